@@ -1,0 +1,134 @@
+"""A package answers questions with truth; here the answers become figures with intervals.
+
+Knows answers and truth; knows no graph. Detection of one object: the first box of the answer counts, no box counts as
+IoU 0. Intervals are bootstrap intervals over images, because the questions of one image are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medrega_edge.engine import EncodedImage, Engine
+from medrega_edge.regions import PixelBox, iou
+
+RESAMPLES = 1000
+SEED = 20261123
+COMMONEST = 20
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Mean IoU and accuracy at IoU 0.5 over `n` questions, with 95 % bootstrap intervals, and the share without a box."""
+
+    n: int
+    images: int
+    mean_iou: float
+    mean_iou_interval: tuple[float, float]
+    acc50: float
+    acc50_interval: tuple[float, float]
+    no_box: float
+
+
+def answer_all(engine: Engine, questions: Iterable[Row], done: Callable[[], None] = lambda: None) -> list[Row]:
+    """Answer every question; return for each its id, image, groups, text, IoU and milliseconds."""
+    rows = []
+    seen: tuple[str, EncodedImage] | None = None
+    for question in questions:
+        if seen is None or seen[0] != question["image"]:
+            seen = (question["image"], engine.open(question["image"]))
+        answer = engine.ask(seen[1], question["question"], question["task"], question["language"])
+        truth = PixelBox(*question["truth"]["regions"][0]["boxes"][0])
+        written = PixelBox(*answer.regions[0].box) if answer.regions else None
+        rows.append(
+            {
+                "id": question["id"],
+                "image": question["image"],
+                "modality": question["modality"],
+                "object": question["object"],
+                "language": question["language"],
+                "raw_text": answer.raw_text,
+                "iou": iou(written, truth) if written else 0.0,
+                "box": written is not None,
+                "score": answer.regions[0].confidence if answer.regions else None,
+                "ms": answer.timings.prefill + answer.timings.decode,
+            }
+        )
+        done()
+    return rows
+
+
+def figure(rows: list[Row]) -> Figure:
+    """Sum up rows of one group."""
+    overlaps = np.array([row["iou"] for row in rows])
+    hits = (overlaps >= 0.5).astype(float)
+    groups = _groups_by_image(rows)
+    return Figure(
+        n=len(rows),
+        images=len(groups),
+        mean_iou=float(overlaps.mean()),
+        mean_iou_interval=bootstrap(overlaps, groups),
+        acc50=float(hits.mean()),
+        acc50_interval=bootstrap(hits, groups),
+        no_box=float(np.mean([not row["box"] for row in rows])),
+    )
+
+
+def _groups_by_image(rows: list[Row]) -> list[npt.NDArray[np.int64]]:
+    members: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        members.setdefault(row["image"], []).append(index)
+    return [np.array(indices) for indices in members.values()]
+
+
+def bootstrap(values: npt.NDArray[np.float64], groups: list[npt.NDArray[np.int64]]) -> tuple[float, float]:
+    """95 % interval of the mean of `values`, resampling groups (images) with replacement; seeded."""
+    rng = np.random.default_rng(SEED)
+    sums = np.array([values[group].sum() for group in groups])
+    sizes = np.array([len(group) for group in groups])
+    picks = rng.integers(len(groups), size=(RESAMPLES, len(groups)))
+    means = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def tables(rows: list[Row]) -> dict[str, dict[str, Any]]:
+    """Figures overall, per language, per modality and for the commonest objects, in both languages together."""
+
+    def grouped(key: str, most: int | None = None) -> dict[str, Any]:
+        members: dict[str, list[Row]] = {}
+        for row in rows:
+            members.setdefault(row[key], []).append(row)
+        ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
+        return {name: asdict(figure(group)) for name, group in ordered[:most]}
+
+    return {
+        "overall": {"all": asdict(figure(rows))},
+        "language": grouped("language"),
+        "modality": grouped("modality"),
+        "object": grouped("object", COMMONEST),
+    }
+
+
+def compare(reference: list[Row], package: list[Row]) -> dict[str, Any]:
+    """What a package loses against a reference on the same questions: IoU with its interval, and flipped answers."""
+    if [row["id"] for row in reference] != [row["id"] for row in package]:
+        raise ValueError("the two runs answered different questions")
+    loss = np.array([a["iou"] - b["iou"] for a, b in zip(reference, package, strict=True)])
+    flipped = [a["raw_text"] != b["raw_text"] for a, b in zip(reference, package, strict=True)]
+    same = [abs(a["iou"] - b["iou"]) < 0.1 for a, b in zip(reference, package, strict=True)]
+    return {
+        "n": len(loss),
+        "reference_mean_iou": float(np.mean([row["iou"] for row in reference])),
+        "package_mean_iou": float(np.mean([row["iou"] for row in package])),
+        "mean_iou_loss": float(loss.mean()),
+        "mean_iou_loss_interval": bootstrap(loss, _groups_by_image(package)),
+        "text_differs": float(np.mean(flipped)),
+        "iou_differs_by_a_tenth": 1.0 - float(np.mean(same)),
+    }

@@ -1,0 +1,1 @@
+"""From a full-precision InternVL checkpoint to a model package: quantise, write graphs, measure, sign off."""

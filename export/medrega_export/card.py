@@ -1,0 +1,65 @@
+"""The model card, README.md of a package: what training says, and what export measured. Knows text only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medrega_edge.prompts import NOTICE
+from medrega_export.checkpoint import Training
+
+
+def write_card(training: Training, precision: str, certificate: Mapping[str, Any]) -> str:
+    """Return the card as Markdown; every figure in it comes out of the certificate."""
+    head = training.card.strip() or _facts(training)
+    lines = [
+        head,
+        "",
+        "## This package",
+        "",
+        f"Precision: {precision}. {NOTICE}.",
+        "",
+        "Error of each stage against full precision:",
+        "",
+    ]
+    lines += ["| stage | error | limit |", "|---|---|---|"]
+    for name, entry in certificate["stages"].items():
+        limit = "-" if entry["limit"] is None else f"{entry['limit']:g}"
+        lines.append(f"| {name} | {entry['error']:.2g} | {limit} |")
+    lines.append("")
+    accuracy = certificate["accuracy"]
+    if accuracy is None:
+        lines.append(f"Accuracy beside full precision: not measured, {certificate['reason']}.")
+    else:
+        lines += [
+            f"Accuracy beside full precision, {certificate['items']['count']} questions "
+            "(mean IoU, and loss with its 95% interval):",
+            "",
+            "| questions | n | full precision | this package | loss | changed answers |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [_row(group) for group in accuracy]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(training: Training) -> str:
+    lines = [f"# {training.name} {training.version}", "", f"{training.source}.", ""]
+    lines.append(f"Tasks: {', '.join(training.tasks)}. Languages: {', '.join(training.languages)}.")
+    lines.append(f"Modalities: {', '.join(training.modalities)}.")
+    if training.data_sets:
+        lines += ["", "| data set | images | terms |", "|---|---|---|"]
+        lines += [f"| {name} | {images} | {terms} |" for name, images, terms in training.data_sets]
+    return "\n".join(lines)
+
+
+def _row(group: Mapping[str, Any]) -> str:
+    name = " ".join(group[key] for key in ("task", "language", "modality") if group.get(key))
+    iou = group["mean_iou"]
+    changed = f"{group['changed']:.1%}"
+    if iou is None:
+        return f"| {name} | {group['n']} | - | - | - | {changed} |"
+    low, high = iou["interval"]
+    return (
+        f"| {name} | {group['n']} | {iou['reference']:.3f} | {iou['package']:.3f} "
+        f"| {iou['loss']:.3f} ({low:.3f} to {high:.3f}) | {changed} |"
+    )

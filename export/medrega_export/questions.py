@@ -1,0 +1,101 @@
+"""Questions with truth, one JSON object a line: for calibration and for the certificate.
+
+Knows the file format and how a question becomes one sequence of token ids, through the package's own prompt book. Knows
+no model. Nothing that is read here is ever written anywhere but as a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts import IDENTIFY_QUESTION, Language, Modality, PromptBook, Task, language_of
+from medrega_edge.regions import Geometry, PixelBox, format_boxes
+
+if TYPE_CHECKING:
+    from medrega_edge.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Question:
+    """One line: what is asked of which image, and the true answer. `box` is in pixels of the original image."""
+
+    id: str
+    image: Path
+    question: str
+    task: Task
+    language: Language
+    box: tuple[float, float, float, float] | None
+    modality: Modality | None
+    text: str  # the true answer, as the model should write it
+    boxes: tuple[tuple[str, PixelBox], ...]  # true regions: label and box, one entry a box
+    sha256: str  # of the line, so that a certificate can name what it was measured on
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Read a JSONL file; raises UsageError that names the line at fault."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"'{path.name}' cannot be read; name a JSONL file of questions.") from None
+    questions = [_question(line, number, path) for number, line in enumerate(lines, 1) if line.strip()]
+    if not questions:
+        raise UsageError(f"'{path.name}' holds no question; give it one JSON object a line.")
+    return questions
+
+
+def _question(line: str, number: int, path: Path) -> Question:
+    try:
+        data: dict[str, Any] = json.loads(line)
+        truth = data["truth"]
+        image = path.parent / data["image"]  # an absolute path stays as it is
+        regions = [
+            (str(region["label"]), PixelBox(*(float(value) for value in box)))
+            for region in truth.get("regions", [])
+            for box in region["boxes"]
+        ]
+        box = data.get("box")
+        return Question(
+            id=str(data["id"]),
+            image=image,
+            question=str(data["question"]),
+            task=Task(data["task"]),
+            language=Language(data["language"]) if "language" in data else language_of(str(data["question"])),
+            box=tuple(float(value) for value in box) if box else None,  # type: ignore[arg-type]
+            modality=Modality(data["modality"]) if data.get("modality") else None,
+            text=str(truth["text"]),
+            boxes=tuple(regions),
+            sha256=hashlib.sha256(line.strip().encode("utf-8")).hexdigest(),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"Line {number} of '{path.name}' is no question ({type(error).__name__}: {error}).") from None
+
+
+def choose(questions: list[Question], count: int) -> list[Question]:
+    """Pick `count` questions spread evenly over the file, so that every task and language in it has its share."""
+    if count >= len(questions):
+        return questions
+    return [questions[i * len(questions) // count] for i in range(count)]
+
+
+def wording(question: Question, geometry: Geometry, tokenizer: Tokenizer) -> str:
+    """Return the question as the engine puts it: one that asks what a box holds names the box on the image's grid."""
+    if question.task is not Task.IDENTIFY or question.box is None:
+        return tokenizer.without_markers(question.question).strip()
+    box = format_boxes([geometry.to_grid(PixelBox(*question.box))])
+    return IDENTIFY_QUESTION[question.language].format(box=box)
+
+
+def spell(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer: Tokenizer, image: list[int]) -> list[int]:
+    """Return the token ids of prefix, question and true answer; `image` are the ids that hold the image's place.
+
+    The pieces are encoded one by one, as in training and at run time, where the prefix outlives the question.
+    """
+    before, after = prompts.before_and_after()
+    suffix = prompts.suffix(question.task, question.language, wording(question, geometry, tokenizer))
+    encode = tokenizer.encode
+    return [*encode(before), *image, *encode(after), *encode(suffix), *encode(question.text)]

@@ -1,0 +1,74 @@
+"""Logits -> token ids: greedy, under a grammar, with forced tokens fed together. Knows nothing of images or text.
+
+Deterministic: the largest logit wins, the smaller id on a tie. A token that the grammar leaves no choice about is not
+asked of the model; it goes through together with the next free one, in a single forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+class Grammar(Protocol):
+    """What may follow; see `grammar.RegionGrammar`."""
+
+    @property
+    def banned(self) -> tuple[int, ...]:
+        """Ids that may not follow where `allowed` is None."""
+
+    def allowed(self) -> tuple[int, ...] | None:
+        """Ids that may follow, or None for anything but `banned`."""
+
+    def push(self, token: int) -> None:
+        """Move on over a token."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token of an answer; `probability` among what was allowed, None where there was no choice."""
+
+    token: int
+    probability: float | None
+
+
+def generate(
+    logits: Floats, extend: Callable[[list[int]], Floats], grammar: Grammar, end: tuple[int, ...], limit: int
+) -> Iterator[Step]:
+    """Yield up to `limit` tokens, the end token not included.
+
+    `logits` `[vocabulary]` stand behind the prompt; `extend` feeds tokens and returns the logits behind them.
+    """
+    pending: list[int] = []
+    for _ in range(limit):
+        allowed = grammar.allowed()
+        if allowed is not None and len(allowed) == 1:
+            step = Step(allowed[0], None)
+        else:
+            if pending:
+                logits, pending = extend(pending), []
+            step = _choose(logits, allowed, grammar.banned)
+            if allowed is None and step.token in end:
+                return
+        grammar.push(step.token)
+        pending.append(step.token)
+        yield step
+
+
+def _choose(logits: Floats, allowed: tuple[int, ...] | None, banned: tuple[int, ...]) -> Step:
+    if allowed is not None:
+        ids = np.asarray(allowed)
+        scores = logits[ids]
+    else:
+        ids = np.arange(len(logits))
+        scores = logits.copy()
+        scores[list(banned)] = -np.inf
+    scores = scores.astype(np.float64)
+    best = int(np.argmax(scores))
+    return Step(int(ids[best]), float(1.0 / np.exp(scores - scores[best]).sum()))

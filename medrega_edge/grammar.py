@@ -1,0 +1,177 @@
+"""The region grammar in token ids: what may come next, so that a malformed box cannot be written.
+
+Knows ids and the numbers 0..999; knows no logits and no image. Between regions the model writes freely; inside one, names
+end, boxes open and close, coordinates stay on the grid and in order (x1 < x2, y1 < y2). Where a single continuation is
+left, the generation loop does not ask the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from medrega_edge.regions import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
+from medrega_edge.tokenizer import Tokenizer
+
+LONGEST_NAME = 24  # tokens; the longest name in training has 12
+MOST_BOXES = 20  # of one object
+
+
+class _Mode(Enum):
+    PROSE = auto()
+    NAME = auto()
+    NUMBER = auto()
+    FORCED = auto()
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The ids that the grammar has to know."""
+
+    ref_open: int
+    ref_close: int
+    box_open: int
+    box_close: int
+    end: tuple[int, ...]
+    digits: tuple[int, ...]
+    open_list: tuple[int, ...]  # "[["
+    between: tuple[int, ...]  # ", " between coordinates
+    next_box: tuple[int, ...]  # "], ["
+    close_list: tuple[int, ...]  # "]]"
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, end: tuple[int, ...]) -> Vocabulary:
+        """Read the ids off a tokenizer; how it cuts the punctuation is taken from real boxes, digits beside it."""
+        digits = tuple(tokenizer.id_of(str(d)) for d in range(10))
+
+        def within(text: str) -> tuple[int, ...]:
+            return tuple(token for token in tokenizer.encode(text) if token not in digits)
+
+        box_open, box_close = tokenizer.id_of(BOX_OPEN), tokenizer.id_of(BOX_CLOSE)
+        return cls(
+            ref_open=tokenizer.id_of(REF_OPEN),
+            ref_close=tokenizer.id_of(REF_CLOSE),
+            box_open=box_open,
+            box_close=box_close,
+            end=end,
+            digits=digits,
+            open_list=tuple(t for t in within(f"{BOX_OPEN}[[1") if t != box_open),
+            between=within("1, 1"),
+            next_box=within("1], [1"),
+            close_list=tuple(t for t in within(f"1]]{BOX_CLOSE}") if t != box_close),
+        )
+
+
+class RegionGrammar:
+    """Where an answer stands in the grammar. `allowed` tells what may follow, `push` moves on."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        """Start at the beginning of an answer."""
+        self._v = vocabulary
+        self._mode = _Mode.PROSE
+        self._forced: list[int] = []
+        self._after_forced = _Mode.PROSE
+        self._name_tokens = 0
+        self._box: list[int] = []  # coordinates of the box being written
+        self._spelt = ""  # digits of the coordinate being written
+        self._boxes = 0
+        self._options: dict[int, Sequence[int]] = {}  # first token -> separator, once a number may end
+
+    @property
+    def banned(self) -> tuple[int, ...]:
+        """Ids that may not follow where the model writes freely (`allowed` is None)."""
+        v = self._v
+        if self._mode is _Mode.NAME:
+            return (v.ref_open, v.box_open, v.box_close, *v.end)
+        return (v.ref_close, v.box_open, v.box_close)
+
+    def allowed(self) -> tuple[int, ...] | None:
+        """Ids that may follow; None where anything but `banned` may."""
+        if self._mode is _Mode.FORCED:
+            return (self._forced[0],)
+        if self._mode is _Mode.NAME:
+            return (self._v.ref_close,) if self._name_tokens >= LONGEST_NAME else None
+        if self._mode is _Mode.NUMBER:
+            digits = tuple(self._v.digits[d] for d in range(10) if self._may_spell(self._spelt + str(d)))
+            self._options = self._separators() if self._complete() else {}
+            return digits + tuple(self._options)
+        return None
+
+    @property
+    def in_number(self) -> bool:
+        """Whether the next token spells a coordinate or ends one."""
+        return self._mode is _Mode.NUMBER
+
+    @property
+    def coordinate(self) -> tuple[int, int, int]:
+        """Which box of the region, which of its four coordinates and which digit of it comes next."""
+        return self._boxes, len(self._box), len(self._spelt)
+
+    def push(self, token: int) -> None:
+        """Move on over a token; raises ValueError for one that is not allowed."""
+        v = self._v
+        allowed = self.allowed()
+        if (allowed is None and token in self.banned) or (allowed is not None and token not in allowed):
+            raise ValueError(f"token {token} is not allowed here")
+        if self._mode is _Mode.PROSE:
+            if token == v.ref_open:
+                self._mode, self._name_tokens = _Mode.NAME, 0
+        elif self._mode is _Mode.NAME:
+            self._name_tokens += 1
+            if token == v.ref_close:
+                self._boxes, self._box, self._spelt = 0, [], ""
+                self._force((v.box_open, *v.open_list), _Mode.NUMBER)
+        elif self._mode is _Mode.FORCED:
+            self._forced.pop(0)
+            if not self._forced:
+                self._mode = self._after_forced
+        elif token in self._options:
+            self._end_number(self._options[token])
+        else:
+            self._spelt += str(v.digits.index(token))
+
+    def _force(self, tokens: Sequence[int], then: _Mode) -> None:
+        self._forced, self._after_forced = list(tokens), then
+        self._mode = _Mode.FORCED if tokens else then
+
+    def _bounds(self) -> tuple[int, int]:
+        """Smallest and largest value of the coordinate being written."""
+        place = len(self._box)
+        return (0, GRID_MAX - 1) if place < 2 else (self._box[place - 2] + 1, GRID_MAX)
+
+    def _may_spell(self, text: str) -> bool:
+        """Whether some coordinate within bounds starts with these digits; no leading zeros."""
+        if len(text) > 1 and text[0] == "0":
+            return False
+        low, high = self._bounds()
+        for spare in range(len(str(GRID_MAX)) - len(text) + 1):
+            first = int(text) * 10**spare
+            if first <= high and first + 10**spare - 1 >= low and (spare == 0 or text != "0"):
+                return True
+        return False
+
+    def _complete(self) -> bool:
+        low, high = self._bounds()
+        return bool(self._spelt) and low <= int(self._spelt) <= high
+
+    def _separators(self) -> dict[int, Sequence[int]]:
+        v = self._v
+        if len(self._box) < 3:
+            return {v.between[0]: v.between}
+        closing = (*v.close_list, v.box_close)
+        options: dict[int, Sequence[int]] = {closing[0]: closing}
+        # Where a tokenizer cuts both alike ("]" first), the list closes: one box is right far more often than two.
+        if self._boxes + 1 < MOST_BOXES and v.next_box[0] != closing[0]:
+            options[v.next_box[0]] = v.next_box
+        return options
+
+    def _end_number(self, separator: Sequence[int]) -> None:
+        self._box.append(int(self._spelt))
+        self._spelt = ""
+        closing = separator[-1] == self._v.box_close
+        if len(self._box) == 4:
+            self._box = []
+            self._boxes += 1
+        self._options = {}
+        self._force(separator[1:], _Mode.PROSE if closing else _Mode.NUMBER)

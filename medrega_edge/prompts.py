@@ -1,0 +1,166 @@
+"""Tasks, languages and modalities as closed sets, and every prompt template as data, English beside Chinese.
+
+Knows words only: no image, no token ids, no boxes. The templates below are those that this project's own weights are
+trained with; a package carries its own copy in `prompts.json`, and the runtime uses that copy, so a checkpoint with
+other prompts needs no change of code.
+
+The layout puts the image first, then task and question, so that all questions about one image share its prefix.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from medrega_edge.errors import PackageError, UsageError
+
+NOTICE = "Research use only - not a medical device"
+NOTICE_ZH = "仅供研究使用 - 非医疗器械"
+
+
+class Task(StrEnum):
+    """What is asked of the model; the values are those of the Answer schema."""
+
+    VQA = "vqa"
+    CLASSIFY = "classify"
+    REPORT = "report"
+    IDENTIFY = "identify"
+    DETECT = "detect"
+    GROUNDED_REPORT = "grounded_report"
+
+
+class Language(StrEnum):
+    """Language of question and answer."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+class Modality(StrEnum):
+    """Kind of image. `mammography` and `oct` stand apart from X-ray and fundus because they look different."""
+
+    CT = "ct"
+    MRI = "mri"
+    XRAY = "xray"
+    ULTRASOUND = "ultrasound"
+    FUNDUS = "fundus"
+    OCT = "oct"
+    DERMOSCOPY = "dermoscopy"
+    ENDOSCOPY = "endoscopy"
+    PATHOLOGY = "pathology"
+    MAMMOGRAPHY = "mammography"
+
+
+IMAGE_TOKEN = "<IMG_CONTEXT>"
+
+IMAGE_SLOT, QUESTION_SLOT = "{image}", "{question}"
+
+PREFIX = f"<|im_start|>user\n<img>{IMAGE_SLOT}</img>\n"
+TEMPLATES: dict[str, dict[str, str]] = {
+    Task.DETECT: {
+        Language.EN: f"[detect] {QUESTION_SLOT}<|im_end|>\n<|im_start|>assistant\n",
+        Language.ZH: f"[定位] {QUESTION_SLOT}<|im_end|>\n<|im_start|>assistant\n",
+    },
+    Task.IDENTIFY: {
+        Language.EN: f"[identify] {QUESTION_SLOT}<|im_end|>\n<|im_start|>assistant\n",
+        Language.ZH: f"[识别] {QUESTION_SLOT}<|im_end|>\n<|im_start|>assistant\n",
+    },
+}
+
+IDENTIFY_QUESTION = {
+    Language.EN: "What is <ref>this</ref>{box}?",
+    Language.ZH: "<ref>这里</ref>{box}是什么？",
+}
+
+ABSENT_ANSWER = {
+    Language.EN: "There is no {name} in this image.",
+    Language.ZH: "图中没有{name}。",
+}
+
+
+@dataclass(frozen=True)
+class PromptBook:
+    """The templates of one set of weights: `prefix` holds the image, `templates[task][language]` what follows it."""
+
+    prefix: str
+    templates: Mapping[str, Mapping[str, str]]
+
+    def before_and_after(self) -> tuple[str, str]:
+        """Return the prefix's text before and after the image."""
+        before, after = self.prefix.split(IMAGE_SLOT)
+        return before, after
+
+    def suffix(self, task: Task, language: Language, question: str) -> str:
+        """Return the text after the prefix that asks `question`.
+
+        Raises UsageError when these weights were not trained for the task or the language.
+        """
+        languages = self.templates.get(task)
+        if languages is None:
+            known = ", ".join(sorted(self.templates))
+            raise UsageError(f"This model package was not trained for the task '{task}'; it knows: {known}.")
+        template = languages.get(language)
+        if template is None:
+            known = ", ".join(sorted(languages))
+            raise UsageError(f"This model package was not trained for '{task}' in '{language}'; it knows: {known}.")
+        return template.replace(QUESTION_SLOT, question)
+
+    def to_json(self) -> str:
+        """Serialise as `prompts.json`."""
+        return json.dumps({"prefix": self.prefix, "templates": self.templates}, ensure_ascii=False, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> PromptBook:
+        """Read `prompts.json`; raises PackageError when a template lacks its slot or a key is unknown."""
+        try:
+            data = json.loads(text)
+            if set(data) != {"prefix", "templates"} or data["prefix"].count(IMAGE_SLOT) != 1:
+                raise ValueError("wrong keys or no image slot")
+            for languages in data["templates"].values():
+                for template in languages.values():
+                    if template.count(QUESTION_SLOT) != 1:
+                        raise ValueError("a template without its question slot")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise PackageError(f"prompts.json of the model package cannot be used: {error}.") from None
+        return cls(data["prefix"], data["templates"])
+
+
+DEFAULT_PROMPTS = PromptBook(PREFIX, TEMPLATES)
+
+_CJK = re.compile(r"[\u3400-\u9fff]")
+
+
+def language_of(question: str) -> Language:
+    """Tell the language of a question: Chinese when it holds a Chinese character, else English."""
+    return Language.ZH if _CJK.search(question) else Language.EN
+
+
+_TASK_WORDS: dict[Task, re.Pattern[str]] = {
+    Task.DETECT: re.compile(
+        r"\b(locate|location|where|find|detect|mark|show|position|bounding box|box|point out|highlight|outline)\b"
+        r"|定位|在哪|哪里|何处|位置|标出|找出|找到|框|圈出|指出|检测",
+        re.IGNORECASE,
+    ),
+}
+
+
+def guess_task(question: str, tasks: tuple[str, ...]) -> Task:
+    """Tell which of a package's tasks a free question means; raises UsageError when no word of it says so."""
+    for task, words in _TASK_WORDS.items():
+        if task.value in tasks and words.search(question):
+            return task
+    raise UsageError(
+        "The question does not say what is wanted in a way this model package was trained for "
+        f'({", ".join(tasks)}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.'
+    )
+
+
+def sentence_of_regions(labels: list[str], language: Language) -> str:
+    """A sentence for an answer that is nothing but regions: the names of what was found."""
+    if language is Language.ZH:
+        return f"{'、'.join(labels)}在这里。"
+    names = labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+    return f"The {names} {'is' if len(labels) == 1 else 'are'} here."

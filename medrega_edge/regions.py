@@ -1,0 +1,197 @@
+"""The region grammar: `<ref>name</ref><box>[[x1, y1, x2, y2], ...]</box>`, and boxes in their two frames.
+
+Knows text and numbers only: no image, no token ids, no model. A *grid* box holds integers 0..999 relative to the
+original width and height, origin top left, as the model writes them; a *pixel* box holds floats in pixels of the
+original image, x2 and y2 exclusive. `Geometry` is the only way from one to the other.
+
+The grid is read as upstream reads it (grid / 999 * side), so 0 is the left edge and 999 the right edge of the image.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+GRID_MAX = 999
+
+REF_OPEN, REF_CLOSE = "<ref>", "</ref>"
+BOX_OPEN, BOX_CLOSE = "<box>", "</box>"
+MARKERS = (REF_OPEN, REF_CLOSE, BOX_OPEN, BOX_CLOSE)
+
+
+@dataclass(frozen=True)
+class GridBox:
+    """A box as the model writes it: integers 0..999, `x1 < x2` and `y1 < y2`."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+    def __post_init__(self) -> None:
+        """Refuse coordinates outside the grid and boxes without area: ValueError."""
+        if not (0 <= self.x1 < self.x2 <= GRID_MAX and 0 <= self.y1 < self.y2 <= GRID_MAX):
+            raise ValueError(f"not a box on the 0..{GRID_MAX} grid: {self.as_list()}")
+
+    def as_list(self) -> list[int]:
+        """Return `[x1, y1, x2, y2]`."""
+        return [self.x1, self.y1, self.x2, self.y2]
+
+
+@dataclass(frozen=True)
+class PixelBox:
+    """A box in pixels of the original image: origin top left, x2 and y2 exclusive."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    def as_list(self) -> list[float]:
+        """Return `[x1, y1, x2, y2]`."""
+        return [self.x1, self.y1, self.x2, self.y2]
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels, 0 for an inverted box."""
+        return max(0.0, self.x2 - self.x1) * max(0.0, self.y2 - self.y1)
+
+
+@dataclass(frozen=True)
+class RegionText:
+    """One named object in model text with its boxes, in the order in which they were written."""
+
+    label: str
+    boxes: tuple[GridBox, ...]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a model's text says: regions, the prose around them, and whatever could not be read.
+
+    `problems` is never silent: it becomes `Answer.warnings`, because an unreadable box must not look like "nothing
+    found".
+    """
+
+    regions: tuple[RegionText, ...]
+    prose: str
+    problems: tuple[str, ...]
+
+
+def iou(a: PixelBox | GridBox, b: PixelBox | GridBox) -> float:
+    """Intersection over union of two boxes in the same frame, 0..1; 0 when either has no area."""
+    width = min(a.x2, b.x2) - max(a.x1, b.x1)
+    height = min(a.y2, b.y2) - max(a.y1, b.y1)
+    if width <= 0 or height <= 0:
+        return 0.0
+    overlap = width * height
+    union = (a.x2 - a.x1) * (a.y2 - a.y1) + (b.x2 - b.x1) * (b.y2 - b.y1) - overlap
+    return overlap / union
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Size of the original image in pixels: the only mapper between model coordinates and the user's pixels.
+
+    The model sees the image stretched to a square; because its grid is relative to the original width and height, the
+    stretch cancels out and the size is all that a mapping needs.
+    """
+
+    width: int
+    height: int
+
+    def to_pixels(self, box: GridBox) -> PixelBox:
+        """Map a grid box to pixels of the original image."""
+        sx, sy = self.width / GRID_MAX, self.height / GRID_MAX
+        return PixelBox(box.x1 * sx, box.y1 * sy, box.x2 * sx, box.y2 * sy)
+
+    def to_grid(self, box: PixelBox) -> GridBox:
+        """Map a pixel box to the nearest grid box, clamped to the image; one grid step wide where it has no area.
+
+        Raises ValueError for a box that is inverted or lies outside the image.
+        """
+        if not (box.x1 < box.x2 and box.y1 < box.y2):
+            raise ValueError(f"box {box.as_list()} needs x1 < x2 and y1 < y2")
+        if box.x2 <= 0 or box.y2 <= 0 or box.x1 >= self.width or box.y1 >= self.height:
+            raise ValueError(f"box {box.as_list()} lies outside the image of {self.width} x {self.height} pixels")
+        x1, x2 = _grid_span(box.x1, box.x2, self.width)
+        y1, y2 = _grid_span(box.y1, box.y2, self.height)
+        return GridBox(x1, y1, x2, y2)
+
+
+def _grid_span(low: float, high: float, side: int) -> tuple[int, int]:
+    a = min(max(round(low / side * GRID_MAX), 0), GRID_MAX - 1)
+    b = min(max(round(high / side * GRID_MAX), 1), GRID_MAX)
+    return (a, b) if a < b else (a, a + 1)
+
+
+def format_boxes(boxes: tuple[GridBox, ...] | list[GridBox]) -> str:
+    """Write boxes as the model does: `<box>[[x1, y1, x2, y2], [...]]</box>`."""
+    return BOX_OPEN + "[" + ", ".join(str(box.as_list()) for box in boxes) + "]" + BOX_CLOSE
+
+
+def format_region(region: RegionText) -> str:
+    """Write a named object as the model does; the inverse of `parse`."""
+    return f"{REF_OPEN}{region.label}{REF_CLOSE}{format_boxes(region.boxes)}"
+
+
+_REGION = re.compile(r"<ref>(?P<label>.*?)</ref>\s*<box>(?P<boxes>.*?)</box>", re.DOTALL)
+_BOX_LIST = re.compile(r"\s*\[(?P<inner>.*)\]\s*", re.DOTALL)
+_ONE_BOX = re.compile(r"\s*\[\s*(\d{1,4})\s*,\s*(\d{1,4})\s*,\s*(\d{1,4})\s*,\s*(\d{1,4})\s*\]\s*")
+_ANY_MARKER = re.compile("|".join(re.escape(m) for m in MARKERS))
+
+
+def parse(text: str) -> Parsed:
+    """Read regions out of model text. Never raises: whatever cannot be read is named in `problems`.
+
+    The prose keeps the label where a region stood, so `"<ref>liver</ref><box>..</box> is normal"` reads `"liver is
+    normal"`. Boxes that are inverted or off the grid are left out and named.
+    """
+    regions: list[RegionText] = []
+    problems: list[str] = []
+    prose: list[str] = []
+    end = 0
+    for match in _REGION.finditer(text):
+        prose.append(text[end : match.start()])
+        label = match["label"].strip()
+        boxes = _parse_boxes(match["boxes"], label, problems)
+        if not label:
+            problems.append("a region without a name")
+        elif boxes:
+            regions.append(RegionText(label, tuple(boxes)))
+        prose.append(label)
+        end = match.end()
+    prose.append(text[end:])
+    rest = "".join(prose)
+    if _ANY_MARKER.search(rest):
+        problems.append("a region marker without its counterpart")
+        rest = _ANY_MARKER.sub("", rest)
+    return Parsed(tuple(regions), rest.strip(), tuple(problems))
+
+
+def _parse_boxes(text: str, label: str, problems: list[str]) -> list[GridBox]:
+    outer = _BOX_LIST.fullmatch(text)
+    if outer is None:
+        problems.append(f"boxes of '{label}' could not be read")
+        return []
+    boxes: list[GridBox] = []
+    position = 0
+    inner = outer["inner"]
+    while position < len(inner):
+        match = _ONE_BOX.match(inner, position)
+        if match is None:
+            problems.append(f"a box of '{label}' could not be read")
+            break
+        try:
+            boxes.append(GridBox(*(int(group) for group in match.groups())))
+        except ValueError:
+            problems.append(f"a box of '{label}' is inverted or outside the image")
+        position = match.end()
+        if position < len(inner):
+            if inner[position] != ",":
+                problems.append(f"a box of '{label}' could not be read")
+                break
+            position += 1
+    if not boxes and not problems:
+        problems.append(f"'{label}' has no box")
+    return boxes

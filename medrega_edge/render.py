@@ -1,0 +1,139 @@
+"""Answer -> terminal text, marked picture, JSON. Knows how to show; knows nothing of how answers come about.
+
+Boxes differ by colour (Okabe-Ito, safe for colour-blind eyes), by dash pattern and by number, so that no information
+hangs on colour alone. Every output carries the notice.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medrega_edge.errors import UsageError
+from medrega_edge.files import whole_file
+from medrega_edge.images import MedicalImage
+from medrega_edge.prompts import NOTICE, NOTICE_ZH
+from medrega_edge.results import Answer, Region
+
+FONT = Path(__file__).parent / "fonts" / "labels.ttf"
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")  # Okabe-Ito
+DASHES: tuple[tuple[int, int], ...] = ((1, 0), (12, 5), (4, 4), (18, 4), (8, 8))  # on, off, in line widths
+MIN_PICTURE = 640  # a small scan is enlarged to this, so that names stay legible
+NOTICES = {"en": NOTICE, "zh": NOTICE_ZH}
+
+_WORDS = {
+    "en": {"region": "region", "box": "box in pixels (x1, y1, x2, y2)", "sure": "score", "warning": "warning"},
+    "zh": {"region": "区域", "box": "方框像素坐标 (x1, y1, x2, y2)", "sure": "得分", "warning": "警告"},
+}
+
+
+def to_json(answer: Answer) -> str:
+    """The answer as one line of JSON, schema 1."""
+    return json.dumps(answer.to_dict(), ensure_ascii=False)
+
+
+def show(answer: Answer, console: Console, with_text: bool = True) -> None:
+    """Print text, regions and notice to the terminal."""
+    words = _WORDS[answer.language]
+    if with_text:
+        console.print(Text(printable(answer.text)), soft_wrap=True)
+    if answer.regions:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("", words["region"], words["box"], words["sure"]):
+            table.add_column(name, justify="right" if name in ("", words["sure"]) else "left", no_wrap=bool(name))
+        for number, region in enumerate(answer.regions, 1):
+            box = ", ".join(f"{value:.0f}" for value in region.box)
+            sure = "" if region.confidence is None else f"{region.confidence:.2f}"
+            colour = COLOURS[(number - 1) % len(COLOURS)]
+            table.add_row(Text(f"[{number}]", style=colour), Text(printable(region.label)), box, sure)
+        console.print(table)
+    for warning in answer.warnings:
+        console.print(Text(f"{words['warning']}: {printable(warning)}", style="yellow"), soft_wrap=True)
+    console.print(Text(NOTICES[answer.language], style="dim"), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Text without control characters, so that nothing in it can steer the terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+
+
+def marked(image: MedicalImage, answer: Answer) -> Image.Image:
+    """The image with its regions drawn, numbered and named, and the notice below; enlarged when small."""
+    scale = max(1.0, MIN_PICTURE / max(image.width, image.height))
+    size = (round(image.width * scale), round(image.height * scale))
+    picture = Image.fromarray(image.pixels).resize(size, Image.Resampling.LANCZOS)
+    letter = max(14, round(max(size) / 40))
+    font = ImageFont.truetype(str(FONT), letter)
+    canvas = Image.new("RGB", (size[0], size[1] + 2 * letter), "black")
+    canvas.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    width = max(2, round(max(size) / 320))
+    taken: list[tuple[float, float, float, float]] = []
+    for number, region in enumerate(answer.regions):
+        box = tuple(value * scale for value in region.box)
+        colour = COLOURS[number % len(COLOURS)]
+        _draw_box(draw, box, "black", width + 2, (1, 0))
+        _draw_box(draw, box, colour, width, DASHES[number % len(DASHES)])
+    for number, region in enumerate(answer.regions):
+        taken.append(_draw_name(draw, font, number, region, scale, size, taken))
+    draw.text((letter // 2, size[1] + letter // 3), NOTICES[answer.language], fill="white", font=font)
+    return canvas
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG as a whole or not at all; raises UsageError when the place cannot be written."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"The marked picture is written as PNG; name it with .png at the end, not '{path.name}'.")
+    with whole_file(path) as file:
+        picture.save(file, format="PNG")
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[float, ...], colour: str, width: int, dash: tuple[int, int]) -> None:
+    x1, y1, x2, y2 = box
+    corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)]
+    if dash[1] == 0:
+        draw.line(corners, fill=colour, width=width, joint="curve")
+        return
+    on, off = dash[0] * width, dash[1] * width
+    for (ax, ay), (bx, by) in pairwise(corners):
+        length = max(abs(bx - ax), abs(by - ay))
+        dx, dy = ((bx - ax) / length, (by - ay) / length) if length else (0.0, 0.0)
+        at = 0.0
+        while at < length:
+            end = min(at + on, length)
+            draw.line([(ax + dx * at, ay + dy * at), (ax + dx * end, ay + dy * end)], fill=colour, width=width)
+            at += on + off
+
+
+def _draw_name(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont,
+    number: int,
+    region: Region,
+    scale: float,
+    size: tuple[int, int],
+    taken: list[tuple[float, float, float, float]],
+) -> tuple[float, float, float, float]:
+    """Write a region's number and name beside its box, where no other name stands; return the place it took."""
+    text = f"{number + 1} {printable(region.label)}"
+    if region.confidence is not None:
+        text += f" {region.confidence:.2f}"
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    wide, high = right - left + 6, bottom - top + 6
+    x1, y1, _, y2 = (value * scale for value in region.box)
+    x = min(max(0.0, x1), max(0.0, size[0] - wide))
+    place = (x, 0.0, x + wide, high)
+    for y in (y1 - high, y2, y1, *(y2 + high * step for step in range(1, 12))):
+        y = min(max(0.0, y), size[1] - high)
+        place = (x, y, x + wide, y + high)
+        if not any(place[0] < t[2] and t[0] < place[2] and place[1] < t[3] and t[1] < place[3] for t in taken):
+            break
+    draw.rectangle(place, fill="black", outline=COLOURS[number % len(COLOURS)])
+    draw.text((place[0] + 3 - left, place[1] + 3 - top), text, fill="white", font=font)
+    return place

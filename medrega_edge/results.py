@@ -1,0 +1,115 @@
+"""What an answer is: frozen dataclasses, and `to_dict()`, which is the JSON schema that others rely on.
+
+Knows the schema (version 1, DESIGN.md); knows nothing of how answers come about or how they are shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from medrega_edge.prompts import NOTICE
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named box in pixels of the original image, x2 and y2 exclusive; `confidence` 0..1, uncalibrated in schema 1.0."""
+
+    label: str
+    box: tuple[float, float, float, float]
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class of the whole image."""
+
+    label: str
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What was looked at."""
+
+    path: str | None
+    width: int
+    height: int
+    modality: str | None
+    frame: int | None
+    window: tuple[float, float] | None
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Which package answered; `sha256` is that of its manifest."""
+
+    name: str
+    version: str
+    sha256: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds a phase took; `total` is what the user waited for this answer, `load` and `image` included once."""
+
+    load: float = 0.0
+    image: float = 0.0
+    vision: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to one question about one image.
+
+    `raw_text` is what the model wrote, `text` what a person reads; `finish` is "stop" or "length".
+    """
+
+    text: str
+    raw_text: str
+    task: str
+    language: str
+    regions: tuple[Region, ...]
+    labels: tuple[Label, ...]
+    image: ImageFacts
+    model: ModelFacts
+    device: str
+    finish: str
+    prompt_tokens: int
+    generated_tokens: int
+    timings: Timings
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the answer as schema 1."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "text": self.text,
+            "raw_text": self.raw_text,
+            "task": self.task,
+            "language": self.language,
+            "regions": [
+                {"label": r.label, "box": [round(v, 2) for v in r.box], "confidence": _rounded(r.confidence)}
+                for r in self.regions
+            ],
+            "labels": [{"label": x.label, "confidence": _rounded(x.confidence)} for x in self.labels],
+            "image": asdict(self.image) | {"window": list(self.image.window) if self.image.window else None},
+            "model": asdict(self.model),
+            "device": self.device,
+            "finish": self.finish,
+            "tokens": {"prompt": self.prompt_tokens, "generated": self.generated_tokens},
+            "timings_ms": {name: round(value, 2) for name, value in asdict(self.timings).items()},
+            "warnings": list(self.warnings),
+            "notice": NOTICE,
+        }
+
+
+def _rounded(confidence: float | None) -> float | None:
+    return None if confidence is None else round(confidence, 4)

@@ -1,0 +1,80 @@
+"""Ids <-> text, whole or streamed. Knows tokenizer.json through the tokenizers library; knows no model and no prompt.
+
+User text is encoded so that it cannot forge a marker: what spells a special token in a question is taken as plain text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+from tokenizers import Tokenizer as _Tokenizer
+
+from medrega_edge.errors import PackageError
+
+_REPLACEMENT = "\ufffd"
+
+
+class Tokenizer:
+    """The package's tokenizer."""
+
+    def __init__(self, data: str) -> None:
+        """Read the text of a `tokenizer.json`; raises PackageError."""
+        try:
+            self._tokenizer = _Tokenizer.from_str(data)
+        except Exception as error:  # the library raises bare Exception
+            raise PackageError(f"tokenizer.json of the model package cannot be read: {error}.") from None
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text in which special tokens count as such."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def id_of(self, token: str) -> int:
+        """Return the id of one token; raises PackageError when the vocabulary lacks it."""
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise PackageError(f"The model package's tokenizer has no token '{token}'.")
+        return int(found)
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of ids, markers included."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
+        return text
+
+    @cached_property
+    def _specials(self) -> re.Pattern[str]:
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        names = sorted((token.content for token in added if token.special), key=len, reverse=True)
+        return re.compile("|".join(re.escape(name) for name in names) or r"(?!)")
+
+    def without_markers(self, text: str) -> str:
+        """Return a user's text with whatever spells a special token taken out."""
+        return self._specials.sub("", text)
+
+
+class StreamDecoder:
+    """Ids one by one -> pieces of text that never split a character; the pieces join to `decode` of all ids."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Start an empty stream."""
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._told = ""
+
+    def push(self, token: int) -> str:
+        """Add an id; return the text that is new and sure."""
+        self._ids.append(token)
+        text = self._tokenizer.decode(self._ids)
+        if text.endswith(_REPLACEMENT):  # half a character: wait for the rest of its bytes
+            return ""
+        new = text[len(self._told) :]
+        self._told = text
+        return new
+
+    def finish(self) -> str:
+        """Return whatever was held back."""
+        text = self._tokenizer.decode(self._ids)
+        new = text[len(self._told) :]
+        self._told = text
+        return new

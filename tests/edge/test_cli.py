@@ -1,0 +1,161 @@
+"""The command as a person runs it: output, exit codes, files. Each run is a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medrega_edge.samples import sample_path
+
+SCAN = str(sample_path("abdomen-mri"))
+
+
+def medrega(*arguments, **variables):
+    environment = {**os.environ, "COLUMNS": "100", **variables}
+    environment.pop("MEDREGA_MODEL", None)
+    command = [sys.executable, "-m", "medrega_edge", *arguments]
+    return subprocess.run(command, capture_output=True, env=environment, timeout=60, check=False)
+
+
+def test_an_answer_has_text_box_and_notice():
+    run = medrega("ask", SCAN, "locate the liver")
+    assert run.returncode == 0, run.stderr
+    out = run.stdout.decode()
+    assert "The liver is here." in out
+    assert "[1]" in out
+    assert "not a medical device" in out
+    assert b"detect" in run.stderr
+
+
+def test_json_is_one_object_and_nothing_else_and_chinese_survives():
+    run = medrega("ask", "--sample", "abdomen-mri", "请定位肝脏", "--json", PYTHONIOENCODING="utf-8")
+    assert run.returncode == 0, run.stderr
+    answer = json.loads(run.stdout)
+    assert answer["regions"][0]["label"] == "肝脏"
+    assert run.stderr == b""
+
+
+def test_a_gbk_console_and_a_chinese_path_do_not_break_it(tmp_path):
+    path = tmp_path / "扫描 肝.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(path)
+    for encoding in ("gbk", "ascii"):
+        run = medrega("ask", str(path), "请定位肝脏", PYTHONIOENCODING=encoding)
+        assert run.returncode == 0, run.stderr
+        assert b"Traceback" not in run.stderr
+
+
+def test_the_marked_picture_differs_inside_the_frame_only_by_boxes(tmp_path):
+    marked = tmp_path / "标记.png"
+    run = medrega("ask", SCAN, "locate the liver", "--save", str(marked))
+    assert run.returncode == 0, run.stderr
+    picture = np.asarray(Image.open(marked).convert("RGB")).astype(int)
+    assert ((abs(picture - [0xE6, 0x9F, 0x00]).sum(axis=2)) < 30).sum() > 200  # the first colour of the palette
+    assert [path.name for path in tmp_path.iterdir()] == ["标记.png"]
+
+
+def bad_files(folder):
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_text("a letter about a patient\n" * 40)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(folder / "whole.png")
+    (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:900])
+    Image.new("L", (1, 1)).save(folder / "tiny.png")
+    Image.new("1", (20_000, 20_000)).save(folder / "huge.png")
+    (folder / "folder").mkdir()
+    return ["nowhere.png", "empty.png", "text.png", "cut.png", "tiny.png", "huge.png", "folder"]
+
+
+def test_every_bad_image_gives_one_sentence_and_code_3(tmp_path):
+    for name in bad_files(tmp_path):
+        saved = tmp_path / "out.png"
+        run = medrega("ask", str(tmp_path / name), "locate the liver", "--save", str(saved))
+        assert run.returncode == 3, (name, run.stderr)
+        error = run.stderr.decode()
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1, (name, error)
+        assert not saved.exists()
+        assert run.stdout == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["ask", SCAN, "how are you"], 2),
+        (["ask", SCAN], 2),
+        (["ask", SCAN, "locate the liver", "--save", "out.txt"], 2),
+        (["ask", SCAN, "locate the liver", "--box", "1,2"], 2),
+        (["ask", SCAN, "locate the liver", "--task", "report"], 2),
+        (["ask", "--sample", "moon", "locate the liver"], 2),
+        (["ask", "--nonsense"], 2),
+        (["juggle"], 2),
+        (["ask", SCAN, "locate the liver", "--model", "nowhere"], 4),
+        (["ask", SCAN, "locate the liver", "--device", "cuda"], 6),
+        (["batch", "nowhere.jsonl", "--out", "x.jsonl"], 2),
+    ],
+)
+def test_exit_codes(arguments, code, tmp_path):
+    run = medrega(*arguments)
+    assert run.returncode == code, run.stderr
+    assert b"Traceback" not in run.stderr
+
+
+def test_a_batch_keeps_order_and_names_what_failed(tmp_path):
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "图.png")
+    lines = [
+        {"id": 1, "image": SCAN, "question": "locate the liver"},
+        {"id": "two", "image": "图.png", "question": "请定位肝脏"},
+        {"id": 3, "image": "nowhere.png", "question": "locate the liver"},
+        {"id": 4, "image": SCAN, "question": "", "box": [10, 10, 90, 90]},
+        {"id": 5, "image": SCAN},
+    ]
+    questions, out = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
+    questions.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n{not json\n", "utf-8")
+    run = medrega("batch", str(questions), "--out", str(out))
+    assert run.returncode == 1, run.stderr
+    answers = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [answer["id"] for answer in answers] == [1, "two", 3, 4, None, None]
+    assert [answer.get("error", {}).get("exit_code") for answer in answers] == [None, None, 3, None, 2, 2]
+    assert answers[0]["regions"]
+    single = json.loads(medrega("ask", SCAN, "locate the liver", "--json").stdout)
+    assert answers[0]["regions"] == single["regions"]
+
+
+def test_model_commands():
+    for arguments in (["list"], ["info"], ["verify"], ["path"]):
+        run = medrega("model", *arguments)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout
+    both = json.loads(medrega("model", "info", "--json").stdout)
+    assert set(both) == {"manifest", "certificate"}
+
+
+def test_help_and_version_are_light():
+    probe = (
+        "import sys; sys.argv = ['medrega', {!r}]\n"
+        "from medrega_edge.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {{'numpy', 'onnxruntime', 'torch', 'transformers', 'PIL', 'pydicom', 'tokenizers'}} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    for option in ("--help", "--version"):
+        run = subprocess.run([sys.executable, "-c", probe.format(option)], capture_output=True, check=False)
+        assert run.returncode == 0, run.stderr
+        assert b"medrega" in run.stdout.lower()
+
+
+def test_interrupted_is_130():
+    command = [sys.executable, "-m", "medrega_edge", "batch", "/dev/stdin", "--out", "/dev/null"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)  # it waits for its standard input
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,39 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medrega_edge.errors import PackageError
+from medrega_edge.package import find
+from medrega_edge.tokenizer import StreamDecoder, Tokenizer
+
+TOKENIZER = Tokenizer(find().text("tokenizer"))
+words = st.lists(
+    st.sampled_from(["liver", "肝脏", "🫀", "<ref>", "</ref>", "<box>", "[[12, 3", ", 999]]", "</box>", " ", "é"])
+)
+
+
+@given(st.one_of(words.map("".join), st.text(st.characters(exclude_categories=["Cs"]))))
+def test_streamed_equals_decoded_at_once(text):
+    ids = TOKENIZER.encode(text)
+    stream = StreamDecoder(TOKENIZER)
+    pieces = [stream.push(token) for token in ids]
+    pieces.append(stream.finish())
+    assert "".join(pieces) == TOKENIZER.decode(ids) == text
+
+
+@pytest.mark.parametrize("number", ["0", "7", "42", "999"])
+def test_every_digit_is_its_own_token(number):
+    assert len(TOKENIZER.encode(number)) == len(number)
+
+
+def test_markers_are_single_tokens_and_are_taken_out_of_questions():
+    for marker in ("<ref>", "</ref>", "<box>", "</box>", "<IMG_CONTEXT>", "<|im_end|>"):
+        assert TOKENIZER.encode(marker) == [TOKENIZER.id_of(marker)]
+        assert TOKENIZER.without_markers(f"a{marker}b") == "ab"
+
+
+def test_a_file_that_is_no_tokenizer():
+    with pytest.raises(PackageError, match="cannot be read"):
+        Tokenizer("{}")
+    with pytest.raises(PackageError, match="no token"):
+        TOKENIZER.id_of("<nothing>")

@@ -1,0 +1,334 @@
+"""The whole way, on a random checkpoint of the smallest shape: package, gates, certificate, command line."""
+
+# ruff: noqa: TID251 - exporting needs torch; the ban is for the runtime
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.export
+for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
+    pytest.importorskip(name)
+
+from medrega_export import run_graphs  # noqa: E402
+from medrega_export.build import ExportOptions, export  # noqa: E402
+from medrega_export.measure import Thresholds  # noqa: E402
+from medrega_export.run_graphs import DecoderRun  # noqa: E402
+
+from medrega_edge.errors import GateError, UsageError  # noqa: E402
+from medrega_edge.package import Package  # noqa: E402
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint_folder: Path, questions_file: Path, tmp_path_factory: pytest.TempPathFactory):
+    """An int4 package with certificate and its GPTQ checkpoint."""
+    root = tmp_path_factory.mktemp("exported")
+    options = ExportOptions(
+        checkpoint_folder, root / "package", questions_file, certify=questions_file, keep_checkpoint=root / "gptq"
+    )
+    return root, export(options)
+
+
+def test_the_package_is_complete(exported) -> None:
+    root, report = exported
+    assert sorted(path.name for path in root.iterdir()) == ["gptq", "package"]  # nothing half-written is left over
+    package = Package.open(root / "package")
+    package.verify()
+    manifest = package.manifest
+    assert manifest.precision == report.precision == "gptq-int4-g32 + vision-int8"
+    assert manifest.tasks == ("detect", "identify") and manifest.languages == ("en", "zh")
+    assert (manifest.vision.image_size, manifest.vision.tokens) == (64, 4)
+    assert manifest.tokens.image == 5 and manifest.tokens.end == (2,)
+    table = np.load(root / "package" / "embeddings.npy")
+    assert table.dtype == np.float16 and table.shape == (manifest.decoder.vocabulary, manifest.decoder.hidden)
+
+
+def test_errors_are_small_and_none_is_missing(exported) -> None:
+    _, report = exported
+    assert set(report.errors) == {"vision_int8", "decoder_layout", "decoder_int8", "gptq", "embeddings"}
+    assert report.errors["decoder_layout"] < 1e-4
+    assert 1e-5 < report.errors["decoder_int8"] < 0.05
+    assert 1e-5 < report.errors["vision_int8"] < 0.05
+    assert 1e-3 < report.errors["gptq"] < 0.3
+
+
+def test_the_certificate_holds_both_packages(exported) -> None:
+    root, report = exported
+    stored = json.loads((root / "package" / "certificate.json").read_text(encoding="utf-8"))
+    assert stored == report.certificate
+    groups = {(e["task"], e["language"], e["modality"]): e for e in stored["accuracy"]}
+    assert set(groups) == {("detect", x, m) for x in ("en", "zh") for m in (None, "ct", "mri")}
+    assert groups["detect", "en", None]["n"] == 3
+    assert stored["packages"]["package"]["decoder"] == Package.open(root / "package").manifest.files["decoder"].sha256
+    assert stored["packages"]["reference"]["decoder"] != stored["packages"]["package"]["decoder"]
+    assert stored["items"]["count"] == 6
+    assert "mean IoU" in (root / "package" / "README.md").read_text(encoding="utf-8")
+
+
+def test_no_text_of_the_questions_is_kept(exported) -> None:
+    root, _ = exported
+    for path in [*(root / "package").iterdir(), *(root / "gptq").iterdir()]:
+        if path.name != "tokenizer.json":  # its vocabulary was trained on these very words
+            data = path.read_bytes()
+            for secret in ("肝脏在哪里", "Where is the liver", "112, 240", "a.png"):
+                assert secret.encode() not in data and json.dumps(secret)[1:-1].encode() not in data, path.name
+
+
+def test_transformers_loads_the_gptq_checkpoint(exported, checkpoint_folder: Path) -> None:
+    """Tower, projector and quantised layers all arrive: image embeddings equal, logits near those of the original."""
+    pytest.importorskip("optimum")
+    import torch
+    from safetensors.torch import load_file
+    from transformers import GPTQConfig, InternVLForConditionalGeneration
+
+    root, _ = exported
+    names = set(load_file(root / "gptq" / "model.safetensors"))
+    written = set(load_file(checkpoint_folder / "model.safetensors"))
+    assert {name for name in written if not name.endswith("_proj.weight")} <= names  # but for what is packed, the same
+    loaded = InternVLForConditionalGeneration.from_pretrained(
+        root / "gptq", dtype=torch.float32, quantization_config=GPTQConfig(bits=4, backend="gptq_torch")
+    ).eval()
+    original = InternVLForConditionalGeneration.from_pretrained(checkpoint_folder, dtype=torch.float32).eval()
+    assert hasattr(loaded.model.language_model.layers[1].mlp.down_proj, "qweight")
+    ids = torch.tensor([[1, 3, 5, 5, 5, 5, 4, 40, 41, 42, 43]])
+    pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        a = loaded(input_ids=ids, pixel_values=pixels).logits
+        b = original(input_ids=ids, pixel_values=pixels).logits
+    assert float((a - b).abs().max() / b.abs().max()) < 0.3
+
+
+def test_gptqmodel_dequantises_to_what_we_read(exported) -> None:
+    import torch
+    from medrega_export import gptq_format
+    from safetensors.torch import load_file
+
+    root, _ = exported
+    stored = load_file(root / "gptq" / "model.safetensors")
+    form = gptq_format.read_format(json.loads((root / "gptq" / "quantize_config.json").read_text(encoding="utf-8")))
+    from gptqmodel.nn_modules.qlinear.torch import TorchLinear
+    from gptqmodel.utils.model import convert_gptq_v1_to_v2_format_module
+
+    prefix = "language_model.model.layers.0.mlp.gate_proj"
+    ours = gptq_format.dequantise(
+        gptq_format.read_linear({k: v.numpy() for k, v in stored.items() if k.startswith(prefix)}, prefix, form)
+    )
+    theirs = TorchLinear(
+        bits=4,
+        group_size=32,
+        sym=True,
+        desc_act=False,
+        in_features=64,
+        out_features=128,
+        bias=False,
+        pack_dtype=torch.int32,
+        register_buffers=True,
+    )
+    theirs.load_state_dict({k.removeprefix(prefix + "."): v for k, v in stored.items() if k.startswith(prefix)})
+    convert_gptq_v1_to_v2_format_module(theirs, bits=4, pack_dtype=torch.int32)
+    theirs.post_init()
+    # It multiplies in float16, where the product of a scale and a small integer has one right rounding.
+    assert np.array_equal(theirs.dequantize_weight().numpy(), ours.astype(np.float16))
+
+
+def test_the_runtime_sees_what_torch_sees(checkpoint_folder: Path, questions_file: Path, tmp_path: Path) -> None:
+    """From image file and question to logits: the full-precision package equals the checkpoint in transformers."""
+    import torch
+    from medrega_export import checkpoint, questions
+
+    from medrega_edge.engine import load as load_engine
+    from medrega_edge.images import read_image
+    from medrega_edge.preprocess import Preprocessing, preprocess
+
+    export(ExportOptions(checkpoint_folder, tmp_path / "fp32", precision="fp32"))
+    engine = load_engine(tmp_path / "fp32")
+    asked = questions.read_questions(questions_file)[1]
+    image = engine.open(asked.image)
+    answer = engine.ask(image, asked.question, task=asked.task, language=asked.language, max_tokens=3)
+
+    original = checkpoint.load(checkpoint_folder)
+    values, geometry = preprocess(read_image(asked.image), Preprocessing(64))
+    spelt = questions.spell(asked, geometry, original.prompts, original.tokenizer, [5] * 4)
+    prompt = spelt[: len(spelt) - len(original.tokenizer.encode(asked.text))]
+    assert answer.prompt_tokens == len(prompt)
+    package = Package.open(tmp_path / "fp32")
+    embeddings = np.load(package.path("embeddings"))[prompt]
+    embeddings[np.array(prompt) == package.manifest.tokens.image] = image.embeds
+    logits = DecoderRun(package.path("decoder"), package.manifest.decoder).feed(embeddings)
+    with torch.no_grad():
+        truth = original.model(input_ids=torch.tensor([prompt]), pixel_values=torch.from_numpy(values)).logits[0, -1]
+    assert np.abs(logits - truth.numpy()).max() < 1e-4 * float(truth.abs().max())
+
+
+def test_calibration_sees_the_images(checkpoint_folder: Path, questions_file: Path, tmp_path: Path) -> None:
+    """Calibrated with the images in place, the language model loses less on images than calibrated without them."""
+    import copy
+
+    from medrega_export import calibration, checkpoint, gptq, gptq_format, measure, questions, text_model, vision
+
+    loaded = checkpoint.load(checkpoint_folder)
+    stage = vision.VisionStage(loaded.model, "v2")
+    material = calibration.from_questions(loaded, stage, questions.read_questions(questions_file), 1024)
+    lookup, language, head = loaded.model.get_input_embeddings(), loaded.model.model.language_model, loaded.model.lm_head
+    blind = [gptq.Sample(sample.ids, lookup(sample.ids).detach()) for sample in material.samples]
+    image = [gptq.Sample(s.ids[2:8], s.embeddings[2:8]) for s in material.samples]
+    truth = [measure.torch_logits(language, head, sample) for sample in image]
+    gptq.split_text_model(loaded.model, tmp_path / "text", loaded.tied)
+    (tmp_path / "text" / "tokenizer.json").write_bytes(loaded.tokenizer_json)
+    errors = []
+    for samples in (material.samples, blind):
+        gptq.quantise(tmp_path / "text", samples, tmp_path / "gptq")
+        quantised = copy.deepcopy(language)
+        text_model.put_dequantised(quantised, gptq_format.open_checkpoint(tmp_path / "gptq"))
+        errors.append(measure.logit_error([measure.torch_logits(quantised, head, s) for s in image], truth))
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_full_precision(checkpoint_folder: Path, tmp_path: Path) -> None:
+    report = export(ExportOptions(checkpoint_folder, tmp_path / "fp32", precision="fp32"))
+    assert report.precision == "fp32"
+    assert report.errors["decoder_fp32"] < 1e-5 and report.errors["vision_fp32"] < 1e-5 and report.errors["embeddings"] == 0
+    assert np.load(tmp_path / "fp32" / "embeddings.npy").dtype == np.float32
+    assert report.certificate["accuracy"] is None and report.certificate["reason"]
+
+
+@pytest.mark.parametrize(("text", "tied"), [("llama", False), ("qwen2", True)])
+def test_other_language_models(make_checkpoint, text: str, tied: bool, questions_file: Path, tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", text, tied)
+    report = export(ExportOptions(folder, tmp_path / "package", questions_file, calibration_items=3))
+    assert report.errors["decoder_layout"] < 1e-4
+
+
+def test_a_missed_gate_leaves_nothing(checkpoint_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(GateError, match="decoder_fp32"):
+        export(
+            ExportOptions(checkpoint_folder, tmp_path / "fp32", precision="fp32", thresholds=Thresholds(decoder_fp32=1e-12))
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_export_is_replaced_only_by_force(checkpoint_folder: Path, tmp_path: Path) -> None:
+    options = {"checkpoint": checkpoint_folder, "out": tmp_path / "fp32", "precision": "fp32"}
+    export(ExportOptions(**options))
+    before = hashes(tmp_path / "fp32")
+    with pytest.raises(UsageError, match="--force"):
+        export(ExportOptions(**options))
+    export(ExportOptions(**options, force=True))
+    assert hashes(tmp_path / "fp32") == before  # and the same again, bit for bit
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UsageError, match="no earlier export"):
+        export(ExportOptions(**options | {"out": tmp_path / "mine"}, force=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fp32", "mine"]
+
+
+def test_the_vision_stage_is_that_of_transformers(checkpoint_folder: Path, tmp_path: Path) -> None:
+    import torch
+    from medrega_export import checkpoint, vision
+
+    model = checkpoint.load(checkpoint_folder).model
+    stage = vision.VisionStage(model, "v2")
+    pixels = np.random.default_rng(0).standard_normal((3, 3, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        truth = model.model.get_image_features(torch.from_numpy(pixels), return_dict=True).pooler_output.numpy()
+    assert np.abs(vision.run_torch(stage, pixels) - truth).max() < 1e-6
+    vision.write_full(stage, tmp_path / "v.onnx")
+    assert vision.relative_error(vision.run_graph(tmp_path / "v.onnx", pixels), truth) < 1e-5
+    (batch,) = run_graphs.session(tmp_path / "v.onnx").run(["image_embeds"], {"pixel_values": pixels})
+    assert vision.relative_error(batch, truth) < 1e-5
+    assert np.abs(vision.run_torch(stage, pixels) - truth).max() < 1e-6  # writing has changed nothing in the model
+    assert b"/medrega_export/" not in (tmp_path / "v.onnx").read_bytes()
+
+
+def test_a_large_tower_lies_beside_its_graph(
+    checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medrega_export import checkpoint, decoder, vision
+
+    stage = vision.VisionStage(checkpoint.load(checkpoint_folder).model, "v2")
+    pixels = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    monkeypatch.setattr(decoder, "EXTERNAL_BYTES", 1000)
+    vision.write(stage, tmp_path / "vision.onnx", quantised=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vision.onnx", "vision.onnx.data"]
+    error = vision.relative_error(vision.run_graph(tmp_path / "vision.onnx", pixels), vision.run_torch(stage, pixels))
+    assert 1e-5 < error < 0.05
+
+
+def test_pixel_shuffle_v1_transposes_the_grid(checkpoint_folder: Path) -> None:
+    from medrega_export import checkpoint, vision
+
+    model = checkpoint.load(checkpoint_folder).model
+    pixels = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    v1, v2 = (vision.run_torch(vision.VisionStage(model, name), pixels) for name in ("v1", "v2"))
+    assert np.allclose(v1.reshape(2, 2, -1), v2.reshape(2, 2, -1).transpose(1, 0, 2), atol=1e-6)
+    assert not np.allclose(v1, v2, atol=1e-3)
+
+
+@pytest.mark.parametrize("missing", ["prompts.json", "training.json", "tokenizer.json", "model.safetensors"])
+def test_an_incomplete_checkpoint_is_named(checkpoint_folder: Path, tmp_path: Path, missing: str) -> None:
+    from medrega_export import checkpoint
+
+    for path in checkpoint_folder.iterdir():
+        if path.name != missing:
+            (tmp_path / path.name).symlink_to(path)
+    with pytest.raises(UsageError, match=missing.replace("model.", r"\*.")):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "truncated"])
+def test_weights_that_do_not_fit_are_refused(checkpoint_folder: Path, tmp_path: Path, change: str) -> None:
+    from medrega_export import checkpoint
+    from safetensors.torch import load_file, save_file
+
+    for path in checkpoint_folder.iterdir():
+        if path.name != "model.safetensors":
+            (tmp_path / path.name).symlink_to(path)
+    stored = load_file(checkpoint_folder / "model.safetensors")
+    if change == "missing":
+        stored.pop(next(name for name in stored if name.endswith("mlp.up_proj.weight")))
+    if change == "unexpected":
+        stored["another.weight"] = stored["language_model.lm_head.weight"].clone()
+    save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    if change == "truncated":
+        data = (tmp_path / "model.safetensors").read_bytes()
+        (tmp_path / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UsageError, match="cannot be loaded" if change == "truncated" else change):
+        checkpoint.load(tmp_path)
+
+
+def test_the_command_line(checkpoint_folder: Path, tmp_path: Path) -> None:
+    from medrega_export.cli import app
+    from typer.testing import CliRunner
+
+    runner = CliRunner()
+    good = runner.invoke(app, ["export", str(checkpoint_folder), "--out", str(tmp_path / "p"), "--precision", "fp32"])
+    assert good.exit_code == 0 and "decoder_fp32" in good.stdout
+    again = runner.invoke(app, ["export", str(checkpoint_folder), "--out", str(tmp_path / "p"), "--precision", "fp32"])
+    assert again.exit_code == 2 and "--force" in again.stderr and again.stdout == ""
+    without = runner.invoke(app, ["export", str(checkpoint_folder), "--out", str(tmp_path / "q")])
+    assert without.exit_code == 2 and "--calibration" in without.stderr
+    absent = runner.invoke(app, ["export", str(tmp_path / "no"), "--out", str(tmp_path / "q"), "--precision", "fp32"])
+    assert absent.exit_code == 2 and not (tmp_path / "q").exists()
+
+
+def test_questions_that_cannot_be_certified_are_refused_at_once(
+    checkpoint_folder: Path, questions_file: Path, tmp_path: Path
+) -> None:
+    line = json.loads(questions_file.read_text(encoding="utf-8").splitlines()[0])
+    line["image"] = str(questions_file.parent / line["image"])
+    for change, message in (
+        ({"task": "report"}, "report"),
+        ({"task": "identify"}, "box"),
+        ({"image": "x.png"}, "x.png"),
+    ):
+        path = tmp_path / "certify.jsonl"
+        path.write_text(json.dumps(line | change), encoding="utf-8")
+        with pytest.raises(UsageError, match=message):
+            export(ExportOptions(checkpoint_folder, tmp_path / "package", questions_file, certify=path))

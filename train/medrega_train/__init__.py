@@ -1,0 +1,1 @@
+"""Training: images and records in, a full-precision InternVL checkpoint in Hugging Face layout out."""

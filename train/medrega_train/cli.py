@@ -1,0 +1,40 @@
+"""`medrega train`: parse, call, report. The heavy imports wait until a run really starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; a run that is there goes on.")],
+    preset: Annotated[str, typer.Option(help="nano (2 cores), small (one GPU) or smoke (a test).")] = "nano",
+    minutes: Annotated[float | None, typer.Option(help="End this slice after so many minutes; run again to go on.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that prepare batches.")] = 1,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the tower; needs a C++ compiler, pays off in long runs.")
+    ] = False,
+) -> None:
+    """Train a full-precision checkpoint from images and records.
+
+    medrega train --data ../shared/data --out runs/nano --preset nano --minutes 9
+    """
+    from medrega_edge.errors import UsageError
+    from medrega_train.presets import PRESETS
+    from medrega_train.run import RunOptions
+    from medrega_train.run import train as run
+
+    if preset not in PRESETS:
+        raise UsageError(f"There is no preset '{preset}'; choose one of: {', '.join(PRESETS)}.")
+    if minutes is not None and minutes <= 0:
+        raise UsageError("A slice of no minutes trains nothing; give --minutes a positive number.")
+    checkpoint = run(preset, PRESETS[preset], RunOptions(data, out, minutes, workers, compile))
+    typer.echo(f"checkpoint: {checkpoint}" if checkpoint else f"slice ended; run the same command to go on with {out}")
+
+
+def mount(app: typer.Typer) -> None:
+    """Register `medrega train`."""
+    app.command("train")(train)

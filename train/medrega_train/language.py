@@ -1,0 +1,285 @@
+"""Stages 1 and 2: the language model learns to answer, several questions to an image in one pass.
+
+Our prompts put the image first, so the questions of one image share its prefix: they lie one after the other in one
+sequence, each sees the prefix and itself, and the image is paid for once. Coordinates are learnt with a soft target: a
+box that is off by three thousandths is nearly right, and the loss says so, digit by digit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import InternVLForConditionalGeneration
+
+from medrega_edge.prompts import IMAGE_TOKEN, Language, PromptBook, Task
+from medrega_edge.regions import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
+from medrega_train.dense import DenseBatch, DenseHead, DenseSamples, dense_losses
+from medrega_train.dense import collate as collate_dense
+from medrega_train.questions import Question, Questions
+from medrega_train.tokens import END, PAD
+from medrega_train.views import Views
+
+DIGITS = 10
+STOP = DIGITS  # "the number ends here", the eleventh outcome after the ten digits
+LONGEST = len(str(GRID_MAX))
+COORDINATE_SPREAD = 8.0  # grid steps; scale of the Laplace distribution around the true coordinate
+DENSE_WEIGHT = 0.25  # of stage 0's loss while everything trains, so that the tower keeps what it knows
+IGNORE = -100
+
+
+def coordinate_targets(spread: float = COORDINATE_SPREAD) -> np.ndarray:
+    """Table `[1000, 4, 11]`: given the true value and its first j digits, how likely each digit, or the end, comes next.
+
+    Every coordinate u is likely as exp(-|u - v| / spread); the table is that distribution, spelt in decimal.
+    """
+    spelt = [str(u) for u in range(GRID_MAX + 1)]
+    table = np.zeros((GRID_MAX + 1, LONGEST + 1, DIGITS + 1), np.float32)
+    following: dict[str, list[tuple[int, int]]] = {}  # prefix -> (u, outcome after it)
+    for u, text in enumerate(spelt):
+        for j in range(len(text) + 1):
+            following.setdefault(text[:j], []).append((u, int(text[j]) if j < len(text) else STOP))
+    after = {prefix: tuple(np.array(column) for column in zip(*rows, strict=True)) for prefix, rows in following.items()}
+    for v, text in enumerate(spelt):
+        for j in range(len(text) + 1):
+            u, outcome = after[text[:j]]
+            np.add.at(table[v, j], outcome, np.exp(-np.abs(u - v) / spread))
+            table[v, j] /= table[v, j].sum()
+    return table
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A question as token ids; `target[i]` is what position i has to say, IGNORE where it says nothing.
+
+    `value` and `place` name the coordinate and the digit of it that a target spells, -1 elsewhere.
+    """
+
+    ids: list[int]
+    target: list[int]
+    value: list[int]
+    place: list[int]
+
+
+class Encoder:
+    """Questions -> token ids and targets, by the runtime's own prompt builder."""
+
+    def __init__(self, tokenizer: Tokenizer, prompts: PromptBook, image_tokens: int) -> None:
+        """`image_tokens` is the length of an image in the sequence."""
+        self._tokenizer = tokenizer
+        self._prompts = prompts
+        before, after = prompts.before_and_after()
+        self.image_id = tokenizer.token_to_id(IMAGE_TOKEN)
+        self.pad_id = tokenizer.token_to_id(PAD)
+        self.prefix = self._ids(before) + [self.image_id] * image_tokens + self._ids(after)
+        self.digit_ids = [tokenizer.token_to_id(str(d)) for d in range(DIGITS)]
+        self._digit_of = {token: d for d, token in enumerate(self.digit_ids)}
+        self._open, self._close = tokenizer.token_to_id(BOX_OPEN), tokenizer.token_to_id(BOX_CLOSE)
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    @property
+    def separators(self) -> list[int]:
+        """The tokens behind a coordinate that is followed by another, and behind the last one of a list."""
+        return [self._ids("1, 1")[1], self._ids("1]]")[1]]
+
+    def opening(self, question: str, label: str) -> list[int]:
+        """Tokens of an English detection question and of its answer up to the first coordinate."""
+        prompt = self._prompts.suffix(Task.DETECT, Language.EN, question)
+        return self._ids(f"{prompt}{REF_OPEN}{label}{REF_CLOSE}{BOX_OPEN}[[")
+
+    def question(self, question: Question) -> Encoded:
+        """Encode what follows the image: prompt, answer and its end."""
+        prompt = self._ids(self._prompts.suffix(question.task, question.language, question.question))
+        answer = self._ids(question.answer + END)
+        ids = prompt + answer
+        target = [IGNORE] * (len(prompt) - 1) + answer + [IGNORE]
+        value, place = self._coordinates(target)
+        return Encoded(ids, target, value, place)
+
+    def _coordinates(self, target: list[int]) -> tuple[list[int], list[int]]:
+        value, place = [-1] * len(target), [-1] * len(target)
+        inside, start = False, -1
+        for i, token in enumerate(target):
+            if token in (self._open, self._close):
+                inside = token == self._open
+            if inside and token in self._digit_of:
+                start = i if start < 0 else start
+            elif start >= 0:
+                number = int("".join(str(self._digit_of[t]) for t in target[start:i]))
+                for k in range(start, i + 1):  # the token after the last digit says that the number ends
+                    value[k], place[k] = number, k - start
+                start = -1
+        return value, place
+
+
+@dataclass
+class LanguageBatch:
+    """B images, each with its questions in one sequence of length T; `segment` is 0 for the prefix, -1 for padding."""
+
+    dense: DenseBatch
+    ids: Tensor  # [B, T]
+    position: Tensor  # [B, T]
+    segment: Tensor  # [B, T]
+    target: Tensor  # [B, T]
+    value: Tensor  # [B, T]
+    place: Tensor  # [B, T]
+
+    def to(self, device: torch.device) -> LanguageBatch:
+        """Move every tensor."""
+        return LanguageBatch(**{k: v.to(device) for k, v in vars(self).items()})
+
+
+class LanguageSamples(torch.utils.data.Dataset[tuple[object, ...]]):
+    """Sample number i: dense targets of a view and encoded questions about it."""
+
+    def __init__(self, views: Views, dense: DenseSamples, questions: Questions, encoder: Encoder, count: int) -> None:
+        """`count` questions to an image."""
+        self._views, self._dense, self._questions = views, dense, questions
+        self._encoder, self._count = encoder, count
+
+    def __len__(self) -> int:
+        """Number of records; training draws beyond it."""
+        return len(self._views.records)
+
+    def __getitem__(self, number: int) -> tuple[object, ...]:
+        """Return one sample."""
+        record, view, rng = self._views.draw(number)
+        asked = self._questions.draw(record, view, self._count, rng)
+        return self._dense.sample(record, view, rng), [self._encoder.question(question) for question in asked]
+
+    def collate(self, samples: list[tuple[object, ...]]) -> LanguageBatch:
+        """Lay the questions of each image behind its prefix."""
+        prefix = self._encoder.prefix
+        rows = []
+        for _, questions in samples:
+            columns = [prefix, list(range(len(prefix))), [0] * len(prefix)] + [[-1] * len(prefix) for _ in range(3)]
+            columns[3] = [IGNORE] * len(prefix)
+            for number, q in enumerate(questions, 1):  # type: ignore[var-annotated, arg-type]
+                places = range(len(prefix), len(prefix) + len(q.ids))
+                parts = (q.ids, list(places), [number] * len(q.ids), q.target, q.value, q.place)
+                columns = [column + part for column, part in zip(columns, parts, strict=True)]
+            rows.append(columns)
+        length = max(len(columns[0]) for columns in rows)
+        fill = (self._encoder.pad_id, 0, -1, IGNORE, -1, -1)
+        tensors = [torch.tensor([columns[k] + [fill[k]] * (length - len(columns[k])) for columns in rows]) for k in range(6)]
+        return LanguageBatch(collate_dense([sample for sample, _ in samples]), *tensors)  # type: ignore[misc]
+
+
+def attention_mask(segment: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive mask `[B, 1, T, T]`: causal, and a question sees the prefix and itself only."""
+    length = segment.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segment.device).tril()
+    same = segment[:, :, None] == segment[:, None, :]
+    seen = causal & (same | (segment == 0)[:, None, :])
+    return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+
+
+class LanguageModule(nn.Module):
+    """The whole model, and stage 0's head that keeps the tower's knowledge in place."""
+
+    def __init__(self, model: InternVLForConditionalGeneration, head: DenseHead, encoder: Encoder, tower: bool) -> None:
+        """`tower` tells whether the tower trains along (stage 2) or stays as it is (stage 1)."""
+        super().__init__()
+        self.model = model
+        self.head = head
+        self._tower_trains = tower
+        self.register_buffer("table", torch.from_numpy(coordinate_targets()), persistent=False)
+        self.register_buffer("digits", torch.tensor(encoder.digit_ids), persistent=False)
+        model.model.vision_tower.requires_grad_(tower)
+        head.requires_grad_(tower)
+        model.model.language_model.requires_grad_(True)
+
+    def forward(self, batch: LanguageBatch) -> dict[str, Tensor]:
+        """Return the parts of the loss; names with a leading underscore are only logged."""
+        core = self.model.model
+        with torch.set_grad_enabled(self._tower_trains and torch.is_grad_enabled()):
+            hidden = core.vision_tower(pixel_values=batch.dense.pixel_values).last_hidden_state
+        image = self.embed_image(hidden)
+        embeds = core.language_model.embed_tokens(batch.ids)
+        slots = batch.ids == self.model.config.image_token_id
+        embeds = embeds.masked_scatter(slots[..., None], image.to(embeds.dtype))
+        states = core.language_model(
+            inputs_embeds=embeds,
+            attention_mask=attention_mask(batch.segment, embeds.dtype),
+            position_ids=batch.position,
+            use_cache=False,
+        ).last_hidden_state
+        said = batch.target != IGNORE
+        logits = self.model.lm_head(states[said]).float()
+        parts = self._language_losses(logits, batch.target[said], batch.value[said], batch.place[said])
+        if self._tower_trains:
+            dense = dense_losses(self.head, hidden, batch.dense)
+            parts["dense"] = DENSE_WEIGHT * torch.stack(list(dense.values())).sum()
+        return parts
+
+    def embed_image(self, hidden: Tensor) -> Tensor:
+        """Pixel shuffle and projector, as transformers does it: tower states `[B, 1 + P, C]` -> `[B, P / 4, H]`."""
+        core = self.model.model
+        patches = hidden[:, 1:]
+        side = int(patches.shape[1] ** 0.5)
+        grid = core.pixel_shuffle(patches.reshape(len(patches), side, side, -1), self.model.config.downsample_ratio)
+        embedded: Tensor = core.multi_modal_projector(grid.reshape(len(patches), -1, grid.shape[-1]))
+        return embedded
+
+    def _language_losses(self, logits: Tensor, target: Tensor, value: Tensor, place: Tensor) -> dict[str, Tensor]:
+        log_p = logits.log_softmax(dim=-1)
+        spelt = value >= 0
+        soft = self.table[value[spelt], place[spelt]]  # [K, 11]
+        # Where a number ends, the target itself says with which token; inside it no end token is right.
+        ends = target[spelt]
+        at = log_p[spelt]
+        by_digit = at[:, self.digits]
+        is_digit = (ends[:, None] == self.digits[None]).any(dim=1)
+        end_log_p = torch.where(is_digit, torch.zeros_like(by_digit[:, 0]), at.gather(1, ends[:, None])[:, 0])
+        share = soft.clone()
+        share[:, STOP] = torch.where(is_digit, torch.zeros_like(share[:, STOP]), share[:, STOP])
+        share = share / share.sum(dim=1, keepdim=True)
+        coordinate = -(share[:, :DIGITS] * by_digit).sum(dim=1) - share[:, STOP] * end_log_p
+        words = F.nll_loss(log_p[~spelt], target[~spelt], reduction="sum")
+        total = max(1, len(target))
+        return {"coordinates": coordinate.sum() / total, "words": words / total}
+
+    @torch.no_grad()
+    def write_boxes(self, pixel_values: Tensor, prefix: list[int], asked: list[list[int]], separators: list[int]) -> Tensor:
+        """Let the model write one box for each of N images, greedily: `[N, 4]` grid integers.
+
+        `asked` holds, for each image, the tokens of the question and of its answer up to the first coordinate; the two
+        `separators` are the tokens behind the first three coordinates and behind the fourth.
+        """
+        core = self.model.model
+        image = self.embed_image(core.vision_tower(pixel_values=pixel_values).last_hidden_state)
+        rows = [prefix + tokens for tokens in asked]
+        boxes: list[list[int]] = [[] for _ in rows]
+        spelt: list[str] = ["" for _ in rows]
+        while any(len(box) < 4 for box in boxes):
+            length = max(len(row) for row in rows)
+            ids = torch.tensor([row + [row[-1]] * (length - len(row)) for row in rows], device=image.device)
+            embeds = core.language_model.embed_tokens(ids)
+            embeds = embeds.masked_scatter((ids == self.model.config.image_token_id)[..., None], image.to(embeds.dtype))
+            states = core.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+            last = states[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])]
+            logits = self.model.lm_head(last).float()
+            for i, row in enumerate(rows):
+                if len(boxes[i]) == 4:
+                    continue
+                separator = separators[len(boxes[i]) == 3]
+                choices = torch.cat([logits[i, self.digits], logits[i, separator : separator + 1]])
+                full = len(spelt[i]) == LONGEST or spelt[i] == "0"
+                if not spelt[i]:
+                    choices[STOP] = -torch.inf
+                chosen = STOP if full else int(choices.argmax())
+                if chosen == STOP:
+                    boxes[i].append(int(spelt[i]))
+                    spelt[i] = ""
+                    row.append(separator)
+                else:
+                    spelt[i] += str(chosen)
+                    row.append(int(self.digits[chosen]))
+        return torch.tensor(boxes)

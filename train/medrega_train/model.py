@@ -1,0 +1,76 @@
+"""An InternVL of a preset's shape, as transformers knows it. Knows shapes and token ids; knows no data."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, Qwen2Config
+from transformers.models.internvl.modeling_internvl import InternVLVisionModel
+
+from medrega_train.presets import Preset
+
+
+def vision_config(preset: Preset) -> InternVLVisionConfig:
+    """Shape of the tower."""
+    return InternVLVisionConfig(
+        hidden_size=preset.tower_width,
+        num_hidden_layers=preset.tower_layers,
+        num_attention_heads=preset.tower_width // preset.head_width,
+        intermediate_size=4 * preset.tower_width,
+        attention_bias=True,
+        image_size=[preset.image_size] * 2,
+        patch_size=[preset.patch_size] * 2,
+        use_absolute_position_embeddings=True,
+    )
+
+
+def build_tower(preset: Preset) -> InternVLVisionModel:
+    """A tower with fresh weights.
+
+    Position embeddings start random instead of zero, and layer scale at 0.3 instead of 0.1: a shallow tower trained from
+    scratch needs less braking.
+    """
+    torch.manual_seed(preset.seed)
+    config = vision_config(preset)
+    # The plain attention is faster than the fused one on processors at these short lengths; a GPU prefers the fused.
+    config._attn_implementation = "sdpa" if torch.cuda.is_available() else "eager"
+    tower = InternVLVisionModel(config)
+    nn.init.trunc_normal_(tower.embeddings.position_embeddings, std=0.02)
+    for layer in tower.encoder.layer:
+        nn.init.constant_(layer.lambda_1, 0.3)
+        nn.init.constant_(layer.lambda_2, 0.3)
+    return tower
+
+
+def build_model(preset: Preset, token_ids: dict[str, int], vocabulary: int) -> InternVLForConditionalGeneration:
+    """The whole model with fresh weights; `token_ids` needs `image`, `end` and `pad`, `vocabulary` is a multiple of 32."""
+    torch.manual_seed(preset.seed + 1)
+    text = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=preset.text_width,
+        intermediate_size=preset.text_mlp,
+        num_hidden_layers=preset.text_layers,
+        num_attention_heads=preset.text_width // preset.head_width,
+        num_key_value_heads=max(1, preset.text_width // preset.head_width // 2),
+        max_position_embeddings=preset.context,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=token_ids["end"],
+        pad_token_id=token_ids["pad"],
+    )
+    side = preset.image_size // preset.patch_size // 2
+    config = InternVLConfig(
+        vision_config=vision_config(preset),
+        text_config=text,
+        image_token_id=token_ids["image"],
+        image_seq_length=side * side,
+        downsample_ratio=0.5,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        tie_word_embeddings=False,
+    )
+    model = InternVLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = token_ids["end"]
+    model.generation_config.pad_token_id = token_ids["pad"]
+    return model

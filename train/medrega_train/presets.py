@@ -1,0 +1,90 @@
+"""How large a model, how long each stage: everything one may want to change about a training run, as data.
+
+`nano` is sized for two processor cores, `small` for one data-centre GPU, `smoke` for a test of seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of training: `steps` of `batch` images, each with `questions` questions (language stages only)."""
+
+    steps: int
+    batch: int
+    learning_rate: float
+    tower_learning_rate: float = 0.0  # 0 freezes the tower
+    questions: int = 0
+    warmup: int = 100
+    weight_decay: float = 0.05
+    ema_decay: float = 0.999
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Shape of the model and plan of its three stages."""
+
+    image_size: int
+    patch_size: int
+    tower_width: int
+    tower_layers: int
+    text_width: int
+    text_layers: int
+    text_mlp: int
+    vocabulary: int
+    dense: StagePlan
+    align: StagePlan
+    instruct: StagePlan
+    head_width: int = 64  # of every attention head; divides both widths
+    context: int = 1024
+    seed: int = 20261123
+
+
+PRESETS = {
+    "nano": Preset(
+        image_size=256,
+        patch_size=16,
+        tower_width=192,
+        tower_layers=8,
+        text_width=256,
+        text_layers=4,
+        text_mlp=768,
+        vocabulary=2048,
+        dense=StagePlan(steps=1700, batch=48, learning_rate=5.0e-4, tower_learning_rate=5.0e-4, ema_decay=0.998),
+        align=StagePlan(steps=100, batch=32, learning_rate=1.0e-3, questions=6, warmup=20, ema_decay=0.98),
+        instruct=StagePlan(
+            steps=1100, batch=32, learning_rate=1.5e-3, tower_learning_rate=2.0e-4, questions=6, ema_decay=0.998
+        ),
+    ),
+    "small": Preset(
+        image_size=320,
+        patch_size=16,
+        tower_width=384,
+        tower_layers=12,
+        text_width=384,
+        text_layers=8,
+        text_mlp=1152,
+        vocabulary=2048,
+        dense=StagePlan(steps=6000, batch=128, learning_rate=8.0e-4, tower_learning_rate=8.0e-4),
+        align=StagePlan(steps=300, batch=64, learning_rate=1.0e-3, questions=8, warmup=50, ema_decay=0.99),
+        instruct=StagePlan(
+            steps=4000, batch=64, learning_rate=6.0e-4, tower_learning_rate=1.5e-4, questions=12, ema_decay=0.999
+        ),
+    ),
+    "smoke": Preset(
+        image_size=64,
+        patch_size=16,
+        tower_width=64,
+        tower_layers=2,
+        text_width=64,
+        text_layers=2,
+        text_mlp=128,
+        vocabulary=512,
+        dense=StagePlan(steps=4, batch=4, learning_rate=1e-3, tower_learning_rate=1e-3, warmup=1),
+        align=StagePlan(steps=2, batch=2, learning_rate=1e-3, questions=2, warmup=1),
+        instruct=StagePlan(steps=4, batch=2, learning_rate=1e-3, tower_learning_rate=1e-4, questions=2, warmup=1),
+        head_width=32,
+    ),
+}

@@ -1,0 +1,219 @@
+"""A training run: three stages in one folder, each resumable, then the checkpoint. Composes; every leaf can be read alone.
+
+Stage 0 `dense` teaches the tower where things are. Stage 1 `align` fits the projector and the fresh language model to the
+frozen tower. Stage 2 `instruct` trains everything on questions. Each stage hands on the average of its weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from tokenizers import Tokenizer
+
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts import DEFAULT_PROMPTS
+from medrega_edge.regions import GRID_MAX
+from medrega_train.card import checkpoint_facts
+from medrega_train.dense import DenseHead, DenseModule, DenseSamples, Vocabulary, collate, plain_iou
+from medrega_train.language import Encoder, LanguageModule, LanguageSamples
+from medrega_train.loop import Stage, run_stage, write_atomically
+from medrega_train.model import build_model, build_tower
+from medrega_train.presets import Preset
+from medrega_train.questions import Questions, all_texts
+from medrega_train.records import Record, load_records, split_of
+from medrega_train.tokens import END, PAD, train_tokenizer
+from medrega_train.views import Views
+
+MEASURES_PER_STAGE = 10
+MEASURE_BATCH = 64
+MEASURE_QUESTIONS = 384  # of the validation split, while the language model trains
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run lives and how it is run; none of this changes what is learned."""
+
+    data: Path
+    folder: Path
+    minutes: float | None = None
+    workers: int = 1
+    compile: bool = False
+
+
+def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
+    """Run, or go on with, a training run; return the checkpoint's folder, None when the slice ended before.
+
+    Raises UsageError when the folder holds a run of another preset.
+    """
+    deadline = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
+    _claim(options.folder, preset_name, preset)
+    records = load_records(options.data)
+    accelerator = make_accelerator()
+    train_views = Views(split_of(records, "train"), preset.image_size, preset.seed)
+    val_views = Views(split_of(records, "val"), preset.image_size, preset.seed)
+    context = _Context(preset, options, train_views, val_views, _tokenizer(options.folder, preset, train_views.records))
+    module: DenseModule | LanguageModule | None = None
+    for build in (_dense_stage, _align_stage, _instruct_stage):
+        stage = build(context, module)
+        if not _finish(stage, accelerator, options, deadline):
+            return None
+        module = stage.module  # type: ignore[assignment]
+    assert isinstance(module, LanguageModule)
+    return _write_checkpoint(context, preset_name, module) if accelerator.is_main_process else options.folder
+
+
+def make_accelerator() -> Accelerator:
+    """Mixed precision where the hardware multiplies bfloat16 natively, full precision elsewhere."""
+    native = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
+    return Accelerator(mixed_precision="bf16" if native else "no", cpu=not torch.cuda.is_available())
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What every stage of a run shares."""
+
+    preset: Preset
+    options: RunOptions
+    train: Views
+    val: Views
+    tokenizer: Tokenizer
+
+    @property
+    def grid(self) -> int:
+        return self.preset.image_size // self.preset.patch_size
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.of(self.train.records)
+
+    @property
+    def encoder(self) -> Encoder:
+        return Encoder(self.tokenizer, DEFAULT_PROMPTS, (self.grid // 2) ** 2)
+
+
+def _claim(folder: Path, name: str, preset: Preset) -> None:
+    path = folder / "preset.json"
+    mine = json.loads(json.dumps({"name": name} | asdict(preset)))
+    if path.is_file() and json.loads(path.read_text()) != mine:
+        raise UsageError(f"'{folder}' holds a run of another preset or version; name another folder with --out.")
+    write_atomically(path, lambda temporary: _write_text(temporary, json.dumps(mine, indent=1) + "\n"))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _tokenizer(folder: Path, preset: Preset, records: list[Record]) -> Tokenizer:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        tokenizer = train_tokenizer(all_texts(records), preset.vocabulary)
+        write_atomically(path, lambda temporary: tokenizer.save(str(temporary)))
+    return Tokenizer.from_file(str(path))
+
+
+def _finish(stage: Stage, accelerator: Accelerator, options: RunOptions, deadline: float) -> bool:
+    """Run a stage unless it is finished already; True when its final weights are there and loaded."""
+    folder = options.folder / stage.name
+    final = folder / "final.pt"
+    if not final.is_file() and not run_stage(stage, folder, accelerator, deadline, options.workers):
+        return False
+    stage.module.load_state_dict(torch.load(final, map_location="cpu", weights_only=True))
+    return True
+
+
+def _every(steps: int) -> int:
+    return max(1, steps // MEASURES_PER_STAGE)
+
+
+def _dense_stage(context: _Context, _: object) -> Stage:
+    preset, vocabulary = context.preset, context.vocabulary
+    tower = build_tower(preset)
+    module = DenseModule(tower, DenseHead(preset.tower_width, context.grid, vocabulary))
+    if context.options.compile:
+        tower.compile()
+    held_out = DenseSamples(context.val, vocabulary, context.grid, train=False)
+
+    def measure() -> dict[str, float]:
+        device = next(module.parameters()).device
+        starts = range(0, len(held_out), MEASURE_BATCH)
+        chunks = (range(start, min(start + MEASURE_BATCH, len(held_out))) for start in starts)
+        return module.measure(collate([held_out[i] for i in chunk]).to(device) for chunk in chunks)
+
+    samples = DenseSamples(context.train, vocabulary, context.grid)
+    return Stage("dense", module, samples, collate, preset.dense, measure, _every(preset.dense.steps))
+
+
+def _align_stage(context: _Context, dense: object) -> Stage:
+    assert isinstance(dense, DenseModule)
+    tokenizer = context.tokenizer
+    ids = {"image": context.encoder.image_id, "end": tokenizer.token_to_id(END), "pad": tokenizer.token_to_id(PAD)}
+    model = build_model(context.preset, ids, tokenizer.get_vocab_size())
+    model.model.vision_tower.load_state_dict(dense.tower.state_dict())
+    model.model.vision_tower.config._attn_implementation = dense.tower.config._attn_implementation
+    module = LanguageModule(model, dense.head, context.encoder, tower=False)
+    return _language_stage("align", context, module)
+
+
+def _instruct_stage(context: _Context, aligned: object) -> Stage:
+    assert isinstance(aligned, LanguageModule)
+    module = LanguageModule(aligned.model, aligned.head, context.encoder, tower=True)
+    return _language_stage("instruct", context, module)
+
+
+def _language_stage(name: str, context: _Context, module: LanguageModule) -> Stage:
+    plan = context.preset.align if name == "align" else context.preset.instruct
+    dense = DenseSamples(context.train, context.vocabulary, context.grid)
+    samples = LanguageSamples(context.train, dense, Questions(context.train.records), context.encoder, plan.questions)
+    if context.options.compile:
+        module.model.model.vision_tower.compile()
+
+    def measure() -> dict[str, float]:
+        return _measure_boxes(context, module)
+
+    prefix = "model.model.vision_tower."
+    return Stage(name, module, samples, samples.collate, plan, measure, _every(plan.steps), prefix)
+
+
+def _measure_boxes(context: _Context, module: LanguageModule) -> dict[str, float]:
+    """Mean IoU of written boxes on single regions of the validation split, asked in one fixed wording."""
+    dense = DenseSamples(context.val, context.vocabulary, context.grid, train=False)
+    cases = []
+    for index, record in enumerate(context.val.records):
+        for region in record.detectable:
+            if len(region.boxes) == 1:
+                cases.append((index, region))
+    chosen = np.random.default_rng(context.preset.seed).permutation(len(cases))[:MEASURE_QUESTIONS]
+    device = next(module.parameters()).device
+    encoder, written, truth = context.encoder, [], []
+    for start in range(0, len(chosen), MEASURE_BATCH):
+        part = [cases[i] for i in chosen[start : start + MEASURE_BATCH]]
+        pixels = torch.from_numpy(np.stack([dense[index][0] for index, _ in part])).to(device)  # type: ignore[arg-type]
+        asked = [encoder.opening(f"locate the {region.label_en}", region.label_en) for _, region in part]
+        written.append(module.write_boxes(pixels, encoder.prefix, asked, encoder.separators).float() / GRID_MAX)
+        for index, region in part:
+            record, view = context.val.clean(index)
+            found = next(r for r in view.regions if r.label_en == region.label_en)
+            truth.append(torch.from_numpy(found.boxes[0]))
+    iou = plain_iou(torch.cat(written), torch.stack(truth))
+    return {"val_iou": float(iou.mean()), "val_acc50": float((iou >= 0.5).float().mean())}
+
+
+def _write_checkpoint(context: _Context, preset_name: str, module: LanguageModule) -> Path:
+    """Save what transformers loads, and beside it what the exporter has to know; put in place as a whole."""
+    target, building = context.options.folder / "checkpoint", context.options.folder / ".checkpoint.tmp"
+    shutil.rmtree(building, ignore_errors=True)
+    module.model.save_pretrained(building)
+    context.tokenizer.save(str(building / "tokenizer.json"))
+    (building / "prompts.json").write_text(DEFAULT_PROMPTS.to_json(), encoding="utf-8")
+    facts = checkpoint_facts(preset_name, context.train.records)
+    (building / "training.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    building.rename(target)
+    return target

@@ -1,0 +1,57 @@
+"""Which view of which image makes sample number i: a pure function of (seed, i), so a run resumes at any step.
+
+Knows records, pictures in memory and augmentation; knows no targets and no model. Images are decoded once, by the
+runtime's own reader and resize, and held as small squares.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from medrega_edge.images import read_image
+from medrega_edge.preprocess import resize
+from medrega_train.augment import View, clean_view, random_view
+from medrega_train.records import Record
+
+HELD_SIDE_FACTOR = 1.25  # held a little larger than the model sees them, so that zooming in does not blur
+CLEAN_SHARE = 0.15
+
+# Share of draws per data set grows with the square root of its size: small sets are seen, large ones not starved.
+BALANCE_POWER = 0.6
+
+
+class Views:
+    """Draws augmented views of records. Deterministic in the sample's number, whatever the process or worker."""
+
+    def __init__(self, records: list[Record], size: int, seed: int) -> None:
+        """Decode all images; this takes a few milliseconds an image."""
+        self.records = records
+        self.size = size
+        self._seed = seed
+        side = int(size * HELD_SIDE_FACTOR)
+        with ThreadPoolExecutor() as pool:
+            self._pixels: list[npt.NDArray[np.uint8]] = list(
+                pool.map(lambda record: resize(read_image(record.path).pixels, side), records)
+            )
+        counts: dict[str, int] = {}
+        for record in records:
+            counts[record.dataset] = counts.get(record.dataset, 0) + 1
+        weight = np.array([counts[r.dataset] ** (BALANCE_POWER - 1.0) for r in records])
+        self._cumulative = np.cumsum(weight / weight.sum())
+
+    def draw(self, number: int) -> tuple[Record, View, np.random.Generator]:
+        """Return sample `number`, with the generator that goes on to draw its questions."""
+        rng = np.random.default_rng([self._seed, number])
+        index = min(int(np.searchsorted(self._cumulative, rng.random())), len(self.records) - 1)
+        record, pixels = self.records[index], self._pixels[index]
+        if rng.random() < CLEAN_SHARE:
+            return record, clean_view(record, pixels, self.size), rng
+        return record, random_view(record, pixels, self.size, rng), rng
+
+    def clean(self, index: int) -> tuple[Record, View]:
+        """Return record `index` as the runtime sees it."""
+        record = self.records[index]
+        return record, clean_view(record, resize(read_image(record.path).pixels, self.size), self.size)
