@@ -7,17 +7,8 @@ from typing import Annotated
 
 import typer
 
-from medrega_edge.errors import MedregaError, ResourceError, UsageError
+from medrega_edge.errors import UsageError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-@app.callback()
-def _main() -> None:
-    """Keep `export` a command of its own, so that other commands may stand beside it."""
-
-
-@app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a full-precision InternVL checkpoint.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the model package to write.")],
@@ -38,32 +29,29 @@ def export(
     """Turn a checkpoint into a model package: 4-bit language model, 8-bit vision tower, certificate."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    try:
-        for path in (calibration, certify):
-            if path is not None and not path.is_file():
-                raise UsageError(f"There is no file '{path}'; check the path.")
-        try:
-            from medrega_export.build import ExportOptions
-            from medrega_export.build import export as run
-        except ImportError as error:
-            raise ResourceError(
-                f"Exporting needs '{error.name}', which is not installed: pip install 'medrega-edge[export]'."
-            ) from None
-        options = ExportOptions(
-            checkpoint=checkpoint,
-            out=out,
-            calibration=calibration,
-            calibration_items=calibration_items,
-            certify=certify,
-            precision=precision,
-            keep_checkpoint=keep_checkpoint,
-            force=force,
-        )
-        report = run(options, lambda message: console.print(message, style="dim", highlight=False, markup=False))
-    except MedregaError as error:
-        console.print(f"Error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(error.exit_code) from None
+    from medrega_export.build import ExportOptions
+    from medrega_export.build import export as run
+
+    for path in (calibration, certify):
+        if path is not None and not path.is_file():
+            raise UsageError(f"There is no file '{path.name}' at the path given; check the path.")
+    console = Console(stderr=True, highlight=False, markup=False)
+    options = ExportOptions(
+        checkpoint=checkpoint,
+        out=out,
+        calibration=calibration,
+        calibration_items=calibration_items,
+        certify=certify,
+        precision=precision,
+        keep_checkpoint=keep_checkpoint,
+        force=force,
+    )
+    report = run(options, lambda message: console.print(message, style="dim"))
     for name, value in report.errors.items():
         typer.echo(f"{name:16} {value:.3g}")
     typer.echo(f"{report.folder}  {report.precision}  {report.bytes / 1e6:.2f} MB")
+
+
+def mount(app: typer.Typer) -> None:
+    """Register `medrega export`."""
+    app.command("export")(export)

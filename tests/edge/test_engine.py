@@ -9,8 +9,8 @@ from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.regions import PixelBox, iou
 from medrega_edge.samples import sample_path
 
-# The liver on the sample scan, drawn by hand on the picture: right lobe to left lobe, diaphragm side to lower edge.
-LIVER = PixelBox(*(0, 0, 1, 1))
+# The liver on the sample scan, mass included, read off the picture by eye against a 50-pixel grid.
+LIVER = PixelBox(52, 80, 182, 195)
 
 
 @pytest.fixture(scope="module")

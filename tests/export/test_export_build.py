@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -304,18 +306,18 @@ def test_weights_that_do_not_fit_are_refused(checkpoint_folder: Path, tmp_path: 
 
 
 def test_the_command_line(checkpoint_folder: Path, tmp_path: Path) -> None:
-    from medrega_export.cli import app
-    from typer.testing import CliRunner
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "medrega_edge", "export", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    runner = CliRunner()
-    good = runner.invoke(app, ["export", str(checkpoint_folder), "--out", str(tmp_path / "p"), "--precision", "fp32"])
-    assert good.exit_code == 0 and "decoder_fp32" in good.stdout
-    again = runner.invoke(app, ["export", str(checkpoint_folder), "--out", str(tmp_path / "p"), "--precision", "fp32"])
-    assert again.exit_code == 2 and "--force" in again.stderr and again.stdout == ""
-    without = runner.invoke(app, ["export", str(checkpoint_folder), "--out", str(tmp_path / "q")])
-    assert without.exit_code == 2 and "--calibration" in without.stderr
-    absent = runner.invoke(app, ["export", str(tmp_path / "no"), "--out", str(tmp_path / "q"), "--precision", "fp32"])
-    assert absent.exit_code == 2 and not (tmp_path / "q").exists()
+    good = run(checkpoint_folder, "--out", tmp_path / "p", "--precision", "fp32")
+    assert good.returncode == 0 and "decoder_fp32" in good.stdout
+    again = run(checkpoint_folder, "--out", tmp_path / "p", "--precision", "fp32")
+    assert again.returncode == 2 and "--force" in again.stderr and again.stdout == ""
+    without = run(checkpoint_folder, "--out", tmp_path / "q")
+    assert without.returncode == 2 and "--calibration" in without.stderr
+    absent = run(tmp_path / "no", "--out", tmp_path / "q", "--precision", "fp32")
+    assert absent.returncode == 2 and not (tmp_path / "q").exists()
 
 
 def test_questions_that_cannot_be_certified_are_refused_at_once(

@@ -6,7 +6,41 @@ from collections import Counter
 from importlib.metadata import version
 
 from medrega_edge.prompts import TEMPLATES, Language
+from medrega_train.questions import MAX_BOXES
 from medrega_train.records import Record
+
+
+CARD = """# {name}
+
+{source}, with `medrega train --preset {preset}`. Region-aware medical vision-language model, InternVL layout.
+
+**Research use only - not a medical device. 仅供研究使用 - 非医疗器械。**
+
+## What it can do
+
+- detection: "locate the liver" / "请定位肝脏" -> boxes of one named object, or a sentence that it is not there
+- identification: a box, "what is this?" -> the name of what lies in it
+
+Languages: English, Chinese. Modalities with regions in training: {modalities}.
+
+## What it cannot do
+
+- Anything else: no diagnosis, no reports, no free questions, no classes of whole images.
+- Small lesions (fractures, small tumours): it mostly gets them wrong.
+- Notice that an organ which could be in the picture is missing: it was taught absence only for organs of other body parts.
+- Names that it was not trained on; it knows {labels} of them.
+- The score beside a box is not calibrated. Several objects in one question, more than {boxes} boxes of one object: not trained.
+- Images unlike the training data (other windows, protocols, devices, children): unknown.
+
+## Training data and its terms
+
+The weights were trained on these data sets; anyone who uses them has to respect their terms, several of which allow
+non-commercial research only.
+
+| data set | images | terms |
+|---|---|---|
+{rows}
+"""
 
 
 def checkpoint_facts(preset: str, records: list[Record]) -> dict[str, object]:
@@ -14,15 +48,29 @@ def checkpoint_facts(preset: str, records: list[Record]) -> dict[str, object]:
     images = Counter(record.dataset for record in records)
     terms = {record.dataset: record.terms for record in records}
     mixed = {d for d in images if len({r.terms for r in records if r.dataset == d}) > 1}
+    name = f"medrega-edge-{preset}"
+    source = f"Trained from scratch by medrega-edge on {len(records)} images"
+    modalities = sorted({record.modality.value for record in records if record.detectable})
+    data_sets = [
+        {"name": data_set, "images": count, "terms": "mixed, per image" if data_set in mixed else terms[data_set]}
+        for data_set, count in sorted(images.items())
+    ]
+    card = CARD.format(
+        name=name,
+        source=source,
+        preset=preset,
+        modalities=", ".join(modalities),
+        labels=len({region.label_en for record in records for region in record.detectable}),
+        boxes=MAX_BOXES,
+        rows="\n".join("| {name} | {images} | {terms} |".format(**row) for row in data_sets),
+    )
     return {
-        "name": f"medrega-edge-{preset}",
+        "name": name,
         "version": version("medrega-edge"),
-        "source": f"trained from scratch by medrega-edge, preset {preset}, on {len(records)} images",
+        "source": source,
         "tasks": sorted(TEMPLATES),
         "languages": [language.value for language in Language],
-        "modalities": sorted({record.modality.value for record in records if record.detectable}),
-        "data_sets": [
-            {"name": name, "images": count, "terms": "mixed, per image" if name in mixed else terms[name]}
-            for name, count in sorted(images.items())
-        ],
+        "modalities": modalities,
+        "data_sets": data_sets,
+        "card": card,
     }
