@@ -75,7 +75,7 @@ def ask(
     frame: Annotated[int | None, typer.Option(min=0, help="Frame of a file with several, from 0.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (schema 1) and nothing else.")] = False,
-    strict: Annotated[bool, typer.Option(help="Exit with code 3 when the answer carries warnings.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 when the answer carries warnings.")] = False,
     model: ModelOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",

@@ -83,7 +83,7 @@ def accuracy(
 @bench_app.command()
 def docs(
     document: Annotated[Path, typer.Argument(help="Markdown file whose blocks are made from results.")] = Path("README.md"),
-    check: Annotated[bool, typer.Option(help="Change nothing; exit with code 5 when a block is stale.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit with code 5 when a block is stale.")] = False,
 ) -> None:
     """Write the tables of a document anew from committed results."""
     from medrega_bench.report import update_blocks

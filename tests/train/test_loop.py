@@ -73,7 +73,7 @@ def test_questions_of_one_image_do_not_see_each_other():
 
     alone, packed = states(asked[1:]), states(asked)
     torch.testing.assert_close(packed[n + len(asked[0].ids) :], alone[n:], atol=1e-5, rtol=1e-4)
-    assert asked[0].value[-3] == 444 or 444 in asked[0].value
+    assert 444 in asked[0].value  # the coordinates were found in the answer
 
 
 def test_a_run_that_was_cut_goes_on_where_it_was(tmp_path):

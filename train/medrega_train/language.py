@@ -28,7 +28,7 @@ DIGITS = 10
 STOP = DIGITS  # "the number ends here", the eleventh outcome after the ten digits
 LONGEST = len(str(GRID_MAX))
 COORDINATE_SPREAD = 8.0  # grid steps; scale of the Laplace distribution around the true coordinate
-DENSE_WEIGHT = 0.25  # of stage 0's loss while everything trains, so that the tower keeps what it knows
+DENSE_WEIGHT = 0.5  # of stage 0's loss while everything trains, so that the tower keeps what it knows
 IGNORE = -100
 
 

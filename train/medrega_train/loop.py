@@ -20,7 +20,7 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from medrega_train.presets import StagePlan
@@ -182,7 +182,7 @@ def run_stage(stage: Stage, folder: Path, accelerator: Accelerator, deadline: fl
                 if now - saved_at > SAVE_EVERY_SECONDS:
                     save(step)
                     saved_at = now
-                if now > deadline and step < plan.steps:
+                if step < plan.steps and _all_agree(accelerator, now > deadline):
                     save(step)
                     return False
     except KeyboardInterrupt:
@@ -194,6 +194,14 @@ def run_stage(stage: Stage, folder: Path, accelerator: Accelerator, deadline: fl
         write_atomically(folder / "final.pt", lambda path: torch.save(raw.state_dict(), path))
     accelerator.wait_for_everyone()
     return True
+
+
+def _all_agree(accelerator: Accelerator, over: bool) -> bool:
+    """Whether the slice is over on any process: all have to leave the loop at the same step."""
+    if accelerator.num_processes == 1:
+        return over
+    told: Tensor = accelerator.reduce(torch.tensor(float(over), device=accelerator.device), reduction="sum")
+    return bool(told.item() > 0)
 
 
 def _groups(named: list[tuple[str, nn.Parameter]], stage: Stage, plan: StagePlan) -> list[dict[str, Any]]:
