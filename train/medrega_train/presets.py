@@ -55,7 +55,7 @@ PRESETS = {
         dense=StagePlan(steps=1700, batch=48, learning_rate=5.0e-4, tower_learning_rate=5.0e-4, ema_decay=0.998),
         align=StagePlan(steps=100, batch=32, learning_rate=1.0e-3, questions=6, warmup=20, ema_decay=0.98),
         instruct=StagePlan(
-            steps=1100, batch=32, learning_rate=1.0e-3, tower_learning_rate=3.0e-4, questions=6, ema_decay=0.998
+            steps=1200, batch=32, learning_rate=1.0e-3, tower_learning_rate=3.0e-4, questions=6, ema_decay=0.998
         ),
     ),
     "small": Preset(

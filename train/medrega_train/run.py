@@ -26,12 +26,12 @@ from medrega_train.language import Encoder, LanguageModule, LanguageSamples
 from medrega_train.loop import Stage, run_stage, write_atomically
 from medrega_train.model import build_model, build_tower
 from medrega_train.presets import Preset
-from medrega_train.questions import Questions, all_texts
+from medrega_train.questions import Questions, all_texts, question_weight
 from medrega_train.records import Record, load_records, split_of
 from medrega_train.tokens import END, PAD, train_tokenizer
 from medrega_train.views import Views
 
-MEASURES_PER_STAGE = 10
+MEASURES_PER_STAGE = 6
 MEASURE_BATCH = 64
 MEASURE_QUESTIONS = 384  # of the validation split, while the language model trains
 
@@ -170,7 +170,8 @@ def _instruct_stage(context: _Context, aligned: object) -> Stage:
 def _language_stage(name: str, context: _Context, module: LanguageModule) -> Stage:
     plan = context.preset.align if name == "align" else context.preset.instruct
     dense = DenseSamples(context.train, context.vocabulary, context.grid)
-    samples = LanguageSamples(context.train, dense, Questions(context.train.records), context.encoder, plan.questions)
+    views = context.train.for_stage(1 if name == "align" else 2, question_weight)
+    samples = LanguageSamples(views, dense, Questions(context.train.records), context.encoder, plan.questions)
     if context.options.compile:
         module.model.model.vision_tower.compile()
 

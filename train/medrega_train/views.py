@@ -6,6 +6,9 @@ runtime's own reader and resize, and held as small squares.
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,7 +22,7 @@ from medrega_train.records import Record
 HELD_SIDE_FACTOR = 1.25  # held a little larger than the model sees them, so that zooming in does not blur
 CLEAN_SHARE = 0.15
 
-# Share of draws per data set grows with the square root of its size: small sets are seen, large ones not starved.
+# Share of draws per data set grows with this power of its size: small sets are seen, large ones not starved.
 BALANCE_POWER = 0.6
 
 
@@ -36,11 +39,15 @@ class Views:
             self._pixels: list[npt.NDArray[np.uint8]] = list(
                 pool.map(lambda record: resize(read_image(record.path).pixels, side), records)
             )
-        counts: dict[str, int] = {}
-        for record in records:
-            counts[record.dataset] = counts.get(record.dataset, 0) + 1
-        weight = np.array([counts[r.dataset] ** (BALANCE_POWER - 1.0) for r in records])
-        self._cumulative = np.cumsum(weight / weight.sum())
+        self._cumulative = np.cumsum(_balance(records))
+
+    def for_stage(self, stage: int, weight: Callable[[Record], float]) -> Views:
+        """The same images for another stage: other draws, and each record as often as `weight` says."""
+        other = copy.copy(self)
+        other._seed = self._seed + stage
+        share = _balance(self.records) * np.array([weight(record) for record in self.records])
+        other._cumulative = np.cumsum(share / share.sum())
+        return other
 
     def draw(self, number: int) -> tuple[Record, View, np.random.Generator]:
         """Return sample `number`, with the generator that goes on to draw its questions."""
@@ -55,3 +62,10 @@ class Views:
         """Return record `index` as the runtime sees it."""
         record = self.records[index]
         return record, clean_view(record, resize(read_image(record.path).pixels, self.size), self.size)
+
+
+def _balance(records: list[Record]) -> npt.NDArray[np.float64]:
+    counts = Counter(record.dataset for record in records)
+    weight = np.array([counts[record.dataset] ** (BALANCE_POWER - 1.0) for record in records])
+    balanced: npt.NDArray[np.float64] = weight / weight.sum()
+    return balanced
