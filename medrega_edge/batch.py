@@ -16,22 +16,27 @@ if TYPE_CHECKING:
 REQUIRED = ("id", "image", "question")
 
 
-def read_lines(path: Path) -> list[str]:
-    """Read the lines of a questions file, empty ones left out; raises UsageError when there is no such file."""
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Read the lines of a questions file with their numbers, empty ones left out; raises UsageError."""
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError):
         raise UsageError(f"'{path.name}' cannot be read as UTF-8 text; name a JSONL file of questions.") from None
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise UsageError(f"'{path.name}' holds no question.")
+    return numbered
 
 
-def answer_lines(engine: Engine, lines: list[str], folder: Path) -> Iterator[dict[str, Any]]:
+def answer_lines(engine: Engine, lines: list[tuple[int, str]], folder: Path) -> Iterator[dict[str, Any]]:
     """Answer line by line; image paths are relative to `folder`. The last image is kept, so order by image is fast."""
     seen: tuple[tuple[str, int | None], EncodedImage] | None = None
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         identity: Any = None
         try:
-            row = _row(line, number)
-            identity = row["id"]
+            row = _object(line, number)
+            identity = row.get("id")
+            _check(row, number)
             key = (str(folder / row["image"]), row.get("frame"))
             if seen is None or seen[0] != key:
                 seen = (key, engine.open(*key))
@@ -42,19 +47,36 @@ def answer_lines(engine: Engine, lines: list[str], folder: Path) -> Iterator[dic
             yield {"id": identity, "error": {"kind": error.kind, "message": str(error), "exit_code": error.exit_code}}
 
 
-def _row(line: str, number: int) -> dict[str, Any]:
+def _object(line: str, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         raise UsageError(f"Line {number} is not valid JSON.") from None
-    if not isinstance(row, dict) or any(key not in row for key in REQUIRED):
-        raise UsageError(f"Line {number} needs the keys {', '.join(REQUIRED)}.")
-    if not isinstance(row["image"], str) or not isinstance(row["question"], str):
-        raise UsageError(f"Line {number} needs text as image and question.")
-    box = row.get("box")
-    if box is not None and not (isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) for v in box)):
-        raise UsageError(f"Line {number} needs four numbers as box.")
+    if not isinstance(row, dict):
+        raise UsageError(f"Line {number} is no JSON object.")
+    try:
+        json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except (UnicodeEncodeError, ValueError):
+        raise UsageError(f"Line {number} holds half a character.") from None
     return row
+
+
+def _check(row: dict[str, Any], number: int) -> None:
+    missing = [key for key in REQUIRED if key not in row]
+    if missing:
+        raise UsageError(f"Line {number} lacks the key '{missing[0]}'.")
+    for key in ("image", "question", "task", "language"):
+        if not isinstance(row.get(key, ""), str):
+            raise UsageError(f"Line {number} needs text as {key}.")
+    if row.get("frame") is not None and type(row["frame"]) is not int:
+        raise UsageError(f"Line {number} needs a whole number as frame.")
+    box = row.get("box")
+    if box is not None and not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
+        raise UsageError(f"Line {number} needs four numbers as box.")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e9  # type: ignore[arg-type]
 
 
 def write_lines(rows: Iterable[dict[str, Any]], path: Path) -> None:

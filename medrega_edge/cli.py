@@ -11,6 +11,7 @@ import importlib.util
 import json
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -96,8 +97,10 @@ def ask(
         raise UsageError('Give an IMAGE and a QUESTION, for example: medrega ask scan.png "locate the liver".')
     else:
         image = image_or_question
-    if save is not None and save.suffix.lower() != ".png":
-        raise UsageError(f"The marked picture is written as PNG; name it with .png at the end, not '{save.name}'.")
+    if save is not None:
+        from medrega_edge.render import check_picture_place
+
+        check_picture_place(save, Path(image))
     wanted = _box(box) if box else None
     from medrega_edge import render
 
@@ -132,8 +135,10 @@ def batch(
     Image paths are relative to the questions' file. A line that fails gives an error in its place, and exit code 1.
     """
     from medrega_edge.batch import answer_lines, read_lines, write_lines
+    from medrega_edge.files import check_place
 
     lines = read_lines(questions)
+    check_place(out, questions)
     engine = _engine(model, threads, device)
     failed = 0
 
@@ -152,9 +157,14 @@ def batch(
 @model_app.command("list")
 def model_list() -> None:
     """List the packages that are there."""
-    from medrega_edge.package import installed
+    from medrega_edge.package import Package, installed
 
-    for package in installed():
+    for folder in installed():
+        try:
+            package = Package.open(folder)
+        except MedregaError as error:
+            typer.echo(f"{folder.name}  cannot be used: {error}")
+            continue
         manifest = package.manifest
         typer.echo(
             f"{manifest.name}  {manifest.version}  {manifest.precision}  {package.bytes / 1e6:.1f} MB  {package.folder}"
@@ -268,6 +278,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console that cannot show a character shows "?" instead of failing
+    warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _mount_rooms()
     try:

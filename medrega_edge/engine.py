@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,7 @@ from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.generate import Step, generate
 from medrega_edge.grammar import RegionGrammar, Vocabulary
 from medrega_edge.images import MedicalImage, read_image
-from medrega_edge.package import Package, find
+from medrega_edge.package import Contents, Package, find
 from medrega_edge.preprocess import Preprocessing, preprocess
 from medrega_edge.prompts import (
     IDENTIFY_QUESTION,
@@ -43,6 +45,8 @@ from medrega_edge.results import Answer, ImageFacts, ModelFacts, Region, Timings
 from medrega_edge.sessions import Decoder, VisionEncoder, available_threads
 from medrega_edge.tokenizer import StreamDecoder, Tokenizer
 
+_WHAT_IS_IT = re.compile(r"^\s*$|what|which|name|identify|是什么|什么|识别|哪", re.IGNORECASE)
+
 MAX_TOKENS = 256
 LONGEST_QUESTION = 500  # characters
 
@@ -55,7 +59,7 @@ class EngineOptions:
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedImage:
     """An image that has been looked at: keep it and ask again. `embeds` is `[tokens, hidden]`."""
 
@@ -76,30 +80,30 @@ class Engine:
         self.device = options.device
         threads = options.threads or available_threads()
         manifest = package.manifest
-        self._prompts = PromptBook.from_json(package.text("prompts"))
-        package.read("certificate")
-        package.read("card")
+        contents = package.read_all()  # every hash before any graph is loaded
+        self._prompts = PromptBook.from_json(contents.text("prompts"))
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
-            decoder = pool.submit(Decoder, package, threads, options.device)
-            vision = pool.submit(VisionEncoder, package, threads, options.device)
-            self._tokenizer = Tokenizer(package.text("tokenizer"))
-            self._embeddings = self._load_embeddings()
+            decoder = pool.submit(Decoder, contents, threads, options.device)
+            vision = pool.submit(VisionEncoder, contents, threads, options.device)
+            self._tokenizer = Tokenizer(contents.text("tokenizer"))
+            self._embeddings = self._load_embeddings(contents)
             self._decoder = decoder.result()
             self._vision = vision.result()
         self._vocabulary = Vocabulary.of(self._tokenizer, manifest.tokens.end)
         self._numbers = Preprocessing(manifest.vision.image_size, manifest.vision.mean, manifest.vision.std)
         before, after = self._prompts.before_and_after()
         self._before, self._after = self._tokenizer.encode(before), self._tokenizer.encode(after)
-        if self._tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image:
-            raise PackageError("The manifest and the tokenizer of the model package disagree about the image token.")
+        if self._tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self._tokenizer.size > len(self._embeddings):
+            raise PackageError("The manifest and the tokenizer of the model package do not fit each other.")
         self._seen: EncodedImage | None = None  # whose prefix lies in the cache
+        self._asked: WeakSet[EncodedImage] = WeakSet()  # images whose reading an answer has already been charged with
         self._prefix_length = 0
         self.load_ms = (time.perf_counter() - begun) * 1000
 
-    def _load_embeddings(self) -> npt.NDArray[np.floating]:
+    def _load_embeddings(self, contents: Contents) -> npt.NDArray[np.floating]:
         spec = self.package.manifest.decoder
         try:
-            table = np.load(io.BytesIO(self.package.read("embeddings")), allow_pickle=False)
+            table = np.load(io.BytesIO(contents["embeddings"]), allow_pickle=False)
         except (ValueError, OSError, EOFError):
             raise PackageError("The embeddings of the model package cannot be read; get the package again.") from None
         if table.shape != (spec.vocabulary, spec.hidden) or table.dtype not in (np.float16, np.float32):
@@ -146,7 +150,8 @@ class Engine:
         chosen_language = _member(Language, language) if language else language_of(question)
         chosen_task = _member(Task, task) if task else (Task.IDENTIFY if box else guess_task(question, self.tasks))
         suffix = self._suffix(image, question, chosen_task, chosen_language, box)
-        vision_ms = image.vision_ms if self._seen is None or self._seen is not image else 0.0
+        looked_ms = 0.0 if image in self._asked else image.image_ms + image.vision_ms
+        self._asked.add(image)
         self._load_prefix(image)
         logits = self._extend(suffix)
         prefilled = time.perf_counter()
@@ -159,21 +164,27 @@ class Engine:
         for step in generate(logits, self._extend, trail, self._vocabulary.end, limit):
             steps.append(step)
             places.append(trail.place)
-            if on_text:
-                on_text(stream.push(step.token))
+            piece = stream.push(step.token)
+            if on_text and piece:
+                on_text(piece)
+        rest = stream.finish()
+        if on_text and rest:
+            on_text(rest)
         decoded = time.perf_counter()
         finish = "length" if len(steps) >= limit else "stop"
         timings = Timings(
             load=self.load_ms,
             image=image.image_ms,
-            vision=vision_ms,
+            vision=image.vision_ms,
             prefill=(prefilled - begun) * 1000,
             decode=(decoded - prefilled) * 1000,
-            total=image.image_ms + vision_ms + (decoded - begun) * 1000,
+            total=looked_ms + (decoded - begun) * 1000,
         )
         raw = self._tokenizer.decode([step.token for step in steps])
         prompt_tokens = self._prefix_length + len(suffix)
-        return self._answer(image, raw, (chosen_task, chosen_language), finish, prompt_tokens, _Told(steps, places), timings)
+        told = _Told(steps, places)
+        asked = (chosen_task, chosen_language)
+        return self._answer(image, question, raw, asked, finish, prompt_tokens, told, timings)
 
     def _suffix(
         self,
@@ -225,6 +236,7 @@ class Engine:
     def _answer(
         self,
         image: EncodedImage,
+        question: str,
         raw: str,
         asked: tuple[Task, Language],
         finish: str,
@@ -236,7 +248,12 @@ class Engine:
         warnings = list(parsed.problems)
         if finish == "length":
             warnings.append("the answer was cut off at its longest length")
+        if asked[0] is Task.IDENTIFY and not _WHAT_IS_IT.search(question):
+            warnings.append("only 'what is this?' was asked of the model about the box, not the words of the question")
+        written = sum(len(found.boxes) for found in parsed.regions)
         scores = told.box_scores()
+        if len(scores) != written:  # a box could not be read: no score may slip to another box
+            scores = []
         regions = []
         for found in parsed.regions:
             for box in found.boxes:
@@ -306,8 +323,8 @@ class _Told:
     def box_scores(self) -> list[float]:
         """How sure the model was of each box: geometric mean of the probabilities of its leading digits.
 
-        The last digits are noise by nature (a thousandth of the image), so the first digit of each of the four
-        coordinates counts, which is the box to a tenth of the image.
+        The last digits are noise by nature (a thousandth of the image), so only the first digit of each of the four
+        coordinates counts. Not calibrated.
         """
         scores: list[float] = []
         firsts: list[float] = []

@@ -18,21 +18,35 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     An exception leaves nothing behind. Raises UsageError when the place cannot be written.
     """
+    check_place(path)
+    temporary = None
     try:
         handle, name = tempfile.mkstemp(prefix=".medrega-", suffix=".tmp", dir=path.parent)
-    except OSError as error:
-        raise UsageError(f"'{path.name}' cannot be written: {error.strerror}; name another place for it.") from None
-    temporary = Path(name)
-    try:
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if path.is_dir():
-            raise UsageError(f"'{path.name}' is a folder; name a file.")
         temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"'{path.name}' cannot be written: {error.strerror}; name another place for it.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path, *inputs: Path) -> None:
+    """Refuse a place that cannot or must not be written, before any work is done for it; raises UsageError.
+
+    Links, devices and folders are never replaced, and neither is one of the `inputs`.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UsageError(f"'{path.name}' is a folder, a link or a device; name a plain file.")
+    if not path.parent.is_dir():
+        raise UsageError(f"The folder for '{path.name}' is not there; make it, or name another place.")
+    for source in inputs:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise UsageError(f"'{path.name}' is read by this command and will not be overwritten; name another file.")
 
 
 def write_text(path: Path, text: str) -> None:

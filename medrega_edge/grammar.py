@@ -83,7 +83,8 @@ class RegionGrammar:
         """Ids that may not follow where the model writes freely (`allowed` is None)."""
         v = self._v
         if self._mode is _Mode.NAME:
-            return (v.ref_open, v.box_open, v.box_close, *v.end)
+            nameless = (v.ref_close,) if self._name_tokens == 0 else ()
+            return (v.ref_open, v.box_open, v.box_close, *v.end, *nameless)
         return (v.ref_close, v.box_open, v.box_close)
 
     def allowed(self) -> tuple[int, ...] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 PIXEL_FORMATS = ("PNG", "JPEG", "TIFF")
 MAX_BYTES = 512 * 1024 * 1024
-MAX_PIXELS = 40_000_000  # a 24-bit RGB copy of this stays at 120 MB
+MAX_PIXELS = 16_000_000  # more than a mammogram; with its copies in several depths it stays below 400 MB
 MIN_SIDE = 16  # one patch of the smallest tower; less is no picture
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 _DICOM_MODALITY = {
     "CT": Modality.CT,
@@ -131,6 +134,8 @@ def _pillow_failures(name: str) -> Iterator[None]:
         raise ImageError(
             f"{name} has too many pixels; up to {MAX_PIXELS // 1_000_000} megapixels are read: downscale it."
         ) from None
+    except MemoryError:
+        raise
     except Exception:  # decoders raise almost anything on damaged data: OSError, SyntaxError, struct.error, ...
         raise ImageError(f"{name} is damaged or incomplete and cannot be decoded; export it again.") from None
 
@@ -145,6 +150,8 @@ def _decode_picture(data: bytes, name: str, path: str | None, sha256: str, frame
         raise ImageError(
             f"{name} has too many pixels; up to {MAX_PIXELS // 1_000_000} megapixels are read: downscale it."
         ) from None
+    except MemoryError:
+        raise
     except Exception:  # see _pillow_failures
         raise ImageError(f"{name} is damaged or incomplete and cannot be decoded; export it again.") from None
     _check_size(picture.width, picture.height, name)
@@ -183,7 +190,9 @@ def _choose_frame(count: int, frame: int | None, name: str) -> int | None:
 
 def _to_rgb(picture: Image.Image) -> tuple[npt.NDArray[np.uint8], tuple[float, float] | None]:
     if picture.mode.startswith("I") or picture.mode == "F":
-        return _window_to_rgb(np.asarray(picture, dtype=np.float32), None)
+        # A TIFF may say that its zero is white (tag 262, PhotometricInterpretation); Pillow minds it for 8 bits only.
+        inverted = getattr(picture, "tag_v2", {}).get(262) == 0
+        return _window_to_rgb(np.asarray(picture, dtype=np.float32), None, inverted)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
@@ -195,6 +204,8 @@ def _window_to_rgb(
     values: npt.NDArray[np.float32], window: tuple[float, float] | None, invert: bool = False
 ) -> tuple[npt.NDArray[np.uint8], tuple[float, float]]:
     """Map values `[height, width]` to grey RGB through a window (centre, width); None spans minimum to maximum."""
+    if not np.isfinite(values).all():
+        raise ImageError("The image has values that are no numbers; export it again.")
     if window is None:
         low, high = float(values.min()), float(values.max())
         window = ((low + high) / 2, max(high - low, 1e-6))
@@ -210,6 +221,9 @@ def _decode_dicom(data: bytes, name: str, path: str | None, sha256: str, frame: 
     import pydicom
     from pydicom.errors import InvalidDicomError
 
+    if _DEFLATED in data[:1024]:
+        # Its whole content inflates before anything can be checked: a few kilobytes could fill the memory.
+        raise ImageError(f"{name} is a deflated DICOM file, which is not read; export it uncompressed.")
     try:
         dataset = pydicom.dcmread(io.BytesIO(data))
         rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -217,6 +231,8 @@ def _decode_dicom(data: bytes, name: str, path: str | None, sha256: str, frame: 
         photometric = str(dataset.PhotometricInterpretation)
     except (InvalidDicomError, AttributeError):
         raise ImageError(f"{name} is a DICOM file without a picture in it; name an image object.") from None
+    except MemoryError:
+        raise
     except Exception:  # damaged headers make pydicom raise almost anything
         raise ImageError(f"{name} is a damaged DICOM file and cannot be read; export it again.") from None
     _check_size(columns, rows, name)
@@ -224,7 +240,7 @@ def _decode_dicom(data: bytes, name: str, path: str | None, sha256: str, frame: 
     values = _dicom_frame(dataset, chosen, name)
     modality = _DICOM_MODALITY.get(str(dataset.get("Modality", "")))
     if values.ndim == 3:
-        return MedicalImage(values.astype(np.uint8), sha256, path, modality, chosen, None)
+        return MedicalImage(_to_bytes(values, dataset, name), sha256, path, modality, chosen, None)
     pixels, window = _window_to_rgb(values.astype(np.float32), _dicom_window(dataset), invert=photometric == "MONOCHROME1")
     return MedicalImage(pixels, sha256, path, modality, chosen, window)
 
@@ -237,12 +253,23 @@ def _dicom_frame(dataset: Dataset, frame: int | None, name: str) -> npt.NDArray[
         values: npt.NDArray[Any] = pixel_array(dataset, index=frame or 0)  # converts YBR to RGB
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             coloured: npt.NDArray[Any] = apply_color_lut(values, dataset)
-            return (coloured >> 8).astype(np.uint8) if coloured.dtype == np.uint16 else coloured
+            return coloured
         grey: npt.NDArray[Any] = values if values.ndim == 3 else apply_modality_lut(values, dataset)
         return grey
+    except MemoryError:
+        raise
     except Exception:  # missing decoders, truncated pixel data, impossible headers
         syntax = getattr(dataset.file_meta.get("TransferSyntaxUID", None), "name", "an unknown transfer syntax")
         raise ImageError(f"The pixels of {name} ({syntax}) cannot be decoded; export it uncompressed.") from None
+
+
+def _to_bytes(values: npt.NDArray[Any], dataset: Dataset, name: str) -> npt.NDArray[np.uint8]:
+    """Colour `[rows, columns, 3]` of any unsigned depth as 8 bits."""
+    if values.dtype.kind != "u":
+        raise ImageError(f"The colours of {name} have a sign, which no picture means; export it again.")
+    palette = dataset.PhotometricInterpretation == "PALETTE COLOR"
+    depth = values.dtype.itemsize * 8 if palette else int(dataset.BitsStored)
+    return (values >> max(0, depth - 8)).astype(np.uint8)
 
 
 def _dicom_window(dataset: Dataset) -> tuple[float, float] | None:
@@ -254,4 +281,4 @@ def _dicom_window(dataset: Dataset) -> tuple[float, float] | None:
         pair = (float(first[0]), float(first[1]))
     except (TypeError, ValueError, IndexError):
         return None
-    return pair if pair[1] >= 1 else None
+    return pair if math.isfinite(pair[0]) and 1 <= pair[1] < math.inf else None

@@ -159,7 +159,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return _build(hint, value, where)  # type: ignore[arg-type]
     if hint is int and type(value) is int and 0 <= value < 2**53:
         return value
-    if hint is float and type(value) in (int, float):
+    if hint is float and type(value) in (int, float) and abs(value) < 1e9:  # neither infinite nor too large for a float
         return float(value)
     if hint is str and type(value) is str:
         return value
@@ -223,15 +223,16 @@ class Package:
 
     def text(self, role: str) -> str:
         """Read one text file of the package, checked."""
-        try:
-            return self.read(role).decode("utf-8")
-        except UnicodeDecodeError:
-            raise PackageError(f"'{self.manifest.files[role].path}' in the model package is no text.") from None
+        return _as_text(self.read(role), role)
+
+    def read_all(self) -> Contents:
+        """Read and check every file but external data, which is checked and stays on disk; raises PackageError."""
+        read = {role: self.read(role) for role in self.manifest.files}
+        return Contents(self, {role: data for role, data in read.items() if not role.endswith("_data")})
 
     def verify(self) -> None:
         """Check size and hash of every file, and that no other file lies in the folder; raises PackageError."""
-        for role in self.manifest.files:
-            self.read(role)
+        self.read_all()
         known = {entry.path for entry in self.manifest.files.values()} | {MANIFEST}
         extra = sorted(path.name for path in self.folder.iterdir() if path.name not in known)
         if extra:
@@ -241,6 +242,29 @@ class Package:
     def bytes(self) -> int:
         """Size of all files together."""
         return sum(entry.bytes for entry in self.manifest.files.values())
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The checked bytes of a package's files: what was hashed is what is used."""
+
+    package: Package
+    files: dict[str, bytes]
+
+    def __getitem__(self, role: str) -> bytes:
+        """Bytes of the file with this role."""
+        return self.files[role]
+
+    def text(self, role: str) -> str:
+        """Text of the file with this role; raises PackageError."""
+        return _as_text(self.files[role], role)
+
+
+def _as_text(data: bytes, role: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise PackageError(f"'{role}' of the model package is no text; get the package again.") from None
 
 
 def file_entry(path: Path, precision: str) -> FileEntry:
@@ -256,7 +280,10 @@ def default_folder() -> Path:
 
 def user_folder() -> Path:
     """Folder in which a user keeps packages of their own, one folder each."""
-    return Path.home() / ".medrega" / "packages"
+    try:
+        return Path.home() / ".medrega" / "packages"
+    except RuntimeError:  # a user without a home, as in a container
+        return Path("/nonexistent")
 
 
 def find(model: str | Path | None = None) -> Package:
@@ -273,9 +300,9 @@ def find(model: str | Path | None = None) -> Package:
     raise PackageError(f"There is no model package '{folder.name}'; `medrega model list` shows those that are there.")
 
 
-def installed() -> list[Package]:
-    """Open every package that is found without naming a path: the one that ships, then the user's, by name."""
+def installed() -> list[Path]:
+    """Folders of the packages that are found without naming a path: the one that ships, then the user's, by name."""
     folders = [default_folder()]
     if user_folder().is_dir():
         folders += sorted(path for path in user_folder().iterdir() if (path / MANIFEST).is_file())
-    return [Package.open(folder) for folder in folders if (folder / MANIFEST).is_file()]
+    return [folder for folder in folders if (folder / MANIFEST).is_file()]

@@ -9,6 +9,7 @@ The grid is read as upstream reads it (grid / 999 * side), so 0 is the left edge
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -50,11 +51,6 @@ class PixelBox:
     def as_list(self) -> list[float]:
         """Return `[x1, y1, x2, y2]`."""
         return [self.x1, self.y1, self.x2, self.y2]
-
-    @property
-    def area(self) -> float:
-        """Area in square pixels, 0 for an inverted box."""
-        return max(0.0, self.x2 - self.x1) * max(0.0, self.y2 - self.y1)
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ class Geometry:
 
         Raises ValueError for a box that is inverted or lies outside the image.
         """
-        if not (box.x1 < box.x2 and box.y1 < box.y2):
+        if not all(math.isfinite(value) for value in box.as_list()) or not (box.x1 < box.x2 and box.y1 < box.y2):
             raise ValueError(f"box {box.as_list()} needs x1 < x2 and y1 < y2")
         if box.x2 <= 0 or box.y2 <= 0 or box.x1 >= self.width or box.y1 >= self.height:
             raise ValueError(f"box {box.as_list()} lies outside the image of {self.width} x {self.height} pixels")
@@ -175,6 +171,7 @@ def _parse_boxes(text: str, label: str, problems: list[str]) -> list[GridBox]:
         problems.append(f"boxes of '{label}' could not be read")
         return []
     boxes: list[GridBox] = []
+    known = len(problems)
     position = 0
     inner = outer["inner"]
     while position < len(inner):
@@ -192,6 +189,6 @@ def _parse_boxes(text: str, label: str, problems: list[str]) -> list[GridBox]:
                 problems.append(f"a box of '{label}' could not be read")
                 break
             position += 1
-    if not boxes and not problems:
+    if not boxes and len(problems) == known:
         problems.append(f"'{label}' has no box")
     return boxes

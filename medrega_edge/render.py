@@ -7,6 +7,7 @@ hangs on colour alone. Every output carries the notice.
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medrega_edge.errors import UsageError
-from medrega_edge.files import whole_file
+from medrega_edge.files import check_place, whole_file
 from medrega_edge.images import MedicalImage
 from medrega_edge.prompts import NOTICE, NOTICE_ZH
 from medrega_edge.results import Answer, Region
@@ -35,14 +36,13 @@ _WORDS = {
 
 def to_json(answer: Answer) -> str:
     """The answer as one line of JSON, schema 1."""
-    return json.dumps(answer.to_dict(), ensure_ascii=False)
+    return json.dumps(answer.to_dict(), ensure_ascii=False, allow_nan=False)
 
 
-def show(answer: Answer, console: Console, with_text: bool = True) -> None:
+def show(answer: Answer, console: Console) -> None:
     """Print text, regions and notice to the terminal."""
     words = _WORDS[answer.language]
-    if with_text:
-        console.print(Text(printable(answer.text)), soft_wrap=True)
+    console.print(Text(printable(answer.text)), soft_wrap=True)
     if answer.regions:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("", words["region"], words["box"], words["sure"]):
@@ -68,9 +68,12 @@ def marked(image: MedicalImage, answer: Answer) -> Image.Image:
     scale = max(1.0, MIN_PICTURE / max(image.width, image.height))
     size = (round(image.width * scale), round(image.height * scale))
     picture = Image.fromarray(image.pixels).resize(size, Image.Resampling.LANCZOS)
-    letter = max(14, round(max(size) / 40))
+    letter = min(40, max(14, round(max(size) / 40)))
     font = ImageFont.truetype(str(FONT), letter)
-    canvas = Image.new("RGB", (size[0], size[1] + 2 * letter), "black")
+    notice = NOTICES[answer.language]
+    # A narrow picture gets a margin on its right, so that the notice and the names find room.
+    wide = max(size[0], letter + math.ceil(font.getlength(notice)))
+    canvas = Image.new("RGB", (wide, size[1] + 2 * letter), "black")
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
     width = max(2, round(max(size) / 320))
@@ -81,17 +84,23 @@ def marked(image: MedicalImage, answer: Answer) -> Image.Image:
         _draw_box(draw, box, "black", width + 2, (1, 0))
         _draw_box(draw, box, colour, width, DASHES[number % len(DASHES)])
     for number, region in enumerate(answer.regions):
-        taken.append(_draw_name(draw, font, number, region, scale, size, taken))
-    draw.text((letter // 2, size[1] + letter // 3), NOTICES[answer.language], fill="white", font=font)
+        taken.append(_draw_name(draw, font, number, region, scale, (wide, size[1]), taken))
+    draw.text((letter // 2, size[1] + letter // 3), notice, fill="white", font=font)
     return canvas
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG as a whole or not at all; raises UsageError when the place cannot be written."""
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"The marked picture is written as PNG; name it with .png at the end, not '{path.name}'.")
+    check_picture_place(path)
     with whole_file(path) as file:
         picture.save(file, format="PNG")
+
+
+def check_picture_place(path: Path, *inputs: Path) -> None:
+    """Refuse, before any work, a place for the marked picture that will not do; raises UsageError."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"The marked picture is written as PNG; name it with .png at the end, not '{path.name}'.")
+    check_place(path, *inputs)
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[float, ...], colour: str, width: int, dash: tuple[int, int]) -> None:

@@ -55,7 +55,10 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Timings:
-    """Milliseconds a phase took; `total` is what the user waited for this answer, `load` and `image` included once."""
+    """Milliseconds. `load` is that of the package, `image` and `vision` that of looking at the image, each done once.
+
+    `total` is what this answer took: prefill and decode, and looking at the image when it is the first about it.
+    """
 
     load: float = 0.0
     image: float = 0.0

@@ -12,11 +12,6 @@ from medrega_edge.errors import UsageError
 _FILES = {"abdomen-mri": "examples_overlay.dcm"}
 
 
-def sample_names() -> tuple[str, ...]:
-    """Names that `--sample` takes."""
-    return tuple(_FILES)
-
-
 def sample_path(name: str) -> Path:
     """Path of a sample scan; raises UsageError for an unknown name."""
     if name not in _FILES:

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import PackageError, ResourceError
-from medrega_edge.package import DecoderSpec, Package, VisionSpec
+from medrega_edge.package import Contents, DecoderSpec, VisionSpec
 
 Floats = npt.NDArray[np.float32]
 
 
 @cache
-def _onnxruntime() -> ModuleType:
+def load_onnxruntime() -> ModuleType:
+    """Import onnxruntime with its telemetry off: the one way to it."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, when the library is loaded
     import onnxruntime
 
@@ -29,54 +30,50 @@ def _onnxruntime() -> ModuleType:
     return cast(ModuleType, onnxruntime)
 
 
-def runtime_version() -> str:
-    """Version of onnxruntime."""
-    return str(_onnxruntime().__version__)
-
-
 def available_threads() -> int:
     """Processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _session(package: Package, role: str, threads: int, device: str) -> Any:
-    ort = _onnxruntime()
+def _session(contents: Contents, role: str, threads: int, device: str, inputs: set[str], outputs: set[str]) -> Any:
+    ort = load_onnxruntime()
     provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
     if provider is None or provider not in ort.get_available_providers():
         raise ResourceError(
             f"The device '{device}' is not there: this onnxruntime offers no {provider or 'such'} provider; "
-            "use --device cpu, or install medrega-edge[gpu] on a machine with a GPU."
+            "use --device cpu."
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
-    data_role = f"{role}_data"
-    # The bytes that were hashed are the bytes that run. Only external data has to be opened by the runtime itself.
-    model: str | bytes
-    if data_role in package.manifest.files:
-        package.read(role)
-        package.read(data_role)
-        model = str(package.path(role))
-    else:
-        model = package.read(role)
+    # The bytes that were hashed are the bytes that run; external data alone is opened by the runtime itself.
+    package = contents.package
+    external = f"{role}_data" in package.manifest.files
+    model: str | bytes = str(package.path(role)) if external else contents[role]
     try:
-        return ort.InferenceSession(model, options, providers=[provider])
+        # Without a fallback: it would go on, on the processor, and say so on standard output only.
+        session = ort.InferenceSession(model, options, providers=[provider], enable_fallback=0)
     except MemoryError:
         raise ResourceError(f"There is not enough memory to load '{role}' of the model package.") from None
     except Exception as error:  # onnxruntime's exceptions share no base class
         kind = type(error).__name__
         raise PackageError(f"The graph '{role}' of the model package cannot be loaded ({kind}); get it again.") from None
+    if session.get_providers()[0] != provider:
+        raise ResourceError(f"The device '{device}' could not be started by onnxruntime; use --device cpu.")
+    if {i.name for i in session.get_inputs()} != inputs or {o.name for o in session.get_outputs()} != outputs:
+        raise PackageError(f"The graph '{role}' of the model package does not fit its manifest; get the package again.")
+    return session
 
 
 class VisionEncoder:
     """Pixel values -> image embeddings."""
 
-    def __init__(self, package: Package, threads: int, device: str) -> None:
+    def __init__(self, contents: Contents, threads: int, device: str) -> None:
         """Load the graph; raises PackageError or ResourceError."""
-        self.spec: VisionSpec = package.manifest.vision
-        self._session = _session(package, "vision", threads, device)
+        self.spec: VisionSpec = contents.package.manifest.vision
+        self._session = _session(contents, "vision", threads, device, {self.spec.input}, {self.spec.output})
 
     def encode(self, pixel_values: Floats) -> Floats:
         """Map `[1, 3, image_size, image_size]` to `[tokens, hidden]`."""
@@ -90,14 +87,16 @@ class Decoder:
     Nothing is copied from token to token: past and present of the graph are the same memory.
     """
 
-    def __init__(self, package: Package, threads: int, device: str) -> None:
+    def __init__(self, contents: Contents, threads: int, device: str) -> None:
         """Load the graph and allocate the cache; raises PackageError or ResourceError."""
-        self.spec: DecoderSpec = package.manifest.decoder
+        self.spec: DecoderSpec = contents.package.manifest.decoder
+        spec, layers = self.spec, range(self.spec.layers)
+        pasts = {name.format(i) for i in layers for name in (spec.past_key, spec.past_value)}
+        presents = {name.format(i) for i in layers for name in (spec.present_key, spec.present_value)}
+        inputs = {spec.embeds, spec.last_position, spec.total_length} | pasts
         self.length = 0  # positions in the cache that count
         self.passes = 0  # forward passes run, for measurements
-        self._ort = _onnxruntime()
-        self._session = _session(package, "decoder", threads, device)
-        self._device = device
+        self._session = _session(contents, "decoder", threads, device, inputs, {spec.logits} | presents)
         self._binding = self._session.io_binding()
         shape = (1, self.spec.kv_heads, self.spec.context, self.spec.head_dim)
         self._memory = []  # keeps the cache alive: the binding holds no reference
@@ -106,7 +105,7 @@ class Decoder:
                 (self.spec.past_key, self.spec.present_key),
                 (self.spec.past_value, self.spec.present_value),
             ):
-                value = self._ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32), device, 0)
+                value = load_onnxruntime().OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32), device, 0)
                 self._memory.append(value)
                 self._binding.bind_ortvalue_input(past.format(layer), value)
                 self._binding.bind_ortvalue_output(present.format(layer), value)

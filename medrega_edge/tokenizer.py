@@ -1,6 +1,6 @@
 """Ids <-> text, whole or streamed. Knows tokenizer.json through the tokenizers library; knows no model and no prompt.
 
-User text is encoded so that it cannot forge a marker: what spells a special token in a question is taken as plain text.
+A question cannot forge a marker: whatever spells a special token is taken out of it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ class Tokenizer:
             self._tokenizer = _Tokenizer.from_str(data)
         except Exception as error:  # the library raises bare Exception
             raise PackageError(f"tokenizer.json of the model package cannot be read: {error}.") from None
+
+    @property
+    def size(self) -> int:
+        """Number of ids, added tokens included."""
+        return int(self._tokenizer.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text in which special tokens count as such."""
@@ -49,8 +54,10 @@ class Tokenizer:
         return re.compile("|".join(re.escape(name) for name in names) or r"(?!)")
 
     def without_markers(self, text: str) -> str:
-        """Return a user's text with whatever spells a special token taken out."""
-        return self._specials.sub("", text)
+        """Return a user's text with whatever spells a special token taken out, also what appears by taking one out."""
+        while (cleaned := self._specials.sub("", text)) != text:
+            text = cleaned
+        return text
 
 
 class StreamDecoder:

@@ -1,1 +1,1 @@
-"""Questions with truth in, accuracy beside speed out: for this package, on this hardware."""
+"""Questions with truth in, accuracy with intervals out: for this package, on this hardware."""

@@ -1,12 +1,13 @@
 """A package answers questions with truth; here the answers become figures with intervals.
 
 Knows answers and truth; knows no graph. Detection of one object: the first box of the answer counts, no box counts as
-IoU 0. Intervals are bootstrap intervals over images, because the questions of one image are not independent.
+IoU 0. Identification: the name has to be the right one, to the letter. Intervals are bootstrap intervals over images,
+because the questions of one image are not independent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.engine import EncodedImage, Engine
+from medrega_edge.prompts import Task
 from medrega_edge.regions import PixelBox, iou
 
 RESAMPLES = 1000
@@ -36,31 +38,26 @@ class Figure:
     no_box: float
 
 
-def answer_all(engine: Engine, questions: Iterable[Row], done: Callable[[], None] = lambda: None) -> list[Row]:
-    """Answer every question; return for each its id, image, groups, text, IoU and milliseconds."""
+def answer_all(engine: Engine, questions: Iterable[Row]) -> list[Row]:
+    """Answer every question; return for each its id, image, groups, text, and IoU or whether the name is right."""
     rows = []
     seen: tuple[str, EncodedImage] | None = None
     for question in questions:
         if seen is None or seen[0] != question["image"]:
             seen = (question["image"], engine.open(question["image"]))
-        answer = engine.ask(seen[1], question["question"], question["task"], question["language"])
-        truth = PixelBox(*question["truth"]["regions"][0]["boxes"][0])
-        written = PixelBox(*answer.regions[0].box) if answer.regions else None
-        rows.append(
-            {
-                "id": question["id"],
-                "image": question["image"],
-                "modality": question["modality"],
-                "object": question["object"],
-                "language": question["language"],
-                "raw_text": answer.raw_text,
-                "iou": iou(written, truth) if written else 0.0,
-                "box": written is not None,
-                "score": answer.regions[0].confidence if answer.regions else None,
-                "ms": answer.timings.prefill + answer.timings.decode,
-            }
+        box = question.get("box")
+        answer = engine.ask(
+            seen[1], question["question"], question["task"], question["language"], tuple(box) if box else None
         )
-        done()
+        row = {key: question[key] for key in ("id", "task", "image", "modality", "object", "language")}
+        row["raw_text"] = answer.raw_text
+        if question["task"] == Task.IDENTIFY:
+            row["right"] = answer.text == question["truth"]["text"]
+        else:
+            truth = PixelBox(*question["truth"]["regions"][0]["boxes"][0])
+            written = PixelBox(*answer.regions[0].box) if answer.regions else None
+            row |= {"iou": iou(written, truth) if written else 0.0, "box": written is not None}
+        rows.append(row)
     return rows
 
 
@@ -98,37 +95,58 @@ def bootstrap(values: npt.NDArray[np.float64], groups: list[npt.NDArray[np.int64
     return float(low), float(high)
 
 
+def names_figure(rows: list[Row]) -> dict[str, Any]:
+    """Share of right names over rows of identification, with its interval."""
+    right = np.array([float(row["right"]) for row in rows])
+    interval = bootstrap(right, _groups_by_image(rows))
+    return {"n": len(rows), "accuracy": float(right.mean()), "accuracy_interval": interval}
+
+
 def tables(rows: list[Row]) -> dict[str, dict[str, Any]]:
-    """Figures overall, per language, per modality and for the commonest objects, in both languages together."""
+    """Detection overall, per language, per modality and for the commonest objects, then identification per language."""
+    placed = [row for row in rows if row["task"] == Task.DETECT]
+    named = [row for row in rows if row["task"] == Task.IDENTIFY]
 
     def grouped(key: str, most: int | None = None) -> dict[str, Any]:
-        members: dict[str, list[Row]] = {}
-        for row in rows:
-            members.setdefault(row[key], []).append(row)
-        ordered = sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
-        return {name: asdict(figure(group)) for name, group in ordered[:most]}
+        return {name: asdict(figure(group)) for name, group in _by(placed, key)[:most]}
 
     return {
-        "overall": {"all": asdict(figure(rows))},
+        "overall": {"all": asdict(figure(placed))},
         "language": grouped("language"),
         "modality": grouped("modality"),
         "object": grouped("object", COMMONEST),
+        "identify": {name: names_figure(group) for name, group in _by(named, "language")},
     }
+
+
+def _by(rows: list[Row], key: str) -> list[tuple[str, list[Row]]]:
+    members: dict[str, list[Row]] = {}
+    for row in rows:
+        members.setdefault(row[key], []).append(row)
+    return sorted(members.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
 def compare(reference: list[Row], package: list[Row]) -> dict[str, Any]:
     """What a package loses against a reference on the same questions: IoU with its interval, and flipped answers."""
     if [row["id"] for row in reference] != [row["id"] for row in package]:
         raise ValueError("the two runs answered different questions")
-    loss = np.array([a["iou"] - b["iou"] for a, b in zip(reference, package, strict=True)])
-    flipped = [a["raw_text"] != b["raw_text"] for a, b in zip(reference, package, strict=True)]
-    same = [abs(a["iou"] - b["iou"]) < 0.1 for a, b in zip(reference, package, strict=True)]
+    pairs = [(a, b) for a, b in zip(reference, package, strict=True) if a["task"] == Task.DETECT]
+    names = [(a["right"], b["right"]) for a, b in zip(reference, package, strict=True) if a["task"] == Task.IDENTIFY]
+    loss = np.array([a["iou"] - b["iou"] for a, b in pairs])
+    flipped = [a["raw_text"] != b["raw_text"] for a, b in pairs]
+    same = [abs(a["iou"] - b["iou"]) < 0.1 for a, b in pairs]
     return {
         "n": len(loss),
-        "reference_mean_iou": float(np.mean([row["iou"] for row in reference])),
-        "package_mean_iou": float(np.mean([row["iou"] for row in package])),
+        "reference_mean_iou": float(np.mean([a["iou"] for a, _ in pairs])),
+        "package_mean_iou": float(np.mean([b["iou"] for _, b in pairs])),
         "mean_iou_loss": float(loss.mean()),
-        "mean_iou_loss_interval": bootstrap(loss, _groups_by_image(package)),
+        "mean_iou_loss_interval": bootstrap(loss, _groups_by_image([b for _, b in pairs])),
         "text_differs": float(np.mean(flipped)),
         "iou_differs_by_a_tenth": 1.0 - float(np.mean(same)),
+        "names": {"n": len(names), "reference": _share(a for a, _ in names), "package": _share(b for _, b in names)},
     }
+
+
+def _share(hits: Iterable[bool]) -> float | None:
+    counted = list(hits)
+    return float(np.mean(counted)) if counted else None

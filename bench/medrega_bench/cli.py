@@ -13,7 +13,7 @@ import typer
 
 from medrega_edge.errors import UsageError
 
-bench_app = typer.Typer(no_args_is_help=True, help="Measure a package: accuracy beside speed, on this hardware.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure what a package gets right, on this hardware.")
 
 DataOption = Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")]
 
@@ -26,10 +26,10 @@ def questions(
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many, spread evenly.")] = None,
 ) -> None:
     """Write questions with truth from annotated images: for calibration, for a certificate, or to look at."""
-    from medrega_bench.questions import detection_questions, read_records
+    from medrega_bench.questions import questions_of, read_records
     from medrega_edge.batch import write_lines
 
-    rows = list(detection_questions(read_records(data, split), data))
+    rows = list(questions_of(read_records(data, split), data))
     write_lines(_spread(rows, limit), out)
 
 
@@ -47,11 +47,11 @@ def accuracy(
     """Let a package answer questions with truth, and report IoU per modality, language and object."""
     from medrega_bench.accuracy import answer_all, compare, tables
     from medrega_bench.environment import environment
-    from medrega_bench.questions import detection_questions, read_records
+    from medrega_bench.questions import questions_of, read_records
     from medrega_edge.engine import load
     from medrega_edge.files import write_text
 
-    rows = _spread(list(detection_questions(read_records(data, split), data)), limit)
+    rows = _spread(list(questions_of(read_records(data, split), data)), limit)
     if not rows:
         raise UsageError(f"There is no question in the split '{split}'; choose train, val or test.")
     engine = load(model)
@@ -60,7 +60,7 @@ def accuracy(
     result: dict[str, Any] = {
         "schema_version": 1,
         "date": date.today().isoformat(),
-        "command": shlex.join(["medrega", *sys.argv[1:]]),
+        "command": shlex.join(["medrega", *map(_without_folder, sys.argv[1:])]),
         "split": split,
         "model": {
             "name": manifest.name,
@@ -89,6 +89,12 @@ def docs(
     from medrega_bench.report import update_blocks
 
     typer.echo("updated" if update_blocks(document, check) else "up to date")
+
+
+def _without_folder(argument: str) -> str:
+    """A path without the folders above it, which name this machine or its user."""
+    path = Path(argument)
+    return path.name if path.is_absolute() or ".." in path.parts else argument
 
 
 def _spread(rows: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from medrega_edge.regions import Geometry, PixelBox, RegionText, format_region
 
 SKIPPED_LABELS = frozenset({"retinal blood vessels"})  # they fill the whole image
 DETECT_WORDING = {Language.EN: "locate the {name}", Language.ZH: "请定位{name}"}
+IDENTIFY_WORDING = {Language.EN: "What is this?", Language.ZH: "这是什么？"}
 
 
 def read_records(data: Path, split: str) -> Iterator[dict[str, Any]]:
@@ -34,28 +35,36 @@ def read_records(data: Path, split: str) -> Iterator[dict[str, Any]]:
                 raise UsageError(f"Line {number} of records.jsonl cannot be read: {error!r}.") from None
 
 
-def detection_questions(
+def questions_of(
     records: Iterable[dict[str, Any]], data: Path, languages: Iterable[Language] = tuple(Language)
 ) -> Iterator[dict[str, Any]]:
-    """One question per image, object of a single region, and language: where is it?"""
+    """Two questions per image, object of a single region, and language: where is it, and what is in its box?"""
     for record in records:
         geometry = Geometry(record["width"], record["height"])
         for region in record["regions"]:
             if region["label_en"] in SKIPPED_LABELS or len(region["boxes"]) != 1:
                 continue
-            grid = tuple(geometry.to_grid(PixelBox(*box)) for box in region["boxes"])
+            (box,) = region["boxes"]
             for language in languages:
                 name = region["label_en"] if language is Language.EN else region["label_zh"]
-                yield {
-                    "id": f"{record['id']}/{region['label_en']}/{language}",
+                about = {
                     "image": str((data / record["image"]).resolve()),
-                    "question": DETECT_WORDING[language].format(name=name),
-                    "task": Task.DETECT.value,
                     "language": language.value,
                     "modality": record["modality"],
                     "object": region["label_en"],
-                    "truth": {
-                        "text": format_region(RegionText(name, grid)),
-                        "regions": [{"label": name, "boxes": region["boxes"]}],
-                    },
+                }
+                key = f"{record['id']}/{region['label_en']}/{language}"
+                written = format_region(RegionText(name, (geometry.to_grid(PixelBox(*box)),)))
+                yield about | {
+                    "id": f"{key}/detect",
+                    "task": Task.DETECT.value,
+                    "question": DETECT_WORDING[language].format(name=name),
+                    "truth": {"text": written, "regions": [{"label": name, "boxes": [box]}]},
+                }
+                yield about | {
+                    "id": f"{key}/identify",
+                    "task": Task.IDENTIFY.value,
+                    "question": IDENTIFY_WORDING[language],
+                    "box": box,
+                    "truth": {"text": name, "regions": []},
                 }

@@ -25,6 +25,9 @@ def accuracy_table(result: dict[str, Any]) -> str:
                 f"| {label} | {figure['n']} | {_with_interval(figure, 'mean_iou')} | {_with_interval(figure, 'acc50')} "
                 f"| {figure['no_box']:.3f} |"
             )
+    lines += ["", "| identification: the name of what is in a box | questions | accuracy (95 %) |", "|---|---|---|"]
+    for name, figure in result["tables"]["identify"].items():
+        lines.append(f"| language: {name} | {figure['n']} | {_with_interval(figure, 'accuracy')} |")
     return "\n".join([*lines, "", _measured_with(result)])
 
 
@@ -38,10 +41,18 @@ def loss_table(result: dict[str, Any]) -> str:
             "|---|---|---|---|---|",
             f"| mean IoU, {loss['n']} questions | {loss['reference_mean_iou']:.3f} | {loss['package_mean_iou']:.3f} "
             f"| {loss['mean_iou_loss']:+.4f} ({low:+.4f} to {high:+.4f}) | {loss['iou_differs_by_a_tenth']:.3f} |",
+            *_names_line(loss["names"]),
             "",
             _measured_with(result),
         ]
     )
+
+
+def _names_line(names: dict[str, Any]) -> list[str]:
+    if not names["n"]:
+        return []
+    full, package = names["reference"], names["package"]
+    return [f"| right names, {names['n']} questions | {full:.3f} | {package:.3f} | {full - package:+.4f} | |"]
 
 
 RENDERERS = {"accuracy": accuracy_table, "loss": loss_table}
@@ -69,7 +80,10 @@ def update_blocks(document: Path, check: bool) -> bool:
     def made(match: re.Match[str]) -> str:
         if match["name"] not in RENDERERS:
             raise UsageError(f"'{document.name}' names an unknown block '{match['name']}'.")
-        result = json.loads((document.parent / match["file"]).read_text(encoding="utf-8"))
+        path = document.parent / match["file"]
+        if not path.is_file():
+            raise UsageError(f"'{document.name}' names the result '{match['file']}', which is not there.")
+        result = json.loads(path.read_text(encoding="utf-8"))
         return f"{match[1]}{RENDERERS[match['name']](result)}\n{match[4]}"
 
     fresh = BLOCK.sub(made, text)

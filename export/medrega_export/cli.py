@@ -9,6 +9,7 @@ import typer
 
 from medrega_edge.errors import UsageError
 
+
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a full-precision InternVL checkpoint.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the model package to write.")],

@@ -6,31 +6,19 @@ that is still being written, before its manifest exists.
 
 from __future__ import annotations
 
-import importlib
-import os
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.package import DecoderSpec
-
-
-@cache
-def onnxruntime() -> ModuleType:
-    """Import onnxruntime with its telemetry off, which is read once, when the library is loaded."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    module = importlib.import_module("onnxruntime")
-    module.set_default_logger_severity(3)
-    return module
+from medrega_edge.sessions import load_onnxruntime
 
 
 def session(path: Path, threads: int = 0) -> Any:
     """Open a graph on the processor; 0 threads leaves the number to onnxruntime."""
-    ort = onnxruntime()
+    ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
@@ -48,7 +36,7 @@ class DecoderRun:
         # Filled with garbage, not zeros: a graph that read beyond its length would show it.
         # One array each: on the processor a value lives in the very memory of the array it is made of.
         arrays = [np.full(shape, 1e4, np.float32) for _ in range(2 * spec.layers)]
-        self._cache = [onnxruntime().OrtValue.ortvalue_from_numpy(array) for array in arrays]
+        self._cache = [load_onnxruntime().OrtValue.ortvalue_from_numpy(array) for array in arrays]
         self.length = 0
 
     def rewind(self, length: int = 0) -> None:

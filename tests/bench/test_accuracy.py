@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+
 from medrega_bench.accuracy import bootstrap, compare, figure, tables
 
 
 def row(image, value, language="en", text="x"):
     return {
         "id": f"{image}/{value}/{language}",
+        "task": "detect",
         "image": image,
         "modality": "mri",
         "object": "liver",
@@ -13,9 +15,13 @@ def row(image, value, language="en", text="x"):
         "raw_text": text,
         "iou": value,
         "box": value > 0,
-        "score": 0.5,
-        "ms": 1.0,
     }
+
+
+def name_row(image, right):
+    row_of_names = row(image, 0.0) | {"id": f"{image}/name", "task": "identify", "right": right}
+    del row_of_names["iou"], row_of_names["box"]
+    return row_of_names
 
 
 def test_figures_by_hand():
@@ -38,7 +44,9 @@ def test_the_bootstrap_resamples_images_not_questions():
 
 
 def test_tables_group():
-    made = tables([row("a", 0.5), row("b", 0.7, "zh")])
+    made = tables([row("a", 0.5), row("b", 0.7, "zh"), name_row("a", True), name_row("b", False)])
+    assert made["overall"]["all"]["n"] == 2
+    assert made["identify"]["en"]["accuracy"] == 0.5
     assert made["language"]["zh"]["mean_iou"] == pytest.approx(0.7)
     assert made["object"]["liver"]["n"] == 2
 

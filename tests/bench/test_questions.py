@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medrega_bench.questions import detection_questions, read_records
+from medrega_bench.questions import questions_of, read_records
 from medrega_edge.errors import UsageError
 from medrega_edge.regions import parse
 
@@ -31,9 +31,11 @@ def write(folder, *rows):
 
 
 def test_one_question_an_object_and_language_and_the_truth_is_readable(tmp_path):
-    made = list(detection_questions(read_records(write(tmp_path, record()), "test"), tmp_path))
-    assert [row["question"] for row in made] == ["locate the liver", "请定位肝脏"]
-    for row in made:
+    made = list(questions_of(read_records(write(tmp_path, record()), "test"), tmp_path))
+    assert [row["question"] for row in made] == ["locate the liver", "What is this?", "请定位肝脏", "这是什么？"]
+    assert [row["truth"]["text"] for row in made[1::2]] == ["liver", "肝脏"]
+    assert [row["box"] for row in made[1::2]] == [[20, 10, 100, 50]] * 2
+    for row in made[::2]:
         assert Path(row["image"]).is_absolute()
         parsed = parse(row["truth"]["text"])
         assert parsed.problems == ()
@@ -56,9 +58,9 @@ def test_a_bad_line_is_named(tmp_path):
 @pytest.mark.data
 @pytest.mark.skipif(not (DATA / "records.jsonl").is_file(), reason="the shared images are not on this machine")
 def test_the_real_data_gives_the_questions_that_the_results_count():
-    made = list(detection_questions(read_records(DATA, "test"), DATA))
+    made = list(questions_of(read_records(DATA, "test"), DATA))
     assert len({row["id"] for row in made}) == len(made)
     for row in made[:: max(1, len(made) // 50)]:
         assert Path(row["image"]).is_file()
     result = Path(__file__).parents[2] / "bench" / "results" / "nano-test.json"
-    assert json.loads(result.read_text("utf-8"))["tables"]["overall"]["all"]["n"] == len(made)
+    assert json.loads(result.read_text("utf-8"))["tables"]["overall"]["all"]["n"] == len(made) / 2

@@ -6,11 +6,11 @@ from medrega_bench.accuracy import compare, tables
 from medrega_bench.report import update_blocks
 from medrega_edge.errors import GateError, UsageError
 
-from .test_accuracy import row
+from .test_accuracy import name_row, row
 
 
 def result():
-    rows = [row("a", 0.5), row("b", 0.7, "zh")]
+    rows = [row("a", 0.5), row("b", 0.7, "zh"), name_row("a", True)]
     return {
         "date": "2026-11-23", "command": "medrega bench", "split": "test",
         "model": {"name": "m", "version": "1", "precision": "p", "sha256": "0" * 64},

@@ -117,7 +117,7 @@ def test_a_batch_keeps_order_and_names_what_failed(tmp_path):
     run = medrega("batch", str(questions), "--out", str(out))
     assert run.returncode == 1, run.stderr
     answers = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
-    assert [answer["id"] for answer in answers] == [1, "two", 3, 4, None, None]
+    assert [answer["id"] for answer in answers] == [1, "two", 3, 4, 5, None]
     assert [answer.get("error", {}).get("exit_code") for answer in answers] == [None, None, 3, None, 2, 2]
     assert answers[0]["regions"]
     single = json.loads(medrega("ask", SCAN, "locate the liver", "--json").stdout)
@@ -148,8 +148,8 @@ def test_help_and_version_are_light():
         assert b"medrega" in run.stdout.lower()
 
 
-def test_interrupted_is_130():
-    command = [sys.executable, "-m", "medrega_edge", "batch", "/dev/stdin", "--out", "/dev/null"]
+def test_interrupted_is_130(tmp_path):
+    command = [sys.executable, "-m", "medrega_edge", "batch", "/dev/stdin", "--out", str(tmp_path / "a.jsonl")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         with pytest.raises(subprocess.TimeoutExpired):

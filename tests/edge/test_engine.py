@@ -82,6 +82,8 @@ def test_what_is_in_a_box(engine, scan):
     assert answer.task == "identify"
     assert answer.text
     assert answer.regions == ()
+    assert answer.warnings == ()
+    assert engine.ask(scan, "Is this malignant?", box=tuple(LIVER.as_list())).warnings
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The default package, and what happens to one that was tampered with."""
 
-import dataclasses
 import json
 import shutil
 
@@ -19,7 +18,7 @@ def test_the_default_package_is_whole_small_and_found():
     package = find()
     package.verify()
     assert package.bytes < 30_000_000
-    assert package.manifest.name in [p.manifest.name for p in installed()]
+    assert default_folder() in installed()
 
 
 def test_a_manifest_survives_its_file():
@@ -35,7 +34,7 @@ def roles():
 def test_one_flipped_bit_is_found_before_any_graph_is_loaded(copy, role, monkeypatch):
     import medrega_edge.sessions
 
-    monkeypatch.setattr(medrega_edge.sessions, "_onnxruntime", lambda: pytest.fail("a graph was loaded"))
+    monkeypatch.setattr(medrega_edge.sessions, "load_onnxruntime", lambda: pytest.fail("a graph was loaded"))
     path = copy / Package.open(copy).manifest.files[role].path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -116,7 +115,3 @@ def test_no_package_at_all(tmp_path):
         find(tmp_path)
     with pytest.raises(PackageError, match="model list"):
         find("no-such-package")
-
-
-def test_every_manifest_field_is_documented():
-    assert {f.name for f in dataclasses.fields(Manifest)} == set(json.loads(find().manifest.to_json()))

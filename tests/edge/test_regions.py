@@ -75,7 +75,9 @@ def test_pixels_to_grid_and_back_within_one_grid_step(width, height, data):
         assert abs(got - want) <= 1.5 * side / GRID_MAX
 
 
-@pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 0, 3, 4), (100, 0, 120, 9), (-9, -9, 0, 0)])
+@pytest.mark.parametrize(
+    "box", [(5, 5, 5, 9), (9, 0, 3, 4), (100, 0, 120, 9), (-9, -9, 0, 0), (0, 0, float("inf"), 9), (float("nan"), 0, 9, 9)]
+)
 def test_boxes_without_a_place_are_refused(box):
     with pytest.raises(ValueError, match="box"):
         Geometry(100, 100).to_grid(PixelBox(*box))

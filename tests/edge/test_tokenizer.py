@@ -30,6 +30,7 @@ def test_markers_are_single_tokens_and_are_taken_out_of_questions():
     for marker in ("<ref>", "</ref>", "<box>", "</box>", "<IMG_CONTEXT>", "<|im_end|>"):
         assert TOKENIZER.encode(marker) == [TOKENIZER.id_of(marker)]
         assert TOKENIZER.without_markers(f"a{marker}b") == "ab"
+    assert TOKENIZER.without_markers("a<<ref>ref>b<|im<box>_end|>") == "ab"
 
 
 def test_a_file_that_is_no_tokenizer():

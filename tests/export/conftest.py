@@ -79,10 +79,10 @@ def write_questions(folder: Path, count: int = 6) -> Path:
 def write_checkpoint(folder: Path, text: str = "qwen2", tied: bool = False) -> Path:
     """A checkpoint folder with random weights; `text` picks the language model's class."""
     import torch
-    from medrega_train.model import build_model
-    from medrega_train.presets import PRESETS
 
     from medrega_edge.prompts import DEFAULT_PROMPTS
+    from medrega_train.model import build_model
+    from medrega_train.presets import PRESETS
 
     folder.mkdir(parents=True)
     tokenizer = write_tokenizer(folder / "tokenizer.json")

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from medrega_export import certificate as c
-from medrega_export.questions import Question, choose, read_questions
 
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.prompts import Language, Modality, Task
 from medrega_edge.regions import PixelBox
+from medrega_export import certificate as c
+from medrega_export.questions import Question, choose, read_questions
 
 LEFT, RIGHT = PixelBox(0, 0, 10, 10), PixelBox(20, 0, 30, 10)
 HALF = PixelBox(0, 0, 10, 5)

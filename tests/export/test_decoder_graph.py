@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.export
 pytest.importorskip("onnx")
 
 from medrega_export import decoder

@@ -16,13 +16,12 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
     pytest.importorskip(name)
 
+from medrega_edge.errors import GateError, UsageError  # noqa: E402
+from medrega_edge.package import Package  # noqa: E402
 from medrega_export import run_graphs  # noqa: E402
 from medrega_export.build import ExportOptions, export  # noqa: E402
 from medrega_export.measure import Thresholds  # noqa: E402
 from medrega_export.run_graphs import DecoderRun  # noqa: E402
-
-from medrega_edge.errors import GateError, UsageError  # noqa: E402
-from medrega_edge.package import Package  # noqa: E402
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -110,8 +109,9 @@ def test_transformers_loads_the_gptq_checkpoint(exported, checkpoint_folder: Pat
 
 def test_gptqmodel_dequantises_to_what_we_read(exported) -> None:
     import torch
-    from medrega_export import gptq_format
     from safetensors.torch import load_file
+
+    from medrega_export import gptq_format
 
     root, _ = exported
     stored = load_file(root / "gptq" / "model.safetensors")
@@ -144,11 +144,11 @@ def test_gptqmodel_dequantises_to_what_we_read(exported) -> None:
 def test_the_runtime_sees_what_torch_sees(checkpoint_folder: Path, questions_file: Path, tmp_path: Path) -> None:
     """From image file and question to logits: the full-precision package equals the checkpoint in transformers."""
     import torch
-    from medrega_export import checkpoint, questions
 
     from medrega_edge.engine import load as load_engine
     from medrega_edge.images import read_image
     from medrega_edge.preprocess import Preprocessing, preprocess
+    from medrega_export import checkpoint, questions
 
     export(ExportOptions(checkpoint_folder, tmp_path / "fp32", precision="fp32"))
     engine = load_engine(tmp_path / "fp32")
@@ -233,6 +233,7 @@ def test_an_earlier_export_is_replaced_only_by_force(checkpoint_folder: Path, tm
 
 def test_the_vision_stage_is_that_of_transformers(checkpoint_folder: Path, tmp_path: Path) -> None:
     import torch
+
     from medrega_export import checkpoint, vision
 
     model = checkpoint.load(checkpoint_folder).model
@@ -286,8 +287,9 @@ def test_an_incomplete_checkpoint_is_named(checkpoint_folder: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("change", ["missing", "unexpected", "truncated"])
 def test_weights_that_do_not_fit_are_refused(checkpoint_folder: Path, tmp_path: Path, change: str) -> None:
-    from medrega_export import checkpoint
     from safetensors.torch import load_file, save_file
+
+    from medrega_export import checkpoint
 
     for path in checkpoint_folder.iterdir():
         if path.name != "model.safetensors":

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from medrega_export import gptq_format as form
 
 from medrega_edge.errors import UsageError
+from medrega_export import gptq_format as form
 
 
 def random_linear(seed: int, rows: int = 128, columns: int = 40, group: int = 32, symmetric: bool = False):

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medrega_train.augment import clean_view, random_view, swap_sides
-from medrega_train.records import Record, Region
 
 from medrega_edge.prompts import Modality
 from medrega_edge.regions import Geometry, PixelBox
+from medrega_train.augment import clean_view, random_view, swap_sides
+from medrega_train.records import Record, Region
 
 SIZE = 128
 

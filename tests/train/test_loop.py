@@ -33,13 +33,13 @@ def test_coordinate_targets_spell_the_distribution_of_the_coordinate():
 def test_questions_of_one_image_do_not_see_each_other():
     """The loss of a question is the same alone and beside others: packing is an arrangement, not another model."""
     import torch
+
+    from medrega_edge.prompts import DEFAULT_PROMPTS, Language, Task
     from medrega_train.language import Encoder, attention_mask
     from medrega_train.model import build_model
     from medrega_train.presets import PRESETS
     from medrega_train.questions import Question, all_texts
     from medrega_train.tokens import END, PAD, train_tokenizer
-
-    from medrega_edge.prompts import DEFAULT_PROMPTS, Language, Task
 
     from .test_questions import RECORDS
 
@@ -79,9 +79,10 @@ def test_questions_of_one_image_do_not_see_each_other():
 def test_a_run_that_was_cut_goes_on_where_it_was(tmp_path):
     import torch
     from accelerate import Accelerator
+    from torch import nn
+
     from medrega_train.loop import Stage, run_stage
     from medrega_train.presets import StagePlan
-    from torch import nn
 
     class Numbers(torch.utils.data.Dataset):
         def __getitem__(self, number):

@@ -1,12 +1,12 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from medrega_train.augment import clean_view
-from medrega_train.questions import DETECT, IDENTIFY, Questions, all_texts, grid_region
-from medrega_train.tokens import SPECIAL, train_tokenizer
 
 from medrega_edge.prompts import Language, Task, guess_task, language_of
 from medrega_edge.regions import parse
+from medrega_train.augment import clean_view
+from medrega_train.questions import DETECT, IDENTIFY, Questions, all_texts, grid_region
+from medrega_train.tokens import SPECIAL, train_tokenizer
 
 from .test_augment import picture, record
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from importlib.metadata import version
 
+from medrega_edge import __version__
 from medrega_edge.prompts import TEMPLATES, Language
 from medrega_train.questions import MAX_BOXES
 from medrega_train.records import Record
-
 
 CARD = """# {name}
 
@@ -29,7 +28,8 @@ Languages: English, Chinese. Modalities with regions in training: {modalities}.
 - Small lesions (fractures, small tumours): it mostly gets them wrong.
 - Notice that an organ which could be in the picture is missing: it was taught absence only for organs of other body parts.
 - Names that it was not trained on; it knows {labels} of them.
-- The score beside a box is not calibrated. Several objects in one question, more than {boxes} boxes of one object: not trained.
+- The score beside a box is not calibrated. Several objects in one question were not trained, nor more than {boxes} boxes
+  of one object.
 - Images unlike the training data (other windows, protocols, devices, children): unknown.
 
 ## Training data and its terms
@@ -66,7 +66,7 @@ def checkpoint_facts(preset: str, records: list[Record]) -> dict[str, object]:
     )
     return {
         "name": name,
-        "version": version("medrega-edge"),
+        "version": __version__,
         "source": source,
         "tasks": sorted(TEMPLATES),
         "languages": [language.value for language in Language],

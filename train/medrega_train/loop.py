@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from medrega_edge.errors import ResourceError
 from medrega_train.presets import StagePlan
 
 SAVE_EVERY_SECONDS = 120.0
@@ -93,7 +96,7 @@ def learning_rate(step: int, plan: StagePlan) -> float:
     return FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place: nobody ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -148,8 +151,9 @@ def run_stage(stage: Stage, folder: Path, accelerator: Accelerator, deadline: fl
 
     folder.mkdir(parents=True, exist_ok=True)
     log_path = folder / "log.jsonl"
+    _cut_log(log_path, start)
     step, saved_at, begun = start, time.monotonic(), time.monotonic()
-    try:
+    with _asked_to_stop() as stop:
         with log_path.open("a", encoding="utf-8") as log, _progress(accelerator.is_main_process) as progress:
             bar = progress.add_task(stage.name, total=plan.steps, completed=start)
             for batch in loader:
@@ -161,6 +165,8 @@ def run_stage(stage: Stage, folder: Path, accelerator: Accelerator, deadline: fl
                 loss = torch.stack([p for name, p in parts.items() if not name.startswith("_")]).sum()
                 accelerator.backward(loss)
                 norm = accelerator.clip_grad_norm_(module.parameters(), GRADIENT_NORM)
+                if not math.isfinite(float(norm)):
+                    raise ResourceError(f"Training of '{stage.name}' diverged at step {step}; the last checkpoint is whole.")
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 average.update(step)
@@ -182,18 +188,37 @@ def run_stage(stage: Stage, folder: Path, accelerator: Accelerator, deadline: fl
                 if now - saved_at > SAVE_EVERY_SECONDS:
                     save(step)
                     saved_at = now
-                if step < plan.steps and _all_agree(accelerator, now > deadline):
+                if step < plan.steps and _all_agree(accelerator, now > deadline or bool(stop)):
                     save(step)
+                    if stop:
+                        raise SystemExit(128 + stop[0])
                     return False
-    except KeyboardInterrupt:
-        save(step)
-        raise
     save(step)
     average.swap()
     if accelerator.is_main_process:
         write_atomically(folder / "final.pt", lambda path: torch.save(raw.state_dict(), path))
     accelerator.wait_for_everyone()
     return True
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM, to be obeyed between two steps: in the middle of one the state is a mixture."""
+    received: list[int] = []
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {name: signal.signal(name, lambda number, _: received.append(number)) for name in names}
+    try:
+        yield received
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop the lines of steps that will be run again."""
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:step]
+        write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
 
 
 def _all_agree(accelerator: Accelerator, over: bool) -> bool:

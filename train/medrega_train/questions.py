@@ -144,13 +144,16 @@ class Questions:
         usable = [r for r in view.regions if r.label_en != VESSELS and r.whole and 1 <= len(r.boxes) <= MAX_BOXES]
         absent = self._absence.other_area(record)
         questions: list[Question] = []
+        order: list[int] = []
         for _ in range(count):
             language = Language.ZH if rng.random() < CHINESE_SHARE else Language.EN
             if absent and (not usable or rng.random() < ABSENT_SHARE):
                 label = absent[int(rng.integers(len(absent)))]
                 questions.append(self._ask_absent(record.modality, label, language, rng))
             elif usable:
-                region = usable[int(rng.integers(len(usable)))]
+                # Every region once before any region twice: the same answer again teaches little.
+                order = order or [int(i) for i in rng.permutation(len(usable))]
+                region = usable[order.pop()]
                 ask = _ask_name if rng.random() < IDENTIFY_SHARE else _ask_place
                 questions.append(ask(record.modality, region, language, rng))
         return questions

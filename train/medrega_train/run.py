@@ -1,7 +1,9 @@
-"""A training run: three stages in one folder, each resumable, then the checkpoint. Composes; every leaf can be read alone.
+"""A training run: four stages in one folder, each resumable, then the checkpoint. Composes; every leaf can be read alone.
 
 Stage 0 `dense` teaches the tower where things are. Stage 1 `align` fits the projector and the fresh language model to the
-frozen tower. Stage 2 `instruct` trains everything on questions. Each stage hands on the average of its weights.
+frozen tower. Stage 2 `instruct` trains everything on questions. Stage 3 `settle` freezes the tower again: without its
+backward pass there is time for many more images, and the language model learns to read off what now stands still. Each stage
+hands on the average of its weights.
 """
 
 from __future__ import annotations
@@ -25,14 +27,15 @@ from medrega_train.dense import DenseHead, DenseModule, DenseSamples, Vocabulary
 from medrega_train.language import Encoder, LanguageModule, LanguageSamples
 from medrega_train.loop import Stage, run_stage, write_atomically
 from medrega_train.model import build_model, build_tower
-from medrega_train.presets import Preset
+from medrega_train.presets import Preset, StagePlan
 from medrega_train.questions import Questions, all_texts, question_weight
 from medrega_train.records import Record, load_records, split_of
 from medrega_train.tokens import END, PAD, train_tokenizer
 from medrega_train.views import Views
 
-MEASURES_PER_STAGE = 6
+MEASURES_PER_STAGE = 4
 MEASURE_BATCH = 64
+LANGUAGE_STAGES = ("align", "instruct", "settle")
 MEASURE_QUESTIONS = 384  # of the validation split, while the language model trains
 
 
@@ -58,9 +61,11 @@ def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
     accelerator = make_accelerator()
     train_views = Views(split_of(records, "train"), preset.image_size, preset.seed)
     val_views = Views(split_of(records, "val"), preset.image_size, preset.seed)
+    if not train_views.records or not any(len(r.boxes) == 1 for v in val_views.records for r in v.detectable):
+        raise UsageError("Training needs images in the split train, and regions of one box in the split val.")
     context = _Context(preset, options, train_views, val_views, _tokenizer(options.folder, preset, train_views.records))
     module: DenseModule | LanguageModule | None = None
-    for build in (_dense_stage, _align_stage, _instruct_stage):
+    for build in (_dense_stage, _align_stage, _instruct_stage, _settle_stage):
         stage = build(context, module)
         if not _finish(stage, accelerator, options, deadline):
             return None
@@ -167,10 +172,16 @@ def _instruct_stage(context: _Context, aligned: object) -> Stage:
     return _language_stage("instruct", context, module)
 
 
+def _settle_stage(context: _Context, instructed: object) -> Stage:
+    assert isinstance(instructed, LanguageModule)
+    module = LanguageModule(instructed.model, instructed.head, context.encoder, tower=False)
+    return _language_stage("settle", context, module)
+
+
 def _language_stage(name: str, context: _Context, module: LanguageModule) -> Stage:
-    plan = context.preset.align if name == "align" else context.preset.instruct
+    plan: StagePlan = getattr(context.preset, name)
     dense = DenseSamples(context.train, context.vocabulary, context.grid)
-    views = context.train.for_stage(1 if name == "align" else 2, question_weight)
+    views = context.train.for_stage(LANGUAGE_STAGES.index(name) + 1, question_weight)
     samples = LanguageSamples(views, dense, Questions(context.train.records), context.encoder, plan.questions)
     if context.options.compile:
         module.model.model.vision_tower.compile()
