@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from medrega_edge.errors import UsageError
+from medrega_edge.sessions import load_onnxruntime
 from medrega_export import decoder, run_graphs
 
 INPUT, OUTPUT = "pixel_values", "image_embeds"
@@ -156,7 +157,7 @@ def write_int8(full: Path, path: Path, large: bool = False) -> None:
     `reduce_range` keeps weights to 7 bits, because processors without VNNI add products in 16 bits and saturate. The
     patch embedding is a convolution of 3 channels: next to no time, and the first thing to lose detail, so it stays.
     """
-    run_graphs.onnxruntime()  # without telemetry, which the quantiser's own import would leave on
+    load_onnxruntime()  # without telemetry, which the quantiser's own import would leave on
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
