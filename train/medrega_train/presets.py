@@ -58,7 +58,7 @@ PRESETS = {
         instruct=StagePlan(
             steps=960, batch=32, learning_rate=1.0e-3, tower_learning_rate=3.0e-4, questions=6, ema_decay=0.998
         ),
-        settle=StagePlan(steps=720, batch=64, learning_rate=8.0e-4, questions=2, warmup=40, ema_decay=0.99),
+        settle=StagePlan(steps=1020, batch=64, learning_rate=8.0e-4, questions=2, warmup=40, ema_decay=0.99),
     ),
     "small": Preset(
         image_size=320,
