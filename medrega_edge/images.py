@@ -128,32 +128,21 @@ def _pillow_failures(name: str) -> Iterator[None]:
     """Turn whatever Pillow raises on damaged data into one sentence."""
     try:
         yield
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
-    except Image.DecompressionBombError:
-        raise ImageError(
-            f"{name} has too many pixels; up to {MAX_PIXELS // 1_000_000} megapixels are read: downscale it."
-        ) from None
-    except MemoryError:
-        raise
-    except Exception:  # decoders raise almost anything on damaged data: OSError, SyntaxError, struct.error, ...
-        raise ImageError(f"{name} is damaged or incomplete and cannot be decoded; export it again.") from None
-
-
-def _decode_picture(data: bytes, name: str, path: str | None, sha256: str, frame: int | None) -> MedicalImage:
-    try:
-        with _silenced_bomb_warning():
-            picture = Image.open(io.BytesIO(data), formats=PIXEL_FORMATS)
     except UnidentifiedImageError:
         raise ImageError(f"{name} is no PNG, JPEG, TIFF or DICOM image; convert it to one of these.") from None
     except Image.DecompressionBombError:
         raise ImageError(
             f"{name} has too many pixels; up to {MAX_PIXELS // 1_000_000} megapixels are read: downscale it."
         ) from None
-    except MemoryError:
-        raise
-    except Exception:  # see _pillow_failures
+    except Exception:  # decoders raise almost anything on damaged data: OSError, SyntaxError, struct.error, ...
         raise ImageError(f"{name} is damaged or incomplete and cannot be decoded; export it again.") from None
+
+
+def _decode_picture(data: bytes, name: str, path: str | None, sha256: str, frame: int | None) -> MedicalImage:
+    with _pillow_failures(name), _silenced_bomb_warning():
+        picture = Image.open(io.BytesIO(data), formats=PIXEL_FORMATS)
     _check_size(picture.width, picture.height, name)
     with _pillow_failures(name):
         chosen = _choose_frame(getattr(picture, "n_frames", 1), frame, name)
