@@ -59,21 +59,39 @@ IMAGE_TOKEN = "<IMG_CONTEXT>"
 IMAGE_SLOT, QUESTION_SLOT = "{image}", "{question}"
 
 PREFIX = f"<|im_start|>user\n<img>{IMAGE_SLOT}</img>\n"
+_TASK_TAGS = {
+    "vqa": ("[vqa]", "[问答]"),
+    "classify": ("[classify]", "[分类]"),
+    "report": ("[report]", "[报告]"),
+    "identify": ("[identify]", "[识别]"),
+    "detect": ("[detect]", "[定位]"),
+}
 TEMPLATES: dict[str, dict[str, str]] = {
-    Task.DETECT: {
-        Language.EN: f"[detect] {QUESTION_SLOT}<|im_end|>\n<|im_start|>assistant\n",
-        Language.ZH: f"[定位] {QUESTION_SLOT}<|im_end|>\n<|im_start|>assistant\n",
-    },
-    Task.IDENTIFY: {
-        Language.EN: f"[identify] {QUESTION_SLOT}<|im_end|>\n<|im_start|>assistant\n",
-        Language.ZH: f"[识别] {QUESTION_SLOT}<|im_end|>\n<|im_start|>assistant\n",
-    },
+    task: {
+        language: f"{tag} {QUESTION_SLOT}<|im_end|>\n<|im_start|>assistant\n"
+        for language, tag in zip((Language.EN, Language.ZH), tags, strict=True)
+    }
+    for task, tags in _TASK_TAGS.items()
 }
 
+# Questions that the program words itself, the same in training and at run time.
 IDENTIFY_QUESTION = {
     Language.EN: "What is <ref>this</ref>{box}?",
     Language.ZH: "<ref>这里</ref>{box}是什么？",
 }
+CLASSIFY_QUESTION = {
+    Language.EN: "Which one fits: {labels}?",
+    Language.ZH: "符合哪一项：{labels}？",
+}
+CLASSIFY_SEVERAL_QUESTION = {
+    Language.EN: "Which fit, one or more: {labels}?",
+    Language.ZH: "符合哪几项：{labels}？",
+}
+LABEL_SEPARATOR = "; "  # between candidates, and between the labels of an answer
+MODALITY_QUESTION = "Which kind of image is this?"  # asked by the program only, so in one language
+REPORT_QUESTION = {Language.EN: "Describe this image.", Language.ZH: "请描述这张图像。"}
+# Regional chain of thought: the regions that were found first stand behind the question.
+WITH_REGIONS = {Language.EN: "{question} Regions: {regions}", Language.ZH: "{question} 区域：{regions}"}
 
 ABSENT_ANSWER = {
     Language.EN: "There is no {name} in this image.",

@@ -40,8 +40,8 @@ def test_the_image_comes_first_and_every_language_has_every_template():
 
 
 def test_untrained_tasks_are_refused_not_invented():
-    with pytest.raises(UsageError, match="not trained for the task 'report'"):
-        DEFAULT_PROMPTS.suffix(Task.REPORT, Language.EN, "write a report")
+    with pytest.raises(UsageError, match="not trained for the task 'grounded_report'"):
+        DEFAULT_PROMPTS.suffix(Task.GROUNDED_REPORT, Language.EN, "write a report")
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,22 @@ from medrega_train.records import Record, Region
 SIZE = 128
 
 
-def record(area, *boxes, label=("left kidney", "左肾")):
-    regions = (Region(*label, "organ", tuple(PixelBox(*box) for box in boxes)),)
+def record(area, *boxes, label=("left kidney", "左肾"), kind="organ", labels=(), asked=()):
     return Record(
-        "r", "set", Path("x.png"), "p", "train", Modality.CT, None, Geometry(SIZE, SIZE), regions, (), "open", False, area
+        id="r",
+        dataset="set",
+        path=Path("x.png"),
+        patient="p",
+        split="train",
+        modality=Modality.CT,
+        plane=None,
+        geometry=Geometry(SIZE, SIZE),
+        regions=(Region(*label, kind, tuple(PixelBox(*box) for box in boxes)),),
+        labels=tuple(labels),
+        asked=tuple(asked),
+        terms="open",
+        dup_of_eval=False,
+        area=area,
     )
 
 

@@ -2,40 +2,104 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrega_edge.prompts import Language, Task, guess_task, language_of
+from medrega_edge.label_sets import LABEL_SETS, MODALITY_NAMES
+from medrega_edge.prompts import LABEL_SEPARATOR, Language, Modality, Task, guess_task, language_of
 from medrega_edge.regions import parse
-from medrega_train.augment import clean_view
-from medrega_train.questions import DETECT, IDENTIFY, Questions, all_texts, grid_region
+from medrega_train.augment import clean_view, random_view
+from medrega_train.foreign import foreign_picture
+from medrega_train.questions import Questions, all_texts, grid_region, label_sets, question_weight
+from medrega_train.records import Asked
+from medrega_train.reports import report
 from medrega_train.tokens import SPECIAL, train_tokenizer
+from medrega_train.wordings import DETECT, IDENTIFY
 
 from .test_augment import picture, record
 
 BOX = (30, 40, 70, 64)
-RECORDS = [record("torso", BOX), record("skin", BOX, label=("skin lesion", "皮肤病变"))]
+ASKED = (Asked(Language.EN, "Is it large?", "Yes", True), Asked(Language.ZH, "它大吗？", "是的", True))
+RECORDS = [
+    record("torso", BOX, labels=("abdomen",), asked=ASKED),
+    record("skin", BOX, label=("skin lesion", "皮肤病变"), kind="lesion", labels=("melanoma",)),
+]
 
 
-def drawn(seed, count=200):
-    view = clean_view(RECORDS[0], picture(BOX), 128)
-    return Questions(RECORDS).draw(RECORDS[0], view, count, np.random.default_rng(seed))
+def drawn(seed, count=200, of=0):
+    view = clean_view(RECORDS[of], picture(BOX), 128)
+    return Questions(RECORDS).draw(RECORDS[of], view, count, np.random.default_rng(seed))
 
 
 def test_every_answer_is_readable_and_true():
     kinds = set()
-    for question in drawn(0):
+    for question in drawn(0) + drawn(1, of=1):
         parsed = parse(question.answer)
         assert parsed.problems == ()
         kinds.add((question.task, question.language, bool(parsed.regions)))
-        assert language_of(question.question) == question.language or question.task is Task.DETECT
         if question.task is Task.DETECT and parsed.regions:
-            assert parsed.regions[0].label in ("left kidney", "左肾")
+            assert parsed.regions[0].label in ("left kidney", "左肾", "skin lesion", "皮肤病变")
             got = np.array(parsed.regions[0].boxes[0].as_list()) / 999 * 128
             assert np.abs(got - BOX).max() < 0.2
         elif question.task is Task.DETECT:
-            assert "skin lesion" in question.answer or "皮肤病变" in question.answer
-        else:
-            assert question.answer in ("left kidney", "左肾")
+            assert any(name in question.answer for name in ("skin lesion", "皮肤病变", "left kidney", "左肾"))
+            assert question.answer.startswith(("There is no", "图中没有"))
+        elif question.task is Task.IDENTIFY:
+            assert question.answer in ("left kidney", "左肾", "skin lesion", "皮肤病变")
             assert parse(question.question).regions
-    assert len(kinds) == 6  # both languages: where, not there, what
+        elif question.task is Task.VQA:
+            assert (question.question.split(" Regions:")[0].split(" 区域：")[0], question.answer) in {
+                (one.question, one.answer) for one in ASKED
+            }
+        elif question.task is Task.CLASSIFY:
+            assert question.answer in ("melanoma", "黑色素瘤", MODALITY_NAMES[Modality.CT][0])
+        else:
+            assert language_of(question.answer) == question.language
+    # Both languages of: where, not there, what, the data's own, class, report; the kind of image in English.
+    assert len(kinds) == 12
+
+
+def test_the_data_s_own_questions_are_not_asked_about_mirrored_views():
+    head = record("head", BOX, asked=ASKED)
+    tasks = {True: set(), False: set()}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        view = random_view(head, picture(BOX), 128, rng)
+        tasks[view.upright] |= {q.task for q in Questions([head]).draw(head, view, 20, rng)}
+    assert Task.VQA in tasks[True]
+    assert Task.VQA not in tasks[False]
+
+
+def test_candidates_come_in_any_order_and_several_answers_keep_it():
+    hand = record("limb", BOX, labels=("hand", "frontal", "no fracture"))
+    view = clean_view(hand, picture(BOX), 128)
+    asked = Questions([hand]).draw(hand, view, 300, np.random.default_rng(0))
+    asked = [q for q in asked if q.task is Task.CLASSIFY and "hip" in q.question]
+    assert {q.answer for q in asked} == {"hand; frontal", "frontal; hand"}
+    for q in asked:
+        places = [q.question.index(label) for label in q.answer.split(LABEL_SEPARATOR)]
+        assert places == sorted(places)
+
+
+def test_label_sets_fit_by_the_labels_of_the_image():
+    assert [one.name for one in label_sets(RECORDS[1])] == ["skin", "nevus"]
+    assert label_sets(RECORDS[0]) == []
+    assert len({one.name for one in LABEL_SETS.values()}) == len(LABEL_SETS)
+    assert question_weight(RECORDS[0]) > question_weight(RECORDS[1]) > question_weight(record("torso"))
+
+
+def test_reports_say_what_is_known_and_no_more():
+    kidney, lesion = (clean_view(r, picture(BOX), 128) for r in RECORDS)
+    assert report(RECORDS[0], kidney, Language.EN) == "CT scan of the abdomen. Seen: left kidney."
+    assert report(RECORDS[0], kidney, Language.ZH) == "CT图像，腹部。可见：左肾。"
+    assert report(RECORDS[1], lesion, Language.EN) == "CT scan of the skin. Abnormal: skin lesion, melanoma."
+    normal = record("torso", BOX, labels=("abdomen", "normal"))
+    assert report(normal, kidney, Language.EN).endswith("Abnormal: none.")
+
+
+def test_foreign_pictures_are_pictures_of_many_kinds():
+    drawn_pictures = [foreign_picture(64, np.random.default_rng(seed)) for seed in range(60)]
+    assert all(p.shape == (64, 64, 3) and p.dtype == np.uint8 for p in drawn_pictures)
+    assert len({p.tobytes() for p in drawn_pictures}) > 55
+    spreads = [float(p.std()) for p in drawn_pictures]
+    assert min(spreads) < 1.0 and max(spreads) > 60.0
 
 
 def test_the_same_seed_draws_the_same_questions():

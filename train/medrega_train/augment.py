@@ -35,10 +35,14 @@ class ViewRegion:
 
 @dataclass(frozen=True)
 class View:
-    """An augmented picture, RGB uint8 `[size, size, 3]`, and the regions that are left in it, sides renamed."""
+    """An augmented picture, RGB uint8 `[size, size, 3]`, and the regions that are left in it, sides renamed.
+
+    `upright` is False where it was mirrored or turned: words about the image may be wrong then.
+    """
 
     pixels: npt.NDArray[np.uint8]
     regions: tuple[ViewRegion, ...]
+    upright: bool = True
 
 
 def swap_sides(label_en: str, label_zh: str) -> tuple[str, str]:
@@ -69,7 +73,7 @@ def random_view(
             names = (region.label_en, region.label_zh)
             whole = len(boxes) == len(region.boxes)
             regions.append(ViewRegion(*(swap_sides(*names) if mirror else names), boxes, whole))
-    return View(_change_intensity(_warp(pixels, matrix, size), rng, strength), tuple(regions))
+    return View(_change_intensity(_warp(pixels, matrix, size), rng, strength), tuple(regions), not mirror and not turns)
 
 
 def _fractions(record: Record, boxes: tuple[object, ...]) -> Array:

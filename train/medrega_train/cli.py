@@ -17,6 +17,9 @@ def train(
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the tower; needs a C++ compiler, pays off in long runs.")
     ] = False,
+    start: Annotated[
+        Path | None, typer.Option(help="Start from this checkpoint, of the same shape, instead of from nothing.")
+    ] = None,
 ) -> None:
     """Train a full-precision checkpoint from images and records.
 
@@ -31,7 +34,7 @@ def train(
         raise UsageError(f"There is no preset '{preset}'; choose one of: {', '.join(PRESETS)}.")
     if minutes is not None and minutes <= 0:
         raise UsageError("A slice of no minutes trains nothing; give --minutes a positive number.")
-    checkpoint = run(preset, PRESETS[preset], RunOptions(data, out, minutes, workers, compile))
+    checkpoint = run(preset, PRESETS[preset], RunOptions(data, out, minutes, workers, compile, start))
     typer.echo(f"checkpoint: {checkpoint}" if checkpoint else f"slice ended; run the same command to go on with {out}")
 
 

@@ -27,6 +27,7 @@ from medrega_train.views import Views
 MAX_PAIRS_PER_IMAGE = 10
 NEGATIVES_PER_IMAGE = 4
 EDGE_WIDTH = 64
+IGNORE = -100
 
 MODALITIES = tuple(Modality)
 
@@ -124,6 +125,10 @@ class DenseSamples(torch.utils.data.Dataset[tuple[object, ...]]):
             MODALITIES.index(record.modality),
             classes,
         )
+
+    def foreign(self, pixels: np.ndarray) -> tuple[object, ...]:
+        """Return a sample of a picture that is no medical image: nothing about it is a target."""
+        return normalise(pixels, self._numbers), [], [], IGNORE, np.zeros((2, len(self._class)), np.float32)
 
     def _targets(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         g = self._grid

@@ -18,9 +18,10 @@ from transformers import InternVLForConditionalGeneration
 
 from medrega_edge.prompts import IMAGE_TOKEN, Language, PromptBook, Task
 from medrega_edge.regions import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
-from medrega_train.dense import DenseBatch, DenseHead, DenseSamples, dense_losses
+from medrega_train.dense import IGNORE, DenseBatch, DenseHead, DenseSamples, dense_losses
 from medrega_train.dense import collate as collate_dense
-from medrega_train.questions import Question, Questions
+from medrega_train.foreign import foreign_picture
+from medrega_train.questions import Question, Questions, ask_modality
 from medrega_train.tokens import END, PAD
 from medrega_train.views import Views
 
@@ -29,7 +30,7 @@ STOP = DIGITS  # "the number ends here", the eleventh outcome after the ten digi
 LONGEST = len(str(GRID_MAX))
 COORDINATE_SPREAD = 8.0  # grid steps; scale of the Laplace distribution around the true coordinate
 DENSE_WEIGHT = 0.5  # of stage 0's loss while everything trains, so that the tower keeps what it knows
-IGNORE = -100
+FOREIGN_SHARE = 0.015  # of images are no medical ones
 
 
 def coordinate_targets(spread: float = COORDINATE_SPREAD) -> np.ndarray:
@@ -151,6 +152,9 @@ class LanguageSamples(torch.utils.data.Dataset[tuple[object, ...]]):
     def __getitem__(self, number: int) -> tuple[object, ...]:
         """Return one sample."""
         record, view, rng = self._views.draw(number)
+        if rng.random() < FOREIGN_SHARE:
+            picture = foreign_picture(self._views.size, rng)
+            return self._dense.foreign(picture), [self._encoder.question(ask_modality(None))]
         asked = self._questions.draw(record, view, self._count, rng)
         return self._dense.sample(record, view, rng), [self._encoder.question(question) for question in asked]
 

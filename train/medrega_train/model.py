@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, Qwen2Config
 from transformers.models.internvl.modeling_internvl import InternVLVisionModel
 
+from medrega_edge.errors import UsageError
 from medrega_train.presets import Preset
 
 
@@ -40,6 +43,21 @@ def build_tower(preset: Preset) -> InternVLVisionModel:
         nn.init.constant_(layer.lambda_1, 0.3)
         nn.init.constant_(layer.lambda_2, 0.3)
     return tower
+
+
+def load_checkpoint(folder: Path) -> InternVLForConditionalGeneration:
+    """Load a checkpoint to start from; raises UsageError when the folder holds none."""
+    if not (folder / "config.json").is_file() or not (folder / "tokenizer.json").is_file():
+        raise UsageError(f"There is no checkpoint with a tokenizer in '{folder}'; name its folder with --start.")
+    return InternVLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+
+
+def take_weights(module: nn.Module, other: nn.Module) -> None:
+    """Give `module` the weights of `other`; raises UsageError when they differ in shape."""
+    try:
+        module.load_state_dict(other.state_dict())
+    except RuntimeError:
+        raise UsageError("The checkpoint named with --start has another shape than the preset's.") from None
 
 
 def build_model(preset: Preset, token_ids: dict[str, int], vocabulary: int) -> InternVLForConditionalGeneration:

@@ -15,7 +15,7 @@ class StagePlan:
     steps: int
     batch: int
     learning_rate: float
-    tower_learning_rate: float = 0.0  # 0 freezes the tower
+    tower_learning_rate: float = 0.0  # 0 freezes the tower (language stages)
     questions: int = 0
     warmup: int = 100
     weight_decay: float = 0.05
@@ -24,7 +24,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Preset:
-    """Shape of the model and plan of its four stages."""
+    """Shape of the model and plan of its three stages."""
 
     image_size: int
     patch_size: int
@@ -37,7 +37,6 @@ class Preset:
     dense: StagePlan
     align: StagePlan
     instruct: StagePlan
-    settle: StagePlan
     head_width: int = 64  # of every attention head; divides both widths
     context: int = 1024
     seed: int = 20261123
@@ -53,12 +52,9 @@ PRESETS = {
         text_layers=4,
         text_mlp=768,
         vocabulary=2048,
-        dense=StagePlan(steps=1700, batch=48, learning_rate=5.0e-4, tower_learning_rate=5.0e-4, ema_decay=0.998),
-        align=StagePlan(steps=100, batch=32, learning_rate=1.0e-3, questions=6, warmup=20, ema_decay=0.98),
-        instruct=StagePlan(
-            steps=960, batch=32, learning_rate=1.0e-3, tower_learning_rate=3.0e-4, questions=6, ema_decay=0.998
-        ),
-        settle=StagePlan(steps=1020, batch=64, learning_rate=8.0e-4, questions=2, warmup=40, ema_decay=0.99),
+        dense=StagePlan(steps=2200, batch=48, learning_rate=5.0e-4, tower_learning_rate=4.0e-4, ema_decay=0.998),
+        align=StagePlan(steps=100, batch=64, learning_rate=1.0e-3, questions=3, warmup=20, ema_decay=0.98),
+        instruct=StagePlan(steps=1500, batch=64, learning_rate=8.0e-4, questions=3, warmup=40, ema_decay=0.995),
     ),
     "small": Preset(
         image_size=320,
@@ -71,10 +67,7 @@ PRESETS = {
         vocabulary=2048,
         dense=StagePlan(steps=6000, batch=128, learning_rate=8.0e-4, tower_learning_rate=8.0e-4),
         align=StagePlan(steps=300, batch=64, learning_rate=1.0e-3, questions=8, warmup=50, ema_decay=0.99),
-        instruct=StagePlan(
-            steps=4000, batch=64, learning_rate=6.0e-4, tower_learning_rate=1.5e-4, questions=4, ema_decay=0.999
-        ),
-        settle=StagePlan(steps=2000, batch=128, learning_rate=4.0e-4, questions=2, ema_decay=0.999),
+        instruct=StagePlan(steps=5000, batch=128, learning_rate=6.0e-4, tower_learning_rate=1.0e-4, questions=3),
     ),
     "smoke": Preset(
         image_size=64,
@@ -88,7 +81,6 @@ PRESETS = {
         dense=StagePlan(steps=4, batch=4, learning_rate=1e-3, tower_learning_rate=1e-3, warmup=1),
         align=StagePlan(steps=2, batch=2, learning_rate=1e-3, questions=2, warmup=1),
         instruct=StagePlan(steps=4, batch=2, learning_rate=1e-3, tower_learning_rate=1e-4, questions=2, warmup=1),
-        settle=StagePlan(steps=2, batch=2, learning_rate=1e-3, questions=2, warmup=1),
         head_width=32,
     ),
 }

@@ -1,4 +1,4 @@
-"""Annotations -> questions and answers in two languages, in our own wording. Knows text; knows no tokens and no pixels.
+"""Annotations -> questions and answers of every task in two languages. Knows text; knows no tokens and no pixels.
 
 Boxes enter as fractions of the view and leave as grid integers in the region grammar.
 """
@@ -10,107 +10,63 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medrega_edge.prompts import ABSENT_ANSWER, Language, Modality, Task
+from medrega_edge.label_sets import LABEL_SETS, MODALITY_NAMES, NOT_MEDICAL, LabelSet
+from medrega_edge.prompts import (
+    ABSENT_ANSWER,
+    CLASSIFY_QUESTION,
+    CLASSIFY_SEVERAL_QUESTION,
+    LABEL_SEPARATOR,
+    MODALITY_QUESTION,
+    REPORT_QUESTION,
+    WITH_REGIONS,
+    Language,
+    Modality,
+    Task,
+)
 from medrega_edge.regions import Geometry, PixelBox, RegionText, format_boxes, format_region
 from medrega_train.augment import View, ViewRegion
 from medrega_train.records import VESSELS, Absence, Record
+from medrega_train.reports import report
+from medrega_train.wordings import DETECT, IDENTIFY
 
 MAX_BOXES = 4  # of one object in one answer; a field of a hundred blood cells teaches nothing here
-ABSENT_SHARE = 0.08
-IDENTIFY_SHARE = 0.12
 CHINESE_SHARE = 0.45
-
-DETECT = {
-    Language.EN: (
-        "locate the {x}",
-        "Locate the {x}.",
-        "Where is the {x}?",
-        "where is {x}",
-        "Find the {x}.",
-        "Please find the {x} in this image.",
-        "Detect the {x} in this {m}.",
-        "Show me where the {x} is.",
-        "Mark the {x}.",
-        "Please mark the {x} in the {m}.",
-        "Give the bounding box of the {x}.",
-        "Can you point out the {x}?",
-        "Which part of the {m} shows the {x}?",
-        "Draw a box around the {x}.",
-        "Outline the position of the {x} with a box.",
-        "In this {m}, where can the {x} be seen?",
-        "I am looking for the {x}. Where is it?",
-        "Is there a {x}? Show its position.",
-        "Highlight the {x}.",
-        "Please give the location of the {x}.",
-        "{x}",
-    ),
-    Language.ZH: (
-        "请定位{x}",
-        "定位{x}",
-        "请定位{x}。",
-        "{x}在哪里？",
-        "{x}在哪",
-        "请标出{x}。",
-        "标出图中的{x}",
-        "找出图中的{x}。",
-        "请在这张{m}中找到{x}。",
-        "请框出{x}。",
-        "请给出{x}的边界框。",
-        "图中{x}的位置在哪里？",
-        "这张{m}里的{x}位于何处？",
-        "帮我指出{x}的位置。",
-        "检测图像中的{x}。",
-        "我想看{x}，它在什么位置？",
-        "有{x}吗？请标出位置。",
-        "用方框圈出{x}。",
-        "{x}",
-    ),
+# How often each kind of question is asked, among those that an image allows.
+SHARES = {
+    "place": 0.50,
+    "name": 0.10,
+    "absent": 0.07,
+    "asked": 0.60,
+    "class": 0.25,
+    "report": 0.06,
+    "modality": 0.05,
 }
-
-IDENTIFY = {
-    Language.EN: (
-        "What is <ref>this</ref>{box}?",
-        "What is <ref>this</ref>{box} in this {m}?",
-        "Name <ref>this</ref>{box}.",
-        "Which structure is <ref>this</ref>{box}?",
-        "Identify <ref>this</ref>{box} in the image.",
-        "What can be seen in <ref>this</ref>{box}?",
-        "Please tell me what <ref>this</ref>{box} shows.",
-    ),
-    Language.ZH: (
-        "<ref>这里</ref>{box}是什么？",
-        "这张{m}中<ref>这里</ref>{box}是什么？",
-        "请识别<ref>这里</ref>{box}。",
-        "<ref>这里</ref>{box}是哪个结构？",
-        "请说出<ref>这里</ref>{box}的名称。",
-        "<ref>这里</ref>{box}显示的是什么？",
-    ),
-}
-
-MODALITY_NAMES = {
-    Modality.CT: ("CT scan", "CT图像"),
-    Modality.MRI: ("MRI", "磁共振图像"),
-    Modality.XRAY: ("X-ray", "X光片"),
-    Modality.ULTRASOUND: ("ultrasound image", "超声图像"),
-    Modality.FUNDUS: ("fundus photograph", "眼底照片"),
-    Modality.OCT: ("OCT scan", "OCT图像"),
-    Modality.DERMOSCOPY: ("dermoscopy image", "皮肤镜图像"),
-    Modality.ENDOSCOPY: ("endoscopy image", "内镜图像"),
-    Modality.PATHOLOGY: ("microscopy image", "显微镜图像"),
-    Modality.MAMMOGRAPHY: ("mammogram", "乳腺X线片"),
-}
+REGIONS_SHARE = 0.2  # of free questions and classes come with the regions of the image behind them
+MOST_REGIONS = 3  # in such a question
 
 _UNIT = Geometry(1, 1)
 
-
-# An image without regions can only be asked about what is not there. Drawn as often as the others, such images would make
-# two questions in five absence questions, and they are learnt first.
-WITHOUT_REGIONS_WEIGHT = 0.1
+# An image without regions, classes and questions of its own can only be asked about what is not there.
+NOTHING_TO_ASK_WEIGHT = 0.1
+ASKED_WEIGHT = 1.5  # of an image with many questions of its own
 
 
 def question_weight(record: Record) -> float:
-    """How often a record is drawn to be asked about, relative to one with regions that can be located."""
-    return 1.0 if any(len(region.boxes) <= MAX_BOXES for region in record.detectable) else WITHOUT_REGIONS_WEIGHT
+    """How often a record is drawn to be asked about, beside what its data set's size and its regions say."""
+    if record.asked:
+        return ASKED_WEIGHT
+    regions = any(len(region.boxes) <= MAX_BOXES for region in record.detectable)
+    return 1.0 if regions or label_sets(record) else NOTHING_TO_ASK_WEIGHT
+
+
+def label_sets(record: Record) -> list[LabelSet]:
+    """The label sets that an image's classes answer."""
+    fitting = []
+    for one in LABEL_SETS.values():
+        right = [label for label in one.names(Language.EN) if label in record.labels]
+        if len(right) == 1 or (one.several and right):
+            fitting.append(one)
+    return fitting
 
 
 @dataclass(frozen=True)
@@ -129,8 +85,14 @@ def grid_region(label: str, boxes: np.ndarray) -> RegionText:
     return RegionText(label, tuple(_UNIT.to_grid(PixelBox(*box)) for box in ordered))
 
 
+def ask_modality(modality: Modality | None) -> Question:
+    """Ask what kind of image it is; None is no medical image at all."""
+    name = NOT_MEDICAL[0] if modality is None else MODALITY_NAMES[modality][0]
+    return Question(Task.CLASSIFY, Language.EN, MODALITY_QUESTION, name)
+
+
 class Questions:
-    """Draws questions about a view: where is it, what is it, and what is certainly not there."""
+    """Draws questions about a view, of every kind that the image allows."""
 
     def __init__(self, records: list[Record]) -> None:
         """Learn from training records which labels there are and where they cannot be."""
@@ -143,19 +105,43 @@ class Questions:
         # A region that lost boxes to the view's edge would teach to answer with too few.
         usable = [r for r in view.regions if r.label_en != VESSELS and r.whole and 1 <= len(r.boxes) <= MAX_BOXES]
         absent = self._absence.other_area(record)
+        sets = label_sets(record)
+        possible = {
+            "place": bool(usable),
+            "name": bool(usable),
+            "absent": bool(absent),
+            "asked": bool(record.asked) and view.upright,
+            "class": bool(sets),
+            "report": True,
+            "modality": True,
+        }
+        kinds = [kind for kind, may in possible.items() if may]
+        shares = np.array([SHARES[kind] for kind in kinds])
         questions: list[Question] = []
         order: list[int] = []
         for _ in range(count):
             language = Language.ZH if rng.random() < CHINESE_SHARE else Language.EN
-            if absent and (not usable or rng.random() < ABSENT_SHARE):
-                label = absent[int(rng.integers(len(absent)))]
-                questions.append(self._ask_absent(record.modality, label, language, rng))
-            elif usable:
+            kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+            if kind in ("place", "name"):
                 # Every region once before any region twice: the same answer again teaches little.
                 order = order or [int(i) for i in rng.permutation(len(usable))]
                 region = usable[order.pop()]
-                ask = _ask_name if rng.random() < IDENTIFY_SHARE else _ask_place
+                ask = _ask_name if kind == "name" else _ask_place
                 questions.append(ask(record.modality, region, language, rng))
+            elif kind == "absent":
+                label = absent[int(rng.integers(len(absent)))]
+                questions.append(self._ask_absent(record.modality, label, language, rng))
+            elif kind == "asked":
+                one = record.asked[int(rng.integers(len(record.asked)))]
+                question = _with_regions(one.question, usable, one.language, rng)
+                questions.append(Question(Task.VQA, one.language, question, one.answer))
+            elif kind == "class":
+                questions.append(_ask_class(record, sets[int(rng.integers(len(sets)))], usable, language, rng))
+            elif kind == "report":
+                answer = report(record, view, language)
+                questions.append(Question(Task.REPORT, language, REPORT_QUESTION[language], answer))
+            else:
+                questions.append(ask_modality(record.modality))
         return questions
 
     def _ask_absent(self, modality: Modality, label: str, language: Language, rng: np.random.Generator) -> Question:
@@ -175,6 +161,27 @@ def _ask_name(modality: Modality, region: ViewRegion, language: Language, rng: n
     one = region.boxes[int(rng.integers(len(region.boxes)))][None]
     box = format_boxes(grid_region(name, one).boxes)
     return Question(Task.IDENTIFY, language, _wording(IDENTIFY, modality, language, rng, box=box), name)
+
+
+def _ask_class(
+    record: Record, one: LabelSet, usable: list[ViewRegion], language: Language, rng: np.random.Generator
+) -> Question:
+    """The candidates come in any order, so that the order says nothing; right answers keep it."""
+    shuffled = [one.labels[int(i)] for i in rng.permutation(len(one.labels))]
+    chinese = language is Language.ZH
+    right = [label[chinese] for label in shuffled if label[0] in record.labels]
+    wording = (CLASSIFY_SEVERAL_QUESTION if one.several else CLASSIFY_QUESTION)[language]
+    question = wording.format(labels=LABEL_SEPARATOR.join(label[chinese] for label in shuffled))
+    return Question(Task.CLASSIFY, language, _with_regions(question, usable, language, rng), LABEL_SEPARATOR.join(right))
+
+
+def _with_regions(question: str, usable: list[ViewRegion], language: Language, rng: np.random.Generator) -> str:
+    """Now and then, the question as it stands after a round of detection: with regions behind it."""
+    if not usable or rng.random() >= REGIONS_SHARE:
+        return question
+    chosen = [usable[int(i)] for i in rng.permutation(len(usable))[:MOST_REGIONS]]
+    named = [grid_region(r.label_en if language is Language.EN else r.label_zh, r.boxes) for r in chosen]
+    return WITH_REGIONS[language].format(question=question, regions=", ".join(map(format_region, named)))
 
 
 def _wording(
@@ -197,7 +204,12 @@ def all_texts(records: list[Record]) -> Iterator[str]:
             yield from (template.format(x=name, m="") for template in DETECT[language])
             yield f"<ref>{name}</ref>{box}"
             yield ABSENT_ANSWER[language].format(name=name)
-    for names_of in MODALITY_NAMES.values():
+    for record in records:
+        for one in record.asked:
+            yield from (one.question, one.answer)
+    for one_set in LABEL_SETS.values():
+        yield from (label for pair in one_set.labels for label in pair)
+    for names_of in (*MODALITY_NAMES.values(), NOT_MEDICAL):
         for language, name in zip(Language, names_of, strict=True):
             yield from (template.format(x="", m=name) for template in DETECT[language])
             yield from (template.format(box=box, m=name) for template in IDENTIFY[language])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import Modality
+from medrega_edge.prompts import Language, Modality
 from medrega_edge.regions import Geometry, PixelBox
 
 VESSELS = "retinal blood vessels"  # they fill the whole image: no detection target
@@ -68,6 +68,16 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A question of the data's own about an image, with its answer; `closed` ones are answered by yes, no or a choice."""
+
+    language: Language
+    question: str
+    answer: str
+    closed: bool
+
+
+@dataclass(frozen=True)
 class Record:
     """One image with everything that is known about it."""
 
@@ -81,6 +91,7 @@ class Record:
     geometry: Geometry
     regions: tuple[Region, ...]
     labels: tuple[str, ...]
+    asked: tuple[Asked, ...]
     terms: str
     dup_of_eval: bool
     area: str | None
@@ -132,6 +143,10 @@ def _record(row: dict[str, object], data: Path) -> Record:
         geometry=Geometry(int(row["width"]), int(row["height"])),  # type: ignore[call-overload]
         regions=regions,
         labels=labels,
+        asked=tuple(
+            Asked(Language(q["lang"]), " ".join(q["question"].split()), " ".join(q["answer"].split()), q["type"] == "closed")
+            for q in row["qa"] or ()  # type: ignore[attr-defined]
+        ),
         terms=str(row["terms"]),
         dup_of_eval=bool(row["dup_of_eval"]),
         area=area,

@@ -1,9 +1,10 @@
-"""A training run: four stages in one folder, each resumable, then the checkpoint. Composes; every leaf can be read alone.
+"""A training run: three stages in one folder, each resumable, then the checkpoint. Composes; every leaf can be read alone.
 
-Stage 0 `dense` teaches the tower where things are. Stage 1 `align` fits the projector and the fresh language model to the
-frozen tower. Stage 2 `instruct` trains everything on questions. Stage 3 `settle` freezes the tower again: without its
-backward pass there is time for many more images, and the language model learns to read off what now stands still. Each stage
-hands on the average of its weights.
+Stage 0 `dense` teaches the tower where things are. Stage 1 `align` fits the projector to the frozen tower and warms the
+language model up. Stage 2 `instruct` teaches every task; whether the tower trains along is the plan's choice: without its
+backward pass there is time for many more images, and the language model learns to read off what stands still. Each stage
+hands on the average of its weights. A run may start from another checkpoint of the same shape: its tower, projector,
+language model and tokenizer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from medrega_train.card import checkpoint_facts
 from medrega_train.dense import DenseHead, DenseModule, DenseSamples, Vocabulary, collate, plain_iou
 from medrega_train.language import Encoder, LanguageModule, LanguageSamples
 from medrega_train.loop import Stage, run_stage, write_atomically
-from medrega_train.model import build_model, build_tower
+from medrega_train.model import build_model, build_tower, load_checkpoint, take_weights
 from medrega_train.presets import Preset, StagePlan
 from medrega_train.questions import Questions, all_texts, question_weight
 from medrega_train.records import Record, load_records, split_of
@@ -35,7 +36,7 @@ from medrega_train.views import Views
 
 MEASURES_PER_STAGE = 4
 MEASURE_BATCH = 64
-LANGUAGE_STAGES = ("align", "instruct", "settle")
+LANGUAGE_STAGES = ("align", "instruct")
 MEASURE_QUESTIONS = 384  # of the validation split, while the language model trains
 
 
@@ -48,6 +49,7 @@ class RunOptions:
     minutes: float | None = None
     workers: int = 1
     compile: bool = False
+    start: Path | None = None  # a checkpoint to start from
 
 
 def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
@@ -63,9 +65,9 @@ def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
     val_views = Views(split_of(records, "val"), preset.image_size, preset.seed)
     if not train_views.records or not any(len(r.boxes) == 1 for v in val_views.records for r in v.detectable):
         raise UsageError("Training needs images in the split train, and regions of one box in the split val.")
-    context = _Context(preset, options, train_views, val_views, _tokenizer(options.folder, preset, train_views.records))
+    context = _Context(preset, options, train_views, val_views, _tokenizer(options, preset, train_views.records))
     module: DenseModule | LanguageModule | None = None
-    for build in (_dense_stage, _align_stage, _instruct_stage, _settle_stage):
+    for build in (_dense_stage, _align_stage, _instruct_stage):
         stage = build(context, module)
         if not _finish(stage, accelerator, options, deadline):
             return None
@@ -115,10 +117,13 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _tokenizer(folder: Path, preset: Preset, records: list[Record]) -> Tokenizer:
-    path = folder / "tokenizer.json"
+def _tokenizer(options: RunOptions, preset: Preset, records: list[Record]) -> Tokenizer:
+    path = options.folder / "tokenizer.json"
     if not path.is_file():
-        tokenizer = train_tokenizer(all_texts(records), preset.vocabulary)
+        if options.start is not None:
+            tokenizer = Tokenizer.from_file(str(options.start / "tokenizer.json"))
+        else:
+            tokenizer = train_tokenizer(all_texts(records), preset.vocabulary)
         write_atomically(path, lambda temporary: tokenizer.save(str(temporary)))
     return Tokenizer.from_file(str(path))
 
@@ -140,6 +145,8 @@ def _every(steps: int) -> int:
 def _dense_stage(context: _Context, _: object) -> Stage:
     preset, vocabulary = context.preset, context.vocabulary
     tower = build_tower(preset)
+    if context.options.start is not None:
+        take_weights(tower, load_checkpoint(context.options.start).model.vision_tower)
     module = DenseModule(tower, DenseHead(preset.tower_width, context.grid, vocabulary))
     if context.options.compile:
         tower.compile()
@@ -160,6 +167,8 @@ def _align_stage(context: _Context, dense: object) -> Stage:
     tokenizer = context.tokenizer
     ids = {"image": context.encoder.image_id, "end": tokenizer.token_to_id(END), "pad": tokenizer.token_to_id(PAD)}
     model = build_model(context.preset, ids, tokenizer.get_vocab_size())
+    if context.options.start is not None:
+        take_weights(model, load_checkpoint(context.options.start))
     model.model.vision_tower.load_state_dict(dense.tower.state_dict())
     model.model.vision_tower.config._attn_implementation = dense.tower.config._attn_implementation
     module = LanguageModule(model, dense.head, context.encoder, tower=False)
@@ -168,14 +177,8 @@ def _align_stage(context: _Context, dense: object) -> Stage:
 
 def _instruct_stage(context: _Context, aligned: object) -> Stage:
     assert isinstance(aligned, LanguageModule)
-    module = LanguageModule(aligned.model, aligned.head, context.encoder, tower=True)
-    return _language_stage("instruct", context, module)
-
-
-def _settle_stage(context: _Context, instructed: object) -> Stage:
-    assert isinstance(instructed, LanguageModule)
-    module = LanguageModule(instructed.model, instructed.head, context.encoder, tower=False)
-    return _language_stage("settle", context, module)
+    tower = context.preset.instruct.tower_learning_rate > 0
+    return _language_stage("instruct", context, LanguageModule(aligned.model, aligned.head, context.encoder, tower))
 
 
 def _language_stage(name: str, context: _Context, module: LanguageModule) -> Stage:

@@ -24,6 +24,8 @@ CLEAN_SHARE = 0.15
 
 # Share of draws per data set grows with this power of its size: small sets are seen, large ones not starved.
 BALANCE_POWER = 0.6
+# An image with several regions teaches more than one without any; beyond a few it repeats itself.
+COUNTED_REGIONS = 3
 
 
 class Views:
@@ -66,6 +68,11 @@ class Views:
 
 def _balance(records: list[Record]) -> npt.NDArray[np.float64]:
     counts = Counter(record.dataset for record in records)
-    weight = np.array([counts[record.dataset] ** (BALANCE_POWER - 1.0) for record in records])
+    weight = np.array(
+        [
+            (1 + min(len(record.detectable), COUNTED_REGIONS)) * counts[record.dataset] ** (BALANCE_POWER - 1.0)
+            for record in records
+        ]
+    )
     balanced: npt.NDArray[np.float64] = weight / weight.sum()
     return balanced

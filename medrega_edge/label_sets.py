@@ -1,0 +1,91 @@
+"""Named lists of labels that a whole image can be classified into, English beside Chinese.
+
+Knows words only. A list is a convenience for the caller and a fact for training and benchmark: which labels belong
+together. Any other list can be given label by label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medrega_edge.prompts import Language, Modality
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels of one question about the whole image. `several` tells whether more than one may be right."""
+
+    name: str
+    labels: tuple[tuple[str, str], ...]  # (English, Chinese)
+    several: bool = False
+
+    def names(self, language: Language) -> tuple[str, ...]:
+        """The labels in one language."""
+        return tuple(zh if language is Language.ZH else en for en, zh in self.labels)
+
+
+LABEL_SETS = {
+    one.name: one
+    for one in (
+        LabelSet("skin", (("melanoma", "黑色素瘤"), ("benign nevus", "良性痣"), ("seborrheic keratosis", "脂溢性角化病"))),
+        LabelSet("nevus", (("common nevus", "普通痣"), ("atypical nevus", "非典型痣"), ("melanoma", "黑色素瘤"))),
+        LabelSet(
+            "breast",
+            (
+                ("normal breast", "正常乳腺"),
+                ("benign breast lesion", "乳腺良性病变"),
+                ("malignant breast lesion", "乳腺恶性病变"),
+            ),
+        ),
+        LabelSet(
+            "retinopathy",
+            (
+                ("no diabetic retinopathy", "无糖尿病视网膜病变"),
+                ("non-proliferative diabetic retinopathy", "非增殖性糖尿病视网膜病变"),
+                ("proliferative diabetic retinopathy", "增殖性糖尿病视网膜病变"),
+            ),
+        ),
+        LabelSet(
+            "macular-edema",
+            (("no diabetic macular edema", "无糖尿病性黄斑水肿"), ("diabetic macular edema", "糖尿病性黄斑水肿")),
+        ),
+        LabelSet(
+            "lung-tissue",
+            (
+                ("benign lung tissue", "良性肺组织"),
+                ("lung adenocarcinoma", "肺腺癌"),
+                ("lung squamous cell carcinoma", "肺鳞状细胞癌"),
+            ),
+        ),
+        LabelSet("brain-tumor", (("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤"))),
+        LabelSet("fracture", (("fracture", "骨折"), ("no fracture", "无骨折"))),
+        LabelSet(
+            "limb",
+            (
+                ("hand", "手"),
+                ("leg", "腿"),
+                ("hip", "髋部"),
+                ("shoulder", "肩部"),
+                ("frontal", "正位"),
+                ("lateral", "侧位"),
+                ("oblique", "斜位"),
+                ("hardware", "内固定物"),
+            ),
+            several=True,
+        ),
+    )
+}
+
+NOT_MEDICAL = ("not a medical image", "非医学图像")
+MODALITY_NAMES = {
+    Modality.CT: ("CT scan", "CT图像"),
+    Modality.MRI: ("MRI", "磁共振图像"),
+    Modality.XRAY: ("X-ray", "X光片"),
+    Modality.ULTRASOUND: ("ultrasound image", "超声图像"),
+    Modality.FUNDUS: ("fundus photograph", "眼底照片"),
+    Modality.OCT: ("OCT scan", "OCT图像"),
+    Modality.DERMOSCOPY: ("dermoscopy image", "皮肤镜图像"),
+    Modality.ENDOSCOPY: ("endoscopy image", "内镜图像"),
+    Modality.PATHOLOGY: ("microscopy image", "显微镜图像"),
+    Modality.MAMMOGRAPHY: ("mammogram", "乳腺X线片"),
+}
