@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medrega_bench.figures import bootstrap, groups_of
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.prompts import Task
 from medrega_edge.regions import PixelBox, iou
 
-RESAMPLES = 1000
-SEED = 20261123
 COMMONEST = 20
 
 Row = dict[str, Any]
@@ -78,21 +77,7 @@ def figure(rows: list[Row]) -> Figure:
 
 
 def _groups_by_image(rows: list[Row]) -> list[npt.NDArray[np.int64]]:
-    members: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        members.setdefault(row["image"], []).append(index)
-    return [np.array(indices) for indices in members.values()]
-
-
-def bootstrap(values: npt.NDArray[np.float64], groups: list[npt.NDArray[np.int64]]) -> tuple[float, float]:
-    """95 % interval of the mean of `values`, resampling groups (images) with replacement; seeded."""
-    rng = np.random.default_rng(SEED)
-    sums = np.array([values[group].sum() for group in groups])
-    sizes = np.array([len(group) for group in groups])
-    picks = rng.integers(len(groups), size=(RESAMPLES, len(groups)))
-    means = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    return groups_of([row["image"] for row in rows])
 
 
 def names_figure(rows: list[Row]) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""Figures as functions of sums over questions, and their bootstrap intervals over images. Knows numbers, no metric.
+
+A metric counts what it needs in each item once; a figure is made of the sums. So one resampling of images serves
+every figure, also those that are no mean: macro F1, corpus BLEU, calibration error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+RESAMPLES = 1000
+SEED = 20261123
+
+FloatArray = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An answer beside its truth, as text; `place` names it in errors ("Line 3").
+
+    `confidence` 0..1 is that of the whole answer, `confidences` those of its boxes in the order written, where known.
+    """
+
+    answer: str
+    truth: str
+    confidence: float | None = None
+    confidences: tuple[float, ...] | None = None
+    place: str = "An item"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`counts` [items, k] and `figures`, which turns their sums [k] into named figures, None where nothing was measured.
+
+    `empty` stands in the place of None: upstream writes 0 there.
+    """
+
+    counts: FloatArray
+    figures: Callable[[FloatArray], dict[str, float | None]]
+    empty: float | None = None
+
+    def values(self) -> dict[str, float | None]:
+        """Return the figures over all items."""
+        return {
+            name: self.empty if value is None else value for name, value in self.figures(self.counts.sum(axis=0)).items()
+        }
+
+    def intervals(self, images: Sequence[str]) -> dict[str, Interval | None]:
+        """Return the 95 % interval of each figure; `images` names the image of each item."""
+        groups = groups_of(images)
+        sums = np.stack([self.counts[group].sum(axis=0) for group in groups])
+        drawn = [self.figures(row) for row in _multiplicities(len(groups)) @ sums]
+        return {name: percentiles([row[name] for row in drawn]) for name in self.figures(self.counts.sum(axis=0))}
+
+
+def ratios(rows: Sequence[Mapping[str, tuple[float, float]]], empty: float | None = None) -> Measured:
+    """Figures that are a sum over a sum: each row gives (numerator, denominator) per name; (x, 1) makes a mean."""
+    names = list(rows[0])
+    counts = np.array([[part for name in names for part in row[name]] for row in rows], float)
+
+    def figures(sums: FloatArray) -> dict[str, float | None]:
+        pairs = zip(names, sums[0::2], sums[1::2], strict=True)
+        return {name: float(above / below) if below else None for name, above, below in pairs}
+
+    return Measured(counts, figures, empty)
+
+
+def groups_of(images: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+    """Return the indices of the items of each image, images in the order in which they first appear."""
+    members: dict[str, list[int]] = {}
+    for index, image in enumerate(images):
+        members.setdefault(image, []).append(index)
+    return [np.array(indices) for indices in members.values()]
+
+
+def draws(images: int) -> npt.NDArray[np.int64]:
+    """Return the drawn images of each resample [RESAMPLES, images], with replacement; seeded."""
+    return np.random.default_rng(SEED).integers(images, size=(RESAMPLES, images))
+
+
+def _multiplicities(images: int) -> FloatArray:
+    """How often each image is in each resample [RESAMPLES, images]."""
+    return np.stack([np.bincount(row, minlength=images) for row in draws(images)]).astype(float)
+
+
+def percentiles(drawn: Sequence[float | None]) -> Interval | None:
+    """Return the 95 % interval of resampled figures, those with nothing to measure left out."""
+    known = [value for value in drawn if value is not None]
+    if not known:
+        return None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def bootstrap(values: FloatArray, groups: list[npt.NDArray[np.int64]]) -> Interval:
+    """95 % interval of the mean of `values`, resampling groups (images) with replacement; seeded."""
+    sums = np.array([values[group].sum() for group in groups])
+    sizes = np.array([len(group) for group in groups])
+    picks = draws(len(groups))
+    low, high = np.percentile(sums[picks].sum(axis=1) / sizes[picks].sum(axis=1), [2.5, 97.5])
+    return float(low), float(high)
