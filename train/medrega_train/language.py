@@ -30,6 +30,7 @@ STOP = DIGITS  # "the number ends here", the eleventh outcome after the ten digi
 LONGEST = len(str(GRID_MAX))
 COORDINATE_SPREAD = 8.0  # grid steps; scale of the Laplace distribution around the true coordinate
 DENSE_WEIGHT = 0.5  # of stage 0's loss while everything trains, so that the tower keeps what it knows
+LONGEST_ROW = 232  # tokens; the longest row of a batch sets its cost, so a question too many waits for another draw
 FOREIGN_SHARE = 0.015  # of images are no medical ones
 
 
@@ -166,6 +167,8 @@ class LanguageSamples(torch.utils.data.Dataset[tuple[object, ...]]):
             columns = [prefix, list(range(len(prefix))), [0] * len(prefix)] + [[-1] * len(prefix) for _ in range(3)]
             columns[3] = [IGNORE] * len(prefix)
             for number, q in enumerate(questions, 1):  # type: ignore[var-annotated, arg-type]
+                if number > 1 and len(columns[0]) + len(q.ids) > LONGEST_ROW:
+                    break
                 places = range(len(prefix), len(prefix) + len(q.ids))
                 parts = (q.ids, list(places), [number] * len(q.ids), q.target, q.value, q.place)
                 columns = [column + part for column, part in zip(columns, parts, strict=True)]
