@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 REQUIRED = ("id", "image", "question")
 
 
-def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Read the lines of a questions file with their numbers, empty ones left out; raises UsageError."""
+def read_lines(path: Path, of: str = "question") -> list[tuple[int, str]]:
+    """Read the lines of a file of questions (or whatever `of` names) with their numbers, empty ones left out.
+
+    Raises UsageError when it cannot be read or holds nothing.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError):
-        raise UsageError(f"'{path.name}' cannot be read as UTF-8 text; name a JSONL file of questions.") from None
+        raise UsageError(f"'{path.name}' cannot be read as UTF-8 text; name a JSONL file of {of}s.") from None
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
-        raise UsageError(f"'{path.name}' holds no question.")
+        raise UsageError(f"'{path.name}' holds no {of}.")
     return numbered
 
 
@@ -34,7 +37,7 @@ def answer_lines(engine: Engine, lines: list[tuple[int, str]], folder: Path) -> 
     for number, line in lines:
         identity: Any = None
         try:
-            row = _object(line, number)
+            row = read_object(line, number)
             identity = row.get("id")
             _check(row, number)
             key = (str(folder / row["image"]), row.get("frame"))
@@ -47,7 +50,8 @@ def answer_lines(engine: Engine, lines: list[tuple[int, str]], folder: Path) -> 
             yield {"id": identity, "error": {"kind": error.kind, "message": str(error), "exit_code": error.exit_code}}
 
 
-def _object(line: str, number: int) -> dict[str, Any]:
+def read_object(line: str, number: int) -> dict[str, Any]:
+    """Read a line as one JSON object; raises UsageError naming its number."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
