@@ -75,6 +75,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
 }
 
 # Questions that the program words itself, the same in training and at run time.
+DETECT_QUESTION = {Language.EN: "locate the {x}", Language.ZH: "请定位{x}"}
 IDENTIFY_QUESTION = {
     Language.EN: "What is <ref>this</ref>{box}?",
     Language.ZH: "<ref>这里</ref>{box}是什么？",

@@ -15,6 +15,8 @@ from medrega_edge.prompts import (
     ABSENT_ANSWER,
     CLASSIFY_QUESTION,
     CLASSIFY_SEVERAL_QUESTION,
+    DETECT_QUESTION,
+    IDENTIFY_QUESTION,
     LABEL_SEPARATOR,
     MODALITY_QUESTION,
     REPORT_QUESTION,
@@ -31,6 +33,8 @@ from medrega_train.wordings import DETECT, IDENTIFY
 
 MAX_BOXES = 4  # of one object in one answer; a field of a hundred blood cells teaches nothing here
 CHINESE_SHARE = 0.45
+# The runtime resolves every name it knows to the program's own English wording, so that is asked most.
+PLAIN_SHARE = 0.6
 # How often each kind of question is asked, among those that an image allows.
 SHARES = {
     "place": 0.50,
@@ -43,6 +47,13 @@ SHARES = {
 }
 REGIONS_SHARE = 0.2  # of free questions and classes come with the regions of the image behind them
 MOST_REGIONS = 3  # in such a question
+
+Wordings = dict[Task, dict[Language, tuple[str, ...]]]
+PLAIN: Wordings = {
+    Task.DETECT: {language: (text,) for language, text in DETECT_QUESTION.items()},
+    Task.IDENTIFY: {language: (text,) for language, text in IDENTIFY_QUESTION.items()},
+}
+WORDINGS: Wordings = {Task.DETECT: DETECT, Task.IDENTIFY: IDENTIFY}
 
 _UNIT = Geometry(1, 1)
 
@@ -120,17 +131,19 @@ class Questions:
         questions: list[Question] = []
         order: list[int] = []
         for _ in range(count):
-            language = Language.ZH if rng.random() < CHINESE_SHARE else Language.EN
             kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+            plain = kind in ("place", "name", "absent") and rng.random() < PLAIN_SHARE
+            language = Language.ZH if not plain and rng.random() < CHINESE_SHARE else Language.EN
+            wording = PLAIN if plain else WORDINGS
             if kind in ("place", "name"):
                 # Every region once before any region twice: the same answer again teaches little.
                 order = order or [int(i) for i in rng.permutation(len(usable))]
                 region = usable[order.pop()]
                 ask = _ask_name if kind == "name" else _ask_place
-                questions.append(ask(record.modality, region, language, rng))
+                questions.append(ask(wording, record.modality, region, language, rng))
             elif kind == "absent":
                 label = absent[int(rng.integers(len(absent)))]
-                questions.append(self._ask_absent(record.modality, label, language, rng))
+                questions.append(self._ask_absent(wording, record.modality, label, language, rng))
             elif kind == "asked":
                 one = record.asked[int(rng.integers(len(record.asked)))]
                 question = _with_regions(one.question, usable, one.language, rng)
@@ -144,23 +157,29 @@ class Questions:
                 questions.append(ask_modality(record.modality))
         return questions
 
-    def _ask_absent(self, modality: Modality, label: str, language: Language, rng: np.random.Generator) -> Question:
+    def _ask_absent(
+        self, wording: Wordings, modality: Modality, label: str, language: Language, rng: np.random.Generator
+    ) -> Question:
         name = label if language is Language.EN else self._chinese[label]
         answer = ABSENT_ANSWER[language].format(name=name)
-        return Question(Task.DETECT, language, _wording(DETECT, modality, language, rng, x=name), answer)
+        return Question(Task.DETECT, language, _wording(wording[Task.DETECT], modality, language, rng, x=name), answer)
 
 
-def _ask_place(modality: Modality, region: ViewRegion, language: Language, rng: np.random.Generator) -> Question:
+def _ask_place(
+    wording: Wordings, modality: Modality, region: ViewRegion, language: Language, rng: np.random.Generator
+) -> Question:
     name = region.label_en if language is Language.EN else region.label_zh
     answer = format_region(grid_region(name, region.boxes))
-    return Question(Task.DETECT, language, _wording(DETECT, modality, language, rng, x=name), answer)
+    return Question(Task.DETECT, language, _wording(wording[Task.DETECT], modality, language, rng, x=name), answer)
 
 
-def _ask_name(modality: Modality, region: ViewRegion, language: Language, rng: np.random.Generator) -> Question:
+def _ask_name(
+    wording: Wordings, modality: Modality, region: ViewRegion, language: Language, rng: np.random.Generator
+) -> Question:
     name = region.label_en if language is Language.EN else region.label_zh
     one = region.boxes[int(rng.integers(len(region.boxes)))][None]
     box = format_boxes(grid_region(name, one).boxes)
-    return Question(Task.IDENTIFY, language, _wording(IDENTIFY, modality, language, rng, box=box), name)
+    return Question(Task.IDENTIFY, language, _wording(wording[Task.IDENTIFY], modality, language, rng, box=box), name)
 
 
 def _ask_class(
