@@ -35,7 +35,7 @@ class Step:
     """One token of an answer; `probability` among what was allowed, None where there was no choice."""
 
     token: int
-    probability: float | None
+    probability: float | None = None
 
 
 def generate(
@@ -50,11 +50,13 @@ def generate(
         allowed = grammar.allowed()
         if allowed is not None and len(allowed) == 1:
             step = Step(allowed[0], None)
+            if step.token in end:
+                return
         else:
             if pending:
                 logits, pending = extend(pending), []
             step = _choose(logits, allowed, grammar.banned)
-            if allowed is None and step.token in end:
+            if step.token in end:
                 return
         grammar.push(step.token)
         pending.append(step.token)

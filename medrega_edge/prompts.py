@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from medrega_edge.errors import PackageError, UsageError
@@ -102,10 +102,17 @@ ABSENT_ANSWER = {
 
 @dataclass(frozen=True)
 class PromptBook:
-    """The templates of one set of weights: `prefix` holds the image, `templates[task][language]` what follows it."""
+    """What one set of weights understands.
+
+    `prefix` holds the image, `templates[task][language]` what follows it. `labels` are the names of regions that the
+    weights were trained on, English and Chinese; empty where nobody knows. `modalities` are the answers to
+    `MODALITY_QUESTION`, each with the modality that it means, "" for no medical image; empty where it was not trained.
+    """
 
     prefix: str
     templates: Mapping[str, Mapping[str, str]]
+    labels: tuple[tuple[str, str], ...] = ()
+    modalities: Mapping[str, str] = field(default_factory=dict)
 
     def before_and_after(self) -> tuple[str, str]:
         """Return the prefix's text before and after the image."""
@@ -129,22 +136,27 @@ class PromptBook:
 
     def to_json(self) -> str:
         """Serialise as `prompts.json`."""
-        return json.dumps({"prefix": self.prefix, "templates": self.templates}, ensure_ascii=False, indent=1) + "\n"
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> PromptBook:
         """Read `prompts.json`; raises PackageError when a template lacks its slot or a key is unknown."""
         try:
             data = json.loads(text)
-            if set(data) != {"prefix", "templates"} or data["prefix"].count(IMAGE_SLOT) != 1:
+            known = {"prefix", "templates", "labels", "modalities"}
+            if not {"prefix", "templates"} <= set(data) <= known or data["prefix"].count(IMAGE_SLOT) != 1:
                 raise ValueError("wrong keys or no image slot")
             for languages in data["templates"].values():
                 for template in languages.values():
                     if template.count(QUESTION_SLOT) != 1:
                         raise ValueError("a template without its question slot")
+            labels = tuple((str(en), str(zh)) for en, zh in data.get("labels", ()))
+            modalities = {str(answer): str(kind) for answer, kind in data.get("modalities", {}).items()}
+            if not set(modalities.values()) <= {"", *Modality}:
+                raise ValueError("an unknown modality")
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise PackageError(f"prompts.json of the model package cannot be used: {error}.") from None
-        return cls(data["prefix"], data["templates"])
+        return cls(data["prefix"], data["templates"], labels, modalities)
 
 
 DEFAULT_PROMPTS = PromptBook(PREFIX, TEMPLATES)
@@ -157,20 +169,34 @@ def language_of(question: str) -> Language:
     return Language.ZH if _CJK.search(question) else Language.EN
 
 
+# Tried in this order: a question that asks for a place is about a place, whatever else it says.
 _TASK_WORDS: dict[Task, re.Pattern[str]] = {
+    Task.GROUNDED_REPORT: re.compile(r"\bgrounded report\b|(带|附)(有)?(定位|区域)的?报告|定位报告", re.IGNORECASE),
+    Task.REPORT: re.compile(
+        r"\b(write|give|make|generate)\b.*\breport\b|^\W*report\W*$|\bdescribe (this|the) (image|picture|scan)\b"
+        r"|(写|生成|给出).*报告|描述.*(图像|图片|影像)",
+        re.IGNORECASE,
+    ),
     Task.DETECT: re.compile(
-        r"\b(locate|location|where|find|detect|mark|show|position|bounding box|box|point out|highlight|outline)\b"
-        r"|定位|在哪|哪里|何处|位置|标出|找出|找到|框|圈出|指出|检测",
+        r"^\W*(please )?(locate|find|detect|mark|show|point out|highlight|outline)\b|\bbounding box\b|\bdraw a box\b"
+        r"|\b(locate|point out|show me where|mark|outline)\b|^\W*(where is|where are) (the )?[\w ]+\W*$"
+        r"|\bwhere (can|is it)\b|\bposition of\b|\blocation of\b"
+        r"|定位|在哪|何处|标出|找出|找到|框|圈出|指出|检测|的位置",
         re.IGNORECASE,
     ),
 }
 
 
 def guess_task(question: str, tasks: tuple[str, ...]) -> Task:
-    """Tell which of a package's tasks a free question means; raises UsageError when no word of it says so."""
+    """Tell which of a package's tasks a free question means: what asks for no place and no report is a plain question.
+
+    Raises UsageError when the package answers no plain questions.
+    """
     for task, words in _TASK_WORDS.items():
-        if task.value in tasks and words.search(question):
+        if words.search(question) and (task.value in tasks or task is Task.GROUNDED_REPORT and Task.REPORT.value in tasks):
             return task
+    if Task.VQA.value in tasks:
+        return Task.VQA
     raise UsageError(
         "The question does not say what is wanted in a way this model package was trained for "
         f'({", ".join(tasks)}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.'

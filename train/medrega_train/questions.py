@@ -15,6 +15,7 @@ from medrega_edge.prompts import (
     ABSENT_ANSWER,
     CLASSIFY_QUESTION,
     CLASSIFY_SEVERAL_QUESTION,
+    DEFAULT_PROMPTS,
     DETECT_QUESTION,
     IDENTIFY_QUESTION,
     LABEL_SEPARATOR,
@@ -23,6 +24,7 @@ from medrega_edge.prompts import (
     WITH_REGIONS,
     Language,
     Modality,
+    PromptBook,
     Task,
 )
 from medrega_edge.regions import Geometry, PixelBox, RegionText, format_boxes, format_region
@@ -212,6 +214,14 @@ def _wording(
 ) -> str:
     template = table[language][int(rng.integers(len(table[language])))]
     return template.format(m=MODALITY_NAMES[modality][language is Language.ZH], **slots)
+
+
+def prompt_book(records: list[Record]) -> PromptBook:
+    """What weights trained on these records understand."""
+    labels = sorted({(g.label_en, g.label_zh) for r in records for g in r.detectable})
+    modalities = {MODALITY_NAMES[m][0]: m.value for m in Modality if any(r.modality is m for r in records)}
+    modalities[NOT_MEDICAL[0]] = ""
+    return PromptBook(DEFAULT_PROMPTS.prefix, DEFAULT_PROMPTS.templates, tuple(labels), modalities)
 
 
 def all_texts(records: list[Record]) -> Iterator[str]:

@@ -29,7 +29,7 @@ from medrega_train.language import Encoder, LanguageModule, LanguageSamples
 from medrega_train.loop import Stage, run_stage, write_atomically
 from medrega_train.model import build_model, build_tower, load_checkpoint, take_weights
 from medrega_train.presets import Preset, StagePlan
-from medrega_train.questions import Questions, all_texts, question_weight
+from medrega_train.questions import Questions, all_texts, prompt_book, question_weight
 from medrega_train.records import Record, load_records, split_of
 from medrega_train.tokens import END, PAD, train_tokenizer
 from medrega_train.views import Views
@@ -226,7 +226,8 @@ def _write_checkpoint(context: _Context, preset_name: str, module: LanguageModul
     shutil.rmtree(building, ignore_errors=True)
     module.model.save_pretrained(building)
     context.tokenizer.save(str(building / "tokenizer.json"))
-    (building / "prompts.json").write_text(DEFAULT_PROMPTS.to_json(), encoding="utf-8")
+    prompts = prompt_book(context.train.records)
+    (building / "prompts.json").write_text(prompts.to_json(), encoding="utf-8")
     facts = checkpoint_facts(preset_name, context.train.records)
     (building / "training.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)

@@ -1,0 +1,135 @@
+"""Words for structures and lesions: which labels a text names, in the order in which it names them.
+
+Knows the package's labels (English, Chinese), a table of synonyms with SNOMED CT codes, and how sides are said; knows no
+model. Left and right are always the patient's. A paired structure named without a side means both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from itertools import product
+
+from medrega_edge.prompts import Language
+
+Label = tuple[str, str]  # English, Chinese
+
+_SIDES_ZH = (("左侧", "右侧"), ("左", "右"))
+
+
+@dataclass(frozen=True)
+class Term:
+    """One entry of the table: a name without its side, what else it is called, and its code where we are sure of it."""
+
+    en: str
+    also_en: tuple[str, ...] = ()
+    also_zh: tuple[str, ...] = ()
+    snomed: str | None = None
+
+
+def table() -> dict[str, Term]:
+    """The table, by English name."""
+    rows = json.loads(files("medrega_edge").joinpath("terms.json").read_text(encoding="utf-8"))
+    return {
+        row["en"]: Term(row["en"], tuple(row.get("also_en", ())), tuple(row.get("also_zh", ())), row.get("snomed"))
+        for row in rows
+    }
+
+
+class Terms:
+    """Finds the labels of one package in free text."""
+
+    def __init__(self, labels: Iterable[Label]) -> None:
+        """Take the package's labels."""
+        self.labels = tuple(labels)
+
+    def find(self, text: str) -> list[Label]:
+        """Labels named in a text, each once, in the order of the text; the longest name wins where several fit."""
+        found: list[Label] = []
+        for match in self._pattern.finditer(text.casefold()):
+            found += [label for label in self._phrases[" ".join(match.group().split())] if label not in found]
+        return found
+
+    def name(self, label_en: str, language: Language) -> str:
+        """The label in a language; the English name where the package has no such label."""
+        return self._chinese.get(label_en, label_en) if language is Language.ZH else label_en
+
+    @cached_property
+    def _chinese(self) -> dict[str, str]:
+        return dict(self.labels)
+
+    @cached_property
+    def _phrases(self) -> dict[str, list[Label]]:
+        """Every phrase, casefolded, with the labels it means."""
+        terms = table()
+        phrases: dict[str, list[Label]] = {}
+        pairs: dict[str, list[Label]] = {}
+        for label in self.labels:
+            en, zh = label
+            side = next((word for word in ("left", "right") if en.startswith(f"{word} ")), None)
+            base = en.removeprefix(f"{side} ") if side else en
+            term = terms.get(base, terms.get(en, Term(base)))
+            bases_en = (base, *term.also_en)
+            bases_zh = (_without_side(zh), *term.also_zh)
+            if side is None:
+                for phrase in (*(f for name in bases_en for f in (name, _plural(name))), zh, *term.also_zh):
+                    phrases.setdefault(phrase.casefold(), [label])
+                continue
+            pairs.setdefault(base, []).append(label)
+            for name in bases_en:
+                phrases.setdefault(f"{side} {name}".casefold(), [label])
+            for name, mark in product(bases_zh, ("左侧", "左") if side == "left" else ("右侧", "右")):
+                phrases.setdefault(mark + name, [label])
+        for base, both in pairs.items():
+            term = terms.get(base, Term(base))
+            bases_zh = (_without_side(both[0][1]), *term.also_zh)
+            for name in (base, *term.also_en):
+                for phrase in (name, _plural(name), f"left and right {name}", f"right and left {name}"):
+                    phrases.setdefault(phrase.casefold(), both)
+                for phrase in (f"both {_plural(name)}", f"left and right {_plural(name)}", f"bilateral {_plural(name)}"):
+                    phrases.setdefault(phrase.casefold(), both)
+            for name in bases_zh:
+                for mark in ("", "双", "双侧", "左右", "左右侧", "两侧", "两个"):
+                    phrases.setdefault(mark + name, both)
+        return phrases
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        ordered = sorted(self._phrases, key=len, reverse=True)
+        parts = [
+            r"\b" + r"\s+".join(re.escape(word) for word in phrase.split()) + r"\b"
+            if phrase.isascii()
+            else re.escape(phrase)
+            for phrase in ordered
+        ]
+        return re.compile("|".join(parts) or r"(?!)")
+
+
+def _as_pattern(phrase: str) -> str:
+    """Whole words in English, with any space between them; Chinese knows no spaces."""
+    if not phrase.isascii():
+        return re.escape(phrase)
+    return r"\b" + r"\s+".join(re.escape(word) for word in phrase.split()) + r"\b"
+
+
+def _plural(name: str) -> str:
+    head, _, tail = name.partition(" of ")
+    if head.endswith("y") and head[-2:-1] not in "aeiou":
+        head = head[:-1] + "ies"
+    elif head.endswith(("s", "x", "ch")):
+        head += "es"
+    else:
+        head += "s"
+    return f"{head} of {tail}" if tail else head
+
+
+def _without_side(zh: str) -> str:
+    for marks in _SIDES_ZH:
+        for mark in marks:
+            if zh.startswith(mark) and len(zh) > len(mark):
+                return zh.removeprefix(mark)
+    return zh
