@@ -7,36 +7,13 @@ import pytest
 from PIL import Image
 
 from medrega_edge.errors import ImageError
-from medrega_edge.images import read_image
+from medrega_edge.images import View, read_image
+from tests.edge.dicoms import dicom
 
 
 def png(array, **options):
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, format="PNG", **options)
-    return buffer.getvalue()
-
-
-def dicom(values, **tags):
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.Rows, data.Columns = values.shape[-2:]
-    if values.ndim == 3:
-        data.NumberOfFrames = values.shape[0]
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-    data.BitsAllocated = data.BitsStored = values.itemsize * 8
-    data.HighBit, data.PixelRepresentation = data.BitsStored - 1, int(values.dtype.kind == "i")
-    data.PixelData = values.tobytes()
-    for name, value in tags.items():
-        setattr(data, name, value)
-    buffer = io.BytesIO()
-    data.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
 
 
@@ -82,30 +59,28 @@ def test_transparent_pixels_are_black():
     assert read_image(png(rgba)).pixels.max() == 0
 
 
-def test_dicom_window_and_modality():
-    values = np.tile(np.arange(-200, 200, 10, dtype=np.int16), (40, 1))
-    image = read_image(
-        dicom(values, Modality="CT", WindowCenter="40", WindowWidth="100", RescaleIntercept="0", RescaleSlope="1")
-    )
-    assert image.modality == "ct"
-    assert image.window == (40.0, 100.0)
-    expected = np.round(np.clip((values + 10.0) / 100, 0, 1) * 255)
-    np.testing.assert_array_equal(image.pixels[..., 0], expected)
-
-
-def test_dicom_monochrome1_is_inverted():
-    plain = read_image(dicom(ramp))
-    inverted = read_image(dicom(ramp, PhotometricInterpretation="MONOCHROME1"))
-    np.testing.assert_array_equal(inverted.pixels, 255 - plain.pixels)
+def test_sixteen_bits_through_a_window():
+    wide = np.tile(np.array([0, 1000, 1500, 2000, 4000] * 4, np.uint16), (20, 1))
+    image = read_image(png(wide), view=View(window="1500,1001"))
+    assert image.window == (1500, 1001)
+    np.testing.assert_allclose(image.pixels[0, :5, 0], [0, 0, 127.6, 255, 255], atol=1)
+    with pytest.raises(ImageError, match="Hounsfield"):
+        read_image(png(wide), view=View(window="lung"))
+    with pytest.raises(ImageError, match="8 bits"):
+        read_image(png(ramp), view=View(window="40,400"))
 
 
 def test_frames_have_to_be_chosen():
-    frames = np.stack([ramp, ramp[::-1] // 2])
+    buffer = io.BytesIO()
+    pages = [Image.fromarray(ramp), Image.fromarray(ramp[::-1])]
+    pages[0].save(buffer, format="TIFF", save_all=True, append_images=pages[1:])
     with pytest.raises(ImageError, match="2 frames"):
-        read_image(dicom(frames))
-    assert read_image(dicom(frames), frame=1).frame == 1
+        read_image(buffer.getvalue())
+    image = read_image(buffer.getvalue(), frame=1)
+    assert image.frame == 1
+    np.testing.assert_array_equal(image.pixels[..., 0], ramp[::-1])
     with pytest.raises(ImageError, match="no frame 2"):
-        read_image(dicom(frames), frame=2)
+        read_image(buffer.getvalue(), frame=2)
     with pytest.raises(ImageError, match="single frame"):
         read_image(png(ramp), frame=1)
 
@@ -124,14 +99,14 @@ def huge_png(side):
     ("data", "said"),
     [
         (b"", "empty"),
-        (b"patient: somebody, liver fine\n" * 20, "no PNG, JPEG, TIFF or DICOM"),
+        (b"patient: somebody, liver fine\n" * 20, "no PNG, JPEG, TIFF, DICOM or NIfTI"),
         (png(noise)[:700], "damaged or incomplete"),
         (png(ramp[:1, :1]), "1 x 1"),
         (huge_png(20_000), "too many pixels"),
         (huge_png(60_000), "too many pixels"),
         (huge_png(8_000), "8000 x 8000"),
         (b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04\0\xff\xff\xff\xff" + b"\x7f" * 64, "DICOM"),
-        (dicom(ramp)[:-100], "cannot be decoded"),
+        (dicom(ramp)[:-100], "claims 768 bytes of pixels and holds 668"),
     ],
 )
 def test_what_cannot_be_used_gives_one_sentence(data, said):

@@ -1,0 +1,85 @@
+"""Wide values -> 8-bit grey: windows as DICOM defines them (PS3.3 C.11.2.1.2), and presets for CT by name.
+
+Knows numbers and names; knows no file. A window is (centre, width), for CT in Hounsfield units.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from medrega_edge.errors import UsageError
+
+Window = tuple[float, float]
+
+PRESETS: dict[str, Window] = {
+    "lung": (-600.0, 1500.0),
+    "soft": (40.0, 400.0),
+    "brain": (40.0, 80.0),
+    "bone": (400.0, 1800.0),
+    "liver": (30.0, 150.0),
+    "mediastinum": (50.0, 350.0),
+}
+
+# What a question speaks of -> the window in which a radiologist would look for it; the first that fits.
+_ASKED = (
+    ("mediastinum", re.compile(r"mediastin|纵隔", re.IGNORECASE)),
+    ("lung", re.compile(r"\blungs?\b|pulmon|pneumo|bronch|肺|支气管", re.IGNORECASE)),
+    ("brain", re.compile(r"brain|cerebr|cerebell|ventricular system|intracranial|stroke|脑|颅内", re.IGNORECASE)),
+    ("bone", re.compile(r"\bbones?\b|fractur|vertebra|skull|\bribs?\b|femur|骨|椎", re.IGNORECASE)),
+    ("liver", re.compile(r"\bliver\b|hepat|肝", re.IGNORECASE)),
+)
+
+
+def parse_window(text: str) -> Window:
+    """Return the window that a preset's name or "centre,width" means; raises UsageError."""
+    if text in PRESETS:
+        return PRESETS[text]
+    try:
+        centre, width = (float(part) for part in text.split(","))
+    except ValueError:
+        centre, width = math.nan, math.nan
+    if not (abs(centre) < 1e9 and 0 < width < 1e9):
+        raise UsageError(
+            f"The window '{text[:40]}' cannot be read; name one of {', '.join(PRESETS)}, or give centre,width, "
+            "for example 40,400."
+        )
+    return centre, width
+
+
+def preset_for(question: str) -> str:
+    """Name of the preset in which to look for what a question asks; soft tissue when it does not say."""
+    return next((name for name, words in _ASKED if words.search(question)), "soft")
+
+
+def through_window(values: npt.NDArray[np.floating], window: Window, function: str = "LINEAR") -> npt.NDArray[np.floating]:
+    """Map values to 0..1 through a window; `function` is DICOM's VOI LUT Function, LINEAR when it is not known.
+
+    LINEAR has DICOM's half steps, made for whole numbers; a width below 1 makes sense only without them.
+    """
+    centre, width = window
+    if function == "SIGMOID":
+        with np.errstate(over="ignore"):
+            sigmoid: npt.NDArray[np.floating] = 1.0 / (1.0 + np.exp(-4.0 * (values - centre) / width))
+        return sigmoid
+    if function == "LINEAR_EXACT" or width < 1:
+        low, span = centre - width / 2, width
+    else:
+        low, span = centre - 0.5 - (width - 1) / 2, width - 1
+    if span == 0:
+        return (values > low).astype(values.dtype)
+    return np.clip((values - low) / span, 0.0, 1.0)
+
+
+def full_range(values: npt.NDArray[np.floating]) -> Window:
+    """The window from the smallest to the largest value, to be used with LINEAR_EXACT."""
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    return (low + high) / 2, max(high - low, 1e-6)
+
+
+def to_rgb(grey: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Turn grey 0..1 `[height, width]` into RGB uint8 `[height, width, 3]`."""
+    return np.repeat(np.round(grey * 255.0).astype(np.uint8)[:, :, None], 3, axis=2)

@@ -1,0 +1,75 @@
+"""DICOM files made in memory, for tests: small, exact, and wrong where a test wants them wrong."""
+
+import io
+import zlib
+
+import numpy as np
+
+
+def dataset(**tags):
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    for name, value in tags.items():
+        setattr(item, name, value)
+    return item
+
+
+def dicom(values, syntax=None, bits=None, **tags):
+    """A file of grey `[rows, columns]` or `[frames, rows, columns]`; `tags` overwrite what the values say, None deletes."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = syntax or ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.Rows, data.Columns = values.shape[-2:]
+    if values.ndim == 3:
+        data.NumberOfFrames = values.shape[0]
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated = values.itemsize * 8
+    data.BitsStored = bits or data.BitsAllocated
+    data.HighBit, data.PixelRepresentation = data.BitsStored - 1, int(values.dtype.kind == "i")
+    data.PixelData = values.tobytes()
+    data["PixelData"].VR = "OW" if values.itemsize > 1 else "OB"
+    for name, value in tags.items():
+        if value is None:
+            delattr(data, name)
+        else:
+            setattr(data, name, value)
+    if meta.TransferSyntaxUID.is_encapsulated:
+        data["PixelData"].is_undefined_length = True
+    buffer = io.BytesIO()
+    data.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def colour(pixels, **tags):
+    """A file of colour `[rows, columns, 3]`, planar when PlanarConfiguration is 1."""
+    planar = tags.get("PlanarConfiguration", 0)
+    stored = np.moveaxis(pixels, 2, 0) if planar else pixels
+    named = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0} | tags
+    return dicom(pixels[..., 0], PixelData=named.pop("PixelData", stored.tobytes()), **named)
+
+
+def deflated(data):
+    """The same file in the deflated transfer syntax."""
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+
+    end = 144 + int.from_bytes(data[140:144], "little")
+    plain, packed = (uid.encode().ljust(len(uid) + len(uid) % 2, b"\0") for uid in
+                     (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian))  # fmt: skip
+    old, new = (b"UI" + len(uid).to_bytes(2, "little") + uid for uid in (plain, packed))
+    meta = data[:end].replace(old, new)
+    length = (int.from_bytes(data[140:144], "little") + len(new) - len(old)).to_bytes(4, "little")
+    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return meta[:140] + length + meta[144:] + stream.compress(data[end:]) + stream.flush()
+
+
+def row(values, kind):
+    """A picture of 16 rows that all hold `values`, the last one repeated to 16 columns."""
+    line = np.array([*values, *[values[-1]] * (16 - len(values))]).astype(kind)
+    return np.tile(line, (16, 1))
