@@ -53,7 +53,7 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
     with failing_as(f"{name} is a damaged NIfTI file and cannot be read; export it again."):
         kind: Any = nibabel.Nifti2Image if data[4:7] == b"n+2" else nibabel.Nifti1Image
         volume = kind.from_bytes(data)
-        shape = _checked_shape(volume, len(data), name)
+        shape = _checked_shape(volume, len(data) - int(volume.dataobj.offset), name)
         ornt = np.asarray(nibabel.io_orientation(volume.affine))
         if not np.isfinite(ornt).all():
             raise ImageError(f"{name} does not say how its axes lie in the patient; export it again.")
@@ -89,7 +89,7 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
 
 
 def _checked_shape(volume: Any, size: int, name: str) -> tuple[int, ...]:
-    """The volume's shape, held against the bytes that are there; raises ImageError."""
+    """The volume's shape, held against the `size` of its voxels in bytes; raises ImageError."""
     shape = tuple(int(side) for side in volume.shape)
     if not 3 <= len(shape) <= 4 or min(shape) < 1:
         raise ImageError(f"{name} has {len(shape)} dimensions; volumes of three, or four with time, are read.")

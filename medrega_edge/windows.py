@@ -75,9 +75,9 @@ def through_window(values: npt.NDArray[np.floating], window: Window, function: s
 
 
 def full_range(values: npt.NDArray[np.floating]) -> Window:
-    """The window from the smallest to the largest value, to be used with LINEAR_EXACT."""
+    """The window from the smallest to the largest value, to be used with LINEAR_EXACT; a single value is black."""
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-    return (low + high) / 2, max(high - low, 1e-6)
+    return ((low + high) / 2, high - low) if high > low else (low + 0.5, 1.0)
 
 
 def to_rgb(grey: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
