@@ -74,6 +74,9 @@ def ask(
     language: LanguageOption = None,
     box: Annotated[str | None, typer.Option(help="x1,y1,x2,y2 in pixels: ask what is in this box.")] = None,
     frame: Annotated[int | None, typer.Option(min=0, help="Frame of a file with several, from 0.")] = None,
+    window: Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")] = None,
+    plane: Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")] = None,
+    slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a NIfTI volume, from 0.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (schema 1) and nothing else.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 when the answer carries warnings.")] = False,
@@ -103,9 +106,10 @@ def ask(
         check_picture_place(save, Path(image))
     wanted = _box(box) if box else None
     from medrega_edge import render
+    from medrega_edge.images import View
 
     engine = _engine(model, threads, device)
-    encoded = engine.open(image, frame)
+    encoded = engine.open(image, view=View(frame, window, plane, slice_, question))
     answer = engine.ask(encoded, question, task, language, wanted)
     if as_json:
         typer.echo(render.to_json(answer))

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.generate import Step, generate
 from medrega_edge.grammar import RegionGrammar, Vocabulary
-from medrega_edge.images import MedicalImage, read_image
+from medrega_edge.images import MedicalImage, View, read_image
 from medrega_edge.package import Contents, Package, find
 from medrega_edge.preprocess import Preprocessing, preprocess
 from medrega_edge.prompts import (
@@ -120,10 +120,10 @@ class Engine:
         """Tasks that these weights were trained for."""
         return self.package.manifest.tasks
 
-    def open(self, source: str | Path | bytes, frame: int | None = None) -> EncodedImage:
-        """Read an image and run the vision tower over it; raises ImageError."""
+    def open(self, source: str | Path | bytes, frame: int | None = None, view: View | None = None) -> EncodedImage:
+        """Read an image, as `read_image` does, and run the vision tower over it; raises ImageError."""
         begun = time.perf_counter()
-        image = read_image(source, frame)
+        image = read_image(source, frame, view)
         values, geometry = preprocess(image, self._numbers)
         read = time.perf_counter()
         embeds = self._vision.encode(values)
@@ -245,7 +245,7 @@ class Engine:
         timings: Timings,
     ) -> Answer:
         parsed = parse(raw)
-        warnings = list(parsed.problems)
+        warnings = [*image.image.warnings, *parsed.problems]
         if finish == "length":
             warnings.append("the answer was cut off at its longest length")
         if asked[0] is Task.IDENTIFY and not _WHAT_IS_IT.search(question):
@@ -275,6 +275,8 @@ class Engine:
             frame=source.frame,
             window=source.window,
             sha256=source.sha256,
+            spacing_mm=source.spacing,
+            sides=source.sides,
         )
         return Answer(
             text=text,

@@ -29,8 +29,22 @@ MIN_PICTURE = 640  # a small scan is enlarged to this, so that names stay legibl
 NOTICES = {"en": NOTICE, "zh": NOTICE_ZH}
 
 _WORDS = {
-    "en": {"region": "region", "box": "box in pixels (x1, y1, x2, y2)", "sure": "score", "warning": "warning"},
-    "zh": {"region": "区域", "box": "方框像素坐标 (x1, y1, x2, y2)", "sure": "得分", "warning": "警告"},
+    "en": {
+        "region": "region",
+        "box": "box in pixels (x1, y1, x2, y2)",
+        "sure": "score",
+        "warning": "warning",
+        "size": "size in mm",
+        "window": "window (centre, width)",
+    },
+    "zh": {
+        "region": "区域",
+        "box": "方框像素坐标 (x1, y1, x2, y2)",
+        "sure": "得分",
+        "warning": "警告",
+        "size": "大小（毫米）",
+        "window": "窗（窗位，窗宽）",
+    },
 }
 
 
@@ -45,14 +59,20 @@ def show(answer: Answer, console: Console) -> None:
     console.print(Text(printable(answer.text)), soft_wrap=True)
     if answer.regions:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("", words["region"], words["box"], words["sure"]):
+        spacing = answer.image.spacing_mm
+        for name in ("", words["region"], words["box"], *([words["size"]] if spacing else []), words["sure"]):
             table.add_column(name, justify="right" if name in ("", words["sure"]) else "left", no_wrap=bool(name))
         for number, region in enumerate(answer.regions, 1):
             box = ", ".join(f"{value:.0f}" for value in region.box)
             sure = "" if region.confidence is None else f"{region.confidence:.2f}"
             colour = COLOURS[(number - 1) % len(COLOURS)]
-            table.add_row(Text(f"[{number}]", style=colour), Text(printable(region.label)), box, sure)
+            x1, y1, x2, y2 = region.box
+            size = [f"{(x2 - x1) * spacing[0]:.0f} x {(y2 - y1) * spacing[1]:.0f}"] if spacing else []
+            table.add_row(Text(f"[{number}]", style=colour), Text(printable(region.label)), box, *size, sure)
         console.print(table)
+    if answer.image.window:
+        centre, width = answer.image.window
+        console.print(Text(f"{words['window']}: {centre:g}, {width:g}", style="dim"), soft_wrap=True)
     for warning in answer.warnings:
         console.print(Text(f"{words['warning']}: {printable(warning)}", style="yellow"), soft_wrap=True)
     console.print(Text(NOTICES[answer.language], style="dim"), soft_wrap=True)
@@ -77,6 +97,7 @@ def marked(image: MedicalImage, answer: Answer) -> Image.Image:
     canvas.paste(picture, (0, 0))
     draw = ImageDraw.Draw(canvas)
     width = max(2, round(max(size) / 320))
+    _draw_sides(draw, font, image, size)
     taken: list[tuple[float, float, float, float]] = []
     for number, region in enumerate(answer.regions):
         box = tuple(value * scale for value in region.box)
@@ -118,6 +139,14 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[float, ...], colour: str, wi
             end = min(at + on, length)
             draw.line([(ax + dx * at, ay + dy * at), (ax + dx * end, ay + dy * end)], fill=colour, width=width)
             at += on + off
+
+
+def _draw_sides(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, image: MedicalImage, size: tuple[int, int]) -> None:
+    """Write the patient's directions at the middle of each side, where the file says them."""
+    places = (((0, 0.5), "lm"), ((0.5, 0), "ma"), ((1, 0.5), "rm"), ((0.5, 1), "md"))
+    for side, ((x, y), anchor) in zip(image.sides or (), places, strict=False):
+        at = (4 + x * (size[0] - 8), 4 + y * (size[1] - 8))
+        draw.text(at, side, fill="white", font=font, anchor=anchor, stroke_width=2, stroke_fill="black")
 
 
 def _draw_name(

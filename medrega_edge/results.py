@@ -41,6 +41,8 @@ class ImageFacts:
     frame: int | None
     window: tuple[float, float] | None
     sha256: str
+    spacing_mm: tuple[float, float] | None = None  # millimetres of a pixel, across and down
+    sides: tuple[str, str, str, str] | None = None  # the patient's directions at the left, top, right and bottom
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,13 @@ class Answer:
             "language": self.language,
             "regions": [
                 {"label": r.label, "box": [round(v, 2) for v in r.box], "confidence": _rounded(r.confidence)}
+                | self._in_millimetres(r)
                 for r in self.regions
             ],
             "labels": [{"label": x.label, "confidence": _rounded(x.confidence)} for x in self.labels],
-            "image": asdict(self.image) | {"window": list(self.image.window) if self.image.window else None},
+            "image": {
+                name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.image).items()
+            },
             "model": asdict(self.model),
             "device": self.device,
             "finish": self.finish,
@@ -112,6 +117,12 @@ class Answer:
             "warnings": list(self.warnings),
             "notice": NOTICE,
         }
+
+    def _in_millimetres(self, region: Region) -> dict[str, list[float]]:
+        """The box from the image's top left corner, where the size of a pixel is known; else nothing."""
+        if self.image.spacing_mm is None:
+            return {}
+        return {"box_mm": [round(v * self.image.spacing_mm[place % 2], 2) for place, v in enumerate(region.box)]}
 
 
 def _rounded(confidence: float | None) -> float | None:

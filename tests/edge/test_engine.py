@@ -125,7 +125,17 @@ def test_the_schema_is_complete(engine, scan):
         "schema_version", "text", "raw_text", "task", "language", "regions", "labels", "image", "model", "device",
         "finish", "tokens", "timings_ms", "warnings", "notice",
     ]  # fmt: skip
-    assert list(answer["image"]) == ["path", "width", "height", "modality", "frame", "window", "sha256"]
+    assert list(answer["image"]) == [
+        "path",
+        "width",
+        "height",
+        "modality",
+        "frame",
+        "window",
+        "sha256",
+        "spacing_mm",
+        "sides",
+    ]
     assert list(answer["model"]) == ["name", "version", "sha256", "precision"]
     assert list(answer["timings_ms"]) == ["load", "image", "vision", "prefill", "decode", "total"]
     assert answer["image"]["modality"] == "mri"
