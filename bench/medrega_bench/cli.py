@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,6 +79,52 @@ def accuracy(
     typer.echo(f"mean IoU {whole['mean_iou']:.3f}, accuracy at 0.5 {whole['acc50']:.3f}, {whole['n']} questions")
     if reference is not None:
         typer.echo(f"loss against the reference {result['loss']['mean_iou_loss']:+.4f} mean IoU")
+
+
+@bench_app.command()
+def score(
+    answers: Annotated[Path, typer.Argument(help="JSONL of items in MedRegA's layout, or of `medrega batch` answers.")],
+    setting: Annotated[str, typer.Option(help="Setting, for example vqa_en or single_object_multi_region.")],
+    questions: Annotated[Path | None, typer.Option(help="Questions with truth that `medrega batch` answered.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Classes, parted by commas, in the question's order.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Score answers made by any system: MedRegA's figures, and the standard ones beside them, with intervals.
+
+    medrega bench score answers.jsonl --setting vqa_en --json
+    """
+    from medrega_bench.score import answered_items, read_items, score, setting_named
+
+    setting_named(setting)
+    items = read_items(answers)
+    if questions is not None:
+        items, others = answered_items(read_items(questions), items, setting)
+        if others:
+            typer.echo(f"{others} questions belong to other settings and are not scored here", err=True)
+    result = score(setting, items, [name.strip() for name in classes.split(",")] if classes else None)
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False))
+        return
+    typer.echo(f"{setting}: {result['items']} items of {result['images']} images")
+    for kind in ("figures", "standard"):
+        for name, value, interval in _flat(result[kind], result["intervals" if kind == "figures" else "standard_intervals"]):
+            typer.echo(f"{name:<40}{_written(value, interval)}")
+    for warning in result["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _flat(values: dict[str, Any], intervals: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, intervals[name])
+        else:
+            yield name, value, intervals[name]
+
+
+def _written(value: float | None, interval: list[float] | None) -> str:
+    if value is None or interval is None:
+        return "nothing to measure"
+    return f"{value:.4f} ({interval[0]:.4f} to {interval[1]:.4f})"
 
 
 @bench_app.command()

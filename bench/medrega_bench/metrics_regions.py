@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
+from typing import Any
 
 import numpy as np
 
-from medrega_bench.figures import Measured, Pair, ratios
+from medrega_bench.figures import Interval, Measured, Pair, draws, groups_of, percentiles, ratios
 from medrega_edge.errors import UsageError
-from medrega_edge.regions import PixelBox, iou
+from medrega_edge.regions import GridBox, PixelBox, iou, parse
 
 HIT = 0.5
+AP_RESAMPLES = 200  # each is a whole evaluation
 STRICT_HIT = 0.75  # upstream's threshold for one object with several regions, where the paper says 0.5
 
 _BOX = r"\[\d+,\s*\d+,\s*\d+,\s*\d+\]"
@@ -69,7 +73,7 @@ class Matching:
         return [(row, column) for row, column, overlap in self.pairs if overlap >= threshold]
 
 
-def match(given: Sequence[PixelBox], true: Sequence[PixelBox]) -> Matching:
+def match(given: Sequence[PixelBox | GridBox], true: Sequence[PixelBox | GridBox]) -> Matching:
     """Assign boxes one to one by the Hungarian algorithm on 1 - IoU."""
     from scipy.optimize import linear_sum_assignment
 
@@ -187,4 +191,140 @@ def _both_shares(both: int, hits: int, aligned: int) -> dict[str, tuple[float, f
     return {
         "object-box.object_box_alignment": (both / hits if hits else 0.0, 1.0),
         "object-box.object_box_detection": (both / aligned if aligned else 0.0, 1.0),
+    }
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One box that can be read, with its label in lower case and its confidence where known."""
+
+    label: str
+    box: GridBox
+    confidence: float | None
+
+
+def labelled_boxes(text: str, confidences: Sequence[float] | None = None, place: str = "An item") -> list[Labelled]:
+    """Return the boxes of a text that can be read, in the order written.
+
+    Raises UsageError when there are not as many confidences as boxes.
+    """
+    boxes = [(region.label.lower(), box) for region in parse(text).regions for box in region.boxes]
+    if confidences is not None and len(confidences) != len(boxes):
+        raise UsageError(f"{place} has {len(confidences)} confidences for {len(boxes)} boxes that can be read.")
+    known = confidences if confidences is not None else [None] * len(boxes)
+    return [Labelled(label, box, value) for (label, box), value in zip(boxes, known, strict=True)]
+
+
+def detection(pairs: Sequence[Pair]) -> Measured:
+    """Precision, recall, F1 and mean IoU as everyone defines them, over the boxes of all items; answers without a box.
+
+    A box is right when its label is the true one and its IoU at least 0.5, one to one. Mean IoU is over the true boxes
+    with the box of the same label assigned to them, 0 without one.
+    """
+    rows = []
+    for pair in pairs:
+        given, true = labelled_boxes(pair.answer), labelled_boxes(pair.truth)
+        matchings = [
+            match([x.box for x in given if x.label == label], [x.box for x in true if x.label == label])
+            for label in {x.label for x in true}
+        ]
+        right = float(sum(len(matching.hits()) for matching in matchings))
+        overlap = sum(overlap for matching in matchings for _, _, overlap in matching.pairs)
+        rows.append(
+            {
+                "precision": (right, float(len(given))),
+                "recall": (right, float(len(true))),
+                "f1": (2 * right, float(len(given) + len(true))),
+                "mean_iou": (overlap, float(len(true))),
+                "without_box": (float(not given), 1.0),
+            }
+        )
+    return ratios(rows)
+
+
+def box_confidences(pairs: Sequence[Pair]) -> tuple[list[int], list[float], list[bool]]:
+    """Return, for each box with a confidence, its item's index, its confidence, and whether it is right."""
+    items, confidences, right = [], [], []
+    for index, pair in enumerate(pairs):
+        given, true = labelled_boxes(pair.answer, pair.confidences or (), pair.place), labelled_boxes(pair.truth)
+        for label in {x.label for x in given}:
+            mine = [x for x in given if x.label == label]
+            hits = match([x.box for x in mine], [x.box for x in true if x.label == label]).hits()
+            items += [index] * len(mine)
+            confidences += [x.confidence for x in mine if x.confidence is not None]
+            right += [place in {row for row, _ in hits} for place in range(len(mine))]
+    return items, confidences, right
+
+
+class AveragePrecision:
+    """COCO's average precision by pycocotools: AP over IoU 0.5 to 0.95, AP50 and AP75, means over labels.
+
+    Each item is an image of its own, sizes of objects are not told apart, at most 100 boxes an item. Every pair needs
+    `confidences`.
+    """
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        """Match boxes; raises UsageError when confidences and boxes do not go together."""
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        true = [labelled_boxes(pair.truth) for pair in pairs]
+        given = [labelled_boxes(pair.answer, pair.confidences or (), pair.place) for pair in pairs]
+        labels = {label: index for index, label in enumerate(sorted({x.label for boxes in true for x in boxes}), 1)}
+
+        def coco(items: list[list[Labelled]]) -> Any:
+            made = COCO()
+            known = [(image, x) for image, boxes in enumerate(items) for x in boxes if x.label in labels]
+            made.dataset = {
+                "images": [{"id": image} for image in range(len(items))],
+                "categories": [{"id": index, "name": label} for label, index in labels.items()],
+                "annotations": [
+                    _annotation(number, image, labels[x.label], x) for number, (image, x) in enumerate(known, 1)
+                ],
+            }
+            made.createIndex()
+            return made
+
+        with redirect_stdout(StringIO()):  # pycocotools talks
+            self._evaluation = COCOeval(coco(true), coco(given), "bbox")
+            self._evaluation.params.areaRng, self._evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+            self._evaluation.params.maxDets = [100]
+            self._evaluation.evaluate()
+        found = self._evaluation.evalImgs
+        self._by_label = [found[i : i + len(pairs)] for i in range(0, len(found), len(pairs))]
+        self._items = len(pairs)
+
+    def values(self) -> dict[str, float | None]:
+        """Return AP, AP50 and AP75."""
+        return self._of(range(self._items))
+
+    def intervals(self, images: Sequence[str]) -> dict[str, Interval | None]:
+        """Return the 95 % interval of each; `images` names the image of each item."""
+        groups = groups_of(images)
+        drawn = [
+            self._of([item for group in picks for item in groups[group]]) for picks in draws(len(groups))[:AP_RESAMPLES]
+        ]
+        return {name: percentiles([row[name] for row in drawn]) for name in drawn[0]}
+
+    def _of(self, items: Sequence[int]) -> dict[str, float | None]:
+        evaluation = self._evaluation
+        evaluation.evalImgs = [label[item] for label in self._by_label for item in items]
+        evaluation.params.imgIds = evaluation._paramsEval.imgIds = list(range(len(items)))
+        with redirect_stdout(StringIO()):
+            evaluation.accumulate()
+        precision = evaluation.eval["precision"]  # [IoU thresholds, recalls, labels, 1, 1], -1 where there is no truth
+        chosen = {"AP": precision, "AP50": precision[:1], "AP75": precision[5:6]}
+        return {name: float(part[part > -1].mean()) if (part > -1).any() else None for name, part in chosen.items()}
+
+
+def _annotation(number: int, image: int, label: int, x: Labelled) -> dict[str, Any]:
+    width, height = x.box.x2 - x.box.x1, x.box.y2 - x.box.y1
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": label,
+        "bbox": [x.box.x1, x.box.y1, width, height],
+        "area": width * height,
+        "iscrowd": 0,
+        "score": x.confidence,
     }

@@ -7,17 +7,22 @@ each oddity is named where it happens. BLEU is sacrebleu's, ROUGE rouge-score's,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from medrega_bench.figures import Measured, Pair, ratios
+import numpy as np
+
+from medrega_bench.figures import FloatArray, Measured, Pair, ratios
+from medrega_edge.prompts import Language
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
 
 CLOSED_TRUTHS = ("yes", "no")
 CLOSED_RECALL, CLOSED_RECALL_ZH, OPEN_RECALL = 0.8, 0.4, 0.75
+REPORT_ORDER = 4  # of BLEU's longest word sequences
 SAME_WORDS = {
     "pa": "posterior anterior",
     "ivc": "inferior vena cava",
@@ -125,8 +130,8 @@ def bleu1(answer: str, truth: str) -> float:
 def _bleu(order: int) -> BLEU:
     from sacrebleu.metrics.bleu import BLEU
 
-    # Effective order only silences the advice about single sentences; without smoothing it changes no score of order 1.
-    return BLEU(tokenize="none", max_ngram_order=order, smooth_method="none", effective_order=order == 1)
+    # Effective order silences advice about single sentences. It changes no score of order 1, and no count.
+    return BLEU(tokenize="none", max_ngram_order=order, smooth_method="none", effective_order=True)
 
 
 @cache
@@ -143,3 +148,52 @@ def _cutter() -> Any:
 def chinese_words(text: str) -> list[str]:
     """Cut Chinese text into words."""
     return list(_cutter().cut(text))
+
+
+def report(pairs: Sequence[Pair], language: Language) -> Measured:
+    """Scores of reports: BLEU-1 and BLEU-4 of all texts together, ROUGE-L (F1) and METEOR as means over texts.
+
+    Chinese is cut into words first. METEOR matches words and stems, not synonyms: those need WordNet's files.
+    """
+    return _report(pairs, chinese_words if language is Language.ZH else _english_words)
+
+
+def _report(pairs: Sequence[Pair], cut: Callable[[str], list[str]]) -> Measured:
+    from nltk.stem import PorterStemmer
+    from nltk.translate.meteor_score import single_meteor_score
+    from rouge_score.rouge_scorer import RougeScorer
+
+    rouge = RougeScorer(["rougeL"], tokenizer=SimpleNamespace(tokenize=str.split))
+    no_synonyms = SimpleNamespace(synsets=lambda _word: ())
+    counts = np.zeros((len(pairs), 2 * REPORT_ORDER + 5))
+    for row, pair in zip(counts, pairs, strict=True):
+        words, true_words = cut(pair.answer), cut(pair.truth)
+        answer, truth = " ".join(words), " ".join(true_words)
+        bleu = _bleu(REPORT_ORDER).sentence_score(answer, [truth])
+        rouge_l = rouge.score(truth, answer)["rougeL"].fmeasure
+        meteor = single_meteor_score(true_words, words, stemmer=PorterStemmer(), wordnet=no_synonyms)
+        row[:] = *bleu.counts, *bleu.totals, bleu.sys_len, bleu.ref_len, rouge_l, meteor, 1
+
+    def figures(sums: FloatArray) -> dict[str, float | None]:
+        rouge_l, meteor, items = sums[-3:].tolist()
+        hits, total, (length, true_length) = np.split(sums[:-3].astype(int), [REPORT_ORDER, 2 * REPORT_ORDER])
+        bleu = {
+            f"bleu{n}": _bleu(n).compute_bleu(list(hits[:n]), list(total[:n]), length, true_length, max_ngram_order=n)
+            for n in (1, REPORT_ORDER)
+        }
+        means = {"rougeL": rouge_l / items, "meteor_without_synonyms": meteor / items}
+        return {name: float(score.score) / 100 for name, score in bleu.items()} | means
+
+    return Measured(counts, figures)
+
+
+@cache
+def _english_cutter() -> Callable[[str], str]:
+    from sacrebleu.metrics.bleu import BLEU
+
+    cutter: Callable[[str], str] = BLEU(tokenize="13a").tokenizer  # parts words and punctuation by spaces
+    return cutter
+
+
+def _english_words(text: str) -> list[str]:
+    return _english_cutter()(text.lower()).split()

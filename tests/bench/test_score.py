@@ -1,0 +1,152 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from medrega_bench.cli import bench_app
+from medrega_bench.score import SETTINGS, read_items, score
+from medrega_edge.errors import UsageError
+
+LIVER = "<ref>liver</ref><box>[[0, 0, 100, 100]]</box>"
+BETWEEN = "<ref>liver</ref><box>[[0, 0, 100, 80]]</box>"
+
+
+def items(*rows):
+    return list(enumerate(rows, 1))
+
+
+def vqa(answer="yes", truth="yes", **more):
+    return {"pred_answer": answer, "gt_answer": truth, "question": "?"} | more
+
+
+def region(answer=LIVER, truth=LIVER, **more):
+    return {"answer": answer, "gt": truth, "hw": [256, 256]} | more
+
+
+def write(folder, *rows):
+    path = folder / "answers.jsonl"
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def test_the_standard_figures_stand_beside_upstreams():
+    made = score("single_object_single_region", items(region(BETWEEN, image="a"), region("none", image="a")))
+    assert (made["items"], made["images"]) == (2, 1)
+    assert made["figures"] == pytest.approx({"acc25": 0.5, "acc50": 0.5, "acc75": 0.5, "iou": 0.4})
+    assert made["standard"] == pytest.approx(
+        {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "mean_iou": 0.4, "without_box": 0.5}
+    )
+    assert made["standard_intervals"]["recall"] == (0.5, 0.5)  # one image: nothing to resample
+    assert made["warnings"] == ["AP and ECE are left out: 2 of 2 items lack 'confidences'."]
+
+
+def test_confidences_bring_average_precision_and_calibration():
+    made = score("single_object_single_region", items(region(confidences=[0.75]), region("none", confidences=[])))
+    assert made["standard"]["AP"] == pytest.approx(51 / 101)
+    assert made["standard"]["ece"] == pytest.approx(0.25)  # of the one box that was drawn
+    assert set(made["standard"]) == set(made["standard_intervals"])
+    named = score("region_to_text", items(vqa(confidence=0.5), vqa("no", confidence=0.5)))
+    assert named["standard"] == pytest.approx({"exact_match": 0.5, "ece": 0, "mean_confidence": 0.5, "share_right": 0.5})
+    assert named["warnings"] == []
+
+
+def test_groups_of_names_are_upstreams():
+    made = score("multi_object_multi_region", items(region()))
+    assert set(made["figures"]) == {"box", "object", "object-box"}
+    assert made["figures"]["object-box"]["object_box_f1"] == 1.0
+
+
+def test_regions_that_cannot_be_read_are_said():
+    broken = "<ref>liver</ref><box>[[1, 2]]</box>"
+    made = score("single_object_multi_region", items(region(), region(broken)))
+    assert "Line 2: a box of 'liver' could not be read." in made["warnings"]
+
+
+def test_classes_come_from_the_option_or_the_items():
+    rows = [vqa("a", "a", classes=["a", "b"]), vqa("b", "a", classes=["b", "a"])]
+    assert score("classification_single", items(*rows))["figures"]["Accuracy"] == 0.5
+    assert score("classification_single", items(vqa("a", "a")), ["a", "b"])["figures"]["Accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "rows", "sentence"),
+    [
+        ("vqa_en", [vqa(), {"pred_answer": "yes"}], r"Line 2 lacks the key 'gt_answer'\."),
+        ("vqa_en", [vqa(), region()], r"Line 2 lacks the key 'pred_answer'\."),
+        ("vqa_en", [vqa(answer=None)], r"Line 1 needs text as pred_answer\."),
+        ("vqa_en", [vqa(truth=" ")], r"Line 1 has nothing as gt_answer\."),
+        ("vqa_zh", [], r"There is no item to score\."),
+        ("report_en", [vqa(image=3)], r"Line 1 needs text as image\."),
+        ("region_to_text", [vqa(confidence=1.5)], r"Line 1 has a confidence that is no number from 0 to 1\."),
+        ("single_object_single_region", [region(confidences=0.5)], r"Line 1 needs a list of numbers as confidences\."),
+        ("single_object_single_region", [region(truth="liver")], r"Line 1 needs <ref>name</ref><box>"),
+        ("multi_object_single_region", [region(), region(truth="<box>[[1, 2]]</box>")], r"Line 2 needs <ref>"),
+        ("single_object_multi_region", [region(confidences=[0.1, 0.2])], r"Line 1 has 2 confidences for 1 boxes"),
+        ("classification_single", [vqa()], r"Line 1 has no list of classes; name them .* with --classes\."),
+        ("classification_single", [vqa(classes=["a"])], r"Line 1 has 'yes' as truth, which is none of the classes\."),
+        (
+            "classification_multi",
+            [vqa(classes=["yes"]), vqa(classes=["yes", "no"])],
+            r"Line 2 has other classes than line 1",
+        ),
+        ("classification_multi", [vqa(classes=["yes", "yes"])], r"Classes have to be different names"),
+        ("juggling", [vqa()], r"There is no setting 'juggling'; choose one of: single_object_single_region, "),
+    ],
+)
+def test_rubbish_is_named_in_one_sentence(setting, rows, sentence):
+    with pytest.raises(UsageError, match=sentence) as caught:
+        score(setting, items(*rows))
+    assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (["{broken"], r"Line 1 is not valid JSON\."),
+        ([vqa(), "", "[1]"], r"Line 3 is no JSON object\."),
+        ([], r"'answers.jsonl' holds no answer\."),
+    ],
+)
+def test_a_file_that_is_no_jsonl_is_named(tmp_path, rows, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        read_items(write(tmp_path, *rows))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_scores_a_perfect_answer(setting):
+    row = region() if SETTINGS[setting].placed else vqa("right lung is normal here", "right lung is normal here")
+    made = score(setting, items(row | {"classes": ["right lung is normal here", "no"]}))
+    assert made["setting"] == setting
+    assert made["schema_version"] == 1
+    # Not a perfect one: no question is closed, METEOR has its penalty, and a class that does not appear counts 0.
+    below = {"closedQuestionsAccuracy", "meteor_without_synonyms", "F1-macro"}
+    flat = {name: value for part in made["figures"].values() if isinstance(part, dict) for name, value in part.items()}
+    flat |= {name: value for name, value in made["figures"].items() if not isinstance(value, dict)}
+    assert {name: value for name, value in flat.items() if name not in below} == pytest.approx(
+        dict.fromkeys(flat.keys() - below, 1.0)
+    )
+
+
+def test_the_command_prints_figures_for_people_and_for_programs(tmp_path):
+    path = write(tmp_path, region(BETWEEN), region("nothing"))
+    shown = CliRunner().invoke(bench_app, ["score", str(path), "--setting", "single_object_single_region"])
+    assert shown.exit_code == 0
+    assert "acc50" in shown.stdout
+    assert "0.5000 (0.0000 to 1.0000)" in shown.stdout
+    assert "warning: AP and ECE are left out" in shown.stderr
+    printed = CliRunner().invoke(bench_app, ["score", str(path), "--setting", "single_object_single_region", "--json"])
+    assert json.loads(printed.stdout)["figures"]["iou"] == pytest.approx(0.4)
+
+
+def test_the_command_exits_with_2_and_one_sentence(tmp_path):
+    import subprocess
+    import sys
+
+    path = write(tmp_path, vqa(), {"answer": "x"})
+    run = subprocess.run(
+        [sys.executable, "-m", "medrega_edge", "bench", "score", str(path), "--setting", "vqa_en", "--json"],
+        capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert run.stderr == "error: Line 2 lacks the key 'pred_answer'.\n"
