@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.files import whole_file
+from medrega_edge.medical_image import View
+from medrega_edge.windows import preset_for
 
 if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage, Engine
@@ -33,21 +35,25 @@ def read_lines(path: Path, of: str = "question") -> list[tuple[int, str]]:
 
 def answer_lines(engine: Engine, lines: list[tuple[int, str]], folder: Path) -> Iterator[dict[str, Any]]:
     """Answer line by line; image paths are relative to `folder`. The last image is kept, so order by image is fast."""
-    seen: tuple[tuple[str, int | None], EncodedImage] | None = None
+    seen: tuple[tuple[str, View], EncodedImage] | None = None
     for number, line in lines:
         identity: Any = None
         try:
             row = read_object(line, number)
             identity = row.get("id")
             _check(row, number)
-            key = (str(folder / row["image"]), row.get("frame"))
+            key = (str(folder / row["image"]), _view(row))
             if seen is None or seen[0] != key:
-                seen = (key, engine.open(*key))
+                seen = (key, engine.open(key[0], view=key[1]))
             box = row.get("box")
             answer = engine.ask(seen[1], row["question"], row.get("task"), row.get("language"), tuple(box) if box else None)
             yield {"id": identity} | answer.to_dict()
         except MedregaError as error:
             yield {"id": identity, "error": {"kind": error.kind, "message": str(error), "exit_code": error.exit_code}}
+
+
+def _view(row: dict[str, Any]) -> View:
+    return View(row.get("frame"), row.get("window"), row.get("plane"), row.get("slice"), preset_for(row["question"]))
 
 
 def read_object(line: str, number: int) -> dict[str, Any]:
@@ -69,11 +75,12 @@ def _check(row: dict[str, Any], number: int) -> None:
     missing = [key for key in REQUIRED if key not in row]
     if missing:
         raise UsageError(f"Line {number} lacks the key '{missing[0]}'.")
-    for key in ("image", "question", "task", "language"):
+    for key in ("image", "question", "task", "language", "window", "plane"):
         if not isinstance(row.get(key, ""), str):
             raise UsageError(f"Line {number} needs text as {key}.")
-    if row.get("frame") is not None and type(row["frame"]) is not int:
-        raise UsageError(f"Line {number} needs a whole number as frame.")
+    for key in ("frame", "slice"):
+        if row.get(key) is not None and type(row[key]) is not int:
+            raise UsageError(f"Line {number} needs a whole number as {key}.")
     box = row.get("box")
     if box is not None and not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
         raise UsageError(f"Line {number} needs four numbers as box.")

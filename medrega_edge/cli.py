@@ -107,9 +107,10 @@ def ask(
     wanted = _box(box) if box else None
     from medrega_edge import render
     from medrega_edge.images import View
+    from medrega_edge.windows import preset_for
 
     engine = _engine(model, threads, device)
-    encoded = engine.open(image, view=View(frame, window, plane, slice_, question))
+    encoded = engine.open(image, view=View(frame, window, plane, slice_, preset_for(question)))
     answer = engine.ask(encoded, question, task, language, wanted)
     if as_json:
         typer.echo(render.to_json(answer))

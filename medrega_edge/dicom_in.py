@@ -17,7 +17,7 @@ import numpy.typing as npt
 from medrega_edge.errors import ImageError, ResourceError
 from medrega_edge.medical_image import MedicalImage, Source, View, check_size, choose, failing_as
 from medrega_edge.prompts import Modality
-from medrega_edge.windows import PRESETS, Window, full_range, parse_window, preset_for, through_window, to_rgb
+from medrega_edge.windows import PRESETS, Window, full_range, parse_window, through_window, to_rgb
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -166,9 +166,8 @@ class _Frame:
         if found := self._window():
             return through_window(values, *found), found[0], ()
         if self.modality is Modality.CT:
-            preset = preset_for(view.asked)
-            window = PRESETS[preset]
-            said = f"the file names no window: it is shown in the window '{preset}' ({window[0]:g}, {window[1]:g})"
+            window = PRESETS[view.preset]
+            said = f"the file names no window: it is shown in the window '{view.preset}' ({window[0]:g}, {window[1]:g})"
             return through_window(values, window), window, (said,)
         if is_plain and stored.dtype == np.uint8 and int(self.dataset.BitsStored) == 8:
             return values / 255.0, None, ()

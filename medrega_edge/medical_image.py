@@ -35,15 +35,15 @@ class Source:
 class View:
     """How to look at a file that holds more than 8-bit pixels of one picture; None leaves it to the file.
 
-    `frame` counts from 0. `window` is a preset's name or "centre,width". `plane` and `slice` cut a volume. `asked` is the
-    question, if it is known: where a CT names no window, what is asked about chooses one.
+    `frame` counts from 0. `window` is a preset's name or "centre,width". `plane` and `slice` cut a volume. `preset` is that
+    for a CT which names no window; what is asked may choose it (`windows.preset_for`).
     """
 
     frame: int | None = None
     window: str | None = None
     plane: str | None = None
     slice: int | None = None
-    asked: str = ""
+    preset: str = "soft"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pydicom.uid import (
 
 from medrega_edge.errors import ImageError, ResourceError, UsageError
 from medrega_edge.images import View, read_image
+from medrega_edge.windows import preset_for
 from tests.edge.dicoms import colour, dataset, deflated, dicom, row
 
 CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "0"}
@@ -164,10 +165,10 @@ def test_presets_of_a_ct(preset, black, middle, white):
     ],
 )
 def test_a_ct_without_a_window_is_seen_in_that_of_the_question_and_says_so(asked, preset):
-    image = read_image(dicom(row([0, 1], "i2"), **CT), view=View(asked=asked))
+    image = read_image(dicom(row([0, 1], "i2"), **CT), view=View(preset=preset_for(asked)))
     assert image.window == preset
     assert "names no window" in image.warnings[0]
-    named = read_image(dicom(row([0, 1], "i2"), **CT, **window(7, 9)), view=View(asked=asked))
+    named = read_image(dicom(row([0, 1], "i2"), **CT, **window(7, 9)), view=View(preset=preset_for(asked)))
     assert (named.window, named.warnings) == ((7, 9), ())
 
 
