@@ -4,19 +4,19 @@
     image = engine.open("scan.png")
     print(engine.ask(image, "locate the liver").text)
 
-Everything else is a leaf; here an image becomes an embedding, a question becomes tokens behind the image's prefix, and
-what the model writes becomes an Answer.
+Everything else is a leaf; here an image becomes an embedding, a request becomes a task, and what the task came to becomes
+an Answer.
 """
 
 from __future__ import annotations
 
-import io
-import math
+import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakSet
@@ -24,31 +24,24 @@ from weakref import WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge.errors import PackageError, UsageError
-from medrega_edge.generate import Step, generate
-from medrega_edge.grammar import RegionGrammar, Vocabulary
+from medrega_edge.confidence import calibrated
+from medrega_edge.errors import UsageError
 from medrega_edge.images import MedicalImage, View, read_image
-from medrega_edge.package import Contents, Package, find
+from medrega_edge.label_sets import LABEL_SETS
+from medrega_edge.package import Package, find
 from medrega_edge.preprocess import Preprocessing, preprocess
-from medrega_edge.prompts import (
-    IDENTIFY_QUESTION,
-    IMAGE_TOKEN,
-    Language,
-    PromptBook,
-    Task,
-    guess_task,
-    language_of,
-    sentence_of_regions,
-)
-from medrega_edge.regions import Geometry, PixelBox, format_boxes, parse
-from medrega_edge.results import Answer, ImageFacts, ModelFacts, Region, Timings
+from medrega_edge.prompts import Language, PromptBook, Task, guess_task, language_of
+from medrega_edge.regions import Geometry, GridBox, PixelBox, RegionText
+from medrega_edge.results import Answer, ImageFacts, Label, ModelFacts, Region, Timings
 from medrega_edge.sessions import Decoder, VisionEncoder, available_threads
-from medrega_edge.tokenizer import StreamDecoder, Tokenizer
+from medrega_edge.speaker import Speaker
+from medrega_edge.tasks import MAX_TOKENS, OnText, Reply, Tasks
 
 _WHAT_IS_IT = re.compile(r"^\s*$|what|which|name|identify|是什么|什么|识别|哪", re.IGNORECASE)
 
-MAX_TOKENS = 256
 LONGEST_QUESTION = 500  # characters
+KEPT_IMAGES = 8  # embeddings of images that were looked at, by their pixels
+SURE_MODALITY = 0.9  # from here on the program contradicts a file
 
 
 @dataclass(frozen=True)
@@ -70,6 +63,21 @@ class EncodedImage:
     vision_ms: float
 
 
+@dataclass(frozen=True)
+class Request:
+    """One question, understood: nothing in it is left to guess."""
+
+    task: Task
+    language: Language
+    question: str
+    box: GridBox | None = None
+    labels: tuple[str, ...] = ()
+    several: bool = False
+    regions_first: bool = False
+    max_tokens: int = MAX_TOKENS
+    warnings: list[str] = field(default_factory=list)
+
+
 class Engine:
     """A loaded package. Not thread-safe: it has one key/value cache."""
 
@@ -81,39 +89,23 @@ class Engine:
         threads = options.threads or available_threads()
         manifest = package.manifest
         contents = package.read_all()  # every hash before any graph is loaded
-        self._prompts = PromptBook.from_json(contents.text("prompts"))
+        prompts = PromptBook.from_json(contents.text("prompts"))
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
             decoder = pool.submit(Decoder, contents, threads, options.device)
             vision = pool.submit(VisionEncoder, contents, threads, options.device)
-            self._tokenizer = Tokenizer(contents.text("tokenizer"))
-            self._embeddings = self._load_embeddings(contents)
-            self._decoder = decoder.result()
+            self._speaker = Speaker(contents, decoder.result(), prompts)
             self._vision = vision.result()
-        self._vocabulary = Vocabulary.of(self._tokenizer, manifest.tokens.end)
+        self._tasks = Tasks(self._speaker, prompts)
         self._numbers = Preprocessing(manifest.vision.image_size, manifest.vision.mean, manifest.vision.std)
-        before, after = self._prompts.before_and_after()
-        self._before, self._after = self._tokenizer.encode(before), self._tokenizer.encode(after)
-        if self._tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self._tokenizer.size > len(self._embeddings):
-            raise PackageError("The manifest and the tokenizer of the model package do not fit each other.")
-        self._seen: EncodedImage | None = None  # whose prefix lies in the cache
+        self._kept: OrderedDict[bytes, npt.NDArray[np.float32]] = OrderedDict()
+        self._modalities: dict[int, tuple[str, float] | None] = {}
         self._asked: WeakSet[EncodedImage] = WeakSet()  # images whose reading an answer has already been charged with
-        self._prefix_length = 0
         self.load_ms = (time.perf_counter() - begun) * 1000
-
-    def _load_embeddings(self, contents: Contents) -> npt.NDArray[np.floating]:
-        spec = self.package.manifest.decoder
-        try:
-            table = np.load(io.BytesIO(contents["embeddings"]), allow_pickle=False)
-        except (ValueError, OSError, EOFError):
-            raise PackageError("The embeddings of the model package cannot be read; get the package again.") from None
-        if table.shape != (spec.vocabulary, spec.hidden) or table.dtype not in (np.float16, np.float32):
-            raise PackageError("The embeddings of the model package do not fit its manifest; get the package again.")
-        return np.asarray(table)
 
     @property
     def passes(self) -> int:
         """Forward passes of the language model so far, for measurements."""
-        return self._decoder.passes
+        return self._speaker.passes
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -121,12 +113,21 @@ class Engine:
         return self.package.manifest.tasks
 
     def open(self, source: str | Path | bytes, frame: int | None = None, view: View | None = None) -> EncodedImage:
-        """Read an image, as `read_image` does, and run the vision tower over it; raises ImageError."""
+        """Read an image and run the vision tower over it; raises ImageError. `frame` and `view` as in `read_image`.
+
+        The same pixels are not looked at twice: the embeddings of the last few images are kept.
+        """
         begun = time.perf_counter()
         image = read_image(source, frame, view)
         values, geometry = preprocess(image, self._numbers)
         read = time.perf_counter()
-        embeds = self._vision.encode(values)
+        key = hashlib.sha256(values.tobytes()).digest()
+        embeds = self._kept.pop(key, None)
+        if embeds is None:
+            embeds = self._vision.encode(values)
+        self._kept[key] = embeds
+        while len(self._kept) > KEPT_IMAGES:
+            self._kept.popitem(last=False)
         done = time.perf_counter()
         return EncodedImage(image, geometry, embeds, (read - begun) * 1000, (done - read) * 1000)
 
@@ -139,66 +140,67 @@ class Engine:
         box: tuple[float, float, float, float] | None = None,
         on_text: Callable[[str], None] | None = None,
         max_tokens: int = MAX_TOKENS,
+        labels: Sequence[str] | str = (),
+        several: bool = False,
+        regions_first: bool = False,
     ) -> Answer:
         """Ask one question about an image that has been looked at.
 
         `task` and `language` are read off the question when not given; `box` is in pixels of the original image and asks
-        what is in it. `on_text` receives the model's text as it comes. Raises UsageError for a request that makes no
-        sense or that these weights were not trained for.
+        what is in it; `labels` are the candidates of a classification, or the name of a label set, of which `several` may
+        be right. `regions_first` detects the regions that matter and answers with them in the prompt (Regional CoT).
+        `on_text` receives the model's text as it comes. Raises UsageError for a request that makes no sense or that these
+        weights were not trained for.
         """
         begun = time.perf_counter()
         chosen_language = _member(Language, language) if language else language_of(question)
-        chosen_task = _member(Task, task) if task else (Task.IDENTIFY if box else guess_task(question, self.tasks))
-        suffix = self._suffix(image, question, chosen_task, chosen_language, box)
+        chosen_task = _member(Task, task) if task else self._guess(question, box, bool(labels))
+        request = self._understand(
+            image, question, chosen_task, chosen_language, box, labels, several, regions_first, max_tokens
+        )
         looked_ms = 0.0 if image in self._asked else image.image_ms + image.vision_ms
         self._asked.add(image)
-        self._load_prefix(image)
-        logits = self._extend(suffix)
-        prefilled = time.perf_counter()
-        limit = min(max_tokens, self._decoder.room)
-        grammar = RegionGrammar(self._vocabulary)
-        stream = StreamDecoder(self._tokenizer)
-        steps: list[Step] = []
-        places: list[tuple[int, int, int] | None] = []
-        trail = _Trail(grammar)
-        for step in generate(logits, self._extend, trail, self._vocabulary.end, limit):
-            steps.append(step)
-            places.append(trail.place)
-            piece = stream.push(step.token)
-            if on_text and piece:
-                on_text(piece)
-        rest = stream.finish()
-        if on_text and rest:
-            on_text(rest)
-        decoded = time.perf_counter()
-        finish = "length" if len(steps) >= limit else "stop"
-        timings = Timings(
-            load=self.load_ms,
-            image=image.image_ms,
-            vision=image.vision_ms,
-            prefill=(prefilled - begun) * 1000,
-            decode=(decoded - prefilled) * 1000,
-            total=looked_ms + (decoded - begun) * 1000,
-        )
-        raw = self._tokenizer.decode([step.token for step in steps])
-        prompt_tokens = self._prefix_length + len(suffix)
-        told = _Told(steps, places)
-        asked = (chosen_task, chosen_language)
-        return self._answer(image, question, raw, asked, finish, prompt_tokens, told, timings)
+        reply = self._reply(image, request, on_text)
+        reply.warnings[:0] = request.warnings
+        modality = self._modality(image, reply)
+        total_ms = looked_ms + (time.perf_counter() - begun) * 1000
+        return self._answer(image, request, reply, modality, total_ms)
 
-    def _suffix(
+    def _guess(self, question: str, box: object, labels: bool) -> Task:
+        if box:
+            return Task.IDENTIFY
+        if labels:
+            return Task.CLASSIFY
+        bare = self._tasks.names(question)
+        if (
+            Task.DETECT.value in self.tasks
+            and bare
+            and len(question.split()) <= 3
+            and not question.rstrip().endswith(("?", "？"))
+        ):
+            return Task.DETECT  # nothing but a name
+        return guess_task(question, self.tasks)
+
+    def _understand(
         self,
         image: EncodedImage,
         question: str,
         task: Task,
         language: Language,
         box: tuple[float, float, float, float] | None,
-    ) -> list[int]:
-        if task.value not in self.tasks:
+        labels: Sequence[str] | str,
+        several: bool,
+        regions_first: bool,
+        max_tokens: int,
+    ) -> Request:
+        needed = Task.REPORT if task is Task.GROUNDED_REPORT else task
+        if needed.value not in self.tasks:
             raise UsageError(f"This model package was not trained for the task '{task}'; it knows: {', '.join(self.tasks)}.")
         if len(question) > LONGEST_QUESTION:
             raise UsageError(f"The question has {len(question)} characters; up to {LONGEST_QUESTION} are read.")
-        words = self._tokenizer.without_markers(question).strip()
+        words = self._speaker.tokenizer.without_markers(question).strip()
+        warnings = list(image.image.warnings)
+        grid = None
         if task is Task.IDENTIFY:
             if box is None:
                 raise UsageError("The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.")
@@ -206,138 +208,133 @@ class Engine:
                 grid = image.geometry.to_grid(PixelBox(*box))
             except ValueError as error:
                 raise UsageError(f"The box cannot be used: {error}.") from None
-            words = IDENTIFY_QUESTION[language].format(box=format_boxes([grid]))
+            if not _WHAT_IS_IT.search(question):
+                warnings.append("only 'what is this?' was asked of the model about the box, not the words of the question")
         elif box is not None:
             raise UsageError(f"A box goes with the task 'identify', not with '{task}'.")
-        if not words:
+        if task in (Task.DETECT, Task.VQA) and not words:
             raise UsageError('The question is empty; ask for example "locate the liver".')
-        suffix = self._tokenizer.encode(self._prompts.suffix(task, language, words))
-        if len(suffix) + 1 >= self._decoder.spec.context - self.package.manifest.vision.tokens:
-            raise UsageError("The question is too long for this model package; ask a shorter one.")
-        return suffix
+        if labels and task is not Task.CLASSIFY:
+            raise UsageError(f"Labels go with the task 'classify', not with '{task}'.")
+        candidates, several = self._candidates(labels, several, language)
+        if task is Task.CLASSIFY and not candidates:
+            raise UsageError("A classification needs candidates: give --labels a,b,c or the name of a set with --set.")
+        if regions_first and task not in (Task.VQA, Task.CLASSIFY):
+            raise UsageError(f"Regions first goes with the tasks 'vqa' and 'classify', not with '{task}'.")
+        return Request(task, language, words, grid, candidates, several, regions_first, max_tokens, warnings)
 
-    def _load_prefix(self, image: EncodedImage) -> None:
-        """Have the image's prefix, and nothing else, in the cache. Always a pass of its own, so warm equals cold."""
-        if self._seen is image:
-            self._decoder.rewind(self._prefix_length)
-            return
-        self._decoder.rewind(0)
-        self._seen = None
-        prefix = np.concatenate([self._embed(self._before), image.embeds, self._embed(self._after)])
-        self._decoder.extend(prefix)
-        self._seen, self._prefix_length = image, len(prefix)
+    def _candidates(self, labels: Sequence[str] | str, several: bool, language: Language) -> tuple[tuple[str, ...], bool]:
+        if not isinstance(labels, str):
+            without = self._speaker.tokenizer.without_markers
+            return tuple(without(label).strip() for label in labels), several
+        known = LABEL_SETS.get(labels)
+        if known is None:
+            raise UsageError(f"There is no label set '{labels}'; choose one of: {', '.join(LABEL_SETS)}.")
+        return known.names(language), several or known.several
 
-    def _embed(self, ids: list[int]) -> npt.NDArray[np.float32]:
-        return self._embeddings[np.asarray(ids, np.int64)].astype(np.float32)
+    def _reply(self, image: EncodedImage, request: Request, on_text: OnText) -> Reply:
+        tasks, language, limit = self._tasks, request.language, request.max_tokens
+        first = tasks.look_first(image, request.question, limit) if request.regions_first else None
+        regions = _grouped(first) if first else ()
+        if request.task is Task.DETECT:
+            reply = tasks.detect(image, request.question, language, limit, on_text)
+        elif request.task is Task.IDENTIFY:
+            assert request.box is not None
+            reply = tasks.identify(image, request.box, language, limit, on_text)
+        elif request.task is Task.CLASSIFY:
+            reply = tasks.classify(image, request.labels, language, request.several, limit, regions)
+        elif request.task is Task.VQA:
+            reply = tasks.answer(image, request.question, language, limit, on_text, regions)
+        elif request.task is Task.REPORT:
+            reply = tasks.report(image, language, limit, on_text)
+        else:
+            reply = tasks.grounded_report(image, language, limit)
+        if first:
+            reply.regions += first.regions
+            reply.said[:0] = first.said
+        return reply
 
-    def _extend(self, ids: list[int]) -> npt.NDArray[np.float32]:
-        return self._decoder.extend(self._embed(ids))
+    def _modality(self, image: EncodedImage, reply: Reply) -> tuple[str | None, float | None]:
+        """What the image is: as its file says, else as recognised, with how sure. Warns where something does not fit."""
+        key = id(image.embeds)
+        if key not in self._modalities:
+            self._modalities.clear()
+            self._modalities[key] = self._tasks.modality(image)
+        told = image.image.modality.value if image.image.modality else None
+        recognised = self._modalities[key]
+        if recognised is None:
+            return told, None
+        kind, sure = recognised
+        if not kind and sure >= 0.5:
+            reply.warnings.append("this does not look like a medical image; the answer means nothing then")
+        elif told and kind and kind != told and sure >= SURE_MODALITY:
+            reply.warnings.append(f"the file says {told}, the image looks like {kind}")
+        if told:
+            return told, None
+        sure = round(sure, 4)
+        if kind and kind not in self.package.manifest.modalities:
+            reply.warnings.append(f"the weights were not trained to locate anything in images like this one ({kind})")
+        return kind or None, sure
 
     def _answer(
         self,
         image: EncodedImage,
-        question: str,
-        raw: str,
-        asked: tuple[Task, Language],
-        finish: str,
-        prompt_tokens: int,
-        told: _Told,
-        timings: Timings,
+        request: Request,
+        reply: Reply,
+        modality: tuple[str | None, float | None],
+        total_ms: float,
     ) -> Answer:
-        parsed = parse(raw)
-        warnings = [*image.image.warnings, *parsed.problems]
-        if finish == "length":
-            warnings.append("the answer was cut off at its longest length")
-        if asked[0] is Task.IDENTIFY and not _WHAT_IS_IT.search(question):
-            warnings.append("only 'what is this?' was asked of the model about the box, not the words of the question")
-        written = sum(len(found.boxes) for found in parsed.regions)
-        scores = told.box_scores()
-        if len(scores) != written:  # a box could not be read: no score may slip to another box
-            scores = []
+        calibration = self.package.manifest.calibration
         regions = []
-        for found in parsed.regions:
-            for box in found.boxes:
-                pixels = image.geometry.to_pixels(box)
-                confidence = scores.pop(0) if scores else None
-                regions.append(Region(found.label, (pixels.x1, pixels.y1, pixels.x2, pixels.y2), confidence))
-        labels = list(dict.fromkeys(region.label for region in regions))
-        bare = parsed.prose.strip(" ,，、.。") in ("", *labels, ", ".join(labels))
-        text = sentence_of_regions(labels, asked[1]) if labels and bare else parsed.prose
-        if not text:
-            warnings.append("the model gave no answer")
-        manifest = self.package.manifest
-        source = image.image
-        facts = ImageFacts(
-            path=source.path,
-            width=source.width,
-            height=source.height,
-            modality=source.modality.value if source.modality else None,
-            frame=source.frame,
-            window=source.window,
-            sha256=source.sha256,
-            spacing_mm=source.spacing,
-            sides=source.sides,
-        )
+        for found in reply.regions:
+            pixels = image.geometry.to_pixels(found.box)
+            sure = None if found.score is None else calibrated(found.score, calibration)
+            regions.append(Region(found.label, (pixels.x1, pixels.y1, pixels.x2, pixels.y2), sure))
+        if not reply.text:
+            reply.warnings.append("the model gave no answer")
+        manifest, source = self.package.manifest, image.image
         return Answer(
-            text=text,
-            raw_text=raw,
-            task=asked[0].value,
-            language=asked[1].value,
+            text=reply.text,
+            raw_text="\n".join(said.raw for said in reply.said),
+            task=request.task.value,
+            language=request.language.value,
             regions=tuple(regions),
-            labels=(),
-            image=facts,
+            labels=tuple(Label(name, sure) for name, sure in reply.labels),
+            image=ImageFacts(
+                path=source.path,
+                width=source.width,
+                height=source.height,
+                modality=modality[0],
+                modality_confidence=modality[1],
+                frame=source.frame,
+                window=source.window,
+                sha256=source.sha256,
+                spacing_mm=source.spacing,
+                sides=source.sides,
+            ),
             model=ModelFacts(manifest.name, manifest.version, self.package.sha256, manifest.precision),
             device=self.device,
-            finish=finish,
-            prompt_tokens=prompt_tokens,
-            generated_tokens=len(told.steps),
-            timings=timings,
-            warnings=tuple(warnings),
+            finish="length" if any(said.finish == "length" for said in reply.said) else "stop",
+            prompt_tokens=sum(said.prompt_tokens for said in reply.said),
+            generated_tokens=sum(len(said.steps) for said in reply.said),
+            timings=Timings(
+                load=self.load_ms,
+                image=image.image_ms,
+                vision=image.vision_ms,
+                prefill=sum(said.prefill_ms for said in reply.said),
+                decode=sum(said.decode_ms for said in reply.said),
+                total=total_ms,
+            ),
+            warnings=tuple(dict.fromkeys(reply.warnings)),
         )
 
 
-class _Trail:
-    """A grammar that remembers which coordinate the last token spelt."""
-
-    def __init__(self, grammar: RegionGrammar) -> None:
-        self._grammar = grammar
-        self.place: tuple[int, int, int] | None = None
-
-    @property
-    def banned(self) -> tuple[int, ...]:
-        return self._grammar.banned
-
-    def allowed(self) -> tuple[int, ...] | None:
-        return self._grammar.allowed()
-
-    def push(self, token: int) -> None:
-        self.place = self._grammar.coordinate if self._grammar.in_number else None
-        self._grammar.push(token)
-
-
-@dataclass(frozen=True)
-class _Told:
-    """The steps of an answer, and for each which (box, coordinate, digit) it spelt."""
-
-    steps: list[Step]
-    places: list[tuple[int, int, int] | None]
-
-    def box_scores(self) -> list[float]:
-        """How sure the model was of each box: geometric mean of the probabilities of its leading digits.
-
-        The last digits are noise by nature (a thousandth of the image), so only the first digit of each of the four
-        coordinates counts. Not calibrated.
-        """
-        scores: list[float] = []
-        firsts: list[float] = []
-        for step, place in zip(self.steps, self.places, strict=True):
-            if place is None or place[2] != 0:
-                continue
-            firsts.append(1.0 if step.probability is None else step.probability)
-            if place[1] == 3:
-                scores.append(math.prod(firsts) ** (1 / len(firsts)))
-                firsts = []
-        return scores
+def _grouped(reply: Reply) -> tuple[RegionText, ...]:
+    """Boxes by name, as the grammar writes them."""
+    boxes: dict[str, list[GridBox]] = {}
+    for found in reply.regions:
+        boxes.setdefault(found.label, []).append(found.box)
+    return tuple(RegionText(label, tuple(group)) for label, group in boxes.items())
 
 
 _Choice = TypeVar("_Choice", Task, Language)

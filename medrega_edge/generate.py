@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Place = tuple[int, int, int]  # which box, which of its coordinates, which digit of it
 
 
 class Grammar(Protocol):
@@ -22,6 +23,10 @@ class Grammar(Protocol):
     @property
     def banned(self) -> tuple[int, ...]:
         """Ids that may not follow where `allowed` is None."""
+
+    @property
+    def place(self) -> Place | None:
+        """Which box, coordinate and digit the next token spells, or ends; None outside of numbers."""
 
     def allowed(self) -> tuple[int, ...] | None:
         """Ids that may follow, or None for anything but `banned`."""
@@ -36,6 +41,7 @@ class Step:
 
     token: int
     probability: float | None = None
+    place: Place | None = None
 
 
 def generate(
@@ -49,21 +55,19 @@ def generate(
     for _ in range(limit):
         allowed = grammar.allowed()
         if allowed is not None and len(allowed) == 1:
-            step = Step(allowed[0], None)
-            if step.token in end:
-                return
+            step = Step(allowed[0], None, grammar.place)
         else:
             if pending:
                 logits, pending = extend(pending), []
-            step = _choose(logits, allowed, grammar.banned)
-            if step.token in end:
-                return
+            step = Step(*_choose(logits, allowed, grammar.banned), grammar.place)
+        if step.token in end:
+            return
         grammar.push(step.token)
         pending.append(step.token)
         yield step
 
 
-def _choose(logits: Floats, allowed: tuple[int, ...] | None, banned: tuple[int, ...]) -> Step:
+def _choose(logits: Floats, allowed: tuple[int, ...] | None, banned: tuple[int, ...]) -> tuple[int, float]:
     if allowed is not None:
         ids = np.asarray(allowed)
         scores = logits[ids]
@@ -73,4 +77,4 @@ def _choose(logits: Floats, allowed: tuple[int, ...] | None, banned: tuple[int, 
         scores[list(banned)] = -np.inf
     scores = scores.astype(np.float64)
     best = int(np.argmax(scores))
-    return Step(int(ids[best]), float(1.0 / np.exp(scores - scores[best]).sum()))
+    return int(ids[best]), float(1.0 / np.exp(scores - scores[best]).sum())

@@ -1,8 +1,10 @@
 """The region grammar in token ids: what may come next, so that a malformed box cannot be written.
 
-Knows ids and the numbers 0..999; knows no logits and no image. Between regions the model writes freely; inside one, names
-end, boxes open and close, coordinates stay on the grid and in order (x1 < x2, y1 < y2). Where a single continuation is
-left, the generation loop does not ask the model.
+Knows ids and the numbers 0..999; knows no logits and no image. `RegionGrammar` lets the model write freely between regions;
+inside one, names end, boxes open and close, coordinates stay on the grid and in order (x1 < x2, y1 < y2), and no box of an
+object is written twice. `NamedRegion` leaves it only the choice whether the named object is there, and where. `Choice`
+leaves a list of candidates, `Prose` text without regions. Where a single continuation is left, the generation loop does
+not ask the model.
 """
 
 from __future__ import annotations
@@ -66,9 +68,10 @@ class Vocabulary:
 class RegionGrammar:
     """Where an answer stands in the grammar. `allowed` tells what may follow, `push` moves on."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, most_boxes: int = MOST_BOXES) -> None:
         """Start at the beginning of an answer."""
         self._v = vocabulary
+        self._most_boxes = most_boxes
         self._mode = _Mode.PROSE
         self._forced: list[int] = []
         self._after_forced = _Mode.PROSE
@@ -76,6 +79,7 @@ class RegionGrammar:
         self._box: list[int] = []  # coordinates of the box being written
         self._spelt = ""  # digits of the coordinate being written
         self._boxes = 0
+        self._written: set[tuple[int, ...]] = set()  # boxes of the object so far
         self._options: dict[int, Sequence[int]] = {}  # first token -> separator, once a number may end
 
     @property
@@ -100,14 +104,9 @@ class RegionGrammar:
         return None
 
     @property
-    def in_number(self) -> bool:
-        """Whether the next token spells a coordinate or ends one."""
-        return self._mode is _Mode.NUMBER
-
-    @property
-    def coordinate(self) -> tuple[int, int, int]:
+    def place(self) -> tuple[int, int, int] | None:
         """Which box of the region, which of its four coordinates and which digit of it comes next."""
-        return self._boxes, len(self._box), len(self._spelt)
+        return (self._boxes, len(self._box), len(self._spelt)) if self._mode is _Mode.NUMBER else None
 
     def push(self, token: int) -> None:
         """Move on over a token; raises ValueError for one that is not allowed."""
@@ -121,8 +120,7 @@ class RegionGrammar:
         elif self._mode is _Mode.NAME:
             self._name_tokens += 1
             if token == v.ref_close:
-                self._boxes, self._box, self._spelt = 0, [], ""
-                self._force((v.box_open, *v.open_list), _Mode.NUMBER)
+                self._open_list()
         elif self._mode is _Mode.FORCED:
             self._forced.pop(0)
             if not self._forced:
@@ -131,6 +129,11 @@ class RegionGrammar:
             self._end_number(self._options[token])
         else:
             self._spelt += str(v.digits.index(token))
+
+    def _open_list(self) -> None:
+        self._boxes, self._box, self._spelt = 0, [], ""
+        self._written = set()
+        self._force((self._v.box_open, *self._v.open_list), _Mode.NUMBER)
 
     def _force(self, tokens: Sequence[int], then: _Mode) -> None:
         self._forced, self._after_forced = list(tokens), then
@@ -147,14 +150,21 @@ class RegionGrammar:
             return False
         low, high = self._bounds()
         for spare in range(len(str(GRID_MAX)) - len(text) + 1):
-            first = int(text) * 10**spare
-            if first <= high and first + 10**spare - 1 >= low and (spare == 0 or text != "0"):
+            if spare and text == "0":
+                break
+            first = max(int(text) * 10**spare, low)
+            last = min(int(text) * 10**spare + 10**spare - 1, high)
+            if any(self._is_new(value) for value in range(first, last + 1)):
                 return True
         return False
 
+    def _is_new(self, value: int) -> bool:
+        """Whether a coordinate does not complete a box that was written before."""
+        return len(self._box) < 3 or (*self._box, value) not in self._written
+
     def _complete(self) -> bool:
         low, high = self._bounds()
-        return bool(self._spelt) and low <= int(self._spelt) <= high
+        return bool(self._spelt) and low <= int(self._spelt) <= high and self._is_new(int(self._spelt))
 
     def _separators(self) -> dict[int, Sequence[int]]:
         v = self._v
@@ -163,7 +173,7 @@ class RegionGrammar:
         closing = (*v.close_list, v.box_close)
         options: dict[int, Sequence[int]] = {closing[0]: closing}
         # Where a tokenizer cuts both alike ("]" first), the list closes: one box is right far more often than two.
-        if self._boxes + 1 < MOST_BOXES and v.next_box[0] != closing[0]:
+        if self._boxes + 1 < self._most_boxes and v.next_box[0] != closing[0]:
             options[v.next_box[0]] = v.next_box
         return options
 
@@ -172,7 +182,109 @@ class RegionGrammar:
         self._spelt = ""
         closing = separator[-1] == self._v.box_close
         if len(self._box) == 4:
+            self._written.add(tuple(self._box))
             self._box = []
             self._boxes += 1
         self._options = {}
         self._force(separator[1:], _Mode.PROSE if closing else _Mode.NUMBER)
+
+
+class NamedRegion(RegionGrammar):
+    """One object whose name is known: the model says whether it is there, and if so in which boxes; nothing else."""
+
+    def __init__(self, vocabulary: Vocabulary, name: Sequence[int], absent: int, most_boxes: int = MOST_BOXES) -> None:
+        """`name` are the tokens of the object's name, `absent` the first token of the answer that it is not there."""
+        super().__init__(vocabulary, most_boxes)
+        self._name = tuple(name)
+        self._absent = absent
+        self._decided = False
+
+    @property
+    def asks_presence(self) -> bool:
+        """Whether the next token says if the object is there."""
+        return not self._decided
+
+    def allowed(self) -> tuple[int, ...] | None:
+        """Ids that may follow; never None."""
+        if not self._decided:
+            return (self._v.ref_open, self._absent)
+        if self._mode is _Mode.PROSE:
+            return self._v.end[:1]
+        return super().allowed()
+
+    def push(self, token: int) -> None:
+        """Move on over a token; raises ValueError for one that is not allowed."""
+        if self._decided:
+            super().push(token)
+        elif token == self._v.ref_open:
+            self._decided = True
+            self._open_list()
+            self._force((*self._name, self._v.ref_close, *self._forced), _Mode.NUMBER)
+        elif token == self._absent:
+            self._decided = True
+        else:
+            raise ValueError(f"token {token} is not allowed here")
+
+
+class Prose:
+    """Text without any region marker."""
+
+    place = None
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        """Ban the markers."""
+        v = vocabulary
+        self.banned = (v.ref_open, v.ref_close, v.box_open, v.box_close)
+
+    def allowed(self) -> None:
+        """Anything may follow but the markers."""
+
+    def push(self, token: int) -> None:
+        """Any token will do."""
+
+
+class Choice:
+    """One of several candidates; with `following`, one or more of them, each at most once."""
+
+    banned: tuple[int, ...] = ()
+    place = None
+
+    def __init__(
+        self, candidates: Sequence[Sequence[int]], end: tuple[int, ...], following: Sequence[Sequence[int]] = ()
+    ) -> None:
+        """`candidates` are token sequences, none empty; `following` the same behind a separator."""
+        self._end = end
+        self._following = [tuple(candidate) for candidate in following]
+        self._live = [(i, tuple(candidate)) for i, candidate in enumerate(candidates)]  # with what is left to write
+        self._chosen: list[int] = []
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """Which candidates have been written, in their order."""
+        return (*self._chosen, *self._whole())
+
+    def _whole(self) -> list[int]:
+        return [i for i, rest in self._live if not rest]
+
+    def allowed(self) -> tuple[int, ...]:
+        """Ids that may follow."""
+        ids = [rest[0] for _, rest in self._live if rest]
+        if self._whole():
+            ids.append(self._end[0])
+            ids += [self._following[i][0] for i in self._unchosen()]
+        return tuple(dict.fromkeys(ids))
+
+    def _unchosen(self) -> list[int]:
+        return [i for i in range(len(self._following)) if i not in self.chosen]
+
+    def push(self, token: int) -> None:
+        """Move on over a token; raises ValueError for one that is not allowed."""
+        if token not in self.allowed():
+            raise ValueError(f"token {token} is not allowed here")
+        going_on = [(i, rest[1:]) for i, rest in self._live if rest and rest[0] == token]
+        if going_on:
+            self._live = going_on
+            return
+        unchosen = self._unchosen()
+        self._chosen += self._whole()
+        self._live = [(i, self._following[i][1:]) for i in unchosen if self._following[i][0] == token]

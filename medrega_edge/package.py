@@ -97,6 +97,7 @@ class Manifest:
     tasks: tuple[str, ...]
     languages: tuple[str, ...]
     modalities: tuple[str, ...]
+    calibration: tuple[float, ...] = ()  # slope and offset of `confidence.calibrated`
 
     def to_json(self) -> str:
         """Serialise as `manifest.json`."""
@@ -125,6 +126,10 @@ class Manifest:
         if missing or unknown:
             problem = f"lacks the file '{missing[0]}'" if missing else f"names an unknown file role '{unknown[0]}'"
             raise PackageError(f"{MANIFEST} {problem}; get the package again.")
+        if len(manifest.calibration) not in (0, 2):
+            raise PackageError(
+                f"{MANIFEST} has a calibration of {len(manifest.calibration)} numbers; get the package again."
+            )
         return manifest
 
 
@@ -147,11 +152,12 @@ def _build(cls: type[_T], data: Any, where: str) -> _T:
     if not isinstance(data, dict):
         raise PackageError(f"'{where}' in the manifest is not an object; get the package again.")
     hints = get_type_hints(cls)
-    unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data))
+    optional = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}  # type: ignore[arg-type]
+    unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data) - optional)
     if unknown or missing:
         problem = f"has an unknown key '{unknown[0]}'" if unknown else f"lacks the key '{missing[0]}'"
         raise PackageError(f"'{where}' in the manifest {problem}; get the package again or update medrega-edge.")
-    return cls(**{key: _value(hint, data[key], f"{where}: {key}") for key, hint in hints.items()})
+    return cls(**{key: _value(hint, data[key], f"{where}: {key}") for key, hint in hints.items() if key in data})
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -15,7 +15,10 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Region:
-    """A named box in pixels of the original image, x2 and y2 exclusive; `confidence` 0..1, uncalibrated in schema 1.0."""
+    """A named box in pixels of the original image, x2 and y2 exclusive.
+
+    `confidence` is the probability that the box overlaps the truth by half, where the package was calibrated.
+    """
 
     label: str
     box: tuple[float, float, float, float]
@@ -32,7 +35,7 @@ class Label:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What was looked at."""
+    """What was looked at. `modality` is what the file says, else what was recognised, then with `modality_confidence`."""
 
     path: str | None
     width: int
@@ -42,6 +45,7 @@ class ImageFacts:
     window: tuple[float, float] | None
     sha256: str
     spacing_mm: tuple[float, float] | None = None  # millimetres of a pixel, across and down
+    modality_confidence: float | None = None
     sides: tuple[str, str, str, str] | None = None  # the patient's directions at the left, top, right and bottom
 
 

@@ -54,6 +54,11 @@ class Terms:
             found += [label for label in self._phrases[" ".join(match.group().split())] if label not in found]
         return found
 
+    def is_bare(self, text: str) -> bool:
+        """Whether a text is nothing but names."""
+        rest = self._pattern.sub("", text.casefold())
+        return rest != text.casefold() and not re.sub(r"\b(and|the|a|an)\b|和|与|及|[\s,;.、，。]", "", rest)
+
     def name(self, label_en: str, language: Language) -> str:
         """The label in a language; the English name where the package has no such label."""
         return self._chinese.get(label_en, label_en) if language is Language.ZH else label_en

@@ -1,0 +1,134 @@
+"""The language model in front of one image: a prompt goes in, what it writes comes out, token by token.
+
+Knows token embeddings, the decoder's cache, grammars and the stream of text; knows no task, no language and no file. The
+image's prefix stays in the cache from question to question, always computed in a pass of its own, so a warm answer equals
+a cold one to the bit.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.generate import Grammar, Step, generate
+from medrega_edge.grammar import Vocabulary
+from medrega_edge.package import Contents
+from medrega_edge.prompts import IMAGE_TOKEN, PromptBook
+from medrega_edge.sessions import Decoder
+from medrega_edge.tokenizer import StreamDecoder, Tokenizer
+
+
+class Seen(Protocol):
+    """An image as the language model sees it; compared by identity."""
+
+    @property
+    def embeds(self) -> npt.NDArray[np.float32]:
+        """`[tokens, hidden]`."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was written: `steps` without the end token; `finish` is "stop" or "length"."""
+
+    raw: str
+    steps: tuple[Step, ...]
+    finish: str
+    prompt_tokens: int
+    prefill_ms: float
+    decode_ms: float
+
+
+class Speaker:
+    """One key/value cache, so not thread-safe."""
+
+    def __init__(self, contents: Contents, decoder: Decoder, prompts: PromptBook) -> None:
+        """Read tokenizer and embeddings; raises PackageError where they do not fit the manifest."""
+        manifest = contents.package.manifest
+        self._decoder = decoder
+        self.tokenizer = Tokenizer(contents.text("tokenizer"))
+        self._embeddings = _embeddings(contents)
+        if self.tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self.tokenizer.size > len(self._embeddings):
+            raise PackageError("The manifest and the tokenizer of the model package do not fit each other.")
+        self.vocabulary = Vocabulary.of(self.tokenizer, manifest.tokens.end)
+        before, after = prompts.before_and_after()
+        self._before, self._after = self.tokenizer.encode(before), self.tokenizer.encode(after)
+        self._image_tokens = manifest.vision.tokens
+        self._seen: Seen | None = None  # whose prefix lies in the cache
+        self._prefix_length = 0
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of the language model so far, for measurements."""
+        return self._decoder.passes
+
+    def say(
+        self,
+        image: Seen,
+        prompt: str,
+        grammar: Grammar,
+        limit: int,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Said:
+        """Write up to `limit` tokens behind the image and `prompt`; raises UsageError for a prompt that is too long."""
+        begun = time.perf_counter()
+        ids = self.tokenizer.encode(prompt)
+        taken = len(self._before) + self._image_tokens + len(self._after) + len(ids)
+        if taken >= self._decoder.spec.context:
+            raise UsageError("The question is too long for this model package; ask a shorter one.")
+        self._load_prefix(image)
+        logits = self._extend(ids)
+        prefilled = time.perf_counter()
+        limit = min(limit, self._decoder.room)
+        stream = StreamDecoder(self.tokenizer)
+        steps: list[Step] = []
+        for step in generate(logits, self._extend, grammar, self.vocabulary.end, limit):
+            steps.append(step)
+            piece = stream.push(step.token)
+            if on_text and piece:
+                on_text(piece)
+        rest = stream.finish()
+        if on_text and rest:
+            on_text(rest)
+        done = time.perf_counter()
+        return Said(
+            raw=self.tokenizer.decode([step.token for step in steps]),
+            steps=tuple(steps),
+            finish="length" if len(steps) >= limit else "stop",
+            prompt_tokens=self._prefix_length + len(ids),
+            prefill_ms=(prefilled - begun) * 1000,
+            decode_ms=(done - prefilled) * 1000,
+        )
+
+    def _load_prefix(self, image: Seen) -> None:
+        if self._seen is image:
+            self._decoder.rewind(self._prefix_length)
+            return
+        self._decoder.rewind(0)
+        self._seen = None
+        prefix = np.concatenate([self._embed(self._before), image.embeds, self._embed(self._after)])
+        self._decoder.extend(prefix)
+        self._seen, self._prefix_length = image, len(prefix)
+
+    def _embed(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        return self._embeddings[np.asarray(ids, np.int64)].astype(np.float32)
+
+    def _extend(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        return self._decoder.extend(self._embed(ids))
+
+
+def _embeddings(contents: Contents) -> npt.NDArray[np.floating]:
+    spec = contents.package.manifest.decoder
+    try:
+        table = np.load(io.BytesIO(contents["embeddings"]), allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        raise PackageError("The embeddings of the model package cannot be read; get the package again.") from None
+    if table.shape != (spec.vocabulary, spec.hidden) or table.dtype not in (np.float16, np.float32):
+        raise PackageError("The embeddings of the model package do not fit its manifest; get the package again.")
+    return np.asarray(table)

@@ -1,0 +1,245 @@
+"""One function a task: what is asked of the language model, and what its words mean.
+
+Knows prompts, terms, grammars and the region text; knows no file, no graph and no JSON. Boxes are grid boxes here. Names
+that the weights were trained on are always asked for in the program's own English wording and told in the language of the
+question, so the same question has the same box in both languages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from medrega_edge.confidence import raw_scores
+from medrega_edge.errors import UsageError
+from medrega_edge.grammar import Choice, NamedRegion, Prose, RegionGrammar
+from medrega_edge.prompts import (
+    ABSENT_ANSWER,
+    CLASSIFY_QUESTION,
+    CLASSIFY_SEVERAL_QUESTION,
+    DETECT_QUESTION,
+    IDENTIFY_QUESTION,
+    LABEL_SEPARATOR,
+    MODALITY_QUESTION,
+    REPORT_QUESTION,
+    WITH_REGIONS,
+    Language,
+    PromptBook,
+    Task,
+    sentence_of_regions,
+)
+from medrega_edge.regions import GridBox, RegionText, format_boxes, format_region, parse
+from medrega_edge.speaker import Said, Seen, Speaker
+from medrega_edge.terms import Label, Terms
+
+MAX_TOKENS = 256
+MOST_FINDINGS = 8  # of a report that are located
+
+OnText = Callable[[str], None] | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A named box with its raw score."""
+
+    label: str
+    box: GridBox
+    score: float | None
+
+
+@dataclass
+class Reply:
+    """What a task came to: text for a person, regions, labels, and what was said by the model on the way."""
+
+    text: str
+    regions: list[Found] = field(default_factory=list)
+    labels: list[tuple[str, float]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
+
+
+class Tasks:
+    """The tasks of one package in front of its language model."""
+
+    def __init__(self, speaker: Speaker, prompts: PromptBook) -> None:
+        """Take what the weights understand."""
+        self._speaker = speaker
+        self._prompts = prompts
+        self.terms = Terms(prompts.labels)
+
+    def names(self, question: str) -> list[Label]:
+        """Objects that a question names, of those the weights were trained on."""
+        return self.terms.find(question)
+
+    def detect(self, image: Seen, question: str, language: Language, limit: int, on_text: OnText = None) -> Reply:
+        """Locate what a question names, one object after the other."""
+        if not self._prompts.labels:
+            return self._detect_freely(image, question, language, limit, on_text)
+        labels = self.names(question)
+        if not labels:
+            raise UsageError(
+                "The question names nothing that this model package was trained to locate; "
+                "`medrega model info --labels` lists what it knows."
+            )
+        replies = [self._locate(image, label, language, limit, on_text) for label in labels]
+        found = [region for reply in replies for region in reply.regions]
+        there = list(dict.fromkeys(region.label for region in found))
+        sentences = [sentence_of_regions(there, language)] if there else []
+        sentences += [reply.text for reply in replies if not reply.regions]
+        return Reply(
+            ("" if language is Language.ZH else " ").join(sentences),
+            found,
+            warnings=[warning for reply in replies for warning in reply.warnings],
+            said=[said for reply in replies for said in reply.said],
+        )
+
+    def _locate(self, image: Seen, label: Label, language: Language, limit: int, on_text: OnText = None) -> Reply:
+        """Locate one object whose name is known."""
+        english, shown = label[0], label[language is Language.ZH]
+        prompt = self._prompts.suffix(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
+        absent = self._speaker.tokenizer.encode(ABSENT_ANSWER[Language.EN].format(name=english))[0]
+        grammar = NamedRegion(self._speaker.vocabulary, self._speaker.tokenizer.encode(english), absent)
+        said = self._speaker.say(image, prompt, grammar, limit, on_text)
+        parsed = parse(said.raw)
+        if not parsed.regions:
+            return Reply(ABSENT_ANSWER[language].format(name=shown), said=[said], warnings=_problems(said, ()))
+        presence = said.steps[0].probability or 1.0
+        boxes = [box for region in parsed.regions for box in region.boxes]
+        scores = raw_scores(said.steps, presence)
+        return Reply("", _scored(shown, boxes, scores), warnings=_problems(said, parsed.problems), said=[said])
+
+    def _detect_freely(self, image: Seen, question: str, language: Language, limit: int, on_text: OnText) -> Reply:
+        """Locate with weights whose vocabulary nobody wrote down: the question goes through as it is."""
+        prompt = self._prompts.suffix(Task.DETECT, language, question)
+        said = self._speaker.say(image, prompt, RegionGrammar(self._speaker.vocabulary), limit, on_text)
+        parsed = parse(said.raw)
+        scores = raw_scores(said.steps) if len(parsed.regions) == 1 else []
+        found = [f for region in parsed.regions for f in _scored(region.label, list(region.boxes), scores)]
+        labels = list(dict.fromkeys(region.label for region in parsed.regions))
+        bare = parsed.prose.strip(" ,，、.。") in ("", *labels, ", ".join(labels))
+        text = sentence_of_regions(labels, language) if labels and bare else parsed.prose
+        return Reply(text, found, warnings=_problems(said, parsed.problems), said=[said])
+
+    def identify(self, image: Seen, box: GridBox, language: Language, limit: int, on_text: OnText = None) -> Reply:
+        """Name what lies in a box."""
+        known = bool(self._prompts.labels)
+        asked = Language.EN if known else language
+        question = IDENTIFY_QUESTION[asked].format(box=format_boxes([box]))
+        prompt = self._prompts.suffix(Task.IDENTIFY, asked, question)
+        if not known:
+            said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
+            return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
+        names = [en for en, _ in self._prompts.labels]
+        said, chosen, sure = self._choose(image, prompt, names, limit, on_text=on_text)
+        name = self.terms.name(names[chosen[0]], language)
+        return Reply(name, [Found(name, box, None)], [(name, sure)], _problems(said, ()), [said])
+
+    def classify(
+        self,
+        image: Seen,
+        labels: Sequence[str],
+        language: Language,
+        several: bool,
+        limit: int,
+        regions: Sequence[RegionText] = (),
+    ) -> Reply:
+        """Choose among candidate labels; several of them where `several`."""
+        if len(set(labels)) < 2 or not all(label.strip() for label in labels):
+            raise UsageError("A classification needs two or more different labels; give them with --labels a,b,c.")
+        wording = CLASSIFY_SEVERAL_QUESTION if several else CLASSIFY_QUESTION
+        question = wording[language].format(labels=LABEL_SEPARATOR.join(labels))
+        prompt = self._prompts.suffix(Task.CLASSIFY, language, _behind(question, regions, language))
+        said, chosen, sure = self._choose(image, prompt, labels, limit, several)
+        picked = [labels[i] for i in chosen]
+        return Reply(LABEL_SEPARATOR.join(picked), labels=[(label, sure) for label in picked], said=[said])
+
+    def answer(
+        self,
+        image: Seen,
+        question: str,
+        language: Language,
+        limit: int,
+        on_text: OnText = None,
+        regions: Sequence[RegionText] = (),
+    ) -> Reply:
+        """Answer a free question in words."""
+        prompt = self._prompts.suffix(Task.VQA, language, _behind(question, regions, language))
+        said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
+        return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
+
+    def report(self, image: Seen, language: Language, limit: int, on_text: OnText = None) -> Reply:
+        """Describe the image."""
+        prompt = self._prompts.suffix(Task.REPORT, language, REPORT_QUESTION[language])
+        said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
+        return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
+
+    def grounded_report(self, image: Seen, language: Language, limit: int) -> Reply:
+        """Describe the image, then locate what the description names."""
+        told = self.report(image, language, limit)
+        replies = [self._locate(image, label, language, limit) for label in self.terms.find(told.text)[:MOST_FINDINGS]]
+        missing = [reply.text for reply in replies if not reply.regions]
+        return Reply(
+            told.text,
+            [region for reply in replies for region in reply.regions],
+            warnings=told.warnings + [f"named in the report, not found: {text}" for text in missing],
+            said=told.said + [said for reply in replies for said in reply.said],
+        )
+
+    def look_first(self, image: Seen, question: str, limit: int) -> Reply:
+        """The first round of a regional chain of thought: regions that the question names, else those of a report."""
+        labels = self.names(question)
+        said: list[Said] = []
+        if not labels:
+            told = self.report(image, Language.EN, limit)
+            labels, said = self.terms.find(told.text)[:MOST_FINDINGS], told.said
+        replies = [self._locate(image, label, Language.EN, limit) for label in labels]
+        found = [region for reply in replies for region in reply.regions]
+        return Reply("", found, said=said + [one for reply in replies for one in reply.said])
+
+    def modality(self, image: Seen) -> tuple[str, float] | None:
+        """Kind of image ("" for no medical one) and how sure; None where the weights were not trained for it."""
+        if not self._prompts.modalities:
+            return None
+        prompt = self._prompts.suffix(Task.CLASSIFY, Language.EN, MODALITY_QUESTION)
+        names = list(self._prompts.modalities)
+        _, chosen, sure = self._choose(image, prompt, names, MAX_TOKENS)
+        return self._prompts.modalities[names[chosen[0]]], sure
+
+    def _choose(
+        self,
+        image: Seen,
+        prompt: str,
+        candidates: Sequence[str],
+        limit: int,
+        several: bool = False,
+        on_text: OnText = None,
+    ) -> tuple[Said, list[int], float]:
+        """Let the model write one of the candidates; which, and the product of its tokens' probabilities."""
+        encode = self._speaker.tokenizer.encode
+        following = [encode(f"{LABEL_SEPARATOR}{candidate}") for candidate in candidates] if several else ()
+        grammar = Choice([encode(c) for c in candidates], self._speaker.vocabulary.end, following)
+        said = self._speaker.say(image, prompt, grammar, limit, on_text)
+        sure = math.prod(step.probability or 1.0 for step in said.steps)
+        return said, list(grammar.chosen), sure
+
+
+def _scored(label: str, boxes: list[GridBox], scores: list[float]) -> list[Found]:
+    """Boxes with their scores; without any where the counts differ, so that no score slips to another box."""
+    fitting = scores if len(scores) == len(boxes) else [None] * len(boxes)
+    return [Found(label, box, score) for box, score in zip(boxes, fitting, strict=True)]
+
+
+def _problems(said: Said, problems: tuple[str, ...]) -> list[str]:
+    told = list(problems)
+    if said.finish == "length":
+        told.append("the answer was cut off at its longest length")
+    if not said.raw:
+        told.append("the model gave no answer")
+    return told
+
+
+def _behind(question: str, regions: Sequence[RegionText], language: Language) -> str:
+    if not regions:
+        return question
+    return WITH_REGIONS[language].format(question=question, regions=", ".join(map(format_region, regions)))
