@@ -23,11 +23,13 @@ Interval = tuple[float, float]
 class Pair:
     """An answer beside its truth, as text; `place` names it in errors ("Line 3").
 
-    `confidence` 0..1 is that of the whole answer, `confidences` those of its boxes in the order written, where known.
+    `classes` are the candidates of a classification, in the question's order. `confidence` 0..1 is that of the whole
+    answer, `confidences` are those of its boxes in the order written, where known.
     """
 
     answer: str
     truth: str
+    classes: tuple[str, ...] = ()
     confidence: float | None = None
     confidences: tuple[float, ...] | None = None
     place: str = "An item"

@@ -14,44 +14,38 @@ from medrega_edge.errors import UsageError
 BINS = 15
 
 
-def classification_single(pairs: Sequence[Pair], classes: Sequence[str]) -> Measured:
+def classification_single(pairs: Sequence[Pair]) -> Measured:
     """MedRegA's single-label classification: macro F1 over the classes that appear, and accuracy.
 
     Upstream takes the class nearest to the answer by BLEU-1, so an answer that names none counts as the first class.
     """
-    return _classification(pairs, classes, lambda answer: _nearest(answer, classes)[:1], only_seen=True)
+    return _classification(pairs, lambda answer, classes: _nearest(answer, classes)[:1], only_seen=True)
 
 
-def classification_multi(pairs: Sequence[Pair], classes: Sequence[str]) -> Measured:
+def classification_multi(pairs: Sequence[Pair]) -> Measured:
     """MedRegA's multi-label classification: macro F1 over all classes; accuracy is the share of sets exactly right."""
-    return _classification(pairs, classes, lambda answer: _nearest(answer, classes), only_seen=False)
+    return _classification(pairs, _nearest, only_seen=False)
 
 
-def classification(pairs: Sequence[Pair], classes: Sequence[str]) -> Measured:
+def classification(pairs: Sequence[Pair]) -> Measured:
     """Macro F1 over the classes that appear, and accuracy; a class counts only when the answer has its very name."""
-    known = {name.lower(): index for index, name in enumerate(classes)}
-
-    def named(answer: str) -> list[int]:
-        return [known.get(part.strip(), -1) for part in answer.split(",")]
-
-    return _classification(pairs, classes, named, only_seen=True, names=("f1_macro", "accuracy"))
+    return _classification(pairs, _named, only_seen=True, names=("f1_macro", "accuracy"))
 
 
 def _classification(
     pairs: Sequence[Pair],
-    classes: Sequence[str],
-    read: Callable[[str], list[int]],
+    read: Callable[[str, Sequence[str]], list[str]],
     only_seen: bool,
     names: tuple[str, str] = ("F1-macro", "Accuracy"),
 ) -> Measured:
-    """Count true, wrongly given and missed classes [3 x classes], then sets exactly right and items; -1 is no class."""
-    size = len(classes)
+    """Count true, wrongly given and missed classes [3 x classes], then sets exactly right and items."""
+    place = {name: index for index, name in enumerate(dict.fromkeys(name for pair in pairs for name in pair.classes))}
+    size = len(place)
     counts = np.zeros((len(pairs), 3 * size + 2))
     for row, pair in zip(counts, pairs, strict=True):
-        true, given = _truth(pair, classes), set(read(_trimmed(pair.answer).lower()))
-        row[list(given & true)] = 1
-        row[[size + index for index in given - true - {-1}]] = 1
-        row[[2 * size + index for index in true - given]] = 1
+        true, given = _truth(pair), set(read(_trimmed(pair.answer).lower(), pair.classes))
+        for part, found in enumerate((given & true, given - true, true - given)):
+            row[[part * size + place[name] for name in found if name in place]] = 1
         row[-2:] = given == true, 1
 
     def figures(sums: FloatArray) -> dict[str, float | None]:
@@ -68,17 +62,23 @@ def _trimmed(text: str) -> str:
     return text.rstrip(string.punctuation).replace(", ", ",")
 
 
-def _truth(pair: Pair, classes: Sequence[str]) -> set[int]:
+def _truth(pair: Pair) -> set[str]:
     names = _trimmed(pair.truth).split(",")
-    unknown = [name for name in names if name not in classes]
+    unknown = [name for name in names if name not in pair.classes]
     if unknown:
         raise UsageError(f"{pair.place} has '{unknown[0]}' as truth, which is none of the classes.")
-    return {list(classes).index(name) for name in names}
+    return set(names)
 
 
-def _nearest(answer: str, classes: Sequence[str]) -> list[int]:
-    scores = [[bleu1(part, name.lower()) for name in classes] for part in answer.split(",")]
-    return [row.index(max(row)) for row in scores]
+def _nearest(answer: str, classes: Sequence[str]) -> list[str]:
+    """The class nearest to each part of an answer by BLEU-1, the first of those equally near."""
+    return [max(classes, key=lambda name: bleu1(part, name.lower())) for part in answer.split(",")]
+
+
+def _named(answer: str, classes: Sequence[str]) -> list[str]:
+    """The class that each part of an answer names, "" where it names none of its question."""
+    known = {name.lower(): name for name in classes}
+    return [known.get(part.strip(), "") for part in answer.split(",")]
 
 
 def calibration(confidences: Sequence[float], right: Sequence[bool]) -> Measured:

@@ -16,7 +16,7 @@ from medrega_bench import metrics_labels, metrics_regions, metrics_text
 from medrega_bench.figures import RESAMPLES, Interval, Measured, Pair
 from medrega_edge.batch import read_lines, read_object
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import Language
+from medrega_edge.prompts import LABEL_SEPARATOR, Language
 from medrega_edge.regions import parse
 
 FAILED = "error"  # the key of what `medrega batch` writes for a question that it could not answer
@@ -36,11 +36,11 @@ class Scored(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What is asked: the keys of an item, and MedRegA's metric for it, which takes classes where they are `listed`."""
+    """What is asked: the keys of an item, MedRegA's metric for it, and whether candidates are `listed`."""
 
     answer: str
     truth: str
-    measure: Callable[..., Measured]
+    measure: Callable[[Sequence[Pair]], Measured]
     listed: bool = False
 
     @property
@@ -49,11 +49,11 @@ class Setting:
         return self.truth == "gt"
 
 
-def _of_regions(measure: Callable[..., Measured]) -> Setting:
+def _of_regions(measure: Callable[[Sequence[Pair]], Measured]) -> Setting:
     return Setting("answer", "gt", measure)
 
 
-def _of_text(measure: Callable[..., Measured], listed: bool = False) -> Setting:
+def _of_text(measure: Callable[[Sequence[Pair]], Measured], listed: bool = False) -> Setting:
     return Setting("pred_answer", "gt_answer", measure, listed)
 
 
@@ -92,11 +92,10 @@ def score(name: str, items: Numbered, classes: Sequence[str] | None = None) -> d
     setting = setting_named(name)
     if not items:
         raise UsageError("There is no item to score.")
-    pairs = [_pair(number, item, setting) for number, item in items]
+    pairs = [_pair(number, item, setting, classes) for number, item in items]
     images = [_text(number, item, "image") if "image" in item else f"line {number}" for number, item in items]
-    extra = [_classes(items, classes)] if setting.listed else []
-    upstream = setting.measure(pairs, *extra)
-    standard, without = _standard(setting, pairs, extra, images)
+    upstream = setting.measure(pairs)
+    standard, without = _standard(setting, pairs, images)
     return {
         "schema_version": 1,
         "setting": name,
@@ -117,9 +116,7 @@ def score(name: str, items: Numbered, classes: Sequence[str] | None = None) -> d
     }
 
 
-def _standard(
-    setting: Setting, pairs: list[Pair], extra: list[Sequence[str]], images: list[str]
-) -> tuple[list[tuple[Scored, list[str]]], list[str]]:
+def _standard(setting: Setting, pairs: list[Pair], images: list[str]) -> tuple[list[tuple[Scored, list[str]]], list[str]]:
     """The metrics that everyone knows, each with the images of its items, and a sentence about those left out."""
     if setting.placed:
         found: list[tuple[Scored, list[str]]] = [(metrics_regions.detection(pairs), images)]
@@ -133,7 +130,7 @@ def _standard(
         return found, [f"AP and ECE are left out: {len(pairs) - len(known)} of {len(pairs)} items lack 'confidences'."]
     found = [(metrics_text.exact_match(pairs), images)]
     if setting.listed:
-        found.append((metrics_labels.classification(pairs, *extra), images))
+        found.append((metrics_labels.classification(pairs), images))
     sure = [pair.confidence for pair in pairs if pair.confidence is not None]
     if len(sure) == len(pairs):
         found.append((metrics_labels.calibration(sure, [metrics_text.is_exact(pair) for pair in pairs]), images))
@@ -141,7 +138,7 @@ def _standard(
     return found, [f"ECE is left out: {len(pairs) - len(sure)} of {len(pairs)} items lack 'confidence'."]
 
 
-def _pair(number: int, item: dict[str, Any], setting: Setting) -> Pair:
+def _pair(number: int, item: dict[str, Any], setting: Setting, classes: Sequence[str] | None) -> Pair:
     confidence, confidences = item.get("confidence"), item.get("confidences")
     if confidence is not None:
         _share(number, confidence)
@@ -152,7 +149,8 @@ def _pair(number: int, item: dict[str, Any], setting: Setting) -> Pair:
     answer, truth = _text(number, item, setting.answer), _text(number, item, setting.truth)
     if not truth.strip():
         raise UsageError(f"Line {number} has nothing as {setting.truth}.")
-    return Pair(answer, truth, confidence, confidences, f"Line {number}")
+    listed = _classes(number, classes or item.get("classes")) if setting.listed else ()
+    return Pair(answer, truth, listed, confidence, confidences, f"Line {number}")
 
 
 def _text(number: int, item: dict[str, Any], key: str) -> str:
@@ -169,24 +167,15 @@ def _share(number: int, value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def _classes(items: Numbered, classes: Sequence[str] | None) -> Sequence[str]:
-    """The classes that were named, else those of the items, which have to agree; their order decides upstream's ties."""
-    if classes is None:
-        first, item = items[0]
-        classes = _listed_classes(first, item)
-        for number, other in items[1:]:
-            if set(_listed_classes(number, other)) != set(classes):
-                raise UsageError(f"Line {number} has other classes than line {first}; score one list at a time.")
-    if not classes or len(set(classes)) != len(classes) or any("," in name or not name for name in classes):
-        raise UsageError("Classes have to be different names without commas, which part the labels of an answer.")
-    return classes
-
-
-def _listed_classes(number: int, item: dict[str, Any]) -> list[str]:
-    classes = item.get("classes")
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+def _classes(number: int, classes: object) -> tuple[str, ...]:
+    """The candidates of an item, in the order of its question, which decides upstream's ties."""
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(name, str) for name in classes):
         raise UsageError(f"Line {number} has no list of classes; name them in the order of the question with --classes.")
-    return classes
+    if not classes or len(set(classes)) != len(classes) or any("," in name or not name for name in classes):
+        raise UsageError(
+            f"Line {number} needs classes that are different names without commas, which part the labels of an answer."
+        )
+    return tuple(classes)
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -225,7 +214,8 @@ def answered_items(questions: Numbered, answers: Numbered, name: str) -> tuple[N
 
 def _item(number: int, question: dict[str, Any], place: int, answer: dict[str, Any], setting: Setting) -> dict[str, Any]:
     try:
-        item = {"image": question["image"], setting.truth: question["truth"]["text"], "classes": question.get("labels")}
+        truth = ", ".join(question["truth"]["labels"]) if setting.listed else question["truth"]["text"]
+        item = {"image": question["image"], setting.truth: truth, "classes": question.get("labels")}
         if FAILED in answer:
             return item | {FAILED: answer[FAILED], setting.answer: "", "confidences": []}
         if setting.placed:
@@ -233,7 +223,8 @@ def _item(number: int, question: dict[str, Any], place: int, answer: dict[str, A
             sure = [region["confidence"] for region in answer["regions"]]
             return item | ({"confidences": sure} if None not in sure else {})
         labels = answer["labels"] if setting.listed else []
-        item |= {setting.answer: ", ".join(label["label"] for label in labels) or answer["text"]}
+        text = answer["text"].replace(LABEL_SEPARATOR, ", ") if setting.listed else answer["text"]
+        item |= {setting.answer: ", ".join(label["label"] for label in labels) or text}
         return item | ({"confidence": labels[0]["confidence"]} if len(labels) == 1 else {})
     except (KeyError, TypeError):
         raise UsageError(

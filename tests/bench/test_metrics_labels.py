@@ -6,18 +6,21 @@ from medrega_bench.figures import Pair
 from medrega_bench.metrics_labels import calibration, classification, classification_multi, classification_single
 from medrega_edge.errors import UsageError
 
-CLASSES = ["normal", "diabetic macular edema", "melanoma"]
+CLASSES = ("normal", "diabetic macular edema", "melanoma")
+
+
+def asked(answer, truth, classes=CLASSES, **more):
+    return Pair(answer, truth, classes, **more)
 
 
 def test_single_label_takes_the_nearest_class_and_the_first_where_none_is_near():
     # "macular edema." is nearest to the second class; "polyp" to none, so upstream takes "normal".
     made = classification_single(
         [
-            Pair("Macular edema.", "diabetic macular edema"),
-            Pair("polyp", "diabetic macular edema"),
-            Pair("normal", "normal"),
+            asked("Macular edema.", "diabetic macular edema"),
+            asked("polyp", "diabetic macular edema"),
+            asked("normal", "normal"),
         ],
-        CLASSES,
     ).values()
     # normal: 1 right, 1 too many: F1 2/3. edema: 1 right, 1 missed: 2/3. melanoma does not appear and does not count.
     assert made == pytest.approx({"F1-macro": 2 / 3, "Accuracy": 2 / 3})
@@ -25,29 +28,36 @@ def test_single_label_takes_the_nearest_class_and_the_first_where_none_is_near()
 
 def test_multi_label_counts_every_class_and_whole_sets():
     made = classification_multi(
-        [Pair("normal", "normal"), Pair("melanoma, normal", "melanoma, diabetic macular edema")], CLASSES
+        [asked("normal", "normal"), asked("melanoma, normal", "melanoma, diabetic macular edema")]
     ).values()
     # normal: 1 right, 1 too many: 2/3. edema: missed: 0. melanoma: 1. Sets exactly right: 1 of 2.
     assert made == pytest.approx({"F1-macro": (2 / 3 + 0 + 1) / 3, "Accuracy": 1 / 2})
     # A class that appears nowhere has F1 0 and lowers the mean, as in upstream.
-    assert classification_multi([Pair("normal", "normal")], CLASSES).values()["F1-macro"] == pytest.approx(1 / 3)
+    assert classification_multi([asked("normal", "normal")]).values()["F1-macro"] == pytest.approx(1 / 3)
 
 
 def test_the_standard_metric_wants_the_very_name():
-    pairs = [Pair("macular edema", "diabetic macular edema"), Pair("Normal", "normal")]
+    pairs = [asked("macular edema", "diabetic macular edema"), asked("Normal", "normal")]
     # edema: missed, and what was said is no class: F1 0. normal: 1.
-    assert classification(pairs, CLASSES).values() == pytest.approx({"f1_macro": 1 / 2, "accuracy": 1 / 2})
+    assert classification(pairs).values() == pytest.approx({"f1_macro": 1 / 2, "accuracy": 1 / 2})
+
+
+def test_each_item_is_held_against_its_own_classes():
+    # "nevus" is no class of the first question, so upstream takes its first class there; F1 of "a" 2/3, "nevus" 1.
+    pairs = [asked("nevus", "a", ("a", "b")), asked("a", "a", ("a", "b")), asked("nevus", "nevus", ("common", "nevus"))]
+    assert classification_single(pairs).values() == pytest.approx({"F1-macro": 1.0, "Accuracy": 1.0})
+    assert classification(pairs).values() == pytest.approx({"f1_macro": (2 / 3 + 1) / 2, "accuracy": 2 / 3})
 
 
 def test_intervals_resample_images():
-    pairs = [Pair("normal", "normal")] * 3 + [Pair("normal", "melanoma")]
-    low, high = classification_single(pairs, CLASSES).intervals(["a", "a", "a", "b"])["Accuracy"]
+    pairs = [asked("normal", "normal")] * 3 + [asked("normal", "melanoma")]
+    low, high = classification_single(pairs).intervals(["a", "a", "a", "b"])["Accuracy"]
     assert (low, high) == (0, 1)
 
 
 def test_a_truth_that_is_no_class_is_named():
     with pytest.raises(UsageError, match="Line 4 has 'polyp' as truth"):
-        classification_single([Pair("normal", "polyp", place="Line 4")], CLASSES)
+        classification_single([asked("normal", "polyp", place="Line 4")])
 
 
 def test_calibration_error_by_hand():
