@@ -33,10 +33,11 @@ from medrega_edge.package import (
 )
 from medrega_edge.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from medrega_edge.prompts import Task
-from medrega_export import calibration, decoder, gptq, gptq_format, measure, text_model, vision
+from medrega_export import calibration, decoder, gates, gptq, gptq_format, measure, text_model, vision
 from medrega_export.card import write_card
 from medrega_export.certificate import certificate, compare
 from medrega_export.checkpoint import Checkpoint, load
+from medrega_export.foreign_prompts import Samples
 from medrega_export.questions import Question, choose, read_questions
 
 PRECISIONS = ("int4", "fp32")
@@ -56,10 +57,16 @@ FILES = {
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export and where to. `certify` holds the certificate's questions; without, accuracy is unmeasured."""
+    """What to export and where to. `certify` holds the certificate's questions; without, accuracy is unmeasured.
+
+    `adapter` is a LoRA adapter's folder; `samples` are the published prompts of a checkpoint that brings none of its own;
+    `gates` are held against the certificate.
+    """
 
     checkpoint: Path
     out: Path
+    adapter: Path | None = None
+    samples: Samples | None = None
     calibration: Path | None = None
     calibration_items: int = 128
     certify: Path | None = None
@@ -68,6 +75,7 @@ class ExportOptions:
     force: bool = False
     context: int = CONTEXT
     thresholds: measure.Thresholds = field(default_factory=measure.Thresholds)
+    gates: tuple[gates.Gate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,9 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
     error exceeds its threshold; the target is then as it was.
     """
     _check(options)
-    checkpoint = load(options.checkpoint)
+    checkpoint = load(options.checkpoint, options.adapter, options.samples)
+    for warning in checkpoint.warnings:
+        tell(f"warning: {warning}")
     shape = text_model.shape_of(checkpoint.model.config.text_config, options.context)
     stage = vision.VisionStage(checkpoint.model, checkpoint.pixel_shuffle)
     if options.calibration is None:
@@ -124,6 +134,7 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
         errors = _assemble(work, folder, options.precision, scratch)
         options.thresholds.check(errors)
         signed = _certify(work, folder, options, errors, questions, scratch)
+        gates.check(options.gates, signed["accuracy"] or [])
         Package.open(folder).verify()
         if options.keep_checkpoint and options.precision == "int4":
             with _in_place(options.keep_checkpoint, options.force) as kept:
@@ -138,6 +149,15 @@ def _check(options: ExportOptions) -> None:
         raise UsageError(f"'{options.precision}' is no precision; known: {', '.join(PRECISIONS)}.")
     if options.precision == "int4" and options.calibration is None:
         raise UsageError("Quantisation needs questions to calibrate on; name a JSONL file with --calibration.")
+    if options.precision == "fp32":
+        for option, given, reason in (
+            ("--certify", options.certify, "is what a certificate compares with"),
+            ("--keep-checkpoint", options.keep_checkpoint, "has no quantised checkpoint to keep"),
+        ):
+            if given is not None:
+                raise UsageError(f"A package in full precision {reason}; leave {option} out, or export int4.")
+    if options.gates and options.certify is None:
+        raise UsageError("A gate is held against the certificate; name its questions with --certify.")
     if options.calibration_items < 1:
         raise UsageError("--calibration-items has to be 1 or more.")
     if not options.checkpoint.is_dir():
@@ -301,7 +321,7 @@ def _sign(work: _Work, folder: Path, kind: str, signed: dict[str, Any]) -> None:
     precision, of_file = _precision(kind)
     text = json.dumps(signed, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     (folder / FILES["certificate"]).write_text(text, encoding="utf-8")
-    (folder / FILES["card"]).write_text(write_card(training, precision, signed), encoding="utf-8")
+    (folder / FILES["card"]).write_text(write_card(training, precision, signed, checkpoint.warnings), encoding="utf-8")
     files: dict[str, FileEntry] = {}
     for role, name in FILES.items():
         files[role] = file_entry(folder / name, of_file.get(role, "text"))
@@ -312,7 +332,7 @@ def _sign(work: _Work, folder: Path, kind: str, signed: dict[str, Any]) -> None:
         schema_version=SCHEMA_VERSION,
         name=training.name,
         version=training.version,
-        source=training.source,
+        source=". ".join([training.source, *checkpoint.warnings]),
         precision=precision,
         files=files,
         vision=VisionSpec(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medrega_edge.prompts import NOTICE
 from medrega_export.checkpoint import Training
 
 
-def write_card(training: Training, precision: str, certificate: Mapping[str, Any]) -> str:
+def write_card(training: Training, precision: str, certificate: Mapping[str, Any], warnings: Sequence[str] = ()) -> str:
     """Return the card as Markdown; every figure in it comes out of the certificate."""
     head = training.card.strip() or _facts(training)
     lines = [
@@ -19,6 +19,7 @@ def write_card(training: Training, precision: str, certificate: Mapping[str, Any
         "",
         f"Precision: {precision}. {NOTICE}.",
         "",
+        *(line for warning in warnings for line in (f"**Warning**: {warning}.", "")),
         "Error of each stage against full precision:",
         "",
     ]

@@ -117,6 +117,7 @@ def _entry(key: tuple[str, str, str], members: Sequence[Judged]) -> dict[str, An
         "mean_iou": _beside(placed, [one.iou for one in placed if one.iou is not None]) if placed else None,
         "accuracy": _beside(members, [one.correct for one in members]),
         "changed": float(np.mean([one.changed for one in members])),
+        "flipped": float(np.mean([one.correct[0] != one.correct[1] for one in members])),
         "moved": float(np.mean([abs(one.iou[0] - one.iou[1]) > DIFFERS for one in placed if one.iou])) if placed else None,
         "warnings": {"reference": sum(o.warned[0] for o in members), "package": sum(o.warned[1] for o in members)},
     }

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from medrega_export.foreign_prompts import Samples
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a full-precision InternVL checkpoint.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the model package to write.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the model package to write.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only tell whether it can be exported, and what that needs.")
+    ] = False,
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter (peft) to merge into the checkpoint.")
+    ] = None,
+    prompts: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            "--prompts",
+            help="Published samples of a checkpoint trained elsewhere: conversations (JSONL) and data sets (JSON).",
+            metavar="DATA_FILE META_FILE",
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option("--calibration", help="Questions with truth (JSONL) to calibrate on; int4 needs them."),
@@ -20,6 +37,10 @@ def export(
     calibration_items: Annotated[int, typer.Option("--calibration-items", help="How many of them are used.")] = 128,
     certify: Annotated[
         Path | None, typer.Option("--certify", help="Questions with truth (JSONL) to measure the accuracy loss on.")
+    ] = None,
+    gate: Annotated[
+        str | None,
+        typer.Option("--gate", help='Most loss allowed, else exit code 5: "iou_drop<=0.01,flips<=0.03".'),
     ] = None,
     precision: Annotated[str, typer.Option("--precision", help="int4 or fp32.")] = "int4",
     keep_checkpoint: Annotated[
@@ -32,7 +53,15 @@ def export(
 
     from medrega_export.build import ExportOptions
     from medrega_export.build import export as run
+    from medrega_export.foreign_prompts import Samples
+    from medrega_export.gates import read_gates
 
+    samples = Samples(*prompts) if prompts else None
+    if check:
+        _check(checkpoint, adapter, samples, out or Path(), precision)
+        return
+    if out is None:
+        raise UsageError("Name the folder of the package to write with --out, or only look with --check.")
     for path in (calibration, certify):
         if path is not None and not path.is_file():
             raise UsageError(f"There is no file '{path.name}' at the path given; check the path.")
@@ -40,17 +69,36 @@ def export(
     options = ExportOptions(
         checkpoint=checkpoint,
         out=out,
+        adapter=adapter,
+        samples=samples,
         calibration=calibration,
         calibration_items=calibration_items,
         certify=certify,
         precision=precision,
         keep_checkpoint=keep_checkpoint,
         force=force,
+        gates=read_gates(gate) if gate else (),
     )
     report = run(options, lambda message: console.print(message, style="dim"))
     for name, value in report.errors.items():
         typer.echo(f"{name:16} {value:.3g}")
     typer.echo(f"{report.folder}  {report.precision}  {report.bytes / 1e6:.2f} MB")
+
+
+def _check(checkpoint: Path, adapter: Path | None, samples: Samples | None, out: Path, precision: str) -> None:
+    """Show the preflight; raises UsageError for what is unsupported, ResourceError for what is short."""
+    from medrega_export.preflight import inspect
+
+    found = inspect(checkpoint, adapter, samples, out, precision)
+    for name, value in found.facts:
+        typer.echo(f"{name:16} {value}")
+    for kind, sentences in (("warning", found.warnings), ("unsupported", found.problems), ("short", found.shortages)):
+        for sentence in sentences:
+            typer.echo(f"{kind:16} {sentence}")
+    if found.problems:
+        raise UsageError(f"The checkpoint '{checkpoint.name}' cannot be exported; the reasons are listed.")
+    if found.shortages:
+        raise ResourceError("This machine is short of memory or disk for the export; the amounts are listed.")
 
 
 def mount(app: typer.Typer) -> None:

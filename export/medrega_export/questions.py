@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts import IDENTIFY_QUESTION, Language, Modality, PromptBook, Task, language_of
 from medrega_edge.regions import Geometry, PixelBox, format_boxes
+from medrega_export.foreign_prompts import around_image
 
 if TYPE_CHECKING:
     from medrega_edge.tokenizer import Tokenizer
@@ -95,7 +96,7 @@ def spell(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer
 
     The pieces are encoded one by one, as in training and at run time, where the prefix outlives the question.
     """
-    before, after = prompts.before_and_after()
+    before, after = around_image(prompts, question.task, question.language)
     suffix = prompts.suffix(question.task, question.language, wording(question, geometry, tokenizer))
     encode = tokenizer.encode
     return [*encode(before), *image, *encode(after), *encode(suffix), *encode(question.text)]

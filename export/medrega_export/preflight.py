@@ -1,0 +1,263 @@
+"""Preflight: what an export of a checkpoint would come to, told in seconds and without a weight in memory.
+
+Knows the headers of safetensors files, and lays the model out on torch's `meta` device, where tensors have shapes and no
+content. Everything that would stop an export is named at once, with the reason. Bytes are estimates; where each comes
+from stands beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medrega_edge.errors import MedregaError, UsageError
+from medrega_edge.prompts import IMAGE_TOKEN
+from medrega_edge.regions import MARKERS
+from medrega_edge.tokenizer import Tokenizer
+from medrega_export import chat_layout, checkpoint, lora, text_model
+from medrega_export.foreign_prompts import TURN_END, Samples
+from medrega_export.gptq import BITS, GROUP
+
+PACKED = 32  # a quantised layer's sides are multiples of it: words of 8 codes, and kernels that take 4 words
+SPECIAL = (IMAGE_TOKEN, "<img>", "</img>", TURN_END, *MARKERS)
+HEADER_LIMIT = 100_000_000  # bytes; safetensors' own limit
+GB = 1e9
+
+
+@dataclass
+class Preflight:
+    """What was found: facts (name and value), warnings, what is unsupported, and what this machine is short of."""
+
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    shortages: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, problem: str = "") -> Iterator[None]:
+        """Note an error of ours as a problem, in its words or in those given, and go on: the next is worth knowing too."""
+        try:
+            yield
+        except MedregaError as error:
+            self.problems.append(problem or str(error))
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Numbers of weights by what becomes of them."""
+
+    vision: int  # tower and projector
+    layers: int  # of the language model
+    embeddings: int
+    head: int
+
+    @property
+    def all(self) -> int:
+        return self.vision + self.layers + self.embeddings + self.head
+
+
+def inspect(folder: Path, adapter: Path | None, samples: Samples | None, out: Path, precision: str) -> Preflight:
+    """Look a checkpoint over; raises UsageError only where there is nothing to look at."""
+    found = Preflight()
+    config = checkpoint.read_config(folder)
+    layout = "internvl_chat, the original layout" if checkpoint.is_chat(config) else f"{config.get('model_type')}, native"
+    found.facts.append(("layout", layout))
+    with found.step():
+        checkpoint.check_config(config)
+    tokenizer = None
+    with found.step():
+        data = checkpoint.read_tokenizer(folder)
+        tokenizer = Tokenizer(data.decode("utf-8"))
+        _tokens(found, folder, tokenizer)
+        prompts, _, warnings = checkpoint.read_words(folder, config, data, samples)
+        found.facts.append(("tasks", ", ".join(prompts.templates)))
+        found.warnings += warnings
+    if tokenizer is not None:
+        with found.step():
+            _weights(found, folder, adapter, config, tokenizer, out, precision)
+    found.facts.append(("export", "calibrates, quantises and measures on the processor"))
+    found.facts.append(("package", _devices()))
+    return found
+
+
+def _tokens(found: Preflight, folder: Path, tokenizer: Tokenizer) -> None:
+    source = "tokenizer.json" if (folder / "tokenizer.json").is_file() else "SentencePiece, converted and held against it"
+    found.facts.append(("tokenizer", f"{tokenizer.size} tokens, {source}"))
+    for token in (*SPECIAL, *"0123456789"):
+        with found.step(f"The tokenizer has no token '{token}', which images, answers or boxes are written with."):
+            tokenizer.id_of(token)
+
+
+def _weights(
+    found: Preflight,
+    folder: Path,
+    adapter: Path | None,
+    config: dict[str, Any],
+    tokenizer: Tokenizer,
+    out: Path,
+    precision: str,
+) -> None:
+    import torch
+    from transformers import InternVLForConditionalGeneration
+
+    native = checkpoint.native_config(config, tokenizer)
+    with torch.device("meta"):
+        model = InternVLForConditionalGeneration(native)
+    shape = text_model.shape_of(native.text_config, native.text_config.max_position_embeddings)
+    rows = model.get_input_embeddings().weight.shape[0]
+    tower = native.vision_config
+    found.facts += [
+        ("tower", f"{tower.num_hidden_layers} layers of {tower.hidden_size}, {_image(config, native)}"),
+        ("language model", f"{native.text_config.model_type}, {shape.layers} layers of {shape.hidden}, {rows} tokens"),
+    ]
+    if tokenizer.size > rows:
+        found.problems.append(f"The tokenizer has {tokenizer.size} tokens and the language model only {rows}.")
+    if precision == "int4":
+        _divisible(found, model, shape.hidden)
+    stored = headers(folder)
+    weights = {name: torch.empty(sizes, device="meta") for name, (_, sizes) in stored.items()}
+    _fits(found, adapter, config, weights, model)
+    sizes = _sizes(model)
+    kinds = ", ".join(sorted({kind for kind, _ in stored.values()}))
+    found.facts.append(("weights", f"{sizes.all / GB:.3g} billion, stored as {kinds}"))
+    _room(found, sizes, out, precision)
+
+
+def _image(config: dict[str, Any], native: Any) -> str:
+    side = int(native.vision_config.image_size[0]) // int(native.vision_config.patch_size[0])
+    few = side * native.downsample_ratio
+    if few != int(few):
+        raise UsageError(f"A grid of {side} x {side} patches does not divide by the pixel shuffle; it is not exported.")
+    shuffle = chat_layout.pixel_shuffle(config) if checkpoint.is_chat(config) else config.get("ps_version", "v2")
+    return f"{native.vision_config.image_size[0]} px -> {int(few) ** 2} tokens, pixel shuffle {shuffle}"
+
+
+def _divisible(found: Preflight, model: Any, hidden: int) -> None:
+    """Groups share a scale, so each row has to be a whole number of groups."""
+    layer = model.model.language_model.layers[0]
+    for name in text_model.LINEARS:
+        out, width = layer.get_submodule(name).weight.shape
+        if width % GROUP or out % PACKED:
+            found.problems.append(
+                f"'{name}' is {out} x {width}, which does not divide into groups of {GROUP}; {BITS} bits are not possible."
+            )
+    if hidden % GROUP:
+        found.problems.append(f"The output head's rows of {hidden} do not divide into groups of {GROUP}.")
+
+
+def headers(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Read names, kinds and shapes of all weights out of the files' headers; raises UsageError."""
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                if length > HEADER_LIMIT:
+                    raise ValueError("header too long")
+                entries = json.loads(file.read(length))
+            ends = [0]
+            for name, entry in entries.items():
+                if name != "__metadata__":
+                    found[name] = (str(entry["dtype"]), tuple(int(n) for n in entry["shape"]))
+                    ends.append(int(entry["data_offsets"][1]))
+        except (OSError, ValueError, KeyError, TypeError, struct.error):
+            raise UsageError(f"'{path.name}' is no readable safetensors file; get the checkpoint again.") from None
+        if path.stat().st_size != 8 + length + max(ends):
+            raise UsageError(f"'{path.name}' has another length than its header says; get the checkpoint again.")
+    return found
+
+
+def _fits(found: Preflight, adapter: Path | None, config: dict[str, Any], weights: dict[str, Any], model: Any) -> None:
+    """Merge, rename and compare as an export does, on shapes alone."""
+    import torch
+
+    if checkpoint.is_chat(config):
+        if lora.merge_built_in(weights):
+            found.facts.append(("LoRA", "lies unmerged in the checkpoint, and is merged"))
+    if adapter is not None:
+        stored = {name: torch.empty(sizes, device="meta") for name, (_, sizes) in headers(adapter).items()}
+        lora.merge_adapter(weights, adapter, stored)
+        found.facts.append(("adapter", f"{adapter.name}, {len(stored)} tensors, is merged"))
+    if checkpoint.is_chat(config):
+        weights = dict(chat_layout.native_weights(weights.items(), chat_layout.tower_depth(config)))
+    given = {lora.plain_name(name): tuple(value.shape) for name, value in weights.items()}
+    wanted = {lora.plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        given.setdefault("lm_head.weight", wanted["lm_head.weight"])
+    for problem, names in (
+        ("missing", sorted(set(wanted) - set(given))),
+        ("unexpected", sorted(set(given) - set(wanted))),
+        ("mismatched", sorted(name for name in set(given) & set(wanted) if given[name] != wanted[name])),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            found.problems.append(f"The weights do not fit the config.json: {problem} '{names[0]}'{more}.")
+
+
+def _sizes(model: Any) -> _Sizes:
+    def count(part: Any) -> int:
+        return sum(parameter.numel() for parameter in part.parameters())
+
+    language = model.model.language_model
+    embeddings = count(language.embed_tokens)
+    return _Sizes(
+        count(model.model.vision_tower) + count(model.model.multi_modal_projector),
+        count(language) - embeddings,
+        embeddings,
+        count(model.lm_head),
+    )
+
+
+def _room(found: Preflight, sizes: _Sizes, out: Path, precision: str) -> None:
+    """Bytes needed in memory and on disk, beside those that are free."""
+    text = sizes.layers + sizes.embeddings + sizes.head
+    if precision == "fp32":
+        package, scratch = 4 * sizes.all, 0
+        memory = 4 * sizes.all + 12 * (sizes.layers + sizes.head)  # the model; weights, graph and file of the decoder
+    else:
+        # 4 bits and a float32 scale for 32 weights; the head 8 bits and the same scales; embeddings in 16 bits.
+        package = int(0.625 * sizes.layers + 1.125 * sizes.head + 2 * sizes.embeddings + sizes.vision)
+        # The text model alone, its quantised checkpoint, the tower before INT8, the certificate's reference.
+        scratch = int(4 * text + 0.6 * sizes.layers + 4 * (sizes.embeddings + sizes.head) + 4 * sizes.vision + 4 * sizes.all)
+        memory = 4 * sizes.all + 4 * text + 4 * sizes.layers  # the model, the quantiser's copy, the dequantised reference
+    temporary = Path(tempfile.gettempdir())
+    for name, needed, free in (
+        ("memory", memory, _free_memory()),
+        ("disk, package", package, _free_disk(out)),
+        (f"disk, {temporary}", scratch, _free_disk(temporary)),
+    ):
+        if free is None:
+            found.facts.append((name, f"about {needed / GB:.3g} GB"))
+            continue
+        found.facts.append((name, f"about {needed / GB:.3g} GB, {free / GB:.3g} GB free"))
+        if needed > free:
+            found.shortages.append(f"{name} needs about {needed / GB:.3g} GB and {free / GB:.3g} GB are free")
+
+
+def _free_memory() -> int | None:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _free_disk(path: Path) -> int:
+    there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    return shutil.disk_usage(there).free
+
+
+def _devices() -> str:
+    from medrega_edge.sessions import load_onnxruntime
+
+    get: Callable[[], list[str]] = load_onnxruntime().get_available_providers
+    if "CUDAExecutionProvider" in get():
+        return "runs on cpu and cuda"
+    return "runs on cpu; cuda would need onnxruntime-gpu, which is not installed here"

@@ -1,0 +1,267 @@
+"""Checkpoints of every layout go in, and the exported graphs compute what the original computes, to 1e-4."""
+
+# ruff: noqa: TID251 - exporting needs torch; the ban is for the runtime
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.export
+for name in ("torch", "transformers", "onnx", "sentencepiece"):
+    pytest.importorskip(name)
+
+import chat_reference  # noqa: E402
+
+from medrega_edge.errors import UsageError  # noqa: E402
+from medrega_edge.package import Package  # noqa: E402
+from medrega_export import checkpoint, lora, spm  # noqa: E402
+from medrega_export.build import ExportOptions, export  # noqa: E402
+from medrega_export.run_graphs import DecoderRun, session  # noqa: E402
+
+FIGURES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "internvl-chat-v1-2-tiny"
+CLOSE = 1e-4
+
+
+def export_fp32(folder: Path, out: Path, adapter: Path | None = None) -> Package:
+    export(ExportOptions(folder, out, adapter=adapter, precision="fp32"))
+    return Package.open(out)
+
+
+def features(package: Package, pixels: np.ndarray) -> np.ndarray:
+    (result,) = session(package.path("vision")).run(["image_embeds"], {"pixel_values": pixels.astype(np.float32)})
+    return result
+
+
+def embeddings(package: Package, ids: np.ndarray, image: np.ndarray) -> np.ndarray:
+    rows = np.load(package.path("embeddings"))[ids]
+    rows[ids == package.manifest.tokens.image] = image
+    return rows
+
+
+def logits(package: Package, rows: np.ndarray) -> np.ndarray:
+    run = DecoderRun(package.path("decoder"), package.manifest.decoder)
+    return np.stack([run.feed(rows[i : i + 1]) for i in range(len(rows))])
+
+
+@pytest.mark.data
+def test_figures_of_the_original_code(tmp_path: Path) -> None:
+    if not FIGURES.is_dir():
+        pytest.skip("../shared/reference is not here: figures of the original code are not checked")
+    expected = np.load(FIGURES / "expected.npz")
+    package = export_fp32(FIGURES, tmp_path / "package")
+    assert "prompts were not given" in package.manifest.source
+    assert "**Warning**: Its own prompts" in (tmp_path / "package" / "README.md").read_text(encoding="utf-8")
+    seen = features(package, expected["pixel_values"])
+    assert np.abs(seen - expected["vision"]).max() < CLOSE
+    ids = expected["input_ids"][0]
+    assert np.abs(logits(package, embeddings(package, ids, seen[0])) - expected["logits"][0]).max() < CLOSE
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("LlamaForCausalLM", {"ps_version": "v1"}),
+        ("Qwen2ForCausalLM", {"ps_version": "v2", "select_layer": -2, "vision_norm_type": "layer_norm"}
+         | {"vision_qk_normalization": False, "vision_qkv_bias": True}),
+    ],
+    ids=["InternVL-Chat-V1-2", "InternVL2 with an inner layer"],
+)  # fmt: skip
+def test_the_original_layout(text: str, changes: dict, tmp_path: Path) -> None:
+    weights = chat_reference.write_checkpoint(tmp_path / "chat", text, **changes)
+    original = chat_reference.Reference(tmp_path / "chat", weights)
+    package = export_fp32(tmp_path / "chat", tmp_path / "package")
+    pixels = np.random.default_rng(1).standard_normal((2, 3, 56, 56))
+    truth, seen = original.features(pixels), features(package, pixels)
+    assert truth.std() > 0.1 and np.abs(seen - truth).max() < CLOSE * np.abs(truth).max()
+    slot = package.manifest.tokens.image
+    ids = np.array([1, 420, 30, 422, slot, slot, slot, slot, 423, 77, 78, 421])
+    rows = original.embed(ids)
+    rows[ids == slot] = truth[0]
+    expected = original.logits(rows)
+    assert np.abs(logits(package, embeddings(package, ids, seen[0])) - expected).max() < CLOSE * np.abs(expected).max()
+    assert package.manifest.tokens.end == (421,)
+
+
+@pytest.mark.parametrize(("text", "tied"), [("qwen2", False), ("llama", False), ("qwen2", True)])
+def test_the_native_layout(make_checkpoint, text: str, tied: bool, tmp_path: Path) -> None:
+    import torch
+
+    folder = make_checkpoint(tmp_path / "checkpoint", text, tied)
+    package = export_fp32(folder, tmp_path / "package")
+    model = checkpoint.load(folder).model
+    pixels = np.random.default_rng(1).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    ids = np.array([1, 3, 5, 5, 5, 5, 4, 40, 41, 42, 43])
+    with torch.no_grad():
+        truth = model.model.get_image_features(torch.from_numpy(pixels), return_dict=True).pooler_output.numpy()
+        expected = model(input_ids=torch.from_numpy(ids)[None], pixel_values=torch.from_numpy(pixels)).logits[0].numpy()
+    seen = features(package, pixels)
+    assert np.abs(seen - truth).max() < CLOSE * np.abs(truth).max()
+    assert np.abs(logits(package, embeddings(package, ids, seen[0])) - expected).max() < CLOSE * np.abs(expected).max()
+
+
+def write_adapter(folder: Path, shapes: dict[str, tuple[int, int]], **config: object) -> dict[str, np.ndarray]:
+    """An adapter of rank 4 for modules by the names peft gives them; returns module -> what it adds to the weight."""
+    from safetensors.numpy import save_file
+
+    generator = np.random.default_rng(3)
+    folder.mkdir()
+    tensors, deltas = {}, {}
+    for module, (out, width) in shapes.items():
+        a = generator.standard_normal((4, width)).astype(np.float32) * 0.3
+        b = generator.standard_normal((out, 4)).astype(np.float32) * 0.3
+        tensors[f"base_model.model.{module}.lora_A.weight"], tensors[f"base_model.model.{module}.lora_B.weight"] = a, b
+        deltas[module] = 8 / (2 if config.get("use_rslora") else 4) * b @ a
+    save_file(tensors, folder / "adapter_model.safetensors")
+    full = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none"} | config
+    (folder / "adapter_config.json").write_text(json.dumps(full), encoding="utf-8")
+    return deltas
+
+
+def test_an_adapter_is_merged(checkpoint_folder: Path, tmp_path: Path) -> None:
+    """The package of base and adapter computes what the base computes with the adapter's term added in each layer."""
+    import torch
+
+    model = checkpoint.load(checkpoint_folder).model
+    names = ("layers.0.self_attn.q_proj", "layers.1.mlp.down_proj")
+    shapes = {
+        f"model.language_model.{n}": tuple(model.get_submodule(f"model.language_model.{n}").weight.shape) for n in names
+    }
+    deltas = write_adapter(tmp_path / "adapter", shapes, use_rslora=True)
+    package = export_fp32(checkpoint_folder, tmp_path / "package", tmp_path / "adapter")
+    assert "'adapter' merged" in package.manifest.source
+    for module, delta in deltas.items():
+        added = torch.from_numpy(delta)
+        model.get_submodule(module).register_forward_hook(lambda _, x, y, added=added: y + x[0] @ added.T)
+    ids = np.array([1, 40, 41, 42, 43, 44, 45])
+    with torch.no_grad():
+        expected = model(input_ids=torch.from_numpy(ids)[None]).logits[0].numpy()
+    given = logits(package, np.load(package.path("embeddings"))[ids])
+    assert np.abs(given - expected).max() < CLOSE * np.abs(expected).max()
+
+
+def test_adapters_of_the_original_layout(tmp_path: Path) -> None:
+    """An adapter may name modules from the whole model or from its language model, or lie in the checkpoint itself."""
+    from safetensors.numpy import save_file
+
+    weights = chat_reference.write_checkpoint(tmp_path / "chat")
+    plain = checkpoint.load(tmp_path / "chat").model.state_dict()
+    inner, native = "layers.1.self_attn.v_proj", "model.language_model.layers.1.self_attn.v_proj.weight"
+    for i, prefix in enumerate(("language_model.model.", "model.", "model.language_model.")):
+        (delta,) = write_adapter(tmp_path / f"adapter{i}", {f"{prefix}{inner}": (32, 64)}).values()
+        merged = checkpoint.load(tmp_path / "chat", tmp_path / f"adapter{i}").model.state_dict()
+        assert np.abs(merged[native].numpy() - plain[native].numpy() - delta).max() < 1e-6
+        assert all((merged[name] == value).all() for name, value in plain.items() if name != native)
+
+    module = f"language_model.base_model.model.model.{inner}"
+    unmerged = {
+        name.replace("language_model.", "language_model.base_model.model."): value for name, value in weights.items()
+    }
+    unmerged[f"{module}.base_layer.weight"] = unmerged.pop(f"{module}.weight")
+    a, b = np.ones((2, 64), np.float32), np.full((32, 2), 0.25, np.float32)
+    unmerged |= {f"{module}.lora_A.default.weight": a, f"{module}.lora_B.default.weight": b}
+    save_file(unmerged, tmp_path / "chat" / "model.safetensors", metadata={"format": "pt"})
+    merged = checkpoint.load(tmp_path / "chat").model.state_dict()
+    assert np.abs(merged[native].numpy() - plain[native].numpy() - 1.0).max() < 1e-6  # alpha is twice the rank: 2 * 2 * 0.25
+    assert all((merged[name] == value).all() for name, value in plain.items() if name != native)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"use_dora": True}, "DoRA"),
+        ({"bias": "all"}, "biases"),
+        ({"shape": (32, 32)}, "shape"),
+        ({"module": "model.layers.9.self_attn.v_proj"}, "no layer"),
+    ],
+)
+def test_adapters_that_are_not_merged(change: dict, message: str, tmp_path: Path) -> None:
+    import torch
+
+    weights = {"model.language_model.layers.0.self_attn.v_proj.weight": torch.zeros(32, 64)}
+    shape, module = change.pop("shape", (32, 64)), change.pop("module", "model.layers.0.self_attn.v_proj")
+    write_adapter(tmp_path / "adapter", {module: shape}, **change)
+    with pytest.raises(UsageError, match=message):
+        lora.merge_adapter(weights, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": "InternLM2ForCausalLM"}, "InternLM2"),
+        ({"ps_version": "v3"}, "ps_version"),
+        ({"pad2square": True}, "pad2square"),
+        ({"force_image_size": 28}, "28"),
+        ({"select_layer": -5}, "select_layer"),
+        ({"template": "vicuna"}, "vicuna"),
+        ({"vision_layer_norm_eps": 1e-5}, "layer_norm_eps"),
+    ],
+)
+def test_what_is_not_exported_is_named(change: dict, message: str, tmp_path: Path) -> None:
+    chat_reference.write_checkpoint(tmp_path / "chat", **change)
+    with pytest.raises(UsageError, match=message):
+        checkpoint.describe(tmp_path / "chat")
+
+
+def test_no_pickle_is_read(tmp_path: Path) -> None:
+    chat_reference.write_checkpoint(tmp_path / "chat")
+    (tmp_path / "chat" / "model.safetensors").rename(tmp_path / "chat" / "pytorch_model.bin")
+    with pytest.raises(UsageError, match="safetensors"):
+        checkpoint.load(tmp_path / "chat")
+
+
+def strings(count: int, words: list[str], seed: int):
+    """Strings of both languages: words of reports, boxes, odd blanks, wide characters, marks, emoji."""
+    generator = random.Random(seed)
+    letters = "abcdefghij XYZ 0123456789,.;:!?()[]<>-_/'\"\n\t\r éüß½№×°µ≥→ "
+    letters += "，。；：！？（）《》、　肝脏肺病灶胰尾部低密度肿块扫描ＡＢ１２🩻👍🏽한が"
+    for _ in range(count):
+        parts = [generator.choice(words) if generator.random() < 0.2 else generator.choice(letters) for _ in range(30)]
+        yield "".join(parts[: generator.randrange(1, 31)])
+
+
+def test_ten_thousand_strings_get_the_ids_of_sentencepiece(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    kinds = [
+        {"rule": "nmt_nfkc"},
+        {"rule": "identity"},
+        {"rule": "identity", "legacy": False, "begin": False},
+        {"rule": "identity", "add_dummy_prefix": False},
+    ]
+    for i, kind in enumerate(kinds):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        chat_reference.write_tokenizer(folder, **kind)
+        converted, truth = Tokenizer.from_str(spm.to_tokenizer_json(folder)), spm.truth(spm.read(folder))
+        for text in strings(2500, [*chat_reference.ADDED, *chat_reference.TEXT], i):
+            assert converted.encode(text, add_special_tokens=False).ids == truth(text), (kind, text)
+        assert converted.encode("").tokens == (["<s>"] if kind.get("begin", True) else [])
+        assert converted.decode(converted.encode("肝脏在哪里").ids, skip_special_tokens=True) == "肝脏在哪里"
+
+
+@pytest.mark.data
+def test_ten_thousand_strings_of_the_reference_tokenizer() -> None:
+    from tokenizers import Tokenizer
+
+    if not FIGURES.is_dir():
+        pytest.skip("../shared/reference is not here: its tokenizer is not checked")
+    converted, truth = Tokenizer.from_str(spm.to_tokenizer_json(FIGURES)), spm.truth(spm.read(FIGURES))
+    for text in strings(10_000, [*chat_reference.ADDED, *chat_reference.TEXT], 4):
+        assert converted.encode(text, add_special_tokens=False).ids == truth(text), text
+
+
+def test_other_kinds_of_sentencepiece_are_refused(tmp_path: Path) -> None:
+    chat_reference.write_tokenizer(tmp_path)
+    proto = spm._proto((tmp_path / "tokenizer.model").read_bytes())
+    proto.trainer_spec.model_type = 1
+    (tmp_path / "tokenizer.model").write_bytes(proto.SerializeToString())
+    with pytest.raises(UsageError, match="byte-pair"):
+        spm.to_tokenizer_json(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(b"\xff" * 20)
+    with pytest.raises(UsageError, match="no SentencePiece model"):
+        spm.to_tokenizer_json(tmp_path)
