@@ -6,15 +6,19 @@ standard output, talk to standard error.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
+import inspect
 import json
+import re
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from medrega_edge.engine import Engine
+    from medrega_edge.package import Package
+    from medrega_edge.results import Answer
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
@@ -46,6 +52,47 @@ TaskOption = Annotated[str | None, typer.Option(help="Task; default: read off th
 LanguageOption = Annotated[str | None, typer.Option("--lang", help="en or zh; default: language of the question.")]
 
 
+ImageOrOther = Annotated[str, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI; or --sample.")]
+OptionalImage = Annotated[str | None, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI; or --sample.")]
+
+
+@dataclass
+class Shared:
+    """The options of every command that answers about one image."""
+
+    sample: Annotated[str | None, typer.Option(help="A scan that ships with the program: abdomen-mri.")] = None
+    language: LanguageOption = None
+    frame: Annotated[int | None, typer.Option(min=0, help="Frame of a file with several, from 0.")] = None
+    window: Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")] = None
+    plane: Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")] = None
+    slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a NIfTI volume, from 0.")] = None
+    save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (schema 1) and nothing else.")] = False
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 5 when the answer carries warnings.")] = False
+    model: ModelOption = None
+    threads: ThreadsOption = None
+    device: DeviceOption = "cpu"
+
+
+def _sharing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the shared options; it receives them as one `shared`."""
+    hints = get_type_hints(Shared, include_extras=True)
+    own = inspect.signature(command, eval_str=True).parameters
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [p.replace(kind=keyword) for p in own.values() if p.name != "shared"]
+    parameters += [inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(Shared)]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        shared = Shared(**{f.name: given.pop(f.name) for f in fields(Shared)})
+        command(shared=shared, **given)
+
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    del wrapper.__wrapped__  # type: ignore[attr-defined]
+    return wrapper
+
+
 @app.callback(invoke_without_command=True)
 def _main(
     version: Annotated[bool, typer.Option("--version", "-V", is_eager=True, help="Show the version and exit.")] = False,
@@ -64,25 +111,17 @@ def _main(
 
 
 @app.command()
+@_sharing
 def ask(
-    image_or_question: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF or DICOM; left out with --sample.")
-    ],
+    image_or_question: ImageOrOther,
     question: Annotated[str | None, typer.Argument(help="What to ask; English or Chinese.")] = None,
-    sample: Annotated[str | None, typer.Option(help="Ask about a scan that ships with the program: abdomen-mri.")] = None,
     task: TaskOption = None,
-    language: LanguageOption = None,
     box: Annotated[str | None, typer.Option(help="x1,y1,x2,y2 in pixels: ask what is in this box.")] = None,
-    frame: Annotated[int | None, typer.Option(min=0, help="Frame of a file with several, from 0.")] = None,
-    window: Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")] = None,
-    plane: Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")] = None,
-    slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a NIfTI volume, from 0.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (schema 1) and nothing else.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 when the answer carries warnings.")] = False,
-    model: ModelOption = None,
-    threads: ThreadsOption = None,
-    device: DeviceOption = "cpu",
+    regions_first: Annotated[
+        bool, typer.Option("--cot", help="Find the regions that matter first, then answer with them (Regional CoT).")
+    ] = False,
+    *,
+    shared: Shared,
 ) -> None:
     """Answer one QUESTION about IMAGE.
 
@@ -90,39 +129,175 @@ def ask(
 
     medrega ask --sample abdomen-mri "请定位肝脏" --save marked.png
     """
-    if sample is not None and question is None:
-        from medrega_edge.samples import sample_path
-
-        image, question = str(sample_path(sample)), image_or_question
-    elif sample is not None:
-        raise UsageError("Give an IMAGE or --sample, not both.")
+    if shared.sample is not None and question is None:
+        image, question = None, image_or_question
     elif question is None:
         raise UsageError('Give an IMAGE and a QUESTION, for example: medrega ask scan.png "locate the liver".')
     else:
         image = image_or_question
-    if save is not None:
-        from medrega_edge.render import check_picture_place
+    request: dict[str, Any] = {"question": question, "task": task, "regions_first": regions_first}
+    request["box"] = _box(box) if box else None
+    _answer_one(image, request, shared)
 
-        check_picture_place(save, Path(image))
-    wanted = _box(box) if box else None
+
+@app.command()
+@_sharing
+def locate(
+    image_or_name: ImageOrOther,
+    names: Annotated[list[str] | None, typer.Argument(help="What to locate: one name or several.")] = None,
+    *,
+    shared: Shared,
+) -> None:
+    """Locate structures and lesions by name.
+
+    medrega locate scan.png liver spleen "both kidneys" --save marked.png
+    """
+    names = list(names or ())
+    if shared.sample is not None:
+        names.insert(0, image_or_name)
+    if not names:
+        raise UsageError("Say what to locate, for example: medrega locate scan.png liver.")
+    image = None if shared.sample is not None else image_or_name
+    request = {"question": ", ".join(names), "task": "detect"}
+    _answer_one(image, request, shared)
+
+
+@app.command()
+@_sharing
+def identify(
+    image: OptionalImage = None,
+    box: Annotated[str, typer.Option(help="x1,y1,x2,y2 in pixels of the image.")] = ...,  # type: ignore[assignment]
+    *,
+    shared: Shared,
+) -> None:
+    """Name what lies in a box.
+
+    medrega identify scan.png --box 52,80,182,195 --lang zh
+    """
+    request = {"question": "", "task": "identify", "box": _box(box)}
+    _answer_one(image, request, shared)
+
+
+@app.command()
+@_sharing
+def classify(
+    image: OptionalImage = None,
+    labels: Annotated[str | None, typer.Option(help="Candidates, separated by commas.")] = None,
+    label_set: Annotated[str | None, typer.Option("--set", help="A named list of them; see `model info --labels`.")] = None,
+    several: Annotated[bool, typer.Option("--several", help="More than one may be right.")] = False,
+    regions_first: Annotated[bool, typer.Option("--cot", help="Find regions first, then decide with them.")] = False,
+    *,
+    shared: Shared,
+) -> None:
+    """Choose among labels for the whole image.
+
+    medrega classify skin.png --set skin
+
+    medrega classify xray.png --labels "fracture,no fracture"
+    """
+    if (labels is None) == (label_set is None):
+        raise UsageError("Give the candidates with --labels a,b,c or the name of a list with --set, one of the two.")
+    candidates = label_set or [part.strip() for part in re.split("[,，;；]", labels or "")]
+    request = {
+        "question": "" if label_set else str(labels),
+        "task": "classify",
+        "labels": candidates,
+        "several": several,
+        "regions_first": regions_first,
+    }
+    _answer_one(image, request, shared)
+
+
+@app.command()
+@_sharing
+def report(
+    image: OptionalImage = None,
+    grounded: Annotated[bool, typer.Option("--grounded", help="Locate what the report names.")] = False,
+    *,
+    shared: Shared,
+) -> None:
+    """Describe an image: its kind, the part of the body, what is seen, what is abnormal.
+
+    medrega report scan.png --grounded --save marked.png
+    """
+    request = {"question": "", "task": "grounded_report" if grounded else "report"}
+    _answer_one(image, request, shared)
+
+
+@app.command()
+@_sharing
+def chat(
+    image: OptionalImage = None,
+    *,
+    shared: Shared,
+) -> None:
+    """Ask about one image many times: it is looked at once. One question a line; an empty line ends.
+
+    medrega chat scan.png
+    """
+    from medrega_edge import render
+    from medrega_edge.images import View
+
+    engine = _engine(shared.model, shared.threads, shared.device)
+    encoded = engine.open(_place(image, shared.sample), view=View(shared.frame, shared.window, shared.plane, shared.slice_))
+    talk = _console(stderr=True)
+    while True:
+        talk.print("? ", end="")
+        line = sys.stdin.readline()
+        if not line.strip():
+            break
+        try:
+            answer = engine.ask(encoded, line.strip(), language=shared.language)
+        except UsageError as error:  # the next question may be a better one
+            talk.print(f"error: {error}", soft_wrap=True)
+            continue
+        _say_what_was_asked(answer)
+        render.show(answer, _console())
+
+
+def _place(image: str | None, sample: str | None) -> str:
+    """The file to look at: the one named, or a sample's."""
+    if (image is None) == (sample is None):
+        raise UsageError("Give an IMAGE or --sample, one of the two.")
+    if image is not None:
+        return image
+    from medrega_edge.samples import sample_path
+
+    assert sample is not None
+    return str(sample_path(sample))
+
+
+def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> None:
+    """Look at one image, ask one thing, show the answer."""
     from medrega_edge import render
     from medrega_edge.images import View
     from medrega_edge.windows import preset_for
 
-    engine = _engine(model, threads, device)
-    encoded = engine.open(image, view=View(frame, window, plane, slice_, preset_for(question)))
-    answer = engine.ask(encoded, question, task, language, wanted)
-    if as_json:
+    path = _place(image, shared.sample)
+    if shared.save is not None:
+        render.check_picture_place(shared.save, Path(path))
+    engine = _engine(shared.model, shared.threads, shared.device)
+    preset = preset_for(request["question"])
+    encoded = engine.open(path, view=View(shared.frame, shared.window, shared.plane, shared.slice_, preset))
+    answer = engine.ask(encoded, language=shared.language, **request)
+    if shared.as_json:
         typer.echo(render.to_json(answer))
     else:
-        _console(stderr=True).print(
-            f"{answer.task} · {answer.language} · {answer.model.name} · {answer.device}", style="dim"
-        )
+        _say_what_was_asked(answer)
         render.show(answer, _console())
-    if save is not None:
-        render.save_picture(render.marked(encoded.image, answer), save)
-    if strict and answer.warnings:
-        raise typer.Exit(3)
+    if shared.save is not None:
+        render.save_picture(render.marked(encoded.image, answer), shared.save)
+    if shared.strict and answer.warnings:
+        raise typer.Exit(5)
+
+
+def _say_what_was_asked(answer: Answer) -> None:
+    kind = answer.image.modality or "?"
+    if answer.image.modality_confidence is not None:
+        kind += f" ({answer.image.modality_confidence:.2f})"
+    _console(stderr=True).print(
+        f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}", style="dim"
+    )
 
 
 @app.command()
@@ -180,11 +355,15 @@ def model_list() -> None:
 def model_info(
     model: Annotated[str | None, typer.Argument(help="Package folder or name; default: the one that is used.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print manifest and certificate as JSON.")] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="List what it can locate, and the label sets, instead.")] = False,
 ) -> None:
     """Show what a package is and how accurate it was measured to be."""
     from medrega_edge.package import find
 
     package = find(model)
+    if labels:
+        _list_labels(package)
+        return
     certificate = json.loads(package.text("certificate"))
     manifest = json.loads(package.manifest.to_json())
     if as_json:
@@ -199,6 +378,19 @@ def model_info(
     typer.echo("certificate")
     typer.echo(json.dumps(certificate, ensure_ascii=False, indent=1))
     typer.echo(NOTICE)
+
+
+def _list_labels(package: Package) -> None:
+    from medrega_edge.label_sets import LABEL_SETS
+    from medrega_edge.prompts import PromptBook
+    from medrega_edge.terms import Term, table
+
+    terms = table()
+    for en, zh in PromptBook.from_json(package.text("prompts")).labels:
+        code = terms.get(en.removeprefix("left ").removeprefix("right "), Term(en)).snomed
+        typer.echo(f"{en}  {zh}" + (f"  SCT {code}" if code else ""))
+    for one in LABEL_SETS.values():
+        typer.echo(f"--set {one.name}: " + ", ".join(f"{en} {zh}" for en, zh in one.labels))
 
 
 @model_app.command("verify")

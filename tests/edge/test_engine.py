@@ -134,6 +134,7 @@ def test_the_schema_is_complete(engine, scan):
         "window",
         "sha256",
         "spacing_mm",
+        "modality_confidence",
         "sides",
     ]
     assert list(answer["model"]) == ["name", "version", "sha256", "precision"]
