@@ -14,6 +14,7 @@ from medrega_edge.windows import preset_for
 
 if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage, Engine
+    from medrega_edge.results import Answer
 
 REQUIRED = ("id", "image", "question")
 
@@ -45,11 +46,23 @@ def answer_lines(engine: Engine, lines: list[tuple[int, str]], folder: Path) -> 
             key = (str(folder / row["image"]), _view(row))
             if seen is None or seen[0] != key:
                 seen = (key, engine.open(key[0], view=key[1]))
-            box = row.get("box")
-            answer = engine.ask(seen[1], row["question"], row.get("task"), row.get("language"), tuple(box) if box else None)
-            yield {"id": identity} | answer.to_dict()
+            yield {"id": identity} | _answer(engine, seen[1], row).to_dict()
         except MedregaError as error:
             yield {"id": identity, "error": {"kind": error.kind, "message": str(error), "exit_code": error.exit_code}}
+
+
+def _answer(engine: Engine, image: EncodedImage, row: dict[str, Any]) -> Answer:
+    box = row.get("box")
+    return engine.ask(
+        image,
+        row["question"],
+        row.get("task"),
+        row.get("language"),
+        tuple(box) if box else None,
+        labels=row.get("labels", ()),
+        several=row.get("several", False),
+        regions_first=row.get("regions_first", False),
+    )
 
 
 def _view(row: dict[str, Any]) -> View:
@@ -78,6 +91,12 @@ def _check(row: dict[str, Any], number: int) -> None:
     for key in ("image", "question", "task", "language", "window", "plane"):
         if not isinstance(row.get(key, ""), str):
             raise UsageError(f"Line {number} needs text as {key}.")
+    for key in ("several", "regions_first"):
+        if not isinstance(row.get(key, False), bool):
+            raise UsageError(f"Line {number} needs true or false as {key}.")
+    labels = row.get("labels", [])
+    if not (isinstance(labels, str) or (isinstance(labels, list) and all(isinstance(label, str) for label in labels))):
+        raise UsageError(f"Line {number} needs a list of texts, or the name of a label set, as labels.")
     for key in ("frame", "slice"):
         if row.get(key) is not None and type(row[key]) is not int:
             raise UsageError(f"Line {number} needs a whole number as {key}.")

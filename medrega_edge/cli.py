@@ -302,7 +302,7 @@ def _say_what_was_asked(answer: Answer) -> None:
 
 @app.command()
 def batch(
-    questions: Annotated[Path, typer.Argument(help="JSONL: id, image, question; task, language, box may follow.")],
+    questions: Annotated[Path, typer.Argument(help="JSONL: id, image, question; task, language, box, labels may follow.")],
     out: Annotated[Path, typer.Option(help="JSONL of answers, in the same order.")],
     model: ModelOption = None,
     threads: ThreadsOption = None,
