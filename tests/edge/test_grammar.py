@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medrega_edge.generate import generate
-from medrega_edge.grammar import MOST_BOXES, RegionGrammar, Vocabulary
+from medrega_edge.grammar import MOST_BOXES, Choice, NamedRegion, Prose, RegionGrammar, Vocabulary
 from medrega_edge.regions import parse
 
 # A toy vocabulary: one token a character, markers and the end whole. Punctuation is cut to pieces here.
@@ -96,3 +96,115 @@ def test_a_probability_is_among_what_is_allowed():
     steps = write(np.random.default_rng(3), v)[1]
     assert steps
     assert all(step.probability is None or 0 < step.probability <= 1 for step in steps)
+
+
+def say(grammar, v, draw, limit=200):
+    steps = list(generate(draw(), lambda ids: draw(), grammar, v.end, limit))
+    return "".join(TOKENS[step.token] for step in steps), steps
+
+
+def drawing(rng, **bias):
+    """Random logits, some tokens pushed."""
+
+    def draw():
+        logits = rng.normal(0, 3, len(TOKENS)).astype(np.float32)
+        for token, push in bias.items():
+            logits[ID[token]] += push
+        return logits
+
+    return draw
+
+
+@pytest.mark.parametrize(
+    ("count", "whole_separators"), [(700, True), (300, False), pytest.param(10_000, True, marks=pytest.mark.slow)]
+)
+def test_a_named_object_is_there_in_well_formed_boxes_or_not_at_all(count, whole_separators):
+    v = vocabulary(whole_separators)
+    rng = np.random.default_rng(count)
+    draw = drawing(rng, **{"], [": 2.0})
+    there = several = 0
+    for _ in range(count):
+        text, steps = say(NamedRegion(v, cut("肝a"), ID["a"], most_boxes=3), v, draw)
+        assert len(steps) < 200
+        if text == "a":
+            continue
+        parsed = parse(text)
+        assert parsed.problems == ()
+        assert parsed.prose == "肝a"
+        (region,) = parsed.regions
+        assert region.label == "肝a"
+        assert 1 <= len(region.boxes) <= 3
+        assert len(set(region.boxes)) == len(region.boxes)
+        there += 1
+        several += len(region.boxes) > 1
+    assert count * 0.3 < there < count * 0.7
+    assert not whole_separators or several > count * 0.05
+
+
+def test_a_box_is_not_written_twice_even_when_the_model_wants_to():
+    v = vocabulary(True)
+    wish = "<ref>a</ref><box>[[1, 2, 30, 40], [1, 2, 30, 40]]</box>"
+    grammar = RegionGrammar(v)
+    for token in [ID["<ref>"], ID["a"], ID["</ref>"], ID["<box>"], *cut("[[1, 2, 30, 40")]:
+        grammar.push(token)
+    grammar.push(ID["], ["])
+    for token in cut("1, 2, 30, 4"):
+        grammar.push(token)
+    assert "40" in wish
+    assert ID["0"] in grammar.allowed()  # 400 to 409 are still open
+    grammar.push(ID["0"])
+    assert ID["]"] not in grammar.allowed()  # but 40 itself is taken
+    assert ID["5"] in grammar.allowed()
+
+
+def test_twelve_digits_and_two_make_a_box():
+    """Passes of a one-box answer: presence, twelve digits at most, whether another box follows."""
+    v = vocabulary(True)
+    script = iter(["<ref>", *"100", *"200", *"300", *"400", "]"])
+    asked = 0
+
+    def logits(ids=None):
+        nonlocal asked
+        asked += 1
+        out = np.zeros(len(TOKENS), np.float32)
+        out[ID[next(script)]] = 9.0
+        return out
+
+    steps = list(generate(logits(), logits, NamedRegion(v, cut("肝"), ID["a"]), v.end, 99))
+    assert "".join(TOKENS[s.token] for s in steps) == "<ref>肝</ref><box>[[100, 200, 300, 400]]</box>"
+    assert asked == 14
+
+
+def test_a_choice_is_one_of_the_candidates():
+    v = vocabulary(True)
+    rng = np.random.default_rng(5)
+    names = ["a", "a肝", "肝a", "1 2"]
+    seen = set()
+    for _ in range(200):
+        grammar = Choice([cut(name) for name in names], v.end)
+        text, _ = say(grammar, v, drawing(rng))
+        assert [names[i] for i in grammar.chosen] == [text]
+        seen.add(text)
+    assert seen == set(names)
+
+
+def test_several_choices_are_each_made_once():
+    v = vocabulary(True)
+    rng = np.random.default_rng(6)
+    names = ["a", "肝a", "1 2"]
+    counts = set()
+    for _ in range(300):
+        grammar = Choice([cut(n) for n in names], v.end, [cut(f", {n}") for n in names])
+        text, _ = say(grammar, v, drawing(rng))
+        chosen = [names[i] for i in grammar.chosen]
+        assert ", ".join(chosen) == text
+        assert len(set(chosen)) == len(chosen)
+        counts.add(len(chosen))
+    assert counts == {1, 2, 3}
+
+
+def test_prose_holds_no_marker():
+    v = vocabulary(True)
+    text, _ = say(Prose(v), v, drawing(np.random.default_rng(7), **{"<ref>": 50.0, "<box>": 50.0}), limit=50)
+    assert text
+    assert "<" not in text
