@@ -65,8 +65,6 @@ class ExportOptions:
 
     checkpoint: Path
     out: Path
-    adapter: Path | None = None
-    samples: Samples | None = None
     calibration: Path | None = None
     calibration_items: int = 128
     certify: Path | None = None
@@ -75,6 +73,8 @@ class ExportOptions:
     force: bool = False
     context: int = CONTEXT
     thresholds: measure.Thresholds = field(default_factory=measure.Thresholds)
+    adapter: Path | None = None
+    samples: Samples | None = None
     gates: tuple[gates.Gate, ...] = ()
 
 
@@ -174,6 +174,8 @@ def _check_questions(questions: list[Question], checkpoint: Checkpoint) -> None:
             raise UsageError(f"Question '{question.id}' asks for '{question.task}', which the checkpoint does not know.")
         if question.task is Task.IDENTIFY and question.box is None:
             raise UsageError(f"Question '{question.id}' asks what is in a box and names none; give it a 'box'.")
+        if question.task is Task.CLASSIFY and not question.labels:
+            raise UsageError(f"Question '{question.id}' asks for one of several labels and names none; give it 'labels'.")
         if not question.image.is_file():
             raise UsageError(f"The image '{question.image.name}' of question '{question.id}' is not there.")
 

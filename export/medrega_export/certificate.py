@@ -155,7 +155,15 @@ def answer(folder: Path, questions: Sequence[Question], tell: Callable[[str], No
             images[question.image] = engine.open(question.image)
         image = images[question.image]
         box = question.box if question.task is Task.IDENTIFY else None
-        given = engine.ask(image, question.question, task=question.task, language=question.language, box=box)
+        given = engine.ask(
+            image,
+            question.question,
+            task=question.task,
+            language=question.language,
+            box=box,
+            labels=question.labels,
+            several=question.several,
+        )
         boxes = tuple(PixelBox(*region.box) for region in given.regions)
         results.append((given.image.sha256, Given(given.raw_text, given.text, boxes, len(given.warnings))))
         if number % 50 == 0:

@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import IDENTIFY_QUESTION, Language, Modality, PromptBook, Task, language_of
+from medrega_edge.prompts import (
+    CLASSIFY_QUESTION,
+    CLASSIFY_SEVERAL_QUESTION,
+    IDENTIFY_QUESTION,
+    LABEL_SEPARATOR,
+    REPORT_QUESTION,
+    Language,
+    Modality,
+    PromptBook,
+    Task,
+    language_of,
+)
 from medrega_edge.regions import Geometry, PixelBox, format_boxes
 from medrega_export.foreign_prompts import around_image
 
@@ -35,6 +46,8 @@ class Question:
     text: str  # the true answer, as the model should write it
     boxes: tuple[tuple[str, PixelBox], ...]  # true regions: label and box, one entry a box
     sha256: str  # of the line, so that a certificate can name what it was measured on
+    labels: tuple[str, ...] = ()  # candidates of a classification, of which `several` may be right
+    several: bool = False
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -71,6 +84,8 @@ def _question(line: str, number: int, path: Path) -> Question:
             text=str(truth["text"]),
             boxes=tuple(regions),
             sha256=hashlib.sha256(line.strip().encode("utf-8")).hexdigest(),
+            labels=tuple(str(label) for label in data.get("labels", ())),
+            several=data.get("setting") == "classification_multi",
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"Line {number} of '{path.name}' is no question ({type(error).__name__}: {error}).") from None
@@ -84,11 +99,16 @@ def choose(questions: list[Question], count: int) -> list[Question]:
 
 
 def wording(question: Question, geometry: Geometry, tokenizer: Tokenizer) -> str:
-    """Return the question as the engine puts it: one that asks what a box holds names the box on the image's grid."""
-    if question.task is not Task.IDENTIFY or question.box is None:
-        return tokenizer.without_markers(question.question).strip()
-    box = format_boxes([geometry.to_grid(PixelBox(*question.box))])
-    return IDENTIFY_QUESTION[question.language].format(box=box)
+    """Return the question as the engine puts it, which words some tasks itself."""
+    if question.task is Task.IDENTIFY and question.box is not None:
+        box = format_boxes([geometry.to_grid(PixelBox(*question.box))])
+        return IDENTIFY_QUESTION[question.language].format(box=box)
+    if question.task is Task.CLASSIFY and question.labels:
+        words = CLASSIFY_SEVERAL_QUESTION if question.several else CLASSIFY_QUESTION
+        return words[question.language].format(labels=LABEL_SEPARATOR.join(question.labels))
+    if question.task is Task.REPORT:
+        return REPORT_QUESTION[question.language]
+    return tokenizer.without_markers(question.question).strip()
 
 
 def spell(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer: Tokenizer, image: list[int]) -> list[int]:

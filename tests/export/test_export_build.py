@@ -20,6 +20,7 @@ from medrega_edge.errors import GateError, UsageError  # noqa: E402
 from medrega_edge.package import Package  # noqa: E402
 from medrega_export import run_graphs  # noqa: E402
 from medrega_export.build import ExportOptions, export  # noqa: E402
+from medrega_export.gates import read_gates  # noqa: E402
 from medrega_export.measure import Thresholds  # noqa: E402
 from medrega_export.run_graphs import DecoderRun  # noqa: E402
 
@@ -215,6 +216,37 @@ def test_a_missed_gate_leaves_nothing(checkpoint_folder: Path, tmp_path: Path) -
             ExportOptions(checkpoint_folder, tmp_path / "fp32", precision="fp32", thresholds=Thresholds(decoder_fp32=1e-12))
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missed_accuracy_gate_leaves_nothing(checkpoint_folder: Path, questions_file: Path, tmp_path: Path) -> None:
+    """Random weights never write the same answer twice over: `changed` is far above nought."""
+    options = ExportOptions(
+        checkpoint_folder,
+        tmp_path / "package",
+        calibration=questions_file,
+        certify=questions_file,
+        gates=read_gates("changed<=0"),
+    )
+    with pytest.raises(GateError, match="changed of 'detect' in '..' is") as missed:
+        export(options)
+    assert missed.value.exit_code == 5 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": "fp32", "certify": True}, "--certify"),
+        ({"precision": "fp32", "keep_checkpoint": True}, "--keep-checkpoint"),
+        ({"gates": read_gates("flips<=0")}, "--certify"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    change: dict, message: str, checkpoint_folder: Path, questions_file: Path, tmp_path: Path
+) -> None:
+    named = {"certify": questions_file, "keep_checkpoint": tmp_path / "gptq"}
+    options = change | {name: path for name, path in named.items() if change.get(name)}
+    with pytest.raises(UsageError, match=message):
+        export(ExportOptions(checkpoint_folder, tmp_path / "p", calibration=questions_file, **options))
 
 
 def test_an_earlier_export_is_replaced_only_by_force(checkpoint_folder: Path, tmp_path: Path) -> None:

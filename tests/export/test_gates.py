@@ -1,0 +1,45 @@
+"""Gates on the accuracy loss: what they hold, where, and what a missed one says."""
+
+from __future__ import annotations
+
+import pytest
+
+from medrega_edge.errors import GateError, UsageError
+from medrega_export.gates import Gate, check, read_gates
+
+
+def entry(task: str, iou: float | None, flipped: float, modality: str | None = None) -> dict:
+    loss = {"loss": iou} if iou is not None else None
+    return {"task": task, "language": "en", "modality": modality, "mean_iou": loss, "accuracy": {"loss": flipped}} | {
+        "flipped": flipped,
+        "changed": 0.5,
+    }
+
+
+def test_gates_are_read() -> None:
+    assert read_gates("iou_drop<=0.01, flips <= 0") == (Gate("iou_drop", 0.01), Gate("flips", 0.0))
+
+
+@pytest.mark.parametrize("text", ["", "iou_drop", "iou_drop<0.1", "iou_drop<=", "speed<=1", "flips<=-1", "flips<=0.1,"])
+def test_what_is_no_gate_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no gate"):
+        read_gates(text)
+
+
+def test_every_task_has_to_pass_by_itself() -> None:
+    accuracy = [entry("detect", 0.02, 0.0), entry("identify", None, 0.04), entry("detect", 0.5, 0.9, "ct")]
+    check(read_gates("iou_drop<=0.02,flips<=0.04,changed<=0.5"), accuracy)  # limits hold, modalities are too few to judge
+    with pytest.raises(GateError, match="iou_drop of 'detect' in 'en' is 0.02, more than 0.019") as missed:
+        check(read_gates("iou_drop<=0.019"), accuracy)
+    assert missed.value.exit_code == 5
+    with pytest.raises(GateError, match="'identify'"):
+        check(read_gates("flips<=0.03"), accuracy)
+    with pytest.raises(GateError, match="accuracy_drop"):
+        check(read_gates("accuracy_drop<=0.03"), accuracy)
+
+
+def test_a_figure_that_nothing_measures_is_a_missed_gate() -> None:
+    with pytest.raises(GateError, match="No question"):
+        check(read_gates("iou_drop<=1"), [entry("identify", None, 0.0)])
+    with pytest.raises(GateError):
+        check(read_gates("flips<=1"), [entry("identify", None, float("nan"))])

@@ -1,0 +1,123 @@
+"""The preflight: what it tells of a checkpoint, that it names everything at once, and that it reads no weights."""
+
+# ruff: noqa: TID251 - exporting needs torch; the ban is for the runtime
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.export
+for name in ("torch", "transformers", "onnx", "sentencepiece"):
+    pytest.importorskip(name)
+
+import chat_reference  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+from medrega_edge.errors import UsageError  # noqa: E402
+from medrega_export import preflight  # noqa: E402
+from medrega_export.preflight import headers, inspect  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("chat") / "chat"
+    chat_reference.write_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(chat: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(chat, tmp_path / "chat"))
+
+
+def change(folder: Path, name: str = "config.json", **values: object) -> None:
+    data = json.loads((folder / name).read_text(encoding="utf-8"))
+    (folder / name).write_text(json.dumps(data | values), encoding="utf-8")
+
+
+def test_it_tells_what_a_checkpoint_is(chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors.torch
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr(safetensors.torch, "load_file", refuse)
+    found = inspect(chat, None, None, tmp_path / "package", "int4")
+    facts = dict(found.facts)
+    assert found.problems == [] and found.shortages == []
+    assert facts["layout"].startswith("internvl_chat") and "SentencePiece" in facts["tokenizer"]
+    assert facts["tower"] == "3 layers of 64, 56 px -> 4 tokens, pixel shuffle v1"
+    assert facts["language model"] == "llama, 2 layers of 64, 436 tokens"
+    assert facts["weights"].endswith("stored as F32")
+    assert "cpu" in facts["package"] and len(found.warnings) == 1
+
+
+def test_a_native_checkpoint_passes(checkpoint_folder: Path, tmp_path: Path) -> None:
+    found = inspect(checkpoint_folder, None, None, tmp_path, "int4")
+    assert found.problems == [] and found.warnings == []
+    assert dict(found.facts)["language model"].startswith("qwen2")
+
+
+def test_bytes_are_those_of_the_shapes(chat: Path) -> None:
+    from safetensors.numpy import load_file
+
+    stored = load_file(chat / "model.safetensors")
+    assert headers(chat) == {name: ("F32", value.shape) for name, value in stored.items()}
+
+
+def test_everything_that_is_wrong_is_named_at_once(copied: Path, tmp_path: Path) -> None:
+    change(copied, ps_version="v9")
+    change(copied, "added_tokens.json", **{"<unused>": 431})
+    tokens = json.loads((copied / "added_tokens.json").read_text(encoding="utf-8"))
+    tokens["<other>"] = tokens.pop("<box>")
+    (copied / "added_tokens.json").write_text(json.dumps(tokens), encoding="utf-8")
+    config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
+    change(copied, llm_config=config["llm_config"] | {"num_hidden_layers": 3, "intermediate_size": 120})
+    problems = "\n".join(inspect(copied, None, None, tmp_path, "int4").problems)
+    for reason in (
+        "ps_version",
+        "'<box>'",
+        "missing 'layers.2.",
+        "mismatched 'layers.0.mlp.down_proj.weight'",
+        "groups of 32",
+    ):
+        assert reason in problems, reason
+
+
+def test_a_damaged_file_is_named(copied: Path, tmp_path: Path) -> None:
+    path = copied / "model.safetensors"
+    whole = path.read_bytes()
+    for data, message in ((whole[:-4], "length"), (whole[:100], "safetensors"), (b"\xff" * 64, "safetensors")):
+        path.write_bytes(data)
+        (problem,) = inspect(copied, None, None, tmp_path, "int4").problems
+        assert message in problem
+
+
+def test_what_is_short_is_told(chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "_free_memory", lambda: 1000)
+    (shortage,) = inspect(chat, None, None, tmp_path, "int4").shortages
+    assert shortage.startswith("memory needs about")
+
+
+def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"config\.json"):
+        inspect(tmp_path, None, None, tmp_path, "int4")
+
+
+def test_the_command(copied: Path) -> None:
+    from medrega_edge.cli import app
+    from medrega_export.cli import mount
+
+    if not any(command.name == "export" for command in app.registered_commands):
+        mount(app)
+    run = CliRunner().invoke
+    good = run(app, ["export", str(copied), "--check"])
+    assert good.exit_code == 0 and "pixel shuffle v1" in good.stdout and "warning" in good.stdout
+    assert isinstance(run(app, ["export", str(copied)]).exception, UsageError)  # neither --check nor --out
+    change(copied, ps_version="v9")
+    bad = run(app, ["export", str(copied), "--check", "--prompts", "a.jsonl", "b.json"])
+    assert isinstance(bad.exception, UsageError) and "unsupported      The checkpoint's ps_version" in bad.stdout
+    assert "a.jsonl" in bad.stdout
