@@ -29,7 +29,7 @@ PHOTOMETRIC = {  # what is read -> samples per pixel
     "YBR_ICT": 3,
     "YBR_RCT": 3,
 }
-MAX_READS = 1_000_000  # two or three for each element: more than a study's largest header, some seconds at most
+MAX_READS = 400_000  # two or three for each element: more than the largest header of any study, under two seconds
 MAX_SEQUENCE = 16 * 1024 * 1024  # bytes of one sequence that is unfolded; functional groups of thousands of frames
 MAX_TILES = 65_535  # of a JPEG 2000 code stream, whose tile index has 16 bits
 
@@ -109,7 +109,7 @@ def check_pixel_data(dataset: Dataset, frames: int, frame: int, name: str) -> No
         raise ImageError(f"{name} has pixels of {known} with {samples} samples, which are not read; export it again.")
     keyword = next((k for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if k in dataset), None)
     if keyword is None:
-        raise ImageError(f"{name} is a DICOM file without a picture in it; name an image object.")
+        raise ImageError(f"{name} is a DICOM file without a picture, or without all of it; name a whole image object.")
     allocated = int(dataset.BitsAllocated)
     depths = {"PixelData": (1, 8, 16, 32), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}[keyword]
     if allocated not in depths:

@@ -32,7 +32,7 @@ def read_image(source: str | Path | bytes, frame: int | None = None, view: View 
     if view.window is not None:
         parse_window(view.window)
     if isinstance(source, bytes):
-        return _read(source, "the given bytes", None, view)
+        return _read(source, "the given image", None, view)
     path = Path(source)
     return _read(_read_file(path), f"'{path.name}'", str(path), view)
 

@@ -49,6 +49,7 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
     if plane not in PLANES:
         raise UsageError(f"There is no plane '{plane[:20]}'; choose one of: {', '.join(PLANES)}.")
     axis, sides = PLANES[plane]
+    nibabel.imageglobals.logger.disabled = True  # it would write to standard error what it mends in a header
     data = inflate(source.data, 31, name) if source.data.startswith(b"\x1f\x8b") else source.data
     with failing_as(f"{name} is a damaged NIfTI file and cannot be read; export it again."):
         kind: Any = nibabel.Nifti2Image if data[4:7] == b"n+2" else nibabel.Nifti1Image
@@ -91,9 +92,9 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
 def _checked_shape(volume: Any, size: int, name: str) -> tuple[int, ...]:
     """The volume's shape, held against the `size` of its voxels in bytes; raises ImageError."""
     shape = tuple(int(side) for side in volume.shape)
-    if not 3 <= len(shape) <= 4 or min(shape) < 1:
+    if not 3 <= len(shape) <= 4:
         raise ImageError(f"{name} has {len(shape)} dimensions; volumes of three, or four with time, are read.")
     kind = volume.header.get_data_dtype()
-    if kind.kind not in "iuf" or math.prod(shape) * kind.itemsize > size:
+    if kind.kind not in "iuf" or min(shape) < 1 or math.prod(shape) * kind.itemsize > size:
         raise ImageError(f"{name} claims more voxels than it holds, or of a kind that is no grey; export it again.")
     return shape

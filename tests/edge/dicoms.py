@@ -65,7 +65,7 @@ def deflated(data):
     old, new = (b"UI" + len(uid).to_bytes(2, "little") + uid for uid in (plain, packed))
     meta = data[:end].replace(old, new)
     length = (int.from_bytes(data[140:144], "little") + len(new) - len(old)).to_bytes(4, "little")
-    stream = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    stream = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     return meta[:140] + length + meta[144:] + stream.compress(data[end:]) + stream.flush()
 
 
