@@ -20,6 +20,7 @@ from medrega_edge.prompts import Task
 from medrega_edge.regions import PixelBox, iou
 
 COMMONEST = 20
+MEASURED = ("single_object_single_region", "region_to_text")  # the settings whose questions are answered here
 
 Row = dict[str, Any]
 

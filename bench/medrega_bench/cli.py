@@ -5,33 +5,63 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from medrega_edge.errors import UsageError
 
+T = TypeVar("T")
+Row = dict[str, Any]
+
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a package gets right, on this hardware.")
+
+if TYPE_CHECKING:
+    from medrega_edge.package import Package
 
 DataOption = Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")]
 
 
 @bench_app.command()
 def questions(
-    data: DataOption,
+    data: Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/, or the file of another layout.")],
     out: Annotated[Path, typer.Option(help="JSONL to write.")],
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
+    layout: Annotated[str, typer.Option("--from", help="records, medreginstruct, slake, vqa-rad, coco or csv.")] = "records",
+    images: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to; default: the usual.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of records: train, val (default) or test.")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="Take the questions of this setting only; may repeat.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many, spread evenly.")] = None,
 ) -> None:
-    """Write questions with truth from annotated images: for calibration, for a certificate, or to look at."""
-    from medrega_bench.questions import questions_of, read_records
-    from medrega_edge.batch import write_lines
+    """Write questions with truth: to answer with `medrega batch` and score, for calibration, for a certificate.
 
-    rows = list(questions_of(read_records(data, split), data))
-    write_lines(_spread(rows, limit), out)
+    medrega bench questions --from slake --data SLAKE/test.json --out questions.jsonl
+
+    medrega batch questions.jsonl --out answers.jsonl
+
+    medrega bench score answers.jsonl --questions questions.jsonl --setting vqa_en
+    """
+    from medrega_bench.score import setting_named
+    from medrega_bench.sources import read_source
+    from medrega_edge.batch import write_lines
+    from medrega_edge.files import check_place
+
+    for name in setting or ():
+        setting_named(name)
+    check_place(out, data)
+    made, left_out = read_source(layout, data, images, split)
+    chosen = [question.to_dict() for question in made if not setting or question.setting in setting]
+    if not chosen:
+        raise UsageError(f"'{data.name}' gives no question of the kind that was asked for.")
+    write_lines(_spread(chosen, limit), out)
+    for name, count in Counter(row["setting"] for row in _spread(chosen, limit)).items():
+        typer.echo(f"{count:>8}  {name}", err=True)
+    for reason, count in Counter(one.reason for one in left_out).items():
+        places = [one.place for one in left_out if one.reason == reason]
+        typer.echo(f"{count:>8}  left out: {reason} ({', '.join(places[:3])}{', ...' if count > 3 else ''})", err=True)
 
 
 @bench_app.command()
@@ -46,19 +76,69 @@ def accuracy(
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many questions, spread evenly.")] = None,
 ) -> None:
     """Let a package answer questions with truth, and report IoU per modality, language and object."""
-    from medrega_bench.accuracy import answer_all, compare, tables
-    from medrega_bench.environment import environment
-    from medrega_bench.questions import questions_of, read_records
+    from medrega_bench.accuracy import MEASURED, answer_all, compare, tables
+    from medrega_bench.questions import Question, questions_of, read_records
     from medrega_edge.engine import load
     from medrega_edge.files import write_text
 
-    rows = _spread(list(questions_of(read_records(data, split), data)), limit)
+    made = questions_of(read_records(data, split), data)
+    rows = _spread([one.to_dict() for one in made if isinstance(one, Question) and one.setting in MEASURED], limit)
     if not rows:
         raise UsageError(f"There is no question in the split '{split}'; choose train, val or test.")
     engine = load(model)
     answers = answer_all(engine, rows)
-    manifest = engine.package.manifest
-    result: dict[str, Any] = {
+    result = _header(engine.package, split) | {"tables": tables(answers)}
+    if reference is not None:
+        result["loss"] = compare(answer_all(load(reference), rows), answers)
+    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    whole = result["tables"]["overall"]["all"]
+    typer.echo(f"mean IoU {whole['mean_iou']:.3f}, accuracy at 0.5 {whole['acc50']:.3f}, {whole['n']} questions")
+    if reference is not None:
+        typer.echo(f"loss against the reference {result['loss']['mean_iou_loss']:+.4f} mean IoU")
+
+
+@bench_app.command()
+def tasks(
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="JSON of results to write.")],
+    split: Annotated[str, typer.Option(help="Choose on val, report on test.")] = "val",
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Full-precision package to set beside it, on the same questions.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many questions, spread evenly.")] = None,
+) -> None:
+    """Let a package do every task on one split, and report MedRegA's figures and what the image is worth to them.
+
+    Free questions are also asked about a blank image and another patient's, and of the training questions alone.
+    """
+    from medrega_bench import suite
+    from medrega_bench.questions import read_records
+    from medrega_edge.engine import load
+    from medrega_edge.files import check_place, write_text
+
+    check_place(out)
+    records = list(read_records(data, split))
+    asked = _spread(suite.about_images(list(suite.asked_of(records, data))), limit)
+    if not asked:
+        raise UsageError(f"There is no question in the split '{split}'; choose train, val or test.")
+    question_only = suite.QuestionOnly(read_records(data, "train"))
+    engine = load(model)
+    result = _header(engine.package, split)
+    result["tables"] = suite.tables(list(_with_progress(suite.run(engine, asked, question_only), len(asked))))
+    if reference is not None:
+        full = list(_with_progress(suite.run(load(reference), asked, question_only), len(asked)))
+        result["reference"] = suite.tables(full)
+    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    typer.echo(f"{len(asked)} questions; figures in {out.name}")
+
+
+def _header(package: Package, split: str) -> dict[str, Any]:
+    """What was measured on what, with which command."""
+    from medrega_bench.environment import environment
+
+    manifest = package.manifest
+    return {
         "schema_version": 1,
         "date": date.today().isoformat(),
         "command": shlex.join(["medrega", *map(_without_folder, sys.argv[1:])]),
@@ -67,18 +147,18 @@ def accuracy(
             "name": manifest.name,
             "version": manifest.version,
             "precision": manifest.precision,
-            "sha256": engine.package.sha256,
+            "sha256": package.sha256,
         },
         "environment": environment(),
-        "tables": tables(answers),
     }
-    if reference is not None:
-        result["loss"] = compare(answer_all(load(reference), rows), answers)
-    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    whole = result["tables"]["overall"]["all"]
-    typer.echo(f"mean IoU {whole['mean_iou']:.3f}, accuracy at 0.5 {whole['acc50']:.3f}, {whole['n']} questions")
-    if reference is not None:
-        typer.echo(f"loss against the reference {result['loss']['mean_iou_loss']:+.4f} mean IoU")
+
+
+def _with_progress(rows: Iterator[Row], total: int) -> Iterator[Row]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(rows, "answering", total=total, console=console, disable=not console.is_terminal)
 
 
 @bench_app.command()
@@ -144,7 +224,7 @@ def _without_folder(argument: str) -> str:
     return path.name if path.is_absolute() or ".." in path.parts else argument
 
 
-def _spread(rows: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
+def _spread(rows: list[T], limit: int | None) -> list[T]:
     return rows if limit is None or limit >= len(rows) else [rows[i * len(rows) // limit] for i in range(limit)]
 
 

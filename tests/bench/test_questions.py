@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from medrega_bench.questions import questions_of, read_records
+from medrega_bench.accuracy import MEASURED
+from medrega_bench.questions import LeftOut, Question, questions_of, read_records
 from medrega_edge.errors import UsageError
+from medrega_edge.prompts import Language, Task
 from medrega_edge.regions import parse
 
 DATA = Path(os.environ.get("MEDREGA_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -14,10 +16,10 @@ DATA = Path(os.environ.get("MEDREGA_DATA", Path(__file__).parents[3] / "shared" 
 def record(**changes):
     row = {
         "id": "r1", "image": "images/肝.png", "width": 200, "height": 100, "modality": "ct", "split": "test",
-        "dup_of_eval": False,
+        "dup_of_eval": False, "labels": [], "qa": [],
         "regions": [
             {"label_en": "liver", "label_zh": "肝脏", "kind": "organ", "boxes": [[20, 10, 100, 50]]},
-            {"label_en": "vertebra", "label_zh": "椎骨", "kind": "organ", "boxes": [[0, 0, 9, 9], [9, 9, 20, 20]]},
+            {"label_en": "vertebra", "label_zh": "椎骨", "kind": "organ", "boxes": [[9, 50, 20, 90], [0, 0, 9, 9]]},
             {"label_en": "retinal blood vessels", "label_zh": "血管", "kind": "structure", "boxes": [[0, 0, 200, 100]]},
         ],
     }  # fmt: skip
@@ -30,27 +32,76 @@ def write(folder, *rows):
     return folder
 
 
+def asked(folder, split="test"):
+    made = list(questions_of(read_records(folder, split), folder))
+    return [one for one in made if isinstance(one, Question)], [one.reason for one in made if isinstance(one, LeftOut)]
+
+
 def test_one_question_an_object_and_language_and_the_truth_is_readable(tmp_path):
-    made = list(questions_of(read_records(write(tmp_path, record()), "test"), tmp_path))
-    assert [row["question"] for row in made] == ["locate the liver", "What is this?", "请定位肝脏", "这是什么？"]
-    assert [row["truth"]["text"] for row in made[1::2]] == ["liver", "肝脏"]
-    assert [row["box"] for row in made[1::2]] == [[20, 10, 100, 50]] * 2
-    for row in made[::2]:
+    made, _ = asked(write(tmp_path, record()))
+    rows = [one.to_dict() for one in made if one.object == "liver"]
+    assert [row["question"] for row in rows] == ["locate the liver", "What is this?", "请定位肝脏", "这是什么？"]
+    assert [row["truth"]["text"] for row in rows[1::2]] == ["liver", "肝脏"]
+    assert [row["box"] for row in rows[1::2]] == [[20, 10, 100, 50]] * 2
+    for row in rows[::2]:
         assert Path(row["image"]).is_absolute()
+        assert row["setting"] == "single_object_single_region"
         parsed = parse(row["truth"]["text"])
         assert parsed.problems == ()
         assert parsed.regions[0].boxes[0].as_list() == [100, 100, 500, 500]
         assert row["truth"]["regions"][0]["boxes"] == [[20, 10, 100, 50]]
 
 
-def test_other_splits_and_near_duplicates_are_left_out(tmp_path):
-    folder = write(tmp_path, record(split="train"), record(dup_of_eval=True), record(id="kept"))
-    assert [row["id"] for row in read_records(folder, "test")] == ["kept"]
+def test_several_regions_are_asked_for_at_once_top_to_bottom(tmp_path):
+    made, _ = asked(write(tmp_path, record()))
+    (english, chinese) = [one for one in made if one.object == "vertebra"]
+    assert english.setting == chinese.setting == "single_object_multi_region"
+    assert english.text == "<ref>vertebra</ref><box>[[0, 0, 45, 90], [45, 500, 100, 899]]</box>"
+    assert chinese.regions[0].label == "椎骨"
+
+
+def test_questions_and_classes_of_the_image(tmp_path):
+    qa = [
+        {"lang": "zh", "question": "肝脏健康吗？", "answer": "健康"},
+        {"lang": "en", "question": "Is it CT?", "answer": "Yes"},
+    ]
+    made, _ = asked(write(tmp_path, record(regions=[], qa=qa, labels=["melanoma", "hand", "oblique"])))
+    assert [(one.setting, one.question, one.text) for one in made[:2]] == [
+        ("vqa_zh", "肝脏健康吗？", "健康"),
+        ("vqa_en", "Is it CT?", "Yes"),
+    ]
+    by_setting = {one.setting: one for one in made if one.task is Task.CLASSIFY and one.language is Language.EN}
+    assert by_setting["classification_single"].labels == ("melanoma",)
+    several = by_setting["classification_multi"].to_dict()
+    assert several["truth"] == {"text": "hand; oblique", "regions": [], "labels": ["hand", "oblique"]}
+    assert several["labels"][:2] == ["hand", "leg"]
+    assert several["question"].startswith("Which fit, one or more: hand; leg; ")
+
+
+def test_what_gives_no_question_is_said(tmp_path):
+    many = {"label_en": "cell", "label_zh": "细胞", "boxes": [[i, 0, i + 1, 1] for i in range(7)]}
+    folder = write(tmp_path, record(split="train"), record(dup_of_eval=True), record(regions=[record()["regions"][2], many]))
+    made, left_out = asked(folder)
+    assert made == []
+    assert left_out == [
+        "an image that almost equals one of another split",
+        "retinal blood vessels fill the whole image",
+        "an object with more than 6 boxes",
+    ]
+
+
+def test_ids_differ(tmp_path):
+    made, _ = asked(write(tmp_path, record(labels=["melanoma", "fracture"]), record(id="r2")))
+    assert len({one.id for one in made}) == len(made)
 
 
 def test_a_bad_line_is_named(tmp_path):
     with pytest.raises(UsageError, match="Line 2"):
         list(read_records(write(tmp_path, record(), "{broken"), "test"))
+    outside = [{"label_en": "a", "label_zh": "b", "boxes": [[300, 0, 400, 9]]}]
+    for bad in (record(regions=outside), record(qa=[{"lang": "fr"}]), {"split": "test", "dup_of_eval": False}):
+        with pytest.raises(UsageError, match="Line 1 of records.jsonl cannot be read"):
+            list(read_records(write(tmp_path, bad), "test"))
     with pytest.raises(UsageError, match=r"no records\.jsonl"):
         list(read_records(tmp_path / "nowhere", "test"))
 
@@ -58,9 +109,17 @@ def test_a_bad_line_is_named(tmp_path):
 @pytest.mark.data
 @pytest.mark.skipif(not (DATA / "records.jsonl").is_file(), reason="the shared images are not on this machine")
 def test_the_real_data_gives_the_questions_that_the_results_count():
-    made = list(questions_of(read_records(DATA, "test"), DATA))
-    assert len({row["id"] for row in made}) == len(made)
-    for row in made[:: max(1, len(made) // 50)]:
-        assert Path(row["image"]).is_file()
+    made = [one for one in questions_of(read_records(DATA, "test"), DATA) if isinstance(one, Question)]
+    assert len({one.id for one in made}) == len(made)
+    assert {one.setting for one in made} >= {
+        *MEASURED,
+        "single_object_multi_region",
+        "vqa_en",
+        "vqa_zh",
+        "classification_single",
+    }
+    for one in made[:: max(1, len(made) // 50)]:
+        assert one.image.is_file()
     result = Path(__file__).parents[2] / "bench" / "results" / "nano-test.json"
-    assert json.loads(result.read_text("utf-8"))["tables"]["overall"]["all"]["n"] == len(made) / 2
+    counted = json.loads(result.read_text("utf-8"))["tables"]["overall"]["all"]["n"]
+    assert counted == sum(one.setting in MEASURED for one in made) / 2
