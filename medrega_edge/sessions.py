@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import PackageError, ResourceError
+from medrega_edge.graph_guard import check_graph
 from medrega_edge.package import Contents, DecoderSpec, VisionSpec
 
 Floats = npt.NDArray[np.float32]
@@ -50,8 +51,10 @@ def _session(contents: Contents, role: str, threads: int, device: str, inputs: s
     options.log_severity_level = 3
     # The bytes that were hashed are the bytes that run; external data alone is opened by the runtime itself.
     package = contents.package
-    external = f"{role}_data" in package.manifest.files
-    model: str | bytes = str(package.path(role)) if external else contents[role]
+    outside = package.manifest.files.get(f"{role}_data")
+    check_graph(contents[role], role, (outside.path, outside.bytes) if outside else None)
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    model: str | bytes = str(package.path(role)) if outside else contents[role]
     try:
         # Without a fallback: it would go on, on the processor, and say so on standard output only.
         session = ort.InferenceSession(model, options, providers=[provider], enable_fallback=0)

@@ -1,0 +1,175 @@
+"""What an ONNX graph has to be before onnxruntime may see it: plain operators, no data outside of the package.
+
+Knows protobuf's wire format and the few messages of ONNX that matter; knows no tensor's meaning. Whatever is not on the
+lists below is refused: operators, domains, and also fields, so that loops, functions, subgraphs and whatever a newer
+format adds cannot slip by. The default package and everything `medrega export` writes passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medrega_edge.errors import PackageError
+
+_STANDARD = frozenset(
+    "Add Cast Concat Constant Conv Div DynamicQuantizeLinear Erf Expand Flatten Gather Gelu Gemm Identity "
+    "LayerNormalization MatMul MatMulInteger Mul Neg Pow Reciprocal ReduceMean Reshape Shape Sigmoid "
+    "SimplifiedLayerNormalization Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
+)
+OPERATORS = {
+    "": _STANDARD,
+    "ai.onnx": _STANDARD,
+    "com.microsoft": frozenset(
+        "GroupQueryAttention MatMulNBits MultiHeadAttention SkipSimplifiedLayerNormalization".split()
+    ),
+}
+MAX_NODES = 50_000
+MAX_FIELDS = 1_000_000  # a second's work; a tower of six billion weights has some ten thousand
+
+# Fields by number (onnx.proto), those that are looked into by name.
+_MODEL = {7: "graph", 8: "opset"} | dict.fromkeys((1, 2, 3, 4, 5, 6, 14), "")
+_GRAPH = {1: "node", 5: "tensor"} | dict.fromkeys((2, 10, 11, 12, 13, 14, 16), "")
+_NODE = {4: "operator", 5: "attribute", 7: "domain"} | dict.fromkeys((1, 2, 3, 6, 9), "")
+_ATTRIBUTE = {5: "tensor"} | dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 20), "")
+_TENSOR = {13: "outside", 14: "place"} | dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16), "")
+_OPSET = {1: "domain", 2: ""}
+_ENTRY = {1: "key", 2: "value"}
+
+
+class _Refused(Exception):
+    """What is wrong with a graph, to stand behind "The graph 'x' of the model package ..."."""
+
+
+def check_graph(data: bytes, role: str, outside: tuple[str, int] | None = None) -> None:
+    """Refuse a graph that is not on the lists; raises PackageError before onnxruntime has seen a byte of it.
+
+    `outside` is the name and size of the one file beside it in which its weights may lie.
+    """
+    try:
+        if data[4:8] == b"ORTM":  # onnxruntime's own format, which it would tell by these bytes
+            raise _Refused("is no ONNX file")
+        _Reader(outside).model(memoryview(data))
+    except _Refused as refused:
+        raise PackageError(f"The graph '{role}' of the model package {refused}; get the package again.") from None
+
+
+class _Reader:
+    """Walks through a model's messages, counting what it sees."""
+
+    def __init__(self, outside: tuple[str, int] | None) -> None:
+        self.outside = outside
+        self.fields_left = MAX_FIELDS
+        self.nodes_left = MAX_NODES
+
+    def model(self, message: memoryview) -> None:
+        for name, value in self._fields(message, _MODEL):
+            if name == "graph":
+                self._graph(_message(value))
+            elif name == "opset":
+                for inner, domain in self._fields(_message(value), _OPSET):
+                    if inner == "domain" and _text(domain) not in OPERATORS:
+                        raise _Refused("needs operators of an unknown domain")
+
+    def _graph(self, message: memoryview) -> None:
+        for name, value in self._fields(message, _GRAPH):
+            if name == "node":
+                self.nodes_left -= 1
+                if self.nodes_left < 0:
+                    raise _Refused(f"has more than {MAX_NODES} nodes")
+                self._node(_message(value))
+            elif name == "tensor":
+                self._tensor(_message(value))
+
+    def _node(self, message: memoryview) -> None:
+        domains, operators = [], []
+        for name, value in self._fields(message, _NODE):
+            if name == "domain":
+                domains.append(_text(value))
+            elif name == "operator":
+                operators.append(_text(value))
+            elif name == "attribute":
+                for inner, tensor in self._fields(_message(value), _ATTRIBUTE):
+                    if inner == "tensor":
+                        self._tensor(_message(tensor))
+        # A field that stands twice means its last value to one reader and perhaps its first to another.
+        if len(domains) > 1 or len(operators) != 1:
+            raise _Refused("has a node that is ambiguous")
+        if operators[0] not in OPERATORS.get(domains[0] if domains else "", ()):
+            raise _Refused("has an operator that no package of this program has")
+
+    def _tensor(self, message: memoryview) -> None:
+        entries: dict[str, str] = {}
+        is_outside = False
+        for name, value in self._fields(message, _TENSOR):
+            if name == "place":
+                is_outside |= value != 0
+            elif name == "outside":
+                is_outside = True
+                pair = {inner: _text(text) for inner, text in self._fields(_message(value), _ENTRY)}
+                if pair.get("key", "") in entries:
+                    raise _Refused("has a tensor that is ambiguous")
+                entries[pair.get("key", "")] = pair.get("value", "")
+        if is_outside:
+            self._place(entries)
+
+    def _place(self, entries: dict[str, str]) -> None:
+        """Refuse a tensor's place outside of the graph, unless it is within the one file that may hold it."""
+        if self.outside is None or entries.get("location") != self.outside[0]:
+            raise _Refused("keeps weights outside of the package")
+        numbers = [entries.get("offset", "0"), entries.get("length", "0")]
+        if not all(number.isascii() and number.isdigit() and len(number) < 16 for number in numbers):
+            raise _Refused("keeps weights at a place that is none")
+        if sum(map(int, numbers)) > self.outside[1] or set(entries) - {"location", "offset", "length", "checksum"}:
+            raise _Refused("keeps weights at a place that is none")
+
+    def _fields(self, message: memoryview, known: dict[int, str]) -> Iterator[tuple[str, int | memoryview]]:
+        """The fields of a message in order, by name; a number for a varint, bytes for all else."""
+        at = 0
+        while at < len(message):
+            self.fields_left -= 1
+            if self.fields_left < 0:
+                raise _Refused(f"has more than {MAX_FIELDS} fields")
+            key, at = _varint(message, at)
+            number, kind = key >> 3, key & 7
+            if number not in known:
+                raise _Refused("has parts that no package of this program has")
+            if kind == 0:
+                value, at = _varint(message, at)
+                yield known[number], value
+                continue
+            if kind == 2:
+                length, at = _varint(message, at)
+            elif kind in (1, 5):
+                length = 8 if kind == 1 else 4
+            else:
+                raise _Refused("is no ONNX file")
+            if length > len(message) - at:
+                raise _Refused("is no ONNX file")
+            yield known[number], message[at : at + length]
+            at += length
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number of at most 64 bits and where it ends."""
+    value = 0
+    for place in range(10):
+        if at + place >= len(message):
+            break
+        byte = message[at + place]
+        value |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return value, at + place + 1
+    raise _Refused("is no ONNX file")
+
+
+def _message(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise _Refused("is no ONNX file")
+    return value
+
+
+def _text(value: int | memoryview) -> str:
+    try:
+        return bytes(_message(value)[:256]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise _Refused("is no ONNX file") from None
