@@ -55,6 +55,9 @@ def _names_line(names: dict[str, Any]) -> list[str]:
     return [f"| right names, {names['n']} questions | {full:.3f} | {package:.3f} | {full - package:+.4f} | |"]
 
 
+VERSIONS = ("blank", "other", "question_only", "cot")
+
+
 def tasks_table(result: dict[str, Any]) -> str:
     """Every task of one run as Markdown, full precision beside it where it was measured."""
     package, full = result["tables"], result.get("reference")
