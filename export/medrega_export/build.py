@@ -44,6 +44,12 @@ PRECISIONS = ("int4", "fp32")
 MEASURED = 8  # images and sequences on which stages are measured
 CONTEXT = 2048  # longest sequence a package is made for; its cache is allocated at once
 
+SHUFFLE_NOTE = """# Before you load this
+
+These weights were trained with pixel shuffle "v1" (`ps_version` in config.json). transformers' InternVL class knows "v2"
+alone and does not look: transpose the grid of image tokens behind its projector, or images are seen mirrored.
+"""
+
 FILES = {
     "vision": "vision.onnx",
     "decoder": "decoder.onnx",
@@ -140,6 +146,8 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
             with _in_place(options.keep_checkpoint, options.force) as kept:
                 gptq.join_checkpoint(checkpoint.model, scratch / "gptq", options.checkpoint, kept)
                 (kept / "prompts.json").write_text(checkpoint.prompts.to_json(), encoding="utf-8")
+                if checkpoint.pixel_shuffle == "v1":
+                    (kept / "README.md").write_text(SHUFFLE_NOTE, encoding="utf-8")
     package = Package.open(options.out)
     return Report(options.out, package.manifest.precision, package.bytes, errors, work.seconds, signed)
 

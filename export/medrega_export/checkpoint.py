@@ -165,10 +165,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UsageError(f"The checkpoint '{folder.name}' has no config.json; name the folder that holds it.")
     if not list(folder.glob("*.safetensors")):
         raise UsageError(f"The checkpoint '{folder.name}' has no *.safetensors; other weight files are not read.")
-    try:
-        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"config.json of the checkpoint is not valid JSON ({error}).") from None
+    return spm.read_json(folder / "config.json")
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -190,21 +187,40 @@ def check_config(config: dict[str, Any]) -> None:
 
 def native_config(config: dict[str, Any], tokenizer: Tokenizer) -> Any:
     """Return a config as transformers' InternVL class takes it; raises UsageError."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import InternVLConfig
 
     image = tokenizer.id_of(IMAGE_TOKEN)
     if not is_chat(config) and config.get("image_token_id", image) != image:
         raise UsageError(f"config.json names another image token than the tokenizer's {IMAGE_TOKEN}; correct it.")
-    return InternVLConfig.from_dict(chat_layout.native_config(config, image) if is_chat(config) else config)
+    try:
+        return InternVLConfig.from_dict(chat_layout.native_config(config, image) if is_chat(config) else config)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"config.json of the checkpoint cannot be used ({reason}); get the checkpoint again.") from None
 
 
 def read_tokenizer(folder: Path) -> bytes:
-    """Read `tokenizer.json`, or make it out of SentencePiece's file; raises UsageError."""
+    """Read `tokenizer.json`, or make it out of the files of a slow tokenizer; raises UsageError."""
     if (folder / "tokenizer.json").is_file():
         return (folder / "tokenizer.json").read_bytes()
     if (folder / "tokenizer.model").is_file():
         return spm.to_tokenizer_json(folder).encode("utf-8")
+    kind = str(spm.read_json(folder / "tokenizer_config.json").get("tokenizer_class")).removesuffix("Fast")
+    if kind == "Qwen2Tokenizer" and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
+        return _byte_level(folder)
     raise UsageError(f"The checkpoint '{folder.name}' has no tokenizer.json and no tokenizer.model; get it again.")
+
+
+def _byte_level(folder: Path) -> bytes:
+    """Put Qwen2's vocabulary, merges and added tokens together; other byte-level tokenizers cut a text otherwise."""
+    from transformers import Qwen2Tokenizer
+
+    slow: Any = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
+    for number, token in spm.read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {}).items():
+        if slow.convert_tokens_to_ids(token["content"]) != int(number):
+            raise UsageError(f"The added token '{token['content']}' does not get its id {number}; add a tokenizer.json.")
+    return str(slow.backend_tokenizer.to_str()).encode("utf-8")
 
 
 def read_words(
@@ -314,12 +330,10 @@ def _read_chat(described: Description, adapter: Path | None) -> Any:
 
 def _end_tokens(described: Description) -> list[int]:
     """Ids that end an answer: those of generation_config.json, or the one that ends every turn of these templates."""
-    path = described.folder / "generation_config.json"
-    if path.is_file():
-        ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-        if ids is not None:
-            return list(ids) if isinstance(ids, list) else [int(ids)]
-    return [described.tokenizer.id_of(foreign_prompts.TURN_END)]
+    ids = spm.read_json(described.folder / "generation_config.json").get("eos_token_id")
+    if ids is None:
+        return [described.tokenizer.id_of(foreign_prompts.TURN_END)]
+    return list(ids) if isinstance(ids, list) else [int(ids)]
 
 
 def _unreadable(folder: Path, error: Exception) -> UsageError:

@@ -45,9 +45,9 @@ class Folder:
 
 def read(folder: Path) -> Folder:
     """Read `tokenizer.model`, `added_tokens.json` and `tokenizer_config.json`; raises UsageError."""
-    config = _json(folder / "tokenizer_config.json")
+    config = read_json(folder / "tokenizer_config.json")
     added = {int(i): dict(token) for i, token in config.get("added_tokens_decoder", {}).items()}
-    for content, number in _json(folder / "added_tokens.json").items():
+    for content, number in read_json(folder / "added_tokens.json").items():
         added.setdefault(int(number), {"content": content, "special": True})
     pieces = _proto((folder / "tokenizer.model").read_bytes()).pieces
     named = {str(_content(config.get(key))) for key in ("bos_token", "eos_token", "unk_token") if config.get(key)}
@@ -170,12 +170,12 @@ def _proto(data: bytes) -> Any:
     return proto
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint, empty where there is no such file; raises UsageError."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
         raise UsageError(f"{path.name} of the checkpoint is not valid JSON ({error}).") from None
-    return dict(data)
 
 
 def _content(token: Any) -> Any:

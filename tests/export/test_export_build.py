@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.export
-for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
+for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers", "sentencepiece"):
     pytest.importorskip(name)
+
+import chat_reference  # noqa: E402
 
 from medrega_edge.errors import GateError, UsageError  # noqa: E402
 from medrega_edge.package import Package  # noqa: E402
@@ -208,6 +210,18 @@ def test_other_language_models(make_checkpoint, text: str, tied: bool, questions
     folder = make_checkpoint(tmp_path / "checkpoint", text, tied)
     report = export(ExportOptions(folder, tmp_path / "package", questions_file, calibration_items=3))
     assert report.errors["decoder_layout"] < 1e-4
+
+
+def test_the_original_layout_in_4_bits(questions_file: Path, tmp_path: Path) -> None:
+    """From an InternVL-Chat-V1-2 folder to answers: package, certificate, and a kept checkpoint that says its shuffle."""
+    chat_reference.write_checkpoint(tmp_path / "chat")
+    questions = questions_file
+    report = export(
+        ExportOptions(tmp_path / "chat", tmp_path / "p", questions, certify=questions, keep_checkpoint=tmp_path / "gptq")
+    )
+    assert report.errors["decoder_layout"] < 1e-4 and report.certificate["accuracy"]
+    assert json.loads((tmp_path / "gptq" / "config.json").read_text(encoding="utf-8"))["ps_version"] == "v1"
+    assert "ps_version" in (tmp_path / "gptq" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_missed_gate_leaves_nothing(checkpoint_folder: Path, tmp_path: Path) -> None:

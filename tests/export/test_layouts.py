@@ -84,13 +84,20 @@ def test_the_original_layout(text: str, changes: dict, tmp_path: Path) -> None:
     expected = original.logits(rows)
     assert np.abs(logits(package, embeddings(package, ids, seen[0])) - expected).max() < CLOSE * np.abs(expected).max()
     assert package.manifest.tokens.end == (421,)
+    assert checkpoint.describe(tmp_path / "chat").native.to_dict()["ps_version"] == changes["ps_version"]
 
 
-@pytest.mark.parametrize(("text", "tied"), [("qwen2", False), ("llama", False), ("qwen2", True)])
-def test_the_native_layout(make_checkpoint, text: str, tied: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "tied", "changes"),
+    [("qwen2", False, {}), ("llama", False, {"vision_feature_layer": -2}), ("qwen2", True, {})],
+    ids=["qwen2", "llama with an inner layer", "tied"],
+)
+def test_the_native_layout(make_checkpoint, text: str, tied: bool, changes: dict, tmp_path: Path) -> None:
     import torch
 
     folder = make_checkpoint(tmp_path / "checkpoint", text, tied)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
     package = export_fp32(folder, tmp_path / "package")
     model = checkpoint.load(folder).model
     pixels = np.random.default_rng(1).standard_normal((1, 3, 64, 64)).astype(np.float32)
@@ -253,6 +260,39 @@ def test_ten_thousand_strings_of_the_reference_tokenizer() -> None:
     converted, truth = Tokenizer.from_str(spm.to_tokenizer_json(FIGURES)), spm.truth(spm.read(FIGURES))
     for text in strings(10_000, [*chat_reference.ADDED, *chat_reference.TEXT], 4):
         assert converted.encode(text, add_special_tokens=False).ids == truth(text), text
+
+
+def test_a_slow_byte_level_tokenizer_is_converted(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    trained.train_from_iterator(["the liver is here"] * 4, trainer)
+    model = json.loads(trained.to_str())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]), encoding="utf-8")
+    merges = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]
+    (tmp_path / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")
+    first = len(model["vocab"])
+    added = {str(first + i): {"content": token, "special": True} for i, token in enumerate(chat_reference.ADDED)}
+
+    def read(kind: str, tokens: dict) -> Tokenizer:
+        config = {"tokenizer_class": kind, "added_tokens_decoder": tokens}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+        return Tokenizer.from_str(checkpoint.read_tokenizer(tmp_path).decode("utf-8"))
+
+    converted = read("Qwen2Tokenizer", added)
+    text = "<|im_start|>the liver<ref>肝脏</ref><box>[[12, 3]]</box>"
+    ids = converted.encode(text, add_special_tokens=False).ids
+    assert converted.decode(ids, skip_special_tokens=False) == text
+    assert [i for i in ids if i >= first] == [first + chat_reference.ADDED.index(f"<{t}>") for t in
+                                               ("|im_start|", "ref", "/ref", "box", "/box")]  # fmt: skip
+    assert ids[1:3] == trained.encode("the liver").ids and "12" not in converted.encode("12").tokens  # digits stand alone
+    with pytest.raises(UsageError, match="does not get its id 900"):
+        read("Qwen2Tokenizer", added | {"900": {"content": "<far>", "special": True}})
+    with pytest.raises(UsageError, match=r"no tokenizer\.json"):
+        read("GPT2Tokenizer", added)
 
 
 def test_other_kinds_of_sentencepiece_are_refused(tmp_path: Path) -> None:
