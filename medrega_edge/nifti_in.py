@@ -40,6 +40,7 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
     """Read one slice of a NIfTI volume; raises ImageError, UsageError, or ResourceError where nibabel is missing."""
     try:
         import nibabel
+        from nibabel import imageglobals
     except ImportError:
         raise ResourceError(
             f"{source.name} is a NIfTI file; to read it, install: pip install 'medrega-edge[nifti]'."
@@ -49,7 +50,7 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
     if plane not in PLANES:
         raise UsageError(f"There is no plane '{plane[:20]}'; choose one of: {', '.join(PLANES)}.")
     axis, sides = PLANES[plane]
-    nibabel.imageglobals.logger.disabled = True  # it would write to standard error what it mends in a header
+    imageglobals.logger.disabled = True  # it would write to standard error what it mends in a header
     data = inflate(source.data, 31, name) if source.data.startswith(b"\x1f\x8b") else source.data
     with failing_as(f"{name} is a damaged NIfTI file and cannot be read; export it again."):
         kind: Any = nibabel.Nifti2Image if data[4:7] == b"n+2" else nibabel.Nifti1Image
