@@ -47,7 +47,7 @@ def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
     design = np.stack([x, np.ones_like(x)], axis=1)
     weights = np.array([1.0, 0.0])
     for _ in range(50):
-        p = 1 / (1 + np.exp(-design @ weights))
+        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30.0, 30.0)))
         gradient = design.T @ (p - target) + 1e-3 * (weights - [1.0, 0.0])
         curvature = (design * (p * (1 - p))[:, None]).T @ design + 1e-3 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)

@@ -309,6 +309,7 @@ def _certify(
     _sign(work, folder, options.precision, {"stages": {}, "accuracy": None, "reason": "not measured yet"})
     packages = {"package": folder}
     accuracy = None
+    scale: tuple[float, ...] = ()
     if questions and options.precision != "fp32":
         reference = scratch / "reference"
         reference.mkdir()
@@ -318,14 +319,15 @@ def _certify(
         _sign(work, reference, "fp32", {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
         packages["reference"] = reference
         with work.timed("certificate"):
-            accuracy = compare(reference, folder, questions, work.tell)
+            compared = compare(reference, folder, questions, work.tell)
+            accuracy, scale = compared.accuracy, compared.calibration
     signed = certificate(stages, accuracy, None if accuracy else reason, questions if accuracy else [], packages)
-    _sign(work, folder, options.precision, signed)
+    _sign(work, folder, options.precision, signed, scale)
     return signed
 
 
-def _sign(work: _Work, folder: Path, kind: str, signed: dict[str, Any]) -> None:
-    """Write certificate, card, and last the manifest."""
+def _sign(work: _Work, folder: Path, kind: str, signed: dict[str, Any], scale: tuple[float, ...] = ()) -> None:
+    """Write certificate, card, and last the manifest; `scale` calibrates the scores of boxes."""
     checkpoint = work.checkpoint
     training = checkpoint.training
     precision, of_file = _precision(kind)
@@ -358,6 +360,7 @@ def _sign(work: _Work, folder: Path, kind: str, signed: dict[str, Any]) -> None:
         tasks=training.tasks,
         languages=training.languages,
         modalities=training.modalities,
+        calibration=scale,
     )
     temporary = folder / f".{MANIFEST}.{os.getpid()}"
     temporary.write_text(manifest.to_json(), encoding="utf-8")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from medrega_edge.confidence import fit
 from medrega_edge.engine import EncodedImage, load
 from medrega_edge.package import Package
 from medrega_edge.prompts import Task
@@ -26,6 +27,7 @@ SCHEMA_VERSION = 1
 RESAMPLES, SEED = 2000, 20261123
 HIT = 0.5  # IoU from which a box counts as found
 DIFFERS = 0.01  # IoU by which a score may move before it counts: below it two answers show the same place
+ENOUGH_BOXES = 50  # to calibrate on; with fewer, two fitted numbers say more about the sample than about the weights
 LIBRARIES = ("medrega-edge", "gptqmodel", "torch", "transformers", "onnx", "onnxruntime", "numpy")
 
 
@@ -37,6 +39,7 @@ class Given:
     prose: str  # as a person reads it
     boxes: tuple[PixelBox, ...]
     warnings: int
+    scores: tuple[float | None, ...] = ()  # of the boxes, uncalibrated
 
 
 @dataclass(frozen=True)
@@ -165,20 +168,38 @@ def answer(folder: Path, questions: Sequence[Question], tell: Callable[[str], No
             several=question.several,
         )
         boxes = tuple(PixelBox(*region.box) for region in given.regions)
-        results.append((given.image.sha256, Given(given.raw_text, given.text, boxes, len(given.warnings))))
+        scores = tuple(region.confidence for region in given.regions)
+        results.append((given.image.sha256, Given(given.raw_text, given.text, boxes, len(given.warnings), scores)))
         if number % 50 == 0:
             tell(f"certificate: {number} of {len(questions)} questions")
     return results
 
 
-def compare(
-    reference: Path, package: Path, questions: Sequence[Question], tell: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    """Answer all questions with both packages and summarise."""
+@dataclass(frozen=True)
+class Comparison:
+    """What two packages made of the same questions: a table of both, and how the scores of the second are calibrated."""
+
+    accuracy: list[dict[str, Any]]
+    calibration: tuple[float, ...]
+
+
+def compare(reference: Path, package: Path, questions: Sequence[Question], tell: Callable[[str], None]) -> Comparison:
+    """Answer all questions with both packages, neither calibrated yet, and summarise."""
     full = answer(reference, questions, tell)
     quantised = answer(package, questions, tell)
     judged = [judge(question, image, a, b) for question, (image, a), (_, b) in zip(questions, full, quantised, strict=True)]
-    return summarise(judged)
+    return Comparison(summarise(judged), calibration_of(questions, [given for _, given in quantised]))
+
+
+def calibration_of(questions: Sequence[Question], given: Sequence[Given]) -> tuple[float, ...]:
+    """Fit the scores of boxes to whether they overlap their truth by half, over questions about one region."""
+    scores, right = [], []
+    for question, one in zip(questions, given, strict=True):
+        truth = [box for _, box in question.boxes]
+        if question.task is Task.DETECT and len(truth) == 1 and one.boxes and one.scores[0] is not None:
+            scores.append(one.scores[0])
+            right.append(iou(one.boxes[0], truth[0]) >= HIT)
+    return fit(scores, right) if len(scores) >= ENOUGH_BOXES else ()
 
 
 def certificate(

@@ -1,0 +1,47 @@
+"""Scores of boxes, and what calibration makes of them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from medrega_edge.confidence import calibrated, fit, raw_scores
+from medrega_edge.generate import Step
+
+
+def digit(box, coordinate, place, probability):
+    return Step(0, probability, (box, coordinate, place))
+
+
+def test_a_score_is_the_mean_of_the_leading_digits_times_presence():
+    steps = [Step(1, 0.9), digit(0, 0, 0, 0.5), digit(0, 0, 1, 0.5), digit(0, 0, 2, 0.01), digit(0, 1, 0, None)]
+    assert raw_scores(steps, 0.8) == [pytest.approx(0.8 * math.exp(math.log(0.25) / 3))]
+
+
+def test_each_box_has_its_own_score_in_order():
+    steps = [digit(0, 0, 0, 0.9), digit(0, 1, 0, 0.9), digit(1, 0, 0, 0.1), digit(1, 1, 0, 0.1)]
+    assert raw_scores(steps) == [pytest.approx(0.9), pytest.approx(0.1)]
+    assert raw_scores([Step(3, 0.5)]) == []
+
+
+def test_fitting_finds_the_scale_it_was_drawn_from():
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.05, 0.95, 4000)
+    chance = 1 / (1 + np.exp(-(0.7 * np.log(scores / (1 - scores)) - 1.2)))
+    slope, offset = fit(scores, rng.random(4000) < chance)
+    assert slope == pytest.approx(0.7, abs=0.1)
+    assert offset == pytest.approx(-1.2, abs=0.15)
+    told = np.array([calibrated(score, (slope, offset)) for score in scores])
+    assert np.abs(told - chance).max() < 0.05
+    assert (np.diff(told[np.argsort(scores)]) > 0).all()
+
+
+def test_without_calibration_a_score_stays_what_it_is():
+    assert calibrated(0.3, ()) == 0.3
+
+
+def test_extremes_are_finite():
+    assert 0 < calibrated(0.0, (1.0, 0.0)) < calibrated(1.0, (1.0, 0.0)) < 1
+    assert all(map(math.isfinite, fit([0.0, 1.0, 0.5], [False, True, True])))
+    with pytest.raises(ValueError, match="no boxes"):
+        fit([], [])
