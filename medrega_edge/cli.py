@@ -449,7 +449,7 @@ def _with_progress(rows: Iterator[dict[str, Any]], total: int) -> Iterator[dict[
 _ROOMS = (
     ("train", "medrega_train.cli", "train", ("torch", "transformers", "accelerate")),
     ("export", "medrega_export.cli", "export", ("torch", "transformers", "gptqmodel", "onnx")),
-    ("bench", "medrega_bench.cli", "bench", ()),
+    ("bench", "medrega_bench.cli", "bench", ("scipy", "sacrebleu", "rouge_score", "nltk", "jieba", "pycocotools")),
 )
 
 

@@ -19,6 +19,7 @@ from medrega_edge.prompts import CLASSIFY_QUESTION, CLASSIFY_SEVERAL_QUESTION, L
 from medrega_edge.regions import Geometry, PixelBox, RegionText, format_region
 
 SKIPPED_LABELS = frozenset({"retinal blood vessels"})  # they fill the whole image
+SEVERAL_LABELS = "classification_multi"
 MOST_BOXES = 6  # of one object in one question: a field of a hundred blood cells fills any answer
 DETECT_WORDING = {Language.EN: "locate the {name}", Language.ZH: "请定位{name}"}
 IDENTIFY_WORDING = {Language.EN: "What is this?", Language.ZH: "这是什么？"}
@@ -68,7 +69,7 @@ class Question:
             "language": self.language.value,
             "question": self.question,
             **({"box": self.box.as_list()} if self.box else {}),
-            **({"labels": list(self.candidates)} if self.candidates else {}),
+            **({"labels": list(self.candidates), "several": self.setting == SEVERAL_LABELS} if self.candidates else {}),
             "modality": self.modality,
             "object": self.object,
             "setting": self.setting,
@@ -91,7 +92,7 @@ def setting_of(task: Task, language: Language, regions: Sequence[Objects] = (), 
     if task is Task.IDENTIFY:
         return "region_to_text"
     if task is Task.CLASSIFY:
-        return f"classification_{'multi' if several_labels else 'single'}"
+        return SEVERAL_LABELS if several_labels else "classification_single"
     objects = "multi" if len(regions) > 1 else "single"
     return f"{objects}_object_{'multi' if any(len(one.boxes) > 1 for one in regions) else 'single'}_region"
 

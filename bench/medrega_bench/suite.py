@@ -25,7 +25,7 @@ from medrega_bench.questions import DETECT_WORDING, LeftOut, Objects, Question, 
 from medrega_bench.score import SETTINGS
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import Language, Modality, Task
+from medrega_edge.prompts import LABEL_SEPARATOR, Language, Modality, Task
 from medrega_edge.regions import Geometry, PixelBox, iou
 from medrega_edge.results import Answer
 
@@ -281,7 +281,11 @@ def tables(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _figures(setting: str, rows: Sequence[Row]) -> dict[str, Any]:
-    pairs = [Pair(row["answer"], row["truth"], tuple(row["classes"])) for row in rows]
+    # Upstream's metrics part labels by commas, our models by semicolons.
+    label = LABEL_SEPARATOR if rows[0]["classes"] else ", "
+    pairs = [
+        Pair(row["answer"].replace(label, ", "), row["truth"].replace(label, ", "), tuple(row["classes"])) for row in rows
+    ]
     measured = SETTINGS[setting].measure(pairs)
     images = [row["image"] for row in rows]
     intervals = measured.intervals(images)

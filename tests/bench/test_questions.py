@@ -75,6 +75,7 @@ def test_questions_and_classes_of_the_image(tmp_path):
     several = by_setting["classification_multi"].to_dict()
     assert several["truth"] == {"text": "hand; oblique", "regions": [], "labels": ["hand", "oblique"]}
     assert several["labels"][:2] == ["hand", "leg"]
+    assert several["several"]
     assert several["question"].startswith("Which fit, one or more: hand; leg; ")
 
 

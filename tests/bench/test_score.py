@@ -145,3 +145,15 @@ def test_the_command_exits_with_2_and_one_sentence(tmp_path):
     assert run.returncode == 2
     assert run.stdout == ""
     assert run.stderr == "error: Line 2 lacks the key 'pred_answer'.\n"
+
+
+def test_labels_of_our_own_models_are_parted_by_semicolons_and_scored_all_the_same():
+    from medrega_bench.suite import tables
+
+    row = {
+        "answer": "hand; oblique", "truth": "hand; oblique", "classes": ["hand", "leg", "oblique"], "boxes": [],
+        "setting": "classification_multi", "image": "a", "language": "en", "modality": "xray", "dataset": "x",
+        "absent": False, "recognised": None,
+    }  # fmt: skip
+    figures = tables([row])["settings"]["classification_multi"]["all"]["figures"]
+    assert figures["Accuracy"]["value"] == 1.0
