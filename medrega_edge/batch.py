@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.files import whole_file
 from medrega_edge.medical_image import View
+from medrega_edge.plain import json_text
 from medrega_edge.windows import preset_for
 
 if TYPE_CHECKING:
@@ -113,4 +114,4 @@ def write_lines(rows: Iterable[dict[str, Any]], path: Path) -> None:
     """Write rows as JSONL, as a whole or not at all; raises UsageError when the place cannot be written."""
     with whole_file(path) as file:
         for row in rows:
-            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
+            file.write((json_text(row) + "\n").encode("utf-8"))

@@ -24,6 +24,7 @@ import typer
 
 from medrega_edge import __version__
 from medrega_edge.errors import MedregaError, ResourceError, UsageError
+from medrega_edge.plain import json_text, printable
 from medrega_edge.prompts import NOTICE, NOTICE_ZH
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _main(
     medrega ask ct.dcm "请定位肝脏" --save marked.png
     """
     if version:
-        typer.echo(f"medrega-edge {__version__}")
+        _echo(f"medrega-edge {__version__}")
         raise typer.Exit
 
 
@@ -249,7 +250,7 @@ def chat(
         try:
             answer = engine.ask(encoded, line.strip(), language=shared.language)
         except UsageError as error:  # the next question may be a better one
-            talk.print(f"error: {error}", soft_wrap=True)
+            talk.print(printable(f"error: {error}"), soft_wrap=True)
             continue
         _say_what_was_asked(answer)
         render.show(answer, _console())
@@ -281,7 +282,7 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> N
     encoded = engine.open(path, view=View(shared.frame, shared.window, shared.plane, shared.slice_, preset))
     answer = engine.ask(encoded, language=shared.language, **request)
     if shared.as_json:
-        typer.echo(render.to_json(answer))
+        _echo(render.to_json(answer))
     else:
         _say_what_was_asked(answer)
         render.show(answer, _console())
@@ -295,9 +296,8 @@ def _say_what_was_asked(answer: Answer) -> None:
     kind = answer.image.modality or "?"
     if answer.image.modality_confidence is not None:
         kind += f" ({answer.image.modality_confidence:.2f})"
-    _console(stderr=True).print(
-        f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}", style="dim"
-    )
+    asked = f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
+    _console(stderr=True).print(printable(asked), style="dim")
 
 
 @app.command()
@@ -329,7 +329,7 @@ def batch(
             yield row
 
     write_lines(counted(), out)
-    typer.echo(f"{len(lines) - failed} answered, {failed} failed", err=True)
+    _echo(f"{len(lines) - failed} answered, {failed} failed", err=True)
     if failed:
         raise typer.Exit(1)
 
@@ -343,12 +343,10 @@ def model_list() -> None:
         try:
             package = Package.open(folder)
         except MedregaError as error:
-            typer.echo(f"{folder.name}  cannot be used: {error}")
+            _echo(f"{folder.name}  cannot be used: {error}")
             continue
         manifest = package.manifest
-        typer.echo(
-            f"{manifest.name}  {manifest.version}  {manifest.precision}  {package.bytes / 1e6:.1f} MB  {package.folder}"
-        )
+        _echo(f"{manifest.name}  {manifest.version}  {manifest.precision}  {package.bytes / 1e6:.1f} MB  {package.folder}")
 
 
 @model_app.command("info")
@@ -367,17 +365,17 @@ def model_info(
     certificate = json.loads(package.text("certificate"))
     manifest = json.loads(package.manifest.to_json())
     if as_json:
-        typer.echo(json.dumps({"manifest": manifest, "certificate": certificate}, ensure_ascii=False))
+        _echo(json_text({"manifest": manifest, "certificate": certificate}))
         return
     for key in ("name", "version", "source", "precision"):
-        typer.echo(f"{key:<12}{manifest[key]}")
+        _echo(f"{key:<12}{manifest[key]}")
     for key in ("tasks", "languages", "modalities"):
-        typer.echo(f"{key:<12}{', '.join(manifest[key])}")
-    typer.echo(f"{'size':<12}{package.bytes / 1e6:.1f} MB")
-    typer.echo(f"{'manifest':<12}{package.sha256}")
-    typer.echo("certificate")
-    typer.echo(json.dumps(certificate, ensure_ascii=False, indent=1))
-    typer.echo(NOTICE)
+        _echo(f"{key:<12}{', '.join(manifest[key])}")
+    _echo(f"{'size':<12}{package.bytes / 1e6:.1f} MB")
+    _echo(f"{'manifest':<12}{package.sha256}")
+    _echo("certificate")
+    _echo(json_text(certificate, indent=1))
+    _echo(NOTICE)
 
 
 def _list_labels(package: Package) -> None:
@@ -388,9 +386,9 @@ def _list_labels(package: Package) -> None:
     terms = table()
     for en, zh in PromptBook.from_json(package.text("prompts")).labels:
         code = terms.get(en.removeprefix("left ").removeprefix("right "), Term(en)).snomed
-        typer.echo(f"{en}  {zh}" + (f"  SCT {code}" if code else ""))
+        _echo(f"{en}  {zh}" + (f"  SCT {code}" if code else ""))
     for one in LABEL_SETS.values():
-        typer.echo(f"--set {one.name}: " + ", ".join(f"{en} {zh}" for en, zh in one.labels))
+        _echo(f"--set {one.name}: " + ", ".join(f"{en} {zh}" for en, zh in one.labels))
 
 
 @model_app.command("verify")
@@ -402,7 +400,7 @@ def model_verify(
 
     package = find(model)
     package.verify()
-    typer.echo(f"{package.manifest.name} {package.manifest.version}: every file is the one that was signed off")
+    _echo(f"{package.manifest.name} {package.manifest.version}: every file is the one that was signed off")
 
 
 @model_app.command("path")
@@ -412,7 +410,7 @@ def model_path(
     """Print the folder of a package."""
     from medrega_edge.package import find
 
-    typer.echo(str(find(model).folder))
+    _echo(str(find(model).folder))
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
@@ -427,6 +425,10 @@ def _engine(model: str | None, threads: int | None, device: str) -> Engine:
     from medrega_edge.engine import load
 
     return load(model, threads=threads, device=device)
+
+
+def _echo(text: str, err: bool = False) -> None:
+    typer.echo(printable(text), err=err)
 
 
 def _console(stderr: bool = False) -> Console:
@@ -481,10 +483,10 @@ def main() -> None:
     try:
         app()
     except MedregaError as error:
-        typer.echo(f"error: {error}", err=True)
+        _echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except MemoryError:
-        typer.echo("error: There is not enough memory for this; close other programs or use a smaller package.", err=True)
+        _echo("error: There is not enough memory for this; close other programs or use a smaller package.", err=True)
         sys.exit(ResourceError.exit_code)
 
 

@@ -6,7 +6,6 @@ hangs on colour alone. Every output carries the notice.
 
 from __future__ import annotations
 
-import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.text import Text
 from medrega_edge.errors import UsageError
 from medrega_edge.files import check_place, whole_file
 from medrega_edge.images import MedicalImage
+from medrega_edge.plain import json_text, printable
 from medrega_edge.prompts import NOTICE, NOTICE_ZH
 from medrega_edge.results import Answer, Region
 
@@ -50,7 +50,7 @@ _WORDS = {
 
 def to_json(answer: Answer) -> str:
     """The answer as one line of JSON, schema 1."""
-    return json.dumps(answer.to_dict(), ensure_ascii=False, allow_nan=False)
+    return json_text(answer.to_dict())
 
 
 def show(answer: Answer, console: Console) -> None:
@@ -76,11 +76,6 @@ def show(answer: Answer, console: Console) -> None:
     for warning in answer.warnings:
         console.print(Text(f"{words['warning']}: {printable(warning)}", style="yellow"), soft_wrap=True)
     console.print(Text(NOTICES[answer.language], style="dim"), soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """Text without control characters, so that nothing in it can steer the terminal."""
-    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
 
 
 def marked(image: MedicalImage, answer: Answer) -> Image.Image:

@@ -4,7 +4,8 @@ from PIL import Image
 
 from medrega_edge.errors import UsageError
 from medrega_edge.images import MedicalImage
-from medrega_edge.render import COLOURS, marked, printable, save_picture
+from medrega_edge.plain import printable
+from medrega_edge.render import COLOURS, marked, save_picture
 from medrega_edge.results import Answer, ImageFacts, ModelFacts, Region, Timings
 
 

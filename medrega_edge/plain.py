@@ -1,0 +1,22 @@
+"""Text that is shown and never obeyed: no control, escape, bidirectional or invisible character reaches a terminal.
+
+Knows characters; knows nothing of where a text comes from. Names of files and of packages, words of a model and of a user
+all pass through here on their way to a screen.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def printable(text: str) -> str:
+    """Text without control and invisible characters, a space for each; line ends stay."""
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON in which such characters are spelt as escapes: it reads back the same, and a terminal may show it."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    # Whatever is not printable stands inside a string, because JSON itself is printable but for its line ends.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
