@@ -17,19 +17,25 @@ CARD = """# {name}
 
 ## What it can do
 
-- detection: "locate the liver" / "请定位肝脏" -> boxes of one named object, or a sentence that it is not there
-- identification: a box, "what is this?" -> the name of what lies in it
+- detection: "locate the liver, the spleen and both kidneys" / "请定位肝脏" -> boxes of named objects, or a sentence that one
+  is not there
+- identification: a box -> the name of what lies in it
+- classification of a whole image among the label sets it was trained on (skin, breast, retina, lung tissue, brain tumor,
+  fracture, limb)
+- free questions in the manner of SLAKE and VQA-RAD, short answers
+- report: kind of image, part of the body, what is seen, what is abnormal, in fixed sentences; grounded by detection
+- kind of image, and pictures that are no medical images
 
 Languages: English, Chinese. Modalities with regions in training: {modalities}.
 
 ## What it cannot do
 
-- Anything else: no diagnosis, no reports, no free questions, no classes of whole images.
-- Small lesions (fractures, small tumours): it mostly gets them wrong.
+- Diagnose. Its reports list what its training annotations list; what they leave out may be there.
+- Small lesions (fractures, small tumors): it mostly gets them wrong.
 - Notice that an organ which could be in the picture is missing: it was taught absence only for organs of other body parts.
-- Names that it was not trained on; it knows {labels} of them.
-- The score beside a box is not calibrated. Several objects in one question were not trained, nor more than {boxes} boxes
-  of one object.
+- Names that it was not trained on; it knows {labels} of them (`medrega model info --labels`) and refuses others.
+- More than {boxes} boxes of one object: not trained.
+- Free questions far from those of SLAKE and VQA-RAD: it answers in their words, right or wrong.
 - Images unlike the training data (other windows, protocols, devices, children): unknown.
 
 ## Training data and its terms
@@ -43,13 +49,13 @@ non-commercial research only.
 """
 
 
-def checkpoint_facts(preset: str, records: list[Record]) -> dict[str, object]:
-    """Collect the facts from the training records; written to `training.json`."""
+def checkpoint_facts(preset: str, records: list[Record], start: str | None = None) -> dict[str, object]:
+    """Collect the facts from the training records; written to `training.json`. `start` names what the run started from."""
     images = Counter(record.dataset for record in records)
     terms = {record.dataset: record.terms for record in records}
     mixed = {d for d in images if len({r.terms for r in records if r.dataset == d}) > 1}
     name = f"medrega-edge-{preset}"
-    source = f"Trained from scratch by medrega-edge on {len(records)} images"
+    source = f"Trained by medrega-edge on {len(records)} images, " + ("from scratch" if start is None else f"from {start}")
     modalities = sorted({record.modality.value for record in records if record.detectable})
     data_sets = [
         {"name": data_set, "images": count, "terms": "mixed, per image" if data_set in mixed else terms[data_set]}

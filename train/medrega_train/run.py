@@ -228,7 +228,8 @@ def _write_checkpoint(context: _Context, preset_name: str, module: LanguageModul
     context.tokenizer.save(str(building / "tokenizer.json"))
     prompts = prompt_book(context.train.records)
     (building / "prompts.json").write_text(prompts.to_json(), encoding="utf-8")
-    facts = checkpoint_facts(preset_name, context.train.records)
+    start = context.options.start
+    facts = checkpoint_facts(preset_name, context.train.records, f"the checkpoint '{start.name}'" if start else None)
     (building / "training.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)
