@@ -126,7 +126,7 @@ def describe(folder: Path, samples: Samples | None = None) -> Description:
     """
     config = read_config(folder)
     check_config(config)
-    data = read_tokenizer(folder)
+    data = read_tokenizer(folder, config)
     tokenizer = Tokenizer(data.decode("utf-8"))
     prompts, training, warnings = read_words(folder, config, data, samples)
     shuffle = chat_layout.pixel_shuffle(config) if is_chat(config) else str(config.get("ps_version", "v2"))
@@ -200,11 +200,16 @@ def native_config(config: dict[str, Any], tokenizer: Tokenizer) -> Any:
         raise UsageError(f"config.json of the checkpoint cannot be used ({reason}); get the checkpoint again.") from None
 
 
-def read_tokenizer(folder: Path) -> bytes:
-    """Read `tokenizer.json`, or make it out of the files of a slow tokenizer; raises UsageError."""
-    if (folder / "tokenizer.json").is_file():
+def read_tokenizer(folder: Path, config: dict[str, Any]) -> bytes:
+    """Read `tokenizer.json`, or make it out of the files of a slow tokenizer; raises UsageError.
+
+    Weights of the original layout saw the slow tokenizer alone, and a tokenizer.json beside it may differ: Yi's own puts
+    a space behind every special token.
+    """
+    slow = (folder / "tokenizer.model").is_file()
+    if (folder / "tokenizer.json").is_file() and not (slow and is_chat(config)):
         return (folder / "tokenizer.json").read_bytes()
-    if (folder / "tokenizer.model").is_file():
+    if slow:
         return spm.to_tokenizer_json(folder).encode("utf-8")
     kind = str(spm.read_json(folder / "tokenizer_config.json").get("tokenizer_class")).removesuffix("Fast")
     if kind == "Qwen2Tokenizer" and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):

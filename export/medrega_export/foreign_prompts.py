@@ -54,6 +54,10 @@ FRAMES = {
 NATIVE_FRAME = Frame("", f"{TURN_END}\n")
 
 
+OURS = "Its own prompts were not given (--prompts): it is asked in words of ours, which it was not trained with"
+SPACED = "Its tokenizer starts every text with a space: labels and commas that the program spells get one too many"
+
+
 @dataclass(frozen=True)
 class Samples:
     """The two files in which prompts are published: conversations, and the data sets' `base_prompt`s."""
@@ -80,16 +84,17 @@ def read(config: Mapping[str, Any], tokenizer_json: bytes, samples: Samples | No
         raise UsageError(f"The checkpoint's chat template is '{name}'; known: {', '.join(FRAMES)}.")
     frame = FRAMES[name] if name is not None else NATIVE_FRAME
     # Whatever the tokenizer starts a text with belongs to the prompt; the runtime adds nothing by itself.
-    begin = "".join(Tokenizer.from_str(tokenizer_json.decode("utf-8")).encode("").tokens)
-    start = f"{begin}{frame.start}"
+    tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
+    start = f"{''.join(tokenizer.encode('').tokens)}{frame.start}"
+    warnings = [SPACED] if "".join(tokenizer.encode("a", add_special_tokens=False).tokens).startswith("▁") else []
     if samples is None:
         templates = {
             task: dict.fromkeys(languages, f"\n{QUESTION_SLOT}{frame.end}")
             for task, languages in DEFAULT_PROMPTS.templates.items()
         }
-        warning = "Its own prompts were not given (--prompts): it is asked in words of ours, which it was not trained with"
-        return PromptBook(f"{start}<img>{IMAGE_SLOT}</img>", templates), (warning,)
-    return _book(_read_samples(samples), start, frame.end)
+        return PromptBook(f"{start}<img>{IMAGE_SLOT}</img>", templates), (*warnings, OURS)
+    book, told = _book(_read_samples(samples), start, frame.end)
+    return book, (*warnings, *told)
 
 
 def around_image(prompts: PromptBook, task: Task, language: Language) -> tuple[str, str]:

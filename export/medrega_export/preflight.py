@@ -74,9 +74,9 @@ def inspect(folder: Path, adapter: Path | None, samples: Samples | None, out: Pa
         checkpoint.check_config(config)
     tokenizer = None
     with found.step():
-        data = checkpoint.read_tokenizer(folder)
+        data = checkpoint.read_tokenizer(folder, config)
         tokenizer = Tokenizer(data.decode("utf-8"))
-        _tokens(found, folder, tokenizer)
+        _tokens(found, tokenizer)
         prompts, _, warnings = checkpoint.read_words(folder, config, data, samples)
         found.facts.append(("tasks", ", ".join(prompts.templates)))
         found.warnings += warnings
@@ -88,9 +88,8 @@ def inspect(folder: Path, adapter: Path | None, samples: Samples | None, out: Pa
     return found
 
 
-def _tokens(found: Preflight, folder: Path, tokenizer: Tokenizer) -> None:
-    source = "tokenizer.json" if (folder / "tokenizer.json").is_file() else "SentencePiece, converted and held against it"
-    found.facts.append(("tokenizer", f"{tokenizer.size} tokens, {source}"))
+def _tokens(found: Preflight, tokenizer: Tokenizer) -> None:
+    found.facts.append(("tokenizer", f"{tokenizer.size} tokens"))
     for token in (*SPECIAL, *"0123456789"):
         with found.step(f"The tokenizer has no token '{token}', which images, answers or boxes are written with."):
             tokenizer.id_of(token)

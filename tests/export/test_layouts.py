@@ -251,6 +251,13 @@ def test_ten_thousand_strings_get_the_ids_of_sentencepiece(tmp_path: Path) -> No
         assert converted.decode(converted.encode("肝脏在哪里").ids, skip_special_tokens=True) == "肝脏在哪里"
 
 
+def test_the_original_layout_keeps_to_its_slow_tokenizer(tmp_path: Path) -> None:
+    chat_reference.write_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("another", encoding="utf-8")
+    assert checkpoint.read_tokenizer(tmp_path, {"model_type": "internvl"}) == b"another"
+    assert checkpoint.read_tokenizer(tmp_path, {"model_type": "internvl_chat"}) != b"another"
+
+
 @pytest.mark.data
 def test_ten_thousand_strings_of_the_reference_tokenizer() -> None:
     from tokenizers import Tokenizer
@@ -280,7 +287,7 @@ def test_a_slow_byte_level_tokenizer_is_converted(tmp_path: Path) -> None:
     def read(kind: str, tokens: dict) -> Tokenizer:
         config = {"tokenizer_class": kind, "added_tokens_decoder": tokens}
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-        return Tokenizer.from_str(checkpoint.read_tokenizer(tmp_path).decode("utf-8"))
+        return Tokenizer.from_str(checkpoint.read_tokenizer(tmp_path, {}).decode("utf-8"))
 
     converted = read("Qwen2Tokenizer", added)
     text = "<|im_start|>the liver<ref>肝脏</ref><box>[[12, 3]]</box>"
