@@ -17,6 +17,7 @@ def dataset(**tags):
 
 def dicom(values, syntax=None, bits=None, **tags):
     """A file of grey `[rows, columns]` or `[frames, rows, columns]`; `tags` overwrite what the values say, None deletes."""
+    from pydicom.config import disable_value_validation
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
@@ -38,7 +39,8 @@ def dicom(values, syntax=None, bits=None, **tags):
     for name, value in tags.items():
         if value is None:
             delattr(data, name)
-        else:
+            continue
+        with disable_value_validation():  # tests want wrong values too
             setattr(data, name, value)
     if meta.TransferSyntaxUID.is_encapsulated:
         data["PixelData"].is_undefined_length = True
