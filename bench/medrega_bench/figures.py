@@ -56,7 +56,7 @@ class Measured:
         """Return the 95 % interval of each figure; `images` names the image of each item."""
         groups = groups_of(images)
         sums = np.stack([self.counts[group].sum(axis=0) for group in groups])
-        drawn = [self.figures(row) for row in _multiplicities(len(groups)) @ sums]
+        drawn = [self.figures(row) for row in multiplicities(len(groups)) @ sums]
         return {name: percentiles([row[name] for row in drawn]) for name in self.figures(self.counts.sum(axis=0))}
 
 
@@ -85,8 +85,8 @@ def draws(images: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(SEED).integers(images, size=(RESAMPLES, images))
 
 
-def _multiplicities(images: int) -> FloatArray:
-    """How often each image is in each resample [RESAMPLES, images]."""
+def multiplicities(images: int) -> FloatArray:
+    """Return how often each image is in each resample [RESAMPLES, images]."""
     return np.stack([np.bincount(row, minlength=images) for row in draws(images)]).astype(float)
 
 

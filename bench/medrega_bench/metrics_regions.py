@@ -15,13 +15,23 @@ from io import StringIO
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from medrega_bench.figures import Interval, Measured, Pair, draws, groups_of, percentiles, ratios
+from medrega_bench.figures import (
+    RESAMPLES,
+    FloatArray,
+    Interval,
+    Measured,
+    Pair,
+    groups_of,
+    multiplicities,
+    percentiles,
+    ratios,
+)
 from medrega_edge.errors import UsageError
 from medrega_edge.regions import GridBox, PixelBox, iou, parse
 
 HIT = 0.5
-AP_RESAMPLES = 200  # each is a whole evaluation
 STRICT_HIT = 0.75  # upstream's threshold for one object with several regions, where the paper says 0.5
 
 _BOX = r"\[\d+,\s*\d+,\s*\d+,\s*\d+\]"
@@ -286,35 +296,79 @@ class AveragePrecision:
             return made
 
         with redirect_stdout(StringIO()):  # pycocotools talks
-            self._evaluation = COCOeval(coco(true), coco(given), "bbox")
-            self._evaluation.params.areaRng, self._evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-            self._evaluation.params.maxDets = [100]
-            self._evaluation.evaluate()
-        found = self._evaluation.evalImgs
-        self._by_label = [found[i : i + len(pairs)] for i in range(0, len(found), len(pairs))]
-        self._items = len(pairs)
+            evaluation = COCOeval(coco(true), coco(given), "bbox")
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+            evaluation.params.maxDets = [100]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        self._precision = evaluation.eval["precision"]  # [IoU thresholds, recalls, labels, 1, 1], -1 where there is no truth
+        found = evaluation.evalImgs
+        self._ranked = [_Ranked.of(found[i : i + len(pairs)]) for i in range(0, len(found), len(pairs))]
 
     def values(self) -> dict[str, float | None]:
         """Return AP, AP50 and AP75."""
-        return self._of(range(self._items))
+        return {
+            name: float(part[part > -1].mean()) if (part > -1).any() else None
+            for name, part in _thresholds(self._precision).items()
+        }
 
     def intervals(self, images: Sequence[str]) -> dict[str, Interval | None]:
         """Return the 95 % interval of each; `images` names the image of each item."""
+        if not self._ranked:  # no truth that can be read
+            return dict.fromkeys(self.values())
         groups = groups_of(images)
-        drawn = [
-            self._of([item for group in picks for item in groups[group]]) for picks in draws(len(groups))[:AP_RESAMPLES]
-        ]
-        return {name: percentiles([row[name] for row in drawn]) for name in drawn[0]}
+        weights = np.empty((RESAMPLES, len(images)))
+        drawn = multiplicities(len(groups))
+        for place, group in enumerate(groups):
+            weights[:, group] = drawn[:, place : place + 1]
+        by_label = np.stack([ranked.average_precision(weights) for ranked in self._ranked], axis=1)
+        means = {name: np.nanmean(part, axis=(0, 1)) for name, part in _thresholds(by_label).items()}
+        return {name: percentiles(list(values[np.isfinite(values)])) for name, values in means.items()}
 
-    def _of(self, items: Sequence[int]) -> dict[str, float | None]:
-        evaluation = self._evaluation
-        evaluation.evalImgs = [label[item] for label in self._by_label for item in items]
-        evaluation.params.imgIds = evaluation._paramsEval.imgIds = list(range(len(items)))
-        with redirect_stdout(StringIO()):
-            evaluation.accumulate()
-        precision = evaluation.eval["precision"]  # [IoU thresholds, recalls, labels, 1, 1], -1 where there is no truth
-        chosen = {"AP": precision, "AP50": precision[:1], "AP75": precision[5:6]}
-        return {name: float(part[part > -1].mean()) if (part > -1).any() else None for name, part in chosen.items()}
+
+def _thresholds(by_threshold: FloatArray) -> dict[str, FloatArray]:
+    """Split by IoU threshold, which is the first axis: 0.5, 0.55, ... 0.95."""
+    return {"AP": by_threshold, "AP50": by_threshold[:1], "AP75": by_threshold[5:6]}
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """The boxes of one label by falling confidence: their items [boxes], whether they are right at each IoU threshold
+    [thresholds, boxes], and the number of true boxes of each item [items].
+    """  # fmt: skip
+
+    items: npt.NDArray[np.int64]
+    right: FloatArray
+    true: FloatArray
+
+    @classmethod
+    def of(cls, evaluated: Sequence[dict[str, Any] | None]) -> _Ranked:
+        """Gather what pycocotools matched, item by item; None is an item without this label."""
+        known = [(item, one) for item, one in enumerate(evaluated) if one]
+        items = np.repeat([item for item, _ in known], [len(one["dtScores"]) for _, one in known]).astype(int)
+        scores = np.concatenate([one["dtScores"] for _, one in known])
+        right = np.concatenate([one["dtMatches"] > 0 for _, one in known], axis=1)
+        true = np.zeros(len(evaluated))
+        true[[item for item, _ in known]] = [len(one["gtIds"]) for _, one in known]
+        order = np.argsort(-scores, kind="stable")
+        return cls(items[order], right[:, order].astype(float), true)
+
+    def average_precision(self, weights: FloatArray) -> FloatArray:
+        """Return AP at each IoU threshold [thresholds, resamples], items counted as often as `weights` says.
+
+        As COCO defines it: the mean, over 101 recalls, of the best precision from there on; nan without a true box.
+        """
+        counted = weights[:, self.items]  # [resamples, boxes]
+        given, true = np.cumsum(counted, axis=1), (weights @ self.true)[:, None]
+        made = np.full((len(self.right), len(weights)), np.nan)
+        some = true[:, 0] > 0
+        for row, right in zip(made, self.right, strict=True):
+            found = np.cumsum(counted * right, axis=1)
+            precision = np.divide(found, given, out=np.zeros_like(found), where=given > 0)
+            best = np.maximum.accumulate(precision[:, ::-1], axis=1)[some, ::-1]
+            reached = np.floor(100 * found[some] / true[some] + 1e-9)  # of the recalls 0.01, 0.02, ... 1.00
+            row[some] = (best[:, :1].sum(axis=1) + (best * np.diff(reached, axis=1, prepend=0)).sum(axis=1)) / 101
+        return made
 
 
 def _annotation(number: int, image: int, label: int, x: Labelled) -> dict[str, Any]:

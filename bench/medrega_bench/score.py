@@ -188,8 +188,13 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unreadable(setting: Setting, pair: Pair) -> list[str]:
-    """What of an answer's regions could not be read: it is scored as if it were not there, and said."""
-    return [f"{pair.place}: {problem}." for problem in parse(pair.answer).problems] if setting.placed else []
+    """What of an answer's or a truth's regions could not be read: it is scored as if it were not there, and said."""
+    if not setting.placed:
+        return []
+    answer = [f"{pair.place}: {problem}." for problem in parse(pair.answer).problems]
+    return answer + [
+        f"{pair.place}, truth: {problem}; standard metrics leave it out." for problem in parse(pair.truth).problems
+    ]
 
 
 def answered_items(questions: Numbered, answers: Numbered, name: str) -> tuple[Numbered, int]:

@@ -1,5 +1,6 @@
 """Every case here is worked by hand; the comments show how."""
 
+import numpy as np
 import pytest
 
 from medrega_bench.figures import Pair
@@ -190,6 +191,27 @@ def test_average_precision_is_a_mean_over_labels_and_perfect_is_one():
     half = AveragePrecision([pair(said(("liver", WHOLE)), truth, confidences=(0.5,))]).values()
     assert half["AP"] == pytest.approx(0.5)
     assert AveragePrecision([pair("nothing", truth, confidences=())]).values()["AP"] == 0
+
+
+def test_resampling_weighs_items_as_pycocotools_would_count_them():
+    rng = np.random.default_rng(0)
+
+    def near(box):
+        x, y = (int(v) for v in rng.integers(0, 30, 2))
+        return [box[0] + x, box[1] + y, box[2] + x, box[3] + y]
+
+    def drawn():
+        truth = said(("liver", WHOLE), ("spleen", FAR, [200, 200, 300, 300])) if rng.random() < 0.7 else said(("liver", FAR))
+        answer = said(("liver", near(WHOLE), near(FAR)), ("spleen", near(FAR)))
+        return pair(answer, truth, confidences=tuple(rng.random(3)))
+
+    pairs = [drawn() for _ in range(30)]
+    times = rng.integers(0, 4, 30)
+    repeated = AveragePrecision([one for one, n in zip(pairs, times, strict=True) for _ in range(n)]).values()
+    weights = times[None].astype(float)
+    by_label = np.stack([ranked.average_precision(weights) for ranked in AveragePrecision(pairs)._ranked], axis=1)
+    assert by_label.mean() == pytest.approx(repeated["AP"])
+    assert by_label[0].mean() == pytest.approx(repeated["AP50"])
 
 
 def test_confidences_go_with_their_boxes():

@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from medrega_bench.cli import bench_app
@@ -60,6 +62,35 @@ def test_regions_that_cannot_be_read_are_said():
     broken = "<ref>liver</ref><box>[[1, 2]]</box>"
     made = score("single_object_multi_region", items(region(), region(broken)))
     assert "Line 2: a box of 'liver' could not be read." in made["warnings"]
+
+
+def test_a_truth_without_area_is_upstreams_but_nobody_elses_and_that_is_said():
+    flat = "<ref>liver</ref><box>[[5, 5, 5, 9]]</box>"
+    made = score("single_object_multi_region", items(region(truth=flat, confidences=[0.5])))
+    assert made["figures"]["iou"] == 0
+    assert made["standard"]["recall"] is made["standard"]["AP"] is made["standard_intervals"]["AP"] is None
+    assert made["warnings"] == [
+        "Line 1, truth: a box of 'liver' is inverted or outside the image; standard metrics leave it out."
+    ]
+
+
+@given(st.text(max_size=60), st.sampled_from(sorted(SETTINGS)))
+@settings(max_examples=60, deadline=None)
+def test_no_answer_brings_a_metric_down(text, setting):
+    truth = LIVER if SETTINGS[setting].placed else "liver"
+    keys = {SETTINGS[setting].answer: text, SETTINGS[setting].truth: truth, "classes": ["liver", "lung"]}
+    json.dumps(score(setting, items(keys)))
+
+
+@given(
+    st.lists(st.integers(-5, 2000), max_size=9), st.sampled_from(["<ref>a</ref><box>[{}]</box>", "a[[{}]]", "[[{}], [1]]"])
+)
+@settings(max_examples=60, deadline=None)
+def test_no_boxes_bring_a_metric_down(numbers, form):
+    text = form.format(", ".join(map(str, numbers)))
+    for setting in ("single_object_single_region", "multi_object_single_region", "multi_object_multi_region"):
+        made = score(setting, items(region(text)))
+        assert 0 <= made["standard"]["recall"] <= 1
 
 
 def test_classes_come_from_the_option_or_the_items():
