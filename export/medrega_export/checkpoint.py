@@ -176,7 +176,7 @@ def check_config(config: dict[str, Any]) -> None:
     elif config.get("model_type") == "internvl":
         # The native class shuffles as "v2"; weights trained with "v1" say so, and are served by transposing the grid.
         shuffle = config.get("ps_version", "v2")
-        text = config.get("text_config", {}).get("model_type")
+        text = (config.get("text_config") or {}).get("model_type")
         if text not in ("qwen2", "llama"):
             raise UsageError(f"The checkpoint's language model is '{text}'; qwen2 and llama are exported.")
     else:

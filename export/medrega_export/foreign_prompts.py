@@ -116,7 +116,8 @@ def _book(found: Sequence[_Sample], start: str, end: str) -> tuple[PromptBook, t
             warnings.append(f"'{task}' in '{language}' was published in {len(wordings)} wordings; one of them is used")
         gap = next(one.gap for one in members if one.before == before)
         asked = [one.question for one in members if one.question]
-        slot = f"{QUESTION_SLOT}{_common_end(asked)}" if asked else ""
+        # A report needs no words but the task's own.
+        slot = f"{QUESTION_SLOT}{_common_end(asked)}" if asked or task is not Task.REPORT else ""
         prefixes.setdefault(task, {})[language] = f"{start}{before}<img>{IMAGE_SLOT}</img>"
         templates.setdefault(task, {})[language] = f"{gap}{slot}{end}"
     return PromptBook(prefixes, templates), tuple(warnings)  # type: ignore[arg-type]
@@ -148,7 +149,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise UsageError(f"'{path.name}' cannot be read; name a JSONL file of conversations.") from None
-    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _sample(line: str, number: int, path: Path) -> _Sample:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import DEFAULT_PROMPTS, Language, Task
+from medrega_edge.prompts import DEFAULT_PROMPTS, QUESTION_SLOT, Language, Task
 from medrega_export import foreign_prompts as f
 
 # Words of our own in the form of upstream's: role, task, definition of a box or candidates, image, question.
@@ -87,6 +87,7 @@ def test_a_registry_fills_in_what_no_sample_shows(tmp_path: Path, tokenizer_json
     samples = write_samples(tmp_path, base=[f"{ROLE} Answer. Briefly.", chinese])
     book, _ = f.read({"template": "Hermes-2"}, tokenizer_json, samples)
     assert f.around_image(book, Task.DETECT, Language.ZH)[0].endswith(f"user\n{chinese} <img>")
+    assert book.templates["detect"]["zh"] == f"\n{QUESTION_SLOT}<|im_end|><|im_start|>assistant\n"
     assert "Briefly" not in f.around_image(book, Task.VQA, Language.EN)[0]  # a sample shows it: that is how it was asked
 
 
@@ -133,3 +134,18 @@ def test_files_that_hold_no_samples_are_named(data: str, meta: str, message: str
     (tmp_path / "m.json").write_text(meta, encoding="utf-8")
     with pytest.raises(UsageError, match=message):
         f.read({}, tokenizer_json, f.Samples(tmp_path / "d.jsonl", tmp_path / "m.json"))
+
+
+def test_calibration_sees_the_candidates(book) -> None:
+    from medrega_edge.regions import Geometry
+    from medrega_export.questions import Question, spell
+
+    class Spelt:
+        """A tokenizer whose ids are the text itself."""
+
+        encode = staticmethod(list)
+        without_markers = staticmethod(str)
+
+    asked = Question("q", Path("a"), "", Task.CLASSIFY, Language.EN, None, None, "no", (), "0", ("yes", "no"))
+    text = "".join(spell(asked, Geometry(8, 8), book, Spelt(), ["<image>"]))
+    assert "The diagnoses are:\nyes\nno\n<img><image></img>\nWhich one fits: yes; no?<|im_end|>" in text
