@@ -28,8 +28,11 @@ def shape_of(config: Any, context: int) -> decoder.Shape:
     """Read the sizes out of a text config; `context` is cut to what the model was made for."""
     rope = dict(getattr(config, "rope_parameters", None) or {})
     kind = rope.get("rope_type", "default")
-    if kind not in ("default", "linear"):
-        raise UsageError(f"The language model's rotary embedding is scaled by '{kind}'; default and linear are exported.")
+    # "dynamic" does nothing up to the length that the model was made for, and `context` is cut to that.
+    if kind not in ("default", "linear", "dynamic"):
+        raise UsageError(
+            f"The language model's rotary embedding is scaled by '{kind}'; default, linear, dynamic are exported."
+        )
     if getattr(config, "use_sliding_window", False) or getattr(config, "hidden_act", "silu") != "silu":
         raise UsageError("The language model uses sliding windows or another activation than SiLU; neither is exported.")
     heads = int(config.num_attention_heads)

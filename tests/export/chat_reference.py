@@ -54,7 +54,7 @@ def write_tokenizer(folder: Path, rule: str = "identity", legacy: bool = True, b
 
 
 def write_checkpoint(folder: Path, text: str = "LlamaForCausalLM", **changes: object) -> dict[str, Array]:
-    """Write the folder; `changes` go into the config, those named `vision_..` into that of the tower."""
+    """Write the folder; `changes` go into the config, those named `vision_..` or `llm_..` into that of a part."""
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True)
@@ -99,7 +99,8 @@ def write_checkpoint(folder: Path, text: str = "LlamaForCausalLM", **changes: ob
             "pruned_heads": {},
         },
     }
-    config |= {k: v for k, v in changes.items() if not k.startswith("vision_")}
+    config["llm_config"] |= {k.removeprefix("llm_"): v for k, v in changes.items() if k.startswith("llm_")}
+    config |= {k: v for k, v in changes.items() if not k.startswith(("vision_", "llm_"))}
     weights = random_weights(config)
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -66,9 +66,10 @@ def test_figures_of_the_original_code(tmp_path: Path) -> None:
     [
         ("LlamaForCausalLM", {"ps_version": "v1"}),
         ("Qwen2ForCausalLM", {"ps_version": "v2", "select_layer": -2, "vision_norm_type": "layer_norm"}
-         | {"vision_qk_normalization": False, "vision_qkv_bias": True}),
+         | {"vision_qk_normalization": False, "vision_qkv_bias": True}
+         | {"llm_rope_scaling": {"type": "dynamic", "rope_type": "dynamic", "factor": 2.0}}),
     ],
-    ids=["InternVL-Chat-V1-2", "InternVL2 with an inner layer"],
+    ids=["InternVL-Chat-V1-2", "InternVL3 with an inner layer"],
 )  # fmt: skip
 def test_the_original_layout(text: str, changes: dict, tmp_path: Path) -> None:
     weights = chat_reference.write_checkpoint(tmp_path / "chat", text, **changes)
@@ -199,13 +200,13 @@ def test_adapters_that_are_not_merged(change: dict, message: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"text": "InternLM2ForCausalLM"}, "InternLM2"),
         ({"ps_version": "v3"}, "ps_version"),
         ({"pad2square": True}, "pad2square"),
         ({"force_image_size": 28}, "28"),
         ({"select_layer": -5}, "select_layer"),
         ({"template": "vicuna"}, "vicuna"),
         ({"vision_layer_norm_eps": 1e-5}, "layer_norm_eps"),
+        ({"llm_architectures": ["Phi3ForCausalLM"]}, "Phi3"),
     ],
 )
 def test_what_is_not_exported_is_named(change: dict, message: str, tmp_path: Path) -> None:
