@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +98,7 @@ class Engine:
         self._tasks = Tasks(self._speaker, prompts)
         self._numbers = Preprocessing(manifest.vision.image_size, manifest.vision.mean, manifest.vision.std)
         self._kept: OrderedDict[bytes, npt.NDArray[np.float32]] = OrderedDict()
-        self._modalities: dict[int, tuple[str, float] | None] = {}
+        self._modalities: WeakKeyDictionary[EncodedImage, tuple[str, float] | None] = WeakKeyDictionary()
         self._asked: WeakSet[EncodedImage] = WeakSet()  # images whose reading an answer has already been charged with
         self.load_ms = (time.perf_counter() - begun) * 1000
 
@@ -130,6 +130,14 @@ class Engine:
             self._kept.popitem(last=False)
         done = time.perf_counter()
         return EncodedImage(image, geometry, embeds, (read - begun) * 1000, (done - read) * 1000)
+
+    def forget(self) -> None:
+        """Forget the embeddings of images that were looked at; for measurements."""
+        self._kept.clear()
+
+    def jump_forward(self, on: bool) -> None:
+        """Feed tokens that leave no choice together, or one by one; for measuring what it saves."""
+        self._speaker.jump_forward = on
 
     def ask(
         self,
@@ -256,12 +264,10 @@ class Engine:
 
     def _modality(self, image: EncodedImage, reply: Reply) -> tuple[str | None, float | None]:
         """What the image is: as its file says, else as recognised, with how sure. Warns where something does not fit."""
-        key = id(image.embeds)
-        if key not in self._modalities:
-            self._modalities.clear()
-            self._modalities[key] = self._tasks.modality(image)
+        if image not in self._modalities:
+            self._modalities[image] = self._tasks.modality(image)
         told = image.image.modality.value if image.image.modality else None
-        recognised = self._modalities[key]
+        recognised = self._modalities[image]
         if recognised is None:
             return told, None
         kind, sure = recognised

@@ -45,11 +45,17 @@ class Step:
 
 
 def generate(
-    logits: Floats, extend: Callable[[list[int]], Floats], grammar: Grammar, end: tuple[int, ...], limit: int
+    logits: Floats,
+    extend: Callable[[list[int]], Floats],
+    grammar: Grammar,
+    end: tuple[int, ...],
+    limit: int,
+    jump_forward: bool = True,
 ) -> Iterator[Step]:
     """Yield up to `limit` tokens, the end token not included.
 
-    `logits` `[vocabulary]` stand behind the prompt; `extend` feeds tokens and returns the logits behind them.
+    `logits` `[vocabulary]` stand behind the prompt; `extend` feeds tokens and returns the logits behind them. Without
+    `jump_forward` every token is a pass of its own, for measuring what it saves.
     """
     pending: list[int] = []
     for _ in range(limit):
@@ -64,6 +70,8 @@ def generate(
             return
         grammar.push(step.token)
         pending.append(step.token)
+        if not jump_forward:
+            logits, pending = extend(pending), []
         yield step
 
 

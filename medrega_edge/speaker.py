@@ -60,6 +60,7 @@ class Speaker:
         before, after = prompts.before_and_after()
         self._before, self._after = self.tokenizer.encode(before), self.tokenizer.encode(after)
         self._image_tokens = manifest.vision.tokens
+        self.jump_forward = True
         self._seen: Seen | None = None  # whose prefix lies in the cache
         self._prefix_length = 0
 
@@ -88,7 +89,7 @@ class Speaker:
         limit = min(limit, self._decoder.room)
         stream = StreamDecoder(self.tokenizer)
         steps: list[Step] = []
-        for step in generate(logits, self._extend, grammar, self.vocabulary.end, limit):
+        for step in generate(logits, self._extend, grammar, self.vocabulary.end, limit, self.jump_forward):
             steps.append(step)
             piece = stream.push(step.token)
             if on_text and piece:

@@ -1,0 +1,156 @@
+"""How fast a package answers on this machine: every stage, warm and cold, beside the machine's own limit.
+
+Each number of threads is measured in a process of its own, so that its peak memory is its own too. Times are those of the
+engine's own clock; the median, the 90th percentile and the spread stand side by side, and the machine's read bandwidth is
+measured in the same run, because machines are noisy and shared.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medrega_edge.engine import Engine, EngineOptions
+from medrega_edge.package import Package
+from medrega_edge.samples import sample_path
+
+SAMPLE = "abdomen-mri"
+QUESTIONS = ("locate the liver", "locate the spleen", "locate the left kidney", "locate the right kidney")
+WARM_UP = 2
+BANDWIDTH_BYTES = 512 * 1024 * 1024
+RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
+
+Row = dict[str, Any]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, 90th percentile, smallest and largest of repeated measurements."""
+    return {
+        "median": float(np.median(values)),
+        "p90": float(np.percentile(values, 90)),
+        "min": float(min(values)),
+        "max": float(max(values)),
+        "n": len(values),
+    }
+
+
+def measure(package: Package, threads: int, device: str, repeats: int) -> Row:
+    """Measure in a fresh process; raises RuntimeError with its message when that fails."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_worker, args=(sender, str(package.folder), threads, device, repeats))
+    process.start()
+    sender.close()
+    try:
+        kind, result = receiver.recv()
+    except EOFError:
+        kind, result = "error", "the measuring process died"
+    process.join()
+    if kind == "error":
+        raise RuntimeError(str(result))
+    return dict(result)
+
+
+def _worker(sender: Any, folder: str, threads: int, device: str, repeats: int) -> None:
+    try:
+        sender.send(("result", _measured(Package.open(folder), threads, device, repeats)))
+    except Exception as error:  # goes to the parent as a sentence
+        sender.send(("error", f"{type(error).__name__}: {error}"))
+
+
+def _measured(package: Package, threads: int, device: str, repeats: int) -> Row:
+    options = EngineOptions(threads, device)
+    loads = [Engine(package, options).load_ms for _ in range(repeats)]
+    engine = Engine(package, options)
+    rows: dict[str, list[float]] = {}
+
+    def note(**values: float) -> None:
+        for name, value in values.items():
+            rows.setdefault(name, []).append(value)
+
+    energy = _energy()
+    begun = time.perf_counter()
+    for number in range(repeats + WARM_UP):
+        warm = number >= WARM_UP
+        engine.forget()
+        image = engine.open(sample_path(SAMPLE))
+        before = engine.passes
+        first = engine.ask(image, QUESTIONS[0])
+        passes = engine.passes - before
+        seconds = time.perf_counter()
+        others = [engine.ask(image, question) for question in QUESTIONS]
+        seconds = time.perf_counter() - seconds
+        engine.jump_forward(False)
+        plain = engine.ask(image, QUESTIONS[0])
+        engine.jump_forward(True)
+        if warm:
+            note(
+                image_ms=image.image_ms,
+                vision_ms=image.vision_ms,
+                first_prefill_ms=first.timings.prefill,
+                next_prefill_ms=others[0].timings.prefill,
+                decode_ms=others[0].timings.decode,
+                decode_tokens_per_second=others[0].generated_tokens / max(others[0].timings.decode, 1e-6) * 1000,
+                questions_per_second=len(QUESTIONS) / seconds,
+                passes_of_first_question=passes,
+                without_jump_forward_ms=plain.timings.prefill + plain.timings.decode,
+                with_jump_forward_ms=others[0].timings.prefill + others[0].timings.decode,
+            )
+    used = _energy()
+    return {
+        "threads": threads,
+        "device": device,
+        "load_ms": spread(loads),
+        **{name: spread(values) for name, values in rows.items()},
+        "jump_forward_gain": float(np.median(rows["without_jump_forward_ms"]) / np.median(rows["with_jump_forward_ms"])),
+        "next_over_first_prefill": float(np.median(rows["next_prefill_ms"]) / np.median(rows["first_prefill_ms"])),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "joules": None if energy is None or used is None else (used - energy) / 1e6,
+        "seconds": time.perf_counter() - begun,
+    }
+
+
+def cold(package: Package, repeats: int) -> Row:
+    """Whole processes, from nothing to an answer: wall time and peak memory."""
+    command = [sys.executable, "-m", "medrega_edge", "ask", "--sample", SAMPLE, QUESTIONS[0]]
+    command += ["--model", str(package.folder), "--json"]
+    walls, peaks = [], []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        walls.append((time.perf_counter() - begun) * 1000)
+        peaks.append(usage.ru_maxrss / 1024)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"the cold question ended with code {process.returncode}")
+    return {"wall_ms": spread(walls), "peak_mib": spread(peaks)}
+
+
+def bandwidth(repeats: int = 5) -> float:
+    """Gigabytes a second that this process can read from memory with one thread: the best of a few runs."""
+    block = np.ones(BANDWIDTH_BYTES // 8, np.float64)
+    best = min(_timed(block.sum) for _ in range(repeats))
+    return BANDWIDTH_BYTES / best / 1e9
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def _energy() -> int | None:
+    try:
+        return int(RAPL.read_text())
+    except (OSError, ValueError):
+        return None
