@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_bench.figures import (
-    RESAMPLES,
     FloatArray,
     Interval,
     Measured,
@@ -317,10 +316,10 @@ class AveragePrecision:
         if not self._ranked:  # no truth that can be read
             return dict.fromkeys(self.values())
         groups = groups_of(images)
-        weights = np.empty((RESAMPLES, len(images)))
-        drawn = multiplicities(len(groups))
-        for place, group in enumerate(groups):
-            weights[:, group] = drawn[:, place : place + 1]
+        place = np.empty(len(images), int)
+        for number, group in enumerate(groups):
+            place[group] = number
+        weights = multiplicities(len(groups))[:, place]
         by_label = np.stack([ranked.average_precision(weights) for ranked in self._ranked], axis=1)
         means = {name: np.nanmean(part, axis=(0, 1)) for name, part in _thresholds(by_label).items()}
         return {name: percentiles(list(values[np.isfinite(values)])) for name, values in means.items()}
@@ -333,13 +332,11 @@ def _thresholds(by_threshold: FloatArray) -> dict[str, FloatArray]:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """The boxes of one label by falling confidence: their items [boxes], whether they are right at each IoU threshold
-    [thresholds, boxes], and the number of true boxes of each item [items].
-    """  # fmt: skip
+    """The boxes of one label by falling confidence, and how many true boxes each item has."""
 
-    items: npt.NDArray[np.int64]
-    right: FloatArray
-    true: FloatArray
+    items: npt.NDArray[np.int64]  # [boxes]
+    right: FloatArray  # [thresholds, boxes], 1 where the box is right at the IoU threshold
+    true: FloatArray  # [items]
 
     @classmethod
     def of(cls, evaluated: Sequence[dict[str, Any] | None]) -> _Ranked:

@@ -133,8 +133,8 @@ def coco(path: Path, images: Path | None, split: str | None) -> Made:
     whole = _json(path)
     if not isinstance(whole, dict) or any(key not in whole for key in ("images", "annotations", "categories")):
         raise UsageError(f"'{path.name}' is no COCO file: it needs images, annotations and categories.")
-    pictures = {one.text("id"): one for one in _entries(whole["images"], "Image", path)}
-    names = {one.text("id"): one.text("name") for one in _entries(whole["categories"], "Category", path)}
+    pictures = _by_id(_entries(whole["images"], "Image", path))
+    names = {key: one.text("name") for key, one in _by_id(_entries(whole["categories"], "Category", path)).items()}
     found: dict[tuple[str, str], list[PixelBox]] = {}
     crowds = set()
     for entry in _entries(whole["annotations"], "Annotation", path):
@@ -145,9 +145,8 @@ def coco(path: Path, images: Path | None, split: str | None) -> Made:
         found.setdefault((image, category), []).append(PixelBox(x, y, x + width, y + height))
         if entry.data.get("iscrowd"):
             crowds.add((image, category))
-    for image, picture in pictures.items():
-        if not any(key[0] == image for key in found):
-            yield LeftOut(picture.place, "an image without boxes")
+    boxed = {image for image, _ in found}
+    yield from (LeftOut(one.place, "an image without boxes") for image, one in pictures.items() if image not in boxed)
     for (image, category), boxes in found.items():
         picture = pictures[image]
         if (image, category) in crowds:
@@ -158,6 +157,14 @@ def coco(path: Path, images: Path | None, split: str | None) -> Made:
         one = Objects(names[category], tuple(boxes))
         question = DETECT_WORDING[language].format(name=one.label)
         yield _located(picture, f"{path.stem}/{image}/{category}", file, language, question, [one])
+
+
+def _by_id(entries: Iterator[Entry]) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        if found.setdefault(entry.text("id"), entry) is not entry:
+            raise UsageError(f"{entry.place} has the id of another one.")
+    return found
 
 
 def _located(
@@ -398,6 +405,8 @@ def read_source(
             left_out.append(made)
         elif made.id in questions:
             raise UsageError(f"Two questions have the id '{made.id}'; ids of images have to differ.")
+        elif not made.question.strip():
+            left_out.append(LeftOut(made.id, "an empty question"))
         else:
             questions[made.id] = made
     return list(questions.values()), left_out

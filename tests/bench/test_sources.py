@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -28,6 +30,11 @@ def write(path, data):
 def lines(*rows):
     return "\n".join(row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows)
 
+
+KEYS = (
+    "image", "img_name", "image_name", "question", "answer", "q_lang", "modality", "phrase_type", "conversations", "from",
+    "value", "images", "annotations", "categories", "id", "image_id", "category_id", "bbox", "file_name", "name",
+)  # fmt: skip
 
 # --- SLAKE
 
@@ -153,6 +160,11 @@ def test_a_bad_annotation_is_named(tmp_path, annotation, sentence):
     picture(tmp_path / "a.png")
     with pytest.raises(UsageError, match=sentence):
         read_source("coco", write(tmp_path / "x.json", coco(annotations=[annotation])))
+
+
+def test_two_images_with_one_id_are_named(tmp_path):
+    with pytest.raises(UsageError, match=r"Image 2 of 'x.json' has the id of another one\."):
+        read_source("coco", write(tmp_path / "x.json", coco(images=[coco()["images"][0]] * 2)))
 
 
 def test_a_file_without_cocos_parts_is_named(tmp_path):
@@ -335,6 +347,40 @@ def test_a_layout_without_splits_says_so(tmp_path, layout):
 def test_an_unknown_layout_is_named(tmp_path):
     with pytest.raises(UsageError, match="no layout 'dicom'; choose one of: records, medreginstruct, "):
         read_source("dicom", tmp_path)
+
+
+def test_an_empty_question_is_left_out_and_said(tmp_path):
+    made, left_out = read_source("csv", table(tmp_path, "a.png,,yes,,,,"))
+    assert (made, left_out[0].reason) == ([], "an empty question")
+
+
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["a.png", "en", "human"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=12,
+)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rubbish_is_an_error_of_one_sentence_or_left_out(tmp_path, data):
+    picture(tmp_path / "a.png")
+    layout = data.draw(st.sampled_from(["slake", "vqa-rad", "coco", "medreginstruct"]))
+    known = {"slake": slake(), "vqa-rad": slake(), "coco": coco(), "medreginstruct": sample("<image>q", "a")}[layout]
+    junk = data.draw(st.dictionaries(st.sampled_from(sorted({*known, *KEYS})), JUNK, max_size=4))
+    row = known | junk
+    path = write(tmp_path / ("x.jsonl" if layout == "medreginstruct" else "x.json"), row if layout == "coco" else [row])
+    if layout == "medreginstruct":
+        write(path, json.dumps(row))
+    try:
+        read_source(layout, path, tmp_path)
+    except UsageError as error:
+        assert "\n" not in str(error)
 
 
 def answer(question, **changes):
