@@ -3,13 +3,18 @@
 MedregaError                 never raised itself; the command line catches exactly this
 ├── UsageError          2    the question, an option or a line of input does not make sense
 ├── ImageError          3    the image cannot be used
+│   └── ChoiceError     3    it holds several pictures, and none was chosen
 ├── PackageError        4    the model package cannot be used
 ├── GateError           5    a measured figure misses its threshold
-└── ResourceError       6    a device, memory or an optional part is not there
+├── ResourceError       6    a device, memory, room on a disk or an optional part is not there
+└── InternalError      70    the program itself failed
 
 Every message is one sentence that says what is wrong, where, and what to do next. None holds pixels or header values of
-a patient.
+a patient, nor the name of an image or of a file of answers: people put names of patients there.
 """
+
+from pathlib import Path
+from traceback import walk_tb
 
 
 class MedregaError(Exception):
@@ -33,6 +38,15 @@ class ImageError(MedregaError):
     kind = "image"
 
 
+class ChoiceError(ImageError):
+    """The file holds `count` pictures, and none was chosen; `option` of the command line would choose one."""
+
+    def __init__(self, message: str, count: int, option: str) -> None:
+        """Keep what a caller needs to go through all of them."""
+        super().__init__(message)
+        self.count, self.option = count, option
+
+
 class PackageError(MedregaError):
     """The model package is missing, incomplete, altered, or written by a newer version."""
 
@@ -52,3 +66,17 @@ class ResourceError(MedregaError):
 
     exit_code = 6
     kind = "resource"
+
+
+class InternalError(MedregaError):
+    """A fault of the program. It tells where, not what: the words of another library's error may be a patient's."""
+
+    exit_code = 70
+    kind = "internal"
+
+    def __init__(self, error: BaseException) -> None:
+        """Describe `error` by its type and by the innermost line of this program that it passed."""
+        passed = [frame for frame, _ in walk_tb(error.__traceback__)]
+        ours = [frame for frame in passed if frame.f_globals.get("__package__") == __package__]
+        where = "".join(f" at {Path(f.f_code.co_filename).name}:{f.f_lineno}" for f in (ours or passed)[-1:])
+        super().__init__(f"The program itself failed ({type(error).__name__}{where}); that is a fault of ours: report it.")

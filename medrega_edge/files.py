@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,14 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import MedregaError, ResourceError, UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing bytes: what is written goes to a temporary file beside it, which takes its place at the end.
 
-    An exception leaves nothing behind. Raises UsageError when the place cannot be written.
+    An exception leaves nothing behind. Raises UsageError when the place cannot be written, ResourceError on a full disk.
     """
     check_place(path)
     temporary = None
@@ -29,7 +32,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UsageError(f"'{path.name}' cannot be written: {error.strerror}; name another place for it.") from None
+        raise unwritable(error) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -41,12 +44,19 @@ def check_place(path: Path, *inputs: Path) -> None:
     Links, devices and folders are never replaced, and neither is one of the `inputs`.
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise UsageError(f"'{path.name}' is a folder, a link or a device; name a plain file.")
+        raise UsageError("The file to write is a folder, a link or a device; name a plain file.")
     if not path.parent.is_dir():
-        raise UsageError(f"The folder for '{path.name}' is not there; make it, or name another place.")
+        raise UsageError("The folder of the file to write is not there; make it, or name another place.")
     for source in inputs:
         if path.exists() and source.exists() and path.samefile(source):
-            raise UsageError(f"'{path.name}' is read by this command and will not be overwritten; name another file.")
+            raise UsageError("The file to write is one that this command reads, and is not overwritten; name another.")
+
+
+def unwritable(error: OSError) -> MedregaError:
+    """What to tell a user of an error in writing: no room is one thing, a place that may not be written another."""
+    if error.errno in _FULL:
+        return ResourceError(f"There is no room to write the output ({error.strerror}); make room and ask again.")
+    return UsageError(f"The output cannot be written ({error.strerror}); name another place for it.")
 
 
 def write_text(path: Path, text: str) -> None:

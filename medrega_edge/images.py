@@ -34,24 +34,24 @@ def read_image(source: str | Path | bytes, frame: int | None = None, view: View 
     if isinstance(source, bytes):
         return _read(source, "the given image", None, view)
     path = Path(source)
-    return _read(_read_file(path), f"'{path.name}'", str(path), view)
+    return _read(_read_file(path), "the given image", str(path), view)
 
 
 def _read_file(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise ImageError(f"'{path.name}' is a folder; name one image file in it.")
+            raise ImageError("The path given for the image is a folder; name one image file in it.")
         if path.exists() and not path.is_file():
-            raise ImageError(f"'{path.name}' is no plain file; name an image file.")
+            raise ImageError("The path given for the image is no plain file; name an image file.")
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise ImageError(f"'{path.name}' has {size >> 20} MiB; images up to {MAX_BYTES >> 20} MiB are read.")
+            raise ImageError(f"The given image has {size >> 20} MiB; images up to {MAX_BYTES >> 20} MiB are read.")
         return path.read_bytes()
     except FileNotFoundError:
-        raise ImageError(f"There is no file '{path.name}' at the path given; check the path.") from None
+        raise ImageError("There is no file at the path given for the image; check the path.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a valid path"
-        raise ImageError(f"'{path.name}' cannot be opened: {reason}.") from None
+        raise ImageError(f"The given image cannot be opened: {reason}.") from None
 
 
 def _read(data: bytes, name: str, path: str | None, view: View) -> MedicalImage:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge.errors import ImageError, MedregaError
+from medrega_edge.errors import ChoiceError, ImageError, MedregaError
 from medrega_edge.prompts import Modality
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -97,7 +97,7 @@ def choose(wanted: int | None, count: int, name: str, noun: str = "frame", optio
             raise ImageError(f"{name} has a single {noun}; leave {option} out.")
         return None
     if wanted is None:
-        raise ImageError(f"{name} has {count} {noun}s; choose one with {option} 0..{count - 1}.")
+        raise ChoiceError(f"{name} has {count} {noun}s; choose one with {option} 0..{count - 1}.", count, option)
     if not 0 <= wanted < count:
         raise ImageError(f"{name} has no {noun} {wanted}; choose one with {option} 0..{count - 1}.")
     return wanted

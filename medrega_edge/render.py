@@ -48,9 +48,9 @@ _WORDS = {
 }
 
 
-def to_json(answer: Answer) -> str:
+def to_json(answer: Answer, include_identifiers: bool = False) -> str:
     """The answer as one line of JSON, schema 1."""
-    return json_text(answer.to_dict())
+    return json_text(answer.to_dict(include_identifiers))
 
 
 def show(answer: Answer, console: Console) -> None:
@@ -115,7 +115,7 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 def check_picture_place(path: Path, *inputs: Path) -> None:
     """Refuse, before any work, a place for the marked picture that will not do; raises UsageError."""
     if path.suffix.lower() != ".png":
-        raise UsageError(f"The marked picture is written as PNG; name it with .png at the end, not '{path.name}'.")
+        raise UsageError("The marked picture is written as PNG; name it with .png at the end.")
     check_place(path, *inputs)
 
 

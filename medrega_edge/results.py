@@ -96,8 +96,13 @@ class Answer:
     timings: Timings
     warnings: tuple[str, ...] = field(default=())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the answer as schema 1."""
+    def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
+        """Return the answer as schema 1.
+
+        The image's path is left null unless `include_identifiers`: names of files and folders often name a patient. The
+        file's sha256 tells which image it was.
+        """
+        image = asdict(self.image) | ({} if include_identifiers else {"path": None})
         return {
             "schema_version": SCHEMA_VERSION,
             "text": self.text,
@@ -110,9 +115,7 @@ class Answer:
                 for r in self.regions
             ],
             "labels": [{"label": x.label, "confidence": _rounded(x.confidence)} for x in self.labels],
-            "image": {
-                name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self.image).items()
-            },
+            "image": {name: list(value) if isinstance(value, tuple) else value for name, value in image.items()},
             "model": asdict(self.model),
             "device": self.device,
             "finish": self.finish,
