@@ -173,7 +173,8 @@ def speed(
         middle = {name: value["median"] for name, value in row.items() if isinstance(value, dict)}
         typer.echo(
             f"{row['threads']} threads: vision {middle['vision_ms']:.1f} ms, "
-            f"first question {middle['first_prefill_ms']:.1f} ms to the first token, next {middle['next_prefill_ms']:.1f} ms, "
+            f"first token {middle['first_prefill_ms']:.1f} ms after the first question, {middle['next_prefill_ms']:.1f} ms "
+            "after the next, "
             f"{middle['decode_tokens_per_second']:.0f} tokens/s, {middle['questions_per_second']:.1f} questions/s"
         )
     whole = result["cold"]

@@ -1,0 +1,100 @@
+"""What a suite asks about hand-made records, and how it sums up hand-made answers."""
+
+from pathlib import Path
+
+import pytest
+
+from medrega_bench import suite
+from medrega_edge.prompts import Language
+
+
+def record(number, modality="mri", regions=(), qa=(), labels=(), dataset="set"):
+    return {
+        "id": f"set/{number}", "dataset": dataset, "image": f"images/{number}.png", "modality": modality, "width": 100,
+        "height": 50, "dup_of_eval": False, "labels": list(labels), "qa": list(qa),
+        "regions": [
+            {"label_en": en, "label_zh": zh, "kind": "organ", "boxes": boxes} for en, zh, boxes in regions
+        ],
+    }  # fmt: skip
+
+
+LIVER = ("liver", "肝脏", [[10, 10, 50, 40]])
+KIDNEY = ("left kidney", "左肾", [[60, 20, 80, 40]])
+QA = (
+    {"lang": "en", "question": "Does the picture contain spleen?", "answer": "No", "type": "closed"},
+    {"lang": "en", "question": "Does the picture contain liver?", "answer": "Yes", "type": "closed"},
+    {"lang": "zh", "question": "图中最大的器官是什么?", "answer": "肝脏", "type": "open"},
+)
+
+
+def asked(*records):
+    return list(suite.asked_of(records, Path("/data")))
+
+
+def test_several_objects_are_asked_for_at_once_in_both_languages():
+    several = [
+        one.question
+        for one in asked(record(1, regions=[LIVER, KIDNEY]))
+        if one.question.id.endswith(("several/en", "several/zh"))
+    ]
+    assert [one.question for one in several] == ["locate the liver, the left kidney", "请定位肝脏、左肾"]
+    assert {one.setting for one in several} == {"multi_object_single_region"}
+    assert several[0].text.count("<box>") == 2
+    assert not [one for one in asked(record(1, regions=[LIVER])) if "/several/" in one.question.id]
+
+
+def test_what_is_not_there_is_certain():
+    gone = {one.question.object for one in asked(record(1, regions=[LIVER], qa=QA)) if one.absent}
+    assert gone == {"polyp", "optic disc", "skin lesion", "spleen"}
+    gone = {one.question.object for one in asked(record(2, modality="fundus")) if one.absent}
+    assert gone == {"liver", "left kidney", "heart"}
+
+
+def test_another_image_is_another_one_of_the_same_data_set():
+    records = [record(1, qa=QA), record(2, qa=QA), record(3, qa=QA, dataset="other")]
+    others = suite._other_images(suite.about_images(asked(*records)))
+    assert others[Path("/data/images/1.png")] == Path("/data/images/2.png")
+    assert others[Path("/data/images/2.png")] == Path("/data/images/1.png")
+
+
+def test_questions_alone_are_answered_as_in_training():
+    train = [
+        record(n, qa=[{"lang": "en", "question": "Which organ is it?", "answer": answer, "type": "open"}])
+        for n, answer in enumerate(["Liver", "Liver", "Heart"])
+    ]
+    alone = suite.QuestionOnly(train)
+    assert alone.answer("which organ is it", Language.EN) == "Liver"
+    assert alone.answer("Which organ is shown?", Language.EN) == "Liver"
+    assert alone.answer("哪个器官？", Language.ZH) == ""
+
+
+def row(setting, answer, truth, **more):
+    return {
+        "id": "x", "image": "a", "dataset": "set", "modality": "mri", "object": "liver", "language": "en",
+        "setting": setting, "truth": truth, "absent": False, "classes": [], "answer": answer, "confidence": None, "confidences": [], "boxes": [],
+        "true_boxes": [], "recognised": "mri",
+    } | more  # fmt: skip
+
+
+def test_hand_made_answers_sum_up():
+    here = {"boxes": [[0, 0, 10, 10]], "true_boxes": [[0, 0, 10, 10]], "confidences": [0.9]}
+    box = "<ref>liver</ref><box>[[0, 0, 10, 10]]</box>"
+    rows = [
+        row("vqa_en", "Yes", "Yes", image="a", blank="No", other="Yes", cot="Yes", question_only="No"),
+        row("vqa_en", "No", "Yes", image="b", blank="No", other="Yes", cot="Yes", question_only="No"),
+        row("single_object_single_region", box, box, image="a", **here),
+        row("single_object_single_region", box, box, image="a", language="zh", **here),
+        row("single_object_single_region", "", box, image="b", recognised="ct"),
+        row("absent", "", "", image="a", absent=True),
+        row("absent", box, "", image="b", absent=True, recognised="ct", **here),
+    ]
+    tables = suite.tables(rows)
+    vqa = tables["settings"]["vqa_en"]
+    assert vqa["all"]["figures"]["closedQuestionsAccuracy"]["value"] == pytest.approx(0.5)
+    assert vqa["blank"]["en"]["figures"]["closedQuestionsAccuracy"]["value"] == 0.0
+    assert vqa["other"]["en"]["figures"]["closedQuestionsAccuracy"]["value"] == 1.0
+    assert tables["absent"] == {"absent": 2, "false_boxes": 0.5, "present": 3, "missed": pytest.approx(1 / 3)}
+    assert tables["languages_agree"] == {"n": 1, "same": 1.0}
+    assert tables["modality"]["right"] == 0.5
+    assert tables["confidence"]["n"] == 2
+    assert tables["confidence"]["bins"] == [{"n": 2, "confidence": pytest.approx(0.9), "right": 1.0}]
