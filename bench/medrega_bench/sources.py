@@ -220,7 +220,9 @@ def _rows(path: Path) -> Iterator[tuple[int, Entry]]:
                 if None in row or None in row.values():
                     raise UsageError(f"{entry.place} has not as many cells as the header.")
                 yield reader.line_num, entry
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UsageError(f"'{path.name}' cannot be read ({error.strerror}); name the file with --data.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"'{path.name}' cannot be read as a CSV in UTF-8 ({error}).") from None
 
 
@@ -359,8 +361,10 @@ def _refuse_split(split: str | None) -> None:
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"'{path.name}' cannot be read as JSON ({type(error).__name__}: {error}).") from None
+    except OSError as error:
+        raise UsageError(f"'{path.name}' cannot be read ({error.strerror}); name the file with --data.") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"'{path.name}' cannot be read as JSON ({error}).") from None
 
 
 def _listed(path: Path) -> Iterator[Entry]:

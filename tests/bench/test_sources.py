@@ -344,6 +344,13 @@ def test_a_layout_without_splits_says_so(tmp_path, layout):
         read_source(layout, tmp_path / "x", split="test")
 
 
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "records"])
+def test_a_file_that_is_not_there_is_named_without_its_folder(tmp_path, layout):
+    with pytest.raises(UsageError, match=r"'nowhere\.\w+' cannot be read") as caught:
+        read_source(layout, tmp_path / ("nowhere.csv" if layout == "csv" else "nowhere.json"))
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_an_unknown_layout_is_named(tmp_path):
     with pytest.raises(UsageError, match="no layout 'dicom'; choose one of: records, medreginstruct, "):
         read_source("dicom", tmp_path)
