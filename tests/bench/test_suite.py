@@ -70,10 +70,23 @@ def test_questions_alone_are_answered_as_in_training():
 
 def row(setting, answer, truth, **more):
     return {
-        "id": "x", "image": "a", "dataset": "set", "modality": "mri", "object": "liver", "language": "en",
-        "setting": setting, "truth": truth, "absent": False, "classes": [], "answer": answer, "confidence": None, "confidences": [], "boxes": [],
-        "true_boxes": [], "recognised": "mri",
-    } | more  # fmt: skip
+        "id": "x",
+        "image": "a",
+        "dataset": "set",
+        "modality": "mri",
+        "object": "liver",
+        "language": "en",
+        "setting": setting,
+        "truth": truth,
+        "absent": False,
+        "classes": [],
+        "answer": answer,
+        "confidence": None,
+        "confidences": [],
+        "boxes": [],
+        "true_boxes": [],
+        "recognised": "mri",
+    } | more
 
 
 def test_hand_made_answers_sum_up():
