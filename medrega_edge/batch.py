@@ -1,23 +1,210 @@
-"""Questions in JSONL -> answers in JSONL, in order, a failed line in its place. Knows lines; answers nothing itself."""
+"""Many questions, or one about every image of a folder: rows in order, a failure in its place. Answers nothing itself.
+
+Knows lines of questions, folders, and files of several pictures. A row is an Answer without its timings: the same work
+gives the same bytes, so that work which was interrupted and taken up again cannot be told from work which was not.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrega_edge.errors import MedregaError, UsageError
+from medrega_edge.errors import ChoiceError, InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.files import whole_file
+from medrega_edge.journal import Place
 from medrega_edge.medical_image import View
 from medrega_edge.plain import json_text
 from medrega_edge.windows import preset_for
 
 if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage, Engine
-    from medrega_edge.results import Answer
 
 REQUIRED = ("id", "image", "question")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is asked about every image of a folder, and how to look at them."""
+
+    question: str
+    task: str | None = None
+    language: str | None = None
+    view: View = View()
+
+
+class Questions:
+    """The lines of a file of questions; paths of images are relative to its folder."""
+
+    def __init__(self, path: Path, include_identifiers: bool = False) -> None:
+        """Read the lines; raises UsageError."""
+        self._lines, self._folder = read_lines(path), path.parent
+        self._include = include_identifiers
+
+    def __len__(self) -> int:
+        """How many lines there are."""
+        return len(self._lines)
+
+    def identity(self) -> list[object]:
+        """What tells this work from another."""
+        return [self._lines, str(self._folder.absolute()), self._include]
+
+    def answers(self, engine: Engine, start: Place) -> Iterator[tuple[Place, Row]]:
+        """Answer line by line from `start` on. The last image is kept, so lines ordered by image are fast."""
+        seen: tuple[tuple[str, View], EncodedImage] | None = None
+
+        def ask(row: Row, number: int) -> Row:
+            nonlocal seen
+            _check(row, number)
+            view = View(row.get("frame"), row.get("window"), row.get("plane"), row.get("slice"), preset_for(row["question"]))
+            key = (str(self._folder / row["image"]), view)
+            if seen is None or seen[0] != key:
+                seen = (key, engine.open(key[0], view=view))
+            answer = engine.ask(
+                seen[1],
+                row["question"],
+                row.get("task"),
+                row.get("language"),
+                tuple(row["box"]) if row.get("box") else None,
+                labels=row.get("labels", ()),
+                several=row.get("several", False),
+                regions_first=row.get("regions_first", False),
+            )
+            return answer.to_dict(self._include)
+
+        for item, (number, line) in enumerate(self._lines[start.item :], start.item):
+            try:
+                row = read_object(line, number)
+            except UsageError as error:
+                yield Place(item), _failure(None, error)
+                continue
+            yield Place(item), _row(row.get("id"), partial(ask, row, number))
+
+
+class Folder:
+    """The images below a folder, and what is asked about each of their pictures."""
+
+    def __init__(self, folder: Path, asking: Asking, include_identifiers: bool = False) -> None:
+        """List the files; raises UsageError when there is none."""
+        self._folder, self._asking, self._include = folder, asking, include_identifiers
+        self._names = image_names(folder)
+        if not self._names:
+            raise UsageError("There is no file in the folder; name one that holds images.")
+
+    def __len__(self) -> int:
+        """How many files there are."""
+        return len(self._names)
+
+    def identity(self) -> list[object]:
+        """What tells this work from another."""
+        return [self._names, str(self._folder.absolute()), astuple(self._asking), self._include]
+
+    def answers(self, engine: Engine, start: Place) -> Iterator[tuple[Place, Row]]:
+        """Ask about picture by picture from `start` on."""
+        for item, name in enumerate(self._names[start.item :], start.item):
+            first = start.part if item == start.item else 0
+            for part, parts, row in ask_about(engine, self._folder / name, self._asking, self._include, first):
+                yield Place(item, part, parts), row
+
+
+def ask_about(
+    engine: Engine, path: Path, asking: Asking, include_identifiers: bool = False, first: int = 0
+) -> Iterator[tuple[int, int, Row]]:
+    """Ask about every picture of a file from the `first` on: (number, how many there are, row).
+
+    The row's id is the beginning of the file's SHA-256, with the picture's number where there are several: it finds the
+    file again, and names no patient as the name of the file may.
+    """
+    digest = digest_of(path)
+    field, part, parts = "", first, 1
+    while True:
+        view = replace(asking.view, **{field: part}) if field else asking.view
+
+        def ask(view: View = view) -> Row:
+            image = engine.open(path, view=view)
+            return engine.ask(image, asking.question, asking.task, asking.language).to_dict(include_identifiers)
+
+        try:
+            row = _row(f"{digest}-{part}" if field else digest, ask, choosing=not field)
+        except ChoiceError as choice:  # several pictures: each in its turn
+            field, parts = choice.option.removeprefix("--"), choice.count
+            continue
+        if include_identifiers and "error" in row:
+            row["image"] = {"path": str(path)}
+        yield part, parts, row
+        part += 1
+        if part >= parts:
+            return
+
+
+def _row(identity: object, ask: Callable[[], Row], choosing: bool = False) -> Row:
+    """What `ask` returns, or how it failed; a ChoiceError passes when the caller is `choosing`."""
+    try:
+        row = ask()
+    except MedregaError as error:
+        if choosing and isinstance(error, ChoiceError):
+            raise
+        return _failure(identity, error)
+    except MemoryError:
+        return _failure(identity, ResourceError("There is not enough memory for this image; downscale it."))
+    except Exception as error:  # a fault in one row costs that row, and not a night's work
+        return _failure(identity, InternalError(error))
+    del row["timings_ms"]
+    return {"id": identity} | row
+
+
+def _failure(identity: object, error: MedregaError) -> Row:
+    return {"id": identity, "error": {"kind": error.kind, "message": str(error), "exit_code": error.exit_code}}
+
+
+def digest_of(path: Path) -> str | None:
+    """The first 16 hexadecimal digits of a file's SHA-256; None when it cannot be read, of which reading it will tell."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return None
+
+
+def image_names(folder: Path) -> list[str]:
+    """Relative paths of the plain files below a folder, numbers in names in their order: a series stays in its order.
+
+    Left out: what is hidden, links, and DICOMDIR, which is a list of the others. Raises UsageError.
+    """
+    names = []
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError) and error.filename != str(folder):
+            return  # it went while we looked
+        raise UsageError(f"A folder in it cannot be read ({error.strerror}); make it readable, or name another.") from None
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(place, name)
+            if not name.startswith(".") and name != "DICOMDIR" and path.is_file() and not path.is_symlink():
+                names.append(str(path.relative_to(folder)))
+    return sorted(names, key=lambda name: ([int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", name)], name))
+
+
+def check_apart(folder: Path, *places: Path) -> None:
+    """Refuse to write into the folder that is read, where answers would be taken for images; raises UsageError."""
+    inside = folder.resolve()
+    if any(place.resolve().is_relative_to(inside) for place in places):
+        raise UsageError("The answers would lie in the folder that is read; name a place outside of it.")
+
+
+def fingerprint(*parts: object) -> str:
+    """A text that tells one work from another, and tells nothing else of it."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def read_lines(path: Path, of: str = "question") -> list[tuple[int, str]]:
@@ -28,46 +215,11 @@ def read_lines(path: Path, of: str = "question") -> list[tuple[int, str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError):
-        raise UsageError(f"'{path.name}' cannot be read as UTF-8 text; name a JSONL file of {of}s.") from None
+        raise UsageError(f"The file of {of}s cannot be read as UTF-8 text; name a JSONL file.") from None
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
-        raise UsageError(f"'{path.name}' holds no {of}.")
+        raise UsageError(f"The file holds no {of}.")
     return numbered
-
-
-def answer_lines(engine: Engine, lines: list[tuple[int, str]], folder: Path) -> Iterator[dict[str, Any]]:
-    """Answer line by line; image paths are relative to `folder`. The last image is kept, so order by image is fast."""
-    seen: tuple[tuple[str, View], EncodedImage] | None = None
-    for number, line in lines:
-        identity: Any = None
-        try:
-            row = read_object(line, number)
-            identity = row.get("id")
-            _check(row, number)
-            key = (str(folder / row["image"]), _view(row))
-            if seen is None or seen[0] != key:
-                seen = (key, engine.open(key[0], view=key[1]))
-            yield {"id": identity} | _answer(engine, seen[1], row).to_dict()
-        except MedregaError as error:
-            yield {"id": identity, "error": {"kind": error.kind, "message": str(error), "exit_code": error.exit_code}}
-
-
-def _answer(engine: Engine, image: EncodedImage, row: dict[str, Any]) -> Answer:
-    box = row.get("box")
-    return engine.ask(
-        image,
-        row["question"],
-        row.get("task"),
-        row.get("language"),
-        tuple(box) if box else None,
-        labels=row.get("labels", ()),
-        several=row.get("several", False),
-        regions_first=row.get("regions_first", False),
-    )
-
-
-def _view(row: dict[str, Any]) -> View:
-    return View(row.get("frame"), row.get("window"), row.get("plane"), row.get("slice"), preset_for(row["question"]))
 
 
 def read_object(line: str, number: int) -> dict[str, Any]:

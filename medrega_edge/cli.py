@@ -6,16 +6,20 @@ standard output, talk to standard error.
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import importlib.util
 import inspect
 import json
+import os
 import re
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -23,13 +27,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from medrega_edge import __version__
-from medrega_edge.errors import MedregaError, ResourceError, UsageError
+from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.plain import json_text, printable
 from medrega_edge.prompts import NOTICE, NOTICE_ZH
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from medrega_edge.batch import Asking
     from medrega_edge.engine import Engine
     from medrega_edge.package import Package
     from medrega_edge.results import Answer
@@ -51,7 +56,11 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; def
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda; never another than the one named.")]
 TaskOption = Annotated[str | None, typer.Option(help="Task; default: read off the question.")]
 LanguageOption = Annotated[str | None, typer.Option("--lang", help="en or zh; default: language of the question.")]
-
+WindowOption = Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")]
+PlaneOption = Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")]
+IdentifiersOption = Annotated[
+    bool, typer.Option("--include-identifiers", help="Put paths of images into the JSON; they may name patients.")
+]
 
 ImageOrOther = Annotated[str, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI; or --sample.")]
 OptionalImage = Annotated[str | None, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI; or --sample.")]
@@ -64,12 +73,13 @@ class Shared:
     sample: Annotated[str | None, typer.Option(help="A scan that ships with the program: abdomen-mri.")] = None
     language: LanguageOption = None
     frame: Annotated[int | None, typer.Option(min=0, help="Frame of a file with several, from 0.")] = None
-    window: Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")] = None
-    plane: Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")] = None
+    window: WindowOption = None
+    plane: PlaneOption = None
     slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a NIfTI volume, from 0.")] = None
     save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (schema 1) and nothing else.")] = False
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 5 when the answer carries warnings.")] = False
+    include_identifiers: IdentifiersOption = False
     model: ModelOption = None
     threads: ThreadsOption = None
     device: DeviceOption = "cpu"
@@ -282,7 +292,7 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> N
     encoded = engine.open(path, view=View(shared.frame, shared.window, shared.plane, shared.slice_, preset))
     answer = engine.ask(encoded, language=shared.language, **request)
     if shared.as_json:
-        _echo(render.to_json(answer))
+        _echo(render.to_json(answer, shared.include_identifiers))
     else:
         _say_what_was_asked(answer)
         render.show(answer, _console())
@@ -302,36 +312,131 @@ def _say_what_was_asked(answer: Answer) -> None:
 
 @app.command()
 def batch(
-    questions: Annotated[Path, typer.Argument(help="JSONL: id, image, question; task, language, box, labels may follow.")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="JSONL of questions, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="JSONL of answers, in the same order.")],
+    question: Annotated[str | None, typer.Option(help="What to ask about every image of a folder.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="The answers as CSV besides, one line a region.")] = None,
+    task: TaskOption = None,
+    language: LanguageOption = None,
+    window: WindowOption = None,
+    plane: PlaneOption = None,
+    include_identifiers: IdentifiersOption = False,
     model: ModelOption = None,
     threads: ThreadsOption = None,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Answer every line of a JSONL file.
+    """Answer every line of a JSONL file, or one question about every image of a folder.
 
     medrega batch questions.jsonl --out answers.jsonl
 
-    Image paths are relative to the questions' file. A line that fails gives an error in its place, and exit code 1.
+    medrega batch FOLDER --question "locate the liver" --out answers.jsonl --csv answers.csv
+
+    A line of questions holds id, image, question; task, language, box, labels may follow. Image paths are relative to the
+    file. A folder is gone through with all folders in it, a file of several frames or slices picture by picture.
+
+    What fails gives an error in its place, and exit code 1. Interrupted, the same command goes on where it stopped.
     """
-    from medrega_edge.batch import answer_lines, read_lines, write_lines
+    from medrega_edge.batch import Folder, Questions, check_apart, fingerprint
     from medrega_edge.files import check_place
+    from medrega_edge.journal import Journal
+    from medrega_edge.package import find
+    from medrega_edge.table import write_csv
 
-    lines = read_lines(questions)
-    check_place(out, questions)
-    engine = _engine(model, threads, device)
-    failed = 0
-
-    def counted() -> Iterator[dict[str, Any]]:
-        nonlocal failed
-        for row in _with_progress(answer_lines(engine, lines, questions.parent), len(lines)):
-            failed += "error" in row
-            yield row
-
-    write_lines(counted(), out)
-    _echo(f"{len(lines) - failed} answered, {failed} failed", err=True)
+    places = [out] if csv is None else [out, csv]
+    if csv is not None and csv.absolute() == out.absolute():
+        raise UsageError("The answers and the CSV cannot be one file; name two.")
+    work: Folder | Questions
+    if source.is_dir():
+        check_apart(source, *places)
+        work = Folder(source, _asking(question, task, language, window, plane), include_identifiers)
+    elif any(given is not None for given in (question, task, language, window, plane)):
+        raise UsageError("What is asked stands in the file of questions; --question and its like go with a folder.")
+    else:
+        work = Questions(source, include_identifiers)
+    for place in places:
+        check_place(place, source)
+    job = fingerprint(__version__, find(model).sha256, device, work.identity())
+    with Journal(out, job) as journal:
+        engine = _engine(model, threads, device)
+        if journal.place.item or journal.place.part:
+            _echo(f"going on behind the first {journal.place.item} of {len(work)}", err=True)
+        with _progress(len(work), journal.place.item) as advance:
+            for at, row in work.answers(engine, journal.place):
+                journal.add(at, row)
+                advance(at.item + (at.part + 1) / at.parts)
+        journal.publish()
+        if csv is not None:
+            write_csv(journal.rows(), csv)
+        answered, failed = _tell_failures(journal.rows())
+        journal.remove()
+    _echo(f"{answered} answered, {failed} failed", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _asking(question: str | None, task: str | None, language: str | None, window: str | None, plane: str | None) -> Asking:
+    from medrega_edge.batch import Asking
+    from medrega_edge.medical_image import View
+    from medrega_edge.windows import parse_window, preset_for
+
+    if question is None and task is None:
+        raise UsageError('Say what to ask about every image, for example: --question "locate the liver".')
+    if window is not None:
+        parse_window(window)
+    view = View(window=window, plane=plane, preset=preset_for(question or ""))
+    return Asking(question or "", task, language, view)
+
+
+FAILURES_TOLD = 20
+
+
+def _tell_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
+    """List what failed, by id, the first of them; return how many rows were answered and how many not."""
+    answered = failed = 0
+    for row in rows:
+        if "error" not in row:
+            answered += 1
+            continue
+        failed += 1
+        if failed <= FAILURES_TOLD:
+            _echo(f"failed: {row['id']}: {row['error']['message']}", err=True)
+    if failed > FAILURES_TOLD:
+        _echo(f"failed: {failed - FAILURES_TOLD} more, each with its error in the answers", err=True)
+    return answered, failed
+
+
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where images arrive; they are read, never moved.")],
+    question: Annotated[str, typer.Option(help="What to ask about each of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of answers: one JSONL a file, named after its SHA-256.")],
+    task: TaskOption = None,
+    language: LanguageOption = None,
+    window: WindowOption = None,
+    plane: PlaneOption = None,
+    settle: Annotated[float, typer.Option(min=0.1, help="Seconds without a change after which a file has arrived.")] = 2.0,
+    include_identifiers: IdentifiersOption = False,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Ask about every image that arrives in a folder, until interrupted.
+
+    medrega watch INBOX --question "locate the liver" --out ANSWERS
+
+    Run again, it answers what came in the meantime, and nothing twice.
+    """
+    from medrega_edge.batch import fingerprint
+    from medrega_edge.package import find
+    from medrega_edge.watch import watch as watching
+
+    asking = _asking(question, task, language, window, plane)
+    job = fingerprint(__version__, find(model).sha256, device, repr(asking), include_identifiers)
+    engine = _engine(model, threads, device)
+    _echo("watching; interrupt to end", err=True)
+    for rows in watching(engine, folder, out, asking, job, settle, include_identifiers):
+        for row in rows:
+            _echo(f"{row['id']}: {row['error']['message'] if 'error' in row else 'answered'}", err=True)
 
 
 @model_app.command("list")
@@ -437,14 +542,32 @@ def _console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
 
 
-def _with_progress(rows: Iterator[dict[str, Any]], total: int) -> Iterator[dict[str, Any]]:
-    console = _console(stderr=True)
-    if not console.is_terminal:
-        yield from rows
-        return
-    from rich.progress import track
+SECONDS_BETWEEN = 30.0  # lines of progress, where nobody watches a bar
 
-    yield from track(rows, "answering", total=total, console=console)
+
+@contextmanager
+def _progress(total: int, done: int) -> Iterator[Callable[[float], None]]:
+    """Show how far the work is and how long it will take; gives what is to be called with the number of items done."""
+    console = _console(stderr=True)
+    if console.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            shown = progress.add_task("", total=total, completed=done)
+            yield lambda now: progress.update(shown, completed=now)
+        return
+    begun = told = time.monotonic()
+
+    def tell(now: float) -> None:
+        nonlocal told
+        seconds = time.monotonic()
+        if seconds - told >= SECONDS_BETWEEN and now < total:
+            told = seconds
+            left = (seconds - begun) / (now - done) * (total - now)
+            _echo(f"{int(now)} of {total}, about {left / 60:.0f} min left", err=True)
+
+    yield tell
 
 
 # The other three rooms come alive when what they need is installed: (command, module with `mount`, extra, needs).
@@ -473,21 +596,46 @@ def _mount_missing(name: str, extra: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; the exit codes are those of DESIGN.md."""
+    """Run the command line; the exit codes are those of `errors`, 0, 1, and 130 or 143 for what was interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console that cannot show a character shows "?" instead of failing
     warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    _mount_rooms()
+    with suppress(ImportError):  # where there are no core files either: a crash must not write an image to a disk
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
-        app()
-    except MedregaError as error:
-        _echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except MemoryError:
-        _echo("error: There is not enough memory for this; close other programs or use a smaller package.", err=True)
-        sys.exit(ResourceError.exit_code)
+        _mount_rooms()
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if not isinstance(error, MedregaError) and sys.argv[1:2] in [[room[0]] for room in _ROOMS]:
+            raise  # who trains or exports wants to see it all; those commands read no patient's header
+        code = _tell(error)
+    sys.exit(code or 0)
+
+
+def _tell(error: Exception) -> int:
+    """Say what went wrong, in words that are ours; return the exit code."""
+    if hasattr(error, "format_message"):  # of the parser: it would quote what was given, and that may name a patient
+        for given in sorted(sys.argv[1:], key=len, reverse=True):
+            if given and not re.fullmatch(r"[a-z]+|--?[a-z-]+", given):
+                error.message = error.message.replace(given, "...")  # type: ignore[attr-defined]
+        error.show()  # type: ignore[attr-defined]
+        return UsageError.exit_code
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of standard output: files have their own words
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
+        error = ResourceError("There is no room to write the output; make room and ask again.")
+    if isinstance(error, MemoryError):
+        error = ResourceError("There is not enough memory for this; close other programs or use a smaller package.")
+    if not isinstance(error, MedregaError):
+        error = InternalError(error)
+    _echo(f"error: {error}", err=True)
+    return error.exit_code
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""An engine without a model, for tests of what stands around one: it reads images, and says how bright they are.
+
+`python -m tests.edge.stub COMMAND...` is `medrega COMMAND...` with it; STUB_SECONDS is what an answer takes.
+"""
+
+import os
+import sys
+import time
+from types import SimpleNamespace
+
+from medrega_edge import cli, engine
+from medrega_edge.images import read_image
+from medrega_edge.results import Answer, ImageFacts, ModelFacts, Region, Timings
+
+
+class StubEngine:
+    asked = 0
+
+    def open(self, path, frame=None, view=None):
+        return SimpleNamespace(image=read_image(path, frame, view))
+
+    def ask(self, image, question, task=None, language=None, box=None, **_):
+        time.sleep(float(os.environ.get("STUB_SECONDS", 0)))
+        self.asked += 1
+        picture = image.image
+        facts = ImageFacts(picture.path, picture.width, picture.height, None, picture.frame, picture.window, picture.sha256)
+        regions = (Region("=cmd()", (1.0, 2.0, 3.0, 4.0), 0.5), Region("肝脏", (5.0, 6.0, 7.0, 8.0), None))
+        return Answer(
+            text=f"{question}: {picture.pixels.mean():.3f}", raw_text="", task=task or "detect", language=language or "en",
+            regions=regions, labels=(), image=facts, model=ModelFacts("stub", "0", "0" * 64, "none"), device="cpu",
+            finish="stop", prompt_tokens=1, generated_tokens=1, timings=Timings(total=time.perf_counter()),
+        )  # fmt: skip
+
+
+def put(monkeypatch):
+    """Let commands in this process use one, and return it."""
+    stub = StubEngine()
+    monkeypatch.setattr(engine, "load", lambda *_, **__: stub)
+    return stub
+
+
+def medrega(*arguments):
+    """Run a command in this process; returns its exit code."""
+    return cli.app([str(argument) for argument in arguments], standalone_mode=False) or 0
+
+
+if __name__ == "__main__":
+    engine.load = lambda *_, **__: StubEngine()
+    sys.argv[0] = "medrega"
+    cli.main()

@@ -1,0 +1,247 @@
+"""Batches: the same bytes whatever happened on the way, one at a time, folders with series, CSV for spreadsheets."""
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medrega_edge.batch import image_names
+from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.journal import Journal, Place
+from medrega_edge.table import cell
+from tests.edge.dicoms import dicom
+from tests.edge.kill_batch import kill_until_done
+from tests.edge.stub import medrega, put
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    return put(monkeypatch)
+
+
+def picture(path, value=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((32, 32), value, np.uint8)).save(path)
+    return path
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def ask_folder(folder, out, *more):
+    return medrega("batch", folder, "--question", "locate the liver", "--out", out, *more)
+
+
+@pytest.fixture
+def series(tmp_path):
+    """A folder as a scanner leaves it: ten files numbered without zeros, frames, and what is no image."""
+    folder = tmp_path / "DOE^JANE"
+    for number in range(1, 11):
+        picture(folder / "series" / f"IM{number}.png", number)
+    (folder / "cine.dcm").write_bytes(dicom(np.full((3, 32, 32), [[[10]], [[20]], [[30]]], np.uint8)))
+    (folder / "letter.txt").write_text("about a patient")
+    (folder / "DICOMDIR").write_bytes(b"")
+    picture(folder / ".hidden.png")
+    (folder / "link.png").symlink_to(folder / "series" / "IM1.png")
+    return folder
+
+
+def test_a_folder_is_gone_through_in_order_frame_by_frame(stub, series, tmp_path):
+    out = tmp_path / "answers.jsonl"
+    assert ask_folder(series, out) == 1  # the letter
+    rows = rows_of(out)
+    frames = hashlib.sha256((series / "cine.dcm").read_bytes()).hexdigest()[:16]
+    assert [row["id"] for row in rows[:3]] == [f"{frames}-{n}" for n in range(3)]
+    assert [row["image"]["frame"] for row in rows[:3]] == [0, 1, 2]
+    assert len({row["text"] for row in rows[:3]}) == 3
+    assert rows[3]["error"]["exit_code"] == 3
+    assert [row["text"] for row in rows[4:]] == [f"locate the liver: {n}.000" for n in range(1, 11)]
+    for row in rows[4:]:
+        assert row["image"]["sha256"].startswith(row["id"])
+    assert all("timings_ms" not in row for row in rows)
+    assert "DOE" not in out.read_text("utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["DOE^JANE", "answers.jsonl"]
+
+
+def test_paths_are_told_when_asked_for(stub, series, tmp_path):
+    out = tmp_path / "answers.jsonl"
+    ask_folder(series, out, "--include-identifiers")
+    rows = rows_of(out)
+    assert [Path(row["image"]["path"]).name for row in rows[2:5]] == ["cine.dcm", "letter.txt", "IM1.png"]
+
+
+def test_names_are_in_the_order_of_their_numbers(tmp_path):
+    for name in ("b2.png", "b10.png", "a/2.png", "a/10.png", "b02.png", "²5.png"):
+        picture(tmp_path / name)
+    assert image_names(tmp_path) == ["a/2.png", "a/10.png", "b02.png", "b2.png", "b10.png", "²5.png"]
+
+
+def test_work_cut_at_every_byte_ends_the_same(tmp_path):
+    """Whatever a kill or a power cut left of the work file, the rest is done again, and only the rest."""
+    places = [Place(0), Place(1, 0, 2), Place(1, 1, 2), Place(2)]
+
+    def run(out):
+        with Journal(out, "job") as journal:
+            todo = [place for place in places if place[:2] >= journal.place[:2]]
+            for place in todo:
+                journal.add(place, {"id": "肝" * place.item, "text": f"line\n{place.part}"})
+            left = journal.path.read_bytes()
+            journal.publish()
+            journal.remove()
+        return out.read_bytes(), left, len(todo)
+
+    wanted, work, rows = run(tmp_path / "whole.jsonl")
+    assert rows == 4
+    out = tmp_path / "a.jsonl"
+    again = []
+    for cut in range(len(work) + 1):
+        for tail in (b"", b"\0\0\0\n", b"9 9 9\t{}\n"):
+            (tmp_path / "a.jsonl.part").write_bytes(work[:cut] + tail)
+            if b"\n" not in work[:cut] and tail:
+                continue  # a first line of another work: refused, as the next test has it
+            result, _, rows = run(out)
+            assert result == wanted
+            again.append(rows)
+            out.unlink()
+    assert set(again) == {0, 1, 2, 3, 4}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["whole.jsonl"]
+
+
+def test_killed_at_random_moments_it_ends_the_same(tmp_path):
+    kills, finished, inherited = kill_until_done(tmp_path, 4)
+    assert kills == 4
+    assert finished >= 1
+    assert inherited >= 1
+
+
+def test_another_work_is_not_mixed_in(stub, series, tmp_path):
+    out = tmp_path / "answers.jsonl"
+    with Journal(out, "another"):
+        pass
+    left = (tmp_path / "answers.jsonl.part").read_bytes()
+    with pytest.raises(UsageError, match="unfinished work"):
+        ask_folder(series, out)
+    assert (tmp_path / "answers.jsonl.part").read_bytes() == left
+    assert not out.exists()
+
+
+def test_one_at_a_time(stub, series, tmp_path):
+    out = tmp_path / "answers.jsonl"
+    with Journal(out, "first"), pytest.raises(UsageError, match="Another medrega"):
+        ask_folder(series, out)
+    (tmp_path / "answers.jsonl.part").unlink()
+    outcomes = []
+
+    def one():
+        try:
+            with Journal(out, "same") as journal:
+                journal.publish()
+                journal.remove()
+            outcomes.append("done")
+        except UsageError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=one) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count("done") >= 1
+    assert len(outcomes) == 16
+    assert not (tmp_path / "answers.jsonl.part").exists()
+
+
+def test_answers_never_lie_in_the_folder_that_is_read(stub, series, tmp_path):
+    for out, more in ((series / "a.jsonl", ()), (tmp_path / "a.jsonl", ("--csv", series / "series" / "a.csv"))):
+        with pytest.raises(UsageError, match="outside"):
+            ask_folder(series, out, *more)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--out", "a.jsonl"], "Say what to ask"),
+        (["--out", "a.jsonl", "--question", "x", "--csv", "a.jsonl"], "one file"),
+        (["--out", "a.jsonl", "--question", "x", "--window", "lnug"], "cannot be read"),
+    ],
+)
+def test_a_request_without_sense_is_refused_at_once(stub, series, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=sentence):
+        medrega("batch", series, *arguments)
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_a_question_for_a_file_of_questions_is_refused(stub, tmp_path):
+    questions = tmp_path / "q.jsonl"
+    questions.write_text('{"id": 1, "image": "x.png", "question": "locate the liver"}\n')
+    with pytest.raises(UsageError, match="go with a folder"):
+        medrega("batch", questions, "--question", "x", "--out", tmp_path / "a.jsonl")
+
+
+def test_a_fault_of_ours_costs_one_row_and_names_nobody(stub, series, tmp_path, monkeypatch):
+    ask = stub.ask
+
+    def sometimes(image, *rest):
+        if image.image.pixels.mean() == 4:
+            raise KeyError("DOE^JANE")
+        return ask(image, *rest)
+
+    monkeypatch.setattr(stub, "ask", sometimes)
+    out = tmp_path / "a.jsonl"
+    assert ask_folder(series, out) == 1
+    failed = [row["error"] for row in rows_of(out) if "error" in row]
+    assert [error["exit_code"] for error in failed] == [3, 70]
+    assert "KeyError" in failed[1]["message"]
+    assert "DOE" not in out.read_text("utf-8")
+
+
+def test_the_csv_says_the_same_and_runs_nothing(stub, series, tmp_path):
+    table = tmp_path / "a.csv"
+    ask_folder(series, tmp_path / "a.jsonl", "--csv", table)
+    data = table.read_bytes()
+    assert data.startswith(b"\xef\xbb\xbf")
+    lines = list(csv.DictReader(data.decode("utf-8-sig").splitlines()))
+    rows = rows_of(tmp_path / "a.jsonl")
+    assert len(lines) == sum(len(row.get("regions", [0])) for row in rows)
+    assert [line["label"] for line in lines[:2]] == ["'=cmd()", "肝脏"]
+    assert [float(lines[0][corner]) for corner in ("x1", "y1", "x2", "y2")] == [1, 2, 3, 4]
+    assert lines[6]["error"].startswith("the given image")
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "\r\n=1", "＝1", "\u200b=1", "\x00=1", "\ud800=1"]
+)
+def test_a_cell_is_never_a_formula(text):
+    shown = cell(text)
+    assert shown.isprintable()
+    assert not shown.strip().startswith(("=", "+", "-", "@", "＝"))
+    assert cell(-1.5) == -1.5
+
+
+def test_a_full_disk_keeps_what_was_answered(stub, series, tmp_path):
+    """Under a limit on the size of files the batch stops with code 6; without it, it goes on where it stopped."""
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "a.jsonl"
+    ask_folder(series, whole)
+    asked = stub.asked
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY)); "
+        "from tests.edge import stub; from medrega_edge import cli, engine; "
+        "engine.load = lambda *_, **__: stub.StubEngine(); cli.main()"
+    )
+    options = ["batch", str(series), "--question", "locate the liver", "--out", str(out)]
+    run = subprocess.run([sys.executable, "-c", limited, *options], capture_output=True, check=False)
+    assert run.returncode == ResourceError.exit_code, run.stderr
+    assert run.stderr.decode().startswith("error: There is no room")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["DOE^JANE", "a.jsonl.part", "whole.jsonl"]
+    ask_folder(series, out)
+    assert out.read_bytes() == whole.read_bytes()
+    assert stub.asked < 2 * asked
