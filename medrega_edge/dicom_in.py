@@ -70,7 +70,7 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         check_size(columns, rows, name)
         chosen = choose(view.frame, count, name)
         check_pixel_data(dataset, max(count, 1), chosen or 0, name)
-        picture = _Frame(dataset, chosen or 0, name)
+        picture = Frame(dataset, chosen or 0, name)
         pixels, window, said = picture.shown(view)
         if looks_like_a_program(source.data):
             said += ("the file begins as a program does: it is read as an image here, but do not run it",)
@@ -81,7 +81,7 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
     return MedicalImage(pixels, source.sha256, source.path, picture.modality, chosen, window, spacing, sides, said)
 
 
-class _Frame:
+class Frame:
     """One frame of a dataset, with what its functional groups say of it."""
 
     def __init__(self, dataset: Dataset, frame: int, name: str) -> None:
@@ -181,8 +181,8 @@ class _Frame:
         exact = np.float32 if stored.dtype.itemsize <= 2 else np.float64
         if tables := self.dataset.get("ModalityLUTSequence"):
             return apply(stored, lut(tables[0], self.little)).astype(exact), False
-        slope = self._value("PixelValueTransformationSequence", "RescaleSlope")
-        intercept = self._value("PixelValueTransformationSequence", "RescaleIntercept")
+        slope = self.value("PixelValueTransformationSequence", "RescaleSlope")
+        intercept = self.value("PixelValueTransformationSequence", "RescaleIntercept")
         if slope is None or intercept is None:
             return stored.astype(exact), True
         slope, intercept = float(slope), float(intercept)  # plain floats keep the array's depth
@@ -200,16 +200,16 @@ class _Frame:
 
     def _window(self) -> tuple[Window, str] | None:
         """The first window of the file with its function, None where there is none that can be used."""
-        centre = _first(self._value("FrameVOILUTSequence", "WindowCenter"))
-        width = _first(self._value("FrameVOILUTSequence", "WindowWidth"))
+        centre = _first(self.value("FrameVOILUTSequence", "WindowCenter"))
+        width = _first(self.value("FrameVOILUTSequence", "WindowWidth"))
         if centre is None or width is None or not (math.isfinite(centre) and 0 < width < math.inf):
             return None
-        function = self._value("FrameVOILUTSequence", "VOILUTFunction")
+        function = self.value("FrameVOILUTSequence", "VOILUTFunction")
         return (centre, width), str(function or "LINEAR")
 
     def spacing(self) -> tuple[float, float] | None:
         """Millimetres of a pixel (across, down) in the patient, None where the file does not say them."""
-        spacing = self._value("PixelMeasuresSequence", "PixelSpacing")
+        spacing = self.value("PixelMeasuresSequence", "PixelSpacing")
         detector = self.dataset.get("ImagerPixelSpacing")
         calibrated = "PixelSpacingCalibrationType" in self.dataset or spacing != detector
         try:
@@ -223,7 +223,7 @@ class _Frame:
 
     def sides(self) -> tuple[str, str, str, str] | None:
         """The patient's directions at the left, top, right and bottom, None where the file does not say them."""
-        cosines = self._value("PlaneOrientationSequence", "ImageOrientationPatient")
+        cosines = self.value("PlaneOrientationSequence", "ImageOrientationPatient")
         try:
             if cosines is not None:
                 numbers = [float(value) for value in cosines]
@@ -237,7 +237,7 @@ class _Frame:
             return None
         return (left, top, right, bottom) if left and top and len(left) <= 3 and len(top) <= 3 else None
 
-    def _value(self, group: str, keyword: str) -> Any:
+    def value(self, group: str, keyword: str) -> Any:
         """A value of this frame: from its own functional group, the one all frames share, or the dataset."""
         own = self.dataset.get("PerFrameFunctionalGroupsSequence")
         shared = self.dataset.get("SharedFunctionalGroupsSequence")

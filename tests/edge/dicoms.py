@@ -15,7 +15,7 @@ def dataset(**tags):
     return item
 
 
-def dicom(values, syntax=None, bits=None, **tags):
+def dicom(values, syntax=None, bits=None, kind=None, **tags):
     """A file of grey `[rows, columns]` or `[frames, rows, columns]`; `tags` overwrite what the values say, None deletes."""
     from pydicom.config import disable_value_validation
     from pydicom.dataset import FileDataset, FileMetaDataset
@@ -23,7 +23,7 @@ def dicom(values, syntax=None, bits=None, **tags):
 
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = syntax or ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPClassUID = kind or SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
