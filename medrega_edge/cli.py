@@ -77,6 +77,8 @@ class Shared:
     plane: PlaneOption = None
     slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a NIfTI volume, from 0.")] = None
     save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None
+    dicom: Annotated[str | None, typer.Option(help="Write DICOM objects, of sr,gsps,sc; with --dicom-to.")] = None
+    dicom_to: Annotated[Path | None, typer.Option(help="Folder for the DICOM objects.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (schema 1) and nothing else.")] = False
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 5 when the answer carries warnings.")] = False
     include_identifiers: IdentifiersOption = False
@@ -287,6 +289,7 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> N
     path = _place(image, shared.sample)
     if shared.save is not None:
         render.check_picture_place(shared.save, Path(path))
+    objects = _object_places(shared)
     engine = _engine(shared.model, shared.threads, shared.device)
     preset = preset_for(request["question"])
     encoded = engine.open(path, view=View(shared.frame, shared.window, shared.plane, shared.slice_, preset))
@@ -298,8 +301,23 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> N
         render.show(answer, _console())
     if shared.save is not None:
         render.save_picture(render.marked(encoded.image, answer), shared.save)
+    if objects:
+        from medrega_edge.dicom_out import write_objects
+
+        write_objects(answer, Path(path), render.marked(encoded.image, answer), objects)
     if shared.strict and answer.warnings:
         raise typer.Exit(5)
+
+
+def _object_places(shared: Shared) -> dict[str, Path]:
+    """Where the DICOM objects go that were asked for, checked before any work."""
+    if (shared.dicom is None) != (shared.dicom_to is None):
+        raise UsageError("--dicom and --dicom-to go together: which objects, and the folder for them.")
+    if shared.dicom is None or shared.dicom_to is None:
+        return {}
+    from medrega_edge.dicom_out import parse_kinds, places
+
+    return places(shared.dicom_to, parse_kinds(shared.dicom))
 
 
 def _say_what_was_asked(answer: Answer) -> None:
