@@ -93,7 +93,7 @@ class Engine:
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
             decoder = pool.submit(Decoder, contents, threads, options.device)
             vision = pool.submit(VisionEncoder, contents, threads, options.device)
-            self._speaker = Speaker(contents, decoder.result(), prompts)
+            self._speaker = Speaker(contents, decoder.result())
             self._vision = vision.result()
         self._tasks = Tasks(self._speaker, prompts)
         self._numbers = Preprocessing(manifest.vision.image_size, manifest.vision.mean, manifest.vision.std)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from medrega_edge.errors import PackageError
 from medrega_edge.regions import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
 from medrega_edge.tokenizer import Tokenizer
 
@@ -44,13 +45,22 @@ class Vocabulary:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, end: tuple[int, ...]) -> Vocabulary:
-        """Read the ids off a tokenizer; how it cuts the punctuation is taken from real boxes, digits beside it."""
+        """Read the ids off a tokenizer; how it cuts the punctuation is taken from a real box, digits beside it.
+
+        Raises PackageError for a tokenizer that lacks a marker or cuts numbers otherwise than digit by digit.
+        """
         digits = tuple(tokenizer.id_of(str(d)) for d in range(10))
-
-        def within(text: str) -> tuple[int, ...]:
-            return tuple(token for token in tokenizer.encode(text) if token not in digits)
-
         box_open, box_close = tokenizer.id_of(BOX_OPEN), tokenizer.id_of(BOX_CLOSE)
+        # All at once, as it stands in an answer: some tokenizers start every text with a space.
+        parts: list[list[int]] = [[]]
+        for token in tokenizer.encode(f"{BOX_OPEN}[[1, 1], [1, 1]]{BOX_CLOSE}")[1:-1]:
+            if token in digits:
+                parts.append([])
+            else:
+                parts[-1].append(token)
+        if len(parts) != 5:
+            raise PackageError("The tokenizer of the model package does not spell numbers digit by digit.")
+        open_list, between, next_box, _, close_list = map(tuple, parts)
         return cls(
             ref_open=tokenizer.id_of(REF_OPEN),
             ref_close=tokenizer.id_of(REF_CLOSE),
@@ -58,10 +68,10 @@ class Vocabulary:
             box_close=box_close,
             end=end,
             digits=digits,
-            open_list=tuple(t for t in within(f"{BOX_OPEN}[[1") if t != box_open),
-            between=within("1, 1"),
-            next_box=within("1], [1"),
-            close_list=tuple(t for t in within(f"1]]{BOX_CLOSE}") if t != box_close),
+            open_list=open_list,
+            between=between,
+            next_box=next_box,
+            close_list=close_list,
         )
 
 

@@ -4,14 +4,15 @@ Knows words only: no image, no token ids, no boxes. The templates below are thos
 trained with; a package carries its own copy in `prompts.json`, and the runtime uses that copy, so a checkpoint with
 other prompts needs no change of code.
 
-The layout puts the image first, then task and question, so that all questions about one image share its prefix.
+The layout puts the image first, then task and question, so that all questions about one image share its prefix. Weights
+from elsewhere may read their task before the image: then the prefix is shared within a task only.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
@@ -57,6 +58,7 @@ class Modality(StrEnum):
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 
 IMAGE_SLOT, QUESTION_SLOT = "{image}", "{question}"
+LABELS_SLOT = "{labels}"  # in a prefix, before the image: the candidates of a classification, one a line
 
 PREFIX = f"<|im_start|>user\n<img>{IMAGE_SLOT}</img>\n"
 _TASK_TAGS = {
@@ -101,23 +103,40 @@ ABSENT_ANSWER = {
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """One question in full: the text before the image, what follows it whatever is asked, and the question."""
+
+    before: str
+    after: str
+    question: str
+
+
+@dataclass(frozen=True)
 class PromptBook:
     """What one set of weights understands.
 
-    `prefix` holds the image, `templates[task][language]` what follows it. `labels` are the names of regions that the
-    weights were trained on, English and Chinese; empty where nobody knows. `modalities` are the answers to
-    `MODALITY_QUESTION`, each with the modality that it means, "" for no medical image; empty where it was not trained.
+    `prefix` holds the image: one text for all, or, for weights that read their task before the image, one per task and
+    language. `templates[task][language]` follows it. `labels` are the names of regions that the weights were trained on,
+    English and Chinese; empty where nobody knows. `modalities` are the answers to `MODALITY_QUESTION`, each with the
+    modality that it means, "" for no medical image; empty where it was not trained.
     """
 
-    prefix: str
+    prefix: str | Mapping[str, Mapping[str, str]]
     templates: Mapping[str, Mapping[str, str]]
     labels: tuple[tuple[str, str], ...] = ()
     modalities: Mapping[str, str] = field(default_factory=dict)
 
-    def before_and_after(self) -> tuple[str, str]:
-        """Return the prefix's text before and after the image."""
-        before, after = self.prefix.split(IMAGE_SLOT)
+    def before_and_after(self, task: Task = Task.DETECT, language: Language = Language.EN) -> tuple[str, str]:
+        """Return the prefix's text before and after the image; task and language matter where each has its own."""
+        prefix = self.prefix if isinstance(self.prefix, str) else self.prefix[task][language]
+        before, after = prefix.split(IMAGE_SLOT)
         return before, after
+
+    def prompt(self, task: Task, language: Language, question: str, labels: Sequence[str] = ()) -> Prompt:
+        """Return the whole prompt that asks `question`; raises UsageError as `suffix` does."""
+        suffix = self.suffix(task, language, question)
+        before, after = self.before_and_after(task, language)
+        return Prompt(before.replace(LABELS_SLOT, "\n".join(labels)), after, suffix)
 
     def suffix(self, task: Task, language: Language, question: str) -> str:
         """Return the text after the prefix that asks `question`.
@@ -144,11 +163,23 @@ class PromptBook:
         try:
             data = json.loads(text)
             known = {"prefix", "templates", "labels", "modalities"}
-            if not {"prefix", "templates"} <= set(data) <= known or data["prefix"].count(IMAGE_SLOT) != 1:
-                raise ValueError("wrong keys or no image slot")
-            for languages in data["templates"].values():
+            if not {"prefix", "templates"} <= set(data) <= known:
+                raise ValueError("wrong keys")
+            prefix, templates = data["prefix"], data["templates"]
+            if isinstance(prefix, str):
+                prefixes = [prefix]
+            else:
+                if {task: set(each) for task, each in prefix.items()} != {
+                    task: set(each) for task, each in templates.items()
+                }:
+                    raise ValueError("prefixes and templates of different tasks or languages")
+                prefixes = [text for each in prefix.values() for text in each.values()]
+            if not all(isinstance(text, str) and text.count(IMAGE_SLOT) == 1 for text in prefixes):
+                raise ValueError("a prefix without its image slot")
+            for task, languages in templates.items():
+                fewest = 0 if task == Task.REPORT else 1  # a report needs no words but the task's own
                 for template in languages.values():
-                    if template.count(QUESTION_SLOT) != 1:
+                    if not isinstance(template, str) or not fewest <= template.count(QUESTION_SLOT) <= 1:
                         raise ValueError("a template without its question slot")
             labels = tuple((str(en), str(zh)) for en, zh in data.get("labels", ()))
             modalities = {str(answer): str(kind) for answer, kind in data.get("modalities", {}).items()}
@@ -156,7 +187,7 @@ class PromptBook:
                 raise ValueError("an unknown modality")
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise PackageError(f"prompts.json of the model package cannot be used: {error}.") from None
-        return cls(data["prefix"], data["templates"], labels, modalities)
+        return cls(prefix, templates, labels, modalities)
 
 
 DEFAULT_PROMPTS = PromptBook(PREFIX, TEMPLATES)

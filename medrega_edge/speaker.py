@@ -1,8 +1,8 @@
 """The language model in front of one image: a prompt goes in, what it writes comes out, token by token.
 
 Knows token embeddings, the decoder's cache, grammars and the stream of text; knows no task, no language and no file. The
-image's prefix stays in the cache from question to question, always computed in a pass of its own, so a warm answer equals
-a cold one to the bit.
+image's prefix stays in the cache from question to question while the text around the image stays the same, always computed
+in a pass of its own, so a warm answer equals a cold one to the bit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.generate import Grammar, Step, generate
 from medrega_edge.grammar import Vocabulary
 from medrega_edge.package import Contents
-from medrega_edge.prompts import IMAGE_TOKEN, PromptBook
+from medrega_edge.prompts import IMAGE_TOKEN, Prompt
 from medrega_edge.sessions import Decoder
 from medrega_edge.tokenizer import StreamDecoder, Tokenizer
 
@@ -48,7 +48,7 @@ class Said:
 class Speaker:
     """One key/value cache, so not thread-safe."""
 
-    def __init__(self, contents: Contents, decoder: Decoder, prompts: PromptBook) -> None:
+    def __init__(self, contents: Contents, decoder: Decoder) -> None:
         """Read tokenizer and embeddings; raises PackageError where they do not fit the manifest."""
         manifest = contents.package.manifest
         self._decoder = decoder
@@ -57,11 +57,10 @@ class Speaker:
         if self.tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self.tokenizer.size > len(self._embeddings):
             raise PackageError("The manifest and the tokenizer of the model package do not fit each other.")
         self.vocabulary = Vocabulary.of(self.tokenizer, manifest.tokens.end)
-        before, after = prompts.before_and_after()
-        self._before, self._after = self.tokenizer.encode(before), self.tokenizer.encode(after)
         self._image_tokens = manifest.vision.tokens
         self.jump_forward = True
-        self._seen: Seen | None = None  # whose prefix lies in the cache
+        self._seen: Seen | None = None  # whose prefix lies in the cache, with
+        self._around = ("", "")  # these texts before and after it
         self._prefix_length = 0
 
     @property
@@ -72,18 +71,22 @@ class Speaker:
     def say(
         self,
         image: Seen,
-        prompt: str,
+        prompt: Prompt,
         grammar: Grammar,
         limit: int,
         on_text: Callable[[str], None] | None = None,
     ) -> Said:
         """Write up to `limit` tokens behind the image and `prompt`; raises UsageError for a prompt that is too long."""
         begun = time.perf_counter()
-        ids = self.tokenizer.encode(prompt)
-        taken = len(self._before) + self._image_tokens + len(self._after) + len(ids)
+        before, after, ids = map(self.tokenizer.encode, (prompt.before, prompt.after, prompt.question))
+        taken = len(before) + self._image_tokens + len(after) + len(ids)
         if taken >= self._decoder.spec.context:
             raise UsageError("The question is too long for this model package; ask a shorter one.")
-        self._load_prefix(image)
+        if self._seen is image and self._around == (prompt.before, prompt.after):
+            self._decoder.rewind(self._prefix_length)
+        else:
+            self._load_prefix(image, before, after)
+            self._around = (prompt.before, prompt.after)
         logits = self._extend(ids)
         prefilled = time.perf_counter()
         limit = min(limit, self._decoder.room)
@@ -107,13 +110,10 @@ class Speaker:
             decode_ms=(done - prefilled) * 1000,
         )
 
-    def _load_prefix(self, image: Seen) -> None:
-        if self._seen is image:
-            self._decoder.rewind(self._prefix_length)
-            return
+    def _load_prefix(self, image: Seen, before: list[int], after: list[int]) -> None:
         self._decoder.rewind(0)
         self._seen = None
-        prefix = np.concatenate([self._embed(self._before), image.embeds, self._embed(self._after)])
+        prefix = np.concatenate([self._embed(before), image.embeds, self._embed(after)])
         self._decoder.extend(prefix)
         self._seen, self._prefix_length = image, len(prefix)
 

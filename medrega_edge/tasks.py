@@ -25,11 +25,12 @@ from medrega_edge.prompts import (
     REPORT_QUESTION,
     WITH_REGIONS,
     Language,
+    Prompt,
     PromptBook,
     Task,
     sentence_of_regions,
 )
-from medrega_edge.regions import GridBox, RegionText, format_boxes, format_region, parse
+from medrega_edge.regions import REF_OPEN, GridBox, RegionText, format_boxes, format_region, parse
 from medrega_edge.speaker import Said, Seen, Speaker
 from medrega_edge.terms import Label, Terms
 
@@ -97,9 +98,10 @@ class Tasks:
     def _locate(self, image: Seen, label: Label, language: Language, limit: int, on_text: OnText = None) -> Reply:
         """Locate one object whose name is known."""
         english, shown = label[0], label[language is Language.ZH]
-        prompt = self._prompts.suffix(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
-        absent = self._speaker.tokenizer.encode(ABSENT_ANSWER[Language.EN].format(name=english))[0]
-        grammar = NamedRegion(self._speaker.vocabulary, self._speaker.tokenizer.encode(english), absent)
+        prompt = self._prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
+        encode = self._speaker.tokenizer.encode_behind
+        absent = encode(ABSENT_ANSWER[Language.EN].format(name=english), prompt.question)[0]
+        grammar = NamedRegion(self._speaker.vocabulary, encode(english, REF_OPEN), absent)
         said = self._speaker.say(image, prompt, grammar, limit, on_text)
         parsed = parse(said.raw)
         if not parsed.regions:
@@ -111,7 +113,7 @@ class Tasks:
 
     def _detect_freely(self, image: Seen, question: str, language: Language, limit: int, on_text: OnText) -> Reply:
         """Locate with weights whose vocabulary nobody wrote down: the question goes through as it is."""
-        prompt = self._prompts.suffix(Task.DETECT, language, question)
+        prompt = self._prompts.prompt(Task.DETECT, language, question)
         said = self._speaker.say(image, prompt, RegionGrammar(self._speaker.vocabulary), limit, on_text)
         parsed = parse(said.raw)
         scores = raw_scores(said.steps) if len(parsed.regions) == 1 else []
@@ -126,7 +128,7 @@ class Tasks:
         known = bool(self._prompts.labels)
         asked = Language.EN if known else language
         question = IDENTIFY_QUESTION[asked].format(box=format_boxes([box]))
-        prompt = self._prompts.suffix(Task.IDENTIFY, asked, question)
+        prompt = self._prompts.prompt(Task.IDENTIFY, asked, question)
         if not known:
             said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
             return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
@@ -149,7 +151,7 @@ class Tasks:
             raise UsageError("A classification needs two or more different labels; give them with --labels a,b,c.")
         wording = CLASSIFY_SEVERAL_QUESTION if several else CLASSIFY_QUESTION
         question = wording[language].format(labels=LABEL_SEPARATOR.join(labels))
-        prompt = self._prompts.suffix(Task.CLASSIFY, language, _behind(question, regions, language))
+        prompt = self._prompts.prompt(Task.CLASSIFY, language, _behind(question, regions, language), labels)
         said, chosen, sure = self._choose(image, prompt, labels, limit, several)
         picked = [labels[i] for i in chosen]
         return Reply(LABEL_SEPARATOR.join(picked), labels=[(label, sure) for label in picked], said=[said])
@@ -164,13 +166,13 @@ class Tasks:
         regions: Sequence[RegionText] = (),
     ) -> Reply:
         """Answer a free question in words."""
-        prompt = self._prompts.suffix(Task.VQA, language, _behind(question, regions, language))
+        prompt = self._prompts.prompt(Task.VQA, language, _behind(question, regions, language))
         said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
         return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
 
     def report(self, image: Seen, language: Language, limit: int, on_text: OnText = None) -> Reply:
         """Describe the image."""
-        prompt = self._prompts.suffix(Task.REPORT, language, REPORT_QUESTION[language])
+        prompt = self._prompts.prompt(Task.REPORT, language, REPORT_QUESTION[language])
         said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
         return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
 
@@ -201,24 +203,25 @@ class Tasks:
         """Kind of image ("" for no medical one) and how sure; None where the weights were not trained for it."""
         if not self._prompts.modalities:
             return None
-        prompt = self._prompts.suffix(Task.CLASSIFY, Language.EN, MODALITY_QUESTION)
         names = list(self._prompts.modalities)
+        prompt = self._prompts.prompt(Task.CLASSIFY, Language.EN, MODALITY_QUESTION, names)
         _, chosen, sure = self._choose(image, prompt, names, MAX_TOKENS)
         return self._prompts.modalities[names[chosen[0]]], sure
 
     def _choose(
         self,
         image: Seen,
-        prompt: str,
+        prompt: Prompt,
         candidates: Sequence[str],
         limit: int,
         several: bool = False,
         on_text: OnText = None,
     ) -> tuple[Said, list[int], float]:
         """Let the model write one of the candidates; which, and the product of its tokens' probabilities."""
-        encode = self._speaker.tokenizer.encode
-        following = [encode(f"{LABEL_SEPARATOR}{candidate}") for candidate in candidates] if several else ()
-        grammar = Choice([encode(c) for c in candidates], self._speaker.vocabulary.end, following)
+        encode = self._speaker.tokenizer.encode_behind
+        first = [encode(candidate, prompt.question) for candidate in candidates]
+        following = [encode(f"{LABEL_SEPARATOR}{candidate}", candidate) for candidate in candidates] if several else ()
+        grammar = Choice(first, self._speaker.vocabulary.end, following)
         said = self._speaker.say(image, prompt, grammar, limit, on_text)
         sure = math.prod(step.probability or 1.0 for step in said.steps)
         return said, list(grammar.chosen), sure

@@ -35,6 +35,14 @@ class Tokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def encode_behind(self, text: str, before: str) -> list[int]:
+        """Return the ids of `text` as it stands behind `before`; those of `text` alone where the two melt together.
+
+        Some tokenizers start every text with a space, which what stands behind another does not have.
+        """
+        head, ids = self.encode(before), self.encode(before + text)
+        return ids[len(head) :] if ids[: len(head)] == head else self.encode(text)
+
     def id_of(self, token: str) -> int:
         """Return the id of one token; raises PackageError when the vocabulary lacks it."""
         found = self._tokenizer.token_to_id(token)

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
+from medrega_edge.errors import PackageError
 from medrega_edge.generate import generate
 from medrega_edge.grammar import MOST_BOXES, Choice, NamedRegion, Prose, RegionGrammar, Vocabulary
+from medrega_edge.package import find
+from medrega_edge.prompts import Language, PromptBook
 from medrega_edge.regions import parse
+from medrega_edge.speaker import Said
+from medrega_edge.tasks import Tasks
+from medrega_edge.tokenizer import Tokenizer
 
 # A toy vocabulary: one token a character, markers and the end whole. Punctuation is cut to pieces here.
 TOKENS = ["<end>", "<ref>", "</ref>", "<box>", "</box>", *"0123456789", "[", "]", ",", " ", "a", "肝", "], ["]
@@ -208,3 +214,65 @@ def test_prose_holds_no_marker():
     text, _ = say(Prose(v), v, drawing(np.random.default_rng(7), **{"<ref>": 50.0, "<box>": 50.0}), limit=50)
     assert text
     assert "<" not in text
+
+
+def spaced(*merges):
+    """A tokenizer that starts every text, and what follows a marker, with a space; one token a character but `merges`."""
+    from tokenizers import Tokenizer as Built
+    from tokenizers import decoders, models, normalizers
+
+    pieces = [*dict.fromkeys("▁0123456789[],;:yesno\n"), *("".join(pair) for pair in merges)]
+    built = Built(models.BPE({piece: number for number, piece in enumerate(pieces)}, list(merges)))
+    built.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    built.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    built.add_special_tokens(["<end>", *TOKENS[1:5]])
+    return Tokenizer(built.to_str())
+
+
+def test_punctuation_is_cut_as_in_an_answer():
+    tokenizer = spaced()
+    v = Vocabulary.of(tokenizer, (tokenizer.id_of("<end>"),))
+    ids = [v.box_open, *v.open_list]
+    for number in range(8):
+        separator = v.next_box if number == 3 else v.between
+        ids += [v.digits[1], *(v.close_list if number == 7 else separator)]
+    assert [*ids, v.box_close] == tokenizer.encode("<box>[[1, 1, 1, 1], [1, 1, 1, 1]]</box>")
+
+
+def test_numbers_that_are_not_cut_digit_by_digit_are_refused():
+    with pytest.raises(PackageError, match="digit by digit"):
+        Vocabulary.of(spaced(("1", "]")), (0,))
+
+
+class Stub:
+    """A speaker that writes what it is told to, as its tokenizer cuts it behind the prompt."""
+
+    def __init__(self, tokenizer, words):
+        self.tokenizer, self._words = tokenizer, words
+        self.vocabulary = Vocabulary.of(tokenizer, (tokenizer.id_of("<end>"),))
+
+    def say(self, image, prompt, grammar, limit, on_text=None):
+        whole = self.tokenizer.encode(prompt.question + self._words)
+        for token in whole[len(self.tokenizer.encode(prompt.question)) :]:
+            grammar.push(token)
+        return Said(self._words, (), "stop", 0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("words", "several"), [("no", False), ("no; yes", True)])
+def test_candidates_are_cut_as_they_stand_behind_the_prompt(words, several):
+    book = PromptBook("{image}", {"classify": {"en": "{question}\n"}})
+    reply = Tasks(Stub(spaced(), words), book).classify(None, ["yes", "no"], Language.EN, several, 9)
+    assert reply.text == words
+
+
+def test_behind_a_prompt_or_alone_is_the_same_for_our_own_tokenizer():
+    tokenizer = Tokenizer(find().text("tokenizer"))
+    for text in ("liver", "肝脏", "; left kidney", "(dry) AMD", "2.5 cm", "There is no liver in this image."):
+        for before in ("[detect] x<|im_end|>\n<|im_start|>assistant\n", "<ref>", "spleen"):
+            assert tokenizer.encode_behind(text, before) == tokenizer.encode(text)
+
+
+def test_what_melts_with_the_prompt_is_cut_alone():
+    tokenizer = spaced((":", "y"))
+    assert tokenizer.encode_behind("yes", "no") == tokenizer.encode("yes")[1:]
+    assert tokenizer.encode_behind("yes", "no:") == tokenizer.encode("yes")

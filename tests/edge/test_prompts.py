@@ -1,9 +1,13 @@
+import json
+
 import pytest
 
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.prompts import (
     DEFAULT_PROMPTS,
+    LABELS_SLOT,
     Language,
+    Prompt,
     PromptBook,
     Task,
     guess_task,
@@ -11,9 +15,48 @@ from medrega_edge.prompts import (
     sentence_of_regions,
 )
 
+# Weights from elsewhere: the task is said before the image, and a report has no question.
+PER_TASK = PromptBook(
+    {
+        "vqa": {"en": "Answer. <img>{image}</img>", "zh": "请回答。<img>{image}</img>"},
+        "report": {"en": "Write a report. <img>{image}</img>"},
+        "classify": {"en": "The diagnoses are:\n{labels}\n<img>{image}</img>"},
+    },
+    {
+        "vqa": {"en": "\n{question} Briefly.", "zh": "\n{question}"},
+        "report": {"en": "\n"},
+        "classify": {"en": "\n{question}"},
+    },
+)
+KNOWING = PromptBook(
+    DEFAULT_PROMPTS.prefix, DEFAULT_PROMPTS.templates, (("liver", "肝脏"),), {"CT": "ct", "no medical image": ""}
+)
 
-def test_prompts_survive_their_file():
-    assert PromptBook.from_json(DEFAULT_PROMPTS.to_json()) == DEFAULT_PROMPTS
+
+@pytest.mark.parametrize("book", [DEFAULT_PROMPTS, PER_TASK, KNOWING])
+def test_prompts_survive_their_file(book):
+    assert PromptBook.from_json(book.to_json()) == book
+
+
+@pytest.mark.parametrize("task", DEFAULT_PROMPTS.templates)
+@pytest.mark.parametrize("language", Language)
+def test_one_prefix_is_that_of_every_question(task, language):
+    prompt = DEFAULT_PROMPTS.prompt(Task(task), language, "肝脏?", ["a", "b"])
+    assert (prompt.before, prompt.after) == DEFAULT_PROMPTS.before_and_after()
+    assert prompt.question == DEFAULT_PROMPTS.suffix(Task(task), language, "肝脏?")
+
+
+def test_each_task_and_language_has_its_own_prefix():
+    assert PER_TASK.prompt(Task.VQA, Language.EN, "Who?") == Prompt("Answer. <img>", "</img>", "\nWho? Briefly.")
+    assert PER_TASK.prompt(Task.VQA, Language.ZH, "谁？") == Prompt("请回答。<img>", "</img>", "\n谁？")
+    assert PER_TASK.prompt(Task.REPORT, Language.EN, "Describe it.") == Prompt("Write a report. <img>", "</img>", "\n")
+    with pytest.raises(UsageError, match="not trained for 'report' in 'zh'"):
+        PER_TASK.prompt(Task.REPORT, Language.ZH, "")
+
+
+def test_candidates_stand_in_their_slot_as_they_are():
+    prompt = PER_TASK.prompt(Task.CLASSIFY, Language.EN, "Which?", ["{image}", LABELS_SLOT, "{question}"])
+    assert prompt == Prompt("The diagnoses are:\n{image}\n{labels}\n{question}\n<img>", "</img>", "\nWhich?")
 
 
 @pytest.mark.parametrize(
@@ -24,11 +67,35 @@ def test_prompts_survive_their_file():
         "[]",
         '{"prefix": "no slot", "templates": {}}',
         '{"prefix": "{image}", "templates": {"a": {"en": "x"}}}',
+        '{"prefix": "{image}", "templates": {"a": {"en": ["{question}"]}}}',
+        '{"prefix": "{image}", "templates": {"report": {"en": "{question}{question}"}}}',
+        '{"prefix": "{image}", "templates": {}, "modalities": {"CT": "photo"}}',
+        '{"prefix": ["{image}"], "templates": {"a": {"en": "{question}"}}}',
     ],
 )
 def test_broken_prompt_files_are_refused(text):
     with pytest.raises(PackageError):
         PromptBook.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        {},
+        {"vqa": "{image}"},
+        {"vqa": {"en": "{image}"}},  # a language is missing
+        {"vqa": {"en": "{image}", "zh": "no slot"}},
+        {"vqa": {"en": "{image}", "zh": "{image}{image}"}},
+        {"vqa": {"en": "{image}", "zh": ["{image}"]}},
+        {"vqa": {"en": "{image}", "zh": "{image}"}, "report": {"en": "{image}"}},  # a task without a template
+    ],
+)
+def test_broken_prefixes_are_refused(prefix):
+    templates = {"vqa": {"en": "{question}", "zh": "{question}"}}
+    good = {"vqa": {"en": "{image}", "zh": "{image}"}}
+    assert PromptBook.from_json(json.dumps({"prefix": good, "templates": templates})).prefix == good
+    with pytest.raises(PackageError):
+        PromptBook.from_json(json.dumps({"prefix": prefix, "templates": templates}))
 
 
 def test_the_image_comes_first_and_every_language_has_every_template():
