@@ -16,10 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import DEFAULT_PROMPTS, IMAGE_SLOT, QUESTION_SLOT, Language, PromptBook, Task, language_of
+from medrega_edge.prompts import (
+    DEFAULT_PROMPTS,
+    IMAGE_SLOT,
+    LABELS_SLOT,
+    QUESTION_SLOT,
+    Language,
+    PromptBook,
+    Task,
+    language_of,
+)
 from medrega_edge.regions import parse
 
-LABELS_SLOT = "{labels}"  # in a prefix: the candidates of a classification, one a line
 TURN_END = "<|im_end|>"
 IMAGE_MARK = "<image>"  # where a sample has its image
 
@@ -55,7 +63,6 @@ NATIVE_FRAME = Frame("", f"{TURN_END}\n")
 
 
 OURS = "Its own prompts were not given (--prompts): it is asked in words of ours, which it was not trained with"
-SPACED = "Its tokenizer starts every text with a space: labels and commas that the program spells get one too many"
 
 
 @dataclass(frozen=True)
@@ -86,22 +93,13 @@ def read(config: Mapping[str, Any], tokenizer_json: bytes, samples: Samples | No
     # Whatever the tokenizer starts a text with belongs to the prompt; the runtime adds nothing by itself.
     tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
     start = f"{''.join(tokenizer.encode('').tokens)}{frame.start}"
-    warnings = [SPACED] if "".join(tokenizer.encode("a", add_special_tokens=False).tokens).startswith("▁") else []
     if samples is None:
         templates = {
             task: dict.fromkeys(languages, f"\n{QUESTION_SLOT}{frame.end}")
             for task, languages in DEFAULT_PROMPTS.templates.items()
         }
-        return PromptBook(f"{start}<img>{IMAGE_SLOT}</img>", templates), (*warnings, OURS)
-    book, told = _book(_read_samples(samples), start, frame.end)
-    return book, (*warnings, *told)
-
-
-def around_image(prompts: PromptBook, task: Task, language: Language) -> tuple[str, str]:
-    """Return the text before and after the image: the same for all questions, or each task's and language's own."""
-    prefix: Any = prompts.prefix
-    before, after = (prefix if isinstance(prefix, str) else prefix[task][language]).split(IMAGE_SLOT)
-    return before, after
+        return PromptBook(f"{start}<img>{IMAGE_SLOT}</img>", templates), (OURS,)
+    return _book(_read_samples(samples), start, frame.end)
 
 
 def _book(found: Sequence[_Sample], start: str, end: str) -> tuple[PromptBook, tuple[str, ...]]:
@@ -120,7 +118,7 @@ def _book(found: Sequence[_Sample], start: str, end: str) -> tuple[PromptBook, t
         slot = f"{QUESTION_SLOT}{_common_end(asked)}" if asked or task is not Task.REPORT else ""
         prefixes.setdefault(task, {})[language] = f"{start}{before}<img>{IMAGE_SLOT}</img>"
         templates.setdefault(task, {})[language] = f"{gap}{slot}{end}"
-    return PromptBook(prefixes, templates), tuple(warnings)  # type: ignore[arg-type]
+    return PromptBook(prefixes, templates), tuple(warnings)
 
 
 def _read_samples(samples: Samples) -> list[_Sample]:

@@ -26,7 +26,6 @@ from medrega_edge.prompts import (
     language_of,
 )
 from medrega_edge.regions import Geometry, PixelBox, format_boxes
-from medrega_export.foreign_prompts import LABELS_SLOT, around_image
 
 if TYPE_CHECKING:
     from medrega_edge.tokenizer import Tokenizer
@@ -116,8 +115,8 @@ def spell(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer
 
     The pieces are encoded one by one, as in training and at run time, where the prefix outlives the question.
     """
-    before, after = around_image(prompts, question.task, question.language)
-    before = before.replace(LABELS_SLOT, "\n".join(question.labels))
-    suffix = prompts.suffix(question.task, question.language, wording(question, geometry, tokenizer))
+    words = wording(question, geometry, tokenizer)
+    prompt = prompts.prompt(question.task, question.language, words, question.labels)
     encode = tokenizer.encode
-    return [*encode(before), *image, *encode(after), *encode(suffix), *encode(question.text)]
+    answer = tokenizer.encode_behind(question.text, prompt.question)
+    return [*encode(prompt.before), *image, *encode(prompt.after), *encode(prompt.question), *answer]

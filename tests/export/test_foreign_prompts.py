@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import DEFAULT_PROMPTS, QUESTION_SLOT, Language, Task
+from medrega_edge.prompts import DEFAULT_PROMPTS, LABELS_SLOT, QUESTION_SLOT, Language, PromptBook, Task
 from medrega_export import foreign_prompts as f
 
 # Words of our own in the form of upstream's: role, task, definition of a box or candidates, image, question.
@@ -51,7 +51,7 @@ def book(tmp_path: Path, tokenizer_json: bytes):
 
 
 def whole(book, task: Task, language: Language, question: str) -> str:
-    before, after = f.around_image(book, task, language)
+    before, after = book.before_and_after(task, language)
     return f"{before}<image>{after}{book.suffix(task, language, question)}"
 
 
@@ -73,38 +73,42 @@ def test_a_question_comes_out_as_the_weights_saw_it(book) -> None:
     assert chinese == start + SAMPLES[2][0].replace("<image>", "<img><image></img>") + end
     report = SAMPLES[3][0].replace("<image>", "<img><image></img>")
     assert (
-        book.templates["report"]["en"] == "\n" + end and f.around_image(book, Task.REPORT, Language.EN)[0] in start + report
+        book.templates["report"]["en"] == "\n" + end and book.before_and_after(Task.REPORT, Language.EN)[0] in start + report
     )
 
 
+def test_the_runtime_reads_it(book) -> None:
+    assert PromptBook.from_json(book.to_json()) == book
+
+
 def test_candidates_get_a_slot(book) -> None:
-    before, _ = f.around_image(book, Task.CLASSIFY, Language.EN)
-    assert before.endswith(f"The diagnoses are:\n{f.LABELS_SLOT}\n<img>")
+    before, _ = book.before_and_after(Task.CLASSIFY, Language.EN)
+    assert before.endswith(f"The diagnoses are:\n{LABELS_SLOT}\n<img>")
 
 
 def test_a_registry_fills_in_what_no_sample_shows(tmp_path: Path, tokenizer_json: bytes) -> None:
     chinese = f"{ROLE} Find it. 找出它。"
     samples = write_samples(tmp_path, base=[f"{ROLE} Answer. Briefly.", chinese])
     book, _ = f.read({"template": "Hermes-2"}, tokenizer_json, samples)
-    assert f.around_image(book, Task.DETECT, Language.ZH)[0].endswith(f"user\n{chinese} <img>")
+    assert book.before_and_after(Task.DETECT, Language.ZH)[0].endswith(f"user\n{chinese} <img>")
     assert book.templates["detect"]["zh"] == f"\n{QUESTION_SLOT}<|im_end|><|im_start|>assistant\n"
-    assert "Briefly" not in f.around_image(book, Task.VQA, Language.EN)[0]  # a sample shows it: that is how it was asked
+    assert "Briefly" not in book.before_and_after(Task.VQA, Language.EN)[0]  # a sample shows it: that is how it was asked
 
 
 def test_several_wordings_are_told(tmp_path: Path, tokenizer_json: bytes) -> None:
     other = (f"{ROLE} Reply. <image>\nWhere? Use one word.", "here")
     book, warnings = f.read({}, tokenizer_json, write_samples(tmp_path, [*SAMPLES, other]))
     assert warnings == ("'vqa' in 'en' was published in 2 wordings; one of them is used",)
-    assert f.around_image(book, Task.VQA, Language.EN)[0].endswith(f"{ROLE} Answer. <img>")
+    assert book.before_and_after(Task.VQA, Language.EN)[0].endswith(f"{ROLE} Answer. <img>")
     assert book.suffix(Task.VQA, Language.EN, "Who?").startswith("\nWho? Use one word.<|im_end|>")
 
 
 def test_without_samples_ours_serve_with_a_warning(tokenizer_json: bytes) -> None:
     book, (warning,) = f.read({"template": "internvl2_5"}, tokenizer_json, None)
     assert "--prompts" in warning and set(book.templates) == set(DEFAULT_PROMPTS.templates)
-    before, after = f.around_image(book, Task.DETECT, Language.EN)
+    before, after = book.before_and_after(Task.DETECT, Language.EN)
     assert before.endswith("<|im_end|>\n<|im_start|>user\n<img>") and after == "</img>"
-    assert type(book).from_json(book.to_json()) == book  # the runtime reads it
+    assert PromptBook.from_json(book.to_json()) == book  # the runtime reads it
 
 
 def test_what_starts_every_text_starts_the_prompt() -> None:
@@ -144,6 +148,7 @@ def test_calibration_sees_the_candidates(book) -> None:
         """A tokenizer whose ids are the text itself."""
 
         encode = staticmethod(list)
+        encode_behind = staticmethod(lambda text, before: list(text))
         without_markers = staticmethod(str)
 
     asked = Question("q", Path("a"), "", Task.CLASSIFY, Language.EN, None, None, "no", (), "0", ("yes", "no"))
