@@ -55,6 +55,85 @@ def _names_line(names: dict[str, Any]) -> list[str]:
     return [f"| right names, {names['n']} questions | {full:.3f} | {package:.3f} | {full - package:+.4f} | |"]
 
 
+# Rows of the README's table: what, where its figure stands in the tables, goal, and MedRegA's own figure in percent.
+_Where = tuple[str, ...]
+GOALS: tuple[tuple[str, _Where, str, str, str], ...] = (
+    ("SLAKE English, closed accuracy", ("vqa_en", "dataset", "slake"), "closedQuestionsAccuracy", "80", "85.4"),
+    ("SLAKE English, open recall", ("vqa_en", "dataset", "slake"), "openQuestionsRecall", "75", "80.5"),
+    ("SLAKE Chinese, accuracy by recall >= 0.75", ("vqa_zh", "dataset", "slake"), "openQuestionsAccuracy", "70", "58.6"),
+    ("VQA-RAD, closed accuracy", ("vqa_en", "dataset", "vqa_rad"), "closedQuestionsAccuracy", "65", "75.3"),
+    ("detection, one object, one region: accuracy at 0.5", ("single_object_single_region", "all"), "acc50", "60", "45.1"),
+    ("detection, one object, one region: IoU", ("single_object_single_region", "all"), "iou", "55", "42.7"),
+    (
+        "detection, several objects, one region each: alignment",
+        ("multi_object_single_region", "all"),
+        "object-box.object_box_acc",
+        "50",
+        "44.9",
+    ),
+    (
+        "detection, several objects, several regions: alignment F1",
+        ("multi_object_multi_region", "all"),
+        "object-box.object_box_f1",
+        "30",
+        "28.1",
+    ),
+    ("region to text, structures", ("region_to_text", "kind", "structure"), "accuracy", "80", "73.1"),
+    ("region to text, lesions", ("region_to_text", "kind", "lesion"), "accuracy", "75", "59.4"),
+)
+
+
+def goals_table(result: dict[str, Any]) -> str:
+    """The package beside its goals, full precision and MedRegA's own figures, in percent."""
+    package, full = result["tables"], result.get("reference")
+    lines = [
+        "| task | questions | package (95 %) | full precision | goal | MedRegA, other data |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, where, figure, goal, theirs in GOALS:
+        entry = _entry(package, where)
+        other = _entry(full, where) if full else None
+        if entry:
+            whole = _percent(other["figures"][figure], False) if other else ""
+            lines.append(f"| {name} | {entry['n']} | {_percent(entry['figures'][figure])} | {whole} | {goal} | {theirs} |")
+    for name, pick, goal, theirs in (
+        ("single-label classification, macro F1, mean over data sets", _mean_f1, "70", "48.0"),
+        ("kind of image recognised", lambda t: (t["modality"]["n"], t["modality"]["right"]), "99", ""),
+        ("absent: false boxes", lambda t: (t["absent"]["absent"], t["absent"]["false_boxes"]), "<= 5", ""),
+        ("present: missed", lambda t: (t["absent"]["present"], t["absent"]["missed"]), "<= 10", ""),
+        ("calibration error of box confidence at IoU 0.5", _ece, "<= 8", ""),
+        ("same box in English and Chinese (IoU >= 0.9)", _same_box, "90", ""),
+    ):
+        n, value = pick(package)
+        other_value = pick(full)[1] if full else None
+        lines.append(f"| {name} | {n} | {_plain_percent(value)} | {_plain_percent(other_value)} | {goal} | {theirs} |")
+    return "\n".join([*lines, "", _measured_with(result)])
+
+
+def _entry(tables: dict[str, Any] | None, where: _Where) -> dict[str, Any] | None:
+    node: Any = (tables or {}).get("settings", {})
+    for key in where:
+        node = node.get(key, {}) if node else {}
+    return node or None
+
+
+def _mean_f1(tables: dict[str, Any]) -> tuple[int, float | None]:
+    entry = tables["settings"].get("classification_single")
+    if entry is None:
+        return 0, None
+    values = [one["figures"]["F1-macro"]["value"] for one in entry["dataset"].values()]
+    return entry["all"]["n"], sum(values) / len(values)
+
+
+def _same_box(tables: dict[str, Any]) -> tuple[int, float | None]:
+    return tables["languages_agree"]["n"], tables["languages_agree"]["same"]
+
+
+def _ece(tables: dict[str, Any]) -> tuple[int, float | None]:
+    confidence = tables["confidence"]
+    return (confidence["n"], confidence["figures"]["ece"]["value"]) if confidence else (0, None)
+
+
 VERSIONS = ("blank", "other", "question_only", "cot")
 
 
@@ -118,7 +197,7 @@ def _plain_percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-RENDERERS = {"accuracy": accuracy_table, "loss": loss_table, "tasks": tasks_table}
+RENDERERS = {"accuracy": accuracy_table, "loss": loss_table, "tasks": tasks_table, "goals": goals_table}
 
 
 def _with_interval(figure: dict[str, Any], key: str) -> str:

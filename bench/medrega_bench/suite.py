@@ -25,6 +25,7 @@ from medrega_bench.questions import DETECT_WORDING, LeftOut, Objects, Question, 
 from medrega_bench.score import SETTINGS
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.errors import UsageError
+from medrega_edge.label_sets import LABEL_SETS
 from medrega_edge.prompts import LABEL_SEPARATOR, Language, Modality, Task
 from medrega_edge.regions import Geometry, PixelBox, iou
 from medrega_edge.results import Answer
@@ -42,26 +43,39 @@ SAME_BOX = 0.9
 
 @dataclass(frozen=True)
 class Asked:
-    """A question with what the suite has to know of its image."""
+    """A question with what the suite has to know of its image. `kind` is that of the object: "lesion" or "structure"."""
 
     question: Question
     dataset: str
     size: tuple[int, int]
     absent: bool = False
+    kind: str | None = None
 
 
 def asked_of(records: Sequence[Row], data: Path) -> Iterator[Asked]:
     """Everything that is asked about a split."""
     about = {record["id"]: record for record in records}
+    classes: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        classes[record["dataset"]] |= set(record["labels"])
     for one in questions_of(records, data):
         if isinstance(one, LeftOut):
             continue
         record = about[next(key for key in _keys(one.id) if key in about)]
+        # Where a data set knows a single one of the candidates, there is nothing to tell apart.
+        if one.candidates and _known(one.candidates, classes[record["dataset"]]) < 2:
+            continue
         yield _asked(one, record)
     for record in records:
         if not record["dup_of_eval"]:
             yield from _several_objects(record, data)
             yield from _not_there(record, data)
+
+
+def _known(candidates: Sequence[str], classes: set[str]) -> int:
+    """How many of the candidates, in either language, a data set's classes hold."""
+    english = {name: en for one in LABEL_SETS.values() for en, zh in one.labels for name in (en, zh)}
+    return sum(english.get(candidate, candidate) in classes for candidate in candidates)
 
 
 def _keys(identity: str) -> Iterator[str]:
@@ -71,7 +85,8 @@ def _keys(identity: str) -> Iterator[str]:
 
 
 def _asked(question: Question, record: Row, absent: bool = False) -> Asked:
-    return Asked(question, record["dataset"], (record["width"], record["height"]), absent)
+    kinds = {region["label_en"]: "lesion" if region["kind"] == "lesion" else "structure" for region in record["regions"]}
+    return Asked(question, record["dataset"], (record["width"], record["height"]), absent, kinds.get(question.object or ""))
 
 
 def _several_objects(record: Row, data: Path) -> Iterator[Asked]:
@@ -194,6 +209,7 @@ def run(engine: Engine, asked: Sequence[Asked], question_only: QuestionOnly | No
             "id": question.id,
             "image": str(question.image),
             "dataset": one.dataset,
+            "kind": one.kind,
             "modality": question.modality,
             "object": question.object,
             "language": question.language.value,
@@ -260,9 +276,9 @@ def tables(rows: Sequence[Row]) -> dict[str, Any]:
         if not mine:
             continue
         entry = {"all": _figures(setting, mine)}
-        for key in ("language", "modality", "dataset"):
-            groups = sorted({str(row[key]) for row in mine})
-            entry[key] = {name: _figures(setting, [row for row in mine if str(row[key]) == name]) for name in groups}
+        for key in ("language", "modality", "dataset", "kind"):
+            groups = sorted({row[key] for row in mine if row[key] is not None})
+            entry[key] = {name: _figures(setting, [row for row in mine if row[key] == name]) for name in groups}
         for version in ("cot", "blank", "other", "question_only"):
             changed = [row | {"answer": row[version]} for row in mine if version in row]
             if changed:

@@ -73,6 +73,7 @@ def row(setting, answer, truth, **more):
         "id": "x",
         "image": "a",
         "dataset": "set",
+        "kind": "structure",
         "modality": "mri",
         "object": "liver",
         "language": "en",
