@@ -50,6 +50,8 @@ app = typer.Typer(
 )
 model_app = typer.Typer(context_settings=HELP, no_args_is_help=True, help="List, inspect, verify or locate model packages.")
 app.add_typer(model_app, name="model")
+bundle_app = typer.Typer(context_settings=HELP, no_args_is_help=True, help="Everything for a machine without a network.")
+app.add_typer(bundle_app, name="bundle")
 
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.", envvar="MEDREGA_MODEL")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.", envvar="MEDREGA_THREADS")]
@@ -534,6 +536,48 @@ def model_path(
     from medrega_edge.package import find
 
     _echo(str(find(model).folder))
+
+
+@bundle_app.command("create")
+def bundle_create(
+    out: Annotated[Path, typer.Argument(help="The file to write, for example medrega-bundle.zip.")],
+    wheels: Annotated[Path, typer.Option(help="Folder of wheels, filled by: pip download medrega-edge -d FOLDER.")],
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Put wheels, model package, hashes, SBOM and self-test into one file.
+
+    medrega bundle create medrega-bundle.zip --wheels FOLDER
+    """
+    from medrega_edge.bundle import create, read_wheels
+    from medrega_edge.files import check_place
+    from medrega_edge.package import find
+
+    check_place(out)
+    read_wheels(wheels)  # what is missing is told before the model is loaded
+    create(out, wheels, find(model), _engine(model, threads, "cpu"))
+    _echo(f"{out.stat().st_size / 1e6:.1f} MB; its README.txt says how to install it")
+
+
+@bundle_app.command("verify")
+def bundle_verify(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    file_only: Annotated[bool, typer.Option("--file-only", help="Check the file, not what is installed here.")] = False,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Check every hash of a bundle, what is installed against it, and that this machine answers as it should."""
+    from medrega_edge.bundle import check_installed, self_test, verify
+    from medrega_edge.package import find
+
+    contents = verify(bundle)
+    _echo(f"{len(contents['files'])} files: each is the one that was put there")
+    if file_only:
+        return
+    check_installed(contents, find(model))
+    _echo(f"{len(contents['wheels'])} packages and the model: installed are those of the bundle")
+    asked = self_test(bundle, _engine(model, threads, "cpu"))
+    _echo(f"{asked} questions: answered as they should be")
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
