@@ -74,7 +74,7 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, to: dict[str
         warnings.simplefilter("ignore")
         source = read_header(data, f"'{scan.name}'")
         objects = {}
-        with failing_as(f"'{scan.name}' lacks what a DICOM object needs (patient, study or series); leave --dicom out."):
+        with failing_as(f"'{scan.name}' lacks or contradicts what a DICOM object needs; leave --dicom out."):
             for number, kind in enumerate(to):
                 writer = _Writer(highdicom, source, answer, number)
                 made = writer.capture(np.asarray(picture)) if kind == "sc" else make[kind](writer)
@@ -183,7 +183,7 @@ class _Writer:
             "graphic_annotations": [drawn],
             "graphic_layers": [layer],
         }
-        if int(self.source.SamplesPerPixel) == 1 and self.source.PhotometricInterpretation != "PALETTE COLOR":
+        if scan.SamplesPerPixel == 1:
             if self.answer.image.window:  # what was looked at is what the viewer shows
                 options["voi_lut_transformations"] = [pr.SoftcopyVOILUTTransformation(*self.answer.image.window)]
             return self._made(pr.GrayscaleSoftcopyPresentationState, options)
@@ -195,19 +195,22 @@ class _Writer:
         return self._made(pr.ColorSoftcopyPresentationState, options)
 
     def _plain_scan(self) -> Dataset:
-        """The scan as highdicom understands it: of several frames, the rescale of the one that was looked at."""
+        """The scan as highdicom understands it: a palette as colour; of several frames, the rescale of the one meant."""
         from pydicom.dataset import Dataset
 
+        plain = Dataset()
+        plain.update(self.source)
+        if self.source.PhotometricInterpretation == "PALETTE COLOR":
+            plain.SamplesPerPixel, plain.PhotometricInterpretation = 3, "RGB"
         if not self.frame:
-            return self.source
+            return plain
         frame = Frame(self.source, self.frame[0] - 1, "")
         names = ("RescaleSlope", "RescaleIntercept", "RescaleType")
         values = {name: frame.value("PixelValueTransformationSequence", name) for name in names}
-        transformation, shared, plain = Dataset(), Dataset(), Dataset()
+        transformation, shared = Dataset(), Dataset()
         if None not in values.values():
             transformation.update(values)
             shared.PixelValueTransformationSequence = [transformation]
-        plain.update(self.source)
         plain.SharedFunctionalGroupsSequence = [shared]
         plain.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(int(self.source.NumberOfFrames))]
         return plain
