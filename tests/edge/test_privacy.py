@@ -180,7 +180,7 @@ FAULTS = (
 )
 
 
-@pytest.mark.parametrize(("point", "fault"), itertools.product(POINTS, range(len(FAULTS))))
+@pytest.mark.parametrize(("point", "fault"), list(itertools.product(POINTS, range(len(FAULTS)))))
 def test_a_fault_anywhere_tells_no_identifier(place, run, monkeypatch, point, fault):
     def fail(*_, **__):
         raise FAULTS[fault]()
