@@ -135,45 +135,24 @@ def _ece(tables: dict[str, Any]) -> tuple[int, float | None]:
 
 
 VERSIONS = ("blank", "other", "question_only", "cot")
+TELLING = ("closedQuestionsAccuracy", "openQuestionsRecall", "openQuestionsAccuracy", "F1-macro")
 
 
-def tasks_table(result: dict[str, Any]) -> str:
-    """Every task of one run as Markdown, full precision beside it where it was measured."""
-    package, full = result["tables"], result.get("reference")
-    lines = ["| task | figure | questions | package (95 %) | full precision |", "|---|---|---|---|---|"]
-    for setting, entry in package["settings"].items():
-        for name, figure in entry["all"]["figures"].items():
-            other = full["settings"][setting]["all"]["figures"][name] if full else None
-            lines.append(f"| {setting} | {name} | {entry['all']['n']} | {_percent(figure)} | {_percent(other, False)} |")
-    absent, confidence = package["absent"], package["confidence"]
-    whole = full or {}
-    rows = [
-        ("absent", "false boxes", absent["absent"], absent["false_boxes"], whole.get("absent", {}).get("false_boxes")),
-        ("present", "missed", absent["present"], absent["missed"], whole.get("absent", {}).get("missed")),
-        ("kind of image", "recognised", package["modality"]["n"], package["modality"]["right"],
-         whole.get("modality", {}).get("right")),
-        ("English against Chinese", "same box", package["languages_agree"]["n"], package["languages_agree"]["same"],
-         whole.get("languages_agree", {}).get("same")),
-    ]  # fmt: skip
-    for task, name, n, value, other in rows:
-        lines.append(f"| {task} | {name} | {n} | {_plain_percent(value)} | {_plain_percent(other)} |")
-    if confidence:
-        for name, figure in confidence["figures"].items():
-            lines.append(f"| box confidence at IoU 0.5 | {name} | {confidence['n']} | {_percent(figure)} | |")
-    lines += [
-        "",
-        "| the same questions | with the image | blank image | another patient's | question alone | regions first |",
+def reliance_table(result: dict[str, Any]) -> str:
+    """What the image is worth: the same questions with their image, a blank one, another one, none, and regions first."""
+    package = result["tables"]
+    lines = [
+        "| the same questions | with the image (95 %) | blank image | another patient's | question alone | regions first |",
+        "|---|---|---|---|---|---|",
     ]
-    lines.append("|---|---|---|---|---|---|")
     for setting, entry in package["settings"].items():
         if "cot" not in entry:
             continue
         for language in entry["language"]:
             for name, figure in entry["language"][language]["figures"].items():
-                versions = [
-                    _of_version(entry, version, language, name) for version in ("blank", "other", "question_only", "cot")
-                ]
-                lines.append(f"| {setting}, {language}: {name} | {_percent(figure)} | {' | '.join(versions)} |")
+                if name in TELLING and figure["value"] is not None:
+                    versions = " | ".join(_of_version(entry, version, language, name) for version in VERSIONS)
+                    lines.append(f"| {setting}, {language}: {name} | {_percent(figure)} | {versions} |")
     return "\n".join([*lines, "", _measured_with(result)])
 
 
@@ -197,7 +176,7 @@ def _plain_percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-RENDERERS = {"accuracy": accuracy_table, "loss": loss_table, "tasks": tasks_table, "goals": goals_table}
+RENDERERS = {"accuracy": accuracy_table, "loss": loss_table, "goals": goals_table, "reliance": reliance_table}
 
 
 def _with_interval(figure: dict[str, Any], key: str) -> str:
