@@ -10,8 +10,11 @@ from __future__ import annotations
 import io
 import math
 import struct
+import sys
 import zlib
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 from medrega_edge.errors import ImageError
 from medrega_edge.medical_image import MAX_INFLATED
@@ -56,9 +59,26 @@ class _CountedBytes(io.BytesIO):
         return super().read(size)
 
 
+@cache
+def load_pydicom() -> ModuleType:
+    """Import pydicom: the one way to it, because it would import `requests` where that is, which opens a socket.
+
+    It has it for fetching test files, which nobody here wants; it does without where `requests` cannot be imported.
+    """
+    hidden = "requests" not in sys.modules
+    if hidden:
+        sys.modules["requests"] = None  # type: ignore[assignment]  # importing it fails
+    try:
+        import pydicom
+    finally:
+        if hidden:
+            del sys.modules["requests"]
+    return cast(ModuleType, pydicom)
+
+
 def read_header(data: bytes, name: str) -> Dataset:
     """Parse a DICOM file with a limit on work and memory; raises ImageError, or what pydicom raises on damage."""
-    import pydicom
+    pydicom = load_pydicom()
     from pydicom.dataelem import RawDataElement
 
     dataset = pydicom.dcmread(_CountedBytes(_inflated(data, name)))

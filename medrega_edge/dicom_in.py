@@ -51,9 +51,10 @@ def is_dicom(data: bytes) -> bool:
 
 def read_dicom(source: Source, view: View) -> MedicalImage:
     """Read one frame of a DICOM file; raises ImageError, ResourceError where the frame needs an extra."""
-    from pydicom.errors import InvalidDicomError
+    from medrega_edge.dicom_guard import check_pixel_data, load_pydicom, looks_like_a_program, read_header
 
-    from medrega_edge.dicom_guard import check_pixel_data, looks_like_a_program, read_header
+    load_pydicom()
+    from pydicom.errors import InvalidDicomError
 
     name = source.name
     with (
@@ -165,12 +166,12 @@ class Frame:
             return np.clip(apply(values, table) / ((1 << table[2]) - 1), 0.0, 1.0), None, ()
         if found := self._window():
             return through_window(values, *found), found[0], ()
-        if self.modality is Modality.CT:
+        if is_plain and stored.dtype == np.uint8 and int(self.dataset.BitsStored) == 8:
+            return values / 255.0, None, ()
+        if self.modality is Modality.CT and self.value("PixelValueTransformationSequence", "RescaleIntercept") is not None:
             window = PRESETS[view.preset]
             said = f"the file names no window: it is shown in the window '{view.preset}' ({window[0]:g}, {window[1]:g})"
             return through_window(values, window), window, (said,)
-        if is_plain and stored.dtype == np.uint8 and int(self.dataset.BitsStored) == 8:
-            return values / 255.0, None, ()
         window = full_range(values[~self._padding(stored)])
         return through_window(values, window, "LINEAR_EXACT"), window, ()
 

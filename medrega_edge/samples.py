@@ -16,6 +16,6 @@ def sample_path(name: str) -> Path:
     """Path of a sample scan; raises UsageError for an unknown name."""
     if name not in _FILES:
         raise UsageError(f"There is no sample '{name}'; choose one of: {', '.join(_FILES)}.")
-    import pydicom
+    from medrega_edge.dicom_guard import load_pydicom
 
-    return Path(pydicom.__file__).parent / "data" / "test_files" / _FILES[name]
+    return Path(str(load_pydicom().__file__)).parent / "data" / "test_files" / _FILES[name]

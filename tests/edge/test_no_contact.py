@@ -1,0 +1,112 @@
+"""No command opens a socket of the internet, and none writes anything but what was named: told by the kernel, by strace."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medrega_edge import __version__
+from medrega_edge.samples import sample_path
+from tests.edge.test_bundle import wheel
+from tests.edge.traced import available, traced
+
+pytestmark = pytest.mark.skipif(not available(), reason="needs strace, and leave to trace")
+
+SCAN = sample_path("abdomen-mri")
+LOCATE = "locate the liver"
+# command -> (arguments, exit code, what it may write: names in its folder; a name that ends in * begins so)
+QUICK = {
+    "ask": (["ask", SCAN, LOCATE, "--json", "--save", "marked.png"], 0, ["marked.png"]),
+    "batch": (["batch", "in", "--question", LOCATE, "--out", "a.jsonl", "--csv", "a.csv"], 1, ["a.jsonl*", "a.csv"]),
+}
+LONG = {
+    "version": (["--version"], 0, []),
+    "help": (["--help"], 0, []),
+    "ask in text": (["ask", "--sample", "abdomen-mri", "请定位肝脏"], 0, []),
+    "ask about nothing": (["ask", "nowhere.png", LOCATE], 3, []),
+    "locate": (["locate", SCAN, "liver", "spleen"], 0, []),
+    "identify": (["identify", SCAN, "--box", "54,72,182,194"], 0, []),
+    "classify": (["classify", SCAN, "--labels", "a,b"], (0, 2), []),
+    "report": (["report", SCAN, "--grounded"], (0, 2), []),
+    "chat": (["chat", SCAN], 0, []),
+    "batch of lines": (["batch", "q.jsonl", "--out", "a.jsonl"], 0, ["a.jsonl*"]),
+    "model list": (["model", "list"], 0, []),
+    "model info": (["model", "info"], 0, []),
+    "model verify": (["model", "verify"], 0, []),
+    "model path": (["model", "path"], 0, []),
+    "bundle create": (["bundle", "create", "b.zip", "--wheels", "wheels"], 0, ["b.zip"]),
+    "bundle verify": (["bundle", "verify", "in/letter.txt"], 4, []),
+    "usage": (["ask"], 2, []),
+}
+
+
+def prepared(folder):
+    folder.mkdir()
+    (folder / "in").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(folder / "in" / "a.png")
+    (folder / "in" / "letter.txt").write_text("no image")
+    row = {"id": 1, "image": "in/a.png", "question": LOCATE}
+    (folder / "q.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "wheels").mkdir()
+    wheel(folder / "wheels", "medrega-edge", __version__)
+    return folder
+
+
+def is_named(path, folder, names):
+    """Whether a written path is one of `names` in `folder`, or the temporary file beside it that becomes it."""
+    path = os.path.relpath(folder / path, folder)
+    if path.startswith(".medrega-") and path.endswith(".tmp"):
+        return bool(names)
+    return any(path == name or (name.endswith("*") and path.startswith(name[:-1])) for name in names)
+
+
+def check(folder, arguments, code, names, before=()):
+    there = set(prepared(folder).iterdir())
+    run, sockets, written = traced(folder, *arguments, stdin=b"locate the liver\n\n", before=before)
+    assert run.returncode in (code if isinstance(code, tuple) else (code,)), run.stderr.decode()
+    assert sockets == []
+    assert {path for path in written if not is_named(path, folder, names)} == set()
+    assert set(folder.iterdir()) - there == {folder / name.rstrip("*") for name in names}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_no_socket_and_nothing_written_but_what_was_named(tmp_path, name):
+    check(tmp_path / "here", *QUICK[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
+def test_every_other_command_the_same(tmp_path, name):
+    check(tmp_path / "here", *LONG[name])
+
+
+@pytest.mark.slow
+def test_watching_the_same(tmp_path):
+    arguments = ["watch", "in", "--question", LOCATE, "--out", "answers", "--settle", "0.1"]
+    check(tmp_path / "here", arguments, 130, ["answers*"], before=["timeout", "--preserve-status", "-s", "INT", "5"])
+    assert len(list((tmp_path / "here" / "answers").glob("*.jsonl"))) == 2
+
+
+def test_what_pydicom_would_import_stays_out_and_can_be_imported_later():
+    """`requests` binds a socket when it is imported, and pydicom imports it where it is installed."""
+    probe = (
+        "import sys; from medrega_edge.samples import sample_path; sample_path('abdomen-mri')\n"
+        "assert 'pydicom' in sys.modules and 'requests' not in sys.modules"
+    )
+    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_socket_would_be_seen(tmp_path):
+    """The trace tells a command that calls out: the same strace, another program."""
+    (tmp_path / "medrega_edge").mkdir()
+    (tmp_path / "medrega_edge" / "__init__.py").touch()
+    code = "import socket; socket.socket(); open('secret', 'w')"
+    (tmp_path / "medrega_edge" / "__main__.py").write_text(code)
+    _, sockets, written = traced(tmp_path)
+    assert sockets
+    assert written == {"secret"}
