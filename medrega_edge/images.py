@@ -7,6 +7,7 @@ ImageError, never a replacement.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,10 +59,16 @@ def _read(data: bytes, name: str, path: str | None, view: View) -> MedicalImage:
     if not data:
         raise ImageError(f"{name[0].upper()}{name[1:]} is empty (0 bytes); nothing to look at.")
     source = Source(data, name, path, hashlib.sha256(data).hexdigest())
+    image = _reader(data, view, name)(source, view)
+    if image.pixels.min() == image.pixels.max():
+        blank = "the picture is a single shade, so there is nothing to see; another --window or --frame may show more"
+        return replace(image, warnings=(*image.warnings, blank))
+    return image
+
+
+def _reader(data: bytes, view: View, name: str) -> Callable[[Source, View], MedicalImage]:
     if is_nifti(data):
-        return read_nifti(source, view)
+        return read_nifti
     if view.plane is not None or view.slice is not None:
         raise ImageError(f"{name} is no volume; leave --plane and --slice out.")
-    if is_dicom(data):
-        return read_dicom(source, view)
-    return read_picture(source, view)
+    return read_dicom if is_dicom(data) else read_picture

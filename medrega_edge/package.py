@@ -209,8 +209,8 @@ class Package:
         if relative.is_absolute() or ".." in relative.parts or len(relative.parts) != 1 or "\\" in str(relative):
             raise PackageError(f"The manifest names '{role}' outside the package folder; get the package again.")
         path = self.folder / relative
-        if path.is_symlink():
-            raise PackageError(f"'{relative}' in the model package is a link; a package holds plain files only.")
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # to open a pipe would wait for ever
+            raise PackageError(f"'{relative}' in the model package is a link or a device; it holds plain files only.")
         return path
 
     def read(self, role: str) -> bytes:
@@ -221,7 +221,7 @@ class Package:
             with path.open("rb") as handle:
                 size = os.fstat(handle.fileno()).st_size
                 data = handle.read() if size == entry.bytes else b""
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a path with a zero byte
             raise PackageError(f"'{entry.path}' is missing from the model package; get the package again.") from None
         if size != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
             raise PackageError(f"'{entry.path}' in the model package is not the file that was signed off; get it again.")

@@ -102,6 +102,8 @@ GREY = {
                                             "MONOCHROME1"}, [0, 255, 0]),
     # a CT that names no window is shown in soft tissue
     "CT without a window": ("i2", [-160, 39, 239], CT, [0, 127, 255]),
+    "a picture of a CT is no CT": ("u1", [3, 60, 200], {"Modality": "CT"}, [3, 60, 200]),
+    "a CT that is not in Hounsfield units": ("u2", [0, 2000, 4000], {"Modality": "CT"}, [0, 127.5, 255]),
     "a window of width 0 is none": ("u2", [0, 5, 10], window(5, 0), [0, 127.5, 255]),
     "a window that is no number is none": ("u2", [0, 5, 10], {"WindowCenter": "", "WindowWidth": ""}, [0, 127.5, 255]),
 }  # fmt: skip
@@ -165,10 +167,10 @@ def test_presets_of_a_ct(preset, black, middle, white):
     ],
 )
 def test_a_ct_without_a_window_is_seen_in_that_of_the_question_and_says_so(asked, preset):
-    image = read_image(dicom(row([0, 1], "i2"), **CT), view=View(preset=preset_for(asked)))
+    image = read_image(dicom(row([-2000, 2000], "i2"), **CT), view=View(preset=preset_for(asked)))
     assert image.window == preset
     assert "names no window" in image.warnings[0]
-    named = read_image(dicom(row([0, 1], "i2"), **CT, **window(7, 9)), view=View(preset=preset_for(asked)))
+    named = read_image(dicom(row([-2000, 2000], "i2"), **CT, **window(7, 9)), view=View(preset=preset_for(asked)))
     assert (named.window, named.warnings) == ((7, 9), ())
 
 

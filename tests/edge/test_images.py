@@ -53,6 +53,11 @@ def test_sixteen_bits_are_windowed_and_say_so():
     assert image.pixels.max() == 255
 
 
+def test_a_picture_of_one_shade_says_so():
+    assert "single shade" in read_image(png(ramp * 0 + 7)).warnings[0]
+    assert read_image(png(ramp)).warnings == ()
+
+
 def test_transparent_pixels_are_black():
     rgba = np.full((20, 20, 4), 255, np.uint8)
     rgba[..., 3] = 0
