@@ -245,3 +245,41 @@ def test_a_full_disk_keeps_what_was_answered(stub, series, tmp_path):
     ask_folder(series, out)
     assert out.read_bytes() == whole.read_bytes()
     assert stub.asked < 2 * asked
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from medrega_edge import batch, cli
+answers, seen = batch.Folder.answers, []
+def counted(self, *rest):
+    for number, row in enumerate(answers(self, *rest), 1):
+        yield row
+        if number % 50 == 0:
+            sizes = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            seen.append(int(sizes["VmRSS"].split()[0]))
+batch.Folder.answers = counted
+sys.argv[0] = "medrega"
+try:
+    cli.main()
+finally:
+    sys.stdout.write(repr(seen))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_is_flat_over_five_hundred_images(tmp_path):
+    """From the hundredth image to the last, with the shipped model, memory grows by less than 8 MB."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(500):
+        Image.fromarray(rng.integers(0, 255, (512, 512), dtype=np.uint8)).save(folder / f"{number}.png", compress_level=0)
+    options = ["batch", str(folder), "--question", "locate the liver", "--out", str(tmp_path / "a.jsonl")]
+    run = subprocess.run([sys.executable, "-c", MEMORY, *options], capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr
+    sizes = json.loads(run.stdout)
+    assert len(sizes) == 10
+    assert max(sizes[2:]) - sizes[1] < 8 * 1024, sizes
+    sys.stdout.write(f"RSS in KiB after every 50 images: {sizes}\n")

@@ -1,0 +1,247 @@
+"""Full disks, read-only folders, no home, odd locales, narrow terminals, interrupts: no half file, a documented code."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import resource
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.files import whole_file
+from medrega_edge.samples import sample_path
+
+SCAN = str(sample_path("abdomen-mri"))
+LOCATE = "locate the liver"
+BARE = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def medrega(*arguments, limit=None, module="medrega_edge", **variables):
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+
+    def confine():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    return subprocess.run(command, capture_output=True, env=BARE | variables, timeout=60, check=False,
+                          preexec_fn=confine if limit is not None else None)  # fmt: skip
+
+
+def is_root():
+    return os.geteuid() == 0
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("room", [0, 1, 4096])
+def test_a_full_disk_leaves_no_half_file(tmp_path, room):
+    run = medrega("ask", SCAN, LOCATE, "--save", tmp_path / "marked.png", limit=room)
+    assert run.returncode == ResourceError.exit_code, run.stderr
+    assert run.stderr.decode().splitlines()[-1].startswith("error: There is no room")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_file_as_it_was(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(ResourceError), whole_file(path) as file:
+            file.write(b"x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [("ask", SCAN, LOCATE, "--json"), ("ask", SCAN, LOCATE), ("model", "list")])
+def test_standard_output_on_a_full_disk(arguments):
+    command = [sys.executable, "-m", "medrega_edge", *arguments]
+    with open("/dev/full", "wb") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=BARE, check=False)
+    assert run.returncode == ResourceError.exit_code
+    assert run.stderr.decode().splitlines()[-1].startswith("error: There is no room")
+
+
+def test_a_reader_that_goes_away_ends_it_quietly():
+    run = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m medrega_edge model info | true"], capture_output=True, check=False
+    )
+    assert b"Traceback" not in run.stderr
+    assert b"Exception" not in run.stderr
+
+
+def test_a_read_only_folder(tmp_path, images):
+    """Root may write anywhere but in /proc, where no file can be made by anybody."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o500)
+    place = "/proc" if is_root() else folder
+    for arguments in (
+        ("ask", SCAN, LOCATE, "--save", f"{place}/marked.png"),
+        ("batch", images, "--question", LOCATE, "--out", f"{place}/a.jsonl"),
+        ("watch", images, "--question", LOCATE, "--out", f"{place}/answers"),
+    ):
+        run = medrega(*arguments, module="tests.edge.stub")
+        assert run.returncode == UsageError.exit_code, run.stderr
+        assert "cannot be written" in run.stderr.decode()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+def test_a_disk_that_is_really_full(tmp_path, images):
+    """On a disk of 8 KiB: code 6 and no answers; with room again, the work is taken up."""
+    script = (
+        "mount -t tmpfs -o size=8k none {0} || exit 77; {1} -m tests.edge.stub batch {2} --question x --out {0}/a.jsonl; "
+        "code=$?; ls -A {0}; exit $code"
+    )
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = script.format(disk, sys.executable, images)
+    run = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, env=BARE, check=False)
+    if run.returncode in (1, 77) and b"ermi" in run.stderr:
+        pytest.skip("may not mount a disk of its own")
+    assert run.returncode == ResourceError.exit_code, run.stderr
+    assert run.stdout.decode().split() == ["a.jsonl.part"]
+
+
+def test_no_home(images, tmp_path):
+    for variables in ({}, {"HOME": "/nonexistent"}, {"HOME": ""}):
+        for arguments in (("ask", SCAN, LOCATE), ("model", "list"), ("--help",)):
+            run = medrega(*arguments, **variables)
+            assert run.returncode == 0, (arguments, run.stderr)
+
+
+@pytest.fixture(scope="module")
+def locales(tmp_path_factory):
+    """A folder of locales made here, because few machines have them."""
+    folder = tmp_path_factory.mktemp("locales")
+    for name, charmap in (("zh_CN", "GBK"), ("tr_TR", "ISO-8859-9")):
+        if shutil.which("localedef"):
+            command = ["localedef", "-i", name, "-f", charmap, str(folder / f"{name}.{charmap}")]
+            subprocess.run(command, capture_output=True, check=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("locale", "encoding", "name", "question"),
+    [
+        ("C", "utf-8", "扫描 肝", "请定位肝脏"),
+        ("POSIX", "utf-8", "扫描 肝", "请定位肝脏"),
+        ("zh_CN.GBK", "gbk", "扫描 肝", "请定位肝脏"),
+        ("tr_TR.ISO-8859-9", "iso-8859-9", "İıŞğ", "LOCATE THE LIVER"),
+    ],
+)
+def test_locales(locale, encoding, name, question, locales, tmp_path):
+    """Question, folder and file come in the bytes that such a terminal sends; answers are UTF-8 all the same."""
+    variables = {"LC_ALL": locale}
+    if encoding != "utf-8":
+        if not (locales / locale).is_dir():
+            pytest.skip(f"cannot make the locale {locale} here")
+        variables["LOCPATH"] = str(locales)
+    folder = os.fsencode(tmp_path) + b"/" + name.encode(encoding)
+    os.mkdir(folder)
+    image, questions, answers, table = (folder + f"/{name}{end}".encode(encoding) for end in (".png", ".q", ".a", ".csv"))
+    with open(image, "wb") as file:
+        Image.new("L", (40, 40), 60).save(file, "PNG")
+    with open(questions, "w", encoding="utf-8") as file:
+        file.write(json.dumps({"id": name, "image": f"{name}.png", "question": question}, ensure_ascii=False) + "\n")
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "medrega_edge", *arguments]
+        done = subprocess.run(command, capture_output=True, env=BARE | variables, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("ask", image, question.encode(encoding), "--save", folder + b"/marked.png")
+    told = run("ask", image, question.encode(encoding), "--json", "--include-identifiers")
+    assert name in json.loads(told.decode(encoding))["image"]["path"]
+    run("batch", questions, "--out", answers, "--csv", table)
+    with open(answers, encoding="utf-8") as file:
+        row = json.loads(file.read())
+    assert row["id"] == name
+    assert row["language"] == ("zh" if "肝" in name else "en")
+    with open(table, encoding="utf-8-sig") as file:
+        assert name in file.read()
+
+
+def screen(command, columns=40, after=None, when=rb"(?!)"):
+    """Run on a terminal of so many columns; `after` is called with the process once `when` was shown.
+
+    Returns (exit code, what was shown, whether the terminal's own settings are as they were).
+    """
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    before = termios.tcgetattr(slave)
+    environment = BARE | {"TERM": "xterm", "STUB_SECONDS": "0.15"}
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True)
+    shown, until = b"", time.monotonic() + 30
+    while time.monotonic() < until:
+        ready, _, _ = select.select([master], [], [], 0.05)
+        if ready:
+            shown += os.read(master, 65536)
+        elif process.poll() is not None:
+            break
+        if after and re.search(when, shown):
+            after(process)
+            after = None
+    same = termios.tcgetattr(slave) == before
+    process.kill()
+    code = process.wait()
+    os.close(master)
+    os.close(slave)
+    return code, shown.decode("utf-8", "replace"), same
+
+
+def plain(shown):
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+
+
+def test_forty_columns_show_every_figure():
+    command = [sys.executable, "-m", "medrega_edge", "ask", SCAN, LOCATE]
+    code, shown, same = screen(command)
+    assert code == 0
+    assert same
+    whole = json.loads(medrega("ask", SCAN, LOCATE, "--json").stdout)
+    words = " ".join(plain(shown).split())
+    assert whole["regions"][0]["label"] in words
+    for value in whole["regions"][0]["box"]:
+        assert f"{value:.0f}" in words
+    assert "not a medical device" in words
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_batch_restores_the_terminal_and_goes_on(images, tmp_path, number):
+    out = tmp_path / "a.jsonl"
+    command = [sys.executable, "-m", "tests.edge.stub", "batch", str(images), "--question", "x", "--out", str(out)]
+    code, shown, same = screen(command, after=lambda process: process.send_signal(number), when=rb"[1-6]/8")
+    assert code == 128 + number, shown
+    assert same
+    assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0  # the cursor is hidden no longer
+    assert "Traceback" not in shown
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl.part", "in"]
+    run = medrega(*command[3:], module="tests.edge.stub")
+    assert run.returncode == 0
+    assert b"going on behind the first" in run.stderr
+    assert len(out.read_text().splitlines()) == 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "in"]
