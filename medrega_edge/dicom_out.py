@@ -63,7 +63,7 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, to: dict[str
     """
     data = scan.read_bytes()
     if not is_dicom(data) or hashlib.sha256(data).hexdigest() != answer.image.sha256:
-        raise UsageError(f"'{scan.name}' is no DICOM file, or not the one that was asked about; leave --dicom out.")
+        raise UsageError("The image is no DICOM file, or has changed since it was looked at; leave --dicom out.")
     try:
         import highdicom
     except ImportError:
@@ -72,9 +72,9 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, to: dict[str
     make: dict[str, Callable[[_Writer], Dataset]] = {"sr": _Writer.report, "gsps": _Writer.presentation}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        source = read_header(data, f"'{scan.name}'")
+        source = read_header(data, "the image")
         objects = {}
-        with failing_as(f"'{scan.name}' lacks or contradicts what a DICOM object needs; leave --dicom out."):
+        with failing_as("The image lacks or contradicts what a DICOM object needs; leave --dicom out."):
             for number, kind in enumerate(to):
                 writer = _Writer(highdicom, source, answer, number)
                 made = writer.capture(np.asarray(picture)) if kind == "sc" else make[kind](writer)

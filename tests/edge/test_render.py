@@ -56,7 +56,7 @@ def test_the_notice_is_on_the_picture():
 
 
 def test_a_place_that_cannot_be_written_leaves_nothing(tmp_path):
-    with pytest.raises(UsageError, match="folder for"):
+    with pytest.raises(UsageError, match="The folder of the file"):
         save_picture(Image.new("RGB", (9, 9)), tmp_path / "nowhere" / "x.png")
     (tmp_path / "x.png").mkdir()
     with pytest.raises(UsageError, match="folder"):

@@ -36,6 +36,6 @@ def test_nothing_is_written_but_what_was_named(tmp_path):
 def test_no_dangerous_calls_in_the_runtime():
     root = Path(__file__).parents[2] / "medrega_edge"
     for path in root.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace("error.show()", "")  # click's, which prints; Pillow's runs a viewer
         for word in ("pickle.", "eval(", "exec(", "shell=True", "trust_remote_code", ".show()", "import socket"):
             assert word not in text, f"{word} in {path.name}"
