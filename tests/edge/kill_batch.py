@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,9 @@ def kill_until_done(folder, kills, real=False, seed=0):
     whole, out = folder / "whole.jsonl", folder / "answers.jsonl"
     environment = {**os.environ, "STUB_SECONDS": "0.005", "PYTHONDONTWRITEBYTECODE": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment}
+    begun = time.monotonic()
     assert subprocess.run(command(images, whole, real), check=False, **quiet).returncode == 1  # the letter failed
+    seconds = time.monotonic() - begun
     wanted = {name: (folder / f"whole.{name}").read_bytes() for name in ("jsonl", "csv")}
     assert wanted["jsonl"].count(b"\n") == ROWS[real]
     dice = random.Random(seed)
@@ -57,9 +60,7 @@ def kill_until_done(folder, kills, real=False, seed=0):
         process = subprocess.Popen(command(images, out, real), **quiet)
         if done < kills:
             try:
-                while not journal.exists() and process.poll() is None:
-                    pass  # the start of an interpreter is of no interest
-                process.wait(dice.uniform(0, 1.5 if real else 0.3))
+                process.wait(seconds * dice.uniform(0.5, 1))  # the start of an interpreter is of little interest
             except subprocess.TimeoutExpired:
                 process.kill()
                 done += 1
