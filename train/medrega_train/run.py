@@ -34,7 +34,7 @@ from medrega_train.records import Record, load_records, split_of
 from medrega_train.tokens import END, PAD, train_tokenizer
 from medrega_train.views import Views
 
-MEASURES_PER_STAGE = 3
+MEASURES_PER_STAGE = 2
 MEASURE_BATCH = 64
 LANGUAGE_STAGES = ("align", "instruct")
 MEASURE_QUESTIONS = 384  # of the validation split, while the language model trains
