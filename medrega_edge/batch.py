@@ -126,7 +126,8 @@ def ask_about(
     digest = digest_of(path)
     field, part, parts = "", first, 1
     while True:
-        view = replace(asking.view, **{field: part}) if field else asking.view
+        chosen: dict[str, Any] = {field: part} if field else {}
+        view = replace(asking.view, **chosen)
 
         def ask(view: View = view) -> Row:
             image = engine.open(path, view=view)

@@ -128,15 +128,14 @@ def _wheel(path: Path) -> Wheel:
     try:
         with ZipFile(path) as archive:
             (place,) = (name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
-            found = PathDistribution(ZipPath(archive, place.removesuffix("METADATA")))  # type: ignore[arg-type]
-            about, requires = found.metadata, found.requires or []
+            found = PathDistribution(ZipPath(archive, place.removesuffix("METADATA")))
+            about, requires = found.metadata.json, found.requires or []
     except (OSError, ValueError, BadZipFile):
         raise UsageError("A wheel in the folder is damaged; download it again.") from None
     needs = [re.match(r"[\w.-]+", each) for each in requires if ";" not in each]  # behind it stands a condition
-    licence = about.get("License-Expression") or (about.get("License") or "").partition("\n")[0][:80]
-    return Wheel(
-        path, _name(about["Name"]), about["Version"], tuple(_name(n[0]) for n in needs if n), licence, _sha256(path)
-    )
+    licence = str(about.get("license_expression") or about.get("license") or "").partition("\n")[0][:80]
+    name, release = str(about["name"]), str(about["version"])
+    return Wheel(path, _name(name), release, tuple(_name(n[0]) for n in needs if n), licence, _sha256(path))
 
 
 def _name(name: str) -> str:
