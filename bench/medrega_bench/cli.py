@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from medrega_edge.errors import UsageError
+from medrega_edge.prompts import NOTICE, Language
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -21,6 +22,7 @@ Row = dict[str, Any]
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a package gets right, on this hardware.")
 
 if TYPE_CHECKING:
+    from medrega_bench import suite
     from medrega_edge.package import Package
 
 DataOption = Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")]
@@ -181,15 +183,225 @@ def speed(
     typer.echo(f"cold: {whole['wall_ms']['median']:.0f} ms, {whole['peak_mib']['median']:.0f} MiB")
 
 
+@bench_app.command()
+def run(
+    out: Annotated[Path, typer.Option(help="Folder for result.json, report.md, report.html and figures.csv.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Data folder with records.jsonl; default: the built-in quick set.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of --data: choose on val, report on test.")] = "test",
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Package folder or name; may repeat.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Full-precision package that the others are held against.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="cpu or cuda; may repeat, for speed: answers are the first's.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; default: all.")] = None,
+    repeats: Annotated[int, typer.Option(min=5, help="Measured rounds of speed, after a warm-up.")] = 5,
+    with_speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure speed too.")] = True,
+    lang: Annotated[Language, typer.Option(help="Language of the reports.")] = Language.EN,
+    pictures: Annotated[
+        bool | None, typer.Option(help="Put pictures of the worst answers into the page; default: of the quick set only.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many questions, spread evenly.")] = None,
+    include_identifiers: Annotated[
+        bool, typer.Option("--include-identifiers", help="Keep the ids of questions as they are; they may name patients.")
+    ] = False,
+    keep: Annotated[Path | None, typer.Option(help="Folder of results that gets a copy, named by date and commit.")] = None,
+) -> None:
+    """Measure accuracy and speed in one go, and write JSON, Markdown, CSV and one page of HTML.
+
+    medrega bench run --out report
+
+    medrega bench run --data DATA --split test --model package --reference full --out report
+
+    The JSON and the page quote questions, truths and answers; pictures of your images go into the page with --pictures.
+    """
+    from tempfile import TemporaryDirectory
+
+    from medrega_bench import measure, page, quick_set, speed
+    from medrega_bench.document import document, figures_of
+    from medrega_edge.files import check_place, unwritable, write_text
+    from medrega_edge.package import find
+
+    places = [out / name for name in ("result.json", "report.md", "report.html", "figures.csv")]
+    try:
+        out.mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(error) from None
+    for place in places:
+        check_place(place)
+    if keep is not None and not keep.is_dir():
+        raise UsageError("The folder of --keep is not there; make it, or name another.")
+    packages = [(find(name), "package") for name in model] if model else [(find(), "package")]
+    packages += [(find(reference), "reference")] if reference is not None else []
+    with TemporaryDirectory() as drawn:
+        asked, question_only = _asked(data, split, limit, Path(drawn))
+        plan = measure.Plan(
+            asked, question_only, threads, tuple(device or ["cpu"]), repeats, with_speed, data is None or include_identifiers
+        )
+        measured = [measure.measure(package, role, plan, _with_progress) for package, role in packages]
+        header = {"command": _command(), "environment": _environment()}
+        bandwidth = speed.bandwidth() if with_speed else None
+        name = data.name if data is not None else quick_set.NAME
+        result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
+        shown = data is None if pictures is None else pictures
+        images = {measure.image_key(path): path for path in {one.question.image for one in asked}} if shown else None
+        made = document(result, lang, images)
+    texts = (measure.to_json(result), page.markdown(made), page.html(made), page.as_csv(figures_of(result)))
+    for place, text in zip(places, texts, strict=True):
+        write_text(place, text)
+    if keep is not None:
+        write_text(keep / measure.history_name(result), texts[0])
+    for one in result["packages"]:
+        _tell(one)
+    typer.echo(f"report in {out.name}; {NOTICE}")
+
+
+def _asked(
+    data: Path | None, split: str, limit: int | None, folder: Path
+) -> tuple[list[suite.Asked], suite.QuestionOnly | None]:
+    """The questions of a split of `data`, or of the quick set, whose pictures are drawn into `folder`."""
+    from medrega_bench import quick_set, suite
+    from medrega_bench.questions import read_records
+
+    if data is None:
+        records, question_only = quick_set.records(folder), None
+    else:
+        records = list(read_records(data, split))
+        question_only = suite.QuestionOnly(read_records(data, "train"))
+    asked = suite.about_images(_spread(list(suite.asked_of(records, data or folder)), limit))
+    if not asked:
+        raise UsageError(f"There is no question in the split '{split}'; choose train, val or test.")
+    return asked, question_only
+
+
+def _tell(one: Row) -> None:
+    from medrega_bench.document import percent
+    from medrega_bench.words import words
+
+    model, whole = one["model"], percent(one["overall"], words(Language.EN))
+    text = f"{one['role']} {model['name']} {model['precision']}: {whole} overall"
+    for stage in one["speed"]:
+        middle = stage["questions_per_second"]["median"]
+        text += f", {middle:.1f} questions/s on {stage['device']} with {stage['threads']} threads"
+    typer.echo(text)
+    for entry in one["loss"]["accuracy"] if one["loss"] else ():
+        _tell_loss(entry)
+
+
+def _tell_loss(entry: Row) -> None:
+    from medrega_bench.paired import MEANS
+
+    for name in MEANS:
+        figure = entry[name]
+        if figure is not None and entry["modality"] is None:
+            low, high = figure["interval"]
+            more = "significant" if figure["significant"] else "not significant"
+            typer.echo(
+                f"  {entry['task']}, {entry['language']}: {name} {figure['reference']:.3f} -> {figure['package']:.3f}, "
+                f"loss {figure['loss']:+.4f} ({low:+.4f} to {high:+.4f}), {more}"
+            )
+
+
+@bench_app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help="A result of `medrega bench run`, or a package.")],
+    after: Annotated[str, typer.Argument(help="Another one; packages are measured on the same questions.")],
+    data: Annotated[Path | None, typer.Option(help="Data folder for packages; default: the built-in quick set.")] = None,
+    split: Annotated[str, typer.Option(help="Of --data.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many questions, spread evenly.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write: .json, .md or .html.")] = None,
+    lang: Annotated[Language, typer.Option(help="Language of the report.")] = Language.EN,
+) -> None:
+    """Say what changed between two results or two packages, whether by more than chance, and which answers flipped.
+
+    medrega bench compare old/result.json new/result.json
+
+    medrega bench compare package-a package-b --out difference.html
+    """
+    from tempfile import TemporaryDirectory
+
+    from medrega_bench import measure, paired
+    from medrega_edge.files import check_place, write_text
+    from medrega_edge.package import find
+
+    if out is not None:
+        check_place(out)
+        if out.suffix not in (".json", ".md", ".html"):
+            raise UsageError("The difference is written as .json, .md or .html; name the file so.")
+    rows: list[list[Row]] = []
+    names: list[str] = []
+    with TemporaryDirectory() as drawn:
+        plan: measure.Plan | None = None
+        for one in (before, after):
+            path = Path(one)
+            if path.suffix == ".json" or (path.is_dir() and not (path / "manifest.json").exists()):
+                package = measure.read_result(path)["packages"][0]
+            else:
+                plan = plan or measure.Plan(
+                    *_asked(data, split, limit, Path(drawn)), with_speed=False, bare_ids=data is None
+                )
+                package = measure.measure(find(one), "package", plan, _with_progress)
+            rows.append(package["rows"])
+            names.append(f"{package['model']['name']} {package['model']['version']}, {package['model']['precision']}")
+    compared = paired.compared(rows[0], rows[1])
+    typer.echo(f"{names[0]} -> {names[1]}: {compared['n']} questions, {len(compared['flips'])} answers flipped")
+    for entry in compared["accuracy"]:
+        _tell_loss(entry)
+    for number, where in ((compared["only_before"], "first"), (compared["only_after"], "second")):
+        if number:
+            typer.echo(f"{number} questions are in the {where} only and are not compared", err=True)
+    if out is not None:
+        write_text(out, _difference(compared, out.suffix, lang, (names[0], names[1])))
+
+
+def _difference(compared: Row, suffix: str, lang: Language, names: tuple[str, str]) -> str:
+    from medrega_bench import page
+    from medrega_bench.document import comparison
+    from medrega_edge.plain import json_text
+
+    if suffix == ".json":
+        return json_text({"schema_version": 1, "notice": NOTICE} | compared, indent=1) + "\n"
+    made = comparison(compared, lang, names)
+    return page.markdown(made) if suffix == ".md" else page.html(made)
+
+
+@bench_app.command()
+def gate(
+    result: Annotated[Path, typer.Argument(help="Result of `medrega bench run`.")],
+    gates: Annotated[
+        str | None, typer.Option("--gate", help="Such as iou_drop<=0.01,flips<=0.03; default: no loss beyond its noise.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Older result, or a folder of them; default: the reference in the result.")
+    ] = None,
+) -> None:
+    """Exit with code 5 when accuracy fell too far. Ratios of speeds, where steady, may fall by 15 %.
+
+    medrega bench gate report/result.json --baseline bench/results
+
+    medrega bench gate report/result.json --gate "iou_drop<=0.01,accuracy_drop<=0.01"
+    """
+    from medrega_bench import measure
+    from medrega_bench.gate import check
+    from medrega_export.gates import read_gates
+
+    held = read_gates(gates) if gates else ()
+    made = measure.read_result(result)
+    older = measure.read_result(baseline, made["data"]["name"]) if baseline is not None else None
+    unheld = check(made, older, held)
+    for phrase in unheld:
+        typer.echo(f"not held: {phrase}", err=True)
+    typer.echo("passes")
+
+
 def _header(package: Package, split: str | None) -> dict[str, Any]:
     """What was measured on what, with which command."""
-    from medrega_bench.environment import environment
-
     manifest = package.manifest
     return {
         "schema_version": 1,
         "date": date.today().isoformat(),
-        "command": shlex.join(["medrega", *map(_without_folder, sys.argv[1:])]),
+        "command": _command(),
         "split": split,
         "model": {
             "name": manifest.name,
@@ -197,8 +409,18 @@ def _header(package: Package, split: str | None) -> dict[str, Any]:
             "precision": manifest.precision,
             "sha256": package.sha256,
         },
-        "environment": environment(),
+        "environment": _environment(),
     }
+
+
+def _command() -> str:
+    return shlex.join(["medrega", *map(_without_folder, sys.argv[1:])])
+
+
+def _environment() -> dict[str, Any]:
+    from medrega_bench.environment import environment
+
+    return environment()
 
 
 def _with_progress(rows: Iterator[Row], total: int) -> Iterator[Row]:

@@ -102,21 +102,31 @@ def _measured(package: Package, threads: int, device: str, repeats: int) -> Row:
                 decode_tokens_per_second=others[0].generated_tokens / max(others[0].timings.decode, 1e-6) * 1000,
                 questions_per_second=len(QUESTIONS) / seconds,
                 passes_of_first_question=passes,
+                tokens_per_pass=first.generated_tokens / passes,
                 without_jump_forward_ms=plain.timings.prefill + plain.timings.decode,
                 with_jump_forward_ms=others[0].timings.prefill + others[0].timings.decode,
             )
     used = _energy()
+    ratios = {
+        "tokens_per_pass": rows.pop("tokens_per_pass"),  # a count: the same on every machine
+        "jump_forward_gain": _over(rows["without_jump_forward_ms"], rows["with_jump_forward_ms"]),
+        "kept_image_gain": _over(rows["first_prefill_ms"], rows["next_prefill_ms"]),
+    }
     return {
         "threads": threads,
         "device": device,
         "load_ms": spread(loads),
+        "ratios": {name: spread(values) for name, values in ratios.items()},
         **{name: spread(values) for name, values in rows.items()},
-        "jump_forward_gain": float(np.median(rows["without_jump_forward_ms"]) / np.median(rows["with_jump_forward_ms"])),
-        "next_over_first_prefill": float(np.median(rows["next_prefill_ms"]) / np.median(rows["first_prefill_ms"])),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "joules": None if energy is None or used is None else (used - energy) / 1e6,
         "seconds": time.perf_counter() - begun,
     }
+
+
+def _over(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
+    """How many times as fast, round by round: both halves of a round share whatever else the machine does."""
+    return [a / b for a, b in zip(slow, fast, strict=True)]
 
 
 def cold(package: Package, repeats: int) -> Row:

@@ -1,0 +1,106 @@
+"""Whether a result may pass: by gates such as "iou_drop<=0.01", or by whether it lost more than chance explains.
+
+Knows entries of `paired` and ratios of `speed`; measures nothing. The grammar of gates is the export's: one syntax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from medrega_bench import paired
+from medrega_edge.errors import GateError, UsageError
+from medrega_export.gates import FIGURES, Gate
+
+LARGEST_SLOWING = 0.15  # of a ratio of speeds
+STEADY = 0.15  # a ratio that moves by more than this within one run says nothing about another run
+
+Row = dict[str, Any]
+
+
+def accuracy_of(result: Row, baseline: Row | None) -> list[Row]:
+    """The entries to hold: against the baseline, else against the run's own reference; raises UsageError without either."""
+    package = _package(result)
+    if baseline is not None:
+        return paired.entries(paired.pair_up(_package(baseline)["rows"], package["rows"]))
+    if package["loss"] is None:
+        raise UsageError("The result has no reference to lose against; name an older result with --baseline.")
+    accuracy: list[Row] = package["loss"]["accuracy"]
+    return accuracy
+
+
+def _package(result: Row) -> Row:
+    return next((one for one in result["packages"] if one["role"] == "package"), result["packages"][0])
+
+
+def missed(accuracy: Sequence[Row], gates: Sequence[Gate]) -> list[str]:
+    """What is missed, one phrase each; a gate that nothing was measured for is missed. Each task and language for itself."""
+    phrases = []
+    for gate in gates:
+        measured = [(FIGURES[gate.name](entry), entry) for entry in paired.whole(accuracy)]
+        held = [(value, entry) for value, entry in measured if value is not None]
+        if not held:
+            phrases.append(f"nothing measures '{gate.name}'")
+        for value, entry in held:
+            if not value <= gate.limit:
+                phrases.append(f"{gate.name} of {_named(entry)} is {value:.4g}, more than {gate.limit:.4g}")
+    return phrases
+
+
+def lost(accuracy: Sequence[Row]) -> list[str]:
+    """Figures that fell by more than their noise: a significant loss, its 95 % interval above zero."""
+    fallen = [
+        (name, entry, entry[name])
+        for entry in paired.whole(accuracy)
+        for name in paired.MEANS
+        if entry[name] is not None and entry[name]["significant"] and entry[name]["loss"] > 0
+    ]
+    return [
+        "{} of {} fell by {:.4g} ({:.4g} to {:.4g})".format(name, _named(entry), figure["loss"], *figure["interval"])
+        for name, entry, figure in fallen
+    ]
+
+
+def _named(entry: Row) -> str:
+    return f"'{entry['task']}' in '{entry['language']}'"
+
+
+def slowed(result: Row, baseline: Row) -> tuple[list[str], list[str]]:
+    """Ratios of speeds that fell by more than 15 %, and those not held because they are unsteady or were not measured."""
+    before, after = (_ratios(one) for one in (baseline, result))
+    fallen, unheld = [], []
+    for key in sorted(before.keys() | after.keys()):
+        name = f"{key[0]} on {key[1]}, {key[2]} threads,"
+        if key not in before or key not in after:
+            unheld.append(f"{name} was measured once only")
+        elif not (_steady(before[key]) and _steady(after[key])):
+            unheld.append(f"{name} is not steady")
+        elif after[key]["median"] < (1 - LARGEST_SLOWING) * before[key]["median"]:
+            fallen.append(f"{name} fell from {before[key]['median']:.3g} to {after[key]['median']:.3g}")
+    return fallen, unheld
+
+
+def _ratios(result: Row) -> dict[tuple[str, str, int], Row]:
+    """Ratios by name, device and threads."""
+    return {
+        (name, stage["device"], stage["threads"]): ratio
+        for stage in _package(result)["speed"]
+        for name, ratio in stage["ratios"].items()
+    }
+
+
+def _steady(ratio: Row) -> bool:
+    return bool(ratio["p90"] - ratio["min"] <= STEADY * ratio["median"])
+
+
+def check(result: Row, baseline: Row | None, gates: Sequence[Gate]) -> list[str]:
+    """Hold a result: by the gates, or without any by its noise; raises GateError naming everything that is missed.
+
+    Returns what was not held, one phrase each.
+    """
+    accuracy = accuracy_of(result, baseline)
+    phrases = missed(accuracy, gates) if gates else lost(accuracy)
+    fallen, unheld = slowed(result, baseline) if baseline is not None else ([], [])
+    if phrases + fallen:
+        raise GateError(f"The result does not pass: {'; '.join(phrases + fallen)}.")
+    return unheld

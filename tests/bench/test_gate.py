@@ -1,0 +1,72 @@
+import json
+
+import pytest
+
+from medrega_bench import gate, measure
+from medrega_edge.errors import GateError, UsageError
+from medrega_export.gates import read_gates
+
+from .handmade import HALF, many, package, result
+
+WORSE = many(HALF)
+
+
+def test_a_loss_beyond_its_noise_is_refused_and_the_same_result_passes():
+    good = result(package(many()))
+    assert gate.check(good, good, ()) == []
+    with pytest.raises(GateError, match="mean_iou of 'detect' in 'en' fell by 0.5"):
+        gate.check(result(package(WORSE)), good, ())
+    assert gate.check(good, result(package(WORSE)), ()) == []  # a gain is no loss
+
+
+def test_gates_hold_against_a_baseline_or_the_reference_in_the_result():
+    one = result(package(WORSE), package(many(), "reference", "fp32"))
+    assert gate.check(one, None, read_gates("iou_drop<=0.6,accuracy_drop<=0,flips<=0")) == []
+    with pytest.raises(GateError, match=r"iou_drop of 'detect' in 'en' is 0\.5, more than 0\.01; changed"):
+        gate.check(one, None, read_gates("iou_drop<=0.01,changed<=0"))
+    with pytest.raises(UsageError, match="--baseline"):
+        gate.check(result(package(WORSE)), None, ())
+
+
+def test_what_nothing_measures_is_missed():
+    of_names = [one | {"setting": "region_to_text", "answer": "liver", "truth": "liver"} for one in many()]
+    one = result(package(of_names), package(of_names, "reference", "fp32"))
+    with pytest.raises(GateError, match="nothing measures 'iou_drop'"):
+        gate.check(one, None, read_gates("iou_drop<=0.01"))
+
+
+def test_ratios_of_speeds_are_held_only_where_they_are_steady():
+    before = result(package(many(), gain=2.0))
+    with pytest.raises(GateError, match="fell from 2 to 1.6"):
+        gate.check(result(package(many(), gain=1.6)), before, ())
+    assert gate.check(result(package(many(), gain=1.8)), before, ()) == []
+    unsteady = gate.check(result(package(many(), gain=1.0, swing=0.2)), before, ())
+    assert unsteady == ["jump_forward_gain on cpu, 2 threads, is not steady"]
+
+
+def test_results_are_kept_by_date_and_commit_and_the_newest_is_found(tmp_path):
+    old, new = result(package(many())), result(package(WORSE))
+    old |= {"measured": "2026-11-22T10:00:00+00:00", "commit": "abc"}
+    new |= {"measured": "2026-11-23T10:00:00+00:00", "commit": "abd"}
+    for one in (old, new):
+        (tmp_path / measure.history_name(one)).write_text(measure.to_json(one), encoding="utf-8")
+    (tmp_path / "other.json").write_text(json.dumps({"schema_version": 1}))
+    assert sorted(path.name for path in tmp_path.glob("quick-*")) == [
+        "quick-2026-11-22-abc.json",
+        "quick-2026-11-23-abd.json",
+    ]
+    assert measure.read_result(tmp_path) == json.loads(json.dumps(new))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema_version": 2, "kind": "run"}', '{"schema_version": 1, "kind": "run"}']
+)
+def test_other_files_are_no_results(tmp_path, text):
+    path = tmp_path / "result.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"'result\.json' is no result"):
+        measure.read_result(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        measure.read_result(tmp_path / "gone.json")
+    with pytest.raises(UsageError, match="no result of `medrega bench run` on this data"):
+        measure.read_result(tmp_path)
