@@ -195,6 +195,8 @@ class RegionGrammar:
             self._written.add(tuple(self._box))
             self._box = []
             self._boxes += 1
+        if len(self._box) == 3 and not any(self._is_new(y) for y in range(self._bounds()[0], self._bounds()[1] + 1)):
+            self._written.clear()  # every box from here on has been written: rather one twice than none to write
         self._options = {}
         self._force(separator[1:], _Mode.PROSE if closing else _Mode.NUMBER)
 

@@ -384,7 +384,7 @@ def gate(
     """
     from medrega_bench import measure
     from medrega_bench.gate import check
-    from medrega_export.gates import read_gates
+    from medrega_edge.gates import read_gates
 
     held = read_gates(gates) if gates else ()
     made = measure.read_result(result)

@@ -10,7 +10,7 @@ from typing import Any
 
 from medrega_bench import paired
 from medrega_edge.errors import GateError, UsageError
-from medrega_export.gates import FIGURES, Gate
+from medrega_edge.gates import FIGURES, Gate
 
 LARGEST_SLOWING = 0.15  # of a ratio of speeds
 STEADY = 0.15  # a ratio that moves by more than this within one run says nothing about another run

@@ -51,10 +51,10 @@ def export(
     """Turn a checkpoint into a model package: 4-bit language model, 8-bit vision tower, certificate."""
     from rich.console import Console
 
+    from medrega_edge.gates import read_gates
     from medrega_export.build import ExportOptions
     from medrega_export.build import export as run
     from medrega_export.foreign_prompts import Samples
-    from medrega_export.gates import read_gates
 
     samples = Samples(*prompts) if prompts else None
     if check:

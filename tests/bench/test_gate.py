@@ -4,7 +4,7 @@ import pytest
 
 from medrega_bench import gate, measure
 from medrega_edge.errors import GateError, UsageError
-from medrega_export.gates import read_gates
+from medrega_edge.gates import read_gates
 
 from .handmade import HALF, many, package, result
 

@@ -163,6 +163,17 @@ def test_a_box_is_not_written_twice_even_when_the_model_wants_to():
     assert ID["5"] in grammar.allowed()
 
 
+def test_where_only_a_repeated_box_is_left_it_may_be_repeated():
+    v = vocabulary(True)
+    grammar = RegionGrammar(v)
+    for token in [ID["<ref>"], ID["a"], ID["</ref>"], ID["<box>"], *cut("[[1, 998, 30, 999")]:
+        grammar.push(token)
+    grammar.push(ID["], ["])
+    for token in cut("1, 998, 30, 999"):
+        assert token in grammar.allowed()
+        grammar.push(token)
+
+
 def test_twelve_digits_and_two_make_a_box():
     """Passes of a one-box answer: presence, twelve digits at most, whether another box follows."""
     v = vocabulary(True)

@@ -66,7 +66,13 @@ def test_every_label_finds_itself_in_both_languages(label):
 
 @pytest.mark.parametrize(
     ("text", "bare"),
-    [("liver", True), ("liver, spleen and both kidneys", True), ("肝、脾", True), ("is the liver large", False), ("", False)],
+    [
+        ("liver", True),
+        ("liver, spleen and both kidneys", True),
+        ("肝、脾", True),
+        ("is the liver large", False),
+        ("", False),
+    ],
 )
 def test_bare_names(text, bare):
     assert TERMS.is_bare(text) is bare

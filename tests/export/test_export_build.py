@@ -19,10 +19,10 @@ for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers", "senten
 import chat_reference  # noqa: E402
 
 from medrega_edge.errors import GateError, UsageError  # noqa: E402
+from medrega_edge.gates import read_gates  # noqa: E402
 from medrega_edge.package import Package  # noqa: E402
 from medrega_export import run_graphs  # noqa: E402
 from medrega_export.build import ExportOptions, export  # noqa: E402
-from medrega_export.gates import read_gates  # noqa: E402
 from medrega_export.measure import Thresholds  # noqa: E402
 from medrega_export.run_graphs import DecoderRun  # noqa: E402
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from medrega_edge.errors import GateError, UsageError
-from medrega_export.gates import Gate, check, read_gates
+from medrega_edge.gates import Gate, read_gates
+from medrega_export.gates import check
 
 
 def entry(task: str, iou: float | None, flipped: float, modality: str | None = None) -> dict:
