@@ -56,7 +56,9 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Let go of the file."""
+        """Let go of the file; one that holds no row goes."""
+        if self.place == Place(0):
+            self.remove()
         self._file.close()
 
     def _take_up(self, header: bytes) -> None:
@@ -65,7 +67,7 @@ class Journal:
             first = written.readline()
             if first == header:
                 good = len(first)
-            elif first.endswith(b"\n"):
+            elif not first.startswith(HEADER.encode()[: len(first)]) or written.readline():
                 self._file.close()
                 raise UsageError(
                     "Beside the answers lies unfinished work on other questions, images or options (it ends in .part); "
@@ -79,8 +81,13 @@ class Journal:
                 self.place = place.next()
         self._file.truncate(good)
         self._file.seek(good)
-        if not good:
+        if good:
+            return
+        try:
             self._write(header)
+        except OSError:
+            self.remove()
+            raise
 
     def add(self, place: Place, row: dict[str, Any]) -> None:
         """Keep one row; raises ResourceError on a full disk, and what was kept before stays."""

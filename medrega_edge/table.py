@@ -25,7 +25,7 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the l
 def write_csv(rows: Iterable[dict[str, Any]], path: Path) -> None:
     """Write rows of a batch as CSV, as a whole or not at all; raises UsageError or ResourceError."""
     with whole_file(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
         writer.writeheader()
         for row in rows:

@@ -101,7 +101,7 @@ def watch(
 def _take(out: Path, job: str) -> FileIO:
     """Make the folder of answers, if need be, and take it for `job` alone; raises UsageError."""
     try:
-        out.mkdir(exist_ok=True)
+        out.mkdir(mode=0o700, exist_ok=True)
         file = locked(out / LOCK)
         known = file.read()
         if not job.encode().startswith(known):
