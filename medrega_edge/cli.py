@@ -104,7 +104,7 @@ def _sharing(command: Callable[..., None]) -> Callable[..., None]:
 
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-    del wrapper.__wrapped__  # type: ignore[attr-defined]
+    del wrapper.__wrapped__
     return wrapper
 
 
@@ -636,7 +636,7 @@ def _progress(total: int, done: int) -> Iterator[Callable[[float], None]]:
 _ROOMS = (
     ("train", "medrega_train.cli", "train", ("torch", "transformers", "accelerate")),
     ("export", "medrega_export.cli", "export", ("torch", "transformers", "gptqmodel", "onnx")),
-    ("bench", "medrega_bench.cli", "bench", ("scipy", "sacrebleu", "rouge_score", "nltk", "jieba", "pycocotools")),
+    ("bench", "medrega_bench.cli", "bench", ("scipy", "sacrebleu", "rouge_score", "nltk", "jieba", "pycocotools", "jinja2")),
 )
 
 

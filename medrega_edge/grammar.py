@@ -118,6 +118,11 @@ class RegionGrammar:
         """Which box of the region, which of its four coordinates and which digit of it comes next."""
         return (self._boxes, len(self._box), len(self._spelt)) if self._mode is _Mode.NUMBER else None
 
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Ids that end the coordinate being written."""
+        return tuple(self._options)
+
     def push(self, token: int) -> None:
         """Move on over a token; raises ValueError for one that is not allowed."""
         v = self._v
@@ -242,6 +247,7 @@ class Prose:
     """Text without any region marker."""
 
     place = None
+    ends: tuple[int, ...] = ()
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         """Ban the markers."""
@@ -260,6 +266,7 @@ class Choice:
 
     banned: tuple[int, ...] = ()
     place = None
+    ends: tuple[int, ...] = ()
 
     def __init__(
         self, candidates: Sequence[Sequence[int]], end: tuple[int, ...], following: Sequence[Sequence[int]] = ()

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from medrega_bench.figures import bootstrap, groups_of
 from medrega_edge.engine import EncodedImage, Engine
+from medrega_edge.errors import UsageError
 from medrega_edge.prompts import Task
 from medrega_edge.regions import PixelBox, iou
 
@@ -46,16 +47,19 @@ def answer_all(engine: Engine, questions: Iterable[Row]) -> list[Row]:
         if seen is None or seen[0] != question["image"]:
             seen = (question["image"], engine.open(question["image"]))
         box = question.get("box")
-        answer = engine.ask(
-            seen[1], question["question"], question["task"], question["language"], tuple(box) if box else None
-        )
+        try:
+            answer = engine.ask(
+                seen[1], question["question"], question["task"], question["language"], tuple(box) if box else None
+            )
+        except UsageError:  # a name that the weights were not trained on is refused: no box
+            answer = None
         row = {key: question[key] for key in ("id", "task", "image", "modality", "object", "language")}
-        row["raw_text"] = answer.raw_text
+        row["raw_text"] = answer.raw_text if answer else ""
         if question["task"] == Task.IDENTIFY:
-            row["right"] = answer.text == question["truth"]["text"]
+            row["right"] = answer is not None and answer.text == question["truth"]["text"]
         else:
             truth = PixelBox(*question["truth"]["regions"][0]["boxes"][0])
-            written = PixelBox(*answer.regions[0].box) if answer.regions else None
+            written = PixelBox(*answer.regions[0].box) if answer and answer.regions else None
             row |= {"iou": iou(written, truth) if written else 0.0, "box": written is not None}
         rows.append(row)
     return rows

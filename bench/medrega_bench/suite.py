@@ -199,11 +199,8 @@ def run(engine: Engine, asked: Sequence[Asked], question_only: QuestionOnly | No
         question = one.question
         if question.task.value not in engine.tasks:
             continue
-        try:
-            answer = _ask(engine, looking.at(question.image), question)
-        except UsageError:
-            if not one.absent:
-                raise
+        answer = _ask(engine, looking.at(question.image), question)
+        if answer is None and one.absent:
             continue  # a name that the package does not know: it says so, and there is nothing to measure
         row: Row = {
             "id": question.id,
@@ -217,35 +214,51 @@ def run(engine: Engine, asked: Sequence[Asked], question_only: QuestionOnly | No
             "truth": question.text,
             "absent": one.absent,
             "classes": list(question.candidates),
-            "answer": _as_text(answer, Geometry(*one.size)),
-            "confidence": answer.labels[0].confidence if answer.labels else None,
-            "confidences": [region.confidence for region in answer.regions],
-            "boxes": [list(region.box) for region in answer.regions],
+            "answer": "",
+            "confidence": None,
+            "confidences": [],
+            "boxes": [],
             "true_boxes": [box.as_list() for region in question.regions for box in region.boxes],
-            "recognised": answer.image.modality,
+            "recognised": None,
         }
+        if answer is not None:
+            row |= {
+                "answer": _as_text(answer, Geometry(*one.size)),
+                "confidence": answer.labels[0].confidence if answer.labels else None,
+                "confidences": [region.confidence for region in answer.regions],
+                "boxes": [list(region.box) for region in answer.regions],
+                "recognised": answer.image.modality,
+            }
         if question.task in (Task.VQA, Task.CLASSIFY):
-            row["cot"] = _ask(engine, looking.at(question.image), question, regions_first=True).text
+            row["cot"] = _words(_ask(engine, looking.at(question.image), question, regions_first=True))
         if question.task is Task.VQA:
-            row["other"] = _ask(engine, looking.at(others[question.image]), question).text
-            row["blank"] = _ask(engine, looking.at(blank(one.size)), question).text
+            row["other"] = _words(_ask(engine, looking.at(others[question.image]), question))
+            row["blank"] = _words(_ask(engine, looking.at(blank(one.size)), question))
             if question_only is not None:
                 row["question_only"] = question_only.answer(question.question, question.language)
         yield row
 
 
-def _ask(engine: Engine, image: EncodedImage, question: Question, regions_first: bool = False) -> Answer:
+def _ask(engine: Engine, image: EncodedImage, question: Question, regions_first: bool = False) -> Answer | None:
+    """Ask; None where the package refuses, because it was not trained on a name."""
     box = question.box
-    return engine.ask(
-        image,
-        question.question,
-        question.task,
-        question.language,
-        (box.x1, box.y1, box.x2, box.y2) if box else None,
-        labels=question.candidates,
-        several=question.setting == "classification_multi",
-        regions_first=regions_first,
-    )
+    try:
+        return engine.ask(
+            image,
+            question.question,
+            question.task,
+            question.language,
+            (box.x1, box.y1, box.x2, box.y2) if box else None,
+            labels=question.candidates,
+            several=question.setting == "classification_multi",
+            regions_first=regions_first,
+        )
+    except UsageError:
+        return None
+
+
+def _words(answer: Answer | None) -> str:
+    return answer.text if answer else ""
 
 
 def _as_text(answer: Answer, geometry: Geometry) -> str:
@@ -372,7 +385,7 @@ def _agreement(rows: Sequence[Row]) -> dict[str, Any]:
 
 def _recognised(rows: Sequence[Row]) -> dict[str, Any]:
     """Kind of image, recognised from pixels: once an image."""
-    images = {row["image"]: row for row in rows}.values()
+    images = {row["image"]: row for row in rows if row["recognised"] is not None}.values()
     known = {modality.value for modality in Modality}
     by_kind = {
         kind: _share([row["recognised"] == kind for row in images if row["modality"] == kind])

@@ -18,6 +18,7 @@ import numpy as np
 
 from medrega_edge.confidence import fit
 from medrega_edge.engine import EncodedImage, load
+from medrega_edge.errors import UsageError
 from medrega_edge.package import Package
 from medrega_edge.prompts import Task
 from medrega_edge.regions import PixelBox, iou
@@ -158,15 +159,19 @@ def answer(folder: Path, questions: Sequence[Question], tell: Callable[[str], No
             images[question.image] = engine.open(question.image)
         image = images[question.image]
         box = question.box if question.task is Task.IDENTIFY else None
-        given = engine.ask(
-            image,
-            question.question,
-            task=question.task,
-            language=question.language,
-            box=box,
-            labels=question.labels,
-            several=question.several,
-        )
+        try:
+            given = engine.ask(
+                image,
+                question.question,
+                task=question.task,
+                language=question.language,
+                box=box,
+                labels=question.labels,
+                several=question.several,
+            )
+        except UsageError as error:  # a name that the weights were not trained on: refused, and so not found
+            results.append((image.image.sha256, Given("", str(error), (), 1)))
+            continue
         boxes = tuple(PixelBox(*region.box) for region in given.regions)
         scores = tuple(region.confidence for region in given.regions)
         results.append((given.image.sha256, Given(given.raw_text, given.text, boxes, len(given.warnings), scores)))

@@ -1,0 +1,157 @@
+"""Every task of the default package on the sample scan: what is asked, what comes back, what is refused."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medrega_edge import load
+from medrega_edge.errors import UsageError
+from medrega_edge.label_sets import LABEL_SETS
+from medrega_edge.prompts import Language
+from medrega_edge.samples import sample_path
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return load()
+
+
+@pytest.fixture(scope="module")
+def scan(engine):
+    return engine.open(sample_path("abdomen-mri"))
+
+
+def test_several_objects_are_located_one_by_one(engine, scan):
+    answer = engine.ask(scan, "locate the liver, the spleen and both kidneys")
+    assert answer.task == "detect"
+    named = list(dict.fromkeys(region.label for region in answer.regions))
+    for label in named:
+        alone = engine.ask(scan, f"locate the {label}")
+        assert alone.regions == tuple(region for region in answer.regions if region.label == label)
+    assert set(named) <= {"liver", "spleen", "left kidney", "right kidney"}
+    assert len(named) >= 3
+
+
+@pytest.mark.parametrize("question", ["liver", "hepar", "肝", "请定位肝脏", "Where is the liver?"])
+def test_however_it_is_asked_for_the_box_is_the_same(engine, scan, question):
+    answer = engine.ask(scan, question)
+    assert answer.task == "detect"
+    assert [r.box for r in answer.regions] == [r.box for r in engine.ask(scan, "locate the liver").regions]
+    assert answer.regions[0].label == ("肝脏" if answer.language == "zh" else "liver")
+
+
+@pytest.mark.parametrize(("question", "text"), [("locate the polyp", "no polyp"), ("请定位息肉", "没有息肉")])
+def test_what_is_not_there_gets_a_sentence_and_no_box(engine, scan, question, text):
+    answer = engine.ask(scan, question)
+    assert answer.regions == ()
+    assert text in answer.text
+
+
+def test_an_unknown_name_is_refused(engine, scan):
+    with pytest.raises(UsageError, match="names nothing that this model package was trained to locate"):
+        engine.ask(scan, "locate the flux capacitor")
+
+
+def test_confidences_are_probabilities(engine, scan):
+    answer = engine.ask(scan, "locate the liver and the spleen")
+    assert all(0 < region.confidence < 1 for region in answer.regions)
+
+
+def test_identification_names_something_it_was_trained_on(engine, scan):
+    names = {}
+    for language in Language:
+        answer = engine.ask(scan, "", task="identify", language=language, box=(52, 80, 182, 195))
+        assert [label.label for label in answer.labels] == [answer.text]
+        assert 0 < answer.labels[0].confidence <= 1
+        assert answer.regions[0].label == answer.text
+        names[language] = answer.text
+    assert names[Language.ZH] != names[Language.EN]
+    assert engine.ask(scan, f"locate the {names[Language.EN]}").regions  # it is a name that can be asked for
+
+
+@pytest.mark.parametrize("name", sorted(LABEL_SETS))
+def test_a_class_is_one_of_the_candidates(engine, scan, name):
+    for language in Language:
+        answer = engine.ask(scan, "", task="classify", language=language, labels=name)
+        assert answer.labels
+        assert {label.label for label in answer.labels} <= set(LABEL_SETS[name].names(language))
+        assert len(answer.labels) == 1 or LABEL_SETS[name].several
+
+
+def test_free_candidates(engine, scan):
+    answer = engine.ask(scan, "", task="classify", labels=["glioma", "meningioma"])
+    assert answer.text in ("glioma", "meningioma")
+    for labels in ([], ["one"], ["same", "same"], ["a", " "]):
+        with pytest.raises(UsageError):
+            engine.ask(scan, "", task="classify", labels=labels)
+    with pytest.raises(UsageError, match="no label set 'nonsense'"):
+        engine.ask(scan, "", task="classify", labels="nonsense")
+
+
+@pytest.mark.parametrize(
+    ("question", "language"), [("What modality is used to take this image?", "en"), ("图中最大的器官是什么?", "zh")]
+)
+def test_a_free_question_gets_words_and_no_region(engine, scan, question, language):
+    answer = engine.ask(scan, question)
+    assert (answer.task, answer.language) == ("vqa", language)
+    assert answer.text
+    assert answer.regions == ()
+    assert "<" not in answer.raw_text
+
+
+def test_regions_first_shows_the_regions_it_answered_with(engine, scan):
+    answer = engine.ask(scan, "Is the liver normal?", regions_first=True)
+    assert answer.task == "vqa"
+    assert {region.label for region in answer.regions} <= {"liver"}
+    with pytest.raises(UsageError, match="Regions first"):
+        engine.ask(scan, "locate the liver", regions_first=True)
+
+
+def test_a_report_names_the_kind_of_image_and_is_grounded_by_detection(engine, scan):
+    plain = engine.ask(scan, "Describe this image.")
+    assert plain.task == "report"
+    assert "MRI" in plain.text
+    grounded = engine.ask(scan, "", task="grounded_report", language="zh")
+    assert "磁共振" in grounded.text
+    assert grounded.regions
+    for region in grounded.regions:
+        assert region.label in grounded.text or any(part in grounded.text for part in region.label)
+
+
+def test_the_kind_of_image_is_recognised_from_pixels_alone(engine, scan):
+    buffer = io.BytesIO()
+    Image.fromarray(scan.image.pixels).save(buffer, format="PNG")
+    answer = engine.ask(engine.open(buffer.getvalue()), "locate the liver")
+    assert answer.image.modality == "mri"
+    assert 0.5 < answer.image.modality_confidence <= 1
+
+
+@pytest.mark.parametrize("kind", ["noise", "blank"])
+def test_what_is_no_medical_image_is_flagged(engine, kind):
+    rng = np.random.default_rng(0)
+    pixels = (
+        rng.integers(0, 256, (200, 200, 3)).astype(np.uint8) if kind == "noise" else np.full((200, 200, 3), 200, np.uint8)
+    )
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    answer = engine.ask(engine.open(buffer.getvalue()), "locate the liver")
+    assert any("does not look like a medical image" in warning for warning in answer.warnings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"question": "", "task": "detect"},
+        {"question": "What is this?", "task": "identify"},
+        {"question": "liver", "task": "detect", "box": (1, 2, 3, 4)},
+        {"question": "liver", "task": "detect", "labels": ["a", "b"]},
+        {"question": "x" * 501},
+        {"question": "liver", "task": "nonsense"},
+        {"question": "liver", "language": "fr"},
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(engine, scan, wrong):
+    with pytest.raises(UsageError):
+        engine.ask(scan, **wrong)
