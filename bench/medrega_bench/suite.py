@@ -290,8 +290,8 @@ def tables(rows: Sequence[Row]) -> dict[str, Any]:
             continue
         entry = {"all": _figures(setting, mine)}
         for key in ("language", "modality", "dataset", "kind"):
-            groups = sorted({row[key] for row in mine if row[key] is not None})
-            entry[key] = {name: _figures(setting, [row for row in mine if row[key] == name]) for name in groups}
+            groups = sorted({row[key] for row in mine if row.get(key) is not None})
+            entry[key] = {name: _figures(setting, [row for row in mine if row.get(key) == name]) for name in groups}
         for version in ("cot", "blank", "other", "question_only"):
             changed = [row | {"answer": row[version]} for row in mine if version in row]
             if changed:

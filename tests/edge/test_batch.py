@@ -85,6 +85,7 @@ def test_names_are_in_the_order_of_their_numbers(tmp_path):
     assert image_names(tmp_path) == ["a/2.png", "a/10.png", "b02.png", "b2.png", "b10.png", "²5.png"]
 
 
+@pytest.mark.slow
 def test_work_cut_at_every_byte_ends_the_same(tmp_path):
     """Whatever a kill or a power cut left of the work file, the rest is done again, and only the rest."""
     places = [Place(0), Place(1, 0, 2), Place(1, 1, 2), Place(2)]
@@ -116,6 +117,7 @@ def test_work_cut_at_every_byte_ends_the_same(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["whole.jsonl"]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_the_same(tmp_path):
     kills, finished, inherited = kill_until_done(tmp_path, 4)
     assert kills == 4

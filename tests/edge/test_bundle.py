@@ -16,6 +16,8 @@ from medrega_edge import __version__, bundle, load
 from medrega_edge.errors import GateError, PackageError, UsageError
 from medrega_edge.package import Package, default_folder, find
 
+pytestmark = pytest.mark.slow  # many processes
+
 
 def wheel(folder, name, version="1.0", needs=(), licence="MIT", tag="py3-none-any"):
     path = folder / f"{name.replace('-', '_')}-{version}-{tag}.whl"

@@ -84,11 +84,11 @@ def test_every_bad_image_gives_one_sentence_and_code_3(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["ask", SCAN, "how are you"], 2),
+        (["ask", SCAN, "locate the flux capacitor"], 2),
         (["ask", SCAN], 2),
         (["ask", SCAN, "locate the liver", "--save", "out.txt"], 2),
         (["ask", SCAN, "locate the liver", "--box", "1,2"], 2),
-        (["ask", SCAN, "locate the liver", "--task", "report"], 2),
+        (["ask", SCAN, "locate the liver", "--task", "juggle"], 2),
         (["ask", "--sample", "moon", "locate the liver"], 2),
         (["ask", "--nonsense"], 2),
         (["juggle"], 2),

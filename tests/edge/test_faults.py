@@ -23,6 +23,8 @@ from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.files import whole_file
 from medrega_edge.samples import sample_path
 
+pytestmark = pytest.mark.slow  # many processes
+
 SCAN = str(sample_path("abdomen-mri"))
 LOCATE = "locate the liver"
 BARE = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}

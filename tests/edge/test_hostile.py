@@ -199,6 +199,7 @@ print(int(sizes["VmHWM"].split()[0]) // 1024)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.slow
 def test_all_bombs_in_little_memory():
     run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, check=False)
     assert run.returncode == 0, run.stderr.decode()

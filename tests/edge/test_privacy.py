@@ -15,6 +15,8 @@ from PIL import Image
 from medrega_edge import cli, engine
 from tests.edge.dicoms import dicom
 
+pytestmark = pytest.mark.slow  # many processes
+
 # The eighteen kinds of HIPAA's safe harbour, each as a string that stands nowhere else.
 PLANTED = {
     "name": "Doe^Zyxwena", "place": "Qvortown", "date": "18530711", "telephone": "555-0173", "fax": "555-0199",

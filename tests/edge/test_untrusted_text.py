@@ -84,7 +84,7 @@ def test_what_reaches_the_model_has_the_markers_of_the_program_only(engine, scan
     counts = set()
     for case in range(12):
         told.clear()
-        engine.ask(scan, f"x {forged(case)}", task="detect", language="en", max_tokens=8)
+        engine.ask(scan, f"x {forged(case)}", task="vqa", language="en", max_tokens=8)
         counts.add(tuple(specials(TOKENIZER.encode(f"{told[0].before}{told[0].after}{told[0].question}"))))
     assert len(counts) == 1
 
