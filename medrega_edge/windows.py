@@ -71,7 +71,8 @@ def through_window(values: npt.NDArray[np.floating], window: Window, function: s
         low, span = centre - 0.5 - (width - 1) / 2, width - 1
     if span == 0:
         return (values > low).astype(values.dtype)
-    return np.clip((values - low) / span, 0.0, 1.0)
+    ramp: npt.NDArray[np.floating] = np.clip((values - low) / span, 0.0, 1.0)
+    return ramp
 
 
 def full_range(values: npt.NDArray[np.floating]) -> Window:
