@@ -1,0 +1,156 @@
+"""The recipe of a package: how many bits which part of a model gets. Knows names and numbers; no weights, no graph.
+
+A unit is the smallest part with a precision of its own: the linear layers that read one input and are one node of the
+graph, `layers.N.qkv` of the language model or `tower.N.fc1` of the vision tower. A precision of 32 bits is float32.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medrega_edge.errors import UsageError
+
+FULL_BITS = 32
+BITS = (4, 8)  # what MatMulNBits and GPTQ checkpoints both have
+GROUPS = (32, 64, 128)
+TOWERS = ("int8", "fp16", "fp32")
+
+# The linear layers of each unit, as transformers names them within a layer.
+LANGUAGE_UNITS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "output": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+TOWER_UNITS = {
+    "qkv": ("attention.q_proj", "attention.k_proj", "attention.v_proj"),
+    "output": ("attention.projection_layer",),
+    "fc1": ("mlp.fc1",),
+    "fc2": ("mlp.fc2",),
+}
+PROJECTOR_UNITS = ("linear_1", "linear_2")
+_LANGUAGE = re.compile(rf"layers\.\d+\.({'|'.join(LANGUAGE_UNITS)})")
+_TOWER = re.compile(rf"tower\.\d+\.({'|'.join(TOWER_UNITS)})|projector\.({'|'.join(PROJECTOR_UNITS)})")
+_UNIT_OF = {linear: unit for unit, linears in LANGUAGE_UNITS.items() for linear in linears}
+
+
+@dataclass(frozen=True)
+class Override:
+    """A unit that departs from the rest: of the language model by `bits` and `group`, of an int8 tower by 32 bits."""
+
+    unit: str
+    bits: int
+    group: int = GROUPS[0]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Bits and group of the language model, bits of its output head, and the tower's numbers; the default is shipped."""
+
+    bits: int = 4
+    group_size: int = 32
+    symmetric: bool = True
+    head_bits: int = 8
+    tower: str = "int8"
+    overrides: tuple[Override, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what nobody can write or run."""
+        for name, bits in (("--bits", self.bits), ("--head-bits", self.head_bits)):
+            if bits not in (*BITS, FULL_BITS):
+                raise UsageError(f"{name} {bits} is not possible; 4, 8, or 32 for full precision.")
+        if self.group_size not in GROUPS:
+            raise UsageError(f"--group-size {self.group_size} is not possible; 32, 64 or 128 weights share a scale.")
+        if self.tower not in TOWERS:
+            raise UsageError(f"--tower {self.tower} is not possible; int8, fp16 or fp32.")
+        units = [override.unit for override in self.overrides]
+        for twice in {unit for unit in units if units.count(unit) > 1}:
+            raise UsageError(f"The recipe names '{twice}' twice; name it once.")
+        for override in self.overrides:
+            self._check(override)
+
+    def _check(self, override: Override) -> None:
+        if _LANGUAGE.fullmatch(override.unit):
+            if self.bits == FULL_BITS or override.bits not in BITS or override.group not in GROUPS:
+                raise UsageError(
+                    f"'{override.unit}' cannot have {override.bits} bits in groups of {override.group}; 4 or 8 bits in "
+                    "groups of 32, 64 or 128, within a quantised language model."
+                )
+        elif not _TOWER.fullmatch(override.unit):
+            raise UsageError(f"'{override.unit}' is no part of a model that has a precision of its own.")
+        elif self.tower != "int8" or override.bits != FULL_BITS:
+            raise UsageError(f"'{override.unit}' can only be kept at 32 bits, within an int8 tower.")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is rounded at all."""
+        return self.bits == self.head_bits == FULL_BITS and self.tower == "fp32"
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Units of an int8 tower that stay in float32."""
+        return frozenset(override.unit for override in self.overrides if _TOWER.fullmatch(override.unit))
+
+    def unit(self, name: str) -> tuple[int, int]:
+        """Return bits and group of a unit of the language model."""
+        return next(((o.bits, o.group) for o in self.overrides if o.unit == name), (self.bits, self.group_size))
+
+    def linear(self, layer: int, name: str) -> tuple[int, int]:
+        """Return bits and group of a linear layer, named as transformers does: `mlp.down_proj`."""
+        return self.unit(f"layers.{layer}.{_UNIT_OF[name]}")
+
+    @property
+    def language_name(self) -> str:
+        """Name the precision of the language model's layers: `gptq-int4-g32`."""
+        if self.bits == FULL_BITS:
+            return "fp32"
+        raised = len(self.overrides) - len(self.kept)
+        name = f"gptq-int{self.bits}-g{self.group_size}{'' if self.symmetric else '-asym'}"
+        return f"{name}-mixed{raised}" if raised else name
+
+    @property
+    def head_name(self) -> str:
+        """Name the precision of the output head."""
+        return "fp32" if self.head_bits == FULL_BITS else f"int{self.head_bits}"
+
+    @property
+    def tower_name(self) -> str:
+        """Name the precision of tower and projector."""
+        return f"{self.tower}-mixed{len(self.kept)}" if self.kept else self.tower
+
+    @property
+    def name(self) -> str:
+        """Name the whole for a manifest: `gptq-int4-g32 + vision-int8`. The head is named where it is not the default."""
+        if self.is_full:
+            return "fp32"
+        head = "" if self.head_bits == type(self).head_bits else f" + head-{self.head_name}"
+        return f"{self.language_name}{head} + vision-{self.tower_name}"
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Name the precision of each file of a package."""
+        if self.is_full:
+            return dict.fromkeys(("vision", "decoder", "embeddings"), "fp32")
+        tower = self.tower_name.replace("int8", "int8-dynamic")
+        return {"vision": tower, "decoder": f"{self.language_name}, head {self.head_name}", "embeddings": "fp16"}
+
+    def to_json(self) -> str:
+        """Serialise."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Read what `to_json` wrote; raises UsageError."""
+        try:
+            data: Mapping[str, Any] = json.loads(text)
+            overrides = tuple(Override(**override) for override in data["overrides"])
+            return cls(**{**data, "overrides": overrides})
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"This is no recipe ({type(error).__name__}: {error}).") from None
+
+
+FULL = Recipe(bits=FULL_BITS, head_bits=FULL_BITS, tower="fp32")

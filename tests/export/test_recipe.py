@@ -1,0 +1,75 @@
+"""What a recipe accepts, how it names itself, and that it survives JSON. Runs without torch."""
+
+from __future__ import annotations
+
+import pytest
+
+from medrega_edge.errors import UsageError
+from medrega_export.recipe import FULL, Override, Recipe
+
+MIXED = Recipe(
+    group_size=128,
+    symmetric=False,
+    overrides=(Override("layers.3.down", 8, 64), Override("layers.0.qkv", 4, 32), Override("tower.1.fc2", 32)),
+)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [
+        (Recipe(), "gptq-int4-g32 + vision-int8"),
+        (Recipe(bits=8, group_size=128, symmetric=False), "gptq-int8-g128-asym + vision-int8"),
+        (Recipe(head_bits=4, tower="fp16"), "gptq-int4-g32 + head-int4 + vision-fp16"),
+        (MIXED, "gptq-int4-g128-asym-mixed2 + vision-int8-mixed1"),
+        (FULL, "fp32"),
+    ],
+)
+def test_names(recipe: Recipe, name: str) -> None:
+    assert recipe.name == name
+
+
+def test_files_are_named() -> None:
+    assert Recipe().files == {"vision": "int8-dynamic", "decoder": "gptq-int4-g32, head int8", "embeddings": "fp16"}
+    assert set(FULL.files.values()) == {"fp32"}
+
+
+def test_overrides_reach_their_linear_layers() -> None:
+    assert MIXED.linear(3, "mlp.down_proj") == (8, 64)
+    assert MIXED.linear(2, "mlp.down_proj") == (4, 128)
+    assert {MIXED.linear(0, f"self_attn.{x}_proj") for x in "qkv"} == {(4, 32)}
+    assert MIXED.kept == {"tower.1.fc2"}
+
+
+def test_json() -> None:
+    assert Recipe.from_json(MIXED.to_json()) == MIXED
+    assert Recipe.from_json(FULL.to_json()) == FULL
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"bits": 3, "overrides": []}',
+        '{"overrides": [{"unit": 1}]}',
+        '{"a": 1, "overrides": []}',
+    ):
+        with pytest.raises(UsageError):
+            Recipe.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"bits": 3}, "--bits 3"),
+        ({"head_bits": 16}, "--head-bits 16"),
+        ({"group_size": 48}, "--group-size 48"),
+        ({"tower": "int4"}, "--tower int4"),
+        ({"overrides": (Override("layers.0.q_proj", 8),)}, "layers.0.q_proj"),
+        ({"overrides": (Override("layers.0.qkv", 32),)}, "32 bits"),
+        ({"overrides": (Override("layers.0.qkv", 8), Override("layers.0.qkv", 4))}, "twice"),
+        ({"overrides": (Override("tower.0.qkv", 8),)}, "32 bits"),
+        ({"tower": "fp16", "overrides": (Override("tower.0.qkv", 32),)}, "int8 tower"),
+        ({"bits": 32, "overrides": (Override("layers.0.qkv", 8),)}, "quantised language model"),
+    ],
+)
+def test_refusals(settings: dict[str, object], word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        Recipe(**settings)
