@@ -1,15 +1,49 @@
-"""What a figure was measured on: processor, memory, versions. Knows the machine; names neither host nor user."""
+"""What a figure was measured on and with: processor, memory, versions, command. Names no host, user or folder."""
 
 from __future__ import annotations
 
 import platform
+import shlex
+import sys
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medrega_edge.sessions import available_threads
 
+if TYPE_CHECKING:
+    from medrega_edge.package import Package
+
 _PACKAGES = ("medrega-edge", "onnxruntime", "numpy", "pillow", "tokenizers")
+
+
+def header(package: Package, split: str | None) -> dict[str, Any]:
+    """What was measured on what, with which command."""
+    manifest = package.manifest
+    return {
+        "schema_version": 1,
+        "date": date.today().isoformat(),
+        "command": command(),
+        "split": split,
+        "model": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "precision": manifest.precision,
+            "sha256": package.sha256,
+        },
+        "environment": environment(),
+    }
+
+
+def command() -> str:
+    """The command line as it was typed, paths without the folders above them, which name this machine or its user."""
+    return shlex.join(["medrega", *map(_without_folder, sys.argv[1:])])
+
+
+def _without_folder(argument: str) -> str:
+    path = Path(argument)
+    return path.name if path.is_absolute() or ".." in path.parts else argument
 
 
 def environment() -> dict[str, Any]:

@@ -1,0 +1,55 @@
+"""Which questions a command asks: those of a split, or of the quick set, spread evenly. Knows data; knows no package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from medrega_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from medrega_bench import suite
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+
+def spread(rows: list[T], limit: int | None) -> list[T]:
+    """So many of the rows, evenly over all of them."""
+    return rows if limit is None or limit >= len(rows) else [rows[i * len(rows) // limit] for i in range(limit)]
+
+
+def choose(
+    data: Path | None, split: str, limit: int | None, folder: Path
+) -> tuple[list[suite.Asked], suite.QuestionOnly | None]:
+    """The questions of a split of `data`, or of the quick set, whose pictures are drawn into `folder`.
+
+    Beside them what the training questions alone would answer, None for the quick set. Raises UsageError for an empty split.
+    """
+    from medrega_bench import quick_set, suite
+    from medrega_bench.questions import read_records
+
+    if data is None:
+        records, question_only = quick_set.records(folder), None
+    else:
+        records = list(read_records(data, split))
+        question_only = suite.QuestionOnly(read_records(data, "train"))
+    asked = suite.about_images(spread(list(suite.asked_of(records, data or folder)), limit))
+    if not asked:
+        raise empty_split(split)
+    return asked, question_only
+
+
+def empty_split(split: str) -> UsageError:
+    """The error of a split without a question."""
+    return UsageError(f"There is no question in the split '{split}'; choose train, val or test.")
+
+
+def with_progress(rows: Iterator[Row], total: int) -> Iterator[Row]:
+    """The rows, with a bar on a terminal while they are made."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(rows, "answering", total=total, console=console, disable=not console.is_terminal)

@@ -1,0 +1,70 @@
+"""`accuracy` and `tasks`: a package's figures on one split, full precision beside it."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from medrega_bench.asking import choose, empty_split, spread, with_progress
+from medrega_bench.commands.options import DataOption, LimitOption, ModelOption, ReferenceOption, ResultOption, SplitOption
+
+
+def accuracy(
+    data: DataOption,
+    out: ResultOption,
+    split: SplitOption = "val",
+    model: ModelOption = None,
+    reference: ReferenceOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """Let a package answer questions with truth, and report IoU per modality, language and object."""
+    from medrega_bench.accuracy import MEASURED, answer_all, compare, tables
+    from medrega_bench.environment import header
+    from medrega_bench.questions import Question, questions_of, read_records
+    from medrega_edge.engine import load
+    from medrega_edge.files import write_text
+
+    made = questions_of(read_records(data, split), data)
+    rows = spread([one.to_dict() for one in made if isinstance(one, Question) and one.setting in MEASURED], limit)
+    if not rows:
+        raise empty_split(split)
+    engine = load(model)
+    answers = answer_all(engine, rows)
+    result = header(engine.package, split) | {"tables": tables(answers)}
+    if reference is not None:
+        result["loss"] = compare(answer_all(load(reference), rows), answers)
+    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    whole = result["tables"]["overall"]["all"]
+    typer.echo(f"mean IoU {whole['mean_iou']:.3f}, accuracy at 0.5 {whole['acc50']:.3f}, {whole['n']} questions")
+    if reference is not None:
+        typer.echo(f"loss against the reference {result['loss']['mean_iou_loss']:+.4f} mean IoU")
+
+
+def tasks(
+    data: DataOption,
+    out: ResultOption,
+    split: SplitOption = "val",
+    model: ModelOption = None,
+    reference: ReferenceOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """Let a package do every task on one split, and report MedRegA's figures and what the image is worth to them.
+
+    Free questions are also asked about a blank image and another patient's, and of the training questions alone.
+    """
+    from medrega_bench import suite
+    from medrega_bench.environment import header
+    from medrega_edge.engine import load
+    from medrega_edge.files import check_place, write_text
+
+    check_place(out)
+    asked, question_only = choose(data, split, limit, data)
+    engine = load(model)
+    result = header(engine.package, split)
+    result["tables"] = suite.tables(list(with_progress(suite.run(engine, asked, question_only), len(asked))))
+    if reference is not None:
+        full = list(with_progress(suite.run(load(reference), asked, question_only), len(asked)))
+        result["reference"] = suite.tables(full)
+    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    typer.echo(f"{len(asked)} questions; figures in {out.name}")

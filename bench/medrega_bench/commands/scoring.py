@@ -1,0 +1,97 @@
+"""`questions` and `score`: from data to questions with truth, from answers of any system to figures."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medrega_bench.asking import spread
+from medrega_bench.commands.options import LimitOption
+from medrega_edge.errors import UsageError
+
+
+def questions(
+    data: Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/, or the file of another layout.")],
+    out: Annotated[Path, typer.Option(help="JSONL to write.")],
+    layout: Annotated[str, typer.Option("--from", help="records, medreginstruct, slake, vqa-rad, coco or csv.")] = "records",
+    images: Annotated[Path | None, typer.Option(help="Folder that image paths are relative to; default: the usual.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of records: train, val (default) or test.")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="Take the questions of this setting only; may repeat.")] = None,
+    limit: LimitOption = None,
+) -> None:
+    """Write questions with truth: to answer with `medrega batch` and score, for calibration, for a certificate.
+
+    medrega bench questions --from slake --data SLAKE/test.json --out questions.jsonl
+
+    medrega batch questions.jsonl --out answers.jsonl
+
+    medrega bench score answers.jsonl --questions questions.jsonl --setting vqa_en
+    """
+    from medrega_bench.score import setting_named
+    from medrega_bench.sources import read_source
+    from medrega_edge.batch import write_lines
+    from medrega_edge.files import check_place
+
+    for name in setting or ():
+        setting_named(name)
+    check_place(out, data)
+    made, left_out = read_source(layout, data, images, split)
+    chosen = [question.to_dict() for question in made if not setting or question.setting in setting]
+    if not chosen:
+        raise UsageError(f"'{data.name}' gives no question of the kind that was asked for.")
+    write_lines(spread(chosen, limit), out)
+    for name, count in Counter(row["setting"] for row in spread(chosen, limit)).items():
+        typer.echo(f"{count:>8}  {name}", err=True)
+    for reason, count in Counter(one.reason for one in left_out).items():
+        places = [one.place for one in left_out if one.reason == reason]
+        typer.echo(f"{count:>8}  left out: {reason} ({', '.join(places[:3])}{', ...' if count > 3 else ''})", err=True)
+
+
+def score(
+    answers: Annotated[Path, typer.Argument(help="JSONL of items in MedRegA's layout, or of `medrega batch` answers.")],
+    setting: Annotated[str, typer.Option(help="Setting, for example vqa_en or single_object_multi_region.")],
+    questions: Annotated[Path | None, typer.Option(help="Questions with truth that `medrega batch` answered.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Classes, parted by commas, in the question's order.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Score answers made by any system: MedRegA's figures, and the standard ones beside them, with intervals.
+
+    medrega bench score answers.jsonl --setting vqa_en --json
+    """
+    from medrega_bench.score import answered_items, read_items, score, setting_named
+
+    setting_named(setting)
+    items = read_items(answers)
+    if questions is not None:
+        items, others = answered_items(read_items(questions), items, setting)
+        if others:
+            typer.echo(f"{others} questions belong to other settings and are not scored here", err=True)
+    result = score(setting, items, [name.strip() for name in classes.split(",")] if classes else None)
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False))
+        return
+    typer.echo(f"{setting}: {result['items']} items of {result['images']} images")
+    for kind in ("figures", "standard"):
+        for name, value, interval in _flat(result[kind], result["intervals" if kind == "figures" else "standard_intervals"]):
+            typer.echo(f"{name:<40}{_written(value, interval)}")
+    for warning in result["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _flat(values: dict[str, Any], intervals: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, intervals[name])
+        else:
+            yield name, value, intervals[name]
+
+
+def _written(value: float | None, interval: list[float] | None) -> str:
+    if value is None or interval is None:
+        return "nothing to measure"
+    return f"{value:.4f} ({interval[0]:.4f} to {interval[1]:.4f})"

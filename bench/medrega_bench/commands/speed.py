@@ -1,0 +1,58 @@
+"""`speed`: every stage of an answer on this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from medrega_bench.commands.options import ModelOption, ResultOption
+from medrega_edge.errors import ResourceError, UsageError
+
+
+def speed(
+    out: ResultOption,
+    model: ModelOption = None,
+    threads: Annotated[str | None, typer.Option(help="Numbers of threads, parted by commas; default: 1 and all.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    repeats: Annotated[int, typer.Option(min=5, help="Measured rounds, after a warm-up.")] = 7,
+) -> None:
+    """Measure every stage of an answer on the sample scan, warm and cold, beside this machine's memory bandwidth.
+
+    medrega bench speed --threads 1,2 --out speed.json
+    """
+    from medrega_bench import speed as stages
+    from medrega_bench.environment import header
+    from medrega_edge.files import check_place, write_text
+    from medrega_edge.package import find
+    from medrega_edge.sessions import available_threads
+
+    check_place(out)
+    try:
+        counts = [int(part) for part in threads.split(",")] if threads else sorted({1, available_threads()})
+        if min(counts) < 1:
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"'{threads}' is no list of thread numbers; write for example 1,2.") from None
+    package = find(model)
+    package.verify()
+    result = header(package, None)
+    try:
+        result["stages"] = [stages.measure(package, count, device, repeats) for count in counts]
+        result["cold"] = stages.cold(package, repeats)
+    except RuntimeError as error:
+        raise ResourceError(f"The measurement failed: {error}.") from None
+    result["read_bandwidth_gb_per_second"] = stages.bandwidth()
+    result["package_mib"] = package.bytes / 2**20
+    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    for row in result["stages"]:
+        middle = {name: value["median"] for name, value in row.items() if isinstance(value, dict)}
+        typer.echo(
+            f"{row['threads']} threads: vision {middle['vision_ms']:.1f} ms, "
+            f"first token {middle['first_prefill_ms']:.1f} ms after the first question, {middle['next_prefill_ms']:.1f} ms "
+            "after the next, "
+            f"{middle['decode_tokens_per_second']:.0f} tokens/s, {middle['questions_per_second']:.1f} questions/s"
+        )
+    whole = result["cold"]
+    typer.echo(f"cold: {whole['wall_ms']['median']:.0f} ms, {whole['peak_mib']['median']:.0f} MiB")
