@@ -90,9 +90,17 @@ CLASSIFY_SEVERAL_QUESTION = {
     Language.EN: "Which fit, one or more: {labels}?",
     Language.ZH: "符合哪几项：{labels}？",
 }
+# The same behind a prefix that lists the candidates itself (`LABELS_SLOT`).
+CLASSIFY_LISTED_QUESTION = {Language.EN: "Which one fits?", Language.ZH: "符合哪一项？"}
+CLASSIFY_SEVERAL_LISTED_QUESTION = {Language.EN: "Which fit, one or more?", Language.ZH: "符合哪几项？"}
 LABEL_SEPARATOR = "; "  # between candidates, and between the labels of an answer
 MODALITY_QUESTION = "Which kind of image is this?"  # asked by the program only, so in one language
 REPORT_QUESTION = {Language.EN: "Describe this image.", Language.ZH: "请描述这张图像。"}
+# Behind every report: weights cannot know more than was annotated, and silence or "none" is no finding of theirs.
+REPORT_LIMITS = {
+    Language.EN: "This lists only what the annotations of the training images would list; there may be more.",
+    Language.ZH: "以上只列出训练图像的标注会列出的内容，可能还有其他异常。",
+}
 # Regional chain of thought: the regions that were found first stand behind the question.
 WITH_REGIONS = {Language.EN: "{question} Regions: {regions}", Language.ZH: "{question} 区域：{regions}"}
 
@@ -137,6 +145,14 @@ class PromptBook:
         suffix = self.suffix(task, language, question)
         before, after = self.before_and_after(task, language)
         return Prompt(before.replace(LABELS_SLOT, "\n".join(labels)), after, suffix)
+
+    def classify_question(self, labels: Sequence[str], language: Language, several: bool = False) -> str:
+        """Return the program's own question of a classification; it names the candidates unless the prefix does."""
+        prefix = self.prefix if isinstance(self.prefix, str) else self.prefix.get(Task.CLASSIFY, {}).get(language, "")
+        if LABELS_SLOT in prefix:
+            return (CLASSIFY_SEVERAL_LISTED_QUESTION if several else CLASSIFY_LISTED_QUESTION)[language]
+        wording = (CLASSIFY_SEVERAL_QUESTION if several else CLASSIFY_QUESTION)[language]
+        return wording.format(labels=LABEL_SEPARATOR.join(labels))
 
     def suffix(self, task: Task, language: Language, question: str) -> str:
         """Return the text after the prefix that asks `question`.

@@ -16,12 +16,11 @@ from medrega_edge.errors import UsageError
 from medrega_edge.grammar import Choice, NamedRegion, Prose, RegionGrammar
 from medrega_edge.prompts import (
     ABSENT_ANSWER,
-    CLASSIFY_QUESTION,
-    CLASSIFY_SEVERAL_QUESTION,
     DETECT_QUESTION,
     IDENTIFY_QUESTION,
     LABEL_SEPARATOR,
     MODALITY_QUESTION,
+    REPORT_LIMITS,
     REPORT_QUESTION,
     WITH_REGIONS,
     Language,
@@ -113,15 +112,19 @@ class Tasks:
 
     def _detect_freely(self, image: Seen, question: str, language: Language, limit: int, on_text: OnText) -> Reply:
         """Locate with weights whose vocabulary nobody wrote down: the question goes through as it is."""
-        prompt = self._prompts.prompt(Task.DETECT, language, question)
+        reply = self._write_freely(image, self._prompts.prompt(Task.DETECT, language, question), limit, on_text)
+        labels = list(dict.fromkeys(region.label for region in reply.regions))
+        if labels and reply.text.strip(" ,，、.。") in ("", *labels, ", ".join(labels)):
+            reply.text = sentence_of_regions(labels, language)
+        return reply
+
+    def _write_freely(self, image: Seen, prompt: Prompt, limit: int, on_text: OnText = None) -> Reply:
+        """Let the model write words and regions as it likes; the text keeps the names of the regions."""
         said = self._speaker.say(image, prompt, RegionGrammar(self._speaker.vocabulary), limit, on_text)
         parsed = parse(said.raw)
         scores = raw_scores(said.steps) if len(parsed.regions) == 1 else []
         found = [f for region in parsed.regions for f in _scored(region.label, list(region.boxes), scores)]
-        labels = list(dict.fromkeys(region.label for region in parsed.regions))
-        bare = parsed.prose.strip(" ,，、.。") in ("", *labels, ", ".join(labels))
-        text = sentence_of_regions(labels, language) if labels and bare else parsed.prose
-        return Reply(text, found, warnings=_problems(said, parsed.problems), said=[said])
+        return Reply(parsed.prose, found, warnings=_problems(said, parsed.problems), said=[said])
 
     def identify(self, image: Seen, box: GridBox, language: Language, limit: int, on_text: OnText = None) -> Reply:
         """Name what lies in a box."""
@@ -149,8 +152,7 @@ class Tasks:
         """Choose among candidate labels; several of them where `several`."""
         if len(set(labels)) < 2 or not all(label.strip() for label in labels):
             raise UsageError("A classification needs two or more different labels; give them with --labels a,b,c.")
-        wording = CLASSIFY_SEVERAL_QUESTION if several else CLASSIFY_QUESTION
-        question = wording[language].format(labels=LABEL_SEPARATOR.join(labels))
+        question = self._prompts.classify_question(labels, language, several)
         prompt = self._prompts.prompt(Task.CLASSIFY, language, _behind(question, regions, language), labels)
         said, chosen, sure = self._choose(image, prompt, labels, limit, several)
         picked = [labels[i] for i in chosen]
@@ -171,29 +173,40 @@ class Tasks:
         return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
 
     def report(self, image: Seen, language: Language, limit: int, on_text: OnText = None) -> Reply:
-        """Describe the image."""
+        """Describe the image, and say what such a description leaves open."""
+        reply = self._describe(image, language, limit, on_text)
+        limits = _limits(reply.text, language)
+        if on_text:
+            on_text(limits)
+        reply.text += limits
+        return reply
+
+    def _describe(self, image: Seen, language: Language, limit: int, on_text: OnText = None) -> Reply:
         prompt = self._prompts.prompt(Task.REPORT, language, REPORT_QUESTION[language])
         said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
         return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
 
     def grounded_report(self, image: Seen, language: Language, limit: int) -> Reply:
-        """Describe the image, then locate what the description names."""
-        told = self.report(image, language, limit)
-        replies = [self._locate(image, label, language, limit) for label in self.terms.find(told.text)[:MOST_FINDINGS]]
-        missing = [reply.text for reply in replies if not reply.regions]
-        return Reply(
-            told.text,
-            [region for reply in replies for region in reply.regions],
-            warnings=told.warnings + [f"named in the report, not found: {text}" for text in missing],
-            said=told.said + [said for reply in replies for said in reply.said],
-        )
+        """Describe the image with regions: by one prompt where the weights have it, else by locating what is named."""
+        if Task.GROUNDED_REPORT in self._prompts.templates:
+            prompt = self._prompts.prompt(Task.GROUNDED_REPORT, language, REPORT_QUESTION[language])
+            told = self._write_freely(image, prompt, limit)
+        else:
+            told = self._describe(image, language, limit)
+            replies = [self._locate(image, label, language, limit) for label in self.terms.find(told.text)[:MOST_FINDINGS]]
+            told.regions = [region for reply in replies for region in reply.regions]
+            missing = [reply.text for reply in replies if not reply.regions]
+            told.warnings += [f"named in the report, not found: {text}" for text in missing]
+            told.said += [said for reply in replies for said in reply.said]
+        told.text += _limits(told.text, language)
+        return told
 
     def look_first(self, image: Seen, question: str, limit: int) -> Reply:
         """The first round of a regional chain of thought: regions that the question names, else those of a report."""
         labels = self.names(question)
         said: list[Said] = []
         if not labels:
-            told = self.report(image, Language.EN, limit)
+            told = self._describe(image, Language.EN, limit)
             labels, said = self.terms.find(told.text)[:MOST_FINDINGS], told.said
         replies = [self._locate(image, label, Language.EN, limit) for label in labels]
         found = [region for reply in replies for region in reply.regions]
@@ -240,6 +253,11 @@ def _problems(said: Said, problems: tuple[str, ...]) -> list[str]:
     if not said.raw:
         told.append("the model gave no answer")
     return told
+
+
+def _limits(text: str, language: Language) -> str:
+    """What has to stand behind a report: the sentence about what it cannot know. Behind nothing, nothing."""
+    return ("" if language is Language.ZH else " ") + REPORT_LIMITS[language] if text else ""
 
 
 def _behind(question: str, regions: Sequence[RegionText], language: Language) -> str:

@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts import (
-    CLASSIFY_QUESTION,
-    CLASSIFY_SEVERAL_QUESTION,
     IDENTIFY_QUESTION,
-    LABEL_SEPARATOR,
     REPORT_QUESTION,
     Language,
     Modality,
@@ -97,14 +94,13 @@ def choose(questions: list[Question], count: int) -> list[Question]:
     return [questions[i * len(questions) // count] for i in range(count)]
 
 
-def wording(question: Question, geometry: Geometry, tokenizer: Tokenizer) -> str:
+def wording(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer: Tokenizer) -> str:
     """Return the question as the engine puts it, which words some tasks itself."""
     if question.task is Task.IDENTIFY and question.box is not None:
         box = format_boxes([geometry.to_grid(PixelBox(*question.box))])
         return IDENTIFY_QUESTION[question.language].format(box=box)
     if question.task is Task.CLASSIFY and question.labels:
-        words = CLASSIFY_SEVERAL_QUESTION if question.several else CLASSIFY_QUESTION
-        return words[question.language].format(labels=LABEL_SEPARATOR.join(question.labels))
+        return prompts.classify_question(question.labels, question.language, question.several)
     if question.task is Task.REPORT:
         return REPORT_QUESTION[question.language]
     return tokenizer.without_markers(question.question).strip()
@@ -115,7 +111,7 @@ def spell(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer
 
     The pieces are encoded one by one, as in training and at run time, where the prefix outlives the question.
     """
-    words = wording(question, geometry, tokenizer)
+    words = wording(question, geometry, prompts, tokenizer)
     prompt = prompts.prompt(question.task, question.language, words, question.labels)
     encode = tokenizer.encode
     answer = tokenizer.encode_behind(question.text, prompt.question)

@@ -153,4 +153,4 @@ def test_calibration_sees_the_candidates(book) -> None:
 
     asked = Question("q", Path("a"), "", Task.CLASSIFY, Language.EN, None, None, "no", (), "0", ("yes", "no"))
     text = "".join(spell(asked, Geometry(8, 8), book, Spelt(), ["<image>"]))
-    assert "The diagnoses are:\nyes\nno\n<img><image></img>\nWhich one fits: yes; no?<|im_end|>" in text
+    assert "The diagnoses are:\nyes\nno\n<img><image></img>\nWhich one fits?<|im_end|>" in text
