@@ -121,7 +121,7 @@ def compare(reference: list[Row], package: list[Row]) -> dict[str, Any]:
     if [row["id"] for row in reference] != [row["id"] for row in package]:
         raise ValueError("the two runs answered different questions")
     pairs = [(a, b) for a, b in zip(reference, package, strict=True) if a["task"] == Task.DETECT]
-    names = [(a["right"], b["right"]) for a, b in zip(reference, package, strict=True) if a["task"] == Task.IDENTIFY]
+    names = [(a, b) for a, b in zip(reference, package, strict=True) if a["task"] == Task.IDENTIFY]
     loss = np.array([a["iou"] - b["iou"] for a, b in pairs])
     flipped = [a["raw_text"] != b["raw_text"] for a, b in pairs]
     same = [abs(a["iou"] - b["iou"]) < 0.1 for a, b in pairs]
@@ -133,10 +133,18 @@ def compare(reference: list[Row], package: list[Row]) -> dict[str, Any]:
         "mean_iou_loss_interval": bootstrap(loss, _groups_by_image([b for _, b in pairs])),
         "text_differs": float(np.mean(flipped)),
         "iou_differs_by_a_tenth": 1.0 - float(np.mean(same)),
-        "names": {"n": len(names), "reference": _share(a for a, _ in names), "package": _share(b for _, b in names)},
+        "names": _names_loss(names),
     }
 
 
-def _share(hits: Iterable[bool]) -> float | None:
-    counted = list(hits)
-    return float(np.mean(counted)) if counted else None
+def _names_loss(pairs: list[tuple[Row, Row]]) -> dict[str, Any]:
+    if not pairs:
+        return {"n": 0}
+    full, package = (np.array([float(pair[side]["right"]) for pair in pairs]) for side in (0, 1))
+    return {
+        "n": len(pairs),
+        "reference": float(full.mean()),
+        "package": float(package.mean()),
+        "loss": float((full - package).mean()),
+        "loss_interval": bootstrap(full - package, _groups_by_image([b for _, b in pairs])),
+    }

@@ -13,6 +13,7 @@ from PIL import Image
 
 from medrega_bench import paired
 from medrega_bench.charts import Chart, frontier, reliability
+from medrega_bench.figures import FEWEST_IMAGES
 from medrega_bench.words import words
 from medrega_edge.images import read_image
 from medrega_edge.prompts import NOTICE, NOTICE_ZH, Language
@@ -250,9 +251,12 @@ def _accuracy(result: Row, say: Mapping[str, str]) -> Iterator[Section]:
 
 
 def _figure(figures: Row, name: str) -> Row:
+    return _where_enough(figures["figures"][name], figures["images"])
+
+
+def _where_enough(figure: Row, images: int) -> Row:
     """A figure, without its interval where images are too few for one."""
-    figure: Row = figures["figures"][name]
-    return figure if figures["images"] >= paired.FEWEST_IMAGES else figure | {"interval": None}
+    return figure if images >= FEWEST_IMAGES else figure | {"interval": None}
 
 
 def groups_of_setting(entry: Row) -> Iterator[tuple[str, str, Row]]:
@@ -265,22 +269,12 @@ def groups_of_setting(entry: Row) -> Iterator[tuple[str, str, Row]]:
 
 def _beside(result: Row, say: Mapping[str, str]) -> Iterator[Section]:
     heads = (say["package"], say["figure"], say["questions"], say["value"])
-    rows = []
-    for one in result["packages"]:
-        for name, n, value in beside(one["tables"]):
-            rows.append((_named(one), say[name], str(n), _share(value, say)))
-    yield Section("beside", say["beside"], tables=(Table(heads, tuple(rows)),))
-
-
-def beside(tables: Row) -> list[tuple[str, int, float | None]]:
-    """What no setting measures: (name, how many, share)."""
-    absent, agree, kind = tables["absent"], tables["languages_agree"], tables["modality"]
-    return [
-        ("false_boxes", absent["absent"], absent["false_boxes"]),
-        ("missed", absent["present"], absent["missed"]),
-        ("same", agree["n"], agree["same"]),
-        ("kind", kind["n"], kind["right"]),
-    ]
+    rows = tuple(
+        (_named(one), say[name], str(figure["n"]), percent(_where_enough(figure, figure["images"]), say))
+        for one in result["packages"]
+        for name, figure in one["tables"]["beside"].items()
+    )
+    yield Section("beside", say["beside"], tables=(Table(heads, rows),))
 
 
 def _reliance(result: Row, say: Mapping[str, str]) -> Iterator[Section]:
@@ -378,8 +372,8 @@ def figures_of(result: Row) -> Iterator[Sequence[object]]:
             for kind, group, figures in groups_of_setting(entry):
                 for name, figure in figures["figures"].items():
                     yield *who, setting, name, kind, group, figures["n"], figure["value"], *(figure["interval"] or ("", ""))
-        for name, n, share in beside(one["tables"]):
-            yield *who, "beside", name, "all", "", n, share, "", ""
+        for name, figure in one["tables"]["beside"].items():
+            yield *who, "beside", name, "all", "", figure["n"], figure["value"], *(figure["interval"] or ("", ""))
         for entry in one["loss"]["accuracy"] if one["loss"] else ():
             group = entry["modality"] or ""
             for name in paired.MEANS:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 RESAMPLES = 1000
 SEED = 20261123
+FEWEST_IMAGES = 5  # of fewer, resampling knows too little of the spread to say that anything is more than chance
 
 FloatArray = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -58,6 +59,36 @@ class Measured:
         sums = np.stack([self.counts[group].sum(axis=0) for group in groups])
         drawn = [self.figures(row) for row in multiplicities(len(groups)) @ sums]
         return {name: percentiles([row[name] for row in drawn]) for name in self.figures(self.counts.sum(axis=0))}
+
+
+@dataclass(frozen=True)
+class Change:
+    """How much a figure rose from one run to another, with its 95 % interval."""
+
+    value: float
+    interval: Interval
+
+
+def changes(before: tuple[Measured, Sequence[str]], after: tuple[Measured, Sequence[str]]) -> dict[str, Change | None]:
+    """Return how much each figure rose between two runs, each given with the image of every item; None without both.
+
+    Each resample draws the same images for both, so what is hard for both cancels. The runs count the same things.
+    """
+    images = {image: place for place, image in enumerate(dict.fromkeys([*before[1], *after[1]]))}
+    drawn = multiplicities(len(images))
+    figures: list[list[dict[str, float | None]]] = []
+    for measured, of in (before, after):
+        sums = np.zeros((len(images), measured.counts.shape[1]))
+        np.add.at(sums, [images[image] for image in of], measured.counts)
+        figures.append([measured.figures(row) for row in (sums.sum(axis=0), *(drawn @ sums))])
+
+    def change(name: str) -> Change | None:
+        both = [(a[name], b[name]) for a, b in zip(*figures, strict=True)]
+        first, *rises = [None if a is None or b is None else b - a for a, b in both]
+        interval = percentiles(rises)
+        return None if first is None or interval is None else Change(first, interval)
+
+    return {name: change(name) for name in figures[0][0]}
 
 
 def ratios(rows: Sequence[Mapping[str, tuple[float, float]]], empty: float | None = None) -> Measured:

@@ -23,15 +23,17 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medrega_bench import paired, speed, suite
+from medrega_bench import kept, paired, speed, suite
+from medrega_bench.kept import Progress
 from medrega_bench.suite import Asked
-from medrega_edge.engine import Engine, EngineOptions
+from medrega_bench.tables import tables
+from medrega_edge.engine import EngineOptions
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.package import Package
 from medrega_edge.plain import json_text
@@ -42,7 +44,6 @@ SCHEMA_VERSION = 1
 KIND = "run"
 
 Row = dict[str, Any]
-Progress = Callable[[Iterator[Row], int], Iterator[Row]]
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,11 @@ def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
     asked = _askable(package, plan.asked)
     if not asked:
         raise UsageError(f"'{package.manifest.name}' was trained for none of the questions; give others with --data.")
-    engine = Engine(package, EngineOptions(plan.threads, plan.devices[0]))
     words = {one.question.id: one.question.question for one in asked}
-    rows = list(progress(suite.run(engine, asked, plan.question_only), len(asked)))
-    tables = suite.tables(rows)
+    options = EngineOptions(plan.threads, plan.devices[0])
+    rows = kept.answers(package, asked, plan.question_only, progress, options)
     images = {str(path): image_key(path) for path in {one.question.image for one in asked}}
-    kept = [_kept(row, images[row["image"]], words[row["id"]], plan.bare_ids) for row in rows]
+    graded = [_kept(row, images[row["image"]], words[row["id"]], plan.bare_ids) for row in rows]
     manifest = package.manifest
     return {
         "role": role,
@@ -79,12 +79,12 @@ def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
             "sha256": package.sha256,
         },
         "mib": package.bytes / 2**20,
-        "tables": tables,
-        "overall": overall(kept),
+        "tables": tables(rows),
+        "overall": overall(graded),
         "left_out": len(plan.asked) - len(asked),
         "speed": _speed(package, plan) if plan.with_speed else [],
         "loss": None,
-        "rows": kept,
+        "rows": graded,
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from medrega_bench.figures import FloatArray, Pair, bootstrap, groups_of
+from medrega_bench.figures import FEWEST_IMAGES, FloatArray, Pair, bootstrap, groups_of
 from medrega_bench.metrics_regions import HIT, labelled_boxes, match
 from medrega_bench.metrics_text import is_exact, report
 from medrega_edge.errors import UsageError
@@ -24,7 +24,6 @@ Row = dict[str, Any]
 
 TASKS = {"vqa": "vqa", "report": "report", "region": "identify", "classification": "classify", "absent": "absent"}
 MEANS = ("mean_iou", "accuracy", "rouge_l")
-FEWEST_IMAGES = 5  # of fewer, resampling knows too little of the spread to say that anything is more than chance
 
 
 @dataclass(frozen=True)

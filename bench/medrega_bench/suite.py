@@ -1,9 +1,8 @@
-"""Every task of a package on one split: figures per task, what the image is worth to them, and what is not there.
+"""Every task of a package on one split: what is asked, what the image is worth to it, and what is not there.
 
-Knows questions, answers and which metric fits; knows no graph. Each figure stands with its bootstrap interval over
-images. Free questions are asked three times: about their image, a blank one and another patient's, because models of
-this kind are known to answer from the question alone; beside them stands what the questions alone are worth
-(`QuestionOnly`).
+Knows questions and answers; knows no graph, and no metric: see `tables`. Free questions are asked three times: about their
+image, a blank one and another patient's, because models of this kind are known to answer from the question alone; beside
+them stands what the questions alone are worth (`QuestionOnly`).
 """
 
 from __future__ import annotations
@@ -16,18 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from medrega_bench.figures import Pair
-from medrega_bench.metrics_labels import calibration
 from medrega_bench.questions import DETECT_WORDING, LeftOut, Objects, Question, questions_of, setting_of
-from medrega_bench.score import SETTINGS
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.errors import UsageError
 from medrega_edge.label_sets import LABEL_SETS
-from medrega_edge.prompts import LABEL_SEPARATOR, Language, Modality, Task
-from medrega_edge.regions import Geometry, PixelBox, iou
+from medrega_edge.prompts import Language, Task
+from medrega_edge.regions import Geometry, PixelBox
 from medrega_edge.results import Answer
 
 Row = dict[str, Any]
@@ -38,7 +33,6 @@ SURFACES = frozenset({"fundus", "oct", "dermoscopy", "endoscopy", "pathology"})
 NOT_ON_SURFACES = ("liver", "left kidney", "heart")
 NOT_IN_SCANS = ("polyp", "optic disc", "skin lesion")
 _CONTAINS = re.compile(r"^(does|do) the (picture|image) contains? (?P<name>.+?)\s*\?$", re.IGNORECASE)
-SAME_BOX = 0.9
 
 
 @dataclass(frozen=True)
@@ -279,124 +273,6 @@ def _other_images(asked: Sequence[Asked]) -> dict[Path, Path]:
         if one.question.image not in images[-1:] and one.question.image not in images:
             images.append(one.question.image)
     return {image: images[(place + 1) % len(images)] for images in by_dataset.values() for place, image in enumerate(images)}
-
-
-def tables(rows: Sequence[Row]) -> dict[str, Any]:
-    """Sum the rows up: figures with intervals per setting, language, modality and data set, and what has no setting."""
-    settings: dict[str, Any] = {}
-    for setting in SETTINGS:
-        mine = [row for row in rows if row["setting"] == setting]
-        if not mine:
-            continue
-        entry = {"all": _figures(setting, mine)}
-        for key in ("language", "modality", "dataset", "kind"):
-            groups = sorted({row[key] for row in mine if row.get(key) is not None})
-            entry[key] = {name: _figures(setting, [row for row in mine if row.get(key) == name]) for name in groups}
-        for version in ("cot", "blank", "other", "question_only"):
-            changed = [row | {"answer": row[version]} for row in mine if version in row]
-            if changed:
-                entry[version] = {
-                    name: _figures(setting, [row for row in changed if row["language"] == name])
-                    for name in sorted({row["language"] for row in changed})
-                }
-        settings[setting] = entry
-    return {
-        "settings": settings,
-        "absent": _absent(rows),
-        "confidence": _confidence(rows),
-        "languages_agree": _agreement(rows),
-        "modality": _recognised(rows),
-    }
-
-
-def _figures(setting: str, rows: Sequence[Row]) -> dict[str, Any]:
-    # Upstream's metrics part labels by commas, our models by semicolons.
-    label = LABEL_SEPARATOR if rows[0]["classes"] else ", "
-    pairs = [
-        Pair(row["answer"].replace(label, ", "), row["truth"].replace(label, ", "), tuple(row["classes"])) for row in rows
-    ]
-    measured = SETTINGS[setting].measure(pairs)
-    images = [row["image"] for row in rows]
-    intervals = measured.intervals(images)
-    return {
-        "n": len(rows),
-        "images": len(set(images)),
-        "figures": {name: {"value": value, "interval": intervals.get(name)} for name, value in measured.values().items()},
-    }
-
-
-def _absent(rows: Sequence[Row]) -> dict[str, Any]:
-    """Boxes for what is not there, and none for what is."""
-    gone = [row for row in rows if row["absent"]]
-    there = [row for row in rows if row["setting"].startswith("single_object") and not row["absent"]]
-    return {
-        "absent": len(gone),
-        "false_boxes": _share([bool(row["boxes"]) for row in gone]),
-        "present": len(there),
-        "missed": _share([not row["boxes"] for row in there]),
-    }
-
-
-def _confidence(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Calibration error of box confidences at IoU 0.5, over questions about one region, and the bins of its plot."""
-    mine = [row for row in rows if row["setting"] == "single_object_single_region" and row["boxes"]]
-    mine = [row for row in mine if row["confidences"][0] is not None]
-    if not mine:
-        return None
-    sure = np.array([row["confidences"][0] for row in mine])
-    right = np.array([_overlap(row) >= 0.5 for row in mine])
-    measured = calibration(list(sure), [bool(hit) for hit in right])
-    bins = np.minimum((sure * 10).astype(int), 9)
-    return {
-        "n": len(mine),
-        "figures": {
-            name: {"value": value, "interval": measured.intervals([row["image"] for row in mine]).get(name)}
-            for name, value in measured.values().items()
-        },
-        "bins": [
-            {
-                "n": int((bins == b).sum()),
-                "confidence": float(sure[bins == b].mean()),
-                "right": float(right[bins == b].mean()),
-            }
-            for b in range(10)
-            if (bins == b).any()
-        ],
-    }
-
-
-def _overlap(row: Row) -> float:
-    return iou(PixelBox(*row["boxes"][0]), PixelBox(*row["true_boxes"][0]))
-
-
-def _agreement(rows: Sequence[Row]) -> dict[str, Any]:
-    """The same question in both languages: how often the same first box, or none in either."""
-    by_question: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in rows:
-        if row["setting"] == "single_object_single_region":
-            by_question.setdefault((row["image"], row["object"]), {})[row["language"]] = row
-    same = []
-    for pair in by_question.values():
-        if len(pair) == 2:
-            en, zh = (pair[language]["boxes"] for language in ("en", "zh"))
-            same.append(bool(en) == bool(zh) and (not en or iou(PixelBox(*en[0]), PixelBox(*zh[0])) >= SAME_BOX))
-    return {"n": len(same), "same": _share(same)}
-
-
-def _recognised(rows: Sequence[Row]) -> dict[str, Any]:
-    """Kind of image, recognised from pixels: once an image."""
-    images = {row["image"]: row for row in rows if row["recognised"] is not None}.values()
-    known = {modality.value for modality in Modality}
-    by_kind = {
-        kind: _share([row["recognised"] == kind for row in images if row["modality"] == kind])
-        for kind in sorted({row["modality"] for row in images} & known)
-    }
-    right = _share([row["recognised"] == row["modality"] for row in images])
-    return {"n": len(images), "right": right, "by_kind": by_kind}
-
-
-def _share(hits: Sequence[bool]) -> float | None:
-    return float(np.mean(hits)) if hits else None
 
 
 def about_images(asked: Sequence[Asked]) -> list[Asked]:

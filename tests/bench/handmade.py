@@ -1,6 +1,6 @@
 """Results as `medrega bench run` writes them, made of hand-made rows: no engine."""
 
-from medrega_bench import measure, suite
+from medrega_bench import measure, tables
 
 BOX = "<ref>liver</ref><box>[[0, 0, 500, 500]]</box>"
 HALF = "<ref>liver</ref><box>[[0, 0, 500, 250]]</box>"
@@ -51,7 +51,7 @@ def package(rows, role="package", precision="int4", **of_speed):
         "role": role,
         "model": {"name": "model", "version": "1", "precision": precision, "sha256": "0" * 64},
         "mib": 8.0,
-        "tables": suite.tables(rows),
+        "tables": tables.tables(rows),
         "overall": measure.overall(rows),
         "left_out": 0,
         "speed": [speed(**of_speed)],

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from medrega_bench import suite
+from medrega_bench.tables import losses, tables
 from medrega_edge.prompts import Language
 
 
@@ -102,13 +103,60 @@ def test_hand_made_answers_sum_up():
         row("absent", "", "", image="a", absent=True),
         row("absent", box, "", image="b", absent=True, recognised="ct", **here),
     ]
-    tables = suite.tables(rows)
-    vqa = tables["settings"]["vqa_en"]
+    made = tables(rows)
+    vqa = made["settings"]["vqa_en"]
     assert vqa["all"]["figures"]["closedQuestionsAccuracy"]["value"] == pytest.approx(0.5)
     assert vqa["blank"]["en"]["figures"]["closedQuestionsAccuracy"]["value"] == 0.0
     assert vqa["other"]["en"]["figures"]["closedQuestionsAccuracy"]["value"] == 1.0
-    assert tables["absent"] == {"absent": 2, "false_boxes": 0.5, "present": 3, "missed": pytest.approx(1 / 3)}
-    assert tables["languages_agree"] == {"n": 1, "same": 1.0}
-    assert tables["modality"]["right"] == 0.5
-    assert tables["confidence"]["n"] == 2
-    assert tables["confidence"]["bins"] == [{"n": 2, "confidence": pytest.approx(0.9), "right": 1.0}]
+    beside = {name: (figure["n"], figure["value"]) for name, figure in made["beside"].items()}
+    assert beside == {
+        "false_boxes": (2, 0.5),
+        "missed": (3, pytest.approx(1 / 3)),
+        "same_box": (1, 1.0),
+        "kind_of_image": (2, 0.5),
+        "ece": (2, pytest.approx(0.1)),
+    }
+    assert made["beside"]["false_boxes"]["interval"] == (0.0, 1.0)
+    assert made["modality"] == {"mri": 0.5}
+    assert made["confidence"]["bins"] == [{"n": 2, "confidence": pytest.approx(0.9), "right": 1.0}]
+
+
+def test_macro_f1_is_the_mean_over_data_sets():
+    classes = {"classes": ["a", "b"], "object": None}
+    rows = [
+        row("classification_single", "a", "a", dataset="one", image="1", **classes),
+        row("classification_single", "b", "b", dataset="one", image="2", **classes),
+        row("classification_single", "b", "a", dataset="two", image="3", **classes),
+    ]
+    assert tables(rows)["beside"]["mean_f1"]["value"] == 0.5
+
+
+def numbered(answers, truth="Yes"):
+    return [row("vqa_en", answer, truth, id=str(n), image=str(n)) for n, answer in enumerate(answers)]
+
+
+def test_a_loss_is_paired_over_images():
+    before, after = numbered(["Yes"] * 10), numbered(["Yes"] * 5 + ["No"] * 5)
+    lost = losses(before, after)["settings"]["vqa_en"]["all"]["closedQuestionsAccuracy"]
+    assert lost["loss"] == 0.5
+    assert lost["significant"]
+    low, high = lost["interval"]
+    assert 0.1 < low < 0.5 < high < 0.9
+    # What both find equally hard cancels: neither is sure of itself, and yet nothing was lost.
+    same = losses(after, after)["settings"]["vqa_en"]["dataset"]["set"]["closedQuestionsAccuracy"]
+    assert same == {"loss": 0.0, "interval": [0.0, 0.0], "significant": False}
+
+
+def test_less_is_better_counts_as_a_loss_when_it_grows():
+    def absent(boxes):
+        return [row("absent", "", "", id=str(n), image=str(n), absent=True, boxes=boxes) for n in range(6)]
+
+    lost = losses(absent([]), absent([[0, 0, 1, 1]]))["beside"]["false_boxes"]
+    assert lost == {"loss": 1.0, "interval": [1.0, 1.0], "significant": True}
+    assert losses(absent([[0, 0, 1, 1]]), absent([]))["beside"]["false_boxes"]["loss"] == -1.0
+
+
+def test_only_questions_of_both_runs_count_and_few_images_show_nothing():
+    lost = losses(numbered(["Yes"] * 9), numbered(["No"] * 4))["settings"]["vqa_en"]["all"]["closedQuestionsAccuracy"]
+    assert lost["loss"] == 1.0
+    assert not lost["significant"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from medrega_bench.asking import choose, empty_split, spread, with_progress
 from medrega_bench.commands.options import DataOption, LimitOption, ModelOption, ReferenceOption, ResultOption, SplitOption
+from medrega_edge.errors import UsageError
 
 
 def accuracy(
@@ -48,23 +51,30 @@ def tasks(
     model: ModelOption = None,
     reference: ReferenceOption = None,
     limit: LimitOption = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the answers: no package answers the same questions twice.")
+    ] = None,
 ) -> None:
     """Let a package do every task on one split, and report MedRegA's figures and what the image is worth to them.
 
-    Free questions are also asked about a blank image and another patient's, and of the training questions alone.
+    Free questions are also asked about a blank image and another patient's, and of the training questions alone. With
+    --reference each figure has its loss with the paired interval.
     """
-    from medrega_bench import suite
+    from medrega_bench import kept
     from medrega_bench.environment import header
-    from medrega_edge.engine import load
+    from medrega_bench.tables import losses, tables
     from medrega_edge.files import check_place, write_text
+    from medrega_edge.package import find
 
     check_place(out)
+    if answers is not None and not answers.is_dir():
+        raise UsageError("The folder of --answers is not there; make it, or name another.")
     asked, question_only = choose(data, split, limit, data)
-    engine = load(model)
-    result = header(engine.package, split)
-    result["tables"] = suite.tables(list(with_progress(suite.run(engine, asked, question_only), len(asked))))
+    package = find(model)
+    rows = kept.answers(package, asked, question_only, with_progress, folder=answers)
+    result = header(package, split) | {"tables": tables(rows)}
     if reference is not None:
-        full = list(with_progress(suite.run(load(reference), asked, question_only), len(asked)))
-        result["reference"] = suite.tables(full)
+        full = kept.answers(find(reference), asked, question_only, with_progress, folder=answers)
+        result |= {"reference": tables(full), "loss": losses(full, rows)}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     typer.echo(f"{len(asked)} questions; figures in {out.name}")
