@@ -77,6 +77,6 @@ class InternalError(MedregaError):
     def __init__(self, error: BaseException) -> None:
         """Describe `error` by its type and by the innermost line of this program that it passed."""
         passed = [frame for frame, _ in walk_tb(error.__traceback__)]
-        ours = [frame for frame in passed if frame.f_globals.get("__package__") == __package__]
+        ours = [frame for frame in passed if frame.f_globals.get("__name__", "").startswith(f"{__package__}.")]
         where = "".join(f" at {Path(f.f_code.co_filename).name}:{f.f_lineno}" for f in (ours or passed)[-1:])
         super().__init__(f"The program itself failed ({type(error).__name__}{where}); that is a fault of ours: report it.")

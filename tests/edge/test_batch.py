@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_edge import cli
-from medrega_edge.batch import image_names
+from medrega_edge.commands import screen
+from medrega_edge.files import image_names
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.journal import HEADER, Journal, Place
 from medrega_edge.table import cell
@@ -195,7 +195,7 @@ def test_a_question_for_a_file_of_questions_is_refused(stub, tmp_path):
 
 
 def test_how_far_it_is_without_a_terminal(stub, series, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "SECONDS_BETWEEN", 0)
+    monkeypatch.setattr(screen, "SECONDS_BETWEEN", 0)
     ask_folder(series, tmp_path / "a.jsonl")
     told = [line for line in capsys.readouterr().err.splitlines() if "min left" in line]
     assert told[-1] == "11 of 12, about 0 min left"

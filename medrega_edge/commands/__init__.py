@@ -1,0 +1,1 @@
+"""The commands, by subject. Each module mounts its own; heavy imports wait inside the commands, so that help stays light."""

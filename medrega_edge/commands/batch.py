@@ -1,0 +1,160 @@
+"""Commands that ask about many images: `batch` and `watch`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medrega_edge import __version__
+from medrega_edge.commands.options import (
+    DeviceOption,
+    IdentifiersOption,
+    LanguageOption,
+    ModelOption,
+    PlaneOption,
+    TaskOption,
+    ThreadsOption,
+    WindowOption,
+    load_engine,
+)
+from medrega_edge.commands.screen import echo, progress
+from medrega_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from medrega_edge.batch import Asking, Folder, Questions
+
+
+def batch(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="JSONL of questions, or a folder of images.")],
+    out: Annotated[Path, typer.Option(help="JSONL of answers, in the same order.")],
+    question: Annotated[str | None, typer.Option(help="What to ask about every image of a folder.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="The answers as CSV besides, one line a region.")] = None,
+    task: TaskOption = None,
+    language: LanguageOption = None,
+    window: WindowOption = None,
+    plane: PlaneOption = None,
+    include_identifiers: IdentifiersOption = False,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Answer every line of a JSONL file, or one question about every image of a folder.
+
+    medrega batch questions.jsonl --out answers.jsonl
+
+    medrega batch FOLDER --question "locate the liver" --out answers.jsonl --csv answers.csv
+
+    A line of questions holds id, image, question; task, language, box, labels may follow. Image paths are relative to the
+    file. A folder is gone through with all folders in it, a file of several frames or slices picture by picture.
+
+    What fails gives an error in its place, and exit code 1. Interrupted, the same command goes on where it stopped.
+    """
+    from medrega_edge.batch import Folder, Questions, check_apart, fingerprint
+    from medrega_edge.files import check_place
+    from medrega_edge.journal import Journal
+    from medrega_edge.package import find
+    from medrega_edge.table import write_csv
+
+    places = [out] if csv is None else [out, csv]
+    if csv is not None and csv.absolute() == out.absolute():
+        raise UsageError("The answers and the CSV cannot be one file; name two.")
+    work: Folder | Questions
+    if source.is_dir():
+        check_apart(source, *places)
+        work = Folder(source, _asking(question, task, language, window, plane), include_identifiers)
+    elif any(given is not None for given in (question, task, language, window, plane)):
+        raise UsageError("What is asked stands in the file of questions; --question and its like go with a folder.")
+    else:
+        work = Questions(source, include_identifiers)
+    for place in places:
+        check_place(place, source)
+    job = fingerprint(__version__, find(model).sha256, device, work.identity())
+    with Journal(out, job) as journal:
+        engine = load_engine(model, threads, device)
+        if journal.place.item or journal.place.part:
+            echo(f"going on behind the first {journal.place.item} of {len(work)}", err=True)
+        with progress(len(work), journal.place.item) as advance:
+            for at, row in work.answers(engine, journal.place):
+                journal.add(at, row)
+                advance(at.item + (at.part + 1) / at.parts)
+        journal.publish()
+        if csv is not None:
+            write_csv(journal.rows(), csv)
+        answered, failed = _tell_failures(journal.rows())
+        journal.remove()
+    echo(f"{answered} answered, {failed} failed", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _asking(question: str | None, task: str | None, language: str | None, window: str | None, plane: str | None) -> Asking:
+    from medrega_edge.batch import Asking
+    from medrega_edge.medical_image import View
+    from medrega_edge.windows import parse_window, preset_for
+
+    if question is None and task is None:
+        raise UsageError('Say what to ask about every image, for example: --question "locate the liver".')
+    if window is not None:
+        parse_window(window)
+    view = View(window=window, plane=plane, preset=preset_for(question or ""))
+    return Asking(question or "", task, language, view)
+
+
+FAILURES_TOLD = 20
+
+
+def _tell_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
+    """List what failed, by id, the first of them; return how many rows were answered and how many not."""
+    answered = failed = 0
+    for row in rows:
+        if "error" not in row:
+            answered += 1
+            continue
+        failed += 1
+        if failed <= FAILURES_TOLD:
+            echo(f"failed: {row['id']}: {row['error']['message']}", err=True)
+    if failed > FAILURES_TOLD:
+        echo(f"failed: {failed - FAILURES_TOLD} more, each with its error in the answers", err=True)
+    return answered, failed
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where images arrive; they are read, never moved.")],
+    question: Annotated[str, typer.Option(help="What to ask about each of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of answers: one JSONL a file, named after its SHA-256.")],
+    task: TaskOption = None,
+    language: LanguageOption = None,
+    window: WindowOption = None,
+    plane: PlaneOption = None,
+    settle: Annotated[float, typer.Option(min=0.1, help="Seconds without a change after which a file has arrived.")] = 2.0,
+    include_identifiers: IdentifiersOption = False,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Ask about every image that arrives in a folder, until interrupted.
+
+    medrega watch INBOX --question "locate the liver" --out ANSWERS
+
+    Run again, it answers what came in the meantime, and nothing twice.
+    """
+    from medrega_edge.batch import fingerprint
+    from medrega_edge.package import find
+    from medrega_edge.watch import watch as watching
+
+    asking = _asking(question, task, language, window, plane)
+    job = fingerprint(__version__, find(model).sha256, device, repr(asking), include_identifiers)
+    engine = load_engine(model, threads, device)
+    echo("watching; interrupt to end", err=True)
+    for rows in watching(engine, folder, out, asking, job, settle, include_identifiers):
+        for row in rows:
+            echo(f"{row['id']}: {row['error']['message'] if 'error' in row else 'answered'}", err=True)
+
+
+def mount(app: typer.Typer) -> None:
+    """Register `batch` and `watch`."""
+    for command in (batch, watch):
+        app.command()(command)

@@ -1,0 +1,73 @@
+"""Options that several commands share, each written once, and the engine that they ask for."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from medrega_edge.engine import Engine
+
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.", envvar="MEDREGA_MODEL")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.", envvar="MEDREGA_THREADS")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda; never another than the one named.")]
+TaskOption = Annotated[str | None, typer.Option(help="Task; default: read off the question.")]
+LanguageOption = Annotated[str | None, typer.Option("--lang", help="en or zh; default: language of the question.")]
+WindowOption = Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")]
+PlaneOption = Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")]
+IdentifiersOption = Annotated[
+    bool, typer.Option("--include-identifiers", help="Put paths of images into the JSON; they may name patients.")
+]
+
+
+@dataclass
+class Shared:
+    """The options of every command that answers about one image."""
+
+    sample: Annotated[str | None, typer.Option(help="A scan that ships with the program: abdomen-mri.")] = None
+    language: LanguageOption = None
+    frame: Annotated[int | None, typer.Option(min=0, help="Frame of a file with several, from 0.")] = None
+    window: WindowOption = None
+    plane: PlaneOption = None
+    slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a NIfTI volume, from 0.")] = None
+    save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None
+    dicom: Annotated[str | None, typer.Option(help="Write DICOM objects, of sr,gsps,sc; with --dicom-to.")] = None
+    dicom_to: Annotated[Path | None, typer.Option(help="Folder for the DICOM objects.")] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (schema 1) and nothing else.")] = False
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 5 when the answer carries warnings.")] = False
+    include_identifiers: IdentifiersOption = False
+    model: ModelOption = None
+    threads: ThreadsOption = None
+    device: DeviceOption = "cpu"
+
+
+def sharing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the shared options; it receives them as one `shared`."""
+    hints = get_type_hints(Shared, include_extras=True)
+    own = inspect.signature(command, eval_str=True).parameters
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [p.replace(kind=keyword) for p in own.values() if p.name != "shared"]
+    parameters += [inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(Shared)]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        shared = Shared(**{f.name: given.pop(f.name) for f in fields(Shared)})
+        command(shared=shared, **given)
+
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    del wrapper.__wrapped__
+    return wrapper
+
+
+def load_engine(model: str | None, threads: int | None, device: str) -> Engine:
+    """Load a package, the default one unless named."""
+    from medrega_edge.engine import load
+
+    return load(model, threads=threads, device=device)
