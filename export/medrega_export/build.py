@@ -39,8 +39,8 @@ from medrega_export.certificate import certificate, compare
 from medrega_export.checkpoint import Checkpoint, load
 from medrega_export.foreign_prompts import Samples
 from medrega_export.questions import Question, choose, read_questions
+from medrega_export.recipe import FULL, FULL_BITS, Recipe
 
-PRECISIONS = ("int4", "fp32")
 MEASURED = 8  # images and sequences on which stages are measured
 CONTEXT = 2048  # longest sequence a package is made for; its cache is allocated at once
 
@@ -74,7 +74,7 @@ class ExportOptions:
     calibration: Path | None = None
     calibration_items: int = 128
     certify: Path | None = None
-    precision: str = "int4"
+    recipe: Recipe = Recipe()
     keep_checkpoint: Path | None = None
     force: bool = False
     context: int = CONTEXT
@@ -137,12 +137,12 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
     work = _Work(checkpoint, stage, material, shape, tell)
     with _in_place(options.out, options.force) as folder, tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
-        errors = _assemble(work, folder, options.precision, scratch)
+        errors = _assemble(work, folder, options.recipe, scratch)
         options.thresholds.check(errors)
         signed = _certify(work, folder, options, errors, questions, scratch)
         gates.check(options.gates, signed["accuracy"] or [])
         Package.open(folder).verify()
-        if options.keep_checkpoint and options.precision == "int4":
+        if options.keep_checkpoint:
             with _in_place(options.keep_checkpoint, options.force) as kept:
                 gptq.join_checkpoint(checkpoint.model, scratch / "gptq", options.checkpoint, kept)
                 (kept / "prompts.json").write_text(checkpoint.prompts.to_json(), encoding="utf-8")
@@ -153,17 +153,13 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
 
 
 def _check(options: ExportOptions) -> None:
-    if options.precision not in PRECISIONS:
-        raise UsageError(f"'{options.precision}' is no precision; known: {', '.join(PRECISIONS)}.")
-    if options.precision == "int4" and options.calibration is None:
+    quantised = options.recipe.bits != FULL_BITS
+    if quantised and options.calibration is None:
         raise UsageError("Quantisation needs questions to calibrate on; name a JSONL file with --calibration.")
-    if options.precision == "fp32":
-        for option, given, reason in (
-            ("--certify", options.certify, "is what a certificate compares with"),
-            ("--keep-checkpoint", options.keep_checkpoint, "has no quantised checkpoint to keep"),
-        ):
-            if given is not None:
-                raise UsageError(f"A package in full precision {reason}; leave {option} out, or export int4.")
+    if options.recipe.is_full and options.certify is not None:
+        raise UsageError("A package in full precision is what a certificate compares with; leave --certify out.")
+    if not quantised and options.keep_checkpoint is not None:
+        raise UsageError("At 32 bits there is no quantised checkpoint to keep; leave --keep-checkpoint out.")
     if options.gates and options.certify is None:
         raise UsageError("A gate is held against the certificate; name its questions with --certify.")
     if options.calibration_items < 1:
@@ -222,22 +218,16 @@ def _in_place(target: Path, force: bool) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _precision(kind: str) -> tuple[str, dict[str, str]]:
-    """Return the precision of a package, and of its files."""
-    if kind == "fp32":
-        return "fp32", dict.fromkeys(("vision", "decoder", "embeddings"), "fp32")
-    name = f"gptq-int{gptq.BITS}-g{gptq.GROUP}"
-    files = {"vision": "int8-dynamic", "decoder": f"{name}, head int{decoder.HEAD_BITS}", "embeddings": "fp16"}
-    return f"{name} + vision-int8", files
-
-
-def _assemble(work: _Work, folder: Path, kind: str, scratch: Path) -> dict[str, float]:
+def _assemble(work: _Work, folder: Path, recipe: Recipe, scratch: Path) -> dict[str, float]:
     """Write every file but certificate, card and manifest; returns the stages' errors."""
-    checkpoint, quantised = work.checkpoint, kind == "int4"
-    errors = _vision(work, folder / FILES["vision"], quantised)
-    errors |= _quantised_decoder(work, folder, scratch) if quantised else _full_decoder(work, folder)
+    checkpoint = work.checkpoint
+    errors = _vision(work, folder / FILES["vision"], recipe)
+    if recipe.bits == FULL_BITS:
+        errors |= _full_decoder(work, folder, recipe)
+    else:
+        errors |= _quantised_decoder(work, folder, recipe, scratch)
     table = checkpoint.model.get_input_embeddings().weight.detach().numpy()
-    stored = table.astype(np.float16) if quantised else table
+    stored = table if recipe.is_full else table.astype(np.float16)
     np.save(folder / FILES["embeddings"], stored)
     errors["embeddings"] = vision.relative_error(stored.astype(np.float32), table)
     (folder / FILES["tokenizer"]).write_bytes(checkpoint.tokenizer_json)
@@ -245,36 +235,38 @@ def _assemble(work: _Work, folder: Path, kind: str, scratch: Path) -> dict[str, 
     return errors
 
 
-def _vision(work: _Work, path: Path, quantised: bool) -> dict[str, float]:
-    with work.timed("vision int8" if quantised else "vision fp32"):
-        vision.write(work.stage, path, quantised)
+def _vision(work: _Work, path: Path, recipe: Recipe) -> dict[str, float]:
+    with work.timed(f"vision {recipe.tower_name}"):
+        vision.write(work.stage, path, recipe)
         pixels = work.material.pixels[:MEASURED]
         error = vision.relative_error(vision.run_graph(path, pixels), vision.run_torch(work.stage, pixels))
-    return {"vision_int8" if quantised else "vision_fp32": error}
+    return {f"vision_{recipe.tower}": error}
 
 
-def _full_decoder(work: _Work, folder: Path) -> dict[str, float]:
+def _full_decoder(work: _Work, folder: Path, recipe: Recipe) -> dict[str, float]:
     model, head = work.checkpoint.model.model.language_model, work.checkpoint.model.lm_head
     with work.timed("decoder fp32"):
-        weights = text_model.plain_weights({**model.state_dict(), "lm_head.weight": head.weight}, work.shape.layers)
+        state = {**model.state_dict(), "lm_head.weight": head.weight}
+        weights = text_model.plain_weights(state, work.shape.layers, recipe.head_bits)
         path = folder / FILES["decoder"]
         spec = decoder.write(work.shape, weights, path)
         samples = work.material.samples[:MEASURED]
         truth = [measure.torch_logits(model, head, sample) for sample in samples]
-        return {"decoder_fp32": measure.logit_error(measure.graph_logits(path, spec, samples), truth)}
+        stage = "decoder_fp32" if recipe.head_bits == FULL_BITS else "decoder_rounded"
+        return {stage: measure.logit_error(measure.graph_logits(path, spec, samples), truth)}
 
 
-def _quantised_decoder(work: _Work, folder: Path, scratch: Path) -> dict[str, float]:
+def _quantised_decoder(work: _Work, folder: Path, recipe: Recipe, scratch: Path) -> dict[str, float]:
     checkpoint = work.checkpoint
     with work.timed("gptq"):
         gptq.split_text_model(checkpoint.model, scratch / "text", checkpoint.tied)
         (scratch / "text" / "tokenizer.json").write_bytes(checkpoint.tokenizer_json)
-        gptq.quantise(scratch / "text", work.material.samples, scratch / "gptq")
-    with work.timed("decoder int4"):
+        gptq.quantise(scratch / "text", work.material.samples, scratch / "gptq", recipe)
+    with work.timed(f"decoder {recipe.language_name}"):
         stored = gptq_format.open_checkpoint(scratch / "gptq")
         head = checkpoint.model.lm_head
         original = checkpoint.model.model.language_model
-        weights = text_model.quantised_weights(stored, work.shape.layers, checkpoint.tied)
+        weights = text_model.quantised_weights(stored, work.shape.layers, checkpoint.tied, recipe.head_bits)
         path = folder / FILES["decoder"]
         spec = decoder.write(work.shape, weights, path)
         reference = copy.deepcopy(original)
@@ -282,13 +274,13 @@ def _quantised_decoder(work: _Work, folder: Path, scratch: Path) -> dict[str, fl
         samples = work.material.samples[:MEASURED]
         truth = [measure.torch_logits(reference, head, sample) for sample in samples]
         full = [measure.torch_logits(original, head, sample) for sample in samples]
-        # Once more without any rounding beyond the 4 bits: what is left is the writer's own doing.
+        # Once more without any rounding beyond the codes: what is left is the writer's own doing.
         exact = replace(weights, head=decoder.PlainLinear(head.weight.detach().numpy()))
         exact_path = scratch / "exact.onnx"
         decoder.write(work.shape, exact, exact_path, decoder.EXACT_LEVEL)
         return {
             "decoder_layout": measure.logit_error(measure.graph_logits(exact_path, spec, samples), truth),
-            "decoder_int8": measure.logit_error(measure.graph_logits(path, spec, samples), truth),
+            "decoder_rounded": measure.logit_error(measure.graph_logits(path, spec, samples), truth),
             "gptq": measure.logit_error(truth, full),
         }
 
@@ -304,48 +296,47 @@ def _certify(
     """Sign a package off: first with no accuracy, so that the runtime opens it, then with the accuracy it has."""
     stages = {name: (error, getattr(options.thresholds, name, None)) for name, error in errors.items()}
     reason = "no questions with truth were given (--certify)"
-    if options.precision == "fp32":
+    if options.recipe.is_full:
         reason = "the package is in full precision itself"
-    _sign(work, folder, options.precision, {"stages": {}, "accuracy": None, "reason": "not measured yet"})
+    _sign(work, folder, options.recipe, {"stages": {}, "accuracy": None, "reason": "not measured yet"})
     packages = {"package": folder}
     accuracy = None
     scale: tuple[float, ...] = ()
-    if questions and options.precision != "fp32":
+    if questions:
         reference = scratch / "reference"
         reference.mkdir()
-        full = _assemble(work, reference, "fp32", scratch)
+        full = _assemble(work, reference, FULL, scratch)
         options.thresholds.check(full)
         stages |= {f"reference {name}": (error, getattr(options.thresholds, name)) for name, error in full.items()}
-        _sign(work, reference, "fp32", {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
+        _sign(work, reference, FULL, {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
         packages["reference"] = reference
         with work.timed("certificate"):
             compared = compare(reference, folder, questions, work.tell)
             accuracy, scale = compared.accuracy, compared.calibration
     signed = certificate(stages, accuracy, None if accuracy else reason, questions if accuracy else [], packages)
-    _sign(work, folder, options.precision, signed, scale)
+    _sign(work, folder, options.recipe, signed, scale)
     return signed
 
 
-def _sign(work: _Work, folder: Path, kind: str, signed: dict[str, Any], scale: tuple[float, ...] = ()) -> None:
+def _sign(work: _Work, folder: Path, recipe: Recipe, signed: dict[str, Any], scale: tuple[float, ...] = ()) -> None:
     """Write certificate, card, and last the manifest; `scale` calibrates the scores of boxes."""
     checkpoint = work.checkpoint
     training = checkpoint.training
-    precision, of_file = _precision(kind)
     text = json.dumps(signed, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     (folder / FILES["certificate"]).write_text(text, encoding="utf-8")
-    (folder / FILES["card"]).write_text(write_card(training, precision, signed, checkpoint.warnings), encoding="utf-8")
+    (folder / FILES["card"]).write_text(write_card(training, recipe, signed, checkpoint.warnings), encoding="utf-8")
     files: dict[str, FileEntry] = {}
     for role, name in FILES.items():
-        files[role] = file_entry(folder / name, of_file.get(role, "text"))
+        files[role] = file_entry(folder / name, recipe.files.get(role, "text"))
         data = folder / f"{name}.data"
         if data.is_file():
-            files[f"{role}_data"] = file_entry(data, of_file[role])
+            files[f"{role}_data"] = file_entry(data, recipe.files[role])
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=training.name,
         version=training.version,
         source=". ".join([training.source, *checkpoint.warnings]),
-        precision=precision,
+        precision=recipe.name,
         files=files,
         vision=VisionSpec(
             input=vision.INPUT,

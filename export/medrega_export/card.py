@@ -7,9 +7,10 @@ from typing import Any
 
 from medrega_edge.prompts import NOTICE
 from medrega_export.checkpoint import Training
+from medrega_export.recipe import Recipe
 
 
-def write_card(training: Training, precision: str, certificate: Mapping[str, Any], warnings: Sequence[str] = ()) -> str:
+def write_card(training: Training, recipe: Recipe, certificate: Mapping[str, Any], warnings: Sequence[str] = ()) -> str:
     """Return the card as Markdown; every figure in it comes out of the certificate."""
     head = training.card.strip() or _facts(training)
     lines = [
@@ -17,8 +18,9 @@ def write_card(training: Training, precision: str, certificate: Mapping[str, Any
         "",
         "## This package",
         "",
-        f"Precision: {precision}. {NOTICE}.",
+        f"Precision: {recipe.name}. {NOTICE}.",
         "",
+        *_overrides(recipe),
         *(line for warning in warnings for line in (f"**Warning**: {warning}.", "")),
         "Error of each stage against full precision:",
         "",
@@ -51,6 +53,14 @@ def _facts(training: Training) -> str:
         lines += ["", "| data set | images | terms |", "|---|---|---|"]
         lines += [f"| {name} | {images} | {terms} |" for name, images, terms in training.data_sets]
     return "\n".join(lines)
+
+
+def _overrides(recipe: Recipe) -> list[str]:
+    """The units that have a precision of their own, which the package's name only counts."""
+    if not recipe.overrides:
+        return []
+    raised = {override.unit: f"{override.bits} bits" for override in recipe.overrides}
+    return ["Kept more exact than the rest:", "", *(f"- `{unit}`: {bits}" for unit, bits in raised.items()), ""]
 
 
 def _row(group: Mapping[str, Any]) -> str:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrega_edge.errors import ResourceError, UsageError
+from medrega_export.recipe import FULL, Recipe
 
 if TYPE_CHECKING:
     from medrega_export.foreign_prompts import Samples
+
+QUANTISATION = "Quantisation"  # heading of the help text
 
 
 def export(
@@ -32,7 +35,7 @@ def export(
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", help="Questions with truth (JSONL) to calibrate on; int4 needs them."),
+        typer.Option("--calibration", help="Questions with truth (JSONL) to calibrate on; fewer bits than 32 need them."),
     ] = None,
     calibration_items: Annotated[int, typer.Option("--calibration-items", help="How many of them are used.")] = 128,
     certify: Annotated[
@@ -42,11 +45,31 @@ def export(
         str | None,
         typer.Option("--gate", help='Most loss allowed, else exit code 5: "iou_drop<=0.01,flips<=0.03".'),
     ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="int4 or fp32.")] = "int4",
     keep_checkpoint: Annotated[
         Path | None, typer.Option("--keep-checkpoint", help="Keep the GPTQ checkpoint in this folder as well.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    bits: Annotated[
+        int, typer.Option("--bits", help="Of the language model: 4, 8, or 32.", rich_help_panel=QUANTISATION)
+    ] = Recipe.bits,
+    group_size: Annotated[
+        int,
+        typer.Option("--group-size", help="Weights that share a scale: 32, 64 or 128.", rich_help_panel=QUANTISATION),
+    ] = Recipe.group_size,
+    asymmetric: Annotated[
+        bool, typer.Option("--asymmetric", help="Give each group a zero point.", rich_help_panel=QUANTISATION)
+    ] = False,
+    head_bits: Annotated[
+        int, typer.Option("--head-bits", help="Of the output head: 4, 8, or 32.", rich_help_panel=QUANTISATION)
+    ] = Recipe.head_bits,
+    tower: Annotated[
+        str,
+        typer.Option("--tower", help="Vision tower: int8, fp16 (for GPUs) or fp32.", rich_help_panel=QUANTISATION),
+    ] = Recipe.tower,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="fp32: round nothing at all, for reference.", rich_help_panel=QUANTISATION),
+    ] = None,
 ) -> None:
     """Turn a checkpoint into a model package: 4-bit language model, 8-bit vision tower, certificate."""
     from rich.console import Console
@@ -56,9 +79,12 @@ def export(
     from medrega_export.build import export as run
     from medrega_export.foreign_prompts import Samples
 
+    if precision not in (None, "fp32"):
+        raise UsageError(f"'{precision}' is no precision; fp32, or set --bits, --head-bits and --tower.")
+    recipe = FULL if precision else Recipe(bits, group_size, not asymmetric, head_bits, tower)
     samples = Samples(*prompts) if prompts else None
     if check:
-        _check(checkpoint, adapter, samples, out or Path(), precision)
+        _check(checkpoint, adapter, samples, out or Path(), recipe)
         return
     if out is None:
         raise UsageError("Name the folder of the package to write with --out, or only look with --check.")
@@ -74,7 +100,7 @@ def export(
         calibration=calibration,
         calibration_items=calibration_items,
         certify=certify,
-        precision=precision,
+        recipe=recipe,
         keep_checkpoint=keep_checkpoint,
         force=force,
         gates=read_gates(gate) if gate else (),
@@ -85,11 +111,11 @@ def export(
     typer.echo(f"{report.folder}  {report.precision}  {report.bytes / 1e6:.2f} MB")
 
 
-def _check(checkpoint: Path, adapter: Path | None, samples: Samples | None, out: Path, precision: str) -> None:
+def _check(checkpoint: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe) -> None:
     """Show the preflight; raises UsageError for what is unsupported, ResourceError for what is short."""
     from medrega_export.preflight import inspect
 
-    found = inspect(checkpoint, adapter, samples, out, precision)
+    found = inspect(checkpoint, adapter, samples, out, recipe)
     for name, value in found.facts:
         typer.echo(f"{name:16} {value}")
     for kind, sentences in (("warning", found.warnings), ("unsupported", found.problems), ("short", found.shortages)):

@@ -1,26 +1,29 @@
-"""The language model as an ONNX graph, written node by node: Qwen2 or Llama, full precision or 4 bit.
+"""The language model as an ONNX graph, written node by node: Qwen2 or Llama, full precision, 8 or 4 bits.
 
 Knows the architecture and onnxruntime's own operators; takes weights as numpy and knows neither torch nor where they
 come from. A direct writer instead of an export from torch, because the cache that lives in one buffer, the packed
-weights and the fused attention exist in no exported graph; the graph is small enough to read.
+weights and the fused attention exist in no exported graph; the graph is small enough to read. Layers are taken one by
+one and their weights go straight to the disk, so no more than one of them has to be in memory.
 
 What it promises is written in `medrega_edge.package.DecoderSpec`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from medrega_edge.package import DecoderSpec
-from medrega_export.gptq_format import NBits, QuantisedLinear, to_nbits
+from medrega_export.gptq_format import NBits, QuantisedLinear, middle, to_nbits
+from medrega_export.recipe import FULL_BITS
 
 OPSET = 20
 IR_VERSION = 10
@@ -28,8 +31,12 @@ ORT_DOMAIN = "com.microsoft"
 # 4 rounds activations to int8 per block as well: several times faster, and what the certificate measures.
 # 1 computes in float32, which shows whether codes and layout are right.
 ACCURACY_LEVEL, EXACT_LEVEL = 4, 1
-HEAD_BITS, HEAD_BLOCK = 8, 32
-EXTERNAL_BYTES = 1_500_000_000  # one protobuf holds 2 GiB at most
+HEAD_BLOCK = 32
+HEAD_ROWS = 4096  # rounded at a time, for the sake of memory
+HEAD_CUTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+# Weights above this stay in a file of their own. One protobuf holds 2 GiB at most, and is in memory twice while written.
+EXTERNAL_BYTES = 500_000_000
+SMALL, PAGE = 1024, 4096  # bytes: up to SMALL a tensor stays in the graph, others begin at a PAGE of the file
 
 Floats = npt.NDArray[np.float32]
 
@@ -51,17 +58,29 @@ class Shape:
 
 
 class Graph:
-    """Nodes and initialisers under construction; `accuracy_level` goes into every quantised layer."""
+    """Nodes and initialisers under construction; `accuracy_level` goes into every quantised layer, weights into `data`."""
 
-    def __init__(self, accuracy_level: int = ACCURACY_LEVEL) -> None:
+    def __init__(self, data: BinaryIO, accuracy_level: int = ACCURACY_LEVEL) -> None:
         """Start empty."""
         self.accuracy_level = accuracy_level
         self.nodes: list[onnx.NodeProto] = []
         self.initialisers: list[onnx.TensorProto] = []
+        self._data = data
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
-        """Add an initialiser; returns its name."""
-        self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        """Add an initialiser, its content in the file of weights where it is not small; returns its name."""
+        value = np.ascontiguousarray(value)
+        if value.nbytes <= SMALL:
+            self.initialisers.append(numpy_helper.from_array(value, name))
+            return name
+        tensor = onnx.TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(value.dtype), dims=value.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        start = -(-self._data.tell() // PAGE) * PAGE
+        self._data.seek(start)
+        self._data.write(value.data)
+        for key, entry in (("location", Path(self._data.name).name), ("offset", start), ("length", value.nbytes)):
+            tensor.external_data.add(key=key, value=str(entry))
+        self.initialisers.append(tensor)
         return name
 
     def node(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
@@ -140,9 +159,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Weights:
-    """All that a decoder is made of, but for the token embeddings, which the runtime looks up itself."""
+    """All that a decoder is made of, but for the token embeddings, which the runtime looks up itself.
 
-    layers: tuple[Layer, ...]
+    `layers` may be a generator, so that each layer comes into being when it is written.
+    """
+
+    layers: Iterable[Layer]
     final_norm: Floats
     head: Linear
 
@@ -154,30 +176,47 @@ def plain(weights: Sequence[Floats], biases: Sequence[Floats | None]) -> PlainLi
 
 def packed(parts: Sequence[QuantisedLinear]) -> PackedLinear:
     """Join quantised layers that read the same input into one; scales belong to outputs, so nothing changes."""
-    bits = [to_nbits(part) for part in parts]
+    if len({(part.bits, part.group) for part in parts}) > 1:
+        raise ValueError("the joined layers differ in bits or groups")
+    nbits = [to_nbits(part) for part in parts]
     zeros = None
-    if any(part.zeros is not None for part in bits):
-        zeros = np.concatenate([_zeros_or_eights(part) for part in bits])
+    if any(part.zeros is not None for part in nbits):
+        zeros = np.concatenate([_zeros(part) for part in nbits])
     return PackedLinear(
-        np.concatenate([part.packed for part in bits]),
-        np.concatenate([part.scales for part in bits]),
+        np.concatenate([part.packed for part in nbits]),
+        np.concatenate([part.scales for part in nbits]),
         zeros,
         _join([part.bias for part in parts]),
-        bits=4,
+        parts[0].bits,
     )
 
 
-def head_8bit(weight: Floats) -> PackedLinear:
-    """Round the output head [vocabulary, hidden] to 8 bits in blocks of 32.
+def head(weight: Floats, bits: int) -> Linear:
+    """Round the output head [vocabulary, hidden] to `bits` in blocks of 32; 32 bits leave it as it is.
 
-    Measured on one core against the full-precision head: 2.2 times faster at 2048 x 256, 2.7 times at 32000 x 896, a
-    quarter of the bytes, and logits 0.005 off (relative to the largest), where int8 activations alone cost 0.013.
+    8 bits, measured on one core against the full-precision head: 2.2 times faster at 2048 x 256, 2.7 times at
+    32000 x 896, a quarter of the bytes, and logits 0.005 off (relative to the largest), where int8 activations alone
+    cost 0.013. With 4 bits each block takes, of a few scales that cut its extremes, the one of the least squared error.
     """
-    rows, columns = weight.shape
-    blocks = weight.reshape(rows, columns // HEAD_BLOCK, HEAD_BLOCK)
-    scales = np.maximum(np.abs(blocks).max(axis=2), 1e-12) / 127.0
-    codes = np.clip(np.round(blocks / scales[:, :, None]) + 128, 0, 255).astype(np.uint8)
-    return PackedLinear(codes, scales.astype(np.float32), None, None, bits=HEAD_BITS)
+    if bits == FULL_BITS:
+        return PlainLinear(weight)
+    return packed([_rounded(weight[start : start + HEAD_ROWS], bits) for start in range(0, len(weight), HEAD_ROWS)])
+
+
+def _rounded(weight: Floats, bits: int) -> QuantisedLinear:
+    blocks = np.ascontiguousarray(weight, np.float32).reshape(-1, HEAD_BLOCK)
+    half = np.float32(middle(bits))
+    largest = np.maximum(np.abs(blocks).max(axis=1, keepdims=True), 1e-12)
+    codes, scales, least = np.zeros_like(blocks), np.zeros_like(largest), np.full_like(largest, np.inf)
+    for cut in (1.0,) if bits == 8 else HEAD_CUTS:
+        scale = largest * np.float32(cut) / (half - 1)
+        rounded = np.clip(np.round(blocks / scale), -half, half - 1)
+        error = np.square(rounded * scale - blocks).sum(axis=1, keepdims=True)
+        better = error < least
+        codes, scales, least = (np.where(better, *pair) for pair in ((rounded, codes), (scale, scales), (error, least)))
+    stored = (codes + half).astype(np.uint8).reshape(len(weight), -1)
+    scales = np.ascontiguousarray(scales.reshape(len(weight), -1).T)
+    return QuantisedLinear(stored.T, scales, np.full(scales.shape, middle(bits), np.uint8), None, bits)
 
 
 def _join(biases: Sequence[Floats | None]) -> Floats | None:
@@ -189,11 +228,12 @@ def _join(biases: Sequence[Floats | None]) -> Floats | None:
     return np.concatenate(present)
 
 
-def _zeros_or_eights(part: NBits) -> npt.NDArray[np.uint8]:
+def _zeros(part: NBits) -> npt.NDArray[np.uint8]:
+    """The zero points, spelt out where they are the operator's own."""
     if part.zeros is not None:
         return part.zeros
     rows, groups, _ = part.packed.shape
-    return np.full((rows, (groups + 1) // 2), 0x88, np.uint8)
+    return np.full((rows, (groups * part.bits + 7) // 8), 0x88 if part.bits == 4 else 128, np.uint8)
 
 
 def rotary(shape: Shape) -> tuple[Floats, Floats]:
@@ -225,9 +265,36 @@ def specification(shape: Shape) -> DecoderSpec:
 
 
 def write(shape: Shape, weights: Weights, path: Path, accuracy_level: int = ACCURACY_LEVEL) -> DecoderSpec:
-    """Write the graph to `path` (weights beside it in `path` + ".data" where one file cannot hold them)."""
+    """Write the graph to `path` (weights beside it in `path` + ".data" where one file should not hold them)."""
     spec = specification(shape)
-    graph = Graph(accuracy_level)
+    with model_file(path, accuracy_level, *_borders(shape, spec)) as graph:
+        _decoder(graph, shape, spec, weights)
+    return spec
+
+
+@contextlib.contextmanager
+def model_file(
+    path: Path, accuracy_level: int, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+) -> Iterator[Graph]:
+    """Hand out a graph to fill, and write it to `path` when the block ends."""
+    beside = path.with_name(f"{path.name}.data")
+    with beside.open("wb") as data:
+        graph = Graph(data, accuracy_level)
+        yield graph
+        size = data.tell()
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, path.stem, inputs, outputs, graph.initialisers),
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ORT_DOMAIN, 1)],
+        ir_version=IR_VERSION,
+        producer_name="medrega-export",
+    )
+    if size <= EXTERNAL_BYTES:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+        beside.unlink()
+    path.write_bytes(model.SerializeToString())
+
+
+def _decoder(graph: Graph, shape: Shape, spec: DecoderSpec, weights: Weights) -> None:
     cosines, sines = rotary(shape)
     shared = [graph.constant("rotary.cos", cosines), graph.constant("rotary.sin", sines)]
     last = graph.constant("last_index", np.array([-1], np.int64))
@@ -247,19 +314,6 @@ def write(shape: Shape, weights: Weights, path: Path, accuracy_level: int = ACCU
     scores = weights.head.write(graph, "head", normed)
     flat = graph.constant("logits_shape", np.array([1, shape.vocabulary], np.int64))
     graph.node("Reshape", [scores, flat], [spec.logits])
-    model = helper.make_model(
-        helper.make_graph(graph.nodes, "decoder", *_borders(shape, spec), graph.initialisers),
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ORT_DOMAIN, 1)],
-        ir_version=IR_VERSION,
-        producer_name="medrega-export",
-    )
-    if sum(len(tensor.raw_data) for tensor in graph.initialisers) > EXTERNAL_BYTES:
-        onnx.save_model(
-            model, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=f"{path.name}.data"
-        )
-    else:
-        path.write_bytes(model.SerializeToString())
-    return spec
 
 
 def _norm(graph: Graph, name: str, hidden: str, update: str, weight: Floats, epsilon: float) -> tuple[str, str]:

@@ -20,12 +20,13 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from medrega_edge.errors import ResourceError, UsageError
+from medrega_export.gptq_format import exceptions_of
+from medrega_export.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 GPTQMODEL_VERSION = "7.6.0"
-BITS, GROUP = 4, 32
 QUANTISED_LAYERS = "model.language_model.layers"  # where transformers' InternVL keeps them
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json", "chat_template.jinja")
@@ -63,7 +64,7 @@ def split_text_model(model: Any, folder: Path, tied: bool) -> None:
     text.save_pretrained(folder, state_dict=text.state_dict(), safe_serialization=True)
 
 
-def quantise(text_folder: Path, samples: Sequence[Sample], out: Path) -> None:
+def quantise(text_folder: Path, samples: Sequence[Sample], out: Path, recipe: Recipe) -> None:
     """Quantise a text-only folder to `out`, the standard GPTQ checkpoint; the output head stays as it is."""
     version = importlib.metadata.version("gptqmodel")
     if version != GPTQMODEL_VERSION:
@@ -80,7 +81,15 @@ def quantise(text_folder: Path, samples: Sequence[Sample], out: Path) -> None:
         # It would leave a folder `logs` wherever the command is run.
         loop_processor._PROJECT_LOG_DIR = Path(scratch)
 
-        config = QuantizeConfig(bits=BITS, group_size=GROUP, sym=True, desc_act=False, device="cpu", offload_to_disk=False)
+        config = QuantizeConfig(
+            bits=recipe.bits,
+            group_size=recipe.group_size,
+            sym=recipe.symmetric,
+            dynamic=exceptions_of(recipe) or None,
+            desc_act=False,
+            device="cpu",
+            offload_to_disk=False,
+        )
         quantiser = GPTQModel.load(str(text_folder), config, dtype=torch.float32)
         quantiser.prepare_dataset = MethodType(_prepare_dataset, quantiser)
         quantiser.run_input_capture = MethodType(_run_input_capture, quantiser)

@@ -22,9 +22,9 @@ from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.prompts import IMAGE_TOKEN
 from medrega_edge.regions import MARKERS
 from medrega_edge.tokenizer import Tokenizer
-from medrega_export import chat_layout, checkpoint, lora, text_model
+from medrega_export import chat_layout, checkpoint, decoder, lora, text_model
 from medrega_export.foreign_prompts import TURN_END, Samples
-from medrega_export.gptq import BITS, GROUP
+from medrega_export.recipe import FULL_BITS, Recipe
 
 PACKED = 32  # a quantised layer's sides are multiples of it: words of 8 codes, and kernels that take 4 words
 SPECIAL = (IMAGE_TOKEN, "<img>", "</img>", TURN_END, *MARKERS)
@@ -64,7 +64,7 @@ class _Sizes:
         return self.vision + self.layers + self.embeddings + self.head
 
 
-def inspect(folder: Path, adapter: Path | None, samples: Samples | None, out: Path, precision: str) -> Preflight:
+def inspect(folder: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe) -> Preflight:
     """Look a checkpoint over; raises UsageError only where there is nothing to look at."""
     found = Preflight()
     config = checkpoint.read_config(folder)
@@ -82,7 +82,7 @@ def inspect(folder: Path, adapter: Path | None, samples: Samples | None, out: Pa
         found.warnings += warnings
     if tokenizer is not None:
         with found.step():
-            _weights(found, folder, adapter, config, tokenizer, out, precision)
+            _weights(found, folder, adapter, config, tokenizer, out, recipe)
     found.facts.append(("export", "calibrates, quantises and measures on the processor"))
     found.facts.append(("package", _devices()))
     return found
@@ -102,7 +102,7 @@ def _weights(
     config: dict[str, Any],
     tokenizer: Tokenizer,
     out: Path,
-    precision: str,
+    recipe: Recipe,
 ) -> None:
     import torch
     from transformers import InternVLForConditionalGeneration
@@ -119,15 +119,14 @@ def _weights(
     ]
     if tokenizer.size > rows:
         found.problems.append(f"The tokenizer has {tokenizer.size} tokens and the language model only {rows}.")
-    if precision == "int4":
-        _divisible(found, model, shape.hidden)
+    _divisible(found, model, shape.hidden, recipe)
     stored = headers(folder)
     weights = {name: torch.empty(sizes, device="meta") for name, (_, sizes) in stored.items()}
     _fits(found, adapter, config, weights, model)
     sizes = _sizes(model)
     kinds = ", ".join(sorted({kind for kind, _ in stored.values()}))
     found.facts.append(("weights", f"{sizes.all / GB:.3g} billion, stored as {kinds}"))
-    _room(found, sizes, out, precision)
+    _room(found, sizes, out, recipe)
 
 
 def _image(config: dict[str, Any], native: Any) -> str:
@@ -139,17 +138,19 @@ def _image(config: dict[str, Any], native: Any) -> str:
     return f"{native.vision_config.image_size[0]} px -> {int(few) ** 2} tokens, pixel shuffle {shuffle}"
 
 
-def _divisible(found: Preflight, model: Any, hidden: int) -> None:
+def _divisible(found: Preflight, model: Any, hidden: int, recipe: Recipe) -> None:
     """Groups share a scale, so each row has to be a whole number of groups."""
-    layer = model.model.language_model.layers[0]
-    for name in text_model.LINEARS:
-        out, width = layer.get_submodule(name).weight.shape
-        if width % GROUP or out % PACKED:
-            found.problems.append(
-                f"'{name}' is {out} x {width}, which does not divide into groups of {GROUP}; {BITS} bits are not possible."
-            )
-    if hidden % GROUP:
-        found.problems.append(f"The output head's rows of {hidden} do not divide into groups of {GROUP}.")
+    if recipe.bits != FULL_BITS:
+        layer, group = model.model.language_model.layers[0], recipe.group_size
+        for name in text_model.LINEARS:
+            out, width = layer.get_submodule(name).weight.shape
+            if width % group or out % PACKED:
+                found.problems.append(
+                    f"'{name}' is {out} x {width}, which does not divide into groups of {group}; "
+                    f"{recipe.bits} bits are not possible."
+                )
+    if recipe.head_bits != FULL_BITS and hidden % decoder.HEAD_BLOCK:
+        found.problems.append(f"The output head's rows of {hidden} do not divide into groups of {decoder.HEAD_BLOCK}.")
 
 
 def headers(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -215,15 +216,14 @@ def _sizes(model: Any) -> _Sizes:
     )
 
 
-def _room(found: Preflight, sizes: _Sizes, out: Path, precision: str) -> None:
+def _room(found: Preflight, sizes: _Sizes, out: Path, recipe: Recipe) -> None:
     """Bytes needed in memory and on disk, beside those that are free."""
     text = sizes.layers + sizes.embeddings + sizes.head
-    if precision == "fp32":
-        package, scratch = 4 * sizes.all, 0
+    package = recipe.bytes_of(sizes.vision, sizes.layers, sizes.head, sizes.embeddings)
+    if recipe.bits == FULL_BITS:
+        scratch = 0
         memory = 4 * sizes.all + 12 * (sizes.layers + sizes.head)  # the model; weights, graph and file of the decoder
     else:
-        # 4 bits and a float32 scale for 32 weights; the head 8 bits and the same scales; embeddings in 16 bits.
-        package = int(0.625 * sizes.layers + 1.125 * sizes.head + 2 * sizes.embeddings + sizes.vision)
         # The text model alone, its quantised checkpoint, the tower before INT8, the certificate's reference.
         scratch = int(4 * text + 0.6 * sizes.layers + 4 * (sizes.embeddings + sizes.head) + 4 * sizes.vision + 4 * sizes.all)
         memory = 4 * sizes.all + 4 * text + 4 * sizes.layers  # the model, the quantiser's copy, the dequantised reference

@@ -103,6 +103,14 @@ class Recipe:
         """Return bits and group of a linear layer, named as transformers does: `mlp.down_proj`."""
         return self.unit(f"layers.{layer}.{_UNIT_OF[name]}")
 
+    def bytes_of(self, tower: int, layers: int, head: int, embeddings: int) -> int:
+        """Return the bytes of a package whose parts have so many weights, overrides left out."""
+        zeros = 0 if self.symmetric else self.bits / 8 / self.group_size
+        language = packed_bytes(self.bits, self.group_size) + zeros
+        table = FULL_BITS // 8 if self.is_full else 2
+        of_tower = {"int8": 1, "fp16": 2, "fp32": 4}[self.tower] * tower
+        return int(of_tower + language * layers + packed_bytes(self.head_bits, GROUPS[0]) * head + table * embeddings)
+
     @property
     def language_name(self) -> str:
         """Name the precision of the language model's layers: `gptq-int4-g32`."""
@@ -151,6 +159,11 @@ class Recipe:
             return cls(**{**data, "overrides": overrides})
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"This is no recipe ({type(error).__name__}: {error}).") from None
+
+
+def packed_bytes(bits: int, group: int) -> float:
+    """Return bytes a weight: its code and its share of a float32 scale."""
+    return bits / 8 if bits == FULL_BITS else bits / 8 + 4 / group
 
 
 FULL = Recipe(bits=FULL_BITS, head_bits=FULL_BITS, tower="fp32")

@@ -50,7 +50,7 @@ def shape_of(config: Any, context: int) -> decoder.Shape:
     )
 
 
-def plain_weights(state: dict[str, Any], layers: int) -> decoder.Weights:
+def plain_weights(state: dict[str, Any], layers: int, head_bits: int) -> decoder.Weights:
     """Full precision out of a state dict with names `layers.N..`, `norm.weight`, `lm_head.weight`."""
 
     def read(name: str) -> decoder.Floats:
@@ -61,12 +61,14 @@ def plain_weights(state: dict[str, Any], layers: int) -> decoder.Weights:
         return decoder.plain([read(f"{prefix}{n}.weight") for n in names], biases)
 
     return decoder.Weights(
-        tuple(_layer(f"layers.{i}.", read, join) for i in range(layers)), read("norm.weight"), join("", "lm_head")
+        tuple(_layer(f"layers.{i}.", read, join) for i in range(layers)),
+        read("norm.weight"),
+        decoder.head(read("lm_head.weight"), head_bits),
     )
 
 
-def quantised_weights(checkpoint: GptqCheckpoint, layers: int, tied: bool) -> decoder.Weights:
-    """4-bit layers out of a GPTQ checkpoint, the output head rounded to 8 bits."""
+def quantised_weights(checkpoint: GptqCheckpoint, layers: int, tied: bool, head_bits: int) -> decoder.Weights:
+    """Layers out of a GPTQ checkpoint, the output head rounded to `head_bits`."""
 
     def join(prefix: str, *names: str) -> decoder.PackedLinear:
         return decoder.packed([checkpoint.linear(f"{prefix}{name}") for name in names])
@@ -75,7 +77,7 @@ def quantised_weights(checkpoint: GptqCheckpoint, layers: int, tied: bool) -> de
     return decoder.Weights(
         tuple(_layer(f"model.layers.{i}.", checkpoint.plain, join) for i in range(layers)),
         checkpoint.plain("model.norm.weight"),
-        decoder.head_8bit(head),
+        decoder.head(head, head_bits),
     )
 
 

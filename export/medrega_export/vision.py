@@ -1,6 +1,6 @@
-"""The vision stage as one ONNX graph: tower, pixel shuffle and projector, full precision or dynamic INT8.
+"""The vision stage as one ONNX graph: tower, pixel shuffle and projector, full precision, float16 or dynamic INT8.
 
-Knows transformers' InternVL and onnxruntime's quantiser; knows no image file and no language model. The graph takes what
+Knows transformers' InternVL; knows no image file and no language model. The graph takes what
 `medrega_edge.preprocess` gives and returns what takes the place of the image tokens.
 """
 
@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from medrega_edge.errors import UsageError
-from medrega_edge.sessions import load_onnxruntime
 from medrega_export import decoder, run_graphs
+from medrega_export.recipe import Recipe
+from medrega_export.tower_precision import to_fp16, to_int8
 
 INPUT, OUTPUT = "pixel_values", "image_embeds"
 OPSET = 20
@@ -151,38 +152,18 @@ def _strip(path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def write_int8(full: Path, path: Path, large: bool = False) -> None:
-    """Quantise a full-precision graph: weights int8 per channel, activations uint8 as they come.
-
-    `reduce_range` keeps weights to 7 bits, because processors without VNNI add products in 16 bits and saturate. The
-    patch embedding is a convolution of 3 channels: next to no time, and the first thing to lose detail, so it stays.
-    """
-    load_onnxruntime()  # without telemetry, which the quantiser's own import would leave on
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _quiet():
-        quantize_dynamic(
-            str(full),
-            str(path),
-            op_types_to_quantize=["MatMul", "Gemm"],
-            per_channel=True,
-            reduce_range=True,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=large,
-            # Shape inference does not know the fused attention; everything in this graph is float32.
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-        )
-
-
-def write(stage: VisionStage, path: Path, quantised: bool) -> None:
+def write(stage: VisionStage, path: Path, recipe: Recipe) -> None:
     """Write the stage to `path` (weights beside it in `path` + ".data" where one file cannot hold them)."""
-    if not quantised:
+    if recipe.tower == "fp32":
         write_full(stage, path)
         return
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
         full = Path(scratch) / "vision.onnx"
         write_full(stage, full)
-        write_int8(full, path, _is_large(stage))
+        if recipe.tower == "fp16":
+            to_fp16(full, path, _is_large(stage))
+        else:
+            to_int8(full, path, recipe.kept, _is_large(stage))
 
 
 def run_graph(path: Path, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

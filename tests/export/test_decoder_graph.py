@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +13,32 @@ pytestmark = pytest.mark.export
 pytest.importorskip("onnx")
 
 from medrega_export import decoder  # noqa: E402
-from medrega_export.gptq_format import QuantisedLinear, dequantise  # noqa: E402
+from medrega_export.gptq_format import NBits, QuantisedLinear, dequantise, from_nbits  # noqa: E402
 from medrega_export.run_graphs import DecoderRun  # noqa: E402
 
 SHAPE = decoder.Shape(
     layers=3, heads=4, kv_heads=2, head_dim=16, hidden=64, vocabulary=96, context=64, epsilon=1e-6, theta=10000.0
 )
-WIDTHS = {"mlp": 96}
+WIDTHS = {"mlp": 128}
+Kind = tuple[int, int, bool]  # bits, group, symmetric
 
 
-def quantised(generator: np.random.Generator, rows: int, columns: int, symmetric: bool, bias: bool) -> QuantisedLinear:
-    groups = rows // 32
-    zeros = generator.integers(4, 12, (groups, columns), dtype=np.uint8)
+def quantised(generator: np.random.Generator, rows: int, columns: int, kind: Kind, bias: bool) -> QuantisedLinear:
+    bits, group, symmetric = kind
+    groups, half = rows // group, 1 << (bits - 1)
+    zeros = generator.integers(half // 2, half + half // 2, (groups, columns), dtype=np.uint8)
     return QuantisedLinear(
-        codes=generator.integers(0, 16, (rows, columns), dtype=np.uint8),
-        scales=generator.uniform(0.01, 0.04, (groups, columns)).astype(np.float32),
-        zeros=np.full_like(zeros, 8) if symmetric else zeros,
+        codes=generator.integers(0, 2 * half, (rows, columns), dtype=np.uint8),
+        scales=generator.uniform(0.08 / half, 0.32 / half, (groups, columns)).astype(np.float32),
+        zeros=np.full_like(zeros, half) if symmetric else zeros,
         bias=generator.standard_normal(columns).astype(np.float32) * 0.1 if bias else None,
+        bits=bits,
     )
 
 
-def random_weights(seed: int, symmetric: bool = True, bias: bool = True, shape: decoder.Shape = SHAPE):
-    """The same decoder twice: packed, and dequantised in full precision."""
+def random_weights(seed: int, *kinds: Kind, bias: bool = True, shape: decoder.Shape = SHAPE):
+    """The same decoder twice: packed, and dequantised in full precision. Units take their kinds in turn."""
+    turns = itertools.cycle(kinds or [(4, 32, True)])
     generator = np.random.default_rng(seed)
     query, key = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
 
@@ -41,7 +46,8 @@ def random_weights(seed: int, symmetric: bool = True, bias: bool = True, shape: 
         return (1 + 0.2 * generator.standard_normal(shape.hidden)).astype(np.float32)
 
     def both(rows: int, *columns: int, bias: bool = False):
-        parts = [quantised(generator, rows, c, symmetric, bias) for c in columns]
+        kind = next(turns)
+        parts = [quantised(generator, rows, c, kind, bias) for c in columns]
         return decoder.packed(parts), decoder.plain([dequantise(p).T for p in parts], [p.bias for p in parts])
 
     packed_layers, plain_layers = [], []
@@ -113,15 +119,25 @@ def test_full_precision(tmp_path: Path, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_quantised_codes_are_exact(tmp_path: Path, symmetric: bool) -> None:
-    packed, weights = random_weights(2, symmetric)
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("group", [32, 64])
+def test_quantised_codes_are_exact(tmp_path: Path, bits: int, group: int, symmetric: bool) -> None:
+    packed, weights = random_weights(2, (bits, group, symmetric))
     run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx", decoder.EXACT_LEVEL))
     x = sequence()
     assert error(run.feed(x), numpy_logits(weights, x)[-1]) < 1e-4
 
 
-def test_int8_activations_cost_little(tmp_path: Path) -> None:
-    packed, weights = random_weights(3)
+def test_units_of_different_precision_stand_side_by_side(tmp_path: Path) -> None:
+    packed, weights = random_weights(9, (4, 64, True), (8, 32, False), (4, 32, False), (8, 128, True))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx", decoder.EXACT_LEVEL))
+    x = sequence()
+    assert error(run.feed(x), numpy_logits(weights, x)[-1]) < 1e-4
+
+
+@pytest.mark.parametrize("kind", [(4, 32, True), (4, 64, False), (8, 32, True), (8, 64, False)])
+def test_int8_activations_cost_little(tmp_path: Path, kind: Kind) -> None:
+    packed, weights = random_weights(3, kind)
     run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx"))
     x = sequence()
     lost = error(run.feed(x), numpy_logits(weights, x)[-1])
@@ -180,13 +196,46 @@ def test_weights_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert error(DecoderRun(tmp_path / "d.onnx", spec).feed(x), numpy_logits(weights, x)[-1]) < 1e-4
 
 
-def test_head_of_8_bits() -> None:
+def test_a_layer_is_made_when_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "EXTERNAL_BYTES", 1000)
+    packed, _ = random_weights(8)
+    sizes = []
+
+    def one_by_one():
+        for layer in packed.layers:
+            sizes.append((tmp_path / "d.onnx.data").stat().st_size)
+            yield layer
+
+    decoder.write(SHAPE, dataclasses.replace(packed, layers=one_by_one()), tmp_path / "d.onnx")
+    assert sizes == sorted(set(sizes)) and len(sizes) == SHAPE.layers
+    decoder.write(SHAPE, packed, tmp_path / "again.onnx")
+    assert (tmp_path / "d.onnx.data").read_bytes() == (tmp_path / "again.onnx.data").read_bytes()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_head(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "HEAD_ROWS", 3)
     weight = np.random.default_rng(0).standard_normal((10, 64)).astype(np.float32)
     weight[3] = 0.0
-    head = decoder.head_8bit(weight)
-    back = (head.packed.astype(np.float32) - 128) * head.scales[:, :, None]
-    step = np.repeat(head.scales, 32, axis=1)
-    assert (np.abs(back.reshape(10, 64) - weight) <= step / 2 + 1e-7).all()
+    head = decoder.head(weight, bits)
+    back = dequantise(from_nbits(NBits(head.packed, head.scales, head.zeros, bits))).T
+    if bits == 8:
+        assert (np.abs(back - weight) <= np.repeat(head.scales, 32, axis=1) / 2 + 1e-7).all()
+    plain = np.abs(weight.reshape(10, 2, 32)).max(axis=2, keepdims=True).repeat(32, axis=2).reshape(10, 64) / 7
+    nearest = np.round(weight / np.maximum(plain, 1e-12)) * plain
+    assert np.square(back - weight).sum() < np.square(nearest - weight).sum()
+
+
+def test_head_in_full_precision() -> None:
+    weight = np.ones((4, 32), np.float32)
+    assert decoder.head(weight, 32).weight is weight
+
+
+def test_parts_of_one_node_share_their_bits() -> None:
+    generator = np.random.default_rng(0)
+    parts = [quantised(generator, 64, 8, kind, False) for kind in ((4, 32, True), (8, 32, True))]
+    with pytest.raises(ValueError, match="bits or groups"):
+        decoder.packed(parts)
 
 
 def test_biases_come_together_or_not_at_all() -> None:

@@ -10,47 +10,53 @@ import pytest
 
 from medrega_edge.errors import UsageError
 from medrega_export import gptq_format as form
+from medrega_export.recipe import Override, Recipe
 
 
-def random_linear(seed: int, rows: int = 128, columns: int = 40, group: int = 32, symmetric: bool = False):
+def random_linear(seed: int, rows: int = 128, columns: int = 40, group: int = 32, symmetric: bool = False, bits: int = 4):
     generator = np.random.default_rng(seed)
     groups = rows // group
-    zeros = generator.integers(0, 16, (groups, columns), dtype=np.uint8)
+    zeros = generator.integers(0, 1 << bits, (groups, columns), dtype=np.uint8)
     return form.QuantisedLinear(
-        codes=generator.integers(0, 16, (rows, columns), dtype=np.uint8),
+        codes=generator.integers(0, 1 << bits, (rows, columns), dtype=np.uint8),
         scales=generator.uniform(0.001, 0.1, (groups, columns)).astype(np.float16).astype(np.float32),
-        zeros=np.full_like(zeros, 8) if symmetric else zeros,
+        zeros=np.full_like(zeros, 1 << (bits - 1)) if symmetric else zeros,
         bias=None,
+        bits=bits,
     )
 
 
 def tensors_of(linear: form.QuantisedLinear, version: int) -> dict[str, np.ndarray]:
     return {
-        "x.qweight": form.pack_rows(linear.codes),
-        "x.qzeros": form.pack_zeros(linear.zeros, version),
+        "x.qweight": form.pack_rows(linear.codes, linear.bits),
+        "x.qzeros": form.pack_zeros(linear.zeros, linear.bits, version),
         "x.scales": linear.scales.astype(np.float16),
         "x.g_idx": (np.arange(len(linear.codes)) // linear.group).astype(np.int32),
     }
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("group", [32, 64, 128])
-def test_what_is_packed_is_unpacked(seed: int, version: int, group: int) -> None:
-    linear = random_linear(seed, group=group)
-    back = form.read_linear(tensors_of(linear, version), "x", form.Format(group, version, False))
+@pytest.mark.parametrize("bits", [4, 8])
+def test_what_is_packed_is_unpacked(seed: int, version: int, group: int, bits: int) -> None:
+    linear = random_linear(seed, group=group, bits=bits)
+    back = form.read_linear(tensors_of(linear, version), "x", form.Format(bits, group, version, False))
     assert np.array_equal(back.codes, linear.codes)
     assert np.array_equal(back.zeros, linear.zeros)
     assert np.array_equal(back.scales, linear.scales)
+    assert (back.bits, back.group) == (bits, group)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("rows", "symmetric"), [(128, False), (96, False), (128, True)])
-def test_matmulnbits_and_back(seed: int, rows: int, symmetric: bool) -> None:
-    linear = random_linear(seed, rows=rows, symmetric=symmetric)
-    bits = form.to_nbits(linear)
-    assert (bits.zeros is None) == symmetric
-    back = form.from_nbits(bits)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_matmulnbits_and_back(seed: int, rows: int, symmetric: bool, bits: int) -> None:
+    linear = random_linear(seed, rows=rows, symmetric=symmetric, bits=bits)
+    packed = form.to_nbits(linear)
+    assert packed.packed.shape == (40, rows // 32, 32 * bits // 8)
+    assert (packed.zeros is None) == symmetric
+    back = form.from_nbits(packed)
     assert np.array_equal(back.codes, linear.codes)
     assert np.array_equal(back.zeros, linear.zeros)
     assert np.array_equal(form.dequantise(back), form.dequantise(linear))
@@ -59,16 +65,19 @@ def test_matmulnbits_and_back(seed: int, rows: int, symmetric: bool) -> None:
 def test_bits_lie_where_the_format_says() -> None:
     codes = np.zeros((8, 8), np.uint8)
     codes[3, 5] = 0xA
-    assert form.pack_rows(codes)[0, 5] == 0xA << 12
+    assert form.pack_rows(codes, 4)[0, 5] == 0xA << 12
+    assert form.pack_rows(codes, 8).view(np.uint32)[0, 5] == 0xA << 24
     zeros = np.full((1, 8), 8, np.uint8)
-    assert form.pack_zeros(zeros, 1).view(np.uint32)[0, 0] == 0x77777777
-    assert form.pack_zeros(zeros, 2).view(np.uint32)[0, 0] == 0x88888888
+    assert form.pack_zeros(zeros, 4, 1).view(np.uint32)[0, 0] == 0x77777777
+    assert form.pack_zeros(zeros, 4, 2).view(np.uint32)[0, 0] == 0x88888888
+    assert form.pack_zeros(np.full((1, 4), 128, np.uint8), 8, 1).view(np.uint32)[0, 0] == 0x7F7F7F7F
 
 
 def test_zero_points_of_nothing_borrow_across_the_word() -> None:
     # Version 1 subtracts from the whole word, so a zero point of 0 borrows from its neighbour.
     zeros = np.array([[0, 5, 0, 0, 15, 1, 0, 2]], np.uint8)
-    assert np.array_equal(form.unpack_zeros(form.pack_zeros(zeros, 1), 1), zeros)
+    for bits in (4, 8):
+        assert np.array_equal(form.unpack_zeros(form.pack_zeros(zeros, bits, 1), bits, 1), zeros)
 
 
 def test_dequantise_by_hand() -> None:
@@ -82,19 +91,21 @@ def test_reordered_rows_are_refused() -> None:
     tensors = tensors_of(linear, 1)
     tensors["x.g_idx"] = tensors["x.g_idx"][::-1].copy()
     with pytest.raises(UsageError, match="desc_act"):
-        form.read_linear(tensors, "x", form.Format(32, 1, False))
+        form.read_linear(tensors, "x", form.Format(4, 32, 1, False))
 
 
 def test_a_version_taken_for_the_other_is_refused() -> None:
     linear = random_linear(1, symmetric=True)
     with pytest.raises(UsageError, match="zero points are not 8"):
-        form.read_linear(tensors_of(linear, 2), "x", form.Format(32, 1, True))
+        form.read_linear(tensors_of(linear, 2), "x", form.Format(4, 32, 1, True))
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"bits": 8, "group_size": 32}, "8 bits"),
+        ({"bits": 3, "group_size": 32}, "3 bits"),
+        ({"bits": 4, "group_size": 32, "dynamic": {"+:.*down_proj": {"bits": 2}}}, "2 bits"),
+        ({"bits": 4, "group_size": 32, "dynamic": {"-:.*down_proj": {}}}, "unquantised"),
         ({"bits": 4, "group_size": -1}, "groups of -1"),
         ({"bits": 4, "group_size": 32, "checkpoint_format": "marlin"}, "marlin"),
     ],
@@ -105,50 +116,66 @@ def test_other_formats_are_refused(config: dict, message: str) -> None:
 
 
 def test_formats_that_are_read() -> None:
-    assert form.read_format({"bits": 4, "group_size": 32}) == form.Format(32, 1, True)
-    written = {"bits": 4, "group_size": 128, "sym": False, "checkpoint_format": "gptq_v2"}
-    assert form.read_format(written) == form.Format(128, 2, False)
+    assert form.read_format({"bits": 4, "group_size": 32}) == form.Format(4, 32, 1, True)
+    written = {"bits": 8, "group_size": 128, "sym": False, "checkpoint_format": "gptq_v2"}
+    assert form.read_format(written) == form.Format(8, 128, 2, False)
+
+
+def test_exceptions_reach_their_layers_and_no_others() -> None:
+    overrides = (Override("layers.1.qkv", 8, 64), Override("layers.10.down", 4, 32), Override("tower.1.qkv", 32))
+    recipe = Recipe(group_size=128, overrides=overrides)
+    read = form.read_format({"bits": 4, "group_size": 128, "dynamic": form.exceptions_of(recipe)})
+    assert len(read.exceptions) == 4
+    for prefix in ("model.layers", "model.language_model.layers", "language_model.model.layers"):
+        for layer in (0, 1, 10, 11):
+            for name in ("self_attn.q_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.down_proj"):
+                assert read.of(f"{prefix}.{layer}.{name}") == recipe.linear(layer, name), (layer, name)
+    assert form.exceptions_of(Recipe()) == {}
 
 
 def test_a_missing_layer_is_named() -> None:
     with pytest.raises(UsageError, match="x.qweight"):
-        form.read_linear({}, "x", form.Format(32, 1, True))
+        form.read_linear({}, "x", form.Format(4, 32, 1, True))
 
 
 @pytest.mark.export
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("version", [1, 2])
-def test_against_gptqmodel(symmetric: bool, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("group", [32, 64, 128])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_against_gptqmodel(symmetric: bool, version: int, group: int, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("gptqmodel")
     monkeypatch.setenv("GPTQMODEL_DISABLE_PACK_EXT", "1")
     from gptqmodel.nn_modules.qlinear.torch import TorchLinear
     from gptqmodel.utils.model import convert_gptq_v2_to_v1_format_module
 
-    linear = random_linear(4, rows=128, columns=64, symmetric=symmetric)
+    linear = random_linear(4, rows=256, columns=64, group=group, symmetric=symmetric, bits=bits)
     linear.zeros[linear.zeros == 0] = 1  # version 1 of gptqmodel's own writer has no zero point of 0
     weight = form.dequantise(linear)
-    layer = torch.nn.Linear(128, 64, bias=False)
+    layer = torch.nn.Linear(256, 64, bias=False)
     layer.weight.data = torch.from_numpy(weight.T.copy())
     packed = TorchLinear(
-        bits=4,
-        group_size=32,
+        bits=bits,
+        group_size=group,
         sym=symmetric,
         desc_act=False,
-        in_features=128,
+        in_features=256,
         out_features=64,
         bias=False,
         pack_dtype=torch.int32,
         register_buffers=True,
     )
-    g_idx = torch.arange(128, dtype=torch.int32) // 32
+    g_idx = torch.arange(256, dtype=torch.int32) // group
     packed.pack_block(
         layer, torch.from_numpy(linear.scales.T.copy()), torch.from_numpy(linear.zeros.T.copy()).float(), g_idx
     )
     if version == 1:
-        convert_gptq_v2_to_v1_format_module(packed, SimpleNamespace(bits=4, pack_dtype=torch.int32))
+        convert_gptq_v2_to_v1_format_module(packed, SimpleNamespace(bits=bits, pack_dtype=torch.int32))
     tensors = {f"x.{name}": value.numpy() for name, value in packed.state_dict().items()}
-    back = form.read_linear(tensors, "x", form.Format(32, version, symmetric))
+    back = form.read_linear(tensors, "x", form.Format(bits, group, version, symmetric))
     assert np.array_equal(back.codes, linear.codes)
     assert np.array_equal(back.zeros, linear.zeros)
     assert np.array_equal(form.dequantise(back), weight)
+    ours = tensors_of(linear, version)
+    assert all(np.array_equal(ours[name], tensors[name]) for name in ours)

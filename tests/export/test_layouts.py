@@ -20,6 +20,7 @@ from medrega_edge.errors import UsageError  # noqa: E402
 from medrega_edge.package import Package  # noqa: E402
 from medrega_export import checkpoint, lora, spm  # noqa: E402
 from medrega_export.build import ExportOptions, export  # noqa: E402
+from medrega_export.recipe import FULL  # noqa: E402
 from medrega_export.run_graphs import DecoderRun, session  # noqa: E402
 
 FIGURES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "internvl-chat-v1-2-tiny"
@@ -27,7 +28,7 @@ CLOSE = 1e-4
 
 
 def export_fp32(folder: Path, out: Path, adapter: Path | None = None) -> Package:
-    export(ExportOptions(folder, out, adapter=adapter, precision="fp32"))
+    export(ExportOptions(folder, out, adapter=adapter, recipe=FULL))
     return Package.open(out)
 
 

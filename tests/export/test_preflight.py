@@ -19,6 +19,7 @@ from typer.testing import CliRunner  # noqa: E402
 from medrega_edge.errors import UsageError  # noqa: E402
 from medrega_export import preflight  # noqa: E402
 from medrega_export.preflight import headers, inspect  # noqa: E402
+from medrega_export.recipe import Recipe  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_it_tells_what_a_checkpoint_is(chat: Path, tmp_path: Path, monkeypatch: 
         raise AssertionError("weights were read")
 
     monkeypatch.setattr(safetensors.torch, "load_file", refuse)
-    found = inspect(chat, None, None, tmp_path / "package", "int4")
+    found = inspect(chat, None, None, tmp_path / "package", Recipe())
     facts = dict(found.facts)
     assert found.problems == [] and found.shortages == []
     assert facts["layout"].startswith("internvl_chat") and facts["tokenizer"] == "431 tokens"
@@ -56,7 +57,7 @@ def test_it_tells_what_a_checkpoint_is(chat: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_a_native_checkpoint_passes(checkpoint_folder: Path, tmp_path: Path) -> None:
-    found = inspect(checkpoint_folder, None, None, tmp_path, "int4")
+    found = inspect(checkpoint_folder, None, None, tmp_path, Recipe())
     assert found.problems == [] and found.warnings == []
     assert dict(found.facts)["language model"].startswith("qwen2")
 
@@ -76,7 +77,7 @@ def test_everything_that_is_wrong_is_named_at_once(copied: Path, tmp_path: Path)
     (copied / "added_tokens.json").write_text(json.dumps(tokens), encoding="utf-8")
     config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
     change(copied, llm_config=config["llm_config"] | {"num_hidden_layers": 3, "intermediate_size": 120})
-    problems = "\n".join(inspect(copied, None, None, tmp_path, "int4").problems)
+    problems = "\n".join(inspect(copied, None, None, tmp_path, Recipe()).problems)
     for reason in (
         "ps_version",
         "'<box>'",
@@ -92,19 +93,19 @@ def test_a_damaged_file_is_named(copied: Path, tmp_path: Path) -> None:
     whole = path.read_bytes()
     for data, message in ((whole[:-4], "length"), (whole[:100], "safetensors"), (b"\xff" * 64, "safetensors")):
         path.write_bytes(data)
-        (problem,) = inspect(copied, None, None, tmp_path, "int4").problems
+        (problem,) = inspect(copied, None, None, tmp_path, Recipe()).problems
         assert message in problem
 
 
 def test_what_is_short_is_told(chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_free_memory", lambda: 1000)
-    (shortage,) = inspect(chat, None, None, tmp_path, "int4").shortages
+    (shortage,) = inspect(chat, None, None, tmp_path, Recipe()).shortages
     assert shortage.startswith("memory needs about")
 
 
 def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"config\.json"):
-        inspect(tmp_path, None, None, tmp_path, "int4")
+        inspect(tmp_path, None, None, tmp_path, Recipe())
 
 
 def test_the_command(copied: Path) -> None:
