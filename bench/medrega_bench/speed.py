@@ -97,6 +97,7 @@ def _measured(package: Package, threads: int, device: str, repeats: int) -> Row:
                 image_ms=image.image_ms,
                 vision_ms=image.vision_ms,
                 first_prefill_ms=first.timings.prefill,
+                first_answer_ms=image.image_ms + image.vision_ms + first.timings.prefill + first.timings.decode,
                 next_prefill_ms=others[0].timings.prefill,
                 decode_ms=others[0].timings.decode,
                 decode_tokens_per_second=others[0].generated_tokens / max(others[0].timings.decode, 1e-6) * 1000,
