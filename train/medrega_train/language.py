@@ -8,6 +8,7 @@ box that is off by three thousandths is nearly right, and the loss says so, digi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +19,13 @@ from transformers import InternVLForConditionalGeneration
 
 from medrega_edge.prompts import IMAGE_TOKEN, Language, PromptBook, Task
 from medrega_edge.regions import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
+from medrega_train.augment import View
 from medrega_train.dense import IGNORE, DenseBatch, DenseHead, DenseSamples, dense_losses
 from medrega_train.dense import collate as collate_dense
 from medrega_train.foreign import foreign_picture
+from medrega_train.pool import FOREIGN_SHARE, Pool
 from medrega_train.questions import Question, Questions, ask_modality
+from medrega_train.records import Record
 from medrega_train.tokens import END, PAD
 from medrega_train.views import Views
 
@@ -31,7 +35,6 @@ LONGEST = len(str(GRID_MAX))
 COORDINATE_SPREAD = 8.0  # grid steps; scale of the Laplace distribution around the true coordinate
 DENSE_WEIGHT = 0.5  # of stage 0's loss while everything trains, so that the tower keeps what it knows
 LONGEST_ROW = 232  # tokens; the longest row of a batch sets its cost, so a question too many waits for another draw
-FOREIGN_SHARE = 0.015  # of images are no medical ones
 
 
 def coordinate_targets(spread: float = COORDINATE_SPREAD) -> np.ndarray:
@@ -123,9 +126,13 @@ class Encoder:
 
 @dataclass
 class LanguageBatch:
-    """B images, each with its questions in one sequence of length T; `segment` is 0 for the prefix, -1 for padding."""
+    """B images, each with its questions in one sequence of length T; `segment` is 0 for the prefix, -1 for padding.
 
-    dense: DenseBatch
+    An image comes as `features` `[B, tokens, width]` of a frozen tower, or as `dense` targets with its pixels.
+    """
+
+    dense: DenseBatch | None
+    features: Tensor | None
     ids: Tensor  # [B, T]
     position: Tensor  # [B, T]
     segment: Tensor  # [B, T]
@@ -135,38 +142,47 @@ class LanguageBatch:
 
     def to(self, device: torch.device) -> LanguageBatch:
         """Move every tensor."""
-        return LanguageBatch(**{k: v.to(device) for k, v in vars(self).items()})
+        return LanguageBatch(**{k: None if v is None else v.to(device) for k, v in vars(self).items()})
 
 
-class LanguageSamples(torch.utils.data.Dataset[tuple[object, ...]]):
-    """Sample number i: dense targets of a view and encoded questions about it."""
+class LiveSamples:
+    """Samples for a tower that trains along: fresh views with dense targets."""
 
-    def __init__(self, views: Views, dense: DenseSamples, questions: Questions, encoder: Encoder, count: int) -> None:
-        """`count` questions to an image."""
-        self._views, self._dense, self._questions = views, dense, questions
-        self._encoder, self._count = encoder, count
+    def __init__(self, views: Views, dense: DenseSamples) -> None:
+        """`dense` makes the targets of a view."""
+        self._views, self._dense = views, dense
 
-    def __len__(self) -> int:
-        """Number of records; training draws beyond it."""
-        return len(self._views.records)
-
-    def __getitem__(self, number: int) -> tuple[object, ...]:
-        """Return one sample."""
+    def draw(self, number: int) -> tuple[Record | None, View, np.random.Generator, tuple[object, ...]]:
+        """Return sample `number`: record (None: no medical image), view, generator, dense sample."""
         record, view, rng = self._views.draw(number)
         if rng.random() < FOREIGN_SHARE:
-            picture = foreign_picture(self._views.size, rng)
-            return self._dense.foreign(picture), [self._encoder.question(ask_modality(None))]
-        asked = self._questions.draw(record, view, self._count, rng)
-        return self._dense.sample(record, view, rng), [self._encoder.question(question) for question in asked]
+            return None, view, rng, self._dense.foreign(foreign_picture(self._views.size, rng))
+        return record, view, rng, self._dense.sample(record, view, rng)
 
-    def collate(self, samples: list[tuple[object, ...]]) -> LanguageBatch:
+
+class LanguageSamples(torch.utils.data.Dataset[tuple[object, list[Encoded]]]):
+    """Sample number i: an image, as `source` gives it, and encoded questions about it."""
+
+    def __init__(self, source: LiveSamples | Pool, questions: Questions, encoder: Encoder, count: int) -> None:
+        """`count` questions to an image."""
+        self._source, self._questions, self._encoder, self._count = source, questions, encoder, count
+
+    def __getitem__(self, number: int) -> tuple[object, list[Encoded]]:
+        """Return one sample."""
+        record, view, rng, image = self._source.draw(number)
+        if record is None:
+            return image, [self._encoder.question(ask_modality(None))]
+        asked = self._questions.draw(record, view, self._count, rng)
+        return image, [self._encoder.question(question) for question in asked]
+
+    def collate(self, samples: list[tuple[Any, list[Encoded]]]) -> LanguageBatch:
         """Lay the questions of each image behind its prefix."""
         prefix = self._encoder.prefix
         rows = []
         for _, questions in samples:
             columns = [prefix, list(range(len(prefix))), [0] * len(prefix)] + [[-1] * len(prefix) for _ in range(3)]
             columns[3] = [IGNORE] * len(prefix)
-            for number, q in enumerate(questions, 1):  # type: ignore[var-annotated, arg-type]
+            for number, q in enumerate(questions, 1):
                 if number > 1 and len(columns[0]) + len(q.ids) > LONGEST_ROW:
                     break
                 places = range(len(prefix), len(prefix) + len(q.ids))
@@ -176,7 +192,10 @@ class LanguageSamples(torch.utils.data.Dataset[tuple[object, ...]]):
         length = max(len(columns[0]) for columns in rows)
         fill = (self._encoder.pad_id, 0, -1, IGNORE, -1, -1)
         tensors = [torch.tensor([columns[k] + [fill[k]] * (length - len(columns[k])) for columns in rows]) for k in range(6)]
-        return LanguageBatch(collate_dense([sample for sample, _ in samples]), *tensors)  # type: ignore[misc]
+        images = [image for image, _ in samples]
+        if isinstance(self._source, Pool):
+            return LanguageBatch(None, torch.from_numpy(np.stack(images)), *tensors)
+        return LanguageBatch(collate_dense(images), None, *tensors)
 
 
 def attention_mask(segment: Tensor, dtype: torch.dtype) -> Tensor:
@@ -191,24 +210,29 @@ def attention_mask(segment: Tensor, dtype: torch.dtype) -> Tensor:
 class LanguageModule(nn.Module):
     """The whole model, and stage 0's head that keeps the tower's knowledge in place."""
 
-    def __init__(self, model: InternVLForConditionalGeneration, head: DenseHead, encoder: Encoder, tower: bool) -> None:
-        """`tower` tells whether the tower trains along (stage 2) or stays as it is (stage 1)."""
+    def __init__(self, model: InternVLForConditionalGeneration, head: DenseHead, encoder: Encoder) -> None:
+        """`head` reads off the tower what stage 0 taught it."""
         super().__init__()
         self.model = model
         self.head = head
-        self._tower_trains = tower
         self.register_buffer("table", torch.from_numpy(coordinate_targets()), persistent=False)
         self.register_buffer("digits", torch.tensor(encoder.digit_ids), persistent=False)
-        model.model.vision_tower.requires_grad_(tower)
-        head.requires_grad_(tower)
-        model.model.language_model.requires_grad_(True)
+
+    def tower_trains(self, trains: bool) -> None:
+        """Whether the tower trains along or stays as it is."""
+        self.model.model.vision_tower.requires_grad_(trains)
+        self.head.requires_grad_(trains)
 
     def forward(self, batch: LanguageBatch) -> dict[str, Tensor]:
         """Return the parts of the loss; names with a leading underscore are only logged."""
         core = self.model.model
-        with torch.set_grad_enabled(self._tower_trains and torch.is_grad_enabled()):
+        if batch.dense is not None:
             hidden = core.vision_tower(pixel_values=batch.dense.pixel_values).last_hidden_state
-        image = self.embed_image(hidden)
+            features = self.shuffle(hidden)
+        else:
+            assert batch.features is not None
+            features = batch.features.to(core.multi_modal_projector.linear_1.weight.dtype)
+        image = core.multi_modal_projector(features)
         embeds = core.language_model.embed_tokens(batch.ids)
         slots = batch.ids == self.model.config.image_token_id
         embeds = embeds.masked_scatter(slots[..., None], image.to(embeds.dtype))
@@ -221,19 +245,24 @@ class LanguageModule(nn.Module):
         said = batch.target != IGNORE
         logits = self.model.lm_head(states[said]).float()
         parts = self._language_losses(logits, batch.target[said], batch.value[said], batch.place[said])
-        if self._tower_trains:
+        if batch.dense is not None:
             dense = dense_losses(self.head, hidden, batch.dense)
             parts["dense"] = DENSE_WEIGHT * torch.stack(list(dense.values())).sum()
         return parts
 
-    def embed_image(self, hidden: Tensor) -> Tensor:
-        """Pixel shuffle and projector, as transformers does it: tower states `[B, 1 + P, C]` -> `[B, P / 4, H]`."""
-        core = self.model.model
+    def shuffle(self, hidden: Tensor) -> Tensor:
+        """Pixel shuffle, as transformers does it: tower states `[B, 1 + P, C]` -> features `[B, P / 4, 4 C]`."""
         patches = hidden[:, 1:]
         side = int(patches.shape[1] ** 0.5)
-        grid = core.pixel_shuffle(patches.reshape(len(patches), side, side, -1), self.model.config.downsample_ratio)
-        embedded: Tensor = core.multi_modal_projector(grid.reshape(len(patches), -1, grid.shape[-1]))
-        return embedded
+        grid = self.model.model.pixel_shuffle(
+            patches.reshape(len(patches), side, side, -1), self.model.config.downsample_ratio
+        )
+        return grid.reshape(len(patches), -1, grid.shape[-1])
+
+    @torch.no_grad()
+    def encode(self, pixel_values: Tensor) -> Tensor:
+        """What the tower makes of pictures `[B, 3, S, S]`: features `[B, P / 4, 4 C]`."""
+        return self.shuffle(self.model.model.vision_tower(pixel_values=pixel_values).last_hidden_state)
 
     def _language_losses(self, logits: Tensor, target: Tensor, value: Tensor, place: Tensor) -> dict[str, Tensor]:
         log_p = logits.log_softmax(dim=-1)
@@ -261,7 +290,7 @@ class LanguageModule(nn.Module):
         `separators` are the tokens behind the first three coordinates and behind the fourth.
         """
         core = self.model.model
-        image = self.embed_image(core.vision_tower(pixel_values=pixel_values).last_hidden_state)
+        image = core.multi_modal_projector(self.encode(pixel_values))
         rows = [prefix + tokens for tokens in asked]
         boxes: list[list[int]] = [[] for _ in rows]
         spelt: list[str] = ["" for _ in rows]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from tokenizers import Tokenizer, decoders
+from torch import Tensor, nn
 from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, Qwen2Config
 from transformers.models.internvl.modeling_internvl import InternVLVisionModel
 
@@ -52,12 +53,46 @@ def load_checkpoint(folder: Path) -> InternVLForConditionalGeneration:
     return InternVLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
-def take_weights(module: nn.Module, other: nn.Module) -> None:
-    """Give `module` the weights of `other`; raises UsageError when they differ in shape."""
+def take_weights(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Give `module` the weights of another one's `state`; raises UsageError when they differ in shape."""
     try:
-        module.load_state_dict(other.state_dict())
+        module.load_state_dict(state)
     except RuntimeError:
         raise UsageError("The checkpoint named with --start has another shape than the preset's.") from None
+
+
+def graft(
+    model: InternVLForConditionalGeneration, tokenizer: Tokenizer, other: InternVLForConditionalGeneration, spoken: Tokenizer
+) -> None:
+    """Give `model`, which speaks `tokenizer`, the weights of `other`, which speaks `spoken`.
+
+    A token that both know keeps its rows; another one starts as the mean of the pieces that `spoken` cuts it into, so that
+    a better tokenizer need not cost what has been learnt. Raises UsageError when they differ in more than the vocabulary.
+    """
+    tables = {"model.language_model.embed_tokens.weight", "lm_head.weight"}
+    state, mine = other.state_dict(), model.state_dict()
+    pieces = [_pieces(token, spoken) for token in _tokens(tokenizer)]
+    for name in tables:
+        rows = [state[name][ids].mean(dim=0) for ids in pieces]
+        grafted = mine[name].clone()
+        grafted[: len(rows)] = torch.stack(rows)
+        state[name] = grafted
+    take_weights(model, state)
+
+
+def _tokens(tokenizer: Tokenizer) -> list[str]:
+    return [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+
+
+def _pieces(token: str, spoken: Tokenizer) -> list[int]:
+    """Ids of `spoken` for a token; the byte-level alphabet has one character a byte, so single bytes are always known."""
+    known = spoken.token_to_id(token)
+    if known is not None:
+        return [known]
+    text = decoders.ByteLevel().decode([token])
+    if "\ufffd" not in text:
+        return list(spoken.encode(text, add_special_tokens=False).ids)
+    return [spoken.token_to_id(byte) for byte in token]
 
 
 def build_model(preset: Preset, token_ids: dict[str, int], vocabulary: int) -> InternVLForConditionalGeneration:

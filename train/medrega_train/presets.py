@@ -37,6 +37,7 @@ class Preset:
     dense: StagePlan
     align: StagePlan
     instruct: StagePlan
+    pool: int  # views whose features the language stages draw from while the tower is frozen
     head_width: int = 64  # of every attention head; divides both widths
     context: int = 1024
     seed: int = 20261123
@@ -54,7 +55,8 @@ PRESETS = {
         vocabulary=2048,
         dense=StagePlan(steps=2200, batch=48, learning_rate=5.0e-4, tower_learning_rate=4.0e-4, ema_decay=0.998),
         align=StagePlan(steps=60, batch=64, learning_rate=1.0e-3, questions=3, warmup=20, ema_decay=0.98),
-        instruct=StagePlan(steps=700, batch=64, learning_rate=8.0e-4, questions=3, warmup=40, ema_decay=0.995),
+        instruct=StagePlan(steps=2000, batch=64, learning_rate=8.0e-4, questions=3, warmup=40, ema_decay=0.997),
+        pool=24_000,
     ),
     "small": Preset(
         image_size=320,
@@ -68,6 +70,7 @@ PRESETS = {
         dense=StagePlan(steps=6000, batch=128, learning_rate=8.0e-4, tower_learning_rate=8.0e-4),
         align=StagePlan(steps=300, batch=64, learning_rate=1.0e-3, questions=8, warmup=50, ema_decay=0.99),
         instruct=StagePlan(steps=5000, batch=128, learning_rate=6.0e-4, tower_learning_rate=1.0e-4, questions=3),
+        pool=8_000,
     ),
     "smoke": Preset(
         image_size=64,
@@ -81,6 +84,7 @@ PRESETS = {
         dense=StagePlan(steps=4, batch=4, learning_rate=1e-3, tower_learning_rate=1e-3, warmup=1),
         align=StagePlan(steps=2, batch=2, learning_rate=1e-3, questions=2, warmup=1),
         instruct=StagePlan(steps=4, batch=2, learning_rate=1e-3, tower_learning_rate=1e-4, questions=2, warmup=1),
+        pool=24,
         head_width=32,
     ),
 }

@@ -61,7 +61,8 @@ _UNIT = Geometry(1, 1)
 
 # An image without regions, classes and questions of its own can only be asked about what is not there.
 NOTHING_TO_ASK_WEIGHT = 0.1
-ASKED_WEIGHT = 1.5  # of an image with many questions of its own
+ASKED_WEIGHT = 3.0  # of an image with many questions of its own
+ASKED_COUNT = 3  # times as many questions to such an image: they are short, and no two have the same answer
 
 
 def question_weight(record: Record) -> float:
@@ -114,7 +115,7 @@ class Questions:
         self._chinese |= {g.label_en: g.label_zh for r in records for g in r.detectable}
 
     def draw(self, record: Record, view: View, count: int, rng: np.random.Generator) -> list[Question]:
-        """Draw `count` questions about a view; fewer only when nothing can be asked."""
+        """Draw `count` questions about a view, more where the data has questions of its own."""
         # A region that lost boxes to the view's edge would teach to answer with too few.
         usable = [r for r in view.regions if r.label_en != VESSELS and r.whole and 1 <= len(r.boxes) <= MAX_BOXES]
         absent = self._absence.other_area(record)
@@ -132,7 +133,8 @@ class Questions:
         shares = np.array([SHARES[kind] for kind in kinds])
         questions: list[Question] = []
         order: list[int] = []
-        for _ in range(count):
+        asked: list[int] = []
+        for _ in range(ASKED_COUNT * count if possible["asked"] else count):
             kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
             plain = kind in ("place", "name", "absent") and rng.random() < PLAIN_SHARE
             language = Language.ZH if not plain and rng.random() < CHINESE_SHARE else Language.EN
@@ -147,7 +149,8 @@ class Questions:
                 label = absent[int(rng.integers(len(absent)))]
                 questions.append(self._ask_absent(wording, record.modality, label, language, rng))
             elif kind == "asked":
-                one = record.asked[int(rng.integers(len(record.asked)))]
+                asked = asked or [int(i) for i in rng.permutation(len(record.asked))]
+                one = record.asked[asked.pop()]
                 question = _with_regions(one.question, usable, one.language, rng)
                 questions.append(Question(Task.VQA, one.language, question, one.answer))
             elif kind == "class":

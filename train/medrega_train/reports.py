@@ -1,7 +1,8 @@
 """What an image shows, told in fixed sentences built from its annotations, English and Chinese.
 
-Kind of image, part of the body, what is seen, what is abnormal. A sentence is left out where the annotations do not say:
-that nothing is abnormal is only written where the image's own class says so. Knows records; knows no tokens.
+Kind of image, part of the body, what is seen, what is abnormal. A sentence is left out where the annotations do not say.
+That nothing is abnormal is never written: annotations look for one thing, and say nothing of all others. Knows records;
+knows no tokens.
 """
 
 from __future__ import annotations
@@ -70,17 +71,12 @@ def report(record: Record, view: View, language: Language) -> str:
         sentences.append(f"{modality}，{part[1]}。" if part else f"{modality}。")
         if seen:
             sentences.append(f"可见：{'、'.join(seen)}。")
-        if abnormal or is_normal(record):
-            sentences.append(f"异常：{'、'.join(abnormal) or '无'}。")
+        if abnormal:
+            sentences.append(f"异常：{'、'.join(abnormal)}。")
         return "".join(sentences)
     sentences.append(f"{modality} of the {part[0]}." if part else f"{modality}.")
     if seen:
         sentences.append(f"Seen: {', '.join(seen)}.")
-    if abnormal or is_normal(record):
-        sentences.append(f"Abnormal: {', '.join(abnormal) or 'none'}.")
+    if abnormal:
+        sentences.append(f"Abnormal: {', '.join(abnormal)}.")
     return " ".join(sentences)
-
-
-def is_normal(record: Record) -> bool:
-    """Whether the image's classes say that nothing is wrong in it."""
-    return bool(_NORMAL & set(record.labels)) and not any(label in _FINDINGS for label in record.labels)

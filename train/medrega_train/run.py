@@ -2,9 +2,9 @@
 
 Stage 0 `dense` teaches the tower where things are. Stage 1 `align` fits the projector to the frozen tower and warms the
 language model up. Stage 2 `instruct` teaches every task; whether the tower trains along is the plan's choice: without its
-backward pass there is time for many more images, and the language model learns to read off what stands still. Each stage
-hands on the average of its weights. A run may start from another checkpoint of the same shape: its tower, projector,
-language model and tokenizer.
+backward pass, with its features computed once for a pool of views, there is time for many more questions, and the
+language model learns to read off what stands still. Each stage hands on the average of its weights. A run may start from
+another checkpoint of the same shape, whatever its tokenizer.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts import DEFAULT_PROMPTS
 from medrega_edge.regions import GRID_MAX
 from medrega_train.card import checkpoint_facts
 from medrega_train.dense import DenseHead, DenseModule, DenseSamples, Vocabulary, collate, plain_iou
-from medrega_train.language import Encoder, LanguageModule, LanguageSamples
+from medrega_train.language import Encoder, LanguageModule, LanguageSamples, LiveSamples
 from medrega_train.loop import Stage, run_stage, write_atomically
-from medrega_train.model import build_model, build_tower, load_checkpoint, take_weights
+from medrega_train.model import build_model, build_tower, graft, load_checkpoint, take_weights
+from medrega_train.pool import Pool
 from medrega_train.presets import Preset, StagePlan
 from medrega_train.questions import Questions, all_texts, prompt_book, question_weight
 from medrega_train.records import Record, load_records, split_of
@@ -66,13 +68,15 @@ def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
     if not train_views.records or not any(len(r.boxes) == 1 for v in val_views.records for r in v.detectable):
         raise UsageError("Training needs images in the split train, and regions of one box in the split val.")
     context = _Context(preset, options, train_views, val_views, _tokenizer(options, preset, train_views.records))
-    module: DenseModule | LanguageModule | None = None
-    for build in (_dense_stage, _align_stage, _instruct_stage):
-        stage = build(context, module)
-        if not _finish(stage, accelerator, options, deadline):
+    dense = _dense_stage(context)
+    if not _finish(dense, accelerator, options, deadline):
+        return None
+    assert isinstance(dense.module, DenseModule)
+    module = _language_module(context, dense.module)
+    for name in LANGUAGE_STAGES:
+        source = _source(context, name, module, accelerator, deadline)
+        if source is None or not _finish(_language_stage(name, context, module, source), accelerator, options, deadline):
             return None
-        module = stage.module  # type: ignore[assignment]
-    assert isinstance(module, LanguageModule)
     return _write_checkpoint(context, preset_name, module) if accelerator.is_main_process else options.folder
 
 
@@ -120,10 +124,7 @@ def _write_text(path: Path, text: str) -> None:
 def _tokenizer(options: RunOptions, preset: Preset, records: list[Record]) -> Tokenizer:
     path = options.folder / "tokenizer.json"
     if not path.is_file():
-        if options.start is not None:
-            tokenizer = Tokenizer.from_file(str(options.start / "tokenizer.json"))
-        else:
-            tokenizer = train_tokenizer(all_texts(records), preset.vocabulary)
+        tokenizer = train_tokenizer(all_texts(records), preset.vocabulary)
         write_atomically(path, lambda temporary: tokenizer.save(str(temporary)))
     return Tokenizer.from_file(str(path))
 
@@ -142,11 +143,11 @@ def _every(steps: int) -> int:
     return max(1, steps // MEASURES_PER_STAGE)
 
 
-def _dense_stage(context: _Context, _: object) -> Stage:
+def _dense_stage(context: _Context) -> Stage:
     preset, vocabulary = context.preset, context.vocabulary
     tower = build_tower(preset)
     if context.options.start is not None:
-        take_weights(tower, load_checkpoint(context.options.start).model.vision_tower)
+        take_weights(tower, load_checkpoint(context.options.start).model.vision_tower.state_dict())
     module = DenseModule(tower, DenseHead(preset.tower_width, context.grid, vocabulary))
     if context.options.compile:
         tower.compile()
@@ -162,32 +163,45 @@ def _dense_stage(context: _Context, _: object) -> Stage:
     return Stage("dense", module, samples, collate, preset.dense, measure, _every(preset.dense.steps))
 
 
-def _align_stage(context: _Context, dense: object) -> Stage:
-    assert isinstance(dense, DenseModule)
-    tokenizer = context.tokenizer
+def _language_module(context: _Context, dense: DenseModule) -> LanguageModule:
+    tokenizer, start = context.tokenizer, context.options.start
     ids = {"image": context.encoder.image_id, "end": tokenizer.token_to_id(END), "pad": tokenizer.token_to_id(PAD)}
     model = build_model(context.preset, ids, tokenizer.get_vocab_size())
-    if context.options.start is not None:
-        take_weights(model, load_checkpoint(context.options.start))
+    if start is not None:
+        graft(model, tokenizer, load_checkpoint(start), Tokenizer.from_file(str(start / "tokenizer.json")))
     model.model.vision_tower.load_state_dict(dense.tower.state_dict())
     model.model.vision_tower.config._attn_implementation = dense.tower.config._attn_implementation
-    module = LanguageModule(model, dense.head, context.encoder, tower=False)
-    return _language_stage("align", context, module)
-
-
-def _instruct_stage(context: _Context, aligned: object) -> Stage:
-    assert isinstance(aligned, LanguageModule)
-    tower = context.preset.instruct.tower_learning_rate > 0
-    return _language_stage("instruct", context, LanguageModule(aligned.model, aligned.head, context.encoder, tower))
-
-
-def _language_stage(name: str, context: _Context, module: LanguageModule) -> Stage:
-    plan: StagePlan = getattr(context.preset, name)
-    dense = DenseSamples(context.train, context.vocabulary, context.grid)
-    views = context.train.for_stage(LANGUAGE_STAGES.index(name) + 1, question_weight)
-    samples = LanguageSamples(views, dense, Questions(context.train.records), context.encoder, plan.questions)
     if context.options.compile:
-        module.model.model.vision_tower.compile()
+        model.model.vision_tower.compile()
+    return LanguageModule(model, dense.head, context.encoder)
+
+
+def _source(
+    context: _Context, name: str, module: LanguageModule, accelerator: Accelerator, deadline: float
+) -> LiveSamples | Pool | None:
+    """Where the samples of a language stage come from; None when the slice ended before the pool was full.
+
+    The pool's name tells the tower that filled it: stage 1 freezes the tower of stage 0, and so may stage 2.
+    """
+    if getattr(context.preset, name).tower_learning_rate > 0:
+        views = context.train.for_stage(LANGUAGE_STAGES.index(name) + 1, question_weight)
+        return LiveSamples(views, DenseSamples(context.train, context.vocabulary, context.grid))
+    pool = Pool(context.train.for_stage(1, question_weight), context.options.folder / "pool", context.preset.pool)
+
+    def encode(pictures: Tensor) -> Tensor:
+        with accelerator.autocast():
+            return module.encode(pictures.to(accelerator.device))
+
+    module.to(accelerator.device).eval()
+    with accelerator.main_process_first():  # the others find it full
+        full = pool.fill(encode, deadline, context.options.workers)
+    return pool if full else None
+
+
+def _language_stage(name: str, context: _Context, module: LanguageModule, source: LiveSamples | Pool) -> Stage:
+    plan: StagePlan = getattr(context.preset, name)
+    module.tower_trains(plan.tower_learning_rate > 0)
+    samples = LanguageSamples(source, Questions(context.train.records), context.encoder, plan.questions)
 
     def measure() -> dict[str, float]:
         return _measure_boxes(context, module)

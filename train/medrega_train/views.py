@@ -54,11 +54,23 @@ class Views:
     def draw(self, number: int) -> tuple[Record, View, np.random.Generator]:
         """Return sample `number`, with the generator that goes on to draw its questions."""
         rng = np.random.default_rng([self._seed, number])
-        index = min(int(np.searchsorted(self._cumulative, rng.random())), len(self.records) - 1)
-        record, pixels = self.records[index], self._pixels[index]
+        index = self._index(rng)
+        return self.records[index], self._view(index, self._pixels[index], self.size, rng), rng
+
+    def outline(self, number: int) -> tuple[Record, View]:
+        """Return the record and the regions of sample `number`, without the cost of its pixels."""
+        rng = np.random.default_rng([self._seed, number])
+        index = self._index(rng)
+        return self.records[index], self._view(index, np.zeros((1, 1, 3), np.uint8), 1, rng)
+
+    def _index(self, rng: np.random.Generator) -> int:
+        return min(int(np.searchsorted(self._cumulative, rng.random())), len(self.records) - 1)
+
+    def _view(self, index: int, pixels: npt.NDArray[np.uint8], size: int, rng: np.random.Generator) -> View:
+        record = self.records[index]
         if rng.random() < CLEAN_SHARE:
-            return record, clean_view(record, pixels, self.size), rng
-        return record, random_view(record, pixels, self.size, rng), rng
+            return clean_view(record, pixels, size)
+        return random_view(record, pixels, size, rng)  # it draws the geometry before anything that depends on pixels
 
     def clean(self, index: int) -> tuple[Record, View]:
         """Return record `index` as the runtime sees it."""
