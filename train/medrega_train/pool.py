@@ -79,7 +79,7 @@ class Pool:
                 store = np.lib.format.open_memmap(path, "w+", dtype=np.float16, shape=shape)
             store[chunk.start : chunk.stop] = features
             over = time.monotonic() > deadline
-            if over or chunk.stop == self._size or chunk.stop % (32 * CHUNK) == 0:
+            if over or chunk.stop == self._size or chunk.stop % (16 * CHUNK) == 0:
                 store.flush()  # type: ignore[attr-defined]
                 done = str(chunk.stop)
                 write_atomically(told, lambda temporary, text=done: temporary.write_text(text))  # type: ignore[misc]
