@@ -2,16 +2,18 @@
 
 Deterministic: the largest logit wins, the smaller id on a tie. A coordinate is not the likeliest digit after the likeliest
 digit, but the median of the model's own distribution of numbers, which costs no pass more: at each digit the one is taken
-in which half of the whole distribution is reached. On the validation split that was worth 0.014 of mean IoU. A token that
-the grammar leaves no choice about is not asked of the model; it goes through together with the next free one, in a single
-forward pass.
+in which half of the whole distribution is reached. Mean IoU on the validation split, one package of 2026-11-23: 0.344 by
+the likeliest digits, 0.359 by the median, 0.369 with first digits in their narrowest order (`_narrowest`). A token that the
+grammar leaves no choice about is not asked of the model; it goes through together with the next free one, in a single
+forward pass. What is done here for a digit is plain floats over at most a dozen tokens: it must cost little beside the pass.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +21,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 HALF = 0.5
+LEAST = 1e-9  # of a probability that is divided by
 Place = tuple[int, int, int]  # which box, which of its coordinates, which digit of it
 
 
@@ -70,15 +73,16 @@ def generate(
     share = HALF
     for _ in range(limit):
         allowed = grammar.allowed()
+        place = grammar.place
+        if place is not None and place[2] == 0:
+            share = HALF
         if allowed is not None and len(allowed) == 1:
-            step = Step(allowed[0], None, grammar.place)
+            step = Step(allowed[0], None, place)
         else:
             if pending:
                 logits, pending = extend(pending), []
-            place = grammar.place
             if allowed is not None and place is not None:
-                share = HALF if place[2] == 0 else share
-                token, probability, share = _median(logits, allowed, grammar.ends, share, place[2] == 0)
+                token, probability, share = _median(_chances(logits, allowed), grammar.ends, share, place[2] == 0)
             else:
                 token, probability = _choose(logits, allowed, grammar.banned)
             step = Step(token, probability, place)
@@ -91,61 +95,64 @@ def generate(
         yield step
 
 
-def _median(
-    logits: Floats, allowed: tuple[int, ...], ends: tuple[int, ...], share: float, first: bool
-) -> tuple[int, float, float]:
-    """Take the token in which `share` of the distribution behind the digits so far is reached; return what is left of it.
+def _chances(logits: Floats, allowed: Sequence[int]) -> dict[int, float]:
+    """Probabilities of the allowed tokens among themselves, in their order."""
+    scores: list[float] = logits[list(allowed)].tolist()
+    highest = max(scores)
+    weights = [math.exp(score - highest) for score in scores]
+    total = math.fsum(weights)  # not `sum`, whose last bit depends on Python's version
+    return {token: weight / total for token, weight in zip(allowed, weights, strict=True)}
 
-    A number that ends here is smaller than any that goes on. `first` is true for the first digit of a number.
+
+def _median(chances: dict[int, float], ends: Sequence[int], share: float, first: bool) -> tuple[int, float, float]:
+    """Take the token in which `share` of the distribution behind the digits so far is reached.
+
+    `chances` holds digits in rising order and those of `ends`; a number that ends here is smaller than any that goes on.
+    `first` is true for the first digit of a number. Returns the token, its probability, and what `share` leaves for the
+    next digit.
     """
-    scores = logits[np.asarray(allowed)].astype(np.float64)
-    weights = np.exp(scores - scores.max())
-    chances = dict(zip(allowed, weights / weights.sum(), strict=True))
-    ending = [token for token in allowed if token in ends]
-    below = 0.0
-    if ending:
-        likeliest = max(ending, key=lambda token: chances[token])
-        together = sum(chances[token] for token in ending)
-        if together >= share or len(ending) == len(allowed):
-            return likeliest, float(chances[likeliest]), share
-        below = together
-    digits = [token for token in allowed if token not in ends]
+    digits = [token for token in chances if token not in ends]
+    ending = [token for token in chances if token in ends]
+    below = math.fsum(chances[token] for token in ending)
+    if ending and (below >= share or not digits):
+        likeliest = max(ending, key=chances.__getitem__)
+        return likeliest, chances[likeliest], share
     if first:
-        digits = _narrowest(digits, chances)
-    for token in digits:
-        if below + chances[token] >= share or token == digits[-1]:
-            left = (share - below) / max(float(chances[token]), 1e-9)
-            return token, float(chances[token]), min(1.0, max(0.0, left))
+        start = _narrowest([chances[token] for token in digits])
+        digits = digits[start:] + digits[:start]
+    for token in digits[:-1]:
+        if below + chances[token] >= share:
+            break
         below += chances[token]
-    raise AssertionError("a number without a digit")
-
-
-def _narrowest(digits: list[int], chances: dict[int, float]) -> list[int]:
-    """Order first digits as their numbers lie, which have one to three digits: 70, 80, 90, 100, 200 begin with 7 8 9 1 2.
-
-    Which digits begin short numbers is not known yet. Of the orders that begin at any digit and go round, the one is
-    taken in which the distribution is narrowest: nobody is in doubt between 100 and 900.
-    """
-    best, least = digits, math.inf
-    for start in range(len(digits)):
-        order = digits[start:] + digits[:start]
-        weights = np.array([chances[token] for token in order])
-        ranks = np.arange(len(order))
-        middle = int(np.searchsorted(np.cumsum(weights), weights.sum() / 2))
-        width = float((weights * np.abs(ranks - middle)).sum())
-        if width < least - 1e-9:
-            best, least = order, width
-    return best
-
-
-def _choose(logits: Floats, allowed: tuple[int, ...] | None, banned: tuple[int, ...]) -> tuple[int, float]:
-    if allowed is not None:
-        ids = np.asarray(allowed)
-        scores = logits[ids]
     else:
-        ids = np.arange(len(logits))
-        scores = logits.copy()
-        scores[list(banned)] = -np.inf
-    scores = scores.astype(np.float64)
+        token = digits[-1]
+    left = (share - below) / max(chances[token], LEAST)
+    return token, chances[token], min(1.0, max(0.0, left))
+
+
+def _narrowest(weights: list[float]) -> int:
+    """Where to begin with first digits, so that they stand as their numbers lie, which have one to three digits.
+
+    70, 80, 90, 100, 200 begin with 7 8 9 1 2; which digits begin short numbers is not known yet. Of the orders that begin
+    at any digit and go round, the one is taken in which the distribution is narrowest (least mean distance from its
+    median): nobody is in doubt between 100 and 900.
+    """
+    return min(range(len(weights)), key=lambda start: round(_width(weights[start:] + weights[:start]), 9))
+
+
+def _width(weights: list[float]) -> float:
+    """Sum of the weights, each times its distance from the median's place."""
+    half = math.fsum(weights) / 2
+    middle = next(place for place, reached in enumerate(accumulate(weights)) if reached >= half)
+    return math.fsum(weight * abs(place - middle) for place, weight in enumerate(weights))
+
+
+def _choose(logits: Floats, allowed: Sequence[int] | None, banned: Sequence[int]) -> tuple[int, float]:
+    if allowed is not None:
+        chances = _chances(logits, allowed)
+        best = max(chances, key=lambda token: (chances[token], -token))
+        return best, chances[best]
+    scores = logits.copy()
+    scores[list(banned)] = -np.inf
     best = int(np.argmax(scores))
-    return int(ids[best]), float(1.0 / np.exp(scores - scores[best]).sum())
+    return best, float(1.0 / np.exp(scores - scores[best]).sum(dtype=np.float64))

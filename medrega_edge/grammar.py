@@ -91,6 +91,7 @@ class RegionGrammar:
         self._boxes = 0
         self._written: set[tuple[int, ...]] = set()  # boxes of the object so far
         self._options: dict[int, Sequence[int]] = {}  # first token -> separator, once a number may end
+        self._numerals: tuple[int, ...] = ()  # what `allowed` found for this place in a number
 
     @property
     def banned(self) -> tuple[int, ...]:
@@ -108,9 +109,10 @@ class RegionGrammar:
         if self._mode is _Mode.NAME:
             return (self._v.ref_close,) if self._name_tokens >= LONGEST_NAME else None
         if self._mode is _Mode.NUMBER:
-            digits = tuple(self._v.digits[d] for d in range(10) if self._may_spell(self._spelt + str(d)))
-            self._options = self._separators() if self._complete() else {}
-            return digits + tuple(self._options)
+            if not self._numerals:
+                self._options = self._separators() if self._complete() else {}
+                self._numerals = (*(self._v.digits[d] for d in range(10) if self._may_follow(d)), *self._options)
+            return self._numerals
         return None
 
     @property
@@ -144,6 +146,7 @@ class RegionGrammar:
             self._end_number(self._options[token])
         else:
             self._spelt += str(v.digits.index(token))
+        self._numerals = ()
 
     def _open_list(self) -> None:
         self._boxes, self._box, self._spelt = 0, [], ""
@@ -159,18 +162,18 @@ class RegionGrammar:
         place = len(self._box)
         return (0, GRID_MAX - 1) if place < 2 else (self._box[place - 2] + 1, GRID_MAX)
 
-    def _may_spell(self, text: str) -> bool:
-        """Whether some coordinate within bounds starts with these digits; no leading zeros."""
-        if len(text) > 1 and text[0] == "0":
+    def _may_follow(self, digit: int) -> bool:
+        """Whether some coordinate within bounds starts with the digits so far and this one; no leading zeros."""
+        if self._spelt == "0":
             return False
         low, high = self._bounds()
-        for spare in range(len(str(GRID_MAX)) - len(text) + 1):
-            if spare and text == "0":
-                break
-            first = max(int(text) * 10**spare, low)
-            last = min(int(text) * 10**spare + 10**spare - 1, high)
-            if any(self._is_new(value) for value in range(first, last + 1)):
+        first = last = int(self._spelt or 0) * 10 + digit
+        for _ in range(len(str(GRID_MAX)) - len(self._spelt)):
+            if first <= high and last >= low and any(map(self._is_new, range(max(first, low), min(last, high) + 1))):
                 return True
+            if first == 0:
+                break
+            first, last = first * 10, last * 10 + 9
         return False
 
     def _is_new(self, value: int) -> bool:

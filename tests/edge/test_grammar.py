@@ -12,29 +12,7 @@ from medrega_edge.regions import parse
 from medrega_edge.speaker import Said
 from medrega_edge.tasks import Tasks
 from medrega_edge.tokenizer import Tokenizer
-
-# A toy vocabulary: one token a character, markers and the end whole. Punctuation is cut to pieces here.
-TOKENS = ["<end>", "<ref>", "</ref>", "<box>", "</box>", *"0123456789", "[", "]", ",", " ", "a", "肝", "], ["]
-ID = {token: index for index, token in enumerate(TOKENS)}
-
-
-def cut(text):
-    return tuple(ID[character] for character in text)
-
-
-def vocabulary(whole_separators):
-    return Vocabulary(
-        ref_open=ID["<ref>"],
-        ref_close=ID["</ref>"],
-        box_open=ID["<box>"],
-        box_close=ID["</box>"],
-        end=(ID["<end>"],),
-        digits=cut("0123456789"),
-        open_list=cut("[["),
-        between=cut(", "),
-        next_box=(ID["], ["],) if whole_separators else cut("], ["),
-        close_list=cut("]]"),
-    )
+from tests.edge.toy import ID, TOKENS, cut, vocabulary
 
 
 def write(rng, v, limit=160, bias=None):
