@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
 from functools import partial
@@ -17,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrega_edge.errors import ChoiceError, InternalError, MedregaError, ResourceError, UsageError
-from medrega_edge.files import whole_file
+from medrega_edge.files import image_names, in_order, whole_file
 from medrega_edge.journal import Place
-from medrega_edge.medical_image import View
+from medrega_edge.medical_image import MAX_BYTES, View
 from medrega_edge.plain import json_text
+from medrega_edge.series import COPY, DAMAGED, NO_DICOM, NO_PICTURE, chosen, contents
 from medrega_edge.windows import preset_for
 
 if TYPE_CHECKING:
@@ -64,7 +63,8 @@ class Questions:
         def ask(row: Row, number: int) -> Row:
             nonlocal seen
             _check(row, number)
-            view = View(row.get("frame"), row.get("window"), row.get("plane"), row.get("slice"), preset_for(row["question"]))
+            chosen_by = (row.get(key) for key in ("frame", "window", "plane", "slice"))
+            view = View(*chosen_by, preset_for(row["question"]), row.get("series"))
             key = (str(self._folder / row["image"]), view)
             if seen is None or seen[0] != key:
                 seen = (key, engine.open(key[0], view=view))
@@ -90,14 +90,32 @@ class Questions:
 
 
 class Folder:
-    """The images below a folder, and what is asked about each of their pictures."""
+    """The images below a folder, and what is asked about each of their pictures: series by series, then the other files.
+
+    `said` is what a reader has to know of its series.
+    """
 
     def __init__(self, folder: Path, asking: Asking, include_identifiers: bool = False) -> None:
-        """List the files; raises UsageError when there is none."""
+        """List the files; raises UsageError when there is none, ImageError for a series that is not there."""
         self._folder, self._asking, self._include = folder, asking, include_identifiers
-        self._names = image_names(folder)
+        found = contents(folder, image_names(folder))
+        wanted = asking.view.series
+        series = enumerate(found.series) if wanted is None else [(number := chosen(found, wanted), found.series[number])]
+        self._places: dict[str, Row] = {}  # of the first picture of a file in its series
+        told = []
+        for number, one in series:
+            at = 0
+            for name, frames in one.files:
+                self._places[name] = {"series": number, "slice": at if one.count > 1 else None}
+                at += frames
+            if len(one.files) > 1:
+                told += [f"series {number}: {said}" for said in (one.title, *one.said)]
+        # What cannot be read stays in the work, and its row will say why.
+        rest = sorted(found.others[NO_DICOM] + found.others[DAMAGED], key=in_order) if wanted is None else []
+        self.said = (*told, *found.said(NO_PICTURE, COPY))
+        self._names = [*self._places, *rest]
         if not self._names:
-            raise UsageError("There is no file in the folder; name one that holds images.")
+            raise UsageError("There is no image in the folder; name one that holds images.")
 
     def __len__(self) -> int:
         """How many files there are."""
@@ -112,6 +130,9 @@ class Folder:
         for item, name in enumerate(self._names[start.item :], start.item):
             first = start.part if item == start.item else 0
             for part, parts, row in ask_about(engine, self._folder / name, self._asking, self._include, first):
+                if place := self._places.get(name):
+                    at = None if place["slice"] is None else place["slice"] + part
+                    row["image"] = row.get("image", {}) | {"series": place["series"], "slice": at}
                 yield Place(item, part, parts), row
 
 
@@ -126,8 +147,8 @@ def ask_about(
     digest = digest_of(path)
     field, part, parts = "", first, 1
     while True:
-        chosen: dict[str, Any] = {field: part} if field else {}
-        view = replace(asking.view, **chosen)
+        picked: dict[str, Any] = {field: part} if field else {}
+        view = replace(asking.view, series=None, **picked)
 
         def ask(view: View = view) -> Row:
             image = engine.open(path, view=view)
@@ -175,27 +196,6 @@ def digest_of(path: Path) -> str | None:
         return None
 
 
-def image_names(folder: Path) -> list[str]:
-    """Relative paths of the plain files below a folder, numbers in names in their order: a series stays in its order.
-
-    Left out: what is hidden, links, and DICOMDIR, which is a list of the others. Raises UsageError.
-    """
-    names = []
-
-    def refuse(error: OSError) -> None:
-        if isinstance(error, FileNotFoundError) and error.filename != str(folder):
-            return  # it went while we looked
-        raise UsageError(f"A folder in it cannot be read ({error.strerror}); make it readable, or name another.") from None
-
-    for place, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = Path(place, name)
-            if not name.startswith(".") and name != "DICOMDIR" and path.is_file() and not path.is_symlink():
-                names.append(str(path.relative_to(folder)))
-    return sorted(names, key=lambda name: ([int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", name)], name))
-
-
 def check_apart(folder: Path, *places: Path) -> None:
     """Refuse to write into the folder that is read, where answers would be taken for images; raises UsageError."""
     inside = folder.resolve()
@@ -214,8 +214,10 @@ def read_lines(path: Path, of: str = "question") -> list[tuple[int, str]]:
     Raises UsageError when it cannot be read or holds nothing.
     """
     try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a device or a pipe may have no end
+            raise OSError
         lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         raise UsageError(f"The file of {of}s cannot be read as UTF-8 text; name a JSONL file.") from None
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
@@ -251,7 +253,7 @@ def _check(row: dict[str, Any], number: int) -> None:
     labels = row.get("labels", [])
     if not (isinstance(labels, str) or (isinstance(labels, list) and all(isinstance(label, str) for label in labels))):
         raise UsageError(f"Line {number} needs a list of texts, or the name of a label set, as labels.")
-    for key in ("frame", "slice"):
+    for key in ("frame", "slice", "series"):
         if row.get(key) is not None and type(row[key]) is not int:
             raise UsageError(f"Line {number} needs a whole number as {key}.")
     box = row.get("box")

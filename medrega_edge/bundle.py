@@ -275,6 +275,8 @@ def check_installed(contents: dict[str, Any], package: Package) -> None:
 def _opened(path: Path) -> Iterator[tuple[ZipFile, dict[str, Any]]]:
     """A bundle and what it says of itself; whatever is wrong with it as a zip file is a PackageError."""
     try:
+        if path.exists() and not path.is_file():
+            raise OSError  # a pipe or a device may have no end
         with ZipFile(path) as bundle:
             info = bundle.getinfo(CONTENTS)
             if info.compress_type != ZIP_STORED or info.file_size > MAX_CONTENTS:

@@ -12,6 +12,7 @@ import math
 import struct
 import sys
 import zlib
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -43,6 +44,7 @@ _SEQUENCES = (
     "VOILUTSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    "SequenceOfUltrasoundRegions",
 )
 _PROGRAMS = (b"MZ", b"\x7fELF", b"#!", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"PK")
 
@@ -76,12 +78,16 @@ def load_pydicom() -> ModuleType:
     return cast(ModuleType, pydicom)
 
 
-def read_header(data: bytes, name: str) -> Dataset:
-    """Parse a DICOM file with a limit on work and memory; raises ImageError, or what pydicom raises on damage."""
+def read_header(data: bytes, name: str, only: Sequence[str] = ()) -> Dataset:
+    """Parse a DICOM file with a limit on work and memory; raises ImageError, or what pydicom raises on damage.
+
+    `only` are the keywords that are wanted; then everything else is left out, the pixels among it.
+    """
     pydicom = load_pydicom()
     from pydicom.dataelem import RawDataElement
 
-    dataset = pydicom.dcmread(_CountedBytes(_inflated(data, name)))
+    wanted = {"specific_tags": list(only), "stop_before_pixels": True} if only else {}
+    dataset = pydicom.dcmread(_CountedBytes(_inflated(data, name)), **wanted)
     for keyword in _SEQUENCES:
         if keyword in dataset:
             element = dataset.get_item(keyword)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import ImageError, ResourceError
-from medrega_edge.medical_image import MedicalImage, Source, View, check_size, choose, failing_as
+from medrega_edge.medical_image import Area, MedicalImage, Source, View, check_size, choose, failing_as
 from medrega_edge.prompts import Modality
 from medrega_edge.windows import PRESETS, Window, full_range, parse_window, through_window, to_rgb
 
@@ -40,6 +41,10 @@ _MODALITY = {
 _PROJECTIONS = (Modality.XRAY, Modality.MAMMOGRAPHY)
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
 _SLANTED = 0.4  # a direction that leans by more than 24 degrees is told with two letters
+
+_TWO_DIMENSIONAL, _CENTIMETRES = 1, 3  # of RegionSpatialFormat and of PhysicalUnits (C.8.5.5.1.1, C.8.5.5.1.15)
+_REGION_BOUNDS = ("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1")
+_REGION_UNITS = ("PhysicalUnitsXDirection", "PhysicalUnitsYDirection")
 
 Values = npt.NDArray[Any]
 
@@ -78,8 +83,10 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         sides = picture.sides()
         if sides and sides[0][0] == "L":
             said += ("the patient's left is on the left of this picture, against the custom",)
-        spacing = picture.spacing()
-    return MedicalImage(pixels, source.sha256, source.path, picture.modality, chosen, window, spacing, sides, said)
+        spacing, areas = picture.spacing()
+    return MedicalImage(
+        pixels, source.sha256, source.path, picture.modality, chosen, window, spacing, sides, said, spacing_areas=areas
+    )
 
 
 class Frame:
@@ -161,14 +168,15 @@ class Frame:
                 )
             window = parse_window(view.window)
             return through_window(values, window), window, ()
-        if tables := self.dataset.get("VOILUTSequence"):
-            table = lut(tables[0], self.little)
+        voi = self.holder("FrameVOILUTSequence", "VOILUTSequence", "WindowCenter")
+        if tables := voi.get("VOILUTSequence"):
+            table = lut(tables[0], self.little, self._may_be_negative(stored))
             return np.clip(apply(values, table) / ((1 << table[2]) - 1), 0.0, 1.0), None, ()
-        if found := self._window():
+        if found := _window(voi):
             return through_window(values, *found), found[0], ()
         if is_plain and stored.dtype == np.uint8 and int(self.dataset.BitsStored) == 8:
             return values / 255.0, None, ()
-        if self.modality is Modality.CT and self.value("PixelValueTransformationSequence", "RescaleIntercept") is not None:
+        if self.modality is Modality.CT and self._rescale() is not None:
             window = PRESETS[view.preset]
             said = f"the file names no window: it is shown in the window '{view.preset}' ({window[0]:g}, {window[1]:g})"
             return through_window(values, window), window, (said,)
@@ -182,13 +190,28 @@ class Frame:
         exact = np.float32 if stored.dtype.itemsize <= 2 else np.float64
         if tables := self.dataset.get("ModalityLUTSequence"):
             return apply(stored, lut(tables[0], self.little)).astype(exact), False
-        slope = self.value("PixelValueTransformationSequence", "RescaleSlope")
-        intercept = self.value("PixelValueTransformationSequence", "RescaleIntercept")
-        if slope is None or intercept is None:
+        rescale = self._rescale()
+        if rescale is None:
             return stored.astype(exact), True
-        slope, intercept = float(slope), float(intercept)  # plain floats keep the array's depth
+        slope, intercept = rescale
         values: npt.NDArray[np.floating] = stored.astype(exact)
-        return values * slope + intercept, (slope, intercept) == (1.0, 0.0)
+        return values * slope + intercept, rescale == (1.0, 0.0)
+
+    def _rescale(self) -> tuple[float, float] | None:
+        """Slope and intercept, None where they are not both there."""
+        holder = self.holder("PixelValueTransformationSequence", "RescaleSlope", "RescaleIntercept")
+        slope, intercept = holder.get("RescaleSlope"), holder.get("RescaleIntercept")
+        if slope is None or intercept is None:
+            return None
+        return float(slope), float(intercept)  # plain floats keep an array's depth
+
+    def _may_be_negative(self, stored: Values) -> bool:
+        """Whether values in units of the modality can be below zero, whatever this picture's are (C.11.2.1.1)."""
+        if self.dataset.get("ModalityLUTSequence"):
+            return False
+        slope, intercept = self._rescale() or (1.0, 0.0)
+        lowest, highest = (np.iinfo(stored.dtype).min, np.iinfo(stored.dtype).max) if stored.dtype.kind in "iu" else (-1, 1)
+        return min(lowest * slope, highest * slope) + intercept < 0
 
     def _padding(self, stored: Values) -> npt.NDArray[np.bool_]:
         """Where a value says that nothing was scanned."""
@@ -199,28 +222,24 @@ class Frame:
         first, last = (first, first) if last is None else (min(first, last), max(first, last))
         return (stored >= int(first)) & (stored <= int(last))
 
-    def _window(self) -> tuple[Window, str] | None:
-        """The first window of the file with its function, None where there is none that can be used."""
-        centre = _first(self.value("FrameVOILUTSequence", "WindowCenter"))
-        width = _first(self.value("FrameVOILUTSequence", "WindowWidth"))
-        if centre is None or width is None or not (math.isfinite(centre) and 0 < width < math.inf):
-            return None
-        function = self.value("FrameVOILUTSequence", "VOILUTFunction")
-        return (centre, width), str(function or "LINEAR")
+    def spacing(self) -> tuple[tuple[float, float] | None, tuple[Area, ...]]:
+        """Millimetres of a pixel (across, down) in the patient, None where the file does not say them; and where they hold.
 
-    def spacing(self) -> tuple[float, float] | None:
-        """Millimetres of a pixel (across, down) in the patient, None where the file does not say them."""
+        No area means everywhere.
+        """
+        if regions := self.dataset.get("SequenceOfUltrasoundRegions"):
+            return _of_regions(regions)
         spacing = self.value("PixelMeasuresSequence", "PixelSpacing")
         detector = self.dataset.get("ImagerPixelSpacing")
         calibrated = "PixelSpacingCalibrationType" in self.dataset or spacing != detector
         try:
             # A projection is larger than the patient: without calibration its spacing is that of the detector.
             if spacing is None or (self.modality in _PROJECTIONS and not calibrated):
-                return None
+                return None, ()
             down, across = (float(value) for value in spacing)
         except (TypeError, ValueError):
-            return None
-        return (across, down) if 0 < across < 1000 and 0 < down < 1000 else None
+            return None, ()
+        return (across, down) if 0 < across < 1000 and 0 < down < 1000 else None, ()
 
     def sides(self) -> tuple[str, str, str, str] | None:
         """The patient's directions at the left, top, right and bottom, None where the file does not say them."""
@@ -240,14 +259,47 @@ class Frame:
 
     def value(self, group: str, keyword: str) -> Any:
         """A value of this frame: from its own functional group, the one all frames share, or the dataset."""
+        return self.holder(group, keyword).get(keyword)
+
+    def holder(self, group: str, *keywords: str) -> Dataset:
+        """What says one of the keywords of this frame, so that values which belong together come from one place."""
         own = self.dataset.get("PerFrameFunctionalGroupsSequence")
         shared = self.dataset.get("SharedFunctionalGroupsSequence")
-        holders = [own[self.frame] if own and self.frame < len(own) else None, shared[0] if shared else None]
-        for holder in holders:
-            items = holder.get(group) if holder else None
-            if items and keyword in items[0]:
-                return items[0].get(keyword)
-        return self.dataset.get(keyword)
+        for groups in (own[self.frame] if own and self.frame < len(own) else None, shared[0] if shared else None):
+            items = groups.get(group) if groups else None
+            if items and any(keyword in items[0] for keyword in keywords):
+                item: Dataset = items[0]
+                return item
+        return self.dataset
+
+
+def _window(holder: Dataset) -> tuple[Window, str] | None:
+    """The first window that is there, with its function; None where there is none that can be used."""
+    centre, width = _first(holder.get("WindowCenter")), _first(holder.get("WindowWidth"))
+    if centre is None or width is None or not (math.isfinite(centre) and 0 < width < math.inf):
+        return None
+    return (centre, width), str(holder.get("VOILUTFunction") or "LINEAR")
+
+
+def _of_regions(regions: Iterable[Dataset]) -> tuple[tuple[float, float] | None, tuple[Area, ...]]:
+    """Millimetres of a pixel in an ultrasound picture, and where they hold (C.8.5.5).
+
+    Such a picture holds regions of several kinds: those of a tissue have a scale, a curve over time has another meaning.
+    The scale is that of the largest region in centimetres across and down; other regions in the same scale go with it.
+    """
+    scaled: list[tuple[Area, tuple[float, float]]] = []
+    for region in regions:
+        numbers = [_first(region.get(keyword)) for keyword in (*_REGION_BOUNDS, "PhysicalDeltaX", "PhysicalDeltaY")]
+        kinds = [region.get(keyword) for keyword in ("RegionSpatialFormat", *_REGION_UNITS)]
+        if kinds != [_TWO_DIMENSIONAL, _CENTIMETRES, _CENTIMETRES] or None in numbers:
+            continue
+        x1, y1, x2, y2, across, down = (abs(number or 0.0) for number in numbers)  # a delta may count to the left or upwards
+        if x1 < x2 < 1e6 and y1 < y2 < 1e6 and 0 < across < 100 and 0 < down < 100:
+            scaled.append(((x1, y1, x2 + 1, y2 + 1), (10 * across, 10 * down)))  # both ends belong to it
+    if not scaled:
+        return None, ()
+    _, spacing = max(scaled, key=lambda one: (one[0][2] - one[0][0]) * (one[0][3] - one[0][1]))
+    return spacing, tuple(area for area, scale in scaled if np.allclose(scale, spacing, rtol=1e-4))
 
 
 def _first(value: Any) -> float | None:

@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 Table = tuple[int, npt.NDArray[np.int64], int]  # the first input that is mapped, the outputs, bits of an output
 
 
-def lut(item: Dataset, little: bool) -> Table:
-    """Read the table of a Modality or VOI LUT item; raises ValueError when it holds less than it says."""
-    return _table(item.LUTDescriptor, item.LUTData, little)
+def lut(item: Dataset, little: bool, signed: bool | None = None) -> Table:
+    """Read the table of a Modality or VOI LUT item; raises ValueError when it holds less than it says.
+
+    `signed` tells how its first input is meant, which a file of implicit types does not; None takes it as it was read.
+    """
+    first, outputs, bits = _table(item.LUTDescriptor, item.LUTData, little)
+    if signed is not None:
+        first %= 1 << 16
+        first -= (first >> 15 << 16) if signed else 0
+    return first, outputs, bits
 
 
 def palette(dataset: Dataset, little: bool) -> list[Table]:

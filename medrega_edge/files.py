@@ -1,9 +1,10 @@
-"""Files that appear as a whole or not at all. Knows the file system; knows no format."""
+"""Files of a folder in their order, and files that appear as a whole or not at all. Knows the file system, and no format."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,3 +64,29 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text as a whole or not at all; raises UsageError."""
     with whole_file(path) as file:
         file.write(text.encode("utf-8"))
+
+
+def image_names(folder: Path) -> list[str]:
+    """Relative paths of the plain files below a folder, numbers in names in their order: a series stays in its order.
+
+    Left out: what is hidden, links, and DICOMDIR, which is a list of the others. Raises UsageError.
+    """
+    names = []
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError) and error.filename != str(folder):
+            return  # it went while we looked
+        raise UsageError(f"A folder in it cannot be read ({error.strerror}); make it readable, or name another.") from None
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(place, name)
+            if not name.startswith(".") and name != "DICOMDIR" and path.is_file() and not path.is_symlink():
+                names.append(str(path.relative_to(folder)))
+    return sorted(names, key=in_order)
+
+
+def in_order(name: str) -> tuple[list[int | str], str]:
+    """What names are sorted by: the numbers in them count as numbers."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name

@@ -1,4 +1,5 @@
-"""A path or bytes become one `MedicalImage`: PNG, JPEG, TIFF, DICOM or NIfTI, told apart by content, never by name.
+"""A path or bytes become one `MedicalImage`: PNG, JPEG, TIFF, DICOM or NIfTI, told apart by content, never by name; or a
+folder of DICOM files, of which one picture is chosen.
 
 Knows files and the marks by which formats begin; each format has a reader of its own. An image that cannot be read is an
 ImageError, never a replacement.
@@ -22,7 +23,7 @@ __all__ = ["MedicalImage", "View", "read_image"]
 
 
 def read_image(source: str | Path | bytes, frame: int | None = None, view: View | None = None) -> MedicalImage:
-    """Read a PNG, JPEG, TIFF, DICOM or NIfTI from a path or from bytes.
+    """Read a PNG, JPEG, TIFF, DICOM or NIfTI from a path or from bytes, or one picture of a folder of DICOM files.
 
     `frame` picks one of several frames, counted from 0; `view` says that and more. Raises ImageError for whatever cannot
     be used, UsageError for a window or plane that does not exist, ResourceError where an extra has to be installed.
@@ -35,13 +36,25 @@ def read_image(source: str | Path | bytes, frame: int | None = None, view: View 
     if isinstance(source, bytes):
         return _read(source, "the given image", None, view)
     path = Path(source)
+    if path.is_dir():
+        return _read_from_folder(path, view)
+    if view.series is not None:
+        raise ImageError("A series is chosen of a folder, and the path given for the image is a file; leave --series out.")
     return _read(_read_file(path), "the given image", str(path), view)
+
+
+def _read_from_folder(folder: Path, view: View) -> MedicalImage:
+    from medrega_edge.series import pick
+
+    found = pick(folder, view)
+    path = folder / found.picture.name
+    view = replace(view, series=None, slice=None, frame=found.picture.frame)
+    image = _read(_read_file(path), "the chosen picture", str(path), view)
+    return replace(image, series=found.series, slice=found.slice, warnings=(*found.said, *image.warnings))
 
 
 def _read_file(path: Path) -> bytes:
     try:
-        if path.is_dir():
-            raise ImageError("The path given for the image is a folder; name one image file in it.")
         if path.exists() and not path.is_file():
             raise ImageError("The path given for the image is no plain file; name an image file.")
         size = path.stat().st_size

@@ -21,6 +21,9 @@ MAX_PIXELS = 16_000_000  # more than a mammogram; with its copies in several dep
 MIN_SIDE = 16  # one patch of the smallest tower; less is no picture
 
 
+Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, the last two exclusive
+
+
 @dataclass(frozen=True)
 class Source:
     """The bytes of one file. `name` is what errors call it, at the start of a sentence or inside one."""
@@ -35,8 +38,9 @@ class Source:
 class View:
     """How to look at a file that holds more than 8-bit pixels of one picture; None leaves it to the file.
 
-    `frame` counts from 0. `window` is a preset's name or "centre,width". `plane` and `slice` cut a volume. `preset` is that
-    for a CT which names no window; what is asked may choose it (`windows.preset_for`).
+    `frame` counts from 0. `window` is a preset's name or "centre,width". `plane` and `slice` cut a volume; `series` and
+    `slice` choose a picture of a folder. `preset` is that for a CT which names no window; what is asked may choose it
+    (`windows.preset_for`).
     """
 
     frame: int | None = None
@@ -44,6 +48,7 @@ class View:
     plane: str | None = None
     slice: int | None = None
     preset: str = "soft"
+    series: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,10 @@ class MedicalImage:
     `pixels` is uint8 `[height, width, 3]`. `window` is the (centre, width) in the file's own units that mapped wider data
     to 8 bits; None where the data had 8 bits, or where a table in the file mapped it. `frame` counts from 0, None where
     the file has a single one. `sha256` is that of the file's bytes. `spacing` is the size of a pixel in millimetres
-    (across, down), None where the file does not say it of the patient. `sides` are the patient's directions at the left,
-    top, right and bottom of the picture, in DICOM's letters (R L, A P, H F). `warnings` are what a reader has to know.
+    (across, down), None where the file does not say it of the patient; where there are `spacing_areas`, it holds inside
+    each of them and nowhere else. `sides` are the patient's directions at the left, top, right and bottom of the picture,
+    in DICOM's letters (R L, A P, H F). `series` and `slice` are the picture's place in a folder, `slice` that in a volume
+    too, counted from 0. `warnings` are what a reader has to know.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -66,6 +73,9 @@ class MedicalImage:
     spacing: tuple[float, float] | None = None
     sides: tuple[str, str, str, str] | None = None
     warnings: tuple[str, ...] = ()
+    series: int | None = None
+    slice: int | None = None
+    spacing_areas: tuple[Area, ...] = ()
 
     @property
     def width(self) -> int:

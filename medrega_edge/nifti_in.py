@@ -85,8 +85,10 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
         said.append("the file does not say how the patient lay: left and right may be swapped")
     spacing = (zooms[axes[across]], zooms[axes[down]])
     known = all(math.isfinite(zoom) and 0 < zoom < 1000 for zoom in spacing)
+    spacing_mm = spacing if known else None
+    pixels = to_rgb(grey)
     return MedicalImage(
-        to_rgb(grey), source.sha256, source.path, None, frame, window, spacing if known else None, sides, tuple(said)
+        pixels, source.sha256, source.path, None, frame, window, spacing_mm, sides, tuple(said), slice=chosen
     )
 
 

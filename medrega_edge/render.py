@@ -59,15 +59,15 @@ def show(answer: Answer, console: Console) -> None:
     console.print(Text(printable(answer.text)), soft_wrap=True)
     if answer.regions:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        spacing = answer.image.spacing_mm
-        for name in ("", words["region"], words["box"], *([words["size"]] if spacing else []), words["sure"]):
+        is_sized = answer.image.spacing_mm is not None
+        for name in ("", words["region"], words["box"], *([words["size"]] if is_sized else []), words["sure"]):
             table.add_column(name, justify="right" if name in ("", words["sure"]) else "left", no_wrap=bool(name))
         for number, region in enumerate(answer.regions, 1):
             box = ", ".join(f"{value:.0f}" for value in region.box)
             sure = "" if region.confidence is None else f"{region.confidence:.2f}"
             colour = COLOURS[(number - 1) % len(COLOURS)]
-            x1, y1, x2, y2 = region.box
-            size = [f"{(x2 - x1) * spacing[0]:.0f} x {(y2 - y1) * spacing[1]:.0f}"] if spacing else []
+            x1, y1, x2, y2 = answer.image.in_millimetres(region.box) or (0, 0, 0, 0)
+            size = [f"{x2 - x1:.0f} x {y2 - y1:.0f}" if x2 else ""] if is_sized else []
             table.add_row(Text(f"[{number}]", style=colour), Text(printable(region.label)), box, *size, sure)
         console.print(table)
     if answer.image.window:

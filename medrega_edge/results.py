@@ -6,9 +6,12 @@ Knows the schema (version 1, DESIGN.md); knows nothing of how answers come about
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medrega_edge.prompts import NOTICE
+
+if TYPE_CHECKING:
+    from medrega_edge.medical_image import Area
 
 SCHEMA_VERSION = 1
 
@@ -47,6 +50,17 @@ class ImageFacts:
     spacing_mm: tuple[float, float] | None = None  # millimetres of a pixel, across and down
     modality_confidence: float | None = None
     sides: tuple[str, str, str, str] | None = None  # the patient's directions at the left, top, right and bottom
+    series: int | None = None  # of a folder, counted from 0
+    slice: int | None = None  # of a series or a volume, counted from 0
+    spacing_areas: tuple[Area, ...] = ()  # where `spacing_mm` holds, when not everywhere
+
+    def in_millimetres(self, box: Area) -> Area | None:
+        """A box from the image's top left corner in millimetres, None where the size of its pixels is not known."""
+        areas = self.spacing_areas
+        if self.spacing_mm is None or (areas and not any(_lies_in(box, area) for area in areas)):
+            return None
+        across, down = self.spacing_mm
+        return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,7 @@ class Answer:
                 for r in self.regions
             ],
             "labels": [{"label": x.label, "confidence": _rounded(x.confidence)} for x in self.labels],
-            "image": {name: list(value) if isinstance(value, tuple) else value for name, value in image.items()},
+            "image": {name: _listed(value) for name, value in image.items()},
             "model": asdict(self.model),
             "device": self.device,
             "finish": self.finish,
@@ -126,10 +140,17 @@ class Answer:
         }
 
     def _in_millimetres(self, region: Region) -> dict[str, list[float]]:
-        """The box from the image's top left corner, where the size of a pixel is known; else nothing."""
-        if self.image.spacing_mm is None:
-            return {}
-        return {"box_mm": [round(v * self.image.spacing_mm[place % 2], 2) for place, v in enumerate(region.box)]}
+        """The box from the image's top left corner, where the size of its pixels is known; else nothing."""
+        box = self.image.in_millimetres(region.box)
+        return {} if box is None else {"box_mm": [round(value, 2) for value in box]}
+
+
+def _lies_in(box: Area, area: Area) -> bool:
+    return area[0] <= box[0] and area[1] <= box[1] and box[2] <= area[2] and box[3] <= area[3]
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(part) for part in value] if isinstance(value, tuple) else value
 
 
 def _rounded(confidence: float | None) -> float | None:

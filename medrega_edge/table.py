@@ -16,7 +16,7 @@ from medrega_edge.files import whole_file
 from medrega_edge.plain import printable
 
 COLUMNS = (
-    *("id", "image_path", "image_sha256", "frame", "task", "language", "text"),
+    *("id", "image_path", "image_sha256", "series", "slice", "frame", "task", "language", "text"),
     *("label", "x1", "y1", "x2", "y2", "confidence", "warnings", "error", "model", "notice"),
 )
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are their wide forms
@@ -49,6 +49,8 @@ def _lines(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         "id": row["id"],
         "image_path": image.get("path"),
         "image_sha256": image.get("sha256"),
+        "series": image.get("series"),
+        "slice": image.get("slice"),
         "frame": image.get("frame"),
         "task": row.get("task"),
         "language": row.get("language"),

@@ -14,9 +14,9 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from medrega_edge.batch import Asking, Row, ask_about, check_apart, digest_of, image_names
+from medrega_edge.batch import Asking, Row, ask_about, check_apart, digest_of
 from medrega_edge.errors import UsageError
-from medrega_edge.files import unwritable, whole_file
+from medrega_edge.files import image_names, unwritable, whole_file
 from medrega_edge.journal import locked
 from medrega_edge.plain import json_text
 

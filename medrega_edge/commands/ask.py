@@ -17,8 +17,9 @@ from medrega_edge.plain import printable
 if TYPE_CHECKING:
     from medrega_edge.results import Answer
 
-ImageOrOther = Annotated[str, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI; or --sample.")]
-OptionalImage = Annotated[str | None, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI; or --sample.")]
+IMAGE = "PNG, JPEG, TIFF, DICOM or NIfTI, a folder of DICOM files; or --sample."
+ImageOrOther = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE)]
+OptionalImage = Annotated[str | None, typer.Argument(metavar="IMAGE", help=IMAGE)]
 
 
 @sharing
@@ -141,10 +142,9 @@ def chat(
     medrega chat scan.png
     """
     from medrega_edge import render
-    from medrega_edge.images import View
 
     engine = load_engine(shared.model, shared.threads, shared.device)
-    encoded = engine.open(_place(image, shared.sample), view=View(shared.frame, shared.window, shared.plane, shared.slice_))
+    encoded = engine.open(_place(image, shared.sample), view=shared.view())
     talk = console(stderr=True)
     while True:
         talk.print("? ", end="")
@@ -175,16 +175,13 @@ def _place(image: str | None, sample: str | None) -> str:
 def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> None:
     """Look at one image, ask one thing, show the answer."""
     from medrega_edge import render
-    from medrega_edge.images import View
-    from medrega_edge.windows import preset_for
 
     path = _place(image, shared.sample)
     if shared.save is not None:
         render.check_picture_place(shared.save, Path(path))
     objects = _object_places(shared)
     engine = load_engine(shared.model, shared.threads, shared.device)
-    preset = preset_for(request["question"])
-    encoded = engine.open(path, view=View(shared.frame, shared.window, shared.plane, shared.slice_, preset))
+    encoded = engine.open(path, view=shared.view(request["question"]))
     answer = engine.ask(encoded, language=shared.language, **request)
     if shared.as_json:
         echo(render.to_json(answer, shared.include_identifiers))
@@ -196,7 +193,8 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> N
     if objects:
         from medrega_edge.dicom_out import write_objects
 
-        write_objects(answer, Path(path), render.marked(encoded.image, answer), objects)
+        scan = Path(encoded.image.path or path)  # of a folder, the file that was looked at
+        write_objects(answer, scan, render.marked(encoded.image, answer), objects)
     if shared.strict and answer.warnings:
         raise typer.Exit(5)
 

@@ -15,6 +15,7 @@ from medrega_edge.commands.options import (
     LanguageOption,
     ModelOption,
     PlaneOption,
+    SeriesOption,
     TaskOption,
     ThreadsOption,
     WindowOption,
@@ -36,6 +37,7 @@ def batch(
     language: LanguageOption = None,
     window: WindowOption = None,
     plane: PlaneOption = None,
+    series: SeriesOption = None,
     include_identifiers: IdentifiersOption = False,
     model: ModelOption = None,
     threads: ThreadsOption = None,
@@ -48,7 +50,8 @@ def batch(
     medrega batch FOLDER --question "locate the liver" --out answers.jsonl --csv answers.csv
 
     A line of questions holds id, image, question; task, language, box, labels may follow. Image paths are relative to the
-    file. A folder is gone through with all folders in it, a file of several frames or slices picture by picture.
+    file. A folder is gone through with all folders in it, DICOM files series by series in the order of their slices, a file
+    of several frames or slices picture by picture.
 
     What fails gives an error in its place, and exit code 1. Interrupted, the same command goes on where it stopped.
     """
@@ -64,8 +67,10 @@ def batch(
     work: Folder | Questions
     if source.is_dir():
         check_apart(source, *places)
-        work = Folder(source, _asking(question, task, language, window, plane), include_identifiers)
-    elif any(given is not None for given in (question, task, language, window, plane)):
+        work = Folder(source, _asking(question, task, language, window, plane, series), include_identifiers)
+        for said in work.said:
+            echo(said, err=True)
+    elif any(given is not None for given in (question, task, language, window, plane, series)):
         raise UsageError("What is asked stands in the file of questions; --question and its like go with a folder.")
     else:
         work = Questions(source, include_identifiers)
@@ -90,7 +95,14 @@ def batch(
         raise typer.Exit(1)
 
 
-def _asking(question: str | None, task: str | None, language: str | None, window: str | None, plane: str | None) -> Asking:
+def _asking(
+    question: str | None,
+    task: str | None,
+    language: str | None,
+    window: str | None,
+    plane: str | None,
+    series: int | None = None,
+) -> Asking:
     from medrega_edge.batch import Asking
     from medrega_edge.medical_image import View
     from medrega_edge.windows import parse_window, preset_for
@@ -99,7 +111,7 @@ def _asking(question: str | None, task: str | None, language: str | None, window
         raise UsageError('Say what to ask about every image, for example: --question "locate the liver".')
     if window is not None:
         parse_window(window)
-    view = View(window=window, plane=plane, preset=preset_for(question or ""))
+    view = View(window=window, plane=plane, preset=preset_for(question or ""), series=series)
     return Asking(question or "", task, language, view)
 
 

@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from medrega_edge.engine import Engine
+    from medrega_edge.medical_image import View
 
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.", envvar="MEDREGA_MODEL")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.", envvar="MEDREGA_THREADS")]
@@ -21,6 +22,7 @@ TaskOption = Annotated[str | None, typer.Option(help="Task; default: read off th
 LanguageOption = Annotated[str | None, typer.Option("--lang", help="en or zh; default: language of the question.")]
 WindowOption = Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")]
 PlaneOption = Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")]
+SeriesOption = Annotated[int | None, typer.Option(min=0, help="Of a folder of DICOM files: the series, from 0.")]
 IdentifiersOption = Annotated[
     bool, typer.Option("--include-identifiers", help="Put paths of images into the JSON; they may name patients.")
 ]
@@ -35,7 +37,8 @@ class Shared:
     frame: Annotated[int | None, typer.Option(min=0, help="Frame of a file with several, from 0.")] = None
     window: WindowOption = None
     plane: PlaneOption = None
-    slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a NIfTI volume, from 0.")] = None
+    series: SeriesOption = None
+    slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a volume or series, from 0.")] = None
     save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None
     dicom: Annotated[str | None, typer.Option(help="Write DICOM objects, of sr,gsps,sc; with --dicom-to.")] = None
     dicom_to: Annotated[Path | None, typer.Option(help="Folder for the DICOM objects.")] = None
@@ -45,6 +48,13 @@ class Shared:
     model: ModelOption = None
     threads: ThreadsOption = None
     device: DeviceOption = "cpu"
+
+    def view(self, question: str = "") -> View:
+        """How to look at the image that `question` is about."""
+        from medrega_edge.medical_image import View
+        from medrega_edge.windows import preset_for
+
+        return View(self.frame, self.window, self.plane, self.slice_, preset_for(question), self.series)
 
 
 def sharing(command: Callable[..., None]) -> Callable[..., None]:

@@ -144,6 +144,9 @@ def test_every_altered_file_is_noticed(made):
             bundle.verify(made)
     with pytest.raises(UsageError, match="no file"):
         bundle.verify(made.parent / "nowhere.zip")
+    os.mkfifo(made.parent / "pipe")
+    with pytest.raises(PackageError, match="no bundle"):
+        bundle.verify(made.parent / "pipe")
 
 
 def test_packed_and_newer_bundles_are_refused(made):

@@ -3,6 +3,7 @@
 Each case: stored values of one row, tags, and the grey (0..255) that the standard says, to be met within 1.
 """
 
+import dataclasses
 import io
 
 import numpy as np
@@ -19,6 +20,7 @@ from pydicom.uid import (
 
 from medrega_edge.errors import ImageError, ResourceError, UsageError
 from medrega_edge.images import View, read_image
+from medrega_edge.results import ImageFacts
 from medrega_edge.windows import preset_for
 from tests.edge.dicoms import colour, dataset, deflated, dicom, row
 
@@ -415,3 +417,113 @@ def test_modality_and_nothing_else_of_the_header():
     image = read_image(dicom(row([1, 2], "u1"), Modality="CT\x1b[31m"))
     assert image.modality is None
     assert read_image(dicom(row([1, 2], "u1"), Modality="MG")).modality == "mammography"
+
+
+# --- ultrasound: a picture of several regions, each with a scale of its own (PS3.3 C.8.5.5) ---
+
+CM, SECONDS, CM_PER_SECOND = 3, 4, 7
+TISSUE_2D, M_MODE, SPECTRAL = 1, 2, 3
+
+
+def region(x1, y1, x2, y2, across, down, units=(CM, CM), form=TISSUE_2D):
+    return dataset(
+        RegionSpatialFormat=form, RegionDataType=1, RegionFlags=0, RegionLocationMinX0=x1, RegionLocationMinY0=y1,
+        RegionLocationMaxX1=x2, RegionLocationMaxY1=y2, PhysicalUnitsXDirection=units[0], PhysicalUnitsYDirection=units[1],
+        PhysicalDeltaX=across, PhysicalDeltaY=down,
+    )  # fmt: skip
+
+
+CURVE = region(0, 60, 99, 99, 0.01, 0.5, (SECONDS, CM_PER_SECOND), SPECTRAL)
+ULTRASOUND = {  # regions -> millimetres of a pixel across and down, where they hold
+    "one region": ([region(10, 5, 59, 44, 0.02, 0.03)], (0.2, 0.3), ((10, 5, 60, 45),)),
+    "the curve has no millimetres": ([CURVE, region(0, 0, 99, 59, 0.05, 0.05)], (0.5, 0.5), ((0, 0, 100, 60),)),
+    "only a curve": ([CURVE], None, ()),
+    "motion over time": ([region(0, 0, 99, 99, 0.01, 0.05, (SECONDS, CM), M_MODE)], None, ()),
+    "two pictures in one scale": ([region(0, 0, 49, 99, 0.04, 0.04), region(50, 0, 99, 99, 0.04, 0.04)], (0.4, 0.4),
+                                  ((0, 0, 50, 100), (50, 0, 100, 100))),
+    "two pictures in two scales: the larger": ([region(0, 0, 29, 99, 0.02, 0.02), region(30, 0, 99, 99, 0.04, 0.04)],
+                                               (0.4, 0.4), ((30, 0, 100, 100),)),
+    "a delta that counts upwards": ([region(0, 0, 99, 99, 0.02, -0.03)], (0.2, 0.3), ((0, 0, 100, 100),)),
+    "a delta of nothing": ([region(0, 0, 99, 99, 0.0, 0.03)], None, ()),
+    "a delta that is no number": ([region(0, 0, 99, 99, float("nan"), 0.03)], None, ()),
+    "a region turned inside out": ([region(50, 0, 10, 99, 0.02, 0.03)], None, ()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ULTRASOUND)
+def test_ultrasound_has_the_scale_of_its_regions_and_only_there(name):
+    regions, spacing, areas = ULTRASOUND[name]
+    data = dicom(noise[:100, :64], Modality="US", PixelSpacing=["9", "9"], SequenceOfUltrasoundRegions=regions)
+    image = read_image(data)
+    assert image.spacing == (pytest.approx(spacing) if spacing else None)
+    assert image.spacing_areas == areas
+
+
+def test_a_box_has_millimetres_where_its_pixels_have():
+    facts = ImageFacts(
+        None, 100, 100, "ultrasound", None, None, "0", spacing_mm=(0.5, 0.25), spacing_areas=((10, 0, 60, 50),)
+    )
+    assert facts.in_millimetres((10, 4, 60, 50)) == (5, 1, 30, 12.5)
+    assert facts.in_millimetres((9, 4, 60, 50)) is None
+    assert facts.in_millimetres((10, 4, 60, 51)) is None
+    everywhere = dataclasses.replace(facts, spacing_areas=())
+    assert everywhere.in_millimetres((0, 0, 100, 100)) == (0, 0, 50, 25)
+    assert dataclasses.replace(facts, spacing_mm=None).in_millimetres((10, 4, 60, 50)) is None
+
+
+# --- functional groups: what belongs together comes from one place ---
+
+
+def grouped(own=None, shared=None, **tags):
+    """Two frames; `own` is what the second one says of its values of interest, `shared` what all frames say."""
+    stored = np.stack([row([0, 50, 100], "u2")] * 2)
+    frames = [dataset(), dataset(FrameVOILUTSequence=[own]) if own else dataset()]
+    common = dataset(FrameVOILUTSequence=[shared]) if shared else dataset()
+    tags |= {"PerFrameFunctionalGroupsSequence": frames, "SharedFunctionalGroupsSequence": [common]}
+    return dicom(stored, **tags)
+
+
+NARROW, WIDE = window(50, 101), window(100, 201)
+TABLE = lut([3, 49, 8], [10, 60, 210])
+GROUPS = {  # what the second frame shows for 0, 50, 100: (x - (c - 0.5)) / (w - 1) + 0.5, times 255
+    "shared by all frames": (grouped(shared=dataset(**WIDE)), [0.6, 64.4, 128.1]),
+    "its own before the shared one": (grouped(dataset(**NARROW), dataset(**WIDE)), [1.3, 128.8, 255]),
+    "shared before the file's": (grouped(shared=dataset(**NARROW), **WIDE), [1.3, 128.8, 255]),
+    "the file's where there is no group": (grouped(**NARROW), [1.3, 128.8, 255]),
+    # 255 / (1 + exp(-4 (x - 50) / 101)); a function of the shared window is none of the frame's own
+    "its own function": (grouped(dataset(**window(50, 101, "SIGMOID"))), [30.9, 127.5, 224.1]),
+    "a function belongs to its window": (grouped(dataset(**NARROW), dataset(**window(9, 9, "SIGMOID"))), [1.3, 128.8, 255]),
+    # Frame VOI LUT With LUT (C.7.6.16.2.10b): a table in the group; 50 is its second entry
+    "a table in the group": (grouped(dataset(**TABLE)), [10, 60, 210]),
+    "a table shared by all frames": (grouped(shared=dataset(**TABLE)), [10, 60, 210]),
+    "its own window before a shared table": (grouped(dataset(**NARROW), dataset(**TABLE)), [1.3, 128.8, 255]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_what_a_frame_says_goes_before_what_all_say(name):
+    data, expected = GROUPS[name]
+    np.testing.assert_allclose(read_image(data, frame=1).pixels[0, :3, 0], expected, atol=1)
+
+
+# --- the first input of a table has the sign of the values that come to it (C.11.2.1.1), whatever type it is written in ---
+
+HOUNSFIELD = {"RescaleSlope": "1", "RescaleIntercept": "-1024"}
+FIRST_INPUT = {  # a table that begins at `first`, written without a sign or with one -> grey of the stored values
+    "below zero, written as a large number": ("u2", [24, 25, 26], HOUNSFIELD, "US", 65536 - 1000, [10, 60, 210]),
+    "below zero, written with a sign": ("u2", [24, 25, 26], HOUNSFIELD, "SS", -1000, [10, 60, 210]),
+    "above 32767 in a file without a sign": ("u2", [40000, 40001, 40002], {}, "US", 40000, [10, 60, 210]),
+    "above 32767, written with a sign": ("u2", [40000, 40001, 40002], {}, "SS", 40000 - 65536, [10, 60, 210]),
+    "signed pixels": ("i2", [-3, -2, -1], {}, "US", 65536 - 3, [10, 60, 210]),
+    "behind a modality table nothing is negative": ("i2", [0, 1, 2], lut([3, 0, 16], [40000, 40001, 40002],
+                                                    "ModalityLUTSequence"), "SS", 40000 - 65536, [10, 60, 210]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIRST_INPUT)
+def test_the_first_input_of_a_table(name):
+    kind, stored, tags, written, first, expected = FIRST_INPUT[name]
+    item = dataset(LUTData=np.array([10, 60, 210], "<u2").tobytes())
+    item.add_new(0x00283002, written, [3, first, 8])
+    pixels = read_image(dicom(row(stored, kind), VOILUTSequence=[item], **tags)).pixels
+    np.testing.assert_allclose(pixels[0, :3, 0], expected, atol=1)

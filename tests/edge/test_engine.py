@@ -210,6 +210,9 @@ def test_the_schema_is_complete(engine, scan):
         "spacing_mm",
         "modality_confidence",
         "sides",
+        "series",
+        "slice",
+        "spacing_areas",
     ]
     assert list(answer["model"]) == ["name", "version", "sha256", "precision"]
     assert list(answer["timings_ms"]) == ["load", "image", "vision", "prefill", "decode", "total"]

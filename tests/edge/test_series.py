@@ -1,0 +1,255 @@
+"""Folders of DICOM files: series told and chosen by number, slices in the order of the patient, what is odd said."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from medrega_edge.errors import ChoiceError, ImageError
+from medrega_edge.files import image_names
+from medrega_edge.images import View, read_image
+from medrega_edge.series import contents
+from tests.edge.dicoms import dicom
+from tests.edge.stub import medrega, put
+
+AXIAL, CORONAL, SAGITTAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)
+SECRET = "Doe^Zyxwena"
+SHAPE = (20, 22, 18)  # of a volume whose axes run to the left, the back, the head, as DICOM's do
+VOLUME = np.random.default_rng(0).integers(0, 1000, SHAPE, dtype=np.uint16)
+WINDOW = {"WindowCenter": "500", "WindowWidth": "1001"}
+
+
+def slice_file(number, place, *, series="1.2.1", cosines=AXIAL, pixels=None, **tags):
+    """One slice whose grey is its `number`, lying at `place` (x, y, z)."""
+    values = np.full((16, 16), number, "u1") if pixels is None else pixels
+    named = {
+        "Modality": "CT", "StudyInstanceUID": "1.2", "SeriesInstanceUID": series, "SOPInstanceUID": f"{series}.{number}",
+        "InstanceNumber": str(number), "ImageOrientationPatient": list(cosines), "ImagePositionPatient": list(place),
+        "SeriesDescription": SECRET, "PatientName": SECRET, "ProtocolName": SECRET,
+    }  # fmt: skip
+    values[0, 0] = 200  # no picture of a single shade
+    tags = {name: value for name, value in (named | tags).items() if value is not None or name not in named}
+    return dicom(values, **tags)
+
+
+def stack(folder, places, shuffled=True, **tags):
+    """A series whose slices have names in a random order, and numbers from 1 on in the order given."""
+    names = [f"{number:03}.dcm" for number in range(len(places))]
+    if shuffled:
+        random.Random(0).shuffle(names)
+    folder.mkdir(exist_ok=True)
+    for number, (name, place) in enumerate(zip(names, places, strict=True), 1):
+        (folder / name).write_bytes(slice_file(number, place, **tags))
+    return folder
+
+
+def shown(folder, **view):
+    return int(read_image(folder, view=View(**view)).pixels[5, 5, 0])
+
+
+@pytest.mark.parametrize(
+    ("cosines", "axis", "sign", "plane"),
+    [
+        (AXIAL, 2, 1, "axial"),  # slices count towards the head,
+        ((-1, 0, 0, 0, 1, 0), 2, 1, "axial"),  # however the picture is turned;
+        (CORONAL, 1, -1, "coronal"),  # towards the front, and DICOM's axis runs to the back;
+        (SAGITTAL, 0, -1, "sagittal"),  # towards the right, and DICOM's axis runs to the left
+        ((0.8, 0.6, 0, 0, 0, -1), 1, -1, "oblique"),
+    ],
+)
+def test_slices_count_towards_head_front_and_right(tmp_path, cosines, axis, sign, plane):
+    places = [[0.0, 0.0, 0.0] for _ in range(5)]
+    for number, place in enumerate(places):
+        place[axis] = sign * (number - 2) * 2.5
+    folder = stack(tmp_path / "in", places, cosines=cosines)
+    assert [shown(folder, slice=at) for at in range(5)] == [1, 2, 3, 4, 5]
+    image = read_image(folder, view=View(slice=3))
+    assert (image.series, image.slice) == (0, 3)
+    assert image.warnings == (f"slice 3 of 5 of series 0, CT, 5 {plane} slices of 16 x 16",) + image.warnings[1:]
+
+
+def test_the_middle_slice_unless_named_and_said(tmp_path):
+    folder = stack(tmp_path / "in", [(0, 0, z) for z in (0, 3, 6, 9)])
+    image = read_image(folder)
+    assert (image.slice, int(image.pixels[5, 5, 0])) == (2, 3)
+    assert "it is the middle slice, because --slice names none" in image.warnings
+    for at in (-1, 4):
+        with pytest.raises(ImageError, match=r"has no slice .*--slice 0\.\.3"):
+            read_image(folder, view=View(slice=at))
+    for view in (View(frame=0), View(plane="axial")):
+        with pytest.raises(ImageError, match="--frame and --plane out"):
+            read_image(folder, view=view)
+    with pytest.raises(ImageError, match="leave --series out"):
+        read_image(next(folder.iterdir()), view=View(series=0))
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_the_same_volume_as_nifti_shows_the_same_under_the_same_number(tmp_path, plane):
+    """Both count and turn alike: an independent reader of the same voxels, through nibabel."""
+    nibabel = pytest.importorskip("nibabel")
+    affine = np.diag([-2.0, -3.0, 4.0, 1.0])  # DICOM's axes in NIfTI's, which run to the right, the front, the head
+    nifti = nibabel.Nifti1Image(VOLUME.astype(np.int16), affine).to_bytes()
+    cosines, axis = {"axial": (AXIAL, 2), "coronal": (CORONAL, 1), "sagittal": (SAGITTAL, 0)}[plane]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    spacing = [2.0, 3.0, 4.0]
+    down = {"axial": 3.0, "coronal": 4.0, "sagittal": 4.0}[plane]
+    across = {"axial": 2.0, "coronal": 2.0, "sagittal": 3.0}[plane]
+    for at in random.Random(0).sample(range(SHAPE[axis]), SHAPE[axis]):
+        cut = np.take(VOLUME, at, axis).T  # rows go down, and to the back or, turned, to the feet
+        if plane != "axial":
+            cut = cut[::-1]
+        place = [0.0, 0.0, 0.0] if plane == "axial" else [0.0, 0.0, 4.0 * (SHAPE[2] - 1)]
+        place[axis] = at * spacing[axis]
+        data = slice_file(at, place, cosines=cosines, pixels=cut.copy(), PixelSpacing=[str(down), str(across)], **WINDOW)
+        (folder / f"{random.Random(at).random()}.dcm").write_bytes(data)
+    for at in range(SHAPE[axis]):
+        one = read_image(folder, view=View(slice=at))
+        other = read_image(nifti, view=View(plane=plane, slice=at, window="500,1001"))
+        unmarked = (slice(1, None), slice(1, None))  # one corner holds the mark of these tests
+        np.testing.assert_array_equal(one.pixels[unmarked], other.pixels[unmarked])
+        assert (one.sides, one.spacing, one.slice) == (other.sides, other.spacing, other.slice)
+
+
+def test_several_series_are_told_by_what_names_nobody_and_chosen_by_number(tmp_path):
+    folder = stack(tmp_path / "in", [(0, 0, z) for z in range(3)], series="1.2.9", SeriesNumber="2")
+    stack(folder / "b", [(0, y, 0) for y in range(4)], series="1.2.3", SeriesNumber="7", cosines=CORONAL, Modality="MR")
+    (folder / "c.dcm").write_bytes(slice_file(9, (0, 0, 0), series="1.2.5", SeriesNumber="4", Modality=SECRET))
+    with pytest.raises(ChoiceError) as caught:
+        read_image(folder)
+    assert str(caught.value) == (
+        "The folder holds 3 series; choose one with --series (0: CT, 3 axial slices of 16 x 16; "
+        "1: unknown kind, 1 picture of 16 x 16; 2: MR, 4 coronal slices of 16 x 16)."
+    )
+    assert (caught.value.count, caught.value.option) == (3, "--series")
+    assert shown(folder, series=0, slice=2) == 3
+    assert shown(folder, series=1) == 9
+    assert shown(folder, series=2, slice=0) == 4  # towards the front
+    with pytest.raises(ImageError, match=r"no series 3; choose one with --series 0\.\.2"):
+        read_image(folder, view=View(series=3))
+    for number in range(3):
+        assert SECRET not in repr(read_image(folder, view=View(series=number)).warnings)
+
+
+def test_what_is_no_picture_is_left_out_and_counted(tmp_path):
+    folder = stack(tmp_path / "in", [(0, 0, z) for z in range(3)])
+    (folder / "letter.txt").write_text("no image")
+    (folder / "report.dcm").write_bytes(slice_file(20, (0, 0, 0), Rows=None, Columns=None, PixelData=None, Modality="SR"))
+    (folder / "outline.dcm").write_bytes(slice_file(21, (0, 0, 0), series="1.2.7", Modality="SEG"))
+    (folder / "copy.dcm").write_bytes((folder / "001.dcm").read_bytes())
+    (folder / "cut.dcm").write_bytes((folder / "001.dcm").read_bytes()[:400])
+    (folder / "DICOMDIR").write_bytes((folder / "001.dcm").read_bytes())
+    image = read_image(folder, view=View(slice=0))
+    said = (
+        "1 that are no DICOM, 1 damaged or of an unknown kind, 2 DICOM objects that are no pictures, 1 copies of a picture"
+    )
+    assert image.warnings[1] == f"left out of the folder: {said}"
+    for path in folder.glob("0*.dcm"):
+        path.unlink()
+    (folder / "copy.dcm").unlink()
+    with pytest.raises(ImageError, match="a folder without a DICOM picture"):
+        read_image(folder)
+
+
+@pytest.mark.parametrize(
+    ("heights", "said"),
+    [
+        ([0, 2, 4, 6, 8], ()),
+        ([0, 2, 4, 8, 10], ("1 slices seem to be missing, between slices 2 and 3",)),
+        ([0, 2, 4, 12, 14, 20], ("5 slices seem to be missing, between slices 2 and 3, 4 and 5",)),
+        ([0, 1, 4, 5, 8, 9, 12, 13, 16, 17], None),  # pairs: more steps are short than long
+        ([0, 2, 2, 4, 4, 6], ("2 slices lie where another one does, as several phases or echoes do",)),
+        ([5, 5, 5], ("2 slices lie where another one does, as several phases or echoes do",)),
+        ([0, 2.1, 3.9, 6, 8.05], ()),
+    ],
+)
+def test_missing_and_doubled_places_are_said(tmp_path, heights, said):
+    folder = stack(tmp_path / "in", [(0, 0, z) for z in heights])
+    found = contents(folder, image_names(folder)).series[0].said
+    assert "and elsewhere" in found[0] if said is None else found == said
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ImagePositionPatient": None},
+        {"ImageOrientationPatient": None},
+        {"ImagePositionPatient": ["0", "0"]},
+        {"ImagePositionPatient": ["1e30", "0", "0"]},
+        {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},
+    ],
+)
+def test_without_places_the_numbers_count_and_it_is_said(tmp_path, tags):
+    folder = stack(tmp_path / "in", [(0, 0, -z) for z in range(3)], **tags)
+    assert [shown(folder, slice=at) for at in range(3)] == [1, 2, 3]
+    assert "do not say where their slices lie" in read_image(folder, view=View(slice=0)).warnings[1]
+
+
+def test_frames_of_a_series_are_its_slices(tmp_path):
+    frames = np.stack([np.full((16, 16), grey, "u1") for grey in (10, 20, 30)])
+    frames[:, 0, 0] = 200
+    uids = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3"}
+    for number in (2, 1):
+        data = dicom(frames + number, SOPInstanceUID=f"1.2.3.{number}", InstanceNumber=str(number), **uids)
+        (tmp_path / f"{3 - number}.dcm").write_bytes(data)
+    assert [shown(tmp_path, slice=at) for at in range(6)] == [11, 21, 31, 12, 22, 32]
+    assert read_image(tmp_path, view=View(slice=4)).frame == 1
+
+
+def test_a_header_that_claims_a_billion_frames_costs_nothing(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(slice_file(1, (0, 0, 0), NumberOfFrames="2000000000"))
+    with pytest.raises(ImageError, match="claims 512000000000 bytes"):
+        read_image(tmp_path)
+
+
+def test_several_studies_are_said(tmp_path):
+    stack(tmp_path, [(0, 0, 0)], series="1.2.3")
+    (tmp_path / "b.dcm").write_bytes(slice_file(5, (0, 0, 0), series="1.2.4", StudyInstanceUID="1.3"))
+    assert "holds 2 studies, which may be of several patients" in read_image(tmp_path, view=View(series=1)).warnings[-1]
+
+
+# --- through the commands, with a stub for the model ---
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_batch_goes_through_series_in_order_and_says_where_each_picture_stands(tmp_path, monkeypatch, capsys):
+    put(monkeypatch)
+    folder = stack(tmp_path / "in", [(0, 0, z) for z in (0, 2, 8)], series="1.2.9", SeriesNumber="2")
+    stack(folder / "b", [(0, 0, z) for z in range(2)], series="1.2.3", SeriesNumber="1")
+    (folder / "letter.txt").write_text("no image")
+    (folder / "report.dcm").write_bytes(slice_file(20, (0, 0, 0), Rows=None, Columns=None, PixelData=None, Modality="SR"))
+    out = tmp_path / "a.jsonl"
+    from typer import Exit
+
+    try:
+        code = medrega("batch", folder, "--question", "x", "--out", out, "--csv", tmp_path / "a.csv")
+    except Exit as end:
+        code = end.exit_code
+    assert code == 1  # the letter
+    rows = rows_of(out)
+    places = [(row["image"]["series"], row["image"]["slice"]) for row in rows[:-1]]
+    assert places == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
+    assert [row["text"].split()[-1] for row in rows[:2]] == ["1.777", "2.773"]  # by grey: number 1, then 2
+    assert rows[-1]["error"]["kind"] == "image"
+    said = capsys.readouterr().err
+    assert "series 0: CT, 2 axial slices of 16 x 16" in said
+    assert "series 1: 2 slices seem to be missing, between slices 1 and 2" in said
+    assert "left out of the folder: 1 DICOM objects that are no pictures" in said
+    assert "1,2," in (tmp_path / "a.csv").read_text("utf-8-sig")
+    out.unlink()
+    medrega("batch", folder, "--question", "x", "--out", out, "--series", "1")
+    assert [(row["image"]["series"], row["image"]["slice"]) for row in rows_of(out)] == [(1, 0), (1, 1), (1, 2)]
+
+
+def test_questions_may_name_a_folder_with_series_and_slice(tmp_path, monkeypatch):
+    put(monkeypatch)
+    stack(tmp_path / "in", [(0, 0, z) for z in range(3)])
+    questions = tmp_path / "q.jsonl"
+    lines = [{"id": at, "image": "in", "question": "x", "series": 0, "slice": at} for at in (2, 0)]
+    questions.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    medrega("batch", questions, "--out", tmp_path / "a.jsonl")
+    assert [row["text"].split()[-1] for row in rows_of(tmp_path / "a.jsonl")] == ["3.770", "1.777"]
