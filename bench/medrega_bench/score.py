@@ -84,10 +84,13 @@ def read_items(path: Path) -> Numbered:
     return [(number, read_object(line, number)) for number, line in read_lines(path, of="answer")]
 
 
-def score(name: str, items: Numbered, classes: Sequence[str] | None = None) -> dict[str, Any]:
+def score(
+    name: str, items: Numbered, classes: Sequence[str] | None = None, bert_model: Path | None = None
+) -> dict[str, Any]:
     """Score items: upstream's figures under upstream's names, standard ones beside them, each with its interval.
 
-    Raises UsageError naming the line that cannot be scored.
+    `bert_model` is a folder with a language model, for BERTScore of reports. Raises UsageError naming the line that cannot
+    be scored.
     """
     setting = setting_named(name)
     if not items:
@@ -96,6 +99,10 @@ def score(name: str, items: Numbered, classes: Sequence[str] | None = None) -> d
     images = [_text(number, item, "image") if "image" in item else f"line {number}" for number, item in items]
     upstream = setting.measure(pairs)
     standard, without = _standard(setting, pairs, images)
+    if bert_model is not None:
+        measured, warnings = _bert_score(name, pairs, bert_model)
+        standard.append((measured, images))
+        without += warnings
     return {
         "schema_version": 1,
         "setting": name,
@@ -136,6 +143,16 @@ def _standard(setting: Setting, pairs: list[Pair], images: list[str]) -> tuple[l
         found.append((metrics_labels.calibration(sure, [metrics_text.is_exact(pair) for pair in pairs]), images))
         return found, []
     return found, [f"ECE is left out: {len(pairs) - len(sure)} of {len(pairs)} items lack 'confidence'."]
+
+
+def _bert_score(name: str, pairs: list[Pair], folder: Path) -> tuple[Measured, list[str]]:
+    from medrega_bench.metrics_bert import Embedder, bert_score
+
+    if not name.startswith("report_"):
+        raise UsageError(f"BERTScore is for reports, not for '{name}'; leave --bertscore-model out.")
+    embed = Embedder(folder)
+    measured = bert_score(pairs, embed)
+    return measured, [f"{embed.cut} texts are too long for the model of BERTScore and were cut."] if embed.cut else []
 
 
 def _pair(number: int, item: dict[str, Any], setting: Setting, classes: Sequence[str] | None) -> Pair:

@@ -179,7 +179,7 @@ def test_the_command_exits_with_2_and_one_sentence(tmp_path):
 
 
 def test_labels_of_our_own_models_are_parted_by_semicolons_and_scored_all_the_same():
-    from medrega_bench.suite import tables
+    from medrega_bench.tables import tables
 
     row = {
         "answer": "hand; oblique", "truth": "hand; oblique", "classes": ["hand", "leg", "oblique"], "boxes": [],

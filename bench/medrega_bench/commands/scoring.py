@@ -57,6 +57,9 @@ def score(
     setting: Annotated[str, typer.Option(help="Setting, for example vqa_en or single_object_multi_region.")],
     questions: Annotated[Path | None, typer.Option(help="Questions with truth that `medrega batch` answered.")] = None,
     classes: Annotated[str | None, typer.Option(help="Classes, parted by commas, in the question's order.")] = None,
+    bertscore_model: Annotated[
+        Path | None, typer.Option(help="Folder of a language model on this disk, for BERTScore of reports.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Score answers made by any system: MedRegA's figures, and the standard ones beside them, with intervals.
@@ -71,7 +74,8 @@ def score(
         items, others = answered_items(read_items(questions), items, setting)
         if others:
             typer.echo(f"{others} questions belong to other settings and are not scored here", err=True)
-    result = score(setting, items, [name.strip() for name in classes.split(",")] if classes else None)
+    named = [name.strip() for name in classes.split(",")] if classes else None
+    result = score(setting, items, named, bertscore_model)
     if as_json:
         typer.echo(json.dumps(result, ensure_ascii=False))
         return
