@@ -300,8 +300,7 @@ def _certify(
         reason = "the package is in full precision itself"
     _sign(work, folder, options.recipe, {"stages": {}, "accuracy": None, "reason": "not measured yet"})
     packages = {"package": folder}
-    accuracy = None
-    scale: tuple[float, ...] = ()
+    compared = None
     if questions:
         reference = scratch / "reference"
         reference.mkdir()
@@ -312,9 +311,11 @@ def _certify(
         packages["reference"] = reference
         with work.timed("certificate"):
             compared = compare(reference, folder, questions, work.tell)
-            accuracy, scale = compared.accuracy, compared.calibration
-    signed = certificate(stages, accuracy, None if accuracy else reason, questions if accuracy else [], packages)
-    _sign(work, folder, options.recipe, signed, scale)
+    folders = (options.checkpoint, *([options.adapter] if options.adapter else []))
+    weights = [path for source in folders for path in sorted(source.glob("*.safetensors"))]
+    asked = questions if compared else []
+    signed = certificate(stages, compared, None if compared else reason, asked, packages, options.recipe, weights)
+    _sign(work, folder, options.recipe, signed, compared.calibration if compared else ())
     return signed
 
 

@@ -7,6 +7,7 @@ what is certified is what a user gets. It names the questions by hash and quotes
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+import medrega_edge
+import medrega_export
 from medrega_edge.confidence import fit
 from medrega_edge.engine import EncodedImage, load
 from medrega_edge.errors import UsageError
@@ -23,11 +26,13 @@ from medrega_edge.package import Package
 from medrega_edge.prompts import Task
 from medrega_edge.regions import PixelBox, iou
 from medrega_export.questions import Question
+from medrega_export.recipe import Recipe
 
 SCHEMA_VERSION = 1
 RESAMPLES, SEED = 2000, 20261123
 HIT = 0.5  # IoU from which a box counts as found
 DIFFERS = 0.01  # IoU by which a score may move before it counts: below it two answers show the same place
+WORST = 10  # items that are named
 ENOUGH_BOXES = 50  # to calibrate on; with fewer, two fitted numbers say more about the sample than about the weights
 LIBRARIES = ("medrega-edge", "gptqmodel", "torch", "transformers", "onnx", "onnxruntime", "numpy")
 
@@ -47,6 +52,7 @@ class Given:
 class Judged:
     """One question, answered twice. `iou` is None where the truth is a name, not a place."""
 
+    item: str  # hash of its line in the file of questions
     group: tuple[str, str, str]  # task, language, modality or ""
     image: str
     iou: tuple[float, float] | None  # full precision, package
@@ -91,6 +97,7 @@ def judge(question: Question, image_key: str, reference: Given, package: Given) 
     else:
         correct = (float(same_name(reference.prose, question.text)), float(same_name(package.prose, question.text)))
     return Judged(
+        question.sha256,
         (question.task.value, question.language.value, question.modality.value if question.modality else ""),
         image_key,
         overlap,
@@ -126,6 +133,29 @@ def _entry(key: tuple[str, str, str], members: Sequence[Judged]) -> dict[str, An
         "warnings": {"reference": sum(o.warned[0] for o in members), "package": sum(o.warned[1] for o in members)},
     }
     return entry
+
+
+def losses(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Name the items that came out worst beside full precision, and all whose answer became wrong or right."""
+    worst = sorted((one for one in judged if _lost(one) > 0), key=lambda one: (-_lost(one), one.item))[:WORST]
+    return {
+        "worst": [_named(one) | {"score": list(one.correct if one.iou is None else one.iou)} for one in worst],
+        "flips": [
+            _named(one) | {"to": "right" if one.correct[1] > one.correct[0] else "wrong"}
+            for one in judged
+            if one.correct[0] != one.correct[1]
+        ],
+    }
+
+
+def _lost(one: Judged) -> float:
+    before, after = one.correct if one.iou is None else one.iou
+    return before - after
+
+
+def _named(one: Judged) -> dict[str, Any]:
+    task, language, modality = one.group
+    return {"item": one.item, "task": task, "language": language, "modality": modality or None}
 
 
 def _beside(members: Sequence[Judged], scores: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -182,9 +212,12 @@ def answer(folder: Path, questions: Sequence[Question], tell: Callable[[str], No
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two packages made of the same questions: a table of both, and how the scores of the second are calibrated."""
+    """What two packages made of the same questions: a table of both, the items that suffered (`losses`), and how the
+    scores of the second are calibrated.
+    """
 
     accuracy: list[dict[str, Any]]
+    losses: dict[str, Any]
     calibration: tuple[float, ...]
 
 
@@ -193,7 +226,7 @@ def compare(reference: Path, package: Path, questions: Sequence[Question], tell:
     full = answer(reference, questions, tell)
     quantised = answer(package, questions, tell)
     judged = [judge(question, image, a, b) for question, (image, a), (_, b) in zip(questions, full, quantised, strict=True)]
-    return Comparison(summarise(judged), calibration_of(questions, [given for _, given in quantised]))
+    return Comparison(summarise(judged), losses(judged), calibration_of(questions, [given for _, given in quantised]))
 
 
 def calibration_of(questions: Sequence[Question], given: Sequence[Given]) -> tuple[float, ...]:
@@ -209,17 +242,24 @@ def calibration_of(questions: Sequence[Question], given: Sequence[Given]) -> tup
 
 def certificate(
     stages: Mapping[str, tuple[float, float | None]],
-    accuracy: list[dict[str, Any]] | None,
+    compared: Comparison | None,
     reason: str | None,
     questions: Iterable[Question],
     packages: Mapping[str, Path],
+    recipe: Recipe,
+    weights: Sequence[Path],
 ) -> dict[str, Any]:
-    """Put together `certificate.json`. `stages` holds error and limit, `packages` "reference" and "package" folders."""
+    """Put together `certificate.json`. `stages` holds error and limit, `packages` "reference" and "package" folders.
+
+    `weights` are the files that the package was made from; `compared` and `questions` are None and empty without accuracy.
+    """
     hashes = [question.sha256 for question in questions]
     return {
         "schema_version": SCHEMA_VERSION,
-        "accuracy": accuracy,
+        "accuracy": compared.accuracy if compared else None,
         "reason": reason,
+        **(compared.losses if compared else {}),
+        "recipe": json.loads(recipe.to_json()),
         "stages": {name: {"error": error, "limit": limit} for name, (error, limit) in stages.items()},
         "items": {
             "count": len(hashes),
@@ -227,6 +267,8 @@ def certificate(
         },
         "bootstrap": {"over": "images", "resamples": RESAMPLES, "seed": SEED, "interval": 0.95},
         "packages": {name: _hashes(folder) for name, folder in packages.items()},
+        "weights": {path.name: _sha256(path) for path in weights},
+        "code": _code(),
         "versions": {name: _version(name) for name in LIBRARIES},
     }
 
@@ -234,6 +276,21 @@ def certificate(
 def _hashes(folder: Path) -> dict[str, str]:
     files = Package.open(folder).manifest.files
     return {role: files[role].sha256 for role in ("vision", "decoder", "embeddings", "tokenizer", "prompts")}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _code() -> str:
+    """Hash every module of the program that made and measured the package."""
+    digest = hashlib.sha256()
+    for package in (medrega_edge, medrega_export):
+        root = Path(package.__path__[0])
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{package.__name__}/{path.relative_to(root).as_posix()}:{_sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _version(name: str) -> str | None:

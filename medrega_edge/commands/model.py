@@ -40,6 +40,7 @@ def model_info(
     labels: Annotated[bool, typer.Option("--labels", help="List what it can locate, and the label sets, instead.")] = False,
 ) -> None:
     """Show what a package is and how accurate it was measured to be."""
+    from medrega_edge.certificate import lines
     from medrega_edge.package import find
 
     package = find(model)
@@ -58,7 +59,8 @@ def model_info(
     echo(f"{'size':<12}{package.bytes / 1e6:.1f} MB")
     echo(f"{'manifest':<12}{package.sha256}")
     echo("certificate")
-    echo(json_text(certificate, indent=1))
+    for line in lines(certificate):
+        echo(line)
     echo(NOTICE)
 
 

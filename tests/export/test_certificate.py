@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -76,6 +77,18 @@ def test_groups_by_modality_come_on_top() -> None:
     judged = [c.judge(question(modality=m), "i", given(LEFT), given(LEFT)) for m in (Modality.CT, Modality.MRI, None)]
     entries = c.summarise(judged)
     assert [(e["modality"], e["n"]) for e in entries] == [(None, 3), ("ct", 1), ("mri", 1)]
+
+
+def test_the_worst_items_and_the_flips_are_named_by_hash_alone() -> None:
+    judged = [
+        dataclasses.replace(c.judge(question(), "i", given(LEFT), given(*answer)), item=name)
+        for name, answer in (("same", [LEFT]), ("half", [HALF]), ("gone", []))
+    ]
+    judged.append(dataclasses.replace(c.judge(question(), "i", given(), given(LEFT)), item="won"))
+    named = c.losses(judged)
+    assert [(one["item"], one["score"]) for one in named["worst"]] == [("gone", [1.0, 0.0]), ("half", [1.0, 0.5])]
+    assert {one["item"]: one["to"] for one in named["flips"]} == {"gone": "wrong", "won": "right"}
+    assert set(named["worst"][0]) == {"item", "task", "language", "modality", "score"}
 
 
 def write(path: Path, *lines: object) -> Path:
