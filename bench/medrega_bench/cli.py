@@ -7,13 +7,14 @@ import typer
 from medrega_bench.commands.compare import compare, gate
 from medrega_bench.commands.docs import docs
 from medrega_bench.commands.figures import accuracy, tasks
+from medrega_bench.commands.peers import peers, shape
 from medrega_bench.commands.run import run
 from medrega_bench.commands.scoring import questions, score
 from medrega_bench.commands.speed import speed
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a package gets right, on this hardware.")
 
-for _command in (questions, accuracy, tasks, speed, run, compare, gate, score, docs):
+for _command in (questions, accuracy, tasks, speed, peers, shape, run, compare, gate, score, docs):
     bench_app.command()(_command)
 
 
