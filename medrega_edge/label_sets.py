@@ -76,6 +76,39 @@ LABEL_SETS = {
     )
 }
 
+# Classes that are findings, as a report tells them: the labels above but what is normal, and where a limb was seen from.
+_NO_FINDING = {
+    "no fracture",
+    "normal breast",
+    "benign lung tissue",
+    "no diabetic retinopathy",
+    "no diabetic macular edema",
+    *(en for en, _ in LABEL_SETS["limb"].labels),
+}
+FINDINGS = {en: zh for one in LABEL_SETS.values() for en, zh in one.labels if en not in _NO_FINDING}
+
+BODY_PARTS = {
+    "chest": "胸部",
+    "abdomen": "腹部",
+    "abdomen and pelvis": "腹部和盆腔",
+    "pelvis": "盆腔",
+    "brain": "脑部",
+    "head": "头部",
+    "head and face": "头面部",
+    "neck": "颈部",
+    "heart": "心脏",
+    "spine": "脊柱",
+    "hand": "手",
+    "leg": "腿",
+    "hip": "髋部",
+    "shoulder": "肩部",
+    "breast": "乳腺",
+    "skin": "皮肤",
+    "eye": "眼部",
+    "gastrointestinal tract": "消化道",
+    "fetus": "胎儿",
+}
+
 NOT_MEDICAL = ("not a medical image", "非医学图像")
 MODALITY_NAMES = {
     Modality.CT: ("CT scan", "CT图像"),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from medrega_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from medrega_bench import suite
+    from medrega_bench.asked import Asked
+    from medrega_bench.blind import Blind
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -20,25 +21,25 @@ def spread(rows: list[T], limit: int | None) -> list[T]:
     return rows if limit is None or limit >= len(rows) else [rows[i * len(rows) // limit] for i in range(limit)]
 
 
-def choose(
-    data: Path | None, split: str, limit: int | None, folder: Path
-) -> tuple[list[suite.Asked], suite.QuestionOnly | None]:
+def choose(data: Path | None, split: str, limit: int | None, folder: Path) -> tuple[list[Asked], Blind | None]:
     """The questions of a split of `data`, or of the quick set, whose pictures are drawn into `folder`.
 
     Beside them what the training questions alone would answer, None for the quick set. Raises UsageError for an empty split.
     """
-    from medrega_bench import quick_set, suite
+    from medrega_bench import asked, quick_set
+    from medrega_bench.blind import Blind
     from medrega_bench.questions import read_records
 
     if data is None:
-        records, question_only = quick_set.records(folder), None
+        made, blind = list(asked.asked_of(quick_set.records(folder), folder)), None
     else:
         records = list(read_records(data, split))
-        question_only = suite.QuestionOnly(read_records(data, "train"))
-    asked = suite.about_images(spread(list(suite.asked_of(records, data or folder)), limit))
-    if not asked:
+        made = [*asked.asked_of(records, data), *asked.reports_of(records, data)]
+        blind = Blind(read_records(data, "train"))
+    chosen = asked.about_images(spread(made, limit))
+    if not chosen:
         raise empty_split(split)
-    return asked, question_only
+    return chosen, blind
 
 
 def empty_split(split: str) -> UsageError:

@@ -14,6 +14,7 @@ from PIL import Image
 from medrega_bench import paired
 from medrega_bench.charts import Chart, frontier, reliability
 from medrega_bench.figures import FEWEST_IMAGES
+from medrega_bench.tables import VERSIONS
 from medrega_bench.words import words
 from medrega_edge.images import read_image
 from medrega_edge.prompts import NOTICE, NOTICE_ZH, Language
@@ -39,7 +40,6 @@ TELLING = {
     "report_en": ("bleu1", "bleu4", "rougeL"),
     "report_zh": ("bleu1", "bleu4", "rougeL"),
 }
-VERSIONS = ("blank", "other", "question_only", "cot")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def document(result: Row, language: Language, pictures: Mapping[str, Path] | Non
         *_speed(result, say),
         *_worst(result, say, pictures or {}),
     )
-    return Document(language, say["title"], NOTICES[language], tuple(_facts(result, say)), parts)
+    return Document(language, say["title"], NOTICES[language], tuple(facts(result, say)), parts)
 
 
 def comparison(compared: Row, language: Language, names: tuple[str, str]) -> Document:
@@ -119,7 +119,8 @@ def comparison(compared: Row, language: Language, names: tuple[str, str]) -> Doc
     return Document(language, say["before_after"], NOTICES[language], facts, sections)
 
 
-def _facts(result: Row, say: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def facts(result: Row, say: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What was measured when, with what, on what."""
     data, machine = result["data"], result["environment"]
     where = f"{data['name']}, {data['split']}" if data["split"] else say["quick"]
     yield say["data"], f"{where} ({data['questions']} {say['questions']}, {data['images']} {say['images']})"

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from medrega_bench import suite
-from medrega_bench.suite import Asked
+from medrega_bench.asked import Asked
+from medrega_bench.blind import Blind
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.files import write_text
 from medrega_edge.package import Package
@@ -25,25 +26,25 @@ Progress = Callable[[Iterator[Row], int], Iterator[Row]]
 def answers(
     package: Package,
     asked: Sequence[Asked],
-    question_only: suite.QuestionOnly | None,
+    blind: Blind | None,
     progress: Progress,
     options: EngineOptions | None = None,
     folder: Path | None = None,
 ) -> list[Row]:
     """Let a package answer, or read the answers that an earlier run kept in `folder`; one row for each, see `suite.run`."""
-    path = folder / f"{package.sha256[:16]}-{_identity(asked, question_only is not None)}.jsonl" if folder else None
+    path = folder / f"{package.sha256[:16]}-{_identity(asked, blind is not None)}.jsonl" if folder else None
     if path is not None and path.is_file():
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     engine = Engine(package, options or EngineOptions())
-    rows = list(progress(suite.run(engine, asked, question_only), len(asked)))
+    rows = list(progress(suite.run(engine, asked, blind), len(asked)))
     if path is not None:
         write_text(path, "".join(json_text(row) + "\n" for row in rows))
     return rows
 
 
-def _identity(asked: Sequence[Asked], with_question_only: bool) -> str:
+def _identity(asked: Sequence[Asked], with_blind: bool) -> str:
     """What tells these questions from others."""
-    hashed = hashlib.sha256(str(with_question_only).encode())
+    hashed = hashlib.sha256(str(with_blind).encode())
     for one in asked:
         question = one.question
         hashed.update(

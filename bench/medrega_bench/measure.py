@@ -29,9 +29,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medrega_bench import kept, paired, speed, suite
+from medrega_bench import kept, paired, speed
+from medrega_bench.asked import Asked
+from medrega_bench.blind import Blind
 from medrega_bench.kept import Progress
-from medrega_bench.suite import Asked
 from medrega_bench.tables import tables
 from medrega_edge.engine import EngineOptions
 from medrega_edge.errors import ResourceError, UsageError
@@ -48,15 +49,18 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured how: `asked` on the first device, speed on every one; `bare_ids` keeps the questions' own ids."""
+    """What is measured how: `asked` on the first device, speed on every one; `bare_ids` keeps the questions' own ids;
+    `answers` is a folder that keeps answers from run to run.
+    """
 
     asked: Sequence[Asked]
-    question_only: suite.QuestionOnly | None = None
+    blind: Blind | None = None
     threads: int | None = None
     devices: tuple[str, ...] = ("cpu",)
     repeats: int = 5
     with_speed: bool = True
     bare_ids: bool = False
+    answers: Path | None = None
 
 
 def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
@@ -66,7 +70,7 @@ def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
         raise UsageError(f"'{package.manifest.name}' was trained for none of the questions; give others with --data.")
     words = {one.question.id: one.question.question for one in asked}
     options = EngineOptions(plan.threads, plan.devices[0])
-    rows = kept.answers(package, asked, plan.question_only, progress, options)
+    rows = kept.answers(package, asked, plan.blind, progress, options, plan.answers)
     images = {str(path): image_key(path) for path in {one.question.image for one in asked}}
     graded = [_kept(row, images[row["image"]], words[row["id"]], plan.bare_ids) for row in rows]
     manifest = package.manifest
@@ -82,7 +86,7 @@ def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
         "tables": tables(rows),
         "overall": overall(graded),
         "left_out": len(plan.asked) - len(asked),
-        "speed": _speed(package, plan) if plan.with_speed else [],
+        "speed": speeds(package, plan) if plan.with_speed else [],
         "loss": None,
         "rows": graded,
     }
@@ -128,7 +132,8 @@ def overall(rows: Sequence[Row]) -> Row | None:
     return placed or paired.mean_worth(rows, lambda _: True)
 
 
-def _speed(package: Package, plan: Plan) -> list[Row]:
+def speeds(package: Package, plan: Plan) -> list[Row]:
+    """How fast a package is on every device; raises ResourceError when that cannot be measured."""
     from medrega_edge.sessions import available_threads
 
     try:

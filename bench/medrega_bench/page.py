@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from medrega_bench.document import Document, Table
+from medrega_bench.document import Document, Drawn, Table
 from medrega_edge.plain import printable
 from medrega_edge.render import COLOURS
 from medrega_edge.table import cell
@@ -45,11 +45,24 @@ def _plain(text: str) -> str:
 
 def html(document: Document) -> str:
     """Write one page with its styles, charts and pictures in it."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    return _environment().get_template("page.html.j2").render(document=document, colours=COLOURS)
+
+
+def picture(drawn: Drawn) -> str:
+    """Write a chart as an SVG file of its own, readable on light and dark paper."""
+    chart_of = _environment().get_template("chart.svg.j2").make_module({"colours": COLOURS}).chart_of
+    return str(chart_of(drawn, alone=True)).strip() + "\n"
+
+
+def _environment() -> Environment:
+    return Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+        loader=FunctionLoader(lambda name: files("medrega_bench").joinpath(name).read_text(encoding="utf-8")),
     )
-    template = environment.from_string(files("medrega_bench").joinpath("page.html.j2").read_text(encoding="utf-8"))
-    return template.render(document=document, colours=COLOURS)
 
 
 def _shown(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medrega_bench.figures import FEWEST_IMAGES, FloatArray, Measured, Pair, changes, ratios
-from medrega_bench.metrics_labels import calibration
+from medrega_bench.metrics_labels import BINS, calibration
 from medrega_bench.score import SETTINGS
 from medrega_edge.prompts import LABEL_SEPARATOR
 from medrega_edge.regions import PixelBox, iou
@@ -23,7 +23,7 @@ Rows = Sequence[Row]
 Found = tuple[Measured, list[str]]  # a figure's sums, and the image of each of its items
 
 GROUPS = ("language", "modality", "dataset", "kind")
-VERSIONS = ("cot", "blank", "other", "question_only")
+VERSIONS = ("blank", "other", "question_only", "question_trained", "cot")
 SAME_BOX = 0.9
 HIT = 0.5
 
@@ -37,17 +37,17 @@ def tables(rows: Rows) -> dict[str, Any]:
             continue
         entry: dict[str, Any] = {"all": _figures(setting, mine)}
         for key in GROUPS:
-            entry[key] = {name: _figures(setting, group) for name, group in _grouped(mine, key)}
+            entry[key] = {name: _figures(setting, group) for name, group in grouped(mine, key)}
         for version in VERSIONS:
             changed = [row | {"answer": row[version]} for row in mine if version in row]
             if changed:
-                entry[version] = {name: _figures(setting, group) for name, group in _grouped(changed, "language")}
+                entry[version] = {name: _figures(setting, group) for name, group in grouped(changed, "language")}
         settings[setting] = entry
     return {
         "settings": settings,
         "beside": {name: _summed(name, *found) for name in BESIDE if (found := BESIDE[name](rows)) is not None},
         "confidence": _confidence(rows),
-        "modality": {kind: _kind_right(group) for kind, group in _grouped(_recognised(rows), "modality")},
+        "modality": {kind: _kind_right(group) for kind, group in grouped(_recognised(rows), "modality")},
     }
 
 
@@ -77,7 +77,7 @@ def losses(reference: Rows, package: Rows) -> dict[str, Any]:
 def _lost(setting: str, pairs: Sequence[tuple[Row, Row]]) -> dict[str, Any]:
     before, after = ([pair[side] for pair in pairs] for side in (0, 1))
     images = [row["image"] for row in after]
-    return _fallen((_measured(setting, before), images), (_measured(setting, after), images))
+    return _fallen((measure_rows(setting, before), images), (measure_rows(setting, after), images))
 
 
 def _fallen(before: Found, after: Found, names: Sequence[str] | None = None, worse: int = -1) -> dict[str, Any]:
@@ -94,7 +94,8 @@ def _fallen(before: Found, after: Found, names: Sequence[str] | None = None, wor
     }
 
 
-def _measured(setting: str, rows: Rows) -> Measured:
+def measure_rows(setting: str, rows: Rows) -> Measured:
+    """Measure the answers of rows of one setting."""
     # Upstream's metrics part labels by commas, our models by semicolons.
     label = LABEL_SEPARATOR if rows[0]["classes"] else ", "
     return SETTINGS[setting].measure(
@@ -103,11 +104,14 @@ def _measured(setting: str, rows: Rows) -> Measured:
 
 
 def _figures(setting: str, rows: Rows) -> dict[str, Any]:
-    images = [row["image"] for row in rows]
-    measured = _measured(setting, rows)
+    return figures_of(measure_rows(setting, rows), [row["image"] for row in rows])
+
+
+def figures_of(measured: Measured, images: Sequence[str]) -> dict[str, Any]:
+    """Every figure with its interval; `images` names the image of each item."""
     intervals = measured.intervals(images)
     return {
-        "n": len(rows),
+        "n": len(images),
         "images": len(set(images)),
         "figures": {name: {"value": value, "interval": intervals.get(name)} for name, value in measured.values().items()},
     }
@@ -122,7 +126,8 @@ def _summed(name: str, measured: Measured, images: list[str]) -> dict[str, Any]:
     }
 
 
-def _grouped(rows: Rows, key: str) -> Iterator[tuple[str, list[Row]]]:
+def grouped(rows: Rows, key: str) -> Iterator[tuple[str, list[Row]]]:
+    """The rows by what stands under a key, sorted; without those that have nothing there."""
     for name in sorted({row[key] for row in rows if row.get(key) is not None}):
         yield name, [row for row in rows if row.get(key) == name]
 
@@ -170,10 +175,10 @@ def _kind_right(rows: Rows) -> float:
 def _mean_f1(rows: Rows) -> Found | None:
     """Macro F1 of single-label classification, mean over data sets."""
     mine = [row for row in rows if row["setting"] == "classification_single"]
-    groups = [group for _, group in _grouped(mine, "dataset")]
+    groups = [group for _, group in grouped(mine, "dataset")]
     if not groups:
         return None
-    parts = [_measured("classification_single", group) for group in groups]
+    parts = [measure_rows("classification_single", group) for group in groups]
     ends = np.cumsum([part.counts.shape[1] for part in parts])
     counts = np.zeros((len(mine), ends[-1]))
     done = 0
@@ -219,7 +224,7 @@ def _confidence(rows: Rows) -> dict[str, Any] | None:
     mine = _sure(rows)
     sure = np.array([row["confidences"][0] for row in mine])
     right = np.array([_overlap(row) >= HIT for row in mine])
-    bins = np.minimum((sure * 10).astype(int), 9)
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
     return {
         "n": len(mine),
         "figures": {name: {"value": value, "interval": intervals.get(name)} for name, value in measured.values().items()},
@@ -229,7 +234,7 @@ def _confidence(rows: Rows) -> dict[str, Any] | None:
                 "confidence": float(sure[bins == b].mean()),
                 "right": float(right[bins == b].mean()),
             }
-            for b in range(10)
+            for b in range(BINS)
             if (bins == b).any()
         ],
     }

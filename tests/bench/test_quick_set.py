@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_bench import quick_set, suite
+from medrega_bench import asked as asking
+from medrega_bench import quick_set
 from medrega_bench.questions import _checked
 from medrega_edge.package import find
 from medrega_edge.prompts import Modality, PromptBook
@@ -47,7 +48,7 @@ def test_every_record_reads_like_one_of_a_data_folder(drawn):
 
 def test_questions_of_every_kind_in_both_languages(drawn):
     folder, records = drawn
-    asked = list(suite.asked_of(records, folder))
+    asked = list(asking.asked_of(records, folder))
     settings = Counter(one.question.setting for one in asked)
     assert {"single_object_single_region", "single_object_multi_region", "multi_object_single_region", "region_to_text",
             "vqa_en", "vqa_zh", "absent"} <= set(settings)  # fmt: skip

@@ -1,10 +1,14 @@
 """What a suite asks about hand-made records, and how it sums up hand-made answers."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from medrega_bench import suite
+from medrega_bench import asked as asking
+from medrega_bench.blind import CHOSEN, TRIALS, Blind, Classifier, Recipe
+from medrega_bench.reliance import reliance
+from medrega_bench.report_figures import report_figures
 from medrega_bench.tables import losses, tables
 from medrega_edge.prompts import Language
 
@@ -29,7 +33,7 @@ QA = (
 
 
 def asked(*records):
-    return list(suite.asked_of(records, Path("/data")))
+    return list(asking.asked_of(records, Path("/data")))
 
 
 def test_several_objects_are_asked_for_at_once_in_both_languages():
@@ -53,7 +57,7 @@ def test_what_is_not_there_is_certain():
 
 def test_another_image_is_another_one_of_the_same_data_set():
     records = [record(1, qa=QA), record(2, qa=QA), record(3, qa=QA, dataset="other")]
-    others = suite._other_images(suite.about_images(asked(*records)))
+    others = asking.other_images(asking.about_images(asked(*records)))
     assert others[Path("/data/images/1.png")] == Path("/data/images/2.png")
     assert others[Path("/data/images/2.png")] == Path("/data/images/1.png")
 
@@ -63,10 +67,28 @@ def test_questions_alone_are_answered_as_in_training():
         record(n, qa=[{"lang": "en", "question": "Which organ is it?", "answer": answer, "type": "open"}])
         for n, answer in enumerate(["Liver", "Liver", "Heart"])
     ]
-    alone = suite.QuestionOnly(train)
-    assert alone.answer("which organ is it", Language.EN) == "Liver"
-    assert alone.answer("Which organ is shown?", Language.EN) == "Liver"
-    assert alone.answer("哪个器官？", Language.ZH) == ""
+    alone = Blind(train)
+    assert alone.answers("which organ is it", Language.EN)["question_only"] == "Liver"
+    assert set(alone.answers("Which organ is shown?", Language.EN).values()) == {"Liver"}
+    assert set(alone.answers("哪个器官？", Language.ZH).values()) == {""}
+
+
+def test_a_classifier_of_questions_knows_what_decides():
+    asked = [(f"Is the {organ} {word}?", "Yes" if word == "large" else "no") for organ in ("liver", "heart", "spleen")
+             for word in ("large", "small")]  # fmt: skip
+    trained = Classifier(asked, Language.EN, Recipe("word", 2, 1.0))
+    assert trained.answer(["Is the kidney large?", "Is the kidney small?"]) == ["Yes", "no"]
+    same = Classifier([("Is it?", "Yes"), ("Was it?", "yes"), ("Will it?", "Yes")], Language.EN)
+    assert same.answer(["Who?"]) == ["Yes"]
+
+
+def test_the_recipe_is_the_best_of_the_committed_trials():
+    result = json.loads((Path(__file__).parents[2] / "bench" / "results" / "blind.json").read_text("utf-8"))
+    for language, recipe in CHOSEN.items():
+        mine = [t for t in result["trials_on_val"] if t["language"] == language]
+        best = max(mine, key=lambda trial: trial["right"])
+        assert len(mine) == len(TRIALS[language])
+        assert recipe == Recipe(best["unit"], best["longest"], best["c"])
 
 
 def row(setting, answer, truth, **more):
@@ -119,6 +141,49 @@ def test_hand_made_answers_sum_up():
     assert made["beside"]["false_boxes"]["interval"] == (0.0, 1.0)
     assert made["modality"] == {"mri": 0.5}
     assert made["confidence"]["bins"] == [{"n": 2, "confidence": pytest.approx(0.9), "right": 1.0}]
+
+
+def test_the_gain_over_no_image_is_paired():
+    rows = [
+        row("vqa_en", "Yes", "Yes", id=str(n), image=str(n), blank="No", other="Yes" if n < 10 else "No",
+            question_only="No", question_trained="Yes", cot="Yes")
+        for n in range(20)
+    ]  # fmt: skip
+    (closed, _) = reliance(rows)
+    assert (closed["figure"], closed["n"], closed["value"]) == ("closedQuestionsAccuracy", 20, 1.0)
+    assert closed["versions"]["blank"] == {"value": 0.0, "gain": {"value": 1.0, "interval": (1.0, 1.0)}}
+    assert closed["versions"]["question_trained"]["gain"] == {"value": 0.0, "interval": (0.0, 0.0)}
+    other = closed["versions"]["other"]
+    low, high = other["gain"]["interval"]
+    assert other["gain"]["value"] == 0.5
+    assert 0.2 < low < 0.5 < high < 0.8
+
+
+def test_reports_are_asked_for_and_told_from_annotations():
+    lesion = {"label_en": "tumor", "label_zh": "肿瘤", "kind": "lesion", "boxes": [[1, 1, 9, 9]]}
+    one = record(1, regions=[LIVER, KIDNEY], labels=["abdomen", "glioma"]) | {"report": {"lang": "en", "text": "A mass."}}
+    one["regions"].append(lesion)
+    en, zh = asking.reports_of([one], Path("/data"))
+    assert en.question.text == "MRI of the abdomen. Seen: liver, left kidney. Abnormal: tumor, glioma."
+    assert zh.question.text == "磁共振图像，腹部。可见：肝脏、左肾。异常：肿瘤、胶质瘤。"
+    assert (en.note, zh.note) == ("A mass.", None)
+    assert en.placed["abnormal"] == "<ref>tumor</ref><box>[[10, 20, 90, 180]]</box>"
+    assert en.placed["seen"].count("<ref>") == 2
+    assert len(list(asking.reports_of([record(n) for n in range(40)], Path("/data")))) == 16  # a few of each data set
+
+
+def test_regions_of_a_report_count_in_their_sentence():
+    box = "<ref>liver</ref><box>[[0, 0, 10, 10]]</box>"
+    here = {"truth": "Seen: liver.", "note": None}
+    rows = [
+        row("report_en", "Seen: liver.", sentences=[[box, box], ["", ""]], image="a", **here),
+        row("report_en", "Abnormal: liver.", sentences=[["", box], [box, ""]], image="b", **here | {"note": "A liver."}),
+    ]
+    english = report_figures(rows)["en"]
+    assert english["regions"]["n"] == 3
+    assert english["regions"]["figures"]["f1"]["value"] == pytest.approx(0.5)
+    assert english["words"]["figures"]["rougeL"]["value"] > 0.5
+    assert english["notes"]["n"] == 1
 
 
 def test_macro_f1_is_the_mean_over_data_sets():

@@ -62,6 +62,8 @@ def tasks(
     """
     from medrega_bench import kept
     from medrega_bench.environment import header
+    from medrega_bench.reliance import reliance
+    from medrega_bench.report_figures import report_figures
     from medrega_bench.tables import losses, tables
     from medrega_edge.files import check_place, write_text
     from medrega_edge.package import find
@@ -69,12 +71,12 @@ def tasks(
     check_place(out)
     if answers is not None and not answers.is_dir():
         raise UsageError("The folder of --answers is not there; make it, or name another.")
-    asked, question_only = choose(data, split, limit, data)
+    asked, blind = choose(data, split, limit, data)
     package = find(model)
-    rows = kept.answers(package, asked, question_only, with_progress, folder=answers)
-    result = header(package, split) | {"tables": tables(rows)}
+    rows = kept.answers(package, asked, blind, with_progress, folder=answers)
+    result = header(package, split) | {"tables": tables(rows), "reliance": reliance(rows), "reports": report_figures(rows)}
     if reference is not None:
-        full = kept.answers(find(reference), asked, question_only, with_progress, folder=answers)
+        full = kept.answers(find(reference), asked, blind, with_progress, folder=answers)
         result |= {"reference": tables(full), "loss": losses(full, rows)}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     typer.echo(f"{len(asked)} questions; figures in {out.name}")
