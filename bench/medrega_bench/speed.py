@@ -7,18 +7,19 @@ measured in the same run, because machines are noisy and shared.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
-import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medrega_bench.bandwidth import Reader
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.package import Package
 from medrega_edge.samples import sample_path
@@ -26,7 +27,6 @@ from medrega_edge.samples import sample_path
 SAMPLE = "abdomen-mri"
 QUESTIONS = ("locate the liver", "locate the spleen", "locate the left kidney", "locate the right kidney")
 WARM_UP = 2
-BANDWIDTH_BYTES = 512 * 1024 * 1024
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 
 Row = dict[str, Any]
@@ -99,6 +99,7 @@ def _measured(package: Package, threads: int, device: str, repeats: int) -> Row:
                 first_prefill_ms=first.timings.prefill,
                 first_answer_ms=image.image_ms + image.vision_ms + first.timings.prefill + first.timings.decode,
                 next_prefill_ms=others[0].timings.prefill,
+                first_start_ms=image.image_ms + image.vision_ms + first.timings.prefill,
                 decode_ms=others[0].timings.decode,
                 decode_tokens_per_second=others[0].generated_tokens / max(others[0].timings.decode, 1e-6) * 1000,
                 questions_per_second=len(QUESTIONS) / seconds,
@@ -108,6 +109,7 @@ def _measured(package: Package, threads: int, device: str, repeats: int) -> Row:
                 with_jump_forward_ms=others[0].timings.prefill + others[0].timings.decode,
             )
     used = _energy()
+    rows["next_start_share"] = _over(rows["next_prefill_ms"], rows["first_start_ms"])  # a share: less is better
     ratios = {
         "tokens_per_pass": rows.pop("tokens_per_pass"),  # a count: the same on every machine
         "jump_forward_gain": _over(rows["without_jump_forward_ms"], rows["with_jump_forward_ms"]),
@@ -130,34 +132,36 @@ def _over(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(slow, fast, strict=True)]
 
 
+# The peak of a process begins at that of the one that started it, whose memory it shares until its own program begins. So
+# a small one stands in between.
+_BETWEEN = """
+import json, os, subprocess, sys, time
+begun = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+milliseconds = (time.perf_counter() - begun) * 1000
+print(json.dumps([milliseconds, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)]))
+"""
+
+
 def cold(package: Package, repeats: int) -> Row:
     """Whole processes, from nothing to an answer: wall time and peak memory."""
     command = [sys.executable, "-m", "medrega_edge", "ask", "--sample", SAMPLE, QUESTIONS[0]]
     command += ["--model", str(package.folder), "--json"]
     walls, peaks = [], []
     for _ in range(repeats):
-        begun = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        walls.append((time.perf_counter() - begun) * 1000)
-        peaks.append(usage.ru_maxrss / 1024)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"the cold question ended with code {process.returncode}")
+        done = subprocess.run([sys.executable, "-c", _BETWEEN, *command], check=True, capture_output=True, text=True)
+        wall, peak, code = json.loads(done.stdout)
+        if code:
+            raise RuntimeError(f"the cold question ended with code {code}")
+        walls.append(wall)
+        peaks.append(peak)
     return {"wall_ms": spread(walls), "peak_mib": spread(peaks)}
 
 
-def bandwidth(repeats: int = 5) -> float:
-    """Gigabytes a second that this process can read from memory with one thread: the best of a few runs."""
-    block = np.ones(BANDWIDTH_BYTES // 8, np.float64)
-    best = min(_timed(block.sum) for _ in range(repeats))
-    return BANDWIDTH_BYTES / best / 1e9
-
-
-def _timed(call: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
+def bandwidth() -> float:
+    """Gigabytes a second that this process can read from memory with one thread."""
+    return Reader(1).gigabytes_per_second()
 
 
 def _energy() -> int | None:

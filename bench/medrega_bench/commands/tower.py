@@ -1,0 +1,39 @@
+"""`tower`: the vision tower in several precisions."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Annotated
+
+import typer
+
+from medrega_bench.commands.options import ResultOption, ThreadsOption
+
+
+def tower(
+    out: ResultOption,
+    shape: Annotated[str, typer.Option(help="tiny, 0.5b or 1b: whose tower.")] = "0.5b",
+    threads: ThreadsOption = None,
+    rounds: Annotated[int, typer.Option(min=5, help="Measured rounds; every variant has a turn in each.")] = 5,
+) -> None:
+    """Measure the vision tower in several precisions: time, error against float32, a profile. Needs [export].
+
+    medrega bench tower --out tower.json
+    """
+    from medrega_bench import shapes, towers
+    from medrega_bench.environment import command, environment
+    from medrega_edge.files import check_place, write_text
+    from medrega_edge.sessions import available_threads
+
+    check_place(out)
+    chosen = shapes.named(shape)
+    count = threads or available_threads()
+    measured = towers.measure(chosen.tower, chosen.text.hidden, count, rounds, lambda text: typer.echo(text, err=True))
+    header = {"schema_version": 1, "date": date.today().isoformat(), "command": command(), "environment": environment()}
+    write_text(out, json.dumps(header | {"shape": shape} | measured, ensure_ascii=False, indent=1) + "\n")
+    for row in measured["variants"]:
+        seconds, gain = row["seconds"]["median"], row["gain"]["median"]
+        typer.echo(f"{row['name']:<26}{seconds:8.3f} s  {gain:5.2f} times  error {row['relative_error']:.4f}")
+    for name, profile in measured["profiles"].items():
+        typer.echo(f"{name}: " + ", ".join(f"{group} {share:.0%}" for group, share in profile["groups"].items()))

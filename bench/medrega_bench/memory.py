@@ -1,0 +1,24 @@
+"""How much memory a cold question takes at the sizes of larger models, over the size of their packages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from medrega_bench import shapes, speed
+
+Row = dict[str, Any]
+
+
+def measure(names: Sequence[str], repeats: int = 1) -> list[Row]:
+    """Write a package of each shape, ask it one question in a process of its own; raises RuntimeError."""
+    rows = []
+    for name in names:
+        with TemporaryDirectory() as folder:
+            package = shapes.write_package(shapes.named(name), Path(folder) / "package", f"random-{name}")
+            whole = speed.cold(package, repeats)
+            mib = package.bytes / 2**20
+            rows.append({"shape": name, "package_mib": mib, **whole, "over_package": whole["peak_mib"]["max"] / mib})
+    return rows
