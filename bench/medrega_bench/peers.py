@@ -161,13 +161,19 @@ def measure(
         tell(f"{name}: measuring")
         rounds = list(_rounds(workers, missing, plan))
         precisions = {peer.name: peer.precision for peer in (ours, *peers)}
+        limit = _limit(package, rounds)
         return {
             "shape": name,
             "head_bits": head_bits,
             "sizes": asdict(shape.text),
-            **_limit(package, rounds),
+            **limit,
             "peers": [
-                {"name": one, "precision": precisions[one], **worker.loaded, **_figures(one, rounds, plan)}
+                {
+                    "name": one,
+                    "precision": precisions[one],
+                    **worker.loaded,
+                    **_figures(one, rounds, plan, limit["bytes_per_token"]),
+                }
                 for one, worker in workers.items()
                 if one in rounds[-1]
             ],
@@ -192,13 +198,16 @@ def _rounds(workers: dict[str, Worker], missing: list[Row], plan: Plan) -> Itera
         yield row
 
 
-def _figures(name: str, rounds: Sequence[Row], plan: Plan) -> Row:
+def _figures(name: str, rounds: Sequence[Row], plan: Plan, bytes_per_token: int) -> Row:
     mine = [row[name] for row in rounds]
+    read = [bytes_per_token * plan.tokens / row["decode_seconds"] / 1e9 for row in mine]  # gigabytes a second
+    allowed = [row["gigabytes_per_second"] for row in rounds]
     return {
         "prefill_tokens_per_second": spread([plan.prompt / row["prefill_seconds"] for row in mine]),
         "decode_tokens_per_second": spread([plan.tokens / row["decode_seconds"] for row in mine]),
         "prefill_ratio": spread([row[name]["prefill_seconds"] / row[OURS]["prefill_seconds"] for row in rounds]),
         "decode_ratio": spread([row[name]["decode_seconds"] / row[OURS]["decode_seconds"] for row in rounds]),
+        **({"share_of_limit": spread([a / b for a, b in zip(read, allowed, strict=True)])} if name == OURS else {}),
         "peak_mib": mine[-1]["peak_mib"],
         "rounds": mine,
     }

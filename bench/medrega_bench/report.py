@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from medrega_bench import fast_table
 from medrega_bench.cells import measured_with
 from medrega_bench.task_tables import goals_table, modality_table, reliability_words, reliance_table, report_table
 from medrega_edge.errors import GateError, UsageError
@@ -86,7 +87,14 @@ TASK_TABLES = {
     "reports": report_table,
     "reliability": reliability_words,
 }
-RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {"accuracy": accuracy_table, "loss": loss_table, **TASK_TABLES}
+RENDERERS: dict[str, Callable[..., str]] = {  # each takes the results that its block names, parted by commas
+    "accuracy": accuracy_table,
+    "loss": loss_table,
+    "fast": fast_table.table,
+    "peers": fast_table.peers_table,
+    "tower": fast_table.tower_table,
+    **TASK_TABLES,
+}
 # Blocks that begin with a picture, drawn beside the result.
 PICTURES = {"reliability": reliability_picture}
 
@@ -103,16 +111,17 @@ def update_blocks(document: Path, check: bool) -> bool:
         name = match["name"]
         if name not in RENDERERS:
             raise UsageError(f"'{document.name}' names an unknown block '{name}'.")
-        path = document.parent / match["file"]
-        if not path.is_file():
-            raise UsageError(f"'{document.name}' names the result '{match['file']}', which is not there.")
-        result = json.loads(path.read_text(encoding="utf-8"))
+        paths = [document.parent / file for file in match["file"].split(",")]
+        for path in paths:
+            if not path.is_file():
+                raise UsageError(f"'{document.name}' names the result '{path.name}', which is not there.")
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
         shown = ""
         if name in PICTURES:
-            picture = path.with_name(f"{path.stem}-{name}.svg")
-            files[picture] = PICTURES[name](result)
+            picture = paths[0].with_name(f"{paths[0].stem}-{name}.svg")
+            files[picture] = PICTURES[name](*results)
             shown = f"![{name}]({picture.relative_to(document.parent).as_posix()})\n\n"
-        return f"{match[1]}{shown}{RENDERERS[name](result)}\n{match[4]}"
+        return f"{match[1]}{shown}{RENDERERS[name](*results)}\n{match[4]}"
 
     files[document] = BLOCK.sub(made, text)
     stale = [path for path, fresh in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != fresh]

@@ -60,6 +60,7 @@ def measure(tower: shapes.TowerShape, hidden: int, threads: int, rounds: int, te
             "variants": [
                 {
                     "name": name,
+                    "shipped": name == SHIPPED,
                     "bytes": sum(file.stat().st_size for file in scratch.glob(f"{paths[name].name}*")),
                     "seconds": spread(seconds[name]),
                     "gain": spread([full / mine for full, mine in zip(seconds[FULL], seconds[name], strict=True)]),

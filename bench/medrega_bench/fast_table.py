@@ -1,0 +1,134 @@
+"""What "fast" means here, as Markdown: every goal with its figure, from the results of `peers`, `tower` and `speed`.
+
+Knows results and goals; measures nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+LLAMA = "llama.cpp"
+EQUAL_HEAD, OWN_HEAD = 4, 8  # bits of the output head: as peers have it, and as export writes it
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One line: what, its goal, which way is better, and the figure with its spread (median, min, max)."""
+
+    what: str
+    goal: float
+    at_least: bool
+    figure: Row
+    form: str = "{:.2f}"
+
+    @property
+    def line(self) -> str:
+        """A row of the table; the spread stands behind the median where there is one."""
+        shown = self.form.format(self.figure["median"])
+        if self.figure["min"] != self.figure["max"]:
+            shown += f" ({self.form.format(self.figure['min'])} to {self.form.format(self.figure['max'])})"
+        held = self.figure["median"] >= self.goal if self.at_least else self.figure["median"] <= self.goal
+        sign = ">=" if self.at_least else "<="
+        return f"| {self.what} | {sign} {self.form.format(self.goal)} | {shown} | {'yes' if held else '**no**'} |"
+
+
+def table(peers: Row, tower: Row, speed: Row) -> str:
+    """Goals beside figures, and how they were measured."""
+    lines = ["| | goal | median (smallest to largest) | held |", "|---|---|---|---|"]
+    lines += [goal.line for goal in (*_decoding(peers), *_tower(tower), *_answers(speed), *_memory(speed))]
+    lines += ["", *(_measured_with(result) for result in (peers, tower, speed))]
+    return "\n".join(lines)
+
+
+def _decoding(peers: Row) -> Iterator[Goal]:
+    for one in peers["shapes"]:
+        by_name = {row["name"]: row for row in one["peers"]}
+        if one["head_bits"] != EQUAL_HEAD or LLAMA not in by_name:
+            continue
+        theirs, ours = by_name[LLAMA], by_name["medrega"]
+        if one["shape"] == "0.5b":
+            yield Goal("decode, 0.5 B shape, against llama.cpp Q4_0", 1.3, True, theirs["decode_ratio"])
+            yield Goal("decode, 0.5 B shape, share of what the memory allows", 0.8, True, ours["share_of_limit"], "{:.0%}")
+            yield Goal("prefill, 0.5 B shape, against llama.cpp Q4_0", 1.2, True, theirs["prefill_ratio"])
+        else:
+            yield Goal("decode, tiny shape, against llama.cpp Q4_0", 1.2, True, theirs["decode_ratio"])
+
+
+def _tower(tower: Row) -> Iterator[Goal]:
+    for row in tower["variants"]:
+        if row["shipped"]:
+            yield Goal("vision tower INT8 against float32, 300 M shape", 1.6, True, row["gain"])
+
+
+def _answers(speed: Row) -> Iterator[Goal]:
+    most = max(speed["stages"], key=lambda stage: stage["threads"])
+    yield Goal("one-box question against the same loop without jump-forward", 1.6, True, most["ratios"]["jump_forward_gain"])
+    yield Goal(
+        "second question on an image, to the first token, against the first", 0.1, False, most["next_start_share"], "{:.0%}"
+    )
+    yield Goal("cold process to answer, ms", 800, False, speed["cold"]["wall_ms"], "{:.0f}")
+    yield Goal("cold process to answer, peak MiB", 300, False, speed["cold"]["peak_mib"], "{:.0f}")
+
+
+def _memory(speed: Row) -> Iterator[Goal]:
+    for row in speed["memory"]:
+        alone = dict.fromkeys(("median", "min", "max"), row["over_package"])
+        yield Goal(f"peak memory of a cold question over package size, {row['shape']} shape", 1.25, False, alone)
+    same = speed["repeatability"]
+    counts = sorted({run["threads"] for run in same["runs"]})
+    alone = dict.fromkeys(("median", "min", "max"), same["different"])
+    what = f"{same['questions']} questions, {' and '.join(map(str, counts))} threads, cold and warm: answers of other bytes"
+    yield Goal(what, 0, False, alone, "{:.0f}")
+
+
+def peers_table(result: Row) -> str:
+    """Every peer at every shape: tokens a second, and how many times as fast we are."""
+    lines = [
+        "| shape | program | decode, tokens/s | we are | prefill, tokens/s | we are | memory |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in result["shapes"]:
+        name = f"{one['shape']}, head of {one['head_bits']} bits"
+        for row in one["peers"]:
+            decode, prefill = (row[f"{what}_tokens_per_second"]["median"] for what in ("decode", "prefill"))
+            slower = [f"{row[f'{what}_ratio']['median']:.2f} times as fast" for what in ("decode", "prefill")]
+            if row["name"] == "medrega":
+                slower = [f"at {row['share_of_limit']['median']:.0%} of the memory's limit", ""]
+            lines.append(
+                f"| {name} | {row['name']} {row['version']}, {row['precision']} | {decode:.1f} | {slower[0]} "
+                f"| {prefill:.0f} | {slower[1]} | {row['peak_mib']:.0f} MiB |"
+            )
+        lines += [f"| {name} | {row['name']} | not measured: {row['reason']} | | | | |" for row in one["missing"]]
+    plan = result["plan"]
+    how = f"{plan['rounds']} rounds in turn, {plan['threads']} threads, prompts of {plan['prompt']} tokens."
+    lines += ["", f"{how} {_measured_with(result)}"]
+    return "\n".join(lines)
+
+
+def tower_table(result: Row) -> str:
+    """The variants of the tower: time, error, and where the time of the shipped one goes."""
+    lines = ["| tower, 300 M shape | seconds | times as fast as float32 | error | MiB |", "|---|---|---|---|---|"]
+    for row in result["variants"]:
+        name = f"**{row['name']}**, shipped" if row["shipped"] else row["name"]
+        lines.append(
+            f"| {name} | {row['seconds']['median']:.2f} | {row['gain']['median']:.2f} | {row['relative_error']:.4f} "
+            f"| {row['bytes'] / 2**20:.0f} |"
+        )
+    lines.append("")
+    for name, profile in result["profiles"].items():
+        shares = ", ".join(f"{group} {share:.0%}" for group, share in profile["groups"].items())
+        lines.append(f"Profile of {name}: {shares}.")
+    flags = ", ".join(result["processor_flags"])
+    lines.append(f"{result['threads']} threads, processor with {flags}. {_measured_with(result)}")
+    return "\n".join(lines)
+
+
+def _measured_with(result: Row) -> str:
+    machine = result["environment"]
+    return (
+        f"Measured {result['date']} with `{result['command']}` on {machine['processor']}, onnxruntime "
+        f"{machine['versions']['onnxruntime']}."
+    )
