@@ -78,6 +78,8 @@ def _memory(speed: Row) -> Iterator[Goal]:
         alone = dict.fromkeys(("median", "min", "max"), row["over_package"])
         yield Goal(f"peak memory of a cold question over package size, {row['shape']} shape", 1.25, False, alone)
     same = speed["repeatability"]
+    if same is None:
+        return
     counts = sorted({run["threads"] for run in same["runs"]})
     alone = dict.fromkeys(("median", "min", "max"), same["different"])
     what = f"{same['questions']} questions, {' and '.join(map(str, counts))} threads, cold and warm: answers of other bytes"

@@ -17,11 +17,20 @@ def speed(
     threads: Annotated[str | None, typer.Option(help="Numbers of threads, parted by commas; default: 1 and all.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     repeats: Annotated[int, typer.Option(min=5, help="Measured rounds, after a warm-up.")] = 7,
+    repeatability: Annotated[
+        int, typer.Option(min=0, help="Ask so many questions with each number of threads, cold and warm, and compare bytes.")
+    ] = 0,
+    memory: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure peak memory at this shape, 0.5b or 1b, too; may repeat; needs [export]."),
+    ] = None,
 ) -> None:
     """Measure every stage of an answer on the sample scan, warm and cold, beside this machine's memory bandwidth.
 
-    medrega bench speed --threads 1,2 --out speed.json
+    medrega bench speed --threads 1,2 --repeatability 200 --memory 0.5b --memory 1b --out speed.json
     """
+    from medrega_bench import memory as peak_memory
+    from medrega_bench import repeatability as repeated
     from medrega_bench import speed as stages
     from medrega_bench.environment import header
     from medrega_edge.files import check_place, write_text
@@ -41,9 +50,11 @@ def speed(
     try:
         result["stages"] = [stages.measure(package, count, device, repeats) for count in counts]
         result["cold"] = stages.cold(package, repeats)
+        result["memory"] = peak_memory.measure(memory or ())
     except RuntimeError as error:
         raise ResourceError(f"The measurement failed: {error}.") from None
     result["read_bandwidth_gb_per_second"] = stages.bandwidth()
+    result["repeatability"] = repeated.measure(package, counts, repeatability) if repeatability else None
     result["package_mib"] = package.bytes / 2**20
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for row in result["stages"]:
@@ -56,3 +67,7 @@ def speed(
         )
     whole = result["cold"]
     typer.echo(f"cold: {whole['wall_ms']['median']:.0f} ms, {whole['peak_mib']['median']:.0f} MiB")
+    for row in result["memory"]:
+        typer.echo(f"{row['shape']}: {row['over_package']:.2f} times the package at its peak")
+    if result["repeatability"]:
+        typer.echo(f"{result['repeatability']['different']} answers of other bytes")
