@@ -63,8 +63,8 @@ class Questions:
         def ask(row: Row, number: int) -> Row:
             nonlocal seen
             _check(row, number)
-            chosen_by = (row.get(key) for key in ("frame", "window", "plane", "slice"))
-            view = View(*chosen_by, preset_for(row["question"]), row.get("series"))
+            looked = {key: row.get(key) for key in ("frame", "window", "plane", "slice", "series")}
+            view = View(**looked, preset=preset_for(row["question"]))
             key = (str(self._folder / row["image"]), view)
             if seen is None or seen[0] != key:
                 seen = (key, engine.open(key[0], view=view))

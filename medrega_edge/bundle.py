@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -109,7 +110,7 @@ def create(out: Path, folder: Path, package: Package, engine: Engine) -> None:
 
 def read_wheels(folder: Path) -> list[Wheel]:
     """Read every wheel of a folder, by name; raises UsageError when this program or something it needs is not there."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError("The folder of wheels is not there; fill one with: pip download medrega-edge -d FOLDER.")
     wheels = sorted((_wheel(path) for path in folder.glob("*.whl")), key=lambda wheel: (wheel.name, wheel.path.name))
     versions: dict[str, str] = {}

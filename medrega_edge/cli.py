@@ -6,7 +6,6 @@ neither numpy nor onnxruntime.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import importlib.util
 import os
@@ -22,6 +21,7 @@ import typer
 from medrega_edge import __version__
 from medrega_edge.commands import ask, batch, bundle, model
 from medrega_edge.commands.screen import echo
+from medrega_edge.files import FULL
 from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.prompts import NOTICE, NOTICE_ZH
 
@@ -85,9 +85,9 @@ def _mount_missing(name: str, extra: str) -> None:
 
 def main() -> None:
     """Run the command line; the exit codes are those of `errors`, 0, 1, and 130 or 143 for what was interrupted."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a console that cannot show a character shows "?" instead of failing
+            stream.reconfigure(errors="replace")  # what cannot be shown, or read, is shown or read as "?"
     warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with suppress(ImportError):  # where there are no core files either: a crash must not write an image to a disk
@@ -101,7 +101,8 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
-        if not isinstance(error, MedregaError) and sys.argv[1:2] in [[room[0]] for room in _ROOMS]:
+        is_known = isinstance(error, MedregaError) or (isinstance(error, OSError) and error.errno in FULL)
+        if not is_known and sys.argv[1:2] in [[room[0]] for room in _ROOMS]:
             raise  # who trains or exports wants to see it all; those commands read no patient's header
         code = _tell(error)
     sys.exit(code or 0)
@@ -115,7 +116,7 @@ def _tell(error: Exception) -> int:
                 error.message = error.message.replace(given, "...")  # type: ignore[attr-defined]
         error.show()  # type: ignore[attr-defined]
         return UsageError.exit_code
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of standard output: files have their own words
+    if isinstance(error, OSError) and error.errno in FULL:  # of standard output, or of what another library writes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
         error = ResourceError("There is no room to write the output; make room and ask again.")
     if isinstance(error, MemoryError):

@@ -13,7 +13,7 @@ from typing import IO
 
 from medrega_edge.errors import MedregaError, ResourceError, UsageError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -44,18 +44,21 @@ def check_place(path: Path, *inputs: Path) -> None:
 
     Links, devices and folders are never replaced, and neither is one of the `inputs`.
     """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise UsageError("The file to write is a folder, a link or a device; name a plain file.")
-    if not path.parent.is_dir():
-        raise UsageError("The folder of the file to write is not there; make it, or name another place.")
-    for source in inputs:
-        if path.exists() and source.exists() and path.samefile(source):
-            raise UsageError("The file to write is one that this command reads, and is not overwritten; name another.")
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise UsageError("The file to write is a folder, a link or a device; name a plain file.")
+        if not path.parent.is_dir():
+            raise UsageError("The folder of the file to write is not there; make it, or name another place.")
+        for source in inputs:
+            if path.exists() and source.exists() and path.samefile(source):
+                raise UsageError("The file to write is one that this command reads, and is not overwritten; name another.")
+    except OSError as error:  # a name that is too long, for example
+        raise unwritable(error) from None
 
 
 def unwritable(error: OSError) -> MedregaError:
     """What to tell a user of an error in writing: no room is one thing, a place that may not be written another."""
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return ResourceError(f"There is no room to write the output ({error.strerror}); make room and ask again.")
     return UsageError(f"The output cannot be written ({error.strerror}); name another place for it.")
 

@@ -8,6 +8,7 @@ ImageError, never a replacement.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_image(source: str | Path | bytes, frame: int | None = None, view: View 
     if isinstance(source, bytes):
         return _read(source, "the given image", None, view)
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         return _read_from_folder(path, view)
     if view.series is not None:
         raise ImageError("A series is chosen of a folder, and the path given for the image is a file; leave --series out.")

@@ -298,10 +298,10 @@ def find(model: str | Path | None = None) -> Package:
     if not wanted:
         return Package.open(default_folder())
     folder = Path(wanted)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # Path.is_dir raises for a name that is too long
         return Package.open(folder)
     named = user_folder() / str(wanted)
-    if len(folder.parts) == 1 and named.is_dir():
+    if len(folder.parts) == 1 and os.path.isdir(named):
         return Package.open(named)
     raise PackageError(f"There is no model package '{folder.name}'; `medrega model list` shows those that are there.")
 

@@ -206,23 +206,28 @@ def _facts(name: str, header: Dataset) -> _Header | str:
         return NO_PICTURE
     if "Rows" not in header or "Columns" not in header:
         return DAMAGED
+    study, series, instance = (str(header.get(f"{part}InstanceUID", "")) for part in ("Study", "Series", "SOP"))
     return _Header(
-        name,
-        *(str(header.get(keyword, "")) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")),
-        (_number(header.get("SeriesNumber")), _number(header.get("InstanceNumber"))),
-        kind,
-        (int(header.Columns), int(header.Rows)),
-        max(int(header.get("NumberOfFrames") or 1), 1),
-        _vector(header.get("ImageOrientationPatient"), 6),
-        _vector(header.get("ImagePositionPatient"), 3),
+        name=name,
+        study=study,
+        series=series,
+        instance=instance,
+        numbers=(_number(header.get("SeriesNumber")), _number(header.get("InstanceNumber"))),
+        kind=kind,
+        size=(int(header.Columns), int(header.Rows)),
+        frames=max(int(header.get("NumberOfFrames") or 1), 1),
+        cosines=_vector(header.get("ImageOrientationPatient"), 6),
+        position=_vector(header.get("ImagePositionPatient"), 3),
     )
 
 
 def _number(value: Any) -> float:
+    """A finite number, infinity where there is none: it stands behind all others."""
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return math.inf
+    return number if math.isfinite(number) else math.inf
 
 
 def _vector(value: Any, length: int) -> Numbers | None:

@@ -32,7 +32,8 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text in which special tokens count as such."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        whole = text.encode("utf-8", "replace").decode("utf-8")  # half a character, as a terminal may send it, is a "?"
+        ids: list[int] = self._tokenizer.encode(whole, add_special_tokens=False).ids
         return ids
 
     def encode_behind(self, text: str, before: str) -> list[int]:

@@ -8,6 +8,7 @@ SHA-256), so that after a pause nothing is lost and nothing done twice. Files th
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from io import FileIO
@@ -77,7 +78,7 @@ def watch(
     `job` tells this question and model from others. Raises UsageError for folders that will not do.
     """
     check_apart(folder, out)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UsageError("The folder to watch is not there; make it, or name another.")
     with _take(out, job):
         arrivals = Arrivals(folder, settle)

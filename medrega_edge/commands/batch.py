@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +66,7 @@ def batch(
     if csv is not None and csv.absolute() == out.absolute():
         raise UsageError("The answers and the CSV cannot be one file; name two.")
     work: Folder | Questions
-    if source.is_dir():
+    if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
         check_apart(source, *places)
         work = Folder(source, _asking(question, task, language, window, plane, series), include_identifiers)
         for said in work.said:

@@ -20,7 +20,11 @@ class StubEngine:
         return SimpleNamespace(image=read_image(path, frame, view))
 
     def ask(self, image, question, task=None, language=None, box=None, **_):
-        time.sleep(float(os.environ.get("STUB_SECONDS", 0)))
+        seconds = float(os.environ.get("STUB_SECONDS", 0))
+        if seconds > 1:
+            sys.stderr.write("asked\n")  # to a test that waits for it
+            sys.stderr.flush()
+        time.sleep(seconds)
         self.asked += 1
         picture = image.image
         facts = ImageFacts(picture.path, picture.width, picture.height, None, picture.frame, picture.window, picture.sha256)

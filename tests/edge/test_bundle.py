@@ -5,18 +5,13 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
-import venv
 import zipfile
 
 import pytest
 
-from medrega_edge import __version__, bundle, load
+from medrega_edge import __version__, bundle
 from medrega_edge.errors import GateError, PackageError, UsageError
 from medrega_edge.package import Package, default_folder, find
-
-pytestmark = pytest.mark.slow  # many processes
 
 
 def wheel(folder, name, version="1.0", needs=(), licence="MIT", tag="py3-none-any"):
@@ -28,11 +23,6 @@ def wheel(folder, name, version="1.0", needs=(), licence="MIT", tag="py3-none-an
             f"{path.name.split('-')[0]}-{version}.dist-info/METADATA", "\n".join(["Metadata-Version: 2.4", *about])
         )
     return path
-
-
-@pytest.fixture(scope="module")
-def engine():
-    return load(threads=2)
 
 
 @pytest.fixture
@@ -187,24 +177,3 @@ def test_what_is_installed_is_held_against_it(made):
     contents["package"]["sha256"] = "0"
     with pytest.raises(PackageError, match="--model"):
         bundle.check_installed(contents, find())
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("MEDREGA_WHEELS"), reason="set MEDREGA_WHEELS to a folder of all wheels")
-def test_three_commands_in_a_namespace_without_network(tmp_path):
-    """Pack, then install, verify and ask where there is no network at all: the README's three commands."""
-    medrega = [sys.executable, "-m", "medrega_edge"]
-    made = [*medrega, "bundle", "create", str(tmp_path / "b.zip"), "--wheels", os.environ["MEDREGA_WHEELS"]]
-    subprocess.run(made, check=True, cwd=tmp_path)
-    venv.create(tmp_path / "venv", with_pip=True)
-    binaries = tmp_path / "venv" / "bin"
-    steps = (
-        f"{binaries}/python -m zipfile -e b.zip medrega-bundle",
-        f"{binaries}/python -m pip install -q --no-index --find-links medrega-bundle/wheels --require-hashes "
-        "-r medrega-bundle/requirements.txt",
-        f"{binaries}/medrega bundle verify b.zip",
-        f"{binaries}/medrega ask --sample abdomen-mri 'locate the liver'",
-    )
-    for step in steps:
-        run = subprocess.run(["unshare", "-rn", "sh", "-c", step], capture_output=True, cwd=tmp_path, check=False)
-        assert run.returncode == 0, (step, run.stderr.decode())

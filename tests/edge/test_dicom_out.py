@@ -125,7 +125,7 @@ def faults(folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy (Debian: dicom3tools)")
-def test_a_hundred_objects_about_scans_of_many_makers(tmp_path):
+def test_a_hundred_objects_about_scans_of_many_makers(tmp_path, record_property):
     count = 0
     for scan in sorted(sample_path("abdomen-mri").parent.glob("*.dcm")):
         try:
@@ -136,6 +136,25 @@ def test_a_hundred_objects_about_scans_of_many_makers(tmp_path):
         # One of them says that it was de-identified and not how, which its objects repeat.
         assert [fault for fault in faults(tmp_path) if "Deidentification" not in fault] == [], scan.name
     assert count >= 100
+    record_property("objects that dciodvfy read", count)
+
+
+def test_objects_about_a_folder_refer_to_the_slice_that_was_looked_at(tmp_path, monkeypatch):
+    from tests.edge.stub import medrega, put
+
+    put(monkeypatch)
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    for name, height in (("c", 0), ("a", 5), ("b", 10)):
+        place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, height]}
+        (folder / name).write_bytes(dicom(noise[0], bits=12, SOPInstanceUID=f"2.25.9{height}", **STUDY | place))
+    medrega("ask", folder, "x", "--slice", "1", "--dicom", "sr,gsps,sc", "--dicom-to", out)
+    for kind in ("sr", "gsps", "sc"):
+        made = pydicom.dcmread(out / f"medrega-{kind}.dcm")
+        assert set(find(made, "ReferencedSOPInstanceUID")) == {"2.25.95"}
+    if shutil.which("dciodvfy"):
+        assert faults(out) == []
 
 
 def test_an_answer_without_regions_says_so(tmp_path):

@@ -129,9 +129,12 @@ def test_a_disk_that_is_really_full(tmp_path, images):
 
 def test_no_home(images, tmp_path):
     for variables in ({}, {"HOME": "/nonexistent"}, {"HOME": ""}):
-        for arguments in (("ask", SCAN, LOCATE), ("model", "list"), ("--help",)):
-            run = medrega(*arguments, **variables)
+        out = tmp_path / "a.jsonl"
+        batch = ("batch", images, "--question", LOCATE, "--out", out)
+        for arguments in (("ask", SCAN, LOCATE), batch, ("model", "list"), ("--help",)):
+            run = medrega(*arguments, module="tests.edge.stub" if arguments == batch else "medrega_edge", **variables)
             assert run.returncode == 0, (arguments, run.stderr)
+        out.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +190,7 @@ def test_locales(locale, encoding, name, question, locales, tmp_path):
         assert name in file.read()
 
 
-def screen(command, columns=40, after=None, when=rb"(?!)"):
+def screen(command, columns=40, after=None, when=rb"(?!)", seconds=0.15):
     """Run on a terminal of so many columns; `after` is called with the process once `when` was shown.
 
     Returns (exit code, what was shown, whether the terminal's own settings are as they were).
@@ -195,9 +198,9 @@ def screen(command, columns=40, after=None, when=rb"(?!)"):
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     before = termios.tcgetattr(slave)
-    environment = BARE | {"TERM": "xterm", "STUB_SECONDS": "0.15"}
+    environment = BARE | {"TERM": "xterm", "STUB_SECONDS": str(seconds)}
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True)
-    shown, until = b"", time.monotonic() + 30
+    shown, until = b"", time.monotonic() + 60
     while time.monotonic() < until:
         ready, _, _ = select.select([master], [], [], 0.05)
         if ready:
@@ -247,3 +250,15 @@ def test_an_interrupted_batch_restores_the_terminal_and_goes_on(images, tmp_path
     assert b"going on behind the first" in run.stderr
     assert len(out.read_text().splitlines()) == 8
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "in"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_question_leaves_nothing_and_restores_the_terminal(tmp_path, number):
+    """The stub takes a minute to answer; it says that it was asked, and is interrupted then."""
+    picture = tmp_path / "marked.png"
+    command = [sys.executable, "-m", "tests.edge.stub", "ask", SCAN, LOCATE, "--save", str(picture)]
+    code, shown, same = screen(command, after=lambda process: process.send_signal(number), when=rb"asked", seconds=60)
+    assert code == 128 + number, shown
+    assert same
+    assert "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []

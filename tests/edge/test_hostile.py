@@ -207,7 +207,7 @@ def test_all_bombs_in_little_memory():
     assert int(run.stdout) < MEGABYTES
 
 
-def test_every_other_format_that_pillow_could_read_is_refused(tmp_path):
+def test_every_other_format_that_pillow_could_read_is_refused(tmp_path, record_property):
     Image.init()
     refused = []
     for form in sorted(set(Image.SAVE) - {"PNG", "JPEG", "TIFF", "MPO", "DIB"}):
@@ -223,6 +223,7 @@ def test_every_other_format_that_pillow_could_read_is_refused(tmp_path):
         with pytest.raises(ImageError, match="is no PNG, JPEG, TIFF, DICOM or NIfTI"):
             read_image(buffer.getvalue())
         refused.append(form)
+    record_property("other formats refused", len(refused))
     assert {"BMP", "GIF", "EPS", "PDF", "ICNS", "ICO", "JPEG2000", "TGA"} <= set(refused)
 
 
@@ -245,3 +246,10 @@ def test_a_device_is_no_image():
 def test_mutated_files_are_read_or_refused():
     failures = [outcome for outcome in map(fuzz_images.outcome, range(400)) if outcome.startswith("FAILED")]
     assert failures == []
+
+
+@pytest.mark.slow
+def test_damaged_files_and_odd_lines_through_the_command():
+    command = [sys.executable, "-m", "tests.edge.fuzz_commands", "--files", "20", "--lines", "60"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr

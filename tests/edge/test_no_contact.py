@@ -11,6 +11,7 @@ from PIL import Image
 
 from medrega_edge import __version__
 from medrega_edge.samples import sample_path
+from tests.edge.dicoms import dicom
 from tests.edge.test_bundle import wheel
 from tests.edge.traced import available, traced
 
@@ -41,6 +42,7 @@ LONG = {
     "bundle create": (["bundle", "create", "b.zip", "--wheels", "wheels"], 0, ["b.zip"]),
     "bundle verify": (["bundle", "verify", "in/letter.txt"], 4, []),
     "usage": (["ask"], 2, []),
+    "ask about a series": (["ask", "series", LOCATE, "--slice", "1", "--json"], 0, []),
 }
 
 
@@ -51,6 +53,9 @@ def prepared(folder):
     (folder / "in" / "letter.txt").write_text("no image")
     row = {"id": 1, "image": "in/a.png", "question": LOCATE}
     (folder / "q.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "series").mkdir()
+    for number in range(3):
+        (folder / "series" / f"{number}.dcm").write_bytes(dicom(np.arange(256, dtype="u2").reshape(16, 16) + number))
     (folder / "wheels").mkdir()
     wheel(folder / "wheels", "medrega-edge", __version__)
     return folder

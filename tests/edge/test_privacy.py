@@ -4,18 +4,13 @@ import io
 import itertools
 import json
 import os
-import signal
-import sys
 import tempfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_edge import cli, engine
 from tests.edge.dicoms import dicom
-
-pytestmark = pytest.mark.slow  # many processes
 
 # The eighteen kinds of HIPAA's safe harbour, each as a string that stands nowhere else.
 PLANTED = {
@@ -36,14 +31,8 @@ TAGS = {
 FORBIDDEN = [form for text in PLANTED.values() for form in {text, text.replace("/", "_"), text.split("^")[-1]}]
 
 
-@pytest.fixture(scope="module")
-def shared():
-    """The real engine, loaded once for all commands here."""
-    return engine.load(threads=2)
-
-
 @pytest.fixture
-def place(tmp_path, shared, monkeypatch):
+def place(tmp_path, monkeypatch):
     """A folder `in` full of identifiers, and `out`, `tmp` and a home that have to stay without."""
     import pydicom
 
@@ -60,7 +49,6 @@ def place(tmp_path, shared, monkeypatch):
     (folder / "LIC3308871 ACC9920184.png").write_text("no image, VIN1QV77Z")
     for name in ("out", "tmp", "home"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(engine, "load", lambda *_, **__: shared)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(tempfile, "tempdir", None)
@@ -68,25 +56,20 @@ def place(tmp_path, shared, monkeypatch):
 
 
 @pytest.fixture
-def run(place, monkeypatch, capfd):
-    """Run a command as `main` does, in this process; returns (code, all that came out of it anywhere)."""
-    before = signal.getsignal(signal.SIGTERM)
+def run(place, medrega):
+    """Run a command in this process; returns (code, all that came out of it anywhere)."""
 
     def command(*arguments, stdin=""):
-        monkeypatch.setattr(sys, "argv", ["medrega", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        said = "".join(capfd.readouterr())
+        ran = medrega(*arguments, stdin=stdin)
+        said = ran.out + ran.err
         for name in ("out", "tmp", "home"):
             for path in sorted((place / name).rglob("*")):
                 said += path.name + (path.read_bytes().decode("utf-8", "replace") if path.is_file() else "")
                 if path.is_file():
                     path.unlink()
-        return end.value.code, said
+        return ran.code, said
 
-    yield command
-    signal.signal(signal.SIGTERM, before)
+    return command
 
 
 def leaked(said):
@@ -143,9 +126,12 @@ def commands(place):
     )
 
 
-def test_no_command_tells_an_identifier(place, run):
+def test_no_command_tells_an_identifier(place, run, record_property):
     codes = set()
-    for arguments in commands(place):
+    told = list(commands(place))
+    record_property("identifiers planted", len(PLANTED))
+    record_property("commands that could tell them", len(told))
+    for arguments in told:
         code, said = run(*arguments, stdin="locate the liver\n\n")
         assert not leaked(said), (arguments[0], leaked(said), said)
         assert "Traceback" not in said
@@ -182,6 +168,7 @@ FAULTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("point", "fault"), list(itertools.product(POINTS, range(len(FAULTS)))))
 def test_a_fault_anywhere_tells_no_identifier(place, run, monkeypatch, point, fault):
     def fail(*_, **__):

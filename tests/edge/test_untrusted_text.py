@@ -14,13 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from medrega_edge import load
 from medrega_edge.images import read_image
 from medrega_edge.package import find
 from medrega_edge.plain import json_text, printable
 from medrega_edge.prompts import PromptBook
 from medrega_edge.render import show, to_json
-from medrega_edge.samples import sample_path
 from medrega_edge.tokenizer import Tokenizer
 from tests.edge.dicoms import dicom, row
 
@@ -28,6 +26,9 @@ TOKENIZER = Tokenizer(find().text("tokenizer"))
 PROMPTS = PromptBook.from_json(find().text("prompts"))
 MARKERS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<ref>", "</ref>", "<box>", "</box>")
 SPECIAL = {TOKENIZER.id_of(marker) for marker in MARKERS if marker in TOKENIZER.decode(list(range(TOKENIZER.size)))}
+
+
+FORGED = 500
 
 
 def forged(case):
@@ -56,24 +57,15 @@ def specials(ids):
     return [token for token in ids if token in SPECIAL]
 
 
-def test_five_hundred_forged_questions_add_no_special_token():
+def test_five_hundred_forged_questions_add_no_special_token(record_property):
+    record_property("forged questions", FORGED)
     for task, languages in PROMPTS.templates.items():
         for language in languages:
             plain = specials(TOKENIZER.encode(PROMPTS.suffix(task, language, "liver")))
-            for case in range(500):
+            for case in range(FORGED):
                 question = TOKENIZER.without_markers(forged(case))
                 ids = TOKENIZER.encode(PROMPTS.suffix(task, language, question))
                 assert specials(ids) == plain, forged(case)
-
-
-@pytest.fixture(scope="module")
-def engine():
-    return load()
-
-
-@pytest.fixture(scope="module")
-def scan(engine):
-    return engine.open(sample_path("abdomen-mri"))
 
 
 def test_what_reaches_the_model_has_the_markers_of_the_program_only(engine, scan, monkeypatch):
@@ -122,7 +114,7 @@ def test_json_reads_back_the_same_and_shows_no_control(text):
     assert is_tame(printable(text))
 
 
-def test_five_hundred_header_strings_stay_inside():
+def test_five_hundred_header_strings_stay_inside(record_property):
     """No string of a DICOM header reaches what is told of an image, but closed sets."""
     tags = (
         "PatientName",
@@ -146,6 +138,7 @@ def test_five_hundred_header_strings_stay_inside():
         assert secret not in told
         assert is_tame(told)
     assert held > 400
+    record_property("header strings", held)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="such names do not exist there")

@@ -1,0 +1,112 @@
+"""An export on a full disk, in a read-only place, without a home, under odd locales, on forty columns, interrupted:
+the target is absent or whole, and the code a documented one."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.package import Package
+from tests.edge import forked
+from tests.edge.test_faults import BARE, locales, plain, screen  # noqa: F401 - a fixture
+from tests.export.conftest import write_checkpoint
+from tests.export.kill_export import kill_until_done
+
+pytestmark = pytest.mark.export
+
+QUICK = ("--bits", "32", "--head-bits", "32", "--tower", "fp32")  # nothing is quantised: seconds
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    import torch
+
+    import medrega_export.build  # noqa: F401 - loaded once for all exports here
+
+    torch.set_num_threads(1)  # threads do not survive a fork
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "检查点")
+
+
+def export(checkpoint, out, **options):
+    return forked.run(["export", checkpoint, "--out", out, *QUICK], out.parent, hangs_after=120, **options)
+
+
+def half(folder):
+    """What lies in a folder and is neither a package nor the export's own work, which its next run takes up."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".package.")]
+
+
+@pytest.mark.parametrize("room", [0, 4096, 300_000])
+def test_a_full_disk(checkpoint, tmp_path, room):
+    def confine():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+    ended = export(checkpoint, tmp_path / "package", confine=confine)
+    assert ended.code == ResourceError.exit_code, ended.err
+    assert "Traceback" not in ended.err
+    assert half(tmp_path) == []
+    assert export(checkpoint, tmp_path / "package").code == 0
+    Package.open(tmp_path / "package").verify()
+
+
+def test_a_place_that_cannot_be_written(checkpoint, tmp_path):
+    for out in ("/proc/package", "/proc/none/package"):
+        ended = forked.run(["export", checkpoint, "--out", out, *QUICK], tmp_path, hangs_after=120)
+        assert ended.code == UsageError.exit_code, ended.err
+        assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("home", [None, "", "/nonexistent"])
+def test_no_home(checkpoint, tmp_path, home):
+    def confine():
+        os.environ.pop("HOME", None)
+        if home is not None:
+            os.environ["HOME"] = home
+
+    assert export(checkpoint, tmp_path / "package", confine=confine).code == 0
+    assert half(tmp_path) == ["package"]
+
+
+def test_an_interrupt_at_any_moment(checkpoint, tmp_path):
+    dice = random.Random(0)
+    for number in (signal.SIGINT, signal.SIGTERM) * 3:
+        ended = export(checkpoint, tmp_path / "package", after=dice.uniform(0.05, 2), number=number)
+        assert ended.code in (0, 128 + number), (ended.code, ended.err)
+        assert "Traceback" not in ended.err
+        assert half(tmp_path) == ["package"] * (ended.code == 0)
+        shutil.rmtree(tmp_path / "package", ignore_errors=True)
+    assert export(checkpoint, tmp_path / "package").code == 0
+
+
+@pytest.mark.parametrize("locale", ["C", "zh_CN.GBK", "tr_TR.ISO-8859-9"])
+def test_locales(checkpoint, tmp_path, locale, locales):  # noqa: F811
+    if "." in locale and not (locales / locale).is_dir():
+        pytest.skip(f"cannot make the locale {locale} here")
+    encoding = locale.partition(".")[2] or "utf-8"
+    name = "İıŞğ" if encoding.startswith("iso") else "检查点"
+    source = os.fsencode(tmp_path) + b"/" + name.encode(encoding)
+    shutil.copytree(os.fsencode(checkpoint), source)
+    command = [sys.executable, "-m", "medrega_edge", "export", source, "--check", "--out", source + b"-out"]
+    run = subprocess.run(command, capture_output=True, env=BARE | {"LC_ALL": locale, "LOCPATH": str(locales)}, check=False)
+    assert run.returncode == 0, run.stderr
+    assert b"Traceback" not in run.stderr
+
+
+def test_forty_columns_and_an_interrupt_restore_the_terminal(checkpoint, tmp_path):
+    command = [sys.executable, "-m", "medrega_edge", "export", str(checkpoint), "--out", str(tmp_path / "package"), *QUICK]
+    code, shown, same = screen(command, after=lambda process: process.send_signal(signal.SIGINT), when=rb"vision")
+    assert code == 130, plain(shown)
+    assert same
+    assert "Traceback" not in shown
+    assert half(tmp_path) == []
+
+
+def test_a_killed_export_leaves_its_target_absent_or_whole(checkpoint, tmp_path):
+    found = kill_until_done(tmp_path, 3, bits="32")
+    assert (found["kills"], found["different"]) == (3, 0)
