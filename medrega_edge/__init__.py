@@ -12,25 +12,27 @@ Research use only - not a medical device. Importing this package loads nothing h
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from medrega_edge.engine import EncodedImage, Engine, load
     from medrega_edge.results import Answer, Region
 
 __all__ = ["Answer", "EncodedImage", "Engine", "Region", "__version__", "load"]
 
-try:
-    __version__ = version("medrega-edge")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0+unknown"
-
 _HOMES = {"Answer": "results", "Region": "results", "EncodedImage": "engine", "Engine": "engine", "load": "engine"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
+    """Import a public name when it is first used; find out the version when it is asked for, which takes 30 ms."""
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("medrega-edge")
+        except PackageNotFoundError:  # run from a source tree that was never installed
+            return "0+unknown"
     if name in _HOMES:
         from importlib import import_module
 

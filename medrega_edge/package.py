@@ -3,7 +3,8 @@
 Knows files; knows no graph and no image. Nothing is inferred from a file's name: the manifest says what each file is.
 Whatever does not fit (a wrong hash, an unknown key, a newer schema, a path that leads out of the folder) is a
 PackageError before anything is loaded. Files are read through one open handle each, so the bytes that were hashed are the
-bytes that are used.
+bytes that are used; the two that may be larger than memory should hold, token embeddings and external data, are hashed
+piece by piece and stay on the disk.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import mmap
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, BinaryIO, TypeVar, get_type_hints
 
 from medrega_edge.errors import PackageError
 
@@ -215,26 +220,52 @@ class Package:
 
     def read(self, role: str) -> bytes:
         """Read one file and check size and hash; raises PackageError when it is not the one the manifest names."""
+        with self._opened(role) as handle:
+            data = handle.read()
+            self._compare(role, hashlib.sha256(data).hexdigest())
+        return data
+
+    def map(self, role: str) -> memoryview:
+        """Map one file into memory, of which only what is looked at is read, and check it as `read` does."""
+        with self._opened(role) as handle:
+            self._compare(role, hashlib.file_digest(handle, "sha256").hexdigest())
+            return memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def check(self, role: str) -> None:
+        """Check one file as `read` does, without keeping it."""
+        with self._opened(role) as handle:
+            self._compare(role, hashlib.file_digest(handle, "sha256").hexdigest())
+
+    @contextmanager
+    def _opened(self, role: str) -> Iterator[BinaryIO]:
+        """Open a file that has the size the manifest names, and is not empty; raises PackageError."""
         entry = self.manifest.files[role]
         path = self.path(role)
         try:
             with path.open("rb") as handle:
-                size = os.fstat(handle.fileno()).st_size
-                data = handle.read() if size == entry.bytes else b""
+                self._compare(role, entry.sha256 if os.fstat(handle.fileno()).st_size == entry.bytes > 0 else "")
+                yield handle
         except (OSError, ValueError):  # ValueError: a path with a zero byte
             raise PackageError(f"'{entry.path}' is missing from the model package; get the package again.") from None
-        if size != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
+
+    def _compare(self, role: str, sha256: str) -> None:
+        entry = self.manifest.files[role]
+        if sha256 != entry.sha256:
             raise PackageError(f"'{entry.path}' in the model package is not the file that was signed off; get it again.")
-        return data
 
     def text(self, role: str) -> str:
         """Read one text file of the package, checked."""
         return _as_text(self.read(role), role)
 
     def read_all(self) -> Contents:
-        """Read and check every file but external data, which is checked and stays on disk; raises PackageError."""
-        read = {role: self.read(role) for role in self.manifest.files}
-        return Contents(self, {role: data for role, data in read.items() if not role.endswith("_data")})
+        """Read and check every file, several at a time; raises PackageError. Large ones stay on disk (`Contents`)."""
+        with ThreadPoolExecutor() as pool:  # hashing runs outside the interpreter's lock
+            embeddings = pool.submit(self.map, "embeddings")
+            outside = [pool.submit(self.check, role) for role in self.manifest.files if role.endswith("_data")]
+            inside = {role: pool.submit(self.read, role) for role in ROLES if role != "embeddings"}
+            for checked in outside:
+                checked.result()
+            return Contents(self, {role: read.result() for role, read in inside.items()}, embeddings.result())
 
     def verify(self) -> None:
         """Check size and hash of every file, and that no other file lies in the folder; raises PackageError."""
@@ -252,10 +283,11 @@ class Package:
 
 @dataclass(frozen=True)
 class Contents:
-    """The checked bytes of a package's files: what was hashed is what is used."""
+    """The checked bytes of a package's files; `embeddings` are mapped, external data is the runtime's to map."""
 
     package: Package
     files: dict[str, bytes]
+    embeddings: memoryview
 
     def __getitem__(self, role: str) -> bytes:
         """Bytes of the file with this role."""

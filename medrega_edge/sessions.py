@@ -1,12 +1,15 @@
 """The only importer of onnxruntime: session options, the vision encoder, and the decoder with its key/value cache.
 
 Knows tensors and graphs as the manifest names them; knows no text, no image file and no sampling. Nothing runs on another
-device than the one asked for. onnxruntime's own telemetry is switched off before the library loads.
+device than the one asked for (`auto` says which it took, and why). onnxruntime's own telemetry is switched off before the
+library loads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from functools import cache
 from types import ModuleType
 from typing import Any, cast
@@ -16,9 +19,13 @@ import numpy.typing as npt
 
 from medrega_edge.errors import PackageError, ResourceError
 from medrega_edge.graph_guard import check_graph
-from medrega_edge.package import Contents, DecoderSpec, VisionSpec
+from medrega_edge.package import Contents, DecoderSpec, Manifest, VisionSpec
 
 Floats = npt.NDArray[np.float32]
+DEVICES = ("cpu", "cuda", "auto")
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+BYTES_WORTH_A_THREAD = 16_000_000
 
 
 @cache
@@ -36,14 +43,56 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def decoder_threads(manifest: Manifest, available: int) -> int:
+    """How many of the `available` threads a decoder is run with, by the bytes of weights that a token reads.
+
+    No answer depends on it. The vision tower takes them all: it sees hundreds of positions at once.
+    """
+    weights = sum(entry.bytes for role, entry in manifest.files.items() if role in ("decoder", "decoder_data"))
+    return max(1, min(available, weights // BYTES_WORTH_A_THREAD))
+
+
+def choose_device(wanted: str) -> tuple[str, str]:
+    """Which device to run on, and why; raises ResourceError when the one that is wanted is not there."""
+    if wanted not in DEVICES:
+        raise ResourceError(f"There is no device '{wanted}'; choose one of: {', '.join(DEVICES)}.")
+    if wanted == "cpu":
+        return "cpu", "asked for"
+    problem = _cuda_problem()
+    if wanted == "cuda" and problem:
+        raise ResourceError(f"The device 'cuda' is not there: {problem}; use --device cpu.")
+    return ("cpu", problem) if problem else ("cuda", "asked for" if wanted == "cuda" else "a CUDA device is there")
+
+
+def _cuda_problem() -> str:
+    """Why nothing can run on a CUDA device here; empty when it can."""
+    ort = load_onnxruntime()
+    if PROVIDERS["cuda"] not in ort.get_available_providers():
+        if len(_distributions()) > 1:
+            return (
+                "onnxruntime and onnxruntime-gpu are both installed and share one folder; uninstall both, "
+                "then install onnxruntime-gpu alone"
+            )
+        return "this onnxruntime was built without CUDA (docs/gpu.md says how to install one with it)"
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
+            ort.preload_dlls()  # CUDA and cuDNN out of wheels, where they were installed as such
+        ort.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda", 0)
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        return f"onnxruntime finds no CUDA device that works ({type(error).__name__}; driver, CUDA, cuDNN?)"
+    return ""
+
+
+def _distributions() -> list[str]:
+    """Names of the installed packages that own the folder `onnxruntime`."""
+    from importlib.metadata import distributions  # heavy, and only for a message
+
+    return [name for name in ("onnxruntime", "onnxruntime-gpu") if any(True for _ in distributions(name=name))]
+
+
 def _session(contents: Contents, role: str, threads: int, device: str, inputs: set[str], outputs: set[str]) -> Any:
     ort = load_onnxruntime()
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
-    if provider is None or provider not in ort.get_available_providers():
-        raise ResourceError(
-            f"The device '{device}' is not there: this onnxruntime offers no {provider or 'such'} provider; "
-            "use --device cpu."
-        )
+    provider = PROVIDERS[device]
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -62,6 +111,10 @@ def _session(contents: Contents, role: str, threads: int, device: str, inputs: s
         raise ResourceError(f"There is not enough memory to load '{role}' of the model package.") from None
     except Exception as error:  # onnxruntime's exceptions share no base class
         kind = type(error).__name__
+        if "CUDA" in str(error).upper():
+            raise ResourceError(
+                f"The device '{device}' could not be started by onnxruntime ({kind}); use --device cpu."
+            ) from None
         raise PackageError(f"The graph '{role}' of the model package cannot be loaded ({kind}); get it again.") from None
     if session.get_providers()[0] != provider:
         raise ResourceError(f"The device '{device}' could not be started by onnxruntime; use --device cpu.")
@@ -87,7 +140,8 @@ class VisionEncoder:
 class Decoder:
     """The language model with one preallocated cache: `extend` appends to it in place, `rewind` forgets its tail.
 
-    Nothing is copied from token to token: past and present of the graph are the same memory.
+    Nothing is copied from token to token: past and present of the graph are the same memory, and on the processor what goes
+    in and comes out of a pass of one token lies in memory that is bound once.
     """
 
     def __init__(self, contents: Contents, threads: int, device: str) -> None:
@@ -101,18 +155,30 @@ class Decoder:
         self.passes = 0  # forward passes run, for measurements
         self._session = _session(contents, "decoder", threads, device, inputs, {spec.logits} | presents)
         self._binding = self._session.io_binding()
-        shape = (1, self.spec.kv_heads, self.spec.context, self.spec.head_dim)
-        self._memory = []  # keeps the cache alive: the binding holds no reference
-        for layer in range(self.spec.layers):
-            for past, present in (
-                (self.spec.past_key, self.spec.present_key),
-                (self.spec.past_value, self.spec.present_value),
-            ):
-                value = load_onnxruntime().OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32), device, 0)
-                self._memory.append(value)
+        self._value = load_onnxruntime().OrtValue.ortvalue_from_numpy
+        self._held = []  # keeps what is bound alive: the binding holds no reference
+        shape = (1, spec.kv_heads, spec.context, spec.head_dim)
+        for layer in layers:
+            for past, present in ((spec.past_key, spec.present_key), (spec.past_value, spec.present_value)):
+                value = self._value(np.zeros(shape, np.float32), device, 0)
+                self._held.append(value)
                 self._binding.bind_ortvalue_input(past.format(layer), value)
                 self._binding.bind_ortvalue_output(present.format(layer), value)
-        self._binding.bind_output(self.spec.logits, "cpu")
+        self._last = np.zeros(1, np.int32)
+        self._total = np.zeros((), np.int32)
+        self._one = np.zeros((1, 1, spec.hidden), np.float32)
+        self._logits = np.zeros((1, spec.vocabulary), np.float32)
+        self._one_value = self._value(self._one)
+        self._embeds: Any = None  # what is bound as input now
+        logits = self._value(self._logits)
+        self._held.append(logits)
+        self._binding.bind_ortvalue_output(spec.logits, logits)
+        self._in_place = device == "cpu"  # elsewhere what is bound is copied there, each time it is bound
+        self._bind_lengths()
+
+    def _bind_lengths(self) -> None:
+        self._binding.bind_cpu_input(self.spec.last_position, self._last)
+        self._binding.bind_cpu_input(self.spec.total_length, self._total)
 
     @property
     def room(self) -> int:
@@ -122,7 +188,7 @@ class Decoder:
     def extend(self, embeds: Floats) -> Floats:
         """Append `[S, hidden]` to the cache and return the logits `[vocabulary]` behind the last position.
 
-        Raises ResourceError when the context is full.
+        The next pass overwrites them. Raises ResourceError when the context is full.
         """
         if len(embeds) > self.room:
             raise ResourceError(
@@ -130,15 +196,22 @@ class Decoder:
                 "ask for less at once."
             )
         total = self.length + len(embeds)
-        binding = self._binding
-        binding.bind_cpu_input(self.spec.embeds, np.ascontiguousarray(embeds[None], dtype=np.float32))
-        binding.bind_cpu_input(self.spec.last_position, np.array([total - 1], np.int32))
-        binding.bind_cpu_input(self.spec.total_length, np.array(total, np.int32))
-        self._session.run_with_iobinding(binding)
+        self._last[0] = total - 1
+        self._total[()] = total
+        if len(embeds) == 1 and self._in_place:
+            self._one[0] = embeds
+            value = self._one_value
+        else:
+            value = self._value(np.ascontiguousarray(embeds[None], dtype=np.float32))
+        if value is not self._embeds:
+            self._binding.bind_ortvalue_input(self.spec.embeds, value)
+            self._embeds = value
+        if not self._in_place:
+            self._bind_lengths()
+        self._session.run_with_iobinding(self._binding)
         self.length = total
         self.passes += 1
-        logits = binding.get_outputs()[-1].numpy()
-        return cast(Floats, logits.reshape(-1, self.spec.vocabulary)[-1])
+        return self._logits[0]
 
     def rewind(self, length: int) -> None:
         """Forget everything behind the first `length` positions."""

@@ -24,6 +24,8 @@ from medrega_edge.prompts import IMAGE_TOKEN, Prompt
 from medrega_edge.sessions import Decoder
 from medrega_edge.tokenizer import StreamDecoder, Tokenizer
 
+NPY_HEADER = 4096  # bytes; ours take 128
+
 
 class Seen(Protocol):
     """An image as the language model sees it; compared by identity."""
@@ -90,16 +92,14 @@ class Speaker:
         logits = self._extend(ids)
         prefilled = time.perf_counter()
         limit = min(limit, self._decoder.room)
-        stream = StreamDecoder(self.tokenizer)
+        stream = StreamDecoder(self.tokenizer, on_text) if on_text else None
         steps: list[Step] = []
         for step in generate(logits, self._extend, grammar, self.vocabulary.end, limit, self.jump_forward):
             steps.append(step)
-            piece = stream.push(step.token)
-            if on_text and piece:
-                on_text(piece)
-        rest = stream.finish()
-        if on_text and rest:
-            on_text(rest)
+            if stream:
+                stream.push(step.token)
+        if stream:
+            stream.finish()
         done = time.perf_counter()
         return Said(
             raw=self.tokenizer.decode([step.token for step in steps]),
@@ -125,11 +125,17 @@ class Speaker:
 
 
 def _embeddings(contents: Contents) -> npt.NDArray[np.floating]:
+    """The table `[vocabulary, hidden]`, of which only the rows that are looked up are read from the disk."""
     spec = contents.package.manifest.decoder
+    head = io.BytesIO(contents.embeddings[:NPY_HEADER])
     try:
-        table = np.load(io.BytesIO(contents["embeddings"]), allow_pickle=False)
-    except (ValueError, OSError, EOFError):
+        version = np.lib.format.read_magic(head)
+        shape, by_column, dtype = np.lib.format.read_array_header_1_0(head) if version == (1, 0) else ((), True, None)
+    except (ValueError, EOFError):
         raise PackageError("The embeddings of the model package cannot be read; get the package again.") from None
-    if table.shape != (spec.vocabulary, spec.hidden) or table.dtype not in (np.float16, np.float32):
+    if shape != (spec.vocabulary, spec.hidden) or dtype not in (np.float16, np.float32) or by_column:
         raise PackageError("The embeddings of the model package do not fit its manifest; get the package again.")
-    return np.asarray(table)
+    values = contents.embeddings[head.tell() :]
+    if values.nbytes != spec.vocabulary * spec.hidden * dtype.itemsize:
+        raise PackageError("The embeddings of the model package do not fit its manifest; get the package again.")
+    return np.frombuffer(values, dtype).reshape(shape)

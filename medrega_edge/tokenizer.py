@@ -6,6 +6,7 @@ A question cannot forge a marker: whatever spells a special token is taken out o
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 
 from tokenizers import Tokenizer as _Tokenizer
@@ -72,25 +73,25 @@ class Tokenizer:
 class StreamDecoder:
     """Ids one by one -> pieces of text that never split a character; the pieces join to `decode` of all ids."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        """Start an empty stream."""
-        self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        self._told = ""
+    def __init__(self, tokenizer: Tokenizer, tell: Callable[[str], None]) -> None:
+        """Start an empty stream; `tell` gets each piece, none of them empty."""
+        self._tokenizer, self._tell = tokenizer, tell
+        self._known: list[int] = []  # the last ids that were told: what follows may be spelt otherwise behind them
+        self._new: list[int] = []
 
-    def push(self, token: int) -> str:
-        """Add an id; return the text that is new and sure."""
-        self._ids.append(token)
-        text = self._tokenizer.decode(self._ids)
-        if text.endswith(_REPLACEMENT):  # half a character: wait for the rest of its bytes
-            return ""
-        new = text[len(self._told) :]
-        self._told = text
-        return new
+    def push(self, token: int) -> None:
+        """Add an id; tell the text that is new and sure."""
+        self._new.append(token)
+        self._flush(lambda text: text.endswith(_REPLACEMENT))  # half a character: wait for the rest of its bytes
 
-    def finish(self) -> str:
-        """Return whatever was held back."""
-        text = self._tokenizer.decode(self._ids)
-        new = text[len(self._told) :]
-        self._told = text
-        return new
+    def finish(self) -> None:
+        """Tell whatever was held back."""
+        self._flush(lambda text: False)
+
+    def _flush(self, waits: Callable[[str], bool]) -> None:
+        told = self._tokenizer.decode(self._known)
+        text = self._tokenizer.decode(self._known + self._new)
+        if text == told or waits(text):
+            return
+        self._tell(text[len(told) :])
+        self._known, self._new = self._new, []

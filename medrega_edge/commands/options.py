@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from medrega_edge.commands.screen import echo
+
 if TYPE_CHECKING:
     from medrega_edge.engine import Engine
     from medrega_edge.medical_image import View
 
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.", envvar="MEDREGA_MODEL")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.", envvar="MEDREGA_THREADS")]
-DeviceOption = Annotated[str, typer.Option(help="cpu or cuda; never another than the one named.")]
+DeviceOption = Annotated[
+    str, typer.Option(help="cpu or cuda, never another than the one named; or auto, which says what it took.")
+]
 TaskOption = Annotated[str | None, typer.Option(help="Task; default: read off the question.")]
 LanguageOption = Annotated[str | None, typer.Option("--lang", help="en or zh; default: language of the question.")]
 WindowOption = Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")]
@@ -80,4 +84,7 @@ def load_engine(model: str | None, threads: int | None, device: str) -> Engine:
     """Load a package, the default one unless named."""
     from medrega_edge.engine import load
 
-    return load(model, threads=threads, device=device)
+    engine = load(model, threads=threads, device=device)
+    if device == "auto":
+        echo(f"device: {engine.device} ({engine.device_reason})", err=True)
+    return engine

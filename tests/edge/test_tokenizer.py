@@ -15,9 +15,12 @@ words = st.lists(
 @given(st.one_of(words.map("".join), st.text(st.characters(exclude_categories=["Cs"]))))
 def test_streamed_equals_decoded_at_once(text):
     ids = TOKENIZER.encode(text)
-    stream = StreamDecoder(TOKENIZER)
-    pieces = [stream.push(token) for token in ids]
-    pieces.append(stream.finish())
+    pieces = []
+    stream = StreamDecoder(TOKENIZER, pieces.append)
+    for token in ids:
+        stream.push(token)
+    stream.finish()
+    assert all(pieces)
     assert "".join(pieces) == TOKENIZER.decode(ids) == text
 
 
