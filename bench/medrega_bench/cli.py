@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import typer
 
+from medrega_bench.commands.blind import blind
 from medrega_bench.commands.compare import compare, gate
 from medrega_bench.commands.docs import docs
 from medrega_bench.commands.figures import accuracy, tasks
+from medrega_bench.commands.malformed import malformed
 from medrega_bench.commands.peers import peers, shape
 from medrega_bench.commands.run import run
 from medrega_bench.commands.scoring import questions, score
 from medrega_bench.commands.speed import speed
+from medrega_bench.commands.sweep import sweep
+from medrega_bench.commands.tower import tower
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a package gets right, on this hardware.")
 
-for _command in (questions, accuracy, tasks, speed, peers, shape, run, compare, gate, score, docs):
+ANSWERS = (questions, accuracy, tasks, blind, malformed, score)
+SPEED = (speed, peers, tower, shape)
+RUNS = (run, sweep, compare, gate, docs)
+
+for _command in (*ANSWERS, *SPEED, *RUNS):
     bench_app.command()(_command)
 
 

@@ -13,23 +13,24 @@ from medrega_edge.errors import GateError, UsageError
 from medrega_edge.gates import FIGURES, Gate
 
 LARGEST_SLOWING = 0.15  # of a ratio of speeds
-STEADY = 0.15  # a ratio that moves by more than this within one run says nothing about another run
+STEADY = 0.15  # medians of ratios that move by more than this within one run are not compared
 
 Row = dict[str, Any]
 
 
 def accuracy_of(result: Row, baseline: Row | None) -> list[Row]:
     """The entries to hold: against the baseline, else against the run's own reference; raises UsageError without either."""
-    package = _package(result)
+    package = package_of(result)
     if baseline is not None:
-        return paired.entries(paired.pair_up(_package(baseline)["rows"], package["rows"]))
+        return paired.entries(paired.pair_up(package_of(baseline)["rows"], package["rows"]))
     if package["loss"] is None:
         raise UsageError("The result has no reference to lose against; name an older result with --baseline.")
     accuracy: list[Row] = package["loss"]["accuracy"]
     return accuracy
 
 
-def _package(result: Row) -> Row:
+def package_of(result: Row) -> Row:
+    """The package that a result is about: the first that is no reference."""
     return next((one for one in result["packages"] if one["role"] == "package"), result["packages"][0])
 
 
@@ -66,17 +67,17 @@ def _named(entry: Row) -> str:
 
 
 def slowed(result: Row, baseline: Row) -> tuple[list[str], list[str]]:
-    """Ratios of speeds that fell by more than 15 %, and those not held because they are unsteady or were not measured."""
+    """Ratios of speeds that fell by more than 15 %, and those that cannot be told because they are unsteady or missing."""
     before, after = (_ratios(one) for one in (baseline, result))
     fallen, unheld = [], []
     for key in sorted(before.keys() | after.keys()):
         name = f"{key[0]} on {key[1]}, {key[2]} threads,"
         if key not in before or key not in after:
             unheld.append(f"{name} was measured once only")
+        elif _fell(before[key], after[key]):
+            fallen.append(f"{name} fell from {before[key]['median']:.3g} to {after[key]['median']:.3g}")
         elif not (_steady(before[key]) and _steady(after[key])):
             unheld.append(f"{name} is not steady")
-        elif after[key]["median"] < (1 - LARGEST_SLOWING) * before[key]["median"]:
-            fallen.append(f"{name} fell from {before[key]['median']:.3g} to {after[key]['median']:.3g}")
     return fallen, unheld
 
 
@@ -84,9 +85,16 @@ def _ratios(result: Row) -> dict[tuple[str, str, int], Row]:
     """Ratios by name, device and threads."""
     return {
         (name, stage["device"], stage["threads"]): ratio
-        for stage in _package(result)["speed"]
+        for stage in package_of(result)["speed"]
         for name, ratio in stage["ratios"].items()
     }
+
+
+def _fell(before: Row, after: Row) -> bool:
+    """Whether a ratio fell too far: by its medians where both are steady, else by the whole spread of both."""
+    if _steady(before) and _steady(after):
+        return bool(after["median"] < (1 - LARGEST_SLOWING) * before["median"])
+    return bool(after["p90"] < (1 - LARGEST_SLOWING) * before["min"])
 
 
 def _steady(ratio: Row) -> bool:

@@ -202,8 +202,7 @@ def to_json(result: Row) -> str:
 def read_result(path: Path, data: str | None = None) -> Row:
     """Read the result of a run, or of a folder the newest, on the named data; raises UsageError for anything else."""
     if path.is_dir():
-        found = [one for one in (_read(file) for file in sorted(path.glob("*.json"))) if one is not None]
-        kept = [one for one in found if data in (None, one["data"]["name"])]
+        kept = [one for one in results_in(path) if data in (None, one["data"]["name"])]
         if not kept:
             raise UsageError(f"There is no result of `medrega bench run` on this data in '{path.name}'.")
         return max(kept, key=lambda one: str(one["measured"]))
@@ -211,6 +210,11 @@ def read_result(path: Path, data: str | None = None) -> Row:
     if result is None:
         raise UsageError(f"'{path.name}' is no result of `medrega bench run`, or one of another version of it.")
     return result
+
+
+def results_in(folder: Path) -> list[Row]:
+    """Return the results of runs in a folder; files of other kinds are passed over."""
+    return [one for one in (_read(file) for file in sorted(folder.glob("*.json"))) if one is not None]
 
 
 def _read(path: Path) -> Row | None:

@@ -8,9 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medrega_bench import fast_table
+from medrega_bench import fast_table, page, sweep_report
 from medrega_bench.cells import measured_with
+from medrega_bench.charts import reliability
+from medrega_bench.document import Drawn
+from medrega_bench.history import history_table
+from medrega_bench.measure import results_in
 from medrega_bench.task_tables import goals_table, modality_table, reliability_words, reliance_table, report_table
+from medrega_bench.words import words
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.prompts import Language
 
@@ -68,16 +73,21 @@ def _with_interval(figure: dict[str, Any], key: str) -> str:
 
 def reliability_picture(result: dict[str, Any]) -> str:
     """The reliability of box confidences as a picture of its own."""
-    from medrega_bench.charts import reliability
-    from medrega_bench.document import Drawn
-    from medrega_bench.page import picture
-    from medrega_bench.words import words
-
     confidence, say = result["tables"]["confidence"], words(Language.EN)
     chart = reliability(confidence["bins"] if confidence else [])
     if chart is None:
         raise UsageError("The result has no box with a confidence; there is nothing to draw.")
-    return picture(Drawn(chart, say["x_sure"], say["y_right"]))
+    return page.picture(Drawn(chart, say["x_sure"], say["y_right"]))
+
+
+def sweep_picture(result: dict[str, Any]) -> str:
+    """The frontier of a sweep, loss against speed, as a picture of its own."""
+    return page.picture(sweep_report.of_speed(result["points"], words(Language.EN)))
+
+
+def size_picture(result: dict[str, Any]) -> str:
+    """The same, loss against size."""
+    return page.picture(sweep_report.of_size(result["points"], words(Language.EN)))
 
 
 TASK_TABLES = {
@@ -87,16 +97,24 @@ TASK_TABLES = {
     "reports": report_table,
     "reliability": reliability_words,
 }
-RENDERERS: dict[str, Callable[..., str]] = {  # each takes the results that its block names, parted by commas
+# Each takes the results that its block names, parted by commas; a folder stands for all results of runs in it.
+RENDERERS: dict[str, Callable[..., str]] = {
     "accuracy": accuracy_table,
     "loss": loss_table,
     "fast": fast_table.table,
     "peers": fast_table.peers_table,
     "tower": fast_table.tower_table,
     **TASK_TABLES,
+    "sweep": sweep_report.block,
+    "sweep-size": lambda _: "The same points, loss against size.",
+    "history": history_table,
 }
 # Blocks that begin with a picture, drawn beside the result.
-PICTURES = {"reliability": reliability_picture}
+PICTURES = {"reliability": reliability_picture, "sweep": sweep_picture, "sweep-size": size_picture}
+
+
+def _results(path: Path) -> list[dict[str, Any]]:
+    return results_in(path) if path.is_dir() else [json.loads(path.read_text(encoding="utf-8"))]
 
 
 def update_blocks(document: Path, check: bool) -> bool:
@@ -113,9 +131,9 @@ def update_blocks(document: Path, check: bool) -> bool:
             raise UsageError(f"'{document.name}' names an unknown block '{name}'.")
         paths = [document.parent / file for file in match["file"].split(",")]
         for path in paths:
-            if not path.is_file():
+            if not path.exists():
                 raise UsageError(f"'{document.name}' names the result '{path.name}', which is not there.")
-        results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        results = [one for path in paths for one in _results(path)]
         shown = ""
         if name in PICTURES:
             picture = paths[0].with_name(f"{paths[0].stem}-{name}.svg")

@@ -1,0 +1,93 @@
+"""`sweep`: one checkpoint at many precisions, and what each costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medrega_bench.asking import choose, with_progress
+from medrega_bench.commands.options import AnyDataOption, LangOption, LimitOption, SplitOption, ThreadsOption
+from medrega_edge.prompts import NOTICE, Language
+
+
+def sweep(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a full-precision checkpoint.")],
+    calibration: Annotated[
+        Path, typer.Option(help="Questions with truth (JSONL) to calibrate on, as `medrega export` has it.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for reports, packages and answers; an earlier sweep in it goes on.")],
+    data: AnyDataOption = None,
+    split: SplitOption = "val",
+    limit: LimitOption = None,
+    calibration_items: Annotated[int, typer.Option(min=1, help="How many of them are used.")] = 128,
+    threads: ThreadsOption = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    repeats: Annotated[int, typer.Option(min=5, help="Measured rounds of speed, after a warm-up.")] = 7,
+    lang: LangOption = Language.EN,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder of results that gets a copy, named after the checkpoint.")
+    ] = None,
+) -> None:
+    """Build a checkpoint at many precisions, and draw what each loses against its speed and its size.
+
+    medrega bench questions --data DATA --split train --limit 192 --out calibration.jsonl
+
+    medrega bench sweep runs/nano/checkpoint --calibration calibration.jsonl --data DATA --limit 600 --out sweep
+
+    Packages stay in OUT/packages, without a certificate: export the one you choose with --certify.
+    """
+    from tempfile import TemporaryDirectory
+
+    from rich.console import Console
+
+    from medrega_bench import measure, page, quick_set, sweep_report
+    from medrega_bench import sweep as work
+    from medrega_bench.environment import command, environment
+    from medrega_edge.files import check_place, unwritable, write_text
+    from medrega_edge.plain import json_text
+
+    plan = work.Sweep(checkpoint, calibration, out, calibration_items)
+    work.check(plan)
+    try:
+        out.mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(error) from None
+    places = [out / name for name in ("sweep.json", "report.md", "report.html")]
+    places += [keep / f"sweep-{checkpoint.resolve().name}.json"] if keep else []
+    for place in places:
+        check_place(place)
+    console = Console(stderr=True, highlight=False, markup=False)
+    with TemporaryDirectory() as drawn:
+        chosen, blind = choose(data, split, limit, Path(drawn))
+        asking = measure.Plan(
+            chosen, blind, threads, (device,), repeats, with_speed=False, bare_ids=True, answers=out / "answers"
+        )
+        header = {"command": command(), "environment": environment()}
+        name = (data.name, split) if data is not None else (quick_set.NAME, None)
+        hear = work.Hearing(lambda sentence: console.print(sentence, style="dim"), with_progress)
+        made = work.summary(work.run(plan, asking, header, name, hear))
+    document = sweep_report.report(made, lang)
+    text = json_text(made, indent=1) + "\n"
+    for place, written in zip(places, (text, page.markdown(document), page.html(document), text), strict=False):
+        write_text(place, written)
+    for point in made["points"]:
+        _tell(point)
+    for one in made["refused"]:
+        typer.echo(f"{one['precision']}: not built. {one['reason']}", err=True)
+    typer.echo(f"report in {out.name}; {NOTICE}")
+
+
+def _tell(point: dict[str, Any]) -> None:
+    by = point["dominated_by"]
+    loss = point["loss"]
+    lost = (
+        "the reference"
+        if loss is None
+        else "loss {:+.4f} ({:+.4f} to {:+.4f})".format(loss["overall"]["value"], *loss["overall"]["interval"])
+    )
+    typer.echo(
+        f"{point['precision']}: {point['mib']:.1f} MiB, {lost}, {point['answers_per_second']['median']:.1f} answers/s"
+        + (f", dominated by {by[0]}" if by else "")
+    )

@@ -1,0 +1,132 @@
+"""The sweep: which points nobody needs, what is kept, and the frontier as a report, a table and a picture."""
+
+import json
+
+import pytest
+
+from medrega_bench import page, sweep, sweep_report
+from medrega_edge.errors import GateError, UsageError
+from medrega_edge.prompts import Language
+from medrega_export.recipe import FULL, Recipe
+
+from .handmade import HALF, many, package, result
+
+
+def point(loss=0.01, mib=8.0, rate=10.0, swing=1.0):
+    return {
+        "loss": {"overall": {"value": loss}},
+        "mib": mib,
+        "answers_per_second": {"median": rate, "min": rate - swing, "max": rate + swing},
+    }
+
+
+def test_a_point_is_dominated_by_one_that_is_as_good_in_everything_and_better_in_something():
+    assert sweep.dominates(point(mib=7.0), point())
+    assert sweep.dominates(point(loss=0.0), point())
+    assert sweep.dominates(point(rate=20.0), point())
+    assert not sweep.dominates(point(), point())
+    assert not sweep.dominates(point(mib=7.0, loss=0.02), point())
+    assert not sweep.dominates(point(mib=7.0, rate=5.0), point())
+
+
+def test_speeds_whose_repeats_overlap_are_alike():
+    assert sweep.dominates(point(mib=7.0, rate=9.0), point())
+    assert not sweep.dominates(point(rate=11.0), point())
+
+
+def timed(rows, ms, role="package", precision="int4", mib=8.0):
+    one = package(rows, role, precision) | {"mib": mib}
+    one["speed"][0]["first_answer_ms"] = {"median": ms, "p90": ms, "min": ms, "max": ms, "n": 7}
+    return one
+
+
+@pytest.fixture
+def made():
+    packages = (
+        timed(many(), 40.0, "reference", "fp32", 30.0),
+        timed(many(HALF), 20.0, precision="worse"),
+        timed(many(), 20.0, precision="better"),
+    )
+    return sweep.summary(
+        result(*packages)
+        | {
+            "checkpoint": "nano",
+            "recipes": [FULL, Recipe(), Recipe(bits=8)],
+            "refused": [{"precision": "coarse", "reason": "It is too coarse."}],
+        }
+    )
+
+
+def test_a_summary_has_a_point_each_with_its_loss_and_no_question(made):
+    assert made["kind"] == "sweep"
+    full, worse, better = made["points"]
+    assert full["loss"] is None
+    assert worse["loss"]["overall"]["value"] == pytest.approx(0.5)
+    assert worse["answers_per_second"]["median"] == 50.0
+    assert worse["dominated_by"] == ["better"]
+    assert full["dominated_by"] == ["better"]
+    assert better["dominated_by"] == []
+    assert better["recipe"]["bits"] == 8
+    assert "locate the liver" not in json.dumps(made)
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_a_report_shows_both_frontiers_each_task_and_what_was_refused(made, language):
+    text = page.html(sweep_report.report(made, language))
+    assert text.count('<svg class="chart"') == 2
+    assert text.count('<g class="mark">') == 6
+    assert "+50.0 (+50.0 to +50.0) *" in text
+    assert "It is too coarse." in text
+    assert "<td>worse</td><td>8.0</td>" in text
+
+
+def test_the_frontier_as_a_table_of_a_document(made):
+    lines = sweep_report.block(made).splitlines()
+    assert lines[3] == ("| 2 | worse | 8.0 | 50.0 (50.0 to 50.0) | 50.0 (50.0 to 50.0) | 50.0 (50.0 to 50.0) | better |")
+    assert "checkpoint nano, 20 questions of quick." in lines[-1]
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "config.json").write_text("{}")
+    (tmp_path / "calibration.jsonl").write_text("{}\n")
+    (tmp_path / "packages").mkdir()
+    return sweep.Sweep(tmp_path / "checkpoint", tmp_path / "calibration.jsonl", tmp_path)
+
+
+def test_a_point_is_built_once_and_again_when_its_weights_change(place, monkeypatch):
+    build = pytest.importorskip("medrega_export.build")
+    built = []
+
+    def export(options):
+        built.append(options.recipe)
+        options.out.mkdir(exist_ok=True)
+
+    monkeypatch.setattr(build, "export", export)
+    monkeypatch.setattr(sweep.Package, "open", lambda folder: folder.name)
+    assert place.build(Recipe(), str) == "gptq-int4-g32_vision-int8"
+    assert place.build(Recipe(), str) == "gptq-int4-g32_vision-int8"
+    place.build(FULL, str)
+    assert built == [Recipe(), FULL]
+    (place.checkpoint / "config.json").write_text("{ }")
+    place.build(Recipe(), str)
+    assert built == [Recipe(), FULL, Recipe()]
+
+
+def test_what_the_export_refuses_is_left_out_and_named_but_full_precision_has_to_be_there(place, monkeypatch):
+    def build(recipe):
+        raise GateError("It is too coarse.") if recipe.bits == 4 else AssertionError(recipe.name)
+
+    monkeypatch.setattr(sweep, "RECIPES", (Recipe(),))
+    monkeypatch.setattr(sweep.Sweep, "build", lambda self, recipe, tell: build(recipe))
+    monkeypatch.setattr(sweep.measure, "result_of", lambda *_: {})
+    monkeypatch.setattr(sweep.speed, "bandwidth", lambda: 1.0)
+    made = sweep.run(place, None, {}, ("quick", None), sweep.Hearing(str, None))
+    assert made["refused"] == [{"precision": "gptq-int4-g32 + vision-int8", "reason": "It is too coarse."}]
+
+
+def test_a_missing_checkpoint_is_said_before_any_work(place):
+    pytest.importorskip("medrega_export.build")
+    with pytest.raises(UsageError, match="no checkpoint"):
+        sweep.check(sweep.Sweep(place.checkpoint / "gone", place.calibration, place.folder))
