@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage, Engine
 
 REQUIRED = ("id", "image", "question")
+PIECE = 16  # lines that one process answers at a time
 
 Row = dict[str, Any]
 
@@ -56,7 +58,21 @@ class Questions:
         """What tells this work from another."""
         return [self._lines, str(self._folder.absolute()), self._include]
 
-    def answers(self, engine: Engine, start: Place) -> Iterator[tuple[Place, Row]]:
+    def pieces(self, start: Place) -> Iterator[tuple[Place, int]]:
+        """Lines that belong together: a few at most, about one image as long as it stays the same."""
+
+        def image(item: int) -> object:
+            try:
+                return read_object(self._lines[item][1], 0).get("image")
+            except UsageError:
+                return None
+
+        for _, group in groupby(range(start.item, len(self._lines)), key=lambda item: repr(image(item))):
+            items = list(group)
+            for first in items[::PIECE]:
+                yield Place(first), min(first + PIECE, items[-1] + 1)
+
+    def answers(self, engine: Engine, start: Place, stop: int | None = None) -> Iterator[tuple[Place, Row]]:
         """Answer line by line from `start` on. The last image is kept, so lines ordered by image are fast."""
         seen: tuple[tuple[str, View], EncodedImage] | None = None
 
@@ -80,7 +96,7 @@ class Questions:
             )
             return answer.to_dict(self._include)
 
-        for item, (number, line) in enumerate(self._lines[start.item :], start.item):
+        for item, (number, line) in enumerate(self._lines[start.item : stop], start.item):
             try:
                 row = read_object(line, number)
             except UsageError as error:
@@ -125,9 +141,14 @@ class Folder:
         """What tells this work from another."""
         return [self._names, str(self._folder.absolute()), astuple(self._asking), self._include]
 
-    def answers(self, engine: Engine, start: Place) -> Iterator[tuple[Place, Row]]:
+    def pieces(self, start: Place) -> Iterator[tuple[Place, int]]:
+        """File by file."""
+        for item in range(start.item, len(self._names)):
+            yield (start if item == start.item else Place(item)), item + 1
+
+    def answers(self, engine: Engine, start: Place, stop: int | None = None) -> Iterator[tuple[Place, Row]]:
         """Ask about picture by picture from `start` on."""
-        for item, name in enumerate(self._names[start.item :], start.item):
+        for item, name in enumerate(self._names[start.item : stop], start.item):
             first = start.part if item == start.item else 0
             for part, parts, row in ask_about(engine, self._folder / name, self._asking, self._include, first):
                 if place := self._places.get(name):
