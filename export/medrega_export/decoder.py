@@ -34,8 +34,8 @@ ACCURACY_LEVEL, EXACT_LEVEL = 4, 1
 HEAD_BLOCK = 32
 HEAD_ROWS = 4096  # rounded at a time, for the sake of memory
 HEAD_CUTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
-# Weights above this stay in a file of their own. One protobuf holds 2 GiB at most, and is in memory twice while written.
-EXTERNAL_BYTES = 500_000_000
+# Weights above this stay in a file of their own, which the runtime maps; a protobuf it holds in memory two times and more.
+EXTERNAL_BYTES = 32_000_000
 SMALL, PAGE = 1024, 4096  # bytes: up to SMALL a tensor stays in the graph, others begin at a PAGE of the file
 
 Floats = npt.NDArray[np.float32]
