@@ -40,8 +40,10 @@ def model_info(
     labels: Annotated[bool, typer.Option("--labels", help="List what it can locate, and the label sets, instead.")] = False,
 ) -> None:
     """Show what a package is and how accurate it was measured to be."""
+    from medrega_edge import memory
     from medrega_edge.certificate import lines
     from medrega_edge.package import find
+    from medrega_edge.sessions import available_threads, decoder_threads
 
     package = find(model)
     if labels:
@@ -49,14 +51,18 @@ def model_info(
         return
     certificate = json.loads(package.text("certificate"))
     manifest = json.loads(package.manifest.to_json())
+    peak = memory.peak(package.manifest)
     if as_json:
-        echo(json_text({"manifest": manifest, "certificate": certificate}))
+        echo(json_text({"manifest": manifest, "certificate": certificate, "peak_memory_bytes": peak}))
         return
     for key in ("name", "version", "source", "precision"):
         echo(f"{key:<12}{manifest[key]}")
     for key in ("tasks", "languages", "modalities"):
         echo(f"{key:<12}{', '.join(manifest[key])}")
     echo(f"{'size':<12}{package.bytes / 1e6:.1f} MB")
+    available = available_threads()
+    echo(f"{'memory':<12}about {peak / 1e6:.0f} MB at its peak")
+    echo(f"{'threads':<12}{decoder_threads(package.manifest, available)} of {available} for the language model")
     echo(f"{'manifest':<12}{package.sha256}")
     echo("certificate")
     for line in lines(certificate):
