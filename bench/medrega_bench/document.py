@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from medrega_bench import paired
-from medrega_bench.charts import Chart, frontier, reliability
+from medrega_bench.cases import worst
+from medrega_bench.charts import frontier, reliability
 from medrega_bench.figures import FEWEST_IMAGES
+from medrega_bench.shown import NOTICES, Document, Drawn, Section, Table
 from medrega_bench.tables import VERSIONS
 from medrega_bench.words import words
-from medrega_edge.images import read_image
-from medrega_edge.prompts import NOTICE, NOTICE_ZH, Language
+from medrega_edge.prompts import Language
 
 Row = dict[str, Any]
 
-WORST = 8
 FLIPS = 40
-LONGEST_SIDE = 480  # pixels of a picture in the page
-NOTICES = {Language.EN: NOTICE, Language.ZH: NOTICE_ZH}
 
 # What stands in a report for each setting; the CSV holds every figure.
 TELLING = {
@@ -42,58 +35,6 @@ TELLING = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under their heads."""
-
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A chart with the names of its axes."""
-
-    chart: Chart
-    across: str
-    up: str
-
-
-@dataclass(frozen=True)
-class Case:
-    """One answer on its image: `picture` is a data URI, boxes are in pixels of the `size` of the original."""
-
-    picture: str
-    size: tuple[int, int]
-    true: tuple[tuple[float, ...], ...]
-    given: tuple[tuple[float, ...], ...]
-    words: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading with what stands below it."""
-
-    key: str
-    title: str
-    note: str = ""
-    tables: tuple[Table, ...] = ()
-    drawn: Drawn | None = None
-    cases: tuple[Case, ...] = ()
-
-
-@dataclass(frozen=True)
-class Document:
-    """A whole report."""
-
-    language: Language
-    title: str
-    notice: str
-    facts: tuple[tuple[str, str], ...]
-    sections: tuple[Section, ...]
-
-
 def document(result: Row, language: Language, pictures: Mapping[str, Path] | None = None) -> Document:
     """Make a report; `pictures` finds images by their hash, and without it no picture is shown."""
     say = words(language)
@@ -106,7 +47,7 @@ def document(result: Row, language: Language, pictures: Mapping[str, Path] | Non
         *_reliance(result, say),
         *_reliability(result, say),
         *_speed(result, say),
-        *_worst(result, say, pictures or {}),
+        *worst(result, say, pictures or {}),
     )
     return Document(language, say["title"], NOTICES[language], tuple(facts(result, say)), parts)
 
@@ -323,45 +264,6 @@ def stages(stage: Row) -> Iterator[tuple[str, Row]]:
     for name, value in (stage | stage["ratios"]).items():
         if isinstance(value, dict) and "median" in value:
             yield name, value
-
-
-def _worst(result: Row, say: Mapping[str, str], pictures: Mapping[str, Path]) -> Iterator[Section]:
-    if not pictures:
-        return
-    rows = [row for row in result["packages"][0]["rows"] if paired.task_of(row) == "detect" and row["image"] in pictures]
-    worst: dict[str, tuple[float, Row]] = {}
-    for row in rows:
-        graded = paired.grade(row).worth
-        if row["image"] not in worst or graded < worst[row["image"]][0]:
-            worst[row["image"]] = (graded, row)
-    chosen = sorted(worst.values(), key=lambda one: one[0])[:WORST]
-    if chosen:
-        cases = tuple(_case(row, graded, say, pictures[row["image"]]) for graded, row in chosen)
-        yield Section("worst", say["worst"], say["worst_note"], cases=cases)
-
-
-def _case(row: Row, graded: float, say: Mapping[str, str], path: Path) -> Case:
-    image = read_image(path)
-    answer = ", ".join(f"{sure:.2f}" for sure in row["confidences"] if sure is not None)
-    below = (
-        (say["question"], row["question"]),
-        ("IoU", f"{graded:.2f}"),
-        (say["x_sure"], answer) if row["boxes"] else (say["answer"], say["nothing"]),
-    )
-    return Case(
-        _data_uri(Image.fromarray(image.pixels)),
-        (image.width, image.height),
-        tuple(map(tuple, row["true_boxes"])),
-        tuple(map(tuple, row["boxes"])),
-        below,
-    )
-
-
-def _data_uri(picture: Image.Image) -> str:
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def figures_of(result: Row) -> Iterator[Sequence[object]]:

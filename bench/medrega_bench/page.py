@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from medrega_bench.document import Document, Drawn, Table
+from medrega_bench.shown import Document, Drawn, Table
 from medrega_edge.plain import printable
 from medrega_edge.render import COLOURS
 from medrega_edge.table import cell

@@ -11,9 +11,9 @@ from typing import Any
 from medrega_bench import fast_table, page, sweep_report
 from medrega_bench.cells import measured_with
 from medrega_bench.charts import reliability
-from medrega_bench.document import Drawn
 from medrega_bench.history import history_table
 from medrega_bench.measure import results_in
+from medrega_bench.shown import Drawn
 from medrega_bench.task_tables import goals_table, modality_table, reliability_words, reliance_table, report_table
 from medrega_bench.words import words
 from medrega_edge.errors import GateError, UsageError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from medrega_bench import metrics_labels, metrics_regions, metrics_text
+from medrega_bench import metrics_ap, metrics_labels, metrics_regions, metrics_text
 from medrega_bench.figures import RESAMPLES, Interval, Measured, Pair
 from medrega_edge.batch import read_lines, read_object
 from medrega_edge.errors import UsageError
@@ -130,7 +130,7 @@ def _standard(setting: Setting, pairs: list[Pair], images: list[str]) -> tuple[l
         known = [pair for pair in pairs if pair.confidences is not None]
         if len(known) == len(pairs):
             items, confidences, right = metrics_regions.box_confidences(pairs)
-            found.append((metrics_regions.AveragePrecision(pairs), images))
+            found.append((metrics_ap.AveragePrecision(pairs), images))
             if confidences:
                 found.append((metrics_labels.calibration(confidences, right), [images[item] for item in items]))
             return found, []

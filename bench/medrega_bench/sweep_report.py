@@ -11,7 +11,8 @@ from typing import Any
 from medrega_bench import paired
 from medrega_bench.cells import signed
 from medrega_bench.charts import frontier
-from medrega_bench.document import NOTICES, Document, Drawn, Section, Table, facts, percent
+from medrega_bench.document import facts, percent
+from medrega_bench.shown import NOTICES, Document, Drawn, Section, Table
 from medrega_bench.words import words
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts import Language

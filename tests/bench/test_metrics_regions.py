@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from medrega_bench.figures import Pair
+from medrega_bench.metrics_ap import AveragePrecision
 from medrega_bench.metrics_regions import (
-    AveragePrecision,
     box_confidences,
     detection,
     match,

@@ -1,14 +1,17 @@
 """`medrega bench run`, `compare` and `gate` from end to end, with the default package."""
 
+import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from medrega_bench.cli import bench_app
-from medrega_edge.errors import GateError
-from medrega_edge.package import default_folder
+from medrega_edge.package import default_folder, file_entry
 
 
 def bench(*words):
@@ -63,16 +66,66 @@ def test_ids_of_users_questions_are_hashed_and_no_picture_is_shown(measured, tmp
         assert "data:image/jpeg" not in text
 
 
+def sees_grey(folder):
+    """Every image becomes an even grey."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["vision"]["std"] = [100.0, 100.0, 100.0]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def wrong_scales(folder):
+    """The 4-bit weights of every layer get scales that are off by up to a half, as a wrong layout would make them."""
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(folder / "decoder.onnx")
+    rng = np.random.default_rng(0)
+    scales = [
+        tensor
+        for tensor in graph.graph.initializer
+        if any(tensor.name == node.input[2] for node in graph.graph.node if node.op_type == "MatMulNBits")
+    ]
+    assert len(scales) > 4
+    for tensor in scales:
+        values = onnx.numpy_helper.to_array(tensor)
+        off = (values * rng.uniform(0.5, 1.5, values.shape)).astype(values.dtype)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(off, tensor.name))
+    onnx.save(graph, folder / "decoder.onnx")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    entry = file_entry(folder / "decoder.onnx", manifest["files"]["decoder"]["precision"])
+    manifest["files"]["decoder"] = dataclasses.asdict(entry)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    out = tmp_path_factory.mktemp("good") / "report"
+    assert bench("run", "--no-speed", "--model", default_folder(), "--out", out).exit_code == 0
+    return out / "result.json"
+
+
 @pytest.mark.slow
-def test_a_package_spoiled_on_purpose_does_not_pass(tmp_path):
+@pytest.mark.parametrize("spoil", [sees_grey, wrong_scales])
+def test_a_package_spoiled_on_purpose_does_not_pass(tmp_path, good, spoil):
     spoiled = tmp_path / "spoiled"
     shutil.copytree(default_folder(), spoiled)
-    manifest = json.loads((spoiled / "manifest.json").read_text())
-    manifest["vision"]["std"] = [100.0, 100.0, 100.0]  # every image becomes an even grey
-    (spoiled / "manifest.json").write_text(json.dumps(manifest))
-    for name, model in (("good", default_folder()), ("bad", spoiled)):
-        assert bench("run", "--no-speed", "--model", model, "--out", tmp_path / name).exit_code == 0
-    with pytest.raises(GateError, match="fell by"):
-        bench("gate", tmp_path / "bad" / "result.json", "--baseline", tmp_path / "good" / "result.json")
-    passed = bench("gate", tmp_path / "good" / "result.json", "--baseline", tmp_path / "good" / "result.json")
-    assert passed.output.strip() == "passes"
+    spoil(spoiled)
+    assert bench("run", "--no-speed", "--model", spoiled, "--out", tmp_path / "bad").exit_code == 0
+    gate = [sys.executable, "-m", "medrega_edge", "bench", "gate"]
+    refused = subprocess.run([*gate, tmp_path / "bad" / "result.json", "--baseline", good], capture_output=True, text=True)
+    assert refused.returncode == 5
+    assert "fell by" in refused.stderr
+    passed = subprocess.run([*gate, good, "--baseline", good], capture_output=True, text=True)
+    assert (passed.returncode, passed.stdout) == (0, "passes\n")
+
+
+@pytest.mark.slow
+def test_two_packages_are_compared_on_the_same_questions(tmp_path):
+    spoiled = tmp_path / "spoiled"
+    shutil.copytree(default_folder(), spoiled)
+    sees_grey(spoiled)
+    run = bench("compare", default_folder(), spoiled, "--limit", 60, "--out", tmp_path / "difference.json")
+    assert run.exit_code == 0, run.output
+    assert " answers flipped" in run.output
+    assert ", significant" in run.output
+    difference = json.loads((tmp_path / "difference.json").read_text())
+    assert difference["only_before"] == difference["only_after"] == 0
+    assert {"question", "truth", "before", "after"} <= difference["flips"][0].keys()
