@@ -1,4 +1,4 @@
-"""`docs`: tables of a document from committed results."""
+"""`docs`: tables of documents from committed results."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import typer
 
 
 def docs(
-    document: Annotated[Path, typer.Argument(help="Markdown file whose blocks are made from results.")] = Path("README.md"),
+    documents: Annotated[
+        list[Path] | None, typer.Argument(help="Markdown files whose blocks are made from results; default: README.md.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit with code 5 when a block is stale.")] = False,
 ) -> None:
-    """Write the tables of a document anew from committed results."""
+    """Write the tables and pictures of documents anew from committed results."""
     from medrega_bench.report import update_blocks
 
-    typer.echo("updated" if update_blocks(document, check) else "up to date")
+    changed = [document.name for document in documents or [Path("README.md")] if update_blocks(document, check)]
+    typer.echo(f"updated {', '.join(changed)}" if changed else "up to date")
