@@ -207,10 +207,8 @@ def main():
     parser.add_argument("--only", help="Points to run, for example 3,6 or walk; the newest result's others are kept.")
     parser.add_argument("--wheels", type=Path, help="A folder of all wheels for the walk, where there is no network.")
     given = parser.parse_args()
-    old = newest()
-    kept = json.loads(old.read_text("utf-8"))["points"] if old and given.only else {}
     wanted = given.only.split(",") if given.only else [*map(str, POINTS), "walk"]
-    points = dict(kept)
+    points = {}
     for name in wanted:
         if name == "walk":
             found = _walk(given.wheels)
@@ -222,6 +220,8 @@ def main():
         points[name]["measured"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         points[name]["commit"] = _commit()
         sys.stderr.write(f"{name}: {points[name]['failed']} failed, {points[name]['seconds']} s\n")
+    if given.only and (old := newest()):  # as it is now: other points may have been run meanwhile
+        points = json.loads(old.read_text("utf-8"))["points"] | points
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     result = {
         "schema_version": 1,
