@@ -4,42 +4,36 @@
     image = engine.open("scan.png")
     print(engine.ask(image, "locate the liver").text)
 
-Everything else is a leaf; here an image becomes an embedding, a request becomes a task, and what the task came to becomes
-an Answer.
+Everything else is a leaf; here an image becomes an embedding, a request a reply, and the reply an Answer.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
+from medrega_edge import memory
 from medrega_edge.confidence import calibrated
-from medrega_edge.errors import UsageError
 from medrega_edge.images import MedicalImage, View, read_image
-from medrega_edge.label_sets import LABEL_SETS
 from medrega_edge.package import Package, find
 from medrega_edge.preprocess import Preprocessing, preprocess
-from medrega_edge.prompts import Language, PromptBook, Task, guess_task, language_of
-from medrega_edge.regions import Geometry, GridBox, PixelBox, RegionText
+from medrega_edge.prompts import Language, PromptBook, Task
+from medrega_edge.regions import Geometry, GridBox, RegionText
+from medrega_edge.request import Asked, Request, Understanding
 from medrega_edge.results import Answer, ImageFacts, Label, ModelFacts, Region, Timings
-from medrega_edge.sessions import Decoder, VisionEncoder, available_threads
+from medrega_edge.sessions import Decoder, VisionEncoder, available_threads, choose_device, decoder_threads
 from medrega_edge.speaker import Speaker
 from medrega_edge.tasks import MAX_TOKENS, OnText, Reply, Tasks
 
-_WHAT_IS_IT = re.compile(r"^\s*$|what|which|name|identify|是什么|什么|识别|哪", re.IGNORECASE)
-
-LONGEST_QUESTION = 500  # characters
 KEPT_IMAGES = 8  # embeddings of images that were looked at, by their pixels
 SURE_MODALITY = 0.9  # from here on the program contradicts a file
 
@@ -63,21 +57,6 @@ class EncodedImage:
     vision_ms: float
 
 
-@dataclass(frozen=True)
-class Request:
-    """One question, understood: nothing in it is left to guess."""
-
-    task: Task
-    language: Language
-    question: str
-    box: GridBox | None = None
-    labels: tuple[str, ...] = ()
-    several: bool = False
-    regions_first: bool = False
-    max_tokens: int = MAX_TOKENS
-    warnings: list[str] = field(default_factory=list)
-
-
 class Engine:
     """A loaded package. Not thread-safe: it has one key/value cache."""
 
@@ -85,17 +64,20 @@ class Engine:
         """Check and load every file; raises PackageError or ResourceError."""
         begun = time.perf_counter()
         self.package = package
-        self.device = options.device
-        threads = options.threads or available_threads()
+        self.device, self.device_reason = choose_device(options.device)
         manifest = package.manifest
+        self.threads = options.threads or decoder_threads(manifest, available_threads())  # of the language model
+        memory.check(package)
         contents = package.read_all()  # every hash before any graph is loaded
         prompts = PromptBook.from_json(contents.text("prompts"))
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
-            decoder = pool.submit(Decoder, contents, threads, options.device)
-            vision = pool.submit(VisionEncoder, contents, threads, options.device)
+            decoder = pool.submit(Decoder, contents, self.threads, self.device)
+            vision = pool.submit(VisionEncoder, contents, options.threads or available_threads(), self.device)
             self._speaker = Speaker(contents, decoder.result())
             self._vision = vision.result()
         self._tasks = Tasks(self._speaker, prompts)
+        without_markers = self._speaker.tokenizer.without_markers
+        self._understanding = Understanding(manifest.tasks, self._tasks.terms, without_markers)
         self._numbers = Preprocessing(manifest.vision.image_size, manifest.vision.mean, manifest.vision.std)
         self._kept: OrderedDict[bytes, npt.NDArray[np.float32]] = OrderedDict()
         self._modalities: WeakKeyDictionary[EncodedImage, tuple[str, float] | None] = WeakKeyDictionary()
@@ -161,87 +143,22 @@ class Engine:
         weights were not trained for.
         """
         begun = time.perf_counter()
-        chosen_language = _member(Language, language) if language else language_of(question)
-        chosen_task = _member(Task, task) if task else self._guess(question, box, bool(labels))
-        request = self._understand(
-            image, question, chosen_task, chosen_language, box, labels, several, regions_first, max_tokens
-        )
+        asked = Asked(question, task, language, box, labels, several, regions_first)
+        request = self._understanding.request(asked, image.geometry)
         looked_ms = 0.0 if image in self._asked else image.image_ms + image.vision_ms
         self._asked.add(image)
-        reply = self._reply(image, request, on_text)
-        reply.warnings[:0] = request.warnings
+        reply = self._reply(image, request, max_tokens, on_text)
+        reply.warnings[:0] = [*image.image.warnings, *request.warnings]
         modality = self._modality(image, reply)
         total_ms = looked_ms + (time.perf_counter() - begun) * 1000
         return self._answer(image, request, reply, modality, total_ms)
 
-    def _guess(self, question: str, box: object, labels: bool) -> Task:
-        if box:
-            return Task.IDENTIFY
-        if labels:
-            return Task.CLASSIFY
-        bare = self._tasks.names(question)
-        if (
-            Task.DETECT.value in self.tasks
-            and bare
-            and len(question.split()) <= 3
-            and not question.rstrip().endswith(("?", "？"))
-        ):
-            return Task.DETECT  # nothing but a name
-        return guess_task(question, self.tasks)
+    def weigh(self, image: EncodedImage, labels: Sequence[str], language: Language) -> list[float]:
+        """Log-probability of each candidate of a classification as the weights have it; for measurements."""
+        return self._tasks.weigh(image, labels, language)
 
-    def _understand(
-        self,
-        image: EncodedImage,
-        question: str,
-        task: Task,
-        language: Language,
-        box: tuple[float, float, float, float] | None,
-        labels: Sequence[str] | str,
-        several: bool,
-        regions_first: bool,
-        max_tokens: int,
-    ) -> Request:
-        needed = Task.REPORT if task is Task.GROUNDED_REPORT else task
-        if needed.value not in self.tasks:
-            raise UsageError(f"This model package was not trained for the task '{task}'; it knows: {', '.join(self.tasks)}.")
-        if len(question) > LONGEST_QUESTION:
-            raise UsageError(f"The question has {len(question)} characters; up to {LONGEST_QUESTION} are read.")
-        words = self._speaker.tokenizer.without_markers(question).strip()
-        warnings = list(image.image.warnings)
-        grid = None
-        if task is Task.IDENTIFY:
-            if box is None:
-                raise UsageError("The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.")
-            try:
-                grid = image.geometry.to_grid(PixelBox(*box))
-            except ValueError as error:
-                raise UsageError(f"The box cannot be used: {error}.") from None
-            if not _WHAT_IS_IT.search(question):
-                warnings.append("only 'what is this?' was asked of the model about the box, not the words of the question")
-        elif box is not None:
-            raise UsageError(f"A box goes with the task 'identify', not with '{task}'.")
-        if task in (Task.DETECT, Task.VQA) and not words:
-            raise UsageError('The question is empty; ask for example "locate the liver".')
-        if labels and task is not Task.CLASSIFY:
-            raise UsageError(f"Labels go with the task 'classify', not with '{task}'.")
-        candidates, several = self._candidates(labels, several, language)
-        if task is Task.CLASSIFY and not candidates:
-            raise UsageError("A classification needs candidates: give --labels a,b,c or the name of a set with --set.")
-        if regions_first and task not in (Task.VQA, Task.CLASSIFY):
-            raise UsageError(f"Regions first goes with the tasks 'vqa' and 'classify', not with '{task}'.")
-        return Request(task, language, words, grid, candidates, several, regions_first, max_tokens, warnings)
-
-    def _candidates(self, labels: Sequence[str] | str, several: bool, language: Language) -> tuple[tuple[str, ...], bool]:
-        if not isinstance(labels, str):
-            without = self._speaker.tokenizer.without_markers
-            return tuple(without(label).strip() for label in labels), several
-        known = LABEL_SETS.get(labels)
-        if known is None:
-            raise UsageError(f"There is no label set '{labels}'; choose one of: {', '.join(LABEL_SETS)}.")
-        return known.names(language), several or known.several
-
-    def _reply(self, image: EncodedImage, request: Request, on_text: OnText) -> Reply:
-        tasks, language, limit = self._tasks, request.language, request.max_tokens
+    def _reply(self, image: EncodedImage, request: Request, limit: int, on_text: OnText) -> Reply:
+        tasks, language = self._tasks, request.language
         first = tasks.look_first(image, request.question, limit) if request.regions_first else None
         regions = _grouped(first) if first else ()
         if request.task is Task.DETECT:
@@ -296,8 +213,6 @@ class Engine:
             pixels = image.geometry.to_pixels(found.box)
             sure = None if found.score is None else calibrated(found.score, calibration)
             regions.append(Region(found.label, (pixels.x1, pixels.y1, pixels.x2, pixels.y2), sure))
-        if not reply.text:
-            reply.warnings.append("the model gave no answer")
         manifest, source = self.package.manifest, image.image
         return Answer(
             text=reply.text,
@@ -344,17 +259,6 @@ def _grouped(reply: Reply) -> tuple[RegionText, ...]:
     for found in reply.regions:
         boxes.setdefault(found.label, []).append(found.box)
     return tuple(RegionText(label, tuple(group)) for label, group in boxes.items())
-
-
-_Choice = TypeVar("_Choice", Task, Language)
-
-
-def _member(kind: type[_Choice], value: _Choice | str) -> _Choice:
-    try:
-        return kind(value)
-    except ValueError:
-        known = ", ".join(member.value for member in kind)
-        raise UsageError(f"There is no {kind.__name__.lower()} '{value}'; choose one of: {known}.") from None
 
 
 def load(model: str | Path | None = None, *, threads: int | None = None, device: str = "cpu") -> Engine:

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from medrega_edge.confidence import raw_scores
 from medrega_edge.errors import UsageError
 from medrega_edge.grammar import Choice, NamedRegion, Prose, RegionGrammar
@@ -68,15 +70,11 @@ class Tasks:
         self._prompts = prompts
         self.terms = Terms(prompts.labels)
 
-    def names(self, question: str) -> list[Label]:
-        """Objects that a question names, of those the weights were trained on."""
-        return self.terms.find(question)
-
     def detect(self, image: Seen, question: str, language: Language, limit: int, on_text: OnText = None) -> Reply:
         """Locate what a question names, one object after the other."""
         if not self._prompts.labels:
             return self._detect_freely(image, question, language, limit, on_text)
-        labels = self.names(question)
+        labels = self.terms.find(question)
         if not labels:
             raise UsageError(
                 "The question names nothing that this model package was trained to locate; "
@@ -152,11 +150,36 @@ class Tasks:
         """Choose among candidate labels; several of them where `several`."""
         if len(set(labels)) < 2 or not all(label.strip() for label in labels):
             raise UsageError("A classification needs two or more different labels; give them with --labels a,b,c.")
-        question = self._prompts.classify_question(labels, language, several)
-        prompt = self._prompts.prompt(Task.CLASSIFY, language, _behind(question, regions, language), labels)
-        said, chosen, sure = self._choose(image, prompt, labels, limit, several)
+        prompt = self._classify_prompt(labels, language, several, regions)
+        levels = [] if several else self._prompts.levels_of(labels, language)
+        if levels:
+            freed = np.array(self._weigh(image, prompt, labels)) - levels
+            best = int(np.argmax(freed))
+            said, _, _ = self._choose(image, prompt, [labels[best]], limit)
+            chosen, sure = [best], float(1 / np.exp(freed - freed[best]).sum())
+        else:
+            said, chosen, sure = self._choose(image, prompt, labels, limit, several)
         picked = [labels[i] for i in chosen]
-        return Reply(LABEL_SEPARATOR.join(picked), labels=[(label, sure) for label in picked], said=[said])
+        return Reply(
+            LABEL_SEPARATOR.join(picked),
+            labels=[(label, sure) for label in picked],
+            warnings=_problems(said, ()),
+            said=[said],
+        )
+
+    def weigh(self, image: Seen, labels: Sequence[str], language: Language) -> list[float]:
+        """Log-probability of each candidate of a classification, its level not taken off."""
+        return self._weigh(image, self._classify_prompt(labels, language, False, ()), labels)
+
+    def _weigh(self, image: Seen, prompt: Prompt, labels: Sequence[str]) -> list[float]:
+        encode = self._speaker.tokenizer.encode_behind
+        return self._speaker.weigh(image, prompt, [encode(label, prompt.question) for label in labels])
+
+    def _classify_prompt(
+        self, labels: Sequence[str], language: Language, several: bool, regions: Sequence[RegionText]
+    ) -> Prompt:
+        question = self._prompts.classify_question(labels, language, several)
+        return self._prompts.prompt(Task.CLASSIFY, language, _behind(question, regions, language), labels)
 
     def answer(
         self,
@@ -203,7 +226,7 @@ class Tasks:
 
     def look_first(self, image: Seen, question: str, limit: int) -> Reply:
         """The first round of a regional chain of thought: regions that the question names, else those of a report."""
-        labels = self.names(question)
+        labels = self.terms.find(question)
         said: list[Said] = []
         if not labels:
             told = self._describe(image, Language.EN, limit)
@@ -250,7 +273,7 @@ def _problems(said: Said, problems: tuple[str, ...]) -> list[str]:
     told = list(problems)
     if said.finish == "length":
         told.append("the answer was cut off at its longest length")
-    if not said.raw:
+    if not said.raw.strip():
         told.append("the model gave no answer")
     return told
 

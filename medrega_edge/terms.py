@@ -50,14 +50,14 @@ class Terms:
     def find(self, text: str) -> list[Label]:
         """Labels named in a text, each once, in the order of the text; the longest name wins where several fit."""
         found: list[Label] = []
-        for match in self._pattern.finditer(text.casefold()):
+        for match in self._pattern(text.casefold()).finditer(text.casefold()):
             found += [label for label in self._phrases[" ".join(match.group().split())] if label not in found]
         return found
 
     def is_bare(self, text: str) -> bool:
         """Whether a text is nothing but names."""
-        rest = self._pattern.sub("", text.casefold())
-        return rest != text.casefold() and not re.sub(r"\b(and|the|a|an)\b|和|与|及|[\s,;.、，。]", "", rest)
+        rest = self._pattern(text.casefold()).sub("", text.casefold())
+        return rest != text.casefold() and not re.sub(r"\b(and|or|the|a|an)\b|和|与|及|或|[\s,;.&+、，；。]", "", rest)
 
     def name(self, label_en: str, language: Language) -> str:
         """The label in a language; the English name where the package has no such label."""
@@ -102,16 +102,15 @@ class Terms:
                     phrases.setdefault(mark + name, both)
         return phrases
 
+    def _pattern(self, text: str) -> re.Pattern[str]:
+        """Match any phrase that this text can hold: to compile all of them would take longer than to answer."""
+        phrases = [phrase for phrase, first in self._first_words if first in text]
+        return re.compile("|".join(map(_as_pattern, phrases)) or r"(?!)")
+
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        ordered = sorted(self._phrases, key=len, reverse=True)
-        parts = [
-            r"\b" + r"\s+".join(re.escape(word) for word in phrase.split()) + r"\b"
-            if phrase.isascii()
-            else re.escape(phrase)
-            for phrase in ordered
-        ]
-        return re.compile("|".join(parts) or r"(?!)")
+    def _first_words(self) -> list[tuple[str, str]]:
+        """Every phrase, the longest first, with its first word."""
+        return [(phrase, phrase.split()[0]) for phrase in sorted(self._phrases, key=len, reverse=True)]
 
 
 def _as_pattern(phrase: str) -> str:

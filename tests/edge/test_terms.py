@@ -70,6 +70,8 @@ def test_every_label_finds_itself_in_both_languages(label):
         ("liver", True),
         ("liver, spleen and both kidneys", True),
         ("肝、脾", True),
+        ("liver & spleen", True),
+        ("肝脏正常吗", False),
         ("is the liver large", False),
         ("", False),
     ],

@@ -1,0 +1,129 @@
+"""What was asked, understood or refused: nothing in a `Request` is left to guess.
+
+Knows tasks, languages, terms and label sets; knows no graph, no file and no words of a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from medrega_edge.errors import UsageError
+from medrega_edge.label_sets import LABEL_SETS
+from medrega_edge.prompts import Language, Task, guess_task, language_of
+from medrega_edge.regions import Geometry, GridBox, PixelBox
+from medrega_edge.terms import Terms
+
+LONGEST_QUESTION = 500  # characters
+_WHAT_IS_IT = re.compile(r"^\s*$|what|which|name|identify|是什么|什么|识别|哪", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as it came in; the box is in pixels of the original image, the labels a list or the name of a set."""
+
+    question: str
+    task: Task | str | None = None
+    language: Language | str | None = None
+    box: tuple[float, float, float, float] | None = None
+    labels: Sequence[str] | str = ()
+    several: bool = False
+    regions_first: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question, understood."""
+
+    task: Task
+    language: Language
+    question: str
+    box: GridBox | None = None
+    labels: tuple[str, ...] = ()
+    several: bool = False
+    regions_first: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Understanding:
+    """Turns questions into requests that one package can answer: its tasks, its terms, and what frees a text of markers."""
+
+    tasks: tuple[str, ...]
+    terms: Terms
+    without_markers: Callable[[str], str]
+
+    def request(self, asked: Asked, geometry: Geometry) -> Request:
+        """Understand a question about an image; raises UsageError for what makes no sense or was not trained."""
+        question = asked.question
+        language = _member(Language, asked.language) if asked.language else language_of(question)
+        task = _member(Task, asked.task) if asked.task else self._guess(asked)
+        grounded = task is Task.GROUNDED_REPORT and task.value not in self.tasks
+        needed = Task.REPORT if grounded else task
+        if needed.value not in self.tasks:
+            raise UsageError(f"This model package was not trained for the task '{task}'; it knows: {', '.join(self.tasks)}.")
+        if len(question) > LONGEST_QUESTION:
+            raise UsageError(f"The question has {len(question)} characters; up to {LONGEST_QUESTION} are read.")
+        words = self.without_markers(question).strip()
+        if task in (Task.DETECT, Task.VQA) and not words:
+            raise UsageError('The question is empty; ask for example "locate the liver".')
+        if asked.regions_first and task not in (Task.VQA, Task.CLASSIFY):
+            raise UsageError(f"Regions first goes with the tasks 'vqa' and 'classify', not with '{task}'.")
+        labels, several = self._candidates(asked, task, language)
+        box, warnings = _box(asked, task, geometry)
+        return Request(task, language, words, box, labels, several, asked.regions_first, warnings)
+
+    def _guess(self, asked: Asked) -> Task:
+        if asked.box:
+            return Task.IDENTIFY
+        if asked.labels:
+            return Task.CLASSIFY
+        if Task.DETECT.value in self.tasks and self.terms.is_bare(asked.question):
+            return Task.DETECT
+        return guess_task(asked.question, self.tasks)
+
+    def _candidates(self, asked: Asked, task: Task, language: Language) -> tuple[tuple[str, ...], bool]:
+        """The candidates of a classification, and whether several of them may be right."""
+        labels = asked.labels
+        if labels and task is not Task.CLASSIFY:
+            raise UsageError(f"Labels go with the task 'classify', not with '{task}'.")
+        if task is Task.CLASSIFY and not labels:
+            raise UsageError("A classification needs candidates: give --labels a,b,c or the name of a set with --set.")
+        if not isinstance(labels, str):
+            return tuple(self.without_markers(label).strip() for label in labels), asked.several
+        if not labels:
+            return (), asked.several
+        known = LABEL_SETS.get(labels)
+        if known is None:
+            raise UsageError(f"There is no label set '{labels}'; choose one of: {', '.join(LABEL_SETS)}.")
+        return known.names(language), asked.several or known.several
+
+
+def _box(asked: Asked, task: Task, geometry: Geometry) -> tuple[GridBox | None, list[str]]:
+    """The box that is asked about, and what has to be said about that."""
+    if task is not Task.IDENTIFY:
+        if asked.box is not None:
+            raise UsageError(f"A box goes with the task 'identify', not with '{task}'.")
+        return None, []
+    if asked.box is None:
+        raise UsageError("The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.")
+    try:
+        box = geometry.to_grid(PixelBox(*asked.box))
+    except ValueError as error:
+        raise UsageError(f"The box cannot be used: {error}.") from None
+    if _WHAT_IS_IT.search(asked.question):
+        return box, []
+    return box, ["only 'what is this?' was asked of the model about the box, not the words of the question"]
+
+
+_Choice = TypeVar("_Choice", Task, Language)
+
+
+def _member(kind: type[_Choice], value: _Choice | str) -> _Choice:
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(member.value for member in kind)
+        raise UsageError(f"There is no {kind.__name__.lower()} '{value}'; choose one of: {known}.") from None
