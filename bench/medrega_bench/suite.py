@@ -51,18 +51,19 @@ def run(engine: Engine, asked: Sequence[Asked], blind: Blind | None = None) -> I
                 image = engine.open(source)
                 for one, row in free:
                     row[version] = _words(_ask(engine, image, one.question))
-            for one, row in free if blind else ():
-                assert blind is not None
-                row |= blind.answers(one.question.question, one.question.language)
+            if blind is not None:
+                for one, row in free:
+                    row |= blind.answers(one.question.question, one.question.language)
         yield from (row for _, row in rows)
 
 
 def _about_image(engine: Engine, path: Path, asked: Sequence[Asked]) -> list[tuple[Asked, Row]]:
     """Ask about an image itself; without the names that the package does not know and is right not to find."""
-    image = engine.open(path) if asked else None
-    rows = []
+    if not asked:
+        return []
+    image = engine.open(path)
+    rows: list[tuple[Asked, Row]] = []
     for one in asked:
-        assert image is not None
         answer = _ask(engine, image, one.question)
         if answer is None and one.absent:
             continue  # it says so, and there is nothing to measure
