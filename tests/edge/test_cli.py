@@ -1,4 +1,4 @@
-"""The command as a person runs it: output, exit codes, files. Each run is a process of its own."""
+"""The command as a person runs it: output, exit codes, files. Where the process matters, it is one of its own."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from medrega_edge.samples import sample_path
 SCAN = str(sample_path("abdomen-mri"))
 
 
-def medrega(*arguments, **variables):
+def process(*arguments, **variables):
     environment = {**os.environ, "COLUMNS": "100", **variables}
     environment.pop("MEDREGA_MODEL", None)
     command = [sys.executable, "-m", "medrega_edge", *arguments]
@@ -23,7 +23,7 @@ def medrega(*arguments, **variables):
 
 
 def test_an_answer_has_text_box_and_notice():
-    run = medrega("ask", SCAN, "locate the liver")
+    run = process("ask", SCAN, "locate the liver")
     assert run.returncode == 0, run.stderr
     out = run.stdout.decode()
     assert "The liver is here." in out
@@ -33,7 +33,7 @@ def test_an_answer_has_text_box_and_notice():
 
 
 def test_json_is_one_object_and_nothing_else_and_chinese_survives():
-    run = medrega("ask", "--sample", "abdomen-mri", "请定位肝脏", "--json", PYTHONIOENCODING="utf-8")
+    run = process("ask", "--sample", "abdomen-mri", "请定位肝脏", "--json", PYTHONIOENCODING="utf-8")
     assert run.returncode == 0, run.stderr
     answer = json.loads(run.stdout)
     assert answer["regions"][0]["label"] == "肝脏"
@@ -44,15 +44,15 @@ def test_a_gbk_console_and_a_chinese_path_do_not_break_it(tmp_path):
     path = tmp_path / "扫描 肝.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(path)
     for encoding in ("gbk", "ascii"):
-        run = medrega("ask", str(path), "请定位肝脏", PYTHONIOENCODING=encoding)
+        run = process("ask", str(path), "请定位肝脏", PYTHONIOENCODING=encoding)
         assert run.returncode == 0, run.stderr
         assert b"Traceback" not in run.stderr
 
 
-def test_the_marked_picture_differs_inside_the_frame_only_by_boxes(tmp_path):
+def test_the_marked_picture_differs_inside_the_frame_only_by_boxes(tmp_path, medrega):
     marked = tmp_path / "标记.png"
-    run = medrega("ask", SCAN, "locate the liver", "--save", str(marked))
-    assert run.returncode == 0, run.stderr
+    run = medrega("ask", SCAN, "locate the liver", "--save", marked)
+    assert run.code == 0, run.err
     picture = np.asarray(Image.open(marked).convert("RGB")).astype(int)
     assert ((abs(picture - [0xE6, 0x9F, 0x00]).sum(axis=2)) < 30).sum() > 200  # the first colour of the palette
     assert [path.name for path in tmp_path.iterdir()] == ["标记.png"]
@@ -69,16 +69,15 @@ def bad_files(folder):
     return ["nowhere.png", "empty.png", "text.png", "cut.png", "tiny.png", "huge.png", "folder"]
 
 
-def test_every_bad_image_gives_one_sentence_and_code_3(tmp_path):
+def test_every_bad_image_gives_one_sentence_and_code_3(tmp_path, medrega):
     for name in bad_files(tmp_path):
         saved = tmp_path / "out.png"
-        run = medrega("ask", str(tmp_path / name), "locate the liver", "--save", str(saved))
-        assert run.returncode == 3, (name, run.stderr)
-        error = run.stderr.decode()
-        assert error.startswith("error: ")
-        assert error.count("\n") == 1, (name, error)
+        run = medrega("ask", tmp_path / name, "locate the liver", "--save", saved)
+        assert run.code == 3, (name, run.err)
+        assert run.err.startswith("error: ")
+        assert run.err.count("\n") == 1, (name, run.err)
         assert not saved.exists()
-        assert run.stdout == b""
+        assert run.out == ""
 
 
 @pytest.mark.parametrize(
@@ -97,13 +96,13 @@ def test_every_bad_image_gives_one_sentence_and_code_3(tmp_path):
         (["batch", "nowhere.jsonl", "--out", "x.jsonl"], 2),
     ],
 )
-def test_exit_codes(arguments, code, tmp_path):
+def test_exit_codes(arguments, code, medrega):
     run = medrega(*arguments)
-    assert run.returncode == code, run.stderr
-    assert b"Traceback" not in run.stderr
+    assert run.code == code, run.err
+    assert "Traceback" not in run.err
 
 
-def test_a_batch_keeps_order_and_names_what_failed(tmp_path):
+def test_a_batch_keeps_order_and_names_what_failed(tmp_path, medrega):
     Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "图.png")
     lines = [
         {"id": 1, "image": SCAN, "question": "locate the liver"},
@@ -114,22 +113,22 @@ def test_a_batch_keeps_order_and_names_what_failed(tmp_path):
     ]
     questions, out = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
     questions.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n{not json\n", "utf-8")
-    run = medrega("batch", str(questions), "--out", str(out))
-    assert run.returncode == 1, run.stderr
+    run = medrega("batch", questions, "--out", out)
+    assert run.code == 1, run.err
     answers = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert [answer["id"] for answer in answers] == [1, "two", 3, 4, 5, None]
     assert [answer.get("error", {}).get("exit_code") for answer in answers] == [None, None, 3, None, 2, 2]
     assert answers[0]["regions"]
-    single = json.loads(medrega("ask", SCAN, "locate the liver", "--json").stdout)
+    single = json.loads(medrega("ask", SCAN, "locate the liver", "--json").out)
     assert answers[0]["regions"] == single["regions"]
 
 
-def test_model_commands():
+def test_model_commands(medrega):
     for arguments in (["list"], ["info"], ["verify"], ["path"]):
         run = medrega("model", *arguments)
-        assert run.returncode == 0, run.stderr
-        assert run.stdout
-    both = json.loads(medrega("model", "info", "--json").stdout)
+        assert run.code == 0, run.err
+        assert run.out
+    both = json.loads(medrega("model", "info", "--json").out)
     assert set(both) == {"manifest", "certificate"}
 
 
@@ -150,12 +149,12 @@ def test_help_and_version_are_light():
 
 def test_interrupted_is_130(tmp_path):
     command = [sys.executable, "-m", "medrega_edge", "batch", "/dev/stdin", "--out", str(tmp_path / "a.jsonl")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1.5)  # it waits for its standard input
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+            running.wait(1.5)  # it waits for its standard input
+        running.send_signal(signal.SIGINT)
+        assert running.wait(10) == 130
     finally:
-        process.kill()
-        process.communicate()
+        running.kill()
+        running.communicate()

@@ -19,16 +19,6 @@ from medrega_edge.samples import sample_path
 LIVER = PixelBox(52, 80, 182, 195)
 
 
-@pytest.fixture(scope="module")
-def engine():
-    return load()
-
-
-@pytest.fixture(scope="module")
-def scan(engine):
-    return engine.open(sample_path("abdomen-mri"))
-
-
 @pytest.mark.parametrize(("question", "label"), [("locate the liver", "liver"), ("请定位肝脏", "肝脏")])
 def test_the_liver_is_found_in_both_languages(engine, scan, question, label):
     answer = engine.ask(scan, question)
@@ -173,6 +163,9 @@ def test_what_is_in_a_box(engine, scan):
         ({"question": "x", "box": (9000, 0, 9001, 5)}, "outside"),
         ({"question": "  <box> ", "task": "detect"}, "empty"),
         ({"question": "locate " + "x" * 600}, "characters"),
+        ({"question": "", "task": "detect"}, "empty"),
+        ({"question": "liver", "task": "detect", "labels": ["a", "b"]}, "Labels go"),
+        ({"question": "", "task": "classify"}, "candidates"),
     ],
 )
 def test_requests_that_make_no_sense(engine, scan, arguments, said):

@@ -17,8 +17,6 @@ from medrega_edge.errors import UsageError
 from medrega_edge.watch import LOCK, Arrivals, watch
 from tests.edge.stub import StubEngine
 
-pytestmark = pytest.mark.slow  # many processes
-
 ASKING = Asking("locate the liver")
 
 

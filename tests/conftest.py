@@ -1,0 +1,54 @@
+"""What many tests share: one engine with the default package, the sample scan, and the command in this process."""
+
+import io
+import signal
+import sys
+from typing import NamedTuple
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def engine():
+    from medrega_edge import load
+
+    return load()
+
+
+@pytest.fixture(scope="session")
+def scan(engine):
+    from medrega_edge.samples import sample_path
+
+    return engine.open(sample_path("abdomen-mri"))
+
+
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def medrega(engine, monkeypatch, capfd):
+    """`main()` in this process, answered by the shared engine unless another package or device is asked for."""
+    from medrega_edge import cli
+    from medrega_edge import engine as home
+
+    before, load = signal.getsignal(signal.SIGTERM), home.load
+
+    def shared(model=None, *, threads=None, device="cpu"):
+        return engine if model is None and device == "cpu" else load(model, threads=threads, device=device)
+
+    def command(*arguments, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["medrega", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return Ran(end.value.code, *capfd.readouterr())
+
+    monkeypatch.setattr(home, "load", shared)
+    monkeypatch.delenv("MEDREGA_MODEL", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    yield command
+    signal.signal(signal.SIGTERM, before)
