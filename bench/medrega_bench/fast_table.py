@@ -77,6 +77,8 @@ def _memory(speed: Row) -> Iterator[Goal]:
     for row in speed["memory"]:
         alone = dict.fromkeys(("median", "min", "max"), row["over_package"])
         yield Goal(f"peak memory of a cold question over package size, {row['shape']} shape", 1.25, False, alone)
+        alone = dict.fromkeys(("median", "min", "max"), row["prediction_off"])
+        yield Goal(f"the same as `model info` foretells it, off by, {row['shape']} shape", 0.1, False, alone, "{:.0%}")
     same = speed["repeatability"]
     if same is None:
         return

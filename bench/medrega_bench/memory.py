@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from medrega_bench import shapes, speed
+from medrega_edge.memory import peak
 
 Row = dict[str, Any]
 
@@ -19,6 +20,7 @@ def measure(names: Sequence[str], repeats: int = 1) -> list[Row]:
         with TemporaryDirectory() as folder:
             package = shapes.write_package(shapes.named(name), Path(folder) / "package", f"random-{name}")
             whole = speed.cold(package, repeats)
-            mib = package.bytes / 2**20
-            rows.append({"shape": name, "package_mib": mib, **whole, "over_package": whole["peak_mib"]["max"] / mib})
+            mib, predicted, most = package.bytes / 2**20, peak(package.manifest) / 2**20, whole["peak_mib"]["max"]
+            row = {"shape": name, "package_mib": mib, "predicted_mib": predicted, **whole}
+            rows.append(row | {"over_package": most / mib, "prediction_off": abs(predicted - most) / most})
     return rows

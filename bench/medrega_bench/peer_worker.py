@@ -33,10 +33,10 @@ def medrega(order: Order) -> Round:
     import numpy as np
 
     from medrega_edge.package import Package
-    from medrega_edge.sessions import Decoder
+    from medrega_edge.sessions import Decoder, decoder_threads
 
     package = Package.open(order["package"])
-    decoder = Decoder(package.read_all(), order["threads"], "cpu")
+    decoder = Decoder(package.read_all(), decoder_threads(package.manifest, order["threads"]), "cpu")
     table = np.load(package.path("embeddings"), mmap_mode="r")
 
     def run(prompt: list[int], more: list[int]) -> tuple[float, float]:

@@ -1,0 +1,75 @@
+"""The README's goals of speed, from results: every goal has its figure, and a miss is shown as one."""
+
+from __future__ import annotations
+
+from medrega_bench import fast_table
+from medrega_bench.speed import spread
+
+HEADER = {
+    "date": "2026-01-01",
+    "command": "medrega bench",
+    "environment": {"processor": "P", "versions": {"onnxruntime": "1"}},
+}
+
+
+def peer(name, decode, prefill):
+    row = {"name": name, "version": "1", "precision": "p", "peak_mib": 10.0}
+    row |= {f"{what}_tokens_per_second": spread([10.0]) for what in ("decode", "prefill")}
+    row |= {"decode_ratio": spread([decode, decode + 0.1]), "prefill_ratio": spread([prefill])}
+    return row | ({"share_of_limit": spread([0.7])} if name == "medrega" else {})
+
+
+def results():
+    shapes = [
+        {"shape": shape, "head_bits": bits, "peers": [peer("medrega", 1.0, 1.0), peer("llama.cpp", 1.5, 1.1)], "missing": []}
+        for shape, bits in (("tiny", 4), ("0.5b", 4), ("0.5b", 8))
+    ]
+    shapes[0]["missing"].append({"name": "OpenVINO", "reason": "could not be installed: no"})
+    peers = HEADER | {"shapes": shapes, "plan": {"rounds": 7, "threads": 2, "prompt": 300}}
+    full = {"name": "float32", "shipped": False, "seconds": spread([2.0]), "gain": spread([1.0])}
+    rest = {"relative_error": 0.0, "bytes": 2**20}
+    tower = HEADER | {
+        "variants": [full | rest, full | rest | {"name": "int8", "shipped": True, "gain": spread([1.9])}],
+        "profiles": {"int8": {"groups": {"attention": 0.25, "rest": 0.75}}},
+        "processor_flags": ["avx2"],
+        "threads": 2,
+    }
+    stage = {"threads": 2, "ratios": {"jump_forward_gain": spread([1.7])}, "next_start_share": spread([0.05])}
+    same = {"questions": 200, "runs": [{"threads": 1}, {"threads": 2}], "different": 0}
+    speed = HEADER | {
+        "stages": [stage],
+        "cold": {"wall_ms": spread([700.0]), "peak_mib": spread([310.0])},
+        "memory": [{"shape": "1b", "over_package": 1.2, "prediction_off": 0.02}],
+        "repeatability": same,
+    }
+    return peers, tower, speed
+
+
+def test_every_goal_has_a_line_and_a_miss_is_bold():
+    lines = fast_table.table(*results()).splitlines()
+    goals = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
+    assert len(goals) == 12
+    missed = {what for what, line in goals.items() if "**no**" in line}
+    assert missed == {
+        "decode, 0.5 B shape, share of what the memory allows",
+        "prefill, 0.5 B shape, against llama.cpp Q4_0",
+        "cold process to answer, peak MiB",
+    }
+    assert ">= 1.30 | 1.55 (1.50 to 1.60) | yes" in goals["decode, 0.5 B shape, against llama.cpp Q4_0"]
+
+
+def test_goals_without_a_measurement_have_no_line():
+    peers, tower, speed = results()
+    speed |= {"memory": [], "repeatability": None}
+    peers["shapes"][1]["peers"].pop()  # no llama.cpp at 0.5 B
+    text = fast_table.table(peers, tower, speed)
+    assert "200 questions" not in text and "0.5 B" not in text
+
+
+def test_a_missing_peer_is_named_with_its_reason():
+    assert "| OpenVINO | not measured: could not be installed: no |" in fast_table.peers_table(results()[0])
+
+
+def test_the_shipped_tower_is_marked_and_its_profile_shown():
+    text = fast_table.tower_table(results()[1])
+    assert "**int8**, shipped" in text and "attention 25%" in text
