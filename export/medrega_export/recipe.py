@@ -91,6 +91,13 @@ class Recipe:
         return self.bits == self.head_bits == FULL_BITS and self.tower == "fp32"
 
     @property
+    def decoder_stage(self) -> str:
+        """Name the error of the decoder's graph; a head of 4 bits is a choice as the layers' bits are, and has no limit."""
+        if self.head_bits == BITS[0]:
+            return "decoder_head4"
+        return "decoder_fp32" if self.bits == self.head_bits == FULL_BITS else "decoder_rounded"
+
+    @property
     def kept(self) -> frozenset[str]:
         """Units of an int8 tower that stay in float32."""
         return frozenset(override.unit for override in self.overrides if _TOWER.fullmatch(override.unit))

@@ -40,6 +40,11 @@ def test_overrides_reach_their_linear_layers() -> None:
     assert MIXED.kept == {"tower.1.fc2"}
 
 
+def test_the_decoders_error_is_held_against_the_limit_that_fits() -> None:
+    stages = {recipe: recipe.decoder_stage for recipe in (Recipe(), FULL, Recipe(bits=32), Recipe(head_bits=4))}
+    assert list(stages.values()) == ["decoder_rounded", "decoder_fp32", "decoder_rounded", "decoder_head4"]
+
+
 def test_json() -> None:
     assert Recipe.from_json(MIXED.to_json()) == MIXED
     assert Recipe.from_json(FULL.to_json()) == FULL
