@@ -30,21 +30,22 @@ def answers(
     progress: Progress,
     options: EngineOptions | None = None,
     folder: Path | None = None,
+    plain: bool = False,
 ) -> list[Row]:
     """Let a package answer, or read the answers that an earlier run kept in `folder`; one row for each, see `suite.run`."""
-    path = folder / f"{package.sha256[:16]}-{_identity(asked, blind is not None)}.jsonl" if folder else None
+    path = folder / f"{package.sha256[:16]}-{_identity(asked, blind is not None, plain)}.jsonl" if folder else None
     if path is not None and path.is_file():
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     engine = Engine(package, options or EngineOptions())
-    rows = list(progress(suite.run(engine, asked, blind), len(asked)))
+    rows = list(progress(suite.run(engine, asked, blind, plain), len(asked)))
     if path is not None:
         write_text(path, "".join(json_text(row) + "\n" for row in rows))
     return rows
 
 
-def _identity(asked: Sequence[Asked], with_blind: bool) -> str:
+def _identity(asked: Sequence[Asked], *how: bool) -> str:
     """What tells these questions from others."""
-    hashed = hashlib.sha256(str(with_blind).encode())
+    hashed = hashlib.sha256(str(how).encode())
     for one in asked:
         question = one.question
         hashed.update(

@@ -50,7 +50,7 @@ Row = dict[str, Any]
 @dataclass(frozen=True)
 class Plan:
     """What is measured how: `asked` on the first device, speed on every one; `bare_ids` keeps the questions' own ids;
-    `answers` is a folder that keeps answers from run to run.
+    `answers` is a folder that keeps answers from run to run; `plain` asks each question once.
     """
 
     asked: Sequence[Asked]
@@ -61,6 +61,7 @@ class Plan:
     with_speed: bool = True
     bare_ids: bool = False
     answers: Path | None = None
+    plain: bool = False
 
 
 def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
@@ -70,7 +71,7 @@ def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
         raise UsageError(f"'{package.manifest.name}' was trained for none of the questions; give others with --data.")
     words = {one.question.id: one.question.question for one in asked}
     options = EngineOptions(plan.threads, plan.devices[0])
-    rows = kept.answers(package, asked, plan.blind, progress, options, plan.answers)
+    rows = kept.answers(package, asked, plan.blind, progress, options, plan.answers, plan.plain)
     images = {str(path): image_key(path) for path in {one.question.image for one in asked}}
     graded = [_kept(row, images[row["image"]], words[row["id"]], plan.bare_ids) for row in rows]
     manifest = package.manifest

@@ -35,16 +35,17 @@ def blank(size: tuple[int, int]) -> bytes:
     return buffer.getvalue()
 
 
-def run(engine: Engine, asked: Sequence[Asked], blind: Blind | None = None) -> Iterator[Row]:
+def run(engine: Engine, asked: Sequence[Asked], blind: Blind | None = None, plain: bool = False) -> Iterator[Row]:
     """Answer everything, in the order given; one row for each question, with what the metrics need.
 
     What the package was not trained for is left out: its table says so by its absence. An image is looked at once for all
-    questions about it that stand together.
+    questions about it that stand together. With `plain` each question is asked once, about its image, and what the image is
+    worth stays unknown.
     """
     others = other_images(asked)
     for path, group in groupby(asked, key=lambda one: one.question.image):
-        rows = _about_image(engine, path, [one for one in group if one.question.task.value in engine.tasks])
-        free = [(one, row) for one, row in rows if one.question.task is Task.VQA]
+        rows = _about_image(engine, path, [one for one in group if one.question.task.value in engine.tasks], plain)
+        free = [(one, row) for one, row in rows if one.question.task is Task.VQA and not plain]
         if free:
             sources: dict[str, Path | bytes] = {"other": others[path], "blank": blank(free[0][0].size)}
             for version, source in sources.items():
@@ -57,7 +58,7 @@ def run(engine: Engine, asked: Sequence[Asked], blind: Blind | None = None) -> I
         yield from (row for _, row in rows)
 
 
-def _about_image(engine: Engine, path: Path, asked: Sequence[Asked]) -> list[tuple[Asked, Row]]:
+def _about_image(engine: Engine, path: Path, asked: Sequence[Asked], plain: bool) -> list[tuple[Asked, Row]]:
     """Ask about an image itself; without the names that the package does not know and is right not to find."""
     if not asked:
         return []
@@ -68,7 +69,7 @@ def _about_image(engine: Engine, path: Path, asked: Sequence[Asked]) -> list[tup
         if answer is None and one.absent:
             continue  # it says so, and there is nothing to measure
         row = _row(one, answer)
-        if one.question.task in (Task.VQA, Task.CLASSIFY):
+        if one.question.task in (Task.VQA, Task.CLASSIFY) and not plain:
             row["cot"] = _words(_ask(engine, image, one.question, regions_first=True))
         rows.append((one, row))
     return rows

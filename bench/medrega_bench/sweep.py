@@ -11,20 +11,23 @@ data, and
         overall     mean IoU of all places asked for, or share of right answers where none was; with its interval
         loss        against full precision, paired: {overall, accuracy [entries of whole tasks]}; null for full precision
         answers_per_second  spread: whole answers to a first question about a new image
-        dominated_by        precisions that are no less accurate, no larger and not clearly slower, and better in one
+        dominated_by        numbers, from 1, of the points that leave no reason to take this one, see `dominates`
     }]
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medrega_bench import measure, paired, speed
+from medrega_bench.figures import Interval, bootstrap, groups_of
 from medrega_bench.kept import Progress
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.files import write_text
@@ -33,6 +36,8 @@ from medrega_edge.plain import json_text
 from medrega_export.recipe import FULL, FULL_BITS, Recipe
 
 KIND = "sweep"
+MARGIN = 0.01  # of mean IoU: the loss that a package may have by the gate that the README gives
+SAME_SIZE = 0.01
 # What is built, full precision first: the language model at 8 and 4 bits, its groups, zero points, head, and the tower.
 RECIPES = (
     FULL,
@@ -125,9 +130,15 @@ def run(sweep: Sweep, plan: measure.Plan, header: Row, data: tuple[str, str | No
 
 def summary(result: Row) -> Row:
     """The sweep as a file: a point for each package, without its rows."""
-    points = [_point(one, recipe) for one, recipe in zip(result["packages"], result["recipes"], strict=True)]
-    for point in points:
-        point["dominated_by"] = [other["precision"] for other in points if dominates(other, point)]
+    packages = result["packages"]
+    points = [_point(one, recipe) for one, recipe in zip(packages, result["recipes"], strict=True)]
+    placed = [_worths(one["rows"]) for one in packages]
+    for point, mine in zip(points, placed, strict=True):
+        point["dominated_by"] = [
+            number
+            for number, (other, theirs) in enumerate(zip(points, placed, strict=True), 1)
+            if other is not point and dominates(other, point, _loss(mine, theirs))
+        ]
     gone = ("packages", "recipes")
     return {key: value for key, value in result.items() if key not in gone} | {"kind": KIND, "points": points}
 
@@ -151,21 +162,31 @@ def _rate(ms: Row) -> Row:
     return {"median": 1000 / ms["median"], "min": 1000 / ms["max"], "max": 1000 / ms["min"], "n": ms["n"]}
 
 
-def dominates(one: Row, other: Row) -> bool:
-    """Whether nobody needs the `other` point, because `one` is as good in everything and better in something.
+def _worths(rows: Sequence[Row]) -> dict[str, tuple[str, float]]:
+    """Image and worth of each answer that counts in the overall figure, by the id of its question."""
+    mine = [row for row in rows if paired.task_of(row) == "detect"] or rows
+    return {row["id"]: (row["image"], paired.grade(row).worth) for row in mine}
 
-    Losses are compared as measured. Speeds differ only where the ranges of their repeats do not overlap.
+
+def _loss(of: Mapping[str, tuple[str, float]], against: Mapping[str, tuple[str, float]]) -> Interval:
+    """The 95 % interval of what `against` loses to `of` on the same questions."""
+    common = [key for key in of if key in against]
+    values = np.array([of[key][1] - against[key][1] for key in common])
+    return bootstrap(values, groups_of([of[key][0] for key in common]))
+
+
+def dominates(one: Row, other: Row, loss: Interval) -> bool:
+    """Whether `one` leaves no reason to take the `other`: surely as good in everything, and surely better in something.
+
+    `loss` is the interval of what `one` loses to the `other`. As accurate is what loses less than a point and not surely
+    anything; sizes within one per cent are alike, and so are speeds whose ranges of repeats overlap.
     """
-    lost, other_lost = (point["loss"]["overall"]["value"] if point["loss"] else 0.0 for point in (one, other))
     rate, other_rate = one["answers_per_second"], other["answers_per_second"]
-    slower, faster = rate["max"] < other_rate["min"], rate["min"] > other_rate["max"]
-    no_worse = lost <= other_lost and one["mib"] <= other["mib"] and not slower
-    return bool(no_worse and (lost < other_lost or one["mib"] < other["mib"] or faster))
-
-
-def needed(points: Sequence[Row]) -> list[Row]:
-    """The points on the frontier."""
-    return [point for point in points if not point["dominated_by"]]
+    accurate = loss[1] <= MARGIN and loss[0] <= 0
+    small = one["mib"] <= (1 + SAME_SIZE) * other["mib"]
+    fast = rate["max"] >= other_rate["min"]
+    better = loss[1] < 0 or one["mib"] < (1 - SAME_SIZE) * other["mib"] or rate["min"] > other_rate["max"]
+    return bool(accurate and small and fast and better)
 
 
 def check(sweep: Sweep) -> None:

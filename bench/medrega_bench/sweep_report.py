@@ -51,9 +51,10 @@ HEADS = ("number", "precision", "size", "overall", "loss_95", "answers_per_secon
 
 def _cells(number: int, point: Row, say: Mapping[str, str]) -> tuple[str, ...]:
     rate = point["answers_per_second"]
-    loss = percent(point["loss"]["overall"], say) if point["loss"] else ""
+    whole = point["loss"] and point["loss"]["overall"]
+    loss = signed(whole["value"], whole["interval"]) if whole else ""
     speed = f"{rate['median']:.1f} ({rate['min']:.1f} {say['to']} {rate['max']:.1f})"
-    by = ", ".join(point["dominated_by"])
+    by = ", ".join(map(str, point["dominated_by"]))
     return str(number), point["precision"], f"{point['mib']:.1f}", percent(point["overall"], say), loss, speed, by
 
 

@@ -11,27 +11,34 @@ from medrega_export.recipe import FULL, Recipe
 
 from .handmade import HALF, many, package, result
 
+SAME, UNSURE, LESS, MORE = (-0.002, 0.002), (-0.03, 0.03), (0.001, 0.004), (-0.05, -0.02)  # what the first point loses
 
-def point(loss=0.01, mib=8.0, rate=10.0, swing=1.0):
+
+def point(mib=8.0, rate=10.0, swing=1.0):
     return {
-        "loss": {"overall": {"value": loss}},
         "mib": mib,
         "answers_per_second": {"median": rate, "min": rate - swing, "max": rate + swing},
     }
 
 
-def test_a_point_is_dominated_by_one_that_is_as_good_in_everything_and_better_in_something():
-    assert sweep.dominates(point(mib=7.0), point())
-    assert sweep.dominates(point(loss=0.0), point())
-    assert sweep.dominates(point(rate=20.0), point())
-    assert not sweep.dominates(point(), point())
-    assert not sweep.dominates(point(mib=7.0, loss=0.02), point())
-    assert not sweep.dominates(point(mib=7.0, rate=5.0), point())
+def test_a_point_is_dominated_by_one_that_is_surely_as_good_in_everything_and_better_in_something():
+    assert sweep.dominates(point(mib=7.0), point(), SAME)
+    assert sweep.dominates(point(rate=20.0), point(), SAME)
+    assert sweep.dominates(point(), point(), MORE)
+    assert not sweep.dominates(point(), point(), SAME)
+    assert not sweep.dominates(point(mib=7.0, rate=5.0), point(), SAME)
+    assert not sweep.dominates(point(mib=9.0), point(), MORE)
 
 
-def test_speeds_whose_repeats_overlap_are_alike():
-    assert sweep.dominates(point(mib=7.0, rate=9.0), point())
-    assert not sweep.dominates(point(rate=11.0), point())
+def test_a_loss_that_chance_may_hide_or_that_is_sure_keeps_a_point():
+    assert not sweep.dominates(point(mib=7.0), point(), UNSURE)
+    assert not sweep.dominates(point(mib=7.0), point(), LESS)
+
+
+def test_speeds_whose_repeats_overlap_and_sizes_within_a_hundredth_are_alike():
+    assert sweep.dominates(point(mib=7.0, rate=9.0), point(), SAME)
+    assert not sweep.dominates(point(rate=11.0), point(), SAME)
+    assert not sweep.dominates(point(mib=7.95), point(), SAME)
 
 
 def timed(rows, ms, role="package", precision="int4", mib=8.0):
@@ -63,8 +70,8 @@ def test_a_summary_has_a_point_each_with_its_loss_and_no_question(made):
     assert full["loss"] is None
     assert worse["loss"]["overall"]["value"] == pytest.approx(0.5)
     assert worse["answers_per_second"]["median"] == 50.0
-    assert worse["dominated_by"] == ["better"]
-    assert full["dominated_by"] == ["better"]
+    assert worse["dominated_by"] == [3]
+    assert full["dominated_by"] == [3]
     assert better["dominated_by"] == []
     assert better["recipe"]["bits"] == 8
     assert "locate the liver" not in json.dumps(made)
@@ -82,7 +89,7 @@ def test_a_report_shows_both_frontiers_each_task_and_what_was_refused(made, lang
 
 def test_the_frontier_as_a_table_of_a_document(made):
     lines = sweep_report.block(made).splitlines()
-    assert lines[3] == ("| 2 | worse | 8.0 | 50.0 (50.0 to 50.0) | 50.0 (50.0 to 50.0) | 50.0 (50.0 to 50.0) | better |")
+    assert lines[3] == ("| 2 | worse | 8.0 | 50.0 (50.0 to 50.0) | +50.0 (+50.0 to +50.0) | 50.0 (50.0 to 50.0) | 3 |")
     assert "checkpoint nano, 20 questions of quick." in lines[-1]
 
 

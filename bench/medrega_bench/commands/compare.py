@@ -51,7 +51,7 @@ def compare(
                 package = measure.read_result(path)["packages"][0]
             else:
                 plan = plan or measure.Plan(
-                    *choose(data, split, limit, Path(drawn)), with_speed=False, bare_ids=data is None
+                    *choose(data, split, limit, Path(drawn)), with_speed=False, bare_ids=data is None, plain=True
                 )
                 package = measure.measure(find(one), "package", plan, with_progress)
             rows.append(package["rows"])

@@ -62,7 +62,7 @@ def sweep(
     with TemporaryDirectory() as drawn:
         chosen, blind = choose(data, split, limit, Path(drawn))
         asking = measure.Plan(
-            chosen, blind, threads, (device,), repeats, with_speed=False, bare_ids=True, answers=out / "answers"
+            chosen, blind, threads, (device,), repeats, with_speed=False, bare_ids=True, answers=out / "answers", plain=True
         )
         header = {"command": command(), "environment": environment()}
         name = (data.name, split) if data is not None else (quick_set.NAME, None)
@@ -72,22 +72,18 @@ def sweep(
     text = json_text(made, indent=1) + "\n"
     for place, written in zip(places, (text, page.markdown(document), page.html(document), text), strict=False):
         write_text(place, written)
-    for point in made["points"]:
-        _tell(point)
+    for number, point in enumerate(made["points"], 1):
+        _tell(number, point)
     for one in made["refused"]:
         typer.echo(f"{one['precision']}: not built. {one['reason']}", err=True)
     typer.echo(f"report in {out.name}; {NOTICE}")
 
 
-def _tell(point: dict[str, Any]) -> None:
-    by = point["dominated_by"]
-    loss = point["loss"]
-    lost = (
-        "the reference"
-        if loss is None
-        else "loss {:+.4f} ({:+.4f} to {:+.4f})".format(loss["overall"]["value"], *loss["overall"]["interval"])
-    )
-    typer.echo(
-        f"{point['precision']}: {point['mib']:.1f} MiB, {lost}, {point['answers_per_second']['median']:.1f} answers/s"
-        + (f", dominated by {by[0]}" if by else "")
-    )
+def _tell(number: int, point: dict[str, Any]) -> None:
+    lost = "the reference"
+    if point["loss"]:
+        whole = point["loss"]["overall"]
+        lost = "loss {:+.4f} ({:+.4f} to {:+.4f})".format(whole["value"], *whole["interval"])
+    by = f", dominated by {', '.join(map(str, point['dominated_by']))}" if point["dominated_by"] else ""
+    rate = point["answers_per_second"]["median"]
+    typer.echo(f"{number} {point['precision']}: {point['mib']:.1f} MiB, {lost}, {rate:.1f} answers/s{by}")
