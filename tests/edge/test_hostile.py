@@ -173,6 +173,16 @@ def test_a_bomb_is_refused_fast(name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
+def test_bombs_in_a_folder_cost_as_little(tmp_path):
+    for name in (name for name in BOMBS if name.startswith("DICOM")):
+        (tmp_path / "bomb").write_bytes(BOMBS[name]())
+        begun = time.process_time()
+        with pytest.raises(ImageError):
+            read_image(tmp_path)
+        assert time.process_time() - begun < 2 * SECONDS, name  # the header is read twice
+
+
 def test_frames_that_are_claimed_but_not_there_are_refused_fast():
     data = png(64, 64, chunk(b"acTL", struct.pack(">II", 100_000, 0)))
     begun = time.process_time()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.edge import clinic
+from tests.edge import clinic, walk
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +48,11 @@ def test_the_numbers_that_were_asked_for(result):
 
 def test_a_failure_would_be_seen():
     assert clinic._failed({"a": {"failed": 2, "seconds": 9}, "different": 1, "files": 500}) == 3
+
+
+def test_the_page_is_walked_in_three_blocks():
+    """A line that is added to the page is a line that is typed."""
+    packing, installing, asking = walk.blocks()
+    assert [line.split()[0] for line in packing] == ["pip", "pip", "medrega"]
+    assert len(installing) == 3
+    assert any("--dicom" in line for line in asking)
