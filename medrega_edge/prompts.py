@@ -11,6 +11,7 @@ from elsewhere may read their task before the image: then the prefix is shared w
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -126,13 +127,15 @@ class PromptBook:
     `prefix` holds the image: one text for all, or, for weights that read their task before the image, one per task and
     language. `templates[task][language]` follows it. `labels` are the names of regions that the weights were trained on,
     English and Chinese; empty where nobody knows. `modalities` are the answers to `MODALITY_QUESTION`, each with the
-    modality that it means, "" for no medical image; empty where it was not trained.
+    modality that it means, "" for no medical image; empty where it was not trained. `levels[language]` hold label sets,
+    each label with how much the weights like it whatever the image shows, as a log-probability; see `levels_of`.
     """
 
     prefix: str | Mapping[str, Mapping[str, str]]
     templates: Mapping[str, Mapping[str, str]]
     labels: tuple[tuple[str, str], ...] = ()
     modalities: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
 
     def before_and_after(self, task: Task = Task.DETECT, language: Language = Language.EN) -> tuple[str, str]:
         """Return the prefix's text before and after the image; task and language matter where each has its own."""
@@ -154,6 +157,12 @@ class PromptBook:
         wording = (CLASSIFY_SEVERAL_QUESTION if several else CLASSIFY_QUESTION)[language]
         return wording.format(labels=LABEL_SEPARATOR.join(labels))
 
+    def levels_of(self, labels: Sequence[str], language: Language) -> list[float]:
+        """What is taken off the log-probability of each of these candidates; empty where these weights have no levels."""
+        fitting = (known for known in self.levels.get(language, ()) if set(known) == set(labels))
+        known = next(fitting, {})
+        return [known[label] for label in labels if label in known]
+
     def suffix(self, task: Task, language: Language, question: str) -> str:
         """Return the text after the prefix that asks `question`.
 
@@ -171,14 +180,15 @@ class PromptBook:
 
     def to_json(self) -> str:
         """Serialise as `prompts.json`."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n"
+        data = {key: value for key, value in asdict(self).items() if key != "levels" or value}
+        return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> PromptBook:
         """Read `prompts.json`; raises PackageError when a template lacks its slot or a key is unknown."""
         try:
             data = json.loads(text)
-            known = {"prefix", "templates", "labels", "modalities"}
+            known = {"prefix", "templates", "labels", "modalities", "levels"}
             if not {"prefix", "templates"} <= set(data) <= known:
                 raise ValueError("wrong keys")
             prefix, templates = data["prefix"], data["templates"]
@@ -201,9 +211,20 @@ class PromptBook:
             modalities = {str(answer): str(kind) for answer, kind in data.get("modalities", {}).items()}
             if not set(modalities.values()) <= {"", *Modality}:
                 raise ValueError("an unknown modality")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            levels = {
+                str(Language(language)): [{str(label): _finite(level) for label, level in one.items()} for one in sets]
+                for language, sets in data.get("levels", {}).items()
+            }
+        except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
             raise PackageError(f"prompts.json of the model package cannot be used: {error}.") from None
-        return cls(prefix, templates, labels, modalities)
+        return cls(prefix, templates, labels, modalities, levels)
+
+
+def _finite(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type]
+    if not math.isfinite(number):
+        raise ValueError("a level that is no number")
+    return number
 
 
 DEFAULT_PROMPTS = PromptBook(PREFIX, TEMPLATES)

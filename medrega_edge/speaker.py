@@ -8,8 +8,10 @@ in a pass of its own, so a warm answer equals a cold one to the bit.
 from __future__ import annotations
 
 import io
+import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,16 +82,8 @@ class Speaker:
     ) -> Said:
         """Write up to `limit` tokens behind the image and `prompt`; raises UsageError for a prompt that is too long."""
         begun = time.perf_counter()
-        before, after, ids = map(self.tokenizer.encode, (prompt.before, prompt.after, prompt.question))
-        taken = len(before) + self._image_tokens + len(after) + len(ids)
-        if taken >= self._decoder.spec.context:
-            raise UsageError("The question is too long for this model package; ask a shorter one.")
-        if self._seen is image and self._around == (prompt.before, prompt.after):
-            self._decoder.rewind(self._prefix_length)
-        else:
-            self._load_prefix(image, before, after)
-            self._around = (prompt.before, prompt.after)
-        logits = self._extend(ids)
+        logits = self._ask(image, prompt)
+        prompt_tokens = self._decoder.length
         prefilled = time.perf_counter()
         limit = min(limit, self._decoder.room)
         stream = StreamDecoder(self.tokenizer, on_text) if on_text else None
@@ -105,10 +99,51 @@ class Speaker:
             raw=self.tokenizer.decode([step.token for step in steps]),
             steps=tuple(steps),
             finish="length" if len(steps) >= limit else "stop",
-            prompt_tokens=self._prefix_length + len(ids),
+            prompt_tokens=prompt_tokens,
             prefill_ms=(prefilled - begun) * 1000,
             decode_ms=(done - prefilled) * 1000,
         )
+
+    def weigh(self, image: Seen, prompt: Prompt, candidates: Sequence[Sequence[int]]) -> list[float]:
+        """Log-probability of each candidate with its end, parted among all of them; one pass wherever they part.
+
+        Raises UsageError for a prompt that is too long.
+        """
+        logits = self._ask(image, prompt)
+        asked = self._decoder.length
+        whole = [(*candidate, self.vocabulary.end[0]) for candidate in candidates]
+        weights = [0.0] * len(whole)
+
+        def part(path: tuple[int, ...], logits: npt.NDArray[np.float32], members: Sequence[int]) -> None:
+            following: dict[int, list[int]] = {}
+            for member in members:
+                following.setdefault(whole[member][len(path)], []).append(member)
+            scores = {token: float(logits[token]) for token in following}
+            most = max(scores.values())
+            together = most + math.log(sum(math.exp(score - most) for score in scores.values()))
+            for token, those in following.items():
+                for member in those:
+                    weights[member] += scores[token] - together
+                if len(those) > 1:
+                    shared = tuple(os.path.commonprefix([whole[member] for member in those]))
+                    self._decoder.rewind(asked)
+                    part(shared, self._extend(list(shared)), those)
+
+        part((), logits, range(len(whole)))
+        return weights
+
+    def _ask(self, image: Seen, prompt: Prompt) -> npt.NDArray[np.float32]:
+        """Put image and prompt into the cache, as much as is not there yet; the logits behind them."""
+        before, after, ids = map(self.tokenizer.encode, (prompt.before, prompt.after, prompt.question))
+        taken = len(before) + self._image_tokens + len(after) + len(ids)
+        if taken >= self._decoder.spec.context:
+            raise UsageError("The question is too long for this model package; ask a shorter one.")
+        if self._seen is image and self._around == (prompt.before, prompt.after):
+            self._decoder.rewind(self._prefix_length)
+        else:
+            self._load_prefix(image, before, after)
+            self._around = (prompt.before, prompt.after)
+        return self._extend(ids)
 
     def _load_prefix(self, image: Seen, before: list[int], after: list[int]) -> None:
         self._decoder.rewind(0)

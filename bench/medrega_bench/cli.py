@@ -8,6 +8,7 @@ from medrega_bench.commands.blind import blind
 from medrega_bench.commands.compare import compare, gate
 from medrega_bench.commands.docs import docs
 from medrega_bench.commands.figures import accuracy, tasks
+from medrega_bench.commands.levels import levels
 from medrega_bench.commands.malformed import malformed
 from medrega_bench.commands.peers import peers, shape
 from medrega_bench.commands.run import run
@@ -18,7 +19,7 @@ from medrega_bench.commands.tower import tower
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a package gets right, on this hardware.")
 
-ANSWERS = (questions, accuracy, tasks, blind, malformed, score)
+ANSWERS = (questions, accuracy, tasks, levels, blind, malformed, score)
 SPEED = (speed, peers, tower, shape)
 RUNS = (run, sweep, compare, gate, docs)
 

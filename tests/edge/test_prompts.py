@@ -71,6 +71,9 @@ def test_candidates_stand_in_their_slot_as_they_are():
         '{"prefix": "{image}", "templates": {"report": {"en": "{question}{question}"}}}',
         '{"prefix": "{image}", "templates": {}, "modalities": {"CT": "photo"}}',
         '{"prefix": ["{image}"], "templates": {"a": {"en": "{question}"}}}',
+        '{"prefix": "{image}", "templates": {}, "levels": {"fr": []}}',
+        '{"prefix": "{image}", "templates": {}, "levels": {"en": [{"a": NaN}]}}',
+        '{"prefix": "{image}", "templates": {}, "levels": {"en": [["a"]]}}',
     ],
 )
 def test_broken_prompt_files_are_refused(text):
@@ -132,3 +135,13 @@ def test_sentences():
     assert sentence_of_regions(["liver"], Language.EN) == "The liver is here."
     assert sentence_of_regions(["liver", "spleen"], Language.EN) == "The liver and spleen are here."
     assert sentence_of_regions(["肝脏"], Language.ZH) == "肝脏在这里。"
+
+
+def test_levels_go_with_their_labels_in_any_order():
+    book = PromptBook("{image}", {}, levels={"en": [{"a": -1.0, "b": -2.0}, {"a": -3.0, "c": 0.0}]})
+    assert PromptBook.from_json(book.to_json()).levels == book.levels
+    assert book.levels_of(["b", "a"], Language.EN) == [-2.0, -1.0]
+    assert book.levels_of(["a", "c"], Language.EN) == [-3.0, 0.0]
+    assert book.levels_of(["a", "b", "c"], Language.EN) == []
+    assert book.levels_of(["a", "b"], Language.ZH) == []
+    assert "levels" not in PromptBook("{image}", {}).to_json()

@@ -1,0 +1,74 @@
+"""The tables that a document makes of the result of `medrega bench tasks`, and the picture beside it."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from medrega_bench.reliance import reliance
+from medrega_bench.report import update_blocks
+from medrega_bench.report_figures import report_figures
+from medrega_bench.tables import tables
+from medrega_edge.errors import GateError
+from medrega_edge.label_sets import MODALITY_NAMES
+
+from .handmade import BOX, HALF, row
+
+COMMITTED = Path(__file__).parents[2] / "bench" / "results" / "nano-test-tasks.json"
+
+
+def result():
+    vqa = {"truth": "Yes", "answer": "Yes", "dataset": "slake", "blank": "No", "other": "Yes", "question_only": "No",
+           "question_trained": "Yes", "cot": "Yes"}  # fmt: skip
+    rows = [row(n, answer=BOX if n % 2 else HALF) for n in range(8)]
+    rows += [row(n, "vqa_en", **vqa) for n in range(8)]
+    rows += [row(n, "report_en", "Seen: liver.", "Seen: liver.", sentences=[[BOX, BOX]], note=None) for n in range(8)]
+    return {
+        "date": "2026-11-23", "command": "medrega bench", "split": "test",
+        "model": {"name": "m", "version": "1", "precision": "p", "sha256": "0" * 64},
+        "environment": {"processor": "cpu", "threads": 2, "versions": {"onnxruntime": "1"}},
+        "tables": tables(rows), "reliance": reliance(rows), "reports": report_figures(rows),
+    }  # fmt: skip
+
+
+def written(folder, kind):
+    (folder / "tasks.json").write_text(json.dumps(result()))
+    path = folder / "README.md"
+    path.write_text(f"<!-- bench:{kind} tasks.json -->\n<!-- /bench -->\n")
+    assert update_blocks(path, check=False)
+    assert not update_blocks(path, check=True)
+    return path.read_text()
+
+
+def test_a_gain_stands_beside_its_figure(tmp_path):
+    text = written(tmp_path, "reliance")
+    gains = "| 0.0 | +100.0 (+100.0 to +100.0) | 100.0 | +0.0 (+0.0 to +0.0) | 0.0 | 100.0 | +0.0 (+0.0 to +0.0) | 100.0 |"
+    assert f"| SLAKE, English: closed accuracy | 100.0 (100.0 to 100.0) {gains}" in text
+
+
+def test_modalities_and_reports(tmp_path):
+    text = written(tmp_path, "modalities")
+    assert "| MRI | 50.0 (8) |  | 100.0 (8) |  |  | 100.0 (8) | 100.0 |" in text
+    assert text.count("\n| ") == len(MODALITY_NAMES) + 1
+    text = written(tmp_path, "reports")
+    assert "| English, against their annotations | 8 | 100.0 |" in text
+
+
+def test_a_picture_lies_beside_its_result_and_goes_stale_with_it(tmp_path):
+    text = written(tmp_path, "reliability")
+    assert "![reliability](tasks-reliability.svg)" in text
+    assert "50.0 % overlap the true one by half; their mean confidence says 80.0 %" in text
+    picture = tmp_path / "tasks-reliability.svg"
+    root = ElementTree.fromstring(picture.read_text())
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "prefers-color-scheme: dark" in picture.read_text()
+    picture.write_text("<svg/>")
+    with pytest.raises(GateError, match=r"tasks-reliability\.svg.* is stale"):
+        update_blocks(tmp_path / "README.md", check=True)
+
+
+def test_every_kind_of_image_has_a_figure():
+    settings = json.loads(COMMITTED.read_text("utf-8"))["tables"]["settings"].values()
+    shown = {name for entry in settings for name in entry["modality"]}
+    assert shown == {modality.value for modality in MODALITY_NAMES}
