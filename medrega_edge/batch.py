@@ -205,7 +205,7 @@ def _row(identity: object, ask: Callable[[], Row], choosing: bool = False) -> Ro
 
 
 def _failure(identity: object, error: MedregaError) -> Row:
-    return {"id": identity, "error": {"kind": error.kind, "message": str(error), "exit_code": error.exit_code}}
+    return {"id": identity, "error": error.to_dict()}
 
 
 def digest_of(path: Path) -> str | None:

@@ -14,16 +14,17 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
+from functools import cache
 from typing import Annotated
 
 import typer
 
-from medrega_edge import __version__
 from medrega_edge.commands import ask, batch, bundle, model
-from medrega_edge.commands.screen import echo
-from medrega_edge.files import FULL
+from medrega_edge.commands.screen import echo, tell
 from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
-from medrega_edge.prompts import NOTICE, NOTICE_ZH
+from medrega_edge.files import FULL
+from medrega_edge.messages import users_language
+from medrega_edge.prompts import NOTICE, NOTICE_ZH, Language
 
 app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,6 +49,8 @@ def _main(
     medrega ask ct.dcm "请定位肝脏" --save marked.png
     """
     if version:
+        from medrega_edge import __version__
+
         echo(f"medrega-edge {__version__}")
         raise typer.Exit
 
@@ -66,6 +69,7 @@ _ROOMS = (
 )
 
 
+@cache
 def _mount_rooms() -> None:
     for name, module, extra, needs in _ROOMS:
         if all(importlib.util.find_spec(need) for need in needs):
@@ -114,7 +118,10 @@ def _tell(error: Exception) -> int:
         for given in sorted(sys.argv[1:], key=len, reverse=True):
             if given and not re.fullmatch(r"[a-z]+|--?[a-z-]+", given):
                 error.message = error.message.replace(given, "...")  # type: ignore[attr-defined]
-        error.show()  # type: ignore[attr-defined]
+        if users_language(sys.argv[1:]) is Language.ZH:
+            tell(f"error: {error.format_message()}")
+        else:
+            error.show()  # type: ignore[attr-defined]
         return UsageError.exit_code
     if isinstance(error, OSError) and error.errno in FULL:  # of standard output, or of what another library writes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
@@ -123,7 +130,7 @@ def _tell(error: Exception) -> int:
         error = ResourceError("There is not enough memory for this; close other programs or use a smaller package.")
     if not isinstance(error, MedregaError):
         error = InternalError(error)
-    echo(f"error: {error}", err=True)
+    tell(f"error: {error}")
     return error.exit_code
 
 

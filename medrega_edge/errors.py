@@ -15,6 +15,7 @@ a patient, nor the name of an image or of a file of answers: people put names of
 
 from pathlib import Path
 from traceback import walk_tb
+from typing import Any
 
 
 class MedregaError(Exception):
@@ -22,6 +23,10 @@ class MedregaError(Exception):
 
     exit_code: int = 1
     kind: str = "error"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what stands as "error" in JSON."""
+        return {"kind": self.kind, "message": str(self), "exit_code": self.exit_code}
 
 
 class UsageError(MedregaError):

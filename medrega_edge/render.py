@@ -18,8 +18,9 @@ from rich.text import Text
 from medrega_edge.errors import UsageError
 from medrega_edge.files import check_place, whole_file
 from medrega_edge.images import MedicalImage
+from medrega_edge.messages import said
 from medrega_edge.plain import json_text, printable
-from medrega_edge.prompts import NOTICE, NOTICE_ZH
+from medrega_edge.prompts import NOTICE, NOTICE_ZH, Language
 from medrega_edge.results import Answer, Region
 
 FONT = Path(__file__).parent / "fonts" / "labels.ttf"
@@ -74,7 +75,8 @@ def show(answer: Answer, console: Console) -> None:
         centre, width = answer.image.window
         console.print(Text(f"{words['window']}: {centre:g}, {width:g}", style="dim"), soft_wrap=True)
     for warning in answer.warnings:
-        console.print(Text(f"{words['warning']}: {printable(warning)}", style="yellow"), soft_wrap=True)
+        told = printable(said(warning, Language(answer.language)))
+        console.print(Text(f"{words['warning']}: {told}", style="yellow"), soft_wrap=True)
     console.print(Text(NOTICES[answer.language], style="dim"), soft_wrap=True)
 
 

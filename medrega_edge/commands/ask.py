@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrega_edge.commands.options import Shared, TaskOption, load_engine, sharing
+from medrega_edge.commands.options import Answering, Looking, TaskOption, load_engine, sharing
 from medrega_edge.commands.screen import console, echo
 from medrega_edge.errors import UsageError
-from medrega_edge.plain import printable
+from medrega_edge.messages import locale_language, said
+from medrega_edge.plain import json_text, printable
+from medrega_edge.prompts import language_of
 
 if TYPE_CHECKING:
     from medrega_edge.results import Answer
@@ -32,7 +34,7 @@ def ask(
         bool, typer.Option("--cot", help="Find the regions that matter first, then answer with them (Regional CoT).")
     ] = False,
     *,
-    shared: Shared,
+    shared: Answering,
 ) -> None:
     """Answer one QUESTION about IMAGE.
 
@@ -56,7 +58,7 @@ def locate(
     image_or_name: ImageOrOther,
     names: Annotated[list[str] | None, typer.Argument(help="What to locate: one name or several.")] = None,
     *,
-    shared: Shared,
+    shared: Answering,
 ) -> None:
     """Locate structures and lesions by name.
 
@@ -77,7 +79,7 @@ def identify(
     image: OptionalImage = None,
     box: Annotated[str, typer.Option(help="x1,y1,x2,y2 in pixels of the image.")] = ...,  # type: ignore[assignment]
     *,
-    shared: Shared,
+    shared: Answering,
 ) -> None:
     """Name what lies in a box.
 
@@ -95,7 +97,7 @@ def classify(
     several: Annotated[bool, typer.Option("--several", help="More than one may be right.")] = False,
     regions_first: Annotated[bool, typer.Option("--cot", help="Find regions first, then decide with them.")] = False,
     *,
-    shared: Shared,
+    shared: Answering,
 ) -> None:
     """Choose among labels for the whole image.
 
@@ -121,7 +123,7 @@ def report(
     image: OptionalImage = None,
     grounded: Annotated[bool, typer.Option("--grounded", help="Locate what the report names.")] = False,
     *,
-    shared: Shared,
+    shared: Answering,
 ) -> None:
     """Describe an image: its kind, the part of the body, what is seen, what is abnormal.
 
@@ -135,29 +137,34 @@ def report(
 def chat(
     image: OptionalImage = None,
     *,
-    shared: Shared,
+    shared: Looking,
 ) -> None:
     """Ask about one image many times: it is looked at once. One question a line; an empty line ends.
 
     medrega chat scan.png
     """
-    from medrega_edge import render
-
     engine = load_engine(shared.model, shared.threads, shared.device)
     encoded = engine.open(_place(image, shared.sample), view=shared.view())
-    talk = console(stderr=True)
-    while True:
-        talk.print("? ", end="")
-        line = sys.stdin.readline()
-        if not line.strip():
-            break
+    warned = False
+    while question := _next_question():
         try:
-            answer = engine.ask(encoded, line.strip(), language=shared.language)
+            answer = engine.ask(encoded, question, language=shared.language)
         except UsageError as error:  # the next question may be a better one
-            talk.print(printable(f"error: {error}"), soft_wrap=True)
+            if shared.as_json:
+                echo(json_text({"error": error.to_dict()}))
+            else:
+                echo(said(f"error: {error}", language_of(question)), err=True)
             continue
-        _say_what_was_asked(answer)
-        render.show(answer, console())
+        _show(answer, shared)
+        warned = warned or bool(answer.warnings)
+    if shared.strict and warned:
+        raise typer.Exit(5)
+
+
+def _next_question() -> str:
+    """The next line of standard input; empty when there is none."""
+    console(stderr=True).print("? ", end="")
+    return sys.stdin.readline().strip()
 
 
 def _place(image: str | None, sample: str | None) -> str:
@@ -172,7 +179,7 @@ def _place(image: str | None, sample: str | None) -> str:
     return str(sample_path(sample))
 
 
-def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> None:
+def _answer_one(image: str | None, request: dict[str, Any], shared: Answering) -> None:
     """Look at one image, ask one thing, show the answer."""
     from medrega_edge import render
 
@@ -182,12 +189,9 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> N
     objects = _object_places(shared)
     engine = load_engine(shared.model, shared.threads, shared.device)
     encoded = engine.open(path, view=shared.view(request["question"]))
-    answer = engine.ask(encoded, language=shared.language, **request)
-    if shared.as_json:
-        echo(render.to_json(answer, shared.include_identifiers))
-    else:
-        _say_what_was_asked(answer)
-        render.show(answer, console())
+    language = shared.language or (None if request["question"] else locale_language())
+    answer = engine.ask(encoded, language=language, **request)
+    _show(answer, shared)
     if shared.save is not None:
         render.save_picture(render.marked(encoded.image, answer), shared.save)
     if objects:
@@ -199,7 +203,7 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Shared) -> N
         raise typer.Exit(5)
 
 
-def _object_places(shared: Shared) -> dict[str, Path]:
+def _object_places(shared: Answering) -> dict[str, Path]:
     """Where the DICOM objects go that were asked for, checked before any work."""
     if (shared.dicom is None) != (shared.dicom_to is None):
         raise UsageError("--dicom and --dicom-to go together: which objects, and the folder for them.")
@@ -210,12 +214,19 @@ def _object_places(shared: Shared) -> dict[str, Path]:
     return places(shared.dicom_to, parse_kinds(shared.dicom))
 
 
-def _say_what_was_asked(answer: Answer) -> None:
+def _show(answer: Answer, shared: Looking) -> None:
+    """Print an answer, and to whom it is told in words, what was understood."""
+    from medrega_edge import render
+
+    if shared.as_json:
+        echo(render.to_json(answer, shared.include_identifiers))
+        return
     kind = answer.image.modality or "?"
     if answer.image.modality_confidence is not None:
         kind += f" ({answer.image.modality_confidence:.2f})"
     asked = f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
     console(stderr=True).print(printable(asked), style="dim")
+    render.show(answer, console())
 
 
 def _box(text: str) -> tuple[float, float, float, float]:

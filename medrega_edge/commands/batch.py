@@ -22,7 +22,7 @@ from medrega_edge.commands.options import (
     WindowOption,
     load_engine,
 )
-from medrega_edge.commands.screen import echo, progress
+from medrega_edge.commands.screen import progress, tell
 from medrega_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def batch(
         check_apart(source, *places)
         work = Folder(source, _asking(question, task, language, window, plane, series), include_identifiers)
         for said in work.said:
-            echo(said, err=True)
+            tell(said)
     elif any(given is not None for given in (question, task, language, window, plane, series)):
         raise UsageError("What is asked stands in the file of questions; --question and its like go with a folder.")
     else:
@@ -82,7 +82,7 @@ def batch(
     job = fingerprint(__version__, find(model).sha256, device, work.identity())
     with Journal(out, job) as journal:
         if journal.place.item or journal.place.part:
-            echo(f"going on behind the first {journal.place.item} of {len(work)}", err=True)
+            tell(f"going on behind the first {journal.place.item} of {len(work)}")
         rows = _answers(work, journal.place, model, threads, device)
         with progress(len(work), journal.place.item) as advance, closing(rows):
             for at, row in rows:
@@ -93,7 +93,7 @@ def batch(
             write_csv(journal.rows(), csv)
         answered, failed = _tell_failures(journal.rows())
         journal.remove()
-    echo(f"{answered} answered, {failed} failed", err=True)
+    tell(f"{answered} answered, {failed} failed")
     if failed:
         raise typer.Exit(1)
 
@@ -144,9 +144,9 @@ def _tell_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
             continue
         failed += 1
         if failed <= FAILURES_TOLD:
-            echo(f"failed: {row['id']}: {row['error']['message']}", err=True)
+            tell(f"failed: {row['id']}: {row['error']['message']}")
     if failed > FAILURES_TOLD:
-        echo(f"failed: {failed - FAILURES_TOLD} more, each with its error in the answers", err=True)
+        tell(f"failed: {failed - FAILURES_TOLD} more, each with its error in the answers")
     return answered, failed
 
 
@@ -178,10 +178,10 @@ def watch(
     asking = _asking(question, task, language, window, plane)
     job = fingerprint(__version__, find(model).sha256, device, repr(asking), include_identifiers)
     engine = load_engine(model, threads, device)
-    echo("watching; interrupt to end", err=True)
+    tell("watching; interrupt to end")
     for rows in watching(engine, folder, out, asking, job, settle, include_identifiers):
         for row in rows:
-            echo(f"{row['id']}: {row['error']['message'] if 'error' in row else 'answered'}", err=True)
+            tell(f"{row['id']}: {row['error']['message'] if 'error' in row else 'answered'}")
 
 
 def mount(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from medrega_edge.commands.screen import echo
+from medrega_edge.commands.screen import tell
 
 if TYPE_CHECKING:
     from medrega_edge.engine import Engine
@@ -23,7 +23,9 @@ DeviceOption = Annotated[
     str, typer.Option(help="cpu or cuda, never another than the one named; or auto, which says what it took.")
 ]
 TaskOption = Annotated[str | None, typer.Option(help="Task; default: read off the question.")]
-LanguageOption = Annotated[str | None, typer.Option("--lang", help="en or zh; default: language of the question.")]
+LanguageOption = Annotated[
+    str | None, typer.Option("--lang", help="en or zh; default: language of the question, without one the locale's.")
+]
 WindowOption = Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")]
 PlaneOption = Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")]
 SeriesOption = Annotated[int | None, typer.Option(min=0, help="Of a folder of DICOM files: the series, from 0.")]
@@ -33,8 +35,8 @@ IdentifiersOption = Annotated[
 
 
 @dataclass
-class Shared:
-    """The options of every command that answers about one image."""
+class Looking:
+    """The options of every command that looks at one image."""
 
     sample: Annotated[str | None, typer.Option(help="A scan that ships with the program: abdomen-mri.")] = None
     language: LanguageOption = None
@@ -43,11 +45,8 @@ class Shared:
     plane: PlaneOption = None
     series: SeriesOption = None
     slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a volume or series, from 0.")] = None
-    save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None
-    dicom: Annotated[str | None, typer.Option(help="Write DICOM objects, of sr,gsps,sc; with --dicom-to.")] = None
-    dicom_to: Annotated[Path | None, typer.Option(help="Folder for the DICOM objects.")] = None
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (schema 1) and nothing else.")] = False
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 5 when the answer carries warnings.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print an answer as one line of JSON, and nothing else.")] = False
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 5 when an answer carries warnings.")] = False
     include_identifiers: IdentifiersOption = False
     model: ModelOption = None
     threads: ThreadsOption = None
@@ -61,17 +60,27 @@ class Shared:
         return View(self.frame, self.window, self.plane, self.slice_, preset_for(question), self.series)
 
 
+@dataclass
+class Answering(Looking):
+    """The options of every command that gives one answer about one image."""
+
+    save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None
+    dicom: Annotated[str | None, typer.Option(help="Write DICOM objects, of sr,gsps,sc; with --dicom-to.")] = None
+    dicom_to: Annotated[Path | None, typer.Option(help="Folder for the DICOM objects.")] = None
+
+
 def sharing(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the shared options; it receives them as one `shared`."""
-    hints = get_type_hints(Shared, include_extras=True)
+    """Give a command the options of the kind of its argument `shared`; it receives them as that one argument."""
     own = inspect.signature(command, eval_str=True).parameters
+    kind = own["shared"].annotation
+    hints = get_type_hints(kind, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [p.replace(kind=keyword) for p in own.values() if p.name != "shared"]
-    parameters += [inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(Shared)]
+    parameters += [inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(kind)]
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
-        shared = Shared(**{f.name: given.pop(f.name) for f in fields(Shared)})
+        shared = kind(**{f.name: given.pop(f.name) for f in fields(kind)})
         command(shared=shared, **given)
 
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -86,5 +95,5 @@ def load_engine(model: str | None, threads: int | None, device: str) -> Engine:
 
     engine = load(model, threads=threads, device=device)
     if device == "auto":
-        echo(f"device: {engine.device} ({engine.device_reason})", err=True)
+        tell(f"device: {engine.device} ({engine.device_reason})")
     return engine

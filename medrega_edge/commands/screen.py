@@ -1,7 +1,11 @@
-"""What reaches the terminal: results on standard output, talk and progress on standard error, all of it printable."""
+"""What reaches the terminal: results on standard output, talk and progress on standard error, all of it printable.
+
+Talk is in the language of who typed the command, errors among it.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from medrega_edge.messages import said, users_language
 from medrega_edge.plain import printable
 
 if TYPE_CHECKING:
@@ -18,6 +23,11 @@ if TYPE_CHECKING:
 def echo(text: str, err: bool = False) -> None:
     """Print a line of plain text."""
     typer.echo(printable(text), err=err)
+
+
+def tell(text: str) -> None:
+    """Say a sentence of the program on standard error."""
+    echo(said(text, users_language(sys.argv[1:])), err=True)
 
 
 def console(stderr: bool = False) -> Console:
@@ -50,6 +60,6 @@ def progress(total: int, done: int) -> Iterator[Callable[[float], None]]:
         if seconds - told >= SECONDS_BETWEEN and now < total:
             told = seconds
             left = (seconds - begun) / (now - done) * (total - now)
-            echo(f"{int(now)} of {total}, about {left / 60:.0f} min left", err=True)
+            tell(f"{int(now)} of {total}, about {left / 60:.0f} min left")
 
     yield tell

@@ -1,0 +1,77 @@
+"""Chinese for whoever asks in Chinese: every error has its sentence, whatever varies in it is kept."""
+
+import ast
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import medrega_edge
+from medrega_edge.messages import said, users_language
+from medrega_edge.prompts import Language
+
+SENTENCES = json.loads(files("medrega_edge").joinpath("messages_zh.json").read_text("utf-8"))
+TELLING = {"UsageError", "ImageError", "ChoiceError", "PackageError", "GateError", "ResourceError", "failing_as", "tell"}
+
+
+def sentence(node):
+    """A literal with {} for what varies; None for what is no literal."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def told():
+    """Every literal that the runtime raises or tells, with where."""
+    for path in sorted(Path(medrega_edge.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in TELLING and node.args:
+                if text := sentence(node.args[0]):
+                    yield f"{path.name}:{node.lineno}", text
+
+
+def test_every_error_has_its_chinese_sentence():
+    assert [place for place in told() if place[1] not in SENTENCES] == []
+
+
+@pytest.mark.parametrize("english", sorted(SENTENCES))
+def test_whatever_varies_is_kept(english):
+    values = [f"<{number}>" for number in range(english.count("{}"))]
+    chinese = said(english.format(*values), Language.ZH)
+    assert all(value in chinese for value in values)
+    assert chinese != english.format(*values) or not values
+    assert said(english, Language.EN) == english
+
+
+def test_what_varies_may_be_a_sentence_too():
+    assert said("error: the given image has a single frame; leave --frame out.", Language.ZH) == (
+        "错误：所给图像只有一个帧；请去掉 --frame。"
+    )
+    assert said("a sentence of nobody", Language.ZH) == "a sentence of nobody"
+
+
+@pytest.mark.parametrize(
+    ("typed", "locale", "language"),
+    [
+        (["ask", "scan.png", "locate the liver"], "en_US.UTF-8", "en"),
+        (["ask", "scan.png", "请定位肝脏"], "C", "zh"),
+        (["ask", "scan.png", "locate the liver"], "zh_CN.GBK", "zh"),
+        (["ask", "scan.png", "请定位肝脏", "--lang", "en"], "zh_CN.UTF-8", "en"),
+        (["report", "scan.png", "--lang=zh"], "C", "zh"),
+        (["ask", "--lang", "fr"], "POSIX", "en"),
+    ],
+)
+def test_the_language_is_that_of_who_typed(typed, locale, language, monkeypatch):
+    monkeypatch.setenv("LC_ALL", locale)
+    assert users_language(typed) == language
+
+
+def test_errors_and_answers_come_in_the_users_language(medrega, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    assert medrega("ask", "nowhere.png", "locate the liver").err == "错误：所给图像路径下没有文件；请检查路径。\n"
+    assert medrega("ask", "--nonsense").err.startswith("错误：没有选项")
+    sample = ("--sample", "abdomen-mri", "--json")
+    assert json.loads(medrega("classify", "--set", "fracture", *sample).out)["language"] == "zh"
+    assert json.loads(medrega("classify", "--set", "fracture", "--lang", "en", *sample).out)["language"] == "en"
+    assert json.loads(medrega("ask", "locate the liver", *sample).out)["language"] == "en"
