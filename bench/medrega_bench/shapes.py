@@ -217,6 +217,7 @@ def write_tower(tower: TowerShape, hidden: int, path: Path, precision: str = "in
         width=tower.hidden,
         heads=tower.hidden // tower.head_dim,
         layers=tower.layers,
+        hidden=hidden,
         epsilon=EPSILON,
         rms=False,
         qk_norm=False,
