@@ -11,6 +11,7 @@ from medrega_bench.reliance import reliance
 from medrega_bench.report_figures import report_figures
 from medrega_bench.tables import losses, tables
 from medrega_edge.prompts import Language
+from tests.bench import handmade
 
 
 def record(number, modality="mri", regions=(), qa=(), labels=(), dataset="set"):
@@ -92,25 +93,7 @@ def test_the_recipe_is_the_best_of_the_committed_trials():
 
 
 def row(setting, answer, truth, **more):
-    return {
-        "id": "x",
-        "image": "a",
-        "dataset": "set",
-        "kind": "structure",
-        "modality": "mri",
-        "object": "liver",
-        "language": "en",
-        "setting": setting,
-        "truth": truth,
-        "absent": False,
-        "classes": [],
-        "answer": answer,
-        "confidence": None,
-        "confidences": [],
-        "boxes": [],
-        "true_boxes": [],
-        "recognised": "mri",
-    } | more
+    return handmade.row(0, setting, answer, truth, **{"image": "a", "boxes": [], "true_boxes": [], "confidences": []} | more)
 
 
 def test_hand_made_answers_sum_up():

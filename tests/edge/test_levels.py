@@ -5,21 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from medrega_edge import load
 from medrega_edge.label_sets import LABEL_SETS
 from medrega_edge.prompts import Language, PromptBook
-from medrega_edge.samples import sample_path
 from medrega_edge.tasks import Tasks
-
-
-@pytest.fixture(scope="module")
-def engine():
-    return load()
-
-
-@pytest.fixture(scope="module")
-def scan(engine):
-    return engine.open(sample_path("abdomen-mri"))
 
 
 @pytest.mark.parametrize("language", Language)
