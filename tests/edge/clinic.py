@@ -119,8 +119,10 @@ def _pytest(path):
     """Run a file of tests whole; one entry a case."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", str(path), "-m", "", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", str(path), "-m", "", "-p", "no:cacheprovider", "--tb=short"]
+        command.append(f"--junitxml={report}")
         run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        sys.stderr.write(run.stdout[-5000:] if run.returncode else "")
         if not report.exists():
             return [{"file": path.stem, "function": "", "outcome": "failed", "why": run.stdout[-500:], "properties": {}}]
         return [_case(path.stem, case) for case in ElementTree.parse(report).iter("testcase")]
@@ -129,8 +131,6 @@ def _pytest(path):
 def _case(file, case):
     kinds = {child.tag: child for child in case}
     outcome = "failed" if kinds.keys() & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
-    if outcome == "failed":
-        sys.stderr.write(f"failed: {file}: {case.get('name')}\n")
     properties = {one.get("name"): _number(one.get("value")) for one in case.iter("property")}
     why = kinds["skipped"].get("message", "") if outcome == "skipped" else ""
     return {"file": file, "function": case.get("name", "").partition("[")[0], "outcome": outcome, "why": why,
