@@ -205,20 +205,20 @@ def screen(command, columns=40, after=None, when=rb"(?!)", seconds=0.15):
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     before = termios.tcgetattr(slave)
     environment = BARE | {"TERM": "xterm", "STUB_SECONDS": str(seconds)}
-    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True)
+    running = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True)
     shown, until = b"", time.monotonic() + 60
     while time.monotonic() < until:
         ready, _, _ = select.select([master], [], [], 0.05)
         if ready:
             shown += os.read(master, 65536)
-        elif process.poll() is not None:
+        elif running.poll() is not None:
             break
         if after and re.search(when, shown):
-            after(process)
+            after(running)
             after = None
     same = termios.tcgetattr(slave) == before
-    process.kill()
-    code = process.wait()
+    running.kill()
+    code = running.wait()
     os.close(master)
     os.close(slave)
     return code, shown.decode("utf-8", "replace"), same
@@ -247,7 +247,7 @@ def test_forty_columns_show_every_figure():
 def test_an_interrupted_batch_restores_the_terminal_and_goes_on(images, tmp_path, number):
     out = tmp_path / "a.jsonl"
     command = [sys.executable, "-m", "tests.edge.stub", "batch", str(images), "--question", "x", "--out", str(out)]
-    code, shown, same = screen(command, after=lambda process: process.send_signal(number), when=rb"[1-6]/8")
+    code, shown, same = screen(command, after=lambda running: running.send_signal(number), when=rb"[1-6]/8")
     assert code == 128 + number, shown
     assert same
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0  # the cursor is hidden no longer
@@ -266,7 +266,7 @@ def test_an_interrupted_question_leaves_nothing_and_restores_the_terminal(tmp_pa
     """The stub takes a minute to answer; it says that it was asked, and is interrupted then."""
     picture = tmp_path / "marked.png"
     command = [sys.executable, "-m", "tests.edge.stub", "ask", SCAN, LOCATE, "--save", str(picture)]
-    code, shown, same = screen(command, after=lambda process: process.send_signal(number), when=rb"asked", seconds=60)
+    code, shown, same = screen(command, after=lambda running: running.send_signal(number), when=rb"asked", seconds=60)
     assert code == 128 + number, shown
     assert same
     assert "Traceback" not in shown
