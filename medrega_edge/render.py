@@ -71,13 +71,19 @@ def show(answer: Answer, console: Console) -> None:
             size = [f"{x2 - x1:.0f} x {y2 - y1:.0f}" if x2 else ""] if is_sized else []
             table.add_row(Text(f"[{number}]", style=colour), Text(printable(region.label)), box, *size, sure)
         console.print(table)
+    if answer.labels and answer.labels[0].confidence is not None:
+        _print_line(console, "sure", f"{answer.labels[0].confidence:.2f}", answer.language)  # one for all of them together
     if answer.image.window:
         centre, width = answer.image.window
-        console.print(Text(f"{words['window']}: {centre:g}, {width:g}", style="dim"), soft_wrap=True)
+        _print_line(console, "window", f"{centre:g}, {width:g}", answer.language)
     for warning in answer.warnings:
-        told = printable(said(warning, Language(answer.language)))
-        console.print(Text(f"{words['warning']}: {told}", style="yellow"), soft_wrap=True)
+        _print_line(console, "warning", said(warning, Language(answer.language)), answer.language, "yellow")
     console.print(Text(NOTICES[answer.language], style="dim"), soft_wrap=True)
+
+
+def _print_line(console: Console, word: str, told: str, language: str, style: str = "dim") -> None:
+    colon = "：" if language == Language.ZH else ": "
+    console.print(Text(f"{_WORDS[language][word]}{colon}{printable(told)}", style=style), soft_wrap=True)
 
 
 def marked(image: MedicalImage, answer: Answer) -> Image.Image:

@@ -1,12 +1,16 @@
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from medrega_edge.errors import UsageError
 from medrega_edge.images import MedicalImage
 from medrega_edge.plain import printable
-from medrega_edge.render import COLOURS, marked, save_picture
-from medrega_edge.results import Answer, ImageFacts, ModelFacts, Region, Timings
+from medrega_edge.render import COLOURS, marked, save_picture, show
+from medrega_edge.results import Answer, ImageFacts, Label, ModelFacts, Region, Timings
 
 
 def answer(*regions, language="en"):
@@ -18,6 +22,18 @@ def answer(*regions, language="en"):
 
 
 IMAGE = MedicalImage(np.full((50, 100, 3), 90, np.uint8), "0")
+
+
+def shown(told):
+    console = Console(file=io.StringIO(), width=80)
+    show(told, console)
+    return console.file.getvalue()
+
+
+def test_classes_come_with_their_score_and_warnings_in_the_language_of_the_answer():
+    one = replace(answer(language="zh"), labels=(Label("骨折", 0.612),), warnings=("the model gave no answer",))
+    assert "得分：0.61\n警告：模型没有给出答案\n" in shown(one)
+    assert "score: 0.61\nwarning: the model gave no answer\n" in shown(replace(one, language="en"))
 
 
 def near(pixels, colour):
