@@ -1,26 +1,25 @@
 """Checkpoint -> model package: the only composer. Runs the stages, measures each, writes the manifest last.
 
-Everything happens in a folder of its own beside the target, which takes the target's name only when it is complete, has
-passed its gates, and has been opened and verified as the runtime will open it.
+Everything happens in folders of its own beside the target, one of which takes the target's name only when it is complete,
+has passed its gates, and has been opened and verified as the runtime will open it.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import GateError, UsageError
 from medrega_edge.package import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -33,23 +32,19 @@ from medrega_edge.package import (
 )
 from medrega_edge.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from medrega_edge.prompts import Task
-from medrega_export import calibration, decoder, gates, gptq, gptq_format, measure, text_model, vision
+from medrega_export import calibration, decoder, gates, gptq, gptq_checkpoint, measure, text_model, tower, vision
 from medrega_export.card import write_card
 from medrega_export.certificate import certificate, compare
 from medrega_export.checkpoint import Checkpoint, load
 from medrega_export.foreign_prompts import Samples
 from medrega_export.questions import Question, choose, read_questions
 from medrega_export.recipe import FULL, FULL_BITS, Recipe
+from medrega_export.weights import Stored
+from medrega_export.work import Work, fingerprint
 
-MEASURED = 8  # images and sequences on which stages are measured
 CONTEXT = 2048  # longest sequence a package is made for; its cache is allocated at once
 
-SHUFFLE_NOTE = """# Before you load this
-
-These weights were trained with pixel shuffle "v1" (`ps_version` in config.json). transformers' InternVL class knows "v2"
-alone and does not look: transpose the grid of image tokens behind its projector, or images are seen mirrored.
-"""
-
+LAYERS, REFERENCE = "layers", "reference"  # in the work folder: quantised layers, the package in full precision
 FILES = {
     "vision": "vision.onnx",
     "decoder": "decoder.onnx",
@@ -66,7 +61,7 @@ class ExportOptions:
     """What to export and where to. `certify` holds the certificate's questions; without, accuracy is unmeasured.
 
     `adapter` is a LoRA adapter's folder; `samples` are the published prompts of a checkpoint that brings none of its own;
-    `gates` are held against the certificate.
+    `gates` are held against the certificate; the package may take `max_bytes`.
     """
 
     checkpoint: Path
@@ -82,6 +77,7 @@ class ExportOptions:
     adapter: Path | None = None
     samples: Samples | None = None
     gates: tuple[gates.Gate, ...] = ()
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,13 +93,13 @@ class Report:
 
 
 @dataclass
-class _Work:
+class _Run:
     """What the stages hand to each other."""
 
     checkpoint: Checkpoint
-    stage: vision.VisionStage
     material: calibration.Material
     shape: decoder.Shape
+    work: Work
     tell: Callable[[str], None]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -119,37 +115,69 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
     """Export a checkpoint as a model package.
 
     `tell` hears the name of each stage. Raises UsageError for input that cannot be exported, GateError when a stage's
-    error exceeds its threshold; the target is then as it was.
+    error exceeds its threshold; the target is then as it was. Killed, the same export goes on where it was.
     """
     _check(options)
+    chosen = choose(read_questions(options.calibration), options.calibration_items) if options.calibration else []
+    questions = read_questions(options.certify) if options.certify else []
+    others = [options.keep_checkpoint] if options.keep_checkpoint else []
+    work = Work(options.out, others, _key(options, chosen, questions))
+    if work.ready:
+        work.publish()
+        return _report(options, {})
+    for target in (options.out, *others):
+        _check_target(target, options.force)
     checkpoint = load(options.checkpoint, options.adapter, options.samples)
     for warning in checkpoint.warnings:
         tell(f"warning: {warning}")
-    shape = text_model.shape_of(checkpoint.model.config.text_config, options.context)
-    stage = vision.VisionStage(checkpoint.model, checkpoint.pixel_shuffle)
-    if options.calibration is None:
-        material = calibration.from_noise(checkpoint, stage)
-    else:
-        chosen = choose(read_questions(options.calibration), options.calibration_items)
-        material = calibration.from_questions(checkpoint, stage, chosen, shape.context)
-    questions = read_questions(options.certify) if options.certify else []
     _check_questions(questions, checkpoint)
-    work = _Work(checkpoint, stage, material, shape, tell)
-    with _in_place(options.out, options.force) as folder, tempfile.TemporaryDirectory() as scratch_name:
-        scratch = Path(scratch_name)
-        errors = _assemble(work, folder, options.recipe, scratch)
+    shape = text_model.shape_of(checkpoint.config.text_config, options.context)
+    with work.open():
+        run = _Run(checkpoint, calibration.Material((), (), ()), shape, work, tell)
+        with run.timed("images and questions"):
+            if chosen:
+                run.material = calibration.from_questions(checkpoint, chosen, shape.context)
+            else:
+                run.material = calibration.from_noise(checkpoint)
+        folder = work.results[options.out]
+        errors = _assemble(run, folder, options.recipe)
         options.thresholds.check(errors)
-        signed = _certify(work, folder, options, errors, questions, scratch)
+        signed = _certify(run, folder, options, errors, questions)
         gates.check(options.gates, signed["accuracy"] or [])
-        Package.open(folder).verify()
+        package = Package.open(folder)
+        package.verify()
+        if options.max_bytes is not None and package.bytes > options.max_bytes:
+            raise GateError(f"The package takes {package.bytes / 1e6:.2f} MB, more than --max-size; it was not written.")
         if options.keep_checkpoint:
-            with _in_place(options.keep_checkpoint, options.force) as kept:
-                gptq.join_checkpoint(checkpoint.model, scratch / "gptq", options.checkpoint, kept)
-                (kept / "prompts.json").write_text(checkpoint.prompts.to_json(), encoding="utf-8")
-                if checkpoint.pixel_shuffle == "v1":
-                    (kept / "README.md").write_text(SHUFFLE_NOTE, encoding="utf-8")
+            kept = work.results[options.keep_checkpoint]
+            shutil.rmtree(kept)
+            kept.mkdir()
+            gptq_checkpoint.write(checkpoint, gptq.QuantisedLayers(work.folder / LAYERS), kept)
+    return _report(options, run.seconds)
+
+
+def _report(options: ExportOptions, seconds: dict[str, float]) -> Report:
     package = Package.open(options.out)
-    return Report(options.out, package.manifest.precision, package.bytes, errors, work.seconds, signed)
+    signed = json.loads(package.path("certificate").read_text(encoding="utf-8"))
+    errors = {name: entry["error"] for name, entry in signed["stages"].items() if not name.startswith(REFERENCE)}
+    return Report(options.out, package.manifest.precision, package.bytes, errors, seconds, signed)
+
+
+def _key(options: ExportOptions, chosen: Sequence[Question], questions: Sequence[Question]) -> str:
+    """What the result depends on, as a hash."""
+    folders = [folder for folder in (options.checkpoint, options.adapter) if folder and folder.is_dir()]
+    files = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    if options.samples is not None:
+        files += [options.samples.conversations, options.samples.registry]
+    files += sorted({question.image for question in (*chosen, *questions) if question.image.is_file()})
+    values = {
+        "recipe": options.recipe.to_json(),
+        "context": options.context,
+        "calibration": [question.sha256 for question in chosen],
+        "certify": [question.sha256 for question in questions],
+        "keep": options.keep_checkpoint is not None,
+    }
+    return fingerprint(values, files)
 
 
 def _check(options: ExportOptions) -> None:
@@ -166,9 +194,6 @@ def _check(options: ExportOptions) -> None:
         raise UsageError("--calibration-items has to be 1 or more.")
     if not options.checkpoint.is_dir():
         raise UsageError(f"There is no checkpoint folder '{options.checkpoint}'; check the path.")
-    for target in (options.out, options.keep_checkpoint):
-        if target is not None:
-            _check_target(target, options.force)
 
 
 def _check_questions(questions: list[Question], checkpoint: Checkpoint) -> None:
@@ -194,134 +219,120 @@ def _check_target(target: Path, force: bool) -> None:
         raise UsageError(f"'{target.name}' exists; choose another path, or replace it with --force.")
 
 
-@contextmanager
-def _in_place(target: Path, force: bool) -> Iterator[Path]:
-    """Hand out a fresh folder beside `target`; give it that name when the block ends well, remove it when not."""
-    _check_target(target, force)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)  # mkdtemp closes it to others; a package is for all who may read the parent
-        if target.exists():
-            old = target.with_name(f"{temporary.name}.old")
-            target.rename(old)
-            try:
-                temporary.rename(target)
-            except OSError:
-                old.rename(target)
-                raise
-            shutil.rmtree(old)
-        else:
-            temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _assemble(work: _Work, folder: Path, recipe: Recipe, scratch: Path) -> dict[str, float]:
+def _assemble(run: _Run, folder: Path, recipe: Recipe) -> dict[str, float]:
     """Write every file but certificate, card and manifest; returns the stages' errors."""
-    checkpoint = work.checkpoint
-    errors = _vision(work, folder / FILES["vision"], recipe)
+    checkpoint, once = run.checkpoint, run.work.once
+    errors = _vision(run, folder / FILES["vision"], recipe)
     if recipe.bits == FULL_BITS:
-        errors |= _full_decoder(work, folder, recipe)
+        errors |= _full_decoder(run, folder / FILES["decoder"], recipe)
     else:
-        errors |= _quantised_decoder(work, folder, recipe, scratch)
-    table = checkpoint.model.get_input_embeddings().weight.detach().numpy()
-    stored = table if recipe.is_full else table.astype(np.float16)
-    np.save(folder / FILES["embeddings"], stored)
-    errors["embeddings"] = vision.relative_error(stored.astype(np.float32), table)
-    (folder / FILES["tokenizer"]).write_bytes(checkpoint.tokenizer_json)
-    (folder / FILES["prompts"]).write_text(checkpoint.prompts.to_json(), encoding="utf-8")
+        errors |= _quantised_decoder(run, folder / FILES["decoder"], recipe)
+    number = np.float32 if recipe.is_full else np.float16
+    table = checkpoint.weights["embed_tokens.weight"]
+    once(folder / FILES["embeddings"], lambda path: _write_table(table, path, number))
+    errors["embeddings"] = _table_error(table, folder / FILES["embeddings"])
+    once(folder / FILES["tokenizer"], lambda path: path.write_bytes(checkpoint.tokenizer_json))
+    once(folder / FILES["prompts"], lambda path: path.write_text(checkpoint.prompts.to_json(), encoding="utf-8"))
     return errors
 
 
-def _vision(work: _Work, path: Path, recipe: Recipe) -> dict[str, float]:
-    with work.timed(f"vision {recipe.tower_name}"):
-        vision.write(work.stage, path, recipe)
-        pixels = work.material.pixels[:MEASURED]
-        error = vision.relative_error(vision.run_graph(path, pixels), vision.run_torch(work.stage, pixels))
-    return {f"vision_{recipe.tower}": error}
+def _write_table(table: Stored, path: Path, number: type[np.floating[Any]]) -> None:
+    stored = np.lib.format.open_memmap(path, mode="w+", dtype=number, shape=table.shape)
+    start = 0
+    for rows in text_model.pieces(table):
+        stored[start : start + len(rows)] = rows.numpy()
+        start += len(rows)
+    stored.flush()
 
 
-def _full_decoder(work: _Work, folder: Path, recipe: Recipe) -> dict[str, float]:
-    model, head = work.checkpoint.model.model.language_model, work.checkpoint.model.lm_head
-    with work.timed("decoder fp32"):
-        state = {**model.state_dict(), "lm_head.weight": head.weight}
-        weights = text_model.plain_weights(state, work.shape.layers, recipe.head_bits)
-        path = folder / FILES["decoder"]
-        spec = decoder.write(work.shape, weights, path)
-        samples = work.material.samples[:MEASURED]
-        truth = [measure.torch_logits(model, head, sample) for sample in samples]
-        stage = "decoder_fp32" if recipe.head_bits == FULL_BITS else "decoder_rounded"
-        return {stage: measure.logit_error(measure.graph_logits(path, spec, samples), truth)}
+def _table_error(table: Stored, path: Path) -> float:
+    """Relative Euclidean error of a table on disk."""
+    stored, start, lost, length = np.load(path, mmap_mode="r"), 0, 0.0, 0.0
+    for rows in text_model.pieces(table):
+        truth = rows.numpy()
+        lost += float(np.square(stored[start : start + len(truth)].astype(np.float32) - truth).sum(dtype=np.float64))
+        length += float(np.square(truth).sum(dtype=np.float64))
+        start += len(truth)
+    return float(np.sqrt(lost / length))
 
 
-def _quantised_decoder(work: _Work, folder: Path, recipe: Recipe, scratch: Path) -> dict[str, float]:
-    checkpoint = work.checkpoint
-    with work.timed("gptq"):
-        gptq.split_text_model(checkpoint.model, scratch / "text", checkpoint.tied)
-        (scratch / "text" / "tokenizer.json").write_bytes(checkpoint.tokenizer_json)
-        gptq.quantise(scratch / "text", work.material.samples, scratch / "gptq", recipe)
-    with work.timed(f"decoder {recipe.language_name}"):
-        stored = gptq_format.open_checkpoint(scratch / "gptq")
-        head = checkpoint.model.lm_head
-        original = checkpoint.model.model.language_model
-        weights = text_model.quantised_weights(stored, work.shape.layers, checkpoint.tied, recipe.head_bits)
-        path = folder / FILES["decoder"]
-        spec = decoder.write(work.shape, weights, path)
-        reference = copy.deepcopy(original)
-        text_model.put_dequantised(reference, stored)
-        samples = work.material.samples[:MEASURED]
-        truth = [measure.torch_logits(reference, head, sample) for sample in samples]
-        full = [measure.torch_logits(original, head, sample) for sample in samples]
+def _vision(run: _Run, path: Path, recipe: Recipe) -> dict[str, float]:
+    with run.timed(f"vision {recipe.tower_name}"):
+        run.work.once(path, lambda part: vision.write(run.checkpoint, part, recipe))
+        seen = vision.run_graph(path, run.material.pixels)
+        return {f"vision_{recipe.tower}": vision.relative_error(np.stack(seen), torch.stack(run.material.images))}
+
+
+def _full_decoder(run: _Run, path: Path, recipe: Recipe) -> dict[str, float]:
+    weights, samples = run.checkpoint.weights, run.material.measured
+    with run.timed("decoder fp32"):
+        plain = text_model.plain_weights
+        run.work.once(path, lambda part: decoder.write(run.shape, plain(weights, run.shape.layers, recipe.head_bits), part))
+        truth = text_model.logits(
+            run.checkpoint, samples, measure.STEPS, lambda body, i: text_model.original(weights, body, i)
+        )
+        given = measure.graph_logits(path, decoder.specification(run.shape), samples)
+        return {recipe.decoder_stage: measure.logit_error(given, truth)}
+
+
+def _quantised_decoder(run: _Run, path: Path, recipe: Recipe) -> dict[str, float]:
+    checkpoint, weights, samples = run.checkpoint, run.checkpoint.weights, run.material.measured
+    with run.timed("gptq"):
+        layers = gptq.quantise(checkpoint, run.material.samples, recipe, run.work.folder / LAYERS, run.tell)
+    with run.timed(f"decoder {recipe.language_name}"):
+        form, spec = layers.form, decoder.specification(run.shape)
+
+        def write(part: Path, head_bits: int, level: int) -> None:
+            read = text_model.quantised_weights(layers.tensors, form, weights, run.shape.layers, head_bits)
+            decoder.write(run.shape, read, part, level)
+
+        run.work.once(path, lambda part: write(part, recipe.head_bits, decoder.ACCURACY_LEVEL))
         # Once more without any rounding beyond the codes: what is left is the writer's own doing.
-        exact = replace(weights, head=decoder.PlainLinear(head.weight.detach().numpy()))
-        exact_path = scratch / "exact.onnx"
-        decoder.write(work.shape, exact, exact_path, decoder.EXACT_LEVEL)
-        return {
-            "decoder_layout": measure.logit_error(measure.graph_logits(exact_path, spec, samples), truth),
-            "decoder_rounded": measure.logit_error(measure.graph_logits(path, spec, samples), truth),
+        exact = run.work.fresh("exact") / FILES["decoder"]
+        write(exact, FULL_BITS, decoder.EXACT_LEVEL)
+        truth = text_model.logits(checkpoint, samples, measure.STEPS, lambda _, i: layers.state(i))
+        full = text_model.logits(checkpoint, samples, measure.STEPS, lambda body, i: text_model.original(weights, body, i))
+        errors = {
+            "decoder_layout": measure.logit_error(measure.graph_logits(exact, spec, samples), truth),
+            recipe.decoder_stage: measure.logit_error(measure.graph_logits(path, spec, samples), truth),
             "gptq": measure.logit_error(truth, full),
         }
+        shutil.rmtree(exact.parent)
+        return errors
 
 
 def _certify(
-    work: _Work,
-    folder: Path,
-    options: ExportOptions,
-    errors: dict[str, float],
-    questions: list[Question],
-    scratch: Path,
+    run: _Run, folder: Path, options: ExportOptions, errors: dict[str, float], questions: list[Question]
 ) -> dict[str, Any]:
     """Sign a package off: first with no accuracy, so that the runtime opens it, then with the accuracy it has."""
     stages = {name: (error, getattr(options.thresholds, name, None)) for name, error in errors.items()}
     reason = "no questions with truth were given (--certify)"
     if options.recipe.is_full:
         reason = "the package is in full precision itself"
-    _sign(work, folder, options.recipe, {"stages": {}, "accuracy": None, "reason": "not measured yet"})
+    _sign(run, folder, options.recipe, {"stages": {}, "accuracy": None, "reason": "not measured yet"})
     packages = {"package": folder}
     compared = None
     if questions:
-        reference = scratch / "reference"
-        reference.mkdir()
-        full = _assemble(work, reference, FULL, scratch)
+        reference = run.work.folder / REFERENCE
+        reference.mkdir(exist_ok=True)
+        full = _assemble(run, reference, FULL)
         options.thresholds.check(full)
-        stages |= {f"reference {name}": (error, getattr(options.thresholds, name)) for name, error in full.items()}
-        _sign(work, reference, FULL, {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
+        stages |= {f"{REFERENCE} {name}": (error, getattr(options.thresholds, name)) for name, error in full.items()}
+        _sign(run, reference, FULL, {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
         packages["reference"] = reference
-        with work.timed("certificate"):
-            compared = compare(reference, folder, questions, work.tell)
+        with run.timed("certificate"):
+            compared = compare(reference, folder, questions, run.tell)
     folders = (options.checkpoint, *([options.adapter] if options.adapter else []))
     weights = [path for source in folders for path in sorted(source.glob("*.safetensors"))]
     asked = questions if compared else []
     signed = certificate(stages, compared, None if compared else reason, asked, packages, options.recipe, weights)
-    _sign(work, folder, options.recipe, signed, compared.calibration if compared else ())
+    _sign(run, folder, options.recipe, signed, compared.calibration if compared else ())
     return signed
 
 
-def _sign(work: _Work, folder: Path, recipe: Recipe, signed: dict[str, Any], scale: tuple[float, ...] = ()) -> None:
+def _sign(run: _Run, folder: Path, recipe: Recipe, signed: dict[str, Any], scale: tuple[float, ...] = ()) -> None:
     """Write certificate, card, and last the manifest; `scale` calibrates the scores of boxes."""
-    checkpoint = work.checkpoint
+    checkpoint = run.checkpoint
     training = checkpoint.training
     text = json.dumps(signed, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     (folder / FILES["certificate"]).write_text(text, encoding="utf-8")
@@ -340,14 +351,14 @@ def _sign(work: _Work, folder: Path, recipe: Recipe, signed: dict[str, Any], sca
         precision=recipe.name,
         files=files,
         vision=VisionSpec(
-            input=vision.INPUT,
-            output=vision.OUTPUT,
+            input=tower.INPUT,
+            output=tower.OUTPUT,
             image_size=checkpoint.image_size,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
             tokens=checkpoint.image_tokens,
         ),
-        decoder=decoder.specification(work.shape),
+        decoder=decoder.specification(run.shape),
         tokens=TokenSpec(image=checkpoint.image_token, end=checkpoint.end_tokens),
         tasks=training.tasks,
         languages=training.languages,

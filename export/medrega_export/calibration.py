@@ -1,6 +1,7 @@
 """Questions with truth become embeddings with the image in them: what GPTQ calibrates on and gates measure on.
 
 Knows how image embeddings take the place of image tokens. Reads images through `medrega_edge`, as the runtime does.
+Everything made here stays in memory: texts and pictures can be told from it.
 """
 
 from __future__ import annotations
@@ -17,58 +18,75 @@ from medrega_edge.errors import UsageError
 from medrega_edge.images import read_image
 from medrega_edge.preprocess import Preprocessing, preprocess
 from medrega_export import questions as q
-from medrega_export.gptq import Sample
-from medrega_export.vision import VisionStage, run_torch
+from medrega_export.vision import run_torch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medrega_edge.regions import Geometry
     from medrega_export.checkpoint import Checkpoint
 
 NOISE_IMAGES, NOISE_TOKENS, NOISE_SEED = 4, 24, 20261123
+MEASURED = 8  # images and sequences on which stages are measured
 
 
 @dataclass(frozen=True)
 class Material:
-    """Prepared images `[n, 3, size, size]`, each once, and the sequences about them."""
+    """Sequences of embeddings `[S, hidden]`; of the first images, pixels `[3, size, size]` and embeddings."""
 
-    pixels: npt.NDArray[np.float32]
-    samples: tuple[Sample, ...]
+    pixels: tuple[npt.NDArray[np.float32], ...]
+    images: tuple[torch.Tensor, ...]
+    samples: tuple[torch.Tensor, ...]
+
+    @property
+    def measured(self) -> tuple[torch.Tensor, ...]:
+        """The sequences on which stages are measured."""
+        return self.samples[:MEASURED]
 
 
-def from_questions(checkpoint: Checkpoint, stage: VisionStage, chosen: Sequence[q.Question], context: int) -> Material:
+def from_questions(checkpoint: Checkpoint, chosen: Sequence[q.Question], context: int) -> Material:
     """Embed questions; raises UsageError for one that is longer than the decoder's context."""
     numbers = Preprocessing(checkpoint.image_size)
-    pixels, seen, samples = [], {}, []
+    slots = [checkpoint.image_token] * checkpoint.image_tokens
+    seen: dict[Path, tuple[int, Geometry]] = {}
+    pixels, sequences = [], []
     for question in chosen:
         if question.image not in seen:
             values, geometry = preprocess(read_image(question.image), numbers)
-            seen[question.image] = (torch.from_numpy(run_torch(stage, values)[0]), geometry)
-            pixels.append(values)
-        image, geometry = seen[question.image]
-        slots = [checkpoint.image_token] * checkpoint.image_tokens
+            seen[question.image] = (len(pixels), geometry)
+            pixels.append(values[0])
+        number, geometry = seen[question.image]
         ids = q.spell(question, geometry, checkpoint.prompts, checkpoint.tokenizer, slots)
         if len(ids) > context:
             raise UsageError(f"Question '{question.id}' has {len(ids)} tokens with its answer; the context is {context}.")
-        samples.append(_embed(checkpoint, ids, image))
-    return Material(np.concatenate(pixels), tuple(samples))
+        sequences.append((ids, number))
+    images = run_torch(checkpoint, pixels)
+    samples = _embed(checkpoint, [(ids, images[number]) for ids, number in sequences])
+    return Material(tuple(pixels[:MEASURED]), tuple(images[:MEASURED]), samples)
 
 
-def from_noise(checkpoint: Checkpoint, stage: VisionStage) -> Material:
+def from_noise(checkpoint: Checkpoint) -> Material:
     """Seeded noise in place of questions, for measuring a package that needs no calibration."""
     generator = np.random.default_rng(NOISE_SEED)
     shape = (NOISE_IMAGES, 3, checkpoint.image_size, checkpoint.image_size)
     pixels = generator.standard_normal(shape).astype(np.float32)
     slots = [checkpoint.image_token] * checkpoint.image_tokens
+    images = run_torch(checkpoint, list(pixels))
+    sequences = []
+    for image in images:
+        words = generator.integers(0, checkpoint.config.text_config.vocab_size, NOISE_TOKENS)
+        sequences.append((slots + [int(i) for i in words if i != checkpoint.image_token], image))
+    return Material(tuple(pixels), tuple(images), _embed(checkpoint, sequences))
+
+
+def _embed(checkpoint: Checkpoint, sequences: Sequence[tuple[list[int], torch.Tensor]]) -> tuple[torch.Tensor, ...]:
+    """Look up the embeddings of ids, each read once, and put the image in the place of its tokens."""
+    known = sorted({i for ids, _ in sequences for i in ids})
+    table = checkpoint.weights["embed_tokens.weight"].pick([slice(i, i + 1) for i in known])
+    row = {token: number for number, token in enumerate(known)}
     samples = []
-    for image in run_torch(stage, pixels):
-        words = generator.integers(0, checkpoint.model.config.text_config.vocab_size, NOISE_TOKENS)
-        ids = slots + [int(i) for i in words if i != checkpoint.image_token]
-        samples.append(_embed(checkpoint, ids, torch.from_numpy(image)))
-    return Material(pixels, tuple(samples))
-
-
-def _embed(checkpoint: Checkpoint, ids: list[int], image: torch.Tensor) -> Sample:
-    tokens = torch.tensor(ids)
-    with torch.no_grad():
-        embeddings = checkpoint.model.get_input_embeddings()(tokens).clone()
-        embeddings[tokens == checkpoint.image_token] = image
-    return Sample(tokens, embeddings)
+    for ids, image in sequences:
+        embeddings = table[[row[i] for i in ids]]
+        embeddings[torch.tensor(ids) == checkpoint.image_token] = image
+        samples.append(embeddings)
+    return tuple(samples)

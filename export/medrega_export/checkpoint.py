@@ -1,14 +1,16 @@
-"""A full-precision InternVL checkpoint folder, read: weights, tokenizer, prompts, and what training says about itself.
+"""A full-precision InternVL checkpoint folder: where its weights are, tokenizer, prompts, what training says of itself.
 
 Knows the Hugging Face layout, the three files that this project lays beside it, and which reader serves a folder that
-has another layout or lacks those files. Knows nothing of quantisation or ONNX. Weights come from safetensors only, and
-code that lies in a checkpoint is never run.
+has another layout or lacks those files. Knows nothing of quantisation or ONNX. Weights come from safetensors only, stay
+on the disk until somebody reads them, and code that lies in a checkpoint is never run.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from medrega_edge.prompts import IMAGE_TOKEN, Language, Modality, PromptBook, Ta
 from medrega_edge.tokenizer import Tokenizer
 from medrega_export import chat_layout, foreign_prompts, lora, spm
 from medrega_export.foreign_prompts import Samples
+from medrega_export.weights import Stored, index
 
 PIXEL_SHUFFLES = ("v1", "v2")
 
@@ -69,53 +72,59 @@ class Description:
     pixel_shuffle: str  # "v1" or "v2"
     warnings: tuple[str, ...]  # what a user of the package has to know, one sentence each
 
-    @property
+    @cached_property
     def native(self) -> Any:
         """The config as transformers' InternVL class takes it."""
         return native_config(self.config, self.tokenizer)
 
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Ids that end an answer: those of generation_config.json or of the config; turns of a chat end in one known."""
+        ids = spm.read_json(self.folder / "generation_config.json").get("eos_token_id")
+        if ids is None and is_chat(self.config):
+            ids = self.tokenizer.id_of(foreign_prompts.TURN_END)
+        if ids is None:
+            ids = getattr(self.native.text_config, "eos_token_id", None)
+        if ids is None:
+            raise UsageError("The checkpoint names no eos_token_id; set it in its config.json.")
+        return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint in memory, float32, ready to be measured and exported."""
+    """One checkpoint, ready to be measured and exported; `weights` are named as `lora.plain_name` does."""
 
-    model: Any  # InternVLForConditionalGeneration; transformers' own types of its parts are too loose to help
+    folder: Path
+    config: Any  # InternVLConfig; transformers' own types of its parts are too loose to help
+    weights: Mapping[str, Stored]
     tokenizer: Tokenizer
     tokenizer_json: bytes
     prompts: PromptBook
     training: Training
     pixel_shuffle: str  # "v1" or "v2"
+    end_tokens: tuple[int, ...]
     warnings: tuple[str, ...] = ()
 
     @property
     def tied(self) -> bool:
         """Whether the output head and the token embeddings are one matrix."""
-        return bool(self.model.lm_head.weight.data_ptr() == self.model.get_input_embeddings().weight.data_ptr())
+        return self.weights["lm_head.weight"] is self.weights["embed_tokens.weight"]
 
     @property
     def image_token(self) -> int:
         """Id of the token whose embedding an image embedding replaces."""
-        return int(self.model.config.image_token_id)
+        return int(self.config.image_token_id)
 
     @property
     def image_tokens(self) -> int:
         """Number of embeddings that one image becomes."""
-        side = self.image_size // int(_single(self.model.config.vision_config.patch_size))
-        return int(side * self.model.config.downsample_ratio) ** 2
+        side = self.image_size // single(self.config.vision_config.patch_size)
+        return int(side * self.config.downsample_ratio) ** 2
 
     @property
     def image_size(self) -> int:
         """Side in pixels of the square that the tower sees."""
-        return int(_single(self.model.config.vision_config.image_size))
-
-    @property
-    def end_tokens(self) -> tuple[int, ...]:
-        """Ids that end an answer."""
-        for config in (self.model.generation_config, self.model.config.text_config):
-            ids = getattr(config, "eos_token_id", None)
-            if ids is not None:
-                return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
-        raise UsageError("The checkpoint names no eos_token_id; set it in its config.json.")
+        return single(self.config.vision_config.image_size)
 
 
 def describe(folder: Path, samples: Samples | None = None) -> Description:
@@ -134,24 +143,65 @@ def describe(folder: Path, samples: Samples | None = None) -> Description:
 
 
 def load(folder: Path, adapter: Path | None = None, samples: Samples | None = None) -> Checkpoint:
-    """Read a checkpoint folder, and merge a LoRA adapter into it; raises UsageError for what cannot be exported."""
+    """Find all of a checkpoint folder, with a LoRA adapter merged; raises UsageError for what cannot be exported."""
     described = describe(folder, samples)
-    model = _read_chat(described, adapter) if is_chat(described.config) else _read_native(folder, adapter)
-    rows = model.get_input_embeddings().weight.shape[0]
+    weights = find_weights(folder, described.config, described.native.tie_word_embeddings, adapter)
+    for problem, names in misfits(hollow(described.native), weights):
+        raise UsageError(f"The weights of '{folder.name}' do not fit its config.json: {problem} '{names[0]}'.")
+    rows = weights["embed_tokens.weight"].shape[0]
     if described.tokenizer.size > rows:
         raise UsageError(f"The tokenizer has {described.tokenizer.size} tokens and the language model only {rows}.")
     training = described.training
     if adapter is not None:
         training = replace(training, source=f"{training.source}, with the adapter '{adapter.name}' merged")
     return Checkpoint(
-        model,
+        folder,
+        described.native,
+        weights,
         described.tokenizer,
         described.tokenizer_json,
         described.prompts,
         training,
         described.pixel_shuffle,
+        described.end_tokens,
         described.warnings,
     )
+
+
+def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path | None = None) -> dict[str, Stored]:
+    """Return the weights of a folder by plain name, LoRA merged; raises UsageError. `tied`: the head is the embeddings."""
+    weights = index(sorted(folder.glob("*.safetensors")))
+    if is_chat(config):
+        lora.merge_built_in(weights)
+    if adapter is not None:
+        lora.merge_adapter(weights, adapter)
+    if is_chat(config):
+        weights = dict(chat_layout.native_weights(weights.items(), chat_layout.tower_depth(config)))
+    found = {lora.plain_name(name): value for name, value in weights.items()}
+    if tied and "embed_tokens.weight" in found:
+        found["lm_head.weight"] = found["embed_tokens.weight"]
+    return found
+
+
+def hollow(native: Any) -> Any:
+    """Return the model of a config without content: on the device "meta" tensors have shapes and no values."""
+    import torch
+    from transformers import InternVLForConditionalGeneration
+
+    with torch.device("meta"):
+        return InternVLForConditionalGeneration(native)
+
+
+def misfits(model: Any, weights: Mapping[str, Stored]) -> list[tuple[str, list[str]]]:
+    """Return what is missing, unexpected or of another shape among weights; nothing where they fit the model."""
+    wanted = {lora.plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
+    both = set(wanted) & set(weights)
+    found = [
+        ("missing", sorted(set(wanted) - both)),
+        ("unexpected", sorted(set(weights) - both)),
+        ("mismatched", sorted(name for name in both if weights[name].shape != wanted[name])),
+    ]
+    return [(problem, names) for problem, names in found if names]
 
 
 def is_chat(config: dict[str, Any]) -> bool:
@@ -275,85 +325,7 @@ def _tiles(config: dict[str, Any]) -> tuple[str, ...]:
     return ("The checkpoint was trained on several tiles of an image; the runtime shows it one, and loses detail",)
 
 
-def _read_native(folder: Path, adapter: Path | None) -> Any:
-    import torch
-    from safetensors import SafetensorError
-    from transformers import InternVLForConditionalGeneration
-
-    try:
-        read: Any = InternVLForConditionalGeneration.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _unreadable(folder, error) from None
-    model, loaded = read
-    # transformers fills gaps with random numbers and carries on; a package made of those would look like any other.
-    _complete(folder, {key: loaded.get(key) for key in ("missing_keys", "mismatched_keys", "unexpected_keys")})
-    if adapter is not None:
-        weights = dict(model.state_dict())
-        lora.merge_adapter(weights, adapter)
-        model.load_state_dict(weights)
-    return model.eval()
-
-
-def _read_chat(described: Description, adapter: Path | None) -> Any:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-    from transformers import InternVLForConditionalGeneration
-    from transformers.initialization import no_init_weights
-
-    folder, config = described.folder, described.config
-    weights: dict[str, Any] = {}
-    try:
-        for path in sorted(folder.glob("*.safetensors")):
-            weights |= {name: value.to(torch.float32) for name, value in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(folder, error) from None
-    lora.merge_built_in(weights)
-    if adapter is not None:
-        lora.merge_adapter(weights, adapter)
-    with no_init_weights():
-        model = InternVLForConditionalGeneration(described.native)
-    native = dict(chat_layout.native_weights(weights.items(), chat_layout.tower_depth(config)))
-    if model.config.tie_word_embeddings:
-        native.setdefault("lm_head.weight", native["model.language_model.embed_tokens.weight"])
-    try:
-        missing, unexpected = model.load_state_dict(native, strict=False, assign=True)
-    except RuntimeError as error:
-        raise _unreadable(folder, error) from None
-    _complete(folder, {"missing_keys": missing, "unexpected_keys": unexpected})
-    model.tie_weights()
-    model.generation_config.eos_token_id = _end_tokens(described)
-    return model.eval()
-
-
-def _end_tokens(described: Description) -> list[int]:
-    """Ids that end an answer: those of generation_config.json, or the one that ends every turn of these templates."""
-    ids = spm.read_json(described.folder / "generation_config.json").get("eos_token_id")
-    if ids is None:
-        return [described.tokenizer.id_of(foreign_prompts.TURN_END)]
-    return list(ids) if isinstance(ids, list) else [int(ids)]
-
-
-def _unreadable(folder: Path, error: Exception) -> UsageError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UsageError(f"The weights of '{folder.name}' cannot be loaded ({reason}); write the checkpoint anew.")
-
-
-def _complete(folder: Path, found: dict[str, Any]) -> None:
-    for key, names in found.items():
-        if names:
-            name = sorted(map(str, names))[0]
-            raise UsageError(f"The weights of '{folder.name}' do not fit its config.json: {key.split('_')[0]} '{name}'.")
-
-
-def _single(size: Any) -> int:
+def single(size: Any) -> int:
     """Return the side of a square given as `n` or `[n, n]`."""
     if isinstance(size, (list, tuple)):
         if len(set(size)) != 1:

@@ -1,35 +1,39 @@
-"""GPTQ quantisation of the language model alone, conditioned on images: 4 bit, symmetric, groups of 32.
+"""GPTQ quantisation of a language model, layer by layer, conditioned on images.
 
-Knows gptqmodel 7.6.0, exactly this version: the calibration samples are embeddings with image features in them, and
-feeding those means replacing two of its internal methods. Knows nothing of images, prompts or ONNX, and writes no
-calibration data to disk: the library sees tensors only.
+Knows gptqmodel 7.6.0, exactly this version: its GPTQ class quantises a linear layer, its packer writes the standard
+format. Which layer is in memory, and what it sees, is decided here: a layer is read, its linear layers see what the
+layers before them, as they are stored, make of the samples, and the result is written before the next one is read.
+Finished layers are found again, so that a run that was stopped goes on. Samples stay in memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import io
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MethodType
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from medrega_edge.errors import ResourceError, UsageError
-from medrega_export.gptq_format import exceptions_of
-from medrega_export.recipe import Recipe
+from medrega_export.gptq_format import Format, dequantise, exceptions_of, read_format, read_linear
+from medrega_export.recipe import LANGUAGE_UNITS, Recipe
+from medrega_export.text_model import NORMS, Body, dequantised, original
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medrega_export.checkpoint import Checkpoint
+
 GPTQMODEL_VERSION = "7.6.0"
-QUANTISED_LAYERS = "model.language_model.layers"  # where transformers' InternVL keeps them
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json", "chat_template.jinja")
+CONFIG = "quantize_config.json"
 ENVIRONMENT = {
     "GPTQMODEL_CPU_WORKERS": "2",  # its own default fails on machines with two cores
     "GPTQMODEL_DISABLE_PACK_EXT": "1",  # spares a C++ build of 40 s; the output is identical bit for bit
@@ -37,123 +41,224 @@ ENVIRONMENT = {
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One calibration sequence: token ids `[S]` for the library's statistics, `embeddings` `[S, hidden]` to run on."""
+class QuantisedLayers:
+    """A folder of quantised layers, one file each, named as in the checkpoint: `layers.N.mlp.down_proj.qweight`."""
 
-    ids: Tensor
-    embeddings: Tensor
+    folder: Path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `quantize_config.json` of the standard checkpoint says."""
+        return dict(json.loads((self.folder / CONFIG).read_text(encoding="utf-8")))
+
+    @property
+    def form(self) -> Format:
+        """How codes are to be read."""
+        return read_format(self.config)
+
+    def path(self, i: int) -> Path:
+        """Where layer `i` lies, once it is finished."""
+        return self.folder / f"{i:04}.safetensors"
+
+    def tensors(self, i: int) -> dict[str, npt.NDArray[Any]]:
+        """Read layer `i`."""
+        from safetensors.numpy import load_file
+
+        return load_file(self.path(i))
+
+    def state(self, i: int) -> dict[str, Tensor]:
+        """Read layer `i`, dequantised, as the model's own class takes it."""
+        return dequantised(self.tensors(i), f"layers.{i}.", self.form)
 
 
-def split_text_model(model: Any, folder: Path, tied: bool) -> None:
-    """Save the language model of an InternVL as a folder of its own, `model.language_model.*` -> `model.*`."""
+def quantise(
+    checkpoint: Checkpoint,
+    samples: Sequence[Tensor],
+    recipe: Recipe,
+    folder: Path,
+    tell: Callable[[str], None] = lambda message: None,
+) -> QuantisedLayers:
+    """Quantise the language model on sequences of embeddings `[S, hidden]`; layers that lie in `folder` are kept."""
     import torch
-    from transformers import AutoModelForCausalLM
 
-    config = type(model.config.text_config).from_dict(model.config.text_config.to_dict())
-    config.tie_word_embeddings = tied
-    state = {f"model.{name}": value for name, value in model.model.language_model.state_dict().items()}
-    state["lm_head.weight"] = model.lm_head.weight.detach()
-    with torch.device("meta"):
-        text: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    # Buffers such as the rotary frequencies are computed anew by whoever loads the folder.
-    missing, unexpected = text.load_state_dict(state, strict=False, assign=True)
-    if missing or unexpected:
-        raise UsageError(f"The language model has weights that its class does not know: {missing or unexpected}.")
-    if tied:
-        text.tie_weights()
-    text.save_pretrained(folder, state_dict=text.state_dict(), safe_serialization=True)
-
-
-def quantise(text_folder: Path, samples: Sequence[Sample], out: Path, recipe: Recipe) -> None:
-    """Quantise a text-only folder to `out`, the standard GPTQ checkpoint; the output head stays as it is."""
-    version = importlib.metadata.version("gptqmodel")
-    if version != GPTQMODEL_VERSION:
-        raise ResourceError(
-            f"Calibration on images is written for gptqmodel {GPTQMODEL_VERSION}, not {version}: install that one."
-        )
     if not samples:
         raise UsageError("Quantisation needs calibration questions; name a file with --calibration.")
-    with _environment(), _quiet(), tempfile.TemporaryDirectory() as scratch:
-        import torch
-        from gptqmodel import GPTQModel, QuantizeConfig
-        from gptqmodel.looper import loop_processor
-
-        # It would leave a folder `logs` wherever the command is run.
-        loop_processor._PROJECT_LOG_DIR = Path(scratch)
-
-        config = QuantizeConfig(
-            bits=recipe.bits,
-            group_size=recipe.group_size,
-            sym=recipe.symmetric,
-            dynamic=exceptions_of(recipe) or None,
-            desc_act=False,
-            device="cpu",
-            offload_to_disk=False,
-        )
-        quantiser = GPTQModel.load(str(text_folder), config, dtype=torch.float32)
-        quantiser.prepare_dataset = MethodType(_prepare_dataset, quantiser)
-        quantiser.run_input_capture = MethodType(_run_input_capture, quantiser)
-        quantiser.quantize([{"input_ids": sample.ids[None], "inputs_embeds": sample.embeddings} for sample in samples])
-        shutil.rmtree(out, ignore_errors=True)
-        quantiser.save(str(out))
+    folder.mkdir(exist_ok=True)
+    result = QuantisedLayers(folder)
+    count = checkpoint.config.text_config.num_hidden_layers
+    there = sum(result.path(i).exists() for i in range(count))
+    if there:
+        tell(f"gptq: going on behind {there} of {count} layers")
+    if there == count:
+        return result
+    body, states = Body(checkpoint.config.text_config), list(samples)
+    with _gptqmodel() as library, torch.no_grad():
+        _put(result.folder / CONFIG, lambda path: path.write_text(_config(library, recipe), encoding="utf-8"))
+        for i in range(count):
+            if not result.path(i).exists():
+                tell(f"gptq: layer {i + 1} of {count}")
+                module = body.layer(original(checkpoint.weights, body, i))
+                tensors = _layer(library, body, module, states, recipe, i, result.form)
+                _put(result.path(i), lambda path, tensors=tensors: _save(tensors, path))
+                del module
+            if i + 1 < count:
+                body.run(body.layer(result.state(i)), states)
+    return result
 
 
-def join_checkpoint(model: Any, text_gptq: Path, source: Path, out: Path) -> None:
-    """Write the whole InternVL with its quantised language model to the folder `out`, in the Hugging Face layout.
+def _layer(
+    library: Any, body: Body, module: Any, states: list[Tensor], recipe: Recipe, i: int, form: Format
+) -> dict[str, Tensor]:
+    """Quantise a layer's linear layers in the order of computation; each sees those before it as they will be stored."""
+    import torch
 
-    Tower and projector stay in full precision; names are those that transformers writes for this class.
-    What the checkpoint folder `source` says of image processing is copied.
+    layer, prefix = module.layers[0], f"layers.{i}."
+    tensors = {f"{prefix}{name}": value.clone() for name, value in layer.state_dict().items() if name in NORMS}
+    for unit, names in LANGUAGE_UNITS.items():
+        linears = [layer.get_submodule(name) for name in names]
+        bits, group = recipe.unit(f"{prefix}{unit}")
+        ((rounded, scales, zeros, groups),) = _unit(library, body, module, linears, states, recipe, [(bits, group)])
+        start = 0
+        for name, linear in zip(names, linears, strict=True):
+            rows = slice(start, start + linear.out_features)
+            start = rows.stop
+            linear.weight.data = rounded[rows]
+            packed = library.pack(linear, scales[rows], zeros[rows], groups.clone(), bits, group, recipe.symmetric)
+            tensors |= {f"{prefix}{name}.{part}": value for part, value in packed.items()}
+            stored = read_linear(_numpy(packed, f"{prefix}{name}."), f"{prefix}{name}", form)
+            linear.weight.data = torch.from_numpy(np.ascontiguousarray(dequantise(stored).T))
+            if stored.bias is not None:
+                linear.bias.data = torch.from_numpy(stored.bias)
+    return tensors
+
+
+def _unit(
+    library: Any,
+    body: Body,
+    module: Any,
+    linears: Sequence[Any],
+    states: list[Tensor],
+    recipe: Recipe,
+    choices: Sequence[tuple[int, int]],
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Quantise linear layers that read the same input, for each choice of bits and group.
+
+    Returns weights, scales, zero points and groups. GPTQ works on each output by itself, so the layers are taken as one.
     """
-    from safetensors.torch import load_file, save_file
+    import torch
 
-    state = {
-        name.removeprefix("model."): value.detach().contiguous()
-        for name, value in model.state_dict().items()
-        if not name.startswith(("model.language_model.", "lm_head."))
-    }
-    for path in sorted(text_gptq.glob("*.safetensors")):
-        for name, value in load_file(path).items():
-            state[f"language_model.{name}"] = value
-    save_file(state, out / "model.safetensors", metadata={"format": "pt"})
-    quantisation = json.loads((text_gptq / "quantize_config.json").read_text(encoding="utf-8"))
-    # The tower has layers of its own: loaders are told which ones are quantised instead of left to guess.
-    quantisation["block_name_to_quantize"] = QUANTISED_LAYERS
-    config = model.config.to_dict() | {"quantization_config": quantisation, "architectures": [type(model).__name__]}
-    for name, content in (("config.json", config), ("quantize_config.json", quantisation)):
-        (out / name).write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    model.generation_config.save_pretrained(out)
-    for folder, names in ((text_gptq, TOKENIZER_FILES), (source, PROCESSOR_FILES)):
-        for name in names:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, out / name)
+    tasks = []
+    for bits, group in choices:
+        joined = torch.nn.Linear(linears[0].in_features, sum(one.out_features for one in linears), bias=False)
+        joined.weight = torch.nn.Parameter(torch.cat([one.weight for one in linears]), requires_grad=False)
+        task = library.GPTQ(joined, library.config(recipe, bits, group))
+        task.quantizer.configure(perchannel=True)
+        tasks.append(task)
+    _watch(body, module, linears[0], states, lambda seen: [task.add_batch(seen, None) for task in tasks])
+    found = []
+    for task in tasks:
+        rounded, scales, zeros, groups, *_ = task.quantize()
+        found.append((rounded, scales, zeros, groups))
+        task.free()
+    return found
 
 
-def _prepare_dataset(self: Any, calibration_dataset: Any, **_: Any) -> list[dict[str, Any]]:
-    """Pass the samples on as they are: one sequence a batch, so no padding and no mask to get wrong."""
-    return [{"input_ids": row["input_ids"], "inputs_embeds": row["inputs_embeds"][None]} for row in calibration_dataset]
+def rounded(
+    body: Body, module: Any, names: Sequence[str], states: list[Tensor], recipe: Recipe, choices: Sequence[tuple[int, int]]
+) -> list[dict[str, Tensor]]:
+    """Return the weights of a layer's linear layers as they would come out for each choice of bits and group."""
+    linears = [module.layers[0].get_submodule(name) for name in names]
+    sizes = [linear.out_features for linear in linears]
+    with _gptqmodel() as library:
+        found = _unit(library, body, module, linears, states, recipe, choices)
+    return [dict(zip(names, weights.split(sizes), strict=True)) for weights, *_ in found]
 
 
-def _run_input_capture(self: Any, example: dict[str, Any], use_cache: bool, data_device: Any) -> Any:
-    embeddings = example["inputs_embeds"].to(device=data_device, dtype=self.model.dtype)
-    return self.model(inputs_embeds=embeddings, use_cache=use_cache)
+class _Seen(Exception):
+    """What a pass was made for has been seen; the rest of the layer need not be computed."""
+
+
+def _watch(body: Body, module: Any, linear: Any, states: list[Tensor], see: Callable[[Tensor], object]) -> None:
+    """Show `see` the input of a linear layer for every sequence."""
+
+    def hook(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        see(inputs[0])
+        raise _Seen
+
+    handle = linear.register_forward_pre_hook(hook)
+    for state in states:
+        with contextlib.suppress(_Seen):
+            body.run(module, [state])
+    handle.remove()
+
+
+def _numpy(packed: Mapping[str, Tensor], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    return {f"{prefix}{part}": value.numpy() for part, value in packed.items()}
+
+
+def _config(library: Any, recipe: Recipe) -> str:
+    """What the standard checkpoint says about its quantisation; texts of the calibration are not among it."""
+    config = library.config(recipe, recipe.bits, recipe.group_size, exceptions_of(recipe) or None).to_dict()
+    return json.dumps(config, indent=1, ensure_ascii=False, default=str) + "\n"
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file that is there as a whole or not at all, whenever the process ends."""
+    part = path.with_name(f"{path.name}.part")
+    write(part)
+    part.replace(path)
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
-    """Set what gptqmodel reads at import, for as long as it is needed; what the user has set stays."""
+def _gptqmodel() -> Iterator[Any]:
+    """Hand out what is used of the library, its environment set and its banner kept off stdout while it is."""
+    version = importlib.metadata.version("gptqmodel")
+    if version != GPTQMODEL_VERSION:
+        raise ResourceError(f"Quantisation is written for gptqmodel {GPTQMODEL_VERSION}, not {version}: install that one.")
     added = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(added)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            import torch
+            from gptqmodel import QuantizeConfig
+            from gptqmodel.nn_modules.qlinear.torch import TorchLinear
+            from gptqmodel.quantization import GPTQ
+            from gptqmodel.utils.model import convert_gptq_v2_to_v1_format_module
+
+            def config(recipe: Recipe, bits: int, group: int, dynamic: dict[str, Any] | None = None) -> Any:
+                return QuantizeConfig(
+                    bits=bits,
+                    group_size=group,
+                    sym=recipe.symmetric,
+                    dynamic=dynamic,
+                    desc_act=False,
+                    device="cpu",
+                    offload_to_disk=False,
+                )
+
+            def pack(linear: Any, scales: Any, zeros: Any, groups: Any, bits: int, group: int, symmetric: bool) -> Any:
+                packed = TorchLinear(
+                    bits=bits,
+                    group_size=group,
+                    sym=symmetric,
+                    desc_act=False,
+                    in_features=linear.in_features,
+                    out_features=linear.out_features,
+                    bias=linear.bias is not None,
+                    pack_dtype=torch.int32,
+                    register_buffers=True,
+                )
+                packed.pack_block(linear, scales, zeros, groups)
+                convert_gptq_v2_to_v1_format_module(packed, SimpleNamespace(bits=bits, pack_dtype=torch.int32))
+                return packed.state_dict()
+
+            yield SimpleNamespace(GPTQ=GPTQ, config=config, pack=pack)
     finally:
         for name in added:
             os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the library's banner and progress bars off stdout, which belongs to the answer of a command."""
-    import io
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield

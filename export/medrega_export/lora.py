@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medrega_edge.errors import UsageError
+from medrega_export.weights import Stored, index
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # An InternVL trained with `use_llm_lora` or `use_backbone_lora` holds the rank r in its config, and always alpha = 2 r.
@@ -35,8 +35,8 @@ class _Pair:
 
     scale: float
     name: str
-    a: Any = None
-    b: Any = None
+    a: Stored | None = None
+    b: Stored | None = None
 
 
 def plain_name(name: str) -> str:
@@ -44,15 +44,17 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
-def merge_adapter(weights: MutableMapping[str, Any], folder: Path, lora: dict[str, Any] | None = None) -> None:
-    """Add the adapter in `folder` to `weights` (name -> tensor, changed in place); raises UsageError.
+def merge_adapter(weights: MutableMapping[str, Stored], folder: Path) -> int:
+    """Add the adapter in `folder` to `weights` (changed in place); returns its number of tensors, raises UsageError."""
+    if not (folder / WEIGHTS).is_file():
+        raise UsageError(f"'{folder.name}' has no {WEIGHTS}; other weight files are not read.")
+    scale = _scale(folder)
+    lora = index([folder / WEIGHTS])
+    _merge(weights, lora, scale, folder.name)
+    return len(lora)
 
-    `lora` are the adapter's tensors, where they are not to be read from the folder.
-    """
-    _merge(weights, _tensors(folder) if lora is None else lora, _scale(folder), folder.name)
 
-
-def merge_built_in(weights: MutableMapping[str, Any]) -> bool:
+def merge_built_in(weights: MutableMapping[str, Stored]) -> bool:
     """Merge LoRA that lies unmerged among the weights themselves; returns whether there was any."""
     lora = {name: weights.pop(name) for name in [name for name in weights if ".lora_" in name]}
     if not lora:
@@ -63,7 +65,7 @@ def merge_built_in(weights: MutableMapping[str, Any]) -> bool:
     return True
 
 
-def _merge(weights: MutableMapping[str, Any], lora: dict[str, Any], scale: Any, where: str) -> None:
+def _merge(weights: MutableMapping[str, Stored], lora: dict[str, Stored], scale: Callable[[int], float], where: str) -> None:
     known = {plain_name(name): name for name in weights}
     pairs: dict[str, _Pair] = {}
     for name, value in lora.items():
@@ -74,7 +76,7 @@ def _merge(weights: MutableMapping[str, Any], lora: dict[str, Any], scale: Any, 
         if part is None:  # a layer that was trained whole
             if value.shape != weights[target].shape:
                 raise UsageError(f"'{name}' of {where} does not have the shape of the checkpoint's layer.")
-            weights[target] = value.to(weights[target].dtype)
+            weights[target] = value
             continue
         pair = pairs.setdefault(target, _Pair(0.0, name))
         if part["part"] == "A":
@@ -85,12 +87,12 @@ def _merge(weights: MutableMapping[str, Any], lora: dict[str, Any], scale: Any, 
         if pair.a is None or pair.b is None:
             raise UsageError(f"'{pair.name}' of {where} lacks its other half; get the adapter again.")
         weight = weights[target]
-        if (pair.b.shape[0], pair.a.shape[1]) != tuple(weight.shape) or pair.a.shape[0] != pair.b.shape[1]:
+        if (pair.b.shape[0], pair.a.shape[1]) != weight.shape or pair.a.shape[0] != pair.b.shape[1]:
             raise UsageError(f"'{pair.name}' of {where} does not have the shape of the checkpoint's layer.")
-        weights[target] = weight + (pair.scale * (pair.b.float() @ pair.a.float())).to(weight.dtype)
+        weights[target] = weight.plus(pair.scale, pair.b, pair.a)
 
 
-def _scale(folder: Path) -> Any:
+def _scale(folder: Path) -> Callable[[int], float]:
     """Return rank -> scale as the adapter's config says."""
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -106,13 +108,3 @@ def _scale(folder: Path) -> Any:
             raise UsageError(f"The adapter '{folder.name}' uses {meaning} ({key}); such adapters are not merged.")
     power = 0.5 if config.get("use_rslora") else 1.0
     return lambda rank: alpha / rank**power
-
-
-def _tensors(folder: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError):
-        raise UsageError(f"'{folder.name}' has no readable {WEIGHTS}; other weight files are not read.") from None

@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from medrega_edge.errors import GateError
 from medrega_edge.package import DecoderSpec
 from medrega_export.run_graphs import DecoderRun
 
 if TYPE_CHECKING:
-    from medrega_export.gptq import Sample
+    from torch import Tensor
 
 STEPS = 8  # last positions of a sequence that are fed one by one, as an answer is written
 
@@ -52,19 +51,12 @@ class Thresholds:
                 )
 
 
-def torch_logits(model: Any, head: Any, sample: Sample) -> npt.NDArray[np.float32]:
-    """Return logits `[STEPS, vocabulary]` of a sequence's last positions."""
-    with torch.no_grad():
-        hidden = model(inputs_embeds=sample.embeddings[None], use_cache=False).last_hidden_state[0, -STEPS:]
-        return np.asarray(head(hidden).numpy())
-
-
-def graph_logits(path: Path, spec: DecoderSpec, samples: Sequence[Sample]) -> list[npt.NDArray[np.float32]]:
-    """Return the same from a graph: the start at once, the last positions one by one."""
+def graph_logits(path: Path, spec: DecoderSpec, samples: Sequence[Tensor]) -> list[npt.NDArray[np.float32]]:
+    """Return logits `[STEPS, vocabulary]` of the last positions: the start of a sequence at once, then one by one."""
     run = DecoderRun(path, spec)
     results = []
     for sample in samples:
-        embeddings = sample.embeddings.numpy()
+        embeddings = sample.numpy()
         run.rewind()
         run.feed(embeddings[:-STEPS])
         results.append(np.stack([run.feed(embeddings[i : i + 1]) for i in range(len(embeddings) - STEPS, len(embeddings))]))

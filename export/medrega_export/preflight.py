@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.prompts import IMAGE_TOKEN
 from medrega_edge.regions import MARKERS
 from medrega_edge.tokenizer import Tokenizer
-from medrega_export import chat_layout, checkpoint, decoder, lora, text_model
+from medrega_export import chat_layout, checkpoint, decoder, text_model, vision
 from medrega_export.foreign_prompts import TURN_END, Samples
 from medrega_export.recipe import FULL_BITS, Recipe
 
@@ -30,6 +29,9 @@ PACKED = 32  # a quantised layer's sides are multiples of it: words of 8 codes, 
 SPECIAL = (IMAGE_TOKEN, "<img>", "</img>", TURN_END, *MARKERS)
 HEADER_LIMIT = 100_000_000  # bytes; safetensors' own limit
 GB = 1e9
+PROCESS_BYTES = 1_500_000_000  # torch, transformers, gptqmodel and onnxruntime, loaded
+# Of a layer's weight while GPTQ works on its layer: the layer itself, the unit in hand six times, its Hessian four times.
+LAYER_BYTES = 22
 
 
 @dataclass
@@ -58,6 +60,7 @@ class _Sizes:
     layers: int  # of the language model
     embeddings: int
     head: int
+    depth: int  # layers of the language model
 
     @property
     def all(self) -> int:
@@ -104,12 +107,8 @@ def _weights(
     out: Path,
     recipe: Recipe,
 ) -> None:
-    import torch
-    from transformers import InternVLForConditionalGeneration
-
     native = checkpoint.native_config(config, tokenizer)
-    with torch.device("meta"):
-        model = InternVLForConditionalGeneration(native)
+    model = checkpoint.hollow(native)
     shape = text_model.shape_of(native.text_config, native.text_config.max_position_embeddings)
     rows = model.get_input_embeddings().weight.shape[0]
     tower = native.vision_config
@@ -119,10 +118,19 @@ def _weights(
     ]
     if tokenizer.size > rows:
         found.problems.append(f"The tokenizer has {tokenizer.size} tokens and the language model only {rows}.")
+    with found.step():
+        vision.shape_of(native, "v2")
     _divisible(found, model, shape.hidden, recipe)
     stored = headers(folder)
-    weights = {name: torch.empty(sizes, device="meta") for name, (_, sizes) in stored.items()}
-    _fits(found, adapter, config, weights, model)
+    if checkpoint.is_chat(config) and any(".lora_" in name for name in stored):
+        found.facts.append(("LoRA", "lies unmerged in the checkpoint, and is merged"))
+    if adapter is not None:
+        found.facts.append(("adapter", f"{adapter.name}, {len(headers(adapter))} tensors, is merged"))
+    for problem, names in checkpoint.misfits(
+        model, checkpoint.find_weights(folder, config, native.tie_word_embeddings, adapter)
+    ):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        found.problems.append(f"The weights do not fit the config.json: {problem} '{names[0]}'{more}.")
     sizes = _sizes(model)
     kinds = ", ".join(sorted({kind for kind, _ in stored.values()}))
     found.facts.append(("weights", f"{sizes.all / GB:.3g} billion, stored as {kinds}"))
@@ -175,33 +183,6 @@ def headers(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     return found
 
 
-def _fits(found: Preflight, adapter: Path | None, config: dict[str, Any], weights: dict[str, Any], model: Any) -> None:
-    """Merge, rename and compare as an export does, on shapes alone."""
-    import torch
-
-    if checkpoint.is_chat(config):
-        if lora.merge_built_in(weights):
-            found.facts.append(("LoRA", "lies unmerged in the checkpoint, and is merged"))
-    if adapter is not None:
-        stored = {name: torch.empty(sizes, device="meta") for name, (_, sizes) in headers(adapter).items()}
-        lora.merge_adapter(weights, adapter, stored)
-        found.facts.append(("adapter", f"{adapter.name}, {len(stored)} tensors, is merged"))
-    if checkpoint.is_chat(config):
-        weights = dict(chat_layout.native_weights(weights.items(), chat_layout.tower_depth(config)))
-    given = {lora.plain_name(name): tuple(value.shape) for name, value in weights.items()}
-    wanted = {lora.plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        given.setdefault("lm_head.weight", wanted["lm_head.weight"])
-    for problem, names in (
-        ("missing", sorted(set(wanted) - set(given))),
-        ("unexpected", sorted(set(given) - set(wanted))),
-        ("mismatched", sorted(name for name in set(given) & set(wanted) if given[name] != wanted[name])),
-    ):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            found.problems.append(f"The weights do not fit the config.json: {problem} '{names[0]}'{more}.")
-
-
 def _sizes(model: Any) -> _Sizes:
     def count(part: Any) -> int:
         return sum(parameter.numel() for parameter in part.parameters())
@@ -213,25 +194,23 @@ def _sizes(model: Any) -> _Sizes:
         count(language) - embeddings,
         embeddings,
         count(model.lm_head),
+        int(language.config.num_hidden_layers),
     )
 
 
 def _room(found: Preflight, sizes: _Sizes, out: Path, recipe: Recipe) -> None:
-    """Bytes needed in memory and on disk, beside those that are free."""
-    text = sizes.layers + sizes.embeddings + sizes.head
+    """Bytes needed in memory and on disk, beside those that are free; docs/export.md works them out."""
     package = recipe.bytes_of(sizes.vision, sizes.layers, sizes.head, sizes.embeddings)
-    if recipe.bits == FULL_BITS:
-        scratch = 0
-        memory = 4 * sizes.all + 12 * (sizes.layers + sizes.head)  # the model; weights, graph and file of the decoder
-    else:
-        # The text model alone, its quantised checkpoint, the tower before INT8, the certificate's reference.
-        scratch = int(4 * text + 0.6 * sizes.layers + 4 * (sizes.embeddings + sizes.head) + 4 * sizes.vision + 4 * sizes.all)
-        memory = 4 * sizes.all + 4 * text + 4 * sizes.layers  # the model, the quantiser's copy, the dequantised reference
-    temporary = Path(tempfile.gettempdir())
+    decoder_bytes = recipe.bytes_of(0, sizes.layers, sizes.head, 0)
+    # Checks run the decoder as the runtime does: the file, and the copy of it that onnxruntime packs.
+    memory, scratch = 2 * decoder_bytes, 0
+    if recipe.bits != FULL_BITS:
+        # Quantised layers, and the decoder once more with its head in float32, of which the check holds three copies.
+        scratch = int(0.6 * sizes.layers + decoder_bytes + 4 * sizes.head)
+        memory = max(memory + 12 * sizes.head, LAYER_BYTES * sizes.layers // sizes.depth)
     for name, needed, free in (
-        ("memory", memory, _free_memory()),
-        ("disk, package", package, _free_disk(out)),
-        (f"disk, {temporary}", scratch, _free_disk(temporary)),
+        ("memory", PROCESS_BYTES + memory, _free_memory()),
+        ("disk", package + scratch, _free_disk(out)),
     ):
         if free is None:
             found.facts.append((name, f"about {needed / GB:.3g} GB"))
@@ -239,6 +218,9 @@ def _room(found: Preflight, sizes: _Sizes, out: Path, recipe: Recipe) -> None:
         found.facts.append((name, f"about {needed / GB:.3g} GB, {free / GB:.3g} GB free"))
         if needed > free:
             found.shortages.append(f"{name} needs about {needed / GB:.3g} GB and {free / GB:.3g} GB are free")
+    # It answers the same questions in full precision, with all weights in memory.
+    reference = 4 * sizes.all
+    found.facts.append(("with --certify", f"memory about {2 * reference / GB:.3g} GB, disk {reference / GB:.3g} GB more"))
 
 
 def _free_memory() -> int | None:

@@ -1,18 +1,33 @@
-"""Weights of a language model on their way into a graph: from a torch model in full precision, or from GPTQ on disk.
+"""A language model layer by layer: its weights on their way into a graph, and what a layer computes in torch.
 
-Knows the parameter names of Qwen2 and Llama. Knows nothing of calibration or of how a graph is written.
+Knows the parameter names of Qwen2 and Llama, in full precision and quantised. Knows nothing of calibration or of how a
+graph is written.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from medrega_edge.errors import UsageError
 from medrega_export import decoder
-from medrega_export.gptq_format import GptqCheckpoint, QuantisedLinear, dequantise
+from medrega_export.gptq_format import Format, dequantise, read_linear
+from medrega_export.recipe import FULL_BITS
+from medrega_export.weights import Stored, filled
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medrega_export.checkpoint import Checkpoint
+
+LayerTensors = Callable[[int], Mapping[str, npt.NDArray[Any]]]  # number of a layer -> its tensors, `layers.N..`
+
+PIECE = 8192  # rows of a large table that are in memory at a time
+NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 LINEARS = (
     "self_attn.q_proj",
     "self_attn.k_proj",
@@ -50,35 +65,35 @@ def shape_of(config: Any, context: int) -> decoder.Shape:
     )
 
 
-def plain_weights(state: dict[str, Any], layers: int, head_bits: int) -> decoder.Weights:
-    """Full precision out of a state dict with names `layers.N..`, `norm.weight`, `lm_head.weight`."""
+def plain_weights(weights: Mapping[str, Stored], layers: int, head_bits: int) -> decoder.Weights:
+    """Full precision out of a checkpoint, each layer read when it is written; the output head in `head_bits`."""
 
     def read(name: str) -> decoder.Floats:
-        return np.asarray(state[name].detach().float().numpy())
+        return np.asarray(weights[name].read().numpy())
 
     def join(prefix: str, *names: str) -> decoder.PlainLinear:
-        biases = [read(f"{prefix}{n}.bias") if f"{prefix}{n}.bias" in state else None for n in names]
+        biases = [read(f"{prefix}{n}.bias") if f"{prefix}{n}.bias" in weights else None for n in names]
         return decoder.plain([read(f"{prefix}{n}.weight") for n in names], biases)
 
-    return decoder.Weights(
-        tuple(_layer(f"layers.{i}.", read, join) for i in range(layers)),
-        read("norm.weight"),
-        decoder.head(read("lm_head.weight"), head_bits),
-    )
+    found = (_layer(f"layers.{i}.", read, join) for i in range(layers))
+    return decoder.Weights(found, read("norm.weight"), _head(weights["lm_head.weight"], head_bits))
 
 
-def quantised_weights(checkpoint: GptqCheckpoint, layers: int, tied: bool, head_bits: int) -> decoder.Weights:
-    """Layers out of a GPTQ checkpoint, the output head rounded to `head_bits`."""
+def quantised_weights(
+    layer: LayerTensors, form: Format, weights: Mapping[str, Stored], layers: int, head_bits: int
+) -> decoder.Weights:
+    """Quantised layers, each read when it is written, and the output head of a checkpoint in `head_bits`."""
 
-    def join(prefix: str, *names: str) -> decoder.PackedLinear:
-        return decoder.packed([checkpoint.linear(f"{prefix}{name}") for name in names])
+    def read(i: int) -> decoder.Layer:
+        tensors = layer(i)
 
-    head = checkpoint.plain("model.embed_tokens.weight" if tied else "lm_head.weight")
-    return decoder.Weights(
-        tuple(_layer(f"model.layers.{i}.", checkpoint.plain, join) for i in range(layers)),
-        checkpoint.plain("model.norm.weight"),
-        decoder.head(head, head_bits),
-    )
+        def join(prefix: str, *names: str) -> decoder.PackedLinear:
+            return decoder.packed([read_linear(tensors, f"{prefix}{name}", form) for name in names])
+
+        return _layer(f"layers.{i}.", tensors.__getitem__, join)
+
+    norm = np.asarray(weights["norm.weight"].read().numpy())
+    return decoder.Weights((read(i) for i in range(layers)), norm, _head(weights["lm_head.weight"], head_bits))
 
 
 def _layer(prefix: str, read: Any, join: Any) -> decoder.Layer:
@@ -92,15 +107,88 @@ def _layer(prefix: str, read: Any, join: Any) -> decoder.Layer:
     )
 
 
-def put_dequantised(model: Any, checkpoint: GptqCheckpoint) -> None:
-    """Replace the linear weights of a torch language model by the quantised ones, for a reference in full precision."""
+def _head(weight: Stored, bits: int) -> decoder.Linear:
+    """Round an output head piece by piece: it may be the largest matrix of a model."""
+    if bits == FULL_BITS:
+        return decoder.PlainLinear(np.asarray(weight.read().numpy()))
+    parts = [decoder.head(np.asarray(rows.numpy()), bits) for rows in pieces(weight)]
+    packed = [part for part in parts if isinstance(part, decoder.PackedLinear)]
+    codes, scales = np.concatenate([part.packed for part in packed]), np.concatenate([part.scales for part in packed])
+    return decoder.PackedLinear(codes, scales, None, None, bits)
+
+
+def pieces(table: Stored) -> Iterator[Tensor]:
+    """Read a table some rows at a time."""
+    for start in range(0, table.shape[0], PIECE):
+        yield table.read(start, min(start + PIECE, table.shape[0]))
+
+
+def dequantised(tensors: Mapping[str, npt.NDArray[Any]], prefix: str, form: Format) -> dict[str, Tensor]:
+    """Return a quantised layer's parameters as the model's own class takes them."""
     import torch
 
-    with torch.no_grad():
-        for i, layer in enumerate(model.layers):
-            for name in LINEARS:
-                linear: QuantisedLinear = checkpoint.linear(f"model.layers.{i}.{name}")
-                target = layer.get_submodule(name)
-                target.weight.copy_(torch.from_numpy(dequantise(linear).T.copy()))
-                if linear.bias is not None:
-                    target.bias.copy_(torch.from_numpy(linear.bias))
+    state = {name: torch.from_numpy(tensors[f"{prefix}{name}"]) for name in NORMS}
+    for name in LINEARS:
+        linear = read_linear(tensors, f"{prefix}{name}", form)
+        state[f"{name}.weight"] = torch.from_numpy(np.ascontiguousarray(dequantise(linear).T))
+        if linear.bias is not None:
+            state[f"{name}.bias"] = torch.from_numpy(linear.bias)
+    return state
+
+
+class Body:
+    """A language model in torch of which one layer is in memory: transformers' class, cut down to a single layer."""
+
+    def __init__(self, config: Any) -> None:
+        """Lay the layer out without content; rotary frequencies are computed, not stored."""
+        import torch
+        from transformers import AutoModel
+
+        one = type(config).from_dict(config.to_dict() | {"num_hidden_layers": 1, "layer_types": None})
+        with torch.device("meta"):
+            self._model: Any = AutoModel.from_config(one)  # type: ignore[no-untyped-call]
+        self._model.rotary_emb = type(self._model.rotary_emb)(config=one)
+        self._norm, self._model.norm = self._model.norm, torch.nn.Identity()
+        self._model.embed_tokens = torch.nn.Identity()
+        self.names = list(self._model.layers[0].state_dict())
+
+    def layer(self, state: Mapping[str, Tensor]) -> Any:
+        """Return a layer with these parameters, `[1, S, hidden]` -> the same, as attribute `layer` of the module."""
+        module = copy.deepcopy(self._model).eval()
+        module.layers[0].load_state_dict(state, assign=True)
+        return module.requires_grad_(False)
+
+    def run(self, module: Any, states: list[Tensor]) -> None:
+        """Pass sequences `[S, hidden]` through a layer, each in its place."""
+        for i, state in enumerate(states):
+            states[i] = module(inputs_embeds=state[None], use_cache=False).last_hidden_state[0]
+
+    def last(self, states: Sequence[Tensor], norm: Stored, steps: int) -> Tensor:
+        """Return the last positions of sequences that have passed all layers, one behind the other, as the head is fed."""
+        import torch
+
+        return cast("Tensor", filled(self._norm, {"weight": norm}, "")(torch.cat([state[-steps:] for state in states])))
+
+    def logits(self, states: Sequence[Tensor], norm: Stored, head: Stored, steps: int) -> list[decoder.Floats]:
+        """Return logits `[steps, vocabulary]` of the last positions of sequences that have passed all layers."""
+        import torch
+
+        last = self.last(states, norm, steps)
+        scores = torch.cat([last @ rows.T for rows in pieces(head)], dim=1)
+        return [np.asarray(part.numpy()) for part in scores.split(steps)]
+
+
+def original(weights: Mapping[str, Stored], body: Body, i: int) -> dict[str, Tensor]:
+    """Read a layer's parameters in full precision."""
+    return {name: weights[f"layers.{i}.{name}"].read() for name in body.names}
+
+
+def logits(
+    checkpoint: Checkpoint, samples: Sequence[Tensor], steps: int, state: Callable[[Body, int], Mapping[str, Tensor]]
+) -> list[decoder.Floats]:
+    """Return logits `[steps, vocabulary]` of the last positions; `state` gives the parameters of each layer in turn."""
+    config = checkpoint.config.text_config
+    body, states = Body(config), list(samples)
+    for i in range(config.num_hidden_layers):
+        body.run(body.layer(state(body, i)), states)
+    return body.logits(states, checkpoint.weights["norm.weight"], checkpoint.weights["lm_head.weight"], steps)

@@ -123,6 +123,14 @@ def write_checkpoint(folder: Path, text: str = "qwen2", tied: bool = False) -> P
     return folder
 
 
+def original_model(folder: Path):
+    """A native checkpoint as transformers itself loads it: what the exporter is held against."""
+    import torch
+    from transformers import InternVLForConditionalGeneration
+
+    return InternVLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+
+
 @pytest.fixture(scope="session")
 def make_checkpoint() -> Callable[..., Path]:
     """Write a checkpoint of another kind: `make_checkpoint(folder, text, tied)`."""

@@ -15,6 +15,7 @@ for name in ("torch", "transformers", "onnx", "sentencepiece"):
     pytest.importorskip(name)
 
 import chat_reference  # noqa: E402
+from conftest import original_model  # noqa: E402
 
 from medrega_edge.errors import UsageError  # noqa: E402
 from medrega_edge.package import Package  # noqa: E402
@@ -22,6 +23,7 @@ from medrega_export import checkpoint, lora, spm  # noqa: E402
 from medrega_export.build import ExportOptions, export  # noqa: E402
 from medrega_export.recipe import FULL  # noqa: E402
 from medrega_export.run_graphs import DecoderRun, session  # noqa: E402
+from medrega_export.weights import Stored, index  # noqa: E402
 
 FIGURES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "internvl-chat-v1-2-tiny"
 CLOSE = 1e-4
@@ -101,7 +103,7 @@ def test_the_native_layout(make_checkpoint, text: str, tied: bool, changes: dict
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
     package = export_fp32(folder, tmp_path / "package")
-    model = checkpoint.load(folder).model
+    model = original_model(folder)
     pixels = np.random.default_rng(1).standard_normal((1, 3, 64, 64)).astype(np.float32)
     ids = np.array([1, 3, 5, 5, 5, 5, 4, 40, 41, 42, 43])
     with torch.no_grad():
@@ -134,7 +136,7 @@ def test_an_adapter_is_merged(checkpoint_folder: Path, tmp_path: Path) -> None:
     """The package of base and adapter computes what the base computes with the adapter's term added in each layer."""
     import torch
 
-    model = checkpoint.load(checkpoint_folder).model
+    model = original_model(checkpoint_folder)
     names = ("layers.0.self_attn.q_proj", "layers.1.mlp.down_proj")
     shapes = {
         f"model.language_model.{n}": tuple(model.get_submodule(f"model.language_model.{n}").weight.shape) for n in names
@@ -152,16 +154,20 @@ def test_an_adapter_is_merged(checkpoint_folder: Path, tmp_path: Path) -> None:
     assert np.abs(given - expected).max() < CLOSE * np.abs(expected).max()
 
 
+def read_all(loaded: checkpoint.Checkpoint) -> dict:
+    return {name: stored.read() for name, stored in loaded.weights.items()}
+
+
 def test_adapters_of_the_original_layout(tmp_path: Path) -> None:
     """An adapter may name modules from the whole model or from its language model, or lie in the checkpoint itself."""
     from safetensors.numpy import save_file
 
     weights = chat_reference.write_checkpoint(tmp_path / "chat")
-    plain = checkpoint.load(tmp_path / "chat").model.state_dict()
-    inner, native = "layers.1.self_attn.v_proj", "model.language_model.layers.1.self_attn.v_proj.weight"
+    plain = read_all(checkpoint.load(tmp_path / "chat"))
+    inner, native = "layers.1.self_attn.v_proj", "layers.1.self_attn.v_proj.weight"
     for i, prefix in enumerate(("language_model.model.", "model.", "model.language_model.")):
         (delta,) = write_adapter(tmp_path / f"adapter{i}", {f"{prefix}{inner}": (32, 64)}).values()
-        merged = checkpoint.load(tmp_path / "chat", tmp_path / f"adapter{i}").model.state_dict()
+        merged = read_all(checkpoint.load(tmp_path / "chat", tmp_path / f"adapter{i}"))
         assert np.abs(merged[native].numpy() - plain[native].numpy() - delta).max() < 1e-6
         assert all((merged[name] == value).all() for name, value in plain.items() if name != native)
 
@@ -173,7 +179,7 @@ def test_adapters_of_the_original_layout(tmp_path: Path) -> None:
     a, b = np.ones((2, 64), np.float32), np.full((32, 2), 0.25, np.float32)
     unmerged |= {f"{module}.lora_A.default.weight": a, f"{module}.lora_B.default.weight": b}
     save_file(unmerged, tmp_path / "chat" / "model.safetensors", metadata={"format": "pt"})
-    merged = checkpoint.load(tmp_path / "chat").model.state_dict()
+    merged = read_all(checkpoint.load(tmp_path / "chat"))
     assert np.abs(merged[native].numpy() - plain[native].numpy() - 1.0).max() < 1e-6  # alpha is twice the rank: 2 * 2 * 0.25
     assert all((merged[name] == value).all() for name, value in plain.items() if name != native)
 
@@ -189,13 +195,26 @@ def test_adapters_of_the_original_layout(tmp_path: Path) -> None:
     ],
 )
 def test_adapters_that_are_not_merged(change: dict, message: str, tmp_path: Path) -> None:
-    import torch
-
-    weights = {"model.language_model.layers.0.self_attn.v_proj.weight": torch.zeros(32, 64)}
+    name = "model.language_model.layers.0.self_attn.v_proj.weight"
+    weights = {name: Stored(tmp_path / "x.safetensors", name, (32, 64), "F32")}
     shape, module = change.pop("shape", (32, 64)), change.pop("module", "model.layers.0.self_attn.v_proj")
     write_adapter(tmp_path / "adapter", {module: shape}, **change)
     with pytest.raises(UsageError, match=message):
         lora.merge_adapter(weights, tmp_path / "adapter")
+
+
+def test_rows_of_a_corrected_part_are_those_of_the_whole(tmp_path: Path) -> None:
+    """A fused matrix with LoRA on it, cut in three, read by rows: what the whole, corrected and cut, holds there."""
+    from safetensors.numpy import save_file
+
+    generator = np.random.default_rng(4)
+    whole, b, a = (generator.standard_normal(shape).astype(np.float32) for shape in ((12, 6), (12, 2), (2, 6)))
+    save_file({"qkv": whole, "b": b, "a": a}, tmp_path / "x.safetensors")
+    found = index([tmp_path / "x.safetensors"])
+    part = found["qkv"].plus(0.5, found["b"], found["a"]).chunk(3)[1]
+    truth = (whole + 0.5 * b @ a)[4:8]
+    assert part.shape == (4, 6) and np.abs(part.read().numpy() - truth).max() < 1e-6
+    assert np.abs(part.pick([slice(3, 4), slice(1, 3)]).numpy() - truth[[3, 1, 2]]).max() < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""Tensors of a checkpoint, left on the disk until they are asked for, and modules filled with them one by one.
+
+Knows safetensors files; knows no model. A tensor is named without the wrappers that tell one layout from another
+(`lora.plain_name`), and what an adapter adds to it is added when it is read.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medrega_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file, or some of its rows; `corrections` are `scale`, `b` [out, rank] and `a` [rank, in]."""
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    kind: str  # of number, as safetensors names it: "BF16"
+    first: int = 0
+    corrections: tuple[tuple[float, Stored, Stored], ...] = ()
+
+    def chunk(self, count: int) -> tuple[Stored, ...]:
+        """Cut the rows into `count` equal parts."""
+        rows = self.shape[0] // count
+        return tuple(replace(self, shape=(rows, *self.shape[1:]), first=self.first + i * rows) for i in range(count))
+
+    def plus(self, scale: float, b: Stored, a: Stored) -> Stored:
+        """Return the tensor with `scale * b @ a` added to it."""
+        return replace(self, kind="F32", corrections=(*self.corrections, (scale, b, a)))
+
+    def read(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """Return rows `start` to `stop` as float32, in memory of their own."""
+        return self.pick([slice(start, self.shape[0] if stop is None else stop)])
+
+    def pick(self, rows: Sequence[slice]) -> Tensor:
+        """Return some rows, one behind the other, as float32."""
+        import torch
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as file:
+            whole = file.get_slice(self.name)
+            parts = [whole[self.first + r.start : self.first + r.stop].to(torch.float32, copy=True) for r in rows]
+        value = parts[0] if len(parts) == 1 else torch.cat(parts)
+        for scale, b, a in self.corrections:
+            value += scale * (b.pick([slice(self.first + r.start, self.first + r.stop) for r in rows]) @ a.read())
+        return value
+
+
+def index(files: Sequence[Path]) -> dict[str, Stored]:
+    """Find the tensors of safetensors files; raises UsageError for a file that is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, Stored] = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - no mapping
+                    part = file.get_slice(name)
+                    found[name] = Stored(path, name, tuple(part.get_shape()), part.get_dtype())
+        except (OSError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"The weights in '{path.name}' cannot be loaded ({reason}); write them anew.") from None
+    return found
+
+
+def filled(module: nn.Module, weights: Mapping[str, Stored], prefix: str) -> Any:
+    """Return a copy of a module that was made without content (on the device "meta"), its weights read."""
+    module = copy.deepcopy(module).eval().requires_grad_(False)
+    names = module.state_dict()
+    module.load_state_dict({name: weights[f"{prefix}{name}"].read() for name in names}, assign=True)
+    return module

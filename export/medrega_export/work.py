@@ -1,0 +1,116 @@
+"""The folder that an export works in, beside its target: found again by the same command, gone when all is published.
+
+Knows names, hashes and renames; knows nothing of models. The name is a hash of all that the result depends on, so what
+lies in such a folder is part of just this result. Weights are told apart by name, size and time of change: to read them
+all would take longer than some of the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from medrega_edge.errors import MedregaError, UsageError
+from medrega_export.certificate import LIBRARIES
+
+CONTENT_BYTES = 10_000_000  # smaller files count by content
+READY = "ready"  # lies in a work folder whose results only have to be moved
+
+
+def fingerprint(options: Mapping[str, Any], files: list[Path]) -> str:
+    """Return a hash of options and files, of this program and the libraries that it computes with."""
+    parts = [json.dumps(options, sort_keys=True, default=str), *(f"{name} {version(name)}" for name in LIBRARIES)]
+    for path in (*files, *sorted(Path(__file__).parent.glob("*.py"))):
+        status = path.stat()
+        content = str(status.st_mtime_ns)
+        if status.st_size < CONTENT_BYTES:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        parts.append(f"{path.name} {status.st_size} {content}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+class Work:
+    """One export: a folder for work in progress, and a folder for each result, beside the place where it belongs."""
+
+    def __init__(self, out: Path, others: Sequence[Path], key: str) -> None:
+        """Name the folders; nothing is written yet. `out` is the first target."""
+        self.folder = out.with_name(f".{out.name}.{key}.work")
+        self.results = {target: target.with_name(f".{target.name}.{key}.new") for target in (out, *others)}
+        self._old = {target: target.with_name(f".{target.name}.{key}.old") for target in (out, *others)}
+
+    @property
+    def ready(self) -> bool:
+        """Whether an earlier run finished the results and was stopped while moving them."""
+        return (self.folder / READY).exists()
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Publish the results when the block ends well.
+
+        The folders stay when the process is killed or the machine fails, and go when the export itself refuses: it
+        would refuse again.
+        """
+        for folder in (self.folder, *self.results.values()):
+            folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self.folder):
+            try:
+                yield
+            except MedregaError:
+                for folder in (self.folder, *self.results.values()):
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            (self.folder / READY).touch()
+            self.publish()
+
+    def once(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Have a file written, and what belongs to it (`path` + ".data"), unless an earlier run has."""
+        if path.exists():
+            return
+        scratch = self.fresh("part")
+        write(scratch / path.name)
+        for made in sorted(scratch.iterdir(), reverse=True):  # the file itself comes last
+            made.replace(path.with_name(made.name))
+
+    def fresh(self, name: str) -> Path:
+        """Return an empty folder within the work folder."""
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def publish(self) -> None:
+        """Move the results to their targets; what was there goes."""
+        for target, result in self.results.items():
+            if result.exists():  # or an earlier run has moved it
+                if target.exists():
+                    target.rename(self._old[target])
+                try:
+                    result.rename(target)
+                except OSError:
+                    if self._old[target].exists():
+                        self._old[target].rename(target)
+                    raise
+            shutil.rmtree(self._old[target], ignore_errors=True)
+        shutil.rmtree(self.folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a second process with the same command out; the lock ends with the process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield
+        return
+    with (folder / "lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError("The same export is already running; wait for it, or stop it.") from None
+        yield

@@ -1,0 +1,104 @@
+"""An export that was stopped goes on where it was, and gives the very bytes of one that was not."""
+
+# ruff: noqa: TID251 - exporting needs torch; the ban is for the runtime
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.export
+for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
+    pytest.importorskip(name)
+
+from medrega_edge.errors import UsageError  # noqa: E402
+from medrega_export.build import ExportOptions, export  # noqa: E402
+from medrega_export.recipe import FULL  # noqa: E402
+from medrega_export.work import Work, fingerprint  # noqa: E402
+
+
+class Stopped(Exception):
+    """The power goes."""
+
+
+def everything(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_stopped_at_every_stage(checkpoint_folder: Path, questions_file: Path, tmp_path: Path) -> None:
+    """Package, certificate, manifest, card and GPTQ checkpoint; finished layers are not quantised again."""
+    root = tmp_path / "here"
+
+    def options() -> ExportOptions:
+        return ExportOptions(
+            checkpoint_folder, root / "package", questions_file, certify=questions_file, keep_checkpoint=root / "gptq"
+        )
+
+    heard: list[str] = []
+    export(options(), heard.append)
+    whole = everything(root)
+    shutil.rmtree(root)
+    layers = []
+    for stage in dict.fromkeys(heard):
+
+        def tell(message: str, stage: str = stage) -> None:
+            layers.extend([message] if message.startswith("gptq: layer") else [])
+            if message == stage:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            export(options(), tell)
+        assert not (root / "package").exists() and not (root / "gptq").exists()
+    export(options(), heard.append)
+    assert everything(root) == whole
+    assert len(layers) == 2 * len(set(layers))  # each was announced twice: when the power went, and when it was done
+    assert sorted(path.name for path in root.iterdir()) == ["gptq", "package"]
+
+
+def test_stopped_while_results_are_moved(checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the old package gone and the new one not yet in its place, the same command finishes without --force."""
+    options = {"checkpoint": checkpoint_folder, "out": tmp_path / "package", "recipe": FULL}
+    export(ExportOptions(**options))
+    whole, rename = everything(tmp_path), Path.rename
+
+    def stop(path: Path, target: Path) -> Path:
+        if path.name.endswith(".new"):
+            raise Stopped
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", stop)
+    with pytest.raises(Stopped):
+        export(ExportOptions(**options, force=True))
+    monkeypatch.undo()
+    assert not (tmp_path / "package").exists()
+    export(ExportOptions(**options))
+    assert everything(tmp_path) == whole
+
+
+def test_another_export_has_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    files = [tmp_path / "config.json"]
+    one = fingerprint({"bits": 4}, files)
+    assert one == fingerprint({"bits": 4}, files) != fingerprint({"bits": 8}, files)
+    files[0].write_text("[]", encoding="utf-8")
+    assert one != fingerprint({"bits": 4}, files)
+
+
+def test_the_same_export_twice_at_once_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    with pytest.raises(Stopped), Work(tmp_path / "package", [], "key").open():
+        with pytest.raises(UsageError, match="already running"), Work(tmp_path / "package", [], "key").open():
+            pass
+        assert any(tmp_path.iterdir())  # the refused one has not taken the other's work away
+        raise Stopped
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    from tests.export.kill_export import kill_until_done
+
+    found = kill_until_done(tmp_path, 6)
+    assert (found["kills"], found["different"]) == (6, 0)
