@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
+DOCUMENTS = (Path("README.md"), Path("docs/figures.md"), Path("bench/results/README.md"))
+
 
 def docs(
     documents: Annotated[
-        list[Path] | None, typer.Argument(help="Markdown files whose blocks are made from results; default: README.md.")
+        list[Path] | None,
+        typer.Argument(help="Markdown files whose blocks are made from results; default: all of the repository's."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit with code 5 when a block is stale.")] = False,
 ) -> None:
     """Write the tables and pictures of documents anew from committed results."""
     from medrega_bench.report import update_blocks
 
-    changed = [document.name for document in documents or [Path("README.md")] if update_blocks(document, check)]
+    changed = [document.name for document in documents or DOCUMENTS if update_blocks(document, check)]
     typer.echo(f"updated {', '.join(changed)}" if changed else "up to date")
