@@ -15,14 +15,11 @@ PROGRAM = 100_000_000  # interpreter, libraries, an image being read
 TOKENS = 256  # of a question and its answer; the cache is taken as it fills
 
 MEMINFO = Path("/proc/meminfo")
-CGROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
+_V2, _V1 = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")
+GROUPS = (  # of processes, as containers are: limit, what is used, and of what it consists
+    (_V2 / "memory.max", _V2 / "memory.current", _V2 / "memory.stat"),
+    (_V1 / "memory.limit_in_bytes", _V1 / "memory.usage_in_bytes", _V1 / "memory.stat"),
 )
-STATISTICS = Path("/sys/fs/cgroup/memory.stat"), Path("/sys/fs/cgroup/memory/memory.stat")
 
 
 def peak(manifest: Manifest) -> int:
@@ -45,7 +42,7 @@ def check(package: Package) -> None:
 
 def free() -> int | None:
     """Bytes that this process may still take: of the machine, and of its container's limit; None where nobody tells."""
-    told = [left for left in (_machine(), *map(_container, CGROUPS, STATISTICS)) if left is not None]
+    told = [left for left in (_machine(), *(_group(*files) for files in GROUPS)) if left is not None]
     return min(told) if told else None
 
 
@@ -56,13 +53,13 @@ def _machine() -> int | None:
     return None
 
 
-def _container(files: tuple[str, str], statistics: Path) -> int | None:
+def _group(limit: Path, used: Path, consists: Path) -> int | None:
     """What a control group leaves; the page cache in it counts as free, as it does for the machine."""
-    limit, used = (_lines(Path(file)) for file in files)
-    if not limit or not used or not limit[0].isdecimal():
+    most, taken = _lines(limit), _lines(used)
+    if not taken or not most or not most[0].isdecimal():
         return None  # no such group, or no limit ("max")
-    cached = sum(int(line.split()[1]) for line in _lines(statistics) if line.startswith(("inactive_file ", "active_file ")))
-    return int(limit[0]) - int(used[0]) + cached
+    cached = sum(int(line.split()[1]) for line in _lines(consists) if line.startswith(("inactive_file ", "active_file ")))
+    return max(0, int(most[0]) - int(taken[0]) + cached)
 
 
 def _lines(path: Path) -> list[str]:

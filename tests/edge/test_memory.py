@@ -1,0 +1,70 @@
+"""What a package will take is told before it is loaded, and what does not fit is refused."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from medrega_edge import load, memory
+from medrega_edge.errors import ResourceError
+from medrega_edge.package import find
+from tests.edge.stub import medrega
+
+
+def test_what_does_not_fit_is_refused_before_a_file_is_read(monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda: 50_000_000)
+    monkeypatch.setattr(type(find()), "read_all", lambda _: pytest.fail("a file was read"))
+    with pytest.raises(ResourceError, match="50 MB are free") as refused:
+        load()
+    assert refused.value.exit_code == 6
+
+
+def test_where_nobody_tells_everything_fits(monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda: None)
+    memory.check(find())
+
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "cached", "left"),
+    [
+        (f"{500 * MEGABYTE}\n", 300, 0, 200),
+        (f"{500 * MEGABYTE}\n", 300, 100, 300),  # what is only cached gives way
+        ("max\n", 300, 0, 1000),
+        (None, 300, 0, 1000),
+    ],
+)
+def test_a_container_may_leave_less_than_the_machine(tmp_path, monkeypatch, limit, used, cached, left):
+    files = {name: tmp_path / name for name in ("meminfo", "max", "current", "stat")}
+    files["meminfo"].write_text(f"MemTotal: 9 kB\nMemAvailable: {1000 * 1024} kB\n")
+    if limit is not None:
+        files["max"].write_text(limit)
+    files["current"].write_text(f"{used * MEGABYTE}\n")
+    files["stat"].write_text(f"anon 1\ninactive_file {cached * MEGABYTE}\n")
+    monkeypatch.setattr(memory, "MEMINFO", files["meminfo"])
+    monkeypatch.setattr(memory, "GROUPS", ((files["max"], files["current"], files["stat"]),))
+    assert memory.free() == left * MEGABYTE
+
+
+def test_without_such_files_nobody_tells(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(memory, "GROUPS", ())
+    assert memory.free() is None
+
+
+def test_model_info_tells_it(capsys):
+    assert medrega("model", "info") == 0
+    assert f"about {memory.peak(find().manifest) / 1e6:.0f} MB" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the libraries take another amount")
+def test_the_default_package_takes_what_was_told():
+    command = [sys.executable, "-m", "medrega_edge", "ask", "--sample", "abdomen-mri", "locate the liver", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0
+    assert usage.ru_maxrss * 1024 == pytest.approx(memory.peak(find().manifest), rel=0.1)
