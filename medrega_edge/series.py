@@ -37,6 +37,7 @@ _COUNTED = (-1, -1, 1)  # slices count to the right, the front and the head; DIC
 _STRAIGHT = 0.9  # of the normal along one axis, from which on a plane has that axis' name
 _LEAST_STEP = 0.01  # millimetres; pictures nearer than that lie in one place
 _GAPS_TOLD = 3
+_HEAD = 1 << 20  # bytes in which nearly every header ends
 _TITLES_TOLD = 20
 
 # Why a file belongs to no series, as it is told behind their number.
@@ -178,10 +179,8 @@ def contents(folder: Path, names: Sequence[str]) -> Contents:
 
 def _header(folder: Path, name: str) -> _Header | str:
     """The header of one file, or the reason why it has none."""
-    from medrega_edge.dicom_guard import load_pydicom, read_header
     from medrega_edge.dicom_in import is_dicom
 
-    load_pydicom()
     try:
         path = folder / name
         with path.open("rb") as file:
@@ -189,15 +188,28 @@ def _header(folder: Path, name: str) -> _Header | str:
                 return NO_DICOM
             if path.stat().st_size > MAX_BYTES:
                 return DAMAGED
-            file.seek(0)
-            data = file.read()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's would quote header values, and they may be a patient's
+            for size in (_HEAD, -1):  # all of it only where what is wanted does not stand in front, as in a deflated file
+                file.seek(0)
+                found = _parsed(name, file.read(size))
+                if found != DAMAGED:
+                    return found
+    except OSError:
+        pass  # the picture itself will be refused with a reason when it is read
+    return DAMAGED
+
+
+def _parsed(name: str, data: bytes) -> _Header | str:
+    from medrega_edge.dicom_guard import load_pydicom, read_header
+
+    load_pydicom()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's would quote header values, and they may be a patient's
+        try:
             return _facts(name, read_header(data, "the file", _READ))
-    except MemoryError:
-        raise
-    except Exception:  # whatever pydicom raises on damage; the picture itself will be refused with a reason when it is read
-        return DAMAGED
+        except MemoryError:
+            raise
+        except Exception:  # whatever pydicom raises on damage
+            return DAMAGED
 
 
 def _facts(name: str, header: Dataset) -> _Header | str:

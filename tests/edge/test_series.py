@@ -10,7 +10,7 @@ from medrega_edge.errors import ChoiceError, ImageError
 from medrega_edge.files import image_names
 from medrega_edge.images import View, read_image
 from medrega_edge.series import contents
-from tests.edge.dicoms import dicom
+from tests.edge.dicoms import deflated, dicom
 from tests.edge.stub import medrega, put
 
 AXIAL, CORONAL, SAGITTAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)
@@ -201,6 +201,16 @@ def test_a_header_that_claims_a_billion_frames_costs_nothing(tmp_path):
     (tmp_path / "a.dcm").write_bytes(slice_file(1, (0, 0, 0), NumberOfFrames="2000000000"))
     with pytest.raises(ImageError, match="claims 512000000000 bytes"):
         read_image(tmp_path)
+
+
+def test_a_header_that_ends_late_or_is_deflated_is_read_all_the_same(tmp_path):
+    plain = slice_file(1, (0, 0, 0))
+    late = slice_file(2, (0, 0, 5))
+    at = late.index(b"\x20\x00\x0d\x00UI")  # a long private value comes before the study's UID
+    late = late[:at] + b"\x19\x00\x10\x10OB\0\0" + (2 << 20).to_bytes(4, "little") + bytes(2 << 20) + late[at:]
+    for name, data in (("a", plain), ("b", late), ("c", deflated(slice_file(3, (0, 0, 9))))):
+        (tmp_path / name).write_bytes(data)
+    assert [shown(tmp_path, slice=at) for at in range(3)] == [1, 2, 3]
 
 
 def test_several_studies_are_said(tmp_path):
