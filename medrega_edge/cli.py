@@ -15,7 +15,7 @@ import sys
 import warnings
 from contextlib import suppress
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ from medrega_edge.commands import ask, batch, bundle, model
 from medrega_edge.commands.screen import echo, tell
 from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.files import FULL
-from medrega_edge.messages import users_language
+from medrega_edge.messages import said, users_language
 from medrega_edge.prompts import NOTICE, NOTICE_ZH, Language
 
 app = typer.Typer(
@@ -100,7 +100,10 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         _mount_rooms()
-        code = app(standalone_mode=False)
+        command = typer.main.get_command(app)
+        if users_language(sys.argv[1:]) is Language.ZH:
+            _put_into_chinese(command)
+        code = command(standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = 130
@@ -110,6 +113,17 @@ def main() -> None:
             raise  # who trains or exports wants to see it all; those commands read no patient's header
         code = _tell(error)
     sys.exit(code or 0)
+
+
+def _put_into_chinese(command: Any) -> None:
+    """Replace the help of a command, its options and the commands below it; the parser's own words stay."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")]
+    command.help = "\n\n".join(said(paragraph, Language.ZH) for paragraph in paragraphs)
+    command.short_help = said(paragraphs[0], Language.ZH)
+    for parameter in command.params:
+        parameter.help = said(getattr(parameter, "help", None) or "", Language.ZH)
+    for other in getattr(command, "commands", {}).values():
+        _put_into_chinese(other)
 
 
 def _tell(error: Exception) -> int:

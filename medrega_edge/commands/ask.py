@@ -27,7 +27,7 @@ OptionalImage = Annotated[str | None, typer.Argument(metavar="IMAGE", help=IMAGE
 @sharing
 def ask(
     image_or_question: ImageOrOther,
-    question: Annotated[str | None, typer.Argument(help="What to ask; English or Chinese.")] = None,
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask; English or Chinese.")] = None,
     task: TaskOption = None,
     box: Annotated[str | None, typer.Option(help="x1,y1,x2,y2 in pixels: ask what is in this box.")] = None,
     regions_first: Annotated[
@@ -56,7 +56,7 @@ def ask(
 @sharing
 def locate(
     image_or_name: ImageOrOther,
-    names: Annotated[list[str] | None, typer.Argument(help="What to locate: one name or several.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="What to locate: one name or several.")] = None,
     *,
     shared: Answering,
 ) -> None:

@@ -26,7 +26,7 @@ TaskOption = Annotated[str | None, typer.Option(help="Task; default: read off th
 LanguageOption = Annotated[
     str | None, typer.Option("--lang", help="en or zh; default: language of the question, without one the locale's.")
 ]
-WindowOption = Annotated[str | None, typer.Option(help="lung|soft|brain|bone|liver|mediastinum (CT), or C,W.")]
+WindowOption = Annotated[str | None, typer.Option(help="lung, soft, brain, bone, liver, mediastinum (CT); or C,W.")]
 PlaneOption = Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")]
 SeriesOption = Annotated[int | None, typer.Option(min=0, help="Of a folder of DICOM files: the series, from 0.")]
 IdentifiersOption = Annotated[

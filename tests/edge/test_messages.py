@@ -1,13 +1,16 @@
 """Chinese for whoever asks in Chinese: every error has its sentence, whatever varies in it is kept."""
 
 import ast
+import inspect
 import json
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import typer
 
 import medrega_edge
+from medrega_edge import cli
 from medrega_edge.messages import said, users_language
 from medrega_edge.prompts import Language
 
@@ -33,6 +36,19 @@ def told():
 
 def test_every_error_has_its_chinese_sentence():
     assert [place for place in told() if place[1] not in SENTENCES] == []
+
+
+def helps(command):
+    """Every paragraph of help of a command and those below it, but for examples and what other extras bring."""
+    texts = [*inspect.cleandoc(command.help or "").split("\n\n"), *(getattr(one, "help", None) for one in command.params)]
+    yield from (" ".join(text.split()) for text in texts if text and not text.startswith("medrega "))
+    for name, other in getattr(command, "commands", {}).items():
+        if name not in ("train", "export", "bench"):
+            yield from helps(other)
+
+
+def test_every_help_has_its_chinese_sentence():
+    assert [text for text in helps(typer.main.get_command(cli.app)) if text not in SENTENCES] == []
 
 
 @pytest.mark.parametrize("english", sorted(SENTENCES))
@@ -71,6 +87,7 @@ def test_errors_and_answers_come_in_the_users_language(medrega, monkeypatch):
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     assert medrega("ask", "nowhere.png", "locate the liver").err == "错误：所给图像路径下没有文件；请检查路径。\n"
     assert medrega("ask", "--nonsense").err.startswith("错误：没有选项")
+    assert "就医学图像提问" in medrega("--help").out
     sample = ("--sample", "abdomen-mri", "--json")
     assert json.loads(medrega("classify", "--set", "fracture", *sample).out)["language"] == "zh"
     assert json.loads(medrega("classify", "--set", "fracture", "--lang", "en", *sample).out)["language"] == "en"
