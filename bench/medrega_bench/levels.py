@@ -27,8 +27,9 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Weighed:
-    """One question: log-probabilities of its candidates, and the place of the right one."""
+    """One question: log-probabilities of its candidates, and the right one."""
 
+    image: Path
     language: Language
     dataset: str
     candidates: tuple[str, ...]
@@ -43,7 +44,7 @@ def weigh(engine: Engine, records: Sequence[Row], data: Path) -> Iterator[Weighe
         if question.task is Task.CLASSIFY and question.setting == "classification_single":
             image = engine.open(question.image)
             weights = np.array(engine.weigh(image, question.candidates, question.language))
-            yield Weighed(question.language, one.dataset, question.candidates, question.text, weights)
+            yield Weighed(question.image, question.language, one.dataset, question.candidates, question.text, weights)
 
 
 def fit(weighed: Sequence[Weighed]) -> dict[tuple[Language, tuple[str, ...]], Floats]:
@@ -57,12 +58,13 @@ def fit(weighed: Sequence[Weighed]) -> dict[tuple[Language, tuple[str, ...]], Fl
 def macro_f1(weighed: Sequence[Weighed]) -> tuple[float, float]:
     """Macro F1, mean over languages, data sets and label sets: as the weights choose, and freed of their levels.
 
-    The levels of one half of the questions are used for the other.
+    The levels of one half of the images are used for the other.
     """
-    halves = [fit(weighed[side::2]) for side in (0, 1)]
+    sides = {image: number % 2 for number, image in enumerate(dict.fromkeys(one.image for one in weighed))}
+    halves = [fit([one for one in weighed if sides[one.image] == side]) for side in (0, 1)]
     groups: dict[tuple[Language, str, tuple[str, ...]], list[tuple[Pair, Pair]]] = defaultdict(list)
-    for number, one in enumerate(weighed):
-        levels = halves[1 - number % 2].get((one.language, one.candidates), np.zeros(len(one.weights)))
+    for one in weighed:
+        levels = halves[1 - sides[one.image]].get((one.language, one.candidates), np.zeros(len(one.weights)))
         pairs = [
             Pair(one.candidates[int(np.argmax(weights))], one.truth, one.candidates)
             for weights in (one.weights, one.weights - levels)
