@@ -108,7 +108,7 @@ class PlainLinear:
 
     def write(self, graph: Graph, name: str, source: str) -> str:
         """Add a MatMul, and an Add where there is a bias."""
-        weight = graph.constant(f"{name}.weight", self.weight.astype(np.float32).T)
+        weight = graph.constant(f"{name}.weight", self.weight.T)
         result = graph.node("MatMul", [source, weight], [f"{name}.matmul"])
         if self.bias is None:
             return result
