@@ -12,8 +12,8 @@ from pathlib import Path
 from medrega_edge.errors import ResourceError
 from medrega_edge.package import Manifest, Package
 
-# Measured on 2026-11-23 with onnxruntime 1.32 on Linux, cold processes that ask one question about the sample scan: peaks of the
-# default package (7 MiB of weights), of "tiny" (36), of a decoder of 57, and of "0.5b" (661) in `medrega_bench.shapes`.
+# Measured on 2026-11-23 with onnxruntime 1.32 on Linux, in cold processes that ask one question about the sample scan: the
+# default package (7 MiB of weights), "tiny" (36) and "0.5b" (661) of `medrega_bench.shapes`, and a decoder of 57.
 PROGRAM = 104 * 2**20  # interpreter, libraries, command line, an image
 TIMES = {  # the size of a file: weights as they are kept, what they were made of, and what a pass needs besides
     "decoder": 2.8,
