@@ -46,7 +46,7 @@ def _change(before: Row | None, after: Row) -> str:
         return ""
     loss = paired.overall_loss(paired.pair_up(before["rows"], after["rows"]))
     low, high = loss["interval"]
-    text = signed(-loss["value"], (-high, -low))
+    text = signed(0.0 - loss["value"], (0.0 - high, 0.0 - low))  # a minus alone would make -0.0 of no change
     return text if low <= 0 <= high else f"**{text}**"
 
 
