@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ from medrega_edge.errors import ResourceError, UsageError
 from medrega_export.recipe import FULL, Recipe
 
 if TYPE_CHECKING:
+    from medrega_export.build import ExportOptions
     from medrega_export.foreign_prompts import Samples
 
 QUANTISATION = "Quantisation"  # heading of the help text
@@ -70,6 +73,30 @@ def export(
         str | None,
         typer.Option("--precision", help="fp32: round nothing at all, for reference.", rich_help_panel=QUANTISATION),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Only measure what each part costs, on the calibration's questions; --out names a JSON file for it.",
+            rich_help_panel=QUANTISATION,
+        ),
+    ] = False,
+    max_size: Annotated[
+        float | None,
+        typer.Option(
+            "--max-size",
+            help="MB that the package may take: parts get more bits, where they help most, until it is full.",
+            rich_help_panel=QUANTISATION,
+        ),
+    ] = None,
+    losses: Annotated[
+        Path | None,
+        typer.Option(
+            "--losses",
+            help="For --max-size: what --explain has measured, not to be measured again.",
+            rich_help_panel=QUANTISATION,
+        ),
+    ] = None,
 ) -> None:
     """Turn a checkpoint into a model package: 4-bit language model, 8-bit vision tower, certificate."""
     from rich.console import Console
@@ -86,15 +113,19 @@ def export(
     if check:
         _check(checkpoint, adapter, samples, out or Path(), recipe)
         return
-    if out is None:
+    if explain and any((certify, gate, keep_checkpoint, max_size, losses)):
+        raise UsageError("--explain exports nothing; leave --certify, --gate, --keep-checkpoint, --max-size, --losses out.")
+    if losses is not None and max_size is None:
+        raise UsageError("--losses serves --max-size; name a size, or leave it out.")
+    if out is None and not explain:
         raise UsageError("Name the folder of the package to write with --out, or only look with --check.")
-    for path in (calibration, certify):
+    for path in (calibration, certify, losses):
         if path is not None and not path.is_file():
             raise UsageError(f"There is no file '{path.name}' at the path given; check the path.")
     console = Console(stderr=True, highlight=False, markup=False)
     options = ExportOptions(
         checkpoint=checkpoint,
-        out=out,
+        out=out or Path(),
         adapter=adapter,
         samples=samples,
         calibration=calibration,
@@ -105,10 +136,50 @@ def export(
         force=force,
         gates=read_gates(gate) if gate else (),
     )
-    report = run(options, lambda message: console.print(message, style="dim"))
+
+    def tell(message: str) -> None:
+        console.print(message, style="dim")
+
+    if explain:
+        _explain(options, out, tell)
+        return
+    if max_size is not None:
+        options = _raised(options, int(max_size * 1e6), losses, tell)
+    report = run(options, tell)
     for name, value in report.errors.items():
         typer.echo(f"{name:16} {value:.3g}")
     typer.echo(f"{report.folder}  {report.precision}  {report.bytes / 1e6:.2f} MB")
+
+
+def _explain(options: ExportOptions, out: Path | None, tell: Callable[[str], None]) -> None:
+    """Show the loss map, and write it where a file is named."""
+    from medrega_edge.files import whole_file
+    from medrega_export import budget
+    from medrega_export.explain import measured
+
+    _, losses = measured(options, tell)
+    for line in budget.table(losses):
+        typer.echo(line)
+    if out is not None:
+        with whole_file(out) as file:
+            file.write(budget.to_json(losses, options.recipe).encode())
+
+
+def _raised(options: ExportOptions, limit: int, losses: Path | None, tell: Callable[[str], None]) -> ExportOptions:
+    """Return the options with a recipe that makes the most of `limit` bytes."""
+    from medrega_export import budget
+    from medrega_export.checkpoint import load
+    from medrega_export.explain import measured
+
+    if losses is None:
+        checkpoint, found = measured(options, tell)
+    else:
+        checkpoint = load(options.checkpoint, options.adapter, options.samples)
+        found = budget.read(losses, options.recipe)
+    size = budget.size_of(checkpoint, found, options.context)
+    recipe = budget.choose(found, options.recipe, size, limit)
+    tell(f"{recipe.name}: {', '.join(override.unit for override in recipe.overrides) or 'nothing raised'}")
+    return replace(options, recipe=recipe, max_bytes=limit)
 
 
 def _check(checkpoint: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe) -> None:
