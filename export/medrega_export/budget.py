@@ -62,16 +62,19 @@ class Loss:
         return (self.given.loss - self.raised.loss) / self.extra if self.raised else 0.0
 
 
-def size_of(checkpoint: Checkpoint, losses: Sequence[Loss], context: int) -> int:
-    """Return about how many bytes a package takes at the precision that `losses` were measured at; rather too many."""
+def size_of(checkpoint: Checkpoint, losses: Sequence[Loss], recipe: Recipe, context: int) -> int:
+    """Return about how many bytes a package of the recipe that `losses` were measured for takes; rather too many."""
     text, weights = checkpoint.config.text_config, checkpoint.weights
     embeddings = math.prod(weights["embed_tokens.weight"].shape)
-    exact = sum(math.prod(stored.shape) for stored in weights.values()) - embeddings
+    exact = 0
+    for name, stored in weights.items():
+        in_tower = name.startswith(("vision_tower.", "multi_modal_projector."))
+        exact += (2 if in_tower and recipe.tower == "fp16" else 4) * math.prod(stored.shape)
     units = sum(loss.given.bytes - 4 * loss.weights for loss in losses)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     rotary = 4 * head_dim * min(context, text.max_position_embeddings)
     rest = len(checkpoint.tokenizer_json) + OVERHEAD + OVERHEAD_UNIT * len(losses)
-    return int(4 * exact + units + 2 * embeddings + rotary + rest)
+    return int(exact - 2 * embeddings + units + rotary + rest)  # embeddings are stored in 2 bytes instead of 4
 
 
 def choose(losses: Sequence[Loss], recipe: Recipe, size: int, limit: int) -> Recipe:

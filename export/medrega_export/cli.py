@@ -176,7 +176,7 @@ def _raised(options: ExportOptions, limit: int, losses: Path | None, tell: Calla
     else:
         checkpoint = load(options.checkpoint, options.adapter, options.samples)
         found = budget.read(losses, options.recipe)
-    size = budget.size_of(checkpoint, found, options.context)
+    size = budget.size_of(checkpoint, found, options.recipe, options.context)
     recipe = budget.choose(found, options.recipe, size, limit)
     tell(f"{recipe.name}: {', '.join(override.unit for override in recipe.overrides) or 'nothing raised'}")
     return replace(options, recipe=recipe, max_bytes=limit)

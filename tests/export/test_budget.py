@@ -95,7 +95,13 @@ def test_the_table_begins_with_the_costliest() -> None:
 
 def test_size() -> None:
     """Counted by hand: units at their bytes, embeddings at two bytes, the rest at four."""
-    shapes = {"embed_tokens.weight": (10, 4), "lm_head.weight": (10, 4), "norm.weight": (4,), "layers.0.x": (5, 10)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "vision_tower.x": (6,),
+        "embed_tokens.weight": (10, 4),
+        "lm_head.weight": (10, 4),
+        "norm.weight": (4,),
+        "layers.0.x": (5, 10),
+    }
     checkpoint = SimpleNamespace(
         weights={name: SimpleNamespace(shape=shape) for name, shape in shapes.items()},
         config=SimpleNamespace(
@@ -104,5 +110,6 @@ def test_size() -> None:
         tokenizer_json=b"123",
     )
     losses = [Loss("layers.0.qkv", 50, Option(4, 32, 31, 0, 0, 0), None), Loss("head", 40, Option(8, 32, 45, 0, 0, 0), None)]
-    expected = 31 + 45 + 2 * 40 + 4 * 4 + 4 * 2 * 64 + 3 + budget.OVERHEAD + 2 * budget.OVERHEAD_UNIT
-    assert budget.size_of(checkpoint, losses, 64) == expected
+    expected = 31 + 45 + 2 * 40 + 4 * 4 + 4 * 6 + 4 * 2 * 64 + 3 + budget.OVERHEAD + 2 * budget.OVERHEAD_UNIT
+    assert budget.size_of(checkpoint, losses, Recipe(), 64) == expected
+    assert budget.size_of(checkpoint, losses, Recipe(tower="fp16"), 64) == expected - 2 * 6

@@ -122,7 +122,8 @@ def test_a_budget_is_kept_and_said(checkpoint_folder: Path, questions_file: Path
     assert shown.exit_code == 0, shown.output
     losses = budget.read(path, Recipe(head_bits=4))
     assert shown.stdout.count("\n") == len(losses) + 2
-    size = budget.size_of(load(checkpoint_folder), losses, ExportOptions(checkpoint_folder, tmp_path).context)
+    context = ExportOptions(checkpoint_folder, tmp_path).context
+    size = budget.size_of(load(checkpoint_folder), losses, Recipe(head_bits=4), context)
     limit = size + 20_000
     made = run(*common, "--losses", path, "--max-size", limit / 1e6, "--out", tmp_path / "p")
     assert made.exit_code == 0, made.output
