@@ -124,6 +124,7 @@ def update_blocks(document: Path, check: bool) -> bool:
     """
     text = document.read_text(encoding="utf-8")
     files: dict[Path, str] = {}
+    told: set[str] = set()  # with what a result was measured: once in a document
 
     def made(match: re.Match[str]) -> str:
         name = match["name"]
@@ -139,7 +140,11 @@ def update_blocks(document: Path, check: bool) -> bool:
             picture = paths[0].with_name(f"{paths[0].stem}-{name}.svg")
             files[picture] = PICTURES[name](*results)
             shown = f"![{name}]({picture.relative_to(document.parent).as_posix()})\n\n"
-        return f"{match[1]}{shown}{RENDERERS[name](*results)}\n{match[4]}"
+        body, gap, last = RENDERERS[name](*results).rpartition("\n\n")
+        if not gap or last not in told:
+            body += gap + last
+            told.add(last)
+        return f"{match[1]}{shown}{body}\n{match[4]}"
 
     files[document] = BLOCK.sub(made, text)
     stale = [path for path, fresh in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != fresh]
