@@ -150,6 +150,8 @@ class Engine:
         reply = self._reply(image, request, max_tokens, on_text)
         reply.warnings[:0] = [*image.image.warnings, *request.warnings]
         modality = self._modality(image, reply)
+        if request.modalities and modality[0] and modality[0] not in request.modalities:
+            reply.warnings.append(f"these labels are for {' or '.join(request.modalities)}, and this image is {modality[0]}")
         total_ms = looked_ms + (time.perf_counter() - begun) * 1000
         return self._answer(image, request, reply, modality, total_ms)
 

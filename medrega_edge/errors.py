@@ -42,6 +42,10 @@ class ImageError(MedregaError):
     exit_code = 3
     kind = "image"
 
+    def __init__(self, message: str) -> None:
+        """Begin the sentence with a capital, whatever the image is called in it."""
+        super().__init__(message[0].upper() + message[1:])
+
 
 class ChoiceError(ImageError):
     """The file holds `count` pictures, and none was chosen; `option` of the command line would choose one."""

@@ -13,9 +13,13 @@ from medrega_edge.prompts import Language, Modality
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels of one question about the whole image. `several` tells whether more than one may be right."""
+    """Labels of one question about the whole image, and the kinds of image that it can be asked about.
+
+    `several` tells whether more than one may be right.
+    """
 
     name: str
+    modalities: tuple[Modality, ...]
     labels: tuple[tuple[str, str], ...]  # (English, Chinese)
     several: bool = False
 
@@ -27,10 +31,19 @@ class LabelSet:
 LABEL_SETS = {
     one.name: one
     for one in (
-        LabelSet("skin", (("melanoma", "黑色素瘤"), ("benign nevus", "良性痣"), ("seborrheic keratosis", "脂溢性角化病"))),
-        LabelSet("nevus", (("common nevus", "普通痣"), ("atypical nevus", "非典型痣"), ("melanoma", "黑色素瘤"))),
+        LabelSet(
+            "skin",
+            (Modality.DERMOSCOPY,),
+            (("melanoma", "黑色素瘤"), ("benign nevus", "良性痣"), ("seborrheic keratosis", "脂溢性角化病")),
+        ),
+        LabelSet(
+            "nevus",
+            (Modality.DERMOSCOPY,),
+            (("common nevus", "普通痣"), ("atypical nevus", "非典型痣"), ("melanoma", "黑色素瘤")),
+        ),
         LabelSet(
             "breast",
+            (Modality.ULTRASOUND,),
             (
                 ("normal breast", "正常乳腺"),
                 ("benign breast lesion", "乳腺良性病变"),
@@ -39,6 +52,7 @@ LABEL_SETS = {
         ),
         LabelSet(
             "retinopathy",
+            (Modality.FUNDUS, Modality.OCT),
             (
                 ("no diabetic retinopathy", "无糖尿病视网膜病变"),
                 ("non-proliferative diabetic retinopathy", "非增殖性糖尿病视网膜病变"),
@@ -47,20 +61,25 @@ LABEL_SETS = {
         ),
         LabelSet(
             "macular-edema",
+            (Modality.FUNDUS, Modality.OCT),
             (("no diabetic macular edema", "无糖尿病性黄斑水肿"), ("diabetic macular edema", "糖尿病性黄斑水肿")),
         ),
         LabelSet(
             "lung-tissue",
+            (Modality.PATHOLOGY,),
             (
                 ("benign lung tissue", "良性肺组织"),
                 ("lung adenocarcinoma", "肺腺癌"),
                 ("lung squamous cell carcinoma", "肺鳞状细胞癌"),
             ),
         ),
-        LabelSet("brain-tumor", (("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤"))),
-        LabelSet("fracture", (("fracture", "骨折"), ("no fracture", "无骨折"))),
+        LabelSet(
+            "brain-tumor", (Modality.MRI,), (("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤"))
+        ),
+        LabelSet("fracture", (Modality.XRAY,), (("fracture", "骨折"), ("no fracture", "无骨折"))),
         LabelSet(
             "limb",
+            (Modality.XRAY,),
             (
                 ("hand", "手"),
                 ("leg", "腿"),

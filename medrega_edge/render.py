@@ -7,6 +7,7 @@ hangs on colour alone. Every output carries the notice.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from medrega_edge.results import Answer, Region
 FONT = Path(__file__).parent / "fonts" / "labels.ttf"
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")  # Okabe-Ito
 DASHES: tuple[tuple[int, int], ...] = ((1, 0), (12, 5), (4, 4), (18, 4), (8, 8))  # on, off, in line widths
+WIDEST = 1000  # columns; to measure how wide a table would like to be
 MIN_PICTURE = 640  # a small scan is enlarged to this, so that names stay legible
 NOTICES = {"en": NOTICE, "zh": NOTICE_ZH}
 
@@ -47,6 +49,7 @@ _WORDS = {
         "window": "窗（窗位，窗宽）",
     },
 }
+_COLONS = {"en": ": ", "zh": "："}
 
 
 def to_json(answer: Answer, include_identifiers: bool = False) -> str:
@@ -56,21 +59,11 @@ def to_json(answer: Answer, include_identifiers: bool = False) -> str:
 
 def show(answer: Answer, console: Console) -> None:
     """Print text, regions and notice to the terminal."""
-    words = _WORDS[answer.language]
     console.print(Text(printable(answer.text)), soft_wrap=True)
     if answer.regions:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        is_sized = answer.image.spacing_mm is not None
-        for name in ("", words["region"], words["box"], *([words["size"]] if is_sized else []), words["sure"]):
-            table.add_column(name, justify="right" if name in ("", words["sure"]) else "left", no_wrap=bool(name))
-        for number, region in enumerate(answer.regions, 1):
-            box = ", ".join(f"{value:.0f}" for value in region.box)
-            sure = "" if region.confidence is None else f"{region.confidence:.2f}"
-            colour = COLOURS[(number - 1) % len(COLOURS)]
-            x1, y1, x2, y2 = answer.image.in_millimetres(region.box) or (0, 0, 0, 0)
-            size = [f"{x2 - x1:.0f} x {y2 - y1:.0f}" if x2 else ""] if is_sized else []
-            table.add_row(Text(f"[{number}]", style=colour), Text(printable(region.label)), box, *size, sure)
-        console.print(table)
+        table = _table(answer)
+        narrow = console.measure(table, options=console.options.update(width=WIDEST)).maximum > console.width
+        console.print(Text("\n").join(_listed(answer)) if narrow else table, soft_wrap=narrow)
     if answer.labels and answer.labels[0].confidence is not None:
         _print_line(console, "sure", f"{answer.labels[0].confidence:.2f}", answer.language)  # one for all of them together
     if answer.image.window:
@@ -81,9 +74,38 @@ def show(answer: Answer, console: Console) -> None:
     console.print(Text(NOTICES[answer.language], style="dim"), soft_wrap=True)
 
 
+def _rows(answer: Answer) -> Iterator[tuple[Text, Text, list[tuple[str, str]]]]:
+    """For each region its number, its name, and its figures, each beside what it is called."""
+    words = _WORDS[answer.language]
+    for number, region in enumerate(answer.regions):
+        figures = [(words["box"], ", ".join(f"{value:.0f}" for value in region.box))]
+        if answer.image.spacing_mm is not None:
+            x1, y1, x2, y2 = answer.image.in_millimetres(region.box) or (0, 0, 0, 0)
+            figures.append((words["size"], f"{x2 - x1:.0f} x {y2 - y1:.0f}" if x2 else ""))
+        figures.append((words["sure"], "" if region.confidence is None else f"{region.confidence:.2f}"))
+        yield Text(f"[{number + 1}]", style=COLOURS[number % len(COLOURS)]), Text(printable(region.label)), figures
+
+
+def _table(answer: Answer) -> Table:
+    words = _WORDS[answer.language]
+    rows = list(_rows(answer))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", words["region"], *(name for name, _ in rows[0][2])):
+        table.add_column(name, justify="right" if name in ("", words["sure"]) else "left", no_wrap=True)
+    for number, label, figures in rows:
+        table.add_row(number, label, *(figure for _, figure in figures))
+    return table
+
+
+def _listed(answer: Answer) -> Iterator[Text]:
+    """The same in lines, for a terminal that the table does not fit into."""
+    for number, label, figures in _rows(answer):
+        yield Text(" ").join([number, label])
+        yield from (Text(f"    {name}{_COLONS[answer.language]}{figure}") for name, figure in figures if figure)
+
+
 def _print_line(console: Console, word: str, told: str, language: str, style: str = "dim") -> None:
-    colon = "：" if language == Language.ZH else ": "
-    console.print(Text(f"{_WORDS[language][word]}{colon}{printable(told)}", style=style), soft_wrap=True)
+    console.print(Text(f"{_WORDS[language][word]}{_COLONS[language]}{printable(told)}", style=style), soft_wrap=True)
 
 
 def marked(image: MedicalImage, answer: Answer) -> Image.Image:

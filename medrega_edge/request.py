@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from medrega_edge.errors import UsageError
 from medrega_edge.label_sets import LABEL_SETS
-from medrega_edge.prompts import Language, Task, guess_task, language_of
+from medrega_edge.prompts import Language, Modality, Task, guess_task, language_of
 from medrega_edge.regions import Geometry, GridBox, PixelBox
 from medrega_edge.terms import Terms
 
@@ -42,6 +42,7 @@ class Request:
     question: str
     box: GridBox | None = None
     labels: tuple[str, ...] = ()
+    modalities: tuple[Modality, ...] = ()  # kinds of image that the labels are about; empty where nobody says
     several: bool = False
     regions_first: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -71,9 +72,11 @@ class Understanding:
             raise UsageError('The question is empty; ask for example "locate the liver".')
         if asked.regions_first and task not in (Task.VQA, Task.CLASSIFY):
             raise UsageError(f"Regions first goes with the tasks 'vqa' and 'classify', not with '{task}'.")
-        labels, several = self._candidates(asked, task, language)
         box, warnings = _box(asked, task, geometry)
-        return Request(task, language, words, box, labels, several, asked.regions_first, warnings)
+        request = Request(
+            task, language, words, box, several=asked.several, regions_first=asked.regions_first, warnings=warnings
+        )
+        return self._with_candidates(request, asked.labels)
 
     def _guess(self, asked: Asked) -> Task:
         if asked.box:
@@ -84,21 +87,21 @@ class Understanding:
             return Task.DETECT
         return guess_task(asked.question, self.tasks)
 
-    def _candidates(self, asked: Asked, task: Task, language: Language) -> tuple[tuple[str, ...], bool]:
-        """The candidates of a classification, and whether several of them may be right."""
-        labels = asked.labels
-        if labels and task is not Task.CLASSIFY:
-            raise UsageError(f"Labels go with the task 'classify', not with '{task}'.")
-        if task is Task.CLASSIFY and not labels:
-            raise UsageError("A classification needs candidates: give --labels a,b,c or the name of a set with --set.")
-        if not isinstance(labels, str):
-            return tuple(self.without_markers(label).strip() for label in labels), asked.several
+    def _with_candidates(self, request: Request, labels: Sequence[str] | str) -> Request:
+        """The request with the candidates of a classification: as they were given, or those of a label set."""
+        if labels and request.task is not Task.CLASSIFY:
+            raise UsageError(f"Labels go with the task 'classify', not with '{request.task}'.")
         if not labels:
-            return (), asked.several
+            if request.task is Task.CLASSIFY:
+                raise UsageError("A classification needs candidates: give --labels a,b,c or the name of a set with --set.")
+            return request
+        if not isinstance(labels, str):
+            return replace(request, labels=tuple(self.without_markers(label).strip() for label in labels))
         known = LABEL_SETS.get(labels)
         if known is None:
             raise UsageError(f"There is no label set '{labels}'; choose one of: {', '.join(LABEL_SETS)}.")
-        return known.names(language), asked.several or known.several
+        several = request.several or known.several
+        return replace(request, labels=known.names(request.language), modalities=known.modalities, several=several)
 
 
 def _box(asked: Asked, task: Task, geometry: Geometry) -> tuple[GridBox | None, list[str]]:

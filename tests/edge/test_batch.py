@@ -228,7 +228,7 @@ def test_the_csv_says_the_same_and_runs_nothing(stub, series, tmp_path):
     assert len(lines) == sum(len(row.get("regions", [0])) for row in rows)
     assert [line["label"] for line in lines[:2]] == ["'=cmd()", "肝脏"]
     assert [float(lines[0][corner]) for corner in ("x1", "y1", "x2", "y2")] == [1, 2, 3, 4]
-    assert lines[6]["error"].startswith("the given image")
+    assert lines[6]["error"].startswith("The given image")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_whatever_varies_is_kept(english):
 
 
 def test_what_varies_may_be_a_sentence_too():
-    assert said("error: the given image has a single frame; leave --frame out.", Language.ZH) == (
+    assert said("error: The given image has a single frame; leave --frame out.", Language.ZH) == (
         "错误：所给图像只有一个帧；请去掉 --frame。"
     )
     assert said("a sentence of nobody", Language.ZH) == "a sentence of nobody"

@@ -24,8 +24,8 @@ def answer(*regions, language="en"):
 IMAGE = MedicalImage(np.full((50, 100, 3), 90, np.uint8), "0")
 
 
-def shown(told):
-    console = Console(file=io.StringIO(), width=80)
+def shown(told, width=80):
+    console = Console(file=io.StringIO(), width=width)
     show(told, console)
     return console.file.getvalue()
 
@@ -34,6 +34,15 @@ def test_classes_come_with_their_score_and_warnings_in_the_language_of_the_answe
     one = replace(answer(language="zh"), labels=(Label("骨折", 0.612),), warnings=("the model gave no answer",))
     assert "得分：0.61\n警告：模型没有给出答案\n" in shown(one)
     assert "score: 0.61\nwarning: the model gave no answer\n" in shown(replace(one, language="en"))
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_no_width_hides_a_name_or_a_figure(width):
+    told = answer(Region("右侧竖脊肌", (1020.0, 10.0, 1060.0, 40.0), 0.5), language="zh")
+    told = replace(told, image=replace(told.image, spacing_mm=(0.5, 1.0)))
+    words = "".join(shown(told, width).split())
+    for figure in ("[1]", "右侧竖脊肌", "1020,10,1060,40", "20x30", "0.50"):
+        assert figure in words
 
 
 def near(pixels, colour):

@@ -68,6 +68,11 @@ def test_a_class_is_one_of_the_candidates(engine, scan, name):
         assert len(answer.labels) == 1 or LABEL_SETS[name].several
 
 
+def test_labels_for_another_kind_of_image_are_flagged(engine, scan):
+    assert "dermoscopy" in engine.ask(scan, "", labels="skin").warnings[0]
+    assert engine.ask(scan, "", labels="brain-tumor").warnings == ()
+
+
 def test_free_candidates(engine, scan):
     answer = engine.ask(scan, "", task="classify", labels=["glioma", "meningioma"])
     assert answer.text in ("glioma", "meningioma")
