@@ -1,4 +1,4 @@
-"""The certificate of a package -> lines for people: what quantisation cost, per task, language and kind of image.
+"""The certificate of a package: how often its answers were right, and what quantisation cost, as lines for people.
 
 Knows the keys of certificate.json, which `medrega export` writes; knows no package and no terminal. A certificate comes from
 outside: whatever in it has another shape than ours is a PackageError.
@@ -6,13 +6,41 @@ outside: whatever in it has another shape than ours is a PackageError.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medrega_edge.errors import PackageError
+from medrega_edge.results import Certified
 
+FEWEST = 30  # answers about one kind of image; fewer tell less than those about all kinds
+
+UNREADABLE = "The package's certificate cannot be read; get the package again."
 _SHOWN = 12  # digits of a hash
 _COLUMNS = ("task", "lang", "kind", "n", "full", "package", "loss (95 %)", "flipped")
+
+
+def read(text: str) -> dict[str, Any]:
+    """Read certificate.json; raises PackageError."""
+    try:
+        certificate = json.loads(text)
+    except ValueError:
+        raise PackageError(UNREADABLE) from None
+    if not isinstance(certificate, dict):
+        raise PackageError(UNREADABLE)
+    return certificate
+
+
+def certified(certificate: Mapping[str, Any], task: str, language: str, modality: str | None) -> Certified | None:
+    """How often such answers were right, about this kind of image where enough were measured; raises PackageError."""
+    try:
+        accuracy = certificate.get("accuracy") or ()
+        entries = {entry["modality"]: entry for entry in accuracy if (entry["task"], entry["language"]) == (task, language)}
+        of_kind = entries.get(modality)
+        entry = of_kind if of_kind and of_kind["n"] >= FEWEST else entries.get(None)
+        return Certified(round(float(entry["accuracy"]["package"]), 4), int(entry["n"])) if entry else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise PackageError(UNREADABLE) from None
 
 
 def lines(certificate: Mapping[str, Any]) -> list[str]:
@@ -20,7 +48,7 @@ def lines(certificate: Mapping[str, Any]) -> list[str]:
     try:
         return list(_lines(certificate))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        raise PackageError("The package's certificate cannot be read; get the package again.") from None
+        raise PackageError(UNREADABLE) from None
 
 
 def _lines(certificate: Mapping[str, Any]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge import memory
+from medrega_edge import certificate, memory
 from medrega_edge.confidence import calibrated
 from medrega_edge.images import MedicalImage, View, read_image
 from medrega_edge.package import Package, find
@@ -70,6 +70,7 @@ class Engine:
         memory.check(package)
         contents = package.read_all()  # every hash before any graph is loaded
         prompts = PromptBook.from_json(contents.text("prompts"))
+        self._certificate = certificate.read(contents.text("certificate"))
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
             decoder = pool.submit(Decoder, contents, self.threads, self.device)
             vision = pool.submit(VisionEncoder, contents, options.threads or available_threads(), self.device)
@@ -216,11 +217,14 @@ class Engine:
             sure = None if found.score is None else calibrated(found.score, calibration)
             regions.append(Region(found.label, (pixels.x1, pixels.y1, pixels.x2, pixels.y2), sure))
         manifest, source = self.package.manifest, image.image
+        task, language = request.task.value, request.language.value
+        measured = regions or request.task is not Task.DETECT  # certified are boxes of what is there
+        known = certificate.certified(self._certificate, task, language, modality[0]) if measured else None
         return Answer(
             text=reply.text,
             raw_text="\n".join(said.raw for said in reply.said),
-            task=request.task.value,
-            language=request.language.value,
+            task=task,
+            language=language,
             regions=tuple(regions),
             labels=tuple(Label(name, sure) for name, sure in reply.labels),
             image=ImageFacts(
@@ -238,7 +242,7 @@ class Engine:
                 slice=source.slice,
                 spacing_areas=source.spacing_areas,
             ),
-            model=ModelFacts(manifest.name, manifest.version, self.package.sha256, manifest.precision),
+            model=ModelFacts(manifest.name, manifest.version, self.package.sha256, manifest.precision, known),
             device=self.device,
             finish="length" if any(said.finish == "length" for said in reply.said) else "stop",
             prompt_tokens=sum(said.prompt_tokens for said in reply.said),

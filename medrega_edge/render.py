@@ -39,6 +39,8 @@ _WORDS = {
         "warning": "warning",
         "size": "size in mm",
         "window": "window (centre, width)",
+        "certified": "certified",
+        "right": "of {0.answers} answers like this {0.right:.0%} were right",
     },
     "zh": {
         "region": "区域",
@@ -47,6 +49,8 @@ _WORDS = {
         "warning": "警告",
         "size": "大小（毫米）",
         "window": "窗（窗位，窗宽）",
+        "certified": "认证",
+        "right": "{0.answers} 个同类回答中 {0.right:.0%} 正确",
     },
 }
 _COLONS = {"en": ": ", "zh": "："}
@@ -66,6 +70,8 @@ def show(answer: Answer, console: Console) -> None:
         console.print(Text("\n").join(_listed(answer)) if narrow else table, soft_wrap=narrow)
     if answer.labels and answer.labels[0].confidence is not None:
         _print_line(console, "sure", f"{answer.labels[0].confidence:.2f}", answer.language)  # one for all of them together
+    if known := answer.model.certified:
+        _print_line(console, "certified", _WORDS[answer.language]["right"].format(known), answer.language)
     if answer.image.window:
         centre, width = answer.image.window
         _print_line(console, "window", f"{centre:g}, {width:g}", answer.language)

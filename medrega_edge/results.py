@@ -64,13 +64,22 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
+class Certified:
+    """What share of `answers` of this kind was right when the package was certified; a box is from an IoU of 0.5 on."""
+
+    right: float
+    answers: int
+
+
+@dataclass(frozen=True)
 class ModelFacts:
-    """Which package answered; `sha256` is that of its manifest."""
+    """Which package answered, and how it was certified for such answers; `sha256` is that of its manifest."""
 
     name: str
     version: str
     sha256: str
     precision: str
+    certified: Certified | None = None  # where nobody measured, as for reports
 
 
 @dataclass(frozen=True)

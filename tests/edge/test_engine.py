@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from medrega_edge import load
-from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.certificate import FEWEST, certified, read
+from medrega_edge.errors import PackageError, ResourceError, UsageError
 from medrega_edge.package import MANIFEST, default_folder
 from medrega_edge.prompts import PREFIX, TEMPLATES
 from medrega_edge.regions import PixelBox, iou
+from medrega_edge.results import Certified
 from medrega_edge.samples import sample_path
 
 # The liver on the sample scan, mass included, read off the picture by eye against a 50-pixel grid.
@@ -207,7 +209,7 @@ def test_the_schema_is_complete(engine, scan):
         "slice",
         "spacing_areas",
     ]
-    assert list(answer["model"]) == ["name", "version", "sha256", "precision"]
+    assert list(answer["model"]) == ["name", "version", "sha256", "precision", "certified"]
     assert list(answer["timings_ms"]) == ["load", "image", "vision", "prefill", "decode", "total"]
     assert answer["image"]["modality"] == "mri"
     assert answer["schema_version"] == 1
@@ -216,3 +218,30 @@ def test_the_schema_is_complete(engine, scan):
         x1, y1, x2, y2 = region["box"]
         assert 0 <= x1 < x2 <= answer["image"]["width"]
         assert 0 <= y1 < y2 <= answer["image"]["height"]
+
+
+def test_an_answer_says_how_often_such_answers_were_right(engine, scan):
+    measured = json.loads(engine.package.text("certificate"))["accuracy"]
+    about_all = {(entry["task"], entry["language"]): entry for entry in measured if entry["modality"] is None}
+    told = engine.ask(scan, "Is the liver normal?").model.certified
+    about_mri = next((e for e in measured if (e["task"], e["language"], e["modality"]) == ("vqa", "en", "mri")), None)
+    entry = about_mri if about_mri and about_mri["n"] >= FEWEST else about_all["vqa", "en"]
+    assert (told.answers, told.right) == (entry["n"], pytest.approx(entry["accuracy"]["package"], abs=1e-4))
+    assert engine.ask(scan, "locate the polyp").model.certified is None  # certified are boxes of what is there
+    assert engine.ask(scan, "report").model.certified is None
+
+
+def test_few_answers_about_one_kind_of_image_tell_less_than_all():
+    rows = [("ct", FEWEST, 0.1), ("mri", FEWEST - 1, 0.2), (None, 100, 0.3)]
+    accuracy = [
+        {"task": "detect", "language": "en", "modality": kind, "n": n, "accuracy": {"package": right}}
+        for kind, n, right in rows
+    ]
+    made = {"accuracy": accuracy}
+    assert certified(made, "detect", "en", "ct") == Certified(0.1, FEWEST)
+    assert certified(made, "detect", "en", "mri") == certified(made, "detect", "en", None) == Certified(0.3, 100)
+    assert certified(made, "report", "en", "ct") is None
+    assert certified({"accuracy": None}, "detect", "en", "ct") is None
+    for broken in ("", "[]", '{"accuracy": [{}]}'):
+        with pytest.raises(PackageError, match="certificate"):
+            certified(read(broken), "detect", "en", "ct")
