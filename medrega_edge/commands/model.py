@@ -41,7 +41,7 @@ def model_info(
 ) -> None:
     """Show what a package is and how accurate it was measured to be."""
     from medrega_edge import memory
-    from medrega_edge.certificate import lines
+    from medrega_edge.certificate import lines, read
     from medrega_edge.package import find
     from medrega_edge.sessions import available_threads, decoder_threads
 
@@ -49,7 +49,7 @@ def model_info(
     if labels:
         _list_labels(package)
         return
-    certificate = json.loads(package.text("certificate"))
+    certificate = read(package.text("certificate"))
     manifest = json.loads(package.manifest.to_json())
     peak = memory.peak(package.manifest)
     if as_json:
