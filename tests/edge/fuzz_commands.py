@@ -54,7 +54,7 @@ def file_outcome(case):
 
 def _judged(ended, codes, kept, left=frozenset()):
     """What a command came to: "read", "refused", or "FAILED" and why."""
-    errors = [line for line in ended.err.splitlines() if line.lower().startswith("error: ")]
+    errors = [line for line in ended.err.splitlines() if line.startswith(("error: ", "Error: ", "错误："))]
     why = []
     if ended.code not in codes:
         why.append(f"exit {ended.code}")

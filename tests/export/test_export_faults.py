@@ -42,7 +42,7 @@ def half(folder):
     return [path.name for path in folder.iterdir() if not path.name.startswith(".package.")]
 
 
-@pytest.mark.parametrize("room", [0, 4096, 300_000])
+@pytest.mark.parametrize("room", [4096, 40_000, 300_000])
 def test_a_full_disk(checkpoint, tmp_path, room):
     def confine():
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
@@ -88,13 +88,13 @@ def test_an_interrupt_at_any_moment(checkpoint, tmp_path):
 def test_locales(checkpoint, tmp_path, locale, locales):  # noqa: F811
     if "." in locale and not (locales / locale).is_dir():
         pytest.skip(f"cannot make the locale {locale} here")
-    encoding = locale.partition(".")[2] or "utf-8"
+    encoding = locale.partition(".")[2].lower() or "utf-8"
     name = "İıŞğ" if encoding.startswith("iso") else "检查点"
     source = os.fsencode(tmp_path) + b"/" + name.encode(encoding)
     shutil.copytree(os.fsencode(checkpoint), source)
     command = [sys.executable, "-m", "medrega_edge", "export", source, "--check", "--out", source + b"-out"]
     run = subprocess.run(command, capture_output=True, env=BARE | {"LC_ALL": locale, "LOCPATH": str(locales)}, check=False)
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 0, run.stdout + run.stderr
     assert b"Traceback" not in run.stderr
 
 
