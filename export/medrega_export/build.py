@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from medrega_edge.errors import GateError, UsageError
@@ -236,13 +237,13 @@ def _assemble(run: _Run, folder: Path, recipe: Recipe) -> dict[str, float]:
     return errors
 
 
-def _write_table(table: Stored, path: Path, number: type[np.floating[Any]]) -> None:
-    stored = np.lib.format.open_memmap(path, mode="w+", dtype=number, shape=table.shape)
-    start = 0
-    for rows in text_model.pieces(table):
-        stored[start : start + len(rows)] = rows.numpy()
-        start += len(rows)
-    stored.flush()
+def _write_table(table: Stored, path: Path, number: npt.DTypeLike) -> None:
+    """Write a table in numpy's own format, some rows at a time."""
+    kind = np.lib.format.dtype_to_descr(np.dtype(number))
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": table.shape})
+        for rows in text_model.pieces(table):
+            file.write(rows.numpy().astype(number).data)
 
 
 def _table_error(table: Stored, path: Path) -> float:

@@ -203,9 +203,10 @@ def _config(library: Any, recipe: Recipe) -> str:
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata={"format": "pt"})
+    # By way of memory: a full disk then is an error of the system's, as everywhere else.
+    path.write_bytes(save({name: value.contiguous() for name, value in tensors.items()}, {"format": "pt"}))
 
 
 def _put(path: Path, write: Callable[[Path], object]) -> None:

@@ -97,7 +97,7 @@ def _tensors(checkpoint: Checkpoint, layers: QuantisedLayers) -> Iterator[tuple[
 
 
 def _write_shards(tensors: Iterator[tuple[str, Tensor]], out: Path) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     where: dict[str, int] = {}
     shard: dict[str, Tensor] = {}
@@ -106,7 +106,7 @@ def _write_shards(tensors: Iterator[tuple[str, Tensor]], out: Path) -> None:
     def flush() -> None:
         nonlocal shard, size, count
         count += 1
-        save_file(shard, out / f"{count}.part", metadata={"format": "pt"})
+        (out / f"{count}.part").write_bytes(save(shard, {"format": "pt"}))
         shard, size = {}, 0
 
     for name, value in tensors:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import MedregaError, UsageError
+from medrega_edge.files import FULL
 from medrega_export.certificate import LIBRARIES
 
 CONTENT_BYTES = 10_000_000  # smaller files count by content
@@ -57,7 +58,12 @@ class Work:
         would refuse again.
         """
         for folder in (self.folder, *self.results.values()):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
+                raise UsageError(f"'{folder.parent}' takes no new folder ({error.strerror}); name another place.") from None
         with _locked(self.folder):
             try:
                 yield

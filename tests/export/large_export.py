@@ -4,7 +4,7 @@
 
 The checkpoint has the tower of InternViT-300M and a Qwen2 language model, random weights in bfloat16, and is written
 file by file. The export runs as a process of its own, whose peak memory, time and result are printed as one line of
-JSON; with --kills it is killed at random moments and called again, and should print the same hash.
+JSON; with --kills it is killed at random moments and called again, and should print the same hash. --limit stops all.
 """
 
 import argparse
@@ -69,28 +69,30 @@ def write_questions(folder: Path) -> Path:
     return write(folder)
 
 
-def run(folder: Path, items: int, kills: int, seed: int) -> dict[str, object]:
-    """Export `folder`/checkpoint, killed `kills` times on the way; returns what it took."""
+def run(folder: Path, items: int, kills: int, limit: float, seed: int) -> dict[str, object]:
+    """Export `folder`/checkpoint, killed `kills` times on the way, and for good after `limit` seconds; what it took."""
     out, questions = folder / "package", folder / "questions.jsonl"
     command = [sys.executable, "-m", "medrega_edge", "export", str(folder / "checkpoint"), "--out", str(out), "--force"]
     command += ["--calibration", str(questions), "--calibration-items", str(items)]
     dice, seconds, codes = random.Random(seed), [], []
-    while not codes or codes[-1] != 0:
+    while (not codes or codes[-1] != 0) and sum(seconds) < limit:
         begun = time.monotonic()
         process = subprocess.Popen(command, stdout=sys.stderr)
+        left = limit - sum(seconds)
         try:
-            codes.append(process.wait(dice.uniform(30, 300) if len(codes) < kills else None))
+            codes.append(process.wait(min(left, dice.uniform(30, 300)) if len(codes) < kills else left))
         except subprocess.TimeoutExpired:
             process.kill()
             codes.append(process.wait())
         seconds.append(round(time.monotonic() - begun, 1))
         if codes[-1] > 0:
             raise SystemExit(f"the export failed with code {codes[-1]}")
+    took = {"seconds": seconds, "codes": codes}
+    took["peak_bytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    if codes[-1] != 0:
+        return took
     files = sorted(path for path in out.iterdir())
-    return {
-        "seconds": seconds,
-        "codes": codes,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+    return took | {
         "package_bytes": sum(path.stat().st_size for path in files),
         "sha256": hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest(),
     }
@@ -101,6 +103,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--items", type=int, default=4, help="calibration questions")
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--limit", type=float, default=1e9, help="seconds after which to stop; the same call goes on")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if not (given.folder / "checkpoint").exists():
@@ -108,4 +111,4 @@ if __name__ == "__main__":
         code = "from pathlib import Path; from tests.export import large_export as l; import sys; f = Path(sys.argv[1]); "
         code += "print(l.write_checkpoint(f / 'checkpoint'), 'weights', file=sys.stderr); l.write_questions(f)"
         subprocess.run([sys.executable, "-c", code, str(given.folder)], check=True)
-    sys.stdout.write(json.dumps(run(given.folder, given.items, given.kills, given.seed)) + "\n")
+    sys.stdout.write(json.dumps(run(given.folder, given.items, given.kills, given.limit, given.seed)) + "\n")
