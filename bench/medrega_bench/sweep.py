@@ -68,7 +68,7 @@ class Sweep:
         place = self.folder / "packages" / recipe.name.replace(" + ", "_")
         note = place.with_name(f"{place.name}.txt")  # beside it: a package holds nothing that its manifest does not name
         identity = self._identity(recipe)
-        if note.is_file() and note.read_text(encoding="utf-8") == identity:
+        if place.is_dir() and note.is_file() and note.read_text(encoding="utf-8") == identity:
             return Package.open(place)
         from medrega_export.build import ExportOptions, export
 
@@ -77,6 +77,7 @@ class Sweep:
             self.checkpoint, place, calibration, self.calibration_items, recipe=recipe, force=place.exists()
         )
         tell(f"building {recipe.name}")
+        note.unlink(missing_ok=True)
         export(options)
         write_text(note, identity)
         return Package.open(place)

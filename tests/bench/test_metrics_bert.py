@@ -38,8 +38,8 @@ def test_figures_are_means_over_texts():
     assert made["bertscore_precision"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.train
 def test_a_folder_without_a_model_is_one_sentence(tmp_path):
-    pytest.importorskip("torch")
     with pytest.raises(UsageError, match="holds no model"):
         Embedder(tmp_path)
 

@@ -1,6 +1,8 @@
 """The sweep: which points nobody needs, what is kept, and the frontier as a report, a table and a picture."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,15 +104,23 @@ def place(tmp_path):
     return sweep.Sweep(tmp_path / "checkpoint", tmp_path / "calibration.jsonl", tmp_path)
 
 
-def test_a_point_is_built_once_and_again_when_its_weights_change(place, monkeypatch):
-    build = pytest.importorskip("medrega_export.build")
-    built = []
+@pytest.fixture
+def built(monkeypatch):
+    """The recipes that were built, by an export that needs no torch."""
+    recipes = []
 
     def export(options):
-        built.append(options.recipe)
+        recipes.append(options.recipe)
         options.out.mkdir(exist_ok=True)
 
-    monkeypatch.setattr(build, "export", export)
+    def options(checkpoint, out, calibration, items, recipe, force):
+        return SimpleNamespace(out=out, recipe=recipe)
+
+    monkeypatch.setitem(sys.modules, "medrega_export.build", SimpleNamespace(ExportOptions=options, export=export))
+    return recipes
+
+
+def test_a_point_is_built_once_and_again_when_its_weights_change(place, built, monkeypatch):
     monkeypatch.setattr(sweep.Package, "open", lambda folder: folder.name)
     assert place.build(Recipe(), str) == "gptq-int4-g32_vision-int8"
     assert place.build(Recipe(), str) == "gptq-int4-g32_vision-int8"
@@ -133,7 +143,10 @@ def test_what_the_export_refuses_is_left_out_and_named_but_full_precision_has_to
     assert made["refused"] == [{"precision": "gptq-int4-g32 + vision-int8", "reason": "It is too coarse."}]
 
 
-def test_a_missing_checkpoint_is_said_before_any_work(place):
-    pytest.importorskip("medrega_export.build")
+def test_a_missing_checkpoint_or_extra_is_said_before_any_work(place, built, monkeypatch):
+    sweep.check(place)
     with pytest.raises(UsageError, match="no checkpoint"):
         sweep.check(sweep.Sweep(place.checkpoint / "gone", place.calibration, place.folder))
+    monkeypatch.setitem(sys.modules, "medrega_export.build", None)
+    with pytest.raises(UsageError, match=r"install the extra \[export\]"):
+        sweep.check(place)
