@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,16 +87,31 @@ def test_an_interrupt_at_any_moment(checkpoint, tmp_path):
 
 @pytest.mark.parametrize("locale", ["C", "zh_CN.GBK", "tr_TR.ISO-8859-9"])
 def test_locales(checkpoint, tmp_path, locale, locales):  # noqa: F811
+    """The package may have any name; the checkpoint one in UTF-8, because safetensors opens no other, which is said."""
     if "." in locale and not (locales / locale).is_dir():
         pytest.skip(f"cannot make the locale {locale} here")
     encoding = locale.partition(".")[2].lower() or "utf-8"
-    name = "İıŞğ" if encoding.startswith("iso") else "检查点"
-    source = os.fsencode(tmp_path) + b"/" + name.encode(encoding)
-    shutil.copytree(os.fsencode(checkpoint), source)
-    command = [sys.executable, "-m", "medrega_edge", "export", source, "--check", "--out", source + b"-out"]
-    run = subprocess.run(command, capture_output=True, env=BARE | {"LC_ALL": locale, "LOCPATH": str(locales)}, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert b"Traceback" not in run.stderr
+    name = os.fsencode(tmp_path) + b"/" + ("İıŞğ" if encoding.startswith("iso") else "检查点").encode(encoding)
+    plain_name = os.fsencode(tmp_path / "plain")
+    shutil.copytree(os.fsencode(checkpoint), plain_name)
+    shutil.copytree(os.fsencode(checkpoint), name)
+
+    def run(source, out):
+        command = [sys.executable, "-m", "medrega_edge", "export", source, "--out", out, *QUICK]
+        environment = BARE | {"LC_ALL": locale, "LOCPATH": str(locales)}
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert b"Traceback" not in done.stderr
+        return done
+
+    assert run(plain_name, name + b"-out").returncode == 0
+    Package.open(Path(os.fsdecode(name + b"-out"))).verify()
+    foreign = run(name, name + b"-again")
+    if encoding == "utf-8":
+        assert foreign.returncode == 0, foreign.stderr
+    else:
+        assert foreign.returncode == UsageError.exit_code, foreign.stderr
+        assert b"UTF-8" in foreign.stderr
+        assert not os.path.exists(name + b"-again")
 
 
 def test_forty_columns_and_an_interrupt_restore_the_terminal(checkpoint, tmp_path):
