@@ -120,7 +120,7 @@ def _pytest(path):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", str(path), "-m", "", "-p", "no:cacheprovider", "--tb=short"]
-        command.append(f"--junitxml={report}")
+        command += ["-o", "junit_family=xunit1", f"--junitxml={report}"]
         run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
         sys.stderr.write(run.stdout[-5000:] if run.returncode else "")
         if not report.exists():
@@ -187,13 +187,11 @@ def _sentence(found):
     """What a run told, but for its failures."""
     if "steps" in found:
         return f"{found['seconds_on_the_workstation']:.0f} seconds from the bundle to the report"
-    parts = []
-    for name, value in found.items():
-        if isinstance(value, dict):
-            parts.append(f"{name}: {_sentence(value)}")
-        elif name not in ("failed", "died", "seconds", "different"):
-            parts.append(f"{value:,} {name.replace('_', ' ')}")
-    return ", ".join(parts)
+    if parts := [f"{name}: {_sentence(value)}" for name, value in found.items() if isinstance(value, dict)]:
+        return "; ".join(parts)
+    words = {"peak_rss_mb": "MB at most"}
+    left_out = ("failed", "died", "different", "seconds")
+    return ", ".join(f"{value:,} {words.get(name, name)}" for name, value in found.items() if name not in left_out)
 
 
 def renewed(text, result):
