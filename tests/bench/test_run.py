@@ -126,6 +126,7 @@ def test_two_packages_are_compared_on_the_same_questions(tmp_path):
     assert run.exit_code == 0, run.output
     assert " answers flipped" in run.output
     assert ", significant" in run.output
+    assert "more; --out lists them all" in run.output
     difference = json.loads((tmp_path / "difference.json").read_text())
     assert difference["only_before"] == difference["only_after"] == 0
     assert {"question", "truth", "before", "after"} <= difference["flips"][0].keys()

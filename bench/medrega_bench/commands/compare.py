@@ -9,7 +9,7 @@ import typer
 
 from medrega_bench.asking import choose, with_progress
 from medrega_bench.commands.options import AnyDataOption, LangOption, LimitOption, SplitOption
-from medrega_bench.commands.telling import tell_loss
+from medrega_bench.commands.telling import tell_flips, tell_loss
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts import NOTICE, Language
 
@@ -60,6 +60,7 @@ def compare(
     typer.echo(f"{names[0]} -> {names[1]}: {compared['n']} questions, {len(compared['flips'])} answers flipped")
     for entry in compared["accuracy"]:
         tell_loss(entry)
+    tell_flips(compared["flips"])
     for number, where in ((compared["only_before"], "first"), (compared["only_after"], "second")):
         if number:
             typer.echo(f"{number} questions are in the {where} only and are not compared", err=True)

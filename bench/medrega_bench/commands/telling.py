@@ -1,4 +1,4 @@
-"""What `run` and `compare` say on the terminal: one line a package, one line a loss."""
+"""What `run` and `compare` say on the terminal: a line for a package, a loss, an answer that flipped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 from medrega_edge.prompts import Language
 
 Row = dict[str, Any]
+
+FLIPS = 10  # on a terminal; a file has them all
 
 
 def tell(one: Row) -> None:
@@ -39,3 +41,15 @@ def tell_loss(entry: Row) -> None:
                 f"  {entry['task']}, {entry['language']}: {name} {figure['reference']:.3f} -> {figure['package']:.3f}, "
                 f"loss {figure['loss']:+.4f} ({low:+.4f} to {high:+.4f}), {more}"
             )
+
+
+def tell_flips(flips: list[Row]) -> None:
+    """Say which answers became wrong or right, the greatest losses first."""
+    from medrega_edge.plain import printable
+
+    for flip in flips[:FLIPS]:
+        before, after = (flip[key] or "nothing" for key in ("before", "after"))
+        line = f"{flip['question']} (truth: {flip['truth'] or 'nothing'}): {before} -> {after}"
+        typer.echo("  " + " ".join(printable(line).split()))
+    if len(flips) > FLIPS:
+        typer.echo(f"  and {len(flips) - FLIPS} more; --out lists them all")
