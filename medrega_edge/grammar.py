@@ -43,6 +43,11 @@ class Vocabulary:
     next_box: tuple[int, ...]  # "], ["
     close_list: tuple[int, ...]  # "]]"
 
+    @property
+    def longest_box(self) -> int:
+        """Tokens that a box and what parts it from the next may take."""
+        return 4 * len(str(GRID_MAX)) + 3 * len(self.between) + len(self.next_box)
+
     @classmethod
     def of(cls, tokenizer: Tokenizer, end: tuple[int, ...]) -> Vocabulary:
         """Read the ids off a tokenizer; how it cuts the punctuation is taken from a real box, digits beside it.
@@ -212,8 +217,21 @@ class RegionGrammar:
 class NamedRegion(RegionGrammar):
     """One object whose name is known: the model says whether it is there, and if so in which boxes; nothing else."""
 
-    def __init__(self, vocabulary: Vocabulary, name: Sequence[int], absent: int, most_boxes: int = MOST_BOXES) -> None:
-        """`name` are the tokens of the object's name, `absent` the first token of the answer that it is not there."""
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        name: Sequence[int],
+        absent: int,
+        most_boxes: int = MOST_BOXES,
+        limit: int | None = None,
+    ) -> None:
+        """`name` are the tokens of the object's name, `absent` the first token of the answer that it is not there.
+
+        No more boxes are begun than surely end within `limit` tokens.
+        """
+        if limit is not None:
+            around = len(name) + len(vocabulary.open_list) + len(vocabulary.close_list) + 4  # and the four markers
+            most_boxes = max(1, min(most_boxes, (limit - around) // vocabulary.longest_box))
         super().__init__(vocabulary, most_boxes)
         self._name = tuple(name)
         self._absent = absent

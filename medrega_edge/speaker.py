@@ -94,15 +94,26 @@ class Speaker:
                 stream.push(step.token)
         if stream:
             stream.finish()
+        cut = len(steps) >= limit
+        if cut:
+            steps = self._without_open_region(steps)
         done = time.perf_counter()
         return Said(
             raw=self.tokenizer.decode([step.token for step in steps]),
             steps=tuple(steps),
-            finish="length" if len(steps) >= limit else "stop",
+            finish="length" if cut else "stop",
             prompt_tokens=prompt_tokens,
             prefill_ms=(prefilled - begun) * 1000,
             decode_ms=(done - prefilled) * 1000,
         )
+
+    def _without_open_region(self, steps: list[Step]) -> list[Step]:
+        """What was written, without a region at its end that is not whole."""
+        tokens = [step.token for step in steps]
+        opened = [place for place, token in enumerate(tokens) if token == self.vocabulary.ref_open]
+        if not opened or self.vocabulary.box_close in tokens[opened[-1] :]:
+            return steps
+        return steps[: opened[-1]]
 
     def weigh(self, image: Seen, prompt: Prompt, candidates: Sequence[Sequence[int]]) -> list[float]:
         """Log-probability of each candidate with its end, parted among all of them; one pass wherever they part.

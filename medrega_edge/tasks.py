@@ -98,11 +98,13 @@ class Tasks:
         prompt = self._prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
         encode = self._speaker.tokenizer.encode_behind
         absent = encode(ABSENT_ANSWER[Language.EN].format(name=english), prompt.question)[0]
-        grammar = NamedRegion(self._speaker.vocabulary, encode(english, REF_OPEN), absent)
+        grammar = NamedRegion(self._speaker.vocabulary, encode(english, REF_OPEN), absent, limit=limit)
         said = self._speaker.say(image, prompt, grammar, limit, on_text)
         parsed = parse(said.raw)
         if not parsed.regions:
-            return Reply(ABSENT_ANSWER[language].format(name=shown), said=[said], warnings=_problems(said, ()))
+            cut = said.finish == "length"  # before a box was whole: that is no absence
+            text = "" if cut else ABSENT_ANSWER[language].format(name=shown)
+            return Reply(text, said=[said], warnings=_problems(said, ()))
         presence = said.steps[0].probability or 1.0
         boxes = [box for region in parsed.regions for box in region.boxes]
         scores = raw_scores(said.steps, presence)

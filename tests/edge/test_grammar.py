@@ -170,6 +170,18 @@ def test_twelve_digits_and_two_make_a_box():
     assert asked == 14
 
 
+@pytest.mark.parametrize("limit", [40, 60, 100])
+def test_no_box_is_begun_that_does_not_end_in_time(limit):
+    """However much the model wants another box."""
+    v = vocabulary(True)
+    for seed in range(20):
+        draw = drawing(np.random.default_rng(seed), **{"], [": 50.0, "<ref>": 50.0})
+        text, _ = say(NamedRegion(v, cut("肝a"), ID["a"], limit=limit), v, draw, limit=limit)
+        parsed = parse(text)
+        assert parsed.problems == ()
+        assert 1 <= len(parsed.regions[0].boxes) <= MOST_BOXES
+
+
 def test_a_choice_is_one_of_the_candidates():
     v = vocabulary(True)
     rng = np.random.default_rng(5)
