@@ -77,9 +77,7 @@ if __name__ == "__main__":
     parser.add_argument("kills", type=int)
     parser.add_argument("--bits", default="4")
     given = parser.parse_args()
-    import gptqmodel.quantization  # noqa: F401 - loaded once for all
-
-    import medrega_export.build  # noqa: F401
+    import medrega_export.build  # noqa: F401 - loaded once for all; gptqmodel starts threads, and they would not be forked
 
     with tempfile.TemporaryDirectory() as place:
         sys.stdout.write(json.dumps(kill_until_done(Path(place), given.kills, given.bits)) + "\n")
