@@ -28,13 +28,15 @@ SHUFFLE_NOTE = f"""# Before you load this
 
 These weights were trained with pixel shuffle "v1" (`ps_version` in config.json). transformers' InternVL class knows "v2"
 alone, which is v1 with the grid of image tokens transposed: without the lines below, images are seen mirrored. So that
-nobody gets that unawares, the `model_type` is `{SHUFFLE_TYPE}`, which the automatic classes refuse; load it by its class
-(the warning about the type is to be expected) and transpose:
+nobody gets that unawares, the `model_type` is `{SHUFFLE_TYPE}`, which the automatic classes refuse; give it its type (a
+warning about the other one is to be expected) and transpose:
 
 ```python
-from transformers import InternVLForConditionalGeneration
+from transformers import InternVLConfig, InternVLForConditionalGeneration
 
-model = InternVLForConditionalGeneration.from_pretrained(folder)
+config = InternVLConfig.from_pretrained(folder)
+config.model_type = "internvl"
+model = InternVLForConditionalGeneration.from_pretrained(folder, config=config)
 project = model.model.multi_modal_projector.forward
 
 

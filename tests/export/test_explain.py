@@ -93,7 +93,7 @@ def test_a_layers_divergence_is_that_of_the_whole_model(losses, parts) -> None:
 
     def one_rounded(body: text_model.Body, i: int):
         state = text_model.original(weights, body, i)
-        return state | {f"{name}.weight": rounded[name] for name in names} if i == 1 else state
+        return state | {f"{name}.weight": rounded[name].clone() for name in names} if i == 1 else state
 
     truth, given = (
         [torch.from_numpy(x) for x in text_model.logits(checkpoint, material.samples, explain.STEPS, state)]
