@@ -116,11 +116,11 @@ class Folder:
         self._folder, self._asking, self._include = folder, asking, include_identifiers
         found = contents(folder, image_names(folder))
         wanted = asking.view.series
-        series = enumerate(found.series) if wanted is None else [(number := chosen(found, wanted), found.series[number])]
+        numbers = range(len(found.series)) if wanted is None else (chosen(found, wanted),)
         self._places: dict[str, Row] = {}  # of the first picture of a file in its series
         told = []
-        for number, one in series:
-            at = 0
+        for number in numbers:
+            one, at = found.series[number], 0
             for name, frames in one.files:
                 self._places[name] = {"series": number, "slice": at if one.count > 1 else None}
                 at += frames

@@ -148,6 +148,8 @@ def pick(folder: Path, view: View) -> Picked:
 def chosen(found: Contents, wanted: int | None) -> int:
     """The number of the series that is meant; raises ImageError, never guesses."""
     last = len(found.series) - 1
+    if last < 0:
+        raise ImageError("The folder holds no DICOM picture; leave --series out.")
     if wanted is None and last > 0:
         titles = [f"{number}: {one.title}" for number, one in enumerate(found.series)]
         more = ["and more"] if len(titles) > _TITLES_TOLD else []

@@ -213,6 +213,14 @@ def test_a_header_that_ends_late_or_is_deflated_is_read_all_the_same(tmp_path):
     assert [shown(tmp_path, slice=at) for at in range(3)] == [1, 2, 3]
 
 
+def test_a_series_of_a_folder_without_any_is_refused(tmp_path, monkeypatch):
+    put(monkeypatch)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "letter.txt").write_text("no image")
+    with pytest.raises(ImageError, match="no DICOM picture; leave --series out"):
+        medrega("batch", tmp_path / "in", "--question", "x", "--series", "0", "--out", tmp_path / "a.jsonl")
+
+
 def test_several_studies_are_said(tmp_path):
     stack(tmp_path, [(0, 0, 0)], series="1.2.3")
     (tmp_path / "b.dcm").write_bytes(slice_file(5, (0, 0, 0), series="1.2.4", StudyInstanceUID="1.3"))
