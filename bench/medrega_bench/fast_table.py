@@ -9,8 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medrega_bench.speed import spread
+
 Row = Mapping[str, Any]
 LLAMA = "llama.cpp"
+OURS, OURS_WIDE = "medrega", "medrega, wide groups"
 EQUAL_HEAD, OWN_HEAD = 4, 8  # bits of the output head: as peers have it, and as export writes it
 
 
@@ -48,13 +51,23 @@ def _decoding(peers: Row) -> Iterator[Goal]:
         by_name = {row["name"]: row for row in one["peers"]}
         if one["head_bits"] != EQUAL_HEAD or LLAMA not in by_name:
             continue
-        theirs, ours = by_name[LLAMA], by_name["medrega"]
-        if one["shape"] == "0.5b":
-            yield Goal("decode, 0.5 B shape, against llama.cpp Q4_0", 1.3, True, theirs["decode_ratio"])
-            yield Goal("decode, 0.5 B shape, share of what the memory allows", 0.8, True, ours["share_of_limit"], "{:.0%}")
-            yield Goal("prefill, 0.5 B shape, against llama.cpp Q4_0", 1.2, True, theirs["prefill_ratio"])
-        else:
-            yield Goal("decode, tiny shape, against llama.cpp Q4_0", 1.2, True, theirs["decode_ratio"])
+        theirs = by_name[LLAMA]
+        for name, groups in ((OURS, "groups of 32"), (OURS_WIDE, "groups of 128")):
+            ours = by_name[name]
+            if one["shape"] == "0.5b":
+                what = f"0.5 B shape, {groups}"
+                yield Goal(f"decode, {what}, against llama.cpp Q4_0", 1.3, True, _times(theirs, ours, "decode"))
+                yield Goal(f"decode, {what}, share of what the memory allows", 0.8, True, ours["share_of_limit"], "{:.0%}")
+                yield Goal(f"prefill, {what}, against llama.cpp Q4_0", 1.2, True, _times(theirs, ours, "prefill"))
+            else:
+                what = f"decode, tiny shape, {groups}, against llama.cpp Q4_0"
+                yield Goal(what, 1.2, True, _times(theirs, ours, "decode"))
+
+
+def _times(theirs: Row, ours: Row, stage: str) -> Row:
+    """How many times as fast `ours` is, round by round."""
+    key = f"{stage}_seconds"
+    return spread([a[key] / b[key] for a, b in zip(theirs["rounds"], ours["rounds"], strict=True)])
 
 
 def _tower(tower: Row) -> Iterator[Goal]:
@@ -99,8 +112,8 @@ def peers_table(result: Row) -> str:
         for row in one["peers"]:
             decode, prefill = (row[f"{what}_tokens_per_second"]["median"] for what in ("decode", "prefill"))
             slower = [f"{row[f'{what}_ratio']['median']:.2f} times as fast" for what in ("decode", "prefill")]
-            if row["name"] == "medrega":
-                slower = [f"at {row['share_of_limit']['median']:.0%} of the memory's limit", ""]
+            if "share_of_limit" in row:
+                slower = [f"at {row['share_of_limit']['median']:.0%} of what the memory allows", ""]
             lines.append(
                 f"| {name} | {row['name']} {row['version']}, {row['precision']} | {decode:.1f} | {slower[0]} "
                 f"| {prefill:.0f} | {slower[1]} | {row['peak_mib']:.0f} MiB |"

@@ -25,18 +25,22 @@ from medrega_bench.speed import spread
 from medrega_edge.package import Package
 
 Row = dict[str, Any]
-OURS = "medrega"
+OURS, OURS_WIDE = "medrega", "medrega, wide groups"
 INSTALL_SECONDS = 3600  # llama-cpp-python is built from source
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A program to measure beside ours: its environment's name, what pip installs into it, and its numbers."""
+    """A program to measure beside ours: its environment's name, what pip installs into it, and its numbers.
+
+    `heads` are the bits of output heads that it is measured with; ours have no environment.
+    """
 
     name: str
     environment: str
     requirements: tuple[str, ...]
     precision: str
+    heads: tuple[int, ...] = (4, 8)
 
 
 TORCH = ("torch==2.13.0", "transformers==5.23.0")
@@ -44,8 +48,12 @@ PEERS = (
     Peer("llama.cpp", "llama.cpp", ("llama-cpp-python==0.3.36", "gguf==0.19.0"), "Q4_0"),
     Peer("onnxruntime-genai", "genai", ("onnxruntime-genai==0.18.0",), "the same graph"),
     Peer("OpenVINO", "openvino", ("openvino-genai==2026.4.1.0", "gguf==0.19.0"), "Q4_0"),
-    Peer("torch fp32", "torch", TORCH, "float32"),
-    Peer("torch bf16", "torch", TORCH, "bfloat16"),
+    Peer("torch fp32", "torch", TORCH, "float32", heads=(4,)),  # of float32, in truth: one measurement is enough
+    Peer("torch bf16", "torch", TORCH, "bfloat16", heads=(4,)),
+)
+OWN = (
+    Peer(OURS, "", (), f"int4-g{shapes.GROUP}"),
+    Peer(OURS_WIDE, "", (), f"int4-g{shapes.WIDE_GROUP}"),
 )
 
 
@@ -133,6 +141,7 @@ def measure(
         scratch = Path(scratch_name)
         tell(f"{name}: writing weights")
         package = shapes.write_package(shape, scratch / "package")
+        wide = shapes.write_package(replace(shape, group=shapes.WIDE_GROUP), scratch / "wide")
         write_genai(package, scratch / "genai", plan.threads)
         order = {
             "shape": asdict(shape.text),
@@ -145,12 +154,13 @@ def measure(
         }
         missing: list[Row] = []
         workers: dict[str, Worker] = {}
-        ours = Peer(OURS, "", (), f"int4-g{shapes.GROUP}")
-        for peer in (ours, *peers):
+        taking_part = [*OWN, *(peer for peer in peers if head_bits in peer.heads)]
+        packages = {OURS_WIDE: {"package": str(wide.folder)}}
+        for peer in taking_part:
             tell(f"{name}: loading {peer.name}")
             try:
-                python = Path(sys.executable) if peer is ours else install(peer, environments)
-                worker = Worker(python, order | {"peer": peer.name})
+                python = install(peer, environments) if peer.environment else Path(sys.executable)
+                worker = Worker(python, order | {"peer": peer.name} | packages.get(peer.name, {}))
             except PeerError as error:
                 missing.append({"name": peer.name, "reason": str(error)})
                 continue
@@ -160,19 +170,19 @@ def measure(
             raise RuntimeError(missing[0]["reason"])
         tell(f"{name}: measuring")
         rounds = list(_rounds(workers, missing, plan))
-        precisions = {peer.name: peer.precision for peer in (ours, *peers)}
-        limit = _limit(package, rounds)
+        precisions = {peer.name: peer.precision for peer in taking_part}
+        bytes_read = {OURS: _weights(package), OURS_WIDE: _weights(wide)}
         return {
             "shape": name,
             "head_bits": head_bits,
             "sizes": asdict(shape.text),
-            **limit,
+            "read_gigabytes_per_second": spread([row["gigabytes_per_second"] for row in rounds]),
             "peers": [
                 {
                     "name": one,
                     "precision": precisions[one],
                     **worker.loaded,
-                    **_figures(one, rounds, plan, limit["bytes_per_token"]),
+                    **_figures(one, rounds, plan, bytes_read.get(one)),
                 }
                 for one, worker in workers.items()
                 if one in rounds[-1]
@@ -198,31 +208,31 @@ def _rounds(workers: dict[str, Worker], missing: list[Row], plan: Plan) -> Itera
         yield row
 
 
-def _figures(name: str, rounds: Sequence[Row], plan: Plan, bytes_per_token: int) -> Row:
+def _figures(name: str, rounds: Sequence[Row], plan: Plan, bytes_read: int | None) -> Row:
+    """Spreads of one program; of ours, which reads `bytes_read` of weights for a token, also what the memory allows."""
     mine = [row[name] for row in rounds]
-    read = [bytes_per_token * plan.tokens / row["decode_seconds"] / 1e9 for row in mine]  # gigabytes a second
-    allowed = [row["gigabytes_per_second"] for row in rounds]
-    return {
+    figures = {
         "prefill_tokens_per_second": spread([plan.prompt / row["prefill_seconds"] for row in mine]),
         "decode_tokens_per_second": spread([plan.tokens / row["decode_seconds"] for row in mine]),
         "prefill_ratio": spread([row[name]["prefill_seconds"] / row[OURS]["prefill_seconds"] for row in rounds]),
         "decode_ratio": spread([row[name]["decode_seconds"] / row[OURS]["decode_seconds"] for row in rounds]),
-        **({"share_of_limit": spread([a / b for a, b in zip(read, allowed, strict=True)])} if name == OURS else {}),
         "peak_mib": mine[-1]["peak_mib"],
         "rounds": mine,
     }
-
-
-def _limit(package: Package, rounds: Sequence[Row]) -> Row:
-    """The bytes that every token reads, and how many tokens a second the memory allows; the cache is not counted."""
-    files = package.manifest.files
-    weights = sum(entry.bytes for role, entry in files.items() if role.startswith("decoder"))
-    per_second = [row["gigabytes_per_second"] for row in rounds]
-    return {
-        "bytes_per_token": weights,
-        "read_gigabytes_per_second": spread(per_second),
-        "limit_tokens_per_second": spread([1e9 * speed / weights for speed in per_second]),
+    if bytes_read is None:
+        return figures
+    limits = [1e9 * row["gigabytes_per_second"] / bytes_read for row in rounds]  # tokens a second
+    shares = [plan.tokens / row["decode_seconds"] / limit for row, limit in zip(mine, limits, strict=True)]
+    return figures | {
+        "bytes_per_token": bytes_read,
+        "limit_tokens_per_second": spread(limits),
+        "share_of_limit": spread(shares),
     }
+
+
+def _weights(package: Package) -> int:
+    """Bytes that every token reads; the key/value cache is not counted."""
+    return sum(entry.bytes for role, entry in package.manifest.files.items() if role.startswith("decoder"))
 
 
 @contextmanager

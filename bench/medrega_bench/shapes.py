@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from medrega_export import decoder
 
 CONTEXT = 2048
-GROUP = 32
+GROUP = 32  # weights that share a scale, as export writes them
+WIDE_GROUP = 128  # as most GPTQ checkpoints have it
 EPSILON, THETA = 1e-6, 1e6
 CHANNELS = 3
 LEVELS = 4.61  # standard deviation of the sixteen codes of 4 bits, all alike likely
@@ -80,11 +81,15 @@ class TowerShape:
 
 @dataclass(frozen=True)
 class PackageShape:
-    """Sizes of both stages; `head_bits` is 8 as export writes it, or 4 as peers that have 4 bits everywhere."""
+    """Sizes of both stages; `head_bits` is 8 as export writes it, or 4 as peers that have 4 bits everywhere.
+
+    `group` weights of the language model share a scale.
+    """
 
     text: TextShape
     tower: TowerShape
     head_bits: int = 8
+    group: int = GROUP
 
 
 VIT_300M = TowerShape(layers=24, hidden=1024, mlp=4096, image_size=448, patch=14)  # InternViT-300M
@@ -131,7 +136,7 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
     (folder / "README.md").write_text(f"# {name}\n\nRandom weights, to measure speed and memory with.\n", encoding="utf-8")
     files = {
         "vision": ("vision.onnx", "int8-dynamic"),
-        "decoder": ("decoder.onnx", f"int4-g{GROUP}, head int{shape.head_bits}"),
+        "decoder": ("decoder.onnx", f"int4-g{shape.group}, head int{shape.head_bits}"),
         "embeddings": ("embeddings.npy", "fp16"),
         "tokenizer": ("tokenizer.json", "text"),
         "prompts": ("prompts.json", "text"),
@@ -150,7 +155,7 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
         name=name,
         version="0",
         source="Random weights",
-        precision=f"random-int4-g{GROUP} + vision-int8",
+        precision=f"random-int4-g{shape.group} + vision-int8",
         files=entries,
         vision=VisionSpec("pixel_values", "image_embeds", tower.image_size, IMAGENET_MEAN, IMAGENET_STD, tower.tokens),
         decoder=spec,
@@ -184,9 +189,10 @@ def decoder_weights(shape: PackageShape) -> decoder.Weights:
     ones = np.ones(text.hidden, np.float32)
 
     def linear(rows: int, columns: int, bits: int = 4, bias: bool = False) -> decoder.PackedLinear:
-        packed = generator.integers(0, 256, (columns, rows // GROUP, GROUP * bits // 8), np.uint8)
+        blocks, width = rows // shape.group, shape.group * bits // 8
+        packed = generator.integers(0, 256, (columns, blocks, width), np.uint8)
         level = LEVELS * 2 ** (bits - 4)
-        scales = np.full((columns, rows // GROUP), 1 / (level * rows**0.5), np.float32)
+        scales = np.full((columns, blocks), 1 / (level * rows**0.5), np.float32)
         shift = (0.1 * generator.standard_normal(columns)).astype(np.float32) if bias else None
         return decoder.PackedLinear(packed, scales, None, shift, bits)
 

@@ -53,12 +53,14 @@ def test_everyone_has_a_turn_in_each_round_and_another_is_first():
 @pytest.mark.usefixtures("small_reader")
 def test_ratios_say_how_many_times_as_fast_we_are():
     rounds, _, _ = run(("a", 1.0, 99))
-    theirs, ours = (peers._figures(name, rounds, PLAN, 1_000_000) for name in ("a", peers.OURS))
+    theirs, ours = peers._figures("a", rounds, PLAN, None), peers._figures(peers.OURS, rounds, PLAN, 1_000_000)
     assert theirs["decode_ratio"]["median"] == theirs["prefill_ratio"]["median"] == 2.0
     assert ours["decode_ratio"]["median"] == 1.0
     assert ours["decode_tokens_per_second"]["median"] == 10 / 0.25 and ours["prefill_tokens_per_second"]["median"] == 200
-    share = ours["share_of_limit"]["median"] * rounds[0]["gigabytes_per_second"]
-    assert 0 < share and "share_of_limit" not in theirs
+    allowed = rounds[0]["gigabytes_per_second"] * 1e9 / 1_000_000
+    assert 40 / ours["share_of_limit"]["median"] == pytest.approx(ours["limit_tokens_per_second"]["median"])
+    assert allowed in (pytest.approx(ours["limit_tokens_per_second"][key], rel=0.9) for key in ("min", "max"))
+    assert "share_of_limit" not in theirs
 
 
 @pytest.mark.usefixtures("small_reader")
@@ -103,4 +105,4 @@ def test_the_worker_imports_nothing_of_ours():
 
 
 def test_every_peer_has_a_way_to_run():
-    assert {peer.name for peer in peers.PEERS} | {peers.OURS} == set(peers.peer_worker.PEERS)
+    assert {peer.name for peer in (*peers.OWN, *peers.PEERS)} == set(peers.peer_worker.PEERS)

@@ -67,17 +67,17 @@ def peers(
     }
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for one in measured:
-        limit = one["limit_tokens_per_second"]["median"]
-        typer.echo(f"{one['shape']}, head of {one['head_bits']} bits, memory allows {limit:.0f} tokens/s")
+        read = one["read_gigabytes_per_second"]["median"]
+        typer.echo(f"{one['shape']}, head of {one['head_bits']} bits, memory read at {read:.0f} GB/s")
         for row in one["peers"]:
             decode, prefill = (row[f"{what}_tokens_per_second"]["median"] for what in ("decode", "prefill"))
             decode_ratio, prefill_ratio = (row[f"{what}_ratio"]["median"] for what in ("decode", "prefill"))
             typer.echo(
-                f"  {row['name']:<18}decode {decode:7.1f} tokens/s (we are {decode_ratio:.2f} times as fast), "
+                f"  {row['name']:<22}decode {decode:7.1f} tokens/s (we are {decode_ratio:.2f} times as fast), "
                 f"prefill {prefill:7.0f} ({prefill_ratio:.2f})"
             )
         for row in one["missing"]:
-            typer.echo(f"  {row['name']:<18}{row['reason']}")
+            typer.echo(f"  {row['name']:<22}{row['reason']}")
 
 
 def shape(
