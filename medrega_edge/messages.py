@@ -49,5 +49,5 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
     sentences: dict[str, str] = json.loads(files("medrega_edge").joinpath("messages_zh.json").read_text("utf-8"))
     ordered = sorted(sentences, key=lambda english: len(english.replace("{}", "")), reverse=True)
     return tuple(
-        (re.compile("(.+?)".join(map(re.escape, english.split("{}"))), re.DOTALL), sentences[english]) for english in ordered
+        (re.compile("(.*?)".join(map(re.escape, english.split("{}"))), re.DOTALL), sentences[english]) for english in ordered
     )

@@ -16,25 +16,43 @@ from medrega_edge.prompts import Language
 
 SENTENCES = json.loads(files("medrega_edge").joinpath("messages_zh.json").read_text("utf-8"))
 TELLING = {"UsageError", "ImageError", "ChoiceError", "PackageError", "GateError", "ResourceError", "failing_as", "tell"}
+NOTED = {"said", "told", "problems", "warnings", "blank"}  # what warnings are gathered in
 
 
 def sentence(node):
-    """A literal with {} for what varies; None for what is no literal."""
+    """A literal with {} for what varies; "" for what is no literal, or part of one."""
     if isinstance(node, ast.JoinedStr):
         return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
-    return node.value if isinstance(node, ast.Constant) else None
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def literals(node):
+    """The outermost literals below a node."""
+    if text := sentence(node):
+        return [text]
+    return [text for child in ast.iter_child_nodes(node) for text in literals(child)]
 
 
 def told():
-    """Every literal that the runtime raises or tells, with where."""
+    """Every sentence that the runtime raises, tells or notes for a reader, with where."""
     for path in sorted(Path(medrega_edge.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in TELLING and node.args:
-                if text := sentence(node.args[0]):
-                    yield f"{path.name}:{node.lineno}", text
+            texts = []
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in TELLING:
+                texts = [sentence(one) for one in node.args[:1]]
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "append":
+                texts = literals(node) if named(node.func.value) in NOTED else []
+            elif isinstance(node, ast.AugAssign | ast.Assign) and path.name != "dicom_out.py":
+                target = node.target if isinstance(node, ast.AugAssign) else node.targets[0]
+                texts = literals(node.value) if named(target) in NOTED else []
+            yield from ((f"{path.name}:{node.lineno}", text) for text in texts if " " in text.strip())
 
 
-def test_every_error_has_its_chinese_sentence():
+def named(node):
+    return getattr(node, "id", getattr(node, "attr", None))
+
+
+def test_every_error_and_warning_has_its_chinese_sentence():
     assert [place for place in told() if place[1] not in SENTENCES] == []
 
 
