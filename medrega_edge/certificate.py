@@ -62,6 +62,8 @@ def _lines(certificate: Mapping[str, Any]) -> Iterator[str]:
         yield "share of right answers:"
         yield from _table([_row(entry, "accuracy") for entry in certificate["accuracy"]])
         yield from _items(certificate)
+    for override in certificate.get("recipe", {}).get("overrides", ()):
+        yield f"more exact than the rest: {override['unit']}, {int(override['bits'])} bits"
     yield "error of each stage:"
     for name, entry in certificate["stages"].items():
         limit = "" if entry["limit"] is None else f"  (at most {entry['limit']:g})"

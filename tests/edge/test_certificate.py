@@ -30,6 +30,7 @@ SIGNED = {
     "packages": {"package": {"vision": "ef" * 32}},
     "weights": {"model.safetensors": "12" * 32},
     "code": "34" * 32,
+    "recipe": {"overrides": [{"unit": "layers.0.qkv", "bits": 8, "group": 32}]},
 }
 
 
@@ -43,6 +44,7 @@ def test_all_of_it_is_shown() -> None:
         "cdcdcdcdcdcd  detect zh  1.00 -> 0.25",
         "at most 0.05",
         "model.safetensors",
+        "layers.0.qkv, 8 bits",
     ):
         assert words in shown, words
 
