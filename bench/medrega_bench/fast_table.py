@@ -107,6 +107,7 @@ def peers_table(result: Row) -> str:
         "| shape | program | decode, tokens/s | we are | prefill, tokens/s | we are | memory |",
         "|---|---|---|---|---|---|---|",
     ]
+    said: list[str] = []
     for one in result["shapes"]:
         name = f"{one['shape']}, head of {one['head_bits']} bits"
         for row in one["peers"]:
@@ -118,10 +119,12 @@ def peers_table(result: Row) -> str:
                 f"| {name} | {row['name']} {row['version']}, {row['precision']} | {decode:.1f} | {slower[0]} "
                 f"| {prefill:.0f} | {slower[1]} | {row['peak_mib']:.0f} MiB |"
             )
+        for own, stages in one["profiles"].items():
+            said += [f"{name}, {own}, {stage}: {_shares(profile)}." for stage, profile in stages.items()]
         lines += [f"| {name} | {row['name']} | not measured: {row['reason']} | | | | |" for row in one["missing"]]
     plan = result["plan"]
     how = f"{plan['rounds']} rounds in turn, {plan['threads']} threads, prompts of {plan['prompt']} tokens."
-    lines += ["", f"{how} {_measured_with(result)}"]
+    lines += ["", f"{how} {_measured_with(result)}", "", "Profiles of ours:", "", *(f"- {one}" for one in said)]
     return "\n".join(lines)
 
 
@@ -136,11 +139,14 @@ def tower_table(result: Row) -> str:
         )
     lines.append("")
     for name, profile in result["profiles"].items():
-        shares = ", ".join(f"{group} {share:.0%}" for group, share in profile["groups"].items())
-        lines.append(f"Profile of {name}: {shares}.")
+        lines.append(f"Profile of {name}: {_shares(profile)}.")
     flags = ", ".join(result["processor_flags"])
     lines.append(f"{result['threads']} threads, processor with {flags}. {_measured_with(result)}")
     return "\n".join(lines)
+
+
+def _shares(profile: Row) -> str:
+    return ", ".join(f"{group} {share:.0%}" for group, share in profile["groups"].items())
 
 
 def _measured_with(result: Row) -> str:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medrega_bench import peer_worker, shapes
+from medrega_bench import peer_worker, profiles, shapes
 from medrega_bench.bandwidth import Reader
 from medrega_bench.genai_folder import write_genai
 from medrega_bench.speed import spread
@@ -188,6 +188,10 @@ def measure(
                 if one in rounds[-1]
             ],
             "missing": missing,
+            "profiles": {
+                one: profiles.decoder(made, plan.threads, plan.prompt, plan.tokens, scratch)
+                for one, made in ((OURS, package), (OURS_WIDE, wide))
+            },
         }
 
 

@@ -6,10 +6,8 @@ onnxruntime sessions, interleaved in rounds; knows no package.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,20 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medrega_bench import shapes
+from medrega_bench import profiles, shapes
 from medrega_bench.speed import spread
 from medrega_edge.sessions import load_onnxruntime
 
 Row = dict[str, Any]
 FULL, SHIPPED = "float32", "int8, weights of 7 bits"
 INPUT, OUTPUT = "pixel_values", "image_embeds"
-# Which operators do what; whatever is named nowhere is "rest".
-GROUPS = {
-    "attention": ("MultiHeadAttention", "Attention", "Softmax"),
-    "products": ("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits",
-                 "DynamicQuantizeMatMul", "Conv"),
-    "rounding of activations": ("DynamicQuantizeLinear", "QuantizeLinear", "DequantizeLinear"),
-}  # fmt: skip
 FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")  # of the processor, that products of int8 depend on
 
 
@@ -41,7 +32,7 @@ def measure(tower: shapes.TowerShape, hidden: int, threads: int, rounds: int, te
         scratch = Path(scratch_name)
         tell("writing the variants")
         paths = dict(_variants(tower, hidden, scratch))
-        sessions = {name: _session(path, threads) for name, path in paths.items()}
+        sessions = {name: profiles.open_session(path, threads) for name, path in paths.items()}
         pixels = np.random.default_rng(shapes.SEED).standard_normal(
             (1, shapes.CHANNELS, *[tower.image_size] * 2), np.float32
         )
@@ -106,17 +97,6 @@ def _variants(tower: shapes.TowerShape, hidden: int, folder: Path) -> Iterator[t
     yield "int8 in blocks of 128", path
 
 
-def _session(path: Path, threads: int, profile: Path | None = None) -> Any:
-    ort = load_onnxruntime()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def _run(session: Any, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
 
@@ -132,30 +112,11 @@ def _error(values: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> f
 
 
 def _profile(path: Path, threads: int, pixels: npt.NDArray[np.float32], folder: Path) -> Row:
-    """Share of time by group of operators, and by operator, of the second run of a session."""
-    session = _session(path, threads, folder / "profile")
-    _run(session, pixels)
-    _run(session, pixels)
-    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    kernels = [one for one in events if one.get("cat") == "Node" and one["name"].endswith("_kernel_time")]
-    times: Counter[str] = Counter()
-    for one in kernels[len(kernels) // 2 :]:
-        times[one["args"]["op_name"]] += one["dur"]
-    return shares(times)
-
-
-def shares(times: Counter[str]) -> Row:
-    """Microseconds by operator -> shares by group and by operator."""
-    whole = sum(times.values())
-    group_of = {operator: group for group, operators in GROUPS.items() for operator in operators}
-    groups: Counter[str] = Counter()
-    for operator, time_us in times.items():
-        groups[group_of.get(operator, "rest")] += time_us
-    return {
-        "milliseconds": whole / 1000,
-        "groups": {name: groups[name] / whole for name in (*GROUPS, "rest")},
-        "operators": {name: time_us / whole for name, time_us in times.most_common()},
-    }
+    """Shares of time of the second run of a session."""
+    session = profiles.open_session(path, threads, folder / "profile")
+    for _ in range(2):
+        _run(session, pixels)
+    return profiles.shares(profiles.finish(session, 2)[1:])
 
 
 def processor_flags() -> list[str]:

@@ -25,9 +25,10 @@ def peer(name, decode, prefill):
 def results():
     own = [peer("medrega", 1.0, 1.0), peer("medrega, wide groups", 1.0, 0.8)]
     shapes = [
-        {"shape": shape, "head_bits": bits, "peers": [*own, peer("llama.cpp", 1.5, 1.1)], "missing": []}
+        {"shape": shape, "head_bits": bits, "peers": [*own, peer("llama.cpp", 1.5, 1.1)], "missing": [], "profiles": {}}
         for shape, bits in (("tiny", 4), ("0.5b", 4), ("0.5b", 8))
     ]
+    shapes[0]["profiles"] = {"medrega": {"decode": {"groups": {"products": 0.9, "rest": 0.1}}}}
     shapes[0]["missing"].append({"name": "OpenVINO", "reason": "could not be installed: no"})
     peers = HEADER | {"shapes": shapes, "plan": {"rounds": 7, "threads": 2, "prompt": 300}}
     full = {"name": "float32", "shipped": False, "seconds": spread([2.0]), "gain": spread([1.0])}
@@ -74,6 +75,10 @@ def test_goals_without_a_measurement_have_no_line():
 
 def test_a_missing_peer_is_named_with_its_reason():
     assert "| OpenVINO | not measured: could not be installed: no |" in fast_table.peers_table(results()[0])
+
+
+def test_profiles_of_ours_stand_below_the_table():
+    assert "- tiny, head of 4 bits, medrega, decode: products 90%, rest 10%." in fast_table.peers_table(results()[0])
 
 
 def test_the_shipped_tower_is_marked_and_its_profile_shown():
