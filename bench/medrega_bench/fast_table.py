@@ -53,7 +53,9 @@ def _decoding(peers: Row) -> Iterator[Goal]:
             continue
         theirs = by_name[LLAMA]
         for name, groups in ((OURS, "groups of 32"), (OURS_WIDE, "groups of 128")):
-            ours = by_name[name]
+            ours = by_name.get(name)
+            if ours is None:
+                continue
             if one["shape"] == "0.5b":
                 what = f"0.5 B shape, {groups}"
                 yield Goal(f"decode, {what}, against llama.cpp Q4_0", 1.3, True, _times(theirs, ours, "decode"))

@@ -86,3 +86,12 @@ def test_writing_packages_needs_neither_torch_nor_gptqmodel():
     pytest.importorskip("onnx")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.export
+def test_the_shipped_tower_adds_up_the_same_with_and_without_vnni():
+    """Without VNNI two products of uint8 and int8 are added in 16 bits, which must not saturate."""
+    pytest.importorskip("onnx")
+    from medrega_export.tower import INT8_LARGEST
+
+    assert 2 * 255 * INT8_LARGEST <= np.iinfo(np.int16).max
