@@ -11,6 +11,7 @@ forward pass. What is done here for a digit is plain floats over at most a dozen
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -137,14 +138,18 @@ def _narrowest(weights: list[float]) -> int:
     at any digit and go round, the one is taken in which the distribution is narrowest (least mean distance from its
     median): nobody is in doubt between 100 and 900.
     """
-    return min(range(len(weights)), key=lambda start: round(_width(weights[start:] + weights[:start]), 9))
+    count, twice = len(weights), weights * 2
+    reached = [0.0, *accumulate(twice)]  # by the places before each
+    moments = [0.0, *accumulate(place * weight for place, weight in enumerate(twice))]
 
+    def width(start: int) -> float:
+        end = start + count
+        middle = bisect_left(reached, reached[start] + reached[count] / 2, start + 1, end) - 1
+        before = middle * (reached[middle] - reached[start]) - (moments[middle] - moments[start])
+        behind = moments[end] - moments[middle] - middle * (reached[end] - reached[middle])
+        return round(before + behind, 9)
 
-def _width(weights: list[float]) -> float:
-    """Sum of the weights, each times its distance from the median's place."""
-    half = math.fsum(weights) / 2
-    middle = next(place for place, reached in enumerate(accumulate(weights)) if reached >= half)
-    return math.fsum(weight * abs(place - middle) for place, weight in enumerate(weights))
+    return min(range(count), key=width)
 
 
 def _choose(logits: Floats, allowed: Sequence[int] | None, banned: Sequence[int]) -> tuple[int, float]:

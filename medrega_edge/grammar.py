@@ -116,7 +116,7 @@ class RegionGrammar:
         if self._mode is _Mode.NUMBER:
             if not self._numerals:
                 self._options = self._separators() if self._complete() else {}
-                self._numerals = (*(self._v.digits[d] for d in range(10) if self._may_follow(d)), *self._options)
+                self._numerals = (*(self._v.digits[d] for d in self._digits()), *self._options)
             return self._numerals
         return None
 
@@ -167,19 +167,24 @@ class RegionGrammar:
         place = len(self._box)
         return (0, GRID_MAX - 1) if place < 2 else (self._box[place - 2] + 1, GRID_MAX)
 
-    def _may_follow(self, digit: int) -> bool:
-        """Whether some coordinate within bounds starts with the digits so far and this one; no leading zeros."""
+    def _digits(self) -> list[int]:
+        """Digits with which some coordinate within bounds goes on; no leading zeros."""
         if self._spelt == "0":
-            return False
+            return []
         low, high = self._bounds()
-        first = last = int(self._spelt or 0) * 10 + digit
-        for _ in range(len(str(GRID_MAX)) - len(self._spelt)):
-            if first <= high and last >= low and any(map(self._is_new, range(max(first, low), min(last, high) + 1))):
-                return True
-            if first == 0:
-                break
-            first, last = first * 10, last * 10 + 9
-        return False
+        scales = [10**spare for spare in range(len(str(GRID_MAX)) - len(self._spelt))]
+        spelt = 10 * int(self._spelt or 0)
+        return [
+            digit
+            for digit in range(10)
+            if any(
+                self._holds_new(max((spelt + digit) * scale, low), min((spelt + digit + 1) * scale - 1, high))
+                for scale in (scales if spelt + digit else scales[:1])
+            )
+        ]
+
+    def _holds_new(self, first: int, last: int) -> bool:
+        return first <= last and (not self._written or any(map(self._is_new, range(first, last + 1))))
 
     def _is_new(self, value: int) -> bool:
         """Whether a coordinate does not complete a box that was written before."""

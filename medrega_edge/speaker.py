@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -174,9 +174,11 @@ def _embeddings(contents: Contents) -> npt.NDArray[np.floating]:
     """The table `[vocabulary, hidden]`, of which only the rows that are looked up are read from the disk."""
     spec = contents.package.manifest.decoder
     head = io.BytesIO(contents.embeddings[:NPY_HEADER])
+    form: Any = np.lib.format  # without types
     try:
-        version = np.lib.format.read_magic(head)
-        shape, by_column, dtype = np.lib.format.read_array_header_1_0(head) if version == (1, 0) else ((), True, None)
+        if form.read_magic(head) != (1, 0):
+            raise ValueError("no such version is written")
+        shape, by_column, dtype = form.read_array_header_1_0(head)
     except (ValueError, EOFError):
         raise PackageError("The embeddings of the model package cannot be read; get the package again.") from None
     if shape != (spec.vocabulary, spec.hidden) or dtype not in (np.float16, np.float32) or by_column:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,12 +100,12 @@ def batch(
 
 def _answers(
     work: Folder | Questions, start: Place, model: str | None, threads: int | None, device: str
-) -> Iterator[tuple[Place, dict[str, Any]]]:
+) -> Generator[tuple[Place, dict[str, Any]], None, None]:
     """Answer in this process, or in several where that is faster: the rows are the same."""
     from medrega_edge import workers
     from medrega_edge.package import find
 
-    processes = workers.count(find(model).manifest, threads, device, len(work) - start.item)
+    processes = workers.count(find(model), threads, device, len(work) - start.item)
     if processes == 1:
         yield from work.answers(load_engine(model, threads, device), start)
     else:

@@ -1,5 +1,6 @@
 """Which device and how many threads are taken, and the decoder's cache, on the default package."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from medrega_edge import sessions
 from medrega_edge.errors import ResourceError
 from medrega_edge.package import FileEntry, find
 from medrega_edge.sessions import Decoder, choose_device, decoder_threads
+from tests.edge.stub import medrega
 
 
 def runtime(*providers, works=True):
@@ -60,6 +62,13 @@ def test_a_device_that_is_not_there_is_refused_in_one_sentence(there, wanted, sa
         choose_device(wanted)
     assert refused.value.exit_code == 6
     assert str(refused.value).count(". ") == 0
+
+
+def test_auto_says_on_standard_error_what_it_took(capsys):
+    assert medrega("ask", "--sample", "abdomen-mri", "locate the liver", "--json", "--device", "auto") == 0
+    said = capsys.readouterr()
+    device = json.loads(said.out)["device"]
+    assert said.err.startswith(f"device: {device} (")
 
 
 @pytest.mark.parametrize(("megabytes", "available", "threads"), [(3, 8, 1), (400, 8, 8), (400, 1, 1), (400, 2, 2)])

@@ -17,7 +17,7 @@ from medrega_edge.errors import PackageError
 from medrega_edge.journal import Place
 from medrega_edge.package import find
 
-MANIFEST = find().manifest
+PACKAGE = find()
 
 
 def questions(folder, images):
@@ -63,8 +63,13 @@ def test_files_go_one_by_one_and_a_begun_one_goes_on_where_it_stopped(tmp_path):
     ],
 )
 def test_how_many_processes_a_small_package_gets(threads, device, items, free, processes, monkeypatch):
-    monkeypatch.setattr(memory, "free", lambda: None if free is None else free * memory.peak(MANIFEST))
-    assert workers.count(MANIFEST, threads, device, items) == processes
+    monkeypatch.setattr(memory, "free", lambda: None if free is None else free * memory.peak(PACKAGE.manifest))
+    assert workers.count(PACKAGE, threads, device, items) == processes
+
+
+def test_a_large_package_is_run_by_one(monkeypatch):
+    monkeypatch.setattr(workers, "LARGE", PACKAGE.bytes)
+    assert workers.count(PACKAGE, 4, "cpu", 1000) == 1
 
 
 @pytest.mark.slow
