@@ -8,6 +8,7 @@ fastest for it; none samples but where its interface leaves no other way.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -110,19 +111,49 @@ def llama_cpp(order: Order) -> Round:
 
 
 def openvino(order: Order) -> Round:
-    """OpenVINO GenAI on the very file that llama.cpp reads; its own clock, because it generates in one call."""
+    """OpenVINO on the very weights that llama.cpp reads, its cache kept inside as its own pipelines keep it."""
     import numpy as np
-    import openvino_genai as ov
-    from openvino import Tensor
+    import openvino_genai
+    from openvino import Core, opset13
 
-    pipe = ov.LLMPipeline(str(_gguf(order)), "CPU", INFERENCE_NUM_THREADS=order["threads"])
+    path = _gguf(order)
+    graph = path.with_name("openvino_model.xml")
+    if not graph.exists():
+        # What it reads from GGUF is written down, and then does not compile (2026.4); what was written does.
+        with contextlib.suppress(RuntimeError):
+            openvino_genai.LLMPipeline(str(path), "CPU", enable_save_ov_model=True)
+    core = Core()
+    model = core.read_model(graph)
+    head = model.output("logits").get_node().input_value(0).get_node()
+    if head.get_type_name() != "MatMul":
+        raise RuntimeError("the output head is not where it was expected")
+    # The head behind the last position only, as its own pipelines cut it.
+    last = opset13.slice(head.input_value(0), np.array([-1]), np.array([2**31 - 1]), np.array([1]), np.array([1]))
+    head.input(0).replace_source_output(last.output(0))
+    model.validate_nodes_and_infer_types()
+    options = {"INFERENCE_NUM_THREADS": order["threads"], "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+    beam = np.zeros(1, np.int32)
+
+    def feed(tokens: list[int], before: int) -> None:
+        total = before + len(tokens)
+        request.infer(
+            {
+                "input_ids": np.array([tokens], np.int64),
+                "attention_mask": np.ones((1, total), np.int64),
+                "position_ids": np.arange(before, total)[None],
+                "beam_idx": beam,
+            }
+        )
 
     def run(prompt: list[int], more: list[int]) -> tuple[float, float]:
-        ids = np.array([prompt], np.int64)
-        settings = ov.GenerationConfig(max_new_tokens=len(more) + 1, ignore_eos=True, do_sample=False)
-        made = pipe.generate(ov.TokenizedInputs(Tensor(ids), Tensor(np.ones_like(ids))), settings)
-        metrics = made.perf_metrics
-        return metrics.get_ttft().mean / 1000, metrics.get_tpot().mean / 1000 * len(more)
+        request.reset_state()
+        begun = time.perf_counter()
+        feed(prompt, 0)
+        prefilled = time.perf_counter()
+        for number, token in enumerate(more):
+            feed([token], len(prompt) + number)
+        return prefilled - begun, time.perf_counter() - prefilled
 
     return run
 
@@ -244,7 +275,7 @@ PEERS: dict[str, tuple[Callable[[Order], Round], str]] = {  # name: how it is lo
     "medrega, wide groups": (medrega, "onnxruntime"),
     "onnxruntime-genai": (onnxruntime_genai, "onnxruntime-genai"),
     "llama.cpp": (llama_cpp, "llama-cpp-python"),
-    "OpenVINO": (openvino, "openvino-genai"),
+    "OpenVINO": (openvino, "openvino"),
     "torch fp32": (torch_fp32, "torch"),
     "torch bf16": (torch_bf16, "torch"),
 }
