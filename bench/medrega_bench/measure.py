@@ -108,7 +108,7 @@ def _askable(package: Package, asked: Sequence[Asked]) -> list[Asked]:
 
 
 def _kept(row: Row, image: str, question: str, bare_ids: bool) -> Row:
-    kept = {key: value for key, value in row.items() if key not in ("dataset", "kind", "recognised")}
+    kept = {key: value for key, value in row.items() if key not in ("dataset", "kind", "recognised", "note")}
     return kept | {
         "id": row["id"] if bare_ids else _short(str(row["id"]).encode()),
         "image": image,
