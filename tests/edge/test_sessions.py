@@ -71,6 +71,15 @@ def test_auto_says_on_standard_error_what_it_took(capsys):
     assert said.err.startswith(f"device: {device} (")
 
 
+@pytest.mark.parametrize(("quota", "threads"), [("150000 100000", 2), ("max 100000", 8), ("10000 100000", 1), (None, 8)])
+def test_a_container_that_pays_for_few_processors_gets_few_threads(quota, threads, tmp_path, monkeypatch):
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    monkeypatch.setattr(sessions, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(sessions.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    assert sessions.available_threads() == threads
+
+
 @pytest.mark.parametrize(("megabytes", "available", "threads"), [(3, 8, 1), (400, 8, 8), (400, 1, 1), (400, 2, 2)])
 def test_a_small_decoder_runs_on_one_thread(megabytes, available, threads):
     one = FileEntry("decoder.onnx", "", 100_000, "")
