@@ -18,6 +18,7 @@ from medrega_edge.prompts import Language
 Row = dict[str, Any]
 
 FLIPS = 40
+MEASURED_ONCE = ("peak_mib", "joules")  # of a whole measuring process
 
 # What stands in a report for each setting; the CSV holds every figure.
 TELLING = {
@@ -260,10 +261,13 @@ def _speed(result: Row, say: Mapping[str, str]) -> Iterator[Section]:
 
 
 def stages(stage: Row) -> Iterator[tuple[str, Row]]:
-    """The stages and ratios of one measurement of speed, each with its spread."""
+    """The stages and ratios of one measurement of speed, each with its spread, and what was measured once."""
     for name, value in (stage | stage["ratios"]).items():
         if isinstance(value, dict) and "median" in value:
             yield name, value
+    for name in MEASURED_ONCE:
+        if stage.get(name) is not None:
+            yield name, dict.fromkeys(("median", "p90", "min", "max"), stage[name]) | {"n": 1}
 
 
 def figures_of(result: Row) -> Iterator[Sequence[object]]:
