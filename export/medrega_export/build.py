@@ -100,6 +100,7 @@ class _Run:
     checkpoint: Checkpoint
     material: calibration.Material
     shape: decoder.Shape
+    thresholds: measure.Thresholds
     work: Work
     tell: Callable[[str], None]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -134,7 +135,7 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
     _check_questions(questions, checkpoint)
     shape = text_model.shape_of(checkpoint.config.text_config, options.context)
     with work.open():
-        run = _Run(checkpoint, calibration.Material((), (), ()), shape, work, tell)
+        run = _Run(checkpoint, calibration.Material((), (), ()), shape, options.thresholds, work, tell)
         with run.timed("images and questions"):
             if chosen:
                 run.material = calibration.from_questions(checkpoint, chosen, shape.context)
@@ -142,7 +143,6 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
                 run.material = calibration.from_noise(checkpoint)
         folder = work.results[options.out]
         errors = _assemble(run, folder, options.recipe)
-        options.thresholds.check(errors)
         signed = _certify(run, folder, options, errors, questions)
         gates.check(options.gates, signed["accuracy"] or [])
         package = Package.open(folder)
@@ -221,9 +221,10 @@ def _check_target(target: Path, force: bool) -> None:
 
 
 def _assemble(run: _Run, folder: Path, recipe: Recipe) -> dict[str, float]:
-    """Write every file but certificate, card and manifest; returns the stages' errors."""
+    """Write every file but certificate, card and manifest; returns the stages' errors, all within their limits."""
     checkpoint, once = run.checkpoint, run.work.once
     errors = _vision(run, folder / FILES["vision"], recipe)
+    run.thresholds.check(errors)  # at once: the next stage may take hours
     if recipe.bits == FULL_BITS:
         errors |= _full_decoder(run, folder / FILES["decoder"], recipe)
     else:
@@ -234,6 +235,7 @@ def _assemble(run: _Run, folder: Path, recipe: Recipe) -> dict[str, float]:
     errors["embeddings"] = _table_error(table, folder / FILES["embeddings"])
     once(folder / FILES["tokenizer"], lambda path: path.write_bytes(checkpoint.tokenizer_json))
     once(folder / FILES["prompts"], lambda path: path.write_text(checkpoint.prompts.to_json(), encoding="utf-8"))
+    run.thresholds.check(errors)
     return errors
 
 
@@ -317,7 +319,6 @@ def _certify(
         reference = run.work.folder / REFERENCE
         reference.mkdir(exist_ok=True)
         full = _assemble(run, reference, FULL)
-        options.thresholds.check(full)
         stages |= {f"{REFERENCE} {name}": (error, getattr(options.thresholds, name)) for name, error in full.items()}
         _sign(run, reference, FULL, {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
         packages["reference"] = reference

@@ -48,7 +48,7 @@ def write_checkpoint(folder: Path) -> int:
     for number, (name, shape) in enumerate(shapes.items(), 1):
         value = 0.03 * torch.randn(shape, generator=generator)
         if len(shape) == 1 and not name.endswith("bias"):
-            value += 1.0  # norms and scales
+            value += 0.1 if ".lambda_" in name else 1.0  # layer scales begin small, norms at one
         shard[name] = value.to(torch.bfloat16)
         weights += value.numel()
         if number == len(shapes) or sum(part.nbytes for part in shard.values()) > FILE_BYTES:
