@@ -74,7 +74,7 @@ def sees_grey(folder):
 
 
 def wrong_scales(folder):
-    """The 4-bit weights of every layer get scales that are off by up to a half, as a wrong layout would make them."""
+    """Half of the groups of weights of every layer get the wrong sign, as a misread scale or zero point would make them."""
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(folder / "decoder.onnx")
     rng = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def wrong_scales(folder):
     assert len(scales) > 4
     for tensor in scales:
         values = onnx.numpy_helper.to_array(tensor)
-        off = (values * rng.uniform(0.5, 1.5, values.shape)).astype(values.dtype)
+        off = (values * rng.choice([-1, 1], values.shape)).astype(values.dtype)
         tensor.CopyFrom(onnx.numpy_helper.from_array(off, tensor.name))
     onnx.save(graph, folder / "decoder.onnx")
     manifest = json.loads((folder / "manifest.json").read_text())
