@@ -50,8 +50,8 @@ def html(document: Document) -> str:
 
 def picture(drawn: Drawn) -> str:
     """Write a chart as an SVG file of its own, readable on light and dark paper."""
-    chart_of = _environment().get_template("chart.svg.j2").make_module({"colours": COLOURS}).chart_of
-    return str(chart_of(drawn, alone=True)).strip() + "\n"
+    template = '{% from "chart.svg.j2" import chart_of with context %}{{ chart_of(drawn, alone=true) }}'
+    return _environment().from_string(template).render(drawn=drawn, colours=COLOURS).strip() + "\n"
 
 
 def _environment() -> Environment:

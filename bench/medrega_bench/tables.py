@@ -66,7 +66,7 @@ def losses(reference: Rows, package: Rows) -> dict[str, Any]:
             for key in ("language", "dataset", "kind"):
                 names = sorted({pair[1][key] for pair in mine if pair[1].get(key) is not None})
                 settings[setting][key] = {name: _lost(setting, [p for p in mine if p[1].get(key) == name]) for name in names}
-    beside = {}
+    beside: dict[str, Any] = {}
     for name, of in BESIDE.items():
         before, after = (of([pair[side] for pair in common]) for side in (0, 1))
         if before is not None and after is not None:
