@@ -85,8 +85,8 @@ def _fallen(before: Found, after: Found, names: Sequence[str] | None = None, wor
     images = len({*before[1], *after[1]})
     return {
         name: {
-            "loss": worse * change.value,
-            "interval": sorted(worse * edge for edge in change.interval),
+            "loss": worse * change.value + 0.0,  # no loss is 0.0 and not -0.0
+            "interval": sorted(worse * edge + 0.0 for edge in change.interval),
             "significant": images >= FEWEST_IMAGES and not change.interval[0] <= 0 <= change.interval[1],
         }
         for name, change in changes(before, after).items()
