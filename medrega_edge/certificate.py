@@ -43,27 +43,31 @@ def certified(certificate: Mapping[str, Any], task: str, language: str, modality
         raise PackageError(UNREADABLE) from None
 
 
-def lines(certificate: Mapping[str, Any]) -> list[str]:
-    """Lay a certificate out; raises PackageError."""
+def lines(certificate: Mapping[str, Any], whole: bool = True) -> list[str]:
+    """Lay a certificate out, or only its figures over all kinds of image; raises PackageError."""
     try:
-        return list(_lines(certificate))
+        return list(_lines(certificate, whole))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         raise PackageError(UNREADABLE) from None
 
 
-def _lines(certificate: Mapping[str, Any]) -> Iterator[str]:
+def _lines(certificate: Mapping[str, Any], whole: bool) -> Iterator[str]:
     if certificate["accuracy"] is None:
         yield f"accuracy beside full precision: not measured, {certificate['reason']}"
     else:
         items = certificate["items"]
+        shown = [entry for entry in certificate["accuracy"] if whole or entry["modality"] is None]
         yield f"{items['count']} questions, full precision beside this package (items {items['sha256'][:_SHOWN]})"
         yield "IoU:"
-        yield from _table([_row(entry, "mean_iou") for entry in certificate["accuracy"] if entry["mean_iou"]])
+        yield from _table([_row(entry, "mean_iou") for entry in shown if entry["mean_iou"]])
         yield "share of right answers:"
-        yield from _table([_row(entry, "accuracy") for entry in certificate["accuracy"]])
-        yield from _items(certificate)
+        yield from _table([_row(entry, "accuracy") for entry in shown])
+        if whole:
+            yield from _items(certificate)
     for override in certificate.get("recipe", {}).get("overrides", ()):
         yield f"more exact than the rest: {override['unit']}, {int(override['bits'])} bits"
+    if not whole:
+        return
     yield "error of each stage:"
     for name, entry in certificate["stages"].items():
         limit = "" if entry["limit"] is None else f"  (at most {entry['limit']:g})"

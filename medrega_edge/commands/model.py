@@ -37,6 +37,9 @@ def model_list() -> None:
 def model_info(
     model: Annotated[str | None, typer.Argument(help="Package folder or name; default: the one that is used.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print manifest and certificate as JSON.")] = False,
+    whole: Annotated[
+        bool, typer.Option("--certificate", help="Show the whole certificate: kinds of image, worst items, errors, hashes.")
+    ] = False,
     labels: Annotated[bool, typer.Option("--labels", help="List what it can locate, and the label sets, instead.")] = False,
 ) -> None:
     """Show what a package is and how accurate it was measured to be."""
@@ -64,8 +67,8 @@ def model_info(
     echo(f"{'memory':<12}about {peak / 1e6:.0f} MB at its peak")
     echo(f"{'threads':<12}{decoder_threads(package.manifest, available)} of {available} for the language model")
     echo(f"{'manifest':<12}{package.sha256}")
-    echo("certificate")
-    for line in lines(certificate):
+    echo("certificate" if whole else "certificate (--certificate shows all of it)")
+    for line in lines(certificate, whole):
         echo(line)
     echo(NOTICE)
 

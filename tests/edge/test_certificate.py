@@ -62,3 +62,10 @@ def test_the_default_package_has_one() -> None:
 def test_another_shape_is_refused(broken: dict[str, object]) -> None:
     with pytest.raises(PackageError, match="certificate"):
         lines(broken)
+
+
+def test_in_short_it_is_the_figures_over_all_kinds_of_image() -> None:
+    shown = "\n".join(lines(SIGNED, whole=False))
+    assert "0.500  0.480" in shown and "layers.0.qkv" in shown
+    for words in ("classify", "worst", "at most", "efef"):
+        assert words not in shown, words
