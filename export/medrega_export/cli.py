@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,8 @@ def export(
         raise UsageError(f"'{precision}' is no precision; fp32, or set --bits, --head-bits and --tower.")
     recipe = FULL if precision else Recipe(bits, group_size, not asymmetric, head_bits, tower)
     samples = Samples(*prompts) if prompts else None
+    for path in (checkpoint, adapter, out, keep_checkpoint):
+        _check_name(path)
     if check:
         _check(checkpoint, adapter, samples, out or Path(), recipe)
         return
@@ -180,6 +183,17 @@ def _raised(options: ExportOptions, limit: int, losses: Path | None, tell: Calla
     recipe = budget.choose(found, options.recipe, size, limit)
     tell(f"{recipe.name}: {', '.join(override.unit for override in recipe.overrides) or 'nothing raised'}")
     return replace(options, recipe=recipe, max_bytes=limit)
+
+
+def _check_name(path: Path | None) -> None:
+    """Refuse a path that safetensors and onnx cannot open: they take UTF-8 alone, whatever the locale writes names in."""
+    try:
+        os.fsencode(path or "").decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(
+            "A path is written in another encoding than UTF-8, which safetensors and onnx cannot open; "
+            "name a folder in ASCII letters."
+        ) from None
 
 
 def _check(checkpoint: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe) -> None:

@@ -7,7 +7,6 @@ Knows safetensors files; knows no model. A tensor is named without the wrappers 
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +62,6 @@ def index(files: Sequence[Path]) -> dict[str, Stored]:
 
     found: dict[str, Stored] = {}
     for path in files:
-        _check_path(path)
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 - no mapping
@@ -73,17 +71,6 @@ def index(files: Sequence[Path]) -> dict[str, Stored]:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(f"The weights in '{path.name}' cannot be loaded ({reason}); write them anew.") from None
     return found
-
-
-def _check_path(path: Path) -> None:
-    """Refuse a path that safetensors cannot open: it takes UTF-8 alone, whatever the locale writes names in."""
-    try:
-        os.fsencode(path).decode("utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(
-            f"The path of '{path.name}' is written in another encoding than UTF-8, which safetensors cannot open; "
-            "move the checkpoint to a folder with a name in ASCII letters."
-        ) from None
 
 
 def filled(module: nn.Module, weights: Mapping[str, Stored], prefix: str) -> Any:
