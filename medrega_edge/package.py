@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from medrega_edge.errors import PackageError
 
@@ -237,7 +238,7 @@ class Package:
             self._compare(role, hashlib.file_digest(handle, "sha256").hexdigest())
 
     @contextmanager
-    def _opened(self, role: str) -> Iterator[BinaryIO]:
+    def _opened(self, role: str) -> Iterator[BufferedReader]:
         """Open a file that has the size the manifest names, and is not empty; raises PackageError."""
         entry = self.manifest.files[role]
         path = self.path(role)

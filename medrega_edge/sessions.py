@@ -176,7 +176,7 @@ class Decoder:
         self._last = np.zeros(1, np.int32)
         self._total = np.zeros((), np.int32)
         self._one = np.zeros((1, 1, spec.hidden), np.float32)
-        self._logits = np.zeros((1, spec.vocabulary), np.float32)
+        self._logits: Floats = np.zeros((1, spec.vocabulary), np.float32)
         self._one_value = self._value(self._one)
         self._embeds: Any = None  # what is bound as input now
         logits = self._value(self._logits)
@@ -220,7 +220,7 @@ class Decoder:
         self._session.run_with_iobinding(self._binding)
         self.length = total
         self.passes += 1
-        return self._logits[0]
+        return cast(Floats, self._logits[0])
 
     def rewind(self, length: int) -> None:
         """Forget everything behind the first `length` positions."""
