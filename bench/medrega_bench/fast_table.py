@@ -5,7 +5,7 @@ Knows results and goals; measures nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,16 +38,20 @@ class Goal:
         return f"| {self.what} | {sign} {self.form.format(self.goal)} | {shown} | {'yes' if held else '**no**'} |"
 
 
-def table(peers: Row, tower: Row, speed: Row) -> str:
-    """Goals beside figures, and how they were measured."""
+def table(*results: Row) -> str:
+    """Goals beside figures, and how they were measured; results in any order, of a shape measured twice the last counts."""
     lines = ["| | goal | median (smallest to largest) | held |", "|---|---|---|---|"]
-    lines += [goal.line for goal in (*_decoding(peers), *_tower(tower), *_answers(speed), *_memory(speed))]
-    lines += ["", *(_measured_with(result) for result in (peers, tower, speed))]
-    return "\n".join(lines)
+    for key, goals in (("shapes", _decoding), ("variants", _tower), ("stages", _answers), ("memory", _memory)):
+        lines += [goal.line for goal in goals([result for result in results if key in result])]
+    return "\n".join([*lines, "", *map(_measured_with, results)])
 
 
-def _decoding(peers: Row) -> Iterator[Goal]:
-    for one in peers["shapes"]:
+def _measured_shapes(results: Sequence[Row]) -> list[Row]:
+    return list({(one["shape"], one["head_bits"]): one for result in results for one in result["shapes"]}.values())
+
+
+def _decoding(results: Sequence[Row]) -> Iterator[Goal]:
+    for one in _measured_shapes(results):
         by_name = {row["name"]: row for row in one["peers"]}
         if one["head_bits"] != EQUAL_HEAD or LLAMA not in by_name:
             continue
@@ -72,45 +76,44 @@ def _times(theirs: Row, ours: Row, stage: str) -> Row:
     return spread([a[key] / b[key] for a, b in zip(theirs["rounds"], ours["rounds"], strict=True)])
 
 
-def _tower(tower: Row) -> Iterator[Goal]:
-    for row in tower["variants"]:
+def _tower(results: Sequence[Row]) -> Iterator[Goal]:
+    for row in (variant for tower in results for variant in tower["variants"]):
         if row["shipped"]:
             yield Goal("vision tower INT8 against float32, 300 M shape", 1.6, True, row["gain"])
 
 
-def _answers(speed: Row) -> Iterator[Goal]:
-    most = max(speed["stages"], key=lambda stage: stage["threads"])
-    yield Goal("one-box question against the same loop without jump-forward", 1.6, True, most["ratios"]["jump_forward_gain"])
-    yield Goal(
-        "second question on an image, to the first token, against the first", 0.1, False, most["next_start_share"], "{:.0%}"
-    )
-    yield Goal("cold process to answer, ms", 800, False, speed["cold"]["wall_ms"], "{:.0f}")
-    yield Goal("cold process to answer, peak MiB", 300, False, speed["cold"]["peak_mib"], "{:.0f}")
+def _answers(results: Sequence[Row]) -> Iterator[Goal]:
+    for speed in results:
+        most, cold = max(speed["stages"], key=lambda stage: stage["threads"]), speed["cold"]
+        what = "one-box question against the same loop without jump-forward"
+        yield Goal(f"{what}: time", 1.6, True, most["ratios"]["jump_forward_gain"])
+        yield Goal(f"{what}: passes", 1.6, True, most["ratios"]["jump_forward_fewer_passes"])
+        what = "second question on an image, to the first token, against the first"
+        yield Goal(what, 0.1, False, most["next_start_share"], "{:.0%}")
+        yield Goal("cold process to answer, ms", 800, False, cold["wall_ms"], "{:.0f}")
+        yield Goal("cold process to answer, peak MiB", 300, False, cold["peak_mib"], "{:.0f}")
 
 
-def _memory(speed: Row) -> Iterator[Goal]:
-    for row in speed["memory"]:
-        alone = dict.fromkeys(("median", "min", "max"), row["over_package"])
-        yield Goal(f"peak memory of a cold question over package size, {row['shape']} shape", 1.25, False, alone)
-        alone = dict.fromkeys(("median", "min", "max"), row["prediction_off"])
-        yield Goal(f"the same as `model info` foretells it, off by, {row['shape']} shape", 0.1, False, alone, "{:.0%}")
-    same = speed["repeatability"]
-    if same is None:
-        return
-    counts = sorted({run["threads"] for run in same["runs"]})
-    alone = dict.fromkeys(("median", "min", "max"), same["different"])
-    what = f"{same['questions']} questions, {' and '.join(map(str, counts))} threads, cold and warm: answers of other bytes"
-    yield Goal(what, 0, False, alone, "{:.0f}")
+def _memory(results: Sequence[Row]) -> Iterator[Goal]:
+    for row in (row for speed in results for row in speed["memory"]):
+        what = f"peak memory of a cold question over package size, {row['shape']} shape"
+        yield Goal(what, 1.25, False, spread([row["over_package"]]))
+        what = f"the same as `model info` foretells it, off by, {row['shape']} shape"
+        yield Goal(what, 0.1, False, spread([row["prediction_off"]]), "{:.0%}")
+    for same in (speed["repeatability"] for speed in results if speed["repeatability"]):
+        counts = " and ".join(map(str, sorted({run["threads"] for run in same["runs"]})))
+        what = f"{same['questions']} questions, {counts} threads, cold and warm: answers of other bytes"
+        yield Goal(what, 0, False, spread([same["different"]]), "{:.0f}")
 
 
-def peers_table(result: Row) -> str:
+def peers_table(*results: Row) -> str:
     """Every peer at every shape: tokens a second, and how many times as fast we are."""
     lines = [
         "| shape | program | decode, tokens/s | we are | prefill, tokens/s | we are | memory |",
         "|---|---|---|---|---|---|---|",
     ]
     said: list[str] = []
-    for one in result["shapes"]:
+    for one in _measured_shapes(results):
         name = f"{one['shape']}, head of {one['head_bits']} bits"
         for row in one["peers"]:
             decode, prefill = (row[f"{what}_tokens_per_second"]["median"] for what in ("decode", "prefill"))
@@ -124,10 +127,12 @@ def peers_table(result: Row) -> str:
         for own, stages in one["profiles"].items():
             said += [f"{name}, {own}, {stage}: {_shares(profile)}." for stage, profile in stages.items()]
         lines += [f"| {name} | {row['name']} | not measured: {row['reason']} | | | | |" for row in one["missing"]]
-    plan = result["plan"]
-    how = f"{plan['rounds']} rounds in turn, {plan['threads']} threads, prompts of {plan['prompt']} tokens."
-    lines += ["", f"{how} {_measured_with(result)}", "", "Profiles of ours:", "", *(f"- {one}" for one in said)]
-    return "\n".join(lines)
+    lines.append("")
+    for result in results:
+        plan = result["plan"]
+        how = f"{plan['rounds']} rounds in turn, {plan['threads']} threads, prompts of {plan['prompt']} tokens."
+        lines.append(f"{how} {_measured_with(result)}")
+    return "\n".join([*lines, "", "Profiles of ours:", "", *(f"- {one}" for one in said)])
 
 
 def tower_table(result: Row) -> str:

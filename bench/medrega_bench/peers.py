@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,7 @@ from medrega_edge.package import Package
 
 Row = dict[str, Any]
 OURS, OURS_WIDE = "medrega", "medrega, wide groups"
+PAUSE_SECONDS = 0.3  # before each turn: threads that have just worked wait by spinning for a while
 INSTALL_SECONDS = 3600  # llama-cpp-python is built from source
 
 
@@ -176,6 +178,7 @@ def measure(
             "shape": name,
             "head_bits": head_bits,
             "sizes": asdict(shape.text),
+            "tokens": plan.tokens,
             "read_gigabytes_per_second": spread([row["gigabytes_per_second"] for row in rounds]),
             "peers": [
                 {
@@ -199,10 +202,12 @@ def _rounds(workers: dict[str, Worker], missing: list[Row], plan: Plan) -> Itera
     """Let each have its turn, another one first in each round; a peer that fails has no turn any more."""
     reader, names = Reader(plan.threads), list(workers)
     for number in range(plan.rounds):
+        time.sleep(PAUSE_SECONDS)
         row: Row = {"gigabytes_per_second": reader.gigabytes_per_second()}
         for name in names[number % len(names) :] + names[: number % len(names)]:
             if name in {one["name"] for one in missing}:
                 continue
+            time.sleep(PAUSE_SECONDS)
             try:
                 row[name] = workers[name].round()
             except PeerError as error:

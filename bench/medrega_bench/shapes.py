@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ LEVELS = 4.61  # standard deviation of the sixteen codes of 4 bits, all alike li
 SEED = 20261123
 
 Floats = npt.NDArray[np.float32]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
     write_tower(shape.tower, shape.text.hidden, folder / "vision.onnx")
     for role, file in (("tokenizer", "tokenizer.json"), ("prompts", "prompts.json")):
         (folder / file).write_bytes(shipped.read(role))
-    certificate = {"schema_version": 1, "accuracy": None, "reason": "random weights", "stages": {}}
+    certificate: dict[str, Any] = {"schema_version": 1, "accuracy": None, "reason": "random weights", "stages": {}}
     (folder / "certificate.json").write_text(json.dumps(certificate) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(f"# {name}\n\nRandom weights, to measure speed and memory with.\n", encoding="utf-8")
     files = {
@@ -244,7 +245,7 @@ class TowerWeights:
     def __init__(self, tower: TowerShape, hidden: int) -> None:
         """Note the sizes that names stand for; `hidden` is the language model's width."""
         width, shuffled = tower.hidden, 4 * tower.hidden
-        self._matrices = {
+        self._matrices: dict[str, tuple[int, ...]] = {
             "mlp.fc1": (tower.mlp, width),
             "mlp.fc2": (width, tower.mlp),
             "projector.linear_1": (hidden, shuffled),
@@ -252,7 +253,10 @@ class TowerWeights:
             "patch_embeddings.projection": (width, CHANNELS, tower.patch, tower.patch),
             "": (width, width),  # the four of attention
         }
-        self._vectors = {"position_embeddings": (1, 1 + 4 * tower.tokens, width), "cls_token": (1, 1, width)}
+        self._vectors: dict[str, tuple[int, ...]] = {
+            "position_embeddings": (1, 1 + 4 * tower.tokens, width),
+            "cls_token": (1, 1, width),
+        }
         self._widths = {"mlp.fc1": tower.mlp, "projector.layer_norm": shuffled, "projector.linear": hidden, "": width}
 
     def __call__(self, name: str) -> Floats:
@@ -260,14 +264,19 @@ class TowerWeights:
         generator = np.random.default_rng([SEED, *name.encode()])
         owner, _, kind = name.rpartition(".")
         if kind in self._vectors:
-            return (0.02 * generator.standard_normal(self._vectors[kind])).astype(np.float32)
+            return _drawn(generator, self._vectors[kind], 0.02)
         if kind.startswith("lambda") or (kind == "weight" and "norm" in owner):
             return np.full(_found(self._widths, owner), 0.3 if kind.startswith("lambda") else 1.0, np.float32)
         if kind == "bias":
-            return (0.02 * generator.standard_normal(_found(self._widths, owner))).astype(np.float32)
+            return _drawn(generator, (_found(self._widths, owner),), 0.02)
         size = _found(self._matrices, owner)
-        return generator.standard_normal(size, np.float32) / np.float32(np.prod(size[1:])) ** np.float32(0.5)
+        return _drawn(generator, size, float(np.prod(size[1:])) ** -0.5)
 
 
-def _found(sizes: dict[str, Any], owner: str) -> Any:
+def _drawn(generator: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Floats:
+    values: Floats = generator.standard_normal(shape, np.float32) * np.float32(deviation)
+    return values
+
+
+def _found(sizes: dict[str, _T], owner: str) -> _T:
     return next(size for part, size in sizes.items() if part in owner)

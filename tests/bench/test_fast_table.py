@@ -39,7 +39,8 @@ def results():
         "processor_flags": ["avx2"],
         "threads": 2,
     }
-    stage = {"threads": 2, "ratios": {"jump_forward_gain": spread([1.7])}, "next_start_share": spread([0.05])}
+    ratios = {"jump_forward_gain": spread([1.3]), "jump_forward_fewer_passes": spread([1.64])}
+    stage = {"threads": 2, "ratios": ratios, "next_start_share": spread([0.05])}
     same = {"questions": 200, "runs": [{"threads": 1}, {"threads": 2}], "different": 0}
     speed = HEADER | {
         "stages": [stage],
@@ -53,12 +54,13 @@ def results():
 def test_every_goal_has_a_line_and_a_miss_is_bold():
     lines = fast_table.table(*results()).splitlines()
     goals = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
-    assert len(goals) == 16
+    assert len(goals) == 17
     missed = {what for what, line in goals.items() if "**no**" in line}
     assert missed == {
         "decode, 0.5 B shape, groups of 32, share of what the memory allows",
         "decode, 0.5 B shape, groups of 128, share of what the memory allows",
         "prefill, 0.5 B shape, groups of 32, against llama.cpp Q4_0",
+        "one-box question against the same loop without jump-forward: time",
         "cold process to answer, peak MiB",
     }
     line = goals["decode, 0.5 B shape, groups of 32, against llama.cpp Q4_0"]
@@ -71,6 +73,13 @@ def test_goals_without_a_measurement_have_no_line():
     peers["shapes"][1]["peers"].pop()  # no llama.cpp at 0.5 B
     text = fast_table.table(peers, tower, speed)
     assert "200 questions" not in text and "0.5 B" not in text
+
+
+def test_of_a_shape_measured_twice_the_last_counts():
+    peers, tower, speed = results()
+    again = HEADER | {"plan": peers["plan"], "shapes": [{**peers["shapes"][1], "peers": [peer("medrega", 1.0, 1.0)]}]}
+    text = fast_table.table(peers, tower, speed, again)
+    assert "0.5 B" not in text and "tiny shape" in text  # llama.cpp was not measured the second time
 
 
 def test_a_missing_peer_is_named_with_its_reason():

@@ -40,6 +40,7 @@ class Steady:
 @pytest.fixture
 def steady_memory(monkeypatch):
     monkeypatch.setattr(peers, "Reader", Steady)
+    monkeypatch.setattr(peers, "PAUSE_SECONDS", 0)
 
 
 def run(*others: tuple[str, float, int]):

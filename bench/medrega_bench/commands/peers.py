@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,7 @@ import typer
 from medrega_bench.commands.options import ResultOption, ThreadsOption
 from medrega_edge.errors import ResourceError, UsageError
 
+TOKENS = {"tiny": 128, "0.5b": 32}  # so that a turn lasts long enough to be timed, and not much longer
 HEADS = {"tiny": (4,), "0.5b": (4, 8)}  # shape: bits of the output head; 4 is what peers have, 8 what export writes
 
 
@@ -48,10 +49,14 @@ def peers(
             raise UsageError(f"Peers are not measured at the shape '{name}'; choose one of: {', '.join(HEADS)}.")
     chosen = [one for one in side.PEERS if not peer or one.name in peer]
     plan = side.Plan(threads or available_threads(), rounds)
+
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
     with side.environments_in(environments) as folder:
         try:
             measured = [
-                side.measure(name, bits, plan, folder, lambda text: typer.echo(text, err=True), chosen)
+                side.measure(name, bits, replace(plan, tokens=TOKENS[name]), folder, tell, chosen)
                 for name in shape or HEADS
                 for bits in HEADS[name]
             ]
@@ -62,7 +67,7 @@ def peers(
         "date": date.today().isoformat(),
         "command": command(),
         "environment": environment(),
-        "plan": asdict(plan),
+        "plan": {"threads": plan.threads, "rounds": plan.rounds, "prompt": plan.prompt},
         "shapes": measured,
     }
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")

@@ -58,7 +58,7 @@ def speed(
     result["package_mib"] = package.bytes / 2**20
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for row in result["stages"]:
-        middle = {name: value["median"] for name, value in row.items() if isinstance(value, dict)}
+        middle = {name: value["median"] for name, value in row.items() if isinstance(value, dict) and "median" in value}
         typer.echo(
             f"{row['threads']} threads: vision {middle['vision_ms']:.1f} ms, "
             f"first token {middle['first_prefill_ms']:.1f} ms after the first question, {middle['next_prefill_ms']:.1f} ms "
