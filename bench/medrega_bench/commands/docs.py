@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-DOCUMENTS = (Path("README.md"), Path("docs/figures.md"), Path("bench/results/README.md"))
+DOCUMENTS = tuple(map(Path, ("README.md", "docs/figures.md", "docs/speed.md", "bench/results/README.md")))
 
 
 def docs(
