@@ -65,7 +65,7 @@ def of_speed(points: Sequence[Row], say: Mapping[str, str]) -> Drawn:
 
 def of_size(points: Sequence[Row], say: Mapping[str, str]) -> Drawn:
     """Loss against MiB."""
-    sizes = [dict.fromkeys(("median", "min", "max"), point["mib"]) for point in points]
+    sizes: list[dict[str, float]] = [{"median": p["mib"], "min": p["mib"], "max": p["mib"]} for p in points]
     return _drawn([_mark(point, size) for point, size in zip(points, sizes, strict=True)], say["size"], say)
 
 
