@@ -177,7 +177,8 @@ def table(result):
         left = sum(file.get("skipped", 0) for file in point["tests"].values())
         aside = f", {left} skipped" if left else ""
         failed = point["failed"] - sum(_failed(run) for run in point["runs"].values())
-        lines.append(f"| {number}. {point['title']} | {passed} tests{aside} | {failed} |")
+        if point["tests"]:
+            lines.append(f"| {number}. {point['title']} | {passed} tests{aside} | {failed} |")
         lines += [f"| {label} | {value:,} | |" for label, value in point["figures"].items()]
         lines += [f"| {label} | {_sentence(run)} | {_failed(run)} |" for label, run in point["runs"].items()]
     return "\n".join(lines)
@@ -206,19 +207,24 @@ def main():
     parser.add_argument("--wheels", type=Path, help="A folder of all wheels for the walk, where there is no network.")
     given = parser.parse_args()
     wanted = given.only.split(",") if given.only else [*map(str, POINTS), "walk"]
-    points = {}
     for name in wanted:
         if name == "walk":
             found = _walk(given.wheels)
-            points[name] = {"title": "the clinic page, walked", "failed": found["failed"], "tests": {}, "figures": {},
-                            "runs": {"from a bundle to a report": found}, "skipped": [],
-                            "seconds": round(sum(step["seconds"] for step in found["steps"]))}  # fmt: skip
+            point = {"title": "the clinic page, walked", "failed": found["failed"], "tests": {}, "figures": {},
+                     "runs": {"the clinic page, walked": found}, "skipped": [],
+                     "seconds": round(sum(step["seconds"] for step in found["steps"]))}  # fmt: skip
         else:
-            points[name] = run_point(int(name))
-        points[name]["measured"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        points[name]["commit"] = _commit()
-        sys.stderr.write(f"{name}: {points[name]['failed']} failed, {points[name]['seconds']} s\n")
-    if given.only and (old := newest()):  # as it is now: other points may have been run meanwhile
+            point = run_point(int(name))
+        point["measured"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        point["commit"] = _commit()
+        sys.stderr.write(f"{name}: {point['failed']} failed, {point['seconds']} s\n")
+        failed = _keep({name: point}, fresh=not given.only and name == wanted[0])
+    return 1 if failed else 0
+
+
+def _keep(points, fresh):
+    """Write the result with these points, and the table: beside the newest result's others, unless it begins anew."""
+    if not fresh and (old := newest()):  # as it is now: other points may have been run meanwhile
         points = json.loads(old.read_text("utf-8"))["points"] | points
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     result = {
@@ -226,7 +232,7 @@ def main():
         "kind": "clinic",
         "notice": "Research use only - not a medical device",
         "measured": today,
-        "command": "python -m tests.edge.clinic" + (f" --only {given.only}" if given.only else ""),
+        "command": "python -m tests.edge.clinic",
         "environment": _environment(),
         "points": {name: points[name] for name in sorted(points)},
         "failed": sum(point["failed"] for point in points.values()),
@@ -234,7 +240,7 @@ def main():
     path = RESULTS / f"clinic-{today}.json"
     path.write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     SECURITY.write_text(renewed(SECURITY.read_text("utf-8"), result), encoding="utf-8")
-    return 1 if result["failed"] else 0
+    return result["failed"]
 
 
 def _commit():
