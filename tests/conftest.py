@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pytest
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it for what runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or the commands under test would inherit it
 
