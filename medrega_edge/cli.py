@@ -93,7 +93,15 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # what cannot be shown, or read, is shown or read as "?"
     warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stopped: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        stopped.append(128 + number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell leaves it for what runs in the background
+        signal.signal(signal.SIGINT, stop)
     with suppress(ImportError):  # where there are no core files either: a crash must not write an image to a disk
         import resource
 
@@ -108,6 +116,8 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
+        if stopped:  # inside a library that turned the interruption into an error of its own
+            sys.exit(stopped[0])
         is_known = isinstance(error, MedregaError) or (isinstance(error, OSError) and error.errno in FULL)
         if not is_known and sys.argv[1:2] in [[room[0]] for room in _ROOMS]:
             raise  # who trains or exports wants to see it all; those commands read no patient's header

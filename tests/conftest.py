@@ -37,7 +37,8 @@ def medrega(engine, monkeypatch, capfd):
     from medrega_edge import cli
     from medrega_edge import engine as home
 
-    before, load = signal.getsignal(signal.SIGTERM), home.load
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    load = home.load
 
     def shared(model=None, *, threads=None, device="cpu"):
         return engine if model is None and device == "cpu" else load(model, threads=threads, device=device)
@@ -54,4 +55,5 @@ def medrega(engine, monkeypatch, capfd):
     monkeypatch.delenv("MEDREGA_MODEL", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     yield command
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -171,3 +171,18 @@ def test_a_chat_as_json_is_a_line_an_answer(medrega):
 def test_a_chat_has_no_picture_to_save(medrega, tmp_path):
     run = medrega("chat", SCAN, "--save", tmp_path / "a.png", stdin="locate the liver\n\n")
     assert (run.code, list(tmp_path.iterdir())) == (2, [])
+
+
+def test_an_interruption_that_a_library_swallows_is_one_all_the_same(medrega, monkeypatch, tmp_path):
+    """Seen in a tensor library: the interrupt came out of it as a ValueError."""
+    from medrega_edge.commands import ask
+
+    def swallow(*_, **__):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("no shape") from None
+
+    monkeypatch.setattr(ask, "load_engine", swallow)
+    ran = medrega("ask", "--sample", "abdomen-mri", "locate the liver")
+    assert (ran.code, ran.err) == (130, "")
