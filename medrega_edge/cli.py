@@ -119,7 +119,7 @@ def main() -> None:
         if stopped:  # inside a library that turned the interruption into an error of its own
             sys.exit(stopped[0])
         is_known = isinstance(error, MedregaError) or (isinstance(error, OSError) and error.errno in FULL)
-        if not is_known and sys.argv[1:2] in [[room[0]] for room in _ROOMS]:
+        if not (is_known or _is_parsers(error)) and sys.argv[1:2] in [[room[0]] for room in _ROOMS]:
             raise  # who trains or exports wants to see it all; those commands read no patient's header
         code = _tell(error)
     sys.exit(code or 0)
@@ -136,9 +136,13 @@ def _put_into_chinese(command: Any) -> None:
         _put_into_chinese(other)
 
 
+def _is_parsers(error: Exception) -> bool:
+    return hasattr(error, "format_message")
+
+
 def _tell(error: Exception) -> int:
     """Say what went wrong, in words that are ours; return the exit code."""
-    if hasattr(error, "format_message"):  # of the parser: it would quote what was given, and that may name a patient
+    if _is_parsers(error):  # it would quote what was given, and that may name a patient
         for given in sorted(sys.argv[1:], key=len, reverse=True):
             if given and not re.fullmatch(r"[a-z]+|--?[a-z-]+", given):
                 error.message = error.message.replace(given, "...")  # type: ignore[attr-defined]

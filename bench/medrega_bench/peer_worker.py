@@ -42,12 +42,7 @@ def medrega(order: Order) -> Round:
 
     def run(prompt: list[int], more: list[int]) -> tuple[float, float]:
         decoder.rewind(0)
-        begun = time.perf_counter()
-        decoder.extend(table[prompt].astype(np.float32))
-        prefilled = time.perf_counter()
-        for token in more:
-            decoder.extend(table[[token]].astype(np.float32))
-        return prefilled - begun, time.perf_counter() - prefilled
+        return _timed(lambda tokens: decoder.extend(table[tokens].astype(np.float32)), prompt, more)
 
     return run
 
@@ -100,12 +95,7 @@ def llama_cpp(order: Order) -> Round:
 
     def run(prompt: list[int], more: list[int]) -> tuple[float, float]:
         ll.llama_memory_clear(ll.llama_get_memory(context), True)
-        begun = time.perf_counter()
-        feed(prompt)
-        prefilled = time.perf_counter()
-        for token in more:
-            feed([token])
-        return prefilled - begun, time.perf_counter() - prefilled
+        return _timed(feed, prompt, more)
 
     return run
 
@@ -195,14 +185,19 @@ def _torch(order: Order, precision: str) -> Round:
             model(torch.tensor([tokens]), past_key_values=cache, use_cache=True, logits_to_keep=1)
 
         with torch.inference_mode():
-            begun = time.perf_counter()
-            feed(prompt)
-            prefilled = time.perf_counter()
-            for token in more:
-                feed([token])
-        return prefilled - begun, time.perf_counter() - prefilled
+            return _timed(feed, prompt, more)
 
     return run
+
+
+def _timed(feed: Callable[[list[int]], object], prompt: list[int], more: list[int]) -> tuple[float, float]:
+    """Seconds that the prompt takes, and the tokens behind it, one by one."""
+    begun = time.perf_counter()
+    feed(prompt)
+    prefilled = time.perf_counter()
+    for token in more:
+        feed([token])
+    return prefilled - begun, time.perf_counter() - prefilled
 
 
 def _silent(level: int, text: bytes, data: object) -> None:

@@ -9,10 +9,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from medrega_bench.asking import choose
+from medrega_bench.suite import ask
 from medrega_edge.engine import Engine, EngineOptions
-from medrega_edge.errors import UsageError
 from medrega_edge.package import Package
-from medrega_edge.prompts import Task
 
 Row = dict[str, Any]
 
@@ -43,17 +42,7 @@ def _answers(engine: Engine, limit: int, warm: bool) -> Iterator[bytes]:
             if image is None or not warm or question.image != seen:
                 engine.forget()
                 image, seen = engine.open(question.image), question.image
-            box = question.box
-            try:
-                answer = engine.ask(
-                    image,
-                    question.question,
-                    Task.GROUNDED_REPORT if question.task is Task.REPORT else question.task,
-                    question.language,
-                    (box.x1, box.y1, box.x2, box.y2) if box else None,
-                    labels=question.candidates,
-                ).to_dict()
-            except UsageError as error:
-                answer = {"refused": str(error)}
+            given = ask(engine, image, question)
+            answer = given.to_dict() if given else {"refused": True}
             answer.pop("timings_ms", None)
             yield json.dumps(answer, ensure_ascii=False).encode()

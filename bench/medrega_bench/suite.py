@@ -51,7 +51,7 @@ def run(engine: Engine, asked: Sequence[Asked], blind: Blind | None = None, plai
             for version, source in sources.items():
                 image = engine.open(source)
                 for one, row in free:
-                    row[version] = _words(_ask(engine, image, one.question))
+                    row[version] = _words(ask(engine, image, one.question))
             if blind is not None:
                 for one, row in free:
                     row |= blind.answers(one.question.question, one.question.language)
@@ -65,12 +65,12 @@ def _about_image(engine: Engine, path: Path, asked: Sequence[Asked], plain: bool
     image = engine.open(path)
     rows: list[tuple[Asked, Row]] = []
     for one in asked:
-        answer = _ask(engine, image, one.question)
+        answer = ask(engine, image, one.question)
         if answer is None and one.absent:
             continue  # it says so, and there is nothing to measure
         row = _row(one, answer)
         if one.question.task in (Task.VQA, Task.CLASSIFY) and not plain:
-            row["cot"] = _words(_ask(engine, image, one.question, regions_first=True))
+            row["cot"] = _words(ask(engine, image, one.question, regions_first=True))
         rows.append((one, row))
     return rows
 
@@ -112,7 +112,7 @@ def _row(one: Asked, answer: Answer | None) -> Row:
     return row
 
 
-def _ask(engine: Engine, image: EncodedImage, question: Question, regions_first: bool = False) -> Answer | None:
+def ask(engine: Engine, image: EncodedImage, question: Question, regions_first: bool = False) -> Answer | None:
     """Ask; None where the package refuses, because it was not trained on a name. A report is asked for with its regions."""
     box = question.box
     try:

@@ -186,3 +186,12 @@ def test_an_interruption_that_a_library_swallows_is_one_all_the_same(medrega, mo
     monkeypatch.setattr(ask, "load_engine", swallow)
     ran = medrega("ask", "--sample", "abdomen-mri", "locate the liver")
     assert (ran.code, ran.err) == (130, "")
+
+
+@pytest.mark.parametrize(
+    "wrong", [["speed", "--out", "speed.json", "--repeats", "2"], ["speed", "--nonsense"], ["nonsense"]]
+)
+def test_a_wrong_line_for_the_bench_is_one_sentence_too(medrega, wrong):
+    ran = medrega("bench", *wrong)
+    assert ran.code == 2
+    assert "Traceback" not in ran.err and "Error" in ran.err

@@ -181,7 +181,7 @@ def _source(
 ) -> LiveSamples | Pool | None:
     """Where the samples of a language stage come from; None when the slice ended before the pool was full.
 
-    The pool's name tells the tower that filled it: stage 1 freezes the tower of stage 0, and so may stage 2.
+    A stage that freezes the tower draws from the run's one pool: what is frozen is always the tower of stage 0.
     """
     if getattr(context.preset, name).tower_learning_rate > 0:
         views = context.train.for_stage(LANGUAGE_STAGES.index(name) + 1, question_weight)
