@@ -147,7 +147,7 @@ def _tell(error: Exception) -> int:
             if given and not re.fullmatch(r"[a-z]+|--?[a-z-]+", given):
                 error.message = error.message.replace(given, "...")  # type: ignore[attr-defined]
         if users_language(sys.argv[1:]) is Language.ZH:
-            tell(f"error: {error.format_message()}")
+            tell(f"error: {error.format_message()}")  # type: ignore[attr-defined]
         else:
             error.show()  # type: ignore[attr-defined]
         return UsageError.exit_code
