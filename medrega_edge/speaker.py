@@ -115,12 +115,35 @@ class Speaker:
             return steps
         return steps[: opened[-1]]
 
-    def weigh(self, image: Seen, prompt: Prompt, candidates: Sequence[Sequence[int]]) -> list[float]:
-        """Log-probability of each candidate with its end, parted among all of them; one pass wherever they part.
+    def pick(
+        self, image: Seen, prompt: Prompt, candidates: Sequence[Sequence[int]], levels: Sequence[float]
+    ) -> tuple[Said, int, float]:
+        """Take the candidate that weighs most, its level taken off: as if it were written, which, and its share.
 
         Raises UsageError for a prompt that is too long.
         """
+        begun = time.perf_counter()
         logits = self._ask(image, prompt)
+        prompt_tokens = self._decoder.length
+        prefilled = time.perf_counter()
+        freed = np.subtract(self._parted(logits, candidates), levels)
+        best = int(np.argmax(freed))
+        said = Said(
+            raw=self.tokenizer.decode(candidates[best]),
+            steps=tuple(map(Step, candidates[best])),
+            finish="stop",
+            prompt_tokens=prompt_tokens,
+            prefill_ms=(prefilled - begun) * 1000,
+            decode_ms=(time.perf_counter() - prefilled) * 1000,
+        )
+        return said, best, float(1 / np.exp(freed - freed[best]).sum())
+
+    def weigh(self, image: Seen, prompt: Prompt, candidates: Sequence[Sequence[int]]) -> list[float]:
+        """Log-probability of each candidate with its end, parted among all of them; raises UsageError as `pick` does."""
+        return self._parted(self._ask(image, prompt), candidates)
+
+    def _parted(self, logits: npt.NDArray[np.float32], candidates: Sequence[Sequence[int]]) -> list[float]:
+        """What each candidate weighs behind what was asked, whose logits these are; one pass wherever candidates part."""
         asked = self._decoder.length
         whole = [(*candidate, self.vocabulary.end[0]) for candidate in candidates]
         weights = [0.0] * len(whole)

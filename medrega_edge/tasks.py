@@ -11,8 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from medrega_edge.confidence import raw_scores
 from medrega_edge.errors import UsageError
 from medrega_edge.grammar import Choice, NamedRegion, Prose, RegionGrammar
@@ -155,10 +153,8 @@ class Tasks:
         prompt = self._classify_prompt(labels, language, several, regions)
         levels = [] if several else self._prompts.levels_of(labels, language)
         if levels:
-            freed = np.array(self._weigh(image, prompt, labels)) - levels
-            best = int(np.argmax(freed))
-            said, _, _ = self._choose(image, prompt, [labels[best]], limit)
-            chosen, sure = [best], float(1 / np.exp(freed - freed[best]).sum())
+            said, best, sure = self._speaker.pick(image, prompt, self._behind_question(labels, prompt), levels)
+            chosen = [best]
         else:
             said, chosen, sure = self._choose(image, prompt, labels, limit, several)
         picked = [labels[i] for i in chosen]
@@ -171,11 +167,8 @@ class Tasks:
 
     def weigh(self, image: Seen, labels: Sequence[str], language: Language) -> list[float]:
         """Log-probability of each candidate of a classification, its level not taken off."""
-        return self._weigh(image, self._classify_prompt(labels, language, False, ()), labels)
-
-    def _weigh(self, image: Seen, prompt: Prompt, labels: Sequence[str]) -> list[float]:
-        encode = self._speaker.tokenizer.encode_behind
-        return self._speaker.weigh(image, prompt, [encode(label, prompt.question) for label in labels])
+        prompt = self._classify_prompt(labels, language, False, ())
+        return self._speaker.weigh(image, prompt, self._behind_question(labels, prompt))
 
     def _classify_prompt(
         self, labels: Sequence[str], language: Language, several: bool, regions: Sequence[RegionText]
@@ -257,12 +250,15 @@ class Tasks:
     ) -> tuple[Said, list[int], float]:
         """Let the model write one of the candidates; which, and the product of its tokens' probabilities."""
         encode = self._speaker.tokenizer.encode_behind
-        first = [encode(candidate, prompt.question) for candidate in candidates]
+        first = self._behind_question(candidates, prompt)
         following = [encode(f"{LABEL_SEPARATOR}{candidate}", candidate) for candidate in candidates] if several else ()
         grammar = Choice(first, self._speaker.vocabulary.end, following)
         said = self._speaker.say(image, prompt, grammar, limit, on_text)
         sure = math.prod(step.probability or 1.0 for step in said.steps)
         return said, list(grammar.chosen), sure
+
+    def _behind_question(self, candidates: Sequence[str], prompt: Prompt) -> list[list[int]]:
+        return [self._speaker.tokenizer.encode_behind(candidate, prompt.question) for candidate in candidates]
 
 
 def _scored(label: str, boxes: list[GridBox], scores: list[float]) -> list[Found]:
