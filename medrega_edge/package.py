@@ -308,8 +308,8 @@ def _as_text(data: bytes, role: str) -> str:
 
 def file_entry(path: Path, precision: str) -> FileEntry:
     """Describe a file for a manifest: its name, hash and size as it lies on disk."""
-    data = path.read_bytes()
-    return FileEntry(path.name, hashlib.sha256(data).hexdigest(), len(data), precision)
+    with path.open("rb") as file:
+        return FileEntry(path.name, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size, precision)
 
 
 def default_folder() -> Path:

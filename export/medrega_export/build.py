@@ -117,44 +117,67 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
     """Export a checkpoint as a model package.
 
     `tell` hears the name of each stage. Raises UsageError for input that cannot be exported, GateError when a stage's
-    error exceeds its threshold; the target is then as it was. Killed, the same export goes on where it was.
+    error exceeds its threshold or a gate is missed; the target is then as it was. Killed, the same export goes on where it
+    was; behind a missed gate, with another gate, it only has to move what it made.
     """
     _check(options)
     chosen = choose(read_questions(options.calibration), options.calibration_items) if options.calibration else []
     questions = read_questions(options.certify) if options.certify else []
     others = [options.keep_checkpoint] if options.keep_checkpoint else []
     work = Work(options.out, others, _key(options, chosen, questions))
-    if work.ready:
+    if work.moving:
         work.publish()
         return _report(options, {})
     for target in (options.out, *others):
         _check_target(target, options.force)
+    seconds: dict[str, float] = {}
+    with work.open():
+        if not work.made:
+            seconds = _make(options, chosen, questions, work, tell)
+            work.complete()
+        _let_through(options, work.results[options.out])
+    return _report(options, seconds)
+
+
+def _make(
+    options: ExportOptions, chosen: list[Question], questions: list[Question], work: Work, tell: Callable[[str], None]
+) -> dict[str, float]:
+    """Make all results in their folders; returns seconds per stage."""
     checkpoint = load(options.checkpoint, options.adapter, options.samples)
     for warning in checkpoint.warnings:
         tell(f"warning: {warning}")
     _check_questions(questions, checkpoint)
     shape = text_model.shape_of(checkpoint.config.text_config, options.context)
-    with work.open():
-        run = _Run(checkpoint, calibration.Material((), (), ()), shape, options.thresholds, work, tell)
-        with run.timed("images and questions"):
-            if chosen:
-                run.material = calibration.from_questions(checkpoint, chosen, shape.context)
-            else:
-                run.material = calibration.from_noise(checkpoint)
-        folder = work.results[options.out]
-        errors = _assemble(run, folder, options.recipe)
-        signed = _certify(run, folder, options, errors, questions)
-        gates.check(options.gates, signed["accuracy"] or [])
-        package = Package.open(folder)
-        package.verify()
-        if options.max_bytes is not None and package.bytes > options.max_bytes:
-            raise GateError(f"The package takes {package.bytes / 1e6:.2f} MB, more than --max-size; it was not written.")
-        if options.keep_checkpoint:
-            kept = work.results[options.keep_checkpoint]
-            shutil.rmtree(kept)
-            kept.mkdir()
-            gptq_checkpoint.write(checkpoint, gptq.QuantisedLayers(work.folder / LAYERS), kept)
-    return _report(options, run.seconds)
+    run = _Run(checkpoint, calibration.Material((), (), ()), shape, options.thresholds, work, tell)
+    with run.timed("images and questions"):
+        if chosen:
+            run.material = calibration.from_questions(checkpoint, chosen, shape.context)
+        else:
+            run.material = calibration.from_noise(checkpoint)
+    folder = work.results[options.out]
+    errors = _assemble(run, folder, options.recipe)
+    _certify(run, folder, options, errors, questions)
+    Package.open(folder).verify()
+    if options.keep_checkpoint:
+        kept = work.results[options.keep_checkpoint]
+        shutil.rmtree(kept)
+        kept.mkdir()
+        gptq_checkpoint.write(checkpoint, gptq.QuantisedLayers(work.folder / LAYERS), kept)
+    return run.seconds
+
+
+def _let_through(options: ExportOptions, folder: Path) -> None:
+    """Hold a finished package against its gates and the size it may have; raises GateError."""
+    package = Package.open(folder)
+    signed = json.loads(package.text("certificate"))
+    missed = gates.missed(options.gates, signed["accuracy"] or [])
+    if options.max_bytes is not None and package.bytes > options.max_bytes:
+        missed = missed or f"The package takes {package.bytes / 1e6:.2f} MB, more than --max-size"
+    if missed:
+        raise GateError(
+            f"{missed}; the package waits beside its place, in the folder '{folder.name}': the same command with another "
+            "gate, or without, takes it from there; or delete that folder."
+        )
 
 
 def _report(options: ExportOptions, seconds: dict[str, float]) -> Report:
@@ -176,7 +199,7 @@ def _key(options: ExportOptions, chosen: Sequence[Question], questions: Sequence
         "context": options.context,
         "calibration": [question.sha256 for question in chosen],
         "certify": [question.sha256 for question in questions],
-        "keep": options.keep_checkpoint is not None,
+        "keep": options.keep_checkpoint and options.keep_checkpoint.absolute(),
     }
     return fingerprint(values, files)
 
@@ -304,9 +327,7 @@ def _quantised_decoder(run: _Run, path: Path, recipe: Recipe) -> dict[str, float
         return errors
 
 
-def _certify(
-    run: _Run, folder: Path, options: ExportOptions, errors: dict[str, float], questions: list[Question]
-) -> dict[str, Any]:
+def _certify(run: _Run, folder: Path, options: ExportOptions, errors: dict[str, float], questions: list[Question]) -> None:
     """Sign a package off: first with no accuracy, so that the runtime opens it, then with the accuracy it has."""
     stages = {name: (error, getattr(options.thresholds, name, None)) for name, error in errors.items()}
     reason = "no questions with truth were given (--certify)"

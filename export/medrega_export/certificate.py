@@ -268,7 +268,7 @@ def certificate(
         "bootstrap": {"over": "images", "resamples": RESAMPLES, "seed": SEED, "interval": 0.95},
         "packages": {name: _hashes(folder) for name, folder in packages.items()},
         "weights": {path.name: _sha256(path) for path in weights},
-        "code": _code(),
+        "code": code(),
         "versions": {name: _version(name) for name in LIBRARIES},
     }
 
@@ -283,7 +283,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _code() -> str:
+def code() -> str:
     """Hash every module of the program that made and measured the package."""
     digest = hashlib.sha256()
     for package in (medrega_edge, medrega_export):

@@ -16,18 +16,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medrega_edge.errors import MedregaError, UsageError
+from medrega_edge.errors import MedregaError, ResourceError, UsageError
 from medrega_edge.files import FULL
-from medrega_export.certificate import LIBRARIES
+from medrega_export.certificate import LIBRARIES, code
 
 CONTENT_BYTES = 10_000_000  # smaller files count by content
-READY = "ready"  # lies in a work folder whose results only have to be moved
+LOCK = "lock"
+# They lie in a work folder whose results are complete, and in one whose results are being moved.
+MADE, MOVING = "made", "moving"
 
 
 def fingerprint(options: Mapping[str, Any], files: list[Path]) -> str:
     """Return a hash of options and files, of this program and the libraries that it computes with."""
-    parts = [json.dumps(options, sort_keys=True, default=str), *(f"{name} {version(name)}" for name in LIBRARIES)]
-    for path in (*files, *sorted(Path(__file__).parent.glob("*.py"))):
+    parts = [json.dumps(options, sort_keys=True, default=str), *(f"{name} {version(name)}" for name in LIBRARIES), code()]
+    for path in files:
         status = path.stat()
         content = str(status.st_mtime_ns)
         if status.st_size < CONTENT_BYTES:
@@ -46,16 +48,21 @@ class Work:
         self._old = {target: target.with_name(f".{target.name}.{key}.old") for target in (out, *others)}
 
     @property
-    def ready(self) -> bool:
-        """Whether an earlier run finished the results and was stopped while moving them."""
-        return (self.folder / READY).exists()
+    def moving(self) -> bool:
+        """Whether an earlier run was stopped while moving the results."""
+        return (self.folder / MOVING).exists()
+
+    @property
+    def made(self) -> bool:
+        """Whether an earlier run completed the results, and did not let them through."""
+        return (self.folder / MADE).exists() and all(result.exists() for result in self.results.values())
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Publish the results when the block ends well.
 
-        The folders stay when the process is killed or the machine fails, and go when the export itself refuses: it
-        would refuse again.
+        The folders stay when the process is killed or the machine fails or is short of something, and when the results are
+        complete. They go when the export itself refuses what it was given: it would refuse again.
         """
         for folder in (self.folder, *self.results.values()):
             try:
@@ -67,12 +74,21 @@ class Work:
         with _locked(self.folder):
             try:
                 yield
-            except MedregaError:
-                for folder in (self.folder, *self.results.values()):
-                    shutil.rmtree(folder, ignore_errors=True)
+            except MedregaError as error:
+                if not self.made and not isinstance(error, ResourceError):
+                    for folder in (self.folder, *self.results.values()):
+                        shutil.rmtree(folder, ignore_errors=True)
                 raise
-            (self.folder / READY).touch()
             self.publish()
+
+    def complete(self) -> None:
+        """Note that the results are complete, and throw away what they were made in."""
+        (self.folder / MADE).touch()
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (MADE, LOCK):
+                path.unlink()
 
     def once(self, path: Path, write: Callable[[Path], object]) -> None:
         """Have a file written, and what belongs to it (`path` + ".data"), unless an earlier run has."""
@@ -92,6 +108,7 @@ class Work:
 
     def publish(self) -> None:
         """Move the results to their targets; what was there goes."""
+        (self.folder / MOVING).touch()
         for target, result in self.results.items():
             if result.exists():  # or an earlier run has moved it
                 if target.exists():
@@ -114,7 +131,7 @@ def _locked(folder: Path) -> Iterator[None]:
     except ImportError:  # a system without such locks
         yield
         return
-    with (folder / "lock").open("wb") as lock:
+    with (folder / LOCK).open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from medrega_edge.errors import GateError, UsageError
+from medrega_edge.errors import UsageError
 from medrega_edge.gates import Gate, read_gates
-from medrega_export.gates import check
+from medrega_export.gates import missed
 
 
 def entry(task: str, iou: float | None, flipped: float, modality: str | None = None) -> dict:
@@ -29,18 +29,13 @@ def test_what_is_no_gate_is_refused(text: str) -> None:
 
 def test_every_task_has_to_pass_by_itself() -> None:
     accuracy = [entry("detect", 0.02, 0.0), entry("identify", None, 0.04), entry("detect", 0.5, 0.9, "ct")]
-    check(read_gates("iou_drop<=0.02,flips<=0.04,changed<=0.5"), accuracy)  # limits hold, modalities are too few to judge
-    with pytest.raises(GateError, match="iou_drop of 'detect' in 'en' is 0.02, more than 0.019") as missed:
-        check(read_gates("iou_drop<=0.019"), accuracy)
-    assert missed.value.exit_code == 5
-    with pytest.raises(GateError, match="'identify'"):
-        check(read_gates("flips<=0.03"), accuracy)
-    with pytest.raises(GateError, match="accuracy_drop"):
-        check(read_gates("accuracy_drop<=0.03"), accuracy)
+    # Limits hold, and modalities are too few to judge.
+    assert missed(read_gates("iou_drop<=0.02,flips<=0.04,changed<=0.5"), accuracy) == ""
+    assert missed(read_gates("iou_drop<=0.019"), accuracy) == "iou_drop of 'detect' in 'en' is 0.02, more than 0.019"
+    assert "'identify'" in missed(read_gates("flips<=0.03"), accuracy)
+    assert "accuracy_drop" in missed(read_gates("accuracy_drop<=0.03"), accuracy)
 
 
 def test_a_figure_that_nothing_measures_is_a_missed_gate() -> None:
-    with pytest.raises(GateError, match="No question"):
-        check(read_gates("iou_drop<=1"), [entry("identify", None, 0.0)])
-    with pytest.raises(GateError):
-        check(read_gates("flips<=1"), [entry("identify", None, float("nan"))])
+    assert "No question" in missed(read_gates("iou_drop<=1"), [entry("identify", None, 0.0)])
+    assert missed(read_gates("flips<=1"), [entry("identify", None, float("nan"))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
     pytest.importorskip(name)
 
-from medrega_edge.errors import UsageError  # noqa: E402
+from medrega_edge.errors import GateError, ResourceError, UsageError  # noqa: E402
+from medrega_edge.gates import read_gates  # noqa: E402
 from medrega_export.build import ExportOptions, export  # noqa: E402
 from medrega_export.recipe import FULL  # noqa: E402
 from medrega_export.work import Work, fingerprint  # noqa: E402
@@ -76,6 +78,38 @@ def test_stopped_while_results_are_moved(checkpoint_folder: Path, tmp_path: Path
     assert not (tmp_path / "package").exists()
     export(ExportOptions(**options))
     assert everything(tmp_path) == whole
+
+
+def test_a_missed_gate_keeps_the_work(checkpoint_folder: Path, questions_file: Path, tmp_path: Path) -> None:
+    """What stood at the target stays; with another gate the same bytes come at once, and nothing is made again.
+
+    Random weights never write the same answer twice over: `changed` is far above nought.
+    """
+    place = {"out": tmp_path / "package", "keep_checkpoint": tmp_path / "gptq"}
+    options = ExportOptions(checkpoint_folder, calibration=questions_file, certify=questions_file, **place)
+    export(options)
+    whole = everything(tmp_path)
+    strict = replace(options, force=True, gates=read_gates("changed<=0"))
+    said = r"changed of 'detect' in '..' is .*; the package waits .* '\.package\..*\.new'"
+    with pytest.raises(GateError, match=said) as missed:
+        export(strict)
+    assert missed.value.exit_code == 5
+    assert {name: value for name, value in everything(tmp_path).items() if not name.startswith(".")} == whole
+    assert all(path.stat().st_size == 0 for path in tmp_path.glob(".package.*.work/*"))  # nothing is there twice
+    heard: list[str] = []
+    with pytest.raises(GateError, match="more than --max-size"):
+        export(replace(strict, gates=(), max_bytes=1), heard.append)
+    with pytest.raises(UsageError, match="--force"):
+        export(replace(options, gates=()), heard.append)
+    export(replace(strict, gates=read_gates("changed<=1")), heard.append)
+    assert heard == [] and everything(tmp_path) == whole
+
+
+def test_work_outlives_a_shortage_and_no_refusal(tmp_path: Path) -> None:
+    for error, stays in ((ResourceError("no room"), True), (UsageError("no"), False), (GateError("no"), False)):
+        with pytest.raises(type(error)), Work(tmp_path / "package", [], "key").open():
+            raise error
+        assert any(tmp_path.iterdir()) == stays
 
 
 def test_another_export_has_another_folder(tmp_path: Path) -> None:
