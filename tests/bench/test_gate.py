@@ -19,6 +19,18 @@ def test_a_loss_beyond_its_noise_is_refused_and_the_same_result_passes():
     assert gate.check(good, result(package(WORSE)), ()) == []  # a gain is no loss
 
 
+def test_what_calls_itself_the_same_package_answers_the_same():
+    before = result(package(many()[:10] + many("")[10:]))
+    after = result(package(many("")[:10] + many()[10:]))  # another half of them is right: nothing is lost
+    with pytest.raises(GateError, match="20 of 20 answers turned right or wrong, though the package calls itself model 1"):
+        gate.check(after, before, ())
+    assert gate.check(after, before, read_gates("iou_drop<=0.01")) == []
+    after["packages"][0]["model"]["version"] = "2"
+    assert gate.check(after, before, ()) == []
+    nearly = result(package(many("")[:1] + many()[1:]))
+    assert gate.check(nearly, result(package(many())), ()) == []  # 1 of 20
+
+
 def test_gates_hold_against_a_baseline_or_the_reference_in_the_result():
     one = result(package(WORSE), package(many(), "reference", "fp32"))
     assert gate.check(one, None, read_gates("iou_drop<=0.6,accuracy_drop<=0,flips<=0")) == []

@@ -73,8 +73,8 @@ def sees_grey(folder):
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def wrong_scales(folder):
-    """Half of the groups of weights of every layer get the wrong sign, as a misread scale or zero point would make them."""
+def scaled(folder, factors):
+    """Every scale of a group of weights is multiplied by its factor; `factors` takes a generator and a shape."""
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(folder / "decoder.onnx")
     rng = np.random.default_rng(0)
@@ -86,13 +86,23 @@ def wrong_scales(folder):
     assert len(scales) > 4
     for tensor in scales:
         values = onnx.numpy_helper.to_array(tensor)
-        off = (values * rng.choice([-1, 1], values.shape)).astype(values.dtype)
+        off = (values * factors(rng, values.shape)).astype(values.dtype)
         tensor.CopyFrom(onnx.numpy_helper.from_array(off, tensor.name))
     onnx.save(graph, folder / "decoder.onnx")
     manifest = json.loads((folder / "manifest.json").read_text())
     entry = file_entry(folder / "decoder.onnx", manifest["files"]["decoder"]["precision"])
     manifest["files"]["decoder"] = dataclasses.asdict(entry)
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def wrong_scales(folder):
+    """Half of the groups of weights of every layer get the wrong sign, as a misread scale or zero point would make them."""
+    scaled(folder, lambda rng, shape: rng.choice([-1, 1], shape))
+
+
+def noisy_scales(folder):
+    """Every scale is off by up to a half: many answers change, and about as many for the better as for the worse."""
+    scaled(folder, lambda rng, shape: rng.uniform(0.5, 1.5, shape))
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +113,12 @@ def good(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spoil", [sees_grey, wrong_scales])
-def test_a_package_spoiled_on_purpose_does_not_pass(tmp_path, good, spoil):
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [(sees_grey, "fell by"), (wrong_scales, "fell by"), (noisy_scales, "turned right or wrong")],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_a_package_spoiled_on_purpose_does_not_pass(tmp_path, good, spoil, why):
     spoiled = tmp_path / "spoiled"
     shutil.copytree(default_folder(), spoiled)
     spoil(spoiled)
@@ -112,9 +126,15 @@ def test_a_package_spoiled_on_purpose_does_not_pass(tmp_path, good, spoil):
     gate = [sys.executable, "-m", "medrega_edge", "bench", "gate"]
     refused = subprocess.run([*gate, tmp_path / "bad" / "result.json", "--baseline", good], capture_output=True, text=True)
     assert refused.returncode == 5
-    assert "fell by" in refused.stderr
-    passed = subprocess.run([*gate, good, "--baseline", good], capture_output=True, text=True)
-    assert (passed.returncode, passed.stdout) == (0, "passes\n")
+    assert why in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_package_that_is_whole_passes_on_other_threads(tmp_path, good):
+    for threads in (1, 2):
+        out = tmp_path / str(threads)
+        assert bench("run", "--no-speed", "--threads", threads, "--out", out).exit_code == 0
+        assert bench("gate", out / "result.json", "--baseline", good).output == "passes\n"
 
 
 @pytest.mark.slow

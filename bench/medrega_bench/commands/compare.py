@@ -90,6 +90,8 @@ def gate(
 ) -> None:
     """Exit with code 5 when accuracy fell too far. Ratios of speeds, where steady, may fall by 15 %.
 
+    Without --gate, a package of the baseline's name and version may answer 5 % of the questions right or wrong otherwise.
+
     medrega bench gate report/result.json --baseline bench/results
 
     medrega bench gate report/result.json --gate "iou_drop<=0.01,accuracy_drop<=0.01"
