@@ -39,8 +39,8 @@ CHINESE_SHARE = 0.45
 PLAIN_SHARE = 0.6
 # How often each kind of question is asked, among those that an image allows.
 SHARES = {
-    "place": 0.50,
-    "name": 0.10,
+    "place": 0.45,
+    "name": 0.25,
     "absent": 0.07,
     "asked": 0.60,
     "class": 0.25,
@@ -118,11 +118,12 @@ class Questions:
         """Draw `count` questions about a view, more where the data has questions of its own."""
         # A region that lost boxes to the view's edge would teach to answer with too few.
         usable = [r for r in view.regions if r.label_en != VESSELS and r.whole and 1 <= len(r.boxes) <= MAX_BOXES]
+        nameable = [r for r in view.regions if r.label_en != VESSELS and len(r.boxes)]  # one box of many has a name too
         absent = self._absence.other_area(record)
         sets = label_sets(record)
         possible = {
             "place": bool(usable),
-            "name": bool(usable),
+            "name": bool(nameable),
             "absent": bool(absent),
             "asked": bool(record.asked) and view.upright,
             "class": bool(sets),
@@ -132,19 +133,21 @@ class Questions:
         kinds = [kind for kind, may in possible.items() if may]
         shares = np.array([SHARES[kind] for kind in kinds])
         questions: list[Question] = []
-        order: list[int] = []
+        places: list[int] = []
+        names: list[int] = []
         asked: list[int] = []
         for _ in range(ASKED_COUNT * count if possible["asked"] else count):
             kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
             plain = kind in ("place", "name", "absent") and rng.random() < PLAIN_SHARE
             language = Language.ZH if not plain and rng.random() < CHINESE_SHARE else Language.EN
             wording = PLAIN if plain else WORDINGS
-            if kind in ("place", "name"):
-                # Every region once before any region twice: the same answer again teaches little.
-                order = order or [int(i) for i in rng.permutation(len(usable))]
-                region = usable[order.pop()]
-                ask = _ask_name if kind == "name" else _ask_place
-                questions.append(ask(wording, record.modality, region, language, rng))
+            # Every region once before any region twice: the same answer again teaches little.
+            if kind == "place":
+                places = places or [int(i) for i in rng.permutation(len(usable))]
+                questions.append(_ask_place(wording, record.modality, usable[places.pop()], language, rng))
+            elif kind == "name":
+                names = names or [int(i) for i in rng.permutation(len(nameable))]
+                questions.append(_ask_name(wording, record.modality, nameable[names.pop()], language, rng))
             elif kind == "absent":
                 label = absent[int(rng.integers(len(absent)))]
                 questions.append(self._ask_absent(wording, record.modality, label, language, rng))
