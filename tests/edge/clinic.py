@@ -48,7 +48,9 @@ def _walk(wheels):
 
 # point -> (title, files of tests, what runs besides, what is told: label -> functions whose cases are counted)
 POINTS = {
-    1: ("DICOM and NIfTI in", ("test_dicom_in", "test_nifti_in", "test_images", "test_series"), {}, {
+    1: ("DICOM and NIfTI in", (
+        "test_dicom_grey", "test_dicom_colour", "test_dicom_syntaxes", "test_dicom_frames", "test_dicom_places",
+        "test_nifti_in", "test_images", "test_series"), {}, {
         "pictures held against values worked out by hand": (
             "test_grey_is_what_the_standard_says", "test_colour_is_what_the_standard_says", "test_presets_of_a_ct",
             "test_bits_above_those_stored_mean_nothing", "test_an_enhanced_frame_has_its_own_window_and_rescale",

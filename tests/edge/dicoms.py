@@ -75,3 +75,22 @@ def row(values, kind):
     """A picture of 16 rows that all hold `values`, the last one repeated to 16 columns."""
     line = np.array([*values, *[values[-1]] * (16 - len(values))]).astype(kind)
     return np.tile(line, (16, 1))
+
+
+def window(centre, width, function=None):
+    """The tags of a window."""
+    tags = {"WindowCenter": centre, "WindowWidth": width}
+    return tags | ({"VOILUTFunction": function} if function else {})
+
+
+def lut(descriptor, data, kind="VOILUTSequence", words=True):
+    """A table as bytes (OW) or as numbers (US): files hold either."""
+    item = dataset(LUTDescriptor=descriptor, LUTData=np.array(data, "<u2").tobytes())
+    if not words:
+        item["LUTData"].VR, item.LUTData = "US", data
+    return {kind: [item]}
+
+
+def filled(*pixels, kind="u1"):
+    """`row` in colour."""
+    return np.tile(np.array([*pixels, *[pixels[-1]] * (16 - len(pixels))], kind), (16, 1, 1))

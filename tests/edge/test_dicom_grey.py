@@ -1,0 +1,184 @@
+"""What a screen shows of a grey DICOM file, against values worked out by hand from PS3.3 C.11 and C.7.6.3.
+
+Each case: stored values of one row, tags, and the grey (0..255) that the standard says, to be met within 1.
+"""
+
+import numpy as np
+import pytest
+
+from medrega_edge.errors import ImageError, UsageError
+from medrega_edge.images import View, read_image
+from medrega_edge.windows import preset_for
+from tests.edge.dicoms import colour, dataset, dicom, lut, row, window
+
+CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "0"}
+MODALITY_LUT = lut([4, 0, 16], [0, 300, 1500, 3000], "ModalityLUTSequence")
+
+
+GREY = {
+    # LINEAR: ((x - (c - 0.5)) / (w - 1) + 0.5) * 255, cut off at both ends
+    "8 bits, window of all": ("u1", [0, 100, 255], window(128, 256), [0, 100, 255]),
+    "12 bits, window of all": ("u2", [0, 819, 2047, 4095], window(2048, 4096), [0, 51, 127.5, 255]),
+    "a window of width 1 is a step": ("u2", [2047, 2048], window(2048, 1), [0, 255]),
+    "a window around zero": ("i2", [-51, -50, 0, 49, 50], window(0, 100), [0, 0, 128.8, 255, 255]),
+    "a window of half numbers": ("i2", [-10, 0, 10], window("0.5", "20"), [0, 127.5, 255]),
+    "a narrow window": ("i2", [9, 10, 11, 12], window(11, 3), [0, 63.75, 191.25, 255]),
+    "the first of two windows": ("u2", [0, 50, 99], window(["50", "500"], ["100", "1000"]), [0, 128.8, 255]),
+    "a width of 2 and a half": ("i2", [0, 1, 2], window(1, "2.5"), [42.5, 212.5, 255]),
+    # LINEAR_EXACT: ((x - c) / w + 0.5) * 255
+    "linear exact": ("i2", [-50, -25, 0, 50], window(0, 100, "LINEAR_EXACT"), [0, 63.75, 127.5, 255]),
+    "linear exact, width below 1": ("f4", [0.0, 0.25, 0.5], window("0.25", "0.5"), [0, 127.5, 255]),
+    # SIGMOID: 255 / (1 + exp(-4 (x - c) / w))
+    "sigmoid": ("i2", [-100, -25, 0, 25, 100], window(0, 100, "SIGMOID"), [4.6, 68.6, 127.5, 186.4, 250.4]),
+    "sigmoid, far away": ("i2", [-32000, 32000], window(0, 1, "SIGMOID"), [0, 255]),
+    # rescale: stored * slope + intercept, then the window
+    "rescale of a CT": ("u2", [824, 1064, 1263], window(40, 400) | {"RescaleSlope": "1", "RescaleIntercept": "-1024"},
+                        [0, 127.8, 255]),
+    "a slope of two": ("u2", [0, 25, 50], window(50, 100) | {"RescaleSlope": "2", "RescaleIntercept": "0"}, [0, 128.8, 255]),
+    "a slope of a half": ("u2", [0, 99, 198], window(50, 100) | {"RescaleSlope": "0.5", "RescaleIntercept": "0"},
+                          [0, 127.5, 255]),
+    "a negative slope": ("u2", [0, 99], window(-49, 100) | {"RescaleSlope": "-1", "RescaleIntercept": "0"}, [255, 0]),
+    "no rescale without an intercept": ("u2", [0, 99], window(50, 100) | {"RescaleSlope": "7"}, [0, 255]),
+    "32 bits": ("u4", [0, 3_000_000_000], {}, [0, 255]),
+    "32 bits, signed": ("i4", [-2_000_000_000, 0, 2_000_000_000], {}, [0, 127.5, 255]),
+    # without a window: 8 bits are shown as they are, wider ones from the smallest to the largest value
+    "8 bits as they are": ("u1", [3, 60, 200], {}, [3, 60, 200]),
+    "8 bits with a sign": ("i1", [-100, 0, 100], {}, [0, 127.5, 255]),
+    "8 bits with a rescale": ("u1", [10, 20, 30], {"RescaleSlope": "3", "RescaleIntercept": "1"}, [0, 127.5, 255]),
+    "16 bits, full range": ("u2", [1000, 2000, 5000], {}, [0, 63.75, 255]),
+    "16 bits with a sign, full range": ("i2", [-300, 0, 100], {}, [0, 191.25, 255]),
+    "floats, full range": ("f4", [0.5, 1.0, 2.5], {}, [0, 63.75, 255]),
+    "doubles, full range": ("f8", [-1.0, 0.0, 3.0], {}, [0, 63.75, 255]),
+    "flat": ("u2", [700, 700], {}, [0, 0]),
+    # tables
+    "modality table": ("u1", [0, 1, 2, 3, 9], window(1500, 3001) | MODALITY_LUT, [0, 25.5, 127.5, 255, 255]),
+    "modality table from 5 on": ("u1", [0, 5, 6], window(50, 101) | lut([2, 5, 16], [0, 100], "ModalityLUTSequence"),
+                                 [0, 0, 255]),
+    "VOI table of 8 bits": ("u1", [0, 10, 11, 12, 13, 99], lut([4, 10, 8], [0, 50, 200, 255]), [0, 0, 50, 200, 255, 255]),
+    "VOI table of 12 bits": ("u2", [0, 1, 2], lut([3, 0, 12], [0, 819, 4095]), [0, 51, 255]),
+    "VOI table as numbers": ("u2", [0, 1, 2], lut([3, 0, 12], [0, 819, 4095], words=False), [0, 51, 255]),
+    "VOI table of 16 bits": ("u2", [0, 1, 2], lut([3, 0, 16], [0, 13107, 65535]), [0, 51, 255]),
+    "VOI table goes before the window": ("u1", [0, 1], lut([2, 0, 8], [255, 0]) | window(1, 2), [255, 0]),
+    "VOI table after a rescale": ("u2", [1024, 1025], lut([2, 0, 8], [20, 40]) | {"RescaleSlope": "1", "RescaleIntercept":
+                                  "-1024"}, [20, 40]),
+    "VOI table, first input negative": ("i2", [-3, -2, -1, 0], lut([3, -2, 8], [10, 20, 30]), [10, 10, 20, 30]),
+    # white is low
+    "inverted, windowed": ("u2", [0, 819, 4095], window(2048, 4096) | {"PhotometricInterpretation": "MONOCHROME1"},
+                           [255, 204, 0]),
+    "inverted, 8 bits": ("u1", [3, 60, 200], {"PhotometricInterpretation": "MONOCHROME1"}, [252, 195, 55]),
+    "inverted, full range": ("u2", [10, 20, 50], {"PhotometricInterpretation": "MONOCHROME1"}, [255, 191.25, 0]),
+    "inverted, VOI table": ("u1", [0, 1], lut([2, 0, 8], [50, 200]) | {"PhotometricInterpretation": "MONOCHROME1"},
+                            [205, 55]),
+    # what was not scanned
+    "padding is black": ("i2", [-2000, 0, 50, 100], {"PixelPaddingValue": -2000}, [0, 0, 127.5, 255]),
+    "a range of padding": ("u2", [5, 7, 10, 20], {"PixelPaddingValue": 5, "PixelPaddingRangeLimit": 9}, [0, 0, 0, 255]),
+    "padding is black in inverted images": ("u2", [0, 10, 30], {"PixelPaddingValue": 0, "PhotometricInterpretation":
+                                            "MONOCHROME1"}, [0, 255, 0]),
+    # a CT that names no window is shown in soft tissue
+    "CT without a window": ("i2", [-160, 39, 239], CT, [0, 127, 255]),
+    "a picture of a CT is no CT": ("u1", [3, 60, 200], {"Modality": "CT"}, [3, 60, 200]),
+    "a CT that is not in Hounsfield units": ("u2", [0, 2000, 4000], {"Modality": "CT"}, [0, 127.5, 255]),
+    "a window of width 0 is none": ("u2", [0, 5, 10], window(5, 0), [0, 127.5, 255]),
+    "a window that is no number is none": ("u2", [0, 5, 10], {"WindowCenter": "", "WindowWidth": ""}, [0, 127.5, 255]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GREY)
+def test_grey_is_what_the_standard_says(name):
+    kind, values, tags, expected = GREY[name]
+    stored = row(values, kind)
+    if kind in ("f4", "f8"):
+        keyword = {"f4": "FloatPixelData", "f8": "DoubleFloatPixelData"}[kind]
+        tags = tags | {keyword: stored.tobytes(), "PixelData": None, "PixelRepresentation": None, "BitsStored": None}
+    pixels = read_image(dicom(stored, **tags)).pixels
+    assert pixels.shape == (16, 16, 3)
+    for place, grey in enumerate(expected):
+        assert abs(int(pixels[3, place, 1]) - grey) <= 1, (place, grey)
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 15])
+@pytest.mark.parametrize("kind", ["u2", "i2"])
+def test_bits_above_those_stored_mean_nothing(bits, kind):
+    signed = kind == "i2"
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    meant = np.array([low, (low + high) // 2, high])
+    stored = (meant & ((1 << bits) - 1)) | (0b1 << 15)  # an old overlay in the highest bit
+    pixels = read_image(dicom(row(stored.astype("u2").view(kind), kind), bits=bits)).pixels
+    assert [abs(int(pixels[0, place, 0]) - grey) <= 1 for place, grey in enumerate([0, 127.5, 255])] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("preset", "black", "middle", "white"),
+    [  # c - 0.5 -+ (w - 1) / 2, worked out by hand
+        ("lung", -1350, -600, 149),
+        ("soft", -160, 40, 239),
+        ("brain", 0, 40, 79),
+        ("bone", -500, 400, 1299),
+        ("liver", -45, 30, 104),
+        ("mediastinum", -125, 50, 224),
+    ],
+)
+def test_presets_of_a_ct(preset, black, middle, white):
+    data = dicom(row([black - 1, black, middle, white, white + 1], "i2"), **CT, **window(0, 10))
+    image = read_image(data, view=View(window=preset))
+    assert image.window == read_image(data, view=View(window=f"{image.window[0]},{image.window[1]}")).window
+    assert [int(v) for v in image.pixels[0, [0, 1, 3, 4], 0]] == [0, 0, 255, 255]
+    assert abs(int(image.pixels[0, 2, 0]) - 128) <= 2
+    assert image.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "preset"),
+    [
+        ("locate the left lung", (-600, 1500)),
+        ("右肺有病灶吗？", (-600, 1500)),
+        ("is there a rib fracture?", (400, 1800)),
+        ("脑出血在哪里", (40, 80)),
+        ("请定位肝脏", (30, 150)),
+        ("mark the mediastinal lymph nodes", (50, 350)),
+        ("locate the spleen", (40, 400)),
+        ("", (40, 400)),
+    ],
+)
+def test_a_ct_without_a_window_is_seen_in_that_of_the_question_and_says_so(asked, preset):
+    image = read_image(dicom(row([-2000, 2000], "i2"), **CT), view=View(preset=preset_for(asked)))
+    assert image.window == preset
+    assert "names no window" in image.warnings[0]
+    named = read_image(dicom(row([-2000, 2000], "i2"), **CT, **window(7, 9)), view=View(preset=preset_for(asked)))
+    assert (named.window, named.warnings) == ((7, 9), ())
+
+
+@pytest.mark.parametrize("text", ["", "lungs", "40", "40,0", "40,-5", "nan,5", "1,2,3", "1e99,5", "\x1b[2J"])
+def test_a_window_that_is_none_is_refused(text):
+    with pytest.raises(UsageError, match="lung, soft, brain, bone, liver, mediastinum"):
+        read_image(dicom(row([0, 1], "i2"), **CT), view=View(window=text))
+
+
+def test_a_window_where_none_applies_is_refused():
+    with pytest.raises(ImageError, match="no CT"):
+        read_image(dicom(row([0, 9], "u2"), Modality="MR"), view=View(window="lung"))
+    with pytest.raises(ImageError, match="in colour"):
+        read_image(colour(np.zeros((16, 16, 3), "u1")), view=View(window="40,400"))
+
+
+# --- the first input of a table has the sign of the values that come to it (C.11.2.1.1), whatever type it is written in ---
+
+HOUNSFIELD = {"RescaleSlope": "1", "RescaleIntercept": "-1024"}
+FIRST_INPUT = {  # a table that begins at `first`, written without a sign or with one -> grey of the stored values
+    "below zero, written as a large number": ("u2", [24, 25, 26], HOUNSFIELD, "US", 65536 - 1000, [10, 60, 210]),
+    "below zero, written with a sign": ("u2", [24, 25, 26], HOUNSFIELD, "SS", -1000, [10, 60, 210]),
+    "above 32767 in a file without a sign": ("u2", [40000, 40001, 40002], {}, "US", 40000, [10, 60, 210]),
+    "above 32767, written with a sign": ("u2", [40000, 40001, 40002], {}, "SS", 40000 - 65536, [10, 60, 210]),
+    "signed pixels": ("i2", [-3, -2, -1], {}, "US", 65536 - 3, [10, 60, 210]),
+    "behind a modality table nothing is negative": ("i2", [0, 1, 2], lut([3, 0, 16], [40000, 40001, 40002],
+                                                    "ModalityLUTSequence"), "SS", 40000 - 65536, [10, 60, 210]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIRST_INPUT)
+def test_the_first_input_of_a_table(name):
+    kind, stored, tags, written, first, expected = FIRST_INPUT[name]
+    item = dataset(LUTData=np.array([10, 60, 210], "<u2").tobytes())
+    item.add_new(0x00283002, written, [3, first, 8])
+    pixels = read_image(dicom(row(stored, kind), VOILUTSequence=[item], **tags)).pixels
+    np.testing.assert_allclose(pixels[0, :3, 0], expected, atol=1)
