@@ -350,7 +350,14 @@ def _certify(run: _Run, folder: Path, options: ExportOptions, errors: dict[str, 
     asked = questions if compared else []
     signed = certificate(stages, compared, None if compared else reason, asked, packages, options.recipe, weights)
     _sign(run, folder, options.recipe, signed, compared.calibration if compared else ())
-    return signed
+
+
+def _groups(recipe: Recipe, checkpoint: Checkpoint) -> str:
+    """Why groups have their size; "" where nothing is grouped."""
+    if recipe.bits == FULL_BITS:
+        return ""
+    fitted, why = text_model.fitted(recipe, checkpoint.config.text_config)
+    return why if fitted == recipe else f"asked for; {fitted.group_size} would fit, for {why}"
 
 
 def _sign(run: _Run, folder: Path, recipe: Recipe, signed: dict[str, Any], scale: tuple[float, ...] = ()) -> None:
@@ -359,7 +366,9 @@ def _sign(run: _Run, folder: Path, recipe: Recipe, signed: dict[str, Any], scale
     training = checkpoint.training
     text = json.dumps(signed, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     (folder / FILES["certificate"]).write_text(text, encoding="utf-8")
-    (folder / FILES["card"]).write_text(write_card(training, recipe, signed, checkpoint.warnings), encoding="utf-8")
+    (folder / FILES["card"]).write_text(
+        write_card(training, recipe, signed, _groups(recipe, checkpoint), checkpoint.warnings), encoding="utf-8"
+    )
     files: dict[str, FileEntry] = {}
     for role, name in FILES.items():
         files[role] = file_entry(folder / name, recipe.files.get(role, "text"))

@@ -10,8 +10,10 @@ from medrega_export.checkpoint import Training
 from medrega_export.recipe import Recipe
 
 
-def write_card(training: Training, recipe: Recipe, certificate: Mapping[str, Any], warnings: Sequence[str] = ()) -> str:
-    """Return the card as Markdown; every figure in it comes out of the certificate."""
+def write_card(
+    training: Training, recipe: Recipe, certificate: Mapping[str, Any], groups: str, warnings: Sequence[str] = ()
+) -> str:
+    """Return the card as Markdown; every figure of an error is the certificate's. `groups`: why they have their size."""
     head = training.card.strip() or _facts(training)
     lines = [
         head,
@@ -20,6 +22,7 @@ def write_card(training: Training, recipe: Recipe, certificate: Mapping[str, Any
         "",
         f"Precision: {recipe.name}. {NOTICE}.",
         "",
+        *([f"Groups of {recipe.group_size} weights: {groups}.", ""] if groups else []),
         *_overrides(recipe),
         *(line for warning in warnings for line in (f"**Warning**: {warning}.", "")),
         "Error of each stage against full precision:",

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrega_edge.errors import ResourceError, UsageError
-from medrega_export.recipe import FULL, Recipe
+from medrega_export.recipe import FULL, FULL_BITS, Recipe
 
 if TYPE_CHECKING:
     from medrega_export.build import ExportOptions
     from medrega_export.foreign_prompts import Samples
 
 QUANTISATION = "Quantisation"  # heading of the help text
+AUTO = "auto"  # group size
 
 
 def export(
@@ -57,9 +58,13 @@ def export(
         int, typer.Option("--bits", help="Of the language model: 4, 8, or 32.", rich_help_panel=QUANTISATION)
     ] = Recipe.bits,
     group_size: Annotated[
-        int,
-        typer.Option("--group-size", help="Weights that share a scale: 32, 64 or 128.", rich_help_panel=QUANTISATION),
-    ] = Recipe.group_size,
+        str,
+        typer.Option(
+            "--group-size",
+            help="Weights that share a scale: 32, 64, 128, or auto, which fits the size of the language model.",
+            rich_help_panel=QUANTISATION,
+        ),
+    ] = AUTO,
     asymmetric: Annotated[
         bool, typer.Option("--asymmetric", help="Give each group a zero point.", rich_help_panel=QUANTISATION)
     ] = False,
@@ -109,12 +114,13 @@ def export(
 
     if precision not in (None, "fp32"):
         raise UsageError(f"'{precision}' is no precision; fp32, or set --bits, --head-bits and --tower.")
-    recipe = FULL if precision else Recipe(bits, group_size, not asymmetric, head_bits, tower)
+    recipe = FULL if precision else Recipe(bits, _group(group_size), not asymmetric, head_bits, tower)
+    fit = group_size == AUTO and recipe.bits != FULL_BITS
     samples = Samples(*prompts) if prompts else None
     for path in (checkpoint, adapter, out, keep_checkpoint):
         _check_name(path)
     if check:
-        _check(checkpoint, adapter, samples, out or Path(), recipe)
+        _check(checkpoint, adapter, samples, out or Path(), recipe, fit)
         return
     if explain and any((certify, gate, keep_checkpoint, max_size, losses)):
         raise UsageError("--explain exports nothing; leave --certify, --gate, --keep-checkpoint, --max-size, --losses out.")
@@ -126,6 +132,12 @@ def export(
         if path is not None and not path.is_file():
             raise UsageError(f"There is no file '{path.name}' at the path given; check the path.")
     console = Console(stderr=True, highlight=False, markup=False)
+
+    def tell(message: str) -> None:
+        console.print(message, style="dim")
+
+    if fit:
+        recipe = _fitted(recipe, checkpoint, samples, tell)
     options = ExportOptions(
         checkpoint=checkpoint,
         out=out or Path(),
@@ -139,10 +151,6 @@ def export(
         force=force,
         gates=read_gates(gate) if gate else (),
     )
-
-    def tell(message: str) -> None:
-        console.print(message, style="dim")
-
     if explain:
         _explain(options, out, tell)
         return
@@ -152,6 +160,24 @@ def export(
     for name, value in report.errors.items():
         typer.echo(f"{name:16} {value:.3g}")
     typer.echo(f"{report.folder}  {report.precision}  {report.bytes / 1e6:.2f} MB")
+
+
+def _group(given: str) -> int:
+    """Read a group size; `auto` begins with the recipe's own."""
+    try:
+        return Recipe.group_size if given == AUTO else int(given)
+    except ValueError:
+        raise UsageError(f"--group-size {given} is not possible; 32, 64, 128 or {AUTO}.") from None
+
+
+def _fitted(recipe: Recipe, checkpoint: Path, samples: Samples | None, tell: Callable[[str], None]) -> Recipe:
+    """Return the recipe with the group size that fits a checkpoint, and tell which and why."""
+    from medrega_export.checkpoint import describe
+    from medrega_export.text_model import fitted
+
+    recipe, why = fitted(recipe, describe(checkpoint, samples).native.text_config)
+    tell(f"groups of {recipe.group_size}: {why}")
+    return recipe
 
 
 def _explain(options: ExportOptions, out: Path | None, tell: Callable[[str], None]) -> None:
@@ -196,11 +222,11 @@ def _check_name(path: Path | None) -> None:
         ) from None
 
 
-def _check(checkpoint: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe) -> None:
+def _check(checkpoint: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe, fit: bool) -> None:
     """Show the preflight; raises UsageError for what is unsupported, ResourceError for what is short."""
     from medrega_export.preflight import inspect
 
-    found = inspect(checkpoint, adapter, samples, out, recipe)
+    found = inspect(checkpoint, adapter, samples, out, recipe, fit)
     for name, value in found.facts:
         typer.echo(f"{name:16} {value}")
     for kind, sentences in (("warning", found.warnings), ("unsupported", found.problems), ("short", found.shortages)):

@@ -67,8 +67,13 @@ class _Sizes:
         return self.vision + self.layers + self.embeddings + self.head
 
 
-def inspect(folder: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe) -> Preflight:
-    """Look a checkpoint over; raises UsageError only where there is nothing to look at."""
+def inspect(
+    folder: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe, fit: bool = False
+) -> Preflight:
+    """Look a checkpoint over; raises UsageError only where there is nothing to look at.
+
+    With `fit`, the recipe's group size is the one that fits the language model.
+    """
     found = Preflight()
     config = checkpoint.read_config(folder)
     layout = "internvl_chat, the original layout" if checkpoint.is_chat(config) else f"{config.get('model_type')}, native"
@@ -85,7 +90,11 @@ def inspect(folder: Path, adapter: Path | None, samples: Samples | None, out: Pa
         found.warnings += warnings
     if tokenizer is not None:
         with found.step():
-            _weights(found, folder, adapter, config, tokenizer, out, recipe)
+            native = checkpoint.native_config(config, tokenizer)
+            if fit:
+                recipe, why = text_model.fitted(recipe, native.text_config)
+                found.facts.append(("groups", f"of {recipe.group_size}: {why}"))
+            _weights(found, folder, adapter, config, native, tokenizer, out, recipe)
     found.facts.append(("export", "calibrates, quantises and measures on the processor"))
     found.facts.append(("package", _devices()))
     return found
@@ -103,11 +112,11 @@ def _weights(
     folder: Path,
     adapter: Path | None,
     config: dict[str, Any],
+    native: Any,
     tokenizer: Tokenizer,
     out: Path,
     recipe: Recipe,
 ) -> None:
-    native = checkpoint.native_config(config, tokenizer)
     model = checkpoint.hollow(native)
     shape = text_model.shape_of(native.text_config, native.text_config.max_position_embeddings)
     rows = model.get_input_embeddings().weight.shape[0]

@@ -17,6 +17,10 @@ from medrega_edge.errors import UsageError
 FULL_BITS = 32
 BITS = (4, 8)  # what MatMulNBits and GPTQ checkpoints both have
 GROUPS = (32, 64, 128)
+# Bytes of the language model's codes. Above, no cache of a workstation holds them (32 to 64 MB), so every token waits for
+# the memory to bring them all, and a float32 scale for each 128 weights instead of 32 spares a seventh of what it brings.
+# Below, groups of 32 are what loses least: 0.3 points of IoU instead of 0.8 with the default package's weights.
+CACHED_BYTES = 64_000_000
 TOWERS = ("int8", "fp16", "fp32")
 
 # The linear layers of each unit, as transformers names them within a layer.
@@ -166,6 +170,21 @@ class Recipe:
             return cls(**{**data, "overrides": overrides})
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"This is no recipe ({type(error).__name__}: {error}).") from None
+
+
+def fitting_group(bits: int, weights: int, widths: Mapping[str, int]) -> tuple[int, str]:
+    """Return the group size that fits a language model of so many weights in its layers, and why.
+
+    `widths` are the lengths of rows that have to divide into groups, by the linear layer's name.
+    """
+    size = f"{weights * bits / 8e6:.3g} MB of codes"
+    least, most = GROUPS[0], GROUPS[-1]
+    if weights * bits / 8 <= CACHED_BYTES:
+        return least, f"{size} stay in a processor's cache, and the smallest groups lose least"
+    uneven = next((f"'{name}' has rows of {width}" for name, width in widths.items() if width % most), None)
+    if uneven:
+        return least, f"{size} are read from memory for every token, but {uneven}, which are no groups of {most}"
+    return most, f"{size} are read from memory for every token, and so come the fewest scales with them"
 
 
 def packed_bytes(bits: int, group: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from medrega_edge.errors import UsageError
 from medrega_export import decoder
 from medrega_export.gptq_format import Format, dequantise, read_linear
-from medrega_export.recipe import FULL_BITS
+from medrega_export.recipe import FULL_BITS, Recipe, fitting_group
 from medrega_export.weights import Stored, filled
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ def shape_of(config: Any, context: int) -> decoder.Shape:
         theta=float(rope.get("rope_theta", 10000.0)),
         rope_factor=float(rope.get("factor", 1.0)) if kind == "linear" else 1.0,
     )
+
+
+def fitted(recipe: Recipe, config: Any) -> tuple[Recipe, str]:
+    """Return a recipe with the group size that fits a text config, and why; raises UsageError for a config not exported."""
+    shape = shape_of(config, config.max_position_embeddings)
+    inner, queries = int(config.intermediate_size), shape.heads * shape.head_dim
+    weights = 2 * shape.hidden * (queries + shape.kv_heads * shape.head_dim) + 3 * shape.hidden * inner
+    widths = {"self_attn.q_proj": shape.hidden, "self_attn.o_proj": queries, "mlp.down_proj": inner}
+    group, why = fitting_group(recipe.bits, shape.layers * weights, widths)
+    return replace(recipe, group_size=group), why
 
 
 def plain_weights(weights: Mapping[str, Stored], layers: int, head_bits: int) -> decoder.Weights:

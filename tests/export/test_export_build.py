@@ -77,7 +77,8 @@ def test_the_certificate_holds_both_packages(exported) -> None:
     assert stored["packages"]["package"]["decoder"] == Package.open(root / "package").manifest.files["decoder"].sha256
     assert stored["packages"]["reference"]["decoder"] != stored["packages"]["package"]["decoder"]
     assert stored["items"]["count"] == 6
-    assert "mean IoU" in (root / "package" / "README.md").read_text(encoding="utf-8")
+    card = (root / "package" / "README.md").read_text(encoding="utf-8")
+    assert "mean IoU" in card and "Groups of 32 weights: " in card
 
 
 def test_no_text_of_the_questions_is_kept(exported) -> None:

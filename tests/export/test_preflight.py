@@ -17,7 +17,7 @@ import chat_reference  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from medrega_edge.errors import UsageError  # noqa: E402
-from medrega_export import preflight  # noqa: E402
+from medrega_export import preflight, recipe  # noqa: E402
 from medrega_export.preflight import headers, inspect  # noqa: E402
 from medrega_export.recipe import Recipe  # noqa: E402
 
@@ -60,6 +60,28 @@ def test_a_native_checkpoint_passes(checkpoint_folder: Path, tmp_path: Path) -> 
     found = inspect(checkpoint_folder, None, None, tmp_path, Recipe())
     assert found.problems == [] and found.warnings == []
     assert dict(found.facts)["language model"].startswith("qwen2")
+
+
+def test_the_group_size_is_chosen_and_the_reason_told(
+    checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def groups(**asked: bool) -> str | None:
+        return dict(inspect(checkpoint_folder, None, None, tmp_path, Recipe(), **asked).facts).get("groups")
+
+    assert groups() is None  # nothing was chosen
+    assert "of 32: " in groups(fit=True) and "cache" in groups(fit=True)
+    monkeypatch.setattr(recipe, "CACHED_BYTES", 0)
+    assert "of 32: " in groups(fit=True) and "has rows of 64" in groups(fit=True)
+
+
+def test_a_larger_model_of_the_same_kind_gets_larger_groups() -> None:
+    from transformers import LlamaConfig
+
+    from medrega_export.text_model import fitted
+
+    sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
+    fit, why = fitted(Recipe(head_bits=4), LlamaConfig(**sizes, num_key_value_heads=8, head_dim=64))
+    assert fit == Recipe(group_size=128, head_bits=4) and why.startswith("487 MB")  # of 0.97 billion weights in layers
 
 
 def test_bytes_are_those_of_the_shapes(chat: Path) -> None:
@@ -117,6 +139,10 @@ def test_the_command(copied: Path) -> None:
     run = CliRunner().invoke
     good = run(app, ["export", str(copied), "--check"])
     assert good.exit_code == 0 and "pixel shuffle v1" in good.stdout and "warning" in good.stdout
+    assert "groups           of 32: " in good.stdout
+    assert "groups " not in run(app, ["export", str(copied), "--check", "--group-size", "64"]).stdout
+    wrong = run(app, ["export", str(copied), "--check", "--group-size", "small"]).exception
+    assert isinstance(wrong, UsageError) and "32, 64, 128 or auto" in str(wrong)
     assert isinstance(run(app, ["export", str(copied)]).exception, UsageError)  # neither --check nor --out
     change(copied, ps_version="v9")
     bad = run(app, ["export", str(copied), "--check", "--prompts", "a.jsonl", "b.json"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medrega_edge.errors import UsageError
-from medrega_export.recipe import FULL, Override, Recipe
+from medrega_export.recipe import CACHED_BYTES, FULL, Override, Recipe, fitting_group
 
 MIXED = Recipe(
     group_size=128,
@@ -43,6 +43,17 @@ def test_overrides_reach_their_linear_layers() -> None:
 def test_the_decoders_error_is_held_against_the_limit_that_fits() -> None:
     stages = {recipe: recipe.decoder_stage for recipe in (Recipe(), FULL, Recipe(bits=32), Recipe(head_bits=4))}
     assert list(stages.values()) == ["decoder_rounded", "decoder_fp32", "decoder_rounded", "decoder_head4"]
+
+
+def test_groups_fit_the_size_of_the_model() -> None:
+    even = {"mlp.down_proj": 4864, "self_attn.q_proj": 896}
+    group, why = fitting_group(4, 2 * CACHED_BYTES, even)
+    assert group == 32 and why.startswith("64 MB of codes stay in a processor's cache")
+    assert fitting_group(8, 2 * CACHED_BYTES, even)[0] == 128  # twice the bytes
+    group, why = fitting_group(4, 2 * CACHED_BYTES + 2, even)
+    assert group == 128 and "read from memory for every token" in why
+    group, why = fitting_group(4, 10 * CACHED_BYTES, even | {"mlp.down_proj": 4832})
+    assert group == 32 and "'mlp.down_proj' has rows of 4832" in why
 
 
 def test_json() -> None:
