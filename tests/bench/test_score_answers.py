@@ -1,0 +1,77 @@
+"""Questions from a table, answered by `medrega batch`, scored setting by setting."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from medrega_bench.cli import bench_app
+from medrega_bench.score import SETTINGS, answered_items, score
+from medrega_edge.errors import UsageError
+
+from .layouts import lines, table, write
+
+
+def answer(question, **changes):
+    row = {
+        "id": question["id"],
+        "text": question["truth"]["text"],
+        "raw_text": question["truth"]["text"],
+        "regions": [],
+        "labels": [],
+    }
+    return row | changes
+
+
+def test_questions_are_answered_and_scored(tmp_path):
+    path = table(
+        tmp_path,
+        'a.png,locate the lesion,lesion,detect,,"20,10,100,50",',
+        'a.png,locate the liver,liver,detect,,"150,60,200,100",',
+        "a.png,Which?,a; b,classify,,,a;b;c",
+        "a.png,Which?,c,classify,,,a;b;c",
+        "a.png,Is it?,yes,,,,",
+    )
+    out = tmp_path / "questions.jsonl"
+    run = CliRunner().invoke(bench_app, ["questions", "--from", "csv", "--data", str(path), "--out", str(out)])
+    assert run.exit_code == 0, run.output
+    assert "2  single_object_single_region" in run.stderr
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [set(SETTINGS) >= {row["setting"]} for row in rows] == [True] * 5
+    assert rows[2]["labels"] == ["a", "b", "c"]
+    region = {"label": "lesion", "box": [20, 10, 100, 50], "confidence": 0.8}
+    answers = [
+        answer(rows[0], regions=[region]),
+        {"id": rows[1]["id"], "error": {"kind": "image", "message": "The image is broken.", "exit_code": 3}},
+        answer(rows[2], labels=[{"label": "a", "confidence": 0.9}, {"label": "b", "confidence": 0.8}]),
+        answer(rows[3]),  # no labels: the text is read
+        answer(rows[4]),
+    ]
+    given = write(tmp_path / "answers.jsonl", lines(*answers))
+    scored = {}
+    for setting in ("single_object_single_region", "classification_multi", "vqa_en"):
+        command = ["score", str(given), "--questions", str(out), "--setting", setting, "--json"]
+        run = CliRunner().invoke(bench_app, command)
+        assert run.exit_code == 0, run.output
+        scored[setting] = json.loads(run.stdout)
+        assert "belong to other settings" in run.stderr
+    places = scored["single_object_single_region"]
+    assert places["figures"]["acc50"] == 0.5
+    assert places["standard"]["AP50"] == pytest.approx((1.0 + 0.0) / 2)
+    assert "Line 2 is an error, not an answer; it is scored as saying nothing." in places["warnings"]
+    assert scored["classification_multi"]["figures"] == {"F1-macro": 1.0, "Accuracy": 1.0}
+    assert scored["vqa_en"]["figures"]["closedQuestionsAccuracy"] == 1.0
+
+
+def test_a_question_without_an_answer_is_named():
+    questions = [(1, {"id": "a", "setting": "vqa_en"}), (2, {"id": "b", "setting": "vqa_zh"})]
+    with pytest.raises(UsageError, match="The question on line 1 has no answer"):
+        answered_items(questions, [(1, {"id": "c"})], "vqa_en")
+    with pytest.raises(UsageError, match="None of the 2 questions belongs to the setting 'report_en'"):
+        answered_items(questions, [(1, {"id": "a"})], "report_en")
+    with pytest.raises(UsageError, match="question on line 1 or the answer on line 5"):
+        answered_items(questions, [(5, {"id": "a"})], "vqa_en")
+    whole = {"id": "a", "setting": "vqa_en", "image": "x.png", "truth": {"text": "yes"}}
+    items, others = answered_items([(1, whole), questions[1]], [(5, {"id": "a", "text": "no", "labels": []})], "vqa_en")
+    assert others == 1
+    assert score("vqa_en", items)["figures"]["closedQuestionsAccuracy"] == 0
