@@ -40,10 +40,14 @@ SURE_MODALITY = 0.9  # from here on the program contradicts a file
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a package is run; none of this changes an answer."""
+    """How a package is run; none of this changes an answer, but for the order of sums where weights are mapped.
+
+    `mapped` leaves weights on the disk that lie in a file of their own: for float32 that is larger than the memory.
+    """
 
     threads: int | None = None
     device: str = "cpu"
+    mapped: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +71,14 @@ class Engine:
         self.device, self.device_reason = choose_device(options.device)
         manifest = package.manifest
         self.threads = options.threads or decoder_threads(manifest, available_threads())  # of the language model
-        memory.check(package)
+        memory.check(package, options.mapped)
         contents = package.read_all()  # every hash before any graph is loaded
         prompts = PromptBook.from_json(contents.text("prompts"))
         self._certificate = certificate.read(contents.text("certificate"))
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
-            decoder = pool.submit(Decoder, contents, self.threads, self.device)
-            vision = pool.submit(VisionEncoder, contents, options.threads or available_threads(), self.device)
+            decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
+            every = options.threads or available_threads()
+            vision = pool.submit(VisionEncoder, contents, every, self.device, options.mapped)
             self._speaker = Speaker(contents, decoder.result())
             self._vision = vision.result()
         self._tasks = Tasks(self._speaker, prompts)

@@ -30,16 +30,24 @@ GROUPS = (  # of processes, as containers are: limit, what is used, and of what 
 )
 
 
-def peak(manifest: Manifest) -> int:
-    """Bytes that a process takes at its peak which asks this package one question; 10 % more or less."""
-    return PROGRAM + round(
-        sum(times * manifest.files[role].bytes for role, times in TIMES.items() if role in manifest.files)
+def peak(manifest: Manifest, mapped: bool = False) -> int:
+    """Bytes that a process takes at its peak which asks this package one question; 10 % more or less.
+
+    With `mapped`, weights in a file of their own take none, and the cache of the decoder is what counts.
+    """
+    weights = sum(
+        times * manifest.files[role].bytes
+        for role, times in TIMES.items()
+        if role in manifest.files and not (mapped and role.endswith("_data"))
     )
+    spec = manifest.decoder
+    cache = 8 * spec.layers * spec.kv_heads * spec.head_dim * spec.context if mapped else 0  # keys and values in float32
+    return PROGRAM + round(weights) + cache
 
 
-def check(package: Package) -> None:
+def check(package: Package, mapped: bool = False) -> None:
     """Refuse a package that does not fit what is free; raises ResourceError. Where nobody tells what is free, all fits."""
-    needed, available = peak(package.manifest), free()
+    needed, available = peak(package.manifest, mapped), free()
     if available is not None and needed > available:
         raise ResourceError(
             f"The model package needs about {needed / 1e6:.0f} MB of memory, and {available / 1e6:.0f} MB are free; "

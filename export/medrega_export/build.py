@@ -285,7 +285,7 @@ def _table_error(table: Stored, path: Path) -> float:
 def _vision(run: _Run, path: Path, recipe: Recipe) -> dict[str, float]:
     with run.timed(f"vision {recipe.tower_name}"):
         run.work.once(path, lambda part: vision.write(run.checkpoint, part, recipe))
-        seen = vision.run_graph(path, run.material.pixels)
+        seen = vision.run_graph(path, run.material.pixels, mapped=recipe.is_full)
         return {f"vision_{recipe.tower}": vision.relative_error(np.stack(seen), torch.stack(run.material.images))}
 
 
@@ -297,7 +297,7 @@ def _full_decoder(run: _Run, path: Path, recipe: Recipe) -> dict[str, float]:
         truth = text_model.logits(
             run.checkpoint, samples, measure.STEPS, lambda body, i: text_model.original(weights, body, i)
         )
-        given = measure.graph_logits(path, decoder.specification(run.shape), samples)
+        given = measure.graph_logits(path, decoder.specification(run.shape), samples, mapped=recipe.is_full)
         return {recipe.decoder_stage: measure.logit_error(given, truth)}
 
 

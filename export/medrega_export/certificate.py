@@ -20,9 +20,9 @@ import numpy as np
 import medrega_edge
 import medrega_export
 from medrega_edge.confidence import fit
-from medrega_edge.engine import EncodedImage, load
+from medrega_edge.engine import EncodedImage, Engine, EngineOptions
 from medrega_edge.errors import UsageError
-from medrega_edge.package import Package
+from medrega_edge.package import Package, find
 from medrega_edge.prompts import Task
 from medrega_edge.regions import PixelBox, iou
 from medrega_export.questions import Question
@@ -178,9 +178,14 @@ def _beside(members: Sequence[Judged], scores: Sequence[tuple[float, float]]) ->
     }
 
 
-def answer(folder: Path, questions: Sequence[Question], tell: Callable[[str], None]) -> list[tuple[str, Given]]:
-    """Answer questions with the runtime; returns the image's hash and the answer of each."""
-    engine = load(folder)
+def answer(
+    folder: Path, questions: Sequence[Question], tell: Callable[[str], None], mapped: bool = False
+) -> list[tuple[str, Given]]:
+    """Answer questions with the runtime; returns the image's hash and the answer of each.
+
+    `mapped` leaves the weights on the disk.
+    """
+    engine = Engine(find(folder), EngineOptions(mapped=mapped))
     images: dict[Path, EncodedImage] = {}
     results = []
     for number, question in enumerate(questions, 1):
@@ -222,8 +227,11 @@ class Comparison:
 
 
 def compare(reference: Path, package: Path, questions: Sequence[Question], tell: Callable[[str], None]) -> Comparison:
-    """Answer all questions with both packages, neither calibrated yet, and summarise."""
-    full = answer(reference, questions, tell)
+    """Answer all questions with both packages, one after the other, neither calibrated yet, and summarise.
+
+    The reference may be larger than the memory; the package runs as users run it.
+    """
+    full = answer(reference, questions, tell, mapped=True)
     quantised = answer(package, questions, tell)
     judged = [judge(question, image, a, b) for question, (image, a), (_, b) in zip(questions, full, quantised, strict=True)]
     return Comparison(summarise(judged), losses(judged), calibration_of(questions, [given for _, given in quantised]))

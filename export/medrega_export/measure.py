@@ -51,9 +51,14 @@ class Thresholds:
                 )
 
 
-def graph_logits(path: Path, spec: DecoderSpec, samples: Sequence[Tensor]) -> list[npt.NDArray[np.float32]]:
-    """Return logits `[STEPS, vocabulary]` of the last positions: the start of a sequence at once, then one by one."""
-    run = DecoderRun(path, spec)
+def graph_logits(
+    path: Path, spec: DecoderSpec, samples: Sequence[Tensor], mapped: bool = False
+) -> list[npt.NDArray[np.float32]]:
+    """Return logits `[STEPS, vocabulary]` of the last positions: the start of a sequence at once, then one by one.
+
+    `mapped` leaves the weights on the disk, as for whatever is in full precision and may be larger than the memory.
+    """
+    run = DecoderRun(path, spec, mapped=mapped)
     results = []
     for sample in samples:
         embeddings = sample.numpy()

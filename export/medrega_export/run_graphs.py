@@ -13,24 +13,26 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.package import DecoderSpec
-from medrega_edge.sessions import load_onnxruntime
+from medrega_edge.sessions import AS_THEY_LIE, load_onnxruntime
 
 
-def session(path: Path, threads: int = 0) -> Any:
-    """Open a graph on the processor; 0 threads leaves the number to onnxruntime."""
+def session(path: Path, threads: int = 0, mapped: bool = False) -> Any:
+    """Open a graph on the processor; 0 threads leaves the number to onnxruntime, `mapped` the weights on the disk."""
     ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
+    if mapped:
+        options.add_session_config_entry(AS_THEY_LIE, "1")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class DecoderRun:
     """One sequence: feed embeddings piece by piece, get the logits of the last position."""
 
-    def __init__(self, path: Path, spec: DecoderSpec, threads: int = 0) -> None:
+    def __init__(self, path: Path, spec: DecoderSpec, threads: int = 0, mapped: bool = False) -> None:
         """Open the graph and allocate the cache once."""
-        self._session = session(path, threads)
+        self._session = session(path, threads, mapped)
         self._spec = spec
         shape = (1, spec.kv_heads, spec.context, spec.head_dim)
         # Filled with garbage, not zeros: a graph that read beyond its length would show it.

@@ -116,9 +116,9 @@ def _shuffle(shape: tower.Shape, features: Tensor) -> Tensor:
     return grid.reshape(batch, few * few, -1)
 
 
-def run_graph(path: Path, pixels: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
-    """Run the graph on prepared images, one at a time as the runtime does."""
-    session = run_graphs.session(path)
+def run_graph(path: Path, pixels: Sequence[npt.NDArray[np.float32]], mapped: bool = False) -> list[npt.NDArray[np.float32]]:
+    """Run the graph on prepared images, one at a time as the runtime does; `mapped` leaves its weights on the disk."""
+    session = run_graphs.session(path, mapped=mapped)
     return [session.run([tower.OUTPUT], {tower.INPUT: image[None]})[0][0] for image in pixels]
 
 

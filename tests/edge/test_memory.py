@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,14 @@ def test_what_does_not_fit_is_refused_before_a_file_is_read(monkeypatch):
     with pytest.raises(ResourceError, match="50 MB are free") as refused:
         load()
     assert refused.value.exit_code == 6
+
+
+def test_weights_that_stay_on_the_disk_take_none():
+    manifest = find().manifest
+    assert memory.peak(manifest, mapped=True) > memory.peak(manifest)  # all of the default package is held: and its cache
+    large = replace(manifest.files["decoder"], bytes=10**9)
+    manifest = replace(manifest, files={**manifest.files, "decoder_data": large})
+    assert memory.peak(manifest, mapped=True) < memory.peak(manifest) - 10**9
 
 
 def test_where_nobody_tells_everything_fits(monkeypatch):

@@ -118,6 +118,32 @@ def test_full_precision(tmp_path: Path, bias: bool) -> None:
     assert error(run.feed(x), numpy_logits(weights, x)[-1]) < 1e-4
 
 
+def own_memory() -> int:
+    """Bytes of this process that are no file's, and that the system could not take back."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell whose memory is whose")
+def test_mapped_weights_take_no_memory(tmp_path: Path) -> None:
+    """The same logits, and next to nothing of 33 MB of weights in memory of the process's own."""
+    _, weights = random_weights(1)
+    shape = dataclasses.replace(SHAPE, vocabulary=1 << 17)
+    rows = np.random.default_rng(0).standard_normal((shape.vocabulary, shape.hidden)).astype(np.float32)
+    weights = dataclasses.replace(weights, head=decoder.PlainLinear(rows))
+    spec = decoder.write(shape, weights, tmp_path / "d.onnx")
+    size = (tmp_path / "d.onnx.data").stat().st_size
+    taken, logits = [], []
+    for mapped in (True, False):
+        before = own_memory()
+        run = DecoderRun(tmp_path / "d.onnx", spec, 1, mapped)
+        logits.append(run.feed(sequence()))
+        taken.append(own_memory() - before)
+        del run
+    assert taken[0] < size / 4 and taken[1] > 0.9 * size
+    assert error(*logits) < 1e-5
+
+
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("group", [32, 64])
