@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medrega_bench.shapes import named
 from medrega_bench.speed import spread
 
 Row = Mapping[str, Any]
-LLAMA = "llama.cpp"
-OURS, OURS_WIDE = "medrega", "medrega, wide groups"
+LLAMA, OURS = "llama.cpp", "medrega"  # ours begin so, each with groups of its own
 EQUAL_HEAD, OWN_HEAD = 4, 8  # bits of the output head: as peers have it, and as export writes it
 
 
@@ -41,7 +41,13 @@ class Goal:
 def table(*results: Row) -> str:
     """Goals beside figures, and how they were measured; results in any order, of a shape measured twice the last counts."""
     lines = ["| | goal | median (smallest to largest) | held |", "|---|---|---|---|"]
-    for key, goals in (("shapes", _decoding), ("variants", _tower), ("stages", _answers), ("memory", _memory)):
+    for key, goals in (
+        ("shapes", _decoding),
+        ("variants", _tower),
+        ("stages", _answers),
+        ("shapes", _jumping),
+        ("memory", _memory),
+    ):
         lines += [goal.line for goal in goals([result for result in results if key in result])]
     return "\n".join([*lines, "", *map(_measured_with, results)])
 
@@ -56,10 +62,8 @@ def _decoding(results: Sequence[Row]) -> Iterator[Goal]:
         if one["head_bits"] != EQUAL_HEAD or LLAMA not in by_name:
             continue
         theirs = by_name[LLAMA]
-        for name, groups in ((OURS, "groups of 32"), (OURS_WIDE, "groups of 128")):
-            ours = by_name.get(name)
-            if ours is None:
-                continue
+        for ours in (row for name, row in by_name.items() if name.startswith(OURS)):
+            groups = _groups(one["shape"], ours)
             if one["shape"] == "0.5b":
                 what = f"0.5 B shape, {groups}"
                 yield Goal(f"decode, {what}, against llama.cpp Q4_0", 1.3, True, _times(theirs, ours, "decode"))
@@ -68,6 +72,23 @@ def _decoding(results: Sequence[Row]) -> Iterator[Goal]:
             else:
                 what = f"decode, tiny shape, {groups}, against llama.cpp Q4_0"
                 yield Goal(what, 1.2, True, _times(theirs, ours, "decode"))
+
+
+def _groups(shape: str, ours: Row) -> str:
+    group = int(ours["precision"].rpartition("g")[2])
+    return f"groups of {group}{' (default)' if group == named(shape).group else ''}"
+
+
+def _jumping(results: Sequence[Row]) -> Iterator[Goal]:
+    for one in _measured_shapes(results):
+        if (one["shape"], one["head_bits"]) != ("0.5b", OWN_HEAD):
+            continue
+        for ours in (row for row in one["peers"] if row["name"] in one.get("one_box", {})):
+            measured = one["one_box"][ours["name"]]
+            what = f"one-box question, 0.5 B shape, {_groups('0.5b', ours)}, against the same loop without jump-forward"
+            yield Goal(f"{what}: time of decoding", 1.6, True, measured["decode_gain"])
+            yield Goal(f"{what}: time with the question", 1.6, True, measured["whole_gain"])
+            yield Goal(f"{what}: passes", 1.6, True, measured["fewer_passes"])
 
 
 def _times(theirs: Row, ours: Row, stage: str) -> Row:
@@ -85,7 +106,7 @@ def _tower(results: Sequence[Row]) -> Iterator[Goal]:
 def _answers(results: Sequence[Row]) -> Iterator[Goal]:
     for speed in results:
         most, cold = max(speed["stages"], key=lambda stage: stage["threads"]), speed["cold"]
-        what = "one-box question against the same loop without jump-forward"
+        what = "one-box question, default package, against the same loop without jump-forward"
         yield Goal(f"{what}: time", 1.6, True, most["ratios"]["jump_forward_gain"])
         yield Goal(f"{what}: passes", 1.6, True, most["ratios"]["jump_forward_fewer_passes"])
         what = "second question on an image, to the first token, against the first"

@@ -267,7 +267,7 @@ def _gguf(order: Order) -> Path:
 
 PEERS: dict[str, tuple[Callable[[Order], Round], str]] = {  # name: how it is loaded, whose version counts
     "medrega": (medrega, "onnxruntime"),
-    "medrega, wide groups": (medrega, "onnxruntime"),
+    "medrega, other groups": (medrega, "onnxruntime"),
     "onnxruntime-genai": (onnxruntime_genai, "onnxruntime-genai"),
     "llama.cpp": (llama_cpp, "llama-cpp-python"),
     "OpenVINO": (openvino, "openvino"),

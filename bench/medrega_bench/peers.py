@@ -19,14 +19,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medrega_bench import peer_worker, profiles, shapes
+from medrega_bench import one_box, peer_worker, profiles, shapes
 from medrega_bench.bandwidth import Reader
 from medrega_bench.genai_folder import write_genai
 from medrega_bench.speed import spread
 from medrega_edge.package import Package
 
 Row = dict[str, Any]
-OURS, OURS_WIDE = "medrega", "medrega, wide groups"
+OURS, OURS_OTHERWISE = "medrega", "medrega, other groups"  # as export writes this size, and otherwise
+GROUPS = (32, 128)
 PAUSE_SECONDS = 0.3  # before each turn: threads that have just worked wait by spinning for a while
 INSTALL_SECONDS = 3600  # llama-cpp-python is built from source
 
@@ -35,7 +36,7 @@ INSTALL_SECONDS = 3600  # llama-cpp-python is built from source
 class Peer:
     """A program to measure beside ours: its environment's name, what pip installs into it, and its numbers.
 
-    `heads` are the bits of output heads that it is measured with; ours have no environment.
+    `heads` are the bits of output heads that it is measured with; ours has no environment.
     """
 
     name: str
@@ -52,10 +53,6 @@ PEERS = (
     Peer("OpenVINO", "openvino", ("openvino-genai==2026.4.1.0", "gguf==0.19.0"), "Q4_0"),
     Peer("torch fp32", "torch", TORCH, "float32", heads=(4,)),  # of float32, in truth: one measurement is enough
     Peer("torch bf16", "torch", TORCH, "bfloat16", heads=(4,)),
-)
-OWN = (
-    Peer(OURS, "", (), f"int4-g{shapes.GROUP}"),
-    Peer(OURS_WIDE, "", (), f"int4-g{shapes.WIDE_GROUP}"),
 )
 
 
@@ -138,17 +135,19 @@ def measure(
     name: str, head_bits: int, plan: Plan, environments: Path, tell: Callable[[str], None], peers: Sequence[Peer] = PEERS
 ) -> Row:
     """Measure one shape with all peers; every figure's spread, ratios taken round by round."""
-    shape = replace(shapes.named(name), tower=shapes.SMALLEST_TOWER, head_bits=head_bits)
+    named = shapes.named(name)
+    shape = replace(named, tower=shapes.SMALLEST_TOWER, head_bits=head_bits)
     with tempfile.TemporaryDirectory() as scratch_name, ExitStack() as stack:
         scratch = Path(scratch_name)
         tell(f"{name}: writing weights")
         package = shapes.write_package(shape, scratch / "package")
-        wide = shapes.write_package(replace(shape, group=shapes.WIDE_GROUP), scratch / "wide")
+        other = next(group for group in GROUPS if group != shape.group)
+        otherwise = shapes.write_package(replace(shape, group=other), scratch / "otherwise")
+        own = {OURS: (package, shape.group), OURS_OTHERWISE: (otherwise, other)}
         write_genai(package, scratch / "genai", plan.threads)
         order = {
             "shape": asdict(shape.text),
             "head_bits": head_bits,
-            "package": str(package.folder),
             "genai": str(scratch / "genai"),
             "gguf": str(scratch / "model.gguf"),
             "seed": random.Random(name).randrange(2**31),
@@ -156,8 +155,9 @@ def measure(
         }
         missing: list[Row] = []
         workers: dict[str, Worker] = {}
-        taking_part = [*OWN, *(peer for peer in peers if head_bits in peer.heads)]
-        packages = {OURS_WIDE: {"package": str(wide.folder)}}
+        taking_part = [Peer(one, "", (), f"int4-g{group}") for one, (_, group) in own.items()]
+        taking_part += [peer for peer in peers if head_bits in peer.heads]
+        packages = {one: {"package": str(made.folder)} for one, (made, _) in own.items()}
         for peer in taking_part:
             tell(f"{name}: loading {peer.name}")
             try:
@@ -173,7 +173,7 @@ def measure(
         tell(f"{name}: measuring")
         rounds = list(_rounds(workers, missing, plan))
         precisions = {peer.name: peer.precision for peer in taking_part}
-        bytes_read = {OURS: _weights(package), OURS_WIDE: _weights(wide)}
+        bytes_read = {one: _weights(made) for one, (made, _) in own.items()}
         return {
             "shape": name,
             "head_bits": head_bits,
@@ -193,8 +193,9 @@ def measure(
             "missing": missing,
             "profiles": {
                 one: profiles.decoder(made, plan.threads, plan.prompt, plan.tokens, scratch)
-                for one, made in ((OURS, package), (OURS_WIDE, wide))
+                for one, (made, _) in own.items()
             },
+            "one_box": {one: one_box.measure(made, plan.threads, named.tower.tokens) for one, (made, _) in own.items()},
         }
 
 

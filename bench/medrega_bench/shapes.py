@@ -27,13 +27,12 @@ from medrega_edge.package import (
     file_entry,
 )
 from medrega_edge.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from medrega_export.recipe import fitting_group
 
 if TYPE_CHECKING:
     from medrega_export import decoder
 
 CONTEXT = 2048
-GROUP = 32  # weights that share a scale, as export writes them
-WIDE_GROUP = 128  # as most GPTQ checkpoints have it
 EPSILON, THETA = 1e-6, 1e6
 CHANNELS = 3
 LEVELS = 4.61  # standard deviation of the sixteen codes of 4 bits, all alike likely
@@ -59,8 +58,18 @@ class TextShape:
     @property
     def parameters(self) -> int:
         """Weights of the linear layers and of the head, which every token reads."""
+        return self._of_layers + self.hidden * self.vocabulary
+
+    @property
+    def _of_layers(self) -> int:
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
-        return self.layers * (attention + 3 * self.hidden * self.mlp) + self.hidden * self.vocabulary
+        return self.layers * (attention + 3 * self.hidden * self.mlp)
+
+    @property
+    def fitting_group(self) -> int:
+        """Weights that share a scale where it is left to export."""
+        widths = {"qkv": self.hidden, "output": self.heads * self.head_dim, "down": self.mlp}
+        return int(fitting_group(4, self._of_layers, widths)[0])
 
 
 @dataclass(frozen=True)
@@ -84,13 +93,17 @@ class TowerShape:
 class PackageShape:
     """Sizes of both stages; `head_bits` is 8 as export writes it, or 4 as peers that have 4 bits everywhere.
 
-    `group` weights of the language model share a scale.
+    `group` weights of the language model share a scale; 0 leaves it to export.
     """
 
     text: TextShape
     tower: TowerShape
     head_bits: int = 8
-    group: int = GROUP
+    group: int = 0
+
+    def __post_init__(self) -> None:
+        """Take the group that fits where none is given."""
+        object.__setattr__(self, "group", self.group or self.text.fitting_group)
 
 
 VIT_300M = TowerShape(layers=24, hidden=1024, mlp=4096, image_size=448, patch=14)  # InternViT-300M

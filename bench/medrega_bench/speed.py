@@ -110,12 +110,12 @@ def _measured(package: Package, threads: int, device: str, repeats: int) -> Row:
                 passes_without_jump_forward=plain[1],
             )
     used = _energy()
-    rows["next_start_share"] = _over(rows["next_prefill_ms"], rows["first_start_ms"])  # a share: less is better
+    rows["next_start_share"] = over(rows["next_prefill_ms"], rows["first_start_ms"])  # a share: less is better
     ratios = {
         "tokens_per_pass": rows.pop("tokens_per_pass"),  # a count: the same on every machine
-        "jump_forward_fewer_passes": _over(rows["passes_without_jump_forward"], rows["passes_of_next_question"]),
-        "jump_forward_gain": _over(rows["without_jump_forward_ms"], rows["with_jump_forward_ms"]),
-        "kept_image_gain": _over(rows["first_prefill_ms"], rows["next_prefill_ms"]),
+        "jump_forward_fewer_passes": over(rows["passes_without_jump_forward"], rows["passes_of_next_question"]),
+        "jump_forward_gain": over(rows["without_jump_forward_ms"], rows["with_jump_forward_ms"]),
+        "kept_image_gain": over(rows["first_prefill_ms"], rows["next_prefill_ms"]),
     }
     return {
         "threads": threads,
@@ -144,7 +144,7 @@ def _with_and_without(engine: Engine, image: EncodedImage) -> tuple[tuple[float,
     return (float(np.median(times[True])), passes[True]), (float(np.median(times[False])), passes[False])
 
 
-def _over(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
+def over(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
     """How many times as fast, round by round: both halves of a round share whatever else the machine does."""
     return [a / b for a, b in zip(slow, fast, strict=True)]
 

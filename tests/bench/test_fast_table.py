@@ -12,8 +12,8 @@ HEADER = {
 }
 
 
-def peer(name, decode, prefill):
-    row = {"name": name, "version": "1", "precision": "p", "peak_mib": 10.0}
+def peer(name, decode, prefill, precision="p"):
+    row = {"name": name, "version": "1", "precision": precision, "peak_mib": 10.0}
     row["rounds"] = [
         {"decode_seconds": decode + extra, "prefill_seconds": prefill} for extra in (0, 0.15 if name == "llama.cpp" else 0)
     ]
@@ -23,11 +23,14 @@ def peer(name, decode, prefill):
 
 
 def results():
-    own = [peer("medrega", 1.0, 1.0), peer("medrega, wide groups", 1.0, 0.8)]
+    own = {32: peer("medrega", 1.0, 1.0, "int4-g32"), 128: peer("medrega, other groups", 1.0, 0.8, "int4-g128")}
     shapes = [
-        {"shape": shape, "head_bits": bits, "peers": [*own, peer("llama.cpp", 1.5, 1.1)], "missing": [], "profiles": {}}
+        {"shape": shape, "head_bits": bits, "peers": [*own.values(), peer("llama.cpp", 1.5, 1.1)], "missing": []}
         for shape, bits in (("tiny", 4), ("0.5b", 4), ("0.5b", 8))
     ]
+    gains = {"decode_gain": spread([1.5]), "whole_gain": spread([1.4]), "fewer_passes": spread([1.64])}
+    for shape in shapes:
+        shape |= {"profiles": {}, "one_box": {"medrega": gains}}
     shapes[0]["profiles"] = {"medrega": {"decode": {"groups": {"products": 0.9, "rest": 0.1}}}}
     shapes[0]["missing"].append({"name": "OpenVINO", "reason": "could not be installed: no"})
     peers = HEADER | {"shapes": shapes, "plan": {"rounds": 7, "threads": 2, "prompt": 300}}
@@ -54,13 +57,15 @@ def results():
 def test_every_goal_has_a_line_and_a_miss_is_bold():
     lines = fast_table.table(*results()).splitlines()
     goals = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
-    assert len(goals) == 17
+    assert len(goals) == 20
     missed = {what for what, line in goals.items() if "**no**" in line}
     assert missed == {
         "decode, 0.5 B shape, groups of 32, share of what the memory allows",
-        "decode, 0.5 B shape, groups of 128, share of what the memory allows",
+        "decode, 0.5 B shape, groups of 128 (default), share of what the memory allows",
         "prefill, 0.5 B shape, groups of 32, against llama.cpp Q4_0",
-        "one-box question against the same loop without jump-forward: time",
+        "one-box question, default package, against the same loop without jump-forward: time",
+        "one-box question, 0.5 B shape, groups of 32, against the same loop without jump-forward: time of decoding",
+        "one-box question, 0.5 B shape, groups of 32, against the same loop without jump-forward: time with the question",
         "cold process to answer, peak MiB",
     }
     line = goals["decode, 0.5 B shape, groups of 32, against llama.cpp Q4_0"]
@@ -72,14 +77,17 @@ def test_goals_without_a_measurement_have_no_line():
     speed |= {"memory": [], "repeatability": None}
     peers["shapes"][1]["peers"].pop()  # no llama.cpp at 0.5 B
     text = fast_table.table(peers, tower, speed)
-    assert "200 questions" not in text and "0.5 B" not in text
+    assert "200 questions" not in text and "decode, 0.5 B" not in text
 
 
 def test_of_a_shape_measured_twice_the_last_counts():
     peers, tower, speed = results()
-    again = HEADER | {"plan": peers["plan"], "shapes": [{**peers["shapes"][1], "peers": [peer("medrega", 1.0, 1.0)]}]}
+    again = HEADER | {
+        "plan": peers["plan"],
+        "shapes": [{**peers["shapes"][1], "peers": [peer("medrega", 1.0, 1.0, "int4-g32")]}],
+    }
     text = fast_table.table(peers, tower, speed, again)
-    assert "0.5 B" not in text and "tiny shape" in text  # llama.cpp was not measured the second time
+    assert "decode, 0.5 B" not in text and "tiny shape" in text  # llama.cpp was not measured the second time
 
 
 def test_a_missing_peer_is_named_with_its_reason():

@@ -115,4 +115,5 @@ def test_the_worker_imports_nothing_of_ours():
 
 
 def test_every_peer_has_a_way_to_run():
-    assert {peer.name for peer in (*peers.OWN, *peers.PEERS)} == set(peers.peer_worker.PEERS)
+    names = {peers.OURS, peers.OURS_OTHERWISE, *(peer.name for peer in peers.PEERS)}
+    assert names == set(peers.peer_worker.PEERS)

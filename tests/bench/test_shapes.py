@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from medrega_bench import shapes
+from medrega_bench import one_box, shapes
 from medrega_edge.errors import UsageError
 
 SMALL = shapes.PackageShape(
@@ -20,6 +20,11 @@ SMALL = shapes.PackageShape(
 def test_parameters_of_a_known_model():
     text = shapes.named("0.5b").text
     assert text.parameters == pytest.approx(494e6, rel=0.01)  # Qwen2-0.5B, norms and biases left out
+
+
+def test_groups_are_those_that_export_would_choose():
+    assert {name: shape.group for name, shape in shapes.SHAPES.items()} == {"tiny": 32, "0.5b": 128, "1b": 128}
+    assert dataclasses.replace(shapes.named("0.5b"), group=32).group == 32
 
 
 def test_an_unknown_shape_is_refused():
@@ -61,6 +66,9 @@ def test_a_package_is_whole_and_runs(tmp_path, bits):
     engine = Engine(package, EngineOptions(1))
     answer = engine.ask(engine.open(sample_path("abdomen-mri")), "locate the liver")
     assert answer.generated_tokens > 0
+    measured = one_box.measure(package, 1, 16)
+    assert measured["answer_tokens"] <= measured["passes_without"] and measured["passes"] <= 14
+    assert measured["decode_gain"]["n"] == one_box.ROUNDS
     with pytest.raises(UsageError, match="already"):
         shapes.write_package(SMALL, tmp_path / "package")
     # What onnxruntime-genai is given computes the same logits out of token ids.
