@@ -1,1 +1,5 @@
 """From a full-precision InternVL checkpoint to a model package: quantise, write graphs, measure, sign off."""
+
+from medrega_edge.quiet import hush
+
+hush()

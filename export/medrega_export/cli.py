@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -120,7 +120,8 @@ def export(
     for path in (checkpoint, adapter, out, keep_checkpoint):
         _check_name(path)
     if check:
-        _check(checkpoint, adapter, samples, out or Path(), recipe, fit)
+        besides = [name for name, path in (("--certify", certify), ("--keep-checkpoint", keep_checkpoint)) if path]
+        _check(checkpoint, adapter, samples, out or Path(), recipe, fit, besides)
         return
     if explain and any((certify, gate, keep_checkpoint, max_size, losses)):
         raise UsageError("--explain exports nothing; leave --certify, --gate, --keep-checkpoint, --max-size, --losses out.")
@@ -222,11 +223,19 @@ def _check_name(path: Path | None) -> None:
         ) from None
 
 
-def _check(checkpoint: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe, fit: bool) -> None:
+def _check(
+    checkpoint: Path,
+    adapter: Path | None,
+    samples: Samples | None,
+    out: Path,
+    recipe: Recipe,
+    fit: bool,
+    besides: Sequence[str],
+) -> None:
     """Show the preflight; raises UsageError for what is unsupported, ResourceError for what is short."""
     from medrega_export.preflight import inspect
 
-    found = inspect(checkpoint, adapter, samples, out, recipe, fit)
+    found = inspect(checkpoint, adapter, samples, out, recipe, fit, besides)
     for name, value in found.facts:
         typer.echo(f"{name:16} {value}")
     for kind, sentences in (("warning", found.warnings), ("unsupported", found.problems), ("short", found.shortages)):

@@ -8,16 +8,16 @@ from stands beside it.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import MedregaError, UsageError
+from medrega_edge.memory import free as memory_free
 from medrega_edge.prompts import IMAGE_TOKEN
 from medrega_edge.regions import MARKERS
 from medrega_edge.tokenizer import Tokenizer
@@ -32,6 +32,7 @@ GB = 1e9
 PROCESS_BYTES = 1_500_000_000  # torch, transformers, gptqmodel and onnxruntime, loaded
 # Of a layer's weight while GPTQ works on its layer: the layer itself, the unit in hand six times, its Hessian four times.
 LAYER_BYTES = 22
+CERTIFY, KEEP = "--certify", "--keep-checkpoint"
 
 
 @dataclass
@@ -68,11 +69,18 @@ class _Sizes:
 
 
 def inspect(
-    folder: Path, adapter: Path | None, samples: Samples | None, out: Path, recipe: Recipe, fit: bool = False
+    folder: Path,
+    adapter: Path | None,
+    samples: Samples | None,
+    out: Path,
+    recipe: Recipe,
+    fit: bool = False,
+    besides: Collection[str] = (),
 ) -> Preflight:
     """Look a checkpoint over; raises UsageError only where there is nothing to look at.
 
-    With `fit`, the recipe's group size is the one that fits the language model.
+    With `fit`, the recipe's group size is the one that fits the language model. `besides` is what the export is to make
+    besides the package: CERTIFY, KEEP.
     """
     found = Preflight()
     config = checkpoint.read_config(folder)
@@ -94,7 +102,8 @@ def inspect(
             if fit:
                 recipe, why = text_model.fitted(recipe, native.text_config)
                 found.facts.append(("groups", f"of {recipe.group_size}: {why}"))
-            _weights(found, folder, adapter, config, native, tokenizer, out, recipe)
+            sizes = _weights(found, folder, adapter, config, native, tokenizer, recipe)
+            _room(found, sizes, out, recipe, besides)
     found.facts.append(("export", "calibrates, quantises and measures on the processor"))
     found.facts.append(("package", _devices()))
     return found
@@ -114,9 +123,8 @@ def _weights(
     config: dict[str, Any],
     native: Any,
     tokenizer: Tokenizer,
-    out: Path,
     recipe: Recipe,
-) -> None:
+) -> _Sizes:
     model = checkpoint.hollow(native)
     shape = text_model.shape_of(native.text_config, native.text_config.max_position_embeddings)
     rows = model.get_input_embeddings().weight.shape[0]
@@ -143,7 +151,7 @@ def _weights(
     sizes = _sizes(model)
     kinds = ", ".join(sorted({kind for kind, _ in stored.values()}))
     found.facts.append(("weights", f"{sizes.all / GB:.3g} billion, stored as {kinds}"))
-    _room(found, sizes, out, recipe)
+    return sizes
 
 
 def _image(config: dict[str, Any], native: Any) -> str:
@@ -207,19 +215,28 @@ def _sizes(model: Any) -> _Sizes:
     )
 
 
-def _room(found: Preflight, sizes: _Sizes, out: Path, recipe: Recipe) -> None:
+def _room(found: Preflight, sizes: _Sizes, out: Path, recipe: Recipe, besides: Collection[str]) -> None:
     """Bytes needed in memory and on disk, beside those that are free; docs/export.md works them out."""
-    package = recipe.bytes_of(sizes.vision, sizes.layers, sizes.head, sizes.embeddings)
     decoder_bytes = recipe.bytes_of(0, sizes.layers, sizes.head, 0)
-    # Checks run the decoder as the runtime does: the file, and the copy of it that onnxruntime packs.
-    memory, scratch = 2 * decoder_bytes, 0
+    disk = recipe.bytes_of(sizes.vision, sizes.layers, sizes.head, sizes.embeddings)
+    # What is in full precision stays on the disk, but for the layer and the head that it is held against.
+    memory = 4 * (sizes.layers // sizes.depth + sizes.head)
+    if not recipe.is_full:
+        # Checks run the decoder as the runtime does: the file, and the copy of it that onnxruntime packs.
+        memory = max(memory, 2 * decoder_bytes)
+    quantised = recipe.bytes_of(0, sizes.layers, 0, 0)
     if recipe.bits != FULL_BITS:
         # Quantised layers, and the decoder once more with its head in float32, of which the check holds three copies.
-        scratch = int(0.6 * sizes.layers + decoder_bytes + 4 * sizes.head)
+        disk += quantised + decoder_bytes + 4 * sizes.head
         memory = max(memory + 12 * sizes.head, LAYER_BYTES * sizes.layers // sizes.depth)
+    more = {
+        CERTIFY: 4 * sizes.all,  # the reference, which answers from there: no memory besides
+        KEEP: quantised + 4 * (sizes.all - sizes.layers),
+    }
+    disk += sum(more[option] for option in besides)
     for name, needed, free in (
-        ("memory", PROCESS_BYTES + memory, _free_memory()),
-        ("disk", package + scratch, _free_disk(out)),
+        ("memory", PROCESS_BYTES + memory, memory_free()),
+        ("disk", disk, _free_disk(out)),
     ):
         if free is None:
             found.facts.append((name, f"about {needed / GB:.3g} GB"))
@@ -227,16 +244,8 @@ def _room(found: Preflight, sizes: _Sizes, out: Path, recipe: Recipe) -> None:
         found.facts.append((name, f"about {needed / GB:.3g} GB, {free / GB:.3g} GB free"))
         if needed > free:
             found.shortages.append(f"{name} needs about {needed / GB:.3g} GB and {free / GB:.3g} GB are free")
-    # It answers the same questions in full precision, with all weights in memory.
-    reference = 4 * sizes.all
-    found.facts.append(("with --certify", f"memory about {2 * reference / GB:.3g} GB, disk {reference / GB:.3g} GB more"))
-
-
-def _free_memory() -> int | None:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
+    for option in sorted(more.keys() - set(besides)):
+        found.facts.append((f"with {option}", f"about {more[option] / GB:.3g} GB of disk more"))
 
 
 def _free_disk(path: Path) -> int:

@@ -423,6 +423,8 @@ def test_the_command_line(checkpoint_folder: Path, tmp_path: Path) -> None:
 
     good = run(checkpoint_folder, "--out", tmp_path / "p", "--precision", "fp32")
     assert good.returncode == 0 and "decoder_fp32" in good.stdout
+    told = ("images and questions", "vision fp32", "decoder fp32")  # and nothing of what libraries say to each other
+    assert good.stderr.splitlines() == list(told)
     again = run(checkpoint_folder, "--out", tmp_path / "p", "--precision", "fp32")
     assert again.returncode == 2 and "--force" in again.stderr and again.stdout == ""
     without = run(checkpoint_folder, "--out", tmp_path / "q")

@@ -120,9 +120,28 @@ def test_a_damaged_file_is_named(copied: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_short_is_told(chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(preflight, "memory_free", lambda: 1000)
     (shortage,) = inspect(chat, None, None, tmp_path, Recipe()).shortages
     assert shortage.startswith("memory needs about")
+
+
+def test_what_is_made_besides_counts(chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate's reference lies on the disk, and takes no memory more."""
+
+    def needs(*besides: str) -> dict[str, str]:
+        return {
+            name: value.split(",")[0] for name, value in inspect(chat, None, None, tmp_path, Recipe(), False, besides).facts
+        }
+
+    alone, certified, both = needs(), needs("--certify"), needs("--certify", "--keep-checkpoint")
+    assert alone["memory"] == certified["memory"] == both["memory"]
+    assert "with --certify" in alone and "with --certify" not in certified
+
+    def amount(facts: dict[str, str]) -> float:
+        return float(facts["disk"].split()[1])
+
+    assert amount(certified) - amount(alone) == pytest.approx(float(alone["with --certify"].split()[1]), rel=0.05)
+    assert amount(alone) < amount(certified) < amount(both)
 
 
 def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:

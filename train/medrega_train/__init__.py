@@ -1,1 +1,5 @@
 """Training: images and records in, a full-precision InternVL checkpoint in Hugging Face layout out."""
+
+from medrega_edge.quiet import hush
+
+hush()
