@@ -89,8 +89,11 @@ def _mount_missing(name: str, extra: str) -> None:
 
 def main() -> None:
     """Run the command line; the exit codes are those of `errors`, 0, 1, and 130 or 143 for what was interrupted."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 - until the end
+        elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # what cannot be shown, or read, is shown or read as "?"
     warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
     stopped: list[int] = []

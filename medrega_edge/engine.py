@@ -223,8 +223,8 @@ class Engine:
             regions.append(Region(found.label, (pixels.x1, pixels.y1, pixels.x2, pixels.y2), sure))
         manifest, source = self.package.manifest, image.image
         task, language = request.task.value, request.language.value
-        measured = regions or request.task is not Task.DETECT  # certified are boxes of what is there
-        known = certificate.certified(self._certificate, task, language, modality[0]) if measured else None
+        boxed = regions or request.task is not Task.DETECT  # certified are boxes of what is there
+        known = certificate.certified(self._certificate, task, language, modality[0]) if boxed and request.measured else None
         return Answer(
             text=reply.text,
             raw_text="\n".join(said.raw for said in reply.said),

@@ -83,12 +83,14 @@ def show(answer: Answer, console: Console) -> None:
 def _rows(answer: Answer) -> Iterator[tuple[Text, Text, list[tuple[str, str]]]]:
     """For each region its number, its name, and its figures, each beside what it is called."""
     words = _WORDS[answer.language]
+    scored = any(region.confidence is not None for region in answer.regions)
     for number, region in enumerate(answer.regions):
         figures = [(words["box"], ", ".join(f"{value:.0f}" for value in region.box))]
         if answer.image.spacing_mm is not None:
             x1, y1, x2, y2 = answer.image.in_millimetres(region.box) or (0, 0, 0, 0)
             figures.append((words["size"], f"{x2 - x1:.0f} x {y2 - y1:.0f}" if x2 else ""))
-        figures.append((words["sure"], "" if region.confidence is None else f"{region.confidence:.2f}"))
+        if scored:
+            figures.append((words["sure"], "" if region.confidence is None else f"{region.confidence:.2f}"))
         yield Text(f"[{number + 1}]", style=COLOURS[number % len(COLOURS)]), Text(printable(region.label)), figures
 
 

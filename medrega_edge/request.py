@@ -17,6 +17,7 @@ from medrega_edge.regions import Geometry, GridBox, PixelBox
 from medrega_edge.terms import Terms
 
 LONGEST_QUESTION = 500  # characters
+_UNREAD = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that the locale has no characters for
 _WHAT_IS_IT = re.compile(r"^\s*$|what|which|name|identify|是什么|什么|识别|哪", re.IGNORECASE)
 
 
@@ -45,6 +46,7 @@ class Request:
     modalities: tuple[Modality, ...] = ()  # kinds of image that the labels are about; empty where nobody says
     several: bool = False
     regions_first: bool = False
+    measured: bool = True  # whether a certificate's figures are about such requests
     warnings: list[str] = field(default_factory=list)
 
 
@@ -67,14 +69,23 @@ class Understanding:
             raise UsageError(f"This model package was not trained for the task '{task}'; it knows: {', '.join(self.tasks)}.")
         if len(question) > LONGEST_QUESTION:
             raise UsageError(f"The question has {len(question)} characters; up to {LONGEST_QUESTION} are read.")
+        if _UNREAD.search(question):
+            raise UsageError("The question cannot be read in the encoding of this locale; set LANG to that of the terminal.")
         words = self.without_markers(question).strip()
-        if task in (Task.DETECT, Task.VQA) and not words:
+        if task in (Task.DETECT, Task.VQA) and not re.search(r"\w", words):
             raise UsageError('The question is empty; ask for example "locate the liver".')
         if asked.regions_first and task not in (Task.VQA, Task.CLASSIFY):
-            raise UsageError(f"Regions first goes with the tasks 'vqa' and 'classify', not with '{task}'.")
+            raise UsageError(f"Regions first (--cot) goes with the tasks 'vqa' and 'classify', not with '{task}'.")
         box, warnings = _box(asked, task, geometry)
         request = Request(
-            task, language, words, box, several=asked.several, regions_first=asked.regions_first, warnings=warnings
+            task,
+            language,
+            words,
+            box,
+            several=asked.several,
+            regions_first=asked.regions_first,
+            measured=not asked.regions_first,
+            warnings=warnings,
         )
         return self._with_candidates(request, asked.labels)
 
@@ -96,12 +107,23 @@ class Understanding:
                 raise UsageError("A classification needs candidates: give --labels a,b,c or the name of a set with --set.")
             return request
         if not isinstance(labels, str):
-            return replace(request, labels=tuple(self.without_markers(label).strip() for label in labels))
+            return self._with_own(request, tuple(self.without_markers(label).strip() for label in labels))
         known = LABEL_SETS.get(labels)
         if known is None:
             raise UsageError(f"There is no label set '{labels}'; choose one of: {', '.join(LABEL_SETS)}.")
         several = request.several or known.several
         return replace(request, labels=known.names(request.language), modalities=known.modalities, several=several)
+
+    def _with_own(self, request: Request, labels: tuple[str, ...]) -> Request:
+        """Candidates that were given one by one: those of a set that weights of ours learn, or others."""
+        named = (one for one in LABEL_SETS.values() if set(labels) <= set(one.names(request.language)))
+        known = next(named, None)
+        if known is not None:
+            return replace(request, labels=labels, modalities=known.modalities)
+        if not self.terms.labels:  # weights from elsewhere: nobody knows their words
+            return replace(request, labels=labels)
+        request.warnings.append("these weights were not trained to tell these labels apart: the choice means little")
+        return replace(request, labels=labels, measured=False)
 
 
 def _box(asked: Asked, task: Task, geometry: Geometry) -> tuple[GridBox | None, list[str]]:
@@ -113,12 +135,18 @@ def _box(asked: Asked, task: Task, geometry: Geometry) -> tuple[GridBox | None, 
     if asked.box is None:
         raise UsageError("The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.")
     try:
-        box = geometry.to_grid(PixelBox(*asked.box))
+        pixels = PixelBox(*asked.box)
+        box = geometry.to_grid(pixels)
     except ValueError as error:
         raise UsageError(f"The box cannot be used: {error}.") from None
+    if min(pixels.x2 - pixels.x1, pixels.y2 - pixels.y1) < 1:
+        raise UsageError("The box is less than a pixel wide or high; give one in pixels of the original image.")
+    warnings = []
+    if min(pixels.x1, pixels.y1) < 0 or pixels.x2 > geometry.width or pixels.y2 > geometry.height:
+        warnings.append("the box reaches beyond the image; what lies inside was asked about")
     if _WHAT_IS_IT.search(asked.question):
-        return box, []
-    return box, ["only 'what is this?' was asked of the model about the box, not the words of the question"]
+        return box, warnings
+    return box, [*warnings, "only 'what is this?' was asked of the model about the box, not the words of the question"]
 
 
 _Choice = TypeVar("_Choice", Task, Language)

@@ -86,7 +86,7 @@ class Tasks:
         return Reply(
             ("" if language is Language.ZH else " ").join(sentences),
             found,
-            warnings=[warning for reply in replies for warning in reply.warnings],
+            warnings=[*_left_out(self.terms.unknown(question)), *(w for reply in replies for w in reply.warnings)],
             said=[said for reply in replies for said in reply.said],
         )
 
@@ -265,6 +265,11 @@ def _scored(label: str, boxes: list[GridBox], scores: list[float]) -> list[Found
     """Boxes with their scores; without any where the counts differ, so that no score slips to another box."""
     fitting = scores if len(scores) == len(boxes) else [None] * len(boxes)
     return [Found(label, box, score) for box, score in zip(boxes, fitting, strict=True)]
+
+
+def _left_out(parts: Sequence[int]) -> list[str]:
+    """What has to be said of parts of a question that name nothing; without their words, which may be a patient's."""
+    return [f"part {part} of the question names nothing that these weights were trained to locate" for part in parts]
 
 
 def _problems(said: Said, problems: tuple[str, ...]) -> list[str]:

@@ -18,6 +18,15 @@ from medrega_edge.prompts import Language
 
 Label = tuple[str, str]  # English, Chinese
 
+# What parts an enumeration, and the words of asking for a place, which name nothing.
+_BETWEEN = re.compile(r"[,;.?!，；、。？！\n]|\b(?:and|or|plus|as well as)\b|[&+]|以及|还有|和|与|及|或", re.IGNORECASE)
+_ASKING = re.compile(
+    r"\b(?:please|thanks?|you|can|could|locate|find|detect|mark|show|draw|outline|highlight|point|out|where|is|are|it|they|them"
+    r"|there|this|that|these|the|an?|in|of|on|with|to|me|its?|their|any|both|all|each|box(?:es)?|bounding|image|picture|scan"
+    r"|position|location|s)\b|请|谢|您|你|帮|我|把|将|定位|找|标|框|圈|指|出|来|一下|在|哪|里|儿|何|处|位|置|图|像|片|这|那|张|中|上|的"
+    r"|它|们|是|有|没|吗|呢|用|并|都|所|检测|[\W_]",
+    re.IGNORECASE,
+)
 _SIDES_ZH = (("左侧", "右侧"), ("左", "右"))
 
 
@@ -58,6 +67,12 @@ class Terms:
         """Whether a text is nothing but names."""
         rest = self._pattern(text.casefold()).sub("", text.casefold())
         return rest != text.casefold() and not re.sub(r"\b(and|or|the|a|an)\b|和|与|及|或|[\s,;.&+、，；。]", "", rest)
+
+    def unknown(self, text: str) -> list[int]:
+        """Which parts of an enumeration ask for something that is no label of ours, counted from 1."""
+        whole = self._pattern(text.casefold()).sub("\0", text.casefold())
+        parts = [part for part in _BETWEEN.split(whole) if part.strip()]
+        return [place for place, part in enumerate(parts, 1) if "\0" not in part and _ASKING.sub("", part)]
 
     def name(self, label_en: str, language: Language) -> str:
         """The label in a language; the English name where the package has no such label."""

@@ -147,6 +147,12 @@ def test_help_and_version_are_light():
         assert b"medrega" in run.stdout.lower()
 
 
+def test_a_closed_stream_is_no_fault_of_the_program():
+    for closed in ("<&-", ">&-", "2>&-"):
+        line = f'exec "{sys.executable}" -m medrega_edge --version {closed}'
+        assert subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode == 0, closed
+
+
 def test_interrupted_is_130():
     command = [sys.executable, "-m", "tests.edge.stub", "chat", SCAN]
     running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

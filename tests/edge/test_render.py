@@ -36,6 +36,12 @@ def test_classes_come_with_their_score_and_warnings_in_the_language_of_the_answe
     assert "score: 0.61\nwarning: the model gave no answer\n" in shown(replace(one, language="en"))
 
 
+def test_what_no_region_has_is_no_column():
+    one = answer()
+    assert "score" in shown(one)
+    assert "score" not in shown(replace(one, regions=tuple(replace(region, confidence=None) for region in one.regions)))
+
+
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_no_width_hides_a_name_or_a_figure(width):
     told = answer(Region("右侧竖脊肌", (1020.0, 10.0, 1060.0, 40.0), 0.5), language="zh")

@@ -42,6 +42,28 @@ def test_an_unknown_name_is_refused(engine, scan):
         engine.ask(scan, "locate the flux capacitor")
 
 
+def test_an_unknown_name_beside_a_known_one_is_told(engine, scan):
+    answer = engine.ask(scan, "liver, flux capacitor", task="detect")
+    assert [region.label for region in answer.regions] == ["liver"]
+    assert answer.warnings == ("part 2 of the question names nothing that these weights were trained to locate",)
+
+
+@pytest.mark.parametrize("question", ["", " ", "?!", "。", "\udce8\udcaf\udcb7"])
+def test_a_question_without_words_is_refused(engine, scan, question):
+    with pytest.raises(UsageError, match="is empty|encoding of this locale"):
+        engine.ask(scan, question)
+
+
+def test_a_box_beyond_the_image_is_told_and_one_below_a_pixel_refused(engine, scan):
+    inside = engine.ask(scan, "", task="identify", box=(400, 200, 484, 300))
+    beyond = engine.ask(scan, "", task="identify", box=(400, 200, 600, 400))
+    assert inside.warnings == ()
+    assert beyond.warnings == ("the box reaches beyond the image; what lies inside was asked about",)
+    assert beyond.regions == inside.regions
+    with pytest.raises(UsageError, match="less than a pixel"):
+        engine.ask(scan, "", task="identify", box=(52, 80, 52.5, 90))
+
+
 def test_confidences_are_probabilities(engine, scan):
     answer = engine.ask(scan, "locate the liver and the spleen")
     assert all(0 < region.confidence < 1 for region in answer.regions)
@@ -73,6 +95,16 @@ def test_labels_for_another_kind_of_image_are_flagged(engine, scan):
     assert engine.ask(scan, "", labels="brain-tumor").warnings == ()
 
 
+def test_labels_that_were_never_learnt_are_flagged_and_not_certified(engine, scan):
+    learnt = engine.ask(scan, "", labels=["fracture", "no fracture"])
+    assert learnt.warnings == ("these labels are for xray, and this image is mri",)
+    assert learnt.model.certified
+    for labels in (["cat", "dog"], ["glioma", "melanoma"], ["猫", "狗"]):
+        own = engine.ask(scan, "", labels=labels)
+        assert own.warnings == ("these weights were not trained to tell these labels apart: the choice means little",)
+        assert own.model.certified is None
+
+
 def test_free_candidates(engine, scan):
     answer = engine.ask(scan, "", task="classify", labels=["glioma", "meningioma"])
     assert answer.text in ("glioma", "meningioma")
@@ -99,6 +131,7 @@ def test_regions_first_shows_the_regions_it_answered_with(engine, scan):
     answer = engine.ask(scan, "Is the liver normal?", regions_first=True)
     assert answer.task == "vqa"
     assert {region.label for region in answer.regions} <= {"liver"}
+    assert answer.model.certified is None  # measured without
     with pytest.raises(UsageError, match="Regions first"):
         engine.ask(scan, "locate the liver", regions_first=True)
 

@@ -80,6 +80,24 @@ def test_bare_names(text, bare):
     assert TERMS.is_bare(text) is bare
 
 
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("locate the liver, the spleen and both kidneys", []),
+        ("Could you please mark the left and right kidneys in this scan? Thanks!", []),
+        ("Show me where the liver is and draw a bounding box on it", []),
+        ("请帮我定位肝脏和脾脏在图中的位置，并标出来，谢谢。", []),
+        ("liver, unicorn", [2]),
+        ("locate the unicorn, the liver and the flux capacitor", [1, 3]),
+        ("Where is the liver and is it normal?", [2]),
+        ("请定位肝脏以及独角兽", [2]),
+        ("左肾、右边", [2]),
+    ],
+)
+def test_parts_that_name_nothing_are_told(text, unknown):
+    assert TERMS.unknown(text) == unknown
+
+
 def test_the_table_is_sound():
     rows = json.loads(files("medrega_edge").joinpath("terms.json").read_text("utf-8"))
     assert len({row["en"] for row in rows}) == len(rows) == len(table())
