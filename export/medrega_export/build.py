@@ -293,7 +293,7 @@ def _full_decoder(run: _Run, path: Path, recipe: Recipe) -> dict[str, float]:
     weights, samples = run.checkpoint.weights, run.material.measured
     with run.timed("decoder fp32"):
         plain = text_model.plain_weights
-        run.work.once(path, lambda part: decoder.write(run.shape, plain(weights, run.shape.layers, recipe.head_bits), part))
+        run.work.once(path, lambda part: decoder.write(run.shape, plain(weights, run.shape.layers, recipe.head), part))
         truth = text_model.logits(
             run.checkpoint, samples, measure.STEPS, lambda body, i: text_model.original(weights, body, i)
         )
@@ -308,14 +308,14 @@ def _quantised_decoder(run: _Run, path: Path, recipe: Recipe) -> dict[str, float
     with run.timed(f"decoder {recipe.language_name}"):
         form, spec = layers.form, decoder.specification(run.shape)
 
-        def write(part: Path, head_bits: int, level: int) -> None:
-            read = text_model.quantised_weights(layers.tensors, form, weights, run.shape.layers, head_bits)
+        def write(part: Path, head: tuple[int, int], level: int) -> None:
+            read = text_model.quantised_weights(layers.tensors, form, weights, run.shape.layers, head)
             decoder.write(run.shape, read, part, level)
 
-        run.work.once(path, lambda part: write(part, recipe.head_bits, decoder.ACCURACY_LEVEL))
+        run.work.once(path, lambda part: write(part, recipe.head, decoder.ACCURACY_LEVEL))
         # Once more without any rounding beyond the codes: what is left is the writer's own doing.
         exact = run.work.fresh("exact") / FILES["decoder"]
-        write(exact, FULL_BITS, decoder.EXACT_LEVEL)
+        write(exact, FULL.head, decoder.EXACT_LEVEL)
         truth = text_model.logits(checkpoint, samples, measure.STEPS, lambda _, i: layers.state(i))
         full = text_model.logits(checkpoint, samples, measure.STEPS, lambda body, i: text_model.original(weights, body, i))
         errors = {

@@ -31,7 +31,6 @@ ORT_DOMAIN = "com.microsoft"
 # 4 rounds activations to int8 per block as well: several times faster, and what the certificate measures.
 # 1 computes in float32, which shows whether codes and layout are right.
 ACCURACY_LEVEL, EXACT_LEVEL = 4, 1
-HEAD_BLOCK = 32
 HEAD_ROWS = 4096  # rounded at a time, for the sake of memory
 HEAD_CUTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 # Weights above this stay in a file of their own, which the runtime maps; a protobuf it holds in memory two times and more.
@@ -191,20 +190,21 @@ def packed(parts: Sequence[QuantisedLinear]) -> PackedLinear:
     )
 
 
-def head(weight: Floats, bits: int) -> Linear:
-    """Round the output head [vocabulary, hidden] to `bits` in blocks of 32; 32 bits leave it as it is.
+def head(weight: Floats, bits: int, block: int) -> Linear:
+    """Round the output head [vocabulary, hidden] to `bits` in blocks; 32 bits leave it as it is.
 
-    8 bits, measured on one core against the full-precision head: 2.2 times faster at 2048 x 256, 2.7 times at
-    32000 x 896, a quarter of the bytes, and logits 0.005 off (relative to the largest), where int8 activations alone
-    cost 0.013. With 4 bits each block takes, of a few scales that cut its extremes, the one of the least squared error.
+    8 bits in blocks of 32, measured on one core against the full-precision head: 2.2 times faster at 2048 x 256, 2.7
+    times at 32000 x 896, a quarter of the bytes, and logits 0.005 off (relative to the largest), where int8 activations
+    alone cost 0.013. With 4 bits each block takes, of a few scales that cut its extremes, the one of the least squared
+    error.
     """
     if bits == FULL_BITS:
         return PlainLinear(weight)
-    return packed([_rounded(weight[start : start + HEAD_ROWS], bits) for start in range(0, len(weight), HEAD_ROWS)])
+    return packed([_rounded(weight[start : start + HEAD_ROWS], bits, block) for start in range(0, len(weight), HEAD_ROWS)])
 
 
-def _rounded(weight: Floats, bits: int) -> QuantisedLinear:
-    blocks = np.ascontiguousarray(weight, np.float32).reshape(-1, HEAD_BLOCK)
+def _rounded(weight: Floats, bits: int, block: int) -> QuantisedLinear:
+    blocks = np.ascontiguousarray(weight, np.float32).reshape(-1, block)
     half = np.float32(middle(bits))
     largest = np.maximum(np.abs(blocks).max(axis=1, keepdims=True), 1e-12)
     codes, scales, least = np.zeros_like(blocks), np.zeros_like(largest), np.full_like(largest, np.inf)

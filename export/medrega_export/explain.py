@@ -27,7 +27,6 @@ from medrega_export.questions import choose, read_questions
 from medrega_export.recipe import (
     BITS,
     FULL_BITS,
-    GROUPS,
     LANGUAGE_UNITS,
     PROJECTOR_UNITS,
     TOWER_UNITS,
@@ -164,14 +163,14 @@ def _head(model: _Model, states: list[Tensor], recipe: Recipe) -> Loss:
     def option(bits: int) -> Option:
         found: list[Tensor] = []
         for rows in text_model.pieces(stored):
-            linear = decoder.head(rows.numpy(), bits)
+            linear = decoder.head(rows.numpy(), bits, recipe.group_size)
             assert isinstance(linear, decoder.PackedLinear)
             found.append(torch.from_numpy(dequantise(from_nbits(NBits(linear.packed, linear.scales, linear.zeros, bits)))))
         last = model.body.last(states, weights["norm.weight"], STEPS)
         logits = list((last @ torch.cat(found, dim=1)).split(STEPS))
         error = relative(torch.cat(logits), torch.cat(truth))
-        size = int(torch.Size(stored.shape).numel() * packed_bytes(bits, GROUPS[0]))
-        return Option(bits, GROUPS[0], size, error, error, divergence(logits, truth) if model.is_small else None)
+        size = int(torch.Size(stored.shape).numel() * packed_bytes(bits, recipe.group_size))
+        return Option(bits, recipe.group_size, size, error, error, divergence(logits, truth) if model.is_small else None)
 
     raised = option(RAISED) if recipe.head_bits != RAISED else None
     return Loss(HEAD, torch.Size(stored.shape).numel(), option(recipe.head_bits), raised)

@@ -21,7 +21,7 @@ from medrega_edge.memory import free as memory_free
 from medrega_edge.prompts import IMAGE_TOKEN
 from medrega_edge.regions import MARKERS
 from medrega_edge.tokenizer import Tokenizer
-from medrega_export import chat_layout, checkpoint, decoder, text_model, vision
+from medrega_export import chat_layout, checkpoint, text_model, vision
 from medrega_export.foreign_prompts import TURN_END, Samples
 from medrega_export.recipe import FULL_BITS, Recipe
 
@@ -174,8 +174,8 @@ def _divisible(found: Preflight, model: Any, hidden: int, recipe: Recipe) -> Non
                     f"'{name}' is {out} x {width}, which does not divide into groups of {group}; "
                     f"{recipe.bits} bits are not possible."
                 )
-    if recipe.head_bits != FULL_BITS and hidden % decoder.HEAD_BLOCK:
-        found.problems.append(f"The output head's rows of {hidden} do not divide into groups of {decoder.HEAD_BLOCK}.")
+    if recipe.head_bits != FULL_BITS and hidden % recipe.group_size:
+        found.problems.append(f"The output head's rows of {hidden} do not divide into groups of {recipe.group_size}.")
 
 
 def headers(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -106,6 +106,11 @@ class Recipe:
         """Units of an int8 tower that stay in float32."""
         return frozenset(override.unit for override in self.overrides if _TOWER.fullmatch(override.unit))
 
+    @property
+    def head(self) -> tuple[int, int]:
+        """Bits and group of the output head."""
+        return self.head_bits, self.group_size
+
     def unit(self, name: str) -> tuple[int, int]:
         """Return bits and group of a unit of the language model."""
         return next(((o.bits, o.group) for o in self.overrides if o.unit == name), (self.bits, self.group_size))
@@ -120,7 +125,7 @@ class Recipe:
         language = packed_bytes(self.bits, self.group_size) + zeros
         table = FULL_BITS // 8 if self.is_full else 2
         of_tower = {"int8": 1, "fp16": 2, "fp32": 4}[self.tower] * tower
-        return int(of_tower + language * layers + packed_bytes(self.head_bits, GROUPS[0]) * head + table * embeddings)
+        return int(of_tower + language * layers + packed_bytes(*self.head) * head + table * embeddings)
 
     @property
     def language_name(self) -> str:

@@ -76,8 +76,8 @@ def fitted(recipe: Recipe, config: Any) -> tuple[Recipe, str]:
     return replace(recipe, group_size=group), why
 
 
-def plain_weights(weights: Mapping[str, Stored], layers: int, head_bits: int) -> decoder.Weights:
-    """Full precision out of a checkpoint, each layer read when it is written; the output head in `head_bits`."""
+def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, int]) -> decoder.Weights:
+    """Full precision out of a checkpoint, each layer read when it is written; the output head with its bits and group."""
 
     def read(name: str) -> decoder.Floats:
         return np.asarray(weights[name].read().numpy())
@@ -87,13 +87,13 @@ def plain_weights(weights: Mapping[str, Stored], layers: int, head_bits: int) ->
         return decoder.plain([read(f"{prefix}{n}.weight") for n in names], biases)
 
     found = (_layer(f"layers.{i}.", read, join) for i in range(layers))
-    return decoder.Weights(found, read("norm.weight"), _head(weights["lm_head.weight"], head_bits))
+    return decoder.Weights(found, read("norm.weight"), _head(weights["lm_head.weight"], *head))
 
 
 def quantised_weights(
-    layer: LayerTensors, form: Format, weights: Mapping[str, Stored], layers: int, head_bits: int
+    layer: LayerTensors, form: Format, weights: Mapping[str, Stored], layers: int, head: tuple[int, int]
 ) -> decoder.Weights:
-    """Quantised layers, each read when it is written, and the output head of a checkpoint in `head_bits`."""
+    """Quantised layers, each read when it is written, and a checkpoint's output head with its bits and group."""
 
     def read(i: int) -> decoder.Layer:
         tensors = layer(i)
@@ -104,7 +104,7 @@ def quantised_weights(
         return _layer(f"layers.{i}.", tensors.__getitem__, join)
 
     norm = np.asarray(weights["norm.weight"].read().numpy())
-    return decoder.Weights((read(i) for i in range(layers)), norm, _head(weights["lm_head.weight"], head_bits))
+    return decoder.Weights((read(i) for i in range(layers)), norm, _head(weights["lm_head.weight"], *head))
 
 
 def _layer(prefix: str, read: Any, join: Any) -> decoder.Layer:
@@ -118,11 +118,11 @@ def _layer(prefix: str, read: Any, join: Any) -> decoder.Layer:
     )
 
 
-def _head(weight: Stored, bits: int) -> decoder.Linear:
+def _head(weight: Stored, bits: int, group: int) -> decoder.Linear:
     """Round an output head piece by piece: it may be the largest matrix of a model."""
     if bits == FULL_BITS:
         return decoder.PlainLinear(np.asarray(weight.read().numpy()))
-    parts = [decoder.head(np.asarray(rows.numpy()), bits) for rows in pieces(weight)]
+    parts = [decoder.head(np.asarray(rows.numpy()), bits, group) for rows in pieces(weight)]
     packed = [part for part in parts if isinstance(part, decoder.PackedLinear)]
     codes, scales = np.concatenate([part.packed for part in packed]), np.concatenate([part.scales for part in packed])
     return decoder.PackedLinear(codes, scales, None, None, bits)

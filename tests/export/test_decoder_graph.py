@@ -238,23 +238,23 @@ def test_a_layer_is_made_when_it_is_written(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "d.onnx.data").read_bytes() == (tmp_path / "again.onnx.data").read_bytes()
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_head(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bits", "block"), [(4, 32), (8, 32), (8, 64)])
+def test_head(bits: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "HEAD_ROWS", 3)
     weight = np.random.default_rng(0).standard_normal((10, 64)).astype(np.float32)
     weight[3] = 0.0
-    head = decoder.head(weight, bits)
+    head = decoder.head(weight, bits, block)
     back = dequantise(from_nbits(NBits(head.packed, head.scales, head.zeros, bits))).T
     if bits == 8:
-        assert (np.abs(back - weight) <= np.repeat(head.scales, 32, axis=1) / 2 + 1e-7).all()
-    plain = np.abs(weight.reshape(10, 2, 32)).max(axis=2, keepdims=True).repeat(32, axis=2).reshape(10, 64) / 7
+        assert (np.abs(back - weight) <= np.repeat(head.scales, block, axis=1) / 2 + 1e-7).all()
+    plain = np.abs(weight.reshape(10, -1, block)).max(axis=2, keepdims=True).repeat(block, axis=2).reshape(10, 64) / 7
     nearest = np.round(weight / np.maximum(plain, 1e-12)) * plain
     assert np.square(back - weight).sum() < np.square(nearest - weight).sum()
 
 
 def test_head_in_full_precision() -> None:
     weight = np.ones((4, 32), np.float32)
-    assert decoder.head(weight, 32).weight is weight
+    assert decoder.head(weight, 32, 32).weight is weight
 
 
 def test_parts_of_one_node_share_their_bits() -> None:
