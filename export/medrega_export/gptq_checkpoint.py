@@ -82,20 +82,20 @@ def write(checkpoint: Checkpoint, layers: QuantisedLayers, out: Path) -> None:
 
 
 def _tensors(checkpoint: Checkpoint, layers: QuantisedLayers) -> Iterator[tuple[str, Tensor]]:
-    """All tensors by the names that transformers writes for this class."""
+    """All tensors by the names of the class's modules: transformers reads older ones too, gptqmodel these alone."""
     import torch
 
     for name, stored in checkpoint.weights.items():
         if name.startswith("layers.") or (name == "lm_head.weight" and checkpoint.tied):
             continue
-        if name == "lm_head.weight":
-            name = f"language_model.{name}"
-        elif not name.startswith(("vision_tower.", "multi_modal_projector.")):
-            name = f"language_model.model.{name}"
+        if name.startswith(("vision_tower.", "multi_modal_projector.")):
+            name = f"model.{name}"
+        elif name != "lm_head.weight":
+            name = f"model.language_model.{name}"
         yield name, stored.read()
     for i in range(checkpoint.config.text_config.num_hidden_layers):
         for name, value in layers.tensors(i).items():
-            yield f"language_model.model.{name}", torch.from_numpy(value)
+            yield f"model.language_model.{name}", torch.from_numpy(value)
 
 
 def _write_shards(tensors: Iterator[tuple[str, Tensor]], out: Path) -> None:

@@ -29,6 +29,8 @@ from medrega_export.measure import Thresholds  # noqa: E402
 from medrega_export.recipe import FULL, FULL_BITS, PROJECTOR_UNITS, TOWER_UNITS, Override, Recipe  # noqa: E402
 from medrega_export.run_graphs import DecoderRun  # noqa: E402
 
+MIXED = (Override("layers.0.qkv", 8), Override("layers.1.down", 8, 64), Override("tower.0.fc2", 32))
+
 
 def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
@@ -99,12 +101,12 @@ def test_transformers_loads_the_gptq_checkpoint(exported, checkpoint_folder: Pat
 
     root, _ = exported
     names = set(load_file(root / "gptq" / "model.safetensors"))
-    written = set(load_file(checkpoint_folder / "model.safetensors"))
-    assert {name for name in written if not name.endswith("_proj.weight")} <= names  # but for what is packed, the same
+    original = InternVLForConditionalGeneration.from_pretrained(checkpoint_folder, dtype=torch.float32).eval()
+    packed = {name for name in original.state_dict() if "language_model" in name and name.endswith("_proj.weight")}
+    assert packed and set(original.state_dict()) - packed <= names  # but for what is packed, the same
     loaded = InternVLForConditionalGeneration.from_pretrained(
         root / "gptq", dtype=torch.float32, quantization_config=GPTQConfig(bits=4, backend="gptq_torch")
     ).eval()
-    original = InternVLForConditionalGeneration.from_pretrained(checkpoint_folder, dtype=torch.float32).eval()
     assert hasattr(loaded.model.language_model.layers[1].mlp.down_proj, "qweight")
     ids = torch.tensor([[1, 3, 5, 5, 5, 5, 4, 40, 41, 42, 43]])
     pixels = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -112,6 +114,34 @@ def test_transformers_loads_the_gptq_checkpoint(exported, checkpoint_folder: Pat
         a = loaded(input_ids=ids, pixel_values=pixels).logits
         b = original(input_ids=ids, pixel_values=pixels).logits
     assert float((a - b).abs().max() / b.abs().max()) < 0.3
+
+
+def test_gptqmodel_loads_a_mixed_checkpoint_and_transformers_refuses_it(
+    checkpoint_folder: Path, questions_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each layer at its own bits, and the logits of the package; what transformers cannot read is an error there."""
+    import torch
+    from gptqmodel import BACKEND, GPTQModel
+    from gptqmodel.models.definitions.internvl import InternVLQModel
+    from transformers import GPTQConfig, InternVLForConditionalGeneration
+
+    folder, recipe = tmp_path / "gptq", Recipe(overrides=MIXED)
+    export(ExportOptions(checkpoint_folder, tmp_path / "p", questions_file, recipe=recipe, keep_checkpoint=folder))
+    monkeypatch.setattr(InternVLQModel, "require_load_processor", False)  # which needs torchvision
+    model = GPTQModel.load(str(folder), device="cpu", backend=BACKEND.GPTQ_TORCH, dtype=torch.float16).model
+    layers = model.model.language_model.layers
+    linears = (layers[0].self_attn.q_proj, layers[1].mlp.down_proj, layers[0].mlp.down_proj)
+    assert [(linear.bits, linear.group_size) for linear in linears] == [(8, 32), (8, 64), (4, 32)]
+    ids = [1, 3, 4, 40, 41, 42, 43]
+    package = Package.open(tmp_path / "p")
+    embeddings = np.load(package.path("embeddings"))[ids].astype(np.float32)
+    ours = DecoderRun(package.path("decoder"), package.manifest.decoder).feed(embeddings)
+    with torch.no_grad():
+        theirs = model(input_ids=torch.tensor([ids])).logits[0, -1].float().numpy()
+    assert np.abs(ours - theirs).max() < 0.05 * np.abs(ours).max()  # float16 there, int8 activations here
+    with pytest.raises(RuntimeError, match="mismatched"):
+        backend = GPTQConfig(bits=4, backend="gptq_torch")
+        InternVLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, quantization_config=backend)
 
 
 def test_gptqmodel_dequantises_to_what_we_read(exported) -> None:
@@ -126,7 +156,7 @@ def test_gptqmodel_dequantises_to_what_we_read(exported) -> None:
     from gptqmodel.nn_modules.qlinear.torch import TorchLinear
     from gptqmodel.utils.model import convert_gptq_v1_to_v2_format_module
 
-    prefix = "language_model.model.layers.0.mlp.gate_proj"
+    prefix = "model.language_model.layers.0.mlp.gate_proj"
     ours = gptq_format.dequantise(
         gptq_format.read_linear({k: v.numpy() for k, v in stored.items() if k.startswith(prefix)}, prefix, form)
     )
@@ -203,9 +233,6 @@ def test_full_precision(checkpoint_folder: Path, tmp_path: Path) -> None:
     assert report.errors["decoder_fp32"] < 1e-5 and report.errors["vision_fp32"] < 1e-5 and report.errors["embeddings"] == 0
     assert np.load(tmp_path / "fp32" / "embeddings.npy").dtype == np.float32
     assert report.certificate["accuracy"] is None and report.certificate["reason"]
-
-
-MIXED = (Override("layers.0.qkv", 8), Override("layers.1.down", 8, 64), Override("tower.0.fc2", 32))
 
 
 @pytest.mark.parametrize(
