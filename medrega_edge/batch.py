@@ -235,6 +235,8 @@ def read_lines(path: Path, of: str = "question") -> list[tuple[int, str]]:
     Raises UsageError when it cannot be read or holds nothing.
     """
     try:
+        if not path.exists():
+            raise UsageError(f"There is no file of {of}s at the path given; check the path.")
         if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a device or a pipe may have no end
             raise OSError
         lines = path.read_text(encoding="utf-8-sig").split("\n")

@@ -224,7 +224,9 @@ class Engine:
         manifest, source = self.package.manifest, image.image
         task, language = request.task.value, request.language.value
         boxed = regions or request.task is not Task.DETECT  # certified are boxes of what is there
-        known = certificate.certified(self._certificate, task, language, modality[0]) if boxed and request.measured else None
+        strange = modality[0] is None and modality[1] is not None  # no medical image
+        measured = boxed and request.measured and not strange
+        known = certificate.certified(self._certificate, task, language, modality[0]) if measured else None
         return Answer(
             text=reply.text,
             raw_text="\n".join(said.raw for said in reply.said),

@@ -129,7 +129,7 @@ class Speaker:
         freed = np.subtract(self._parted(logits, candidates), levels)
         best = int(np.argmax(freed))
         said = Said(
-            raw=self.tokenizer.decode(candidates[best]),
+            raw=self.tokenizer.decode(list(candidates[best])),
             steps=tuple(map(Step, candidates[best])),
             finish="stop",
             prompt_tokens=prompt_tokens,

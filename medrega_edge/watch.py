@@ -70,6 +70,13 @@ class Arrivals:
         return _State(found.st_size, found.st_mtime_ns)
 
 
+def check_folder(folder: Path, out: Path) -> None:
+    """Refuse a folder that is not there, or whose answers would lie in it; raises UsageError."""
+    check_apart(folder, out)
+    if not os.path.isdir(folder):
+        raise UsageError("The folder to watch is not there; make it, or name another.")
+
+
 def watch(
     engine: Engine, folder: Path, out: Path, asking: Asking, job: str, settle: float, include_identifiers: bool = False
 ) -> Iterator[list[Row]]:
@@ -77,9 +84,7 @@ def watch(
 
     `job` tells this question and model from others. Raises UsageError for folders that will not do.
     """
-    check_apart(folder, out)
-    if not os.path.isdir(folder):
-        raise UsageError("The folder to watch is not there; make it, or name another.")
+    check_folder(folder, out)
     with _take(out, job):
         arrivals = Arrivals(folder, settle)
         while True:

@@ -144,7 +144,10 @@ def _tell_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
             continue
         failed += 1
         if failed <= FAILURES_TOLD:
-            tell(f"failed: {row['id']}: {row['error']['message']}")
+            if row["id"] is None:
+                tell(f"failed: {row['error']['message']}")
+            else:
+                tell(f"failed: {row['id']}: {row['error']['message']}")
     if failed > FAILURES_TOLD:
         tell(f"failed: {failed - FAILURES_TOLD} more, each with its error in the answers")
     return answered, failed
@@ -173,10 +176,12 @@ def watch(
     from medrega_edge import __version__
     from medrega_edge.batch import fingerprint
     from medrega_edge.package import find
+    from medrega_edge.watch import check_folder
     from medrega_edge.watch import watch as watching
 
     asking = _asking(question, task, language, window, plane)
     job = fingerprint(__version__, find(model).sha256, device, repr(asking), include_identifiers)
+    check_folder(folder, out)
     engine = load_engine(model, threads, device)
     tell("watching; interrupt to end")
     for rows in watching(engine, folder, out, asking, job, settle, include_identifiers):

@@ -121,6 +121,13 @@ def test_a_batch_keeps_order_and_names_what_failed(tmp_path, medrega):
     assert answers[0]["regions"]
     single = json.loads(medrega("ask", SCAN, "locate the liver", "--json").out)
     assert answers[0]["regions"] == single["regions"]
+    assert "failed: Line 6 is not valid JSON." in run.err.splitlines()
+    assert "no file of questions at the path" in medrega("batch", tmp_path / "nowhere.jsonl", "--out", out).err
+
+
+def test_a_folder_that_is_not_there_is_not_watched(tmp_path, medrega):
+    run = medrega("watch", tmp_path / "nowhere", "--question", "locate the liver", "--out", tmp_path / "answers")
+    assert (run.code, run.err) == (2, "error: The folder to watch is not there; make it, or name another.\n")
 
 
 def test_model_commands(medrega):

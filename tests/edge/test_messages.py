@@ -106,6 +106,7 @@ def test_errors_and_answers_come_in_the_users_language(medrega, monkeypatch):
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     assert medrega("ask", "nowhere.png", "locate the liver").err == "错误：所给图像路径下没有文件；请检查路径。\n"
     assert medrega("ask", "--nonsense").err.startswith("错误：没有选项")
+    assert medrega("aks").err == "错误：没有命令 'aks'；是否指 'ask'？\n"
     assert "就医学图像提问" in medrega("--help").out
     sample = ("--sample", "abdomen-mri", "--json")
     assert json.loads(medrega("classify", "--set", "fracture", *sample).out)["language"] == "zh"

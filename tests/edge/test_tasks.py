@@ -163,5 +163,8 @@ def test_what_is_no_medical_image_is_flagged(engine, kind):
     )
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
-    answer = engine.ask(engine.open(buffer.getvalue()), "locate the liver")
-    assert any("does not look like a medical image" in warning for warning in answer.warnings)
+    image = engine.open(buffer.getvalue())
+    for question in ("locate the liver", "Is this normal?"):
+        answer = engine.ask(image, question)
+        assert any("does not look like a medical image" in warning for warning in answer.warnings)
+        assert answer.model.certified is None
