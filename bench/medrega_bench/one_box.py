@@ -22,7 +22,7 @@ from medrega_edge.speaker import Said, Speaker
 
 OBJECT = "liver"
 LIMIT = 256  # tokens; a box takes a tenth
-ROUNDS = 7
+ROUNDS = 15
 PAUSE_SECONDS = 0.1  # threads that have just worked wait by spinning for a while
 
 Row = dict[str, Any]
