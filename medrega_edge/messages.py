@@ -2,7 +2,8 @@
 
 Knows the program's sentences, English beside Chinese (`messages_zh.json`; `{}` stands for what varies), and the locale;
 knows nothing of who says them. Whatever is raised or written to JSON stays English, so that programs can rely on it; it is
-put into Chinese where it is shown. A test holds that every error has its Chinese sentence.
+put into Chinese where it is shown. A test holds that every error has its Chinese sentence. The commands of other extras
+bring sentences of their own (`bring`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ from functools import cache
 from importlib.resources import files
 
 from medrega_edge.prompts import Language, language_of
+
+_PACKAGES = ["medrega_edge"]  # whose sentences are known
+
+
+def bring(package: str) -> None:
+    """Know the sentences of another package too, which lie in its own `messages_zh.json`."""
+    if package not in _PACKAGES:
+        _PACKAGES.append(package)
+        _patterns.cache_clear()
 
 
 def said(text: str, language: Language) -> str:
@@ -45,9 +55,14 @@ def locale_language() -> Language:
 
 @cache
 def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
-    """What an English sentence looks like, and its Chinese one; those with most words of their own come first."""
-    sentences: dict[str, str] = json.loads(files("medrega_edge").joinpath("messages_zh.json").read_text("utf-8"))
-    ordered = sorted(sentences, key=lambda english: len(english.replace("{}", "")), reverse=True)
+    """What an English sentence looks like, and its Chinese one; those with most words of their own come first.
+
+    Whatever begins with what varies comes behind: it would take the "error: " before a sentence for a part of it.
+    """
+    sentences: dict[str, str] = {}
+    for package in reversed(_PACKAGES):  # ours last: they count where two packages have one sentence
+        sentences |= json.loads(files(package).joinpath("messages_zh.json").read_text("utf-8"))
+    ordered = sorted(sentences, key=lambda english: (english.startswith("{}"), -len(english.replace("{}", ""))))
     return tuple(
         (re.compile("(.*?)".join(map(re.escape, english.split("{}"))), re.DOTALL), sentences[english]) for english in ordered
     )

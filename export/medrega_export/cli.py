@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -108,10 +109,12 @@ def export(
     from rich.console import Console
 
     from medrega_edge.gates import read_gates
+    from medrega_edge.messages import bring
     from medrega_export.build import ExportOptions
     from medrega_export.build import export as run
     from medrega_export.foreign_prompts import Samples
 
+    bring("medrega_export")
     if precision not in (None, "fp32"):
         raise UsageError(f"'{precision}' is no precision; fp32, or set --bits, --head-bits and --tower.")
     recipe = FULL if precision else Recipe(bits, _group(group_size), not asymmetric, head_bits, tower)
@@ -135,7 +138,7 @@ def export(
     console = Console(stderr=True, highlight=False, markup=False)
 
     def tell(message: str) -> None:
-        console.print(message, style="dim")
+        console.print(_in_users_language(message), style="dim")
 
     if fit:
         recipe = _fitted(recipe, checkpoint, samples, tell)
@@ -161,6 +164,12 @@ def export(
     for name, value in report.errors.items():
         typer.echo(f"{name:16} {value:.3g}")
     typer.echo(f"{report.folder}  {report.precision}  {report.bytes / 1e6:.2f} MB")
+
+
+def _in_users_language(sentence: str) -> str:
+    from medrega_edge.messages import said, users_language
+
+    return said(sentence, users_language(sys.argv[1:]))
 
 
 def _group(given: str) -> int:
@@ -240,7 +249,7 @@ def _check(
         typer.echo(f"{name:16} {value}")
     for kind, sentences in (("warning", found.warnings), ("unsupported", found.problems), ("short", found.shortages)):
         for sentence in sentences:
-            typer.echo(f"{kind:16} {sentence}")
+            typer.echo(f"{kind:16} {_in_users_language(sentence)}")
     if found.problems:
         raise UsageError(f"The checkpoint '{checkpoint.name}' cannot be exported; the reasons are listed.")
     if found.shortages:

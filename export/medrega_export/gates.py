@@ -21,6 +21,6 @@ def missed(gates: Sequence[Gate], accuracy: Sequence[Mapping[str, Any]]) -> str:
             return f"No question of the certificate measures '{gate.name}'"
         for value, entry in measured:
             if not value <= gate.limit:
-                group = f"'{entry['task']}' in '{entry['language']}'"
-                return f"{gate.name} of {group} is {value:.4g}, more than {gate.limit:.4g}"
+                task, language = entry["task"], entry["language"]
+                return f"{gate.name} of '{task}' in '{language}' is {value:.4g}, more than {gate.limit:.4g}"
     return ""
