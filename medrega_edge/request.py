@@ -18,6 +18,7 @@ from medrega_edge.terms import Terms
 
 LONGEST_QUESTION = 500  # characters
 _UNREAD = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that the locale has no characters for
+_OTHER_LETTERS = re.compile(r"[^\W\d_\x00-\x7f\u00b5\u0370-\u03ff\u3400-\u9fff\uff00-\uffef]")  # but for Greek ones
 _WHAT_IS_IT = re.compile(r"^\s*$|what|which|name|identify|是什么|什么|识别|哪", re.IGNORECASE)
 
 
@@ -77,6 +78,10 @@ class Understanding:
         if asked.regions_first and task not in (Task.VQA, Task.CLASSIFY):
             raise UsageError(f"Regions first (--cot) goes with the tasks 'vqa' and 'classify', not with '{task}'.")
         box, warnings = _box(asked, task, geometry)
+        if task is Task.VQA and _OTHER_LETTERS.search(words):
+            warnings.append(
+                "the question seems to be neither English nor Chinese, which is all that these weights were taught"
+            )
         request = Request(
             task,
             language,

@@ -172,6 +172,8 @@ def _pair(number: int, item: dict[str, Any], setting: Setting, classes: Sequence
 
 def _text(number: int, item: dict[str, Any], key: str) -> str:
     if key not in item:
+        if "raw_text" in item:
+            raise UsageError("This is a file of answers of `medrega batch`: name the questions with --questions.")
         raise UsageError(f"Line {number} lacks the key '{key}'.")
     if not isinstance(item[key], str):
         raise UsageError(f"Line {number} needs text as {key}.")

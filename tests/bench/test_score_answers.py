@@ -63,6 +63,12 @@ def test_questions_are_answered_and_scored(tmp_path):
     assert scored["vqa_en"]["figures"]["closedQuestionsAccuracy"] == 1.0
 
 
+def test_answers_without_their_questions_are_known_for_what_they_are(tmp_path):
+    given = write(tmp_path / "answers.jsonl", lines(answer({"id": "a", "truth": {"text": "yes"}})))
+    with pytest.raises(UsageError, match="name the questions with --questions"):
+        CliRunner().invoke(bench_app, ["score", str(given), "--setting", "vqa_en"], catch_exceptions=False)
+
+
 def test_a_question_without_an_answer_is_named():
     questions = [(1, {"id": "a", "setting": "vqa_en"}), (2, {"id": "b", "setting": "vqa_zh"})]
     with pytest.raises(UsageError, match="The question on line 1 has no answer"):

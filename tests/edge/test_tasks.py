@@ -54,6 +54,21 @@ def test_a_question_without_words_is_refused(engine, scan, question):
         engine.ask(scan, question)
 
 
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("où est-ce, à gauche ?", True),
+        ("肝臓はどこですか", True),
+        ("где это?", True),
+        ("β-blocker of 5 µg?", False),
+        ("正常吗？", False),
+    ],
+)
+def test_another_language_is_told(engine, scan, question, told):
+    warnings = engine.ask(scan, question, task="vqa").warnings
+    assert any("neither English nor Chinese" in warning for warning in warnings) is told
+
+
 def test_a_box_beyond_the_image_is_told_and_one_below_a_pixel_refused(engine, scan):
     inside = engine.ask(scan, "", task="identify", box=(400, 200, 484, 300))
     beyond = engine.ask(scan, "", task="identify", box=(400, 200, 600, 400))
