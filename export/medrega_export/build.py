@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from medrega_edge.errors import GateError, UsageError
+from medrega_edge.errors import GateError
 from medrega_edge.package import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -32,18 +32,15 @@ from medrega_edge.package import (
     file_entry,
 )
 from medrega_edge.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from medrega_edge.prompts import Task
 from medrega_export import calibration, decoder, gates, gptq, gptq_checkpoint, measure, text_model, tower, vision
 from medrega_export.card import write_card
 from medrega_export.certificate import certificate, compare
 from medrega_export.checkpoint import Checkpoint, load
-from medrega_export.foreign_prompts import Samples
+from medrega_export.options import ExportOptions, check, check_questions, check_target
 from medrega_export.questions import Question, choose, read_questions
 from medrega_export.recipe import FULL, FULL_BITS, Recipe
 from medrega_export.weights import Stored
 from medrega_export.work import Work, fingerprint
-
-CONTEXT = 2048  # longest sequence a package is made for; its cache is allocated at once
 
 LAYERS, REFERENCE = "layers", "reference"  # in the work folder: quantised layers, the package in full precision
 FILES = {
@@ -55,30 +52,6 @@ FILES = {
     "certificate": "certificate.json",
     "card": "README.md",
 }
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What to export and where to. `certify` holds the certificate's questions; without, accuracy is unmeasured.
-
-    `adapter` is a LoRA adapter's folder; `samples` are the published prompts of a checkpoint that brings none of its own;
-    `gates` are held against the certificate; the package may take `max_bytes`.
-    """
-
-    checkpoint: Path
-    out: Path
-    calibration: Path | None = None
-    calibration_items: int = 128
-    certify: Path | None = None
-    recipe: Recipe = Recipe()
-    keep_checkpoint: Path | None = None
-    force: bool = False
-    context: int = CONTEXT
-    thresholds: measure.Thresholds = field(default_factory=measure.Thresholds)
-    adapter: Path | None = None
-    samples: Samples | None = None
-    gates: tuple[gates.Gate, ...] = ()
-    max_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +93,7 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
     error exceeds its threshold or a gate is missed; the target is then as it was. Killed, the same export goes on where it
     was; behind a missed gate, with another gate, it only has to move what it made.
     """
-    _check(options)
+    check(options)
     chosen = choose(read_questions(options.calibration), options.calibration_items) if options.calibration else []
     questions = read_questions(options.certify) if options.certify else []
     others = [options.keep_checkpoint] if options.keep_checkpoint else []
@@ -129,7 +102,7 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
         work.publish()
         return _report(options, {})
     for target in (options.out, *others):
-        _check_target(target, options.force)
+        check_target(target, options.force)
     seconds: dict[str, float] = {}
     with work.open():
         if not work.made:
@@ -146,7 +119,7 @@ def _make(
     checkpoint = load(options.checkpoint, options.adapter, options.samples)
     for warning in checkpoint.warnings:
         tell(f"warning: {warning}")
-    _check_questions(questions, checkpoint)
+    check_questions(questions, checkpoint)
     shape = text_model.shape_of(checkpoint.config.text_config, options.context)
     run = _Run(checkpoint, calibration.Material((), (), ()), shape, options.thresholds, work, tell)
     with run.timed("images and questions"):
@@ -202,45 +175,6 @@ def _key(options: ExportOptions, chosen: Sequence[Question], questions: Sequence
         "keep": options.keep_checkpoint and options.keep_checkpoint.absolute(),
     }
     return fingerprint(values, files)
-
-
-def _check(options: ExportOptions) -> None:
-    quantised = options.recipe.bits != FULL_BITS
-    if quantised and options.calibration is None:
-        raise UsageError("Quantisation needs questions to calibrate on; name a JSONL file with --calibration.")
-    if options.recipe.is_full and options.certify is not None:
-        raise UsageError("A package in full precision is what a certificate compares with; leave --certify out.")
-    if not quantised and options.keep_checkpoint is not None:
-        raise UsageError("At 32 bits there is no quantised checkpoint to keep; leave --keep-checkpoint out.")
-    if options.gates and options.certify is None:
-        raise UsageError("A gate is held against the certificate; name its questions with --certify.")
-    if options.calibration_items < 1:
-        raise UsageError("--calibration-items has to be 1 or more.")
-    if not options.checkpoint.is_dir():
-        raise UsageError(f"There is no checkpoint folder '{options.checkpoint}'; check the path.")
-
-
-def _check_questions(questions: list[Question], checkpoint: Checkpoint) -> None:
-    """Refuse in the first second what would fail after minutes."""
-    for question in questions:
-        if question.task.value not in checkpoint.training.tasks:
-            raise UsageError(f"Question '{question.id}' asks for '{question.task}', which the checkpoint does not know.")
-        if question.task is Task.IDENTIFY and question.box is None:
-            raise UsageError(f"Question '{question.id}' asks what is in a box and names none; give it a 'box'.")
-        if question.task is Task.CLASSIFY and not question.labels:
-            raise UsageError(f"Question '{question.id}' asks for one of several labels and names none; give it 'labels'.")
-        if not question.image.is_file():
-            raise UsageError(f"The image '{question.image.name}' of question '{question.id}' is not there.")
-
-
-def _check_target(target: Path, force: bool) -> None:
-    if not target.exists():
-        return
-    # --force replaces what an export has written, and nothing else a path may happen to name.
-    if not any((target / name).is_file() for name in (MANIFEST, "quantize_config.json")):
-        raise UsageError(f"'{target.name}' exists and is no earlier export; choose another path.")
-    if not force:
-        raise UsageError(f"'{target.name}' exists; choose another path, or replace it with --force.")
 
 
 def _assemble(run: _Run, folder: Path, recipe: Recipe) -> dict[str, float]:

@@ -15,8 +15,8 @@ from medrega_edge.errors import ResourceError, UsageError
 from medrega_export.recipe import FULL, FULL_BITS, Recipe
 
 if TYPE_CHECKING:
-    from medrega_export.build import ExportOptions
     from medrega_export.foreign_prompts import Samples
+    from medrega_export.options import ExportOptions
 
 QUANTISATION = "Quantisation"  # heading of the help text
 AUTO = "auto"  # group size
@@ -110,9 +110,9 @@ def export(
 
     from medrega_edge.gates import read_gates
     from medrega_edge.messages import bring
-    from medrega_export.build import ExportOptions
     from medrega_export.build import export as run
     from medrega_export.foreign_prompts import Samples
+    from medrega_export.options import ExportOptions
 
     bring("medrega_export")
     if precision not in (None, "fp32"):

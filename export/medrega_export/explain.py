@@ -36,8 +36,8 @@ from medrega_export.recipe import (
 from medrega_export.tower import INT8_LARGEST
 
 if TYPE_CHECKING:
-    from medrega_export.build import ExportOptions
     from medrega_export.calibration import Material
+    from medrega_export.options import ExportOptions
 
 RAISED = BITS[-1]  # bits that a unit of the language model may be raised to; one of the tower goes to float32
 SEQUENCES = 32  # that losses are measured on
