@@ -120,7 +120,9 @@ def test_forty_columns_and_an_interrupt_restore_the_terminal(checkpoint, tmp_pat
     assert code == 130, plain(shown)
     assert same
     assert "Traceback" not in shown
-    assert half(tmp_path) == []
+    if half(tmp_path):  # where the signal came late, the package is there, and whole
+        Package.open(tmp_path / "package").verify()
+    assert half(tmp_path) in ([], ["package"])
 
 
 def test_a_killed_export_leaves_its_target_absent_or_whole(checkpoint, tmp_path):
