@@ -26,8 +26,8 @@ def test_the_liver_is_found_in_both_languages(engine, scan, question, label):
     answer = engine.ask(scan, question)
     assert answer.task == "detect"
     assert [region.label for region in answer.regions] == [label]
-    # By eye the mass belongs to the liver; these weights box the bright tissue beside it (0.44 of IoU, 0.58 in 0.2.0).
-    assert iou(PixelBox(*answer.regions[0].box), LIVER) >= 0.4
+    # By eye; these weights leave a margin of it out on both sides (0.60 of IoU, 0.44 in 0.3.0).
+    assert iou(PixelBox(*answer.regions[0].box), LIVER) >= 0.5
     assert answer.regions[0].confidence is not None
     assert answer.warnings == ()
     assert answer.finish == "stop"

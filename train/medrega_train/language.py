@@ -34,6 +34,7 @@ STOP = DIGITS  # "the number ends here", the eleventh outcome after the ten digi
 LONGEST = len(str(GRID_MAX))
 COORDINATE_SPREAD = 8.0  # grid steps; scale of the Laplace distribution around the true coordinate
 DENSE_WEIGHT = 0.5  # of stage 0's loss while everything trains, so that the tower keeps what it knows
+WORD_WEIGHT = 2.5  # a box has twelve digits that are never sure, an answer one word that can be
 LONGEST_ROW = 232  # tokens; the longest row of a batch sets its cost, so a question too many waits for another draw
 
 
@@ -280,7 +281,7 @@ class LanguageModule(nn.Module):
         coordinate = -(share[:, :DIGITS] * by_digit).sum(dim=1) - share[:, STOP] * end_log_p
         words = F.nll_loss(log_p[~spelt], target[~spelt], reduction="sum")
         total = max(1, len(target))
-        return {"coordinates": coordinate.sum() / total, "words": words / total}
+        return {"coordinates": coordinate.sum() / total, "words": WORD_WEIGHT * words / total}
 
     @torch.no_grad()
     def write_boxes(self, pixel_values: Tensor, prefix: list[int], asked: list[list[int]], separators: list[int]) -> Tensor:

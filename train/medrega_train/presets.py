@@ -53,9 +53,9 @@ PRESETS = {
         text_layers=4,
         text_mlp=768,
         vocabulary=2048,
-        dense=StagePlan(steps=2200, batch=48, learning_rate=5.0e-4, tower_learning_rate=4.0e-4, ema_decay=0.998),
+        dense=StagePlan(steps=3000, batch=48, learning_rate=5.0e-4, tower_learning_rate=4.0e-4, ema_decay=0.998),
         align=StagePlan(steps=60, batch=64, learning_rate=1.0e-3, questions=3, warmup=20, ema_decay=0.98),
-        instruct=StagePlan(steps=920, batch=64, learning_rate=8.0e-4, questions=3, warmup=40, ema_decay=0.997),
+        instruct=StagePlan(steps=1600, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
         pool=20_000,
     ),
     "small": Preset(
