@@ -26,7 +26,7 @@ from medrega_edge.confidence import calibrated
 from medrega_edge.images import MedicalImage, View, read_image
 from medrega_edge.package import Package, find
 from medrega_edge.preprocess import Preprocessing, preprocess
-from medrega_edge.prompts import Language, PromptBook, Task
+from medrega_edge.prompts import Language, Modality, PromptBook, Task
 from medrega_edge.regions import Geometry, GridBox, RegionText
 from medrega_edge.request import Asked, Request, Understanding
 from medrega_edge.results import Answer, ImageFacts, Label, ModelFacts, Region, Timings
@@ -167,7 +167,10 @@ class Engine:
 
     def _reply(self, image: EncodedImage, request: Request, limit: int, on_text: OnText) -> Reply:
         tasks, language = self._tasks, request.language
-        first = tasks.look_first(image, request.question, limit) if request.regions_first else None
+        kind = None
+        if request.regions_first or request.task in (Task.REPORT, Task.GROUNDED_REPORT):
+            kind = self._kind(image)
+        first = tasks.look_first(image, request.question, limit, kind) if request.regions_first else None
         regions = _grouped(first) if first else ()
         if request.task is Task.DETECT:
             reply = tasks.detect(image, request.question, language, limit, on_text)
@@ -179,20 +182,29 @@ class Engine:
         elif request.task is Task.VQA:
             reply = tasks.answer(image, request.question, language, limit, on_text, regions)
         elif request.task is Task.REPORT:
-            reply = tasks.report(image, language, limit, on_text)
+            reply = tasks.report(image, language, limit, on_text, kind)
         else:
-            reply = tasks.grounded_report(image, language, limit)
+            reply = tasks.grounded_report(image, language, limit, kind)
         if first:
             reply.regions += first.regions
             reply.said[:0] = first.said
         return reply
 
-    def _modality(self, image: EncodedImage, reply: Reply) -> tuple[str | None, float | None]:
-        """What the image is: as its file says, else as recognised, with how sure. Warns where something does not fit."""
+    def _recognised(self, image: EncodedImage) -> tuple[str, float] | None:
+        """What the weights take the image for, asked once an image; None where they were not trained to tell."""
         if image not in self._modalities:
             self._modalities[image] = self._tasks.modality(image)
+        return self._modalities[image]
+
+    def _kind(self, image: EncodedImage) -> Modality | None:
+        """The kind of image that the answer will show, so that a report names no other; None for no medical image."""
+        told, recognised = image.image.modality, self._recognised(image)
+        return told or (Modality(recognised[0]) if recognised and recognised[0] else None)
+
+    def _modality(self, image: EncodedImage, reply: Reply) -> tuple[str | None, float | None]:
+        """What the image is: as its file says, else as recognised, with how sure. Warns where something does not fit."""
         told = image.image.modality.value if image.image.modality else None
-        recognised = self._modalities[image]
+        recognised = self._recognised(image)
         if recognised is None:
             return told, None
         kind, sure = recognised

@@ -3,8 +3,8 @@
 Knows ids and the numbers 0..999; knows no logits and no image. `RegionGrammar` lets the model write freely between regions;
 inside one, names end, boxes open and close, coordinates stay on the grid and in order (x1 < x2, y1 < y2), and no box of an
 object is written twice. `NamedRegion` leaves it only the choice whether the named object is there, and where. `Choice`
-leaves a list of candidates, `Prose` text without regions. Where a single continuation is left, the generation loop does
-not ask the model.
+leaves a list of candidates, `Prose` text without regions, whose first words may be known. Where a single continuation is
+left, the generation loop does not ask the model.
 """
 
 from __future__ import annotations
@@ -270,21 +270,25 @@ class NamedRegion(RegionGrammar):
 
 
 class Prose:
-    """Text without any region marker."""
+    """Text without any region marker; behind `opening`, where its first words are known."""
 
     place = None
     ends: tuple[int, ...] = ()
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, opening: Sequence[int] = ()) -> None:
         """Ban the markers."""
         v = vocabulary
         self.banned = (v.ref_open, v.ref_close, v.box_open, v.box_close)
+        self._opening = list(opening)
 
-    def allowed(self) -> None:
-        """Anything may follow but the markers."""
+    def allowed(self) -> tuple[int, ...] | None:
+        """Behind the opening, anything but the markers."""
+        return (self._opening[0],) if self._opening else None
 
     def push(self, token: int) -> None:
-        """Any token will do."""
+        """Move on over the opening; behind it any token will do."""
+        if self._opening and token != self._opening.pop(0):
+            raise ValueError(f"token {token} is not allowed here")
 
 
 class Choice:

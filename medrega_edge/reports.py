@@ -27,9 +27,14 @@ _OPENINGS = {
 }
 
 
+def opening(modality: Modality, language: Language) -> str:
+    """The first words of every report on such an image."""
+    return MODALITY_NAMES[modality][language is Language.ZH]
+
+
 def write(modality: Modality, part: str | None, told: Sequence[tuple[Sentence, Sequence[str]]], language: Language) -> str:
     """Write a report; `told` are names for each sentence, all in `language`."""
-    kind, openings = MODALITY_NAMES[modality][language is Language.ZH], _OPENINGS[language]
+    kind, openings = opening(modality, language), _OPENINGS[language]
     if language is Language.ZH:
         first = f"{kind}，{part}。" if part else f"{kind}。"
         return first + "".join(f"{openings[what]}{'、'.join(names)}。" for what, names in told if names)

