@@ -23,7 +23,7 @@ from medrega_edge.commands import ask, batch, bundle, model
 from medrega_edge.commands.screen import echo, tell
 from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.files import FULL
-from medrega_edge.messages import said, users_language
+from medrega_edge.messages import bring, said, users_language
 from medrega_edge.prompts import NOTICE, NOTICE_ZH, Language
 
 app = typer.Typer(
@@ -111,6 +111,9 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         _mount_rooms()
+        for name, module, *_ in _ROOMS:
+            if sys.argv[1:2] == [name]:
+                bring(module.partition(".")[0])  # read when it is said in Chinese, and not by the other commands
         command = typer.main.get_command(app)
         if users_language(sys.argv[1:]) is Language.ZH:
             _put_into_chinese(command)

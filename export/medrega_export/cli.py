@@ -109,12 +109,10 @@ def export(
     from rich.console import Console
 
     from medrega_edge.gates import read_gates
-    from medrega_edge.messages import bring
     from medrega_export.build import export as run
     from medrega_export.foreign_prompts import Samples
     from medrega_export.options import ExportOptions
 
-    bring("medrega_export")
     if precision not in (None, "fp32"):
         raise UsageError(f"'{precision}' is no precision; fp32, or set --bits, --head-bits and --tower.")
     recipe = FULL if precision else Recipe(bits, _group(group_size), not asymmetric, head_bits, tower)

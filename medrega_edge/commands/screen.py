@@ -54,12 +54,12 @@ def progress(total: int, done: int) -> Iterator[Callable[[float], None]]:
         return
     begun = told = time.monotonic()
 
-    def tell(now: float) -> None:
+    def note(now: float) -> None:
         nonlocal told
         seconds = time.monotonic()
         if seconds - told >= SECONDS_BETWEEN and now < total:
             told = seconds
             left = (seconds - begun) / (now - done) * (total - now)
-            echo(f"{int(now)} of {total}, about {left / 60:.0f} min left", err=True)
+            tell(f"{int(now)} of {total}, about {left / 60:.0f} min left")
 
-    yield tell
+    yield note

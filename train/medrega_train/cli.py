@@ -26,12 +26,10 @@ def train(
     medrega train --data ../shared/data --out runs/nano --preset nano --minutes 9
     """
     from medrega_edge.errors import UsageError
-    from medrega_edge.messages import bring
     from medrega_train.presets import PRESETS
     from medrega_train.run import RunOptions
     from medrega_train.run import train as run
 
-    bring("medrega_train")
     if preset not in PRESETS:
         raise UsageError(f"There is no preset '{preset}'; choose one of: {', '.join(PRESETS)}.")
     if minutes is not None and minutes <= 0:
