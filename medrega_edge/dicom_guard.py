@@ -37,8 +37,14 @@ MAX_READS = 400_000  # two or three for each element: more than the largest head
 MAX_SEQUENCE = 16 * 1024 * 1024  # bytes of one sequence that is unfolded; functional groups of thousands of frames
 MAX_TILES = 65_535  # of a JPEG 2000 code stream, whose tile index has 16 bits
 
+FIRST_BYTES = 2048  # in which a DICOM file shows itself as one
+
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _EXPLICIT = b"1.2.840.10008.1.2.1"
+_IMPLICIT = b"1.2.840.10008.1.2"
+_PREAMBLE = bytes(128) + b"DICM"
+_OF_THE_FILE, _OF_THE_IMAGE = 0x0002, 0x0008  # groups; one of them is the first of any file
+_LAST_NEAR_THE_FRONT = 0x0010  # group of the patient: what follows the first element lies no farther
 _SEQUENCES = (
     "ModalityLUTSequence",
     "VOILUTSequence",
@@ -78,6 +84,44 @@ def load_pydicom() -> ModuleType:
     return cast(ModuleType, pydicom)
 
 
+def is_dicom(data: bytes) -> bool:
+    """Whether these bytes, of which FIRST_BYTES are enough, begin as a DICOM file does, or as a bare dataset."""
+    return data[128:132] == b"DICM" or is_bare(data)
+
+
+def is_bare(data: bytes) -> bool:
+    """Whether they begin as a little-endian dataset without the 128 bytes and the mark in front, as some archives export.
+
+    Held for one: a first element of the group of the file or of the image, of a length that such elements have, and behind
+    it another one in the order of tags. No other format that is read begins so.
+    """
+    if len(data) < 8 or data[128:132] == b"DICM":
+        return False
+    group, number, spelled, length = struct.unpack_from("<HH2sH", data)
+    if not _is_vr(spelled):
+        length = int.from_bytes(data[4:8], "little")
+    behind = data[8 + length : 12 + length]
+    if group not in (_OF_THE_FILE, _OF_THE_IMAGE) or 8 + length > FIRST_BYTES - 4 or len(behind) < 4:
+        return False
+    following = struct.unpack("<HH", behind)
+    return (group, number) < following and following[0] <= _LAST_NEAR_THE_FRONT
+
+
+def _is_vr(spelled: bytes) -> bool:
+    return spelled.isalpha() and spelled.isupper()
+
+
+def _headed(data: bytes) -> bytes:
+    """A bare dataset as the file that it should have been, so that all that is checked of files is checked of it."""
+    if not is_bare(data):
+        return data
+    if data[0] == _OF_THE_FILE:
+        return _PREAMBLE + data
+    syntax = _EXPLICIT if _is_vr(data[4:6]) else _IMPLICIT
+    syntax += b"\0" * (len(syntax) % 2)
+    return _PREAMBLE + b"\x02\0\x10\0UI" + len(syntax).to_bytes(2, "little") + syntax + data
+
+
 def read_header(data: bytes, name: str, only: Sequence[str] = ()) -> Dataset:
     """Parse a DICOM file with a limit on work and memory; raises ImageError, or what pydicom raises on damage.
 
@@ -87,7 +131,7 @@ def read_header(data: bytes, name: str, only: Sequence[str] = ()) -> Dataset:
     from pydicom.dataelem import RawDataElement
 
     wanted = {"specific_tags": list(only), "stop_before_pixels": True} if only else {}
-    dataset = pydicom.dcmread(_CountedBytes(_inflated(data, name)), **wanted)
+    dataset = pydicom.dcmread(_CountedBytes(_inflated(_headed(data), name)), **wanted)
     for keyword in _SEQUENCES:
         if keyword in dataset:
             element = dataset.get_item(keyword)
@@ -147,6 +191,8 @@ def check_pixel_data(dataset: Dataset, frames: int, frame: int, name: str) -> No
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         _check_code_stream(dataset, pixels, frames, frame, name)
         return
+    if dataset[keyword].is_undefined_length:
+        raise ImageError(f"{name} holds compressed pixels without saying how they are compressed; export it uncompressed.")
     shared = 2 if photometric == "YBR_FULL_422" else samples  # two pixels share their colour
     needed = math.ceil(rows * columns * shared * allocated * frames / 8)
     if len(pixels) < needed:

@@ -49,14 +49,9 @@ _REGION_UNITS = ("PhysicalUnitsXDirection", "PhysicalUnitsYDirection")
 Values = npt.NDArray[Any]
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether these bytes begin as a DICOM file does."""
-    return data[128:132] == b"DICM"
-
-
 def read_dicom(source: Source, view: View) -> MedicalImage:
     """Read one frame of a DICOM file; raises ImageError, ResourceError where the frame needs an extra."""
-    from medrega_edge.dicom_guard import check_pixel_data, load_pydicom, looks_like_a_program, read_header
+    from medrega_edge.dicom_guard import check_pixel_data, is_bare, load_pydicom, looks_like_a_program, read_header
 
     load_pydicom()
     from pydicom.errors import InvalidDicomError
@@ -80,6 +75,8 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         pixels, window, said = picture.shown(view)
         if looks_like_a_program(source.data):
             said += ("the file begins as a program does: it is read as an image here, but do not run it",)
+        if is_bare(source.data):
+            said += ("the file lacks the beginning of a DICOM file, as some exports do: it is read as what follows it",)
         sides = picture.sides()
         if sides and sides[0][0] == "L":
             said += ("the patient's left is on the left of this picture, against the custom",)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -20,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medrega_edge import __version__
-from medrega_edge.dicom_guard import read_header
-from medrega_edge.dicom_in import Frame, is_dicom
+from medrega_edge.dicom_guard import FIRST_BYTES, is_dicom, load_pydicom, read_header
+from medrega_edge.dicom_in import Frame
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.files import check_place, whole_file
 from medrega_edge.medical_image import failing_as
@@ -48,12 +50,34 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     return kinds
 
 
-def places(folder: Path, kinds: Sequence[str]) -> dict[str, Path]:
-    """Where each object goes; raises UsageError, before any work, for a folder that will not do."""
+def places(folder: Path, kinds: Sequence[str], image: Path) -> dict[str, Path]:
+    """Where each object about an image goes, checked before any work.
+
+    Raises UsageError for a folder, or an image, that will not do, and ResourceError without highdicom. An image that
+    cannot be read, or a folder of images, is left to the reader of images, which says more of it.
+    """
     named = {kind: folder / f"medrega-{kind}.dcm" for kind in kinds}
     for path in named.values():
-        check_place(path)
+        check_place(path, image)
+    if os.path.isfile(image):  # Path.is_file raises for a name that is too long
+        with suppress(OSError), image.open("rb") as file:
+            _check_scan(file.read(FIRST_BYTES))
+    _highdicom()
     return named
+
+
+def _check_scan(data: bytes) -> None:
+    if data and not is_dicom(data):
+        raise UsageError("DICOM objects refer to a DICOM file, and the image is none; leave --dicom out.")
+
+
+def _highdicom() -> ModuleType:
+    load_pydicom()  # before highdicom would import it in its own way
+    try:
+        import highdicom
+    except ImportError:
+        raise ResourceError("DICOM objects need highdicom; install it with: pip install 'medrega-edge[dicom]'.") from None
+    return highdicom
 
 
 def write_objects(answer: Answer, scan: Path, picture: Image.Image, to: dict[str, Path]) -> None:
@@ -62,12 +86,12 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, to: dict[str
     Raises UsageError when the scan is no DICOM file or lacks what an archive needs, ResourceError without highdicom.
     """
     data = scan.read_bytes()
-    if not is_dicom(data) or hashlib.sha256(data).hexdigest() != answer.image.sha256:
-        raise UsageError("The image is no DICOM file, or has changed since it was looked at; leave --dicom out.")
-    try:
-        import highdicom
-    except ImportError:
-        raise ResourceError("DICOM objects need highdicom; install it with: pip install 'medrega-edge[dicom]'.") from None
+    _check_scan(data)
+    if hashlib.sha256(data).hexdigest() != answer.image.sha256:
+        raise UsageError("The image has changed since it was looked at; ask again.")
+    for path in to.values():
+        check_place(path, scan)
+    highdicom = _highdicom()
     logging.getLogger("highdicom").setLevel(logging.ERROR)
     make: dict[str, Callable[[_Writer], Dataset]] = {"sr": _Writer.report, "gsps": _Writer.presentation}
     with warnings.catch_warnings():

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from medrega_edge.dicom_in import is_dicom, read_dicom
+from medrega_edge.dicom_guard import is_dicom
+from medrega_edge.dicom_in import read_dicom
 from medrega_edge.errors import ImageError
 from medrega_edge.medical_image import MAX_BYTES, MedicalImage, Source, View
 from medrega_edge.nifti_in import is_nifti, read_nifti

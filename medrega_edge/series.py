@@ -181,12 +181,12 @@ def contents(folder: Path, names: Sequence[str]) -> Contents:
 
 def _header(folder: Path, name: str) -> _Header | str:
     """The header of one file, or the reason why it has none."""
-    from medrega_edge.dicom_in import is_dicom
+    from medrega_edge.dicom_guard import FIRST_BYTES, is_dicom
 
     try:
         path = folder / name
         with path.open("rb") as file:
-            if not is_dicom(file.read(132)):
+            if not is_dicom(file.read(FIRST_BYTES)):
                 return NO_DICOM
             if path.stat().st_size > MAX_BYTES:
                 return DAMAGED

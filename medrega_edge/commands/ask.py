@@ -186,7 +186,7 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Answering) -
     path = _place(image, shared.sample)
     if shared.save is not None:
         render.check_picture_place(shared.save, Path(path))
-    objects = _object_places(shared)
+    objects = _object_places(shared, Path(path))
     engine = load_engine(shared.model, shared.threads, shared.device)
     encoded = engine.open(path, view=shared.view(request["question"]))
     language = shared.language or (None if request["question"] else locale_language())
@@ -203,15 +203,15 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Answering) -
         raise typer.Exit(5)
 
 
-def _object_places(shared: Answering) -> dict[str, Path]:
-    """Where the DICOM objects go that were asked for, checked before any work."""
+def _object_places(shared: Answering, image: Path) -> dict[str, Path]:
+    """Where the DICOM objects about an image go that were asked for, checked before any work."""
     if (shared.dicom is None) != (shared.dicom_to is None):
         raise UsageError("--dicom and --dicom-to go together: which objects, and the folder for them.")
     if shared.dicom is None or shared.dicom_to is None:
         return {}
     from medrega_edge.dicom_out import parse_kinds, places
 
-    return places(shared.dicom_to, parse_kinds(shared.dicom))
+    return places(shared.dicom_to, parse_kinds(shared.dicom), image)
 
 
 def _show(answer: Answer, shared: Looking) -> None:

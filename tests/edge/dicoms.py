@@ -71,6 +71,23 @@ def deflated(data):
     return meta[:140] + length + meta[144:] + stream.compress(data[end:]) + stream.flush()
 
 
+def encoded(data, syntax):
+    """The same file in another uncompressed transfer syntax; pixels of 16 bits are the caller's to turn round."""
+    import pydicom
+
+    read = pydicom.dcmread(io.BytesIO(data))
+    read.file_meta.TransferSyntaxUID = syntax
+    buffer = io.BytesIO()
+    options = {"implicit_vr": syntax.is_implicit_VR, "little_endian": syntax.is_little_endian, "force_encoding": True}
+    pydicom.dcmwrite(buffer, read, **options)
+    return buffer.getvalue()
+
+
+def bare(data):
+    """The dataset of a file without all that stands in front of it."""
+    return data[144 + int.from_bytes(data[140:144], "little") :]
+
+
 def row(values, kind):
     """A picture of 16 rows that all hold `values`, the last one repeated to 16 columns."""
     line = np.array([*values, *[values[-1]] * (16 - len(values))]).astype(kind)

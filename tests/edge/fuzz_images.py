@@ -22,11 +22,11 @@ from PIL import Image
 from medrega_edge.errors import MedregaError
 from medrega_edge.images import View, read_image
 from medrega_edge.medical_image import MAX_PIXELS
-from tests.edge.dicoms import colour, dataset, deflated, dicom
+from tests.edge.dicoms import bare, colour, dataset, deflated, dicom, encoded
 
 CHUNK = 500
 SLOW = 2.0  # seconds
-BELIEVED = tuple(  # tags, as explicit little-endian files spell them, whose values a reader acts upon
+BELIEVED = tuple(  # tags, as little-endian files spell them, whose values a reader acts upon
     group.to_bytes(2, "little") + element.to_bytes(2, "little")
     for group, elements in {
         0x08: (0x60,),
@@ -42,6 +42,8 @@ NUMBERS = (0, 1, 2, 7, 8, 15, 16, 17, 127, 128, 255, 256, 32767, 32768, 65534, 6
 @functools.cache
 def seeds():
     """Small files of every format, depth and compression that is read."""
+    from pydicom.uid import ImplicitVRLittleEndian
+
     noise = np.random.default_rng(0)
     small = noise.integers(0, 256, (24, 20), dtype=np.uint8)
     wide = noise.integers(0, 4096, (72, 64), dtype=np.uint16)
@@ -82,7 +84,8 @@ def seeds():
         colour(rgb),
         colour(rgb, PhotometricInterpretation="YBR_FULL", PlanarConfiguration=1),
     ]
-    files += plain + [deflated(data) for data in plain[:2]] + _compressed(plain)
+    without_beginning = [bare(data) for data in plain] + [bare(encoded(data, ImplicitVRLittleEndian)) for data in plain]
+    files += plain + without_beginning + [deflated(data) for data in plain[:2]] + _compressed(plain)
     return files + _volumes(wide)
 
 
@@ -122,8 +125,10 @@ def _change_a_value(data, dice):
     """Overwrite the value of one DICOM element that a reader believes, keeping its length and all around it."""
     places = [at for tag in BELIEVED for at in [data.find(tag)] if at >= 0]
     at = dice.choice(places)
-    length = int.from_bytes(data[at + 6 : at + 8], "little")
-    if data[at + 4 : at + 6] in (b"US", b"SS"):
+    spelled = data[at + 4 : at + 6]
+    implicit = not spelled.isalpha()
+    length = int.from_bytes(data[at + 4 : at + 8] if implicit else data[at + 6 : at + 8], "little") % 65536
+    if spelled in (b"US", b"SS") or implicit and length in (2, 6):
         value = b"".join((dice.choice(NUMBERS) % 65536).to_bytes(2, "little") for _ in range(length // 2))
     else:
         value = bytes(dice.choice(b"0123456789.-+eEnainf\\ RGBYMONOCHROME12\x1b\0") for _ in range(length))
@@ -137,7 +142,7 @@ def mutated(case):
     for _ in range(dice.choice((1, 1, 1, 2, 4, 8))):
         if not data:
             break
-        if data[128:132] == b"DICM" and b"\x28\0\x10\0US" in data and dice.random() < 0.5:
+        if (b"\x28\0\x10\0US" in data or b"\x28\0\x10\0\2\0\0\0" in data) and dice.random() < 0.5:
             _change_a_value(data, dice)
             continue
         # Headers lie in front: most of the changes go there, but not into the preamble, which means nothing.

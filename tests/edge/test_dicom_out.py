@@ -3,21 +3,23 @@
 import dataclasses
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 pytest.importorskip("highdicom")
 
 from medrega_edge.dicom_out import parse_kinds, places, write_objects
-from medrega_edge.errors import MedregaError, UsageError
+from medrega_edge.errors import MedregaError, ResourceError, UsageError
 from medrega_edge.images import read_image
 from medrega_edge.prompts import NOTICE
 from medrega_edge.render import marked
 from medrega_edge.results import Answer, ImageFacts, ModelFacts, Region, Timings
 from medrega_edge.samples import sample_path
-from tests.edge.dicoms import colour, dataset, dicom
+from tests.edge.dicoms import bare, colour, dataset, dicom
 
 STUDY = {
     "PatientName": "Doe^Jane", "PatientID": "1", "PatientBirthDate": "", "PatientSex": "O", "StudyDate": "20260101",
@@ -48,15 +50,15 @@ def written(tmp_path, name, regions=REGIONS):
     return written_about(scan, tmp_path, regions, frame=1 if "frames" in name else None)
 
 
-def written_about(scan, tmp_path, regions, frame=None):
+def written_about(scan, tmp_path, regions, frame=None, source=None):
     image = read_image(scan, frame)
     facts = ImageFacts(str(scan), image.width, image.height, "mri", image.frame, image.window, image.sha256)
     facts = dataclasses.replace(facts, sides=image.sides)
     model = ModelFacts("nano", "1.0", "ab" * 32, "int4")
     answer = Answer("text", "raw", "detect", "en", regions, (), facts, model, "cpu", "stop", 1, 1, Timings())
-    to = places(tmp_path, ("sr", "gsps", "sc"))
+    to = places(tmp_path, ("sr", "gsps", "sc"), source or scan)
     write_objects(answer, scan, marked(image, answer), to)
-    return pydicom.dcmread(scan), image, {kind: pydicom.dcmread(path) for kind, path in to.items()}
+    return pydicom.dcmread(scan, force=True), image, {kind: pydicom.dcmread(path) for kind, path in to.items()}
 
 
 def find(items, keyword):
@@ -157,10 +159,60 @@ def test_objects_about_a_folder_refer_to_the_slice_that_was_looked_at(tmp_path, 
         assert faults(out) == []
 
 
+COMMANDS = (
+    ("ask", "SCAN", "locate the liver"),
+    ("locate", "SCAN", "liver"),
+    ("identify", "SCAN", "--box", "1,1,9,9"),
+    ("classify", "SCAN", "--set", "fracture"),
+    ("report", "SCAN"),
+)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_objects_about_no_dicom_file_are_refused_before_a_model_is_loaded(tmp_path, monkeypatch, arguments):
+    from medrega_edge import engine
+    from tests.edge.stub import medrega
+
+    monkeypatch.setattr(engine, "load", lambda *_, **__: pytest.fail("a model was loaded"))
+    scan = tmp_path / "scan.dcm"
+    Image.new("L", (40, 40), 60).save(scan, "PNG")
+    with pytest.raises(UsageError, match="refer to a DICOM file, and the image is none"):
+        medrega(*[scan if part == "SCAN" else part for part in arguments], "--dicom", "sr", "--dicom-to", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.dcm"]
+
+
+def test_an_object_never_takes_the_place_of_the_scan(tmp_path):
+    scan = tmp_path / "medrega-sc.dcm"
+    scan.write_bytes(SCANS["grey"])
+    with pytest.raises(UsageError, match="one that this command reads"):
+        places(tmp_path, ("sc",), scan)
+    with pytest.raises(UsageError, match="one that this command reads"):
+        written_about(scan, tmp_path, REGIONS, source=tmp_path)
+    assert scan.read_bytes() == SCANS["grey"]
+
+
+def test_without_highdicom_it_is_told_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(ResourceError, match=r"medrega-edge\[dicom\]"):
+        places(tmp_path, ("sr",), sample_path("abdomen-mri"))
+
+
 def test_an_answer_without_regions_says_so(tmp_path):
     _, _, made = written(tmp_path, "grey", regions=())
     assert "No region found" in find(made["sr"], "CodeMeaning")
     assert find(made["gsps"], "GraphicData") == []
+
+
+@pytest.mark.parametrize("cut", [lambda data: data[132:], bare])
+def test_a_scan_without_the_beginning_of_a_file_gets_the_same_objects(tmp_path, monkeypatch, cut):
+    monkeypatch.setitem(SCANS, "cut", cut(SCANS["grey"]))
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    _, _, expected = written(tmp_path / "whole", "grey")
+    _, _, made = written(tmp_path / "cut", "cut")
+    for kind in expected:
+        for keyword in ("GraphicData", "StudyInstanceUID", "ReferencedSOPInstanceUID"):
+            assert find(made[kind], keyword) == find(expected[kind], keyword)
 
 
 def test_a_scan_that_an_archive_could_not_place_is_refused(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The same picture in every transfer syntax, and a decoder that is not installed."""
 
+import hashlib
 import io
 
 import numpy as np
@@ -14,9 +15,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medrega_edge.errors import ResourceError
+from medrega_edge.dicom_guard import FIRST_BYTES, is_dicom
+from medrega_edge.errors import ImageError, ResourceError
 from medrega_edge.images import read_image
-from tests.edge.dicoms import colour, deflated, dicom, filled
+from tests.edge.dicoms import bare, colour, dataset, deflated, dicom, encoded, filled
 
 noise = np.random.default_rng(1).integers(0, 4096, (72, 64), dtype="u2")
 
@@ -24,19 +26,66 @@ noise = np.random.default_rng(1).integers(0, 4096, (72, 64), dtype="u2")
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
 def test_uncompressed_syntaxes_show_the_same(syntax):
     plain = dicom(noise, bits=12)
-    data = pydicom.dcmread(io.BytesIO(plain))
+    turned = dicom(noise, bits=12, PixelData=noise.astype(">u2").tobytes())
     if syntax == DeflatedExplicitVRLittleEndian:
         again = deflated(plain)
     else:
-        if syntax == ExplicitVRBigEndian:
-            data.PixelData = noise.astype(">u2").tobytes()
-        buffer = io.BytesIO()
-        data.file_meta.TransferSyntaxUID = syntax
-        pydicom.dcmwrite(
-            buffer, data, implicit_vr=syntax.is_implicit_VR, little_endian=syntax.is_little_endian, force_encoding=True
-        )
-        again = buffer.getvalue()
+        again = encoded(turned if syntax == ExplicitVRBigEndian else plain, syntax)
     np.testing.assert_array_equal(read_image(again).pixels, read_image(plain).pixels)
+
+
+CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "-1024", "PixelSpacing": ["0.5", "0.25"]}
+TABLE = dataset(LUTDescriptor=[4, 0, 8], LUTData=np.array([0, 40, 200, 255], "<u2").tobytes())
+BARE = {
+    "no preamble": lambda data: data[132:],
+    "no preamble, deflated": lambda data: deflated(data)[132:],
+    "explicit": bare,
+    "implicit": lambda data: bare(encoded(data, ImplicitVRLittleEndian)),
+}
+
+
+@pytest.mark.parametrize("form", BARE)
+@pytest.mark.parametrize("tags", [{}, CT, {"VOILUTSequence": [TABLE]}, {"SpecificCharacterSet": "ISO_IR 192"}])
+def test_without_the_beginning_of_a_file_the_picture_is_the_same(form, tags):
+    plain = dicom(noise, bits=12, **tags)
+    data = BARE[form](plain)
+    assert is_dicom(data[:FIRST_BYTES])
+    image, whole = read_image(data), read_image(plain)
+    np.testing.assert_array_equal(image.pixels, whole.pixels)
+    assert (image.modality, image.window, image.spacing) == (whole.modality, whole.window, whole.spacing)
+    assert image.warnings == (*whole.warnings, *image.warnings[-1:])
+    assert "lacks the beginning" in image.warnings[-1]
+    assert image.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_compressed_pixels_need_the_beginning_of_the_file_that_says_how():
+    data = pydicom.dcmread(io.BytesIO(dicom(noise, bits=12)))
+    data.compress(RLELossless)
+    buffer = io.BytesIO()
+    data.save_as(buffer)
+    whole = buffer.getvalue()
+    np.testing.assert_array_equal(read_image(whole[132:]).pixels, read_image(whole).pixels)
+    with pytest.raises(ImageError, match="without saying how they are compressed"):
+        read_image(bare(whole))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bare(encoded(dicom(noise), ExplicitVRBigEndian)),
+        b"\x08\0",
+        b"\x08\0\x05\0CS",
+        b"\x08\0\x05\0CS\x04\0ISO ",  # nothing behind it
+        b"\x08\0\x05\0CS\xff\xff" + bytes(1 << 17),
+        b"\x08\0\x16\0\xff\xff\xff\xff" + bytes(5000),
+        b"\x08\0\x16\0UI\x02\x001.\x08\0\x05\0CS\x04\0ISO ",  # not in the order of tags
+        b"\x10\0\x10\0PN\x02\0A \x10\0\x20\0LO\x02\0A ",
+    ],
+)
+def test_what_only_looks_a_little_like_a_dataset_is_none(data):
+    assert not is_dicom(data)
+    with pytest.raises(ImageError, match="is no PNG, JPEG, TIFF, DICOM or NIfTI"):
+        read_image(data)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])

@@ -17,7 +17,7 @@ from PIL import Image
 from medrega_edge.errors import ImageError
 from medrega_edge.images import read_image
 from tests.edge import fuzz_images
-from tests.edge.dicoms import colour, dataset, deflated, dicom, row
+from tests.edge.dicoms import bare, colour, dataset, deflated, dicom, row
 
 GREY = row([0, 9, 50], "u2")
 SECONDS, MEGABYTES = 2.0, 600
@@ -171,6 +171,19 @@ def test_a_bomb_is_refused_fast(name):
         read_image(data, frame=0)
     assert time.process_time() - begun < SECONDS
     assert "\n" not in str(caught.value)
+
+
+BARE_BOMBS = [name for name in BOMBS if name.startswith("DICOM") and "million" not in name]
+
+
+@pytest.mark.parametrize("cut", [lambda data: data[132:], bare])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if "JPEG" in n else pytest.mark.slow) for n in BARE_BOMBS])
+def test_a_bomb_without_the_beginning_of_a_file_is_refused_as_fast(name, cut):
+    data = cut(BOMBS[name]())
+    begun = time.process_time()
+    with pytest.raises(ImageError):
+        read_image(data, frame=0)
+    assert time.process_time() - begun < SECONDS
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from medrega_edge.errors import ChoiceError, ImageError
 from medrega_edge.files import image_names
 from medrega_edge.images import View, read_image
 from medrega_edge.series import contents
-from tests.edge.dicoms import deflated, dicom
+from tests.edge.dicoms import bare, deflated, dicom
 from tests.edge.stub import medrega, put
 
 AXIAL, CORONAL, SAGITTAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)
@@ -130,6 +130,15 @@ def test_several_series_are_told_by_what_names_nobody_and_chosen_by_number(tmp_p
         read_image(folder, view=View(series=3))
     for number in range(3):
         assert SECRET not in repr(read_image(folder, view=View(series=number)).warnings)
+
+
+def test_files_without_their_beginning_have_their_place_among_the_others(tmp_path):
+    folder = stack(tmp_path / "in", [(0, 0, place) for place in range(6)])
+    for path in sorted(folder.iterdir())[::2]:
+        path.write_bytes(bare(path.read_bytes()))
+    found = contents(folder, image_names(folder))
+    assert [one.title for one in found.series] == ["CT, 6 axial slices of 16 x 16"]
+    assert [shown(folder, slice=at) for at in range(6)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_what_is_no_picture_is_left_out_and_counted(tmp_path):
