@@ -19,6 +19,7 @@ from PIL import Image
 from tests.edge.dicoms import dicom
 
 ROWS = {False: 40, True: 6}  # answered in one go by the stub, by the model
+SECONDS_A_ROW = {False: 0.005, True: 0.03}  # about: when a kill has to come to find some answered and some not
 
 
 def work(folder, rows):
