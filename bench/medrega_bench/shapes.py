@@ -30,7 +30,7 @@ from medrega_edge.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from medrega_export.recipe import fitting_group
 
 if TYPE_CHECKING:
-    from medrega_export import decoder
+    from medrega_export import decoder, linears
 
 CONTEXT = 2048
 EPSILON, THETA = 1e-6, 1e6
@@ -196,19 +196,19 @@ def embeddings(text: TextShape) -> npt.NDArray[np.float16]:
 
 def decoder_weights(shape: PackageShape) -> decoder.Weights:
     """Random weights of the language model, each layer drawn when it is written."""
-    from medrega_export import decoder
+    from medrega_export import decoder, linears
 
     text, generator = shape.text, np.random.default_rng(SEED)
     queries, keys = text.heads * text.head_dim, text.kv_heads * text.head_dim
     ones = np.ones(text.hidden, np.float32)
 
-    def linear(rows: int, columns: int, bits: int = 4, bias: bool = False) -> decoder.PackedLinear:
+    def linear(rows: int, columns: int, bits: int = 4, bias: bool = False) -> linears.PackedLinear:
         blocks, width = rows // shape.group, shape.group * bits // 8
         packed = generator.integers(0, 256, (columns, blocks, width), np.uint8)
         level = LEVELS * 2 ** (bits - 4)
         scales = np.full((columns, blocks), 1 / (level * rows**0.5), np.float32)
         shift = (0.1 * generator.standard_normal(columns)).astype(np.float32) if bias else None
-        return decoder.PackedLinear(packed, scales, None, shift, bits)
+        return linears.PackedLinear(packed, scales, None, shift, bits)
 
     def layers() -> Iterator[decoder.Layer]:
         for _ in range(text.layers):

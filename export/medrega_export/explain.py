@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from medrega_edge.errors import UsageError
-from medrega_export import calibration, decoder, gptq, text_model, vision
+from medrega_export import calibration, gptq, linears, text_model, vision
 from medrega_export.budget import HEAD, Loss, Option
 from medrega_export.checkpoint import Checkpoint, load
-from medrega_export.gptq_format import NBits, dequantise, from_nbits
+from medrega_export.gptq_format import dequantise
 from medrega_export.questions import choose, read_questions
 from medrega_export.recipe import (
     BITS,
@@ -161,16 +161,13 @@ def _head(model: _Model, states: list[Tensor], recipe: Recipe) -> Loss:
     truth = [torch.from_numpy(one) for one in model.body.logits(states, weights["norm.weight"], stored, STEPS)]
 
     def option(bits: int) -> Option:
-        found: list[Tensor] = []
-        for rows in text_model.pieces(stored):
-            linear = decoder.head(rows.numpy(), bits, recipe.group_size)
-            assert isinstance(linear, decoder.PackedLinear)
-            found.append(torch.from_numpy(dequantise(from_nbits(NBits(linear.packed, linear.scales, linear.zeros, bits)))))
+        group, pieces = recipe.group_size, text_model.pieces(stored)
+        found = [torch.from_numpy(dequantise(linears.rounded(rows.numpy(), bits, group))) for rows in pieces]
         last = model.body.last(states, weights["norm.weight"], STEPS)
         logits = list((last @ torch.cat(found, dim=1)).split(STEPS))
         error = relative(torch.cat(logits), torch.cat(truth))
-        size = int(torch.Size(stored.shape).numel() * packed_bytes(bits, recipe.group_size))
-        return Option(bits, recipe.group_size, size, error, error, divergence(logits, truth) if model.is_small else None)
+        size = int(torch.Size(stored.shape).numel() * packed_bytes(bits, group))
+        return Option(bits, group, size, error, error, divergence(logits, truth) if model.is_small else None)
 
     raised = option(RAISED) if recipe.head_bits != RAISED else None
     return Loss(HEAD, torch.Size(stored.shape).numel(), option(recipe.head_bits), raised)

@@ -10,11 +10,9 @@ For a linear layer in -> out with groups of g, G = in / g, and n = 32 / bits cod
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,12 +115,6 @@ def unpack_rows(words: npt.NDArray[np.int32], bits: int) -> npt.NDArray[np.uint8
     return codes.reshape(-1, words.shape[1]).astype(np.uint8)
 
 
-def pack_rows(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.int32]:
-    """The inverse of `unpack_rows`."""
-    parts = codes.reshape(-1, 32 // bits, codes.shape[1]).astype(np.uint32) << _shifts(bits)[None, :, None]
-    return np.ascontiguousarray(np.bitwise_or.reduce(parts, axis=1)).view(np.int32)
-
-
 def unpack_zeros(words: npt.NDArray[np.int32], bits: int, version: int) -> npt.NDArray[np.uint8]:
     """`[G, out / n]` words -> `[G, out]` zero points: the j-th `bits` of a word belong to output n w + j."""
     unsigned = words.view(np.uint32)
@@ -130,15 +122,6 @@ def unpack_zeros(words: npt.NDArray[np.int32], bits: int, version: int) -> npt.N
         unsigned = unsigned + _V1_OFFSET[bits]  # of whole words, with carry, as the writer subtracted it
     zeros = (unsigned[:, :, None] >> _shifts(bits)[None, None, :]) & np.uint32((1 << bits) - 1)
     return zeros.reshape(words.shape[0], -1).astype(np.uint8)
-
-
-def pack_zeros(zeros: npt.NDArray[np.uint8], bits: int, version: int) -> npt.NDArray[np.int32]:
-    """The inverse of `unpack_zeros`."""
-    parts = zeros.reshape(zeros.shape[0], -1, 32 // bits).astype(np.uint32) << _shifts(bits)[None, None, :]
-    words = np.bitwise_or.reduce(parts, axis=2)
-    if version == 1:
-        words = words - _V1_OFFSET[bits]
-    return np.ascontiguousarray(words).view(np.int32)
 
 
 def read_linear(tensors: Mapping[str, npt.NDArray[Any]], prefix: str, form: Format) -> QuantisedLinear:
@@ -183,53 +166,6 @@ def to_nbits(linear: QuantisedLinear) -> NBits:
     return NBits(packed, np.ascontiguousarray(linear.scales.T), zeros, bits)
 
 
-def from_nbits(packed: NBits, bias: npt.NDArray[np.float32] | None = None) -> QuantisedLinear:
-    """The inverse of `to_nbits`."""
-    columns, groups = packed.scales.shape
-    codes = _out_of_bytes(packed.packed.reshape(columns, -1), packed.bits)
-    zeros: npt.NDArray[np.uint8] = np.full((columns, groups), middle(packed.bits), np.uint8)
-    if packed.zeros is not None:
-        zeros = _out_of_bytes(packed.zeros, packed.bits)[:, :groups]
-    parts = [np.ascontiguousarray(part.T) for part in (codes, packed.scales, zeros)]
-    return QuantisedLinear(*parts, bias=bias, bits=packed.bits)
-
-
 def _in_bytes(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
     """Put two codes of a row in a byte, the first one low, where they have 4 bits."""
     return np.ascontiguousarray(codes if bits == 8 else codes[:, 0::2] | (codes[:, 1::2] << 4))
-
-
-def _out_of_bytes(packed: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
-    if bits == 8:
-        return packed
-    return np.stack([packed & 15, packed >> 4], axis=-1).reshape(len(packed), -1)
-
-
-@dataclass(frozen=True)
-class GptqCheckpoint:
-    """A GPTQ checkpoint folder, opened: `linear` reads a quantised layer, `plain` any other tensor as float32."""
-
-    form: Format
-    linear: Callable[[str], QuantisedLinear]
-    plain: Callable[[str], npt.NDArray[np.float32]]
-
-
-def open_checkpoint(folder: Path) -> GptqCheckpoint:
-    """Open a GPTQ checkpoint folder of safetensors files, one or several."""
-    from safetensors.numpy import load_file
-
-    try:
-        config = json.loads((folder / "quantize_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UsageError(f"'{folder.name}' is no GPTQ checkpoint: it has no readable quantize_config.json.") from None
-    form = read_format(config)
-    tensors: dict[str, npt.NDArray[Any]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        tensors.update(load_file(path))
-
-    def plain(name: str) -> npt.NDArray[np.float32]:
-        if name not in tensors:
-            raise UsageError(f"The GPTQ checkpoint lacks '{name}'; quantise the checkpoint again.")
-        return tensors[name].astype(np.float32)
-
-    return GptqCheckpoint(form, lambda prefix: read_linear(tensors, prefix, form), plain)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import UsageError
-from medrega_export import decoder
+from medrega_export import decoder, linears
 from medrega_export.gptq_format import Format, dequantise, read_linear
 from medrega_export.recipe import FULL_BITS, Recipe, fitting_group
 from medrega_export.weights import Stored, filled
@@ -79,12 +79,12 @@ def fitted(recipe: Recipe, config: Any) -> tuple[Recipe, str]:
 def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, int]) -> decoder.Weights:
     """Full precision out of a checkpoint, each layer read when it is written; the output head with its bits and group."""
 
-    def read(name: str) -> decoder.Floats:
+    def read(name: str) -> linears.Floats:
         return np.asarray(weights[name].read().numpy())
 
-    def join(prefix: str, *names: str) -> decoder.PlainLinear:
+    def join(prefix: str, *names: str) -> linears.PlainLinear:
         biases = [read(f"{prefix}{n}.bias") if f"{prefix}{n}.bias" in weights else None for n in names]
-        return decoder.plain([read(f"{prefix}{n}.weight") for n in names], biases)
+        return linears.plain([read(f"{prefix}{n}.weight") for n in names], biases)
 
     found = (_layer(f"layers.{i}.", read, join) for i in range(layers))
     return decoder.Weights(found, read("norm.weight"), _head(weights["lm_head.weight"], *head))
@@ -98,8 +98,8 @@ def quantised_weights(
     def read(i: int) -> decoder.Layer:
         tensors = layer(i)
 
-        def join(prefix: str, *names: str) -> decoder.PackedLinear:
-            return decoder.packed([read_linear(tensors, f"{prefix}{name}", form) for name in names])
+        def join(prefix: str, *names: str) -> linears.PackedLinear:
+            return linears.packed([read_linear(tensors, f"{prefix}{name}", form) for name in names])
 
         return _layer(f"layers.{i}.", tensors.__getitem__, join)
 
@@ -118,14 +118,11 @@ def _layer(prefix: str, read: Any, join: Any) -> decoder.Layer:
     )
 
 
-def _head(weight: Stored, bits: int, group: int) -> decoder.Linear:
+def _head(weight: Stored, bits: int, group: int) -> linears.Linear:
     """Round an output head piece by piece: it may be the largest matrix of a model."""
     if bits == FULL_BITS:
-        return decoder.PlainLinear(np.asarray(weight.read().numpy()))
-    parts = [decoder.head(np.asarray(rows.numpy()), bits, group) for rows in pieces(weight)]
-    packed = [part for part in parts if isinstance(part, decoder.PackedLinear)]
-    codes, scales = np.concatenate([part.packed for part in packed]), np.concatenate([part.scales for part in packed])
-    return decoder.PackedLinear(codes, scales, None, None, bits)
+        return linears.PlainLinear(np.asarray(weight.read().numpy()))
+    return linears.head((np.asarray(rows.numpy()) for rows in pieces(weight)), bits, group)
 
 
 def pieces(table: Stored) -> Iterator[Tensor]:
@@ -180,7 +177,7 @@ class Body:
 
         return cast("Tensor", filled(self._norm, {"weight": norm}, "")(torch.cat([state[-steps:] for state in states])))
 
-    def logits(self, states: Sequence[Tensor], norm: Stored, head: Stored, steps: int) -> list[decoder.Floats]:
+    def logits(self, states: Sequence[Tensor], norm: Stored, head: Stored, steps: int) -> list[linears.Floats]:
         """Return logits `[steps, vocabulary]` of the last positions of sequences that have passed all layers."""
         import torch
 
@@ -196,7 +193,7 @@ def original(weights: Mapping[str, Stored], body: Body, i: int) -> dict[str, Ten
 
 def logits(
     checkpoint: Checkpoint, samples: Sequence[Tensor], steps: int, state: Callable[[Body, int], Mapping[str, Tensor]]
-) -> list[decoder.Floats]:
+) -> list[linears.Floats]:
     """Return logits `[steps, vocabulary]` of the last positions; `state` gives the parameters of each layer in turn."""
     config = checkpoint.config.text_config
     body, states = Body(config), list(samples)

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
 
-from medrega_export.decoder import ACCURACY_LEVEL, ORT_DOMAIN, Floats, Graph, model_file
+from medrega_export.graph import ACCURACY_LEVEL, ORT_DOMAIN, Graph, model_file
+from medrega_export.linears import Floats
 from medrega_export.recipe import Recipe
 
 INPUT, OUTPUT = "pixel_values", "image_embeds"

@@ -147,3 +147,15 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def questions_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six questions about two pictures."""
     return write_questions(tmp_path_factory.mktemp("questions"))
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint_folder: Path, questions_file: Path, tmp_path_factory: pytest.TempPathFactory):
+    """An int4 package with certificate and its GPTQ checkpoint."""
+    from medrega_export.build import ExportOptions, export
+
+    root = tmp_path_factory.mktemp("exported")
+    options = ExportOptions(
+        checkpoint_folder, root / "package", questions_file, certify=questions_file, keep_checkpoint=root / "gptq"
+    )
+    return root, export(options)

@@ -12,8 +12,8 @@ import pytest
 pytestmark = pytest.mark.export
 pytest.importorskip("onnx")
 
-from medrega_export import decoder  # noqa: E402
-from medrega_export.gptq_format import NBits, QuantisedLinear, dequantise, from_nbits  # noqa: E402
+from medrega_export import decoder, graph, linears  # noqa: E402
+from medrega_export.gptq_format import QuantisedLinear, dequantise  # noqa: E402
 from medrega_export.run_graphs import DecoderRun  # noqa: E402
 
 SHAPE = decoder.Shape(
@@ -48,7 +48,7 @@ def random_weights(seed: int, *kinds: Kind, bias: bool = True, shape: decoder.Sh
     def both(rows: int, *columns: int, bias: bool = False):
         kind = next(turns)
         parts = [quantised(generator, rows, c, kind, bias) for c in columns]
-        return decoder.packed(parts), decoder.plain([dequantise(p).T for p in parts], [p.bias for p in parts])
+        return linears.packed(parts), linears.plain([dequantise(p).T for p in parts], [p.bias for p in parts])
 
     packed_layers, plain_layers = [], []
     for _ in range(shape.layers):
@@ -61,7 +61,7 @@ def random_weights(seed: int, *kinds: Kind, bias: bool = True, shape: decoder.Sh
         norms = {"input_norm": norm(), "post_norm": norm()}
         packed_layers.append(decoder.Layer(**norms, **{k: v[0] for k, v in parts.items()}))
         plain_layers.append(decoder.Layer(**norms, **{k: v[1] for k, v in parts.items()}))
-    head = decoder.PlainLinear(generator.standard_normal((shape.vocabulary, shape.hidden)).astype(np.float32) * 0.2)
+    head = linears.PlainLinear(generator.standard_normal((shape.vocabulary, shape.hidden)).astype(np.float32) * 0.2)
     final = norm()
     return (
         decoder.Weights(tuple(packed_layers), final, head),
@@ -76,7 +76,7 @@ def numpy_logits(weights: decoder.Weights, embeddings: np.ndarray, shape: decode
     angles = np.outer(np.arange(length) / shape.rope_factor, shape.theta ** (-np.arange(half) / half))
     cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
 
-    def linear(layer: decoder.PlainLinear, value: np.ndarray) -> np.ndarray:
+    def linear(layer: linears.PlainLinear, value: np.ndarray) -> np.ndarray:
         return value @ layer.weight.T.astype(np.float64) + (0 if layer.bias is None else layer.bias)
 
     def norm(value: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -130,7 +130,7 @@ def test_mapped_weights_take_no_memory(tmp_path: Path) -> None:
     _, weights = random_weights(1)
     shape = dataclasses.replace(SHAPE, vocabulary=1 << 17)
     rows = np.random.default_rng(0).standard_normal((shape.vocabulary, shape.hidden)).astype(np.float32)
-    weights = dataclasses.replace(weights, head=decoder.PlainLinear(rows))
+    weights = dataclasses.replace(weights, head=linears.PlainLinear(rows))
     spec = decoder.write(shape, weights, tmp_path / "d.onnx")
     size = (tmp_path / "d.onnx.data").stat().st_size
     taken, logits = [], []
@@ -149,14 +149,14 @@ def test_mapped_weights_take_no_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("group", [32, 64])
 def test_quantised_codes_are_exact(tmp_path: Path, bits: int, group: int, symmetric: bool) -> None:
     packed, weights = random_weights(2, (bits, group, symmetric))
-    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx", decoder.EXACT_LEVEL))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx", graph.EXACT_LEVEL))
     x = sequence()
     assert error(run.feed(x), numpy_logits(weights, x)[-1]) < 1e-4
 
 
 def test_units_of_different_precision_stand_side_by_side(tmp_path: Path) -> None:
     packed, weights = random_weights(9, (4, 64, True), (8, 32, False), (4, 32, False), (8, 128, True))
-    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx", decoder.EXACT_LEVEL))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx", graph.EXACT_LEVEL))
     x = sequence()
     assert error(run.feed(x), numpy_logits(weights, x)[-1]) < 1e-4
 
@@ -214,7 +214,7 @@ def test_linear_rope_scaling(tmp_path: Path) -> None:
 
 
 def test_weights_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "EXTERNAL_BYTES", 1000)
+    monkeypatch.setattr(graph, "EXTERNAL_BYTES", 1000)
     _, weights = random_weights(8)
     spec = decoder.write(SHAPE, weights, tmp_path / "d.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.onnx", "d.onnx.data"]
@@ -223,7 +223,7 @@ def test_weights_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_layer_is_made_when_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "EXTERNAL_BYTES", 1000)
+    monkeypatch.setattr(graph, "EXTERNAL_BYTES", 1000)
     packed, _ = random_weights(8)
     sizes = []
 
@@ -239,32 +239,28 @@ def test_a_layer_is_made_when_it_is_written(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("bits", "block"), [(4, 32), (8, 32), (8, 64)])
-def test_head(bits: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "HEAD_ROWS", 3)
+def test_head(bits: int, block: int) -> None:
     weight = np.random.default_rng(0).standard_normal((10, 64)).astype(np.float32)
     weight[3] = 0.0
-    head = decoder.head(weight, bits, block)
-    back = dequantise(from_nbits(NBits(head.packed, head.scales, head.zeros, bits))).T
+    rounded = linears.rounded(weight, bits, block)
+    back = dequantise(rounded).T
     if bits == 8:
-        assert (np.abs(back - weight) <= np.repeat(head.scales, block, axis=1) / 2 + 1e-7).all()
+        assert (np.abs(back - weight) <= np.repeat(rounded.scales.T, block, axis=1) / 2 + 1e-7).all()
     plain = np.abs(weight.reshape(10, -1, block)).max(axis=2, keepdims=True).repeat(block, axis=2).reshape(10, 64) / 7
     nearest = np.round(weight / np.maximum(plain, 1e-12)) * plain
     assert np.square(back - weight).sum() < np.square(nearest - weight).sum()
-
-
-def test_head_in_full_precision() -> None:
-    weight = np.ones((4, 32), np.float32)
-    assert decoder.head(weight, 32, 32).weight is weight
+    whole, pieces = linears.packed([rounded]), linears.head((weight[i : i + 3] for i in range(0, 10, 3)), bits, block)
+    assert np.array_equal(whole.packed, pieces.packed) and np.array_equal(whole.scales, pieces.scales)
 
 
 def test_parts_of_one_node_share_their_bits() -> None:
     generator = np.random.default_rng(0)
     parts = [quantised(generator, 64, 8, kind, False) for kind in ((4, 32, True), (8, 32, True))]
     with pytest.raises(ValueError, match="bits or groups"):
-        decoder.packed(parts)
+        linears.packed(parts)
 
 
 def test_biases_come_together_or_not_at_all() -> None:
     weight = np.zeros((4, 32), np.float32)
     with pytest.raises(ValueError, match="some have none"):
-        decoder.plain([weight, weight], [np.zeros(4, np.float32), None])
+        linears.plain([weight, weight], [np.zeros(4, np.float32), None])

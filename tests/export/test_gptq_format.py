@@ -13,6 +13,38 @@ from medrega_export import gptq_format as form
 from medrega_export.recipe import Override, Recipe
 
 
+def pack_rows(codes: np.ndarray, bits: int) -> np.ndarray:
+    """The inverse of `unpack_rows`."""
+    parts = codes.reshape(-1, 32 // bits, codes.shape[1]).astype(np.uint32) << form._shifts(bits)[None, :, None]
+    return np.ascontiguousarray(np.bitwise_or.reduce(parts, axis=1)).view(np.int32)
+
+
+def pack_zeros(zeros: np.ndarray, bits: int, version: int) -> np.ndarray:
+    """The inverse of `unpack_zeros`."""
+    parts = zeros.reshape(zeros.shape[0], -1, 32 // bits).astype(np.uint32) << form._shifts(bits)[None, None, :]
+    words = np.bitwise_or.reduce(parts, axis=2)
+    if version == 1:
+        words = words - form._V1_OFFSET[bits]
+    return np.ascontiguousarray(words).view(np.int32)
+
+
+def from_nbits(packed: form.NBits) -> form.QuantisedLinear:
+    """The inverse of `to_nbits`."""
+    columns, groups = packed.scales.shape
+    codes = out_of_bytes(packed.packed.reshape(columns, -1), packed.bits)
+    zeros = np.full((columns, groups), form.middle(packed.bits), np.uint8)
+    if packed.zeros is not None:
+        zeros = out_of_bytes(packed.zeros, packed.bits)[:, :groups]
+    parts = [np.ascontiguousarray(part.T) for part in (codes, packed.scales, zeros)]
+    return form.QuantisedLinear(*parts, bias=None, bits=packed.bits)
+
+
+def out_of_bytes(packed: np.ndarray, bits: int) -> np.ndarray:
+    if bits == 8:
+        return packed
+    return np.stack([packed & 15, packed >> 4], axis=-1).reshape(len(packed), -1)
+
+
 def random_linear(seed: int, rows: int = 128, columns: int = 40, group: int = 32, symmetric: bool = False, bits: int = 4):
     generator = np.random.default_rng(seed)
     groups = rows // group
@@ -28,8 +60,8 @@ def random_linear(seed: int, rows: int = 128, columns: int = 40, group: int = 32
 
 def tensors_of(linear: form.QuantisedLinear, version: int) -> dict[str, np.ndarray]:
     return {
-        "x.qweight": form.pack_rows(linear.codes, linear.bits),
-        "x.qzeros": form.pack_zeros(linear.zeros, linear.bits, version),
+        "x.qweight": pack_rows(linear.codes, linear.bits),
+        "x.qzeros": pack_zeros(linear.zeros, linear.bits, version),
         "x.scales": linear.scales.astype(np.float16),
         "x.g_idx": (np.arange(len(linear.codes)) // linear.group).astype(np.int32),
     }
@@ -56,7 +88,7 @@ def test_matmulnbits_and_back(seed: int, rows: int, symmetric: bool, bits: int) 
     packed = form.to_nbits(linear)
     assert packed.packed.shape == (40, rows // 32, 32 * bits // 8)
     assert (packed.zeros is None) == symmetric
-    back = form.from_nbits(packed)
+    back = from_nbits(packed)
     assert np.array_equal(back.codes, linear.codes)
     assert np.array_equal(back.zeros, linear.zeros)
     assert np.array_equal(form.dequantise(back), form.dequantise(linear))
@@ -65,19 +97,19 @@ def test_matmulnbits_and_back(seed: int, rows: int, symmetric: bool, bits: int) 
 def test_bits_lie_where_the_format_says() -> None:
     codes = np.zeros((8, 8), np.uint8)
     codes[3, 5] = 0xA
-    assert form.pack_rows(codes, 4)[0, 5] == 0xA << 12
-    assert form.pack_rows(codes, 8).view(np.uint32)[0, 5] == 0xA << 24
+    assert pack_rows(codes, 4)[0, 5] == 0xA << 12
+    assert pack_rows(codes, 8).view(np.uint32)[0, 5] == 0xA << 24
     zeros = np.full((1, 8), 8, np.uint8)
-    assert form.pack_zeros(zeros, 4, 1).view(np.uint32)[0, 0] == 0x77777777
-    assert form.pack_zeros(zeros, 4, 2).view(np.uint32)[0, 0] == 0x88888888
-    assert form.pack_zeros(np.full((1, 4), 128, np.uint8), 8, 1).view(np.uint32)[0, 0] == 0x7F7F7F7F
+    assert pack_zeros(zeros, 4, 1).view(np.uint32)[0, 0] == 0x77777777
+    assert pack_zeros(zeros, 4, 2).view(np.uint32)[0, 0] == 0x88888888
+    assert pack_zeros(np.full((1, 4), 128, np.uint8), 8, 1).view(np.uint32)[0, 0] == 0x7F7F7F7F
 
 
 def test_zero_points_of_nothing_borrow_across_the_word() -> None:
     # Version 1 subtracts from the whole word, so a zero point of 0 borrows from its neighbour.
     zeros = np.array([[0, 5, 0, 0, 15, 1, 0, 2]], np.uint8)
     for bits in (4, 8):
-        assert np.array_equal(form.unpack_zeros(form.pack_zeros(zeros, bits, 1), bits, 1), zeros)
+        assert np.array_equal(form.unpack_zeros(pack_zeros(zeros, bits, 1), bits, 1), zeros)
 
 
 def test_dequantise_by_hand() -> None:

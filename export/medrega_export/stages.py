@@ -1,0 +1,127 @@
+"""The stages of an export: each writes a file of the package, once, and measures it against torch.
+
+Knows which file holds what, and the order; knows neither the target nor how a package is signed off.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medrega_export import calibration, decoder, gptq, measure, text_model, vision
+from medrega_export.checkpoint import Checkpoint
+from medrega_export.graph import ACCURACY_LEVEL, EXACT_LEVEL
+from medrega_export.recipe import FULL, FULL_BITS, Recipe
+from medrega_export.weights import Stored
+from medrega_export.work import Work
+
+LAYERS = "layers"  # in the work folder: quantised layers
+FILES = {
+    "vision": "vision.onnx",
+    "decoder": "decoder.onnx",
+    "embeddings": "embeddings.npy",
+    "tokenizer": "tokenizer.json",
+    "prompts": "prompts.json",
+    "certificate": "certificate.json",
+    "card": "README.md",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages share: what they are made from, their limits, where work in progress lies, who is told."""
+
+    checkpoint: Checkpoint
+    material: calibration.Material
+    shape: decoder.Shape
+    thresholds: measure.Thresholds
+    work: Work
+    tell: Callable[[str], None]
+
+
+def assemble(run: Run, folder: Path, recipe: Recipe) -> dict[str, float]:
+    """Write every file but certificate, card and manifest; returns the stages' errors, all within their limits."""
+    checkpoint, once = run.checkpoint, run.work.once
+    errors = _vision(run, folder / FILES["vision"], recipe)
+    run.thresholds.check(errors)  # at once: the next stage may take hours
+    if recipe.bits == FULL_BITS:
+        errors |= _full_decoder(run, folder / FILES["decoder"], recipe)
+    else:
+        errors |= _quantised_decoder(run, folder / FILES["decoder"], recipe)
+    number = np.float32 if recipe.is_full else np.float16
+    table = checkpoint.weights["embed_tokens.weight"]
+    once(folder / FILES["embeddings"], lambda path: _write_table(table, path, number))
+    errors["embeddings"] = _table_error(table, folder / FILES["embeddings"])
+    once(folder / FILES["tokenizer"], lambda path: path.write_bytes(checkpoint.tokenizer_json))
+    once(folder / FILES["prompts"], lambda path: path.write_text(checkpoint.prompts.to_json(), encoding="utf-8"))
+    run.thresholds.check(errors)
+    return errors
+
+
+def _write_table(table: Stored, path: Path, number: npt.DTypeLike) -> None:
+    """Write a table in numpy's own format, some rows at a time."""
+    kind = np.lib.format.dtype_to_descr(np.dtype(number))
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": table.shape})
+        for rows in text_model.pieces(table):
+            file.write(rows.numpy().astype(number).data)
+
+
+def _table_error(table: Stored, path: Path) -> float:
+    """Relative Euclidean error of a table on disk."""
+    stored, start, lost, length = np.load(path, mmap_mode="r"), 0, 0.0, 0.0
+    for rows in text_model.pieces(table):
+        truth = rows.numpy()
+        lost += float(np.square(stored[start : start + len(truth)].astype(np.float32) - truth).sum(dtype=np.float64))
+        length += float(np.square(truth).sum(dtype=np.float64))
+        start += len(truth)
+    return float(np.sqrt(lost / length))
+
+
+def _vision(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
+    run.tell(f"vision {recipe.tower_name}")
+    run.work.once(path, lambda part: vision.write(run.checkpoint, part, recipe))
+    seen = vision.run_graph(path, run.material.pixels, mapped=recipe.is_full)
+    return {f"vision_{recipe.tower}": vision.relative_error(np.stack(seen), torch.stack(run.material.images))}
+
+
+def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
+    weights, samples = run.checkpoint.weights, run.material.measured
+    run.tell("decoder fp32")
+    plain = text_model.plain_weights
+    run.work.once(path, lambda part: decoder.write(run.shape, plain(weights, run.shape.layers, recipe.head), part))
+    truth = text_model.logits(run.checkpoint, samples, measure.STEPS, lambda body, i: text_model.original(weights, body, i))
+    given = measure.graph_logits(path, decoder.specification(run.shape), samples, mapped=recipe.is_full)
+    return {recipe.decoder_stage: measure.logit_error(given, truth)}
+
+
+def _quantised_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
+    checkpoint, weights, samples = run.checkpoint, run.checkpoint.weights, run.material.measured
+    run.tell("gptq")
+    layers = gptq.quantise(checkpoint, run.material.samples, recipe, run.work.folder / LAYERS, run.tell)
+    run.tell(f"decoder {recipe.language_name}")
+    form, spec = layers.form, decoder.specification(run.shape)
+
+    def write(part: Path, head: tuple[int, int], level: int) -> None:
+        read = text_model.quantised_weights(layers.tensors, form, weights, run.shape.layers, head)
+        decoder.write(run.shape, read, part, level)
+
+    run.work.once(path, lambda part: write(part, recipe.head, ACCURACY_LEVEL))
+    # Once more without any rounding beyond the codes: what is left is the writer's own doing.
+    exact = run.work.fresh("exact") / FILES["decoder"]
+    write(exact, FULL.head, EXACT_LEVEL)
+    truth = text_model.logits(checkpoint, samples, measure.STEPS, lambda _, i: layers.state(i))
+    full = text_model.logits(checkpoint, samples, measure.STEPS, lambda body, i: text_model.original(weights, body, i))
+    errors = {
+        "decoder_layout": measure.logit_error(measure.graph_logits(exact, spec, samples), truth),
+        recipe.decoder_stage: measure.logit_error(measure.graph_logits(path, spec, samples), truth),
+        "gptq": measure.logit_error(truth, full),
+    }
+    shutil.rmtree(exact.parent)
+    return errors
