@@ -99,7 +99,7 @@ class Understanding:
             return Task.IDENTIFY
         if asked.labels:
             return Task.CLASSIFY
-        if Task.DETECT.value in self.tasks and self.terms.is_bare(asked.question):
+        if Task.DETECT.value in self.tasks and self.terms.is_list(asked.question):
             return Task.DETECT
         return guess_task(asked.question, self.tasks)
 

@@ -27,6 +27,13 @@ _ASKING = re.compile(
     r"|它|们|是|有|没|吗|呢|用|并|都|所|检测|[\W_]",
     re.IGNORECASE,
 )
+_ARTICLES = re.compile(r"\b(?:the|an?)\b|\s+(?=\0)|(?<=\0)\s+")
+_MOST_WORDS = 3  # of a name that is no label; a Chinese character is half a word
+_WORD = re.compile(r"\s*(?:[\u3400-\u9fff]{1,2}|[^\s\0\u3400-\u9fff]+)")  # \0 stands for a label
+_SENTENCE = re.compile(  # what only a sentence holds: a mark, a verb, a word of asking or judging
+    r"[?!？！]|\b(?:is|are|was|does|do|did|has|have|can|what|which|who|how|why|when|any|there|(?:ab)?normal)\b"
+    r"|吗|呢|么|是|有|否|几|多|哪|谁|怎|正常|异常"
+)
 _SIDES_ZH = (("左侧", "右侧"), ("左", "右"))
 
 
@@ -63,10 +70,13 @@ class Terms:
             found += [label for label in self._phrases[" ".join(match.group().split())] if label not in found]
         return found
 
-    def is_bare(self, text: str) -> bool:
-        """Whether a text is nothing but names."""
-        rest = self._pattern(text.casefold()).sub("", text.casefold())
-        return rest != text.casefold() and not re.sub(r"\b(and|or|the|a|an)\b|和|与|及|或|[\s,;.&+、，；。]", "", rest)
+    def is_list(self, text: str) -> bool:
+        """Whether a text is nothing but names, of which one at least is a label; a sentence that names one is none."""
+        whole = self._pattern(text.casefold()).sub("\0", text.casefold())
+        parts = {_ARTICLES.sub("", part).strip() for part in _BETWEEN.split(whole)}
+        others = {part for part in parts if part.strip("\0")}
+        short = all(_WORD.sub("", part, count=_MOST_WORDS) == "" for part in others)
+        return short and bool(parts - others - {""}) and not _SENTENCE.search(whole)
 
     def unknown(self, text: str) -> list[int]:
         """Which parts of an enumeration ask for something that is no label of ours, counted from 1."""

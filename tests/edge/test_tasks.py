@@ -53,9 +53,16 @@ def test_an_unknown_name_is_refused(engine, scan):
 
 
 def test_an_unknown_name_beside_a_known_one_is_told(engine, scan):
-    answer = engine.ask(scan, "liver, flux capacitor", task="detect")
-    assert [region.label for region in answer.regions] == ["liver"]
-    assert answer.warnings == ("part 2 of the question names nothing that these weights were trained to locate",)
+    for question, part in (("liver, flux capacitor", 2), ("unicorn, liver", 1), ("locate the unicorn and the liver", 1)):
+        answer = engine.ask(scan, question)
+        assert answer.task == "detect"
+        assert [region.label for region in answer.regions] == ["liver"]
+        assert answer.warnings == (f"part {part} of the question names nothing that these weights were trained to locate",)
+
+
+@pytest.mark.parametrize("question", ["肝脏正常吗", "is the liver normal, and the spleen?"])
+def test_a_sentence_that_names_labels_stays_a_question(engine, scan, question):
+    assert engine.ask(scan, question).task == "vqa"
 
 
 @pytest.mark.parametrize("question", ["", " ", "?!", "。", "\udce8\udcaf\udcb7"])
