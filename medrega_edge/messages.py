@@ -34,8 +34,15 @@ def said(text: str, language: Language) -> str:
         return text
     for pattern, sentence in _patterns():
         if match := pattern.fullmatch(text):
-            return sentence.format(*(said(part, language) for part in match.groups()))
+            spans = (match.span(number) for number in range(1, 1 + len(match.groups())))
+            return sentence.format(*(_part(text, start, end) for start, end in spans))
     return text
+
+
+def _part(text: str, start: int, end: int) -> str:
+    """What varies in a Chinese sentence: in Chinese too, but for a name, which stands in quotes."""
+    is_name = text[start - 1 : start] == text[end : end + 1] == "'"
+    return text[start:end] if is_name else said(text[start:end], Language.ZH)
 
 
 def users_language(typed: Sequence[str]) -> Language:

@@ -83,10 +83,10 @@ def test_a_sentence_in_a_sentence_behind_its_prefix(package):
 
 
 PLACED = {
-    "Line 2 of 'q.csv' needs text as bbox.": "'q.csv' 的第 2 行的 bbox 须为文本。",
-    "Line 2 of 'q.jsonl', turn 3, needs text as value.": "'q.jsonl' 的第 2 行第 3 句的 value 须为文本。",
-    "Entry 2 of 'q.json' has 'fr' as q_lang, which is none of: en.": "'q.json' 的第 2 个条目的 q_lang 为 'fr'；只可为：en。",
-    "Line 2 of 'q.csv' has 'a: b' as task, which is none of: vqa.": "'q.csv' 的第 2 行的 task 为 'a: b'；只可为：vqa。",
+    "Line 2 of 'q.csv' needs text as 'bbox'.": "'q.csv' 的第 2 行的 'bbox' 须为文本。",
+    "Line 2 of 'q.jsonl', turn 3, needs text as 'value'.": "'q.jsonl' 的第 2 行第 3 句的 'value' 须为文本。",
+    "Entry 2 of 'q.json' needs four numbers as 'q'.": "'q.json' 的第 2 个条目的 'q' 须为四个数。",
+    "Line 2 of 'q.csv' has 'a: b' as 'task', which is none of: vqa.": "'q.csv' 的第 2 行的 'task' 为 'a: b'；只可为：vqa。",
     "Line 2 of 'q.csv': box [3, 1] needs x1 < x2 and y1 < y2.": "'q.csv' 的第 2 行：方框 [3, 1] 须 x1 < x2 且 y1 < y2。",
     "'q.jsonl': Line 3 is not valid JSON.": "'q.jsonl'：第 3 行不是有效的 JSON。",
     "warning: Line 3: 'liver' has no box.": "警告：第 3 行：'liver' 没有方框。",

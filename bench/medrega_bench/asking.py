@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from medrega_edge.commands.screen import progress
 from medrega_edge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,9 +49,8 @@ def empty_split(split: str) -> UsageError:
 
 
 def with_progress(rows: Iterator[Row], total: int) -> Iterator[Row]:
-    """The rows, with a bar on a terminal while they are made."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    yield from track(rows, "answering", total=total, console=console, disable=not console.is_terminal)
+    """The rows, with a bar or lines of progress while they are made."""
+    with progress(total, 0) as note:
+        for number, row in enumerate(rows, 1):
+            yield row
+            note(number)

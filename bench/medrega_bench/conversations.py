@@ -33,7 +33,7 @@ def medreginstruct(path: Path, images: Path | None, split: str | None) -> Made:
         return
     listed = json_of(path)
     if not isinstance(listed, dict):
-        raise UsageError(f"'{path.name}' is no meta file: it needs one entry a data set.")
+        raise UsageError(f"'{path.name}' is no meta file, which has one entry a data set; name one, or a JSONL file.")
     base = images or path.parent
     for name, data in listed.items():
         if not isinstance(data, dict):

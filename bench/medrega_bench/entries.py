@@ -32,7 +32,7 @@ class Entry:
         """Return text, or a number as text; raises UsageError when it is neither or is not there."""
         value = self.data.get(key, default)
         if type(value) not in (str, int, float):
-            raise UsageError(f"{self.place} needs text as {key}.")
+            raise UsageError(f"{self.place} needs text as '{key}'.")
         return str(value).strip()
 
     def image(self, folder: Path, key: str = "image") -> Path:
@@ -46,7 +46,7 @@ class Entry:
         """Return what a word stands for; raises UsageError naming the words that are known."""
         word = self.text(key)
         if word not in known:
-            raise UsageError(f"{self.place} has '{word}' as {key}, which is none of: {', '.join(known)}.")
+            raise UsageError(f"{self.place} has '{word}' as '{key}', which is none of: {', '.join(known)}.")
         return known[word]
 
     def geometry(self, image: Path) -> Geometry:
@@ -101,7 +101,7 @@ def json_of(path: Path) -> Any:
     except OSError as error:
         raise UsageError(f"'{path.name}' cannot be read ({error.strerror}); name the file with --data.") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"'{path.name}' cannot be read as JSON ({error}).") from None
+        raise UsageError(f"'{path.name}' cannot be read as JSON ({error}); correct it, or name another.") from None
 
 
 def listed(path: Path) -> Iterator[Entry]:
@@ -112,15 +112,16 @@ def listed(path: Path) -> Iterator[Entry]:
 def entries_of(given: object, noun: str, path: Path) -> Iterator[Entry]:
     """Return the entries of a list within a file, counted from 1; raises UsageError."""
     if not isinstance(given, list):
-        raise UsageError(f"'{path.name}' needs a list where its {noun.lower()} entries stand.")
+        raise UsageError(f"'{path.name}' needs a list of objects ({noun}); name its layout with --from.")
     for number, data in enumerate(given, 1):
+        place = f"{noun} {number} of '{path.name}'"
         if not isinstance(data, dict):
-            raise UsageError(f"{noun} {number} of '{path.name}' is no JSON object.")
-        yield Entry(f"{noun} {number} of '{path.name}'", data)
+            raise UsageError(f"{place} is no JSON object.")
+        yield Entry(place, data)
 
 
 def four_numbers(value: object, entry: Entry, key: str) -> list[float]:
     """Return four numbers; raises UsageError."""
     if not isinstance(value, list) or len(value) != 4 or any(type(one) not in (int, float) for one in value):
-        raise UsageError(f"{entry.place} needs four numbers as {key}.")
+        raise UsageError(f"{entry.place} needs four numbers as '{key}'.")
     return value

@@ -140,7 +140,7 @@ def speeds(package: Package, plan: Plan) -> list[Row]:
     try:
         return [speed.measure(package, plan.threads or available_threads(), device, plan.repeats) for device in plan.devices]
     except RuntimeError as error:
-        raise ResourceError(f"The measurement of speed failed: {error}.") from None
+        raise ResourceError(f"The measurement of speed failed ({error}); repeat it with nothing else running.") from None
 
 
 def result_of(header: Row, measured: Sequence[Row], data_name: str, split: str | None, bandwidth: float | None) -> Row:
@@ -205,11 +205,11 @@ def read_result(path: Path, data: str | None = None) -> Row:
     if path.is_dir():
         kept = [one for one in results_in(path) if data in (None, one["data"]["name"])]
         if not kept:
-            raise UsageError(f"There is no result of `medrega bench run` on this data in '{path.name}'.")
+            raise UsageError(f"'{path.name}' holds no result of `medrega bench run` on this data; name a result itself.")
         return max(kept, key=lambda one: str(one["measured"]))
     result = _read(path)
     if result is None:
-        raise UsageError(f"'{path.name}' is no result of `medrega bench run`, or one of another version of it.")
+        raise UsageError(f"'{path.name}' is no result of this version of `medrega bench run`; name another, or make one.")
     return result
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_bench.figures import Measured, Pair, ratios
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import ResourceError, UsageError
 
 Vectors = npt.NDArray[np.float32]  # [tokens, hidden], each of length 1
 
@@ -25,14 +25,14 @@ class Embedder:
     """A text -> the embeddings of its tokens, of length 1, without the tokens that mark beginning and end."""
 
     def __init__(self, folder: Path) -> None:
-        """Load the model; raises UsageError with the reason when that cannot be done."""
+        """Load the model; raises UsageError with the reason when that cannot be done, ResourceError without torch."""
         try:
             import torch
             from transformers import AutoModel, AutoTokenizer
             from transformers.utils.logging import disable_progress_bar
         except ImportError:
-            raise UsageError(
-                "BERTScore needs torch and transformers; install the extra [train], or leave --bertscore-model out."
+            raise ResourceError(
+                "BERTScore needs torch and transformers; install them with: pip install 'medrega-edge[train]'."
             ) from None
         if not (folder / "config.json").is_file():
             raise UsageError(
@@ -43,7 +43,9 @@ class Embedder:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self._model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
         except Exception as error:  # whatever a foreign folder makes of it
-            raise UsageError(f"The model '{folder.name}' cannot be loaded ({type(error).__name__}).") from None
+            raise UsageError(
+                f"The model '{folder.name}' cannot be loaded ({type(error).__name__}); name one that transformers has saved."
+            ) from None
         self._most = min(
             self._tokenizer.model_max_length, getattr(self._model.config, "max_position_embeddings", 514) - 2
         )  # some count two positions more than they have

@@ -206,7 +206,9 @@ def labelled_boxes(text: str, confidences: Sequence[float] | None = None, place:
     """
     boxes = [(region.label.lower(), box) for region in parse(text).regions for box in region.boxes]
     if confidences is not None and len(confidences) != len(boxes):
-        raise UsageError(f"{place} has {len(confidences)} confidences for {len(boxes)} boxes that can be read.")
+        raise UsageError(
+            f"{place} has {len(confidences)} confidences for {len(boxes)} boxes that can be read; give one for each."
+        )
     known = confidences if confidences is not None else [None] * len(boxes)
     return [Labelled(label, box, value) for (label, box), value in zip(boxes, known, strict=True)]
 

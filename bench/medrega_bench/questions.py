@@ -109,7 +109,9 @@ def read_records(data: Path, split: str) -> Iterator[dict[str, Any]]:
                 if row["split"] == split:
                     yield _checked(row)
             except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(f"Line {number} of records.jsonl cannot be read: {error!r}.") from None
+                raise UsageError(
+                    f"Line {number} of records.jsonl cannot be read ({error!r}); correct or remove it."
+                ) from None
 
 
 def _checked(record: dict[str, Any]) -> dict[str, Any]:

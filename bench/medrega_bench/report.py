@@ -76,7 +76,7 @@ def reliability_picture(result: dict[str, Any]) -> str:
     confidence, say = result["tables"]["confidence"], words(Language.EN)
     chart = reliability(confidence["bins"] if confidence else [])
     if chart is None:
-        raise UsageError("The result has no box with a confidence; there is nothing to draw.")
+        raise UsageError("The result has no box with a confidence to draw; name another result in the block.")
     return page.picture(Drawn(chart, say["x_sure"], say["y_right"]))
 
 
@@ -120,20 +120,27 @@ def _results(path: Path) -> list[dict[str, Any]]:
 def update_blocks(document: Path, check: bool) -> bool:
     """Write the blocks of a document, and their pictures, anew from the results they name.
 
-    With `check`, raises GateError when one is stale.
+    With `check`, raises GateError when one is stale. Raises UsageError for a document that is not there or cannot be made.
     """
-    text = document.read_text(encoding="utf-8")
+    try:
+        text = document.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(
+            f"There is no text '{document.name}' here; name Markdown files, or run in the repository."
+        ) from None
     files: dict[Path, str] = {}
     told: set[str] = set()  # with what a result was measured: once in a document
 
     def made(match: re.Match[str]) -> str:
         name = match["name"]
         if name not in RENDERERS:
-            raise UsageError(f"'{document.name}' names an unknown block '{name}'.")
+            raise UsageError(f"'{document.name}' names an unknown block '{name}'; choose one of: {', '.join(RENDERERS)}.")
         paths = [document.parent / file for file in match["file"].split(",")]
         for path in paths:
             if not path.exists():
-                raise UsageError(f"'{document.name}' names the result '{path.name}', which is not there.")
+                raise UsageError(
+                    f"'{document.name}' names the result '{path.name}', which is not there; commit or correct it."
+                )
         results = [one for path in paths for one in _results(path)]
         shown = ""
         if name in PICTURES:

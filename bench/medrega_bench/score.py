@@ -94,15 +94,21 @@ def score(
     """
     setting = setting_named(name)
     if not items:
-        raise UsageError("There is no item to score.")
+        raise UsageError("There is no item to score; give at least one.")
     pairs = [_pair(number, item, setting, classes) for number, item in items]
     images = [_text(number, item, "image") if "image" in item else f"line {number}" for number, item in items]
     upstream = setting.measure(pairs)
-    standard, without = _standard(setting, pairs, images)
+    standard, warnings = _standard(setting, pairs, images)
     if bert_model is not None:
-        measured, warnings = _bert_score(name, pairs, bert_model)
+        measured, cut = _bert_score(name, pairs, bert_model)
         standard.append((measured, images))
-        without += warnings
+        if cut:
+            warnings.append(f"{cut} texts are too long for the model of BERTScore and were cut.")
+    for number, item in items:
+        if FAILED in item:
+            warnings.append(f"Line {number} is an error, not an answer; it is scored as saying nothing.")
+    for pair in pairs if setting.placed else ():
+        warnings += _unreadable(pair)
     return {
         "schema_version": 1,
         "setting": name,
@@ -113,18 +119,13 @@ def score(
         "standard": {key: value for scored, _ in standard for key, value in scored.values().items()},
         "standard_intervals": {key: value for scored, of in standard for key, value in scored.intervals(of).items()},
         "interval": {"level": 0.95, "over": "images", "resamples": RESAMPLES},
-        "warnings": without
-        + [
-            f"Line {number} is an error, not an answer; it is scored as saying nothing."
-            for number, item in items
-            if FAILED in item
-        ]
-        + [warning for pair in pairs for warning in _unreadable(setting, pair)],
+        "warnings": warnings,
     }
 
 
 def _standard(setting: Setting, pairs: list[Pair], images: list[str]) -> tuple[list[tuple[Scored, list[str]]], list[str]]:
     """The metrics that everyone knows, each with the images of its items, and a sentence about those left out."""
+    warnings: list[str] = []
     if setting.placed:
         found: list[tuple[Scored, list[str]]] = [(metrics_regions.detection(pairs), images)]
         known = [pair for pair in pairs if pair.confidences is not None]
@@ -133,26 +134,29 @@ def _standard(setting: Setting, pairs: list[Pair], images: list[str]) -> tuple[l
             found.append((metrics_ap.AveragePrecision(pairs), images))
             if confidences:
                 found.append((metrics_labels.calibration(confidences, right), [images[item] for item in items]))
-            return found, []
-        return found, [f"AP and ECE are left out: {len(pairs) - len(known)} of {len(pairs)} items lack 'confidences'."]
+        else:
+            lacking = len(pairs) - len(known)
+            warnings.append(f"AP and ECE are left out: {lacking} of {len(pairs)} items lack 'confidences'.")
+        return found, warnings
     found = [(metrics_text.exact_match(pairs), images)]
     if setting.listed:
         found.append((metrics_labels.classification(pairs), images))
     sure = [pair.confidence for pair in pairs if pair.confidence is not None]
     if len(sure) == len(pairs):
         found.append((metrics_labels.calibration(sure, [metrics_text.is_exact(pair) for pair in pairs]), images))
-        return found, []
-    return found, [f"ECE is left out: {len(pairs) - len(sure)} of {len(pairs)} items lack 'confidence'."]
+    else:
+        warnings.append(f"ECE is left out: {len(pairs) - len(sure)} of {len(pairs)} items lack 'confidence'.")
+    return found, warnings
 
 
-def _bert_score(name: str, pairs: list[Pair], folder: Path) -> tuple[Measured, list[str]]:
+def _bert_score(name: str, pairs: list[Pair], folder: Path) -> tuple[Measured, int]:
+    """BERTScore, and how many texts were cut for it."""
     from medrega_bench.metrics_bert import Embedder, bert_score
 
     if not name.startswith("report_"):
         raise UsageError(f"BERTScore is for reports, not for '{name}'; leave --bertscore-model out.")
     embed = Embedder(folder)
-    measured = bert_score(pairs, embed)
-    return measured, [f"{embed.cut} texts are too long for the model of BERTScore and were cut."] if embed.cut else []
+    return bert_score(pairs, embed), embed.cut
 
 
 def _pair(number: int, item: dict[str, Any], setting: Setting, classes: Sequence[str] | None) -> Pair:
@@ -206,14 +210,11 @@ def _nested(flat: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _unreadable(setting: Setting, pair: Pair) -> list[str]:
+def _unreadable(pair: Pair) -> list[str]:
     """What of an answer's or a truth's regions could not be read: it is scored as if it were not there, and said."""
-    if not setting.placed:
-        return []
-    answer = [f"{pair.place}: {problem}." for problem in parse(pair.answer).problems]
-    return answer + [
-        f"{pair.place}, truth: {problem}; standard metrics leave it out." for problem in parse(pair.truth).problems
-    ]
+    warnings = [f"{pair.place}: {problem}." for problem in parse(pair.answer).problems]
+    warnings += [f"{pair.place}, truth: {problem}; standard metrics leave it out." for problem in parse(pair.truth).problems]
+    return warnings
 
 
 def answered_items(questions: Numbered, answers: Numbered, name: str) -> tuple[Numbered, int]:
@@ -228,11 +229,11 @@ def answered_items(questions: Numbered, answers: Numbered, name: str) -> tuple[N
         if question.get("setting") != name:
             continue
         if question.get("id") not in by_id:
-            raise UsageError(f"The question on line {number} has no answer: no line of the answers has its id.")
+            raise UsageError(f"The question on line {number} has no answer with its id; answer it with `medrega batch`.")
         place, answer = by_id[question["id"]]
         items.append((place, _item(number, question, place, answer, SETTINGS[name])))
     if not items:
-        raise UsageError(f"None of the {len(questions)} questions belongs to the setting '{name}'.")
+        raise UsageError(f"None of the {len(questions)} questions belongs to '{name}'; name another setting with --setting.")
     return items, len(questions) - len(items)
 
 
@@ -252,6 +253,6 @@ def _item(number: int, question: dict[str, Any], place: int, answer: dict[str, A
         return item | ({"confidence": labels[0]["confidence"]} if len(labels) == 1 else {})
     except (KeyError, TypeError):
         raise UsageError(
-            f"The question on line {number} or the answer on line {place} is not one that `medrega bench questions` and "
-            "`medrega batch` write."
+            f"The question on line {number} or the answer on line {place} is not as `medrega bench questions` and "
+            "`medrega batch` write it; write both anew."
         ) from None

@@ -74,7 +74,9 @@ def coco(path: Path, images: Path | None, split: str | None) -> Made:
     refuse_split(split)
     whole = json_of(path)
     if not isinstance(whole, dict) or any(key not in whole for key in ("images", "annotations", "categories")):
-        raise UsageError(f"'{path.name}' is no COCO file: it needs images, annotations and categories.")
+        raise UsageError(
+            f"'{path.name}' is no COCO file, which has images, annotations and categories; name its layout with --from."
+        )
     pictures = _by_id(entries_of(whole["images"], "Image", path))
     names = {key: one.text("name") for key, one in _by_id(entries_of(whole["categories"], "Category", path)).items()}
     found: dict[tuple[str, str], list[PixelBox]] = {}
@@ -165,7 +167,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Entry]]:
     except OSError as error:
         raise UsageError(f"'{path.name}' cannot be read ({error.strerror}); name the file with --data.") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"'{path.name}' cannot be read as a CSV in UTF-8 ({error}).") from None
+        raise UsageError(f"'{path.name}' cannot be read as a CSV in UTF-8 ({error}); save it as one.") from None
 
 
 def _cells(entry: Entry) -> tuple[PixelBox, ...]:

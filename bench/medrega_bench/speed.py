@@ -21,6 +21,7 @@ import numpy as np
 
 from medrega_bench.bandwidth import Reader
 from medrega_edge.engine import EncodedImage, Engine, EngineOptions
+from medrega_edge.errors import ResourceError
 from medrega_edge.package import Package
 from medrega_edge.samples import sample_path
 
@@ -45,7 +46,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def measure(package: Package, threads: int, device: str, repeats: int) -> Row:
-    """Measure in a fresh process; raises RuntimeError with its message when that fails."""
+    """Measure in a fresh process; raises ResourceError without the device, RuntimeError with the reason of a failure."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_worker, args=(sender, str(package.folder), threads, device, repeats))
@@ -54,8 +55,11 @@ def measure(package: Package, threads: int, device: str, repeats: int) -> Row:
     try:
         kind, result = receiver.recv()
     except EOFError:
-        kind, result = "error", "the measuring process died"
-    process.join()
+        raise RuntimeError("the measuring process ended without a word, most likely for want of memory") from None
+    finally:
+        process.join()
+    if kind == "refused":
+        raise ResourceError(str(result))
     if kind == "error":
         raise RuntimeError(str(result))
     return dict(result)
@@ -64,6 +68,8 @@ def measure(package: Package, threads: int, device: str, repeats: int) -> Row:
 def _worker(sender: Any, folder: str, threads: int, device: str, repeats: int) -> None:
     try:
         sender.send(("result", _measured(Package.open(folder), threads, device, repeats)))
+    except ResourceError as error:
+        sender.send(("refused", str(error)))
     except Exception as error:  # goes to the parent as a sentence
         sender.send(("error", f"{type(error).__name__}: {error}"))
 

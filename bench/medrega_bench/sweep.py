@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from medrega_bench import measure, paired, speed
+from medrega_bench.extras import need
 from medrega_bench.figures import Interval, bootstrap, groups_of
 from medrega_bench.kept import Progress
 from medrega_edge.errors import GateError, UsageError
@@ -191,11 +192,9 @@ def dominates(one: Row, other: Row, loss: Interval) -> bool:
 
 
 def check(sweep: Sweep) -> None:
-    """Refuse in the first second what would fail after minutes; raises UsageError."""
-    try:
-        import medrega_export.build  # noqa: F401
-    except ImportError:
-        raise UsageError("A sweep builds packages, which needs more; install the extra [export].") from None
-    for path, kind in ((sweep.checkpoint / "config.json", "checkpoint"), (sweep.calibration, "file of questions")):
-        if not path.is_file():
-            raise UsageError(f"There is no {kind} at the path given for '{path.parent.name}'; check the path.")
+    """Refuse in the first second what would fail after minutes; raises UsageError, ResourceError without the export."""
+    need("medrega_export.build", "export")
+    if not (sweep.checkpoint / "config.json").is_file():
+        raise UsageError(f"'{sweep.checkpoint.name}' is no checkpoint: it has no config.json; name a folder that has one.")
+    if not sweep.calibration.is_file():
+        raise UsageError("There is no file to calibrate on at the path given with --calibration; check the path.")

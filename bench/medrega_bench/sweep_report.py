@@ -72,7 +72,7 @@ def of_size(points: Sequence[Row], say: Mapping[str, str]) -> Drawn:
 def _drawn(marks: Sequence[Row], across: str, say: Mapping[str, str]) -> Drawn:
     chart = frontier(marks)
     if chart is None:
-        raise UsageError("The sweep has no point; there is nothing to draw.")
+        raise UsageError("The sweep has no point to draw; make it again with `medrega bench sweep`.")
     return Drawn(chart, across, say["y_loss"])
 
 

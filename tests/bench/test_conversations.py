@@ -93,7 +93,7 @@ def test_regions_that_cannot_be_used_are_left_out_and_said(tmp_path):
         ({"image": "a.png", "conversations": [{"from": "gpt", "value": "x"}]}, r"human and gpt take turns\."),
         ({"image": "a.png", "conversations": [1, 2]}, r"human and gpt take turns\."),
         (sample("<image>\nq", 3, image="b.png"), r"Line 2 of 'x.jsonl' names an image that is not in"),
-        (sample("<image>\nq", None), r"Line 2 of 'x.jsonl', turn 2, needs text as value\."),
+        (sample("<image>\nq", None), r"Line 2 of 'x.jsonl', turn 2, needs text as 'value'\."),
         (sample("The possible organs are:\nliver\n<image>\nq", "heart"), r"Line 2 of 'x.jsonl' has the label 'heart'"),
     ],
 )

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from medrega_bench import gate, measure
-from medrega_edge.errors import GateError, UsageError
+from medrega_edge.errors import UsageError
 from medrega_edge.gates import read_gates
 
 from .handmade import HALF, many, package, result
@@ -11,31 +11,34 @@ from .handmade import HALF, many, package, result
 WORSE = many(HALF)
 
 
+def missed(one, baseline, gates=""):
+    return gate.check(one, baseline, read_gates(gates) if gates else ())[0]
+
+
 def test_a_loss_beyond_its_noise_is_refused_and_the_same_result_passes():
     good = result(package(many()))
-    assert gate.check(good, good, ()) == []
-    with pytest.raises(GateError, match="mean_iou of 'detect' in 'en' fell by 0.5"):
-        gate.check(result(package(WORSE)), good, ())
-    assert gate.check(good, result(package(WORSE)), ()) == []  # a gain is no loss
+    assert missed(good, good) == []
+    assert missed(result(package(WORSE)), good)[0] == "mean_iou of 'detect' in 'en' fell by 0.5 (0.5 to 0.5)"
+    assert missed(good, result(package(WORSE))) == []  # a gain is no loss
 
 
 def test_what_calls_itself_the_same_package_answers_the_same():
     before = result(package(many()[:10] + many("")[10:]))
     after = result(package(many("")[:10] + many()[10:]))  # another half of them is right: nothing is lost
-    with pytest.raises(GateError, match="20 of 20 answers turned right or wrong, though the package calls itself model 1"):
-        gate.check(after, before, ())
-    assert gate.check(after, before, read_gates("iou_drop<=0.01")) == []
+    (phrase,) = missed(after, before)
+    assert phrase.startswith("20 of 20 answers turned right or wrong, though the package calls itself model 1")
+    assert missed(after, before, "iou_drop<=0.01") == []
     after["packages"][0]["model"]["version"] = "2"
-    assert gate.check(after, before, ()) == []
+    assert missed(after, before) == []
     nearly = result(package(many("")[:1] + many()[1:]))
-    assert gate.check(nearly, result(package(many())), ()) == []  # 1 of 20
+    assert missed(nearly, result(package(many()))) == []  # 1 of 20
 
 
 def test_gates_hold_against_a_baseline_or_the_reference_in_the_result():
     one = result(package(WORSE), package(many(), "reference", "fp32"))
-    assert gate.check(one, None, read_gates("iou_drop<=0.6,accuracy_drop<=0,flips<=0")) == []
-    with pytest.raises(GateError, match=r"iou_drop of 'detect' in 'en' is 0\.5, more than 0\.01; changed"):
-        gate.check(one, None, read_gates("iou_drop<=0.01,changed<=0"))
+    assert missed(one, None, "iou_drop<=0.6,accuracy_drop<=0,flips<=0") == []
+    phrases = missed(one, None, "iou_drop<=0.01,changed<=0")
+    assert phrases[0] == "iou_drop of 'detect' in 'en' is 0.5, more than 0.01" and phrases[1].startswith("changed of")
     with pytest.raises(UsageError, match="--baseline"):
         gate.check(result(package(WORSE)), None, ())
 
@@ -43,19 +46,18 @@ def test_gates_hold_against_a_baseline_or_the_reference_in_the_result():
 def test_what_nothing_measures_is_missed():
     of_names = [one | {"setting": "region_to_text", "answer": "liver", "truth": "liver"} for one in many()]
     one = result(package(of_names), package(of_names, "reference", "fp32"))
-    with pytest.raises(GateError, match="nothing measures 'iou_drop'"):
-        gate.check(one, None, read_gates("iou_drop<=0.01"))
+    assert missed(one, None, "iou_drop<=0.01") == ["nothing measures 'iou_drop'"]
 
 
 def test_ratios_of_speeds_are_held_only_where_they_are_steady():
     before = result(package(many(), gain=2.0))
-    with pytest.raises(GateError, match="fell from 2 to 1.6"):
-        gate.check(result(package(many(), gain=1.6)), before, ())
-    assert gate.check(result(package(many(), gain=1.8)), before, ()) == []
+    assert missed(result(package(many(), gain=1.6)), before) == ["jump_forward_gain on cpu, 2 threads, fell from 2 to 1.6"]
+    assert gate.check(result(package(many(), gain=1.8)), before, ()) == ([], [])
     unsteady = gate.check(result(package(many(), gain=1.5, swing=0.2)), before, ())
-    assert unsteady == ["jump_forward_gain on cpu, 2 threads, is not steady"]
-    with pytest.raises(GateError, match=r"fell from 2 to 1\."):  # unsteady, and yet beyond all that either run has seen
-        gate.check(result(package(many(), gain=1.0, swing=0.2)), before, ())
+    assert unsteady == ([], ["jump_forward_gain on cpu, 2 threads, is not steady"])
+    # Unsteady, and yet beyond all that either run has seen.
+    (phrase,) = missed(result(package(many(), gain=1.0, swing=0.2)), before)
+    assert "fell from 2 to 1" in phrase
 
 
 def test_results_are_kept_by_date_and_commit_and_the_newest_is_found(tmp_path):

@@ -107,7 +107,7 @@ def test_classes_come_from_the_option_or_the_items():
         ("vqa_en", [vqa(), region()], r"Line 2 lacks the key 'pred_answer'\."),
         ("vqa_en", [vqa(answer=None)], r"Line 1 needs text as pred_answer\."),
         ("vqa_en", [vqa(truth=" ")], r"Line 1 has nothing as gt_answer\."),
-        ("vqa_zh", [], r"There is no item to score\."),
+        ("vqa_zh", [], r"There is no item to score; give at least one\."),
         ("report_en", [vqa(image=3)], r"Line 1 needs text as image\."),
         ("region_to_text", [vqa(confidence=1.5)], r"Line 1 has a confidence that is no number from 0 to 1\."),
         ("single_object_single_region", [region(confidences=0.5)], r"Line 1 needs a list of numbers as confidences\."),

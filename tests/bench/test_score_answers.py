@@ -73,7 +73,7 @@ def test_a_question_without_an_answer_is_named():
     questions = [(1, {"id": "a", "setting": "vqa_en"}), (2, {"id": "b", "setting": "vqa_zh"})]
     with pytest.raises(UsageError, match="The question on line 1 has no answer"):
         answered_items(questions, [(1, {"id": "c"})], "vqa_en")
-    with pytest.raises(UsageError, match="None of the 2 questions belongs to the setting 'report_en'"):
+    with pytest.raises(UsageError, match="None of the 2 questions belongs to 'report_en'"):
         answered_items(questions, [(1, {"id": "a"})], "report_en")
     with pytest.raises(UsageError, match="question on line 1 or the answer on line 5"):
         answered_items(questions, [(5, {"id": "a"})], "vqa_en")

@@ -30,13 +30,13 @@ def test_slake(tmp_path):
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        ({"q_lang": "en"}, r"Entry 2 of 'test.json' needs text as modality\."),
-        (slake(q_lang="fr"), r"Entry 2 of 'test.json' has 'fr' as q_lang, which is none of: en, zh\."),
+        ({"q_lang": "en"}, r"Entry 2 of 'test.json' needs text as 'modality'\."),
+        (slake(q_lang="fr"), r"Entry 2 of 'test.json' has 'fr' as 'q_lang', which is none of: en, zh\."),
         (
             slake(img_name="no.jpg"),
             r"Entry 2 of 'test.json' names an image that is not in 'imgs'; name its folder with --images\.",
         ),
-        (slake(answer=None), r"Entry 2 of 'test.json' needs text as answer\."),
+        (slake(answer=None), r"Entry 2 of 'test.json' needs text as 'answer'\."),
         ([1], r"Entry 2 of 'test.json' is no JSON object\."),
     ],
 )
@@ -50,7 +50,7 @@ def test_a_bad_entry_is_named_with_its_number(tmp_path, row, sentence):
     ("text", "sentence"),
     [
         ("{broken", r"'x.json' cannot be read as JSON"),
-        ('{"a": 1}', r"'x.json' needs a list where its entry entries stand\."),
+        ('{"a": 1}', r"'x.json' needs a list of objects \(Entry\); name its layout with --from\."),
     ],
 )
 def test_a_file_that_is_no_list_is_named(tmp_path, text, sentence):
@@ -103,7 +103,7 @@ def test_a_crowd_is_no_object_and_said(tmp_path):
     ("annotation", "sentence"),
     [
         ({"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1]}, r"Annotation 1 of 'x.json' names an image or a category"),
-        ({"image_id": 7, "category_id": 1, "bbox": [0, 0, 1]}, r"Annotation 1 of 'x.json' needs four numbers as bbox\."),
+        ({"image_id": 7, "category_id": 1, "bbox": [0, 0, 1]}, r"Annotation 1 of 'x.json' needs four numbers as 'bbox'\."),
         ({"image_id": 7, "category_id": 1, "bbox": [0, 0, 0, 5]}, r"Image 1 of 'x.json': box .* needs x1 < x2"),
         ({"image_id": 7, "category_id": 1, "bbox": [300, 0, 9, 9]}, r"Image 1 of 'x.json': box .* lies outside the image"),
     ],

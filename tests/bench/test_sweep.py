@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from medrega_bench import page, sweep, sweep_report
-from medrega_edge.errors import GateError, UsageError
+from medrega_edge.errors import GateError, ResourceError, UsageError
 from medrega_edge.prompts import Language
 from medrega_export.recipe import FULL, Recipe
 
@@ -148,5 +148,5 @@ def test_a_missing_checkpoint_or_extra_is_said_before_any_work(place, built, mon
     with pytest.raises(UsageError, match="no checkpoint"):
         sweep.check(sweep.Sweep(place.checkpoint / "gone", place.calibration, place.folder))
     monkeypatch.setitem(sys.modules, "medrega_export.build", None)
-    with pytest.raises(UsageError, match=r"install the extra \[export\]"):
+    with pytest.raises(ResourceError, match=r"pip install 'medrega-edge\[export\]'"):
         sweep.check(place)

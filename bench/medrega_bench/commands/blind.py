@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-import typer
-
 from medrega_bench.commands.options import DataOption, ResultOption, SplitOption
+from medrega_bench.commands.telling import show
 
 
 def blind(data: DataOption, out: ResultOption, split: SplitOption = "test") -> None:
@@ -29,4 +28,4 @@ def blind(data: DataOption, out: ResultOption, split: SplitOption = "test") -> N
     result |= {"chosen_on_val": best, "trials_on_val": tried, "figures": list(figures(train, asked))}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for language, trial in best.items():
-        typer.echo(f"{language}: {trial['unit']} 1 to {trial['longest']}, C {trial['c']}: {trial['right']:.3f} right on val")
+        show(f"{language}: {trial['unit']} 1 to {trial['longest']}, C {trial['c']}: {trial['right']:.3f} right on val")

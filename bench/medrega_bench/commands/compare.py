@@ -9,8 +9,9 @@ import typer
 
 from medrega_bench.asking import choose, with_progress
 from medrega_bench.commands.options import AnyDataOption, LangOption, LimitOption, SplitOption
-from medrega_bench.commands.telling import tell_flips, tell_loss
-from medrega_edge.errors import UsageError
+from medrega_bench.commands.telling import language, show, show_flips, show_loss
+from medrega_edge.commands.screen import tell
+from medrega_edge.errors import GateError, UsageError
 from medrega_edge.prompts import NOTICE, Language
 
 Row = dict[str, Any]
@@ -23,7 +24,7 @@ def compare(
     split: SplitOption = "test",
     limit: LimitOption = None,
     out: Annotated[Path | None, typer.Option(help="File to write: .json, .md or .html.")] = None,
-    lang: LangOption = Language.EN,
+    lang: LangOption = None,
 ) -> None:
     """Say what changed between two results or two packages, whether by more than chance, and which answers flipped.
 
@@ -57,15 +58,15 @@ def compare(
             rows.append(package["rows"])
             names.append(f"{package['model']['name']} {package['model']['version']}, {package['model']['precision']}")
     compared = paired.compared(rows[0], rows[1])
-    typer.echo(f"{names[0]} -> {names[1]}: {compared['n']} questions, {len(compared['flips'])} answers flipped")
+    show(f"{names[0]} -> {names[1]}: {compared['n']} questions, {len(compared['flips'])} answers flipped")
     for entry in compared["accuracy"]:
-        tell_loss(entry)
-    tell_flips(compared["flips"])
+        show_loss(entry)
+    show_flips(compared["flips"])
     for number, where in ((compared["only_before"], "first"), (compared["only_after"], "second")):
         if number:
-            typer.echo(f"{number} questions are in the {where} only and are not compared", err=True)
+            tell(f"{number} questions are in the {where} result only and are not compared")
     if out is not None:
-        write_text(out, _difference(compared, out.suffix, lang, (names[0], names[1])))
+        write_text(out, _difference(compared, out.suffix, lang or language(), (names[0], names[1])))
 
 
 def _difference(compared: Row, suffix: str, lang: Language, names: tuple[str, str]) -> str:
@@ -103,7 +104,11 @@ def gate(
     held = read_gates(gates) if gates else ()
     made = measure.read_result(result)
     older = measure.read_result(baseline, made["data"]["name"]) if baseline is not None else None
-    unheld = check(made, older, held)
+    lacking, unheld = check(made, older, held)
     for phrase in unheld:
-        typer.echo(f"not held: {phrase}", err=True)
-    typer.echo("passes")
+        tell(f"not held: {phrase}")
+    for phrase in lacking:
+        tell(f"missed: {phrase}")
+    if lacking:
+        raise GateError("The result does not pass; what it misses is listed.")
+    show("passes")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from medrega_bench.commands.telling import show
+
 DOCUMENTS = tuple(map(Path, ("README.md", "docs/figures.md", "docs/speed.md", "bench/results/README.md")))
 
 
@@ -21,4 +23,4 @@ def docs(
     from medrega_bench.report import update_blocks
 
     changed = [document.name for document in documents or DOCUMENTS if update_blocks(document, check)]
-    typer.echo(f"updated {', '.join(changed)}" if changed else "up to date")
+    show(f"updated {', '.join(changed)}" if changed else "up to date")

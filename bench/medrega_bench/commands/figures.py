@@ -10,6 +10,7 @@ import typer
 
 from medrega_bench.asking import choose, empty_split, spread, with_progress
 from medrega_bench.commands.options import DataOption, LimitOption, ModelOption, ReferenceOption, ResultOption, SplitOption
+from medrega_bench.commands.telling import show
 from medrega_edge.errors import UsageError
 
 
@@ -39,9 +40,9 @@ def accuracy(
         result["loss"] = compare(answer_all(load(reference), rows), answers)
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     whole = result["tables"]["overall"]["all"]
-    typer.echo(f"mean IoU {whole['mean_iou']:.3f}, accuracy at 0.5 {whole['acc50']:.3f}, {whole['n']} questions")
+    show(f"mean IoU {whole['mean_iou']:.3f}, accuracy at 0.5 {whole['acc50']:.3f}, {whole['n']} questions")
     if reference is not None:
-        typer.echo(f"loss against the reference {result['loss']['mean_iou_loss']:+.4f} mean IoU")
+        show(f"loss against the reference {result['loss']['mean_iou_loss']:+.4f} mean IoU")
 
 
 def tasks(
@@ -79,4 +80,4 @@ def tasks(
         full = kept.answers(find(reference), asked, blind, with_progress, folder=answers)
         result |= {"reference": tables(full), "loss": losses(full, rows)}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    typer.echo(f"{len(asked)} questions; figures in {out.name}")
+    show(f"{len(asked)} questions; figures in {out.name}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medrega_bench.commands.options import DataOption, ModelOption, SplitOption
+from medrega_bench.commands.telling import show
 
 
 def levels(
@@ -38,11 +39,11 @@ def levels(
     if len(weighed) < 2:
         raise UsageError(f"The split '{split}' has no question about one class; choose train, val or test.")
     before, after = macro_f1(weighed)
-    typer.echo(f"macro F1 {100 * before:.1f}, freed of levels {100 * after:.1f}, {len(weighed)} questions")
+    show(f"macro F1 {100 * before:.1f}, freed of levels {100 * after:.1f}, {len(weighed)} questions")
     if after <= before:
-        typer.echo("nothing was written: it does not help")
+        show("nothing was written: it does not help")
         return
     made = replace(book, levels=as_prompts(fit(weighed)))
     PromptBook.from_json(made.to_json())  # what cannot be read again is not written
     write_text(prompts, made.to_json())
-    typer.echo(f"levels of {sum(map(len, made.levels.values()))} label sets written to {prompts.name}; export it again")
+    show(f"levels of {sum(map(len, made.levels.values()))} label sets written to {prompts.name}; export it again")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from medrega_bench.commands.options import ResultOption
+from medrega_bench.commands.telling import show
 from medrega_edge.errors import GateError
 
 
@@ -23,15 +24,17 @@ def malformed(
     from pathlib import Path
 
     from medrega_bench.environment import command, environment
+    from medrega_bench.extras import need
     from medrega_bench.malformed import run
     from medrega_edge.files import check_place, write_text
 
     check_place(out)
+    need("medrega_export.decoder", "export")
     with TemporaryDirectory() as folder:
         written = run(Path(folder), count)
     result = {"schema_version": 1, "command": command(), "environment": environment(), "written": written}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for kind, one in written.items():
-        typer.echo(f"{kind}: {one['malformed']} malformed of {one['generations']} ({one['boxes']} boxes)")
+        show(f"{kind}: {one['malformed']} malformed of {one['generations']} ({one['boxes']} boxes)")
     if any(one["malformed"] for one in written.values()):
-        raise GateError("Random weights wrote what cannot be read: the grammar has a hole.")
+        raise GateError("Random weights wrote what cannot be read, so the grammar has a hole; report it with the results.")

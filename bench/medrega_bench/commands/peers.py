@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from medrega_bench.commands.options import ResultOption, ThreadsOption
+from medrega_bench.commands.telling import show
+from medrega_edge.commands.screen import tell
 from medrega_edge.errors import ResourceError, UsageError
 
 TOKENS = {"tiny": 128, "0.5b": 32}  # so that a turn lasts long enough to be timed, and not much longer
@@ -36,6 +38,7 @@ def peers(
     """
     from medrega_bench import peers as side
     from medrega_bench.environment import command, environment
+    from medrega_bench.extras import need
     from medrega_edge.files import check_place, write_text
     from medrega_edge.sessions import available_threads
 
@@ -47,11 +50,9 @@ def peers(
     for name in shape or ():
         if name not in HEADS:
             raise UsageError(f"Peers are not measured at the shape '{name}'; choose one of: {', '.join(HEADS)}.")
+    need("medrega_export.decoder", "export")
     chosen = [one for one in side.PEERS if not peer or one.name in peer]
     plan = side.Plan(threads or available_threads(), rounds)
-
-    def tell(text: str) -> None:
-        typer.echo(text, err=True)
 
     with side.environments_in(environments) as folder:
         try:
@@ -61,7 +62,7 @@ def peers(
                 for bits in HEADS[name]
             ]
         except RuntimeError as error:
-            raise ResourceError(f"The measurement failed: {error}.") from None
+            raise ResourceError(f"The measurement failed ({error}); repeat it with nothing else running.") from None
     result = {
         "schema_version": 1,
         "date": date.today().isoformat(),
@@ -73,16 +74,16 @@ def peers(
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for one in measured:
         read = one["read_gigabytes_per_second"]["median"]
-        typer.echo(f"{one['shape']}, head of {one['head_bits']} bits, memory read at {read:.0f} GB/s")
+        show(f"{one['shape']}, head of {one['head_bits']} bits, memory read at {read:.0f} GB/s")
         for row in one["peers"]:
             decode, prefill = (row[f"{what}_tokens_per_second"]["median"] for what in ("decode", "prefill"))
             decode_ratio, prefill_ratio = (row[f"{what}_ratio"]["median"] for what in ("decode", "prefill"))
-            typer.echo(
+            show(
                 f"  {row['name']:<22}decode {decode:7.1f} tokens/s (we are {decode_ratio:.2f} times as fast), "
                 f"prefill {prefill:7.0f} ({prefill_ratio:.2f})"
             )
         for row in one["missing"]:
-            typer.echo(f"  {row['name']:<22}{row['reason']}")
+            tell(f"{row['name']}: {row['reason']}")
 
 
 def shape(
@@ -95,8 +96,10 @@ def shape(
     medrega bench shape 0.5b --out half-a-billion
     """
     from medrega_bench import shapes
+    from medrega_bench.extras import need
 
     if head_bits not in (4, 8):
         raise UsageError(f"A head of {head_bits} bits is not possible; 8 or 4.")
+    need("medrega_export.decoder", "export")
     package = shapes.write_package(replace(shapes.named(name), head_bits=head_bits), out, f"random-{name}")
-    typer.echo(f"{package.bytes / 2**20:.0f} MiB in {out.name}")
+    show(f"{package.bytes / 2**20:.0f} MiB in {out.name}")

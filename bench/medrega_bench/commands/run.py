@@ -16,9 +16,8 @@ from medrega_bench.commands.options import (
     SplitOption,
     ThreadsOption,
 )
-from medrega_bench.commands.telling import tell
+from medrega_bench.commands.telling import language, show_package, show_report
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import NOTICE, Language
 
 
 def run(
@@ -33,7 +32,7 @@ def run(
     threads: ThreadsOption = None,
     repeats: Annotated[int, typer.Option(min=5, help="Measured rounds of speed, after a warm-up.")] = 5,
     with_speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure speed too.")] = True,
-    lang: LangOption = Language.EN,
+    lang: LangOption = None,
     pictures: Annotated[
         bool | None, typer.Option(help="Put pictures of the worst answers into the page; default: of the quick set only.")
     ] = None,
@@ -82,12 +81,12 @@ def run(
         result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
         shown = data is None if pictures is None else pictures
         images = {measure.image_key(path): path for path in {one.question.image for one in asked}} if shown else None
-        made = document(result, lang, images)
+        made = document(result, lang or language(), images)
     texts = (measure.to_json(result), page.markdown(made), page.html(made), page.as_csv(figures_of(result)))
     for place, text in zip(places, texts, strict=True):
         write_text(place, text)
     if keep is not None:
         write_text(keep / measure.history_name(result), texts[0])
     for one in result["packages"]:
-        tell(one)
-    typer.echo(f"report in {out.name}; {NOTICE}")
+        show_package(one)
+    show_report(out.name)

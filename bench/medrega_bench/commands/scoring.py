@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,11 @@ import typer
 
 from medrega_bench.asking import spread
 from medrega_bench.commands.options import LimitOption
+from medrega_bench.commands.telling import language, show
+from medrega_bench.words import words
+from medrega_edge.commands.screen import echo, tell
 from medrega_edge.errors import UsageError
+from medrega_edge.plain import json_text
 
 
 def questions(
@@ -43,13 +46,15 @@ def questions(
     made, left_out = read_source(layout, data, images, split)
     chosen = [question.to_dict() for question in made if not setting or question.setting in setting]
     if not chosen:
-        raise UsageError(f"'{data.name}' gives no question of the kind that was asked for.")
+        raise UsageError(
+            f"'{data.name}' gives no question of the kind that was asked for; choose another --setting or --split."
+        )
     write_lines(spread(chosen, limit), out)
     for name, count in Counter(row["setting"] for row in spread(chosen, limit)).items():
-        typer.echo(f"{count:>8}  {name}", err=True)
+        echo(f"{count:>8}  {name}", err=True)
     for reason, count in Counter(one.reason for one in left_out).items():
-        places = [one.place for one in left_out if one.reason == reason]
-        typer.echo(f"{count:>8}  left out: {reason} ({', '.join(places[:3])}{', ...' if count > 3 else ''})", err=True)
+        first = next(one.place for one in left_out if one.reason == reason)
+        tell(f"{count:>8}  left out: {reason} (first: {first})")
 
 
 def score(
@@ -73,18 +78,18 @@ def score(
     if questions is not None:
         items, others = answered_items(read_items(questions), items, setting)
         if others:
-            typer.echo(f"{others} questions belong to other settings and are not scored here", err=True)
+            tell(f"{others} questions belong to other settings and are not scored here")
     named = [name.strip() for name in classes.split(",")] if classes else None
     result = score(setting, items, named, bertscore_model)
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False))
+        echo(json_text(result))
         return
-    typer.echo(f"{setting}: {result['items']} items of {result['images']} images")
+    show(f"{setting}: {result['items']} items of {result['images']} images")
     for kind in ("figures", "standard"):
         for name, value, interval in _flat(result[kind], result["intervals" if kind == "figures" else "standard_intervals"]):
-            typer.echo(f"{name:<40}{_written(value, interval)}")
+            echo(f"{name:<40}{_written(value, interval)}")
     for warning in result["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
+        tell(f"warning: {warning}")
 
 
 def _flat(values: dict[str, Any], intervals: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -96,6 +101,7 @@ def _flat(values: dict[str, Any], intervals: dict[str, Any]) -> Iterator[tuple[s
 
 
 def _written(value: float | None, interval: list[float] | None) -> str:
+    say = words(language())
     if value is None or interval is None:
-        return "nothing to measure"
-    return f"{value:.4f} ({interval[0]:.4f} to {interval[1]:.4f})"
+        return say["none"]
+    return f"{value:.4f} ({interval[0]:.4f} {say['to']} {interval[1]:.4f})"

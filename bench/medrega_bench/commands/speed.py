@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medrega_bench.commands.options import ModelOption, ResultOption
+from medrega_bench.commands.telling import show
 from medrega_edge.errors import ResourceError, UsageError
 
 
@@ -52,22 +53,22 @@ def speed(
         result["cold"] = stages.cold(package, repeats)
         result["memory"] = peak_memory.measure(memory or ())
     except RuntimeError as error:
-        raise ResourceError(f"The measurement failed: {error}.") from None
+        raise ResourceError(f"The measurement failed ({error}); repeat it with nothing else running.") from None
     result["read_bandwidth_gb_per_second"] = stages.bandwidth()
     result["repeatability"] = repeated.measure(package, counts, repeatability) if repeatability else None
     result["package_mib"] = package.bytes / 2**20
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for row in result["stages"]:
         middle = {name: value["median"] for name, value in row.items() if isinstance(value, dict) and "median" in value}
-        typer.echo(
+        show(
             f"{row['threads']} threads: vision {middle['vision_ms']:.1f} ms, "
             f"first token {middle['first_prefill_ms']:.1f} ms after the first question, {middle['next_prefill_ms']:.1f} ms "
             "after the next, "
             f"{middle['decode_tokens_per_second']:.0f} tokens/s, {middle['questions_per_second']:.1f} questions/s"
         )
     whole = result["cold"]
-    typer.echo(f"cold: {whole['wall_ms']['median']:.0f} ms, {whole['peak_mib']['median']:.0f} MiB")
+    show(f"cold: {whole['wall_ms']['median']:.0f} ms, {whole['peak_mib']['median']:.0f} MiB")
     for row in result["memory"]:
-        typer.echo(f"{row['shape']}: {row['over_package']:.2f} times the package at its peak")
+        show(f"{row['shape']}: {row['over_package']:.2f} times the package at its peak")
     if result["repeatability"]:
-        typer.echo(f"{result['repeatability']['different']} answers of other bytes")
+        show(f"{result['repeatability']['different']} answers of other bytes")

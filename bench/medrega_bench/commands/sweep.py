@@ -9,7 +9,8 @@ import typer
 
 from medrega_bench.asking import choose, with_progress
 from medrega_bench.commands.options import AnyDataOption, LangOption, LimitOption, SplitOption, ThreadsOption
-from medrega_edge.prompts import NOTICE, Language
+from medrega_bench.commands.telling import language, show, show_report
+from medrega_edge.commands.screen import tell
 
 
 def sweep(
@@ -25,7 +26,7 @@ def sweep(
     threads: ThreadsOption = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     repeats: Annotated[int, typer.Option(min=5, help="Measured rounds of speed, after a warm-up.")] = 7,
-    lang: LangOption = Language.EN,
+    lang: LangOption = None,
     keep: Annotated[
         Path | None, typer.Option(help="Folder of results that gets a copy, named after the checkpoint.")
     ] = None,
@@ -40,14 +41,14 @@ def sweep(
     """
     from tempfile import TemporaryDirectory
 
-    from rich.console import Console
-
     from medrega_bench import measure, page, quick_set, sweep_report
     from medrega_bench import sweep as work
     from medrega_bench.environment import command, environment
     from medrega_edge.files import check_place, unwritable, write_text
+    from medrega_edge.messages import bring
     from medrega_edge.plain import json_text
 
+    bring("medrega_export")  # whose errors are the reasons why a precision is left out
     plan = work.Sweep(checkpoint, calibration, out, calibration_items)
     work.check(plan)
     try:
@@ -58,7 +59,6 @@ def sweep(
     places += [keep / f"sweep-{checkpoint.resolve().name}.json"] if keep else []
     for place in places:
         check_place(place)
-    console = Console(stderr=True, highlight=False, markup=False)
     with TemporaryDirectory() as drawn:
         chosen, blind = choose(data, split, limit, Path(drawn))
         asking = measure.Plan(
@@ -66,24 +66,25 @@ def sweep(
         )
         header = {"command": command(), "environment": environment()}
         name = (data.name, split) if data is not None else (quick_set.NAME, None)
-        hear = work.Hearing(lambda sentence: console.print(sentence, style="dim"), with_progress)
+        hear = work.Hearing(tell, with_progress)
         made = work.summary(work.run(plan, asking, header, name, hear))
-    document = sweep_report.report(made, lang)
+    document = sweep_report.report(made, lang or language())
     text = json_text(made, indent=1) + "\n"
     for place, written in zip(places, (text, page.markdown(document), page.html(document), text), strict=False):
         write_text(place, written)
     for number, point in enumerate(made["points"], 1):
-        _tell(number, point)
+        _show(number, point)
     for one in made["refused"]:
-        typer.echo(f"{one['precision']}: not built. {one['reason']}", err=True)
-    typer.echo(f"report in {out.name}; {NOTICE}")
+        tell(f"{one['precision']}: not built. {one['reason']}")
+    show_report(out.name)
 
 
-def _tell(number: int, point: dict[str, Any]) -> None:
+def _show(number: int, point: dict[str, Any]) -> None:
     lost = "the reference"
     if point["loss"]:
         whole = point["loss"]["overall"]
-        lost = "loss {:+.4f} ({:+.4f} to {:+.4f})".format(whole["value"], *whole["interval"])
+        low, high = whole["interval"]
+        lost = f"loss {whole['value']:+.4f} ({low:+.4f} to {high:+.4f})"
     by = f", dominated by {', '.join(map(str, point['dominated_by']))}" if point["dominated_by"] else ""
     rate = point["answers_per_second"]["median"]
-    typer.echo(f"{number} {point['precision']}: {point['mib']:.1f} MiB, {lost}, {rate:.1f} answers/s{by}")
+    show(f"{number} {point['precision']}: {point['mib']:.1f} MiB, {lost}, {rate:.1f} answers/s{by}")

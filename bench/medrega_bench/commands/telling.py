@@ -1,11 +1,12 @@
-"""What `run` and `compare` say on the terminal: a line for a package, a loss, an answer that flipped."""
+"""What is said of results on standard output: any line, a package, a loss, an answer that flipped."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-import typer
-
+from medrega_edge.commands.screen import echo
+from medrega_edge.messages import said, users_language
 from medrega_edge.prompts import Language
 
 Row = dict[str, Any]
@@ -13,22 +14,39 @@ Row = dict[str, Any]
 FLIPS = 10  # on a terminal; a file has them all
 
 
-def tell(one: Row) -> None:
+def language() -> Language:
+    """The language of who typed the command."""
+    return users_language(sys.argv[1:])
+
+
+def show(text: str) -> None:
+    """Say a result on standard output, in that language."""
+    echo(said(text, language()))
+
+
+def show_report(name: str) -> None:
+    """Say where a report lies, and what it is not for."""
+    from medrega_bench.shown import NOTICES
+
+    show(f"report in {name}")
+    echo(NOTICES[language()])
+
+
+def show_package(one: Row) -> None:
     """Say what one package of a run reached, and what it lost."""
     from medrega_bench.document import percent
     from medrega_bench.words import words
 
-    model, whole = one["model"], percent(one["overall"], words(Language.EN))
-    text = f"{one['role']} {model['name']} {model['precision']}: {whole} overall"
+    model, say = one["model"], words(language())
+    echo(f"{say[one['role']]} {model['name']} {model['precision']}: {say['overall']} {percent(one['overall'], say)}")
     for stage in one["speed"]:
         middle = stage["questions_per_second"]["median"]
-        text += f", {middle:.1f} questions/s on {stage['device']} with {stage['threads']} threads"
-    typer.echo(text)
+        show(f"  {middle:.1f} questions/s on {stage['device']} with {stage['threads']} threads")
     for entry in one["loss"]["accuracy"] if one["loss"] else ():
-        tell_loss(entry)
+        show_loss(entry)
 
 
-def tell_loss(entry: Row) -> None:
+def show_loss(entry: Row) -> None:
     """Say what a whole task lost, with its interval."""
     from medrega_bench.paired import MEANS
 
@@ -37,19 +55,19 @@ def tell_loss(entry: Row) -> None:
         if figure is not None and entry["modality"] is None:
             low, high = figure["interval"]
             more = "significant" if figure["significant"] else "not significant"
-            typer.echo(
+            show(
                 f"  {entry['task']}, {entry['language']}: {name} {figure['reference']:.3f} -> {figure['package']:.3f}, "
                 f"loss {figure['loss']:+.4f} ({low:+.4f} to {high:+.4f}), {more}"
             )
 
 
-def tell_flips(flips: list[Row]) -> None:
+def show_flips(flips: list[Row]) -> None:
     """Say which answers became wrong or right, the greatest losses first."""
-    from medrega_edge.plain import printable
+    from medrega_bench.words import words
 
+    name = words(language())["truth"]
     for flip in flips[:FLIPS]:
-        before, after = (flip[key] or "nothing" for key in ("before", "after"))
-        line = f"{flip['question']} (truth: {flip['truth'] or 'nothing'}): {before} -> {after}"
-        typer.echo("  " + " ".join(printable(line).split()))
+        truth, before, after = (flip[key] or "-" for key in ("truth", "before", "after"))
+        echo("  " + " ".join(f"{flip['question']} ({name}: {truth}): {before} -> {after}".split()))
     if len(flips) > FLIPS:
-        typer.echo(f"  and {len(flips) - FLIPS} more; --out lists them all")
+        show(f"  and {len(flips) - FLIPS} more; --out lists them all")

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from medrega_bench.commands.options import ResultOption, ThreadsOption
+from medrega_bench.commands.telling import show
+from medrega_edge.commands.screen import echo, tell
 
 
 def tower(
@@ -23,17 +25,19 @@ def tower(
     """
     from medrega_bench import shapes, towers
     from medrega_bench.environment import command, environment
+    from medrega_bench.extras import need
     from medrega_edge.files import check_place, write_text
     from medrega_edge.sessions import available_threads
 
     check_place(out)
     chosen = shapes.named(shape)
+    need("medrega_export.decoder", "export")
     count = threads or available_threads()
-    measured = towers.measure(chosen.tower, chosen.text.hidden, count, rounds, lambda text: typer.echo(text, err=True))
+    measured = towers.measure(chosen.tower, chosen.text.hidden, count, rounds, tell)
     header = {"schema_version": 1, "date": date.today().isoformat(), "command": command(), "environment": environment()}
     write_text(out, json.dumps(header | {"shape": shape} | measured, ensure_ascii=False, indent=1) + "\n")
     for row in measured["variants"]:
         seconds, gain = row["seconds"]["median"], row["gain"]["median"]
-        typer.echo(f"{row['name']:<26}{seconds:8.3f} s  {gain:5.2f} times  error {row['relative_error']:.4f}")
+        show(f"{row['name']:<26}{seconds:8.3f} s  {gain:5.2f} times  error {row['relative_error']:.4f}")
     for name, profile in measured["profiles"].items():
-        typer.echo(f"{name}: " + ", ".join(f"{group} {share:.0%}" for group, share in profile["groups"].items()))
+        echo(f"{name}: " + ", ".join(f"{group} {share:.0%}" for group, share in profile["groups"].items()))
