@@ -182,9 +182,9 @@ def fitting_group(bits: int, weights: int, widths: Mapping[str, int]) -> tuple[i
 
     `widths` are the lengths of rows that have to divide into groups, by the linear layer's name.
     """
-    size = f"{weights * bits / 8e6:.3g} MB of codes"
-    least, most = GROUPS[0], GROUPS[-1]
-    if weights * bits / 8 <= CACHED_BYTES:
+    least, most, codes = GROUPS[0], GROUPS[-1], weights * bits / 8
+    size = f"{codes / 1e6:.3g} MB of codes" if codes < 1e9 else f"{codes / 1e9:.3g} GB of codes"
+    if codes <= CACHED_BYTES:
         return least, f"{size} stay in a processor's cache, and the smallest groups lose least"
     uneven = next((f"'{name}' has rows of {width}" for name, width in widths.items() if width % most), None)
     if uneven:

@@ -7,7 +7,6 @@ against SentencePiece itself before it is used, so that a tokenizer that convert
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import UsageError
+from medrega_export.config import read_json
 
 BPE = 2  # SentencePiece's number for it
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4  # kinds of pieces; the rest are text and bytes
@@ -168,14 +168,6 @@ def _proto(data: bytes) -> Any:
     except DecodeError:
         raise UsageError("tokenizer.model is no SentencePiece model; get the checkpoint again.") from None
     return proto
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of a checkpoint, empty where there is no such file; raises UsageError."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{path.name} of the checkpoint is not valid JSON ({error}).") from None
 
 
 def _content(token: Any) -> Any:

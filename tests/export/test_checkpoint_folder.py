@@ -3,6 +3,7 @@
 # ruff: noqa: TID251 - exporting needs torch; the ban is for the runtime
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,4 +42,14 @@ def test_weights_that_do_not_fit_are_refused(checkpoint_folder: Path, tmp_path: 
         data = (tmp_path / "model.safetensors").read_bytes()
         (tmp_path / "model.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(UsageError, match="cannot be loaded" if change == "truncated" else change):
+        checkpoint.load(tmp_path)
+
+
+def test_a_missing_file_of_weights_is_named(checkpoint_folder: Path, tmp_path: Path) -> None:
+    for path in checkpoint_folder.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    there, absent = "model.safetensors", [f"model-0000{i}-of-00003.safetensors" for i in (2, 3)]
+    index = {"weight_map": {"a": there, "b": absent[1], "c": absent[0], "d": absent[0]}}
+    (tmp_path / checkpoint.INDEX).write_text(json.dumps(index), encoding="utf-8")
+    with pytest.raises(UsageError, match=f"lacks 2 of its files of weights, '{absent[0]}' first"):
         checkpoint.load(tmp_path)

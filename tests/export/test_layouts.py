@@ -23,6 +23,7 @@ from medrega_export import checkpoint, lora, spm  # noqa: E402
 from medrega_export.build import ExportOptions, export  # noqa: E402
 from medrega_export.recipe import FULL  # noqa: E402
 from medrega_export.run_graphs import DecoderRun, session  # noqa: E402
+from medrega_export.tokenizer_json import read_tokenizer  # noqa: E402
 from medrega_export.weights import Stored, index  # noqa: E402
 
 FIGURES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "internvl-chat-v1-2-tiny"
@@ -275,8 +276,8 @@ def test_ten_thousand_strings_get_the_ids_of_sentencepiece(tmp_path: Path) -> No
 def test_the_original_layout_keeps_to_its_slow_tokenizer(tmp_path: Path) -> None:
     chat_reference.write_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("another", encoding="utf-8")
-    assert checkpoint.read_tokenizer(tmp_path, {"model_type": "internvl"}) == b"another"
-    assert checkpoint.read_tokenizer(tmp_path, {"model_type": "internvl_chat"}) != b"another"
+    assert read_tokenizer(tmp_path, {"model_type": "internvl"}) == b"another"
+    assert read_tokenizer(tmp_path, {"model_type": "internvl_chat"}) != b"another"
 
 
 @pytest.mark.data
@@ -308,7 +309,7 @@ def test_a_slow_byte_level_tokenizer_is_converted(tmp_path: Path) -> None:
     def read(kind: str, tokens: dict) -> Tokenizer:
         config = {"tokenizer_class": kind, "added_tokens_decoder": tokens}
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-        return Tokenizer.from_str(checkpoint.read_tokenizer(tmp_path, {}).decode("utf-8"))
+        return Tokenizer.from_str(read_tokenizer(tmp_path, {}).decode("utf-8"))
 
     converted = read("Qwen2Tokenizer", added)
     text = "<|im_start|>the liver<ref>肝脏</ref><box>[[12, 3]]</box>"

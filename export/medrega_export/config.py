@@ -1,0 +1,84 @@
+"""A checkpoint's config.json: read, refused where its architecture is not exported, and given to transformers.
+
+Knows which of two layouts a config is of, and what both say of the same thing. Knows no weight and no prompt.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts import IMAGE_TOKEN
+from medrega_export import chat_layout
+
+PIXEL_SHUFFLES = ("v1", "v2")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint, empty where there is no such file; raises UsageError."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path.name} of the checkpoint is not valid JSON ({error}).") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json`; raises UsageError."""
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"The checkpoint '{folder.name}' has no config.json; name the folder that holds it.")
+    return read_json(folder / "config.json")
+
+
+def is_chat(config: dict[str, Any]) -> bool:
+    """Whether a config is of the original layout and not of transformers' own."""
+    return config.get("model_type") == chat_layout.MODEL_TYPE
+
+
+def pixel_shuffle(config: dict[str, Any]) -> str:
+    """Which pixel shuffle the weights were trained with; transformers' own class knows "v2" alone.
+
+    A native checkpoint that was trained with "v1" says so, and is served by transposing the grid.
+    """
+    return chat_layout.pixel_shuffle(config) if is_chat(config) else str(config.get("ps_version", "v2"))
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Raise UsageError for an architecture that is not exported."""
+    if is_chat(config):
+        chat_layout.native_config(config, 0)
+    elif config.get("model_type") == "internvl":
+        text = (config.get("text_config") or {}).get("model_type")
+        if text not in ("qwen2", "llama"):
+            raise UsageError(f"The checkpoint's language model is '{text}'; qwen2 and llama are exported.")
+    else:
+        raise UsageError(f"The checkpoint is of type '{config.get('model_type')}'; internvl and internvl_chat are exported.")
+    if pixel_shuffle(config) not in PIXEL_SHUFFLES:
+        raise UsageError(f"The checkpoint's ps_version is '{pixel_shuffle(config)}'; known: {', '.join(PIXEL_SHUFFLES)}.")
+
+
+def native_config(config: dict[str, Any], image: int | None) -> Any:
+    """Return a config as transformers' InternVL class takes it; raises UsageError.
+
+    `image` is the tokenizer's image token, None where there is no tokenizer to ask.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import InternVLConfig
+
+    if image is not None and not is_chat(config) and config.get("image_token_id", image) != image:
+        raise UsageError(f"config.json names another image token than the tokenizer's {IMAGE_TOKEN}; correct it.")
+    try:
+        return InternVLConfig.from_dict(chat_layout.native_config(config, image or 0) if is_chat(config) else config)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"config.json of the checkpoint cannot be used ({reason}); get the checkpoint again.") from None
+
+
+def single(size: Any) -> int:
+    """Return the side of a square given as `n` or `[n, n]`."""
+    if isinstance(size, (list, tuple)):
+        if len(set(size)) != 1:
+            raise UsageError(f"The checkpoint's tower sees {size} pixels; only squares are exported.")
+        return int(size[0])
+    return int(size)
