@@ -72,6 +72,10 @@ def test_whatever_varies_is_kept(package):
         assert chinese != english.format(*values), english
 
 
+def test_a_chinese_console_of_before_unicode_can_show_it(package):
+    assert "".join(own(package).values()).encode("gbk")
+
+
 def test_a_sentence_in_a_sentence_behind_its_prefix(package):
     if package == "medrega_export":
         missed = "iou_drop of 'detect' in 'en' is 0.5, more than 0.01"
@@ -106,6 +110,12 @@ def test_a_place_in_a_file_is_chinese_too(monkeypatch):
     bring("medrega_bench")
     assert {english: said(english, Language.ZH) for english in PLACED} == PLACED
     messages._patterns.cache_clear()
+
+
+def test_a_name_in_quotes_is_kept_whatever_it_is():
+    assert said("There is no sample 'frame'; choose one of: abdomen-mri.", Language.ZH) == (
+        "没有样例 'frame'；可选：abdomen-mri。"
+    )
 
 
 def test_the_runtime_reads_its_own_sentences_only():

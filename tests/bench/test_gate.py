@@ -60,6 +60,19 @@ def test_ratios_of_speeds_are_held_only_where_they_are_steady():
     assert "fell from 2 to 1" in phrase
 
 
+def test_the_command_lists_what_is_missed_and_exits_with_5(tmp_path, monkeypatch, medrega):
+    monkeypatch.setenv("LC_ALL", "C")
+    for name, one in (("good", result(package(many()))), ("worse", result(package(WORSE, gain=1.0)))):
+        (tmp_path / f"{name}.json").write_text(measure.to_json(one), encoding="utf-8")
+    ran = medrega("bench", "gate", tmp_path / "worse.json", "--baseline", tmp_path / "good.json")
+    assert (ran.code, ran.out) == (5, "")
+    assert ran.err.splitlines() == [
+        "missed: mean_iou of 'detect' in 'en' fell by 0.5 (0.5 to 0.5)",
+        "missed: jump_forward_gain on cpu, 2 threads, fell from 2 to 1",
+        "error: The result does not pass; what it misses is listed.",
+    ]
+
+
 def test_results_are_kept_by_date_and_commit_and_the_newest_is_found(tmp_path):
     old, new = result(package(many())), result(package(WORSE))
     old |= {"measured": "2026-11-22T10:00:00+00:00", "commit": "abc"}

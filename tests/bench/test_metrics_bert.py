@@ -1,6 +1,7 @@
 """BERTScore: greedy matching worked by hand, and a tiny random model read from a folder."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from medrega_bench.figures import Pair
 from medrega_bench.metrics_bert import Embedder, bert_score, greedy
 from medrega_bench.score import score
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import ResourceError, UsageError
 
 EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
 BETWEEN = [0.6, 0.8]
@@ -41,6 +42,12 @@ def test_figures_are_means_over_texts():
 @pytest.mark.train
 def test_a_folder_without_a_model_is_one_sentence(tmp_path):
     with pytest.raises(UsageError, match="holds no model"):
+        Embedder(tmp_path)
+
+
+def test_without_torch_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ResourceError, match=r"pip install 'medrega-edge\[train\]'"):
         Embedder(tmp_path)
 
 

@@ -41,6 +41,8 @@ def test_a_block_is_made_from_its_result_once(tmp_path, kind):
     assert not update_blocks(path, check=True)
 
 
-def test_an_unknown_block_is_named(tmp_path):
-    with pytest.raises(UsageError, match="juggling"):
+def test_an_unknown_block_or_document_is_named(tmp_path):
+    with pytest.raises(UsageError, match="unknown block 'juggling'; choose one of: accuracy, "):
         update_blocks(document(tmp_path, "juggling"), check=True)
+    with pytest.raises(UsageError, match=r"no text 'nowhere\.md' here"):
+        update_blocks(tmp_path / "nowhere.md", check=True)
