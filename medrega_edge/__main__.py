@@ -1,5 +1,17 @@
-"""`python -m medrega_edge` is `medrega`."""
+"""`medrega`, and `python -m medrega_edge`: the command line, which an interrupt ends quietly from its first moment on."""
 
-from medrega_edge.cli import main
+import os
+import signal
 
-main()
+
+def main() -> None:
+    """Run `cli.main`. Until that has its own way with interrupts there is nothing to tidy up."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    from medrega_edge import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

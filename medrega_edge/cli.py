@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import time
 import warnings
 from contextlib import suppress
 from functools import cache
@@ -87,6 +88,9 @@ def _mount_missing(name: str, extra: str) -> None:
         raise ResourceError(f"`medrega {name}` needs an extra that is not installed; install it with: {install}.")
 
 
+PRESSED_TWICE = 1.0  # seconds: a second Ctrl-C so soon is the same wish, and would only cut short the tidying up
+
+
 def main() -> None:
     """Run the command line; the exit codes are those of `errors`, 0, 1, and 130 or 143 for what was interrupted."""
     for name in ("stdin", "stdout", "stderr"):
@@ -97,9 +101,14 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # what cannot be shown, or read, is shown or read as "?"
     warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
     stopped: list[int] = []
+    obeyed = 0.0
 
     def stop(number: int, _: object) -> None:
+        nonlocal obeyed
+        if number == signal.SIGINT and stopped and time.monotonic() - obeyed < PRESSED_TWICE:
+            return
         stopped.append(128 + number)
+        obeyed = time.monotonic()
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing.connection import wait
 from typing import Any, Protocol
@@ -67,7 +69,8 @@ def answers(work: Work, start: Place, processes: int, model: str | None, threads
     pool = ProcessPoolExecutor(processes, context, _begin, (work, model, (threads or available_threads()) // processes))
     try:
         for piece in work.pieces(start):
-            waiting.append(pool.submit(_answer, *piece))
+            with _unheard():
+                waiting.append(pool.submit(_answer, *piece))
             if len(waiting) >= AHEAD * processes:
                 yield from waiting.popleft().result()
         while waiting:
@@ -76,8 +79,25 @@ def answers(work: Work, start: Place, processes: int, model: str | None, threads
         raise ResourceError(
             "A process of the batch ended by itself, most likely for want of memory; ask again with --threads 1."
         ) from None
+    except BaseException:  # an interruption does not wait for what they are at, which is answered again
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """A process begun in here never hears of Ctrl-C, which would end its start in a traceback; this one hears later."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _work: Work

@@ -196,26 +196,33 @@ def test_locales(locale, encoding, name, question, locales, tmp_path):
         assert name in file.read()
 
 
-def screen(command, columns=40, after=None, when=rb"(?!)", seconds=0.15):
+def screen(command, columns=40, after=None, when=rb"(?!)", seconds=0.15, presses=()):
     """Run on a terminal of so many columns; `after` is called with the process once `when` was shown.
 
-    Returns (exit code, what was shown, whether the terminal's own settings are as they were).
+    `presses` are the seconds after that moment at which Ctrl-C is typed. Returns (exit code, what was shown, whether the
+    terminal's own settings are as they were).
     """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     before = termios.tcgetattr(slave)
     environment = BARE | {"TERM": "xterm", "STUB_SECONDS": str(seconds)}
-    running = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True)
+    running = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
+                               preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))  # fmt: skip
     shown, until = b"", time.monotonic() + 60
+    due = None
     while time.monotonic() < until:
         ready, _, _ = select.select([master], [], [], 0.05)
         if ready:
             shown += os.read(master, 65536)
         elif running.poll() is not None:
             break
-        if after and re.search(when, shown):
-            after(running)
-            after = None
+        if due is None and re.search(when, shown):
+            due = [time.monotonic() + seconds for seconds in presses]
+            if after:
+                after(running)
+        while due and due[0] < time.monotonic():
+            due.pop(0)
+            os.write(master, b"\x03")
     same = termios.tcgetattr(slave) == before
     running.kill()
     code = running.wait()
@@ -271,3 +278,43 @@ def test_an_interrupted_question_leaves_nothing_and_restores_the_terminal(tmp_pa
     assert same
     assert "Traceback" not in shown
     assert list(tmp_path.iterdir()) == []
+
+
+WATCHING = ("watch", "IN", "--question", LOCATE, "--out", "OUT/answers")
+BATCH = ("batch", "IN", "--question", LOCATE, "--out", "OUT/a.jsonl", "--threads", "2")
+TYPED = {  # what is typed, what is shown when Ctrl-C comes, how long after that, what is left
+    "ask, early": (("ask", SCAN, LOCATE, "--save", "OUT/marked.png"), b"", (0.3,), set()),
+    "ask, later": (("ask", SCAN, LOCATE, "--save", "OUT/marked.png"), b"", (0.6, 0.7), set()),
+    "chat": (("chat", SCAN), rb"\? ", (0.1,), set()),
+    "chat, twice": (("chat", SCAN), rb"\? ", (0.1, 0.15), set()),
+    "batch, its processes begin": (BATCH, rb"0/40", (0.05,), set()),
+    "batch at work": (BATCH, rb"[1-9]/40", (0.0,), {"a.jsonl.part"}),
+    "batch at work, twice": (BATCH, rb"[1-9]/40", (0.0, 0.1), {"a.jsonl.part"}),
+    "watch": (WATCHING, rb"watching", (0.1,), {"answers"}),
+    "watch at work": (WATCHING, rb"answered", (0.0, 0.05), {"answers"}),
+}
+
+
+@many_processes
+@pytest.mark.parametrize("name", TYPED)
+def test_ctrl_c_typed_at_a_terminal_ends_it_quietly_and_soon(tmp_path, name):
+    """The terminal sends it to every process of the command. Python may end itself by the signal: a shell shows 130 too."""
+    arguments, when, presses, left = TYPED[name]
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(folder / f"{number}.png")
+    arguments = [str(folder) if part == "IN" else part.replace("OUT", str(out)) for part in arguments]
+    begun = time.monotonic()
+    code, shown, same = screen([sys.executable, "-m", "medrega_edge", *arguments], when=when, presses=presses, columns=100)
+    assert code in (130, -signal.SIGINT), shown
+    assert "Traceback" not in shown, shown
+    assert same
+    assert shown.rfind("\x1b[?25l") <= shown.rfind("\x1b[?25h")
+    assert time.monotonic() - begun < 30
+    assert {path.name for path in out.iterdir()} <= left
+    assert not [path for path in out.rglob("*") if path.name.endswith(".tmp")]
+    for answers in out.rglob("*.jsonl"):
+        assert "text" in json.loads(answers.read_text())
