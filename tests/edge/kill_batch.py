@@ -41,6 +41,10 @@ def command(images, out, real):
     return [sys.executable, "-m", module, "batch", str(images), *options]
 
 
+def lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def kill_until_done(folder, kills, real=False, seed=0):
     """Kill `kills` times over as many runs as it takes; every finished run's bytes are held against an undisturbed one.
 
@@ -48,21 +52,26 @@ def kill_until_done(folder, kills, real=False, seed=0):
     """
     images = work(folder, ROWS[real])
     whole, out = folder / "whole.jsonl", folder / "answers.jsonl"
-    environment = {**os.environ, "STUB_SECONDS": "0.005", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "STUB_SECONDS": str(SECONDS_A_ROW[False]), "PYTHONDONTWRITEBYTECODE": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "env": environment}
     begun = time.monotonic()
     assert subprocess.run(command(images, whole, real), check=False, **quiet).returncode == 1  # the letter failed
     seconds = time.monotonic() - begun
     wanted = {name: (folder / f"whole.{name}").read_bytes() for name in ("jsonl", "csv")}
     assert wanted["jsonl"].count(b"\n") == ROWS[real]
+    answering = SECONDS_A_ROW[real] * ROWS[real]
     dice = random.Random(seed)
     done, finished, inherited = 0, 0, 0
     journal = folder / "answers.jsonl.part"
     while done < kills or journal.exists():
         process = subprocess.Popen(command(images, out, real), **quiet)
         if done < kills:
+            if done % 2:  # in the midst of answers, however slowly the interpreter starts
+                left = lines(journal)
+                while process.poll() is None and lines(journal) <= max(1, left):  # the first is the header
+                    time.sleep(0.001)
             try:
-                process.wait(seconds * dice.uniform(0.5, 1))  # the start of an interpreter is of little interest
+                process.wait(dice.uniform(0, answering if done % 2 else seconds))
             except subprocess.TimeoutExpired:
                 process.kill()
                 done += 1
