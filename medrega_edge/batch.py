@@ -267,6 +267,8 @@ def _check(row: dict[str, Any], number: int) -> None:
     missing = [key for key in REQUIRED if key not in row]
     if missing:
         raise UsageError(f"Line {number} lacks the key '{missing[0]}'.")
+    if "lang" in row:  # as the option is spelt
+        raise UsageError(f"Line {number} has the key 'lang'; it is called 'language'.")
     for key in ("image", "question", "task", "language", "window", "plane"):
         if not isinstance(row.get(key, ""), str):
             raise UsageError(f"Line {number} needs text as {key}.")

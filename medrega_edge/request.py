@@ -62,8 +62,8 @@ class Understanding:
     def request(self, asked: Asked, geometry: Geometry) -> Request:
         """Understand a question about an image; raises UsageError for what makes no sense or was not trained."""
         question = asked.question
-        language = _member(Language, asked.language) if asked.language else language_of(question)
-        task = _member(Task, asked.task) if asked.task else self._guess(asked)
+        language = member(Language, asked.language) if asked.language else language_of(question)
+        task = member(Task, asked.task) if asked.task else self._guess(asked)
         grounded = task is Task.GROUNDED_REPORT and task.value not in self.tasks
         needed = Task.REPORT if grounded else task
         if needed.value not in self.tasks:
@@ -157,7 +157,8 @@ def _box(asked: Asked, task: Task, geometry: Geometry) -> tuple[GridBox | None, 
 _Choice = TypeVar("_Choice", Task, Language)
 
 
-def _member(kind: type[_Choice], value: _Choice | str) -> _Choice:
+def member(kind: type[_Choice], value: _Choice | str) -> _Choice:
+    """The task or language of that name; raises UsageError, which lists them."""
     try:
         return kind(value)
     except ValueError:

@@ -122,12 +122,18 @@ def _asking(
 ) -> Asking:
     from medrega_edge.batch import Asking
     from medrega_edge.medical_image import View
+    from medrega_edge.prompts import Language, Task
+    from medrega_edge.request import member
     from medrega_edge.windows import parse_window, preset_for
 
-    if question is None and task is None:
+    if not (question or "").strip() and task is None:
         raise UsageError('Say what to ask about every image, for example: --question "locate the liver".')
     if window is not None:
         parse_window(window)
+    if task is not None:  # what no image can be asked is told once, and not of each of them
+        member(Task, task)
+    if language is not None:
+        member(Language, language)
     view = View(window=window, plane=plane, preset=preset_for(question or ""), series=series)
     return Asking(question or "", task, language, view)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,7 +19,19 @@ if TYPE_CHECKING:
     from medrega_edge.medical_image import View
 
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.", envvar="MEDREGA_MODEL")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.", envvar="MEDREGA_THREADS")]
+
+
+def _as_many_as_there_are(threads: int | None) -> int | None:
+    """No more threads than processors: hundreds on a few wait for each other for minutes."""
+    there = os.cpu_count() or 1
+    if threads is None or threads <= there:
+        return threads
+    tell(f"{threads} threads were asked for; there are {there} processors, and so many are used")
+    return there
+
+
+_THREADS = typer.Option(min=1, help="CPU threads; default: all.", envvar="MEDREGA_THREADS", callback=_as_many_as_there_are)
+ThreadsOption = Annotated[int | None, _THREADS]
 DeviceOption = Annotated[
     str, typer.Option(help="cpu or cuda, never another than the one named; or auto, which says what it took.")
 ]

@@ -178,6 +178,9 @@ def test_answers_never_lie_in_the_folder_that_is_read(stub, series, tmp_path):
         (["--out", "a.jsonl"], "Say what to ask"),
         (["--out", "a.jsonl", "--question", "x", "--csv", "a.jsonl"], "one file"),
         (["--out", "a.jsonl", "--question", "x", "--window", "lnug"], "cannot be read"),
+        (["--out", "a.jsonl", "--question", " "], "Say what to ask"),
+        (["--out", "a.jsonl", "--question", "x", "--task", "segment"], "no task 'segment'"),
+        (["--out", "a.jsonl", "--question", "x", "--lang", "de"], "no language 'de'"),
     ],
 )
 def test_a_request_without_sense_is_refused_at_once(stub, series, tmp_path, monkeypatch, arguments, sentence):
@@ -192,6 +195,13 @@ def test_a_question_for_a_file_of_questions_is_refused(stub, tmp_path):
     questions.write_text('{"id": 1, "image": "x.png", "question": "locate the liver"}\n')
     with pytest.raises(UsageError, match="go with a folder"):
         medrega("batch", questions, "--question", "x", "--out", tmp_path / "a.jsonl")
+
+
+def test_a_key_that_is_spelt_as_the_option_is_not_passed_over(stub, tmp_path):
+    questions, out = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
+    questions.write_text('{"id": 1, "image": "x.png", "question": "locate the liver", "lang": "zh"}\n')
+    assert medrega("batch", questions, "--out", out) == 1
+    assert "is called 'language'" in json.loads(out.read_text())["error"]["message"]
 
 
 def test_how_far_it_is_without_a_terminal(stub, series, tmp_path, monkeypatch, capsys):

@@ -125,6 +125,14 @@ def test_a_batch_keeps_order_and_names_what_failed(tmp_path, medrega):
     assert "no file of questions at the path" in medrega("batch", tmp_path / "nowhere.jsonl", "--out", out).err
 
 
+def test_no_more_threads_than_processors(medrega, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    run = medrega("ask", SCAN, "locate the liver", "--threads", "500")
+    assert run.code == 0
+    assert "500 threads were asked for; there are 2 processors" in run.err
+    assert "threads" not in medrega("ask", SCAN, "locate the liver", "--threads", "2").err
+
+
 def test_a_folder_that_is_not_there_is_not_watched(tmp_path, medrega):
     run = medrega("watch", tmp_path / "nowhere", "--question", "locate the liver", "--out", tmp_path / "answers")
     assert (run.code, run.err) == (2, "error: The folder to watch is not there; make it, or name another.\n")
