@@ -19,7 +19,7 @@ from medrega_edge.package import Package
 from medrega_export import calibration, gates, gptq, gptq_checkpoint, text_model
 from medrega_export.certificate import certificate, compare
 from medrega_export.checkpoint import load
-from medrega_export.options import ExportOptions, check, check_questions, check_target
+from medrega_export.options import ExportOptions, check, check_questions, check_recipe, check_target
 from medrega_export.questions import Question, choose, read_questions
 from medrega_export.recipe import FULL
 from medrega_export.signing import sign
@@ -72,6 +72,7 @@ def _make(
     checkpoint = load(options.checkpoint, options.adapter, options.samples)
     for warning in checkpoint.warnings:
         tell(f"warning: {warning}")
+    check_recipe(options.recipe, checkpoint)
     check_questions(questions, checkpoint)
     shape = text_model.shape_of(checkpoint.config.text_config, options.context)
     tell("images and questions")

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 
 from medrega_edge.errors import UsageError
-from medrega_edge.images import read_image
 from medrega_edge.preprocess import Preprocessing, preprocess
 from medrega_export import questions as q
 from medrega_export.vision import run_torch
@@ -52,7 +51,7 @@ def from_questions(checkpoint: Checkpoint, chosen: Sequence[q.Question], context
     pixels, sequences = [], []
     for question in chosen:
         if question.image not in seen:
-            values, geometry = preprocess(read_image(question.image), numbers)
+            values, geometry = preprocess(q.picture(question), numbers)
             seen[question.image] = (len(pixels), geometry)
             pixels.append(values[0])
         number, geometry = seen[question.image]

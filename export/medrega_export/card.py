@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medrega_edge.prompts import NOTICE
-from medrega_export.checkpoint import Training
 from medrega_export.recipe import Recipe
+from medrega_export.training import Training
 
 
 def write_card(

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import IMAGE_TOKEN, PromptBook
+from medrega_edge.prompts import PromptBook
 from medrega_edge.tokenizer import Tokenizer
 from medrega_export import chat_layout, foreign_prompts, lora
 from medrega_export.config import check_config, is_chat, native_config, pixel_shuffle, read_config, read_json, single
 from medrega_export.foreign_prompts import Samples
-from medrega_export.tokenizer_json import read_tokenizer
+from medrega_export.tokenizer_json import SPECIAL, lacking, open_tokenizer, read_tokenizer
 from medrega_export.training import Training, read_words
 from medrega_export.weights import Stored, index
 
+HEAD_AND_TABLE = ("lm_head.weight", "embed_tokens.weight")
 INDEX = "model.safetensors.index.json"
 
 
@@ -42,7 +43,7 @@ class Description:
     @cached_property
     def native(self) -> Any:
         """The config as transformers' InternVL class takes it."""
-        return native_config(self.config, self.tokenizer.id_of(IMAGE_TOKEN))
+        return native_config(self.config, self.tokenizer)
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -54,7 +55,10 @@ class Description:
             ids = getattr(self.native.text_config, "eos_token_id", None)
         if ids is None:
             raise UsageError("The checkpoint names no eos_token_id; set it in its config.json.")
-        return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
+        found = tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
+        if not all(isinstance(one, int) for one in found):
+            raise UsageError(f"The checkpoint's eos_token_id is {ids!r}; give the numbers of tokens.")
+        return found
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,9 @@ def describe(folder: Path, samples: Samples | None = None) -> Description:
     config = read_config(folder)
     check_config(config)
     data = read_tokenizer(folder, config)
-    tokenizer = Tokenizer(data.decode("utf-8"))
+    tokenizer = open_tokenizer(data)
+    for reason in lacking(tokenizer, SPECIAL):
+        raise UsageError(reason)
     prompts, training, warnings = read_words(folder, config, data, samples)
     return Description(folder, config, tokenizer, data, prompts, training, pixel_shuffle(config), warnings)
 
@@ -151,7 +157,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path | None = None) -> dict[str, Stored]:
-    """Return the weights of a folder by plain name, LoRA merged; raises UsageError. `tied`: the head is the embeddings."""
+    """Return the weights of a folder by plain name, LoRA merged; raises UsageError.
+
+    `tied`: of head and embeddings one may be left out.
+    """
     weights = index(weight_files(folder))
     if is_chat(config):
         lora.merge_built_in(weights)
@@ -160,8 +169,10 @@ def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path
     if is_chat(config):
         weights = dict(chat_layout.native_weights(weights.items(), chat_layout.tower_depth(config)))
     found = {lora.plain_name(name): value for name, value in weights.items()}
-    if tied and "embed_tokens.weight" in found:
-        found["lm_head.weight"] = found["embed_tokens.weight"]
+    if tied:  # one that lies there for itself stays what it is, whatever the config says: transformers reads it so
+        for one, other in (HEAD_AND_TABLE, HEAD_AND_TABLE[::-1]):
+            if other in found:
+                found.setdefault(one, found[other])
     return found
 
 

@@ -130,7 +130,7 @@ def export(
         raise UsageError("--losses serves --max-size; name a size, or leave it out.")
     if out is None and not explain:
         raise UsageError("Name the folder of the package to write with --out, or only look with --check.")
-    for path in (calibration, certify, losses):
+    for path in (calibration, certify, losses, *(prompts or ())):
         if path is not None and not path.is_file():
             raise UsageError(f"There is no file '{path.name}' at the path given; check the path.")
     console = Console(stderr=True, highlight=False, markup=False)
@@ -190,10 +190,12 @@ def _fitted(recipe: Recipe, checkpoint: Path, samples: Samples | None, tell: Cal
 
 def _explain(options: ExportOptions, out: Path | None, tell: Callable[[str], None]) -> None:
     """Show the loss map, and write it where a file is named."""
-    from medrega_edge.files import whole_file
+    from medrega_edge.files import check_place, whole_file
     from medrega_export import budget
     from medrega_export.explain import measured
 
+    if out is not None:
+        check_place(out)
     _, losses = measured(options, tell)
     for line in budget.table(losses):
         typer.echo(line)

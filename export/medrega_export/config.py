@@ -5,15 +5,19 @@ Knows which of two layouts a config is of, and what both say of the same thing. 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.prompts import IMAGE_TOKEN
-from medrega_export import chat_layout
+from medrega_edge.tokenizer import Tokenizer
+from medrega_export import chat_layout, lora
 
 PIXEL_SHUFFLES = ("v1", "v2")
+NATIVE = "internvl"  # the type of transformers' own class
+PARTS = {NATIVE: ("vision_config", "text_config"), chat_layout.MODEL_TYPE: ("vision_config", "llm_config")}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -27,8 +31,14 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json`; raises UsageError."""
     if not (folder / "config.json").is_file():
+        if (folder / lora.CONFIG).is_file():
+            raise UsageError(f"'{folder.name}' is a LoRA adapter; name its base, and the adapter with --adapter.")
         raise UsageError(f"The checkpoint '{folder.name}' has no config.json; name the folder that holds it.")
-    return read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
+    for key in PARTS.get(str(config.get("model_type")), ()):
+        if not isinstance(config.get(key), dict):
+            raise UsageError(f"config.json of the checkpoint lacks {key!r}; get the checkpoint again.")
+    return config
 
 
 def is_chat(config: dict[str, Any]) -> bool:
@@ -46,10 +56,12 @@ def pixel_shuffle(config: dict[str, Any]) -> str:
 
 def check_config(config: dict[str, Any]) -> None:
     """Raise UsageError for an architecture that is not exported."""
+    if config.get("quantization_config"):
+        raise UsageError("The checkpoint's weights are quantised already; export those that they were made of.")
     if is_chat(config):
         chat_layout.native_config(config, 0)
-    elif config.get("model_type") == "internvl":
-        text = (config.get("text_config") or {}).get("model_type")
+    elif config.get("model_type") == NATIVE:
+        text = config["text_config"].get("model_type")
         if text not in ("qwen2", "llama"):
             raise UsageError(f"The checkpoint's language model is '{text}'; qwen2 and llama are exported.")
     else:
@@ -58,18 +70,21 @@ def check_config(config: dict[str, Any]) -> None:
         raise UsageError(f"The checkpoint's ps_version is '{pixel_shuffle(config)}'; known: {', '.join(PIXEL_SHUFFLES)}.")
 
 
-def native_config(config: dict[str, Any], image: int | None) -> Any:
+def native_config(config: dict[str, Any], tokenizer: Tokenizer | None) -> Any:
     """Return a config as transformers' InternVL class takes it; raises UsageError.
 
-    `image` is the tokenizer's image token, None where there is no tokenizer to ask.
+    Without a tokenizer to ask, the image token is what the config says.
     """
     from huggingface_hub.errors import StrictDataclassError
     from transformers import InternVLConfig
 
-    if image is not None and not is_chat(config) and config.get("image_token_id", image) != image:
+    image = config.get("image_token_id", 0)
+    with contextlib.suppress(PackageError):  # a token that is not there is told by itself
+        image = tokenizer.id_of(IMAGE_TOKEN) if tokenizer else image
+    if not is_chat(config) and config.get("image_token_id", image) != image:
         raise UsageError(f"config.json names another image token than the tokenizer's {IMAGE_TOKEN}; correct it.")
     try:
-        return InternVLConfig.from_dict(chat_layout.native_config(config, image or 0) if is_chat(config) else config)
+        return InternVLConfig.from_dict(chat_layout.native_config(config, image) if is_chat(config) else config)
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"config.json of the checkpoint cannot be used ({reason}); get the checkpoint again.") from None

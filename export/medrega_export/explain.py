@@ -23,6 +23,7 @@ from medrega_export import calibration, gptq, linears, text_model, vision
 from medrega_export.budget import HEAD, Loss, Option
 from medrega_export.checkpoint import Checkpoint, load
 from medrega_export.gptq_format import dequantise
+from medrega_export.options import check_recipe
 from medrega_export.questions import choose, read_questions
 from medrega_export.recipe import (
     BITS,
@@ -63,7 +64,10 @@ def measured(options: ExportOptions, tell: Tell) -> tuple[Checkpoint, list[Loss]
     """Measure a checkpoint on the questions of an export's calibration; raises UsageError where there are none."""
     if options.calibration is None:
         raise UsageError("What a part costs is measured on questions; name a JSONL file with --calibration.")
+    if options.recipe.is_full:
+        raise UsageError("In full precision no part costs anything; leave --precision fp32 out.")
     checkpoint = load(options.checkpoint, options.adapter, options.samples)
+    check_recipe(options.recipe, checkpoint)
     chosen = choose(read_questions(options.calibration), options.calibration_items)
     shape = text_model.shape_of(checkpoint.config.text_config, options.context)
     return checkpoint, explain(

@@ -75,7 +75,7 @@ def _merge(weights: MutableMapping[str, Stored], lora: dict[str, Stored], scale:
             raise UsageError(f"'{name}' of {where} belongs to no layer of the checkpoint; take the adapter's own base.")
         if part is None:  # a layer that was trained whole
             if value.shape != weights[target].shape:
-                raise UsageError(f"'{name}' of {where} does not have the shape of the checkpoint's layer.")
+                raise UsageError(_misfit(name, where))
             weights[target] = value
             continue
         pair = pairs.setdefault(target, _Pair(0.0, name))
@@ -88,8 +88,12 @@ def _merge(weights: MutableMapping[str, Stored], lora: dict[str, Stored], scale:
             raise UsageError(f"'{pair.name}' of {where} lacks its other half; get the adapter again.")
         weight = weights[target]
         if (pair.b.shape[0], pair.a.shape[1]) != weight.shape or pair.a.shape[0] != pair.b.shape[1]:
-            raise UsageError(f"'{pair.name}' of {where} does not have the shape of the checkpoint's layer.")
+            raise UsageError(_misfit(pair.name, where))
         weights[target] = weight.plus(pair.scale, pair.b, pair.a)
+
+
+def _misfit(name: str, where: str) -> str:
+    return f"'{name}' of {where} does not have the shape of the checkpoint's layer; take the adapter's own base."
 
 
 def _scale(folder: Path) -> Callable[[int], float]:

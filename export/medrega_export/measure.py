@@ -5,6 +5,7 @@ Knows numbers; knows no files but the two graphs. What the errors do to answers 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -45,7 +46,12 @@ class Thresholds:
         """Raise GateError for the first error that exceeds its threshold or is no number."""
         for field in fields(self):
             error, limit = errors.get(field.name), getattr(self, field.name)
-            if error is not None and not error <= limit:
+            if error is not None and math.isnan(error):
+                raise GateError(
+                    f"The error of '{field.name}' is no number, so weights of the checkpoint are none, or become none; "
+                    "the package was not written."
+                )
+            if error is not None and error > limit:
                 raise GateError(
                     f"The error of '{field.name}' is {error:.4g}, more than {limit:.4g}; the package was not written."
                 )

@@ -15,8 +15,9 @@ from medrega_edge.prompts import Task
 from medrega_export.checkpoint import Checkpoint
 from medrega_export.foreign_prompts import Samples
 from medrega_export.measure import Thresholds
-from medrega_export.questions import Question
+from medrega_export.questions import Question, picture
 from medrega_export.recipe import FULL_BITS, Recipe
+from medrega_export.text_model import uneven
 
 CONTEXT = 2048  # longest sequence a package is made for; its cache is allocated at once
 
@@ -58,12 +59,24 @@ def check(options: ExportOptions) -> None:
         raise UsageError("A gate is held against the certificate; name its questions with --certify.")
     if options.calibration_items < 1:
         raise UsageError("--calibration-items has to be 1 or more.")
+    targets = [target.resolve() for target in (options.out, options.keep_checkpoint) if target is not None]
+    for target in targets:
+        if not target.name or target == Path.cwd():
+            raise UsageError("The target is the root of the disk, or where you are; name a folder of its own.")
+    if any(one == other or one in other.parents for one in targets for other in targets if one is not other):
+        raise UsageError("--out and --keep-checkpoint lie one in the other; name two folders beside each other.")
     if not options.checkpoint.is_dir():
         raise UsageError(f"There is no checkpoint folder '{options.checkpoint}'; check the path.")
 
 
+def check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
+    """Refuse a recipe that the checkpoint's language model cannot have; raises UsageError."""
+    for reason in uneven(recipe, checkpoint.config.text_config):
+        raise UsageError(reason)
+
+
 def check_questions(questions: list[Question], checkpoint: Checkpoint) -> None:
-    """Refuse in the first second what would fail after minutes."""
+    """Refuse at once what would fail after hours; raises UsageError, and ImageError for an image that cannot be read."""
     for question in questions:
         if question.task.value not in checkpoint.training.tasks:
             raise UsageError(f"Question '{question.id}' asks for '{question.task}', which the checkpoint does not know.")
@@ -71,8 +84,8 @@ def check_questions(questions: list[Question], checkpoint: Checkpoint) -> None:
             raise UsageError(f"Question '{question.id}' asks what is in a box and names none; give it a 'box'.")
         if question.task is Task.CLASSIFY and not question.labels:
             raise UsageError(f"Question '{question.id}' asks for one of several labels and names none; give it 'labels'.")
-        if not question.image.is_file():
-            raise UsageError(f"The image '{question.image.name}' of question '{question.id}' is not there.")
+    for question in {question.image: question for question in questions}.values():
+        picture(question)
 
 
 def check_target(target: Path, force: bool) -> None:

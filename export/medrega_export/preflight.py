@@ -15,20 +15,16 @@ from typing import Any
 
 from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.memory import free as memory_free
-from medrega_edge.prompts import IMAGE_TOKEN
-from medrega_edge.regions import MARKERS
 from medrega_edge.tokenizer import Tokenizer
 from medrega_export import checkpoint, room, text_model, vision
 from medrega_export.config import check_config, is_chat, native_config, pixel_shuffle, read_config
-from medrega_export.foreign_prompts import TURN_END, Samples
-from medrega_export.recipe import FULL_BITS, Recipe
+from medrega_export.foreign_prompts import Samples
+from medrega_export.recipe import Recipe
 from medrega_export.room import Weights
-from medrega_export.tokenizer_json import read_tokenizer
+from medrega_export.tokenizer_json import DIGITS, SPECIAL, lacking, open_tokenizer, read_tokenizer
 from medrega_export.training import read_words
 from medrega_export.weights import index
 
-PACKED = 32  # a quantised layer's sides are multiples of it: words of 8 codes, and kernels that take 4 words
-SPECIAL = (IMAGE_TOKEN, "<img>", "</img>", TURN_END, *MARKERS)
 GB = 1e9
 
 
@@ -42,12 +38,13 @@ class Preflight:
     shortages: list[str] = field(default_factory=list)
 
     @contextmanager
-    def step(self, problem: str = "") -> Iterator[None]:
-        """Note an error of ours as a problem, in its words or in those given, and go on: the next is worth knowing too."""
+    def step(self) -> Iterator[None]:
+        """Note an error of ours as a problem, once, and go on: the next is worth knowing too."""
         try:
             yield
         except MedregaError as error:
-            self.problems.append(problem or str(error))
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
 
 
 def inspect(
@@ -70,16 +67,17 @@ def inspect(
     found.facts.append(("layout", layout))
     with found.step():
         check_config(config)
-    tokenizer = image = None
+    tokenizer = None
     with found.step():
         data = read_tokenizer(folder, config)
-        tokenizer = Tokenizer(data.decode("utf-8"))
-        image = _tokens(found, tokenizer)
+        tokenizer = open_tokenizer(data)
+        found.facts.append(("tokenizer", f"{tokenizer.size} tokens"))
+        found.problems += lacking(tokenizer, (*SPECIAL, *DIGITS))
         prompts, _, warnings = read_words(folder, config, data, samples)
         found.facts.append(("tasks", ", ".join(prompts.templates)))
         found.warnings += warnings
     with found.step():
-        native = native_config(config, image)
+        native = native_config(config, tokenizer)
         if fit:
             recipe, why = text_model.fitted(recipe, native.text_config)
             found.facts.append(("groups", f"of {recipe.group_size}: {why}"))
@@ -93,16 +91,6 @@ def inspect(
     found.facts.append(("export", "calibrates, quantises and measures on the processor"))
     found.facts.append(("package", _devices()))
     return found
-
-
-def _tokens(found: Preflight, tokenizer: Tokenizer) -> int | None:
-    """Note the tokens that are not there; returns the id of the image token."""
-    found.facts.append(("tokenizer", f"{tokenizer.size} tokens"))
-    ids: dict[str, int] = {}
-    for token in (*SPECIAL, *"0123456789"):
-        with found.step(f"The tokenizer has no token '{token}', which images, answers or boxes are written with."):
-            ids[token] = tokenizer.id_of(token)
-    return ids.get(IMAGE_TOKEN)
 
 
 def _shapes(
@@ -120,7 +108,7 @@ def _shapes(
         found.problems.append(f"The tokenizer has {tokenizer.size} tokens and the language model only {rows}.")
     with found.step():
         vision.shape_of(native, "v2")
-    _divisible(found, model, shape.hidden, recipe)
+    found.problems += text_model.uneven(recipe, native.text_config)
 
 
 def _weights(found: Preflight, folder: Path, adapter: Path | None, config: dict[str, Any], native: Any, model: Any) -> None:
@@ -143,21 +131,6 @@ def _image(config: dict[str, Any], native: Any) -> str:
     if few != int(few):
         raise UsageError(f"A grid of {side} x {side} patches does not divide by the pixel shuffle; it is not exported.")
     return f"{native.vision_config.image_size[0]} px -> {int(few) ** 2} tokens, pixel shuffle {pixel_shuffle(config)}"
-
-
-def _divisible(found: Preflight, model: Any, hidden: int, recipe: Recipe) -> None:
-    """Groups share a scale, so each row has to be a whole number of groups."""
-    if recipe.bits != FULL_BITS:
-        layer, group = model.model.language_model.layers[0], recipe.group_size
-        for name in text_model.LINEARS:
-            out, width = layer.get_submodule(name).weight.shape
-            if width % group or out % PACKED:
-                found.problems.append(
-                    f"'{name}' is {out} x {width}, which does not divide into groups of {group}; "
-                    f"{recipe.bits} bits are not possible."
-                )
-    if recipe.head_bits != FULL_BITS and hidden % recipe.group_size:
-        found.problems.append(f"The output head's rows of {hidden} do not divide into groups of {recipe.group_size}.")
 
 
 def _count(model: Any) -> Weights:

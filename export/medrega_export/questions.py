@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import ImageError, UsageError
+from medrega_edge.images import MedicalImage, read_image
 from medrega_edge.prompts import (
     IDENTIFY_QUESTION,
     REPORT_QUESTION,
@@ -85,6 +86,14 @@ def _question(line: str, number: int, path: Path) -> Question:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"Line {number} of '{path.name}' is no question ({type(error).__name__}: {error}).") from None
+
+
+def picture(question: Question) -> MedicalImage:
+    """Read the image of a question; raises ImageError that names the question."""
+    try:
+        return read_image(question.image)
+    except ImageError as error:
+        raise ImageError(f"Question '{question.id}': {error}") from None
 
 
 def choose(questions: list[Question], count: int) -> list[Question]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LayerTensors = Callable[[int], Mapping[str, npt.NDArray[Any]]]  # number of a layer -> its tensors, `layers.N..`
 
+PACKED = 32  # a quantised layer's sides are multiples of it: words of 8 codes, and kernels that take 4 words
 PIECE = 8192  # rows of a large table that are in memory at a time
 NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 LINEARS = (
@@ -68,12 +69,34 @@ def shape_of(config: Any, context: int) -> decoder.Shape:
 
 def fitted(recipe: Recipe, config: Any) -> tuple[Recipe, str]:
     """Return a recipe with the group size that fits a text config, and why; raises UsageError for a config not exported."""
-    shape = shape_of(config, config.max_position_embeddings)
-    inner, queries = int(config.intermediate_size), shape.heads * shape.head_dim
-    weights = 2 * shape.hidden * (queries + shape.kv_heads * shape.head_dim) + 3 * shape.hidden * inner
-    widths = {"self_attn.q_proj": shape.hidden, "self_attn.o_proj": queries, "mlp.down_proj": inner}
-    group, why = fitting_group(recipe.bits, shape.layers * weights, widths)
+    sizes = _sizes(config)
+    weights = int(config.num_hidden_layers) * sum(out * width for out, width in sizes.values())
+    group, why = fitting_group(recipe.bits, weights, {name: width for name, (_, width) in sizes.items()})
     return replace(recipe, group_size=group), why
+
+
+def uneven(recipe: Recipe, config: Any) -> list[str]:
+    """Say what of a text config cannot have the bits of a recipe: rows have to be a whole number of groups."""
+    group, found = recipe.group_size, []
+    if recipe.bits != FULL_BITS:
+        found = [
+            f"'{name}' is {out} x {width}, which does not divide into groups of {group}; "
+            f"{recipe.bits} bits are not possible."
+            for name, (out, width) in _sizes(config).items()
+            if width % group or out % PACKED
+        ]
+    if recipe.head_bits != FULL_BITS and config.hidden_size % group:
+        found.append(f"The output head's rows of {config.hidden_size} do not divide into groups of {group}.")
+    return found
+
+
+def _sizes(config: Any) -> dict[str, tuple[int, int]]:
+    """Outputs and inputs of the linear layers of a layer."""
+    shape, inner = shape_of(config, config.max_position_embeddings), int(config.intermediate_size)
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    rows = (queries, keys, keys, shape.hidden, inner, inner, shape.hidden)
+    widths = (shape.hidden, shape.hidden, shape.hidden, queries, shape.hidden, shape.hidden, inner)
+    return dict(zip(LINEARS, zip(rows, widths, strict=True), strict=True))
 
 
 def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, int]) -> decoder.Weights:

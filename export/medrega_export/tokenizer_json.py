@@ -1,16 +1,46 @@
 """A checkpoint's tokenizer as one tokenizer.json, whatever files it lies in.
 
-Knows which reader serves which files; knows no config but the layout it is of.
+Knows which reader serves which files, and which tokens have to be there; knows no config but the layout it is of.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.prompts import IMAGE_TOKEN
+from medrega_edge.regions import MARKERS
+from medrega_edge.tokenizer import Tokenizer
 from medrega_export import spm
 from medrega_export.config import is_chat, read_json
+from medrega_export.foreign_prompts import TURN_END
+
+SPECIAL = (IMAGE_TOKEN, "<img>", "</img>", TURN_END, *MARKERS)
+DIGITS = tuple("0123456789")
+
+
+def open_tokenizer(data: bytes) -> Tokenizer:
+    """Open what `read_tokenizer` gave; raises UsageError."""
+    try:
+        return Tokenizer(data.decode("utf-8"))
+    except (PackageError, UnicodeDecodeError):
+        raise UsageError("tokenizer.json of the checkpoint cannot be read; get the checkpoint again.") from None
+
+
+def lacking(tokenizer: Tokenizer, tokens: Sequence[str]) -> list[str]:
+    """Say which tokens are not there of those that prompts and answers are written with."""
+    found = []
+    for token in tokens:
+        try:
+            tokenizer.id_of(token)
+        except PackageError:
+            found.append(
+                f"The tokenizer has no token '{token}', which images, answers or boxes are written with; "
+                "export weights that were trained with it."
+            )
+    return found
 
 
 def read_tokenizer(folder: Path, config: dict[str, Any]) -> bytes:

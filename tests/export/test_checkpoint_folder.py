@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 pytestmark = pytest.mark.export
 for name in ("torch", "transformers"):
     pytest.importorskip(name)
+
+from conftest import original_model  # noqa: E402
 
 from medrega_edge.errors import UsageError  # noqa: E402
 from medrega_export import checkpoint  # noqa: E402
@@ -53,3 +56,61 @@ def test_a_missing_file_of_weights_is_named(checkpoint_folder: Path, tmp_path: P
     (tmp_path / checkpoint.INDEX).write_text(json.dumps(index), encoding="utf-8")
     with pytest.raises(UsageError, match=f"lacks 2 of its files of weights, '{absent[0]}' first"):
         checkpoint.load(tmp_path)
+
+
+@pytest.fixture
+def copied(checkpoint_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint_folder, tmp_path / "copied"))
+
+
+def change(path: Path, **values: object) -> None:
+    data = json.loads(path.read_text(encoding="utf-8")) | values
+    path.write_text(json.dumps({key: value for key, value in data.items() if value is not None}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "message"),
+    [
+        ("config.json", {"text_config": None}, "lacks 'text_config'"),
+        ("config.json", {"vision_config": "InternViT"}, "lacks 'vision_config'"),
+        ("config.json", {"quantization_config": {"quant_method": "awq"}}, "quantised already"),
+        ("config.json", {"model_type": "qwen2_vl", "text_config": None}, "of type 'qwen2_vl'"),
+        ("generation_config.json", {"eos_token_id": "<|im_end|>"}, "numbers of tokens"),
+    ],
+)
+def test_configs_that_are_refused(copied: Path, file: str, values: dict, message: str) -> None:
+    change(copied / file, **values)
+    with pytest.raises(UsageError, match=message):
+        checkpoint.load(copied)
+
+
+def test_a_tokenizer_without_the_markers_of_boxes_is_refused(copied: Path) -> None:
+    text = (copied / "tokenizer.json").read_text(encoding="utf-8")
+    (copied / "tokenizer.json").write_text(text.replace('"<box>"', '"<bax>"'), encoding="utf-8")
+    with pytest.raises(UsageError, match="no token '<box>'"):
+        checkpoint.load(copied)
+    (copied / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match="cannot be read"):
+        checkpoint.load(copied)
+
+
+def test_an_adapter_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match="name its base"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_head_that_lies_there_counts_whatever_the_config_says_of_tying(copied: Path) -> None:
+    """As transformers has it: what is stored with values of its own is not tied, and one of the two may be left out."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    change(copied / "config.json", tie_word_embeddings=True)
+    loaded = checkpoint.load(copied)
+    assert not loaded.tied
+    assert torch.equal(loaded.weights["lm_head.weight"].read(), original_model(copied).lm_head.weight)
+    stored = load_file(copied / "model.safetensors")
+    for left_out in ("embed_tokens.weight", "lm_head.weight"):
+        some = {name: value for name, value in stored.items() if not name.endswith(left_out)}
+        save_file(some, copied / "model.safetensors", metadata={"format": "pt"})
+        assert checkpoint.load(copied).tied

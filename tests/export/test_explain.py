@@ -144,7 +144,13 @@ def test_a_budget_is_kept_and_said(checkpoint_folder: Path, questions_file: Path
         ["--explain"],  # without questions
         ["--losses", __file__, "--out", "x"],
         ["--precision", "int4", "--out", "x"],
+        ["--precision", "fp32", "--out", "x", "--prompts", "no.jsonl", "no.json"],
     ],
 )
 def test_options_that_would_be_ignored_are_refused(checkpoint_folder: Path, arguments: list[object]) -> None:
     assert isinstance(run(checkpoint_folder, *arguments).exception, UsageError)
+
+
+def test_full_precision_has_nothing_to_explain(checkpoint_folder: Path, questions_file: Path) -> None:
+    refused = run(checkpoint_folder, "--explain", "--calibration", questions_file, "--precision", "fp32").exception
+    assert isinstance(refused, UsageError) and "no part costs" in str(refused)

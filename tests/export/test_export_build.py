@@ -20,7 +20,7 @@ import chat_reference  # noqa: E402
 from conftest import original_model  # noqa: E402
 
 from medrega_edge.engine import load  # noqa: E402
-from medrega_edge.errors import GateError, UsageError  # noqa: E402
+from medrega_edge.errors import GateError, ImageError, UsageError  # noqa: E402
 from medrega_edge.gates import read_gates  # noqa: E402
 from medrega_edge.package import Package  # noqa: E402
 from medrega_export.build import ExportOptions, export  # noqa: E402
@@ -184,6 +184,45 @@ def test_options_that_would_be_ignored_are_refused(
         export(ExportOptions(checkpoint_folder, tmp_path / "p", calibration=questions_file, **options))
 
 
+@pytest.mark.parametrize(
+    ("out", "keep", "message"),
+    [
+        (".", None, "where you are"),
+        ("/", None, "root of the disk"),
+        ("package", "package", "one in the other"),
+        ("package", "package/gptq", "one in the other"),
+        ("gptq/package", "gptq", "one in the other"),
+    ],
+)
+def test_targets_that_are_no_places_of_their_own(
+    out: str,
+    keep: str | None,
+    message: str,
+    checkpoint_folder: Path,
+    questions_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        export(ExportOptions(checkpoint_folder, Path(out), questions_file, keep_checkpoint=keep and Path(keep)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_are_no_groups_are_refused_before_any_work(
+    checkpoint_folder: Path, questions_file: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with pytest.raises(UsageError, match="'self_attn.q_proj' is 64 x 64, which does not divide into groups of 128"):
+        export(ExportOptions(checkpoint_folder, tmp_path / "p", questions_file, recipe=Recipe(group_size=128)), told.append)
+    assert told == [] and list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_no_numbers_are_said_to_be_so() -> None:
+    with pytest.raises(GateError, match="'decoder_layout' is no number"):
+        Thresholds().check({"decoder_layout": float("nan")})
+
+
 def test_an_earlier_export_is_replaced_only_by_force(checkpoint_folder: Path, tmp_path: Path) -> None:
     options = {"checkpoint": checkpoint_folder, "out": tmp_path / "fp32", "recipe": FULL}
     export(ExportOptions(**options))
@@ -223,9 +262,11 @@ def test_questions_that_cannot_be_certified_are_refused_at_once(
     for change, message in (
         ({"task": "report"}, "report"),
         ({"task": "identify"}, "box"),
-        ({"image": "x.png"}, "x.png"),
+        ({"image": "x.png"}, "'q0': There is no file"),
+        ({"image": str(questions_file)}, "'q0': The given image is no PNG"),
     ):
         path = tmp_path / "certify.jsonl"
         path.write_text(json.dumps(line | change), encoding="utf-8")
-        with pytest.raises(UsageError, match=message):
+        with pytest.raises((UsageError, ImageError), match=message):
             export(ExportOptions(checkpoint_folder, tmp_path / "package", questions_file, certify=path))
+        assert not (tmp_path / "package").exists()
