@@ -8,6 +8,7 @@ so it is written only where a folder for it is named. highdicom, which builds th
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import logging
 import os
@@ -74,10 +75,9 @@ def _check_scan(data: bytes) -> None:
 def _highdicom() -> ModuleType:
     load_pydicom()  # before highdicom would import it in its own way
     try:
-        import highdicom
+        return importlib.import_module("highdicom")
     except ImportError:
         raise ResourceError("DICOM objects need highdicom; install it with: pip install 'medrega-edge[dicom]'.") from None
-    return highdicom
 
 
 def write_objects(answer: Answer, scan: Path, picture: Image.Image, to: dict[str, Path]) -> None:

@@ -7,6 +7,7 @@ and the lock ends with the process, however that ends. The answers themselves ap
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from medrega_edge.files import check_place, unwritable, whole_file
 from medrega_edge.plain import json_text
 
 HEADER = "medrega work "
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of some network shares
 
 
 class Place(NamedTuple):
@@ -144,8 +146,13 @@ def locked(path: Path) -> FileIO:
         file = os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
         try:
             _lock(file)
-        except OSError:
+        except OSError as error:
+            empty = not os.fstat(file.fileno()).st_size
             file.close()
+            if error.errno in NO_LOCKS:
+                if empty:  # just made, and of no use
+                    path.unlink()
+                raise
             raise UsageError("Another medrega is writing to this place; wait until it has ended, or name another.") from None
         try:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):

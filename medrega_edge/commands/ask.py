@@ -164,7 +164,10 @@ def chat(
 def _next_question() -> str:
     """The next line of standard input; empty when there is none."""
     console(stderr=True).print("? ", end="")
-    return sys.stdin.readline().strip()
+    line = sys.stdin.readline()
+    if not line:  # Ctrl-D leaves the cursor behind the question mark
+        echo("", err=True)
+    return line.strip()
 
 
 def _place(image: str | None, sample: str | None) -> str:

@@ -1,8 +1,10 @@
 """Batches: the same bytes whatever happened on the way, one at a time, folders with series, CSV for spreadsheets."""
 
 import csv
+import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medrega_edge import journal
 from medrega_edge.commands import screen
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.files import image_names
@@ -164,6 +167,17 @@ def test_one_at_a_time(stub, series, tmp_path):
     assert outcomes.count("done") >= 1
     assert len(outcomes) == 16
     assert not (tmp_path / "answers.jsonl.part").exists()
+
+
+def test_a_share_without_locks_is_told_for_what_it_is(stub, series, tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(journal, "_lock", refuse)
+    out = tmp_path / "answers.jsonl"
+    with pytest.raises(UsageError, match="cannot be written"):
+        ask_folder(series, out)
+    assert not list(tmp_path.glob("answers*"))
 
 
 def test_answers_never_lie_in_the_folder_that_is_read(stub, series, tmp_path):
