@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from medrega_edge.answer import Answer, Region
     from medrega_edge.engine import EncodedImage, Engine, load
-    from medrega_edge.results import Answer, Region
 
 __all__ = ["Answer", "EncodedImage", "Engine", "Region", "__version__", "load"]
 
-_HOMES = {"Answer": "results", "Region": "results", "EncodedImage": "engine", "Engine": "engine", "load": "engine"}
+_HOMES = {"Answer": "answer", "Region": "answer", "EncodedImage": "engine", "Engine": "engine", "load": "engine"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ def main() -> None:
     """Run `cli.main`. Until that has its own way with interrupts there is nothing to tidy up."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    from medrega_edge import cli
+    from medrega_edge.cli import main as cli
 
     cli.main()
 

@@ -21,18 +21,19 @@ from weakref import WeakKeyDictionary, WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge import certificate, memory
-from medrega_edge.confidence import calibrated
-from medrega_edge.images import MedicalImage, View, read_image
-from medrega_edge.package import Package, find
-from medrega_edge.preprocess import Preprocessing, preprocess
-from medrega_edge.prompts import Language, Modality, PromptBook, Task
-from medrega_edge.regions import Geometry, GridBox, RegionText
-from medrega_edge.request import Asked, Request, Understanding
-from medrega_edge.results import Answer, ImageFacts, Label, ModelFacts, Region, Timings
-from medrega_edge.sessions import Decoder, VisionEncoder, available_threads, choose_device, decoder_threads
-from medrega_edge.speaker import Speaker
-from medrega_edge.tasks import MAX_TOKENS, OnText, Reply, Tasks
+from medrega_edge.answer import Answer, ImageFacts, Label, ModelFacts, Region, Timings
+from medrega_edge.boxes import Geometry, GridBox, RegionText
+from medrega_edge.images.preprocess import Preprocessing, preprocess
+from medrega_edge.images.reader import MedicalImage, View, read_image
+from medrega_edge.inference import memory
+from medrega_edge.inference.confidence import calibrated
+from medrega_edge.inference.language_model import Speaker
+from medrega_edge.inference.sessions import Decoder, VisionEncoder, available_threads, choose_device, decoder_threads
+from medrega_edge.package import certificate
+from medrega_edge.package.package import Package, find
+from medrega_edge.prompts.templates import Language, Modality, PromptBook, Task
+from medrega_edge.tasks.request import Asked, Request, Understanding
+from medrega_edge.tasks.tasks import MAX_TOKENS, OnText, Reply, Tasks
 
 KEPT_IMAGES = 8  # embeddings of images that were looked at, by their pixels
 SURE_MODALITY = 0.9  # from here on the program contradicts a file

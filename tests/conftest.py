@@ -20,7 +20,7 @@ def engine():
 
 @pytest.fixture(scope="session")
 def scan(engine):
-    from medrega_edge.samples import sample_path
+    from medrega_edge.images.samples import sample_path
 
     return engine.open(sample_path("abdomen-mri"))
 
@@ -34,8 +34,8 @@ class Ran(NamedTuple):
 @pytest.fixture
 def medrega(engine, monkeypatch, capfd):
     """`main()` in this process, answered by the shared engine unless another package or device is asked for."""
-    from medrega_edge import cli
     from medrega_edge import engine as home
+    from medrega_edge.cli import main as cli
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     load = home.load

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from medrega_edge import cli
+from medrega_edge.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from medrega_edge import messages
-from medrega_edge.messages import bring, said
-from medrega_edge.prompts import Language
+from medrega_edge.i18n import translate as messages
+from medrega_edge.i18n.translate import bring, said
+from medrega_edge.prompts.templates import Language
 from tests.edge.test_messages import NOTED, TELLING, helps, literals, named, sentence
 
 ROOMS = {"medrega_export": "export", "medrega_train": "train", "medrega_bench": "bench"}
@@ -60,7 +60,7 @@ def test_every_sentence_has_its_chinese_one(package):
 
 def test_every_help_has_its_chinese_sentence(package):
     app = typer.Typer()
-    importlib.import_module(f"{package}.cli").mount(app)
+    importlib.import_module(f"{package}.cli.main" if package == "medrega_bench" else f"{package}.cli").mount(app)
     assert [text for text in helps(typer.main.get_command(app)) if said(text, Language.ZH) == text] == []
 
 
@@ -122,7 +122,7 @@ def test_the_runtime_reads_its_own_sentences_only():
     code = (
         "import sys; sys.argv = ['medrega', 'locate', 'nowhere.png', 'liver']\n"
         "sys.addaudithook(lambda event, given: event == 'open' and 'messages_zh' in str(given[0]) and print(given[0]))\n"
-        "from medrega_edge.cli import main; main()"
+        "from medrega_edge.cli.main import main; main()"
     )
     environment = {"LC_ALL": "zh_CN.UTF-8", "PYTHONUTF8": "1", "PYTHONPATH": ":".join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=False)

@@ -19,14 +19,14 @@ import numpy as np
 
 import medrega_edge
 import medrega_export
-from medrega_edge.confidence import fit
+from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.engine import EncodedImage, Engine, EngineOptions
 from medrega_edge.errors import UsageError
-from medrega_edge.package import Package, find
-from medrega_edge.prompts import Task
-from medrega_edge.regions import PixelBox, iou
+from medrega_edge.inference.confidence import fit
+from medrega_edge.package.package import Package, find
+from medrega_edge.prompts.templates import Task
+from medrega_export.quantisation.recipe import Recipe
 from medrega_export.questions import Question
-from medrega_export.recipe import Recipe
 
 SCHEMA_VERSION = 1
 RESAMPLES, SEED = 2000, 20261123

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrega_edge.errors import ResourceError, UsageError
-from medrega_export.recipe import FULL, FULL_BITS, Recipe
+from medrega_export.quantisation.recipe import FULL, FULL_BITS, Recipe
 
 if TYPE_CHECKING:
-    from medrega_export.foreign_prompts import Samples
+    from medrega_export.checkpoint.published_prompts import Samples
     from medrega_export.options import ExportOptions
 
 QUANTISATION = "Quantisation"  # heading of the help text
@@ -108,10 +108,10 @@ def export(
     """Turn a checkpoint into a model package: 4-bit language model, 8-bit vision tower, certificate."""
     from rich.console import Console
 
-    from medrega_edge.gates import read_gates
-    from medrega_export.build import export as run
-    from medrega_export.foreign_prompts import Samples
+    from medrega_edge.package.gates import read_gates
+    from medrega_export.checkpoint.published_prompts import Samples
     from medrega_export.options import ExportOptions
+    from medrega_export.pipeline import export as run
 
     if precision not in (None, "fp32"):
         raise UsageError(f"'{precision}' is no precision; fp32, or set --bits, --head-bits and --tower.")
@@ -165,7 +165,7 @@ def export(
 
 
 def _in_users_language(sentence: str) -> str:
-    from medrega_edge.messages import said, users_language
+    from medrega_edge.i18n.translate import said, users_language
 
     return said(sentence, users_language(sys.argv[1:]))
 
@@ -180,8 +180,8 @@ def _group(given: str) -> int:
 
 def _fitted(recipe: Recipe, checkpoint: Path, samples: Samples | None, tell: Callable[[str], None]) -> Recipe:
     """Return the recipe with the group size that fits a checkpoint, and tell which and why."""
-    from medrega_export.checkpoint import describe
-    from medrega_export.text_model import fitted
+    from medrega_export.checkpoint.checkpoint import describe
+    from medrega_export.graphs.text_model import fitted
 
     recipe, why = fitted(recipe, describe(checkpoint, samples).native.text_config)
     tell(f"groups of {recipe.group_size}: {why}")
@@ -190,9 +190,9 @@ def _fitted(recipe: Recipe, checkpoint: Path, samples: Samples | None, tell: Cal
 
 def _explain(options: ExportOptions, out: Path | None, tell: Callable[[str], None]) -> None:
     """Show the loss map, and write it where a file is named."""
-    from medrega_edge.files import check_place, whole_file
-    from medrega_export import budget
-    from medrega_export.explain import measured
+    from medrega_edge.io.atomic import check_place, whole_file
+    from medrega_export.quantisation import bit_allocation as budget
+    from medrega_export.quantisation.sensitivity import measured
 
     if out is not None:
         check_place(out)
@@ -206,9 +206,9 @@ def _explain(options: ExportOptions, out: Path | None, tell: Callable[[str], Non
 
 def _raised(options: ExportOptions, limit: int, losses: Path | None, tell: Callable[[str], None]) -> ExportOptions:
     """Return the options with a recipe that makes the most of `limit` bytes."""
-    from medrega_export import budget
-    from medrega_export.checkpoint import load
-    from medrega_export.explain import measured
+    from medrega_export.checkpoint.checkpoint import load
+    from medrega_export.quantisation import bit_allocation as budget
+    from medrega_export.quantisation.sensitivity import measured
 
     if losses is None:
         checkpoint, found = measured(options, tell)

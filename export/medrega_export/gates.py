@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medrega_edge.gates import FIGURES, Gate
+from medrega_edge.package.gates import FIGURES, Gate
 
 
 def missed(gates: Sequence[Gate], accuracy: Sequence[Mapping[str, Any]]) -> str:

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medrega_edge.errors import UsageError
-from medrega_edge.gates import Gate
-from medrega_edge.package import MANIFEST
-from medrega_edge.prompts import Task
-from medrega_export.checkpoint import Checkpoint
-from medrega_export.foreign_prompts import Samples
-from medrega_export.measure import Thresholds
+from medrega_edge.package.gates import Gate
+from medrega_edge.package.package import MANIFEST
+from medrega_edge.prompts.templates import Task
+from medrega_export.checkpoint.checkpoint import Checkpoint
+from medrega_export.checkpoint.published_prompts import Samples
+from medrega_export.graphs.numerical_error import Thresholds
+from medrega_export.graphs.text_model import uneven
+from medrega_export.quantisation.recipe import FULL_BITS, Recipe
 from medrega_export.questions import Question, picture
-from medrega_export.recipe import FULL_BITS, Recipe
-from medrega_export.text_model import uneven
 
 CONTEXT = 2048  # longest sequence a package is made for; its cache is allocated at once
 

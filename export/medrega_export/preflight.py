@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import MedregaError, UsageError
-from medrega_edge.memory import free as memory_free
-from medrega_edge.tokenizer import Tokenizer
-from medrega_export import checkpoint, room, text_model, vision
-from medrega_export.config import check_config, is_chat, native_config, pixel_shuffle, read_config
-from medrega_export.foreign_prompts import Samples
-from medrega_export.recipe import Recipe
-from medrega_export.room import Weights
-from medrega_export.tokenizer_json import DIGITS, SPECIAL, lacking, open_tokenizer, read_tokenizer
-from medrega_export.training import read_words
-from medrega_export.weights import index
+from medrega_edge.inference.memory import free as memory_free
+from medrega_edge.inference.tokenizer import Tokenizer
+from medrega_export import resource_estimate as room
+from medrega_export.checkpoint import checkpoint
+from medrega_export.checkpoint.config import check_config, is_chat, native_config, pixel_shuffle, read_config
+from medrega_export.checkpoint.published_prompts import Samples
+from medrega_export.checkpoint.tokenizer_json import DIGITS, SPECIAL, lacking, open_tokenizer, read_tokenizer
+from medrega_export.checkpoint.training_metadata import read_words
+from medrega_export.checkpoint.weights import index
+from medrega_export.graphs import text_model, vision
+from medrega_export.quantisation.recipe import Recipe
+from medrega_export.resource_estimate import Weights
 
 GB = 1e9
 
@@ -174,7 +176,7 @@ def disk_free(path: Path) -> int | None:
 
 
 def _devices() -> str:
-    from medrega_edge.sessions import load_onnxruntime
+    from medrega_edge.inference.sessions import load_onnxruntime
 
     get: Callable[[], list[str]] = load_onnxruntime().get_available_providers
     if "CUDAExecutionProvider" in get():

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medrega_edge.boxes import Geometry, PixelBox, format_boxes
 from medrega_edge.errors import ImageError, UsageError
-from medrega_edge.images import MedicalImage, read_image
-from medrega_edge.prompts import (
+from medrega_edge.images.reader import MedicalImage, read_image
+from medrega_edge.prompts.templates import (
     IDENTIFY_QUESTION,
     REPORT_QUESTION,
     Language,
@@ -23,10 +24,9 @@ from medrega_edge.prompts import (
     Task,
     language_of,
 )
-from medrega_edge.regions import Geometry, PixelBox, format_boxes
 
 if TYPE_CHECKING:
-    from medrega_edge.tokenizer import Tokenizer
+    from medrega_edge.inference.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

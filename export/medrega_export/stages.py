@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from medrega_export import calibration, decoder, gptq, measure, text_model, vision
-from medrega_export.checkpoint import Checkpoint
-from medrega_export.graph import ACCURACY_LEVEL, EXACT_LEVEL
-from medrega_export.recipe import FULL, FULL_BITS, Recipe
-from medrega_export.weights import Stored
-from medrega_export.work import Work
+from medrega_export.checkpoint.checkpoint import Checkpoint
+from medrega_export.checkpoint.weights import Stored
+from medrega_export.graphs import decoder, text_model, vision
+from medrega_export.graphs import numerical_error as measure
+from medrega_export.graphs.graph import ACCURACY_LEVEL, EXACT_LEVEL
+from medrega_export.quantisation import calibration, gptq
+from medrega_export.quantisation.recipe import FULL, FULL_BITS, Recipe
+from medrega_export.workspace import Work
 
 LAYERS = "layers"  # in the work folder: quantised layers
 FILES = {

@@ -1,6 +1,6 @@
 """Results as `medrega bench run` writes them, made of hand-made rows: no engine."""
 
-from medrega_bench import measure, tables
+from medrega_bench.evaluation import measure, tables
 
 BOX = "<ref>liver</ref><box>[[0, 0, 500, 500]]</box>"
 HALF = "<ref>liver</ref><box>[[0, 0, 500, 250]]</box>"

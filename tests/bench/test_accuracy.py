@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medrega_bench.accuracy import bootstrap, compare, figure, tables
+from medrega_bench.evaluation.accuracy import bootstrap, compare, figure, tables
 
 
 def row(image, value, language="en", text="x"):

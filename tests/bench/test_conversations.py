@@ -2,10 +2,10 @@
 
 import pytest
 
-from medrega_bench.sources import read_source
+from medrega_bench.datasets.loaders import read_source
+from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import Task
-from medrega_edge.regions import PixelBox
+from medrega_edge.prompts.templates import Task
 
 from .layouts import lines, picture, sample, write
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from medrega_bench import fast_table
-from medrega_bench.speed import spread
+from medrega_bench.performance.latency import spread
+from medrega_bench.reports import fast_table
 
 HEADER = {
     "date": "2026-01-01",

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medrega_bench.figures import Measured, bootstrap, groups_of, ratios
+from medrega_bench.evaluation.figures import Measured, bootstrap, groups_of, ratios
 
 
 def test_ratios_are_sums_over_sums():

@@ -1,6 +1,6 @@
 """The history of results: newest first, each beside the one before it."""
 
-from medrega_bench.history import history_table
+from medrega_bench.reports.history import history_table
 
 from .handmade import HALF, many, package, result
 

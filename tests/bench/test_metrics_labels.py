@@ -2,8 +2,8 @@
 
 import pytest
 
-from medrega_bench.figures import Pair
-from medrega_bench.metrics_labels import calibration, classification, classification_multi, classification_single
+from medrega_bench.evaluation.figures import Pair
+from medrega_bench.metrics.labels import calibration, classification, classification_multi, classification_single
 from medrega_edge.errors import UsageError
 
 CLASSES = ("normal", "diabetic macular edema", "melanoma")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from medrega_bench.figures import Pair
-from medrega_bench.metrics_ap import AveragePrecision
-from medrega_bench.metrics_regions import (
+from medrega_bench.evaluation.figures import Pair
+from medrega_bench.metrics.average_precision import AveragePrecision
+from medrega_bench.metrics.regions import (
     box_confidences,
     detection,
     match,
@@ -16,8 +16,8 @@ from medrega_bench.metrics_regions import (
     single_object_multi_region,
     single_object_single_region,
 )
+from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import UsageError
-from medrega_edge.regions import PixelBox
 
 WHOLE = [0, 0, 100, 100]  # area 10,000
 HALF = [0, 0, 100, 50]  # IoU 0.5 with WHOLE

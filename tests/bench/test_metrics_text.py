@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from medrega_bench.figures import Pair
-from medrega_bench.metrics_text import bleu1, chinese_words, exact_match, region_to_text, report, vqa_en, vqa_zh
-from medrega_edge.prompts import Language
+from medrega_bench.evaluation.figures import Pair
+from medrega_bench.metrics.text import bleu1, chinese_words, exact_match, region_to_text, report, vqa_en, vqa_zh
+from medrega_edge.prompts.templates import Language
 
 
 def test_bleu1_by_hand():
@@ -60,7 +60,7 @@ def test_chinese_questions_answered_by_an_english_yes_or_no_are_closed():
 def test_jieba_leaves_no_file_behind(tmp_path, monkeypatch):
     import tempfile
 
-    from medrega_bench import metrics_text
+    from medrega_bench.metrics import text as metrics_text
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     metrics_text._cutter.cache_clear()
@@ -113,7 +113,7 @@ def test_importing_the_metrics_loads_no_library_for_them():
     import subprocess
 
     code = (
-        "import sys, medrega_bench.cli, medrega_bench.score\n"
+        "import sys, medrega_bench.cli.main, medrega_bench.evaluation.score\n"
         "heavy = {'scipy', 'sacrebleu', 'jieba', 'nltk', 'rouge_score', 'pycocotools'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

@@ -1,6 +1,6 @@
 import pytest
 
-from medrega_bench import paired
+from medrega_bench.evaluation import paired
 from medrega_edge.errors import UsageError
 
 from .handmade import BOX, HALF, many, row

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medrega_bench import peers
+from medrega_bench.performance import peers
 
 PLAN = peers.Plan(threads=1, rounds=6, prompt=100, tokens=10)
 

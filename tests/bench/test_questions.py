@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from medrega_bench.accuracy import MEASURED
-from medrega_bench.questions import LeftOut, Question, questions_of, read_records
+from medrega_bench.datasets.questions import LeftOut, Question, questions_of, read_records
+from medrega_bench.evaluation.accuracy import MEASURED
+from medrega_edge.boxes import parse
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import Language, Task
-from medrega_edge.regions import parse
+from medrega_edge.prompts.templates import Language, Task
 
 DATA = Path(os.environ.get("MEDREGA_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

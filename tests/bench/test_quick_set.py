@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_bench import asked as asking
-from medrega_bench import quick_set
-from medrega_bench.questions import _checked
-from medrega_edge.package import find
-from medrega_edge.prompts import Modality, PromptBook
+from medrega_bench.datasets import evaluation_set as asking
+from medrega_bench.datasets import quick_set
+from medrega_bench.datasets.questions import _checked
+from medrega_edge.package.package import find
+from medrega_edge.prompts.templates import Modality, PromptBook
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from medrega_bench.cli import bench_app
+from medrega_bench.cli.main import bench_app
 
 SHARED = Path(os.environ.get("MEDREGA_DATA", Path(__file__).parents[3] / "shared" / "data")).parent
 VECTORS = SHARED / "metrics" / "reference_vectors.json"

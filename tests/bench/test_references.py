@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrega_bench.references import reference
-from medrega_edge.prompts import Language, Modality
-from medrega_edge.reports import Sentence, read, write
+from medrega_bench.datasets.references import reference
+from medrega_edge.prompts.templates import Language, Modality
+from medrega_edge.tasks.report_sentences import Sentence, read, write
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from medrega_bench.cli import bench_app
-from medrega_edge.package import default_folder, file_entry
+from medrega_bench.cli.main import bench_app
+from medrega_edge.package.package import default_folder, file_entry
 
 
 def bench(*words):

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from medrega_bench.cli import bench_app
-from medrega_bench.score import SETTINGS, read_items, score
+from medrega_bench.cli.main import bench_app
+from medrega_bench.evaluation.score import SETTINGS, read_items, score
 from medrega_edge.errors import UsageError
 
 LIVER = "<ref>liver</ref><box>[[0, 0, 100, 100]]</box>"
@@ -180,7 +180,7 @@ def test_the_command_exits_with_2_and_one_sentence(tmp_path):
 
 
 def test_labels_of_our_own_models_are_parted_by_semicolons_and_scored_all_the_same():
-    from medrega_bench.tables import tables
+    from medrega_bench.evaluation.tables import tables
 
     row = {
         "answer": "hand; oblique", "truth": "hand; oblique", "classes": ["hand", "leg", "oblique"], "boxes": [],

@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from medrega_bench.cli import bench_app
-from medrega_bench.score import SETTINGS, answered_items, score
+from medrega_bench.cli.main import bench_app
+from medrega_bench.evaluation.score import SETTINGS, answered_items, score
 from medrega_edge.errors import UsageError
 
 from .layouts import lines, table, write

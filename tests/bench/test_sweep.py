@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from medrega_bench import page, sweep, sweep_report
+from medrega_bench.reports import render as page
+from medrega_bench.sweep import sweep, sweep_report
 from medrega_edge.errors import GateError, ResourceError, UsageError
-from medrega_edge.prompts import Language
-from medrega_export.recipe import FULL, Recipe
+from medrega_edge.prompts.templates import Language
+from medrega_export.quantisation.recipe import FULL, Recipe
 
 from .handmade import HALF, many, package, result
 
@@ -116,7 +117,7 @@ def built(monkeypatch):
     def options(checkpoint, out, calibration, items, recipe, force):
         return SimpleNamespace(out=out, recipe=recipe)
 
-    monkeypatch.setitem(sys.modules, "medrega_export.build", SimpleNamespace(ExportOptions=options, export=export))
+    monkeypatch.setitem(sys.modules, "medrega_export.pipeline", SimpleNamespace(ExportOptions=options, export=export))
     return recipes
 
 
@@ -147,6 +148,6 @@ def test_a_missing_checkpoint_or_extra_is_said_before_any_work(place, built, mon
     sweep.check(place)
     with pytest.raises(UsageError, match="no checkpoint"):
         sweep.check(sweep.Sweep(place.checkpoint / "gone", place.calibration, place.folder))
-    monkeypatch.setitem(sys.modules, "medrega_export.build", None)
+    monkeypatch.setitem(sys.modules, "medrega_export.pipeline", None)
     with pytest.raises(ResourceError, match=r"pip install 'medrega-edge\[export\]'"):
         sweep.check(place)

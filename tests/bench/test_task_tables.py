@@ -6,12 +6,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from medrega_bench.reliance import reliance
-from medrega_bench.report import update_blocks
-from medrega_bench.report_figures import report_figures
-from medrega_bench.tables import tables
+from medrega_bench.evaluation.image_ablation import reliance
+from medrega_bench.evaluation.tables import tables
+from medrega_bench.reports.readme_blocks import update_blocks
+from medrega_bench.reports.report_figures import report_figures
 from medrega_edge.errors import GateError
-from medrega_edge.label_sets import MODALITY_NAMES
+from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 
 from .handmade import BOX, HALF, row
 

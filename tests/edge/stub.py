@@ -8,9 +8,10 @@ import sys
 import time
 from types import SimpleNamespace
 
-from medrega_edge import cli, engine
-from medrega_edge.images import read_image
-from medrega_edge.results import Answer, ImageFacts, ModelFacts, Region, Timings
+from medrega_edge import engine
+from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
+from medrega_edge.cli import main as cli
+from medrega_edge.images.reader import read_image
 
 
 class StubEngine:

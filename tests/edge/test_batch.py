@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_edge import journal
-from medrega_edge.commands import screen
+from medrega_edge.batch import journal
+from medrega_edge.batch.journal import HEADER, Journal, Place
+from medrega_edge.cli import console as screen
 from medrega_edge.errors import ResourceError, UsageError
-from medrega_edge.files import image_names
-from medrega_edge.journal import HEADER, Journal, Place
-from medrega_edge.table import cell
+from medrega_edge.io.atomic import image_names
+from medrega_edge.output.csv_table import cell
 from tests.edge.dicoms import dicom
-from tests.edge.kill_batch import kill_until_done
 from tests.edge.stub import medrega, put
+from tools.kill_batch import kill_until_done
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def test_a_full_disk_keeps_what_was_answered(stub, series, tmp_path):
     asked = stub.asked
     limited = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY)); "
-        "from tests.edge import stub; from medrega_edge import cli, engine; "
+        "from tests.edge import stub; from medrega_edge import engine; from medrega_edge.cli import main as cli; "
         "engine.load = lambda *_, **__: stub.StubEngine(); cli.main()"
     )
     options = ["batch", str(series), "--question", "locate the liver", "--out", str(out)]

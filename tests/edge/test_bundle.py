@@ -9,9 +9,10 @@ import zipfile
 
 import pytest
 
-from medrega_edge import __version__, bundle
+from medrega_edge import __version__
 from medrega_edge.errors import GateError, PackageError, UsageError
-from medrega_edge.package import Package, default_folder, find
+from medrega_edge.offline_bundle import bundle
+from medrega_edge.package.package import Package, default_folder, find
 
 
 def wheel(folder, name, version="1.0", needs=(), licence="MIT", tag="py3-none-any"):

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from medrega_edge.certificate import lines
 from medrega_edge.errors import PackageError
-from medrega_edge.package import find
+from medrega_edge.package.certificate import lines
+from medrega_edge.package.package import find
 
 FIGURE = {"reference": 0.5, "package": 0.48, "loss": 0.02, "interval": [-0.01, 0.05]}
 ENTRY = {

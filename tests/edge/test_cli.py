@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_edge.samples import sample_path
+from medrega_edge.images.samples import sample_path
 
 SCAN = str(sample_path("abdomen-mri"))
 
@@ -150,7 +150,7 @@ def test_model_commands(medrega):
 def test_help_and_version_are_light():
     probe = (
         "import sys; sys.argv = ['medrega', {!r}]\n"
-        "from medrega_edge.cli import main\n"
+        "from medrega_edge.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "heavy = {{'numpy', 'onnxruntime', 'torch', 'transformers', 'PIL', 'pydicom', 'tokenizers'}} & set(sys.modules)\n"
@@ -196,7 +196,7 @@ def test_a_chat_has_no_picture_to_save(medrega, tmp_path):
 
 def test_an_interruption_that_a_library_swallows_is_one_all_the_same(medrega, monkeypatch, tmp_path):
     """Seen in a tensor library: the interrupt came out of it as a ValueError."""
-    from medrega_edge.commands import ask
+    from medrega_edge.cli import ask
 
     def swallow(*_, **__):
         try:

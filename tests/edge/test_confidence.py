@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from medrega_edge.confidence import calibrated, fit, raw_scores
-from medrega_edge.generate import Step
+from medrega_edge.inference.confidence import calibrated, fit, raw_scores
+from medrega_edge.inference.decoding import Step
 
 
 def digit(box, coordinate, place, probability):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ImageError
-from medrega_edge.images import read_image
+from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import colour, dicom, filled, row
 
 RED, GREEN, GREY_128 = [255, 0, 0], [0, 255, 0], [128, 128, 128]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ImageError
-from medrega_edge.images import read_image
+from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import dataset, dicom, lut, row, window
 
 

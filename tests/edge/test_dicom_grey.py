@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ImageError, UsageError
-from medrega_edge.images import View, read_image
-from medrega_edge.windows import preset_for
+from medrega_edge.images.reader import View, read_image
+from medrega_edge.images.windowing import preset_for
 from tests.edge.dicoms import colour, dataset, dicom, lut, row, window
 
 CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "0"}

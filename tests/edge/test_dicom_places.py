@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from medrega_edge.images import read_image
-from medrega_edge.results import ImageFacts
+from medrega_edge.answer import ImageFacts
+from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import dataset, dicom, row
 
 

@@ -15,9 +15,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medrega_edge.dicom_guard import FIRST_BYTES, is_dicom
 from medrega_edge.errors import ImageError, ResourceError
-from medrega_edge.images import read_image
+from medrega_edge.images.dicom.validation import FIRST_BYTES, is_dicom
+from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import bare, colour, dataset, deflated, dicom, encoded, filled
 
 noise = np.random.default_rng(1).integers(0, 4096, (72, 64), dtype="u2")

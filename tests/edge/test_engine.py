@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from medrega_edge import load
-from medrega_edge.certificate import FEWEST, certified, read
+from medrega_edge.answer import Certified
+from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.errors import PackageError, ResourceError, UsageError
-from medrega_edge.package import MANIFEST, default_folder
-from medrega_edge.prompts import PREFIX, TEMPLATES
-from medrega_edge.regions import PixelBox, iou
-from medrega_edge.results import Certified
-from medrega_edge.samples import sample_path
+from medrega_edge.images.samples import sample_path
+from medrega_edge.package.certificate import FEWEST, certified, read
+from medrega_edge.package.package import MANIFEST, default_folder
+from medrega_edge.prompts.templates import PREFIX, TEMPLATES
 
 # The liver on the sample scan, mass included, read off the picture by eye against a 50-pixel grid.
 LIVER = PixelBox(52, 80, 182, 195)

@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 
 from medrega_edge.errors import ResourceError, UsageError
-from medrega_edge.files import whole_file
-from medrega_edge.samples import sample_path
+from medrega_edge.images.samples import sample_path
+from medrega_edge.io.atomic import whole_file
 
 many_processes = pytest.mark.slow
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from medrega_edge.errors import ImageError
-from medrega_edge.images import read_image
-from tests.edge import fuzz_images
+from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import bare, colour, dataset, deflated, dicom, row
+from tools import fuzz_images
 
 GREY = row([0, 9, 50], "u2")
 SECONDS, MEGABYTES = 2.0, 600
@@ -273,6 +273,6 @@ def test_mutated_files_are_read_or_refused():
 
 @pytest.mark.slow
 def test_damaged_files_and_odd_lines_through_the_command():
-    command = [sys.executable, "-m", "tests.edge.fuzz_commands", "--files", "20", "--lines", "60"]
+    command = [sys.executable, "-m", "tools.fuzz_commands", "--files", "20", "--lines", "60"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

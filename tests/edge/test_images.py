@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medrega_edge.errors import ImageError
-from medrega_edge.images import View, read_image
+from medrega_edge.images.reader import View, read_image
 from tests.edge.dicoms import dicom
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from medrega_edge import load, memory
+from medrega_edge import load
 from medrega_edge.errors import ResourceError
-from medrega_edge.package import find
+from medrega_edge.inference import memory
+from medrega_edge.package.package import find
 from tests.edge.stub import medrega
 
 

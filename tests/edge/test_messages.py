@@ -10,9 +10,9 @@ import pytest
 import typer
 
 import medrega_edge
-from medrega_edge import cli
-from medrega_edge.messages import said, users_language
-from medrega_edge.prompts import Language
+from medrega_edge.cli import main as cli
+from medrega_edge.i18n.translate import said, users_language
+from medrega_edge.prompts.templates import Language
 
 SENTENCES = json.loads(files("medrega_edge").joinpath("messages_zh.json").read_text("utf-8"))
 TELLING = {"UsageError", "ImageError", "ChoiceError", "PackageError", "GateError", "ResourceError", "failing_as", "tell"}
@@ -42,7 +42,7 @@ def told():
                 texts = [sentence(one) for one in node.args[:1]]
             elif isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "append":
                 texts = literals(node) if named(node.func.value) in NOTED else []
-            elif isinstance(node, ast.AugAssign | ast.Assign) and path.name != "dicom_out.py":
+            elif isinstance(node, ast.AugAssign | ast.Assign) and path.parent.name != "output":
                 target = node.target if isinstance(node, ast.AugAssign) else node.targets[0]
                 texts = literals(node.value) if named(target) in NOTED else []
             yield from ((f"{path.name}:{node.lineno}", text) for text in texts if " " in text.strip())

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from medrega_edge import __version__
-from medrega_edge.samples import sample_path
+from medrega_edge.images.samples import sample_path
 from tests.edge.dicoms import dicom
 from tests.edge.test_bundle import wheel
-from tests.edge.traced import available, traced
+from tools.traced import available, traced
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs strace, and leave to trace")
 
@@ -99,7 +99,7 @@ def test_watching_the_same(tmp_path):
 def test_what_pydicom_would_import_stays_out_and_can_be_imported_later():
     """`requests` binds a socket when it is imported, and pydicom imports it where it is installed."""
     probe = (
-        "import sys; from medrega_edge.samples import sample_path; sample_path('abdomen-mri')\n"
+        "import sys; from medrega_edge.images.samples import sample_path; sample_path('abdomen-mri')\n"
         "assert 'pydicom' in sys.modules and 'requests' not in sys.modules"
     )
     run = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from medrega_edge.errors import PackageError
-from medrega_edge.package import MANIFEST, Manifest, Package, default_folder, find, installed
+from medrega_edge.package.package import MANIFEST, Manifest, Package, default_folder, find, installed
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def roles():
 
 @pytest.mark.parametrize("role", roles())
 def test_one_flipped_bit_is_found_before_any_graph_is_loaded(copy, role, monkeypatch):
-    import medrega_edge.sessions
+    import medrega_edge.inference.sessions
 
-    monkeypatch.setattr(medrega_edge.sessions, "load_onnxruntime", lambda: pytest.fail("a graph was loaded"))
+    monkeypatch.setattr(medrega_edge.inference.sessions, "load_onnxruntime", lambda: pytest.fail("a graph was loaded"))
     path = copy / Package.open(copy).manifest.files[role].path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-import medrega_edge.sessions
+import medrega_edge.inference.sessions
 from medrega_edge.engine import load
 from medrega_edge.errors import PackageError
-from medrega_edge.package import MANIFEST, Package, default_folder, find
+from medrega_edge.package.package import MANIFEST, Package, default_folder, find
 
 FILES = {role: entry.path for role, entry in find().manifest.files.items()}
 
@@ -66,7 +66,7 @@ CHANGES = {
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    monkeypatch.setattr(medrega_edge.sessions, "load_onnxruntime", lambda: pytest.fail("onnxruntime was loaded"))
+    monkeypatch.setattr(medrega_edge.inference.sessions, "load_onnxruntime", lambda: pytest.fail("onnxruntime was loaded"))
     return shutil.copytree(default_folder(), tmp_path / "package")
 
 

@@ -151,16 +151,16 @@ def test_paths_come_out_when_asked_for(place, run):
 
 
 POINTS = (
-    "medrega_edge.images.is_dicom",
-    "medrega_edge.dicom_guard.read_header",
-    "medrega_edge.dicom_guard.check_pixel_data",
+    "medrega_edge.images.reader.is_dicom",
+    "medrega_edge.images.dicom.validation.read_header",
+    "medrega_edge.images.dicom.validation.check_pixel_data",
     "pydicom.pixels.pixel_array",
-    "medrega_edge.dicom_in.through_window",
+    "medrega_edge.images.dicom.reader.through_window",
     "medrega_edge.engine.read_image",
     "medrega_edge.engine.preprocess",
     "medrega_edge.engine.Engine._modality",
-    "medrega_edge.tasks.Tasks.detect",
-    "medrega_edge.results.Answer.to_dict",
+    "medrega_edge.tasks.tasks.Tasks.detect",
+    "medrega_edge.answer.Answer.to_dict",
 )
 SAYING = " ".join(PLANTED.values())
 FAULTS = (

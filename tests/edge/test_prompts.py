@@ -3,7 +3,7 @@ import json
 import pytest
 
 from medrega_edge.errors import PackageError, UsageError
-from medrega_edge.prompts import (
+from medrega_edge.prompts.templates import (
     DEFAULT_PROMPTS,
     LABELS_SLOT,
     Language,

@@ -10,7 +10,7 @@ def refuse(*_, **__): raise AssertionError("a socket was opened")
 socket.socket.connect = socket.socket.bind = refuse
 import os
 import medrega_edge
-from medrega_edge.samples import sample_path
+from medrega_edge.images.samples import sample_path
 engine = medrega_edge.load(threads=1)
 answer = engine.ask(engine.open(sample_path("abdomen-mri")), "locate the liver")
 assert answer.text

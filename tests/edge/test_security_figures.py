@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.edge import clinic, walk
+from tools import clinic, walk
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def result():
 
 def test_the_table_is_that_of_the_result(result):
     text = clinic.SECURITY.read_text("utf-8")
-    assert clinic.renewed(text, result) == text, "run: python -m tests.edge.clinic"
+    assert clinic.renewed(text, result) == text, "run: python -m tools.clinic"
 
 
 def test_every_point_was_run_and_none_failed(result):

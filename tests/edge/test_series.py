@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ChoiceError, ImageError
-from medrega_edge.files import image_names
-from medrega_edge.images import View, read_image
-from medrega_edge.series import contents
+from medrega_edge.images.dicom.series import contents
+from medrega_edge.images.reader import View, read_image
+from medrega_edge.io.atomic import image_names
 from tests.edge.dicoms import bare, deflated, dicom
 from tests.edge.stub import medrega, put
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from medrega_edge.errors import UsageError
-from medrega_edge.label_sets import LABEL_SETS, MODALITY_NAMES
-from medrega_edge.prompts import REPORT_LIMITS, Language, Modality
+from medrega_edge.prompts.templates import REPORT_LIMITS, Language, Modality
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES
 
 
 @pytest.fixture(scope="module")

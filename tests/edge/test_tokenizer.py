@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medrega_edge.errors import PackageError
-from medrega_edge.package import find
-from medrega_edge.tokenizer import StreamDecoder, Tokenizer
+from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
+from medrega_edge.package.package import find
 
 TOKENIZER = Tokenizer(find().text("tokenizer"))
 words = st.lists(

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from medrega_edge.images import read_image
-from medrega_edge.package import find
-from medrega_edge.plain import json_text, printable
-from medrega_edge.prompts import PromptBook
-from medrega_edge.render import show, to_json
-from medrega_edge.tokenizer import Tokenizer
+from medrega_edge.images.reader import read_image
+from medrega_edge.inference.tokenizer import Tokenizer
+from medrega_edge.io.safe_text import json_text, printable
+from medrega_edge.output.overlay import show, to_json
+from medrega_edge.package.package import find
+from medrega_edge.prompts.templates import PromptBook
 from tests.edge.dicoms import dicom, row
 
 TOKENIZER = Tokenizer(find().text("tokenizer"))

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_edge.batch import Asking
+from medrega_edge.batch.jobs import Asking
+from medrega_edge.batch.watch import LOCK, Arrivals, watch
 from medrega_edge.errors import UsageError
-from medrega_edge.watch import LOCK, Arrivals, watch
 from tests.edge.stub import StubEngine
 
 ASKING = Asking("locate the liver")

@@ -1,6 +1,6 @@
 """A toy vocabulary of one token a character, for tests of what is written under a grammar."""
 
-from medrega_edge.grammar import Vocabulary
+from medrega_edge.inference.grammars import Vocabulary
 
 # Markers and the end are whole; punctuation is cut to pieces, but for one separator.
 TOKENS = ["<end>", "<ref>", "</ref>", "<box>", "</box>", *"0123456789", "[", "]", ",", " ", "a", "肝", "], ["]

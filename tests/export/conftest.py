@@ -80,7 +80,7 @@ def write_checkpoint(folder: Path, text: str = "qwen2", tied: bool = False) -> P
     """A checkpoint folder with random weights; `text` picks the language model's class."""
     import torch
 
-    from medrega_edge.prompts import DEFAULT_PROMPTS
+    from medrega_edge.prompts.templates import DEFAULT_PROMPTS
     from medrega_train.model import build_model
     from medrega_train.presets import PRESETS
 
@@ -152,7 +152,7 @@ def questions_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(checkpoint_folder: Path, questions_file: Path, tmp_path_factory: pytest.TempPathFactory):
     """An int4 package with certificate and its GPTQ checkpoint."""
-    from medrega_export.build import ExportOptions, export
+    from medrega_export.pipeline import ExportOptions, export
 
     root = tmp_path_factory.mktemp("exported")
     options = ExportOptions(

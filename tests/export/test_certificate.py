@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import GateError, UsageError
-from medrega_edge.prompts import Language, Modality, Task
-from medrega_edge.regions import PixelBox
+from medrega_edge.prompts.templates import Language, Modality, Task
 from medrega_export import certificate as c
 from medrega_export.questions import Question, choose, read_questions
 
@@ -129,7 +129,7 @@ def test_a_choice_is_spread_over_the_file() -> None:
 @pytest.mark.export
 def test_a_gate_names_the_stage() -> None:
     pytest.importorskip("torch")
-    from medrega_export.measure import Thresholds
+    from medrega_export.graphs.numerical_error import Thresholds
 
     Thresholds().check({"vision_int8": 0.01, "gptq": 9.0})
     with pytest.raises(GateError, match="vision_int8"):

@@ -13,10 +13,10 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers"):
     pytest.importorskip(name)
 
-from conftest import original_model  # noqa: E402
+from conftest import original_model
 
-from medrega_edge.errors import UsageError  # noqa: E402
-from medrega_export import checkpoint  # noqa: E402
+from medrega_edge.errors import UsageError
+from medrega_export.checkpoint import checkpoint
 
 
 @pytest.mark.parametrize("missing", ["prompts.json", "training.json", "tokenizer.json", "model.safetensors"])

@@ -12,9 +12,10 @@ import pytest
 pytestmark = pytest.mark.export
 pytest.importorskip("onnx")
 
-from medrega_export import decoder, graph, linears  # noqa: E402
-from medrega_export.gptq_format import QuantisedLinear, dequantise  # noqa: E402
-from medrega_export.run_graphs import DecoderRun  # noqa: E402
+from medrega_export.graphs import decoder, graph
+from medrega_export.graphs import linear_layers as linears
+from medrega_export.graphs.reference_decoder import DecoderRun
+from medrega_export.quantisation.gptq_format import QuantisedLinear, dequantise
 
 SHAPE = decoder.Shape(
     layers=3, heads=4, kv_heads=2, head_dim=16, hidden=64, vocabulary=96, context=64, epsilon=1e-6, theta=10000.0

@@ -12,11 +12,11 @@ import sys
 import pytest
 
 from medrega_edge.errors import ResourceError, UsageError
-from medrega_edge.package import Package
-from tests.edge import forked
+from medrega_edge.package.package import Package
 from tests.edge.test_faults import BARE, locales, plain, screen  # noqa: F401 - a fixture
 from tests.export.conftest import write_checkpoint
-from tests.export.kill_export import kill_until_done
+from tools import forked
+from tools.kill_export import kill_until_done
 
 pytestmark = pytest.mark.export
 
@@ -27,7 +27,7 @@ QUICK = ("--bits", "32", "--head-bits", "32", "--tower", "fp32")  # nothing is q
 def checkpoint(tmp_path_factory):
     import torch
 
-    import medrega_export.build  # noqa: F401 - loaded once for all exports here
+    import medrega_export.pipeline  # noqa: F401 - loaded once for all exports here
 
     torch.set_num_threads(1)  # threads do not survive a fork
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "检查点")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medrega_edge.errors import UsageError
-from medrega_edge.gates import Gate, read_gates
+from medrega_edge.package.gates import Gate, read_gates
 from medrega_export.gates import missed
 
 

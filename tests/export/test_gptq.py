@@ -15,11 +15,15 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "gptqmodel", "onnx"):
     pytest.importorskip(name)
 
-from conftest import original_model  # noqa: E402
+from conftest import original_model
 
-from medrega_export import calibration, checkpoint, gptq, measure, questions, text_model  # noqa: E402
-from medrega_export.gptq_format import dequantise, read_linear  # noqa: E402
-from medrega_export.recipe import Override, Recipe  # noqa: E402
+from medrega_export import questions
+from medrega_export.checkpoint import checkpoint
+from medrega_export.graphs import numerical_error as measure
+from medrega_export.graphs import text_model
+from medrega_export.quantisation import calibration, gptq
+from medrega_export.quantisation.gptq_format import dequantise, read_linear
+from medrega_export.quantisation.recipe import Override, Recipe
 
 
 @pytest.fixture(scope="module")

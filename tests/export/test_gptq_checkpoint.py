@@ -13,10 +13,10 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "gptqmodel", "onnx"):
     pytest.importorskip(name)
 
-from medrega_edge.package import Package  # noqa: E402
-from medrega_export.build import ExportOptions, export  # noqa: E402
-from medrega_export.recipe import Override, Recipe  # noqa: E402
-from medrega_export.run_graphs import DecoderRun  # noqa: E402
+from medrega_edge.package.package import Package
+from medrega_export.graphs.reference_decoder import DecoderRun
+from medrega_export.pipeline import ExportOptions, export
+from medrega_export.quantisation.recipe import Override, Recipe
 
 
 def test_transformers_loads_the_gptq_checkpoint(exported, checkpoint_folder: Path) -> None:
@@ -76,7 +76,7 @@ def test_gptqmodel_dequantises_to_what_we_read(exported) -> None:
     import torch
     from safetensors.torch import load_file
 
-    from medrega_export import gptq_format
+    from medrega_export.quantisation import gptq_format
 
     root, _ = exported
     stored = load_file(root / "gptq" / "model.safetensors")

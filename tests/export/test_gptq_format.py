@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import UsageError
-from medrega_export import gptq_format as form
-from medrega_export.recipe import Override, Recipe
+from medrega_export.quantisation import gptq_format as form
+from medrega_export.quantisation.recipe import Override, Recipe
 
 
 def pack_rows(codes: np.ndarray, bits: int) -> np.ndarray:

@@ -14,17 +14,18 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "onnx", "sentencepiece"):
     pytest.importorskip(name)
 
-import chat_reference  # noqa: E402
-from conftest import original_model  # noqa: E402
+import chat_reference
+from conftest import original_model
 
-from medrega_edge.errors import UsageError  # noqa: E402
-from medrega_edge.package import Package  # noqa: E402
-from medrega_export import checkpoint, lora, spm  # noqa: E402
-from medrega_export.build import ExportOptions, export  # noqa: E402
-from medrega_export.recipe import FULL  # noqa: E402
-from medrega_export.run_graphs import DecoderRun, session  # noqa: E402
-from medrega_export.tokenizer_json import read_tokenizer  # noqa: E402
-from medrega_export.weights import Stored, index  # noqa: E402
+from medrega_edge.errors import UsageError
+from medrega_edge.package.package import Package
+from medrega_export.checkpoint import checkpoint, lora
+from medrega_export.checkpoint import sentencepiece as spm
+from medrega_export.checkpoint.tokenizer_json import read_tokenizer
+from medrega_export.checkpoint.weights import Stored, index
+from medrega_export.graphs.reference_decoder import DecoderRun, session
+from medrega_export.pipeline import ExportOptions, export
+from medrega_export.quantisation.recipe import FULL
 
 FIGURES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "internvl-chat-v1-2-tiny"
 CLOSE = 1e-4

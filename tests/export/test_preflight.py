@@ -13,13 +13,14 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "onnx", "sentencepiece"):
     pytest.importorskip(name)
 
-import chat_reference  # noqa: E402
-from typer.testing import CliRunner  # noqa: E402
+import chat_reference
+from typer.testing import CliRunner
 
-from medrega_edge.errors import UsageError  # noqa: E402
-from medrega_export import preflight, recipe  # noqa: E402
-from medrega_export.preflight import inspect  # noqa: E402
-from medrega_export.recipe import Recipe  # noqa: E402
+from medrega_edge.errors import UsageError
+from medrega_export import preflight
+from medrega_export.preflight import inspect
+from medrega_export.quantisation import recipe
+from medrega_export.quantisation.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_the_group_size_is_chosen_and_the_reason_told(
 def test_a_larger_model_of_the_same_kind_gets_larger_groups() -> None:
     from transformers import LlamaConfig
 
-    from medrega_export.text_model import fitted
+    from medrega_export.graphs.text_model import fitted
 
     sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
     fit, why = fitted(Recipe(head_bits=4), LlamaConfig(**sizes, num_key_value_heads=8, head_dim=64))
@@ -180,7 +181,7 @@ def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_command(copied: Path) -> None:
-    from medrega_edge.cli import app
+    from medrega_edge.cli.main import app
     from medrega_export.cli import mount
 
     if not any(command.name == "export" for command in app.registered_commands):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medrega_edge.errors import UsageError
-from medrega_export.recipe import CACHED_BYTES, FULL, Override, Recipe, fitting_group
+from medrega_export.quantisation.recipe import CACHED_BYTES, FULL, Override, Recipe, fitting_group
 
 MIXED = Recipe(
     group_size=128,

@@ -14,11 +14,11 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
     pytest.importorskip(name)
 
-from medrega_edge.errors import GateError, ResourceError, UsageError  # noqa: E402
-from medrega_edge.gates import read_gates  # noqa: E402
-from medrega_export.build import ExportOptions, export  # noqa: E402
-from medrega_export.recipe import FULL  # noqa: E402
-from medrega_export.work import Work, fingerprint  # noqa: E402
+from medrega_edge.errors import GateError, ResourceError, UsageError
+from medrega_edge.package.gates import read_gates
+from medrega_export.pipeline import ExportOptions, export
+from medrega_export.quantisation.recipe import FULL
+from medrega_export.workspace import Work, fingerprint
 
 
 class Stopped(Exception):
@@ -132,7 +132,7 @@ def test_the_same_export_twice_at_once_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    from tests.export.kill_export import kill_until_done
+    from tools.kill_export import kill_until_done
 
     found = kill_until_done(tmp_path, 6)
     assert (found["kills"], found["different"]) == (6, 0)

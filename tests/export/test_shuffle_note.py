@@ -12,13 +12,13 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "gptqmodel", "optimum", "onnx", "sentencepiece"):
     pytest.importorskip(name)
 
-import chat_reference  # noqa: E402
-import torch  # noqa: E402
-from transformers import AutoModelForImageTextToText  # noqa: E402
+import chat_reference
+import torch
+from transformers import AutoModelForImageTextToText
 
-from medrega_export import vision  # noqa: E402
-from medrega_export.build import ExportOptions, export  # noqa: E402
-from medrega_export.checkpoint import load  # noqa: E402
+from medrega_export.checkpoint.checkpoint import load
+from medrega_export.graphs import vision
+from medrega_export.pipeline import ExportOptions, export
 
 
 def test_images_are_not_mirrored_unawares(questions_file: Path, tmp_path: Path) -> None:

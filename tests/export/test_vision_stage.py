@@ -12,10 +12,15 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "onnx"):
     pytest.importorskip(name)
 
-from conftest import original_model  # noqa: E402
+from conftest import original_model
 
-from medrega_export import checkpoint, graph, run_graphs, vision  # noqa: E402
-from medrega_export.recipe import FULL, FULL_BITS, PROJECTOR_UNITS, TOWER_UNITS, Override, Recipe  # noqa: E402
+from medrega_export.checkpoint import checkpoint
+from medrega_export.graphs import (
+    graph,
+    vision,
+)
+from medrega_export.graphs import reference_decoder as run_graphs
+from medrega_export.quantisation.recipe import FULL, FULL_BITS, PROJECTOR_UNITS, TOWER_UNITS, Override, Recipe
 
 
 def test_the_vision_stage_is_that_of_transformers(checkpoint_folder: Path, tmp_path: Path) -> None:
@@ -72,7 +77,7 @@ def test_each_tower_precision_and_exception_counts(checkpoint_folder: Path, tmp_
 
 def test_int8_is_what_the_quantiser_of_onnxruntime_makes(checkpoint_folder: Path, tmp_path: Path) -> None:
     """The same weights and the same operators, so the same numbers."""
-    from medrega_edge.sessions import load_onnxruntime
+    from medrega_edge.inference.sessions import load_onnxruntime
 
     load_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -2,16 +2,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrega_edge.label_sets import LABEL_SETS, MODALITY_NAMES
-from medrega_edge.prompts import LABEL_SEPARATOR, Language, Modality, Task, guess_task, language_of
-from medrega_edge.regions import parse
+from medrega_edge.boxes import parse
+from medrega_edge.prompts.templates import LABEL_SEPARATOR, Language, Modality, Task, guess_task, language_of
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES
 from medrega_train.augment import clean_view, random_view
-from medrega_train.foreign import foreign_picture
+from medrega_train.non_medical_images import foreign_picture
+from medrega_train.question_templates import DETECT, IDENTIFY
 from medrega_train.questions import Questions, all_texts, grid_region, label_sets, question_weight
 from medrega_train.records import Asked
 from medrega_train.reports import report
 from medrega_train.tokens import SPECIAL, train_tokenizer
-from medrega_train.wordings import DETECT, IDENTIFY
 
 from .test_augment import picture, record
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from medrega_edge import __version__
-from medrega_edge.prompts import TEMPLATES, Language
+from medrega_edge.prompts.templates import TEMPLATES, Language
 from medrega_train.questions import MAX_BOXES
 from medrega_train.records import Record
 

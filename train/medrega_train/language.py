@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import InternVLForConditionalGeneration
 
-from medrega_edge.prompts import IMAGE_TOKEN, Language, PromptBook, Task
-from medrega_edge.regions import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
+from medrega_edge.boxes import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
+from medrega_edge.prompts.templates import IMAGE_TOKEN, Language, PromptBook, Task
 from medrega_train.augment import View
-from medrega_train.dense import IGNORE, DenseBatch, DenseHead, DenseSamples, dense_losses
-from medrega_train.dense import collate as collate_dense
-from medrega_train.foreign import foreign_picture
-from medrega_train.pool import FOREIGN_SHARE, Pool
+from medrega_train.dense_head import IGNORE, DenseBatch, DenseHead, DenseSamples, dense_losses
+from medrega_train.dense_head import collate as collate_dense
+from medrega_train.feature_cache import FOREIGN_SHARE, Pool
+from medrega_train.non_medical_images import foreign_picture
 from medrega_train.questions import Question, Questions, ask_modality
 from medrega_train.records import Record
 from medrega_train.tokens import END, PAD

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medrega_edge.label_sets import LABEL_SETS, MODALITY_NAMES, NOT_MEDICAL, LabelSet
-from medrega_edge.prompts import (
+from medrega_edge.boxes import Geometry, PixelBox, RegionText, format_boxes, format_region
+from medrega_edge.prompts.templates import (
     ABSENT_ANSWER,
     CLASSIFY_QUESTION,
     CLASSIFY_SEVERAL_QUESTION,
@@ -27,11 +27,11 @@ from medrega_edge.prompts import (
     PromptBook,
     Task,
 )
-from medrega_edge.regions import Geometry, PixelBox, RegionText, format_boxes, format_region
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, NOT_MEDICAL, LabelSet
 from medrega_train.augment import View, ViewRegion
+from medrega_train.question_templates import DETECT, IDENTIFY
 from medrega_train.records import VESSELS, Absence, Record
 from medrega_train.reports import report
-from medrega_train.wordings import DETECT, IDENTIFY
 
 MAX_BOXES = 4  # of one object in one answer; a field of a hundred blood cells teaches nothing here
 CHINESE_SHARE = 0.45

@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import Language, Modality
-from medrega_edge.regions import Geometry, PixelBox
+from medrega_edge.prompts.templates import Language, Modality
 
 VESSELS = "retinal blood vessels"  # they fill the whole image: no detection target
 

@@ -1,4 +1,4 @@
-"""What an image shows, told in the fixed sentences of `medrega_edge.reports` from its annotations.
+"""What an image shows, told in the fixed sentences of `medrega_edge.tasks.report_sentences` from its annotations.
 
 Kind of image, part of the body, what is seen, what is abnormal. A sentence is left out where the annotations do not say.
 That nothing is abnormal is never written: annotations look for one thing, and say nothing of all others. Knows records;
@@ -7,9 +7,9 @@ knows no tokens.
 
 from __future__ import annotations
 
-from medrega_edge.label_sets import BODY_PARTS, FINDINGS
-from medrega_edge.prompts import Language
-from medrega_edge.reports import Sentence, write
+from medrega_edge.prompts.templates import Language
+from medrega_edge.tasks.report_sentences import Sentence, write
+from medrega_edge.vocabulary.label_sets import BODY_PARTS, FINDINGS
 from medrega_train.augment import View
 from medrega_train.records import VESSELS, Record
 

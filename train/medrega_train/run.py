@@ -21,15 +21,15 @@ from accelerate import Accelerator
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from medrega_edge.boxes import GRID_MAX
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts import DEFAULT_PROMPTS
-from medrega_edge.regions import GRID_MAX
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS
 from medrega_train.card import checkpoint_facts
-from medrega_train.dense import DenseHead, DenseModule, DenseSamples, Vocabulary, collate, plain_iou
+from medrega_train.dense_head import DenseHead, DenseModule, DenseSamples, Vocabulary, collate, plain_iou
+from medrega_train.feature_cache import Pool
 from medrega_train.language import Encoder, LanguageModule, LanguageSamples, LiveSamples
 from medrega_train.loop import Stage, run_stage, write_atomically
 from medrega_train.model import build_model, build_tower, graft, load_checkpoint, take_weights
-from medrega_train.pool import Pool
 from medrega_train.presets import Preset, StagePlan
 from medrega_train.questions import Questions, all_texts, prompt_book, question_weight
 from medrega_train.records import Record, load_records, split_of

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from medrega_edge.prompts import IMAGE_TOKEN
-from medrega_edge.regions import MARKERS
+from medrega_edge.boxes import MARKERS
+from medrega_edge.prompts.templates import IMAGE_TOKEN
 
 PAD, START, END = "<pad>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (PAD, START, END, "<img>", "</img>", IMAGE_TOKEN, *MARKERS)

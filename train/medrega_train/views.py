@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge.images import read_image
-from medrega_edge.preprocess import resize
+from medrega_edge.images.preprocess import resize
+from medrega_edge.images.reader import read_image
 from medrega_train.augment import View, clean_view, random_view
 from medrega_train.records import Record
 

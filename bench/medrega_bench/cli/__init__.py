@@ -1,0 +1,1 @@
+"""The commands of `medrega bench`. Heavy imports wait inside the commands."""

@@ -1,0 +1,114 @@
+"""`compare` and `gate`: two results beside each other, and whether one may pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medrega_bench.cli.console import language, show, show_flips, show_loss
+from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, SplitOption
+from medrega_bench.datasets.dataset_selection import choose, with_progress
+from medrega_edge.cli.console import tell
+from medrega_edge.errors import GateError, UsageError
+from medrega_edge.prompts.templates import NOTICE, Language
+
+Row = dict[str, Any]
+
+
+def compare(
+    before: Annotated[str, typer.Argument(help="A result of `medrega bench run`, or a package.")],
+    after: Annotated[str, typer.Argument(help="Another one; packages are measured on the same questions.")],
+    data: AnyDataOption = None,
+    split: SplitOption = "test",
+    limit: LimitOption = None,
+    out: Annotated[Path | None, typer.Option(help="File to write: .json, .md or .html.")] = None,
+    lang: LangOption = None,
+) -> None:
+    """Say what changed between two results or two packages, whether by more than chance, and which answers flipped.
+
+    medrega bench compare old/result.json new/result.json
+
+    medrega bench compare package-a package-b --out difference.html
+    """
+    from tempfile import TemporaryDirectory
+
+    from medrega_bench.evaluation import measure, paired
+    from medrega_edge.io.atomic import check_place, write_text
+    from medrega_edge.package.package import find
+
+    if out is not None:
+        check_place(out)
+        if out.suffix not in (".json", ".md", ".html"):
+            raise UsageError("The difference is written as .json, .md or .html; name the file so.")
+    rows: list[list[Row]] = []
+    names: list[str] = []
+    with TemporaryDirectory() as drawn:
+        plan: measure.Plan | None = None
+        for one in (before, after):
+            path = Path(one)
+            if path.suffix == ".json" or (path.is_dir() and not (path / "manifest.json").exists()):
+                package = measure.read_result(path)["packages"][0]
+            else:
+                plan = plan or measure.Plan(
+                    *choose(data, split, limit, Path(drawn)), with_speed=False, bare_ids=data is None, plain=True
+                )
+                package = measure.measure(find(one), "package", plan, with_progress)
+            rows.append(package["rows"])
+            names.append(f"{package['model']['name']} {package['model']['version']}, {package['model']['precision']}")
+    compared = paired.compared(rows[0], rows[1])
+    show(f"{names[0]} -> {names[1]}: {compared['n']} questions, {len(compared['flips'])} answers flipped")
+    for entry in compared["accuracy"]:
+        show_loss(entry)
+    show_flips(compared["flips"])
+    for number, where in ((compared["only_before"], "first"), (compared["only_after"], "second")):
+        if number:
+            tell(f"{number} questions are in the {where} result only and are not compared")
+    if out is not None:
+        write_text(out, _difference(compared, out.suffix, lang or language(), (names[0], names[1])))
+
+
+def _difference(compared: Row, suffix: str, lang: Language, names: tuple[str, str]) -> str:
+    from medrega_bench.reports import render as page
+    from medrega_bench.reports.document import comparison
+    from medrega_edge.io.safe_text import json_text
+
+    if suffix == ".json":
+        return json_text({"schema_version": 1, "notice": NOTICE} | compared, indent=1) + "\n"
+    made = comparison(compared, lang, names)
+    return page.markdown(made) if suffix == ".md" else page.html(made)
+
+
+def gate(
+    result: Annotated[Path, typer.Argument(help="Result of `medrega bench run`.")],
+    gates: Annotated[
+        str | None, typer.Option("--gate", help="Such as iou_drop<=0.01,flips<=0.03; default: no loss beyond its noise.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Older result, or a folder of them; default: the reference in the result.")
+    ] = None,
+) -> None:
+    """Exit with code 5 when accuracy fell too far. Ratios of speeds, where steady, may fall by 15 %.
+
+    Without --gate, a package of the baseline's name and version may answer 5 % of the questions right or wrong otherwise.
+
+    medrega bench gate report/result.json --baseline bench/results
+
+    medrega bench gate report/result.json --gate "iou_drop<=0.01,accuracy_drop<=0.01"
+    """
+    from medrega_bench.evaluation import measure
+    from medrega_bench.evaluation.gate import check
+    from medrega_edge.package.gates import read_gates
+
+    held = read_gates(gates) if gates else ()
+    made = measure.read_result(result)
+    older = measure.read_result(baseline, made["data"]["name"]) if baseline is not None else None
+    lacking, unheld = check(made, older, held)
+    for phrase in unheld:
+        tell(f"not held: {phrase}")
+    for phrase in lacking:
+        tell(f"missed: {phrase}")
+    if lacking:
+        raise GateError("The result does not pass; what it misses is listed.")
+    show("passes")

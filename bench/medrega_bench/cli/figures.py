@@ -1,0 +1,83 @@
+"""`accuracy` and `tasks`: a package's figures on one split, full precision beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medrega_bench.cli.console import show
+from medrega_bench.cli.options import DataOption, LimitOption, ModelOption, ReferenceOption, ResultOption, SplitOption
+from medrega_bench.datasets.dataset_selection import choose, empty_split, spread, with_progress
+from medrega_edge.errors import UsageError
+
+
+def accuracy(
+    data: DataOption,
+    out: ResultOption,
+    split: SplitOption = "val",
+    model: ModelOption = None,
+    reference: ReferenceOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """Let a package answer questions with truth, and report IoU per modality, language and object."""
+    from medrega_bench.datasets.questions import Question, questions_of, read_records
+    from medrega_bench.evaluation.accuracy import MEASURED, answer_all, compare, tables
+    from medrega_bench.performance.environment import header
+    from medrega_edge.engine import load
+    from medrega_edge.io.atomic import write_text
+
+    made = questions_of(read_records(data, split), data)
+    rows = spread([one.to_dict() for one in made if isinstance(one, Question) and one.setting in MEASURED], limit)
+    if not rows:
+        raise empty_split(split)
+    engine = load(model)
+    answers = answer_all(engine, rows)
+    result = header(engine.package, split) | {"tables": tables(answers)}
+    if reference is not None:
+        result["loss"] = compare(answer_all(load(reference), rows), answers)
+    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    whole = result["tables"]["overall"]["all"]
+    show(f"mean IoU {whole['mean_iou']:.3f}, accuracy at 0.5 {whole['acc50']:.3f}, {whole['n']} questions")
+    if reference is not None:
+        show(f"loss against the reference {result['loss']['mean_iou_loss']:+.4f} mean IoU")
+
+
+def tasks(
+    data: DataOption,
+    out: ResultOption,
+    split: SplitOption = "val",
+    model: ModelOption = None,
+    reference: ReferenceOption = None,
+    limit: LimitOption = None,
+    answers: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the answers: no package answers the same questions twice.")
+    ] = None,
+) -> None:
+    """Let a package do every task on one split, and report MedRegA's figures and what the image is worth to them.
+
+    Free questions are also asked about a blank image and another patient's, and of the training questions alone. With
+    --reference each figure has its loss with the paired interval.
+    """
+    from medrega_bench.evaluation import answer_cache as kept
+    from medrega_bench.evaluation.image_ablation import reliance
+    from medrega_bench.evaluation.tables import losses, tables
+    from medrega_bench.performance.environment import header
+    from medrega_bench.reports.report_figures import report_figures
+    from medrega_edge.io.atomic import check_place, write_text
+    from medrega_edge.package.package import find
+
+    check_place(out)
+    if answers is not None and not answers.is_dir():
+        raise UsageError("The folder of --answers is not there; make it, or name another.")
+    asked, blind = choose(data, split, limit, data)
+    package = find(model)
+    rows = kept.answers(package, asked, blind, with_progress, folder=answers)
+    result = header(package, split) | {"tables": tables(rows), "reliance": reliance(rows), "reports": report_figures(rows)}
+    if reference is not None:
+        full = kept.answers(find(reference), asked, blind, with_progress, folder=answers)
+        result |= {"reference": tables(full), "loss": losses(full, rows)}
+    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    show(f"{len(asked)} questions; figures in {out.name}")

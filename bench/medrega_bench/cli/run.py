@@ -1,0 +1,88 @@
+"""`run`: accuracy and speed in one go, four reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medrega_bench.cli.console import language, show_package, show_report
+from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, ReferenceOption, SplitOption, ThreadsOption
+from medrega_bench.datasets.dataset_selection import choose, with_progress
+from medrega_edge.errors import UsageError
+
+
+def run(
+    out: Annotated[Path, typer.Option(help="Folder for result.json, report.md, report.html and figures.csv.")],
+    data: AnyDataOption = None,
+    split: SplitOption = "test",
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Package folder or name; may repeat.")] = None,
+    reference: ReferenceOption = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help="cpu or cuda; may repeat, for speed: answers are the first's.")
+    ] = None,
+    threads: ThreadsOption = None,
+    repeats: Annotated[int, typer.Option(min=5, help="Measured rounds of speed, after a warm-up.")] = 5,
+    with_speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure speed too.")] = True,
+    lang: LangOption = None,
+    pictures: Annotated[
+        bool | None, typer.Option(help="Put pictures of the worst answers into the page; default: of the quick set only.")
+    ] = None,
+    limit: LimitOption = None,
+    include_identifiers: Annotated[
+        bool, typer.Option("--include-identifiers", help="Keep the ids of questions as they are; they may name patients.")
+    ] = False,
+    keep: Annotated[Path | None, typer.Option(help="Folder of results that gets a copy, named by date and commit.")] = None,
+) -> None:
+    """Measure accuracy and speed in one go, and write JSON, Markdown, CSV and one page of HTML.
+
+    medrega bench run --out report
+
+    medrega bench run --data DATA --split test --model package --reference full --out report
+
+    The JSON and the page quote questions, truths and answers; pictures of your images go into the page with --pictures.
+    """
+    from tempfile import TemporaryDirectory
+
+    from medrega_bench.datasets import quick_set
+    from medrega_bench.evaluation import measure
+    from medrega_bench.performance import latency as speed
+    from medrega_bench.performance.environment import command, environment
+    from medrega_bench.reports import render as page
+    from medrega_bench.reports.document import document, figures_of
+    from medrega_edge.io.atomic import check_place, unwritable, write_text
+    from medrega_edge.package.package import find
+
+    places = [out / name for name in ("result.json", "report.md", "report.html", "figures.csv")]
+    try:
+        out.mkdir(exist_ok=True)
+    except OSError as error:
+        raise unwritable(error) from None
+    for place in places:
+        check_place(place)
+    if keep is not None and not keep.is_dir():
+        raise UsageError("The folder of --keep is not there; make it, or name another.")
+    packages = [(find(name), "package") for name in model] if model else [(find(), "package")]
+    packages += [(find(reference), "reference")] if reference is not None else []
+    with TemporaryDirectory() as drawn:
+        asked, question_only = choose(data, split, limit, Path(drawn))
+        plan = measure.Plan(
+            asked, question_only, threads, tuple(device or ["cpu"]), repeats, with_speed, data is None or include_identifiers
+        )
+        measured = [measure.measure(package, role, plan, with_progress) for package, role in packages]
+        header = {"command": command(), "environment": environment()}
+        bandwidth = speed.bandwidth() if with_speed else None
+        name = data.name if data is not None else quick_set.NAME
+        result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
+        shown = data is None if pictures is None else pictures
+        images = {measure.image_key(path): path for path in {one.question.image for one in asked}} if shown else None
+        made = document(result, lang or language(), images)
+    texts = (measure.to_json(result), page.markdown(made), page.html(made), page.as_csv(figures_of(result)))
+    for place, text in zip(places, texts, strict=True):
+        write_text(place, text)
+    if keep is not None:
+        write_text(keep / measure.history_name(result), texts[0])
+    for one in result["packages"]:
+        show_package(one)
+    show_report(out.name)

@@ -1,0 +1,1 @@
+"""Questions with truth: loaders of foreign formats, the evaluation set, the quick set."""

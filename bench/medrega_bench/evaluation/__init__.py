@@ -1,0 +1,1 @@
+"""Asking a package every question, scoring the answers, comparing and gating results."""

@@ -1,0 +1,94 @@
+"""Whether any weights can write a box that cannot be read: networks of random weights, asked again and again.
+
+Knows packages and the region text; nothing here says whether an answer is right. The whole runtime takes part, from pixels
+to text: one half of the answers is written for a name that the package knows, the other freely.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from medrega_bench.performance.random_packages import SMALLEST_TOWER, PackageShape, TextShape, write_package
+from medrega_edge.answer import Answer
+from medrega_edge.boxes import parse
+from medrega_edge.engine import Engine, EngineOptions
+from medrega_edge.inference.grammars import MOST_BOXES
+from medrega_edge.package.package import MANIFEST, Package, default_folder, file_entry
+from medrega_edge.prompts.templates import DETECT_QUESTION, Language, PromptBook, Task
+
+SEED = 20261123
+EACH = 25  # questions about one image
+SIDE = 64  # pixels of an image
+_BOX = r"\[\d{1,3}(?:, \d{1,3}){3}\]"
+_REGION = re.compile(rf"<ref>(?P<name>.+?)</ref><box>\[{_BOX}(?:, {_BOX})*\]</box>", re.DOTALL)
+_NAMELESS = "a region without a name"  # a name of blanks: the weights' nonsense, its boxes are whole
+
+
+def packages(folder: Path) -> dict[str, Package]:
+    """Write two packages of random weights: one that knows the names of the shipped one, and one that knows none."""
+    text = TextShape(2, 128, 4, 2, 32, 256, Package.open(default_folder()).manifest.decoder.vocabulary)
+    shape = PackageShape(text, SMALLEST_TOWER)
+    made = {name: write_package(shape, folder / name) for name in ("named", "free")}
+    free = made["free"]
+    prompts = free.folder / free.manifest.files["prompts"].path
+    prompts.write_text(replace(PromptBook.from_json(prompts.read_text("utf-8")), labels=()).to_json(), encoding="utf-8")
+    files = free.manifest.files | {"prompts": file_entry(prompts, "text")}
+    (free.folder / MANIFEST).write_text(replace(free.manifest, files=files).to_json(), encoding="utf-8")
+    return made | {"free": Package.open(free.folder)}
+
+
+def run(folder: Path, count: int) -> dict[str, Any]:
+    """Let both write `count` answers together; what they wrote, by kind, and what of it was malformed."""
+    result = {}
+    for kind, package in packages(folder).items():
+        answers = list(_answers(package, count // 2))
+        texts = [answer.raw_text for _, answer in answers]
+        wrong = [one.raw_text for name, one in answers if not is_whole(one.raw_text, name if kind == "named" else None)]
+        result[kind] = {
+            "generations": len(texts),
+            "different": len(set(texts)),
+            "with_a_region": sum("<box>" in text for text in texts),
+            "boxes": sum(len(region.boxes) for text in texts for region in parse(text).regions),
+            "malformed": len(wrong),
+            "examples": wrong[:3],
+        }
+    return result
+
+
+def _answers(package: Package, count: int) -> Iterator[tuple[str, Answer]]:
+    engine = Engine(package, EngineOptions())
+    rng = np.random.default_rng(SEED)
+    names = [name for name, _ in PromptBook.from_json(Package.open(default_folder()).text("prompts")).labels]
+    for number in range(count):
+        if number % EACH == 0:
+            image = engine.open(_picture(rng))
+        name = names[int(rng.integers(len(names)))]
+        question = DETECT_QUESTION[Language.EN].format(x=name)
+        yield name, engine.ask(image, question, Task.DETECT, Language.EN)
+
+
+def _picture(rng: np.random.Generator) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def is_whole(text: str, name: str | None) -> bool:
+    """Tell whether a text has no region that cannot be read, too many boxes, or one box twice.
+
+    Where a `name` was asked for it is one region of that name, or none at all.
+    """
+    parsed = parse(text)
+    boxes = [[tuple(box.as_list()) for box in region.boxes] for region in parsed.regions]
+    spelt = [match["name"] for match in _REGION.finditer(text)]
+    whole = set(parsed.problems) <= {_NAMELESS} and len(spelt) == text.count("<ref>") == text.count("<box>")
+    whole = whole and all(len(set(group)) == len(group) <= MOST_BOXES for group in boxes)
+    return whole and (name is None or spelt in ([], [name]))

@@ -1,0 +1,85 @@
+"""How much weights like each label of a set whatever the image shows: means over images, which a choice is freed of.
+
+Knows packages and label sets. A level is the mean log-probability of a label over the images of a split, their classes not
+looked at; less its level, a label is judged by what this image says for it (Zhou et al., Batch Calibration, 2024).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medrega_bench.datasets.evaluation_set import asked_of
+from medrega_bench.evaluation.figures import Pair
+from medrega_bench.metrics.labels import classification
+from medrega_edge.engine import Engine
+from medrega_edge.prompts.templates import Language, Task
+
+Row = dict[str, Any]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """One question: log-probabilities of its candidates, and the right one."""
+
+    image: Path
+    language: Language
+    dataset: str
+    candidates: tuple[str, ...]
+    truth: str
+    weights: Floats
+
+
+def weigh(engine: Engine, records: Sequence[Row], data: Path) -> Iterator[Weighed]:
+    """Weigh the candidates of every question about one class."""
+    for one in asked_of(records, data):
+        question = one.question
+        if question.task is Task.CLASSIFY and question.setting == "classification_single":
+            image = engine.open(question.image)
+            weights = np.array(engine.weigh(image, question.candidates, question.language))
+            yield Weighed(question.image, question.language, one.dataset, question.candidates, question.text, weights)
+
+
+def fit(weighed: Sequence[Weighed]) -> dict[tuple[Language, tuple[str, ...]], Floats]:
+    """Mean log-probabilities for each language and label set."""
+    groups: dict[tuple[Language, tuple[str, ...]], list[Floats]] = defaultdict(list)
+    for one in weighed:
+        groups[one.language, one.candidates].append(one.weights)
+    return {key: np.mean(members, axis=0) for key, members in groups.items()}
+
+
+def macro_f1(weighed: Sequence[Weighed]) -> tuple[float, float]:
+    """Macro F1, mean over languages, data sets and label sets: as the weights choose, and freed of their levels.
+
+    The levels of one half of the images are used for the other.
+    """
+    sides = {image: number % 2 for number, image in enumerate(dict.fromkeys(one.image for one in weighed))}
+    halves = [fit([one for one in weighed if sides[one.image] == side]) for side in (0, 1)]
+    groups: dict[tuple[Language, str, tuple[str, ...]], list[tuple[Pair, Pair]]] = defaultdict(list)
+    for one in weighed:
+        levels = halves[1 - sides[one.image]].get((one.language, one.candidates), np.zeros(len(one.weights)))
+        pairs = [
+            Pair(one.candidates[int(np.argmax(weights))], one.truth, one.candidates)
+            for weights in (one.weights, one.weights - levels)
+        ]
+        groups[one.language, one.dataset, one.candidates].append((pairs[0], pairs[1]))
+    before, after = (
+        [classification([pair[side] for pair in mine]).values()["f1_macro"] or 0.0 for mine in groups.values()]
+        for side in (0, 1)
+    )
+    return float(np.mean(before)), float(np.mean(after))
+
+
+def as_prompts(levels: dict[tuple[Language, tuple[str, ...]], Floats]) -> dict[str, list[dict[str, float]]]:
+    """As `prompts.json` holds them."""
+    made: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for (language, candidates), values in levels.items():
+        made[language.value].append({name: round(float(v), 4) for name, v in zip(candidates, values, strict=True)})
+    return dict(made)

@@ -1,0 +1,169 @@
+"""What a question is worth without its image: a lookup of the training questions, and a classifier trained on them.
+
+Knows questions and answers; never sees an image. What either gets right, a model that looks has to beat before its answers
+say anything about images. The classifier's recipe is chosen on the validation split by `medrega bench blind`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from medrega_bench.datasets.questions import setting_of
+from medrega_bench.evaluation.figures import Measured, Pair
+from medrega_bench.evaluation.score import SETTINGS
+from medrega_bench.metrics.text import is_exact
+from medrega_edge.prompts.templates import Language, Task
+
+Row = dict[str, Any]
+Asked = tuple[str, str]  # question, answer
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sequences of up to `longest` words or characters, weighted by tf-idf; `c` is the support vector machine's."""
+
+    unit: str  # "word" or "char"
+    longest: int
+    c: float
+
+
+TRIALS = {
+    Language.EN: tuple(Recipe("word", longest, c) for longest in (2, 3) for c in (0.1, 0.3, 1.0)),
+    Language.ZH: tuple(Recipe("char", longest, c) for longest in (2, 3) for c in (0.1, 0.3, 1.0)),
+}
+CHOSEN = {Language.EN: Recipe("word", 3, 1.0), Language.ZH: Recipe("char", 2, 0.3)}  # see bench/results/blind.json
+
+
+class Lookup:
+    """The commonest training answer to the most similar training question."""
+
+    def __init__(self, asked: Iterable[Asked], language: Language) -> None:
+        """Learn answers; `language` is not needed, words tell themselves."""
+        self._answers: dict[str, Counter[str]] = defaultdict(Counter)
+        for question, answer in asked:
+            self._answers[_plain(question)][answer] += 1
+        self._words = [(frozenset(_units(question)), question) for question in self._answers]
+
+    def answer(self, questions: Sequence[str]) -> list[str]:
+        """Answer without looking."""
+        return [self._one(_plain(question)) for question in questions]
+
+    def _one(self, plain: str) -> str:
+        if plain not in self._answers:
+            words = frozenset(_units(plain))
+            plain = max(self._words, key=lambda entry: len(words & entry[0]) / max(1, len(words | entry[0])))[1]
+        return self._answers[plain].most_common(1)[0][0]
+
+
+class Classifier:
+    """A linear classifier of questions; its classes are the training answers."""
+
+    def __init__(self, asked: Iterable[Asked], language: Language, recipe: Recipe | None = None) -> None:
+        """Train it; deterministic."""
+        from sklearn.dummy import DummyClassifier
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.svm import LinearSVC
+
+        recipe = recipe or CHOSEN[language]
+        questions, answers = zip(*asked, strict=True)
+        spellings: dict[str, Counter[str]] = defaultdict(Counter)
+        for answer in answers:
+            spellings[answer.casefold()][answer] += 1
+        self._spelt = {folded: counted.most_common(1)[0][0] for folded, counted in spellings.items()}
+        lengths = (1, recipe.longest)
+        self._vectors = TfidfVectorizer(
+            preprocessor=_plain, analyzer=recipe.unit, token_pattern=r"\S+", ngram_range=lengths, sublinear_tf=True
+        )
+        self._machine = LinearSVC(C=recipe.c, random_state=0) if len(self._spelt) > 1 else DummyClassifier()
+        self._machine.fit(self._vectors.fit_transform(questions), [answer.casefold() for answer in answers])
+
+    def answer(self, questions: Sequence[str]) -> list[str]:
+        """Answer without looking."""
+        return [self._spelt[folded] for folded in self._machine.predict(self._vectors.transform(questions))]
+
+
+KINDS: dict[str, type[Lookup] | type[Classifier]] = {"question_only": Lookup, "question_trained": Classifier}
+
+
+class Blind:
+    """Both, in every language of the training records."""
+
+    def __init__(self, records: Iterable[Row]) -> None:
+        """Take training records; they are learnt when the first question comes."""
+        self._asked = _asked(records)
+
+    @cached_property
+    def _known(self) -> dict[str, dict[Language, Lookup | Classifier]]:
+        return {
+            name: {language: kind(pairs, language) for language, pairs in self._asked.items()}
+            for name, kind in KINDS.items()
+        }
+
+    def answers(self, question: str, language: Language) -> dict[str, str]:
+        """Answer without looking, once for each of `KINDS`; nothing in a language without a training question."""
+        return {
+            name: one.answer([question])[0] if (one := known.get(language)) else "" for name, known in self._known.items()
+        }
+
+
+def _asked(records: Iterable[Row]) -> dict[Language, list[Asked]]:
+    found: dict[Language, list[Asked]] = defaultdict(list)
+    for record in records:
+        for one in record["qa"] if not record["dup_of_eval"] else ():
+            found[Language(one["lang"])].append((one["question"], one["answer"].strip()))
+    return found
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[^\w\s]", " ", text.casefold()).split())
+
+
+def _units(text: str) -> list[str]:
+    return text.split() if text.isascii() else list(text)
+
+
+def trials(train: Iterable[Row], held: Sequence[Row]) -> list[Row]:
+    """Train every recipe, the best of each language first; `right` is the share of held-out answers right to the letter."""
+    asked, truth = _asked(train), _asked(held)
+    made = [
+        {"language": language.value}
+        | asdict(recipe)
+        | {"right": _right(Classifier(asked[language], language, recipe), held_out)}
+        for language, held_out in truth.items()
+        for recipe in TRIALS[language]
+    ]
+    return sorted(made, key=lambda trial: (trial["language"], -trial["right"]))
+
+
+def _right(trained: Classifier, asked: Sequence[Asked]) -> float:
+    answers = trained.answer([question for question, _ in asked])
+    hits = [is_exact(Pair(answer, truth)) for answer, (_, truth) in zip(answers, asked, strict=True)]
+    return sum(hits) / len(hits)
+
+
+def figures(train: Iterable[Row], records: Sequence[Row]) -> Iterator[Row]:
+    """MedRegA's figures of both on the questions of some records, per language and data set, with intervals over images."""
+    asked = _asked(train)
+    groups: dict[tuple[Language, str], list[tuple[str, str, str]]] = defaultdict(list)
+    for record in records:
+        for one in record["qa"] if not record["dup_of_eval"] else ():
+            groups[Language(one["lang"]), record["dataset"]].append((one["question"], one["answer"], record["id"]))
+    for name, kind in KINDS.items():
+        trained = {language: kind(pairs, language) for language, pairs in asked.items()}
+        for (language, dataset), mine in sorted(groups.items()):
+            questions, truths, images = zip(*mine, strict=True)
+            pairs = [Pair(answer, truth) for answer, truth in zip(trained[language].answer(questions), truths, strict=True)]
+            measured: Measured = SETTINGS[setting_of(Task.VQA, language)].measure(pairs)
+            intervals = measured.intervals(images)
+            yield {
+                "kind": name,
+                "language": language.value,
+                "dataset": dataset,
+                "n": len(mine),
+                "figures": {key: {"value": value, "interval": intervals[key]} for key, value in measured.values().items()},
+            }

@@ -1,0 +1,1 @@
+"""Metrics of regions, text and labels."""

@@ -1,0 +1,309 @@
+"""The peers, each a function that loads a model of the ordered shape and returns how one round of it goes.
+
+Runs inside a peer's own environment, `python -P peer_worker.py ORDER`, and imports nothing of ours but in `medrega`. It
+answers in lines of JSON: first what was loaded, then, for each line that comes in, the seconds of one round: a prompt of
+random tokens, then so many single ones. Loading and one round to warm up are not timed. Every peer runs in the way that is
+fastest for it; none samples but where its interface leaves no other way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+Order = dict[str, Any]  # shape, head_bits, package, genai, gguf, threads
+Round = Callable[[list[int], list[int]], tuple[float, float]]  # prompt, tokens behind it -> seconds of each
+
+CONTEXT = 2048
+UBATCH = 512
+Q4_0, Q8_0 = (18, "Q4_0"), (34, "Q8_0")  # bytes of a block of 32 weights; a float16 scale stands before the codes
+BLOCK = 32
+
+
+def medrega(order: Order) -> Round:
+    """Our own loop, as the runtime drives it."""
+    import numpy as np
+
+    from medrega_edge.inference.sessions import Decoder, decoder_threads
+    from medrega_edge.package.package import Package
+
+    package = Package.open(order["package"])
+    decoder = Decoder(package.read_all(), decoder_threads(package.manifest, order["threads"]), "cpu")
+    table = np.load(package.path("embeddings"), mmap_mode="r")
+
+    def run(prompt: list[int], more: list[int]) -> tuple[float, float]:
+        decoder.rewind(0)
+        return _timed(lambda tokens: decoder.extend(table[tokens].astype(np.float32)), prompt, more)
+
+    return run
+
+
+def onnxruntime_genai(order: Order) -> Round:
+    """The same graph, driven by onnxruntime's own generator, which always picks the likeliest token."""
+    import onnxruntime_genai as og
+
+    model = og.Model(order["genai"])
+
+    def run(prompt: list[int], more: list[int]) -> tuple[float, float]:
+        parameters = og.GeneratorParams(model)
+        length = len(prompt) + len(more) + 1
+        parameters.set_search_options(max_length=CONTEXT, min_length=length, do_sample=False)
+        generator = og.Generator(model, parameters)
+        begun = time.perf_counter()
+        generator.append_tokens(prompt)
+        prefilled = time.perf_counter()
+        for _ in more:
+            generator.generate_next_token()
+        # The last token was picked and not fed: one more pass stands for it.
+        generator.get_logits()
+        return prefilled - begun, time.perf_counter() - prefilled
+
+    return run
+
+
+def llama_cpp(order: Order) -> Round:
+    """llama.cpp through its C interface, without the copies of its Python classes."""
+    import ctypes
+
+    import llama_cpp as ll
+
+    path = _gguf(order)
+    ll.llama_log_set(ll.llama_log_callback(_silent), ctypes.c_void_p())
+    ll.llama_backend_init()
+    model = ll.llama_model_load_from_file(str(path).encode(), ll.llama_model_default_params())
+    if not model:
+        raise RuntimeError("llama.cpp could not load the model")
+    parameters = ll.llama_context_default_params()
+    parameters.n_ctx, parameters.n_batch, parameters.n_ubatch = CONTEXT, UBATCH, UBATCH
+    parameters.n_threads = parameters.n_threads_batch = order["threads"]
+    context = ll.llama_init_from_model(model, parameters)
+
+    def feed(tokens: list[int]) -> None:
+        array = (ll.llama_token * len(tokens))(*tokens)
+        if ll.llama_decode(context, ll.llama_batch_get_one(array, len(tokens))):
+            raise RuntimeError("llama.cpp could not decode")
+        ll.llama_get_logits_ith(context, -1)
+
+    def run(prompt: list[int], more: list[int]) -> tuple[float, float]:
+        ll.llama_memory_clear(ll.llama_get_memory(context), True)
+        return _timed(feed, prompt, more)
+
+    return run
+
+
+def openvino(order: Order) -> Round:
+    """OpenVINO on the very weights that llama.cpp reads, its cache kept inside as its own pipelines keep it."""
+    import numpy as np
+    import openvino_genai
+    from openvino import Core, opset13
+
+    path = _gguf(order)
+    graph = path.with_name("openvino_model.xml")
+    if not graph.exists():
+        # What it reads from GGUF is written down, and then does not compile (2026.4); what was written does.
+        with contextlib.suppress(RuntimeError):
+            openvino_genai.LLMPipeline(str(path), "CPU", enable_save_ov_model=True)
+    core = Core()
+    model = core.read_model(graph)
+    head = model.output("logits").get_node().input_value(0).get_node()
+    if head.get_type_name() != "MatMul":
+        raise RuntimeError("the output head is not where it was expected")
+    # The head behind the last position only, as its own pipelines cut it.
+    last = opset13.slice(head.input_value(0), np.array([-1]), np.array([2**31 - 1]), np.array([1]), np.array([1]))
+    head.input(0).replace_source_output(last.output(0))
+    model.validate_nodes_and_infer_types()
+    options = {"INFERENCE_NUM_THREADS": order["threads"], "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+    beam = np.zeros(1, np.int32)
+
+    def feed(tokens: list[int], before: int) -> None:
+        total = before + len(tokens)
+        request.infer(
+            {
+                "input_ids": np.array([tokens], np.int64),
+                "attention_mask": np.ones((1, total), np.int64),
+                "position_ids": np.arange(before, total)[None],
+                "beam_idx": beam,
+            }
+        )
+
+    def run(prompt: list[int], more: list[int]) -> tuple[float, float]:
+        request.reset_state()
+        begun = time.perf_counter()
+        feed(prompt, 0)
+        prefilled = time.perf_counter()
+        for number, token in enumerate(more):
+            feed([token], len(prompt) + number)
+        return prefilled - begun, time.perf_counter() - prefilled
+
+    return run
+
+
+def torch_fp32(order: Order) -> Round:
+    """Transformers in full precision."""
+    return _torch(order, "float32")
+
+
+def torch_bf16(order: Order) -> Round:
+    """Transformers in the half precision that newer processors multiply in."""
+    return _torch(order, "bfloat16")
+
+
+def _torch(order: Order, precision: str) -> Round:
+    import torch
+    from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
+
+    shape = order["shape"]
+    torch.set_num_threads(order["threads"])
+    torch.set_default_dtype(getattr(torch, precision))
+    config = Qwen2Config(
+        vocab_size=shape["vocabulary"],
+        hidden_size=shape["hidden"],
+        intermediate_size=shape["mlp"],
+        num_hidden_layers=shape["layers"],
+        num_attention_heads=shape["heads"],
+        num_key_value_heads=shape["kv_heads"],
+        head_dim=shape["head_dim"],
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+    )
+    model = Qwen2ForCausalLM(config).eval()
+
+    def run(prompt: list[int], more: list[int]) -> tuple[float, float]:
+        cache = DynamicCache(config=config)
+
+        def feed(tokens: list[int]) -> None:
+            model(torch.tensor([tokens]), past_key_values=cache, use_cache=True, logits_to_keep=1)
+
+        with torch.inference_mode():
+            return _timed(feed, prompt, more)
+
+    return run
+
+
+def _timed(feed: Callable[[list[int]], object], prompt: list[int], more: list[int]) -> tuple[float, float]:
+    """Seconds that the prompt takes, and the tokens behind it, one by one."""
+    begun = time.perf_counter()
+    feed(prompt)
+    prefilled = time.perf_counter()
+    for token in more:
+        feed([token])
+    return prefilled - begun, time.perf_counter() - prefilled
+
+
+def _silent(level: int, text: bytes, data: object) -> None:
+    pass
+
+
+def _gguf(order: Order) -> Path:
+    """Write a Qwen2 of this shape with random weights, all matrices Q4_0 but a head of 8 bits, unless it is there."""
+    import gguf
+    import numpy as np
+
+    path = Path(order["gguf"])
+    if path.exists():
+        return path
+    shape, generator = order["shape"], np.random.default_rng(0)
+    partial = path.with_suffix(".part")
+    writer = gguf.GGUFWriter(str(partial), "qwen2")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(shape["hidden"])
+    writer.add_block_count(shape["layers"])
+    writer.add_feed_forward_length(shape["mlp"])
+    writer.add_head_count(shape["heads"])
+    writer.add_head_count_kv(shape["kv_heads"])
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_freq_base(1e6)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([f"<{number}>" for number in range(shape["vocabulary"])])
+    writer.add_token_types([gguf.TokenType.NORMAL] * shape["vocabulary"])
+    writer.add_token_merges(["< 0"])
+    writer.add_eos_token_id(0)
+
+    def matrix(name: str, rows: int, columns: int, kind: tuple[int, str] = Q4_0) -> None:
+        width, precision = kind
+        blocks = generator.integers(0, 256, (rows, columns // BLOCK, width), np.uint8)
+        level = 4.61 if kind is Q4_0 else 73.9  # standard deviation of the codes
+        blocks[:, :, :2] = np.array([1 / (level * columns**0.5)], np.float16).view(np.uint8)
+        writer.add_tensor(name, blocks.reshape(rows, -1), raw_dtype=gguf.GGMLQuantizationType[precision])
+
+    def vector(name: str, size: int, value: float) -> None:
+        writer.add_tensor(name, np.full(size, value, np.float32))
+
+    hidden, queries, keys = shape["hidden"], shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
+    head = Q8_0 if order["head_bits"] == 8 else Q4_0
+    matrix("token_embd.weight", shape["vocabulary"], hidden)
+    matrix("output.weight", shape["vocabulary"], hidden, head)
+    vector("output_norm.weight", hidden, 1.0)
+    for layer in range(shape["layers"]):
+        name = f"blk.{layer}"
+        vector(f"{name}.attn_norm.weight", hidden, 1.0)
+        vector(f"{name}.ffn_norm.weight", hidden, 1.0)
+        for part, rows in (("q", queries), ("k", keys), ("v", keys)):
+            matrix(f"{name}.attn_{part}.weight", rows, hidden)
+            vector(f"{name}.attn_{part}.bias", rows, 0.1)
+        matrix(f"{name}.attn_output.weight", hidden, queries)
+        matrix(f"{name}.ffn_gate.weight", shape["mlp"], hidden)
+        matrix(f"{name}.ffn_up.weight", shape["mlp"], hidden)
+        matrix(f"{name}.ffn_down.weight", hidden, shape["mlp"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    partial.rename(path)
+    return path
+
+
+PEERS: dict[str, tuple[Callable[[Order], Round], str]] = {  # name: how it is loaded, whose version counts
+    "medrega": (medrega, "onnxruntime"),
+    "medrega, other groups": (medrega, "onnxruntime"),
+    "onnxruntime-genai": (onnxruntime_genai, "onnxruntime-genai"),
+    "llama.cpp": (llama_cpp, "llama-cpp-python"),
+    "OpenVINO": (openvino, "openvino"),
+    "torch fp32": (torch_fp32, "torch"),
+    "torch bf16": (torch_bf16, "torch"),
+}
+
+
+def _peak_mib() -> float:
+    """This program's own peak; what getrusage tells begins at that of the process that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _serve(order: Order) -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    load, distribution = PEERS[order["peer"]]
+    numbers = random.Random(order["seed"])
+
+    def drawn(count: int) -> list[int]:
+        return [numbers.randrange(1, order["shape"]["vocabulary"]) for _ in range(count)]
+
+    begun = time.perf_counter()
+    run = load(order)
+    loaded = time.perf_counter() - begun
+    run(drawn(order["prompt"]), drawn(order["tokens"]))
+    answers.write(json.dumps({"version": version(distribution), "load_seconds": loaded}) + "\n")
+    for _ in sys.stdin:
+        # A prompt of its own for each round: a kept prefix would make the next one too cheap.
+        prefill, decode = run(drawn(order["prompt"]), drawn(order["tokens"]))
+        answers.write(json.dumps({"prefill_seconds": prefill, "decode_seconds": decode, "peak_mib": _peak_mib()}) + "\n")
+
+
+if __name__ == "__main__":
+    _serve(json.loads(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Results as pages, charts and the generated blocks of the documents."""

@@ -1,0 +1,1 @@
+"""Packages of several precisions, measured in one run."""

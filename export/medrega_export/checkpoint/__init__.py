@@ -1,0 +1,1 @@
+"""Reading checkpoints: layouts, weights, adapters, tokenizers, published prompts."""

@@ -1,0 +1,207 @@
+"""A full-precision InternVL checkpoint folder: all that is known of it, and where its weights are.
+
+Knows the Hugging Face layout, and which reader serves a folder that has another. Knows nothing of quantisation or ONNX.
+Weights come from safetensors only, stay on the disk until somebody reads them, and code that lies in a checkpoint is
+never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from medrega_edge.errors import UsageError
+from medrega_edge.inference.tokenizer import Tokenizer
+from medrega_edge.prompts.templates import PromptBook
+from medrega_export.checkpoint import internvl_chat as chat_layout
+from medrega_export.checkpoint import lora
+from medrega_export.checkpoint import published_prompts as foreign_prompts
+from medrega_export.checkpoint.config import (
+    check_config,
+    is_chat,
+    native_config,
+    pixel_shuffle,
+    read_config,
+    read_json,
+    single,
+)
+from medrega_export.checkpoint.published_prompts import Samples
+from medrega_export.checkpoint.tokenizer_json import SPECIAL, lacking, open_tokenizer, read_tokenizer
+from medrega_export.checkpoint.training_metadata import Training, read_words
+from medrega_export.checkpoint.weights import Stored, index
+
+HEAD_AND_TABLE = ("lm_head.weight", "embed_tokens.weight")
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Description:
+    """A checkpoint folder as far as it can be read without its weights."""
+
+    folder: Path
+    config: dict[str, Any]  # as it lies on disk
+    tokenizer: Tokenizer
+    tokenizer_json: bytes
+    prompts: PromptBook
+    training: Training
+    pixel_shuffle: str  # "v1" or "v2"
+    warnings: tuple[str, ...]  # what a user of the package has to know, one sentence each
+
+    @cached_property
+    def native(self) -> Any:
+        """The config as transformers' InternVL class takes it."""
+        return native_config(self.config, self.tokenizer)
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Ids that end an answer: those of generation_config.json or of the config; turns of a chat end in one known."""
+        ids = read_json(self.folder / "generation_config.json").get("eos_token_id")
+        if ids is None and is_chat(self.config):
+            ids = self.tokenizer.id_of(foreign_prompts.TURN_END)
+        if ids is None:
+            ids = getattr(self.native.text_config, "eos_token_id", None)
+        if ids is None:
+            raise UsageError("The checkpoint names no eos_token_id; set it in its config.json.")
+        found = tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
+        if not all(isinstance(one, int) for one in found):
+            raise UsageError(f"The checkpoint's eos_token_id is {ids!r}; give the numbers of tokens.")
+        return found
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint, ready to be measured and exported; `weights` are named as `lora.plain_name` does."""
+
+    folder: Path
+    config: Any  # InternVLConfig; transformers' own types of its parts are too loose to help
+    weights: Mapping[str, Stored]
+    tokenizer: Tokenizer
+    tokenizer_json: bytes
+    prompts: PromptBook
+    training: Training
+    pixel_shuffle: str  # "v1" or "v2"
+    end_tokens: tuple[int, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head and the token embeddings are one matrix."""
+        return self.weights["lm_head.weight"] is self.weights["embed_tokens.weight"]
+
+    @property
+    def image_token(self) -> int:
+        """Id of the token whose embedding an image embedding replaces."""
+        return int(self.config.image_token_id)
+
+    @property
+    def image_tokens(self) -> int:
+        """Number of embeddings that one image becomes."""
+        side = self.image_size // single(self.config.vision_config.patch_size)
+        return int(side * self.config.downsample_ratio) ** 2
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that the tower sees."""
+        return single(self.config.vision_config.image_size)
+
+
+def describe(folder: Path, samples: Samples | None = None) -> Description:
+    """Read all of a checkpoint folder but its weights.
+
+    `samples` are the files in which a foreign checkpoint's prompts were published. Raises UsageError when a file is
+    missing or holds what is not exported.
+    """
+    config = read_config(folder)
+    check_config(config)
+    data = read_tokenizer(folder, config)
+    tokenizer = open_tokenizer(data)
+    for reason in lacking(tokenizer, SPECIAL):
+        raise UsageError(reason)
+    prompts, training, warnings = read_words(folder, config, data, samples)
+    return Description(folder, config, tokenizer, data, prompts, training, pixel_shuffle(config), warnings)
+
+
+def load(folder: Path, adapter: Path | None = None, samples: Samples | None = None) -> Checkpoint:
+    """Find all of a checkpoint folder, with a LoRA adapter merged; raises UsageError for what cannot be exported."""
+    described = describe(folder, samples)
+    weights = find_weights(folder, described.config, described.native.tie_word_embeddings, adapter)
+    for problem, names in misfits(hollow(described.native), weights):
+        raise UsageError(f"The weights of '{folder.name}' do not fit its config.json: {problem} '{names[0]}'.")
+    rows = weights["embed_tokens.weight"].shape[0]
+    if described.tokenizer.size > rows:
+        raise UsageError(f"The tokenizer has {described.tokenizer.size} tokens and the language model only {rows}.")
+    training = described.training
+    if adapter is not None:
+        training = replace(training, source=f"{training.source}, with the adapter '{adapter.name}' merged")
+    return Checkpoint(
+        folder,
+        described.native,
+        weights,
+        described.tokenizer,
+        described.tokenizer_json,
+        described.prompts,
+        training,
+        described.pixel_shuffle,
+        described.end_tokens,
+        described.warnings,
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Find the files that hold a folder's weights; raises UsageError where one is missing that their index names."""
+    there = sorted(folder.glob("*.safetensors"))
+    if not there:
+        raise UsageError(f"The checkpoint '{folder.name}' has no *.safetensors; other weight files are not read.")
+    named = read_json(folder / INDEX).get("weight_map")
+    wanted = {str(name) for name in named.values()} if isinstance(named, dict) else set()
+    missing = sorted(wanted - {path.name for path in there})
+    if missing:
+        raise UsageError(
+            f"The checkpoint '{folder.name}' lacks {len(missing)} of its files of weights, '{missing[0]}' first; "
+            "get them too."
+        )
+    return there
+
+
+def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path | None = None) -> dict[str, Stored]:
+    """Return the weights of a folder by plain name, LoRA merged; raises UsageError.
+
+    `tied`: of head and embeddings one may be left out.
+    """
+    weights = index(weight_files(folder))
+    if is_chat(config):
+        lora.merge_built_in(weights)
+    if adapter is not None:
+        lora.merge_adapter(weights, adapter)
+    if is_chat(config):
+        weights = dict(chat_layout.native_weights(weights.items(), chat_layout.tower_depth(config)))
+    found = {lora.plain_name(name): value for name, value in weights.items()}
+    if tied:  # one that lies there for itself stays what it is, whatever the config says: transformers reads it so
+        for one, other in (HEAD_AND_TABLE, HEAD_AND_TABLE[::-1]):
+            if other in found:
+                found.setdefault(one, found[other])
+    return found
+
+
+def hollow(native: Any) -> Any:
+    """Return the model of a config without content: on the device "meta" tensors have shapes and no values."""
+    import torch
+    from transformers import InternVLForConditionalGeneration
+
+    with torch.device("meta"):
+        return InternVLForConditionalGeneration(native)
+
+
+def misfits(model: Any, weights: Mapping[str, Stored]) -> list[tuple[str, list[str]]]:
+    """Return what is missing, unexpected or of another shape among weights; nothing where they fit the model."""
+    wanted = {lora.plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
+    both = set(wanted) & set(weights)
+    found = [
+        ("missing", sorted(set(wanted) - both)),
+        ("unexpected", sorted(set(weights) - both)),
+        ("mismatched", sorted(name for name in both if weights[name].shape != wanted[name])),
+    ]
+    return [(problem, names) for problem, names in found if names]

@@ -1,0 +1,100 @@
+"""A checkpoint's config.json: read, refused where its architecture is not exported, and given to transformers.
+
+Knows which of two layouts a config is of, and what both say of the same thing. Knows no weight and no prompt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.inference.tokenizer import Tokenizer
+from medrega_edge.prompts.templates import IMAGE_TOKEN
+from medrega_export.checkpoint import internvl_chat as chat_layout
+from medrega_export.checkpoint import lora
+
+PIXEL_SHUFFLES = ("v1", "v2")
+NATIVE = "internvl"  # the type of transformers' own class
+PARTS = {NATIVE: ("vision_config", "text_config"), chat_layout.MODEL_TYPE: ("vision_config", "llm_config")}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a checkpoint, empty where there is no such file; raises UsageError."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path.name} of the checkpoint is not valid JSON ({error}).") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json`; raises UsageError."""
+    if not (folder / "config.json").is_file():
+        if (folder / lora.CONFIG).is_file():
+            raise UsageError(f"'{folder.name}' is a LoRA adapter; name its base, and the adapter with --adapter.")
+        raise UsageError(f"The checkpoint '{folder.name}' has no config.json; name the folder that holds it.")
+    config = read_json(folder / "config.json")
+    for key in PARTS.get(str(config.get("model_type")), ()):
+        if not isinstance(config.get(key), dict):
+            raise UsageError(f"config.json of the checkpoint lacks {key!r}; get the checkpoint again.")
+    return config
+
+
+def is_chat(config: dict[str, Any]) -> bool:
+    """Whether a config is of the original layout and not of transformers' own."""
+    return config.get("model_type") == chat_layout.MODEL_TYPE
+
+
+def pixel_shuffle(config: dict[str, Any]) -> str:
+    """Which pixel shuffle the weights were trained with; transformers' own class knows "v2" alone.
+
+    A native checkpoint that was trained with "v1" says so, and is served by transposing the grid.
+    """
+    return chat_layout.pixel_shuffle(config) if is_chat(config) else str(config.get("ps_version", "v2"))
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Raise UsageError for an architecture that is not exported."""
+    if config.get("quantization_config"):
+        raise UsageError("The checkpoint's weights are quantised already; export those that they were made of.")
+    if is_chat(config):
+        chat_layout.native_config(config, 0)
+    elif config.get("model_type") == NATIVE:
+        text = config["text_config"].get("model_type")
+        if text not in ("qwen2", "llama"):
+            raise UsageError(f"The checkpoint's language model is '{text}'; qwen2 and llama are exported.")
+    else:
+        raise UsageError(f"The checkpoint is of type '{config.get('model_type')}'; internvl and internvl_chat are exported.")
+    if pixel_shuffle(config) not in PIXEL_SHUFFLES:
+        raise UsageError(f"The checkpoint's ps_version is '{pixel_shuffle(config)}'; known: {', '.join(PIXEL_SHUFFLES)}.")
+
+
+def native_config(config: dict[str, Any], tokenizer: Tokenizer | None) -> Any:
+    """Return a config as transformers' InternVL class takes it; raises UsageError.
+
+    Without a tokenizer to ask, the image token is what the config says.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import InternVLConfig
+
+    image = config.get("image_token_id", 0)
+    with contextlib.suppress(PackageError):  # a token that is not there is told by itself
+        image = tokenizer.id_of(IMAGE_TOKEN) if tokenizer else image
+    if not is_chat(config) and config.get("image_token_id", image) != image:
+        raise UsageError(f"config.json names another image token than the tokenizer's {IMAGE_TOKEN}; correct it.")
+    try:
+        return InternVLConfig.from_dict(chat_layout.native_config(config, image) if is_chat(config) else config)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"config.json of the checkpoint cannot be used ({reason}); get the checkpoint again.") from None
+
+
+def single(size: Any) -> int:
+    """Return the side of a square given as `n` or `[n, n]`."""
+    if isinstance(size, (list, tuple)):
+        if len(set(size)) != 1:
+            raise UsageError(f"The checkpoint's tower sees {size} pixels; only squares are exported.")
+        return int(size[0])
+    return int(size)

@@ -1,0 +1,71 @@
+"""A checkpoint's tokenizer as one tokenizer.json, whatever files it lies in.
+
+Knows which reader serves which files, and which tokens have to be there; knows no config but the layout it is of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medrega_edge.boxes import MARKERS
+from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.inference.tokenizer import Tokenizer
+from medrega_edge.prompts.templates import IMAGE_TOKEN
+from medrega_export.checkpoint import sentencepiece as spm
+from medrega_export.checkpoint.config import is_chat, read_json
+from medrega_export.checkpoint.published_prompts import TURN_END
+
+SPECIAL = (IMAGE_TOKEN, "<img>", "</img>", TURN_END, *MARKERS)
+DIGITS = tuple("0123456789")
+
+
+def open_tokenizer(data: bytes) -> Tokenizer:
+    """Open what `read_tokenizer` gave; raises UsageError."""
+    try:
+        return Tokenizer(data.decode("utf-8"))
+    except (PackageError, UnicodeDecodeError):
+        raise UsageError("tokenizer.json of the checkpoint cannot be read; get the checkpoint again.") from None
+
+
+def lacking(tokenizer: Tokenizer, tokens: Sequence[str]) -> list[str]:
+    """Say which tokens are not there of those that prompts and answers are written with."""
+    found = []
+    for token in tokens:
+        try:
+            tokenizer.id_of(token)
+        except PackageError:
+            found.append(
+                f"The tokenizer has no token '{token}', which images, answers or boxes are written with; "
+                "export weights that were trained with it."
+            )
+    return found
+
+
+def read_tokenizer(folder: Path, config: dict[str, Any]) -> bytes:
+    """Read `tokenizer.json`, or make it out of the files of a slow tokenizer; raises UsageError.
+
+    Weights of the original layout saw the slow tokenizer alone, and a tokenizer.json beside it may differ: Yi's own puts
+    a space behind every special token.
+    """
+    slow = (folder / "tokenizer.model").is_file()
+    if (folder / "tokenizer.json").is_file() and not (slow and is_chat(config)):
+        return (folder / "tokenizer.json").read_bytes()
+    if slow:
+        return spm.to_tokenizer_json(folder).encode("utf-8")
+    kind = str(read_json(folder / "tokenizer_config.json").get("tokenizer_class")).removesuffix("Fast")
+    if kind == "Qwen2Tokenizer" and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
+        return _byte_level(folder)
+    raise UsageError(f"The checkpoint '{folder.name}' has no tokenizer.json and no tokenizer.model; get it again.")
+
+
+def _byte_level(folder: Path) -> bytes:
+    """Put Qwen2's vocabulary, merges and added tokens together; other byte-level tokenizers cut a text otherwise."""
+    from transformers import Qwen2Tokenizer
+
+    slow: Any = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
+    for number, token in read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {}).items():
+        if slow.convert_tokens_to_ids(token["content"]) != int(number):
+            raise UsageError(f"The added token '{token['content']}' does not get its id {number}; add a tokenizer.json.")
+    return str(slow.backend_tokenizer.to_str()).encode("utf-8")

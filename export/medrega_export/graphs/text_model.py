@@ -1,0 +1,226 @@
+"""A language model layer by layer: its weights on their way into a graph, and what a layer computes in torch.
+
+Knows the parameter names of Qwen2 and Llama, in full precision and quantised. Knows nothing of calibration or of how a
+graph is written.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from medrega_edge.errors import UsageError
+from medrega_export.checkpoint.weights import Stored, filled
+from medrega_export.graphs import decoder
+from medrega_export.graphs import linear_layers as linears
+from medrega_export.quantisation.gptq_format import Format, dequantise, read_linear
+from medrega_export.quantisation.recipe import FULL_BITS, Recipe, fitting_group
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medrega_export.checkpoint.checkpoint import Checkpoint
+
+LayerTensors = Callable[[int], Mapping[str, npt.NDArray[Any]]]  # number of a layer -> its tensors, `layers.N..`
+
+PACKED = 32  # a quantised layer's sides are multiples of it: words of 8 codes, and kernels that take 4 words
+PIECE = 8192  # rows of a large table that are in memory at a time
+NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
+LINEARS = (
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
+
+
+def shape_of(config: Any, context: int) -> decoder.Shape:
+    """Read the sizes out of a text config; `context` is cut to what the model was made for."""
+    rope = dict(getattr(config, "rope_parameters", None) or {})
+    kind = rope.get("rope_type", "default")
+    # "dynamic" does nothing up to the length that the model was made for, and `context` is cut to that.
+    if kind not in ("default", "linear", "dynamic"):
+        raise UsageError(
+            f"The language model's rotary embedding is scaled by '{kind}'; default, linear, dynamic are exported."
+        )
+    if getattr(config, "use_sliding_window", False) or getattr(config, "hidden_act", "silu") != "silu":
+        raise UsageError("The language model uses sliding windows or another activation than SiLU; neither is exported.")
+    heads = int(config.num_attention_heads)
+    return decoder.Shape(
+        layers=int(config.num_hidden_layers),
+        heads=heads,
+        kv_heads=int(config.num_key_value_heads),
+        head_dim=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        hidden=int(config.hidden_size),
+        vocabulary=int(config.vocab_size),
+        context=min(context, int(config.max_position_embeddings)),
+        epsilon=float(config.rms_norm_eps),
+        theta=float(rope.get("rope_theta", 10000.0)),
+        rope_factor=float(rope.get("factor", 1.0)) if kind == "linear" else 1.0,
+    )
+
+
+def fitted(recipe: Recipe, config: Any) -> tuple[Recipe, str]:
+    """Return a recipe with the group size that fits a text config, and why; raises UsageError for a config not exported."""
+    sizes = _sizes(config)
+    weights = int(config.num_hidden_layers) * sum(out * width for out, width in sizes.values())
+    group, why = fitting_group(recipe.bits, weights, {name: width for name, (_, width) in sizes.items()})
+    return replace(recipe, group_size=group), why
+
+
+def uneven(recipe: Recipe, config: Any) -> list[str]:
+    """Say what of a text config cannot have the bits of a recipe: rows have to be a whole number of groups."""
+    group, found = recipe.group_size, []
+    if recipe.bits != FULL_BITS:
+        found = [
+            f"'{name}' is {out} x {width}, which does not divide into groups of {group}; "
+            f"{recipe.bits} bits are not possible."
+            for name, (out, width) in _sizes(config).items()
+            if width % group or out % PACKED
+        ]
+    if recipe.head_bits != FULL_BITS and config.hidden_size % group:
+        found.append(f"The output head's rows of {config.hidden_size} do not divide into groups of {group}.")
+    return found
+
+
+def _sizes(config: Any) -> dict[str, tuple[int, int]]:
+    """Outputs and inputs of the linear layers of a layer."""
+    shape, inner = shape_of(config, config.max_position_embeddings), int(config.intermediate_size)
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    rows = (queries, keys, keys, shape.hidden, inner, inner, shape.hidden)
+    widths = (shape.hidden, shape.hidden, shape.hidden, queries, shape.hidden, shape.hidden, inner)
+    return dict(zip(LINEARS, zip(rows, widths, strict=True), strict=True))
+
+
+def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, int]) -> decoder.Weights:
+    """Full precision out of a checkpoint, each layer read when it is written; the output head with its bits and group."""
+
+    def read(name: str) -> linears.Floats:
+        return np.asarray(weights[name].read().numpy())
+
+    def join(prefix: str, *names: str) -> linears.PlainLinear:
+        biases = [read(f"{prefix}{n}.bias") if f"{prefix}{n}.bias" in weights else None for n in names]
+        return linears.plain([read(f"{prefix}{n}.weight") for n in names], biases)
+
+    found = (_layer(f"layers.{i}.", read, join) for i in range(layers))
+    return decoder.Weights(found, read("norm.weight"), _head(weights["lm_head.weight"], *head))
+
+
+def quantised_weights(
+    layer: LayerTensors, form: Format, weights: Mapping[str, Stored], layers: int, head: tuple[int, int]
+) -> decoder.Weights:
+    """Quantised layers, each read when it is written, and a checkpoint's output head with its bits and group."""
+
+    def read(i: int) -> decoder.Layer:
+        tensors = layer(i)
+
+        def join(prefix: str, *names: str) -> linears.PackedLinear:
+            return linears.packed([read_linear(tensors, f"{prefix}{name}", form) for name in names])
+
+        return _layer(f"layers.{i}.", tensors.__getitem__, join)
+
+    norm = np.asarray(weights["norm.weight"].read().numpy())
+    return decoder.Weights((read(i) for i in range(layers)), norm, _head(weights["lm_head.weight"], *head))
+
+
+def _layer(prefix: str, read: Any, join: Any) -> decoder.Layer:
+    return decoder.Layer(
+        input_norm=read(f"{prefix}input_layernorm.weight"),
+        qkv=join(f"{prefix}self_attn.", "q_proj", "k_proj", "v_proj"),
+        output=join(f"{prefix}self_attn.", "o_proj"),
+        post_norm=read(f"{prefix}post_attention_layernorm.weight"),
+        gate_up=join(f"{prefix}mlp.", "gate_proj", "up_proj"),
+        down=join(f"{prefix}mlp.", "down_proj"),
+    )
+
+
+def _head(weight: Stored, bits: int, group: int) -> linears.Linear:
+    """Round an output head piece by piece: it may be the largest matrix of a model."""
+    if bits == FULL_BITS:
+        return linears.PlainLinear(np.asarray(weight.read().numpy()))
+    return linears.head((np.asarray(rows.numpy()) for rows in pieces(weight)), bits, group)
+
+
+def pieces(table: Stored) -> Iterator[Tensor]:
+    """Read a table some rows at a time."""
+    for start in range(0, table.shape[0], PIECE):
+        yield table.read(start, min(start + PIECE, table.shape[0]))
+
+
+def dequantised(tensors: Mapping[str, npt.NDArray[Any]], prefix: str, form: Format) -> dict[str, Tensor]:
+    """Return a quantised layer's parameters as the model's own class takes them."""
+    import torch
+
+    state = {name: torch.from_numpy(tensors[f"{prefix}{name}"]) for name in NORMS}
+    for name in LINEARS:
+        linear = read_linear(tensors, f"{prefix}{name}", form)
+        state[f"{name}.weight"] = torch.from_numpy(np.ascontiguousarray(dequantise(linear).T))
+        if linear.bias is not None:
+            state[f"{name}.bias"] = torch.from_numpy(linear.bias)
+    return state
+
+
+class Body:
+    """A language model in torch of which one layer is in memory: transformers' class, cut down to a single layer."""
+
+    def __init__(self, config: Any) -> None:
+        """Lay the layer out without content; rotary frequencies are computed, not stored."""
+        import torch
+        from transformers import AutoModel
+
+        one = type(config).from_dict(config.to_dict() | {"num_hidden_layers": 1, "layer_types": None})
+        with torch.device("meta"):
+            self._model: Any = AutoModel.from_config(one)  # type: ignore[no-untyped-call]
+        self._model.rotary_emb = type(self._model.rotary_emb)(config=one)
+        self._norm, self._model.norm = self._model.norm, torch.nn.Identity()
+        self._model.embed_tokens = torch.nn.Identity()
+        self.names = list(self._model.layers[0].state_dict())
+
+    def layer(self, state: Mapping[str, Tensor]) -> Any:
+        """Return a layer with these parameters, `[1, S, hidden]` -> the same, as attribute `layer` of the module."""
+        module = copy.deepcopy(self._model).eval()
+        module.layers[0].load_state_dict(state, assign=True)
+        return module.requires_grad_(False)
+
+    def run(self, module: Any, states: list[Tensor]) -> None:
+        """Pass sequences `[S, hidden]` through a layer, each in its place."""
+        for i, state in enumerate(states):
+            states[i] = module(inputs_embeds=state[None], use_cache=False).last_hidden_state[0]
+
+    def last(self, states: Sequence[Tensor], norm: Stored, steps: int) -> Tensor:
+        """Return the last positions of sequences that have passed all layers, one behind the other, as the head is fed."""
+        import torch
+
+        return cast("Tensor", filled(self._norm, {"weight": norm}, "")(torch.cat([state[-steps:] for state in states])))
+
+    def logits(self, states: Sequence[Tensor], norm: Stored, head: Stored, steps: int) -> list[linears.Floats]:
+        """Return logits `[steps, vocabulary]` of the last positions of sequences that have passed all layers."""
+        import torch
+
+        last = self.last(states, norm, steps)
+        scores = torch.cat([last @ rows.T for rows in pieces(head)], dim=1)
+        return [np.asarray(part.numpy()) for part in scores.split(steps)]
+
+
+def original(weights: Mapping[str, Stored], body: Body, i: int) -> dict[str, Tensor]:
+    """Read a layer's parameters in full precision."""
+    return {name: weights[f"layers.{i}.{name}"].read() for name in body.names}
+
+
+def logits(
+    checkpoint: Checkpoint, samples: Sequence[Tensor], steps: int, state: Callable[[Body, int], Mapping[str, Tensor]]
+) -> list[linears.Floats]:
+    """Return logits `[steps, vocabulary]` of the last positions; `state` gives the parameters of each layer in turn."""
+    config = checkpoint.config.text_config
+    body, states = Body(config), list(samples)
+    for i in range(config.num_hidden_layers):
+        body.run(body.layer(state(body, i)), states)
+    return body.logits(states, checkpoint.weights["norm.weight"], checkpoint.weights["lm_head.weight"], steps)

@@ -1,0 +1,1 @@
+"""GPTQ: recipe, calibration, on-disk format, sensitivity analysis and bit allocation."""

@@ -1,0 +1,91 @@
+"""Questions with truth become embeddings with the image in them: what GPTQ calibrates on and gates measure on.
+
+Knows how image embeddings take the place of image tokens. Reads images through `medrega_edge`, as the runtime does.
+Everything made here stays in memory: texts and pictures can be told from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medrega_edge.errors import UsageError
+from medrega_edge.images.preprocess import Preprocessing, preprocess
+from medrega_export import questions as q
+from medrega_export.graphs.vision import run_torch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from medrega_edge.boxes import Geometry
+    from medrega_export.checkpoint.checkpoint import Checkpoint
+
+NOISE_IMAGES, NOISE_TOKENS, NOISE_SEED = 4, 24, 20261123
+MEASURED = 8  # images and sequences on which stages are measured
+
+
+@dataclass(frozen=True)
+class Material:
+    """Sequences of embeddings `[S, hidden]`; of the first images, pixels `[3, size, size]` and embeddings."""
+
+    pixels: tuple[npt.NDArray[np.float32], ...]
+    images: tuple[torch.Tensor, ...]
+    samples: tuple[torch.Tensor, ...]
+
+    @property
+    def measured(self) -> tuple[torch.Tensor, ...]:
+        """The sequences on which stages are measured."""
+        return self.samples[:MEASURED]
+
+
+def from_questions(checkpoint: Checkpoint, chosen: Sequence[q.Question], context: int) -> Material:
+    """Embed questions; raises UsageError for one that is longer than the decoder's context."""
+    numbers = Preprocessing(checkpoint.image_size)
+    slots = [checkpoint.image_token] * checkpoint.image_tokens
+    seen: dict[Path, tuple[int, Geometry]] = {}
+    pixels, sequences = [], []
+    for question in chosen:
+        if question.image not in seen:
+            values, geometry = preprocess(q.picture(question), numbers)
+            seen[question.image] = (len(pixels), geometry)
+            pixels.append(values[0])
+        number, geometry = seen[question.image]
+        ids = q.spell(question, geometry, checkpoint.prompts, checkpoint.tokenizer, slots)
+        if len(ids) > context:
+            raise UsageError(f"Question '{question.id}' has {len(ids)} tokens with its answer; the context is {context}.")
+        sequences.append((ids, number))
+    images = run_torch(checkpoint, pixels)
+    samples = _embed(checkpoint, [(ids, images[number]) for ids, number in sequences])
+    return Material(tuple(pixels[:MEASURED]), tuple(images[:MEASURED]), samples)
+
+
+def from_noise(checkpoint: Checkpoint) -> Material:
+    """Seeded noise in place of questions, for measuring a package that needs no calibration."""
+    generator = np.random.default_rng(NOISE_SEED)
+    shape = (NOISE_IMAGES, 3, checkpoint.image_size, checkpoint.image_size)
+    pixels = generator.standard_normal(shape).astype(np.float32)
+    slots = [checkpoint.image_token] * checkpoint.image_tokens
+    images = run_torch(checkpoint, list(pixels))
+    sequences = []
+    for image in images:
+        words = generator.integers(0, checkpoint.config.text_config.vocab_size, NOISE_TOKENS)
+        sequences.append((slots + [int(i) for i in words if i != checkpoint.image_token], image))
+    return Material(tuple(pixels), tuple(images), _embed(checkpoint, sequences))
+
+
+def _embed(checkpoint: Checkpoint, sequences: Sequence[tuple[list[int], torch.Tensor]]) -> tuple[torch.Tensor, ...]:
+    """Look up the embeddings of ids, each read once, and put the image in the place of its tokens."""
+    known = sorted({i for ids, _ in sequences for i in ids})
+    table = checkpoint.weights["embed_tokens.weight"].pick([slice(i, i + 1) for i in known])
+    row = {token: number for number, token in enumerate(known)}
+    samples = []
+    for ids, image in sequences:
+        embeddings = table[[row[i] for i in ids]]
+        embeddings[torch.tensor(ids) == checkpoint.image_token] = image
+        samples.append(embeddings)
+    return tuple(samples)

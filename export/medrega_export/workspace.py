@@ -1,0 +1,139 @@
+"""The folder that an export works in, beside its target: found again by the same command, gone when all is published.
+
+Knows names, hashes and renames; knows nothing of models. The name is a hash of all that the result depends on, so what
+lies in such a folder is part of just this result. Weights are told apart by name, size and time of change: to read them
+all would take longer than some of the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from medrega_edge.errors import MedregaError, ResourceError, UsageError
+from medrega_edge.io.atomic import FULL
+from medrega_export.certificate import LIBRARIES, code
+
+CONTENT_BYTES = 10_000_000  # smaller files count by content
+LOCK = "lock"
+# They lie in a work folder whose results are complete, and in one whose results are being moved.
+MADE, MOVING = "made", "moving"
+
+
+def fingerprint(options: Mapping[str, Any], files: list[Path]) -> str:
+    """Return a hash of options and files, of this program and the libraries that it computes with."""
+    parts = [json.dumps(options, sort_keys=True, default=str), *(f"{name} {version(name)}" for name in LIBRARIES), code()]
+    for path in files:
+        status = path.stat()
+        content = str(status.st_mtime_ns)
+        if status.st_size < CONTENT_BYTES:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        parts.append(f"{path.name} {status.st_size} {content}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+class Work:
+    """One export: a folder for work in progress, and a folder for each result, beside the place where it belongs."""
+
+    def __init__(self, out: Path, others: Sequence[Path], key: str) -> None:
+        """Name the folders; nothing is written yet. `out` is the first target."""
+        self.folder = out.with_name(f".{out.name}.{key}.work")
+        self.results = {target: target.with_name(f".{target.name}.{key}.new") for target in (out, *others)}
+        self._old = {target: target.with_name(f".{target.name}.{key}.old") for target in (out, *others)}
+
+    @property
+    def moving(self) -> bool:
+        """Whether an earlier run was stopped while moving the results."""
+        return (self.folder / MOVING).exists()
+
+    @property
+    def made(self) -> bool:
+        """Whether an earlier run completed the results, and did not let them through."""
+        return (self.folder / MADE).exists() and all(result.exists() for result in self.results.values())
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Publish the results when the block ends well.
+
+        The folders stay when the process is killed or the machine fails or is short of something, and when the results are
+        complete. They go when the export itself refuses what it was given: it would refuse again.
+        """
+        for folder in (self.folder, *self.results.values()):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
+                raise UsageError(f"'{folder.parent}' takes no new folder ({error.strerror}); name another place.") from None
+        with _locked(self.folder):
+            try:
+                yield
+            except MedregaError as error:
+                if not self.made and not isinstance(error, ResourceError):
+                    for folder in (self.folder, *self.results.values()):
+                        shutil.rmtree(folder, ignore_errors=True)
+                raise
+            self.publish()
+
+    def complete(self) -> None:
+        """Note that the results are complete, and throw away what they were made in."""
+        (self.folder / MADE).touch()
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (MADE, LOCK):
+                path.unlink()
+
+    def once(self, path: Path, write: Callable[[Path], object]) -> None:
+        """Have a file written, and what belongs to it (`path` + ".data"), unless an earlier run has."""
+        if path.exists():
+            return
+        scratch = self.fresh("part")
+        write(scratch / path.name)
+        for made in sorted(scratch.iterdir(), reverse=True):  # the file itself comes last
+            made.replace(path.with_name(made.name))
+
+    def fresh(self, name: str) -> Path:
+        """Return an empty folder within the work folder."""
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def publish(self) -> None:
+        """Move the results to their targets; what was there goes."""
+        (self.folder / MOVING).touch()
+        for target, result in self.results.items():
+            if result.exists():  # or an earlier run has moved it
+                if target.exists():
+                    target.rename(self._old[target])
+                try:
+                    result.rename(target)
+                except OSError:
+                    if self._old[target].exists():
+                        self._old[target].rename(target)
+                    raise
+            shutil.rmtree(self._old[target], ignore_errors=True)
+        shutil.rmtree(self.folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep a second process with the same command out; the lock ends with the process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield
+        return
+    with (folder / LOCK).open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError("The same export is already running; wait for it, or stop it.") from None
+        yield

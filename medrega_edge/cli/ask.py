@@ -1,0 +1,246 @@
+"""Commands that ask about one image: `ask`, `locate`, `identify`, `classify`, `report`, `chat`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medrega_edge.cli.console import console, echo
+from medrega_edge.cli.options import Answering, Looking, TaskOption, load_engine, sharing
+from medrega_edge.errors import UsageError
+from medrega_edge.i18n.translate import locale_language, said
+from medrega_edge.io.safe_text import json_text, printable
+from medrega_edge.prompts.templates import language_of
+
+if TYPE_CHECKING:
+    from medrega_edge.answer import Answer
+
+IMAGE = "PNG, JPEG, TIFF, DICOM or NIfTI, a folder of DICOM files; or --sample."
+ImageOrOther = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE)]
+OptionalImage = Annotated[str | None, typer.Argument(metavar="IMAGE", help=IMAGE)]
+
+
+@sharing
+def ask(
+    image_or_question: ImageOrOther,
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask; English or Chinese.")] = None,
+    task: TaskOption = None,
+    box: Annotated[str | None, typer.Option(help="x1,y1,x2,y2 in pixels: ask what is in this box.")] = None,
+    regions_first: Annotated[
+        bool, typer.Option("--cot", help="Find the regions that matter first, then answer with them (Regional CoT).")
+    ] = False,
+    *,
+    shared: Answering,
+) -> None:
+    """Answer one QUESTION about IMAGE.
+
+    medrega ask scan.png "locate the liver"
+
+    medrega ask --sample abdomen-mri "请定位肝脏" --save marked.png
+    """
+    if shared.sample is not None and question is None:
+        image, question = None, image_or_question
+    elif question is None:
+        raise UsageError('Give an IMAGE and a QUESTION, for example: medrega ask scan.png "locate the liver".')
+    else:
+        image = image_or_question
+    request: dict[str, Any] = {"question": question, "task": task, "regions_first": regions_first}
+    request["box"] = _box(box) if box else None
+    _answer_one(image, request, shared)
+
+
+@sharing
+def locate(
+    image_or_name: ImageOrOther,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="What to locate: one name or several.")] = None,
+    *,
+    shared: Answering,
+) -> None:
+    """Locate structures and lesions by name.
+
+    medrega locate scan.png liver spleen "both kidneys" --save marked.png
+    """
+    names = list(names or ())
+    if shared.sample is not None:
+        names.insert(0, image_or_name)
+    if not names:
+        raise UsageError("Say what to locate, for example: medrega locate scan.png liver.")
+    image = None if shared.sample is not None else image_or_name
+    request = {"question": ", ".join(names), "task": "detect"}
+    _answer_one(image, request, shared)
+
+
+@sharing
+def identify(
+    image: OptionalImage = None,
+    box: Annotated[str, typer.Option(help="x1,y1,x2,y2 in pixels of the image.")] = ...,  # type: ignore[assignment]
+    *,
+    shared: Answering,
+) -> None:
+    """Name what lies in a box.
+
+    medrega identify scan.png --box 52,80,182,195 --lang zh
+    """
+    request = {"question": "", "task": "identify", "box": _box(box)}
+    _answer_one(image, request, shared)
+
+
+@sharing
+def classify(
+    image: OptionalImage = None,
+    labels: Annotated[str | None, typer.Option(help="Candidates, separated by commas.")] = None,
+    label_set: Annotated[str | None, typer.Option("--set", help="A named list of them; see `model info --labels`.")] = None,
+    several: Annotated[bool, typer.Option("--several", help="More than one may be right.")] = False,
+    regions_first: Annotated[bool, typer.Option("--cot", help="Find regions first, then decide with them.")] = False,
+    *,
+    shared: Answering,
+) -> None:
+    """Choose among labels for the whole image.
+
+    medrega classify skin.png --set skin
+
+    medrega classify xray.png --labels "fracture,no fracture"
+    """
+    if (labels is None) == (label_set is None):
+        raise UsageError("Give the candidates with --labels a,b,c or the name of a list with --set, one of the two.")
+    candidates = label_set or [part.strip() for part in re.split("[,，;；]", labels or "")]
+    request = {
+        "question": "" if label_set else str(labels),
+        "task": "classify",
+        "labels": candidates,
+        "several": several,
+        "regions_first": regions_first,
+    }
+    _answer_one(image, request, shared)
+
+
+@sharing
+def report(
+    image: OptionalImage = None,
+    grounded: Annotated[bool, typer.Option("--grounded", help="Locate what the report names.")] = False,
+    *,
+    shared: Answering,
+) -> None:
+    """Describe an image: its kind, the part of the body, what is seen, what is abnormal.
+
+    medrega report scan.png --grounded --save marked.png
+    """
+    request = {"question": "", "task": "grounded_report" if grounded else "report"}
+    _answer_one(image, request, shared)
+
+
+@sharing
+def chat(
+    image: OptionalImage = None,
+    *,
+    shared: Looking,
+) -> None:
+    """Ask about one image many times: it is looked at once. One question a line; an empty line ends.
+
+    medrega chat scan.png
+    """
+    engine = load_engine(shared.model, shared.threads, shared.device)
+    encoded = engine.open(_place(image, shared.sample), view=shared.view())
+    warned = False
+    while question := _next_question():
+        try:
+            answer = engine.ask(encoded, question, language=shared.language)
+        except UsageError as error:  # the next question may be a better one
+            if shared.as_json:
+                echo(json_text({"error": error.to_dict()}))
+            else:
+                echo(said(f"error: {error}", language_of(question)), err=True)
+            continue
+        _show(answer, shared)
+        warned = warned or bool(answer.warnings)
+    if shared.strict and warned:
+        raise typer.Exit(5)
+
+
+def _next_question() -> str:
+    """The next line of standard input; empty when there is none."""
+    console(stderr=True).print("? ", end="")
+    line = sys.stdin.readline()
+    if not line:  # Ctrl-D leaves the cursor behind the question mark
+        echo("", err=True)
+    return line.strip()
+
+
+def _place(image: str | None, sample: str | None) -> str:
+    """The file to look at: the one named, or a sample's."""
+    if (image is None) == (sample is None):
+        raise UsageError("Give an IMAGE or --sample, one of the two.")
+    if image is not None:
+        return image
+    from medrega_edge.images.samples import sample_path
+
+    assert sample is not None
+    return str(sample_path(sample))
+
+
+def _answer_one(image: str | None, request: dict[str, Any], shared: Answering) -> None:
+    """Look at one image, ask one thing, show the answer."""
+    from medrega_edge.output import overlay as render
+
+    path = _place(image, shared.sample)
+    if shared.save is not None:
+        render.check_picture_place(shared.save, Path(path))
+    objects = _object_places(shared, Path(path))
+    engine = load_engine(shared.model, shared.threads, shared.device)
+    encoded = engine.open(path, view=shared.view(request["question"]))
+    language = shared.language or (None if request["question"] else locale_language())
+    answer = engine.ask(encoded, language=language, **request)
+    _show(answer, shared)
+    if shared.save is not None:
+        render.save_picture(render.marked(encoded.image, answer), shared.save)
+    if objects:
+        from medrega_edge.output.dicom import write_objects
+
+        scan = Path(encoded.image.path or path)  # of a folder, the file that was looked at
+        write_objects(answer, scan, render.marked(encoded.image, answer), objects)
+    if shared.strict and answer.warnings:
+        raise typer.Exit(5)
+
+
+def _object_places(shared: Answering, image: Path) -> dict[str, Path]:
+    """Where the DICOM objects about an image go that were asked for, checked before any work."""
+    if (shared.dicom is None) != (shared.dicom_to is None):
+        raise UsageError("--dicom and --dicom-to go together: which objects, and the folder for them.")
+    if shared.dicom is None or shared.dicom_to is None:
+        return {}
+    from medrega_edge.output.dicom import parse_kinds, places
+
+    return places(shared.dicom_to, parse_kinds(shared.dicom), image)
+
+
+def _show(answer: Answer, shared: Looking) -> None:
+    """Print an answer, and to whom it is told in words, what was understood."""
+    from medrega_edge.output import overlay as render
+
+    if shared.as_json:
+        echo(render.to_json(answer, shared.include_identifiers))
+        return
+    kind = answer.image.modality or "?"
+    if answer.image.modality_confidence is not None:
+        kind += f" ({answer.image.modality_confidence:.2f})"
+    asked = f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
+    console(stderr=True).print(printable(asked), style="dim")
+    render.show(answer, console())
+
+
+def _box(text: str) -> tuple[float, float, float, float]:
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.") from None
+    return x1, y1, x2, y2
+
+
+def mount(app: typer.Typer) -> None:
+    """Register the commands that ask about one image."""
+    for command in (ask, locate, identify, classify, report, chat):
+        app.command()(command)

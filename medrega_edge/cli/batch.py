@@ -1,0 +1,201 @@
+"""Commands that ask about many images: `batch` and `watch`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medrega_edge.cli.console import progress, tell
+from medrega_edge.cli.options import (
+    DeviceOption,
+    IdentifiersOption,
+    LanguageOption,
+    ModelOption,
+    PlaneOption,
+    SeriesOption,
+    TaskOption,
+    ThreadsOption,
+    WindowOption,
+    load_engine,
+)
+from medrega_edge.errors import UsageError
+
+if TYPE_CHECKING:
+    from medrega_edge.batch.jobs import Asking, Folder, Questions
+    from medrega_edge.batch.journal import Place
+
+
+def batch(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="JSONL of questions, or a folder of images.")],
+    out: Annotated[Path, typer.Option(help="JSONL of answers, in the same order.")],
+    question: Annotated[str | None, typer.Option(help="What to ask about every image of a folder.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="The answers as CSV besides, one line a region.")] = None,
+    task: TaskOption = None,
+    language: LanguageOption = None,
+    window: WindowOption = None,
+    plane: PlaneOption = None,
+    series: SeriesOption = None,
+    include_identifiers: IdentifiersOption = False,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Answer every line of a JSONL file, or one question about every image of a folder.
+
+    medrega batch questions.jsonl --out answers.jsonl
+
+    medrega batch FOLDER --question "locate the liver" --out answers.jsonl --csv answers.csv
+
+    A line of questions holds id, image, question; task, language, box, labels may follow. Image paths are relative to the
+    file. A folder is gone through with all folders in it, DICOM files series by series in the order of their slices, a file
+    of several frames or slices picture by picture.
+
+    What fails gives an error in its place, and exit code 1. Interrupted, the same command goes on where it stopped.
+    """
+    from medrega_edge import __version__
+    from medrega_edge.batch.jobs import Folder, Questions, check_apart, fingerprint
+    from medrega_edge.batch.journal import Journal
+    from medrega_edge.io.atomic import check_place
+    from medrega_edge.output.csv_table import write_csv
+    from medrega_edge.package.package import find
+
+    places = [out] if csv is None else [out, csv]
+    if csv is not None and csv.absolute() == out.absolute():
+        raise UsageError("The answers and the CSV cannot be one file; name two.")
+    work: Folder | Questions
+    if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
+        check_apart(source, *places)
+        work = Folder(source, _asking(question, task, language, window, plane, series), include_identifiers)
+        for said in work.said:
+            tell(said)
+    elif any(given is not None for given in (question, task, language, window, plane, series)):
+        raise UsageError("What is asked stands in the file of questions; --question and its like go with a folder.")
+    else:
+        work = Questions(source, include_identifiers)
+    for place in places:
+        check_place(place, source)
+    job = fingerprint(__version__, find(model).sha256, device, work.identity())
+    with Journal(out, job) as journal:
+        if journal.place.item or journal.place.part:
+            tell(f"going on behind the first {journal.place.item} of {len(work)}")
+        rows = _answers(work, journal.place, model, threads, device)
+        with progress(len(work), journal.place.item) as advance, closing(rows):
+            for at, row in rows:
+                journal.add(at, row)
+                advance(at.item + (at.part + 1) / at.parts)
+        journal.publish()
+        if csv is not None:
+            write_csv(journal.rows(), csv)
+        answered, failed = _tell_failures(journal.rows())
+        journal.remove()
+    tell(f"{answered} answered, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _answers(
+    work: Folder | Questions, start: Place, model: str | None, threads: int | None, device: str
+) -> Generator[tuple[Place, dict[str, Any]], None, None]:
+    """Answer in this process, or in several where that is faster: the rows are the same."""
+    from medrega_edge.batch import process_pool as workers
+    from medrega_edge.package.package import find
+
+    processes = workers.count(find(model), threads, device, len(work) - start.item)
+    if processes == 1:
+        yield from work.answers(load_engine(model, threads, device), start)
+    else:
+        yield from workers.answers(work, start, processes, model, threads)
+
+
+def _asking(
+    question: str | None,
+    task: str | None,
+    language: str | None,
+    window: str | None,
+    plane: str | None,
+    series: int | None = None,
+) -> Asking:
+    from medrega_edge.batch.jobs import Asking
+    from medrega_edge.images.medical_image import View
+    from medrega_edge.images.windowing import parse_window, preset_for
+    from medrega_edge.prompts.templates import Language, Task
+    from medrega_edge.tasks.request import member
+
+    if not (question or "").strip() and task is None:
+        raise UsageError('Say what to ask about every image, for example: --question "locate the liver".')
+    if window is not None:
+        parse_window(window)
+    if task is not None:  # what no image can be asked is told once, and not of each of them
+        member(Task, task)
+    if language is not None:
+        member(Language, language)
+    view = View(window=window, plane=plane, preset=preset_for(question or ""), series=series)
+    return Asking(question or "", task, language, view)
+
+
+FAILURES_TOLD = 20
+
+
+def _tell_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
+    """List what failed, by id, the first of them; return how many rows were answered and how many not."""
+    answered = failed = 0
+    for row in rows:
+        if "error" not in row:
+            answered += 1
+            continue
+        failed += 1
+        if failed <= FAILURES_TOLD:
+            if row["id"] is None:
+                tell(f"failed: {row['error']['message']}")
+            else:
+                tell(f"failed: {row['id']}: {row['error']['message']}")
+    if failed > FAILURES_TOLD:
+        tell(f"failed: {failed - FAILURES_TOLD} more, each with its error in the answers")
+    return answered, failed
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where images arrive; they are read, never moved.")],
+    question: Annotated[str, typer.Option(help="What to ask about each of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of answers: one JSONL a file, named after its SHA-256.")],
+    task: TaskOption = None,
+    language: LanguageOption = None,
+    window: WindowOption = None,
+    plane: PlaneOption = None,
+    settle: Annotated[float, typer.Option(min=0.1, help="Seconds without a change after which a file has arrived.")] = 2.0,
+    include_identifiers: IdentifiersOption = False,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Ask about every image that arrives in a folder, until interrupted.
+
+    medrega watch INBOX --question "locate the liver" --out ANSWERS
+
+    Run again, it answers what came in the meantime, and nothing twice.
+    """
+    from medrega_edge import __version__
+    from medrega_edge.batch.jobs import fingerprint
+    from medrega_edge.batch.watch import check_folder
+    from medrega_edge.batch.watch import watch as watching
+    from medrega_edge.package.package import find
+
+    asking = _asking(question, task, language, window, plane)
+    job = fingerprint(__version__, find(model).sha256, device, repr(asking), include_identifiers)
+    check_folder(folder, out)
+    engine = load_engine(model, threads, device)
+    tell("watching; interrupt to end")
+    for rows in watching(engine, folder, out, asking, job, settle, include_identifiers):
+        for row in rows:
+            tell(f"{row['id']}: {row['error']['message'] if 'error' in row else 'answered'}")
+
+
+def mount(app: typer.Typer) -> None:
+    """Register `batch` and `watch`."""
+    for command in (batch, watch):
+        app.command()(command)

@@ -1,0 +1,55 @@
+"""`medrega bundle`: everything for a machine without a network, in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medrega_edge.cli.console import echo
+from medrega_edge.cli.options import ModelOption, ThreadsOption, load_engine
+
+bundle_app = typer.Typer(no_args_is_help=True, help="Everything for a machine without a network.")
+
+
+@bundle_app.command("create")
+def bundle_create(
+    out: Annotated[Path, typer.Argument(help="The file to write, for example medrega-bundle.zip.")],
+    wheels: Annotated[Path, typer.Option(help="Folder of wheels, filled by: pip download medrega-edge -d FOLDER.")],
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Put wheels, model package, hashes, SBOM and self-test into one file.
+
+    medrega bundle create medrega-bundle.zip --wheels FOLDER
+    """
+    from medrega_edge.io.atomic import check_place
+    from medrega_edge.offline_bundle.bundle import create, read_wheels
+    from medrega_edge.package.package import find
+
+    check_place(out)
+    read_wheels(wheels)  # what is missing is told before the model is loaded
+    create(out, wheels, find(model), load_engine(model, threads, "cpu"))
+    echo(f"{out.stat().st_size / 1e6:.1f} MB; its README.txt says how to install it")
+
+
+@bundle_app.command("verify")
+def bundle_verify(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    file_only: Annotated[bool, typer.Option("--file-only", help="Check the file, not what is installed here.")] = False,
+    model: ModelOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Check every hash of a bundle, what is installed against it, and that this machine answers as it should."""
+    from medrega_edge.offline_bundle.bundle import check_installed, self_test, verify
+    from medrega_edge.package.package import find
+
+    contents = verify(bundle)
+    echo(f"{len(contents['files'])} files: each is the one that was put there")
+    if file_only:
+        return
+    check_installed(contents, find(model))
+    echo(f"{len(contents['wheels'])} packages and the model: installed are those of the bundle")
+    asked = self_test(bundle, load_engine(model, threads, "cpu"))
+    echo(f"{asked} questions: answered as they should be")

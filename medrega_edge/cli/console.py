@@ -1,0 +1,65 @@
+"""What reaches the terminal: results on standard output, talk and progress on standard error, all of it printable.
+
+Talk is in the language of who typed the command, errors among it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from medrega_edge.i18n.translate import said, users_language
+from medrega_edge.io.safe_text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def echo(text: str, err: bool = False) -> None:
+    """Print a line of plain text."""
+    typer.echo(printable(text), err=err)
+
+
+def tell(text: str) -> None:
+    """Say a sentence of the program on standard error."""
+    echo(said(text, users_language(sys.argv[1:])), err=True)
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that shows text as it is, without markup."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+
+
+SECONDS_BETWEEN = 30.0  # lines of progress, where nobody watches a bar
+
+
+@contextmanager
+def progress(total: int, done: int) -> Iterator[Callable[[float], None]]:
+    """Show how far the work is and how long it will take; gives what is to be called with the number of items done."""
+    talk = console(stderr=True)
+    if talk.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=talk, transient=True) as bar:
+            shown = bar.add_task("", total=total, completed=done)
+            yield lambda now: bar.update(shown, completed=now)
+        return
+    begun = told = time.monotonic()
+
+    def note(now: float) -> None:
+        nonlocal told
+        seconds = time.monotonic()
+        if seconds - told >= SECONDS_BETWEEN and now < total:
+            told = seconds
+            left = (seconds - begun) / (now - done) * (total - now)
+            tell(f"{int(now)} of {total}, about {left / 60:.0f} min left")
+
+    yield note

@@ -1,0 +1,1 @@
+"""DICOM files: checks before anything is decoded, pixels, lookup tables, series of a folder."""

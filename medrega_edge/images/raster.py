@@ -1,0 +1,82 @@
+"""PNG, JPEG and TIFF -> MedicalImage. Pillow opens only these, whatever else it could; sizes are checked before pixels.
+
+Knows bit depths, frames, transparency and Exif orientation; knows no DICOM.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from medrega_edge.errors import ImageError
+from medrega_edge.images.medical_image import MAX_PIXELS, MedicalImage, Source, View, check_size, choose, failing_as
+from medrega_edge.images.windowing import PRESETS, Window, full_range, parse_window, through_window, to_rgb
+
+FORMATS = ("PNG", "JPEG", "TIFF")
+
+
+def read_picture(source: Source, view: View) -> MedicalImage:
+    """Read a PNG, JPEG or TIFF; raises ImageError."""
+    name = source.name
+    damaged = f"{name} is damaged or incomplete and cannot be decoded; export it again."
+    with failing_as(damaged), _pillow_refusals(name):
+        picture = Image.open(io.BytesIO(source.data), formats=FORMATS)
+        check_size(picture.width, picture.height, name)
+        frame = choose(view.frame, getattr(picture, "n_frames", 1), name)
+        if frame is not None:
+            picture.seek(frame)
+            check_size(picture.width, picture.height, name)
+        picture.load()
+        pixels, window = _to_rgb(ImageOps.exif_transpose(picture), view, name)
+    return MedicalImage(pixels, source.sha256, source.path, None, frame, window)
+
+
+@contextmanager
+def _pillow_refusals(name: str) -> Iterator[None]:
+    """Say what Pillow refuses; its warning from 89 megapixels on is moot, because check_size refuses long before."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UnidentifiedImageError:
+        raise ImageError(f"{name} is no PNG, JPEG, TIFF, DICOM or NIfTI image; convert it to one of these.") from None
+    except Image.DecompressionBombError:
+        raise ImageError(
+            f"{name} has too many pixels; up to {MAX_PIXELS // 1_000_000} megapixels are read: downscale it."
+        ) from None
+
+
+def _to_rgb(picture: Image.Image, view: View, name: str) -> tuple[npt.NDArray[np.uint8], Window | None]:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        # A TIFF may say that its zero is white (tag 262, PhotometricInterpretation); Pillow minds it for 8 bits only.
+        inverted = getattr(picture, "tag_v2", {}).get(262) == 0
+        return _windowed(np.asarray(picture, dtype=np.float32), view, inverted, name)
+    if view.window is not None:
+        raise ImageError(f"{name} has 8 bits a pixel, which no window applies to; leave --window out.")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        rgba = picture.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        picture = Image.alpha_composite(black, rgba)
+    return np.asarray(picture.convert("RGB"), dtype=np.uint8), None
+
+
+def _windowed(
+    values: npt.NDArray[np.float32], view: View, inverted: bool, name: str
+) -> tuple[npt.NDArray[np.uint8], Window]:
+    if not np.isfinite(values).all():
+        raise ImageError(f"{name} has values that are no numbers; export it again.")
+    if view.window in PRESETS:
+        raise ImageError(f"{name} does not say that its values are Hounsfield units; give --window as centre,width.")
+    if view.window is None:
+        window = full_range(values)
+        grey = through_window(values, window, "LINEAR_EXACT")
+    else:
+        window = parse_window(view.window)
+        grey = through_window(values, window)
+    return to_rgb(1.0 - grey if inverted else grey), window

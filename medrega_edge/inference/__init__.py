@@ -1,0 +1,1 @@
+"""onnxruntime sessions, the language model in front of them, grammars, decoding and confidence."""

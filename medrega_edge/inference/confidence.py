@@ -1,0 +1,62 @@
+"""How sure a box is: the probabilities of its leading digits and of its being there, calibrated.
+
+Knows steps and numbers; knows no text. The last digits are noise by nature (a thousandth of the image), so only the first
+two of each coordinate count. The raw score orders boxes; two numbers of the package, fitted on validation images, turn it
+into the probability that the box overlaps the truth by half (IoU >= 0.5). Platt scaling: Platt, 1999.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from medrega_edge.inference.decoding import Step
+
+LEADING_DIGITS = 2
+LEAST = 1e-6
+
+
+def raw_scores(steps: Sequence[Step], presence: float = 1.0) -> list[float]:
+    """One score 0..1 for each box that was written: geometric mean over its leading digits, times that of presence."""
+    logs: dict[int, list[float]] = {}
+    for step in steps:
+        if step.place is not None and step.place[2] < LEADING_DIGITS:
+            logs.setdefault(step.place[0], []).append(math.log(max(LEAST, step.probability or 1.0)))
+    return [math.exp(sum(box) / len(box)) * presence for _, box in sorted(logs.items())]
+
+
+def calibrated(score: float, calibration: tuple[float, ...]) -> float:
+    """Turn a raw score into a probability with the package's (slope, offset); as it is where there is none."""
+    if not calibration:
+        return score
+    slope, offset = calibration
+    return 1.0 / (1.0 + math.exp(-(slope * _logit(score) + offset)))
+
+
+def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
+    """Find (slope, offset) by maximum likelihood, with Platt's softened targets; Newton's method, a few steps."""
+    x: npt.NDArray[np.float64] = np.array([_logit(score) for score in scores])
+    hits = np.array(list(right), float)
+    if len(x) == 0:
+        raise ValueError("no boxes to calibrate on")
+    positive, negative = hits.sum(), len(hits) - hits.sum()
+    target = np.where(hits > 0, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    design = np.stack([x, np.ones_like(x)], axis=1)
+    weights = np.array([1.0, 0.0])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(design @ weights, -30.0, 30.0)))
+        gradient = design.T @ (p - target) + 1e-3 * (weights - [1.0, 0.0])
+        curvature = (design * (p * (1 - p))[:, None]).T @ design + 1e-3 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights - step
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    return float(weights[0]), float(weights[1])
+
+
+def _logit(score: float) -> float:
+    bounded = min(max(score, LEAST), 1 - LEAST)
+    return math.log(bounded / (1 - bounded))

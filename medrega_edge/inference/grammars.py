@@ -1,0 +1,339 @@
+"""The region grammar in token ids: what may come next, so that a malformed box cannot be written.
+
+Knows ids and the numbers 0..999; knows no logits and no image. `RegionGrammar` lets the model write freely between regions;
+inside one, names end, boxes open and close, coordinates stay on the grid and in order (x1 < x2, y1 < y2), and no box of an
+object is written twice. `NamedRegion` leaves it only the choice whether the named object is there, and where. `Choice`
+leaves a list of candidates, `Prose` text without regions, whose first words may be known. Where a single continuation is
+left, the generation loop does not ask the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from medrega_edge.boxes import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
+from medrega_edge.errors import PackageError
+from medrega_edge.inference.tokenizer import Tokenizer
+
+LONGEST_NAME = 24  # tokens; the longest name in training has 12
+MOST_BOXES = 20  # of one object
+
+
+class _Mode(Enum):
+    PROSE = auto()
+    NAME = auto()
+    NUMBER = auto()
+    FORCED = auto()
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The ids that the grammar has to know."""
+
+    ref_open: int
+    ref_close: int
+    box_open: int
+    box_close: int
+    end: tuple[int, ...]
+    digits: tuple[int, ...]
+    open_list: tuple[int, ...]  # "[["
+    between: tuple[int, ...]  # ", " between coordinates
+    next_box: tuple[int, ...]  # "], ["
+    close_list: tuple[int, ...]  # "]]"
+
+    @property
+    def longest_box(self) -> int:
+        """Tokens that a box and what parts it from the next may take."""
+        return 4 * len(str(GRID_MAX)) + 3 * len(self.between) + len(self.next_box)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, end: tuple[int, ...]) -> Vocabulary:
+        """Read the ids off a tokenizer; how it cuts the punctuation is taken from a real box, digits beside it.
+
+        Raises PackageError for a tokenizer that lacks a marker or cuts numbers otherwise than digit by digit.
+        """
+        digits = tuple(tokenizer.id_of(str(d)) for d in range(10))
+        box_open, box_close = tokenizer.id_of(BOX_OPEN), tokenizer.id_of(BOX_CLOSE)
+        # All at once, as it stands in an answer: some tokenizers start every text with a space.
+        parts: list[list[int]] = [[]]
+        for token in tokenizer.encode(f"{BOX_OPEN}[[1, 1], [1, 1]]{BOX_CLOSE}")[1:-1]:
+            if token in digits:
+                parts.append([])
+            else:
+                parts[-1].append(token)
+        if len(parts) != 5:
+            raise PackageError("The tokenizer of the model package does not spell numbers digit by digit.")
+        open_list, between, next_box, _, close_list = map(tuple, parts)
+        return cls(
+            ref_open=tokenizer.id_of(REF_OPEN),
+            ref_close=tokenizer.id_of(REF_CLOSE),
+            box_open=box_open,
+            box_close=box_close,
+            end=end,
+            digits=digits,
+            open_list=open_list,
+            between=between,
+            next_box=next_box,
+            close_list=close_list,
+        )
+
+
+class RegionGrammar:
+    """Where an answer stands in the grammar. `allowed` tells what may follow, `push` moves on."""
+
+    def __init__(self, vocabulary: Vocabulary, most_boxes: int = MOST_BOXES) -> None:
+        """Start at the beginning of an answer."""
+        self._v = vocabulary
+        self._most_boxes = most_boxes
+        self._mode = _Mode.PROSE
+        self._forced: list[int] = []
+        self._after_forced = _Mode.PROSE
+        self._name_tokens = 0
+        self._box: list[int] = []  # coordinates of the box being written
+        self._spelt = ""  # digits of the coordinate being written
+        self._boxes = 0
+        self._written: set[tuple[int, ...]] = set()  # boxes of the object so far
+        self._options: dict[int, Sequence[int]] = {}  # first token -> separator, once a number may end
+        self._numerals: tuple[int, ...] = ()  # what `allowed` found for this place in a number
+
+    @property
+    def banned(self) -> tuple[int, ...]:
+        """Ids that may not follow where the model writes freely (`allowed` is None)."""
+        v = self._v
+        if self._mode is _Mode.NAME:
+            nameless = (v.ref_close,) if self._name_tokens == 0 else ()
+            return (v.ref_open, v.box_open, v.box_close, *v.end, *nameless)
+        return (v.ref_close, v.box_open, v.box_close)
+
+    def allowed(self) -> tuple[int, ...] | None:
+        """Ids that may follow; None where anything but `banned` may."""
+        if self._mode is _Mode.FORCED:
+            return (self._forced[0],)
+        if self._mode is _Mode.NAME:
+            return (self._v.ref_close,) if self._name_tokens >= LONGEST_NAME else None
+        if self._mode is _Mode.NUMBER:
+            if not self._numerals:
+                self._options = self._separators() if self._complete() else {}
+                self._numerals = (*(self._v.digits[d] for d in self._digits()), *self._options)
+            return self._numerals
+        return None
+
+    @property
+    def place(self) -> tuple[int, int, int] | None:
+        """Which box of the region, which of its four coordinates and which digit of it comes next."""
+        return (self._boxes, len(self._box), len(self._spelt)) if self._mode is _Mode.NUMBER else None
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Ids that end the coordinate being written."""
+        return tuple(self._options)
+
+    def push(self, token: int) -> None:
+        """Move on over a token; raises ValueError for one that is not allowed."""
+        v = self._v
+        allowed = self.allowed()
+        if (allowed is None and token in self.banned) or (allowed is not None and token not in allowed):
+            raise ValueError(f"token {token} is not allowed here")
+        if self._mode is _Mode.PROSE:
+            if token == v.ref_open:
+                self._mode, self._name_tokens = _Mode.NAME, 0
+        elif self._mode is _Mode.NAME:
+            self._name_tokens += 1
+            if token == v.ref_close:
+                self._open_list()
+        elif self._mode is _Mode.FORCED:
+            self._forced.pop(0)
+            if not self._forced:
+                self._mode = self._after_forced
+        elif token in self._options:
+            self._end_number(self._options[token])
+        else:
+            self._spelt += str(v.digits.index(token))
+        self._numerals = ()
+
+    def _open_list(self) -> None:
+        self._boxes, self._box, self._spelt = 0, [], ""
+        self._written = set()
+        self._force((self._v.box_open, *self._v.open_list), _Mode.NUMBER)
+
+    def _force(self, tokens: Sequence[int], then: _Mode) -> None:
+        self._forced, self._after_forced = list(tokens), then
+        self._mode = _Mode.FORCED if tokens else then
+
+    def _bounds(self) -> tuple[int, int]:
+        """Smallest and largest value of the coordinate being written."""
+        place = len(self._box)
+        return (0, GRID_MAX - 1) if place < 2 else (self._box[place - 2] + 1, GRID_MAX)
+
+    def _digits(self) -> list[int]:
+        """Digits with which some coordinate within bounds goes on; no leading zeros."""
+        if self._spelt == "0":
+            return []
+        low, high = self._bounds()
+        scales = [10**spare for spare in range(len(str(GRID_MAX)) - len(self._spelt))]
+        spelt = 10 * int(self._spelt or 0)
+        return [
+            digit
+            for digit in range(10)
+            if any(
+                self._holds_new(max((spelt + digit) * scale, low), min((spelt + digit + 1) * scale - 1, high))
+                for scale in (scales if spelt + digit else scales[:1])
+            )
+        ]
+
+    def _holds_new(self, first: int, last: int) -> bool:
+        return first <= last and (not self._written or any(map(self._is_new, range(first, last + 1))))
+
+    def _is_new(self, value: int) -> bool:
+        """Whether a coordinate does not complete a box that was written before."""
+        return len(self._box) < 3 or (*self._box, value) not in self._written
+
+    def _complete(self) -> bool:
+        low, high = self._bounds()
+        return bool(self._spelt) and low <= int(self._spelt) <= high and self._is_new(int(self._spelt))
+
+    def _separators(self) -> dict[int, Sequence[int]]:
+        v = self._v
+        if len(self._box) < 3:
+            return {v.between[0]: v.between}
+        closing = (*v.close_list, v.box_close)
+        options: dict[int, Sequence[int]] = {closing[0]: closing}
+        # Where a tokenizer cuts both alike ("]" first), the list closes: one box is right far more often than two.
+        if self._boxes + 1 < self._most_boxes and v.next_box[0] != closing[0]:
+            options[v.next_box[0]] = v.next_box
+        return options
+
+    def _end_number(self, separator: Sequence[int]) -> None:
+        self._box.append(int(self._spelt))
+        self._spelt = ""
+        closing = separator[-1] == self._v.box_close
+        if len(self._box) == 4:
+            self._written.add(tuple(self._box))
+            self._box = []
+            self._boxes += 1
+        if len(self._box) == 3 and not any(self._is_new(y) for y in range(self._bounds()[0], self._bounds()[1] + 1)):
+            self._written.clear()  # every box from here on has been written: rather one twice than none to write
+        self._options = {}
+        self._force(separator[1:], _Mode.PROSE if closing else _Mode.NUMBER)
+
+
+class NamedRegion(RegionGrammar):
+    """One object whose name is known: the model says whether it is there, and if so in which boxes; nothing else."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        name: Sequence[int],
+        absent: int,
+        most_boxes: int = MOST_BOXES,
+        limit: int | None = None,
+    ) -> None:
+        """`name` are the tokens of the object's name, `absent` the first token of the answer that it is not there.
+
+        No more boxes are begun than surely end within `limit` tokens.
+        """
+        if limit is not None:
+            around = len(name) + len(vocabulary.open_list) + len(vocabulary.close_list) + 4  # and the four markers
+            most_boxes = max(1, min(most_boxes, (limit - around) // vocabulary.longest_box))
+        super().__init__(vocabulary, most_boxes)
+        self._name = tuple(name)
+        self._absent = absent
+        self._decided = False
+
+    @property
+    def asks_presence(self) -> bool:
+        """Whether the next token says if the object is there."""
+        return not self._decided
+
+    def allowed(self) -> tuple[int, ...] | None:
+        """Ids that may follow; never None."""
+        if not self._decided:
+            return (self._v.ref_open, self._absent)
+        if self._mode is _Mode.PROSE:
+            return self._v.end[:1]
+        return super().allowed()
+
+    def push(self, token: int) -> None:
+        """Move on over a token; raises ValueError for one that is not allowed."""
+        if self._decided:
+            super().push(token)
+        elif token == self._v.ref_open:
+            self._decided = True
+            self._open_list()
+            self._force((*self._name, self._v.ref_close, *self._forced), _Mode.NUMBER)
+        elif token == self._absent:
+            self._decided = True
+        else:
+            raise ValueError(f"token {token} is not allowed here")
+
+
+class Prose:
+    """Text without any region marker; behind `opening`, where its first words are known."""
+
+    place = None
+    ends: tuple[int, ...] = ()
+
+    def __init__(self, vocabulary: Vocabulary, opening: Sequence[int] = ()) -> None:
+        """Ban the markers."""
+        v = vocabulary
+        self.banned = (v.ref_open, v.ref_close, v.box_open, v.box_close)
+        self._opening = list(opening)
+
+    def allowed(self) -> tuple[int, ...] | None:
+        """Behind the opening, anything but the markers."""
+        return (self._opening[0],) if self._opening else None
+
+    def push(self, token: int) -> None:
+        """Move on over the opening; behind it any token will do."""
+        if self._opening and token != self._opening.pop(0):
+            raise ValueError(f"token {token} is not allowed here")
+
+
+class Choice:
+    """One of several candidates; with `following`, one or more of them, each at most once."""
+
+    banned: tuple[int, ...] = ()
+    place = None
+    ends: tuple[int, ...] = ()
+
+    def __init__(
+        self, candidates: Sequence[Sequence[int]], end: tuple[int, ...], following: Sequence[Sequence[int]] = ()
+    ) -> None:
+        """`candidates` are token sequences, none empty; `following` the same behind a separator."""
+        self._end = end
+        self._following = [tuple(candidate) for candidate in following]
+        self._live = [(i, tuple(candidate)) for i, candidate in enumerate(candidates)]  # with what is left to write
+        self._chosen: list[int] = []
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """Which candidates have been written, in their order."""
+        return (*self._chosen, *self._whole())
+
+    def _whole(self) -> list[int]:
+        return [i for i, rest in self._live if not rest]
+
+    def allowed(self) -> tuple[int, ...]:
+        """Ids that may follow."""
+        ids = [rest[0] for _, rest in self._live if rest]
+        if self._whole():
+            ids.append(self._end[0])
+            ids += [self._following[i][0] for i in self._unchosen()]
+        return tuple(dict.fromkeys(ids))
+
+    def _unchosen(self) -> list[int]:
+        return [i for i in range(len(self._following)) if i not in self.chosen]
+
+    def push(self, token: int) -> None:
+        """Move on over a token; raises ValueError for one that is not allowed."""
+        if token not in self.allowed():
+            raise ValueError(f"token {token} is not allowed here")
+        going_on = [(i, rest[1:]) for i, rest in self._live if rest and rest[0] == token]
+        if going_on:
+            self._live = going_on
+            return
+        unchosen = self._unchosen()
+        self._chosen += self._whole()
+        self._live = [(i, self._following[i][1:]) for i in unchosen if self._following[i][0] == token]

@@ -1,0 +1,1 @@
+"""Atomic files and text that is safe to show."""

@@ -1,0 +1,1 @@
+"""A folder that installs the program on a machine without a network."""

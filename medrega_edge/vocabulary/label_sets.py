@@ -1,0 +1,143 @@
+"""Named lists of labels that a whole image can be classified into, English beside Chinese.
+
+Knows words only. A list is a convenience for the caller and a fact for training and benchmark: which labels belong
+together. Any other list can be given label by label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medrega_edge.prompts.templates import Language, Modality
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels of one question about the whole image, and the kinds of image that it can be asked about.
+
+    `several` tells whether more than one may be right.
+    """
+
+    name: str
+    modalities: tuple[Modality, ...]
+    labels: tuple[tuple[str, str], ...]  # (English, Chinese)
+    several: bool = False
+
+    def names(self, language: Language) -> tuple[str, ...]:
+        """The labels in one language."""
+        return tuple(zh if language is Language.ZH else en for en, zh in self.labels)
+
+
+LABEL_SETS = {
+    one.name: one
+    for one in (
+        LabelSet(
+            "skin",
+            (Modality.DERMOSCOPY,),
+            (("melanoma", "黑色素瘤"), ("benign nevus", "良性痣"), ("seborrheic keratosis", "脂溢性角化病")),
+        ),
+        LabelSet(
+            "nevus",
+            (Modality.DERMOSCOPY,),
+            (("common nevus", "普通痣"), ("atypical nevus", "非典型痣"), ("melanoma", "黑色素瘤")),
+        ),
+        LabelSet(
+            "breast",
+            (Modality.ULTRASOUND,),
+            (
+                ("normal breast", "正常乳腺"),
+                ("benign breast lesion", "乳腺良性病变"),
+                ("malignant breast lesion", "乳腺恶性病变"),
+            ),
+        ),
+        LabelSet(
+            "retinopathy",
+            (Modality.FUNDUS, Modality.OCT),
+            (
+                ("no diabetic retinopathy", "无糖尿病视网膜病变"),
+                ("non-proliferative diabetic retinopathy", "非增殖性糖尿病视网膜病变"),
+                ("proliferative diabetic retinopathy", "增殖性糖尿病视网膜病变"),
+            ),
+        ),
+        LabelSet(
+            "macular-edema",
+            (Modality.FUNDUS, Modality.OCT),
+            (("no diabetic macular edema", "无糖尿病性黄斑水肿"), ("diabetic macular edema", "糖尿病性黄斑水肿")),
+        ),
+        LabelSet(
+            "lung-tissue",
+            (Modality.PATHOLOGY,),
+            (
+                ("benign lung tissue", "良性肺组织"),
+                ("lung adenocarcinoma", "肺腺癌"),
+                ("lung squamous cell carcinoma", "肺鳞状细胞癌"),
+            ),
+        ),
+        LabelSet(
+            "brain-tumor", (Modality.MRI,), (("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤"))
+        ),
+        LabelSet("fracture", (Modality.XRAY,), (("fracture", "骨折"), ("no fracture", "无骨折"))),
+        LabelSet(
+            "limb",
+            (Modality.XRAY,),
+            (
+                ("hand", "手"),
+                ("leg", "腿"),
+                ("hip", "髋部"),
+                ("shoulder", "肩部"),
+                ("frontal", "正位"),
+                ("lateral", "侧位"),
+                ("oblique", "斜位"),
+                ("hardware", "内固定物"),
+            ),
+            several=True,
+        ),
+    )
+}
+
+# Classes that are findings, as a report tells them: the labels above but what is normal, and where a limb was seen from.
+_NO_FINDING = {
+    "no fracture",
+    "normal breast",
+    "benign lung tissue",
+    "no diabetic retinopathy",
+    "no diabetic macular edema",
+    *(en for en, _ in LABEL_SETS["limb"].labels),
+}
+FINDINGS = {en: zh for one in LABEL_SETS.values() for en, zh in one.labels if en not in _NO_FINDING}
+
+BODY_PARTS = {
+    "chest": "胸部",
+    "abdomen": "腹部",
+    "abdomen and pelvis": "腹部和盆腔",
+    "pelvis": "盆腔",
+    "brain": "脑部",
+    "head": "头部",
+    "head and face": "头面部",
+    "neck": "颈部",
+    "heart": "心脏",
+    "spine": "脊柱",
+    "hand": "手",
+    "leg": "腿",
+    "hip": "髋部",
+    "shoulder": "肩部",
+    "breast": "乳腺",
+    "skin": "皮肤",
+    "eye": "眼部",
+    "gastrointestinal tract": "消化道",
+    "fetus": "胎儿",
+}
+
+NOT_MEDICAL = ("not a medical image", "非医学图像")
+MODALITY_NAMES = {
+    Modality.CT: ("CT scan", "CT图像"),
+    Modality.MRI: ("MRI", "磁共振图像"),
+    Modality.XRAY: ("X-ray", "X光片"),
+    Modality.ULTRASOUND: ("ultrasound image", "超声图像"),
+    Modality.FUNDUS: ("fundus photograph", "眼底照片"),
+    Modality.OCT: ("OCT scan", "OCT图像"),
+    Modality.DERMOSCOPY: ("dermoscopy image", "皮肤镜图像"),
+    Modality.ENDOSCOPY: ("endoscopy image", "内镜图像"),
+    Modality.PATHOLOGY: ("microscopy image", "显微镜图像"),
+    Modality.MAMMOGRAPHY: ("mammogram", "乳腺X线片"),
+}

@@ -1,0 +1,178 @@
+"""SLAKE, VQA-RAD and COCO as they are published, and what holds for every layout."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from medrega_bench.datasets.loaders import LAYOUTS, read_source
+from medrega_edge.boxes import PixelBox
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.templates import Language
+
+from .layouts import coco, picture, sample, slake, write
+
+# --- SLAKE
+
+
+def test_slake(tmp_path):
+    image = picture(tmp_path / "imgs" / "xmlab0" / "source.jpg")
+    rows = [slake(), slake(q_lang="zh", question="肝脏健康吗？", answer="健康", modality="X-Ray"), slake(answer="")]
+    made, left_out = read_source("slake", write(tmp_path / "test.json", rows))
+    assert [(one.id, one.image, one.setting, one.text, one.modality) for one in made] == [
+        ("slake/test/1", image, "vqa_en", "MRI", "mri"),
+        ("slake/test/2", image, "vqa_zh", "健康", "xray"),
+    ]
+    assert [(one.place, one.reason) for one in left_out] == [("Entry 3 of 'test.json'", "an empty answer")]
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"q_lang": "en"}, r"Entry 2 of 'test.json' needs text as 'modality'\."),
+        (slake(q_lang="fr"), r"Entry 2 of 'test.json' has 'fr' as 'q_lang', which is none of: en, zh\."),
+        (
+            slake(img_name="no.jpg"),
+            r"Entry 2 of 'test.json' names an image that is not in 'imgs'; name its folder with --images\.",
+        ),
+        (slake(answer=None), r"Entry 2 of 'test.json' needs text as 'answer'\."),
+        ([1], r"Entry 2 of 'test.json' is no JSON object\."),
+    ],
+)
+def test_a_bad_entry_is_named_with_its_number(tmp_path, row, sentence):
+    picture(tmp_path / "imgs" / "xmlab0" / "source.jpg")
+    with pytest.raises(UsageError, match=sentence):
+        read_source("slake", write(tmp_path / "test.json", [slake(), row]))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{broken", r"'x.json' cannot be read as JSON"),
+        ('{"a": 1}', r"'x.json' needs a list of objects \(Entry\); name its layout with --from\."),
+    ],
+)
+def test_a_file_that_is_no_list_is_named(tmp_path, text, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        read_source("slake", write(tmp_path / "x.json", text))
+
+
+# --- VQA-RAD
+
+
+def test_vqa_rad_and_its_splits(tmp_path):
+    picture(tmp_path / "VQA_RAD Image Folder" / "synpic1.jpg")
+    base = {"image_name": "synpic1.jpg", "image_organ": "CHEST", "question": "How many?", "answer_type": "OPEN"}
+    rows = [
+        base | {"qid": 1, "phrase_type": "freeform", "answer": 2},  # a number, as in the published file
+        base | {"qid": 2, "phrase_type": "test_para", "answer": "Yes"},
+    ]
+    path = write(tmp_path / "VQA_RAD Dataset Public.json", rows)
+    assert [(one.id, one.text) for one in read_source("vqa-rad", path)[0]] == [("vqa-rad/1", "2"), ("vqa-rad/2", "Yes")]
+    assert [one.id for one in read_source("vqa-rad", path, split="test")[0]] == ["vqa-rad/2"]
+    assert [one.id for one in read_source("vqa-rad", path, split="train")[0]] == ["vqa-rad/1"]
+    with pytest.raises(UsageError, match="no split 'val'"):
+        read_source("vqa-rad", path, split="val")
+
+
+# --- COCO
+
+
+def test_coco_boxes_become_corners_and_one_question_a_category(tmp_path):
+    picture(tmp_path / "a.png")
+    made, left_out = read_source("coco", write(tmp_path / "instances.json", coco()))
+    lesion, liver = made
+    assert lesion.question == "locate the lesion"
+    assert lesion.setting == "single_object_multi_region"
+    assert lesion.regions[0].boxes == (PixelBox(20, 10, 100, 50), PixelBox(150, 60, 200, 100))
+    assert lesion.text == "<ref>lesion</ref><box>[[100, 100, 500, 500], [749, 599, 999, 999]]</box>"
+    assert (liver.question, liver.language, liver.setting) == ("请定位肝脏", Language.ZH, "single_object_single_region")
+    assert [one.reason for one in left_out] == ["an image without boxes"]
+
+
+def test_a_crowd_is_no_object_and_said(tmp_path):
+    picture(tmp_path / "a.png")
+    crowd = {"id": 4, "image_id": 7, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 1}
+    made, left_out = read_source("coco", write(tmp_path / "x.json", coco(annotations=[*coco()["annotations"], crowd])))
+    assert [one.question for one in made] == ["请定位肝脏"]
+    assert "a box around a crowd, which is not one object" in {one.reason for one in left_out}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "sentence"),
+    [
+        ({"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1]}, r"Annotation 1 of 'x.json' names an image or a category"),
+        ({"image_id": 7, "category_id": 1, "bbox": [0, 0, 1]}, r"Annotation 1 of 'x.json' needs four numbers as 'bbox'\."),
+        ({"image_id": 7, "category_id": 1, "bbox": [0, 0, 0, 5]}, r"Image 1 of 'x.json': box .* needs x1 < x2"),
+        ({"image_id": 7, "category_id": 1, "bbox": [300, 0, 9, 9]}, r"Image 1 of 'x.json': box .* lies outside the image"),
+    ],
+)
+def test_a_bad_annotation_is_named(tmp_path, annotation, sentence):
+    picture(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=sentence):
+        read_source("coco", write(tmp_path / "x.json", coco(annotations=[annotation])))
+
+
+def test_two_images_with_one_id_are_named(tmp_path):
+    with pytest.raises(UsageError, match=r"Image 2 of 'x.json' has the id of another one\."):
+        read_source("coco", write(tmp_path / "x.json", coco(images=[coco()["images"][0]] * 2)))
+
+
+def test_a_file_without_cocos_parts_is_named(tmp_path):
+    with pytest.raises(UsageError, match="'x.json' is no COCO file"):
+        read_source("coco", write(tmp_path / "x.json", {"images": []}))
+
+
+# --- all of them
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("records", "vqa-rad")])
+def test_a_layout_without_splits_says_so(tmp_path, layout):
+    with pytest.raises(UsageError, match="leave out --split"):
+        read_source(layout, tmp_path / "x", split="test")
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "records"])
+def test_a_file_that_is_not_there_is_named_without_its_folder(tmp_path, layout):
+    with pytest.raises(UsageError, match=r"'nowhere\.\w+' cannot be read") as caught:
+        read_source(layout, tmp_path / ("nowhere.csv" if layout == "csv" else "nowhere.json"))
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_an_unknown_layout_is_named(tmp_path):
+    with pytest.raises(UsageError, match="no layout 'dicom'; choose one of: records, medreginstruct, "):
+        read_source("dicom", tmp_path)
+
+
+KEYS = (
+    "image", "img_name", "image_name", "question", "answer", "q_lang", "modality", "phrase_type", "conversations", "from",
+    "value", "images", "annotations", "categories", "id", "image_id", "category_id", "bbox", "file_name", "name",
+)  # fmt: skip
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["a.png", "en", "human"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6),
+    max_leaves=12,
+)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rubbish_is_an_error_of_one_sentence_or_left_out(tmp_path, data):
+    picture(tmp_path / "a.png")
+    layout = data.draw(st.sampled_from(["slake", "vqa-rad", "coco", "medreginstruct"]))
+    known = {"slake": slake(), "vqa-rad": slake(), "coco": coco(), "medreginstruct": sample("<image>q", "a")}[layout]
+    junk = data.draw(st.dictionaries(st.sampled_from(sorted({*known, *KEYS})), JUNK, max_size=4))
+    row = known | junk
+    path = write(tmp_path / ("x.jsonl" if layout == "medreginstruct" else "x.json"), row if layout == "coco" else [row])
+    if layout == "medreginstruct":
+        write(path, json.dumps(row))
+    try:
+        read_source(layout, path, tmp_path)
+    except UsageError as error:
+        assert "\n" not in str(error)

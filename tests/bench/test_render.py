@@ -1,0 +1,128 @@
+import csv
+import io
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medrega_bench.evaluation.paired import compared
+from medrega_bench.reports import render as page
+from medrega_bench.reports.charts import frontier, reliability
+from medrega_bench.reports.document import comparison, document, figures_of
+from medrega_edge.prompts.templates import NOTICE, NOTICE_ZH, Language
+
+from .handmade import BOX, HALF, many, package, result, row
+
+EVIL = '<script>alert(1)</script>![x](http://x)"\u202e'
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def made(language=Language.EN, rows=None, **more):
+    half = rows or [*many(HALF), *(row(n, "region_to_text", "spleen", "liver") for n in range(20))]
+    full = [*many(), *(row(n, "region_to_text", "liver", "liver") for n in range(20))]
+    return document(result(package(half), package(full, "reference", "fp32")), language, **more)
+
+
+def test_the_page_needs_nothing_else():
+    text = page.html(made())
+    assert not re.search(r"(src|href)=\"(?!data:)|https?:|@import|url\(|<script", text)
+    assert "default-src 'none'" in text
+
+
+@pytest.mark.parametrize(
+    ("language", "notice", "word"), [(Language.EN, NOTICE, "Worst"), (Language.ZH, NOTICE_ZH, "准确度与速度")]
+)
+def test_every_format_carries_the_notice_and_speaks_the_language(language, notice, word):
+    one = made(language)
+    assert page.html(one).count(notice) >= 2
+    assert notice in page.markdown(one)
+    assert f'<html lang="{language}">' in page.html(one)
+    assert language is Language.EN or word in page.html(one)
+
+
+def test_figures_stand_in_markdown_and_csv():
+    text = page.markdown(made())
+    assert r"| detect | en | mean\_iou | 20 | 100.0 | 50.0 | 50.0 (50.0 to 50.0) | yes | 0.0 | 100.0 |" in text
+    assert "20 / 20" not in text
+    one = result(package(many(HALF)), package(many(), "reference", "fp32"))
+    rows = list(csv.DictReader(io.StringIO(page.as_csv(figures_of(one)))))
+    loss = next(r for r in rows if (r["section"], r["name"], r["group"]) == ("loss", "mean_iou", ""))
+    assert float(loss["value"]) == 0.5
+    assert {r["section"] for r in rows} >= {"single_object_single_region", "beside", "loss", "speed"}
+
+
+def test_what_others_named_is_text_and_nothing_else():
+    rows = [row(n, answer=HALF, question=EVIL, modality=EVIL) for n in range(3)]
+    one = package(rows)
+    one["model"]["name"] = EVIL
+    shown = document(result(one), Language.EN)
+    assert "<script" not in page.html(shown)
+    assert "\u202e" not in page.html(shown)
+    text = page.markdown(shown)
+    assert "<script" not in text.replace("\\<script", "")
+    assert "![x](" not in text
+    one["model"]["name"] = "=1+1"
+    assert "\n=1+1" not in page.as_csv(figures_of(result(one)))
+
+
+def picture(folder):
+    path = folder / "image.png"
+    Image.fromarray(np.full((100, 100, 3), 90, np.uint8)).save(path)
+    return path
+
+
+def test_pictures_are_in_the_page_only_when_they_are_given(tmp_path):
+    assert "data:image" not in page.html(made())
+    text = page.html(made(pictures={"image3": picture(tmp_path)}))
+    assert text.count("data:image/jpeg;base64,") == 1
+    assert 'class="true" x="0.0" y="0.0" width="50.0" height="50.0"' in text
+    assert 'class="given" x="0.0" y="0.0" width="50.0" height="25.0"' in text
+    assert str(tmp_path) not in text
+
+
+def test_two_results_beside_each_other():
+    one = comparison(compared(many(), many("")), Language.EN, ("old", "new"))
+    assert "Answers that flipped (20)" in page.html(one)
+    assert NOTICE in page.markdown(one)
+
+
+def test_marks_lie_where_their_values_are():
+    points = [
+        {"x": x, "x_range": [x, x], "y": y, "y_range": [y, y], "text": "p", "reference": False}
+        for x, y in ((0.0, 0.0), (10.0, 0.5))
+    ]
+    low, high = frontier(points).marks
+    assert low.x < high.x
+    assert low.y > high.y  # up is less in SVG
+    assert frontier([]) is None
+    assert reliability([]) is None
+    mark = reliability([{"n": 4, "confidence": 1.0, "right": 1.0}]).marks[0]
+    assert (mark.x, mark.y) == (620, 16)
+    assert [tick.text for tick in reliability([{"n": 4, "confidence": 1.0, "right": 1.0}]).up] == [
+        "0.0", "0.2", "0.4", "0.6", "0.8", "1.0",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to open the page with")
+def test_a_browser_reads_the_figures(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(page.html(made(pictures={"image3": picture(tmp_path)})), encoding="utf-8")
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--dump-dom",
+    ]
+    run = subprocess.run([*command, path.as_uri()], capture_output=True, timeout=120, check=True)
+    dom = run.stdout.decode()
+    assert NOTICE in dom
+    assert "<td>50.0 (50.0 to 50.0)</td><td>yes</td>" in dom
+    assert dom.count('<g class="mark">') >= 3  # two points of the frontier, bins of the reliability
+    assert dom.count("<figure>") == 1
+    assert BOX not in dom

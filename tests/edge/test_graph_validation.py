@@ -1,0 +1,157 @@
+"""Graphs that are refused before onnxruntime sees them, spelt in protobuf by hand."""
+
+import time
+
+import pytest
+
+from medrega_edge.errors import PackageError
+from medrega_edge.inference.graph_validation import MAX_NODES, OPERATORS, check_graph
+from medrega_edge.package.package import find
+
+
+def varint(number):
+    out = b""
+    while number > 127:
+        out += bytes([number & 127 | 128])
+        number >>= 7
+    return out + bytes([number])
+
+
+def field(number, value):
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def node(operator="Add", domain="", *extra):
+    return field(1, field(1, "a") + field(2, "b") + field(4, operator) + field(7, domain) + b"".join(extra))
+
+
+def model(graph=None, *extra, domain=""):
+    opset = field(8, field(1, domain) + field(2, 20))
+    return field(1, 10) + field(7, node() if graph is None else graph) + opset + b"".join(extra)
+
+
+def outside(location, **entries):
+    """A graph with one tensor that lies outside of it."""
+    pairs = {"location": location, **{key: str(value) for key, value in entries.items()}}
+    places = b"".join(field(13, field(1, key) + field(2, value)) for key, value in pairs.items())
+    return model(node() + field(5, field(8, "w") + places + field(14, 1)))
+
+
+@pytest.mark.parametrize("role", ["vision", "decoder"])
+def test_the_default_package_passes(role):
+    check_graph(find().read(role), role)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (model(node("Loop")), "operator"),
+        (model(node("If")), "operator"),
+        (model(node("Scan")), "operator"),
+        (model(node("ConstantOfShape")), "operator"),
+        (model(node("add")), "operator"),
+        (model(node("Add", "com.evil")), "operator"),
+        (model(node("MatMulNBits")), "operator"),  # of another domain
+        (model(node("Add", "com.microsoft")), "operator"),
+        (model(domain="com.evil"), "unknown domain"),
+        (model(node("x" * 100_000)), "operator"),
+        (model(field(1, field(1, "a"))), "ambiguous"),
+        (model(node("Add", "", field(4, "Loop"))), "ambiguous"),
+        (model(node("Add", "", field(7, "com.evil"))), "ambiguous"),
+        (model(node("Add", "", field(5, field(1, "body") + field(6, node())))), "parts"),  # a subgraph
+        (model(node("Add", "", field(5, field(1, "bodies") + field(11, node())))), "parts"),
+        (model(node("Add", "", field(8, "overload"))), "parts"),
+        (model(None, field(25, field(1, "f"))), "parts"),  # functions
+        (model(None, field(20, b"")), "parts"),  # training
+        (model(field(15, b"")), "parts"),  # sparse tensors
+        (model(None, field(99, b"new")), "parts"),
+        (model(None, field(7, node("Loop"))), "operator"),  # a second graph, which protobuf merges into the first
+        (model(node("Constant", "", field(5, field(5, field(14, 1))))), "outside"),
+        (b"\x08", "no ONNX"),
+        (b"\x3a\xff\xff\xff\xff\x0f", "no ONNX"),
+        (b"\x3a" + b"\xff" * 11, "no ONNX"),
+        (b"\x3b", "no ONNX"),
+        (field(7, 5), "no ONNX"),
+        (model(field(1, field(4, b"\xff\xfe"))), "no ONNX"),
+        (b"\x32\x04\0\0ORTM" + model(), "no ONNX"),
+    ],
+)  # fmt: skip
+def test_a_graph_with_more_than_plain_operators_is_refused(data, said):
+    with pytest.raises(PackageError, match=said):
+        check_graph(data, "vision")
+
+
+PATHS = ["../w", "/etc/passwd", "sub/w.data", "w.data/", "./w.data", "W.DATA", "w.data\0", "C:\\w.data", "\\\\host\\w", "",
+         "/proc/self/fd/3", "*/_ORT_MEM_ADDR_/*", "ｗ.data", "w.data ", "file:w.data"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_weights_elsewhere_are_refused(path):
+    for allowed in (None, ("w.data", 1000)):
+        with pytest.raises(PackageError, match="outside"):
+            check_graph(outside(path), "decoder", allowed)
+
+
+@pytest.mark.parametrize("entries", [{"offset": 990, "length": 11}, {"offset": -1}, {"length": "1e3"}, {"offset": 2**64},
+                                     {"offset": "٣"}, {"other": 1}, {"offset": 1001}])  # fmt: skip
+def test_weights_at_impossible_places_are_refused(entries):
+    with pytest.raises(PackageError, match="place that is none"):
+        check_graph(outside("w.data", **entries), "decoder", ("w.data", 1000))
+    check_graph(outside("w.data", offset=900, length=100), "decoder", ("w.data", 1000))
+
+
+def test_floods_are_refused_fast():
+    begun = time.process_time()
+    with pytest.raises(PackageError, match="nodes"):
+        check_graph(model(field(1, field(4, "Add")) * (MAX_NODES + 1)), "vision")
+    with pytest.raises(PackageError, match="fields"):
+        check_graph(model(node() + field(5, field(4, 1) * 1_200_000)), "vision")
+    deep = b""
+    for _ in range(1000):
+        deep = field(1, field(4, "Add") + field(5, field(6, deep)))
+    with pytest.raises(PackageError, match="parts"):
+        check_graph(model(deep), "vision")
+    assert time.process_time() - begun < 3
+
+
+def test_no_operator_that_loops_branches_draws_or_fills():
+    forbidden = {
+        "Loop",
+        "If",
+        "Scan",
+        "SequenceMap",
+        "ConstantOfShape",
+        "RandomNormal",
+        "Range",
+        "Tile",
+        "Resize",
+        "NonZero",
+    }
+    assert not forbidden & frozenset().union(*OPERATORS.values())
+
+
+def test_a_refused_graph_never_reaches_onnxruntime(tmp_path, monkeypatch):
+    """A package made whole around a bad graph: its hashes fit, so only this check stands in between."""
+    import dataclasses
+    import shutil
+
+    from medrega_edge import load
+    from medrega_edge.inference.sessions import load_onnxruntime
+    from medrega_edge.package.package import MANIFEST, Package, default_folder, file_entry
+
+    folder = shutil.copytree(default_folder(), tmp_path / "bad")
+    manifest = Package.open(folder).manifest
+    path = folder / manifest.files["vision"].path
+    path.write_bytes(outside("/etc/passwd"))
+    files = manifest.files | {"vision": file_entry(path, "int8")}
+    (folder / MANIFEST).write_text(dataclasses.replace(manifest, files=files).to_json(), encoding="utf-8")
+    runtime = load_onnxruntime()
+    seen = []
+    real = runtime.InferenceSession
+    monkeypatch.setattr(runtime, "InferenceSession", lambda data, *a, **k: (seen.append(data), real(data, *a, **k))[1])
+    with pytest.raises(PackageError, match="'vision'.*outside"):
+        load(folder)
+    assert path.read_bytes() not in seen

@@ -1,0 +1,130 @@
+"""A batch over several processes gives the rows of one, in order; its processes end with it, however it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medrega_edge.batch import process_pool as workers
+from medrega_edge.batch.jobs import PIECE, Asking, Folder, Questions
+from medrega_edge.batch.journal import Place
+from medrega_edge.errors import PackageError
+from medrega_edge.inference import memory
+from medrega_edge.package.package import find
+
+PACKAGE = find()
+
+
+def questions(folder, images):
+    """A file of questions about images, by their names; `None` stands for a line that is no JSON."""
+    rows = [{"id": n, "image": f"{image}.png", "question": "locate the liver"} for n, image in enumerate(images)]
+    lines = ["{" if row["image"] == "None.png" else json.dumps(row) for row in rows]
+    path = folder / "questions.jsonl"
+    path.write_text("\n".join(lines))
+    return Questions(path)
+
+
+def pictures(folder, count):
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_lines_about_one_image_stay_together_and_no_piece_is_long(tmp_path):
+    work = questions(tmp_path, ["a"] * 3 + ["b"] + [None] * 2 + ["a"] * (PIECE + 2))
+    parts = [(place.item, stop) for place, stop in work.pieces(Place(0))]
+    assert parts == [(0, 3), (3, 4), (4, 6), (6, 6 + PIECE), (6 + PIECE, 8 + PIECE)]
+    assert [(place.item, stop) for place, stop in work.pieces(Place(2))][0] == (2, 3)
+
+
+def test_files_go_one_by_one_and_a_begun_one_goes_on_where_it_stopped(tmp_path):
+    work = Folder(pictures(tmp_path / "in", 3), Asking("locate the liver"))
+    assert list(work.pieces(Place(0))) == [(Place(0), 1), (Place(1), 2), (Place(2), 3)]
+    assert list(work.pieces(Place(1, 2, 5))) == [(Place(1, 2, 5), 2), (Place(2), 3)]
+
+
+@pytest.mark.parametrize(
+    ("threads", "device", "items", "free", "processes"),
+    [
+        (4, "cpu", 1000, None, 4),
+        (4, "cpu", 40, None, 2),  # the others would not be worth their start
+        (4, "cpu", 5, None, 1),
+        (1, "cpu", 1000, None, 1),
+        (4, "cuda", 1000, None, 1),
+        (4, "cpu", 1000, 3, 3),
+        (4, "cpu", 1000, 0, 1),  # it is the engine that refuses a package for want of memory
+    ],
+)
+def test_how_many_processes_a_small_package_gets(threads, device, items, free, processes, monkeypatch):
+    monkeypatch.setattr(memory, "free", lambda: None if free is None else free * memory.peak(PACKAGE.manifest))
+    assert workers.count(PACKAGE, threads, device, items) == processes
+
+
+def test_a_large_package_is_run_by_one(monkeypatch):
+    monkeypatch.setattr(workers, "LARGE", PACKAGE.bytes)
+    assert workers.count(PACKAGE, 4, "cpu", 1000) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_rows_of_one_in_order(tmp_path):
+    work = Folder(pictures(tmp_path / "in", 6), Asking("locate the liver"))
+    one = list(workers.answers(work, Place(0), 1, None, 1))
+    two = list(workers.answers(work, Place(0), 2, None, 2))
+    assert [place.item for place, _ in two] == list(range(6))
+    assert json.dumps(two) == json.dumps(one)
+    assert json.dumps(list(workers.answers(work, Place(4), 2, None, 2))) == json.dumps(one[4:])
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_in_a_process_is_told_as_the_error_it_is(tmp_path):
+    work = Folder(pictures(tmp_path / "in", 2), Asking("locate the liver"))
+    with pytest.raises(PackageError, match="no model package"):
+        list(workers.answers(work, Place(0), 2, str(tmp_path / "nowhere"), 2))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_outlives_a_batch_that_was_killed(tmp_path, kill):
+    folder = pictures(tmp_path / "in", 200)
+    command = [sys.executable, "-m", "medrega_edge", "batch", str(folder), "--question", "locate the liver"]
+    environment = {**os.environ, "MEDREGA_THREADS": "2"}
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "a.jsonl")], stderr=subprocess.PIPE, env=environment, start_new_session=True
+    )
+    part = tmp_path / "a.jsonl.part"
+    while not part.exists() or part.read_bytes().count(b"\n") < 4:  # rows come: both are at work
+        assert process.poll() is None
+        time.sleep(0.02)
+    begun = _of_session(process.pid)
+    os.kill(process.pid, kill)
+    process.wait(10)
+    said = process.stderr.read().decode()
+    assert "Traceback" not in said
+    assert len(begun) >= 3
+    deadline = time.monotonic() + 10
+    while _of_session(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _of_session(process.pid)
+
+
+def _of_session(session):
+    """Processes of a session that run."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                state, _, _, of = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue
+            if int(of) == session and state != "Z":
+                found.append(int(name))
+    return found
