@@ -27,15 +27,15 @@ from medrega_edge.images.preprocess import Preprocessing, preprocess
 from medrega_edge.images.reader import MedicalImage, View, read_image
 from medrega_edge.inference import memory
 from medrega_edge.inference.confidence import calibrated
-from medrega_edge.inference.language_model import Speaker
+from medrega_edge.inference.language_model import LanguageModel
 from medrega_edge.inference.sessions import Decoder, VisionEncoder, available_threads, choose_device, decoder_threads
 from medrega_edge.package import certificate
-from medrega_edge.package.package import Package, find
+from medrega_edge.package.package import Package, find_package
 from medrega_edge.prompts.templates import Language, Modality, PromptBook, Task
 from medrega_edge.tasks.request import Asked, Request, Understanding
 from medrega_edge.tasks.tasks import MAX_TOKENS, OnText, Reply, Tasks
 
-KEPT_IMAGES = 8  # embeddings of images that were looked at, by their pixels
+IMAGE_CACHE_SIZE = 8  # embeddings of images that were looked at, by their pixels
 SURE_MODALITY = 0.9  # from here on the program contradicts a file
 
 
@@ -80,13 +80,13 @@ class Engine:
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
             every = options.threads or available_threads()
             vision = pool.submit(VisionEncoder, contents, every, self.device, options.mapped)
-            self._speaker = Speaker(contents, decoder.result())
+            self._language_model = LanguageModel(contents, decoder.result())
             self._vision = vision.result()
-        self._tasks = Tasks(self._speaker, prompts)
-        without_markers = self._speaker.tokenizer.without_markers
-        self._understanding = Understanding(manifest.tasks, self._tasks.terms, without_markers)
+        self._tasks = Tasks(self._language_model, prompts)
+        strip_special_tokens = self._language_model.tokenizer.strip_special_tokens
+        self._understanding = Understanding(manifest.tasks, self._tasks.terms, strip_special_tokens)
         self._numbers = Preprocessing(manifest.vision.image_size, manifest.vision.mean, manifest.vision.std)
-        self._kept: OrderedDict[bytes, npt.NDArray[np.float32]] = OrderedDict()
+        self._embedding_cache: OrderedDict[bytes, npt.NDArray[np.float32]] = OrderedDict()
         self._modalities: WeakKeyDictionary[EncodedImage, tuple[str, float] | None] = WeakKeyDictionary()
         self._asked: WeakSet[EncodedImage] = WeakSet()  # images whose reading an answer has already been charged with
         self.load_ms = (time.perf_counter() - begun) * 1000
@@ -94,7 +94,7 @@ class Engine:
     @property
     def passes(self) -> int:
         """Forward passes of the language model so far, for measurements."""
-        return self._speaker.passes
+        return self._language_model.passes
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -111,22 +111,22 @@ class Engine:
         values, geometry = preprocess(image, self._numbers)
         read = time.perf_counter()
         key = hashlib.sha256(values.tobytes()).digest()
-        embeds = self._kept.pop(key, None)
+        embeds = self._embedding_cache.pop(key, None)
         if embeds is None:
             embeds = self._vision.encode(values)
-        self._kept[key] = embeds
-        while len(self._kept) > KEPT_IMAGES:
-            self._kept.popitem(last=False)
+        self._embedding_cache[key] = embeds
+        while len(self._embedding_cache) > IMAGE_CACHE_SIZE:
+            self._embedding_cache.popitem(last=False)
         done = time.perf_counter()
         return EncodedImage(image, geometry, embeds, (read - begun) * 1000, (done - read) * 1000)
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Forget the embeddings of images that were looked at; for measurements."""
-        self._kept.clear()
+        self._embedding_cache.clear()
 
     def jump_forward(self, on: bool) -> None:
         """Feed tokens that leave no choice together, or one by one; for measuring what it saves."""
-        self._speaker.jump_forward = on
+        self._language_model.jump_forward = on
 
     def ask(
         self,
@@ -289,4 +289,4 @@ def _grouped(reply: Reply) -> tuple[RegionText, ...]:
 
 def load(model: str | Path | None = None, *, threads: int | None = None, device: str = "cpu") -> Engine:
     """Load a model package: a folder, the name of an installed one, or the one that ships with this program."""
-    return Engine(find(model), EngineOptions(threads, device))
+    return Engine(find_package(model), EngineOptions(threads, device))

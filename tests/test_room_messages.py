@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from medrega_edge.i18n import translate as messages
+from medrega_edge.i18n import translate
 from medrega_edge.i18n.translate import bring, said
 from medrega_edge.prompts.templates import Language
 from tests.edge.test_messages import NOTED, TELLING, helps, literals, named, sentence
@@ -48,10 +48,10 @@ def told(package):
 @pytest.fixture(params=ROOMS)
 def package(request, monkeypatch):
     """A room whose sentences are known, until the test ends."""
-    monkeypatch.setattr(messages, "_PACKAGES", ["medrega_edge"])
+    monkeypatch.setattr(translate, "_PACKAGES", ["medrega_edge"])
     bring(request.param)
     yield request.param
-    messages._patterns.cache_clear()
+    translate._patterns.cache_clear()
 
 
 def test_every_sentence_has_its_chinese_one(package):
@@ -106,10 +106,10 @@ PLACED = {
 
 
 def test_a_place_in_a_file_is_chinese_too(monkeypatch):
-    monkeypatch.setattr(messages, "_PACKAGES", ["medrega_edge"])
+    monkeypatch.setattr(translate, "_PACKAGES", ["medrega_edge"])
     bring("medrega_bench")
     assert {english: said(english, Language.ZH) for english in PLACED} == PLACED
-    messages._patterns.cache_clear()
+    translate._patterns.cache_clear()
 
 
 def test_a_name_in_quotes_is_kept_whatever_it_is():

@@ -31,7 +31,7 @@ def write_checkpoint(folder: Path) -> int:
     from transformers import InternVLConfig
 
     from medrega_edge.prompts.templates import DEFAULT_PROMPTS
-    from medrega_export.checkpoint.checkpoint import hollow
+    from medrega_export.checkpoint.checkpoint import meta_model
     from tests.export.conftest import write_tokenizer
 
     folder.mkdir(parents=True)
@@ -44,7 +44,7 @@ def write_checkpoint(folder: Path) -> int:
     generator = torch.Generator().manual_seed(0)
     shard: dict[str, torch.Tensor] = {}
     count = weights = 0
-    shapes = {name: value.shape for name, value in hollow(config).state_dict().items()}
+    shapes = {name: value.shape for name, value in meta_model(config).state_dict().items()}
     for number, (name, shape) in enumerate(shapes.items(), 1):
         value = 0.03 * torch.randn(shape, generator=generator)
         if len(shape) == 1 and not name.endswith("bias"):

@@ -23,7 +23,7 @@ from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.engine import EncodedImage, Engine, EngineOptions
 from medrega_edge.errors import UsageError
 from medrega_edge.inference.confidence import fit
-from medrega_edge.package.package import Package, find
+from medrega_edge.package.package import Package, find_package
 from medrega_edge.prompts.templates import Task
 from medrega_export.quantisation.recipe import Recipe
 from medrega_export.questions import Question
@@ -185,7 +185,7 @@ def answer(
 
     `mapped` leaves the weights on the disk.
     """
-    engine = Engine(find(folder), EngineOptions(mapped=mapped))
+    engine = Engine(find_package(folder), EngineOptions(mapped=mapped))
     images: dict[Path, EncodedImage] = {}
     results = []
     for number, question in enumerate(questions, 1):

@@ -181,42 +181,42 @@ def _group(given: str) -> int:
 def _fitted(recipe: Recipe, checkpoint: Path, samples: Samples | None, tell: Callable[[str], None]) -> Recipe:
     """Return the recipe with the group size that fits a checkpoint, and tell which and why."""
     from medrega_export.checkpoint.checkpoint import describe
-    from medrega_export.graphs.text_model import fitted
+    from medrega_export.graphs.text_model import auto_group_size
 
-    recipe, why = fitted(recipe, describe(checkpoint, samples).native.text_config)
+    recipe, why = auto_group_size(recipe, describe(checkpoint, samples).native.text_config)
     tell(f"groups of {recipe.group_size}: {why}")
     return recipe
 
 
 def _explain(options: ExportOptions, out: Path | None, tell: Callable[[str], None]) -> None:
     """Show the loss map, and write it where a file is named."""
-    from medrega_edge.io.atomic import check_place, whole_file
-    from medrega_export.quantisation import bit_allocation as budget
+    from medrega_edge.io.atomic import atomic_write, check_output_path
+    from medrega_export.quantisation import bit_allocation
     from medrega_export.quantisation.sensitivity import measured
 
     if out is not None:
-        check_place(out)
+        check_output_path(out)
     _, losses = measured(options, tell)
-    for line in budget.table(losses):
+    for line in bit_allocation.table(losses):
         typer.echo(line)
     if out is not None:
-        with whole_file(out) as file:
-            file.write(budget.to_json(losses, options.recipe).encode())
+        with atomic_write(out) as file:
+            file.write(bit_allocation.to_json(losses, options.recipe).encode())
 
 
 def _raised(options: ExportOptions, limit: int, losses: Path | None, tell: Callable[[str], None]) -> ExportOptions:
     """Return the options with a recipe that makes the most of `limit` bytes."""
     from medrega_export.checkpoint.checkpoint import load
-    from medrega_export.quantisation import bit_allocation as budget
+    from medrega_export.quantisation import bit_allocation
     from medrega_export.quantisation.sensitivity import measured
 
     if losses is None:
         checkpoint, found = measured(options, tell)
     else:
         checkpoint = load(options.checkpoint, options.adapter, options.samples)
-        found = budget.read(losses, options.recipe)
-    size = budget.size_of(checkpoint, found, options.recipe, options.context)
-    recipe = budget.choose(found, options.recipe, size, limit)
+        found = bit_allocation.read(losses, options.recipe)
+    size = bit_allocation.size_of(checkpoint, found, options.recipe, options.context)
+    recipe = bit_allocation.choose(found, options.recipe, size, limit)
     tell(f"{recipe.name}: {', '.join(override.unit for override in recipe.overrides) or 'nothing raised'}")
     return replace(options, recipe=recipe, max_bytes=limit)
 

@@ -12,8 +12,7 @@ from typing import Any
 from medrega_edge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from medrega_edge.package.package import MANIFEST, SCHEMA_VERSION, FileEntry, Manifest, TokenSpec, VisionSpec, file_entry
 from medrega_export.checkpoint.checkpoint import Checkpoint
-from medrega_export.graphs import decoder, text_model
-from medrega_export.graphs import vision_graph as tower
+from medrega_export.graphs import decoder, text_model, vision_graph
 from medrega_export.model_card import write_card
 from medrega_export.quantisation.recipe import FULL_BITS, Recipe
 from medrega_export.stages import FILES, Run
@@ -36,8 +35,8 @@ def sign(run: Run, folder: Path, recipe: Recipe, signed: dict[str, Any], scale: 
         precision=recipe.name,
         files=_entries(folder, recipe),
         vision=VisionSpec(
-            input=tower.INPUT,
-            output=tower.OUTPUT,
+            input=vision_graph.INPUT,
+            output=vision_graph.OUTPUT,
             image_size=checkpoint.image_size,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
@@ -68,5 +67,5 @@ def _groups(recipe: Recipe, checkpoint: Checkpoint) -> str:
     """Why groups have their size; "" where nothing is grouped."""
     if recipe.bits == FULL_BITS:
         return ""
-    fitted, why = text_model.fitted(recipe, checkpoint.config.text_config)
-    return why if fitted == recipe else f"asked for; {fitted.group_size} would fit, for {why}"
+    auto_group_size, why = text_model.auto_group_size(recipe, checkpoint.config.text_config)
+    return why if auto_group_size == recipe else f"asked for; {auto_group_size.group_size} would fit, for {why}"

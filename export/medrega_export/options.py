@@ -15,7 +15,7 @@ from medrega_edge.prompts.templates import Task
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.checkpoint.published_prompts import Samples
 from medrega_export.graphs.numerical_error import Thresholds
-from medrega_export.graphs.text_model import uneven
+from medrega_export.graphs.text_model import indivisible_layers
 from medrega_export.quantisation.recipe import FULL_BITS, Recipe
 from medrega_export.questions import Question, picture
 
@@ -71,7 +71,7 @@ def check(options: ExportOptions) -> None:
 
 def check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
     """Refuse a recipe that the checkpoint's language model cannot have; raises UsageError."""
-    for reason in uneven(recipe, checkpoint.config.text_config):
+    for reason in indivisible_layers(recipe, checkpoint.config.text_config):
         raise UsageError(reason)
 
 

@@ -63,7 +63,7 @@ def export(options: ExportOptions, tell: Callable[[str], None] = lambda message:
         if not work.made:
             _make(options, chosen, questions, work, tell)
             work.complete()
-        _let_through(options, work.results[options.out])
+        enforce_gates(options, work.results[options.out])
     return _report(options)
 
 
@@ -94,7 +94,7 @@ def _make(
         gptq_checkpoint.write(checkpoint, gptq.QuantisedLayers(work.folder / LAYERS), kept)
 
 
-def _let_through(options: ExportOptions, folder: Path) -> None:
+def enforce_gates(options: ExportOptions, folder: Path) -> None:
     """Hold a finished package against its gates and the size it may have; raises GateError."""
     package = Package.open(folder)
     signed = json.loads(package.text("certificate"))

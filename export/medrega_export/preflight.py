@@ -16,7 +16,7 @@ from typing import Any
 from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.inference.memory import free as memory_free
 from medrega_edge.inference.tokenizer import Tokenizer
-from medrega_export import resource_estimate as room
+from medrega_export import resource_estimate
 from medrega_export.checkpoint import checkpoint
 from medrega_export.checkpoint.config import check_config, is_chat, native_config, pixel_shuffle, read_config
 from medrega_export.checkpoint.published_prompts import Samples
@@ -81,9 +81,9 @@ def inspect(
     with found.step():
         native = native_config(config, tokenizer)
         if fit:
-            recipe, why = text_model.fitted(recipe, native.text_config)
+            recipe, why = text_model.auto_group_size(recipe, native.text_config)
             found.facts.append(("groups", f"of {recipe.group_size}: {why}"))
-        model = checkpoint.hollow(native)
+        model = checkpoint.meta_model(native)
         _shapes(found, config, native, model, tokenizer, recipe)
         weights = _count(model)
         found.facts.append(("weights", f"{weights.all / GB:.3g} billion"))
@@ -110,7 +110,7 @@ def _shapes(
         found.problems.append(f"The tokenizer has {tokenizer.size} tokens and the language model only {rows}.")
     with found.step():
         vision.shape_of(native, "v2")
-    found.problems += text_model.uneven(recipe, native.text_config)
+    found.problems += text_model.indivisible_layers(recipe, native.text_config)
 
 
 def _weights(found: Preflight, folder: Path, adapter: Path | None, config: dict[str, Any], native: Any, model: Any) -> None:
@@ -122,7 +122,7 @@ def _weights(found: Preflight, folder: Path, adapter: Path | None, config: dict[
     weights = checkpoint.find_weights(folder, config, native.tie_word_embeddings, adapter)
     if adapter is not None:
         found.facts.append(("adapter", f"{adapter.name}, is merged"))
-    for problem, names in checkpoint.misfits(model, weights):
+    for problem, names in checkpoint.state_dict_mismatches(model, weights):
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         found.problems.append(f"The weights do not fit the config.json: {problem} '{names[0]}'{more}.")
 
@@ -152,7 +152,7 @@ def _count(model: Any) -> Weights:
 
 def _room(found: Preflight, weights: Weights, out: Path, recipe: Recipe, besides: Collection[str]) -> None:
     """What is needed of memory and disk, step by step, beside what is free."""
-    memory, disk = room.memory(weights, recipe, besides), room.disk(weights, recipe, besides)
+    memory, disk = resource_estimate.memory(weights, recipe, besides), resource_estimate.disk(weights, recipe, besides)
     for name, parts, needed, free in (
         ("memory", memory, max(memory.values()), memory_free()),
         ("disk", disk, sum(disk.values()), disk_free(out)),
@@ -162,10 +162,13 @@ def _room(found: Preflight, weights: Weights, out: Path, recipe: Recipe, besides
         found.facts.append((name, f"about {needed / GB:.3g} GB{there} ({steps})"))
         if free is not None and needed > free:
             found.shortages.append(f"{name} needs about {needed / GB:.3g} GB and {free / GB:.3g} GB are free")
-    for option in room.OPTIONS:
+    for option in resource_estimate.OPTIONS:
         if option not in besides:
             found.facts.append(
-                (f"with {option}", f"about {room.disk(weights, recipe, [option])[option] / GB:.3g} GB of disk more")
+                (
+                    f"with {option}",
+                    f"about {resource_estimate.disk(weights, recipe, [option])[option] / GB:.3g} GB of disk more",
+                )
             )
 
 

@@ -112,7 +112,7 @@ def wording(question: Question, geometry: Geometry, prompts: PromptBook, tokeniz
         return prompts.classify_question(question.labels, question.language, question.several)
     if question.task is Task.REPORT:
         return REPORT_QUESTION[question.language]
-    return tokenizer.without_markers(question.question).strip()
+    return tokenizer.strip_special_tokens(question.question).strip()
 
 
 def spell(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer: Tokenizer, image: list[int]) -> list[int]:
@@ -123,5 +123,5 @@ def spell(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer
     words = wording(question, geometry, prompts, tokenizer)
     prompt = prompts.prompt(question.task, question.language, words, question.labels)
     encode = tokenizer.encode
-    answer = tokenizer.encode_behind(question.text, prompt.question)
+    answer = tokenizer.encode_continuation(question.text, prompt.question)
     return [*encode(prompt.before), *image, *encode(prompt.after), *encode(prompt.question), *answer]

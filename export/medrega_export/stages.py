@@ -16,8 +16,7 @@ import torch
 
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.checkpoint.weights import Stored
-from medrega_export.graphs import decoder, text_model, vision
-from medrega_export.graphs import numerical_error as measure
+from medrega_export.graphs import decoder, numerical_error, text_model, vision
 from medrega_export.graphs.graph import ACCURACY_LEVEL, EXACT_LEVEL
 from medrega_export.quantisation import calibration, gptq
 from medrega_export.quantisation.recipe import FULL, FULL_BITS, Recipe
@@ -42,7 +41,7 @@ class Run:
     checkpoint: Checkpoint
     material: calibration.Material
     shape: decoder.Shape
-    thresholds: measure.Thresholds
+    thresholds: numerical_error.Thresholds
     work: Work
     tell: Callable[[str], None]
 
@@ -98,9 +97,11 @@ def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
     run.tell("decoder fp32")
     plain = text_model.plain_weights
     run.work.once(path, lambda part: decoder.write(run.shape, plain(weights, run.shape.layers, recipe.head), part))
-    truth = text_model.logits(run.checkpoint, samples, measure.STEPS, lambda body, i: text_model.original(weights, body, i))
-    given = measure.graph_logits(path, decoder.specification(run.shape), samples, mapped=recipe.is_full)
-    return {recipe.decoder_stage: measure.logit_error(given, truth)}
+    truth = text_model.logits(
+        run.checkpoint, samples, numerical_error.STEPS, lambda body, i: text_model.original(weights, body, i)
+    )
+    given = numerical_error.graph_logits(path, decoder.specification(run.shape), samples, mapped=recipe.is_full)
+    return {recipe.decoder_stage: numerical_error.logit_error(given, truth)}
 
 
 def _quantised_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
@@ -118,12 +119,14 @@ def _quantised_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]
     # Once more without any rounding beyond the codes: what is left is the writer's own doing.
     exact = run.work.fresh("exact") / FILES["decoder"]
     write(exact, FULL.head, EXACT_LEVEL)
-    truth = text_model.logits(checkpoint, samples, measure.STEPS, lambda _, i: layers.state(i))
-    full = text_model.logits(checkpoint, samples, measure.STEPS, lambda body, i: text_model.original(weights, body, i))
+    truth = text_model.logits(checkpoint, samples, numerical_error.STEPS, lambda _, i: layers.state(i))
+    full = text_model.logits(
+        checkpoint, samples, numerical_error.STEPS, lambda body, i: text_model.original(weights, body, i)
+    )
     errors = {
-        "decoder_layout": measure.logit_error(measure.graph_logits(exact, spec, samples), truth),
-        recipe.decoder_stage: measure.logit_error(measure.graph_logits(path, spec, samples), truth),
-        "gptq": measure.logit_error(truth, full),
+        "decoder_layout": numerical_error.logit_error(numerical_error.graph_logits(exact, spec, samples), truth),
+        recipe.decoder_stage: numerical_error.logit_error(numerical_error.graph_logits(path, spec, samples), truth),
+        "gptq": numerical_error.logit_error(truth, full),
     }
     shutil.rmtree(exact.parent)
     return errors

@@ -15,25 +15,25 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrega_edge.batch.journal import Place
+from medrega_edge.batch.journal import Position
 from medrega_edge.errors import ChoiceError, InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.images.dicom.series import COPY, DAMAGED, NO_DICOM, NO_PICTURE, chosen, contents
 from medrega_edge.images.medical_image import MAX_BYTES, View
 from medrega_edge.images.windowing import preset_for
-from medrega_edge.io.atomic import image_names, in_order, whole_file
+from medrega_edge.io.atomic import atomic_write, image_names, natural_sort_key
 from medrega_edge.io.safe_text import json_text
 
 if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage, Engine
 
 REQUIRED = ("id", "image", "question")
-PIECE = 16  # lines that one process answers at a time
+CHUNK_SIZE = 16  # lines that one process answers at a time
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asking:
+class BatchQuestion:
     """What is asked about every image of a folder, and how to look at them."""
 
     question: str
@@ -58,7 +58,7 @@ class Questions:
         """What tells this work from another."""
         return [self._lines, str(self._folder.absolute()), self._include]
 
-    def pieces(self, start: Place) -> Iterator[tuple[Place, int]]:
+    def pieces(self, start: Position) -> Iterator[tuple[Position, int]]:
         """Lines that belong together: a few at most, about one image as long as it stays the same."""
 
         def image(item: int) -> object:
@@ -69,10 +69,10 @@ class Questions:
 
         for _, group in groupby(range(start.item, len(self._lines)), key=lambda item: repr(image(item))):
             items = list(group)
-            for first in items[::PIECE]:
-                yield Place(first), min(first + PIECE, items[-1] + 1)
+            for first in items[::CHUNK_SIZE]:
+                yield Position(first), min(first + CHUNK_SIZE, items[-1] + 1)
 
-    def answers(self, engine: Engine, start: Place, stop: int | None = None) -> Iterator[tuple[Place, Row]]:
+    def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
         """Answer line by line from `start` on. The last image is kept, so lines ordered by image are fast."""
         seen: tuple[tuple[str, View], EncodedImage] | None = None
 
@@ -100,9 +100,9 @@ class Questions:
             try:
                 row = read_object(line, number)
             except UsageError as error:
-                yield Place(item), _failure(None, error)
+                yield Position(item), _failure(None, error)
                 continue
-            yield Place(item), _row(row.get("id"), partial(ask, row, number))
+            yield Position(item), _row(row.get("id"), partial(ask, row, number))
 
 
 class Folder:
@@ -111,7 +111,7 @@ class Folder:
     `said` is what a reader has to know of its series.
     """
 
-    def __init__(self, folder: Path, asking: Asking, include_identifiers: bool = False) -> None:
+    def __init__(self, folder: Path, asking: BatchQuestion, include_identifiers: bool = False) -> None:
         """List the files; raises UsageError when there is none, ImageError for a series that is not there."""
         self._folder, self._asking, self._include = folder, asking, include_identifiers
         found = contents(folder, image_names(folder))
@@ -127,7 +127,7 @@ class Folder:
             if len(one.files) > 1:
                 told += [f"series {number}: {said}" for said in (one.title, *one.said)]
         # What cannot be read stays in the work, and its row will say why.
-        rest = sorted(found.others[NO_DICOM] + found.others[DAMAGED], key=in_order) if wanted is None else []
+        rest = sorted(found.others[NO_DICOM] + found.others[DAMAGED], key=natural_sort_key) if wanted is None else []
         self.said = (*told, *found.said(NO_PICTURE, COPY))
         self._names = [*self._places, *rest]
         if not self._names:
@@ -141,12 +141,12 @@ class Folder:
         """What tells this work from another."""
         return [self._names, str(self._folder.absolute()), astuple(self._asking), self._include]
 
-    def pieces(self, start: Place) -> Iterator[tuple[Place, int]]:
+    def pieces(self, start: Position) -> Iterator[tuple[Position, int]]:
         """File by file."""
         for item in range(start.item, len(self._names)):
-            yield (start if item == start.item else Place(item)), item + 1
+            yield (start if item == start.item else Position(item)), item + 1
 
-    def answers(self, engine: Engine, start: Place, stop: int | None = None) -> Iterator[tuple[Place, Row]]:
+    def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
         """Ask about picture by picture from `start` on."""
         for item, name in enumerate(self._names[start.item : stop], start.item):
             first = start.part if item == start.item else 0
@@ -154,11 +154,11 @@ class Folder:
                 if place := self._places.get(name):
                     at = None if place["slice"] is None else place["slice"] + part
                     row["image"] = row.get("image", {}) | {"series": place["series"], "slice": at}
-                yield Place(item, part, parts), row
+                yield Position(item, part, parts), row
 
 
 def ask_about(
-    engine: Engine, path: Path, asking: Asking, include_identifiers: bool = False, first: int = 0
+    engine: Engine, path: Path, asking: BatchQuestion, include_identifiers: bool = False, first: int = 0
 ) -> Iterator[tuple[int, int, Row]]:
     """Ask about every picture of a file from the `first` on: (number, how many there are, row).
 
@@ -292,6 +292,6 @@ def _is_number(value: object) -> bool:
 
 def write_lines(rows: Iterable[dict[str, Any]], path: Path) -> None:
     """Write rows as JSONL, as a whole or not at all; raises UsageError when the place cannot be written."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         for row in rows:
             file.write((json_text(row) + "\n").encode("utf-8"))

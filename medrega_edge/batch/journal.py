@@ -18,23 +18,23 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from medrega_edge.errors import UsageError
-from medrega_edge.io.atomic import check_place, unwritable, whole_file
+from medrega_edge.io.atomic import atomic_write, check_output_path, unwritable
 from medrega_edge.io.safe_text import json_text
 
 HEADER = "medrega work "
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of some network shares
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where a row stands: picture `part` of the `parts` of item `item`, counted from 0."""
 
     item: int
     part: int = 0
     parts: int = 1
 
-    def next(self) -> Place:
+    def next(self) -> Position:
         """The place behind this one."""
-        return Place(self.item, self.part + 1, self.parts) if self.part + 1 < self.parts else Place(self.item + 1)
+        return Position(self.item, self.part + 1, self.parts) if self.part + 1 < self.parts else Position(self.item + 1)
 
 
 class Journal:
@@ -43,10 +43,10 @@ class Journal:
     def __init__(self, out: Path, job: str) -> None:
         """Take up the work where it stopped; raises UsageError when it is another's or when somebody is at it."""
         self.path = out.with_name(out.name + ".part")
-        self.place = Place(0)  # of the next row
+        self.place = Position(0)  # of the next row
         self._out = out
-        check_place(out)
-        check_place(self.path)
+        check_output_path(out)
+        check_output_path(self.path)
         try:
             self._file = locked(self.path)
             self._take_up(f"{HEADER}{job}\n".encode())
@@ -59,7 +59,7 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Let go of the file; one that holds no row goes."""
-        if self.place == Place(0):
+        if self.place == Position(0):
             self.remove()
         self._file.close()
 
@@ -91,7 +91,7 @@ class Journal:
             self.remove()
             raise
 
-    def add(self, place: Place, row: dict[str, Any]) -> None:
+    def add(self, place: Position, row: dict[str, Any]) -> None:
         """Keep one row; raises ResourceError on a full disk, and what was kept before stays."""
         try:
             self._write(f"{place.item} {place.part} {place.parts}\t{json_text(row)}\n".encode())
@@ -118,7 +118,7 @@ class Journal:
 
     def publish(self) -> None:
         """Write the answers as a whole; may be done again."""
-        with whole_file(self._out) as file:
+        with atomic_write(self._out) as file:
             file.writelines(self._lines())
 
     def remove(self) -> None:
@@ -128,7 +128,7 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-def _place(line: bytes) -> Place | None:
+def _place(line: bytes) -> Position | None:
     """The place that a line names; None when the line is not whole."""
     place, tab, row = line.partition(b"\t")
     try:
@@ -136,7 +136,7 @@ def _place(line: bytes) -> Place | None:
         item, part, parts = (int(number) for number in place.split())
     except ValueError:
         return None
-    return Place(item, part, parts) if tab and line.endswith(b"\n") else None
+    return Position(item, part, parts) if tab and line.endswith(b"\n") else None
 
 
 def locked(path: Path) -> FileIO:

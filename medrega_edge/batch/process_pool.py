@@ -23,7 +23,7 @@ from functools import cache
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
-from medrega_edge.batch.journal import Place
+from medrega_edge.batch.journal import Position
 from medrega_edge.engine import Engine, load
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference import memory
@@ -43,10 +43,10 @@ class Work(Protocol):
     def __len__(self) -> int:
         """How many items there are."""
 
-    def pieces(self, start: Place) -> Iterator[tuple[Place, int]]:
+    def pieces(self, start: Position) -> Iterator[tuple[Position, int]]:
         """Parts of the work from `start` on: where each begins, and before which item it ends."""
 
-    def answers(self, engine: Engine, start: Place, stop: int | None = None) -> Iterator[tuple[Place, Row]]:
+    def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
         """Answer from `start` on, up to the item `stop`."""
 
 
@@ -61,9 +61,11 @@ def count(package: Package, threads: int | None, device: str, items: int) -> int
     return max(1, wanted)
 
 
-def answers(work: Work, start: Place, processes: int, model: str | None, threads: int | None) -> Iterator[tuple[Place, Row]]:
+def answers(
+    work: Work, start: Position, processes: int, model: str | None, threads: int | None
+) -> Iterator[tuple[Position, Row]]:
     """Answer from `start` on by `processes` that share `threads`, in order; raises as one engine does."""
-    waiting: deque[Future[list[tuple[Place, Row]]]] = deque()
+    waiting: deque[Future[list[tuple[Position, Row]]]] = deque()
     # Spawned, not forked: a fork would hold the lock of the work file, and go on with it when its parent is killed.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, context, _begin, (work, model, (threads or available_threads()) // processes))
@@ -119,7 +121,7 @@ def _engine(model: str | None, threads: int) -> Engine:
     return load(model, threads=threads)
 
 
-def _answer(start: Place, stop: int) -> list[tuple[Place, Row]]:
+def _answer(start: Position, stop: int) -> list[tuple[Position, Row]]:
     return list(_work.answers(_engine(*_how), start, stop))
 
 

@@ -15,16 +15,16 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from medrega_edge.batch.jobs import Asking, Row, ask_about, check_apart, digest_of
+from medrega_edge.batch.jobs import BatchQuestion, Row, ask_about, check_apart, digest_of
 from medrega_edge.batch.journal import locked
 from medrega_edge.errors import UsageError
-from medrega_edge.io.atomic import image_names, unwritable, whole_file
+from medrega_edge.io.atomic import atomic_write, image_names, unwritable
 from medrega_edge.io.safe_text import json_text
 
 if TYPE_CHECKING:
     from medrega_edge.engine import Engine
 
-UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", "~")
+PARTIAL_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".filepart", "~")
 LOCK = ".medrega-watch"  # in the folder of answers; it says what was asked
 
 
@@ -49,7 +49,7 @@ class Arrivals:
         rested = []
         for name in image_names(self._folder):
             state = self.state(name)
-            if state is None or not state.size or name.lower().endswith(UNFINISHED):
+            if state is None or not state.size or name.lower().endswith(PARTIAL_SUFFIXES):
                 continue
             known, start = self._since.get(name, (state, now))
             since[name] = (state, start if known == state else now)
@@ -78,7 +78,13 @@ def check_folder(folder: Path, out: Path) -> None:
 
 
 def watch(
-    engine: Engine, folder: Path, out: Path, asking: Asking, job: str, settle: float, include_identifiers: bool = False
+    engine: Engine,
+    folder: Path,
+    out: Path,
+    asking: BatchQuestion,
+    job: str,
+    settle: float,
+    include_identifiers: bool = False,
 ) -> Iterator[list[Row]]:
     """Ask about every file that arrives in `folder`, for ever; yields its rows when they are written.
 
@@ -98,7 +104,7 @@ def watch(
                 if arrivals.state(name) != state:
                     continue  # it changed under our eyes, and will come to rest again
                 if digest:  # else it cannot be read, as its rows say
-                    with whole_file(target) as file:
+                    with atomic_write(target) as file:
                         file.writelines((json_text(row) + "\n").encode() for row in rows)
                 yield rows
             time.sleep(min(1.0, settle / 2))

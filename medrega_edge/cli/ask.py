@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrega_edge.cli.console import console, echo
-from medrega_edge.cli.options import Answering, Looking, TaskOption, load_engine, sharing
+from medrega_edge.cli.options import AnswerOptions, ImageOptions, TaskOption, load_engine, with_shared_options
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.translate import locale_language, said
 from medrega_edge.io.safe_text import json_text, printable
@@ -24,7 +24,7 @@ ImageOrOther = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE)]
 OptionalImage = Annotated[str | None, typer.Argument(metavar="IMAGE", help=IMAGE)]
 
 
-@sharing
+@with_shared_options
 def ask(
     image_or_question: ImageOrOther,
     question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask; English or Chinese.")] = None,
@@ -34,7 +34,7 @@ def ask(
         bool, typer.Option("--cot", help="Find the regions that matter first, then answer with them (Regional CoT).")
     ] = False,
     *,
-    shared: Answering,
+    shared: AnswerOptions,
 ) -> None:
     """Answer one QUESTION about IMAGE.
 
@@ -53,12 +53,12 @@ def ask(
     _answer_one(image, request, shared)
 
 
-@sharing
+@with_shared_options
 def locate(
     image_or_name: ImageOrOther,
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="What to locate: one name or several.")] = None,
     *,
-    shared: Answering,
+    shared: AnswerOptions,
 ) -> None:
     """Locate structures and lesions by name.
 
@@ -74,12 +74,12 @@ def locate(
     _answer_one(image, request, shared)
 
 
-@sharing
+@with_shared_options
 def identify(
     image: OptionalImage = None,
     box: Annotated[str, typer.Option(help="x1,y1,x2,y2 in pixels of the image.")] = ...,  # type: ignore[assignment]
     *,
-    shared: Answering,
+    shared: AnswerOptions,
 ) -> None:
     """Name what lies in a box.
 
@@ -89,7 +89,7 @@ def identify(
     _answer_one(image, request, shared)
 
 
-@sharing
+@with_shared_options
 def classify(
     image: OptionalImage = None,
     labels: Annotated[str | None, typer.Option(help="Candidates, separated by commas.")] = None,
@@ -97,7 +97,7 @@ def classify(
     several: Annotated[bool, typer.Option("--several", help="More than one may be right.")] = False,
     regions_first: Annotated[bool, typer.Option("--cot", help="Find regions first, then decide with them.")] = False,
     *,
-    shared: Answering,
+    shared: AnswerOptions,
 ) -> None:
     """Choose among labels for the whole image.
 
@@ -118,12 +118,12 @@ def classify(
     _answer_one(image, request, shared)
 
 
-@sharing
+@with_shared_options
 def report(
     image: OptionalImage = None,
     grounded: Annotated[bool, typer.Option("--grounded", help="Locate what the report names.")] = False,
     *,
-    shared: Answering,
+    shared: AnswerOptions,
 ) -> None:
     """Describe an image: its kind, the part of the body, what is seen, what is abnormal.
 
@@ -133,11 +133,11 @@ def report(
     _answer_one(image, request, shared)
 
 
-@sharing
+@with_shared_options
 def chat(
     image: OptionalImage = None,
     *,
-    shared: Looking,
+    shared: ImageOptions,
 ) -> None:
     """Ask about one image many times: it is looked at once. One question a line; an empty line ends.
 
@@ -182,13 +182,13 @@ def _place(image: str | None, sample: str | None) -> str:
     return str(sample_path(sample))
 
 
-def _answer_one(image: str | None, request: dict[str, Any], shared: Answering) -> None:
+def _answer_one(image: str | None, request: dict[str, Any], shared: AnswerOptions) -> None:
     """Look at one image, ask one thing, show the answer."""
-    from medrega_edge.output import overlay as render
+    from medrega_edge.output import overlay
 
     path = _place(image, shared.sample)
     if shared.save is not None:
-        render.check_picture_place(shared.save, Path(path))
+        overlay.check_picture_place(shared.save, Path(path))
     objects = _object_places(shared, Path(path))
     engine = load_engine(shared.model, shared.threads, shared.device)
     encoded = engine.open(path, view=shared.view(request["question"]))
@@ -196,17 +196,17 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: Answering) -
     answer = engine.ask(encoded, language=language, **request)
     _show(answer, shared)
     if shared.save is not None:
-        render.save_picture(render.marked(encoded.image, answer), shared.save)
+        overlay.save_picture(overlay.marked(encoded.image, answer), shared.save)
     if objects:
         from medrega_edge.output.dicom import write_objects
 
         scan = Path(encoded.image.path or path)  # of a folder, the file that was looked at
-        write_objects(answer, scan, render.marked(encoded.image, answer), objects)
+        write_objects(answer, scan, overlay.marked(encoded.image, answer), objects)
     if shared.strict and answer.warnings:
         raise typer.Exit(5)
 
 
-def _object_places(shared: Answering, image: Path) -> dict[str, Path]:
+def _object_places(shared: AnswerOptions, image: Path) -> dict[str, Path]:
     """Where the DICOM objects about an image go that were asked for, checked before any work."""
     if (shared.dicom is None) != (shared.dicom_to is None):
         raise UsageError("--dicom and --dicom-to go together: which objects, and the folder for them.")
@@ -217,19 +217,19 @@ def _object_places(shared: Answering, image: Path) -> dict[str, Path]:
     return places(shared.dicom_to, parse_kinds(shared.dicom), image)
 
 
-def _show(answer: Answer, shared: Looking) -> None:
+def _show(answer: Answer, shared: ImageOptions) -> None:
     """Print an answer, and to whom it is told in words, what was understood."""
-    from medrega_edge.output import overlay as render
+    from medrega_edge.output import overlay
 
     if shared.as_json:
-        echo(render.to_json(answer, shared.include_identifiers))
+        echo(overlay.to_json(answer, shared.include_identifiers))
         return
     kind = answer.image.modality or "?"
     if answer.image.modality_confidence is not None:
         kind += f" ({answer.image.modality_confidence:.2f})"
     asked = f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
     console(stderr=True).print(printable(asked), style="dim")
-    render.show(answer, console())
+    overlay.show(answer, console())
 
 
 def _box(text: str) -> tuple[float, float, float, float]:

@@ -26,8 +26,8 @@ from medrega_edge.cli.options import (
 from medrega_edge.errors import UsageError
 
 if TYPE_CHECKING:
-    from medrega_edge.batch.jobs import Asking, Folder, Questions
-    from medrega_edge.batch.journal import Place
+    from medrega_edge.batch.jobs import BatchQuestion, Folder, Questions
+    from medrega_edge.batch.journal import Position
 
 
 def batch(
@@ -60,9 +60,9 @@ def batch(
     from medrega_edge import __version__
     from medrega_edge.batch.jobs import Folder, Questions, check_apart, fingerprint
     from medrega_edge.batch.journal import Journal
-    from medrega_edge.io.atomic import check_place
+    from medrega_edge.io.atomic import check_output_path
     from medrega_edge.output.csv_table import write_csv
-    from medrega_edge.package.package import find
+    from medrega_edge.package.package import find_package
 
     places = [out] if csv is None else [out, csv]
     if csv is not None and csv.absolute() == out.absolute():
@@ -78,8 +78,8 @@ def batch(
     else:
         work = Questions(source, include_identifiers)
     for place in places:
-        check_place(place, source)
-    job = fingerprint(__version__, find(model).sha256, device, work.identity())
+        check_output_path(place, source)
+    job = fingerprint(__version__, find_package(model).sha256, device, work.identity())
     with Journal(out, job) as journal:
         if journal.place.item or journal.place.part:
             tell(f"going on behind the first {journal.place.item} of {len(work)}")
@@ -99,17 +99,17 @@ def batch(
 
 
 def _answers(
-    work: Folder | Questions, start: Place, model: str | None, threads: int | None, device: str
-) -> Generator[tuple[Place, dict[str, Any]], None, None]:
+    work: Folder | Questions, start: Position, model: str | None, threads: int | None, device: str
+) -> Generator[tuple[Position, dict[str, Any]], None, None]:
     """Answer in this process, or in several where that is faster: the rows are the same."""
-    from medrega_edge.batch import process_pool as workers
-    from medrega_edge.package.package import find
+    from medrega_edge.batch import process_pool
+    from medrega_edge.package.package import find_package
 
-    processes = workers.count(find(model), threads, device, len(work) - start.item)
+    processes = process_pool.count(find_package(model), threads, device, len(work) - start.item)
     if processes == 1:
         yield from work.answers(load_engine(model, threads, device), start)
     else:
-        yield from workers.answers(work, start, processes, model, threads)
+        yield from process_pool.answers(work, start, processes, model, threads)
 
 
 def _asking(
@@ -119,8 +119,8 @@ def _asking(
     window: str | None,
     plane: str | None,
     series: int | None = None,
-) -> Asking:
-    from medrega_edge.batch.jobs import Asking
+) -> BatchQuestion:
+    from medrega_edge.batch.jobs import BatchQuestion
     from medrega_edge.images.medical_image import View
     from medrega_edge.images.windowing import parse_window, preset_for
     from medrega_edge.prompts.templates import Language, Task
@@ -135,7 +135,7 @@ def _asking(
     if language is not None:
         member(Language, language)
     view = View(window=window, plane=plane, preset=preset_for(question or ""), series=series)
-    return Asking(question or "", task, language, view)
+    return BatchQuestion(question or "", task, language, view)
 
 
 FAILURES_TOLD = 20
@@ -183,10 +183,10 @@ def watch(
     from medrega_edge.batch.jobs import fingerprint
     from medrega_edge.batch.watch import check_folder
     from medrega_edge.batch.watch import watch as watching
-    from medrega_edge.package.package import find
+    from medrega_edge.package.package import find_package
 
     asking = _asking(question, task, language, window, plane)
-    job = fingerprint(__version__, find(model).sha256, device, repr(asking), include_identifiers)
+    job = fingerprint(__version__, find_package(model).sha256, device, repr(asking), include_identifiers)
     check_folder(folder, out)
     engine = load_engine(model, threads, device)
     tell("watching; interrupt to end")

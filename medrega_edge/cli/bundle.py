@@ -24,13 +24,13 @@ def bundle_create(
 
     medrega bundle create medrega-bundle.zip --wheels FOLDER
     """
-    from medrega_edge.io.atomic import check_place
+    from medrega_edge.io.atomic import check_output_path
     from medrega_edge.offline_bundle.bundle import create, read_wheels
-    from medrega_edge.package.package import find
+    from medrega_edge.package.package import find_package
 
-    check_place(out)
+    check_output_path(out)
     read_wheels(wheels)  # what is missing is told before the model is loaded
-    create(out, wheels, find(model), load_engine(model, threads, "cpu"))
+    create(out, wheels, find_package(model), load_engine(model, threads, "cpu"))
     echo(f"{out.stat().st_size / 1e6:.1f} MB; its README.txt says how to install it")
 
 
@@ -43,13 +43,13 @@ def bundle_verify(
 ) -> None:
     """Check every hash of a bundle, what is installed against it, and that this machine answers as it should."""
     from medrega_edge.offline_bundle.bundle import check_installed, self_test, verify
-    from medrega_edge.package.package import find
+    from medrega_edge.package.package import find_package
 
     contents = verify(bundle)
     echo(f"{len(contents['files'])} files: each is the one that was put there")
     if file_only:
         return
-    check_installed(contents, find(model))
+    check_installed(contents, find_package(model))
     echo(f"{len(contents['wheels'])} packages and the model: installed are those of the bundle")
     asked = self_test(bundle, load_engine(model, threads, "cpu"))
     echo(f"{asked} questions: answered as they should be")

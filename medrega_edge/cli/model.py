@@ -21,9 +21,9 @@ model_app = typer.Typer(no_args_is_help=True, help="List, inspect, verify or loc
 @model_app.command("list")
 def model_list() -> None:
     """List the packages that are there."""
-    from medrega_edge.package.package import Package, installed
+    from medrega_edge.package.package import Package, list_packages
 
-    for folder in installed():
+    for folder in list_packages():
         try:
             package = Package.open(folder)
         except MedregaError as error:
@@ -46,9 +46,9 @@ def model_info(
     from medrega_edge.inference import memory
     from medrega_edge.inference.sessions import available_threads, decoder_threads
     from medrega_edge.package.certificate import lines, read
-    from medrega_edge.package.package import find
+    from medrega_edge.package.package import find_package
 
-    package = find(model)
+    package = find_package(model)
     if labels:
         _list_labels(package)
         return
@@ -91,9 +91,9 @@ def model_verify(
     model: Annotated[str | None, typer.Argument(help="Package folder or name; default: the one that is used.")] = None,
 ) -> None:
     """Check every file of a package against its manifest."""
-    from medrega_edge.package.package import find
+    from medrega_edge.package.package import find_package
 
-    package = find(model)
+    package = find_package(model)
     package.verify()
     echo(f"{package.manifest.name} {package.manifest.version}: every file is the one that was signed off")
 
@@ -103,6 +103,6 @@ def model_path(
     model: Annotated[str | None, typer.Argument(help="Package folder or name; default: the one that is used.")] = None,
 ) -> None:
     """Print the folder of a package."""
-    from medrega_edge.package.package import find
+    from medrega_edge.package.package import find_package
 
-    echo(str(find(model).folder))
+    echo(str(find_package(model).folder))

@@ -48,7 +48,7 @@ IdentifiersOption = Annotated[
 
 
 @dataclass
-class Looking:
+class ImageOptions:
     """The options of every command that looks at one image."""
 
     sample: Annotated[str | None, typer.Option(help="A scan that ships with the program: abdomen-mri.")] = None
@@ -74,7 +74,7 @@ class Looking:
 
 
 @dataclass
-class Answering(Looking):
+class AnswerOptions(ImageOptions):
     """The options of every command that gives one answer about one image."""
 
     save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None
@@ -82,7 +82,7 @@ class Answering(Looking):
     dicom_to: Annotated[Path | None, typer.Option(help="Folder for the DICOM objects.")] = None
 
 
-def sharing(command: Callable[..., None]) -> Callable[..., None]:
+def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of the kind of its argument `shared`; it receives them as that one argument."""
     own = inspect.signature(command, eval_str=True).parameters
     kind = own["shared"].annotation

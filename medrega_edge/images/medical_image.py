@@ -114,7 +114,7 @@ def choose(wanted: int | None, count: int, name: str, noun: str = "frame", optio
 
 
 @contextmanager
-def failing_as(sentence: str) -> Iterator[None]:
+def as_image_error(sentence: str) -> Iterator[None]:
     """Turn whatever a decoder raises on damaged data into one sentence; our own errors and lack of memory pass."""
     try:
         yield

@@ -14,7 +14,7 @@ import numpy as np
 
 from medrega_edge.errors import ImageError, ResourceError, UsageError
 from medrega_edge.images.dicom.validation import inflate
-from medrega_edge.images.medical_image import MedicalImage, Source, View, check_size, choose, failing_as
+from medrega_edge.images.medical_image import MedicalImage, Source, View, as_image_error, check_size, choose
 from medrega_edge.images.windowing import full_range, parse_window, through_window, to_rgb
 
 # A volume turned so that its axes run to the patient's right, front and head (nibabel's RAS+): for each plane the axis
@@ -52,7 +52,7 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
     axis, sides = PLANES[plane]
     imageglobals.logger.disabled = True  # it would write to standard error what it mends in a header
     data = inflate(source.data, 31, name) if source.data.startswith(b"\x1f\x8b") else source.data
-    with failing_as(f"{name} is a damaged NIfTI file and cannot be read; export it again."):
+    with as_image_error(f"{name} is a damaged NIfTI file and cannot be read; export it again."):
         kind: Any = nibabel.Nifti2Image if data[4:7] == b"n+2" else nibabel.Nifti1Image
         volume = kind.from_bytes(data)
         shape = _checked_shape(volume, len(data) - int(volume.dataobj.offset), name)

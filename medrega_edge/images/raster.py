@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medrega_edge.errors import ImageError
-from medrega_edge.images.medical_image import MAX_PIXELS, MedicalImage, Source, View, check_size, choose, failing_as
+from medrega_edge.images.medical_image import MAX_PIXELS, MedicalImage, Source, View, as_image_error, check_size, choose
 from medrega_edge.images.windowing import PRESETS, Window, full_range, parse_window, through_window, to_rgb
 
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -25,7 +25,7 @@ def read_picture(source: Source, view: View) -> MedicalImage:
     """Read a PNG, JPEG or TIFF; raises ImageError."""
     name = source.name
     damaged = f"{name} is damaged or incomplete and cannot be decoded; export it again."
-    with failing_as(damaged), _pillow_refusals(name):
+    with as_image_error(damaged), _pillow_refusals(name):
         picture = Image.open(io.BytesIO(source.data), formats=FORMATS)
         check_size(picture.width, picture.height, name)
         frame = choose(view.frame, getattr(picture, "n_frames", 1), name)

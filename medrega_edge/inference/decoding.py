@@ -23,7 +23,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 HALF = 0.5
 LEAST = 1e-9  # of a probability that is divided by
-Place = tuple[int, int, int]  # which box, which of its coordinates, which digit of it
+Position = tuple[int, int, int]  # which box, which of its coordinates, which digit of it
 
 
 class Grammar(Protocol):
@@ -34,7 +34,7 @@ class Grammar(Protocol):
         """Ids that may not follow where `allowed` is None."""
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> Position | None:
         """Which box, coordinate and digit the next token spells, or ends; None outside of numbers."""
 
     @property
@@ -54,7 +54,7 @@ class Step:
 
     token: int
     probability: float | None = None
-    place: Place | None = None
+    place: Position | None = None
 
 
 def generate(

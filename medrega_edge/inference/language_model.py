@@ -29,7 +29,7 @@ from medrega_edge.prompts.templates import IMAGE_TOKEN, Prompt
 NPY_HEADER = 4096  # bytes; ours take 128
 
 
-class Seen(Protocol):
+class ImageEmbeddings(Protocol):
     """An image as the language model sees it; compared by identity."""
 
     @property
@@ -38,7 +38,7 @@ class Seen(Protocol):
 
 
 @dataclass(frozen=True)
-class Said:
+class Generation:
     """What was written: `steps` without the end token; `finish` is "stop" or "length"."""
 
     raw: str
@@ -49,7 +49,7 @@ class Said:
     decode_ms: float
 
 
-class Speaker:
+class LanguageModel:
     """One key/value cache, so not thread-safe."""
 
     def __init__(self, contents: Contents, decoder: Decoder) -> None:
@@ -63,8 +63,8 @@ class Speaker:
         self.vocabulary = Vocabulary.of(self.tokenizer, manifest.tokens.end)
         self._image_tokens = manifest.vision.tokens
         self.jump_forward = True
-        self._seen: Seen | None = None  # whose prefix lies in the cache, with
-        self._around = ("", "")  # these texts before and after it
+        self._seen: ImageEmbeddings | None = None  # whose prefix lies in the cache, with
+        self._cached_prefix = ("", "")  # these texts before and after it
         self._prefix_length = 0
 
     @property
@@ -74,18 +74,18 @@ class Speaker:
 
     def say(
         self,
-        image: Seen,
+        image: ImageEmbeddings,
         prompt: Prompt,
         grammar: Grammar,
         limit: int,
         on_text: Callable[[str], None] | None = None,
-    ) -> Said:
+    ) -> Generation:
         """Write up to `limit` tokens behind the image and `prompt`; raises UsageError for a prompt that is too long."""
         begun = time.perf_counter()
         logits = self._ask(image, prompt)
         prompt_tokens = self._decoder.length
         prefilled = time.perf_counter()
-        limit = min(limit, self._decoder.room)
+        limit = min(limit, self._decoder.remaining_context)
         stream = StreamDecoder(self.tokenizer, on_text) if on_text else None
         steps: list[Step] = []
         for step in generate(logits, self._extend, grammar, self.vocabulary.end, limit, self.jump_forward):
@@ -98,7 +98,7 @@ class Speaker:
         if cut:
             steps = self._without_open_region(steps)
         done = time.perf_counter()
-        return Said(
+        return Generation(
             raw=self.tokenizer.decode([step.token for step in steps]),
             steps=tuple(steps),
             finish="length" if cut else "stop",
@@ -116,8 +116,8 @@ class Speaker:
         return steps[: opened[-1]]
 
     def pick(
-        self, image: Seen, prompt: Prompt, candidates: Sequence[Sequence[int]], levels: Sequence[float]
-    ) -> tuple[Said, int, float]:
+        self, image: ImageEmbeddings, prompt: Prompt, candidates: Sequence[Sequence[int]], levels: Sequence[float]
+    ) -> tuple[Generation, int, float]:
         """Take the candidate that weighs most, its level taken off: as if it were written, which, and its share.
 
         Raises UsageError for a prompt that is too long.
@@ -126,9 +126,9 @@ class Speaker:
         logits = self._ask(image, prompt)
         prompt_tokens = self._decoder.length
         prefilled = time.perf_counter()
-        freed = np.subtract(self._parted(logits, candidates), levels)
+        freed = np.subtract(self._candidate_log_probs(logits, candidates), levels)
         best = int(np.argmax(freed))
-        said = Said(
+        said = Generation(
             raw=self.tokenizer.decode(list(candidates[best])),
             steps=tuple(map(Step, candidates[best])),
             finish="stop",
@@ -138,11 +138,11 @@ class Speaker:
         )
         return said, best, float(1 / np.exp(freed - freed[best]).sum())
 
-    def weigh(self, image: Seen, prompt: Prompt, candidates: Sequence[Sequence[int]]) -> list[float]:
+    def weigh(self, image: ImageEmbeddings, prompt: Prompt, candidates: Sequence[Sequence[int]]) -> list[float]:
         """Log-probability of each candidate with its end, parted among all of them; raises UsageError as `pick` does."""
-        return self._parted(self._ask(image, prompt), candidates)
+        return self._candidate_log_probs(self._ask(image, prompt), candidates)
 
-    def _parted(self, logits: npt.NDArray[np.float32], candidates: Sequence[Sequence[int]]) -> list[float]:
+    def _candidate_log_probs(self, logits: npt.NDArray[np.float32], candidates: Sequence[Sequence[int]]) -> list[float]:
         """What each candidate weighs behind what was asked, whose logits these are; one pass wherever candidates part."""
         asked = self._decoder.length
         whole = [(*candidate, self.vocabulary.end[0]) for candidate in candidates]
@@ -166,20 +166,20 @@ class Speaker:
         part((), logits, range(len(whole)))
         return weights
 
-    def _ask(self, image: Seen, prompt: Prompt) -> npt.NDArray[np.float32]:
+    def _ask(self, image: ImageEmbeddings, prompt: Prompt) -> npt.NDArray[np.float32]:
         """Put image and prompt into the cache, as much as is not there yet; the logits behind them."""
         before, after, ids = map(self.tokenizer.encode, (prompt.before, prompt.after, prompt.question))
         taken = len(before) + self._image_tokens + len(after) + len(ids)
         if taken >= self._decoder.spec.context:
             raise UsageError("The question is too long for this model package; ask a shorter one.")
-        if self._seen is image and self._around == (prompt.before, prompt.after):
+        if self._seen is image and self._cached_prefix == (prompt.before, prompt.after):
             self._decoder.rewind(self._prefix_length)
         else:
             self._load_prefix(image, before, after)
-            self._around = (prompt.before, prompt.after)
+            self._cached_prefix = (prompt.before, prompt.after)
         return self._extend(ids)
 
-    def _load_prefix(self, image: Seen, before: list[int], after: list[int]) -> None:
+    def _load_prefix(self, image: ImageEmbeddings, before: list[int], after: list[int]) -> None:
         self._decoder.rewind(0)
         self._seen = None
         prefix = np.concatenate([self._embed(before), image.embeds, self._embed(after)])

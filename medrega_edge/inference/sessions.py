@@ -27,7 +27,7 @@ DEVICES = ("cpu", "cuda", "auto")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 # onnxruntime arranges a copy of all weights for its fastest routines. Without it, what lies in a file of its own is mapped
 # and takes no memory that the system could not take back. For float32 that costs a tenth of a prefill and nothing else.
-AS_THEY_LIE = "session.disable_prepacking"
+DISABLE_PREPACKING = "session.disable_prepacking"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # Of weights that a token reads. Two threads against one, token by token, 2026-11-23: 1.1 times as fast at 9 MB, 1.4 at 13,
@@ -113,7 +113,7 @@ def _session(
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     if mapped:
-        options.add_session_config_entry(AS_THEY_LIE, "1")
+        options.add_session_config_entry(DISABLE_PREPACKING, "1")
     # The bytes that were hashed are the bytes that run; external data alone is opened by the runtime itself.
     package = contents.package
     outside = package.manifest.files.get(f"{role}_data")
@@ -175,12 +175,12 @@ class Decoder:
         self._session = _session(contents, "decoder", threads, device, inputs, {spec.logits} | presents, mapped)
         self._binding = self._session.io_binding()
         self._value = load_onnxruntime().OrtValue.ortvalue_from_numpy
-        self._held = []  # keeps what is bound alive: the binding holds no reference
+        self._bound_values = []  # keeps what is bound alive: the binding holds no reference
         shape = (1, spec.kv_heads, spec.context, spec.head_dim)
         for layer in layers:
             for past, present in ((spec.past_key, spec.present_key), (spec.past_value, spec.present_value)):
                 value = self._value(np.zeros(shape, np.float32), device, 0)
-                self._held.append(value)
+                self._bound_values.append(value)
                 self._binding.bind_ortvalue_input(past.format(layer), value)
                 self._binding.bind_ortvalue_output(present.format(layer), value)
         self._last = np.zeros(1, np.int32)
@@ -190,7 +190,7 @@ class Decoder:
         self._one_value = self._value(self._one)
         self._embeds: Any = None  # what is bound as input now
         logits = self._value(self._logits)
-        self._held.append(logits)
+        self._bound_values.append(logits)
         self._binding.bind_ortvalue_output(spec.logits, logits)
         self._in_place = device == "cpu"  # elsewhere what is bound is copied there, each time it is bound
         self._bind_lengths()
@@ -200,7 +200,7 @@ class Decoder:
         self._binding.bind_cpu_input(self.spec.total_length, self._total)
 
     @property
-    def room(self) -> int:
+    def remaining_context(self) -> int:
         """Positions that are left in the cache."""
         return self.spec.context - self.length
 
@@ -209,7 +209,7 @@ class Decoder:
 
         The next pass overwrites them. Raises ResourceError when the context is full.
         """
-        if len(embeds) > self.room:
+        if len(embeds) > self.remaining_context:
             raise ResourceError(
                 f"The question and its answer need more than the {self.spec.context} positions of this model package; "
                 "ask for less at once."

@@ -39,7 +39,7 @@ class Tokenizer:
         ids: list[int] = self._tokenizer.encode(whole, add_special_tokens=False).ids
         return ids
 
-    def encode_behind(self, text: str, before: str) -> list[int]:
+    def encode_continuation(self, text: str, before: str) -> list[int]:
         """Return the ids of `text` as it stands behind `before`; those of `text` alone where the two melt together.
 
         Some tokenizers start every text with a space, which what stands behind another does not have.
@@ -65,7 +65,7 @@ class Tokenizer:
         names = sorted((token.content for token in added if token.special), key=len, reverse=True)
         return re.compile("|".join(re.escape(name) for name in names) or r"(?!)")
 
-    def without_markers(self, text: str) -> str:
+    def strip_special_tokens(self, text: str) -> str:
         """Return a user's text with whatever spells a special token taken out, also what appears by taking one out."""
         while (cleaned := self._specials.sub("", text)) != text:
             text = cleaned

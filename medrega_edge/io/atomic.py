@@ -17,12 +17,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing bytes: what is written goes to a temporary file beside it, which takes its place at the end.
 
     An exception leaves nothing behind. Raises UsageError when the place cannot be written, ResourceError on a full disk.
     """
-    check_place(path)
+    check_output_path(path)
     temporary = None
     try:
         handle, name = tempfile.mkstemp(prefix=".medrega-", suffix=".tmp", dir=path.parent)
@@ -39,7 +39,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
-def check_place(path: Path, *inputs: Path) -> None:
+def check_output_path(path: Path, *inputs: Path) -> None:
     """Refuse a place that cannot or must not be written, before any work is done for it; raises UsageError.
 
     Links, devices and folders are never replaced, and neither is one of the `inputs`.
@@ -65,7 +65,7 @@ def unwritable(error: OSError) -> MedregaError:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text as a whole or not at all; raises UsageError."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode("utf-8"))
 
 
@@ -87,9 +87,9 @@ def image_names(folder: Path) -> list[str]:
             path = Path(place, name)
             if not name.startswith(".") and name != "DICOMDIR" and path.is_file() and not path.is_symlink():
                 names.append(str(path.relative_to(folder)))
-    return sorted(names, key=in_order)
+    return sorted(names, key=natural_sort_key)
 
 
-def in_order(name: str) -> tuple[list[int | str], str]:
+def natural_sort_key(name: str) -> tuple[list[int | str], str]:
     """What names are sorted by: the numbers in them count as numbers."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name

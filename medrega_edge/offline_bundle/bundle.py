@@ -22,7 +22,7 @@ from zipfile import Path as ZipPath
 
 from medrega_edge import __version__
 from medrega_edge.errors import GateError, PackageError, UsageError
-from medrega_edge.io.atomic import whole_file
+from medrega_edge.io.atomic import atomic_write
 from medrega_edge.package.package import MANIFEST, Package
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def create(out: Path, folder: Path, package: Package, engine: Engine) -> None:
         "wheels": {wheel.name: wheel.version for wheel in wheels},
         "files": dict(sorted(files.items())),
     }
-    with whole_file(out) as file, ZipFile(file, "w", ZIP_STORED) as bundle:
+    with atomic_write(out) as file, ZipFile(file, "w", ZIP_STORED) as bundle:
         for name, text in {CONTENTS: _json(contents), **texts}.items():
             bundle.writestr(ZipInfo(name, _EPOCH), text)
         for name, path in sorted(own.items()):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from medrega_edge.io.atomic import whole_file
+from medrega_edge.io.atomic import atomic_write
 from medrega_edge.io.safe_text import printable
 
 COLUMNS = (
@@ -24,7 +24,7 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the l
 
 def write_csv(rows: Iterable[dict[str, Any]], path: Path) -> None:
     """Write rows of a batch as CSV, as a whole or not at all; raises UsageError or ResourceError."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
         writer.writeheader()

@@ -26,8 +26,8 @@ from medrega_edge import __version__
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.images.dicom.reader import Frame
 from medrega_edge.images.dicom.validation import FIRST_BYTES, is_dicom, load_pydicom, read_header
-from medrega_edge.images.medical_image import failing_as
-from medrega_edge.io.atomic import check_place, whole_file
+from medrega_edge.images.medical_image import as_image_error
+from medrega_edge.io.atomic import atomic_write, check_output_path
 from medrega_edge.prompts.templates import NOTICE
 from medrega_edge.vocabulary.terminology import Term, table
 
@@ -59,7 +59,7 @@ def places(folder: Path, kinds: Sequence[str], image: Path) -> dict[str, Path]:
     """
     named = {kind: folder / f"medrega-{kind}.dcm" for kind in kinds}
     for path in named.values():
-        check_place(path, image)
+        check_output_path(path, image)
     if os.path.isfile(image):  # Path.is_file raises for a name that is too long
         with suppress(OSError), image.open("rb") as file:
             _check_scan(file.read(FIRST_BYTES))
@@ -90,7 +90,7 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, to: dict[str
     if hashlib.sha256(data).hexdigest() != answer.image.sha256:
         raise UsageError("The image has changed since it was looked at; ask again.")
     for path in to.values():
-        check_place(path, scan)
+        check_output_path(path, scan)
     highdicom = _highdicom()
     logging.getLogger("highdicom").setLevel(logging.ERROR)
     make: dict[str, Callable[[_Writer], Dataset]] = {"sr": _Writer.report, "gsps": _Writer.presentation}
@@ -98,7 +98,7 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, to: dict[str
         warnings.simplefilter("ignore")
         source = read_header(data, "the image")
         objects = {}
-        with failing_as("The image lacks or contradicts what a DICOM object needs; leave --dicom out."):
+        with as_image_error("The image lacks or contradicts what a DICOM object needs; leave --dicom out."):
             for number, kind in enumerate(to):
                 writer = _Writer(highdicom, source, answer, number)
                 made = writer.capture(np.asarray(picture)) if kind == "sc" else make[kind](writer)
@@ -108,7 +108,7 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, to: dict[str
                 made.save_as(buffer, enforce_file_format=True)
                 objects[kind] = buffer.getvalue()
     for kind, path in to.items():
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(objects[kind])
 
 

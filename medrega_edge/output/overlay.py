@@ -20,7 +20,7 @@ from medrega_edge.answer import Answer, Region
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.translate import said
 from medrega_edge.images.reader import MedicalImage
-from medrega_edge.io.atomic import check_place, whole_file
+from medrega_edge.io.atomic import atomic_write, check_output_path
 from medrega_edge.io.safe_text import json_text, printable
 from medrega_edge.prompts.templates import NOTICE, NOTICE_ZH, Language
 
@@ -146,7 +146,7 @@ def marked(image: MedicalImage, answer: Answer) -> Image.Image:
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG as a whole or not at all; raises UsageError when the place cannot be written."""
     check_picture_place(path)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         picture.save(file, format="PNG")
 
 
@@ -154,7 +154,7 @@ def check_picture_place(path: Path, *inputs: Path) -> None:
     """Refuse, before any work, a place for the marked picture that will not do; raises UsageError."""
     if path.suffix.lower() != ".png":
         raise UsageError("The marked picture is written as PNG; name it with .png at the end.")
-    check_place(path, *inputs)
+    check_output_path(path, *inputs)
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: tuple[float, ...], colour: str, width: int, dash: tuple[int, int]) -> None:

@@ -325,7 +325,7 @@ def user_folder() -> Path:
         return Path("/nonexistent")
 
 
-def find(model: str | Path | None = None) -> Package:
+def find_package(model: str | Path | None = None) -> Package:
     """Open the package asked for: a folder, the name of an installed one, $MEDREGA_MODEL, or the one that ships."""
     wanted = model or os.environ.get(MODEL_VARIABLE)
     if not wanted:
@@ -339,7 +339,7 @@ def find(model: str | Path | None = None) -> Package:
     raise PackageError(f"There is no model package '{folder.name}'; `medrega model list` shows those that are there.")
 
 
-def installed() -> list[Path]:
+def list_packages() -> list[Path]:
     """Folders of the packages that are found without naming a path: the one that ships, then the user's, by name."""
     folders = [default_folder()]
     if user_folder().is_dir():

@@ -128,7 +128,7 @@ class PromptBook:
     language. `templates[task][language]` follows it. `labels` are the names of regions that the weights were trained on,
     English and Chinese; empty where nobody knows. `modalities` are the answers to `MODALITY_QUESTION`, each with the
     modality that it means, "" for no medical image; empty where it was not trained. `levels[language]` hold label sets,
-    each label with how much the weights like it whatever the image shows, as a log-probability; see `levels_of`.
+    each label with how much the weights like it whatever the image shows, as a log-probability; see `label_priors_of`.
     """
 
     prefix: str | Mapping[str, Mapping[str, str]]
@@ -157,7 +157,7 @@ class PromptBook:
         wording = (CLASSIFY_SEVERAL_QUESTION if several else CLASSIFY_QUESTION)[language]
         return wording.format(labels=LABEL_SEPARATOR.join(labels))
 
-    def levels_of(self, labels: Sequence[str], language: Language) -> list[float]:
+    def label_priors_of(self, labels: Sequence[str], language: Language) -> list[float]:
         """What is taken off the log-probability of each of these candidates; empty where these weights have no levels."""
         fitting = (known for known in self.levels.get(language, ()) if set(known) == set(labels))
         known = next(fitting, {})

@@ -57,7 +57,7 @@ class Understanding:
 
     tasks: tuple[str, ...]
     terms: Terms
-    without_markers: Callable[[str], str]
+    strip_special_tokens: Callable[[str], str]
 
     def request(self, asked: Asked, geometry: Geometry) -> Request:
         """Understand a question about an image; raises UsageError for what makes no sense or was not trained."""
@@ -72,7 +72,7 @@ class Understanding:
             raise UsageError(f"The question has {len(question)} characters; up to {LONGEST_QUESTION} are read.")
         if _UNREAD.search(question):
             raise UsageError("The question cannot be read in the encoding of this locale; set LANG to that of the terminal.")
-        words = self.without_markers(question).strip()
+        words = self.strip_special_tokens(question).strip()
         if task in (Task.DETECT, Task.VQA) and not re.search(r"\w", words):
             raise UsageError('The question is empty; ask for example "locate the liver".')
         if asked.regions_first and task not in (Task.VQA, Task.CLASSIFY):
@@ -112,7 +112,7 @@ class Understanding:
                 raise UsageError("A classification needs candidates: give --labels a,b,c or the name of a set with --set.")
             return request
         if not isinstance(labels, str):
-            return self._with_own(request, tuple(self.without_markers(label).strip() for label in labels))
+            return self._with_own(request, tuple(self.strip_special_tokens(label).strip() for label in labels))
         known = LABEL_SETS.get(labels)
         if known is None:
             raise UsageError(f"There is no label set '{labels}'; choose one of: {', '.join(LABEL_SETS)}.")

@@ -15,7 +15,7 @@ from medrega_edge.boxes import REF_OPEN, GridBox, RegionText, format_boxes, form
 from medrega_edge.errors import UsageError
 from medrega_edge.inference.confidence import raw_scores
 from medrega_edge.inference.grammars import Choice, NamedRegion, Prose, RegionGrammar
-from medrega_edge.inference.language_model import Said, Seen, Speaker
+from medrega_edge.inference.language_model import Generation, ImageEmbeddings, LanguageModel
 from medrega_edge.prompts.templates import (
     ABSENT_ANSWER,
     DETECT_QUESTION,
@@ -32,7 +32,7 @@ from medrega_edge.prompts.templates import (
     Task,
     sentence_of_regions,
 )
-from medrega_edge.tasks import report_sentences as reports
+from medrega_edge.tasks import report_sentences
 from medrega_edge.vocabulary.terminology import Label, Terms
 
 MAX_TOKENS = 256
@@ -58,19 +58,19 @@ class Reply:
     regions: list[Found] = field(default_factory=list)
     labels: list[tuple[str, float]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    said: list[Said] = field(default_factory=list)
+    said: list[Generation] = field(default_factory=list)
 
 
 class Tasks:
     """The tasks of one package in front of its language model."""
 
-    def __init__(self, speaker: Speaker, prompts: PromptBook) -> None:
+    def __init__(self, language_model: LanguageModel, prompts: PromptBook) -> None:
         """Take what the weights understand."""
-        self._speaker = speaker
+        self._language_model = language_model
         self._prompts = prompts
         self.terms = Terms(prompts.labels)
 
-    def detect(self, image: Seen, question: str, language: Language, limit: int, on_text: OnText = None) -> Reply:
+    def detect(self, image: ImageEmbeddings, question: str, language: Language, limit: int, on_text: OnText = None) -> Reply:
         """Locate what a question names, one object after the other."""
         if not self._prompts.labels:
             return self._detect_freely(image, question, language, limit, on_text)
@@ -92,14 +92,14 @@ class Tasks:
             said=[said for reply in replies for said in reply.said],
         )
 
-    def _locate(self, image: Seen, label: Label, language: Language, limit: int, on_text: OnText = None) -> Reply:
+    def _locate(self, image: ImageEmbeddings, label: Label, language: Language, limit: int, on_text: OnText = None) -> Reply:
         """Locate one object whose name is known."""
         english, shown = label[0], label[language is Language.ZH]
         prompt = self._prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
-        encode = self._speaker.tokenizer.encode_behind
+        encode = self._language_model.tokenizer.encode_continuation
         absent = encode(ABSENT_ANSWER[Language.EN].format(name=english), prompt.question)[0]
-        grammar = NamedRegion(self._speaker.vocabulary, encode(english, REF_OPEN), absent, limit=limit)
-        said = self._speaker.say(image, prompt, grammar, limit, on_text)
+        grammar = NamedRegion(self._language_model.vocabulary, encode(english, REF_OPEN), absent, limit=limit)
+        said = self._language_model.say(image, prompt, grammar, limit, on_text)
         parsed = parse(said.raw)
         if not parsed.regions:
             cut = said.finish == "length"  # before a box was whole: that is no absence
@@ -110,7 +110,9 @@ class Tasks:
         scores = raw_scores(said.steps, presence)
         return Reply("", _scored(shown, boxes, scores), warnings=_problems(said, parsed.problems), said=[said])
 
-    def _detect_freely(self, image: Seen, question: str, language: Language, limit: int, on_text: OnText) -> Reply:
+    def _detect_freely(
+        self, image: ImageEmbeddings, question: str, language: Language, limit: int, on_text: OnText
+    ) -> Reply:
         """Locate with weights whose vocabulary nobody wrote down: the question goes through as it is."""
         reply = self._write_freely(image, self._prompts.prompt(Task.DETECT, language, question), limit, on_text)
         labels = list(dict.fromkeys(region.label for region in reply.regions))
@@ -118,22 +120,24 @@ class Tasks:
             reply.text = sentence_of_regions(labels, language)
         return reply
 
-    def _write_freely(self, image: Seen, prompt: Prompt, limit: int, on_text: OnText = None) -> Reply:
+    def _write_freely(self, image: ImageEmbeddings, prompt: Prompt, limit: int, on_text: OnText = None) -> Reply:
         """Let the model write words and regions as it likes; the text keeps the names of the regions."""
-        said = self._speaker.say(image, prompt, RegionGrammar(self._speaker.vocabulary), limit, on_text)
+        said = self._language_model.say(image, prompt, RegionGrammar(self._language_model.vocabulary), limit, on_text)
         parsed = parse(said.raw)
         scores = raw_scores(said.steps) if len(parsed.regions) == 1 else []
         found = [f for region in parsed.regions for f in _scored(region.label, list(region.boxes), scores)]
         return Reply(parsed.prose, found, warnings=_problems(said, parsed.problems), said=[said])
 
-    def identify(self, image: Seen, box: GridBox, language: Language, limit: int, on_text: OnText = None) -> Reply:
+    def identify(
+        self, image: ImageEmbeddings, box: GridBox, language: Language, limit: int, on_text: OnText = None
+    ) -> Reply:
         """Name what lies in a box."""
         known = bool(self._prompts.labels)
         asked = Language.EN if known else language
         question = IDENTIFY_QUESTION[asked].format(box=format_boxes([box]))
         prompt = self._prompts.prompt(Task.IDENTIFY, asked, question)
         if not known:
-            said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
+            said = self._language_model.say(image, prompt, Prose(self._language_model.vocabulary), limit, on_text)
             return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
         names = [en for en, _ in self._prompts.labels]
         said, chosen, sure = self._choose(image, prompt, names, limit, on_text=on_text)
@@ -142,7 +146,7 @@ class Tasks:
 
     def classify(
         self,
-        image: Seen,
+        image: ImageEmbeddings,
         labels: Sequence[str],
         language: Language,
         several: bool,
@@ -153,9 +157,9 @@ class Tasks:
         if len(set(labels)) < 2 or not all(label.strip() for label in labels):
             raise UsageError("A classification needs two or more different labels; give them with --labels a,b,c.")
         prompt = self._classify_prompt(labels, language, several, regions)
-        levels = [] if several else self._prompts.levels_of(labels, language)
+        levels = [] if several else self._prompts.label_priors_of(labels, language)
         if levels:
-            said, best, sure = self._speaker.pick(image, prompt, self._behind_question(labels, prompt), levels)
+            said, best, sure = self._language_model.pick(image, prompt, self._behind_question(labels, prompt), levels)
             chosen = [best]
         else:
             said, chosen, sure = self._choose(image, prompt, labels, limit, several)
@@ -167,10 +171,10 @@ class Tasks:
             said=[said],
         )
 
-    def weigh(self, image: Seen, labels: Sequence[str], language: Language) -> list[float]:
+    def weigh(self, image: ImageEmbeddings, labels: Sequence[str], language: Language) -> list[float]:
         """Log-probability of each candidate of a classification, its level not taken off."""
         prompt = self._classify_prompt(labels, language, False, ())
-        return self._speaker.weigh(image, prompt, self._behind_question(labels, prompt))
+        return self._language_model.weigh(image, prompt, self._behind_question(labels, prompt))
 
     def _classify_prompt(
         self, labels: Sequence[str], language: Language, several: bool, regions: Sequence[RegionText]
@@ -180,7 +184,7 @@ class Tasks:
 
     def answer(
         self,
-        image: Seen,
+        image: ImageEmbeddings,
         question: str,
         language: Language,
         limit: int,
@@ -189,11 +193,11 @@ class Tasks:
     ) -> Reply:
         """Answer a free question in words."""
         prompt = self._prompts.prompt(Task.VQA, language, _behind(question, regions, language))
-        said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary), limit, on_text)
+        said = self._language_model.say(image, prompt, Prose(self._language_model.vocabulary), limit, on_text)
         return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
 
     def report(
-        self, image: Seen, language: Language, limit: int, on_text: OnText = None, kind: Modality | None = None
+        self, image: ImageEmbeddings, language: Language, limit: int, on_text: OnText = None, kind: Modality | None = None
     ) -> Reply:
         """Describe the image, which is of the `kind` given, and say what such a description leaves open."""
         reply = self._describe(image, language, limit, on_text, kind)
@@ -204,16 +208,18 @@ class Tasks:
         return reply
 
     def _describe(
-        self, image: Seen, language: Language, limit: int, on_text: OnText = None, kind: Modality | None = None
+        self, image: ImageEmbeddings, language: Language, limit: int, on_text: OnText = None, kind: Modality | None = None
     ) -> Reply:
         prompt = self._prompts.prompt(Task.REPORT, language, REPORT_QUESTION[language])
         opening: list[int] = []
         if kind and self._prompts.modalities:  # these weights write the fixed sentences of `reports`
-            opening = self._speaker.tokenizer.encode_behind(reports.opening(kind, language), prompt.question)
-        said = self._speaker.say(image, prompt, Prose(self._speaker.vocabulary, opening), limit, on_text)
+            opening = self._language_model.tokenizer.encode_continuation(
+                report_sentences.opening(kind, language), prompt.question
+            )
+        said = self._language_model.say(image, prompt, Prose(self._language_model.vocabulary, opening), limit, on_text)
         return Reply(said.raw.strip(), warnings=_problems(said, ()), said=[said])
 
-    def grounded_report(self, image: Seen, language: Language, limit: int, kind: Modality | None = None) -> Reply:
+    def grounded_report(self, image: ImageEmbeddings, language: Language, limit: int, kind: Modality | None = None) -> Reply:
         """Describe an image of `kind` with regions: by one prompt where weights have it, else by locating what is named."""
         if Task.GROUNDED_REPORT in self._prompts.templates:
             prompt = self._prompts.prompt(Task.GROUNDED_REPORT, language, REPORT_QUESTION[language])
@@ -228,10 +234,10 @@ class Tasks:
         told.text += _limits(told.text, language)
         return told
 
-    def look_first(self, image: Seen, question: str, limit: int, kind: Modality | None = None) -> Reply:
+    def look_first(self, image: ImageEmbeddings, question: str, limit: int, kind: Modality | None = None) -> Reply:
         """The first round of a regional chain of thought: regions that the question names, else those of a report."""
         labels = self.terms.find(question)
-        said: list[Said] = []
+        said: list[Generation] = []
         if not labels:
             told = self._describe(image, Language.EN, limit, kind=kind)
             labels, said = self.terms.find(told.text)[:MOST_FINDINGS], told.said
@@ -239,7 +245,7 @@ class Tasks:
         found = [region for reply in replies for region in reply.regions]
         return Reply("", found, said=said + [one for reply in replies for one in reply.said])
 
-    def modality(self, image: Seen) -> tuple[str, float] | None:
+    def modality(self, image: ImageEmbeddings) -> tuple[str, float] | None:
         """Kind of image ("" for no medical one) and how sure; None where the weights were not trained for it."""
         if not self._prompts.modalities:
             return None
@@ -250,24 +256,24 @@ class Tasks:
 
     def _choose(
         self,
-        image: Seen,
+        image: ImageEmbeddings,
         prompt: Prompt,
         candidates: Sequence[str],
         limit: int,
         several: bool = False,
         on_text: OnText = None,
-    ) -> tuple[Said, list[int], float]:
+    ) -> tuple[Generation, list[int], float]:
         """Let the model write one of the candidates; which, and the product of its tokens' probabilities."""
-        encode = self._speaker.tokenizer.encode_behind
+        encode = self._language_model.tokenizer.encode_continuation
         first = self._behind_question(candidates, prompt)
         following = [encode(f"{LABEL_SEPARATOR}{candidate}", candidate) for candidate in candidates] if several else ()
-        grammar = Choice(first, self._speaker.vocabulary.end, following)
-        said = self._speaker.say(image, prompt, grammar, limit, on_text)
+        grammar = Choice(first, self._language_model.vocabulary.end, following)
+        said = self._language_model.say(image, prompt, grammar, limit, on_text)
         sure = math.prod(step.probability or 1.0 for step in said.steps)
         return said, list(grammar.chosen), sure
 
     def _behind_question(self, candidates: Sequence[str], prompt: Prompt) -> list[list[int]]:
-        return [self._speaker.tokenizer.encode_behind(candidate, prompt.question) for candidate in candidates]
+        return [self._language_model.tokenizer.encode_continuation(candidate, prompt.question) for candidate in candidates]
 
 
 def _scored(label: str, boxes: list[GridBox], scores: list[float]) -> list[Found]:
@@ -281,7 +287,7 @@ def _left_out(parts: Sequence[int]) -> list[str]:
     return [f"part {part} of the question names nothing that these weights were trained to locate" for part in parts]
 
 
-def _problems(said: Said, problems: tuple[str, ...]) -> list[str]:
+def _problems(said: Generation, problems: tuple[str, ...]) -> list[str]:
     told = list(problems)
     if said.finish == "length":
         told.append("the answer was cut off at its longest length")

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_bench.datasets import evaluation_set as asking
-from medrega_bench.datasets import quick_set
+from medrega_bench.datasets import evaluation_set, quick_set
 from medrega_bench.datasets.questions import _checked
-from medrega_edge.package.package import find
+from medrega_edge.package.package import find_package
 from medrega_edge.prompts.templates import Modality, PromptBook
 
 
@@ -48,7 +47,7 @@ def test_every_record_reads_like_one_of_a_data_folder(drawn):
 
 def test_questions_of_every_kind_in_both_languages(drawn):
     folder, records = drawn
-    asked = list(asking.asked_of(records, folder))
+    asked = list(evaluation_set.asked_of(records, folder))
     settings = Counter(one.question.setting for one in asked)
     assert {"single_object_single_region", "single_object_multi_region", "multi_object_single_region", "region_to_text",
             "vqa_en", "vqa_zh", "absent"} <= set(settings)  # fmt: skip
@@ -57,6 +56,6 @@ def test_questions_of_every_kind_in_both_languages(drawn):
 
 def test_names_are_those_that_the_default_package_knows(drawn):
     _, records = drawn
-    known = set(PromptBook.from_json(find().text("prompts")).labels)
+    known = set(PromptBook.from_json(find_package().text("prompts")).labels)
     if known:
         assert {(r["label_en"], r["label_zh"]) for one in records for r in one["regions"]} <= known

@@ -9,32 +9,32 @@ import sys
 import numpy as np
 import pytest
 
-from medrega_bench.performance import jump_forward as one_box
-from medrega_bench.performance import random_packages as shapes
+from medrega_bench.performance import jump_forward, random_packages
 from medrega_edge.errors import UsageError
 
-SMALL = shapes.PackageShape(
-    shapes.TextShape(layers=2, hidden=64, heads=2, kv_heads=1, head_dim=32, mlp=96, vocabulary=8192), shapes.SMALLEST_TOWER
+SMALL = random_packages.PackageShape(
+    random_packages.TextShape(layers=2, hidden=64, heads=2, kv_heads=1, head_dim=32, mlp=96, vocabulary=8192),
+    random_packages.SMALLEST_TOWER,
 )
 
 
 def test_parameters_of_a_known_model():
-    text = shapes.named("0.5b").text
+    text = random_packages.named("0.5b").text
     assert text.parameters == pytest.approx(494e6, rel=0.01)  # Qwen2-0.5B, norms and biases left out
 
 
 def test_groups_are_those_that_export_would_choose():
-    assert {name: shape.group for name, shape in shapes.SHAPES.items()} == {"tiny": 32, "0.5b": 128, "1b": 128}
-    assert dataclasses.replace(shapes.named("0.5b"), group=32).group == 32
+    assert {name: shape.group for name, shape in random_packages.SHAPES.items()} == {"tiny": 32, "0.5b": 128, "1b": 128}
+    assert dataclasses.replace(random_packages.named("0.5b"), group=32).group == 32
 
 
 def test_an_unknown_shape_is_refused():
     with pytest.raises(UsageError, match="tiny"):
-        shapes.named("7b")
+        random_packages.named("7b")
 
 
 def test_every_weight_of_a_tower_has_its_shape_and_is_the_same_twice():
-    weights = shapes.TowerWeights(shapes.VIT_300M, 896)
+    weights = random_packages.TowerWeights(random_packages.VIT_300M, 896)
     layer = "vision_tower.encoder.layer.3"
     for name, shape in {
         "vision_tower.embeddings.cls_token": (1, 1, 1024),
@@ -60,25 +60,25 @@ def test_a_package_is_whole_and_runs(tmp_path, bits):
     from medrega_bench.performance.genai_export import write_genai
     from medrega_edge.engine import Engine, EngineOptions
     from medrega_edge.images.samples import sample_path
-    from medrega_export.graphs import reference_decoder as run_graphs
+    from medrega_export.graphs import reference_decoder
 
-    package = shapes.write_package(dataclasses.replace(SMALL, head_bits=bits), tmp_path / "package")
+    package = random_packages.write_package(dataclasses.replace(SMALL, head_bits=bits), tmp_path / "package")
     package.verify()
     engine = Engine(package, EngineOptions(1))
     answer = engine.ask(engine.open(sample_path("abdomen-mri")), "locate the liver")
     assert answer.generated_tokens > 0
-    measured = one_box.measure(package, 1, 16)
+    measured = jump_forward.measure(package, 1, 16)
     assert measured["answer_tokens"] <= measured["passes_without"] and measured["passes"] <= 14
-    assert measured["decode_gain"]["n"] == one_box.ROUNDS
+    assert measured["decode_gain"]["n"] == jump_forward.ROUNDS
     with pytest.raises(UsageError, match="already"):
-        shapes.write_package(SMALL, tmp_path / "package")
+        random_packages.write_package(SMALL, tmp_path / "package")
     # What onnxruntime-genai is given computes the same logits out of token ids.
     write_genai(package, tmp_path / "genai", 1)
     spec, ids = package.manifest.decoder, np.array([[5, 7, 11]])
-    truth = run_graphs.DecoderRun(package.path("decoder"), spec, 1).feed(
-        shapes.embeddings(SMALL.text)[ids[0]].astype(np.float32)
+    truth = reference_decoder.DecoderRun(package.path("decoder"), spec, 1).feed(
+        random_packages.embeddings(SMALL.text)[ids[0]].astype(np.float32)
     )
-    session = run_graphs.session(tmp_path / "genai" / "model.onnx", 1)
+    session = reference_decoder.session(tmp_path / "genai" / "model.onnx", 1)
     cache = np.zeros((1, spec.kv_heads, spec.context, spec.head_dim), np.float32)
     feeds = {one.name: cache for one in session.get_inputs() if one.name.startswith("past")}
     logits = session.run(["logits"], feeds | {"input_ids": ids, "attention_mask": np.ones((1, 3), np.int64)})[0]

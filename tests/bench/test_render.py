@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from medrega_bench.evaluation.paired import compared
-from medrega_bench.reports import render as page
+from medrega_bench.reports import render
 from medrega_bench.reports.charts import frontier, reliability
 from medrega_bench.reports.document import comparison, document, figures_of
 from medrega_edge.prompts.templates import NOTICE, NOTICE_ZH, Language
@@ -27,7 +27,7 @@ def made(language=Language.EN, rows=None, **more):
 
 
 def test_the_page_needs_nothing_else():
-    text = page.html(made())
+    text = render.html(made())
     assert not re.search(r"(src|href)=\"(?!data:)|https?:|@import|url\(|<script", text)
     assert "default-src 'none'" in text
 
@@ -37,18 +37,18 @@ def test_the_page_needs_nothing_else():
 )
 def test_every_format_carries_the_notice_and_speaks_the_language(language, notice, word):
     one = made(language)
-    assert page.html(one).count(notice) >= 2
-    assert notice in page.markdown(one)
-    assert f'<html lang="{language}">' in page.html(one)
-    assert language is Language.EN or word in page.html(one)
+    assert render.html(one).count(notice) >= 2
+    assert notice in render.markdown(one)
+    assert f'<html lang="{language}">' in render.html(one)
+    assert language is Language.EN or word in render.html(one)
 
 
 def test_figures_stand_in_markdown_and_csv():
-    text = page.markdown(made())
+    text = render.markdown(made())
     assert r"| detect | en | mean\_iou | 20 | 100.0 | 50.0 | 50.0 (50.0 to 50.0) | yes | 0.0 | 100.0 |" in text
     assert "20 / 20" not in text
     one = result(package(many(HALF)), package(many(), "reference", "fp32"))
-    rows = list(csv.DictReader(io.StringIO(page.as_csv(figures_of(one)))))
+    rows = list(csv.DictReader(io.StringIO(render.as_csv(figures_of(one)))))
     loss = next(r for r in rows if (r["section"], r["name"], r["group"]) == ("loss", "mean_iou", ""))
     assert float(loss["value"]) == 0.5
     assert {r["section"] for r in rows} >= {"single_object_single_region", "beside", "loss", "speed"}
@@ -59,13 +59,13 @@ def test_what_others_named_is_text_and_nothing_else():
     one = package(rows)
     one["model"]["name"] = EVIL
     shown = document(result(one), Language.EN)
-    assert "<script" not in page.html(shown)
-    assert "\u202e" not in page.html(shown)
-    text = page.markdown(shown)
+    assert "<script" not in render.html(shown)
+    assert "\u202e" not in render.html(shown)
+    text = render.markdown(shown)
     assert "<script" not in text.replace("\\<script", "")
     assert "![x](" not in text
     one["model"]["name"] = "=1+1"
-    assert "\n=1+1" not in page.as_csv(figures_of(result(one)))
+    assert "\n=1+1" not in render.as_csv(figures_of(result(one)))
 
 
 def picture(folder):
@@ -75,8 +75,8 @@ def picture(folder):
 
 
 def test_pictures_are_in_the_page_only_when_they_are_given(tmp_path):
-    assert "data:image" not in page.html(made())
-    text = page.html(made(pictures={"image3": picture(tmp_path)}))
+    assert "data:image" not in render.html(made())
+    text = render.html(made(pictures={"image3": picture(tmp_path)}))
     assert text.count("data:image/jpeg;base64,") == 1
     assert 'class="true" x="0.0" y="0.0" width="50.0" height="50.0"' in text
     assert 'class="given" x="0.0" y="0.0" width="50.0" height="25.0"' in text
@@ -85,8 +85,8 @@ def test_pictures_are_in_the_page_only_when_they_are_given(tmp_path):
 
 def test_two_results_beside_each_other():
     one = comparison(compared(many(), many("")), Language.EN, ("old", "new"))
-    assert "Answers that flipped (20)" in page.html(one)
-    assert NOTICE in page.markdown(one)
+    assert "Answers that flipped (20)" in render.html(one)
+    assert NOTICE in render.markdown(one)
 
 
 def test_marks_lie_where_their_values_are():
@@ -110,7 +110,7 @@ def test_marks_lie_where_their_values_are():
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to open the page with")
 def test_a_browser_reads_the_figures(tmp_path):
     path = tmp_path / "report.html"
-    path.write_text(page.html(made(pictures={"image3": picture(tmp_path)})), encoding="utf-8")
+    path.write_text(render.html(made(pictures={"image3": picture(tmp_path)})), encoding="utf-8")
     command = [
         CHROMIUM,
         "--headless",

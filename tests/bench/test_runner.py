@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medrega_bench.datasets import evaluation_set as asking
+from medrega_bench.datasets import evaluation_set
 from medrega_bench.evaluation.image_ablation import reliance
 from medrega_bench.evaluation.question_only_baseline import CHOSEN, TRIALS, Blind, Classifier, Recipe
 from medrega_bench.evaluation.tables import losses, tables
@@ -34,7 +34,7 @@ QA = (
 
 
 def asked(*records):
-    return list(asking.asked_of(records, Path("/data")))
+    return list(evaluation_set.asked_of(records, Path("/data")))
 
 
 def test_several_objects_are_asked_for_at_once_in_both_languages():
@@ -58,7 +58,7 @@ def test_what_is_not_there_is_certain():
 
 def test_another_image_is_another_one_of_the_same_data_set():
     records = [record(1, qa=QA), record(2, qa=QA), record(3, qa=QA, dataset="other")]
-    others = asking.other_images(asking.about_images(asked(*records)))
+    others = evaluation_set.other_images(evaluation_set.about_images(asked(*records)))
     assert others[Path("/data/images/1.png")] == Path("/data/images/2.png")
     assert others[Path("/data/images/2.png")] == Path("/data/images/1.png")
 
@@ -146,13 +146,15 @@ def test_reports_are_asked_for_and_told_from_annotations():
     lesion = {"label_en": "tumor", "label_zh": "肿瘤", "kind": "lesion", "boxes": [[1, 1, 9, 9]]}
     one = record(1, regions=[LIVER, KIDNEY], labels=["abdomen", "glioma"]) | {"report": {"lang": "en", "text": "A mass."}}
     one["regions"].append(lesion)
-    en, zh = asking.reports_of([one], Path("/data"))
+    en, zh = evaluation_set.reports_of([one], Path("/data"))
     assert en.question.text == "MRI of the abdomen. Seen: liver, left kidney. Abnormal: tumor, glioma."
     assert zh.question.text == "磁共振图像，腹部。可见：肝脏、左肾。异常：肿瘤、胶质瘤。"
     assert (en.note, zh.note) == ("A mass.", None)
     assert en.placed["abnormal"] == "<ref>tumor</ref><box>[[10, 20, 90, 180]]</box>"
     assert en.placed["seen"].count("<ref>") == 2
-    assert len(list(asking.reports_of([record(n) for n in range(40)], Path("/data")))) == 16  # a few of each data set
+    assert (
+        len(list(evaluation_set.reports_of([record(n) for n in range(40)], Path("/data")))) == 16
+    )  # a few of each data set
 
 
 def test_regions_of_a_report_count_in_their_sentence():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medrega_bench.reports import render as page
+from medrega_bench.reports import render
 from medrega_bench.sweep import sweep, sweep_report
 from medrega_edge.errors import GateError, ResourceError, UsageError
 from medrega_edge.prompts.templates import Language
@@ -82,7 +82,7 @@ def test_a_summary_has_a_point_each_with_its_loss_and_no_question(made):
 
 @pytest.mark.parametrize("language", list(Language))
 def test_a_report_shows_both_frontiers_each_task_and_what_was_refused(made, language):
-    text = page.html(sweep_report.report(made, language))
+    text = render.html(sweep_report.report(made, language))
     assert text.count('<svg class="chart"') == 2
     assert text.count('<g class="mark">') == 6
     assert "+50.0 (+50.0 to +50.0) *" in text
@@ -139,7 +139,7 @@ def test_what_the_export_refuses_is_left_out_and_named_but_full_precision_has_to
     monkeypatch.setattr(sweep, "RECIPES", (Recipe(),))
     monkeypatch.setattr(sweep.Sweep, "build", lambda self, recipe, tell: build(recipe))
     monkeypatch.setattr(sweep.measure, "result_of", lambda *_: {})
-    monkeypatch.setattr(sweep.speed, "bandwidth", lambda: 1.0)
+    monkeypatch.setattr(sweep.latency, "bandwidth", lambda: 1.0)
     made = sweep.run(place, None, {}, ("quick", None), sweep.Hearing(str, None))
     assert made["refused"] == [{"precision": "gptq-int4-g32 + vision-int8", "reason": "It is too coarse."}]
 

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from medrega_edge.batch import journal
-from medrega_edge.batch.journal import HEADER, Journal, Place
-from medrega_edge.cli import console as screen
+from medrega_edge.batch.journal import HEADER, Journal, Position
+from medrega_edge.cli import console
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.io.atomic import image_names
 from medrega_edge.output.csv_table import cell
@@ -91,7 +91,7 @@ def test_names_are_in_the_order_of_their_numbers(tmp_path):
 @pytest.mark.slow
 def test_work_cut_at_every_byte_ends_the_same(tmp_path):
     """Whatever a kill or a power cut left of the work file, the rest is done again, and only the rest."""
-    places = [Place(0), Place(1, 0, 2), Place(1, 1, 2), Place(2)]
+    places = [Position(0), Position(1, 0, 2), Position(1, 1, 2), Position(2)]
 
     def run(out):
         with Journal(out, "job") as journal:
@@ -133,7 +133,7 @@ def test_another_work_is_not_mixed_in(stub, series, tmp_path, kind):
     out = tmp_path / "answers.jsonl"
     if kind == "another work":
         with Journal(out, "another") as journal:
-            journal.add(Place(0), {"id": 1})
+            journal.add(Position(0), {"id": 1})
     else:
         (tmp_path / "answers.jsonl.part").write_text("Dear colleague" + "\n" * ("line" not in kind))
     left = (tmp_path / "answers.jsonl.part").read_bytes()
@@ -219,7 +219,7 @@ def test_a_key_that_is_spelt_as_the_option_is_not_passed_over(stub, tmp_path):
 
 
 def test_how_far_it_is_without_a_terminal(stub, series, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(screen, "SECONDS_BETWEEN", 0)
+    monkeypatch.setattr(console, "SECONDS_BETWEEN", 0)
     ask_folder(series, tmp_path / "a.jsonl")
     told = [line for line in capsys.readouterr().err.splitlines() if "min left" in line]
     assert told[-1] == "11 of 12, about 0 min left"

@@ -12,7 +12,7 @@ import pytest
 from medrega_edge import __version__
 from medrega_edge.errors import GateError, PackageError, UsageError
 from medrega_edge.offline_bundle import bundle
-from medrega_edge.package.package import Package, default_folder, find
+from medrega_edge.package.package import Package, default_folder, find_package
 
 
 def wheel(folder, name, version="1.0", needs=(), licence="MIT", tag="py3-none-any"):
@@ -42,13 +42,13 @@ def wheels(tmp_path):
 @pytest.fixture
 def made(tmp_path, wheels, engine):
     out = tmp_path / "bundle.zip"
-    bundle.create(out, wheels, find(), engine)
+    bundle.create(out, wheels, find_package(), engine)
     return out
 
 
 def test_the_same_wheels_give_the_same_bytes(made, tmp_path, wheels, engine):
     os.utime(next(wheels.iterdir()), (1, 1))
-    bundle.create(tmp_path / "again.zip", wheels, find(), engine)
+    bundle.create(tmp_path / "again.zip", wheels, find_package(), engine)
     assert made.read_bytes() == (tmp_path / "again.zip").read_bytes()
 
 
@@ -68,7 +68,7 @@ def test_what_is_in_it(made, wheels):
     assert "--model medrega-bundle/package" in readme  # these wheels carry no package
     assert (materials["bomFormat"], materials["specVersion"]) == ("CycloneDX", "1.6")
     listed = {(each["name"], each["version"]) for each in materials["components"]}
-    assert listed == {*contents["wheels"].items(), (find().manifest.name, find().manifest.version)}
+    assert listed == {*contents["wheels"].items(), (find_package().manifest.name, find_package().manifest.version)}
     hashes = {h["content"] for each in materials["components"] for h in each["hashes"]}
     assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in wheels.iterdir()} < hashes
     needs = {each["ref"]: each["dependsOn"] for each in materials["dependencies"]}
@@ -91,7 +91,7 @@ def test_what_is_in_it(made, wheels):
 def test_wheels_that_will_not_do(wheels, tmp_path, engine, change, sentence):
     change(wheels)
     with pytest.raises(UsageError, match=sentence):
-        bundle.create(tmp_path / "b.zip", wheels, find(), engine)
+        bundle.create(tmp_path / "b.zip", wheels, find_package(), engine)
     assert not (tmp_path / "b.zip").exists()
 
 
@@ -172,9 +172,9 @@ def test_the_self_test_passes_here_and_fails_for_other_answers(made, engine):
 def test_what_is_installed_is_held_against_it(made):
     contents = bundle.verify(made)
     with pytest.raises(PackageError, match="The bundle has numpy 2.9, installed is"):
-        bundle.check_installed(contents, find())
+        bundle.check_installed(contents, find_package())
     contents["wheels"] = {"medrega-edge": __version__}
-    bundle.check_installed(contents, find())
+    bundle.check_installed(contents, find_package())
     contents["package"]["sha256"] = "0"
     with pytest.raises(PackageError, match="--model"):
-        bundle.check_installed(contents, find())
+        bundle.check_installed(contents, find_package())

@@ -8,7 +8,7 @@ import pytest
 
 from medrega_edge.errors import PackageError
 from medrega_edge.package.certificate import lines
-from medrega_edge.package.package import find
+from medrega_edge.package.package import find_package
 
 FIGURE = {"reference": 0.5, "package": 0.48, "loss": 0.02, "interval": [-0.01, 0.05]}
 ENTRY = {
@@ -55,7 +55,7 @@ def test_one_without_accuracy_says_why() -> None:
 
 
 def test_the_default_package_has_one() -> None:
-    assert lines(json.loads(find(None).text("certificate")))
+    assert lines(json.loads(find_package(None).text("certificate")))
 
 
 @pytest.mark.parametrize("broken", [{}, SIGNED | {"stages": []}, SIGNED | {"worst": [{}]}, SIGNED | {"items": None}])

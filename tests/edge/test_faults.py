@@ -21,7 +21,7 @@ from PIL import Image
 
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.images.samples import sample_path
-from medrega_edge.io.atomic import whole_file
+from medrega_edge.io.atomic import atomic_write
 
 many_processes = pytest.mark.slow
 
@@ -69,7 +69,7 @@ def test_a_full_disk_leaves_the_old_file_as_it_was(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
-        with pytest.raises(ResourceError), whole_file(path) as file:
+        with pytest.raises(ResourceError), atomic_write(path) as file:
             file.write(b"x" * 1000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

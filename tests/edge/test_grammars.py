@@ -7,9 +7,9 @@ from medrega_edge.boxes import parse
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.decoding import generate
 from medrega_edge.inference.grammars import MOST_BOXES, Choice, NamedRegion, Prose, RegionGrammar, Vocabulary
-from medrega_edge.inference.language_model import Said
+from medrega_edge.inference.language_model import Generation
 from medrega_edge.inference.tokenizer import Tokenizer
-from medrega_edge.package.package import find
+from medrega_edge.package.package import find_package
 from medrega_edge.prompts.templates import Language, PromptBook
 from medrega_edge.tasks.tasks import Tasks
 from tests.edge.toy import ID, TOKENS, cut, vocabulary
@@ -256,7 +256,7 @@ class Stub:
         whole = self.tokenizer.encode(prompt.question + self._words)
         for token in whole[len(self.tokenizer.encode(prompt.question)) :]:
             grammar.push(token)
-        return Said(self._words, (), "stop", 0, 0.0, 0.0)
+        return Generation(self._words, (), "stop", 0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(("words", "several"), [("no", False), ("no; yes", True)])
@@ -267,13 +267,13 @@ def test_candidates_are_cut_as_they_stand_behind_the_prompt(words, several):
 
 
 def test_behind_a_prompt_or_alone_is_the_same_for_our_own_tokenizer():
-    tokenizer = Tokenizer(find().text("tokenizer"))
+    tokenizer = Tokenizer(find_package().text("tokenizer"))
     for text in ("liver", "肝脏", "; left kidney", "(dry) AMD", "2.5 cm", "There is no liver in this image."):
         for before in ("[detect] x<|im_end|>\n<|im_start|>assistant\n", "<ref>", "spleen"):
-            assert tokenizer.encode_behind(text, before) == tokenizer.encode(text)
+            assert tokenizer.encode_continuation(text, before) == tokenizer.encode(text)
 
 
 def test_what_melts_with_the_prompt_is_cut_alone():
     tokenizer = spaced((":", "y"))
-    assert tokenizer.encode_behind("yes", "no") == tokenizer.encode("yes")[1:]
-    assert tokenizer.encode_behind("yes", "no:") == tokenizer.encode("yes")
+    assert tokenizer.encode_continuation("yes", "no") == tokenizer.encode("yes")[1:]
+    assert tokenizer.encode_continuation("yes", "no:") == tokenizer.encode("yes")

@@ -6,7 +6,7 @@ import pytest
 
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.graph_validation import MAX_NODES, OPERATORS, check_graph
-from medrega_edge.package.package import find
+from medrega_edge.package.package import find_package
 
 
 def varint(number):
@@ -42,7 +42,7 @@ def outside(location, **entries):
 
 @pytest.mark.parametrize("role", ["vision", "decoder"])
 def test_the_default_package_passes(role):
-    check_graph(find().read(role), role)
+    check_graph(find_package().read(role), role)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference import sessions
 from medrega_edge.inference.sessions import Decoder, choose_device, decoder_threads
-from medrega_edge.package.package import FileEntry, find
+from medrega_edge.package.package import FileEntry, find_package
 from tests.edge.stub import medrega
 
 
@@ -89,7 +89,7 @@ def test_a_small_decoder_runs_on_one_thread(megabytes, available, threads):
 
 @pytest.fixture(scope="module")
 def decoder():
-    return Decoder(find().read_all(), 1, "cpu")
+    return Decoder(find_package().read_all(), 1, "cpu")
 
 
 def test_a_prefix_that_was_rewound_to_gives_the_same_bytes(decoder):

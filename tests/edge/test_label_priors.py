@@ -25,11 +25,11 @@ def test_levels_decide_where_the_image_does_not(engine, scan):
     labels = LABEL_SETS["brain-tumor"].names(Language.EN)
     for favoured in labels:
         levels = {"en": [{label: 0.0 if label == favoured else 99.0 for label in labels}]}
-        reply = Tasks(engine._speaker, replace(prompts, levels=levels)).classify(scan, labels, Language.EN, False, 99)
+        reply = Tasks(engine._language_model, replace(prompts, levels=levels)).classify(scan, labels, Language.EN, False, 99)
         assert reply.text == favoured
         assert reply.labels == [(favoured, pytest.approx(1.0))]
     flat = {"en": [dict.fromkeys(labels, 0.5)]}
-    same = Tasks(engine._speaker, replace(prompts, levels=flat)).classify(scan, labels, Language.EN, False, 99)
+    same = Tasks(engine._language_model, replace(prompts, levels=flat)).classify(scan, labels, Language.EN, False, 99)
     weights = engine.weigh(scan, labels, Language.EN)
     assert same.text == labels[weights.index(max(weights))]
     assert same.labels[0][1] == pytest.approx(math.exp(max(weights)), abs=1e-4)
@@ -38,14 +38,14 @@ def test_levels_decide_where_the_image_does_not(engine, scan):
 def test_a_weighed_choice_is_asked_once(engine, scan):
     prompts = PromptBook.from_json(engine.package.text("prompts"))
     labels = LABEL_SETS["skin"].names(Language.ZH)
-    tasks = Tasks(engine._speaker, replace(prompts, levels={"zh": [dict.fromkeys(labels, 0.5)]}))
+    tasks = Tasks(engine._language_model, replace(prompts, levels={"zh": [dict.fromkeys(labels, 0.5)]}))
     passes = []
     weigh, classify = engine.weigh, tasks.classify
     for ask in (lambda: weigh(scan, labels, Language.ZH), lambda: classify(scan, labels, Language.ZH, False, 99)):
-        engine._speaker._seen = None  # with the prefix, as a first question
+        engine._language_model._seen = None  # with the prefix, as a first question
         before = engine.passes
         reply = ask()
         passes.append(engine.passes - before)
     assert passes[0] == passes[1]
     assert [said.raw for said in reply.said] == [reply.text]
-    assert engine._speaker.tokenizer.encode_behind(reply.text, "：")[-1] == reply.said[0].steps[-1].token
+    assert engine._language_model.tokenizer.encode_continuation(reply.text, "：")[-1] == reply.said[0].steps[-1].token

@@ -9,20 +9,20 @@ import pytest
 from medrega_edge import load
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference import memory
-from medrega_edge.package.package import find
+from medrega_edge.package.package import find_package
 from tests.edge.stub import medrega
 
 
 def test_what_does_not_fit_is_refused_before_a_file_is_read(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: 50_000_000)
-    monkeypatch.setattr(type(find()), "read_all", lambda _: pytest.fail("a file was read"))
+    monkeypatch.setattr(type(find_package()), "read_all", lambda _: pytest.fail("a file was read"))
     with pytest.raises(ResourceError, match="50 MB are free") as refused:
         load()
     assert refused.value.exit_code == 6
 
 
 def test_weights_that_stay_on_the_disk_take_none():
-    manifest = find().manifest
+    manifest = find_package().manifest
     assert memory.peak(manifest, mapped=True) > memory.peak(manifest)  # all of the default package is held: and its cache
     large = replace(manifest.files["decoder"], bytes=10**9)
     manifest = replace(manifest, files={**manifest.files, "decoder_data": large})
@@ -31,7 +31,7 @@ def test_weights_that_stay_on_the_disk_take_none():
 
 def test_where_nobody_tells_everything_fits(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: None)
-    memory.check(find())
+    memory.check(find_package())
 
 
 MEGABYTE = 1024 * 1024
@@ -66,7 +66,7 @@ def test_without_such_files_nobody_tells(tmp_path, monkeypatch):
 
 def test_model_info_tells_it(capsys):
     assert medrega("model", "info") == 0
-    assert f"about {memory.peak(find().manifest) / 1e6:.0f} MB" in capsys.readouterr().out
+    assert f"about {memory.peak(find_package().manifest) / 1e6:.0f} MB" in capsys.readouterr().out
 
 
 ASK_AND_TELL = """
@@ -86,4 +86,4 @@ def test_the_default_package_takes_what_was_told():
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     # Not the peak that the system tells a parent of its child, which begins at the parent's own.
     taken = next(int(line.split()[1]) for line in run.stderr.splitlines() if line.startswith("VmHWM:")) * 1024
-    assert taken == pytest.approx(memory.peak(find().manifest), rel=0.1)
+    assert taken == pytest.approx(memory.peak(find_package().manifest), rel=0.1)

@@ -15,7 +15,7 @@ from medrega_edge.i18n.translate import said, users_language
 from medrega_edge.prompts.templates import Language
 
 SENTENCES = json.loads(files("medrega_edge").joinpath("messages_zh.json").read_text("utf-8"))
-TELLING = {"UsageError", "ImageError", "ChoiceError", "PackageError", "GateError", "ResourceError", "failing_as", "tell"}
+TELLING = {"UsageError", "ImageError", "ChoiceError", "PackageError", "GateError", "ResourceError", "as_image_error", "tell"}
 NOTED = {"said", "told", "problems", "warnings", "blank"}  # what warnings are gathered in
 
 

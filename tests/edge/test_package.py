@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from medrega_edge.errors import PackageError
-from medrega_edge.package.package import MANIFEST, Manifest, Package, default_folder, find, installed
+from medrega_edge.package.package import MANIFEST, Manifest, Package, default_folder, find_package, list_packages
 
 
 @pytest.fixture
@@ -15,19 +15,19 @@ def copy(tmp_path):
 
 
 def test_the_default_package_is_whole_small_and_found():
-    package = find()
+    package = find_package()
     package.verify()
     assert package.bytes < 30_000_000
-    assert default_folder() in installed()
+    assert default_folder() in list_packages()
 
 
 def test_a_manifest_survives_its_file():
-    manifest = find().manifest
+    manifest = find_package().manifest
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
 def roles():
-    return sorted(find().manifest.files)
+    return sorted(find_package().manifest.files)
 
 
 @pytest.mark.parametrize("role", roles())
@@ -112,6 +112,6 @@ def test_a_manifest_that_is_no_manifest_is_refused(copy, text):
 
 def test_no_package_at_all(tmp_path):
     with pytest.raises(PackageError, match="no model package"):
-        find(tmp_path)
+        find_package(tmp_path)
     with pytest.raises(PackageError, match="model list"):
-        find("no-such-package")
+        find_package("no-such-package")

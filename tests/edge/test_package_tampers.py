@@ -9,9 +9,9 @@ import pytest
 import medrega_edge.inference.sessions
 from medrega_edge.engine import load
 from medrega_edge.errors import PackageError
-from medrega_edge.package.package import MANIFEST, Package, default_folder, find
+from medrega_edge.package.package import MANIFEST, Package, default_folder, find_package
 
-FILES = {role: entry.path for role, entry in find().manifest.files.items()}
+FILES = {role: entry.path for role, entry in find_package().manifest.files.items()}
 
 
 def flip(place):

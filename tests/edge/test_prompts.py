@@ -140,8 +140,8 @@ def test_sentences():
 def test_levels_go_with_their_labels_in_any_order():
     book = PromptBook("{image}", {}, levels={"en": [{"a": -1.0, "b": -2.0}, {"a": -3.0, "c": 0.0}]})
     assert PromptBook.from_json(book.to_json()).levels == book.levels
-    assert book.levels_of(["b", "a"], Language.EN) == [-2.0, -1.0]
-    assert book.levels_of(["a", "c"], Language.EN) == [-3.0, 0.0]
-    assert book.levels_of(["a", "b", "c"], Language.EN) == []
-    assert book.levels_of(["a", "b"], Language.ZH) == []
+    assert book.label_priors_of(["b", "a"], Language.EN) == [-2.0, -1.0]
+    assert book.label_priors_of(["a", "c"], Language.EN) == [-3.0, 0.0]
+    assert book.label_priors_of(["a", "b", "c"], Language.EN) == []
+    assert book.label_priors_of(["a", "b"], Language.ZH) == []
     assert "levels" not in PromptBook("{image}", {}).to_json()

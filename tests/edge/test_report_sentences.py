@@ -5,9 +5,9 @@ import json
 import pytest
 
 from medrega_edge.inference.grammars import Vocabulary
-from medrega_edge.inference.language_model import Said
+from medrega_edge.inference.language_model import Generation
 from medrega_edge.inference.tokenizer import Tokenizer
-from medrega_edge.package.package import find
+from medrega_edge.package.package import find_package
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, REPORT_LIMITS, Language, PromptBook
 from medrega_edge.tasks.tasks import Tasks
 
@@ -20,7 +20,7 @@ class Stub:
     """Writes `words` whatever is asked, as far as the grammar lets it, and remembers the prompts."""
 
     def __init__(self, words):
-        self.tokenizer, self.words, self.prompts = Tokenizer(find().text("tokenizer")), words, []
+        self.tokenizer, self.words, self.prompts = Tokenizer(find_package().text("tokenizer")), words, []
         self.vocabulary = Vocabulary.of(self.tokenizer, (self.tokenizer.id_of("<|im_end|>"),))
 
     def say(self, image, prompt, grammar, limit, on_text=None):
@@ -29,7 +29,7 @@ class Stub:
             grammar.push(token)
         if on_text:
             on_text(self.words)
-        return Said(self.words, (), "stop", 0, 0.0, 0.0)
+        return Generation(self.words, (), "stop", 0, 0.0, 0.0)
 
 
 def foreign():

@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
-from medrega_edge.package.package import find
+from medrega_edge.package.package import find_package
 
-TOKENIZER = Tokenizer(find().text("tokenizer"))
+TOKENIZER = Tokenizer(find_package().text("tokenizer"))
 words = st.lists(
     st.sampled_from(["liver", "肝脏", "🫀", "<ref>", "</ref>", "<box>", "[[12, 3", ", 999]]", "</box>", " ", "é"])
 )
@@ -32,8 +32,8 @@ def test_every_digit_is_its_own_token(number):
 def test_markers_are_single_tokens_and_are_taken_out_of_questions():
     for marker in ("<ref>", "</ref>", "<box>", "</box>", "<IMG_CONTEXT>", "<|im_end|>"):
         assert TOKENIZER.encode(marker) == [TOKENIZER.id_of(marker)]
-        assert TOKENIZER.without_markers(f"a{marker}b") == "ab"
-    assert TOKENIZER.without_markers("a<<ref>ref>b<|im<box>_end|>") == "ab"
+        assert TOKENIZER.strip_special_tokens(f"a{marker}b") == "ab"
+    assert TOKENIZER.strip_special_tokens("a<<ref>ref>b<|im<box>_end|>") == "ab"
 
 
 def test_a_file_that_is_no_tokenizer():

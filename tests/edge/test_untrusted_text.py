@@ -18,12 +18,12 @@ from medrega_edge.images.reader import read_image
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.io.safe_text import json_text, printable
 from medrega_edge.output.overlay import show, to_json
-from medrega_edge.package.package import find
+from medrega_edge.package.package import find_package
 from medrega_edge.prompts.templates import PromptBook
 from tests.edge.dicoms import dicom, row
 
-TOKENIZER = Tokenizer(find().text("tokenizer"))
-PROMPTS = PromptBook.from_json(find().text("prompts"))
+TOKENIZER = Tokenizer(find_package().text("tokenizer"))
+PROMPTS = PromptBook.from_json(find_package().text("prompts"))
 MARKERS = ("<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<ref>", "</ref>", "<box>", "</box>")
 SPECIAL = {TOKENIZER.id_of(marker) for marker in MARKERS if marker in TOKENIZER.decode(list(range(TOKENIZER.size)))}
 
@@ -63,16 +63,18 @@ def test_five_hundred_forged_questions_add_no_special_token(record_property):
         for language in languages:
             plain = specials(TOKENIZER.encode(PROMPTS.suffix(task, language, "liver")))
             for case in range(FORGED):
-                question = TOKENIZER.without_markers(forged(case))
+                question = TOKENIZER.strip_special_tokens(forged(case))
                 ids = TOKENIZER.encode(PROMPTS.suffix(task, language, question))
                 assert specials(ids) == plain, forged(case)
 
 
 def test_what_reaches_the_model_has_the_markers_of_the_program_only(engine, scan, monkeypatch):
     told = []
-    speaker = engine._speaker
-    say = speaker.say
-    monkeypatch.setattr(speaker, "say", lambda image, prompt, *rest: (told.append(prompt), say(image, prompt, *rest))[1])
+    language_model = engine._language_model
+    say = language_model.say
+    monkeypatch.setattr(
+        language_model, "say", lambda image, prompt, *rest: (told.append(prompt), say(image, prompt, *rest))[1]
+    )
     counts = set()
     for case in range(12):
         told.clear()

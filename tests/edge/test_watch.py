@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_edge.batch.jobs import Asking
+from medrega_edge.batch.jobs import BatchQuestion
 from medrega_edge.batch.watch import LOCK, Arrivals, watch
 from medrega_edge.errors import UsageError
 from tests.edge.stub import StubEngine
 
-ASKING = Asking("locate the liver")
+ASKING = BatchQuestion("locate the liver")
 
 
 def names(told):

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import UsageError
-from medrega_export.quantisation import bit_allocation as budget
-from medrega_export.quantisation.bit_allocation import Loss, Option
+from medrega_export.quantisation import bit_allocation
+from medrega_export.quantisation.bit_allocation import Option, UnitSensitivity
 from medrega_export.quantisation.recipe import Override, Recipe
 
 
-def loss(unit: str, before: float, after: float | None, size: int = 100, more: int = 100) -> Loss:
+def loss(unit: str, before: float, after: float | None, size: int = 100, more: int = 100) -> UnitSensitivity:
     raised = None if after is None else Option(8, 32, size + more, 0.0, 0.0, after)
-    return Loss(unit, 200, Option(4, 32, size, 0.1, 0.1, before), raised)
+    return UnitSensitivity(unit, 200, Option(4, 32, size, 0.1, 0.1, before), raised)
 
 
 LOSSES = [
@@ -41,7 +41,7 @@ LOSSES = [
     ],
 )
 def test_the_most_gain_a_byte_comes_first(limit: int, units: set[str], head: int) -> None:
-    chosen = budget.choose(LOSSES, Recipe(head_bits=4), 1000, limit)
+    chosen = bit_allocation.choose(LOSSES, Recipe(head_bits=4), 1000, limit)
     assert {override.unit for override in chosen.overrides} == units and chosen.head_bits == head
     assert all((override.bits, override.group) == (8, 32) for override in chosen.overrides)
 
@@ -54,7 +54,7 @@ def test_random_maps_stay_below_the_limit_and_leave_nothing_that_fits() -> None:
             for i in range(12)
         ]
         limit = 1000 + int(generator.integers(0, 3000))
-        raised = {override.unit for override in budget.choose(losses, Recipe(), 1000, limit).overrides}
+        raised = {override.unit for override in bit_allocation.choose(losses, Recipe(), 1000, limit).overrides}
         used = sum(one.extra for one in losses if one.unit in raised)
         assert 1000 + used <= limit
         assert all(1000 + used + one.extra > limit for one in losses if one.unit not in raised)
@@ -62,13 +62,13 @@ def test_random_maps_stay_below_the_limit_and_leave_nothing_that_fits() -> None:
 
 def test_what_is_set_by_hand_is_replaced_and_not_named_twice() -> None:
     recipe = Recipe(group_size=64, overrides=(Override("layers.1.down", 4, 32), Override("layers.5.down", 8)))
-    chosen = budget.choose(LOSSES[2:3], recipe, 0, 1000)
+    chosen = bit_allocation.choose(LOSSES[2:3], recipe, 0, 1000)
     assert chosen.overrides == (Override("layers.1.down", 8, 32), Override("layers.5.down", 8))
 
 
 def test_too_small_a_budget_is_refused() -> None:
     with pytest.raises(UsageError, match=r"about 2\.0 MB, more than 1\.5 MB"):
-        budget.choose(LOSSES, Recipe(), 2_000_000, 1_500_000)
+        bit_allocation.choose(LOSSES, Recipe(), 2_000_000, 1_500_000)
 
 
 def test_without_a_divergence_the_state_counts() -> None:
@@ -78,17 +78,17 @@ def test_without_a_divergence_the_state_counts() -> None:
 
 def test_a_map_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "losses.json"
-    path.write_text(budget.to_json(LOSSES, Recipe(head_bits=4)), encoding="utf-8")
-    assert budget.read(path, Recipe(head_bits=4)) == LOSSES
+    path.write_text(bit_allocation.to_json(LOSSES, Recipe(head_bits=4)), encoding="utf-8")
+    assert bit_allocation.read(path, Recipe(head_bits=4)) == LOSSES
     with pytest.raises(UsageError, match="was measured for"):
-        budget.read(path, Recipe())
+        bit_allocation.read(path, Recipe())
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(UsageError, match="no loss map"):
-        budget.read(path, Recipe())
+        bit_allocation.read(path, Recipe())
 
 
 def test_the_table_begins_with_the_costliest() -> None:
-    lines = list(budget.table(LOSSES))
+    lines = list(bit_allocation.table(LOSSES))
     assert [line.split()[0] for line in lines[1:4]] == ["layers.0.down", "layers.1.down", "layers.0.qkv"]
     assert len({len(line) for line in lines[:4]}) == 1
 
@@ -109,7 +109,10 @@ def test_size() -> None:
         ),
         tokenizer_json=b"123",
     )
-    losses = [Loss("layers.0.qkv", 50, Option(4, 32, 31, 0, 0, 0), None), Loss("head", 40, Option(8, 32, 45, 0, 0, 0), None)]
-    expected = 31 + 45 + 2 * 40 + 4 * 4 + 4 * 6 + 4 * 2 * 64 + 3 + budget.OVERHEAD + 2 * budget.OVERHEAD_UNIT
-    assert budget.size_of(checkpoint, losses, Recipe(), 64) == expected
-    assert budget.size_of(checkpoint, losses, Recipe(tower="fp16"), 64) == expected - 2 * 6
+    losses = [
+        UnitSensitivity("layers.0.qkv", 50, Option(4, 32, 31, 0, 0, 0), None),
+        UnitSensitivity("head", 40, Option(8, 32, 45, 0, 0, 0), None),
+    ]
+    expected = 31 + 45 + 2 * 40 + 4 * 4 + 4 * 6 + 4 * 2 * 64 + 3 + bit_allocation.OVERHEAD + 2 * bit_allocation.OVERHEAD_UNIT
+    assert bit_allocation.size_of(checkpoint, losses, Recipe(), 64) == expected
+    assert bit_allocation.size_of(checkpoint, losses, Recipe(tower="fp16"), 64) == expected - 2 * 6

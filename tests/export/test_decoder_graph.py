@@ -12,8 +12,7 @@ import pytest
 pytestmark = pytest.mark.export
 pytest.importorskip("onnx")
 
-from medrega_export.graphs import decoder, graph
-from medrega_export.graphs import linear_layers as linears
+from medrega_export.graphs import decoder, graph, linear_layers
 from medrega_export.graphs.reference_decoder import DecoderRun
 from medrega_export.quantisation.gptq_format import QuantisedLinear, dequantise
 
@@ -49,7 +48,7 @@ def random_weights(seed: int, *kinds: Kind, bias: bool = True, shape: decoder.Sh
     def both(rows: int, *columns: int, bias: bool = False):
         kind = next(turns)
         parts = [quantised(generator, rows, c, kind, bias) for c in columns]
-        return linears.packed(parts), linears.plain([dequantise(p).T for p in parts], [p.bias for p in parts])
+        return linear_layers.packed(parts), linear_layers.plain([dequantise(p).T for p in parts], [p.bias for p in parts])
 
     packed_layers, plain_layers = [], []
     for _ in range(shape.layers):
@@ -62,7 +61,7 @@ def random_weights(seed: int, *kinds: Kind, bias: bool = True, shape: decoder.Sh
         norms = {"input_norm": norm(), "post_norm": norm()}
         packed_layers.append(decoder.Layer(**norms, **{k: v[0] for k, v in parts.items()}))
         plain_layers.append(decoder.Layer(**norms, **{k: v[1] for k, v in parts.items()}))
-    head = linears.PlainLinear(generator.standard_normal((shape.vocabulary, shape.hidden)).astype(np.float32) * 0.2)
+    head = linear_layers.PlainLinear(generator.standard_normal((shape.vocabulary, shape.hidden)).astype(np.float32) * 0.2)
     final = norm()
     return (
         decoder.Weights(tuple(packed_layers), final, head),
@@ -77,7 +76,7 @@ def numpy_logits(weights: decoder.Weights, embeddings: np.ndarray, shape: decode
     angles = np.outer(np.arange(length) / shape.rope_factor, shape.theta ** (-np.arange(half) / half))
     cos, sin = np.cos(angles)[:, None], np.sin(angles)[:, None]
 
-    def linear(layer: linears.PlainLinear, value: np.ndarray) -> np.ndarray:
+    def linear(layer: linear_layers.PlainLinear, value: np.ndarray) -> np.ndarray:
         return value @ layer.weight.T.astype(np.float64) + (0 if layer.bias is None else layer.bias)
 
     def norm(value: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -131,7 +130,7 @@ def test_mapped_weights_take_no_memory(tmp_path: Path) -> None:
     _, weights = random_weights(1)
     shape = dataclasses.replace(SHAPE, vocabulary=1 << 17)
     rows = np.random.default_rng(0).standard_normal((shape.vocabulary, shape.hidden)).astype(np.float32)
-    weights = dataclasses.replace(weights, head=linears.PlainLinear(rows))
+    weights = dataclasses.replace(weights, head=linear_layers.PlainLinear(rows))
     spec = decoder.write(shape, weights, tmp_path / "d.onnx")
     size = (tmp_path / "d.onnx.data").stat().st_size
     taken, logits = [], []
@@ -243,14 +242,17 @@ def test_a_layer_is_made_when_it_is_written(tmp_path: Path, monkeypatch: pytest.
 def test_head(bits: int, block: int) -> None:
     weight = np.random.default_rng(0).standard_normal((10, 64)).astype(np.float32)
     weight[3] = 0.0
-    rounded = linears.rounded(weight, bits, block)
+    rounded = linear_layers.rounded(weight, bits, block)
     back = dequantise(rounded).T
     if bits == 8:
         assert (np.abs(back - weight) <= np.repeat(rounded.scales.T, block, axis=1) / 2 + 1e-7).all()
     plain = np.abs(weight.reshape(10, -1, block)).max(axis=2, keepdims=True).repeat(block, axis=2).reshape(10, 64) / 7
     nearest = np.round(weight / np.maximum(plain, 1e-12)) * plain
     assert np.square(back - weight).sum() < np.square(nearest - weight).sum()
-    whole, pieces = linears.packed([rounded]), linears.head((weight[i : i + 3] for i in range(0, 10, 3)), bits, block)
+    whole, pieces = (
+        linear_layers.packed([rounded]),
+        linear_layers.head((weight[i : i + 3] for i in range(0, 10, 3)), bits, block),
+    )
     assert np.array_equal(whole.packed, pieces.packed) and np.array_equal(whole.scales, pieces.scales)
 
 
@@ -258,10 +260,10 @@ def test_parts_of_one_node_share_their_bits() -> None:
     generator = np.random.default_rng(0)
     parts = [quantised(generator, 64, 8, kind, False) for kind in ((4, 32, True), (8, 32, True))]
     with pytest.raises(ValueError, match="bits or groups"):
-        linears.packed(parts)
+        linear_layers.packed(parts)
 
 
 def test_biases_come_together_or_not_at_all() -> None:
     weight = np.zeros((4, 32), np.float32)
     with pytest.raises(ValueError, match="some have none"):
-        linears.plain([weight, weight], [np.zeros(4, np.float32), None])
+        linear_layers.plain([weight, weight], [np.zeros(4, np.float32), None])

@@ -19,8 +19,7 @@ from conftest import original_model
 
 from medrega_export import questions
 from medrega_export.checkpoint import checkpoint
-from medrega_export.graphs import numerical_error as measure
-from medrega_export.graphs import text_model
+from medrega_export.graphs import numerical_error, text_model
 from medrega_export.quantisation import calibration, gptq
 from medrega_export.quantisation.gptq_format import dequantise, read_linear
 from medrega_export.quantisation.recipe import Override, Recipe
@@ -81,11 +80,11 @@ def test_codes_are_those_of_gptqmodel(checkpoint_folder: Path, material, tmp_pat
     }
 
     def error(state) -> float:
-        given = text_model.logits(loaded, seen.samples, measure.STEPS, state)
+        given = text_model.logits(loaded, seen.samples, numerical_error.STEPS, state)
         full = text_model.logits(
-            loaded, seen.samples, measure.STEPS, lambda body, i: text_model.original(loaded.weights, body, i)
+            loaded, seen.samples, numerical_error.STEPS, lambda body, i: text_model.original(loaded.weights, body, i)
         )
-        return measure.logit_error(given, full)
+        return numerical_error.logit_error(given, full)
 
     theirs = error(lambda _, i: text_model.dequantised(stored, f"layers.{i}.", ours.form))
     assert error(lambda _, i: ours.state(i)) < 1.02 * theirs
@@ -129,5 +128,5 @@ def test_calibration_sees_the_images(material, tmp_path: Path) -> None:
     for name, samples in (("seeing", seen.samples), ("blind", blind)):
         layers = gptq.quantise(loaded, samples, Recipe(), tmp_path / name)
         given = text_model.logits(loaded, image, 6, lambda _, i, layers=layers: layers.state(i))
-        errors.append(measure.logit_error(given, full))
+        errors.append(numerical_error.logit_error(given, full))
     assert errors[0] < 0.9 * errors[1]

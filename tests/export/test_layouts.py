@@ -19,8 +19,7 @@ from conftest import original_model
 
 from medrega_edge.errors import UsageError
 from medrega_edge.package.package import Package
-from medrega_export.checkpoint import checkpoint, lora
-from medrega_export.checkpoint import sentencepiece as spm
+from medrega_export.checkpoint import checkpoint, lora, sentencepiece
 from medrega_export.checkpoint.tokenizer_json import read_tokenizer
 from medrega_export.checkpoint.weights import Stored, index
 from medrega_export.graphs.reference_decoder import DecoderRun, session
@@ -267,7 +266,10 @@ def test_ten_thousand_strings_get_the_ids_of_sentencepiece(tmp_path: Path) -> No
         folder = tmp_path / str(i)
         folder.mkdir()
         chat_reference.write_tokenizer(folder, **kind)
-        converted, truth = Tokenizer.from_str(spm.to_tokenizer_json(folder)), spm.truth(spm.read(folder))
+        converted, truth = (
+            Tokenizer.from_str(sentencepiece.to_tokenizer_json(folder)),
+            sentencepiece.truth(sentencepiece.read(folder)),
+        )
         for text in strings(2500, [*chat_reference.ADDED, *chat_reference.TEXT], i):
             assert converted.encode(text, add_special_tokens=False).ids == truth(text), (kind, text)
         assert converted.encode("").tokens == (["<s>"] if kind.get("begin", True) else [])
@@ -287,7 +289,10 @@ def test_ten_thousand_strings_of_the_reference_tokenizer() -> None:
 
     if not FIGURES.is_dir():
         pytest.skip("../shared/reference is not here: its tokenizer is not checked")
-    converted, truth = Tokenizer.from_str(spm.to_tokenizer_json(FIGURES)), spm.truth(spm.read(FIGURES))
+    converted, truth = (
+        Tokenizer.from_str(sentencepiece.to_tokenizer_json(FIGURES)),
+        sentencepiece.truth(sentencepiece.read(FIGURES)),
+    )
     for text in strings(10_000, [*chat_reference.ADDED, *chat_reference.TEXT], 4):
         assert converted.encode(text, add_special_tokens=False).ids == truth(text), text
 
@@ -327,11 +332,11 @@ def test_a_slow_byte_level_tokenizer_is_converted(tmp_path: Path) -> None:
 
 def test_other_kinds_of_sentencepiece_are_refused(tmp_path: Path) -> None:
     chat_reference.write_tokenizer(tmp_path)
-    proto = spm._proto((tmp_path / "tokenizer.model").read_bytes())
+    proto = sentencepiece._proto((tmp_path / "tokenizer.model").read_bytes())
     proto.trainer_spec.model_type = 1
     (tmp_path / "tokenizer.model").write_bytes(proto.SerializeToString())
     with pytest.raises(UsageError, match="byte-pair"):
-        spm.to_tokenizer_json(tmp_path)
+        sentencepiece.to_tokenizer_json(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"\xff" * 20)
     with pytest.raises(UsageError, match="no SentencePiece model"):
-        spm.to_tokenizer_json(tmp_path)
+        sentencepiece.to_tokenizer_json(tmp_path)

@@ -78,10 +78,10 @@ def test_the_group_size_is_chosen_and_the_reason_told(
 def test_a_larger_model_of_the_same_kind_gets_larger_groups() -> None:
     from transformers import LlamaConfig
 
-    from medrega_export.graphs.text_model import fitted
+    from medrega_export.graphs.text_model import auto_group_size
 
     sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
-    fit, why = fitted(Recipe(head_bits=4), LlamaConfig(**sizes, num_key_value_heads=8, head_dim=64))
+    fit, why = auto_group_size(Recipe(head_bits=4), LlamaConfig(**sizes, num_key_value_heads=8, head_dim=64))
     assert fit == Recipe(group_size=128, head_bits=4) and why.startswith("487 MB")  # of 0.97 billion weights in layers
 
 

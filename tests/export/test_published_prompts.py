@@ -148,8 +148,8 @@ def test_calibration_sees_the_candidates(book) -> None:
         """A tokenizer whose ids are the text itself."""
 
         encode = staticmethod(list)
-        encode_behind = staticmethod(lambda text, before: list(text))
-        without_markers = staticmethod(str)
+        encode_continuation = staticmethod(lambda text, before: list(text))
+        strip_special_tokens = staticmethod(str)
 
     asked = Question("q", Path("a"), "", Task.CLASSIFY, Language.EN, None, None, "no", (), "0", ("yes", "no"))
     text = "".join(spell(asked, Geometry(8, 8), book, Spelt(), ["<image>"]))

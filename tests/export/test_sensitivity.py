@@ -26,9 +26,7 @@ from medrega_export.graphs import (
     vision,
 )
 from medrega_export.pipeline import ExportOptions
-from medrega_export.quantisation import bit_allocation as budget
-from medrega_export.quantisation import gptq
-from medrega_export.quantisation import sensitivity as explain
+from medrega_export.quantisation import bit_allocation, gptq, sensitivity
 from medrega_export.quantisation.calibration import from_questions
 from medrega_export.quantisation.recipe import Override, Recipe
 from medrega_export.questions import read_questions
@@ -52,7 +50,7 @@ def parts(checkpoint_folder: Path, questions_file: Path):
 
 @pytest.fixture(scope="module")
 def losses(parts):
-    return {loss.unit: loss for loss in explain.explain(*parts, RECIPE)}
+    return {loss.unit: loss for loss in sensitivity.explain(*parts, RECIPE)}
 
 
 def test_every_unit_is_there_in_order(losses, parts) -> None:
@@ -102,22 +100,22 @@ def test_a_layers_divergence_is_that_of_the_whole_model(losses, parts) -> None:
         return state | {f"{name}.weight": rounded[name].clone() for name in names} if i == 1 else state
 
     truth, given = (
-        [torch.from_numpy(x) for x in text_model.logits(checkpoint, material.samples, explain.STEPS, state)]
+        [torch.from_numpy(x) for x in text_model.logits(checkpoint, material.samples, sensitivity.STEPS, state)]
         for state in (lambda body, i: text_model.original(weights, body, i), one_rounded)
     )
-    assert losses["layers.1.down"].given.divergence == pytest.approx(explain.divergence(given, truth), rel=1e-3)
+    assert losses["layers.1.down"].given.divergence == pytest.approx(sensitivity.divergence(given, truth), rel=1e-3)
 
 
 def test_divergence_by_hand() -> None:
     truth, given = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, np.log(3.0)]])  # (1/2, 1/2) and (1/4, 3/4)
-    assert explain.divergence([given], [truth]) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
+    assert sensitivity.divergence([given], [truth]) == pytest.approx(0.5 * np.log(2) + 0.5 * np.log(2 / 3))
 
 
 def test_activations_are_rounded_to_256_steps() -> None:
     value = torch.tensor([-1.0, 0.0, 0.4, 4.1])
     step = 5.1 / 255
-    assert torch.equal(explain.uint8(value)[1], torch.tensor(0.0))
-    assert (explain.uint8(value) - value).abs().max() <= step / 2 + 1e-6
+    assert torch.equal(sensitivity.uint8(value)[1], torch.tensor(0.0))
+    assert (sensitivity.uint8(value) - value).abs().max() <= step / 2 + 1e-6
 
 
 def test_a_budget_is_kept_and_said(checkpoint_folder: Path, questions_file: Path, tmp_path: Path) -> None:
@@ -126,10 +124,10 @@ def test_a_budget_is_kept_and_said(checkpoint_folder: Path, questions_file: Path
     path = tmp_path / "losses.json"
     shown = run(*common, "--explain", "--out", path)
     assert shown.exit_code == 0, shown.output
-    losses = budget.read(path, Recipe(head_bits=4))
+    losses = bit_allocation.read(path, Recipe(head_bits=4))
     assert shown.stdout.count("\n") == len(losses) + 2
     context = ExportOptions(checkpoint_folder, tmp_path).context
-    size = budget.size_of(load(checkpoint_folder), losses, Recipe(head_bits=4), context)
+    size = bit_allocation.size_of(load(checkpoint_folder), losses, Recipe(head_bits=4), context)
     limit = size + 20_000
     made = run(*common, "--losses", path, "--max-size", limit / 1e6, "--out", tmp_path / "p")
     assert made.exit_code == 0, made.output

@@ -17,9 +17,9 @@ from conftest import original_model
 from medrega_export.checkpoint import checkpoint
 from medrega_export.graphs import (
     graph,
+    reference_decoder,
     vision,
 )
-from medrega_export.graphs import reference_decoder as run_graphs
 from medrega_export.quantisation.recipe import FULL, FULL_BITS, PROJECTOR_UNITS, TOWER_UNITS, Override, Recipe
 
 
@@ -34,7 +34,7 @@ def test_the_vision_stage_is_that_of_transformers(checkpoint_folder: Path, tmp_p
     assert np.abs(np.stack(vision.run_torch(loaded, pixels)) - truth).max() < 1e-6
     vision.write(loaded, tmp_path / "v.onnx", FULL)
     assert vision.relative_error(vision.run_graph(tmp_path / "v.onnx", pixels), truth) < 1e-5
-    (batch,) = run_graphs.session(tmp_path / "v.onnx").run(["image_embeds"], {"pixel_values": pixels})
+    (batch,) = reference_decoder.session(tmp_path / "v.onnx").run(["image_embeds"], {"pixel_values": pixels})
     assert vision.relative_error(batch, truth) < 1e-5
 
 

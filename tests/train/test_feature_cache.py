@@ -36,10 +36,10 @@ def test_an_outline_has_the_regions_of_the_picture(views):
 
 
 def test_an_interrupted_pool_goes_on_and_holds_what_the_tower_saw(views, tmp_path, monkeypatch):
-    from medrega_train import feature_cache as module
+    from medrega_train import feature_cache
     from medrega_train.feature_cache import Pictures, Pool
 
-    monkeypatch.setattr(module, "CHUNK", 4)
+    monkeypatch.setattr(feature_cache, "CHUNK", 4)
     later, past = time.monotonic() + 60, 0.0
     cut = Pool(views, tmp_path / "cut", 10)
     assert not cut.fill(brightness, past, 0) and not cut.fill(brightness, past, 0)

@@ -18,9 +18,9 @@ def blind(data: DataOption, out: ResultOption, split: SplitOption = "test") -> N
     from medrega_bench.datasets.questions import read_records
     from medrega_bench.evaluation.question_only_baseline import CHOSEN, figures, trials
     from medrega_bench.performance.environment import command, environment
-    from medrega_edge.io.atomic import check_place, write_text
+    from medrega_edge.io.atomic import check_output_path, write_text
 
-    check_place(out)
+    check_output_path(out)
     train, held, asked = (list(read_records(data, name)) for name in ("train", "val", split))
     tried = trials(train, held)
     best = {language.value: next(t for t in tried if t["language"] == language) for language in CHOSEN}

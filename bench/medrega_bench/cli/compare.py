@@ -35,11 +35,11 @@ def compare(
     from tempfile import TemporaryDirectory
 
     from medrega_bench.evaluation import measure, paired
-    from medrega_edge.io.atomic import check_place, write_text
-    from medrega_edge.package.package import find
+    from medrega_edge.io.atomic import check_output_path, write_text
+    from medrega_edge.package.package import find_package
 
     if out is not None:
-        check_place(out)
+        check_output_path(out)
         if out.suffix not in (".json", ".md", ".html"):
             raise UsageError("The difference is written as .json, .md or .html; name the file so.")
     rows: list[list[Row]] = []
@@ -54,7 +54,7 @@ def compare(
                 plan = plan or measure.Plan(
                     *choose(data, split, limit, Path(drawn)), with_speed=False, bare_ids=data is None, plain=True
                 )
-                package = measure.measure(find(one), "package", plan, with_progress)
+                package = measure.measure(find_package(one), "package", plan, with_progress)
             rows.append(package["rows"])
             names.append(f"{package['model']['name']} {package['model']['version']}, {package['model']['precision']}")
     compared = paired.compared(rows[0], rows[1])
@@ -70,14 +70,14 @@ def compare(
 
 
 def _difference(compared: Row, suffix: str, lang: Language, names: tuple[str, str]) -> str:
-    from medrega_bench.reports import render as page
+    from medrega_bench.reports import render
     from medrega_bench.reports.document import comparison
     from medrega_edge.io.safe_text import json_text
 
     if suffix == ".json":
         return json_text({"schema_version": 1, "notice": NOTICE} | compared, indent=1) + "\n"
     made = comparison(compared, lang, names)
-    return page.markdown(made) if suffix == ".md" else page.html(made)
+    return render.markdown(made) if suffix == ".md" else render.html(made)
 
 
 def gate(

@@ -61,23 +61,23 @@ def tasks(
     Free questions are also asked about a blank image and another patient's, and of the training questions alone. With
     --reference each figure has its loss with the paired interval.
     """
-    from medrega_bench.evaluation import answer_cache as kept
+    from medrega_bench.evaluation import answer_cache
     from medrega_bench.evaluation.image_ablation import reliance
     from medrega_bench.evaluation.tables import losses, tables
     from medrega_bench.performance.environment import header
     from medrega_bench.reports.report_figures import report_figures
-    from medrega_edge.io.atomic import check_place, write_text
-    from medrega_edge.package.package import find
+    from medrega_edge.io.atomic import check_output_path, write_text
+    from medrega_edge.package.package import find_package
 
-    check_place(out)
+    check_output_path(out)
     if answers is not None and not answers.is_dir():
         raise UsageError("The folder of --answers is not there; make it, or name another.")
     asked, blind = choose(data, split, limit, data)
-    package = find(model)
-    rows = kept.answers(package, asked, blind, with_progress, folder=answers)
+    package = find_package(model)
+    rows = answer_cache.answers(package, asked, blind, with_progress, folder=answers)
     result = header(package, split) | {"tables": tables(rows), "reliance": reliance(rows), "reports": report_figures(rows)}
     if reference is not None:
-        full = kept.answers(find(reference), asked, blind, with_progress, folder=answers)
+        full = answer_cache.answers(find_package(reference), asked, blind, with_progress, folder=answers)
         result |= {"reference": tables(full), "loss": losses(full, rows)}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     show(f"{len(asked)} questions; figures in {out.name}")

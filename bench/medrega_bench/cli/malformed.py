@@ -26,9 +26,9 @@ def malformed(
     from medrega_bench.evaluation.grammar_stress import run
     from medrega_bench.extras import need
     from medrega_bench.performance.environment import command, environment
-    from medrega_edge.io.atomic import check_place, write_text
+    from medrega_edge.io.atomic import check_output_path, write_text
 
-    check_place(out)
+    check_output_path(out)
     need("medrega_export.graphs.decoder", "export")
     with TemporaryDirectory() as folder:
         written = run(Path(folder), count)

@@ -40,9 +40,9 @@ def peers(
     from medrega_bench.performance import peers as side
     from medrega_bench.performance.environment import command, environment
     from medrega_edge.inference.sessions import available_threads
-    from medrega_edge.io.atomic import check_place, write_text
+    from medrega_edge.io.atomic import check_output_path, write_text
 
-    check_place(out)
+    check_output_path(out)
     known = [one.name for one in side.PEERS]
     for name in peer or ():
         if name not in known:
@@ -96,10 +96,10 @@ def shape(
     medrega bench shape 0.5b --out half-a-billion
     """
     from medrega_bench.extras import need
-    from medrega_bench.performance import random_packages as shapes
+    from medrega_bench.performance import random_packages
 
     if head_bits not in (4, 8):
         raise UsageError(f"A head of {head_bits} bits is not possible; 8 or 4.")
     need("medrega_export.graphs.decoder", "export")
-    package = shapes.write_package(replace(shapes.named(name), head_bits=head_bits), out, f"random-{name}")
+    package = random_packages.write_package(replace(random_packages.named(name), head_bits=head_bits), out, f"random-{name}")
     show(f"{package.bytes / 2**20:.0f} MiB in {out.name}")

@@ -47,12 +47,12 @@ def run(
 
     from medrega_bench.datasets import quick_set
     from medrega_bench.evaluation import measure
-    from medrega_bench.performance import latency as speed
+    from medrega_bench.performance import latency
     from medrega_bench.performance.environment import command, environment
-    from medrega_bench.reports import render as page
+    from medrega_bench.reports import render
     from medrega_bench.reports.document import document, figures_of
-    from medrega_edge.io.atomic import check_place, unwritable, write_text
-    from medrega_edge.package.package import find
+    from medrega_edge.io.atomic import check_output_path, unwritable, write_text
+    from medrega_edge.package.package import find_package
 
     places = [out / name for name in ("result.json", "report.md", "report.html", "figures.csv")]
     try:
@@ -60,11 +60,11 @@ def run(
     except OSError as error:
         raise unwritable(error) from None
     for place in places:
-        check_place(place)
+        check_output_path(place)
     if keep is not None and not keep.is_dir():
         raise UsageError("The folder of --keep is not there; make it, or name another.")
-    packages = [(find(name), "package") for name in model] if model else [(find(), "package")]
-    packages += [(find(reference), "reference")] if reference is not None else []
+    packages = [(find_package(name), "package") for name in model] if model else [(find_package(), "package")]
+    packages += [(find_package(reference), "reference")] if reference is not None else []
     with TemporaryDirectory() as drawn:
         asked, question_only = choose(data, split, limit, Path(drawn))
         plan = measure.Plan(
@@ -72,13 +72,13 @@ def run(
         )
         measured = [measure.measure(package, role, plan, with_progress) for package, role in packages]
         header = {"command": command(), "environment": environment()}
-        bandwidth = speed.bandwidth() if with_speed else None
+        bandwidth = latency.bandwidth() if with_speed else None
         name = data.name if data is not None else quick_set.NAME
         result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
         shown = data is None if pictures is None else pictures
         images = {measure.image_key(path): path for path in {one.question.image for one in asked}} if shown else None
         made = document(result, lang or language(), images)
-    texts = (measure.to_json(result), page.markdown(made), page.html(made), page.as_csv(figures_of(result)))
+    texts = (measure.to_json(result), render.markdown(made), render.html(made), render.as_csv(figures_of(result)))
     for place, text in zip(places, texts, strict=True):
         write_text(place, text)
     if keep is not None:

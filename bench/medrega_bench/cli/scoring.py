@@ -38,11 +38,11 @@ def questions(
     from medrega_bench.datasets.loaders import read_source
     from medrega_bench.evaluation.score import setting_named
     from medrega_edge.batch.jobs import write_lines
-    from medrega_edge.io.atomic import check_place
+    from medrega_edge.io.atomic import check_output_path
 
     for name in setting or ():
         setting_named(name)
-    check_place(out, data)
+    check_output_path(out, data)
     made, left_out = read_source(layout, data, images, split)
     chosen = [question.to_dict() for question in made if not setting or question.setting in setting]
     if not chosen:

@@ -35,17 +35,17 @@ def speed(
     from medrega_bench.performance import memory as peak_memory
     from medrega_bench.performance.environment import header
     from medrega_edge.inference.sessions import available_threads
-    from medrega_edge.io.atomic import check_place, write_text
-    from medrega_edge.package.package import find
+    from medrega_edge.io.atomic import check_output_path, write_text
+    from medrega_edge.package.package import find_package
 
-    check_place(out)
+    check_output_path(out)
     try:
         counts = [int(part) for part in threads.split(",")] if threads else sorted({1, available_threads()})
         if min(counts) < 1:
             raise ValueError
     except ValueError:
         raise UsageError(f"'{threads}' is no list of thread numbers; write for example 1,2.") from None
-    package = find(model)
+    package = find_package(model)
     package.verify()
     result = header(package, None)
     try:

@@ -44,11 +44,11 @@ def sweep(
     from medrega_bench.datasets import quick_set
     from medrega_bench.evaluation import measure
     from medrega_bench.performance.environment import command, environment
-    from medrega_bench.reports import render as page
+    from medrega_bench.reports import render
     from medrega_bench.sweep import sweep as work
     from medrega_bench.sweep import sweep_report
     from medrega_edge.i18n.translate import bring
-    from medrega_edge.io.atomic import check_place, unwritable, write_text
+    from medrega_edge.io.atomic import check_output_path, unwritable, write_text
     from medrega_edge.io.safe_text import json_text
 
     bring("medrega_export")  # whose errors are the reasons why a precision is left out
@@ -61,7 +61,7 @@ def sweep(
     places = [out / name for name in ("sweep.json", "report.md", "report.html")]
     places += [keep / f"sweep-{checkpoint.resolve().name}.json"] if keep else []
     for place in places:
-        check_place(place)
+        check_output_path(place)
     with TemporaryDirectory() as drawn:
         chosen, blind = choose(data, split, limit, Path(drawn))
         asking = measure.Plan(
@@ -73,7 +73,7 @@ def sweep(
         made = work.summary(work.run(plan, asking, header, name, hear))
     document = sweep_report.report(made, lang or language())
     text = json_text(made, indent=1) + "\n"
-    for place, written in zip(places, (text, page.markdown(document), page.html(document), text), strict=False):
+    for place, written in zip(places, (text, render.markdown(document), render.html(document), text), strict=False):
         write_text(place, written)
     for number, point in enumerate(made["points"], 1):
         _show(number, point)

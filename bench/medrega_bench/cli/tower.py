@@ -24,17 +24,16 @@ def tower(
     medrega bench tower --out tower.json
     """
     from medrega_bench.extras import need
-    from medrega_bench.performance import random_packages as shapes
-    from medrega_bench.performance import vision_precision as towers
+    from medrega_bench.performance import random_packages, vision_precision
     from medrega_bench.performance.environment import command, environment
     from medrega_edge.inference.sessions import available_threads
-    from medrega_edge.io.atomic import check_place, write_text
+    from medrega_edge.io.atomic import check_output_path, write_text
 
-    check_place(out)
-    chosen = shapes.named(shape)
+    check_output_path(out)
+    chosen = random_packages.named(shape)
     need("medrega_export.graphs.decoder", "export")
     count = threads or available_threads()
-    measured = towers.measure(chosen.tower, chosen.text.hidden, count, rounds, tell)
+    measured = vision_precision.measure(chosen.tower, chosen.text.hidden, count, rounds, tell)
     header = {"schema_version": 1, "date": date.today().isoformat(), "command": command(), "environment": environment()}
     write_text(out, json.dumps(header | {"shape": shape} | measured, ensure_ascii=False, indent=1) + "\n")
     for row in measured["variants"]:

@@ -27,18 +27,17 @@ def choose(data: Path | None, split: str, limit: int | None, folder: Path) -> tu
 
     Beside them what the training questions alone would answer, None for the quick set. Raises UsageError for an empty split.
     """
-    from medrega_bench.datasets import evaluation_set as asked
-    from medrega_bench.datasets import quick_set
+    from medrega_bench.datasets import evaluation_set, quick_set
     from medrega_bench.datasets.questions import read_records
     from medrega_bench.evaluation.question_only_baseline import Blind
 
     if data is None:
-        made, blind = list(asked.asked_of(quick_set.records(folder), folder)), None
+        made, blind = list(evaluation_set.asked_of(quick_set.records(folder), folder)), None
     else:
         records = list(read_records(data, split))
-        made = [*asked.asked_of(records, data), *asked.reports_of(records, data)]
+        made = [*evaluation_set.asked_of(records, data), *evaluation_set.reports_of(records, data)]
         blind = Blind(read_records(data, "train"))
-    chosen = asked.about_images(spread(made, limit))
+    chosen = evaluation_set.about_images(spread(made, limit))
     if not chosen:
         raise empty_split(split)
     return chosen, blind

@@ -18,7 +18,7 @@ from PIL import Image
 
 from medrega_edge.images.reader import read_image
 from medrega_edge.images.samples import sample_path
-from medrega_edge.io.atomic import whole_file
+from medrega_edge.io.atomic import atomic_write
 
 NAME = "quick"
 EACH = 3  # phantoms of a kind
@@ -255,7 +255,7 @@ def _phantoms(folder: Path) -> Iterator[Row]:
             canvas, regions = phantom.draw(np.random.default_rng((SEED, place, number)))
             picture = canvas.picture()
             path = folder / f"{name}-{number}.png"
-            with whole_file(path) as file:
+            with atomic_write(path) as file:
                 picture.save(file, format="PNG")
             yield _record(f"phantom/{name}-{number}", path, phantom.modality, picture.size, regions)
 

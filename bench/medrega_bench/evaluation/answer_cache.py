@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medrega_bench.datasets.evaluation_set import Asked
-from medrega_bench.evaluation import runner as suite
+from medrega_bench.evaluation import runner
 from medrega_bench.evaluation.question_only_baseline import Blind
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.io.atomic import write_text
@@ -37,7 +37,7 @@ def answers(
     if path is not None and path.is_file():
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     engine = Engine(package, options or EngineOptions())
-    rows = list(progress(suite.run(engine, asked, blind, plain), len(asked)))
+    rows = list(progress(runner.run(engine, asked, blind, plain), len(asked)))
     if path is not None:
         write_text(path, "".join(json_text(row) + "\n" for row in rows))
     return rows

@@ -30,12 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from medrega_bench.datasets.evaluation_set import Asked
-from medrega_bench.evaluation import answer_cache as kept
-from medrega_bench.evaluation import paired
+from medrega_bench.evaluation import answer_cache, paired
 from medrega_bench.evaluation.answer_cache import Progress
 from medrega_bench.evaluation.question_only_baseline import Blind
 from medrega_bench.evaluation.tables import tables
-from medrega_bench.performance import latency as speed
+from medrega_bench.performance import latency
 from medrega_edge.engine import EngineOptions
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.io.safe_text import json_text
@@ -73,7 +72,7 @@ def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
         raise UsageError(f"'{package.manifest.name}' was trained for none of the questions; give others with --data.")
     words = {one.question.id: one.question.question for one in asked}
     options = EngineOptions(plan.threads, plan.devices[0])
-    rows = kept.answers(package, asked, plan.blind, progress, options, plan.answers, plan.plain)
+    rows = answer_cache.answers(package, asked, plan.blind, progress, options, plan.answers, plan.plain)
     images = {str(path): image_key(path) for path in {one.question.image for one in asked}}
     graded = [_kept(row, images[row["image"]], words[row["id"]], plan.bare_ids) for row in rows]
     manifest = package.manifest
@@ -140,7 +139,9 @@ def speeds(package: Package, plan: Plan) -> list[Row]:
     from medrega_edge.inference.sessions import available_threads
 
     try:
-        return [speed.measure(package, plan.threads or available_threads(), device, plan.repeats) for device in plan.devices]
+        return [
+            latency.measure(package, plan.threads or available_threads(), device, plan.repeats) for device in plan.devices
+        ]
     except RuntimeError as error:
         raise ResourceError(f"The measurement of speed failed ({error}); repeat it with nothing else running.") from None
 

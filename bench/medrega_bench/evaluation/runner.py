@@ -23,7 +23,7 @@ from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.templates import REPORT_LIMITS, Language, Task
-from medrega_edge.tasks import report_sentences as reports
+from medrega_edge.tasks import report_sentences
 
 Row = dict[str, Any]
 
@@ -137,7 +137,7 @@ def _words(answer: Answer | None) -> str:
 
 def _by_sentence(answer: Answer, geometry: Geometry) -> dict[str, str]:
     """The regions of each sentence of a report, as a model writes them; "" holds those that no sentence names."""
-    sentences = reports.read(answer.text, Language(answer.language))
+    sentences = report_sentences.read(answer.text, Language(answer.language))
     groups: dict[str, list[Region]] = {}
     for region in answer.regions:
         named = (what.value for what, text in sentences.items() if region.label.casefold() in text.casefold())

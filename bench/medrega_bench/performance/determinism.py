@@ -40,7 +40,7 @@ def _answers(engine: Engine, limit: int, warm: bool) -> Iterator[bytes]:
         for one in asked:
             question = one.question
             if image is None or not warm or question.image != seen:
-                engine.forget()
+                engine.clear_cache()
                 image, seen = engine.open(question.image), question.image
             given = ask(engine, image, question)
             answer = given.to_dict() if given else {"refused": True}

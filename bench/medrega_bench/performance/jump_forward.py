@@ -15,7 +15,7 @@ import numpy as np
 from medrega_bench.performance.latency import over, spread
 from medrega_edge.boxes import REF_OPEN
 from medrega_edge.inference.grammars import NamedRegion
-from medrega_edge.inference.language_model import Said, Speaker
+from medrega_edge.inference.language_model import Generation, LanguageModel
 from medrega_edge.inference.sessions import Decoder, Floats, decoder_threads
 from medrega_edge.package.package import Package
 from medrega_edge.prompts.templates import ABSENT_ANSWER, DETECT_QUESTION, Language, PromptBook, Task
@@ -48,18 +48,18 @@ def measure(package: Package, threads: int, image_tokens: int) -> Row:
     """Ask about an image of so many embeddings, with jump-forward and without; spreads of milliseconds and of ratios."""
     contents = package.read_all()
     spec = package.manifest.decoder
-    speaker = Speaker(contents, Decoder(contents, decoder_threads(package.manifest, threads), "cpu"))
+    language_model = LanguageModel(contents, Decoder(contents, decoder_threads(package.manifest, threads), "cpu"))
     book = PromptBook.from_json(contents.text("prompts"))
     prompt = book.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=OBJECT))
-    encode = speaker.tokenizer.encode_behind
+    encode = language_model.tokenizer.encode_continuation
     absent = encode(ABSENT_ANSWER[Language.EN].format(name=OBJECT), prompt.question)[0]
     image = _Seen(np.random.default_rng(0).standard_normal((image_tokens, spec.hidden), np.float32))
 
-    def ask(jump_forward: bool) -> tuple[Said, int]:
-        grammar = OneBox(speaker.vocabulary, encode(OBJECT, REF_OPEN), absent)
-        speaker.jump_forward, before = jump_forward, speaker.passes
+    def ask(jump_forward: bool) -> tuple[Generation, int]:
+        grammar = OneBox(language_model.vocabulary, encode(OBJECT, REF_OPEN), absent)
+        language_model.jump_forward, before = jump_forward, language_model.passes
         time.sleep(PAUSE_SECONDS)
-        return speaker.say(image, prompt, grammar, LIMIT), speaker.passes - before
+        return language_model.say(image, prompt, grammar, LIMIT), language_model.passes - before
 
     ask(True)  # warms up, and takes the image in
     turns = [(ask(True), ask(False)) for _ in range(ROUNDS)]

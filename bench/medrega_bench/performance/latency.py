@@ -88,7 +88,7 @@ def _measured(package: Package, threads: int, device: str, repeats: int) -> Row:
     begun = time.perf_counter()
     for number in range(repeats + WARM_UP):
         warm = number >= WARM_UP
-        engine.forget()
+        engine.clear_cache()
         image = engine.open(sample_path(SAMPLE))
         before = engine.passes
         first = engine.ask(image, QUESTIONS[0])

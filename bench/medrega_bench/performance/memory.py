@@ -7,8 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from medrega_bench.performance import latency as speed
-from medrega_bench.performance import random_packages as shapes
+from medrega_bench.performance import latency, random_packages
 from medrega_edge.inference.memory import peak
 
 Row = dict[str, Any]
@@ -19,8 +18,8 @@ def measure(names: Sequence[str], repeats: int = 1) -> list[Row]:
     rows = []
     for name in names:
         with TemporaryDirectory() as folder:
-            package = shapes.write_package(shapes.named(name), Path(folder) / "package", f"random-{name}")
-            whole = speed.cold(package, repeats)
+            package = random_packages.write_package(random_packages.named(name), Path(folder) / "package", f"random-{name}")
+            whole = latency.cold(package, repeats)
             mib, predicted, most = package.bytes / 2**20, peak(package.manifest) / 2**20, whole["peak_mib"]["max"]
             row = {"shape": name, "package_mib": mib, "predicted_mib": predicted, **whole}
             rows.append(row | {"over_package": most / mib, "prediction_off": abs(predicted - most) / most})

@@ -19,10 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medrega_bench.performance import jump_forward as one_box
-from medrega_bench.performance import peer_worker
-from medrega_bench.performance import profiler as profiles
-from medrega_bench.performance import random_packages as shapes
+from medrega_bench.performance import jump_forward, peer_worker, profiler, random_packages
 from medrega_bench.performance.bandwidth import Reader
 from medrega_bench.performance.genai_export import write_genai
 from medrega_bench.performance.latency import spread
@@ -138,14 +135,14 @@ def measure(
     name: str, head_bits: int, plan: Plan, environments: Path, tell: Callable[[str], None], peers: Sequence[Peer] = PEERS
 ) -> Row:
     """Measure one shape with all peers; every figure's spread, ratios taken round by round."""
-    named = shapes.named(name)
-    shape = replace(named, tower=shapes.SMALLEST_TOWER, head_bits=head_bits)
+    named = random_packages.named(name)
+    shape = replace(named, tower=random_packages.SMALLEST_TOWER, head_bits=head_bits)
     with tempfile.TemporaryDirectory() as scratch_name, ExitStack() as stack:
         scratch = Path(scratch_name)
         tell(f"{name}: writing weights")
-        package = shapes.write_package(shape, scratch / "package")
+        package = random_packages.write_package(shape, scratch / "package")
         other = next(group for group in GROUPS if group != shape.group)
-        otherwise = shapes.write_package(replace(shape, group=other), scratch / "otherwise")
+        otherwise = random_packages.write_package(replace(shape, group=other), scratch / "otherwise")
         own = {OURS: (package, shape.group), OURS_OTHERWISE: (otherwise, other)}
         write_genai(package, scratch / "genai", plan.threads)
         order = {
@@ -195,10 +192,10 @@ def measure(
             ],
             "missing": missing,
             "profiles": {
-                one: profiles.decoder(made, plan.threads, plan.prompt, plan.tokens, scratch)
+                one: profiler.decoder(made, plan.threads, plan.prompt, plan.tokens, scratch)
                 for one, (made, _) in own.items()
             },
-            "one_box": {one: one_box.measure(made, plan.threads, named.tower.tokens) for one, (made, _) in own.items()},
+            "one_box": {one: jump_forward.measure(made, plan.threads, named.tower.tokens) for one, (made, _) in own.items()},
         }
 
 

@@ -22,8 +22,7 @@ from medrega_edge.package.package import MANIFEST, SCHEMA_VERSION, Package, Toke
 from medrega_export.quantisation.recipe import fitting_group
 
 if TYPE_CHECKING:
-    from medrega_export.graphs import decoder
-    from medrega_export.graphs import linear_layers as linears
+    from medrega_export.graphs import decoder, linear_layers
 
 CONTEXT = 2048
 EPSILON, THETA = 1e-6, 1e6
@@ -189,20 +188,19 @@ def embeddings(text: TextShape) -> npt.NDArray[np.float16]:
 
 def decoder_weights(shape: PackageShape) -> decoder.Weights:
     """Random weights of the language model, each layer drawn when it is written."""
-    from medrega_export.graphs import decoder
-    from medrega_export.graphs import linear_layers as linears
+    from medrega_export.graphs import decoder, linear_layers
 
     text, generator = shape.text, np.random.default_rng(SEED)
     queries, keys = text.heads * text.head_dim, text.kv_heads * text.head_dim
     ones = np.ones(text.hidden, np.float32)
 
-    def linear(rows: int, columns: int, bits: int = 4, bias: bool = False) -> linears.PackedLinear:
+    def linear(rows: int, columns: int, bits: int = 4, bias: bool = False) -> linear_layers.PackedLinear:
         blocks, width = rows // shape.group, shape.group * bits // 8
         packed = generator.integers(0, 256, (columns, blocks, width), np.uint8)
         level = LEVELS * 2 ** (bits - 4)
         scales = np.full((columns, blocks), 1 / (level * rows**0.5), np.float32)
         shift = (0.1 * generator.standard_normal(columns)).astype(np.float32) if bias else None
-        return linears.PackedLinear(packed, scales, None, shift, bits)
+        return linear_layers.PackedLinear(packed, scales, None, shift, bits)
 
     def layers() -> Iterator[decoder.Layer]:
         for _ in range(text.layers):
@@ -221,10 +219,10 @@ def decoder_weights(shape: PackageShape) -> decoder.Weights:
 
 def write_tower(tower: TowerShape, hidden: int, path: Path, precision: str = "int8") -> None:
     """Write a tower with random weights that ends in embeddings of width `hidden`, as export writes one."""
-    from medrega_export.graphs import vision_graph as stage
+    from medrega_export.graphs import vision_graph
     from medrega_export.quantisation.recipe import Recipe
 
-    shape = stage.Shape(
+    shape = vision_graph.Shape(
         size=tower.image_size,
         patch=tower.patch,
         channels=CHANNELS,
@@ -240,7 +238,7 @@ def write_tower(tower: TowerShape, hidden: int, path: Path, precision: str = "in
         factor=2,
         transposed=False,
     )
-    stage.write(shape, TowerWeights(tower, hidden), path, Recipe(tower=precision))
+    vision_graph.write(shape, TowerWeights(tower, hidden), path, Recipe(tower=precision))
 
 
 class TowerWeights:

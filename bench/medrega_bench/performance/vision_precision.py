@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medrega_bench.performance import profiler as profiles
-from medrega_bench.performance import random_packages as shapes
+from medrega_bench.performance import profiler, random_packages
 from medrega_bench.performance.latency import spread
 from medrega_edge.inference.sessions import load_onnxruntime
 
@@ -27,15 +26,15 @@ INPUT, OUTPUT = "pixel_values", "image_embeds"
 FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")  # of the processor, that products of int8 depend on
 
 
-def measure(tower: shapes.TowerShape, hidden: int, threads: int, rounds: int, tell: Callable[[str], None]) -> Row:
+def measure(tower: random_packages.TowerShape, hidden: int, threads: int, rounds: int, tell: Callable[[str], None]) -> Row:
     """Measure all variants of a tower of this shape in front of embeddings of width `hidden`."""
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
         tell("writing the variants")
         paths = dict(_variants(tower, hidden, scratch))
-        sessions = {name: profiles.open_session(path, threads) for name, path in paths.items()}
-        pixels = np.random.default_rng(shapes.SEED).standard_normal(
-            (1, shapes.CHANNELS, *[tower.image_size] * 2), np.float32
+        sessions = {name: profiler.open_session(path, threads) for name, path in paths.items()}
+        pixels = np.random.default_rng(random_packages.SEED).standard_normal(
+            (1, random_packages.CHANNELS, *[tower.image_size] * 2), np.float32
         )
         answers = {name: _run(session, pixels) for name, session in sessions.items()}  # warms up, too
         tell("measuring")
@@ -64,13 +63,13 @@ def measure(tower: shapes.TowerShape, hidden: int, threads: int, rounds: int, te
         }
 
 
-def _variants(tower: shapes.TowerShape, hidden: int, folder: Path) -> Iterator[tuple[str, Path]]:
+def _variants(tower: random_packages.TowerShape, hidden: int, folder: Path) -> Iterator[tuple[str, Path]]:
     """Write one file for each variant."""
     full = folder / "full.onnx"
-    shapes.write_tower(tower, hidden, full, "fp32")
+    random_packages.write_tower(tower, hidden, full, "fp32")
     yield FULL, full
     shipped = folder / "shipped.onnx"
-    shapes.write_tower(tower, hidden, shipped, "int8")
+    random_packages.write_tower(tower, hidden, shipped, "int8")
     yield SHIPPED, shipped
     load_onnxruntime()  # without telemetry, which the quantiser's own import would leave on
     import onnx
@@ -114,10 +113,10 @@ def _error(values: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> f
 
 def _profile(path: Path, threads: int, pixels: npt.NDArray[np.float32], folder: Path) -> Row:
     """Shares of time of the second run of a session."""
-    session = profiles.open_session(path, threads, folder / "profile")
+    session = profiler.open_session(path, threads, folder / "profile")
     for _ in range(2):
         _run(session, pixels)
-    return profiles.shares(profiles.finish(session, 2)[1:])
+    return profiler.shares(profiler.finish(session, 2)[1:])
 
 
 def processor_flags() -> list[str]:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medrega_bench.evaluation.measure import results_in
-from medrega_bench.reports import fast_table
-from medrega_bench.reports import render as page
+from medrega_bench.reports import fast_table, render
 from medrega_bench.reports.charts import reliability
 from medrega_bench.reports.history import history_table
 from medrega_bench.reports.markdown import measured_with
@@ -79,17 +78,17 @@ def reliability_picture(result: dict[str, Any]) -> str:
     chart = reliability(confidence["bins"] if confidence else [])
     if chart is None:
         raise UsageError("The result has no box with a confidence to draw; name another result in the block.")
-    return page.picture(Drawn(chart, say["x_sure"], say["y_right"]))
+    return render.picture(Drawn(chart, say["x_sure"], say["y_right"]))
 
 
 def sweep_picture(result: dict[str, Any]) -> str:
     """The frontier of a sweep, loss against speed, as a picture of its own."""
-    return page.picture(sweep_report.of_speed(result["points"], words(Language.EN)))
+    return render.picture(sweep_report.of_speed(result["points"], words(Language.EN)))
 
 
 def size_picture(result: dict[str, Any]) -> str:
     """The same, loss against size."""
-    return page.picture(sweep_report.of_size(result["points"], words(Language.EN)))
+    return render.picture(sweep_report.of_size(result["points"], words(Language.EN)))
 
 
 TASK_TABLES = {

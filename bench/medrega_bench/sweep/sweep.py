@@ -30,7 +30,7 @@ from medrega_bench.evaluation import measure, paired
 from medrega_bench.evaluation.answer_cache import Progress
 from medrega_bench.evaluation.figures import Interval, bootstrap, groups_of
 from medrega_bench.extras import need
-from medrega_bench.performance import latency as speed
+from medrega_bench.performance import latency
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.io.atomic import write_text
 from medrega_edge.io.safe_text import json_text
@@ -123,7 +123,7 @@ def run(sweep: Sweep, plan: measure.Plan, header: Row, data: tuple[str, str | No
     for one, (recipe, package) in zip(measured, built, strict=True):
         hear.tell(f"timing {recipe.name}")
         one["speed"] = measure.speeds(package, plan)
-    result = measure.result_of(header, measured, *data, speed.bandwidth())
+    result = measure.result_of(header, measured, *data, latency.bandwidth())
     return result | {
         "checkpoint": sweep.checkpoint.resolve().name,
         "recipes": [recipe for recipe, _ in built],

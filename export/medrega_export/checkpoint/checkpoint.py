@@ -16,9 +16,7 @@ from typing import Any
 from medrega_edge.errors import UsageError
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.templates import PromptBook
-from medrega_export.checkpoint import internvl_chat as chat_layout
-from medrega_export.checkpoint import lora
-from medrega_export.checkpoint import published_prompts as foreign_prompts
+from medrega_export.checkpoint import internvl_chat, lora, published_prompts
 from medrega_export.checkpoint.config import (
     check_config,
     is_chat,
@@ -60,7 +58,7 @@ class Description:
         """Ids that end an answer: those of generation_config.json or of the config; turns of a chat end in one known."""
         ids = read_json(self.folder / "generation_config.json").get("eos_token_id")
         if ids is None and is_chat(self.config):
-            ids = self.tokenizer.id_of(foreign_prompts.TURN_END)
+            ids = self.tokenizer.id_of(published_prompts.TURN_END)
         if ids is None:
             ids = getattr(self.native.text_config, "eos_token_id", None)
         if ids is None:
@@ -128,7 +126,7 @@ def load(folder: Path, adapter: Path | None = None, samples: Samples | None = No
     """Find all of a checkpoint folder, with a LoRA adapter merged; raises UsageError for what cannot be exported."""
     described = describe(folder, samples)
     weights = find_weights(folder, described.config, described.native.tie_word_embeddings, adapter)
-    for problem, names in misfits(hollow(described.native), weights):
+    for problem, names in state_dict_mismatches(meta_model(described.native), weights):
         raise UsageError(f"The weights of '{folder.name}' do not fit its config.json: {problem} '{names[0]}'.")
     rows = weights["embed_tokens.weight"].shape[0]
     if described.tokenizer.size > rows:
@@ -177,7 +175,7 @@ def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path
     if adapter is not None:
         lora.merge_adapter(weights, adapter)
     if is_chat(config):
-        weights = dict(chat_layout.native_weights(weights.items(), chat_layout.tower_depth(config)))
+        weights = dict(internvl_chat.native_weights(weights.items(), internvl_chat.tower_depth(config)))
     found = {lora.plain_name(name): value for name, value in weights.items()}
     if tied:  # one that lies there for itself stays what it is, whatever the config says: transformers reads it so
         for one, other in (HEAD_AND_TABLE, HEAD_AND_TABLE[::-1]):
@@ -186,7 +184,7 @@ def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path
     return found
 
 
-def hollow(native: Any) -> Any:
+def meta_model(native: Any) -> Any:
     """Return the model of a config without content: on the device "meta" tensors have shapes and no values."""
     import torch
     from transformers import InternVLForConditionalGeneration
@@ -195,7 +193,7 @@ def hollow(native: Any) -> Any:
         return InternVLForConditionalGeneration(native)
 
 
-def misfits(model: Any, weights: Mapping[str, Stored]) -> list[tuple[str, list[str]]]:
+def state_dict_mismatches(model: Any, weights: Mapping[str, Stored]) -> list[tuple[str, list[str]]]:
     """Return what is missing, unexpected or of another shape among weights; nothing where they fit the model."""
     wanted = {lora.plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
     both = set(wanted) & set(weights)

@@ -13,12 +13,11 @@ from typing import Any
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.templates import IMAGE_TOKEN
-from medrega_export.checkpoint import internvl_chat as chat_layout
-from medrega_export.checkpoint import lora
+from medrega_export.checkpoint import internvl_chat, lora
 
 PIXEL_SHUFFLES = ("v1", "v2")
 NATIVE = "internvl"  # the type of transformers' own class
-PARTS = {NATIVE: ("vision_config", "text_config"), chat_layout.MODEL_TYPE: ("vision_config", "llm_config")}
+PARTS = {NATIVE: ("vision_config", "text_config"), internvl_chat.MODEL_TYPE: ("vision_config", "llm_config")}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def is_chat(config: dict[str, Any]) -> bool:
     """Whether a config is of the original layout and not of transformers' own."""
-    return config.get("model_type") == chat_layout.MODEL_TYPE
+    return config.get("model_type") == internvl_chat.MODEL_TYPE
 
 
 def pixel_shuffle(config: dict[str, Any]) -> str:
@@ -52,7 +51,7 @@ def pixel_shuffle(config: dict[str, Any]) -> str:
 
     A native checkpoint that was trained with "v1" says so, and is served by transposing the grid.
     """
-    return chat_layout.pixel_shuffle(config) if is_chat(config) else str(config.get("ps_version", "v2"))
+    return internvl_chat.pixel_shuffle(config) if is_chat(config) else str(config.get("ps_version", "v2"))
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -60,7 +59,7 @@ def check_config(config: dict[str, Any]) -> None:
     if config.get("quantization_config"):
         raise UsageError("The checkpoint's weights are quantised already; export those that they were made of.")
     if is_chat(config):
-        chat_layout.native_config(config, 0)
+        internvl_chat.native_config(config, 0)
     elif config.get("model_type") == NATIVE:
         text = config["text_config"].get("model_type")
         if text not in ("qwen2", "llama"):
@@ -85,7 +84,7 @@ def native_config(config: dict[str, Any], tokenizer: Tokenizer | None) -> Any:
     if not is_chat(config) and config.get("image_token_id", image) != image:
         raise UsageError(f"config.json names another image token than the tokenizer's {IMAGE_TOKEN}; correct it.")
     try:
-        return InternVLConfig.from_dict(chat_layout.native_config(config, image) if is_chat(config) else config)
+        return InternVLConfig.from_dict(internvl_chat.native_config(config, image) if is_chat(config) else config)
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"config.json of the checkpoint cannot be used ({reason}); get the checkpoint again.") from None

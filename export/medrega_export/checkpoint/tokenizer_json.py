@@ -13,7 +13,7 @@ from medrega_edge.boxes import MARKERS
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.templates import IMAGE_TOKEN
-from medrega_export.checkpoint import sentencepiece as spm
+from medrega_export.checkpoint import sentencepiece
 from medrega_export.checkpoint.config import is_chat, read_json
 from medrega_export.checkpoint.published_prompts import TURN_END
 
@@ -53,7 +53,7 @@ def read_tokenizer(folder: Path, config: dict[str, Any]) -> bytes:
     if (folder / "tokenizer.json").is_file() and not (slow and is_chat(config)):
         return (folder / "tokenizer.json").read_bytes()
     if slow:
-        return spm.to_tokenizer_json(folder).encode("utf-8")
+        return sentencepiece.to_tokenizer_json(folder).encode("utf-8")
     kind = str(read_json(folder / "tokenizer_config.json").get("tokenizer_class")).removesuffix("Fast")
     if kind == "Qwen2Tokenizer" and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
         return _byte_level(folder)

@@ -12,7 +12,7 @@ from typing import Any
 
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.prompts.templates import Language, Modality, PromptBook, Task
-from medrega_export.checkpoint import published_prompts as foreign_prompts
+from medrega_export.checkpoint import published_prompts
 from medrega_export.checkpoint.published_prompts import Samples
 
 
@@ -57,7 +57,7 @@ def read_words(
     """Read what a checkpoint says of its prompts and its training, or, where it is foreign, what is known of them."""
     own = [name for name in ("prompts.json", "training.json") if (folder / name).is_file()]
     if not own:
-        prompts, warnings = foreign_prompts.read(config, tokenizer_json, samples)
+        prompts, warnings = published_prompts.read(config, tokenizer_json, samples)
         return prompts, _foreign(folder, prompts), (*warnings, *_tiles(config))
     if len(own) == 1:
         missing = "training.json" if own == ["prompts.json"] else "prompts.json"

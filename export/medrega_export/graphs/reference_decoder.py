@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge.inference.sessions import AS_THEY_LIE, load_onnxruntime
+from medrega_edge.inference.sessions import DISABLE_PREPACKING, load_onnxruntime
 from medrega_edge.package.package import DecoderSpec
 
 
@@ -23,7 +23,7 @@ def session(path: Path, threads: int = 0, mapped: bool = False) -> Any:
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     if mapped:
-        options.add_session_config_entry(AS_THEY_LIE, "1")
+        options.add_session_config_entry(DISABLE_PREPACKING, "1")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

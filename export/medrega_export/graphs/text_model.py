@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from medrega_edge.errors import UsageError
 from medrega_export.checkpoint.weights import Stored, filled
-from medrega_export.graphs import decoder
-from medrega_export.graphs import linear_layers as linears
+from medrega_export.graphs import decoder, linear_layers
 from medrega_export.quantisation.gptq_format import Format, dequantise, read_linear
 from medrega_export.quantisation.recipe import FULL_BITS, Recipe, fitting_group
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 LayerTensors = Callable[[int], Mapping[str, npt.NDArray[Any]]]  # number of a layer -> its tensors, `layers.N..`
 
 PACKED = 32  # a quantised layer's sides are multiples of it: words of 8 codes, and kernels that take 4 words
-PIECE = 8192  # rows of a large table that are in memory at a time
+CHUNK_SIZE = 8192  # rows of a large table that are in memory at a time
 NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 LINEARS = (
     "self_attn.q_proj",
@@ -68,7 +67,7 @@ def shape_of(config: Any, context: int) -> decoder.Shape:
     )
 
 
-def fitted(recipe: Recipe, config: Any) -> tuple[Recipe, str]:
+def auto_group_size(recipe: Recipe, config: Any) -> tuple[Recipe, str]:
     """Return a recipe with the group size that fits a text config, and why; raises UsageError for a config not exported."""
     sizes = _sizes(config)
     weights = int(config.num_hidden_layers) * sum(out * width for out, width in sizes.values())
@@ -76,7 +75,7 @@ def fitted(recipe: Recipe, config: Any) -> tuple[Recipe, str]:
     return replace(recipe, group_size=group), why
 
 
-def uneven(recipe: Recipe, config: Any) -> list[str]:
+def indivisible_layers(recipe: Recipe, config: Any) -> list[str]:
     """Say what of a text config cannot have the bits of a recipe: rows have to be a whole number of groups."""
     group, found = recipe.group_size, []
     if recipe.bits != FULL_BITS:
@@ -103,12 +102,12 @@ def _sizes(config: Any) -> dict[str, tuple[int, int]]:
 def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, int]) -> decoder.Weights:
     """Full precision out of a checkpoint, each layer read when it is written; the output head with its bits and group."""
 
-    def read(name: str) -> linears.Floats:
+    def read(name: str) -> linear_layers.Floats:
         return np.asarray(weights[name].read().numpy())
 
-    def join(prefix: str, *names: str) -> linears.PlainLinear:
+    def join(prefix: str, *names: str) -> linear_layers.PlainLinear:
         biases = [read(f"{prefix}{n}.bias") if f"{prefix}{n}.bias" in weights else None for n in names]
-        return linears.plain([read(f"{prefix}{n}.weight") for n in names], biases)
+        return linear_layers.plain([read(f"{prefix}{n}.weight") for n in names], biases)
 
     found = (_layer(f"layers.{i}.", read, join) for i in range(layers))
     return decoder.Weights(found, read("norm.weight"), _head(weights["lm_head.weight"], *head))
@@ -122,8 +121,8 @@ def quantised_weights(
     def read(i: int) -> decoder.Layer:
         tensors = layer(i)
 
-        def join(prefix: str, *names: str) -> linears.PackedLinear:
-            return linears.packed([read_linear(tensors, f"{prefix}{name}", form) for name in names])
+        def join(prefix: str, *names: str) -> linear_layers.PackedLinear:
+            return linear_layers.packed([read_linear(tensors, f"{prefix}{name}", form) for name in names])
 
         return _layer(f"layers.{i}.", tensors.__getitem__, join)
 
@@ -142,17 +141,17 @@ def _layer(prefix: str, read: Any, join: Any) -> decoder.Layer:
     )
 
 
-def _head(weight: Stored, bits: int, group: int) -> linears.Linear:
+def _head(weight: Stored, bits: int, group: int) -> linear_layers.Linear:
     """Round an output head piece by piece: it may be the largest matrix of a model."""
     if bits == FULL_BITS:
-        return linears.PlainLinear(np.asarray(weight.read().numpy()))
-    return linears.head((np.asarray(rows.numpy()) for rows in pieces(weight)), bits, group)
+        return linear_layers.PlainLinear(np.asarray(weight.read().numpy()))
+    return linear_layers.head((np.asarray(rows.numpy()) for rows in pieces(weight)), bits, group)
 
 
 def pieces(table: Stored) -> Iterator[Tensor]:
     """Read a table some rows at a time."""
-    for start in range(0, table.shape[0], PIECE):
-        yield table.read(start, min(start + PIECE, table.shape[0]))
+    for start in range(0, table.shape[0], CHUNK_SIZE):
+        yield table.read(start, min(start + CHUNK_SIZE, table.shape[0]))
 
 
 def dequantised(tensors: Mapping[str, npt.NDArray[Any]], prefix: str, form: Format) -> dict[str, Tensor]:
@@ -201,7 +200,7 @@ class Body:
 
         return cast("Tensor", filled(self._norm, {"weight": norm}, "")(torch.cat([state[-steps:] for state in states])))
 
-    def logits(self, states: Sequence[Tensor], norm: Stored, head: Stored, steps: int) -> list[linears.Floats]:
+    def logits(self, states: Sequence[Tensor], norm: Stored, head: Stored, steps: int) -> list[linear_layers.Floats]:
         """Return logits `[steps, vocabulary]` of the last positions of sequences that have passed all layers."""
         import torch
 
@@ -217,7 +216,7 @@ def original(weights: Mapping[str, Stored], body: Body, i: int) -> dict[str, Ten
 
 def logits(
     checkpoint: Checkpoint, samples: Sequence[Tensor], steps: int, state: Callable[[Body, int], Mapping[str, Tensor]]
-) -> list[linears.Floats]:
+) -> list[linear_layers.Floats]:
     """Return logits `[steps, vocabulary]` of the last positions; `state` gives the parameters of each layer in turn."""
     config = checkpoint.config.text_config
     body, states = Body(config), list(samples)

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from medrega_edge.errors import UsageError
-from medrega_export.checkpoint.checkpoint import Checkpoint, hollow, single
+from medrega_export.checkpoint.checkpoint import Checkpoint, meta_model, single
 from medrega_export.checkpoint.weights import filled
-from medrega_export.graphs import reference_decoder as run_graphs
-from medrega_export.graphs import vision_graph as tower
+from medrega_export.graphs import reference_decoder, vision_graph
 
 if TYPE_CHECKING:
     from medrega_export.quantisation.recipe import Recipe
@@ -28,16 +27,18 @@ if TYPE_CHECKING:
 TOWER, PROJECTOR = "vision_tower.", "multi_modal_projector."
 
 
-def shape_of(config: Any, pixel_shuffle: str) -> tower.Shape:
+def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.Shape:
     """Read the sizes out of an InternVLConfig; raises UsageError for what is not exported."""
     vision, layer = config.vision_config, int(config.vision_feature_layer)
     if config.vision_feature_select_strategy != "default":
         raise UsageError("The checkpoint feeds the class token to the language model; that is not exported.")
-    if vision.hidden_act not in tower.ACTIVATIONS or config.projector_hidden_act != "gelu":
-        raise UsageError(f"The tower's activation is '{vision.hidden_act}'; {', '.join(tower.ACTIVATIONS)} are exported.")
+    if vision.hidden_act not in vision_graph.ACTIVATIONS or config.projector_hidden_act != "gelu":
+        raise UsageError(
+            f"The tower's activation is '{vision.hidden_act}'; {', '.join(vision_graph.ACTIVATIONS)} are exported."
+        )
     if not vision.use_absolute_position_embeddings:
         raise UsageError("The tower has no position embeddings; that is not exported.")
-    return tower.Shape(
+    return vision_graph.Shape(
         size=single(vision.image_size),
         patch=single(vision.patch_size),
         channels=int(vision.num_channels),
@@ -60,7 +61,7 @@ def write(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> None:
     """Write the stage to `path` (weights beside it in `path` + ".data" where they are many)."""
     weights = checkpoint.weights
     shape = shape_of(checkpoint.config, checkpoint.pixel_shuffle)
-    tower.write(shape, lambda name: np.asarray(weights[name].read().numpy()), path, recipe)
+    vision_graph.write(shape, lambda name: np.asarray(weights[name].read().numpy()), path, recipe)
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,19 @@ class Part:
     """A piece of the stage that is in memory at a time; `name` is what a recipe's units begin with."""
 
     name: str
-    hollow: Any  # without content
+    meta_model: Any  # without content
     prefix: str
     run: Callable[[Any, Tensor], Tensor]
 
     def read(self, checkpoint: Checkpoint) -> Any:
         """Fill it."""
-        return filled(self.hollow, checkpoint.weights, self.prefix)
+        return filled(self.meta_model, checkpoint.weights, self.prefix)
 
 
 def parts(checkpoint: Checkpoint) -> list[Part]:
     """Take the stage apart, in the order of computation: a state `[1, ..]` passes through all."""
     shape = shape_of(checkpoint.config, checkpoint.pixel_shuffle)
-    model = hollow(checkpoint.config).model
+    model = meta_model(checkpoint.config).model
 
     def simple(part: Any, state: Tensor) -> Tensor:
         return cast(Tensor, part(state))
@@ -106,7 +107,7 @@ def run_torch(checkpoint: Checkpoint, pixels: Sequence[npt.NDArray[np.float32]])
     return [state[0] for state in states]
 
 
-def _shuffle(shape: tower.Shape, features: Tensor) -> Tensor:
+def _shuffle(shape: vision_graph.Shape, features: Tensor) -> Tensor:
     """`[B, side * side, C]` -> `[B, side * side / factor ** 2, C * factor ** 2]`: squares of patches become tokens."""
     batch, _, width = features.shape
     side, few = shape.side, shape.side // shape.factor
@@ -119,8 +120,8 @@ def _shuffle(shape: tower.Shape, features: Tensor) -> Tensor:
 
 def run_graph(path: Path, pixels: Sequence[npt.NDArray[np.float32]], mapped: bool = False) -> list[npt.NDArray[np.float32]]:
     """Run the graph on prepared images, one at a time as the runtime does; `mapped` leaves its weights on the disk."""
-    session = run_graphs.session(path, mapped=mapped)
-    return [session.run([tower.OUTPUT], {tower.INPUT: image[None]})[0][0] for image in pixels]
+    session = reference_decoder.session(path, mapped=mapped)
+    return [session.run([vision_graph.OUTPUT], {vision_graph.INPUT: image[None]})[0][0] for image in pixels]
 
 
 def relative_error(values: npt.ArrayLike, truth: npt.ArrayLike) -> float:

@@ -43,7 +43,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Loss:
+class UnitSensitivity:
     """A unit as the recipe has it, and with more bits where there are more to give."""
 
     unit: str
@@ -62,7 +62,7 @@ class Loss:
         return (self.given.loss - self.raised.loss) / self.extra if self.raised else 0.0
 
 
-def size_of(checkpoint: Checkpoint, losses: Sequence[Loss], recipe: Recipe, context: int) -> int:
+def size_of(checkpoint: Checkpoint, losses: Sequence[UnitSensitivity], recipe: Recipe, context: int) -> int:
     """Return about how many bytes a package of the recipe that `losses` were measured for takes; rather too many."""
     text, weights = checkpoint.config.text_config, checkpoint.weights
     embeddings = math.prod(weights["embed_tokens.weight"].shape)
@@ -77,7 +77,7 @@ def size_of(checkpoint: Checkpoint, losses: Sequence[Loss], recipe: Recipe, cont
     return int(exact - 2 * embeddings + units + rotary + rest)  # embeddings are stored in 2 bytes instead of 4
 
 
-def choose(losses: Sequence[Loss], recipe: Recipe, size: int, limit: int) -> Recipe:
+def choose(losses: Sequence[UnitSensitivity], recipe: Recipe, size: int, limit: int) -> Recipe:
     """Raise units of a package of `size` bytes up to `limit`; raises UsageError where it is too large as it is."""
     if size > limit:
         raise UsageError(
@@ -98,13 +98,13 @@ def choose(losses: Sequence[Loss], recipe: Recipe, size: int, limit: int) -> Rec
     return replace(recipe, overrides=tuple(sorted(overrides, key=lambda one: one.unit)), head_bits=head_bits)
 
 
-def to_json(losses: Sequence[Loss], recipe: Recipe) -> str:
+def to_json(losses: Sequence[UnitSensitivity], recipe: Recipe) -> str:
     """Serialise a loss map and the recipe that it was measured for."""
     data = {"recipe": json.loads(recipe.to_json()), "losses": [asdict(loss) | {"gain": loss.gain} for loss in losses]}
     return json.dumps(data, indent=1) + "\n"
 
 
-def read(path: Path, recipe: Recipe) -> list[Loss]:
+def read(path: Path, recipe: Recipe) -> list[UnitSensitivity]:
     """Read a loss map; raises UsageError for one of another recipe."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -117,12 +117,12 @@ def read(path: Path, recipe: Recipe) -> list[Loss]:
     return losses
 
 
-def _loss(entry: dict[str, Any]) -> Loss:
+def _loss(entry: dict[str, Any]) -> UnitSensitivity:
     raised = Option(**entry["raised"]) if entry["raised"] else None
-    return Loss(entry["unit"], entry["weights"], Option(**entry["given"]), raised)
+    return UnitSensitivity(entry["unit"], entry["weights"], Option(**entry["given"]), raised)
 
 
-def table(losses: Sequence[Loss]) -> Iterator[str]:
+def table(losses: Sequence[UnitSensitivity]) -> Iterator[str]:
     """Lay a loss map out, the costliest unit first."""
     yield f"{'unit':<20}{'bits':>5}{'kB':>9}{'output':>10}{'state':>10}{'KL':>10}   {'raised':>6}{'+kB':>9}{'KL':>10}"
     for loss in sorted(losses, key=lambda loss: -loss.given.loss):

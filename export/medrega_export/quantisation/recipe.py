@@ -186,9 +186,9 @@ def fitting_group(bits: int, weights: int, widths: Mapping[str, int]) -> tuple[i
     size = f"{codes / 1e6:.3g} MB of codes" if codes < 1e9 else f"{codes / 1e9:.3g} GB of codes"
     if codes <= CACHED_BYTES:
         return least, f"{size} stay in a processor's cache, and the smallest groups lose least"
-    uneven = next((f"'{name}' has rows of {width}" for name, width in widths.items() if width % most), None)
-    if uneven:
-        return least, f"{size} are read from memory for every token, but {uneven}, which are no groups of {most}"
+    indivisible_layers = next((f"'{name}' has rows of {width}" for name, width in widths.items() if width % most), None)
+    if indivisible_layers:
+        return least, f"{size} are read from memory for every token, but {indivisible_layers}, which are no groups of {most}"
     return most, f"{size} are read from memory for every token, and so come the fewest scales with them"
 
 

@@ -20,12 +20,11 @@ from torch import Tensor, nn
 
 from medrega_edge.errors import UsageError
 from medrega_export.checkpoint.checkpoint import Checkpoint, load
-from medrega_export.graphs import linear_layers as linears
-from medrega_export.graphs import text_model, vision
+from medrega_export.graphs import linear_layers, text_model, vision
 from medrega_export.graphs.vision_graph import INT8_LARGEST
 from medrega_export.options import check_recipe
 from medrega_export.quantisation import calibration, gptq
-from medrega_export.quantisation.bit_allocation import HEAD, Loss, Option
+from medrega_export.quantisation.bit_allocation import HEAD, Option, UnitSensitivity
 from medrega_export.quantisation.gptq_format import dequantise
 from medrega_export.quantisation.recipe import (
     BITS,
@@ -52,7 +51,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class _Way:
+class QuantisedVariant:
     """A unit's weights at some precision, and whether its inputs are rounded as well."""
 
     bits: int
@@ -62,7 +61,7 @@ class _Way:
     rounds_inputs: bool = False
 
 
-def measured(options: ExportOptions, tell: Tell) -> tuple[Checkpoint, list[Loss]]:
+def measured(options: ExportOptions, tell: Tell) -> tuple[Checkpoint, list[UnitSensitivity]]:
     """Measure a checkpoint on the questions of an export's calibration; raises UsageError where there are none."""
     if options.calibration is None:
         raise UsageError("What a part costs is measured on questions; name a JSONL file with --calibration.")
@@ -77,10 +76,12 @@ def measured(options: ExportOptions, tell: Tell) -> tuple[Checkpoint, list[Loss]
     )
 
 
-def explain(checkpoint: Checkpoint, material: Material, recipe: Recipe, tell: Tell = lambda message: None) -> list[Loss]:
+def explain(
+    checkpoint: Checkpoint, material: Material, recipe: Recipe, tell: Tell = lambda message: None
+) -> list[UnitSensitivity]:
     """Measure every unit that the recipe quantises, in the order of computation."""
     model = _Model(checkpoint)
-    losses: list[Loss] = []
+    losses: list[UnitSensitivity] = []
     with torch.no_grad():
         if recipe.tower == "int8":
             losses += _tower(model, material, recipe, tell)
@@ -131,7 +132,7 @@ class _Model:
         return list(states)
 
 
-def _language(model: _Model, material: Material, recipe: Recipe, tell: Tell) -> Iterator[Loss]:
+def _language(model: _Model, material: Material, recipe: Recipe, tell: Tell) -> Iterator[UnitSensitivity]:
     states = list(material.samples)
     for i in range(model.layers):
         tell(f"losses: layer {i + 1} of {model.layers}")
@@ -147,7 +148,9 @@ def _language(model: _Model, material: Material, recipe: Recipe, tell: Tell) -> 
             choices = [(bits, group)] if bits == RAISED else [(bits, group), (RAISED, group)]
             rounded = gptq.rounded(model.body, module, names, states, recipe, choices)
             ways = [
-                _Way(*choice, _packed(sum(weight.numel() for weight in weights.values()), *choice, recipe), weights)
+                QuantisedVariant(
+                    *choice, _packed(sum(weight.numel() for weight in weights.values()), *choice, recipe), weights
+                )
                 for choice, weights in zip(choices, rounded, strict=True)
             ]
             yield whole.loss(f"layers.{i}.{unit}", names, ways)
@@ -160,7 +163,7 @@ def _packed(count: int, bits: int, group: int, recipe: Recipe) -> int:
     return int(count * (packed_bytes(bits, group) + (0 if recipe.symmetric else bits / 8 / group)))
 
 
-def _head(model: _Model, states: list[Tensor], recipe: Recipe) -> Loss:
+def _head(model: _Model, states: list[Tensor], recipe: Recipe) -> UnitSensitivity:
     """The output head, which alone turns states into logits: its error in the state is that of its output."""
     weights = model.checkpoint.weights
     stored = weights["lm_head.weight"]
@@ -168,7 +171,7 @@ def _head(model: _Model, states: list[Tensor], recipe: Recipe) -> Loss:
 
     def option(bits: int) -> Option:
         group, pieces = recipe.group_size, text_model.pieces(stored)
-        found = [torch.from_numpy(dequantise(linears.rounded(rows.numpy(), bits, group))) for rows in pieces]
+        found = [torch.from_numpy(dequantise(linear_layers.rounded(rows.numpy(), bits, group))) for rows in pieces]
         last = model.body.last(states, weights["norm.weight"], STEPS)
         logits = list((last @ torch.cat(found, dim=1)).split(STEPS))
         error = relative(torch.cat(logits), torch.cat(truth))
@@ -176,10 +179,10 @@ def _head(model: _Model, states: list[Tensor], recipe: Recipe) -> Loss:
         return Option(bits, group, size, error, error, divergence(logits, truth) if model.is_small else None)
 
     raised = option(RAISED) if recipe.head_bits != RAISED else None
-    return Loss(HEAD, torch.Size(stored.shape).numel(), option(recipe.head_bits), raised)
+    return UnitSensitivity(HEAD, torch.Size(stored.shape).numel(), option(recipe.head_bits), raised)
 
 
-def _tower(model: _Model, material: Material, recipe: Recipe, tell: Tell) -> Iterator[Loss]:
+def _tower(model: _Model, material: Material, recipe: Recipe, tell: Tell) -> Iterator[UnitSensitivity]:
     places = _places(material)
     states = [torch.from_numpy(image)[None] for image in material.pixels]
     for i, part in enumerate(model.parts):
@@ -205,14 +208,17 @@ def _units(part: str) -> list[tuple[str, tuple[str, ...]]]:
     return []
 
 
-def _tower_ways(module: nn.Module, names: Sequence[str], kept: bool) -> list[_Way]:
+def _tower_ways(module: nn.Module, names: Sequence[str], kept: bool) -> list[QuantisedVariant]:
     linears = {name: module.get_submodule(name).weight.data for name in names}
-    count, outputs = sum(w.numel() for w in linears.values()), sum(len(w) for w in linears.values())
-    full = _Way(FULL_BITS, 0, 4 * count, linears)
+    count, outputs = sum(w.numel() for w in linear_layers.values()), sum(len(w) for w in linear_layers.values())
+    full = QuantisedVariant(FULL_BITS, 0, 4 * count, linears)
     if kept:
         return [full]
-    rounded = {name: int8_weight(weight) for name, weight in linears.items()}
-    return [_Way(8, 0, count + 5 * outputs, rounded, rounds_inputs=True), full]  # a scale, a zero point an output
+    rounded = {name: int8_weight(weight) for name, weight in linear_layers.items()}
+    return [
+        QuantisedVariant(8, 0, count + 5 * outputs, rounded, rounds_inputs=True),
+        full,
+    ]  # a scale, a zero point an output
 
 
 def _places(material: Material) -> list[tuple[int, int, int]]:
@@ -238,14 +244,14 @@ class _Layer:
         self.following = run(states)
         self._truth = logits(self.following) if logits else []
 
-    def loss(self, unit: str, names: Sequence[str], ways: Sequence[_Way]) -> Loss:
+    def loss(self, unit: str, names: Sequence[str], ways: Sequence[QuantisedVariant]) -> UnitSensitivity:
         """Measure a unit, the first of the ways being that of the recipe."""
         outputs = self._outputs(names)
         options = [self._option(names, way, outputs) for way in ways]
         weights = sum(self.module.get_submodule(name).weight.numel() for name in names)
-        return Loss(unit, weights, options[0], options[1] if len(options) > 1 else None)
+        return UnitSensitivity(unit, weights, options[0], options[1] if len(options) > 1 else None)
 
-    def _option(self, names: Sequence[str], way: _Way, truth: Tensor) -> Option:
+    def _option(self, names: Sequence[str], way: QuantisedVariant, truth: Tensor) -> Option:
         kept = {name: self.module.get_submodule(name).weight.data for name in names}
         try:
             for name in names:

@@ -38,7 +38,9 @@ def palette(dataset: Dataset, little: bool) -> list[Table]:
             segments = dataset[f"Segmented{colour}PaletteColorLookupTableData"].value
             kind = np.dtype("u1") if int(descriptor[2]) == 8 else np.dtype("<u2" if little else ">u2")
             usable = len(segments) - len(segments) % kind.itemsize
-            data = _unfolded(np.frombuffer(segments[:usable], kind).tolist(), _entries(descriptor), kind.itemsize)
+            data = _expand_segmented_lut(
+                np.frombuffer(segments[:usable], kind).tolist(), _entries(descriptor), kind.itemsize
+            )
         first, outputs, bits = _table(descriptor, data, little)
         # Entries of 8 bits in words of 16 are a known fault: a palette that is never above 255 has 8 bits.
         tables.append((first, outputs, bits if outputs.max() > 255 else 8))
@@ -68,7 +70,9 @@ def _table(descriptor: Any, data: Any, little: bool) -> Table:
     return first, outputs[:entries].astype(np.int64), bits
 
 
-def _unfolded(words: list[int], entries: int, size: int, before: int | None = None, segments: int = 1 << 30) -> list[int]:
+def _expand_segmented_lut(
+    words: list[int], entries: int, size: int, before: int | None = None, segments: int = 1 << 30
+) -> list[int]:
     """Unfold a segmented table (C.7.9.2), to `entries` at most: discrete, linear and indirect segments."""
     table: list[int] = []
     at = 0
@@ -88,7 +92,7 @@ def _unfolded(words: list[int], entries: int, size: int, before: int | None = No
             # Two words of 16 bits or four of 8, the least significant first in either case.
             offset = sum(part << (8 * size * place) for place, part in enumerate(parts))
             at += len(parts)
-            table += _unfolded(words[offset // size :], entries - len(table), size, last, length)
+            table += _expand_segmented_lut(words[offset // size :], entries - len(table), size, last, length)
         else:
             raise ValueError("a segmented lookup table cannot be unfolded")
     return table[:entries]

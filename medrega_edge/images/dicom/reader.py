@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import ImageError, ResourceError
-from medrega_edge.images.medical_image import Area, MedicalImage, Source, View, check_size, choose, failing_as
+from medrega_edge.images.medical_image import Area, MedicalImage, Source, View, as_image_error, check_size, choose
 from medrega_edge.images.windowing import PRESETS, Window, full_range, parse_window, through_window, to_rgb
 from medrega_edge.prompts.templates import Modality
 
@@ -64,7 +64,7 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
 
     name = source.name
     with (
-        failing_as(f"{name} is a damaged DICOM file and cannot be read; export it again."),
+        as_image_error(f"{name} is a damaged DICOM file and cannot be read; export it again."),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # pydicom's would quote header values, and they may be a patient's
@@ -108,7 +108,7 @@ class Frame:
             if view.window is not None:
                 raise ImageError(f"{self.name} is in colour, which no window applies to; leave --window out.")
             return self._coloured(stored), None, ()
-        stored = self._meant_bits(stored)
+        stored = self._mask_unused_bits(stored)
         grey, window, said = self._grey(stored, view)
         if self.photometric == "MONOCHROME1":
             grey = 1.0 - grey
@@ -123,7 +123,7 @@ class Frame:
         syntax = self.dataset.file_meta.TransferSyntaxUID
         called = UID_dictionary[syntax][0] if syntax in UID_dictionary else "an unknown transfer syntax"
         refusal = f"The pixels of {self.name} ({called}) cannot be decoded; export it uncompressed."
-        with failing_as(refusal):
+        with as_image_error(refusal):
             decoder = get_decoder(syntax)
             if not decoder.is_available:
                 raise ResourceError(
@@ -133,7 +133,7 @@ class Frame:
             values: Values = pixel_array(self.dataset, index=self.frame)  # YBR becomes RGB
         return values
 
-    def _meant_bits(self, stored: Values) -> Values:
+    def _mask_unused_bits(self, stored: Values) -> Values:
         """Stored values without the bits above Bits Stored, which may hold anything, old overlays for example."""
         unused = stored.dtype.itemsize * 8 - int(self.dataset.get("BitsStored", 0) or 0)
         if stored.dtype.kind not in "iu" or not 0 < unused < stored.dtype.itemsize * 8:
@@ -146,7 +146,7 @@ class Frame:
 
         if self.photometric == "PALETTE COLOR":
             tables = palette(self.dataset, self.little)
-            stored = self._meant_bits(stored)
+            stored = self._mask_unused_bits(stored)
             channels = [apply(stored, table) / ((1 << table[2]) - 1) for table in tables]
             return np.round(np.clip(np.stack(channels, axis=2), 0, 1) * 255).astype(np.uint8)
         if stored.dtype.kind != "u":

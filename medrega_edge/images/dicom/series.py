@@ -79,7 +79,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Picked:
+class SelectedSlice:
     """The picture chosen: of which series, the how manieth (None where it is the only one), and what to say of it."""
 
     picture: Picture
@@ -89,7 +89,7 @@ class Picked:
 
 
 @dataclass(frozen=True)
-class Contents:
+class FolderScan:
     """What is in a folder: its series, and the files that belong to none, by the reason why.
 
     `studies` counts the studies of the series, which may be those of several patients.
@@ -124,7 +124,7 @@ class _Header:
     position: Numbers | None
 
 
-def pick(folder: Path, view: View) -> Picked:
+def pick(folder: Path, view: View) -> SelectedSlice:
     """Choose one picture of a folder; raises ImageError, ChoiceError where several series are there and none is named.
 
     Without `view.slice` it is the middle one of its series, which is said.
@@ -142,10 +142,10 @@ def pick(folder: Path, view: View) -> Picked:
     said = [] if at is None else [f"slice {at} of {count} of series {number}, {series.title}"]
     if view.slice is None and at is not None:
         said.append("it is the middle slice, because --slice names none")
-    return Picked(series.picture(at or 0), number, at, (*said, *series.said, *found.said(*found.others)))
+    return SelectedSlice(series.picture(at or 0), number, at, (*said, *series.said, *found.said(*found.others)))
 
 
-def chosen(found: Contents, wanted: int | None) -> int:
+def chosen(found: FolderScan, wanted: int | None) -> int:
     """The number of the series that is meant; raises ImageError, never guesses."""
     last = len(found.series) - 1
     if last < 0:
@@ -160,7 +160,7 @@ def chosen(found: Contents, wanted: int | None) -> int:
     return wanted or 0
 
 
-def contents(folder: Path, names: Sequence[str]) -> Contents:
+def contents(folder: Path, names: Sequence[str]) -> FolderScan:
     """Sort the files `names` below a folder into series; a file that cannot be read as DICOM belongs to none."""
     others: dict[str, list[str]] = {reason: [] for reason in (NO_DICOM, DAMAGED, NO_PICTURE, COPY)}
     groups: dict[tuple[str, str], list[_Header]] = {}
@@ -176,7 +176,7 @@ def contents(folder: Path, names: Sequence[str]) -> Contents:
             groups.setdefault((header.study, header.series), []).append(header)
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], min(one.numbers[0] for one in item[1]), item[0][1]))
     series = tuple(_series(headers) for _, headers in ordered)
-    return Contents(series, {reason: tuple(left) for reason, left in others.items()}, len({study for study, _ in groups}))
+    return FolderScan(series, {reason: tuple(left) for reason, left in others.items()}, len({study for study, _ in groups}))
 
 
 def _header(folder: Path, name: str) -> _Header | str:

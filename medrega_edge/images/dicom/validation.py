@@ -111,7 +111,7 @@ def _is_vr(spelled: bytes) -> bool:
     return spelled.isalpha() and spelled.isupper()
 
 
-def _headed(data: bytes) -> bytes:
+def _with_preamble(data: bytes) -> bytes:
     """A bare dataset as the file that it should have been, so that all that is checked of files is checked of it."""
     if not is_bare(data):
         return data
@@ -131,7 +131,7 @@ def read_header(data: bytes, name: str, only: Sequence[str] = ()) -> Dataset:
     from pydicom.dataelem import RawDataElement
 
     wanted = {"specific_tags": list(only), "stop_before_pixels": True} if only else {}
-    dataset = pydicom.dcmread(_CountedBytes(_inflated(_headed(data), name)), **wanted)
+    dataset = pydicom.dcmread(_CountedBytes(_inflated(_with_preamble(data), name)), **wanted)
     for keyword in _SEQUENCES:
         if keyword in dataset:
             element = dataset.get_item(keyword)
@@ -215,7 +215,7 @@ def _check_code_stream(dataset: Dataset, pixels: bytes, frames: int, frame: int,
     rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel)
     if dataset.file_meta.TransferSyntaxUID == RLELossless:
         planes = samples * int(dataset.BitsAllocated) // 8
-        agrees = _rle_agrees(stream, rows * columns, planes)
+        agrees = _rle_sizes_match(stream, rows * columns, planes)
     else:
         agrees = _claimed(stream) == (rows, columns, samples)
     if not agrees:
@@ -260,7 +260,7 @@ def _claimed(stream: bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def _rle_agrees(stream: bytes, pixels: int, planes: int) -> bool:
+def _rle_sizes_match(stream: bytes, pixels: int, planes: int) -> bool:
     """Whether an RLE frame has one segment a byte plane, none of which unfolds to more than the plane and a pad."""
     if len(stream) < 64 or int.from_bytes(stream[:4], "little") != planes or planes > 15:
         return False
