@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from medrega_edge.prompts.templates import NOTICE
+from medrega_edge.domain import NOTICE
 
 if TYPE_CHECKING:
     from medrega_edge.images.medical_image import Area

@@ -22,16 +22,21 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.answer import Answer, ImageFacts, Label, ModelFacts, Region, Timings
-from medrega_edge.boxes import Geometry, GridBox, RegionText
+from medrega_edge.boxes import Geometry, GridBox
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.images.preprocess import Preprocessing, preprocess
 from medrega_edge.images.reader import MedicalImage, View, read_image
 from medrega_edge.inference import memory
 from medrega_edge.inference.confidence import calibrated
+from medrega_edge.inference.decoder import Decoder
+from medrega_edge.inference.devices import available_threads, choose_device, decoder_threads
 from medrega_edge.inference.language_model import LanguageModel
-from medrega_edge.inference.sessions import Decoder, VisionEncoder, available_threads, choose_device, decoder_threads
+from medrega_edge.inference.vision_encoder import VisionEncoder
 from medrega_edge.package import certificate
-from medrega_edge.package.package import Package, find_package
-from medrega_edge.prompts.templates import Language, Modality, PromptBook, Task
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import find_package
+from medrega_edge.prompts.region_markup import RegionText
+from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.request import Asked, Request, Understanding
 from medrega_edge.tasks.tasks import MAX_TOKENS, OnText, Reply, Tasks
 

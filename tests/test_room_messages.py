@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import typer
 
+from medrega_edge.domain import Language
 from medrega_edge.i18n import translate
 from medrega_edge.i18n.translate import bring, said
-from medrega_edge.prompts.templates import Language
 from tests.edge.test_messages import NOTED, TELLING, helps, literals, named, sentence
 
 ROOMS = {"medrega_export": "export", "medrega_train": "train", "medrega_bench": "bench"}

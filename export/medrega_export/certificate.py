@@ -20,11 +20,12 @@ import numpy as np
 import medrega_edge
 import medrega_export
 from medrega_edge.boxes import PixelBox, iou
+from medrega_edge.domain import Task
 from medrega_edge.engine import EncodedImage, Engine, EngineOptions
 from medrega_edge.errors import UsageError
 from medrega_edge.inference.confidence import fit
-from medrega_edge.package.package import Package, find_package
-from medrega_edge.prompts.templates import Task
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import find_package
 from medrega_export.quantisation.recipe import Recipe
 from medrega_export.questions import Question
 

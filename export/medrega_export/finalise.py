@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from medrega_edge.package.package import MANIFEST, SCHEMA_VERSION, FileEntry, Manifest, TokenSpec, VisionSpec, file_entry
+from medrega_edge.package.manifest import MANIFEST, SCHEMA_VERSION, FileEntry, Manifest, TokenSpec, VisionSpec, file_entry
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.graphs import decoder, text_model, vision_graph
 from medrega_export.model_card import write_card

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medrega_edge.prompts.templates import NOTICE
+from medrega_edge.domain import NOTICE
 from medrega_export.checkpoint.training_metadata import Training
 from medrega_export.quantisation.recipe import Recipe
 

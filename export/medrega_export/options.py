@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medrega_edge.domain import Task
 from medrega_edge.errors import UsageError
 from medrega_edge.package.gates import Gate
-from medrega_edge.package.package import MANIFEST
-from medrega_edge.prompts.templates import Task
+from medrega_edge.package.manifest import MANIFEST
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.checkpoint.published_prompts import Samples
 from medrega_export.graphs.numerical_error import Thresholds

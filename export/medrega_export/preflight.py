@@ -179,7 +179,7 @@ def disk_free(path: Path) -> int | None:
 
 
 def _devices() -> str:
-    from medrega_edge.inference.sessions import load_onnxruntime
+    from medrega_edge.inference.devices import load_onnxruntime
 
     get: Callable[[], list[str]] = load_onnxruntime().get_available_providers
     if "CUDAExecutionProvider" in get():

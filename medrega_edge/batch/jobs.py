@@ -19,9 +19,9 @@ from medrega_edge.batch.journal import Position
 from medrega_edge.errors import ChoiceError, InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.images.dicom.series import COPY, DAMAGED, NO_DICOM, NO_PICTURE, chosen, contents
 from medrega_edge.images.medical_image import MAX_BYTES, View
-from medrega_edge.images.windowing import preset_for
 from medrega_edge.io.atomic import atomic_write, image_names, natural_sort_key
 from medrega_edge.io.safe_text import json_text
+from medrega_edge.prompts.intent import window_preset_for
 
 if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage, Engine
@@ -80,7 +80,7 @@ class Questions:
             nonlocal seen
             _check(row, number)
             looked = {key: row.get(key) for key in ("frame", "window", "plane", "slice", "series")}
-            view = View(**looked, preset=preset_for(row["question"]))
+            view = View(**looked, preset=window_preset_for(row["question"]))
             key = (str(self._folder / row["image"]), view)
             if seen is None or seen[0] != key:
                 seen = (key, engine.open(key[0], view=view))

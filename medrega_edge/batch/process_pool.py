@@ -27,7 +27,7 @@ from medrega_edge.batch.journal import Position
 from medrega_edge.engine import Engine, load
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference import memory
-from medrega_edge.inference.sessions import available_threads
+from medrega_edge.inference.devices import available_threads
 from medrega_edge.package.package import Package
 
 ITEMS_WORTH_A_PROCESS = 16  # one takes as long to start as a small model takes for as many images

@@ -11,10 +11,10 @@ import typer
 
 from medrega_edge.cli.console import console, echo
 from medrega_edge.cli.options import AnswerOptions, ImageOptions, TaskOption, load_engine, with_shared_options
+from medrega_edge.domain import language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.translate import locale_language, said
 from medrega_edge.io.safe_text import json_text, printable
-from medrega_edge.prompts.templates import language_of
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer

@@ -62,7 +62,7 @@ def batch(
     from medrega_edge.batch.journal import Journal
     from medrega_edge.io.atomic import check_output_path
     from medrega_edge.output.csv_table import write_csv
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     places = [out] if csv is None else [out, csv]
     if csv is not None and csv.absolute() == out.absolute():
@@ -103,7 +103,7 @@ def _answers(
 ) -> Generator[tuple[Position, dict[str, Any]], None, None]:
     """Answer in this process, or in several where that is faster: the rows are the same."""
     from medrega_edge.batch import process_pool
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     processes = process_pool.count(find_package(model), threads, device, len(work) - start.item)
     if processes == 1:
@@ -121,9 +121,10 @@ def _asking(
     series: int | None = None,
 ) -> BatchQuestion:
     from medrega_edge.batch.jobs import BatchQuestion
+    from medrega_edge.domain import Language, Task
     from medrega_edge.images.medical_image import View
-    from medrega_edge.images.windowing import parse_window, preset_for
-    from medrega_edge.prompts.templates import Language, Task
+    from medrega_edge.images.windowing import parse_window
+    from medrega_edge.prompts.intent import window_preset_for
     from medrega_edge.tasks.request import member
 
     if not (question or "").strip() and task is None:
@@ -134,7 +135,7 @@ def _asking(
         member(Task, task)
     if language is not None:
         member(Language, language)
-    view = View(window=window, plane=plane, preset=preset_for(question or ""), series=series)
+    view = View(window=window, plane=plane, preset=window_preset_for(question or ""), series=series)
     return BatchQuestion(question or "", task, language, view)
 
 
@@ -183,7 +184,7 @@ def watch(
     from medrega_edge.batch.jobs import fingerprint
     from medrega_edge.batch.watch import check_folder
     from medrega_edge.batch.watch import watch as watching
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     asking = _asking(question, task, language, window, plane)
     job = fingerprint(__version__, find_package(model).sha256, device, repr(asking), include_identifiers)

@@ -26,7 +26,7 @@ def bundle_create(
     """
     from medrega_edge.io.atomic import check_output_path
     from medrega_edge.offline_bundle.bundle import create, read_wheels
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     check_output_path(out)
     read_wheels(wheels)  # what is missing is told before the model is loaded
@@ -43,7 +43,7 @@ def bundle_verify(
 ) -> None:
     """Check every hash of a bundle, what is installed against it, and that this machine answers as it should."""
     from medrega_edge.offline_bundle.bundle import check_installed, self_test, verify
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     contents = verify(bundle)
     echo(f"{len(contents['files'])} files: each is the one that was put there")

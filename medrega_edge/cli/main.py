@@ -22,10 +22,10 @@ import typer
 
 from medrega_edge.cli import ask, batch, bundle, model
 from medrega_edge.cli.console import echo, tell
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.i18n.translate import bring, said, users_language
 from medrega_edge.io.atomic import FULL
-from medrega_edge.prompts.templates import NOTICE, NOTICE_ZH, Language
 
 app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},

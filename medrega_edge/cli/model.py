@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrega_edge.cli.console import echo
+from medrega_edge.domain import NOTICE
 from medrega_edge.errors import MedregaError
 from medrega_edge.io.safe_text import json_text
-from medrega_edge.prompts.templates import NOTICE
 
 if TYPE_CHECKING:
     from medrega_edge.package.package import Package
@@ -21,7 +21,8 @@ model_app = typer.Typer(no_args_is_help=True, help="List, inspect, verify or loc
 @model_app.command("list")
 def model_list() -> None:
     """List the packages that are there."""
-    from medrega_edge.package.package import Package, list_packages
+    from medrega_edge.package.package import Package
+    from medrega_edge.package.registry import list_packages
 
     for folder in list_packages():
         try:
@@ -44,9 +45,9 @@ def model_info(
 ) -> None:
     """Show what a package is and how accurate it was measured to be."""
     from medrega_edge.inference import memory
-    from medrega_edge.inference.sessions import available_threads, decoder_threads
+    from medrega_edge.inference.devices import available_threads, decoder_threads
     from medrega_edge.package.certificate import lines, read
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     package = find_package(model)
     if labels:
@@ -91,7 +92,7 @@ def model_verify(
     model: Annotated[str | None, typer.Argument(help="Package folder or name; default: the one that is used.")] = None,
 ) -> None:
     """Check every file of a package against its manifest."""
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     package = find_package(model)
     package.verify()
@@ -103,6 +104,6 @@ def model_path(
     model: Annotated[str | None, typer.Argument(help="Package folder or name; default: the one that is used.")] = None,
 ) -> None:
     """Print the folder of a package."""
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     echo(str(find_package(model).folder))

@@ -68,9 +68,9 @@ class ImageOptions:
     def view(self, question: str = "") -> View:
         """How to look at the image that `question` is about."""
         from medrega_edge.images.medical_image import View
-        from medrega_edge.images.windowing import preset_for
+        from medrega_edge.prompts.intent import window_preset_for
 
-        return View(self.frame, self.window, self.plane, self.slice_, preset_for(question), self.series)
+        return View(self.frame, self.window, self.plane, self.slice_, window_preset_for(question), self.series)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from medrega_edge.prompts.templates import Language, language_of
+from medrega_edge.domain import Language, language_of
 
 _PACKAGES = ["medrega_edge"]  # whose sentences are known
 

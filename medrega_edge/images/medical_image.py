@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from medrega_edge.domain import Modality
 from medrega_edge.errors import ChoiceError, ImageError, MedregaError
-from medrega_edge.prompts.templates import Modality
 
 MAX_BYTES = 512 * 1024 * 1024
 MAX_INFLATED = 128 * 1024 * 1024  # of a file that is compressed as a whole; a bomb is left there, half inflated
@@ -40,7 +40,7 @@ class View:
 
     `frame` counts from 0. `window` is a preset's name or "centre,width". `plane` and `slice` cut a volume; `series` and
     `slice` choose a picture of a folder. `preset` is that for a CT which names no window; what is asked may choose it
-    (`windows.preset_for`).
+    (`windows.window_preset_for`).
     """
 
     frame: int | None = None

@@ -6,7 +6,6 @@ Knows numbers and names; knows no file. A window is (centre, width), for CT in H
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +23,6 @@ PRESETS: dict[str, Window] = {
     "mediastinum": (50.0, 350.0),
 }
 
-# What a question speaks of -> the window in which a radiologist would look for it; the first that fits.
-_ASKED = (
-    ("mediastinum", re.compile(r"mediastin|纵隔", re.IGNORECASE)),
-    ("lung", re.compile(r"\blungs?\b|pulmon|pneumo|bronch|肺|支气管", re.IGNORECASE)),
-    ("brain", re.compile(r"brain|cerebr|cerebell|ventricular system|intracranial|stroke|脑|颅内", re.IGNORECASE)),
-    ("bone", re.compile(r"\bbones?\b|fractur|vertebra|skull|\bribs?\b|femur|骨|椎", re.IGNORECASE)),
-    ("liver", re.compile(r"\bliver\b|hepat|肝", re.IGNORECASE)),
-)
-
 
 def parse_window(text: str) -> Window:
     """Return the window that a preset's name or "centre,width" means; raises UsageError."""
@@ -48,11 +38,6 @@ def parse_window(text: str) -> Window:
             "for example 40,400."
         )
     return centre, width
-
-
-def preset_for(question: str) -> str:
-    """Name of the preset in which to look for what a question asks; soft tissue when it does not say."""
-    return next((name for name, words in _ASKED if words.search(question)), "soft")
 
 
 def through_window(values: npt.NDArray[np.floating], window: Window, function: str = "LINEAR") -> npt.NDArray[np.floating]:

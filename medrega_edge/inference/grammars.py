@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from medrega_edge.boxes import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
+from medrega_edge.boxes import GRID_MAX
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.tokenizer import Tokenizer
+from medrega_edge.prompts.region_markup import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
 
 LONGEST_NAME = 24  # tokens; the longest name in training has 12
 MOST_BOXES = 20  # of one object

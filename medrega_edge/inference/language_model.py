@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.decoding import Grammar, Step, generate
 from medrega_edge.inference.grammars import Vocabulary
-from medrega_edge.inference.sessions import Decoder
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
 from medrega_edge.package.package import Contents
 from medrega_edge.prompts.templates import IMAGE_TOKEN, Prompt

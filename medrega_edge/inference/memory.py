@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from medrega_edge.errors import ResourceError
-from medrega_edge.package.package import Manifest, Package
+from medrega_edge.package.manifest import Manifest
+from medrega_edge.package.package import Package
 
 # Measured on 2026-11-23 with onnxruntime 1.32 on Linux, in cold processes that ask one question about the sample scan: the
 # default package (7 MiB of weights), "tiny" (36) and "0.5b" (661) of `medrega bench peers`, and a decoder of 57.

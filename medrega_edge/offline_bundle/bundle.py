@@ -23,7 +23,8 @@ from zipfile import Path as ZipPath
 from medrega_edge import __version__
 from medrega_edge.errors import GateError, PackageError, UsageError
 from medrega_edge.io.atomic import atomic_write
-from medrega_edge.package.package import MANIFEST, Package
+from medrega_edge.package.manifest import MANIFEST
+from medrega_edge.package.package import Package
 
 if TYPE_CHECKING:
     from medrega_edge.engine import Engine

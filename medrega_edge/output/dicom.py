@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medrega_edge import __version__
+from medrega_edge.domain import NOTICE
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.images.dicom.reader import Frame
 from medrega_edge.images.dicom.validation import FIRST_BYTES, is_dicom, load_pydicom, read_header
 from medrega_edge.images.medical_image import as_image_error
 from medrega_edge.io.atomic import atomic_write, check_output_path
-from medrega_edge.prompts.templates import NOTICE
 from medrega_edge.vocabulary.terminology import Term, table
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from medrega_edge.answer import Answer, Region
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.translate import said
 from medrega_edge.images.reader import MedicalImage
 from medrega_edge.io.atomic import atomic_write, check_output_path
 from medrega_edge.io.safe_text import json_text, printable
-from medrega_edge.prompts.templates import NOTICE, NOTICE_ZH, Language
 
 FONT = Path(__file__).parents[1] / "fonts" / "labels.ttf"
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")  # Okabe-Ito

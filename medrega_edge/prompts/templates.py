@@ -1,6 +1,6 @@
-"""Tasks, languages and modalities as closed sets, and every prompt template as data, English beside Chinese.
+"""Every prompt template as data, English beside Chinese, and the prompts of one set of weights.
 
-Knows words only: no image, no token ids, no boxes. The templates below are those that this project's own weights are
+The templates below are those that this project's own weights are
 trained with; a package carries its own copy in `prompts.json`, and the runtime uses that copy, so a checkpoint with
 other prompts needs no change of code.
 
@@ -12,49 +12,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import PackageError, UsageError
-
-NOTICE = "Research use only - not a medical device"
-NOTICE_ZH = "仅供研究使用 - 非医疗器械"
-
-
-class Task(StrEnum):
-    """What is asked of the model; the values are those of the Answer schema."""
-
-    VQA = "vqa"
-    CLASSIFY = "classify"
-    REPORT = "report"
-    IDENTIFY = "identify"
-    DETECT = "detect"
-    GROUNDED_REPORT = "grounded_report"
-
-
-class Language(StrEnum):
-    """Language of question and answer."""
-
-    EN = "en"
-    ZH = "zh"
-
-
-class Modality(StrEnum):
-    """Kind of image. `mammography` and `oct` stand apart from X-ray and fundus because they look different."""
-
-    CT = "ct"
-    MRI = "mri"
-    XRAY = "xray"
-    ULTRASOUND = "ultrasound"
-    FUNDUS = "fundus"
-    OCT = "oct"
-    DERMOSCOPY = "dermoscopy"
-    ENDOSCOPY = "endoscopy"
-    PATHOLOGY = "pathology"
-    MAMMOGRAPHY = "mammography"
-
 
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 
@@ -228,47 +190,6 @@ def _finite(value: object) -> float:
 
 
 DEFAULT_PROMPTS = PromptBook(PREFIX, TEMPLATES)
-
-_CJK = re.compile(r"[\u3400-\u9fff]")
-
-
-def language_of(question: str) -> Language:
-    """Tell the language of a question: Chinese when it holds a Chinese character, else English."""
-    return Language.ZH if _CJK.search(question) else Language.EN
-
-
-# Tried in this order: a question that asks for a place is about a place, whatever else it says.
-_TASK_WORDS: dict[Task, re.Pattern[str]] = {
-    Task.GROUNDED_REPORT: re.compile(r"\bgrounded report\b|(带|附)(有)?(定位|区域)的?报告|定位报告", re.IGNORECASE),
-    Task.REPORT: re.compile(
-        r"\b(write|give|make|generate)\b.*\breport\b|^\W*report\W*$|\bdescribe (this|the) (image|picture|scan)\b"
-        r"|(写|生成|给出).*报告|描述.*(图像|图片|影像)",
-        re.IGNORECASE,
-    ),
-    Task.DETECT: re.compile(
-        r"^\W*(please )?(locate|find|detect|mark|show|point out|highlight|outline)\b|\bbounding box\b|\bdraw a box\b"
-        r"|\b(locate|point out|show me where|mark|outline)\b|^\W*(where is|where are) (the )?[\w ]+\W*$"
-        r"|\bwhere (can|is it)\b|\bposition of\b|\blocation of\b"
-        r"|定位|在哪|何处|标出|找出|找到|框|圈出|指出|检测|的位置",
-        re.IGNORECASE,
-    ),
-}
-
-
-def guess_task(question: str, tasks: tuple[str, ...]) -> Task:
-    """Tell which of a package's tasks a free question means: what asks for no place and no report is a plain question.
-
-    Raises UsageError when the package answers no plain questions.
-    """
-    for task, words in _TASK_WORDS.items():
-        if words.search(question) and (task.value in tasks or task is Task.GROUNDED_REPORT and Task.REPORT.value in tasks):
-            return task
-    if Task.VQA.value in tasks:
-        return Task.VQA
-    raise UsageError(
-        "The question does not say what is wanted in a way this model package was trained for "
-        f'({", ".join(tasks)}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.'
-    )
 
 
 def sentence_of_regions(labels: list[str], language: Language) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 
-from medrega_edge.prompts.templates import Language, Modality
+from medrega_edge.domain import Language, Modality
 from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 
 

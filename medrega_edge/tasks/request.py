@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from medrega_edge.boxes import Geometry, GridBox, PixelBox
+from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import Language, Modality, Task, guess_task, language_of
+from medrega_edge.prompts.intent import guess_task
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
 from medrega_edge.vocabulary.terminology import Terms
 

@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from medrega_edge.boxes import REF_OPEN, GridBox, RegionText, format_boxes, format_region, parse
+from medrega_edge.boxes import GridBox
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.inference.confidence import raw_scores
 from medrega_edge.inference.grammars import Choice, NamedRegion, Prose, RegionGrammar
 from medrega_edge.inference.language_model import Generation, ImageEmbeddings, LanguageModel
+from medrega_edge.prompts.region_markup import REF_OPEN, RegionText, format_boxes, format_region, parse
 from medrega_edge.prompts.templates import (
     ABSENT_ANSWER,
     DETECT_QUESTION,
@@ -25,11 +27,8 @@ from medrega_edge.prompts.templates import (
     REPORT_LIMITS,
     REPORT_QUESTION,
     WITH_REGIONS,
-    Language,
-    Modality,
     Prompt,
     PromptBook,
-    Task,
     sentence_of_regions,
 )
 from medrega_edge.tasks import report_sentences

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medrega_edge.prompts.templates import Language, Modality
+from medrega_edge.domain import Language, Modality
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib.resources import files
 from itertools import product
 
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 
 Label = tuple[str, str]  # English, Chinese
 

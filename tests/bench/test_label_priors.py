@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medrega_bench.evaluation.label_priors import Weighed, as_prompts, fit, macro_f1
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 
 
 def weighed(image, truth, *weights, language=Language.EN):

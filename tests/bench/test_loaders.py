@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from medrega_bench.datasets.loaders import LAYOUTS, read_source
 from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import Language
 
 from .layouts import coco, picture, sample, slake, write
 

@@ -4,8 +4,8 @@ import pytest
 
 from medrega_bench.datasets.loaders import read_source
 from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import Language
 
 from .layouts import table
 

@@ -7,7 +7,7 @@ import pytest
 
 from medrega_bench.evaluation.figures import Pair
 from medrega_bench.metrics.text import bleu1, chinese_words, exact_match, region_to_text, report, vqa_en, vqa_zh
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 
 
 def test_bleu1_by_hand():

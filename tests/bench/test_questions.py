@@ -6,9 +6,9 @@ import pytest
 
 from medrega_bench.datasets.questions import LeftOut, Question, questions_of, read_records
 from medrega_bench.evaluation.accuracy import MEASURED
-from medrega_edge.boxes import parse
+from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import Language, Task
+from medrega_edge.prompts.region_markup import parse
 
 DATA = Path(os.environ.get("MEDREGA_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -6,8 +6,9 @@ from PIL import Image
 
 from medrega_bench.datasets import evaluation_set, quick_set
 from medrega_bench.datasets.questions import _checked
-from medrega_edge.package.package import find_package
-from medrega_edge.prompts.templates import Modality, PromptBook
+from medrega_edge.domain import Modality
+from medrega_edge.package.registry import find_package
+from medrega_edge.prompts.templates import PromptBook
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medrega_bench.datasets.references import reference
-from medrega_edge.prompts.templates import Language, Modality
+from medrega_edge.domain import Language, Modality
 from medrega_edge.tasks.report_sentences import Sentence, read, write
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

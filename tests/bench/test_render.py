@@ -12,7 +12,7 @@ from medrega_bench.evaluation.paired import compared
 from medrega_bench.reports import render
 from medrega_bench.reports.charts import frontier, reliability
 from medrega_bench.reports.document import comparison, document, figures_of
-from medrega_edge.prompts.templates import NOTICE, NOTICE_ZH, Language
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 
 from .handmade import BOX, HALF, many, package, result, row
 

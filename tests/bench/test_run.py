@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from medrega_bench.cli.main import bench_app
-from medrega_edge.package.package import default_folder, file_entry
+from medrega_edge.package.manifest import file_entry
+from medrega_edge.package.registry import default_folder
 
 
 def bench(*words):

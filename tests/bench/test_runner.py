@@ -10,7 +10,7 @@ from medrega_bench.evaluation.image_ablation import reliance
 from medrega_bench.evaluation.question_only_baseline import CHOSEN, TRIALS, Blind, Classifier, Recipe
 from medrega_bench.evaluation.tables import losses, tables
 from medrega_bench.reports.report_figures import report_figures
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 from tests.bench import handmade
 
 

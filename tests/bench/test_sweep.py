@@ -8,8 +8,8 @@ import pytest
 
 from medrega_bench.reports import render
 from medrega_bench.sweep import sweep, sweep_report
+from medrega_edge.domain import Language
 from medrega_edge.errors import GateError, ResourceError, UsageError
-from medrega_edge.prompts.templates import Language
 from medrega_export.quantisation.recipe import FULL, Recipe
 
 from .handmade import HALF, many, package, result

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrega_edge.boxes import GRID_MAX, Geometry, GridBox, PixelBox, RegionText, format_region, iou, parse
+from medrega_edge.boxes import GRID_MAX, Geometry, GridBox, PixelBox, iou
+from medrega_edge.prompts.region_markup import RegionText, format_region, parse
 
 edges = st.tuples(st.integers(0, GRID_MAX), st.integers(0, GRID_MAX)).filter(lambda e: e[0] != e[1]).map(sorted)
 grid_boxes = st.tuples(edges, edges).map(lambda e: GridBox(e[0][0], e[1][0], e[0][1], e[1][1]))

@@ -12,7 +12,8 @@ import pytest
 from medrega_edge import __version__
 from medrega_edge.errors import GateError, PackageError, UsageError
 from medrega_edge.offline_bundle import bundle
-from medrega_edge.package.package import Package, default_folder, find_package
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import default_folder, find_package
 
 
 def wheel(folder, name, version="1.0", needs=(), licence="MIT", tag="py3-none-any"):

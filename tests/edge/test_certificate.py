@@ -8,7 +8,7 @@ import pytest
 
 from medrega_edge.errors import PackageError
 from medrega_edge.package.certificate import lines
-from medrega_edge.package.package import find_package
+from medrega_edge.package.registry import find_package
 
 FIGURE = {"reference": 0.5, "package": 0.48, "loss": 0.02, "interval": [-0.01, 0.05]}
 ENTRY = {

@@ -8,7 +8,7 @@ import pytest
 
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.images.reader import View, read_image
-from medrega_edge.images.windowing import preset_for
+from medrega_edge.prompts.intent import window_preset_for
 from tests.edge.dicoms import colour, dataset, dicom, lut, row, window
 
 CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "0"}
@@ -141,10 +141,10 @@ def test_presets_of_a_ct(preset, black, middle, white):
     ],
 )
 def test_a_ct_without_a_window_is_seen_in_that_of_the_question_and_says_so(asked, preset):
-    image = read_image(dicom(row([-2000, 2000], "i2"), **CT), view=View(preset=preset_for(asked)))
+    image = read_image(dicom(row([-2000, 2000], "i2"), **CT), view=View(preset=window_preset_for(asked)))
     assert image.window == preset
     assert "names no window" in image.warnings[0]
-    named = read_image(dicom(row([-2000, 2000], "i2"), **CT, **window(7, 9)), view=View(preset=preset_for(asked)))
+    named = read_image(dicom(row([-2000, 2000], "i2"), **CT, **window(7, 9)), view=View(preset=window_preset_for(asked)))
     assert (named.window, named.warnings) == ((7, 9), ())
 
 

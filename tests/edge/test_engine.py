@@ -14,7 +14,8 @@ from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.errors import PackageError, ResourceError, UsageError
 from medrega_edge.images.samples import sample_path
 from medrega_edge.package.certificate import FEWEST, certified, read
-from medrega_edge.package.package import MANIFEST, default_folder
+from medrega_edge.package.manifest import MANIFEST
+from medrega_edge.package.registry import default_folder
 from medrega_edge.prompts.templates import PREFIX, TEMPLATES
 
 # The liver on the sample scan, mass included, read off the picture by eye against a 50-pixel grid.

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from medrega_edge.boxes import parse
+from medrega_edge.domain import Language
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.decoding import generate
 from medrega_edge.inference.grammars import MOST_BOXES, Choice, NamedRegion, Prose, RegionGrammar, Vocabulary
 from medrega_edge.inference.language_model import Generation
 from medrega_edge.inference.tokenizer import Tokenizer
-from medrega_edge.package.package import find_package
-from medrega_edge.prompts.templates import Language, PromptBook
+from medrega_edge.package.registry import find_package
+from medrega_edge.prompts.region_markup import parse
+from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.tasks import Tasks
 from tests.edge.toy import ID, TOKENS, cut, vocabulary
 

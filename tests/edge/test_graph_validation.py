@@ -6,7 +6,7 @@ import pytest
 
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.graph_validation import MAX_NODES, OPERATORS, check_graph
-from medrega_edge.package.package import find_package
+from medrega_edge.package.registry import find_package
 
 
 def varint(number):
@@ -139,8 +139,10 @@ def test_a_refused_graph_never_reaches_onnxruntime(tmp_path, monkeypatch):
     import shutil
 
     from medrega_edge import load
-    from medrega_edge.inference.sessions import load_onnxruntime
-    from medrega_edge.package.package import MANIFEST, Package, default_folder, file_entry
+    from medrega_edge.inference.devices import load_onnxruntime
+    from medrega_edge.package.manifest import MANIFEST, file_entry
+    from medrega_edge.package.package import Package
+    from medrega_edge.package.registry import default_folder
 
     folder = shutil.copytree(default_folder(), tmp_path / "bad")
     manifest = Package.open(folder).manifest

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from medrega_edge.prompts.templates import Language, PromptBook
+from medrega_edge.domain import Language
+from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.tasks import Tasks
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
 

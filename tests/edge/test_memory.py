@@ -9,7 +9,7 @@ import pytest
 from medrega_edge import load
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference import memory
-from medrega_edge.package.package import find_package
+from medrega_edge.package.registry import find_package
 from tests.edge.stub import medrega
 
 

@@ -11,8 +11,8 @@ import typer
 
 import medrega_edge
 from medrega_edge.cli import main as cli
+from medrega_edge.domain import Language
 from medrega_edge.i18n.translate import said, users_language
-from medrega_edge.prompts.templates import Language
 
 SENTENCES = json.loads(files("medrega_edge").joinpath("messages_zh.json").read_text("utf-8"))
 TELLING = {"UsageError", "ImageError", "ChoiceError", "PackageError", "GateError", "ResourceError", "as_image_error", "tell"}

@@ -13,12 +13,12 @@ from PIL import Image
 pytest.importorskip("highdicom")
 
 from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
+from medrega_edge.domain import NOTICE
 from medrega_edge.errors import MedregaError, ResourceError, UsageError
 from medrega_edge.images.reader import read_image
 from medrega_edge.images.samples import sample_path
 from medrega_edge.output.dicom import parse_kinds, places, write_objects
 from medrega_edge.output.overlay import marked
-from medrega_edge.prompts.templates import NOTICE
 from tests.edge.dicoms import bare, colour, dataset, dicom
 
 STUDY = {

@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from medrega_edge.errors import PackageError
-from medrega_edge.package.package import MANIFEST, Manifest, Package, default_folder, find_package, list_packages
+from medrega_edge.package.manifest import MANIFEST, Manifest
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import default_folder, find_package, list_packages
 
 
 @pytest.fixture
@@ -32,9 +34,9 @@ def roles():
 
 @pytest.mark.parametrize("role", roles())
 def test_one_flipped_bit_is_found_before_any_graph_is_loaded(copy, role, monkeypatch):
-    import medrega_edge.inference.sessions
+    import medrega_edge.inference.devices
 
-    monkeypatch.setattr(medrega_edge.inference.sessions, "load_onnxruntime", lambda: pytest.fail("a graph was loaded"))
+    monkeypatch.setattr(medrega_edge.inference.devices, "load_onnxruntime", lambda: pytest.fail("a graph was loaded"))
     path = copy / Package.open(copy).manifest.files[role].path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

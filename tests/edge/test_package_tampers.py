@@ -6,10 +6,12 @@ import shutil
 
 import pytest
 
-import medrega_edge.inference.sessions
+import medrega_edge.inference.devices
 from medrega_edge.engine import load
 from medrega_edge.errors import PackageError
-from medrega_edge.package.package import MANIFEST, Package, default_folder, find_package
+from medrega_edge.package.manifest import MANIFEST
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import default_folder, find_package
 
 FILES = {role: entry.path for role, entry in find_package().manifest.files.items()}
 
@@ -66,7 +68,7 @@ CHANGES = {
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    monkeypatch.setattr(medrega_edge.inference.sessions, "load_onnxruntime", lambda: pytest.fail("onnxruntime was loaded"))
+    monkeypatch.setattr(medrega_edge.inference.devices, "load_onnxruntime", lambda: pytest.fail("onnxruntime was loaded"))
     return shutil.copytree(default_folder(), tmp_path / "package")
 
 

@@ -16,7 +16,7 @@ from medrega_edge.batch.jobs import CHUNK_SIZE, BatchQuestion, Folder, Questions
 from medrega_edge.batch.journal import Position
 from medrega_edge.errors import PackageError
 from medrega_edge.inference import memory
-from medrega_edge.package.package import find_package
+from medrega_edge.package.registry import find_package
 
 PACKAGE = find_package()
 

@@ -2,18 +2,10 @@ import json
 
 import pytest
 
+from medrega_edge.domain import Language, Task, language_of
 from medrega_edge.errors import PackageError, UsageError
-from medrega_edge.prompts.templates import (
-    DEFAULT_PROMPTS,
-    LABELS_SLOT,
-    Language,
-    Prompt,
-    PromptBook,
-    Task,
-    guess_task,
-    language_of,
-    sentence_of_regions,
-)
+from medrega_edge.prompts.intent import guess_task
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, Prompt, PromptBook, sentence_of_regions
 
 # Weights from elsewhere: the task is said before the image, and a report has no question.
 PER_TASK = PromptBook(

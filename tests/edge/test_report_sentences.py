@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from medrega_edge.domain import Language
 from medrega_edge.inference.grammars import Vocabulary
 from medrega_edge.inference.language_model import Generation
 from medrega_edge.inference.tokenizer import Tokenizer
-from medrega_edge.package.package import find_package
-from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, REPORT_LIMITS, Language, PromptBook
+from medrega_edge.package.registry import find_package
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, REPORT_LIMITS, PromptBook
 from medrega_edge.tasks.tasks import Tasks
 
 CLAIMS = {Language.EN: "MRI of the abdomen. Abnormal: none.", Language.ZH: "磁共振图像，腹部。异常：无。"}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medrega_edge.domain import Language, Modality
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import REPORT_LIMITS, Language, Modality
+from medrega_edge.prompts.templates import REPORT_LIMITS
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES
 
 

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 from medrega_edge.vocabulary.terminology import Terms, table
 
 LABELS = [

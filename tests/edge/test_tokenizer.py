@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
-from medrega_edge.package.package import find_package
+from medrega_edge.package.registry import find_package
 
 TOKENIZER = Tokenizer(find_package().text("tokenizer"))
 words = st.lists(

@@ -18,7 +18,7 @@ from medrega_edge.images.reader import read_image
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.io.safe_text import json_text, printable
 from medrega_edge.output.overlay import show, to_json
-from medrega_edge.package.package import find_package
+from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.templates import PromptBook
 from tests.edge.dicoms import dicom, row
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import GateError, UsageError
-from medrega_edge.prompts.templates import Language, Modality, Task
 from medrega_export import certificate as c
 from medrega_export.questions import Question, choose, read_questions
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, QUESTION_SLOT, Language, PromptBook, Task
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, QUESTION_SLOT, PromptBook
 from medrega_export.checkpoint import published_prompts as f
 
 # Words of our own in the form of upstream's: role, task, definition of a box or candidates, image, question.

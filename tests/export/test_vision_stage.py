@@ -77,7 +77,7 @@ def test_each_tower_precision_and_exception_counts(checkpoint_folder: Path, tmp_
 
 def test_int8_is_what_the_quantiser_of_onnxruntime_makes(checkpoint_folder: Path, tmp_path: Path) -> None:
     """The same weights and the same operators, so the same numbers."""
-    from medrega_edge.inference.sessions import load_onnxruntime
+    from medrega_edge.inference.devices import load_onnxruntime
 
     load_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medrega_edge.boxes import Geometry, PixelBox
-from medrega_edge.prompts.templates import Modality
+from medrega_edge.domain import Modality
 from medrega_train.augment import clean_view, random_view, swap_sides
 from medrega_train.records import Record, Region
 

@@ -34,7 +34,8 @@ def test_questions_of_one_image_do_not_see_each_other():
     """The loss of a question is the same alone and beside others: packing is an arrangement, not another model."""
     import torch
 
-    from medrega_edge.prompts.templates import DEFAULT_PROMPTS, Language, Task
+    from medrega_edge.domain import Language, Task
+    from medrega_edge.prompts.templates import DEFAULT_PROMPTS
     from medrega_train.language import Encoder, attention_mask
     from medrega_train.model import build_model
     from medrega_train.presets import PRESETS

@@ -2,8 +2,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrega_edge.boxes import parse
-from medrega_edge.prompts.templates import LABEL_SEPARATOR, Language, Modality, Task, guess_task, language_of
+from medrega_edge.domain import Language, Modality, Task, language_of
+from medrega_edge.prompts.intent import guess_task
+from medrega_edge.prompts.region_markup import parse
+from medrega_edge.prompts.templates import LABEL_SEPARATOR
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES
 from medrega_train.augment import clean_view, random_view
 from medrega_train.non_medical_images import foreign_picture

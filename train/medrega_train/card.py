@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from medrega_edge import __version__
-from medrega_edge.prompts.templates import TEMPLATES, Language
+from medrega_edge.domain import Language
+from medrega_edge.prompts.templates import TEMPLATES
 from medrega_train.questions import MAX_BOXES
 from medrega_train.records import Record
 

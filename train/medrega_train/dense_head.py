@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medrega_edge.domain import Modality
 from medrega_edge.images.preprocess import Preprocessing, normalise
-from medrega_edge.prompts.templates import Modality
 from medrega_train.augment import View
 from medrega_train.records import Absence, Record
 from medrega_train.views import Views

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import InternVLForConditionalGeneration
 
-from medrega_edge.boxes import BOX_CLOSE, BOX_OPEN, GRID_MAX, REF_CLOSE, REF_OPEN
-from medrega_edge.prompts.templates import IMAGE_TOKEN, Language, PromptBook, Task
+from medrega_edge.boxes import GRID_MAX
+from medrega_edge.domain import Language, Task
+from medrega_edge.prompts.region_markup import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
+from medrega_edge.prompts.templates import IMAGE_TOKEN, PromptBook
 from medrega_train.augment import View
 from medrega_train.dense_head import IGNORE, DenseBatch, DenseHead, DenseSamples, dense_losses
 from medrega_train.dense_head import collate as collate_dense

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 
 DETECT = {
     Language.EN: (

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medrega_edge.boxes import Geometry, PixelBox, RegionText, format_boxes, format_region
+from medrega_edge.boxes import Geometry, PixelBox
+from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.prompts.region_markup import RegionText, format_boxes, format_region
 from medrega_edge.prompts.templates import (
     ABSENT_ANSWER,
     CLASSIFY_QUESTION,
@@ -22,10 +24,7 @@ from medrega_edge.prompts.templates import (
     MODALITY_QUESTION,
     REPORT_QUESTION,
     WITH_REGIONS,
-    Language,
-    Modality,
     PromptBook,
-    Task,
 )
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, NOT_MEDICAL, LabelSet
 from medrega_train.augment import View, ViewRegion

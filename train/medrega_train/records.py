@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medrega_edge.boxes import Geometry, PixelBox
+from medrega_edge.domain import Language, Modality
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import Language, Modality
 
 VESSELS = "retinal blood vessels"  # they fill the whole image: no detection target
 

@@ -7,7 +7,7 @@ knows no tokens.
 
 from __future__ import annotations
 
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 from medrega_edge.tasks.report_sentences import Sentence, write
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, FINDINGS
 from medrega_train.augment import View

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from medrega_edge.boxes import MARKERS
+from medrega_edge.prompts.region_markup import MARKERS
 from medrega_edge.prompts.templates import IMAGE_TOKEN
 
 PAD, START, END = "<pad>", "<|im_start|>", "<|im_end|>"

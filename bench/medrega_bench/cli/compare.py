@@ -11,8 +11,8 @@ from medrega_bench.cli.console import language, show, show_flips, show_loss
 from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, SplitOption
 from medrega_bench.datasets.dataset_selection import choose, with_progress
 from medrega_edge.cli.console import tell
+from medrega_edge.domain import NOTICE, Language
 from medrega_edge.errors import GateError, UsageError
-from medrega_edge.prompts.templates import NOTICE, Language
 
 Row = dict[str, Any]
 
@@ -36,7 +36,7 @@ def compare(
 
     from medrega_bench.evaluation import measure, paired
     from medrega_edge.io.atomic import check_output_path, write_text
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     if out is not None:
         check_output_path(out)

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from medrega_edge.cli.console import echo
+from medrega_edge.domain import Language
 from medrega_edge.i18n.translate import said, users_language
-from medrega_edge.prompts.templates import Language
 
 Row = dict[str, Any]
 

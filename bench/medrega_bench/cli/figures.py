@@ -67,7 +67,7 @@ def tasks(
     from medrega_bench.performance.environment import header
     from medrega_bench.reports.report_figures import report_figures
     from medrega_edge.io.atomic import check_output_path, write_text
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     check_output_path(out)
     if answers is not None and not answers.is_dir():

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 
 DataOption = Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")]
 AnyDataOption = Annotated[Path | None, typer.Option(help="Data folder with records.jsonl; default: the built-in quick set.")]

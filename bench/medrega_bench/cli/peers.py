@@ -39,7 +39,7 @@ def peers(
     from medrega_bench.extras import need
     from medrega_bench.performance import peers as side
     from medrega_bench.performance.environment import command, environment
-    from medrega_edge.inference.sessions import available_threads
+    from medrega_edge.inference.devices import available_threads
     from medrega_edge.io.atomic import check_output_path, write_text
 
     check_output_path(out)

@@ -52,7 +52,7 @@ def run(
     from medrega_bench.reports import render
     from medrega_bench.reports.document import document, figures_of
     from medrega_edge.io.atomic import check_output_path, unwritable, write_text
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     places = [out / name for name in ("result.json", "report.md", "report.html", "figures.csv")]
     try:

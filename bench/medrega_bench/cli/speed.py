@@ -34,9 +34,9 @@ def speed(
     from medrega_bench.performance import latency as stages
     from medrega_bench.performance import memory as peak_memory
     from medrega_bench.performance.environment import header
-    from medrega_edge.inference.sessions import available_threads
+    from medrega_edge.inference.devices import available_threads
     from medrega_edge.io.atomic import check_output_path, write_text
-    from medrega_edge.package.package import find_package
+    from medrega_edge.package.registry import find_package
 
     check_output_path(out)
     try:

@@ -26,7 +26,7 @@ def tower(
     from medrega_bench.extras import need
     from medrega_bench.performance import random_packages, vision_precision
     from medrega_bench.performance.environment import command, environment
-    from medrega_edge.inference.sessions import available_threads
+    from medrega_edge.inference.devices import available_threads
     from medrega_edge.io.atomic import check_output_path, write_text
 
     check_output_path(out)

@@ -10,9 +10,10 @@ from pathlib import Path
 from medrega_bench.datasets.entries import Entry, Made, agreeing, classified, json_of, refuse_split
 from medrega_bench.datasets.questions import LeftOut, Objects, Question, setting_of
 from medrega_edge.batch.jobs import read_lines, read_object
-from medrega_edge.boxes import parse
+from medrega_edge.domain import Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import REPORT_QUESTION, Task, language_of
+from medrega_edge.prompts.region_markup import parse
+from medrega_edge.prompts.templates import REPORT_QUESTION
 
 _IMAGE = "<image>"
 _REGION = re.compile(r"<ref>.*?</ref>\s*<box>.*?</box>", re.DOTALL)

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from medrega_bench.datasets.questions import LeftOut, Objects, Question, classify_question
 from medrega_edge.boxes import Geometry
+from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import Language, Task
 
 T = TypeVar("T")
 Made = Iterator[Question | LeftOut]

@@ -15,7 +15,8 @@ from typing import Any
 from medrega_bench.datasets.questions import DETECT_WORDING, LeftOut, Objects, Question, questions_of, setting_of
 from medrega_bench.datasets.references import placed_text, reference, reported
 from medrega_edge.boxes import Geometry, PixelBox
-from medrega_edge.prompts.templates import REPORT_QUESTION, Language, Task
+from medrega_edge.domain import Language, Task
+from medrega_edge.prompts.templates import REPORT_QUESTION
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
 
 Row = dict[str, Any]

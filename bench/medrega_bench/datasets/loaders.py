@@ -32,8 +32,8 @@ from medrega_bench.datasets.questions import (
     setting_of,
 )
 from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import Language, Modality, Task, language_of
 
 DEFAULT_SPLIT = "val"  # of our own records: choose on val, report on test
 SLAKE_MODALITIES = {"CT": Modality.CT, "MRI": Modality.MRI, "X-Ray": Modality.XRAY}

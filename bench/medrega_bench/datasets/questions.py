@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medrega_edge.boxes import Geometry, PixelBox, RegionText, format_region
+from medrega_edge.boxes import Geometry, PixelBox
+from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import CLASSIFY_QUESTION, CLASSIFY_SEVERAL_QUESTION, LABEL_SEPARATOR, Language, Task
+from medrega_edge.prompts.region_markup import RegionText, format_region
+from medrega_edge.prompts.templates import CLASSIFY_QUESTION, CLASSIFY_SEVERAL_QUESTION, LABEL_SEPARATOR
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet
 
 SKIPPED_LABELS = frozenset({"retinal blood vessels"})  # they fill the whole image

@@ -12,7 +12,7 @@ from typing import Any
 
 from medrega_bench.datasets.questions import MOST_BOXES, SKIPPED_LABELS, Objects
 from medrega_edge.boxes import Geometry, PixelBox
-from medrega_edge.prompts.templates import Language, Modality
+from medrega_edge.domain import Language, Modality
 from medrega_edge.tasks.report_sentences import Sentence, write
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, FINDINGS
 

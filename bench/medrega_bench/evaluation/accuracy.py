@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from medrega_bench.evaluation.figures import bootstrap, groups_of
 from medrega_edge.boxes import PixelBox, iou
+from medrega_edge.domain import Task
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import Task
 
 COMMONEST = 20
 MEASURED = ("single_object_single_region", "region_to_text")  # the settings whose questions are answered here

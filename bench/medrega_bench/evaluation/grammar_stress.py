@@ -18,11 +18,14 @@ from PIL import Image
 
 from medrega_bench.performance.random_packages import SMALLEST_TOWER, PackageShape, TextShape, write_package
 from medrega_edge.answer import Answer
-from medrega_edge.boxes import parse
+from medrega_edge.domain import Language, Task
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.inference.grammars import MOST_BOXES
-from medrega_edge.package.package import MANIFEST, Package, default_folder, file_entry
-from medrega_edge.prompts.templates import DETECT_QUESTION, Language, PromptBook, Task
+from medrega_edge.package.manifest import MANIFEST, file_entry
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import default_folder
+from medrega_edge.prompts.region_markup import parse
+from medrega_edge.prompts.templates import DETECT_QUESTION, PromptBook
 
 SEED = 20261123
 EACH = 25  # questions about one image

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from medrega_bench.datasets.evaluation_set import asked_of
 from medrega_bench.evaluation.figures import Pair
 from medrega_bench.metrics.labels import classification
+from medrega_edge.domain import Language, Task
 from medrega_edge.engine import Engine
-from medrega_edge.prompts.templates import Language, Task
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]

@@ -35,11 +35,12 @@ from medrega_bench.evaluation.answer_cache import Progress
 from medrega_bench.evaluation.question_only_baseline import Blind
 from medrega_bench.evaluation.tables import tables
 from medrega_bench.performance import latency
+from medrega_edge.domain import NOTICE, Task
 from medrega_edge.engine import EngineOptions
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.package.package import Package
-from medrega_edge.prompts.templates import NOTICE, PromptBook, Task
+from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.vocabulary.terminology import Terms
 
 SCHEMA_VERSION = 1
@@ -136,7 +137,7 @@ def overall(rows: Sequence[Row]) -> Row | None:
 
 def speeds(package: Package, plan: Plan) -> list[Row]:
     """How fast a package is on every device; raises ResourceError when that cannot be measured."""
-    from medrega_edge.inference.sessions import available_threads
+    from medrega_edge.inference.devices import available_threads
 
     try:
         return [

@@ -17,8 +17,9 @@ import numpy as np
 from medrega_bench.evaluation.figures import FEWEST_IMAGES, FloatArray, Pair, bootstrap, groups_of
 from medrega_bench.metrics.regions import HIT, labelled_boxes, match
 from medrega_bench.metrics.text import is_exact, report
+from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import LABEL_SEPARATOR, Language
+from medrega_edge.prompts.templates import LABEL_SEPARATOR
 
 Row = dict[str, Any]
 

@@ -17,7 +17,7 @@ from medrega_bench.datasets.questions import setting_of
 from medrega_bench.evaluation.figures import Measured, Pair
 from medrega_bench.evaluation.score import SETTINGS
 from medrega_bench.metrics.text import is_exact
-from medrega_edge.prompts.templates import Language, Task
+from medrega_edge.domain import Language, Task
 
 Row = dict[str, Any]
 Asked = tuple[str, str]  # question, answer

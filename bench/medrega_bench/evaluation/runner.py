@@ -20,9 +20,10 @@ from medrega_bench.datasets.questions import Objects, Question
 from medrega_bench.evaluation.question_only_baseline import Blind
 from medrega_edge.answer import Answer, Region
 from medrega_edge.boxes import Geometry, PixelBox
+from medrega_edge.domain import Language, Task
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import REPORT_LIMITS, Language, Task
+from medrega_edge.prompts.templates import REPORT_LIMITS
 from medrega_edge.tasks import report_sentences
 
 Row = dict[str, Any]

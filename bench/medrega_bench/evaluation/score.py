@@ -18,9 +18,10 @@ from medrega_bench.metrics import labels as metrics_labels
 from medrega_bench.metrics import regions as metrics_regions
 from medrega_bench.metrics import text as metrics_text
 from medrega_edge.batch.jobs import read_lines, read_object
-from medrega_edge.boxes import parse
+from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import LABEL_SEPARATOR, Language
+from medrega_edge.prompts.region_markup import parse
+from medrega_edge.prompts.templates import LABEL_SEPARATOR
 
 FAILED = "error"  # the key of what `medrega batch` writes for a question that it could not answer
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from medrega_bench.evaluation.figures import Measured, Pair, ratios
-from medrega_edge.boxes import GridBox, PixelBox, iou, parse
+from medrega_edge.boxes import GridBox, PixelBox, iou
 from medrega_edge.errors import UsageError
+from medrega_edge.prompts.region_markup import parse
 
 HIT = 0.5
 STRICT_HIT = 0.75  # upstream's threshold for one object with several regions, where the paper says 0.5

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medrega_bench.evaluation.figures import FloatArray, Measured, Pair, ratios
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrega_edge.inference.sessions import available_threads
+from medrega_edge.inference.devices import available_threads
 
 if TYPE_CHECKING:
     from medrega_edge.package.package import Package

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from medrega_bench.performance.latency import over, spread
-from medrega_edge.boxes import REF_OPEN
+from medrega_edge.domain import Language, Task
+from medrega_edge.inference.decoder import Decoder, Floats
+from medrega_edge.inference.devices import decoder_threads
 from medrega_edge.inference.grammars import NamedRegion
 from medrega_edge.inference.language_model import Generation, LanguageModel
-from medrega_edge.inference.sessions import Decoder, Floats, decoder_threads
 from medrega_edge.package.package import Package
-from medrega_edge.prompts.templates import ABSENT_ANSWER, DETECT_QUESTION, Language, PromptBook, Task
+from medrega_edge.prompts.region_markup import REF_OPEN
+from medrega_edge.prompts.templates import ABSENT_ANSWER, DETECT_QUESTION, PromptBook
 
 OBJECT = "liver"
 LIMIT = 256  # tokens; a box takes a tenth

@@ -33,7 +33,8 @@ def medrega(order: Order) -> Round:
     """Our own loop, as the runtime drives it."""
     import numpy as np
 
-    from medrega_edge.inference.sessions import Decoder, decoder_threads
+    from medrega_edge.inference.decoder import Decoder
+    from medrega_edge.inference.devices import decoder_threads
     from medrega_edge.package.package import Package
 
     package = Package.open(order["package"])

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from medrega_edge.inference.sessions import decoder_threads, load_onnxruntime
+from medrega_edge.inference.devices import decoder_threads, load_onnxruntime
 from medrega_edge.package.package import Package
 
 Row = dict[str, Any]

@@ -18,7 +18,9 @@ import numpy.typing as npt
 
 from medrega_edge.errors import UsageError
 from medrega_edge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from medrega_edge.package.package import MANIFEST, SCHEMA_VERSION, Package, TokenSpec, VisionSpec, default_folder, file_entry
+from medrega_edge.package.manifest import MANIFEST, SCHEMA_VERSION, TokenSpec, VisionSpec, file_entry
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import default_folder
 from medrega_export.quantisation.recipe import fitting_group
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from medrega_bench.performance import profiler, random_packages
 from medrega_bench.performance.latency import spread
-from medrega_edge.inference.sessions import load_onnxruntime
+from medrega_edge.inference.devices import load_onnxruntime
 
 Row = dict[str, Any]
 FULL, SHIPPED = "float32", "int8, weights of 7 bits"

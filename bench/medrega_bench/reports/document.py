@@ -13,7 +13,7 @@ from medrega_bench.reports.charts import frontier, reliability
 from medrega_bench.reports.model import NOTICES, Document, Drawn, Section, Table
 from medrega_bench.reports.phrases import words
 from medrega_bench.reports.worst_cases import worst
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 
 Row = dict[str, Any]
 

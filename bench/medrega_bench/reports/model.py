@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medrega_bench.reports.charts import Chart
-from medrega_edge.prompts.templates import NOTICE, NOTICE_ZH, Language
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 
 NOTICES = {Language.EN: NOTICE, Language.ZH: NOTICE_ZH}
 

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from importlib.resources import files
 
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 
 
 @cache

@@ -17,8 +17,8 @@ from medrega_bench.reports.model import Drawn
 from medrega_bench.reports.phrases import words
 from medrega_bench.reports.task_tables import goals_table, modality_table, reliability_words, reliance_table, report_table
 from medrega_bench.sweep import sweep_report
+from medrega_edge.domain import Language
 from medrega_edge.errors import GateError, UsageError
-from medrega_edge.prompts.templates import Language
 
 BLOCK = re.compile(r"(<!-- bench:(?P<name>[\w-]+) (?P<file>[^ ]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 

@@ -13,7 +13,7 @@ from medrega_bench.evaluation.figures import Pair
 from medrega_bench.evaluation.tables import figures_of, grouped
 from medrega_bench.metrics import regions as metrics_regions
 from medrega_bench.metrics import text as metrics_text
-from medrega_edge.prompts.templates import Language
+from medrega_edge.domain import Language
 
 Row = dict[str, Any]
 

@@ -14,8 +14,8 @@ from medrega_bench.reports.document import facts, percent
 from medrega_bench.reports.markdown import signed
 from medrega_bench.reports.model import NOTICES, Document, Drawn, Section, Table
 from medrega_bench.reports.phrases import words
+from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import Language
 
 Row = dict[str, Any]
 

@@ -15,18 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medrega_edge.boxes import parse
+from medrega_edge.domain import Language, Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import (
-    DEFAULT_PROMPTS,
-    IMAGE_SLOT,
-    LABELS_SLOT,
-    QUESTION_SLOT,
-    Language,
-    PromptBook,
-    Task,
-    language_of,
-)
+from medrega_edge.prompts.region_markup import parse
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS, IMAGE_SLOT, LABELS_SLOT, QUESTION_SLOT, PromptBook
 
 TURN_END = "<|im_end|>"
 IMAGE_MARK = "<image>"  # where a sample has its image

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medrega_edge.boxes import MARKERS
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.inference.tokenizer import Tokenizer
+from medrega_edge.prompts.region_markup import MARKERS
 from medrega_edge.prompts.templates import IMAGE_TOKEN
 from medrega_export.checkpoint import sentencepiece
 from medrega_export.checkpoint.config import is_chat, read_json

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import PackageError, UsageError
-from medrega_edge.prompts.templates import Language, Modality, PromptBook, Task
+from medrega_edge.prompts.templates import PromptBook
 from medrega_export.checkpoint import published_prompts
 from medrega_export.checkpoint.published_prompts import Samples
 

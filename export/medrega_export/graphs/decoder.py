@@ -5,7 +5,7 @@ come from. A direct writer instead of an export from torch, because the cache th
 weights and the fused attention exist in no exported graph; the graph is small enough to read. Layers are taken one by
 one, so no more than one of them has to be in memory.
 
-What it promises is written in `medrega_edge.package.package.DecoderSpec`.
+What it promises is written in `medrega_edge.package.manifest.DecoderSpec`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from medrega_edge.package.package import DecoderSpec
+from medrega_edge.package.manifest import DecoderSpec
 from medrega_export.graphs.graph import ACCURACY_LEVEL, ORT_DOMAIN, Graph, model_file
 from medrega_export.graphs.linear_layers import Floats, Linear
 

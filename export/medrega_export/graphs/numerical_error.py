@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import GateError
-from medrega_edge.package.package import DecoderSpec
+from medrega_edge.package.manifest import DecoderSpec
 from medrega_export.graphs.reference_decoder import DecoderRun
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge.inference.sessions import DISABLE_PREPACKING, load_onnxruntime
-from medrega_edge.package.package import DecoderSpec
+from medrega_edge.inference.devices import DISABLE_PREPACKING, load_onnxruntime
+from medrega_edge.package.manifest import DecoderSpec
 
 
 def session(path: Path, threads: int = 0, mapped: bool = False) -> Any:

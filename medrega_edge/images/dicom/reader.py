@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from medrega_edge.domain import Modality
 from medrega_edge.errors import ImageError, ResourceError
 from medrega_edge.images.medical_image import Area, MedicalImage, Source, View, as_image_error, check_size, choose
 from medrega_edge.images.windowing import PRESETS, Window, full_range, parse_window, through_window, to_rgb
-from medrega_edge.prompts.templates import Modality
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

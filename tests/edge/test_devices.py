@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ResourceError
-from medrega_edge.inference import sessions
-from medrega_edge.inference.sessions import Decoder, choose_device, decoder_threads
-from medrega_edge.package.package import FileEntry, find_package
+from medrega_edge.inference import devices
+from medrega_edge.inference.decoder import Decoder
+from medrega_edge.inference.devices import choose_device, decoder_threads
+from medrega_edge.package.manifest import FileEntry
+from medrega_edge.package.registry import find_package
 from tests.edge.stub import medrega
 
 
@@ -39,8 +41,8 @@ def runtime(*providers, works=True):
     ],
 )
 def test_a_device_is_taken_and_the_reason_said(there, installed, wanted, device, why, monkeypatch, capsys):
-    monkeypatch.setattr(sessions, "load_onnxruntime", lambda: there)
-    monkeypatch.setattr(sessions, "_distributions", lambda: installed)
+    monkeypatch.setattr(devices, "load_onnxruntime", lambda: there)
+    monkeypatch.setattr(devices, "_distributions", lambda: installed)
     taken, reason = choose_device(wanted)
     assert taken == device
     assert why in reason
@@ -56,8 +58,8 @@ def test_a_device_is_taken_and_the_reason_said(there, installed, wanted, device,
     ],
 )
 def test_a_device_that_is_not_there_is_refused_in_one_sentence(there, wanted, said, monkeypatch):
-    monkeypatch.setattr(sessions, "load_onnxruntime", lambda: there)
-    monkeypatch.setattr(sessions, "_distributions", lambda: ["onnxruntime"])
+    monkeypatch.setattr(devices, "load_onnxruntime", lambda: there)
+    monkeypatch.setattr(devices, "_distributions", lambda: ["onnxruntime"])
     with pytest.raises(ResourceError, match=said) as refused:
         choose_device(wanted)
     assert refused.value.exit_code == 6
@@ -75,9 +77,9 @@ def test_auto_says_on_standard_error_what_it_took(capsys):
 def test_a_container_that_pays_for_few_processors_gets_few_threads(quota, threads, tmp_path, monkeypatch):
     if quota is not None:
         (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    monkeypatch.setattr(sessions, "CPU_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(sessions.os, "sched_getaffinity", lambda _: range(8), raising=False)
-    assert sessions.available_threads() == threads
+    monkeypatch.setattr(devices, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    assert devices.available_threads() == threads
 
 
 @pytest.mark.parametrize(("megabytes", "available", "threads"), [(3, 8, 1), (400, 8, 8), (400, 1, 1), (400, 2, 2)])

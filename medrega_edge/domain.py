@@ -1,0 +1,50 @@
+"""Tasks, languages and modalities as closed sets, and the notice that every output carries."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+NOTICE = "Research use only - not a medical device"
+NOTICE_ZH = "仅供研究使用 - 非医疗器械"
+
+
+class Task(StrEnum):
+    """What is asked of the model; the values are those of the Answer schema."""
+
+    VQA = "vqa"
+    CLASSIFY = "classify"
+    REPORT = "report"
+    IDENTIFY = "identify"
+    DETECT = "detect"
+    GROUNDED_REPORT = "grounded_report"
+
+
+class Language(StrEnum):
+    """Language of question and answer."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+class Modality(StrEnum):
+    """Kind of image. `mammography` and `oct` stand apart from X-ray and fundus because they look different."""
+
+    CT = "ct"
+    MRI = "mri"
+    XRAY = "xray"
+    ULTRASOUND = "ultrasound"
+    FUNDUS = "fundus"
+    OCT = "oct"
+    DERMOSCOPY = "dermoscopy"
+    ENDOSCOPY = "endoscopy"
+    PATHOLOGY = "pathology"
+    MAMMOGRAPHY = "mammography"
+
+
+_CJK = re.compile(r"[\u3400-\u9fff]")
+
+
+def language_of(question: str) -> Language:
+    """Tell the language of a question: Chinese when it holds a Chinese character, else English."""
+    return Language.ZH if _CJK.search(question) else Language.EN

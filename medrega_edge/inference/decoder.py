@@ -1,0 +1,101 @@
+"""The language model's graph and its key/value cache."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from medrega_edge.errors import ResourceError
+from medrega_edge.inference.devices import load_onnxruntime, open_session
+from medrega_edge.package.manifest import DecoderSpec
+from medrega_edge.package.package import Contents
+
+Floats = npt.NDArray[np.float32]
+
+
+class Decoder:
+    """The language model with one preallocated cache: `extend` appends to it in place, `rewind` forgets its tail.
+
+    Nothing is copied from token to token: past and present of the graph are the same memory, and on the processor what goes
+    in and comes out of a pass of one token lies in memory that is bound once.
+    """
+
+    def __init__(self, contents: Contents, threads: int, device: str, mapped: bool = False) -> None:
+        """Load the graph, its weights read where they lie if `mapped`, and allocate the cache.
+
+        Raises PackageError or ResourceError.
+        """
+        self.spec: DecoderSpec = contents.package.manifest.decoder
+        spec, layers = self.spec, range(self.spec.layers)
+        pasts = {name.format(i) for i in layers for name in (spec.past_key, spec.past_value)}
+        presents = {name.format(i) for i in layers for name in (spec.present_key, spec.present_value)}
+        inputs = {spec.embeds, spec.last_position, spec.total_length} | pasts
+        self.length = 0  # positions in the cache that count
+        self.passes = 0  # forward passes run, for measurements
+        self._session = open_session(contents, "decoder", threads, device, inputs, {spec.logits} | presents, mapped)
+        self._binding = self._session.io_binding()
+        self._value = load_onnxruntime().OrtValue.ortvalue_from_numpy
+        self._bound_values = []  # keeps what is bound alive: the binding holds no reference
+        shape = (1, spec.kv_heads, spec.context, spec.head_dim)
+        for layer in layers:
+            for past, present in ((spec.past_key, spec.present_key), (spec.past_value, spec.present_value)):
+                value = self._value(np.zeros(shape, np.float32), device, 0)
+                self._bound_values.append(value)
+                self._binding.bind_ortvalue_input(past.format(layer), value)
+                self._binding.bind_ortvalue_output(present.format(layer), value)
+        self._last = np.zeros(1, np.int32)
+        self._total = np.zeros((), np.int32)
+        self._one = np.zeros((1, 1, spec.hidden), np.float32)
+        self._logits: Floats = np.zeros((1, spec.vocabulary), np.float32)
+        self._one_value = self._value(self._one)
+        self._embeds: Any = None  # what is bound as input now
+        logits = self._value(self._logits)
+        self._bound_values.append(logits)
+        self._binding.bind_ortvalue_output(spec.logits, logits)
+        self._in_place = device == "cpu"  # elsewhere what is bound is copied there, each time it is bound
+        self._bind_lengths()
+
+    def _bind_lengths(self) -> None:
+        self._binding.bind_cpu_input(self.spec.last_position, self._last)
+        self._binding.bind_cpu_input(self.spec.total_length, self._total)
+
+    @property
+    def remaining_context(self) -> int:
+        """Positions that are left in the cache."""
+        return self.spec.context - self.length
+
+    def extend(self, embeds: Floats) -> Floats:
+        """Append `[S, hidden]` to the cache and return the logits `[vocabulary]` behind the last position.
+
+        The next pass overwrites them. Raises ResourceError when the context is full.
+        """
+        if len(embeds) > self.remaining_context:
+            raise ResourceError(
+                f"The question and its answer need more than the {self.spec.context} positions of this model package; "
+                "ask for less at once."
+            )
+        total = self.length + len(embeds)
+        self._last[0] = total - 1
+        self._total[()] = total
+        if len(embeds) == 1 and self._in_place:
+            self._one[0] = embeds
+            value = self._one_value
+        else:
+            value = self._value(np.ascontiguousarray(embeds[None], dtype=np.float32))
+        if value is not self._embeds:
+            self._binding.bind_ortvalue_input(self.spec.embeds, value)
+            self._embeds = value
+        if not self._in_place:
+            self._bind_lengths()
+        self._session.run_with_iobinding(self._binding)
+        self.length = total
+        self.passes += 1
+        return cast(Floats, self._logits[0])
+
+    def rewind(self, length: int) -> None:
+        """Forget everything behind the first `length` positions."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot rewind to {length} of {self.length} positions")
+        self.length = length

@@ -1,0 +1,106 @@
+"""The region markup of model text: `<ref>name</ref><box>[[x1, y1, x2, y2], ...]</box>`, written and parsed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from medrega_edge.boxes import GridBox
+
+REF_OPEN, REF_CLOSE = "<ref>", "</ref>"
+BOX_OPEN, BOX_CLOSE = "<box>", "</box>"
+MARKERS = (REF_OPEN, REF_CLOSE, BOX_OPEN, BOX_CLOSE)
+
+
+@dataclass(frozen=True)
+class RegionText:
+    """One named object in model text with its boxes, in the order in which they were written."""
+
+    label: str
+    boxes: tuple[GridBox, ...]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a model's text says: regions, the prose around them, and whatever could not be read.
+
+    `problems` is never silent: it becomes `Answer.warnings`, because an unreadable box must not look like "nothing
+    found".
+    """
+
+    regions: tuple[RegionText, ...]
+    prose: str
+    problems: tuple[str, ...]
+
+
+def format_boxes(boxes: tuple[GridBox, ...] | list[GridBox]) -> str:
+    """Write boxes as the model does: `<box>[[x1, y1, x2, y2], [...]]</box>`."""
+    return BOX_OPEN + "[" + ", ".join(str(box.as_list()) for box in boxes) + "]" + BOX_CLOSE
+
+
+def format_region(region: RegionText) -> str:
+    """Write a named object as the model does; the inverse of `parse`."""
+    return f"{REF_OPEN}{region.label}{REF_CLOSE}{format_boxes(region.boxes)}"
+
+
+_REGION = re.compile(r"<ref>(?P<label>.*?)</ref>\s*<box>(?P<boxes>.*?)</box>", re.DOTALL)
+_BOX_LIST = re.compile(r"\s*\[(?P<inner>.*)\]\s*", re.DOTALL)
+_ONE_BOX = re.compile(r"\s*\[\s*(\d{1,4})\s*,\s*(\d{1,4})\s*,\s*(\d{1,4})\s*,\s*(\d{1,4})\s*\]\s*")
+_ANY_MARKER = re.compile("|".join(re.escape(m) for m in MARKERS))
+
+
+def parse(text: str) -> Parsed:
+    """Read regions out of model text. Never raises: whatever cannot be read is named in `problems`.
+
+    The prose keeps the label where a region stood, so `"<ref>liver</ref><box>..</box> is normal"` reads `"liver is
+    normal"`. Boxes that are inverted or off the grid are left out and named.
+    """
+    regions: list[RegionText] = []
+    problems: list[str] = []
+    prose: list[str] = []
+    end = 0
+    for match in _REGION.finditer(text):
+        prose.append(text[end : match.start()])
+        label = match["label"].strip()
+        boxes = _parse_boxes(match["boxes"], label, problems)
+        if not label:
+            problems.append("a region without a name")
+        elif boxes:
+            regions.append(RegionText(label, tuple(boxes)))
+        prose.append(label)
+        end = match.end()
+    prose.append(text[end:])
+    rest = "".join(prose)
+    if _ANY_MARKER.search(rest):
+        problems.append("a region marker without its counterpart")
+        rest = _ANY_MARKER.sub("", rest)
+    return Parsed(tuple(regions), rest.strip(), tuple(problems))
+
+
+def _parse_boxes(text: str, label: str, problems: list[str]) -> list[GridBox]:
+    outer = _BOX_LIST.fullmatch(text)
+    if outer is None:
+        problems.append(f"boxes of '{label}' could not be read")
+        return []
+    boxes: list[GridBox] = []
+    known = len(problems)
+    position = 0
+    inner = outer["inner"]
+    while position < len(inner):
+        match = _ONE_BOX.match(inner, position)
+        if match is None:
+            problems.append(f"a box of '{label}' could not be read")
+            break
+        try:
+            boxes.append(GridBox(*(int(group) for group in match.groups())))
+        except ValueError:
+            problems.append(f"a box of '{label}' is inverted or outside the image")
+        position = match.end()
+        if position < len(inner):
+            if inner[position] != ",":
+                problems.append(f"a box of '{label}' could not be read")
+                break
+            position += 1
+    if not boxes and len(problems) == known:
+        problems.append(f"'{label}' has no box")
+    return boxes
