@@ -9,7 +9,7 @@ import typer
 
 from medrega_bench.cli.console import show
 
-DOCUMENTS = tuple(map(Path, ("README.md", "docs/figures.md", "docs/speed.md", "bench/results/README.md")))
+DOCUMENTS = tuple(map(Path, ("README.md", "docs/accuracy.md", "docs/speed.md", "docs/default_package.md")))
 
 
 def docs(

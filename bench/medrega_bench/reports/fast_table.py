@@ -52,6 +52,27 @@ def table(*results: Row) -> str:
     return "\n".join([*lines, "", *map(_measured_with, results)])
 
 
+def summary(*results: Row) -> str:
+    """What a user waits for, and how the loop compares with llama.cpp; a few rows, from the same results as `table`."""
+    lines = ["| | median (smallest to largest) |", "|---|---|"]
+    for speed in (result for result in results if "stages" in result):
+        most, cold = max(speed["stages"], key=lambda stage: stage["threads"]), speed["cold"]
+        lines += [
+            _summary_line("first answer of a new process, ms", cold["wall_ms"], "{:.0f}"),
+            _summary_line("peak memory of that process, MiB", cold["peak_mib"], "{:.0f}"),
+            _summary_line("first answer about an image, package loaded, ms", most["first_answer_ms"], "{:.0f}"),
+            _summary_line("next answer about the same image, ms", most["with_jump_forward_ms"], "{:.1f}"),
+        ]
+    for goal in _decoding([result for result in results if "shapes" in result]):
+        if "(default)" in goal.what and "llama.cpp" in goal.what:
+            lines.append(_summary_line(f"{goal.what}: times as fast", goal.figure, "{:.2f}"))
+    return "\n".join([*lines, "", *map(_measured_with, results)])
+
+
+def _summary_line(what: str, figure: Row, form: str) -> str:
+    return f"| {what} | {form.format(figure['median'])} ({form.format(figure['min'])} to {form.format(figure['max'])}) |"
+
+
 def _measured_shapes(results: Sequence[Row]) -> list[Row]:
     return list({(one["shape"], one["head_bits"]): one for result in results for one in result["shapes"]}.values())
 
@@ -118,11 +139,11 @@ def _memory(results: Sequence[Row]) -> Iterator[Goal]:
     for row in (row for speed in results for row in speed["memory"]):
         what = f"peak memory of a cold question over package size, {row['shape']} shape"
         yield Goal(what, 1.25, False, spread([row["over_package"]]))
-        what = f"the same as `model info` foretells it, off by, {row['shape']} shape"
+        what = f"error of the peak memory predicted by `model info`, {row['shape']} shape"
         yield Goal(what, 0.1, False, spread([row["prediction_off"]]), "{:.0%}")
     for same in (speed["repeatability"] for speed in results if speed["repeatability"]):
         counts = " and ".join(map(str, sorted({run["threads"] for run in same["runs"]})))
-        what = f"{same['questions']} questions, {counts} threads, cold and warm: answers of other bytes"
+        what = f"answers that differ in any byte ({same['questions']} questions, {counts} threads, cold and warm)"
         yield Goal(what, 0, False, spread([same["different"]]), "{:.0f}")
 
 

@@ -15,7 +15,14 @@ from medrega_bench.reports.history import history_table
 from medrega_bench.reports.markdown import measured_with
 from medrega_bench.reports.model import Drawn
 from medrega_bench.reports.phrases import words
-from medrega_bench.reports.task_tables import goals_table, modality_table, reliability_words, reliance_table, report_table
+from medrega_bench.reports.task_tables import (
+    goals_table,
+    modality_table,
+    reliability_words,
+    reliance_table,
+    report_table,
+    summary_table,
+)
 from medrega_bench.sweep import sweep_report
 from medrega_edge.domain import Language
 from medrega_edge.errors import GateError, UsageError
@@ -92,6 +99,7 @@ def size_picture(result: dict[str, Any]) -> str:
 
 
 TASK_TABLES = {
+    "summary": summary_table,
     "goals": goals_table,
     "reliance": reliance_table,
     "modalities": modality_table,
@@ -103,6 +111,7 @@ RENDERERS: dict[str, Callable[..., str]] = {
     "accuracy": accuracy_table,
     "loss": loss_table,
     "fast": fast_table.table,
+    "fast-summary": fast_table.summary,
     "peers": fast_table.peers_table,
     "tower": fast_table.tower_table,
     **TASK_TABLES,
