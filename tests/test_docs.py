@@ -1,35 +1,31 @@
-"""Every command that the documents and the help texts show is one that the program has, with options that it has."""
+"""Documents agree with the program: commands, options, links, the CLI reference, the picture of the README."""
 
 import inspect
 import re
 import shlex
-from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
-import typer
+from PIL import Image
 
-from medrega_edge.cli import main as cli
+from medrega_edge.output.overlay import marked
+from tools import cli_reference
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/results/*.md"))
-    if path.name != "CHANGELOG.md"  # which tells of commands that once were
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("*/results/*.md"))
 )
+TODAY = [name for name in DOCUMENTS if name != "CHANGELOG.md"]  # which names commands of older versions
 SHOWN = re.compile(r"`(medrega [^`]+)`|^(?:.*&& )?(?:\.venv\S*/bin/)?(medrega [^`|].*)$", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)")
+UNCLEAR = re.compile(r"\b(?:is|are|was|were) (?:told|kept|said|looked at)\b|\bof which\b|\bas it lies\b", re.IGNORECASE)
 
 
 @pytest.fixture(scope="module")
 def whole():
-    """The command with all rooms, whichever extras are installed."""
-    app = typer.Typer()
-    rooms = {name: module for name, module, _, _ in cli._ROOMS}
-    for kind in ("registered_commands", "registered_groups"):
-        setattr(app, kind, [one for one in getattr(cli.app, kind) if one.name not in rooms])
-    for module in rooms.values():
-        import_module(module).mount(app)
-    return typer.main.get_command(app)
+    return cli_reference.whole_command()
 
 
 def wrong(line, command):
@@ -39,7 +35,7 @@ def wrong(line, command):
         command = command.commands[words.pop(0)]
     known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
     unknown = [word for word in words if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in known]
-    return words[:1] if hasattr(command, "commands") and not words[:1] < ["-"] else unknown
+    return words[:1] if hasattr(command, "commands") and not "".join(words[:1]).startswith("-") else unknown
 
 
 def helps(command):
@@ -52,7 +48,7 @@ def lines(text):
     return ["".join(found) for found in SHOWN.findall(text.replace("\\\n", ""))]
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", TODAY)
 def test_commands_of_the_documents_are_there(whole, name):
     shown = lines((ROOT / name).read_text("utf-8"))
     assert [(line, bad) for line in shown if (bad := wrong(line, whole))] == []
@@ -68,3 +64,31 @@ def test_a_command_that_is_not_there_would_be_seen(whole):
     assert wrong('medrega ask scan.png "locate the liver" --windows liver --json', whole) == ["--windows"]
     assert wrong("medrega bench measure", whole) == ["measure"]
     assert wrong("medrega juggle --json", whole) == ["juggle"]
+
+
+def test_the_cli_reference_is_the_programs():
+    assert cli_reference.PAGE.read_text("utf-8") == cli_reference.reference(), "run: python -m tools.cli_reference"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_to_files(name):
+    text = re.sub(r"```.*?```|`[^`]*`", "", (ROOT / name).read_text("utf-8"), flags=re.DOTALL)
+    assert [link for link in LINK.findall(text) if not (ROOT / name).parent.joinpath(link).exists()] == []
+
+
+def test_the_picture_of_the_readme_is_what_the_package_answers(engine, scan):
+    fresh = np.asarray(marked(scan.image, engine.ask(scan, "locate the liver")).convert("RGB"), int)
+    shown = np.asarray(Image.open(ROOT / "docs" / "images" / "sample.png").convert("RGB"), int)
+    assert fresh.shape == shown.shape
+    assert (abs(fresh - shown).max(axis=2) > 8).mean() < 0.002  # but for the edges of letters
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_say_who_does_what(name):
+    text = re.sub(r"<!-- .*?<!-- [^>]* -->", "", (ROOT / name).read_text("utf-8"), flags=re.DOTALL)
+    if name not in ("CONTRIBUTING.md", "docs/cli.md"):  # which names these words; which is made of help texts
+        assert UNCLEAR.findall(text) == []

@@ -101,3 +101,14 @@ def test_profiles_of_ours_stand_below_the_table():
 def test_the_shipped_tower_is_marked_and_its_profile_shown():
     text = fast_table.tower_table(results()[1])
     assert "**int8**, shipped" in text and "attention 25%" in text
+
+
+def test_the_short_table_has_what_a_user_waits_for():
+    peers, _, speed = results()
+    speed["stages"][0] |= {"first_answer_ms": spread([45.0, 47.0]), "with_jump_forward_ms": spread([5.4])}
+    lines = fast_table.summary(peers, speed).splitlines()
+    assert "| first answer of a new process, ms | 700 (700 to 700) |" in lines
+    assert "| next answer about the same image, ms | 5.4 (5.4 to 5.4) |" in lines
+    against = [line for line in lines if "llama.cpp" in line]
+    assert len(against) == 3  # of the default groups alone: decode and prefill at 0.5 B, decode at the tiny shape
+    assert all("(default)" in line for line in against)

@@ -72,3 +72,9 @@ def test_every_kind_of_image_has_a_figure():
     settings = json.loads(COMMITTED.read_text("utf-8"))["tables"]["settings"].values()
     shown = {name for entry in settings for name in entry["modality"]}
     assert shown == {modality.value for modality in MODALITY_NAMES}
+
+
+def test_the_short_table_puts_the_question_alone_beside_the_image(tmp_path):
+    text = written(tmp_path, "summary")
+    assert "| yes/no question, SLAKE English | 8 | 100.0 (100.0 to 100.0) |  | 100.0 |" in text
+    assert "| locate an object: IoU >= 0.5 | 8 | 50.0 " in text

@@ -1,0 +1,89 @@
+"""Write docs/cli.md from the program's own commands: `python -m tools.cli_reference`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from medrega_edge.cli import main as cli
+
+PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+HEAD = """# Commands
+
+`python -m tools.cli_reference` writes this page from the program. `train`, `export` and `bench` need their extras.
+"""
+OTHERS = ("Options", "Arguments")  # the panels of parameters that name none
+
+
+def whole_command() -> Any:
+    """The command `medrega` with the commands of all four packages, whichever extras are installed."""
+    app = typer.Typer()
+    rooms = {name: module for name, module, _, _ in cli._ROOMS}
+    for kind in ("registered_commands", "registered_groups"):
+        setattr(app, kind, [one for one in getattr(cli.app, kind) if one.name not in rooms])
+    for module in rooms.values():
+        import_module(module).mount(app)
+    return typer.main.get_command(app)
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    command = whole_command()
+    return "\n".join([HEAD, *_section(command, command.context_class(command, info_name="medrega"))])
+
+
+def _section(command: Any, context: Any) -> Iterator[str]:
+    """One command, and below it its subcommands."""
+    commands = getattr(command, "commands", {})
+    if context.parent is not None:
+        yield f"{'#' * len(context.command_path.split())} {context.command_path}\n"
+        yield from _described(command, context)
+        if not commands:
+            yield f"```\n{' '.join([context.command_path, *command.collect_usage_pieces(context)])}\n```\n"
+            yield from _parameters(command, context)
+    for name, below in commands.items():
+        if not below.hidden:
+            yield from _section(below, command.context_class(below, info_name=name, parent=context))
+
+
+def _described(command: Any, context: Any) -> Iterator[str]:
+    """The help of a command: sentences as paragraphs, example lines as one block."""
+    paragraphs = inspect.cleandoc((command.help or "").replace("\b", "")).split("\n\n")
+    examples: list[str] = []
+    for paragraph in (one.strip("\n") for one in paragraphs):
+        if paragraph.lstrip().startswith("medrega "):
+            examples += [line.strip() for line in paragraph.splitlines()]
+        elif paragraph:
+            yield _text(" ".join(paragraph.split())) + "\n"
+    if examples:
+        yield "\n".join(["Examples:\n", "```", *examples, "```\n"])
+
+
+def _parameters(command: Any, context: Any) -> Iterator[str]:
+    """A table of the parameters of each panel, in the order of the help."""
+    panels: dict[str, list[str]] = {}
+    for parameter in command.params:
+        record = parameter.get_help_record(context)
+        if record is not None and parameter.name != "help":
+            panel = parameter.rich_help_panel or OTHERS[parameter.param_type_name == "argument"]
+            panels.setdefault(panel, []).append(f"| `{record[0].replace('|', chr(92) + '|')}` | {_text(record[1])} |")
+    for panel, rows in sorted(panels.items(), key=lambda item: item[0] == OTHERS[0]):
+        yield "\n".join([f"| {panel} | |", "|---|---|", *rows, ""])
+
+
+def _text(text: str) -> str:
+    """Plain text as Markdown: outside of code spans nothing is markup."""
+    parts = text.replace("\n", " ").split("`")
+    for at in range(0, len(parts), 2):
+        for mark in ("\\", "*", "_", "<", "[", "|"):
+            parts[at] = parts[at].replace(mark, f"\\{mark}")
+    return "`".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
