@@ -92,3 +92,12 @@ def test_documents_say_who_does_what(name):
     text = re.sub(r"<!-- .*?<!-- [^>]* -->", "", (ROOT / name).read_text("utf-8"), flags=re.DOTALL)
     if name not in ("CONTRIBUTING.md", "docs/cli.md"):  # which names these words; which is made of help texts
         assert UNCLEAR.findall(text) == []
+
+
+def test_the_chinese_quickstart_has_the_same_commands():
+    def commands(name):
+        text = (ROOT / "docs" / name).read_text("utf-8")
+        lines = [line.partition("  #")[0].strip() for line in text.splitlines()]
+        return [line for line in lines if re.match(r"(?:medrega|pip|python3\S*|\.) ", line)]
+
+    assert commands("zh/quickstart.md") == commands("quickstart.md") != []

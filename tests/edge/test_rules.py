@@ -1,4 +1,4 @@
-"""Rules that a check holds, not memory (DESIGN.md)."""
+"""Rules that a check holds, not memory (docs/design.md)."""
 
 import subprocess
 import sys
