@@ -97,7 +97,7 @@ def test_documents_say_who_does_what(name):
 def test_the_chinese_quickstart_has_the_same_commands():
     def commands(name):
         text = (ROOT / "docs" / name).read_text("utf-8")
-        lines = [line.partition("  #")[0].strip() for line in text.splitlines()]
+        lines = [line.partition(" #")[0].strip() for line in text.splitlines()]
         return [line for line in lines if re.match(r"(?:medrega|pip|python3\S*|\.) ", line)]
 
     assert commands("zh/quickstart.md") == commands("quickstart.md") != []
