@@ -13,20 +13,53 @@ Every message is one sentence that says what is wrong, where, and what to do nex
 a patient, nor the name of an image or of a file of answers: people put names of patients there.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any
+from typing import Any, Self
+
+from medrega_edge.i18n.message import LEGACY, Message
 
 
 class MedregaError(Exception):
-    """Root of all errors meant for the user. `exit_code` is the process's exit status."""
+    """Root of all errors meant for the user: `XError("area.what", name=value)`.
+
+    `message` holds the code and the parameters; `str(error)` is its English sentence. `exit_code` is that of the process.
+    """
 
     exit_code: int = 1
     kind: str = "error"
+    message: Message
+
+    def __init__(self, code: str, /, **params: Any) -> None:
+        """Take the code of a template and its parameters, by their names."""
+        if " " in code:  # TRANSITION: a sentence without a code yet
+            self.message = Message(LEGACY, text=code, **params)
+        else:
+            self.message = Message(code, **params)
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """The error that says `message`."""
+        error = cls.__new__(cls)
+        error.message = message
+        return error
+
+    @property
+    def code(self) -> str:
+        """The code of the message: what programs and tests can rely on."""
+        return self.message.code
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).of, (self.message,)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what stands as "error" in JSON."""
-        return {"kind": self.kind, "message": str(self), "exit_code": self.exit_code}
+        return {"kind": self.kind, **self.message.to_dict(), "exit_code": self.exit_code}
 
 
 class UsageError(MedregaError):
@@ -42,18 +75,27 @@ class ImageError(MedregaError):
     exit_code = 3
     kind = "image"
 
-    def __init__(self, message: str) -> None:
-        """Begin the sentence with a capital, whatever the image is called in it."""
-        super().__init__(message[0].upper() + message[1:])
+    def __init__(self, code: str, /, **params: Any) -> None:
+        """TRANSITION: begin a sentence without a code with a capital."""
+        super().__init__(code[0].upper() + code[1:] if " " in code else code, **params)
 
 
 class ChoiceError(ImageError):
     """The file holds `count` pictures, and none was chosen; `option` of the command line would choose one."""
 
-    def __init__(self, message: str, count: int, option: str) -> None:
-        """Keep what a caller needs to go through all of them."""
-        super().__init__(message)
-        self.count, self.option = count, option
+    def __init__(self, code: str, /, count: int, option: str, **params: Any) -> None:
+        """Take what a caller needs to go through all of them; its template shows both."""
+        super().__init__(code, count=count, option=option, **params)
+
+    @property
+    def count(self) -> int:
+        """Number of pictures."""
+        return int(self.message.params["count"])
+
+    @property
+    def option(self) -> str:
+        """Option of the command line that chooses one."""
+        return str(self.message.params["option"])
 
 
 class PackageError(MedregaError):
@@ -87,5 +129,5 @@ class InternalError(MedregaError):
         """Describe `error` by its type and by the innermost line of this program that it passed."""
         passed = [frame for frame, _ in walk_tb(error.__traceback__)]
         ours = [frame for frame in passed if frame.f_globals.get("__name__", "").startswith(f"{__package__}.")]
-        where = "".join(f" at {Path(f.f_code.co_filename).name}:{f.f_lineno}" for f in (ours or passed)[-1:])
-        super().__init__(f"The program itself failed ({type(error).__name__}{where}); that is a fault of ours: report it.")
+        place = "".join(f"{Path(f.f_code.co_filename).name}:{f.f_lineno}" for f in (ours or passed)[-1:])
+        super().__init__("internal.fault", type=type(error).__name__, place=place or "?")

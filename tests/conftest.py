@@ -11,6 +11,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it fo
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or the commands under test would inherit it
 
 
+def pytest_configure(config):
+    """Compile the Chinese catalogues that have changed; the workers of xdist find them compiled."""
+    if not hasattr(config, "workerinput"):
+        from tools.catalogues import compile_all
+
+        compile_all()
+
+
 @pytest.fixture(scope="session")
 def engine():
     from medrega_edge import load

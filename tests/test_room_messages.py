@@ -1,7 +1,6 @@
 """Chinese for whoever exports, trains and measures: every error, warning, help and line of progress has its sentence."""
 
 import ast
-import importlib
 import json
 import subprocess
 import sys
@@ -9,14 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-import typer
 
 from medrega_edge.domain import Language
 from medrega_edge.i18n import translate
 from medrega_edge.i18n.translate import bring, said
-from tests.edge.test_messages import NOTED, TELLING, helps, literals, named, sentence
+from tests.edge.test_messages import NOTED, TELLING, literals, named, sentence
 
-ROOMS = {"medrega_export": "export", "medrega_train": "train", "medrega_bench": "bench"}
+ROOMS = {"medrega_export": "export", "medrega_bench": "bench"}
 FOLDER = Path(__file__).parents[1]
 SHOWN = {"show", "timed", "PeerError", "RuntimeError", "Entry"}  # what else is called with a sentence
 GATHERED = {"shortages", "phrases", "fallen", "unheld"}  # what else warnings are gathered in
@@ -56,12 +54,6 @@ def package(request, monkeypatch):
 
 def test_every_sentence_has_its_chinese_one(package):
     assert [place for place in told(package) if said(place[1], Language.ZH) == place[1]] == []
-
-
-def test_every_help_has_its_chinese_sentence(package):
-    app = typer.Typer()
-    importlib.import_module(f"{package}.cli.main" if package == "medrega_bench" else f"{package}.cli").mount(app)
-    assert [text for text in helps(typer.main.get_command(app)) if said(text, Language.ZH) == text] == []
 
 
 def test_whatever_varies_is_kept(package):

@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from medrega_edge.i18n.translate import said, users_language
+from medrega_edge.i18n.message import LEGACY, Message
+from medrega_edge.i18n.translate import users_language
 from medrega_edge.io.safe_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def echo(text: str, err: bool = False) -> None:
-    """Print a line of plain text."""
-    typer.echo(printable(text), err=err)
+def echo(text: str | Message, err: bool = False) -> None:
+    """Print a line of plain text, or a message in the language of who typed the command."""
+    shown = text.text(users_language(sys.argv[1:])) if isinstance(text, Message) else text
+    typer.echo(printable(shown), err=err)
 
 
-def tell(text: str) -> None:
-    """Say a sentence of the program on standard error."""
-    echo(said(text, users_language(sys.argv[1:])), err=True)
+def tell(message: str | Message) -> None:
+    """Print a message on standard error."""
+    if isinstance(message, str):  # TRANSITION: a sentence without a code yet
+        message = Message(LEGACY, text=message)
+    echo(message, err=True)
 
 
 def console(stderr: bool = False) -> Console:

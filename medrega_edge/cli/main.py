@@ -24,7 +24,8 @@ from medrega_edge.cli import ask, batch, bundle, model
 from medrega_edge.cli.console import echo, tell
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
-from medrega_edge.i18n.translate import bring, said, users_language
+from medrega_edge.i18n.message import Message, has_chinese, help_text
+from medrega_edge.i18n.translate import bring, users_language
 from medrega_edge.io.atomic import FULL
 
 app = typer.Typer(
@@ -130,6 +131,8 @@ def main() -> None:
                 bring(module.partition(".")[0])  # read when it is said in Chinese, and not by the other commands
         command = typer.main.get_command(app)
         if users_language(sys.argv[1:]) is Language.ZH:
+            if not has_chinese():
+                tell(Message("cli.no_chinese"))
             _put_into_chinese(command)
         code = command(standalone_mode=False)
         sys.stdout.flush()
@@ -148,10 +151,10 @@ def main() -> None:
 def _put_into_chinese(command: Any) -> None:
     """Replace the help of a command, its options and the commands below it; the parser's own words stay."""
     paragraphs = [" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")]
-    command.help = "\n\n".join(said(paragraph, Language.ZH) for paragraph in paragraphs)
-    command.short_help = said(paragraphs[0], Language.ZH)
+    command.help = "\n\n".join(help_text(paragraph, Language.ZH) for paragraph in paragraphs)
+    command.short_help = help_text(paragraphs[0], Language.ZH)
     for parameter in command.params:
-        parameter.help = said(getattr(parameter, "help", None) or "", Language.ZH)
+        parameter.help = help_text(getattr(parameter, "help", None) or "", Language.ZH)
     for other in getattr(command, "commands", {}).values():
         _put_into_chinese(other)
 
@@ -178,7 +181,7 @@ def _tell(error: Exception) -> int:
         error = ResourceError("There is not enough memory for this; close other programs or use a smaller package.")
     if not isinstance(error, MedregaError):
         error = InternalError(error)
-    tell(f"error: {error}")
+    tell(Message("cli.error", problem=error.message))
     return error.exit_code
 
 

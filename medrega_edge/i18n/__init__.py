@@ -1,1 +1,1 @@
-"""Sentences of the program in English and Chinese."""
+"""Messages with codes, their English templates and their Chinese catalogues."""

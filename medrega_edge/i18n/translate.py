@@ -68,7 +68,9 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
     """
     sentences: dict[str, str] = {}
     for package in reversed(_PACKAGES):  # ours last: they count where two packages have one sentence
-        sentences |= json.loads(files(package).joinpath("messages_zh.json").read_text("utf-8"))
+        path = files(package).joinpath("messages_zh.json")
+        if path.is_file():
+            sentences |= json.loads(path.read_text("utf-8"))
     ordered = sorted(sentences, key=lambda english: (english.startswith("{}"), -len(english.replace("{}", ""))))
     return tuple(
         (re.compile("(.*?)".join(map(re.escape, english.split("{}"))), re.DOTALL), sentences[english]) for english in ordered

@@ -25,17 +25,19 @@ def train(
 
     medrega train --data ../shared/data --out runs/nano --preset nano --minutes 9
     """
+    from medrega_edge.cli.console import echo
     from medrega_edge.errors import UsageError
+    from medrega_edge.i18n.message import Message
     from medrega_train.presets import PRESETS
     from medrega_train.run import RunOptions
     from medrega_train.run import train as run
 
     if preset not in PRESETS:
-        raise UsageError(f"There is no preset '{preset}'; choose one of: {', '.join(PRESETS)}.")
+        raise UsageError("train.no_preset", preset=preset, presets=list(PRESETS))
     if minutes is not None and minutes <= 0:
-        raise UsageError("A slice of no minutes trains nothing; give --minutes a positive number.")
+        raise UsageError("train.no_minutes")
     checkpoint = run(preset, PRESETS[preset], RunOptions(data, out, minutes, workers, compile, start))
-    typer.echo(f"checkpoint: {checkpoint}" if checkpoint else f"slice ended; run the same command to go on with {out}")
+    echo(Message("train.finished", folder=checkpoint) if checkpoint else Message("train.slice_ended", folder=out))
 
 
 def mount(app: typer.Typer) -> None:

@@ -166,7 +166,7 @@ def run_stage(stage: Stage, folder: Path, accelerator: Accelerator, deadline: fl
                 accelerator.backward(loss)
                 norm = accelerator.clip_grad_norm_(module.parameters(), GRADIENT_NORM)
                 if not math.isfinite(float(norm)):
-                    raise ResourceError(f"Training of '{stage.name}' diverged at step {step}; the last checkpoint is whole.")
+                    raise ResourceError("train.diverged", stage=stage.name, step=step)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 average.update(step)

@@ -49,7 +49,7 @@ def build_tower(preset: Preset) -> InternVLVisionModel:
 def load_checkpoint(folder: Path) -> InternVLForConditionalGeneration:
     """Load a checkpoint to start from; raises UsageError when the folder holds none."""
     if not (folder / "config.json").is_file() or not (folder / "tokenizer.json").is_file():
-        raise UsageError(f"There is no checkpoint with a tokenizer in '{folder}'; name its folder with --start.")
+        raise UsageError("train.no_checkpoint", folder=folder)
     return InternVLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
@@ -58,7 +58,7 @@ def take_weights(module: nn.Module, state: dict[str, Tensor]) -> None:
     try:
         module.load_state_dict(state)
     except RuntimeError:
-        raise UsageError("The checkpoint named with --start has another shape than the preset's.") from None
+        raise UsageError("train.other_shape") from None
 
 
 def graft(

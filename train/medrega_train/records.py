@@ -106,14 +106,14 @@ def load_records(data: Path) -> list[Record]:
     """Read every record of the data folder; raises UsageError that names the line it cannot read."""
     path = data / "records.jsonl"
     if not path.is_file():
-        raise UsageError(f"There is no records.jsonl in '{data}'; name the data folder with --data.")
+        raise UsageError("train.no_records", folder=data)
     records = []
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 records.append(_record(json.loads(line), data))
             except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(f"Line {number} of records.jsonl cannot be read: {error!r}.") from None
+                raise UsageError("train.record_unreadable", line=number, problem=repr(error)) from None
     return records
 
 

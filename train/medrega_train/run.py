@@ -66,7 +66,7 @@ def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
     train_views = Views(split_of(records, "train"), preset.image_size, preset.seed)
     val_views = Views(split_of(records, "val"), preset.image_size, preset.seed)
     if not train_views.records or not any(len(r.boxes) == 1 for v in val_views.records for r in v.detectable):
-        raise UsageError("Training needs images in the split train, and regions of one box in the split val.")
+        raise UsageError("train.no_images")
     context = _Context(preset, options, train_views, val_views, _tokenizer(options, preset, train_views.records))
     dense = _dense_stage(context)
     if not _finish(dense, accelerator, options, deadline):
@@ -113,7 +113,7 @@ def _claim(folder: Path, name: str, preset: Preset) -> None:
     path = folder / "preset.json"
     mine = json.loads(json.dumps({"name": name} | asdict(preset)))
     if path.is_file() and json.loads(path.read_text()) != mine:
-        raise UsageError(f"'{folder}' holds a run of another preset or version; name another folder with --out.")
+        raise UsageError("train.other_run", folder=folder)
     write_atomically(path, lambda temporary: _write_text(temporary, json.dumps(mine, indent=1) + "\n"))
 
 

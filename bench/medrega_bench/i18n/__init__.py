@@ -1,0 +1,1 @@
+"""English templates and the Chinese catalogue of medrega_bench."""

@@ -1,0 +1,152 @@
+"""Every message has a template, every template has Chinese and is used, and every call names the template's parameters."""
+
+import ast
+import importlib
+from collections import Counter
+
+import pytest
+
+from medrega_edge.i18n.message import CODE
+from tools import catalogues
+from tools.catalogues import PACKAGES, ROOT, Entry, fields
+
+TEMPLATES = {
+    code: english
+    for package in PACKAGES
+    for code, english in importlib.import_module(f"{package}.i18n.templates").TEMPLATES.items()
+}
+UNUSED = {"legacy.sentence"}  # TRANSITION
+TAKE_SENTENCES = {"tell", "as_image_error"}  # TRANSITION: these take a Message, and still a sentence
+PASS_ON = {"medrega_edge/errors.py", "medrega_edge/cli/console.py"}  # hand the code that they are given to Message
+
+
+def sources():
+    """Every module of the four packages, parsed, by its path."""
+    for package, folder in PACKAGES.items():
+        for path in sorted((ROOT / folder / package).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8"))
+
+
+SOURCES = dict(sources())
+
+
+def error_names():
+    """The names of MedregaError and of every class below it, wherever they are defined."""
+    classes = [node for tree in SOURCES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    found = {"MedregaError"}
+    while more := {c.name for c in classes if {getattr(base, "id", "") for base in c.bases} & found} - found:
+        found |= more
+    return found - {"InternalError"}  # takes an exception
+
+
+def calls():
+    """Every call that makes a message: where, the name called, its first argument if that is a literal, the node."""
+    names = error_names() | TAKE_SENTENCES | {"Message", "__init__"}
+    for path, tree in SOURCES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                first = getattr(node.args[0], "value", None) if node.args else None
+                if name in names:
+                    yield f"{path}:{node.lineno}", name, first if isinstance(first, str) else None, node
+
+
+def coded():
+    """Every message with a code: where, the code, the names of its parameters."""
+    for place, name, first, node in calls():
+        is_code = first is not None and CODE.fullmatch(first)
+        if is_code or (name == "Message" and place.partition(":")[0] not in PASS_ON):
+            given = {keyword.arg for keyword in node.keywords}
+            yield place, first, given if len(node.args) == 1 else "not by name"
+
+
+def without_code():
+    """TRANSITION: where a sentence stands that has no code yet."""
+    for place, name, first, node in calls():
+        is_error = name not in TAKE_SENTENCES | {"Message", "__init__"}
+        literal = node.args and isinstance(node.args[0], ast.JoinedStr | ast.Constant)
+        if not (first and CODE.fullmatch(first)) and (is_error or (literal and name in TAKE_SENTENCES)):
+            yield place
+
+
+def test_every_code_has_a_template_and_every_call_names_its_parameters():
+    wrong = [one for one in coded() if one[1] not in TEMPLATES or one[2] != fields(TEMPLATES[one[1]])]
+    assert wrong == []
+
+
+def test_every_template_is_used():
+    assert TEMPLATES.keys() - {code for _, code, _ in coded()} - UNUSED == set()
+
+
+def test_no_code_has_two_templates():
+    each = [code for package in PACKAGES for code in importlib.import_module(f"{package}.i18n.templates").TEMPLATES]
+    assert [code for code, times in Counter(each).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_template_and_help_text_has_chinese(package):
+    assert catalogues.problems(package) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_chinese_console_of_before_unicode_can_show_it(package):
+    assert "".join(entry.chinese for entry in catalogues.entries(package)).encode("gbk")
+
+
+def test_how_many_sentences_have_no_code_yet():
+    found = Counter(place.rpartition("/")[0] for place in without_code())
+    print(f"{found.total()} sentences without a code:", found)  # noqa: T201 - TRANSITION: shown by pytest -s
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """Catalogue of a package of one template and one help text, which tests change."""
+    needed = [Entry("toy.lost", "Lost {what}."), Entry("help", "Where to look for what is lost.")]
+    monkeypatch.setattr(catalogues, "catalogue", lambda package: tmp_path / "toy.po")
+    monkeypatch.setattr(catalogues, "wanted", lambda package: needed)
+    monkeypatch.setattr(catalogues, "_legacy", lambda package: [])
+    return needed, tmp_path / "toy.po"
+
+
+def test_update_adds_keeps_and_drops(toy):
+    needed, po = toy
+    catalogues.update("toy")
+    assert [problem.split(": ")[1] for problem in catalogues.problems("toy")] == ["no Chinese", "no Chinese"]
+    po.write_text(
+        po.read_text("utf-8").replace('msgstr ""\n\nmsgctxt "help"', 'msgstr "丢失 {what}。"\n\nmsgctxt "help"'), "utf-8"
+    )
+    needed[1:] = [Entry("toy.new", "New.")]
+    catalogues.update("toy")
+    assert catalogues.entries("toy") == [Entry("toy.lost", "Lost {what}.", "丢失 {what}。"), Entry("toy.new", "New.")]
+
+
+def test_changed_english_makes_its_chinese_fuzzy(toy):
+    needed, po = toy
+    po.write_text(
+        'msgctxt "help"\nmsgid "Where to look for what was lost."\nmsgstr "何处寻找"\n\n'
+        'msgctxt "toy.lost"\nmsgid "Gone: {what}."\nmsgstr "丢失 {what}。"\n',
+        "utf-8",
+    )
+    catalogues.update("toy")
+    assert catalogues.entries("toy") == [
+        Entry("toy.lost", "Lost {what}.", "丢失 {what}。", fuzzy=True),
+        Entry("help", "Where to look for what is lost.", "何处寻找", fuzzy=True),
+    ]
+    assert all("fuzzy" in problem for problem in catalogues.problems("toy"))
+
+
+def test_a_merge_of_two_branches_is_put_right(toy):
+    needed, po = toy
+    del needed[1:]
+    block = 'msgctxt "toy.lost"\nmsgid "Lost {what}."\nmsgstr "%s"\n'
+    po.write_text(block % "" + "\n" + block % "丢失 {what}。", "utf-8")
+    assert "twice" in catalogues.problems("toy")[0]
+    catalogues.update("toy")
+    assert catalogues.problems("toy") == []
+
+
+def test_other_parameters_in_chinese_are_a_problem(toy):
+    needed, po = toy
+    del needed[1:]
+    po.write_text('msgctxt "toy.lost"\nmsgid "Lost {what}."\nmsgstr "丢失 {which}。"\n', "utf-8")
+    assert "other parameters" in catalogues.problems("toy")[0]
