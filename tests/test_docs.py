@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medrega_edge.errors import MedregaError
+from medrega_edge.output.csv_table import COLUMNS
 from medrega_edge.output.overlay import marked
 from tools import cli_reference
 
@@ -81,6 +83,27 @@ def test_the_picture_of_the_readme_is_what_the_package_answers(engine, scan):
     shown = np.asarray(Image.open(ROOT / "docs" / "images" / "sample.png").convert("RGB"), int)
     assert fresh.shape == shown.shape
     assert (abs(fresh - shown).max(axis=2) > 8).mean() < 0.002  # but for the edges of letters
+
+
+def keys(value):
+    """All keys of nested JSON."""
+    if isinstance(value, dict):
+        return set(value).union(*map(keys, value.values()))
+    return set().union(*map(keys, value)) if isinstance(value, list) else set()
+
+
+def test_every_key_of_an_answer_and_every_column_is_described(engine, scan):
+    text = (ROOT / "docs" / "answer.md").read_text("utf-8")
+    answers = [engine.ask(scan, "locate the liver"), engine.ask(scan, "", task="classify", labels="skin")]
+    described = set(re.findall(r"`(\w+)`", text))
+    assert keys([answer.to_dict() for answer in answers]) - described == set()
+    assert ", ".join(COLUMNS) in " ".join(text.split())
+
+
+def test_every_exit_code_is_described():
+    text = (ROOT / "docs" / "answer.md").read_text("utf-8")
+    codes = {kind.exit_code for kind in MedregaError.__subclasses__()}
+    assert codes <= set(map(int, re.findall(r"^\| (\d+)", text, re.MULTILINE)))
 
 
 def test_the_readme_is_short():
