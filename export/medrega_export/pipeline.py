@@ -99,8 +99,8 @@ def enforce_gates(options: ExportOptions, folder: Path) -> None:
     package = Package.open(folder)
     signed = json.loads(package.text("certificate"))
     missed = gates.missed(options.gates, signed["accuracy"] or [])
-    if options.max_bytes is not None and package.bytes > options.max_bytes:
-        missed = missed or f"The package takes {package.bytes / 1e6:.2f} MB, more than --max-size"
+    if options.max_bytes is not None and package.total_bytes > options.max_bytes:
+        missed = missed or f"The package takes {package.total_bytes / 1e6:.2f} MB, more than --max-size"
     if missed:
         raise GateError(
             f"{missed}; the package waits beside its place, in the folder '{folder.name}': the same command with another "
@@ -112,7 +112,7 @@ def _report(options: ExportOptions) -> Report:
     package = Package.open(options.out)
     signed = json.loads(package.path("certificate").read_text(encoding="utf-8"))
     errors = {name: entry["error"] for name, entry in signed["stages"].items() if not name.startswith(REFERENCE)}
-    return Report(options.out, package.manifest.precision, package.bytes, errors, signed)
+    return Report(options.out, package.manifest.precision, package.total_bytes, errors, signed)
 
 
 def _key(options: ExportOptions, chosen: Sequence[Question], questions: Sequence[Question]) -> str:

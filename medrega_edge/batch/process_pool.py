@@ -52,7 +52,7 @@ class Work(Protocol):
 
 def count(package: Package, threads: int | None, device: str, items: int) -> int:
     """How many processes `items` are worth, with so many threads in all (None: all there are)."""
-    if device != "cpu" or package.bytes >= LARGE:
+    if device != "cpu" or package.total_bytes >= LARGE:
         return 1
     wanted = min(threads or available_threads(), items // ITEMS_WORTH_A_PROCESS)
     free = memory.free()

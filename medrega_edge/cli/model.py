@@ -30,8 +30,8 @@ def model_list() -> None:
         except MedregaError as error:
             echo(f"{folder.name}  cannot be used: {error}")
             continue
-        manifest = package.manifest
-        echo(f"{manifest.name}  {manifest.version}  {manifest.precision}  {package.bytes / 1e6:.1f} MB  {package.folder}")
+        manifest, size = package.manifest, package.total_bytes / 1e6
+        echo(f"{manifest.name}  {manifest.version}  {manifest.precision}  {size:.1f} MB  {package.folder}")
 
 
 @model_app.command("info")
@@ -63,7 +63,7 @@ def model_info(
         echo(f"{key:<12}{manifest[key]}")
     for key in ("tasks", "languages", "modalities"):
         echo(f"{key:<12}{', '.join(manifest[key])}")
-    echo(f"{'size':<12}{package.bytes / 1e6:.1f} MB")
+    echo(f"{'size':<12}{package.total_bytes / 1e6:.1f} MB")
     available = available_threads()
     echo(f"{'memory':<12}about {peak / 1e6:.0f} MB at its peak")
     echo(f"{'threads':<12}{decoder_threads(package.manifest, available)} of {available} for the language model")

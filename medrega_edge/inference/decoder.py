@@ -10,7 +10,7 @@ import numpy.typing as npt
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference.devices import load_onnxruntime, open_session
 from medrega_edge.package.manifest import DecoderSpec
-from medrega_edge.package.package import Contents
+from medrega_edge.package.package import PackageContents
 
 Floats = npt.NDArray[np.float32]
 
@@ -22,7 +22,7 @@ class Decoder:
     in and comes out of a pass of one token lies in memory that is bound once.
     """
 
-    def __init__(self, contents: Contents, threads: int, device: str, mapped: bool = False) -> None:
+    def __init__(self, contents: PackageContents, threads: int, device: str, mapped: bool = False) -> None:
         """Load the graph, its weights read where they lie if `mapped`, and allocate the cache.
 
         Raises PackageError or ResourceError.

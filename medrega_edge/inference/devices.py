@@ -15,7 +15,7 @@ import numpy as np
 from medrega_edge.errors import PackageError, ResourceError
 from medrega_edge.inference.graph_validation import check_graph
 from medrega_edge.package.manifest import Manifest
-from medrega_edge.package.package import Contents
+from medrega_edge.package.package import PackageContents
 
 DEVICES = ("cpu", "cuda", "auto")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -97,7 +97,7 @@ def _distributions() -> list[str]:
 
 
 def open_session(
-    contents: Contents, role: str, threads: int, device: str, inputs: set[str], outputs: set[str], mapped: bool
+    contents: PackageContents, role: str, threads: int, device: str, inputs: set[str], outputs: set[str], mapped: bool
 ) -> Any:
     """Open one graph of a package, its weights mapped from the disk where `mapped`; raises PackageError or ResourceError."""
     ort = load_onnxruntime()

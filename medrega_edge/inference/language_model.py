@@ -23,7 +23,7 @@ from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.decoding import Grammar, Step, generate
 from medrega_edge.inference.grammars import Vocabulary
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
-from medrega_edge.package.package import Contents
+from medrega_edge.package.package import PackageContents
 from medrega_edge.prompts.templates import IMAGE_TOKEN, Prompt
 
 NPY_HEADER = 4096  # bytes; ours take 128
@@ -52,7 +52,7 @@ class Generation:
 class LanguageModel:
     """One key/value cache, so not thread-safe."""
 
-    def __init__(self, contents: Contents, decoder: Decoder) -> None:
+    def __init__(self, contents: PackageContents, decoder: Decoder) -> None:
         """Read tokenizer and embeddings; raises PackageError where they do not fit the manifest."""
         manifest = contents.package.manifest
         self._decoder = decoder
@@ -193,7 +193,7 @@ class LanguageModel:
         return self._decoder.extend(self._embed(ids))
 
 
-def _embeddings(contents: Contents) -> npt.NDArray[np.floating]:
+def _embeddings(contents: PackageContents) -> npt.NDArray[np.floating]:
     """The table `[vocabulary, hidden]`, of which only the rows that are looked up are read from the disk."""
     spec = contents.package.manifest.decoder
     head = io.BytesIO(contents.embeddings[:NPY_HEADER])

@@ -7,13 +7,13 @@ from typing import cast
 from medrega_edge.inference.decoder import Floats
 from medrega_edge.inference.devices import open_session
 from medrega_edge.package.manifest import VisionSpec
-from medrega_edge.package.package import Contents
+from medrega_edge.package.package import PackageContents
 
 
 class VisionEncoder:
     """Pixel values -> image embeddings."""
 
-    def __init__(self, contents: Contents, threads: int, device: str, mapped: bool = False) -> None:
+    def __init__(self, contents: PackageContents, threads: int, device: str, mapped: bool = False) -> None:
         """Load the graph, its weights read where they lie if `mapped`; raises PackageError or ResourceError."""
         self.spec: VisionSpec = contents.package.manifest.vision
         self._session = open_session(contents, "vision", threads, device, {self.spec.input}, {self.spec.output}, mapped)

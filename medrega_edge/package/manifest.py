@@ -7,9 +7,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
 
 from medrega_edge.errors import PackageError
+from medrega_edge.io.strict_json import STRICT, Count, JsonFault, Number, Problem, load_json, parse_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -21,9 +21,11 @@ OPTIONAL_ROLES = ("decoder_data", "vision_data")
 class FileEntry:
     """One file of a package; `path` is relative to the folder, with forward slashes."""
 
+    __pydantic_config__ = STRICT
+
     path: str
     sha256: str
-    bytes: int
+    bytes: Count
     precision: str
 
 
@@ -31,12 +33,14 @@ class FileEntry:
 class VisionSpec:
     """The tower's graph: `input` float32 `[1, 3, image_size, image_size]` -> `output` float32 `[1, tokens, hidden]`."""
 
+    __pydantic_config__ = STRICT
+
     input: str
     output: str
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    tokens: int
+    image_size: Count
+    mean: tuple[Number, Number, Number]
+    std: tuple[Number, Number, Number]
+    tokens: Count
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class DecoderSpec:
     `present_key` and `present_value` in the same memory; `logits` float32 `[1, vocabulary]` of the last position.
     """
 
+    __pydantic_config__ = STRICT
+
     embeds: str
     last_position: str
     total_length: str
@@ -56,28 +62,32 @@ class DecoderSpec:
     present_key: str
     present_value: str
     logits: str
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    hidden: int
-    vocabulary: int
-    context: int
+    layers: Count
+    heads: Count
+    kv_heads: Count
+    head_dim: Count
+    hidden: Count
+    vocabulary: Count
+    context: Count
 
 
 @dataclass(frozen=True)
 class TokenSpec:
     """Ids of the tokens that the runtime has to know: the image slot, and those that end an answer."""
 
-    image: int
-    end: tuple[int, ...]
+    __pydantic_config__ = STRICT
+
+    image: Count
+    end: tuple[Count, ...]
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Everything the runtime needs to know of a package before it opens a file of it."""
 
-    schema_version: int
+    __pydantic_config__ = STRICT
+
+    schema_version: Count
     name: str
     version: str
     source: str
@@ -89,7 +99,7 @@ class Manifest:
     tasks: tuple[str, ...]
     languages: tuple[str, ...]
     modalities: tuple[str, ...]
-    calibration: tuple[float, ...] = ()  # slope and offset of `confidence.calibrated`
+    calibration: tuple[Number, ...] = ()  # slope and offset of `confidence.calibrated`
 
     def to_json(self) -> str:
         """Serialise as `manifest.json`."""
@@ -99,78 +109,41 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Read `manifest.json`; raises PackageError that names the key at fault."""
         try:
-            data = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise PackageError(f"{MANIFEST} is not valid JSON ({error}); get the package again.") from None
-        if not isinstance(data, dict):
-            raise PackageError(f"{MANIFEST} is not a JSON object; get the package again.")
-        version = data.get("schema_version")
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise PackageError(
-                f"The package was written for schema {version}, this program reads up to {SCHEMA_VERSION}; "
-                "update medrega-edge."
-            )
-        if version != SCHEMA_VERSION:
-            raise PackageError(f"{MANIFEST} has no schema_version that this program knows; get the package again.")
-        manifest: Manifest = _build(cls, data, MANIFEST)
-        missing = [role for role in ROLES if role not in manifest.files]
-        unknown = [role for role in manifest.files if role not in ROLES + OPTIONAL_ROLES]
-        if missing or unknown:
-            problem = f"lacks the file '{missing[0]}'" if missing else f"names an unknown file role '{unknown[0]}'"
-            raise PackageError(f"{MANIFEST} {problem}; get the package again.")
+            data = load_json(text)
+            if not isinstance(data, dict):
+                raise PackageError("package.not_json", file=MANIFEST)
+            version = data.get("schema_version")
+            if type(version) is int and version > SCHEMA_VERSION:
+                raise PackageError("package.newer_schema", version=version, known=SCHEMA_VERSION)
+            if version != SCHEMA_VERSION:
+                raise PackageError("package.unknown_schema", file=MANIFEST)
+            manifest = parse_json(cls, text)
+        except JsonFault as fault:
+            raise as_package_error(fault, MANIFEST) from None
+        for role in ROLES:
+            if role not in manifest.files:
+                raise PackageError("package.missing_role", role=role)
+        for role in manifest.files:
+            if role not in ROLES + OPTIONAL_ROLES:
+                raise PackageError("package.unknown_role", role=role)
         if len(manifest.calibration) not in (0, 2):
-            raise PackageError(
-                f"{MANIFEST} has a calibration of {len(manifest.calibration)} numbers; get the package again."
-            )
+            raise PackageError("package.wrong_value", file=MANIFEST, key="calibration")
         return manifest
 
 
-_T = TypeVar("_T")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
-def _build(cls: type[_T], data: Any, where: str) -> _T:
-    """Make a dataclass out of parsed JSON, strictly: every key known, none missing, every value of its type."""
-    if not isinstance(data, dict):
-        raise PackageError(f"'{where}' in the manifest is not an object; get the package again.")
-    hints = get_type_hints(cls)
-    optional = {f.name for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}  # type: ignore[arg-type]
-    unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data) - optional)
-    if unknown or missing:
-        problem = f"has an unknown key '{unknown[0]}'" if unknown else f"lacks the key '{missing[0]}'"
-        raise PackageError(f"'{where}' in the manifest {problem}; get the package again or update medrega-edge.")
-    return cls(**{key: _value(hint, data[key], f"{where}: {key}") for key, hint in hints.items() if key in data})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)  # type: ignore[arg-type]
-    if hint is int and type(value) is int and 0 <= value < 2**53:
-        return value
-    if hint is float and type(value) in (int, float) and abs(value) < 1e9:  # neither infinite nor too large for a float
-        return float(value)
-    if hint is str and type(value) is str:
-        return value
-    origin: Any = getattr(hint, "__origin__", None)
-    arguments: tuple[Any, ...] = getattr(hint, "__args__", ())
-    if origin is tuple and type(value) is list:
-        variable = arguments[-1] is Ellipsis
-        if variable or len(arguments) == len(value):
-            kinds = [arguments[0]] * len(value) if variable else arguments
-            return tuple(_value(kind, item, where) for kind, item in zip(kinds, value, strict=True))
-    if origin is dict and type(value) is dict:
-        return {key: _value(arguments[1], item, f"{where}: {key}") for key, item in value.items()}
-    raise PackageError(f"'{where}' in the manifest has a wrong value; get the package again.")
+def as_package_error(fault: JsonFault, file: str) -> PackageError:
+    """The error to raise for a JSON `file` of a package."""
+    match fault.problem:
+        case Problem.UNKNOWN_KEY:
+            return PackageError("package.unknown_key", file=file, key=fault.key)
+        case Problem.MISSING_KEY:
+            return PackageError("package.missing_key", file=file, key=fault.key)
+        case Problem.DUPLICATE_KEY:
+            return PackageError("package.duplicate_key", file=file, key=fault.key)
+        case Problem.VALUE if fault.key:
+            return PackageError("package.wrong_value", file=file, key=fault.key)
+        case _:
+            return PackageError("package.not_json", file=file)
 
 
 def file_entry(path: Path, precision: str) -> FileEntry:

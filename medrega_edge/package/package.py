@@ -1,10 +1,9 @@
-"""The model package: a folder of files, each checked against its hash before anything uses it.
+"""The model package: a folder of files. Every file is checked against its hash before anything uses it.
 
-Nothing is inferred from a file's name: the manifest says what each file is.
-Whatever does not fit (a wrong hash, an unknown key, a newer schema, a path that leads out of the folder) is a
-PackageError before anything is loaded. Files are read through one open handle each, so the bytes that were hashed are the
-bytes that are used; the two that may be larger than memory should hold, token embeddings and external data, are hashed
-piece by piece and stay on the disk.
+The manifest names the role of each file; nothing is inferred from file names. A wrong hash, an unknown key, a newer schema
+or a path out of the folder raises PackageError before anything is loaded. Each file is read through one open handle, so
+the bytes that were hashed are the bytes that are used. Token embeddings and external data may be larger than memory: they
+are hashed block by block and stay on the disk.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from medrega_edge.package.manifest import MANIFEST, ROLES, Manifest
 
 @dataclass(frozen=True)
 class Package:
-    """A package folder whose manifest has been read; `verify` has to pass before its files are used."""
+    """A package folder whose manifest has been read. `sha256` is that of the manifest, which holds all other hashes."""
 
     folder: Path
     manifest: Manifest
-    sha256: str  # of the manifest, which holds the hashes of all else
+    sha256: str
 
     @classmethod
     def open(cls, folder: str | Path) -> Package:
@@ -40,42 +39,40 @@ class Package:
             data = path.read_bytes()
             text = data.decode("utf-8")
         except (OSError, UnicodeDecodeError):
-            raise PackageError(
-                f"'{folder.name}' is no model package: it holds no readable {MANIFEST}; name a package folder with --model."
-            ) from None
+            raise PackageError("package.no_manifest", folder=folder.name, file=MANIFEST) from None
         return cls(folder, Manifest.from_json(text), hashlib.sha256(data).hexdigest())
 
     def path(self, role: str) -> Path:
         """Path of the file with this role, inside the folder; raises PackageError for a path that leads out of it."""
         relative = PurePosixPath(self.manifest.files[role].path)
         if relative.is_absolute() or ".." in relative.parts or len(relative.parts) != 1 or "\\" in str(relative):
-            raise PackageError(f"The manifest names '{role}' outside the package folder; get the package again.")
+            raise PackageError("package.outside_folder", role=role)
         path = self.folder / relative
-        if path.is_symlink() or (path.exists() and not path.is_file()):  # to open a pipe would wait for ever
-            raise PackageError(f"'{relative}' in the model package is a link or a device; it holds plain files only.")
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # opening a pipe would wait for ever
+            raise PackageError("package.not_a_plain_file", file=str(relative))
         return path
 
     def read(self, role: str) -> bytes:
-        """Read one file and check size and hash; raises PackageError when it is not the one the manifest names."""
+        """Read one file; raises PackageError if its size or hash is not that in the manifest."""
         with self._opened(role) as handle:
             data = handle.read()
             self._compare(role, hashlib.sha256(data).hexdigest())
         return data
 
-    def map(self, role: str) -> memoryview:
-        """Map one file into memory, of which only what is looked at is read, and check it as `read` does."""
+    def map_file(self, role: str) -> memoryview:
+        """Map one file into memory, checked as by `read`; pages are loaded when they are used."""
         with self._opened(role) as handle:
             self._compare(role, hashlib.file_digest(handle, "sha256").hexdigest())
             return memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
 
     def check(self, role: str) -> None:
-        """Check one file as `read` does, without keeping it."""
+        """Check one file as `read` does; its bytes are dropped."""
         with self._opened(role) as handle:
             self._compare(role, hashlib.file_digest(handle, "sha256").hexdigest())
 
     @contextmanager
     def _opened(self, role: str) -> Iterator[BufferedReader]:
-        """Open a file that has the size the manifest names, and is not empty; raises PackageError."""
+        """Open a file; raises PackageError if it is empty or its size is not that in the manifest."""
         entry = self.manifest.files[role]
         path = self.path(role)
         try:
@@ -83,44 +80,44 @@ class Package:
                 self._compare(role, entry.sha256 if os.fstat(handle.fileno()).st_size == entry.bytes > 0 else "")
                 yield handle
         except (OSError, ValueError):  # ValueError: a path with a zero byte
-            raise PackageError(f"'{entry.path}' is missing from the model package; get the package again.") from None
+            raise PackageError("package.missing_file", file=entry.path) from None
 
     def _compare(self, role: str, sha256: str) -> None:
         entry = self.manifest.files[role]
         if sha256 != entry.sha256:
-            raise PackageError(f"'{entry.path}' in the model package is not the file that was signed off; get it again.")
+            raise PackageError("package.file_changed", file=entry.path)
 
     def text(self, role: str) -> str:
-        """Read one text file of the package, checked."""
+        """Read one text file, checked; raises PackageError."""
         return _as_text(self.read(role), role)
 
-    def read_all(self) -> Contents:
-        """Read and check every file, several at a time; raises PackageError. Large ones stay on disk (`Contents`)."""
+    def read_all(self) -> PackageContents:
+        """Read and check every file, several at a time; raises PackageError."""
         with ThreadPoolExecutor() as pool:  # hashing runs outside the interpreter's lock
-            embeddings = pool.submit(self.map, "embeddings")
-            outside = [pool.submit(self.check, role) for role in self.manifest.files if role.endswith("_data")]
-            inside = {role: pool.submit(self.read, role) for role in ROLES if role != "embeddings"}
-            for checked in outside:
+            embeddings = pool.submit(self.map_file, "embeddings")
+            external = [pool.submit(self.check, role) for role in self.manifest.files if role.endswith("_data")]
+            files = {role: pool.submit(self.read, role) for role in ROLES if role != "embeddings"}
+            for checked in external:
                 checked.result()
-            return Contents(self, {role: read.result() for role, read in inside.items()}, embeddings.result())
+            return PackageContents(self, {role: read.result() for role, read in files.items()}, embeddings.result())
 
     def verify(self) -> None:
-        """Check size and hash of every file, and that no other file lies in the folder; raises PackageError."""
+        """Check size and hash of every file; raises PackageError, for a file that is not in the manifest too."""
         self.read_all()
         known = {entry.path for entry in self.manifest.files.values()} | {MANIFEST}
         extra = sorted(path.name for path in self.folder.iterdir() if path.name not in known)
         if extra:
-            raise PackageError(f"'{extra[0]}' does not belong to the model package; remove it or get the package again.")
+            raise PackageError("package.extra_file", file=extra[0])
 
     @property
-    def bytes(self) -> int:
-        """Size of all files together."""
+    def total_bytes(self) -> int:
+        """Size of all files together, without the manifest."""
         return sum(entry.bytes for entry in self.manifest.files.values())
 
 
 @dataclass(frozen=True)
-class Contents:
-    """The checked bytes of a package's files; `embeddings` are mapped, external data is the runtime's to map."""
+class PackageContents:
+    """The checked bytes of a package's files by role. `embeddings` are mapped; onnxruntime maps external data itself."""
 
     package: Package
     files: dict[str, bytes]
@@ -139,4 +136,4 @@ def _as_text(data: bytes, role: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise PackageError(f"'{role}' of the model package is no text; get the package again.") from None
+        raise PackageError("package.not_text", role=role) from None

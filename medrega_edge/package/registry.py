@@ -36,7 +36,7 @@ def find_package(model: str | Path | None = None) -> Package:
     named = user_folder() / str(wanted)
     if len(folder.parts) == 1 and os.path.isdir(named):
         return Package.open(named)
-    raise PackageError(f"There is no model package '{folder.name}'; `medrega model list` shows those that are there.")
+    raise PackageError("package.not_found", name=folder.name)
 
 
 def list_packages() -> list[Path]:

@@ -11,12 +11,16 @@ from elsewhere may read their task before the image: then the prefix is shared w
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Annotated
+
+from pydantic import Field
 
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.io.strict_json import STRICT, JsonFault, parse_json
+from medrega_edge.package.manifest import as_package_error
 
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 
@@ -73,6 +77,11 @@ ABSENT_ANSWER = {
 }
 
 
+PROMPTS = "prompts.json"
+_LanguageName = Annotated[str, Field(pattern=f"^({'|'.join(Language)})$")]
+_ModalityOrNone = Annotated[str, Field(pattern=f"^({'|'.join(Modality)})?$")]
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One question in full: the text before the image, what follows it whatever is asked, and the question."""
@@ -93,11 +102,13 @@ class PromptBook:
     each label with how much the weights like it whatever the image shows, as a log-probability; see `label_priors_of`.
     """
 
+    __pydantic_config__ = STRICT
+
     prefix: str | Mapping[str, Mapping[str, str]]
     templates: Mapping[str, Mapping[str, str]]
     labels: tuple[tuple[str, str], ...] = ()
-    modalities: Mapping[str, str] = field(default_factory=dict)
-    levels: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    modalities: Mapping[str, _ModalityOrNone] = field(default_factory=dict)
+    levels: Mapping[_LanguageName, Sequence[Mapping[str, float]]] = field(default_factory=dict)
 
     def before_and_after(self, task: Task = Task.DETECT, language: Language = Language.EN) -> tuple[str, str]:
         """Return the prefix's text before and after the image; task and language matter where each has its own."""
@@ -147,46 +158,38 @@ class PromptBook:
 
     @classmethod
     def from_json(cls, text: str) -> PromptBook:
-        """Read `prompts.json`; raises PackageError when a template lacks its slot or a key is unknown."""
+        """Read `prompts.json`; raises PackageError that names the key at fault."""
         try:
-            data = json.loads(text)
-            known = {"prefix", "templates", "labels", "modalities", "levels"}
-            if not {"prefix", "templates"} <= set(data) <= known:
-                raise ValueError("wrong keys")
-            prefix, templates = data["prefix"], data["templates"]
-            if isinstance(prefix, str):
-                prefixes = [prefix]
-            else:
-                if {task: set(each) for task, each in prefix.items()} != {
-                    task: set(each) for task, each in templates.items()
-                }:
-                    raise ValueError("prefixes and templates of different tasks or languages")
-                prefixes = [text for each in prefix.values() for text in each.values()]
-            if not all(isinstance(text, str) and text.count(IMAGE_SLOT) == 1 for text in prefixes):
-                raise ValueError("a prefix without its image slot")
-            for task, languages in templates.items():
-                fewest = 0 if task == Task.REPORT else 1  # a report needs no words but the task's own
-                for template in languages.values():
-                    if not isinstance(template, str) or not fewest <= template.count(QUESTION_SLOT) <= 1:
-                        raise ValueError("a template without its question slot")
-            labels = tuple((str(en), str(zh)) for en, zh in data.get("labels", ()))
-            modalities = {str(answer): str(kind) for answer, kind in data.get("modalities", {}).items()}
-            if not set(modalities.values()) <= {"", *Modality}:
-                raise ValueError("an unknown modality")
-            levels = {
-                str(Language(language)): [{str(label): _finite(level) for label, level in one.items()} for one in sets]
-                for language, sets in data.get("levels", {}).items()
-            }
-        except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
-            raise PackageError(f"prompts.json of the model package cannot be used: {error}.") from None
-        return cls(prefix, templates, labels, modalities, levels)
+            book = parse_json(cls, text)
+        except JsonFault as fault:
+            raise as_package_error(fault, PROMPTS) from None
+        book._check()
+        return book
+
+    def _check(self) -> None:
+        """Raise PackageError for a wrong number of slots, and for prefixes of other tasks than the templates."""
+        if isinstance(self.prefix, str):
+            prefixes = {"prefix": self.prefix}
+        else:
+            prefixes = _flat("prefix", self.prefix)
+            if {task: set(each) for task, each in self.prefix.items()} != {
+                task: set(each) for task, each in self.templates.items()
+            }:
+                raise PackageError("package.other_tasks", file=PROMPTS)
+        for key, text in prefixes.items():
+            if text.count(IMAGE_SLOT) != 1:
+                raise PackageError("package.wrong_slots", file=PROMPTS, key=key, slot=IMAGE_SLOT)
+        for task, languages in self.templates.items():
+            fewest = 0 if task == Task.REPORT else 1  # a report needs no words but the task's own
+            for language, text in languages.items():
+                if not fewest <= text.count(QUESTION_SLOT) <= 1:
+                    key = f"templates.{task}.{language}"
+                    raise PackageError("package.wrong_slots", file=PROMPTS, key=key, slot=QUESTION_SLOT)
 
 
-def _finite(value: object) -> float:
-    number = float(value)  # type: ignore[arg-type]
-    if not math.isfinite(number):
-        raise ValueError("a level that is no number")
-    return number
+def _flat(name: str, texts: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """The texts by their path: `name.task.language`."""
+    return {f"{name}.{task}.{language}": text for task, each in texts.items() for language, text in each.items()}
 
 
 DEFAULT_PROMPTS = PromptBook(PREFIX, TEMPLATES)

@@ -99,8 +99,9 @@ def test_wheels_that_will_not_do(wheels, tmp_path, engine, change, sentence):
 def test_an_altered_package_is_not_bundled(wheels, tmp_path, engine):
     shutil.copytree(default_folder(), tmp_path / "package")
     (tmp_path / "package" / "prompts.json").write_text("{}")
-    with pytest.raises(PackageError, match="signed off"):
+    with pytest.raises(PackageError) as error:
         bundle.create(tmp_path / "b.zip", wheels, Package.open(tmp_path / "package"), engine)
+    assert error.value.code == "package.file_changed"
     assert not (tmp_path / "b.zip").exists()
 
 

@@ -132,7 +132,7 @@ def test_a_budget_is_kept_and_said(checkpoint_folder: Path, questions_file: Path
     made = run(*common, "--losses", path, "--max-size", limit / 1e6, "--out", tmp_path / "p")
     assert made.exit_code == 0, made.output
     package = Package.open(tmp_path / "p")
-    assert size / 2 < package.bytes <= limit and "mixed" in package.manifest.precision
+    assert size / 2 < package.total_bytes <= limit and "mixed" in package.manifest.precision
     recipe = Recipe.from_json(json.dumps(json.loads(package.text("certificate"))["recipe"]))
     assert recipe.overrides and recipe.name == package.manifest.precision
     card = package.text("card")

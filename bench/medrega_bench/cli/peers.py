@@ -102,4 +102,4 @@ def shape(
         raise UsageError(f"A head of {head_bits} bits is not possible; 8 or 4.")
     need("medrega_export.graphs.decoder", "export")
     package = random_packages.write_package(replace(random_packages.named(name), head_bits=head_bits), out, f"random-{name}")
-    show(f"{package.bytes / 2**20:.0f} MiB in {out.name}")
+    show(f"{package.total_bytes / 2**20:.0f} MiB in {out.name}")

@@ -56,7 +56,7 @@ def speed(
         raise ResourceError(f"The measurement failed ({error}); repeat it with nothing else running.") from None
     result["read_bandwidth_gb_per_second"] = stages.bandwidth()
     result["repeatability"] = repeated.measure(package, counts, repeatability) if repeatability else None
-    result["package_mib"] = package.bytes / 2**20
+    result["package_mib"] = package.total_bytes / 2**20
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for row in result["stages"]:
         middle = {name: value["median"] for name, value in row.items() if isinstance(value, dict) and "median" in value}

@@ -85,7 +85,7 @@ def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
             "precision": manifest.precision,
             "sha256": package.sha256,
         },
-        "mib": package.bytes / 2**20,
+        "mib": package.total_bytes / 2**20,
         "tables": tables(rows),
         "overall": overall(graded),
         "left_out": len(plan.asked) - len(asked),

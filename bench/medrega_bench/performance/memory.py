@@ -20,7 +20,7 @@ def measure(names: Sequence[str], repeats: int = 1) -> list[Row]:
         with TemporaryDirectory() as folder:
             package = random_packages.write_package(random_packages.named(name), Path(folder) / "package", f"random-{name}")
             whole = latency.cold(package, repeats)
-            mib, predicted, most = package.bytes / 2**20, peak(package.manifest) / 2**20, whole["peak_mib"]["max"]
+            mib, predicted, most = package.total_bytes / 2**20, peak(package.manifest) / 2**20, whole["peak_mib"]["max"]
             row = {"shape": name, "package_mib": mib, "predicted_mib": predicted, **whole}
             rows.append(row | {"over_package": most / mib, "prediction_off": abs(predicted - most) / most})
     return rows

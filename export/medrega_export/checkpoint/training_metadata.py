@@ -69,7 +69,7 @@ def read_words(
     try:
         prompts = PromptBook.from_json((folder / "prompts.json").read_text(encoding="utf-8"))
     except PackageError as error:
-        raise UsageError(f"The checkpoint's prompts cannot be used: {error}") from None
+        raise UsageError("export.prompts_unusable", problem=error.message) from None
     for task in training.tasks:
         absent = [language for language in training.languages if language not in prompts.templates.get(task, {})]
         if absent:
