@@ -24,8 +24,9 @@ import numpy.typing as npt
 from medrega_edge.answer import Answer, ImageFacts, Label, ModelFacts, Region, Timings
 from medrega_edge.boxes import Geometry, GridBox
 from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.images.medical_image import MedicalImage, View
 from medrega_edge.images.preprocess import Preprocessing, preprocess
-from medrega_edge.images.reader import MedicalImage, View, read_image
+from medrega_edge.images.reader import read_image
 from medrega_edge.inference import memory
 from medrega_edge.inference.confidence import calibrated
 from medrega_edge.inference.decoder import Decoder
@@ -106,13 +107,13 @@ class Engine:
         """Tasks that these weights were trained for."""
         return self.package.manifest.tasks
 
-    def open(self, source: str | Path | bytes, frame: int | None = None, view: View | None = None) -> EncodedImage:
-        """Read an image and run the vision tower over it; raises ImageError. `frame` and `view` as in `read_image`.
+    def open(self, source: str | Path | bytes, view: View = View()) -> EncodedImage:
+        """Read an image and run the vision tower over it; raises ImageError. `source` and `view` as in `read_image`.
 
         The same pixels are not looked at twice: the embeddings of the last few images are kept.
         """
         begun = time.perf_counter()
-        image = read_image(source, frame, view)
+        image = read_image(source, view)
         values, geometry = preprocess(image, self._numbers)
         read = time.perf_counter()
         key = hashlib.sha256(values.tobytes()).digest()
@@ -261,8 +262,8 @@ class Engine:
                 frame=source.frame,
                 window=source.window,
                 sha256=source.sha256,
-                spacing_mm=source.spacing,
-                sides=source.sides,
+                spacing_mm=source.spacing_mm,
+                sides=source.patient_orientation,
                 series=source.series,
                 slice=source.slice,
                 spacing_areas=source.spacing_areas,

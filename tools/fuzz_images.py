@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from medrega_edge.errors import MedregaError
-from medrega_edge.images.medical_image import MAX_PIXELS
-from medrega_edge.images.reader import View, read_image
+from medrega_edge.images.medical_image import MAX_PIXELS, View
+from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import bare, colour, dataset, deflated, dicom, encoded
 
 CHUNK = 500
@@ -180,7 +180,7 @@ def outcome(case):
     )
     begun = time.perf_counter()
     try:
-        image = read_image(data, view=view)
+        image = read_image(data, view)
     except MedregaError as error:
         sentence = str(error)
         if "\n" in sentence or not sentence.isprintable() or len(sentence) > 400:
@@ -193,7 +193,7 @@ def outcome(case):
         shape = image.pixels.shape
         if image.pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or shape[0] * shape[1] > MAX_PIXELS:
             return f"FAILED: a picture of {image.pixels.dtype} {shape}"
-        json.dumps([image.window, image.spacing, image.sides, image.warnings], allow_nan=False)
+        json.dumps([image.window, image.spacing_mm, image.patient_orientation, image.warnings], allow_nan=False)
     seconds = time.perf_counter() - begun
     return kind if seconds < SLOW else f"FAILED: took {seconds:.1f} s"
 

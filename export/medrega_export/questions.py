@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import ImageError, UsageError
-from medrega_edge.images.reader import MedicalImage, read_image
+from medrega_edge.images.medical_image import MedicalImage
+from medrega_edge.images.reader import read_image
 from medrega_edge.prompts.region_markup import format_boxes
 from medrega_edge.prompts.templates import IDENTIFY_QUESTION, REPORT_QUESTION, PromptBook
 

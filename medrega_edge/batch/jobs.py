@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from medrega_edge.batch.journal import Position
 from medrega_edge.errors import ChoiceError, InternalError, MedregaError, ResourceError, UsageError
-from medrega_edge.images.dicom.series import COPY, DAMAGED, NO_DICOM, NO_PICTURE, chosen, contents
 from medrega_edge.images.medical_image import MAX_BYTES, View
 from medrega_edge.io.atomic import atomic_write, image_names, natural_sort_key
 from medrega_edge.io.safe_text import json_text
@@ -80,10 +79,10 @@ class Questions:
             nonlocal seen
             _check(row, number)
             looked = {key: row.get(key) for key in ("frame", "window", "plane", "slice", "series")}
-            view = View(**looked, preset=window_preset_for(row["question"]))
+            view = View(**looked, default_preset=window_preset_for(row["question"]))
             key = (str(self._folder / row["image"]), view)
             if seen is None or seen[0] != key:
-                seen = (key, engine.open(key[0], view=view))
+                seen = (key, engine.open(key[0], view))
             answer = engine.ask(
                 seen[1],
                 row["question"],
@@ -114,21 +113,23 @@ class Folder:
     def __init__(self, folder: Path, asking: BatchQuestion, include_identifiers: bool = False) -> None:
         """List the files; raises UsageError when there is none, ImageError for a series that is not there."""
         self._folder, self._asking, self._include = folder, asking, include_identifiers
-        found = contents(folder, image_names(folder))
+        from medrega_edge.images.dicom.series import COPY, DAMAGED, NO_DICOM, NO_PICTURE, scan_folder, select_series
+
+        scan = scan_folder(folder, image_names(folder))
         wanted = asking.view.series
-        numbers = range(len(found.series)) if wanted is None else (chosen(found, wanted),)
+        numbers = range(len(scan.series)) if wanted is None else (select_series(scan, wanted),)
         self._places: dict[str, Row] = {}  # of the first picture of a file in its series
         told = []
         for number in numbers:
-            one, at = found.series[number], 0
-            for name, frames in one.files:
-                self._places[name] = {"series": number, "slice": at if one.count > 1 else None}
+            series, at = scan.series[number], 0
+            for name, frames in series.files:
+                self._places[name] = {"series": number, "slice": at if series.count > 1 else None}
                 at += frames
-            if len(one.files) > 1:
-                told += [f"series {number}: {said}" for said in (one.title, *one.said)]
+            if len(series.files) > 1:
+                told += [f"series {number}: {note}" for note in (series.title, *series.notes)]
         # What cannot be read stays in the work, and its row will say why.
-        rest = sorted(found.others[NO_DICOM] + found.others[DAMAGED], key=natural_sort_key) if wanted is None else []
-        self.said = (*told, *found.said(NO_PICTURE, COPY))
+        rest = sorted(scan.others[NO_DICOM] + scan.others[DAMAGED], key=natural_sort_key) if wanted is None else []
+        self.said = (*told, *scan.notes(NO_PICTURE, COPY))
         self._names = [*self._places, *rest]
         if not self._names:
             raise UsageError("There is no image in the folder; name one that holds images.")
@@ -172,7 +173,7 @@ def ask_about(
         view = replace(asking.view, series=None, **picked)
 
         def ask(view: View = view) -> Row:
-            image = engine.open(path, view=view)
+            image = engine.open(path, view)
             return engine.ask(image, asking.question, asking.task, asking.language).to_dict(include_identifiers)
 
         try:

@@ -144,7 +144,7 @@ def chat(
     medrega chat scan.png
     """
     engine = load_engine(shared.model, shared.threads, shared.device)
-    encoded = engine.open(_place(image, shared.sample), view=shared.view())
+    encoded = engine.open(_place(image, shared.sample), shared.view())
     warned = False
     while question := _next_question():
         try:
@@ -188,20 +188,20 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: AnswerOption
 
     path = _place(image, shared.sample)
     if shared.save is not None:
-        overlay.check_picture_place(shared.save, Path(path))
+        overlay.check_png_path(shared.save, Path(path))
     objects = _object_places(shared, Path(path))
     engine = load_engine(shared.model, shared.threads, shared.device)
-    encoded = engine.open(path, view=shared.view(request["question"]))
+    encoded = engine.open(path, shared.view(request["question"]))
     language = shared.language or (None if request["question"] else locale_language())
     answer = engine.ask(encoded, language=language, **request)
     _show(answer, shared)
     if shared.save is not None:
-        overlay.save_picture(overlay.marked(encoded.image, answer), shared.save)
+        overlay.save_png(overlay.draw_regions(encoded.image, answer), shared.save)
     if objects:
-        from medrega_edge.output.dicom import write_objects
+        from medrega_edge.output.dicom.writer import write_objects
 
         scan = Path(encoded.image.path or path)  # of a folder, the file that was looked at
-        write_objects(answer, scan, overlay.marked(encoded.image, answer), objects)
+        write_objects(answer, scan, overlay.draw_regions(encoded.image, answer), objects)
     if shared.strict and answer.warnings:
         raise typer.Exit(5)
 
@@ -212,24 +212,24 @@ def _object_places(shared: AnswerOptions, image: Path) -> dict[str, Path]:
         raise UsageError("--dicom and --dicom-to go together: which objects, and the folder for them.")
     if shared.dicom is None or shared.dicom_to is None:
         return {}
-    from medrega_edge.output.dicom import parse_kinds, places
+    from medrega_edge.output.dicom.writer import object_paths, parse_kinds
 
-    return places(shared.dicom_to, parse_kinds(shared.dicom), image)
+    return object_paths(shared.dicom_to, parse_kinds(shared.dicom), image)
 
 
 def _show(answer: Answer, shared: ImageOptions) -> None:
     """Print an answer, and to whom it is told in words, what was understood."""
-    from medrega_edge.output import overlay
+    from medrega_edge.output import terminal
 
     if shared.as_json:
-        echo(overlay.to_json(answer, shared.include_identifiers))
+        echo(terminal.to_json(answer, shared.include_identifiers))
         return
     kind = answer.image.modality or "?"
     if answer.image.modality_confidence is not None:
         kind += f" ({answer.image.modality_confidence:.2f})"
     asked = f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
     console(stderr=True).print(printable(asked), style="dim")
-    overlay.show(answer, console())
+    terminal.print_answer(answer, console())
 
 
 def _box(text: str) -> tuple[float, float, float, float]:

@@ -135,7 +135,7 @@ def _asking(
         member(Task, task)
     if language is not None:
         member(Language, language)
-    view = View(window=window, plane=plane, preset=window_preset_for(question or ""), series=series)
+    view = View(window=window, plane=plane, default_preset=window_preset_for(question or ""), series=series)
     return BatchQuestion(question or "", task, language, view)
 
 

@@ -70,7 +70,14 @@ class ImageOptions:
         from medrega_edge.images.medical_image import View
         from medrega_edge.prompts.intent import window_preset_for
 
-        return View(self.frame, self.window, self.plane, self.slice_, window_preset_for(question), self.series)
+        return View(
+            frame=self.frame,
+            window=self.window,
+            plane=self.plane,
+            slice=self.slice_,
+            default_preset=window_preset_for(question),
+            series=self.series,
+        )
 
 
 @dataclass

@@ -1,7 +1,4 @@
-"""What every image reader takes and gives: a Source, a View, and the MedicalImage that comes of them.
-
-Knows the limits that hold for every format, and checks them before any pixel is decoded; knows no format.
-"""
+"""What every image reader takes and returns: Source, View and MedicalImage; and the limits that hold for every format."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from medrega_edge.domain import Modality
 from medrega_edge.errors import ChoiceError, ImageError, MedregaError
 
 MAX_BYTES = 512 * 1024 * 1024
-MAX_INFLATED = 128 * 1024 * 1024  # of a file that is compressed as a whole; a bomb is left there, half inflated
 MAX_PIXELS = 16_000_000  # more than a mammogram; with its copies in several depths it stays below 400 MB
 MIN_SIDE = 16  # one patch of the smallest tower; less is no picture
 
@@ -26,7 +22,7 @@ Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, the last t
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of one file. `name` is what errors call it, at the start of a sentence or inside one."""
+    """The bytes of one file. `name` is what errors call the image: "the given image", never the name of a file."""
 
     data: bytes
     name: str
@@ -36,32 +32,31 @@ class Source:
 
 @dataclass(frozen=True)
 class View:
-    """How to look at a file that holds more than 8-bit pixels of one picture; None leaves it to the file.
+    """Which picture of a file or folder to read, and through which window; None leaves it to the file.
 
-    `frame` counts from 0. `window` is a preset's name or "centre,width". `plane` and `slice` cut a volume; `series` and
-    `slice` choose a picture of a folder. `preset` is that for a CT which names no window; what is asked may choose it
-    (`windows.window_preset_for`).
+    `frame`, `slice` and `series` count from 0. `window` is the name of a preset or "centre,width" in the file's own units.
+    `plane` ("axial", "coronal" or "sagittal") and `slice` cut a NIfTI volume. `series` and `slice` choose a picture of a
+    folder of DICOM files. `default_preset` is the window of a CT that states none itself.
     """
 
     frame: int | None = None
     window: str | None = None
     plane: str | None = None
     slice: int | None = None
-    preset: str = "soft"
+    default_preset: str = "soft"
     series: int | None = None
 
 
 @dataclass(frozen=True)
 class MedicalImage:
-    """One picture, ready to look at: 8-bit RGB, upright, windowed.
+    """One picture as the vision encoder takes it: 8-bit RGB, upright, windowed.
 
-    `pixels` is uint8 `[height, width, 3]`. `window` is the (centre, width) in the file's own units that mapped wider data
-    to 8 bits; None where the data had 8 bits, or where a table in the file mapped it. `frame` counts from 0, None where
-    the file has a single one. `sha256` is that of the file's bytes. `spacing` is the size of a pixel in millimetres
-    (across, down), None where the file does not say it of the patient; where there are `spacing_areas`, it holds inside
-    each of them and nowhere else. `sides` are the patient's directions at the left, top, right and bottom of the picture,
-    in DICOM's letters (R L, A P, H F). `series` and `slice` are the picture's place in a folder, `slice` that in a volume
-    too, counted from 0. `warnings` are what a reader has to know.
+    `pixels` is uint8 `[height, width, 3]`. `sha256` is the hash of the file's bytes. `frame` counts from 0; None if the file
+    has only one. `window` is the (centre, width), in the file's own units, that mapped wider data to 8 bits; None if the
+    data had 8 bits or a table in the file mapped it. `spacing_mm` is the size of a pixel in the patient, across and down;
+    None if the file does not state it. With `spacing_areas` it holds inside these areas only. `patient_orientation` names
+    the patient's directions at the left, top, right and bottom of the picture in DICOM's letters (R L, A P, H F). `series`
+    and `slice` count from 0: the position in a folder; `slice` also that in a volume. `warnings` are for the user.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -70,8 +65,8 @@ class MedicalImage:
     modality: Modality | None = None
     frame: int | None = None
     window: tuple[float, float] | None = None
-    spacing: tuple[float, float] | None = None
-    sides: tuple[str, str, str, str] | None = None
+    spacing_mm: tuple[float, float] | None = None
+    patient_orientation: tuple[str, str, str, str] | None = None
     warnings: tuple[str, ...] = ()
     series: int | None = None
     slice: int | None = None
@@ -89,7 +84,7 @@ class MedicalImage:
 
 
 def check_size(width: int, height: int, name: str) -> None:
-    """Refuse a picture that is too small to see anything on, or too large to hold; raises ImageError."""
+    """Raise ImageError for a picture too small to see anything, or too large for memory."""
     if width < MIN_SIDE or height < MIN_SIDE:
         raise ImageError(
             f"{name} is {width} x {height} pixels; at least {MIN_SIDE} on each side are needed to see anything."
@@ -100,8 +95,11 @@ def check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def choose(wanted: int | None, count: int, name: str, noun: str = "frame", option: str = "--frame") -> int | None:
-    """Return which of `count` frames or slices is meant, None where there is one; raises ImageError, never guesses."""
+def select_index(wanted: int | None, count: int, name: str, noun: str = "frame", option: str = "--frame") -> int | None:
+    """Return the wanted one of `count` frames or slices, None if there is only one.
+
+    Raises ImageError for an index that does not exist, ChoiceError if there are several and none is wanted.
+    """
     if count <= 1:
         if wanted not in (None, 0):
             raise ImageError(f"{name} has a single {noun}; leave {option} out.")
@@ -115,7 +113,7 @@ def choose(wanted: int | None, count: int, name: str, noun: str = "frame", optio
 
 @contextmanager
 def as_image_error(sentence: str) -> Iterator[None]:
-    """Turn whatever a decoder raises on damaged data into one sentence; our own errors and lack of memory pass."""
+    """Turn whatever a decoder raises into an ImageError that says `sentence`; our own errors and MemoryError pass."""
     try:
         yield
     except (MedregaError, MemoryError):

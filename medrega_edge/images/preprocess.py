@@ -1,7 +1,7 @@
-"""MedicalImage -> tensor for the vision tower, and the Geometry that leads back to the original pixels.
+"""MedicalImage -> input tensor of the vision encoder, and the Geometry that maps boxes back to the original pixels.
 
-Knows one tile, stretched to a square, as InternVL-Chat-V1-2 and this project's own weights see it. Training, export and
-benchmark call this same function; that is what makes the trained model and the run model agree.
+The image becomes one tile, stretched to a square, as InternVL-Chat-V1-2 and this project's own weights take it. Training,
+export and benchmark call the same function, so that a trained model gets the same input everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from medrega_edge.boxes import Geometry
-from medrega_edge.images.reader import MedicalImage
+from medrega_edge.images.medical_image import MedicalImage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -21,7 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a tower expects: a square of `image_size` pixels, RGB scaled to 0..1, then normalised per channel."""
+    """Input of a vision encoder: a square of `image_size` pixels, RGB scaled to 0..1, then normalised per channel."""
 
     image_size: int
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -33,14 +33,14 @@ def resize(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
-def normalise(pixels: npt.NDArray[np.uint8], numbers: Preprocessing) -> npt.NDArray[np.float32]:
+def normalise(pixels: npt.NDArray[np.uint8], settings: Preprocessing) -> npt.NDArray[np.float32]:
     """Turn RGB uint8 `[size, size, 3]` into float32 `[3, size, size]`."""
-    mean = np.asarray(numbers.mean, np.float32) * 255.0
-    std = np.asarray(numbers.std, np.float32) * 255.0
+    mean = np.asarray(settings.mean, np.float32) * 255.0
+    std = np.asarray(settings.std, np.float32) * 255.0
     return np.ascontiguousarray(((pixels.astype(np.float32) - mean) / std).transpose(2, 0, 1))
 
 
-def preprocess(image: MedicalImage, numbers: Preprocessing) -> tuple[npt.NDArray[np.float32], Geometry]:
+def preprocess(image: MedicalImage, settings: Preprocessing) -> tuple[npt.NDArray[np.float32], Geometry]:
     """Return pixel values `[1, 3, size, size]` and the geometry of the original image."""
-    values = normalise(resize(image.pixels, numbers.image_size), numbers)
+    values = normalise(resize(image.pixels, settings.image_size), settings)
     return values[None], Geometry(image.width, image.height)

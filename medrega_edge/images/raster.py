@@ -1,6 +1,6 @@
-"""PNG, JPEG and TIFF -> MedicalImage. Pillow opens only these, whatever else it could; sizes are checked before pixels.
+"""PNG, JPEG and TIFF -> MedicalImage: bit depths, frames, transparency, Exif orientation.
 
-Knows bit depths, frames, transparency and Exif orientation; knows no DICOM.
+Pillow could open more formats and does not here. Sizes are checked before pixels are decoded.
 """
 
 from __future__ import annotations
@@ -15,20 +15,28 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medrega_edge.errors import ImageError
-from medrega_edge.images.medical_image import MAX_PIXELS, MedicalImage, Source, View, as_image_error, check_size, choose
-from medrega_edge.images.windowing import PRESETS, Window, full_range, parse_window, through_window, to_rgb
+from medrega_edge.images.medical_image import (
+    MAX_PIXELS,
+    MedicalImage,
+    Source,
+    View,
+    as_image_error,
+    check_size,
+    select_index,
+)
+from medrega_edge.images.windowing import PRESETS, Window, apply_window, full_range, parse_window, to_rgb
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 
 
-def read_picture(source: Source, view: View) -> MedicalImage:
+def read_raster(source: Source, view: View) -> MedicalImage:
     """Read a PNG, JPEG or TIFF; raises ImageError."""
     name = source.name
     damaged = f"{name} is damaged or incomplete and cannot be decoded; export it again."
-    with as_image_error(damaged), _pillow_refusals(name):
+    with as_image_error(damaged), _pillow_errors_as_ours(name):
         picture = Image.open(io.BytesIO(source.data), formats=FORMATS)
         check_size(picture.width, picture.height, name)
-        frame = choose(view.frame, getattr(picture, "n_frames", 1), name)
+        frame = select_index(view.frame, getattr(picture, "n_frames", 1), name)
         if frame is not None:
             picture.seek(frame)
             check_size(picture.width, picture.height, name)
@@ -38,8 +46,8 @@ def read_picture(source: Source, view: View) -> MedicalImage:
 
 
 @contextmanager
-def _pillow_refusals(name: str) -> Iterator[None]:
-    """Say what Pillow refuses; its warning from 89 megapixels on is moot, because check_size refuses long before."""
+def _pillow_errors_as_ours(name: str) -> Iterator[None]:
+    """Turn Pillow's refusals into our errors and silence its size warning, which comes above the limit of check_size."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -54,7 +62,7 @@ def _pillow_refusals(name: str) -> Iterator[None]:
 
 def _to_rgb(picture: Image.Image, view: View, name: str) -> tuple[npt.NDArray[np.uint8], Window | None]:
     if picture.mode.startswith("I") or picture.mode == "F":
-        # A TIFF may say that its zero is white (tag 262, PhotometricInterpretation); Pillow minds it for 8 bits only.
+        # In a TIFF zero may be white (tag 262, PhotometricInterpretation); Pillow inverts 8 bits only.
         inverted = getattr(picture, "tag_v2", {}).get(262) == 0
         return _windowed(np.asarray(picture, dtype=np.float32), view, inverted, name)
     if view.window is not None:
@@ -75,8 +83,8 @@ def _windowed(
         raise ImageError(f"{name} does not say that its values are Hounsfield units; give --window as centre,width.")
     if view.window is None:
         window = full_range(values)
-        grey = through_window(values, window, "LINEAR_EXACT")
+        grey = apply_window(values, window, "LINEAR_EXACT")
     else:
         window = parse_window(view.window)
-        grey = through_window(values, window)
+        grey = apply_window(values, window)
     return to_rgb(1.0 - grey if inverted else grey), window

@@ -1,8 +1,6 @@
-"""A path or bytes become one `MedicalImage`: PNG, JPEG, TIFF, DICOM or NIfTI, told apart by content, never by name; or a
-folder of DICOM files, of which one picture is chosen.
+"""A path, bytes or a folder of DICOM files -> one MedicalImage. Content, not the name, decides the format.
 
-Knows files and the marks by which formats begin; each format has a reader of its own. An image that cannot be read is an
-ImageError, never a replacement.
+An image that cannot be read is an ImageError, never a replacement.
 """
 
 from __future__ import annotations
@@ -14,25 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from medrega_edge.errors import ImageError
-from medrega_edge.images.dicom.reader import read_dicom
-from medrega_edge.images.dicom.validation import is_dicom
 from medrega_edge.images.medical_image import MAX_BYTES, MedicalImage, Source, View
-from medrega_edge.images.nifti import is_nifti, read_nifti
-from medrega_edge.images.raster import read_picture
+from medrega_edge.images.nifti import read_nifti
+from medrega_edge.images.raster import read_raster
+from medrega_edge.images.signatures import is_dicom, is_nifti
 from medrega_edge.images.windowing import parse_window
 
-__all__ = ["MedicalImage", "View", "read_image"]
 
-
-def read_image(source: str | Path | bytes, frame: int | None = None, view: View | None = None) -> MedicalImage:
+def read_image(source: str | Path | bytes, view: View = View()) -> MedicalImage:
     """Read a PNG, JPEG, TIFF, DICOM or NIfTI from a path or from bytes, or one picture of a folder of DICOM files.
 
-    `frame` picks one of several frames, counted from 0; `view` says that and more. Raises ImageError for whatever cannot
-    be used, UsageError for a window or plane that does not exist, ResourceError where an extra has to be installed.
+    Raises ImageError for an image that cannot be used, ChoiceError if it holds several pictures and `view` names none,
+    UsageError for a window or plane that does not exist, ResourceError if an extra has to be installed.
     """
-    view = view or View()
-    if frame is not None:
-        view = replace(view, frame=frame)
     if view.window is not None:
         parse_window(view.window)
     if isinstance(source, bytes):
@@ -46,13 +38,13 @@ def read_image(source: str | Path | bytes, frame: int | None = None, view: View 
 
 
 def _read_from_folder(folder: Path, view: View) -> MedicalImage:
-    from medrega_edge.images.dicom.series import pick
+    from medrega_edge.images.dicom.series import select_slice
 
-    found = pick(folder, view)
-    path = folder / found.picture.name
-    view = replace(view, series=None, slice=None, frame=found.picture.frame)
+    selected = select_slice(folder, view)
+    path = folder / selected.picture.name
+    view = replace(view, series=None, slice=None, frame=selected.picture.frame)
     image = _read(_read_file(path), "the chosen picture", str(path), view)
-    return replace(image, series=found.series, slice=found.slice, warnings=(*found.said, *image.warnings))
+    return replace(image, series=selected.series, slice=selected.slice, warnings=(*selected.notes, *image.warnings))
 
 
 def _read_file(path: Path) -> bytes:
@@ -76,8 +68,8 @@ def _read(data: bytes, name: str, path: str | None, view: View) -> MedicalImage:
     source = Source(data, name, path, hashlib.sha256(data).hexdigest())
     image = _reader(data, view, name)(source, view)
     if image.pixels.min() == image.pixels.max():
-        blank = "the picture is a single shade, so there is nothing to see; another --window or --frame may show more"
-        return replace(image, warnings=(*image.warnings, blank))
+        single_shade = "the picture is a single shade, so there is nothing to see; another --window or --frame may show more"
+        return replace(image, warnings=(*image.warnings, single_shade))
     return image
 
 
@@ -86,4 +78,8 @@ def _reader(data: bytes, view: View, name: str) -> Callable[[Source, View], Medi
         return read_nifti
     if view.plane is not None or view.slice is not None:
         raise ImageError(f"{name} is no volume; leave --plane and --slice out.")
-    return read_dicom if is_dicom(data) else read_picture
+    if is_dicom(data):
+        from medrega_edge.images.dicom.reader import read_dicom  # only here: it imports pydicom, 0.1 s
+
+        return read_dicom
+    return read_raster

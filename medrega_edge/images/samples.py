@@ -1,10 +1,11 @@
-"""Scans that are on every machine that has this program, for a first question without a download.
+"""Sample scans for a first question without a download.
 
-pydicom carries a real abdominal MRI inside its package; it is never in training.
+pydicom brings a real abdominal MRI among its test files. It is in no training split.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from medrega_edge.errors import UsageError
@@ -13,9 +14,10 @@ _FILES = {"abdomen-mri": "examples_overlay.dcm"}
 
 
 def sample_path(name: str) -> Path:
-    """Path of a sample scan; raises UsageError for an unknown name."""
+    """Path of a sample scan; raises UsageError if there is none of this name."""
     if name not in _FILES:
         raise UsageError(f"There is no sample '{name}'; choose one of: {', '.join(_FILES)}.")
-    from medrega_edge.images.dicom.validation import load_pydicom
-
-    return Path(str(load_pydicom().__file__)).parent / "data" / "test_files" / _FILES[name]
+    pydicom = find_spec("pydicom")  # found, not imported: a path needs no code of it
+    assert pydicom is not None
+    assert pydicom.origin is not None
+    return Path(pydicom.origin).parent / "data" / "test_files" / _FILES[name]

@@ -1,6 +1,6 @@
-"""Wide values -> 8-bit grey: windows as DICOM defines them (PS3.3 C.11.2.1.2), and presets for CT by name.
+"""Windows: values of any width to grey 0..1 as DICOM defines it (PS3.3 C.11.2.1.2), and named presets for CT.
 
-Knows numbers and names; knows no file. A window is (centre, width), for CT in Hounsfield units.
+A window is (centre, width), for CT in Hounsfield units.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ PRESETS: dict[str, Window] = {
 
 
 def parse_window(text: str) -> Window:
-    """Return the window that a preset's name or "centre,width" means; raises UsageError."""
+    """Read the name of a preset, or "centre,width"; raises UsageError."""
     if text in PRESETS:
         return PRESETS[text]
     try:
-        centre, width = (float(part) for part in text.split(","))
+        centre, width = (float(number) for number in text.split(","))
     except ValueError:
         centre, width = math.nan, math.nan
     if not (abs(centre) < 1e9 and 0 < width < 1e9):
@@ -40,10 +40,10 @@ def parse_window(text: str) -> Window:
     return centre, width
 
 
-def through_window(values: npt.NDArray[np.floating], window: Window, function: str = "LINEAR") -> npt.NDArray[np.floating]:
-    """Map values to 0..1 through a window; `function` is DICOM's VOI LUT Function, LINEAR when it is not known.
+def apply_window(values: npt.NDArray[np.floating], window: Window, function: str = "LINEAR") -> npt.NDArray[np.floating]:
+    """Map values to 0..1; `function` is DICOM's VOI LUT Function, any unknown one counts as LINEAR.
 
-    LINEAR has DICOM's half steps, made for whole numbers; a width below 1 makes sense only without them.
+    LINEAR has DICOM's half steps, which are for whole numbers: a width below 1 goes without them.
     """
     centre, width = window
     if function == "SIGMOID":
@@ -61,7 +61,7 @@ def through_window(values: npt.NDArray[np.floating], window: Window, function: s
 
 
 def full_range(values: npt.NDArray[np.floating]) -> Window:
-    """The window from the smallest to the largest value, to be used with LINEAR_EXACT; a single value is black."""
+    """The window from the smallest to the largest value, for LINEAR_EXACT; it maps a single value to black."""
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     return ((low + high) / 2, high - low) if high > low else (low + 0.5, 1.0)
 

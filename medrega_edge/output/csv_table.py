@@ -1,7 +1,7 @@
-"""Rows of answers -> CSV: one line a region, for spreadsheets. Knows columns and what a spreadsheet would run as a formula.
+"""Rows of answers -> CSV for spreadsheets: one line per region.
 
-In UTF-8 with a mark in front, by which spreadsheets know Chinese. Whatever is text in an answer stays text: a cell that
-begins as a formula does gets an apostrophe in front, and no control character is left in any.
+The file is UTF-8 with a byte order mark, without which spreadsheets garble Chinese. A text that begins as a formula does
+gets an apostrophe in front; control characters become spaces.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the l
 
 
 def write_csv(rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write rows of a batch as CSV, as a whole or not at all; raises UsageError or ResourceError."""
+    """Write the rows of a batch as a whole or not at all; raises UsageError or ResourceError."""
     with atomic_write(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
         writer.writeheader()
         for row in rows:
-            writer.writerows({name: cell(value) for name, value in line.items()} for line in _lines(row))
+            writer.writerows({name: safe_cell(value) for name, value in line.items()} for line in _lines(row))
         text.flush()
         text.detach()
 
 
-def cell(value: object) -> object:
-    """A value that a spreadsheet shows and never runs; numbers stay numbers."""
+def safe_cell(value: object) -> object:
+    """A value that a spreadsheet shows and never runs as a formula; numbers stay numbers."""
     if not isinstance(value, str):
         return value
     text = printable(value).replace("\n", " ").encode("utf-8", "replace").decode("utf-8")
@@ -43,7 +43,7 @@ def cell(value: object) -> object:
 
 
 def _lines(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One line a region, or a label of a classification; one for an answer without, and for an error."""
+    """One line per region or label; one for an answer without any, and for an error."""
     image, error = row.get("image", {}), row.get("error", {})
     shared = {
         "id": row["id"],
@@ -60,6 +60,6 @@ def _lines(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         "model": row.get("model", {}).get("name"),
         "notice": row.get("notice"),
     }
-    for found in [*row.get("regions", ()), *row.get("labels", ())] or [{}]:
-        corners = zip(("x1", "y1", "x2", "y2"), found.get("box", ()), strict=False)
-        yield shared | dict(corners) | {"label": found.get("label"), "confidence": found.get("confidence")}
+    for region_or_label in [*row.get("regions", ()), *row.get("labels", ())] or [{}]:
+        corners = zip(("x1", "y1", "x2", "y2"), region_or_label.get("box", ()), strict=False)
+        yield shared | dict(corners) | {key: region_or_label.get(key) for key in ("label", "confidence")}

@@ -11,14 +11,15 @@ from types import SimpleNamespace
 from medrega_edge import engine
 from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
 from medrega_edge.cli import main as cli
+from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 
 
 class StubEngine:
     asked = 0
 
-    def open(self, path, frame=None, view=None):
-        return SimpleNamespace(image=read_image(path, frame, view))
+    def open(self, path, view=View()):
+        return SimpleNamespace(image=read_image(path, view))
 
     def ask(self, image, question, task=None, language=None, box=None, **_):
         seconds = float(os.environ.get("STUB_SECONDS", 0))

@@ -19,7 +19,7 @@ from medrega_edge.batch.journal import HEADER, Journal, Position
 from medrega_edge.cli import console
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.io.atomic import image_names
-from medrega_edge.output.csv_table import cell
+from medrega_edge.output.csv_table import safe_cell
 from tests.edge.dicoms import dicom
 from tests.edge.stub import medrega, put
 from tools.kill_batch import kill_until_done
@@ -259,10 +259,10 @@ def test_the_csv_says_the_same_and_runs_nothing(stub, series, tmp_path):
     "text", ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "\r\n=1", "＝1", "\u200b=1", "\x00=1", "\ud800=1"]
 )
 def test_a_cell_is_never_a_formula(text):
-    shown = cell(text)
+    shown = safe_cell(text)
     assert shown.isprintable()
     assert not shown.strip().startswith(("=", "+", "-", "@", "＝"))
-    assert cell(-1.5) == -1.5
+    assert safe_cell(-1.5) == -1.5
 
 
 def test_a_full_disk_keeps_what_was_answered(stub, series, tmp_path):

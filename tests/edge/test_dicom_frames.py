@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ImageError
+from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import dataset, dicom, lut, row, window
 
@@ -30,20 +31,20 @@ def enhanced(**shared):
     [(0, (50, 101), [1.3, 128.8, 255]), (1, (50, 201), [64.4, 128.1, 191.9]), (2, (100, 201), [0.6, 128.1, 255])],
 )
 def test_an_enhanced_frame_has_its_own_window_and_rescale(frame, window, expected):
-    image = read_image(enhanced(), frame)
+    image = read_image(enhanced(), View(frame=frame))
     assert (image.frame, image.window) == (frame, window)
     np.testing.assert_allclose(image.pixels[0, :3, 0], expected, atol=1)
-    assert image.spacing == (0.25, 0.5)
-    assert image.sides == ("A", "H", "P", "F")
+    assert image.spacing_mm == (0.25, 0.5)
+    assert image.patient_orientation == ("A", "H", "P", "F")
 
 
 def test_frames_have_to_be_chosen():
     with pytest.raises(ImageError, match="3 frames"):
         read_image(enhanced())
     with pytest.raises(ImageError, match="no frame 3"):
-        read_image(enhanced(), frame=3)
+        read_image(enhanced(), View(frame=3))
     frames = np.stack([row([value, 255], "u1") for value in (10, 20, 30)])
-    assert [int(read_image(dicom(frames), frame=k).pixels[0, 0, 0]) for k in range(3)] == [10, 20, 30]
+    assert [int(read_image(dicom(frames), View(frame=k)).pixels[0, 0, 0]) for k in range(3)] == [10, 20, 30]
 
 
 # --- functional groups: what belongs together comes from one place ---
@@ -78,4 +79,4 @@ GROUPS = {  # what the second frame shows for 0, 50, 100: (x - (c - 0.5)) / (w -
 @pytest.mark.parametrize("name", GROUPS)
 def test_what_a_frame_says_goes_before_what_all_say(name):
     data, expected = GROUPS[name]
-    np.testing.assert_allclose(read_image(data, frame=1).pixels[0, :3, 0], expected, atol=1)
+    np.testing.assert_allclose(read_image(data, View(frame=1)).pixels[0, :3, 0], expected, atol=1)

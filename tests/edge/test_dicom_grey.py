@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ImageError, UsageError
-from medrega_edge.images.reader import View, read_image
+from medrega_edge.images.medical_image import View
+from medrega_edge.images.reader import read_image
 from medrega_edge.prompts.intent import window_preset_for
 from tests.edge.dicoms import colour, dataset, dicom, lut, row, window
 
@@ -120,8 +121,8 @@ def test_bits_above_those_stored_mean_nothing(bits, kind):
 )
 def test_presets_of_a_ct(preset, black, middle, white):
     data = dicom(row([black - 1, black, middle, white, white + 1], "i2"), **CT, **window(0, 10))
-    image = read_image(data, view=View(window=preset))
-    assert image.window == read_image(data, view=View(window=f"{image.window[0]},{image.window[1]}")).window
+    image = read_image(data, View(window=preset))
+    assert image.window == read_image(data, View(window=f"{image.window[0]},{image.window[1]}")).window
     assert [int(v) for v in image.pixels[0, [0, 1, 3, 4], 0]] == [0, 0, 255, 255]
     assert abs(int(image.pixels[0, 2, 0]) - 128) <= 2
     assert image.warnings == ()
@@ -141,24 +142,24 @@ def test_presets_of_a_ct(preset, black, middle, white):
     ],
 )
 def test_a_ct_without_a_window_is_seen_in_that_of_the_question_and_says_so(asked, preset):
-    image = read_image(dicom(row([-2000, 2000], "i2"), **CT), view=View(preset=window_preset_for(asked)))
+    image = read_image(dicom(row([-2000, 2000], "i2"), **CT), View(default_preset=window_preset_for(asked)))
     assert image.window == preset
     assert "names no window" in image.warnings[0]
-    named = read_image(dicom(row([-2000, 2000], "i2"), **CT, **window(7, 9)), view=View(preset=window_preset_for(asked)))
+    named = read_image(dicom(row([-2000, 2000], "i2"), **CT, **window(7, 9)), View(default_preset=window_preset_for(asked)))
     assert (named.window, named.warnings) == ((7, 9), ())
 
 
 @pytest.mark.parametrize("text", ["", "lungs", "40", "40,0", "40,-5", "nan,5", "1,2,3", "1e99,5", "\x1b[2J"])
 def test_a_window_that_is_none_is_refused(text):
     with pytest.raises(UsageError, match="lung, soft, brain, bone, liver, mediastinum"):
-        read_image(dicom(row([0, 1], "i2"), **CT), view=View(window=text))
+        read_image(dicom(row([0, 1], "i2"), **CT), View(window=text))
 
 
 def test_a_window_where_none_applies_is_refused():
     with pytest.raises(ImageError, match="no CT"):
-        read_image(dicom(row([0, 9], "u2"), Modality="MR"), view=View(window="lung"))
+        read_image(dicom(row([0, 9], "u2"), Modality="MR"), View(window="lung"))
     with pytest.raises(ImageError, match="in colour"):
-        read_image(colour(np.zeros((16, 16, 3), "u1")), view=View(window="40,400"))
+        read_image(colour(np.zeros((16, 16, 3), "u1")), View(window="40,400"))
 
 
 # --- the first input of a table has the sign of the values that come to it (C.11.2.1.1), whatever type it is written in ---

@@ -22,7 +22,7 @@ from tests.edge.dicoms import dataset, dicom, row
 )
 def test_directions_of_the_patient(cosines, sides):
     image = read_image(dicom(row([1, 2], "u1"), ImageOrientationPatient=cosines))
-    assert image.sides == sides
+    assert image.patient_orientation == sides
     assert bool(image.warnings) == (sides[0] == "L")
 
 
@@ -39,7 +39,7 @@ def test_directions_of_the_patient(cosines, sides):
     ],
 )
 def test_directions_by_letters_or_not_at_all(tags, sides):
-    assert read_image(dicom(row([1, 2], "u1"), **tags)).sides == sides
+    assert read_image(dicom(row([1, 2], "u1"), **tags)).patient_orientation == sides
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_directions_by_letters_or_not_at_all(tags, sides):
     ],
 )
 def test_spacing(tags, spacing):
-    assert read_image(dicom(row([1, 2], "u1"), **tags)).spacing == spacing
+    assert read_image(dicom(row([1, 2], "u1"), **tags)).spacing_mm == spacing
 
 
 def test_modality_and_nothing_else_of_the_header():
@@ -100,7 +100,7 @@ def test_ultrasound_has_the_scale_of_its_regions_and_only_there(name):
     regions, spacing, areas = ULTRASOUND[name]
     data = dicom(row([1, 2], "u2"), Modality="US", PixelSpacing=["9", "9"], SequenceOfUltrasoundRegions=regions)
     image = read_image(data)
-    assert image.spacing == (pytest.approx(spacing) if spacing else None)
+    assert image.spacing_mm == (pytest.approx(spacing) if spacing else None)
     assert image.spacing_areas == areas
 
 

@@ -16,8 +16,8 @@ from pydicom.uid import (
 )
 
 from medrega_edge.errors import ImageError, ResourceError
-from medrega_edge.images.dicom.validation import FIRST_BYTES, is_dicom
 from medrega_edge.images.reader import read_image
+from medrega_edge.images.signatures import FIRST_BYTES, is_dicom
 from tests.edge.dicoms import bare, colour, dataset, deflated, dicom, encoded, filled
 
 noise = np.random.default_rng(1).integers(0, 4096, (72, 64), dtype="u2")
@@ -52,7 +52,7 @@ def test_without_the_beginning_of_a_file_the_picture_is_the_same(form, tags):
     assert is_dicom(data[:FIRST_BYTES])
     image, whole = read_image(data), read_image(plain)
     np.testing.assert_array_equal(image.pixels, whole.pixels)
-    assert (image.modality, image.window, image.spacing) == (whole.modality, whole.window, whole.spacing)
+    assert (image.modality, image.window, image.spacing_mm) == (whole.modality, whole.window, whole.spacing_mm)
     assert image.warnings == (*whole.warnings, *image.warnings[-1:])
     assert "lacks the beginning" in image.warnings[-1]
     assert image.sha256 == hashlib.sha256(data).hexdigest()

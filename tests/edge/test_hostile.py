@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from medrega_edge.errors import ImageError
+from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import bare, colour, dataset, deflated, dicom, row
 from tools import fuzz_images
@@ -168,7 +169,7 @@ def test_a_bomb_is_refused_fast(name):
     data = BOMBS[name]()
     begun = time.process_time()
     with pytest.raises(ImageError) as caught:
-        read_image(data, frame=0)
+        read_image(data, View(frame=0))
     assert time.process_time() - begun < SECONDS
     assert "\n" not in str(caught.value)
 
@@ -182,7 +183,7 @@ def test_a_bomb_without_the_beginning_of_a_file_is_refused_as_fast(name, cut):
     data = cut(BOMBS[name]())
     begun = time.process_time()
     with pytest.raises(ImageError):
-        read_image(data, frame=0)
+        read_image(data, View(frame=0))
     assert time.process_time() - begun < SECONDS
 
 
@@ -201,19 +202,20 @@ def test_frames_that_are_claimed_but_not_there_are_refused_fast():
     begun = time.process_time()
     for frame in (None, 1, 99_999):
         with pytest.raises(ImageError):
-            read_image(data, frame=frame)
+            read_image(data, View(frame=frame))
     assert time.process_time() - begun < SECONDS
 
 
 MEMORY = """
 from pathlib import Path
 from tests.edge.test_hostile import BOMBS
-from medrega_edge.images import read_image
+from medrega_edge.images.medical_image import View
+from medrega_edge.images.reader import read_image
 for name, make in BOMBS.items():
     if "inflates" in name:
         continue  # made here, in as much memory as they would take
     try:
-        read_image(make(), frame=0)
+        read_image(make(), View(frame=0))
     except Exception as error:
         assert type(error).__name__ == "ImageError", (name, error)
 sizes = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

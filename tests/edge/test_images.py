@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from medrega_edge.errors import ImageError
-from medrega_edge.images.reader import View, read_image
+from medrega_edge.images.medical_image import View
+from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import dicom
 
 
@@ -66,13 +67,13 @@ def test_transparent_pixels_are_black():
 
 def test_sixteen_bits_through_a_window():
     wide = np.tile(np.array([0, 1000, 1500, 2000, 4000] * 4, np.uint16), (20, 1))
-    image = read_image(png(wide), view=View(window="1500,1001"))
+    image = read_image(png(wide), View(window="1500,1001"))
     assert image.window == (1500, 1001)
     np.testing.assert_allclose(image.pixels[0, :5, 0], [0, 0, 127.6, 255, 255], atol=1)
     with pytest.raises(ImageError, match="Hounsfield"):
-        read_image(png(wide), view=View(window="lung"))
+        read_image(png(wide), View(window="lung"))
     with pytest.raises(ImageError, match="8 bits"):
-        read_image(png(ramp), view=View(window="40,400"))
+        read_image(png(ramp), View(window="40,400"))
 
 
 def test_frames_have_to_be_chosen():
@@ -81,13 +82,13 @@ def test_frames_have_to_be_chosen():
     pages[0].save(buffer, format="TIFF", save_all=True, append_images=pages[1:])
     with pytest.raises(ImageError, match="2 frames"):
         read_image(buffer.getvalue())
-    image = read_image(buffer.getvalue(), frame=1)
+    image = read_image(buffer.getvalue(), View(frame=1))
     assert image.frame == 1
     np.testing.assert_array_equal(image.pixels[..., 0], ramp[::-1])
     with pytest.raises(ImageError, match="no frame 2"):
-        read_image(buffer.getvalue(), frame=2)
+        read_image(buffer.getvalue(), View(frame=2))
     with pytest.raises(ImageError, match="single frame"):
-        read_image(png(ramp), frame=1)
+        read_image(png(ramp), View(frame=1))
 
 
 def huge_png(side):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ImageError, ResourceError, UsageError
-from medrega_edge.images.reader import View, read_image
+from medrega_edge.images.medical_image import View
+from medrega_edge.images.reader import read_image
 
 nibabel = pytest.importorskip("nibabel")
 
@@ -52,11 +53,11 @@ SPACING = {"axial": (2, 3), "coronal": (2, 4), "sagittal": (3, 4)}
 
 @pytest.mark.parametrize(("plane", "at"), PLACES)
 def test_each_plane_is_seen_as_radiologists_do(plane, at):
-    image = read_image(nifti(volume()), view=View(plane=plane, slice=at))
+    image = read_image(nifti(volume()), View(plane=plane, slice=at))
     assert (image.width, image.height) == SIZES[plane]
     assert np.argwhere(image.pixels[..., 0] == 255).tolist() == [list(PLACES[plane, at][1])]
-    assert image.sides == SIDES[plane]
-    assert image.spacing == SPACING[plane]
+    assert image.patient_orientation == SIDES[plane]
+    assert image.spacing_mm == SPACING[plane]
     assert f"{plane} slice {at} of" in image.warnings[0]
 
 
@@ -67,16 +68,16 @@ def test_how_a_volume_lies_on_disk_does_not_matter(axes, signs):
     affine = np.diag([2.0, 3.0, 4.0, 1.0]) @ nibabel.orientations.inv_ornt_aff(ornt, SHAPE)
     turned = nifti(nibabel.apply_orientation(volume(), ornt), affine)
     for plane, at in PLACES:
-        one, other = (read_image(data, view=View(plane=plane, slice=at)) for data in (turned, nifti(volume())))
+        one, other = (read_image(data, View(plane=plane, slice=at)) for data in (turned, nifti(volume())))
         np.testing.assert_array_equal(one.pixels, other.pixels)
-        assert one.spacing == pytest.approx(other.spacing)
+        assert one.spacing_mm == pytest.approx(other.spacing_mm)
 
 
 @pytest.mark.parametrize("kind", ["Nifti1Image", "Nifti2Image"])
 @pytest.mark.parametrize("pack", [False, True])
 def test_both_versions_packed_or_not_and_the_file_scale(kind, pack):
     data = nifti(np.full(SHAPE, 50, np.int16), kind=getattr(nibabel, kind), pack=pack, scale=(2.0, -60.0))
-    image = read_image(data, view=View(slice=3, window="40,400"))
+    image = read_image(data, View(slice=3, window="40,400"))
     assert image.window == (40, 400)
     assert set(np.unique(image.pixels)) == {128}  # 2 * 50 - 60 = 40, the centre
 
@@ -86,12 +87,12 @@ def test_a_volume_in_time():
     with pytest.raises(ImageError, match="18 axial slices"):
         read_image(data)
     with pytest.raises(ImageError, match="2 frames"):
-        read_image(data, view=View(slice=1))
-    assert read_image(data, frame=1, view=View(slice=8)).pixels.max() == 0
+        read_image(data, View(slice=1))
+    assert read_image(data, View(frame=1, slice=8)).pixels.max() == 0
 
 
 def test_a_volume_that_does_not_say_how_the_patient_lay():
-    assert "swapped" in read_image(nifti(volume(), at={CODES: [0, 0]}), view=View(slice=1)).warnings[1]
+    assert "swapped" in read_image(nifti(volume(), at={CODES: [0, 0]}), View(slice=1)).warnings[1]
 
 
 @pytest.mark.parametrize(
@@ -111,15 +112,15 @@ def test_a_volume_that_does_not_say_how_the_patient_lay():
 )
 def test_what_cannot_be_used_gives_one_sentence(make, view, said):
     with pytest.raises(ImageError, match=said) as caught:
-        read_image(make(), view=view)
+        read_image(make(), view)
     assert "\n" not in str(caught.value)
 
 
 def test_planes_are_named_and_go_with_volumes():
     with pytest.raises(UsageError, match="axial, coronal, sagittal"):
-        read_image(nifti(volume()), view=View(plane="oblique"))
+        read_image(nifti(volume()), View(plane="oblique"))
     with pytest.raises(ImageError, match="no volume"):
-        read_image(b"anything", view=View(plane="axial"))
+        read_image(b"anything", View(plane="axial"))
 
 
 def test_without_nibabel_the_extra_is_named(monkeypatch):

@@ -96,13 +96,22 @@ def test_watching_the_same(tmp_path):
     assert len(list((tmp_path / "here" / "answers").glob("*.jsonl"))) == 2
 
 
-def test_what_pydicom_would_import_stays_out_and_can_be_imported_later():
-    """`requests` binds a socket when it is imported, and pydicom imports it where it is installed."""
+@pytest.mark.parametrize("form", ["DICOM", "NIfTI"])
+def test_what_pydicom_would_import_stays_out_and_can_be_imported_later(tmp_path, form):
+    """`requests` binds a socket when it is imported, and pydicom, which nibabel imports too, imports it if installed."""
+    path = SCAN
+    if form == "NIfTI":
+        nibabel = pytest.importorskip("nibabel")
+        path = tmp_path / "volume.nii"
+        path.write_bytes(nibabel.Nifti1Image(np.zeros((16, 16, 16), np.int16), np.eye(4)).to_bytes())
+    (tmp_path / "requests.py").touch()
     probe = (
-        "import sys; from medrega_edge.images.samples import sample_path; sample_path('abdomen-mri')\n"
-        "assert 'pydicom' in sys.modules and 'requests' not in sys.modules"
+        "import sys; from medrega_edge.images.medical_image import View; from medrega_edge.images.reader import read_image\n"
+        f"read_image({str(path)!r}, View(slice={3 if form == 'NIfTI' else None}))\n"
+        "assert 'pydicom' in sys.modules and 'requests' not in sys.modules; import requests"
     )
-    run = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    run = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, check=False)
     assert run.returncode == 0, run.stderr
 
 

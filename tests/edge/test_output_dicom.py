@@ -15,10 +15,11 @@ pytest.importorskip("highdicom")
 from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
 from medrega_edge.domain import NOTICE
 from medrega_edge.errors import MedregaError, ResourceError, UsageError
+from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.images.samples import sample_path
-from medrega_edge.output.dicom import parse_kinds, places, write_objects
-from medrega_edge.output.overlay import marked
+from medrega_edge.output.dicom.writer import object_paths, parse_kinds, write_objects
+from medrega_edge.output.overlay import draw_regions
 from tests.edge.dicoms import bare, colour, dataset, dicom
 
 STUDY = {
@@ -51,13 +52,13 @@ def written(tmp_path, name, regions=REGIONS):
 
 
 def written_about(scan, tmp_path, regions, frame=None, source=None):
-    image = read_image(scan, frame)
+    image = read_image(scan, View(frame=frame))
     facts = ImageFacts(str(scan), image.width, image.height, "mri", image.frame, image.window, image.sha256)
-    facts = dataclasses.replace(facts, sides=image.sides)
+    facts = dataclasses.replace(facts, sides=image.patient_orientation)
     model = ModelFacts("nano", "1.0", "ab" * 32, "int4")
     answer = Answer("text", "raw", "detect", "en", regions, (), facts, model, "cpu", "stop", 1, 1, Timings())
-    to = places(tmp_path, ("sr", "gsps", "sc"), source or scan)
-    write_objects(answer, scan, marked(image, answer), to)
+    to = object_paths(tmp_path, ("sr", "gsps", "sc"), source or scan)
+    write_objects(answer, scan, draw_regions(image, answer), to)
     return pydicom.dcmread(scan, force=True), image, {kind: pydicom.dcmread(path) for kind, path in to.items()}
 
 
@@ -185,7 +186,7 @@ def test_an_object_never_takes_the_place_of_the_scan(tmp_path):
     scan = tmp_path / "medrega-sc.dcm"
     scan.write_bytes(SCANS["grey"])
     with pytest.raises(UsageError, match="one that this command reads"):
-        places(tmp_path, ("sc",), scan)
+        object_paths(tmp_path, ("sc",), scan)
     with pytest.raises(UsageError, match="one that this command reads"):
         written_about(scan, tmp_path, REGIONS, source=tmp_path)
     assert scan.read_bytes() == SCANS["grey"]
@@ -194,7 +195,7 @@ def test_an_object_never_takes_the_place_of_the_scan(tmp_path):
 def test_without_highdicom_it_is_told_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(ResourceError, match=r"medrega-edge\[dicom\]"):
-        places(tmp_path, ("sr",), sample_path("abdomen-mri"))
+        object_paths(tmp_path, ("sr",), sample_path("abdomen-mri"))
 
 
 def test_an_answer_without_regions_says_so(tmp_path):

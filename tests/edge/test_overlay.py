@@ -8,9 +8,10 @@ from rich.console import Console
 
 from medrega_edge.answer import Answer, ImageFacts, Label, ModelFacts, Region, Timings
 from medrega_edge.errors import UsageError
-from medrega_edge.images.reader import MedicalImage
+from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.safe_text import printable
-from medrega_edge.output.overlay import COLOURS, marked, save_picture, show
+from medrega_edge.output.overlay import COLOURS, draw_regions, save_png
+from medrega_edge.output.terminal import print_answer
 
 
 def answer(*regions, language="en"):
@@ -26,7 +27,7 @@ IMAGE = MedicalImage(np.full((50, 100, 3), 90, np.uint8), "0")
 
 def shown(told, width=80):
     console = Console(file=io.StringIO(), width=width)
-    show(told, console)
+    print_answer(told, console)
     return console.file.getvalue()
 
 
@@ -57,7 +58,7 @@ def near(pixels, colour):
 
 
 def test_boxes_are_drawn_where_they_are():
-    picture = marked(IMAGE, answer(Region("liver", (20.0, 10.0, 60.0, 40.0), 0.5)))
+    picture = draw_regions(IMAGE, answer(Region("liver", (20.0, 10.0, 60.0, 40.0), 0.5)))
     scale = picture.width / IMAGE.width
     ys, xs = np.nonzero(near(np.asarray(picture), COLOURS[0]))
     inside = (ys > 9 * scale) & (ys < 41 * scale)
@@ -67,7 +68,7 @@ def test_boxes_are_drawn_where_they_are():
 
 def test_many_names_do_not_cover_each_other():
     regions = [Region(f"region {i}", (20.0, 10.0, 60.0, 40.0), None) for i in range(5)]
-    picture = np.asarray(marked(IMAGE, answer(*regions)))
+    picture = np.asarray(draw_regions(IMAGE, answer(*regions)))
     for colour in COLOURS[:5]:
         assert near(picture, colour).sum() > 50
 
@@ -75,23 +76,24 @@ def test_many_names_do_not_cover_each_other():
 def test_chinese_names_have_glyphs():
     """A font without the glyph draws the same empty box for every character."""
     pictures = [
-        np.asarray(marked(IMAGE, answer(Region(name, (20.0, 10.0, 60.0, 40.0), None), language="zh"))) for name in "肝脾肾"
+        np.asarray(draw_regions(IMAGE, answer(Region(name, (20.0, 10.0, 60.0, 40.0), None), language="zh")))
+        for name in "肝脾肾"
     ]
     assert not np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[1], pictures[2])
 
 
 def test_the_notice_is_on_the_picture():
-    with_notice = np.asarray(marked(IMAGE, answer()))
+    with_notice = np.asarray(draw_regions(IMAGE, answer()))
     assert with_notice[-20:].max() > 200
 
 
 def test_a_place_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(UsageError, match="The folder of the file"):
-        save_picture(Image.new("RGB", (9, 9)), tmp_path / "nowhere" / "x.png")
+        save_png(Image.new("RGB", (9, 9)), tmp_path / "nowhere" / "x.png")
     (tmp_path / "x.png").mkdir()
     with pytest.raises(UsageError, match="folder"):
-        save_picture(Image.new("RGB", (9, 9)), tmp_path / "x.png")
+        save_png(Image.new("RGB", (9, 9)), tmp_path / "x.png")
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 
 

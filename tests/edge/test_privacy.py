@@ -152,10 +152,10 @@ def test_paths_come_out_when_asked_for(place, run):
 
 POINTS = (
     "medrega_edge.images.reader.is_dicom",
-    "medrega_edge.images.dicom.validation.read_header",
-    "medrega_edge.images.dicom.validation.check_pixel_data",
-    "pydicom.pixels.pixel_array",
-    "medrega_edge.images.dicom.reader.through_window",
+    "medrega_edge.images.dicom.reader.read_header",
+    "medrega_edge.images.dicom.reader.check_pixel_data",
+    "medrega_edge.images.dicom.rendering.pixel_array",
+    "medrega_edge.images.dicom.rendering.apply_window",
     "medrega_edge.engine.read_image",
     "medrega_edge.engine.preprocess",
     "medrega_edge.engine.Engine._modality",

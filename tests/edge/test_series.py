@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ChoiceError, ImageError
-from medrega_edge.images.dicom.series import contents
-from medrega_edge.images.reader import View, read_image
+from medrega_edge.images.dicom.series import scan_folder
+from medrega_edge.images.medical_image import View
+from medrega_edge.images.reader import read_image
 from medrega_edge.io.atomic import image_names
 from tests.edge.dicoms import bare, deflated, dicom
 from tests.edge.stub import medrega, put
@@ -45,7 +46,7 @@ def stack(folder, places, shuffled=True, **tags):
 
 
 def shown(folder, **view):
-    return int(read_image(folder, view=View(**view)).pixels[5, 5, 0])
+    return int(read_image(folder, View(**view)).pixels[5, 5, 0])
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_slices_count_towards_head_front_and_right(tmp_path, cosines, axis, sign
         place[axis] = sign * (number - 2) * 2.5
     folder = stack(tmp_path / "in", places, cosines=cosines)
     assert [shown(folder, slice=at) for at in range(5)] == [1, 2, 3, 4, 5]
-    image = read_image(folder, view=View(slice=3))
+    image = read_image(folder, View(slice=3))
     assert (image.series, image.slice) == (0, 3)
     assert image.warnings == (f"slice 3 of 5 of series 0, CT, 5 {plane} slices of 16 x 16",) + image.warnings[1:]
 
@@ -76,12 +77,12 @@ def test_the_middle_slice_unless_named_and_said(tmp_path):
     assert "it is the middle slice, because --slice names none" in image.warnings
     for at in (-1, 4):
         with pytest.raises(ImageError, match=r"has no slice .*--slice 0\.\.3"):
-            read_image(folder, view=View(slice=at))
+            read_image(folder, View(slice=at))
     for view in (View(frame=0), View(plane="axial")):
         with pytest.raises(ImageError, match="--frame and --plane out"):
-            read_image(folder, view=view)
+            read_image(folder, view)
     with pytest.raises(ImageError, match="leave --series out"):
-        read_image(next(folder.iterdir()), view=View(series=0))
+        read_image(next(folder.iterdir()), View(series=0))
 
 
 @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
@@ -105,11 +106,15 @@ def test_the_same_volume_as_nifti_shows_the_same_under_the_same_number(tmp_path,
         data = slice_file(at, place, cosines=cosines, pixels=cut.copy(), PixelSpacing=[str(down), str(across)], **WINDOW)
         (folder / f"{random.Random(at).random()}.dcm").write_bytes(data)
     for at in range(SHAPE[axis]):
-        one = read_image(folder, view=View(slice=at))
-        other = read_image(nifti, view=View(plane=plane, slice=at, window="500,1001"))
+        one = read_image(folder, View(slice=at))
+        other = read_image(nifti, View(plane=plane, slice=at, window="500,1001"))
         unmarked = (slice(1, None), slice(1, None))  # one corner holds the mark of these tests
         np.testing.assert_array_equal(one.pixels[unmarked], other.pixels[unmarked])
-        assert (one.sides, one.spacing, one.slice) == (other.sides, other.spacing, other.slice)
+        assert (one.patient_orientation, one.spacing_mm, one.slice) == (
+            other.patient_orientation,
+            other.spacing_mm,
+            other.slice,
+        )
 
 
 def test_several_series_are_told_by_what_names_nobody_and_chosen_by_number(tmp_path):
@@ -127,16 +132,16 @@ def test_several_series_are_told_by_what_names_nobody_and_chosen_by_number(tmp_p
     assert shown(folder, series=1) == 9
     assert shown(folder, series=2, slice=0) == 4  # towards the front
     with pytest.raises(ImageError, match=r"no series 3; choose one with --series 0\.\.2"):
-        read_image(folder, view=View(series=3))
+        read_image(folder, View(series=3))
     for number in range(3):
-        assert SECRET not in repr(read_image(folder, view=View(series=number)).warnings)
+        assert SECRET not in repr(read_image(folder, View(series=number)).warnings)
 
 
 def test_files_without_their_beginning_have_their_place_among_the_others(tmp_path):
     folder = stack(tmp_path / "in", [(0, 0, place) for place in range(6)])
     for path in sorted(folder.iterdir())[::2]:
         path.write_bytes(bare(path.read_bytes()))
-    found = contents(folder, image_names(folder))
+    found = scan_folder(folder, image_names(folder))
     assert [one.title for one in found.series] == ["CT, 6 axial slices of 16 x 16"]
     assert [shown(folder, slice=at) for at in range(6)] == [1, 2, 3, 4, 5, 6]
 
@@ -149,7 +154,7 @@ def test_what_is_no_picture_is_left_out_and_counted(tmp_path):
     (folder / "copy.dcm").write_bytes((folder / "001.dcm").read_bytes())
     (folder / "cut.dcm").write_bytes((folder / "001.dcm").read_bytes()[:400])
     (folder / "DICOMDIR").write_bytes((folder / "001.dcm").read_bytes())
-    image = read_image(folder, view=View(slice=0))
+    image = read_image(folder, View(slice=0))
     said = (
         "1 that are no DICOM, 1 damaged or of an unknown kind, 2 DICOM objects that are no pictures, 1 copies of a picture"
     )
@@ -175,7 +180,7 @@ def test_what_is_no_picture_is_left_out_and_counted(tmp_path):
 )
 def test_missing_and_doubled_places_are_said(tmp_path, heights, said):
     folder = stack(tmp_path / "in", [(0, 0, z) for z in heights])
-    found = contents(folder, image_names(folder)).series[0].said
+    found = scan_folder(folder, image_names(folder)).series[0].notes
     assert "and elsewhere" in found[0] if said is None else found == said
 
 
@@ -192,7 +197,7 @@ def test_missing_and_doubled_places_are_said(tmp_path, heights, said):
 def test_without_places_the_numbers_count_and_it_is_said(tmp_path, tags):
     folder = stack(tmp_path / "in", [(0, 0, -z) for z in range(3)], **tags)
     assert [shown(folder, slice=at) for at in range(3)] == [1, 2, 3]
-    assert "do not say where their slices lie" in read_image(folder, view=View(slice=0)).warnings[1]
+    assert "do not say where their slices lie" in read_image(folder, View(slice=0)).warnings[1]
 
 
 def test_frames_of_a_series_are_its_slices(tmp_path):
@@ -203,7 +208,7 @@ def test_frames_of_a_series_are_its_slices(tmp_path):
         data = dicom(frames + number, SOPInstanceUID=f"1.2.3.{number}", InstanceNumber=str(number), **uids)
         (tmp_path / f"{3 - number}.dcm").write_bytes(data)
     assert [shown(tmp_path, slice=at) for at in range(6)] == [11, 21, 31, 12, 22, 32]
-    assert read_image(tmp_path, view=View(slice=4)).frame == 1
+    assert read_image(tmp_path, View(slice=4)).frame == 1
 
 
 def test_a_header_that_claims_a_billion_frames_costs_nothing(tmp_path):
@@ -233,7 +238,7 @@ def test_a_series_of_a_folder_without_any_is_refused(tmp_path, monkeypatch):
 def test_several_studies_are_said(tmp_path):
     stack(tmp_path, [(0, 0, 0)], series="1.2.3")
     (tmp_path / "b.dcm").write_bytes(slice_file(5, (0, 0, 0), series="1.2.4", StudyInstanceUID="1.3"))
-    assert "holds 2 studies, which may be of several patients" in read_image(tmp_path, view=View(series=1)).warnings[-1]
+    assert "holds 2 studies, which may be of several patients" in read_image(tmp_path, View(series=1)).warnings[-1]
 
 
 # --- through the commands, with a stub for the model ---

@@ -17,7 +17,7 @@ from rich.console import Console
 from medrega_edge.images.reader import read_image
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.io.safe_text import json_text, printable
-from medrega_edge.output.overlay import show, to_json
+from medrega_edge.output.terminal import print_answer, to_json
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.templates import PromptBook
 from tests.edge.dicoms import dicom, row
@@ -103,7 +103,7 @@ def test_an_answer_cannot_steer_the_terminal(engine, scan, text):
         answer, text=text, raw_text=text, regions=regions, image=image, model=model, warnings=(text,)
     )
     out = io.StringIO()
-    show(answer, Console(file=out, force_terminal=False, width=100))
+    print_answer(answer, Console(file=out, force_terminal=False, width=100))
     assert is_tame(out.getvalue())
     assert is_tame(to_json(answer))
     assert json.loads(to_json(answer)) == answer.to_dict()
@@ -136,7 +136,7 @@ def test_five_hundred_header_strings_stay_inside(record_property):
             continue
         held += 1
         image = read_image(data)
-        told = repr((image.modality, image.window, image.sides, image.warnings, image.path))
+        told = repr((image.modality, image.window, image.patient_orientation, image.warnings, image.path))
         assert secret not in told
         assert is_tame(told)
     assert held > 400

@@ -16,7 +16,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from medrega_bench.reports.model import Document, Drawn, Table
 from medrega_edge.io.safe_text import printable
-from medrega_edge.output.csv_table import cell
+from medrega_edge.output.csv_table import safe_cell
 from medrega_edge.output.overlay import COLOURS
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|!#&~])")
@@ -72,5 +72,5 @@ def _shown(value: Any) -> Any:
 def as_csv(rows: Iterable[Sequence[object]]) -> str:
     """Write rows for a spreadsheet; text that begins like a formula is not one."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
+    csv.writer(buffer, lineterminator="\n").writerows([safe_cell(value) for value in row] for row in rows)
     return buffer.getvalue()

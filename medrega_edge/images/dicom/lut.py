@@ -1,34 +1,44 @@
-"""Lookup tables inside a DICOM file: modality, VOI and palette (PS3.3 C.11.1, C.11.2, C.7.9), plain or segmented.
+"""Lookup tables of a DICOM file: modality, VOI and palette (PS3.3 C.11.1, C.11.2, C.7.9), plain or segmented.
 
-Knows descriptors and table data; knows no picture. A table never grows beyond what its descriptor says.
+A table never grows beyond the number of entries that its descriptor states.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-Table = tuple[int, npt.NDArray[np.int64], int]  # the first input that is mapped, the outputs, bits of an output
+from pydicom.dataset import Dataset
 
 
-def lut(item: Dataset, little: bool, signed: bool | None = None) -> Table:
-    """Read the table of a Modality or VOI LUT item; raises ValueError when it holds less than it says.
+class Table(NamedTuple):
+    """A lookup table: input `first` is mapped to `outputs[0]`, the next input to `outputs[1]`, and so on."""
 
-    `signed` tells how its first input is meant, which a file of implicit types does not; None takes it as it was read.
+    first: int
+    outputs: npt.NDArray[np.int64]
+    bits: int
+
+    @property
+    def maximum(self) -> int:
+        """The largest output that `bits` allow."""
+        return (1 << self.bits) - 1
+
+
+def read_table(item: Dataset, little_endian: bool, signed: bool | None = None) -> Table:
+    """Read the table of a Modality or VOI LUT item; raises ValueError when it holds fewer entries than it claims.
+
+    `signed` says whether the first input is a signed number, which files of implicit types leave open; None takes it as
+    pydicom read it.
     """
-    first, outputs, bits = _table(item.LUTDescriptor, item.LUTData, little)
-    if signed is not None:
-        first %= 1 << 16
-        first -= (first >> 15 << 16) if signed else 0
-    return first, outputs, bits
+    table = _table(item.LUTDescriptor, item.LUTData, little_endian)
+    if signed is None:
+        return table
+    first = table.first % (1 << 16)
+    return table._replace(first=first - ((first >> 15 << 16) if signed else 0))
 
 
-def palette(dataset: Dataset, little: bool) -> list[Table]:
+def palette(dataset: Dataset, little_endian: bool) -> list[Table]:
     """Read the red, green and blue tables of a palette; raises ValueError."""
     tables = []
     for colour in ("Red", "Green", "Blue"):
@@ -36,44 +46,46 @@ def palette(dataset: Dataset, little: bool) -> list[Table]:
         data = dataset.get(f"{colour}PaletteColorLookupTableData")
         if data is None:
             segments = dataset[f"Segmented{colour}PaletteColorLookupTableData"].value
-            kind = np.dtype("u1") if int(descriptor[2]) == 8 else np.dtype("<u2" if little else ">u2")
-            usable = len(segments) - len(segments) % kind.itemsize
-            data = _expand_segmented_lut(
-                np.frombuffer(segments[:usable], kind).tolist(), _entries(descriptor), kind.itemsize
-            )
-        first, outputs, bits = _table(descriptor, data, little)
+            word = np.dtype("u1") if int(descriptor[2]) == 8 else np.dtype("<u2" if little_endian else ">u2")
+            usable = len(segments) - len(segments) % word.itemsize
+            words = np.frombuffer(segments[:usable], word).tolist()
+            data = _expand_segmented_lut(words, _entries(descriptor), word.itemsize)
+        table = _table(descriptor, data, little_endian)
         # Entries of 8 bits in words of 16 are a known fault: a palette that is never above 255 has 8 bits.
-        tables.append((first, outputs, bits if outputs.max() > 255 else 8))
+        tables.append(table if table.outputs.max() > 255 else table._replace(bits=8))
     return tables
 
 
 def apply(values: npt.NDArray[Any], table: Table) -> npt.NDArray[np.int64]:
-    """Map values; those before the first and behind the last entry take that entry's output."""
-    first, outputs, _ = table
-    index = np.clip(np.round(values).astype(np.int64) - first, 0, len(outputs) - 1)
-    return outputs[index]
+    """Map values; values before the first and behind the last entry take that entry's output."""
+    index = np.clip(np.round(values).astype(np.int64) - table.first, 0, len(table.outputs) - 1)
+    return table.outputs[index]
 
 
 def _entries(descriptor: Any) -> int:
     return int(descriptor[0]) or 65536
 
 
-def _table(descriptor: Any, data: Any, little: bool) -> Table:
+def _table(descriptor: Any, data: Any, little_endian: bool) -> Table:
     entries, first, bits = _entries(descriptor), int(descriptor[1]), int(descriptor[2])
     if isinstance(data, bytes):
-        narrow = len(data) < 2 * entries  # one byte each
-        outputs = np.frombuffer(data[: entries * (2 - narrow)], "u1" if narrow else "<u2" if little else ">u2")
+        one_byte = len(data) < 2 * entries  # for each entry
+        outputs = np.frombuffer(data[: entries * (2 - one_byte)], "u1" if one_byte else "<u2" if little_endian else ">u2")
     else:
         outputs = np.atleast_1d(np.asarray(data))
     if len(outputs) < entries or not 1 <= bits <= 16 or entries > 65536:
-        raise ValueError("a lookup table holds less than it says")
-    return first, outputs[:entries].astype(np.int64), bits
+        raise ValueError("a lookup table holds fewer entries than it claims")
+    return Table(first, outputs[:entries].astype(np.int64), bits)
 
 
 def _expand_segmented_lut(
-    words: list[int], entries: int, size: int, before: int | None = None, segments: int = 1 << 30
+    words: list[int], entries: int, word_size: int, before: int | None = None, segments: int = 1 << 30
 ) -> list[int]:
-    """Unfold a segmented table (C.7.9.2), to `entries` at most: discrete, linear and indirect segments."""
+    """Expand discrete, linear and indirect segments (C.7.9.2) to at most `entries` outputs.
+
+    `word_size` is that of a word in bytes. Of an indirect segment, `before` is the output in front of it and `segments` the
+    number of segments to copy.
+    """
     table: list[int] = []
     at = 0
     while at + 1 < len(words) and len(table) < entries and segments:
@@ -88,11 +100,11 @@ def _expand_segmented_lut(
             table += [round(value) for value in np.linspace(last, words[at], length + 1)[1:]]
             at += 1
         elif kind == 2 and table and before is None:  # an indirect segment inside another one is not allowed
-            parts = words[at : at + 4 // size]
+            offset_words = words[at : at + 4 // word_size]
             # Two words of 16 bits or four of 8, the least significant first in either case.
-            offset = sum(part << (8 * size * place) for place, part in enumerate(parts))
-            at += len(parts)
-            table += _expand_segmented_lut(words[offset // size :], entries - len(table), size, last, length)
+            offset = sum(word << (8 * word_size * position) for position, word in enumerate(offset_words))
+            at += len(offset_words)
+            table += _expand_segmented_lut(words[offset // word_size :], entries - len(table), word_size, last, length)
         else:
-            raise ValueError("a segmented lookup table cannot be unfolded")
+            raise ValueError("a segmented lookup table cannot be expanded")
     return table[:entries]

@@ -1,8 +1,8 @@
-"""A folder of DICOM files -> its series, the slices of each in the order in which they lie in the patient.
+"""A folder of DICOM files -> its series, the slices of each in anatomical order. Only headers are read.
 
-Knows headers; looks at no pixel. Slices count from 0 towards the patient's head, front or right, as those of a NIfTI volume
-do. Nothing of a header leaves this module but kinds, numbers, sizes and directions: a series is told by these and chosen by
-its number, because its description may name a patient.
+Slices count from 0 towards the patient's head, front or right, as those of a NIfTI volume do. Of a header only kinds,
+numbers, sizes and directions go on: a series is described by these and chosen by number, because its own description may
+name a patient.
 """
 
 from __future__ import annotations
@@ -12,42 +12,41 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+from pydicom.dataset import Dataset
 
 from medrega_edge.errors import ChoiceError, ImageError
-from medrega_edge.images.medical_image import MAX_BYTES, View, choose
+from medrega_edge.images.dicom.header import read_header
+from medrega_edge.images.dicom.numbers import number_or_infinity, vector
+from medrega_edge.images.medical_image import MAX_BYTES, View, select_index
+from medrega_edge.images.signatures import FIRST_BYTES, is_dicom
 from medrega_edge.io.atomic import image_names
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-Numbers = tuple[float, ...]
-
-_READ = (
+_KEYWORDS = (
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber", "InstanceNumber", "Modality"),
     *("Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient"),
 )
-_KINDS = ("CT", "MR", "CR", "DX", "RF", "XA", "MG", "US", "OP", "OPT", "ES", "SM", "GM", "PT", "NM", "OT")  # that are told
-_NO_PICTURES = (  # reports, states, plans, curves; SEG and RTDOSE have rows and columns, of what somebody worked out
+_SHOWN_MODALITIES = ("CT", "MR", "CR", "DX", "RF", "XA", "MG", "US", "OP", "OPT", "ES", "SM", "GM", "PT", "NM", "OT")
+_NO_PICTURES = (  # modalities of reports, states, plans, curves; SEG and RTDOSE have rows and columns, but of derived data
     *("SR", "PR", "KO", "SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "FID", "DOC", "PLAN", "AU", "ECG", "EPS"),
     *("HD", "RESP", "RWV", "SMR", "M3D", "OSS", "POS"),
 )
-_PLANES = ("sagittal", "coronal", "axial")  # by the axis that a slice's normal follows; else it is oblique
-_COUNTED = (-1, -1, 1)  # slices count to the right, the front and the head; DICOM's axes run to the left, the back, the head
-_STRAIGHT = 0.9  # of the normal along one axis, from which on a plane has that axis' name
-_LEAST_STEP = 0.01  # millimetres; pictures nearer than that lie in one place
-_GAPS_TOLD = 3
-_HEAD = 1 << 20  # bytes in which nearly every header ends
-_TITLES_TOLD = 20
+_PLANES = ("sagittal", "coronal", "axial")  # by the axis that the normal of a slice follows; any other plane is oblique
+_COUNTING = (-1, -1, 1)  # slices count to the right, the front, the head; DICOM's axes run to the left, the back, the head
+_MIN_ALIGNMENT = 0.9  # of the normal with an axis, for the plane to have that axis' name
+_MIN_STEP = 0.01  # millimetres; slices nearer than this lie at the same position
+_MAX_GAPS = 3  # in a warning
+_MAX_TITLES = 20  # in an error
+_HEADER_BYTES = 1 << 20  # nearly every header is shorter
 
-# Why a file belongs to no series, as it is told behind their number.
+# Why a file belongs to no series.
 NO_DICOM, DAMAGED = "that are no DICOM", "damaged or of an unknown kind"
 NO_PICTURE, COPY = "DICOM objects that are no pictures", "copies of a picture"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a series: a file below the folder, and its frame where that holds several."""
+    """One picture of a series: the path of its file below the folder, and its frame if the file holds several."""
 
     name: str
     frame: int | None = None
@@ -55,134 +54,140 @@ class Picture:
 
 @dataclass(frozen=True)
 class Series:
-    """Files in their order, each with how many pictures it holds.
+    """The files of one series in anatomical order, each with its number of pictures.
 
-    `title` tells the series from others, `said` what a reader has to know of it.
+    `title` distinguishes the series from others. `notes` are for the person who asks.
     """
 
     files: tuple[tuple[str, int], ...]
     title: str
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def count(self) -> int:
-        """How many pictures there are."""
+        """Number of pictures."""
         return sum(frames for _, frames in self.files)
 
-    def picture(self, at: int) -> Picture:
-        """The picture number `at`, counted from 0."""
+    def picture(self, index: int) -> Picture:
+        """The picture at `index`, counted from 0; raises IndexError."""
         for name, frames in self.files:
-            if at < frames:
-                return Picture(name, at if frames > 1 else None)
-            at -= frames
+            if index < frames:
+                return Picture(name, index if frames > 1 else None)
+            index -= frames
         raise IndexError
 
 
 @dataclass(frozen=True)
 class SelectedSlice:
-    """The picture chosen: of which series, the how manieth (None where it is the only one), and what to say of it."""
+    """A picture of a folder, the numbers of its series and slice, and notes for the person who asks.
+
+    `slice` is None if the series has a single picture.
+    """
 
     picture: Picture
     series: int
     slice: int | None
-    said: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What is in a folder: its series, and the files that belong to none, by the reason why.
+    """The series of a folder, the files that belong to none by the reason why, and the number of studies.
 
-    `studies` counts the studies of the series, which may be those of several patients.
+    Several studies may be those of several patients.
     """
 
     series: tuple[Series, ...]
     others: dict[str, tuple[str, ...]]
     studies: int
 
-    def said(self, *left_out: str) -> tuple[str, ...]:
-        """What a reader has to know of the folder, of which the files that belong to none for these reasons are left out."""
-        left = [f"{len(self.others[reason])} {reason}" for reason in left_out if self.others[reason]]
-        said = [f"left out of the folder: {', '.join(left)}"] if left else []
+    def notes(self, *reasons: str) -> tuple[str, ...]:
+        """Notes about the folder; files that belong to no series for these `reasons` are counted as left out."""
+        left_out = [f"{len(self.others[reason])} {reason}" for reason in reasons if self.others[reason]]
+        notes = [f"left out of the folder: {', '.join(left_out)}"] if left_out else []
         if self.studies > 1:
-            said.append(f"the folder holds {self.studies} studies, which may be of several patients")
-        return tuple(said)
+            notes.append(f"the folder holds {self.studies} studies, which may be of several patients")
+        return tuple(notes)
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What the order of pictures depends on."""
+    """What sorts pictures into series and orders them; missing numbers are infinite."""
 
     name: str
     study: str
     series: str
     instance: str
-    numbers: tuple[float, float]  # of the series and of the instance; infinite where there is none
-    kind: str
+    series_number: float
+    instance_number: float
+    modality: str
     size: tuple[int, int]  # columns, rows
     frames: int
-    cosines: Numbers | None
-    position: Numbers | None
+    cosines: tuple[float, ...] | None  # directions of rows and columns in the patient
+    position: tuple[float, ...] | None  # of the first pixel, millimetres
 
 
-def pick(folder: Path, view: View) -> SelectedSlice:
-    """Choose one picture of a folder; raises ImageError, ChoiceError where several series are there and none is named.
+def select_slice(folder: Path, view: View) -> SelectedSlice:
+    """Select one picture of a folder; without `view.slice` the middle one of its series.
 
-    Without `view.slice` it is the middle one of its series, which is said.
+    Raises ImageError, or ChoiceError if there are several series and the view names none.
     """
     if view.frame is not None or view.plane is not None:
         raise ImageError("A picture of a folder is chosen with --series and --slice; leave --frame and --plane out.")
-    found = contents(folder, image_names(folder))
-    if not found.series:
+    scan = scan_folder(folder, image_names(folder))
+    if not scan.series:
         raise ImageError("The path given for the image is a folder without a DICOM picture; name one image file in it.")
-    number = chosen(found, view.series)
-    series = found.series[number]
+    number = select_series(scan, view.series)
+    series = scan.series[number]
     count = series.count
-    middle = count // 2 if view.slice is None and count > 1 else view.slice
-    at = choose(middle, count, "The chosen series", "slice", "--slice")
-    said = [] if at is None else [f"slice {at} of {count} of series {number}, {series.title}"]
-    if view.slice is None and at is not None:
-        said.append("it is the middle slice, because --slice names none")
-    return SelectedSlice(series.picture(at or 0), number, at, (*said, *series.said, *found.said(*found.others)))
+    wanted = count // 2 if view.slice is None and count > 1 else view.slice
+    index = select_index(wanted, count, "The chosen series", "slice", "--slice")
+    notes = [] if index is None else [f"slice {index} of {count} of series {number}, {series.title}"]
+    if view.slice is None and index is not None:
+        notes.append("it is the middle slice, because --slice names none")
+    return SelectedSlice(series.picture(index or 0), number, index, (*notes, *series.notes, *scan.notes(*scan.others)))
 
 
-def chosen(found: FolderScan, wanted: int | None) -> int:
-    """The number of the series that is meant; raises ImageError, never guesses."""
-    last = len(found.series) - 1
+def select_series(scan: FolderScan, wanted: int | None) -> int:
+    """The wanted series, or the only one; raises ImageError, or ChoiceError if there are several and none is wanted."""
+    last = len(scan.series) - 1
     if last < 0:
         raise ImageError("The folder holds no DICOM picture; leave --series out.")
     if wanted is None and last > 0:
-        titles = [f"{number}: {one.title}" for number, one in enumerate(found.series)]
-        more = ["and more"] if len(titles) > _TITLES_TOLD else []
-        told = "; ".join(titles[:_TITLES_TOLD] + more)
-        raise ChoiceError(f"The folder holds {last + 1} series; choose one with --series ({told}).", last + 1, "--series")
+        titles = [f"{number}: {series.title}" for number, series in enumerate(scan.series)]
+        more = ["and more"] if len(titles) > _MAX_TITLES else []
+        listed = "; ".join(titles[:_MAX_TITLES] + more)
+        raise ChoiceError(
+            f"The folder holds {last + 1} series; choose one with --series ({listed}).", count=last + 1, option="--series"
+        )
     if wanted is not None and not 0 <= wanted <= last:
         raise ImageError(f"The folder has no series {wanted}; choose one with --series 0..{last}.")
     return wanted or 0
 
 
-def contents(folder: Path, names: Sequence[str]) -> FolderScan:
-    """Sort the files `names` below a folder into series; a file that cannot be read as DICOM belongs to none."""
+def scan_folder(folder: Path, names: Sequence[str]) -> FolderScan:
+    """Sort the files `names` below a folder into series; files that cannot be read as DICOM belong to none."""
     others: dict[str, list[str]] = {reason: [] for reason in (NO_DICOM, DAMAGED, NO_PICTURE, COPY)}
     groups: dict[tuple[str, str], list[_Header]] = {}
-    seen: set[str] = set()
+    instances: set[str] = set()
     for name in names:
-        header = _header(folder, name)
+        header = _read_header(folder, name)
         if isinstance(header, str):
             others[header].append(name)
-        elif header.instance in seen:
+        elif header.instance in instances:
             others[COPY].append(name)
         else:
-            seen |= {header.instance} - {""}
+            instances |= {header.instance} - {""}
             groups.setdefault((header.study, header.series), []).append(header)
-    ordered = sorted(groups.items(), key=lambda item: (item[0][0], min(one.numbers[0] for one in item[1]), item[0][1]))
+    ordered = sorted(groups.items(), key=lambda group: (group[0][0], min(h.series_number for h in group[1]), group[0][1]))
     series = tuple(_series(headers) for _, headers in ordered)
-    return FolderScan(series, {reason: tuple(left) for reason, left in others.items()}, len({study for study, _ in groups}))
+    return FolderScan(
+        series, {reason: tuple(files) for reason, files in others.items()}, len({study for study, _ in groups})
+    )
 
 
-def _header(folder: Path, name: str) -> _Header | str:
-    """The header of one file, or the reason why it has none."""
-    from medrega_edge.images.dicom.validation import FIRST_BYTES, is_dicom
-
+def _read_header(folder: Path, name: str) -> _Header | str:
+    """The header of one file, or the reason why the file belongs to no series."""
     try:
         path = folder / name
         with path.open("rb") as file:
@@ -190,131 +195,114 @@ def _header(folder: Path, name: str) -> _Header | str:
                 return NO_DICOM
             if path.stat().st_size > MAX_BYTES:
                 return DAMAGED
-            for size in (_HEAD, -1):  # all of it only where what is wanted does not stand in front, as in a deflated file
+            for size in (_HEADER_BYTES, -1):  # the whole file only if its header is longer, or deflated
                 file.seek(0)
-                found = _parsed(name, file.read(size))
-                if found != DAMAGED:
-                    return found
+                header = _parse(name, file.read(size))
+                if header != DAMAGED:
+                    return header
     except OSError:
-        pass  # the picture itself will be refused with a reason when it is read
+        pass  # reading the picture itself will fail with a reason
     return DAMAGED
 
 
-def _parsed(name: str, data: bytes) -> _Header | str:
-    from medrega_edge.images.dicom.validation import load_pydicom, read_header
-
-    load_pydicom()
+def _parse(name: str, data: bytes) -> _Header | str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's would quote header values, and they may be a patient's
         try:
-            return _facts(name, read_header(data, "the file", _READ))
+            return _header(name, read_header(data, "the file", _KEYWORDS))
         except MemoryError:
             raise
         except Exception:  # whatever pydicom raises on damage
             return DAMAGED
 
 
-def _facts(name: str, header: Dataset) -> _Header | str:
-    kind = str(header.get("Modality", ""))
-    if kind in _NO_PICTURES:
+def _header(name: str, dataset: Dataset) -> _Header | str:
+    modality = str(dataset.get("Modality", ""))
+    if modality in _NO_PICTURES:
         return NO_PICTURE
-    if "Rows" not in header or "Columns" not in header:
+    if "Rows" not in dataset or "Columns" not in dataset:
         return DAMAGED
-    study, series, instance = (str(header.get(f"{part}InstanceUID", "")) for part in ("Study", "Series", "SOP"))
     return _Header(
         name=name,
-        study=study,
-        series=series,
-        instance=instance,
-        numbers=(_number(header.get("SeriesNumber")), _number(header.get("InstanceNumber"))),
-        kind=kind,
-        size=(int(header.Columns), int(header.Rows)),
-        frames=max(int(header.get("NumberOfFrames") or 1), 1),
-        cosines=_vector(header.get("ImageOrientationPatient"), 6),
-        position=_vector(header.get("ImagePositionPatient"), 3),
+        study=str(dataset.get("StudyInstanceUID", "")),
+        series=str(dataset.get("SeriesInstanceUID", "")),
+        instance=str(dataset.get("SOPInstanceUID", "")),
+        series_number=number_or_infinity(dataset.get("SeriesNumber")),
+        instance_number=number_or_infinity(dataset.get("InstanceNumber")),
+        modality=modality,
+        size=(int(dataset.Columns), int(dataset.Rows)),
+        frames=max(int(dataset.get("NumberOfFrames") or 1), 1),
+        cosines=vector(dataset.get("ImageOrientationPatient"), 6),
+        position=vector(dataset.get("ImagePositionPatient"), 3),
     )
 
 
-def _number(value: Any) -> float:
-    """A finite number, infinity where there is none: it stands behind all others."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return math.inf
-    return number if math.isfinite(number) else math.inf
-
-
-def _vector(value: Any, length: int) -> Numbers | None:
-    """So many finite numbers, None where they are not there."""
-    try:
-        numbers = tuple(float(number) for number in value)
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == length and all(abs(number) < 1e6 for number in numbers) else None
-
-
 def _series(headers: list[_Header]) -> Series:
-    """Put the pictures of a series in order."""
-    places = _places(headers)
-    if places is None:
-        ordered = sorted(headers, key=lambda one: one.numbers[1])  # equal numbers stay in the order of names
-        plane, said = "", ["ordered by their numbers, because the files do not say where their slices lie"]
+    """Order the pictures of one series and describe it."""
+    plane_and_positions = _positions(headers)
+    if plane_and_positions is None:
+        ordered = sorted(headers, key=lambda header: header.instance_number)  # equal numbers stay in the order of names
+        plane, notes = "", ["ordered by their numbers, because the files do not say where their slices lie"]
     else:
-        plane, along = places
-        ordered = sorted(headers, key=lambda one: (along[one.name], one.numbers[1]))
-        said = _gaps([along[one.name] for one in ordered])
-    files = tuple((one.name, one.frames) for one in ordered)
+        plane, positions = plane_and_positions
+        ordered = sorted(headers, key=lambda header: (positions[header.name], header.instance_number))
+        notes = _position_notes([positions[header.name] for header in ordered])
+    files = tuple((header.name, header.frames) for header in ordered)
     pictures = sum(frames for _, frames in files)
-    kind = headers[0].kind if headers[0].kind in _KINDS else "unknown kind"
-    sizes = {one.size for one in headers}
+    modality = headers[0].modality if headers[0].modality in _SHOWN_MODALITIES else "unknown kind"
+    sizes = {header.size for header in headers}
     size = f"{headers[0].size[0]} x {headers[0].size[1]}" if len(sizes) == 1 else "several sizes"
     count = f"{pictures} {plane or 'pictures'}" if pictures > 1 else "1 picture"
-    return Series(files, f"{kind}, {count} of {size}", tuple(said) if len(files) > 1 else ())
+    return Series(files, f"{modality}, {count} of {size}", tuple(notes) if len(files) > 1 else ())
 
 
-def _places(headers: list[_Header]) -> tuple[str, dict[str, float]] | None:
-    """What slices in this direction are called, and where along it each file's lies, in millimetres.
+def _positions(headers: list[_Header]) -> tuple[str, dict[str, float]] | None:
+    """The plane's name and the position of each file along its normal in millimetres.
 
-    None where they do not all say it, or lie in several directions, or hold several frames.
+    None if a file does not state its position, holds several frames, or lies in another direction than the first.
     """
     cosines = headers[0].cosines
-    if cosines is None or any(one.frames > 1 or one.position is None or not _same(one.cosines, cosines) for one in headers):
+    if cosines is None or any(
+        header.frames > 1 or header.position is None or not _is_parallel(header.cosines, cosines) for header in headers
+    ):
         return None
     across, down = cosines[:3], cosines[3:]
     normal = [across[k - 2] * down[k - 1] - across[k - 1] * down[k - 2] for k in range(3)]  # the cross product
     axis = max(range(3), key=lambda k: abs(normal[k]))
     if abs(normal[axis]) < 0.5:
-        return None  # no two directions at a right angle
-    towards = math.copysign(1.0, normal[axis]) * _COUNTED[axis]
-    plane = _PLANES[axis] if abs(normal[axis]) > _STRAIGHT else "oblique"
-    along = {one.name: towards * sum(a * b for a, b in zip(normal, one.position or (), strict=True)) for one in headers}
-    return f"{plane} slices", along
+        return None  # the two directions are not at a right angle
+    sign = math.copysign(1.0, normal[axis]) * _COUNTING[axis]
+    plane = _PLANES[axis] if abs(normal[axis]) > _MIN_ALIGNMENT else "oblique"
+    positions = {
+        header.name: sign * sum(a * b for a, b in zip(normal, header.position or (), strict=True)) for header in headers
+    }
+    return f"{plane} slices", positions
 
 
-def _same(one: Numbers | None, other: Numbers) -> bool:
-    return one is not None and max(abs(a - b) for a, b in zip(one, other, strict=True)) < 1e-3
+def _is_parallel(cosines: tuple[float, ...] | None, others: tuple[float, ...]) -> bool:
+    return cosines is not None and max(abs(a - b) for a, b in zip(cosines, others, strict=True)) < 1e-3
 
 
-def _gaps(along: list[float]) -> list[str]:
-    """What is odd about where slices lie: places that are missing, and places that are taken twice."""
-    distinct = [along[0]]
-    taken = 0
-    number_at = [0]
-    for number, place in enumerate(along[1:], 1):
-        if place - distinct[-1] < _LEAST_STEP:
-            taken += 1
+def _position_notes(positions: list[float]) -> list[str]:
+    """Notes on slices that seem to be missing and on slices at the same position; `positions` are sorted."""
+    distinct = [positions[0]]
+    shared = 0
+    first_slice = [0]  # at each distinct position
+    for number, position in enumerate(positions[1:], 1):
+        if position - distinct[-1] < _MIN_STEP:
+            shared += 1
             continue
-        distinct.append(place)
-        number_at.append(number)
-    said = []
+        distinct.append(position)
+        first_slice.append(number)
+    notes = []
     steps = [after - before for before, after in zip(distinct, distinct[1:], strict=False)]
     usual = sorted(steps)[(len(steps) - 1) // 2] if steps else 0.0
-    gaps = [at for at, step in enumerate(steps) if step > 1.5 * usual]
+    gaps = [index for index, step in enumerate(steps) if step > 1.5 * usual]
     if gaps:
-        missing = sum(round(steps[at] / usual) - 1 for at in gaps)
-        where = ", ".join(f"{number_at[at + 1] - 1} and {number_at[at + 1]}" for at in gaps[:_GAPS_TOLD])
-        more = ", and elsewhere" if len(gaps) > _GAPS_TOLD else ""
-        said.append(f"{missing} slices seem to be missing, between slices {where}{more}")
-    if taken:
-        said.append(f"{taken} slices lie where another one does, as several phases or echoes do")
-    return said
+        missing = sum(round(steps[index] / usual) - 1 for index in gaps)
+        where = ", ".join(f"{first_slice[index + 1] - 1} and {first_slice[index + 1]}" for index in gaps[:_MAX_GAPS])
+        more = ", and elsewhere" if len(gaps) > _MAX_GAPS else ""
+        notes.append(f"{missing} slices seem to be missing, between slices {where}{more}")
+    if shared:
+        notes.append(f"{shared} slices lie where another one does, as several phases or echoes do")
+    return notes

@@ -1,0 +1,85 @@
+"""Where a DICOM picture lies in the patient: millimetres of a pixel and directions at its sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from medrega_edge.domain import Modality
+from medrega_edge.images.dicom.functional_groups import frame_value
+from medrega_edge.images.dicom.numbers import first_number
+from medrega_edge.images.medical_image import Area
+
+Spacing = tuple[float, float]  # millimetres across and down
+
+_PROJECTIONS = (Modality.XRAY, Modality.MAMMOGRAPHY)
+_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
+_MIN_COSINE = 0.4  # a direction that leans by more than 24 degrees gets two letters
+
+_TWO_DIMENSIONAL, _CENTIMETRES = 1, 3  # of RegionSpatialFormat and of PhysicalUnits (C.8.5.5.1.1, C.8.5.5.1.15)
+_REGION_BOUNDS = ("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationMaxX1", "RegionLocationMaxY1")
+_REGION_UNITS = ("PhysicalUnitsXDirection", "PhysicalUnitsYDirection")
+
+
+def pixel_spacing(dataset: Dataset, frame: int, modality: Modality | None) -> tuple[Spacing | None, tuple[Area, ...]]:
+    """Spacing in the patient, None if the file does not state it, and the areas where it holds; no area means everywhere."""
+    if regions := dataset.get("SequenceOfUltrasoundRegions"):
+        return _ultrasound_spacing(regions)
+    spacing = frame_value(dataset, frame, "PixelMeasuresSequence", "PixelSpacing")
+    detector = dataset.get("ImagerPixelSpacing")
+    calibrated = "PixelSpacingCalibrationType" in dataset or spacing != detector
+    try:
+        # A projection is larger than the patient: without calibration its spacing is that of the detector.
+        if spacing is None or (modality in _PROJECTIONS and not calibrated):
+            return None, ()
+        down, across = (float(value) for value in spacing)
+    except (TypeError, ValueError):
+        return None, ()
+    return (across, down) if 0 < across < 1000 and 0 < down < 1000 else None, ()
+
+
+def _ultrasound_spacing(regions: Iterable[Dataset]) -> tuple[Spacing | None, tuple[Area, ...]]:
+    """Spacing of an ultrasound picture and the areas where it holds (C.8.5.5).
+
+    Regions of tissue have a scale; curves over time do not. The spacing is that of the largest region in centimetres
+    across and down. Its areas are all regions of the same scale.
+    """
+    scaled: list[tuple[Area, Spacing]] = []
+    for region in regions:
+        numbers = [first_number(region.get(keyword)) for keyword in (*_REGION_BOUNDS, "PhysicalDeltaX", "PhysicalDeltaY")]
+        kinds = [region.get(keyword) for keyword in ("RegionSpatialFormat", *_REGION_UNITS)]
+        if kinds != [_TWO_DIMENSIONAL, _CENTIMETRES, _CENTIMETRES] or None in numbers:
+            continue
+        x1, y1, x2, y2, across, down = (abs(number or 0.0) for number in numbers)  # a delta may count to the left or upwards
+        if x1 < x2 < 1e6 and y1 < y2 < 1e6 and 0 < across < 100 and 0 < down < 100:
+            scaled.append(((x1, y1, x2 + 1, y2 + 1), (10 * across, 10 * down)))  # the bounds are inclusive
+    if not scaled:
+        return None, ()
+    _, spacing = max(scaled, key=lambda pair: (pair[0][2] - pair[0][0]) * (pair[0][3] - pair[0][1]))
+    return spacing, tuple(area for area, scale in scaled if np.allclose(scale, spacing, rtol=1e-4))
+
+
+def patient_orientation(dataset: Dataset, frame: int) -> tuple[str, str, str, str] | None:
+    """The patient's directions at the left, top, right and bottom, in DICOM's letters; None if not stated."""
+    cosines = frame_value(dataset, frame, "PlaneOrientationSequence", "ImageOrientationPatient")
+    try:
+        if cosines is not None:
+            numbers = [float(value) for value in cosines]
+            if len(numbers) != 6 or not all(abs(number) <= 1.001 for number in numbers):
+                return None
+            right, bottom = _direction_letters(numbers[:3]), _direction_letters(numbers[3:])
+        else:
+            right, bottom = (str(value) for value in dataset.get("PatientOrientation") or ("", ""))
+        left, top = ("".join(_OPPOSITE[letter] for letter in direction) for direction in (right, bottom))
+    except (TypeError, ValueError, KeyError):
+        return None
+    return (left, top, right, bottom) if left and top and len(left) <= 3 and len(top) <= 3 else None
+
+
+def _direction_letters(cosines: list[float]) -> str:
+    """Letters of a direction in DICOM's patient coordinates (to the left, the back, the head), the strongest first."""
+    pairs = zip(cosines, ("LR", "PA", "HF"), strict=True)
+    strong = sorted(((abs(value), letters[value < 0]) for value, letters in pairs if abs(value) > _MIN_COSINE), reverse=True)
+    return "".join(letter for _, letter in strong)

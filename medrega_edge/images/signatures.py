@@ -1,0 +1,58 @@
+"""Formats by their first bytes: DICOM with or without its preamble, NIfTI plain or gzipped, executable programs."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+FIRST_BYTES = 2048  # enough to tell whether a file is DICOM
+GZIP_MAGIC = b"\x1f\x8b"
+FILE_META_GROUP, IDENTIFYING_GROUP = 0x0002, 0x0008  # one of these is the first group of any DICOM file
+
+_LAST_SECOND_GROUP = 0x0010  # the patient's group: the second element of a bare dataset lies no farther
+_NIFTI = ((348, 344, b"n+1\0"), (540, 4, b"n+2\0"))  # header length, offset of the magic, magic
+_PROGRAMS = (b"MZ", b"\x7fELF", b"#!", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"PK")
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether these bytes begin a DICOM file or a bare dataset. The first FIRST_BYTES are enough."""
+    return data[128:132] == b"DICM" or is_bare_dataset(data)
+
+
+def is_bare_dataset(data: bytes) -> bool:
+    """Whether these bytes begin a little-endian dataset without preamble and magic, as some archives export.
+
+    The first element has to be of the file meta or the identifying group and as short as such elements are. The element
+    behind it has to follow in the order of tags. No other format that is read begins like this.
+    """
+    if len(data) < 8 or data[128:132] == b"DICM":
+        return False
+    group, number, vr, length = struct.unpack_from("<HH2sH", data)
+    if not is_vr(vr):
+        length = int.from_bytes(data[4:8], "little")
+    second = data[8 + length : 12 + length]
+    if group not in (FILE_META_GROUP, IDENTIFYING_GROUP) or 8 + length > FIRST_BYTES - 4 or len(second) < 4:
+        return False
+    second_tag = struct.unpack("<HH", second)
+    return (group, number) < second_tag and second_tag[0] <= _LAST_SECOND_GROUP
+
+
+def is_vr(letters: bytes) -> bool:
+    """Whether these two bytes can be a DICOM value representation, which implicit encodings do not have."""
+    return letters.isalpha() and letters.isupper()
+
+
+def is_nifti(data: bytes) -> bool:
+    """Whether these bytes begin a NIfTI file, plain or gzipped."""
+    if data.startswith(GZIP_MAGIC):
+        try:
+            data = zlib.decompressobj(31).decompress(data[:4096], 600)
+        except zlib.error:
+            return False
+    lengths = (int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
+    return any(length in lengths and data[at : at + 4] == magic for length, at, magic in _NIFTI)
+
+
+def is_program(data: bytes) -> bool:
+    """Whether these bytes begin an executable program, for which DICOM's free preamble leaves room."""
+    return data.startswith(_PROGRAMS)

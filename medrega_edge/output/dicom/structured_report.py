@@ -1,0 +1,75 @@
+"""Structured report after TID 1500: each region with its name, its score and the algorithm."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from highdicom import sr
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from medrega_edge.answer import Answer, ModelFacts, Region
+from medrega_edge.domain import NOTICE
+from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity, new_uid, polyline
+from medrega_edge.vocabulary.terminology import Term, table
+
+SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
+
+
+def structured_report(answer: Answer, source: Dataset, series_number: int) -> Dataset:
+    """Build a Comprehensive SR about the scan `source`."""
+    frames = frame_numbers(answer)
+    device = sr.DeviceObserverIdentifyingAttributes(uid=new_uid(), name=MANUFACTURER, model_name=answer.model.name)
+    observer = sr.ObserverContext(Code("121007", "DCM", "Device"), device)
+    regions = [_region(region, answer.model, source, frames) for region in answer.regions]
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=observer),
+        procedure_reported=Code("363679005", "SCT", "Imaging procedure"),
+        imaging_measurements=regions or [_no_region(answer.model, source, frames)],
+        title=Code("126000", "DCM", "Imaging Measurement Report"),
+    )
+    return sr.ComprehensiveSR(evidence=[source], content=report, is_complete=True, **identity(series_number))
+
+
+def _region(region: Region, model: ModelFacts, source: Dataset, frames: list[int] | None) -> Any:
+    """TID 1410, a planar region: the box is a closed line in the image's own pixels."""
+    image = sr.SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID, frames)
+    score = Code("score", SCHEME, "Score of the model")
+    no_unit = Code("1", "UCUM", "no units")
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=region.label[:64]),
+        referenced_region=sr.ImageRegion("POLYLINE", polyline(region), image),
+        finding_type=_finding(region.label),
+        algorithm_id=_algorithm(model),
+        measurements=[] if region.confidence is None else [sr.Measurement(score, round(region.confidence, 4), no_unit)],
+    )
+
+
+def _no_region(model: ModelFacts, source: Dataset, frames: list[int] | None) -> Any:
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier="no region"),
+        source_images=[sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID, frames)],
+        algorithm_id=_algorithm(model),
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(Code("121071", "DCM", "Finding"), Code("none", SCHEME, "No region found"))
+        ],
+    )
+
+
+def _algorithm(model: ModelFacts) -> Any:
+    parameters = [NOTICE, f"package {model.sha256}", f"precision {model.precision}"]
+    return sr.AlgorithmIdentification(model.name, model.version, parameters, manufacturer=MANUFACTURER)
+
+
+def _finding(label: str) -> Any:
+    """The label's SNOMED CT code where the terminology has one, else a code of our own with the label as its meaning."""
+    term = _term(label)
+    if term is None or term.snomed is None:
+        return Code(hashlib.sha256(label.encode()).hexdigest()[:16], SCHEME, label[:64])
+    return Code(term.snomed, "SCT", term.en)
+
+
+def _term(label: str) -> Term | None:
+    without_side = label.removeprefix("left ").removeprefix("right ").lstrip("左右侧")
+    return next((term for term in table().values() if without_side in (term.en, *term.also_en, *term.also_zh)), None)

@@ -1,0 +1,120 @@
+"""Answer -> DICOM files for the archive that the scan came from.
+
+Each object belongs to the scan's study, forms a series of its own, refers to the scan, and says that it is for research use
+only. It carries the patient's name and number, as an archive needs them; so it is written only into a folder that the user
+names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydicom.dataset import Dataset
+
+from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.images.dicom.header import read_header
+from medrega_edge.images.medical_image import as_image_error
+from medrega_edge.images.signatures import FIRST_BYTES, is_dicom
+from medrega_edge.io.atomic import atomic_write, check_output_path
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from medrega_edge.answer import Answer
+
+KINDS = ("sr", "gsps", "sc")
+FIRST_SERIES_NUMBER = 7000
+
+
+def parse_kinds(text: str) -> tuple[str, ...]:
+    """Read "sr,gsps,sc" or some of these; raises UsageError."""
+    kinds = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise UsageError(f"There is no DICOM object '{unknown[0][:20]}'; choose of: {','.join(KINDS)}.")
+    return kinds
+
+
+def object_paths(folder: Path, kinds: Sequence[str], image: Path) -> dict[str, Path]:
+    """The path of each object about `image`, checked before any work.
+
+    Raises UsageError for a folder that cannot be written or an image that is no DICOM file, ResourceError without highdicom.
+    An image that cannot be read, or a folder of images, passes: `read_image` reports it better.
+    """
+    paths = {kind: folder / f"medrega-{kind}.dcm" for kind in kinds}
+    for path in paths.values():
+        check_output_path(path, image)
+    if os.path.isfile(image):  # Path.is_file raises for a name that is too long
+        with suppress(OSError), image.open("rb") as file:
+            _check_scan(file.read(FIRST_BYTES))
+    _check_highdicom()
+    return paths
+
+
+def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[str, Path]) -> None:
+    """Write an object for each kind in `paths` about an answer to a DICOM scan; `picture` has the regions drawn.
+
+    Raises UsageError if the scan is no DICOM file or has changed since, ImageError if it lacks what an archive needs,
+    ResourceError without highdicom.
+    """
+    data = scan.read_bytes()
+    _check_scan(data)
+    if hashlib.sha256(data).hexdigest() != answer.image.sha256:
+        raise UsageError("The image has changed since it was looked at; ask again.")
+    for path in paths.values():
+        check_output_path(path, scan)
+    _check_highdicom()
+    logging.getLogger("highdicom").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = read_header(data, "the image")
+        with as_image_error("The image lacks or contradicts what a DICOM object needs; leave --dicom out."):
+            objects = {
+                kind: _encode(_build(kind, answer, source, FIRST_SERIES_NUMBER + number, picture))
+                for number, kind in enumerate(paths)
+            }
+    for kind, path in paths.items():
+        with atomic_write(path) as file:
+            file.write(objects[kind])
+
+
+def _check_scan(data: bytes) -> None:
+    if data and not is_dicom(data):
+        raise UsageError("DICOM objects refer to a DICOM file, and the image is none; leave --dicom out.")
+
+
+def _check_highdicom() -> None:
+    try:
+        importlib.import_module("highdicom")
+    except ImportError:
+        raise ResourceError("DICOM objects need highdicom; install it with: pip install 'medrega-edge[dicom]'.") from None
+
+
+def _build(kind: str, answer: Answer, source: Dataset, series_number: int, picture: Image.Image) -> Dataset:
+    from medrega_edge.output.dicom.presentation_state import presentation_state
+    from medrega_edge.output.dicom.secondary_capture import secondary_capture
+    from medrega_edge.output.dicom.structured_report import structured_report
+
+    if kind == "sr":
+        return structured_report(answer, source, series_number)
+    if kind == "gsps":
+        made = presentation_state(answer, source, series_number)
+    else:
+        made = secondary_capture(answer, source, series_number, picture)
+    made.Laterality = None  # has to be there, and only a person knows it
+    return made
+
+
+def _encode(made: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    made.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
