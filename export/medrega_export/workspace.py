@@ -13,11 +13,13 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import MedregaError, ResourceError, UsageError
-from medrega_edge.io.atomic import FULL
+from medrega_edge.io.atomic import NO_SPACE_ERRNOS
+from medrega_edge.io.lock import open_locked
 from medrega_export.certificate import LIBRARIES, code
 
 CONTENT_BYTES = 10_000_000  # smaller files count by content
@@ -68,7 +70,7 @@ class Work:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                if error.errno in FULL:
+                if error.errno in NO_SPACE_ERRNOS:
                     raise
                 raise UsageError(f"'{folder.parent}' takes no new folder ({error.strerror}); name another place.") from None
         with _locked(self.folder):
@@ -123,17 +125,12 @@ class Work:
         shutil.rmtree(self.folder)
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second process with the same command out; the lock ends with the process, however that ends."""
+def _locked(folder: Path) -> FileIO:
+    """Keep other processes with the same command out until the file is closed; raises UsageError if one is running."""
     try:
-        import fcntl
-    except ImportError:  # a system without such locks
-        yield
-        return
-    with (folder / LOCK).open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError("The same export is already running; wait for it, or stop it.") from None
-        yield
+        file = open_locked(folder / LOCK)
+    except FileNotFoundError:  # the other one has just published and removed the folder
+        file = None
+    if file is None:
+        raise UsageError("export.running")
+    return file

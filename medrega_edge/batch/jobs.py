@@ -1,31 +1,31 @@
-"""Many questions, or one about every image of a folder: rows in order, a failure in its place. Answers nothing itself.
+"""Jobs of many questions: the lines of a file, or one question about every picture of a folder.
 
-Knows lines of questions, folders, and files of several pictures. A row is an Answer without its timings: the same work
-gives the same bytes, so that work which was interrupted and taken up again cannot be told from work which was not.
+A row is an answer without its timings, or an error. The same job gives the same bytes, so an interrupted and resumed batch
+cannot be told from an undisturbed one. One failed row does not stop the others.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medrega_edge.batch.batch_line import BatchLine
 from medrega_edge.batch.journal import Position
 from medrega_edge.errors import ChoiceError, InternalError, MedregaError, ResourceError, UsageError
-from medrega_edge.images.medical_image import MAX_BYTES, View
-from medrega_edge.io.atomic import atomic_write, image_names, natural_sort_key
-from medrega_edge.io.safe_text import json_text
-from medrega_edge.prompts.intent import window_preset_for
+from medrega_edge.i18n.message import Message
+from medrega_edge.images.medical_image import View
+from medrega_edge.io.atomic import image_names, natural_sort_key
+from medrega_edge.io.jsonl import read_lines, read_object
 
 if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage, Engine
 
-REQUIRED = ("id", "image", "question")
 CHUNK_SIZE = 16  # lines that one process answers at a time
 
 Row = dict[str, Any]
@@ -33,7 +33,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class BatchQuestion:
-    """What is asked about every image of a folder, and how to look at them."""
+    """The question about every picture of a folder, and how to read the pictures."""
 
     question: str
     task: str | None = None
@@ -41,135 +41,122 @@ class BatchQuestion:
     view: View = View()
 
 
-class Questions:
-    """The lines of a file of questions; paths of images are relative to its folder."""
+class QuestionFile:
+    """The lines of a file of questions; image paths are relative to its folder."""
 
     def __init__(self, path: Path, include_identifiers: bool = False) -> None:
-        """Read the lines; raises UsageError."""
-        self._lines, self._folder = read_lines(path), path.parent
+        """Read the lines, not yet what is in them; raises UsageError."""
+        self._lines, self._folder = read_lines(path, Message("batch.questions")), path.parent
         self._include = include_identifiers
 
     def __len__(self) -> int:
-        """How many lines there are."""
+        """Number of lines."""
         return len(self._lines)
 
-    def identity(self) -> list[object]:
-        """What tells this work from another."""
+    def job_key(self) -> list[object]:
+        """What tells this job from others."""
         return [self._lines, str(self._folder.absolute()), self._include]
 
-    def pieces(self, start: Position) -> Iterator[tuple[Position, int]]:
-        """Lines that belong together: a few at most, about one image as long as it stays the same."""
-
-        def image(item: int) -> object:
-            try:
-                return read_object(self._lines[item][1], 0).get("image")
-            except UsageError:
-                return None
-
-        for _, group in groupby(range(start.item, len(self._lines)), key=lambda item: repr(image(item))):
+    def chunks(self, start: Position) -> Iterator[tuple[Position, int]]:
+        """Split the lines from `start` on: (start, item after the end). A chunk is about one image, and short."""
+        for _, group in groupby(range(start.item, len(self._lines)), key=lambda item: repr(self._image(item))):
             items = list(group)
             for first in items[::CHUNK_SIZE]:
                 yield Position(first), min(first + CHUNK_SIZE, items[-1] + 1)
 
-    def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
-        """Answer line by line from `start` on. The last image is kept, so lines ordered by image are fast."""
-        seen: tuple[tuple[str, View], EncodedImage] | None = None
+    def _image(self, item: int) -> object:
+        try:
+            return read_object(self._lines[item][1], 0).get("image")
+        except UsageError:
+            return None
 
-        def ask(row: Row, number: int) -> Row:
-            nonlocal seen
-            _check(row, number)
-            looked = {key: row.get(key) for key in ("frame", "window", "plane", "slice", "series")}
-            view = View(**looked, default_preset=window_preset_for(row["question"]))
-            key = (str(self._folder / row["image"]), view)
-            if seen is None or seen[0] != key:
-                seen = (key, engine.open(key[0], view))
-            answer = engine.ask(
-                seen[1],
-                row["question"],
-                row.get("task"),
-                row.get("language"),
-                tuple(row["box"]) if row.get("box") else None,
-                labels=row.get("labels", ()),
-                several=row.get("several", False),
-                regions_first=row.get("regions_first", False),
-            )
-            return answer.to_dict(self._include)
+    def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
+        """Answer line by line. The last image stays encoded, so lines ordered by image are fast."""
+        last: tuple[tuple[str, View], EncodedImage] | None = None
+
+        def ask(line: str, number: int) -> Row:
+            nonlocal last
+            question = BatchLine.from_json(line, number)
+            key = (str(self._folder / question.image), question.view)
+            if last is None or last[0] != key:
+                last = (key, engine.open(*key))
+            return question.ask(engine, last[1]).to_dict(self._include)
 
         for item, (number, line) in enumerate(self._lines[start.item : stop], start.item):
             try:
-                row = read_object(line, number)
+                row_id = read_object(line, number).get("id")
             except UsageError as error:
                 yield Position(item), _failure(None, error)
                 continue
-            yield Position(item), _row(row.get("id"), partial(ask, row, number))
+            yield Position(item), _row(row_id, partial(ask, line, number))
 
 
-class Folder:
-    """The images below a folder, and what is asked about each of their pictures: series by series, then the other files.
+class ImageFolder:
+    """The pictures of a folder and its subfolders: DICOM series by series, then the other files.
 
-    `said` is what a reader has to know of its series.
+    `notes` are messages about the series for the user.
     """
 
     def __init__(self, folder: Path, asking: BatchQuestion, include_identifiers: bool = False) -> None:
-        """List the files; raises UsageError when there is none, ImageError for a series that is not there."""
-        self._folder, self._asking, self._include = folder, asking, include_identifiers
+        """List the files; raises UsageError if there are none, ImageError for a series that is not there."""
         from medrega_edge.images.dicom.series import COPY, DAMAGED, NO_DICOM, NO_PICTURE, scan_folder, select_series
 
+        self._folder, self._asking, self._include = folder, asking, include_identifiers
         scan = scan_folder(folder, image_names(folder))
         wanted = asking.view.series
         numbers = range(len(scan.series)) if wanted is None else (select_series(scan, wanted),)
-        self._places: dict[str, Row] = {}  # of the first picture of a file in its series
-        told = []
+        self._places: dict[str, Row] = {}  # series and slice of the first picture of a file
+        notes = []
         for number in numbers:
             series, at = scan.series[number], 0
             for name, frames in series.files:
                 self._places[name] = {"series": number, "slice": at if series.count > 1 else None}
                 at += frames
             if len(series.files) > 1:
-                told += [f"series {number}: {note}" for note in (series.title, *series.notes)]
-        # What cannot be read stays in the work, and its row will say why.
+                notes += [Message("batch.series", number=number, note=note) for note in (series.title, *series.notes)]
+        # Files that cannot be read stay in the job; their rows give the reason.
         rest = sorted(scan.others[NO_DICOM] + scan.others[DAMAGED], key=natural_sort_key) if wanted is None else []
-        self.said = (*told, *scan.notes(NO_PICTURE, COPY))
+        self.notes: tuple[Message | str, ...] = (*notes, *scan.notes(NO_PICTURE, COPY))
         self._names = [*self._places, *rest]
         if not self._names:
-            raise UsageError("There is no image in the folder; name one that holds images.")
+            raise UsageError("batch.no_image")
 
     def __len__(self) -> int:
-        """How many files there are."""
+        """Number of files."""
         return len(self._names)
 
-    def identity(self) -> list[object]:
-        """What tells this work from another."""
+    def job_key(self) -> list[object]:
+        """What tells this job from others."""
         return [self._names, str(self._folder.absolute()), astuple(self._asking), self._include]
 
-    def pieces(self, start: Position) -> Iterator[tuple[Position, int]]:
-        """File by file."""
+    def chunks(self, start: Position) -> Iterator[tuple[Position, int]]:
+        """Split the files from `start` on: one file a chunk."""
         for item in range(start.item, len(self._names)):
             yield (start if item == start.item else Position(item)), item + 1
 
     def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
-        """Ask about picture by picture from `start` on."""
+        """Answer picture by picture."""
         for item, name in enumerate(self._names[start.item : stop], start.item):
-            first = start.part if item == start.item else 0
-            for part, parts, row in ask_about(engine, self._folder / name, self._asking, self._include, first):
+            first = start.picture if item == start.item else 0
+            for position, row in answer_file(engine, self._folder / name, self._asking, self._include, first):
                 if place := self._places.get(name):
-                    at = None if place["slice"] is None else place["slice"] + part
+                    at = None if place["slice"] is None else place["slice"] + position.picture
                     row["image"] = row.get("image", {}) | {"series": place["series"], "slice": at}
-                yield Position(item, part, parts), row
+                yield position._replace(item=item), row
 
 
-def ask_about(
+def answer_file(
     engine: Engine, path: Path, asking: BatchQuestion, include_identifiers: bool = False, first: int = 0
-) -> Iterator[tuple[int, int, Row]]:
-    """Ask about every picture of a file from the `first` on: (number, how many there are, row).
+) -> Iterator[tuple[Position, Row]]:
+    """Ask about every picture of a file, from the `first` on; positions are those in the file.
 
-    The row's id is the beginning of the file's SHA-256, with the picture's number where there are several: it finds the
-    file again, and names no patient as the name of the file may.
+    The id of a row is the beginning of the file's SHA-256, with the picture's number if there are several. It identifies
+    the file and, unlike a file name, no patient.
     """
     digest = digest_of(path)
-    field, part, parts = "", first, 1
+    option, picture, count = "", first, 1
     while True:
-        picked: dict[str, Any] = {field: part} if field else {}
+        picked: dict[str, Any] = {option: picture} if option else {}
         view = replace(asking.view, series=None, **picked)
 
         def ask(view: View = view) -> Row:
@@ -177,40 +164,40 @@ def ask_about(
             return engine.ask(image, asking.question, asking.task, asking.language).to_dict(include_identifiers)
 
         try:
-            row = _row(f"{digest}-{part}" if field else digest, ask, choosing=not field)
-        except ChoiceError as choice:  # several pictures: each in its turn
-            field, parts = choice.option.removeprefix("--"), choice.count
+            row = _row(f"{digest}-{picture}" if option else digest, ask, raise_choice=not option)
+        except ChoiceError as choice:  # several pictures: each in turn
+            option, count = choice.option.removeprefix("--"), choice.count
             continue
         if include_identifiers and "error" in row:
             row["image"] = {"path": str(path)}
-        yield part, parts, row
-        part += 1
-        if part >= parts:
+        yield Position(0, picture, count), row
+        picture += 1
+        if picture >= count:
             return
 
 
-def _row(identity: object, ask: Callable[[], Row], choosing: bool = False) -> Row:
-    """What `ask` returns, or how it failed; a ChoiceError passes when the caller is `choosing`."""
+def _row(row_id: object, ask: Callable[[], Row], raise_choice: bool = False) -> Row:
+    """The answer that `ask` returns, or its error; a ChoiceError is raised on request."""
     try:
         row = ask()
     except MedregaError as error:
-        if choosing and isinstance(error, ChoiceError):
+        if raise_choice and isinstance(error, ChoiceError):
             raise
-        return _failure(identity, error)
+        return _failure(row_id, error)
     except MemoryError:
-        return _failure(identity, ResourceError("There is not enough memory for this image; downscale it."))
-    except Exception as error:  # a fault in one row costs that row, and not a night's work
-        return _failure(identity, InternalError(error))
+        return _failure(row_id, ResourceError("batch.image_memory"))
+    except Exception as error:  # a fault in one row costs that row, not the whole job
+        return _failure(row_id, InternalError(error))
     del row["timings_ms"]
-    return {"id": identity} | row
+    return {"id": row_id} | row
 
 
-def _failure(identity: object, error: MedregaError) -> Row:
-    return {"id": identity, "error": error.to_dict()}
+def _failure(row_id: object, error: MedregaError) -> Row:
+    return {"id": row_id, "error": error.to_dict()}
 
 
 def digest_of(path: Path) -> str | None:
-    """The first 16 hexadecimal digits of a file's SHA-256; None when it cannot be read, of which reading it will tell."""
+    """The first 16 hexadecimal digits of a file's SHA-256; None if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -218,81 +205,13 @@ def digest_of(path: Path) -> str | None:
         return None
 
 
-def check_apart(folder: Path, *places: Path) -> None:
-    """Refuse to write into the folder that is read, where answers would be taken for images; raises UsageError."""
+def check_outside(folder: Path, *outputs: Path) -> None:
+    """Raise UsageError if an output is inside the folder that is read: answers would be taken for images."""
     inside = folder.resolve()
-    if any(place.resolve().is_relative_to(inside) for place in places):
-        raise UsageError("The answers would lie in the folder that is read; name a place outside of it.")
+    if any(output.resolve().is_relative_to(inside) for output in outputs):
+        raise UsageError("batch.output_inside")
 
 
 def fingerprint(*parts: object) -> str:
-    """A text that tells one work from another, and tells nothing else of it."""
+    """A hash that tells one job from another and reveals nothing else of it."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def read_lines(path: Path, of: str = "question") -> list[tuple[int, str]]:
-    """Read the lines of a file of questions (or whatever `of` names) with their numbers, empty ones left out.
-
-    Raises UsageError when it cannot be read or holds nothing.
-    """
-    try:
-        if not path.exists():
-            raise UsageError(f"There is no file of {of}s at the path given; check the path.")
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:  # a device or a pipe may have no end
-            raise OSError
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, ValueError):
-        raise UsageError(f"The file of {of}s cannot be read as UTF-8 text; name a JSONL file.") from None
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        raise UsageError(f"The file holds no {of}.")
-    return numbered
-
-
-def read_object(line: str, number: int) -> dict[str, Any]:
-    """Read a line as one JSON object; raises UsageError naming its number."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise UsageError(f"Line {number} is not valid JSON.") from None
-    if not isinstance(row, dict):
-        raise UsageError(f"Line {number} is no JSON object.")
-    try:
-        json.dumps(row, ensure_ascii=False).encode("utf-8")
-    except (UnicodeEncodeError, ValueError):
-        raise UsageError(f"Line {number} holds half a character.") from None
-    return row
-
-
-def _check(row: dict[str, Any], number: int) -> None:
-    missing = [key for key in REQUIRED if key not in row]
-    if missing:
-        raise UsageError(f"Line {number} lacks the key '{missing[0]}'.")
-    if "lang" in row:  # as the option is spelt
-        raise UsageError(f"Line {number} has the key 'lang'; it is called 'language'.")
-    for key in ("image", "question", "task", "language", "window", "plane"):
-        if not isinstance(row.get(key, ""), str):
-            raise UsageError(f"Line {number} needs text as {key}.")
-    for key in ("several", "regions_first"):
-        if not isinstance(row.get(key, False), bool):
-            raise UsageError(f"Line {number} needs true or false as {key}.")
-    labels = row.get("labels", [])
-    if not (isinstance(labels, str) or (isinstance(labels, list) and all(isinstance(label, str) for label in labels))):
-        raise UsageError(f"Line {number} needs a list of texts, or the name of a label set, as labels.")
-    for key in ("frame", "slice", "series"):
-        if row.get(key) is not None and type(row[key]) is not int:
-            raise UsageError(f"Line {number} needs a whole number as {key}.")
-    box = row.get("box")
-    if box is not None and not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
-        raise UsageError(f"Line {number} needs four numbers as box.")
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e9  # type: ignore[arg-type]
-
-
-def write_lines(rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write rows as JSONL, as a whole or not at all; raises UsageError when the place cannot be written."""
-    with atomic_write(path) as file:
-        for row in rows:
-            file.write((json_text(row) + "\n").encode("utf-8"))

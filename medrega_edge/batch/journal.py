@@ -1,88 +1,86 @@
-"""The work file of a batch: what is answered is kept, a killed batch goes on where it stopped, and only one runs at a time.
+"""The work file of a batch: rows that are answered, so that an interrupted batch resumes where it stopped.
 
-Knows lines and the file system; knows no question. The file stands beside the answers, under their name with `.part`: its
-first line says whose work it is, each further line is one row and its place in the work. It is locked while it is open,
-and the lock ends with the process, however that ends. The answers themselves appear at the end, as a whole.
+The file is beside the answers, under their name with `.part`. Its first line names the job. Each further line is one row
+and its position in the job. One process at a time holds the file. The answers appear at the end, as a whole.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
 from collections.abc import Iterator
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from medrega_edge.errors import UsageError
 from medrega_edge.io.atomic import atomic_write, check_output_path, unwritable
-from medrega_edge.io.safe_text import json_text
+from medrega_edge.io.jsonl import jsonl_line
+from medrega_edge.io.lock import open_locked
 
 HEADER = "medrega work "
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of some network shares
 
 
 class Position(NamedTuple):
-    """Where a row stands: picture `part` of the `parts` of item `item`, counted from 0."""
+    """The place of a row in a job: picture `picture` of the `picture_count` of item `item`, counted from 0."""
 
     item: int
-    part: int = 0
-    parts: int = 1
+    picture: int = 0
+    picture_count: int = 1
 
     def next(self) -> Position:
-        """The place behind this one."""
-        return Position(self.item, self.part + 1, self.parts) if self.part + 1 < self.parts else Position(self.item + 1)
+        """The position of the following row."""
+        if self.picture + 1 < self.picture_count:
+            return Position(self.item, self.picture + 1, self.picture_count)
+        return Position(self.item + 1)
 
 
 class Journal:
-    """The rows of the work `job` (any text that tells one from another), which are to become the file `out`."""
+    """The rows of one job that will become the file `out`. `job` is any text that tells this job from others."""
 
     def __init__(self, out: Path, job: str) -> None:
-        """Take up the work where it stopped; raises UsageError when it is another's or when somebody is at it."""
+        """Open or resume the job; raises UsageError if the file is another job's, or another process holds it."""
         self.path = out.with_name(out.name + ".part")
-        self.place = Position(0)  # of the next row
+        self.position = Position(0)  # of the next row
         self._out = out
         check_output_path(out)
         check_output_path(self.path)
         try:
-            self._file = locked(self.path)
-            self._take_up(f"{HEADER}{job}\n".encode())
+            file = open_locked(self.path)
+            if file is None:
+                raise UsageError("batch.busy")
+            self._file = file
+            self._resume(f"{HEADER}{job}\n".encode())
         except OSError as error:
             raise unwritable(error) from None
 
     def __enter__(self) -> Journal:
-        """Use as a context: what was added stays, finished or not."""
+        """Use as a context: rows that were added stay, whether the job was finished or not."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Let go of the file; one that holds no row goes."""
-        if self.place == Position(0):
+        """Unlock the file; remove it if it holds no row."""
+        if self.position == Position(0):
             self.remove()
         self._file.close()
 
-    def _take_up(self, header: bytes) -> None:
+    def _resume(self, header: bytes) -> None:
         good = 0
-        with self.path.open("rb") as written:
-            first = written.readline()
-            if first == header:
-                good = len(first)
-            elif not first.startswith(HEADER.encode()[: len(first)]) or written.readline():
-                self._file.close()
-                raise UsageError(
-                    "Beside the answers lies unfinished work on other questions, images or options (it ends in .part); "
-                    "delete it to begin anew, or name another --out."
-                )
-            for line in written if good else ():
-                place = _place(line)
-                if place is None or place[:2] != self.place[:2]:
-                    break  # torn by a kill or a power cut: answered again
-                good += len(line)
-                self.place = place.next()
+        lines = self._lines()
+        first = next(lines, b"")
+        if first == header:
+            good = len(first)
+        elif not first.startswith(HEADER.encode()[: len(first)]) or next(lines, b""):
+            self._file.close()
+            raise UsageError("batch.other_job")
+        for line in lines if good else ():
+            position = _position_of(line)
+            if position is None or position[:2] != self.position[:2]:
+                break  # torn by a kill or a power cut: answered again
+            good += len(line)
+            self.position = position.next()
         self._file.truncate(good)
-        self._file.seek(good)
         if good:
             return
         try:
@@ -91,86 +89,57 @@ class Journal:
             self.remove()
             raise
 
-    def add(self, place: Position, row: dict[str, Any]) -> None:
-        """Keep one row; raises ResourceError on a full disk, and what was kept before stays."""
+    def add(self, position: Position, row: dict[str, Any]) -> None:
+        """Add one row; raises ResourceError on a full disk, and the rows before it stay."""
         try:
-            self._write(f"{place.item} {place.part} {place.parts}\t{json_text(row)}\n".encode())
+            place = f"{position.item} {position.picture} {position.picture_count}\t"
+            self._write(place.encode() + jsonl_line(row))
         except OSError as error:
             raise unwritable(error) from None
-        self.place = place.next()
+        self.position = position.next()
 
     def _write(self, line: bytes) -> None:
+        self._file.seek(0, os.SEEK_END)  # reading moves the handle
         rest = memoryview(line)
         while rest:
             rest = rest[self._file.write(rest) :]
         os.fsync(self._file.fileno())
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """What was added so far, read back row by row."""
-        for line in self._lines():
+        """The rows that were added, parsed one by one."""
+        for line in self._row_lines():
             yield json.loads(line)
 
+    def _row_lines(self) -> Iterator[bytes]:
+        lines = self._lines()
+        next(lines)
+        for line in lines:
+            yield line.partition(b"\t")[2]
+
     def _lines(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            file.readline()
-            for line in file:
-                yield line.partition(b"\t")[2]
+        """All lines, through the locked handle: on Windows no other handle may read a locked file."""
+        self._file.seek(0)
+        with os.fdopen(os.dup(self._file.fileno()), "rb") as file:
+            yield from file
 
     def publish(self) -> None:
-        """Write the answers as a whole; may be done again."""
+        """Write the answers as a whole; may be repeated."""
         with atomic_write(self._out) as file:
-            file.writelines(self._lines())
+            file.writelines(self._row_lines())
 
     def remove(self) -> None:
-        """The work is done: the work file goes."""
-        if sys.platform == "win32":  # an open file stays there
+        """Remove the work file of a finished job."""
+        if sys.platform == "win32":  # an open file cannot be removed there
             self._file.close()
         self.path.unlink(missing_ok=True)
 
 
-def _place(line: bytes) -> Position | None:
-    """The place that a line names; None when the line is not whole."""
+def _position_of(line: bytes) -> Position | None:
+    """The position that a line names; None if the line is not whole."""
     place, tab, row = line.partition(b"\t")
     try:
         json.loads(row)
-        item, part, parts = (int(number) for number in place.split())
+        item, picture, picture_count = (int(number) for number in place.split())
     except ValueError:
         return None
-    return Position(item, part, parts) if tab and line.endswith(b"\n") else None
-
-
-def locked(path: Path) -> FileIO:
-    """Open a file without a buffer, made when it is not there, as the only one who may; raises UsageError or OSError."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    while True:
-        file = os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
-        try:
-            _lock(file)
-        except OSError as error:
-            empty = not os.fstat(file.fileno()).st_size
-            file.close()
-            if error.errno in NO_LOCKS:
-                if empty:  # just made, and of no use
-                    path.unlink()
-                raise
-            raise UsageError("Another medrega is writing to this place; wait until it has ended, or name another.") from None
-        try:
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except FileNotFoundError:
-            pass
-        file.close()  # its owner ended and removed it in this very moment
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: FileIO) -> None:
-        file.seek(1 << 40)  # a byte behind all others: on Windows a locked byte cannot be read
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        file.seek(0)
-else:
-    import fcntl
-
-    def _lock(file: FileIO) -> None:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return Position(item, picture, picture_count) if tab and line.endswith(b"\n") else None

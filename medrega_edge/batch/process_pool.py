@@ -1,9 +1,9 @@
-"""A batch over several processes: pieces of the work go out, rows come back in order. Knows no question and no image.
+"""A batch over several processes: chunks of a job go out, rows come back in order.
 
-A small model is faster for each core with a process and an engine of its own than for one with threads: 100 images took 0.66
-and 0.74 of the time that one process took, start included (two cores, default package, 2026-11-23). A large one waits for
-memory, which more processes do not make faster. No row depends on how many there are. They end with their parent, however
-that ends, and hold none of its locks.
+For a small model one process and engine a core is faster than one process with threads: 100 images took 0.66 and 0.74 of
+the time of one process, start included (two cores, default package, 2026-11-23). A large model waits for memory, so more
+processes do not make it faster. The rows do not depend on the number of processes. The processes end with their parent,
+however it ends, and hold none of its locks.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from medrega_edge.inference import memory
 from medrega_edge.inference.devices import available_threads
 from medrega_edge.package.package import Package
 
-ITEMS_WORTH_A_PROCESS = 16  # one takes as long to start as a small model takes for as many images
-LARGE = 100_000_000  # bytes of a package that is run by one process
-AHEAD = 4  # pieces for each process that are under way or wait to be written
+ITEMS_WORTH_A_PROCESS = 16  # a small model answers this many while a process starts
+LARGE = 100_000_000  # bytes of a package from which one process runs it
+CHUNKS_AHEAD = 4  # for each process: chunks that it has or that wait to be written
 
 Row = dict[str, Any]
 
 
-class Work(Protocol):
-    """What there is to answer, and how it may be parted; it can be sent to another process."""
+class Job(Protocol):
+    """Questions to answer, and how they may be split; it can be sent to another process."""
 
     def __len__(self) -> int:
-        """How many items there are."""
+        """Number of items."""
 
-    def pieces(self, start: Position) -> Iterator[tuple[Position, int]]:
-        """Parts of the work from `start` on: where each begins, and before which item it ends."""
+    def chunks(self, start: Position) -> Iterator[tuple[Position, int]]:
+        """Split the items from `start` on: (start, item after the end)."""
 
     def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
         """Answer from `start` on, up to the item `stop`."""
 
 
-def count(package: Package, threads: int | None, device: str, items: int) -> int:
-    """How many processes `items` are worth, with so many threads in all (None: all there are)."""
+def process_count(package: Package, threads: int | None, device: str, items: int) -> int:
+    """Number of processes for `items`, with so many threads in all (None: all that are available)."""
     if device != "cpu" or package.total_bytes >= LARGE:
         return 1
     wanted = min(threads or available_threads(), items // ITEMS_WORTH_A_PROCESS)
@@ -62,26 +62,24 @@ def count(package: Package, threads: int | None, device: str, items: int) -> int
 
 
 def answers(
-    work: Work, start: Position, processes: int, model: str | None, threads: int | None
+    job: Job, start: Position, processes: int, model: str | None, threads: int | None
 ) -> Iterator[tuple[Position, Row]]:
     """Answer from `start` on by `processes` that share `threads`, in order; raises as one engine does."""
     waiting: deque[Future[list[tuple[Position, Row]]]] = deque()
-    # Spawned, not forked: a fork would hold the lock of the work file, and go on with it when its parent is killed.
+    # Spawned, not forked: a fork would keep the lock of the work file when its parent is killed.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _begin, (work, model, (threads or available_threads()) // processes))
+    pool = ProcessPoolExecutor(processes, context, _initialise, (job, model, (threads or available_threads()) // processes))
     try:
-        for piece in work.pieces(start):
-            with _unheard():
-                waiting.append(pool.submit(_answer, *piece))
-            if len(waiting) >= AHEAD * processes:
+        for chunk in job.chunks(start):
+            with _sigint_blocked():
+                waiting.append(pool.submit(_answer, *chunk))
+            if len(waiting) >= CHUNKS_AHEAD * processes:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     except BrokenProcessPool:
-        raise ResourceError(
-            "A process of the batch ended by itself, most likely for want of memory; ask again with --threads 1."
-        ) from None
-    except BaseException:  # an interruption does not wait for what they are at, which is answered again
+        raise ResourceError("batch.process_ended") from None
+    except BaseException:  # an interruption does not wait for the chunks under way; they are answered again
         for process in multiprocessing.active_children():
             process.terminate()
         raise
@@ -90,8 +88,8 @@ def answers(
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """A process begun in here never hears of Ctrl-C, which would end its start in a traceback; this one hears later."""
+def _sigint_blocked() -> Iterator[None]:
+    """Let processes start with Ctrl-C blocked, which would end their start in a traceback; this process gets it after."""
     if sys.platform == "win32":
         yield
         return
@@ -102,27 +100,27 @@ def _unheard() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_work: Work
-_how: tuple[str | None, int]
+_job: Job
+_engine_options: tuple[str | None, int]
 
 
-def _begin(work: Work, model: str | None, threads: int) -> None:
-    """What a process does first; nothing in it can fail, which would print a traceback."""
-    global _work, _how
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told too, and ends them
+def _initialise(job: Job, model: str | None, threads: int) -> None:
+    """Prepare a process; nothing in here can fail, which would print a traceback."""
+    global _job, _engine_options
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends them
     warnings.simplefilter("ignore")  # as in the parent: libraries would quote header values
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _work, _how = work, (model, threads)
+    _job, _engine_options = job, (model, threads)
 
 
 @cache
 def _engine(model: str | None, threads: int) -> Engine:
-    """Loaded with the first piece: what goes wrong then reaches the parent as the error it is."""
+    """Load the engine with the first chunk, so that its errors reach the parent."""
     return load(model, threads=threads)
 
 
 def _answer(start: Position, stop: int) -> list[tuple[Position, Row]]:
-    return list(_work.answers(_engine(*_how), start, stop))
+    return list(_job.answers(_engine(*_engine_options), start, stop))
 
 
 def _end_with_parent() -> None:

@@ -1,9 +1,9 @@
-"""A drop folder: what arrives is asked about, and its answers appear in another folder, as a whole.
+"""A drop folder: every file that arrives is answered, and its answers appear in another folder as a whole.
 
-Knows files that come and go; answers nothing itself. A file has arrived when neither its size nor its time has changed
-for a while: that holds for one that is copied in and for one that is renamed in; names by which programs hide what they are
-still writing are left alone until they are renamed. Answers are named after what the file holds (the beginning of its
-SHA-256), so that after a pause nothing is lost and nothing done twice. Files that arrive are read, never moved.
+A file has arrived when its size and time have not changed for a while; that covers files that are copied in and files that
+are renamed in. Files under the names by which programs mark unfinished ones wait until they are renamed. Answers are named
+after the beginning of the file's SHA-256, so that a pause loses nothing and repeats nothing. The folder is polled: network
+shares report no changes. Files are read, never moved.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from medrega_edge.batch.jobs import BatchQuestion, Row, ask_about, check_apart, digest_of
-from medrega_edge.batch.journal import locked
+from medrega_edge.batch.jobs import BatchQuestion, Row, answer_file, check_outside, digest_of
 from medrega_edge.errors import UsageError
-from medrega_edge.io.atomic import atomic_write, image_names, unwritable
-from medrega_edge.io.safe_text import json_text
+from medrega_edge.io.atomic import image_names, unwritable
+from medrega_edge.io.jsonl import write_lines
+from medrega_edge.io.lock import open_locked
 
 if TYPE_CHECKING:
     from medrega_edge.engine import Engine
 
 PARTIAL_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".filepart", "~")
-LOCK = ".medrega-watch"  # in the folder of answers; it says what was asked
+LOCK = ".medrega-watch"  # in the folder of answers; it holds the job
 
 
 class _State(NamedTuple):
@@ -34,47 +34,47 @@ class _State(NamedTuple):
 
 
 class Arrivals:
-    """The files of a folder that have come to rest, each told once for each content it had."""
+    """The files of a folder that have arrived, each once for each content it had."""
 
     def __init__(self, folder: Path, settle: float) -> None:
-        """Watch `folder`; a file has come to rest after `settle` seconds without a change."""
+        """Watch `folder`; a file has arrived after `settle` seconds without a change."""
         self._folder, self._settle = folder, settle
         self._since: dict[str, tuple[_State, float]] = {}
-        self._told: dict[str, _State] = {}
+        self._reported: dict[str, _State] = {}
 
-    def look(self, now: float) -> list[tuple[str, _State]]:
-        """Look once, at the time `now` in seconds; raises UsageError when the folder cannot be read."""
+    def poll(self, now: float) -> list[tuple[str, _State]]:
+        """Return the files that have arrived, at the time `now` in seconds; raises UsageError for an unreadable folder."""
         since: dict[str, tuple[_State, float]] = {}
-        told: dict[str, _State] = {}
-        rested = []
+        reported: dict[str, _State] = {}
+        arrived = []
         for name in image_names(self._folder):
             state = self.state(name)
             if state is None or not state.size or name.lower().endswith(PARTIAL_SUFFIXES):
                 continue
             known, start = self._since.get(name, (state, now))
             since[name] = (state, start if known == state else now)
-            if self._told.get(name) == state:
-                told[name] = state
+            if self._reported.get(name) == state:
+                reported[name] = state
             elif now - since[name][1] >= self._settle:
-                told[name] = state
-                rested.append((name, state))
-        self._since, self._told = since, told  # what has gone is forgotten
-        return rested
+                reported[name] = state
+                arrived.append((name, state))
+        self._since, self._reported = since, reported  # files that have gone are forgotten
+        return arrived
 
     def state(self, name: str) -> _State | None:
-        """How the file is now; None when it has gone."""
+        """Size and time of a file now; None if it has gone."""
         try:
-            found = (self._folder / name).stat()
+            status = (self._folder / name).stat()
         except OSError:
             return None
-        return _State(found.st_size, found.st_mtime_ns)
+        return _State(status.st_size, status.st_mtime_ns)
 
 
 def check_folder(folder: Path, out: Path) -> None:
-    """Refuse a folder that is not there, or whose answers would lie in it; raises UsageError."""
-    check_apart(folder, out)
+    """Raise UsageError if the folder is not there or the answers would be in it."""
+    check_outside(folder, out)
     if not os.path.isdir(folder):
-        raise UsageError("The folder to watch is not there; make it, or name another.")
+        raise UsageError("batch.no_watch_folder")
 
 
 def watch(
@@ -88,37 +88,38 @@ def watch(
 ) -> Iterator[list[Row]]:
     """Ask about every file that arrives in `folder`, for ever; yields its rows when they are written.
 
-    `job` tells this question and model from others. Raises UsageError for folders that will not do.
+    `job` tells this question and model from others. Raises UsageError for folders that cannot be used.
     """
     check_folder(folder, out)
-    with _take(out, job):
+    with _acquire_output_folder(out, job):
         arrivals = Arrivals(folder, settle)
         while True:
-            for name, state in arrivals.look(time.monotonic()):
+            for name, state in arrivals.poll(time.monotonic()):
                 path = folder / name
                 digest = digest_of(path)
                 target = out / f"{digest}.jsonl"
                 if digest and target.exists():
                     continue  # answered before a pause, or the same file under another name
-                rows = [row for _, _, row in ask_about(engine, path, asking, include_identifiers)]
+                rows = [row for _, row in answer_file(engine, path, asking, include_identifiers)]
                 if arrivals.state(name) != state:
-                    continue  # it changed under our eyes, and will come to rest again
-                if digest:  # else it cannot be read, as its rows say
-                    with atomic_write(target) as file:
-                        file.writelines((json_text(row) + "\n").encode() for row in rows)
+                    continue  # it changed while it was read, and will arrive again
+                if digest:  # else it cannot be read, and its rows say so
+                    write_lines(rows, target)
                 yield rows
             time.sleep(min(1.0, settle / 2))
 
 
-def _take(out: Path, job: str) -> FileIO:
-    """Make the folder of answers, if need be, and take it for `job` alone; raises UsageError."""
+def _acquire_output_folder(out: Path, job: str) -> FileIO:
+    """Make the folder of answers if needed, and lock it for `job`; raises UsageError."""
     try:
         out.mkdir(mode=0o700, exist_ok=True)
-        file = locked(out / LOCK)
+        file = open_locked(out / LOCK)
+        if file is None:
+            raise UsageError("batch.busy")
         known = file.read()
         if not job.encode().startswith(known):
             file.close()
-            raise UsageError("The folder of answers holds those to another question or model; name another --out.")
+            raise UsageError("batch.other_answers")
         file.seek(0)
         file.write(job.encode())
     except OSError as error:

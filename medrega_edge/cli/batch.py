@@ -24,9 +24,10 @@ from medrega_edge.cli.options import (
     load_engine,
 )
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
-    from medrega_edge.batch.jobs import BatchQuestion, Folder, Questions
+    from medrega_edge.batch.jobs import BatchQuestion, ImageFolder, QuestionFile
     from medrega_edge.batch.journal import Position
 
 
@@ -58,58 +59,58 @@ def batch(
     What fails gives an error in its place, and exit code 1. Interrupted, the same command goes on where it stopped.
     """
     from medrega_edge import __version__
-    from medrega_edge.batch.jobs import Folder, Questions, check_apart, fingerprint
+    from medrega_edge.batch.jobs import ImageFolder, QuestionFile, check_outside, fingerprint
     from medrega_edge.batch.journal import Journal
     from medrega_edge.io.atomic import check_output_path
     from medrega_edge.output.csv_table import write_csv
     from medrega_edge.package.registry import find_package
 
-    places = [out] if csv is None else [out, csv]
+    outputs = [out] if csv is None else [out, csv]
     if csv is not None and csv.absolute() == out.absolute():
-        raise UsageError("The answers and the CSV cannot be one file; name two.")
-    work: Folder | Questions
+        raise UsageError("batch.one_output")
+    job: ImageFolder | QuestionFile
     if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
-        check_apart(source, *places)
-        work = Folder(source, _asking(question, task, language, window, plane, series), include_identifiers)
-        for said in work.said:
-            tell(said)
+        check_outside(source, *outputs)
+        job = ImageFolder(source, _asking(question, task, language, window, plane, series), include_identifiers)
+        for note in job.notes:
+            tell(note)
     elif any(given is not None for given in (question, task, language, window, plane, series)):
-        raise UsageError("What is asked stands in the file of questions; --question and its like go with a folder.")
+        raise UsageError("batch.question_and_file")
     else:
-        work = Questions(source, include_identifiers)
-    for place in places:
-        check_output_path(place, source)
-    job = fingerprint(__version__, find_package(model).sha256, device, work.identity())
-    with Journal(out, job) as journal:
-        if journal.place.item or journal.place.part:
-            tell(f"going on behind the first {journal.place.item} of {len(work)}")
-        rows = _answers(work, journal.place, model, threads, device)
-        with progress(len(work), journal.place.item) as advance, closing(rows):
-            for at, row in rows:
-                journal.add(at, row)
-                advance(at.item + (at.part + 1) / at.parts)
+        job = QuestionFile(source, include_identifiers)
+    for output in outputs:
+        check_output_path(output, source)
+    key = fingerprint(__version__, find_package(model).sha256, device, job.job_key())
+    with Journal(out, key) as journal:
+        if journal.position.item or journal.position.picture:
+            tell(Message("batch.resumed", done=journal.position.item, total=len(job)))
+        rows = _answers(job, journal.position, model, threads, device)
+        with progress(len(job), journal.position.item) as advance, closing(rows):
+            for position, row in rows:
+                journal.add(position, row)
+                advance(position.item + (position.picture + 1) / position.picture_count)
         journal.publish()
         if csv is not None:
             write_csv(journal.rows(), csv)
-        answered, failed = _tell_failures(journal.rows())
+        answered, failed = _report_failures(journal.rows())
         journal.remove()
-    tell(f"{answered} answered, {failed} failed")
+    tell(Message("batch.finished", answered=answered, failed=failed))
     if failed:
         raise typer.Exit(1)
 
 
 def _answers(
-    work: Folder | Questions, start: Position, model: str | None, threads: int | None, device: str
+    job: ImageFolder | QuestionFile, start: Position, model: str | None, threads: int | None, device: str
 ) -> Generator[tuple[Position, dict[str, Any]], None, None]:
-    """Answer in this process, or in several where that is faster: the rows are the same."""
+    """Answer in this process, or in several if that is faster: the rows are the same."""
     from medrega_edge.batch import process_pool
     from medrega_edge.package.registry import find_package
 
-    processes = process_pool.count(find_package(model), threads, device, len(work) - start.item)
+    processes = process_pool.process_count(find_package(model), threads, device, len(job) - start.item)
     if processes == 1:
-        yield from work.answers(load_engine(model, threads, device), start)
+        yield from job.answers(load_engine(model, threads, device), start)
     else:
-        yield from process_pool.answers(work, start, processes, model, threads)
+        yield from process_pool.answers(job, start, processes, model, threads)
 
 
 def _asking(
@@ -128,10 +129,10 @@ def _asking(
     from medrega_edge.tasks.request import member
 
     if not (question or "").strip() and task is None:
-        raise UsageError('Say what to ask about every image, for example: --question "locate the liver".')
+        raise UsageError("batch.no_question")
     if window is not None:
         parse_window(window)
-    if task is not None:  # what no image can be asked is told once, and not of each of them
+    if task is not None:  # a wrong name is reported once, not for each image
         member(Task, task)
     if language is not None:
         member(Language, language)
@@ -139,24 +140,26 @@ def _asking(
     return BatchQuestion(question or "", task, language, view)
 
 
-FAILURES_TOLD = 20
+FAILURES_SHOWN = 20
 
 
-def _tell_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
-    """List what failed, by id, the first of them; return how many rows were answered and how many not."""
+def _report_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
+    """List the first failed rows by id; return the numbers of answered and of failed rows."""
     answered = failed = 0
     for row in rows:
         if "error" not in row:
             answered += 1
             continue
         failed += 1
-        if failed <= FAILURES_TOLD:
-            if row["id"] is None:
-                tell(f"failed: {row['error']['message']}")
-            else:
-                tell(f"failed: {row['id']}: {row['error']['message']}")
-    if failed > FAILURES_TOLD:
-        tell(f"failed: {failed - FAILURES_TOLD} more, each with its error in the answers")
+        if failed > FAILURES_SHOWN:
+            continue
+        problem = Message.from_dict(row["error"])
+        if row["id"] is None:
+            tell(Message("batch.failed", problem=problem))
+        else:
+            tell(Message("batch.failed_row", id=str(row["id"]), problem=problem))
+    if failed > FAILURES_SHOWN:
+        tell(Message("batch.failed_more", count=failed - FAILURES_SHOWN))
     return answered, failed
 
 
@@ -190,10 +193,13 @@ def watch(
     job = fingerprint(__version__, find_package(model).sha256, device, repr(asking), include_identifiers)
     check_folder(folder, out)
     engine = load_engine(model, threads, device)
-    tell("watching; interrupt to end")
+    tell(Message("batch.watching"))
     for rows in watching(engine, folder, out, asking, job, settle, include_identifiers):
         for row in rows:
-            tell(f"{row['id']}: {row['error']['message'] if 'error' in row else 'answered'}")
+            if "error" in row:
+                tell(Message("batch.failed_row", id=str(row["id"]), problem=Message.from_dict(row["error"])))
+            else:
+                tell(Message("batch.answered_row", id=str(row["id"])))
 
 
 def mount(app: typer.Typer) -> None:

@@ -26,7 +26,7 @@ from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message, has_chinese, help_text
 from medrega_edge.i18n.translate import bring, users_language
-from medrega_edge.io.atomic import FULL
+from medrega_edge.io.atomic import NO_SPACE_ERRNOS
 
 app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -141,7 +141,7 @@ def main() -> None:
     except Exception as error:
         if stopped:  # inside a library that turned the interruption into an error of its own
             sys.exit(stopped[0])
-        is_known = isinstance(error, MedregaError) or (isinstance(error, OSError) and error.errno in FULL)
+        is_known = isinstance(error, MedregaError) or (isinstance(error, OSError) and error.errno in NO_SPACE_ERRNOS)
         if not (is_known or _is_parsers(error)) and sys.argv[1:2] in [[room[0]] for room in _ROOMS]:
             raise  # who trains or exports wants to see it all; those commands read no patient's header
         code = _tell(error)
@@ -174,7 +174,7 @@ def _tell(error: Exception) -> int:
         else:
             error.show()  # type: ignore[attr-defined]
         return UsageError.exit_code
-    if isinstance(error, OSError) and error.errno in FULL:  # of standard output, or of what another library writes
+    if isinstance(error, OSError) and error.errno in NO_SPACE_ERRNOS:  # of standard output or another library
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
         error = ResourceError("There is no room to write the output; make room and ask again.")
     if isinstance(error, MemoryError):

@@ -82,6 +82,11 @@ class Message:
         params = {name: _for_json(value) for name, value in self.params.items()}
         return {"code": self.code, "message": str(self), "params": params}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Message:
+        """The message that `to_dict` gave."""
+        return cls(data["code"], **{name: _from_json(value) for name, value in data["params"].items()})
+
     def _filled(self, template: str, language: Language) -> str:
         return _FORMATTER.vformat(template, (), {name: _shown(value, language) for name, value in self.params.items()})
 
@@ -139,6 +144,12 @@ def _for_json(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_for_json(part) for part in value]
     return value if isinstance(value, str | int | float) else str(value)
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Message.from_dict(value)
+    return [_from_json(part) for part in value] if isinstance(value, list) else value
 
 
 def _package_of(code: str) -> str:

@@ -36,8 +36,51 @@ TEMPLATES: dict[str, str] = {
     "package.wrong_value": "{file} has a wrong value for '{key}'; get the package again.",
     # ---- io (io.*) -----------------------------------------------------------------------------------------------------
     #
+    "io.empty_file": "The file of {items} is empty; give it one JSON object a line.",
+    "io.line_duplicate_key": "Line {line} has the key '{key}' twice; keep one.",
+    "io.line_half_character": "Line {line} holds half a character.",
+    "io.line_not_json": "Line {line} is not valid JSON.",
+    "io.line_not_object": "Line {line} is no JSON object.",
+    "io.no_file": "There is no file of {items} at the path given; check the path.",
+    "io.no_output_folder": "The folder of the file to write is not there; make it, or name another place.",
+    "io.no_space": "There is no room to write the output ({reason}); make room and ask again.",
+    "io.not_a_plain_file": "The file to write is a folder, a link or a device; name a plain file.",
+    "io.not_jsonl": "The file of {items} cannot be read as UTF-8 text; name a JSONL file.",
+    "io.output_is_input": "The file to write is one that this command reads, and is not overwritten; name another.",
+    "io.unreadable_folder": "A folder in it cannot be read ({reason}); make it readable, or name another.",
+    "io.unwritable": "The output cannot be written ({reason}); name another place for it.",
     # ---- batch (batch.*) -----------------------------------------------------------------------------------------------
     #
+    "batch.answered_row": "{id}: answered",
+    "batch.busy": "Another medrega is writing to this place; wait until it has ended, or name another.",
+    "batch.failed": "failed: {problem}",
+    "batch.failed_more": "failed: {count} more, each with its error in the answers",
+    "batch.failed_row": "failed: {id}: {problem}",
+    "batch.finished": "{answered} answered, {failed} failed",
+    "batch.image_memory": "There is not enough memory for this image; downscale it.",
+    "batch.line_box": "Line {line} needs four numbers as box.",
+    "batch.line_labels": "Line {line} needs a list of texts, or the name of a label set, as labels.",
+    "batch.line_lang": "Line {line} has the key 'lang'; it is called 'language'.",
+    "batch.line_missing_key": "Line {line} lacks the key '{key}'.",
+    "batch.line_text": "Line {line} needs text as {key}.",
+    "batch.line_true_or_false": "Line {line} needs true or false as {key}.",
+    "batch.line_unknown_key": "Line {line} has the unknown key '{key}'; correct or remove it.",
+    "batch.line_whole_number": "Line {line} needs a whole number as {key}.",
+    "batch.no_image": "There is no image in the folder; name one that holds images.",
+    "batch.no_question": 'Say what to ask about every image, for example: --question "locate the liver".',
+    "batch.no_watch_folder": "The folder to watch is not there; make it, or name another.",
+    "batch.one_output": "The answers and the CSV cannot be one file; name two.",
+    "batch.other_answers": "The folder of answers holds those to another question or model; name another --out.",
+    "batch.other_job": "Beside the answers lies unfinished work on other questions, images or options (it ends in .part); "
+    "delete it to begin anew, or name another --out.",
+    "batch.output_inside": "The answers would be in the folder that is read; name a place outside of it.",
+    "batch.process_ended": "A process of the batch ended by itself, most likely for want of memory; "
+    "ask again with --threads 1.",
+    "batch.question_and_file": "The file of questions says what is asked; --question and its like go with a folder.",
+    "batch.questions": "questions",
+    "batch.resumed": "resumed after the first {done} of {total}",
+    "batch.series": "series {number}: {note}",
+    "batch.watching": "watching; interrupt to end",
     # ---- output (output.*) ---------------------------------------------------------------------------------------------
     #
     # ---- inference and resources (inference.*, resource.*) -------------------------------------------------------------

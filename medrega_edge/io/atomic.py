@@ -1,4 +1,4 @@
-"""Files of a folder in their order, and files that appear as a whole or not at all. Knows the file system, and no format."""
+"""Files that appear as a whole or not at all, and the image files of a folder in their order."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import IO
 
 from medrega_edge.errors import MedregaError, ResourceError, UsageError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SPACE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` for writing bytes: what is written goes to a temporary file beside it, which takes its place at the end.
+    """Open a temporary file beside `path` for writing bytes; it replaces `path` at the end, and is removed on an exception.
 
-    An exception leaves nothing behind. Raises UsageError when the place cannot be written, ResourceError on a full disk.
+    Raises UsageError if the place cannot be written, ResourceError on a full disk.
     """
     check_output_path(path)
     temporary = None
@@ -40,46 +40,43 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def check_output_path(path: Path, *inputs: Path) -> None:
-    """Refuse a place that cannot or must not be written, before any work is done for it; raises UsageError.
-
-    Links, devices and folders are never replaced, and neither is one of the `inputs`.
-    """
+    """Raise UsageError if `path` cannot or must not be written: a link, a device, a folder, or one of the `inputs`."""
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise UsageError("The file to write is a folder, a link or a device; name a plain file.")
+            raise UsageError("io.not_a_plain_file")
         if not path.parent.is_dir():
-            raise UsageError("The folder of the file to write is not there; make it, or name another place.")
+            raise UsageError("io.no_output_folder")
         for source in inputs:
             if path.exists() and source.exists() and path.samefile(source):
-                raise UsageError("The file to write is one that this command reads, and is not overwritten; name another.")
+                raise UsageError("io.output_is_input")
     except OSError as error:  # a name that is too long, for example
         raise unwritable(error) from None
 
 
 def unwritable(error: OSError) -> MedregaError:
-    """What to tell a user of an error in writing: no room is one thing, a place that may not be written another."""
-    if error.errno in FULL:
-        return ResourceError(f"There is no room to write the output ({error.strerror}); make room and ask again.")
-    return UsageError(f"The output cannot be written ({error.strerror}); name another place for it.")
+    """The error to raise for an OSError while writing: ResourceError for a full disk, else UsageError."""
+    if error.errno in NO_SPACE_ERRNOS:
+        return ResourceError("io.no_space", reason=error.strerror or "")
+    return UsageError("io.unwritable", reason=error.strerror or "")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text as a whole or not at all; raises UsageError."""
+    """Write UTF-8 text as a whole or not at all; raises UsageError or ResourceError."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8"))
 
 
 def image_names(folder: Path) -> list[str]:
-    """Relative paths of the plain files below a folder, numbers in names in their order: a series stays in its order.
+    """Relative paths of the plain files below a folder, sorted naturally, so that a series stays in its order.
 
-    Left out: what is hidden, links, and DICOMDIR, which is a list of the others. Raises UsageError.
+    Hidden files, links and DICOMDIR, which lists the others, are left out. Raises UsageError for an unreadable folder.
     """
     names = []
 
     def refuse(error: OSError) -> None:
         if isinstance(error, FileNotFoundError) and error.filename != str(folder):
-            return  # it went while we looked
-        raise UsageError(f"A folder in it cannot be read ({error.strerror}); make it readable, or name another.") from None
+            return  # it was removed in the meantime
+        raise UsageError("io.unreadable_folder", reason=error.strerror or "") from None
 
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -91,5 +88,5 @@ def image_names(folder: Path) -> list[str]:
 
 
 def natural_sort_key(name: str) -> tuple[list[int | str], str]:
-    """What names are sorted by: the numbers in them count as numbers."""
+    """A sort key by which numbers in names count as numbers: 2.png before 10.png."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name

@@ -1,7 +1,6 @@
-"""Text that is shown and never obeyed: no control, escape, bidirectional or invisible character reaches a terminal.
+"""Text without control, escape, bidirectional or invisible characters: a terminal shows it and cannot be made to obey it.
 
-Knows characters; knows nothing of where a text comes from. Names of files and of packages, words of a model and of a user
-all pass through here on their way to a screen.
+Names of files and packages, words of a model and of a user pass through here on their way to a screen.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ def printable(text: str) -> str:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON in which such characters are spelt as escapes: it reads back the same, and a terminal may show it."""
+    """JSON with those characters as escapes: it parses to the same value, and a terminal may show it."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     # Whatever is not printable stands inside a string, because JSON itself is printable but for its line ends.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

@@ -131,7 +131,7 @@ def test_rubbish_is_named_in_one_sentence(setting, rows, sentence):
     [
         (["{broken"], r"Line 1 is not valid JSON\."),
         ([vqa(), "", "[1]"], r"Line 3 is no JSON object\."),
-        ([], r"holds no answer\."),
+        ([], "file of answers is empty"),
     ],
 )
 def test_a_file_that_is_no_jsonl_is_named(tmp_path, rows, sentence):

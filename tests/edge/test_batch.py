@@ -10,14 +10,16 @@ import sys
 import threading
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_edge.batch import journal
+from medrega_edge.batch.batch_line import BatchLine
 from medrega_edge.batch.journal import HEADER, Journal, Position
 from medrega_edge.cli import console
 from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.io.atomic import image_names
 from medrega_edge.output.csv_table import safe_cell
 from tests.edge.dicoms import dicom
@@ -38,6 +40,13 @@ def picture(path, value=0):
 
 def rows_of(path):
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def refused(call, *arguments):
+    """The code of the UsageError that `call` raises."""
+    with pytest.raises(UsageError) as error:
+        call(*arguments)
+    return error.value.code
 
 
 def ask_folder(folder, out, *more):
@@ -137,16 +146,15 @@ def test_another_work_is_not_mixed_in(stub, series, tmp_path, kind):
     else:
         (tmp_path / "answers.jsonl.part").write_text("Dear colleague" + "\n" * ("line" not in kind))
     left = (tmp_path / "answers.jsonl.part").read_bytes()
-    with pytest.raises(UsageError, match="unfinished work"):
-        ask_folder(series, out)
+    assert refused(ask_folder, series, out) == "batch.other_job"
     assert (tmp_path / "answers.jsonl.part").read_bytes() == left
     assert not out.exists()
 
 
 def test_one_at_a_time(stub, series, tmp_path):
     out = tmp_path / "answers.jsonl"
-    with Journal(out, "first"), pytest.raises(UsageError, match="Another medrega"):
-        ask_folder(series, out)
+    with Journal(out, "first"):
+        assert refused(ask_folder, series, out) == "batch.busy"
     assert not (tmp_path / "answers.jsonl.part").exists()  # nothing was answered
     outcomes = []
 
@@ -170,20 +178,18 @@ def test_one_at_a_time(stub, series, tmp_path):
 
 
 def test_a_share_without_locks_is_told_for_what_it_is(stub, series, tmp_path, monkeypatch):
-    def refuse(_):
+    def refuse(*_, **__):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(journal, "_lock", refuse)
+    monkeypatch.setattr(filelock, "lock_descriptor", refuse)
     out = tmp_path / "answers.jsonl"
-    with pytest.raises(UsageError, match="cannot be written"):
-        ask_folder(series, out)
+    assert refused(ask_folder, series, out) == "io.unwritable"
     assert not list(tmp_path.glob("answers*"))
 
 
 def test_answers_never_lie_in_the_folder_that_is_read(stub, series, tmp_path):
     for out, more in ((series / "a.jsonl", ()), (tmp_path / "a.jsonl", ("--csv", series / "series" / "a.csv"))):
-        with pytest.raises(UsageError, match="outside"):
-            ask_folder(series, out, *more)
+        assert refused(ask_folder, series, out, *more) == "batch.output_inside"
 
 
 @pytest.mark.parametrize(
@@ -207,15 +213,66 @@ def test_a_request_without_sense_is_refused_at_once(stub, series, tmp_path, monk
 def test_a_question_for_a_file_of_questions_is_refused(stub, tmp_path):
     questions = tmp_path / "q.jsonl"
     questions.write_text('{"id": 1, "image": "x.png", "question": "locate the liver"}\n')
-    with pytest.raises(UsageError, match="go with a folder"):
-        medrega("batch", questions, "--question", "x", "--out", tmp_path / "a.jsonl")
+    code = refused(medrega, "batch", questions, "--question", "x", "--out", tmp_path / "a.jsonl")
+    assert code == "batch.question_and_file"
+
+
+LINE = {"id": 1, "image": "x.png", "question": "locate the liver"}
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "key"),
+    [
+        ({"lang": "zh"}, "batch.line_lang", None),
+        ({"lables": ["a"]}, "batch.line_unknown_key", "lables"),
+        ({"image": 3}, "batch.line_text", "image"),
+        ({"question": None}, "batch.line_text", "question"),
+        ({"window": 40}, "batch.line_text", "window"),
+        ({"several": 1}, "batch.line_true_or_false", "several"),
+        ({"regions_first": "yes"}, "batch.line_true_or_false", "regions_first"),
+        ({"labels": ["a", 1]}, "batch.line_labels", None),
+        ({"labels": 3}, "batch.line_labels", None),
+        ({"frame": 1.0}, "batch.line_whole_number", "frame"),
+        ({"slice": True}, "batch.line_whole_number", "slice"),
+        ({"series": "0"}, "batch.line_whole_number", "series"),
+        ({"box": [1, 2, 3]}, "batch.line_box", None),
+        ({"box": [1, 2, 3, True]}, "batch.line_box", None),
+        ({"box": [1, 2, 3, 1e9]}, "batch.line_box", None),
+    ],
+)
+def test_a_line_that_does_not_fit_is_refused_by_its_number_and_key(more, code, key):
+    with pytest.raises(UsageError) as error:
+        BatchLine.from_json(json.dumps(LINE | more), 7)
+    assert error.value.message == Message(code, line=7, **({"key": key} if key else {}))
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("{", "io.line_not_json"),
+        ("[" * 100_000, "io.line_not_json"),
+        ('{"id": NaN}', "io.line_not_json"),
+        ("[1]", "io.line_not_object"),
+        ('{"id": 1, "id": 2}', "io.line_duplicate_key"),
+        ('{"id": "\\ud800"}', "io.line_half_character"),
+        ('{"id": 1, "image": "x.png"}', "batch.line_missing_key"),
+    ],
+)
+def test_a_line_that_is_no_question_is_refused(line, code):
+    assert refused(BatchLine.from_json, line, 1) == code
+
+
+def test_a_line_may_have_every_key_of_a_question_with_its_truth():
+    about = {"modality": "ct", "object": None, "setting": "vqa_en", "truth": {"text": "yes", "regions": []}}
+    line = BatchLine.from_json(json.dumps(LINE | about | {"box": [1, 2.5, 30, 40], "labels": ["a"], "task": None}), 1)
+    assert (line.box, line.labels, line.task) == ((1, 2.5, 30, 40), ("a",), None)
 
 
 def test_a_key_that_is_spelt_as_the_option_is_not_passed_over(stub, tmp_path):
     questions, out = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
     questions.write_text('{"id": 1, "image": "x.png", "question": "locate the liver", "lang": "zh"}\n')
     assert medrega("batch", questions, "--out", out) == 1
-    assert "is called 'language'" in json.loads(out.read_text())["error"]["message"]
+    assert json.loads(out.read_text())["error"]["code"] == "batch.line_lang"
 
 
 def test_how_far_it_is_without_a_terminal(stub, series, tmp_path, monkeypatch, capsys):
@@ -288,15 +345,16 @@ def test_a_full_disk_keeps_what_was_answered(stub, series, tmp_path):
 MEMORY = """
 import sys
 from pathlib import Path
-from medrega_edge import batch, cli
-answers, seen = batch.Folder.answers, []
+from medrega_edge.batch import jobs
+from medrega_edge.cli import main as cli
+answers, seen = jobs.ImageFolder.answers, []
 def counted(self, *rest):
     for number, row in enumerate(answers(self, *rest), 1):
         yield row
         if number % 50 == 0:
             sizes = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
             seen.append(int(sizes["VmRSS"].split()[0]))
-batch.Folder.answers = counted
+jobs.ImageFolder.answers = counted
 sys.argv[0] = "medrega"
 try:
     cli.main()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from medrega_edge.batch import process_pool
-from medrega_edge.batch.jobs import CHUNK_SIZE, BatchQuestion, Folder, Questions
+from medrega_edge.batch.jobs import CHUNK_SIZE, BatchQuestion, ImageFolder, QuestionFile
 from medrega_edge.batch.journal import Position
 from medrega_edge.errors import PackageError
 from medrega_edge.inference import memory
@@ -27,7 +27,7 @@ def questions(folder, images):
     lines = ["{" if row["image"] == "None.png" else json.dumps(row) for row in rows]
     path = folder / "questions.jsonl"
     path.write_text("\n".join(lines))
-    return Questions(path)
+    return QuestionFile(path)
 
 
 def pictures(folder, count):
@@ -40,15 +40,15 @@ def pictures(folder, count):
 
 def test_lines_about_one_image_stay_together_and_no_piece_is_long(tmp_path):
     work = questions(tmp_path, ["a"] * 3 + ["b"] + [None] * 2 + ["a"] * (CHUNK_SIZE + 2))
-    parts = [(place.item, stop) for place, stop in work.pieces(Position(0))]
+    parts = [(place.item, stop) for place, stop in work.chunks(Position(0))]
     assert parts == [(0, 3), (3, 4), (4, 6), (6, 6 + CHUNK_SIZE), (6 + CHUNK_SIZE, 8 + CHUNK_SIZE)]
-    assert [(place.item, stop) for place, stop in work.pieces(Position(2))][0] == (2, 3)
+    assert [(place.item, stop) for place, stop in work.chunks(Position(2))][0] == (2, 3)
 
 
 def test_files_go_one_by_one_and_a_begun_one_goes_on_where_it_stopped(tmp_path):
-    work = Folder(pictures(tmp_path / "in", 3), BatchQuestion("locate the liver"))
-    assert list(work.pieces(Position(0))) == [(Position(0), 1), (Position(1), 2), (Position(2), 3)]
-    assert list(work.pieces(Position(1, 2, 5))) == [(Position(1, 2, 5), 2), (Position(2), 3)]
+    work = ImageFolder(pictures(tmp_path / "in", 3), BatchQuestion("locate the liver"))
+    assert list(work.chunks(Position(0))) == [(Position(0), 1), (Position(1), 2), (Position(2), 3)]
+    assert list(work.chunks(Position(1, 2, 5))) == [(Position(1, 2, 5), 2), (Position(2), 3)]
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,17 @@ def test_files_go_one_by_one_and_a_begun_one_goes_on_where_it_stopped(tmp_path):
 )
 def test_how_many_processes_a_small_package_gets(threads, device, items, free, processes, monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: None if free is None else free * memory.peak(PACKAGE.manifest))
-    assert process_pool.count(PACKAGE, threads, device, items) == processes
+    assert process_pool.process_count(PACKAGE, threads, device, items) == processes
 
 
 def test_a_large_package_is_run_by_one(monkeypatch):
     monkeypatch.setattr(process_pool, "LARGE", PACKAGE.total_bytes)
-    assert process_pool.count(PACKAGE, 4, "cpu", 1000) == 1
+    assert process_pool.process_count(PACKAGE, 4, "cpu", 1000) == 1
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_rows_of_one_in_order(tmp_path):
-    work = Folder(pictures(tmp_path / "in", 6), BatchQuestion("locate the liver"))
+    work = ImageFolder(pictures(tmp_path / "in", 6), BatchQuestion("locate the liver"))
     one = list(process_pool.answers(work, Position(0), 1, None, 1))
     two = list(process_pool.answers(work, Position(0), 2, None, 2))
     assert [place.item for place, _ in two] == list(range(6))
@@ -85,7 +85,7 @@ def test_two_processes_give_the_rows_of_one_in_order(tmp_path):
 
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_told_as_the_error_it_is(tmp_path):
-    work = Folder(pictures(tmp_path / "in", 2), BatchQuestion("locate the liver"))
+    work = ImageFolder(pictures(tmp_path / "in", 2), BatchQuestion("locate the liver"))
     with pytest.raises(PackageError) as error:
         list(process_pool.answers(work, Position(0), 2, str(tmp_path / "nowhere"), 2))
     assert error.value.code == "package.not_found"

@@ -34,16 +34,16 @@ def inbox(tmp_path):
 def test_a_file_is_told_when_it_has_come_to_rest_and_once(inbox):
     arrivals = Arrivals(inbox, settle=2)
     (inbox / "a.png").write_bytes(b"1")
-    assert names(arrivals.look(0)) == []
-    assert names(arrivals.look(1.9)) == []
+    assert names(arrivals.poll(0)) == []
+    assert names(arrivals.poll(1.9)) == []
     (inbox / "a.png").write_bytes(b"12")
-    assert names(arrivals.look(2.1)) == []
-    assert names(arrivals.look(4.0)) == []
-    assert names(arrivals.look(4.2)) == ["a.png"]
-    assert names(arrivals.look(9)) == []
+    assert names(arrivals.poll(2.1)) == []
+    assert names(arrivals.poll(4.0)) == []
+    assert names(arrivals.poll(4.2)) == ["a.png"]
+    assert names(arrivals.poll(9)) == []
     (inbox / "a.png").write_bytes(b"3")  # another content under the same name
-    assert names(arrivals.look(10)) == []
-    assert names(arrivals.look(13)) == ["a.png"]
+    assert names(arrivals.poll(10)) == []
+    assert names(arrivals.poll(13)) == ["a.png"]
 
 
 def test_what_is_still_written_or_hidden_or_empty_waits(inbox):
@@ -51,11 +51,11 @@ def test_what_is_still_written_or_hidden_or_empty_waits(inbox):
     for name in ("a.png.part", "b.tmp", ".c.png", "d.PNG.TMP", "e.png~"):
         (inbox / name).write_bytes(b"1")
     (inbox / "empty.png").touch()
-    arrivals.look(0)
-    assert names(arrivals.look(10)) == []
+    arrivals.poll(0)
+    assert names(arrivals.poll(10)) == []
     (inbox / "a.png.part").rename(inbox / "a.png")
-    arrivals.look(11)
-    assert names(arrivals.look(14)) == ["a.png"]
+    arrivals.poll(11)
+    assert names(arrivals.poll(14)) == ["a.png"]
 
 
 def test_a_hundred_files_in_chunks_by_copy_and_by_rename_none_lost_none_twice(inbox, tmp_path):
@@ -81,7 +81,7 @@ def test_a_hundred_files_in_chunks_by_copy_and_by_rename_none_lost_none_twice(in
         # What is still being written changes within the settling time: here its time is moved on.
         for name in [name for name in left if len(left[name]) < 3]:
             os.utime(inbox / (f"{name}.part" if int(name.removesuffix(".png")) % 2 else name), (now + 1, now + 1))
-        told += [(name, (inbox / name).read_bytes()) for name in names(arrivals.look(now))]
+        told += [(name, (inbox / name).read_bytes()) for name in names(arrivals.poll(now))]
         now += 1
     assert sorted(name for name, _ in told) == sorted(arriving)
     assert all(arriving[name] == data for name, data in told)
@@ -130,22 +130,25 @@ def test_a_file_that_changes_while_it_is_read_is_not_answered_yet(inbox, tmp_pat
 
 
 def test_places_that_will_not_do(inbox, tmp_path):
-    for folder, out, job, sentence in (
-        (inbox, inbox, "job", "outside"),
-        (inbox, inbox / "answers", "job", "outside"),
-        (tmp_path / "nowhere", tmp_path / "answers", "job", "not there"),
-        (inbox, tmp_path / "no" / "answers", "job", "cannot be written"),
+    for folder, out, job, code in (
+        (inbox, inbox, "job", "batch.output_inside"),
+        (inbox, inbox / "answers", "job", "batch.output_inside"),
+        (tmp_path / "nowhere", tmp_path / "answers", "job", "batch.no_watch_folder"),
+        (inbox, tmp_path / "no" / "answers", "job", "io.unwritable"),
     ):
-        with pytest.raises(UsageError, match=sentence):
+        with pytest.raises(UsageError) as error:
             next(watch(StubEngine(), folder, out, ASKING, job, 0.02))
+        assert error.value.code == code
     Image.new("L", (20, 20)).save(inbox / "a.png")
     stream = watch(StubEngine(), inbox, tmp_path / "answers", ASKING, "job", 0.02)
     next(stream)
-    with pytest.raises(UsageError, match="Another medrega"):
+    with pytest.raises(UsageError) as error:
         next(watch(StubEngine(), inbox, tmp_path / "answers", ASKING, "job", 0.02))
+    assert error.value.code == "batch.busy"
     stream.close()
-    with pytest.raises(UsageError, match="another question or model"):
+    with pytest.raises(UsageError) as error:
         next(watch(StubEngine(), inbox, tmp_path / "answers", ASKING, "other", 0.02))
+    assert error.value.code == "batch.other_answers"
 
 
 def test_the_command_ends_when_interrupted(inbox, tmp_path):

@@ -37,8 +37,8 @@ def questions(
     """
     from medrega_bench.datasets.loaders import read_source
     from medrega_bench.evaluation.score import setting_named
-    from medrega_edge.batch.jobs import write_lines
     from medrega_edge.io.atomic import check_output_path
+    from medrega_edge.io.jsonl import write_lines
 
     for name in setting or ():
         setting_named(name)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from medrega_bench.datasets.entries import Entry, Made, agreeing, classified, json_of, refuse_split
 from medrega_bench.datasets.questions import LeftOut, Objects, Question, setting_of
-from medrega_edge.batch.jobs import read_lines, read_object
 from medrega_edge.domain import Task, language_of
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
+from medrega_edge.io.jsonl import read_lines, read_object
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import REPORT_QUESTION
 
@@ -52,11 +53,11 @@ def _conversations(path: Path, folder: Path, prompt: str) -> Made:
 
 
 def _lines(path: Path) -> Iterator[tuple[Entry, int]]:
-    for number, line in read_lines(path, of="sample"):
+    for number, line in read_lines(path, Message("bench.samples")):
         try:
             yield Entry(f"Line {number} of '{path.name}'", read_object(line, number)), number
         except UsageError as error:
-            raise UsageError(f"'{path.name}': {error}") from None
+            raise UsageError("bench.in_file", file=path.name, problem=error.message) from None
 
 
 def _turns(entry: Entry, identity: str, folder: Path, prompt: str) -> Made:

@@ -17,9 +17,10 @@ from medrega_bench.metrics import average_precision as metrics_ap
 from medrega_bench.metrics import labels as metrics_labels
 from medrega_bench.metrics import regions as metrics_regions
 from medrega_bench.metrics import text as metrics_text
-from medrega_edge.batch.jobs import read_lines, read_object
 from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
+from medrega_edge.io.jsonl import read_lines, read_object
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import LABEL_SEPARATOR
 
@@ -85,7 +86,7 @@ def setting_named(name: str) -> Setting:
 
 def read_items(path: Path) -> Numbered:
     """Read items with the numbers of their lines; raises UsageError naming the first bad line."""
-    return [(number, read_object(line, number)) for number, line in read_lines(path, of="answer")]
+    return [(number, read_object(line, number)) for number, line in read_lines(path, Message("bench.answers"))]
 
 
 def score(

@@ -11,6 +11,8 @@ TEMPLATES: dict[str, str] = {
     #
     # ---- pipeline, gates and resources -------------------------------------------------------------------------------
     #
+    "export.running": "The same export is already running; wait for it, or stop it.",
+    #
     # ---- cli ---------------------------------------------------------------------------------------------------------
     #
 }
