@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
 
+from medrega_edge.errors import PackageError
+
 if TYPE_CHECKING:
     from pydantic import ConfigDict, TypeAdapter
 
@@ -49,6 +51,20 @@ class JsonFault(Exception):
         """Keep both; the values of the text stay out of it."""
         super().__init__(problem, key)
         self.problem, self.key = problem, key
+
+    def package_error(self, file: str) -> PackageError:
+        """The error to raise if the text is that of `file` in a model package."""
+        match self.problem:
+            case Problem.UNKNOWN_KEY:
+                return PackageError("package.unknown_key", file=file, key=self.key)
+            case Problem.MISSING_KEY:
+                return PackageError("package.missing_key", file=file, key=self.key)
+            case Problem.DUPLICATE_KEY:
+                return PackageError("package.duplicate_key", file=file, key=self.key)
+            case Problem.VALUE if self.key:
+                return PackageError("package.wrong_value", file=file, key=self.key)
+            case _:
+                return PackageError("package.not_json", file=file)
 
 
 def load_json(text: str) -> Any:

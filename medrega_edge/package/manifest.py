@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medrega_edge.errors import PackageError
-from medrega_edge.io.strict_json import STRICT, Count, JsonFault, Number, Problem, load_json, parse_json
+from medrega_edge.io.strict_json import STRICT, Count, JsonFault, Number, load_json, parse_json
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -119,7 +119,7 @@ class Manifest:
                 raise PackageError("package.unknown_schema", file=MANIFEST)
             manifest = parse_json(cls, text)
         except JsonFault as fault:
-            raise as_package_error(fault, MANIFEST) from None
+            raise fault.package_error(MANIFEST) from None
         for role in ROLES:
             if role not in manifest.files:
                 raise PackageError("package.missing_role", role=role)
@@ -129,21 +129,6 @@ class Manifest:
         if len(manifest.calibration) not in (0, 2):
             raise PackageError("package.wrong_value", file=MANIFEST, key="calibration")
         return manifest
-
-
-def as_package_error(fault: JsonFault, file: str) -> PackageError:
-    """The error to raise for a JSON `file` of a package."""
-    match fault.problem:
-        case Problem.UNKNOWN_KEY:
-            return PackageError("package.unknown_key", file=file, key=fault.key)
-        case Problem.MISSING_KEY:
-            return PackageError("package.missing_key", file=file, key=fault.key)
-        case Problem.DUPLICATE_KEY:
-            return PackageError("package.duplicate_key", file=file, key=fault.key)
-        case Problem.VALUE if fault.key:
-            return PackageError("package.wrong_value", file=file, key=fault.key)
-        case _:
-            return PackageError("package.not_json", file=file)
 
 
 def file_entry(path: Path, precision: str) -> FileEntry:

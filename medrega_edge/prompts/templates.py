@@ -20,7 +20,6 @@ from pydantic import Field
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.io.strict_json import STRICT, JsonFault, parse_json
-from medrega_edge.package.manifest import as_package_error
 
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 
@@ -162,7 +161,7 @@ class PromptBook:
         try:
             book = parse_json(cls, text)
         except JsonFault as fault:
-            raise as_package_error(fault, PROMPTS) from None
+            raise fault.package_error(PROMPTS) from None
         book._check()
         return book
 
