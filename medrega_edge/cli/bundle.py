@@ -9,6 +9,7 @@ import typer
 
 from medrega_edge.cli.console import echo
 from medrega_edge.cli.options import ModelOption, ThreadsOption, load_engine
+from medrega_edge.i18n.message import Message
 
 bundle_app = typer.Typer(no_args_is_help=True, help="Everything for a machine without a network.")
 
@@ -25,13 +26,14 @@ def bundle_create(
     medrega bundle create medrega-bundle.zip --wheels FOLDER
     """
     from medrega_edge.io.atomic import check_output_path
-    from medrega_edge.offline_bundle.bundle import create, read_wheels
+    from medrega_edge.offline_bundle.bundle import create
+    from medrega_edge.offline_bundle.wheels import read_wheels
     from medrega_edge.package.registry import find_package
 
     check_output_path(out)
-    read_wheels(wheels)  # what is missing is told before the model is loaded
+    read_wheels(wheels)  # names what is missing before the model is loaded
     create(out, wheels, find_package(model), load_engine(model, threads, "cpu"))
-    echo(f"{out.stat().st_size / 1e6:.1f} MB; its README.txt says how to install it")
+    echo(Message("bundle.created", megabytes=out.stat().st_size / 1e6))
 
 
 @bundle_app.command("verify")
@@ -46,10 +48,10 @@ def bundle_verify(
     from medrega_edge.package.registry import find_package
 
     contents = verify(bundle)
-    echo(f"{len(contents['files'])} files: each is the one that was put there")
+    echo(Message("bundle.files_verified", count=len(contents.files)))
     if file_only:
         return
     check_installed(contents, find_package(model))
-    echo(f"{len(contents['wheels'])} packages and the model: installed are those of the bundle")
-    asked = self_test(bundle, load_engine(model, threads, "cpu"))
-    echo(f"{asked} questions: answered as they should be")
+    echo(Message("bundle.installation_verified", count=len(contents.wheels)))
+    questions = self_test(bundle, load_engine(model, threads, "cpu"))
+    echo(Message("bundle.answers_verified", count=questions))

@@ -1,15 +1,18 @@
-"""`medrega model`: which model packages are there, what they are, whether they are whole."""
+"""`medrega model`: the model packages that are found, what they are, and whether their files are whole."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medrega_edge.cli.console import echo
-from medrega_edge.domain import NOTICE
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import MedregaError
+from medrega_edge.i18n.message import Message
+from medrega_edge.i18n.translate import users_language
 from medrega_edge.io.safe_text import json_text
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def model_list() -> None:
         try:
             package = Package.open(folder)
         except MedregaError as error:
-            echo(f"{folder.name}  cannot be used: {error}")
+            echo(Message("package.unusable", folder=folder.name, problem=error.message))
             continue
         manifest, size = package.manifest, package.total_bytes / 1e6
         echo(f"{manifest.name}  {manifest.version}  {manifest.precision}  {size:.1f} MB  {package.folder}")
@@ -46,32 +49,39 @@ def model_info(
     """Show what a package is and how accurate it was measured to be."""
     from medrega_edge.inference import memory
     from medrega_edge.inference.devices import available_threads, decoder_threads
-    from medrega_edge.package.certificate import lines, read
+    from medrega_edge.output.certificate_text import certificate_lines
+    from medrega_edge.package.certificate import read
     from medrega_edge.package.registry import find_package
 
     package = find_package(model)
     if labels:
         _list_labels(package)
         return
-    certificate = read(package.text("certificate"))
-    manifest = json.loads(package.manifest.to_json())
-    peak = memory.peak(package.manifest)
+    text = package.text("certificate")
+    certificate = read(text)
+    manifest, peak = package.manifest, memory.peak(package.manifest)
     if as_json:
-        echo(json_text({"manifest": manifest, "certificate": certificate, "peak_memory_bytes": peak}))
+        both = {"manifest": json.loads(manifest.to_json()), "certificate": json.loads(text), "peak_memory_bytes": peak}
+        echo(json_text(both))
         return
-    for key in ("name", "version", "source", "precision"):
-        echo(f"{key:<12}{manifest[key]}")
-    for key in ("tasks", "languages", "modalities"):
-        echo(f"{key:<12}{', '.join(manifest[key])}")
-    echo(f"{'size':<12}{package.total_bytes / 1e6:.1f} MB")
     available = available_threads()
-    echo(f"{'memory':<12}about {peak / 1e6:.0f} MB at its peak")
-    echo(f"{'threads':<12}{decoder_threads(package.manifest, available)} of {available} for the language model")
-    echo(f"{'manifest':<12}{package.sha256}")
-    echo("certificate" if whole else "certificate (--certificate shows all of it)")
-    for line in lines(certificate, whole):
+    threads = decoder_threads(manifest, available)
+    echo(Message("package.info_name", name=manifest.name))
+    echo(Message("package.info_version", version=manifest.version))
+    echo(Message("package.info_source", source=manifest.source))
+    echo(Message("package.info_precision", precision=manifest.precision))
+    echo(Message("package.info_tasks", tasks=manifest.tasks))
+    echo(Message("package.info_languages", languages=manifest.languages))
+    echo(Message("package.info_modalities", modalities=manifest.modalities))
+    echo(Message("package.info_size", megabytes=package.total_bytes / 1e6))
+    echo(Message("package.info_memory", megabytes=peak / 1e6))
+    echo(Message("package.info_threads", used=threads, available=available))
+    echo(Message("package.info_manifest", sha256=package.sha256))
+    echo(Message("package.info_certificate") if whole else Message("package.info_certificate_short"))
+    language = users_language(sys.argv[1:])
+    for line in certificate_lines(certificate, language, whole):
         echo(line)
-    echo(NOTICE)
+    echo(NOTICE_ZH if language is Language.ZH else NOTICE)
 
 
 def _list_labels(package: Package) -> None:
@@ -83,8 +93,8 @@ def _list_labels(package: Package) -> None:
     for en, zh in PromptBook.from_json(package.text("prompts")).labels:
         code = terms.get(en.removeprefix("left ").removeprefix("right "), Term(en)).snomed
         echo(f"{en}  {zh}" + (f"  SCT {code}" if code else ""))
-    for one in LABEL_SETS.values():
-        echo(f"--set {one.name}: " + ", ".join(f"{en} {zh}" for en, zh in one.labels))
+    for label_set in LABEL_SETS.values():
+        echo(f"--set {label_set.name}: " + ", ".join(f"{en} {zh}" for en, zh in label_set.labels))
 
 
 @model_app.command("verify")
@@ -96,7 +106,7 @@ def model_verify(
 
     package = find_package(model)
     package.verify()
-    echo(f"{package.manifest.name} {package.manifest.version}: every file is the one that was signed off")
+    echo(Message("package.verified", name=package.manifest.name, version=package.manifest.version))
 
 
 @model_app.command("path")

@@ -1,113 +1,148 @@
-"""The certificate of a package: how often its answers were right, and what quantisation cost, as lines for people.
+"""The certificate of a package: how accurate its answers were measured to be, and what quantisation cost.
 
-Knows the keys of certificate.json, which `medrega export` writes; knows no package and no terminal. A certificate comes from
-outside: whatever in it has another shape than ours is a PackageError.
+`medrega export` writes certificate.json. Only the keys that a reader needs are described here; others are skipped, so that
+a certificate which gains keys stays readable.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ConfigDict
 
 from medrega_edge.answer import Certified
-from medrega_edge.errors import PackageError
+from medrega_edge.io.strict_json import Count, JsonFault, parse_json
 
-FEWEST = 30  # answers about one kind of image; fewer tell less than those about all kinds
+FEWEST = 30  # answers about one modality; with fewer, the figure over all modalities says more
+CERTIFICATE = "certificate.json"
 
-UNREADABLE = "The package's certificate cannot be read; get the package again."
-_SHOWN = 12  # digits of a hash
-_COLUMNS = ("task", "lang", "kind", "n", "full", "package", "loss (95 %)", "flipped")
+_CONFIG: ConfigDict = {"extra": "ignore", "strict": True, "allow_inf_nan": False}
 
 
-def read(text: str) -> dict[str, Any]:
-    """Read certificate.json; raises PackageError."""
+@dataclass(frozen=True)
+class Difference:
+    """A figure of full precision (`reference`) and of the package, and the loss with its 95 % interval."""
+
+    __pydantic_config__ = _CONFIG
+
+    reference: float
+    package: float
+    loss: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The figures of one task in one language, over all modalities (None) or of one. Older ones have no `flipped`."""
+
+    __pydantic_config__ = _CONFIG
+
+    task: str
+    language: str
+    modality: str | None
+    n: Count
+    mean_iou: Difference | None
+    accuracy: Difference | None
+    flipped: float | None = None
+
+
+@dataclass(frozen=True)
+class Items:
+    """The questions that were asked: their number, and a hash over theirs."""
+
+    __pydantic_config__ = _CONFIG
+
+    count: Count
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A question whose answer became "right" or "wrong"."""
+
+    __pydantic_config__ = _CONFIG
+
+    to: str
+
+
+@dataclass(frozen=True)
+class LostItem:
+    """A question that lost most; `item` is the hash of its line, `score` that of full precision and of the package."""
+
+    __pydantic_config__ = _CONFIG
+
+    item: str
+    task: str
+    language: str
+    score: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Override:
+    """A unit of the model with more bits than the rest."""
+
+    __pydantic_config__ = _CONFIG
+
+    unit: str
+    bits: Count
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the package was quantised, as far as it is shown."""
+
+    __pydantic_config__ = _CONFIG
+
+    overrides: tuple[Override, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The numerical error of one stage of the export, and its limit if it has one."""
+
+    __pydantic_config__ = _CONFIG
+
+    error: float
+    limit: float | None
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a certificate holds. `accuracy` is None if no questions were asked; `reason` says why.
+
+    Older certificates name no `flips`, `worst` items, `weights` and `code`; that of a reference names no `packages`.
+    """
+
+    __pydantic_config__ = _CONFIG
+
+    accuracy: tuple[Entry, ...] | None
+    stages: Mapping[str, Stage]
+    reason: str | None = None
+    items: Items | None = None
+    flips: tuple[Flip, ...] | None = None
+    worst: tuple[LostItem, ...] = ()
+    recipe: Recipe = Recipe()
+    packages: Mapping[str, Mapping[str, str]] | None = None
+    weights: Mapping[str, str] | None = None
+    code: str | None = None
+
+
+def read(text: str) -> Certificate:
+    """Read certificate.json; raises PackageError that names the key at fault."""
     try:
-        certificate = json.loads(text)
-    except ValueError:
-        raise PackageError(UNREADABLE) from None
-    if not isinstance(certificate, dict):
-        raise PackageError(UNREADABLE)
-    return certificate
+        return parse_json(Certificate, text)
+    except JsonFault as fault:
+        raise fault.package_error(CERTIFICATE) from None
 
 
-def certified(certificate: Mapping[str, Any], task: str, language: str, modality: str | None) -> Certified | None:
-    """How often such answers were right, about this kind of image where enough were measured; raises PackageError."""
-    try:
-        accuracy = certificate.get("accuracy") or ()
-        entries = {entry["modality"]: entry for entry in accuracy if (entry["task"], entry["language"]) == (task, language)}
-        of_kind = entries.get(modality)
-        entry = of_kind if of_kind and of_kind["n"] >= FEWEST else entries.get(None)
-        return Certified(round(float(entry["accuracy"]["package"]), 4), int(entry["n"])) if entry else None
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise PackageError(UNREADABLE) from None
-
-
-def lines(certificate: Mapping[str, Any], whole: bool = True) -> list[str]:
-    """Lay a certificate out, or only its figures over all kinds of image; raises PackageError."""
-    try:
-        return list(_lines(certificate, whole))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        raise PackageError(UNREADABLE) from None
-
-
-def _lines(certificate: Mapping[str, Any], whole: bool) -> Iterator[str]:
-    if certificate["accuracy"] is None:
-        yield f"accuracy beside full precision: not measured, {certificate['reason']}"
-    else:
-        items = certificate["items"]
-        shown = [entry for entry in certificate["accuracy"] if whole or entry["modality"] is None]
-        yield f"{items['count']} questions, full precision beside this package (items {items['sha256'][:_SHOWN]})"
-        yield "IoU:"
-        yield from _table([_row(entry, "mean_iou") for entry in shown if entry["mean_iou"]])
-        yield "share of right answers:"
-        yield from _table([_row(entry, "accuracy") for entry in shown])
-        if whole:
-            yield from _items(certificate)
-    for override in certificate.get("recipe", {}).get("overrides", ()):
-        yield f"more exact than the rest: {override['unit']}, {int(override['bits'])} bits"
-    if not whole:
-        return
-    yield "error of each stage:"
-    for name, entry in certificate["stages"].items():
-        limit = "" if entry["limit"] is None else f"  (at most {entry['limit']:g})"
-        yield f"  {name:<28}{entry['error']:.2g}{limit}"
-    yield "hashes:"
-    for owner, files in (certificate["packages"] | {"weights": certificate.get("weights", {})}).items():
-        for name, digest in files.items():
-            yield f"  {owner + ' ' + name:<28}{digest[:_SHOWN]}"
-    if "code" in certificate:
-        yield f"  {'code':<28}{certificate['code'][:_SHOWN]}"
-
-
-def _row(entry: Mapping[str, Any], figure: str) -> tuple[str, ...]:
-    values = entry[figure]
-    low, high = values["interval"]
-    return (
-        entry["task"],
-        entry["language"],
-        entry["modality"] or "all",
-        str(entry["n"]),
-        f"{values['reference']:.3f}",
-        f"{values['package']:.3f}",
-        f"{values['loss']:+.3f} ({low:+.3f} to {high:+.3f})",
-        f"{entry['flipped']:.1%}",
-    )
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[i]) for row in (_COLUMNS, *rows)) for i in range(len(_COLUMNS))]
-    for row in (_COLUMNS, *rows):
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _items(certificate: Mapping[str, Any]) -> Iterator[str]:
-    """Flips and worst items, which older certificates do not name."""
-    if "flips" not in certificate:
-        return
-    wrong = sum(flip["to"] == "wrong" for flip in certificate["flips"])
-    yield f"answers that flipped: {wrong} to wrong, {len(certificate['flips']) - wrong} to right"
-    yield "worst items, each by the SHA-256 of its line in the file of questions:"
-    for one in certificate["worst"]:
-        full, package = one["score"]
-        yield f"  {one['item'][:_SHOWN]}  {one['task']} {one['language']}  {full:.2f} -> {package:.2f}"
+def certified(certificate: Certificate, task: str, language: str, modality: str | None) -> Certified | None:
+    """The accuracy measured for such answers: on this modality if enough were measured, else on all; None for none."""
+    about = [entry for entry in certificate.accuracy or () if (entry.task, entry.language) == (task, language)]
+    entries = {entry.modality: entry for entry in about}
+    entry = entries.get(modality)
+    if entry is None or entry.n < FEWEST:
+        entry = entries.get(None)
+    if entry is None or entry.accuracy is None:
+        return None
+    return Certified(round(entry.accuracy.package, 4), entry.n)

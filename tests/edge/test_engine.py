@@ -236,14 +236,16 @@ def test_an_answer_says_how_often_such_answers_were_right(engine, scan):
 def test_few_answers_about_one_kind_of_image_tell_less_than_all():
     rows = [("ct", FEWEST, 0.1), ("mri", FEWEST - 1, 0.2), (None, 100, 0.3)]
     accuracy = [
-        {"task": "detect", "language": "en", "modality": kind, "n": n, "accuracy": {"package": right}}
+        {"task": "detect", "language": "en", "modality": kind, "n": n, "mean_iou": None}
+        | {"accuracy": {"reference": right, "package": right, "loss": 0, "interval": [0, 0]}}
         for kind, n, right in rows
     ]
-    made = {"accuracy": accuracy}
+    made = read(json.dumps({"accuracy": accuracy, "stages": {}}))
     assert certified(made, "detect", "en", "ct") == Certified(0.1, FEWEST)
     assert certified(made, "detect", "en", "mri") == certified(made, "detect", "en", None) == Certified(0.3, 100)
     assert certified(made, "report", "en", "ct") is None
-    assert certified({"accuracy": None}, "detect", "en", "ct") is None
+    assert certified(read('{"accuracy": null, "stages": {}}'), "detect", "en", "ct") is None
     for broken in ("", "[]", '{"accuracy": [{}]}'):
-        with pytest.raises(PackageError, match="certificate"):
-            certified(read(broken), "detect", "en", "ct")
+        with pytest.raises(PackageError) as error:
+            read(broken)
+        assert error.value.message.params["file"] == "certificate.json"

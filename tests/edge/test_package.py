@@ -145,6 +145,17 @@ def test_a_manifest_that_is_no_manifest_is_refused(copy, text):
         Package.open(copy)
 
 
+@pytest.mark.parametrize("place", [".medrega", ".data/medrega"])
+def test_a_users_own_package_is_found_by_name_in_the_new_and_the_old_place(tmp_path, monkeypatch, place):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / ".data"))
+    assert list_packages() == [default_folder()]
+    own = tmp_path / place / "packages" / "mine"
+    shutil.copytree(default_folder(), own)
+    assert find_package("mine").folder == own
+    assert list_packages() == [default_folder(), own]
+
+
 def test_no_package_at_all(tmp_path):
     assert refused(lambda: find_package(tmp_path)) == "package.no_manifest"
     assert refused(lambda: find_package("no-such-package")) == "package.not_found"
