@@ -8,7 +8,7 @@ import medrega_edge
 def main(scan: str, label_set: str) -> None:
     """Classify the image file `scan`; `medrega model info --labels` lists the names of label sets."""
     engine = medrega_edge.load()
-    answer = engine.ask(engine.open(scan), "", task="classify", labels=label_set)
+    answer = engine.classify(engine.open(scan), label_set)
     for label in answer.labels:
         print(f"{label.label}: {label.confidence:.2f}")
     certified = answer.model.certified

@@ -14,7 +14,7 @@ def main(scan: str) -> None:
         print(answer.language, answer.text, f"{answer.timings.total:.0f} ms")
         for warning in answer.warnings:
             print("warning:", warning)
-    english, chinese = ([region.box for region in answer.regions] for answer in answers)
+    english, chinese = ([[round(value) for value in region.box] for region in answer.regions] for answer in answers)
     print("same boxes" if english == chinese else "different boxes", english)
 
 

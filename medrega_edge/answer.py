@@ -1,36 +1,32 @@
-"""What an answer is: frozen dataclasses, and `to_dict()`, which is the JSON schema that others rely on.
-
-Knows the schema (version 1, DESIGN.md); knows nothing of how answers come about or how they are shown.
-"""
+"""The answer to a question: frozen dataclasses, and `to_dict()`, which gives the published JSON schema."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from medrega_edge.domain import NOTICE
-
-if TYPE_CHECKING:
-    from medrega_edge.images.medical_image import Area
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import NOTICE, Language, Modality, Task
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Region:
-    """A named box in pixels of the original image, x2 and y2 exclusive.
+    """A named box.
 
-    `confidence` is the probability that the box overlaps the truth by half, where the package was calibrated.
+    `confidence` is the probability that its IoU with the truth is 0.5 or more, if the package was calibrated; else a raw
+    score. None where there is no score.
     """
 
     label: str
-    box: tuple[float, float, float, float]
+    box: PixelBox
     confidence: float | None
 
 
 @dataclass(frozen=True)
 class Label:
-    """A class of the whole image."""
+    """A class of the whole image, with its probability."""
 
     label: str
     confidence: float | None
@@ -38,34 +34,41 @@ class Label:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What was looked at. `modality` is what the file says, else what was recognised, then with `modality_confidence`."""
+    """The image that was read.
+
+    `modality` is what the file states, else what the weights recognise, then with `modality_confidence`; None where
+    neither is known, and for no medical image. `series` and `slice` count from 0.
+    """
 
     path: str | None
     width: int
     height: int
-    modality: str | None
+    modality: Modality | None
     frame: int | None
     window: tuple[float, float] | None
     sha256: str
-    spacing_mm: tuple[float, float] | None = None  # millimetres of a pixel, across and down
+    spacing_mm: tuple[float, float] | None = None  # size of a pixel in millimetres, across and down
     modality_confidence: float | None = None
     sides: tuple[str, str, str, str] | None = None  # the patient's directions at the left, top, right and bottom
-    series: int | None = None  # of a folder, counted from 0
-    slice: int | None = None  # of a series or a volume, counted from 0
-    spacing_areas: tuple[Area, ...] = ()  # where `spacing_mm` holds, when not everywhere
+    series: int | None = None
+    slice: int | None = None
+    spacing_areas: tuple[PixelBox, ...] = ()  # where `spacing_mm` holds; everywhere if empty
 
-    def in_millimetres(self, box: Area) -> Area | None:
-        """A box from the image's top left corner in millimetres, None where the size of its pixels is not known."""
+    def in_millimetres(self, box: PixelBox) -> tuple[float, float, float, float] | None:
+        """Return a box in millimetres from the image's top left corner; None where the pixel size is unknown."""
         areas = self.spacing_areas
-        if self.spacing_mm is None or (areas and not any(_lies_in(box, area) for area in areas)):
+        if self.spacing_mm is None or (areas and not any(area.contains(box) for area in areas)):
             return None
         across, down = self.spacing_mm
-        return box[0] * across, box[1] * down, box[2] * across, box[3] * down
+        return box.x1 * across, box.y1 * down, box.x2 * across, box.y2 * down
 
 
 @dataclass(frozen=True)
 class Certified:
-    """What share of `answers` of this kind was right when the package was certified; a box is from an IoU of 0.5 on."""
+    """Accuracy measured for such answers when the package was certified: the share `right` of so many `answers`.
+
+    A box is right from an IoU of 0.5 on.
+    """
 
     right: float
     answers: int
@@ -73,20 +76,20 @@ class Certified:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Which package answered, and how it was certified for such answers; `sha256` is that of its manifest."""
+    """The package that answered. `sha256` is that of its manifest; `certified` is None where nothing was measured."""
 
     name: str
     version: str
     sha256: str
     precision: str
-    certified: Certified | None = None  # where nobody measured, as for reports
+    certified: Certified | None = None
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Milliseconds. `load` is that of the package, `image` and `vision` that of looking at the image, each done once.
+    """Milliseconds. `load` is for the package; `image` and `vision` are for reading and encoding the image, once each.
 
-    `total` is what this answer took: prefill and decode, and looking at the image when it is the first about it.
+    `total` is the time of this answer: all generations, and reading and encoding if it is the image's first answer.
     """
 
     load: float = 0.0
@@ -99,15 +102,15 @@ class Timings:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer to one question about one image.
+    """The answer to one question about one image.
 
-    `raw_text` is what the model wrote, `text` what a person reads; `finish` is "stop" or "length".
+    `text` is for a person, `raw_text` is the model's output with its markup; `finish` is "stop" or "length".
     """
 
     text: str
     raw_text: str
-    task: str
-    language: str
+    task: Task
+    language: Language
     regions: tuple[Region, ...]
     labels: tuple[Label, ...]
     image: ImageFacts
@@ -120,10 +123,10 @@ class Answer:
     warnings: tuple[str, ...] = field(default=())
 
     def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
-        """Return the answer as schema 1.
+        """Return the answer as JSON data of schema 1.
 
-        The image's path is left null unless `include_identifiers`: names of files and folders often name a patient. The
-        file's sha256 tells which image it was.
+        Without `include_identifiers` the image's path is null, because file and folder names often name a patient. The
+        file's sha256 identifies the image.
         """
         image = asdict(self.image) | ({} if include_identifiers else {"path": None})
         return {
@@ -149,13 +152,9 @@ class Answer:
         }
 
     def _in_millimetres(self, region: Region) -> dict[str, list[float]]:
-        """The box from the image's top left corner, where the size of its pixels is known; else nothing."""
+        """Return the key `box_mm` where the pixel size is known."""
         box = self.image.in_millimetres(region.box)
         return {} if box is None else {"box_mm": [round(value, 2) for value in box]}
-
-
-def _lies_in(box: Area, area: Area) -> bool:
-    return area[0] <= box[0] and area[1] <= box[1] and box[2] <= area[2] and box[3] <= area[3]
 
 
 def _listed(value: Any) -> Any:

@@ -1,16 +1,16 @@
 """Boxes in their two frames, and the map between them.
 
-A *grid* box holds integers 0..999 relative to the
-original width and height, origin top left, as the model writes them; a *pixel* box holds floats in pixels of the
-original image, x2 and y2 exclusive. `Geometry` is the only way from one to the other.
+A *grid* box holds integers 0..999 relative to the original width and height, origin top left, as the model writes them.
+A *pixel* box holds floats in pixels of the original image, x2 and y2 exclusive. `Geometry` maps one to the other.
 
-The grid is read as upstream reads it (grid / 999 * side), so 0 is the left edge and 999 the right edge of the image.
+A grid coordinate means grid / 999 * side, as upstream reads it: 0 is the left edge and 999 the right edge of the image.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 GRID_MAX = 999
 
@@ -34,8 +34,7 @@ class GridBox:
         return [self.x1, self.y1, self.x2, self.y2]
 
 
-@dataclass(frozen=True)
-class PixelBox:
+class PixelBox(NamedTuple):
     """A box in pixels of the original image: origin top left, x2 and y2 exclusive."""
 
     x1: float
@@ -45,7 +44,16 @@ class PixelBox:
 
     def as_list(self) -> list[float]:
         """Return `[x1, y1, x2, y2]`."""
-        return [self.x1, self.y1, self.x2, self.y2]
+        return list(self)
+
+    def check_order(self) -> None:
+        """Refuse a box whose corners are not finite, or not in order: ValueError."""
+        if not all(map(math.isfinite, self)) or not (self.x1 < self.x2 and self.y1 < self.y2):
+            raise ValueError(f"box {self.as_list()} needs x1 < x2 and y1 < y2")
+
+    def contains(self, box: PixelBox) -> bool:
+        """Whether another box lies inside this one."""
+        return self.x1 <= box.x1 and self.y1 <= box.y1 and box.x2 <= self.x2 and box.y2 <= self.y2
 
 
 def iou(a: PixelBox | GridBox, b: PixelBox | GridBox) -> float:
@@ -80,8 +88,7 @@ class Geometry:
 
         Raises ValueError for a box that is inverted or lies outside the image.
         """
-        if not all(math.isfinite(value) for value in box.as_list()) or not (box.x1 < box.x2 and box.y1 < box.y2):
-            raise ValueError(f"box {box.as_list()} needs x1 < x2 and y1 < y2")
+        box.check_order()
         if box.x2 <= 0 or box.y2 <= 0 or box.x1 >= self.width or box.y1 >= self.height:
             raise ValueError(f"box {box.as_list()} lies outside the image of {self.width} x {self.height} pixels")
         x1, x2 = _grid_span(box.x1, box.x2, self.width)

@@ -94,7 +94,7 @@ def keys(value):
 
 def test_every_key_of_an_answer_and_every_column_is_described(engine, scan):
     text = (ROOT / "docs" / "answer.md").read_text("utf-8")
-    answers = [engine.ask(scan, "locate the liver"), engine.ask(scan, "", task="classify", labels="skin")]
+    answers = [engine.ask(scan, "locate the liver"), engine.classify(scan, "skin")]
     described = set(re.findall(r"`(\w+)`", text))
     assert keys([answer.to_dict() for answer in answers]) - described == set()
     assert ", ".join(COLUMNS) in " ".join(text.split())

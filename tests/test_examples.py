@@ -46,7 +46,7 @@ def test_locate(run, scan, tmp_path):
 
 def test_two_languages(run, scan):
     printed = run("two_languages.py", scan.image.path)
-    assert "same boxes [(" in printed
+    assert "same boxes [[" in printed
     assert "肝脏" in printed
 
 

@@ -26,6 +26,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.inference.confidence import fit
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
+from medrega_edge.tasks.intent import build_request
 from medrega_export.quantisation.recipe import Recipe
 from medrega_export.questions import Question
 
@@ -196,19 +197,14 @@ def answer(
         image = images[question.image]
         box = question.box if question.task is Task.IDENTIFY else None
         try:
-            given = engine.ask(
-                image,
-                question.question,
-                task=question.task,
-                language=question.language,
-                box=box,
-                labels=question.labels,
-                several=question.several,
+            request = build_request(
+                question.task, question.question, box=box, labels=question.labels, multiple=question.several
             )
+            given = engine.run(image, request, question.language)
         except UsageError as error:  # a name that the weights were not trained on: refused, and so not found
             results.append((image.image.sha256, Given("", str(error), (), 1)))
             continue
-        boxes = tuple(PixelBox(*region.box) for region in given.regions)
+        boxes = tuple(region.box for region in given.regions)
         scores = tuple(region.confidence for region in given.regions)
         results.append((given.image.sha256, Given(given.raw_text, given.text, boxes, len(given.warnings), scores)))
         if number % 50 == 0:

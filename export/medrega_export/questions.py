@@ -33,7 +33,7 @@ class Question:
     question: str
     task: Task
     language: Language
-    box: tuple[float, float, float, float] | None
+    box: PixelBox | None
     modality: Modality | None
     text: str  # the true answer, as the model should write it
     boxes: tuple[tuple[str, PixelBox], ...]  # true regions: label and box, one entry a box
@@ -71,7 +71,7 @@ def _question(line: str, number: int, path: Path) -> Question:
             question=str(data["question"]),
             task=Task(data["task"]),
             language=Language(data["language"]) if "language" in data else language_of(str(data["question"])),
-            box=tuple(float(value) for value in box) if box else None,  # type: ignore[arg-type]
+            box=PixelBox(*map(float, box)) if box else None,
             modality=Modality(data["modality"]) if data.get("modality") else None,
             text=str(truth["text"]),
             boxes=tuple(regions),
@@ -101,7 +101,7 @@ def choose(questions: list[Question], count: int) -> list[Question]:
 def wording(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer: Tokenizer) -> str:
     """Return the question as the engine puts it, which words some tasks itself."""
     if question.task is Task.IDENTIFY and question.box is not None:
-        box = format_boxes([geometry.to_grid(PixelBox(*question.box))])
+        box = format_boxes([geometry.to_grid(question.box)])
         return IDENTIFY_QUESTION[question.language].format(box=box)
     if question.task is Task.CLASSIFY and question.labels:
         return prompts.classify_question(question.labels, question.language, question.several)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.io.jsonl import read_object
 from medrega_edge.io.strict_json import STRICT, JsonFault, Number, Problem, parse_json
-from medrega_edge.prompts.intent import window_preset_for
+from medrega_edge.tasks.intent import build_request, window_preset_for
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
@@ -69,16 +71,16 @@ class BatchLine:
 
     def ask(self, engine: Engine, image: EncodedImage) -> Answer:
         """Put the question to an engine; raises UsageError for one that makes no sense."""
-        return engine.ask(
-            image,
+        box = None if self.box is None else PixelBox(*self.box)
+        request = build_request(
+            self.task or engine.guess_task(self.question, box, self.labels),
             self.question,
-            self.task,
-            self.language,
-            self.box,
+            box=box,
             labels=self.labels,
-            several=self.several,
-            regions_first=self.regions_first,
+            multiple=self.several,
+            regional_chain_of_thought=self.regions_first,
         )
+        return engine.run(image, request, self.language or language_of(self.question))
 
 
 def _usage_error(fault: JsonFault, number: int) -> UsageError:

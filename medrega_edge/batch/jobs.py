@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from medrega_edge.batch.batch_line import BatchLine
 from medrega_edge.batch.journal import Position
+from medrega_edge.domain import language_of
 from medrega_edge.errors import ChoiceError, InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import View
 from medrega_edge.io.atomic import image_names, natural_sort_key
 from medrega_edge.io.jsonl import read_lines, read_object
+from medrega_edge.tasks.intent import build_request
 
 if TYPE_CHECKING:
+    from medrega_edge.answer import Answer
     from medrega_edge.engine import EncodedImage, Engine
 
 CHUNK_SIZE = 16  # lines that one process answers at a time
@@ -39,6 +42,11 @@ class BatchQuestion:
     task: str | None = None
     language: str | None = None
     view: View = View()
+
+    def ask(self, engine: Engine, image: EncodedImage) -> Answer:
+        """Put the question to an engine; raises UsageError for one that makes no sense."""
+        request = build_request(self.task or engine.guess_task(self.question), self.question)
+        return engine.run(image, request, self.language or language_of(self.question))
 
 
 class QuestionFile:
@@ -161,7 +169,7 @@ def answer_file(
 
         def ask(view: View = view) -> Row:
             image = engine.open(path, view)
-            return engine.ask(image, asking.question, asking.task, asking.language).to_dict(include_identifiers)
+            return asking.ask(engine, image).to_dict(include_identifiers)
 
         try:
             row = _row(f"{digest}-{picture}" if option else digest, ask, raise_choice=not option)

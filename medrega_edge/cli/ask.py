@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,9 @@ from medrega_edge.io.safe_text import json_text, printable
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
+    from medrega_edge.boxes import PixelBox
+    from medrega_edge.engine import Engine
+    from medrega_edge.tasks.base import TaskRequest
 
 IMAGE = "PNG, JPEG, TIFF, DICOM or NIfTI, a folder of DICOM files; or --sample."
 ImageOrOther = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE)]
@@ -30,7 +34,7 @@ def ask(
     question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask; English or Chinese.")] = None,
     task: TaskOption = None,
     box: Annotated[str | None, typer.Option(help="x1,y1,x2,y2 in pixels: ask what is in this box.")] = None,
-    regions_first: Annotated[
+    regional_chain_of_thought: Annotated[
         bool, typer.Option("--cot", help="Find the regions that matter first, then answer with them (Regional CoT).")
     ] = False,
     *,
@@ -42,15 +46,21 @@ def ask(
 
     medrega ask --sample abdomen-mri "请定位肝脏" --save marked.png
     """
+    from medrega_edge.tasks.intent import build_request
+
     if shared.sample is not None and question is None:
-        image, question = None, image_or_question
+        image, text = None, image_or_question
     elif question is None:
         raise UsageError('Give an IMAGE and a QUESTION, for example: medrega ask scan.png "locate the liver".')
     else:
-        image = image_or_question
-    request: dict[str, Any] = {"question": question, "task": task, "regions_first": regions_first}
-    request["box"] = _box(box) if box else None
-    _answer_one(image, request, shared)
+        image, text = image_or_question, question
+    pixels = None if box is None else _parse_box(box)
+
+    def request(engine: Engine) -> TaskRequest:
+        named = task or engine.guess_task(text, pixels)
+        return build_request(named, text, box=pixels, regional_chain_of_thought=regional_chain_of_thought)
+
+    _answer_one(image, text, request, shared)
 
 
 @with_shared_options
@@ -64,14 +74,16 @@ def locate(
 
     medrega locate scan.png liver spleen "both kidneys" --save marked.png
     """
+    from medrega_edge.tasks.detection import Detect
+
     names = list(names or ())
     if shared.sample is not None:
         names.insert(0, image_or_name)
     if not names:
         raise UsageError("Say what to locate, for example: medrega locate scan.png liver.")
     image = None if shared.sample is not None else image_or_name
-    request = {"question": ", ".join(names), "task": "detect"}
-    _answer_one(image, request, shared)
+    request = Detect(names)
+    _answer_one(image, request.words, lambda _: request, shared)
 
 
 @with_shared_options
@@ -85,8 +97,10 @@ def identify(
 
     medrega identify scan.png --box 52,80,182,195 --lang zh
     """
-    request = {"question": "", "task": "identify", "box": _box(box)}
-    _answer_one(image, request, shared)
+    from medrega_edge.tasks.identification import Identify
+
+    request = Identify(_parse_box(box))
+    _answer_one(image, "", lambda _: request, shared)
 
 
 @with_shared_options
@@ -94,8 +108,10 @@ def classify(
     image: OptionalImage = None,
     labels: Annotated[str | None, typer.Option(help="Candidates, separated by commas.")] = None,
     label_set: Annotated[str | None, typer.Option("--set", help="A named list of them; see `model info --labels`.")] = None,
-    several: Annotated[bool, typer.Option("--several", help="More than one may be right.")] = False,
-    regions_first: Annotated[bool, typer.Option("--cot", help="Find regions first, then decide with them.")] = False,
+    multiple: Annotated[bool, typer.Option("--several", help="More than one may be right.")] = False,
+    regional_chain_of_thought: Annotated[
+        bool, typer.Option("--cot", help="Find regions first, then decide with them.")
+    ] = False,
     *,
     shared: AnswerOptions,
 ) -> None:
@@ -105,17 +121,14 @@ def classify(
 
     medrega classify xray.png --labels "fracture,no fracture"
     """
+    from medrega_edge.tasks.classification import Classify
+
     if (labels is None) == (label_set is None):
         raise UsageError("Give the candidates with --labels a,b,c or the name of a list with --set, one of the two.")
-    candidates = label_set or [part.strip() for part in re.split("[,，;；]", labels or "")]
-    request = {
-        "question": "" if label_set else str(labels),
-        "task": "classify",
-        "labels": candidates,
-        "several": several,
-        "regions_first": regions_first,
-    }
-    _answer_one(image, request, shared)
+    words = labels or ""
+    candidates = label_set if label_set is not None else [part.strip() for part in re.split("[,，;；]", words)]
+    request = Classify(candidates, multiple, regional_chain_of_thought, words)
+    _answer_one(image, words, lambda _: request, shared)
 
 
 @with_shared_options
@@ -129,8 +142,9 @@ def report(
 
     medrega report scan.png --grounded --save marked.png
     """
-    request = {"question": "", "task": "grounded_report" if grounded else "report"}
-    _answer_one(image, request, shared)
+    from medrega_edge.tasks.reporting import Report
+
+    _answer_one(image, "", lambda _: Report(grounded), shared)
 
 
 @with_shared_options
@@ -182,8 +196,8 @@ def _place(image: str | None, sample: str | None) -> str:
     return str(sample_path(sample))
 
 
-def _answer_one(image: str | None, request: dict[str, Any], shared: AnswerOptions) -> None:
-    """Look at one image, ask one thing, show the answer."""
+def _answer_one(image: str | None, words: str, request: Callable[[Engine], TaskRequest], shared: AnswerOptions) -> None:
+    """Encode one image, answer one request, show the answer; `words` are the user's, and may be empty."""
     from medrega_edge.output import overlay
 
     path = _place(image, shared.sample)
@@ -191,16 +205,16 @@ def _answer_one(image: str | None, request: dict[str, Any], shared: AnswerOption
         overlay.check_png_path(shared.save, Path(path))
     objects = _object_places(shared, Path(path))
     engine = load_engine(shared.model, shared.threads, shared.device)
-    encoded = engine.open(path, shared.view(request["question"]))
-    language = shared.language or (None if request["question"] else locale_language())
-    answer = engine.ask(encoded, language=language, **request)
+    encoded = engine.open(path, shared.view(words))
+    language = shared.language or (language_of(words) if words else locale_language())
+    answer = engine.run(encoded, request(engine), language)
     _show(answer, shared)
     if shared.save is not None:
         overlay.save_png(overlay.draw_regions(encoded.image, answer), shared.save)
     if objects:
         from medrega_edge.output.dicom.writer import write_objects
 
-        scan = Path(encoded.image.path or path)  # of a folder, the file that was looked at
+        scan = Path(encoded.image.path or path)  # of a folder, the file that was read
         write_objects(answer, scan, overlay.draw_regions(encoded.image, answer), objects)
     if shared.strict and answer.warnings:
         raise typer.Exit(5)
@@ -232,12 +246,13 @@ def _show(answer: Answer, shared: ImageOptions) -> None:
     terminal.print_answer(answer, console())
 
 
-def _box(text: str) -> tuple[float, float, float, float]:
+def _parse_box(text: str) -> PixelBox:
+    from medrega_edge.boxes import PixelBox
+
     try:
-        x1, y1, x2, y2 = (float(part) for part in text.split(","))
-    except ValueError:
+        return PixelBox(*map(float, text.split(",")))
+    except (ValueError, TypeError):  # no number, or not four of them
         raise UsageError(f"The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.") from None
-    return x1, y1, x2, y2
 
 
 def mount(app: typer.Typer) -> None:

@@ -125,17 +125,17 @@ def _asking(
     from medrega_edge.domain import Language, Task
     from medrega_edge.images.medical_image import View
     from medrega_edge.images.windowing import parse_window
-    from medrega_edge.prompts.intent import window_preset_for
-    from medrega_edge.tasks.request import member
+    from medrega_edge.tasks.base import parse_choice
+    from medrega_edge.tasks.intent import window_preset_for
 
     if not (question or "").strip() and task is None:
         raise UsageError("batch.no_question")
     if window is not None:
         parse_window(window)
     if task is not None:  # a wrong name is reported once, not for each image
-        member(Task, task)
+        parse_choice(Task, task)
     if language is not None:
-        member(Language, language)
+        parse_choice(Language, language)
     view = View(window=window, plane=plane, default_preset=window_preset_for(question or ""), series=series)
     return BatchQuestion(question or "", task, language, view)
 

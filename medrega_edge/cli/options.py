@@ -68,7 +68,7 @@ class ImageOptions:
     def view(self, question: str = "") -> View:
         """How to look at the image that `question` is about."""
         from medrega_edge.images.medical_image import View
-        from medrega_edge.prompts.intent import window_preset_for
+        from medrega_edge.tasks.intent import window_preset_for
 
         return View(
             frame=self.frame,

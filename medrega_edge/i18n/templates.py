@@ -8,6 +8,8 @@ of patients there. Put a new template into the section of the folder that uses i
 TEMPLATES: dict[str, str] = {
     # ---- usage, prompts, tasks, vocabulary -----------------------------------------------------------------------------
     #
+    "task.no_tokens": "An answer needs at least 1 token, and max_tokens is {max_tokens}.",
+    "task.several_without_labels": "Several labels (--several) go with the task 'classify', not with '{task}'.",
     # ---- images (image.*) ----------------------------------------------------------------------------------------------
     #
     # ---- images/dicom (dicom.*) ----------------------------------------------------------------------------------------

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
 from medrega_edge.errors import ChoiceError, ImageError, MedregaError
 
 MAX_BYTES = 512 * 1024 * 1024
 MAX_PIXELS = 16_000_000  # more than a mammogram; with its copies in several depths it stays below 400 MB
 MIN_SIDE = 16  # one patch of the smallest tower; less is no picture
-
-
-Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, the last two exclusive
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class MedicalImage:
     warnings: tuple[str, ...] = ()
     series: int | None = None
     slice: int | None = None
-    spacing_areas: tuple[Area, ...] = ()
+    spacing_areas: tuple[PixelBox, ...] = ()
 
     @property
     def width(self) -> int:

@@ -24,7 +24,8 @@ def raw_scores(steps: Sequence[Step], presence: float = 1.0) -> list[float]:
     logs: dict[int, list[float]] = {}
     for step in steps:
         if step.place is not None and step.place[2] < LEADING_DIGITS:
-            logs.setdefault(step.place[0], []).append(math.log(max(LEAST, step.probability or 1.0)))
+            probability = 1.0 if step.probability is None else step.probability  # None: the grammar left no choice
+            logs.setdefault(step.place[0], []).append(math.log(max(LEAST, probability)))
     return [math.exp(sum(box) / len(box)) * presence for _, box in sorted(logs.items())]
 
 

@@ -33,7 +33,7 @@ class Decoder:
         presents = {name.format(i) for i in layers for name in (spec.present_key, spec.present_value)}
         inputs = {spec.embeds, spec.last_position, spec.total_length} | pasts
         self.length = 0  # positions in the cache that count
-        self.passes = 0  # forward passes run, for measurements
+        self.forward_passes = 0  # so far
         self._session = open_session(contents, "decoder", threads, device, inputs, {spec.logits} | presents, mapped)
         self._binding = self._session.io_binding()
         self._value = load_onnxruntime().OrtValue.ortvalue_from_numpy
@@ -91,7 +91,7 @@ class Decoder:
             self._bind_lengths()
         self._session.run_with_iobinding(self._binding)
         self.length = total
-        self.passes += 1
+        self.forward_passes += 1
         return cast(Floats, self._logits[0])
 
     def rewind(self, length: int) -> None:

@@ -57,7 +57,7 @@ class Step:
     place: Position | None = None
 
 
-def generate(
+def generate_tokens(
     logits: Floats,
     extend: Callable[[list[int]], Floats],
     grammar: Grammar,

@@ -243,11 +243,6 @@ class NamedRegion(RegionGrammar):
         self._absent = absent
         self._decided = False
 
-    @property
-    def asks_presence(self) -> bool:
-        """Whether the next token says if the object is there."""
-        return not self._decided
-
     def allowed(self) -> tuple[int, ...] | None:
         """Ids that may follow; never None."""
         if not self._decided:

@@ -1,18 +1,17 @@
-"""The language model in front of one image: a prompt goes in, what it writes comes out, token by token.
+"""The language model in front of one image: a prompt goes in, the generated text comes out.
 
-Knows token embeddings, the decoder's cache, grammars and the stream of text; knows no task, no language and no file. The
-image's prefix stays in the cache from question to question while the text around the image stays the same, always computed
-in a pass of its own, so a warm answer equals a cold one to the bit.
+The image's prefix stays in the key/value cache from question to question while the text around the image stays the same.
+It is always computed in a forward pass of its own, so a warm answer equals a cold one to the bit.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy.typing as npt
 
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.inference.decoder import Decoder
-from medrega_edge.inference.decoding import Grammar, Step, generate
+from medrega_edge.inference.decoding import Grammar, Step, generate_tokens
 from medrega_edge.inference.grammars import Vocabulary
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
 from medrega_edge.package.package import PackageContents
@@ -30,7 +29,7 @@ NPY_HEADER = 4096  # bytes; ours take 128
 
 
 class ImageEmbeddings(Protocol):
-    """An image as the language model sees it; compared by identity."""
+    """An encoded image; two are the same only if they are one object."""
 
     @property
     def embeds(self) -> npt.NDArray[np.float32]:
@@ -39,9 +38,9 @@ class ImageEmbeddings(Protocol):
 
 @dataclass(frozen=True)
 class Generation:
-    """What was written: `steps` without the end token; `finish` is "stop" or "length"."""
+    """One generated text with its markup: `steps` lack the end token; `finish` is "stop" or "length"."""
 
-    raw: str
+    raw_text: str
     steps: tuple[Step, ...]
     finish: str
     prompt_tokens: int
@@ -50,45 +49,62 @@ class Generation:
 
 
 class LanguageModel:
-    """One key/value cache, so not thread-safe."""
+    """Generates text about one image at a time, under a grammar, and scores given texts.
+
+    It has one key/value cache, so it is not thread-safe. `vocabulary` holds the token ids that grammars need.
+    `forward_passes` counts the passes of the decoder so far. With `jump_forward` off, tokens that the grammar leaves no
+    choice about cost a pass each; the text is the same.
+    """
 
     def __init__(self, contents: PackageContents, decoder: Decoder) -> None:
         """Read tokenizer and embeddings; raises PackageError where they do not fit the manifest."""
         manifest = contents.package.manifest
         self._decoder = decoder
-        self.tokenizer = Tokenizer(contents.text("tokenizer"))
+        self._tokenizer = Tokenizer(contents.text("tokenizer"))
         self._embeddings = _embeddings(contents)
-        if self.tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self.tokenizer.size > len(self._embeddings):
+        if self._tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self._tokenizer.size > len(self._embeddings):
             raise PackageError("The manifest and the tokenizer of the model package do not fit each other.")
-        self.vocabulary = Vocabulary.of(self.tokenizer, manifest.tokens.end)
-        self._image_tokens = manifest.vision.tokens
+        self.vocabulary = Vocabulary.of(self._tokenizer, manifest.tokens.end)
         self.jump_forward = True
-        self._seen: ImageEmbeddings | None = None  # whose prefix lies in the cache, with
-        self._cached_prefix = ("", "")  # these texts before and after it
+        self._image_tokens = manifest.vision.tokens
+        self._cached_image: ImageEmbeddings | None = None  # whose prefix is in the cache,
+        self._cached_prefix = ("", "")  # between these texts
         self._prefix_length = 0
 
     @property
-    def passes(self) -> int:
-        """Forward passes of the language model so far, for measurements."""
-        return self._decoder.passes
+    def forward_passes(self) -> int:
+        """Number of forward passes of the decoder so far."""
+        return self._decoder.forward_passes
 
-    def say(
+    def strip_special_tokens(self, text: str) -> str:
+        """Return a user's text without anything that spells a special token."""
+        return self._tokenizer.strip_special_tokens(text)
+
+    def encode_continuation(self, text: str, before: str) -> list[int]:
+        """Return the ids of `text` as it follows `before`."""
+        return self._tokenizer.encode_continuation(text, before)
+
+    def generate(
         self,
         image: ImageEmbeddings,
         prompt: Prompt,
         grammar: Grammar,
-        limit: int,
+        max_tokens: int,
         on_text: Callable[[str], None] | None = None,
     ) -> Generation:
-        """Write up to `limit` tokens behind the image and `prompt`; raises UsageError for a prompt that is too long."""
+        """Generate up to `max_tokens` tokens; `on_text` receives the text while it is generated.
+
+        A region that is cut off at the end is left out, unless it was passed on already. Raises UsageError for a prompt
+        that is too long.
+        """
         begun = time.perf_counter()
-        logits = self._ask(image, prompt)
+        logits = self._prefill(image, prompt)
         prompt_tokens = self._decoder.length
         prefilled = time.perf_counter()
-        limit = min(limit, self._decoder.remaining_context)
-        stream = StreamDecoder(self.tokenizer, on_text) if on_text else None
+        limit = min(max_tokens, self._decoder.remaining_context)
+        stream = StreamDecoder(self._tokenizer, on_text) if on_text else None
         steps: list[Step] = []
-        for step in generate(logits, self._extend, grammar, self.vocabulary.end, limit, self.jump_forward):
+        for step in generate_tokens(logits, self._extend, grammar, self.vocabulary.end, limit, self.jump_forward):
             steps.append(step)
             if stream:
                 stream.push(step.token)
@@ -99,7 +115,7 @@ class LanguageModel:
             steps = self._without_open_region(steps)
         done = time.perf_counter()
         return Generation(
-            raw=self.tokenizer.decode([step.token for step in steps]),
+            raw_text=self._tokenizer.decode([step.token for step in steps]),
             steps=tuple(steps),
             finish="length" if cut else "stop",
             prompt_tokens=prompt_tokens,
@@ -108,71 +124,79 @@ class LanguageModel:
         )
 
     def _without_open_region(self, steps: list[Step]) -> list[Step]:
-        """What was written, without a region at its end that is not whole."""
+        """Remove a region at the end whose list of boxes is not closed."""
         tokens = [step.token for step in steps]
-        opened = [place for place, token in enumerate(tokens) if token == self.vocabulary.ref_open]
-        if not opened or self.vocabulary.box_close in tokens[opened[-1] :]:
+        starts = [index for index, token in enumerate(tokens) if token == self.vocabulary.ref_open]
+        if not starts or self.vocabulary.box_close in tokens[starts[-1] :]:
             return steps
-        return steps[: opened[-1]]
+        return steps[: starts[-1]]
 
-    def pick(
-        self, image: ImageEmbeddings, prompt: Prompt, candidates: Sequence[Sequence[int]], levels: Sequence[float]
+    def choose_by_likelihood(
+        self, image: ImageEmbeddings, prompt: Prompt, candidates: Sequence[Sequence[int]], log_priors: Sequence[float]
     ) -> tuple[Generation, int, float]:
-        """Take the candidate that weighs most, its level taken off: as if it were written, which, and its share.
+        """Choose the candidate (token ids) with the highest log-probability minus its log-prior.
 
-        Raises UsageError for a prompt that is too long.
+        Returns a generation that holds the candidate, its index, and its probability among the candidates. Raises
+        UsageError for a prompt that is too long.
         """
         begun = time.perf_counter()
-        logits = self._ask(image, prompt)
+        logits = self._prefill(image, prompt)
         prompt_tokens = self._decoder.length
         prefilled = time.perf_counter()
-        freed = np.subtract(self._candidate_log_probs(logits, candidates), levels)
-        best = int(np.argmax(freed))
-        said = Generation(
-            raw=self.tokenizer.decode(list(candidates[best])),
+        corrected = np.subtract(self._candidate_log_probs(logits, candidates), log_priors)
+        best = int(np.argmax(corrected))
+        generation = Generation(
+            raw_text=self._tokenizer.decode(list(candidates[best])),
             steps=tuple(map(Step, candidates[best])),
             finish="stop",
             prompt_tokens=prompt_tokens,
             prefill_ms=(prefilled - begun) * 1000,
             decode_ms=(time.perf_counter() - prefilled) * 1000,
         )
-        return said, best, float(1 / np.exp(freed - freed[best]).sum())
+        return generation, best, float(1 / np.exp(corrected - corrected[best]).sum())
 
-    def weigh(self, image: ImageEmbeddings, prompt: Prompt, candidates: Sequence[Sequence[int]]) -> list[float]:
-        """Log-probability of each candidate with its end, parted among all of them; raises UsageError as `pick` does."""
-        return self._candidate_log_probs(self._ask(image, prompt), candidates)
+    def sequence_log_probs(self, image: ImageEmbeddings, prompt: Prompt, candidates: Sequence[Sequence[int]]) -> list[float]:
+        """Return the log-probability of each candidate (token ids) among all of them, its end included.
+
+        Raises UsageError for a prompt that is too long.
+        """
+        return self._candidate_log_probs(self._prefill(image, prompt), candidates)
 
     def _candidate_log_probs(self, logits: npt.NDArray[np.float32], candidates: Sequence[Sequence[int]]) -> list[float]:
-        """What each candidate weighs behind what was asked, whose logits these are; one pass wherever candidates part."""
-        asked = self._decoder.length
-        whole = [(*candidate, self.vocabulary.end[0]) for candidate in candidates]
-        weights = [0.0] * len(whole)
+        """Walk the prefix tree of the candidates: one forward pass where some of them part.
 
-        def part(path: tuple[int, ...], logits: npt.NDArray[np.float32], members: Sequence[int]) -> None:
-            following: dict[int, list[int]] = {}
+        `logits` follow the prompt, which is the end of the cache. At each node the probabilities are normalised over the
+        tokens with which candidates go on.
+        """
+        prompt_length = self._decoder.length
+        sequences = [(*candidate, self.vocabulary.end[0]) for candidate in candidates]
+        log_probs = [0.0] * len(sequences)
+
+        def visit(depth: int, logits: npt.NDArray[np.float32], members: Sequence[int]) -> None:
+            branches: dict[int, list[int]] = {}
             for member in members:
-                following.setdefault(whole[member][len(path)], []).append(member)
-            scores = {token: float(logits[token]) for token in following}
-            most = max(scores.values())
-            together = most + math.log(sum(math.exp(score - most) for score in scores.values()))
-            for token, those in following.items():
-                for member in those:
-                    weights[member] += scores[token] - together
-                if len(those) > 1:
-                    shared = tuple(os.path.commonprefix([whole[member] for member in those]))
-                    self._decoder.rewind(asked)
-                    part(shared, self._extend(list(shared)), those)
+                branches.setdefault(sequences[member][depth], []).append(member)
+            scores = {token: float(logits[token]) for token in branches}
+            highest = max(scores.values())
+            total = highest + math.log(sum(math.exp(score - highest) for score in scores.values()))
+            for token, branch in branches.items():
+                for member in branch:
+                    log_probs[member] += scores[token] - total
+                if len(branch) > 1:
+                    shared = _common_prefix([sequences[member] for member in branch])
+                    self._decoder.rewind(prompt_length)
+                    visit(len(shared), self._extend(shared), branch)
 
-        part((), logits, range(len(whole)))
-        return weights
+        visit(0, logits, range(len(sequences)))
+        return log_probs
 
-    def _ask(self, image: ImageEmbeddings, prompt: Prompt) -> npt.NDArray[np.float32]:
-        """Put image and prompt into the cache, as much as is not there yet; the logits behind them."""
-        before, after, ids = map(self.tokenizer.encode, (prompt.before, prompt.after, prompt.question))
-        taken = len(before) + self._image_tokens + len(after) + len(ids)
-        if taken >= self._decoder.spec.context:
+    def _prefill(self, image: ImageEmbeddings, prompt: Prompt) -> npt.NDArray[np.float32]:
+        """Put image and prompt into the cache, as far as they are not there yet; return the logits that follow."""
+        before, after, ids = map(self._tokenizer.encode, (prompt.before, prompt.after, prompt.question))
+        length = len(before) + self._image_tokens + len(after) + len(ids)
+        if length >= self._decoder.spec.context:
             raise UsageError("The question is too long for this model package; ask a shorter one.")
-        if self._seen is image and self._cached_prefix == (prompt.before, prompt.after):
+        if self._cached_image is image and self._cached_prefix == (prompt.before, prompt.after):
             self._decoder.rewind(self._prefix_length)
         else:
             self._load_prefix(image, before, after)
@@ -181,10 +205,10 @@ class LanguageModel:
 
     def _load_prefix(self, image: ImageEmbeddings, before: list[int], after: list[int]) -> None:
         self._decoder.rewind(0)
-        self._seen = None
+        self._cached_image = None
         prefix = np.concatenate([self._embed(before), image.embeds, self._embed(after)])
         self._decoder.extend(prefix)
-        self._seen, self._prefix_length = image, len(prefix)
+        self._cached_image, self._prefix_length = image, len(prefix)
 
     def _embed(self, ids: list[int]) -> npt.NDArray[np.float32]:
         return self._embeddings[np.asarray(ids, np.int64)].astype(np.float32)
@@ -193,15 +217,21 @@ class LanguageModel:
         return self._decoder.extend(self._embed(ids))
 
 
+def _common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
+    """Return the tokens with which all sequences begin."""
+    alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*sequences, strict=False))
+    return [tokens[0] for tokens in alike]
+
+
 def _embeddings(contents: PackageContents) -> npt.NDArray[np.floating]:
-    """The table `[vocabulary, hidden]`, of which only the rows that are looked up are read from the disk."""
+    """Map the table `[vocabulary, hidden]`: only the rows that are used are read from the disk."""
     spec = contents.package.manifest.decoder
     head = io.BytesIO(contents.embeddings[:NPY_HEADER])
-    form: Any = np.lib.format  # without types
+    npy_format: Any = np.lib.format  # it has no types
     try:
-        if form.read_magic(head) != (1, 0):
-            raise ValueError("no such version is written")
-        shape, by_column, dtype = form.read_array_header_1_0(head)
+        if npy_format.read_magic(head) != (1, 0):
+            raise ValueError("another version of the format")
+        shape, by_column, dtype = npy_format.read_array_header_1_0(head)
     except (ValueError, EOFError):
         raise PackageError("The embeddings of the model package cannot be read; get the package again.") from None
     if shape != (spec.vocabulary, spec.hidden) or dtype not in (np.float16, np.float32) or by_column:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from tokenizers import Tokenizer as _Tokenizer
 
 from medrega_edge.errors import PackageError
 
-KEPT_TEXTS = 512  # prompts and names are the same for every image
 _REPLACEMENT = "\ufffd"
 
 
@@ -26,7 +25,6 @@ class Tokenizer:
             self._tokenizer = _Tokenizer.from_str(data)
         except Exception as error:  # the library raises bare Exception
             raise PackageError(f"tokenizer.json of the model package cannot be read: {error}.") from None
-        self._ids = lru_cache(KEPT_TEXTS)(lambda text: tuple(self._tokenizer.encode(text, add_special_tokens=False).ids))
 
     @property
     def size(self) -> int:

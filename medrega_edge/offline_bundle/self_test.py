@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import language_of
 from medrega_edge.errors import GateError
 from medrega_edge.io.strict_json import STRICT, Number
 
@@ -52,12 +54,14 @@ class SelfTestAnswer:
 def run(engine: Engine) -> list[SelfTestAnswer]:
     """Answer the questions on this machine."""
     from medrega_edge.images.samples import sample_path
+    from medrega_edge.tasks.intent import build_request
 
     image = engine.open(sample_path(SAMPLE))
     answers = []
     for task, question, box in QUESTIONS:
         if task in engine.tasks:
-            answer = engine.ask(image, question, task, "en" if question.isascii() else "zh", box)
+            request = build_request(task, question, box=None if box is None else PixelBox(*box))
+            answer = engine.run(image, request, language_of(question))
             regions = tuple(SelfTestRegion(region.label, _rounded(region.box)) for region in answer.regions)
             answers.append(SelfTestAnswer(task, question, box, answer.text, regions))
     return answers

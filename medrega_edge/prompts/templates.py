@@ -52,18 +52,18 @@ CLASSIFY_QUESTION = {
     Language.EN: "Which one fits: {labels}?",
     Language.ZH: "符合哪一项：{labels}？",
 }
-CLASSIFY_SEVERAL_QUESTION = {
+CLASSIFY_MULTIPLE_QUESTION = {
     Language.EN: "Which fit, one or more: {labels}?",
     Language.ZH: "符合哪几项：{labels}？",
 }
 # The same behind a prefix that lists the candidates itself (`LABELS_SLOT`).
 CLASSIFY_LISTED_QUESTION = {Language.EN: "Which one fits?", Language.ZH: "符合哪一项？"}
-CLASSIFY_SEVERAL_LISTED_QUESTION = {Language.EN: "Which fit, one or more?", Language.ZH: "符合哪几项？"}
+CLASSIFY_MULTIPLE_LISTED_QUESTION = {Language.EN: "Which fit, one or more?", Language.ZH: "符合哪几项？"}
 LABEL_SEPARATOR = "; "  # between candidates, and between the labels of an answer
 MODALITY_QUESTION = "Which kind of image is this?"  # asked by the program only, so in one language
 REPORT_QUESTION = {Language.EN: "Describe this image.", Language.ZH: "请描述这张图像。"}
 # Behind every report: weights cannot know more than was annotated, and silence or "none" is no finding of theirs.
-REPORT_LIMITS = {
+REPORT_DISCLAIMER = {
     Language.EN: "This lists only what the annotations of the training images would list; there may be more.",
     Language.ZH: "以上只列出训练图像的标注会列出的内容，可能还有其他异常。",
 }
@@ -97,8 +97,8 @@ class PromptBook:
     `prefix` holds the image: one text for all, or, for weights that read their task before the image, one per task and
     language. `templates[task][language]` follows it. `labels` are the names of regions that the weights were trained on,
     English and Chinese; empty where nobody knows. `modalities` are the answers to `MODALITY_QUESTION`, each with the
-    modality that it means, "" for no medical image; empty where it was not trained. `levels[language]` hold label sets,
-    each label with how much the weights like it whatever the image shows, as a log-probability; see `label_priors_of`.
+    modality that it means, "" for no medical image; empty where it was not trained. `label_priors[language]` holds label
+    sets, each label with its mean log-probability over images of all classes; see `label_priors_of`.
     """
 
     __pydantic_config__ = STRICT
@@ -107,7 +107,9 @@ class PromptBook:
     templates: Mapping[str, Mapping[str, str]]
     labels: tuple[tuple[str, str], ...] = ()
     modalities: Mapping[str, _ModalityOrNone] = field(default_factory=dict)
-    levels: Mapping[_LanguageName, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    label_priors: Annotated[Mapping[_LanguageName, Sequence[Mapping[str, float]]], Field(validation_alias="levels")] = field(
+        default_factory=dict
+    )
 
     def before_and_after(self, task: Task = Task.DETECT, language: Language = Language.EN) -> tuple[str, str]:
         """Return the prefix's text before and after the image; task and language matter where each has its own."""
@@ -121,19 +123,19 @@ class PromptBook:
         before, after = self.before_and_after(task, language)
         return Prompt(before.replace(LABELS_SLOT, "\n".join(labels)), after, suffix)
 
-    def classify_question(self, labels: Sequence[str], language: Language, several: bool = False) -> str:
+    def classify_question(self, labels: Sequence[str], language: Language, multiple: bool = False) -> str:
         """Return the program's own question of a classification; it names the candidates unless the prefix does."""
         prefix = self.prefix if isinstance(self.prefix, str) else self.prefix.get(Task.CLASSIFY, {}).get(language, "")
         if LABELS_SLOT in prefix:
-            return (CLASSIFY_SEVERAL_LISTED_QUESTION if several else CLASSIFY_LISTED_QUESTION)[language]
-        wording = (CLASSIFY_SEVERAL_QUESTION if several else CLASSIFY_QUESTION)[language]
+            return (CLASSIFY_MULTIPLE_LISTED_QUESTION if multiple else CLASSIFY_LISTED_QUESTION)[language]
+        wording = (CLASSIFY_MULTIPLE_QUESTION if multiple else CLASSIFY_QUESTION)[language]
         return wording.format(labels=LABEL_SEPARATOR.join(labels))
 
     def label_priors_of(self, labels: Sequence[str], language: Language) -> list[float]:
-        """What is taken off the log-probability of each of these candidates; empty where these weights have no levels."""
-        fitting = (known for known in self.levels.get(language, ()) if set(known) == set(labels))
-        known = next(fitting, {})
-        return [known[label] for label in labels if label in known]
+        """Return the log-prior of each of these candidates, which its log-probability is corrected by; empty if unknown."""
+        matching = (priors for priors in self.label_priors.get(language, ()) if set(priors) == set(labels))
+        priors = next(matching, {})
+        return [priors[label] for label in labels if label in priors]
 
     def suffix(self, task: Task, language: Language, question: str) -> str:
         """Return the text after the prefix that asks `question`.
@@ -151,8 +153,10 @@ class PromptBook:
         return template.replace(QUESTION_SLOT, question)
 
     def to_json(self) -> str:
-        """Serialise as `prompts.json`."""
-        data = {key: value for key, value in asdict(self).items() if key != "levels" or value}
+        """Serialise as `prompts.json`, which calls the label priors `levels`."""
+        data = asdict(self)
+        if label_priors := data.pop("label_priors"):
+            data["levels"] = label_priors
         return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod

@@ -1,7 +1,6 @@
-"""Named lists of labels that a whole image can be classified into, English beside Chinese.
+"""Named sets of labels for a whole image, English beside Chinese.
 
-Knows words only. A list is a convenience for the caller and a fact for training and benchmark: which labels belong
-together. Any other list can be given label by label.
+Training and benchmark read here which labels belong together.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from medrega_edge.domain import Language, Modality
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Labels of one question about the whole image, and the kinds of image that it can be asked about.
+    """Candidate labels for a whole image, and the modalities that they are for.
 
-    `several` tells whether more than one may be right.
+    With `multiple`, more than one may be right.
     """
 
     name: str
     modalities: tuple[Modality, ...]
     labels: tuple[tuple[str, str], ...]  # (English, Chinese)
-    several: bool = False
+    multiple: bool = False
 
     def names(self, language: Language) -> tuple[str, ...]:
         """The labels in one language."""
@@ -29,8 +28,8 @@ class LabelSet:
 
 
 LABEL_SETS = {
-    one.name: one
-    for one in (
+    label_set.name: label_set
+    for label_set in (
         LabelSet(
             "skin",
             (Modality.DERMOSCOPY,),
@@ -90,12 +89,12 @@ LABEL_SETS = {
                 ("oblique", "斜位"),
                 ("hardware", "内固定物"),
             ),
-            several=True,
+            multiple=True,
         ),
     )
 }
 
-# Classes that are findings, as a report tells them: the labels above but what is normal, and where a limb was seen from.
+# Findings that a report can name: the labels above without the normal ones, and without the views of a limb.
 _NO_FINDING = {
     "no fracture",
     "normal breast",
@@ -104,7 +103,7 @@ _NO_FINDING = {
     "no diabetic macular edema",
     *(en for en, _ in LABEL_SETS["limb"].labels),
 }
-FINDINGS = {en: zh for one in LABEL_SETS.values() for en, zh in one.labels if en not in _NO_FINDING}
+FINDINGS = {en: zh for label_set in LABEL_SETS.values() for en, zh in label_set.labels if en not in _NO_FINDING}
 
 BODY_PARTS = {
     "chest": "胸部",

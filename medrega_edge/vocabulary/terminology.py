@@ -16,7 +16,7 @@ from itertools import product
 
 from medrega_edge.domain import Language
 
-Label = tuple[str, str]  # English, Chinese
+BilingualName = tuple[str, str]  # English, Chinese
 
 # What parts an enumeration, and the words of asking for a place, which name nothing.
 _BETWEEN = re.compile(r"[,;.?!，；、。？！\n]|\b(?:and|or|plus|as well as)\b|[&+]|以及|还有|和|与|及|或", re.IGNORECASE)
@@ -59,13 +59,13 @@ def table() -> dict[str, Term]:
 class Terms:
     """Finds the labels of one package in free text."""
 
-    def __init__(self, labels: Iterable[Label]) -> None:
+    def __init__(self, labels: Iterable[BilingualName]) -> None:
         """Take the package's labels."""
         self.labels = tuple(labels)
 
-    def find(self, text: str) -> list[Label]:
+    def find(self, text: str) -> list[BilingualName]:
         """Labels named in a text, each once, in the order of the text; the longest name wins where several fit."""
-        found: list[Label] = []
+        found: list[BilingualName] = []
         for match in self._pattern(text.casefold()).finditer(text.casefold()):
             found += [label for label in self._phrases[" ".join(match.group().split())] if label not in found]
         return found
@@ -93,11 +93,11 @@ class Terms:
         return dict(self.labels)
 
     @cached_property
-    def _phrases(self) -> dict[str, list[Label]]:
+    def _phrases(self) -> dict[str, list[BilingualName]]:
         """Every phrase, casefolded, with the labels it means."""
         terms = table()
-        phrases: dict[str, list[Label]] = {}
-        pairs: dict[str, list[Label]] = {}
+        phrases: dict[str, list[BilingualName]] = {}
+        pairs: dict[str, list[BilingualName]] = {}
         for label in self.labels:
             en, zh = label
             side = next((word for word in ("left", "right") if en.startswith(f"{word} ")), None)

@@ -283,14 +283,14 @@ def test_how_far_it_is_without_a_terminal(stub, series, tmp_path, monkeypatch, c
 
 
 def test_a_fault_of_ours_costs_one_row_and_names_nobody(stub, series, tmp_path, monkeypatch):
-    ask = stub.ask
+    answer = stub.run
 
     def sometimes(image, *rest):
         if image.image.pixels.mean() == 4:
             raise KeyError("DOE^JANE")
-        return ask(image, *rest)
+        return answer(image, *rest)
 
-    monkeypatch.setattr(stub, "ask", sometimes)
+    monkeypatch.setattr(stub, "run", sometimes)
     out = tmp_path / "a.jsonl"
     assert ask_folder(series, out) == 1
     failed = [row["error"] for row in rows_of(out) if "error" in row]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from medrega_edge.inference.decoding import HALF, _choose, _median, _narrowest, generate
+from medrega_edge.inference.decoding import HALF, _choose, _median, _narrowest, generate_tokens
 from medrega_edge.inference.grammars import NamedRegion, Prose, RegionGrammar
 from tests.edge.toy import ID, TOKENS, cut, vocabulary
 
@@ -36,7 +36,7 @@ def first_number(numbers):
     for token in (ID["<ref>"], ID["a"], ID["</ref>"], ID["<box>"], *cut("[[")):
         grammar.push(token)
     extend = model(numbers)
-    spelt = [TOKENS[s.token] for s in generate(extend([]), extend, grammar, V.end, 9) if s.place and s.place[1] == 0]
+    spelt = [TOKENS[s.token] for s in generate_tokens(extend([]), extend, grammar, V.end, 9) if s.place and s.place[1] == 0]
     return int("".join(spelt).partition(",")[0])
 
 
@@ -107,7 +107,7 @@ def test_a_number_begins_anew_even_where_its_first_digit_is_forced():
     alike = np.zeros(len(TOKENS), np.float32)
     last = alike.copy()
     last[ID["9"]] = 9.0  # of y1: the tenth of ten, so that next to nothing of the share is left
-    steps = generate(last, lambda _: alike, grammar, V.end, 5)
+    steps = generate_tokens(last, lambda _: alike, grammar, V.end, 5)
     assert "".join(TOKENS[step.token] for step in steps) == "9, 94"  # half of ten that are alike is reached in the fifth
 
 
@@ -129,7 +129,7 @@ def test_forced_tokens_fed_together_change_nothing(seed, whole):
         extend, fed = remembering(seed)
         v = vocabulary(whole)
         grammar = NamedRegion(v, cut("肝a"), ID["a"], most_boxes=3)
-        steps = list(generate(extend([]), extend, grammar, v.end, 120, jump_forward))
+        steps = list(generate_tokens(extend([]), extend, grammar, v.end, 120, jump_forward))
         return steps, fed
 
     jumped, few = told(True)
@@ -153,5 +153,5 @@ def test_prose_ends_where_the_model_ends_it_and_at_its_limit():
     word = np.zeros(len(TOKENS), np.float32)
     word[ID["a"]] = 9
     asked = iter([word, end])
-    assert [s.token for s in generate(word, lambda _: next(asked), Prose(V), V.end, 9)] == [ID["a"], ID["a"]]
-    assert len(list(generate(word, lambda _: word, Prose(V), V.end, 5))) == 5
+    assert [s.token for s in generate_tokens(word, lambda _: next(asked), Prose(V), V.end, 9)] == [ID["a"], ID["a"]]
+    assert len(list(generate_tokens(word, lambda _: word, Prose(V), V.end, 5))) == 5

@@ -111,10 +111,10 @@ def test_one_by_one_and_together_are_the_same_positions(decoder):
     decoder.rewind(0)
     together = decoder.extend(tokens).copy()
     decoder.rewind(0)
-    passes = decoder.passes
+    passes = decoder.forward_passes
     for token in tokens:
         one_by_one = decoder.extend(token[None])
-    assert decoder.passes == passes + 6
+    assert decoder.forward_passes == passes + 6
     assert decoder.length == 6
     assert np.allclose(one_by_one, together, atol=0.05 * np.abs(together).max())  # int8 activations are rounded per pass
 

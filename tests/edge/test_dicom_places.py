@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from medrega_edge.answer import ImageFacts
+from medrega_edge.boxes import PixelBox
 from medrega_edge.images.reader import read_image
 from tests.edge.dicoms import dataset, dicom, row
 
@@ -106,11 +107,11 @@ def test_ultrasound_has_the_scale_of_its_regions_and_only_there(name):
 
 def test_a_box_has_millimetres_where_its_pixels_have():
     facts = ImageFacts(
-        None, 100, 100, "ultrasound", None, None, "0", spacing_mm=(0.5, 0.25), spacing_areas=((10, 0, 60, 50),)
+        None, 100, 100, "ultrasound", None, None, "0", spacing_mm=(0.5, 0.25), spacing_areas=(PixelBox(10, 0, 60, 50),)
     )
-    assert facts.in_millimetres((10, 4, 60, 50)) == (5, 1, 30, 12.5)
-    assert facts.in_millimetres((9, 4, 60, 50)) is None
-    assert facts.in_millimetres((10, 4, 60, 51)) is None
+    assert facts.in_millimetres(PixelBox(10, 4, 60, 50)) == (5, 1, 30, 12.5)
+    assert facts.in_millimetres(PixelBox(9, 4, 60, 50)) is None
+    assert facts.in_millimetres(PixelBox(10, 4, 60, 51)) is None
     everywhere = dataclasses.replace(facts, spacing_areas=())
-    assert everywhere.in_millimetres((0, 0, 100, 100)) == (0, 0, 50, 25)
-    assert dataclasses.replace(facts, spacing_mm=None).in_millimetres((10, 4, 60, 50)) is None
+    assert everywhere.in_millimetres(PixelBox(0, 0, 100, 100)) == (0, 0, 50, 25)
+    assert dataclasses.replace(facts, spacing_mm=None).in_millimetres(PixelBox(10, 4, 60, 50)) is None

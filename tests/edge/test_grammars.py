@@ -3,17 +3,15 @@
 import numpy as np
 import pytest
 
-from medrega_edge.domain import Language
 from medrega_edge.errors import PackageError
-from medrega_edge.inference.decoding import generate
+from medrega_edge.inference.decoding import generate_tokens
 from medrega_edge.inference.grammars import MOST_BOXES, Choice, NamedRegion, Prose, RegionGrammar, Vocabulary
-from medrega_edge.inference.language_model import Generation
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import PromptBook
-from medrega_edge.tasks.tasks import Tasks
-from tests.edge.toy import ID, TOKENS, cut, vocabulary
+from medrega_edge.tasks.classification import Classify
+from tests.edge.toy import ID, TOKENS, ScriptedModel, context, cut, vocabulary
 
 
 def write(rng, v, limit=160, bias=None):
@@ -21,7 +19,7 @@ def write(rng, v, limit=160, bias=None):
         drawn = rng.normal(0, 3, len(TOKENS)).astype(np.float32)
         return drawn if bias is None else drawn + bias
 
-    steps = list(generate(logits(), lambda ids: logits(), RegionGrammar(v), v.end, limit))
+    steps = list(generate_tokens(logits(), lambda ids: logits(), RegionGrammar(v), v.end, limit))
     return "".join(TOKENS[step.token] for step in steps), steps
 
 
@@ -55,7 +53,7 @@ def test_forced_tokens_are_not_asked_of_the_model():
         out[ID[script[len(asked) - 1]] if len(asked) <= len(script) else ID["<end>"]] = 9.0
         return out
 
-    text = "".join(TOKENS[s.token] for s in generate(logits(), logits, RegionGrammar(v), v.end, 99))
+    text = "".join(TOKENS[s.token] for s in generate_tokens(logits(), logits, RegionGrammar(v), v.end, 99))
     assert text == "<ref>a</ref><box>[[1, 2, 9, 9]]</box>"
     # Prompt, and one pass for each free choice: "<box>[[" and " " and "]</box>" ride along.
     assert len(asked) == len(script) + 1
@@ -84,7 +82,7 @@ def test_a_probability_is_among_what_is_allowed():
 
 
 def say(grammar, v, draw, limit=200):
-    steps = list(generate(draw(), lambda ids: draw(), grammar, v.end, limit))
+    steps = list(generate_tokens(draw(), lambda ids: draw(), grammar, v.end, limit))
     return "".join(TOKENS[step.token] for step in steps), steps
 
 
@@ -166,7 +164,7 @@ def test_twelve_digits_and_two_make_a_box():
         out[ID[next(script)]] = 9.0
         return out
 
-    steps = list(generate(logits(), logits, NamedRegion(v, cut("肝"), ID["a"]), v.end, 99))
+    steps = list(generate_tokens(logits(), logits, NamedRegion(v, cut("肝"), ID["a"]), v.end, 99))
     assert "".join(TOKENS[s.token] for s in steps) == "<ref>肝</ref><box>[[100, 200, 300, 400]]</box>"
     assert asked == 14
 
@@ -246,25 +244,11 @@ def test_numbers_that_are_not_cut_digit_by_digit_are_refused():
         Vocabulary.of(spaced(("1", "]")), (0,))
 
 
-class Stub:
-    """A speaker that writes what it is told to, as its tokenizer cuts it behind the prompt."""
-
-    def __init__(self, tokenizer, words):
-        self.tokenizer, self._words = tokenizer, words
-        self.vocabulary = Vocabulary.of(tokenizer, (tokenizer.id_of("<end>"),))
-
-    def say(self, image, prompt, grammar, limit, on_text=None):
-        whole = self.tokenizer.encode(prompt.question + self._words)
-        for token in whole[len(self.tokenizer.encode(prompt.question)) :]:
-            grammar.push(token)
-        return Generation(self._words, (), "stop", 0, 0.0, 0.0)
-
-
-@pytest.mark.parametrize(("words", "several"), [("no", False), ("no; yes", True)])
-def test_candidates_are_cut_as_they_stand_behind_the_prompt(words, several):
+@pytest.mark.parametrize(("words", "multiple"), [("no", False), ("no; yes", True)])
+def test_candidates_are_cut_as_they_stand_behind_the_prompt(words, multiple):
     book = PromptBook("{image}", {"classify": {"en": "{question}\n"}})
-    reply = Tasks(Stub(spaced(), words), book).classify(None, ["yes", "no"], Language.EN, several, 9)
-    assert reply.text == words
+    model = ScriptedModel(words, spaced(), "<end>")
+    assert Classify(["yes", "no"], multiple).run(context(model, book)).text == words
 
 
 def test_behind_a_prompt_or_alone_is_the_same_for_our_own_tokenizer():

@@ -13,6 +13,7 @@ from PIL import Image
 pytest.importorskip("highdicom")
 
 from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import NOTICE
 from medrega_edge.errors import MedregaError, ResourceError, UsageError
 from medrega_edge.images.medical_image import View
@@ -28,7 +29,10 @@ STUDY = {
     "InstanceNumber": "1", "StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2", "Modality": "MR",
     "SpecificCharacterSet": "ISO_IR 192", "FrameOfReferenceUID": "2.25.3",
 }  # fmt: skip
-REGIONS = (Region("liver", (10.25, 20.5, 60.0, 71.75), 0.8123), Region("左肾", (0.0, 0.0, 100.0, 80.0), None))
+REGIONS = (
+    Region("liver", PixelBox(10.25, 20.5, 60.0, 71.75), 0.8123),
+    Region("左肾", PixelBox(0.0, 0.0, 100.0, 80.0), None),
+)
 noise = np.random.default_rng(0).integers(0, 4096, (3, 80, 100), dtype=np.uint16)
 SLOPES = [
     dataset(PixelValueTransformationSequence=[dataset(RescaleSlope=str(k + 1), RescaleIntercept="0", RescaleType="US")])
@@ -132,7 +136,7 @@ def test_a_hundred_objects_about_scans_of_many_makers(tmp_path, record_property)
     count = 0
     for scan in sorted(sample_path("abdomen-mri").parent.glob("*.dcm")):
         try:
-            written_about(scan, tmp_path, (Region("liver", (1, 2, 15, 16), 0.5),))
+            written_about(scan, tmp_path, (Region("liver", PixelBox(1, 2, 15, 16), 0.5),))
         except MedregaError:  # no picture in it, or no study to belong to
             continue
         count += 3

@@ -7,6 +7,7 @@ from PIL import Image
 from rich.console import Console
 
 from medrega_edge.answer import Answer, ImageFacts, Label, ModelFacts, Region, Timings
+from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import UsageError
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.safe_text import printable
@@ -38,14 +39,14 @@ def test_classes_come_with_their_score_and_warnings_in_the_language_of_the_answe
 
 
 def test_what_no_region_has_is_no_column():
-    box = (1.0, 2.0, 3.0, 4.0)
+    box = PixelBox(1.0, 2.0, 3.0, 4.0)
     assert "score" in shown(answer(Region("liver", box, 0.5), Region("spleen", box, None)))
     assert "score" not in shown(answer(Region("liver", box, None)))
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_no_width_hides_a_name_or_a_figure(width):
-    told = answer(Region("右侧竖脊肌", (1020.0, 10.0, 1060.0, 40.0), 0.5), language="zh")
+    told = answer(Region("右侧竖脊肌", PixelBox(1020.0, 10.0, 1060.0, 40.0), 0.5), language="zh")
     told = replace(told, image=replace(told.image, spacing_mm=(0.5, 1.0)))
     words = "".join(shown(told, width).split())
     for figure in ("[1]", "右侧竖脊肌", "1020,10,1060,40", "20x30", "0.50"):
@@ -58,7 +59,7 @@ def near(pixels, colour):
 
 
 def test_boxes_are_drawn_where_they_are():
-    picture = draw_regions(IMAGE, answer(Region("liver", (20.0, 10.0, 60.0, 40.0), 0.5)))
+    picture = draw_regions(IMAGE, answer(Region("liver", PixelBox(20.0, 10.0, 60.0, 40.0), 0.5)))
     scale = picture.width / IMAGE.width
     ys, xs = np.nonzero(near(np.asarray(picture), COLOURS[0]))
     inside = (ys > 9 * scale) & (ys < 41 * scale)
@@ -67,7 +68,7 @@ def test_boxes_are_drawn_where_they_are():
 
 
 def test_many_names_do_not_cover_each_other():
-    regions = [Region(f"region {i}", (20.0, 10.0, 60.0, 40.0), None) for i in range(5)]
+    regions = [Region(f"region {i}", PixelBox(20.0, 10.0, 60.0, 40.0), None) for i in range(5)]
     picture = np.asarray(draw_regions(IMAGE, answer(*regions)))
     for colour in COLOURS[:5]:
         assert near(picture, colour).sum() > 50
@@ -76,7 +77,7 @@ def test_many_names_do_not_cover_each_other():
 def test_chinese_names_have_glyphs():
     """A font without the glyph draws the same empty box for every character."""
     pictures = [
-        np.asarray(draw_regions(IMAGE, answer(Region(name, (20.0, 10.0, 60.0, 40.0), None), language="zh")))
+        np.asarray(draw_regions(IMAGE, answer(Region(name, PixelBox(20.0, 10.0, 60.0, 40.0), None), language="zh")))
         for name in "肝脾肾"
     ]
     assert not np.array_equal(pictures[0], pictures[1])

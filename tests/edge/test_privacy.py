@@ -159,7 +159,7 @@ POINTS = (
     "medrega_edge.engine.read_image",
     "medrega_edge.engine.preprocess",
     "medrega_edge.engine.Engine._modality",
-    "medrega_edge.tasks.tasks.Tasks.detect",
+    "medrega_edge.tasks.detection.Detect.run",
     "medrega_edge.answer.Answer.to_dict",
 )
 SAYING = " ".join(PLANTED.values())

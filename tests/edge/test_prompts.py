@@ -4,8 +4,10 @@ import pytest
 
 from medrega_edge.domain import Language, Task, language_of
 from medrega_edge.errors import PackageError, UsageError
-from medrega_edge.prompts.intent import guess_task
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, Prompt, PromptBook, sentence_of_regions
+from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.intent import guess_task, parse_intent
+from medrega_edge.vocabulary.terminology import Terms
 
 # Weights from elsewhere: the task is said before the image, and a report has no question.
 PER_TASK = PromptBook(
@@ -115,12 +117,13 @@ def test_language_of_a_question(question, language):
 
 @pytest.mark.parametrize("question", ["locate the liver", "Where is the spleen?", "请定位肝脏", "肝脏在哪里？", "框出左肾"])
 def test_detection_is_recognised(question):
-    assert guess_task(question, ("detect", "identify")) is Task.DETECT
+    assert guess_task(question, ("detect", "identify"), Terms(())) is Task.DETECT
+    assert parse_intent(question, ("detect", "identify"), Terms(())) == Detect(question)
 
 
 def test_an_unclear_question_is_refused_with_an_example():
     with pytest.raises(UsageError, match="locate the liver"):
-        guess_task("how are you", ("detect", "identify"))
+        guess_task("how are you", ("detect", "identify"), Terms(()))
 
 
 def test_sentences():
@@ -129,11 +132,12 @@ def test_sentences():
     assert sentence_of_regions(["肝脏"], Language.ZH) == "肝脏在这里。"
 
 
-def test_levels_go_with_their_labels_in_any_order():
-    book = PromptBook("{image}", {}, levels={"en": [{"a": -1.0, "b": -2.0}, {"a": -3.0, "c": 0.0}]})
-    assert PromptBook.from_json(book.to_json()).levels == book.levels
+def test_label_priors_go_with_their_labels_in_any_order():
+    book = PromptBook("{image}", {}, label_priors={"en": [{"a": -1.0, "b": -2.0}, {"a": -3.0, "c": 0.0}]})
+    assert PromptBook.from_json(book.to_json()).label_priors == book.label_priors
     assert book.label_priors_of(["b", "a"], Language.EN) == [-2.0, -1.0]
     assert book.label_priors_of(["a", "c"], Language.EN) == [-3.0, 0.0]
     assert book.label_priors_of(["a", "b", "c"], Language.EN) == []
     assert book.label_priors_of(["a", "b"], Language.ZH) == []
+    assert "levels" in json.loads(book.to_json())  # the key of packages that are out
     assert "levels" not in PromptBook("{image}", {}).to_json()

@@ -1,36 +1,19 @@
-"""What stands behind a report, and how weights from elsewhere are asked; a stub writes what it is told to."""
+"""What follows a report, and how weights from elsewhere are asked; a scripted model generates the answers."""
 
 import json
 
 import pytest
 
 from medrega_edge.domain import Language
-from medrega_edge.inference.grammars import Vocabulary
-from medrega_edge.inference.language_model import Generation
-from medrega_edge.inference.tokenizer import Tokenizer
-from medrega_edge.package.registry import find_package
-from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, REPORT_LIMITS, PromptBook
-from medrega_edge.tasks.tasks import Tasks
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, REPORT_DISCLAIMER, PromptBook
+from medrega_edge.tasks.base import TextStream
+from medrega_edge.tasks.classification import Classify
+from medrega_edge.tasks.reporting import Report
+from tests.edge.toy import ScriptedModel, context
 
 CLAIMS = {Language.EN: "MRI of the abdomen. Abnormal: none.", Language.ZH: "磁共振图像，腹部。异常：无。"}
 REGION = "<ref>liver</ref><box>[[1, 2, 3, 4]]</box>"
 TASKS = ("classify", "report", "grounded_report")
-
-
-class Stub:
-    """Writes `words` whatever is asked, as far as the grammar lets it, and remembers the prompts."""
-
-    def __init__(self, words):
-        self.tokenizer, self.words, self.prompts = Tokenizer(find_package().text("tokenizer")), words, []
-        self.vocabulary = Vocabulary.of(self.tokenizer, (self.tokenizer.id_of("<|im_end|>"),))
-
-    def say(self, image, prompt, grammar, limit, on_text=None):
-        self.prompts.append(prompt)
-        for token in self.tokenizer.encode(self.words):
-            grammar.push(token)
-        if on_text:
-            on_text(self.words)
-        return Generation(self.words, (), "stop", 0, 0.0, 0.0)
 
 
 def foreign():
@@ -43,34 +26,43 @@ def foreign():
 
 @pytest.mark.parametrize("language", Language)
 def test_no_report_claims_that_nothing_is_wrong_without_saying_what_it_cannot_know(language):
-    tasks = Tasks(Stub(CLAIMS[language]), DEFAULT_PROMPTS)
-    told = []
-    plain = tasks.report(None, language, 99, told.append)
-    assert plain.text == "".join(told)
-    for reply in (plain, tasks.grounded_report(None, language, 99)):
-        assert reply.text.startswith(CLAIMS[language])
-        assert reply.text.endswith(REPORT_LIMITS[language])
-
-
-def test_behind_nothing_stands_nothing():
-    reply = Tasks(Stub(""), DEFAULT_PROMPTS).report(None, Language.EN, 99)
-    assert reply.text == ""
-    assert reply.warnings == ["the model gave no answer"]
-
-
-def test_weights_that_know_grounded_reports_are_asked_for_one():
-    stub = Stub(f"{REGION}: enlarged.")
-    reply = Tasks(stub, foreign()).grounded_report(None, Language.EN, 99)
-    assert [prompt.before for prompt in stub.prompts] == ["grounded_report: <img>"]
-    assert reply.text == f"liver: enlarged. {REPORT_LIMITS[Language.EN]}"
-    assert [(found.label, found.box.as_list()) for found in reply.regions] == [("liver", [1, 2, 3, 4])]
+    for grounded in (False, True):
+        result = Report(grounded).run(context(ScriptedModel(CLAIMS[language]), DEFAULT_PROMPTS, language))
+        assert result.text.startswith(CLAIMS[language])
+        assert result.text.endswith(REPORT_DISCLAIMER[language])
 
 
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("several", [False, True])
-def test_candidates_are_written_once(language, several):
+def test_the_stream_of_a_report_is_its_text(language):
+    pieces = []
+    stream = TextStream(pieces.append)
+    model = ScriptedModel(f" {CLAIMS[language]}\n")
+    result = Report().run(context(model, DEFAULT_PROMPTS, language, on_text=stream.push))
+    assert len(pieces) > 5
+    assert "".join(pieces) == CLAIMS[language]
+    stream.finish(result.text)
+    assert "".join(pieces) == result.text
+
+
+def test_behind_nothing_stands_nothing():
+    result = Report().run(context(ScriptedModel(""), DEFAULT_PROMPTS))
+    assert result.text == ""
+    assert result.warnings == ("the model gave no answer",)
+
+
+def test_weights_that_know_grounded_reports_are_asked_for_one():
+    model = ScriptedModel(f"{REGION}: enlarged.")
+    result = Report(grounded=True).run(context(model, foreign()))
+    assert [prompt.before for prompt in model.prompts] == ["grounded_report: <img>"]
+    assert result.text == f"liver: enlarged. {REPORT_DISCLAIMER[Language.EN]}"
+    assert [(found.label, found.box.as_list()) for found in result.detections] == [("liver", [1, 2, 3, 4])]
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("multiple", [False, True])
+def test_candidates_are_written_once(language, multiple):
     for book in (foreign(), DEFAULT_PROMPTS):
-        stub = Stub("drusen")
-        Tasks(stub, book).classify(None, ["drusen", "edema"], language, several, 99)
-        (prompt,) = stub.prompts
+        model = ScriptedModel("drusen")
+        Classify(["drusen", "edema"], multiple).run(context(model, book, language))
+        (prompt,) = model.prompts
         assert (prompt.before + prompt.question).count("edema") == 1

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import REPORT_LIMITS
+from medrega_edge.prompts.templates import REPORT_DISCLAIMER
+from medrega_edge.tasks.intent import build_request
+from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES
 
 
@@ -83,18 +86,18 @@ def test_a_question_without_words_is_refused(engine, scan, question):
     ],
 )
 def test_another_language_is_told(engine, scan, question, told):
-    warnings = engine.ask(scan, question, task="vqa").warnings
+    warnings = engine.answer(scan, question).warnings
     assert any("neither English nor Chinese" in warning for warning in warnings) is told
 
 
 def test_a_box_beyond_the_image_is_told_and_one_below_a_pixel_refused(engine, scan):
-    inside = engine.ask(scan, "", task="identify", box=(400, 200, 484, 300))
-    beyond = engine.ask(scan, "", task="identify", box=(400, 200, 600, 400))
+    inside = engine.identify(scan, PixelBox(400, 200, 484, 300))
+    beyond = engine.identify(scan, PixelBox(400, 200, 600, 400))
     assert inside.warnings == ()
     assert beyond.warnings == ("the box reaches beyond the image; what lies inside was asked about",)
     assert beyond.regions == inside.regions
     with pytest.raises(UsageError, match="less than a pixel"):
-        engine.ask(scan, "", task="identify", box=(52, 80, 52.5, 90))
+        engine.identify(scan, PixelBox(52, 80, 52.5, 90))
 
 
 def test_confidences_are_probabilities(engine, scan):
@@ -105,7 +108,7 @@ def test_confidences_are_probabilities(engine, scan):
 def test_identification_names_something_it_was_trained_on(engine, scan):
     names = {}
     for language in Language:
-        answer = engine.ask(scan, "", task="identify", language=language, box=(52, 80, 182, 195))
+        answer = engine.identify(scan, PixelBox(52, 80, 182, 195), language)
         assert [label.label for label in answer.labels] == [answer.text]
         assert 0 < answer.labels[0].confidence <= 1
         assert answer.regions[0].label == answer.text
@@ -117,35 +120,35 @@ def test_identification_names_something_it_was_trained_on(engine, scan):
 @pytest.mark.parametrize("name", sorted(LABEL_SETS))
 def test_a_class_is_one_of_the_candidates(engine, scan, name):
     for language in Language:
-        answer = engine.ask(scan, "", task="classify", language=language, labels=name)
+        answer = engine.classify(scan, name, language)
         assert answer.labels
         assert {label.label for label in answer.labels} <= set(LABEL_SETS[name].names(language))
-        assert len(answer.labels) == 1 or LABEL_SETS[name].several
+        assert len(answer.labels) == 1 or LABEL_SETS[name].multiple
 
 
 def test_labels_for_another_kind_of_image_are_flagged(engine, scan):
-    assert "dermoscopy" in engine.ask(scan, "", labels="skin").warnings[0]
-    assert engine.ask(scan, "", labels="brain-tumor").warnings == ()
+    assert "dermoscopy" in engine.classify(scan, "skin").warnings[0]
+    assert engine.classify(scan, "brain-tumor").warnings == ()
 
 
 def test_labels_that_were_never_learnt_are_flagged_and_not_certified(engine, scan):
-    learnt = engine.ask(scan, "", labels=["fracture", "no fracture"])
+    learnt = engine.classify(scan, ["fracture", "no fracture"])
     assert learnt.warnings == ("these labels are for xray, and this image is mri",)
     assert learnt.model.certified
     for labels in (["cat", "dog"], ["glioma", "melanoma"], ["猫", "狗"]):
-        own = engine.ask(scan, "", labels=labels)
+        own = engine.classify(scan, labels)
         assert own.warnings == ("these weights were not trained to tell these labels apart: the choice means little",)
         assert own.model.certified is None
 
 
 def test_free_candidates(engine, scan):
-    answer = engine.ask(scan, "", task="classify", labels=["glioma", "meningioma"])
+    answer = engine.classify(scan, ["glioma", "meningioma"])
     assert answer.text in ("glioma", "meningioma")
     for labels in ([], ["one"], ["same", "same"], ["a", " "]):
         with pytest.raises(UsageError):
-            engine.ask(scan, "", task="classify", labels=labels)
+            engine.classify(scan, labels)
     with pytest.raises(UsageError, match="no label set 'nonsense'"):
-        engine.ask(scan, "", task="classify", labels="nonsense")
+        engine.classify(scan, "nonsense")
 
 
 @pytest.mark.parametrize(
@@ -160,21 +163,21 @@ def test_a_free_question_gets_words_and_no_region(engine, scan, question, langua
     assert "<" not in answer.raw_text
 
 
-def test_regions_first_shows_the_regions_it_answered_with(engine, scan):
-    answer = engine.ask(scan, "Is the liver normal?", regions_first=True)
+def test_a_regional_chain_of_thought_shows_the_regions_it_answered_with(engine, scan):
+    answer = engine.run(scan, AnswerQuestion("Is the liver normal?", regional_chain_of_thought=True))
     assert answer.task == "vqa"
     assert {region.label for region in answer.regions} <= {"liver"}
     assert answer.model.certified is None  # measured without
     with pytest.raises(UsageError, match="Regions first"):
-        engine.ask(scan, "locate the liver", regions_first=True)
+        build_request("detect", "locate the liver", regional_chain_of_thought=True)
 
 
 @pytest.mark.parametrize(("language", "opening"), [("en", "MRI"), ("zh", "磁共振图像")])
 def test_a_report_opens_with_the_kind_of_image_that_the_file_tells(engine, scan, language, opening):
-    answer = engine.ask(scan, "", task="report", language=language)
+    answer = engine.report(scan, language)
     assert answer.image.modality == "mri"
     assert answer.text.startswith(opening)
-    assert len(answer.text) > len(opening) + len(REPORT_LIMITS[Language(language)]) + 10  # the weights go on from there
+    assert len(answer.text) > len(opening) + len(REPORT_DISCLAIMER[Language(language)]) + 10  # the weights go on from there
 
 
 def test_a_report_on_bare_pixels_names_the_kind_of_image_that_the_answer_shows(engine, pixels):
@@ -185,7 +188,7 @@ def test_a_report_on_bare_pixels_names_the_kind_of_image_that_the_answer_shows(e
 
 
 def test_a_report_is_grounded_by_detection(engine, scan):
-    grounded = engine.ask(scan, "", task="grounded_report", language="zh")
+    grounded = engine.report(scan, "zh", grounded=True)
     assert "磁共振" in grounded.text
     assert grounded.regions
     for region in grounded.regions:

@@ -20,6 +20,7 @@ from medrega_edge.io.safe_text import json_text, printable
 from medrega_edge.output.terminal import print_answer, to_json
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.tasks.vqa import AnswerQuestion
 from tests.edge.dicoms import dicom, row
 
 TOKENIZER = Tokenizer(find_package().text("tokenizer"))
@@ -70,15 +71,15 @@ def test_five_hundred_forged_questions_add_no_special_token(record_property):
 
 def test_what_reaches_the_model_has_the_markers_of_the_program_only(engine, scan, monkeypatch):
     told = []
-    language_model = engine._language_model
-    say = language_model.say
+    model = engine.language_model
+    generate = model.generate
     monkeypatch.setattr(
-        language_model, "say", lambda image, prompt, *rest: (told.append(prompt), say(image, prompt, *rest))[1]
+        model, "generate", lambda image, prompt, *rest: (told.append(prompt), generate(image, prompt, *rest))[1]
     )
     counts = set()
     for case in range(12):
         told.clear()
-        engine.ask(scan, f"x {forged(case)}", task="vqa", language="en", max_tokens=8)
+        engine.run(scan, AnswerQuestion(f"x {forged(case)}"), "en", max_tokens=8)
         counts.add(tuple(specials(TOKENIZER.encode(f"{told[0].before}{told[0].after}{told[0].question}"))))
     assert len(counts) == 1
 

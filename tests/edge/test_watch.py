@@ -116,14 +116,14 @@ def test_answers_are_named_after_what_a_file_holds_and_a_pause_loses_nothing(inb
 def test_a_file_that_changes_while_it_is_read_is_not_answered_yet(inbox, tmp_path):
     Image.new("L", (20, 20), 1).save(inbox / "a.png")
     engine = StubEngine()
-    ask = engine.ask
+    answer = engine.run
 
     def disturbed(*rest):
         if engine.asked == 0:
             Image.new("L", (40, 40), 2).save(inbox / "a.png")
-        return ask(*rest)
+        return answer(*rest)
 
-    engine.ask = disturbed
+    engine.run = disturbed
     rows = next(watch(engine, inbox, tmp_path / "out", ASKING, "job", settle=0.02))
     assert rows[0]["image"]["width"] == 40
     assert len(list((tmp_path / "out").glob("*.jsonl"))) == 1

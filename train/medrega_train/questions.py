@@ -15,8 +15,8 @@ from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.prompts.region_markup import RegionText, format_boxes, format_region
 from medrega_edge.prompts.templates import (
     ABSENT_ANSWER,
+    CLASSIFY_MULTIPLE_QUESTION,
     CLASSIFY_QUESTION,
-    CLASSIFY_SEVERAL_QUESTION,
     DEFAULT_PROMPTS,
     DETECT_QUESTION,
     IDENTIFY_QUESTION,
@@ -77,7 +77,7 @@ def label_sets(record: Record) -> list[LabelSet]:
     fitting = []
     for one in LABEL_SETS.values():
         right = [label for label in one.names(Language.EN) if label in record.labels]
-        if len(right) == 1 or (one.several and right):
+        if len(right) == 1 or (one.multiple and right):
             fitting.append(one)
     return fitting
 
@@ -196,7 +196,7 @@ def _ask_class(
     shuffled = [one.labels[int(i)] for i in rng.permutation(len(one.labels))]
     chinese = language is Language.ZH
     right = [label[chinese] for label in shuffled if label[0] in record.labels]
-    wording = (CLASSIFY_SEVERAL_QUESTION if one.several else CLASSIFY_QUESTION)[language]
+    wording = (CLASSIFY_MULTIPLE_QUESTION if one.multiple else CLASSIFY_QUESTION)[language]
     question = wording.format(labels=LABEL_SEPARATOR.join(label[chinese] for label in shuffled))
     return Question(Task.CLASSIFY, language, _with_regions(question, usable, language, rng), LABEL_SEPARATOR.join(right))
 

@@ -43,7 +43,7 @@ def levels(
     if after <= before:
         show("nothing was written: it does not help")
         return
-    made = replace(book, levels=as_prompts(fit(weighed)))
+    made = replace(book, label_priors=as_prompts(fit(weighed)))
     PromptBook.from_json(made.to_json())  # what cannot be read again is not written
     write_text(prompts, made.to_json())
-    show(f"levels of {sum(map(len, made.levels.values()))} label sets written to {prompts.name}; export it again")
+    show(f"levels of {sum(map(len, made.label_priors.values()))} label sets written to {prompts.name}; export it again")

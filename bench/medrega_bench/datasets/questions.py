@@ -17,7 +17,7 @@ from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.region_markup import RegionText, format_region
-from medrega_edge.prompts.templates import CLASSIFY_QUESTION, CLASSIFY_SEVERAL_QUESTION, LABEL_SEPARATOR
+from medrega_edge.prompts.templates import CLASSIFY_MULTIPLE_QUESTION, CLASSIFY_QUESTION, LABEL_SEPARATOR
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet
 
 SKIPPED_LABELS = frozenset({"retinal blood vessels"})  # they fill the whole image
@@ -184,9 +184,9 @@ def _about_region(record: dict[str, Any], image: Path, region: dict[str, Any], l
 def _about_classes(record: dict[str, Any], image: Path, one: LabelSet, language: Language) -> Iterator[Question]:
     candidates = one.names(language)
     right = [name for name, english in zip(candidates, one.names(Language.EN), strict=True) if english in record["labels"]]
-    if len(right) == 1 or (one.several and right):
+    if len(right) == 1 or (one.multiple and right):
         yield classify_question(
-            f"{record['id']}/{one.name}/{language}/classify", image, language, candidates, right, one.several,
+            f"{record['id']}/{one.name}/{language}/classify", image, language, candidates, right, one.multiple,
             modality=record["modality"],
         )  # fmt: skip
 
@@ -201,7 +201,7 @@ def classify_question(
     modality: str | None = None,
 ) -> Question:
     """Ask which of the candidates fit, in the program's own wording."""
-    wording = (CLASSIFY_SEVERAL_QUESTION if several else CLASSIFY_QUESTION)[language]
+    wording = (CLASSIFY_MULTIPLE_QUESTION if several else CLASSIFY_QUESTION)[language]
     return Question(
         identity, image, Task.CLASSIFY, language, wording.format(labels=LABEL_SEPARATOR.join(candidates)),
         setting_of(Task.CLASSIFY, language, several_labels=several), LABEL_SEPARATOR.join(right),

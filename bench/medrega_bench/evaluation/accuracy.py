@@ -19,6 +19,7 @@ from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Task
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.errors import UsageError
+from medrega_edge.tasks.intent import build_request
 
 COMMONEST = 20
 MEASURED = ("single_object_single_region", "region_to_text")  # the settings whose questions are answered here
@@ -46,11 +47,10 @@ def answer_all(engine: Engine, questions: Iterable[Row]) -> list[Row]:
     for question in questions:
         if seen is None or seen[0] != question["image"]:
             seen = (question["image"], engine.open(question["image"]))
-        box = question.get("box")
+        box = PixelBox(*question["box"]) if question.get("box") else None
         try:
-            answer = engine.ask(
-                seen[1], question["question"], question["task"], question["language"], tuple(box) if box else None
-            )
+            request = build_request(question["task"], question["question"], box=box)
+            answer = engine.run(seen[1], request, question["language"])
         except UsageError:  # a name that the weights were not trained on is refused: no box
             answer = None
         row = {key: question[key] for key in ("id", "task", "image", "modality", "object", "language")}
@@ -59,7 +59,7 @@ def answer_all(engine: Engine, questions: Iterable[Row]) -> list[Row]:
             row["right"] = answer is not None and answer.text == question["truth"]["text"]
         else:
             truth = PixelBox(*question["truth"]["regions"][0]["boxes"][0])
-            written = PixelBox(*answer.regions[0].box) if answer and answer.regions else None
+            written = answer.regions[0].box if answer and answer.regions else None
             row |= {"iou": iou(written, truth) if written else 0.0, "box": written is not None}
         rows.append(row)
     return rows

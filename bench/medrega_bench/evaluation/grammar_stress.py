@@ -18,7 +18,7 @@ from PIL import Image
 
 from medrega_bench.performance.random_packages import SMALLEST_TOWER, PackageShape, TextShape, write_package
 from medrega_edge.answer import Answer
-from medrega_edge.domain import Language, Task
+from medrega_edge.domain import Language
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.inference.grammars import MOST_BOXES
 from medrega_edge.package.manifest import MANIFEST, file_entry
@@ -26,6 +26,7 @@ from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import DETECT_QUESTION, PromptBook
+from medrega_edge.tasks.detection import Detect
 
 SEED = 20261123
 EACH = 25  # questions about one image
@@ -74,8 +75,7 @@ def _answers(package: Package, count: int) -> Iterator[tuple[str, Answer]]:
         if number % EACH == 0:
             image = engine.open(_picture(rng))
         name = names[int(rng.integers(len(names)))]
-        question = DETECT_QUESTION[Language.EN].format(x=name)
-        yield name, engine.ask(image, question, Task.DETECT, Language.EN)
+        yield name, engine.run(image, Detect(DETECT_QUESTION[Language.EN].format(x=name)), Language.EN)
 
 
 def _picture(rng: np.random.Generator) -> bytes:

@@ -19,7 +19,9 @@ from medrega_bench.datasets.evaluation_set import asked_of
 from medrega_bench.evaluation.figures import Pair
 from medrega_bench.metrics.labels import classification
 from medrega_edge.domain import Language, Task
-from medrega_edge.engine import Engine
+from medrega_edge.engine import EncodedImage, Engine
+from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.tasks.classification import classification_prompt
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -39,12 +41,23 @@ class Weighed:
 
 def weigh(engine: Engine, records: Sequence[Row], data: Path) -> Iterator[Weighed]:
     """Weigh the candidates of every question about one class."""
+    prompts = PromptBook.from_json(engine.package.text("prompts"))
     for one in asked_of(records, data):
         question = one.question
         if question.task is Task.CLASSIFY and question.setting == "classification_single":
             image = engine.open(question.image)
-            weights = np.array(engine.weigh(image, question.candidates, question.language))
+            weights = np.array(log_probs(engine, prompts, image, question.candidates, question.language))
             yield Weighed(question.image, question.language, one.dataset, question.candidates, question.text, weights)
+
+
+def log_probs(
+    engine: Engine, prompts: PromptBook, image: EncodedImage, labels: Sequence[str], language: Language
+) -> list[float]:
+    """Log-probability of each label as an answer about the image, without a correction for its prior."""
+    prompt = classification_prompt(prompts, labels, language)
+    model = engine.language_model
+    candidates = [model.encode_continuation(label, prompt.question) for label in labels]
+    return model.sequence_log_probs(image, prompt, candidates)
 
 
 def fit(weighed: Sequence[Weighed]) -> dict[tuple[Language, tuple[str, ...]], Floats]:

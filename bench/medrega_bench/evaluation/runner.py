@@ -23,8 +23,9 @@ from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Task
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import REPORT_LIMITS
+from medrega_edge.prompts.templates import REPORT_DISCLAIMER
 from medrega_edge.tasks import report_sentences
+from medrega_edge.tasks.intent import build_request
 
 Row = dict[str, Any]
 
@@ -71,7 +72,7 @@ def _about_image(engine: Engine, path: Path, asked: Sequence[Asked], plain: bool
             continue  # it says so, and there is nothing to measure
         row = _row(one, answer)
         if one.question.task in (Task.VQA, Task.CLASSIFY) and not plain:
-            row["cot"] = _words(ask(engine, image, one.question, regions_first=True))
+            row["cot"] = _words(ask(engine, image, one.question, regional_chain_of_thought=True))
         rows.append((one, row))
     return rows
 
@@ -113,27 +114,25 @@ def _row(one: Asked, answer: Answer | None) -> Row:
     return row
 
 
-def ask(engine: Engine, image: EncodedImage, question: Question, regions_first: bool = False) -> Answer | None:
+def ask(engine: Engine, image: EncodedImage, question: Question, regional_chain_of_thought: bool = False) -> Answer | None:
     """Ask; None where the package refuses, because it was not trained on a name. A report is asked for with its regions."""
-    box = question.box
     try:
-        return engine.ask(
-            image,
-            question.question,
+        request = build_request(
             Task.GROUNDED_REPORT if question.task is Task.REPORT else question.task,
-            question.language,
-            (box.x1, box.y1, box.x2, box.y2) if box else None,
+            question.question,
+            box=question.box,
             labels=question.candidates,
-            several=question.setting == "classification_multi",
-            regions_first=regions_first,
+            multiple=question.setting == "classification_multi",
+            regional_chain_of_thought=regional_chain_of_thought,
         )
+        return engine.run(image, request, question.language)
     except UsageError:
         return None
 
 
 def _words(answer: Answer | None) -> str:
     """What the model said; without the sentence that the program puts behind a report."""
-    return answer.text.removesuffix(REPORT_LIMITS[Language(answer.language)]).rstrip() if answer else ""
+    return answer.text.removesuffix(REPORT_DISCLAIMER[Language(answer.language)]).rstrip() if answer else ""
 
 
 def _by_sentence(answer: Answer, geometry: Geometry) -> dict[str, str]:
@@ -150,5 +149,5 @@ def _regions_text(regions: Sequence[Region], geometry: Geometry) -> str:
     """Regions as a model writes them, under the names told."""
     boxes: dict[str, list[PixelBox]] = {}
     for region in regions:
-        boxes.setdefault(region.label, []).append(PixelBox(*region.box))
+        boxes.setdefault(region.label, []).append(region.box)
     return ", ".join(Objects(label, tuple(group)).text(geometry) for label, group in boxes.items())

@@ -26,7 +26,7 @@ def measure(package: Package, threads: Sequence[int], limit: int = 200) -> Row:
     first: list[bytes] = []
     for count in threads:
         for warm in (False, True):
-            answers = list(_answers(Engine(package, EngineOptions(count)), limit, warm))
+            answers = list(_answers(Engine(package, EngineOptions(count, image_cache=0)), limit, warm))
             first = first or answers
             different = sum(one != other for one, other in zip(first, answers, strict=True))
             runs.append({"threads": count, "cache": "warm" if warm else "cold", "different": different})
@@ -40,7 +40,6 @@ def _answers(engine: Engine, limit: int, warm: bool) -> Iterator[bytes]:
         for one in asked:
             question = one.question
             if image is None or not warm or question.image != seen:
-                engine.clear_cache()
                 image, seen = engine.open(question.image), question.image
             given = ask(engine, image, question)
             answer = given.to_dict() if given else {"refused": True}

@@ -53,15 +53,15 @@ def measure(package: Package, threads: int, image_tokens: int) -> Row:
     language_model = LanguageModel(contents, Decoder(contents, decoder_threads(package.manifest, threads), "cpu"))
     book = PromptBook.from_json(contents.text("prompts"))
     prompt = book.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=OBJECT))
-    encode = language_model.tokenizer.encode_continuation
+    encode = language_model.encode_continuation
     absent = encode(ABSENT_ANSWER[Language.EN].format(name=OBJECT), prompt.question)[0]
     image = _Seen(np.random.default_rng(0).standard_normal((image_tokens, spec.hidden), np.float32))
 
     def ask(jump_forward: bool) -> tuple[Generation, int]:
         grammar = OneBox(language_model.vocabulary, encode(OBJECT, REF_OPEN), absent)
-        language_model.jump_forward, before = jump_forward, language_model.passes
+        language_model.jump_forward, before = jump_forward, language_model.forward_passes
         time.sleep(PAUSE_SECONDS)
-        return language_model.say(image, prompt, grammar, LIMIT), language_model.passes - before
+        return language_model.generate(image, prompt, grammar, LIMIT), language_model.forward_passes - before
 
     ask(True)  # warms up, and takes the image in
     turns = [(ask(True), ask(False)) for _ in range(ROUNDS)]

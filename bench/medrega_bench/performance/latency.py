@@ -75,7 +75,7 @@ def _worker(sender: Any, folder: str, threads: int, device: str, repeats: int) -
 
 
 def _measured(package: Package, threads: int, device: str, repeats: int) -> Row:
-    options = EngineOptions(threads, device)
+    options = EngineOptions(threads, device, image_cache=0)  # every image is encoded anew
     loads = [Engine(package, options).load_ms for _ in range(repeats)]
     engine = Engine(package, options)
     rows: dict[str, list[float]] = {}
@@ -88,11 +88,10 @@ def _measured(package: Package, threads: int, device: str, repeats: int) -> Row:
     begun = time.perf_counter()
     for number in range(repeats + WARM_UP):
         warm = number >= WARM_UP
-        engine.clear_cache()
         image = engine.open(sample_path(SAMPLE))
-        before = engine.passes
+        before = engine.language_model.forward_passes
         first = engine.ask(image, QUESTIONS[0])
-        passes = engine.passes - before
+        passes = engine.language_model.forward_passes - before
         seconds = time.perf_counter()
         others = [engine.ask(image, question) for question in QUESTIONS]
         seconds = time.perf_counter() - seconds
@@ -139,14 +138,14 @@ def _with_and_without(engine: Engine, image: EncodedImage) -> tuple[tuple[float,
     """Milliseconds and passes of a question with jump-forward and without, in turn; medians, as one takes a few ms."""
     times: dict[bool, list[float]] = {True: [], False: []}
     passes = {True: 0, False: 0}
+    model = engine.language_model
     for _ in range(PAIRS):
         for on in times:
-            engine.jump_forward(on)
-            before = engine.passes
+            model.jump_forward, before = on, model.forward_passes
             answer = engine.ask(image, QUESTIONS[0])
-            passes[on] = engine.passes - before
+            passes[on] = model.forward_passes - before
             times[on].append(answer.timings.prefill + answer.timings.decode)
-    engine.jump_forward(True)
+    model.jump_forward = True
     return (float(np.median(times[True])), passes[True]), (float(np.median(times[False])), passes[False])
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 from pydicom.dataset import Dataset
 
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
 from medrega_edge.images.dicom.functional_groups import frame_value
 from medrega_edge.images.dicom.numbers import first_number
-from medrega_edge.images.medical_image import Area
 
 Spacing = tuple[float, float]  # millimetres across and down
 
@@ -23,7 +23,7 @@ _REGION_BOUNDS = ("RegionLocationMinX0", "RegionLocationMinY0", "RegionLocationM
 _REGION_UNITS = ("PhysicalUnitsXDirection", "PhysicalUnitsYDirection")
 
 
-def pixel_spacing(dataset: Dataset, frame: int, modality: Modality | None) -> tuple[Spacing | None, tuple[Area, ...]]:
+def pixel_spacing(dataset: Dataset, frame: int, modality: Modality | None) -> tuple[Spacing | None, tuple[PixelBox, ...]]:
     """Spacing in the patient, None if the file does not state it, and the areas where it holds; no area means everywhere."""
     if regions := dataset.get("SequenceOfUltrasoundRegions"):
         return _ultrasound_spacing(regions)
@@ -40,13 +40,13 @@ def pixel_spacing(dataset: Dataset, frame: int, modality: Modality | None) -> tu
     return (across, down) if 0 < across < 1000 and 0 < down < 1000 else None, ()
 
 
-def _ultrasound_spacing(regions: Iterable[Dataset]) -> tuple[Spacing | None, tuple[Area, ...]]:
+def _ultrasound_spacing(regions: Iterable[Dataset]) -> tuple[Spacing | None, tuple[PixelBox, ...]]:
     """Spacing of an ultrasound picture and the areas where it holds (C.8.5.5).
 
     Regions of tissue have a scale; curves over time do not. The spacing is that of the largest region in centimetres
     across and down. Its areas are all regions of the same scale.
     """
-    scaled: list[tuple[Area, Spacing]] = []
+    scaled: list[tuple[PixelBox, Spacing]] = []
     for region in regions:
         numbers = [first_number(region.get(keyword)) for keyword in (*_REGION_BOUNDS, "PhysicalDeltaX", "PhysicalDeltaY")]
         kinds = [region.get(keyword) for keyword in ("RegionSpatialFormat", *_REGION_UNITS)]
@@ -54,10 +54,10 @@ def _ultrasound_spacing(regions: Iterable[Dataset]) -> tuple[Spacing | None, tup
             continue
         x1, y1, x2, y2, across, down = (abs(number or 0.0) for number in numbers)  # a delta may count to the left or upwards
         if x1 < x2 < 1e6 and y1 < y2 < 1e6 and 0 < across < 100 and 0 < down < 100:
-            scaled.append(((x1, y1, x2 + 1, y2 + 1), (10 * across, 10 * down)))  # the bounds are inclusive
+            scaled.append((PixelBox(x1, y1, x2 + 1, y2 + 1), (10 * across, 10 * down)))  # the bounds are inclusive
     if not scaled:
         return None, ()
-    _, spacing = max(scaled, key=lambda pair: (pair[0][2] - pair[0][0]) * (pair[0][3] - pair[0][1]))
+    _, spacing = max(scaled, key=lambda pair: (pair[0].x2 - pair[0].x1) * (pair[0].y2 - pair[0].y1))
     return spacing, tuple(area for area, scale in scaled if np.allclose(scale, spacing, rtol=1e-4))
 
 

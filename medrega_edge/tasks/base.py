@@ -1,0 +1,200 @@
+"""What every task shares: the type of a request, what answers it, and what comes back."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from medrega_edge.boxes import Geometry, GridBox
+from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.inference.confidence import raw_scores
+from medrega_edge.inference.decoding import Grammar
+from medrega_edge.inference.grammars import Choice, Prose, RegionGrammar
+from medrega_edge.inference.language_model import Generation, ImageEmbeddings, LanguageModel
+from medrega_edge.prompts.region_markup import parse
+from medrega_edge.prompts.templates import LABEL_SEPARATOR, Prompt, PromptBook
+from medrega_edge.vocabulary.terminology import Terms
+
+MAX_TOKENS = 256  # of one generation
+MAX_QUESTION_LENGTH = 500  # characters
+_UNDECODABLE = re.compile("[\ud800-\udfff]")  # lone surrogates: bytes of argv that the locale cannot decode
+
+OnText = Callable[[str], None] | None
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A named box on the model's grid, with its raw score 0..1; None where the score cannot be told."""
+
+    label: str
+    box: GridBox
+    score: float | None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The outcome of a task: `text` for a person, detections, labels with probabilities, and every generation.
+
+    `certifiable` is false where the package's certificate holds no figures for such a request.
+    """
+
+    text: str
+    detections: tuple[Detection, ...] = ()
+    labels: tuple[tuple[str, float], ...] = ()
+    warnings: tuple[str, ...] = ()
+    generations: tuple[Generation, ...] = ()
+    certifiable: bool = True
+
+
+@dataclass(frozen=True)
+class TaskContext:
+    """One package and one image: all that a task needs to run.
+
+    `image_modality` is what the file states, else what the weights recognise; None for no medical image. It may cost a
+    forward pass. `max_tokens` limits each generation. `on_text` receives free text while it is written.
+    """
+
+    language_model: LanguageModel
+    prompts: PromptBook
+    terms: Terms
+    image: ImageEmbeddings
+    geometry: Geometry
+    image_modality: Callable[[], Modality | None]
+    language: Language
+    max_tokens: int = MAX_TOKENS
+    on_text: OnText = None
+
+    def clean(self, text: str) -> str:
+        """Return a user's text without special tokens and outer white space."""
+        return self.language_model.strip_special_tokens(text).strip()
+
+    def generate(self, prompt: Prompt, grammar: Grammar) -> Generation:
+        """Generate an answer under a grammar; raises UsageError for a prompt that is too long."""
+        return self.language_model.generate(self.image, prompt, grammar, self.max_tokens)
+
+    def generate_prose(self, prompt: Prompt, opening: str = "") -> Generation:
+        """Generate text without regions that begins with `opening`, and stream it; raises UsageError as `generate`."""
+        model = self.language_model
+        ids = model.encode_continuation(opening, prompt.question) if opening else []
+        return model.generate(self.image, prompt, Prose(model.vocabulary, ids), self.max_tokens, self.on_text)
+
+    def generate_regions(self, prompt: Prompt) -> TaskResult:
+        """Generate text and regions in any order; the result's text keeps the names of the regions."""
+        generation = self.generate(prompt, RegionGrammar(self.language_model.vocabulary))
+        parsed = parse(generation.raw_text)
+        scores = raw_scores(generation.steps) if len(parsed.regions) == 1 else []
+        detections = [d for region in parsed.regions for d in scored(region.label, region.boxes, scores)]
+        warnings = generation_warnings(generation, parsed.problems)
+        return TaskResult(parsed.prose, tuple(detections), warnings=warnings, generations=(generation,))
+
+    def choose(
+        self, prompt: Prompt, candidates: Sequence[str], multiple: bool = False
+    ) -> tuple[Generation, list[int], float]:
+        """Generate one of the candidates, or with `multiple` one or more of them.
+
+        Returns the generation, the indices of the chosen candidates, and the product of the tokens' probabilities.
+        """
+        model = self.language_model
+        following: Sequence[Sequence[int]] = ()
+        if multiple:
+            following = [model.encode_continuation(f"{LABEL_SEPARATOR}{candidate}", candidate) for candidate in candidates]
+        grammar = Choice(self.encode_candidates(prompt, candidates), model.vocabulary.end, following)
+        generation = self.generate(prompt, grammar)
+        probabilities = (step.probability for step in generation.steps)
+        return generation, list(grammar.chosen), math.prod(p for p in probabilities if p is not None)
+
+    def encode_candidates(self, prompt: Prompt, candidates: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each candidate as it follows the prompt."""
+        return [self.language_model.encode_continuation(candidate, prompt.question) for candidate in candidates]
+
+
+class TaskRequest(ABC):
+    """A task with its parameters. Each kind is a frozen dataclass that raises UsageError for values it cannot use."""
+
+    @property
+    @abstractmethod
+    def task(self) -> Task:
+        """Kind of task."""
+
+    @property
+    def words(self) -> str:
+        """The user's own words, which tell the language of the answer unless one is named; may be empty."""
+        return ""
+
+    @abstractmethod
+    def run(self, context: TaskContext) -> TaskResult:
+        """Answer the request; raises UsageError where this package or this image does not allow it."""
+
+
+class TextStream:
+    """Passes text on while it is generated; the pieces join to the final text, which has no outer white space."""
+
+    def __init__(self, on_text: Callable[[str], None]) -> None:
+        """Start an empty stream; `on_text` gets each piece."""
+        self._on_text = on_text
+        self._sent = ""
+        self._held = ""  # white space that is only passed on when more text follows
+
+    def push(self, piece: str) -> None:
+        """Pass on what is certain to stay."""
+        text = self._held + piece
+        text = text if self._sent else text.lstrip()
+        certain = text.rstrip()
+        self._held = text[len(certain) :]
+        self._send(certain)
+
+    def finish(self, text: str) -> None:
+        """Pass on what the final text has beyond the pieces so far."""
+        self._send(text[len(self._sent) :])
+
+    def _send(self, text: str) -> None:
+        if text:
+            self._on_text(text)
+            self._sent += text
+
+
+def scored(label: str, boxes: Sequence[GridBox], scores: Sequence[float]) -> list[Detection]:
+    """Pair boxes with their scores; without any where the counts differ, so that no box gets the score of another."""
+    matching: Sequence[float | None] = scores if len(scores) == len(boxes) else [None] * len(boxes)
+    return [Detection(label, box, score) for box, score in zip(boxes, matching, strict=True)]
+
+
+def generation_warnings(generation: Generation, problems: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return what a reader has to know of a generation; `problems` are those of reading its regions."""
+    warnings = list(problems)
+    if generation.finish == "length":
+        warnings.append("the answer was cut off at its longest length")
+    if not generation.raw_text.strip():
+        warnings.append("the model gave no answer")
+    return tuple(warnings)
+
+
+def check_text(text: str) -> None:
+    """Refuse text that is too long or cannot be decoded; raises UsageError."""
+    if len(text) > MAX_QUESTION_LENGTH:
+        raise UsageError(f"The question has {len(text)} characters; up to {MAX_QUESTION_LENGTH} are read.")
+    if _UNDECODABLE.search(text):
+        raise UsageError("The question cannot be read in the encoding of this locale; set LANG to that of the terminal.")
+
+
+def check_words(text: str) -> None:
+    """Refuse text without a letter or digit; raises UsageError."""
+    if not re.search(r"\w", text):
+        raise UsageError('The question is empty; ask for example "locate the liver".')
+
+
+_Choice = TypeVar("_Choice", Task, Language)
+
+
+def parse_choice(kind: type[_Choice], value: _Choice | str) -> _Choice:
+    """Return the task or language of that name; raises UsageError, which lists them."""
+    try:
+        return kind(value)
+    except ValueError:
+        names = ", ".join(member.value for member in kind)
+        raise UsageError(f"There is no {kind.__name__.lower()} '{value}'; choose one of: {names}.") from None

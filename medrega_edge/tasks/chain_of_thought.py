@@ -1,0 +1,43 @@
+"""Regional chain of thought: locate the regions that matter, then answer with them in the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from medrega_edge.boxes import GridBox
+from medrega_edge.domain import Language
+from medrega_edge.prompts.region_markup import RegionText, format_region
+from medrega_edge.prompts.templates import WITH_REGIONS
+from medrega_edge.tasks.base import Detection, TaskContext, TaskResult
+from medrega_edge.tasks.detection import locate
+from medrega_edge.tasks.reporting import MAX_LOCATED_FINDINGS, describe
+
+
+def find_regions(context: TaskContext, question: str) -> TaskResult:
+    """Locate the structures that the question names, else those that a report names; labels are English."""
+    context = replace(context, language=Language.EN, on_text=None)
+    names = context.terms.find(question)
+    results = []
+    if not names:
+        report = describe(context)
+        names = context.terms.find(report.text)[:MAX_LOCATED_FINDINGS]
+        results = [report]
+    results += [locate(context, name) for name in names]
+    return TaskResult(
+        "",
+        tuple(detection for result in results for detection in result.detections),
+        warnings=tuple(warning for result in results for warning in result.warnings),
+        generations=tuple(generation for result in results for generation in result.generations),
+    )
+
+
+def with_regions(question: str, detections: Sequence[Detection], language: Language) -> str:
+    """Return the question with the located regions behind it."""
+    if not detections:
+        return question
+    boxes: dict[str, list[GridBox]] = {}
+    for detection in detections:
+        boxes.setdefault(detection.label, []).append(detection.box)
+    regions = (format_region(RegionText(label, tuple(group))) for label, group in boxes.items())
+    return WITH_REGIONS[language].format(question=question, regions=", ".join(regions))

@@ -1,0 +1,126 @@
+"""Classification: choose among labels for the whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.templates import LABEL_SEPARATOR, MODALITY_QUESTION, Prompt, PromptBook
+from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult, check_text, generation_warnings
+from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
+from medrega_edge.vocabulary.label_sets import LABEL_SETS
+
+
+@dataclass(frozen=True)
+class Classify(TaskRequest):
+    """Choose one of `labels`, or with `multiple` one or more; `labels` may be the name of a label set, as "skin".
+
+    With `regional_chain_of_thought` the regions that `question` names, else those of a report, are located first and stand
+    in the prompt.
+    """
+
+    labels: Sequence[str] | str
+    multiple: bool = False
+    regional_chain_of_thought: bool = False
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown set and fewer than two labels: UsageError. A repeated label counts once."""
+        check_text(self.question)
+        if not isinstance(self.labels, str):
+            object.__setattr__(self, "labels", _distinct(self.labels))
+        elif self.labels not in LABEL_SETS:
+            raise UsageError(f"There is no label set '{self.labels}'; choose one of: {', '.join(LABEL_SETS)}.")
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.CLASSIFY
+
+    @property
+    def words(self) -> str:
+        """The question; without one, the labels unless they are those of a set."""
+        return self.question or ("" if isinstance(self.labels, str) else ", ".join(self.labels))
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Choose; raises UsageError where the labels are alike without their special tokens."""
+        labels, modalities = self._candidates(context)
+        multiple = self.multiple or (isinstance(self.labels, str) and LABEL_SETS[self.labels].multiple)
+        first = TaskResult("")
+        if self.regional_chain_of_thought:
+            first = find_regions(context, context.clean(self.question))
+        prompt = classification_prompt(context.prompts, labels, context.language, multiple, first.detections)
+        priors = [] if multiple else context.prompts.label_priors_of(labels, context.language)
+        if priors:
+            candidates = context.encode_candidates(prompt, labels)
+            choice = context.language_model.choose_by_likelihood(context.image, prompt, candidates, priors)
+            generation, chosen, probability = choice[0], [choice[1]], choice[2]
+        else:
+            generation, chosen, probability = context.choose(prompt, labels, multiple)
+        names = [labels[index] for index in chosen]
+        trained = modalities is not None
+        warnings = [] if trained else ["these weights were not trained to tell these labels apart: the choice means little"]
+        warnings += [*first.warnings, *generation_warnings(generation)]
+        if modalities and (modality := context.image_modality()) and modality not in modalities:
+            warnings.append(f"these labels are for {' or '.join(modalities)}, and this image is {modality}")
+        return TaskResult(
+            LABEL_SEPARATOR.join(names),
+            first.detections,
+            tuple((name, probability) for name in names),
+            tuple(warnings),
+            (*first.generations, generation),
+            certifiable=trained and not self.regional_chain_of_thought,
+        )
+
+    def _candidates(self, context: TaskContext) -> tuple[tuple[str, ...], tuple[Modality, ...] | None]:
+        """Return the labels, and the modalities that they are for: empty where unknown, None where never trained."""
+        if isinstance(self.labels, str):
+            label_set = LABEL_SETS[self.labels]
+            return label_set.names(context.language), label_set.modalities
+        labels = _distinct(map(context.clean, self.labels))
+        for label_set in LABEL_SETS.values():
+            if set(labels) <= set(label_set.names(context.language)):
+                return labels, label_set.modalities
+        return labels, None if context.terms.labels else ()  # weights without a terminology: their labels are unknown
+
+
+def _distinct(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels, each once; raises UsageError for fewer than two, and for an empty one."""
+    distinct = tuple(dict.fromkeys(labels))
+    if len(distinct) < 2 or not all(label.strip() for label in distinct):
+        raise UsageError("A classification needs two or more different labels; give them with --labels a,b,c.")
+    return distinct
+
+
+def classification_prompt(
+    prompts: PromptBook,
+    labels: Sequence[str],
+    language: Language,
+    multiple: bool = False,
+    regions: Sequence[Detection] = (),
+) -> Prompt:
+    """Return the prompt that asks to choose among labels; raises UsageError where the weights were not trained for it."""
+    question = prompts.classify_question(labels, language, multiple)
+    return prompts.prompt(Task.CLASSIFY, language, with_regions(question, regions, language), labels)
+
+
+@dataclass(frozen=True)
+class RecognisedModality:
+    """What the weights take an image for; `modality` is None for no medical image."""
+
+    modality: Modality | None
+    confidence: float
+
+
+def recognise_modality(context: TaskContext) -> RecognisedModality | None:
+    """Classify the modality of an image; None where the weights were not trained to."""
+    modalities = context.prompts.modalities
+    if not modalities:
+        return None
+    names = list(modalities)
+    prompt = context.prompts.prompt(Task.CLASSIFY, Language.EN, MODALITY_QUESTION, names)
+    _, chosen, probability = context.choose(prompt, names)
+    name = modalities[names[chosen[0]]]
+    return RecognisedModality(Modality(name) if name else None, probability)

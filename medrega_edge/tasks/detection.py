@@ -1,0 +1,112 @@
+"""Detection: locate what is named.
+
+Names that the weights were trained on are always asked for in the program's English wording, and shown in the language of
+the answer, so a structure has the same box in both languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from medrega_edge.domain import Language, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.inference.confidence import raw_scores
+from medrega_edge.inference.grammars import NamedRegion
+from medrega_edge.prompts.region_markup import REF_OPEN, parse
+from medrega_edge.prompts.templates import ABSENT_ANSWER, DETECT_QUESTION, sentence_of_regions
+from medrega_edge.tasks.base import (
+    TaskContext,
+    TaskRequest,
+    TaskResult,
+    check_text,
+    check_words,
+    generation_warnings,
+    scored,
+)
+from medrega_edge.vocabulary.terminology import BilingualName
+
+
+@dataclass(frozen=True)
+class Detect(TaskRequest):
+    """Locate structures and lesions.
+
+    Each of `names` is a name, several names, or a question that holds them, in English or Chinese. The package's
+    terminology resolves them; weights without a terminology are asked in these words.
+    """
+
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """Refuse names without a word: UsageError. A single text counts as one name."""
+        object.__setattr__(self, "names", (self.names,) if isinstance(self.names, str) else tuple(self.names))
+        check_text(self.words)
+        check_words(self.words)
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.DETECT
+
+    @property
+    def words(self) -> str:
+        """The names as one enumeration."""
+        return ", ".join(self.names)
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Locate one structure after the other; raises UsageError where no name is known."""
+        text = context.clean(self.words)
+        check_words(text)
+        if not context.terms.labels:
+            return _detect_freely(context, text)
+        names = context.terms.find(text)
+        if not names:
+            raise UsageError(
+                "The question names nothing that this model package was trained to locate; "
+                "`medrega model info --labels` lists what it knows."
+            )
+        results = [locate(context, name) for name in names]
+        detections = tuple(detection for result in results for detection in result.detections)
+        present = list(dict.fromkeys(detection.label for detection in detections))
+        sentences = [sentence_of_regions(present, context.language)] if present else []
+        sentences += [result.text for result in results if not result.detections]
+        return TaskResult(
+            ("" if context.language is Language.ZH else " ").join(sentences),
+            detections,
+            warnings=(*_unknown_term_warnings(context.terms.unknown(text)), *(w for r in results for w in r.warnings)),
+            generations=tuple(generation for result in results for generation in result.generations),
+        )
+
+
+def locate(context: TaskContext, name: BilingualName) -> TaskResult:
+    """Locate one structure whose name is known; the text is empty, or says that it is absent."""
+    english, label = name[0], name[context.language is Language.ZH]
+    prompt = context.prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
+    model = context.language_model
+    absent = model.encode_continuation(ABSENT_ANSWER[Language.EN].format(name=english), prompt.question)[0]
+    encoded = model.encode_continuation(english, REF_OPEN)
+    generation = context.generate(prompt, NamedRegion(model.vocabulary, encoded, absent, limit=context.max_tokens))
+    parsed = parse(generation.raw_text)
+    if not parsed.regions:
+        cut = generation.finish == "length"  # before a box was whole: that is no absence
+        text = "" if cut else ABSENT_ANSWER[context.language].format(name=label)
+        return TaskResult(text, warnings=generation_warnings(generation), generations=(generation,))
+    presence = generation.steps[0].probability
+    scores = raw_scores(generation.steps, 1.0 if presence is None else presence)
+    boxes = [box for region in parsed.regions for box in region.boxes]
+    warnings = generation_warnings(generation, parsed.problems)
+    return TaskResult("", tuple(scored(label, boxes, scores)), warnings=warnings, generations=(generation,))
+
+
+def _detect_freely(context: TaskContext, question: str) -> TaskResult:
+    """Locate with weights that have no list of names: the question goes to them as it is."""
+    result = context.generate_regions(context.prompts.prompt(Task.DETECT, context.language, question))
+    labels = list(dict.fromkeys(detection.label for detection in result.detections))
+    if labels and result.text.strip(" ,，、.。") in ("", *labels, ", ".join(labels)):
+        return replace(result, text=sentence_of_regions(labels, context.language))
+    return result
+
+
+def _unknown_term_warnings(parts: Sequence[int]) -> list[str]:
+    """Number the parts that name nothing, without their words, which may identify a patient."""
+    return [f"part {part} of the question names nothing that these weights were trained to locate" for part in parts]

@@ -1,0 +1,90 @@
+"""Identification: name what lies in a box."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from medrega_edge.boxes import Geometry, GridBox, PixelBox
+from medrega_edge.domain import Language, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.region_markup import format_boxes
+from medrega_edge.prompts.templates import IDENTIFY_QUESTION
+from medrega_edge.tasks.base import (
+    Detection,
+    TaskContext,
+    TaskRequest,
+    TaskResult,
+    check_text,
+    generation_warnings,
+)
+
+_ASKS_WHAT_IT_IS = re.compile(r"^\s*$|what|which|name|identify|是什么|什么|识别|哪", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Identify(TaskRequest):
+    """Name what lies in `box`, which is in pixels of the original image.
+
+    The model is only asked what the box holds. Where `question` asks for something else, the answer carries a warning.
+    """
+
+    box: PixelBox
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a box without area or below one pixel: UsageError."""
+        object.__setattr__(self, "box", PixelBox(*self.box))
+        check_text(self.question)
+        try:
+            self.box.check_order()
+        except ValueError as error:
+            raise UsageError(f"The box cannot be used: {error}.") from None
+        if min(self.box.x2 - self.box.x1, self.box.y2 - self.box.y1) < 1:
+            raise UsageError("The box is less than a pixel wide or high; give one in pixels of the original image.")
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.IDENTIFY
+
+    @property
+    def words(self) -> str:
+        """The question."""
+        return self.question
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Name it; raises UsageError for a box outside the image."""
+        box = self._on_grid(context.geometry)
+        has_names = bool(context.terms.labels)
+        language = Language.EN if has_names else context.language
+        question = IDENTIFY_QUESTION[language].format(box=format_boxes([box]))
+        prompt = context.prompts.prompt(Task.IDENTIFY, language, question)
+        if not has_names:
+            generation = context.generate_prose(prompt)
+            warnings = self._warnings(context.geometry) + generation_warnings(generation)
+            return TaskResult(generation.raw_text.strip(), warnings=warnings, generations=(generation,))
+        names = [english for english, _ in context.terms.labels]
+        generation, chosen, probability = context.choose(prompt, names)
+        name = context.terms.name(names[chosen[0]], context.language)
+        return TaskResult(
+            name,
+            (Detection(name, box, None),),
+            ((name, probability),),
+            self._warnings(context.geometry) + generation_warnings(generation),
+            (generation,),
+        )
+
+    def _on_grid(self, geometry: Geometry) -> GridBox:
+        try:
+            return geometry.to_grid(self.box)
+        except ValueError as error:
+            raise UsageError(f"The box cannot be used: {error}.") from None
+
+    def _warnings(self, geometry: Geometry) -> tuple[str, ...]:
+        warnings = []
+        if min(self.box.x1, self.box.y1) < 0 or self.box.x2 > geometry.width or self.box.y2 > geometry.height:
+            warnings.append("the box reaches beyond the image; what lies inside was asked about")
+        if not _ASKS_WHAT_IT_IS.search(self.question):
+            warnings.append("only 'what is this?' was asked of the model about the box, not the words of the question")
+        return tuple(warnings)

@@ -1,0 +1,67 @@
+"""Visual question answering: a free question, answered in words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from medrega_edge.domain import Task
+from medrega_edge.tasks.base import (
+    TaskContext,
+    TaskRequest,
+    TaskResult,
+    check_text,
+    check_words,
+    generation_warnings,
+)
+from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
+
+# Letters of other languages than English and Chinese; Greek ones count as English, as in "β-blocker" and "µg".
+_OTHER_LETTERS = re.compile(r"[^\W\d_\x00-\x7f\u00b5\u0370-\u03ff\u3400-\u9fff\uff00-\uffef]")
+
+
+@dataclass(frozen=True)
+class AnswerQuestion(TaskRequest):
+    """Answer a free question in words.
+
+    With `regional_chain_of_thought` the regions that `text` names, else those of a report, are located first and stand in
+    the prompt.
+    """
+
+    text: str
+    regional_chain_of_thought: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a text without a word: UsageError."""
+        check_text(self.text)
+        check_words(self.text)
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.VQA
+
+    @property
+    def words(self) -> str:
+        """The question."""
+        return self.text
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Answer it."""
+        question = context.clean(self.text)
+        check_words(question)
+        first = find_regions(context, question) if self.regional_chain_of_thought else TaskResult("")
+        text = with_regions(question, first.detections, context.language)
+        generation = context.generate_prose(context.prompts.prompt(Task.VQA, context.language, text))
+        warnings = []
+        if _OTHER_LETTERS.search(question):
+            warnings.append(
+                "the question seems to be neither English nor Chinese, which is all that these weights were taught"
+            )
+        return TaskResult(
+            generation.raw_text.strip(),
+            first.detections,
+            warnings=(*warnings, *first.warnings, *generation_warnings(generation)),
+            generations=(*first.generations, generation),
+            certifiable=not self.regional_chain_of_thought,
+        )
