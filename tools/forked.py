@@ -90,4 +90,5 @@ def _be_the_command(arguments, folder, files, confine):
             sys.stderr.flush()
         except OSError:
             code = 120  # what Python itself ends with then
-        os._exit(code)
+        finally:
+            os._exit(code)  # also where a signal arrives this late

@@ -1,85 +1,77 @@
-"""`medrega export`: parse, call `build.export`, show the report. Knows no stage; heavy imports wait for the call."""
+"""`medrega export`: parse the options, run the export, print its report. Heavy imports wait for the command."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medrega_edge.cli.console import console, echo
+from medrega_edge.cli.options import with_shared_options
 from medrega_edge.errors import ResourceError, UsageError
-from medrega_export.quantisation.recipe import FULL, FULL_BITS, Recipe
+from medrega_export.quantisation.recipe import FULL, Recipe
 
 if TYPE_CHECKING:
-    from medrega_export.checkpoint.published_prompts import Samples
     from medrega_export.options import ExportOptions
 
-QUANTISATION = "Quantisation"  # heading of the help text
+CHECKPOINT, QUANTISATION, CERTIFICATE, OUTPUT = "Checkpoint", "Quantisation", "Certificate", "Output"  # groups of the help
 AUTO = "auto"  # group size
 
 
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder of a full-precision InternVL checkpoint.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of the model package to write.")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only tell whether it can be exported, and what that needs.")
-    ] = False,
+@dataclass(frozen=True)
+class ExportFlags:
+    """The options of the command line, in the groups of its help."""
+
     adapter: Annotated[
-        Path | None, typer.Option("--adapter", help="Folder of a LoRA adapter (peft) to merge into the checkpoint.")
-    ] = None,
+        Path | None,
+        typer.Option(help="Folder of a LoRA adapter (peft) to merge into the checkpoint.", rich_help_panel=CHECKPOINT),
+    ] = None
     prompts: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
-            "--prompts",
             help="Published samples of a checkpoint trained elsewhere: conversations (JSONL) and data sets (JSON).",
             metavar="DATA_FILE META_FILE",
+            rich_help_panel=CHECKPOINT,
         ),
-    ] = None,
+    ] = None
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Only tell whether it can be exported, and what that needs.", rich_help_panel=CHECKPOINT
+        ),
+    ] = False
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", help="Questions with truth (JSONL) to calibrate on; fewer bits than 32 need them."),
-    ] = None,
-    calibration_items: Annotated[int, typer.Option("--calibration-items", help="How many of them are used.")] = 128,
-    certify: Annotated[
-        Path | None, typer.Option("--certify", help="Questions with truth (JSONL) to measure the accuracy loss on.")
-    ] = None,
-    gate: Annotated[
-        str | None,
-        typer.Option("--gate", help='Most loss allowed, else exit code 5: "iou_drop<=0.01,flips<=0.03".'),
-    ] = None,
-    keep_checkpoint: Annotated[
-        Path | None, typer.Option("--keep-checkpoint", help="Keep the GPTQ checkpoint in this folder as well.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
-    bits: Annotated[
-        int, typer.Option("--bits", help="Of the language model: 4, 8, or 32.", rich_help_panel=QUANTISATION)
-    ] = Recipe.bits,
+        typer.Option(
+            help="Questions with truth (JSONL) to calibrate on; fewer bits than 32 need them.", rich_help_panel=QUANTISATION
+        ),
+    ] = None
+    calibration_items: Annotated[int, typer.Option(help="How many of them are used.", rich_help_panel=QUANTISATION)] = 128
+    bits: Annotated[int, typer.Option(help="Of the language model: 4, 8, or 32.", rich_help_panel=QUANTISATION)] = (
+        Recipe.bits
+    )
     group_size: Annotated[
         str,
         typer.Option(
-            "--group-size",
             help="Weights that share a scale: 32, 64, 128, or auto, which fits the size of the language model.",
             rich_help_panel=QUANTISATION,
         ),
-    ] = AUTO,
+    ] = AUTO
     asymmetric: Annotated[
         bool, typer.Option("--asymmetric", help="Give each group a zero point.", rich_help_panel=QUANTISATION)
-    ] = False,
-    head_bits: Annotated[
-        int, typer.Option("--head-bits", help="Of the output head: 4, 8, or 32.", rich_help_panel=QUANTISATION)
-    ] = Recipe.head_bits,
+    ] = False
+    head_bits: Annotated[int, typer.Option(help="Of the output head: 4, 8, or 32.", rich_help_panel=QUANTISATION)] = (
+        Recipe.head_bits
+    )
     tower: Annotated[
-        str,
-        typer.Option("--tower", help="Vision tower: int8, fp16 (for GPUs) or fp32.", rich_help_panel=QUANTISATION),
-    ] = Recipe.tower,
+        str, typer.Option(help="Vision tower: int8, fp16 (for GPUs) or fp32.", rich_help_panel=QUANTISATION)
+    ] = Recipe.tower
     precision: Annotated[
-        str | None,
-        typer.Option("--precision", help="fp32: round nothing at all, for reference.", rich_help_panel=QUANTISATION),
-    ] = None,
+        str | None, typer.Option(help="fp32: round nothing at all, for reference.", rich_help_panel=QUANTISATION)
+    ] = None
     explain: Annotated[
         bool,
         typer.Option(
@@ -87,172 +79,139 @@ def export(
             help="Only measure what each part costs, on the calibration's questions; --out names a JSON file for it.",
             rich_help_panel=QUANTISATION,
         ),
-    ] = False,
+    ] = False
     max_size: Annotated[
         float | None,
         typer.Option(
-            "--max-size",
             help="MB that the package may take: parts get more bits, where they help most, until it is full.",
             rich_help_panel=QUANTISATION,
         ),
-    ] = None,
+    ] = None
     losses: Annotated[
         Path | None,
         typer.Option(
-            "--losses",
-            help="For --max-size: what --explain has measured, not to be measured again.",
-            rich_help_panel=QUANTISATION,
+            help="For --max-size: what --explain has measured, not to be measured again.", rich_help_panel=QUANTISATION
         ),
-    ] = None,
+    ] = None
+    certify: Annotated[
+        Path | None,
+        typer.Option(help="Questions with truth (JSONL) to measure the accuracy loss on.", rich_help_panel=CERTIFICATE),
+    ] = None
+    gate: Annotated[
+        str | None,
+        typer.Option(help='Most loss allowed, else exit code 5: "iou_drop<=0.01,flips<=0.03".', rich_help_panel=CERTIFICATE),
+    ] = None
+    out: Annotated[Path | None, typer.Option(help="Folder of the model package to write.", rich_help_panel=OUTPUT)] = None
+    keep_checkpoint: Annotated[
+        Path | None, typer.Option(help="Keep the GPTQ checkpoint in this folder as well.", rich_help_panel=OUTPUT)
+    ] = None
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.", rich_help_panel=OUTPUT)] = False
+
+    def recipe(self) -> Recipe:
+        """The recipe that is asked for; raises UsageError. `auto` begins with the recipe's own group size."""
+        if self.precision is not None:
+            if self.precision != "fp32":
+                raise UsageError(f"'{self.precision}' is no precision; fp32, or set --bits, --head-bits and --tower.")
+            return FULL
+        try:
+            group = Recipe.group_size if self.group_size == AUTO else int(self.group_size)
+        except ValueError:
+            raise UsageError(f"--group-size {self.group_size} is not possible; 32, 64, 128 or {AUTO}.") from None
+        return Recipe(self.bits, group, not self.asymmetric, self.head_bits, self.tower)
+
+    def options(self, checkpoint: Path) -> ExportOptions:
+        """The options of an export; raises UsageError for values that cannot be read."""
+        from medrega_edge.package.gates import read_gates
+        from medrega_export.checkpoint.published_prompts import Samples
+        from medrega_export.options import ExportOptions
+
+        return ExportOptions(
+            checkpoint=checkpoint,
+            out=self.out or Path(),
+            adapter=self.adapter,
+            samples=Samples(*self.prompts) if self.prompts else None,
+            calibration=self.calibration,
+            calibration_items=self.calibration_items,
+            certify=self.certify,
+            recipe=self.recipe(),
+            keep_checkpoint=self.keep_checkpoint,
+            force=self.force,
+            gates=read_gates(self.gate) if self.gate else (),
+            auto_group_size=self.group_size == AUTO,
+            max_bytes=None if self.max_size is None else int(self.max_size * 1e6),
+            sensitivities=self.losses,
+        )
+
+
+@with_shared_options
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a full-precision InternVL checkpoint.")],
+    shared: ExportFlags,
 ) -> None:
     """Turn a checkpoint into a model package: 4-bit language model, 8-bit vision tower, certificate."""
-    from rich.console import Console
-
-    from medrega_edge.package.gates import read_gates
-    from medrega_export.checkpoint.published_prompts import Samples
-    from medrega_export.options import ExportOptions
+    options = shared.options(checkpoint)
+    if shared.check:
+        _check(options)
+        return
+    if shared.explain:
+        if any((shared.certify, shared.gate, shared.keep_checkpoint, shared.max_size, shared.losses)):
+            raise UsageError(
+                "--explain exports nothing; leave --certify, --gate, --keep-checkpoint, --max-size, --losses out."
+            )
+        _explain(options, shared.out)
+        return
+    if shared.out is None:
+        raise UsageError("Name the folder of the package to write with --out, or only look with --check.")
     from medrega_export.pipeline import export as run
 
-    if precision not in (None, "fp32"):
-        raise UsageError(f"'{precision}' is no precision; fp32, or set --bits, --head-bits and --tower.")
-    recipe = FULL if precision else Recipe(bits, _group(group_size), not asymmetric, head_bits, tower)
-    fit = group_size == AUTO and recipe.bits != FULL_BITS
-    samples = Samples(*prompts) if prompts else None
-    for path in (checkpoint, adapter, out, keep_checkpoint):
-        _check_name(path)
-    if check:
-        besides = [name for name, path in (("--certify", certify), ("--keep-checkpoint", keep_checkpoint)) if path]
-        _check(checkpoint, adapter, samples, out or Path(), recipe, fit, besides)
-        return
-    if explain and any((certify, gate, keep_checkpoint, max_size, losses)):
-        raise UsageError("--explain exports nothing; leave --certify, --gate, --keep-checkpoint, --max-size, --losses out.")
-    if losses is not None and max_size is None:
-        raise UsageError("--losses serves --max-size; name a size, or leave it out.")
-    if out is None and not explain:
-        raise UsageError("Name the folder of the package to write with --out, or only look with --check.")
-    for path in (calibration, certify, losses, *(prompts or ())):
-        if path is not None and not path.is_file():
-            raise UsageError(f"There is no file '{path.name}' at the path given; check the path.")
-    console = Console(stderr=True, highlight=False, markup=False)
-
-    def tell(message: str) -> None:
-        console.print(_in_users_language(message), style="dim")
-
-    if fit:
-        recipe = _fitted(recipe, checkpoint, samples, tell)
-    options = ExportOptions(
-        checkpoint=checkpoint,
-        out=out or Path(),
-        adapter=adapter,
-        samples=samples,
-        calibration=calibration,
-        calibration_items=calibration_items,
-        certify=certify,
-        recipe=recipe,
-        keep_checkpoint=keep_checkpoint,
-        force=force,
-        gates=read_gates(gate) if gate else (),
-    )
-    if explain:
-        _explain(options, out, tell)
-        return
-    if max_size is not None:
-        options = _raised(options, int(max_size * 1e6), losses, tell)
-    report = run(options, tell)
+    report = run(options, _notifier())
     for name, value in report.errors.items():
-        typer.echo(f"{name:16} {value:.3g}")
-    typer.echo(f"{report.folder}  {report.precision}  {report.bytes / 1e6:.2f} MB")
+        echo(f"{name:16} {value:.3g}")
+    echo(f"{report.folder}  {report.precision}  {report.total_bytes / 1e6:.2f} MB")
+
+
+def _notifier() -> Callable[[str], None]:
+    """Return what shows a sentence of progress on standard error, in the user's language."""
+    talk = console(stderr=True)
+    return lambda message: talk.print(_in_users_language(message), style="dim")
 
 
 def _in_users_language(sentence: str) -> str:
+    import sys
+
     from medrega_edge.i18n.translate import said, users_language
 
     return said(sentence, users_language(sys.argv[1:]))
 
 
-def _group(given: str) -> int:
-    """Read a group size; `auto` begins with the recipe's own."""
-    try:
-        return Recipe.group_size if given == AUTO else int(given)
-    except ValueError:
-        raise UsageError(f"--group-size {given} is not possible; 32, 64, 128 or {AUTO}.") from None
-
-
-def _fitted(recipe: Recipe, checkpoint: Path, samples: Samples | None, tell: Callable[[str], None]) -> Recipe:
-    """Return the recipe with the group size that fits a checkpoint, and tell which and why."""
-    from medrega_export.checkpoint.checkpoint import describe
-    from medrega_export.graphs.text_model import auto_group_size
-
-    recipe, why = auto_group_size(recipe, describe(checkpoint, samples).native.text_config)
-    tell(f"groups of {recipe.group_size}: {why}")
-    return recipe
-
-
-def _explain(options: ExportOptions, out: Path | None, tell: Callable[[str], None]) -> None:
-    """Show the loss map, and write it where a file is named."""
-    from medrega_edge.io.atomic import atomic_write, check_output_path
+def _explain(options: ExportOptions, out: Path | None) -> None:
+    """Show the sensitivity of each unit, and write it where a file is named."""
+    from medrega_edge.io.atomic import check_output_path, write_text
+    from medrega_export.pipeline import explain
     from medrega_export.quantisation import bit_allocation
-    from medrega_export.quantisation.sensitivity import measured
 
     if out is not None:
         check_output_path(out)
-    _, losses = measured(options, tell)
-    for line in bit_allocation.table(losses):
-        typer.echo(line)
+    recipe, units = explain(options, _notifier())
+    for line in bit_allocation.table(units):
+        echo(line)
     if out is not None:
-        with atomic_write(out) as file:
-            file.write(bit_allocation.to_json(losses, options.recipe).encode())
+        write_text(out, bit_allocation.to_json(units, recipe))
 
 
-def _raised(options: ExportOptions, limit: int, losses: Path | None, tell: Callable[[str], None]) -> ExportOptions:
-    """Return the options with a recipe that makes the most of `limit` bytes."""
-    from medrega_export.checkpoint.checkpoint import load
-    from medrega_export.quantisation import bit_allocation
-    from medrega_export.quantisation.sensitivity import measured
-
-    if losses is None:
-        checkpoint, found = measured(options, tell)
-    else:
-        checkpoint = load(options.checkpoint, options.adapter, options.samples)
-        found = bit_allocation.read(losses, options.recipe)
-    size = bit_allocation.size_of(checkpoint, found, options.recipe, options.context)
-    recipe = bit_allocation.choose(found, options.recipe, size, limit)
-    tell(f"{recipe.name}: {', '.join(override.unit for override in recipe.overrides) or 'nothing raised'}")
-    return replace(options, recipe=recipe, max_bytes=limit)
-
-
-def _check_name(path: Path | None) -> None:
-    """Refuse a path that safetensors and onnx cannot open: they take UTF-8 alone, whatever the locale writes names in."""
-    try:
-        os.fsencode(path or "").decode("utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(
-            "A path is written in another encoding than UTF-8, which safetensors and onnx cannot open; "
-            "name a folder in ASCII letters."
-        ) from None
-
-
-def _check(
-    checkpoint: Path,
-    adapter: Path | None,
-    samples: Samples | None,
-    out: Path,
-    recipe: Recipe,
-    fit: bool,
-    besides: Sequence[str],
-) -> None:
+def _check(options: ExportOptions) -> None:
     """Show the preflight; raises UsageError for what is unsupported, ResourceError for what is short."""
     from medrega_export.preflight import inspect
 
-    found = inspect(checkpoint, adapter, samples, out, recipe, fit, besides)
-    for name, value in found.facts:
-        typer.echo(f"{name:16} {value}")
-    for kind, sentences in (("warning", found.warnings), ("unsupported", found.problems), ("short", found.shortages)):
+    report = inspect(options)
+    for name, value in report.facts:
+        echo(f"{name:16} {value}")
+    for kind, sentences in (("warning", report.warnings), ("unsupported", report.problems), ("short", report.shortages)):
         for sentence in sentences:
-            typer.echo(f"{kind:16} {_in_users_language(sentence)}")
-    if found.problems:
-        raise UsageError(f"The checkpoint '{checkpoint.name}' cannot be exported; the reasons are listed.")
-    if found.shortages:
+            echo(f"{kind:16} {_in_users_language(sentence)}")
+    if report.problems:
+        raise UsageError(f"The checkpoint '{options.checkpoint.name}' cannot be exported; the reasons are listed.")
+    if report.shortages:
         raise ResourceError("This machine is short of memory or disk for the export; the amounts are listed.")
 
 

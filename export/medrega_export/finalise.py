@@ -1,7 +1,4 @@
-"""A finished package signed off: certificate, card, and the manifest that makes a folder a package.
-
-Knows what a manifest says; knows nothing of how the files were made or measured.
-"""
+"""The last files of a package: certificate, card, and the manifest that makes a folder a package."""
 
 from __future__ import annotations
 
@@ -10,22 +7,33 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from medrega_edge.package.manifest import MANIFEST, SCHEMA_VERSION, FileEntry, Manifest, TokenSpec, VisionSpec, file_entry
+from medrega_edge.package.manifest import (
+    FILE_NAMES,
+    MANIFEST,
+    SCHEMA_VERSION,
+    FileEntry,
+    Manifest,
+    TokenSpec,
+    VisionSpec,
+    file_entry,
+)
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.graphs import decoder, text_model, vision_graph
 from medrega_export.model_card import write_card
-from medrega_export.quantisation.recipe import FULL_BITS, Recipe
-from medrega_export.stages import FILES, Run
+from medrega_export.quantisation.recipe import Recipe
+from medrega_export.stages import Run
 
 
-def sign(run: Run, folder: Path, recipe: Recipe, signed: dict[str, Any], scale: tuple[float, ...] = ()) -> None:
-    """Write certificate, card, and last the manifest; `scale` calibrates the scores of boxes."""
+def finalise(
+    run: Run, folder: Path, recipe: Recipe, certificate: dict[str, Any], calibration: tuple[float, ...] = ()
+) -> None:
+    """Write certificate, card, and last the manifest. `calibration` is slope and offset for the scores of boxes."""
     checkpoint = run.checkpoint
     training = checkpoint.training
-    text = json.dumps(signed, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    (folder / FILES["certificate"]).write_text(text, encoding="utf-8")
-    (folder / FILES["card"]).write_text(
-        write_card(training, recipe, signed, _groups(recipe, checkpoint), checkpoint.warnings), encoding="utf-8"
+    text = json.dumps(certificate, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    (folder / FILE_NAMES["certificate"]).write_text(text, encoding="utf-8")
+    (folder / FILE_NAMES["card"]).write_text(
+        write_card(training, recipe, certificate, _groups(recipe, checkpoint), checkpoint.warnings), encoding="utf-8"
     )
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -47,25 +55,25 @@ def sign(run: Run, folder: Path, recipe: Recipe, signed: dict[str, Any], scale: 
         tasks=training.tasks,
         languages=training.languages,
         modalities=training.modalities,
-        calibration=scale,
+        calibration=calibration,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def _entries(folder: Path, recipe: Recipe) -> dict[str, FileEntry]:
     """What a manifest says of the files, by role."""
-    found: dict[str, FileEntry] = {}
-    for role, name in FILES.items():
-        found[role] = file_entry(folder / name, recipe.files.get(role, "text"))
+    entries: dict[str, FileEntry] = {}
+    for role, name in FILE_NAMES.items():
+        entries[role] = file_entry(folder / name, recipe.files.get(role, "text"))
         data = folder / f"{name}.data"
         if data.is_file():
-            found[f"{role}_data"] = file_entry(data, recipe.files[role])
-    return found
+            entries[f"{role}_data"] = file_entry(data, recipe.files[role])
+    return entries
 
 
 def _groups(recipe: Recipe, checkpoint: Checkpoint) -> str:
     """Why groups have their size; "" where nothing is grouped."""
-    if recipe.bits == FULL_BITS:
+    if not recipe.is_quantised:
         return ""
-    auto_group_size, why = text_model.auto_group_size(recipe, checkpoint.config.text_config)
-    return why if auto_group_size == recipe else f"asked for; {auto_group_size.group_size} would fit, for {why}"
+    group, reason = text_model.auto_group_size(recipe, checkpoint.config.text_config)
+    return reason if group == recipe.group_size else f"asked for; {group} would fit, for {reason}"

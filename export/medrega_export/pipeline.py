@@ -1,104 +1,228 @@
-"""Checkpoint -> model package: the only composer. Has the stages run, the package signed, its gates held, and moves it.
+"""Checkpoint -> model package: decide the recipe, run the stages, certify, hold the gates, publish.
 
-Knows the order of things and no file of a package; what is refused of the options stands in `options`. Everything
-happens in folders of its own beside the target, one of which takes the target's name only when it is complete, has passed
-its gates, and has been opened and verified as the runtime will open it.
+Everything is written into folders beside the target. One of them takes the target's name only when it is complete, has
+passed its gates, and has been opened and verified as the runtime will open it.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medrega_edge.errors import GateError
+from medrega_edge.errors import GateError, UsageError
 from medrega_edge.package.package import Package
 from medrega_export import gates
 from medrega_export.certificate import certificate, compare
-from medrega_export.checkpoint.checkpoint import load
-from medrega_export.finalise import sign
+from medrega_export.checkpoint.checkpoint import Checkpoint, load
+from medrega_export.finalise import finalise
 from medrega_export.graphs import text_model
-from medrega_export.options import ExportOptions, check, check_questions, check_recipe, check_target
-from medrega_export.quantisation import calibration, gptq, gptq_checkpoint
-from medrega_export.quantisation.recipe import FULL
+from medrega_export.options import ExportOptions
+from medrega_export.preflight import (
+    check_files,
+    check_names,
+    check_options,
+    check_questions,
+    check_recipe,
+    check_target,
+)
+from medrega_export.quantisation import bit_allocation, calibration, gptq, gptq_checkpoint, sensitivity
+from medrega_export.quantisation.bit_allocation import UnitSensitivity
+from medrega_export.quantisation.recipe import FULL, Recipe
 from medrega_export.questions import Question, choose, read_questions
 from medrega_export.stages import LAYERS, Run, assemble
-from medrega_export.workspace import Work, fingerprint
+from medrega_export.workspace import Workspace, fingerprint
+
+if TYPE_CHECKING:
+    from medrega_export.graphs.decoder import DecoderShape
 
 REFERENCE = "reference"  # in the work folder: the package in full precision
 
+Notify = Callable[[str], None]
+
 
 @dataclass(frozen=True)
-class Report:
-    """What came out: the folder, its precision and size, every stage's error, the certificate."""
+class ExportReport:
+    """The result of an export: the package's folder, precision and size, the error of each stage, and its certificate."""
 
     folder: Path
     precision: str
-    bytes: int
+    total_bytes: int
     errors: dict[str, float]
     certificate: dict[str, Any]
 
 
-def export(options: ExportOptions, tell: Callable[[str], None] = lambda message: None) -> Report:
+def export(options: ExportOptions, notify: Notify = lambda message: None) -> ExportReport:
     """Export a checkpoint as a model package.
 
-    `tell` hears the name of each stage. Raises UsageError for input that cannot be exported, GateError when a stage's
-    error exceeds its threshold or a gate is missed; the target is then as it was. Killed, the same export goes on where it
-    was; behind a missed gate, with another gate, it only has to move what it made.
+    `notify` is called with the name of each stage. Raises UsageError for input that cannot be exported, GateError when the
+    error of a stage exceeds its threshold or a gate is missed; the target is then as it was. An export that was killed goes
+    on where it was; after a missed gate the same export with another gate only has to move the package.
     """
-    check(options)
-    chosen = choose(read_questions(options.calibration), options.calibration_items) if options.calibration else []
-    questions = read_questions(options.certify) if options.certify else []
-    others = [options.keep_checkpoint] if options.keep_checkpoint else []
-    work = Work(options.out, others, _key(options, chosen, questions))
-    if work.moving:
-        work.publish()
+    check_options(options)
+    job = _job(options, notify)
+    recipe = _recipe(job)
+    workspace = Workspace(options.targets, _key(job, recipe))
+    if workspace.is_publishing:
+        workspace.publish()
         return _report(options)
-    for target in (options.out, *others):
+    for target in options.targets:
         check_target(target, options.force)
-    with work.open():
-        if not work.made:
-            _make(options, chosen, questions, work, tell)
-            work.complete()
-        enforce_gates(options, work.results[options.out])
+    with workspace.open():
+        if not workspace.is_complete:
+            _make(job, recipe, workspace)
+            workspace.mark_complete()
+        enforce_gates(options, workspace.results[options.out])
     return _report(options)
 
 
-def _make(
-    options: ExportOptions, chosen: list[Question], questions: list[Question], work: Work, tell: Callable[[str], None]
-) -> None:
-    """Make all results in their folders."""
-    checkpoint = load(options.checkpoint, options.adapter, options.samples)
-    for warning in checkpoint.warnings:
-        tell(f"warning: {warning}")
-    check_recipe(options.recipe, checkpoint)
-    check_questions(questions, checkpoint)
-    shape = text_model.shape_of(checkpoint.config.text_config, options.context)
-    tell("images and questions")
-    if chosen:
-        material = calibration.from_questions(checkpoint, chosen, shape.context)
+def explain(options: ExportOptions, notify: Notify = lambda message: None) -> tuple[Recipe, list[UnitSensitivity]]:
+    """Measure what the quantisation of each unit costs, and write nothing; returns the recipe too, its group size decided.
+
+    Raises UsageError for what cannot be exported, and where there are no questions to measure on.
+    """
+    check_names(options)
+    check_files(options)
+    job = _job(options, notify)
+    recipe = _with_group_size(job)
+    return recipe, _measure(job, recipe)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An export with its questions read. The checkpoint is opened once, when it is first needed."""
+
+    options: ExportOptions
+    calibration: list[Question]
+    certification: list[Question]
+    notify: Notify
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        return load(self.options.checkpoint, self.options.adapter, self.options.samples)
+
+    @cached_property
+    def shape(self) -> DecoderShape:
+        return text_model.shape_of(self.checkpoint.config.text_config, self.options.context)
+
+    @cached_property
+    def material(self) -> calibration.Material:
+        self.notify("images and questions")
+        if self.calibration:
+            return calibration.from_questions(self.checkpoint, self.calibration, self.shape.context)
+        return calibration.from_noise(self.checkpoint)
+
+
+def _job(options: ExportOptions, notify: Notify) -> _Job:
+    to_calibrate = choose(read_questions(options.calibration), options.calibration_items) if options.calibration else []
+    return _Job(options, to_calibrate, read_questions(options.certify) if options.certify else [], notify)
+
+
+def _recipe(job: _Job) -> Recipe:
+    """The recipe of the options, with whatever they leave to the export."""
+    options, recipe = job.options, _with_group_size(job)
+    if options.max_bytes is None:
+        return recipe
+    if options.sensitivities is None:
+        units = _measure(job, recipe)
     else:
-        material = calibration.from_noise(checkpoint)
-    run = Run(checkpoint, material, shape, options.thresholds, work, tell)
-    folder = work.results[options.out]
-    errors = assemble(run, folder, options.recipe)
-    _certify(run, folder, options, errors, questions)
+        units = bit_allocation.read(options.sensitivities, recipe)
+    size = bit_allocation.size_of(job.checkpoint, units, recipe, options.context)
+    recipe = bit_allocation.choose(units, recipe, size, options.max_bytes)
+    job.notify(f"{recipe.name}: {', '.join(override.unit for override in recipe.overrides) or 'nothing raised'}")
+    return recipe
+
+
+def _with_group_size(job: _Job) -> Recipe:
+    recipe = job.options.recipe
+    if not (job.options.auto_group_size and recipe.is_quantised):
+        return recipe
+    group, reason = text_model.auto_group_size(recipe, job.checkpoint.config.text_config)
+    job.notify(f"groups of {group}: {reason}")
+    return replace(recipe, group_size=group)
+
+
+def _measure(job: _Job, recipe: Recipe) -> list[UnitSensitivity]:
+    if not job.calibration:
+        raise UsageError("What a part costs is measured on questions; name a JSONL file with --calibration.")
+    if recipe.is_full:
+        raise UsageError("In full precision no part costs anything; leave --precision fp32 out.")
+    check_recipe(recipe, job.checkpoint)
+    return sensitivity.measure(job.checkpoint, job.material, recipe, job.notify)
+
+
+def _key(job: _Job, recipe: Recipe) -> str:
+    """What the result depends on, as a hash."""
+    options, questions = job.options, (*job.calibration, *job.certification)
+    folders = [folder for folder in (options.checkpoint, options.adapter) if folder and folder.is_dir()]
+    files = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    if options.samples is not None:
+        files += [options.samples.conversations, options.samples.registry]
+    files += sorted({question.image for question in questions if question.image.is_file()})
+    values = {
+        "recipe": recipe.to_json(),
+        "context": options.context,
+        "calibration": [question.sha256 for question in job.calibration],
+        "certify": [question.sha256 for question in job.certification],
+        "keep": options.keep_checkpoint and options.keep_checkpoint.absolute(),
+    }
+    return fingerprint(values, files)
+
+
+def _make(job: _Job, recipe: Recipe, workspace: Workspace) -> None:
+    """Make all results in their folders."""
+    options, checkpoint = job.options, job.checkpoint
+    for warning in checkpoint.warnings:
+        job.notify(f"warning: {warning}")
+    check_recipe(recipe, checkpoint)
+    check_questions(job.certification, checkpoint)
+    run = Run(checkpoint, job.material, job.shape, options.thresholds, workspace, job.notify)
+    folder = workspace.results[options.out]
+    errors = assemble(run, folder, recipe)
+    _certify(run, folder, job, recipe, errors)
     Package.open(folder).verify()
     if options.keep_checkpoint:
-        kept = work.results[options.keep_checkpoint]
-        shutil.rmtree(kept)
-        kept.mkdir()
-        gptq_checkpoint.write(checkpoint, gptq.QuantisedLayers(work.folder / LAYERS), kept)
+        copy = workspace.results[options.keep_checkpoint]
+        shutil.rmtree(copy)
+        copy.mkdir()
+        gptq_checkpoint.write(checkpoint, gptq.QuantisedLayers(workspace.folder / LAYERS), copy)
+
+
+def _certify(run: Run, folder: Path, job: _Job, recipe: Recipe, errors: dict[str, float]) -> None:
+    """Finalise a package: first with no accuracy, so that the runtime opens it, then with the accuracy it has."""
+    options, questions = job.options, job.certification
+    stages = {name: (error, getattr(options.thresholds, name, None)) for name, error in errors.items()}
+    reason = "no questions with truth were given (--certify)"
+    if recipe.is_full:
+        reason = "the package is in full precision itself"
+    finalise(run, folder, recipe, {"stages": {}, "accuracy": None, "reason": "not measured yet"})
+    packages = {"package": folder}
+    compared = None
+    if questions:
+        reference = run.workspace.folder / REFERENCE
+        reference.mkdir(exist_ok=True)
+        full = assemble(run, reference, FULL)
+        stages |= {f"{REFERENCE} {name}": (error, getattr(options.thresholds, name)) for name, error in full.items()}
+        finalise(run, reference, FULL, {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
+        packages["reference"] = reference
+        run.notify("certificate")
+        compared = compare(reference, folder, questions, run.notify)
+    folders = (options.checkpoint, *([options.adapter] if options.adapter else []))
+    weights = [path for source in folders for path in sorted(source.glob("*.safetensors"))]
+    items = questions if compared else []
+    content = certificate(stages, compared, None if compared else reason, items, packages, recipe, weights)
+    finalise(run, folder, recipe, content, compared.calibration if compared else ())
 
 
 def enforce_gates(options: ExportOptions, folder: Path) -> None:
     """Hold a finished package against its gates and the size it may have; raises GateError."""
     package = Package.open(folder)
-    signed = json.loads(package.text("certificate"))
-    missed = gates.missed(options.gates, signed["accuracy"] or [])
+    accuracy = json.loads(package.text("certificate"))["accuracy"]
+    missed = gates.missed(options.gates, accuracy or [])
     if options.max_bytes is not None and package.total_bytes > options.max_bytes:
         missed = missed or f"The package takes {package.total_bytes / 1e6:.2f} MB, more than --max-size"
     if missed:
@@ -108,50 +232,8 @@ def enforce_gates(options: ExportOptions, folder: Path) -> None:
         )
 
 
-def _report(options: ExportOptions) -> Report:
+def _report(options: ExportOptions) -> ExportReport:
     package = Package.open(options.out)
-    signed = json.loads(package.path("certificate").read_text(encoding="utf-8"))
-    errors = {name: entry["error"] for name, entry in signed["stages"].items() if not name.startswith(REFERENCE)}
-    return Report(options.out, package.manifest.precision, package.total_bytes, errors, signed)
-
-
-def _key(options: ExportOptions, chosen: Sequence[Question], questions: Sequence[Question]) -> str:
-    """What the result depends on, as a hash."""
-    folders = [folder for folder in (options.checkpoint, options.adapter) if folder and folder.is_dir()]
-    files = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
-    if options.samples is not None:
-        files += [options.samples.conversations, options.samples.registry]
-    files += sorted({question.image for question in (*chosen, *questions) if question.image.is_file()})
-    values = {
-        "recipe": options.recipe.to_json(),
-        "context": options.context,
-        "calibration": [question.sha256 for question in chosen],
-        "certify": [question.sha256 for question in questions],
-        "keep": options.keep_checkpoint and options.keep_checkpoint.absolute(),
-    }
-    return fingerprint(values, files)
-
-
-def _certify(run: Run, folder: Path, options: ExportOptions, errors: dict[str, float], questions: list[Question]) -> None:
-    """Sign a package off: first with no accuracy, so that the runtime opens it, then with the accuracy it has."""
-    stages = {name: (error, getattr(options.thresholds, name, None)) for name, error in errors.items()}
-    reason = "no questions with truth were given (--certify)"
-    if options.recipe.is_full:
-        reason = "the package is in full precision itself"
-    sign(run, folder, options.recipe, {"stages": {}, "accuracy": None, "reason": "not measured yet"})
-    packages = {"package": folder}
-    compared = None
-    if questions:
-        reference = run.work.folder / REFERENCE
-        reference.mkdir(exist_ok=True)
-        full = assemble(run, reference, FULL)
-        stages |= {f"{REFERENCE} {name}": (error, getattr(options.thresholds, name)) for name, error in full.items()}
-        sign(run, reference, FULL, {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
-        packages["reference"] = reference
-        run.tell("certificate")
-        compared = compare(reference, folder, questions, run.tell)
-    folders = (options.checkpoint, *([options.adapter] if options.adapter else []))
-    weights = [path for source in folders for path in sorted(source.glob("*.safetensors"))]
-    asked = questions if compared else []
-    signed = certificate(stages, compared, None if compared else reason, asked, packages, options.recipe, weights)
-    sign(run, folder, options.recipe, signed, compared.calibration if compared else ())
+    content = json.loads(package.path("certificate").read_text(encoding="utf-8"))
+    errors = {name: entry["error"] for name, entry in content["stages"].items() if not name.startswith(REFERENCE)}
+    return ExportReport(options.out, package.manifest.precision, package.total_bytes, errors, content)

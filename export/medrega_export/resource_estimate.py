@@ -1,8 +1,4 @@
-"""What an export needs: bytes of memory and of disk by what takes them, worked out from numbers of weights.
-
-Knows sizes and recipes; knows no checkpoint, and nothing of this machine. Estimates, rather too much than too little: where
-each factor comes from stands beside it.
-"""
+"""The memory and disk that an export needs, in bytes, estimated from numbers of weights; rather too much than too little."""
 
 from __future__ import annotations
 
@@ -10,17 +6,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from medrega_edge.inference.memory import TIMES
-from medrega_export.quantisation.recipe import FULL_BITS, Recipe
+from medrega_export.quantisation.recipe import Recipe
 
 PROCESS_BYTES = 1_500_000_000  # torch, transformers, gptqmodel and onnxruntime, loaded
 # Of a layer's weight while GPTQ works on its layer: the layer itself, the unit in hand six times, its Hessian four times.
 LAYER_BYTES = 22
-OPTIONS = CERTIFY, KEEP = "--certify", "--keep-checkpoint"  # they make more than the package
+CERTIFY, KEEP = "--certify", "--keep-checkpoint"  # optional outputs, by the options that ask for them
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Numbers of weights by what becomes of them."""
+class WeightCounts:
+    """Numbers of weights by the part of the model."""
 
     vision: int  # tower and projector
     layers: int  # of the language model
@@ -29,42 +25,42 @@ class Weights:
     depth: int  # layers of the language model
 
     @property
-    def all(self) -> int:
+    def total(self) -> int:
         """Number of weights."""
         return self.vision + self.layers + self.embeddings + self.head
 
 
-def memory(weights: Weights, recipe: Recipe, besides: Collection[str] = ()) -> dict[str, int]:
+def memory(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[str] = ()) -> dict[str, int]:
     """Return the peak of a process in each step; calibration questions and their images come on top."""
-    layer, decoder = weights.layers // weights.depth, recipe.bytes_of(0, weights.layers, weights.head, 0)
+    layer, decoder = counts.layers // counts.depth, recipe.bytes_of(0, counts.layers, counts.head, 0)
     # What is in full precision stays on the disk, but for the layer and the head that it is held against.
-    found, checks = {}, 4 * (layer + weights.head)
-    if recipe.bits != FULL_BITS:
-        found["GPTQ"] = LAYER_BYTES * layer
-        exact = _quantised(weights, recipe) + 4 * weights.head
+    peaks, checks = {}, 4 * (layer + counts.head)
+    if recipe.is_quantised:
+        peaks["GPTQ"] = LAYER_BYTES * layer
+        exact = _quantised(counts, recipe) + 4 * counts.head
         checks = max(checks, round(TIMES["decoder_data"] * exact))
     elif not recipe.is_full:
         checks = max(checks, round(TIMES["decoder_data"] * decoder))
-    found["checks"] = checks
-    if CERTIFY in besides:
+    peaks["checks"] = checks
+    if CERTIFY in optional_outputs:
         # The package answers as users run it; the reference answers from the disk.
-        vision = recipe.bytes_of(weights.vision, 0, 0, 0)
-        found["certificate"] = round(TIMES["decoder_data"] * decoder + TIMES["vision_data"] * vision)
-    return {step: PROCESS_BYTES + taken for step, taken in found.items()}
+        vision = recipe.bytes_of(counts.vision, 0, 0, 0)
+        peaks["certificate"] = round(TIMES["decoder_data"] * decoder + TIMES["vision_data"] * vision)
+    return {step: PROCESS_BYTES + size for step, size in peaks.items()}
 
 
-def disk(weights: Weights, recipe: Recipe, besides: Collection[str] = ()) -> dict[str, int]:
+def disk(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[str] = ()) -> dict[str, int]:
     """Return the bytes that an export writes; but for the package and what is kept, they are deleted in the end."""
-    found = {"package": recipe.bytes_of(weights.vision, weights.layers, weights.head, weights.embeddings)}
-    if recipe.bits != FULL_BITS:
+    sizes = {"package": recipe.bytes_of(counts.vision, counts.layers, counts.head, counts.embeddings)}
+    if recipe.is_quantised:
         # Quantised layers, and the decoder once more with its head in float32.
-        found["work"] = 2 * _quantised(weights, recipe) + 4 * weights.head
+        sizes["work"] = 2 * _quantised(counts, recipe) + 4 * counts.head
     more = {
-        CERTIFY: 4 * weights.all,
-        KEEP: _quantised(weights, recipe) + 4 * (weights.all - weights.layers),
+        CERTIFY: 4 * counts.total,
+        KEEP: _quantised(counts, recipe) + 4 * (counts.total - counts.layers),
     }
-    return found | {option: more[option] for option in besides}
+    return sizes | {option: more[option] for option in optional_outputs}
 
 
-def _quantised(weights: Weights, recipe: Recipe) -> int:
-    return recipe.bytes_of(0, weights.layers, 0, 0)
+def _quantised(counts: WeightCounts, recipe: Recipe) -> int:
+    return recipe.bytes_of(0, counts.layers, 0, 0)

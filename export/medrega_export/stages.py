@@ -1,7 +1,4 @@
-"""The stages of an export: each writes a file of the package, once, and measures it against torch.
-
-Knows which file holds what, and the order; knows neither the target nor how a package is signed off.
-"""
+"""The stages of an export: each writes one file of the package, once, and measures its error against torch."""
 
 from __future__ import annotations
 
@@ -14,53 +11,43 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from medrega_edge.package.manifest import FILE_NAMES
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.checkpoint.weights import Stored
 from medrega_export.graphs import decoder, numerical_error, text_model, vision
 from medrega_export.graphs.graph import ACCURACY_LEVEL, EXACT_LEVEL
 from medrega_export.quantisation import calibration, gptq
-from medrega_export.quantisation.recipe import FULL, FULL_BITS, Recipe
-from medrega_export.workspace import Work
+from medrega_export.quantisation.recipe import FULL, Recipe
+from medrega_export.workspace import Workspace
 
 LAYERS = "layers"  # in the work folder: quantised layers
-FILES = {
-    "vision": "vision.onnx",
-    "decoder": "decoder.onnx",
-    "embeddings": "embeddings.npy",
-    "tokenizer": "tokenizer.json",
-    "prompts": "prompts.json",
-    "certificate": "certificate.json",
-    "card": "README.md",
-}
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the stages share: what they are made from, their limits, where work in progress lies, who is told."""
+    """What the stages share. `notify` takes the name of each stage when it begins."""
 
     checkpoint: Checkpoint
     material: calibration.Material
-    shape: decoder.Shape
+    shape: decoder.DecoderShape
     thresholds: numerical_error.Thresholds
-    work: Work
-    tell: Callable[[str], None]
+    workspace: Workspace
+    notify: Callable[[str], None]
 
 
 def assemble(run: Run, folder: Path, recipe: Recipe) -> dict[str, float]:
     """Write every file but certificate, card and manifest; returns the stages' errors, all within their limits."""
-    checkpoint, once = run.checkpoint, run.work.once
-    errors = _vision(run, folder / FILES["vision"], recipe)
+    checkpoint, write_once = run.checkpoint, run.workspace.write_once
+    errors = _vision(run, folder / FILE_NAMES["vision"], recipe)
     run.thresholds.check(errors)  # at once: the next stage may take hours
-    if recipe.bits == FULL_BITS:
-        errors |= _full_decoder(run, folder / FILES["decoder"], recipe)
-    else:
-        errors |= _quantised_decoder(run, folder / FILES["decoder"], recipe)
+    write_decoder = _quantised_decoder if recipe.is_quantised else _full_decoder
+    errors |= write_decoder(run, folder / FILE_NAMES["decoder"], recipe)
     number = np.float32 if recipe.is_full else np.float16
     table = checkpoint.weights["embed_tokens.weight"]
-    once(folder / FILES["embeddings"], lambda path: _write_table(table, path, number))
-    errors["embeddings"] = _table_error(table, folder / FILES["embeddings"])
-    once(folder / FILES["tokenizer"], lambda path: path.write_bytes(checkpoint.tokenizer_json))
-    once(folder / FILES["prompts"], lambda path: path.write_text(checkpoint.prompts.to_json(), encoding="utf-8"))
+    write_once(folder / FILE_NAMES["embeddings"], lambda path: _write_table(table, path, number))
+    errors["embeddings"] = _table_error(table, folder / FILE_NAMES["embeddings"])
+    write_once(folder / FILE_NAMES["tokenizer"], lambda path: path.write_bytes(checkpoint.tokenizer_json))
+    write_once(folder / FILE_NAMES["prompts"], lambda path: path.write_text(checkpoint.prompts.to_json(), encoding="utf-8"))
     run.thresholds.check(errors)
     return errors
 
@@ -86,17 +73,19 @@ def _table_error(table: Stored, path: Path) -> float:
 
 
 def _vision(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
-    run.tell(f"vision {recipe.tower_name}")
-    run.work.once(path, lambda part: vision.write(run.checkpoint, part, recipe))
+    run.notify(f"vision {recipe.tower_name}")
+    run.workspace.write_once(path, lambda part: vision.write(run.checkpoint, part, recipe))
     seen = vision.run_graph(path, run.material.pixels, mapped=recipe.is_full)
     return {f"vision_{recipe.tower}": vision.relative_error(np.stack(seen), torch.stack(run.material.images))}
 
 
 def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
     weights, samples = run.checkpoint.weights, run.material.measured
-    run.tell("decoder fp32")
+    run.notify("decoder fp32")
     plain = text_model.plain_weights
-    run.work.once(path, lambda part: decoder.write(run.shape, plain(weights, run.shape.layers, recipe.head), part))
+    run.workspace.write_once(
+        path, lambda part: decoder.write_decoder(run.shape, plain(weights, run.shape.layers, recipe.head), part)
+    )
     truth = text_model.logits(
         run.checkpoint, samples, numerical_error.STEPS, lambda body, i: text_model.original(weights, body, i)
     )
@@ -106,18 +95,18 @@ def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
 
 def _quantised_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
     checkpoint, weights, samples = run.checkpoint, run.checkpoint.weights, run.material.measured
-    run.tell("gptq")
-    layers = gptq.quantise(checkpoint, run.material.samples, recipe, run.work.folder / LAYERS, run.tell)
-    run.tell(f"decoder {recipe.language_name}")
+    run.notify("gptq")
+    layers = gptq.quantise(checkpoint, run.material.samples, recipe, run.workspace.folder / LAYERS, run.notify)
+    run.notify(f"decoder {recipe.language_name}")
     form, spec = layers.form, decoder.specification(run.shape)
 
     def write(part: Path, head: tuple[int, int], level: int) -> None:
         read = text_model.quantised_weights(layers.tensors, form, weights, run.shape.layers, head)
-        decoder.write(run.shape, read, part, level)
+        decoder.write_decoder(run.shape, read, part, level)
 
-    run.work.once(path, lambda part: write(part, recipe.head, ACCURACY_LEVEL))
+    run.workspace.write_once(path, lambda part: write(part, recipe.head, ACCURACY_LEVEL))
     # Once more without any rounding beyond the codes: what is left is the writer's own doing.
-    exact = run.work.fresh("exact") / FILES["decoder"]
+    exact = run.workspace.empty_folder("exact") / FILE_NAMES["decoder"]
     write(exact, FULL.head, EXACT_LEVEL)
     truth = text_model.logits(checkpoint, samples, numerical_error.STEPS, lambda _, i: layers.state(i))
     full = text_model.logits(

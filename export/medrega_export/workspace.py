@@ -1,8 +1,7 @@
-"""The folder that an export works in, beside its target: found again by the same command, gone when all is published.
+"""The work folder of an export, beside its target: the same command finds it again, and it goes when all is published.
 
-Knows names, hashes and renames; knows nothing of models. The name is a hash of all that the result depends on, so what
-lies in such a folder is part of just this result. Weights are told apart by name, size and time of change: to read them
-all would take longer than some of the work.
+Its name is a hash of all that the result depends on, so what lies in such a folder is part of just this result. Weight files
+are told apart by name, size and time of change: to read them all would take longer than some of the work.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from medrega_export.certificate import LIBRARIES, code
 
 CONTENT_BYTES = 10_000_000  # smaller files count by content
 LOCK = "lock"
-# They lie in a work folder whose results are complete, and in one whose results are being moved.
-MADE, MOVING = "made", "moving"
+# Empty files in a work folder: its results are complete; its results are being moved to their targets.
+COMPLETE, PUBLISHING = "complete", "publishing"
 
 
 def fingerprint(options: Mapping[str, Any], files: list[Path]) -> str:
@@ -40,24 +39,24 @@ def fingerprint(options: Mapping[str, Any], files: list[Path]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-class Work:
-    """One export: a folder for work in progress, and a folder for each result, beside the place where it belongs."""
+class Workspace:
+    """The folders of one export: `folder` for work in progress, and one of `results` beside each target."""
 
-    def __init__(self, out: Path, others: Sequence[Path], key: str) -> None:
-        """Name the folders; nothing is written yet. `out` is the first target."""
-        self.folder = out.with_name(f".{out.name}.{key}.work")
-        self.results = {target: target.with_name(f".{target.name}.{key}.new") for target in (out, *others)}
-        self._old = {target: target.with_name(f".{target.name}.{key}.old") for target in (out, *others)}
+    def __init__(self, targets: Sequence[Path], key: str) -> None:
+        """Name the folders; nothing is written yet. The work folder lies beside the first target."""
+        self.folder = targets[0].with_name(f".{targets[0].name}.{key}.work")
+        self.results = {target: target.with_name(f".{target.name}.{key}.new") for target in targets}
+        self._replaced = {target: target.with_name(f".{target.name}.{key}.old") for target in targets}
 
     @property
-    def moving(self) -> bool:
+    def is_publishing(self) -> bool:
         """Whether an earlier run was stopped while moving the results."""
-        return (self.folder / MOVING).exists()
+        return (self.folder / PUBLISHING).exists()
 
     @property
-    def made(self) -> bool:
-        """Whether an earlier run completed the results, and did not let them through."""
-        return (self.folder / MADE).exists() and all(result.exists() for result in self.results.values())
+    def is_complete(self) -> bool:
+        """Whether an earlier run completed the results, and a gate held them back."""
+        return (self.folder / COMPLETE).exists() and all(result.exists() for result in self.results.values())
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
@@ -77,31 +76,31 @@ class Work:
             try:
                 yield
             except MedregaError as error:
-                if not self.made and not isinstance(error, ResourceError):
+                if not self.is_complete and not isinstance(error, ResourceError):
                     for folder in (self.folder, *self.results.values()):
                         shutil.rmtree(folder, ignore_errors=True)
                 raise
             self.publish()
 
-    def complete(self) -> None:
-        """Note that the results are complete, and throw away what they were made in."""
-        (self.folder / MADE).touch()
+    def mark_complete(self) -> None:
+        """Note that the results are complete, and delete what they were made from."""
+        (self.folder / COMPLETE).touch()
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name not in (MADE, LOCK):
+            elif path.name not in (COMPLETE, LOCK):
                 path.unlink()
 
-    def once(self, path: Path, write: Callable[[Path], object]) -> None:
+    def write_once(self, path: Path, write: Callable[[Path], object]) -> None:
         """Have a file written, and what belongs to it (`path` + ".data"), unless an earlier run has."""
         if path.exists():
             return
-        scratch = self.fresh("part")
+        scratch = self.empty_folder("part")
         write(scratch / path.name)
-        for made in sorted(scratch.iterdir(), reverse=True):  # the file itself comes last
-            made.replace(path.with_name(made.name))
+        for written in sorted(scratch.iterdir(), reverse=True):  # the file itself comes last
+            written.replace(path.with_name(written.name))
 
-    def fresh(self, name: str) -> Path:
+    def empty_folder(self, name: str) -> Path:
         """Return an empty folder within the work folder."""
         folder = self.folder / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -110,18 +109,18 @@ class Work:
 
     def publish(self) -> None:
         """Move the results to their targets; what was there goes."""
-        (self.folder / MOVING).touch()
+        (self.folder / PUBLISHING).touch()
         for target, result in self.results.items():
             if result.exists():  # or an earlier run has moved it
                 if target.exists():
-                    target.rename(self._old[target])
+                    target.rename(self._replaced[target])
                 try:
                     result.rename(target)
                 except OSError:
-                    if self._old[target].exists():
-                        self._old[target].rename(target)
+                    if self._replaced[target].exists():
+                        self._replaced[target].rename(target)
                     raise
-            shutil.rmtree(self._old[target], ignore_errors=True)
+            shutil.rmtree(self._replaced[target], ignore_errors=True)
         shutil.rmtree(self.folder)
 
 

@@ -13,7 +13,16 @@ from medrega_edge.io.strict_json import STRICT, Count, JsonFault, Number, load_j
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
-ROLES = ("vision", "decoder", "embeddings", "tokenizer", "prompts", "certificate", "card")
+FILE_NAMES = {  # role -> the name that export gives its file
+    "vision": "vision.onnx",
+    "decoder": "decoder.onnx",
+    "embeddings": "embeddings.npy",
+    "tokenizer": "tokenizer.json",
+    "prompts": "prompts.json",
+    "certificate": "certificate.json",
+    "card": "README.md",
+}
+ROLES = tuple(FILE_NAMES)
 OPTIONAL_ROLES = ("decoder_data", "vision_data")
 
 

@@ -152,7 +152,7 @@ def questions_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(checkpoint_folder: Path, questions_file: Path, tmp_path_factory: pytest.TempPathFactory):
     """An int4 package with certificate and its GPTQ checkpoint."""
-    from medrega_export.pipeline import ExportOptions, export
+    from medrega_export import ExportOptions, export
 
     root = tmp_path_factory.mktemp("exported")
     options = ExportOptions(

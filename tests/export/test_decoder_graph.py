@@ -16,7 +16,7 @@ from medrega_export.graphs import decoder, graph, linear_layers
 from medrega_export.graphs.reference_decoder import DecoderRun
 from medrega_export.quantisation.gptq_format import QuantisedLinear, dequantise
 
-SHAPE = decoder.Shape(
+SHAPE = decoder.DecoderShape(
     layers=3, heads=4, kv_heads=2, head_dim=16, hidden=64, vocabulary=96, context=64, epsilon=1e-6, theta=10000.0
 )
 WIDTHS = {"mlp": 128}
@@ -36,7 +36,7 @@ def quantised(generator: np.random.Generator, rows: int, columns: int, kind: Kin
     )
 
 
-def random_weights(seed: int, *kinds: Kind, bias: bool = True, shape: decoder.Shape = SHAPE):
+def random_weights(seed: int, *kinds: Kind, bias: bool = True, shape: decoder.DecoderShape = SHAPE):
     """The same decoder twice: packed, and dequantised in full precision. Units take their kinds in turn."""
     turns = itertools.cycle(kinds or [(4, 32, True)])
     generator = np.random.default_rng(seed)
@@ -59,17 +59,17 @@ def random_weights(seed: int, *kinds: Kind, bias: bool = True, shape: decoder.Sh
             "down": both(WIDTHS["mlp"], shape.hidden),
         }
         norms = {"input_norm": norm(), "post_norm": norm()}
-        packed_layers.append(decoder.Layer(**norms, **{k: v[0] for k, v in parts.items()}))
-        plain_layers.append(decoder.Layer(**norms, **{k: v[1] for k, v in parts.items()}))
+        packed_layers.append(decoder.DecoderLayer(**norms, **{k: v[0] for k, v in parts.items()}))
+        plain_layers.append(decoder.DecoderLayer(**norms, **{k: v[1] for k, v in parts.items()}))
     head = linear_layers.PlainLinear(generator.standard_normal((shape.vocabulary, shape.hidden)).astype(np.float32) * 0.2)
     final = norm()
     return (
-        decoder.Weights(tuple(packed_layers), final, head),
-        decoder.Weights(tuple(plain_layers), final, head),
+        decoder.DecoderWeights(tuple(packed_layers), final, head),
+        decoder.DecoderWeights(tuple(plain_layers), final, head),
     )
 
 
-def numpy_logits(weights: decoder.Weights, embeddings: np.ndarray, shape: decoder.Shape = SHAPE) -> np.ndarray:
+def numpy_logits(weights: decoder.DecoderWeights, embeddings: np.ndarray, shape: decoder.DecoderShape = SHAPE) -> np.ndarray:
     """Logits of every position, written from the definition of the architecture, in float64."""
     x = embeddings.astype(np.float64)
     length, half = len(x), shape.head_dim // 2
@@ -113,7 +113,7 @@ def error(values: np.ndarray, truth: np.ndarray) -> float:
 @pytest.mark.parametrize("bias", [True, False], ids=["qwen2", "llama"])
 def test_full_precision(tmp_path: Path, bias: bool) -> None:
     _, weights = random_weights(1, bias=bias)
-    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, weights, tmp_path / "d.onnx"))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write_decoder(SHAPE, weights, tmp_path / "d.onnx"))
     x = sequence()
     assert error(run.feed(x), numpy_logits(weights, x)[-1]) < 1e-4
 
@@ -131,7 +131,7 @@ def test_mapped_weights_take_no_memory(tmp_path: Path) -> None:
     shape = dataclasses.replace(SHAPE, vocabulary=1 << 17)
     rows = np.random.default_rng(0).standard_normal((shape.vocabulary, shape.hidden)).astype(np.float32)
     weights = dataclasses.replace(weights, head=linear_layers.PlainLinear(rows))
-    spec = decoder.write(shape, weights, tmp_path / "d.onnx")
+    spec = decoder.write_decoder(shape, weights, tmp_path / "d.onnx")
     size = (tmp_path / "d.onnx.data").stat().st_size
     taken, logits = [], []
     for mapped in (True, False):
@@ -149,14 +149,14 @@ def test_mapped_weights_take_no_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("group", [32, 64])
 def test_quantised_codes_are_exact(tmp_path: Path, bits: int, group: int, symmetric: bool) -> None:
     packed, weights = random_weights(2, (bits, group, symmetric))
-    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx", graph.EXACT_LEVEL))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write_decoder(SHAPE, packed, tmp_path / "d.onnx", graph.EXACT_LEVEL))
     x = sequence()
     assert error(run.feed(x), numpy_logits(weights, x)[-1]) < 1e-4
 
 
 def test_units_of_different_precision_stand_side_by_side(tmp_path: Path) -> None:
     packed, weights = random_weights(9, (4, 64, True), (8, 32, False), (4, 32, False), (8, 128, True))
-    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx", graph.EXACT_LEVEL))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write_decoder(SHAPE, packed, tmp_path / "d.onnx", graph.EXACT_LEVEL))
     x = sequence()
     assert error(run.feed(x), numpy_logits(weights, x)[-1]) < 1e-4
 
@@ -164,7 +164,7 @@ def test_units_of_different_precision_stand_side_by_side(tmp_path: Path) -> None
 @pytest.mark.parametrize("kind", [(4, 32, True), (4, 64, False), (8, 32, True), (8, 64, False)])
 def test_int8_activations_cost_little(tmp_path: Path, kind: Kind) -> None:
     packed, weights = random_weights(3, kind)
-    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, packed, tmp_path / "d.onnx"))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write_decoder(SHAPE, packed, tmp_path / "d.onnx"))
     x = sequence()
     lost = error(run.feed(x), numpy_logits(weights, x)[-1])
     assert 1e-5 < lost < 0.05  # below the lower bound the fast kernel was not the one that ran
@@ -173,7 +173,7 @@ def test_int8_activations_cost_little(tmp_path: Path, kind: Kind) -> None:
 @pytest.mark.parametrize("exact", [True, False])
 def test_pieces_give_what_one_pass_gives(tmp_path: Path, exact: bool) -> None:
     packed, weights = random_weights(4)
-    spec = decoder.write(SHAPE, weights if exact else packed, tmp_path / "d.onnx")
+    spec = decoder.write_decoder(SHAPE, weights if exact else packed, tmp_path / "d.onnx")
     run = DecoderRun(tmp_path / "d.onnx", spec)
     x = sequence()
     whole = run.feed(x)
@@ -190,7 +190,7 @@ def test_pieces_give_what_one_pass_gives(tmp_path: Path, exact: bool) -> None:
 
 def test_token_by_token(tmp_path: Path) -> None:
     _, weights = random_weights(5)
-    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, weights, tmp_path / "d.onnx"))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write_decoder(SHAPE, weights, tmp_path / "d.onnx"))
     x = sequence()
     truth = numpy_logits(weights, x)
     for i in range(len(x)):
@@ -199,7 +199,7 @@ def test_token_by_token(tmp_path: Path) -> None:
 
 def test_a_full_context_still_answers(tmp_path: Path) -> None:
     _, weights = random_weights(6)
-    run = DecoderRun(tmp_path / "d.onnx", decoder.write(SHAPE, weights, tmp_path / "d.onnx"))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write_decoder(SHAPE, weights, tmp_path / "d.onnx"))
     x = sequence(length=SHAPE.context)
     run.feed(x[:-1])
     assert error(run.feed(x[-1:]), numpy_logits(weights, x)[-1]) < 1e-4
@@ -208,7 +208,7 @@ def test_a_full_context_still_answers(tmp_path: Path) -> None:
 def test_linear_rope_scaling(tmp_path: Path) -> None:
     shape = dataclasses.replace(SHAPE, rope_factor=4.0)
     _, weights = random_weights(7)
-    run = DecoderRun(tmp_path / "d.onnx", decoder.write(shape, weights, tmp_path / "d.onnx"))
+    run = DecoderRun(tmp_path / "d.onnx", decoder.write_decoder(shape, weights, tmp_path / "d.onnx"))
     x = sequence()
     assert error(run.feed(x), numpy_logits(weights, x, shape)[-1]) < 1e-4
 
@@ -216,7 +216,7 @@ def test_linear_rope_scaling(tmp_path: Path) -> None:
 def test_weights_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "EXTERNAL_BYTES", 1000)
     _, weights = random_weights(8)
-    spec = decoder.write(SHAPE, weights, tmp_path / "d.onnx")
+    spec = decoder.write_decoder(SHAPE, weights, tmp_path / "d.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.onnx", "d.onnx.data"]
     x = sequence()
     assert error(DecoderRun(tmp_path / "d.onnx", spec).feed(x), numpy_logits(weights, x)[-1]) < 1e-4
@@ -232,9 +232,9 @@ def test_a_layer_is_made_when_it_is_written(tmp_path: Path, monkeypatch: pytest.
             sizes.append((tmp_path / "d.onnx.data").stat().st_size)
             yield layer
 
-    decoder.write(SHAPE, dataclasses.replace(packed, layers=one_by_one()), tmp_path / "d.onnx")
+    decoder.write_decoder(SHAPE, dataclasses.replace(packed, layers=one_by_one()), tmp_path / "d.onnx")
     assert sizes == sorted(set(sizes)) and len(sizes) == SHAPE.layers
-    decoder.write(SHAPE, packed, tmp_path / "again.onnx")
+    decoder.write_decoder(SHAPE, packed, tmp_path / "again.onnx")
     assert (tmp_path / "d.onnx.data").read_bytes() == (tmp_path / "again.onnx.data").read_bytes()
 
 

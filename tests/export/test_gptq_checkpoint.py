@@ -14,8 +14,8 @@ for name in ("torch", "transformers", "gptqmodel", "onnx"):
     pytest.importorskip(name)
 
 from medrega_edge.package.package import Package
+from medrega_export import ExportOptions, export
 from medrega_export.graphs.reference_decoder import DecoderRun
-from medrega_export.pipeline import ExportOptions, export
 from medrega_export.quantisation.recipe import Override, Recipe
 
 

@@ -19,11 +19,11 @@ from conftest import original_model
 
 from medrega_edge.errors import UsageError
 from medrega_edge.package.package import Package
+from medrega_export import ExportOptions, export
 from medrega_export.checkpoint import checkpoint, lora, sentencepiece
 from medrega_export.checkpoint.tokenizer_json import read_tokenizer
 from medrega_export.checkpoint.weights import Stored, index
 from medrega_export.graphs.reference_decoder import DecoderRun, session
-from medrega_export.pipeline import ExportOptions, export
 from medrega_export.quantisation.recipe import FULL
 
 FIGURES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "internvl-chat-v1-2-tiny"

@@ -23,9 +23,9 @@ from medrega_edge.engine import load
 from medrega_edge.errors import GateError, ImageError, UsageError
 from medrega_edge.package.gates import read_gates
 from medrega_edge.package.package import Package
+from medrega_export import ExportOptions, export
 from medrega_export.graphs.numerical_error import Thresholds
 from medrega_export.graphs.reference_decoder import DecoderRun
-from medrega_export.pipeline import ExportOptions, export
 from medrega_export.quantisation.recipe import FULL, Override, Recipe
 
 MIXED = (Override("layers.0.qkv", 8), Override("layers.1.down", 8, 64), Override("tower.0.fc2", 32))

@@ -17,7 +17,7 @@ import chat_reference
 from typer.testing import CliRunner
 
 from medrega_edge.errors import UsageError
-from medrega_export import preflight
+from medrega_export import ExportOptions, preflight
 from medrega_export.preflight import inspect
 from medrega_export.quantisation import recipe
 from medrega_export.quantisation.recipe import Recipe
@@ -47,7 +47,7 @@ def test_it_tells_what_a_checkpoint_is(chat: Path, tmp_path: Path, monkeypatch: 
         raise AssertionError("weights were read")
 
     monkeypatch.setattr(safetensors.torch, "load_file", refuse)
-    found = inspect(chat, None, None, tmp_path / "package", Recipe())
+    found = inspect(ExportOptions(chat, tmp_path / "package"))
     facts = dict(found.facts)
     assert found.problems == [] and found.shortages == []
     assert facts["layout"].startswith("internvl_chat") and facts["tokenizer"] == "431 tokens"
@@ -58,7 +58,7 @@ def test_it_tells_what_a_checkpoint_is(chat: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_a_native_checkpoint_passes(checkpoint_folder: Path, tmp_path: Path) -> None:
-    found = inspect(checkpoint_folder, None, None, tmp_path, Recipe())
+    found = inspect(ExportOptions(checkpoint_folder, tmp_path / "package"))
     assert found.problems == [] and found.warnings == []
     assert dict(found.facts)["language model"].startswith("qwen2")
 
@@ -67,12 +67,12 @@ def test_the_group_size_is_chosen_and_the_reason_told(
     checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def groups(**asked: bool) -> str | None:
-        return dict(inspect(checkpoint_folder, None, None, tmp_path, Recipe(), **asked).facts).get("groups")
+        return dict(inspect(ExportOptions(checkpoint_folder, tmp_path / "package", **asked)).facts).get("groups")
 
     assert groups() is None  # nothing was chosen
-    assert "of 32: " in groups(fit=True) and "cache" in groups(fit=True)
+    assert "of 32: " in groups(auto_group_size=True) and "cache" in groups(auto_group_size=True)
     monkeypatch.setattr(recipe, "CACHED_BYTES", 0)
-    assert "of 32: " in groups(fit=True) and "has rows of 64" in groups(fit=True)
+    assert "of 32: " in groups(auto_group_size=True) and "has rows of 64" in groups(auto_group_size=True)
 
 
 def test_a_larger_model_of_the_same_kind_gets_larger_groups() -> None:
@@ -81,8 +81,8 @@ def test_a_larger_model_of_the_same_kind_gets_larger_groups() -> None:
     from medrega_export.graphs.text_model import auto_group_size
 
     sizes = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
-    fit, why = auto_group_size(Recipe(head_bits=4), LlamaConfig(**sizes, num_key_value_heads=8, head_dim=64))
-    assert fit == Recipe(group_size=128, head_bits=4) and why.startswith("487 MB")  # of 0.97 billion weights in layers
+    group, reason = auto_group_size(Recipe(head_bits=4), LlamaConfig(**sizes, num_key_value_heads=8, head_dim=64))
+    assert group == 128 and reason.startswith("487 MB")  # of 0.97 billion weights in layers
 
 
 def test_everything_that_is_wrong_is_named_at_once(copied: Path, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_everything_that_is_wrong_is_named_at_once(copied: Path, tmp_path: Path)
     (copied / "added_tokens.json").write_text(json.dumps(tokens), encoding="utf-8")
     config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
     change(copied, llm_config=config["llm_config"] | {"num_hidden_layers": 3, "intermediate_size": 120})
-    problems = "\n".join(inspect(copied, None, None, tmp_path, Recipe()).problems)
+    problems = "\n".join(inspect(ExportOptions(copied, tmp_path / "package")).problems)
     for reason in (
         "ps_version",
         "'<box>'",
@@ -109,22 +109,23 @@ def test_a_damaged_file_is_named(copied: Path, tmp_path: Path) -> None:
     whole = path.read_bytes()
     for data in (whole[:-4], whole[:100], b"\xff" * 64):
         path.write_bytes(data)
-        (problem,) = inspect(copied, None, None, tmp_path, Recipe()).problems
+        (problem,) = inspect(ExportOptions(copied, tmp_path / "package")).problems
         assert "'model.safetensors' cannot be loaded" in problem
 
 
 def test_what_is_short_is_told(chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "memory_free", lambda: 1000)
-    (shortage,) = inspect(chat, None, None, tmp_path, Recipe()).shortages
+    (shortage,) = inspect(ExportOptions(chat, tmp_path / "package")).shortages
     assert shortage.startswith("memory needs about")
 
 
-def test_what_is_made_besides_counts(chat: Path, tmp_path: Path) -> None:
-    def told(*besides: str) -> dict[str, str]:
-        return dict(inspect(chat, None, None, tmp_path, Recipe(), False, besides).facts)
+def test_optional_outputs_count(chat: Path, tmp_path: Path) -> None:
+    def facts(**outputs: Path) -> dict[str, str]:
+        return dict(inspect(ExportOptions(chat, tmp_path / "package", **outputs)).facts)
 
-    assert "with --certify" in told() and "with --certify" not in told("--certify")
-    assert "certificate" in told("--certify")["memory"] and "--certify" in told("--certify")["disk"]
+    certified = facts(certify=tmp_path / "questions.jsonl")
+    assert "with --certify" in facts() and "with --certify" not in certified
+    assert "certificate" in certified["memory"] and "--certify" in certified["disk"]
 
 
 MEDREGA = {
@@ -166,7 +167,9 @@ def test_a_config_alone_tells_what_its_model_would_need(tmp_path: Path, monkeypa
     for free in ("memory_free", "disk_free"):
         monkeypatch.setattr(preflight, free, lambda *_: None)
     document = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
-    found = inspect(tmp_path / "MedRegA", None, None, tmp_path, Recipe(), True, ("--certify",))
+    found = inspect(
+        ExportOptions(tmp_path / "MedRegA", tmp_path / "package", certify=tmp_path / "c.jsonl", auto_group_size=True)
+    )
     for name in ("layout", "groups", "tower", "language model", "weights", "memory", "disk", "with --keep-checkpoint"):
         assert f"{name:16} {dict(found.facts)[name]}\n" in document
     assert [problem.split(";")[0] for problem in found.problems] == [
@@ -177,7 +180,7 @@ def test_a_config_alone_tells_what_its_model_would_need(tmp_path: Path, monkeypa
 
 def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"config\.json"):
-        inspect(tmp_path, None, None, tmp_path, Recipe())
+        inspect(ExportOptions(tmp_path, tmp_path / "package"))
 
 
 def test_the_command(copied: Path) -> None:

@@ -16,9 +16,10 @@ for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
 
 from medrega_edge.errors import GateError, ResourceError, UsageError
 from medrega_edge.package.gates import read_gates
-from medrega_export.pipeline import ExportOptions, export
+from medrega_export import ExportOptions, export
+from medrega_export.pipeline import enforce_gates
 from medrega_export.quantisation.recipe import FULL
-from medrega_export.workspace import Work, fingerprint
+from medrega_export.workspace import Workspace, fingerprint
 
 
 class Stopped(Exception):
@@ -96,9 +97,10 @@ def test_a_missed_gate_keeps_the_work(checkpoint_folder: Path, questions_file: P
     assert missed.value.exit_code == 5
     assert {name: value for name, value in everything(tmp_path).items() if not name.startswith(".")} == whole
     assert all(path.stat().st_size == 0 for path in tmp_path.glob(".package.*.work/*"))  # nothing is there twice
-    heard: list[str] = []
+    (waiting,) = tmp_path.glob(".package.*.new")
     with pytest.raises(GateError, match="more than --max-size"):
-        export(replace(strict, gates=(), max_bytes=1), heard.append)
+        enforce_gates(replace(strict, gates=(), max_bytes=1), waiting)
+    heard: list[str] = []
     with pytest.raises(UsageError, match="--force"):
         export(replace(options, gates=()), heard.append)
     export(replace(strict, gates=read_gates("changed<=1")), heard.append)
@@ -106,8 +108,8 @@ def test_a_missed_gate_keeps_the_work(checkpoint_folder: Path, questions_file: P
 
 
 def test_work_outlives_a_shortage_and_no_refusal(tmp_path: Path) -> None:
-    for error, stays in ((ResourceError("no room"), True), (UsageError("no"), False), (GateError("no"), False)):
-        with pytest.raises(type(error)), Work(tmp_path / "package", [], "key").open():
+    for error, stays in ((ResourceError("no room here"), True), (UsageError("not so"), False), (GateError("not so"), False)):
+        with pytest.raises(type(error)), Workspace([tmp_path / "package"], "key").open():
             raise error
         assert any(tmp_path.iterdir()) == stays
 
@@ -123,8 +125,8 @@ def test_another_export_has_another_folder(tmp_path: Path) -> None:
 
 def test_the_same_export_twice_at_once_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
-    with pytest.raises(Stopped), Work(tmp_path / "package", [], "key").open():
-        with pytest.raises(UsageError, match="already running"), Work(tmp_path / "package", [], "key").open():
+    with pytest.raises(Stopped), Workspace([tmp_path / "package"], "key").open():
+        with pytest.raises(UsageError, match="already running"), Workspace([tmp_path / "package"], "key").open():
             pass
         assert any(tmp_path.iterdir())  # the refused one has not taken the other's work away
         raise Stopped

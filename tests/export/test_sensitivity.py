@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 
 from medrega_edge.errors import UsageError
 from medrega_edge.package.package import Package
+from medrega_export import ExportOptions
 from medrega_export.checkpoint.checkpoint import load
 from medrega_export.cli import mount
 from medrega_export.graphs import (
     text_model,
     vision,
 )
-from medrega_export.pipeline import ExportOptions
 from medrega_export.quantisation import bit_allocation, gptq, sensitivity
 from medrega_export.quantisation.calibration import from_questions
 from medrega_export.quantisation.recipe import Override, Recipe
@@ -50,7 +50,7 @@ def parts(checkpoint_folder: Path, questions_file: Path):
 
 @pytest.fixture(scope="module")
 def losses(parts):
-    return {loss.unit: loss for loss in sensitivity.explain(*parts, RECIPE)}
+    return {loss.unit: loss for loss in sensitivity.measure(*parts, RECIPE)}
 
 
 def test_every_unit_is_there_in_order(losses, parts) -> None:

@@ -16,9 +16,9 @@ import chat_reference
 import torch
 from transformers import AutoModelForImageTextToText
 
+from medrega_export import ExportOptions, export
 from medrega_export.checkpoint.checkpoint import load
 from medrega_export.graphs import vision
-from medrega_export.pipeline import ExportOptions, export
 
 
 def test_images_are_not_mirrored_unawares(questions_file: Path, tmp_path: Path) -> None:

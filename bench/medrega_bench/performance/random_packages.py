@@ -134,7 +134,7 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
         raise UsageError(f"'{folder.name}' is there already; name a folder that is not.")
     folder.mkdir(parents=True)
     shipped = Package.open(default_folder())
-    spec = decoder.write(graph_shape(shape.text), decoder_weights(shape), folder / "decoder.onnx")
+    spec = decoder.write_decoder(graph_shape(shape.text), decoder_weights(shape), folder / "decoder.onnx")
     np.save(folder / "embeddings.npy", embeddings(shape.text))
     write_tower(shape.tower, shape.text.hidden, folder / "vision.onnx")
     for role, file in (("tokenizer", "tokenizer.json"), ("prompts", "prompts.json")):
@@ -173,11 +173,11 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
     return Package.open(folder)
 
 
-def graph_shape(text: TextShape) -> decoder.Shape:
+def graph_shape(text: TextShape) -> decoder.DecoderShape:
     """The sizes as export's writer takes them."""
     from medrega_export.graphs import decoder
 
-    return decoder.Shape(
+    return decoder.DecoderShape(
         text.layers, text.heads, text.kv_heads, text.head_dim, text.hidden, text.vocabulary, CONTEXT, EPSILON, THETA
     )
 
@@ -188,7 +188,7 @@ def embeddings(text: TextShape) -> npt.NDArray[np.float16]:
     return (0.02 * generator.standard_normal((text.vocabulary, text.hidden), np.float32)).astype(np.float16)
 
 
-def decoder_weights(shape: PackageShape) -> decoder.Weights:
+def decoder_weights(shape: PackageShape) -> decoder.DecoderWeights:
     """Random weights of the language model, each layer drawn when it is written."""
     from medrega_export.graphs import decoder, linear_layers
 
@@ -204,9 +204,9 @@ def decoder_weights(shape: PackageShape) -> decoder.Weights:
         shift = (0.1 * generator.standard_normal(columns)).astype(np.float32) if bias else None
         return linear_layers.PackedLinear(packed, scales, None, shift, bits)
 
-    def layers() -> Iterator[decoder.Layer]:
+    def layers() -> Iterator[decoder.DecoderLayer]:
         for _ in range(text.layers):
-            yield decoder.Layer(
+            yield decoder.DecoderLayer(
                 input_norm=ones,
                 qkv=linear(text.hidden, queries + 2 * keys, bias=text.bias),
                 output=linear(queries, text.hidden),
@@ -216,7 +216,7 @@ def decoder_weights(shape: PackageShape) -> decoder.Weights:
             )
 
     head = linear(text.hidden, text.vocabulary, shape.head_bits)
-    return decoder.Weights(layers(), ones, head)
+    return decoder.DecoderWeights(layers(), ones, head)
 
 
 def write_tower(tower: TowerShape, hidden: int, path: Path, precision: str = "int8") -> None:
@@ -224,7 +224,7 @@ def write_tower(tower: TowerShape, hidden: int, path: Path, precision: str = "in
     from medrega_export.graphs import vision_graph
     from medrega_export.quantisation.recipe import Recipe
 
-    shape = vision_graph.Shape(
+    shape = vision_graph.VisionShape(
         size=tower.image_size,
         patch=tower.patch,
         channels=CHANNELS,
@@ -240,7 +240,7 @@ def write_tower(tower: TowerShape, hidden: int, path: Path, precision: str = "in
         factor=2,
         transposed=False,
     )
-    vision_graph.write(shape, TowerWeights(tower, hidden), path, Recipe(tower=precision))
+    vision_graph.write_vision_graph(shape, TowerWeights(tower, hidden), path, Recipe(tower=precision))
 
 
 class TowerWeights:

@@ -24,7 +24,7 @@ from medrega_export.graphs.linear_layers import Floats, Linear
 
 
 @dataclass(frozen=True)
-class Shape:
+class DecoderShape:
     """Sizes of a decoder. `theta` and `rope_factor` are those of the rotary embedding."""
 
     layers: int
@@ -40,7 +40,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Layer:
+class DecoderLayer:
     """One layer. `qkv` computes query, key and value at once, `gate_up` both halves of the gated network."""
 
     input_norm: Floats
@@ -52,25 +52,25 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Weights:
+class DecoderWeights:
     """All that a decoder is made of, but for the token embeddings, which the runtime looks up itself.
 
     `layers` may be a generator, so that each layer comes into being when it is written.
     """
 
-    layers: Iterable[Layer]
+    layers: Iterable[DecoderLayer]
     final_norm: Floats
     head: Linear
 
 
-def rotary(shape: Shape) -> tuple[Floats, Floats]:
+def rotary(shape: DecoderShape) -> tuple[Floats, Floats]:
     """Cosines and sines [context, head_dim / 2] of the rotary embedding."""
     frequencies = 1.0 / shape.theta ** (np.arange(0, shape.head_dim, 2, dtype=np.float64) / shape.head_dim)
     angles = np.outer(np.arange(shape.context, dtype=np.float64) / shape.rope_factor, frequencies)
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
-def specification(shape: Shape) -> DecoderSpec:
+def specification(shape: DecoderShape) -> DecoderSpec:
     """Name the graph's tensors."""
     return DecoderSpec(
         embeds="inputs_embeds",
@@ -91,7 +91,9 @@ def specification(shape: Shape) -> DecoderSpec:
     )
 
 
-def write(shape: Shape, weights: Weights, path: Path, accuracy_level: int = ACCURACY_LEVEL) -> DecoderSpec:
+def write_decoder(
+    shape: DecoderShape, weights: DecoderWeights, path: Path, accuracy_level: int = ACCURACY_LEVEL
+) -> DecoderSpec:
     """Write the graph to `path` (weights beside it in `path` + ".data" where one file should not hold them)."""
     spec = specification(shape)
     with model_file(path, accuracy_level, *_borders(shape, spec)) as graph:
@@ -99,7 +101,7 @@ def write(shape: Shape, weights: Weights, path: Path, accuracy_level: int = ACCU
     return spec
 
 
-def _decoder(graph: Graph, shape: Shape, spec: DecoderSpec, weights: Weights) -> None:
+def _decoder(graph: Graph, shape: DecoderShape, spec: DecoderSpec, weights: DecoderWeights) -> None:
     cosines, sines = rotary(shape)
     shared = [graph.constant("rotary.cos", cosines), graph.constant("rotary.sin", sines)]
     last = graph.constant("last_index", np.array([-1], np.int64))
@@ -136,7 +138,13 @@ def _norm(graph: Graph, name: str, hidden: str, update: str, weight: Floats, eps
 
 
 def _attention(
-    graph: Graph, i: int, normed: str, layer: Layer, shape: Shape, spec: DecoderSpec, rotary_names: Sequence[str]
+    graph: Graph,
+    i: int,
+    normed: str,
+    layer: DecoderLayer,
+    shape: DecoderShape,
+    spec: DecoderSpec,
+    rotary_names: Sequence[str],
 ) -> str:
     qkv = layer.qkv.write(graph, f"layers.{i}.qkv", normed)
     inputs = [qkv, "", "", spec.past_key.format(i), spec.past_value.format(i), spec.last_position, spec.total_length]
@@ -153,7 +161,7 @@ def _attention(
     )
 
 
-def _gated(graph: Graph, name: str, normed: str, layer: Layer) -> str:
+def _gated(graph: Graph, name: str, normed: str, layer: DecoderLayer) -> str:
     both = layer.gate_up.write(graph, f"{name}.gate_up", normed)
     gate, up = f"{name}.gate", f"{name}.up"
     graph.node("Split", [both], [gate, up], axis=-1, num_outputs=2)
@@ -163,7 +171,7 @@ def _gated(graph: Graph, name: str, normed: str, layer: Layer) -> str:
     return layer.down.write(graph, f"{name}.down", product)
 
 
-def _borders(shape: Shape, spec: DecoderSpec) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+def _borders(shape: DecoderShape, spec: DecoderSpec) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
     """Inputs and outputs of the graph."""
     cache = [1, shape.kv_heads, shape.context, shape.head_dim]
     inputs = [

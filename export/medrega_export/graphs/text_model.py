@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -41,7 +40,7 @@ LINEARS = (
 )
 
 
-def shape_of(config: Any, context: int) -> decoder.Shape:
+def shape_of(config: Any, context: int) -> decoder.DecoderShape:
     """Read the sizes out of a text config; `context` is cut to what the model was made for."""
     rope = dict(getattr(config, "rope_parameters", None) or {})
     kind = rope.get("rope_type", "default")
@@ -53,7 +52,7 @@ def shape_of(config: Any, context: int) -> decoder.Shape:
     if getattr(config, "use_sliding_window", False) or getattr(config, "hidden_act", "silu") != "silu":
         raise UsageError("The language model uses sliding windows or another activation than SiLU; neither is exported.")
     heads = int(config.num_attention_heads)
-    return decoder.Shape(
+    return decoder.DecoderShape(
         layers=int(config.num_hidden_layers),
         heads=heads,
         kv_heads=int(config.num_key_value_heads),
@@ -67,27 +66,26 @@ def shape_of(config: Any, context: int) -> decoder.Shape:
     )
 
 
-def auto_group_size(recipe: Recipe, config: Any) -> tuple[Recipe, str]:
-    """Return a recipe with the group size that fits a text config, and why; raises UsageError for a config not exported."""
+def auto_group_size(recipe: Recipe, config: Any) -> tuple[int, str]:
+    """Return the group size that fits a text config, and the reason; raises UsageError for a config not exported."""
     sizes = _sizes(config)
     weights = int(config.num_hidden_layers) * sum(out * width for out, width in sizes.values())
-    group, why = fitting_group(recipe.bits, weights, {name: width for name, (_, width) in sizes.items()})
-    return replace(recipe, group_size=group), why
+    return fitting_group(recipe.bits, weights, {name: width for name, (_, width) in sizes.items()})
 
 
 def indivisible_layers(recipe: Recipe, config: Any) -> list[str]:
     """Say what of a text config cannot have the bits of a recipe: rows have to be a whole number of groups."""
-    group, found = recipe.group_size, []
-    if recipe.bits != FULL_BITS:
-        found = [
+    group, problems = recipe.group_size, []
+    if recipe.is_quantised:
+        problems = [
             f"'{name}' is {out} x {width}, which does not divide into groups of {group}; "
             f"{recipe.bits} bits are not possible."
             for name, (out, width) in _sizes(config).items()
             if width % group or out % PACKED
         ]
     if recipe.head_bits != FULL_BITS and config.hidden_size % group:
-        found.append(f"The output head's rows of {config.hidden_size} do not divide into groups of {group}.")
-    return found
+        problems.append(f"The output head's rows of {config.hidden_size} do not divide into groups of {group}.")
+    return problems
 
 
 def _sizes(config: Any) -> dict[str, tuple[int, int]]:
@@ -99,7 +97,7 @@ def _sizes(config: Any) -> dict[str, tuple[int, int]]:
     return dict(zip(LINEARS, zip(rows, widths, strict=True), strict=True))
 
 
-def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, int]) -> decoder.Weights:
+def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, int]) -> decoder.DecoderWeights:
     """Full precision out of a checkpoint, each layer read when it is written; the output head with its bits and group."""
 
     def read(name: str) -> linear_layers.Floats:
@@ -110,15 +108,15 @@ def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, i
         return linear_layers.plain([read(f"{prefix}{n}.weight") for n in names], biases)
 
     found = (_layer(f"layers.{i}.", read, join) for i in range(layers))
-    return decoder.Weights(found, read("norm.weight"), _head(weights["lm_head.weight"], *head))
+    return decoder.DecoderWeights(found, read("norm.weight"), _head(weights["lm_head.weight"], *head))
 
 
 def quantised_weights(
     layer: LayerTensors, form: Format, weights: Mapping[str, Stored], layers: int, head: tuple[int, int]
-) -> decoder.Weights:
+) -> decoder.DecoderWeights:
     """Quantised layers, each read when it is written, and a checkpoint's output head with its bits and group."""
 
-    def read(i: int) -> decoder.Layer:
+    def read(i: int) -> decoder.DecoderLayer:
         tensors = layer(i)
 
         def join(prefix: str, *names: str) -> linear_layers.PackedLinear:
@@ -127,11 +125,11 @@ def quantised_weights(
         return _layer(f"layers.{i}.", tensors.__getitem__, join)
 
     norm = np.asarray(weights["norm.weight"].read().numpy())
-    return decoder.Weights((read(i) for i in range(layers)), norm, _head(weights["lm_head.weight"], *head))
+    return decoder.DecoderWeights((read(i) for i in range(layers)), norm, _head(weights["lm_head.weight"], *head))
 
 
-def _layer(prefix: str, read: Any, join: Any) -> decoder.Layer:
-    return decoder.Layer(
+def _layer(prefix: str, read: Any, join: Any) -> decoder.DecoderLayer:
+    return decoder.DecoderLayer(
         input_norm=read(f"{prefix}input_layernorm.weight"),
         qkv=join(f"{prefix}self_attn.", "q_proj", "k_proj", "v_proj"),
         output=join(f"{prefix}self_attn.", "o_proj"),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TOWER, PROJECTOR = "vision_tower.", "multi_modal_projector."
 
 
-def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.Shape:
+def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.VisionShape:
     """Read the sizes out of an InternVLConfig; raises UsageError for what is not exported."""
     vision, layer = config.vision_config, int(config.vision_feature_layer)
     if config.vision_feature_select_strategy != "default":
@@ -38,7 +38,7 @@ def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.Shape:
         )
     if not vision.use_absolute_position_embeddings:
         raise UsageError("The tower has no position embeddings; that is not exported.")
-    return vision_graph.Shape(
+    return vision_graph.VisionShape(
         size=single(vision.image_size),
         patch=single(vision.patch_size),
         channels=int(vision.num_channels),
@@ -61,7 +61,7 @@ def write(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> None:
     """Write the stage to `path` (weights beside it in `path` + ".data" where they are many)."""
     weights = checkpoint.weights
     shape = shape_of(checkpoint.config, checkpoint.pixel_shuffle)
-    vision_graph.write(shape, lambda name: np.asarray(weights[name].read().numpy()), path, recipe)
+    vision_graph.write_vision_graph(shape, lambda name: np.asarray(weights[name].read().numpy()), path, recipe)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def run_torch(checkpoint: Checkpoint, pixels: Sequence[npt.NDArray[np.float32]])
     return [state[0] for state in states]
 
 
-def _shuffle(shape: vision_graph.Shape, features: Tensor) -> Tensor:
+def _shuffle(shape: vision_graph.VisionShape, features: Tensor) -> Tensor:
     """`[B, side * side, C]` -> `[B, side * side / factor ** 2, C * factor ** 2]`: squares of patches become tokens."""
     batch, _, width = features.shape
     side, few = shape.side, shape.side // shape.factor

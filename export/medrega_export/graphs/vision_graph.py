@@ -25,11 +25,11 @@ QK_EPSILON, PROJECTOR_EPSILON = 1e-6, 1e-5  # built into transformers' classes
 INT8_LARGEST = 64
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
-Read = Callable[[str], Floats]  # name of a weight -> its values
+ReadWeight = Callable[[str], Floats]  # name of a weight -> its values
 
 
 @dataclass(frozen=True)
-class Shape:
+class VisionShape:
     """Sizes of a vision stage. `layers` are those in use."""
 
     size: int
@@ -58,7 +58,7 @@ class Shape:
         return (self.side // self.factor) ** 2
 
 
-def write(shape: Shape, read: Read, path: Path, recipe: Recipe) -> None:
+def write_vision_graph(shape: VisionShape, read: ReadWeight, path: Path, recipe: Recipe) -> None:
     """Write the graph to `path` (weights beside it in `path` + ".data" where they are many)."""
     pixels = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", shape.channels, shape.size, shape.size])
     embeddings = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", shape.tokens, shape.hidden])
@@ -69,7 +69,7 @@ def write(shape: Shape, read: Read, path: Path, recipe: Recipe) -> None:
 class _Writer:
     """One graph in the making; activations that several layers read are rounded once."""
 
-    def __init__(self, graph: Graph, shape: Shape, read: Read, recipe: Recipe) -> None:
+    def __init__(self, graph: Graph, shape: VisionShape, read: ReadWeight, recipe: Recipe) -> None:
         self.graph, self.shape, self.read, self.recipe = graph, shape, read, recipe
         self.number: npt.DTypeLike = np.float16 if recipe.tower == "fp16" else np.float32
         self.rounded: dict[str, tuple[str, str, str]] = {}

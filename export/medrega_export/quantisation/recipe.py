@@ -90,6 +90,11 @@ class Recipe:
             raise UsageError(f"'{override.unit}' can only be kept at 32 bits, within an int8 tower.")
 
     @property
+    def is_quantised(self) -> bool:
+        """Whether the language model's layers are quantised, which needs questions to calibrate on."""
+        return self.bits != FULL_BITS
+
+    @property
     def is_full(self) -> bool:
         """Whether nothing is rounded at all."""
         return self.bits == self.head_bits == FULL_BITS and self.tower == "fp32"
@@ -186,9 +191,9 @@ def fitting_group(bits: int, weights: int, widths: Mapping[str, int]) -> tuple[i
     size = f"{codes / 1e6:.3g} MB of codes" if codes < 1e9 else f"{codes / 1e9:.3g} GB of codes"
     if codes <= CACHED_BYTES:
         return least, f"{size} stay in a processor's cache, and the smallest groups lose least"
-    indivisible_layers = next((f"'{name}' has rows of {width}" for name, width in widths.items() if width % most), None)
-    if indivisible_layers:
-        return least, f"{size} are read from memory for every token, but {indivisible_layers}, which are no groups of {most}"
+    indivisible = next((f"'{name}' has rows of {width}" for name, width in widths.items() if width % most), None)
+    if indivisible:
+        return least, f"{size} are read from memory for every token, but {indivisible}, which are no groups of {most}"
     return most, f"{size} are read from memory for every token, and so come the fewest scales with them"
 
 

@@ -18,12 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from medrega_edge.errors import UsageError
-from medrega_export.checkpoint.checkpoint import Checkpoint, load
 from medrega_export.graphs import linear_layers, text_model, vision
 from medrega_export.graphs.vision_graph import INT8_LARGEST
-from medrega_export.options import check_recipe
-from medrega_export.quantisation import calibration, gptq
+from medrega_export.quantisation import gptq
 from medrega_export.quantisation.bit_allocation import HEAD, Option, UnitSensitivity
 from medrega_export.quantisation.gptq_format import dequantise
 from medrega_export.quantisation.recipe import (
@@ -35,10 +32,9 @@ from medrega_export.quantisation.recipe import (
     Recipe,
     packed_bytes,
 )
-from medrega_export.questions import choose, read_questions
 
 if TYPE_CHECKING:
-    from medrega_export.options import ExportOptions
+    from medrega_export.checkpoint.checkpoint import Checkpoint
     from medrega_export.quantisation.calibration import Material
 
 RAISED = BITS[-1]  # bits that a unit of the language model may be raised to; one of the tower goes to float32
@@ -61,22 +57,7 @@ class QuantisedVariant:
     rounds_inputs: bool = False
 
 
-def measured(options: ExportOptions, tell: Tell) -> tuple[Checkpoint, list[UnitSensitivity]]:
-    """Measure a checkpoint on the questions of an export's calibration; raises UsageError where there are none."""
-    if options.calibration is None:
-        raise UsageError("What a part costs is measured on questions; name a JSONL file with --calibration.")
-    if options.recipe.is_full:
-        raise UsageError("In full precision no part costs anything; leave --precision fp32 out.")
-    checkpoint = load(options.checkpoint, options.adapter, options.samples)
-    check_recipe(options.recipe, checkpoint)
-    chosen = choose(read_questions(options.calibration), options.calibration_items)
-    shape = text_model.shape_of(checkpoint.config.text_config, options.context)
-    return checkpoint, explain(
-        checkpoint, calibration.from_questions(checkpoint, chosen, shape.context), options.recipe, tell
-    )
-
-
-def explain(
+def measure(
     checkpoint: Checkpoint, material: Material, recipe: Recipe, tell: Tell = lambda message: None
 ) -> list[UnitSensitivity]:
     """Measure every unit that the recipe quantises, in the order of computation."""
@@ -85,7 +66,7 @@ def explain(
     with torch.no_grad():
         if recipe.tower == "int8":
             losses += _tower(model, material, recipe, tell)
-        if recipe.bits != FULL_BITS:
+        if recipe.is_quantised:
             losses += _language(model, material, recipe, tell)
     return losses
 
@@ -210,11 +191,11 @@ def _units(part: str) -> list[tuple[str, tuple[str, ...]]]:
 
 def _tower_ways(module: nn.Module, names: Sequence[str], kept: bool) -> list[QuantisedVariant]:
     linears = {name: module.get_submodule(name).weight.data for name in names}
-    count, outputs = sum(w.numel() for w in linear_layers.values()), sum(len(w) for w in linear_layers.values())
+    count, outputs = sum(w.numel() for w in linears.values()), sum(len(w) for w in linears.values())
     full = QuantisedVariant(FULL_BITS, 0, 4 * count, linears)
     if kept:
         return [full]
-    rounded = {name: int8_weight(weight) for name, weight in linear_layers.items()}
+    rounded = {name: int8_weight(weight) for name, weight in linears.items()}
     return [
         QuantisedVariant(8, 0, count + 5 * outputs, rounded, rounds_inputs=True),
         full,
