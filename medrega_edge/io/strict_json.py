@@ -112,11 +112,6 @@ def _path(data: Any, location: tuple[int | str, ...]) -> list[str]:
     return keys
 
 
-def json_schema(kind: type) -> dict[str, Any]:
-    """The JSON Schema of what `parse_json` accepts as `kind`."""
-    return _adapter(kind).json_schema()
-
-
 _adapters: dict[type, TypeAdapter[Any]] = {}
 
 

@@ -1,0 +1,102 @@
+"""docs/schemas/ is what the types say, and real documents fit it without a key that it does not name."""
+
+import json
+
+import jsonschema
+import pytest
+
+from medrega_edge.boxes import PixelBox
+from medrega_edge.images.samples import sample_path
+from medrega_edge.package.registry import default_folder, find_package
+from medrega_edge.tasks.classification import Classify
+from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.identification import Identify
+from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.vqa import AnswerQuestion
+from tests.edge.stub import medrega, put
+from tools import schemas
+
+
+def closed(schema):
+    """The schema with every object closed, so that a key which nobody described fails."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {key: closed(value) for key, value in schema.items()}
+    return {"additionalProperties": False, **inner} if "properties" in schema else inner
+
+
+def check(name, document):
+    schema = closed(json.loads(schemas.path_of(name).read_text("utf-8")))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(document)
+
+
+def test_none_is_stale():
+    assert schemas.stale() == [], "run: python -m tools.schemas write"
+
+
+@pytest.mark.parametrize(
+    ("task", "language"),
+    [
+        (Detect(("liver",)), "en"),
+        (Detect(("liver", "spleen")), "en"),
+        (Detect(("polyp",)), "en"),
+        (Detect(("肝脏",)), "zh"),
+        (Identify(PixelBox(54, 72, 182, 194)), "zh"),
+        (Report(), "en"),
+        (Report(grounded=True), "en"),
+        (Classify(("CT scan", "MRI")), "en"),
+        (AnswerQuestion("Is the liver normal?"), "en"),
+    ],
+)
+def test_answers_of_the_default_package_fit(engine, scan, task, language):
+    check("answer", json.loads(json.dumps(engine.run(scan, task, language).to_dict(include_identifiers=True))))
+
+
+def test_rows_of_a_batch_fit(monkeypatch, tmp_path):
+    put(monkeypatch)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(sample_path("abdomen-mri").read_bytes())
+    (folder / "letter.txt").write_text("no image")
+    lines = [
+        {"id": 1, "image": "in/a.dcm", "question": "x"},
+        {"id": [2], "image": "in/letter.txt", "question": "x"},
+        {"id": None, "image": "in/a.dcm", "question": "", "task": "identify", "box": [1, 2, 30.5, 40], "frame": None},
+        {"id": 0.5, "image": "in/a.dcm", "question": "", "task": "classify", "labels": ["a", "b"]},
+        {"id": "four", "image": "in/a.dcm", "question": "x", "setting": "vqa_en", "truth": {"text": "yes"}},
+    ]
+    for line in lines:
+        check("batch_line", line)
+    questions, out = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
+    questions.write_text("\n".join([*map(json.dumps, lines), "{"]))
+    medrega("batch", questions, "--out", out)
+    rows = [json.loads(row) for row in out.read_text("utf-8").splitlines()]
+    medrega("batch", folder, "--question", "x", "--out", tmp_path / "b.jsonl", "--include-identifiers")
+    rows += [json.loads(row) for row in (tmp_path / "b.jsonl").read_text("utf-8").splitlines()]
+    assert len(rows) == 8
+    assert sum("error" in row for row in rows) == 3
+    for row in rows:
+        check("batch_row", row)
+
+
+def test_the_default_package_fits():
+    folder = default_folder()
+    check("manifest", json.loads((folder / "manifest.json").read_text("utf-8")))
+    check("prompts", json.loads(find_package().text("prompts")))
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("batch_line", {"id": 1, "image": "a.png"}),
+        ("batch_line", {"id": 1, "image": "a.png", "question": "x", "lang": "en"}),
+        ("prompts", {"prefix": "{image}", "templates": {}, "modalities": {"CT": "photo"}}),
+        ("manifest", {"schema_version": 1}),
+    ],
+)
+def test_what_is_refused_does_not_fit(name, document):
+    with pytest.raises(jsonschema.ValidationError):
+        check(name, document)

@@ -1,0 +1,213 @@
+"""The JSON Schemas in docs/schemas/, generated from the types that read or write these documents.
+
+    python -m tools.schemas write    write every schema
+    python -m tools.schemas check    exit with 1 if one is stale or missing
+
+The schema of an answer allows further keys, because later versions of schema 1 may add some. What this program reads (a
+manifest, prompts, a line of questions) may have no other keys.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from typing_extensions import TypedDict
+
+from medrega_edge.batch.batch_line import BatchLine
+from medrega_edge.domain import NOTICE, Language, Modality, Task
+from medrega_edge.package.manifest import Manifest
+from medrega_edge.prompts.templates import PromptBook
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Box = Annotated[tuple[float, float, float, float], Field(description="x1, y1, x2, y2; x2 and y2 exclusive")]
+Milliseconds = Annotated[float, Field(ge=0)]
+FromZero = Annotated[int, Field(ge=0)]
+
+
+class RegionDocument(TypedDict):
+    """A named box. `box` is in pixels of the original image, `box_mm` in millimetres from its top left corner."""
+
+    label: str
+    box: Box
+    confidence: Share | None
+    box_mm: NotRequired[Box]
+
+
+class LabelDocument(TypedDict):
+    """A class of the whole image."""
+
+    label: str
+    confidence: Share | None
+
+
+class ImageDocument(TypedDict):
+    """Facts about the image. `path` is null unless identifiers were asked for."""
+
+    path: str | None
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    modality: Modality | None
+    frame: FromZero | None
+    window: tuple[float, float] | None
+    sha256: Sha256
+    spacing_mm: tuple[float, float] | None
+    modality_confidence: Share | None
+    sides: tuple[str, str, str, str] | None
+    series: FromZero | None
+    slice: FromZero | None
+    spacing_areas: list[Box]
+
+
+class CertifiedDocument(TypedDict):
+    """The share of right answers of this kind, and the number of answers measured, when the package was certified."""
+
+    right: Share
+    answers: FromZero
+
+
+class ModelDocument(TypedDict):
+    """The package that answered; `sha256` is that of its manifest."""
+
+    name: str
+    version: str
+    sha256: Sha256
+    precision: str
+    certified: CertifiedDocument | None
+
+
+class TokensDocument(TypedDict):
+    """Numbers of tokens."""
+
+    prompt: FromZero
+    generated: FromZero
+
+
+class TimingsDocument(TypedDict):
+    """Milliseconds."""
+
+    load: Milliseconds
+    image: Milliseconds
+    vision: Milliseconds
+    prefill: Milliseconds
+    decode: Milliseconds
+    total: Milliseconds
+
+
+class _AnswerKeys(TypedDict):
+    schema_version: Literal[1]
+    text: str
+    raw_text: str
+    task: Task
+    language: Language
+    regions: list[RegionDocument]
+    labels: list[LabelDocument]
+    image: ImageDocument
+    model: ModelDocument
+    device: str
+    finish: Literal["stop", "length"]
+    tokens: TokensDocument
+    warnings: list[str]
+    notice: Literal[NOTICE]  # type: ignore[valid-type]
+
+
+class AnswerDocument(_AnswerKeys):
+    """The answer to one question about one image; docs/answer.md says what the keys mean."""
+
+    timings_ms: TimingsDocument
+
+
+class AnsweredRow(_AnswerKeys):
+    """A row of a batch that was answered: an answer without its timings, under the id of its line or file."""
+
+    id: Any
+
+
+class ErrorDocument(TypedDict):
+    """An error. `code` and `params` are for programs, `message` for people, `exit_code` is that of `medrega ask`."""
+
+    kind: str
+    code: str
+    message: str
+    params: dict[str, Any]
+    exit_code: int
+
+
+class PlaceDocument(TypedDict, total=False):
+    """Where a picture that failed is: series and slice of a folder, and its path if identifiers were asked for."""
+
+    path: str
+    series: FromZero
+    slice: FromZero | None
+
+
+class FailedRow(TypedDict):
+    """A row of a batch that failed."""
+
+    id: Any
+    error: ErrorDocument
+    image: NotRequired[PlaceDocument]
+
+
+DOCUMENTS: dict[str, Any] = {
+    "answer": AnswerDocument,
+    "batch_line": BatchLine,
+    "batch_row": AnsweredRow | FailedRow,
+    "manifest": Manifest,
+    "prompts": PromptBook,
+}
+
+
+class _Generator(GenerateJsonSchema):
+    """Names types, and leaves keys without a title that only repeats them."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """The JSON Schema of a document."""
+    made = TypeAdapter(DOCUMENTS[name]).json_schema(schema_generator=_Generator)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def text_of(name: str) -> str:
+    """The text of a schema's file."""
+    return json.dumps(schema_of(name), ensure_ascii=False, indent=2) + "\n"
+
+
+def path_of(name: str) -> Path:
+    """The file of a schema."""
+    return FOLDER / f"{name}.schema.json"
+
+
+def stale() -> list[str]:
+    """Files that are missing, not what the types say, or of no document."""
+    found = {path.name for path in FOLDER.glob("*.json")}
+    wanted = {path_of(name).name: text_of(name) for name in DOCUMENTS}
+    kept = {name for name in found & wanted.keys() if (FOLDER / name).read_text("utf-8") == wanted[name]}
+    return sorted((found | wanted.keys()) - kept)
+
+
+def main() -> None:
+    """Write or check the schemas."""
+    if sys.argv[1:] == ["write"]:
+        FOLDER.mkdir(exist_ok=True)
+        for name in DOCUMENTS:
+            path_of(name).write_text(text_of(name), "utf-8")
+    elif sys.argv[1:] == ["check"]:
+        if wrong := stale():
+            sys.exit(f"stale: {', '.join(wrong)}; run: python -m tools.schemas write")
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
