@@ -13,6 +13,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 from medrega_bench.performance.environment import environment
@@ -253,7 +254,7 @@ def _commit():
 def _environment():
     from importlib.metadata import PackageNotFoundError, version
 
-    found = environment()
+    found = asdict(environment())
     for name in VERSIONS:
         try:
             found["versions"][name] = version(name)

@@ -1,17 +1,14 @@
-"""What other extras bring, refused in the first second where it is not installed. Knows names of modules only."""
+"""A check for the extra [export], so that a command that needs it stops at once."""
 
 from __future__ import annotations
 
-import importlib
-
+import medrega_export
 from medrega_edge.errors import ResourceError
 
 
-def need(module: str, extra: str) -> None:
-    """Refuse work that has to import a module which only another extra makes importable; raises ResourceError."""
+def require_export(name: str) -> None:
+    """Raise ResourceError unless this public name of medrega_export can be imported."""
     try:
-        importlib.import_module(module)
+        getattr(medrega_export, name)
     except ImportError:
-        raise ResourceError(
-            f"This needs an extra that is not installed; install it with: pip install 'medrega-edge[{extra}]'."
-        ) from None
+        raise ResourceError("bench.no_extra", extra="export") from None

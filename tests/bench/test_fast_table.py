@@ -2,55 +2,106 @@
 
 from __future__ import annotations
 
-from medrega_bench.performance.latency import spread
+from dataclasses import fields, replace
+
+import pytest
+
+from medrega_bench.performance.cold_start import ColdStart, PeakMemory
+from medrega_bench.performance.determinism import Determinism, Run
+from medrega_bench.performance.environment import Environment, ModelIdentity
+from medrega_bench.performance.jump_forward import JumpForwardGain
+from medrega_bench.performance.latency import StageTimes
+from medrega_bench.performance.peer_comparison import MissingPeer, PeerFigures, ShapeComparison
+from medrega_bench.performance.peers import Turn
+from medrega_bench.performance.profiler import DecoderProfile, Profile
+from medrega_bench.performance.random_packages import named
+from medrega_bench.performance.results import PeersPlan, PeersResult, SpeedResult, TowerResult
+from medrega_bench.performance.spread import Spread
+from medrega_bench.performance.vision_precision import Variant
 from medrega_bench.reports import fast_table
 
-HEADER = {
-    "date": "2026-01-01",
-    "command": "medrega bench",
-    "environment": {"processor": "P", "versions": {"onnxruntime": "1"}},
-}
+ENVIRONMENT = Environment("P", 2, 8.0, "Linux", "3.11", {"onnxruntime": "1"})
+HEADER = {"date": "2026-01-01", "command": "medrega bench", "environment": ENVIRONMENT}
+ONE = Spread.of([1.0])
 
 
 def peer(name, decode, prefill, precision="p"):
-    row = {"name": name, "version": "1", "precision": precision, "peak_mib": 10.0}
-    row["rounds"] = [
-        {"decode_seconds": decode + extra, "prefill_seconds": prefill} for extra in (0, 0.15 if name == "llama.cpp" else 0)
-    ]
-    row |= {f"{what}_tokens_per_second": spread([10.0]) for what in ("decode", "prefill")}
-    row |= {"decode_ratio": spread([decode, decode + 0.1]), "prefill_ratio": spread([prefill])}
-    return row | ({"share_of_limit": spread([0.7])} if name.startswith("medrega") else {})
+    slower = 0.15 if name == "llama.cpp" else 0
+    return PeerFigures(
+        name=name,
+        precision=precision,
+        version="1",
+        load_seconds=1.0,
+        prefill_tokens_per_second=Spread.of([10.0]),
+        decode_tokens_per_second=Spread.of([10.0]),
+        prefill_ratio=Spread.of([prefill]),
+        decode_ratio=Spread.of([decode, decode + 0.1]),
+        peak_mib=10.0,
+        rounds=tuple(Turn(prefill, decode + extra, 10.0) for extra in (0, slower)),
+        share_of_limit=Spread.of([0.7]) if name.startswith("medrega") else None,
+    )
+
+
+def profile(**groups):
+    return Profile(1.0, groups, {})
+
+
+def filled(kind, **values):
+    """A dataclass whose other fields are spreads of 1."""
+    return kind(**{field.name: ONE for field in fields(kind)} | values)
 
 
 def results():
-    own = {32: peer("medrega", 1.0, 1.0, "int4-g32"), 128: peer("medrega, other groups", 1.0, 0.8, "int4-g128")}
+    ours = (peer("medrega", 1.0, 1.0, "int4-g32"), peer("medrega, other groups", 1.0, 0.8, "int4-g128"))
+    gain = filled(
+        JumpForwardGain, image_tokens=1, answer_tokens=1, passes=1, passes_without=1,
+        decode_gain=Spread.of([1.5]), whole_gain=Spread.of([1.4]),
+    )  # fmt: skip
     shapes = [
-        {"shape": shape, "head_bits": bits, "peers": [*own.values(), peer("llama.cpp", 1.5, 1.1)], "missing": []}
+        ShapeComparison(
+            shape=shape,
+            head_bits=bits,
+            sizes=named(shape).text,
+            tokens=32,
+            read_gigabytes_per_second=ONE,
+            peers=(*ours, peer("llama.cpp", 1.5, 1.1)),
+            missing=(),
+            profiles={},
+            one_box={"medrega": gain},
+        )
         for shape, bits in (("tiny", 4), ("0.5b", 4), ("0.5b", 8))
     ]
-    gains = {"decode_gain": spread([1.5]), "whole_gain": spread([1.4]), "fewer_passes": spread([1.64])}
-    for shape in shapes:
-        shape |= {"profiles": {}, "one_box": {"medrega": gains}}
-    shapes[0]["profiles"] = {"medrega": {"decode": {"groups": {"products": 0.9, "rest": 0.1}}}}
-    shapes[0]["missing"].append({"name": "OpenVINO", "reason": "could not be installed: no"})
-    peers = HEADER | {"shapes": shapes, "plan": {"rounds": 7, "threads": 2, "prompt": 300}}
-    full = {"name": "float32", "shipped": False, "seconds": spread([2.0]), "gain": spread([1.0])}
-    rest = {"relative_error": 0.0, "bytes": 2**20}
-    tower = HEADER | {
-        "variants": [full | rest, full | rest | {"name": "int8", "shipped": True, "gain": spread([1.9])}],
-        "profiles": {"int8": {"groups": {"attention": 0.25, "rest": 0.75}}},
-        "processor_flags": ["avx2"],
-        "threads": 2,
-    }
-    ratios = {"jump_forward_gain": spread([1.3]), "jump_forward_fewer_passes": spread([1.64])}
-    stage = {"threads": 2, "ratios": ratios, "next_start_share": spread([0.05])}
-    same = {"questions": 200, "runs": [{"threads": 1}, {"threads": 2}], "different": 0}
-    speed = HEADER | {
-        "stages": [stage],
-        "cold": {"wall_ms": spread([700.0]), "peak_mib": spread([310.0])},
-        "memory": [{"shape": "1b", "over_package": 1.2, "prediction_off": 0.02}],
-        "repeatability": same,
-    }
+    shapes[0] = replace(
+        shapes[0],
+        profiles={"medrega": DecoderProfile(profile(rest=1.0), profile(products=0.9, rest=0.1))},
+        missing=(MissingPeer("OpenVINO", "could not be installed: no"),),
+    )
+    peers = PeersResult(plan=PeersPlan(threads=2, rounds=7, prompt=300), shapes=tuple(shapes), **HEADER)
+    full = Variant("float32", False, 2**20, Spread.of([2.0]), ONE, 0.0)
+    tower = TowerResult(
+        shape="0.5b",
+        sizes=named("0.5b").tower,
+        threads=2,
+        processor_flags=("avx2",),
+        variants=(full, replace(full, name="int8", shipped=True, gain=Spread.of([1.9]))),
+        profiles={"int8": profile(attention=0.25, rest=0.75)},
+        **HEADER,
+    )
+    stage = filled(
+        StageTimes, threads=2, device="cpu", peak_mib=1.0, joules=None, seconds=1.0,
+        ratios={"jump_forward_gain": Spread.of([1.3]), "jump_forward_fewer_passes": Spread.of([1.64])},
+        next_start_share=Spread.of([0.05]),
+    )  # fmt: skip
+    speed = SpeedResult(
+        model=ModelIdentity("m", "1", "int4", "0"),
+        package_mib=1.0,
+        stages=(stage,),
+        cold=ColdStart(Spread.of([700.0]), Spread.of([310.0])),
+        memory=(PeakMemory("1b", 100.0, 100.0, ONE, ONE, 1.2, 0.02),),
+        read_bandwidth_gb_per_second=1.0,
+        repeatability=Determinism(200, (Run(1, "cold", 0), Run(2, "warm", 0)), 0),
+        **HEADER,
+    )
     return peers, tower, speed
 
 
@@ -74,18 +125,16 @@ def test_every_goal_has_a_line_and_a_miss_is_bold():
 
 def test_goals_without_a_measurement_have_no_line():
     peers, tower, speed = results()
-    speed |= {"memory": [], "repeatability": None}
-    peers["shapes"][1]["peers"].pop()  # no llama.cpp at 0.5 B
-    text = fast_table.table(peers, tower, speed)
+    speed = replace(speed, memory=(), repeatability=None)
+    tiny, half_a_billion, *rest = peers.shapes
+    half_a_billion = replace(half_a_billion, peers=half_a_billion.peers[:-1])  # no llama.cpp at 0.5 B
+    text = fast_table.table(replace(peers, shapes=(tiny, half_a_billion, *rest)), tower, speed)
     assert "200 questions" not in text and "decode, 0.5 B" not in text
 
 
 def test_of_a_shape_measured_twice_the_last_counts():
     peers, tower, speed = results()
-    again = HEADER | {
-        "plan": peers["plan"],
-        "shapes": [{**peers["shapes"][1], "peers": [peer("medrega", 1.0, 1.0, "int4-g32")]}],
-    }
+    again = replace(peers, shapes=(replace(peers.shapes[1], peers=(peer("medrega", 1.0, 1.0, "int4-g32"),)),))
     text = fast_table.table(peers, tower, speed, again)
     assert "decode, 0.5 B" not in text and "tiny shape" in text  # llama.cpp was not measured the second time
 
@@ -105,10 +154,16 @@ def test_the_shipped_tower_is_marked_and_its_profile_shown():
 
 def test_the_short_table_has_what_a_user_waits_for():
     peers, _, speed = results()
-    speed["stages"][0] |= {"first_answer_ms": spread([45.0, 47.0]), "with_jump_forward_ms": spread([5.4])}
-    lines = fast_table.summary(peers, speed).splitlines()
+    stage = replace(speed.stages[0], first_answer_ms=Spread.of([45.0, 47.0]), with_jump_forward_ms=Spread.of([5.4]))
+    lines = fast_table.summary(peers, replace(speed, stages=(stage,))).splitlines()
     assert "| first answer of a new process, ms | 700 (700 to 700) |" in lines
     assert "| next answer about the same image, ms | 5.4 (5.4 to 5.4) |" in lines
     against = [line for line in lines if "llama.cpp" in line]
     assert len(against) == 3  # of the default groups alone: decode and prefill at 0.5 B, decode at the tiny shape
     assert all("(default)" in line for line in against)
+
+
+def test_a_result_of_a_version_that_did_not_measure_a_time_says_so():
+    peers, _, speed = results()
+    with pytest.raises(ValueError, match="make it again"):
+        fast_table.summary(peers, replace(speed, stages=(replace(speed.stages[0], first_answer_ms=None),)))

@@ -6,13 +6,13 @@ from collections import Counter
 
 import pytest
 
-from medrega_bench.performance.profiler import GROUPS, shares
+from medrega_bench.performance.profiler import GROUPS, summarise
 
 
 def test_shares_add_up_and_unknown_operators_are_the_rest():
-    found = shares([Counter({"MatMulIntegerToFloat": 1200, "MultiHeadAttention": 600}), Counter({"NeverSeen": 200})])
-    assert found["groups"] == pytest.approx({"products": 0.6, "attention": 0.3, "rounding of activations": 0.0, "rest": 0.1})
-    assert sum(found["operators"].values()) == pytest.approx(1) and found["milliseconds"] == pytest.approx(1)
+    profile = summarise([Counter({"MatMulIntegerToFloat": 1200, "MultiHeadAttention": 600}), Counter({"NeverSeen": 200})])
+    assert profile.groups == pytest.approx({"products": 0.6, "attention": 0.3, "rounding of activations": 0.0, "rest": 0.1})
+    assert sum(profile.operators.values()) == pytest.approx(1) and profile.milliseconds == pytest.approx(1)
 
 
 def test_no_operator_stands_in_two_groups():

@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from medrega_bench.cli import speed
+from medrega_bench.cli.options import PeerShape, ShapeName
 from medrega_bench.performance import jump_forward, random_packages
 from medrega_edge.errors import UsageError
 
@@ -28,9 +30,16 @@ def test_groups_are_those_that_export_would_choose():
     assert dataclasses.replace(random_packages.named("0.5b"), group=32).group == 32
 
 
+def test_the_command_line_has_every_shape():
+    assert list(ShapeName) == list(random_packages.SHAPES)
+    assert set(PeerShape) == set(speed.HEADS) == set(speed.TOKENS) <= set(ShapeName)
+
+
 def test_an_unknown_shape_is_refused():
-    with pytest.raises(UsageError, match="tiny"):
+    with pytest.raises(UsageError) as error:
         random_packages.named("7b")
+    assert error.value.code == "bench.no_shape"
+    assert "tiny" in error.value.message.params["shapes"]
 
 
 def test_every_weight_of_a_tower_has_its_shape_and_is_the_same_twice():
@@ -68,10 +77,11 @@ def test_a_package_is_whole_and_runs(tmp_path, bits):
     answer = engine.ask(engine.open(sample_path("abdomen-mri")), "locate the liver")
     assert answer.generated_tokens > 0
     measured = jump_forward.measure(package, 1, 16)
-    assert measured["answer_tokens"] <= measured["passes_without"] and measured["passes"] <= 14
-    assert measured["decode_gain"]["n"] == jump_forward.ROUNDS
-    with pytest.raises(UsageError, match="already"):
+    assert measured.answer_tokens <= measured.passes_without and measured.passes <= 14
+    assert measured.decode_gain.n == jump_forward.ROUNDS
+    with pytest.raises(UsageError) as error:
         random_packages.write_package(SMALL, tmp_path / "package")
+    assert error.value.code == "bench.folder_exists"
     # What onnxruntime-genai is given computes the same logits out of token ids.
     write_genai(package, tmp_path / "genai", 1)
     spec, ids = package.manifest.decoder, np.array([[5, 7, 11]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from medrega_bench.cli.console import show
 from medrega_bench.cli.options import DataOption, ResultOption, SplitOption
@@ -24,7 +25,7 @@ def blind(data: DataOption, out: ResultOption, split: SplitOption = "test") -> N
     train, held, asked = (list(read_records(data, name)) for name in ("train", "val", split))
     tried = trials(train, held)
     best = {language.value: next(t for t in tried if t["language"] == language) for language in CHOSEN}
-    result = {"schema_version": 1, "command": command(), "split": split, "environment": environment()}
+    result = {"schema_version": 1, "command": command(), "split": split, "environment": asdict(environment())}
     result |= {"chosen_on_val": best, "trials_on_val": tried, "figures": list(figures(train, asked))}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for language, trial in best.items():

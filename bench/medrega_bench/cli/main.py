@@ -10,12 +10,10 @@ from medrega_bench.cli.docs import docs
 from medrega_bench.cli.figures import accuracy, tasks
 from medrega_bench.cli.levels import levels
 from medrega_bench.cli.malformed import malformed
-from medrega_bench.cli.peers import peers, shape
 from medrega_bench.cli.run import run
 from medrega_bench.cli.scoring import questions, score
-from medrega_bench.cli.speed import speed
+from medrega_bench.cli.speed import peers, shape, speed, tower
 from medrega_bench.cli.sweep import sweep
-from medrega_bench.cli.tower import tower
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a package gets right, on this hardware.")
 

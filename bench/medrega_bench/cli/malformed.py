@@ -21,18 +21,19 @@ def malformed(
 
     medrega bench malformed --out malformed.json
     """
+    from dataclasses import asdict
     from pathlib import Path
 
     from medrega_bench.evaluation.grammar_stress import run
-    from medrega_bench.extras import need
+    from medrega_bench.extras import require_export
     from medrega_bench.performance.environment import command, environment
     from medrega_edge.io.atomic import check_output_path, write_text
 
     check_output_path(out)
-    need("medrega_export.graphs.decoder", "export")
+    require_export("write_decoder")
     with TemporaryDirectory() as folder:
         written = run(Path(folder), count)
-    result = {"schema_version": 1, "command": command(), "environment": environment(), "written": written}
+    result = {"schema_version": 1, "command": command(), "environment": asdict(environment()), "written": written}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for kind, one in written.items():
         show(f"{kind}: {one['malformed']} malformed of {one['generations']} ({one['boxes']} boxes)")

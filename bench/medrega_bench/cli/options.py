@@ -1,7 +1,8 @@
-"""Options that several commands share, each with one name, one help and one meaning."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,38 @@ import typer
 
 from medrega_edge.domain import Language
 
+
+class ShapeName(StrEnum):
+    """Shapes of packages of random weights; `performance.random_packages.SHAPES` has their sizes."""
+
+    TINY = "tiny"
+    HALF_BILLION = "0.5b"
+    BILLION = "1b"
+
+
+class PeerShape(StrEnum):
+    """Shapes at which other programs are measured."""
+
+    TINY = "tiny"
+    HALF_BILLION = "0.5b"
+
+
+class PeerName(StrEnum):
+    """Other programs; `performance.peers.PEERS` says how they are installed."""
+
+    LLAMA_CPP = "llama.cpp"
+    GENAI = "onnxruntime-genai"
+    OPENVINO = "OpenVINO"
+    TORCH_FP32 = "torch fp32"
+    TORCH_BF16 = "torch bf16"
+
+
 DataOption = Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")]
 AnyDataOption = Annotated[Path | None, typer.Option(help="Data folder with records.jsonl; default: the built-in quick set.")]
-SplitOption = Annotated[str, typer.Option(help="Of the data: choose on val, report on test.")]
-ResultOption = Annotated[Path, typer.Option(help="JSON of results to write.")]
+SplitOption = Annotated[str, typer.Option(help="Split of the data: choose on val, report on test.")]
+ResultOption = Annotated[Path, typer.Option(help="JSON file to write.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.")]
-ReferenceOption = Annotated[str | None, typer.Option(help="Full-precision package to hold against, on the same questions.")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Take so many questions, spread evenly.")]
+ReferenceOption = Annotated[str | None, typer.Option(help="Full-precision package to compare with, on the same questions.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Use at most this many questions, spread evenly.")]
 LangOption = Annotated[Language | None, typer.Option(help="Language of the report; default: the locale's.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Threads; default: all.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")]

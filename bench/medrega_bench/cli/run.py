@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -47,8 +48,7 @@ def run(
 
     from medrega_bench.datasets import quick_set
     from medrega_bench.evaluation import measure
-    from medrega_bench.performance import latency
-    from medrega_bench.performance.environment import command, environment
+    from medrega_bench.performance.environment import MemoryReader, command, environment
     from medrega_bench.reports import render
     from medrega_bench.reports.document import document, figures_of
     from medrega_edge.io.atomic import check_output_path, unwritable, write_text
@@ -71,8 +71,8 @@ def run(
             asked, question_only, threads, tuple(device or ["cpu"]), repeats, with_speed, data is None or include_identifiers
         )
         measured = [measure.measure(package, role, plan, with_progress) for package, role in packages]
-        header = {"command": command(), "environment": environment()}
-        bandwidth = latency.bandwidth() if with_speed else None
+        header = {"command": command(), "environment": asdict(environment())}
+        bandwidth = MemoryReader(1).gigabytes_per_second() if with_speed else None
         name = data.name if data is not None else quick_set.NAME
         result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
         shown = data is None if pictures is None else pictures

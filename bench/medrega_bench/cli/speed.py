@@ -1,74 +1,217 @@
-"""`speed`: every stage of an answer on this machine."""
+"""`speed`, `tower`, `peers` and `shape`: times and memory on this machine, and packages to measure them with."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
-from medrega_bench.cli.console import show
-from medrega_bench.cli.options import ModelOption, ResultOption
-from medrega_edge.errors import ResourceError, UsageError
+from medrega_bench.cli.options import ModelOption, PeerName, PeerShape, ResultOption, ShapeName, ThreadsOption
+from medrega_edge.cli.console import echo, tell
+from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
+
+TOKENS = {"tiny": 128, "0.5b": 32}  # so that a turn lasts long enough to be timed, and not much longer
+HEADS = {"tiny": (4,), "0.5b": (4, 8)}  # shape: bits of the output head; 4 is what peers have, 8 what export writes
 
 
 def speed(
     out: ResultOption,
     model: ModelOption = None,
-    threads: Annotated[str | None, typer.Option(help="Numbers of threads, parted by commas; default: 1 and all.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[str | None, typer.Option(help="Numbers of threads, such as 1,2; default: 1 and all.")] = None,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the package runs.")] = "cpu",
     repeats: Annotated[int, typer.Option(min=5, help="Measured rounds, after a warm-up.")] = 7,
     repeatability: Annotated[
-        int, typer.Option(min=0, help="Ask so many questions with each number of threads, cold and warm, and compare bytes.")
+        int, typer.Option(min=0, help="Ask this many questions on each number of threads, cold and warm; compare bytes.")
     ] = 0,
     memory: Annotated[
-        list[str] | None,
-        typer.Option(help="Measure peak memory at this shape, 0.5b or 1b, too; may repeat; needs [export]."),
+        list[ShapeName] | None, typer.Option(help="Measure peak memory at this shape too; may repeat; needs [export].")
     ] = None,
 ) -> None:
-    """Measure every stage of an answer on the sample scan, warm and cold, beside this machine's memory bandwidth.
+    """Time every stage of an answer; measure its memory.
+
+    The sample scan is asked about, cold and warm. The machine's memory bandwidth is measured in the same run.
 
     medrega bench speed --threads 1,2 --repeatability 200 --memory 0.5b --memory 1b --out speed.json
     """
-    from medrega_bench.performance import determinism as repeated
-    from medrega_bench.performance import latency as stages
-    from medrega_bench.performance import memory as peak_memory
-    from medrega_bench.performance.environment import header
+    from medrega_bench import result_files
+    from medrega_bench.extras import require_export
+    from medrega_bench.performance import cold_start, determinism, latency
+    from medrega_bench.performance.environment import MemoryReader, ModelIdentity, command, environment
+    from medrega_bench.performance.results import SpeedResult
     from medrega_edge.inference.devices import available_threads
-    from medrega_edge.io.atomic import check_output_path, write_text
+    from medrega_edge.io.atomic import check_output_path
     from medrega_edge.package.registry import find_package
 
     check_output_path(out)
-    try:
-        counts = [int(part) for part in threads.split(",")] if threads else sorted({1, available_threads()})
-        if min(counts) < 1:
-            raise ValueError
-    except ValueError:
-        raise UsageError(f"'{threads}' is no list of thread numbers; write for example 1,2.") from None
+    counts = _thread_counts(threads) if threads else sorted({1, available_threads()})
+    if memory:
+        require_export("write_decoder")
     package = find_package(model)
     package.verify()
-    result = header(package, None)
-    try:
-        result["stages"] = [stages.measure(package, count, device, repeats) for count in counts]
-        result["cold"] = stages.cold(package, repeats)
-        result["memory"] = peak_memory.measure(memory or ())
-    except RuntimeError as error:
-        raise ResourceError(f"The measurement failed ({error}); repeat it with nothing else running.") from None
-    result["read_bandwidth_gb_per_second"] = stages.bandwidth()
-    result["repeatability"] = repeated.measure(package, counts, repeatability) if repeatability else None
-    result["package_mib"] = package.total_bytes / 2**20
-    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    for row in result["stages"]:
-        middle = {name: value["median"] for name, value in row.items() if isinstance(value, dict) and "median" in value}
-        show(
-            f"{row['threads']} threads: vision {middle['vision_ms']:.1f} ms, "
-            f"first token {middle['first_prefill_ms']:.1f} ms after the first question, {middle['next_prefill_ms']:.1f} ms "
-            "after the next, "
-            f"{middle['decode_tokens_per_second']:.0f} tokens/s, {middle['questions_per_second']:.1f} questions/s"
+    result = SpeedResult(
+        date=date.today().isoformat(),
+        command=command(),
+        environment=environment(),
+        model=ModelIdentity.of(package),
+        package_mib=package.total_bytes / 2**20,
+        stages=tuple(latency.measure(package, count, device, repeats) for count in counts),
+        cold=cold_start.measure(package, repeats),
+        memory=tuple(map(cold_start.measure_shape, memory or ())),
+        read_bandwidth_gb_per_second=MemoryReader(1).gigabytes_per_second(),
+        repeatability=determinism.measure(package, counts, repeatability) if repeatability else None,
+    )
+    result_files.write(out, result)
+    for stage in result.stages:
+        echo(
+            Message(
+                "bench.stage_times",
+                threads=stage.threads,
+                vision=stage.vision_ms.median,
+                first=stage.first_prefill_ms.median,
+                next=stage.next_prefill_ms.median,
+                tokens=stage.decode_tokens_per_second.median,
+                questions=stage.questions_per_second.median,
+            )
         )
-    whole = result["cold"]
-    show(f"cold: {whole['wall_ms']['median']:.0f} ms, {whole['peak_mib']['median']:.0f} MiB")
-    for row in result["memory"]:
-        show(f"{row['shape']}: {row['over_package']:.2f} times the package at its peak")
-    if result["repeatability"]:
-        show(f"{result['repeatability']['different']} answers of other bytes")
+    echo(Message("bench.cold_start", time=result.cold.wall_ms.median, peak=result.cold.peak_mib.median))
+    for peak in result.memory:
+        echo(Message("bench.peak_memory", shape=peak.shape, times=peak.over_package))
+    if result.repeatability:
+        echo(Message("bench.different_answers", count=result.repeatability.different))
+
+
+def _thread_counts(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = [0]
+    if min(counts) < 1:
+        raise UsageError("bench.threads_unreadable", threads=text)
+    return counts
+
+
+def tower(
+    out: ResultOption,
+    shape: Annotated[ShapeName, typer.Option(help="Shape of the model whose tower is measured.")] = ShapeName.HALF_BILLION,
+    threads: ThreadsOption = None,
+    rounds: Annotated[int, typer.Option(min=5, help="Measured rounds; every precision has a turn in each.")] = 5,
+) -> None:
+    """Time the vision tower in several precisions.
+
+    The weights are random. The result also has the error against float32, and a profile. Needs the extra [export].
+
+    medrega bench tower --out tower.json
+    """
+    from medrega_bench import result_files
+    from medrega_bench.extras import require_export
+    from medrega_bench.performance import random_packages, vision_precision
+    from medrega_bench.performance.environment import command, environment, int8_flags
+    from medrega_bench.performance.results import TowerResult
+    from medrega_edge.inference.devices import available_threads
+    from medrega_edge.io.atomic import check_output_path
+
+    check_output_path(out)
+    require_export("write_vision_graph")
+    sizes, count = random_packages.named(shape), threads or available_threads()
+    compared = vision_precision.measure(sizes.tower, sizes.text.hidden, count, rounds, tell)
+    result = TowerResult(
+        date=date.today().isoformat(),
+        command=command(),
+        environment=environment(),
+        shape=shape.value,
+        sizes=sizes.tower,
+        threads=count,
+        processor_flags=int8_flags(),
+        variants=compared.variants,
+        profiles=compared.profiles,
+    )
+    result_files.write(out, result)
+    for variant in result.variants:
+        seconds, gain = variant.seconds.median, variant.gain.median
+        echo(Message("bench.variant", name=variant.name, seconds=seconds, gain=gain, error=variant.relative_error))
+    for name, profile in result.profiles.items():
+        echo(f"{name}: " + ", ".join(f"{group} {share:.0%}" for group, share in profile.groups.items()))
+
+
+def peers(
+    out: ResultOption,
+    shape: Annotated[list[PeerShape] | None, typer.Option(help="Shape of the models; may repeat; default: both.")] = None,
+    threads: ThreadsOption = None,
+    rounds: Annotated[int, typer.Option(min=5, help="Measured rounds; every program has a turn in each.")] = 7,
+    environments: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the programs' environments; default: deleted after the run.")
+    ] = None,
+    peer: Annotated[list[PeerName] | None, typer.Option(help="Measure this program only; may repeat.")] = None,
+) -> None:
+    """Compare decoding with other runtimes.
+
+    All of them run random weights of one shape, in turn. Needs the extra [export]. Each program is installed with pip,
+    from its registry, into an environment of its own; llama.cpp is built from source, which takes minutes.
+
+    medrega bench peers --out peers.json
+    """
+    from medrega_bench import result_files
+    from medrega_bench.extras import require_export
+    from medrega_bench.performance import peer_comparison
+    from medrega_bench.performance import peers as programs
+    from medrega_bench.performance.environment import command, environment
+    from medrega_bench.performance.results import PeersPlan, PeersResult
+    from medrega_edge.inference.devices import available_threads
+    from medrega_edge.io.atomic import check_output_path
+
+    check_output_path(out)
+    require_export("write_decoder")
+    chosen = [program for program in programs.PEERS if not peer or program.name in peer]
+    plan = peer_comparison.Plan(threads or available_threads(), rounds)
+    with programs.environments_in(environments) as folder:
+        compared = tuple(
+            peer_comparison.measure(name, bits, replace(plan, tokens=TOKENS[name]), folder, tell, chosen)
+            for name in map(str, shape or PeerShape)
+            for bits in HEADS[name]
+        )
+    result = PeersResult(
+        date=date.today().isoformat(),
+        command=command(),
+        environment=environment(),
+        plan=PeersPlan(plan.threads, plan.rounds, plan.prompt),
+        shapes=compared,
+    )
+    result_files.write(out, result)
+    for at_shape in result.shapes:
+        bandwidth = at_shape.read_gigabytes_per_second.median
+        echo(Message("bench.peers_at_shape", shape=at_shape.shape, bits=at_shape.head_bits, bandwidth=bandwidth))
+        for figures in at_shape.peers:
+            echo(
+                Message(
+                    "bench.peer",
+                    name=figures.name,
+                    decode=figures.decode_tokens_per_second.median,
+                    decode_ratio=figures.decode_ratio.median,
+                    prefill=figures.prefill_tokens_per_second.median,
+                    prefill_ratio=figures.prefill_ratio.median,
+                )
+            )
+
+
+def shape(
+    name: Annotated[ShapeName, typer.Argument(help="Shape of the model.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    head_bits: Annotated[Literal["8", "4"], typer.Option(help="Bits of the output head.")] = "8",
+) -> None:
+    """Write a package of random weights.
+
+    It has the speed and the memory of a model of this shape; its answers mean nothing. Needs the extra [export].
+
+    medrega bench shape 0.5b --out half-a-billion
+    """
+    from medrega_bench.extras import require_export
+    from medrega_bench.performance import random_packages
+
+    require_export("write_decoder")
+    sizes = replace(random_packages.named(name), head_bits=int(head_bits))
+    package = random_packages.write_package(sizes, out, f"random-{name}")
+    echo(Message("bench.package_written", size=package.total_bytes / 2**20, folder=out.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,7 +68,7 @@ def sweep(
         asking = measure.Plan(
             chosen, blind, threads, (device,), repeats, with_speed=False, bare_ids=True, answers=out / "answers", plain=True
         )
-        header = {"command": command(), "environment": environment()}
+        header = {"command": command(), "environment": asdict(environment())}
         name = (data.name, split) if data is not None else (quick_set.NAME, None)
         hear = work.Hearing(tell, with_progress)
         made = work.summary(work.run(plan, asking, header, name, hear))

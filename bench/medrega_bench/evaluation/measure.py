@@ -24,7 +24,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ from medrega_bench.evaluation.tables import tables
 from medrega_bench.performance import latency
 from medrega_edge.domain import NOTICE, Task
 from medrega_edge.engine import EngineOptions
-from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.errors import UsageError
+from medrega_edge.inference.devices import available_threads
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.package.package import Package
 from medrega_edge.prompts.templates import PromptBook
@@ -137,14 +138,8 @@ def overall(rows: Sequence[Row]) -> Row | None:
 
 def speeds(package: Package, plan: Plan) -> list[Row]:
     """How fast a package is on every device; raises ResourceError when that cannot be measured."""
-    from medrega_edge.inference.devices import available_threads
-
-    try:
-        return [
-            latency.measure(package, plan.threads or available_threads(), device, plan.repeats) for device in plan.devices
-        ]
-    except RuntimeError as error:
-        raise ResourceError(f"The measurement of speed failed ({error}); repeat it with nothing else running.") from None
+    threads = plan.threads or available_threads()
+    return [asdict(latency.measure(package, threads, device, plan.repeats)) for device in plan.devices]
 
 
 def result_of(header: Row, measured: Sequence[Row], data_name: str, split: str | None, bandwidth: float | None) -> Row:

@@ -1,47 +1,62 @@
-"""Whether an answer depends on anything but the question: numbers of threads, what was asked before, what is kept."""
+"""Whether an answer depends on anything but the question: the number of threads, or what is in the caches."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from medrega_bench.datasets.dataset_selection import choose
 from medrega_bench.evaluation.runner import ask
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.package.package import Package
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class Run:
+    """One run: `different` counts the answers whose bytes are not those of the first run."""
+
+    threads: int
+    cache: str  # "cold" or "warm"
+    different: int
 
 
-def measure(package: Package, threads: Sequence[int], limit: int = 200) -> Row:
-    """Ask `limit` questions of the quick set with each number of threads, cold and warm; count answers of other bytes.
+@dataclass(frozen=True)
+class Determinism:
+    """All runs over the same questions."""
 
-    Cold: the image is looked at again and the language model begins anew for every question. Warm: one look, one prefix.
-    Questions that the package was not trained for count as answered with the refusal.
+    questions: int
+    runs: tuple[Run, ...]
+    different: int
+
+
+def measure(package: Package, threads: Sequence[int], limit: int = 200) -> Determinism:
+    """Ask `limit` questions of the quick set with each number of threads, with cold caches and with warm ones.
+
+    Cold: every question encodes its image and computes its prefix anew. Warm: questions about one image share both.
+    A question that the package refuses counts as answered by the refusal.
     """
-    runs: list[Row] = []
-    first: list[bytes] = []
+    runs: list[Run] = []
+    expected: list[bytes] = []
     for count in threads:
-        for warm in (False, True):
-            answers = list(_answers(Engine(package, EngineOptions(count, image_cache=0)), limit, warm))
-            first = first or answers
-            different = sum(one != other for one, other in zip(first, answers, strict=True))
-            runs.append({"threads": count, "cache": "warm" if warm else "cold", "different": different})
-    return {"questions": len(first), "runs": runs, "different": sum(run["different"] for run in runs)}
+        for cache in ("cold", "warm"):
+            answers = list(_answers(Engine(package, EngineOptions(count, image_cache=0)), limit, cache == "warm"))
+            expected = expected or answers
+            runs.append(Run(count, cache, sum(a != b for a, b in zip(expected, answers, strict=True))))
+    return Determinism(len(expected), tuple(runs), sum(run.different for run in runs))
 
 
 def _answers(engine: Engine, limit: int, warm: bool) -> Iterator[bytes]:
     with TemporaryDirectory() as folder:
-        asked, _ = choose(None, "test", limit, Path(folder))
-        image, seen = None, None
-        for one in asked:
-            question = one.question
-            if image is None or not warm or question.image != seen:
-                image, seen = engine.open(question.image), question.image
-            given = ask(engine, image, question)
-            answer = given.to_dict() if given else {"refused": True}
-            answer.pop("timings_ms", None)
-            yield json.dumps(answer, ensure_ascii=False).encode()
+        items, _ = choose(None, "test", limit, Path(folder))
+        image, path = None, None
+        for item in items:
+            question = item.question
+            if image is None or not warm or question.image != path:
+                image, path = engine.open(question.image), question.image
+            answer = ask(engine, image, question)
+            content = answer.to_dict() if answer else {"refused": True}
+            content.pop("timings_ms", None)
+            yield json.dumps(content, ensure_ascii=False).encode()

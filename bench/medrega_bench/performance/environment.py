@@ -1,43 +1,85 @@
-"""What a figure was measured on and with: processor, memory, versions, command. Names no host, user or folder."""
+"""The machine and the versions that a figure was measured with. Names no host, user or folder."""
 
 from __future__ import annotations
 
 import platform
 import shlex
 import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
 
 from medrega_edge.inference.devices import available_threads
 
 if TYPE_CHECKING:
     from medrega_edge.package.package import Package
 
-_PACKAGES = ("medrega-edge", "onnxruntime", "numpy", "pillow", "tokenizers")
+_DISTRIBUTIONS = ("medrega-edge", "onnxruntime", "numpy", "pillow", "tokenizers")
+_INT8_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")  # on which the speed of INT8 products depends
+_BLOCK_BYTES = 256 * 1024 * 1024  # of each thread: far beyond every cache
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Hardware and versions; `versions` has None for a package that is not installed."""
+
+    processor: str
+    threads: int
+    memory_gib: float | None
+    system: str
+    python: str
+    versions: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """The package that was measured."""
+
+    name: str
+    version: str
+    precision: str
+    sha256: str
+
+    @classmethod
+    def of(cls, package: Package) -> Self:
+        """Read it from the manifest."""
+        manifest = package.manifest
+        return cls(manifest.name, manifest.version, manifest.precision, package.sha256)
 
 
 def header(package: Package, split: str | None) -> dict[str, Any]:
-    """What was measured on what, with which command."""
-    manifest = package.manifest
+    """What a result of `accuracy` and `tasks` begins with."""
     return {
         "schema_version": 1,
         "date": date.today().isoformat(),
         "command": command(),
         "split": split,
-        "model": {
-            "name": manifest.name,
-            "version": manifest.version,
-            "precision": manifest.precision,
-            "sha256": package.sha256,
-        },
-        "environment": environment(),
+        "model": asdict(ModelIdentity.of(package)),
+        "environment": asdict(environment()),
     }
 
 
+def environment() -> Environment:
+    """Describe this machine and what is installed on it."""
+    return Environment(
+        processor=_processor(),
+        threads=available_threads(),
+        memory_gib=_memory_gib(),
+        system=platform.system(),
+        python=platform.python_version(),
+        versions={name: _version(name) for name in _DISTRIBUTIONS},
+    )
+
+
 def command() -> str:
-    """The command line as it was typed, paths without the folders above them, which name this machine or its user."""
+    """Return the command line as it was typed, without folders, whose names may be a user's or a patient's."""
     return shlex.join(["medrega", *map(_without_folder, sys.argv[1:])])
 
 
@@ -46,25 +88,22 @@ def _without_folder(argument: str) -> str:
     return path.name if path.is_absolute() or ".." in path.parts else argument
 
 
-def environment() -> dict[str, Any]:
-    """Return hardware and versions, as a report carries them."""
-    return {
-        "processor": _processor(),
-        "threads": available_threads(),
-        "memory_gib": _memory_gib(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-    }
-
-
 def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    if path.is_file():
-        for line in path.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+    for line in _cpuinfo():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def int8_flags() -> tuple[str, ...]:
+    """Return the processor's instruction sets that matter for INT8; empty if the system does not list them."""
+    present = next((line for line in _cpuinfo() if line.startswith("flags")), "").split()
+    return tuple(flag for flag in _INT8_FLAGS if flag in present)
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(errors="replace").splitlines() if path.is_file() else []
 
 
 def _memory_gib() -> float | None:
@@ -79,3 +118,25 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+class MemoryReader:
+    """Measures read bandwidth, the limit of decoding: every token reads every weight.
+
+    Each thread sums a block of its own. The blocks stay allocated, so that a measurement takes milliseconds.
+    """
+
+    def __init__(self, threads: int) -> None:
+        """Allocate a block for each thread."""
+        self._blocks = [np.ones(_BLOCK_BYTES // 8) for _ in range(threads)]
+
+    def gigabytes_per_second(self, repeats: int = 5) -> float:
+        """Read all blocks at once, `repeats` times; return the best, because other programs may read at the same time."""
+        with ThreadPoolExecutor(len(self._blocks)) as pool:
+            seconds = min(self._seconds(pool) for _ in range(repeats))
+        return _BLOCK_BYTES * len(self._blocks) / seconds / 1e9
+
+    def _seconds(self, pool: ThreadPoolExecutor) -> float:
+        begun = time.perf_counter()
+        list(pool.map(np.sum, self._blocks))  # numpy releases the interpreter's lock while it sums
+        return time.perf_counter() - begun

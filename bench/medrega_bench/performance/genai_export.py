@@ -1,4 +1,4 @@
-"""A package's decoder as onnxruntime-genai takes it: the same nodes and weights, fed with token ids. For measuring only."""
+"""Writes a package's decoder as onnxruntime-genai reads it: the same nodes and weights, but token ids as input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from medrega_edge.package.package import Package
 
-END = 0  # any id: the measurement asks for a length
+END_TOKEN = 0  # any id: the measurement asks for a number of tokens
 
 
 def write_genai(package: Package, folder: Path, threads: int) -> None:
@@ -42,14 +42,14 @@ def write_genai(package: Package, folder: Path, threads: int) -> None:
     for node in nodes:  # one sequence, its last position: [1, vocabulary] becomes [1, 1, vocabulary]
         node.output[:] = ["genai.flat" if name == spec.logits else name for name in node.output]
     nodes.append(helper.make_node("Unsqueeze", ["genai.flat", "genai.axis"], [spec.logits]))
-    kept = [one for one in graph.input if one.name not in (spec.embeds, spec.last_position, spec.total_length)]
-    fed = [
+    caches = [value for value in graph.input if value.name not in (spec.embeds, spec.last_position, spec.total_length)]
+    inputs = [
         helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "length"]),
         helper.make_tensor_value_info("attention_mask", TensorProto.INT64, [1, "total"]),
     ]
-    given = [one for one in graph.output if one.name != spec.logits]
-    given.insert(0, helper.make_tensor_value_info(spec.logits, TensorProto.FLOAT, [1, 1, spec.vocabulary]))
-    for field, values in ((graph.node, nodes), (graph.input, [*fed, *kept]), (graph.output, given)):
+    outputs = [value for value in graph.output if value.name != spec.logits]
+    outputs.insert(0, helper.make_tensor_value_info(spec.logits, TensorProto.FLOAT, [1, 1, spec.vocabulary]))
+    for field, values in ((graph.node, nodes), (graph.input, [*inputs, *caches]), (graph.output, outputs)):
         del field[:]
         field.extend(values)
     onnx.save_model(model, str(folder / "model.onnx"), save_as_external_data=True, location="model.onnx.data")
@@ -84,9 +84,9 @@ def _config(package: Package, threads: int) -> dict[str, object]:
     return {
         "model": {
             "type": "qwen2",
-            "bos_token_id": END,
-            "eos_token_id": END,
-            "pad_token_id": END,
+            "bos_token_id": END_TOKEN,
+            "eos_token_id": END_TOKEN,
+            "pad_token_id": END_TOKEN,
             "vocab_size": spec.vocabulary,
             "context_length": spec.context,
             "decoder": decoder,

@@ -1,9 +1,10 @@
-"""The peers, each a function that loads a model of the ordered shape and returns how one round of it goes.
+"""Runs one program for `peer_comparison`, inside the program's own environment: `python -P peer_worker.py ORDER`.
 
-Runs inside a peer's own environment, `python -P peer_worker.py ORDER`, and imports nothing of ours but in `medrega`. It
-answers in lines of JSON: first what was loaded, then, for each line that comes in, the seconds of one round: a prompt of
-random tokens, then so many single ones. Loading and one round to warm up are not timed. Every peer runs in the way that is
-fastest for it; none samples but where its interface leaves no other way.
+ORDER is JSON with the shape, the files and the numbers of tokens. Each program is a function that loads a model of the
+shape and returns a function that runs one turn. Only `medrega` imports this project. Standard output is lines of JSON: first
+what was loaded; then for each line of standard input the seconds of one turn, a prompt of random tokens and then single
+tokens. Loading and one turn to warm up are not timed. Every program runs in the way that is fastest for it, and picks the
+likeliest token if its interface allows that.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 Order = dict[str, Any]  # shape, head_bits, package, genai, gguf, threads
-Round = Callable[[list[int], list[int]], tuple[float, float]]  # prompt, tokens behind it -> seconds of each
+Turn = Callable[[list[int], list[int]], tuple[float, float]]  # prompt, further tokens -> seconds of each
 
 CONTEXT = 2048
 UBATCH = 512
@@ -29,8 +30,8 @@ Q4_0, Q8_0 = (18, "Q4_0"), (34, "Q8_0")  # bytes of a block of 32 weights; a flo
 BLOCK = 32
 
 
-def medrega(order: Order) -> Round:
-    """Our own loop, as the runtime drives it."""
+def medrega(order: Order) -> Turn:
+    """Our own decoder, as the runtime drives it."""
     import numpy as np
 
     from medrega_edge.inference.decoder import Decoder
@@ -48,8 +49,8 @@ def medrega(order: Order) -> Round:
     return run
 
 
-def onnxruntime_genai(order: Order) -> Round:
-    """The same graph, driven by onnxruntime's own generator, which always picks the likeliest token."""
+def onnxruntime_genai(order: Order) -> Turn:
+    """The same graph, driven by onnxruntime's own generator, which picks the likeliest token."""
     import onnxruntime_genai as og
 
     model = og.Model(order["genai"])
@@ -64,14 +65,14 @@ def onnxruntime_genai(order: Order) -> Round:
         prefilled = time.perf_counter()
         for _ in more:
             generator.generate_next_token()
-        # The last token was picked and not fed: one more pass stands for it.
+        # The generator has picked the last token without a pass for it; this is that pass.
         generator.get_logits()
         return prefilled - begun, time.perf_counter() - prefilled
 
     return run
 
 
-def llama_cpp(order: Order) -> Round:
+def llama_cpp(order: Order) -> Turn:
     """llama.cpp through its C interface, without the copies of its Python classes."""
     import ctypes
 
@@ -101,8 +102,8 @@ def llama_cpp(order: Order) -> Round:
     return run
 
 
-def openvino(order: Order) -> Round:
-    """OpenVINO on the very weights that llama.cpp reads, its cache kept inside as its own pipelines keep it."""
+def openvino(order: Order) -> Turn:
+    """OpenVINO on the file that llama.cpp reads, with a stateful cache as in its own pipelines."""
     import numpy as np
     import openvino_genai
     from openvino import Core, opset13
@@ -110,15 +111,15 @@ def openvino(order: Order) -> Round:
     path = _gguf(order)
     graph = path.with_name("openvino_model.xml")
     if not graph.exists():
-        # What it reads from GGUF is written down, and then does not compile (2026.4); what was written does.
+        # The pipeline saves the model and then fails to compile it (2026.4); the saved file compiles.
         with contextlib.suppress(RuntimeError):
             openvino_genai.LLMPipeline(str(path), "CPU", enable_save_ov_model=True)
     core = Core()
     model = core.read_model(graph)
     head = model.output("logits").get_node().input_value(0).get_node()
     if head.get_type_name() != "MatMul":
-        raise RuntimeError("the output head is not where it was expected")
-    # The head behind the last position only, as its own pipelines cut it.
+        raise RuntimeError("the output head of the graph is not a MatMul")
+    # The head sees the last position only, as in its own pipelines.
     last = opset13.slice(head.input_value(0), np.array([-1]), np.array([2**31 - 1]), np.array([1]), np.array([1]))
     head.input(0).replace_source_output(last.output(0))
     model.validate_nodes_and_infer_types()
@@ -149,17 +150,17 @@ def openvino(order: Order) -> Round:
     return run
 
 
-def torch_fp32(order: Order) -> Round:
+def torch_fp32(order: Order) -> Turn:
     """Transformers in full precision."""
     return _torch(order, "float32")
 
 
-def torch_bf16(order: Order) -> Round:
+def torch_bf16(order: Order) -> Turn:
     """Transformers in the half precision that newer processors multiply in."""
     return _torch(order, "bfloat16")
 
 
-def _torch(order: Order, precision: str) -> Round:
+def _torch(order: Order, precision: str) -> Turn:
     import torch
     from transformers import DynamicCache, Qwen2Config, Qwen2ForCausalLM
 
@@ -192,7 +193,7 @@ def _torch(order: Order, precision: str) -> Round:
 
 
 def _timed(feed: Callable[[list[int]], object], prompt: list[int], more: list[int]) -> tuple[float, float]:
-    """Seconds that the prompt takes, and the tokens behind it, one by one."""
+    """Return the seconds of the prompt, and those of the further tokens, one by one."""
     begun = time.perf_counter()
     feed(prompt)
     prefilled = time.perf_counter()
@@ -206,7 +207,7 @@ def _silent(level: int, text: bytes, data: object) -> None:
 
 
 def _gguf(order: Order) -> Path:
-    """Write a Qwen2 of this shape with random weights, all matrices Q4_0 but a head of 8 bits, unless it is there."""
+    """Write a Qwen2 of this shape with random weights unless it exists; all matrices are Q4_0, the head may be Q8_0."""
     import gguf
     import numpy as np
 
@@ -235,8 +236,8 @@ def _gguf(order: Order) -> Path:
     def matrix(name: str, rows: int, columns: int, kind: tuple[int, str] = Q4_0) -> None:
         width, precision = kind
         blocks = generator.integers(0, 256, (rows, columns // BLOCK, width), np.uint8)
-        level = 4.61 if kind is Q4_0 else 73.9  # standard deviation of the codes
-        blocks[:, :, :2] = np.array([1 / (level * columns**0.5)], np.float16).view(np.uint8)
+        deviation = 4.61 if kind is Q4_0 else 73.9  # of the codes, drawn uniformly
+        blocks[:, :, :2] = np.array([1 / (deviation * columns**0.5)], np.float16).view(np.uint8)
         writer.add_tensor(name, blocks.reshape(rows, -1), raw_dtype=gguf.GGMLQuantizationType[precision])
 
     def vector(name: str, size: int, value: float) -> None:
@@ -266,7 +267,7 @@ def _gguf(order: Order) -> Path:
     return path
 
 
-PEERS: dict[str, tuple[Callable[[Order], Round], str]] = {  # name: how it is loaded, whose version counts
+PEERS: dict[str, tuple[Callable[[Order], Turn], str]] = {  # name: how to load it, the distribution whose version counts
     "medrega": (medrega, "onnxruntime"),
     "medrega, other groups": (medrega, "onnxruntime"),
     "onnxruntime-genai": (onnxruntime_genai, "onnxruntime-genai"),
@@ -278,7 +279,7 @@ PEERS: dict[str, tuple[Callable[[Order], Round], str]] = {  # name: how it is lo
 
 
 def _peak_mib() -> float:
-    """This program's own peak; what getrusage tells begins at that of the process that started it."""
+    """This process's own peak memory; that of getrusage begins at its parent's."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
@@ -288,21 +289,21 @@ def _peak_mib() -> float:
 
 def _serve(order: Order) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # what a library prints goes to standard error
     load, distribution = PEERS[order["peer"]]
     numbers = random.Random(order["seed"])
 
-    def drawn(count: int) -> list[int]:
+    def random_tokens(count: int) -> list[int]:
         return [numbers.randrange(1, order["shape"]["vocabulary"]) for _ in range(count)]
 
     begun = time.perf_counter()
     run = load(order)
     loaded = time.perf_counter() - begun
-    run(drawn(order["prompt"]), drawn(order["tokens"]))
+    run(random_tokens(order["prompt"]), random_tokens(order["tokens"]))
     answers.write(json.dumps({"version": version(distribution), "load_seconds": loaded}) + "\n")
     for _ in sys.stdin:
-        # A prompt of its own for each round: a kept prefix would make the next one too cheap.
-        prefill, decode = run(drawn(order["prompt"]), drawn(order["tokens"]))
+        # Each turn has another prompt, because a cached prefix would make it too cheap.
+        prefill, decode = run(random_tokens(order["prompt"]), random_tokens(order["tokens"]))
         answers.write(json.dumps({"prefill_seconds": prefill, "decode_seconds": decode, "peak_mib": _peak_mib()}) + "\n")
 
 

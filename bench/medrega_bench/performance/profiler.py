@@ -1,13 +1,11 @@
-"""Where a graph's time goes, from onnxruntime's own profile: by operator, and by what operators are for.
-
-Knows sessions and operators; knows no image and no text.
-"""
+"""Where a graph's time goes, from onnxruntime's own profile: by operator, and by groups of operators."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,7 @@ import numpy as np
 from medrega_edge.inference.devices import decoder_threads, load_onnxruntime
 from medrega_edge.package.package import Package
 
-Row = dict[str, Any]
-# Which operators do what; whatever is named nowhere is "rest".
+# Operators that are in no group count as "rest".
 GROUPS = {
     "attention": ("MultiHeadAttention", "GroupQueryAttention", "Attention", "Softmax"),
     "products": ("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits",
@@ -26,8 +23,25 @@ GROUPS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Profile:
+    """Milliseconds of a run, and the shares of it that groups of operators take, and single operators."""
+
+    milliseconds: float
+    groups: Mapping[str, float]
+    operators: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class DecoderProfile:
+    """Profiles of a prompt and of single tokens."""
+
+    prefill: Profile
+    decode: Profile
+
+
 def open_session(path: Path, threads: int, profile: Path | None = None) -> Any:
-    """Open a graph on the processor; with `profile`, note every operator's time in a file of that name's beginning."""
+    """Open a graph on the processor; with `profile`, record operator times in a file whose name begins with it."""
     ort = load_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -39,41 +53,40 @@ def open_session(path: Path, threads: int, profile: Path | None = None) -> Any:
 
 
 def finish(session: Any, runs: int) -> list[Counter[str]]:
-    """End a profile of so many runs; microseconds by operator, run by run."""
+    """End the profile of so many runs; return the microseconds of each operator, run by run."""
     path = Path(session.end_profiling())
     events = json.loads(path.read_text(encoding="utf-8"))
     path.unlink()
-    kernels = [one for one in events if one.get("cat") == "Node" and one["name"].endswith("_kernel_time")]
-    each = len(kernels) // runs  # a graph without branches: every run has the same operators
+    kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
+    per_run = len(kernels) // runs  # a graph without branches: every run has the same operators
     times: list[Counter[str]] = []
     for number in range(runs):
-        counted: Counter[str] = Counter()
-        for one in kernels[number * each : (number + 1) * each]:
-            counted[one["args"]["op_name"]] += one["dur"]
-        times.append(counted)
+        microseconds: Counter[str] = Counter()
+        for event in kernels[number * per_run : (number + 1) * per_run]:
+            microseconds[event["args"]["op_name"]] += event["dur"]
+        times.append(microseconds)
     return times
 
 
-def shares(times: Sequence[Counter[str]]) -> Row:
-    """Runs of microseconds by operator -> milliseconds of a run, and shares by group and by operator."""
-    together = sum(times, Counter[str]())
-    whole = sum(together.values())
+def summarise(times: Sequence[Counter[str]]) -> Profile:
+    """Turn microseconds by operator, run by run, into the mean time of a run and its shares."""
+    by_operator = sum(times, Counter[str]())
+    total = sum(by_operator.values())
     group_of = {operator: group for group, operators in GROUPS.items() for operator in operators}
-    groups: Counter[str] = Counter()
-    for operator, microseconds in together.items():
-        groups[group_of.get(operator, "rest")] += microseconds
-    return {
-        "milliseconds": whole / len(times) / 1000,
-        "groups": {name: groups[name] / whole for name in (*GROUPS, "rest")},
-        "operators": {name: microseconds / whole for name, microseconds in together.most_common()},
-    }
+    by_group: Counter[str] = Counter()
+    for operator, microseconds in by_operator.items():
+        by_group[group_of.get(operator, "rest")] += microseconds
+    return Profile(
+        milliseconds=total / len(times) / 1000,
+        groups={name: by_group[name] / total for name in (*GROUPS, "rest")},
+        operators={name: microseconds / total for name, microseconds in by_operator.most_common()},
+    )
 
 
-def decoder(package: Package, threads: int, prompt: int, tokens: int, folder: Path) -> Row:
-    """Profile the language model: a prompt of so many random embeddings, then so many single ones."""
+def profile_decoder(package: Package, threads: int, prompt: int, tokens: int, folder: Path) -> DecoderProfile:
+    """Profile the language model on a prompt of so many random embeddings, then on so many single ones."""
     spec, ort = package.manifest.decoder, load_onnxruntime()
-    taken = decoder_threads(package.manifest, threads)
-    session = open_session(package.path("decoder"), taken, folder / "profile")
+    session = open_session(package.path("decoder"), decoder_threads(package.manifest, threads), folder / "profile")
     binding = session.io_binding()
     cache = [np.zeros((1, spec.kv_heads, spec.context, spec.head_dim), np.float32) for _ in range(2 * spec.layers)]
     values = [ort.OrtValue.ortvalue_from_numpy(array) for array in cache]
@@ -92,4 +105,4 @@ def decoder(package: Package, threads: int, prompt: int, tokens: int, folder: Pa
         binding.bind_cpu_input(spec.total_length, np.array(total, np.int32))
         session.run_with_iobinding(binding)
     times = finish(session, 2 + tokens)
-    return {"prefill": shares(times[1:2]), "decode": shares(times[2:])}
+    return DecoderProfile(summarise(times[1:2]), summarise(times[2:]))

@@ -1,8 +1,7 @@
-"""Model packages of a named shape with random weights: for measuring speed and memory, never for an answer.
+"""Model packages of a named shape with random weights, to measure speed and memory with. Their answers are noise.
 
-Knows sizes, and how export writes graphs; knows no measurement. The codes are drawn, not rounded, so gptqmodel is not
-needed nor torch, and a package takes seconds. Tokenizer and prompts are those of the
-package that ships, so every command runs on such a package; what it says is noise.
+The quantised codes are drawn at random, so neither gptqmodel nor torch is needed, and a package takes seconds. Tokenizer and
+prompts are those of the default package, so every command runs on such a package.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +20,15 @@ from medrega_edge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from medrega_edge.package.manifest import MANIFEST, SCHEMA_VERSION, TokenSpec, VisionSpec, file_entry
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder
-from medrega_export.quantisation.recipe import fitting_group
+from medrega_export import fitting_group
 
 if TYPE_CHECKING:
-    from medrega_export.graphs import decoder, linear_layers
+    from medrega_export import DecoderLayer, DecoderShape, DecoderWeights, PackedLinear
 
 CONTEXT = 2048
 EPSILON, THETA = 1e-6, 1e6
 CHANNELS = 3
-LEVELS = 4.61  # standard deviation of the sixteen codes of 4 bits, all alike likely
+CODE_DEVIATION = 4.61  # standard deviation of the sixteen codes of 4 bits, drawn uniformly
 SEED = 20261123
 
 Floats = npt.NDArray[np.float32]
@@ -38,7 +37,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class TextShape:
-    """Sizes of a language model. `bias`: query, key and value have one, as in Qwen2."""
+    """Sizes of a language model. With `bias`, query, key and value have one, as in Qwen2."""
 
     layers: int
     hidden: int
@@ -51,19 +50,19 @@ class TextShape:
 
     @property
     def parameters(self) -> int:
-        """Weights of the linear layers and of the head, which every token reads."""
-        return self._of_layers + self.hidden * self.vocabulary
+        """Number of weights of the linear layers and the head, which every token reads."""
+        return self._layer_parameters + self.hidden * self.vocabulary
 
     @property
-    def _of_layers(self) -> int:
+    def _layer_parameters(self) -> int:
         attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
         return self.layers * (attention + 3 * self.hidden * self.mlp)
 
     @property
     def fitting_group(self) -> int:
-        """Weights that share a scale where it is left to export."""
+        """Number of weights that share a scale if export chooses it."""
         widths = {"qkv": self.hidden, "output": self.heads * self.head_dim, "down": self.mlp}
-        return int(fitting_group(4, self._of_layers, widths)[0])
+        return int(fitting_group(4, self._layer_parameters, widths)[0])
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,15 @@ class TowerShape:
 
     @property
     def tokens(self) -> int:
-        """Embeddings that an image becomes, after pixel shuffle."""
+        """Number of embeddings of an image, after pixel shuffle."""
         return (self.image_size // self.patch // 2) ** 2
 
 
 @dataclass(frozen=True)
 class PackageShape:
-    """Sizes of both stages; `head_bits` is 8 as export writes it, or 4 as peers that have 4 bits everywhere.
+    """Sizes of a whole model. `head_bits` is 8, as export writes it, or 4, as peers with 4 bits everywhere have it.
 
-    `group` weights of the language model share a scale; 0 leaves it to export.
+    `group` weights of the language model share a scale; 0 stands for the number that export would choose.
     """
 
     text: TextShape
@@ -96,7 +95,7 @@ class PackageShape:
     group: int = 0
 
     def __post_init__(self) -> None:
-        """Take the group that fits where none is given."""
+        """Replace a group of 0."""
         object.__setattr__(self, "group", self.group or self.text.fitting_group)
 
 
@@ -120,26 +119,26 @@ SHAPES = {
 
 
 def named(name: str) -> PackageShape:
-    """Return a shape by its name; raises UsageError."""
+    """Return a shape by its name; raises UsageError for an unknown one."""
     if name not in SHAPES:
-        raise UsageError(f"There is no shape '{name}'; choose one of: {', '.join(SHAPES)}.")
+        raise UsageError("bench.no_shape", shape=name, shapes=list(SHAPES))
     return SHAPES[name]
 
 
 def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Package:
-    """Write a package into a new folder; raises UsageError where the folder is there already."""
-    from medrega_export.graphs import decoder
+    """Write a package into a new folder; raises UsageError if the folder exists. Needs the extra [export]."""
+    from medrega_export import write_decoder
 
     if folder.exists():
-        raise UsageError(f"'{folder.name}' is there already; name a folder that is not.")
+        raise UsageError("bench.folder_exists", folder=folder.name)
     folder.mkdir(parents=True)
     shipped = Package.open(default_folder())
-    spec = decoder.write_decoder(graph_shape(shape.text), decoder_weights(shape), folder / "decoder.onnx")
+    spec = write_decoder(decoder_shape(shape.text), decoder_weights(shape), folder / "decoder.onnx")
     np.save(folder / "embeddings.npy", embeddings(shape.text))
     write_tower(shape.tower, shape.text.hidden, folder / "vision.onnx")
     for role, file in (("tokenizer", "tokenizer.json"), ("prompts", "prompts.json")):
         (folder / file).write_bytes(shipped.read(role))
-    certificate: dict[str, Any] = {"schema_version": 1, "accuracy": None, "reason": "random weights", "stages": {}}
+    certificate: dict[str, object] = {"schema_version": 1, "accuracy": None, "reason": "random weights", "stages": {}}
     (folder / "certificate.json").write_text(json.dumps(certificate) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(f"# {name}\n\nRandom weights, to measure speed and memory with.\n", encoding="utf-8")
     files = {
@@ -153,9 +152,9 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
     }
     entries = {role: file_entry(folder / file, precision) for role, (file, precision) in files.items()}
     for role in ("vision", "decoder"):
-        beside = folder / f"{role}.onnx.data"
-        if beside.is_file():
-            entries[f"{role}_data"] = file_entry(beside, files[role][1])
+        external_data = folder / f"{role}.onnx.data"
+        if external_data.is_file():
+            entries[f"{role}_data"] = file_entry(external_data, files[role][1])
     tower = shape.tower
     manifest = replace(
         shipped.manifest,
@@ -173,40 +172,40 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
     return Package.open(folder)
 
 
-def graph_shape(text: TextShape) -> decoder.DecoderShape:
-    """The sizes as export's writer takes them."""
-    from medrega_export.graphs import decoder
+def decoder_shape(text: TextShape) -> DecoderShape:
+    """Return the sizes as export's writer takes them."""
+    from medrega_export import DecoderShape
 
-    return decoder.DecoderShape(
+    return DecoderShape(
         text.layers, text.heads, text.kv_heads, text.head_dim, text.hidden, text.vocabulary, CONTEXT, EPSILON, THETA
     )
 
 
 def embeddings(text: TextShape) -> npt.NDArray[np.float16]:
-    """Token embeddings `[vocabulary, hidden]`."""
+    """Draw token embeddings `[vocabulary, hidden]`."""
     generator = np.random.default_rng(SEED)
     return (0.02 * generator.standard_normal((text.vocabulary, text.hidden), np.float32)).astype(np.float16)
 
 
-def decoder_weights(shape: PackageShape) -> decoder.DecoderWeights:
-    """Random weights of the language model, each layer drawn when it is written."""
-    from medrega_export.graphs import decoder, linear_layers
+def decoder_weights(shape: PackageShape) -> DecoderWeights:
+    """Draw weights of the language model, each layer when it is written."""
+    from medrega_export import DecoderLayer, DecoderWeights, PackedLinear
 
     text, generator = shape.text, np.random.default_rng(SEED)
     queries, keys = text.heads * text.head_dim, text.kv_heads * text.head_dim
     ones = np.ones(text.hidden, np.float32)
 
-    def linear(rows: int, columns: int, bits: int = 4, bias: bool = False) -> linear_layers.PackedLinear:
+    def linear(rows: int, columns: int, bits: int = 4, bias: bool = False) -> PackedLinear:
         blocks, width = rows // shape.group, shape.group * bits // 8
         packed = generator.integers(0, 256, (columns, blocks, width), np.uint8)
-        level = LEVELS * 2 ** (bits - 4)
-        scales = np.full((columns, blocks), 1 / (level * rows**0.5), np.float32)
+        deviation = CODE_DEVIATION * 2 ** (bits - 4)
+        scales = np.full((columns, blocks), 1 / (deviation * rows**0.5), np.float32)
         shift = (0.1 * generator.standard_normal(columns)).astype(np.float32) if bias else None
-        return linear_layers.PackedLinear(packed, scales, None, shift, bits)
+        return PackedLinear(packed, scales, None, shift, bits)
 
-    def layers() -> Iterator[decoder.DecoderLayer]:
+    def layers() -> Iterator[DecoderLayer]:
         for _ in range(text.layers):
-            yield decoder.DecoderLayer(
+            yield DecoderLayer(
                 input_norm=ones,
                 qkv=linear(text.hidden, queries + 2 * keys, bias=text.bias),
                 output=linear(queries, text.hidden),
@@ -216,15 +215,14 @@ def decoder_weights(shape: PackageShape) -> decoder.DecoderWeights:
             )
 
     head = linear(text.hidden, text.vocabulary, shape.head_bits)
-    return decoder.DecoderWeights(layers(), ones, head)
+    return DecoderWeights(layers(), ones, head)
 
 
 def write_tower(tower: TowerShape, hidden: int, path: Path, precision: str = "int8") -> None:
-    """Write a tower with random weights that ends in embeddings of width `hidden`, as export writes one."""
-    from medrega_export.graphs import vision_graph
-    from medrega_export.quantisation.recipe import Recipe
+    """Write a vision tower with random weights, as export writes one. It ends in embeddings of width `hidden`."""
+    from medrega_export import Recipe, VisionShape, write_vision_graph
 
-    shape = vision_graph.VisionShape(
+    shape = VisionShape(
         size=tower.image_size,
         patch=tower.patch,
         channels=CHANNELS,
@@ -240,17 +238,17 @@ def write_tower(tower: TowerShape, hidden: int, path: Path, precision: str = "in
         factor=2,
         transposed=False,
     )
-    vision_graph.write_vision_graph(shape, TowerWeights(tower, hidden), path, Recipe(tower=precision))
+    write_vision_graph(shape, TowerWeights(tower, hidden), path, Recipe(tower=precision))
 
 
 class TowerWeights:
-    """Random weights of a tower by transformers' names, the same whenever they are read.
+    """Random weights of a vision tower by transformers' names; a weight is the same each time it is read.
 
-    Activations keep about unit variance on their way, so that rounding costs about what it costs in a trained tower.
+    Activations keep about unit variance from layer to layer, so that rounding costs about what it does in a trained tower.
     """
 
     def __init__(self, tower: TowerShape, hidden: int) -> None:
-        """Note the sizes that names stand for; `hidden` is the language model's width."""
+        """Take the sizes; `hidden` is the language model's width."""
         width, shuffled = tower.hidden, 4 * tower.hidden
         self._matrices: dict[str, tuple[int, ...]] = {
             "mlp.fc1": (tower.mlp, width),
@@ -258,7 +256,7 @@ class TowerWeights:
             "projector.linear_1": (hidden, shuffled),
             "projector.linear_2": (hidden, hidden),
             "patch_embeddings.projection": (width, CHANNELS, tower.patch, tower.patch),
-            "": (width, width),  # the four of attention
+            "": (width, width),  # the four matrices of attention
         }
         self._vectors: dict[str, tuple[int, ...]] = {
             "position_embeddings": (1, 1 + 4 * tower.tokens, width),
@@ -267,23 +265,24 @@ class TowerWeights:
         self._widths = {"mlp.fc1": tower.mlp, "projector.layer_norm": shuffled, "projector.linear": hidden, "": width}
 
     def __call__(self, name: str) -> Floats:
-        """Return the values of a weight."""
+        """Draw the values of a weight."""
         generator = np.random.default_rng([SEED, *name.encode()])
         owner, _, kind = name.rpartition(".")
         if kind in self._vectors:
-            return _drawn(generator, self._vectors[kind], 0.02)
+            return _normal(generator, self._vectors[kind], 0.02)
         if kind.startswith("lambda") or (kind == "weight" and "norm" in owner):
-            return np.full(_found(self._widths, owner), 0.3 if kind.startswith("lambda") else 1.0, np.float32)
+            return np.full(_first_match(self._widths, owner), 0.3 if kind.startswith("lambda") else 1.0, np.float32)
         if kind == "bias":
-            return _drawn(generator, (_found(self._widths, owner),), 0.02)
-        size = _found(self._matrices, owner)
-        return _drawn(generator, size, float(np.prod(size[1:])) ** -0.5)
+            return _normal(generator, (_first_match(self._widths, owner),), 0.02)
+        size = _first_match(self._matrices, owner)
+        return _normal(generator, size, float(np.prod(size[1:])) ** -0.5)
 
 
-def _drawn(generator: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Floats:
+def _normal(generator: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Floats:
     values: Floats = generator.standard_normal(shape, np.float32) * np.float32(deviation)
     return values
 
 
-def _found(sizes: dict[str, _T], owner: str) -> _T:
+def _first_match(sizes: dict[str, _T], owner: str) -> _T:
+    """The size whose key is part of the owner's name."""
     return next(size for part, size in sizes.items() if part in owner)

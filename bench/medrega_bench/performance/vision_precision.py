@@ -1,15 +1,14 @@
-"""The vision tower in several precisions side by side: seconds, error against float32, and where its time goes.
+"""The vision tower in several precisions: time, error against float32, and a profile.
 
-The variants are made from one float32 graph, so they differ in nothing but their numbers; weights are random. Runs plain
-onnxruntime sessions, interleaved in rounds; knows no package.
+All variants are made from one float32 graph of random weights, so they differ in precision only. They run in turn.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,54 +16,76 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_bench.performance import profiler, random_packages
-from medrega_bench.performance.latency import spread
+from medrega_bench.performance.profiler import Profile
+from medrega_bench.performance.spread import Spread, quotients
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.devices import load_onnxruntime
 
-Row = dict[str, Any]
 FULL, SHIPPED = "float32", "int8, weights of 7 bits"
 INPUT, OUTPUT = "pixel_values", "image_embeds"
-FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")  # of the processor, that products of int8 depend on
+
+Floats = npt.NDArray[np.float32]
 
 
-def measure(tower: random_packages.TowerShape, hidden: int, threads: int, rounds: int, tell: Callable[[str], None]) -> Row:
-    """Measure all variants of a tower of this shape in front of embeddings of width `hidden`."""
+@dataclass(frozen=True)
+class Variant:
+    """One precision. `gain` is how many times as fast as float32 it is, `relative_error` that of its embeddings."""
+
+    name: str
+    shipped: bool
+    bytes: int
+    seconds: Spread
+    gain: Spread
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class VariantComparison:
+    """All variants, and profiles of float32 and of the one that export writes."""
+
+    variants: tuple[Variant, ...]
+    profiles: Mapping[str, Profile]
+
+
+def measure(
+    tower: random_packages.TowerShape, hidden: int, threads: int, rounds: int, tell: Callable[[Message], None]
+) -> VariantComparison:
+    """Measure all variants of a tower that ends in embeddings of width `hidden`. Needs the extra [export]."""
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
-        tell("writing the variants")
-        paths = dict(_variants(tower, hidden, scratch))
+        tell(Message("bench.writing_variants"))
+        paths = dict(write_variants(tower, hidden, scratch))
         sessions = {name: profiler.open_session(path, threads) for name, path in paths.items()}
         pixels = np.random.default_rng(random_packages.SEED).standard_normal(
-            (1, random_packages.CHANNELS, *[tower.image_size] * 2), np.float32
+            (1, random_packages.CHANNELS, tower.image_size, tower.image_size), np.float32
         )
-        answers = {name: _run(session, pixels) for name, session in sessions.items()}  # warms up, too
-        tell("measuring")
+        embeddings = {name: _run(session, pixels) for name, session in sessions.items()}  # warms up, too
+        tell(Message("bench.measuring"))
         seconds: dict[str, list[float]] = {name: [] for name in sessions}
         names = list(sessions)
         for number in range(rounds):
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                seconds[name].append(_timed(sessions[name], pixels))
-        tell("profiling")
-        return {
-            "sizes": asdict(tower),
-            "threads": threads,
-            "processor_flags": processor_flags(),
-            "variants": [
-                {
-                    "name": name,
-                    "shipped": name == SHIPPED,
-                    "bytes": sum(file.stat().st_size for file in scratch.glob(f"{paths[name].name}*")),
-                    "seconds": spread(seconds[name]),
-                    "gain": spread([full / mine for full, mine in zip(seconds[FULL], seconds[name], strict=True)]),
-                    "relative_error": _error(answers[name], answers[FULL]),
-                }
-                for name in names
-            ],
-            "profiles": {name: _profile(paths[name], threads, pixels, scratch) for name in (FULL, SHIPPED)},
-        }
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                seconds[name].append(_seconds(sessions[name], pixels))
+        tell(Message("bench.profiling"))
+        return VariantComparison(
+            tuple(
+                Variant(
+                    name=name,
+                    shipped=name == SHIPPED,
+                    bytes=sum(file.stat().st_size for file in scratch.glob(f"{path.name}*")),
+                    seconds=Spread.of(seconds[name]),
+                    gain=Spread.of(quotients(seconds[FULL], seconds[name])),
+                    relative_error=relative_error(embeddings[name], embeddings[FULL]),
+                )
+                for name, path in paths.items()
+            ),
+            {name: _profile(paths[name], threads, pixels, scratch) for name in (FULL, SHIPPED)},
+        )
 
 
-def _variants(tower: random_packages.TowerShape, hidden: int, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Write one file for each variant."""
+def write_variants(tower: random_packages.TowerShape, hidden: int, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Write a graph for each variant; yields its name and its file."""
     full = folder / "full.onnx"
     random_packages.write_tower(tower, hidden, full, "fp32")
     yield FULL, full
@@ -97,33 +118,24 @@ def _variants(tower: random_packages.TowerShape, hidden: int, folder: Path) -> I
     yield "int8 in blocks of 128", path
 
 
-def _run(session: Any, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def relative_error(values: Floats, expected: Floats) -> float:
+    """Return the norm of the difference, divided by the norm of what is expected."""
+    return float(np.linalg.norm(values - expected) / np.linalg.norm(expected))
+
+
+def _run(session: Any, pixels: Floats) -> Floats:
     return np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
 
 
-def _timed(session: Any, pixels: npt.NDArray[np.float32]) -> float:
+def _seconds(session: Any, pixels: Floats) -> float:
     begun = time.perf_counter()
     _run(session, pixels)
     return time.perf_counter() - begun
 
 
-def _error(values: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> float:
-    return float(np.linalg.norm(values - truth) / np.linalg.norm(truth))
-
-
-def _profile(path: Path, threads: int, pixels: npt.NDArray[np.float32], folder: Path) -> Row:
-    """Shares of time of the second run of a session."""
+def _profile(path: Path, threads: int, pixels: Floats, folder: Path) -> Profile:
+    """Profile the second run of a session; the first warms up."""
     session = profiler.open_session(path, threads, folder / "profile")
     for _ in range(2):
         _run(session, pixels)
-    return profiler.shares(profiler.finish(session, 2)[1:])
-
-
-def processor_flags() -> list[str]:
-    """Those of `FLAGS` that this processor has; empty where the system does not say."""
-    path = Path("/proc/cpuinfo")
-    if not path.is_file():
-        return []
-    lines = path.read_text(errors="replace").splitlines()
-    present = next((line for line in lines if line.startswith("flags")), "").split()
-    return [flag for flag in FLAGS if flag in present]
+    return profiler.summarise(profiler.finish(session, 2)[1:])

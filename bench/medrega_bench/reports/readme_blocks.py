@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medrega_bench.evaluation.measure import results_in
+from medrega_bench.performance import results as performance
 from medrega_bench.reports import fast_table, render
 from medrega_bench.reports.charts import reliability
 from medrega_bench.reports.history import history_table
@@ -123,8 +124,17 @@ RENDERERS: dict[str, Callable[..., str]] = {
 PICTURES = {"reliability": reliability_picture, "sweep": sweep_picture, "sweep-size": size_picture}
 
 
-def _results(path: Path) -> list[dict[str, Any]]:
-    return results_in(path) if path.is_dir() else [json.loads(path.read_text(encoding="utf-8"))]
+# Blocks whose results become dataclasses.
+READERS: dict[str, Callable[[dict[str, Any], str], Any]] = dict.fromkeys(
+    ("fast", "fast-summary", "peers", "tower"), performance.read
+)
+
+
+def _results(path: Path, block: str) -> list[Any]:
+    if path.is_dir():
+        return results_in(path)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    return [READERS[block](result, path.name) if block in READERS else result]
 
 
 def update_blocks(document: Path, check: bool) -> bool:
@@ -151,7 +161,7 @@ def update_blocks(document: Path, check: bool) -> bool:
                 raise UsageError(
                     f"'{document.name}' names the result '{path.name}', which is not there; commit or correct it."
                 )
-        results = [one for path in paths for one in _results(path)]
+        results = [one for path in paths for one in _results(path, name)]
         shown = ""
         if name in PICTURES:
             picture = paths[0].with_name(f"{paths[0].stem}-{name}.svg")

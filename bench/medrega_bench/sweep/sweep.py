@@ -29,13 +29,13 @@ import numpy as np
 from medrega_bench.evaluation import measure, paired
 from medrega_bench.evaluation.answer_cache import Progress
 from medrega_bench.evaluation.figures import Interval, bootstrap, groups_of
-from medrega_bench.extras import need
-from medrega_bench.performance import latency
+from medrega_bench.extras import require_export
+from medrega_bench.performance.environment import MemoryReader
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.io.atomic import write_text
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.package.package import Package
-from medrega_export.quantisation.recipe import FULL, FULL_BITS, Recipe
+from medrega_export import FULL, Recipe
 
 KIND = "sweep"
 MARGIN = 0.01  # of mean IoU: the loss that a package may have by the gate that the README gives
@@ -72,9 +72,9 @@ class Sweep:
         identity = self._identity(recipe)
         if place.is_dir() and note.is_file() and note.read_text(encoding="utf-8") == identity:
             return Package.open(place)
-        from medrega_export.pipeline import ExportOptions, export
+        from medrega_export import ExportOptions, export
 
-        calibration = None if recipe.bits == FULL_BITS else self.calibration
+        calibration = None if recipe.is_full else self.calibration
         options = ExportOptions(
             self.checkpoint, place, calibration, self.calibration_items, recipe=recipe, force=place.exists()
         )
@@ -123,7 +123,7 @@ def run(sweep: Sweep, plan: measure.Plan, header: Row, data: tuple[str, str | No
     for one, (recipe, package) in zip(measured, built, strict=True):
         hear.tell(f"timing {recipe.name}")
         one["speed"] = measure.speeds(package, plan)
-    result = measure.result_of(header, measured, *data, latency.bandwidth())
+    result = measure.result_of(header, measured, *data, MemoryReader(1).gigabytes_per_second())
     return result | {
         "checkpoint": sweep.checkpoint.resolve().name,
         "recipes": [recipe for recipe, _ in built],
@@ -194,7 +194,7 @@ def dominates(one: Row, other: Row, loss: Interval) -> bool:
 
 def check(sweep: Sweep) -> None:
     """Refuse in the first second what would fail after minutes; raises UsageError, ResourceError without the export."""
-    need("medrega_export.pipeline", "export")
+    require_export("export")
     if not (sweep.checkpoint / "config.json").is_file():
         raise UsageError(f"'{sweep.checkpoint.name}' is no checkpoint: it has no config.json; name a folder that has one.")
     if not sweep.calibration.is_file():

@@ -1,0 +1,76 @@
+"""Time and peak memory of a whole process that answers one question, for a package and at the sizes of larger models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from medrega_bench.performance import random_packages
+from medrega_bench.performance.latency import QUESTIONS, SAMPLE
+from medrega_bench.performance.spread import Spread
+from medrega_edge.errors import ResourceError
+from medrega_edge.i18n.message import Message
+from medrega_edge.inference import memory
+from medrega_edge.package.package import Package
+
+# A process inherits the peak memory of its parent until it runs its own program. So a small one starts the measured one.
+_LAUNCHER = """
+import json, os, subprocess, sys, time
+begun = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+milliseconds = (time.perf_counter() - begun) * 1000
+print(json.dumps([milliseconds, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)]))
+"""
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """From the start of the process to its end."""
+
+    wall_ms: Spread
+    peak_mib: Spread
+
+
+@dataclass(frozen=True)
+class PeakMemory:
+    """A cold start at a shape, beside the size of the package and the peak that `model info` predicts for it.
+
+    `over_package` is the peak divided by the package's size, `prediction_off` the relative error of the prediction.
+    """
+
+    shape: str
+    package_mib: float
+    predicted_mib: float
+    wall_ms: Spread
+    peak_mib: Spread
+    over_package: float
+    prediction_off: float
+
+
+def measure(package: Package, repeats: int) -> ColdStart:
+    """Run `repeats` processes; raises ResourceError when one fails."""
+    command = [sys.executable, "-m", "medrega_edge", "ask", "--sample", SAMPLE, QUESTIONS[0]]
+    command += ["--model", str(package.folder), "--json"]
+    times, peaks = [], []
+    for _ in range(repeats):
+        launched = subprocess.run([sys.executable, "-c", _LAUNCHER, *command], check=True, capture_output=True, text=True)
+        milliseconds, peak_mib, exit_code = json.loads(launched.stdout)
+        if exit_code:
+            raise ResourceError("bench.measurement_failed", problem=Message("bench.cold_start_failed", exit_code=exit_code))
+        times.append(milliseconds)
+        peaks.append(peak_mib)
+    return ColdStart(Spread.of(times), Spread.of(peaks))
+
+
+def measure_shape(name: str, repeats: int = 1) -> PeakMemory:
+    """Write a package of random weights of a named shape and measure it; needs the extra [export]."""
+    with TemporaryDirectory() as folder:
+        package = random_packages.write_package(random_packages.named(name), Path(folder) / "package", f"random-{name}")
+        cold = measure(package, repeats)
+        size, predicted, peak = package.total_bytes / 2**20, memory.peak(package.manifest) / 2**20, cold.peak_mib.max
+        return PeakMemory(name, size, predicted, cold.wall_ms, cold.peak_mib, peak / size, abs(predicted - peak) / peak)

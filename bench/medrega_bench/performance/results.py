@@ -1,0 +1,81 @@
+"""The result files of `medrega bench speed`, `peers` and `tower`: written as JSON, and read again for tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medrega_bench.performance.cold_start import ColdStart, PeakMemory
+from medrega_bench.performance.determinism import Determinism
+from medrega_bench.performance.environment import Environment, ModelIdentity
+from medrega_bench.performance.latency import StageTimes
+from medrega_bench.performance.peer_comparison import ShapeComparison
+from medrega_bench.performance.profiler import Profile
+from medrega_bench.performance.random_packages import TowerShape
+from medrega_bench.performance.vision_precision import Variant
+from medrega_bench.result_files import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedResult:
+    """What `speed` measures of one package. `repeatability` is None if it was not asked for."""
+
+    schema_version: int = 1
+    date: str
+    command: str
+    environment: Environment
+    model: ModelIdentity
+    package_mib: float
+    stages: tuple[StageTimes, ...]
+    cold: ColdStart
+    memory: tuple[PeakMemory, ...]
+    read_bandwidth_gb_per_second: float
+    repeatability: Determinism | None
+
+
+@dataclass(frozen=True)
+class PeersPlan:
+    """How `peers` measures: so many rounds, a prompt of so many tokens in each."""
+
+    threads: int
+    rounds: int
+    prompt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeersResult:
+    """What `peers` measures: our decoding loop beside other programs."""
+
+    schema_version: int = 1
+    date: str
+    command: str
+    environment: Environment
+    plan: PeersPlan
+    shapes: tuple[ShapeComparison, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerResult:
+    """What `tower` measures: the vision tower in several precisions."""
+
+    schema_version: int = 1
+    date: str
+    command: str
+    environment: Environment
+    shape: str
+    sizes: TowerShape
+    threads: int
+    processor_flags: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    profiles: Mapping[str, Profile]
+
+
+PerformanceResult = SpeedResult | PeersResult | TowerResult
+
+
+def read(data: Mapping[str, Any], name: str) -> PerformanceResult:
+    """Read the content of a result file of one of the three kinds; raises UsageError with the file's `name`."""
+    if "stages" in data:
+        return parse(SpeedResult, data, name)
+    return parse(PeersResult, data, name) if "shapes" in data else parse(TowerResult, data, name)

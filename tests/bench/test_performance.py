@@ -1,0 +1,123 @@
+"""Measurements of speed, memory and determinism, run small."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from medrega_bench.performance import cold_start, determinism, latency, random_packages, vision_precision
+from medrega_bench.performance.cold_start import ColdStart
+from medrega_bench.performance.determinism import Run
+from medrega_bench.performance.environment import MemoryReader, command, environment, int8_flags
+from medrega_bench.performance.spread import Spread, quotients
+from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import default_folder
+
+
+@pytest.fixture(scope="module")
+def package():
+    return Package.open(default_folder())
+
+
+def test_a_spread_sums_up():
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(median=2.0, p90=pytest.approx(2.8), min=1.0, max=3.0, n=3)
+    assert quotients([4.0, 9.0], [2.0, 3.0]) == [2.0, 3.0]
+    with pytest.raises(ValueError):
+        quotients([1.0], [])
+
+
+def test_a_machine_is_described_without_its_name(monkeypatch):
+    machine = environment()
+    assert machine.threads >= 1 and machine.versions["onnxruntime"] is not None
+    assert set(int8_flags()) <= {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8"}
+    monkeypatch.setattr("sys.argv", ["medrega", "bench", "speed", "--model", "/home/jane/model", "../out.json"])
+    assert command() == "medrega bench speed --model model out.json"
+
+
+def test_memory_is_read(monkeypatch):
+    monkeypatch.setattr("medrega_bench.performance.environment._BLOCK_BYTES", 2**20)
+    assert MemoryReader(2).gigabytes_per_second(repeats=1) > 0
+
+
+def test_stages_of_an_answer_are_timed_in_a_process_of_their_own(package):
+    times = latency.measure(package, 1, "cpu", 1)
+    assert (times.threads, times.device, times.load_ms.n, times.vision_ms.n) == (1, "cpu", 1, 1)
+    assert times.first_answer_ms.median > times.first_start_ms.median > times.vision_ms.median > 0
+    assert times.passes_of_next_question.median < times.passes_without_jump_forward.median
+    assert times.ratios.keys() == {
+        "tokens_per_pass", "jump_forward_fewer_passes", "jump_forward_gain", "kept_image_gain",
+    }  # fmt: skip
+
+
+def test_an_error_of_the_measuring_process_arrives(package):
+    with pytest.raises(UsageError):
+        latency.measure(package, 1, "abacus", 1)
+
+
+def killed(sender, *_):
+    sender.close()
+
+
+def test_a_measuring_process_that_is_killed_says_so(package, monkeypatch):
+    monkeypatch.setattr(latency, "_worker", killed)
+    with pytest.raises(ResourceError) as error:
+        latency.measure(package, 1, "cpu", 1)
+    assert error.value.code == "bench.measurement_failed"
+    assert error.value.message.params["problem"].code == "bench.worker_killed"
+
+
+def test_a_cold_start_is_measured(package):
+    cold = cold_start.measure(package, 1)
+    assert cold.wall_ms.median > 100 and cold.peak_mib.median > 50
+
+
+def test_a_cold_start_that_fails_says_with_which_code(tmp_path):
+    with pytest.raises(ResourceError) as error:
+        cold_start.measure(SimpleNamespace(folder=tmp_path), 1)
+    assert error.value.message.params["problem"].code == "bench.cold_start_failed"
+    assert error.value.message.params["problem"].params["exit_code"] == 4
+
+
+def test_peak_memory_at_a_shape_is_compared_with_the_prediction(package, monkeypatch):
+    written = []
+    monkeypatch.setattr(random_packages, "write_package", lambda shape, *_: written.append(shape) or package)
+    monkeypatch.setattr(cold_start, "measure", lambda *_: ColdStart(Spread.of([900.0]), Spread.of([300.0, 200.0])))
+    peak = cold_start.measure_shape("1b", 2)
+    assert written == [random_packages.SHAPES["1b"]]
+    assert peak.over_package == pytest.approx(300 / peak.package_mib)
+    assert peak.prediction_off == pytest.approx(abs(peak.predicted_mib - 300) / 300)
+
+
+def test_answers_depend_on_nothing_but_the_question(package):
+    result = determinism.measure(package, [1], 6)
+    assert (result.questions, result.different) == (6, 0)
+    assert result.runs == (Run(1, "cold", 0), Run(1, "warm", 0))
+
+
+def test_every_answer_of_other_bytes_counts(package, monkeypatch):
+    numbers = iter(range(100))
+    answered = SimpleNamespace(to_dict=lambda: {"text": next(numbers), "timings_ms": 1})
+    monkeypatch.setattr(determinism, "ask", lambda engine, image, question: answered if question.id else None)
+    result = determinism.measure(package, [1], 3)
+    assert result.different == 3
+    assert [run.different for run in result.runs] == [0, 3]
+
+
+def test_vision_towers_are_measured_in_turn(package, monkeypatch):
+    tower, path = random_packages.TowerShape(1, 1, 1, package.manifest.vision.image_size, 16), package.path("vision")
+    names = (vision_precision.FULL, vision_precision.SHIPPED)
+    monkeypatch.setattr(vision_precision, "write_variants", lambda *_: ((name, path) for name in names))
+    messages = []
+    result = vision_precision.measure(tower, 1, 1, 5, messages.append)
+    assert [variant.name for variant in result.variants if variant.shipped] == [vision_precision.SHIPPED]
+    assert all(variant.seconds.n == variant.gain.n == 5 and variant.relative_error == 0 for variant in result.variants)
+    assert result.profiles.keys() == set(names)
+    assert [message.code for message in messages] == ["bench.writing_variants", "bench.measuring", "bench.profiling"]
+
+
+def test_the_error_is_relative():
+    expected = np.array([3.0, 4.0], np.float32)
+    assert vision_precision.relative_error(expected * np.float32(1.1), expected) == pytest.approx(0.1)
