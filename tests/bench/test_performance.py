@@ -12,7 +12,8 @@ from medrega_bench.performance.cold_start import ColdStart
 from medrega_bench.performance.determinism import Run
 from medrega_bench.performance.environment import MemoryReader, command, environment, int8_flags
 from medrega_bench.performance.spread import Spread, quotients
-from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.errors import ResourceError
+from medrega_edge.images.samples import sample_path
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder
 
@@ -53,7 +54,7 @@ def test_stages_of_an_answer_are_timed_in_a_process_of_their_own(package):
 
 
 def test_an_error_of_the_measuring_process_arrives(package):
-    with pytest.raises(UsageError):
+    with pytest.raises(ResourceError, match="abacus"):
         latency.measure(package, 1, "abacus", 1)
 
 
@@ -91,19 +92,28 @@ def test_peak_memory_at_a_shape_is_compared_with_the_prediction(package, monkeyp
     assert peak.prediction_off == pytest.approx(abs(peak.predicted_mib - 300) / 300)
 
 
-def test_answers_depend_on_nothing_but_the_question(package):
-    result = determinism.measure(package, [1], 6)
-    assert (result.questions, result.different) == (6, 0)
-    assert result.runs == (Run(1, "cold", 0), Run(1, "warm", 0))
+@pytest.fixture
+def three_questions(monkeypatch):
+    asked = [SimpleNamespace(image=sample_path(latency.SAMPLE), text=text) for text in latency.QUESTIONS[:3]]
+    monkeypatch.setattr(determinism, "choose", lambda *_: ([SimpleNamespace(question=one) for one in asked], None))
 
 
-def test_every_answer_of_other_bytes_counts(package, monkeypatch):
+@pytest.mark.usefixtures("three_questions")
+def test_answers_depend_on_nothing_but_the_question(package, monkeypatch):
+    monkeypatch.setattr(determinism, "ask", lambda engine, image, question: engine.ask(image, question.text))
+    result = determinism.measure(package, [1, 2])
+    assert (result.questions, result.different) == (3, 0)
+    assert result.runs == tuple(Run(threads, cache, 0) for threads in (1, 2) for cache in ("cold", "warm"))
+
+
+@pytest.mark.usefixtures("three_questions")
+def test_every_answer_of_other_bytes_counts_and_a_refusal_is_an_answer(package, monkeypatch):
     numbers = iter(range(100))
     answered = SimpleNamespace(to_dict=lambda: {"text": next(numbers), "timings_ms": 1})
-    monkeypatch.setattr(determinism, "ask", lambda engine, image, question: answered if question.id else None)
-    result = determinism.measure(package, [1], 3)
-    assert result.different == 3
-    assert [run.different for run in result.runs] == [0, 3]
+    monkeypatch.setattr(determinism, "ask", lambda _, __, question: None if "spleen" in question.text else answered)
+    result = determinism.measure(package, [1])
+    assert (result.questions, result.different) == (3, 2)
+    assert [run.different for run in result.runs] == [0, 2]
 
 
 def test_vision_towers_are_measured_in_turn(package, monkeypatch):

@@ -139,7 +139,7 @@ def test_what_the_export_refuses_is_left_out_and_named_but_full_precision_has_to
     monkeypatch.setattr(sweep, "RECIPES", (Recipe(),))
     monkeypatch.setattr(sweep.Sweep, "build", lambda self, recipe, tell: build(recipe))
     monkeypatch.setattr(sweep.measure, "result_of", lambda *_: {})
-    monkeypatch.setattr(sweep.latency, "bandwidth", lambda: 1.0)
+    monkeypatch.setattr(sweep, "MemoryReader", lambda _: SimpleNamespace(gigabytes_per_second=lambda: 1.0))
     made = sweep.run(place, None, {}, ("quick", None), sweep.Hearing(str, None))
     assert made["refused"] == [{"precision": "gptq-int4-g32 + vision-int8", "reason": "It is too coarse."}]
 

@@ -63,6 +63,7 @@ def test_colour_is_what_the_standard_says(name):
 
 
 @pytest.mark.parametrize("photometric", ["ARGB", "CMYK", "HSV", "YBR_PARTIAL_420", "PATIENT^NAME"])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS:UserWarning")  # pydicom, of the name that this test writes
 def test_other_kinds_of_colour_are_refused_without_their_name(photometric):
     with pytest.raises(ImageError, match="are not read") as caught:
         read_image(colour(filled(RED), PhotometricInterpretation=photometric))

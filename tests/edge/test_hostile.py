@@ -232,6 +232,7 @@ def test_all_bombs_in_little_memory():
     assert int(run.stdout) < MEGABYTES
 
 
+@pytest.mark.filterwarnings("ignore:IM image format is deprecated:DeprecationWarning")  # it is written, too
 def test_every_other_format_that_pillow_could_read_is_refused(tmp_path, record_property):
     Image.init()
     refused = []

@@ -95,7 +95,11 @@ class PeerProcess:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, bufsize=1
         )
-        self.loaded = Loaded(**self._answer())
+        try:
+            self.loaded = Loaded(**self._answer())
+        except PeerError:
+            self.close()
+            raise
 
     def turn(self) -> Turn:
         """Run one turn; raises PeerError."""
