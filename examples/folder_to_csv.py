@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import medrega_edge
-from medrega_edge.errors import MedregaError
 
 
 def main(folder: str, table: str, question: str) -> None:
@@ -20,7 +19,7 @@ def main(folder: str, table: str, question: str) -> None:
         for path in sorted(Path(folder).iterdir()):
             try:
                 answer = engine.ask(engine.open(path), question)
-            except MedregaError as error:
+            except medrega_edge.MedregaError as error:
                 writer.writerow((path.name, "", "", "", "", "", "", f"error: {error}"))
                 continue
             for region in answer.regions:

@@ -88,6 +88,7 @@ def test_the_runtime_sees_what_torch_sees(checkpoint_folder: Path, questions_fil
     from medrega_edge.engine import load as load_engine
     from medrega_edge.images.preprocess import Preprocessing, preprocess
     from medrega_edge.images.reader import read_image
+    from medrega_edge.tasks.intent import build_request
     from medrega_export import questions
     from medrega_export.checkpoint import checkpoint
 
@@ -95,7 +96,7 @@ def test_the_runtime_sees_what_torch_sees(checkpoint_folder: Path, questions_fil
     engine = load_engine(tmp_path / "fp32")
     asked = questions.read_questions(questions_file)[1]
     image = engine.open(asked.image)
-    answer = engine.ask(image, asked.question, task=asked.task, language=asked.language, max_tokens=3)
+    answer = engine.run(image, build_request(asked.task, asked.question), asked.language, max_tokens=3)
 
     original, model = checkpoint.load(checkpoint_folder), original_model(checkpoint_folder)
     values, geometry = preprocess(read_image(asked.image), Preprocessing(64))
