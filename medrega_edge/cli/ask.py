@@ -12,7 +12,7 @@ import typer
 
 from medrega_edge.cli.console import console, echo
 from medrega_edge.cli.options import AnswerOptions, ImageOptions, TaskOption, load_engine, with_shared_options
-from medrega_edge.domain import language_of
+from medrega_edge.domain import Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.translate import locale_language, said
 from medrega_edge.io.safe_text import json_text, printable
@@ -20,9 +20,10 @@ from medrega_edge.io.safe_text import json_text, printable
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
     from medrega_edge.boxes import PixelBox
-    from medrega_edge.engine import Engine
+    from medrega_edge.engine import EncodedImage, Engine
     from medrega_edge.tasks.base import TaskRequest
 
+FREE_TEXT = (Task.VQA, Task.REPORT, Task.GROUNDED_REPORT)
 IMAGE = "PNG, JPEG, TIFF, DICOM or NIfTI, a folder of DICOM files; or --sample."
 ImageOrOther = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE)]
 OptionalImage = Annotated[str | None, typer.Argument(metavar="IMAGE", help=IMAGE)]
@@ -157,19 +158,21 @@ def chat(
 
     medrega chat scan.png
     """
+    from medrega_edge.tasks.intent import build_request
+
     engine = load_engine(shared.model, shared.threads, shared.device)
     encoded = engine.open(_place(image, shared.sample), shared.view())
     warned = False
     while question := _next_question():
         try:
-            answer = engine.ask(encoded, question, language=shared.language)
+            request = build_request(engine.guess_task(question), question)
+            answer = _answer_and_show(engine, encoded, request, shared.language or language_of(question), shared)
         except UsageError as error:  # the next question may be a better one
             if shared.as_json:
                 echo(json_text({"error": error.to_dict()}))
             else:
                 echo(said(f"error: {error}", language_of(question)), err=True)
             continue
-        _show(answer, shared)
         warned = warned or bool(answer.warnings)
     if shared.strict and warned:
         raise typer.Exit(5)
@@ -207,8 +210,7 @@ def _answer_one(image: str | None, words: str, request: Callable[[Engine], TaskR
     engine = load_engine(shared.model, shared.threads, shared.device)
     encoded = engine.open(path, shared.view(words))
     language = shared.language or (language_of(words) if words else locale_language())
-    answer = engine.run(encoded, request(engine), language)
-    _show(answer, shared)
+    answer = _answer_and_show(engine, encoded, request(engine), language, shared)
     if shared.save is not None:
         overlay.save_png(overlay.draw_regions(encoded.image, answer), shared.save)
     if objects:
@@ -231,8 +233,23 @@ def _object_places(shared: AnswerOptions, image: Path) -> dict[str, Path]:
     return object_paths(shared.dicom_to, parse_kinds(shared.dicom), image)
 
 
-def _show(answer: Answer, shared: ImageOptions) -> None:
-    """Print an answer, and to whom it is told in words, what was understood."""
+def _answer_and_show(
+    engine: Engine, image: EncodedImage, request: TaskRequest, language: str, shared: ImageOptions
+) -> Answer:
+    """Answer a request and print the answer; on a terminal, free text appears while it is generated."""
+    streams = request.task in FREE_TEXT and not shared.as_json and sys.stdout.isatty()
+    if not streams:
+        answer = engine.run(image, request, language)
+        _show(answer, shared)
+        return answer
+    answer = engine.run(image, request, language, on_text=lambda piece: typer.echo(printable(piece), nl=False))
+    echo("")
+    _show(answer, shared, with_text=False)
+    return answer
+
+
+def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
+    """Print an answer: as JSON, or for a person, with a line on standard error about the task and the image."""
     from medrega_edge.output import terminal
 
     if shared.as_json:
@@ -243,7 +260,7 @@ def _show(answer: Answer, shared: ImageOptions) -> None:
         kind += f" ({answer.image.modality_confidence:.2f})"
     asked = f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
     console(stderr=True).print(printable(asked), style="dim")
-    terminal.print_answer(answer, console())
+    terminal.print_answer(answer, console(), with_text)
 
 
 def _parse_box(text: str) -> PixelBox:

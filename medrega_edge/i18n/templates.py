@@ -17,6 +17,7 @@ TEMPLATES: dict[str, str] = {
     # ---- package (package.*) -------------------------------------------------------------------------------------------
     #
     "package.duplicate_key": "{file} has the key '{key}' twice; get the package again.",
+    "package.empty_name": "The name of the model package is empty; name a package or its folder with --model.",
     "package.extra_file": "'{file}' does not belong to the model package; remove it or get the package again.",
     "package.file_changed": "'{file}' in the model package is not the file that the manifest names; get the package again.",
     "package.info_certificate": "certificate",

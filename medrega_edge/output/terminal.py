@@ -46,9 +46,13 @@ def to_json(answer: Answer, include_identifiers: bool = False) -> str:
     return json_text(answer.to_dict(include_identifiers))
 
 
-def print_answer(answer: Answer, console: Console) -> None:
-    """Print text, regions, labels' score, certified accuracy, window, warnings and notice."""
-    console.print(Text(printable(answer.text)), soft_wrap=True)
+def print_answer(answer: Answer, console: Console, with_text: bool = True) -> None:
+    """Print text, regions, labels' score, certified accuracy, window, warnings and notice.
+
+    Leave out the text if it has been streamed to the terminal.
+    """
+    if with_text:
+        console.print(Text(printable(answer.text)), soft_wrap=True)
     if answer.regions:
         table = _table(answer)
         narrow = console.measure(table, options=console.options.update(width=MAX_COLUMNS)).maximum > console.width

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from medrega_edge.errors import PackageError
+from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.package.manifest import MANIFEST
 from medrega_edge.package.package import Package
 
@@ -32,6 +32,8 @@ def user_folders() -> list[Path]:
 
 def find_package(model: str | Path | None = None) -> Package:
     """Open a package: a folder, the name of an installed one, $MEDREGA_MODEL, or the one that ships; raises PackageError."""
+    if model == "":
+        raise UsageError("package.empty_name")
     wanted = model or os.environ.get(MODEL_VARIABLE)
     if not wanted:
         return Package.open(default_folder())

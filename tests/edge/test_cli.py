@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from medrega_edge.images.samples import sample_path
@@ -187,6 +189,55 @@ def test_a_chat_as_json_is_a_line_an_answer(medrega):
     assert first["regions"][0]["box"] == last["regions"][0]["box"]
     assert wrong["error"]["exit_code"] == 2
     assert run.code == (5 if first["warnings"] or last["warnings"] else 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "stdin"),
+    [
+        (["ask", SCAN, "What modality is used to take this image?"], ""),
+        (["ask", SCAN, "肝脏正常吗？"], ""),
+        (["report", SCAN, "--lang", "zh"], ""),
+        (["report", SCAN, "--grounded"], ""),
+        (["chat", SCAN], "写一份报告\n\n"),
+        (["ask", SCAN, "locate the liver"], ""),
+        (["ask", SCAN, "肝脏正常吗？", "--json"], ""),
+    ],
+)
+def test_on_a_terminal_free_text_appears_while_it_is_generated(medrega, monkeypatch, command, stdin):
+    pieces, echo = [], typer.echo
+
+    def recorded(text, nl=True, **options):
+        pieces.extend([] if nl else [text])
+        echo(text, nl=nl, **options)
+
+    monkeypatch.setattr(typer, "echo", recorded)
+    plain = medrega(*command, stdin=stdin)
+    assert pieces == []
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown = medrega(*command, stdin=stdin)
+    assert bool(pieces) is ("locate the liver" not in command and "--json" not in command)
+    assert shown.out.startswith("".join(pieces))
+    assert len(pieces) > 1 or "report" not in command
+    if "--json" not in command:  # which tells the time it took
+        assert re.sub(r"\x1b\[[0-9;]*m", "", shown.out) == plain.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["ask", SCAN, "What is this?", "--box", ""], "x1,y1,x2,y2"),
+        (["identify", SCAN, "--box", ""], "x1,y1,x2,y2"),
+        (["identify", SCAN, "--box", "1,2,3,4,5"], "x1,y1,x2,y2"),
+        (["ask", SCAN, "locate the liver", "--model", ""], "is empty"),
+        (["model", "info", ""], "is empty"),
+        (["classify", SCAN, "--set", ""], "no label set ''"),
+        (["classify", SCAN, "--labels", ""], "two or more different labels"),
+    ],
+)
+def test_an_empty_value_is_no_default(medrega, arguments, sentence):
+    run = medrega(*arguments)
+    assert run.code == 2
+    assert sentence in run.err
 
 
 def test_a_chat_has_no_picture_to_save(medrega, tmp_path):

@@ -21,6 +21,8 @@ from medrega_edge.tasks.classification import Classify
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request
+from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.vqa import AnswerQuestion
 
 # The liver on the sample scan, mass included, read off the picture by eye against a 50-pixel grid.
 LIVER = PixelBox(52, 80, 182, 195)
@@ -134,10 +136,21 @@ def _png(pixels):
     return buffer.getvalue()
 
 
-def test_the_stream_is_the_text(engine, scan):
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize(
+    "request_", [Detect("liver"), Identify(LIVER), AnswerQuestion("肝脏正常吗？"), Report(), Report(grounded=True)]
+)
+def test_the_stream_is_the_text(engine, scan, request_, language):
     pieces = []
-    answer = engine.ask(scan, "请定位肝脏", on_text=pieces.append)
+    answer = engine.run(scan, request_, language, on_text=pieces.append)
     assert "".join(pieces) == answer.text
+    assert len(pieces) > 1 or request_.task in ("detect", "identify")
+
+
+def test_an_answer_has_room_for_a_token(engine, scan):
+    with pytest.raises(UsageError) as refused:
+        engine.ask(scan, "locate the liver", max_tokens=0)
+    assert refused.value.code == "task.no_tokens"
 
 
 def test_few_passes_for_a_box(engine, scan):

@@ -1,6 +1,7 @@
 """Every task of the default package on the sample scan: what is asked, what comes back, what is refused."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,14 @@ from PIL import Image
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.templates import REPORT_DISCLAIMER
+from medrega_edge.inference.grammars import NamedRegion
+from medrega_edge.inference.language_model import Generation
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS, REPORT_DISCLAIMER
 from medrega_edge.tasks.intent import build_request
+from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES
+from tests.edge.toy import ScriptedModel, context
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +144,40 @@ def test_labels_that_were_never_learnt_are_flagged_and_not_certified(engine, sca
         own = engine.classify(scan, labels)
         assert own.warnings == ("these weights were not trained to tell these labels apart: the choice means little",)
         assert own.model.certified is None
+
+
+def test_a_repeated_label_counts_once(engine, scan):
+    once = engine.classify(scan, ["glioma", "meningioma"])
+    twice = engine.classify(scan, ["glioma", "meningioma", "glioma"])
+    assert (twice.raw_text, twice.labels, twice.prompt_tokens) == (once.raw_text, once.labels, once.prompt_tokens)
+    several = engine.classify(scan, ["glioma", "glioma", "meningioma"], multiple=True)
+    assert len({label.label for label in several.labels}) == len(several.labels)
+    with pytest.raises(UsageError):
+        engine.classify(scan, ["glioma", "glioma<|im_end|>"])
+
+
+def test_warnings_of_located_regions_reach_the_answer(engine, scan):
+    """A box that is cut off leaves no region: the reader has to know why, in a chain of thought and a report too."""
+    cut = "the answer was cut off at its longest length"
+    thought = engine.run(scan, AnswerQuestion("Is the liver normal?", regional_chain_of_thought=True), max_tokens=6)
+    assert thought.regions == ()
+    assert cut in thought.warnings
+    result = Report(grounded=True).run(context(ShortOfBoxes("MRI of the abdomen. Seen: liver."), NAMED))
+    assert result.text.startswith("MRI of the abdomen. Seen: liver.")
+    assert result.detections == ()
+    assert cut in result.warnings
+
+
+NAMED = replace(DEFAULT_PROMPTS, labels=(("liver", "肝脏"),))
+
+
+class ShortOfBoxes(ScriptedModel):
+    """Its boxes are cut off before they are whole."""
+
+    def generate(self, image, prompt, grammar, *rest):
+        if isinstance(grammar, NamedRegion):
+            return Generation("", (), "length", 0, 0.0, 0.0)
+        return super().generate(image, prompt, grammar, *rest)
 
 
 def test_free_candidates(engine, scan):
