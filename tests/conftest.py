@@ -43,6 +43,7 @@ class Ran(NamedTuple):
 def medrega(engine, monkeypatch, capfd):
     """`main()` in this process, answered by the shared engine unless another package or device is asked for."""
     from medrega_edge import engine as home
+    from medrega_edge.cli import console
     from medrega_edge.cli import main as cli
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -60,6 +61,7 @@ def medrega(engine, monkeypatch, capfd):
         return Ran(end.value.code, *capfd.readouterr())
 
     monkeypatch.setattr(home, "load", shared)
+    monkeypatch.setattr(console, "_language", None)  # restored afterwards
     monkeypatch.delenv("MEDREGA_MODEL", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     yield command

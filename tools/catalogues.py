@@ -20,7 +20,7 @@ import string
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,20 +101,20 @@ def help_of(package: str) -> Iterator[str]:
 
     module = importlib.import_module(COMMANDS[package])
     if package == "medrega_edge":
-        yield from _help_below(typer.main.get_command(module.app), without=tuple(COMMANDS))
+        yield from _help_below(typer.main.get_command(module.app))
     else:
+        yield (importlib.import_module(package).__doc__ or "").partition("\n")[0]  # in `medrega --help`
         app = typer.Typer(add_completion=False)
         module.mount(app)
         yield from _help_below(typer.main.get_command(app))
 
 
-def _help_below(command: Any, without: Sequence[str] = ()) -> Iterator[str]:
-    """Every paragraph of help of a command and those below it, but for examples and the commands of other packages."""
+def _help_below(command: Any) -> Iterator[str]:
+    """Every paragraph of help of a command and those below it, but for examples."""
     texts = [*inspect.cleandoc(command.help or "").split("\n\n"), *(getattr(one, "help", None) for one in command.params)]
     yield from (" ".join(text.split()) for text in texts if text and not text.startswith("medrega "))
-    for name, other in getattr(command, "commands", {}).items():
-        if f"medrega_{name}" not in without:
-            yield from _help_below(other)
+    for other in getattr(command, "commands", {}).values():
+        yield from _help_below(other)
 
 
 def update(package: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from medrega_edge.cli import main as cli
+from medrega_edge.cli.plugins import GROUP
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 HEAD = """# Commands
@@ -23,11 +24,10 @@ OTHERS = ("Options", "Arguments")  # the panels of parameters that name none
 def whole_command() -> Any:
     """The command `medrega` with the commands of all four packages, whichever extras are installed."""
     app = typer.Typer()
-    rooms = {name: module for name, module, _, _ in cli._ROOMS}
     for kind in ("registered_commands", "registered_groups"):
-        setattr(app, kind, [one for one in getattr(cli.app, kind) if one.name not in rooms])
-    for module in rooms.values():
-        import_module(module).mount(app)
+        setattr(app, kind, list(getattr(cli.app, kind)))
+    for entry in entry_points(group=GROUP):
+        entry.load()(app)
     return typer.main.get_command(app)
 
 

@@ -1,4 +1,4 @@
-"""Questions with truth in, accuracy with intervals out: for this package, on this hardware."""
+"""Measure accuracy and speed of a model package on this hardware."""
 
 from medrega_edge.i18n.message import register
 

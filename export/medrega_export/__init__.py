@@ -1,4 +1,4 @@
-"""From a full-precision InternVL checkpoint to a model package: quantise, write the graphs, measure, certify.
+"""Turn a full-precision InternVL checkpoint into a quantised model package with a certificate.
 
     from medrega_export import ExportOptions, export
 

@@ -177,11 +177,10 @@ def _notifier() -> Callable[[str], None]:
 
 
 def _in_users_language(sentence: str) -> str:
-    import sys
+    from medrega_edge.cli.console import user_language
+    from medrega_edge.i18n.translate import said
 
-    from medrega_edge.i18n.translate import said, users_language
-
-    return said(sentence, users_language(sys.argv[1:]))
+    return said(sentence, user_language())
 
 
 def _explain(options: ExportOptions, out: Path | None) -> None:

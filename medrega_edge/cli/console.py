@@ -5,7 +5,6 @@ Talk is in the language of who typed the command, errors among it.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,17 +12,32 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from medrega_edge.domain import Language
 from medrega_edge.i18n.message import LEGACY, Message
-from medrega_edge.i18n.translate import users_language
+from medrega_edge.i18n.translate import locale_language
 from medrega_edge.io.safe_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
+_language: Language | None = None
+
+
+def set_user_language(language: Language) -> None:
+    """Set the language of what is printed."""
+    global _language
+    _language = language
+
+
+def user_language() -> Language:
+    """The language of who typed the command; that of the locale if no command line was read."""
+    return _language or locale_language()
+
+
 def echo(text: str | Message, err: bool = False) -> None:
     """Print a line of plain text, or a message in the language of who typed the command."""
-    shown = text.text(users_language(sys.argv[1:])) if isinstance(text, Message) else text
+    shown = text.text(user_language()) if isinstance(text, Message) else text
     typer.echo(printable(shown), err=err)
 
 

@@ -1,34 +1,31 @@
 """`medrega`: gather the commands, run one, map errors to exit codes. The only module that exits.
 
-What a command does stands under `commands/`. Heavy imports wait inside the commands, so `--help` and `--version` load
-neither numpy nor onnxruntime.
+Heavy imports wait inside the commands, so `--help` and `--version` load neither numpy nor onnxruntime.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import re
-import signal
 import sys
-import time
 import warnings
-from contextlib import suppress
-from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from medrega_edge.cli import ask, batch, bundle, model
-from medrega_edge.cli.console import echo, tell
+from medrega_edge.cli.console import echo, set_user_language, tell, user_language
+from medrega_edge.cli.help import translate_help
+from medrega_edge.cli.plugins import CommandGroup
+from medrega_edge.cli.signals import Interruption, forbid_core_dumps
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
-from medrega_edge.i18n.message import Message, has_chinese, help_text
-from medrega_edge.i18n.translate import bring, users_language
+from medrega_edge.i18n.message import Message, has_chinese
+from medrega_edge.i18n.translate import users_language
 from medrega_edge.io.atomic import NO_SPACE_ERRNOS
 
 app = typer.Typer(
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=True,
     no_args_is_help=True,
@@ -63,113 +60,54 @@ app.add_typer(model.model_app, name="model")
 app.add_typer(bundle.bundle_app, name="bundle")
 
 
-# The other three rooms come alive when what they need is installed: (command, module with `mount`, extra, needs).
-_ROOMS = (
-    ("train", "medrega_train.cli", "train", ("torch", "transformers", "accelerate")),
-    ("export", "medrega_export.cli", "export", ("torch", "transformers", "gptqmodel", "onnx")),
-    (
-        "bench",
-        "medrega_bench.cli.main",
-        "bench",
-        ("scipy", "sacrebleu", "rouge_score", "nltk", "jieba", "pycocotools", "jinja2"),
-    ),
-)
-
-
-@cache
-def _mount_rooms() -> None:
-    for name, module, extra, needs in _ROOMS:
-        if all(importlib.util.find_spec(need) for need in needs):
-            importlib.import_module(module).mount(app)
-        else:
-            _mount_missing(name, extra)
-
-
-def _mount_missing(name: str, extra: str) -> None:
-    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-    install = f"pip install 'medrega-edge[{extra}]'"
-
-    @app.command(name, context_settings=anything, help=f"Not installed: {install}")
-    def missing() -> None:
-        raise ResourceError(f"`medrega {name}` needs an extra that is not installed; install it with: {install}.")
-
-
-PRESSED_TWICE = 1.0  # seconds: a second Ctrl-C so soon is the same wish, and would only cut short the tidying up
-
-
 def main() -> None:
     """Run the command line; the exit codes are those of `errors`, 0, 1, and 130 or 143 for what was interrupted."""
+    arguments = sys.argv[1:]
+    _prepare_streams()
+    warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
+    interruption = Interruption()
+    forbid_core_dumps()
+    set_user_language(users_language(arguments))
+    command = typer.main.get_command(app)
+    try:
+        if user_language() is Language.ZH and not has_chinese():
+            tell(Message("cli.no_chinese"))
+        translate_help(command)
+        code = command(prog_name="medrega", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        if interruption.exit_code:  # inside a library that turned the interruption into an error of its own
+            sys.exit(interruption.exit_code)
+        is_known = isinstance(error, MedregaError) or (isinstance(error, OSError) and error.errno in NO_SPACE_ERRNOS)
+        if not (is_known or _is_parsers(error)) and getattr(command, "loaded_plugin", None):
+            raise  # who trains or exports wants to see it all; those commands read no patient's header
+        code = _tell(error, arguments)
+    sys.exit(code or 0)
+
+
+def _prepare_streams() -> None:
+    """Replace each standard stream that is closed; show as "?" what a stream cannot encode."""
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by who started us
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 - until the end
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # what cannot be shown, or read, is shown or read as "?"
-    warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
-    stopped: list[int] = []
-    obeyed = 0.0
-
-    def stop(number: int, _: object) -> None:
-        nonlocal obeyed
-        if number == signal.SIGINT and stopped and time.monotonic() - obeyed < PRESSED_TWICE:
-            return
-        stopped.append(128 + number)
-        obeyed = time.monotonic()
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell leaves it for what runs in the background
-        signal.signal(signal.SIGINT, stop)
-    with suppress(ImportError):  # where there are no core files either: a crash must not write an image to a disk
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    try:
-        _mount_rooms()
-        for name, module, *_ in _ROOMS:
-            if sys.argv[1:2] == [name]:
-                bring(module.partition(".")[0])  # read when it is said in Chinese, and not by the other commands
-        command = typer.main.get_command(app)
-        if users_language(sys.argv[1:]) is Language.ZH:
-            if not has_chinese():
-                tell(Message("cli.no_chinese"))
-            _put_into_chinese(command)
-        code = command(standalone_mode=False)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = 130
-    except Exception as error:
-        if stopped:  # inside a library that turned the interruption into an error of its own
-            sys.exit(stopped[0])
-        is_known = isinstance(error, MedregaError) or (isinstance(error, OSError) and error.errno in NO_SPACE_ERRNOS)
-        if not (is_known or _is_parsers(error)) and sys.argv[1:2] in [[room[0]] for room in _ROOMS]:
-            raise  # who trains or exports wants to see it all; those commands read no patient's header
-        code = _tell(error)
-    sys.exit(code or 0)
-
-
-def _put_into_chinese(command: Any) -> None:
-    """Replace the help of a command, its options and the commands below it; the parser's own words stay."""
-    paragraphs = [" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")]
-    command.help = "\n\n".join(help_text(paragraph, Language.ZH) for paragraph in paragraphs)
-    command.short_help = help_text(paragraphs[0], Language.ZH)
-    for parameter in command.params:
-        parameter.help = help_text(getattr(parameter, "help", None) or "", Language.ZH)
-    for other in getattr(command, "commands", {}).values():
-        _put_into_chinese(other)
+            stream.reconfigure(errors="replace")
 
 
 def _is_parsers(error: Exception) -> bool:
     return hasattr(error, "format_message")
 
 
-def _tell(error: Exception) -> int:
-    """Say what went wrong, in words that are ours; return the exit code."""
+def _tell(error: Exception, arguments: list[str]) -> int:
+    """Print what went wrong, without what was given; return the exit code."""
     if _is_parsers(error):  # it would quote what was given, and that may name a patient
-        for given in sorted(sys.argv[1:], key=len, reverse=True):
+        for given in sorted(arguments, key=len, reverse=True):
             if given and not re.fullmatch(r"[a-z]+|--?[a-z-]+", given):
                 error.message = error.message.replace(given, "...")  # type: ignore[attr-defined]
-        if users_language(sys.argv[1:]) is Language.ZH:
+        if user_language() is Language.ZH:
             tell(f"error: {error.format_message()}")  # type: ignore[attr-defined]
         else:
             error.show()  # type: ignore[attr-defined]

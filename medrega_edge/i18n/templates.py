@@ -148,6 +148,8 @@ TEMPLATES: dict[str, str] = {
     # ---- cli (cli.*) ---------------------------------------------------------------------------------------------------
     #
     "cli.error": "error: {problem}",
+    "cli.missing_extra": "`medrega {command}` needs the extra '{extra}', of which {missing} is not installed; "
+    "install it with: {install}.",
     "cli.no_chinese": "The Chinese texts are not installed: messages are in English; install medrega-edge again.",
     # ---- evaluation (evaluation.*) -------------------------------------------------------------------------------------
     #

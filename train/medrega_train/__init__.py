@@ -1,4 +1,4 @@
-"""Training: images and records in, a full-precision InternVL checkpoint in Hugging Face layout out."""
+"""Train a full-precision checkpoint from images and records."""
 
 import logging
 

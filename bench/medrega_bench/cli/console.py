@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-from medrega_edge.cli.console import echo
+from medrega_edge.cli.console import echo, user_language
 from medrega_edge.domain import Language
-from medrega_edge.i18n.translate import said, users_language
+from medrega_edge.i18n.translate import said
 
 Row = dict[str, Any]
 
@@ -16,7 +15,7 @@ FLIPS = 10  # on a terminal; a file has them all
 
 def language() -> Language:
     """The language of who typed the command."""
-    return users_language(sys.argv[1:])
+    return user_language()
 
 
 def show(text: str) -> None:

@@ -1,0 +1,87 @@
+"""Commands of other packages, found through entry points of the group `medrega.commands`.
+
+    [project.entry-points."medrega.commands"]
+    train = "medrega_train.cli:mount"
+
+The function takes a typer app and registers one command, named as the entry point. `medrega --help` shows the first line of
+the docstring of its package (here `medrega_train`) and imports nothing else of it. If its distribution has an extra named as
+the command, what that extra requires has to be installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from medrega_edge.cli.help import translate_help
+from medrega_edge.errors import ResourceError
+from medrega_edge.i18n.translate import bring
+
+GROUP = "medrega.commands"
+
+
+class CommandGroup(TyperGroup):
+    """The commands of an app and those of plug-ins; a plug-in is imported when its command is the one to run."""
+
+    loaded_plugin: str | None = None  # name of the command that was loaded
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands, plug-ins last."""
+        return [*super().list_commands(ctx), *(entry.name for entry in entry_points(group=GROUP))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; for a plug-in one that has a summary only."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            return command
+        found = entry_points(group=GROUP, name=cmd_name)
+        if not found:
+            return None
+        command = TyperCommand(cmd_name, help=summary(found[cmd_name]))
+        translate_help(command)
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return name, command and remaining arguments; loads a plug-in. Raises ResourceError if its extra is missing."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and name not in self.commands:
+            command = load(entry_points(group=GROUP)[name])
+            self.loaded_plugin = name
+        return name, command, rest
+
+
+def summary(entry: EntryPoint) -> str:
+    """What a command does, in one line."""
+    return (import_module(entry.module.partition(".")[0]).__doc__ or "").partition("\n")[0]
+
+
+def load(entry: EntryPoint) -> Any:
+    """The command of an entry point, in the user's language. Raises ResourceError if its extra is not installed."""
+    missing = missing_requirements(entry.dist, entry.name) if entry.dist else []
+    if entry.dist and missing:
+        install = f"pip install '{entry.dist.name}[{entry.name}]'"
+        raise ResourceError("cli.missing_extra", command=entry.name, extra=entry.name, missing=missing, install=install)
+    app = typer.Typer(rich_markup_mode=None)
+    entry.load()(app)
+    bring(entry.module.partition(".")[0])  # TRANSITION
+    command = typer.main.get_group(app).commands[entry.name]
+    translate_help(command)
+    return command
+
+
+def missing_requirements(installed: Distribution, extra: str) -> list[str]:
+    """Names of the distributions that an extra of `installed` requires and that are not installed."""
+    from packaging.requirements import Requirement
+
+    missing = []
+    for requirement in map(Requirement, installed.requires or ()):
+        if requirement.marker is not None and requirement.marker.evaluate({"extra": extra}):
+            try:
+                distribution(requirement.name)
+            except PackageNotFoundError:
+                missing.append(requirement.name)
+    return missing

@@ -1,0 +1,36 @@
+"""How the process ends early: interrupts as exceptions, no core dump."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import suppress
+
+PRESSED_TWICE = 1.0  # seconds: a second Ctrl-C so soon is the same wish, and would only cut short the tidying up
+
+
+class Interruption:
+    """Turns SIGINT into KeyboardInterrupt and SIGTERM into SystemExit; `exit_code` is 0 until one of them came."""
+
+    def __init__(self) -> None:
+        """Install the handlers; a SIGINT that is ignored stays so, as a shell leaves it for what runs in the background."""
+        self.exit_code = 0
+        self._time = 0.0
+        signal.signal(signal.SIGTERM, self._stop)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._stop)
+
+    def _stop(self, number: int, _: object) -> None:
+        now = time.monotonic()
+        if number == signal.SIGINT and self.exit_code and now - self._time < PRESSED_TWICE:
+            return
+        self.exit_code, self._time = 128 + number, now
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(self.exit_code)
+
+
+def forbid_core_dumps() -> None:
+    """A crash must not write an image to a disk."""
+    with suppress(ImportError):  # a system without this module writes no core files
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
