@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from medrega_edge.images.preprocess import Preprocessing, normalise
+from medrega_edge.io.atomic import write_text
 from medrega_train.augment import View
-from medrega_train.loop import write_atomically
 from medrega_train.non_medical_images import foreign_picture
 from medrega_train.records import Record
 from medrega_train.views import Views
@@ -65,8 +65,8 @@ class Pool:
 
         `encode` maps pictures `[B, 3, S, S]` to features `[B, tokens, width]`. An interrupted pool goes on.
         """
-        path, told = self._folder / FEATURES, self._folder / FILLED
-        filled = json.loads(told.read_text()) if told.is_file() else 0
+        path, progress = self._folder / FEATURES, self._folder / FILLED
+        filled = json.loads(progress.read_text()) if progress.is_file() else 0
         numbers = [range(start, min(start + CHUNK, self._size)) for start in range(filled, self._size, CHUNK)]
         store: npt.NDArray[np.float16] | None = np.load(path, mmap_mode="r+") if filled else None
         for chunk, pictures in zip(
@@ -81,8 +81,7 @@ class Pool:
             over = time.monotonic() > deadline
             if over or chunk.stop == self._size or chunk.stop % (16 * CHUNK) == 0:
                 store.flush()  # type: ignore[attr-defined]
-                done = str(chunk.stop)
-                write_atomically(told, lambda temporary, text=done: temporary.write_text(text))  # type: ignore[misc]
+                write_text(progress, str(chunk.stop))
             if over and chunk.stop < self._size:
                 return False
         self._features = np.load(path, mmap_mode="r")

@@ -1,4 +1,4 @@
-"""The training loop: steps, slices, checkpoints, log. Knows nothing of what is trained.
+"""The training loop of a stage, whatever it trains: steps, slices, checkpoints, log.
 
 A stage is a module whose forward turns a batch into named losses, a data set whose sample number i is a pure function of
 i, and a plan. So the state of a run is (step, weights, optimiser, average), and a killed run repeats at most the steps
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -26,11 +25,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from medrega_edge.errors import ResourceError
+from medrega_edge.io.atomic import atomic_write, write_text
 from medrega_train.presets import StagePlan
 
 SAVE_EVERY_SECONDS = 120.0
 FINAL_LEARNING_RATE = 0.02  # of the peak
 GRADIENT_NORM = 1.0
+STATE = "state.pt"  # the resume point of a stage
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ class Average:
     def swap(self) -> None:
         """Exchange weights and average; call again to go back."""
         for parameter, shadow in zip(self._parameters, self.shadow, strict=True):
-            held = parameter.detach().clone()
+            weights = parameter.detach().clone()
             parameter.data.copy_(shadow)
-            shadow.copy_(held)
+            shadow.copy_(weights)
 
 
 def learning_rate(step: int, plan: StagePlan) -> float:
@@ -96,114 +97,139 @@ def learning_rate(step: int, plan: StagePlan) -> float:
     return FINAL_LEARNING_RATE + (1 - FINAL_LEARNING_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place: nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def run_stage(stage: Stage, folder: Path, accelerator: Accelerator, deadline: float, workers: int) -> bool:
     """Train until the plan's last step or the deadline (a `time.monotonic` value); True when the stage is finished.
 
     Writes `state.pt` (resume point) and `log.jsonl` (one line a step) into `folder`, and at the end `final.pt`, the
-    averaged weights of the whole module.
+    averaged weights of the whole module. Raises ResourceError when the loss diverges.
     """
-    plan = stage.plan
-    named = [(n, p) for n, p in stage.module.named_parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(_groups(named, stage, plan), betas=(0.9, 0.98), fused=True)
-    module, optimizer = accelerator.prepare(stage.module, optimizer)
-    raw = accelerator.unwrap_model(module)
-    average = Average([p for p in raw.parameters() if p.requires_grad], plan.ema_decay)
-    state_path = folder / "state.pt"
-    start = 0
-    if state_path.is_file():
-        state = torch.load(state_path, map_location=accelerator.device, weights_only=True)
-        raw.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-        for shadow, saved in zip(average.shadow, state["average"], strict=True):
-            shadow.copy_(saved)
-        start = state["step"]
-    numbers = SampleNumbers(start, plan.steps, plan.batch, accelerator.process_index, accelerator.num_processes)
-    loader = DataLoader(
-        stage.samples,
-        batch_sampler=numbers,
-        collate_fn=stage.collate,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-    )
-
-    def save(step: int) -> None:
-        if accelerator.is_main_process:
-            state = {
-                "step": step,
-                "module": raw.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": average.shadow,
-            }
-            write_atomically(state_path, lambda path: torch.save(state, path))
-
     folder.mkdir(parents=True, exist_ok=True)
-    log_path = folder / "log.jsonl"
-    _cut_log(log_path, start)
-    step, saved_at, begun = start, time.monotonic(), time.monotonic()
-    with _asked_to_stop() as stop:
-        with log_path.open("a", encoding="utf-8") as log, _progress(accelerator.is_main_process) as progress:
-            bar = progress.add_task(stage.name, total=plan.steps, completed=start)
-            for batch in loader:
-                factor = learning_rate(step, plan)
-                for group in optimizer.param_groups:
-                    group["lr"] = group["peak"] * factor
-                stage.module.train()
-                parts = module(batch.to(accelerator.device))
-                loss = torch.stack([p for name, p in parts.items() if not name.startswith("_")]).sum()
-                accelerator.backward(loss)
-                norm = accelerator.clip_grad_norm_(module.parameters(), GRADIENT_NORM)
-                if not math.isfinite(float(norm)):
-                    raise ResourceError("train.diverged", stage=stage.name, step=step)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                average.update(step)
-                step += 1
-                line = {
-                    "step": step,
-                    "seconds": round(time.monotonic() - begun, 2),
-                    "rate": factor,
-                    "loss": float(loss.detach()),
-                }
-                line |= {"norm": float(norm)} | {name: round(float(part.detach()), 4) for name, part in parts.items()}
-                if step % stage.measure_every == 0 or step == plan.steps:
-                    line |= _measured(stage, average)
-                if accelerator.is_main_process:
-                    log.write(json.dumps(line) + "\n")
-                    log.flush()
-                    progress.update(bar, completed=step, description=f"{stage.name} loss {line['loss']:.3f}")
-                now = time.monotonic()
-                if now - saved_at > SAVE_EVERY_SECONDS:
-                    save(step)
-                    saved_at = now
-                if step < plan.steps and _all_agree(accelerator, now > deadline or bool(stop)):
-                    save(step)
-                    if stop:
-                        raise SystemExit(128 + stop[0])
-                    return False
-    save(step)
-    average.swap()
-    if accelerator.is_main_process:
-        write_atomically(folder / "final.pt", lambda path: torch.save(raw.state_dict(), path))
-    accelerator.wait_for_everyone()
+    training = _Training(stage, folder, accelerator)
+    steps = stage.plan.steps
+    begun = saved = time.monotonic()
+    with _stop_signals() as received, _open_log(stage, folder, training.step, accelerator.is_main_process) as log:
+        for batch in training.batches(workers):
+            figures = training.learn(batch)
+            now = time.monotonic()
+            log({"step": training.step, "seconds": round(now - begun, 2)} | figures)
+            if now - saved > SAVE_EVERY_SECONDS:
+                training.save()
+                saved = now
+            if training.step < steps and _all_agree(accelerator, now > deadline or bool(received)):
+                training.save()
+                if received:
+                    raise SystemExit(128 + received[0])
+                return False
+    training.save()
+    training.write_final()
     return True
 
 
+class _Training:
+    """A stage in progress: its module, optimiser and average, and the number of steps that they have seen."""
+
+    def __init__(self, stage: Stage, folder: Path, accelerator: Accelerator) -> None:
+        """Start at the resume point in `folder`, or at the first step."""
+        self.stage, self.folder, self.accelerator = stage, folder, accelerator
+        named = [(n, p) for n, p in stage.module.named_parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(_groups(named, stage), betas=(0.9, 0.98), fused=True)
+        self.module, self.optimizer = accelerator.prepare(stage.module, optimizer)
+        self.raw = accelerator.unwrap_model(self.module)
+        self.average = Average([p for p in self.raw.parameters() if p.requires_grad], stage.plan.ema_decay)
+        self.step = 0
+        if (folder / STATE).is_file():
+            state = torch.load(folder / STATE, map_location=accelerator.device, weights_only=True)
+            self.raw.load_state_dict(state["module"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for shadow, stored in zip(self.average.shadow, state["average"], strict=True):
+                shadow.copy_(stored)
+            self.step = state["step"]
+
+    def batches(self, workers: int) -> DataLoader[Any]:
+        """The batches of the steps that are left."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        return DataLoader(
+            self.stage.samples,
+            batch_sampler=SampleNumbers(self.step, self.stage.plan.steps, self.stage.plan.batch, rank, world),
+            collate_fn=self.stage.collate,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+        )
+
+    def learn(self, batch: Any) -> dict[str, float]:
+        """Take one step; returns its figures: rate, losses, norm of the gradient, and measurements where they are due."""
+        stage, factor = self.stage, learning_rate(self.step, self.stage.plan)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        stage.module.train()
+        parts = self.module(batch.to(self.accelerator.device))
+        loss = torch.stack([part for name, part in parts.items() if not name.startswith("_")]).sum()
+        self.accelerator.backward(loss)
+        norm = float(self.accelerator.clip_grad_norm_(self.module.parameters(), GRADIENT_NORM))
+        if not math.isfinite(norm):
+            raise ResourceError("train.diverged", stage=stage.name, step=self.step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.update(self.step)
+        self.step += 1
+        figures = {"rate": factor, "loss": float(loss.detach()), "norm": norm}
+        figures |= {name: round(float(part.detach()), 4) for name, part in parts.items()}
+        if self.step % stage.measure_every == 0 or self.step == stage.plan.steps:
+            figures |= self._measure()
+        return figures
+
+    def _measure(self) -> dict[str, float]:
+        """Measure the averaged weights."""
+        self.average.swap()
+        self.stage.module.eval()
+        try:
+            return self.stage.measure()
+        finally:
+            self.average.swap()
+
+    def save(self) -> None:
+        """Write the resume point."""
+        state = {
+            "step": self.step,
+            "module": self.raw.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.shadow,
+        }
+        self._write(STATE, state)
+
+    def write_final(self) -> None:
+        """Write the averaged weights, which the module has from then on."""
+        self.average.swap()
+        self._write("final.pt", self.raw.state_dict())
+        self.accelerator.wait_for_everyone()
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            with atomic_write(self.folder / name) as file:
+                torch.save(content, file)
+
+
 @contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, to be obeyed between two steps: in the middle of one the state is a mixture."""
+def _open_log(stage: Stage, folder: Path, step: int, is_main: bool) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Give a function that adds a line to `log.jsonl` and moves a bar; lines of steps that will be run again are dropped."""
+    path = folder / "log.jsonl"
+    if is_main and path.is_file():
+        write_text(path, "".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:step]))
+    with path.open("a", encoding="utf-8") as file, _progress(is_main) as progress:
+        bar = progress.add_task(stage.name, total=stage.plan.steps, completed=step)
+
+        def write(line: dict[str, float]) -> None:
+            if is_main:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                progress.update(bar, completed=line["step"], description=f"{stage.name} loss {line['loss']:.3f}")
+
+        yield write
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM. They are obeyed between two steps: within one the state is a mixture."""
     received: list[int] = []
     names = (signal.SIGINT, signal.SIGTERM)
     before = {name: signal.signal(name, lambda number, _: received.append(number)) for name in names}
@@ -214,23 +240,16 @@ def _asked_to_stop() -> Iterator[list[int]]:
             signal.signal(name, handler)
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Drop the lines of steps that will be run again."""
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:step]
-        write_atomically(path, lambda temporary: temporary.write_text("".join(lines), encoding="utf-8"))
-
-
 def _all_agree(accelerator: Accelerator, over: bool) -> bool:
     """Whether the slice is over on any process: all have to leave the loop at the same step."""
     if accelerator.num_processes == 1:
         return over
-    told: Tensor = accelerator.reduce(torch.tensor(float(over), device=accelerator.device), reduction="sum")
-    return bool(told.item() > 0)
+    votes: Tensor = accelerator.reduce(torch.tensor(float(over), device=accelerator.device), reduction="sum")
+    return bool(votes.item() > 0)
 
 
-def _groups(named: list[tuple[str, nn.Parameter]], stage: Stage, plan: StagePlan) -> list[dict[str, Any]]:
-    groups = []
+def _groups(named: list[tuple[str, nn.Parameter]], stage: Stage) -> list[dict[str, Any]]:
+    plan, groups = stage.plan, []
     for in_tower in (True, False):
         for decayed in (True, False):
             chosen = [p for n, p in named if n.startswith(stage.tower_prefix) == in_tower and (p.ndim > 1) == decayed]
@@ -239,15 +258,6 @@ def _groups(named: list[tuple[str, nn.Parameter]], stage: Stage, plan: StagePlan
                 decay = plan.weight_decay if decayed else 0.0
                 groups.append({"params": chosen, "peak": rate, "lr": rate, "weight_decay": decay})
     return groups
-
-
-def _measured(stage: Stage, average: Average) -> dict[str, float]:
-    average.swap()
-    stage.module.eval()
-    try:
-        return stage.measure()
-    finally:
-        average.swap()
 
 
 def _progress(visible: bool) -> Progress:

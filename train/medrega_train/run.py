@@ -23,12 +23,13 @@ from torch import Tensor
 
 from medrega_edge.boxes import GRID_MAX
 from medrega_edge.errors import UsageError
+from medrega_edge.io.atomic import write_text
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS
 from medrega_train.card import checkpoint_facts
 from medrega_train.dense_head import DenseHead, DenseModule, DenseSamples, Vocabulary, collate, plain_iou
 from medrega_train.feature_cache import Pool
 from medrega_train.language import Encoder, LanguageModule, LanguageSamples, LiveSamples
-from medrega_train.loop import Stage, run_stage, write_atomically
+from medrega_train.loop import Stage, run_stage
 from medrega_train.model import build_model, build_tower, graft, load_checkpoint, take_weights
 from medrega_train.presets import Preset, StagePlan
 from medrega_train.questions import Questions, all_texts, prompt_book, question_weight
@@ -114,18 +115,14 @@ def _claim(folder: Path, name: str, preset: Preset) -> None:
     mine = json.loads(json.dumps({"name": name} | asdict(preset)))
     if path.is_file() and json.loads(path.read_text()) != mine:
         raise UsageError("train.other_run", folder=folder)
-    write_atomically(path, lambda temporary: _write_text(temporary, json.dumps(mine, indent=1) + "\n"))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(mine, indent=1) + "\n")
 
 
 def _tokenizer(options: RunOptions, preset: Preset, records: list[Record]) -> Tokenizer:
     path = options.folder / "tokenizer.json"
     if not path.is_file():
-        tokenizer = train_tokenizer(all_texts(records), preset.vocabulary)
-        write_atomically(path, lambda temporary: tokenizer.save(str(temporary)))
+        write_text(path, train_tokenizer(all_texts(records), preset.vocabulary).to_str(pretty=True))
     return Tokenizer.from_file(str(path))
 
 
