@@ -7,6 +7,7 @@ from typing import Any
 
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import NOTICE, Language, Modality, Task
+from medrega_edge.i18n.message import Message
 
 SCHEMA_VERSION = 1
 
@@ -120,7 +121,7 @@ class Answer:
     prompt_tokens: int
     generated_tokens: int
     timings: Timings
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str | Message, ...] = field(default=())  # TRANSITION: str
 
     def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
         """Return the answer as JSON data of schema 1.
@@ -147,7 +148,7 @@ class Answer:
             "finish": self.finish,
             "tokens": {"prompt": self.prompt_tokens, "generated": self.generated_tokens},
             "timings_ms": {name: round(value, 2) for name, value in asdict(self.timings).items()},
-            "warnings": list(self.warnings),
+            "warnings": [str(warning) for warning in self.warnings],
             "notice": NOTICE,
         }
 

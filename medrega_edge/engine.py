@@ -27,6 +27,7 @@ from medrega_edge.answer import Answer, ImageFacts, Label, ModelFacts, Region, T
 from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MedicalImage, View
 from medrega_edge.images.preprocess import Preprocessing, preprocess
 from medrega_edge.images.reader import read_image
@@ -157,7 +158,7 @@ class Engine:
         if stream:
             stream.finish(result.text)
         modality, confidence, modality_warnings = self._modality(image)
-        warnings = dict.fromkeys([*image.image.warnings, *result.warnings, *modality_warnings])
+        warnings: dict[str | Message, None] = dict.fromkeys([*image.image.warnings, *result.warnings, *modality_warnings])
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations

@@ -107,7 +107,7 @@ class ImageFolder:
 
     def __init__(self, folder: Path, asking: BatchQuestion, include_identifiers: bool = False) -> None:
         """List the files; raises UsageError if there are none, ImageError for a series that is not there."""
-        from medrega_edge.images.dicom.series import COPY, DAMAGED, NO_DICOM, NO_PICTURE, scan_folder, select_series
+        from medrega_edge.images.dicom.series import LeftOut, scan_folder, select_series
 
         self._folder, self._asking, self._include = folder, asking, include_identifiers
         scan = scan_folder(folder, image_names(folder))
@@ -121,10 +121,11 @@ class ImageFolder:
                 self._places[name] = {"series": number, "slice": at if series.count > 1 else None}
                 at += frames
             if len(series.files) > 1:
-                notes += [Message("batch.series", number=number, note=note) for note in (series.title, *series.notes)]
+                notes += [Message("batch.series", number=number, note=note) for note in (series.description, *series.notes)]
         # Files that cannot be read stay in the job; their rows give the reason.
-        rest = sorted(scan.others[NO_DICOM] + scan.others[DAMAGED], key=natural_sort_key) if wanted is None else []
-        self.notes: tuple[Message | str, ...] = (*notes, *scan.notes(NO_PICTURE, COPY))
+        unreadable = scan.left_out[LeftOut.NO_DICOM] + scan.left_out[LeftOut.DAMAGED]
+        rest = sorted(unreadable, key=natural_sort_key) if wanted is None else []
+        self.notes = (*notes, *scan.notes(LeftOut.NO_PICTURE, LeftOut.COPY))
         self._names = [*self._places, *rest]
         if not self._names:
             raise UsageError("batch.no_image")

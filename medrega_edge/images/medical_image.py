@@ -12,18 +12,20 @@ import numpy.typing as npt
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
 from medrega_edge.errors import ChoiceError, ImageError, MedregaError
+from medrega_edge.i18n.message import Message
 
 MAX_BYTES = 512 * 1024 * 1024
-MAX_PIXELS = 16_000_000  # more than a mammogram; with its copies in several depths it stays below 400 MB
+MAX_MEGAPIXELS = 16  # more than a mammogram; with its copies in several depths it stays below 400 MB
+MAX_PIXELS = MAX_MEGAPIXELS * 1_000_000
 MIN_SIDE = 16  # one patch of the smallest tower; less is no picture
 
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of one file. `name` is what errors call the image: "the given image", never the name of a file."""
+    """The bytes of one file. `name` is what errors call the image, never the name of the file."""
 
     data: bytes
-    name: str
+    name: Message
     path: str | None
     sha256: str
 
@@ -65,7 +67,7 @@ class MedicalImage:
     window: tuple[float, float] | None = None
     spacing_mm: tuple[float, float] | None = None
     patient_orientation: tuple[str, str, str, str] | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
     series: int | None = None
     slice: int | None = None
     spacing_areas: tuple[PixelBox, ...] = ()
@@ -81,40 +83,38 @@ class MedicalImage:
         return int(self.pixels.shape[0])
 
 
-def check_size(width: int, height: int, name: str) -> None:
+def check_size(width: int, height: int, name: Message) -> None:
     """Raise ImageError for a picture too small to see anything, or too large for memory."""
     if width < MIN_SIDE or height < MIN_SIDE:
-        raise ImageError(
-            f"{name} is {width} x {height} pixels; at least {MIN_SIDE} on each side are needed to see anything."
-        )
+        raise ImageError("image.too_small", image=name, width=width, height=height, limit=MIN_SIDE)
     if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} is {width} x {height} pixels; up to {MAX_PIXELS // 1_000_000} megapixels are read: downscale it."
-        )
+        raise ImageError("image.too_many_pixels", image=name, width=width, height=height, limit=MAX_MEGAPIXELS)
 
 
-def select_index(wanted: int | None, count: int, name: str, noun: str = "frame", option: str = "--frame") -> int | None:
-    """Return the wanted one of `count` frames or slices, None if there is only one.
+def select_index(
+    wanted: int | None, count: int, name: Message, noun: Message = Message("image.frame"), option: str = "--frame"
+) -> int | None:
+    """Return the wanted one of `count` frames or slices, None if there is only one; `noun` is what they are called.
 
     Raises ImageError for an index that does not exist, ChoiceError if there are several and none is wanted.
     """
     if count <= 1:
         if wanted not in (None, 0):
-            raise ImageError(f"{name} has a single {noun}; leave {option} out.")
+            raise ImageError("image.single_picture", image=name, noun=noun, option=option)
         return None
     if wanted is None:
-        raise ChoiceError(f"{name} has {count} {noun}s; choose one with {option} 0..{count - 1}.", count, option)
+        raise ChoiceError("image.several_pictures", image=name, count=count, noun=noun, option=option, last=count - 1)
     if not 0 <= wanted < count:
-        raise ImageError(f"{name} has no {noun} {wanted}; choose one with {option} 0..{count - 1}.")
+        raise ImageError("image.no_such_picture", image=name, noun=noun, number=wanted, option=option, last=count - 1)
     return wanted
 
 
 @contextmanager
-def as_image_error(sentence: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into an ImageError that says `sentence`; our own errors and MemoryError pass."""
+def as_image_error(message: Message) -> Iterator[None]:
+    """Turn whatever a decoder raises into an ImageError with this message; our own errors and MemoryError pass."""
     try:
         yield
     except (MedregaError, MemoryError):
         raise
     except Exception:  # decoders raise almost anything: OSError, SyntaxError, struct.error, RecursionError, ...
-        raise ImageError(sentence) from None
+        raise ImageError.of(message) from None

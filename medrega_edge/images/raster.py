@@ -15,8 +15,9 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medrega_edge.errors import ImageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import (
-    MAX_PIXELS,
+    MAX_MEGAPIXELS,
     MedicalImage,
     Source,
     View,
@@ -32,8 +33,7 @@ FORMATS = ("PNG", "JPEG", "TIFF")
 def read_raster(source: Source, view: View) -> MedicalImage:
     """Read a PNG, JPEG or TIFF; raises ImageError."""
     name = source.name
-    damaged = f"{name} is damaged or incomplete and cannot be decoded; export it again."
-    with as_image_error(damaged), _pillow_errors_as_ours(name):
+    with as_image_error(Message("image.damaged", image=name)), _pillow_errors_as_ours(name):
         picture = Image.open(io.BytesIO(source.data), formats=FORMATS)
         check_size(picture.width, picture.height, name)
         frame = select_index(view.frame, getattr(picture, "n_frames", 1), name)
@@ -46,27 +46,25 @@ def read_raster(source: Source, view: View) -> MedicalImage:
 
 
 @contextmanager
-def _pillow_errors_as_ours(name: str) -> Iterator[None]:
+def _pillow_errors_as_ours(name: Message) -> Iterator[None]:
     """Turn Pillow's refusals into our errors and silence its size warning, which comes above the limit of check_size."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is no PNG, JPEG, TIFF, DICOM or NIfTI image; convert it to one of these.") from None
+        raise ImageError("image.unknown_format", image=name) from None
     except Image.DecompressionBombError:
-        raise ImageError(
-            f"{name} has too many pixels; up to {MAX_PIXELS // 1_000_000} megapixels are read: downscale it."
-        ) from None
+        raise ImageError("image.decompression_bomb", image=name, limit=MAX_MEGAPIXELS) from None
 
 
-def _to_rgb(picture: Image.Image, view: View, name: str) -> tuple[npt.NDArray[np.uint8], Window | None]:
+def _to_rgb(picture: Image.Image, view: View, name: Message) -> tuple[npt.NDArray[np.uint8], Window | None]:
     if picture.mode.startswith("I") or picture.mode == "F":
         # In a TIFF zero may be white (tag 262, PhotometricInterpretation); Pillow inverts 8 bits only.
         inverted = getattr(picture, "tag_v2", {}).get(262) == 0
         return _windowed(np.asarray(picture, dtype=np.float32), view, inverted, name)
     if view.window is not None:
-        raise ImageError(f"{name} has 8 bits a pixel, which no window applies to; leave --window out.")
+        raise ImageError("image.window_on_8_bits", image=name)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
@@ -75,12 +73,12 @@ def _to_rgb(picture: Image.Image, view: View, name: str) -> tuple[npt.NDArray[np
 
 
 def _windowed(
-    values: npt.NDArray[np.float32], view: View, inverted: bool, name: str
+    values: npt.NDArray[np.float32], view: View, inverted: bool, name: Message
 ) -> tuple[npt.NDArray[np.uint8], Window]:
     if not np.isfinite(values).all():
-        raise ImageError(f"{name} has values that are no numbers; export it again.")
+        raise ImageError("image.not_a_number", image=name)
     if view.window in PRESETS:
-        raise ImageError(f"{name} does not say that its values are Hounsfield units; give --window as centre,width.")
+        raise ImageError("image.not_hounsfield", image=name)
     if view.window is None:
         window = full_range(values)
         grey = apply_window(values, window, "LINEAR_EXACT")

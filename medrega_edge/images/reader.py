@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medrega_edge.errors import ImageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MAX_BYTES, MedicalImage, Source, View
 from medrega_edge.images.nifti import read_nifti
 from medrega_edge.images.raster import read_raster
@@ -28,13 +29,13 @@ def read_image(source: str | Path | bytes, view: View = View()) -> MedicalImage:
     if view.window is not None:
         parse_window(view.window)
     if isinstance(source, bytes):
-        return _read(source, "the given image", None, view)
+        return _read(source, Message("image.given"), None, view)
     path = Path(source)
     if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         return _read_from_folder(path, view)
     if view.series is not None:
-        raise ImageError("A series is chosen of a folder, and the path given for the image is a file; leave --series out.")
-    return _read(_read_file(path), "the given image", str(path), view)
+        raise ImageError("image.series_of_a_file")
+    return _read(_read_file(path), Message("image.given"), str(path), view)
 
 
 def _read_from_folder(folder: Path, view: View) -> MedicalImage:
@@ -43,41 +44,41 @@ def _read_from_folder(folder: Path, view: View) -> MedicalImage:
     selected = select_slice(folder, view)
     path = folder / selected.picture.name
     view = replace(view, series=None, slice=None, frame=selected.picture.frame)
-    image = _read(_read_file(path), "the chosen picture", str(path), view)
+    image = _read(_read_file(path), Message("dicom.chosen_picture"), str(path), view)
     return replace(image, series=selected.series, slice=selected.slice, warnings=(*selected.notes, *image.warnings))
 
 
 def _read_file(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise ImageError("The path given for the image is no plain file; name an image file.")
+            raise ImageError("image.not_a_file")
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise ImageError(f"The given image has {size >> 20} MiB; images up to {MAX_BYTES >> 20} MiB are read.")
+            raise ImageError("image.too_large", size=size >> 20, limit=MAX_BYTES >> 20)
         return path.read_bytes()
     except FileNotFoundError:
-        raise ImageError("There is no file at the path given for the image; check the path.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a valid path"
-        raise ImageError(f"The given image cannot be opened: {reason}.") from None
+        raise ImageError("image.no_file") from None
+    except ValueError:  # a null character, for example
+        raise ImageError("image.invalid_path") from None
+    except OSError as error:
+        raise ImageError("image.cannot_open", reason=error.strerror or type(error).__name__) from None
 
 
-def _read(data: bytes, name: str, path: str | None, view: View) -> MedicalImage:
+def _read(data: bytes, name: Message, path: str | None, view: View) -> MedicalImage:
     if not data:
-        raise ImageError(f"{name[0].upper()}{name[1:]} is empty (0 bytes); nothing to look at.")
+        raise ImageError("image.empty", image=name)
     source = Source(data, name, path, hashlib.sha256(data).hexdigest())
     image = _reader(data, view, name)(source, view)
     if image.pixels.min() == image.pixels.max():
-        single_shade = "the picture is a single shade, so there is nothing to see; another --window or --frame may show more"
-        return replace(image, warnings=(*image.warnings, single_shade))
+        return replace(image, warnings=(*image.warnings, Message("image.single_shade")))
     return image
 
 
-def _reader(data: bytes, view: View, name: str) -> Callable[[Source, View], MedicalImage]:
+def _reader(data: bytes, view: View, name: Message) -> Callable[[Source, View], MedicalImage]:
     if is_nifti(data):
         return read_nifti
     if view.plane is not None or view.slice is not None:
-        raise ImageError(f"{name} is no volume; leave --plane and --slice out.")
+        raise ImageError("image.not_a_volume", image=name)
     if is_dicom(data):
         from medrega_edge.images.dicom.reader import read_dicom  # only here: it imports pydicom, 0.1 s
 

@@ -16,7 +16,7 @@ _FILES = {"abdomen-mri": "examples_overlay.dcm"}
 def sample_path(name: str) -> Path:
     """Path of a sample scan; raises UsageError if there is none of this name."""
     if name not in _FILES:
-        raise UsageError(f"There is no sample '{name}'; choose one of: {', '.join(_FILES)}.")
+        raise UsageError("image.no_sample", sample=name, samples=list(_FILES))
     pydicom = find_spec("pydicom")  # found, not imported: a path needs no code of it
     assert pydicom is not None
     assert pydicom.origin is not None

@@ -33,10 +33,7 @@ def parse_window(text: str) -> Window:
     except ValueError:
         centre, width = math.nan, math.nan
     if not (abs(centre) < 1e9 and 0 < width < 1e9):
-        raise UsageError(
-            f"The window '{text[:40]}' cannot be read; name one of {', '.join(PRESETS)}, or give centre,width, "
-            "for example 40,400."
-        )
+        raise UsageError("image.unknown_window", window=text[:40], presets=list(PRESETS))
     return centre, width
 
 

@@ -65,7 +65,7 @@ def save_png(picture: Image.Image, path: Path) -> None:
 def check_png_path(path: Path, *inputs: Path) -> None:
     """Raise UsageError, before any work, for a path that is no PNG, cannot be written or is one of `inputs`."""
     if path.suffix.lower() != ".png":
-        raise UsageError("The marked picture is written as PNG; name it with .png at the end.")
+        raise UsageError("output.not_png")
     check_output_path(path, *inputs)
 
 

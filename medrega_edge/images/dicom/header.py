@@ -11,6 +11,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from medrega_edge.errors import ImageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.inflating import inflate
 from medrega_edge.images.signatures import FILE_META_GROUP, is_bare_dataset, is_vr
 
@@ -33,27 +34,29 @@ _SEQUENCES = (
 class _LimitedReads(io.BytesIO):
     """Bytes that can be read MAX_READS times: a parser has to read for each element, whatever the header claims."""
 
-    reads = 0
+    def __init__(self, data: bytes, name: Message) -> None:
+        super().__init__(data)
+        self._name, self._reads = name, 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self.reads += 1
-        if self.reads > MAX_READS:
-            raise ImageError("The DICOM header has more elements than any image needs; export the image again.")
+        self._reads += 1
+        if self._reads > MAX_READS:
+            raise ImageError("dicom.header_too_long", image=self._name)
         return super().read(size)
 
 
-def read_header(data: bytes, name: str, only: Sequence[str] = ()) -> Dataset:
+def read_header(data: bytes, name: Message, only: Sequence[str] = ()) -> Dataset:
     """Parse a DICOM file; raises ImageError, or whatever pydicom raises on damage.
 
     `only` are keywords: all other elements are left out, and so are the pixels.
     """
     options = {"specific_tags": list(only), "stop_before_pixels": True} if only else {}
-    dataset = pydicom.dcmread(_LimitedReads(_inflated(_with_preamble(data), name)), **options)
+    dataset = pydicom.dcmread(_LimitedReads(_inflated(_with_preamble(data), name), name), **options)
     for keyword in _SEQUENCES:
         if keyword in dataset:
             element = dataset.get_item(keyword)
             if isinstance(element, RawDataElement) and len(element.value or b"") > MAX_SEQUENCE:
-                raise ImageError(f"{name} has a header larger than any image needs; export it again.")
+                raise ImageError("dicom.header_too_large", image=name)
     return dataset
 
 
@@ -68,7 +71,7 @@ def _with_preamble(data: bytes) -> bytes:
     return _PREAMBLE + b"\x02\0\x10\0UI" + len(syntax).to_bytes(2, "little") + syntax + data
 
 
-def _inflated(data: bytes, name: str) -> bytes:
+def _inflated(data: bytes, name: Message) -> bytes:
     """A file of the deflated transfer syntax in explicit little endian; any other file unchanged."""
     if data[132:144][:4] != b"\x02\0\0\0":
         return data

@@ -11,6 +11,7 @@ from pydicom.errors import InvalidDicomError
 
 from medrega_edge.domain import Modality
 from medrega_edge.errors import ImageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.geometry import patient_orientation, pixel_spacing
 from medrega_edge.images.dicom.header import read_header
 from medrega_edge.images.dicom.rendering import FrameRenderer
@@ -39,7 +40,7 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
     """Read one frame of a DICOM file; raises ImageError, or ResourceError where a decoder has to be installed."""
     name = source.name
     with (
-        as_image_error(f"{name} is a damaged DICOM file and cannot be read; export it again."),
+        as_image_error(Message("dicom.damaged", image=name)),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # pydicom's would quote header values, and they may be a patient's
@@ -48,7 +49,7 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
             rows, columns = int(dataset.Rows), int(dataset.Columns)
             count = int(dataset.get("NumberOfFrames", 1) or 1)
         except (InvalidDicomError, AttributeError):
-            raise ImageError(f"{name} is a DICOM file without a picture in it; name an image object.") from None
+            raise ImageError("dicom.no_picture", image=name) from None
         check_size(columns, rows, name)
         index = select_index(view.frame, count, name)
         frame = index or 0
@@ -59,11 +60,11 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         spacing, areas = pixel_spacing(dataset, frame, modality)
     notes = list(rendering.warnings)
     if is_program(source.data):
-        notes.append("the file begins as a program does: it is read as an image here, but do not run it")
+        notes.append(Message("dicom.program"))
     if is_bare_dataset(source.data):
-        notes.append("the file lacks the beginning of a DICOM file, as some exports do: it is read as what follows it")
+        notes.append(Message("dicom.no_preamble"))
     if orientation and orientation[0][0] == "L":
-        notes.append("the patient's left is on the left of this picture, against the custom")
+        notes.append(Message("dicom.left_on_the_left"))
     return MedicalImage(
         rendering.pixels,
         source.sha256,

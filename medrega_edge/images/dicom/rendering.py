@@ -17,6 +17,7 @@ from pydicom.uid import UID_dictionary
 
 from medrega_edge.domain import Modality
 from medrega_edge.errors import ImageError, ResourceError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom import lut
 from medrega_edge.images.dicom.functional_groups import functional_group
 from medrega_edge.images.dicom.numbers import first_number
@@ -32,13 +33,13 @@ class Rendering(NamedTuple):
 
     pixels: npt.NDArray[np.uint8]
     window: Window | None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
 
 
 class FrameRenderer:
     """Renders one frame of a dataset; `frame` counts from 0, `name` is what errors call the image."""
 
-    def __init__(self, dataset: Dataset, frame: int, modality: Modality | None, name: str) -> None:
+    def __init__(self, dataset: Dataset, frame: int, modality: Modality | None, name: Message) -> None:
         self._dataset, self._frame, self._modality, self._name = dataset, frame, modality, name
         self._little_endian = bool(dataset.original_encoding[1])
         self._photometric = str(dataset.PhotometricInterpretation)
@@ -48,7 +49,7 @@ class FrameRenderer:
         stored = self._decode()
         if stored.ndim == 3 or self._photometric == "PALETTE COLOR":
             if view.window is not None:
-                raise ImageError(f"{self._name} is in colour, which no window applies to; leave --window out.")
+                raise ImageError("dicom.window_on_colour", image=self._name)
             return Rendering(self._colour(stored), None)
         stored = self._mask_unused_bits(stored)
         grey, window, warnings = self._grey(stored, view)
@@ -60,15 +61,11 @@ class FrameRenderer:
     def _decode(self) -> Values:
         """Stored values `[rows, columns]`, or RGB `[rows, columns, 3]`."""
         syntax = self._dataset.file_meta.TransferSyntaxUID
-        syntax_name = UID_dictionary[syntax][0] if syntax in UID_dictionary else "an unknown transfer syntax"
-        refusal = f"The pixels of {self._name} ({syntax_name}) cannot be decoded; export it uncompressed."
-        with as_image_error(refusal):
+        syntax_name = UID_dictionary[syntax][0] if syntax in UID_dictionary else Message("dicom.unknown_syntax")
+        with as_image_error(Message("dicom.cannot_decode", image=self._name, syntax=syntax_name)):
             decoder = get_decoder(syntax)
             if not decoder.is_available:
-                raise ResourceError(
-                    f"The pixels of {self._name} ({syntax_name}) need decoders that are not installed; "
-                    "install them with: pip install 'medrega-edge[codecs]'."
-                )
+                raise ResourceError("dicom.needs_codecs", image=self._name, syntax=syntax_name)
             values: Values = pixel_array(self._dataset, index=self._frame)  # YBR becomes RGB
         return values
 
@@ -87,23 +84,20 @@ class FrameRenderer:
             channels = [lut.apply(stored, table) / table.maximum for table in tables]
             return np.round(np.clip(np.stack(channels, axis=2), 0, 1) * 255).astype(np.uint8)
         if stored.dtype.kind != "u":
-            raise ImageError(f"The colours of {self._name} have a sign, which no picture means; export it again.")
+            raise ImageError("dicom.signed_colour", image=self._name)
         depth = int(self._dataset.BitsStored)
         if depth == 8:
             return stored.astype(np.uint8)
         return np.round(np.clip(stored / ((1 << depth) - 1), 0, 1) * 255).astype(np.uint8)
 
-    def _grey(self, stored: Values, view: View) -> tuple[Grey, Window | None, tuple[str, ...]]:
+    def _grey(self, stored: Values, view: View) -> tuple[Grey, Window | None, tuple[Message, ...]]:
         """Grey 0..1 `[rows, columns]` before inversion, the window that made it (None where there was none), warnings."""
         values, is_stored = self._modality_values(stored)
         if not np.isfinite(values).all():
-            raise ImageError(f"{self._name} has values that are no numbers; export it again.")
+            raise ImageError("image.not_a_number", image=self._name)
         if view.window is not None:
             if view.window in PRESETS and self._modality is not Modality.CT:
-                raise ImageError(
-                    f"{self._name} is no CT, and the window '{view.window}' is in Hounsfield units; "
-                    "give --window as centre,width."
-                )
+                raise ImageError("dicom.preset_without_ct", image=self._name, window=view.window)
             window = parse_window(view.window)
             return apply_window(values, window), window, ()
         voi = self._functional_group("FrameVOILUTSequence", "VOILUTSequence", "WindowCenter")
@@ -117,9 +111,8 @@ class FrameRenderer:
             return values / 255.0, None, ()
         if self._modality is Modality.CT and self._rescale() is not None:
             window = PRESETS[view.default_preset]
-            warning = (
-                f"the file names no window: it is shown in the window '{view.default_preset}' ({window[0]:g}, {window[1]:g})"
-            )
+            centre, width = window
+            warning = Message("dicom.default_window", preset=view.default_preset, centre=centre, width=width)
             return apply_window(values, window), window, (warning,)
         window = full_range(values[~self._padding(stored)])
         return apply_window(values, window, "LINEAR_EXACT"), window, ()

@@ -11,11 +11,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
 from medrega_edge.errors import ChoiceError, ImageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.header import read_header
 from medrega_edge.images.dicom.numbers import number_or_infinity, vector
 from medrega_edge.images.medical_image import MAX_BYTES, View, select_index
@@ -31,17 +33,33 @@ _NO_PICTURES = (  # modalities of reports, states, plans, curves; SEG and RTDOSE
     *("SR", "PR", "KO", "SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "FID", "DOC", "PLAN", "AU", "ECG", "EPS"),
     *("HD", "RESP", "RWV", "SMR", "M3D", "OSS", "POS"),
 )
-_PLANES = ("sagittal", "coronal", "axial")  # by the axis that the normal of a slice follows; any other plane is oblique
+# Planes by the axis that the normal of a slice follows; any other plane is oblique.
+_PLANES = (Message("image.sagittal"), Message("image.coronal"), Message("image.axial"))
 _COUNTING = (-1, -1, 1)  # slices count to the right, the front, the head; DICOM's axes run to the left, the back, the head
 _MIN_ALIGNMENT = 0.9  # of the normal with an axis, for the plane to have that axis' name
 _MIN_STEP = 0.01  # millimetres; slices nearer than this lie at the same position
 _MAX_GAPS = 3  # in a warning
-_MAX_TITLES = 20  # in an error
+_MAX_LISTED = 20  # in an error
 _HEADER_BYTES = 1 << 20  # nearly every header is shorter
 
-# Why a file belongs to no series.
-NO_DICOM, DAMAGED = "that are no DICOM", "damaged or of an unknown kind"
-NO_PICTURE, COPY = "DICOM objects that are no pictures", "copies of a picture"
+
+class LeftOut(Enum):
+    """Why a file belongs to no series."""
+
+    NO_DICOM = "no_dicom"
+    DAMAGED = "damaged"
+    NO_PICTURE = "no_picture"
+    COPY = "copy"
+
+    def count(self, files: int) -> Message:
+        """What a note says of so many files."""
+        if self is LeftOut.NO_DICOM:
+            return Message("dicom.left_out_no_dicom", count=files)
+        if self is LeftOut.DAMAGED:
+            return Message("dicom.left_out_damaged", count=files)
+        if self is LeftOut.NO_PICTURE:
+            return Message("dicom.left_out_no_picture", count=files)
+        return Message("dicom.left_out_copies", count=files)
 
 
 @dataclass(frozen=True)
@@ -56,12 +74,12 @@ class Picture:
 class Series:
     """The files of one series in anatomical order, each with its number of pictures.
 
-    `title` distinguishes the series from others. `notes` are for the person who asks.
+    `description` distinguishes the series from others. `notes` are for the user.
     """
 
     files: tuple[tuple[str, int], ...]
-    title: str
-    notes: tuple[str, ...]
+    description: Message
+    notes: tuple[Message, ...]
 
     @property
     def count(self) -> int:
@@ -79,7 +97,7 @@ class Series:
 
 @dataclass(frozen=True)
 class SelectedSlice:
-    """A picture of a folder, the numbers of its series and slice, and notes for the person who asks.
+    """A picture of a folder, the numbers of its series and slice, and notes for the user.
 
     `slice` is None if the series has a single picture.
     """
@@ -87,7 +105,7 @@ class SelectedSlice:
     picture: Picture
     series: int
     slice: int | None
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
@@ -98,15 +116,15 @@ class FolderScan:
     """
 
     series: tuple[Series, ...]
-    others: dict[str, tuple[str, ...]]
+    left_out: dict[LeftOut, tuple[str, ...]]
     studies: int
 
-    def notes(self, *reasons: str) -> tuple[str, ...]:
-        """Notes about the folder; files that belong to no series for these `reasons` are counted as left out."""
-        left_out = [f"{len(self.others[reason])} {reason}" for reason in reasons if self.others[reason]]
-        notes = [f"left out of the folder: {', '.join(left_out)}"] if left_out else []
+    def notes(self, *reasons: LeftOut) -> tuple[Message, ...]:
+        """Notes about the folder; files that belong to no series for these `reasons` are counted."""
+        counts = [reason.count(len(self.left_out[reason])) for reason in reasons if self.left_out[reason]]
+        notes = [Message("dicom.left_out", files=counts)] if counts else []
         if self.studies > 1:
-            notes.append(f"the folder holds {self.studies} studies, which may be of several patients")
+            notes.append(Message("dicom.several_studies", count=self.studies))
         return tuple(notes)
 
 
@@ -133,95 +151,97 @@ def select_slice(folder: Path, view: View) -> SelectedSlice:
     Raises ImageError, or ChoiceError if there are several series and the view names none.
     """
     if view.frame is not None or view.plane is not None:
-        raise ImageError("A picture of a folder is chosen with --series and --slice; leave --frame and --plane out.")
+        raise ImageError("dicom.frame_of_a_folder")
     scan = scan_folder(folder, image_names(folder))
     if not scan.series:
-        raise ImageError("The path given for the image is a folder without a DICOM picture; name one image file in it.")
+        raise ImageError("dicom.folder_without_picture")
     number = select_series(scan, view.series)
     series = scan.series[number]
     count = series.count
     wanted = count // 2 if view.slice is None and count > 1 else view.slice
-    index = select_index(wanted, count, "The chosen series", "slice", "--slice")
-    notes = [] if index is None else [f"slice {index} of {count} of series {number}, {series.title}"]
-    if view.slice is None and index is not None:
-        notes.append("it is the middle slice, because --slice names none")
-    return SelectedSlice(series.picture(index or 0), number, index, (*notes, *series.notes, *scan.notes(*scan.others)))
+    index = select_index(wanted, count, Message("dicom.chosen_series"), Message("image.slice"), "--slice")
+    notes = list(series.notes)
+    if index is not None:
+        where = Message("dicom.slice_of_series", number=index, count=count, series=number, description=series.description)
+        notes[:0] = [where, Message("dicom.middle_slice")] if view.slice is None else [where]
+    return SelectedSlice(series.picture(index or 0), number, index, (*notes, *scan.notes(*LeftOut)))
 
 
 def select_series(scan: FolderScan, wanted: int | None) -> int:
     """The wanted series, or the only one; raises ImageError, or ChoiceError if there are several and none is wanted."""
     last = len(scan.series) - 1
     if last < 0:
-        raise ImageError("The folder holds no DICOM picture; leave --series out.")
+        raise ImageError("dicom.folder_without_series")
     if wanted is None and last > 0:
-        titles = [f"{number}: {series.title}" for number, series in enumerate(scan.series)]
-        more = ["and more"] if len(titles) > _MAX_TITLES else []
-        listed = "; ".join(titles[:_MAX_TITLES] + more)
-        raise ChoiceError(
-            f"The folder holds {last + 1} series; choose one with --series ({listed}).", count=last + 1, option="--series"
-        )
+        listed = [
+            Message("dicom.numbered_series", number=number, series=series.description)
+            for number, series in enumerate(scan.series[:_MAX_LISTED])
+        ]
+        if last >= _MAX_LISTED:
+            listed.append(Message("dicom.more_series"))
+        raise ChoiceError("dicom.several_series", count=last + 1, option="--series", series=listed)
     if wanted is not None and not 0 <= wanted <= last:
-        raise ImageError(f"The folder has no series {wanted}; choose one with --series 0..{last}.")
+        raise ImageError("dicom.no_series", series=wanted, last=last)
     return wanted or 0
 
 
 def scan_folder(folder: Path, names: Sequence[str]) -> FolderScan:
     """Sort the files `names` below a folder into series; files that cannot be read as DICOM belong to none."""
-    others: dict[str, list[str]] = {reason: [] for reason in (NO_DICOM, DAMAGED, NO_PICTURE, COPY)}
+    left_out: dict[LeftOut, list[str]] = {reason: [] for reason in LeftOut}
     groups: dict[tuple[str, str], list[_Header]] = {}
     instances: set[str] = set()
     for name in names:
         header = _read_header(folder, name)
-        if isinstance(header, str):
-            others[header].append(name)
+        if isinstance(header, LeftOut):
+            left_out[header].append(name)
         elif header.instance in instances:
-            others[COPY].append(name)
+            left_out[LeftOut.COPY].append(name)
         else:
             instances |= {header.instance} - {""}
             groups.setdefault((header.study, header.series), []).append(header)
     ordered = sorted(groups.items(), key=lambda group: (group[0][0], min(h.series_number for h in group[1]), group[0][1]))
     series = tuple(_series(headers) for _, headers in ordered)
     return FolderScan(
-        series, {reason: tuple(files) for reason, files in others.items()}, len({study for study, _ in groups})
+        series, {reason: tuple(files) for reason, files in left_out.items()}, len({study for study, _ in groups})
     )
 
 
-def _read_header(folder: Path, name: str) -> _Header | str:
+def _read_header(folder: Path, name: str) -> _Header | LeftOut:
     """The header of one file, or the reason why the file belongs to no series."""
     try:
         path = folder / name
         with path.open("rb") as file:
             if not is_dicom(file.read(FIRST_BYTES)):
-                return NO_DICOM
+                return LeftOut.NO_DICOM
             if path.stat().st_size > MAX_BYTES:
-                return DAMAGED
+                return LeftOut.DAMAGED
             for size in (_HEADER_BYTES, -1):  # the whole file only if its header is longer, or deflated
                 file.seek(0)
                 header = _parse(name, file.read(size))
-                if header != DAMAGED:
+                if header is not LeftOut.DAMAGED:
                     return header
     except OSError:
         pass  # reading the picture itself will fail with a reason
-    return DAMAGED
+    return LeftOut.DAMAGED
 
 
-def _parse(name: str, data: bytes) -> _Header | str:
+def _parse(name: str, data: bytes) -> _Header | LeftOut:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's would quote header values, and they may be a patient's
         try:
-            return _header(name, read_header(data, "the file", _KEYWORDS))
+            return _header(name, read_header(data, Message("dicom.chosen_picture"), _KEYWORDS))
         except MemoryError:
             raise
         except Exception:  # whatever pydicom raises on damage
-            return DAMAGED
+            return LeftOut.DAMAGED
 
 
-def _header(name: str, dataset: Dataset) -> _Header | str:
+def _header(name: str, dataset: Dataset) -> _Header | LeftOut:
     modality = str(dataset.get("Modality", ""))
     if modality in _NO_PICTURES:
-        return NO_PICTURE
+        return LeftOut.NO_PICTURE
     if "Rows" not in dataset or "Columns" not in dataset:
-        return DAMAGED
+        return LeftOut.DAMAGED
     return _Header(
         name=name,
         study=str(dataset.get("StudyInstanceUID", "")),
@@ -242,21 +262,31 @@ def _series(headers: list[_Header]) -> Series:
     plane_and_positions = _positions(headers)
     if plane_and_positions is None:
         ordered = sorted(headers, key=lambda header: header.instance_number)  # equal numbers stay in the order of names
-        plane, notes = "", ["ordered by their numbers, because the files do not say where their slices lie"]
+        plane, notes = None, [Message("dicom.ordered_by_number")]
     else:
         plane, positions = plane_and_positions
         ordered = sorted(headers, key=lambda header: (positions[header.name], header.instance_number))
         notes = _position_notes([positions[header.name] for header in ordered])
     files = tuple((header.name, header.frames) for header in ordered)
     pictures = sum(frames for _, frames in files)
-    modality = headers[0].modality if headers[0].modality in _SHOWN_MODALITIES else "unknown kind"
-    sizes = {header.size for header in headers}
-    size = f"{headers[0].size[0]} x {headers[0].size[1]}" if len(sizes) == 1 else "several sizes"
-    count = f"{pictures} {plane or 'pictures'}" if pictures > 1 else "1 picture"
-    return Series(files, f"{modality}, {count} of {size}", tuple(notes) if len(files) > 1 else ())
+    return Series(files, _description(headers, plane, pictures), tuple(notes) if len(files) > 1 else ())
 
 
-def _positions(headers: list[_Header]) -> tuple[str, dict[str, float]] | None:
+def _description(headers: list[_Header], plane: Message | None, count: int) -> Message:
+    """Modality, number and size of the pictures of a series, and the plane of its slices if it is known."""
+    named = headers[0].modality in _SHOWN_MODALITIES
+    modality = headers[0].modality if named else Message("dicom.unknown_modality")
+    width, height = headers[0].size
+    one_size = len({header.size for header in headers}) == 1
+    size = Message("dicom.size", width=width, height=height) if one_size else Message("dicom.several_sizes")
+    if count == 1:
+        return Message("dicom.single_picture", modality=modality, size=size)
+    if plane is None:
+        return Message("dicom.pictures", modality=modality, count=count, size=size)
+    return Message("dicom.slices", modality=modality, count=count, plane=plane, size=size)
+
+
+def _positions(headers: list[_Header]) -> tuple[Message, dict[str, float]] | None:
     """The plane's name and the position of each file along its normal in millimetres.
 
     None if a file does not state its position, holds several frames, or lies in another direction than the first.
@@ -272,18 +302,18 @@ def _positions(headers: list[_Header]) -> tuple[str, dict[str, float]] | None:
     if abs(normal[axis]) < 0.5:
         return None  # the two directions are not at a right angle
     sign = math.copysign(1.0, normal[axis]) * _COUNTING[axis]
-    plane = _PLANES[axis] if abs(normal[axis]) > _MIN_ALIGNMENT else "oblique"
+    plane = _PLANES[axis] if abs(normal[axis]) > _MIN_ALIGNMENT else Message("dicom.oblique")
     positions = {
         header.name: sign * sum(a * b for a, b in zip(normal, header.position or (), strict=True)) for header in headers
     }
-    return f"{plane} slices", positions
+    return plane, positions
 
 
 def _is_parallel(cosines: tuple[float, ...] | None, others: tuple[float, ...]) -> bool:
     return cosines is not None and max(abs(a - b) for a, b in zip(cosines, others, strict=True)) < 1e-3
 
 
-def _position_notes(positions: list[float]) -> list[str]:
+def _position_notes(positions: list[float]) -> list[Message]:
     """Notes on slices that seem to be missing and on slices at the same position; `positions` are sorted."""
     distinct = [positions[0]]
     shared = 0
@@ -300,9 +330,11 @@ def _position_notes(positions: list[float]) -> list[str]:
     gaps = [index for index, step in enumerate(steps) if step > 1.5 * usual]
     if gaps:
         missing = sum(round(steps[index] / usual) - 1 for index in gaps)
-        where = ", ".join(f"{first_slice[index + 1] - 1} and {first_slice[index + 1]}" for index in gaps[:_MAX_GAPS])
-        more = ", and elsewhere" if len(gaps) > _MAX_GAPS else ""
-        notes.append(f"{missing} slices seem to be missing, between slices {where}{more}")
+        ends = [first_slice[index + 1] for index in gaps[:_MAX_GAPS]]
+        where = [Message("dicom.gap", before=end - 1, after=end) for end in ends]
+        if len(gaps) > _MAX_GAPS:
+            where.append(Message("dicom.elsewhere"))
+        notes.append(Message("dicom.missing_slices", count=missing, gaps=where))
     if shared:
-        notes.append(f"{shared} slices lie where another one does, as several phases or echoes do")
+        notes.append(Message("dicom.shared_positions", count=shared))
     return notes

@@ -15,6 +15,7 @@ from pydicom.encaps import get_frame
 from pydicom.uid import RLELossless
 
 from medrega_edge.errors import ImageError
+from medrega_edge.i18n.message import Message
 
 SAMPLES_PER_PIXEL = {  # by the photometric interpretations that are read
     "MONOCHROME1": 1,
@@ -29,43 +30,39 @@ SAMPLES_PER_PIXEL = {  # by the photometric interpretations that are read
 MAX_TILES = 65_535  # of a JPEG 2000 code stream, whose tile index has 16 bits
 
 
-def check_pixel_data(dataset: Dataset, frames: int, frame: int, name: str) -> None:
+def check_pixel_data(dataset: Dataset, frames: int, frame: int, name: Message) -> None:
     """Check what the header claims against the pixel data of `frame`; raises ImageError where they differ."""
     photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
-    if SAMPLES_PER_PIXEL.get(photometric) != samples:
-        interpretation = photometric if photometric in SAMPLES_PER_PIXEL else "an unknown kind"
-        raise ImageError(
-            f"{name} has pixels of {interpretation} with {samples} samples, which are not read; export it again."
-        )
+    if photometric not in SAMPLES_PER_PIXEL:
+        raise ImageError("dicom.unknown_photometric", image=name)
+    if SAMPLES_PER_PIXEL[photometric] != samples:
+        raise ImageError("dicom.wrong_samples", image=name, photometric=photometric, samples=samples)
     keyword = next((k for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData") if k in dataset), None)
     if keyword is None:
-        raise ImageError(f"{name} is a DICOM file without a picture, or without all of it; name a whole image object.")
+        raise ImageError("dicom.no_pixels", image=name)
     allocated = int(dataset.BitsAllocated)
     depths = {"PixelData": (1, 8, 16, 32), "FloatPixelData": (32,), "DoubleFloatPixelData": (64,)}[keyword]
     if allocated not in depths:
-        raise ImageError(f"{name} has {allocated} bits a sample, which are not read; export it again.")
+        raise ImageError("dicom.bits_allocated", image=name, bits=allocated)
     if keyword == "PixelData" and not 1 <= int(dataset.BitsStored) <= allocated:
-        raise ImageError(f"{name} stores more bits than it has room for; export it again.")
+        raise ImageError("dicom.bits_stored", image=name)
     pixels = bytes(dataset[keyword].value or b"")
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         _check_code_stream(dataset, pixels, frames, frame, name)
         return
     if dataset[keyword].is_undefined_length:
-        raise ImageError(f"{name} holds compressed pixels without saying how they are compressed; export it uncompressed.")
+        raise ImageError("dicom.unknown_compression", image=name)
     stored_samples = 2 if photometric == "YBR_FULL_422" else samples  # two pixels share their colour
     needed = math.ceil(rows * columns * stored_samples * allocated * frames / 8)
     if len(pixels) < needed:
-        raise ImageError(
-            f"{name} claims {needed} bytes of pixels and holds {len(pixels)}: it is damaged or incomplete and cannot be "
-            "decoded; export it again."
-        )
+        raise ImageError("dicom.fewer_bytes", image=name, claimed=needed, held=len(pixels))
 
 
-def _check_code_stream(dataset: Dataset, pixels: bytes, frames: int, frame: int, name: str) -> None:
+def _check_code_stream(dataset: Dataset, pixels: bytes, frames: int, frame: int, name: Message) -> None:
     fragments = _fragment_count(pixels)
     if fragments is None or fragments < frames:
-        raise ImageError(f"{name} holds fewer compressed frames than it claims; it is incomplete: export it again.")
+        raise ImageError("dicom.fewer_frames", image=name)
     tables = [dataset.get(keyword) for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
     extended: Any = tuple(tables) if all(isinstance(table, bytes) for table in tables) else None
     stream = get_frame(pixels, frame, number_of_frames=frames, extended_offsets=extended)
@@ -76,7 +73,7 @@ def _check_code_stream(dataset: Dataset, pixels: bytes, frames: int, frame: int,
     else:
         agrees = _size_in_code_stream(stream) == (rows, columns, samples)
     if not agrees:
-        raise ImageError(f"The header of {name} and its compressed pixels do not fit each other; export it again.")
+        raise ImageError("dicom.differing_sizes", image=name)
 
 
 def _fragment_count(pixels: bytes) -> int | None:

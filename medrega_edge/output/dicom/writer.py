@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import Dataset
 
 from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.header import read_header
 from medrega_edge.images.medical_image import as_image_error
 from medrega_edge.images.signatures import FIRST_BYTES, is_dicom
@@ -40,7 +41,7 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     kinds = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise UsageError(f"There is no DICOM object '{unknown[0][:20]}'; choose of: {','.join(KINDS)}.")
+        raise UsageError("output.unknown_object", name=unknown[0][:20], names=list(KINDS))
     return kinds
 
 
@@ -69,15 +70,15 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
     data = scan.read_bytes()
     _check_scan(data)
     if hashlib.sha256(data).hexdigest() != answer.image.sha256:
-        raise UsageError("The image has changed since it was looked at; ask again.")
+        raise UsageError("output.scan_changed")
     for path in paths.values():
         check_output_path(path, scan)
     _check_highdicom()
     logging.getLogger("highdicom").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        source = read_header(data, "the image")
-        with as_image_error("The image lacks or contradicts what a DICOM object needs; leave --dicom out."):
+        source = read_header(data, Message("image.given"))
+        with as_image_error(Message("output.scan_incomplete")):
             objects = {
                 kind: _encode(_build(kind, answer, source, FIRST_SERIES_NUMBER + number, picture))
                 for number, kind in enumerate(paths)
@@ -89,14 +90,14 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
 
 def _check_scan(data: bytes) -> None:
     if data and not is_dicom(data):
-        raise UsageError("DICOM objects refer to a DICOM file, and the image is none; leave --dicom out.")
+        raise UsageError("output.scan_no_dicom")
 
 
 def _check_highdicom() -> None:
     try:
         importlib.import_module("highdicom")
     except ImportError:
-        raise ResourceError("DICOM objects need highdicom; install it with: pip install 'medrega-edge[dicom]'.") from None
+        raise ResourceError("output.needs_highdicom") from None
 
 
 def _build(kind: str, answer: Answer, source: Dataset, series_number: int, picture: Image.Image) -> Dataset:
