@@ -19,6 +19,7 @@ import time
 import numpy as np
 from PIL import Image
 
+from medrega_edge.domain import Language
 from medrega_edge.errors import MedregaError
 from medrega_edge.images.medical_image import MAX_PIXELS, View
 from medrega_edge.images.reader import read_image
@@ -182,9 +183,10 @@ def outcome(case):
     try:
         image = read_image(data, view)
     except MedregaError as error:
-        sentence = str(error)
-        if "\n" in sentence or not sentence.isprintable() or len(sentence) > 400:
-            return f"FAILED: a message that is no clean sentence: {sentence!r}"
+        for sentence in (str(error), error.message.text(Language.ZH)):
+            if not sentence.isprintable() or len(sentence) > 400:
+                return f"FAILED: a message that is no clean sentence: {sentence!r}"
+        json.dumps(error.to_dict(), allow_nan=False)
         kind = "refused"
     except BaseException as error:
         return f"FAILED: {type(error).__name__}: {error}"
@@ -193,7 +195,8 @@ def outcome(case):
         shape = image.pixels.shape
         if image.pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or shape[0] * shape[1] > MAX_PIXELS:
             return f"FAILED: a picture of {image.pixels.dtype} {shape}"
-        json.dumps([image.window, image.spacing_mm, image.patient_orientation, image.warnings], allow_nan=False)
+        warnings = [warning.to_dict() for warning in image.warnings]
+        json.dumps([image.window, image.spacing_mm, image.patient_orientation, warnings], allow_nan=False)
     seconds = time.perf_counter() - begun
     return kind if seconds < SLOW else f"FAILED: took {seconds:.1f} s"
 

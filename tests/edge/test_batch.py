@@ -197,7 +197,7 @@ def test_answers_never_lie_in_the_folder_that_is_read(stub, series, tmp_path):
     [
         (["--out", "a.jsonl"], "Say what to ask"),
         (["--out", "a.jsonl", "--question", "x", "--csv", "a.jsonl"], "one file"),
-        (["--out", "a.jsonl", "--question", "x", "--window", "lnug"], "cannot be read"),
+        (["--out", "a.jsonl", "--question", "x", "--window", "lnug"], "no window"),
         (["--out", "a.jsonl", "--question", " "], "Say what to ask"),
         (["--out", "a.jsonl", "--question", "x", "--task", "segment"], "no task 'segment'"),
         (["--out", "a.jsonl", "--question", "x", "--lang", "de"], "no language 'de'"),

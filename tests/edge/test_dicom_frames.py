@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from medrega_edge.errors import ImageError
+from medrega_edge.errors import ChoiceError, ImageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
+from tests.codes import raises_code
 from tests.edge.dicoms import dataset, dicom, lut, row, window
 
 
@@ -39,9 +41,9 @@ def test_an_enhanced_frame_has_its_own_window_and_rescale(frame, window, expecte
 
 
 def test_frames_have_to_be_chosen():
-    with pytest.raises(ImageError, match="3 frames"):
+    with raises_code(ChoiceError, "image.several_pictures", noun=Message("image.frame"), count=3):
         read_image(enhanced())
-    with pytest.raises(ImageError, match="no frame 3"):
+    with raises_code(ImageError, "image.no_such_picture", noun=Message("image.frame"), number=3):
         read_image(enhanced(), View(frame=3))
     frames = np.stack([row([value, 255], "u1") for value in (10, 20, 30)])
     assert [int(read_image(dicom(frames), View(frame=k)).pixels[0, 0, 0]) for k in range(3)] == [10, 20, 30]

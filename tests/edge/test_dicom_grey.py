@@ -10,6 +10,7 @@ from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.tasks.intent import window_preset_for
+from tests.codes import raises_code
 from tests.edge.dicoms import colour, dataset, dicom, lut, row, window
 
 CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "0"}
@@ -144,21 +145,21 @@ def test_presets_of_a_ct(preset, black, middle, white):
 def test_a_ct_without_a_window_is_seen_in_that_of_the_question_and_says_so(asked, preset):
     image = read_image(dicom(row([-2000, 2000], "i2"), **CT), View(default_preset=window_preset_for(asked)))
     assert image.window == preset
-    assert "names no window" in image.warnings[0]
+    assert [warning.code for warning in image.warnings] == ["dicom.default_window"]
     named = read_image(dicom(row([-2000, 2000], "i2"), **CT, **window(7, 9)), View(default_preset=window_preset_for(asked)))
     assert (named.window, named.warnings) == ((7, 9), ())
 
 
 @pytest.mark.parametrize("text", ["", "lungs", "40", "40,0", "40,-5", "nan,5", "1,2,3", "1e99,5", "\x1b[2J"])
 def test_a_window_that_is_none_is_refused(text):
-    with pytest.raises(UsageError, match="lung, soft, brain, bone, liver, mediastinum"):
+    with raises_code(UsageError, "image.unknown_window", presets=("lung", "soft", "brain", "bone", "liver", "mediastinum")):
         read_image(dicom(row([0, 1], "i2"), **CT), View(window=text))
 
 
 def test_a_window_where_none_applies_is_refused():
-    with pytest.raises(ImageError, match="no CT"):
+    with raises_code(ImageError, "dicom.preset_without_ct", window="lung"):
         read_image(dicom(row([0, 9], "u2"), Modality="MR"), View(window="lung"))
-    with pytest.raises(ImageError, match="in colour"):
+    with raises_code(ImageError, "dicom.window_on_colour"):
         read_image(colour(np.zeros((16, 16, 3), "u1")), View(window="40,400"))
 
 

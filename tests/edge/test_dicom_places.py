@@ -24,7 +24,7 @@ from tests.edge.dicoms import dataset, dicom, row
 def test_directions_of_the_patient(cosines, sides):
     image = read_image(dicom(row([1, 2], "u1"), ImageOrientationPatient=cosines))
     assert image.patient_orientation == sides
-    assert bool(image.warnings) == (sides[0] == "L")
+    assert [warning.code for warning in image.warnings] == ["dicom.left_on_the_left"] * (sides[0] == "L")
 
 
 @pytest.mark.parametrize(

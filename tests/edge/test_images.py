@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_edge.errors import ImageError
+from medrega_edge.domain import Language
+from medrega_edge.errors import ChoiceError, ImageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
+from tests.codes import raises_code
 from tests.edge.dicoms import dicom
 
 
@@ -18,6 +21,7 @@ def png(array, **options):
     return buffer.getvalue()
 
 
+FRAME = Message("image.frame")
 noise = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
 ramp = np.tile(np.arange(32, dtype=np.uint8) * 8, (24, 1))
 
@@ -55,7 +59,7 @@ def test_sixteen_bits_are_windowed_and_say_so():
 
 
 def test_a_picture_of_one_shade_says_so():
-    assert "single shade" in read_image(png(ramp * 0 + 7)).warnings[0]
+    assert read_image(png(ramp * 0 + 7)).warnings == (Message("image.single_shade"),)
     assert read_image(png(ramp)).warnings == ()
 
 
@@ -70,9 +74,9 @@ def test_sixteen_bits_through_a_window():
     image = read_image(png(wide), View(window="1500,1001"))
     assert image.window == (1500, 1001)
     np.testing.assert_allclose(image.pixels[0, :5, 0], [0, 0, 127.6, 255, 255], atol=1)
-    with pytest.raises(ImageError, match="Hounsfield"):
+    with raises_code(ImageError, "image.not_hounsfield"):
         read_image(png(wide), View(window="lung"))
-    with pytest.raises(ImageError, match="8 bits"):
+    with raises_code(ImageError, "image.window_on_8_bits"):
         read_image(png(ramp), View(window="40,400"))
 
 
@@ -80,14 +84,14 @@ def test_frames_have_to_be_chosen():
     buffer = io.BytesIO()
     pages = [Image.fromarray(ramp), Image.fromarray(ramp[::-1])]
     pages[0].save(buffer, format="TIFF", save_all=True, append_images=pages[1:])
-    with pytest.raises(ImageError, match="2 frames"):
+    with raises_code(ChoiceError, "image.several_pictures", noun=FRAME, count=2, option="--frame", last=1):
         read_image(buffer.getvalue())
     image = read_image(buffer.getvalue(), View(frame=1))
     assert image.frame == 1
     np.testing.assert_array_equal(image.pixels[..., 0], ramp[::-1])
-    with pytest.raises(ImageError, match="no frame 2"):
+    with raises_code(ImageError, "image.no_such_picture", noun=FRAME, number=2):
         read_image(buffer.getvalue(), View(frame=2))
-    with pytest.raises(ImageError, match="single frame"):
+    with raises_code(ImageError, "image.single_picture", noun=FRAME, option="--frame"):
         read_image(png(ramp), View(frame=1))
 
 
@@ -102,29 +106,37 @@ def huge_png(side):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "code", "params"),
     [
-        (b"", "empty"),
-        (b"patient: somebody, liver fine\n" * 20, "no PNG, JPEG, TIFF, DICOM or NIfTI"),
-        (png(noise)[:700], "damaged or incomplete"),
-        (png(ramp[:1, :1]), "1 x 1"),
-        (huge_png(20_000), "too many pixels"),
-        (huge_png(60_000), "too many pixels"),
-        (huge_png(8_000), "8000 x 8000"),
-        (b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04\0\xff\xff\xff\xff" + b"\x7f" * 64, "DICOM"),
-        (dicom(ramp)[:-100], "claims 768 bytes of pixels and holds 668"),
+        (b"", "image.empty", {"image": Message("image.given")}),
+        (b"patient: somebody, liver fine\n" * 20, "image.unknown_format", {}),
+        (png(noise)[:700], "image.damaged", {}),
+        (png(ramp[:1, :1]), "image.too_small", {"width": 1, "height": 1}),
+        (huge_png(20_000), "image.decompression_bomb", {}),
+        (huge_png(60_000), "image.decompression_bomb", {}),
+        (huge_png(8_000), "image.too_many_pixels", {"width": 8000, "height": 8000}),
+        (b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\x04\0\xff\xff\xff\xff" + b"\x7f" * 64, "dicom.no_picture", {}),
+        (dicom(ramp)[:-100], "dicom.fewer_bytes", {"claimed": 768, "held": 668}),
     ],
 )
-def test_what_cannot_be_used_gives_one_sentence(data, said):
-    with pytest.raises(ImageError, match=said) as caught:
+def test_what_cannot_be_used_gives_one_sentence(data, code, params):
+    with raises_code(ImageError, code, **params):
         read_image(data)
-    assert "\n" not in str(caught.value)
+
+
+def test_a_sentence_begins_with_a_capital_and_has_its_chinese():
+    with pytest.raises(ImageError) as caught:
+        read_image(b"")
+    assert str(caught.value) == "The given image is empty (0 bytes); export it again."
+    assert caught.value.message.text(Language.ZH) == "所给图像是空文件（0 字节）；请重新导出。"
 
 
 def test_missing_files_and_folders(tmp_path):
-    with pytest.raises(ImageError, match="no file at the path"):
+    with raises_code(ImageError, "image.no_file"):
         read_image(tmp_path / "nowhere.png")
-    with pytest.raises(ImageError, match="is a folder"):
+    with raises_code(ImageError, "dicom.folder_without_picture"):
         read_image(tmp_path)
-    with pytest.raises(ImageError):
+    with raises_code(ImageError, "image.invalid_path"):
         read_image("a\0b.png")
+    with raises_code(ImageError, "image.cannot_open"):
+        read_image("a" * 5000)

@@ -13,6 +13,7 @@ from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.safe_text import printable
 from medrega_edge.output.overlay import COLOURS, draw_regions, save_png
 from medrega_edge.output.terminal import print_answer
+from tests.codes import raises_code
 
 
 def answer(*regions, language="en"):
@@ -90,11 +91,13 @@ def test_the_notice_is_on_the_picture():
 
 
 def test_a_place_that_cannot_be_written_leaves_nothing(tmp_path):
-    with pytest.raises(UsageError, match="The folder of the file"):
+    with raises_code(UsageError, "io.no_output_folder"):
         save_png(Image.new("RGB", (9, 9)), tmp_path / "nowhere" / "x.png")
     (tmp_path / "x.png").mkdir()
-    with pytest.raises(UsageError, match="folder"):
+    with raises_code(UsageError, "io.not_a_plain_file"):
         save_png(Image.new("RGB", (9, 9)), tmp_path / "x.png")
+    with raises_code(UsageError, "output.not_png"):
+        save_png(Image.new("RGB", (9, 9)), tmp_path / "x.gif")
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 
 

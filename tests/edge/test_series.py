@@ -1,4 +1,4 @@
-"""Folders of DICOM files: series told and chosen by number, slices in the order of the patient, what is odd said."""
+"""Folders of DICOM files: series described and chosen by number, slices in anatomical order, notes on what is odd."""
 
 import json
 import random
@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ChoiceError, ImageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.series import scan_folder
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.io.atomic import image_names
+from tests.codes import raises_code
 from tests.edge.dicoms import bare, deflated, dicom
 from tests.edge.stub import medrega, put
 
@@ -45,6 +47,20 @@ def stack(folder, places, shuffled=True, **tags):
     return folder
 
 
+PLANES = {
+    "axial": Message("image.axial"),
+    "coronal": Message("image.coronal"),
+    "sagittal": Message("image.sagittal"),
+    "oblique": Message("dicom.oblique"),
+}
+SIZE = Message("dicom.size", width=16, height=16)
+
+
+def slices(count, plane, modality="CT"):
+    """The description of a series."""
+    return Message("dicom.slices", modality=modality, count=count, plane=plane, size=SIZE)
+
+
 def shown(folder, **view):
     return int(read_image(folder, View(**view)).pixels[5, 5, 0])
 
@@ -67,21 +83,22 @@ def test_slices_count_towards_head_front_and_right(tmp_path, cosines, axis, sign
     assert [shown(folder, slice=at) for at in range(5)] == [1, 2, 3, 4, 5]
     image = read_image(folder, View(slice=3))
     assert (image.series, image.slice) == (0, 3)
-    assert image.warnings == (f"slice 3 of 5 of series 0, CT, 5 {plane} slices of 16 x 16",) + image.warnings[1:]
+    description = slices(5, PLANES[plane])
+    assert image.warnings[0] == Message("dicom.slice_of_series", number=3, count=5, series=0, description=description)
 
 
-def test_the_middle_slice_unless_named_and_said(tmp_path):
+def test_the_middle_slice_unless_another_is_named(tmp_path):
     folder = stack(tmp_path / "in", [(0, 0, z) for z in (0, 3, 6, 9)])
     image = read_image(folder)
     assert (image.slice, int(image.pixels[5, 5, 0])) == (2, 3)
-    assert "it is the middle slice, because --slice names none" in image.warnings
+    assert [warning.code for warning in image.warnings] == ["dicom.slice_of_series", "dicom.middle_slice"]
     for at in (-1, 4):
-        with pytest.raises(ImageError, match=r"has no slice .*--slice 0\.\.3"):
+        with raises_code(ImageError, "image.no_such_picture", noun=Message("image.slice"), option="--slice", last=3):
             read_image(folder, View(slice=at))
     for view in (View(frame=0), View(plane="axial")):
-        with pytest.raises(ImageError, match="--frame and --plane out"):
+        with raises_code(ImageError, "dicom.frame_of_a_folder"):
             read_image(folder, view)
-    with pytest.raises(ImageError, match="leave --series out"):
+    with raises_code(ImageError, "image.series_of_a_file"):
         read_image(next(folder.iterdir()), View(series=0))
 
 
@@ -117,12 +134,20 @@ def test_the_same_volume_as_nifti_shows_the_same_under_the_same_number(tmp_path,
         )
 
 
-def test_several_series_are_told_by_what_names_nobody_and_chosen_by_number(tmp_path):
+def test_several_series_are_described_without_names_and_chosen_by_number(tmp_path):
     folder = stack(tmp_path / "in", [(0, 0, z) for z in range(3)], series="1.2.9", SeriesNumber="2")
     stack(folder / "b", [(0, y, 0) for y in range(4)], series="1.2.3", SeriesNumber="7", cosines=CORONAL, Modality="MR")
     (folder / "c.dcm").write_bytes(slice_file(9, (0, 0, 0), series="1.2.5", SeriesNumber="4", Modality=SECRET))
     with pytest.raises(ChoiceError) as caught:
         read_image(folder)
+    assert caught.value.code == "dicom.several_series"
+    described = [
+        slices(3, PLANES["axial"]),
+        Message("dicom.single_picture", modality=Message("dicom.unknown_modality"), size=SIZE),
+        slices(4, PLANES["coronal"], "MR"),
+    ]
+    numbered = [Message("dicom.numbered_series", number=number, series=one) for number, one in enumerate(described)]
+    assert caught.value.message.params["series"] == tuple(numbered)
     assert str(caught.value) == (
         "The folder holds 3 series; choose one with --series (0: CT, 3 axial slices of 16 x 16; "
         "1: unknown kind, 1 picture of 16 x 16; 2: MR, 4 coronal slices of 16 x 16)."
@@ -131,7 +156,7 @@ def test_several_series_are_told_by_what_names_nobody_and_chosen_by_number(tmp_p
     assert shown(folder, series=0, slice=2) == 3
     assert shown(folder, series=1) == 9
     assert shown(folder, series=2, slice=0) == 4  # towards the front
-    with pytest.raises(ImageError, match=r"no series 3; choose one with --series 0\.\.2"):
+    with raises_code(ImageError, "dicom.no_series", series=3, last=2):
         read_image(folder, View(series=3))
     for number in range(3):
         assert SECRET not in repr(read_image(folder, View(series=number)).warnings)
@@ -142,7 +167,7 @@ def test_files_without_their_beginning_have_their_place_among_the_others(tmp_pat
     for path in sorted(folder.iterdir())[::2]:
         path.write_bytes(bare(path.read_bytes()))
     found = scan_folder(folder, image_names(folder))
-    assert [one.title for one in found.series] == ["CT, 6 axial slices of 16 x 16"]
+    assert [series.description for series in found.series] == [slices(6, PLANES["axial"])]
     assert [shown(folder, slice=at) for at in range(6)] == [1, 2, 3, 4, 5, 6]
 
 
@@ -155,33 +180,42 @@ def test_what_is_no_picture_is_left_out_and_counted(tmp_path):
     (folder / "cut.dcm").write_bytes((folder / "001.dcm").read_bytes()[:400])
     (folder / "DICOMDIR").write_bytes((folder / "001.dcm").read_bytes())
     image = read_image(folder, View(slice=0))
-    said = (
-        "1 that are no DICOM, 1 damaged or of an unknown kind, 2 DICOM objects that are no pictures, 1 copies of a picture"
-    )
-    assert image.warnings[1] == f"left out of the folder: {said}"
+    left_out = [
+        Message("dicom.left_out_no_dicom", count=1),
+        Message("dicom.left_out_damaged", count=1),
+        Message("dicom.left_out_no_picture", count=2),
+        Message("dicom.left_out_copies", count=1),
+    ]
+    assert image.warnings[1] == Message("dicom.left_out", files=left_out)
     for path in folder.glob("0*.dcm"):
         path.unlink()
     (folder / "copy.dcm").unlink()
-    with pytest.raises(ImageError, match="a folder without a DICOM picture"):
+    with raises_code(ImageError, "dicom.folder_without_picture"):
         read_image(folder)
 
 
+def missing(count, *gaps, elsewhere=False):
+    """The note on `count` missing slices between the slices of each gap."""
+    where = [Message("dicom.gap", before=before, after=after) for before, after in gaps]
+    return Message("dicom.missing_slices", count=count, gaps=where + [Message("dicom.elsewhere")] * elsewhere)
+
+
 @pytest.mark.parametrize(
-    ("heights", "said"),
+    ("heights", "notes"),
     [
         ([0, 2, 4, 6, 8], ()),
-        ([0, 2, 4, 8, 10], ("1 slices seem to be missing, between slices 2 and 3",)),
-        ([0, 2, 4, 12, 14, 20], ("5 slices seem to be missing, between slices 2 and 3, 4 and 5",)),
-        ([0, 1, 4, 5, 8, 9, 12, 13, 16, 17], None),  # pairs: more steps are short than long
-        ([0, 2, 2, 4, 4, 6], ("2 slices lie where another one does, as several phases or echoes do",)),
-        ([5, 5, 5], ("2 slices lie where another one does, as several phases or echoes do",)),
+        ([0, 2, 4, 8, 10], (missing(1, (2, 3)),)),
+        ([0, 2, 4, 12, 14, 20], (missing(5, (2, 3), (4, 5)),)),
+        # Pairs: more steps are short than long.
+        ([0, 1, 4, 5, 8, 9, 12, 13, 16, 17], (missing(8, (1, 2), (3, 4), (5, 6), elsewhere=True),)),
+        ([0, 2, 2, 4, 4, 6], (Message("dicom.shared_positions", count=2),)),
+        ([5, 5, 5], (Message("dicom.shared_positions", count=2),)),
         ([0, 2.1, 3.9, 6, 8.05], ()),
     ],
 )
-def test_missing_and_doubled_places_are_said(tmp_path, heights, said):
+def test_missing_and_doubled_positions_are_noted(tmp_path, heights, notes):
     folder = stack(tmp_path / "in", [(0, 0, z) for z in heights])
-    found = scan_folder(folder, image_names(folder)).series[0].notes
-    assert "and elsewhere" in found[0] if said is None else found == said
+    assert scan_folder(folder, image_names(folder)).series[0].notes == notes
 
 
 @pytest.mark.parametrize(
@@ -194,10 +228,10 @@ def test_missing_and_doubled_places_are_said(tmp_path, heights, said):
         {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},
     ],
 )
-def test_without_places_the_numbers_count_and_it_is_said(tmp_path, tags):
+def test_without_positions_the_numbers_order_the_slices(tmp_path, tags):
     folder = stack(tmp_path / "in", [(0, 0, -z) for z in range(3)], **tags)
     assert [shown(folder, slice=at) for at in range(3)] == [1, 2, 3]
-    assert "do not say where their slices lie" in read_image(folder, View(slice=0)).warnings[1]
+    assert read_image(folder, View(slice=0)).warnings[1] == Message("dicom.ordered_by_number")
 
 
 def test_frames_of_a_series_are_its_slices(tmp_path):
@@ -213,7 +247,7 @@ def test_frames_of_a_series_are_its_slices(tmp_path):
 
 def test_a_header_that_claims_a_billion_frames_costs_nothing(tmp_path):
     (tmp_path / "a.dcm").write_bytes(slice_file(1, (0, 0, 0), NumberOfFrames="2000000000"))
-    with pytest.raises(ImageError, match="claims 512000000000 bytes"):
+    with raises_code(ImageError, "dicom.fewer_bytes", claimed=512_000_000_000, held=256):
         read_image(tmp_path)
 
 
@@ -231,14 +265,14 @@ def test_a_series_of_a_folder_without_any_is_refused(tmp_path, monkeypatch):
     put(monkeypatch)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "letter.txt").write_text("no image")
-    with pytest.raises(ImageError, match="no DICOM picture; leave --series out"):
+    with raises_code(ImageError, "dicom.folder_without_series"):
         medrega("batch", tmp_path / "in", "--question", "x", "--series", "0", "--out", tmp_path / "a.jsonl")
 
 
-def test_several_studies_are_said(tmp_path):
+def test_several_studies_are_noted(tmp_path):
     stack(tmp_path, [(0, 0, 0)], series="1.2.3")
     (tmp_path / "b.dcm").write_bytes(slice_file(5, (0, 0, 0), series="1.2.4", StudyInstanceUID="1.3"))
-    assert "holds 2 studies, which may be of several patients" in read_image(tmp_path, View(series=1)).warnings[-1]
+    assert read_image(tmp_path, View(series=1)).warnings[-1] == Message("dicom.several_studies", count=2)
 
 
 # --- through the commands, with a stub for the model ---
@@ -268,9 +302,13 @@ def test_batch_goes_through_series_in_order_and_says_where_each_picture_stands(t
     assert [row["text"].split()[-1] for row in rows[:2]] == ["1.777", "2.773"]  # by grey: number 1, then 2
     assert rows[-1]["error"]["kind"] == "image"
     said = capsys.readouterr().err
-    assert "series 0: CT, 2 axial slices of 16 x 16" in said
-    assert "series 1: 2 slices seem to be missing, between slices 1 and 2" in said
-    assert "left out of the folder: 1 DICOM objects that are no pictures" in said
+    left_out = Message("dicom.left_out", files=[Message("dicom.left_out_no_picture", count=1)])
+    for note in (
+        Message("batch.series", number=0, note=slices(2, PLANES["axial"])),
+        Message("batch.series", number=1, note=missing(2, (1, 2))),
+        left_out,
+    ):
+        assert str(note) in said
     assert "1,2," in (tmp_path / "a.csv").read_text("utf-8-sig")
     out.unlink()
     medrega("batch", folder, "--question", "x", "--out", out, "--series", "1")
