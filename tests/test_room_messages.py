@@ -113,11 +113,11 @@ def test_a_name_in_quotes_is_kept_whatever_it_is():
 def test_the_runtime_reads_its_own_sentences_only():
     code = (
         "import sys; sys.argv = ['medrega', 'locate', 'nowhere.png', 'liver']\n"
-        "sys.addaudithook(lambda event, given: event == 'open' and 'messages_zh' in str(given[0]) and print(given[0]))\n"
+        "sys.addaudithook(lambda event, given: event == 'open' and str(given[0]).endswith('.mo') and print(given[0]))\n"
         "from medrega_edge.cli.main import main; main()"
     )
     environment = {"LC_ALL": "zh_CN.UTF-8", "PYTHONUTF8": "1", "PYTHONPATH": ":".join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=False)
     assert run.stderr == "错误：所给图像路径下没有文件；请检查路径。\n"
-    read = {Path(line).parent.name for line in run.stdout.splitlines()}
-    assert read == {"medrega_edge"}
+    read = {Path(line).name for line in run.stdout.splitlines()}
+    assert read == {"medrega_edge.mo"}

@@ -251,5 +251,5 @@ def test_what_is_no_medical_image_is_flagged(engine, kind):
     image = engine.open(buffer.getvalue())
     for question in ("locate the liver", "Is this normal?"):
         answer = engine.ask(image, question)
-        assert any("does not look like a medical image" in warning for warning in answer.warnings)
+        assert any("does not look like a medical image" in str(warning) for warning in answer.warnings)
         assert answer.model.certified is None
