@@ -12,7 +12,7 @@ from medrega_edge import engine
 from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
 from medrega_edge.boxes import PixelBox
 from medrega_edge.cli import main as cli
-from medrega_edge.domain import Task
+from medrega_edge.domain import Language, Task
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.tasks.detection import Detect
@@ -30,7 +30,7 @@ class StubEngine:
     def ask(self, image, text, language=None, **_):
         return self.run(image, Detect(text), language)
 
-    def run(self, image, task, language=None, **_):
+    def run(self, image, task, language=Language.EN, **_):
         seconds = float(os.environ.get("STUB_SECONDS", 0))
         if seconds > 1:
             sys.stderr.write("asked\n")  # to a test that waits for it
@@ -41,7 +41,7 @@ class StubEngine:
         facts = ImageFacts(picture.path, picture.width, picture.height, None, picture.frame, picture.window, picture.sha256)
         regions = (Region("=cmd()", PixelBox(1.0, 2.0, 3.0, 4.0), 0.5), Region("肝脏", PixelBox(5.0, 6.0, 7.0, 8.0), None))
         return Answer(
-            text=f"{task.words}: {picture.pixels.mean():.3f}", raw_text="", task=task.task, language=language or "en",
+            text=f"{task.words}: {picture.pixels.mean():.3f}", raw_text="", task=task.task, language=Language(language),
             regions=regions, labels=(), image=facts, model=ModelFacts("stub", "0", "0" * 64, "none"), device="cpu",
             finish="stop", prompt_tokens=1, generated_tokens=1, timings=Timings(total=time.perf_counter()),
         )  # fmt: skip

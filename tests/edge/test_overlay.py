@@ -8,6 +8,7 @@ from rich.console import Console
 
 from medrega_edge.answer import Answer, ImageFacts, Label, ModelFacts, Region, Timings
 from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.safe_text import printable
@@ -16,7 +17,7 @@ from medrega_edge.output.terminal import print_answer
 from tests.codes import raises_code
 
 
-def answer(*regions, language="en"):
+def answer(*regions, language=Language.EN):
     return Answer(
         text="x", raw_text="x", task="detect", language=language, regions=regions, labels=(),
         image=ImageFacts(None, 100, 50, None, None, None, "0"), model=ModelFacts("m", "1", "0", "p"), device="cpu",
@@ -34,9 +35,9 @@ def shown(told, width=80):
 
 
 def test_classes_come_with_their_score_and_warnings_in_the_language_of_the_answer():
-    one = replace(answer(language="zh"), labels=(Label("骨折", 0.612),), warnings=("the model gave no answer",))
+    one = replace(answer(language=Language.ZH), labels=(Label("骨折", 0.612),), warnings=("the model gave no answer",))
     assert "得分：0.61\n警告：模型没有给出答案\n" in shown(one)
-    assert "score: 0.61\nwarning: the model gave no answer\n" in shown(replace(one, language="en"))
+    assert "score: 0.61\nwarning: the model gave no answer\n" in shown(replace(one, language=Language.EN))
 
 
 def test_what_no_region_has_is_no_column():
@@ -47,7 +48,7 @@ def test_what_no_region_has_is_no_column():
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_no_width_hides_a_name_or_a_figure(width):
-    told = answer(Region("右侧竖脊肌", PixelBox(1020.0, 10.0, 1060.0, 40.0), 0.5), language="zh")
+    told = answer(Region("右侧竖脊肌", PixelBox(1020.0, 10.0, 1060.0, 40.0), 0.5), language=Language.ZH)
     told = replace(told, image=replace(told.image, spacing_mm=(0.5, 1.0)))
     words = "".join(shown(told, width).split())
     for figure in ("[1]", "右侧竖脊肌", "1020,10,1060,40", "20x30", "0.50"):
@@ -78,7 +79,7 @@ def test_many_names_do_not_cover_each_other():
 def test_chinese_names_have_glyphs():
     """A font without the glyph draws the same empty box for every character."""
     pictures = [
-        np.asarray(draw_regions(IMAGE, answer(Region(name, PixelBox(20.0, 10.0, 60.0, 40.0), None), language="zh")))
+        np.asarray(draw_regions(IMAGE, answer(Region(name, PixelBox(20.0, 10.0, 60.0, 40.0), None), language=Language.ZH)))
         for name in "肝脾肾"
     ]
     assert not np.array_equal(pictures[0], pictures[1])
