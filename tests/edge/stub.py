@@ -28,7 +28,7 @@ class StubEngine:
         return Task.DETECT
 
     def ask(self, image, text, language=None, **_):
-        return self.run(image, Detect(text), language)
+        return self.run(image, Detect(text), language or Language.EN)
 
     def run(self, image, task, language=Language.EN, **_):
         seconds = float(os.environ.get("STUB_SECONDS", 0))
