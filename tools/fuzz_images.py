@@ -1,4 +1,4 @@
-"""Mutated images through `read_image`: each is read, or refused by an error of ours; nothing else may happen.
+"""Mutated images through `read_image`: each has to be read, or refused by a MedregaError.
 
     python -m tools.fuzz_images --count 20000
 
@@ -27,7 +27,7 @@ from tests.edge.dicoms import bare, colour, dataset, deflated, dicom, encoded
 
 CHUNK = 500
 SLOW = 2.0  # seconds
-BELIEVED = tuple(  # tags, as little-endian files spell them, whose values a reader acts upon
+USED_TAGS = tuple(  # little-endian bytes of the tags whose values a reader uses
     group.to_bytes(2, "little") + element.to_bytes(2, "little")
     for group, elements in {
         0x08: (0x60,),
@@ -122,62 +122,61 @@ def _volumes(wide):
     return [data, gzip.compress(data)]
 
 
-def _change_a_value(data, dice):
-    """Overwrite the value of one DICOM element that a reader believes, keeping its length and all around it."""
-    places = [at for tag in BELIEVED for at in [data.find(tag)] if at >= 0]
-    at = dice.choice(places)
-    spelled = data[at + 4 : at + 6]
-    implicit = not spelled.isalpha()
+def _change_a_value(data, rng):
+    """Overwrite the value of one DICOM element that a reader uses, keeping its length and all around it."""
+    at = rng.choice([at for tag in USED_TAGS for at in [data.find(tag)] if at >= 0])
+    vr = data[at + 4 : at + 6]
+    implicit = not vr.isalpha()
     length = int.from_bytes(data[at + 4 : at + 8] if implicit else data[at + 6 : at + 8], "little") % 65536
-    if spelled in (b"US", b"SS") or implicit and length in (2, 6):
-        value = b"".join((dice.choice(NUMBERS) % 65536).to_bytes(2, "little") for _ in range(length // 2))
+    if vr in (b"US", b"SS") or implicit and length in (2, 6):
+        value = b"".join((rng.choice(NUMBERS) % 65536).to_bytes(2, "little") for _ in range(length // 2))
     else:
-        value = bytes(dice.choice(b"0123456789.-+eEnainf\\ RGBYMONOCHROME12\x1b\0") for _ in range(length))
+        value = bytes(rng.choice(b"0123456789.-+eEnainf\\ RGBYMONOCHROME12\x1b\0") for _ in range(length))
     data[at + 8 : at + 8 + length] = value[:length]
 
 
 def mutated(case):
     """The bytes of one case: a seed with one to eight changes."""
-    dice = random.Random(case)
-    data = bytearray(dice.choice(seeds()))
-    for _ in range(dice.choice((1, 1, 1, 2, 4, 8))):
+    rng = random.Random(case)
+    data = bytearray(rng.choice(seeds()))
+    for _ in range(rng.choice((1, 1, 1, 2, 4, 8))):
         if not data:
             break
-        if (b"\x28\0\x10\0US" in data or b"\x28\0\x10\0\2\0\0\0" in data) and dice.random() < 0.5:
-            _change_a_value(data, dice)
+        if (b"\x28\0\x10\0US" in data or b"\x28\0\x10\0\2\0\0\0" in data) and rng.random() < 0.5:
+            _change_a_value(data, rng)
             continue
-        # Headers lie in front: most of the changes go there, but not into the preamble, which means nothing.
-        first = 128 if data[128:132] == b"DICM" and dice.random() < 0.9 else 0
-        at = dice.randrange(first, max(first + 1, min(len(data), dice.choice((250, 1200, len(data))))))
-        match dice.choice((0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7)):
+        # Most changes go to the front, where headers are, but not into the preamble, which readers skip.
+        first = 128 if data[128:132] == b"DICM" and rng.random() < 0.9 else 0
+        at = rng.randrange(first, max(first + 1, min(len(data), rng.choice((250, 1200, len(data))))))
+        match rng.choice((0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7)):
             case 0:
-                data[at] ^= 1 << dice.randrange(8)
+                data[at] ^= 1 << rng.randrange(8)
             case 1:
-                data[at] = dice.randrange(256)
+                data[at] = rng.randrange(256)
             case 2 | 3:
-                size, order = dice.choice((1, 2, 4)), dice.choice(("little", "big"))
-                number = dice.choice(NUMBERS) % (1 << 8 * size)
+                size, order = rng.choice((1, 2, 4)), rng.choice(("little", "big"))
+                number = rng.choice(NUMBERS) % (1 << 8 * size)
                 data[at : at + size] = number.to_bytes(size, order)
             case 4:
-                del data[at : at + dice.choice((1, 2, 8, 100))]
+                del data[at : at + rng.choice((1, 2, 8, 100))]
             case 5:
-                data[at:at] = bytes(dice.randrange(256) for _ in range(dice.choice((1, 2, 8, 40))))
+                data[at:at] = bytes(rng.randrange(256) for _ in range(rng.choice((1, 2, 8, 40))))
             case 6:
-                data[at:at] = data[at : at + dice.choice((4, 16, 200))] * dice.choice((1, 3, 50))
+                data[at:at] = data[at : at + rng.choice((4, 16, 200))] * rng.choice((1, 3, 50))
             case 7:
-                del data[dice.randrange(len(data)) :]
-    return bytes(data), dice
+                del data[rng.randrange(len(data)) :]
+    return bytes(data), rng
 
 
 def outcome(case):
-    """What came of one case: "read", "refused", or "FAILED" and why."""
-    data, dice = mutated(case)
+    """Outcome of one case: "read", "refused", or "FAILED" and why."""
+    data, rng = mutated(case)
     volume = data[344:347] == b"n+1" or data[:2] == b"\x1f\x8b"
     view = View(
-        frame=dice.choice((None, None, None, 0, 1)),
-        window=dice.choice((None, None, None, None, "lung", "40,400")),
-        plane=dice.choice(("axial", "coronal", "sagittal")) if volume else None,
-        slice=dice.choice((None, 1, 2)) if volume else None,
+        frame=rng.choice((None, None, None, 0, 1)),
+        window=rng.choice((None, None, None, None, "lung", "40,400")),
+        plane=rng.choice(("axial", "coronal", "sagittal")) if volume else None,
+        slice=rng.choice((None, 1, 2)) if volume else None,
     )
     begun = time.perf_counter()
     try:
@@ -201,16 +200,16 @@ def outcome(case):
     return kind if seconds < SLOW else f"FAILED: took {seconds:.1f} s"
 
 
-def say(what):
-    sys.stdout.write(f"{what}\n")
+def print_line(text):
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def _child(first, last):
     for case in range(first, last):
-        say(case)
-        say(outcome(case))
-    say(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        print_line(case)
+        print_line(outcome(case))
+    print_line(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 def main():
@@ -223,12 +222,12 @@ def main():
         _child(options.first, options.child)
         return 0
     counts = fuzz(options.first, options.count)
-    say(json.dumps(counts))
+    print_line(json.dumps(counts))
     return 1 if counts["failed"] or counts["died"] else 0
 
 
 def fuzz(first, count):
-    """Run `count` cases from `first` on, some hundreds to a process; returns what came of them."""
+    """Run `count` cases from `first` on, some hundreds per process; return how many had each outcome."""
     counts = {"files": count, "read": 0, "refused": 0, "failed": 0, "died": 0}
     peak, begun, end = 0, time.perf_counter(), first + count
     while first < end:
@@ -236,13 +235,13 @@ def fuzz(first, count):
         command = [sys.executable, "-m", "tools.fuzz_images", "--first", str(first), "--child", str(last)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         lines = run.stdout.splitlines()
-        for case, said in zip(lines[:-1:2], lines[1::2], strict=False):
-            counts["failed" if said.startswith("FAILED") else said] += 1
-            if said.startswith("FAILED"):
-                say(f"case {case}: {said}")
+        for case, ended in zip(lines[:-1:2], lines[1::2], strict=False):
+            counts["failed" if ended.startswith("FAILED") else ended] += 1
+            if ended.startswith("FAILED"):
+                print_line(f"case {case}: {ended}")
         if run.returncode:
             counts["died"] += 1
-            say(f"case {lines[-1] if lines else first}: the process ended with {run.returncode}\n{run.stderr[-500:]}")
+            print_line(f"case {lines[-1] if lines else first}: the process ended with {run.returncode}\n{run.stderr[-500:]}")
             last = int(lines[-1]) + 1 if lines else last
         else:
             peak = max(peak, int(lines[-1]))

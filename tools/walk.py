@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools.fuzz_images import say
+from tools.fuzz_images import print_line
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 300  # seconds, from the bundle to the report
@@ -84,4 +84,4 @@ def _without_python():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheels", type=Path, help="A folder of all wheels, where there is no network.")
-    say(json.dumps(walk(parser.parse_args().wheels), indent=1))
+    print_line(json.dumps(walk(parser.parse_args().wheels), indent=1))
