@@ -1,4 +1,4 @@
-"""Frames of a DICOM file: one has to be chosen, and what it says of itself goes before what all say (PS3.3 C.7.6.16)."""
+"""Frames of a DICOM file: one has to be chosen; its own functional groups come before the shared ones (PS3.3 C.7.6.16)."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_frames_have_to_be_chosen():
 
 
 def grouped(own=None, shared=None, **tags):
-    """Two frames; `own` is what the second one says of its values of interest, `shared` what all frames say."""
+    """Two frames; `own` is the second frame's VOI item, `shared` that of all frames."""
     stored = np.stack([row([0, 50, 100], "u2")] * 2)
     frames = [dataset(), dataset(FrameVOILUTSequence=[own]) if own else dataset()]
     common = dataset(FrameVOILUTSequence=[shared]) if shared else dataset()

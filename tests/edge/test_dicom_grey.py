@@ -1,6 +1,6 @@
 """What a screen shows of a grey DICOM file, against values worked out by hand from PS3.3 C.11 and C.7.6.3.
 
-Each case: stored values of one row, tags, and the grey (0..255) that the standard says, to be met within 1.
+Each case: stored values of one row, tags, and the grey (0..255) that the standard defines, to be met within 1.
 """
 
 import numpy as np

@@ -28,29 +28,29 @@ def answer(*regions, language=Language.EN):
 IMAGE = MedicalImage(np.full((50, 100, 3), 90, np.uint8), "0")
 
 
-def shown(told, width=80):
+def printed(an_answer, width=80):
     console = Console(file=io.StringIO(), width=width)
-    print_answer(told, console)
+    print_answer(an_answer, console)
     return console.file.getvalue()
 
 
 def test_classes_come_with_their_score_and_warnings_in_the_language_of_the_answer():
     one = replace(answer(language=Language.ZH), labels=(Label("骨折", 0.612),), warnings=("the model gave no answer",))
-    assert "得分：0.61\n警告：模型没有给出答案\n" in shown(one)
-    assert "score: 0.61\nwarning: the model gave no answer\n" in shown(replace(one, language=Language.EN))
+    assert "得分：0.61\n警告：模型没有给出答案\n" in printed(one)
+    assert "score: 0.61\nwarning: the model gave no answer\n" in printed(replace(one, language=Language.EN))
 
 
 def test_what_no_region_has_is_no_column():
     box = PixelBox(1.0, 2.0, 3.0, 4.0)
-    assert "score" in shown(answer(Region("liver", box, 0.5), Region("spleen", box, None)))
-    assert "score" not in shown(answer(Region("liver", box, None)))
+    assert "score" in printed(answer(Region("liver", box, 0.5), Region("spleen", box, None)))
+    assert "score" not in printed(answer(Region("liver", box, None)))
 
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_no_width_hides_a_name_or_a_figure(width):
-    told = answer(Region("右侧竖脊肌", PixelBox(1020.0, 10.0, 1060.0, 40.0), 0.5), language=Language.ZH)
-    told = replace(told, image=replace(told.image, spacing_mm=(0.5, 1.0)))
-    words = "".join(shown(told, width).split())
+    localised = answer(Region("右侧竖脊肌", PixelBox(1020.0, 10.0, 1060.0, 40.0), 0.5), language=Language.ZH)
+    localised = replace(localised, image=replace(localised.image, spacing_mm=(0.5, 1.0)))
+    words = "".join(printed(localised, width).split())
     for figure in ("[1]", "右侧竖脊肌", "1020,10,1060,40", "20x30", "0.50"):
         assert figure in words
 

@@ -301,14 +301,14 @@ def test_batch_goes_through_series_in_order_and_says_where_each_picture_stands(t
     assert places == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
     assert [row["text"].split()[-1] for row in rows[:2]] == ["1.777", "2.773"]  # by grey: number 1, then 2
     assert rows[-1]["error"]["kind"] == "image"
-    said = capsys.readouterr().err
+    progress = capsys.readouterr().err
     left_out = Message("dicom.left_out", files=[Message("dicom.left_out_no_picture", count=1)])
     for note in (
         Message("batch.series", number=0, note=slices(2, PLANES["axial"])),
         Message("batch.series", number=1, note=missing(2, (1, 2))),
         left_out,
     ):
-        assert str(note) in said
+        assert str(note) in progress
     assert "1,2," in (tmp_path / "a.csv").read_text("utf-8-sig")
     out.unlink()
     medrega("batch", folder, "--question", "x", "--out", out, "--series", "1")
