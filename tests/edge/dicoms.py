@@ -16,7 +16,7 @@ def dataset(**tags):
 
 
 def dicom(values, syntax=None, bits=None, kind=None, **tags):
-    """A file of grey `[rows, columns]` or `[frames, rows, columns]`; `tags` overwrite what follows from the values, None deletes."""
+    """A file of grey `[rows, columns]` or `[frames, rows, columns]`; `tags` replace what the values imply, None deletes."""
     from pydicom.config import disable_value_validation
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
