@@ -104,9 +104,9 @@ def test_work_cut_at_every_byte_ends_the_same(tmp_path):
 
     def run(out):
         with Journal(out, "job") as journal:
-            todo = [place for place in places if place[:2] >= journal.place[:2]]
+            todo = [place for place in places if place[:2] >= journal.position[:2]]
             for place in todo:
-                journal.add(place, {"id": "肝" * place.item, "text": f"line\n{place.part}"})
+                journal.add(place, {"id": "肝" * place.item, "text": f"line\n{place.picture}"})
             left = journal.path.read_bytes()
             journal.publish()
             journal.remove()
