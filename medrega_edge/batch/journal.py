@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from medrega_edge.errors import UsageError
 from medrega_edge.io.atomic import atomic_write, check_output_path, unwritable
@@ -67,19 +67,19 @@ class Journal:
 
     def _resume(self, header: bytes) -> None:
         good = 0
-        lines = self._lines()
-        first = next(lines, b"")
-        if first == header:
-            good = len(first)
-        elif not first.startswith(HEADER.encode()[: len(first)]) or next(lines, b""):
-            self._file.close()
-            raise UsageError("batch.other_job")
-        for line in lines if good else ():
-            position = _position_of(line)
-            if position is None or position[:2] != self.position[:2]:
-                break  # torn by a kill or a power cut: answered again
-            good += len(line)
-            self.position = position.next()
+        with self._reader() as written:
+            first = written.readline()
+            if first == header:
+                good = len(first)
+            elif not first.startswith(HEADER.encode()[: len(first)]) or written.readline():
+                self._file.close()
+                raise UsageError("batch.other_job")
+            for line in written if good else ():
+                position = _position_of(line)
+                if position is None or position[:2] != self.position[:2]:
+                    break  # torn by a kill or a power cut: answered again
+                good += len(line)
+                self.position = position.next()
         self._file.truncate(good)
         if good:
             return
@@ -111,16 +111,15 @@ class Journal:
             yield json.loads(line)
 
     def _row_lines(self) -> Iterator[bytes]:
-        lines = self._lines()
-        next(lines)
-        for line in lines:
-            yield line.partition(b"\t")[2]
+        with self._reader() as written:
+            written.readline()
+            for line in written:
+                yield line.partition(b"\t")[2]
 
-    def _lines(self) -> Iterator[bytes]:
-        """All lines, through the locked handle: on Windows no other handle may read a locked file."""
+    def _reader(self) -> IO[bytes]:
+        """The file from its beginning, through the locked handle: on Windows no other handle may read a locked file."""
         self._file.seek(0)
-        with os.fdopen(os.dup(self._file.fileno()), "rb") as file:
-            yield from file
+        return os.fdopen(os.dup(self._file.fileno()), "rb")
 
     def publish(self) -> None:
         """Write the answers as a whole; may be repeated."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,8 +108,7 @@ def test_no_process_outlives_a_batch_that_was_killed(tmp_path, kill):
         time.sleep(0.02)
     begun = _of_session(process.pid)
     os.kill(process.pid, kill)
-    process.wait(10)
-    said = process.stderr.read().decode()
+    said = process.communicate(timeout=10)[1].decode()
     assert "Traceback" not in said
     assert len(begun) >= 3
     deadline = time.monotonic() + 10
@@ -123,7 +123,7 @@ def _of_session(session):
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
-                state, _, _, of = open(f"/proc/{name}/stat").read().rpartition(")")[2].split()[:4]
+                state, _, _, of = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[:4]
             except OSError:
                 continue
             if int(of) == session and state != "Z":
