@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from medrega_edge.boxes import PixelBox
@@ -121,7 +121,7 @@ class Answer:
     prompt_tokens: int
     generated_tokens: int
     timings: Timings
-    warnings: tuple[str | Message, ...] = field(default=())  # TRANSITION: str
+    warnings: tuple[Message, ...] = ()
 
     def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
         """Return the answer as JSON data of schema 1.
@@ -149,6 +149,7 @@ class Answer:
             "tokens": {"prompt": self.prompt_tokens, "generated": self.generated_tokens},
             "timings_ms": {name: round(value, 2) for name, value in asdict(self.timings).items()},
             "warnings": [str(warning) for warning in self.warnings],
+            "warning_details": [warning.to_dict() for warning in self.warnings],
             "notice": NOTICE,
         }
 

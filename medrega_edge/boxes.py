@@ -46,10 +46,10 @@ class PixelBox(NamedTuple):
         """Return `[x1, y1, x2, y2]`."""
         return list(self)
 
-    def check_order(self) -> None:
-        """Refuse a box whose corners are not finite, or not in order: ValueError."""
-        if not all(map(math.isfinite, self)) or not (self.x1 < self.x2 and self.y1 < self.y2):
-            raise ValueError(f"box {self.as_list()} needs x1 < x2 and y1 < y2")
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the corners are finite and in order: `x1 < x2` and `y1 < y2`."""
+        return all(map(math.isfinite, self)) and self.x1 < self.x2 and self.y1 < self.y2
 
     def contains(self, box: PixelBox) -> bool:
         """Whether another box lies inside this one."""
@@ -83,13 +83,18 @@ class Geometry:
         sx, sy = self.width / GRID_MAX, self.height / GRID_MAX
         return PixelBox(box.x1 * sx, box.y1 * sy, box.x2 * sx, box.y2 * sy)
 
+    def overlaps(self, box: PixelBox) -> bool:
+        """Whether some of the box lies in the image."""
+        return box.x2 > 0 and box.y2 > 0 and box.x1 < self.width and box.y1 < self.height
+
     def to_grid(self, box: PixelBox) -> GridBox:
         """Map a pixel box to the nearest grid box, clamped to the image; one grid step wide where it has no area.
 
         Raises ValueError for a box that is inverted or lies outside the image.
         """
-        box.check_order()
-        if box.x2 <= 0 or box.y2 <= 0 or box.x1 >= self.width or box.y1 >= self.height:
+        if not box.is_ordered:
+            raise ValueError(f"box {box.as_list()} needs x1 < x2 and y1 < y2")
+        if not self.overlaps(box):
             raise ValueError(f"box {box.as_list()} lies outside the image of {self.width} x {self.height} pixels")
         x1, x2 = _grid_span(box.x1, box.x2, self.width)
         y1, y2 = _grid_span(box.y1, box.y2, self.height)

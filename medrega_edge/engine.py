@@ -41,7 +41,7 @@ from medrega_edge.package import certificate
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.templates import PromptBook
-from medrega_edge.tasks.base import MAX_TOKENS, OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_choice
+from medrega_edge.tasks.base import MAX_TOKENS, OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
@@ -147,18 +147,16 @@ class Engine:
         """
         begun = time.perf_counter()
         if not is_trained(task.task, self.tasks):
-            raise UsageError(
-                f"This model package was not trained for the task '{task.task}'; it knows: {', '.join(self.tasks)}."
-            )
+            raise UsageError("prompt.untrained_task", task=task.task.value, tasks=list(self.tasks))
         if max_tokens < 1:
             raise UsageError("task.no_tokens", max_tokens=max_tokens)
-        language = parse_choice(Language, language) if language else language_of(task.words)
+        language = parse_language(language) if language else language_of(task.words)
         stream = TextStream(on_text) if on_text else None
         result = task.run(self._context(image, language, max_tokens, stream.push if stream else None))
         if stream:
             stream.finish(result.text)
         modality, confidence, modality_warnings = self._modality(image)
-        warnings: dict[str | Message, None] = dict.fromkeys([*image.image.warnings, *result.warnings, *modality_warnings])
+        warnings = dict.fromkeys([*image.image.warnings, *result.warnings, *modality_warnings])
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
@@ -263,7 +261,7 @@ class Engine:
         recognised = self._recognised(image)
         return image.image.modality or (recognised.modality if recognised else None)
 
-    def _modality(self, image: EncodedImage) -> tuple[Modality | None, float | None, list[str]]:
+    def _modality(self, image: EncodedImage) -> tuple[Modality | None, float | None, list[Message]]:
         """Return the modality of an image, the confidence if it was recognised, and warnings about it."""
         declared, recognised = image.image.modality, self._recognised(image)
         if recognised is None:
@@ -271,13 +269,13 @@ class Engine:
         modality, confidence = recognised.modality, recognised.confidence
         warnings = []
         if modality is None and confidence >= 0.5:
-            warnings.append("this does not look like a medical image; the answer means nothing then")
+            warnings.append(Message("task.not_medical"))
         elif declared and modality and modality != declared and confidence >= CERTAIN_MODALITY:
-            warnings.append(f"the file says {declared}, the image looks like {modality}")
+            warnings.append(Message("task.other_modality", declared=declared.value, recognised=modality.value))
         if declared:
             return declared, None, warnings
         if modality and modality not in self.package.manifest.modalities:
-            warnings.append(f"the weights were not trained to locate anything in images like this one ({modality})")
+            warnings.append(Message("task.untrained_modality", modality=modality.value))
         return modality, round(confidence, 4), warnings
 
     def _regions(self, image: EncodedImage, result: TaskResult) -> tuple[Region, ...]:

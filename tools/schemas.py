@@ -101,6 +101,14 @@ class TimingsDocument(TypedDict):
     total: Milliseconds
 
 
+class MessageDocument(TypedDict):
+    """A message. `code` and `params` are for programs, `message` is the English sentence for people."""
+
+    code: str
+    message: str
+    params: dict[str, Any]
+
+
 class _AnswerKeys(TypedDict):
     schema_version: Literal[1]
     text: str
@@ -115,6 +123,7 @@ class _AnswerKeys(TypedDict):
     finish: Literal["stop", "length"]
     tokens: TokensDocument
     warnings: list[str]
+    warning_details: list[MessageDocument]
     notice: Literal[NOTICE]  # type: ignore[valid-type]
 
 
@@ -130,13 +139,10 @@ class AnsweredRow(_AnswerKeys):
     id: Any
 
 
-class ErrorDocument(TypedDict):
-    """An error. `code` and `params` are for programs, `message` for people, `exit_code` is that of `medrega ask`."""
+class ErrorDocument(MessageDocument):
+    """An error. `exit_code` is that of `medrega ask`."""
 
     kind: str
-    code: str
-    message: str
-    params: dict[str, Any]
     exit_code: int
 
 

@@ -269,7 +269,7 @@ def _parse_box(text: str) -> PixelBox:
     try:
         return PixelBox(*map(float, text.split(",")))
     except (ValueError, TypeError):  # no number, or not four of them
-        raise UsageError(f"The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.") from None
+        raise UsageError("task.unreadable_box", text=text) from None
 
 
 def mount(app: typer.Typer) -> None:

@@ -122,10 +122,9 @@ def _asking(
     series: int | None = None,
 ) -> BatchQuestion:
     from medrega_edge.batch.jobs import BatchQuestion
-    from medrega_edge.domain import Language, Task
     from medrega_edge.images.medical_image import View
     from medrega_edge.images.windowing import parse_window
-    from medrega_edge.tasks.base import parse_choice
+    from medrega_edge.tasks.base import parse_language, parse_task
     from medrega_edge.tasks.intent import window_preset_for
 
     if not (question or "").strip() and task is None:
@@ -133,9 +132,9 @@ def _asking(
     if window is not None:
         parse_window(window)
     if task is not None:  # a wrong name is reported once, not for each image
-        parse_choice(Task, task)
+        parse_task(task)
     if language is not None:
-        parse_choice(Language, language)
+        parse_language(language)
     view = View(window=window, plane=plane, default_preset=window_preset_for(question or ""), series=series)
     return BatchQuestion(question or "", task, language, view)
 

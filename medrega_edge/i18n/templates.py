@@ -8,8 +8,52 @@ of patients there. Put a new template into the section of the folder that uses i
 TEMPLATES: dict[str, str] = {
     # ---- usage, prompts, tasks, vocabulary -----------------------------------------------------------------------------
     #
+    "prompt.impossible_box": "a box of '{label}' is inverted or outside the image",
+    "prompt.lone_marker": "a region marker without its counterpart",
+    "prompt.nameless_region": "a region without a name",
+    "prompt.no_box": "'{label}' has no box",
+    "prompt.unreadable_box": "a box of '{label}' could not be read",
+    "prompt.unreadable_boxes": "boxes of '{label}' could not be read",
+    "prompt.untrained_language": "This model package was not trained for '{task}' in '{language}'; it was trained for: "
+    "{languages}.",
+    "prompt.untrained_task": "This model package was not trained for the task '{task}'; it was trained for: {tasks}.",
+    "task.box_below_a_pixel": "The box is less than a pixel wide or high; give one in pixels of the original image.",
+    "task.box_beyond_image": "the box reaches beyond the image; the question was about the part inside",
+    "task.box_corners": "The box {box} needs x1 < x2 and y1 < y2; write it as x1,y1,x2,y2.",
+    "task.box_of_other_task": "A box goes with the task 'identify', not with '{task}'.",
+    "task.box_outside": "The box {box} lies outside the image of {width} x {height} pixels; give one in pixels of the "
+    "original image.",
+    "task.box_question_ignored": "the model was only asked what the box holds; the words of the question were not used",
+    "task.cot_of_other_task": "Regional chain of thought (--cot) goes with the tasks 'vqa' and 'classify', not with "
+    "'{task}'.",
+    "task.cut_off": "the answer was cut off at its maximum length",
+    "task.empty_question": 'The question is empty; ask for example "locate the liver".',
+    "task.finding_not_located": "the report names '{name}', which was not found in the image",
+    "task.labels_of_other_modality": "these labels are for {modalities}, and this image is {modality}",
+    "task.labels_of_other_task": "Labels go with the task 'classify', not with '{task}'.",
+    "task.no_answer": "the model gave no answer",
+    "task.no_box": "The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.",
+    "task.no_known_name": "The question names nothing that this model package was trained to locate; `medrega model info "
+    "--labels` lists the names.",
+    "task.no_labels": "A classification needs candidates: give --labels a,b,c or the name of a set with --set.",
     "task.no_tokens": "An answer needs at least 1 token, and max_tokens is {max_tokens}.",
-    "task.several_without_labels": "Several labels (--several) go with the task 'classify', not with '{task}'.",
+    "task.not_medical": "this does not look like a medical image; the answer means nothing then",
+    "task.other_language": "the question seems to be neither English nor Chinese, the only languages of these weights",
+    "task.other_modality": "the file says {declared}, the image looks like {recognised}",
+    "task.question_too_long": "The question has {length} characters; up to {limit} are read.",
+    "task.several_of_other_task": "Several labels (--several) go with the task 'classify', not with '{task}'.",
+    "task.too_few_labels": "A classification needs two or more different labels; give them with --labels a,b,c.",
+    "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "
+    '({tasks}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.',
+    "task.undecodable_question": "The question cannot be read in the encoding of this locale; set LANG to that of the "
+    "terminal.",
+    "task.unknown_label_set": "There is no label set '{name}'; choose one of: {sets}.",
+    "task.unknown_language": "There is no language '{name}'; choose one of: {languages}.",
+    "task.unknown_part": "part {part} of the question names nothing that these weights were trained to locate",
+    "task.unknown_task": "There is no task '{name}'; choose one of: {tasks}.",
+    "task.unreadable_box": "The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.",
+    "task.untrained_labels": "these weights were not trained to tell these labels apart: the choice means little",
+    "task.untrained_modality": "the weights were not trained to locate anything in images like this one ({modality})",
     # ---- images (image.*) ----------------------------------------------------------------------------------------------
     #
     "image.axial": "axial",
@@ -237,6 +281,49 @@ TEMPLATES: dict[str, str] = {
     "output.window": "window (centre, width)",
     # ---- inference and resources (inference.*, resource.*) -------------------------------------------------------------
     #
+    "inference.ambiguous_node": "it has a node that is ambiguous",
+    "inference.ambiguous_tensor": "it has a tensor that is ambiguous",
+    "inference.embeddings_not_as_in_manifest": "The embeddings of the model package differ from its manifest; get the "
+    "package again.",
+    "inference.graph_not_as_in_manifest": "The graph '{role}' of the model package differs from its manifest; get the "
+    "package again.",
+    "inference.graph_not_loaded": "The graph '{role}' of the model package cannot be loaded ({error}); get the package "
+    "again.",
+    "inference.graph_refused": "The graph '{role}' of the model package cannot be used: {problem}; get the package again.",
+    "inference.misplaced_weights": "it keeps weights at a place that does not exist",
+    "inference.missing_token": "The tokenizer of the model package has no token '{token}'; get the package again.",
+    "inference.not_onnx": "it is not an ONNX file",
+    "inference.numbers_not_by_digit": "The tokenizer of the model package does not spell numbers digit by digit; use "
+    "another package.",
+    "inference.outside_weights": "it keeps weights outside the package",
+    "inference.prompt_too_long": "The question is too long for this model package; ask a shorter one.",
+    "inference.tokenizer_not_as_in_manifest": "The tokenizer of the model package differs from its manifest; get the "
+    "package again.",
+    "inference.too_many_fields": "it has more than {limit} fields",
+    "inference.too_many_nodes": "it has more than {limit} nodes",
+    "inference.unknown_domain": "it needs operators of an unknown domain",
+    "inference.unknown_operator": "it has an operator that this program does not run",
+    "inference.unknown_parts": "it has parts that this program does not read",
+    "inference.unreadable_embeddings": "The embeddings of the model package cannot be read; get the package again.",
+    "inference.unreadable_tokenizer": "tokenizer.json of the model package cannot be read ({reason}); get the package "
+    "again.",
+    "resource.context_full": "The question and its answer need more than the {positions} positions of this model package; "
+    "ask for less at once.",
+    "resource.cuda_available": "a CUDA device is available",
+    "resource.device_asked_for": "asked for",
+    "resource.device_error": "onnxruntime could not start the device '{device}' ({error}); use --device cpu.",
+    "resource.device_not_started": "onnxruntime could not start the device '{device}'; use --device cpu.",
+    "resource.memory": "The model package needs about {needed:.0f} MB of memory, and {free:.0f} MB are free; close other "
+    "programs or use a smaller package.",
+    "resource.memory_to_load": "There is not enough memory to load '{role}' of the model package; close other programs or "
+    "use a smaller package.",
+    "resource.no_cuda": "The device 'cuda' is not available: {problem}; use --device cpu.",
+    "resource.no_working_cuda_device": "onnxruntime finds no CUDA device that works ({error}; driver, CUDA, cuDNN?)",
+    "resource.onnxruntime_without_cuda": "this onnxruntime was built without CUDA (docs/gpu.md says how to install one "
+    "with it)",
+    "resource.two_onnxruntimes": "onnxruntime and onnxruntime-gpu are both installed and share one folder; uninstall "
+    "both, then install onnxruntime-gpu alone",
+    "resource.unknown_device": "There is no device '{name}'; choose one of: {devices}.",
     # ---- offline_bundle (bundle.*) -------------------------------------------------------------------------------------
     #
     "bundle.answers_verified": "{count} questions: this machine gives the answers of the bundle",

@@ -72,10 +72,7 @@ class Decoder:
         The next pass overwrites them. Raises ResourceError when the context is full.
         """
         if len(embeds) > self.remaining_context:
-            raise ResourceError(
-                f"The question and its answer need more than the {self.spec.context} positions of this model package; "
-                "ask for less at once."
-            )
+            raise ResourceError("resource.context_full", positions=self.spec.context)
         total = self.length + len(embeds)
         self._last[0] = total - 1
         self._total[()] = total

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from medrega_edge.errors import PackageError, ResourceError
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.graph_validation import check_graph
 from medrega_edge.package.manifest import Manifest
 from medrega_edge.package.package import PackageContents
@@ -58,35 +59,34 @@ def decoder_threads(manifest: Manifest, available: int) -> int:
     return max(1, min(available, weights // BYTES_WORTH_A_THREAD))
 
 
-def choose_device(wanted: str) -> tuple[str, str]:
-    """Which device to run on, and why; raises ResourceError when the one that is wanted is not there."""
+def choose_device(wanted: str) -> tuple[str, Message]:
+    """Return the device to run on, and the reason; raises ResourceError if the wanted one is not available."""
     if wanted not in DEVICES:
-        raise ResourceError(f"There is no device '{wanted}'; choose one of: {', '.join(DEVICES)}.")
+        raise ResourceError("resource.unknown_device", name=wanted, devices=list(DEVICES))
     if wanted == "cpu":
-        return "cpu", "asked for"
+        return "cpu", Message("resource.device_asked_for")
     problem = _cuda_problem()
     if wanted == "cuda" and problem:
-        raise ResourceError(f"The device 'cuda' is not there: {problem}; use --device cpu.")
-    return ("cpu", problem) if problem else ("cuda", "asked for" if wanted == "cuda" else "a CUDA device is there")
+        raise ResourceError("resource.no_cuda", problem=problem)
+    if problem:
+        return "cpu", problem
+    return "cuda", Message("resource.device_asked_for") if wanted == "cuda" else Message("resource.cuda_available")
 
 
-def _cuda_problem() -> str:
-    """Why nothing can run on a CUDA device here; empty when it can."""
+def _cuda_problem() -> Message | None:
+    """Return the reason why nothing can run on a CUDA device; None if it can."""
     ort = load_onnxruntime()
     if PROVIDERS["cuda"] not in ort.get_available_providers():
         if len(_distributions()) > 1:
-            return (
-                "onnxruntime and onnxruntime-gpu are both installed and share one folder; uninstall both, "
-                "then install onnxruntime-gpu alone"
-            )
-        return "this onnxruntime was built without CUDA (docs/gpu.md says how to install one with it)"
+            return Message("resource.two_onnxruntimes")
+        return Message("resource.onnxruntime_without_cuda")
     try:
         with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
             ort.preload_dlls()  # CUDA and cuDNN out of wheels, where they were installed as such
         ort.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda", 0)
     except Exception as error:  # onnxruntime's exceptions share no base class
-        return f"onnxruntime finds no CUDA device that works ({type(error).__name__}; driver, CUDA, cuDNN?)"
-    return ""
+        return Message("resource.no_working_cuda_device", error=type(error).__name__)
+    return None
 
 
 def _distributions() -> list[str]:
@@ -119,16 +119,14 @@ def open_session(
         # Without a fallback: it would go on, on the processor, and say so on standard output only.
         session = ort.InferenceSession(model, options, providers=[provider], enable_fallback=0)
     except MemoryError:
-        raise ResourceError(f"There is not enough memory to load '{role}' of the model package.") from None
+        raise ResourceError("resource.memory_to_load", role=role) from None
     except Exception as error:  # onnxruntime's exceptions share no base class
         kind = type(error).__name__
         if "CUDA" in str(error).upper():
-            raise ResourceError(
-                f"The device '{device}' could not be started by onnxruntime ({kind}); use --device cpu."
-            ) from None
-        raise PackageError(f"The graph '{role}' of the model package cannot be loaded ({kind}); get it again.") from None
+            raise ResourceError("resource.device_error", device=device, error=kind) from None
+        raise PackageError("inference.graph_not_loaded", role=role, error=kind) from None
     if session.get_providers()[0] != provider:
-        raise ResourceError(f"The device '{device}' could not be started by onnxruntime; use --device cpu.")
+        raise ResourceError("resource.device_not_started", device=device)
     if {i.name for i in session.get_inputs()} != inputs or {o.name for o in session.get_outputs()} != outputs:
-        raise PackageError(f"The graph '{role}' of the model package does not fit its manifest; get the package again.")
+        raise PackageError("inference.graph_not_as_in_manifest", role=role)
     return session

@@ -65,7 +65,7 @@ class Vocabulary:
             else:
                 parts[-1].append(token)
         if len(parts) != 5:
-            raise PackageError("The tokenizer of the model package does not spell numbers digit by digit.")
+            raise PackageError("inference.numbers_not_by_digit")
         open_list, between, next_box, _, close_list = map(tuple, parts)
         return cls(
             ref_open=tokenizer.id_of(REF_OPEN),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medrega_edge.errors import PackageError
+from medrega_edge.i18n.message import Message
 
 _STANDARD = frozenset(
     "Add Cast Concat Constant Conv Div DynamicQuantizeLinear Erf Expand Flatten Gather Gelu Gemm Identity "
@@ -37,7 +38,11 @@ _ENTRY = {1: "key", 2: "value"}
 
 
 class _Refused(Exception):
-    """What is wrong with a graph, to stand behind "The graph 'x' of the model package ..."."""
+    """A graph is not on the lists; `problem` says why."""
+
+    def __init__(self, problem: Message) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 def check_graph(data: bytes, role: str, outside: tuple[str, int] | None = None) -> None:
@@ -47,10 +52,10 @@ def check_graph(data: bytes, role: str, outside: tuple[str, int] | None = None) 
     """
     try:
         if data[4:8] == b"ORTM":  # onnxruntime's own format, which it would tell by these bytes
-            raise _Refused("is no ONNX file")
+            raise _Refused(Message("inference.not_onnx"))
         _Reader(outside).model(memoryview(data))
     except _Refused as refused:
-        raise PackageError(f"The graph '{role}' of the model package {refused}; get the package again.") from None
+        raise PackageError("inference.graph_refused", role=role, problem=refused.problem) from None
 
 
 class _Reader:
@@ -68,14 +73,14 @@ class _Reader:
             elif name == "opset":
                 for inner, domain in self._fields(_message(value), _OPSET):
                     if inner == "domain" and _text(domain) not in OPERATORS:
-                        raise _Refused("needs operators of an unknown domain")
+                        raise _Refused(Message("inference.unknown_domain"))
 
     def _graph(self, message: memoryview) -> None:
         for name, value in self._fields(message, _GRAPH):
             if name == "node":
                 self.nodes_left -= 1
                 if self.nodes_left < 0:
-                    raise _Refused(f"has more than {MAX_NODES} nodes")
+                    raise _Refused(Message("inference.too_many_nodes", limit=MAX_NODES))
                 self._node(_message(value))
             elif name == "tensor":
                 self._tensor(_message(value))
@@ -93,9 +98,9 @@ class _Reader:
                         self._tensor(_message(tensor))
         # A field that stands twice means its last value to one reader and perhaps its first to another.
         if len(domains) > 1 or len(operators) != 1:
-            raise _Refused("has a node that is ambiguous")
+            raise _Refused(Message("inference.ambiguous_node"))
         if operators[0] not in OPERATORS.get(domains[0] if domains else "", ()):
-            raise _Refused("has an operator that no package of this program has")
+            raise _Refused(Message("inference.unknown_operator"))
 
     def _tensor(self, message: memoryview) -> None:
         entries: dict[str, str] = {}
@@ -107,7 +112,7 @@ class _Reader:
                 is_outside = True
                 pair = {inner: _text(text) for inner, text in self._fields(_message(value), _ENTRY)}
                 if pair.get("key", "") in entries:
-                    raise _Refused("has a tensor that is ambiguous")
+                    raise _Refused(Message("inference.ambiguous_tensor"))
                 entries[pair.get("key", "")] = pair.get("value", "")
         if is_outside:
             self._place(entries)
@@ -115,12 +120,12 @@ class _Reader:
     def _place(self, entries: dict[str, str]) -> None:
         """Refuse a tensor's place outside of the graph, unless it is within the one file that may hold it."""
         if self.outside is None or entries.get("location") != self.outside[0]:
-            raise _Refused("keeps weights outside of the package")
+            raise _Refused(Message("inference.outside_weights"))
         numbers = [entries.get("offset", "0"), entries.get("length", "0")]
         if not all(number.isascii() and number.isdigit() and len(number) < 16 for number in numbers):
-            raise _Refused("keeps weights at a place that is none")
+            raise _Refused(Message("inference.misplaced_weights"))
         if sum(map(int, numbers)) > self.outside[1] or set(entries) - {"location", "offset", "length", "checksum"}:
-            raise _Refused("keeps weights at a place that is none")
+            raise _Refused(Message("inference.misplaced_weights"))
 
     def _fields(self, message: memoryview, known: dict[int, str]) -> Iterator[tuple[str, int | memoryview]]:
         """The fields of a message in order, by name; a number for a varint, bytes for all else."""
@@ -128,11 +133,11 @@ class _Reader:
         while at < len(message):
             self.fields_left -= 1
             if self.fields_left < 0:
-                raise _Refused(f"has more than {MAX_FIELDS} fields")
+                raise _Refused(Message("inference.too_many_fields", limit=MAX_FIELDS))
             key, at = _varint(message, at)
             number, kind = key >> 3, key & 7
             if number not in known:
-                raise _Refused("has parts that no package of this program has")
+                raise _Refused(Message("inference.unknown_parts"))
             if kind == 0:
                 value, at = _varint(message, at)
                 yield known[number], value
@@ -142,9 +147,9 @@ class _Reader:
             elif kind in (1, 5):
                 length = 8 if kind == 1 else 4
             else:
-                raise _Refused("is no ONNX file")
+                raise _Refused(Message("inference.not_onnx"))
             if length > len(message) - at:
-                raise _Refused("is no ONNX file")
+                raise _Refused(Message("inference.not_onnx"))
             yield known[number], message[at : at + length]
             at += length
 
@@ -159,12 +164,12 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * place
         if byte < 0x80:
             return value, at + place + 1
-    raise _Refused("is no ONNX file")
+    raise _Refused(Message("inference.not_onnx"))
 
 
 def _message(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise _Refused("is no ONNX file")
+        raise _Refused(Message("inference.not_onnx"))
     return value
 
 
@@ -172,4 +177,4 @@ def _text(value: int | memoryview) -> str:
     try:
         return bytes(_message(value)[:256]).decode("utf-8")
     except UnicodeDecodeError:
-        raise _Refused("is no ONNX file") from None
+        raise _Refused(Message("inference.not_onnx")) from None

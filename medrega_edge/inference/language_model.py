@@ -63,7 +63,7 @@ class LanguageModel:
         self._tokenizer = Tokenizer(contents.text("tokenizer"))
         self._embeddings = _embeddings(contents)
         if self._tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self._tokenizer.size > len(self._embeddings):
-            raise PackageError("The manifest and the tokenizer of the model package do not fit each other.")
+            raise PackageError("inference.tokenizer_not_as_in_manifest")
         self.vocabulary = Vocabulary.of(self._tokenizer, manifest.tokens.end)
         self.jump_forward = True
         self._image_tokens = manifest.vision.tokens
@@ -195,7 +195,7 @@ class LanguageModel:
         before, after, ids = map(self._tokenizer.encode, (prompt.before, prompt.after, prompt.question))
         length = len(before) + self._image_tokens + len(after) + len(ids)
         if length >= self._decoder.spec.context:
-            raise UsageError("The question is too long for this model package; ask a shorter one.")
+            raise UsageError("inference.prompt_too_long")
         if self._cached_image is image and self._cached_prefix == (prompt.before, prompt.after):
             self._decoder.rewind(self._prefix_length)
         else:
@@ -233,10 +233,10 @@ def _embeddings(contents: PackageContents) -> npt.NDArray[np.floating]:
             raise ValueError("another version of the format")
         shape, by_column, dtype = npy_format.read_array_header_1_0(head)
     except (ValueError, EOFError):
-        raise PackageError("The embeddings of the model package cannot be read; get the package again.") from None
+        raise PackageError("inference.unreadable_embeddings") from None
     if shape != (spec.vocabulary, spec.hidden) or dtype not in (np.float16, np.float32) or by_column:
-        raise PackageError("The embeddings of the model package do not fit its manifest; get the package again.")
+        raise PackageError("inference.embeddings_not_as_in_manifest")
     values = contents.embeddings[head.tell() :]
     if values.nbytes != spec.vocabulary * spec.hidden * dtype.itemsize:
-        raise PackageError("The embeddings of the model package do not fit its manifest; get the package again.")
+        raise PackageError("inference.embeddings_not_as_in_manifest")
     return np.frombuffer(values, dtype).reshape(shape)

@@ -50,10 +50,7 @@ def check(package: Package, mapped: bool = False) -> None:
     """Refuse a package that does not fit what is free; raises ResourceError. Where nobody tells what is free, all fits."""
     needed, available = peak(package.manifest, mapped), free()
     if available is not None and needed > available:
-        raise ResourceError(
-            f"The model package needs about {needed / 1e6:.0f} MB of memory, and {available / 1e6:.0f} MB are free; "
-            "close other programs or use a smaller package."
-        )
+        raise ResourceError("resource.memory", needed=needed / 1e6, free=available / 1e6)
 
 
 def free() -> int | None:

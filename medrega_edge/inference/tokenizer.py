@@ -24,7 +24,7 @@ class Tokenizer:
         try:
             self._tokenizer = _Tokenizer.from_str(data)
         except Exception as error:  # the library raises bare Exception
-            raise PackageError(f"tokenizer.json of the model package cannot be read: {error}.") from None
+            raise PackageError("inference.unreadable_tokenizer", reason=str(error)) from None
 
     @property
     def size(self) -> int:
@@ -49,7 +49,7 @@ class Tokenizer:
         """Return the id of one token; raises PackageError when the vocabulary lacks it."""
         found = self._tokenizer.token_to_id(token)
         if found is None:
-            raise PackageError(f"The model package's tokenizer has no token '{token}'.")
+            raise PackageError("inference.missing_token", token=token)
         return int(found)
 
     def decode(self, ids: list[int]) -> str:

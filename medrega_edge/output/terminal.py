@@ -11,7 +11,6 @@ from rich.text import Text
 from medrega_edge.answer import Answer
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
-from medrega_edge.i18n.translate import said
 from medrega_edge.io.safe_text import json_text, printable
 from medrega_edge.output.overlay import COLOURS, NOTICES
 
@@ -50,8 +49,7 @@ def print_answer(answer: Answer, console: Console, with_text: bool = True) -> No
         centre, width = answer.image.window
         line(Message("output.labelled", label=_WINDOW, value=f"{centre:g}, {width:g}"))
     for warning in answer.warnings:
-        text = warning if isinstance(warning, Message) else said(warning, language)  # TRANSITION: warnings without a code
-        line(Message("output.warning", warning=text), "yellow")
+        line(Message("output.warning", warning=warning), "yellow")
     console.print(Text(NOTICES[language], style="dim"), soft_wrap=True)
 
 

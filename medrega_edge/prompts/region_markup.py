@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from medrega_edge.boxes import GridBox
+from medrega_edge.i18n.message import Message
 
 REF_OPEN, REF_CLOSE = "<ref>", "</ref>"
 BOX_OPEN, BOX_CLOSE = "<box>", "</box>"
@@ -30,7 +31,7 @@ class Parsed:
 
     regions: tuple[RegionText, ...]
     prose: str
-    problems: tuple[str, ...]
+    problems: tuple[Message, ...]
 
 
 def format_boxes(boxes: tuple[GridBox, ...] | list[GridBox]) -> str:
@@ -56,7 +57,7 @@ def parse(text: str) -> Parsed:
     normal"`. Boxes that are inverted or off the grid are left out and named.
     """
     regions: list[RegionText] = []
-    problems: list[str] = []
+    problems: list[Message] = []
     prose: list[str] = []
     end = 0
     for match in _REGION.finditer(text):
@@ -64,7 +65,7 @@ def parse(text: str) -> Parsed:
         label = match["label"].strip()
         boxes = _parse_boxes(match["boxes"], label, problems)
         if not label:
-            problems.append("a region without a name")
+            problems.append(Message("prompt.nameless_region"))
         elif boxes:
             regions.append(RegionText(label, tuple(boxes)))
         prose.append(label)
@@ -72,15 +73,15 @@ def parse(text: str) -> Parsed:
     prose.append(text[end:])
     rest = "".join(prose)
     if _ANY_MARKER.search(rest):
-        problems.append("a region marker without its counterpart")
+        problems.append(Message("prompt.lone_marker"))
         rest = _ANY_MARKER.sub("", rest)
     return Parsed(tuple(regions), rest.strip(), tuple(problems))
 
 
-def _parse_boxes(text: str, label: str, problems: list[str]) -> list[GridBox]:
+def _parse_boxes(text: str, label: str, problems: list[Message]) -> list[GridBox]:
     outer = _BOX_LIST.fullmatch(text)
     if outer is None:
-        problems.append(f"boxes of '{label}' could not be read")
+        problems.append(Message("prompt.unreadable_boxes", label=label))
         return []
     boxes: list[GridBox] = []
     known = len(problems)
@@ -89,18 +90,18 @@ def _parse_boxes(text: str, label: str, problems: list[str]) -> list[GridBox]:
     while position < len(inner):
         match = _ONE_BOX.match(inner, position)
         if match is None:
-            problems.append(f"a box of '{label}' could not be read")
+            problems.append(Message("prompt.unreadable_box", label=label))
             break
         try:
             boxes.append(GridBox(*(int(group) for group in match.groups())))
         except ValueError:
-            problems.append(f"a box of '{label}' is inverted or outside the image")
+            problems.append(Message("prompt.impossible_box", label=label))
         position = match.end()
         if position < len(inner):
             if inner[position] != ",":
-                problems.append(f"a box of '{label}' could not be read")
+                problems.append(Message("prompt.unreadable_box", label=label))
                 break
             position += 1
     if not boxes and len(problems) == known:
-        problems.append(f"'{label}' has no box")
+        problems.append(Message("prompt.no_box", label=label))
     return boxes

@@ -144,12 +144,12 @@ class PromptBook:
         """
         languages = self.templates.get(task)
         if languages is None:
-            known = ", ".join(sorted(self.templates))
-            raise UsageError(f"This model package was not trained for the task '{task}'; it knows: {known}.")
+            raise UsageError("prompt.untrained_task", task=str(task), tasks=sorted(self.templates))
         template = languages.get(language)
         if template is None:
-            known = ", ".join(sorted(languages))
-            raise UsageError(f"This model package was not trained for '{task}' in '{language}'; it knows: {known}.")
+            raise UsageError(
+                "prompt.untrained_language", task=str(task), language=str(language), languages=sorted(languages)
+            )
         return template.replace(QUESTION_SLOT, question)
 
     def to_json(self) -> str:

@@ -7,11 +7,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from medrega_edge.boxes import Geometry, GridBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.confidence import raw_scores
 from medrega_edge.inference.decoding import Grammar
 from medrega_edge.inference.grammars import Choice, Prose, RegionGrammar
@@ -46,7 +46,7 @@ class TaskResult:
     text: str
     detections: tuple[Detection, ...] = ()
     labels: tuple[tuple[str, float], ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
     generations: tuple[Generation, ...] = ()
     certifiable: bool = True
 
@@ -164,37 +164,41 @@ def scored(label: str, boxes: Sequence[GridBox], scores: Sequence[float]) -> lis
     return [Detection(label, box, score) for box, score in zip(boxes, matching, strict=True)]
 
 
-def generation_warnings(generation: Generation, problems: Sequence[str] = ()) -> tuple[str, ...]:
+def generation_warnings(generation: Generation, problems: Sequence[Message] = ()) -> tuple[Message, ...]:
     """Return what a reader has to know of a generation; `problems` are those of reading its regions."""
     warnings = list(problems)
     if generation.finish == "length":
-        warnings.append("the answer was cut off at its longest length")
+        warnings.append(Message("task.cut_off"))
     if not generation.raw_text.strip():
-        warnings.append("the model gave no answer")
+        warnings.append(Message("task.no_answer"))
     return tuple(warnings)
 
 
 def check_text(text: str) -> None:
     """Refuse text that is too long or cannot be decoded; raises UsageError."""
     if len(text) > MAX_QUESTION_LENGTH:
-        raise UsageError(f"The question has {len(text)} characters; up to {MAX_QUESTION_LENGTH} are read.")
+        raise UsageError("task.question_too_long", length=len(text), limit=MAX_QUESTION_LENGTH)
     if _UNDECODABLE.search(text):
-        raise UsageError("The question cannot be read in the encoding of this locale; set LANG to that of the terminal.")
+        raise UsageError("task.undecodable_question")
 
 
 def check_words(text: str) -> None:
     """Refuse text without a letter or digit; raises UsageError."""
     if not re.search(r"\w", text):
-        raise UsageError('The question is empty; ask for example "locate the liver".')
+        raise UsageError("task.empty_question")
 
 
-_Choice = TypeVar("_Choice", Task, Language)
-
-
-def parse_choice(kind: type[_Choice], value: _Choice | str) -> _Choice:
-    """Return the task or language of that name; raises UsageError, which lists them."""
+def parse_task(name: str) -> Task:
+    """Return the task of that name; raises UsageError, which lists them."""
     try:
-        return kind(value)
+        return Task(name)
     except ValueError:
-        names = ", ".join(member.value for member in kind)
-        raise UsageError(f"There is no {kind.__name__.lower()} '{value}'; choose one of: {names}.") from None
+        raise UsageError("task.unknown_task", name=name, tasks=[task.value for task in Task]) from None
+
+
+def parse_language(name: str) -> Language:
+    """Return the language of that name; raises UsageError, which lists them."""
+    try:
+        return Language(name)
+    except ValueError:
+        raise UsageError("task.unknown_language", name=name, languages=[each.value for each in Language]) from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import LABEL_SEPARATOR, MODALITY_QUESTION, Prompt, PromptBook
 from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult, check_text, generation_warnings
 from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
@@ -32,7 +33,7 @@ class Classify(TaskRequest):
         if not isinstance(self.labels, str):
             object.__setattr__(self, "labels", _distinct(self.labels))
         elif self.labels not in LABEL_SETS:
-            raise UsageError(f"There is no label set '{self.labels}'; choose one of: {', '.join(LABEL_SETS)}.")
+            raise UsageError("task.unknown_label_set", name=self.labels, sets=list(LABEL_SETS))
 
     @property
     def task(self) -> Task:
@@ -61,10 +62,11 @@ class Classify(TaskRequest):
             generation, chosen, probability = context.choose(prompt, labels, multiple)
         names = [labels[index] for index in chosen]
         trained = modalities is not None
-        warnings = [] if trained else ["these weights were not trained to tell these labels apart: the choice means little"]
+        warnings = [] if trained else [Message("task.untrained_labels")]
         warnings += [*first.warnings, *generation_warnings(generation)]
         if modalities and (modality := context.image_modality()) and modality not in modalities:
-            warnings.append(f"these labels are for {' or '.join(modalities)}, and this image is {modality}")
+            labels_for = [each.value for each in modalities]
+            warnings.append(Message("task.labels_of_other_modality", modalities=labels_for, modality=modality.value))
         return TaskResult(
             LABEL_SEPARATOR.join(names),
             first.detections,
@@ -90,7 +92,7 @@ def _distinct(labels: Iterable[str]) -> tuple[str, ...]:
     """Return the labels, each once; raises UsageError for fewer than two, and for an empty one."""
     distinct = tuple(dict.fromkeys(labels))
     if len(distinct) < 2 or not all(label.strip() for label in distinct):
-        raise UsageError("A classification needs two or more different labels; give them with --labels a,b,c.")
+        raise UsageError("task.too_few_labels")
     return distinct
 
 

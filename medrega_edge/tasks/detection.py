@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.confidence import raw_scores
 from medrega_edge.inference.grammars import NamedRegion
 from medrega_edge.prompts.region_markup import REF_OPEN, parse
@@ -61,10 +62,7 @@ class Detect(TaskRequest):
             return _detect_freely(context, text)
         names = context.terms.find(text)
         if not names:
-            raise UsageError(
-                "The question names nothing that this model package was trained to locate; "
-                "`medrega model info --labels` lists what it knows."
-            )
+            raise UsageError("task.no_known_name")
         results = [locate(context, name) for name in names]
         detections = tuple(detection for result in results for detection in result.detections)
         present = list(dict.fromkeys(detection.label for detection in detections))
@@ -107,6 +105,6 @@ def _detect_freely(context: TaskContext, question: str) -> TaskResult:
     return result
 
 
-def _unknown_term_warnings(parts: Sequence[int]) -> list[str]:
+def _unknown_term_warnings(parts: Sequence[int]) -> list[Message]:
     """Number the parts that name nothing, without their words, which may identify a patient."""
-    return [f"part {part} of the question names nothing that these weights were trained to locate" for part in parts]
+    return [Message("task.unknown_part", part=part) for part in parts]

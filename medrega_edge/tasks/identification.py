@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from medrega_edge.boxes import Geometry, GridBox, PixelBox
+from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.region_markup import format_boxes
 from medrega_edge.prompts.templates import IDENTIFY_QUESTION
 from medrega_edge.tasks.base import (
@@ -36,12 +37,10 @@ class Identify(TaskRequest):
         """Refuse a box without area or below one pixel: UsageError."""
         object.__setattr__(self, "box", PixelBox(*self.box))
         check_text(self.question)
-        try:
-            self.box.check_order()
-        except ValueError as error:
-            raise UsageError(f"The box cannot be used: {error}.") from None
+        if not self.box.is_ordered:
+            raise UsageError("task.box_corners", box=self.box.as_list())
         if min(self.box.x2 - self.box.x1, self.box.y2 - self.box.y1) < 1:
-            raise UsageError("The box is less than a pixel wide or high; give one in pixels of the original image.")
+            raise UsageError("task.box_below_a_pixel")
 
     @property
     def task(self) -> Task:
@@ -55,14 +54,17 @@ class Identify(TaskRequest):
 
     def run(self, context: TaskContext) -> TaskResult:
         """Name it; raises UsageError for a box outside the image."""
-        box = self._on_grid(context.geometry)
+        geometry = context.geometry
+        if not geometry.overlaps(self.box):
+            raise UsageError("task.box_outside", box=self.box.as_list(), width=geometry.width, height=geometry.height)
+        box = geometry.to_grid(self.box)
         has_names = bool(context.terms.labels)
         language = Language.EN if has_names else context.language
         question = IDENTIFY_QUESTION[language].format(box=format_boxes([box]))
         prompt = context.prompts.prompt(Task.IDENTIFY, language, question)
         if not has_names:
             generation = context.generate_prose(prompt)
-            warnings = self._warnings(context.geometry) + generation_warnings(generation)
+            warnings = self._warnings(geometry) + generation_warnings(generation)
             return TaskResult(generation.raw_text.strip(), warnings=warnings, generations=(generation,))
         names = [english for english, _ in context.terms.labels]
         generation, chosen, probability = context.choose(prompt, names)
@@ -71,20 +73,14 @@ class Identify(TaskRequest):
             name,
             (Detection(name, box, None),),
             ((name, probability),),
-            self._warnings(context.geometry) + generation_warnings(generation),
+            self._warnings(geometry) + generation_warnings(generation),
             (generation,),
         )
 
-    def _on_grid(self, geometry: Geometry) -> GridBox:
-        try:
-            return geometry.to_grid(self.box)
-        except ValueError as error:
-            raise UsageError(f"The box cannot be used: {error}.") from None
-
-    def _warnings(self, geometry: Geometry) -> tuple[str, ...]:
+    def _warnings(self, geometry: Geometry) -> tuple[Message, ...]:
         warnings = []
         if min(self.box.x1, self.box.y1) < 0 or self.box.x2 > geometry.width or self.box.y2 > geometry.height:
-            warnings.append("the box reaches beyond the image; what lies inside was asked about")
+            warnings.append(Message("task.box_beyond_image"))
         if not _ASKS_WHAT_IT_IS.search(self.question):
-            warnings.append("only 'what is this?' was asked of the model about the box, not the words of the question")
+            warnings.append(Message("task.box_question_ignored"))
         return tuple(warnings)

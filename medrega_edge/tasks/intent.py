@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Task
 from medrega_edge.errors import UsageError
-from medrega_edge.tasks.base import TaskRequest, parse_choice
+from medrega_edge.tasks.base import TaskRequest, parse_task
 from medrega_edge.tasks.classification import Classify
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
@@ -53,10 +53,7 @@ def guess_task(
             return task
     if Task.VQA in tasks:
         return Task.VQA
-    raise UsageError(
-        "The question does not say what is wanted in a way this model package was trained for "
-        f'({", ".join(tasks)}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.'
-    )
+    raise UsageError("task.unclear_question", tasks=list(tasks))
 
 
 def is_trained(task: Task, tasks: Sequence[str]) -> bool:
@@ -82,25 +79,25 @@ def build_request(
 
     Raises UsageError for an unknown task, for parameters that do not go with it, and for those that it lacks.
     """
-    task = parse_choice(Task, task)
+    task = parse_task(task)
     if regional_chain_of_thought and task not in (Task.VQA, Task.CLASSIFY):
-        raise UsageError(f"Regions first (--cot) goes with the tasks 'vqa' and 'classify', not with '{task}'.")
+        raise UsageError("task.cot_of_other_task", task=task.value)
     if box is not None and task is not Task.IDENTIFY:
-        raise UsageError(f"A box goes with the task 'identify', not with '{task}'.")
+        raise UsageError("task.box_of_other_task", task=task.value)
     if labels and task is not Task.CLASSIFY:
-        raise UsageError(f"Labels go with the task 'classify', not with '{task}'.")
+        raise UsageError("task.labels_of_other_task", task=task.value)
     if multiple and task is not Task.CLASSIFY:
-        raise UsageError("task.several_without_labels", task=task.value)
+        raise UsageError("task.several_of_other_task", task=task.value)
     match task:
         case Task.DETECT:
             return Detect((question,))
         case Task.IDENTIFY:
             if box is None:
-                raise UsageError("The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.")
+                raise UsageError("task.no_box")
             return Identify(box, question)
         case Task.CLASSIFY:
             if not labels:
-                raise UsageError("A classification needs candidates: give --labels a,b,c or the name of a set with --set.")
+                raise UsageError("task.no_labels")
             return Classify(labels, multiple, regional_chain_of_thought, question)
         case Task.VQA:
             return AnswerQuestion(question, regional_chain_of_thought)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from medrega_edge.domain import Language, Task
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import REPORT_DISCLAIMER, REPORT_QUESTION
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, generation_warnings
@@ -50,7 +51,12 @@ def _locate_findings(context: TaskContext, report: TaskResult) -> TaskResult:
     """Add the regions of what a report names."""
     names = context.terms.find(report.text)[:MAX_LOCATED_FINDINGS]
     results = [locate(context, name) for name in names]
-    absent = [f"named in the report, not found: {result.text}" for result in results if result.text]
+    labels = [name[context.language is Language.ZH] for name in names]
+    absent = [
+        Message("task.finding_not_located", name=label)
+        for label, result in zip(labels, results, strict=True)
+        if result.text  # which says that it is absent
+    ]
     return replace(
         report,
         detections=tuple(detection for result in results for detection in result.detections),

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from medrega_edge.domain import Task
+from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import (
     TaskContext,
     TaskRequest,
@@ -55,9 +56,7 @@ class AnswerQuestion(TaskRequest):
         generation = context.generate_prose(context.prompts.prompt(Task.VQA, context.language, text))
         warnings = []
         if _OTHER_LETTERS.search(question):
-            warnings.append(
-                "the question seems to be neither English nor Chinese, which is all that these weights were taught"
-            )
+            warnings.append(Message("task.other_language"))
         return TaskResult(
             generation.raw_text.strip(),
             first.detections,

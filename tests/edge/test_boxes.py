@@ -30,18 +30,18 @@ def test_markers_that_are_not_understood_are_reported(pieces):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("<ref>liver</ref><box>[[5, 5, 5, 9]]</box>", "inverted"),
-        ("<ref>liver</ref><box>[[900, 0, 1200, 9]]</box>", "outside"),
-        ("<ref>liver</ref><box>[[1, 2, 3]]</box>", "could not be read"),
-        ("<ref>liver</ref><box>1, 2, 3, 4</box>", "could not be read"),
-        ("<ref>liver</ref><box>[[1, 2, 3, 4]", "counterpart"),
-        ("<ref></ref><box>[[1, 2, 3, 4]]</box>", "without a name"),
+        ("<ref>liver</ref><box>[[5, 5, 5, 9]]</box>", "impossible_box"),
+        ("<ref>liver</ref><box>[[900, 0, 1200, 9]]</box>", "impossible_box"),
+        ("<ref>liver</ref><box>[[1, 2, 3]]</box>", "unreadable_box"),
+        ("<ref>liver</ref><box>1, 2, 3, 4</box>", "unreadable_boxes"),
+        ("<ref>liver</ref><box>[[1, 2, 3, 4]", "lone_marker"),
+        ("<ref></ref><box>[[1, 2, 3, 4]]</box>", "nameless_region"),
     ],
 )
 def test_bad_boxes_are_named(text, problem):
     parsed = parse(text)
     assert parsed.regions == ()
-    assert any(problem in said for said in parsed.problems)
+    assert f"prompt.{problem}" in [found.code for found in parsed.problems]
 
 
 def test_prose_keeps_the_name():

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import ResourceError
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference import devices
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.devices import choose_device, decoder_threads
 from medrega_edge.package.manifest import FileEntry
 from medrega_edge.package.registry import find_package
+from tests.codes import raises_code
 from tests.edge.stub import medrega
 
 
@@ -32,12 +34,12 @@ def runtime(*providers, works=True):
 @pytest.mark.parametrize(
     ("there", "installed", "wanted", "device", "why"),
     [
-        (runtime(), ["onnxruntime"], "cpu", "cpu", "asked for"),
-        (runtime(), ["onnxruntime"], "auto", "cpu", "built without CUDA"),
-        (runtime(), ["onnxruntime", "onnxruntime-gpu"], "auto", "cpu", "uninstall both"),
-        (runtime("CUDAExecutionProvider"), ["onnxruntime-gpu"], "auto", "cuda", "is there"),
-        (runtime("CUDAExecutionProvider"), ["onnxruntime-gpu"], "cuda", "cuda", "asked for"),
-        (runtime("CUDAExecutionProvider", works=False), ["onnxruntime-gpu"], "auto", "cpu", "no CUDA device"),
+        (runtime(), ["onnxruntime"], "cpu", "cpu", "device_asked_for"),
+        (runtime(), ["onnxruntime"], "auto", "cpu", "onnxruntime_without_cuda"),
+        (runtime(), ["onnxruntime", "onnxruntime-gpu"], "auto", "cpu", "two_onnxruntimes"),
+        (runtime("CUDAExecutionProvider"), ["onnxruntime-gpu"], "auto", "cuda", "cuda_available"),
+        (runtime("CUDAExecutionProvider"), ["onnxruntime-gpu"], "cuda", "cuda", "device_asked_for"),
+        (runtime("CUDAExecutionProvider", works=False), ["onnxruntime-gpu"], "auto", "cpu", "no_working_cuda_device"),
     ],
 )
 def test_a_device_is_taken_and_the_reason_said(there, installed, wanted, device, why, monkeypatch, capsys):
@@ -45,22 +47,27 @@ def test_a_device_is_taken_and_the_reason_said(there, installed, wanted, device,
     monkeypatch.setattr(devices, "_distributions", lambda: installed)
     taken, reason = choose_device(wanted)
     assert taken == device
-    assert why in reason
+    assert reason.code == f"resource.{why}"
     assert capsys.readouterr().out == ""  # standard output is for answers
 
 
 @pytest.mark.parametrize(
-    ("there", "wanted", "said"),
+    ("there", "wanted", "code", "params"),
     [
-        (runtime(), "cuda", "'cuda' is not there: this onnxruntime was built without CUDA"),
-        (runtime("CUDAExecutionProvider", works=False), "cuda", "finds no CUDA device that works"),
-        (runtime(), "tpu", "no device 'tpu'"),
+        (runtime(), "cuda", "no_cuda", {"problem": Message("resource.onnxruntime_without_cuda")}),
+        (
+            runtime("CUDAExecutionProvider", works=False),
+            "cuda",
+            "no_cuda",
+            {"problem": Message("resource.no_working_cuda_device", error="RuntimeError")},
+        ),
+        (runtime(), "tpu", "unknown_device", {"name": "tpu"}),
     ],
 )
-def test_a_device_that_is_not_there_is_refused_in_one_sentence(there, wanted, said, monkeypatch):
+def test_a_device_that_is_not_there_is_refused_in_one_sentence(there, wanted, code, params, monkeypatch):
     monkeypatch.setattr(devices, "load_onnxruntime", lambda: there)
     monkeypatch.setattr(devices, "_distributions", lambda: ["onnxruntime"])
-    with pytest.raises(ResourceError, match=said) as refused:
+    with raises_code(ResourceError, f"resource.{code}", **params) as refused:
         choose_device(wanted)
     assert refused.value.exit_code == 6
     assert str(refused.value).count(". ") == 0
@@ -121,5 +128,5 @@ def test_one_by_one_and_together_are_the_same_positions(decoder):
 
 def test_the_context_has_an_end(decoder):
     decoder.rewind(0)
-    with pytest.raises(ResourceError, match="ask for less"):
+    with raises_code(ResourceError, "resource.context_full"):
         decoder.extend(np.zeros((decoder.spec.context + 1, decoder.spec.hidden), np.float32))

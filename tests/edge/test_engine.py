@@ -12,6 +12,7 @@ from medrega_edge import load
 from medrega_edge.answer import Certified
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.errors import PackageError, ResourceError, UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.samples import sample_path
 from medrega_edge.package.certificate import FEWEST, certified, read
 from medrega_edge.package.manifest import MANIFEST
@@ -23,6 +24,7 @@ from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
+from tests.codes import raises_code
 
 # The liver on the sample scan, mass included, read off the picture by eye against a 50-pixel grid.
 LIVER = PixelBox(52, 80, 182, 195)
@@ -148,9 +150,8 @@ def test_the_stream_is_the_text(engine, scan, request_, language):
 
 
 def test_an_answer_has_room_for_a_token(engine, scan):
-    with pytest.raises(UsageError) as refused:
+    with raises_code(UsageError, "task.no_tokens", max_tokens=0):
         engine.ask(scan, "locate the liver", max_tokens=0)
-    assert refused.value.code == "task.no_tokens"
 
 
 def test_few_passes_for_a_box(engine, scan):
@@ -170,32 +171,40 @@ def test_what_is_in_a_box(engine, scan):
     assert [region.label for region in answer.regions] == [answer.text]
     assert answer.regions[0].box == pytest.approx(LIVER.as_list(), abs=0.5)
     assert answer.warnings == ()
-    assert engine.run(scan, Identify(LIVER, "Is this malignant?")).warnings
+    assert engine.run(scan, Identify(LIVER, "Is this malignant?")).warnings == (Message("task.box_question_ignored"),)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code"),
     [
-        ({"question": "locate the flux capacitor"}, "names nothing"),
-        ({"question": "locate the liver", "task": "juggle"}, "choose one of"),
-        ({"question": "locate the liver", "language": "fr"}, "choose one of"),
-        ({"question": "locate the liver", "box": (1, 2, 3, 4), "task": "detect"}, "identify"),
-        ({"question": "x", "task": "identify"}, "--box"),
-        ({"question": "x", "box": (5, 5, 1, 1)}, "box"),
-        ({"question": "x", "box": (9000, 0, 9001, 5)}, "outside"),
-        ({"question": "  <box> ", "task": "detect"}, "empty"),
-        ({"question": "locate " + "x" * 600}, "characters"),
-        ({"question": "", "task": "detect"}, "empty"),
-        ({"question": "liver", "task": "detect", "labels": ["a", "b"]}, "Labels go"),
-        ({"question": "", "task": "classify"}, "candidates"),
-        ({"question": "liver", "task": "detect", "multiple": True}, "Several labels"),
+        ({"question": "locate the flux capacitor"}, "no_known_name"),
+        ({"question": "locate the liver", "task": "juggle"}, "unknown_task"),
+        ({"question": "locate the liver", "language": "fr"}, "unknown_language"),
+        ({"question": "locate the liver", "box": (1, 2, 3, 4), "task": "detect"}, "box_of_other_task"),
+        ({"question": "x", "task": "identify"}, "no_box"),
+        ({"question": "x", "box": (5, 5, 1, 1)}, "box_corners"),
+        ({"question": "x", "box": (9000, 0, 9001, 5)}, "box_outside"),
+        ({"question": "  <box> ", "task": "detect"}, "empty_question"),
+        ({"question": "locate " + "x" * 600}, "question_too_long"),
+        ({"question": "", "task": "detect"}, "empty_question"),
+        ({"question": "liver", "task": "detect", "labels": ["a", "b"]}, "labels_of_other_task"),
+        ({"question": "", "task": "classify"}, "no_labels"),
+        ({"question": "liver", "task": "detect", "multiple": True}, "several_of_other_task"),
+        ({"question": "liver", "task": "report", "regional_chain_of_thought": True}, "cot_of_other_task"),
     ],
 )
-def test_requests_that_make_no_sense(engine, scan, arguments, said):
-    question, task, language = (arguments.pop(name, None) for name in ("question", "task", "language"))
-    with pytest.raises(UsageError, match=said):
-        task = task or engine.guess_task(question, arguments.get("box"))
-        engine.run(scan, build_request(task, question, **arguments), language)
+def test_requests_that_make_no_sense(engine, scan, arguments, code):
+    parameters = {name: value for name, value in arguments.items() if name not in ("question", "task", "language")}
+    question, language = arguments["question"], arguments.get("language")
+    with raises_code(UsageError, f"task.{code}"):
+        task = arguments.get("task") or engine.guess_task(question, arguments.get("box"))
+        engine.run(scan, build_request(task, question, **parameters), language)
+
+
+def test_a_task_that_weights_lack_is_refused(engine, scan, monkeypatch):
+    monkeypatch.setattr(type(engine), "tasks", ("detect",))
+    with raises_code(UsageError, "prompt.untrained_task", task="vqa", tasks=("detect",)):
+        engine.answer(scan, "Is the liver normal?")
 
 
 def test_markers_in_a_question_are_no_markers(engine, scan):
@@ -205,9 +214,9 @@ def test_markers_in_a_question_are_no_markers(engine, scan):
 
 
 def test_another_device_is_refused_not_replaced():
-    with pytest.raises(ResourceError, match="'cuda'"):
+    with raises_code(ResourceError, "resource.no_cuda"):
         load(device="cuda")
-    with pytest.raises(ResourceError, match="'tpu'"):
+    with raises_code(ResourceError, "resource.unknown_device", name="tpu"):
         load(device="tpu")
 
 
@@ -215,7 +224,7 @@ def test_the_schema_is_complete(engine, scan):
     answer = engine.ask(scan, "locate the liver").to_dict()
     assert list(answer) == [
         "schema_version", "text", "raw_text", "task", "language", "regions", "labels", "image", "model", "device",
-        "finish", "tokens", "timings_ms", "warnings", "notice",
+        "finish", "tokens", "timings_ms", "warnings", "warning_details", "notice",
     ]  # fmt: skip
     assert list(answer["image"]) == [
         "path",

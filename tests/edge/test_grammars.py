@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from medrega_edge.errors import PackageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.decoding import generate_tokens
 from medrega_edge.inference.grammars import MOST_BOXES, Choice, NamedRegion, Prose, RegionGrammar, Vocabulary
 from medrega_edge.inference.tokenizer import Tokenizer
@@ -11,6 +12,7 @@ from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.classification import Classify
+from tests.codes import raises_code
 from tests.edge.toy import ID, TOKENS, ScriptedModel, context, cut, vocabulary
 
 
@@ -35,7 +37,7 @@ def test_random_answers_hold_no_malformed_box(whole_separators):
         if len(steps) == 160:
             continue  # cut off in the middle: the engine warns
         parsed = parse(text)
-        unnamed = {"a region without a name"}  # a name of blanks is the model's nonsense, not the grammar's
+        unnamed = {Message("prompt.nameless_region")}  # a name of blanks is the model's nonsense, not the grammar's
         assert set(parsed.problems) <= unnamed, text
         boxes += sum(len(region.boxes) for region in parsed.regions)
         assert all(len(region.boxes) <= MOST_BOXES for region in parsed.regions)
@@ -240,7 +242,7 @@ def test_punctuation_is_cut_as_in_an_answer():
 
 
 def test_numbers_that_are_not_cut_digit_by_digit_are_refused():
-    with pytest.raises(PackageError, match="digit by digit"):
+    with raises_code(PackageError, "inference.numbers_not_by_digit"):
         Vocabulary.of(spaced(("1", "]")), (0,))
 
 

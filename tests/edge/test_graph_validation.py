@@ -1,12 +1,21 @@
 """Graphs that are refused before onnxruntime sees them, spelt in protobuf by hand."""
 
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.graph_validation import MAX_NODES, OPERATORS, check_graph
 from medrega_edge.package.registry import find_package
+from tests.codes import raises_code
+
+
+@contextmanager
+def refused_as(problem):
+    with raises_code(PackageError, "inference.graph_refused") as refused:
+        yield
+    assert refused.value.message.params["problem"].code == f"inference.{problem}"
 
 
 def varint(number):
@@ -46,41 +55,41 @@ def test_the_default_package_passes(role):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "problem"),
     [
-        (model(node("Loop")), "operator"),
-        (model(node("If")), "operator"),
-        (model(node("Scan")), "operator"),
-        (model(node("ConstantOfShape")), "operator"),
-        (model(node("add")), "operator"),
-        (model(node("Add", "com.evil")), "operator"),
-        (model(node("MatMulNBits")), "operator"),  # of another domain
-        (model(node("Add", "com.microsoft")), "operator"),
-        (model(domain="com.evil"), "unknown domain"),
-        (model(node("x" * 100_000)), "operator"),
-        (model(field(1, field(1, "a"))), "ambiguous"),
-        (model(node("Add", "", field(4, "Loop"))), "ambiguous"),
-        (model(node("Add", "", field(7, "com.evil"))), "ambiguous"),
-        (model(node("Add", "", field(5, field(1, "body") + field(6, node())))), "parts"),  # a subgraph
-        (model(node("Add", "", field(5, field(1, "bodies") + field(11, node())))), "parts"),
-        (model(node("Add", "", field(8, "overload"))), "parts"),
-        (model(None, field(25, field(1, "f"))), "parts"),  # functions
-        (model(None, field(20, b"")), "parts"),  # training
-        (model(field(15, b"")), "parts"),  # sparse tensors
-        (model(None, field(99, b"new")), "parts"),
-        (model(None, field(7, node("Loop"))), "operator"),  # a second graph, which protobuf merges into the first
-        (model(node("Constant", "", field(5, field(5, field(14, 1))))), "outside"),
-        (b"\x08", "no ONNX"),
-        (b"\x3a\xff\xff\xff\xff\x0f", "no ONNX"),
-        (b"\x3a" + b"\xff" * 11, "no ONNX"),
-        (b"\x3b", "no ONNX"),
-        (field(7, 5), "no ONNX"),
-        (model(field(1, field(4, b"\xff\xfe"))), "no ONNX"),
-        (b"\x32\x04\0\0ORTM" + model(), "no ONNX"),
+        (model(node("Loop")), "unknown_operator"),
+        (model(node("If")), "unknown_operator"),
+        (model(node("Scan")), "unknown_operator"),
+        (model(node("ConstantOfShape")), "unknown_operator"),
+        (model(node("add")), "unknown_operator"),
+        (model(node("Add", "com.evil")), "unknown_operator"),
+        (model(node("MatMulNBits")), "unknown_operator"),  # of another domain
+        (model(node("Add", "com.microsoft")), "unknown_operator"),
+        (model(domain="com.evil"), "unknown_domain"),
+        (model(node("x" * 100_000)), "unknown_operator"),
+        (model(field(1, field(1, "a"))), "ambiguous_node"),
+        (model(node("Add", "", field(4, "Loop"))), "ambiguous_node"),
+        (model(node("Add", "", field(7, "com.evil"))), "ambiguous_node"),
+        (model(node("Add", "", field(5, field(1, "body") + field(6, node())))), "unknown_parts"),  # a subgraph
+        (model(node("Add", "", field(5, field(1, "bodies") + field(11, node())))), "unknown_parts"),
+        (model(node("Add", "", field(8, "overload"))), "unknown_parts"),
+        (model(None, field(25, field(1, "f"))), "unknown_parts"),  # functions
+        (model(None, field(20, b"")), "unknown_parts"),  # training
+        (model(field(15, b"")), "unknown_parts"),  # sparse tensors
+        (model(None, field(99, b"new")), "unknown_parts"),
+        (model(None, field(7, node("Loop"))), "unknown_operator"),  # a second graph, which protobuf merges into the first
+        (model(node("Constant", "", field(5, field(5, field(14, 1))))), "outside_weights"),
+        (b"\x08", "not_onnx"),
+        (b"\x3a\xff\xff\xff\xff\x0f", "not_onnx"),
+        (b"\x3a" + b"\xff" * 11, "not_onnx"),
+        (b"\x3b", "not_onnx"),
+        (field(7, 5), "not_onnx"),
+        (model(field(1, field(4, b"\xff\xfe"))), "not_onnx"),
+        (b"\x32\x04\0\0ORTM" + model(), "not_onnx"),
     ],
 )  # fmt: skip
-def test_a_graph_with_more_than_plain_operators_is_refused(data, said):
-    with pytest.raises(PackageError, match=said):
+def test_a_graph_with_more_than_plain_operators_is_refused(data, problem):
+    with refused_as(problem):
         check_graph(data, "vision")
 
 
@@ -91,28 +100,28 @@ PATHS = ["../w", "/etc/passwd", "sub/w.data", "w.data/", "./w.data", "W.DATA", "
 @pytest.mark.parametrize("path", PATHS)
 def test_weights_elsewhere_are_refused(path):
     for allowed in (None, ("w.data", 1000)):
-        with pytest.raises(PackageError, match="outside"):
+        with refused_as("outside_weights"):
             check_graph(outside(path), "decoder", allowed)
 
 
 @pytest.mark.parametrize("entries", [{"offset": 990, "length": 11}, {"offset": -1}, {"length": "1e3"}, {"offset": 2**64},
                                      {"offset": "٣"}, {"other": 1}, {"offset": 1001}])  # fmt: skip
 def test_weights_at_impossible_places_are_refused(entries):
-    with pytest.raises(PackageError, match="place that is none"):
+    with refused_as("misplaced_weights"):
         check_graph(outside("w.data", **entries), "decoder", ("w.data", 1000))
     check_graph(outside("w.data", offset=900, length=100), "decoder", ("w.data", 1000))
 
 
 def test_floods_are_refused_fast():
     begun = time.process_time()
-    with pytest.raises(PackageError, match="nodes"):
+    with refused_as("too_many_nodes"):
         check_graph(model(field(1, field(4, "Add")) * (MAX_NODES + 1)), "vision")
-    with pytest.raises(PackageError, match="fields"):
+    with refused_as("too_many_fields"):
         check_graph(model(node() + field(5, field(4, 1) * 1_200_000)), "vision")
     deep = b""
     for _ in range(1000):
         deep = field(1, field(4, "Add") + field(5, field(6, deep)))
-    with pytest.raises(PackageError, match="parts"):
+    with refused_as("unknown_parts"):
         check_graph(model(deep), "vision")
     assert time.process_time() - begun < 3
 
@@ -154,6 +163,6 @@ def test_a_refused_graph_never_reaches_onnxruntime(tmp_path, monkeypatch):
     seen = []
     real = runtime.InferenceSession
     monkeypatch.setattr(runtime, "InferenceSession", lambda data, *a, **k: (seen.append(data), real(data, *a, **k))[1])
-    with pytest.raises(PackageError, match="'vision'.*outside"):
+    with refused_as("outside_weights"):
         load(folder)
     assert path.read_bytes() not in seen

@@ -10,13 +10,14 @@ from medrega_edge import load
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference import memory
 from medrega_edge.package.registry import find_package
+from tests.codes import raises_code
 from tests.edge.stub import medrega
 
 
 def test_what_does_not_fit_is_refused_before_a_file_is_read(monkeypatch):
     monkeypatch.setattr(memory, "free", lambda: 50_000_000)
     monkeypatch.setattr(type(find_package()), "read_all", lambda _: pytest.fail("a file was read"))
-    with pytest.raises(ResourceError, match="50 MB are free") as refused:
+    with raises_code(ResourceError, "resource.memory", free=50.0) as refused:
         load()
     assert refused.value.exit_code == 6
 

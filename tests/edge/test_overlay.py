@@ -10,6 +10,7 @@ from medrega_edge.answer import Answer, ImageFacts, Label, ModelFacts, Region, T
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.safe_text import printable
 from medrega_edge.output.overlay import COLOURS, draw_regions, save_png
@@ -35,7 +36,7 @@ def printed(an_answer, width=80):
 
 
 def test_classes_come_with_their_score_and_warnings_in_the_language_of_the_answer():
-    one = replace(answer(language=Language.ZH), labels=(Label("骨折", 0.612),), warnings=("the model gave no answer",))
+    one = replace(answer(language=Language.ZH), labels=(Label("骨折", 0.612),), warnings=(Message("task.no_answer"),))
     assert "得分：0.61\n警告：模型没有给出答案\n" in printed(one)
     assert "score: 0.61\nwarning: the model gave no answer\n" in printed(replace(one, language=Language.EN))
 

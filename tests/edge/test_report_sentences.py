@@ -5,6 +5,7 @@ import json
 import pytest
 
 from medrega_edge.domain import Language
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, REPORT_DISCLAIMER, PromptBook
 from medrega_edge.tasks.base import TextStream
 from medrega_edge.tasks.classification import Classify
@@ -47,7 +48,7 @@ def test_the_stream_of_a_report_is_its_text(language):
 def test_behind_nothing_stands_nothing():
     result = Report().run(context(ScriptedModel(""), DEFAULT_PROMPTS))
     assert result.text == ""
-    assert result.warnings == ("the model gave no answer",)
+    assert result.warnings == (Message("task.no_answer"),)
 
 
 def test_weights_that_know_grounded_reports_are_asked_for_one():

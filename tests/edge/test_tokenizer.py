@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
 from medrega_edge.package.registry import find_package
+from tests.codes import raises_code
 
 TOKENIZER = Tokenizer(find_package().text("tokenizer"))
 words = st.lists(
@@ -37,7 +38,7 @@ def test_markers_are_single_tokens_and_are_taken_out_of_questions():
 
 
 def test_a_file_that_is_no_tokenizer():
-    with pytest.raises(PackageError, match="cannot be read"):
+    with raises_code(PackageError, "inference.unreadable_tokenizer"):
         Tokenizer("{}")
-    with pytest.raises(PackageError, match="no token"):
+    with raises_code(PackageError, "inference.missing_token", token="<nothing>"):
         TOKENIZER.id_of("<nothing>")

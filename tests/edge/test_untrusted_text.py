@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.reader import read_image
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.io.safe_text import json_text, printable
@@ -101,7 +102,7 @@ def test_an_answer_cannot_steer_the_terminal(engine, scan, text):
     image = dataclasses.replace(answer.image, path=text)
     model = dataclasses.replace(answer.model, name=text)
     answer = dataclasses.replace(
-        answer, text=text, raw_text=text, regions=regions, image=image, model=model, warnings=(text,)
+        answer, text=text, raw_text=text, regions=regions, image=image, model=model, warnings=(Message("prompt.no_box", label=text),)
     )
     out = io.StringIO()
     print_answer(answer, Console(file=out, force_terminal=False, width=100))

@@ -76,9 +76,9 @@ def _turns(entry: Entry, identity: str, folder: Path, prompt: str) -> Made:
 
 def _turn(entry: Entry, identity: str, image: Path, prompt: str, question: str, answer: str) -> Question | LeftOut:
     truth, asked = parse(answer), parse(question)
-    problems = truth.problems or tuple(problem for problem in asked.problems if "marker" not in problem)
+    problems = truth.problems or tuple(problem for problem in asked.problems if problem.code != "prompt.lone_marker")
     if problems:
-        return LeftOut(entry.place, problems[0])
+        return LeftOut(entry.place, str(problems[0]))
     if not answer:
         return LeftOut(entry.place, "an empty answer")
     language = language_of(prompt + question)

@@ -20,6 +20,7 @@ from medrega_bench.performance.random_packages import SMALLEST_TOWER, PackageSha
 from medrega_edge.answer import Answer
 from medrega_edge.domain import Language
 from medrega_edge.engine import Engine, EngineOptions
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.grammars import MOST_BOXES
 from medrega_edge.package.manifest import MANIFEST, file_entry
 from medrega_edge.package.package import Package
@@ -33,7 +34,7 @@ EACH = 25  # questions about one image
 SIDE = 64  # pixels of an image
 _BOX = r"\[\d{1,3}(?:, \d{1,3}){3}\]"
 _REGION = re.compile(rf"<ref>(?P<name>.+?)</ref><box>\[{_BOX}(?:, {_BOX})*\]</box>", re.DOTALL)
-_NAMELESS = "a region without a name"  # a name of blanks: the weights' nonsense, its boxes are whole
+_NAMELESS = Message("prompt.nameless_region")  # a name of blanks: the weights' nonsense, its boxes are whole
 
 
 def packages(folder: Path) -> dict[str, Package]:
