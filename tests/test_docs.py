@@ -86,9 +86,9 @@ def test_the_picture_of_the_readme_is_what_the_package_answers(engine, scan):
 
 
 def keys(value):
-    """All keys of nested JSON."""
+    """All keys of nested JSON, but for those of `params`, which each message has of its own."""
     if isinstance(value, dict):
-        return set(value).union(*map(keys, value.values()))
+        return set(value).union(*(keys(inner) for key, inner in value.items() if key != "params"))
     return set().union(*map(keys, value)) if isinstance(value, list) else set()
 
 

@@ -101,8 +101,9 @@ def test_an_answer_cannot_steer_the_terminal(engine, scan, text):
     regions = tuple(dataclasses.replace(region, label=text) for region in answer.regions)
     image = dataclasses.replace(answer.image, path=text)
     model = dataclasses.replace(answer.model, name=text)
+    warnings = (Message("prompt.no_box", label=text),)
     answer = dataclasses.replace(
-        answer, text=text, raw_text=text, regions=regions, image=image, model=model, warnings=(Message("prompt.no_box", label=text),)
+        answer, text=text, raw_text=text, regions=regions, image=image, model=model, warnings=warnings
     )
     out = io.StringIO()
     print_answer(answer, Console(file=out, force_terminal=False, width=100))
