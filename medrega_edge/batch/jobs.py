@@ -105,13 +105,13 @@ class ImageFolder:
     `notes` are messages about the series for the user.
     """
 
-    def __init__(self, folder: Path, asking: BatchQuestion, include_identifiers: bool = False) -> None:
+    def __init__(self, folder: Path, question: BatchQuestion, include_identifiers: bool = False) -> None:
         """List the files; raises UsageError if there are none, ImageError for a series that is not there."""
         from medrega_edge.images.dicom.series import LeftOut, scan_folder, select_series
 
-        self._folder, self._asking, self._include = folder, asking, include_identifiers
+        self._folder, self._question, self._include = folder, question, include_identifiers
         scan = scan_folder(folder, image_names(folder))
-        wanted = asking.view.series
+        wanted = question.view.series
         numbers = range(len(scan.series)) if wanted is None else (select_series(scan, wanted),)
         self._places: dict[str, Row] = {}  # series and slice of the first picture of a file
         notes = []
@@ -136,7 +136,7 @@ class ImageFolder:
 
     def job_key(self) -> list[object]:
         """What tells this job from others."""
-        return [self._names, str(self._folder.absolute()), astuple(self._asking), self._include]
+        return [self._names, str(self._folder.absolute()), astuple(self._question), self._include]
 
     def chunks(self, start: Position) -> Iterator[tuple[Position, int]]:
         """Split the files from `start` on: one file a chunk."""
@@ -147,7 +147,7 @@ class ImageFolder:
         """Answer picture by picture."""
         for item, name in enumerate(self._names[start.item : stop], start.item):
             first = start.picture if item == start.item else 0
-            for position, row in answer_file(engine, self._folder / name, self._asking, self._include, first):
+            for position, row in answer_file(engine, self._folder / name, self._question, self._include, first):
                 if place := self._places.get(name):
                     at = None if place["slice"] is None else place["slice"] + position.picture
                     row["image"] = row.get("image", {}) | {"series": place["series"], "slice": at}
@@ -155,7 +155,7 @@ class ImageFolder:
 
 
 def answer_file(
-    engine: Engine, path: Path, asking: BatchQuestion, include_identifiers: bool = False, first: int = 0
+    engine: Engine, path: Path, question: BatchQuestion, include_identifiers: bool = False, first: int = 0
 ) -> Iterator[tuple[Position, Row]]:
     """Ask about every picture of a file, from the `first` on; positions are those in the file.
 
@@ -166,11 +166,11 @@ def answer_file(
     option, picture, count = "", first, 1
     while True:
         picked: dict[str, Any] = {option: picture} if option else {}
-        view = replace(asking.view, series=None, **picked)
+        view = replace(question.view, series=None, **picked)
 
         def ask(view: View = view) -> Row:
             image = engine.open(path, view)
-            return asking.ask(engine, image).to_dict(include_identifiers)
+            return question.ask(engine, image).to_dict(include_identifiers)
 
         try:
             row = _row(f"{digest}-{picture}" if option else digest, ask, raise_choice=not option)

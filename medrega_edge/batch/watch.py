@@ -81,7 +81,7 @@ def watch(
     engine: Engine,
     folder: Path,
     out: Path,
-    asking: BatchQuestion,
+    question: BatchQuestion,
     job: str,
     settle: float,
     include_identifiers: bool = False,
@@ -100,7 +100,7 @@ def watch(
                 target = out / f"{digest}.jsonl"
                 if digest and target.exists():
                     continue  # answered before a pause, or the same file under another name
-                rows = [row for _, row in answer_file(engine, path, asking, include_identifiers)]
+                rows = [row for _, row in answer_file(engine, path, question, include_identifiers)]
                 if arrivals.state(name) != state:
                     continue  # it changed while it was read, and will arrive again
                 if digest:  # else it cannot be read, and its rows say so

@@ -71,7 +71,7 @@ def batch(
     job: ImageFolder | QuestionFile
     if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
         check_outside(source, *outputs)
-        job = ImageFolder(source, _asking(question, task, language, window, plane, series), include_identifiers)
+        job = ImageFolder(source, _batch_question(question, task, language, window, plane, series), include_identifiers)
         for note in job.notes:
             tell(note)
     elif any(given is not None for given in (question, task, language, window, plane, series)):
@@ -113,7 +113,7 @@ def _answers(
         yield from process_pool.answers(job, start, processes, model, threads)
 
 
-def _asking(
+def _batch_question(
     question: str | None,
     task: str | None,
     language: str | None,
@@ -188,12 +188,12 @@ def watch(
     from medrega_edge.batch.watch import watch as watching
     from medrega_edge.package.registry import find_package
 
-    asking = _asking(question, task, language, window, plane)
-    job = fingerprint(__version__, find_package(model).sha256, device, repr(asking), include_identifiers)
+    batch_question = _batch_question(question, task, language, window, plane)
+    job = fingerprint(__version__, find_package(model).sha256, device, repr(batch_question), include_identifiers)
     check_folder(folder, out)
     engine = load_engine(model, threads, device)
     tell(Message("batch.watching"))
-    for rows in watching(engine, folder, out, asking, job, settle, include_identifiers):
+    for rows in watching(engine, folder, out, batch_question, job, settle, include_identifiers):
         for row in rows:
             if "error" in row:
                 tell(Message("batch.failed_row", id=str(row["id"]), problem=Message.from_dict(row["error"])))

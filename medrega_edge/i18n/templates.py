@@ -264,7 +264,7 @@ TEMPLATES: dict[str, str] = {
     "output.column_full": "full",
     "output.column_language": "lang",
     "output.column_loss": "loss (95 %)",
-    "output.column_modality": "kind",
+    "output.column_modality": "modality",
     "output.column_package": "package",
     "output.column_task": "task",
     "output.labelled": "{label}: {value}",
