@@ -121,7 +121,7 @@ class ExportFlags:
 
     def options(self, checkpoint: Path) -> ExportOptions:
         """The options of an export; raises UsageError for values that cannot be read."""
-        from medrega_edge.package.gates import read_gates
+        from medrega_edge.evaluation.gates import read_gates
         from medrega_export.checkpoint.published_prompts import Samples
         from medrega_export.options import ExportOptions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medrega_edge.package.gates import Gate
+from medrega_edge.evaluation.gates import Gate
 from medrega_export.checkpoint.published_prompts import Samples
 from medrega_export.graphs.numerical_error import Thresholds
 from medrega_export.quantisation.recipe import Recipe

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrega_edge.errors import GateError, UsageError
+from medrega_edge.evaluation import gates
+from medrega_edge.evaluation.comparison import read_comparisons
+from medrega_edge.evaluation.questions import Question, read_questions, spread
+from medrega_edge.i18n.message import Message
 from medrega_edge.package.package import Package
-from medrega_export import gates
 from medrega_export.certificate import certificate, compare
 from medrega_export.checkpoint.checkpoint import Checkpoint, load
 from medrega_export.finalise import finalise
@@ -33,7 +36,6 @@ from medrega_export.preflight import (
 from medrega_export.quantisation import bit_allocation, calibration, gptq, gptq_checkpoint, sensitivity
 from medrega_export.quantisation.bit_allocation import UnitSensitivity
 from medrega_export.quantisation.recipe import FULL, Recipe
-from medrega_export.questions import Question, choose, read_questions
 from medrega_export.stages import LAYERS, Run, assemble
 from medrega_export.workspace import Workspace, fingerprint
 
@@ -118,7 +120,7 @@ class _Job:
 
 
 def _job(options: ExportOptions, notify: Notify) -> _Job:
-    to_calibrate = choose(read_questions(options.calibration), options.calibration_items) if options.calibration else []
+    to_calibrate = spread(read_questions(options.calibration), options.calibration_items) if options.calibration else []
     return _Job(options, to_calibrate, read_questions(options.certify) if options.certify else [], notify)
 
 
@@ -222,14 +224,11 @@ def enforce_gates(options: ExportOptions, folder: Path) -> None:
     """Hold a finished package against its gates and the size it may have; raises GateError."""
     package = Package.open(folder)
     accuracy = json.loads(package.text("certificate"))["accuracy"]
-    missed = gates.missed(options.gates, accuracy or [])
+    missed = gates.missed(options.gates, read_comparisons(accuracy or ()))
     if options.max_bytes is not None and package.total_bytes > options.max_bytes:
-        missed = missed or f"The package takes {package.total_bytes / 1e6:.2f} MB, more than --max-size"
+        missed.append(Message("export.too_large", megabytes=package.total_bytes / 1e6))
     if missed:
-        raise GateError(
-            f"{missed}; the package waits beside its place, in the folder '{folder.name}': the same command with another "
-            "gate, or without, takes it from there; or delete that folder."
-        )
+        raise GateError("export.gate_missed", missed=missed[0], folder=folder.name)
 
 
 def _report(options: ExportOptions) -> ExportReport:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from medrega_edge.boxes import Geometry
 from medrega_edge.domain import Task
 from medrega_edge.errors import MedregaError, UsageError
+from medrega_edge.evaluation.questions import Question, regions_text
 from medrega_edge.inference.memory import free as memory_free
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.package.manifest import MANIFEST
@@ -34,7 +36,7 @@ from medrega_export.checkpoint.weights import index
 from medrega_export.graphs import text_model, vision
 from medrega_export.options import ExportOptions
 from medrega_export.quantisation.recipe import Recipe
-from medrega_export.questions import Question, picture
+from medrega_export.questions import picture
 from medrega_export.resource_estimate import CERTIFY, KEEP, WeightCounts
 
 GB = 1e9
@@ -95,7 +97,7 @@ def check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
 
 def check_questions(questions: Iterable[Question], checkpoint: Checkpoint) -> None:
     """Refuse at once what would fail after hours; raises UsageError, and ImageError for an image that cannot be read."""
-    images = {}
+    sizes: dict[Path, Geometry] = {}
     for question in questions:
         if question.task.value not in checkpoint.training.tasks:
             raise UsageError(f"Question '{question.id}' asks for '{question.task}', which the checkpoint does not know.")
@@ -103,9 +105,13 @@ def check_questions(questions: Iterable[Question], checkpoint: Checkpoint) -> No
             raise UsageError(f"Question '{question.id}' asks what is in a box and names none; give it a 'box'.")
         if question.task is Task.CLASSIFY and not question.labels:
             raise UsageError(f"Question '{question.id}' asks for one of several labels and names none; give it 'labels'.")
-        images[question.image] = question
-    for question in images.values():
-        picture(question)
+        if question.image not in sizes:
+            image = picture(question)
+            sizes[question.image] = Geometry(image.width, image.height)
+        try:
+            regions_text(question.truth.regions, sizes[question.image])
+        except ValueError as error:
+            raise UsageError("export.truth_outside", question=question.id, problem=str(error)) from None
 
 
 def check_target(target: Path, force: bool) -> None:

@@ -354,6 +354,14 @@ TEMPLATES: dict[str, str] = {
     "cli.no_chinese": "The Chinese texts are not installed: messages are in English; install medrega-edge again.",
     # ---- evaluation (evaluation.*) -------------------------------------------------------------------------------------
     #
+    "evaluation.accuracy_unreadable": "The accuracy of a certificate or a result cannot be read; make it anew.",
+    "evaluation.file_unreadable": "'{file}' cannot be read; name a file of JSON lines in UTF-8.",
+    "evaluation.gate_missed": "{gate} of '{task}' in '{language}' is {figure:.4g}, more than {limit:.4g}",
+    "evaluation.gate_unmeasured": "nothing measures '{gate}'",
+    "evaluation.line_unusable": "Line {line} of '{file}' cannot be used ({problem}); correct or remove it.",
+    "evaluation.no_question": "'{file}' holds no question; give it one JSON object a line.",
+    "evaluation.no_records": "There is no records.jsonl in '{folder}'; name the data folder with --data.",
+    "evaluation.not_a_gate": "'{text}' is no gate; write for example iou_drop<=0.01 (known: {gates}).",
     # ---- internal (internal.*) -----------------------------------------------------------------------------------------
     #
     "internal.fault": "The program itself failed ({type} at {place}); that is a fault of ours: report it.",

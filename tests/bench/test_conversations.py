@@ -41,13 +41,13 @@ def test_conversations_of_every_kind(tmp_path):
     ]
     assert made[0].question == "What is shown?"
     assert made[1].question == "Please locate left lung in this scan."
-    assert made[1].regions[0].boxes[1] == PixelBox(5, 6, 7, 8)
+    assert made[1].truth.regions[0].boxes[1] == PixelBox(5, 6, 7, 8)
     assert (made[2].question, made[2].box) == ("What is this here?", PixelBox(1, 2, 3, 4))
-    assert (made[3].candidates, made[3].labels) == (("normal", "macular hole"), ("macular hole",))
+    assert (made[3].labels, made[3].truth.labels) == (("normal", "macular hole"), ("macular hole",))
     assert made[4].question == "请描述这张图像。"
     # Without width and height the image itself is measured: 200 x 100.
-    assert made[5].regions[0].boxes[0].as_list() == pytest.approx([200 / 999, 200 / 999, 600 / 999, 400 / 999])
-    assert made[6].candidates == ("normal", "abnormal")
+    assert made[5].truth.regions[0].boxes[0].as_list() == pytest.approx([200 / 999, 200 / 999, 600 / 999, 400 / 999])
+    assert made[6].labels == ("normal", "abnormal")
 
 
 def test_a_second_turn_is_a_question_of_its_own(tmp_path):
@@ -55,7 +55,7 @@ def test_a_second_turn_is_a_question_of_its_own(tmp_path):
     row = sample("<image>\nWhat organ?", "liver")
     row["conversations"] += [{"from": "human", "value": "Is it healthy?"}, {"from": "gpt", "value": "yes"}]
     made, _ = read_source("medreginstruct", write(tmp_path / "x.jsonl", lines(row)))
-    assert [(one.id, one.question, one.text) for one in made] == [
+    assert [(one.id, one.question, one.truth.text) for one in made] == [
         ("x/1/0", "What organ?", "liver"),
         ("x/1/1", "Is it healthy?", "yes"),
     ]
@@ -68,7 +68,7 @@ def test_a_meta_file_lists_data_sets_with_their_prompts(tmp_path):
     entry = {"root": "oct", "annotation": "json/oct.jsonl", "data_augment": True, "repeat_time": 1, "length": 2}
     meta = {"oct_cls": entry | {"base_prompt": "Your task is disease diagnosis. The possible diagnoses are:\na\nb\n"}}
     made, _ = read_source("medreginstruct", write(tmp_path / "meta_file.json", meta))
-    assert [(one.id, one.setting, one.labels) for one in made] == [
+    assert [(one.id, one.setting, one.truth.labels) for one in made] == [
         ("oct_cls/oct/1/0", "classification_multi", ("b", "a")),
         ("oct_cls/oct/2/0", "classification_multi", ("a",)),
     ]

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from medrega_bench.evaluation.figures import Measured, bootstrap, groups_of, ratios
+from medrega_bench.evaluation.figures import Measured, ratios
+from medrega_edge.evaluation.bootstrap import mean_interval
 
 
 def test_ratios_are_sums_over_sums():
@@ -21,7 +22,7 @@ def test_the_interval_of_a_mean_is_the_bootstrap_of_the_mean():
     values = rng.random(60)
     images = [f"image {i % 20}" for i in range(60)]
     made = ratios([{"x": (float(value), 1.0)} for value in values]).intervals(images)["x"]
-    assert made == pytest.approx(bootstrap(values, groups_of(images)))
+    assert made == pytest.approx(mean_interval(values, images))
 
 
 def test_questions_of_one_image_stay_together():
@@ -35,3 +36,11 @@ def test_questions_of_one_image_stay_together():
 def test_a_figure_may_be_any_function_of_the_sums():
     made = Measured(np.array([[1.0, 2.0], [3.0, 2.0]]), lambda sums: {"ratio": float(sums[0] / sums[1])})
     assert made.values() == {"ratio": 1.0}
+
+
+def test_the_bootstrap_resamples_images_not_questions():
+    values = np.repeat([0.0, 1.0], 50)
+    assert mean_interval(values, ["a"] * 50 + ["b"] * 50) == (0.0, 1.0)
+    low, high = mean_interval(values, [str(i) for i in range(100)])
+    assert 0.35 < low < 0.45
+    assert 0.55 < high < 0.65

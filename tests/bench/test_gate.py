@@ -4,7 +4,7 @@ import pytest
 
 from medrega_bench.evaluation import gate, measure
 from medrega_edge.errors import UsageError
-from medrega_edge.package.gates import read_gates
+from medrega_edge.evaluation.gates import read_gates
 
 from .handmade import HALF, many, package, result
 

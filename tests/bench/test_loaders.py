@@ -20,7 +20,7 @@ def test_slake(tmp_path):
     image = picture(tmp_path / "imgs" / "xmlab0" / "source.jpg")
     rows = [slake(), slake(q_lang="zh", question="肝脏健康吗？", answer="健康", modality="X-Ray"), slake(answer="")]
     made, left_out = read_source("slake", write(tmp_path / "test.json", rows))
-    assert [(one.id, one.image, one.setting, one.text, one.modality) for one in made] == [
+    assert [(one.id, one.image, one.setting, one.truth.text, one.modality) for one in made] == [
         ("slake/test/1", image, "vqa_en", "MRI", "mri"),
         ("slake/test/2", image, "vqa_zh", "健康", "xray"),
     ]
@@ -69,7 +69,10 @@ def test_vqa_rad_and_its_splits(tmp_path):
         base | {"qid": 2, "phrase_type": "test_para", "answer": "Yes"},
     ]
     path = write(tmp_path / "VQA_RAD Dataset Public.json", rows)
-    assert [(one.id, one.text) for one in read_source("vqa-rad", path)[0]] == [("vqa-rad/1", "2"), ("vqa-rad/2", "Yes")]
+    assert [(one.id, one.truth.text) for one in read_source("vqa-rad", path)[0]] == [
+        ("vqa-rad/1", "2"),
+        ("vqa-rad/2", "Yes"),
+    ]
     assert [one.id for one in read_source("vqa-rad", path, split="test")[0]] == ["vqa-rad/2"]
     assert [one.id for one in read_source("vqa-rad", path, split="train")[0]] == ["vqa-rad/1"]
     with pytest.raises(UsageError, match="no split 'val'"):
@@ -85,8 +88,8 @@ def test_coco_boxes_become_corners_and_one_question_a_category(tmp_path):
     lesion, liver = made
     assert lesion.question == "locate the lesion"
     assert lesion.setting == "single_object_multi_region"
-    assert lesion.regions[0].boxes == (PixelBox(20, 10, 100, 50), PixelBox(150, 60, 200, 100))
-    assert lesion.text == "<ref>lesion</ref><box>[[100, 100, 500, 500], [749, 599, 999, 999]]</box>"
+    assert lesion.truth.regions[0].boxes == (PixelBox(20, 10, 100, 50), PixelBox(150, 60, 200, 100))
+    assert lesion.truth.text == "<ref>lesion</ref><box>[[100, 100, 500, 500], [749, 599, 999, 999]]</box>"
     assert (liver.question, liver.language, liver.setting) == ("请定位肝脏", Language.ZH, "single_object_single_region")
     assert [one.reason for one in left_out] == ["an image without boxes"]
 

@@ -21,7 +21,7 @@ def test_a_table_asks_every_task(tmp_path):
     )
     made, left_out = read_source("csv", path)
     assert left_out == []
-    assert [(one.id, one.setting, one.text) for one in made] == [
+    assert [(one.id, one.setting, one.truth.text) for one in made] == [
         ("q/2", "vqa_en", "yes"),
         ("q/3", "single_object_multi_region", "<ref>lesion</ref><box>[[100, 100, 500, 500], [749, 599, 999, 999]]</box>"),
         ("q/4", "region_to_text", "liver"),
@@ -29,7 +29,7 @@ def test_a_table_asks_every_task(tmp_path):
         ("q/6", "report_en", "All is well."),
     ]
     assert made[2].box == PixelBox(20, 10, 100, 50)
-    assert (made[3].candidates, made[3].language) == (("A", "b"), Language.ZH)
+    assert (made[3].labels, made[3].language) == (("A", "b"), Language.ZH)
 
 
 def test_a_table_with_one_question_of_several_labels_has_them_all_so(tmp_path):

@@ -36,7 +36,7 @@ def test_a_loss_on_every_image_is_significant_and_no_loss_is_none():
     assert entry["mean_iou"]["significant"]
     assert entry["flipped"] == entry["changed"] == 1.0
     entry = paired.compared(many(), many())["accuracy"][0]
-    assert entry["mean_iou"] == {"reference": 1, "package": 1, "loss": 0, "interval": [0, 0], "significant": False}
+    assert entry["mean_iou"] == {"reference": 1, "package": 1, "loss": 0, "interval": (0, 0), "significant": False}
 
 
 def test_a_loss_on_one_image_of_many_is_not():

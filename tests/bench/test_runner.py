@@ -7,34 +7,36 @@ import pytest
 
 from medrega_bench.datasets import evaluation_set
 from medrega_bench.evaluation.image_ablation import reliance
-from medrega_bench.evaluation.question_only_baseline import CHOSEN, TRIALS, Blind, Classifier, Recipe
+from medrega_bench.evaluation.question_only_baseline import CHOSEN, TRIALS, Classifier, QuestionOnlyBaseline, Recipe
 from medrega_bench.evaluation.tables import losses, tables
 from medrega_bench.reports.report_figures import report_figures
-from medrega_edge.domain import Language
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Modality
+from medrega_edge.evaluation.records import AnnotatedQuestion, AnnotatedRegion, Record, WrittenReport
 from tests.bench import handmade
 
 
-def record(number, modality="mri", regions=(), qa=(), labels=(), dataset="set"):
-    return {
-        "id": f"set/{number}", "dataset": dataset, "image": f"images/{number}.png", "modality": modality, "width": 100,
-        "height": 50, "dup_of_eval": False, "labels": list(labels), "qa": list(qa),
-        "regions": [
-            {"label_en": en, "label_zh": zh, "kind": "organ", "boxes": boxes} for en, zh, boxes in regions
-        ],
-    }  # fmt: skip
+def record(number, modality="mri", regions=(), qa=(), labels=(), dataset="set", report=None):
+    return Record(
+        id=f"set/{number}", dataset=dataset, image=Path(f"/data/images/{number}.png"), modality=Modality(modality),
+        width=100, height=50, labels=tuple(labels), qa=tuple(qa), report=report,
+        regions=tuple(
+            AnnotatedRegion(en, zh, tuple(PixelBox(*box) for box in boxes), *kind) for en, zh, boxes, *kind in regions
+        ),
+    )  # fmt: skip
 
 
 LIVER = ("liver", "肝脏", [[10, 10, 50, 40]])
 KIDNEY = ("left kidney", "左肾", [[60, 20, 80, 40]])
 QA = (
-    {"lang": "en", "question": "Does the picture contain spleen?", "answer": "No", "type": "closed"},
-    {"lang": "en", "question": "Does the picture contain liver?", "answer": "Yes", "type": "closed"},
-    {"lang": "zh", "question": "图中最大的器官是什么?", "answer": "肝脏", "type": "open"},
+    AnnotatedQuestion(Language.EN, "Does the picture contain spleen?", "No", "closed"),
+    AnnotatedQuestion(Language.EN, "Does the picture contain liver?", "Yes", "closed"),
+    AnnotatedQuestion(Language.ZH, "图中最大的器官是什么?", "肝脏", "open"),
 )
 
 
 def asked(*records):
-    return list(evaluation_set.asked_of(records, Path("/data")))
+    return list(evaluation_set.items_of(records))
 
 
 def test_several_objects_are_asked_for_at_once_in_both_languages():
@@ -45,7 +47,7 @@ def test_several_objects_are_asked_for_at_once_in_both_languages():
     ]
     assert [one.question for one in several] == ["locate the liver, the left kidney", "请定位肝脏、左肾"]
     assert {one.setting for one in several} == {"multi_object_single_region"}
-    assert several[0].text.count("<box>") == 2
+    assert several[0].truth.text.count("<box>") == 2
     assert not [one for one in asked(record(1, regions=[LIVER])) if "/several/" in one.question.id]
 
 
@@ -58,17 +60,17 @@ def test_what_is_not_there_is_certain():
 
 def test_another_image_is_another_one_of_the_same_data_set():
     records = [record(1, qa=QA), record(2, qa=QA), record(3, qa=QA, dataset="other")]
-    others = evaluation_set.other_images(evaluation_set.about_images(asked(*records)))
+    others = evaluation_set.other_images(evaluation_set.by_image(asked(*records)))
     assert others[Path("/data/images/1.png")] == Path("/data/images/2.png")
     assert others[Path("/data/images/2.png")] == Path("/data/images/1.png")
 
 
 def test_questions_alone_are_answered_as_in_training():
     train = [
-        record(n, qa=[{"lang": "en", "question": "Which organ is it?", "answer": answer, "type": "open"}])
+        record(n, qa=[AnnotatedQuestion(Language.EN, "Which organ is it?", answer)])
         for n, answer in enumerate(["Liver", "Liver", "Heart"])
     ]
-    alone = Blind(train)
+    alone = QuestionOnlyBaseline(train)
     assert alone.answers("which organ is it", Language.EN)["question_only"] == "Liver"
     assert set(alone.answers("Which organ is shown?", Language.EN).values()) == {"Liver"}
     assert set(alone.answers("哪个器官？", Language.ZH).values()) == {""}
@@ -143,18 +145,16 @@ def test_the_gain_over_no_image_is_paired():
 
 
 def test_reports_are_asked_for_and_told_from_annotations():
-    lesion = {"label_en": "tumor", "label_zh": "肿瘤", "kind": "lesion", "boxes": [[1, 1, 9, 9]]}
-    one = record(1, regions=[LIVER, KIDNEY], labels=["abdomen", "glioma"]) | {"report": {"lang": "en", "text": "A mass."}}
-    one["regions"].append(lesion)
-    en, zh = evaluation_set.reports_of([one], Path("/data"))
-    assert en.question.text == "MRI of the abdomen. Seen: liver, left kidney. Abnormal: tumor, glioma."
-    assert zh.question.text == "磁共振图像，腹部。可见：肝脏、左肾。异常：肿瘤、胶质瘤。"
+    lesion = ("tumor", "肿瘤", [[1, 1, 9, 9]], "lesion")
+    written = WrittenReport(Language.EN, "A mass.")
+    one = record(1, regions=[LIVER, KIDNEY, lesion], labels=["abdomen", "glioma"], report=written)
+    en, zh = evaluation_set.reports_of([one])
+    assert en.question.truth.text == "MRI of the abdomen. Seen: liver, left kidney. Abnormal: tumor, glioma."
+    assert zh.question.truth.text == "磁共振图像，腹部。可见：肝脏、左肾。异常：肿瘤、胶质瘤。"
     assert (en.note, zh.note) == ("A mass.", None)
     assert en.placed["abnormal"] == "<ref>tumor</ref><box>[[10, 20, 90, 180]]</box>"
     assert en.placed["seen"].count("<ref>") == 2
-    assert (
-        len(list(evaluation_set.reports_of([record(n) for n in range(40)], Path("/data")))) == 16
-    )  # a few of each data set
+    assert len(list(evaluation_set.reports_of([record(n) for n in range(40)]))) == 16  # a few of each data set
 
 
 def test_regions_of_a_report_count_in_their_sentence():

@@ -17,7 +17,7 @@ for name in ("torch", "transformers", "gptqmodel", "onnx"):
 
 from conftest import original_model
 
-from medrega_export import questions
+from medrega_edge.evaluation.questions import read_questions
 from medrega_export.checkpoint import checkpoint
 from medrega_export.graphs import numerical_error, text_model
 from medrega_export.quantisation import calibration, gptq
@@ -28,7 +28,7 @@ from medrega_export.quantisation.recipe import Override, Recipe
 @pytest.fixture(scope="module")
 def material(checkpoint_folder: Path, questions_file: Path):
     loaded = checkpoint.load(checkpoint_folder)
-    return loaded, calibration.from_questions(loaded, questions.read_questions(questions_file), 1024)
+    return loaded, calibration.from_questions(loaded, read_questions(questions_file), 1024)
 
 
 def whole_model(folder: Path, samples, out: Path) -> None:

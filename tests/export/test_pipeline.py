@@ -21,7 +21,7 @@ from conftest import original_model
 
 from medrega_edge.engine import load
 from medrega_edge.errors import GateError, ImageError, UsageError
-from medrega_edge.package.gates import read_gates
+from medrega_edge.evaluation.gates import read_gates
 from medrega_edge.package.package import Package
 from medrega_export import ExportOptions, export
 from medrega_export.graphs.numerical_error import Thresholds
@@ -86,6 +86,7 @@ def test_the_runtime_sees_what_torch_sees(checkpoint_folder: Path, questions_fil
     import torch
 
     from medrega_edge.engine import load as load_engine
+    from medrega_edge.evaluation.questions import read_questions
     from medrega_edge.images.preprocess import Preprocessing, preprocess
     from medrega_edge.images.reader import read_image
     from medrega_edge.tasks.intent import build_request
@@ -94,14 +95,14 @@ def test_the_runtime_sees_what_torch_sees(checkpoint_folder: Path, questions_fil
 
     export(ExportOptions(checkpoint_folder, tmp_path / "fp32", recipe=FULL))
     engine = load_engine(tmp_path / "fp32")
-    asked = questions.read_questions(questions_file)[1]
+    asked = read_questions(questions_file)[1]
     image = engine.open(asked.image)
     answer = engine.run(image, build_request(asked.task, asked.question), asked.language, max_tokens=3)
 
     original, model = checkpoint.load(checkpoint_folder), original_model(checkpoint_folder)
     values, geometry = preprocess(read_image(asked.image), Preprocessing(64))
     spelt = questions.spell(asked, geometry, original.prompts, original.tokenizer, [5] * 4)
-    prompt = spelt[: len(spelt) - len(original.tokenizer.encode(asked.text))]
+    prompt = spelt[: len(spelt) - len(original.tokenizer.encode(asked.truth.text))]
     assert answer.prompt_tokens == len(prompt)
     package = Package.open(tmp_path / "fp32")
     embeddings = np.load(package.path("embeddings"))[prompt]

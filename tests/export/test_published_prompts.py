@@ -143,7 +143,8 @@ def test_files_that_hold_no_samples_are_named(data: str, meta: str, message: str
 
 def test_calibration_sees_the_candidates(book) -> None:
     from medrega_edge.boxes import Geometry
-    from medrega_export.questions import Question, spell
+    from medrega_edge.evaluation.questions import Question, Truth
+    from medrega_export.questions import spell
 
     class Spelt:
         """A tokenizer whose ids are the text itself."""
@@ -152,6 +153,14 @@ def test_calibration_sees_the_candidates(book) -> None:
         encode_continuation = staticmethod(lambda text, before: list(text))
         strip_special_tokens = staticmethod(str)
 
-    asked = Question("q", Path("a"), "", Task.CLASSIFY, Language.EN, None, None, "no", (), "0", ("yes", "no"))
+    asked = Question(
+        id="q",
+        image=Path("a"),
+        question="",
+        task=Task.CLASSIFY,
+        truth=Truth("no"),
+        language=Language.EN,
+        labels=("yes", "no"),
+    )
     text = "".join(spell(asked, Geometry(8, 8), book, Spelt(), ["<image>"]))
     assert "The diagnoses are:\nyes\nno\n<img><image></img>\nWhich one fits?<|im_end|>" in text

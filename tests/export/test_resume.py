@@ -15,7 +15,7 @@ for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
     pytest.importorskip(name)
 
 from medrega_edge.errors import GateError, ResourceError, UsageError
-from medrega_edge.package.gates import read_gates
+from medrega_edge.evaluation.gates import read_gates
 from medrega_export import ExportOptions, export
 from medrega_export.pipeline import enforce_gates
 from medrega_export.quantisation.recipe import FULL

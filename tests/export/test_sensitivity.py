@@ -18,6 +18,7 @@ import typer
 from typer.testing import CliRunner
 
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.questions import read_questions
 from medrega_edge.package.package import Package
 from medrega_export import ExportOptions
 from medrega_export.checkpoint.checkpoint import load
@@ -29,7 +30,6 @@ from medrega_export.graphs import (
 from medrega_export.quantisation import bit_allocation, gptq, sensitivity
 from medrega_export.quantisation.calibration import from_questions
 from medrega_export.quantisation.recipe import Override, Recipe
-from medrega_export.questions import read_questions
 
 
 def run(*arguments: object):

@@ -5,30 +5,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrega_edge.boxes import Geometry, PixelBox
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
+from medrega_edge.evaluation.records import AnnotatedRegion, Record
 from medrega_train.augment import clean_view, random_view, swap_sides
-from medrega_train.records import Record, Region
 
 SIZE = 128
+DATASETS = {"torso": "acdc", "head": "cheng_brain_tumor", "skin": "ph2", "limb": "fracatlas"}
 
 
-def record(area, *boxes, label=("left kidney", "左肾"), kind="organ", labels=(), asked=()):
+def record(area, *boxes, label=("left kidney", "左肾"), kind="organ", labels=(), qa=()):
     return Record(
         id="r",
-        dataset="set",
-        path=Path("x.png"),
-        patient="p",
+        dataset=DATASETS[area],
+        image=Path("x.png"),
         split="train",
         modality=Modality.CT,
-        plane=None,
-        geometry=Geometry(SIZE, SIZE),
-        regions=(Region(*label, kind, tuple(PixelBox(*box) for box in boxes)),),
+        width=SIZE,
+        height=SIZE,
+        regions=(AnnotatedRegion(*label, tuple(PixelBox(*box) for box in boxes), kind),),
         labels=tuple(labels),
-        asked=tuple(asked),
+        qa=tuple(qa),
         terms="open",
-        dup_of_eval=False,
-        area=area,
     )
 
 

@@ -17,7 +17,7 @@ def views(tmp_path):
 
     path = tmp_path / "picture.png"
     Image.fromarray(picture((30, 40, 70, 64))).save(path)
-    records = [replace(record(area, (30, 40, 70, 64)), path=path) for area in ("torso", "head", "skin")]
+    records = [replace(record(area, (30, 40, 70, 64)), image=path) for area in ("torso", "head", "skin")]
     return Views(records, 32, seed=5)
 
 

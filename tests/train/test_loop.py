@@ -39,7 +39,7 @@ def test_questions_of_one_image_do_not_see_each_other():
     from medrega_train.language import Encoder, attention_mask
     from medrega_train.model import build_model
     from medrega_train.presets import PRESETS
-    from medrega_train.questions import Question, all_texts
+    from medrega_train.questions import QuestionAnswer, all_texts
     from medrega_train.tokens import END, PAD, train_tokenizer
 
     from .test_questions import RECORDS
@@ -51,7 +51,7 @@ def test_questions_of_one_image_do_not_see_each_other():
     model = build_model(preset, ids, tokenizer.get_vocab_size()).eval()
     asked = [
         encoder.question(
-            Question(Task.DETECT, Language.EN, f"locate the {x}", f"<ref>{x}</ref><box>[[1, 2, 30, 444]]</box>")
+            QuestionAnswer(Task.DETECT, Language.EN, f"locate the {x}", f"<ref>{x}</ref><box>[[1, 2, 30, 444]]</box>")
         )
         for x in ("left kidney", "skin lesion")
     ]

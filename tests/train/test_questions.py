@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medrega_edge.domain import Language, Modality, Task, language_of
+from medrega_edge.evaluation.records import AnnotatedQuestion
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import LABEL_SEPARATOR
 from medrega_edge.tasks.intent import guess_task
@@ -11,24 +12,23 @@ from medrega_edge.vocabulary.terminology import Terms
 from medrega_train.augment import clean_view, random_view
 from medrega_train.non_medical_images import foreign_picture
 from medrega_train.question_templates import DETECT, IDENTIFY
-from medrega_train.questions import Questions, all_texts, grid_region, label_sets, question_weight
-from medrega_train.records import Asked
+from medrega_train.questions import QuestionSampler, all_texts, grid_region, label_sets, question_weight
 from medrega_train.reports import report
 from medrega_train.tokens import SPECIAL, train_tokenizer
 
 from .test_augment import picture, record
 
 BOX = (30, 40, 70, 64)
-ASKED = (Asked(Language.EN, "Is it large?", "Yes", True), Asked(Language.ZH, "它大吗？", "是的", True))
+ASKED = (AnnotatedQuestion(Language.EN, "Is it large?", "Yes"), AnnotatedQuestion(Language.ZH, "它大吗？", "是的"))
 RECORDS = [
-    record("torso", BOX, labels=("abdomen",), asked=ASKED),
+    record("torso", BOX, labels=("abdomen",), qa=ASKED),
     record("skin", BOX, label=("skin lesion", "皮肤病变"), kind="lesion", labels=("melanoma",)),
 ]
 
 
 def drawn(seed, count=200, of=0):
     view = clean_view(RECORDS[of], picture(BOX), 128)
-    return Questions(RECORDS).draw(RECORDS[of], view, count, np.random.default_rng(seed))
+    return QuestionSampler(RECORDS).draw(RECORDS[of], view, count, np.random.default_rng(seed))
 
 
 def test_every_answer_is_readable_and_true():
@@ -60,12 +60,12 @@ def test_every_answer_is_readable_and_true():
 
 
 def test_the_data_s_own_questions_are_not_asked_about_mirrored_views():
-    head = record("head", BOX, asked=ASKED)
+    head = record("head", BOX, qa=ASKED)
     tasks = {True: set(), False: set()}
     for seed in range(40):
         rng = np.random.default_rng(seed)
         view = random_view(head, picture(BOX), 128, rng)
-        tasks[view.upright] |= {q.task for q in Questions([head]).draw(head, view, 20, rng)}
+        tasks[view.upright] |= {q.task for q in QuestionSampler([head]).draw(head, view, 20, rng)}
     assert Task.VQA in tasks[True]
     assert Task.VQA not in tasks[False]
 
@@ -73,7 +73,7 @@ def test_the_data_s_own_questions_are_not_asked_about_mirrored_views():
 def test_candidates_come_in_any_order_and_several_answers_keep_it():
     hand = record("limb", BOX, labels=("hand", "frontal", "no fracture"))
     view = clean_view(hand, picture(BOX), 128)
-    asked = Questions([hand]).draw(hand, view, 300, np.random.default_rng(0))
+    asked = QuestionSampler([hand]).draw(hand, view, 300, np.random.default_rng(0))
     asked = [q for q in asked if q.task is Task.CLASSIFY and "hip" in q.question]
     assert {q.answer for q in asked} == {"hand; frontal", "frontal; hand"}
     for q in asked:

@@ -1,6 +1,6 @@
 """Views of an image: geometry and intensity change, boxes move along, and the patient's side stays right.
 
-Knows pixels and boxes; knows no text and no model. Boxes here are fractions `[x1, y1, x2, y2]` of the image, 0..1. A
+Boxes here are fractions `[x1, y1, x2, y2]` of the image, 0..1. A
 mirror image swaps the patient's sides, so it is only taken where the anatomy is symmetric (and then the names swap) or
 has no side at all; nobody's liver lies on the left.
 """
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from medrega_train.records import Record
+from medrega_edge.evaluation.records import Record
+from medrega_train.records import area_of
 
 Array = npt.NDArray[np.float32]
 
@@ -62,8 +63,9 @@ def random_view(
     record: Record, pixels: npt.NDArray[np.uint8], size: int, rng: np.random.Generator, strength: float = 1.0
 ) -> View:
     """Draw one augmented view. `pixels` is the stretched square RGB uint8 `[n, n, 3]`, of any size."""
-    mirror = record.area in MIRROR_AREAS and rng.random() < 0.5
-    turns = int(rng.integers(4)) if record.area in TURN_AREAS else 0
+    area = area_of(record)
+    mirror = area in MIRROR_AREAS and rng.random() < 0.5
+    turns = int(rng.integers(4)) if area in TURN_AREAS else 0
     matrix = _random_matrix(rng, mirror, turns, strength)  # view fraction -> source fraction
     inverse = np.linalg.inv(matrix)
     regions = []

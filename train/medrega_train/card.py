@@ -6,9 +6,9 @@ from collections import Counter
 
 from medrega_edge import __version__
 from medrega_edge.domain import Language
+from medrega_edge.evaluation.records import Record
 from medrega_edge.prompts.templates import TEMPLATES
 from medrega_train.questions import MAX_BOXES
-from medrega_train.records import Record
 
 CARD = """# {name}
 
@@ -57,7 +57,7 @@ def checkpoint_facts(preset: str, records: list[Record], start: str | None = Non
     mixed = {d for d in images if len({r.terms for r in records if r.dataset == d}) > 1}
     name = f"medrega-edge-{preset}"
     source = f"Trained by medrega-edge on {len(records)} images, " + ("from scratch" if start is None else f"from {start}")
-    modalities = sorted({record.modality.value for record in records if record.detectable})
+    modalities = sorted({record.modality.value for record in records if record.targets})
     data_sets = [
         {"name": data_set, "images": count, "terms": "mixed, per image" if data_set in mixed else terms[data_set]}
         for data_set, count in sorted(images.items())
@@ -67,7 +67,7 @@ def checkpoint_facts(preset: str, records: list[Record], start: str | None = Non
         source=source,
         preset=preset,
         modalities=", ".join(modalities),
-        labels=len({region.label_en for record in records for region in record.detectable}),
+        labels=len({region.label_en for record in records for region in record.targets}),
         boxes=MAX_BOXES,
         rows="\n".join("| {name} | {images} | {terms} |".format(**row) for row in data_sets),
     )

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medrega_edge.domain import Modality
+from medrega_edge.evaluation.records import Record
 from medrega_edge.images.preprocess import Preprocessing, normalise
 from medrega_train.augment import View
-from medrega_train.records import Absence, Record
+from medrega_train.records import Absence
 from medrega_train.views import Views
 
 MAX_PAIRS_PER_IMAGE = 10
@@ -43,7 +44,7 @@ class Vocabulary:
     @classmethod
     def of(cls, records: list[Record]) -> Vocabulary:
         """Collect the names from training records."""
-        regions = sorted({g.label_en for r in records for g in r.detectable})
+        regions = sorted({g.label_en for r in records for g in r.targets})
         counts: dict[tuple[str, str], int] = {}
         for record in records:
             for label in record.labels:

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from medrega_edge.evaluation.records import Record
 from medrega_edge.images.preprocess import Preprocessing, normalise
 from medrega_edge.io.atomic import write_text
 from medrega_train.augment import View
 from medrega_train.non_medical_images import foreign_picture
-from medrega_train.records import Record
 from medrega_train.views import Views
 
 FOREIGN_SHARE = 0.015  # of images are no medical ones

@@ -19,6 +19,7 @@ from transformers import InternVLForConditionalGeneration
 
 from medrega_edge.boxes import GRID_MAX
 from medrega_edge.domain import Language, Task
+from medrega_edge.evaluation.records import Record
 from medrega_edge.prompts.region_markup import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
 from medrega_edge.prompts.templates import IMAGE_TOKEN, PromptBook
 from medrega_train.augment import View
@@ -26,8 +27,7 @@ from medrega_train.dense_head import IGNORE, DenseBatch, DenseHead, DenseSamples
 from medrega_train.dense_head import collate as collate_dense
 from medrega_train.feature_cache import FOREIGN_SHARE, Pool
 from medrega_train.non_medical_images import foreign_picture
-from medrega_train.questions import Question, Questions, ask_modality
-from medrega_train.records import Record
+from medrega_train.questions import QuestionAnswer, QuestionSampler, ask_modality
 from medrega_train.tokens import END, PAD
 from medrega_train.views import Views
 
@@ -102,7 +102,7 @@ class Encoder:
         prompt = self._prompts.suffix(Task.DETECT, Language.EN, question)
         return self._ids(f"{prompt}{REF_OPEN}{label}{REF_CLOSE}{BOX_OPEN}[[")
 
-    def question(self, question: Question) -> Encoded:
+    def question(self, question: QuestionAnswer) -> Encoded:
         """Encode what follows the image: prompt, answer and its end."""
         prompt = self._ids(self._prompts.suffix(question.task, question.language, question.question))
         answer = self._ids(question.answer + END)
@@ -166,7 +166,7 @@ class LiveSamples:
 class LanguageSamples(torch.utils.data.Dataset[tuple[object, list[Encoded]]]):
     """Sample number i: an image, as `source` gives it, and encoded questions about it."""
 
-    def __init__(self, source: LiveSamples | Pool, questions: Questions, encoder: Encoder, count: int) -> None:
+    def __init__(self, source: LiveSamples | Pool, questions: QuestionSampler, encoder: Encoder, count: int) -> None:
         """`count` questions to an image."""
         self._source, self._questions, self._encoder, self._count = source, questions, encoder, count
 

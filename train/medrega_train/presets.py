@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from medrega_edge.evaluation.bootstrap import SEED
+
 
 @dataclass(frozen=True)
 class StagePlan:
@@ -40,7 +42,7 @@ class Preset:
     pool: int  # views whose features the language stages draw from while the tower is frozen
     head_width: int = 64  # of every attention head; divides both widths
     context: int = 1024
-    seed: int = 20261123
+    seed: int = SEED
 
 
 PRESETS = {

@@ -1,4 +1,4 @@
-"""Annotations -> questions and answers of every task in two languages. Knows text; knows no tokens and no pixels.
+"""Annotations -> questions and answers of every task in two languages.
 
 Boxes enter as fractions of the view and leave as grid integers in the region grammar.
 """
@@ -12,6 +12,7 @@ import numpy as np
 
 from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.evaluation.records import NOT_A_TARGET, Record
 from medrega_edge.prompts.region_markup import RegionText, format_boxes, format_region
 from medrega_edge.prompts.templates import (
     ABSENT_ANSWER,
@@ -29,7 +30,7 @@ from medrega_edge.prompts.templates import (
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, NOT_MEDICAL, LabelSet
 from medrega_train.augment import View, ViewRegion
 from medrega_train.question_templates import DETECT, IDENTIFY
-from medrega_train.records import VESSELS, Absence, Record
+from medrega_train.records import Absence
 from medrega_train.reports import report
 
 MAX_BOXES = 4  # of one object in one answer; a field of a hundred blood cells teaches nothing here
@@ -66,9 +67,9 @@ ASKED_COUNT = 3  # times as many questions to such an image: they are short, and
 
 def question_weight(record: Record) -> float:
     """How often a record is drawn to be asked about, beside what its data set's size and its regions say."""
-    if record.asked:
+    if record.qa:
         return ASKED_WEIGHT
-    regions = any(len(region.boxes) <= MAX_BOXES for region in record.detectable)
+    regions = any(len(region.boxes) <= MAX_BOXES for region in record.targets)
     return 1.0 if regions or label_sets(record) else NOTHING_TO_ASK_WEIGHT
 
 
@@ -83,7 +84,7 @@ def label_sets(record: Record) -> list[LabelSet]:
 
 
 @dataclass(frozen=True)
-class Question:
+class QuestionAnswer:
     """One question about a view with the answer that is right, as model text."""
 
     task: Task
@@ -98,40 +99,40 @@ def grid_region(label: str, boxes: np.ndarray) -> RegionText:
     return RegionText(label, tuple(_UNIT.to_grid(PixelBox(*box)) for box in ordered))
 
 
-def ask_modality(modality: Modality | None) -> Question:
+def ask_modality(modality: Modality | None) -> QuestionAnswer:
     """Ask what kind of image it is; None is no medical image at all."""
     name = NOT_MEDICAL[0] if modality is None else MODALITY_NAMES[modality][0]
-    return Question(Task.CLASSIFY, Language.EN, MODALITY_QUESTION, name)
+    return QuestionAnswer(Task.CLASSIFY, Language.EN, MODALITY_QUESTION, name)
 
 
-class Questions:
+class QuestionSampler:
     """Draws questions about a view, of every kind that the image allows."""
 
     def __init__(self, records: list[Record]) -> None:
         """Learn from training records which labels there are and where they cannot be."""
         self._absence = Absence(records)
         self._chinese = {g.label_en: g.label_zh for r in records for g in r.regions}
-        self._chinese |= {g.label_en: g.label_zh for r in records for g in r.detectable}
+        self._chinese |= {g.label_en: g.label_zh for r in records for g in r.targets}
 
-    def draw(self, record: Record, view: View, count: int, rng: np.random.Generator) -> list[Question]:
+    def draw(self, record: Record, view: View, count: int, rng: np.random.Generator) -> list[QuestionAnswer]:
         """Draw `count` questions about a view, more where the data has questions of its own."""
         # A region that lost boxes to the view's edge would teach to answer with too few.
-        usable = [r for r in view.regions if r.label_en != VESSELS and r.whole and 1 <= len(r.boxes) <= MAX_BOXES]
-        nameable = [r for r in view.regions if r.label_en != VESSELS and len(r.boxes)]  # one box of many has a name too
+        usable = [r for r in view.regions if r.label_en != NOT_A_TARGET and r.whole and 1 <= len(r.boxes) <= MAX_BOXES]
+        nameable = [r for r in view.regions if r.label_en != NOT_A_TARGET and len(r.boxes)]  # one box of many has a name too
         absent = self._absence.other_area(record)
         sets = label_sets(record)
         possible = {
             "place": bool(usable),
             "name": bool(nameable),
             "absent": bool(absent),
-            "asked": bool(record.asked) and view.upright,
+            "asked": bool(record.qa) and view.upright,
             "class": bool(sets),
             "report": True,
             "modality": True,
         }
         kinds = [kind for kind, may in possible.items() if may]
         shares = np.array([SHARES[kind] for kind in kinds])
-        questions: list[Question] = []
+        questions: list[QuestionAnswer] = []
         places: list[int] = []
         names: list[int] = []
         asked: list[int] = []
@@ -151,54 +152,56 @@ class Questions:
                 label = absent[int(rng.integers(len(absent)))]
                 questions.append(self._ask_absent(wording, record.modality, label, language, rng))
             elif kind == "asked":
-                asked = asked or [int(i) for i in rng.permutation(len(record.asked))]
-                one = record.asked[asked.pop()]
-                question = _with_regions(one.question, usable, one.language, rng)
-                questions.append(Question(Task.VQA, one.language, question, one.answer))
+                asked = asked or [int(i) for i in rng.permutation(len(record.qa))]
+                one = record.qa[asked.pop()]
+                question = _with_regions(_single_spaced(one.question), usable, one.lang, rng)
+                questions.append(QuestionAnswer(Task.VQA, one.lang, question, _single_spaced(one.answer)))
             elif kind == "class":
                 questions.append(_ask_class(record, sets[int(rng.integers(len(sets)))], usable, language, rng))
             elif kind == "report":
                 answer = report(record, view, language)
-                questions.append(Question(Task.REPORT, language, REPORT_QUESTION[language], answer))
+                questions.append(QuestionAnswer(Task.REPORT, language, REPORT_QUESTION[language], answer))
             else:
                 questions.append(ask_modality(record.modality))
         return questions
 
     def _ask_absent(
         self, wording: Wordings, modality: Modality, label: str, language: Language, rng: np.random.Generator
-    ) -> Question:
+    ) -> QuestionAnswer:
         name = label if language is Language.EN else self._chinese[label]
         answer = ABSENT_ANSWER[language].format(name=name)
-        return Question(Task.DETECT, language, _wording(wording[Task.DETECT], modality, language, rng, x=name), answer)
+        return QuestionAnswer(Task.DETECT, language, _wording(wording[Task.DETECT], modality, language, rng, x=name), answer)
 
 
 def _ask_place(
     wording: Wordings, modality: Modality, region: ViewRegion, language: Language, rng: np.random.Generator
-) -> Question:
+) -> QuestionAnswer:
     name = region.label_en if language is Language.EN else region.label_zh
     answer = format_region(grid_region(name, region.boxes))
-    return Question(Task.DETECT, language, _wording(wording[Task.DETECT], modality, language, rng, x=name), answer)
+    return QuestionAnswer(Task.DETECT, language, _wording(wording[Task.DETECT], modality, language, rng, x=name), answer)
 
 
 def _ask_name(
     wording: Wordings, modality: Modality, region: ViewRegion, language: Language, rng: np.random.Generator
-) -> Question:
+) -> QuestionAnswer:
     name = region.label_en if language is Language.EN else region.label_zh
     one = region.boxes[int(rng.integers(len(region.boxes)))][None]
     box = format_boxes(grid_region(name, one).boxes)
-    return Question(Task.IDENTIFY, language, _wording(wording[Task.IDENTIFY], modality, language, rng, box=box), name)
+    return QuestionAnswer(Task.IDENTIFY, language, _wording(wording[Task.IDENTIFY], modality, language, rng, box=box), name)
 
 
 def _ask_class(
     record: Record, one: LabelSet, usable: list[ViewRegion], language: Language, rng: np.random.Generator
-) -> Question:
+) -> QuestionAnswer:
     """The candidates come in any order, so that the order says nothing; right answers keep it."""
     shuffled = [one.labels[int(i)] for i in rng.permutation(len(one.labels))]
     chinese = language is Language.ZH
     right = [label[chinese] for label in shuffled if label[0] in record.labels]
     wording = (CLASSIFY_MULTIPLE_QUESTION if one.multiple else CLASSIFY_QUESTION)[language]
     question = wording.format(labels=LABEL_SEPARATOR.join(label[chinese] for label in shuffled))
-    return Question(Task.CLASSIFY, language, _with_regions(question, usable, language, rng), LABEL_SEPARATOR.join(right))
+    return QuestionAnswer(
+        Task.CLASSIFY, language, _with_regions(question, usable, language, rng), LABEL_SEPARATOR.join(right)
+    )
 
 
 def _with_regions(question: str, usable: list[ViewRegion], language: Language, rng: np.random.Generator) -> str:
@@ -208,6 +211,10 @@ def _with_regions(question: str, usable: list[ViewRegion], language: Language, r
     chosen = [usable[int(i)] for i in rng.permutation(len(usable))[:MOST_REGIONS]]
     named = [grid_region(r.label_en if language is Language.EN else r.label_zh, r.boxes) for r in chosen]
     return WITH_REGIONS[language].format(question=question, regions=", ".join(map(format_region, named)))
+
+
+def _single_spaced(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _wording(
@@ -223,7 +230,7 @@ def _wording(
 
 def prompt_book(records: list[Record]) -> PromptBook:
     """What weights trained on these records understand."""
-    labels = sorted({(g.label_en, g.label_zh) for r in records for g in r.detectable})
+    labels = sorted({(g.label_en, g.label_zh) for r in records for g in r.targets})
     modalities = {MODALITY_NAMES[m][0]: m.value for m in Modality if any(r.modality is m for r in records)}
     modalities[NOT_MEDICAL[0]] = ""
     return PromptBook(DEFAULT_PROMPTS.prefix, DEFAULT_PROMPTS.templates, tuple(labels), modalities)
@@ -239,8 +246,8 @@ def all_texts(records: list[Record]) -> Iterator[str]:
             yield f"<ref>{name}</ref>{box}"
             yield ABSENT_ANSWER[language].format(name=name)
     for record in records:
-        for one in record.asked:
-            yield from (one.question, one.answer)
+        for one in record.qa:
+            yield from (_single_spaced(one.question), _single_spaced(one.answer))
     for one_set in LABEL_SETS.values():
         yield from (label for pair in one_set.labels for label in pair)
     for names_of in (*MODALITY_NAMES.values(), NOT_MEDICAL):

@@ -1,17 +1,17 @@
-"""What an image shows, told in the fixed sentences of `medrega_edge.tasks.report_sentences` from its annotations.
+"""What an image shows, in the fixed sentences of `medrega_edge.tasks.report_sentences` from its annotations.
 
 Kind of image, part of the body, what is seen, what is abnormal. A sentence is left out where the annotations do not say.
-That nothing is abnormal is never written: annotations look for one thing, and say nothing of all others. Knows records;
-knows no tokens.
+That nothing is abnormal is never written: annotations look for one thing, and say nothing of all others.
 """
 
 from __future__ import annotations
 
 from medrega_edge.domain import Language
+from medrega_edge.evaluation.records import NOT_A_TARGET, Record
 from medrega_edge.tasks.report_sentences import Sentence, write
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, FINDINGS
 from medrega_train.augment import View
-from medrega_train.records import VESSELS, Record
+from medrega_train.records import area_of
 
 MOST_SEEN = 6  # the largest; a list of twenty teaches to make lists
 
@@ -28,9 +28,9 @@ _PART_OF_AREA = {
 def report(record: Record, view: View, language: Language) -> str:
     """Describe a view of an image."""
     chinese = language is Language.ZH
-    part = next((label for label in record.labels if label in BODY_PARTS), _PART_OF_AREA.get(record.area or ""))
+    part = next((label for label in record.labels if label in BODY_PARTS), _PART_OF_AREA.get(area_of(record) or ""))
     visible = sorted(
-        (r for r in view.regions if r.label_en != VESSELS),
+        (r for r in view.regions if r.label_en != NOT_A_TARGET),
         key=lambda r: -float(((r.boxes[:, 2:] - r.boxes[:, :2]).prod(axis=1)).sum()),
     )
     kinds = {region.label_en: region.kind for region in record.regions}

@@ -22,9 +22,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from medrega_edge.boxes import GRID_MAX
+from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.records import Record, read_records
 from medrega_edge.io.atomic import write_text
-from medrega_edge.prompts.templates import DEFAULT_PROMPTS
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS, DETECT_QUESTION
 from medrega_train.card import checkpoint_facts
 from medrega_train.dense_head import DenseHead, DenseModule, DenseSamples, Vocabulary, collate, plain_iou
 from medrega_train.feature_cache import Pool
@@ -32,8 +34,8 @@ from medrega_train.language import Encoder, LanguageModule, LanguageSamples, Liv
 from medrega_train.loop import Stage, run_stage
 from medrega_train.model import build_model, build_tower, graft, load_checkpoint, take_weights
 from medrega_train.presets import Preset, StagePlan
-from medrega_train.questions import Questions, all_texts, prompt_book, question_weight
-from medrega_train.records import Record, load_records, split_of
+from medrega_train.questions import QuestionSampler, all_texts, prompt_book, question_weight
+from medrega_train.records import split_of
 from medrega_train.tokens import END, PAD, train_tokenizer
 from medrega_train.views import Views
 
@@ -62,11 +64,11 @@ def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
     """
     deadline = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
     _claim(options.folder, preset_name, preset)
-    records = load_records(options.data)
+    records = list(read_records(options.data))
     accelerator = make_accelerator()
     train_views = Views(split_of(records, "train"), preset.image_size, preset.seed)
     val_views = Views(split_of(records, "val"), preset.image_size, preset.seed)
-    if not train_views.records or not any(len(r.boxes) == 1 for v in val_views.records for r in v.detectable):
+    if not train_views.records or not any(len(r.boxes) == 1 for v in val_views.records for r in v.targets):
         raise UsageError("train.no_images")
     context = _Context(preset, options, train_views, val_views, _tokenizer(options, preset, train_views.records))
     dense = _dense_stage(context)
@@ -198,7 +200,7 @@ def _source(
 def _language_stage(name: str, context: _Context, module: LanguageModule, source: LiveSamples | Pool) -> Stage:
     plan: StagePlan = getattr(context.preset, name)
     module.tower_trains(plan.tower_learning_rate > 0)
-    samples = LanguageSamples(source, Questions(context.train.records), context.encoder, plan.questions)
+    samples = LanguageSamples(source, QuestionSampler(context.train.records), context.encoder, plan.questions)
 
     def measure() -> dict[str, float]:
         return _measure_boxes(context, module)
@@ -212,7 +214,7 @@ def _measure_boxes(context: _Context, module: LanguageModule) -> dict[str, float
     dense = DenseSamples(context.val, context.vocabulary, context.grid, train=False)
     cases = []
     for index, record in enumerate(context.val.records):
-        for region in record.detectable:
+        for region in record.targets:
             if len(region.boxes) == 1:
                 cases.append((index, region))
     chosen = np.random.default_rng(context.preset.seed).permutation(len(cases))[:MEASURE_QUESTIONS]
@@ -221,7 +223,9 @@ def _measure_boxes(context: _Context, module: LanguageModule) -> dict[str, float
     for start in range(0, len(chosen), MEASURE_BATCH):
         part = [cases[i] for i in chosen[start : start + MEASURE_BATCH]]
         pixels = torch.from_numpy(np.stack([dense[index][0] for index, _ in part])).to(device)  # type: ignore[arg-type]
-        asked = [encoder.opening(f"locate the {region.label_en}", region.label_en) for _, region in part]
+        asked = [
+            encoder.opening(DETECT_QUESTION[Language.EN].format(x=region.label_en), region.label_en) for _, region in part
+        ]
         written.append(module.write_boxes(pixels, encoder.prefix, asked, encoder.separators).float() / GRID_MAX)
         for index, region in part:
             record, view = context.val.clean(index)

@@ -1,6 +1,6 @@
 """Which view of which image makes sample number i: a pure function of (seed, i), so a run resumes at any step.
 
-Knows records, pictures in memory and augmentation; knows no targets and no model. Images are decoded once, by the
+Images are decoded once, by the
 runtime's own reader and resize, and held as small squares.
 """
 
@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from medrega_edge.evaluation.records import Record
 from medrega_edge.images.preprocess import resize
 from medrega_edge.images.reader import read_image
 from medrega_train.augment import View, clean_view, random_view
-from medrega_train.records import Record
 
 HELD_SIDE_FACTOR = 1.25  # held a little larger than the model sees them, so that zooming in does not blur
 CLEAN_SHARE = 0.15
@@ -39,7 +39,7 @@ class Views:
         side = int(size * HELD_SIDE_FACTOR)
         with ThreadPoolExecutor() as pool:
             self._pixels: list[npt.NDArray[np.uint8]] = list(
-                pool.map(lambda record: resize(read_image(record.path).pixels, side), records)
+                pool.map(lambda record: resize(read_image(record.image).pixels, side), records)
             )
         self._cumulative = np.cumsum(_balance(records))
 
@@ -75,14 +75,14 @@ class Views:
     def clean(self, index: int) -> tuple[Record, View]:
         """Return record `index` as the runtime sees it."""
         record = self.records[index]
-        return record, clean_view(record, resize(read_image(record.path).pixels, self.size), self.size)
+        return record, clean_view(record, resize(read_image(record.image).pixels, self.size), self.size)
 
 
 def _balance(records: list[Record]) -> npt.NDArray[np.float64]:
     counts = Counter(record.dataset for record in records)
     weight = np.array(
         [
-            (1 + min(len(record.detectable), COUNTED_REGIONS)) * counts[record.dataset] ** (BALANCE_POWER - 1.0)
+            (1 + min(len(record.targets), COUNTED_REGIONS)) * counts[record.dataset] ** (BALANCE_POWER - 1.0)
             for record in records
         ]
     )

@@ -16,9 +16,9 @@ def blind(data: DataOption, out: ResultOption, split: SplitOption = "test") -> N
 
     medrega bench blind --data DATA --out blind.json
     """
-    from medrega_bench.datasets.questions import read_records
     from medrega_bench.evaluation.question_only_baseline import CHOSEN, figures, trials
     from medrega_bench.performance.environment import command, environment
+    from medrega_edge.evaluation.records import read_records
     from medrega_edge.io.atomic import check_output_path, write_text
 
     check_output_path(out)

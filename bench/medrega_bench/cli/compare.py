@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from medrega_bench.cli.console import language, show, show_flips, show_loss
+from medrega_bench.cli.console import language, show, show_flips, show_loss, with_progress
 from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, SplitOption
-from medrega_bench.datasets.dataset_selection import choose, with_progress
+from medrega_bench.datasets.dataset_selection import choose
 from medrega_edge.cli.console import tell
 from medrega_edge.domain import NOTICE, Language
 from medrega_edge.errors import GateError, UsageError
@@ -99,7 +99,7 @@ def gate(
     """
     from medrega_bench.evaluation import measure
     from medrega_bench.evaluation.gate import check
-    from medrega_edge.package.gates import read_gates
+    from medrega_edge.evaluation.gates import read_gates
 
     held = read_gates(gates) if gates else ()
     made = measure.read_result(result)

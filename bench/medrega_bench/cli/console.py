@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from medrega_edge.cli.console import echo, user_language
+from medrega_edge.cli.console import echo, progress, user_language
 from medrega_edge.domain import Language
 from medrega_edge.i18n.translate import said
 
 Row = dict[str, Any]
 
 FLIPS = 10  # on a terminal; a file has them all
+
+
+def with_progress(rows: Iterator[Row], total: int) -> Iterator[Row]:
+    """Yield the rows, with a bar or lines of progress while they are made."""
+    with progress(total, 0) as note:
+        for number, row in enumerate(rows, 1):
+            yield row
+            note(number)
 
 
 def language() -> Language:

@@ -1,4 +1,4 @@
-"""`accuracy` and `tasks`: a package's figures on one split, full precision beside it."""
+"""`tasks`: a package's figures on one split, full precision beside it."""
 
 from __future__ import annotations
 
@@ -8,41 +8,10 @@ from typing import Annotated
 
 import typer
 
-from medrega_bench.cli.console import show
+from medrega_bench.cli.console import show, with_progress
 from medrega_bench.cli.options import DataOption, LimitOption, ModelOption, ReferenceOption, ResultOption, SplitOption
-from medrega_bench.datasets.dataset_selection import choose, empty_split, spread, with_progress
+from medrega_bench.datasets.dataset_selection import choose
 from medrega_edge.errors import UsageError
-
-
-def accuracy(
-    data: DataOption,
-    out: ResultOption,
-    split: SplitOption = "val",
-    model: ModelOption = None,
-    reference: ReferenceOption = None,
-    limit: LimitOption = None,
-) -> None:
-    """Let a package answer questions with truth, and report IoU per modality, language and object."""
-    from medrega_bench.datasets.questions import Question, questions_of, read_records
-    from medrega_bench.evaluation.accuracy import MEASURED, answer_all, compare, tables
-    from medrega_bench.performance.environment import header
-    from medrega_edge.engine import load
-    from medrega_edge.io.atomic import write_text
-
-    made = questions_of(read_records(data, split), data)
-    rows = spread([one.to_dict() for one in made if isinstance(one, Question) and one.setting in MEASURED], limit)
-    if not rows:
-        raise empty_split(split)
-    engine = load(model)
-    answers = answer_all(engine, rows)
-    result = header(engine.package, split) | {"tables": tables(answers)}
-    if reference is not None:
-        result["loss"] = compare(answer_all(load(reference), rows), answers)
-    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    whole = result["tables"]["overall"]["all"]
-    show(f"mean IoU {whole['mean_iou']:.3f}, accuracy at 0.5 {whole['acc50']:.3f}, {whole['n']} questions")
-    if reference is not None:
-        show(f"loss against the reference {result['loss']['mean_iou_loss']:+.4f} mean IoU")
 
 
 def tasks(
@@ -72,12 +41,12 @@ def tasks(
     check_output_path(out)
     if answers is not None and not answers.is_dir():
         raise UsageError("The folder of --answers is not there; make it, or name another.")
-    asked, blind = choose(data, split, limit, data)
+    items, baseline = choose(data, split, limit, data)
     package = find_package(model)
-    rows = answer_cache.answers(package, asked, blind, with_progress, folder=answers)
+    rows = answer_cache.answers(package, items, baseline, with_progress, folder=answers)
     result = header(package, split) | {"tables": tables(rows), "reliance": reliance(rows), "reports": report_figures(rows)}
     if reference is not None:
-        full = answer_cache.answers(find_package(reference), asked, blind, with_progress, folder=answers)
+        full = answer_cache.answers(find_package(reference), items, baseline, with_progress, folder=answers)
         result |= {"reference": tables(full), "loss": losses(full, rows)}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    show(f"{len(asked)} questions; figures in {out.name}")
+    show(f"{len(items)} questions; figures in {out.name}")

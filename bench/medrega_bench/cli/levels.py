@@ -25,17 +25,17 @@ def levels(
     """
     from dataclasses import replace
 
-    from medrega_bench.datasets.questions import read_records
     from medrega_bench.evaluation.label_priors import as_prompts, fit, macro_f1, weigh
     from medrega_edge.engine import load
     from medrega_edge.errors import UsageError
+    from medrega_edge.evaluation.records import read_records
     from medrega_edge.io.atomic import write_text
     from medrega_edge.prompts.templates import PromptBook
 
     if not prompts.is_file():
         raise UsageError(f"There is no file '{prompts.name}'; name the prompts.json of a checkpoint.")
     book = PromptBook.from_json(prompts.read_text(encoding="utf-8"))
-    weighed = list(weigh(load(model), list(read_records(data, split)), data))
+    weighed = list(weigh(load(model), list(read_records(data, split))))
     if len(weighed) < 2:
         raise UsageError(f"The split '{split}' has no question about one class; choose train, val or test.")
     before, after = macro_f1(weighed)

@@ -7,7 +7,7 @@ import typer
 from medrega_bench.cli.blind import blind
 from medrega_bench.cli.compare import compare, gate
 from medrega_bench.cli.docs import docs
-from medrega_bench.cli.figures import accuracy, tasks
+from medrega_bench.cli.figures import tasks
 from medrega_bench.cli.levels import levels
 from medrega_bench.cli.malformed import malformed
 from medrega_bench.cli.run import run
@@ -17,7 +17,7 @@ from medrega_bench.cli.sweep import sweep
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what a package gets right, on this hardware.")
 
-ANSWERS = (questions, accuracy, tasks, levels, blind, malformed, score)
+ANSWERS = (questions, tasks, levels, blind, malformed, score)
 SPEED = (speed, peers, tower, shape)
 RUNS = (run, sweep, compare, gate, docs)
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from medrega_bench.cli.console import language, show_package, show_report
+from medrega_bench.cli.console import language, show_package, show_report, with_progress
 from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, ReferenceOption, SplitOption, ThreadsOption
-from medrega_bench.datasets.dataset_selection import choose, with_progress
+from medrega_bench.datasets.dataset_selection import choose
 from medrega_edge.errors import UsageError
 
 
@@ -66,9 +66,9 @@ def run(
     packages = [(find_package(name), "package") for name in model] if model else [(find_package(), "package")]
     packages += [(find_package(reference), "reference")] if reference is not None else []
     with TemporaryDirectory() as drawn:
-        asked, question_only = choose(data, split, limit, Path(drawn))
+        items, baseline = choose(data, split, limit, Path(drawn))
         plan = measure.Plan(
-            asked, question_only, threads, tuple(device or ["cpu"]), repeats, with_speed, data is None or include_identifiers
+            items, baseline, threads, tuple(device or ["cpu"]), repeats, with_speed, data is None or include_identifiers
         )
         measured = [measure.measure(package, role, plan, with_progress) for package, role in packages]
         header = {"command": command(), "environment": asdict(environment())}
@@ -76,7 +76,7 @@ def run(
         name = data.name if data is not None else quick_set.NAME
         result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
         shown = data is None if pictures is None else pictures
-        images = {measure.image_key(path): path for path in {one.question.image for one in asked}} if shown else None
+        images = {measure.image_key(path): path for path in {item.question.image for item in items}} if shown else None
         made = document(result, lang or language(), images)
     texts = (measure.to_json(result), render.markdown(made), render.html(made), render.as_csv(figures_of(result)))
     for place, text in zip(places, texts, strict=True):

@@ -11,10 +11,10 @@ import typer
 
 from medrega_bench.cli.console import language, show
 from medrega_bench.cli.options import LimitOption
-from medrega_bench.datasets.dataset_selection import spread
 from medrega_bench.reports.phrases import words
 from medrega_edge.cli.console import echo, tell
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.questions import spread, write_questions
 from medrega_edge.io.safe_text import json_text
 
 
@@ -38,19 +38,19 @@ def questions(
     from medrega_bench.datasets.loaders import read_source
     from medrega_bench.evaluation.score import setting_named
     from medrega_edge.io.atomic import check_output_path
-    from medrega_edge.io.jsonl import write_lines
 
     for name in setting or ():
         setting_named(name)
     check_output_path(out, data)
     made, left_out = read_source(layout, data, images, split)
-    chosen = [question.to_dict() for question in made if not setting or question.setting in setting]
+    chosen = [question for question in made if not setting or question.setting in setting]
     if not chosen:
         raise UsageError(
             f"'{data.name}' gives no question of the kind that was asked for; choose another --setting or --split."
         )
-    write_lines(spread(chosen, limit), out)
-    for name, count in Counter(row["setting"] for row in spread(chosen, limit)).items():
+    chosen = spread(chosen, limit)
+    write_questions(chosen, out)
+    for name, count in Counter(question.setting for question in chosen).items():
         echo(f"{count:>8}  {name}", err=True)
     for reason, count in Counter(one.reason for one in left_out).items():
         first = next(one.place for one in left_out if one.reason == reason)

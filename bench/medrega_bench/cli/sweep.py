@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from medrega_bench.cli.console import language, show, show_report
+from medrega_bench.cli.console import language, show, show_report, with_progress
 from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, SplitOption, ThreadsOption
-from medrega_bench.datasets.dataset_selection import choose, with_progress
+from medrega_bench.datasets.dataset_selection import choose
 from medrega_edge.cli.console import tell
 
 

@@ -1,16 +1,18 @@
-"""MedRegInstruct's conversations -> questions with truth. Knows that layout and its prompts; asks and scores nothing."""
+"""MedRegInstruct's conversations -> questions with truth."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from medrega_bench.datasets.entries import Entry, Made, agreeing, classified, json_of, refuse_split
-from medrega_bench.datasets.questions import LeftOut, Objects, Question, setting_of
+from medrega_bench.datasets.questions import LeftOut
 from medrega_edge.domain import Task, language_of
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.questions import LabelledBoxes, Question, Truth
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.jsonl import read_lines, read_object
 from medrega_edge.prompts.region_markup import parse
@@ -82,24 +84,23 @@ def _turn(entry: Entry, identity: str, image: Path, prompt: str, question: str, 
     if not answer:
         return LeftOut(entry.place, "an empty answer")
     language = language_of(prompt + question)
+    made = partial(Question, id=identity, image=image, language=language)
     if truth.regions:
         geometry = entry.geometry(image)
-        objects = tuple(Objects(one.label, tuple(map(geometry.to_pixels, one.boxes))) for one in truth.regions)
+        objects = tuple(LabelledBoxes(one.label, tuple(map(geometry.to_pixels, one.boxes))) for one in truth.regions)
         alone = not _REGION.sub("", answer).strip(" ,，、.。")
         task = Task.DETECT if alone else Task.GROUNDED_REPORT
-        return Question(identity, image, task, language, asked.prose, setting_of(task, language, objects), answer, objects)
+        return made(task=task, question=asked.prose, truth=Truth(answer, objects))
     if len(asked.regions) == 1 and len(asked.regions[0].boxes) == 1:
         box = entry.geometry(image).to_pixels(asked.regions[0].boxes[0])
-        setting = setting_of(Task.IDENTIFY, language)
-        return Question(identity, image, Task.IDENTIFY, language, asked.prose, setting, answer, box=box)
+        return made(task=Task.IDENTIFY, question=asked.prose, truth=Truth(answer), box=box)
     candidates = _candidates(prompt)
     if candidates:
         right = [label.strip() for label in answer.rstrip(".。").split(",")]
         return classified(entry, identity, image, language, candidates, right)
     if _REPORT.search(prompt):
-        question = question or REPORT_QUESTION[language]
-        return Question(identity, image, Task.REPORT, language, question, setting_of(Task.REPORT, language), answer)
-    return Question(identity, image, Task.VQA, language, question, setting_of(Task.VQA, language), answer)
+        return made(task=Task.REPORT, question=question or REPORT_QUESTION[language], truth=Truth(answer))
+    return made(task=Task.VQA, question=question, truth=Truth(answer))
 
 
 def _candidates(prompt: str) -> list[str]:

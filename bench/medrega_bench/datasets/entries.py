@@ -1,7 +1,6 @@
 """Entries of others' files: a line or a list entry with the words that name its place, and what layouts share.
 
-Knows files and questions; knows no layout. Whatever cannot be read is a UsageError that names the line, or the entry of a
-JSON list, counted from 1.
+Whatever cannot be read is a UsageError that names the line, or the entry of a JSON list, counted from 1.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medrega_bench.datasets.questions import LeftOut, Objects, Question, classify_question
+from medrega_bench.datasets.questions import LeftOut, classify_question
 from medrega_edge.boxes import Geometry
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.questions import LabelledBoxes, Question, regions_text
 
 T = TypeVar("T")
 Made = Iterator[Question | LeftOut]
@@ -59,20 +59,20 @@ class Entry:
         read = read_image(image)
         return Geometry(read.width, read.height)
 
-    def located(self, objects: Sequence[Objects], geometry: Geometry) -> str:
+    def located(self, objects: Sequence[LabelledBoxes], geometry: Geometry) -> str:
         """Write objects as a model does; raises UsageError for a box that is inverted or outside the image."""
         try:
-            return ", ".join(one.text(geometry) for one in objects)
+            return regions_text(objects, geometry)
         except ValueError as error:
             raise UsageError(f"{self.place}: {error}.") from None
 
 
 def agreeing(made: list[Question | LeftOut]) -> Made:
     """Whether a data set's questions may have several labels shows only in all of them together."""
-    several = any(isinstance(one, Question) and len(one.labels) > 1 for one in made)
+    several = any(isinstance(one, Question) and len(one.truth.labels) > 1 for one in made)
     for one in made:
         if several and isinstance(one, Question) and one.task is Task.CLASSIFY:
-            one = classify_question(one.id, one.image, one.language, one.candidates, one.labels, several=True)
+            one = classify_question(one.id, one.image, one.language, one.labels, one.truth.labels, several=True)
         yield one
 
 

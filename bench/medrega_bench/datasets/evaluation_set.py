@@ -1,7 +1,4 @@
-"""What is asked about a split: every task, what is certainly not there, several objects at once, reports.
-
-Knows annotations and wordings; knows no package. See `suite` for how it is asked.
-"""
+"""What is asked about a split: every task, what is certainly not there, several objects at once, reports."""
 
 from __future__ import annotations
 
@@ -10,16 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from medrega_bench.datasets.questions import DETECT_WORDING, LeftOut, Objects, Question, questions_of, setting_of
+from medrega_bench.datasets.questions import LeftOut, questions_about
 from medrega_bench.datasets.references import placed_text, reference, reported
-from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Task
-from medrega_edge.prompts.templates import REPORT_QUESTION
+from medrega_edge.evaluation.questions import ABSENT, LabelledBoxes, Question, Truth, regions_text
+from medrega_edge.evaluation.records import Record
+from medrega_edge.prompts.templates import DETECT_QUESTION, REPORT_QUESTION
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
-
-Row = dict[str, Any]
 
 MOST_OBJECTS = 4  # in one question
 # What certainly is not in an image of these kinds: no field of view holds both.
@@ -30,8 +25,8 @@ _CONTAINS = re.compile(r"^(does|do) the (picture|image) contains? (?P<name>.+?)\
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question with what the suite has to know of its image.
+class EvaluationItem:
+    """A question with what its figures need to know of its image.
 
     `kind` is that of the object: "lesion" or "structure". Of a report, `placed` are the true regions of each sentence as
     a model writes them, and `note` is what a clinician wrote, where somebody did.
@@ -40,119 +35,120 @@ class Asked:
     question: Question
     dataset: str
     size: tuple[int, int]
-    absent: bool = False
     kind: str | None = None
     placed: dict[str, str] = field(default_factory=dict)
     note: str | None = None
 
+    @property
+    def absent(self) -> bool:
+        """Whether the question asks for what is not there."""
+        return self.question.setting == ABSENT
 
-def asked_of(records: Sequence[Row], data: Path) -> Iterator[Asked]:
-    """Everything that is asked about a split."""
-    about = {record["id"]: record for record in records}
+
+def items_of(records: Sequence[Record]) -> Iterator[EvaluationItem]:
+    """Everything that is asked about a split, but for reports."""
     classes: dict[str, set[str]] = defaultdict(set)
     for record in records:
-        classes[record["dataset"]] |= set(record["labels"])
-    for one in questions_of(records, data):
-        if isinstance(one, LeftOut):
-            continue
-        record = about[next(key for key in _keys(one.id) if key in about)]
-        # Where a data set knows a single one of the candidates, there is nothing to tell apart.
-        if one.candidates and _known(one.candidates, classes[record["dataset"]]) < 2:
-            continue
-        yield _asked(one, record)
+        classes[record.dataset] |= set(record.labels)
     for record in records:
-        if not record["dup_of_eval"]:
-            yield from _several_objects(record, data)
-            yield from _not_there(record, data)
+        for question in questions_about(record):
+            if isinstance(question, LeftOut):
+                continue
+            # Where a data set knows a single one of the candidates, there is nothing to tell apart.
+            if question.labels and _known(question.labels, classes[record.dataset]) < 2:
+                continue
+            yield _item(question, record)
+    for record in records:
+        if not record.dup_of_eval:
+            yield from _several_objects(record)
+            yield from _not_there(record)
 
 
 def _known(candidates: Sequence[str], classes: set[str]) -> int:
     """How many of the candidates, in either language, a data set's classes hold."""
-    english = {name: en for one in LABEL_SETS.values() for en, zh in one.labels for name in (en, zh)}
+    english = {name: en for label_set in LABEL_SETS.values() for en, zh in label_set.labels for name in (en, zh)}
     return sum(english.get(candidate, candidate) in classes for candidate in candidates)
 
 
-def _keys(identity: str) -> Iterator[str]:
-    """Beginnings of a question's id, longest first: a record's id may hold slashes itself."""
-    parts = identity.split("/")
-    return ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
+def _item(question: Question, record: Record) -> EvaluationItem:
+    kinds = {region.label_en: "lesion" if region.is_lesion else "structure" for region in record.regions}
+    return EvaluationItem(question, record.dataset, (record.width, record.height), kinds.get(question.object or ""))
 
 
-def _asked(question: Question, record: Row, absent: bool = False) -> Asked:
-    kinds = {region["label_en"]: "lesion" if region["kind"] == "lesion" else "structure" for region in record["regions"]}
-    return Asked(question, record["dataset"], (record["width"], record["height"]), absent, kinds.get(question.object or ""))
-
-
-def _several_objects(record: Row, data: Path) -> Iterator[Asked]:
+def _several_objects(record: Record) -> Iterator[EvaluationItem]:
     """One question about up to four objects of an image, the largest."""
-    usable = [r for r in record["regions"] if 1 <= len(r["boxes"]) <= 4 and r["label_en"] != "retinal blood vessels"]
+    usable = [region for region in record.targets if len(region.boxes) <= 4]
     if len(usable) < 2:
         return
-    usable.sort(key=lambda r: -sum((b[2] - b[0]) * (b[3] - b[1]) for b in r["boxes"]))
-    chosen = usable[:MOST_OBJECTS]
-    geometry = Geometry(record["width"], record["height"])
+    usable.sort(key=lambda region: region.area, reverse=True)
     for language in Language:
-        objects = [
-            Objects(r["label_en"] if language is Language.EN else r["label_zh"], tuple(PixelBox(*b) for b in r["boxes"]))
-            for r in chosen
-        ]
+        objects = tuple(LabelledBoxes(region.name(language), region.boxes) for region in usable[:MOST_OBJECTS])
         names = ("、" if language is Language.ZH else ", the ").join(one.label for one in objects)
-        yield _asked(
-            Question(
-                f"{record['id']}/several/{language}", data / record["image"], Task.DETECT, language,
-                DETECT_WORDING[language].format(name=names), setting_of(Task.DETECT, language, objects),
-                ", ".join(one.text(geometry) for one in objects), tuple(objects), modality=record["modality"],
-            ),
-            record,
-        )  # fmt: skip
+        question = Question(
+            id=f"{record.id}/several/{language}",
+            image=record.image,
+            question=DETECT_QUESTION[language].format(x=names),
+            task=Task.DETECT,
+            truth=Truth(regions_text(objects, record.geometry), objects),
+            language=language,
+            modality=record.modality,
+        )
+        yield _item(question, record)
 
 
-def _not_there(record: Row, data: Path) -> Iterator[Asked]:
+def _not_there(record: Record) -> Iterator[EvaluationItem]:
     """What certainly is not in an image: things of another field of view, and what SLAKE's own answers deny."""
-    names = list(NOT_ON_SURFACES if record["modality"] in SURFACES else NOT_IN_SCANS)
-    here = {region["label_en"] for region in record["regions"]}
-    for one in record["qa"]:
-        contains = _CONTAINS.match(one["question"])
-        if contains and one["lang"] == "en" and one["answer"].strip().casefold() == "no":
+    names = list(NOT_ON_SURFACES if record.modality in SURFACES else NOT_IN_SCANS)
+    here = {region.label_en for region in record.regions}
+    for annotated in record.qa:
+        contains = _CONTAINS.match(annotated.question)
+        if contains and annotated.lang is Language.EN and annotated.answer.strip().casefold() == "no":
             names.append(contains["name"].casefold())
     for name in dict.fromkeys(names):
         if name not in here:
-            yield _asked(
-                Question(
-                    f"{record['id']}/{name}/absent", data / record["image"], Task.DETECT, Language.EN,
-                    DETECT_WORDING[Language.EN].format(name=name), "absent", "", modality=record["modality"], object=name,
-                ),
-                record,
-                absent=True,
-            )  # fmt: skip
+            question = Question(
+                id=f"{record.id}/{name}/absent",
+                image=record.image,
+                question=DETECT_QUESTION[Language.EN].format(x=name),
+                task=Task.DETECT,
+                truth=Truth(""),
+                language=Language.EN,
+                modality=record.modality,
+                object=name,
+            )
+            yield _item(question, record)
 
 
-def reports_of(records: Sequence[Row], data: Path) -> Iterator[Asked]:
+def reports_of(records: Sequence[Record]) -> Iterator[EvaluationItem]:
     """A report of some images of each data set, in both languages; the references are built from the annotations."""
     for record in reported(records):
-        note = record.get("report") or {}
         for language in Language:
             true = reference(record, language)
             question = Question(
-                f"{record['id']}/report/{language}", data / record["image"], Task.REPORT, language,
-                REPORT_QUESTION[language], setting_of(Task.REPORT, language), true.text, modality=record["modality"],
-            )  # fmt: skip
-            written = note["text"] if note.get("lang") == language else None
-            size = (record["width"], record["height"])
-            yield Asked(question, record["dataset"], size, placed=placed_text(true, Geometry(*size)), note=written)
+                id=f"{record.id}/report/{language}",
+                image=record.image,
+                question=REPORT_QUESTION[language],
+                task=Task.REPORT,
+                truth=Truth(true.text),
+                language=language,
+                modality=record.modality,
+            )
+            written = record.report.text if record.report and record.report.lang is language else None
+            size = (record.width, record.height)
+            yield EvaluationItem(question, record.dataset, size, placed=placed_text(true, record.geometry), note=written)
 
 
-def about_images(asked: Sequence[Asked]) -> list[Asked]:
-    """The questions, those of one image together: an image is looked at once."""
-    order = {image: place for place, image in enumerate(dict.fromkeys(one.question.image for one in asked))}
-    return sorted(asked, key=lambda one: order[one.question.image])
+def by_image(items: Sequence[EvaluationItem]) -> list[EvaluationItem]:
+    """Return the items, those of one image together, so that each image is encoded once."""
+    order = {image: place for place, image in enumerate(dict.fromkeys(item.question.image for item in items))}
+    return sorted(items, key=lambda item: order[item.question.image])
 
 
-def other_images(asked: Sequence[Asked]) -> dict[Path, Path]:
+def other_images(items: Sequence[EvaluationItem]) -> dict[Path, Path]:
     """For each image another one of the same data set; the next, so that it is always the same."""
     by_dataset: dict[str, list[Path]] = {}
-    for one in asked:
-        images = by_dataset.setdefault(one.dataset, [])
-        if one.question.image not in images[-1:] and one.question.image not in images:
-            images.append(one.question.image)
+    for item in items:
+        images = by_dataset.setdefault(item.dataset, [])
+        if item.question.image not in images[-1:] and item.question.image not in images:
+            images.append(item.question.image)
     return {image: images[(place + 1) % len(images)] for images in by_dataset.values() for place, image in enumerate(images)}

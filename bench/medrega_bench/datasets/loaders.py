@@ -1,4 +1,4 @@
-"""Published and everyday layouts of annotated images -> questions with truth. Knows files; asks and scores nothing.
+"""Published and everyday layouts of annotated images -> questions with truth.
 
 Each layout yields questions, and what gives none with the reason. Whatever cannot be read is a UsageError that names
 the line, or the entry of a JSON list, counted from 1. An image has to be there before a question about it is written.
@@ -22,18 +22,13 @@ from medrega_bench.datasets.entries import (
     listed,
     refuse_split,
 )
-from medrega_bench.datasets.questions import (
-    DETECT_WORDING,
-    LeftOut,
-    Objects,
-    Question,
-    questions_of,
-    read_records,
-    setting_of,
-)
+from medrega_bench.datasets.questions import LeftOut, questions_of
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.questions import LabelledBoxes, Question, Truth
+from medrega_edge.evaluation.records import read_records
+from medrega_edge.prompts.templates import DETECT_QUESTION
 
 DEFAULT_SPLIT = "val"  # of our own records: choose on val, report on test
 SLAKE_MODALITIES = {"CT": Modality.CT, "MRI": Modality.MRI, "X-Ray": Modality.XRAY}
@@ -42,7 +37,7 @@ TABLE_COLUMNS = ("image", "question", "answer", "task", "language", "box", "labe
 
 def records(path: Path, images: Path | None, split: str | None) -> Made:
     """Our own data folder: records.jsonl and images/ in it."""
-    yield from questions_of(read_records(path, split or DEFAULT_SPLIT), images or path)
+    yield from questions_of(read_records(path, split or DEFAULT_SPLIT, images))
 
 
 def slake(path: Path, images: Path | None, split: str | None) -> Made:
@@ -74,9 +69,14 @@ def _asked(
     if not answer:
         return LeftOut(entry.place, "an empty answer")
     return Question(
-        identity, image, Task.VQA, language, question, setting_of(Task.VQA, language), answer,
-        modality=modality.value if modality else None,
-    )  # fmt: skip
+        id=identity,
+        image=image,
+        question=question,
+        task=Task.VQA,
+        truth=Truth(answer),
+        language=language,
+        modality=modality,
+    )
 
 
 def coco(path: Path, images: Path | None, split: str | None) -> Made:
@@ -108,8 +108,8 @@ def coco(path: Path, images: Path | None, split: str | None) -> Made:
             continue
         file = picture.image(images or path.parent, "file_name")
         language = language_of(names[category])
-        one = Objects(names[category], tuple(boxes))
-        question = DETECT_WORDING[language].format(name=one.label)
+        one = LabelledBoxes(names[category], tuple(boxes))
+        question = DETECT_QUESTION[language].format(x=one.label)
         yield _located(picture, f"{path.stem}/{image}/{category}", file, language, question, [one])
 
 
@@ -122,12 +122,16 @@ def _by_id(entries: Iterator[Entry]) -> dict[str, Entry]:
 
 
 def _located(
-    entry: Entry, identity: str, image: Path, language: Language, question: str, objects: Sequence[Objects]
+    entry: Entry, identity: str, image: Path, language: Language, question: str, objects: Sequence[LabelledBoxes]
 ) -> Question:
     return Question(
-        identity, image, Task.DETECT, language, question, setting_of(Task.DETECT, language, objects),
-        entry.located(objects, entry.geometry(image)), tuple(objects),
-    )  # fmt: skip
+        id=identity,
+        image=image,
+        question=question,
+        task=Task.DETECT,
+        truth=Truth(entry.located(objects, entry.geometry(image)), tuple(objects)),
+        language=language,
+    )
 
 
 def table(path: Path, images: Path | None, split: str | None) -> Made:
@@ -150,7 +154,7 @@ def _row(entry: Entry, identity: str, folder: Path) -> Question | LeftOut:
     if entry.text("language", ""):
         language = entry.choice("language", {one.value: one for one in Language})
     if task is Task.DETECT:
-        return _located(entry, identity, image, language, question, [Objects(answer, _cells(entry))])
+        return _located(entry, identity, image, language, question, [LabelledBoxes(answer, _cells(entry))])
     if task is Task.CLASSIFY:
         return classified(entry, identity, image, language, _parts(entry.text("labels", "")), _parts(answer))
     if task is Task.GROUNDED_REPORT:
@@ -158,7 +162,7 @@ def _row(entry: Entry, identity: str, folder: Path) -> Question | LeftOut:
             f"{entry.place} asks for a grounded report, which a table cannot hold; use MedRegInstruct's layout."
         )
     box = _cells(entry)[0] if task is Task.IDENTIFY else None
-    return Question(identity, image, task, language, question, setting_of(task, language), answer, box=box)
+    return Question(id=identity, image=image, question=question, task=task, truth=Truth(answer), language=language, box=box)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Entry]]:

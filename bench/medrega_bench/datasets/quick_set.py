@@ -1,8 +1,7 @@
 """Questions that need no data: pydicom's own scans with boxes read by eye, and phantoms drawn here, whose boxes are known.
 
-Knows the record layout of our data and how to draw; knows no model. The phantoms are seeded: the same pixels everywhere.
-They tell whether a package is whole, whether it got worse, and how it runs on this machine; how well it sees patients is
-told by images of patients only.
+The phantoms are seeded: the same pixels everywhere. They show whether a package is whole, whether it got worse, and how it
+runs on this machine. Only images of patients show how well it sees patients.
 """
 
 from __future__ import annotations
@@ -10,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Modality
+from medrega_edge.evaluation.bootstrap import SEED
+from medrega_edge.evaluation.records import AnnotatedQuestion, AnnotatedRegion, Record
 from medrega_edge.images.reader import read_image
 from medrega_edge.images.samples import sample_path
 from medrega_edge.io.atomic import atomic_write
 
 NAME = "quick"
 EACH = 3  # phantoms of a kind
-SEED = 20261123
 
-Row = dict[str, Any]
 Mask = npt.NDArray[np.bool_]
 Region = tuple[str, str, list[list[float]]]  # English, Chinese, boxes in pixels
 Colour = tuple[float, float, float]
@@ -231,12 +231,12 @@ PHANTOMS = {
 }
 
 
-def records(folder: Path) -> list[Row]:
+def records(folder: Path) -> list[Record]:
     """Draw the phantoms into `folder` and return the set in the layout of our data's records, scans first."""
     return [*_scans(), *_phantoms(folder)]
 
 
-def _scans() -> Iterator[Row]:
+def _scans() -> Iterator[Record]:
     abdomen = sample_path("abdomen-mri")
     yield _record("scan/abdomen-mri", abdomen, "mri", _size(abdomen), _ABDOMEN, _ABDOMEN_QA)
     for name, modality in _SCANS.items():
@@ -249,7 +249,7 @@ def _size(path: Path) -> tuple[int, int]:
     return image.width, image.height
 
 
-def _phantoms(folder: Path) -> Iterator[Row]:
+def _phantoms(folder: Path) -> Iterator[Record]:
     for place, (name, phantom) in enumerate(PHANTOMS.items()):
         for number in range(EACH):
             canvas, regions = phantom.draw(np.random.default_rng((SEED, place, number)))
@@ -267,19 +267,19 @@ def _record(
     size: tuple[int, int],
     regions: tuple[Region, ...] | list[Region] = (),
     qa: tuple[tuple[str, str, str], ...] = (),
-) -> Row:
-    return {
-        "id": identity,
-        "dataset": identity.partition("/")[0],
-        "image": str(image),
-        "modality": modality,
-        "width": size[0],
-        "height": size[1],
-        "dup_of_eval": False,
-        "labels": [],
-        "qa": [{"lang": lang, "question": question, "answer": answer} for lang, question, answer in qa],
-        "regions": [{"label_en": en, "label_zh": zh, "kind": _kind(en), "boxes": boxes} for en, zh, boxes in regions],
-    }
+) -> Record:
+    return Record(
+        id=identity,
+        dataset=identity.partition("/")[0],
+        image=image,
+        modality=Modality(modality),
+        width=size[0],
+        height=size[1],
+        qa=tuple(AnnotatedQuestion(Language(lang), question, answer) for lang, question, answer in qa),
+        regions=tuple(
+            AnnotatedRegion(en, zh, tuple(PixelBox(*box) for box in boxes), _kind(en)) for en, zh, boxes in regions
+        ),
+    )
 
 
 def _kind(label: str) -> str:

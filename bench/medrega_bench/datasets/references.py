@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from medrega_bench.datasets.questions import MOST_BOXES, SKIPPED_LABELS, Objects
-from medrega_edge.boxes import Geometry, PixelBox
-from medrega_edge.domain import Language, Modality
+from medrega_bench.datasets.questions import MOST_BOXES
+from medrega_edge.boxes import Geometry
+from medrega_edge.domain import Language
+from medrega_edge.evaluation.questions import LabelledBoxes, regions_text, spread
+from medrega_edge.evaluation.records import AnnotatedRegion, Record
 from medrega_edge.tasks.report_sentences import Sentence, write
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, FINDINGS
-
-Row = dict[str, Any]
 
 MOST_SEEN = 6  # the largest, as training tells them
 REPORTS_EACH = 8  # images of a data set that are reported on; the figures need no more, and a report takes many tokens
@@ -41,43 +40,41 @@ class Reference:
     """A report and the objects that each of its sentences places."""
 
     text: str
-    placed: dict[Sentence, tuple[Objects, ...]]
+    placed: dict[Sentence, tuple[LabelledBoxes, ...]]
 
 
-def reference(record: Row, language: Language) -> Reference:
-    """Tell what a record's annotations say."""
+def reference(record: Record, language: Language) -> Reference:
+    """Write the report that a record's annotations make."""
     chinese = language is Language.ZH
-    regions = [region for region in record["regions"] if region["label_en"] not in SKIPPED_LABELS and region["boxes"]]
-    regions.sort(key=lambda region: -sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in region["boxes"]))
-    lesions = [region for region in regions if region["kind"] == "lesion"]
-    seen = [region for region in regions if region["kind"] != "lesion"][:MOST_SEEN]
-
-    def name(region: Row) -> str:
-        return str(region["label_zh" if chinese else "label_en"])
-
-    abnormal = [name(region) for region in lesions]
-    abnormal += [(label, FINDINGS[label])[chinese] for label in record["labels"] if label in FINDINGS]
-    told = ((Sentence.SEEN, [name(region) for region in seen]), (Sentence.ABNORMAL, list(dict.fromkeys(abnormal))))
-    part = next((label for label in record["labels"] if label in BODY_PARTS), _PART_OF_DATASET.get(record["dataset"]))
-    text = write(Modality(record["modality"]), part and (part, BODY_PARTS[part])[chinese], told, language)
-    placed = {
-        what: tuple(Objects(name(region), tuple(PixelBox(*box) for box in region["boxes"])) for region in group)
-        for what, group in ((Sentence.SEEN, seen), (Sentence.ABNORMAL, lesions))
-    }
+    regions = sorted(record.targets, key=lambda region: region.area, reverse=True)
+    lesions = [region for region in regions if region.is_lesion]
+    seen = [region for region in regions if not region.is_lesion][:MOST_SEEN]
+    abnormal = [region.name(language) for region in lesions]
+    abnormal += [(label, FINDINGS[label])[chinese] for label in record.labels if label in FINDINGS]
+    names = (
+        (Sentence.SEEN, [region.name(language) for region in seen]),
+        (Sentence.ABNORMAL, list(dict.fromkeys(abnormal))),
+    )
+    part = next((label for label in record.labels if label in BODY_PARTS), _PART_OF_DATASET.get(record.dataset))
+    text = write(record.modality, part and (part, BODY_PARTS[part])[chinese], names, language)
+    placed = {Sentence.SEEN: _labelled(seen, language), Sentence.ABNORMAL: _labelled(lesions, language)}
     return Reference(text, placed)
 
 
+def _labelled(regions: Sequence[AnnotatedRegion], language: Language) -> tuple[LabelledBoxes, ...]:
+    return tuple(LabelledBoxes(region.name(language), region.boxes) for region in regions)
+
+
 def placed_text(reference: Reference, geometry: Geometry) -> dict[str, str]:
-    """The regions of each sentence as a model writes them."""
-    return {what.value: ", ".join(one.text(geometry) for one in group) for what, group in reference.placed.items()}
+    """Return the regions of each sentence as a model writes them."""
+    return {sentence.value: regions_text(group, geometry) for sentence, group in reference.placed.items()}
 
 
-def reported(records: Sequence[Row]) -> Iterator[Row]:
-    """The records that are reported on: so many of each data set, spread evenly, none with a field of cells."""
-    by_dataset: dict[str, list[Row]] = {}
+def reported(records: Sequence[Record]) -> Iterator[Record]:
+    """Pick the records that are reported on: so many of each data set, spread evenly, none with a field of cells."""
+    by_dataset: dict[str, list[Record]] = {}
     for record in records:
-        if not record["dup_of_eval"] and all(len(region["boxes"]) <= MOST_BOXES for region in record["regions"]):
-            by_dataset.setdefault(record["dataset"], []).append(record)
+        if not record.dup_of_eval and all(len(region.boxes) <= MOST_BOXES for region in record.regions):
+            by_dataset.setdefault(record.dataset, []).append(record)
     for mine in by_dataset.values():
-        count = min(REPORTS_EACH, len(mine))
-        yield from (mine[i * len(mine) // count] for i in range(count))
+        yield from spread(mine, REPORTS_EACH)

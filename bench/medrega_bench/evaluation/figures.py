@@ -1,4 +1,4 @@
-"""Figures as functions of sums over questions, and their bootstrap intervals over images. Knows numbers, no metric.
+"""Figures as functions of sums over questions, and their bootstrap intervals over images.
 
 A metric counts what it needs in each item once; a figure is made of the sums. So one resampling of images serves
 every figure, also those that are no mean: macro F1, corpus BLEU, calibration error.
@@ -10,14 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-RESAMPLES = 1000
-SEED = 20261123
-FEWEST_IMAGES = 5  # of fewer, resampling knows too little of the spread to say that anything is more than chance
-
-FloatArray = npt.NDArray[np.float64]
-Interval = tuple[float, float]
+from medrega_edge.evaluation.bootstrap import FloatArray, Interval, groups_of, multiplicities, percentiles
 
 
 @dataclass(frozen=True)
@@ -101,39 +95,3 @@ def ratios(rows: Sequence[Mapping[str, tuple[float, float]]], empty: float | Non
         return {name: float(above / below) if below else None for name, above, below in pairs}
 
     return Measured(counts, figures, empty)
-
-
-def groups_of(images: Sequence[str]) -> list[npt.NDArray[np.int64]]:
-    """Return the indices of the items of each image, images in the order in which they first appear."""
-    members: dict[str, list[int]] = {}
-    for index, image in enumerate(images):
-        members.setdefault(image, []).append(index)
-    return [np.array(indices) for indices in members.values()]
-
-
-def draws(images: int) -> npt.NDArray[np.int64]:
-    """Return the drawn images of each resample [RESAMPLES, images], with replacement; seeded."""
-    return np.random.default_rng(SEED).integers(images, size=(RESAMPLES, images))
-
-
-def multiplicities(images: int) -> FloatArray:
-    """Return how often each image is in each resample [RESAMPLES, images]."""
-    return np.stack([np.bincount(row, minlength=images) for row in draws(images)]).astype(float)
-
-
-def percentiles(drawn: Sequence[float | None]) -> Interval | None:
-    """Return the 95 % interval of resampled figures, those with nothing to measure left out."""
-    known = [value for value in drawn if value is not None]
-    if not known:
-        return None
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def bootstrap(values: FloatArray, groups: list[npt.NDArray[np.int64]]) -> Interval:
-    """95 % interval of the mean of `values`, resampling groups (images) with replacement; seeded."""
-    sums = np.array([values[group].sum() for group in groups])
-    sizes = np.array([len(group) for group in groups])
-    picks = draws(len(groups))
-    low, high = np.percentile(sums[picks].sum(axis=1) / sizes[picks].sum(axis=1), [2.5, 97.5])
-    return float(low), float(high)

@@ -1,7 +1,7 @@
 """Whether a result may pass: by gates such as "iou_drop<=0.01", or by whether it lost more than chance explains, or answers
 otherwise though it calls itself the same package.
 
-Knows entries of `paired` and ratios of `speed`; measures nothing. The grammar of gates is the export's: one syntax.
+The grammar of gates is the export's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 
 from medrega_bench.evaluation import paired
 from medrega_edge.errors import UsageError
-from medrega_edge.package.gates import FIGURES, Gate
+from medrega_edge.evaluation import gates as gates_of_tasks
+from medrega_edge.evaluation.comparison import read_comparisons
+from medrega_edge.evaluation.gates import Gate
 
 LARGEST_SLOWING = 0.15  # of a ratio of speeds
 # Of the answers of what calls itself the same package, the share that may turn right or wrong. On the quick set and the
@@ -38,20 +40,6 @@ def accuracy_of(result: Row, baseline: Row | None) -> list[Row]:
 def package_of(result: Row) -> Row:
     """The package that a result is about: the first that is no reference."""
     return next((one for one in result["packages"] if one["role"] == "package"), result["packages"][0])
-
-
-def missed(accuracy: Sequence[Row], gates: Sequence[Gate]) -> list[str]:
-    """What is missed, one phrase each; a gate that nothing was measured for is missed. Each task and language for itself."""
-    phrases = []
-    for gate in gates:
-        measured = [(FIGURES[gate.name](entry), entry) for entry in paired.whole(accuracy)]
-        held = [(value, entry) for value, entry in measured if value is not None]
-        if not held:
-            phrases.append(f"nothing measures '{gate.name}'")
-        for value, entry in held:
-            if not value <= gate.limit:
-                phrases.append(f"{gate.name} of {_named(entry)} is {value:.4g}, more than {gate.limit:.4g}")
-    return phrases
 
 
 def lost(accuracy: Sequence[Row]) -> list[str]:
@@ -123,7 +111,7 @@ def _steady(ratio: Row) -> bool:
 def check(result: Row, baseline: Row | None, gates: Sequence[Gate]) -> tuple[list[str], list[str]]:
     """Hold a result: by the gates, or without any by its noise. Returns what is missed and what could not be held."""
     accuracy = accuracy_of(result, baseline)
-    phrases = missed(accuracy, gates) if gates else lost(accuracy)
+    phrases = list(map(str, gates_of_tasks.missed(gates, read_comparisons(accuracy)))) if gates else lost(accuracy)
     if baseline is not None and not gates:
         phrases += strayed(accuracy, result, baseline)
     fallen, unheld = slowed(result, baseline) if baseline is not None else ([], [])

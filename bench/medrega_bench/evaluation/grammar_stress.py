@@ -1,6 +1,6 @@
 """Whether any weights can write a box that cannot be read: networks of random weights, asked again and again.
 
-Knows packages and the region text; nothing here says whether an answer is right. The whole runtime takes part, from pixels
+Nothing here says whether an answer is right. The whole runtime takes part, from pixels
 to text: one half of the answers is written for a name that the package knows, the other freely.
 """
 
@@ -20,6 +20,7 @@ from medrega_bench.performance.random_packages import SMALLEST_TOWER, PackageSha
 from medrega_edge.answer import Answer
 from medrega_edge.domain import Language
 from medrega_edge.engine import Engine, EngineOptions
+from medrega_edge.evaluation.bootstrap import SEED
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.grammars import MOST_BOXES
 from medrega_edge.package.manifest import MANIFEST, file_entry
@@ -29,7 +30,6 @@ from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import DETECT_QUESTION, PromptBook
 from medrega_edge.tasks.detection import Detect
 
-SEED = 20261123
 EACH = 25  # questions about one image
 SIDE = 64  # pixels of an image
 _BOX = r"\[\d{1,3}(?:, \d{1,3}){3}\]"

@@ -1,6 +1,6 @@
 """What the image is worth: each figure beside the same without its image, and the paired gain.
 
-Knows rows of the suite; knows no package. A gain is what the answers about the image are better by than those to the same
+A gain is what the answers about the image are better by than those to the same
 questions about a blank image, another patient's, or none at all; the same images are drawn for both.
 """
 

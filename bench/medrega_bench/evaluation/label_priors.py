@@ -1,6 +1,6 @@
 """How much weights like each label of a set whatever the image shows: means over images, which a choice is freed of.
 
-Knows packages and label sets. A level is the mean log-probability of a label over the images of a split, their classes not
+A level is the mean log-probability of a label over the images of a split, their classes not
 looked at; less its level, a label is judged by what this image says for it (Zhou et al., Batch Calibration, 2024).
 """
 
@@ -10,20 +10,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medrega_bench.datasets.evaluation_set import asked_of
+from medrega_bench.datasets.evaluation_set import items_of
 from medrega_bench.evaluation.figures import Pair
 from medrega_bench.metrics.labels import classification
 from medrega_edge.domain import Language, Task
 from medrega_edge.engine import EncodedImage, Engine
+from medrega_edge.evaluation.questions import ONE_LABEL
+from medrega_edge.evaluation.records import Record
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.classification import classification_prompt
 
-Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 
 
@@ -39,15 +39,15 @@ class Weighed:
     weights: Floats
 
 
-def weigh(engine: Engine, records: Sequence[Row], data: Path) -> Iterator[Weighed]:
+def weigh(engine: Engine, records: Sequence[Record]) -> Iterator[Weighed]:
     """Weigh the candidates of every question about one class."""
     prompts = PromptBook.from_json(engine.package.text("prompts"))
-    for one in asked_of(records, data):
-        question = one.question
-        if question.task is Task.CLASSIFY and question.setting == "classification_single":
+    for item in items_of(records):
+        question = item.question
+        if question.task is Task.CLASSIFY and question.setting == ONE_LABEL:
             image = engine.open(question.image)
-            weights = np.array(log_probs(engine, prompts, image, question.candidates, question.language))
-            yield Weighed(question.image, question.language, one.dataset, question.candidates, question.text, weights)
+            weights = np.array(log_probs(engine, prompts, image, question.labels, question.language))
+            yield Weighed(question.image, question.language, item.dataset, question.labels, question.truth.text, weights)
 
 
 def log_probs(

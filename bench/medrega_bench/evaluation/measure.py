@@ -1,6 +1,6 @@
 """One run of the benchmark: every package on the same questions, and how fast each is on each device.
 
-Knows packages, questions and what a result file holds; knows nothing of reports. A result is JSON of schema 1:
+A result is JSON of schema 1:
 
     schema_version, kind "run", notice, date, measured (UTC), commit (of medrega-edge, null outside a checkout), command,
     environment, read_bandwidth_gb_per_second (null without speed), data {name, split, questions, images, sha256},
@@ -29,10 +29,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medrega_bench.datasets.evaluation_set import Asked
+from medrega_bench.datasets.evaluation_set import EvaluationItem
 from medrega_bench.evaluation import answer_cache, paired
 from medrega_bench.evaluation.answer_cache import Progress
-from medrega_bench.evaluation.question_only_baseline import Blind
+from medrega_bench.evaluation.question_only_baseline import QuestionOnlyBaseline
 from medrega_bench.evaluation.tables import tables
 from medrega_bench.performance import latency
 from medrega_edge.domain import NOTICE, Task
@@ -52,12 +52,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured how: `asked` on the first device, speed on every one; `bare_ids` keeps the questions' own ids;
+    """What is measured how: `items` on the first device, speed on every one; `bare_ids` keeps the questions' own ids;
     `answers` is a folder that keeps answers from run to run; `plain` asks each question once.
     """
 
-    asked: Sequence[Asked]
-    blind: Blind | None = None
+    items: Sequence[EvaluationItem]
+    baseline: QuestionOnlyBaseline | None = None
     threads: int | None = None
     devices: tuple[str, ...] = ("cpu",)
     repeats: int = 5
@@ -69,13 +69,13 @@ class Plan:
 
 def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
     """Let one package answer everything, then measure its speed; raises ResourceError when that fails."""
-    asked = _askable(package, plan.asked)
-    if not asked:
+    items = _askable(package, plan.items)
+    if not items:
         raise UsageError(f"'{package.manifest.name}' was trained for none of the questions; give others with --data.")
-    words = {one.question.id: one.question.question for one in asked}
+    words = {one.question.id: one.question.question for one in items}
     options = EngineOptions(plan.threads, plan.devices[0])
-    rows = answer_cache.answers(package, asked, plan.blind, progress, options, plan.answers, plan.plain)
-    images = {str(path): image_key(path) for path in {one.question.image for one in asked}}
+    rows = answer_cache.answers(package, items, plan.baseline, progress, options, plan.answers, plan.plain)
+    images = {str(path): image_key(path) for path in {one.question.image for one in items}}
     graded = [_kept(row, images[row["image"]], words[row["id"]], plan.bare_ids) for row in rows]
     manifest = package.manifest
     return {
@@ -89,25 +89,25 @@ def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
         "mib": package.total_bytes / 2**20,
         "tables": tables(rows),
         "overall": overall(graded),
-        "left_out": len(plan.asked) - len(asked),
+        "left_out": len(plan.items) - len(items),
         "speed": speeds(package, plan) if plan.with_speed else [],
         "loss": None,
         "rows": graded,
     }
 
 
-def _askable(package: Package, asked: Sequence[Asked]) -> list[Asked]:
+def _askable(package: Package, items: Sequence[EvaluationItem]) -> list[EvaluationItem]:
     """Without the tasks that the package was not trained for, and the places of what it was never told the name of."""
     labels = PromptBook.from_json(package.text("prompts")).labels
     terms, tasks = Terms(labels), package.manifest.tasks
 
-    def known(one: Asked) -> bool:
-        question = one.question
+    def known(item: EvaluationItem) -> bool:
+        question = item.question
         if question.task is not Task.DETECT or not labels:
             return question.task.value in tasks
-        return question.task.value in tasks and len(terms.find(question.question)) >= max(1, len(question.regions))
+        return question.task.value in tasks and len(terms.find(question.question)) >= max(1, len(question.truth.regions))
 
-    return [one for one in asked if known(one)]
+    return [item for item in items if known(item)]
 
 
 def _kept(row: Row, image: str, question: str, bare_ids: bool) -> Row:

@@ -1,7 +1,7 @@
 """What a question is worth without its image: a lookup of the training questions, and a classifier trained on them.
 
-Knows questions and answers; never sees an image. What either gets right, a model that looks has to beat before its answers
-say anything about images. The classifier's recipe is chosen on the validation split by `medrega bench blind`.
+Neither sees an image. A model has to beat both before its answers say anything about images. The classifier's recipe is
+chosen on the validation split by `medrega bench blind`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from medrega_bench.datasets.questions import setting_of
 from medrega_bench.evaluation.figures import Measured, Pair
 from medrega_bench.evaluation.score import SETTINGS
-from medrega_bench.metrics.text import is_exact
-from medrega_edge.domain import Language, Task
+from medrega_edge.domain import Language
+from medrega_edge.evaluation.grading import is_exact
+from medrega_edge.evaluation.records import Record
 
 Row = dict[str, Any]
-Asked = tuple[str, str]  # question, answer
+QuestionAndAnswer = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ CHOSEN = {Language.EN: Recipe("word", 3, 1.0), Language.ZH: Recipe("char", 2, 0.
 class Lookup:
     """The commonest training answer to the most similar training question."""
 
-    def __init__(self, asked: Iterable[Asked], language: Language) -> None:
+    def __init__(self, asked: Iterable[QuestionAndAnswer], language: Language) -> None:
         """Learn answers; `language` is not needed, words tell themselves."""
         self._answers: dict[str, Counter[str]] = defaultdict(Counter)
         for question, answer in asked:
@@ -63,7 +63,7 @@ class Lookup:
 class Classifier:
     """A linear classifier of questions; its classes are the training answers."""
 
-    def __init__(self, asked: Iterable[Asked], language: Language, recipe: Recipe | None = None) -> None:
+    def __init__(self, asked: Iterable[QuestionAndAnswer], language: Language, recipe: Recipe | None = None) -> None:
         """Train it; deterministic."""
         from sklearn.dummy import DummyClassifier
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -90,17 +90,17 @@ class Classifier:
 KINDS: dict[str, type[Lookup] | type[Classifier]] = {"question_only": Lookup, "question_trained": Classifier}
 
 
-class Blind:
+class QuestionOnlyBaseline:
     """Both, in every language of the training records."""
 
-    def __init__(self, records: Iterable[Row]) -> None:
+    def __init__(self, records: Iterable[Record]) -> None:
         """Take training records; they are learnt when the first question comes."""
-        self._asked = _asked(records)
+        self._pairs = _pairs(records)
 
     @cached_property
     def _known(self) -> dict[str, dict[Language, Lookup | Classifier]]:
         return {
-            name: {language: kind(pairs, language) for language, pairs in self._asked.items()}
+            name: {language: kind(pairs, language) for language, pairs in self._pairs.items()}
             for name, kind in KINDS.items()
         }
 
@@ -111,11 +111,11 @@ class Blind:
         }
 
 
-def _asked(records: Iterable[Row]) -> dict[Language, list[Asked]]:
-    found: dict[Language, list[Asked]] = defaultdict(list)
+def _pairs(records: Iterable[Record]) -> dict[Language, list[QuestionAndAnswer]]:
+    found: dict[Language, list[QuestionAndAnswer]] = defaultdict(list)
     for record in records:
-        for one in record["qa"] if not record["dup_of_eval"] else ():
-            found[Language(one["lang"])].append((one["question"], one["answer"].strip()))
+        for annotated in record.qa if not record.dup_of_eval else ():
+            found[annotated.lang].append((annotated.question, annotated.answer.strip()))
     return found
 
 
@@ -127,9 +127,9 @@ def _units(text: str) -> list[str]:
     return text.split() if text.isascii() else list(text)
 
 
-def trials(train: Iterable[Row], held: Sequence[Row]) -> list[Row]:
+def trials(train: Iterable[Record], held: Sequence[Record]) -> list[Row]:
     """Train every recipe, the best of each language first; `right` is the share of held-out answers right to the letter."""
-    asked, truth = _asked(train), _asked(held)
+    asked, truth = _pairs(train), _pairs(held)
     made = [
         {"language": language.value}
         | asdict(recipe)
@@ -140,25 +140,25 @@ def trials(train: Iterable[Row], held: Sequence[Row]) -> list[Row]:
     return sorted(made, key=lambda trial: (trial["language"], -trial["right"]))
 
 
-def _right(trained: Classifier, asked: Sequence[Asked]) -> float:
+def _right(trained: Classifier, asked: Sequence[QuestionAndAnswer]) -> float:
     answers = trained.answer([question for question, _ in asked])
-    hits = [is_exact(Pair(answer, truth)) for answer, (_, truth) in zip(answers, asked, strict=True)]
+    hits = [is_exact(answer, truth) for answer, (_, truth) in zip(answers, asked, strict=True)]
     return sum(hits) / len(hits)
 
 
-def figures(train: Iterable[Row], records: Sequence[Row]) -> Iterator[Row]:
+def figures(train: Iterable[Record], records: Sequence[Record]) -> Iterator[Row]:
     """MedRegA's figures of both on the questions of some records, per language and data set, with intervals over images."""
-    asked = _asked(train)
+    asked = _pairs(train)
     groups: dict[tuple[Language, str], list[tuple[str, str, str]]] = defaultdict(list)
     for record in records:
-        for one in record["qa"] if not record["dup_of_eval"] else ():
-            groups[Language(one["lang"]), record["dataset"]].append((one["question"], one["answer"], record["id"]))
+        for one in record.qa if not record.dup_of_eval else ():
+            groups[one.lang, record.dataset].append((one.question, one.answer, record.id))
     for name, kind in KINDS.items():
         trained = {language: kind(pairs, language) for language, pairs in asked.items()}
         for (language, dataset), mine in sorted(groups.items()):
             questions, truths, images = zip(*mine, strict=True)
             pairs = [Pair(answer, truth) for answer, truth in zip(trained[language].answer(questions), truths, strict=True)]
-            measured: Measured = SETTINGS[setting_of(Task.VQA, language)].measure(pairs)
+            measured: Measured = SETTINGS[f"vqa_{language}"].measure(pairs)
             intervals = measured.intervals(images)
             yield {
                 "kind": name,

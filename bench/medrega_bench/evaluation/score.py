@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from medrega_bench.evaluation.figures import RESAMPLES, Interval, Measured, Pair
+from medrega_bench.evaluation.figures import Measured, Pair
 from medrega_bench.metrics import average_precision as metrics_ap
 from medrega_bench.metrics import labels as metrics_labels
 from medrega_bench.metrics import regions as metrics_regions
 from medrega_bench.metrics import text as metrics_text
 from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.bootstrap import LEVEL, RESAMPLES, Interval
+from medrega_edge.evaluation.grading import is_exact
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.jsonl import read_lines, read_object
 from medrega_edge.prompts.region_markup import parse
@@ -123,7 +125,7 @@ def score(
         "intervals": _nested(upstream.intervals(images)),
         "standard": {key: value for scored, _ in standard for key, value in scored.values().items()},
         "standard_intervals": {key: value for scored, of in standard for key, value in scored.intervals(of).items()},
-        "interval": {"level": 0.95, "over": "images", "resamples": RESAMPLES},
+        "interval": {"level": LEVEL, "over": "images", "resamples": RESAMPLES},
         "warnings": warnings,
     }
 
@@ -148,7 +150,7 @@ def _standard(setting: Setting, pairs: list[Pair], images: list[str]) -> tuple[l
         found.append((metrics_labels.classification(pairs), images))
     sure = [pair.confidence for pair in pairs if pair.confidence is not None]
     if len(sure) == len(pairs):
-        found.append((metrics_labels.calibration(sure, [metrics_text.is_exact(pair) for pair in pairs]), images))
+        found.append((metrics_labels.calibration(sure, [is_exact(pair.answer, pair.truth) for pair in pairs]), images))
     else:
         warnings.append(f"ECE is left out: {len(pairs) - len(sure)} of {len(pairs)} items lack 'confidence'.")
     return found, warnings

@@ -1,6 +1,6 @@
 """Rows of a suite -> its figures, each with its bootstrap interval over images, and what each lost between two runs.
 
-Knows rows and which metric fits; knows no package. Beside the figures of the settings stand those that no setting
+Beside the figures of the settings stand those that no setting
 measures (`BESIDE`): boxes for what is not there, the same box in both languages, the kind of image. A loss is paired: the
 same questions, the same images drawn for both runs, so that what is hard for both cancels.
 """
@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from medrega_bench.evaluation.figures import FEWEST_IMAGES, FloatArray, Measured, Pair, changes, ratios
+from medrega_bench.evaluation.figures import Measured, Pair, changes, ratios
 from medrega_bench.evaluation.score import SETTINGS
 from medrega_bench.metrics.labels import BINS, calibration
 from medrega_edge.boxes import PixelBox, iou
+from medrega_edge.evaluation.bootstrap import FloatArray, is_significant
+from medrega_edge.evaluation.matching import HIT
 from medrega_edge.prompts.templates import LABEL_SEPARATOR
 
 Row = dict[str, Any]
@@ -25,7 +27,7 @@ Found = tuple[Measured, list[str]]  # a figure's sums, and the image of each of 
 GROUPS = ("language", "modality", "dataset", "kind")
 VERSIONS = ("blank", "other", "question_only", "question_trained", "cot")
 SAME_BOX = 0.9
-HIT = 0.5
+OBJECTS = 20  # the commonest labels, which have figures of their own
 
 
 def tables(rows: Rows) -> dict[str, Any]:
@@ -38,6 +40,9 @@ def tables(rows: Rows) -> dict[str, Any]:
         entry: dict[str, Any] = {"all": _figures(setting, mine)}
         for key in GROUPS:
             entry[key] = {name: _figures(setting, group) for name, group in grouped(mine, key)}
+        if setting == "single_object_single_region":
+            commonest = sorted(grouped(mine, "object"), key=lambda pair: -len(pair[1]))[:OBJECTS]
+            entry["object"] = {name: _figures(setting, group) for name, group in commonest}
         for version in VERSIONS:
             changed = [row | {"answer": row[version]} for row in mine if version in row]
             if changed:
@@ -87,7 +92,7 @@ def _fallen(before: Found, after: Found, names: Sequence[str] | None = None, wor
         name: {
             "loss": worse * change.value + 0.0,  # no loss is 0.0 and not -0.0
             "interval": sorted(worse * edge + 0.0 for edge in change.interval),
-            "significant": images >= FEWEST_IMAGES and not change.interval[0] <= 0 <= change.interval[1],
+            "significant": is_significant(change.interval, images),
         }
         for name, change in changes(before, after).items()
         if change is not None and (names is None or name in names)

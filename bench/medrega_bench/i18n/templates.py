@@ -3,15 +3,17 @@
 TEMPLATES: dict[str, str] = {
     # ---- datasets ----------------------------------------------------------------------------------------------------
     #
+    "bench.empty_split": "There is no question in the split '{split}'; choose train, val or test.",
     "bench.in_file": "'{file}': {problem}",
     "bench.samples": "samples",
-    #
     # ---- evaluation --------------------------------------------------------------------------------------------------
     #
     "bench.answers": "answers",
-    #
+    "bench.nothing_in_common": "The two results have no question in common; measure both on the same data.",
+    "bench.two_truths": "A question has two truths in the two results; measure both on the same data.",
     # ---- metrics -----------------------------------------------------------------------------------------------------
     #
+    "bench.confidences": "{place} has {confidences} confidences for {boxes} boxes that can be read; give one for each.",
     # ---- performance -------------------------------------------------------------------------------------------------
     #
     "bench.cold_start_failed": "the process of a cold start ended with code {exit_code}",

@@ -1,4 +1,4 @@
-"""COCO's average precision by pycocotools, with intervals over images. Knows boxes with labels and confidences.
+"""COCO's average precision by pycocotools, with intervals over images.
 
 COCO wants absolute areas for its size classes alone, so the 0..999 grid serves: all boxes count as one size.
 """
@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medrega_bench.evaluation.figures import FloatArray, Interval, Pair, groups_of, multiplicities, percentiles
-from medrega_bench.metrics.regions import Labelled, labelled_boxes
+from medrega_bench.evaluation.figures import Pair
+from medrega_bench.metrics.regions import confident_boxes
+from medrega_edge.evaluation.bootstrap import FloatArray, Interval, groups_of, multiplicities, percentiles
+from medrega_edge.evaluation.grading import Labelled, labelled_boxes
 
 
 class AveragePrecision:
@@ -30,18 +32,18 @@ class AveragePrecision:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
-        true = [labelled_boxes(pair.truth) for pair in pairs]
-        given = [labelled_boxes(pair.answer, pair.confidences or (), pair.place) for pair in pairs]
-        labels = {label: index for index, label in enumerate(sorted({x.label for boxes in true for x in boxes}), 1)}
+        true = [[(box, None) for box in labelled_boxes(pair.truth)] for pair in pairs]
+        given = [confident_boxes(pair.answer, pair.confidences or (), pair.place) for pair in pairs]
+        labels = {label: index for index, label in enumerate(sorted({x.label for boxes in true for x, _ in boxes}), 1)}
 
-        def coco(items: list[list[Labelled]]) -> Any:
+        def coco(items: Sequence[Sequence[tuple[Labelled, float | None]]]) -> Any:
             made = COCO()
-            known = [(image, x) for image, boxes in enumerate(items) for x in boxes if x.label in labels]
+            known = [(image, x, sure) for image, boxes in enumerate(items) for x, sure in boxes if x.label in labels]
             made.dataset = {
                 "images": [{"id": image} for image in range(len(items))],
                 "categories": [{"id": index, "name": label} for label, index in labels.items()],
                 "annotations": [
-                    _annotation(number, image, labels[x.label], x) for number, (image, x) in enumerate(known, 1)
+                    _annotation(number, image, labels[x.label], x, sure) for number, (image, x, sure) in enumerate(known, 1)
                 ],
             }
             made.createIndex()
@@ -121,7 +123,7 @@ class _Ranked:
         return made
 
 
-def _annotation(number: int, image: int, label: int, x: Labelled) -> dict[str, Any]:
+def _annotation(number: int, image: int, label: int, x: Labelled, confidence: float | None) -> dict[str, Any]:
     width, height = x.box.x2 - x.box.x1, x.box.y2 - x.box.y1
     return {
         "id": number,
@@ -130,5 +132,5 @@ def _annotation(number: int, image: int, label: int, x: Labelled) -> dict[str, A
         "bbox": [x.box.x1, x.box.y1, width, height],
         "area": width * height,
         "iscrowd": 0,
-        "score": x.confidence,
+        "score": confidence,
     }

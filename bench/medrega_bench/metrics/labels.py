@@ -1,4 +1,4 @@
-"""Classes of a whole image, and whether a confidence means what it says. Knows text and numbers only."""
+"""Classes of a whole image, and whether a confidence means what it says."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from medrega_bench.evaluation.figures import FloatArray, Measured, Pair
+from medrega_bench.evaluation.figures import Measured, Pair
 from medrega_bench.metrics.text import bleu1
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.bootstrap import FloatArray
 
 BINS = 15
 

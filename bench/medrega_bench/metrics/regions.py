@@ -1,7 +1,7 @@
 """How right the boxes of a text are: MedRegA's Region-Aligned evaluation, and precision, recall and IoU as usual.
 
-Knows model text, `<ref>name</ref><box>[[x1, y1, x2, y2]]</box>` on the 0..999 grid, and no image: stretching both
-boxes alike leaves their IoU alone, so image sizes are not needed. Functions named after MedRegA's settings return what
+Boxes stand in model text, `<ref>name</ref><box>[[x1, y1, x2, y2]]</box>` on the 0..999 grid: stretching both boxes alike
+leaves their IoU alone, so image sizes are not needed. Functions named after MedRegA's settings return what
 upstream's evaluators return, oddities included; each oddity is named where it happens.
 """
 
@@ -11,14 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from medrega_bench.evaluation.figures import Measured, Pair, ratios
-from medrega_edge.boxes import GridBox, PixelBox, iou
+from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.region_markup import parse
+from medrega_edge.evaluation.grading import Labelled, labelled_boxes, overlaps_by_label
+from medrega_edge.evaluation.matching import HIT, Matching, match
 
-HIT = 0.5
 STRICT_HIT = 0.75  # upstream's threshold for one object with several regions, where the paper says 0.5
 
 _BOX = r"\[\d+,\s*\d+,\s*\d+,\s*\d+\]"
@@ -52,32 +50,6 @@ def read_truth(pair: Pair) -> list[Named]:
 def _boxes(text: str) -> tuple[PixelBox, ...]:
     numbers = [float(digits) for digits in _NUMBER.findall(text)]
     return tuple(PixelBox(*numbers[i : i + 4]) for i in range(0, len(numbers), 4))
-
-
-@dataclass(frozen=True)
-class Matching:
-    """Boxes of an answer assigned one to one to true boxes so that the sum of IoU is largest.
-
-    `pairs` are (answer's box, true box, IoU), also those that do not overlap; `given` and `true` count all boxes.
-    """
-
-    pairs: tuple[tuple[int, int, float], ...]
-    given: int
-    true: int
-
-    def hits(self, threshold: float = HIT) -> list[tuple[int, int]]:
-        """Return the pairs from an IoU of `threshold`."""
-        return [(row, column) for row, column, overlap in self.pairs if overlap >= threshold]
-
-
-def match(given: Sequence[PixelBox | GridBox], true: Sequence[PixelBox | GridBox]) -> Matching:
-    """Assign boxes one to one by the Hungarian algorithm on 1 - IoU."""
-    from scipy.optimize import linear_sum_assignment
-
-    overlaps = np.array([[iou(a, b) for b in true] for a in given], float).reshape(len(given), len(true))
-    rows, columns = linear_sum_assignment(1 - overlaps)
-    pairs = ((int(row), int(column), float(overlaps[row, column])) for row, column in zip(rows, columns, strict=True))
-    return Matching(tuple(pairs), len(given), len(true))
 
 
 def _all(objects: Sequence[Named]) -> list[PixelBox]:
@@ -191,27 +163,15 @@ def _both_shares(both: int, hits: int, aligned: int) -> dict[str, tuple[float, f
     }
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """One box that can be read, with its label in lower case and its confidence where known."""
-
-    label: str
-    box: GridBox
-    confidence: float | None
-
-
-def labelled_boxes(text: str, confidences: Sequence[float] | None = None, place: str = "An item") -> list[Labelled]:
-    """Return the boxes of a text that can be read, in the order written.
+def confident_boxes(text: str, confidences: Sequence[float], place: str = "An item") -> list[tuple[Labelled, float]]:
+    """Return the boxes of a text that can be read, each with its confidence, in the order written.
 
     Raises UsageError when there are not as many confidences as boxes.
     """
-    boxes = [(region.label.lower(), box) for region in parse(text).regions for box in region.boxes]
-    if confidences is not None and len(confidences) != len(boxes):
-        raise UsageError(
-            f"{place} has {len(confidences)} confidences for {len(boxes)} boxes that can be read; give one for each."
-        )
-    known = confidences if confidences is not None else [None] * len(boxes)
-    return [Labelled(label, box, value) for (label, box), value in zip(boxes, known, strict=True)]
+    boxes = labelled_boxes(text)
+    if len(confidences) != len(boxes):
+        raise UsageError("bench.confidences", place=place, confidences=len(confidences), boxes=len(boxes))
+    return list(zip(boxes, confidences, strict=True))
 
 
 def detection(pairs: Sequence[Pair]) -> Measured:
@@ -223,18 +183,14 @@ def detection(pairs: Sequence[Pair]) -> Measured:
     rows = []
     for pair in pairs:
         given, true = labelled_boxes(pair.answer), labelled_boxes(pair.truth)
-        matchings = [
-            match([x.box for x in given if x.label == label], [x.box for x in true if x.label == label])
-            for label in {x.label for x in true}
-        ]
-        right = float(sum(len(matching.hits()) for matching in matchings))
-        overlap = sum(overlap for matching in matchings for _, _, overlap in matching.pairs)
+        overlaps = overlaps_by_label(given, true)
+        right = float(sum(overlap >= HIT for overlap in overlaps))
         rows.append(
             {
                 "precision": (right, float(len(given))),
                 "recall": (right, float(len(true))),
                 "f1": (2 * right, float(len(given) + len(true))),
-                "mean_iou": (overlap, float(len(true))),
+                "mean_iou": (float(sum(overlaps)), float(len(true))),
                 "without_box": (float(not given), 1.0),
             }
         )
@@ -245,11 +201,12 @@ def box_confidences(pairs: Sequence[Pair]) -> tuple[list[int], list[float], list
     """Return, for each box with a confidence, its item's index, its confidence, and whether it is right."""
     items, confidences, right = [], [], []
     for index, pair in enumerate(pairs):
-        given, true = labelled_boxes(pair.answer, pair.confidences or (), pair.place), labelled_boxes(pair.truth)
-        for label in {x.label for x in given}:
-            mine = [x for x in given if x.label == label]
-            hits = match([x.box for x in mine], [x.box for x in true if x.label == label]).hits()
+        given = confident_boxes(pair.answer, pair.confidences or (), pair.place)
+        true = labelled_boxes(pair.truth)
+        for label in dict.fromkeys(x.label for x, _ in given):
+            mine = [(x, confidence) for x, confidence in given if x.label == label]
+            hits = match([x.box for x, _ in mine], [x.box for x in true if x.label == label]).hits()
             items += [index] * len(mine)
-            confidences += [x.confidence for x in mine if x.confidence is not None]
+            confidences += [confidence for _, confidence in mine]
             right += [place in {row for row, _ in hits} for place in range(len(mine))]
     return items, confidences, right

@@ -1,6 +1,6 @@
 """How right a text is: MedRegA's visual question answering and identification, and the usual scores of reports.
 
-Knows text only. Functions named after MedRegA's settings return what upstream's evaluators return, oddities included;
+Functions named after MedRegA's settings return what upstream's evaluators return, oddities included;
 each oddity is named where it happens. BLEU is sacrebleu's, ROUGE rouge-score's, METEOR NLTK's, Chinese words jieba's.
 """
 
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medrega_bench.evaluation.figures import FloatArray, Measured, Pair, ratios
+from medrega_bench.evaluation.figures import Measured, Pair, ratios
 from medrega_edge.domain import Language
+from medrega_edge.evaluation.bootstrap import FloatArray
+from medrega_edge.evaluation.grading import is_exact
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
@@ -78,18 +80,9 @@ def region_to_text(pairs: Sequence[Pair]) -> Measured:
     return ratios(rows, empty=0.0)
 
 
-def is_exact(pair: Pair) -> bool:
-    """Tell whether an answer is the truth to the letter; case, outer spaces and a final stop do not count."""
-    return _plain(pair.answer) == _plain(pair.truth)
-
-
 def exact_match(pairs: Sequence[Pair]) -> Measured:
-    """Share of answers that are the truth to the letter, see `is_exact`."""
-    return ratios([{"exact_match": (float(is_exact(pair)), 1.0)} for pair in pairs])
-
-
-def _plain(text: str) -> str:
-    return text.strip().rstrip(".。").lower()
+    """Share of answers that are the truth to the letter, see `grading.is_exact`."""
+    return ratios([{"exact_match": (float(is_exact(pair.answer, pair.truth)), 1.0)} for pair in pairs])
 
 
 def _normalised(text: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from medrega_bench.datasets.dataset_selection import choose
-from medrega_bench.evaluation.runner import ask
 from medrega_edge.engine import Engine, EngineOptions
+from medrega_edge.evaluation.runner import ask
 from medrega_edge.package.package import Package
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.bootstrap import SEED
 from medrega_edge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from medrega_edge.package.manifest import MANIFEST, SCHEMA_VERSION, TokenSpec, VisionSpec, file_entry
 from medrega_edge.package.package import Package
@@ -29,7 +30,6 @@ CONTEXT = 2048
 EPSILON, THETA = 1e-6, 1e6
 CHANNELS = 3
 CODE_DEVIATION = 4.61  # standard deviation of the sixteen codes of 4 bits, drawn uniformly
-SEED = 20261123
 
 Floats = npt.NDArray[np.float32]
 _T = TypeVar("_T")

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from medrega_bench.performance import profiler, random_packages
 from medrega_bench.performance.profiler import Profile
 from medrega_bench.performance.spread import Spread, quotients
+from medrega_edge.evaluation.bootstrap import SEED
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.devices import load_onnxruntime
 
@@ -56,7 +57,7 @@ def measure(
         tell(Message("bench.writing_variants"))
         paths = dict(write_variants(tower, hidden, scratch))
         sessions = {name: profiler.open_session(path, threads) for name, path in paths.items()}
-        pixels = np.random.default_rng(random_packages.SEED).standard_normal(
+        pixels = np.random.default_rng(SEED).standard_normal(
             (1, random_packages.CHANNELS, tower.image_size, tower.image_size), np.float32
         )
         embeddings = {name: _run(session, pixels) for name, session in sessions.items()}  # warms up, too

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from medrega_bench.evaluation import paired
-from medrega_bench.evaluation.figures import FEWEST_IMAGES
 from medrega_bench.evaluation.tables import VERSIONS
 from medrega_bench.reports.charts import frontier, reliability
 from medrega_bench.reports.model import NOTICES, Document, Drawn, Section, Table
 from medrega_bench.reports.phrases import words
 from medrega_bench.reports.worst_cases import worst
 from medrega_edge.domain import Language
+from medrega_edge.evaluation.bootstrap import FEWEST_IMAGES
 
 Row = dict[str, Any]
 

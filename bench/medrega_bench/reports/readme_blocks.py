@@ -1,4 +1,4 @@
-"""Results -> Markdown, and the blocks of the README that are made from them. Knows results; measures nothing."""
+"""Results -> Markdown, and the blocks of the README that are made from them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from medrega_bench.performance import results as performance
 from medrega_bench.reports import fast_table, render
 from medrega_bench.reports.charts import reliability
 from medrega_bench.reports.history import history_table
-from medrega_bench.reports.markdown import measured_with
 from medrega_bench.reports.model import Drawn
+from medrega_bench.reports.older_results import modern
 from medrega_bench.reports.phrases import words
 from medrega_bench.reports.task_tables import (
+    boxes_table,
     goals_table,
     modality_table,
     reliability_words,
@@ -29,55 +30,6 @@ from medrega_edge.domain import Language
 from medrega_edge.errors import GateError, UsageError
 
 BLOCK = re.compile(r"(<!-- bench:(?P<name>[\w-]+) (?P<file>[^ ]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
-
-
-def accuracy_table(result: dict[str, Any]) -> str:
-    """The accuracy of one run as Markdown: overall, per language, per modality and for the commonest objects."""
-    lines = [
-        "| detection of one object | questions | mean IoU (95 %) | accuracy at IoU 0.5 (95 %) | without a box |",
-        "|---|---|---|---|---|",
-    ]
-    for group, heading in (("overall", ""), ("language", "language: "), ("modality", "modality: "), ("object", "")):
-        for name, figure in result["tables"][group].items():
-            label = "**all**" if group == "overall" else f"{heading}{name}"
-            lines.append(
-                f"| {label} | {figure['n']} | {_with_interval(figure, 'mean_iou')} | {_with_interval(figure, 'acc50')} "
-                f"| {figure['no_box']:.3f} |"
-            )
-    lines += ["", "| identification: the name of what is in a box | questions | accuracy (95 %) |", "|---|---|---|"]
-    for name, figure in result["tables"]["identify"].items():
-        lines.append(f"| language: {name} | {figure['n']} | {_with_interval(figure, 'accuracy')} |")
-    return "\n".join([*lines, "", measured_with(result)])
-
-
-def loss_table(result: dict[str, Any]) -> str:
-    """What quantisation costs, as Markdown."""
-    loss = result["loss"]
-    low, high = loss["mean_iou_loss_interval"]
-    return "\n".join(
-        [
-            "| | full precision | package | loss (95 %) | answers that differ by 0.1 IoU or more |",
-            "|---|---|---|---|---|",
-            f"| mean IoU, {loss['n']} questions | {loss['reference_mean_iou']:.3f} | {loss['package_mean_iou']:.3f} "
-            f"| {loss['mean_iou_loss']:+.4f} ({low:+.4f} to {high:+.4f}) | {loss['iou_differs_by_a_tenth']:.3f} |",
-            *_names_line(loss["names"]),
-            "",
-            measured_with(result),
-        ]
-    )
-
-
-def _names_line(names: dict[str, Any]) -> list[str]:
-    if not names["n"]:
-        return []
-    low, high = names["loss_interval"]
-    loss = f"{names['loss']:+.4f} ({low:+.4f} to {high:+.4f})"
-    return [f"| right names, {names['n']} questions | {names['reference']:.3f} | {names['package']:.3f} | {loss} | |"]
-
-
-def _with_interval(figure: dict[str, Any], key: str) -> str:
-    low, high = figure[f"{key}_interval"]
-    return f"{figure[key]:.3f} ({low:.3f} to {high:.3f})"
 
 
 def reliability_picture(result: dict[str, Any]) -> str:
@@ -100,6 +52,7 @@ def size_picture(result: dict[str, Any]) -> str:
 
 
 TASK_TABLES = {
+    "accuracy": boxes_table,
     "summary": summary_table,
     "goals": goals_table,
     "reliance": reliance_table,
@@ -109,8 +62,6 @@ TASK_TABLES = {
 }
 # Each takes the results that its block names, parted by commas; a folder stands for all results of runs in it.
 RENDERERS: dict[str, Callable[..., str]] = {
-    "accuracy": accuracy_table,
-    "loss": loss_table,
     "fast": fast_table.table,
     "fast-summary": fast_table.summary,
     "peers": fast_table.peers_table,
@@ -134,7 +85,7 @@ def _results(path: Path, block: str) -> list[Any]:
     if path.is_dir():
         return results_in(path)
     result = json.loads(path.read_text(encoding="utf-8"))
-    return [READERS[block](result, path.name) if block in READERS else result]
+    return [READERS[block](result, path.name) if block in READERS else modern(result)]
 
 
 def update_blocks(document: Path, check: bool) -> bool:

@@ -110,6 +110,23 @@ def goals_table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "", measured_with(result)])
 
 
+def boxes_table(result: dict[str, Any]) -> str:
+    """Boxes of one object by language, modality and label, the commonest labels first, and names by language."""
+    settings = result["tables"]["settings"]
+    boxes, names = settings["single_object_single_region"], settings["region_to_text"]["language"]
+    lines = ["| one object, one region | questions | IoU, % (95 %) | accuracy at IoU 0.5, % (95 %) |", "|---|---|---|---|"]
+    rows = [("**all**", boxes["all"])]
+    rows += [(f"{group}: {name}", entry) for group in ("language", "modality") for name, entry in boxes[group].items()]
+    rows += list(boxes.get("object", {}).items())
+    for name, entry in rows:
+        figures = entry["figures"]
+        lines.append(f"| {name} | {entry['n']} | {percent(figures['iou'])} | {percent(figures['acc50'])} |")
+    lines += ["", "| the name of what is in a box | questions | accuracy, % (95 %) |", "|---|---|---|"]
+    for name, entry in names.items():
+        lines.append(f"| language: {name} | {entry['n']} | {percent(entry['figures']['accuracy'])} |")
+    return "\n".join([*lines, "", measured_with(result)])
+
+
 def _loss(figure: dict[str, Any] | None) -> str:
     if figure is None:
         return ""

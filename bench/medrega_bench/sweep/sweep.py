@@ -28,10 +28,10 @@ import numpy as np
 
 from medrega_bench.evaluation import measure, paired
 from medrega_bench.evaluation.answer_cache import Progress
-from medrega_bench.evaluation.figures import Interval, bootstrap, groups_of
 from medrega_bench.extras import require_export
 from medrega_bench.performance.environment import MemoryReader
 from medrega_edge.errors import GateError, UsageError
+from medrega_edge.evaluation.bootstrap import Interval, mean_interval
 from medrega_edge.io.atomic import write_text
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.package.package import Package
@@ -175,7 +175,7 @@ def _loss(of: Mapping[str, tuple[str, float]], against: Mapping[str, tuple[str, 
     """The 95 % interval of what `against` loses to `of` on the same questions."""
     common = [key for key in of if key in against]
     values = np.array([of[key][1] - against[key][1] for key in common])
-    return bootstrap(values, groups_of([of[key][0] for key in common]))
+    return mean_interval(values, [of[key][0] for key in common])
 
 
 def dominates(one: Row, other: Row, loss: Interval) -> bool:

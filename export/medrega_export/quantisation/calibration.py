@@ -15,9 +15,11 @@ import numpy.typing as npt
 import torch
 
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.bootstrap import SEED
+from medrega_edge.evaluation.questions import Question
 from medrega_edge.images.preprocess import Preprocessing, preprocess
-from medrega_export import questions as q
 from medrega_export.graphs.vision import run_torch
+from medrega_export.questions import picture, spell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from medrega_edge.boxes import Geometry
     from medrega_export.checkpoint.checkpoint import Checkpoint
 
-NOISE_IMAGES, NOISE_TOKENS, NOISE_SEED = 4, 24, 20261123
+NOISE_IMAGES, NOISE_TOKENS = 4, 24
 MEASURED = 8  # images and sequences on which stages are measured
 
 
@@ -43,7 +45,7 @@ class Material:
         return self.samples[:MEASURED]
 
 
-def from_questions(checkpoint: Checkpoint, chosen: Sequence[q.Question], context: int) -> Material:
+def from_questions(checkpoint: Checkpoint, chosen: Sequence[Question], context: int) -> Material:
     """Embed questions; raises UsageError for one that is longer than the decoder's context."""
     numbers = Preprocessing(checkpoint.image_size)
     slots = [checkpoint.image_token] * checkpoint.image_tokens
@@ -51,11 +53,11 @@ def from_questions(checkpoint: Checkpoint, chosen: Sequence[q.Question], context
     pixels, sequences = [], []
     for question in chosen:
         if question.image not in seen:
-            values, geometry = preprocess(q.picture(question), numbers)
+            values, geometry = preprocess(picture(question), numbers)
             seen[question.image] = (len(pixels), geometry)
             pixels.append(values[0])
         number, geometry = seen[question.image]
-        ids = q.spell(question, geometry, checkpoint.prompts, checkpoint.tokenizer, slots)
+        ids = spell(question, geometry, checkpoint.prompts, checkpoint.tokenizer, slots)
         if len(ids) > context:
             raise UsageError(f"Question '{question.id}' has {len(ids)} tokens with its answer; the context is {context}.")
         sequences.append((ids, number))
@@ -66,7 +68,7 @@ def from_questions(checkpoint: Checkpoint, chosen: Sequence[q.Question], context
 
 def from_noise(checkpoint: Checkpoint) -> Material:
     """Seeded noise in place of questions, for measuring a package that needs no calibration."""
-    generator = np.random.default_rng(NOISE_SEED)
+    generator = np.random.default_rng(SEED)
     shape = (NOISE_IMAGES, 3, checkpoint.image_size, checkpoint.image_size)
     pixels = generator.standard_normal(shape).astype(np.float32)
     slots = [checkpoint.image_token] * checkpoint.image_tokens

@@ -7,9 +7,7 @@ TEMPLATES: dict[str, str] = {
     "train.no_images": "Training needs images in the split train, and regions of one box in the split val.",
     "train.no_minutes": "A slice of no minutes trains nothing; give --minutes a positive number.",
     "train.no_preset": "There is no preset '{preset}'; choose one of: {presets}.",
-    "train.no_records": "There is no records.jsonl in '{folder}'; name the data folder with --data.",
     "train.other_run": "'{folder}' holds a run of another preset or version; name another folder with --out.",
     "train.other_shape": "The checkpoint named with --start has another shape than the preset's.",
-    "train.record_unreadable": "Line {line} of records.jsonl cannot be read: {problem}.",
     "train.slice_ended": "slice ended; run the same command to go on with {folder}",
 }

@@ -1,0 +1,1 @@
+"""Annotated images, questions with their truth, and what the answers to them are worth."""
