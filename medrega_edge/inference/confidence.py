@@ -1,8 +1,8 @@
-"""How sure a box is: the probabilities of its leading digits and of its being there, calibrated.
+"""Confidence of a box: probabilities of its leading digits and of its presence, calibrated.
 
-Knows steps and numbers; knows no text. The last digits are noise by nature (a thousandth of the image), so only the first
-two of each coordinate count. The raw score orders boxes; two numbers of the package, fitted on validation images, turn it
-into the probability that the box overlaps the truth by half (IoU >= 0.5). Platt scaling: Platt, 1999.
+The last digits of a coordinate are noise (a thousandth of the image), so only the first two count. The raw score orders
+boxes. Two numbers of the package, fitted on validation images, turn it into the probability that the IoU with the truth is
+0.5 or more. Platt scaling: Platt, 1999.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import numpy.typing as npt
 from medrega_edge.inference.decoding import Step
 
 LEADING_DIGITS = 2
-LEAST = 1e-6
+MIN_PROBABILITY = 1e-6
 
 
 def raw_scores(steps: Sequence[Step], presence: float = 1.0) -> list[float]:
-    """One score 0..1 for each box that was written: geometric mean over its leading digits, times that of presence."""
+    """Return a score 0..1 for each generated box: geometric mean over its leading digits, times that of presence."""
     logs: dict[int, list[float]] = {}
     for step in steps:
-        if step.place is not None and step.place[2] < LEADING_DIGITS:
+        position = step.digit_position
+        if position is not None and position.digit < LEADING_DIGITS:
             probability = 1.0 if step.probability is None else step.probability  # None: the grammar left no choice
-            logs.setdefault(step.place[0], []).append(math.log(max(LEAST, probability)))
+            logs.setdefault(position.box, []).append(math.log(max(MIN_PROBABILITY, probability)))
     return [math.exp(sum(box) / len(box)) * presence for _, box in sorted(logs.items())]
 
 
 def calibrated(score: float, calibration: tuple[float, ...]) -> float:
-    """Turn a raw score into a probability with the package's (slope, offset); as it is where there is none."""
+    """Turn a raw score into a probability with the package's (slope, offset); unchanged without them."""
     if not calibration:
         return score
     slope, offset = calibration
@@ -38,7 +39,10 @@ def calibrated(score: float, calibration: tuple[float, ...]) -> float:
 
 
 def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
-    """Find (slope, offset) by maximum likelihood, with Platt's softened targets; Newton's method, a few steps."""
+    """Find (slope, offset) by maximum likelihood with Platt's softened targets, by Newton's method.
+
+    Raises ValueError without scores.
+    """
     x: npt.NDArray[np.float64] = np.array([_logit(score) for score in scores])
     hits = np.array(list(right), float)
     if len(x) == 0:
@@ -59,5 +63,5 @@ def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
 
 
 def _logit(score: float) -> float:
-    bounded = min(max(score, LEAST), 1 - LEAST)
+    bounded = min(max(score, MIN_PROBABILITY), 1 - MIN_PROBABILITY)
     return math.log(bounded / (1 - bounded))

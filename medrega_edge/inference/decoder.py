@@ -16,14 +16,14 @@ Floats = npt.NDArray[np.float32]
 
 
 class Decoder:
-    """The language model with one preallocated cache: `extend` appends to it in place, `rewind` forgets its tail.
+    """The language model's graph with one preallocated cache: `extend` appends to it in place, `rewind` shortens it.
 
-    Nothing is copied from token to token: past and present of the graph are the same memory, and on the processor what goes
-    in and comes out of a pass of one token lies in memory that is bound once.
+    `length` counts the positions in the cache, `forward_passes` the passes so far. Nothing is copied from token to token:
+    past and present of the graph share memory, and on the CPU the buffers of a pass of one token are bound once.
     """
 
     def __init__(self, contents: PackageContents, threads: int, device: str, mapped: bool = False) -> None:
-        """Load the graph, its weights read where they lie if `mapped`, and allocate the cache.
+        """Load the graph and allocate the cache; `mapped` leaves weights with a file of their own on the disk.
 
         Raises PackageError or ResourceError.
         """
@@ -32,12 +32,12 @@ class Decoder:
         pasts = {name.format(i) for i in layers for name in (spec.past_key, spec.past_value)}
         presents = {name.format(i) for i in layers for name in (spec.present_key, spec.present_value)}
         inputs = {spec.embeds, spec.last_position, spec.total_length} | pasts
-        self.length = 0  # positions in the cache that count
-        self.forward_passes = 0  # so far
+        self.length = 0
+        self.forward_passes = 0
         self._session = open_session(contents, "decoder", threads, device, inputs, {spec.logits} | presents, mapped)
         self._binding = self._session.io_binding()
         self._value = load_onnxruntime().OrtValue.ortvalue_from_numpy
-        self._bound_values = []  # keeps what is bound alive: the binding holds no reference
+        self._bound_values = []  # the binding holds no reference to its buffers
         shape = (1, spec.kv_heads, spec.context, spec.head_dim)
         for layer in layers:
             for past, present in ((spec.past_key, spec.present_key), (spec.past_value, spec.present_value)):
@@ -47,14 +47,14 @@ class Decoder:
                 self._binding.bind_ortvalue_output(present.format(layer), value)
         self._last = np.zeros(1, np.int32)
         self._total = np.zeros((), np.int32)
-        self._one = np.zeros((1, 1, spec.hidden), np.float32)
+        self._single = np.zeros((1, 1, spec.hidden), np.float32)
         self._logits: Floats = np.zeros((1, spec.vocabulary), np.float32)
-        self._one_value = self._value(self._one)
-        self._embeds: Any = None  # what is bound as input now
+        self._single_value = self._value(self._single)
+        self._bound_embeds: Any = None
         logits = self._value(self._logits)
         self._bound_values.append(logits)
         self._binding.bind_ortvalue_output(spec.logits, logits)
-        self._in_place = device == "cpu"  # elsewhere what is bound is copied there, each time it is bound
+        self._in_place = device == "cpu"  # other devices copy a buffer each time it is bound
         self._bind_lengths()
 
     def _bind_lengths(self) -> None:
@@ -63,13 +63,13 @@ class Decoder:
 
     @property
     def remaining_context(self) -> int:
-        """Positions that are left in the cache."""
+        """Number of free positions in the cache."""
         return self.spec.context - self.length
 
     def extend(self, embeds: Floats) -> Floats:
-        """Append `[S, hidden]` to the cache and return the logits `[vocabulary]` behind the last position.
+        """Append float32 `[S, hidden]` to the cache and return the logits `[vocabulary]` of the last position.
 
-        The next pass overwrites them. Raises ResourceError when the context is full.
+        The next pass overwrites the logits. Raises ResourceError when the context is full.
         """
         if len(embeds) > self.remaining_context:
             raise ResourceError("resource.context_full", positions=self.spec.context)
@@ -77,13 +77,13 @@ class Decoder:
         self._last[0] = total - 1
         self._total[()] = total
         if len(embeds) == 1 and self._in_place:
-            self._one[0] = embeds
-            value = self._one_value
+            self._single[0] = embeds
+            value = self._single_value
         else:
             value = self._value(np.ascontiguousarray(embeds[None], dtype=np.float32))
-        if value is not self._embeds:
+        if value is not self._bound_embeds:
             self._binding.bind_ortvalue_input(self.spec.embeds, value)
-            self._embeds = value
+            self._bound_embeds = value
         if not self._in_place:
             self._bind_lengths()
         self._session.run_with_iobinding(self._binding)
@@ -92,7 +92,7 @@ class Decoder:
         return cast(Floats, self._logits[0])
 
     def rewind(self, length: int) -> None:
-        """Forget everything behind the first `length` positions."""
+        """Keep the first `length` positions of the cache; raises ValueError for more than there are."""
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot rewind to {length} of {self.length} positions")
         self.length = length

@@ -20,20 +20,20 @@ from medrega_edge.package.package import PackageContents
 
 DEVICES = ("cpu", "cuda", "auto")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-# onnxruntime arranges a copy of all weights for its fastest routines. Without it, what lies in a file of its own is mapped
-# and takes no memory that the system could not take back. For float32 that costs a tenth of a prefill and nothing else.
+# onnxruntime copies all weights into the layout of its fastest routines. Without this prepacking, weights in a file of
+# their own stay mapped, and the system can reclaim their memory. For float32 that costs a tenth of a prefill.
 DISABLE_PREPACKING = "session.disable_prepacking"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
-# Of weights that a token reads. Two threads against one, token by token, 2026-11-23: 1.1 times as fast at 9 MB, 1.4 at 13,
-# 1.6 at 28, 1.7 at 58; at 2.6 MB nothing on two cores that are free, and slower on one that is not.
+# Weights read per token for each thread. Two threads against one, 2026-11-23: 1.1 times as fast at 9 MB, 1.4 at 13,
+# 1.6 at 28, 1.7 at 58. At 2.6 MB there is no gain on two idle cores, and a loss on busy ones.
 BYTES_WORTH_A_THREAD = 4_000_000
 
 
 @cache
 def load_onnxruntime() -> ModuleType:
-    """Import onnxruntime with its telemetry off: the one way to it."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, when the library is loaded
+    """Import onnxruntime with its telemetry off. Nothing else imports it."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, at the import
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(3)  # errors only; warnings would name files
@@ -41,19 +41,19 @@ def load_onnxruntime() -> ModuleType:
 
 
 def available_threads() -> int:
-    """Processors that this process may run on, and its container pays for."""
+    """Return the number of processors that this process may use, within its container's limit."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         share, period = CPU_QUOTA.read_text(encoding="ascii").split()
         return max(1, min(count, round(int(share) / int(period))))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
+    except (OSError, ValueError):  # no container, or no limit ("max")
         return count
 
 
 def decoder_threads(manifest: Manifest, available: int) -> int:
-    """How many of the `available` threads a decoder is run with, by the bytes of weights that a token reads.
+    """Return how many of the `available` threads the decoder uses, by the bytes of weights that it reads per token.
 
-    No answer depends on it. The vision tower takes them all: it sees hundreds of positions at once.
+    No answer depends on it. The vision tower uses all threads, because it processes hundreds of positions at once.
     """
     weights = sum(entry.bytes for role, entry in manifest.files.items() if role in ("decoder", "decoder_data"))
     return max(1, min(available, weights // BYTES_WORTH_A_THREAD))
@@ -81,8 +81,8 @@ def _cuda_problem() -> Message | None:
             return Message("resource.two_onnxruntimes")
         return Message("resource.onnxruntime_without_cuda")
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # it prints what it does not find
-            ort.preload_dlls()  # CUDA and cuDNN out of wheels, where they were installed as such
+        with contextlib.redirect_stdout(sys.stderr):  # it prints the libraries that it does not find
+            ort.preload_dlls()  # CUDA and cuDNN from wheels, if installed
         ort.OrtValue.ortvalue_from_shape_and_type([1], np.float32, "cuda", 0)
     except Exception as error:  # onnxruntime's exceptions share no base class
         return Message("resource.no_working_cuda_device", error=type(error).__name__)
@@ -90,7 +90,7 @@ def _cuda_problem() -> Message | None:
 
 
 def _distributions() -> list[str]:
-    """Names of the installed packages that own the folder `onnxruntime`."""
+    """Return the names of the installed distributions that own the folder `onnxruntime`."""
     from importlib.metadata import distributions  # heavy, and only for a message
 
     return [name for name in ("onnxruntime", "onnxruntime-gpu") if any(True for _ in distributions(name=name))]
@@ -99,7 +99,11 @@ def _distributions() -> list[str]:
 def open_session(
     contents: PackageContents, role: str, threads: int, device: str, inputs: set[str], outputs: set[str], mapped: bool
 ) -> Any:
-    """Open one graph of a package, its weights mapped from the disk where `mapped`; raises PackageError or ResourceError."""
+    """Open one graph of a package; `mapped` leaves weights with a file of their own on the disk.
+
+    Raises PackageError for a graph that is refused or differs from the manifest, ResourceError for lack of memory or of the
+    device.
+    """
     ort = load_onnxruntime()
     provider = PROVIDERS[device]
     options = ort.SessionOptions()
@@ -109,14 +113,14 @@ def open_session(
     options.log_severity_level = 3
     if mapped:
         options.add_session_config_entry(DISABLE_PREPACKING, "1")
-    # The bytes that were hashed are the bytes that run; external data alone is opened by the runtime itself.
+    # The hashed bytes are the bytes that run. Only external data is opened by onnxruntime itself.
     package = contents.package
-    outside = package.manifest.files.get(f"{role}_data")
-    check_graph(contents[role], role, (outside.path, outside.bytes) if outside else None)
+    external = package.manifest.files.get(f"{role}_data")
+    check_graph(contents[role], role, (external.path, external.bytes) if external else None)
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    model: str | bytes = str(package.path(role)) if outside else contents[role]
+    model: str | bytes = str(package.path(role)) if external else contents[role]
     try:
-        # Without a fallback: it would go on, on the processor, and say so on standard output only.
+        # No fallback: it would run on the CPU, and only print that on standard output.
         session = ort.InferenceSession(model, options, providers=[provider], enable_fallback=0)
     except MemoryError:
         raise ResourceError("resource.memory_to_load", role=role) from None

@@ -1,10 +1,9 @@
-"""The region grammar in token ids: what may come next, so that a malformed box cannot be written.
+"""Grammars in token ids: the tokens that may follow, so that no malformed box can be generated.
 
-Knows ids and the numbers 0..999; knows no logits and no image. `RegionGrammar` lets the model write freely between regions;
-inside one, names end, boxes open and close, coordinates stay on the grid and in order (x1 < x2, y1 < y2), and no box of an
-object is written twice. `NamedRegion` leaves it only the choice whether the named object is there, and where. `Choice`
-leaves a list of candidates, `Prose` text without regions, whose first words may be known. Where a single continuation is
-left, the generation loop does not ask the model.
+`RegionGrammar` allows any text between regions. Inside a region, the name ends, boxes open and close, coordinates stay on
+the grid and in order (x1 < x2, y1 < y2), and no object has the same box twice. `NamedRegion` leaves the choice whether the
+named object is present, and where. `Choice` leaves a list of candidates. `Prose` is text without regions, which may begin
+with given words.
 """
 
 from __future__ import annotations
@@ -15,11 +14,12 @@ from enum import Enum, auto
 
 from medrega_edge.boxes import GRID_MAX
 from medrega_edge.errors import PackageError
+from medrega_edge.inference.decoding import DigitPosition
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.region_markup import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
 
-LONGEST_NAME = 24  # tokens; the longest name in training has 12
-MOST_BOXES = 20  # of one object
+MAX_NAME_TOKENS = 24  # the longest name in training has 12
+MAX_BOXES = 20  # of one object
 
 
 class _Mode(Enum):
@@ -31,7 +31,7 @@ class _Mode(Enum):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The ids that the grammar has to know."""
+    """Ids of the markers, the digits and the punctuation between them."""
 
     ref_open: int
     ref_close: int
@@ -46,18 +46,18 @@ class Vocabulary:
 
     @property
     def longest_box(self) -> int:
-        """Tokens that a box and what parts it from the next may take."""
+        """Maximum number of tokens of a box with the separator behind it."""
         return 4 * len(str(GRID_MAX)) + 3 * len(self.between) + len(self.next_box)
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, end: tuple[int, ...]) -> Vocabulary:
-        """Read the ids off a tokenizer; how it cuts the punctuation is taken from a real box, digits beside it.
+        """Look the ids up in a tokenizer. The punctuation is tokenized as it stands in a box, between digits.
 
-        Raises PackageError for a tokenizer that lacks a marker or cuts numbers otherwise than digit by digit.
+        Raises PackageError for a tokenizer that lacks a marker or does not spell numbers digit by digit.
         """
         digits = tuple(tokenizer.id_of(str(d)) for d in range(10))
         box_open, box_close = tokenizer.id_of(BOX_OPEN), tokenizer.id_of(BOX_CLOSE)
-        # All at once, as it stands in an answer: some tokenizers start every text with a space.
+        # As one text, because some tokenizers start every text with a space.
         parts: list[list[int]] = [[]]
         for token in tokenizer.encode(f"{BOX_OPEN}[[1, 1], [1, 1]]{BOX_CLOSE}")[1:-1]:
             if token in digits:
@@ -82,12 +82,12 @@ class Vocabulary:
 
 
 class RegionGrammar:
-    """Where an answer stands in the grammar. `allowed` tells what may follow, `push` moves on."""
+    """The state of a text with regions, token by token. An object has at most `max_boxes` boxes."""
 
-    def __init__(self, vocabulary: Vocabulary, most_boxes: int = MOST_BOXES) -> None:
+    def __init__(self, vocabulary: Vocabulary, max_boxes: int = MAX_BOXES) -> None:
         """Start at the beginning of an answer."""
-        self._v = vocabulary
-        self._most_boxes = most_boxes
+        self.vocabulary = vocabulary
+        self._max_boxes = max_boxes
         self._mode = _Mode.PROSE
         self._forced: list[int] = []
         self._after_forced = _Mode.PROSE
@@ -96,44 +96,44 @@ class RegionGrammar:
         self._spelt = ""  # digits of the coordinate being written
         self._boxes = 0
         self._written: set[tuple[int, ...]] = set()  # boxes of the object so far
-        self._options: dict[int, Sequence[int]] = {}  # first token -> separator, once a number may end
-        self._numerals: tuple[int, ...] = ()  # what `allowed` found for this place in a number
+        self._separators: dict[int, Sequence[int]] = {}  # by their first token, once the number may end
+        self._allowed_in_number: tuple[int, ...] = ()  # cached until the next token
 
     @property
     def banned(self) -> tuple[int, ...]:
-        """Ids that may not follow where the model writes freely (`allowed` is None)."""
-        v = self._v
+        """Ids that may not follow where `allowed` is None."""
+        v = self.vocabulary
         if self._mode is _Mode.NAME:
-            nameless = (v.ref_close,) if self._name_tokens == 0 else ()
-            return (v.ref_open, v.box_open, v.box_close, *v.end, *nameless)
+            if_nameless = (v.ref_close,) if self._name_tokens == 0 else ()
+            return (v.ref_open, v.box_open, v.box_close, *v.end, *if_nameless)
         return (v.ref_close, v.box_open, v.box_close)
 
     def allowed(self) -> tuple[int, ...] | None:
-        """Ids that may follow; None where anything but `banned` may."""
+        """Ids that may follow; None for all but `banned`."""
         if self._mode is _Mode.FORCED:
             return (self._forced[0],)
         if self._mode is _Mode.NAME:
-            return (self._v.ref_close,) if self._name_tokens >= LONGEST_NAME else None
+            return (self.vocabulary.ref_close,) if self._name_tokens >= MAX_NAME_TOKENS else None
         if self._mode is _Mode.NUMBER:
-            if not self._numerals:
-                self._options = self._separators() if self._complete() else {}
-                self._numerals = (*(self._v.digits[d] for d in self._digits()), *self._options)
-            return self._numerals
+            if not self._allowed_in_number:
+                self._separators = self._allowed_separators() if self._complete() else {}
+                self._allowed_in_number = (*(self.vocabulary.digits[d] for d in self._digits()), *self._separators)
+            return self._allowed_in_number
         return None
 
     @property
-    def place(self) -> tuple[int, int, int] | None:
-        """Which box of the region, which of its four coordinates and which digit of it comes next."""
-        return (self._boxes, len(self._box), len(self._spelt)) if self._mode is _Mode.NUMBER else None
+    def digit_position(self) -> DigitPosition | None:
+        """Position of the digit that follows; None outside numbers."""
+        return DigitPosition(self._boxes, len(self._box), len(self._spelt)) if self._mode is _Mode.NUMBER else None
 
     @property
     def ends(self) -> tuple[int, ...]:
         """Ids that end the coordinate being written."""
-        return tuple(self._options)
+        return tuple(self._separators)
 
     def push(self, token: int) -> None:
         """Move on over a token; raises ValueError for one that is not allowed."""
-        v = self._v
+        v = self.vocabulary
         allowed = self.allowed()
         if (allowed is None and token in self.banned) or (allowed is not None and token not in allowed):
             raise ValueError(f"token {token} is not allowed here")
@@ -148,16 +148,16 @@ class RegionGrammar:
             self._forced.pop(0)
             if not self._forced:
                 self._mode = self._after_forced
-        elif token in self._options:
-            self._end_number(self._options[token])
+        elif token in self._separators:
+            self._end_number(self._separators[token])
         else:
             self._spelt += str(v.digits.index(token))
-        self._numerals = ()
+        self._allowed_in_number = ()
 
     def _open_list(self) -> None:
         self._boxes, self._box, self._spelt = 0, [], ""
         self._written = set()
-        self._force((self._v.box_open, *self._v.open_list), _Mode.NUMBER)
+        self._force((self.vocabulary.box_open, *self.vocabulary.open_list), _Mode.NUMBER)
 
     def _force(self, tokens: Sequence[int], then: _Mode) -> None:
         self._forced, self._after_forced = list(tokens), then
@@ -165,11 +165,11 @@ class RegionGrammar:
 
     def _bounds(self) -> tuple[int, int]:
         """Smallest and largest value of the coordinate being written."""
-        place = len(self._box)
-        return (0, GRID_MAX - 1) if place < 2 else (self._box[place - 2] + 1, GRID_MAX)
+        coordinate = len(self._box)
+        return (0, GRID_MAX - 1) if coordinate < 2 else (self._box[coordinate - 2] + 1, GRID_MAX)
 
     def _digits(self) -> list[int]:
-        """Digits with which some coordinate within bounds goes on; no leading zeros."""
+        """Digits after which some coordinate within the bounds can follow; no leading zeros."""
         if self._spelt == "0":
             return []
         low, high = self._bounds()
@@ -188,87 +188,87 @@ class RegionGrammar:
         return first <= last and (not self._written or any(map(self._is_new, range(first, last + 1))))
 
     def _is_new(self, value: int) -> bool:
-        """Whether a coordinate does not complete a box that was written before."""
+        """Whether a coordinate completes no box that was written before."""
         return len(self._box) < 3 or (*self._box, value) not in self._written
 
     def _complete(self) -> bool:
         low, high = self._bounds()
         return bool(self._spelt) and low <= int(self._spelt) <= high and self._is_new(int(self._spelt))
 
-    def _separators(self) -> dict[int, Sequence[int]]:
-        v = self._v
+    def _allowed_separators(self) -> dict[int, Sequence[int]]:
+        v = self.vocabulary
         if len(self._box) < 3:
             return {v.between[0]: v.between}
         closing = (*v.close_list, v.box_close)
         options: dict[int, Sequence[int]] = {closing[0]: closing}
-        # Where a tokenizer cuts both alike ("]" first), the list closes: one box is right far more often than two.
-        if self._boxes + 1 < self._most_boxes and v.next_box[0] != closing[0]:
+        # If a tokenizer starts both with the same token, the list closes: one box is right far more often than two.
+        if self._boxes + 1 < self._max_boxes and v.next_box[0] != closing[0]:
             options[v.next_box[0]] = v.next_box
         return options
 
     def _end_number(self, separator: Sequence[int]) -> None:
         self._box.append(int(self._spelt))
         self._spelt = ""
-        closing = separator[-1] == self._v.box_close
+        closing = separator[-1] == self.vocabulary.box_close
         if len(self._box) == 4:
             self._written.add(tuple(self._box))
             self._box = []
             self._boxes += 1
         if len(self._box) == 3 and not any(self._is_new(y) for y in range(self._bounds()[0], self._bounds()[1] + 1)):
-            self._written.clear()  # every box from here on has been written: rather one twice than none to write
-        self._options = {}
+            self._written.clear()  # no new box is left: a repeated one is better than none
+        self._separators = {}
         self._force(separator[1:], _Mode.PROSE if closing else _Mode.NUMBER)
 
 
 class NamedRegion(RegionGrammar):
-    """One object whose name is known: the model says whether it is there, and if so in which boxes; nothing else."""
+    """One object whose name is known: it is absent, or has boxes; nothing else can be generated."""
 
     def __init__(
         self,
         vocabulary: Vocabulary,
         name: Sequence[int],
         absent: int,
-        most_boxes: int = MOST_BOXES,
+        max_boxes: int = MAX_BOXES,
         limit: int | None = None,
     ) -> None:
-        """`name` are the tokens of the object's name, `absent` the first token of the answer that it is not there.
+        """Take the tokens of the object's name, and the first token of the answer that it is absent.
 
-        No more boxes are begun than surely end within `limit` tokens.
+        With `limit`, no box is begun that might not end within so many tokens.
         """
         if limit is not None:
-            around = len(name) + len(vocabulary.open_list) + len(vocabulary.close_list) + 4  # and the four markers
-            most_boxes = max(1, min(most_boxes, (limit - around) // vocabulary.longest_box))
-        super().__init__(vocabulary, most_boxes)
+            overhead = len(name) + len(vocabulary.open_list) + len(vocabulary.close_list) + 4  # and the four markers
+            max_boxes = max(1, min(max_boxes, (limit - overhead) // vocabulary.longest_box))
+        super().__init__(vocabulary, max_boxes)
         self._name = tuple(name)
-        self._absent = absent
+        self.absent = absent
         self._decided = False
 
     def allowed(self) -> tuple[int, ...] | None:
         """Ids that may follow; never None."""
         if not self._decided:
-            return (self._v.ref_open, self._absent)
+            return (self.vocabulary.ref_open, self.absent)
         if self._mode is _Mode.PROSE:
-            return self._v.end[:1]
+            return self.vocabulary.end[:1]
         return super().allowed()
 
     def push(self, token: int) -> None:
         """Move on over a token; raises ValueError for one that is not allowed."""
         if self._decided:
             super().push(token)
-        elif token == self._v.ref_open:
+        elif token == self.vocabulary.ref_open:
             self._decided = True
             self._open_list()
-            self._force((*self._name, self._v.ref_close, *self._forced), _Mode.NUMBER)
-        elif token == self._absent:
+            self._force((*self._name, self.vocabulary.ref_close, *self._forced), _Mode.NUMBER)
+        elif token == self.absent:
             self._decided = True
         else:
             raise ValueError(f"token {token} is not allowed here")
 
 
 class Prose:
-    """Text without any region marker; behind `opening`, where its first words are known."""
+    """Text without region markers, which begins with the tokens of `opening`."""
 
-    place = None
+    digit_position = None
     ends: tuple[int, ...] = ()
 
     def __init__(self, vocabulary: Vocabulary, opening: Sequence[int] = ()) -> None:
@@ -278,11 +278,11 @@ class Prose:
         self._opening = list(opening)
 
     def allowed(self) -> tuple[int, ...] | None:
-        """Behind the opening, anything but the markers."""
+        """The next token of the opening; after it, None: any but the markers."""
         return (self._opening[0],) if self._opening else None
 
     def push(self, token: int) -> None:
-        """Move on over the opening; behind it any token will do."""
+        """Move on over a token; raises ValueError for another than the opening's."""
         if self._opening and token != self._opening.pop(0):
             raise ValueError(f"token {token} is not allowed here")
 
@@ -291,21 +291,21 @@ class Choice:
     """One of several candidates; with `following`, one or more of them, each at most once."""
 
     banned: tuple[int, ...] = ()
-    place = None
+    digit_position = None
     ends: tuple[int, ...] = ()
 
     def __init__(
         self, candidates: Sequence[Sequence[int]], end: tuple[int, ...], following: Sequence[Sequence[int]] = ()
     ) -> None:
-        """`candidates` are token sequences, none empty; `following` the same behind a separator."""
+        """Take the candidates as token sequences, none empty; `following` are the same with a separator in front."""
         self._end = end
         self._following = [tuple(candidate) for candidate in following]
-        self._live = [(i, tuple(candidate)) for i, candidate in enumerate(candidates)]  # with what is left to write
+        self._live = [(i, tuple(candidate)) for i, candidate in enumerate(candidates)]  # index, and the tokens left
         self._chosen: list[int] = []
 
     @property
     def chosen(self) -> tuple[int, ...]:
-        """Which candidates have been written, in their order."""
+        """Indices of the candidates that have been written, in their order."""
         return (*self._chosen, *self._whole())
 
     def _whole(self) -> list[int]:

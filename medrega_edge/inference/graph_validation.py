@@ -1,8 +1,8 @@
-"""What an ONNX graph has to be before onnxruntime may see it: plain operators, no data outside of the package.
+"""Validation of an ONNX graph before onnxruntime reads it: known operators, no data outside the package.
 
-Knows protobuf's wire format and the few messages of ONNX that matter; knows no tensor's meaning. Whatever is not on the
-lists below is refused: operators, domains, and also fields, so that loops, functions, subgraphs and whatever a newer
-format adds cannot slip by. The default package and everything `medrega export` writes passes.
+This module reads protobuf's wire format itself. Everything that is not on the lists below is refused: operators, domains,
+and fields. So loops, functions, subgraphs and additions of newer formats are refused too. The default package and every
+graph that `medrega export` writes pass.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ OPERATORS = {
     ),
 }
 MAX_NODES = 50_000
-MAX_FIELDS = 1_000_000  # a second's work; a tower of six billion weights has some ten thousand
+MAX_FIELDS = 1_000_000  # read in a second; a tower of six billion weights has about ten thousand
 
-# Fields by number (onnx.proto), those that are looked into by name.
+# Known fields by number (onnx.proto); those that are read have a name.
 _MODEL = {7: "graph", 8: "opset"} | dict.fromkeys((1, 2, 3, 4, 5, 6, 14), "")
 _GRAPH = {1: "node", 5: "tensor"} | dict.fromkeys((2, 10, 11, 12, 13, 14, 16), "")
 _NODE = {4: "operator", 5: "attribute", 7: "domain"} | dict.fromkeys((1, 2, 3, 6, 9), "")
 _ATTRIBUTE = {5: "tensor"} | dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 20), "")
-_TENSOR = {13: "outside", 14: "place"} | dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16), "")
+_TENSOR = {13: "external_data", 14: "data_location"} | dict.fromkeys((1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16), "")
 _OPSET = {1: "domain", 2: ""}
 _ENTRY = {1: "key", 2: "value"}
 
@@ -45,24 +45,24 @@ class _Refused(Exception):
         self.problem = problem
 
 
-def check_graph(data: bytes, role: str, outside: tuple[str, int] | None = None) -> None:
-    """Refuse a graph that is not on the lists; raises PackageError before onnxruntime has seen a byte of it.
+def check_graph(data: bytes, role: str, external: tuple[str, int] | None = None) -> None:
+    """Raise PackageError for a graph with anything that is not on the lists.
 
-    `outside` is the name and size of the one file beside it in which its weights may lie.
+    `external` is the name and size of the one file that may hold its weights.
     """
     try:
-        if data[4:8] == b"ORTM":  # onnxruntime's own format, which it would tell by these bytes
+        if data[4:8] == b"ORTM":  # onnxruntime's own format
             raise _Refused(Message("inference.not_onnx"))
-        _Reader(outside).model(memoryview(data))
+        _Reader(external).model(memoryview(data))
     except _Refused as refused:
         raise PackageError("inference.graph_refused", role=role, problem=refused.problem) from None
 
 
 class _Reader:
-    """Walks through a model's messages, counting what it sees."""
+    """Reads the messages of a model, and counts fields and nodes."""
 
-    def __init__(self, outside: tuple[str, int] | None) -> None:
-        self.outside = outside
+    def __init__(self, external: tuple[str, int] | None) -> None:
+        self.external = external
         self.fields_left = MAX_FIELDS
         self.nodes_left = MAX_NODES
 
@@ -96,7 +96,7 @@ class _Reader:
                 for inner, tensor in self._fields(_message(value), _ATTRIBUTE):
                     if inner == "tensor":
                         self._tensor(_message(tensor))
-        # A field that stands twice means its last value to one reader and perhaps its first to another.
+        # Of a repeated field, one reader may take the last value and another the first.
         if len(domains) > 1 or len(operators) != 1:
             raise _Refused(Message("inference.ambiguous_node"))
         if operators[0] not in OPERATORS.get(domains[0] if domains else "", ()):
@@ -104,31 +104,31 @@ class _Reader:
 
     def _tensor(self, message: memoryview) -> None:
         entries: dict[str, str] = {}
-        is_outside = False
+        is_external = False
         for name, value in self._fields(message, _TENSOR):
-            if name == "place":
-                is_outside |= value != 0
-            elif name == "outside":
-                is_outside = True
+            if name == "data_location":
+                is_external |= value != 0
+            elif name == "external_data":
+                is_external = True
                 pair = {inner: _text(text) for inner, text in self._fields(_message(value), _ENTRY)}
                 if pair.get("key", "") in entries:
                     raise _Refused(Message("inference.ambiguous_tensor"))
                 entries[pair.get("key", "")] = pair.get("value", "")
-        if is_outside:
-            self._place(entries)
+        if is_external:
+            self._check_external(entries)
 
-    def _place(self, entries: dict[str, str]) -> None:
-        """Refuse a tensor's place outside of the graph, unless it is within the one file that may hold it."""
-        if self.outside is None or entries.get("location") != self.outside[0]:
+    def _check_external(self, entries: dict[str, str]) -> None:
+        """Refuse external data unless it lies within the one file that may hold it."""
+        if self.external is None or entries.get("location") != self.external[0]:
             raise _Refused(Message("inference.outside_weights"))
         numbers = [entries.get("offset", "0"), entries.get("length", "0")]
         if not all(number.isascii() and number.isdigit() and len(number) < 16 for number in numbers):
             raise _Refused(Message("inference.misplaced_weights"))
-        if sum(map(int, numbers)) > self.outside[1] or set(entries) - {"location", "offset", "length", "checksum"}:
+        if sum(map(int, numbers)) > self.external[1] or set(entries) - {"location", "offset", "length", "checksum"}:
             raise _Refused(Message("inference.misplaced_weights"))
 
     def _fields(self, message: memoryview, known: dict[int, str]) -> Iterator[tuple[str, int | memoryview]]:
-        """The fields of a message in order, by name; a number for a varint, bytes for all else."""
+        """Yield the fields of a message by name, in order: a number for a varint, else bytes."""
         at = 0
         while at < len(message):
             self.fields_left -= 1
@@ -155,15 +155,15 @@ class _Reader:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number of at most 64 bits and where it ends."""
+    """Return a number of at most 64 bits, and the index after it."""
     value = 0
-    for place in range(10):
-        if at + place >= len(message):
+    for index in range(10):
+        if at + index >= len(message):
             break
-        byte = message[at + place]
-        value |= (byte & 0x7F) << 7 * place
+        byte = message[at + index]
+        value |= (byte & 0x7F) << 7 * index
         if byte < 0x80:
-            return value, at + place + 1
+            return value, at + index + 1
     raise _Refused(Message("inference.not_onnx"))
 
 

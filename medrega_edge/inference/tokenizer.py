@@ -1,6 +1,6 @@
-"""Ids <-> text, whole or streamed. Knows tokenizer.json through the tokenizers library; knows no model and no prompt.
+"""Token ids <-> text, whole or streamed.
 
-A question cannot forge a marker: whatever spells a special token is taken out of it.
+A question cannot forge a marker: `strip_special_tokens` removes everything that spells one.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ class Tokenizer:
         return int(self._tokenizer.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text in which special tokens count as such."""
-        whole = text.encode("utf-8", "replace").decode("utf-8")  # half a character, as a terminal may send it, is a "?"
-        ids: list[int] = self._tokenizer.encode(whole, add_special_tokens=False).ids
+        """Return the ids of a text; text that spells a special token becomes that token. A lone surrogate counts as "?"."""
+        encodable = text.encode("utf-8", "replace").decode("utf-8")
+        ids: list[int] = self._tokenizer.encode(encodable, add_special_tokens=False).ids
         return ids
 
     def encode_continuation(self, text: str, before: str) -> list[int]:
-        """Return the ids of `text` as it stands behind `before`; those of `text` alone where the two melt together.
+        """Return the ids of `text` as it follows `before`; those of `text` alone if a token spans both.
 
-        Some tokenizers start every text with a space, which what stands behind another does not have.
+        Some tokenizers start every text with a space, which a continuation does not have.
         """
-        head, ids = self.encode(before), self.encode(before + text)
-        return ids[len(head) :] if ids[: len(head)] == head else self.encode(text)
+        prefix, ids = self.encode(before), self.encode(before + text)
+        return ids[len(prefix) :] if ids[: len(prefix)] == prefix else self.encode(text)
 
     def id_of(self, token: str) -> int:
         """Return the id of one token; raises PackageError when the vocabulary lacks it."""
-        found = self._tokenizer.token_to_id(token)
-        if found is None:
+        token_id = self._tokenizer.token_to_id(token)
+        if token_id is None:
             raise PackageError("inference.missing_token", token=token)
-        return int(found)
+        return int(token_id)
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of ids, markers included."""
@@ -64,34 +64,34 @@ class Tokenizer:
         return re.compile("|".join(re.escape(name) for name in names) or r"(?!)")
 
     def strip_special_tokens(self, text: str) -> str:
-        """Return a user's text with whatever spells a special token taken out, also what appears by taking one out."""
+        """Remove everything that spells a special token, and what spells one after the removal of another."""
         while (cleaned := self._specials.sub("", text)) != text:
             text = cleaned
         return text
 
 
 class StreamDecoder:
-    """Ids one by one -> pieces of text that never split a character; the pieces join to `decode` of all ids."""
+    """Token ids one by one -> pieces of text that split no character; the pieces join to `decode` of all ids."""
 
-    def __init__(self, tokenizer: Tokenizer, tell: Callable[[str], None]) -> None:
-        """Start an empty stream; `tell` gets each piece, none of them empty."""
-        self._tokenizer, self._tell = tokenizer, tell
-        self._known: list[int] = []  # the last ids that were told: what follows may be spelt otherwise behind them
+    def __init__(self, tokenizer: Tokenizer, on_text: Callable[[str], None]) -> None:
+        """Start an empty stream; `on_text` gets each piece, none of them empty."""
+        self._tokenizer, self._on_text = tokenizer, on_text
+        self._last: list[int] = []  # ids of the last piece: the text of the next ones may depend on them
         self._new: list[int] = []
 
     def push(self, token: int) -> None:
-        """Add an id; tell the text that is new and sure."""
+        """Add an id, and pass on the text that is complete."""
         self._new.append(token)
-        self._flush(lambda text: text.endswith(_REPLACEMENT))  # half a character: wait for the rest of its bytes
+        self._flush(is_final=False)
 
     def finish(self) -> None:
-        """Tell whatever was held back."""
-        self._flush(lambda text: False)
+        """Pass on the rest, complete or not."""
+        self._flush(is_final=True)
 
-    def _flush(self, waits: Callable[[str], bool]) -> None:
-        told = self._tokenizer.decode(self._known)
-        text = self._tokenizer.decode(self._known + self._new)
-        if text == told or waits(text):
+    def _flush(self, is_final: bool) -> None:
+        before = self._tokenizer.decode(self._last)
+        text = self._tokenizer.decode(self._last + self._new)
+        if text == before or (text.endswith(_REPLACEMENT) and not is_final):  # half a character: its other bytes follow
             return
-        self._tell(text[len(told) :])
-        self._known, self._new = self._new, []
+        self._on_text(text[len(before) :])
+        self._last, self._new = self._new, []

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from medrega_edge.inference.confidence import calibrated, fit, raw_scores
-from medrega_edge.inference.decoding import Step
+from medrega_edge.inference.confidence import MIN_PROBABILITY, calibrated, fit, raw_scores
+from medrega_edge.inference.decoding import DigitPosition, Step
 
 
 def digit(box, coordinate, place, probability):
-    return Step(0, probability, (box, coordinate, place))
+    return Step(0, probability, DigitPosition(box, coordinate, place))
 
 
 def test_a_score_is_the_mean_of_the_leading_digits_times_presence():
@@ -22,6 +22,11 @@ def test_each_box_has_its_own_score_in_order():
     steps = [digit(0, 0, 0, 0.9), digit(0, 1, 0, 0.9), digit(1, 0, 0, 0.1), digit(1, 1, 0, 0.1)]
     assert raw_scores(steps) == [pytest.approx(0.9), pytest.approx(0.1)]
     assert raw_scores([Step(3, 0.5)]) == []
+
+
+def test_an_impossible_digit_is_no_certain_one():
+    assert raw_scores([digit(0, 0, 0, 0.0)]) == [pytest.approx(MIN_PROBABILITY)]
+    assert raw_scores([digit(0, 0, 0, None)]) == [1.0]
 
 
 def test_fitting_finds_the_scale_it_was_drawn_from():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from medrega_edge.inference.decoding import HALF, _choose, _median, _narrowest, generate_tokens
+from medrega_edge.inference.decoding import HALF, generate_tokens, median_digit, most_likely, narrowest_start
 from medrega_edge.inference.grammars import NamedRegion, Prose, RegionGrammar
 from tests.edge.toy import ID, TOKENS, cut, vocabulary
 
@@ -36,7 +36,11 @@ def first_number(numbers):
     for token in (ID["<ref>"], ID["a"], ID["</ref>"], ID["<box>"], *cut("[[")):
         grammar.push(token)
     extend = model(numbers)
-    spelt = [TOKENS[s.token] for s in generate_tokens(extend([]), extend, grammar, V.end, 9) if s.place and s.place[1] == 0]
+    spelt = [
+        TOKENS[s.token]
+        for s in generate_tokens(extend([]), extend, grammar, V.end, 9)
+        if s.digit_position and s.digit_position.coordinate == 0
+    ]
     return int("".join(spelt).partition(",")[0])
 
 
@@ -64,7 +68,7 @@ def test_no_other_order_is_narrower(drawn):
         order = np.array(drawn[start:] + drawn[:start])
         return min(float((order * np.abs(np.arange(len(order)) - middle)).sum()) for middle in range(len(order)))
 
-    assert width(_narrowest(drawn)) <= min(map(width, range(len(drawn)))) + 1e-6
+    assert width(narrowest_start(drawn)) <= min(map(width, range(len(drawn)))) + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -78,14 +82,14 @@ def test_no_other_order_is_narrower(drawn):
     ],
 )
 def test_where_first_digits_begin(drawn, start):
-    assert _narrowest(drawn) == start
+    assert narrowest_start(drawn) == start
 
 
 @given(weights, st.integers(0, 3), st.floats(0, 1), st.booleans())
 def test_what_is_taken_is_allowed_and_what_is_left_is_a_share(drawn, endings, share, first):
     chances = {token: chance / sum(drawn) for token, chance in enumerate(drawn)}
     ends = [token for token in chances if token < endings and not first]
-    token, probability, left = _median(chances, ends, share, first)
+    token, probability, left = median_digit(chances, ends, share, first)
     assert probability == chances[token]
     assert 0 <= left <= 1
     together = sum(chances[token] for token in ends)
@@ -94,9 +98,9 @@ def test_what_is_taken_is_allowed_and_what_is_left_is_a_share(drawn, endings, sh
 
 
 def test_a_number_that_ends_is_smaller_than_any_that_goes_on():
-    assert _median({0: 0.3, 1: 0.3, 7: 0.4}, [7], 0.5, False)[0] == 0
-    assert _median({0: 0.3, 1: 0.3, 7: 0.4}, [7], 0.4, False)[0] == 7
-    assert _median({6: 0.1, 7: 0.9}, [6, 7], 0.5, False) == (7, 0.9, 0.5)
+    assert median_digit({0: 0.3, 1: 0.3, 7: 0.4}, [7], 0.5, False)[0] == 0
+    assert median_digit({0: 0.3, 1: 0.3, 7: 0.4}, [7], 0.4, False)[0] == 7
+    assert median_digit({6: 0.1, 7: 0.9}, [6, 7], 0.5, False) == (7, 0.9, 0.5)
 
 
 def test_a_number_begins_anew_even_where_its_first_digit_is_forced():
@@ -128,7 +132,7 @@ def test_forced_tokens_fed_together_change_nothing(seed, whole):
     def told(jump_forward):
         extend, fed = remembering(seed)
         v = vocabulary(whole)
-        grammar = NamedRegion(v, cut("肝a"), ID["a"], most_boxes=3)
+        grammar = NamedRegion(v, cut("肝a"), ID["a"], max_boxes=3)
         steps = list(generate_tokens(extend([]), extend, grammar, v.end, 120, jump_forward))
         return steps, fed
 
@@ -140,10 +144,10 @@ def test_forced_tokens_fed_together_change_nothing(seed, whole):
 
 def test_ties_go_to_the_smaller_id():
     logits = np.array([0.0, 3.0, 3.0, 1.0], np.float32)
-    assert _choose(logits, None, ())[0] == 1
-    assert _choose(logits, None, (1,))[0] == 2
-    assert _choose(logits, (2, 1), ())[0] == 1
-    assert _choose(logits, (3,), ())[1] == 1.0
+    assert most_likely(logits, None, ())[0] == 1
+    assert most_likely(logits, None, (1,))[0] == 2
+    assert most_likely(logits, (2, 1), ())[0] == 1
+    assert most_likely(logits, (3,), ())[1] == 1.0
     assert logits.tolist() == [0.0, 3.0, 3.0, 1.0]
 
 

@@ -6,7 +6,7 @@ import pytest
 from medrega_edge.errors import PackageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.decoding import generate_tokens
-from medrega_edge.inference.grammars import MOST_BOXES, Choice, NamedRegion, Prose, RegionGrammar, Vocabulary
+from medrega_edge.inference.grammars import MAX_BOXES, Choice, NamedRegion, Prose, RegionGrammar, Vocabulary
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.region_markup import parse
@@ -40,7 +40,7 @@ def test_random_answers_hold_no_malformed_box(whole_separators):
         unnamed = {Message("prompt.nameless_region")}  # a name of blanks is the model's nonsense, not the grammar's
         assert set(parsed.problems) <= unnamed, text
         boxes += sum(len(region.boxes) for region in parsed.regions)
-        assert all(len(region.boxes) <= MOST_BOXES for region in parsed.regions)
+        assert all(len(region.boxes) <= MAX_BOXES for region in parsed.regions)
     assert boxes > 200
 
 
@@ -109,7 +109,7 @@ def test_a_named_object_is_there_in_well_formed_boxes_or_not_at_all(count, whole
     draw = drawing(rng, **{"], [": 2.0})
     there = several = 0
     for _ in range(count):
-        text, steps = say(NamedRegion(v, cut("肝a"), ID["a"], most_boxes=3), v, draw)
+        text, steps = say(NamedRegion(v, cut("肝a"), ID["a"], max_boxes=3), v, draw)
         assert len(steps) < 200
         if text == "a":
             continue
@@ -180,7 +180,7 @@ def test_no_box_is_begun_that_does_not_end_in_time(limit):
         text, _ = say(NamedRegion(v, cut("肝a"), ID["a"], limit=limit), v, draw, limit=limit)
         parsed = parse(text)
         assert parsed.problems == ()
-        assert 1 <= len(parsed.regions[0].boxes) <= MOST_BOXES
+        assert 1 <= len(parsed.regions[0].boxes) <= MAX_BOXES
 
 
 def test_a_choice_is_one_of_the_candidates():

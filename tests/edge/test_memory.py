@@ -55,13 +55,13 @@ def test_a_container_may_leave_less_than_the_machine(tmp_path, monkeypatch, limi
     files["current"].write_text(f"{used * MEGABYTE}\n")
     files["stat"].write_text(f"anon 1\ninactive_file {cached * MEGABYTE}\n")
     monkeypatch.setattr(memory, "MEMINFO", files["meminfo"])
-    monkeypatch.setattr(memory, "GROUPS", ((files["max"], files["current"], files["stat"]),))
+    monkeypatch.setattr(memory, "CONTROL_GROUPS", ((files["max"], files["current"], files["stat"]),))
     assert memory.free() == left * MEGABYTE
 
 
 def test_without_such_files_nobody_tells(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "none")
-    monkeypatch.setattr(memory, "GROUPS", ())
+    monkeypatch.setattr(memory, "CONTROL_GROUPS", ())
     assert memory.free() is None
 
 

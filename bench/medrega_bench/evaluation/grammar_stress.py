@@ -22,7 +22,7 @@ from medrega_edge.domain import Language
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.evaluation.bootstrap import SEED
 from medrega_edge.i18n.message import Message
-from medrega_edge.inference.grammars import MOST_BOXES
+from medrega_edge.inference.grammars import MAX_BOXES
 from medrega_edge.package.manifest import MANIFEST, file_entry
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder
@@ -94,5 +94,5 @@ def is_whole(text: str, name: str | None) -> bool:
     boxes = [[tuple(box.as_list()) for box in region.boxes] for region in parsed.regions]
     spelt = [match["name"] for match in _REGION.finditer(text)]
     whole = set(parsed.problems) <= {_NAMELESS} and len(spelt) == text.count("<ref>") == text.count("<box>")
-    whole = whole and all(len(set(group)) == len(group) <= MOST_BOXES for group in boxes)
+    whole = whole and all(len(set(group)) == len(group) <= MAX_BOXES for group in boxes)
     return whole and (name is None or spelt in ([], [name]))

@@ -51,8 +51,8 @@ class OneBox(NamedRegion):
 
     def allowed(self) -> tuple[int, ...] | None:
         """Return the ids that may follow, those of other answers replaced, so that their number stays the same."""
-        v = self._v
-        replacements = {self._absent: v.ref_open, v.next_box[0]: v.close_list[0]}
+        v = self.vocabulary
+        replacements = {self.absent: v.ref_open, v.next_box[0]: v.close_list[0]}
         ids = super().allowed()
         return ids if ids is None else tuple(replacements.get(token, token) for token in ids)
 
