@@ -6,7 +6,7 @@ import pytest
 
 
 @contextmanager
-def raises_code(error, code, **params):
+def raises_code(error, code, /, **params):
     """Assert that the block raises this class of error with this code, these parameters among its own, in one line."""
     with pytest.raises(error) as caught:
         yield caught

@@ -25,6 +25,7 @@ from medrega_edge.evaluation.grading import Grade, grade
 from medrega_edge.evaluation.matching import HIT
 from medrega_edge.evaluation.questions import ABSENT, Question
 from medrega_edge.evaluation.runner import AnsweredQuestion, run_questions
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.confidence import fit
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
@@ -33,6 +34,7 @@ from medrega_export.quantisation.recipe import Recipe
 SCHEMA_VERSION = 1
 WORST = 10  # items that are named
 ENOUGH_BOXES = 50  # to calibrate on; with fewer, two fitted numbers say more about the sample than about the weights
+Notify = Callable[[Message], None]
 LIBRARIES = ("medrega-edge", "gptqmodel", "torch", "transformers", "onnx", "onnxruntime", "numpy")
 
 
@@ -72,16 +74,14 @@ def _first_box(answered: AnsweredQuestion) -> tuple[float, bool] | None:
     return None if first.confidence is None else (first.confidence, iou(first.box, truth[0]) >= HIT)
 
 
-def answer(
-    folder: Path, questions: Sequence[Question], tell: Callable[[str], None], mapped: bool = False
-) -> list[GradedAnswer]:
+def answer(folder: Path, questions: Sequence[Question], notify: Notify, mapped: bool = False) -> list[GradedAnswer]:
     """Answer questions with the runtime; `mapped` leaves the weights on the disk."""
     engine = Engine(find_package(folder), EngineOptions(mapped=mapped))
     answers = []
     for answered in run_questions(engine, questions):
         answers.append(graded(answered))
         if len(answers) % 50 == 0:
-            tell(f"certificate: {len(answers)} of {len(questions)} questions")
+            notify(Message("export.certificate_progress", done=len(answers), count=len(questions)))
     return answers
 
 
@@ -94,17 +94,17 @@ class Comparison:
     calibration: tuple[float, ...]
 
 
-def compare(reference: Path, package: Path, questions: Sequence[Question], tell: Callable[[str], None]) -> Comparison:
+def compare(reference: Path, package: Path, questions: Sequence[Question], notify: Notify) -> Comparison:
     """Answer all questions with both packages, one after the other, neither calibrated yet, and summarise.
 
     The reference may be larger than the memory; the package runs as users run it. Reports are left out: nothing here can
     judge them.
     """
-    full = answer(reference, questions, tell, mapped=True)
-    quantised = answer(package, questions, tell)
+    full = answer(reference, questions, notify, mapped=True)
+    quantised = answer(package, questions, notify)
     pairs = graded_twice(questions, full, quantised)
     if len(pairs) < len(questions):
-        tell(f"certificate: {len(questions) - len(pairs)} reports are left out: nothing here can grade them")
+        notify(Message("export.ungraded_reports", count=len(questions) - len(pairs)))
     return Comparison(comparison.compare(pairs), losses(pairs), calibration_of(quantised))
 
 

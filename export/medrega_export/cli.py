@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import console, echo
+from medrega_edge.cli.console import echo, tell, user_language
 from medrega_edge.cli.options import with_shared_options
 from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.i18n.message import Message
 from medrega_export.quantisation.recipe import FULL, Recipe
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT, QUANTISATION, CERTIFICATE, OUTPUT = "Checkpoint", "Quantisation", "Certificate", "Output"  # groups of the help
 AUTO = "auto"  # group size
+LABEL_WIDTH = 16  # columns for the names of facts
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,12 @@ class ExportFlags:
         """The recipe that is asked for; raises UsageError. `auto` begins with the recipe's own group size."""
         if self.precision is not None:
             if self.precision != "fp32":
-                raise UsageError(f"'{self.precision}' is no precision; fp32, or set --bits, --head-bits and --tower.")
+                raise UsageError("export.precision_unsupported", precision=self.precision)
             return FULL
         try:
             group = Recipe.group_size if self.group_size == AUTO else int(self.group_size)
         except ValueError:
-            raise UsageError(f"--group-size {self.group_size} is not possible; 32, 64, 128 or {AUTO}.") from None
+            raise UsageError("export.group_size_unsupported", value=self.group_size) from None
         return Recipe(self.bits, group, not self.asymmetric, self.head_bits, self.tower)
 
     def options(self, checkpoint: Path) -> ExportOptions:
@@ -155,32 +156,17 @@ def export(
         return
     if shared.explain:
         if any((shared.certify, shared.gate, shared.keep_checkpoint, shared.max_size, shared.losses)):
-            raise UsageError(
-                "--explain exports nothing; leave --certify, --gate, --keep-checkpoint, --max-size, --losses out."
-            )
+            raise UsageError("export.explain_alone")
         _explain(options, shared.out)
         return
     if shared.out is None:
-        raise UsageError("Name the folder of the package to write with --out, or only look with --check.")
+        raise UsageError("export.no_target")
     from medrega_export.pipeline import export as run
 
-    report = run(options, _notifier())
+    report = run(options, tell)
     for name, value in report.errors.items():
         echo(f"{name:16} {value:.3g}")
     echo(f"{report.folder}  {report.precision}  {report.total_bytes / 1e6:.2f} MB")
-
-
-def _notifier() -> Callable[[str], None]:
-    """Return what shows a sentence of progress on standard error, in the user's language."""
-    talk = console(stderr=True)
-    return lambda message: talk.print(_in_users_language(message), style="dim")
-
-
-def _in_users_language(sentence: str) -> str:
-    from medrega_edge.cli.console import user_language
-    from medrega_edge.i18n.translate import said
-
-    return said(sentence, user_language())
 
 
 def _explain(options: ExportOptions, out: Path | None) -> None:
@@ -191,27 +177,28 @@ def _explain(options: ExportOptions, out: Path | None) -> None:
 
     if out is not None:
         check_output_path(out)
-    recipe, units = explain(options, _notifier())
+    recipe, units = explain(options, tell)
     for line in bit_allocation.table(units):
         echo(line)
+    echo(Message("export.sensitivity_legend"))
     if out is not None:
         write_text(out, bit_allocation.to_json(units, recipe))
 
 
 def _check(options: ExportOptions) -> None:
     """Show the preflight; raises UsageError for what is unsupported, ResourceError for what is short."""
+    from rich.cells import cell_len
+
     from medrega_export.preflight import inspect
 
     report = inspect(options)
-    for name, value in report.facts:
-        echo(f"{name:16} {value}")
-    for kind, sentences in (("warning", report.warnings), ("unsupported", report.problems), ("short", report.shortages)):
-        for sentence in sentences:
-            echo(f"{kind:16} {_in_users_language(sentence)}")
+    for name, value in report.rows:
+        label, shown = (part.text(user_language()) if isinstance(part, Message) else part for part in (name, value))
+        echo(f"{label}{' ' * (LABEL_WIDTH - cell_len(label))} {shown}")
     if report.problems:
-        raise UsageError(f"The checkpoint '{options.checkpoint.name}' cannot be exported; the reasons are listed.")
+        raise UsageError("export.cannot_be_exported", checkpoint=options.checkpoint.name)
     if report.shortages:
-        raise ResourceError("This machine is short of memory or disk for the export; the amounts are listed.")
+        raise ResourceError("export.short_of_resources")
 
 
 def mount(app: typer.Typer) -> None:

@@ -39,7 +39,7 @@ def finalise(
         schema_version=SCHEMA_VERSION,
         name=training.name,
         version=training.version,
-        source=". ".join([training.source, *checkpoint.warnings]),
+        source=". ".join([training.source, *map(str, checkpoint.warnings)]),
         precision=recipe.name,
         files=_entries(folder, recipe),
         vision=VisionSpec(
@@ -61,7 +61,7 @@ def finalise(
 
 
 def _entries(folder: Path, recipe: Recipe) -> dict[str, FileEntry]:
-    """What a manifest says of the files, by role."""
+    """The manifest's entries of the files, by role."""
     entries: dict[str, FileEntry] = {}
     for role, name in FILE_NAMES.items():
         entries[role] = file_entry(folder / name, recipe.files.get(role, "text"))
@@ -72,8 +72,8 @@ def _entries(folder: Path, recipe: Recipe) -> dict[str, FileEntry]:
 
 
 def _groups(recipe: Recipe, checkpoint: Checkpoint) -> str:
-    """Why groups have their size; "" where nothing is grouped."""
+    """The reason for the group size; "" where nothing is grouped."""
     if not recipe.is_quantised:
         return ""
     group, reason = text_model.auto_group_size(recipe, checkpoint.config.text_config)
-    return reason if group == recipe.group_size else f"asked for; {group} would fit, for {reason}"
+    return str(reason) if group == recipe.group_size else f"asked for; {group} would fit, for {reason}"

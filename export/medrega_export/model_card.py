@@ -1,4 +1,4 @@
-"""The model card, README.md of a package: what training says, and what export measured. Knows text only."""
+"""The model card, README.md of a package: the facts of training, and the errors and accuracy that export measured."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medrega_edge.domain import NOTICE
+from medrega_edge.i18n.message import Message
 from medrega_export.checkpoint.training_metadata import Training
 from medrega_export.quantisation.recipe import Recipe
 
 
 def write_card(
-    training: Training, recipe: Recipe, certificate: Mapping[str, Any], groups: str, warnings: Sequence[str] = ()
+    training: Training, recipe: Recipe, certificate: Mapping[str, Any], groups: str, warnings: Sequence[Message] = ()
 ) -> str:
-    """Return the card as Markdown; every figure of an error is the certificate's. `groups`: why they have their size."""
+    """Return the card as Markdown. `groups` is the reason for the group size. Figures come from the certificate."""
     head = training.card.strip() or _facts(training)
     lines = [
         head,
@@ -59,7 +60,7 @@ def _facts(training: Training) -> str:
 
 
 def _overrides(recipe: Recipe) -> list[str]:
-    """The units that have a precision of their own, which the package's name only counts."""
+    """The units with a precision of their own; the name of the package only counts them."""
     if not recipe.overrides:
         return []
     raised = {override.unit: f"{override.bits} bits" for override in recipe.overrides}

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "reference"  # in the work folder: the package in full precision
 
-Notify = Callable[[str], None]
+Notify = Callable[[Message], None]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class _Job:
 
     @cached_property
     def material(self) -> calibration.Material:
-        self.notify("images and questions")
+        self.notify(Message("export.reading"))
         if self.calibration:
             return calibration.from_questions(self.checkpoint, self.calibration, self.shape.context)
         return calibration.from_noise(self.checkpoint)
@@ -135,7 +135,11 @@ def _recipe(job: _Job) -> Recipe:
         units = bit_allocation.read(options.sensitivities, recipe)
     size = bit_allocation.size_of(job.checkpoint, units, recipe, options.context)
     recipe = bit_allocation.choose(units, recipe, size, options.max_bytes)
-    job.notify(f"{recipe.name}: {', '.join(override.unit for override in recipe.overrides) or 'nothing raised'}")
+    if recipe.overrides:
+        raised = [override.unit for override in recipe.overrides]
+        job.notify(Message("export.units_raised", recipe=recipe.name, units=raised))
+    else:
+        job.notify(Message("export.no_unit_raised", recipe=recipe.name))
     return recipe
 
 
@@ -144,15 +148,15 @@ def _with_group_size(job: _Job) -> Recipe:
     if not (job.options.auto_group_size and recipe.is_quantised):
         return recipe
     group, reason = text_model.auto_group_size(recipe, job.checkpoint.config.text_config)
-    job.notify(f"groups of {group}: {reason}")
+    job.notify(Message("export.group_size_chosen", group=group, reason=reason))
     return replace(recipe, group_size=group)
 
 
 def _measure(job: _Job, recipe: Recipe) -> list[UnitSensitivity]:
     if not job.calibration:
-        raise UsageError("What a part costs is measured on questions; name a JSONL file with --calibration.")
+        raise UsageError("export.sensitivity_needs_questions")
     if recipe.is_full:
-        raise UsageError("In full precision no part costs anything; leave --precision fp32 out.")
+        raise UsageError("export.nothing_is_quantised")
     check_recipe(recipe, job.checkpoint)
     return sensitivity.measure(job.checkpoint, job.material, recipe, job.notify)
 
@@ -179,7 +183,7 @@ def _make(job: _Job, recipe: Recipe, workspace: Workspace) -> None:
     """Make all results in their folders."""
     options, checkpoint = job.options, job.checkpoint
     for warning in checkpoint.warnings:
-        job.notify(f"warning: {warning}")
+        job.notify(Message("export.warning", warning=warning))
     check_recipe(recipe, checkpoint)
     check_questions(job.certification, checkpoint)
     run = Run(checkpoint, job.material, job.shape, options.thresholds, workspace, job.notify)
@@ -211,7 +215,7 @@ def _certify(run: Run, folder: Path, job: _Job, recipe: Recipe, errors: dict[str
         stages |= {f"{REFERENCE} {name}": (error, getattr(options.thresholds, name)) for name, error in full.items()}
         finalise(run, reference, FULL, {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
         packages["reference"] = reference
-        run.notify("certificate")
+        run.notify(Message("export.certificate_begins"))
         compared = compare(reference, folder, questions, run.notify)
     folders = (options.checkpoint, *([options.adapter] if options.adapter else []))
     weights = [path for source in folders for path in sorted(source.glob("*.safetensors"))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from medrega_edge.boxes import Geometry
 from medrega_edge.domain import Task
 from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.evaluation.questions import Question, regions_text
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.memory import free as memory_free
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.package.manifest import MANIFEST
@@ -30,7 +31,7 @@ from medrega_export.checkpoint.checkpoint import (
     weight_files,
 )
 from medrega_export.checkpoint.config import check_config, is_chat, native_config, pixel_shuffle, read_config
-from medrega_export.checkpoint.tokenizer_json import DIGITS, SPECIAL, lacking, open_tokenizer, read_tokenizer
+from medrega_export.checkpoint.tokenizer_json import DIGITS, SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
 from medrega_export.checkpoint.training_metadata import read_words
 from medrega_export.checkpoint.weights import index
 from medrega_export.graphs import text_model, vision
@@ -40,6 +41,13 @@ from medrega_export.questions import picture
 from medrega_export.resource_estimate import CERTIFY, KEEP, WeightCounts
 
 GB = 1e9
+STEPS = {  # names of the steps of `resource_estimate`; an optional output is named by its option
+    "gptq": Message("export.step_gptq"),
+    "checks": Message("export.step_checks"),
+    "certificate": Message("export.step_certificate"),
+    "package": Message("export.step_package"),
+    "work": Message("export.step_work"),
+}
 
 
 def check_options(options: ExportOptions) -> None:
@@ -47,25 +55,25 @@ def check_options(options: ExportOptions) -> None:
     recipe = options.recipe
     check_names(options)
     if recipe.is_quantised and options.calibration is None:
-        raise UsageError("Quantisation needs questions to calibrate on; name a JSONL file with --calibration.")
+        raise UsageError("export.no_calibration")
     if recipe.is_full and options.certify is not None:
-        raise UsageError("A package in full precision is what a certificate compares with; leave --certify out.")
+        raise UsageError("export.certify_full_precision")
     if not recipe.is_quantised and options.keep_checkpoint is not None:
-        raise UsageError("At 32 bits there is no quantised checkpoint to keep; leave --keep-checkpoint out.")
+        raise UsageError("export.keep_unquantised")
     if options.gates and options.certify is None:
-        raise UsageError("A gate is held against the certificate; name its questions with --certify.")
+        raise UsageError("export.gate_without_certificate")
     if options.sensitivities is not None and options.max_bytes is None:
-        raise UsageError("--losses serves --max-size; name a size, or leave it out.")
+        raise UsageError("export.losses_without_max_size")
     if options.calibration_items < 1:
-        raise UsageError("--calibration-items has to be 1 or more.")
+        raise UsageError("export.no_calibration_items")
     targets = [target.resolve() for target in options.targets]
     for target in targets:
         if not target.name or target == Path.cwd():
-            raise UsageError("The target is the root of the disk, or where you are; name a folder of its own.")
+            raise UsageError("export.target_is_here")
     if any(target in other.parents or target == other for target in targets for other in targets if target is not other):
-        raise UsageError("--out and --keep-checkpoint lie one in the other; name two folders beside each other.")
+        raise UsageError("export.targets_overlap")
     if not options.checkpoint.is_dir():
-        raise UsageError(f"There is no checkpoint folder '{options.checkpoint}'; check the path.")
+        raise UsageError("export.no_checkpoint", checkpoint=options.checkpoint.name)
     check_files(options)
 
 
@@ -74,7 +82,7 @@ def check_files(options: ExportOptions) -> None:
     samples = (options.samples.conversations, options.samples.registry) if options.samples else ()
     for path in (options.calibration, options.certify, options.sensitivities, *samples):
         if path is not None and not path.is_file():
-            raise UsageError(f"There is no file '{path.name}' at the path given; check the path.")
+            raise UsageError("export.no_file", file=path.name)
 
 
 def check_names(options: ExportOptions) -> None:
@@ -83,16 +91,13 @@ def check_names(options: ExportOptions) -> None:
         try:
             os.fsencode(path or "").decode("utf-8")
         except UnicodeDecodeError:
-            raise UsageError(
-                "A path is written in another encoding than UTF-8, which safetensors and onnx cannot open; "
-                "name a folder in ASCII letters."
-            ) from None
+            raise UsageError("export.path_not_utf8") from None
 
 
 def check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
     """Refuse a recipe that the checkpoint's language model cannot have; raises UsageError."""
     for reason in text_model.indivisible_layers(recipe, checkpoint.config.text_config):
-        raise UsageError(reason)
+        raise UsageError.of(reason)
 
 
 def check_questions(questions: Iterable[Question], checkpoint: Checkpoint) -> None:
@@ -100,18 +105,18 @@ def check_questions(questions: Iterable[Question], checkpoint: Checkpoint) -> No
     sizes: dict[Path, Geometry] = {}
     for question in questions:
         if question.task.value not in checkpoint.training.tasks:
-            raise UsageError(f"Question '{question.id}' asks for '{question.task}', which the checkpoint does not know.")
+            raise UsageError("export.question_task_unknown", question=question.id, task=question.task.value)
         if question.task is Task.IDENTIFY and question.box is None:
-            raise UsageError(f"Question '{question.id}' asks what is in a box and names none; give it a 'box'.")
+            raise UsageError("export.question_without_box", question=question.id)
         if question.task is Task.CLASSIFY and not question.labels:
-            raise UsageError(f"Question '{question.id}' asks for one of several labels and names none; give it 'labels'.")
+            raise UsageError("export.question_without_labels", question=question.id)
         if question.image not in sizes:
             image = picture(question)
             sizes[question.image] = Geometry(image.width, image.height)
         try:
             regions_text(question.truth.regions, sizes[question.image])
-        except ValueError as error:
-            raise UsageError("export.truth_outside", question=question.id, problem=str(error)) from None
+        except ValueError:
+            raise UsageError("export.truth_outside", question=question.id) from None
 
 
 def check_target(target: Path, force: bool) -> None:
@@ -120,19 +125,19 @@ def check_target(target: Path, force: bool) -> None:
         return
     # --force replaces what an export has written, and nothing else a path may happen to name.
     if not any((target / name).is_file() for name in (MANIFEST, "quantize_config.json")):
-        raise UsageError(f"'{target.name}' exists and is no earlier export; choose another path.")
+        raise UsageError("export.target_is_no_export", target=target.name)
     if not force:
-        raise UsageError(f"'{target.name}' exists; choose another path, or replace it with --force.")
+        raise UsageError("export.target_exists", target=target.name)
 
 
 @dataclass
 class Preflight:
     """The result of `inspect`: facts (name and value), warnings, what is unsupported, and what this machine is short of."""
 
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    shortages: list[str] = field(default_factory=list)
+    facts: list[tuple[Message, Message | str]] = field(default_factory=list)
+    warnings: list[Message] = field(default_factory=list)
+    problems: list[Message] = field(default_factory=list)
+    shortages: list[Message] = field(default_factory=list)
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -140,8 +145,18 @@ class Preflight:
         try:
             yield
         except MedregaError as error:
-            if str(error) not in self.problems:
-                self.problems.append(str(error))
+            if error.message not in self.problems:
+                self.problems.append(error.message)
+
+    @property
+    def rows(self) -> list[tuple[Message, Message | str]]:
+        """The facts, and then warnings, problems and shortages, each with its kind."""
+        return [
+            *self.facts,
+            *((Message("export.fact_warning"), warning) for warning in self.warnings),
+            *((Message("export.fact_unsupported"), problem) for problem in self.problems),
+            *((Message("export.fact_short"), shortage) for shortage in self.shortages),
+        ]
 
 
 def inspect(options: ExportOptions) -> Preflight:
@@ -154,34 +169,36 @@ def inspect(options: ExportOptions) -> Preflight:
     optional_outputs = [name for name, path in ((CERTIFY, options.certify), (KEEP, options.keep_checkpoint)) if path]
     report = Preflight()
     config = read_config(folder)
-    layout = "internvl_chat, the original layout" if is_chat(config) else f"{config.get('model_type')}, native"
-    report.facts.append(("layout", layout))
+    layout = Message("export.layout_native", type=str(config.get("model_type")))
+    if is_chat(config):
+        layout = Message("export.layout_chat")
+    report.facts.append((Message("export.fact_layout"), layout))
     with report.step():
         check_config(config)
     tokenizer = None
     with report.step():
         data = read_tokenizer(folder, config)
         tokenizer = open_tokenizer(data)
-        report.facts.append(("tokenizer", f"{tokenizer.size} tokens"))
-        report.problems += lacking(tokenizer, (*SPECIAL, *DIGITS))
+        report.facts.append((Message("export.fact_tokenizer"), Message("export.tokenizer_size", count=tokenizer.size)))
+        report.problems += missing_tokens(tokenizer, (*SPECIAL, *DIGITS))
         prompts, _, warnings = read_words(folder, config, data, options.samples)
-        report.facts.append(("tasks", ", ".join(prompts.templates)))
+        report.facts.append((Message("export.fact_tasks"), ", ".join(prompts.templates)))
         report.warnings += warnings
     with report.step():
         native = native_config(config, tokenizer)
         if options.auto_group_size and recipe.is_quantised:
             group, reason = text_model.auto_group_size(recipe, native.text_config)
             recipe = replace(recipe, group_size=group)
-            report.facts.append(("groups", f"of {group}: {reason}"))
+            report.facts.append((Message("export.fact_groups"), Message("export.group_size", group=group, reason=reason)))
         model = meta_model(native)
         _shapes(report, config, native, model, tokenizer, recipe)
         counts = _count(model)
-        report.facts.append(("weights", f"{counts.total / GB:.3g} billion"))
+        report.facts.append((Message("export.fact_weights"), Message("export.weight_count", billions=counts.total / GB)))
         with report.step():
             _weights(report, folder, options.adapter, config, native, model)
         _resources(report, counts, options.out, recipe, optional_outputs)
-    report.facts.append(("export", "calibrates, quantises and measures on the processor"))
-    report.facts.append(("package", _devices()))
+    report.facts.append((Message("export.fact_export"), Message("export.where_it_runs")))
+    report.facts.append((Message("export.fact_package"), _devices()))
     return report
 
 
@@ -192,12 +209,19 @@ def _shapes(
     shape = text_model.shape_of(native.text_config, native.text_config.max_position_embeddings)
     rows = model.get_input_embeddings().weight.shape[0]
     tower = native.vision_config
-    report.facts += [
-        ("tower", f"{tower.num_hidden_layers} layers of {tower.hidden_size}, {_image(config, native)}"),
-        ("language model", f"{native.text_config.model_type}, {shape.layers} layers of {shape.hidden}, {rows} tokens"),
-    ]
+    tower_shape = Message(
+        "export.tower_shape",
+        layers=tower.num_hidden_layers,
+        width=tower.hidden_size,
+        size=tower.image_size[0],
+        tokens=_image_tokens(native),
+        shuffle=pixel_shuffle(config),
+    )
+    kind = native.text_config.model_type
+    language_shape = Message("export.language_shape", type=kind, layers=shape.layers, width=shape.hidden, tokens=rows)
+    report.facts += [(Message("export.fact_tower"), tower_shape), (Message("export.fact_language_model"), language_shape)]
     if tokenizer is not None and tokenizer.size > rows:
-        report.problems.append(f"The tokenizer has {tokenizer.size} tokens and the language model only {rows}.")
+        report.problems.append(Message("export.tokenizer_too_large", tokens=tokenizer.size, rows=rows))
     with report.step():
         vision.shape_of(native, "v2")
     report.problems += text_model.indivisible_layers(recipe, native.text_config)
@@ -206,23 +230,23 @@ def _shapes(
 def _weights(report: Preflight, folder: Path, adapter: Path | None, config: dict[str, Any], native: Any, model: Any) -> None:
     """Note what the files hold, and what of it does not fit the model."""
     stored = index(weight_files(folder))
-    report.facts.append(("stored as", ", ".join(sorted({tensor.kind for tensor in stored.values()}))))
+    kinds = sorted({tensor.kind for tensor in stored.values()})
+    report.facts.append((Message("export.fact_number_type"), ", ".join(kinds)))
     if is_chat(config) and any(".lora_" in name for name in stored):
-        report.facts.append(("LoRA", "lies unmerged in the checkpoint, and is merged"))
+        report.facts.append((Message("export.fact_lora"), Message("export.lora_is_merged")))
     weights = find_weights(folder, config, native.tie_word_embeddings, adapter)
     if adapter is not None:
-        report.facts.append(("adapter", f"{adapter.name}, is merged"))
-    for problem, names in state_dict_mismatches(model, weights):
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        report.problems.append(f"The weights do not fit the config.json: {problem} '{names[0]}'{more}.")
+        report.facts.append((Message("export.fact_adapter"), Message("export.adapter_is_merged", adapter=adapter.name)))
+    for mismatch in state_dict_mismatches(model, weights):
+        report.problems.append(Message("export.weights_do_not_fit", mismatch=mismatch))
 
 
-def _image(config: dict[str, Any], native: Any) -> str:
+def _image_tokens(native: Any) -> int:
     side = int(native.vision_config.image_size[0]) // int(native.vision_config.patch_size[0])
     few = side * native.downsample_ratio
     if few != int(few):
-        raise UsageError(f"A grid of {side} x {side} patches does not divide by the pixel shuffle; it is not exported.")
-    return f"{native.vision_config.image_size[0]} px -> {int(few) ** 2} tokens, pixel shuffle {pixel_shuffle(config)}"
+        raise UsageError("export.grid_indivisible", side=side)
+    return int(few) ** 2
 
 
 def _count(model: Any) -> WeightCounts:
@@ -246,19 +270,25 @@ def _resources(
     """Note the memory and disk that each step needs, and what is free of both."""
     memory = resource_estimate.memory(counts, recipe, optional_outputs)
     disk = resource_estimate.disk(counts, recipe, optional_outputs)
-    for name, parts, needed, free in (
-        ("memory", memory, max(memory.values()), memory_free()),
-        ("disk", disk, sum(disk.values()), disk_free(out)),
-    ):
-        steps = ", ".join(f"{step} {size / GB:.3g}" for step, size in parts.items())
-        there = "" if free is None else f", {free / GB:.3g} GB free"
-        report.facts.append((name, f"about {needed / GB:.3g} GB{there} ({steps})"))
-        if free is not None and needed > free:
-            report.shortages.append(f"{name} needs about {needed / GB:.3g} GB and {free / GB:.3g} GB are free")
+    peak, total, free_memory, free_disk = max(memory.values()), sum(disk.values()), memory_free(), disk_free(out)
+    report.facts.append((Message("export.fact_memory"), _needed(memory, peak, free_memory)))
+    report.facts.append((Message("export.fact_disk"), _needed(disk, total, free_disk)))
+    if free_memory is not None and peak > free_memory:
+        report.shortages.append(Message("export.memory_short", needed=peak / GB, free=free_memory / GB))
+    if free_disk is not None and total > free_disk:
+        report.shortages.append(Message("export.disk_short", needed=total / GB, free=free_disk / GB))
     for option in (CERTIFY, KEEP):
         if option not in optional_outputs:
             more = resource_estimate.disk(counts, recipe, [option])[option]
-            report.facts.append((f"with {option}", f"about {more / GB:.3g} GB of disk more"))
+            name = Message("export.fact_with_option", option=option)
+            report.facts.append((name, Message("export.more_disk", size=more / GB)))
+
+
+def _needed(sizes: Mapping[str, int], needed: int, free: int | None) -> Message:
+    steps = [Message("export.step_size", step=STEPS.get(step, step), size=size / GB) for step, size in sizes.items()]
+    if free is None:
+        return Message("export.needed", needed=needed / GB, steps=steps)
+    return Message("export.needed_and_free", needed=needed / GB, free=free / GB, steps=steps)
 
 
 def disk_free(path: Path) -> int | None:
@@ -267,10 +297,10 @@ def disk_free(path: Path) -> int | None:
     return shutil.disk_usage(there).free
 
 
-def _devices() -> str:
+def _devices() -> Message:
     from medrega_edge.inference.devices import load_onnxruntime
 
     get: Callable[[], list[str]] = load_onnxruntime().get_available_providers
     if "CUDAExecutionProvider" in get():
-        return "runs on cpu and cuda"
-    return "runs on cpu; cuda would need onnxruntime-gpu, which is not installed here"
+        return Message("export.runs_on_cuda")
+    return Message("export.runs_on_cpu")

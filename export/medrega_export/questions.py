@@ -25,7 +25,7 @@ def picture(question: Question) -> MedicalImage:
     try:
         return read_image(question.image)
     except ImageError as error:
-        raise ImageError(f"Question '{question.id}': {error}") from None
+        raise ImageError("export.question_image", question=question.id, problem=error.message) from None
 
 
 def wording(question: Question, geometry: Geometry, prompts: PromptBook, tokenizer: Tokenizer) -> str:

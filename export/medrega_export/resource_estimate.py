@@ -36,7 +36,7 @@ def memory(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[st
     # What is in full precision stays on the disk, but for the layer and the head that it is held against.
     peaks, checks = {}, 4 * (layer + counts.head)
     if recipe.is_quantised:
-        peaks["GPTQ"] = LAYER_BYTES * layer
+        peaks["gptq"] = LAYER_BYTES * layer
         exact = _quantised(counts, recipe) + 4 * counts.head
         checks = max(checks, round(TIMES["decoder_data"] * exact))
     elif not recipe.is_full:

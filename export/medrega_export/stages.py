@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from medrega_edge.i18n.message import Message
 from medrega_edge.package.manifest import FILE_NAMES
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.checkpoint.weights import Stored
@@ -32,7 +33,7 @@ class Run:
     shape: decoder.DecoderShape
     thresholds: numerical_error.Thresholds
     workspace: Workspace
-    notify: Callable[[str], None]
+    notify: Callable[[Message], None]
 
 
 def assemble(run: Run, folder: Path, recipe: Recipe) -> dict[str, float]:
@@ -73,7 +74,7 @@ def _table_error(table: Stored, path: Path) -> float:
 
 
 def _vision(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
-    run.notify(f"vision {recipe.tower_name}")
+    run.notify(Message("export.writing_vision", precision=recipe.tower_name))
     run.workspace.write_once(path, lambda part: vision.write(run.checkpoint, part, recipe))
     seen = vision.run_graph(path, run.material.pixels, mapped=recipe.is_full)
     return {f"vision_{recipe.tower}": vision.relative_error(np.stack(seen), torch.stack(run.material.images))}
@@ -81,7 +82,7 @@ def _vision(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
 
 def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
     weights, samples = run.checkpoint.weights, run.material.measured
-    run.notify("decoder fp32")
+    run.notify(Message("export.writing_decoder", precision=recipe.language_name))
     plain = text_model.plain_weights
     run.workspace.write_once(
         path, lambda part: decoder.write_decoder(run.shape, plain(weights, run.shape.layers, recipe.head), part)
@@ -95,9 +96,9 @@ def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
 
 def _quantised_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
     checkpoint, weights, samples = run.checkpoint, run.checkpoint.weights, run.material.measured
-    run.notify("gptq")
+    run.notify(Message("export.quantising"))
     layers = gptq.quantise(checkpoint, run.material.samples, recipe, run.workspace.folder / LAYERS, run.notify)
-    run.notify(f"decoder {recipe.language_name}")
+    run.notify(Message("export.writing_decoder", precision=recipe.language_name))
     form, spec = layers.form, decoder.specification(run.shape)
 
     def write(part: Path, head: tuple[int, int], level: int) -> None:
@@ -105,7 +106,7 @@ def _quantised_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]
         decoder.write_decoder(run.shape, read, part, level)
 
     run.workspace.write_once(path, lambda part: write(part, recipe.head, ACCURACY_LEVEL))
-    # Once more without any rounding beyond the codes: what is left is the writer's own doing.
+    # Once more without any rounding beyond the codes: the error that is left is the writer's.
     exact = run.workspace.empty_folder("exact") / FILE_NAMES["decoder"]
     write(exact, FULL.head, EXACT_LEVEL)
     truth = text_model.logits(checkpoint, samples, numerical_error.STEPS, lambda _, i: layers.state(i))

@@ -71,7 +71,7 @@ class Workspace:
             except OSError as error:
                 if error.errno in NO_SPACE_ERRNOS:
                     raise
-                raise UsageError(f"'{folder.parent}' takes no new folder ({error.strerror}); name another place.") from None
+                raise UsageError("export.no_new_folder", folder=folder.parent.name, reason=error.strerror or "") from None
         with _locked(self.folder):
             try:
                 yield

@@ -12,6 +12,7 @@ from medrega_edge.errors import UsageError
 from medrega_export.quantisation import bit_allocation
 from medrega_export.quantisation.bit_allocation import Option, UnitSensitivity
 from medrega_export.quantisation.recipe import Override, Recipe
+from tests.codes import raises_code
 
 
 def loss(unit: str, before: float, after: float | None, size: int = 100, more: int = 100) -> UnitSensitivity:
@@ -67,7 +68,7 @@ def test_what_is_set_by_hand_is_replaced_and_not_named_twice() -> None:
 
 
 def test_too_small_a_budget_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"about 2\.0 MB, more than 1\.5 MB"):
+    with raises_code(UsageError, "export.max_size_too_small", size=2.0, limit=1.5):
         bit_allocation.choose(LOSSES, Recipe(), 2_000_000, 1_500_000)
 
 
@@ -80,10 +81,13 @@ def test_a_map_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "losses.json"
     path.write_text(bit_allocation.to_json(LOSSES, Recipe(head_bits=4)), encoding="utf-8")
     assert bit_allocation.read(path, Recipe(head_bits=4)) == LOSSES
-    with pytest.raises(UsageError, match="was measured for"):
+    measured, wanted = Recipe(head_bits=4).name, Recipe().name
+    with raises_code(
+        UsageError, "export.sensitivities_of_another_recipe", file="losses.json", measured=measured, recipe=wanted
+    ):
         bit_allocation.read(path, Recipe())
     path.write_text("{}", encoding="utf-8")
-    with pytest.raises(UsageError, match="no loss map"):
+    with raises_code(UsageError, "export.not_sensitivities", file="losses.json"):
         bit_allocation.read(path, Recipe())
 
 

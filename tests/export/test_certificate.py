@@ -15,6 +15,7 @@ from medrega_edge.evaluation.comparison import compare
 from medrega_edge.evaluation.questions import LabelledBoxes, Question, Truth
 from medrega_edge.evaluation.runner import AnsweredQuestion
 from medrega_export import certificate as c
+from tests.codes import raises_code
 
 LEFT, RIGHT = PixelBox(0, 0, 10, 10), PixelBox(20, 0, 30, 10)
 HALF = PixelBox(0, 0, 10, 5)
@@ -110,7 +111,7 @@ def test_a_gate_names_the_stage() -> None:
     from medrega_export.graphs.numerical_error import Thresholds
 
     Thresholds().check({"vision_int8": 0.01, "gptq": 9.0})
-    with pytest.raises(GateError, match="vision_int8"):
+    with raises_code(GateError, "export.stage_error", stage="vision_int8", error=0.2, limit=0.05):
         Thresholds().check({"vision_int8": 0.2})
-    with pytest.raises(GateError, match="decoder_fp32"):
+    with raises_code(GateError, "export.stage_not_a_number", stage="decoder_fp32"):
         Thresholds().check({"decoder_fp32": float("nan")})

@@ -17,18 +17,29 @@ from conftest import original_model
 
 from medrega_edge.errors import UsageError
 from medrega_export.checkpoint import checkpoint
+from tests.codes import raises_code
 
 
-@pytest.mark.parametrize("missing", ["prompts.json", "training.json", "tokenizer.json", "model.safetensors"])
-def test_an_incomplete_checkpoint_is_named(checkpoint_folder: Path, tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "code", "params"),
+    [
+        ("prompts.json", "export.metadata_missing", {"missing": "prompts.json", "present": "training.json"}),
+        ("training.json", "export.metadata_missing", {"missing": "training.json", "present": "prompts.json"}),
+        ("tokenizer.json", "export.no_tokenizer", {}),
+        ("model.safetensors", "export.no_weights", {}),
+    ],
+)
+def test_an_incomplete_checkpoint_is_named(
+    checkpoint_folder: Path, tmp_path: Path, missing: str, code: str, params: dict
+) -> None:
     for path in checkpoint_folder.iterdir():
         if path.name != missing:
             (tmp_path / path.name).symlink_to(path)
-    with pytest.raises(UsageError, match=missing.replace("model.", r"\*.")):
+    with raises_code(UsageError, code, checkpoint=tmp_path.name, **params):
         checkpoint.load(tmp_path)
 
 
-@pytest.mark.parametrize("change", ["missing", "unexpected", "truncated"])
+@pytest.mark.parametrize("change", ["missing", "unknown", "reshaped", "truncated"])
 def test_weights_that_do_not_fit_are_refused(checkpoint_folder: Path, tmp_path: Path, change: str) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -38,14 +49,23 @@ def test_weights_that_do_not_fit_are_refused(checkpoint_folder: Path, tmp_path: 
     stored = load_file(checkpoint_folder / "model.safetensors")
     if change == "missing":
         stored.pop(next(name for name in stored if name.endswith("mlp.up_proj.weight")))
-    if change == "unexpected":
+    if change == "unknown":
         stored["another.weight"] = stored["language_model.lm_head.weight"].clone()
+    if change == "reshaped":
+        stored["language_model.lm_head.weight"] = stored["language_model.lm_head.weight"][:, :8].clone()
     save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
     if change == "truncated":
         data = (tmp_path / "model.safetensors").read_bytes()
         (tmp_path / "model.safetensors").write_bytes(data[: len(data) // 2])
-    with pytest.raises(UsageError, match="cannot be loaded" if change == "truncated" else change):
+    with pytest.raises(UsageError) as refused:
         checkpoint.load(tmp_path)
+    if change == "truncated":
+        assert refused.value.code == "export.weights_unreadable"
+        assert refused.value.message.params["file"] == "model.safetensors"
+    else:
+        assert refused.value.code == "export.weights_do_not_fit"
+        assert refused.value.message.params["mismatch"].code == f"export.weights_{change}"
+        assert refused.value.message.params["mismatch"].params["count"] == 1
 
 
 def test_a_missing_file_of_weights_is_named(checkpoint_folder: Path, tmp_path: Path) -> None:
@@ -54,7 +74,7 @@ def test_a_missing_file_of_weights_is_named(checkpoint_folder: Path, tmp_path: P
     there, absent = "model.safetensors", [f"model-0000{i}-of-00003.safetensors" for i in (2, 3)]
     index = {"weight_map": {"a": there, "b": absent[1], "c": absent[0], "d": absent[0]}}
     (tmp_path / checkpoint.INDEX).write_text(json.dumps(index), encoding="utf-8")
-    with pytest.raises(UsageError, match=f"lacks 2 of its files of weights, '{absent[0]}' first"):
+    with raises_code(UsageError, "export.weight_files_missing", checkpoint=tmp_path.name, count=2, first=absent[0]):
         checkpoint.load(tmp_path)
 
 
@@ -69,34 +89,44 @@ def change(path: Path, **values: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "values", "message"),
+    ("file", "values", "code", "params"),
     [
-        ("config.json", {"text_config": None}, "lacks 'text_config'"),
-        ("config.json", {"vision_config": "InternViT"}, "lacks 'vision_config'"),
-        ("config.json", {"quantization_config": {"quant_method": "awq"}}, "quantised already"),
-        ("config.json", {"model_type": "qwen2_vl", "text_config": None}, "of type 'qwen2_vl'"),
-        ("generation_config.json", {"eos_token_id": "<|im_end|>"}, "numbers of tokens"),
+        ("config.json", {"text_config": None}, "export.config_key_missing", {"key": "text_config"}),
+        ("config.json", {"vision_config": "InternViT"}, "export.config_key_missing", {"key": "vision_config"}),
+        ("config.json", {"quantization_config": {"quant_method": "awq"}}, "export.already_quantised", {}),
+        (
+            "config.json",
+            {"model_type": "qwen2_vl", "text_config": None},
+            "export.type_unsupported",
+            {"type": "qwen2_vl", "supported": ("internvl", "internvl_chat")},
+        ),
+        (
+            "generation_config.json",
+            {"eos_token_id": "<|im_end|>"},
+            "export.end_token_invalid",
+            {"value": "'<|im_end|>'"},
+        ),
     ],
 )
-def test_configs_that_are_refused(copied: Path, file: str, values: dict, message: str) -> None:
+def test_configs_that_are_refused(copied: Path, file: str, values: dict, code: str, params: dict) -> None:
     change(copied / file, **values)
-    with pytest.raises(UsageError, match=message):
+    with raises_code(UsageError, code, **params):
         checkpoint.load(copied)
 
 
 def test_a_tokenizer_without_the_markers_of_boxes_is_refused(copied: Path) -> None:
     text = (copied / "tokenizer.json").read_text(encoding="utf-8")
     (copied / "tokenizer.json").write_text(text.replace('"<box>"', '"<bax>"'), encoding="utf-8")
-    with pytest.raises(UsageError, match="no token '<box>'"):
+    with raises_code(UsageError, "export.token_missing", token="<box>"):
         checkpoint.load(copied)
     (copied / "tokenizer.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with raises_code(UsageError, "export.tokenizer_unreadable"):
         checkpoint.load(copied)
 
 
 def test_an_adapter_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(UsageError, match="name its base"):
+    with raises_code(UsageError, "export.adapter_without_base", folder=tmp_path.name):
         checkpoint.load(tmp_path)
 
 

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.export
+pytestmark = [
+    pytest.mark.export,
+    # transformers warns of the config that the checkpoint brings; both libraries use old names
+    pytest.mark.filterwarnings("ignore:You passed `quantization_config`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning"),
+]
 for name in ("torch", "transformers", "gptqmodel", "onnx"):
     pytest.importorskip(name)
 

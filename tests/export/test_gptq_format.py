@@ -11,6 +11,7 @@ import pytest
 from medrega_edge.errors import UsageError
 from medrega_export.quantisation import gptq_format as form
 from medrega_export.quantisation.recipe import Override, Recipe
+from tests.codes import raises_code
 
 
 def pack_rows(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -122,28 +123,36 @@ def test_reordered_rows_are_refused() -> None:
     linear = random_linear(1)
     tensors = tensors_of(linear, 1)
     tensors["x.g_idx"] = tensors["x.g_idx"][::-1].copy()
-    with pytest.raises(UsageError, match="desc_act"):
+    with raises_code(UsageError, "export.gptq_reordered", layer="x"):
         form.read_linear(tensors, "x", form.Format(4, 32, 1, False))
 
 
 def test_a_version_taken_for_the_other_is_refused() -> None:
     linear = random_linear(1, symmetric=True)
-    with pytest.raises(UsageError, match="zero points are not 8"):
+    with raises_code(UsageError, "export.gptq_zero_points", layer="x", middle=8):
         form.read_linear(tensors_of(linear, 2), "x", form.Format(4, 32, 1, True))
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("config", "code", "params"),
     [
-        ({"bits": 3, "group_size": 32}, "3 bits"),
-        ({"bits": 4, "group_size": 32, "dynamic": {"+:.*down_proj": {"bits": 2}}}, "2 bits"),
-        ({"bits": 4, "group_size": 32, "dynamic": {"-:.*down_proj": {}}}, "unquantised"),
-        ({"bits": 4, "group_size": -1}, "groups of -1"),
-        ({"bits": 4, "group_size": 32, "checkpoint_format": "marlin"}, "marlin"),
+        ({"bits": 3, "group_size": 32}, "export.gptq_bits", {"bits": 3, "group": 32}),
+        (
+            {"bits": 4, "group_size": 32, "dynamic": {"+:.*down_proj": {"bits": 2}}},
+            "export.gptq_bits",
+            {"bits": 2, "group": 32},
+        ),
+        (
+            {"bits": 4, "group_size": 32, "dynamic": {"-:.*down_proj": {}}},
+            "export.gptq_layer_left_out",
+            {"pattern": ".*down_proj"},
+        ),
+        ({"bits": 4, "group_size": -1}, "export.gptq_bits", {"bits": 4, "group": -1}),
+        ({"bits": 4, "group_size": 32, "checkpoint_format": "marlin"}, "export.gptq_format_unknown", {"format": "marlin"}),
     ],
 )
-def test_other_formats_are_refused(config: dict, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_other_formats_are_refused(config: dict, code: str, params: dict) -> None:
+    with raises_code(UsageError, code, **params):
         form.read_format(config)
 
 
@@ -166,7 +175,7 @@ def test_exceptions_reach_their_layers_and_no_others() -> None:
 
 
 def test_a_missing_layer_is_named() -> None:
-    with pytest.raises(UsageError, match="x.qweight"):
+    with raises_code(UsageError, "export.gptq_tensor_missing", tensor="x.qweight"):
         form.read_linear({}, "x", form.Format(4, 32, 1, True))
 
 

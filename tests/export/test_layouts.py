@@ -25,6 +25,7 @@ from medrega_export.checkpoint.tokenizer_json import read_tokenizer
 from medrega_export.checkpoint.weights import Stored, index
 from medrega_export.graphs.reference_decoder import DecoderRun, session
 from medrega_export.quantisation.recipe import FULL
+from tests.codes import raises_code
 
 FIGURES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "internvl-chat-v1-2-tiny"
 CLOSE = 1e-4
@@ -186,22 +187,24 @@ def test_adapters_of_the_original_layout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "code"),
     [
-        ({"peft_type": "IA3"}, "IA3"),
-        ({"use_dora": True}, "DoRA"),
-        ({"bias": "all"}, "biases"),
-        ({"shape": (32, 32)}, "shape .*own base"),
-        ({"module": "model.layers.9.self_attn.v_proj"}, "no layer"),
+        ({"peft_type": "IA3"}, "export.adapter_type"),
+        ({"use_dora": True}, "export.adapter_feature"),
+        ({"bias": "all"}, "export.adapter_biases"),
+        ({"shape": (32, 32)}, "export.adapter_shape"),
+        ({"module": "model.layers.9.self_attn.v_proj"}, "export.adapter_tensor_unknown"),
     ],
 )
-def test_adapters_that_are_not_merged(change: dict, message: str, tmp_path: Path) -> None:
+def test_adapters_that_are_not_merged(change: dict, code: str, tmp_path: Path) -> None:
     name = "model.language_model.layers.0.self_attn.v_proj.weight"
     weights = {name: Stored(tmp_path / "x.safetensors", name, (32, 64), "F32")}
     shape, module = change.pop("shape", (32, 64)), change.pop("module", "model.layers.0.self_attn.v_proj")
     write_adapter(tmp_path / "adapter", {module: shape}, **change)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError) as refused:
         lora.merge_adapter(weights, tmp_path / "adapter")
+    assert refused.value.code == code
+    assert "adapter" in refused.value.message.params.values()  # the folder's name
 
 
 def test_rows_of_a_corrected_part_are_those_of_the_whole(tmp_path: Path) -> None:
@@ -219,27 +222,29 @@ def test_rows_of_a_corrected_part_are_those_of_the_whole(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "code", "params"),
     [
-        ({"ps_version": "v3"}, "ps_version"),
-        ({"pad2square": True}, "pad2square"),
-        ({"force_image_size": 28}, "28"),
-        ({"select_layer": -5}, "select_layer"),
-        ({"template": "vicuna"}, "vicuna"),
-        ({"vision_layer_norm_eps": 1e-5}, "layer_norm_eps"),
-        ({"llm_architectures": ["Phi3ForCausalLM"]}, "Phi3"),
+        ({"ps_version": "v3"}, "export.pixel_shuffle_unknown", {"version": "v3"}),
+        ({"pad2square": True}, "export.padded_images", {}),
+        ({"force_image_size": 28}, "export.tower_resized", {"used": 28}),
+        ({"select_layer": -5}, "export.select_layer", {"selected": -5}),
+        ({"template": "vicuna"}, "export.chat_template_unknown", {"template": "vicuna"}),
+        ({"vision_layer_norm_eps": 1e-5}, "export.qk_norm_epsilon", {"value": 1e-5}),
+        ({"llm_architectures": ["Phi3ForCausalLM"]}, "export.language_model_unsupported", {"type": "Phi3ForCausalLM"}),
     ],
 )
-def test_what_is_not_exported_is_named(change: dict, message: str, tmp_path: Path) -> None:
+def test_what_is_not_exported_is_named(change: dict, code: str, params: dict, tmp_path: Path) -> None:
     chat_reference.write_checkpoint(tmp_path / "chat", **change)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError) as refused:
         checkpoint.describe(tmp_path / "chat")
+    assert refused.value.code == code
+    assert params.items() <= refused.value.message.params.items()
 
 
 def test_no_pickle_is_read(tmp_path: Path) -> None:
     chat_reference.write_checkpoint(tmp_path / "chat")
     (tmp_path / "chat" / "model.safetensors").rename(tmp_path / "chat" / "pytorch_model.bin")
-    with pytest.raises(UsageError, match="safetensors"):
+    with raises_code(UsageError, "export.no_weights", checkpoint="chat"):
         checkpoint.load(tmp_path / "chat")
 
 
@@ -324,9 +329,9 @@ def test_a_slow_byte_level_tokenizer_is_converted(tmp_path: Path) -> None:
     assert [i for i in ids if i >= first] == [first + chat_reference.ADDED.index(f"<{t}>") for t in
                                                ("|im_start|", "ref", "/ref", "box", "/box")]  # fmt: skip
     assert ids[1:3] == trained.encode("the liver").ids and "12" not in converted.encode("12").tokens  # digits stand alone
-    with pytest.raises(UsageError, match="does not get its id 900"):
+    with raises_code(UsageError, "export.added_token_renumbered", token="<far>", id=900):
         read("Qwen2Tokenizer", added | {"900": {"content": "<far>", "special": True}})
-    with pytest.raises(UsageError, match=r"no tokenizer\.json"):
+    with raises_code(UsageError, "export.no_tokenizer", checkpoint=tmp_path.name):
         read("GPT2Tokenizer", added)
 
 
@@ -335,8 +340,8 @@ def test_other_kinds_of_sentencepiece_are_refused(tmp_path: Path) -> None:
     proto = sentencepiece._proto((tmp_path / "tokenizer.model").read_bytes())
     proto.trainer_spec.model_type = 1
     (tmp_path / "tokenizer.model").write_bytes(proto.SerializeToString())
-    with pytest.raises(UsageError, match="byte-pair"):
+    with raises_code(UsageError, "export.tokenizer_kind"):
         sentencepiece.to_tokenizer_json(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"\xff" * 20)
-    with pytest.raises(UsageError, match="no SentencePiece model"):
+    with raises_code(UsageError, "export.tokenizer_model_unreadable"):
         sentencepiece.to_tokenizer_json(tmp_path)

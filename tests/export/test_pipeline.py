@@ -22,11 +22,13 @@ from conftest import original_model
 from medrega_edge.engine import load
 from medrega_edge.errors import GateError, ImageError, UsageError
 from medrega_edge.evaluation.gates import read_gates
+from medrega_edge.i18n.message import Message
 from medrega_edge.package.package import Package
 from medrega_export import ExportOptions, export
 from medrega_export.graphs.numerical_error import Thresholds
 from medrega_export.graphs.reference_decoder import DecoderRun
 from medrega_export.quantisation.recipe import FULL, Override, Recipe
+from tests.codes import raises_code
 
 MIXED = (Override("layers.0.qkv", 8), Override("layers.1.down", 8, 64), Override("tower.0.fc2", 32))
 
@@ -165,49 +167,51 @@ def test_the_original_layout_in_4_bits(questions_file: Path, tmp_path: Path) -> 
 
 
 def test_a_missed_gate_leaves_nothing(checkpoint_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(GateError, match="decoder_fp32"):
+    with pytest.raises(GateError) as missed:
         export(ExportOptions(checkpoint_folder, tmp_path / "fp32", recipe=FULL, thresholds=Thresholds(decoder_fp32=1e-12)))
+    assert missed.value.code == "export.stage_error"
+    assert (missed.value.message.params["stage"], missed.value.message.params["limit"]) == ("decoder_fp32", 1e-12)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "code"),
     [
-        ({"recipe": FULL, "certify": True}, "--certify"),
-        ({"recipe": FULL, "keep_checkpoint": True}, "--keep-checkpoint"),
-        ({"gates": read_gates("flips<=0")}, "--certify"),
+        ({"recipe": FULL, "certify": True}, "export.certify_full_precision"),
+        ({"recipe": FULL, "keep_checkpoint": True}, "export.keep_unquantised"),
+        ({"gates": read_gates("flips<=0")}, "export.gate_without_certificate"),
     ],
 )
 def test_options_that_would_be_ignored_are_refused(
-    change: dict, message: str, checkpoint_folder: Path, questions_file: Path, tmp_path: Path
+    change: dict, code: str, checkpoint_folder: Path, questions_file: Path, tmp_path: Path
 ) -> None:
     named = {"certify": questions_file, "keep_checkpoint": tmp_path / "gptq"}
     options = change | {name: path for name, path in named.items() if change.get(name)}
-    with pytest.raises(UsageError, match=message):
+    with raises_code(UsageError, code):
         export(ExportOptions(checkpoint_folder, tmp_path / "p", calibration=questions_file, **options))
 
 
 @pytest.mark.parametrize(
-    ("out", "keep", "message"),
+    ("out", "keep", "code"),
     [
-        (".", None, "where you are"),
-        ("/", None, "root of the disk"),
-        ("package", "package", "one in the other"),
-        ("package", "package/gptq", "one in the other"),
-        ("gptq/package", "gptq", "one in the other"),
+        (".", None, "export.target_is_here"),
+        ("/", None, "export.target_is_here"),
+        ("package", "package", "export.targets_overlap"),
+        ("package", "package/gptq", "export.targets_overlap"),
+        ("gptq/package", "gptq", "export.targets_overlap"),
     ],
 )
 def test_targets_that_are_no_places_of_their_own(
     out: str,
     keep: str | None,
-    message: str,
+    code: str,
     checkpoint_folder: Path,
     questions_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=message):
+    with raises_code(UsageError, code):
         export(ExportOptions(checkpoint_folder, Path(out), questions_file, keep_checkpoint=keep and Path(keep)))
     assert list(tmp_path.iterdir()) == []
 
@@ -215,14 +219,15 @@ def test_targets_that_are_no_places_of_their_own(
 def test_rows_that_are_no_groups_are_refused_before_any_work(
     checkpoint_folder: Path, questions_file: Path, tmp_path: Path
 ) -> None:
-    told: list[str] = []
-    with pytest.raises(UsageError, match="'self_attn.q_proj' is 64 x 64, which does not divide into groups of 128"):
-        export(ExportOptions(checkpoint_folder, tmp_path / "p", questions_file, recipe=Recipe(group_size=128)), told.append)
-    assert told == [] and list(tmp_path.iterdir()) == []
+    heard: list[Message] = []
+    misfit = {"layer": "self_attn.q_proj", "rows": 64, "width": 64, "group": 128, "bits": 4}
+    with raises_code(UsageError, "export.layer_indivisible", **misfit):
+        export(ExportOptions(checkpoint_folder, tmp_path / "p", questions_file, recipe=Recipe(group_size=128)), heard.append)
+    assert heard == [] and list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_are_no_numbers_are_said_to_be_so() -> None:
-    with pytest.raises(GateError, match="'decoder_layout' is no number"):
+    with raises_code(GateError, "export.stage_not_a_number", stage="decoder_layout"):
         Thresholds().check({"decoder_layout": float("nan")})
 
 
@@ -230,12 +235,12 @@ def test_an_earlier_export_is_replaced_only_by_force(checkpoint_folder: Path, tm
     options = {"checkpoint": checkpoint_folder, "out": tmp_path / "fp32", "recipe": FULL}
     export(ExportOptions(**options))
     before = hashes(tmp_path / "fp32")
-    with pytest.raises(UsageError, match="--force"):
+    with raises_code(UsageError, "export.target_exists", target="fp32"):
         export(ExportOptions(**options))
     export(ExportOptions(**options, force=True))
     assert hashes(tmp_path / "fp32") == before  # and the same again, bit for bit
     (tmp_path / "mine").mkdir()
-    with pytest.raises(UsageError, match="no earlier export"):
+    with raises_code(UsageError, "export.target_is_no_export", target="mine"):
         export(ExportOptions(**options | {"out": tmp_path / "mine"}, force=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fp32", "mine"]
 
@@ -247,8 +252,8 @@ def test_the_command_line(checkpoint_folder: Path, tmp_path: Path) -> None:
 
     good = run(checkpoint_folder, "--out", tmp_path / "p", "--precision", "fp32")
     assert good.returncode == 0 and "decoder_fp32" in good.stdout
-    told = ("images and questions", "vision fp32", "decoder fp32")  # and nothing of what libraries say to each other
-    assert good.stderr.splitlines() == list(told)
+    stages = ["images and questions", "vision fp32", "decoder fp32"]  # and nothing from the libraries
+    assert good.stderr.splitlines() == stages
     again = run(checkpoint_folder, "--out", tmp_path / "p", "--precision", "fp32")
     assert again.returncode == 2 and "--force" in again.stderr and again.stdout == ""
     without = run(checkpoint_folder, "--out", tmp_path / "q")
@@ -262,14 +267,15 @@ def test_questions_that_cannot_be_certified_are_refused_at_once(
 ) -> None:
     line = json.loads(questions_file.read_text(encoding="utf-8").splitlines()[0])
     line["image"] = str(questions_file.parent / line["image"])
-    for change, message in (
-        ({"task": "report"}, "report"),
-        ({"task": "identify"}, "box"),
-        ({"image": "x.png"}, "'q0': There is no file"),
-        ({"image": str(questions_file)}, "'q0': The given image is no PNG"),
+    for change, code in (
+        ({"task": "report"}, "export.question_task_unknown"),
+        ({"task": "identify"}, "export.question_without_box"),
+        ({"image": "x.png"}, "export.question_image"),
+        ({"image": str(questions_file)}, "export.question_image"),
     ):
         path = tmp_path / "certify.jsonl"
         path.write_text(json.dumps(line | change), encoding="utf-8")
-        with pytest.raises((UsageError, ImageError), match=message):
+        with pytest.raises((UsageError, ImageError)) as refused:
             export(ExportOptions(checkpoint_folder, tmp_path / "package", questions_file, certify=path))
+        assert refused.value.code == code and refused.value.message.params["question"] == "q0"
         assert not (tmp_path / "package").exists()

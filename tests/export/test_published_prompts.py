@@ -9,8 +9,10 @@ import pytest
 
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, QUESTION_SLOT, PromptBook
 from medrega_export.checkpoint import published_prompts as f
+from tests.codes import raises_code
 
 # Words of our own in the form of upstream's: role, task, definition of a box or candidates, image, question.
 ROLE, ROLE_ZH = "You help doctors.", "你帮助医生。"
@@ -99,14 +101,14 @@ def test_a_registry_fills_in_what_no_sample_shows(tmp_path: Path, tokenizer_json
 def test_several_wordings_are_told(tmp_path: Path, tokenizer_json: bytes) -> None:
     other = (f"{ROLE} Reply. <image>\nWhere? Use one word.", "here")
     book, warnings = f.read({}, tokenizer_json, write_samples(tmp_path, [*SAMPLES, other]))
-    assert warnings == ("'vqa' in 'en' was published in 2 wordings; one of them is used",)
+    assert warnings == (Message("export.several_wordings", task="vqa", language="en", count=2),)
     assert book.before_and_after(Task.VQA, Language.EN)[0].endswith(f"{ROLE} Answer. <img>")
     assert book.suffix(Task.VQA, Language.EN, "Who?").startswith("\nWho? Use one word.<|im_end|>")
 
 
 def test_without_samples_ours_serve_with_a_warning(tokenizer_json: bytes) -> None:
     book, (warning,) = f.read({"template": "internvl2_5"}, tokenizer_json, None)
-    assert "--prompts" in warning and set(book.templates) == set(DEFAULT_PROMPTS.templates)
+    assert warning == Message("export.prompts_not_given") and set(book.templates) == set(DEFAULT_PROMPTS.templates)
     before, after = book.before_and_after(Task.DETECT, Language.EN)
     assert before.endswith("<|im_end|>\n<|im_start|>user\n<img>") and after == "</img>"
     assert PromptBook.from_json(book.to_json()) == book  # the runtime reads it
@@ -126,18 +128,20 @@ def conversation(human: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("data", "meta", "message"),
+    ("data", "meta", "code", "params"),
     [
-        ("", "{}", "no sample"),
-        ("{}", "{}", "Line 1"),
-        (conversation("no picture"), "{}", "Line 1"),
-        (conversation("<image>?"), "[]", "registry"),
+        ("", "{}", "export.no_samples", {"file": "d.jsonl"}),
+        ("{}", "{}", "export.not_a_conversation", {"file": "d.jsonl", "line": 1, "mark": "<image>"}),
+        (conversation("no picture"), "{}", "export.not_a_conversation", {"file": "d.jsonl", "line": 1, "mark": "<image>"}),
+        (conversation("<image>?"), "[]", "export.registry_unreadable", {"file": "m.json"}),
     ],
 )
-def test_files_that_hold_no_samples_are_named(data: str, meta: str, message: str, tmp_path: Path, tokenizer_json) -> None:
+def test_files_that_hold_no_samples_are_named(
+    data: str, meta: str, code: str, params: dict, tmp_path: Path, tokenizer_json
+) -> None:
     (tmp_path / "d.jsonl").write_text(data, encoding="utf-8")
     (tmp_path / "m.json").write_text(meta, encoding="utf-8")
-    with pytest.raises(UsageError, match=message):
+    with raises_code(UsageError, code, **params):
         f.read({}, tokenizer_json, f.Samples(tmp_path / "d.jsonl", tmp_path / "m.json"))
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_export.quantisation.recipe import CACHED_BYTES, FULL, Override, Recipe, fitting_group
+from tests.codes import raises_code
 
+UNIT = {"unit": "layers.0.qkv"}
+QKV = UNIT | {"group": 32}
 MIXED = Recipe(
     group_size=128,
     symmetric=False,
@@ -47,13 +51,15 @@ def test_the_decoders_error_is_held_against_the_limit_that_fits() -> None:
 
 def test_groups_fit_the_size_of_the_model() -> None:
     even = {"mlp.down_proj": 4864, "self_attn.q_proj": 896}
-    group, why = fitting_group(4, 2 * CACHED_BYTES, even)
-    assert group == 32 and why.startswith("64 MB of codes stay in a processor's cache")
+    cached = Message("export.group_in_cache", codes=Message("export.codes_in_megabytes", size=64.0))
+    assert fitting_group(4, 2 * CACHED_BYTES, even) == (32, cached)
+    assert str(cached) == "64 MB of codes stay in a processor's cache, and the smallest groups lose least"
     assert fitting_group(8, 2 * CACHED_BYTES, even)[0] == 128  # twice the bytes
-    group, why = fitting_group(4, 2 * CACHED_BYTES + 2, even)
-    assert group == 128 and "read from memory for every token" in why
-    group, why = fitting_group(4, 10 * CACHED_BYTES, even | {"mlp.down_proj": 4832})
-    assert group == 32 and "'mlp.down_proj' has rows of 4832" in why
+    group, reason = fitting_group(4, 2 * CACHED_BYTES + 2, even)
+    assert (group, reason.code) == (128, "export.group_from_memory")
+    group, reason = fitting_group(4, 10 * CACHED_BYTES, even | {"mlp.down_proj": 4832})
+    assert (group, reason.code) == (32, "export.group_indivisible")
+    assert (reason.params["layer"], reason.params["width"]) == ("mlp.down_proj", 4832)
 
 
 def test_json() -> None:
@@ -72,20 +78,24 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "word"),
+    ("settings", "code", "params"),
     [
-        ({"bits": 3}, "--bits 3"),
-        ({"head_bits": 16}, "--head-bits 16"),
-        ({"group_size": 48}, "--group-size 48"),
-        ({"tower": "int4"}, "--tower int4"),
-        ({"overrides": (Override("layers.0.q_proj", 8),)}, "layers.0.q_proj"),
-        ({"overrides": (Override("layers.0.qkv", 32),)}, "32 bits"),
-        ({"overrides": (Override("layers.0.qkv", 8), Override("layers.0.qkv", 4))}, "twice"),
-        ({"overrides": (Override("tower.0.qkv", 8),)}, "32 bits"),
-        ({"tower": "fp16", "overrides": (Override("tower.0.qkv", 32),)}, "int8 tower"),
-        ({"bits": 32, "overrides": (Override("layers.0.qkv", 8),)}, "quantised language model"),
+        ({"bits": 3}, "export.bits_unsupported", {"option": "--bits", "bits": 3}),
+        ({"head_bits": 16}, "export.bits_unsupported", {"option": "--head-bits", "bits": 16}),
+        ({"group_size": 48}, "export.group_size_unsupported", {"value": 48}),
+        ({"tower": "int4"}, "export.tower_unsupported", {"tower": "int4"}),
+        ({"overrides": (Override("layers.0.q_proj", 8),)}, "export.unit_unknown", {"unit": "layers.0.q_proj"}),
+        ({"overrides": (Override("layers.0.qkv", 32),)}, "export.unit_bits", QKV | {"bits": 32}),
+        ({"overrides": (Override("layers.0.qkv", 8), Override("layers.0.qkv", 4))}, "export.unit_twice", UNIT),
+        ({"overrides": (Override("tower.0.qkv", 8),)}, "export.unit_of_tower", {"unit": "tower.0.qkv"}),
+        (
+            {"tower": "fp16", "overrides": (Override("tower.0.qkv", 32),)},
+            "export.unit_of_tower",
+            {"unit": "tower.0.qkv"},
+        ),
+        ({"bits": 32, "overrides": (Override("layers.0.qkv", 8),)}, "export.unit_bits", QKV | {"bits": 8}),
     ],
 )
-def test_refusals(settings: dict[str, object], word: str) -> None:
-    with pytest.raises(UsageError, match=word):
+def test_refusals(settings: dict[str, object], code: str, params: dict[str, object]) -> None:
+    with raises_code(UsageError, code, **params):
         Recipe(**settings)

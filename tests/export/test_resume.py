@@ -16,10 +16,12 @@ for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
 
 from medrega_edge.errors import GateError, ResourceError, UsageError
 from medrega_edge.evaluation.gates import read_gates
+from medrega_edge.i18n.message import Message
 from medrega_export import ExportOptions, export
 from medrega_export.pipeline import enforce_gates
 from medrega_export.quantisation.recipe import FULL
 from medrega_export.workspace import Workspace, fingerprint
+from tests.codes import raises_code
 
 
 class Stopped(Exception):
@@ -40,20 +42,20 @@ def test_stopped_at_every_stage(checkpoint_folder: Path, questions_file: Path, t
             checkpoint_folder, root / "package", questions_file, certify=questions_file, keep_checkpoint=root / "gptq"
         )
 
-    heard: list[str] = []
+    heard: list[Message] = []
     export(options(), heard.append)
     whole = everything(root)
     shutil.rmtree(root)
     layers = []
     for stage in dict.fromkeys(heard):
 
-        def tell(message: str, stage: str = stage) -> None:
-            layers.extend([message] if message.startswith("gptq: layer") else [])
+        def notify(message: Message, stage: Message = stage) -> None:
+            layers.extend([message] if message.code == "export.quantising_layer" else [])
             if message == stage:
                 raise Stopped
 
         with pytest.raises(Stopped):
-            export(options(), tell)
+            export(options(), notify)
         assert not (root / "package").exists() and not (root / "gptq").exists()
     export(options(), heard.append)
     assert everything(root) == whole
@@ -100,8 +102,8 @@ def test_a_missed_gate_keeps_the_work(checkpoint_folder: Path, questions_file: P
     (waiting,) = tmp_path.glob(".package.*.new")
     with pytest.raises(GateError, match="more than --max-size"):
         enforce_gates(replace(strict, gates=(), max_bytes=1), waiting)
-    heard: list[str] = []
-    with pytest.raises(UsageError, match="--force"):
+    heard: list[Message] = []
+    with raises_code(UsageError, "export.target_exists", target="package"):
         export(replace(options, gates=()), heard.append)
     export(replace(strict, gates=read_gates("changed<=1")), heard.append)
     assert heard == [] and everything(tmp_path) == whole
@@ -126,7 +128,7 @@ def test_another_export_has_another_folder(tmp_path: Path) -> None:
 def test_the_same_export_twice_at_once_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
     with pytest.raises(Stopped), Workspace([tmp_path / "package"], "key").open():
-        with pytest.raises(UsageError, match="already running"), Workspace([tmp_path / "package"], "key").open():
+        with raises_code(UsageError, "export.running"), Workspace([tmp_path / "package"], "key").open():
             pass
         assert any(tmp_path.iterdir())  # the refused one has not taken the other's work away
         raise Stopped

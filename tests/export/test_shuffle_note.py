@@ -21,6 +21,7 @@ from medrega_export.checkpoint.checkpoint import load
 from medrega_export.graphs import vision
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # transformers' own use of an old name
 def test_images_are_not_mirrored_unawares(questions_file: Path, tmp_path: Path) -> None:
     chat_reference.write_checkpoint(tmp_path / "chat")
     kept = tmp_path / "gptq"

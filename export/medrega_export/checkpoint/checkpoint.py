@@ -1,8 +1,6 @@
-"""A full-precision InternVL checkpoint folder: all that is known of it, and where its weights are.
+"""A full-precision InternVL checkpoint folder: its config, tokenizer, prompts and training facts, and where its weights are.
 
-Knows the Hugging Face layout, and which reader serves a folder that has another. Knows nothing of quantisation or ONNX.
-Weights come from safetensors only, stay on the disk until somebody reads them, and code that lies in a checkpoint is
-never run.
+Weights come from safetensors only and stay on the disk until they are read. Code that lies in a checkpoint is never run.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.templates import PromptBook
 from medrega_export.checkpoint import internvl_chat, lora, published_prompts
@@ -27,7 +26,7 @@ from medrega_export.checkpoint.config import (
     single,
 )
 from medrega_export.checkpoint.published_prompts import Samples
-from medrega_export.checkpoint.tokenizer_json import SPECIAL, lacking, open_tokenizer, read_tokenizer
+from medrega_export.checkpoint.tokenizer_json import SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
 from medrega_export.checkpoint.training_metadata import Training, read_words
 from medrega_export.checkpoint.weights import Stored, index
 
@@ -37,16 +36,16 @@ INDEX = "model.safetensors.index.json"
 
 @dataclass(frozen=True)
 class Description:
-    """A checkpoint folder as far as it can be read without its weights."""
+    """A checkpoint folder without its weights."""
 
     folder: Path
-    config: dict[str, Any]  # as it lies on disk
+    config: dict[str, Any]  # config.json
     tokenizer: Tokenizer
     tokenizer_json: bytes
     prompts: PromptBook
     training: Training
     pixel_shuffle: str  # "v1" or "v2"
-    warnings: tuple[str, ...]  # what a user of the package has to know, one sentence each
+    warnings: tuple[Message, ...]  # for the user of the package
 
     @cached_property
     def native(self) -> Any:
@@ -62,11 +61,11 @@ class Description:
         if ids is None:
             ids = getattr(self.native.text_config, "eos_token_id", None)
         if ids is None:
-            raise UsageError("The checkpoint names no eos_token_id; set it in its config.json.")
-        found = tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
-        if not all(isinstance(one, int) for one in found):
-            raise UsageError(f"The checkpoint's eos_token_id is {ids!r}; give the numbers of tokens.")
-        return found
+            raise UsageError("export.no_end_token")
+        tokens = tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
+        if not all(isinstance(token, int) for token in tokens):
+            raise UsageError("export.end_token_invalid", value=repr(ids))
+        return tokens
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Checkpoint:
     training: Training
     pixel_shuffle: str  # "v1" or "v2"
     end_tokens: tuple[int, ...]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Message, ...] = ()
 
     @property
     def tied(self) -> bool:
@@ -116,8 +115,8 @@ def describe(folder: Path, samples: Samples | None = None) -> Description:
     check_config(config)
     data = read_tokenizer(folder, config)
     tokenizer = open_tokenizer(data)
-    for reason in lacking(tokenizer, SPECIAL):
-        raise UsageError(reason)
+    for missing in missing_tokens(tokenizer, SPECIAL):
+        raise UsageError.of(missing)
     prompts, training, warnings = read_words(folder, config, data, samples)
     return Description(folder, config, tokenizer, data, prompts, training, pixel_shuffle(config), warnings)
 
@@ -126,11 +125,11 @@ def load(folder: Path, adapter: Path | None = None, samples: Samples | None = No
     """Find all of a checkpoint folder, with a LoRA adapter merged; raises UsageError for what cannot be exported."""
     described = describe(folder, samples)
     weights = find_weights(folder, described.config, described.native.tie_word_embeddings, adapter)
-    for problem, names in state_dict_mismatches(meta_model(described.native), weights):
-        raise UsageError(f"The weights of '{folder.name}' do not fit its config.json: {problem} '{names[0]}'.")
+    for mismatch in state_dict_mismatches(meta_model(described.native), weights):
+        raise UsageError("export.weights_do_not_fit", mismatch=mismatch)
     rows = weights["embed_tokens.weight"].shape[0]
     if described.tokenizer.size > rows:
-        raise UsageError(f"The tokenizer has {described.tokenizer.size} tokens and the language model only {rows}.")
+        raise UsageError("export.tokenizer_too_large", tokens=described.tokenizer.size, rows=rows)
     training = described.training
     if adapter is not None:
         training = replace(training, source=f"{training.source}, with the adapter '{adapter.name}' merged")
@@ -150,24 +149,21 @@ def load(folder: Path, adapter: Path | None = None, samples: Samples | None = No
 
 def weight_files(folder: Path) -> list[Path]:
     """Find the files that hold a folder's weights; raises UsageError where one is missing that their index names."""
-    there = sorted(folder.glob("*.safetensors"))
-    if not there:
-        raise UsageError(f"The checkpoint '{folder.name}' has no *.safetensors; other weight files are not read.")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UsageError("export.no_weights", checkpoint=folder.name)
     named = read_json(folder / INDEX).get("weight_map")
     wanted = {str(name) for name in named.values()} if isinstance(named, dict) else set()
-    missing = sorted(wanted - {path.name for path in there})
+    missing = sorted(wanted - {path.name for path in files})
     if missing:
-        raise UsageError(
-            f"The checkpoint '{folder.name}' lacks {len(missing)} of its files of weights, '{missing[0]}' first; "
-            "get them too."
-        )
-    return there
+        raise UsageError("export.weight_files_missing", checkpoint=folder.name, count=len(missing), first=missing[0])
+    return files
 
 
 def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path | None = None) -> dict[str, Stored]:
     """Return the weights of a folder by plain name, LoRA merged; raises UsageError.
 
-    `tied`: of head and embeddings one may be left out.
+    With `tied`, the folder may hold one matrix for output head and token embeddings.
     """
     weights = index(weight_files(folder))
     if is_chat(config):
@@ -176,12 +172,12 @@ def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path
         lora.merge_adapter(weights, adapter)
     if is_chat(config):
         weights = dict(internvl_chat.native_weights(weights.items(), internvl_chat.tower_depth(config)))
-    found = {lora.plain_name(name): value for name, value in weights.items()}
-    if tied:  # one that lies there for itself stays what it is, whatever the config says: transformers reads it so
-        for one, other in (HEAD_AND_TABLE, HEAD_AND_TABLE[::-1]):
-            if other in found:
-                found.setdefault(one, found[other])
-    return found
+    plain = {lora.plain_name(name): value for name, value in weights.items()}
+    if tied:  # a head of its own stays, whatever the config says: transformers reads it so
+        for missing, present in (HEAD_AND_TABLE, HEAD_AND_TABLE[::-1]):
+            if present in plain:
+                plain.setdefault(missing, plain[present])
+    return plain
 
 
 def meta_model(native: Any) -> Any:
@@ -193,13 +189,14 @@ def meta_model(native: Any) -> Any:
         return InternVLForConditionalGeneration(native)
 
 
-def state_dict_mismatches(model: Any, weights: Mapping[str, Stored]) -> list[tuple[str, list[str]]]:
-    """Return what is missing, unexpected or of another shape among weights; nothing where they fit the model."""
+def state_dict_mismatches(model: Any, weights: Mapping[str, Stored]) -> list[Message]:
+    """Return what is missing, unknown or of another shape among weights; nothing where they fit the model."""
     wanted = {lora.plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
-    both = set(wanted) & set(weights)
-    found = [
-        ("missing", sorted(set(wanted) - both)),
-        ("unexpected", sorted(set(weights) - both)),
-        ("mismatched", sorted(name for name in both if weights[name].shape != wanted[name])),
-    ]
-    return [(problem, names) for problem, names in found if names]
+    mismatches = []
+    if missing := sorted(wanted.keys() - weights.keys()):
+        mismatches.append(Message("export.weights_missing", count=len(missing), first=missing[0]))
+    if unknown := sorted(weights.keys() - wanted.keys()):
+        mismatches.append(Message("export.weights_unknown", count=len(unknown), first=unknown[0]))
+    if reshaped := sorted(name for name in wanted.keys() & weights.keys() if weights[name].shape != wanted[name]):
+        mismatches.append(Message("export.weights_reshaped", count=len(reshaped), first=reshaped[0]))
+    return mismatches

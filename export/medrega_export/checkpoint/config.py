@@ -1,7 +1,4 @@
-"""A checkpoint's config.json: read, refused where its architecture is not exported, and given to transformers.
-
-Knows which of two layouts a config is of, and what both say of the same thing. Knows no weight and no prompt.
-"""
+"""A checkpoint's config.json, of either layout: read it, refuse an architecture that cannot be exported, convert it."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from medrega_edge.prompts.templates import IMAGE_TOKEN
 from medrega_export.checkpoint import internvl_chat, lora
 
 PIXEL_SHUFFLES = ("v1", "v2")
+LANGUAGE_MODELS = ("qwen2", "llama")
 NATIVE = "internvl"  # the type of transformers' own class
 PARTS = {NATIVE: ("vision_config", "text_config"), internvl_chat.MODEL_TYPE: ("vision_config", "llm_config")}
 
@@ -25,19 +23,19 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     except (ValueError, TypeError) as error:
-        raise UsageError(f"{path.name} of the checkpoint is not valid JSON ({error}).") from None
+        raise UsageError("export.file_not_json", file=path.name, problem=str(error)) from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json`; raises UsageError."""
     if not (folder / "config.json").is_file():
         if (folder / lora.CONFIG).is_file():
-            raise UsageError(f"'{folder.name}' is a LoRA adapter; name its base, and the adapter with --adapter.")
-        raise UsageError(f"The checkpoint '{folder.name}' has no config.json; name the folder that holds it.")
+            raise UsageError("export.adapter_without_base", folder=folder.name)
+        raise UsageError("export.no_config", checkpoint=folder.name)
     config = read_json(folder / "config.json")
     for key in PARTS.get(str(config.get("model_type")), ()):
         if not isinstance(config.get(key), dict):
-            raise UsageError(f"config.json of the checkpoint lacks {key!r}; get the checkpoint again.")
+            raise UsageError("export.config_key_missing", key=key)
     return config
 
 
@@ -57,17 +55,17 @@ def pixel_shuffle(config: dict[str, Any]) -> str:
 def check_config(config: dict[str, Any]) -> None:
     """Raise UsageError for an architecture that is not exported."""
     if config.get("quantization_config"):
-        raise UsageError("The checkpoint's weights are quantised already; export those that they were made of.")
+        raise UsageError("export.already_quantised")
     if is_chat(config):
         internvl_chat.native_config(config, 0)
     elif config.get("model_type") == NATIVE:
         text = config["text_config"].get("model_type")
-        if text not in ("qwen2", "llama"):
-            raise UsageError(f"The checkpoint's language model is '{text}'; qwen2 and llama are exported.")
+        if text not in LANGUAGE_MODELS:
+            raise UsageError("export.language_model_unsupported", type=str(text), supported=LANGUAGE_MODELS)
     else:
-        raise UsageError(f"The checkpoint is of type '{config.get('model_type')}'; internvl and internvl_chat are exported.")
+        raise UsageError("export.type_unsupported", type=str(config.get("model_type")), supported=list(PARTS))
     if pixel_shuffle(config) not in PIXEL_SHUFFLES:
-        raise UsageError(f"The checkpoint's ps_version is '{pixel_shuffle(config)}'; known: {', '.join(PIXEL_SHUFFLES)}.")
+        raise UsageError("export.pixel_shuffle_unknown", version=pixel_shuffle(config), known=PIXEL_SHUFFLES)
 
 
 def native_config(config: dict[str, Any], tokenizer: Tokenizer | None) -> Any:
@@ -79,21 +77,20 @@ def native_config(config: dict[str, Any], tokenizer: Tokenizer | None) -> Any:
     from transformers import InternVLConfig
 
     image = config.get("image_token_id", 0)
-    with contextlib.suppress(PackageError):  # a token that is not there is told by itself
+    with contextlib.suppress(PackageError):  # a missing token has an error of its own
         image = tokenizer.id_of(IMAGE_TOKEN) if tokenizer else image
     if not is_chat(config) and config.get("image_token_id", image) != image:
-        raise UsageError(f"config.json names another image token than the tokenizer's {IMAGE_TOKEN}; correct it.")
+        raise UsageError("export.image_token_differs", token=IMAGE_TOKEN)
     try:
         return InternVLConfig.from_dict(internvl_chat.native_config(config, image) if is_chat(config) else config)
     except (StrictDataclassError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"config.json of the checkpoint cannot be used ({reason}); get the checkpoint again.") from None
+        raise UsageError("export.config_unusable", problem=str(error).splitlines()[0]) from None
 
 
 def single(size: Any) -> int:
     """Return the side of a square given as `n` or `[n, n]`."""
     if isinstance(size, (list, tuple)):
         if len(set(size)) != 1:
-            raise UsageError(f"The checkpoint's tower sees {size} pixels; only squares are exported.")
+            raise UsageError("export.not_square", size=list(size))
         return int(size[0])
     return int(size)

@@ -1,7 +1,6 @@
-"""The original `internvl_chat` layout (InternVL-Chat-V1-2, and so MedRegA) -> transformers' own InternVL class.
+"""The original `internvl_chat` layout (InternVL-Chat-V1-2, and so MedRegA) -> that of transformers' own InternVL class.
 
-Knows both layouts: names of weights and keys of configs. Knows no graph, no prompt, and runs no code that lies in a
-checkpoint. What the native class cannot express is refused here, with the reason.
+Configs and names of weights are translated. What the native class cannot express is refused, with the reason.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def tower_depth(config: dict[str, Any]) -> int:
     layers, selected = int(config["vision_config"]["num_hidden_layers"]), int(config.get("select_layer", -1))
     depth = layers + selected + 1 if selected < 0 else selected
     if not 0 < depth <= layers:
-        raise UsageError(f"select_layer is {selected}, but the tower has {layers} layers; correct the config.json.")
+        raise UsageError("export.select_layer", selected=selected, layers=layers)
     return depth
 
 
@@ -85,17 +84,17 @@ def native_config(config: dict[str, Any], image_token: int) -> dict[str, Any]:
             "ps_version": pixel_shuffle(config),
         }
     except KeyError as error:
-        raise UsageError(f"config.json of the checkpoint lacks {error}; get the checkpoint again.") from None
+        raise UsageError("export.config_key_missing", key=str(error.args[0])) from None
 
 
 def _vision(config: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
     size = config.get("force_image_size") or vision["image_size"]
     if size != vision["image_size"]:
-        raise UsageError(f"The tower was made for {vision['image_size']} px and is used at {size}; that is not exported.")
+        raise UsageError("export.tower_resized", size=vision["image_size"], used=size)
     if config.get("pad2square"):
-        raise UsageError("The checkpoint sees images padded to a square (pad2square); the runtime stretches them.")
+        raise UsageError("export.padded_images")
     if vision.get("qk_normalization") and vision["layer_norm_eps"] != QK_NORM_EPSILON:
-        raise UsageError(f"The tower's layer_norm_eps is {vision['layer_norm_eps']}; with QK norm only 1e-6 is exported.")
+        raise UsageError("export.qk_norm_epsilon", value=vision["layer_norm_eps"])
     return {
         "hidden_size": vision["hidden_size"],
         "num_hidden_layers": tower_depth(config),
@@ -116,7 +115,7 @@ def _vision(config: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
 def _text(text: dict[str, Any]) -> dict[str, Any]:
     name = (text.get("architectures") or [""])[0]
     if name not in TEXT_CLASSES:
-        raise UsageError(f"The checkpoint's language model is '{name}'; {' and '.join(TEXT_CLASSES)} are exported.")
+        raise UsageError("export.language_model_unsupported", type=name, supported=list(TEXT_CLASSES))
     return {"model_type": TEXT_CLASSES[name], **{key: text[key] for key in TEXT_KEYS if text.get(key) is not None}}
 
 

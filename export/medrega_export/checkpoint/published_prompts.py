@@ -1,7 +1,7 @@
-"""Prompts of a checkpoint that was trained elsewhere: read from its own published samples, or, without, ours.
+"""The prompts of a checkpoint that was trained elsewhere: read from its published samples, or ours where it has none.
 
-Knows the sample format of InternVL (`conversations`, `base_prompt`) and the chat frames of its templates. Knows no
-weights. What a sample's task is is told from what it asks and how it is answered, never from names of files.
+Samples are in InternVL's format (`conversations`, `base_prompt`). The task of a sample follows from its question and its
+answer, never from the name of a file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from medrega_edge.domain import Language, Task, language_of
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, IMAGE_SLOT, LABELS_SLOT, QUESTION_SLOT, PromptBook
 
@@ -26,7 +27,7 @@ IMAGE_MARK = "<image>"  # where a sample has its image
 
 @dataclass(frozen=True)
 class Frame:
-    """The turns around a question: `system` is said first, `between` stands between two turns."""
+    """The turns around a question: `system` opens the chat, `between` separates two turns."""
 
     system: str
     between: str
@@ -34,8 +35,8 @@ class Frame:
     @property
     def start(self) -> str:
         """Text before the user's words."""
-        spoken = f"<|im_start|>system\n{self.system}{self.between}" if self.system else ""
-        return f"{spoken}<|im_start|>user\n"
+        opening = f"<|im_start|>system\n{self.system}{self.between}" if self.system else ""
+        return f"{opening}<|im_start|>user\n"
 
     @property
     def end(self) -> str:
@@ -54,9 +55,6 @@ FRAMES = {
 NATIVE_FRAME = Frame("", f"{TURN_END}\n")
 
 
-OURS = "Its own prompts were not given (--prompts): it is asked in words of ours, which it was not trained with"
-
-
 @dataclass(frozen=True)
 class Samples:
     """The two files in which prompts are published: conversations, and the data sets' `base_prompt`s."""
@@ -71,16 +69,18 @@ class _Sample:
     language: Language
     before: str  # text before the image
     question: str  # text after it
-    gap: str  # what lies between the image and the question
+    gap: str  # white space between the image and the question
 
 
-def read(config: Mapping[str, Any], tokenizer_json: bytes, samples: Samples | None) -> tuple[PromptBook, tuple[str, ...]]:
+def read(
+    config: Mapping[str, Any], tokenizer_json: bytes, samples: Samples | None
+) -> tuple[PromptBook, tuple[Message, ...]]:
     """Return the prompts of a foreign checkpoint, and warnings about them; raises UsageError."""
     from tokenizers import Tokenizer
 
     name = config.get("template")
     if name is not None and name not in FRAMES:
-        raise UsageError(f"The checkpoint's chat template is '{name}'; known: {', '.join(FRAMES)}.")
+        raise UsageError("export.chat_template_unknown", template=str(name), known=list(FRAMES))
     frame = FRAMES[name] if name is not None else NATIVE_FRAME
     # Whatever the tokenizer starts a text with belongs to the prompt; the runtime adds nothing by itself.
     tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
@@ -90,55 +90,57 @@ def read(config: Mapping[str, Any], tokenizer_json: bytes, samples: Samples | No
             task: dict.fromkeys(languages, f"\n{QUESTION_SLOT}{frame.end}")
             for task, languages in DEFAULT_PROMPTS.templates.items()
         }
-        return PromptBook(f"{start}<img>{IMAGE_SLOT}</img>", templates), (OURS,)
+        return PromptBook(f"{start}<img>{IMAGE_SLOT}</img>", templates), (Message("export.prompts_not_given"),)
     return _book(_read_samples(samples), start, frame.end)
 
 
-def _book(found: Sequence[_Sample], start: str, end: str) -> tuple[PromptBook, tuple[str, ...]]:
+def _book(samples: Sequence[_Sample], start: str, end: str) -> tuple[PromptBook, tuple[Message, ...]]:
     prefixes: dict[str, dict[str, str]] = {}
     templates: dict[str, dict[str, str]] = {}
     warnings = []
-    for task, language in sorted({(one.task, one.language) for one in found}):
-        members = [one for one in found if (one.task, one.language) == (task, language)]
-        wordings = Counter(one.before for one in members)
+    for task, language in sorted({(sample.task, sample.language) for sample in samples}):
+        members = [sample for sample in samples if (sample.task, sample.language) == (task, language)]
+        wordings = Counter(sample.before for sample in members)
         before, _ = wordings.most_common(1)[0]  # the first of equally frequent ones
         if len(wordings) > 1:
-            warnings.append(f"'{task}' in '{language}' was published in {len(wordings)} wordings; one of them is used")
-        gap = next(one.gap for one in members if one.before == before)
-        asked = [one.question for one in members if one.question]
+            warnings.append(
+                Message("export.several_wordings", task=task.value, language=language.value, count=len(wordings))
+            )
+        gap = next(sample.gap for sample in members if sample.before == before)
+        questions = [sample.question for sample in members if sample.question]
         # A report needs no words but the task's own.
-        slot = f"{QUESTION_SLOT}{_common_end(asked)}" if asked or task is not Task.REPORT else ""
+        slot = f"{QUESTION_SLOT}{_common_end(questions)}" if questions or task is not Task.REPORT else ""
         prefixes.setdefault(task, {})[language] = f"{start}{before}<img>{IMAGE_SLOT}</img>"
         templates.setdefault(task, {})[language] = f"{gap}{slot}{end}"
     return PromptBook(prefixes, templates), tuple(warnings)
 
 
 def _read_samples(samples: Samples) -> list[_Sample]:
-    found = [_sample(line, number, samples.conversations) for number, line in _lines(samples.conversations)]
-    if not found:
-        raise UsageError(f"'{samples.conversations.name}' holds no sample; give it one conversation a line.")
+    parsed = [_sample(line, number, samples.conversations) for number, line in _lines(samples.conversations)]
+    if not parsed:
+        raise UsageError("export.no_samples", file=samples.conversations.name)
     try:
         registry = json.loads(samples.registry.read_text(encoding="utf-8"))
         base = [str(entry["base_prompt"]) for entry in registry.values() if entry.get("base_prompt")]
     except (OSError, ValueError, AttributeError, TypeError):
-        raise UsageError(f"'{samples.registry.name}' is no registry of data sets with their base_prompt.") from None
-    # A base_prompt says what stands before the image where no sample shows it: its task is that of the sample that
-    # starts like it, and the samples show how it is joined to the image.
-    known = {(one.task, one.language) for one in found}
+        raise UsageError("export.registry_unreadable", file=samples.registry.name) from None
+    # A base_prompt is the text before the image, also of a task and language without a sample. Its task is that of the
+    # sample that starts like it; the samples show how it is joined to the image.
+    covered = {(sample.task, sample.language) for sample in parsed}
     for text in base:
         language = language_of(text)
-        nearest = max(found, key=lambda one: len(os.path.commonprefix([one.before, text])))
-        if (nearest.task, language) not in known and os.path.commonprefix([nearest.before, text]):
+        nearest = max(parsed, key=lambda sample: len(os.path.commonprefix([sample.before, text])))
+        if (nearest.task, language) not in covered and os.path.commonprefix([nearest.before, text]):
             blank = nearest.before[len(nearest.before.rstrip()) :]
-            found.append(_Sample(nearest.task, language, text.rstrip() + blank, "", nearest.gap))
-    return found
+            parsed.append(_Sample(nearest.task, language, text.rstrip() + blank, "", nearest.gap))
+    return parsed
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise UsageError(f"'{path.name}' cannot be read; name a JSONL file of conversations.") from None
+        raise UsageError("export.samples_unreadable", file=path.name) from None
     return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
@@ -150,7 +152,7 @@ def _sample(line: str, number: int, path: Path) -> _Sample:
         )
         before, after = human.split(IMAGE_MARK)
     except (ValueError, KeyError, TypeError, StopIteration):
-        raise UsageError(f"Line {number} of '{path.name}' is no conversation about one {IMAGE_MARK}.") from None
+        raise UsageError("export.not_a_conversation", line=number, file=path.name, mark=IMAGE_MARK) from None
     question = after.lstrip()
     task = _task(before, question, answer)
     if task is Task.CLASSIFY:
@@ -163,10 +165,10 @@ def _task(before: str, question: str, answer: str) -> Task:
     parsed = parse(answer)
     if parsed.regions:
         labels = [region.label for region in parsed.regions]
-        told = parsed.prose
+        prose = parsed.prose
         for label in labels:
-            told = told.replace(label, "", 1)
-        return Task.GROUNDED_REPORT if re.search(r"\w", told) else Task.DETECT
+            prose = prose.replace(label, "", 1)
+        return Task.GROUNDED_REPORT if re.search(r"\w", prose) else Task.DETECT
     if "<box>" in question:
         return Task.IDENTIFY
     if not question:

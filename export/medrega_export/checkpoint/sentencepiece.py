@@ -1,8 +1,7 @@
 """A tokenizer that exists only as SentencePiece (`tokenizer.model` and added tokens) -> `tokenizer.json`.
 
-Knows SentencePiece's model file and what transformers' slow Llama tokenizer makes of it, because checkpoints of that
-layout were trained through it. Knows no model. The runtime reads tokenizer.json alone; what is written here is held
-against SentencePiece itself before it is used, so that a tokenizer that converts badly is refused, not shipped.
+The conversion gives what transformers' slow Llama tokenizer gives, because checkpoints of that layout were trained through
+it. It is compared with SentencePiece itself before it is used: a tokenizer that converts badly is refused.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ PROBES = (
 
 @dataclass(frozen=True)
 class Folder:
-    """A tokenizer as it lies on disk: the model file, and every token that is cut out of a text before it."""
+    """The files of a tokenizer: the model, and every added token, which is cut out of a text first."""
 
     model: bytes
     added: tuple[tuple[int, dict[str, Any]], ...]  # id and AddedToken's fields, in order of ids
@@ -69,7 +68,7 @@ def convert(source: Folder) -> str:
     proto = _proto(source.model)
     trained, spec = proto.trainer_spec, proto.normalizer_spec
     if trained.model_type != BPE or trained.treat_whitespace_as_suffix or not spec.escape_whitespaces:
-        raise UsageError("tokenizer.model is no byte-pair model of the usual kind; write a tokenizer.json beside it.")
+        raise UsageError("export.tokenizer_kind")
     vocabulary = {piece.piece: number for number, piece in enumerate(proto.pieces)}
     model: Any = models.BPE(
         vocab=vocabulary,
@@ -98,7 +97,7 @@ def convert(source: Folder) -> str:
         # A token of the model itself is matched in the text as it stands, whatever the folder says of normalising.
         result.add_tokens([AddedToken(token["content"], normalized=False, **flags)])
         if result.token_to_id(token["content"]) != number:
-            raise UsageError(f"The added token '{token['content']}' has the id {number}, which leaves a gap before it.")
+            raise UsageError("export.added_token_gap", token=token["content"], id=number)
     if source.begin is not None:
         number = result.token_to_id(source.begin)
         result.post_processor = processors.TemplateProcessing(
@@ -141,7 +140,7 @@ def to_tokenizer_json(folder: Path) -> str:
     marks = [token["content"] for _, token in source.added if token.get("special")]
     for probe in (*PROBES, *(f"{mark}{a}{mark} {b}" for mark in marks for a, b in (PROBES[2:4], PROBES[4:6]))):
         if converted.encode(probe, add_special_tokens=False).ids != slow(probe):
-            raise UsageError(f"tokenizer.model cuts {probe!r} otherwise than its conversion; add a tokenizer.json.")
+            raise UsageError("export.tokenizer_differs", text=repr(probe))
     return text
 
 
@@ -166,7 +165,7 @@ def _proto(data: bytes) -> Any:
     try:
         proto.ParseFromString(data)
     except DecodeError:
-        raise UsageError("tokenizer.model is no SentencePiece model; get the checkpoint again.") from None
+        raise UsageError("export.tokenizer_model_unreadable") from None
     return proto
 
 

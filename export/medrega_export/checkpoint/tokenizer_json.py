@@ -1,7 +1,4 @@
-"""A checkpoint's tokenizer as one tokenizer.json, whatever files it lies in.
-
-Knows which reader serves which files, and which tokens have to be there; knows no config but the layout it is of.
-"""
+"""A checkpoint's tokenizer as one tokenizer.json, from whichever files hold it."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.region_markup import MARKERS
 from medrega_edge.prompts.templates import IMAGE_TOKEN
@@ -26,21 +24,18 @@ def open_tokenizer(data: bytes) -> Tokenizer:
     try:
         return Tokenizer(data.decode("utf-8"))
     except (PackageError, UnicodeDecodeError):
-        raise UsageError("tokenizer.json of the checkpoint cannot be read; get the checkpoint again.") from None
+        raise UsageError("export.tokenizer_unreadable") from None
 
 
-def lacking(tokenizer: Tokenizer, tokens: Sequence[str]) -> list[str]:
-    """Say which tokens are not there of those that prompts and answers are written with."""
-    found = []
+def missing_tokens(tokenizer: Tokenizer, tokens: Sequence[str]) -> list[Message]:
+    """Return a message for each of the tokens that the tokenizer does not have."""
+    messages = []
     for token in tokens:
         try:
             tokenizer.id_of(token)
         except PackageError:
-            found.append(
-                f"The tokenizer has no token '{token}', which images, answers or boxes are written with; "
-                "export weights that were trained with it."
-            )
-    return found
+            messages.append(Message("export.token_missing", token=token))
+    return messages
 
 
 def read_tokenizer(folder: Path, config: dict[str, Any]) -> bytes:
@@ -57,7 +52,7 @@ def read_tokenizer(folder: Path, config: dict[str, Any]) -> bytes:
     kind = str(read_json(folder / "tokenizer_config.json").get("tokenizer_class")).removesuffix("Fast")
     if kind == "Qwen2Tokenizer" and all((folder / name).is_file() for name in ("vocab.json", "merges.txt")):
         return _byte_level(folder)
-    raise UsageError(f"The checkpoint '{folder.name}' has no tokenizer.json and no tokenizer.model; get it again.")
+    raise UsageError("export.no_tokenizer", checkpoint=folder.name)
 
 
 def _byte_level(folder: Path) -> bytes:
@@ -67,5 +62,5 @@ def _byte_level(folder: Path) -> bytes:
     slow: Any = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
     for number, token in read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {}).items():
         if slow.convert_tokens_to_ids(token["content"]) != int(number):
-            raise UsageError(f"The added token '{token['content']}' does not get its id {number}; add a tokenizer.json.")
+            raise UsageError("export.added_token_renumbered", token=token["content"], id=int(number))
     return str(slow.backend_tokenizer.to_str()).encode("utf-8")

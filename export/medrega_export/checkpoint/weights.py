@@ -1,7 +1,7 @@
-"""Tensors of a checkpoint, left on the disk until they are asked for, and modules filled with them one by one.
+"""Tensors of a checkpoint, which stay on the disk until they are read, and modules filled with them one by one.
 
-Knows safetensors files; knows no model. A tensor is named without the wrappers that tell one layout from another
-(`lora.plain_name`), and what an adapter adds to it is added when it is read.
+A tensor is named without the wrappers that tell one layout from another (`lora.plain_name`). The correction of an adapter
+is added when the tensor is read.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ def index(files: Sequence[Path]) -> dict[str, Stored]:
     """Find the tensors of safetensors files; raises UsageError for a file that is damaged."""
     from safetensors import SafetensorError, safe_open
 
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for path in files:
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 - no mapping
                     part = file.get_slice(name)
-                    found[name] = Stored(path, name, tuple(part.get_shape()), part.get_dtype())
+                    tensors[name] = Stored(path, name, tuple(part.get_shape()), part.get_dtype())
         except (OSError, SafetensorError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"The weights in '{path.name}' cannot be loaded ({reason}); write them anew.") from None
-    return found
+            raise UsageError("export.weights_unreadable", file=path.name, problem=reason) from None
+    return tensors
 
 
 def filled(module: nn.Module, weights: Mapping[str, Stored], prefix: str) -> Any:

@@ -1,11 +1,8 @@
 """The language model as an ONNX graph, written node by node: Qwen2 or Llama, in any precision its linear layers have.
 
-Knows the architecture and onnxruntime's own operators; takes weights as numpy and knows neither torch nor where they
-come from. A direct writer instead of an export from torch, because the cache that lives in one buffer, the packed
-weights and the fused attention exist in no exported graph; the graph is small enough to read. Layers are taken one by
-one, so no more than one of them has to be in memory.
-
-What it promises is written in `medrega_edge.package.manifest.DecoderSpec`.
+Weights are numpy arrays. The graph is written directly instead of exported from torch, because no exported graph has the
+cache in one buffer, packed weights and fused attention; it is small enough to read. Layers are taken one by one, so one of
+them is in memory at a time. `medrega_edge.package.manifest.DecoderSpec` describes inputs and outputs.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from medrega_export.graphs.linear_layers import Floats, Linear
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """Sizes of a decoder. `theta` and `rope_factor` are those of the rotary embedding."""
+    """Sizes of a decoder. `theta` and `rope_factor` belong to the rotary embedding."""
 
     layers: int
     heads: int
@@ -41,7 +38,10 @@ class DecoderShape:
 
 @dataclass(frozen=True)
 class DecoderLayer:
-    """One layer. `qkv` computes query, key and value at once, `gate_up` both halves of the gated network."""
+    """One layer. `qkv` computes query, key and value at once, `gate_up` both halves of the gated network.
+
+    Norms are `[hidden]`; a linear layer is a `PackedLinear`, or a `PlainLinear` in float32.
+    """
 
     input_norm: Floats
     qkv: Linear
@@ -53,9 +53,9 @@ class DecoderLayer:
 
 @dataclass(frozen=True)
 class DecoderWeights:
-    """All that a decoder is made of, but for the token embeddings, which the runtime looks up itself.
+    """The weights of a decoder, without the token embeddings, which the runtime looks up itself.
 
-    `layers` may be a generator, so that each layer comes into being when it is written.
+    `layers` may be a generator, so that each layer is made when it is written. `head` gives `[vocabulary]` logits.
     """
 
     layers: Iterable[DecoderLayer]
@@ -94,7 +94,7 @@ def specification(shape: DecoderShape) -> DecoderSpec:
 def write_decoder(
     shape: DecoderShape, weights: DecoderWeights, path: Path, accuracy_level: int = ACCURACY_LEVEL
 ) -> DecoderSpec:
-    """Write the graph to `path` (weights beside it in `path` + ".data" where one file should not hold them)."""
+    """Write the graph to `path`, large weights to `path` + ".data"; returns the names and sizes of its tensors."""
     spec = specification(shape)
     with model_file(path, accuracy_level, *_borders(shape, spec)) as graph:
         _decoder(graph, shape, spec, weights)
@@ -112,7 +112,7 @@ def _decoder(graph: Graph, shape: DecoderShape, spec: DecoderSpec, weights: Deco
         hidden, normed = _norm(graph, f"{name}.input_norm", hidden, update, layer.input_norm, shape.epsilon)
         update = layer.output.write(graph, f"{name}.output", _attention(graph, i, normed, layer, shape, spec, shared))
         if i == shape.layers - 1:
-            # Only the last position is asked for, and past this attention no position looks at another.
+            # Only the logits of the last position are needed, and after this attention no position reads another.
             hidden = graph.node("Gather", [hidden, last], ["last.hidden"], axis=1)
             update = graph.node("Gather", [update, last], ["last.update"], axis=1)
         hidden, normed = _norm(graph, f"{name}.post_norm", hidden, update, layer.post_norm, shape.epsilon)

@@ -1,7 +1,6 @@
-"""An ONNX graph under construction, and the file that it becomes.
+"""An ONNX graph under construction, and its file.
 
-Knows onnx's format and which versions of it the runtime reads; knows no architecture. Weights go straight to the disk as
-they come, so that no more than one of them has to be in memory, and stay in a file of their own where they are many.
+Each weight goes straight to the disk, so one of them is in memory at a time. Large weights stay in a file of their own.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class Graph:
 def model_file(
     path: Path, accuracy_level: int, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
 ) -> Iterator[Graph]:
-    """Hand out a graph to fill, and write it to `path` when the block ends."""
+    """Give a graph to fill; it is written to `path` when the block ends."""
     beside = path.with_name(f"{path.name}.data")
     with beside.open("wb") as data:
         graph = Graph(data, accuracy_level)

@@ -1,7 +1,6 @@
-"""Linear layers on their way into a graph: in full precision, or as the codes that onnxruntime's MatMulNBits reads.
+"""Linear layers in a graph: in full precision, or as the codes that onnxruntime's MatMulNBits reads.
 
-Knows weights as numpy and those two operators; knows no architecture, and not who chose the codes: the output head's alone
-are rounded here.
+GPTQ chooses the codes of the layers; those of the output head are rounded here.
 """
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ def head(pieces: Iterable[Floats], bits: int, block: int) -> PackedLinear:
 
 
 def rounded(weight: Floats, bits: int, block: int) -> QuantisedLinear:
-    """Round [out, in] in blocks, without looking at what it is fed.
+    """Round [out, in] in blocks, without calibration.
 
     With 4 bits each block takes, of a few scales that cut its extremes, the one of the least squared error.
     """

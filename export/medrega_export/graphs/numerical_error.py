@@ -1,7 +1,4 @@
-"""Numerical error of each stage against torch, and the thresholds it is held against.
-
-Knows numbers; knows no files but the two graphs. What the errors do to answers is the certificate's business.
-"""
+"""The numerical error of each stage against torch, and its thresholds. The certificate measures the effect on answers."""
 
 from __future__ import annotations
 
@@ -47,14 +44,9 @@ class Thresholds:
         for field in fields(self):
             error, limit = errors.get(field.name), getattr(self, field.name)
             if error is not None and math.isnan(error):
-                raise GateError(
-                    f"The error of '{field.name}' is no number, so weights of the checkpoint are none, or become none; "
-                    "the package was not written."
-                )
+                raise GateError("export.stage_not_a_number", stage=field.name)
             if error is not None and error > limit:
-                raise GateError(
-                    f"The error of '{field.name}' is {error:.4g}, more than {limit:.4g}; the package was not written."
-                )
+                raise GateError("export.stage_error", stage=field.name, error=error, limit=limit)
 
 
 def graph_logits(
@@ -62,7 +54,7 @@ def graph_logits(
 ) -> list[npt.NDArray[np.float32]]:
     """Return logits `[STEPS, vocabulary]` of the last positions: the start of a sequence at once, then one by one.
 
-    `mapped` leaves the weights on the disk, as for whatever is in full precision and may be larger than the memory.
+    `mapped` leaves the weights on the disk: in full precision they may be larger than the memory.
     """
     run = DecoderRun(path, spec, mapped=mapped)
     results = []

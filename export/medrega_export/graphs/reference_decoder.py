@@ -1,7 +1,6 @@
 """The two graphs, run for measurement: plain onnxruntime sessions on the processor.
 
-Knows how a shared key/value cache is bound. The runtime has its own, faster loop; this one is for checking a package
-that is still being written, before its manifest exists.
+The runtime has a faster loop; this one checks a package before its manifest exists.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ class DecoderRun:
         self._session = session(path, threads, mapped)
         self._spec = spec
         shape = (1, spec.kv_heads, spec.context, spec.head_dim)
-        # Filled with garbage, not zeros: a graph that read beyond its length would show it.
-        # One array each: on the processor a value lives in the very memory of the array it is made of.
+        # Filled with garbage, not zeros, so that a graph that reads beyond its length is noticed.
+        # One array each: on the processor a value shares the memory of its array.
         arrays = [np.full(shape, 1e4, np.float32) for _ in range(2 * spec.layers)]
         self._cache = [load_onnxruntime().OrtValue.ortvalue_from_numpy(array) for array in arrays]
         self.length = 0

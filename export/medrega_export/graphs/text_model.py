@@ -1,8 +1,4 @@
-"""A language model layer by layer: its weights on their way into a graph, and what a layer computes in torch.
-
-Knows the parameter names of Qwen2 and Llama, in full precision and quantised. Knows nothing of calibration or of how a
-graph is written.
-"""
+"""A Qwen2 or Llama language model layer by layer: its weights for the graph, and the computation of a layer in torch."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_export.checkpoint.weights import Stored, filled
 from medrega_export.graphs import decoder, linear_layers
 from medrega_export.quantisation.gptq_format import Format, dequantise, read_linear
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
 LayerTensors = Callable[[int], Mapping[str, npt.NDArray[Any]]]  # number of a layer -> its tensors, `layers.N..`
 
 PACKED = 32  # a quantised layer's sides are multiples of it: words of 8 codes, and kernels that take 4 words
+ROPE_TYPES = ("default", "linear", "dynamic")
 CHUNK_SIZE = 8192  # rows of a large table that are in memory at a time
 NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 LINEARS = (
@@ -45,12 +43,10 @@ def shape_of(config: Any, context: int) -> decoder.DecoderShape:
     rope = dict(getattr(config, "rope_parameters", None) or {})
     kind = rope.get("rope_type", "default")
     # "dynamic" does nothing up to the length that the model was made for, and `context` is cut to that.
-    if kind not in ("default", "linear", "dynamic"):
-        raise UsageError(
-            f"The language model's rotary embedding is scaled by '{kind}'; default, linear, dynamic are exported."
-        )
+    if kind not in ROPE_TYPES:
+        raise UsageError("export.rope_unsupported", type=str(kind), supported=ROPE_TYPES)
     if getattr(config, "use_sliding_window", False) or getattr(config, "hidden_act", "silu") != "silu":
-        raise UsageError("The language model uses sliding windows or another activation than SiLU; neither is exported.")
+        raise UsageError("export.language_layers_unsupported")
     heads = int(config.num_attention_heads)
     return decoder.DecoderShape(
         layers=int(config.num_hidden_layers),
@@ -66,25 +62,24 @@ def shape_of(config: Any, context: int) -> decoder.DecoderShape:
     )
 
 
-def auto_group_size(recipe: Recipe, config: Any) -> tuple[int, str]:
+def auto_group_size(recipe: Recipe, config: Any) -> tuple[int, Message]:
     """Return the group size that fits a text config, and the reason; raises UsageError for a config not exported."""
     sizes = _sizes(config)
     weights = int(config.num_hidden_layers) * sum(out * width for out, width in sizes.values())
     return fitting_group(recipe.bits, weights, {name: width for name, (_, width) in sizes.items()})
 
 
-def indivisible_layers(recipe: Recipe, config: Any) -> list[str]:
-    """Say what of a text config cannot have the bits of a recipe: rows have to be a whole number of groups."""
+def indivisible_layers(recipe: Recipe, config: Any) -> list[Message]:
+    """Return a message for each layer that cannot have the bits of a recipe: rows have to be a whole number of groups."""
     group, problems = recipe.group_size, []
     if recipe.is_quantised:
         problems = [
-            f"'{name}' is {out} x {width}, which does not divide into groups of {group}; "
-            f"{recipe.bits} bits are not possible."
+            Message("export.layer_indivisible", layer=name, rows=out, width=width, group=group, bits=recipe.bits)
             for name, (out, width) in _sizes(config).items()
             if width % group or out % PACKED
         ]
     if recipe.head_bits != FULL_BITS and config.hidden_size % group:
-        problems.append(f"The output head's rows of {config.hidden_size} do not divide into groups of {group}.")
+        problems.append(Message("export.head_indivisible", width=int(config.hidden_size), group=group))
     return problems
 
 
@@ -107,8 +102,8 @@ def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, i
         biases = [read(f"{prefix}{n}.bias") if f"{prefix}{n}.bias" in weights else None for n in names]
         return linear_layers.plain([read(f"{prefix}{n}.weight") for n in names], biases)
 
-    found = (_layer(f"layers.{i}.", read, join) for i in range(layers))
-    return decoder.DecoderWeights(found, read("norm.weight"), _head(weights["lm_head.weight"], *head))
+    stack = (_layer(f"layers.{i}.", read, join) for i in range(layers))
+    return decoder.DecoderWeights(stack, read("norm.weight"), _head(weights["lm_head.weight"], *head))
 
 
 def quantised_weights(
@@ -166,17 +161,17 @@ def dequantised(tensors: Mapping[str, npt.NDArray[Any]], prefix: str, form: Form
 
 
 class Body:
-    """A language model in torch of which one layer is in memory: transformers' class, cut down to a single layer."""
+    """A language model in torch with one layer in memory: transformers' class, cut down to a single layer."""
 
     def __init__(self, config: Any) -> None:
         """Lay the layer out without content; rotary frequencies are computed, not stored."""
         import torch
         from transformers import AutoModel
 
-        one = type(config).from_dict(config.to_dict() | {"num_hidden_layers": 1, "layer_types": None})
+        single = type(config).from_dict(config.to_dict() | {"num_hidden_layers": 1, "layer_types": None})
         with torch.device("meta"):
-            self._model: Any = AutoModel.from_config(one)  # type: ignore[no-untyped-call]
-        self._model.rotary_emb = type(self._model.rotary_emb)(config=one)
+            self._model: Any = AutoModel.from_config(single)  # type: ignore[no-untyped-call]
+        self._model.rotary_emb = type(self._model.rotary_emb)(config=single)
         self._norm, self._model.norm = self._model.norm, torch.nn.Identity()
         self._model.embed_tokens = torch.nn.Identity()
         self.names = list(self._model.layers[0].state_dict())

@@ -1,7 +1,6 @@
-"""The vision stage of a checkpoint: what it computes, part by part in torch, and its weights on the way into a graph.
+"""The vision stage of a checkpoint: its computation, part by part in torch, and its weights for the graph.
 
-Knows transformers' InternVL; knows no image file and no language model. The stage takes what
-`medrega_edge.images.preprocess` gives and returns what takes the place of the image tokens.
+The stage takes the output of `medrega_edge.images.preprocess` and returns the embeddings of the image tokens.
 """
 
 from __future__ import annotations
@@ -31,13 +30,15 @@ def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.VisionShape:
     """Read the sizes out of an InternVLConfig; raises UsageError for what is not exported."""
     vision, layer = config.vision_config, int(config.vision_feature_layer)
     if config.vision_feature_select_strategy != "default":
-        raise UsageError("The checkpoint feeds the class token to the language model; that is not exported.")
+        raise UsageError("export.class_token_unsupported")
     if vision.hidden_act not in vision_graph.ACTIVATIONS or config.projector_hidden_act != "gelu":
         raise UsageError(
-            f"The tower's activation is '{vision.hidden_act}'; {', '.join(vision_graph.ACTIVATIONS)} are exported."
+            "export.tower_activation_unsupported",
+            activation=str(vision.hidden_act),
+            supported=list(vision_graph.ACTIVATIONS),
         )
     if not vision.use_absolute_position_embeddings:
-        raise UsageError("The tower has no position embeddings; that is not exported.")
+        raise UsageError("export.tower_positions_missing")
     return vision_graph.VisionShape(
         size=single(vision.image_size),
         patch=single(vision.patch_size),
@@ -66,7 +67,7 @@ def write(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of the stage that is in memory at a time; `name` is what a recipe's units begin with."""
+    """A piece of the stage, in memory by itself; the recipe's units in it begin with `name`."""
 
     name: str
     meta_model: Any  # without content
@@ -86,13 +87,13 @@ def parts(checkpoint: Checkpoint) -> list[Part]:
     def simple(part: Any, state: Tensor) -> Tensor:
         return cast(Tensor, part(state))
 
-    found = [Part("embeddings", model.vision_tower.embeddings, f"{TOWER}embeddings.", simple)]
+    pieces = [Part("embeddings", model.vision_tower.embeddings, f"{TOWER}embeddings.", simple)]
     for i in range(shape.layers):
-        found.append(Part(f"tower.{i}", model.vision_tower.encoder.layer[i], f"{TOWER}encoder.layer.{i}.", simple))
+        pieces.append(Part(f"tower.{i}", model.vision_tower.encoder.layer[i], f"{TOWER}encoder.layer.{i}.", simple))
     if shape.final_norm:
-        found.append(Part("norm", model.vision_tower.layernorm, f"{TOWER}layernorm.", simple))
+        pieces.append(Part("norm", model.vision_tower.layernorm, f"{TOWER}layernorm.", simple))
     last = model.multi_modal_projector
-    return [*found, Part("projector", last, PROJECTOR, lambda part, x: part(_shuffle(shape, x[:, 1:])))]
+    return [*pieces, Part("projector", last, PROJECTOR, lambda part, x: part(_shuffle(shape, x[:, 1:])))]
 
 
 def run_torch(checkpoint: Checkpoint, pixels: Sequence[npt.NDArray[np.float32]]) -> list[Tensor]:

@@ -1,8 +1,7 @@
 """The vision stage as an ONNX graph, written node by node: tower, pixel shuffle and projector in int8, float16 or float32.
 
-Knows the architecture and the recipe's units; takes weights as numpy, one by one, and knows neither torch nor where they
-come from. Written directly like the decoder: attention is one operator, layer scales are folded into the layers before
-them, every linear layer gets the precision of its unit, and a tower larger than the memory passes through it in pieces.
+Weights are numpy arrays, read one by one, so a tower may be larger than the memory. Attention is one operator, layer scales
+are folded into the layers before them, and every linear layer gets the precision of its unit.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ ReadWeight = Callable[[str], Floats]  # name of a weight -> its values
 
 @dataclass(frozen=True)
 class VisionShape:
-    """Sizes of a vision stage. `layers` are those in use."""
+    """Sizes of a vision stage. `layers` is the number of layers in use."""
 
     size: int
     patch: int
@@ -59,7 +58,12 @@ class VisionShape:
 
 
 def write_vision_graph(shape: VisionShape, read: ReadWeight, path: Path, recipe: Recipe) -> None:
-    """Write the graph to `path` (weights beside it in `path` + ".data" where they are many)."""
+    """Write the graph to `path`, large weights to `path` + ".data".
+
+    `read` gives a weight by transformers' name: "vision_tower.encoder.layer.0.mlp.fc1.weight". It raises KeyError for a bias
+    that does not exist. Input `pixel_values` is float32 `[batch, channels, size, size]`, output `image_embeds`
+    `[batch, tokens, hidden]`.
+    """
     pixels = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", shape.channels, shape.size, shape.size])
     embeddings = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", shape.tokens, shape.hidden])
     with model_file(path, ACCURACY_LEVEL, [pixels], [embeddings]) as graph:
@@ -67,7 +71,7 @@ def write_vision_graph(shape: VisionShape, read: ReadWeight, path: Path, recipe:
 
 
 class _Writer:
-    """One graph in the making; activations that several layers read are rounded once."""
+    """Writes one graph; activations that several layers read are rounded once."""
 
     def __init__(self, graph: Graph, shape: VisionShape, read: ReadWeight, recipe: Recipe) -> None:
         self.graph, self.shape, self.read, self.recipe = graph, shape, read, recipe

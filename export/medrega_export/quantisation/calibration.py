@@ -59,7 +59,7 @@ def from_questions(checkpoint: Checkpoint, chosen: Sequence[Question], context: 
         number, geometry = seen[question.image]
         ids = spell(question, geometry, checkpoint.prompts, checkpoint.tokenizer, slots)
         if len(ids) > context:
-            raise UsageError(f"Question '{question.id}' has {len(ids)} tokens with its answer; the context is {context}.")
+            raise UsageError("export.question_too_long", question=question.id, tokens=len(ids), context=context)
         sequences.append((ids, number))
     images = run_torch(checkpoint, pixels)
     samples = _embed(checkpoint, [(ids, images[number]) for ids, number in sequences])

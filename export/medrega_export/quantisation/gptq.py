@@ -1,9 +1,8 @@
 """GPTQ quantisation of a language model, layer by layer, conditioned on images.
 
-Knows gptqmodel 7.6.0, exactly this version: its GPTQ class quantises a linear layer, its packer writes the standard
-format. Which layer is in memory, and what it sees, is decided here: a layer is read, its linear layers see what the
-layers before them, as they are stored, make of the samples, and the result is written before the next one is read.
-Finished layers are found again, so that a run that was stopped goes on. Samples stay in memory.
+The GPTQ class of gptqmodel 7.6.0, exactly this version, quantises a linear layer; its packer writes the standard format.
+One layer is in memory at a time. Its linear layers see the samples as the layers before them, already quantised, pass them
+on. It is written before the next one is read, so a run that was stopped goes on. Samples stay in memory.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.i18n.message import Message
+from medrega_edge.io.atomic import atomic_write, write_text
 from medrega_export.graphs.text_model import NORMS, Body, dequantised, original
 from medrega_export.quantisation.gptq_format import Format, dequantise, exceptions_of, read_format, read_linear
 from medrega_export.quantisation.recipe import LANGUAGE_UNITS, Recipe
@@ -48,16 +49,16 @@ class QuantisedLayers:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What `quantize_config.json` of the standard checkpoint says."""
+        """The `quantize_config.json` of the standard checkpoint."""
         return dict(json.loads((self.folder / CONFIG).read_text(encoding="utf-8")))
 
     @property
     def form(self) -> Format:
-        """How codes are to be read."""
+        """The format of the codes."""
         return read_format(self.config)
 
     def path(self, i: int) -> Path:
-        """Where layer `i` lies, once it is finished."""
+        """The file of layer `i`."""
         return self.folder / f"{i:04}.safetensors"
 
     def tensors(self, i: int) -> dict[str, npt.NDArray[Any]]:
@@ -76,30 +77,32 @@ def quantise(
     samples: Sequence[Tensor],
     recipe: Recipe,
     folder: Path,
-    tell: Callable[[str], None] = lambda message: None,
+    notify: Callable[[Message], None] = lambda message: None,
 ) -> QuantisedLayers:
-    """Quantise the language model on sequences of embeddings `[S, hidden]`; layers that lie in `folder` are kept."""
+    """Quantise the language model on sequences of embeddings `[S, hidden]`; layers that are in `folder` already stay."""
     import torch
+    from safetensors.torch import save
 
     if not samples:
-        raise UsageError("Quantisation needs calibration questions; name a file with --calibration.")
+        raise UsageError("export.no_calibration")
     folder.mkdir(exist_ok=True)
     result = QuantisedLayers(folder)
     count = checkpoint.config.text_config.num_hidden_layers
-    there = sum(result.path(i).exists() for i in range(count))
-    if there:
-        tell(f"gptq: going on behind {there} of {count} layers")
-    if there == count:
+    done = sum(result.path(i).exists() for i in range(count))
+    if done:
+        notify(Message("export.quantising_resumed", done=done, count=count))
+    if done == count:
         return result
     body, states = Body(checkpoint.config.text_config), list(samples)
     with _gptqmodel() as library, torch.no_grad():
-        _put(result.folder / CONFIG, lambda path: path.write_text(_config(library, recipe), encoding="utf-8"))
+        write_text(result.folder / CONFIG, _config(library, recipe))
         for i in range(count):
             if not result.path(i).exists():
-                tell(f"gptq: layer {i + 1} of {count}")
+                notify(Message("export.quantising_layer", layer=i + 1, count=count))
                 module = body.layer(original(checkpoint.weights, body, i))
                 tensors = _layer(library, body, module, states, recipe, i, result.form)
-                _put(result.path(i), lambda path, tensors=tensors: _save(tensors, path))
+                with atomic_write(result.path(i)) as file:
+                    file.write(save({name: value.contiguous() for name, value in tensors.items()}, {"format": "pt"}))
                 del module
             if i + 1 < count:
                 body.run(body.layer(result.state(i)), states)
@@ -141,7 +144,7 @@ def _unit(
     recipe: Recipe,
     choices: Sequence[tuple[int, int]],
 ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Quantise linear layers that read the same input, for each choice of bits and group.
+    """Quantise linear layers that read the same input, for each choice of bits and group size.
 
     Returns weights, scales, zero points and groups. GPTQ works on each output by itself, so the layers are taken as one.
     """
@@ -149,45 +152,45 @@ def _unit(
 
     tasks = []
     for bits, group in choices:
-        joined = torch.nn.Linear(linears[0].in_features, sum(one.out_features for one in linears), bias=False)
-        joined.weight = torch.nn.Parameter(torch.cat([one.weight for one in linears]), requires_grad=False)
+        joined = torch.nn.Linear(linears[0].in_features, sum(linear.out_features for linear in linears), bias=False)
+        joined.weight = torch.nn.Parameter(torch.cat([linear.weight for linear in linears]), requires_grad=False)
         task = library.GPTQ(joined, library.config(recipe, bits, group))
         task.quantizer.configure(perchannel=True)
         tasks.append(task)
-    _watch(body, module, linears[0], states, lambda seen: [task.add_batch(seen, None) for task in tasks])
-    found = []
+    _watch(body, module, linears[0], states, lambda inputs: [task.add_batch(inputs, None) for task in tasks])
+    results = []
     for task in tasks:
         rounded, scales, zeros, groups, *_ = task.quantize()
-        found.append((rounded, scales, zeros, groups))
+        results.append((rounded, scales, zeros, groups))
         task.free()
-    return found
+    return results
 
 
 def rounded(
     body: Body, module: Any, names: Sequence[str], states: list[Tensor], recipe: Recipe, choices: Sequence[tuple[int, int]]
 ) -> list[dict[str, Tensor]]:
-    """Return the weights of a layer's linear layers as they would come out for each choice of bits and group."""
+    """Return the rounded weights of a layer's linear layers for each choice of bits and group size."""
     linears = [module.layers[0].get_submodule(name) for name in names]
     sizes = [linear.out_features for linear in linears]
     with _gptqmodel() as library:
-        found = _unit(library, body, module, linears, states, recipe, choices)
-    return [dict(zip(names, weights.split(sizes), strict=True)) for weights, *_ in found]
+        results = _unit(library, body, module, linears, states, recipe, choices)
+    return [dict(zip(names, weights.split(sizes), strict=True)) for weights, *_ in results]
 
 
-class _Seen(Exception):
-    """What a pass was made for has been seen; the rest of the layer need not be computed."""
+class _InputSeen(Exception):
+    """Ends a pass once the input of a linear layer is known: the rest of the layer need not be computed."""
 
 
 def _watch(body: Body, module: Any, linear: Any, states: list[Tensor], see: Callable[[Tensor], object]) -> None:
-    """Show `see` the input of a linear layer for every sequence."""
+    """Call `see` with the input of a linear layer for every sequence."""
 
     def hook(_: Any, inputs: tuple[Tensor, ...]) -> None:
         see(inputs[0])
-        raise _Seen
+        raise _InputSeen
 
     handle = linear.register_forward_pre_hook(hook)
     for state in states:
-        with contextlib.suppress(_Seen):
+        with contextlib.suppress(_InputSeen):
             body.run(module, [state])
     handle.remove()
 
@@ -197,31 +200,17 @@ def _numpy(packed: Mapping[str, Tensor], prefix: str) -> dict[str, npt.NDArray[A
 
 
 def _config(library: Any, recipe: Recipe) -> str:
-    """What the standard checkpoint says about its quantisation; texts of the calibration are not among it."""
+    """The `quantize_config.json` of the standard checkpoint; it holds no text of the calibration."""
     config = library.config(recipe, recipe.bits, recipe.group_size, exceptions_of(recipe) or None).to_dict()
     return json.dumps(config, indent=1, ensure_ascii=False, default=str) + "\n"
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    from safetensors.torch import save
-
-    # By way of memory: a full disk then is an error of the system's, as everywhere else.
-    path.write_bytes(save({name: value.contiguous() for name, value in tensors.items()}, {"format": "pt"}))
-
-
-def _put(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file that is there as a whole or not at all, whenever the process ends."""
-    part = path.with_name(f"{path.name}.part")
-    write(part)
-    part.replace(path)
-
-
 @contextlib.contextmanager
 def _gptqmodel() -> Iterator[Any]:
-    """Hand out what is used of the library, its environment set and its banner kept off stdout while it is."""
+    """Give the parts of gptqmodel that are used here, with its environment set and its banner kept off stdout."""
     version = importlib.metadata.version("gptqmodel")
     if version != GPTQMODEL_VERSION:
-        raise ResourceError(f"Quantisation is written for gptqmodel {GPTQMODEL_VERSION}, not {version}: install that one.")
+        raise ResourceError("export.gptqmodel_version", needed=GPTQMODEL_VERSION, installed=version)
     added = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(added)
     try:

@@ -1,6 +1,6 @@
-"""The standard GPTQ checkpoint of a whole InternVL: quantised language model, the rest as it was, for other loaders.
+"""The standard GPTQ checkpoint of a whole InternVL, for other loaders: the language model quantised, the rest as it was.
 
-Knows the Hugging Face layout and transformers' names. Tensors pass one by one into files of limited size.
+Tensors pass one by one into files of limited size.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ does not: its graph is v1.
 
 
 def write(checkpoint: Checkpoint, layers: QuantisedLayers, out: Path) -> None:
-    """Write the folder `out`: weights, configs, tokenizer, and what the source says of image processing."""
+    """Write the folder `out`: weights, configs, tokenizer, and the source's files about image processing."""
     _write_shards(_tensors(checkpoint, layers), out)
     quantisation = layers.config
-    # The tower has layers of its own: loaders are told which ones are quantised instead of left to guess.
+    # The tower has layers of its own, so loaders need to know which ones are quantised.
     quantisation["block_name_to_quantize"] = QUANTISED_LAYERS
     config = checkpoint.config.to_dict() | {
         "quantization_config": quantisation,

@@ -1,8 +1,7 @@
 """The GPTQ checkpoint on disk, read with numpy: codes, scales and zero points, and their MatMulNBits layout.
 
-Knows two layouts of the same numbers and nothing else: no model, no graph, no quantiser. Written from the format, not
-over a library, so that what the quantiser wrote is read by a second pair of eyes; a test holds the two against each
-other bit for bit.
+Written from the format and not with the quantiser's own reader, so that its output is read independently; a test compares
+the two bit for bit.
 
 For a linear layer in -> out with groups of g, G = in / g, and n = 32 / bits codes in a word:
 `qweight` int32 [in / n, out], `qzeros` int32 [G, out / n], `scales` float16 [G, out], `g_idx` int32 [in].
@@ -27,7 +26,7 @@ _V1_OFFSET = {4: np.uint32(0x11111111), 8: np.uint32(0x01010101)}
 
 @dataclass(frozen=True)
 class Format:
-    """What a GPTQ checkpoint says about itself; `exceptions` are patterns of layer names with their bits and group."""
+    """The format of a GPTQ checkpoint; `exceptions` are patterns of layer names with their bits and group size."""
 
     bits: int
     group: int
@@ -36,7 +35,7 @@ class Format:
     exceptions: tuple[tuple[str, int, int], ...] = ()
 
     def of(self, name: str) -> tuple[int, int]:
-        """Return bits and group of a layer; the first pattern that fits its name counts, as for gptqmodel."""
+        """Return bits and group size of a layer; the first pattern that fits its name counts, as for gptqmodel."""
         return next(((b, g) for pattern, b, g in self.exceptions if re.match(pattern, name)), (self.bits, self.group))
 
 
@@ -89,18 +88,15 @@ def read_format(config: Mapping[str, Any]) -> Format:
     name = str(config.get("checkpoint_format") or config.get("format") or "gptq")
     versions = {"gptq": 1, "gptq_v2": 2}
     if name not in versions:
-        raise UsageError(f"The GPTQ checkpoint is written as '{name}'; gptq and gptq_v2 are read.")
+        raise UsageError("export.gptq_format_unknown", format=name)
     exceptions = []
     for pattern, entry in (config.get("dynamic") or {}).items():
         if pattern.startswith("-:"):
-            raise UsageError(f"The GPTQ checkpoint leaves '{pattern[2:]}' unquantised; quantise all linear layers.")
+            raise UsageError("export.gptq_layer_left_out", pattern=pattern[2:])
         exceptions.append((pattern.removeprefix("+:"), entry.get("bits", bits), entry.get("group_size", group)))
     for some_bits, some_group in ((bits, group), *(entry[1:] for entry in exceptions)):
         if some_bits not in BITS or some_group not in GROUPS:
-            raise UsageError(
-                f"The GPTQ checkpoint has {some_bits} bits in groups of {some_group}; "
-                "4 or 8 bits in groups of 32, 64 or 128 go."
-            )
+            raise UsageError("export.gptq_bits", bits=some_bits, group=some_group)
     return Format(bits, group, versions[name], bool(config.get("sym", True)), tuple(exceptions))
 
 
@@ -130,19 +126,17 @@ def read_linear(tensors: Mapping[str, npt.NDArray[Any]], prefix: str, form: Form
         qweight, qzeros = tensors[f"{prefix}.qweight"], tensors[f"{prefix}.qzeros"]
         scales = tensors[f"{prefix}.scales"]
     except KeyError as error:
-        raise UsageError(f"The GPTQ checkpoint lacks {error}; quantise the checkpoint again.") from None
+        raise UsageError("export.gptq_tensor_missing", tensor=error.args[0]) from None
     bits, group = form.of(prefix)
     codes = unpack_rows(np.ascontiguousarray(qweight), bits)
     rows = codes.shape[0]
     g_idx = tensors.get(f"{prefix}.g_idx")
     if g_idx is not None and not np.array_equal(g_idx, np.arange(rows) // group):
-        raise UsageError(f"'{prefix}' of the GPTQ checkpoint has its rows reordered (desc_act); quantise with desc_act off.")
+        raise UsageError("export.gptq_reordered", layer=prefix)
     zeros = unpack_zeros(np.ascontiguousarray(qzeros), bits, form.version)
     if form.symmetric and not (zeros == middle(bits)).all():
         # A checkpoint of the other version read as this one shows up here, instead of as silently wrong weights.
-        raise UsageError(
-            f"'{prefix}' is marked symmetric but its zero points are not {middle(bits)}; the checkpoint is damaged."
-        )
+        raise UsageError("export.gptq_zero_points", layer=prefix, middle=middle(bits))
     bias = tensors.get(f"{prefix}.bias")
     return QuantisedLinear(codes, scales.astype(np.float32), zeros, None if bias is None else bias.astype(np.float32), bits)
 

@@ -1,4 +1,4 @@
-"""The recipe of a package: how many bits which part of a model gets. Knows names and numbers; no weights, no graph.
+"""The recipe of a package: how many bits each part of a model gets.
 
 A unit is the smallest part with a precision of its own: the linear layers that read one input and are one node of the
 graph, `layers.N.qkv` of the language model or `tower.N.fc1` of the vision tower. A precision of 32 bits is float32.
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 
 FULL_BITS = 32
 BITS = (4, 8)  # what MatMulNBits and GPTQ checkpoints both have
@@ -53,7 +54,10 @@ class Override:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Bits and group of the language model, bits of its output head, and the tower's numbers; the default is shipped."""
+    """Bits and group size of the language model, bits of its output head, number type of the tower.
+
+    The default is the recipe of the package that ships. Raises UsageError for what cannot be written or run.
+    """
 
     bits: int = 4
     group_size: int = 32
@@ -63,31 +67,28 @@ class Recipe:
     overrides: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what nobody can write or run."""
-        for name, bits in (("--bits", self.bits), ("--head-bits", self.head_bits)):
+        """Check the values."""
+        for option, bits in (("--bits", self.bits), ("--head-bits", self.head_bits)):
             if bits not in (*BITS, FULL_BITS):
-                raise UsageError(f"{name} {bits} is not possible; 4, 8, or 32 for full precision.")
+                raise UsageError("export.bits_unsupported", option=option, bits=bits)
         if self.group_size not in GROUPS:
-            raise UsageError(f"--group-size {self.group_size} is not possible; 32, 64 or 128 weights share a scale.")
+            raise UsageError("export.group_size_unsupported", value=self.group_size)
         if self.tower not in TOWERS:
-            raise UsageError(f"--tower {self.tower} is not possible; int8, fp16 or fp32.")
+            raise UsageError("export.tower_unsupported", tower=self.tower)
         units = [override.unit for override in self.overrides]
         for twice in {unit for unit in units if units.count(unit) > 1}:
-            raise UsageError(f"The recipe names '{twice}' twice; name it once.")
+            raise UsageError("export.unit_twice", unit=twice)
         for override in self.overrides:
             self._check(override)
 
     def _check(self, override: Override) -> None:
         if _LANGUAGE.fullmatch(override.unit):
             if self.bits == FULL_BITS or override.bits not in BITS or override.group not in GROUPS:
-                raise UsageError(
-                    f"'{override.unit}' cannot have {override.bits} bits in groups of {override.group}; 4 or 8 bits in "
-                    "groups of 32, 64 or 128, within a quantised language model."
-                )
+                raise UsageError("export.unit_bits", unit=override.unit, bits=override.bits, group=override.group)
         elif not _TOWER.fullmatch(override.unit):
-            raise UsageError(f"'{override.unit}' is no part of a model that has a precision of its own.")
+            raise UsageError("export.unit_unknown", unit=override.unit)
         elif self.tower != "int8" or override.bits != FULL_BITS:
-            raise UsageError(f"'{override.unit}' can only be kept at 32 bits, within an int8 tower.")
+            raise UsageError("export.unit_of_tower", unit=override.unit)
 
     @property
     def is_quantised(self) -> bool:
@@ -113,24 +114,24 @@ class Recipe:
 
     @property
     def head(self) -> tuple[int, int]:
-        """Bits and group of the output head."""
+        """Bits and group size of the output head."""
         return self.head_bits, self.group_size
 
     def unit(self, name: str) -> tuple[int, int]:
-        """Return bits and group of a unit of the language model."""
+        """Return bits and group size of a unit of the language model."""
         return next(((o.bits, o.group) for o in self.overrides if o.unit == name), (self.bits, self.group_size))
 
     def linear(self, layer: int, name: str) -> tuple[int, int]:
-        """Return bits and group of a linear layer, named as transformers does: `mlp.down_proj`."""
+        """Return bits and group size of a linear layer, named as transformers does: `mlp.down_proj`."""
         return self.unit(f"layers.{layer}.{_UNIT_OF[name]}")
 
     def bytes_of(self, tower: int, layers: int, head: int, embeddings: int) -> int:
-        """Return the bytes of a package whose parts have so many weights, overrides left out."""
+        """Return the bytes of a package whose parts have these numbers of weights; overrides are not counted."""
         zeros = 0 if self.symmetric else self.bits / 8 / self.group_size
         language = packed_bytes(self.bits, self.group_size) + zeros
         table = FULL_BITS // 8 if self.is_full else 2
-        of_tower = {"int8": 1, "fp16": 2, "fp32": 4}[self.tower] * tower
-        return int(of_tower + language * layers + packed_bytes(*self.head) * head + table * embeddings)
+        vision = {"int8": 1, "fp16": 2, "fp32": 4}[self.tower] * tower
+        return int(vision + language * layers + packed_bytes(*self.head) * head + table * embeddings)
 
     @property
     def language_name(self) -> str:
@@ -179,22 +180,25 @@ class Recipe:
             overrides = tuple(Override(**override) for override in data["overrides"])
             return cls(**{**data, "overrides": overrides})
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"This is no recipe ({type(error).__name__}: {error}).") from None
+            raise UsageError("export.not_a_recipe", problem=f"{type(error).__name__}: {error}") from None
 
 
-def fitting_group(bits: int, weights: int, widths: Mapping[str, int]) -> tuple[int, str]:
-    """Return the group size that fits a language model of so many weights in its layers, and why.
+def fitting_group(bits: int, weights: int, widths: Mapping[str, int]) -> tuple[int, Message]:
+    """Return the group size that fits a language model with this number of weights in its layers, and the reason.
 
-    `widths` are the lengths of rows that have to divide into groups, by the linear layer's name.
+    `widths` are the lengths of rows that have to divide into groups, by the name of the linear layer.
     """
     least, most, codes = GROUPS[0], GROUPS[-1], weights * bits / 8
-    size = f"{codes / 1e6:.3g} MB of codes" if codes < 1e9 else f"{codes / 1e9:.3g} GB of codes"
+    if codes < 1e9:
+        size = Message("export.codes_in_megabytes", size=codes / 1e6)
+    else:
+        size = Message("export.codes_in_gigabytes", size=codes / 1e9)
     if codes <= CACHED_BYTES:
-        return least, f"{size} stay in a processor's cache, and the smallest groups lose least"
-    indivisible = next((f"'{name}' has rows of {width}" for name, width in widths.items() if width % most), None)
-    if indivisible:
-        return least, f"{size} are read from memory for every token, but {indivisible}, which are no groups of {most}"
-    return most, f"{size} are read from memory for every token, and so come the fewest scales with them"
+        return least, Message("export.group_in_cache", codes=size)
+    for layer, width in widths.items():
+        if width % most:
+            return least, Message("export.group_indivisible", codes=size, layer=layer, width=width, group=most)
+    return most, Message("export.group_from_memory", codes=size)
 
 
 def packed_bytes(bits: int, group: int) -> float:

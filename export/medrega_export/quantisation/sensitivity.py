@@ -1,10 +1,9 @@
-"""The loss map: what each unit of a model costs at the bits it gets, and what more bits for it would buy.
+"""Sensitivity analysis: the loss that quantising each unit of a model causes, and the loss with more bits for it.
 
-Knows the layers of the language model and of the tower as torch modules, one in memory at a time; knows no graph and no
-package. A unit is quantised alone, everything else being exact, on the user's own images and questions, and just as an
-export would quantise it. Three figures, each nearer to the answers than the last: the error of the unit's own output;
-that of the state behind its layer; and, where the model is small enough to be run to its end once more for each unit, how
-far the next token's distribution moves (KL divergence).
+One unit is quantised at a time, as an export would quantise it, on the user's own images and questions; everything else is
+exact. Layers are torch modules, one in memory at a time. Three figures are measured, each closer to the answers than the
+last: the error of the unit's output; the error of its layer's hidden state; and, where the model is small enough to be run
+to its end for each unit, the KL divergence of the next token's distribution.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from medrega_edge.i18n.message import Message
 from medrega_export.graphs import linear_layers, text_model, vision
 from medrega_export.graphs.vision_graph import INT8_LARGEST
 from medrega_export.quantisation import gptq
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from medrega_export.checkpoint.checkpoint import Checkpoint
     from medrega_export.quantisation.calibration import Material
 
-RAISED = BITS[-1]  # bits that a unit of the language model may be raised to; one of the tower goes to float32
-SEQUENCES = 32  # that losses are measured on
+RAISED = BITS[-1]  # more bits for a unit of the language model; a unit of the tower gets float32
+SEQUENCES = 32  # measured ones
 STEPS = 8  # last positions of a sequence: the answer, whose distributions are compared
 WHOLE = 100_000_000  # weights up to which a model is run to its end for each unit
 
 Step = Callable[[list[Tensor]], list[Tensor]]  # states -> states, or logits `[STEPS, vocabulary]` of each
-Tell = Callable[[str], None]
+Notify = Callable[[Message], None]
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,17 @@ class QuantisedVariant:
 
 
 def measure(
-    checkpoint: Checkpoint, material: Material, recipe: Recipe, tell: Tell = lambda message: None
+    checkpoint: Checkpoint, material: Material, recipe: Recipe, notify: Notify = lambda message: None
 ) -> list[UnitSensitivity]:
     """Measure every unit that the recipe quantises, in the order of computation."""
     model = _Model(checkpoint)
-    losses: list[UnitSensitivity] = []
+    units: list[UnitSensitivity] = []
     with torch.no_grad():
         if recipe.tower == "int8":
-            losses += _tower(model, material, recipe, tell)
+            units += _tower(model, material, recipe, notify)
         if recipe.is_quantised:
-            losses += _language(model, material, recipe, tell)
-    return losses
+            units += _language(model, material, recipe, notify)
+    return units
 
 
 class _Model:
@@ -103,8 +103,8 @@ class _Model:
         for module in self.all_layers[start:]:
             states = self.pass_through(module, states)
         weights = self.checkpoint.weights
-        found = self.body.logits(states, weights["norm.weight"], weights["lm_head.weight"], STEPS)
-        return [torch.from_numpy(one) for one in found]
+        logits = self.body.logits(states, weights["norm.weight"], weights["lm_head.weight"], STEPS)
+        return [torch.from_numpy(of_sequence) for of_sequence in logits]
 
     def images(self, start: int, states: Sequence[Tensor]) -> list[Tensor]:
         """Run the tower from part `start` on."""
@@ -113,10 +113,10 @@ class _Model:
         return list(states)
 
 
-def _language(model: _Model, material: Material, recipe: Recipe, tell: Tell) -> Iterator[UnitSensitivity]:
+def _language(model: _Model, material: Material, recipe: Recipe, notify: Notify) -> Iterator[UnitSensitivity]:
     states = list(material.samples)
     for i in range(model.layers):
-        tell(f"losses: layer {i + 1} of {model.layers}")
+        notify(Message("export.sensitivity_of_layer", layer=i + 1, count=model.layers))
         module = model.layer(i)
         whole = _Layer(
             module.layers[0],
@@ -128,13 +128,13 @@ def _language(model: _Model, material: Material, recipe: Recipe, tell: Tell) -> 
             bits, group = recipe.unit(f"layers.{i}.{unit}")
             choices = [(bits, group)] if bits == RAISED else [(bits, group), (RAISED, group)]
             rounded = gptq.rounded(model.body, module, names, states, recipe, choices)
-            ways = [
+            variants = [
                 QuantisedVariant(
                     *choice, _packed(sum(weight.numel() for weight in weights.values()), *choice, recipe), weights
                 )
                 for choice, weights in zip(choices, rounded, strict=True)
             ]
-            yield whole.loss(f"layers.{i}.{unit}", names, ways)
+            yield whole.measure(f"layers.{i}.{unit}", names, variants)
         states = model.pass_through(module, states)
     if recipe.head_bits != FULL_BITS:
         yield _head(model, states[:SEQUENCES], recipe)
@@ -148,13 +148,14 @@ def _head(model: _Model, states: list[Tensor], recipe: Recipe) -> UnitSensitivit
     """The output head, which alone turns states into logits: its error in the state is that of its output."""
     weights = model.checkpoint.weights
     stored = weights["lm_head.weight"]
-    truth = [torch.from_numpy(one) for one in model.body.logits(states, weights["norm.weight"], stored, STEPS)]
+    exact = model.body.logits(states, weights["norm.weight"], stored, STEPS)
+    truth = [torch.from_numpy(of_sequence) for of_sequence in exact]
 
     def option(bits: int) -> Option:
         group, pieces = recipe.group_size, text_model.pieces(stored)
-        found = [torch.from_numpy(dequantise(linear_layers.rounded(rows.numpy(), bits, group))) for rows in pieces]
+        rounded = [torch.from_numpy(dequantise(linear_layers.rounded(rows.numpy(), bits, group))) for rows in pieces]
         last = model.body.last(states, weights["norm.weight"], STEPS)
-        logits = list((last @ torch.cat(found, dim=1)).split(STEPS))
+        logits = list((last @ torch.cat(rounded, dim=1)).split(STEPS))
         error = relative(torch.cat(logits), torch.cat(truth))
         size = int(torch.Size(stored.shape).numel() * packed_bytes(bits, group))
         return Option(bits, group, size, error, error, divergence(logits, truth) if model.is_small else None)
@@ -163,11 +164,11 @@ def _head(model: _Model, states: list[Tensor], recipe: Recipe) -> UnitSensitivit
     return UnitSensitivity(HEAD, torch.Size(stored.shape).numel(), option(recipe.head_bits), raised)
 
 
-def _tower(model: _Model, material: Material, recipe: Recipe, tell: Tell) -> Iterator[UnitSensitivity]:
+def _tower(model: _Model, material: Material, recipe: Recipe, notify: Notify) -> Iterator[UnitSensitivity]:
     places = _places(material)
     states = [torch.from_numpy(image)[None] for image in material.pixels]
     for i, part in enumerate(model.parts):
-        tell(f"losses: part {i + 1} of {len(model.parts)} of the tower")
+        notify(Message("export.sensitivity_of_tower", part=i + 1, count=len(model.parts)))
 
         def logits(following: list[Tensor], i: int = i) -> list[Tensor]:
             images = model.images(i + 1, following)
@@ -177,7 +178,7 @@ def _tower(model: _Model, material: Material, recipe: Recipe, tell: Tell) -> Ite
         run: Step = lambda given, part=part, module=module: [part.run(module, state) for state in given]  # noqa: E731
         whole = _Layer(module, run, states, logits if model.is_small else None)
         for unit, names in _units(part.name):
-            yield whole.loss(unit, names, _tower_ways(module, names, unit in recipe.kept))
+            yield whole.measure(unit, names, _tower_variants(module, names, unit in recipe.kept))
         states = whole.following
 
 
@@ -189,28 +190,26 @@ def _units(part: str) -> list[tuple[str, tuple[str, ...]]]:
     return []
 
 
-def _tower_ways(module: nn.Module, names: Sequence[str], kept: bool) -> list[QuantisedVariant]:
+def _tower_variants(module: nn.Module, names: Sequence[str], is_exact: bool) -> list[QuantisedVariant]:
     linears = {name: module.get_submodule(name).weight.data for name in names}
     count, outputs = sum(w.numel() for w in linears.values()), sum(len(w) for w in linears.values())
     full = QuantisedVariant(FULL_BITS, 0, 4 * count, linears)
-    if kept:
+    if is_exact:
         return [full]
     rounded = {name: int8_weight(weight) for name, weight in linears.items()}
-    return [
-        QuantisedVariant(8, 0, count + 5 * outputs, rounded, rounds_inputs=True),
-        full,
-    ]  # a scale, a zero point an output
+    size = count + 5 * outputs  # a scale and a zero point for each output
+    return [QuantisedVariant(8, 0, size, rounded, rounds_inputs=True), full]
 
 
 def _places(material: Material) -> list[tuple[int, int, int]]:
-    """Find the sequences about an image that is at hand: number of the sequence, of the image, and where that begins."""
-    found = []
+    """Find the sequences that hold a measured image: numbers of the sequence, the image, and the image's first position."""
+    places = []
     for s, sample in enumerate(material.samples[:SEQUENCES]):
         for n, image in enumerate(material.images):
             starts = (sample == image[0]).all(dim=1).nonzero()
             if len(starts):
-                found.append((s, n, int(starts[0])))
-    return found
+                places.append((s, n, int(starts[0])))
+    return places
 
 
 def _with_image(sample: Tensor, at: int, image: Tensor) -> Tensor:
@@ -218,45 +217,45 @@ def _with_image(sample: Tensor, at: int, image: Tensor) -> Tensor:
 
 
 class _Layer:
-    """A layer, what its linear layers give in full precision, and what follows from that."""
+    """A layer with its states and logits in full precision."""
 
     def __init__(self, module: nn.Module, run: Step, states: list[Tensor], logits: Step | None) -> None:
         self.module, self._run, self._states, self._logits = module, run, states, logits
         self.following = run(states)
         self._truth = logits(self.following) if logits else []
 
-    def loss(self, unit: str, names: Sequence[str], ways: Sequence[QuantisedVariant]) -> UnitSensitivity:
-        """Measure a unit, the first of the ways being that of the recipe."""
+    def measure(self, unit: str, names: Sequence[str], variants: Sequence[QuantisedVariant]) -> UnitSensitivity:
+        """Measure a unit; the first variant is that of the recipe."""
         outputs = self._outputs(names)
-        options = [self._option(names, way, outputs) for way in ways]
+        options = [self._option(names, variant, outputs) for variant in variants]
         weights = sum(self.module.get_submodule(name).weight.numel() for name in names)
         return UnitSensitivity(unit, weights, options[0], options[1] if len(options) > 1 else None)
 
-    def _option(self, names: Sequence[str], way: QuantisedVariant, truth: Tensor) -> Option:
-        kept = {name: self.module.get_submodule(name).weight.data for name in names}
+    def _option(self, names: Sequence[str], variant: QuantisedVariant, truth: Tensor) -> Option:
+        exact = {name: self.module.get_submodule(name).weight.data for name in names}
         try:
             for name in names:
-                self.module.get_submodule(name).weight.data = way.weights[name]
-            outputs = self._outputs(names, way.rounds_inputs)
+                self.module.get_submodule(name).weight.data = variant.weights[name]
+            outputs = self._outputs(names, variant.rounds_inputs)
             following = self._following
         finally:
             for name in names:
-                self.module.get_submodule(name).weight.data = kept[name]
+                self.module.get_submodule(name).weight.data = exact[name]
         moved = divergence(self._logits(following), self._truth) if self._logits else None
         state = relative(torch.cat(following, dim=-2), torch.cat(self.following, dim=-2))
-        return Option(way.bits, way.group, way.bytes, relative(outputs, truth), state, moved)
+        return Option(variant.bits, variant.group, variant.bytes, relative(outputs, truth), state, moved)
 
     def _outputs(self, names: Sequence[str], rounds_inputs: bool = False) -> Tensor:
-        """Run the layer; returns what the named linear layers gave, in one row."""
-        given: list[Tensor] = []
+        """Run the layer; returns the outputs of the named linear layers, in one row."""
+        outputs: list[Tensor] = []
         with ExitStack() as stack:
             for name in names:
                 linear = self.module.get_submodule(name)
                 if rounds_inputs:
-                    stack.callback(linear.register_forward_pre_hook(lambda _, seen: (uint8(seen[0]),)).remove)
-                stack.callback(linear.register_forward_hook(lambda _, __, out: given.append(out.flatten())).remove)
+                    stack.callback(linear.register_forward_pre_hook(lambda _, inputs: (uint8(inputs[0]),)).remove)
+                stack.callback(linear.register_forward_hook(lambda _, __, output: outputs.append(output.flatten())).remove)
             self._following = self._run(self._states)
-        return torch.cat(given)
+        return torch.cat(outputs)
 
 
 def relative(values: Tensor, truth: Tensor) -> float:
@@ -277,7 +276,7 @@ def int8_weight(weight: Tensor) -> Tensor:
 
 
 def uint8(value: Tensor) -> Tensor:
-    """Round activations as the int8 kernel sees them: 256 steps between a tensor's least and greatest value."""
+    """Round activations as the int8 kernel does: 256 steps between a tensor's least and greatest value."""
     low, high = value.min().clamp(max=0), value.max().clamp(min=0)
     scale = (high - low).clamp(min=1e-12) / 255
     zero = torch.round(-low / scale)
