@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import inspect
 import json
 import os
 import re
@@ -24,9 +23,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import typer
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+
+from medrega_edge.cli.help import OWN_TEXTS, App, split_help
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"medrega_edge": ".", "medrega_export": "export", "medrega_train": "train", "medrega_bench": "bench"}
@@ -97,22 +99,22 @@ def wanted(package: str) -> list[Entry]:
 
 def help_of(package: str) -> Iterator[str]:
     """Every paragraph of help of the commands of a package."""
-    import typer
-
     module = importlib.import_module(COMMANDS[package])
     if package == "medrega_edge":
+        yield from OWN_TEXTS
         yield from _help_below(typer.main.get_command(module.app))
     else:
         yield (importlib.import_module(package).__doc__ or "").partition("\n")[0]  # in `medrega --help`
-        app = typer.Typer(add_completion=False)
+        app = App(add_completion=False)
         module.mount(app)
         yield from _help_below(typer.main.get_command(app))
 
 
 def _help_below(command: Any) -> Iterator[str]:
     """Every paragraph of help of a command and those below it, but for examples."""
-    texts = [*inspect.cleandoc(command.help or "").split("\n\n"), *(getattr(one, "help", None) for one in command.params)]
-    yield from (" ".join(text.split()) for text in texts if text and not text.startswith("medrega "))
+    yield from split_help(command.help)[0]
+    for one in (command, *command.params):
+        yield from filter(None, (getattr(one, "rich_help_panel", None), one is not command and getattr(one, "help", None)))
     for other in getattr(command, "commands", {}).values():
         yield from _help_below(other)
 

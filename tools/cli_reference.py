@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import typer
 
 from medrega_edge.cli import main as cli
+from medrega_edge.cli.help import App, parameter_groups, split_help
 from medrega_edge.cli.plugins import GROUP
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
@@ -18,12 +18,11 @@ HEAD = """# Commands
 
 `python -m tools.cli_reference` writes this page from the program. `train`, `export` and `bench` need their extras.
 """
-OTHERS = ("Options", "Arguments")  # the panels of parameters that name none
 
 
 def whole_command() -> Any:
     """The command `medrega` with the commands of all four packages, whichever extras are installed."""
-    app = typer.Typer()
+    app = App()
     for kind in ("registered_commands", "registered_groups"):
         setattr(app, kind, list(getattr(cli.app, kind)))
     for entry in entry_points(group=GROUP):
@@ -42,38 +41,29 @@ def _section(command: Any, context: Any) -> Iterator[str]:
     commands = getattr(command, "commands", {})
     if context.parent is not None:
         yield f"{'#' * len(context.command_path.split())} {context.command_path}\n"
-        yield from _described(command, context)
+        yield from _described(command)
         if not commands:
             yield f"```\n{' '.join([context.command_path, *command.collect_usage_pieces(context)])}\n```\n"
-            yield from _parameters(command, context)
+            yield from _parameters(context)
     for name, below in commands.items():
         if not below.hidden:
             yield from _section(below, command.context_class(below, info_name=name, parent=context))
 
 
-def _described(command: Any, context: Any) -> Iterator[str]:
+def _described(command: Any) -> Iterator[str]:
     """The help of a command: sentences as paragraphs, example lines as one block."""
-    paragraphs = inspect.cleandoc((command.help or "").replace("\b", "")).split("\n\n")
-    examples: list[str] = []
-    for paragraph in (one.strip("\n") for one in paragraphs):
-        if paragraph.lstrip().startswith("medrega "):
-            examples += [line.strip() for line in paragraph.splitlines()]
-        elif paragraph:
-            yield _text(" ".join(paragraph.split())) + "\n"
+    texts, examples = split_help(command.help)
+    yield from (_text(text) + "\n" for text in texts)
     if examples:
         yield "\n".join(["Examples:\n", "```", *examples, "```\n"])
 
 
-def _parameters(command: Any, context: Any) -> Iterator[str]:
-    """A table of the parameters of each panel, in the order of the help."""
-    panels: dict[str, list[str]] = {}
-    for parameter in command.params:
-        record = parameter.get_help_record(context)
-        if record is not None and parameter.name != "help":
-            panel = parameter.rich_help_panel or OTHERS[parameter.param_type_name == "argument"]
-            panels.setdefault(panel, []).append(f"| `{record[0].replace('|', chr(92) + '|')}` | {_text(record[1])} |")
-    for panel, rows in sorted(panels.items(), key=lambda item: item[0] == OTHERS[0]):
-        yield "\n".join([f"| {panel} | |", "|---|---|", *rows, ""])
+def _parameters(context: Any) -> Iterator[str]:
+    """A table of each group of parameters, in the order of the help."""
+    for heading, rows in parameter_groups(context).items():
+        shown = [f"| `{name.replace('|', chr(92) + '|')}` | {_text(text)} |" for name, text in rows if name != "-h, --help"]
+        if shown:
+            yield "\n".join([f"| {heading} | |", "|---|---|", *shown, ""])
 
 
 def _text(text: str) -> str:

@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import console, echo
-from medrega_edge.cli.options import AnswerOptions, ImageOptions, TaskOption, load_engine, with_shared_options
+from medrega_edge.cli.console import console, echo, tell
+from medrega_edge.cli.help import App
+from medrega_edge.cli.options import (
+    AnswerOptions,
+    FileOptions,
+    ImageOptions,
+    TaskOption,
+    question_option,
+    with_shared_options,
+)
 from medrega_edge.domain import Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.i18n.translate import locale_language, said
+from medrega_edge.i18n.message import Message
+from medrega_edge.i18n.translate import locale_language
 from medrega_edge.io.safe_text import json_text, printable
 
 if TYPE_CHECKING:
@@ -24,9 +33,13 @@ if TYPE_CHECKING:
     from medrega_edge.tasks.base import TaskRequest
 
 FREE_TEXT = (Task.VQA, Task.REPORT, Task.GROUNDED_REPORT)
-IMAGE = "PNG, JPEG, TIFF, DICOM or NIfTI, a folder of DICOM files; or --sample."
-ImageOrOther = Annotated[str, typer.Argument(metavar="IMAGE", help=IMAGE)]
-OptionalImage = Annotated[str | None, typer.Argument(metavar="IMAGE", help=IMAGE)]
+_image = typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI file, or a folder of DICOM files.")
+ImageOrOther = Annotated[str, _image]
+OptionalImage = Annotated[str | None, _image]
+BoxText = Annotated[str, question_option(metavar="X1,Y1,X2,Y2", help="The box, in pixels of the image.")]
+ChainOfThought = Annotated[
+    bool, question_option("--cot", help="Locate the relevant regions first, then answer with them (Regional CoT).")
+]
 
 
 @with_shared_options
@@ -34,10 +47,10 @@ def ask(
     image_or_question: ImageOrOther,
     question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask; English or Chinese.")] = None,
     task: TaskOption = None,
-    box: Annotated[str | None, typer.Option(help="x1,y1,x2,y2 in pixels: ask what is in this box.")] = None,
-    regional_chain_of_thought: Annotated[
-        bool, typer.Option("--cot", help="Find the regions that matter first, then answer with them (Regional CoT).")
-    ] = False,
+    box: Annotated[
+        str | None, question_option(metavar="X1,Y1,X2,Y2", help="Ask what lies in this box, in pixels of the image.")
+    ] = None,
+    regional_chain_of_thought: ChainOfThought = False,
     *,
     shared: AnswerOptions,
 ) -> None:
@@ -49,10 +62,10 @@ def ask(
     """
     from medrega_edge.tasks.intent import build_request
 
-    if shared.sample is not None and question is None:
+    if shared.picture.sample is not None and question is None:
         image, text = None, image_or_question
     elif question is None:
-        raise UsageError('Give an IMAGE and a QUESTION, for example: medrega ask scan.png "locate the liver".')
+        raise UsageError("cli.no_question")
     else:
         image, text = image_or_question, question
     pixels = None if box is None else _parse_box(box)
@@ -78,11 +91,11 @@ def locate(
     from medrega_edge.tasks.detection import Detect
 
     names = list(names or ())
-    if shared.sample is not None:
+    if shared.picture.sample is not None:
         names.insert(0, image_or_name)
     if not names:
-        raise UsageError("Say what to locate, for example: medrega locate scan.png liver.")
-    image = None if shared.sample is not None else image_or_name
+        raise UsageError("cli.no_name")
+    image = None if shared.picture.sample is not None else image_or_name
     request = Detect(names)
     _answer_one(image, request.words, lambda _: request, shared)
 
@@ -90,11 +103,11 @@ def locate(
 @with_shared_options
 def identify(
     image: OptionalImage = None,
-    box: Annotated[str, typer.Option(help="x1,y1,x2,y2 in pixels of the image.")] = ...,  # type: ignore[assignment]
+    box: BoxText = ...,  # type: ignore[assignment]
     *,
     shared: AnswerOptions,
 ) -> None:
-    """Name what lies in a box.
+    """Name the structure or lesion in a box.
 
     medrega identify scan.png --box 52,80,182,195 --lang zh
     """
@@ -107,12 +120,12 @@ def identify(
 @with_shared_options
 def classify(
     image: OptionalImage = None,
-    labels: Annotated[str | None, typer.Option(help="Candidates, separated by commas.")] = None,
-    label_set: Annotated[str | None, typer.Option("--set", help="A named list of them; see `model info --labels`.")] = None,
-    multiple: Annotated[bool, typer.Option("--several", help="More than one may be right.")] = False,
-    regional_chain_of_thought: Annotated[
-        bool, typer.Option("--cot", help="Find regions first, then decide with them.")
-    ] = False,
+    labels: Annotated[str | None, question_option(metavar="A,B,...", help="Labels to choose from.")] = None,
+    label_set: Annotated[
+        str | None, question_option("--set", metavar="NAME", help="A label set; `medrega model info --labels` lists them.")
+    ] = None,
+    multiple: Annotated[bool, question_option("--several", help="More than one label may apply.")] = False,
+    regional_chain_of_thought: ChainOfThought = False,
     *,
     shared: AnswerOptions,
 ) -> None:
@@ -125,7 +138,7 @@ def classify(
     from medrega_edge.tasks.classification import Classify
 
     if (labels is None) == (label_set is None):
-        raise UsageError("Give the candidates with --labels a,b,c or the name of a list with --set, one of the two.")
+        raise UsageError("cli.labels_or_set")
     words = labels or ""
     candidates = label_set if label_set is not None else [part.strip() for part in re.split("[,，;；]", words)]
     request = Classify(candidates, multiple, regional_chain_of_thought, words)
@@ -135,11 +148,11 @@ def classify(
 @with_shared_options
 def report(
     image: OptionalImage = None,
-    grounded: Annotated[bool, typer.Option("--grounded", help="Locate what the report names.")] = False,
+    grounded: Annotated[bool, question_option("--grounded", help="Locate what the report names.")] = False,
     *,
     shared: AnswerOptions,
 ) -> None:
-    """Describe an image: its kind, the part of the body, what is seen, what is abnormal.
+    """Write a report about an image.
 
     medrega report scan.png --grounded --save marked.png
     """
@@ -154,27 +167,29 @@ def chat(
     *,
     shared: ImageOptions,
 ) -> None:
-    """Ask about one image many times: it is looked at once. One question a line; an empty line ends.
+    """Ask several questions about one image; it is encoded once.
+
+    Write one question a line. An empty line ends the chat.
 
     medrega chat scan.png
     """
     from medrega_edge.tasks.intent import build_request
 
-    engine = load_engine(shared.model, shared.threads, shared.device)
-    encoded = engine.open(_place(image, shared.sample), shared.view())
+    engine = shared.model.load_engine()
+    encoded = engine.open(_image_path(image, shared.picture.sample), shared.picture.view())
     warned = False
     while question := _next_question():
         try:
             request = build_request(engine.guess_task(question), question)
             answer = _answer_and_show(engine, encoded, request, shared.language or language_of(question), shared)
         except UsageError as error:  # the next question may be a better one
-            if shared.as_json:
+            if shared.output.as_json:
                 echo(json_text({"error": error.to_dict()}))
             else:
-                echo(said(f"error: {error}", language_of(question)), err=True)
+                echo(Message("cli.error", problem=error.message).text(language_of(question)), err=True)
             continue
         warned = warned or bool(answer.warnings)
-    if shared.strict and warned:
+    if shared.output.strict and warned:
         raise typer.Exit(5)
 
 
@@ -187,10 +202,10 @@ def _next_question() -> str:
     return line.strip()
 
 
-def _place(image: str | None, sample: str | None) -> str:
-    """The file to look at: the one named, or a sample's."""
+def _image_path(image: str | None, sample: str | None) -> str:
+    """The path of the image: the one given, or a sample's."""
     if (image is None) == (sample is None):
-        raise UsageError("Give an IMAGE or --sample, one of the two.")
+        raise UsageError("cli.image_or_sample")
     if image is not None:
         return image
     from medrega_edge.images.samples import sample_path
@@ -203,41 +218,46 @@ def _answer_one(image: str | None, words: str, request: Callable[[Engine], TaskR
     """Encode one image, answer one request, show the answer; `words` are the user's, and may be empty."""
     from medrega_edge.output import overlay
 
-    path = _place(image, shared.sample)
-    if shared.save is not None:
-        overlay.check_png_path(shared.save, Path(path))
-    objects = _object_places(shared, Path(path))
-    engine = load_engine(shared.model, shared.threads, shared.device)
-    encoded = engine.open(path, shared.view(words))
+    path = _image_path(image, shared.picture.sample)
+    files = shared.output
+    if files.save is not None:
+        overlay.check_png_path(files.save, Path(path))
+    objects = _object_paths(files, Path(path))
+    engine = shared.model.load_engine()
+    encoded = engine.open(path, shared.picture.view(words))
     language = shared.language or (language_of(words) if words else locale_language())
     answer = _answer_and_show(engine, encoded, request(engine), language, shared)
-    if shared.save is not None:
-        overlay.save_png(overlay.draw_regions(encoded.image, answer), shared.save)
+    if files.save is not None:
+        overlay.save_png(overlay.draw_regions(encoded.image, answer), files.save)
+        if not files.as_json:
+            tell(Message("cli.image_saved"))
     if objects:
         from medrega_edge.output.dicom.writer import write_objects
 
         scan = Path(encoded.image.path or path)  # of a folder, the file that was read
         write_objects(answer, scan, overlay.draw_regions(encoded.image, answer), objects)
-    if shared.strict and answer.warnings:
+        if not files.as_json:
+            tell(Message("cli.objects_saved", count=len(objects)))
+    if shared.output.strict and answer.warnings:
         raise typer.Exit(5)
 
 
-def _object_places(shared: AnswerOptions, image: Path) -> dict[str, Path]:
-    """Where the DICOM objects about an image go that were asked for, checked before any work."""
-    if (shared.dicom is None) != (shared.dicom_to is None):
-        raise UsageError("--dicom and --dicom-to go together: which objects, and the folder for them.")
-    if shared.dicom is None or shared.dicom_to is None:
+def _object_paths(files: FileOptions, image: Path) -> dict[str, Path]:
+    """Path of each DICOM object to write, by its kind; raises UsageError."""
+    if (files.dicom is None) != (files.dicom_to is None):
+        raise UsageError("cli.dicom_and_folder")
+    if files.dicom is None or files.dicom_to is None:
         return {}
     from medrega_edge.output.dicom.writer import object_paths, parse_kinds
 
-    return object_paths(shared.dicom_to, parse_kinds(shared.dicom), image)
+    return object_paths(files.dicom_to, parse_kinds(files.dicom), image)
 
 
 def _answer_and_show(
     engine: Engine, image: EncodedImage, request: TaskRequest, language: str, shared: ImageOptions
 ) -> Answer:
     """Answer a request and print the answer; on a terminal, free text appears while it is generated."""
-    streams = request.task in FREE_TEXT and not shared.as_json and sys.stdout.isatty()
+    streams = request.task in FREE_TEXT and not shared.output.as_json and sys.stdout.isatty()
     if not streams:
         answer = engine.run(image, request, language)
         _show(answer, shared)
@@ -252,8 +272,8 @@ def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
     """Print an answer: as JSON, or for a person, with a line on standard error about the task and the image."""
     from medrega_edge.output import terminal
 
-    if shared.as_json:
-        echo(terminal.to_json(answer, shared.include_identifiers))
+    if shared.output.as_json:
+        echo(terminal.to_json(answer, shared.output.include_identifiers))
         return
     kind = answer.image.modality or "?"
     if answer.image.modality_confidence is not None:
@@ -272,7 +292,7 @@ def _parse_box(text: str) -> PixelBox:
         raise UsageError("task.unreadable_box", text=text) from None
 
 
-def mount(app: typer.Typer) -> None:
+def mount(app: App) -> None:
     """Register the commands that ask about one image."""
     for command in (ask, locate, identify, classify, report, chat):
-        app.command()(command)
+        app.command(rich_help_panel="Ask about one image")(command)

@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medrega_edge.cli.console import progress, tell
+from medrega_edge.cli.help import App
 from medrega_edge.cli.options import (
-    DeviceOption,
-    IdentifiersOption,
-    LanguageOption,
-    ModelOption,
-    PlaneOption,
-    SeriesOption,
-    TaskOption,
-    ThreadsOption,
-    WindowOption,
-    load_engine,
+    ManyImagesOptions,
+    ModelOptions,
+    image_option,
+    output_option,
+    question_option,
+    with_shared_options,
 )
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -31,32 +29,30 @@ if TYPE_CHECKING:
     from medrega_edge.batch.journal import Position
 
 
+@with_shared_options
 def batch(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="JSONL of questions, or a folder of images.")],
-    out: Annotated[Path, typer.Option(help="JSONL of answers, in the same order.")],
-    question: Annotated[str | None, typer.Option(help="What to ask about every image of a folder.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="The answers as CSV besides, one line a region.")] = None,
-    task: TaskOption = None,
-    language: LanguageOption = None,
-    window: WindowOption = None,
-    plane: PlaneOption = None,
-    series: SeriesOption = None,
-    include_identifiers: IdentifiersOption = False,
-    model: ModelOption = None,
-    threads: ThreadsOption = None,
-    device: DeviceOption = "cpu",
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="JSONL file of questions, or a folder of images.")],
+    question: Annotated[str | None, question_option(help="What to ask about every image of a folder.")] = None,
+    *,
+    shared: ManyImagesOptions,
+    series: Annotated[int | None, image_option(min=0, help="Series in a folder of DICOM files, from 0.")] = None,
+    out: Annotated[Path, output_option(metavar="FILE.jsonl", help="JSONL file of answers, in the order of the questions.")],
+    csv: Annotated[
+        Path | None, output_option(metavar="FILE.csv", help="Write the answers as CSV as well, one line a region.")
+    ] = None,
 ) -> None:
-    """Answer every line of a JSONL file, or one question about every image of a folder.
+    """Answer questions from a file, or one question about a folder of images.
 
     medrega batch questions.jsonl --out answers.jsonl
 
     medrega batch FOLDER --question "locate the liver" --out answers.jsonl --csv answers.csv
 
-    A line of questions holds id, image, question; task, language, box, labels may follow. Image paths are relative to the
-    file. A folder is gone through with all folders in it, DICOM files series by series in the order of their slices, a file
-    of several frames or slices picture by picture.
+    A line of the file holds id, image and question, and may hold task, language, box and labels. Image paths are relative
+    to the file. A folder is read with its subfolders: DICOM files series by series in the order of their slices, a file of
+    several frames or slices picture by picture.
 
-    What fails gives an error in its place, and exit code 1. Interrupted, the same command goes on where it stopped.
+    A question that fails gets an error in place of its answer, and the exit code is 1. After an interruption the same
+    command resumes the work.
     """
     from medrega_edge import __version__
     from medrega_edge.batch.jobs import ImageFolder, QuestionFile, check_outside, fingerprint
@@ -71,20 +67,20 @@ def batch(
     job: ImageFolder | QuestionFile
     if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
         check_outside(source, *outputs)
-        job = ImageFolder(source, _batch_question(question, task, language, window, plane, series), include_identifiers)
+        job = ImageFolder(source, _batch_question(question, shared, series), shared.include_identifiers)
         for note in job.notes:
             tell(note)
-    elif any(given is not None for given in (question, task, language, window, plane, series)):
+    elif any(given is not None for given in (question, series, shared.task, shared.language, *astuple(shared.reading))):
         raise UsageError("batch.question_and_file")
     else:
-        job = QuestionFile(source, include_identifiers)
+        job = QuestionFile(source, shared.include_identifiers)
     for output in outputs:
         check_output_path(output, source)
-    key = fingerprint(__version__, find_package(model).sha256, device, job.job_key())
+    key = fingerprint(__version__, find_package(shared.model.model).sha256, shared.model.device, job.job_key())
     with Journal(out, key) as journal:
         if journal.position.item or journal.position.picture:
             tell(Message("batch.resumed", done=journal.position.item, total=len(job)))
-        rows = _answers(job, journal.position, model, threads, device)
+        rows = _answers(job, journal.position, shared.model)
         with progress(len(job), journal.position.item) as advance, closing(rows):
             for position, row in rows:
                 journal.add(position, row)
@@ -100,43 +96,34 @@ def batch(
 
 
 def _answers(
-    job: ImageFolder | QuestionFile, start: Position, model: str | None, threads: int | None, device: str
+    job: ImageFolder | QuestionFile, start: Position, options: ModelOptions
 ) -> Generator[tuple[Position, dict[str, Any]], None, None]:
     """Answer in this process, or in several if that is faster: the rows are the same."""
     from medrega_edge.batch import process_pool
     from medrega_edge.package.registry import find_package
 
-    processes = process_pool.process_count(find_package(model), threads, device, len(job) - start.item)
+    package = find_package(options.model)
+    processes = process_pool.process_count(package, options.threads, options.device, len(job) - start.item)
     if processes == 1:
-        yield from job.answers(load_engine(model, threads, device), start)
+        yield from job.answers(options.load_engine(), start)
     else:
-        yield from process_pool.answers(job, start, processes, model, threads)
+        yield from process_pool.answers(job, start, processes, options.model, options.threads)
 
 
-def _batch_question(
-    question: str | None,
-    task: str | None,
-    language: str | None,
-    window: str | None,
-    plane: str | None,
-    series: int | None = None,
-) -> BatchQuestion:
+def _batch_question(question: str | None, shared: ManyImagesOptions, series: int | None = None) -> BatchQuestion:
     from medrega_edge.batch.jobs import BatchQuestion
     from medrega_edge.images.medical_image import View
     from medrega_edge.images.windowing import parse_window
-    from medrega_edge.tasks.base import parse_language, parse_task
     from medrega_edge.tasks.intent import window_preset_for
 
-    if not (question or "").strip() and task is None:
+    if not (question or "").strip() and shared.task is None:
         raise UsageError("batch.no_question")
-    if window is not None:
-        parse_window(window)
-    if task is not None:  # a wrong name is reported once, not for each image
-        parse_task(task)
-    if language is not None:
-        parse_language(language)
-    view = View(window=window, plane=plane, default_preset=window_preset_for(question or ""), series=series)
-    return BatchQuestion(question or "", task, language, view)
+    reading = shared.reading
+    if reading.window is not None:  # a wrong window is reported once, not for each image
+        parse_window(reading.window)
+    preset = window_preset_for(question or "")
+    view = View(window=reading.window, plane=reading.plane, default_preset=preset, series=series)
+    return BatchQuestion(question or "", shared.task, shared.language, view)
 
 
 FAILURES_SHOWN = 20
@@ -162,25 +149,24 @@ def _report_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
     return answered, failed
 
 
+@with_shared_options
 def watch(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where images arrive; they are read, never moved.")],
-    question: Annotated[str, typer.Option(help="What to ask about each of them.")],
-    out: Annotated[Path, typer.Option(help="Folder of answers: one JSONL a file, named after its SHA-256.")],
-    task: TaskOption = None,
-    language: LanguageOption = None,
-    window: WindowOption = None,
-    plane: PlaneOption = None,
-    settle: Annotated[float, typer.Option(min=0.1, help="Seconds without a change after which a file has arrived.")] = 2.0,
-    include_identifiers: IdentifiersOption = False,
-    model: ModelOption = None,
-    threads: ThreadsOption = None,
-    device: DeviceOption = "cpu",
+    question: Annotated[str, question_option(help="What to ask about each image.")],
+    *,
+    shared: ManyImagesOptions,
+    settle: Annotated[
+        float, image_option(min=0.1, metavar="SECONDS", help="A file has arrived after this time without a change.")
+    ] = 2.0,
+    out: Annotated[
+        Path, output_option(metavar="FOLDER", help="Folder of answers: a JSONL file an image, named by its SHA-256.")
+    ],
 ) -> None:
-    """Ask about every image that arrives in a folder, until interrupted.
+    """Ask about every image that arrives in a folder.
 
     medrega watch INBOX --question "locate the liver" --out ANSWERS
 
-    Run again, it answers what came in the meantime, and nothing twice.
+    It ends when you interrupt it. Run again, it answers what came in the meantime, and nothing twice.
     """
     from medrega_edge import __version__
     from medrega_edge.batch.jobs import fingerprint
@@ -188,12 +174,13 @@ def watch(
     from medrega_edge.batch.watch import watch as watching
     from medrega_edge.package.registry import find_package
 
-    batch_question = _batch_question(question, task, language, window, plane)
-    job = fingerprint(__version__, find_package(model).sha256, device, repr(batch_question), include_identifiers)
+    batch_question = _batch_question(question, shared)
+    identifiers, package = shared.include_identifiers, find_package(shared.model.model)
+    job = fingerprint(__version__, package.sha256, shared.model.device, repr(batch_question), identifiers)
     check_folder(folder, out)
-    engine = load_engine(model, threads, device)
+    engine = shared.model.load_engine()
     tell(Message("batch.watching"))
-    for rows in watching(engine, folder, out, batch_question, job, settle, include_identifiers):
+    for rows in watching(engine, folder, out, batch_question, job, settle, identifiers):
         for row in rows:
             if "error" in row:
                 tell(Message("batch.failed_row", id=str(row["id"]), problem=Message.from_dict(row["error"])))
@@ -201,7 +188,7 @@ def watch(
                 tell(Message("batch.answered_row", id=str(row["id"])))
 
 
-def mount(app: typer.Typer) -> None:
+def mount(app: App) -> None:
     """Register `batch` and `watch`."""
     for command in (batch, watch):
-        app.command()(command)
+        app.command(rich_help_panel="Ask about many images")(command)

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from medrega_edge.cli.console import echo
-from medrega_edge.cli.options import ModelOption, ThreadsOption, load_engine
+from medrega_edge.cli.help import App
+from medrega_edge.cli.options import ModelOption, ModelOptions, ThreadsOption
 from medrega_edge.i18n.message import Message
 
-bundle_app = typer.Typer(no_args_is_help=True, help="Everything for a machine without a network.")
+bundle_app = App(help="Create or verify a bundle for a machine without a network.")
 
 
 @bundle_app.command("create")
@@ -21,7 +22,7 @@ def bundle_create(
     model: ModelOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Put wheels, model package, hashes, SBOM and self-test into one file.
+    """Write wheels, model package, hashes, SBOM and self-test into one file.
 
     medrega bundle create medrega-bundle.zip --wheels FOLDER
     """
@@ -32,7 +33,7 @@ def bundle_create(
 
     check_output_path(out)
     read_wheels(wheels)  # names what is missing before the model is loaded
-    create(out, wheels, find_package(model), load_engine(model, threads, "cpu"))
+    create(out, wheels, find_package(model), ModelOptions(model, threads).load_engine())
     echo(Message("bundle.created", megabytes=out.stat().st_size / 1e6))
 
 
@@ -43,7 +44,10 @@ def bundle_verify(
     model: ModelOption = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Check every hash of a bundle, what is installed against it, and that this machine answers as it should."""
+    """Check a bundle's hashes, the installed versions and the answers of this machine.
+
+    medrega bundle verify medrega-bundle.zip
+    """
     from medrega_edge.offline_bundle.bundle import check_installed, self_test, verify
     from medrega_edge.package.registry import find_package
 
@@ -53,5 +57,5 @@ def bundle_verify(
         return
     check_installed(contents, find_package(model))
     echo(Message("bundle.installation_verified", count=len(contents.wheels)))
-    questions = self_test(bundle, load_engine(model, threads, "cpu"))
+    questions = self_test(bundle, ModelOptions(model, threads).load_engine())
     echo(Message("bundle.answers_verified", count=questions))

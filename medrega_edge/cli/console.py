@@ -78,6 +78,6 @@ def progress(total: int, done: int) -> Iterator[Callable[[float], None]]:
         if seconds - told >= SECONDS_BETWEEN and now < total:
             told = seconds
             left = (seconds - begun) / (now - done) * (total - now)
-            tell(f"{int(now)} of {total}, about {left / 60:.0f} min left")
+            tell(Message("cli.progress", done=int(now), total=total, minutes=left / 60))
 
     yield note

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import echo
+from medrega_edge.cli.console import echo, user_language
+from medrega_edge.cli.help import App
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import MedregaError
 from medrega_edge.i18n.message import Message
-from medrega_edge.i18n.translate import users_language
 from medrega_edge.io.safe_text import json_text
 
 if TYPE_CHECKING:
     from medrega_edge.package.package import Package
 
-model_app = typer.Typer(no_args_is_help=True, help="List, inspect, verify or locate model packages.")
+model_app = App(help="List, inspect or verify model packages.")
 
 
 @model_app.command("list")
@@ -78,7 +77,7 @@ def model_info(
     echo(Message("package.info_threads", used=threads, available=available))
     echo(Message("package.info_manifest", sha256=package.sha256))
     echo(Message("package.info_certificate") if whole else Message("package.info_certificate_short"))
-    language = users_language(sys.argv[1:])
+    language = user_language()
     for line in certificate_lines(certificate, language, whole):
         echo(line)
     echo(NOTICE_ZH if language is Language.ZH else NOTICE)

@@ -1,72 +1,111 @@
-"""Options that several commands share, each written once, and the engine that they ask for."""
+"""Options that several commands share: each is declared once, in the group that it has in the help.
+
+A command takes a group as one argument, whose type is a dataclass; a group may hold other groups:
+
+    @with_shared_options
+    def report(image: OptionalImage = None, *, shared: AnswerOptions) -> None: ...
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from medrega_edge.cli.console import tell
+from medrega_edge.domain import Language, Task
+from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
     from medrega_edge.engine import Engine
     from medrega_edge.images.medical_image import View
 
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.", envvar="MEDREGA_MODEL")]
+QUESTION, IMAGE, OUTPUT, MODEL = "Question", "Image", "Output", "Model"  # groups of the help
+WINDOWS = ("lung", "soft", "brain", "bone", "liver", "mediastinum")  # images/windowing.py, which loads numpy
+
+question_option = partial(typer.Option, rich_help_panel=QUESTION)
+image_option = partial(typer.Option, rich_help_panel=IMAGE)
+output_option = partial(typer.Option, rich_help_panel=OUTPUT)
+model_option = partial(typer.Option, rich_help_panel=MODEL)
 
 
-def _as_many_as_there_are(threads: int | None) -> int | None:
+def _at_most_all_processors(threads: int | None) -> int | None:
     """No more threads than processors: hundreds on a few wait for each other for minutes."""
-    there = os.cpu_count() or 1
-    if threads is None or threads <= there:
+    available = os.cpu_count() or 1
+    if threads is None or threads <= available:
         return threads
-    tell(f"{threads} threads were asked for; there are {there} processors, and so many are used")
-    return there
+    tell(Message("cli.too_many_threads", threads=threads, processors=available))
+    return available
 
 
-_THREADS = typer.Option(min=1, help="CPU threads; default: all.", envvar="MEDREGA_THREADS", callback=_as_many_as_there_are)
-ThreadsOption = Annotated[int | None, _THREADS]
-DeviceOption = Annotated[
-    str, typer.Option(help="cpu or cuda, never another than the one named; or auto, which says what it took.")
-]
-TaskOption = Annotated[str | None, typer.Option(help="Task; default: read off the question.")]
+TaskOption = Annotated[Task | None, question_option(help="Task; default: read from the question.")]
 LanguageOption = Annotated[
-    str | None, typer.Option("--lang", help="en or zh; default: language of the question, without one the locale's.")
+    Language | None,
+    question_option("--lang", help="Language of the answer; default: that of the question, without one the locale's."),
 ]
-WindowOption = Annotated[str | None, typer.Option(help="lung, soft, brain, bone, liver, mediastinum (CT); or C,W.")]
-PlaneOption = Annotated[str | None, typer.Option(help="Of a NIfTI volume: axial, coronal or sagittal.")]
-SeriesOption = Annotated[int | None, typer.Option(min=0, help="Of a folder of DICOM files: the series, from 0.")]
 IdentifiersOption = Annotated[
-    bool, typer.Option("--include-identifiers", help="Put paths of images into the JSON; they may name patients.")
+    bool, output_option("--include-identifiers", help="Put paths of images into the JSON; they may name patients.")
+]
+ModelOption = Annotated[
+    str | None, model_option("--model", "-m", metavar="PACKAGE", help="Package folder or name.", envvar="MEDREGA_MODEL")
+]
+ThreadsOption = Annotated[
+    int | None,
+    model_option(min=1, help="CPU threads; default: all.", envvar="MEDREGA_THREADS", callback=_at_most_all_processors),
 ]
 
 
-@dataclass
-class ImageOptions:
-    """The options of every command that looks at one image."""
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which package answers, and on what."""
 
-    sample: Annotated[str | None, typer.Option(help="A scan that ships with the program: abdomen-mri.")] = None
-    language: LanguageOption = None
-    frame: Annotated[int | None, typer.Option(min=0, help="Frame of a file with several, from 0.")] = None
-    window: WindowOption = None
-    plane: PlaneOption = None
-    series: SeriesOption = None
-    slice_: Annotated[int | None, typer.Option("--slice", min=0, help="Slice of a volume or series, from 0.")] = None
-    as_json: Annotated[bool, typer.Option("--json", help="Print an answer as one line of JSON, and nothing else.")] = False
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 5 when an answer carries warnings.")] = False
-    include_identifiers: IdentifiersOption = False
     model: ModelOption = None
     threads: ThreadsOption = None
-    device: DeviceOption = "cpu"
+    device: Annotated[
+        Literal["cpu", "cuda", "auto"], model_option(help="Where the model runs; cpu and cuda never fall back.")
+    ] = "cpu"
+
+    def load_engine(self) -> Engine:
+        """Load the package; raises PackageError or ResourceError."""
+        from medrega_edge.engine import load
+
+        engine = load(self.model, threads=self.threads, device=self.device)
+        if self.device == "auto":
+            tell(Message("cli.device", device=engine.device, reason=engine.device_reason))
+        return engine
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How images of any number are read."""
+
+    window: Annotated[
+        str | None,
+        image_option(metavar="NAME|C,W", help=f"CT window: {', '.join(WINDOWS)}; or C,W.", autocompletion=lambda: WINDOWS),
+    ] = None
+    plane: Annotated[Literal["axial", "coronal", "sagittal"] | None, image_option(help="Plane of a NIfTI volume.")] = None
+
+
+@dataclass(frozen=True)
+class PictureOptions(ReadingOptions):
+    """Which picture of a file or folder is meant, and how it is read."""
+
+    series: Annotated[int | None, image_option(min=0, help="Series in a folder of DICOM files, from 0.")] = None
+    frame: Annotated[int | None, image_option(min=0, help="Frame of a file with several, from 0.")] = None
+    slice_: Annotated[int | None, image_option("--slice", min=0, help="Slice of a volume or series, from 0.")] = None
+    sample: Annotated[
+        str | None, image_option(metavar="NAME", help="Instead of IMAGE, a scan that ships with the program: abdomen-mri.")
+    ] = None
 
     def view(self, question: str = "") -> View:
-        """How to look at the image that `question` is about."""
+        """How to read the image that `question` is about."""
         from medrega_edge.images.medical_image import View
         from medrega_edge.tasks.intent import window_preset_for
 
@@ -80,28 +119,74 @@ class ImageOptions:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
+class PrintOptions:
+    """How an answer is printed."""
+
+    as_json: Annotated[bool, output_option("--json", help="Print each answer as one line of JSON, and nothing else.")] = (
+        False
+    )
+    strict: Annotated[bool, output_option("--strict", help="Exit with code 5 if an answer carries warnings.")] = False
+    include_identifiers: IdentifiersOption = False
+
+
+@dataclass(frozen=True)
+class FileOptions(PrintOptions):
+    """How an answer is printed, and which files are written about it."""
+
+    save: Annotated[
+        Path | None, output_option(metavar="FILE.png", help="Write the image with the regions drawn, as PNG.")
+    ] = None
+    dicom: Annotated[
+        str | None, output_option(metavar="KINDS", help="Write DICOM objects: any of sr,gsps,sc; needs --dicom-to.")
+    ] = None
+    dicom_to: Annotated[Path | None, output_option(metavar="FOLDER", help="Folder for the DICOM objects.")] = None
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """The options of every command that asks about one image."""
+
+    language: LanguageOption = None
+    picture: PictureOptions = PictureOptions()
+    output: PrintOptions = PrintOptions()
+    model: ModelOptions = ModelOptions()
+
+
+@dataclass(frozen=True)
 class AnswerOptions(ImageOptions):
     """The options of every command that gives one answer about one image."""
 
-    save: Annotated[Path | None, typer.Option(help="Write the image with its regions drawn, as PNG.")] = None
-    dicom: Annotated[str | None, typer.Option(help="Write DICOM objects, of sr,gsps,sc; with --dicom-to.")] = None
-    dicom_to: Annotated[Path | None, typer.Option(help="Folder for the DICOM objects.")] = None
+    output: FileOptions = FileOptions()
+
+
+@dataclass(frozen=True)
+class ManyImagesOptions:
+    """The options of every command that asks one question about many images."""
+
+    task: TaskOption = None
+    language: LanguageOption = None
+    reading: ReadingOptions = ReadingOptions()
+    include_identifiers: IdentifiersOption = False
+    model: ModelOptions = ModelOptions()
 
 
 def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of the kind of its argument `shared`; it receives them as that one argument."""
-    own = inspect.signature(command, eval_str=True).parameters
-    kind = own["shared"].annotation
-    hints = get_type_hints(kind, include_extras=True)
+    """Replace each argument of a command whose type is a dataclass by the fields of the dataclass, as options."""
     keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [p.replace(kind=keyword) for p in own.values() if p.name != "shared"]
-    parameters += [inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name]) for f in fields(kind)]
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for own in inspect.signature(command, eval_str=True).parameters.values():
+        if is_dataclass(own.annotation):
+            groups[own.name] = own.annotation
+            parameters += [inspect.Parameter(n, keyword, default=d, annotation=a) for n, a, d in _options(own.annotation)]
+        else:
+            parameters.append(own.replace(kind=keyword))
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
-        shared = kind(**{f.name: given.pop(f.name) for f in fields(kind)})
-        command(shared=shared, **given)
+        built = {name: _built(kind, given) for name, kind in groups.items()}
+        command(**built, **given)
 
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -109,11 +194,19 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def load_engine(model: str | None, threads: int | None, device: str) -> Engine:
-    """Load a package, the default one unless named."""
-    from medrega_edge.engine import load
+def _options(kind: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, annotation and default of each option of a group, those of the groups that it holds among them."""
+    hints = get_type_hints(kind, include_extras=True)
+    for one in fields(kind):
+        if is_dataclass(hints[one.name]):
+            yield from _options(hints[one.name])
+        else:
+            yield one.name, hints[one.name], one.default
 
-    engine = load(model, threads=threads, device=device)
-    if device == "auto":
-        tell(f"device: {engine.device} ({engine.device_reason})")
-    return engine
+
+def _built(kind: Any, given: dict[str, Any]) -> Any:
+    """Build a group from the options that it takes out of `given`."""
+    hints = get_type_hints(kind)
+    return kind(
+        **{f.name: _built(hints[f.name], given) if is_dataclass(hints[f.name]) else given.pop(f.name) for f in fields(kind)}
+    )

@@ -15,16 +15,17 @@ from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, d
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from medrega_edge.cli.help import translate_help
+from medrega_edge.cli.console import user_language
+from medrega_edge.cli.help import App, HelpfulCommand, HelpfulGroup
 from medrega_edge.errors import ResourceError
+from medrega_edge.i18n.message import Message
 from medrega_edge.i18n.translate import bring
 
 GROUP = "medrega.commands"
 
 
-class CommandGroup(TyperGroup):
+class CommandGroup(HelpfulGroup):
     """The commands of an app and those of plug-ins; a plug-in is imported when its command is the one to run."""
 
     loaded_plugin: str | None = None  # name of the command that was loaded
@@ -41,9 +42,7 @@ class CommandGroup(TyperGroup):
         found = entry_points(group=GROUP, name=cmd_name)
         if not found:
             return None
-        command = TyperCommand(cmd_name, help=summary(found[cmd_name]))
-        translate_help(command)
-        return command
+        return _placeholder(found[cmd_name])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and remaining arguments; loads a plug-in. Raises ResourceError if its extra is missing."""
@@ -54,23 +53,29 @@ class CommandGroup(TyperGroup):
         return name, command, rest
 
 
-def summary(entry: EntryPoint) -> str:
-    """What a command does, in one line."""
-    return (import_module(entry.module.partition(".")[0]).__doc__ or "").partition("\n")[0]
+def _placeholder(entry: EntryPoint) -> HelpfulCommand:
+    """A command with the name, summary and heading of an entry point's."""
+    heading = None
+    if entry.dist is not None and entry.name in (entry.dist.metadata.get_all("Provides-Extra") or ()):
+        heading = Message("cli.extra_commands", install=_install(entry.dist, "NAME")).text(user_language())
+    package = import_module(entry.module.partition(".")[0])
+    return HelpfulCommand(entry.name, help=(package.__doc__ or "").partition("\n")[0], rich_help_panel=heading)
+
+
+def _install(installed: Distribution, extra: str) -> str:
+    return f"pip install '{installed.name}[{extra}]'"
 
 
 def load(entry: EntryPoint) -> Any:
-    """The command of an entry point, in the user's language. Raises ResourceError if its extra is not installed."""
+    """The command of an entry point. Raises ResourceError if its extra is not installed."""
     missing = missing_requirements(entry.dist, entry.name) if entry.dist else []
     if entry.dist and missing:
-        install = f"pip install '{entry.dist.name}[{entry.name}]'"
+        install = _install(entry.dist, entry.name)
         raise ResourceError("cli.missing_extra", command=entry.name, extra=entry.name, missing=missing, install=install)
-    app = typer.Typer(rich_markup_mode=None)
+    app = App()
     entry.load()(app)
     bring(entry.module.partition(".")[0])  # TRANSITION
-    command = typer.main.get_group(app).commands[entry.name]
-    translate_help(command)
-    return command
+    return typer.main.get_group(app).commands[entry.name]
 
 
 def missing_requirements(installed: Distribution, extra: str) -> list[str]:

@@ -1,8 +1,6 @@
-"""`medrega bench`: the commands and their order. Knows nothing else."""
+"""`medrega bench`: its commands, in the groups and the order of its help."""
 
 from __future__ import annotations
-
-import typer
 
 from medrega_bench.cli.blind import blind
 from medrega_bench.cli.compare import compare, gate
@@ -14,17 +12,21 @@ from medrega_bench.cli.run import run
 from medrega_bench.cli.scoring import questions, score
 from medrega_bench.cli.speed import peers, shape, speed, tower
 from medrega_bench.cli.sweep import sweep
+from medrega_edge.cli.help import App
 
-bench_app = typer.Typer(no_args_is_help=True, help="Measure what a package gets right, on this hardware.")
+bench_app = App(help="Measure accuracy and speed of a model package on this hardware.")
 
-ANSWERS = (questions, tasks, levels, blind, malformed, score)
-SPEED = (speed, peers, tower, shape)
-RUNS = (run, sweep, compare, gate, docs)
+GROUPS = {
+    "Accuracy": (questions, tasks, levels, blind, malformed, score),
+    "Speed": (speed, peers, tower, shape),
+    "Reports": (run, sweep, compare, gate, docs),
+}
 
-for _command in (*ANSWERS, *SPEED, *RUNS):
-    bench_app.command()(_command)
+for _heading, _commands in GROUPS.items():
+    for _command in _commands:
+        bench_app.command(rich_help_panel=_heading)(_command)
 
 
-def mount(app: typer.Typer) -> None:
+def mount(app: App) -> None:
     """Register `medrega bench`."""
     app.add_typer(bench_app, name="bench")
