@@ -99,7 +99,7 @@ def screen(ctx: Any) -> list[str]:
     for text in texts[1:]:
         lines += ["", *_wrapped(_translated(text), width)]
     for groups in (_command_groups(ctx), parameter_groups(ctx)):
-        names = [_columns(name) for rows in groups.values() for name, _ in rows]
+        names = [display_width(name) for rows in groups.values() for name, _ in rows]
         column = max((length for length in names if length <= LONGEST_NAME), default=0)
         for heading, rows in groups.items():
             lines += ["", _heading(heading)]
@@ -206,24 +206,25 @@ def _row(row: Row, column: int, width: int) -> list[str]:
     name, description = row
     indent = column + 4
     lines = [" " * indent + line for line in _wrapped(description, width - indent)] or [""]
-    if _columns(name) > column:
+    if display_width(name) > column:
         return [f"  {name}", *lines]
-    return [f"  {name}{' ' * (column - _columns(name) + 2)}{lines[0].lstrip()}".rstrip(), *lines[1:]]
+    return [f"  {name}{' ' * (column - display_width(name) + 2)}{lines[0].lstrip()}".rstrip(), *lines[1:]]
 
 
-_PIECES = re.compile("(?:[\u3400-\u9fff]|[^\\s\u3400-\u9fff]+)[，。；：、）”]*\\s*")  # a line may end after each
+_PIECES = re.compile("(?:[\u3400-\u9fff]|[^\\s\u3400-\u9fff，。；：、]*)[，。；：、）”]*\\s*")  # a line may end after each
 
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Break a text into lines; Chinese takes two columns a character and may be broken after each."""
     lines: list[str] = []
-    for piece in _PIECES.findall(text):
-        if lines and _columns(lines[-1] + piece.rstrip()) <= width:
+    for piece in filter(None, _PIECES.findall(text)):
+        if lines and display_width(lines[-1] + piece.rstrip()) <= width:
             lines[-1] += piece
         else:
             lines.append(piece)
     return [line.rstrip() for line in lines]
 
 
-def _columns(text: str) -> int:
+def display_width(text: str) -> int:
+    """Number of terminal columns that a text takes."""
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)

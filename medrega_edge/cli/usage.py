@@ -40,7 +40,7 @@ def usage_error(error: Exception) -> UsageError | None:
         case parser.BadParameter():
             return UsageError("cli.wrong_value", name=_name(error.param), expected=_expected(error.param))
         case parser.BadOptionUsage():
-            return UsageError("cli.no_value", name=error.option_name, command=command)
+            return UsageError("cli.no_value", name=error.option_name)
     return UsageError("cli.too_many_arguments", command=command)
 
 

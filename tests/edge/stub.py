@@ -12,6 +12,7 @@ from medrega_edge import engine
 from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
 from medrega_edge.boxes import PixelBox
 from medrega_edge.cli import main as cli
+from medrega_edge.cli.usage import usage_error
 from medrega_edge.domain import Language, Task
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
@@ -56,7 +57,10 @@ def put(monkeypatch):
 
 def medrega(*arguments):
     """Run a command in this process; returns its exit code."""
-    return cli.app([str(argument) for argument in arguments], standalone_mode=False) or 0
+    try:
+        return cli.app([str(argument) for argument in arguments], prog_name="medrega", standalone_mode=False) or 0
+    except Exception as error:
+        raise usage_error(error) or error from None
 
 
 if __name__ == "__main__":

@@ -199,8 +199,8 @@ def test_answers_never_lie_in_the_folder_that_is_read(stub, series, tmp_path):
         (["--out", "a.jsonl", "--question", "x", "--csv", "a.jsonl"], "one file"),
         (["--out", "a.jsonl", "--question", "x", "--window", "lnug"], "no window"),
         (["--out", "a.jsonl", "--question", " "], "Say what to ask"),
-        (["--out", "a.jsonl", "--question", "x", "--task", "segment"], "no task 'segment'"),
-        (["--out", "a.jsonl", "--question", "x", "--lang", "de"], "no language 'de'"),
+        (["--out", "a.jsonl", "--question", "x", "--task", "segment"], "--task cannot be used; it takes one of vqa"),
+        (["--out", "a.jsonl", "--question", "x", "--lang", "de"], "--lang cannot be used; it takes one of en, zh"),
     ],
 )
 def test_a_request_without_sense_is_refused_at_once(stub, series, tmp_path, monkeypatch, arguments, sentence):

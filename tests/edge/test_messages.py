@@ -92,8 +92,8 @@ def test_errors_and_answers_come_in_the_users_language(medrega, monkeypatch):
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     assert medrega("ask", "nowhere.png", "locate the liver").err == "错误：所给图像路径下没有文件；请检查路径。\n"
     assert medrega("ask", "--nonsense").err.startswith("错误：没有选项")
-    assert medrega("aks").err == "错误：没有命令 'aks'；是否指 'ask'？\n"
-    assert "就医学图像提问" in medrega("--help").out
+    assert medrega("aks").err == "错误：没有命令 'aks'；是否指 ask？\n"
+    assert "回答关于医学图像的问题" in medrega("--help").out
     sample = ("--sample", "abdomen-mri", "--json")
     assert json.loads(medrega("classify", "--set", "fracture", *sample).out)["language"] == "zh"
     assert json.loads(medrega("classify", "--set", "fracture", "--lang", "en", *sample).out)["language"] == "en"
@@ -105,4 +105,4 @@ def test_without_the_chinese_catalogue_the_command_says_so_and_speaks_english(me
     monkeypatch.setattr(message, "_chinese", lambda package: gettext.NullTranslations())
     said = medrega("--help")
     assert said.err == "The Chinese texts are not installed: messages are in English; install medrega-edge again.\n"
-    assert "Ask about a medical image" in said.out
+    assert "Answer questions about a medical image" in said.out

@@ -89,9 +89,10 @@ def gate(
         Path | None, typer.Option(help="Older result, or a folder of them; default: the reference in the result.")
     ] = None,
 ) -> None:
-    """Exit with code 5 when accuracy fell too far. Ratios of speeds, where steady, may fall by 15 %.
+    """Exit with code 5 if accuracy or speed fell too far.
 
-    Without --gate, a package of the baseline's name and version may answer 5 % of the questions right or wrong otherwise.
+    Without --gate, at most 5 % of the answers may flip if name and version equal the baseline's. Ratios of speeds that are
+    steady may fall by 15 %.
 
     medrega bench gate report/result.json --baseline bench/results
 
