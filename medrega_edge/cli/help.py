@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import re
 import shutil
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from unicodedata import east_asian_width
 
 import typer
@@ -27,6 +28,7 @@ WIDTH, LONGEST_NAME = 80, 26  # columns: of a screen, and of a name that its des
 CHOICES_AS_NAME = 18  # columns: choices up to this length stand for the value of an option
 
 Row = tuple[str, str]  # a name and its description
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Helpful:
@@ -82,9 +84,9 @@ class App(typer.Typer):
             **settings,
         )
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Command], Command]:
         """Return a decorator that registers a command."""
-        return super().command(name, **{"cls": HelpfulCommand, **settings})
+        return super().command(name, cls=HelpfulCommand, **settings)
 
 
 def screen(ctx: Any) -> list[str]:
@@ -124,7 +126,7 @@ def summary(text: str | None) -> str:
 def parameter_groups(ctx: Any) -> dict[str, list[Row]]:
     """Arguments and options as rows by the heading of their group, required ones first, options without a group last."""
     found: dict[str, list[Any]] = {}
-    unnamed = []
+    unnamed: list[Any] = []
     for parameter in ctx.command.get_params(ctx):
         heading = parameter.rich_help_panel or (ARGUMENTS if isinstance(parameter, TyperArgument) else None)
         if not parameter.hidden:
