@@ -22,7 +22,6 @@ from medrega_edge.domain import Language
 from medrega_edge.errors import InternalError, MedregaError, ResourceError
 from medrega_edge.i18n.message import Message, has_chinese
 from medrega_edge.i18n.translate import users_language
-from medrega_edge.io.atomic import NO_SPACE_ERRNOS
 
 app = App(cls=CommandGroup)
 
@@ -72,11 +71,12 @@ def main() -> None:
     except Exception as error:
         if interruption.exit_code:  # inside a library that turned the interruption into an error of its own
             sys.exit(interruption.exit_code)
-        problem = usage_error(error) or error
-        is_known = isinstance(problem, MedregaError) or (isinstance(problem, OSError) and problem.errno in NO_SPACE_ERRNOS)
-        if not is_known and getattr(command, "loaded_plugin", None):
+        problem = _known_error(error)
+        if problem is None and getattr(command, "loaded_plugin", None):
             raise  # who trains or exports wants to see it all; those commands read no patient's header
-        code = _report(problem)
+        problem = problem or (ResourceError("cli.no_memory") if isinstance(error, MemoryError) else InternalError(error))
+        tell(Message("cli.error", problem=problem.message))
+        code = problem.exit_code
     sys.exit(code or 0)
 
 
@@ -90,17 +90,14 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _report(error: Exception) -> int:
-    """Print what went wrong; return the exit code."""
+def _known_error(error: Exception) -> MedregaError | None:
+    """The error for a user, if it is one of ours, of the parser, or of a disk that is full."""
+    from medrega_edge.io.atomic import NO_SPACE_ERRNOS
+
     if isinstance(error, OSError) and error.errno in NO_SPACE_ERRNOS:  # of standard output or another library
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes there
-        error = ResourceError("cli.no_space")
-    if isinstance(error, MemoryError):
-        error = ResourceError("cli.no_memory")
-    if not isinstance(error, MedregaError):
-        error = InternalError(error)
-    tell(Message("cli.error", problem=error.message))
-    return error.exit_code
+        return ResourceError("cli.no_space")
+    return error if isinstance(error, MedregaError) else usage_error(error)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,7 @@ the command, what that extra requires has to be installed.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,6 +20,9 @@ from medrega_edge.cli.help import App, HelpfulCommand, HelpfulGroup
 from medrega_edge.errors import ResourceError
 from medrega_edge.i18n.message import Message
 from medrega_edge.i18n.translate import bring
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint, EntryPoints
 
 GROUP = "medrega.commands"
 
@@ -32,25 +34,29 @@ class CommandGroup(HelpfulGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands, plug-ins last."""
-        return [*super().list_commands(ctx), *(entry.name for entry in entry_points(group=GROUP))]
+        return [*super().list_commands(ctx), *(entry.name for entry in _entry_points())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command; for a plug-in one that has a summary only."""
         command = super().get_command(ctx, cmd_name)
         if command is not None:
             return command
-        found = entry_points(group=GROUP, name=cmd_name)
-        if not found:
-            return None
-        return _placeholder(found[cmd_name])
+        found = _entry_points().select(name=cmd_name)
+        return _placeholder(found[cmd_name]) if found else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, command and remaining arguments; loads a plug-in. Raises ResourceError if its extra is missing."""
         name, command, rest = super().resolve_command(ctx, args)
         if name is not None and name not in self.commands:
-            command = load(entry_points(group=GROUP)[name])
+            command = load(_entry_points()[name])
             self.loaded_plugin = name
         return name, command, rest
+
+
+def _entry_points() -> EntryPoints:
+    from importlib.metadata import entry_points  # 20 ms, which commands of the runtime need not wait for
+
+    return entry_points(group=GROUP)
 
 
 def _placeholder(entry: EntryPoint) -> HelpfulCommand:
@@ -80,6 +86,8 @@ def load(entry: EntryPoint) -> Any:
 
 def missing_requirements(installed: Distribution, extra: str) -> list[str]:
     """Names of the distributions that an extra of `installed` requires and that are not installed."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
     from packaging.requirements import Requirement
 
     missing = []

@@ -25,7 +25,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -167,4 +166,6 @@ def _templates(package: str) -> Mapping[str, str]:
 
 @cache
 def _chinese(package: str) -> gettext.NullTranslations:
+    from importlib.resources import files  # 10 ms, which English need not wait for
+
     return gettext.translation(package, str(files(package) / "i18n" / "locale"), ["zh_CN"], fallback=True)
