@@ -1,11 +1,15 @@
 """docs/schemas/ is what the types say, and real documents fit it without a key that it does not name."""
 
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
 
+from medrega_edge.batch.batch_line import BatchLine
 from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.evaluation.questions import LabelledBoxes, Question, Truth
 from medrega_edge.images.samples import sample_path
 from medrega_edge.package.registry import default_folder, find_package
 from medrega_edge.tasks.classification import Classify
@@ -88,9 +92,47 @@ def test_the_default_package_fits():
     check("prompts", json.loads(find_package().text("prompts")))
 
 
+REGION = LabelledBoxes("liver", (PixelBox(1, 2, 30, 40),))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question("1", Path("a.png"), "locate the liver", Task.DETECT, Truth("liver", (REGION,)), Language.EN),
+        Question(
+            "2",
+            Path("a.png"),
+            "",
+            Task.CLASSIFY,
+            Truth("CT", labels=("CT",)),
+            labels=("CT", "MRI"),
+            several=True,
+            modality=Modality.CT,
+            object="liver",
+        ),
+        Question("3", Path("a.png"), "", Task.IDENTIFY, Truth("liver"), box=PixelBox(1, 2, 3.5, 4)),
+    ],
+)
+def test_a_question_with_its_truth_is_a_line_of_a_batch(question):
+    line = json.loads(json.dumps(question.to_dict()))
+    jsonschema.Draft202012Validator(schemas.schema_of("question")).validate(line)
+    check("batch_line", line)
+    assert BatchLine.from_json(json.dumps(line), 1).question == question.question
+
+
+def test_a_record_fits():
+    region = {"label_en": "liver", "label_zh": "肝脏", "boxes": [[1, 2, 3, 4]], "kind": "organ"}
+    asked = {"lang": "en", "question": "Is it normal?", "answer": "yes", "type": "closed"}
+    image = {"id": "1", "dataset": "d", "image": "images/1.png", "modality": "ct", "width": 9, "height": 9}
+    check("record", image)
+    check("record", image | {"split": "val", "regions": [region], "labels": ["CT"], "qa": [asked], "dup_of_eval": False})
+
+
 @pytest.mark.parametrize(
     ("name", "document"),
     [
+        ("record", {"id": "1"}),
+        ("question", {"id": "1", "image": "a.png", "question": "x", "task": "segment", "truth": {"text": ""}}),
         ("batch_line", {"id": 1, "image": "a.png"}),
         ("batch_line", {"id": 1, "image": "a.png", "question": "x", "lang": "en"}),
         ("prompts", {"prefix": "{image}", "templates": {}, "modalities": {"CT": "photo"}}),

@@ -3,8 +3,8 @@
     python -m tools.schemas write    write every schema
     python -m tools.schemas check    exit with 1 if one is stale or missing
 
-The schema of an answer allows further keys, because later versions of schema 1 may add some. What this program reads (a
-manifest, prompts, a line of questions) may have no other keys.
+The schemas of an answer, a question with its truth and a record allow further keys: later versions may add some. A manifest,
+prompts and a line of a batch may have no other keys.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing_extensions import TypedDict
 
 from medrega_edge.batch.batch_line import BatchLine
 from medrega_edge.domain import NOTICE, Language, Modality, Task
+from medrega_edge.evaluation.questions import Question
+from medrega_edge.evaluation.records import Record
 from medrega_edge.package.manifest import Manifest
 from medrega_edge.prompts.templates import PromptBook
 
@@ -168,6 +170,8 @@ DOCUMENTS: dict[str, Any] = {
     "batch_row": AnsweredRow | FailedRow,
     "manifest": Manifest,
     "prompts": PromptBook,
+    "question": Question,
+    "record": Record,
 }
 
 
