@@ -1,4 +1,4 @@
-"""Tasks, languages and modalities as closed sets, and the notice that every output carries."""
+"""Tasks, languages and modalities as closed sets, and the notice on every output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOTICE_ZH = "仅供研究使用 - 非医疗器械"
 
 
 class Task(StrEnum):
-    """What is asked of the model; the values are those of the Answer schema."""
+    """Kind of task; the values are those of an answer's JSON."""
 
     VQA = "vqa"
     CLASSIFY = "classify"
@@ -28,7 +28,7 @@ class Language(StrEnum):
 
 
 class Modality(StrEnum):
-    """Kind of image. `mammography` and `oct` stand apart from X-ray and fundus because they look different."""
+    """Imaging modality. `mammography` and `oct` are not part of `xray` and `fundus`, because they look different."""
 
     CT = "ct"
     MRI = "mri"
@@ -46,5 +46,5 @@ _CJK = re.compile(r"[\u3400-\u9fff]")
 
 
 def language_of(question: str) -> Language:
-    """Tell the language of a question: Chinese when it holds a Chinese character, else English."""
+    """Return the language of a text: Chinese if it has a Chinese character, else English."""
     return Language.ZH if _CJK.search(question) else Language.EN

@@ -48,7 +48,7 @@ from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import guess_task, is_trained, parse_intent
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
-from medrega_edge.vocabulary.terminology import Terms
+from medrega_edge.vocabulary.terminology import Terminology
 
 CERTAIN_MODALITY = 0.9  # from this confidence on, a file that states another modality gives a warning
 
@@ -98,7 +98,7 @@ class Engine:
             vision = pool.submit(VisionEncoder, contents, vision_threads, self.device, options.mapped)
             self.language_model = LanguageModel(contents, decoder.result())
             self._vision = vision.result()
-        self._terms = Terms(self._prompts.labels)
+        self._terminology = Terminology(self._prompts.labels)
         self._preprocessing = Preprocessing(manifest.vision.image_size, manifest.vision.mean, manifest.vision.std)
         self._image_cache_size = options.image_cache
         self._embedding_cache: OrderedDict[bytes, npt.NDArray[np.float32]] = OrderedDict()  # by the hash of the pixels
@@ -200,7 +200,7 @@ class Engine:
         on_text: OnText = None,
     ) -> Answer:
         """Answer a free question, whose words tell the task; raises UsageError as `run`."""
-        request = parse_intent(text, self.tasks, self._terms)
+        request = parse_intent(text, self.tasks, self._terminology)
         return self.run(image, request, language or language_of(text), max_tokens=max_tokens, on_text=on_text)
 
     def detect(self, image: EncodedImage, names: Sequence[str], language: Language | str | None = None) -> Answer:
@@ -232,7 +232,7 @@ class Engine:
 
     def guess_task(self, text: str, box: PixelBox | None = None, labels: Sequence[str] | str = ()) -> Task:
         """Tell which task is meant where none is named; raises UsageError where this package has none that fits."""
-        return guess_task(text, self.tasks, self._terms, box, labels)
+        return guess_task(text, self.tasks, self._terminology, box, labels)
 
     def _context(
         self, image: EncodedImage, language: Language, max_tokens: int = MAX_TOKENS, on_text: OnText = None
@@ -241,7 +241,7 @@ class Engine:
         return TaskContext(
             self.language_model,
             self._prompts,
-            self._terms,
+            self._terminology,
             image,
             image.geometry,
             modality,

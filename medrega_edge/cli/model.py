@@ -86,9 +86,9 @@ def model_info(
 def _list_labels(package: Package) -> None:
     from medrega_edge.prompts.templates import PromptBook
     from medrega_edge.vocabulary.label_sets import LABEL_SETS
-    from medrega_edge.vocabulary.terminology import Term, table
+    from medrega_edge.vocabulary.terminology import Term, term_table
 
-    terms = table()
+    terms = term_table()
     for en, zh in PromptBook.from_json(package.text("prompts")).labels:
         code = terms.get(en.removeprefix("left ").removeprefix("right "), Term(en)).snomed
         echo(f"{en}  {zh}" + (f"  SCT {code}" if code else ""))

@@ -1,4 +1,4 @@
-"""The region markup of model text: `<ref>name</ref><box>[[x1, y1, x2, y2], ...]</box>`, written and parsed."""
+"""The region markup in model text: `<ref>name</ref><box>[[x1, y1, x2, y2], ...]</box>`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MARKERS = (REF_OPEN, REF_CLOSE, BOX_OPEN, BOX_CLOSE)
 
 @dataclass(frozen=True)
 class RegionText:
-    """One named object in model text with its boxes, in the order in which they were written."""
+    """A named object in model text with its boxes, in their order."""
 
     label: str
     boxes: tuple[GridBox, ...]
@@ -23,10 +23,9 @@ class RegionText:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a model's text says: regions, the prose around them, and whatever could not be read.
+    """The regions of a model text, the prose around them, and what could not be read.
 
-    `problems` is never silent: it becomes `Answer.warnings`, because an unreadable box must not look like "nothing
-    found".
+    `problems` become warnings of the answer, because an unreadable box must not look like "nothing found".
     """
 
     regions: tuple[RegionText, ...]
@@ -51,10 +50,10 @@ _ANY_MARKER = re.compile("|".join(re.escape(m) for m in MARKERS))
 
 
 def parse(text: str) -> Parsed:
-    """Read regions out of model text. Never raises: whatever cannot be read is named in `problems`.
+    """Parse the regions of a model text. Never raises: `problems` holds what cannot be read.
 
-    The prose keeps the label where a region stood, so `"<ref>liver</ref><box>..</box> is normal"` reads `"liver is
-    normal"`. Boxes that are inverted or off the grid are left out and named.
+    The prose keeps the label of a region, so `"<ref>liver</ref><box>..</box> is normal"` becomes `"liver is normal"`. Boxes
+    that are inverted or off the grid are left out, with a problem.
     """
     regions: list[RegionText] = []
     problems: list[Message] = []
@@ -84,7 +83,7 @@ def _parse_boxes(text: str, label: str, problems: list[Message]) -> list[GridBox
         problems.append(Message("prompt.unreadable_boxes", label=label))
         return []
     boxes: list[GridBox] = []
-    known = len(problems)
+    problem_count = len(problems)
     position = 0
     inner = outer["inner"]
     while position < len(inner):
@@ -102,6 +101,6 @@ def _parse_boxes(text: str, label: str, problems: list[Message]) -> list[GridBox
                 problems.append(Message("prompt.unreadable_box", label=label))
                 break
             position += 1
-    if not boxes and len(problems) == known:
+    if not boxes and len(problems) == problem_count:
         problems.append(Message("prompt.no_box", label=label))
     return boxes

@@ -1,11 +1,10 @@
-"""Every prompt template as data, English beside Chinese, and the prompts of one set of weights.
+"""Prompt templates, English beside Chinese, and the prompts of one set of weights.
 
-The templates below are those that this project's own weights are
-trained with; a package carries its own copy in `prompts.json`, and the runtime uses that copy, so a checkpoint with
-other prompts needs no change of code.
+This project's weights are trained with the templates below. A package has its own copy in `prompts.json`, and the runtime
+uses that copy, so a checkpoint with other prompts needs no change of code.
 
-The layout puts the image first, then task and question, so that all questions about one image share its prefix. Weights
-from elsewhere may read their task before the image: then the prefix is shared within a task only.
+The image comes first, then task and question, so all questions about an image share its prefix. Other weights may read
+their task before the image: then the questions of one task share the prefix.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from medrega_edge.io.strict_json import STRICT, JsonFault, parse_json
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 
 IMAGE_SLOT, QUESTION_SLOT = "{image}", "{question}"
-LABELS_SLOT = "{labels}"  # in a prefix, before the image: the candidates of a classification, one a line
+LABELS_SLOT = "{labels}"  # in a prefix, before the image: the candidates of a classification, one per line
 
 PREFIX = f"<|im_start|>user\n<img>{IMAGE_SLOT}</img>\n"
 _TASK_TAGS = {
@@ -42,7 +41,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
     for task, tags in _TASK_TAGS.items()
 }
 
-# Questions that the program words itself, the same in training and at run time.
+# Questions in the program's own words, the same in training and at run time.
 DETECT_QUESTION = {Language.EN: "locate the {x}", Language.ZH: "请定位{x}"}
 IDENTIFY_QUESTION = {
     Language.EN: "What is <ref>this</ref>{box}?",
@@ -56,18 +55,18 @@ CLASSIFY_MULTIPLE_QUESTION = {
     Language.EN: "Which fit, one or more: {labels}?",
     Language.ZH: "符合哪几项：{labels}？",
 }
-# The same behind a prefix that lists the candidates itself (`LABELS_SLOT`).
+# The same after a prefix that lists the candidates (`LABELS_SLOT`).
 CLASSIFY_LISTED_QUESTION = {Language.EN: "Which one fits?", Language.ZH: "符合哪一项？"}
 CLASSIFY_MULTIPLE_LISTED_QUESTION = {Language.EN: "Which fit, one or more?", Language.ZH: "符合哪几项？"}
 LABEL_SEPARATOR = "; "  # between candidates, and between the labels of an answer
 MODALITY_QUESTION = "Which kind of image is this?"  # asked by the program only, so in one language
 REPORT_QUESTION = {Language.EN: "Describe this image.", Language.ZH: "请描述这张图像。"}
-# Behind every report: weights cannot know more than was annotated, and silence or "none" is no finding of theirs.
+# Ends every report: weights know only what was annotated, so silence or "none" is no finding.
 REPORT_DISCLAIMER = {
     Language.EN: "This lists only what the annotations of the training images would list; there may be more.",
     Language.ZH: "以上只列出训练图像的标注会列出的内容，可能还有其他异常。",
 }
-# Regional chain of thought: the regions that were found first stand behind the question.
+# Regional chain of thought: the regions that were located first follow the question.
 WITH_REGIONS = {Language.EN: "{question} Regions: {regions}", Language.ZH: "{question} 区域：{regions}"}
 
 ABSENT_ANSWER = {
@@ -83,7 +82,7 @@ _ModalityOrNone = Annotated[str, Field(pattern=f"^({'|'.join(Modality)})?$")]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question in full: the text before the image, what follows it whatever is asked, and the question."""
+    """A whole prompt: the text before the image, the text after it up to the question, and the question."""
 
     before: str
     after: str
@@ -92,13 +91,13 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptBook:
-    """What one set of weights understands.
+    """The prompts that one set of weights was trained with.
 
     `prefix` holds the image: one text for all, or, for weights that read their task before the image, one per task and
-    language. `templates[task][language]` follows it. `labels` are the names of regions that the weights were trained on,
-    English and Chinese; empty where nobody knows. `modalities` are the answers to `MODALITY_QUESTION`, each with the
-    modality that it means, "" for no medical image; empty where it was not trained. `label_priors[language]` holds label
-    sets, each label with its mean log-probability over images of all classes; see `label_priors_of`.
+    language. `templates[task][language]` follows it. `labels` are the names of regions in training, English and Chinese;
+    empty if unknown. `modalities` maps the answers to `MODALITY_QUESTION` to modalities, "" for no medical image; empty if
+    the weights were not trained for it. `label_priors[language]` holds label sets, each label with its mean log-probability
+    over images of all classes; `prompts.json` calls them `levels`.
     """
 
     __pydantic_config__ = STRICT
@@ -112,19 +111,19 @@ class PromptBook:
     )
 
     def before_and_after(self, task: Task = Task.DETECT, language: Language = Language.EN) -> tuple[str, str]:
-        """Return the prefix's text before and after the image; task and language matter where each has its own."""
+        """Return the prefix's text before and after the image; task and language matter if each has its own prefix."""
         prefix = self.prefix if isinstance(self.prefix, str) else self.prefix[task][language]
         before, after = prefix.split(IMAGE_SLOT)
         return before, after
 
     def prompt(self, task: Task, language: Language, question: str, labels: Sequence[str] = ()) -> Prompt:
-        """Return the whole prompt that asks `question`; raises UsageError as `suffix` does."""
+        """Return the whole prompt of a question; raises UsageError as `suffix` does."""
         suffix = self.suffix(task, language, question)
         before, after = self.before_and_after(task, language)
         return Prompt(before.replace(LABELS_SLOT, "\n".join(labels)), after, suffix)
 
     def classify_question(self, labels: Sequence[str], language: Language, multiple: bool = False) -> str:
-        """Return the program's own question of a classification; it names the candidates unless the prefix does."""
+        """Return the question of a classification; it names the candidates unless the prefix does."""
         prefix = self.prefix if isinstance(self.prefix, str) else self.prefix.get(Task.CLASSIFY, {}).get(language, "")
         if LABELS_SLOT in prefix:
             return (CLASSIFY_MULTIPLE_LISTED_QUESTION if multiple else CLASSIFY_LISTED_QUESTION)[language]
@@ -132,13 +131,13 @@ class PromptBook:
         return wording.format(labels=LABEL_SEPARATOR.join(labels))
 
     def label_priors_of(self, labels: Sequence[str], language: Language) -> list[float]:
-        """Return the log-prior of each of these candidates, which its log-probability is corrected by; empty if unknown."""
+        """Return the log-prior of each candidate, to subtract from its log-probability; empty if unknown."""
         matching = (priors for priors in self.label_priors.get(language, ()) if set(priors) == set(labels))
         priors = next(matching, {})
         return [priors[label] for label in labels if label in priors]
 
     def suffix(self, task: Task, language: Language, question: str) -> str:
-        """Return the text after the prefix that asks `question`.
+        """Return the text after the prefix, with the question in it.
 
         Raises UsageError when these weights were not trained for the task or the language.
         """
@@ -170,7 +169,7 @@ class PromptBook:
         return book
 
     def _check(self) -> None:
-        """Raise PackageError for a wrong number of slots, and for prefixes of other tasks than the templates."""
+        """Raise PackageError for a wrong number of slots, or for prefixes and templates of different tasks."""
         if isinstance(self.prefix, str):
             prefixes = {"prefix": self.prefix}
         else:
@@ -183,7 +182,7 @@ class PromptBook:
             if text.count(IMAGE_SLOT) != 1:
                 raise PackageError("package.wrong_slots", file=PROMPTS, key=key, slot=IMAGE_SLOT)
         for task, languages in self.templates.items():
-            fewest = 0 if task == Task.REPORT else 1  # a report needs no words but the task's own
+            fewest = 0 if task == Task.REPORT else 1  # a report needs no question
             for language, text in languages.items():
                 if not fewest <= text.count(QUESTION_SLOT) <= 1:
                     key = f"templates.{task}.{language}"
@@ -199,7 +198,7 @@ DEFAULT_PROMPTS = PromptBook(PREFIX, TEMPLATES)
 
 
 def sentence_of_regions(labels: list[str], language: Language) -> str:
-    """A sentence for an answer that is nothing but regions: the names of what was found."""
+    """Return a sentence for an answer of regions alone: the names that were located."""
     if language is Language.ZH:
         return f"{'、'.join(labels)}在这里。"
     names = labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"

@@ -18,7 +18,7 @@ from medrega_edge.inference.grammars import Choice, Prose, RegionGrammar
 from medrega_edge.inference.language_model import Generation, ImageEmbeddings, LanguageModel
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import LABEL_SEPARATOR, Prompt, PromptBook
-from medrega_edge.vocabulary.terminology import Terms
+from medrega_edge.vocabulary.terminology import Terminology
 
 MAX_TOKENS = 256  # of one generation
 MAX_QUESTION_LENGTH = 500  # characters
@@ -61,7 +61,7 @@ class TaskContext:
 
     language_model: LanguageModel
     prompts: PromptBook
-    terms: Terms
+    terminology: Terminology
     image: ImageEmbeddings
     geometry: Geometry
     image_modality: Callable[[], Modality | None]
@@ -129,6 +129,16 @@ class TaskRequest(ABC):
     @abstractmethod
     def run(self, context: TaskContext) -> TaskResult:
         """Answer the request; raises UsageError where this package or this image does not allow it."""
+
+
+def combine(results: Sequence[TaskResult], text: str) -> TaskResult:
+    """Return one result with this text, and the detections, warnings and generations of all."""
+    return TaskResult(
+        text,
+        tuple(detection for result in results for detection in result.detections),
+        warnings=tuple(warning for result in results for warning in result.warnings),
+        generations=tuple(generation for result in results for generation in result.generations),
+    )
 
 
 class TextStream:

@@ -9,7 +9,7 @@ from medrega_edge.boxes import GridBox
 from medrega_edge.domain import Language
 from medrega_edge.prompts.region_markup import RegionText, format_region
 from medrega_edge.prompts.templates import WITH_REGIONS
-from medrega_edge.tasks.base import Detection, TaskContext, TaskResult
+from medrega_edge.tasks.base import Detection, TaskContext, TaskResult, combine
 from medrega_edge.tasks.detection import locate
 from medrega_edge.tasks.reporting import MAX_LOCATED_FINDINGS, describe
 
@@ -17,19 +17,14 @@ from medrega_edge.tasks.reporting import MAX_LOCATED_FINDINGS, describe
 def find_regions(context: TaskContext, question: str) -> TaskResult:
     """Locate the structures that the question names, else those that a report names; labels are English."""
     context = replace(context, language=Language.EN, on_text=None)
-    names = context.terms.find(question)
+    names = context.terminology.find(question)
     results = []
     if not names:
         report = describe(context)
-        names = context.terms.find(report.text)[:MAX_LOCATED_FINDINGS]
+        names = context.terminology.find(report.text)[:MAX_LOCATED_FINDINGS]
         results = [report]
     results += [locate(context, name) for name in names]
-    return TaskResult(
-        "",
-        tuple(detection for result in results for detection in result.detections),
-        warnings=tuple(warning for result in results for warning in result.warnings),
-        generations=tuple(generation for result in results for generation in result.generations),
-    )
+    return combine(results, "")
 
 
 def with_regions(question: str, detections: Sequence[Detection], language: Language) -> str:

@@ -85,7 +85,7 @@ class Classify(TaskRequest):
         for label_set in LABEL_SETS.values():
             if set(labels) <= set(label_set.names(context.language)):
                 return labels, label_set.modalities
-        return labels, None if context.terms.labels else ()  # weights without a terminology: their labels are unknown
+        return labels, None if context.terminology.labels else ()  # weights without a terminology: their labels are unknown
 
 
 def _distinct(labels: Iterable[str]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from medrega_edge.tasks.base import (
     TaskResult,
     check_text,
     check_words,
+    combine,
     generation_warnings,
     scored,
 )
@@ -58,22 +59,18 @@ class Detect(TaskRequest):
         """Locate one structure after the other; raises UsageError where no name is known."""
         text = context.clean(self.words)
         check_words(text)
-        if not context.terms.labels:
+        if not context.terminology.labels:
             return _detect_freely(context, text)
-        names = context.terms.find(text)
+        names = context.terminology.find(text)
         if not names:
             raise UsageError("task.no_known_name")
         results = [locate(context, name) for name in names]
-        detections = tuple(detection for result in results for detection in result.detections)
-        present = list(dict.fromkeys(detection.label for detection in detections))
+        present = list(dict.fromkeys(detection.label for result in results for detection in result.detections))
         sentences = [sentence_of_regions(present, context.language)] if present else []
         sentences += [result.text for result in results if not result.detections]
-        return TaskResult(
-            ("" if context.language is Language.ZH else " ").join(sentences),
-            detections,
-            warnings=(*_unknown_term_warnings(context.terms.unknown(text)), *(w for r in results for w in r.warnings)),
-            generations=tuple(generation for result in results for generation in result.generations),
-        )
+        combined = combine(results, ("" if context.language is Language.ZH else " ").join(sentences))
+        unknown = _unknown_part_warnings(context.terminology.unknown_parts(text))
+        return replace(combined, warnings=(*unknown, *combined.warnings))
 
 
 def locate(context: TaskContext, name: BilingualName) -> TaskResult:
@@ -105,6 +102,6 @@ def _detect_freely(context: TaskContext, question: str) -> TaskResult:
     return result
 
 
-def _unknown_term_warnings(parts: Sequence[int]) -> list[Message]:
+def _unknown_part_warnings(parts: Sequence[int]) -> list[Message]:
     """Number the parts that name nothing, without their words, which may identify a patient."""
     return [Message("task.unknown_part", part=part) for part in parts]

@@ -58,7 +58,7 @@ class Identify(TaskRequest):
         if not geometry.overlaps(self.box):
             raise UsageError("task.box_outside", box=self.box.as_list(), width=geometry.width, height=geometry.height)
         box = geometry.to_grid(self.box)
-        has_names = bool(context.terms.labels)
+        has_names = bool(context.terminology.labels)
         language = Language.EN if has_names else context.language
         question = IDENTIFY_QUESTION[language].format(box=format_boxes([box]))
         prompt = context.prompts.prompt(Task.IDENTIFY, language, question)
@@ -66,9 +66,9 @@ class Identify(TaskRequest):
             generation = context.generate_prose(prompt)
             warnings = self._warnings(geometry) + generation_warnings(generation)
             return TaskResult(generation.raw_text.strip(), warnings=warnings, generations=(generation,))
-        names = [english for english, _ in context.terms.labels]
+        names = [english for english, _ in context.terminology.labels]
         generation, chosen, probability = context.choose(prompt, names)
-        name = context.terms.name(names[chosen[0]], context.language)
+        name = context.terminology.name(names[chosen[0]], context.language)
         return TaskResult(
             name,
             (Detection(name, box, None),),

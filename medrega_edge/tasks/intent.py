@@ -14,7 +14,7 @@ from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
-from medrega_edge.vocabulary.terminology import Terms
+from medrega_edge.vocabulary.terminology import Terminology
 
 # Tried in this order: a question that asks for a place is about a place, whatever else it says.
 _TASK_WORDS: dict[Task, re.Pattern[str]] = {
@@ -35,7 +35,7 @@ _TASK_WORDS: dict[Task, re.Pattern[str]] = {
 
 
 def guess_task(
-    text: str, tasks: Sequence[str], terms: Terms, box: PixelBox | None = None, labels: Sequence[str] | str = ()
+    text: str, tasks: Sequence[str], terminology: Terminology, box: PixelBox | None = None, labels: Sequence[str] | str = ()
 ) -> Task:
     """Tell which of a package's `tasks` is meant where none is named.
 
@@ -46,7 +46,7 @@ def guess_task(
         return Task.IDENTIFY
     if labels:
         return Task.CLASSIFY
-    if Task.DETECT in tasks and terms.is_list(text):
+    if Task.DETECT in tasks and terminology.is_list(text):
         return Task.DETECT
     for task, words in _TASK_WORDS.items():
         if words.search(text) and is_trained(task, tasks):
@@ -61,9 +61,9 @@ def is_trained(task: Task, tasks: Sequence[str]) -> bool:
     return task in tasks or (task is Task.GROUNDED_REPORT and Task.REPORT in tasks)
 
 
-def parse_intent(text: str, tasks: Sequence[str], terms: Terms) -> TaskRequest:
+def parse_intent(text: str, tasks: Sequence[str], terminology: Terminology) -> TaskRequest:
     """Turn a free question into a request; raises UsageError for what the package was not trained for."""
-    return build_request(guess_task(text, tasks, terms), text)
+    return build_request(guess_task(text, tasks, terminology), text)
 
 
 def build_request(

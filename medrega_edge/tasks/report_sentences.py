@@ -1,7 +1,6 @@
-"""A report in fixed sentences: kind of image and part of the body, what is seen, what is abnormal; written and read back.
+"""A report in fixed sentences: modality and body part, what is seen, what is abnormal; to write and to read.
 
-Knows words only, English and Chinese. A sentence is left out where nothing is known for it: nothing is ever said to be
-normal.
+A sentence without content is left out. No sentence says that something is normal.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 
 
 class Sentence(StrEnum):
-    """What a sentence of a report is about."""
+    """Topic of a sentence of a report."""
 
     SEEN = "seen"
     ABNORMAL = "abnormal"
@@ -28,25 +27,27 @@ _OPENINGS = {
 
 
 def opening(modality: Modality, language: Language) -> str:
-    """The first words of every report on such an image."""
+    """Return the first words of a report on an image of this modality."""
     return MODALITY_NAMES[modality][language is Language.ZH]
 
 
-def write(modality: Modality, part: str | None, told: Sequence[tuple[Sentence, Sequence[str]]], language: Language) -> str:
-    """Write a report; `told` are names for each sentence, all in `language`."""
-    kind, openings = opening(modality, language), _OPENINGS[language]
+def write(
+    modality: Modality, body_part: str | None, names: Sequence[tuple[Sentence, Sequence[str]]], language: Language
+) -> str:
+    """Write a report with these names in each sentence; `body_part` and names are in `language`."""
+    image, openings = opening(modality, language), _OPENINGS[language]
     if language is Language.ZH:
-        first = f"{kind}，{part}。" if part else f"{kind}。"
-        return first + "".join(f"{openings[what]}{'、'.join(names)}。" for what, names in told if names)
-    first = f"{kind} of the {part}." if part else f"{kind}."
-    return " ".join([first, *(f"{openings[what]}{', '.join(names)}." for what, names in told if names)])
+        first = f"{image}，{body_part}。" if body_part else f"{image}。"
+        return first + "".join(f"{openings[topic]}{'、'.join(each)}。" for topic, each in names if each)
+    first = f"{image} of the {body_part}." if body_part else f"{image}."
+    return " ".join([first, *(f"{openings[topic]}{', '.join(each)}." for topic, each in names if each)])
 
 
 def read(text: str, language: Language) -> dict[Sentence, str]:
-    """Find the sentences of a report by how they open."""
-    found = {}
+    """Return the sentences of a report by topic, which their first words tell."""
+    sentences = {}
     for sentence in re.split(r"(?<=[.。])\s*", text):
-        for what, opening in _OPENINGS[language].items():
-            if sentence.startswith(opening.strip()):
-                found[what] = sentence
-    return found
+        for topic, first_words in _OPENINGS[language].items():
+            if sentence.startswith(first_words.strip()):
+                sentences[topic] = sentence
+    return sentences

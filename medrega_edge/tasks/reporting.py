@@ -8,7 +8,7 @@ from medrega_edge.domain import Language, Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import REPORT_DISCLAIMER, REPORT_QUESTION
 from medrega_edge.tasks import report_sentences
-from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, generation_warnings
+from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, generation_warnings
 from medrega_edge.tasks.detection import locate
 
 MAX_LOCATED_FINDINGS = 8
@@ -49,7 +49,7 @@ def describe(context: TaskContext) -> TaskResult:
 
 def _locate_findings(context: TaskContext, report: TaskResult) -> TaskResult:
     """Add the regions of what a report names."""
-    names = context.terms.find(report.text)[:MAX_LOCATED_FINDINGS]
+    names = context.terminology.find(report.text)[:MAX_LOCATED_FINDINGS]
     results = [locate(context, name) for name in names]
     labels = [name[context.language is Language.ZH] for name in names]
     absent = [
@@ -57,12 +57,8 @@ def _locate_findings(context: TaskContext, report: TaskResult) -> TaskResult:
         for label, result in zip(labels, results, strict=True)
         if result.text  # which says that it is absent
     ]
-    return replace(
-        report,
-        detections=tuple(detection for result in results for detection in result.detections),
-        warnings=(*report.warnings, *absent, *(warning for result in results for warning in result.warnings)),
-        generations=(*report.generations, *(generation for result in results for generation in result.generations)),
-    )
+    combined = combine([report, *results], report.text)
+    return replace(combined, warnings=(*combined.warnings, *absent))
 
 
 def _disclaimer(text: str, language: Language) -> str:

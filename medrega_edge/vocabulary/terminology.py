@@ -1,7 +1,7 @@
-"""Words for structures and lesions: which labels a text names, in the order in which it names them.
+"""Terminology of structures and lesions: the labels that a text names, in its order.
 
-Knows the package's labels (English, Chinese), a table of synonyms with SNOMED CT codes, and how sides are said; knows no
-model. Left and right are always the patient's. A paired structure named without a side means both.
+A table holds synonyms and SNOMED CT codes. Left and right are always the patient's. A paired structure named without a side
+means both.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from medrega_edge.domain import Language
 
 BilingualName = tuple[str, str]  # English, Chinese
 
-# What parts an enumeration, and the words of asking for a place, which name nothing.
-_BETWEEN = re.compile(r"[,;.?!，；、。？！\n]|\b(?:and|or|plus|as well as)\b|[&+]|以及|还有|和|与|及|或", re.IGNORECASE)
-_ASKING = re.compile(
+# Separators of an enumeration, and words that ask for a place without naming anything.
+_SEPARATOR = re.compile(r"[,;.?!，；、。？！\n]|\b(?:and|or|plus|as well as)\b|[&+]|以及|还有|和|与|及|或", re.IGNORECASE)
+_REQUEST_WORDS = re.compile(
     r"\b(?:please|thanks?|you|can|could|locate|find|detect|mark|show|draw|outline|highlight|point|out|where|is|are|it|they|them"
     r"|there|this|that|these|the|an?|in|of|on|with|to|me|its?|their|any|both|all|each|box(?:es)?|bounding|image|picture|scan"
     r"|position|location|s)\b|请|谢|您|你|帮|我|把|将|定位|找|标|框|圈|指|出|来|一下|在|哪|里|儿|何|处|位|置|图|像|片|这|那|张|中|上|的"
@@ -28,9 +28,9 @@ _ASKING = re.compile(
     re.IGNORECASE,
 )
 _ARTICLES = re.compile(r"\b(?:the|an?)\b|\s+(?=\0)|(?<=\0)\s+")
-_MOST_WORDS = 3  # of a name that is no label; a Chinese character is half a word
-_WORD = re.compile(r"\s*(?:[\u3400-\u9fff]{1,2}|[^\s\0\u3400-\u9fff]+)")  # \0 stands for a label
-_SENTENCE = re.compile(  # what only a sentence holds: a mark, a verb, a word of asking or judging
+_MAX_WORDS = 3  # of an unknown name; a Chinese character is half a word
+_WORD = re.compile(r"\s*(?:[\u3400-\u9fff]{1,2}|[^\s\0\u3400-\u9fff]+)")  # \0 replaces a label
+_SENTENCE = re.compile(  # only in a sentence: a mark, a verb, a word that asks or judges
     r"[?!？！]|\b(?:is|are|was|does|do|did|has|have|can|what|which|who|how|why|when|any|there|(?:ab)?normal)\b"
     r"|吗|呢|么|是|有|否|几|多|哪|谁|怎|正常|异常"
 )
@@ -39,7 +39,7 @@ _SIDES_ZH = (("左侧", "右侧"), ("左", "右"))
 
 @dataclass(frozen=True)
 class Term:
-    """One entry of the table: a name without its side, what else it is called, and its code where we are sure of it."""
+    """An entry of the table: a name without its side, synonyms, and the SNOMED CT code if it is certain."""
 
     en: str
     also_en: tuple[str, ...] = ()
@@ -47,8 +47,8 @@ class Term:
     snomed: str | None = None
 
 
-def table() -> dict[str, Term]:
-    """The table, by English name."""
+def term_table() -> dict[str, Term]:
+    """Return the table, by English name."""
     rows = json.loads(files("medrega_edge.vocabulary").joinpath("terms.json").read_text(encoding="utf-8"))
     return {
         row["en"]: Term(row["en"], tuple(row.get("also_en", ())), tuple(row.get("also_zh", ())), row.get("snomed"))
@@ -56,36 +56,36 @@ def table() -> dict[str, Term]:
     }
 
 
-class Terms:
-    """Finds the labels of one package in free text."""
+class Terminology:
+    """The names that one package can locate, and how to find them in free text. Without `labels` it knows none."""
 
     def __init__(self, labels: Iterable[BilingualName]) -> None:
         """Take the package's labels."""
         self.labels = tuple(labels)
 
     def find(self, text: str) -> list[BilingualName]:
-        """Labels named in a text, each once, in the order of the text; the longest name wins where several fit."""
+        """Return the labels that a text names, each once, in its order; of names that overlap, the longest counts."""
         found: list[BilingualName] = []
         for match in self._pattern(text.casefold()).finditer(text.casefold()):
             found += [label for label in self._phrases[" ".join(match.group().split())] if label not in found]
         return found
 
     def is_list(self, text: str) -> bool:
-        """Whether a text is nothing but names, of which one at least is a label; a sentence that names one is none."""
+        """Whether a text is a list of names with at least one label, and not a sentence."""
         whole = self._pattern(text.casefold()).sub("\0", text.casefold())
-        parts = {_ARTICLES.sub("", part).strip() for part in _BETWEEN.split(whole)}
+        parts = {_ARTICLES.sub("", part).strip() for part in _SEPARATOR.split(whole)}
         others = {part for part in parts if part.strip("\0")}
-        short = all(_WORD.sub("", part, count=_MOST_WORDS) == "" for part in others)
+        short = all(_WORD.sub("", part, count=_MAX_WORDS) == "" for part in others)
         return short and bool(parts - others - {""}) and not _SENTENCE.search(whole)
 
-    def unknown(self, text: str) -> list[int]:
-        """Which parts of an enumeration ask for something that is no label of ours, counted from 1."""
+    def unknown_parts(self, text: str) -> list[int]:
+        """Return the numbers, from 1, of the parts of an enumeration that name something without a label."""
         whole = self._pattern(text.casefold()).sub("\0", text.casefold())
-        parts = [part for part in _BETWEEN.split(whole) if part.strip()]
-        return [place for place, part in enumerate(parts, 1) if "\0" not in part and _ASKING.sub("", part)]
+        parts = [part for part in _SEPARATOR.split(whole) if part.strip()]
+        return [number for number, part in enumerate(parts, 1) if "\0" not in part and _REQUEST_WORDS.sub("", part)]
 
     def name(self, label_en: str, language: Language) -> str:
-        """The label in a language; the English name where the package has no such label."""
+        """Return the name of a label in a language; the English name for an unknown label."""
         return self._chinese.get(label_en, label_en) if language is Language.ZH else label_en
 
     @cached_property
@@ -94,8 +94,8 @@ class Terms:
 
     @cached_property
     def _phrases(self) -> dict[str, list[BilingualName]]:
-        """Every phrase, casefolded, with the labels it means."""
-        terms = table()
+        """All phrases, casefolded, with their labels."""
+        terms = term_table()
         phrases: dict[str, list[BilingualName]] = {}
         pairs: dict[str, list[BilingualName]] = {}
         for label in self.labels:
@@ -128,18 +128,18 @@ class Terms:
         return phrases
 
     def _pattern(self, text: str) -> re.Pattern[str]:
-        """Match any phrase that this text can hold: to compile all of them would take longer than to answer."""
+        """Compile a pattern of the phrases whose first word is in the text: compiling all takes longer than an answer."""
         phrases = [phrase for phrase, first in self._first_words if first in text]
         return re.compile("|".join(map(_as_pattern, phrases)) or r"(?!)")
 
     @cached_property
     def _first_words(self) -> list[tuple[str, str]]:
-        """Every phrase, the longest first, with its first word."""
+        """All phrases, the longest first, with their first words."""
         return [(phrase, phrase.split()[0]) for phrase in sorted(self._phrases, key=len, reverse=True)]
 
 
 def _as_pattern(phrase: str) -> str:
-    """Whole words in English, with any space between them; Chinese knows no spaces."""
+    """Whole words in English, with any space between them; Chinese has no spaces."""
     if not phrase.isascii():
         return re.escape(phrase)
     return r"\b" + r"\s+".join(re.escape(word) for word in phrase.split()) + r"\b"

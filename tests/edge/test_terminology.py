@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 
 from medrega_edge.domain import Language
-from medrega_edge.vocabulary.terminology import Terms, table
+from medrega_edge.vocabulary.terminology import Terminology, term_table
 
 LABELS = [
     ("liver", "肝脏"),
@@ -23,7 +23,7 @@ LABELS = [
     ("left ventricular myocardium", "左心室心肌"),
     ("skin lesion", "皮肤病变"),
 ]
-TERMS = Terms(LABELS)
+TERMS = Terminology(LABELS)
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ def test_a_list_of_names_is_no_sentence(text, is_list):
     ],
 )
 def test_parts_that_name_nothing_are_told(text, unknown):
-    assert TERMS.unknown(text) == unknown
+    assert TERMS.unknown_parts(text) == unknown
 
 
 def test_the_table_is_sound():
     rows = json.loads(files("medrega_edge.vocabulary").joinpath("terms.json").read_text("utf-8"))
-    assert len({row["en"] for row in rows}) == len(rows) == len(table())
+    assert len({row["en"] for row in rows}) == len(rows) == len(term_table())
     codes = [row["snomed"] for row in rows if "snomed" in row]
     assert len(set(codes)) == len(codes)
     assert all(_verhoeff(code) for code in codes)

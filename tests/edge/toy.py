@@ -7,7 +7,7 @@ from medrega_edge.inference.language_model import Generation
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
 from medrega_edge.package.registry import find_package
 from medrega_edge.tasks.base import TaskContext
-from medrega_edge.vocabulary.terminology import Terms
+from medrega_edge.vocabulary.terminology import Terminology
 
 # Markers and the end are whole; punctuation is cut to pieces, but for one separator.
 TOKENS = ["<end>", "<ref>", "</ref>", "<box>", "</box>", *"0123456789", "[", "]", ",", " ", "a", "肝", "], ["]
@@ -57,5 +57,5 @@ def context(language_model, prompts, language=Language.EN, image=None, **options
     """What a task runs on, about an image of 100 x 100 pixels that is no medical one."""
     nothing = {"image_modality": lambda: None} | options
     return TaskContext(
-        language_model, prompts, Terms(prompts.labels), image, Geometry(100, 100), language=language, **nothing
+        language_model, prompts, Terminology(prompts.labels), image, Geometry(100, 100), language=language, **nothing
     )

@@ -8,7 +8,7 @@ from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import LABEL_SEPARATOR
 from medrega_edge.tasks.intent import guess_task
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES
-from medrega_edge.vocabulary.terminology import Terms
+from medrega_edge.vocabulary.terminology import Terminology
 from medrega_train.augment import clean_view, random_view
 from medrega_train.non_medical_images import foreign_picture
 from medrega_train.question_templates import DETECT, IDENTIFY
@@ -118,7 +118,7 @@ def test_wordings_name_what_they_ask_about_and_are_understood_by_the_command_lin
         understood = 0
         for template in bare:
             try:
-                understood += guess_task(template.format(x="liver", m="MRI"), ("detect",), Terms(())) is Task.DETECT
+                understood += guess_task(template.format(x="liver", m="MRI"), ("detect",), Terminology(())) is Task.DETECT
             except Exception:
                 continue
         assert understood / len(bare) > 0.8

@@ -42,7 +42,7 @@ from medrega_edge.inference.devices import available_threads
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.package.package import Package
 from medrega_edge.prompts.templates import PromptBook
-from medrega_edge.vocabulary.terminology import Terms
+from medrega_edge.vocabulary.terminology import Terminology
 
 SCHEMA_VERSION = 1
 KIND = "run"
@@ -99,7 +99,7 @@ def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
 def _askable(package: Package, items: Sequence[EvaluationItem]) -> list[EvaluationItem]:
     """Without the tasks that the package was not trained for, and the places of what it was never told the name of."""
     labels = PromptBook.from_json(package.text("prompts")).labels
-    terms, tasks = Terms(labels), package.manifest.tasks
+    terms, tasks = Terminology(labels), package.manifest.tasks
 
     def known(item: EvaluationItem) -> bool:
         question = item.question

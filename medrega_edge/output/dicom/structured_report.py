@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 from medrega_edge.answer import Answer, ModelFacts, Region
 from medrega_edge.domain import NOTICE
 from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity, new_uid, polyline
-from medrega_edge.vocabulary.terminology import Term, table
+from medrega_edge.vocabulary.terminology import Term, term_table
 
 SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
 
@@ -72,4 +72,4 @@ def _finding(label: str) -> Any:
 
 def _term(label: str) -> Term | None:
     without_side = label.removeprefix("left ").removeprefix("right ").lstrip("左右侧")
-    return next((term for term in table().values() if without_side in (term.en, *term.also_en, *term.also_zh)), None)
+    return next((term for term in term_table().values() if without_side in (term.en, *term.also_en, *term.also_zh)), None)

@@ -1,0 +1,119 @@
+"""A request is a value of its type: what cannot be asked cannot be written."""
+
+import dataclasses
+
+import pytest
+
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Task
+from medrega_edge.errors import UsageError
+from medrega_edge.tasks.classification import Classify
+from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.identification import Identify
+from medrega_edge.tasks.intent import build_request, parse_intent
+from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.vocabulary.terminology import Terminology
+from tests.codes import raises_code
+
+BOX = PixelBox(10, 10, 90, 80)
+REQUESTS = [
+    Detect(["liver", "脾脏"]),
+    Identify(BOX),
+    Classify(["a", "b"], multiple=True),
+    Classify("skin"),
+    AnswerQuestion("Is it normal?"),
+    Report(),
+    Report(grounded=True),
+]
+
+
+def test_equal_requests_are_equal_values():
+    assert Detect("liver") == Detect(["liver"]) == Detect(("liver",))
+    assert Identify((10, 10, 90, 80)) == Identify(BOX)
+    assert Classify(["a", "b", "a"]) == Classify(("a", "b"))
+    assert len({*REQUESTS, *REQUESTS}) == len(REQUESTS)
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_a_request_does_not_change(request_):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(request_, dataclasses.fields(request_)[0].name, None)
+
+
+@pytest.mark.parametrize(
+    ("write", "code"),
+    [
+        (lambda: Detect([]), "empty_question"),
+        (lambda: Detect(["", "?!"]), "empty_question"),
+        (lambda: Detect(["x" * 501]), "question_too_long"),
+        (lambda: Detect(["\udce8"]), "undecodable_question"),
+        (lambda: Identify(PixelBox(5, 5, 1, 1)), "box_corners"),
+        (lambda: Identify(PixelBox(0, 0, float("nan"), 1)), "box_corners"),
+        (lambda: Identify(PixelBox(0, 0, float("inf"), 1)), "box_corners"),
+        (lambda: Identify(PixelBox(5, 5, 5.5, 9)), "box_below_a_pixel"),
+        (lambda: Classify(["one"]), "too_few_labels"),
+        (lambda: Classify(["same", "same"]), "too_few_labels"),
+        (lambda: Classify(["a", " "]), "too_few_labels"),
+        (lambda: Classify("nonsense"), "unknown_label_set"),
+        (lambda: AnswerQuestion(" ?"), "empty_question"),
+    ],
+)
+def test_what_cannot_be_asked_cannot_be_written(write, code):
+    with raises_code(UsageError, f"task.{code}"):
+        write()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "made"),
+    [
+        ({"task": "detect", "question": "locate the liver"}, Detect("locate the liver")),
+        ({"task": "identify", "box": BOX}, Identify(BOX)),
+        ({"task": "classify", "labels": "skin"}, Classify("skin")),
+        ({"task": "classify", "labels": ["a", "b"], "multiple": True}, Classify(["a", "b"], multiple=True)),
+        (
+            {"task": Task.VQA, "question": "Is it?", "regional_chain_of_thought": True},
+            AnswerQuestion("Is it?", regional_chain_of_thought=True),
+        ),
+        ({"task": "report", "question": "whatever"}, Report()),
+        ({"task": "grounded_report"}, Report(grounded=True)),
+    ],
+)
+def test_options_become_a_request(arguments, made):
+    assert build_request(**arguments) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("liver, spleen", Detect("liver, spleen")),
+        ("where is the unicorn?", Detect("where is the unicorn?")),
+        ("describe this image", Report()),
+        ("grounded report", Report(grounded=True)),
+        ("Is the liver normal?", AnswerQuestion("Is the liver normal?")),
+    ],
+)
+def test_words_become_a_request(text, made):
+    terminology = Terminology((("liver", "肝脏"), ("spleen", "脾脏")))
+    assert parse_intent(text, ("detect", "vqa", "report"), terminology) == made
+
+
+def test_a_short_name_asks_the_same(engine, scan):
+    def same(one, other):
+        without = {"timings": None}
+        return dataclasses.replace(one, **without) == dataclasses.replace(other, **without)
+
+    assert same(engine.detect(scan, ["liver"]), engine.run(scan, Detect(["liver"])))
+    assert same(engine.detect(scan, "liver", "zh"), engine.run(scan, Detect("liver"), "zh"))
+    assert same(engine.identify(scan, BOX), engine.run(scan, Identify(BOX)))
+    assert same(engine.classify(scan, "brain-tumor"), engine.run(scan, Classify("brain-tumor")))
+    assert same(engine.answer(scan, "肝脏正常吗？"), engine.run(scan, AnswerQuestion("肝脏正常吗？")))
+    assert same(engine.report(scan, grounded=True), engine.run(scan, Report(grounded=True)))
+    assert same(engine.ask(scan, "请定位肝脏"), engine.run(scan, Detect("请定位肝脏")))
+
+
+def test_the_words_tell_the_language(engine, scan):
+    assert engine.classify(scan, ["猫", "狗"]).language == "zh"
+    assert engine.detect(scan, ["肝脏"]).language == "zh"
+    assert engine.report(scan).language == "en"
+    assert engine.ask(scan, "写一份报告").language == "zh"
