@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,26 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _T = TypeVar("_T", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over `n` questions with its 95 % interval over images."""
+
+    n: int
+    value: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """The questions that were asked; `split` is None for the quick set, `sha256` is of ids, images and truths."""
+
+    name: str
+    split: str | None
+    questions: int
+    images: int
+    sha256: str
 
 
 def write(path: Path, result: DataclassInstance) -> None:

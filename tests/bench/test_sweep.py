@@ -2,15 +2,20 @@
 
 import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import medrega_export
+from medrega_bench import result_files
 from medrega_bench.reports import render
 from medrega_bench.sweep import sweep, sweep_report
+from medrega_bench.sweep.result import Point, Rate, RefusedPrecision, read
 from medrega_edge.domain import Language
 from medrega_edge.errors import GateError, ResourceError, UsageError
-from medrega_export.quantisation.recipe import FULL, Recipe
+from medrega_export import FULL, Recipe
 
 from .handmade import HALF, many, package, result
 
@@ -18,10 +23,16 @@ SAME, UNSURE, LESS, MORE = (-0.002, 0.002), (-0.03, 0.03), (0.001, 0.004), (-0.0
 
 
 def point(mib=8.0, rate=10.0, swing=1.0):
-    return {
-        "mib": mib,
-        "answers_per_second": {"median": rate, "min": rate - swing, "max": rate + swing},
-    }
+    return Point(
+        precision="int4",
+        recipe=Recipe(),
+        sha256="0",
+        mib=mib,
+        n=1,
+        overall=None,
+        loss=None,
+        answers_per_second=Rate(rate, rate - swing, rate + swing, 7),
+    )
 
 
 def test_a_point_is_dominated_by_one_that_is_surely_as_good_in_everything_and_better_in_something():
@@ -45,9 +56,9 @@ def test_speeds_whose_repeats_overlap_and_sizes_within_a_hundredth_are_alike():
 
 
 def timed(rows, ms, role="package", precision="int4", mib=8.0):
-    one = package(rows, role, precision) | {"mib": mib}
-    one["speed"][0]["first_answer_ms"] = {"median": ms, "p90": ms, "min": ms, "max": ms, "n": 7}
-    return one
+    measured = package(rows, role, precision) | {"mib": mib}
+    measured["speed"][0]["first_answer_ms"] = {"median": ms, "p90": ms, "min": ms, "max": ms, "n": 7}
+    return measured
 
 
 @pytest.fixture
@@ -57,27 +68,42 @@ def made():
         timed(many(HALF), 20.0, precision="worse"),
         timed(many(), 20.0, precision="better"),
     )
-    return sweep.summary(
-        result(*packages)
-        | {
-            "checkpoint": "nano",
-            "recipes": [FULL, Recipe(), Recipe(bits=8)],
-            "refused": [{"precision": "coarse", "reason": "It is too coarse."}],
-        }
-    )
+    recipes = (FULL, Recipe(), Recipe(bits=8))
+    refused = (RefusedPrecision("coarse", "It is too coarse."),)
+    return sweep.summary(sweep.Measured(result(*packages), recipes, refused, "nano"))
 
 
-def test_a_summary_has_a_point_each_with_its_loss_and_no_question(made):
-    assert made["kind"] == "sweep"
-    full, worse, better = made["points"]
-    assert full["loss"] is None
-    assert worse["loss"]["overall"]["value"] == pytest.approx(0.5)
-    assert worse["answers_per_second"]["median"] == 50.0
-    assert worse["dominated_by"] == [3]
-    assert full["dominated_by"] == [3]
-    assert better["dominated_by"] == []
-    assert better["recipe"]["bits"] == 8
-    assert "locate the liver" not in json.dumps(made)
+def test_a_summary_has_a_point_each_with_its_loss_and_no_question(made, tmp_path):
+    assert made.kind == "sweep"
+    full, worse, better = made.points
+    assert full.loss is None
+    assert worse.loss.overall.value == pytest.approx(0.5)
+    assert worse.answers_per_second.median == 50.0
+    assert worse.dominated_by == full.dominated_by == (3,)
+    assert better.dominated_by == ()
+    assert better.recipe.bits == 8
+    result_files.write(tmp_path / "sweep.json", made)
+    text = (tmp_path / "sweep.json").read_text("utf-8")
+    assert "locate the liver" not in text
+    assert read(json.loads(text), "sweep.json") == made
+
+
+def test_a_sweep_without_a_point_is_not_drawn(made):
+    with pytest.raises(UsageError) as error:
+        sweep_report.report(replace(made, points=()), Language.EN)
+    assert error.value.code == "bench.sweep_empty"
+
+
+def test_the_committed_sweep_keeps_every_value(tmp_path):
+    path = Path(__file__).parents[2] / "bench" / "results" / "sweep-nano.json"
+    content = json.loads(path.read_text("utf-8"))
+    result_files.write(tmp_path / "sweep.json", read(content, path.name))
+    again = json.loads((tmp_path / "sweep.json").read_text("utf-8"))
+    assert {key: again[key] for key in content if key != "points"} == {key: content[key] for key in content if key != "points"}
+    for point, written in zip(content["points"], again["points"], strict=True):
+        assert {key: written[key] for key in point if key != "loss"} == {key: point[key] for key in point if key != "loss"}
+        for entry, same in zip(*((one["loss"] or {"accuracy": []})["accuracy"] for one in (point, written)), strict=True):
+            assert entry == {key: same[key] for key in entry}
 
 
 @pytest.mark.parametrize("language", list(Language))
@@ -102,7 +128,7 @@ def place(tmp_path):
     (tmp_path / "checkpoint" / "config.json").write_text("{}")
     (tmp_path / "calibration.jsonl").write_text("{}\n")
     (tmp_path / "packages").mkdir()
-    return sweep.Sweep(tmp_path / "checkpoint", tmp_path / "calibration.jsonl", tmp_path)
+    return sweep.PackageBuilder(tmp_path / "checkpoint", tmp_path / "calibration.jsonl", tmp_path)
 
 
 @pytest.fixture
@@ -117,7 +143,8 @@ def built(monkeypatch):
     def options(checkpoint, out, calibration, items, recipe, force):
         return SimpleNamespace(out=out, recipe=recipe)
 
-    monkeypatch.setitem(sys.modules, "medrega_export.pipeline", SimpleNamespace(ExportOptions=options, export=export))
+    monkeypatch.setattr(medrega_export, "export", export, raising=False)
+    monkeypatch.setattr(medrega_export, "ExportOptions", options, raising=False)
     return recipes
 
 
@@ -134,20 +161,29 @@ def test_a_point_is_built_once_and_again_when_its_weights_change(place, built, m
 
 def test_what_the_export_refuses_is_left_out_and_named_but_full_precision_has_to_be_there(place, monkeypatch):
     def build(recipe):
-        raise GateError("It is too coarse.") if recipe.bits == 4 else AssertionError(recipe.name)
+        raise GateError("bench.gate_missed") if recipe.bits == 4 else AssertionError(recipe.name)
 
     monkeypatch.setattr(sweep, "RECIPES", (Recipe(),))
-    monkeypatch.setattr(sweep.Sweep, "build", lambda self, recipe, tell: build(recipe))
+    monkeypatch.setattr(sweep.PackageBuilder, "build", lambda self, recipe, tell: build(recipe))
     monkeypatch.setattr(sweep.measure, "result_of", lambda *_: {})
     monkeypatch.setattr(sweep, "MemoryReader", lambda _: SimpleNamespace(gigabytes_per_second=lambda: 1.0))
-    made = sweep.run(place, None, {}, ("quick", None), sweep.Hearing(str, None))
-    assert made["refused"] == [{"precision": "gptq-int4-g32 + vision-int8", "reason": "It is too coarse."}]
+    messages = []
+    measured = sweep.run(place, None, {}, ("quick", None), messages.append, None)
+    reason = "The result does not pass; what it misses is listed."
+    assert measured.refused == (RefusedPrecision("gptq-int4-g32 + vision-int8", reason),)
+    assert [message.code for message in messages] == ["bench.not_built"]
 
 
 def test_a_missing_checkpoint_or_extra_is_said_before_any_work(place, built, monkeypatch):
-    sweep.check(place)
-    with pytest.raises(UsageError, match="no checkpoint"):
-        sweep.check(sweep.Sweep(place.checkpoint / "gone", place.calibration, place.folder))
+    place.check()
+    with pytest.raises(UsageError) as error:
+        replace(place, checkpoint=place.checkpoint / "gone").check()
+    assert error.value.code == "bench.no_checkpoint"
+    with pytest.raises(UsageError) as error:
+        replace(place, calibration=place.folder / "gone").check()
+    assert error.value.code == "bench.no_calibration"
+    monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "medrega_export.pipeline", None)
-    with pytest.raises(ResourceError, match=r"pip install 'medrega-edge\[export\]'"):
-        sweep.check(place)
+    with pytest.raises(ResourceError) as error:
+        place.check()
+    assert error.value.code == "bench.no_extra" and error.value.message.params == {"extra": "export"}

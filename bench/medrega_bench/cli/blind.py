@@ -1,18 +1,20 @@
-"""`blind`: what the questions of a split are worth without their images."""
+"""`blind`: what the text of a question alone is worth, without its image."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 
-from medrega_bench.cli.console import show
 from medrega_bench.cli.options import DataOption, ResultOption, SplitOption
+from medrega_edge.cli.console import echo
+from medrega_edge.i18n.message import Message
 
 
 def blind(data: DataOption, out: ResultOption, split: SplitOption = "test") -> None:
-    """Train a classifier on the training questions alone, and report what it gets right without an image.
+    """Measure what question text alone gets right.
 
-    Its recipe is chosen on the val split, of a few; beside it stands a lookup of the training questions.
+    A classifier learns the training questions without their images. Its settings are chosen on the val split. A lookup of
+    the training questions stands beside it.
 
     medrega bench blind --data DATA --out blind.json
     """
@@ -22,11 +24,12 @@ def blind(data: DataOption, out: ResultOption, split: SplitOption = "test") -> N
     from medrega_edge.io.atomic import check_output_path, write_text
 
     check_output_path(out)
-    train, held, asked = (list(read_records(data, name)) for name in ("train", "val", split))
-    tried = trials(train, held)
+    train, val, tested = (list(read_records(data, name)) for name in ("train", "val", split))
+    tried = trials(train, val)
     best = {language.value: next(t for t in tried if t["language"] == language) for language in CHOSEN}
     result = {"schema_version": 1, "command": command(), "split": split, "environment": asdict(environment())}
-    result |= {"chosen_on_val": best, "trials_on_val": tried, "figures": list(figures(train, asked))}
+    result |= {"chosen_on_val": best, "trials_on_val": tried, "figures": list(figures(train, tested))}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for language, trial in best.items():
-        show(f"{language}: {trial['unit']} 1 to {trial['longest']}, C {trial['c']}: {trial['right']:.3f} right on val")
+        unit, longest, c, right = (trial[key] for key in ("unit", "longest", "c", "right"))
+        echo(Message("bench.baseline_chosen", language=language, unit=unit, longest=longest, c=c, right=right))

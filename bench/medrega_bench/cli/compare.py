@@ -1,4 +1,4 @@
-"""`compare` and `gate`: two results beside each other, and whether one may pass."""
+"""`compare` and `gate`: two results beside each other, and whether a result passes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from medrega_bench.cli.console import language, show, show_flips, show_loss, with_progress
+from medrega_bench.cli.console import show_flips, show_loss, with_progress
 from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, SplitOption
-from medrega_bench.datasets.dataset_selection import choose
-from medrega_edge.cli.console import tell
+from medrega_edge.cli.console import echo, tell, user_language
 from medrega_edge.domain import NOTICE, Language
 from medrega_edge.errors import GateError, UsageError
+from medrega_edge.i18n.message import Message
 
 Row = dict[str, Any]
 
@@ -26,7 +26,9 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="File to write: .json, .md or .html.")] = None,
     lang: LangOption = None,
 ) -> None:
-    """Say what changed between two results or two packages, whether by more than chance, and which answers flipped.
+    """Compare two results or two packages.
+
+    Shows what each task lost, whether that is significant, and which answers flipped.
 
     medrega bench compare old/result.json new/result.json
 
@@ -34,6 +36,7 @@ def compare(
     """
     from tempfile import TemporaryDirectory
 
+    from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import measure, paired
     from medrega_edge.io.atomic import check_output_path, write_text
     from medrega_edge.package.registry import find_package
@@ -41,49 +44,52 @@ def compare(
     if out is not None:
         check_output_path(out)
         if out.suffix not in (".json", ".md", ".html"):
-            raise UsageError("The difference is written as .json, .md or .html; name the file so.")
+            raise UsageError("bench.difference_format")
     rows: list[list[Row]] = []
     names: list[str] = []
     with TemporaryDirectory() as drawn:
         plan: measure.Plan | None = None
-        for one in (before, after):
-            path = Path(one)
+        for given in (before, after):
+            path = Path(given)
             if path.suffix == ".json" or (path.is_dir() and not (path / "manifest.json").exists()):
                 package = measure.read_result(path)["packages"][0]
             else:
                 plan = plan or measure.Plan(
                     *choose(data, split, limit, Path(drawn)), with_speed=False, bare_ids=data is None, plain=True
                 )
-                package = measure.measure(find_package(one), "package", plan, with_progress)
+                package = measure.measure(find_package(given), "package", plan, with_progress)
             rows.append(package["rows"])
             names.append(f"{package['model']['name']} {package['model']['version']}, {package['model']['precision']}")
     compared = paired.compared(rows[0], rows[1])
-    show(f"{names[0]} -> {names[1]}: {compared['n']} questions, {len(compared['flips'])} answers flipped")
+    flips = compared["flips"]
+    echo(Message("bench.compared", before=names[0], after=names[1], count=compared["n"], flips=len(flips)))
     for entry in compared["accuracy"]:
         show_loss(entry)
-    show_flips(compared["flips"])
-    for number, where in ((compared["only_before"], "first"), (compared["only_after"], "second")):
-        if number:
-            tell(f"{number} questions are in the {where} result only and are not compared")
+    show_flips(flips)
+    if compared["only_before"]:
+        tell(Message("bench.only_in_first", count=compared["only_before"]))
+    if compared["only_after"]:
+        tell(Message("bench.only_in_second", count=compared["only_after"]))
     if out is not None:
-        write_text(out, _difference(compared, out.suffix, lang or language(), (names[0], names[1])))
+        write_text(out, _difference(compared, out.suffix, lang or user_language(), (names[0], names[1])))
 
 
-def _difference(compared: Row, suffix: str, lang: Language, names: tuple[str, str]) -> str:
+def _difference(compared: Row, suffix: str, language: Language, names: tuple[str, str]) -> str:
     from medrega_bench.reports import render
     from medrega_bench.reports.document import comparison
     from medrega_edge.io.safe_text import json_text
 
     if suffix == ".json":
         return json_text({"schema_version": 1, "notice": NOTICE} | compared, indent=1) + "\n"
-    made = comparison(compared, lang, names)
-    return render.markdown(made) if suffix == ".md" else render.html(made)
+    document = comparison(compared, language, names)
+    return render.markdown(document) if suffix == ".md" else render.html(document)
 
 
 def gate(
     result: Annotated[Path, typer.Argument(help="Result of `medrega bench run`.")],
     gates: Annotated[
-        str | None, typer.Option("--gate", help="Such as iou_drop<=0.01,flips<=0.03; default: no loss beyond its noise.")
+        str | None,
+        typer.Option("--gate", help="Conditions, such as iou_drop<=0.01,flips<=0.03; default: no significant loss."),
     ] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="Older result, or a folder of them; default: the reference in the result.")
@@ -102,14 +108,14 @@ def gate(
     from medrega_bench.evaluation.gate import check
     from medrega_edge.evaluation.gates import read_gates
 
-    held = read_gates(gates) if gates else ()
-    made = measure.read_result(result)
-    older = measure.read_result(baseline, made["data"]["name"]) if baseline is not None else None
-    lacking, unheld = check(made, older, held)
-    for phrase in unheld:
-        tell(f"not held: {phrase}")
-    for phrase in lacking:
-        tell(f"missed: {phrase}")
-    if lacking:
-        raise GateError("The result does not pass; what it misses is listed.")
-    show("passes")
+    conditions = read_gates(gates) if gates else ()
+    new = measure.read_result(result)
+    old = measure.read_result(baseline, new["data"]["name"]) if baseline is not None else None
+    missed, unchecked = check(new, old, conditions)
+    for phrase in unchecked:
+        tell(Message("bench.not_checked", problem=phrase))
+    for phrase in missed:
+        tell(Message("bench.missed", problem=phrase))
+    if missed:
+        raise GateError("bench.gate_missed")
+    echo(Message("bench.gate_passed"))

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from medrega_bench.cli.console import show
+from medrega_edge.cli.console import echo
+from medrega_edge.i18n.message import Message
 
 DOCUMENTS = tuple(map(Path, ("README.md", "docs/accuracy.md", "docs/speed.md", "docs/default_package.md")))
 
@@ -15,12 +16,14 @@ DOCUMENTS = tuple(map(Path, ("README.md", "docs/accuracy.md", "docs/speed.md", "
 def docs(
     documents: Annotated[
         list[Path] | None,
-        typer.Argument(help="Markdown files whose blocks are made from results; default: all of the repository's."),
+        typer.Argument(help="Markdown files with blocks that are made from results; default: the repository's."),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit with code 5 when a block is stale.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with code 5 if a block is out of date.")
+    ] = False,
 ) -> None:
-    """Write the tables and pictures of documents anew from committed results."""
+    """Update tables and pictures of documents."""
     from medrega_bench.reports.readme_blocks import update_blocks
 
     changed = [document.name for document in documents or DOCUMENTS if update_blocks(document, check)]
-    show(f"updated {', '.join(changed)}" if changed else "up to date")
+    echo(Message("bench.documents_updated", documents=changed) if changed else Message("bench.documents_current"))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from medrega_bench.cli.blind import blind
 from medrega_bench.cli.compare import compare, gate
 from medrega_bench.cli.docs import docs
-from medrega_bench.cli.figures import tasks
-from medrega_bench.cli.levels import levels
+from medrega_bench.cli.label_priors import label_priors
 from medrega_bench.cli.malformed import malformed
 from medrega_bench.cli.run import run
 from medrega_bench.cli.scoring import questions, score
 from medrega_bench.cli.speed import peers, shape, speed, tower
 from medrega_bench.cli.sweep import sweep
+from medrega_bench.cli.tasks import tasks
 from medrega_edge.cli.help import App
 
 bench_app = App(help="Measure accuracy and speed of a model package on this hardware.")
 
 GROUPS = {
-    "Accuracy": (questions, tasks, levels, blind, malformed, score),
+    "Accuracy": (questions, tasks, label_priors, blind, malformed, score),
     "Speed": (speed, peers, tower, shape),
     "Reports": (run, sweep, compare, gate, docs),
 }

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from medrega_bench.cli.console import show
 from medrega_bench.cli.options import ResultOption
+from medrega_edge.cli.console import echo
 from medrega_edge.errors import GateError
+from medrega_edge.i18n.message import Message
 
 
 def malformed(
     out: ResultOption,
-    count: Annotated[int, typer.Option(min=2, help="Answers to write, half of them freely.")] = 10_000,
+    count: Annotated[int, typer.Option(min=2, help="Answers to generate; half of them may name any object.")] = 10_000,
 ) -> None:
-    """Let networks of random weights answer, and count the boxes that cannot be read; exit with code 5 for any.
+    """Test that the grammar allows no unreadable box.
+
+    Models with random weights answer. Exits with code 5 if a box cannot be read. Needs the extra [export].
 
     medrega bench malformed --out malformed.json
     """
-    from dataclasses import asdict
-    from pathlib import Path
-
     from medrega_bench.evaluation.grammar_stress import run
     from medrega_bench.extras import require_export
     from medrega_bench.performance.environment import command, environment
@@ -35,7 +37,8 @@ def malformed(
         written = run(Path(folder), count)
     result = {"schema_version": 1, "command": command(), "environment": asdict(environment()), "written": written}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    for kind, one in written.items():
-        show(f"{kind}: {one['malformed']} malformed of {one['generations']} ({one['boxes']} boxes)")
-    if any(one["malformed"] for one in written.values()):
-        raise GateError("Random weights wrote what cannot be read, so the grammar has a hole; report it with the results.")
+    for kind, found in written.items():
+        generations, boxes = found["generations"], found["boxes"]
+        echo(Message("bench.malformed", kind=kind, malformed=found["malformed"], answers=generations, boxes=boxes))
+    if any(found["malformed"] for found in written.values()):
+        raise GateError("bench.grammar_hole")

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from medrega_edge.domain import Language
+
+
+class Device(StrEnum):
+    """Where packages run."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 class ShapeName(StrEnum):
@@ -38,7 +45,9 @@ class PeerName(StrEnum):
 
 DataOption = Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")]
 AnyDataOption = Annotated[Path | None, typer.Option(help="Data folder with records.jsonl; default: the built-in quick set.")]
-SplitOption = Annotated[str, typer.Option(help="Split of the data: choose on val, report on test.")]
+SplitOption = Annotated[
+    Literal["train", "val", "test"], typer.Option(help="Split of the data: choose on val, report on test.")
+]
 ResultOption = Annotated[Path, typer.Option(help="JSON file to write.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.")]
 ReferenceOption = Annotated[str | None, typer.Option(help="Full-precision package to compare with, on the same questions.")]

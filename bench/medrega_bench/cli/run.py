@@ -1,4 +1,4 @@
-"""`run`: accuracy and speed in one go, four reports."""
+"""`run`: accuracy and speed in one go, and four reports."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from typing import Annotated
 
 import typer
 
-from medrega_bench.cli.console import language, show_package, show_report, with_progress
-from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, ReferenceOption, SplitOption, ThreadsOption
-from medrega_bench.datasets.dataset_selection import choose
+from medrega_bench.cli.console import show_package, show_report, with_progress
+from medrega_bench.cli.options import (
+    AnyDataOption,
+    Device,
+    LangOption,
+    LimitOption,
+    ReferenceOption,
+    SplitOption,
+    ThreadsOption,
+)
+from medrega_edge.cli.console import user_language
 from medrega_edge.errors import UsageError
 
 
@@ -21,7 +29,7 @@ def run(
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Package folder or name; may repeat.")] = None,
     reference: ReferenceOption = None,
     device: Annotated[
-        list[str] | None, typer.Option(help="cpu or cuda; may repeat, for speed: answers are the first's.")
+        list[Device] | None, typer.Option(help="Device; may repeat: speed is measured on all, answers come from the first.")
     ] = None,
     threads: ThreadsOption = None,
     repeats: Annotated[int, typer.Option(min=5, help="Measured rounds of speed, after a warm-up.")] = 5,
@@ -34,19 +42,23 @@ def run(
     include_identifiers: Annotated[
         bool, typer.Option("--include-identifiers", help="Keep the ids of questions as they are; they may name patients.")
     ] = False,
-    keep: Annotated[Path | None, typer.Option(help="Folder of results that gets a copy, named by date and commit.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder that gets a copy of the result, named by date and commit.")
+    ] = None,
 ) -> None:
-    """Measure accuracy and speed in one go, and write JSON, Markdown, CSV and one page of HTML.
+    """Measure accuracy and speed, and write reports.
+
+    The reports are JSON, Markdown, CSV and one HTML page. JSON and page quote questions, truths and answers. With --pictures,
+    pictures of your images go into the page.
 
     medrega bench run --out report
 
     medrega bench run --data DATA --split test --model package --reference full --out report
-
-    The JSON and the page quote questions, truths and answers; pictures of your images go into the page with --pictures.
     """
     from tempfile import TemporaryDirectory
 
     from medrega_bench.datasets import quick_set
+    from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import measure
     from medrega_bench.performance.environment import MemoryReader, command, environment
     from medrega_bench.reports import render
@@ -54,22 +66,22 @@ def run(
     from medrega_edge.io.atomic import check_output_path, unwritable, write_text
     from medrega_edge.package.registry import find_package
 
-    places = [out / name for name in ("result.json", "report.md", "report.html", "figures.csv")]
+    paths = [out / name for name in ("result.json", "report.md", "report.html", "figures.csv")]
     try:
         out.mkdir(exist_ok=True)
     except OSError as error:
         raise unwritable(error) from None
-    for place in places:
-        check_output_path(place)
+    for path in paths:
+        check_output_path(path)
     if keep is not None and not keep.is_dir():
-        raise UsageError("The folder of --keep is not there; make it, or name another.")
+        raise UsageError("bench.no_keep_folder")
     packages = [(find_package(name), "package") for name in model] if model else [(find_package(), "package")]
     packages += [(find_package(reference), "reference")] if reference is not None else []
     with TemporaryDirectory() as drawn:
         items, baseline = choose(data, split, limit, Path(drawn))
-        plan = measure.Plan(
-            items, baseline, threads, tuple(device or ["cpu"]), repeats, with_speed, data is None or include_identifiers
-        )
+        devices = tuple(map(str, device or [Device.CPU]))
+        bare_ids = data is None or include_identifiers
+        plan = measure.Plan(items, baseline, threads, devices, repeats, with_speed, bare_ids)
         measured = [measure.measure(package, role, plan, with_progress) for package, role in packages]
         header = {"command": command(), "environment": asdict(environment())}
         bandwidth = MemoryReader(1).gigabytes_per_second() if with_speed else None
@@ -77,12 +89,12 @@ def run(
         result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
         shown = data is None if pictures is None else pictures
         images = {measure.image_key(path): path for path in {item.question.image for item in items}} if shown else None
-        made = document(result, lang or language(), images)
-    texts = (measure.to_json(result), render.markdown(made), render.html(made), render.as_csv(figures_of(result)))
-    for place, text in zip(places, texts, strict=True):
-        write_text(place, text)
+        report = document(result, lang or user_language(), images)
+    texts = (measure.to_json(result), render.markdown(report), render.html(report), render.as_csv(figures_of(result)))
+    for path, text in zip(paths, texts, strict=True):
+        write_text(path, text)
     if keep is not None:
         write_text(keep / measure.history_name(result), texts[0])
-    for one in result["packages"]:
-        show_package(one)
+    for package_result in result["packages"]:
+        show_package(package_result)
     show_report(out.name)

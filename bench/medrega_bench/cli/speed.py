@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from medrega_bench.cli.options import ModelOption, PeerName, PeerShape, ResultOption, ShapeName, ThreadsOption
+from medrega_bench.cli.options import Device, ModelOption, PeerName, PeerShape, ResultOption, ShapeName, ThreadsOption
 from medrega_edge.cli.console import echo, tell
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -22,7 +22,7 @@ def speed(
     out: ResultOption,
     model: ModelOption = None,
     threads: Annotated[str | None, typer.Option(help="Numbers of threads, such as 1,2; default: 1 and all.")] = None,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the package runs.")] = "cpu",
+    device: Annotated[Device, typer.Option(help="Where the package runs.")] = Device.CPU,
     repeats: Annotated[int, typer.Option(min=5, help="Measured rounds, after a warm-up.")] = 7,
     repeatability: Annotated[
         int, typer.Option(min=0, help="Ask this many questions on each number of threads, cold and warm; compare bytes.")
@@ -58,7 +58,7 @@ def speed(
         environment=environment(),
         model=ModelIdentity.of(package),
         package_mib=package.total_bytes / 2**20,
-        stages=tuple(latency.measure(package, count, device, repeats) for count in counts),
+        stages=tuple(latency.measure(package, count, str(device), repeats) for count in counts),
         cold=cold_start.measure(package, repeats),
         memory=tuple(map(cold_start.measure_shape, memory or ())),
         read_bandwidth_gb_per_second=MemoryReader(1).gigabytes_per_second(),

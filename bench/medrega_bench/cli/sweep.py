@@ -4,91 +4,92 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_bench.cli.console import language, show, show_report, with_progress
-from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, SplitOption, ThreadsOption
-from medrega_bench.datasets.dataset_selection import choose
-from medrega_edge.cli.console import tell
+from medrega_bench.cli.console import show_report, with_progress
+from medrega_bench.cli.options import AnyDataOption, Device, LangOption, LimitOption, SplitOption, ThreadsOption
+from medrega_edge.cli.console import echo, tell, user_language
+from medrega_edge.i18n.message import Message
+
+if TYPE_CHECKING:
+    from medrega_bench.sweep.result import Point
 
 
 def sweep(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a full-precision checkpoint.")],
-    calibration: Annotated[
-        Path, typer.Option(help="Questions with truth (JSONL) to calibrate on, as `medrega export` has it.")
+    calibration: Annotated[Path, typer.Option(help="Questions with truth (JSONL) to calibrate on, as for `medrega export`.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for reports, packages and answers; a sweep that was interrupted there goes on.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for reports, packages and answers; an earlier sweep in it goes on.")],
     data: AnyDataOption = None,
     split: SplitOption = "val",
     limit: LimitOption = None,
-    calibration_items: Annotated[int, typer.Option(min=1, help="How many of them are used.")] = 128,
+    calibration_items: Annotated[int, typer.Option(min=1, help="Number of calibration questions to use.")] = 128,
     threads: ThreadsOption = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[Device, typer.Option(help="Where the packages run.")] = Device.CPU,
     repeats: Annotated[int, typer.Option(min=5, help="Measured rounds of speed, after a warm-up.")] = 7,
     lang: LangOption = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Folder of results that gets a copy, named after the checkpoint.")
+        Path | None, typer.Option(help="Folder that gets a copy of the result, named after the checkpoint.")
     ] = None,
 ) -> None:
-    """Build a checkpoint at many precisions, and draw what each loses against its speed and its size.
+    """Compare a checkpoint at many precisions.
+
+    Draws the loss of each against its speed and its size. The packages stay in OUT/packages, without a certificate: export
+    the one that you choose with --certify.
 
     medrega bench questions --data DATA --split train --limit 192 --out calibration.jsonl
 
     medrega bench sweep runs/nano/checkpoint --calibration calibration.jsonl --data DATA --limit 600 --out sweep
-
-    Packages stay in OUT/packages, without a certificate: export the one you choose with --certify.
     """
     from tempfile import TemporaryDirectory
 
+    from medrega_bench import result_files
     from medrega_bench.datasets import quick_set
+    from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import measure
     from medrega_bench.performance.environment import command, environment
     from medrega_bench.reports import render
     from medrega_bench.sweep import sweep as work
     from medrega_bench.sweep import sweep_report
-    from medrega_edge.i18n.translate import bring
     from medrega_edge.io.atomic import check_output_path, unwritable, write_text
-    from medrega_edge.io.safe_text import json_text
 
-    bring("medrega_export")  # whose errors are the reasons why a precision is left out
-    plan = work.Sweep(checkpoint, calibration, out, calibration_items)
-    work.check(plan)
+    builder = work.PackageBuilder(checkpoint, calibration, out, calibration_items)
+    builder.check()
     try:
         out.mkdir(exist_ok=True)
     except OSError as error:
         raise unwritable(error) from None
-    places = [out / name for name in ("sweep.json", "report.md", "report.html")]
-    places += [keep / f"sweep-{checkpoint.resolve().name}.json"] if keep else []
-    for place in places:
-        check_output_path(place)
+    results = [out / "sweep.json"]
+    results += [keep / f"sweep-{checkpoint.resolve().name}.json"] if keep else []
+    for path in (*results, out / "report.md", out / "report.html"):
+        check_output_path(path)
     with TemporaryDirectory() as drawn:
-        chosen, blind = choose(data, split, limit, Path(drawn))
-        asking = measure.Plan(
-            chosen, blind, threads, (device,), repeats, with_speed=False, bare_ids=True, answers=out / "answers", plain=True
-        )
+        items, baseline = choose(data, split, limit, Path(drawn))
+        plan = measure.Plan(
+            items, baseline, threads, (str(device),), repeats,
+            with_speed=False, bare_ids=True, answers=out / "answers", plain=True,
+        )  # fmt: skip
         header = {"command": command(), "environment": asdict(environment())}
         name = (data.name, split) if data is not None else (quick_set.NAME, None)
-        hear = work.Hearing(tell, with_progress)
-        made = work.summary(work.run(plan, asking, header, name, hear))
-    document = sweep_report.report(made, lang or language())
-    text = json_text(made, indent=1) + "\n"
-    for place, written in zip(places, (text, render.markdown(document), render.html(document), text), strict=False):
-        write_text(place, written)
-    for number, point in enumerate(made["points"], 1):
+        result = work.summary(work.run(builder, plan, header, name, tell, with_progress))
+    report = sweep_report.report(result, lang or user_language())
+    for path in results:
+        result_files.write(path, result)
+    write_text(out / "report.md", render.markdown(report))
+    write_text(out / "report.html", render.html(report))
+    for number, point in enumerate(result.points, 1):
         _show(number, point)
-    for one in made["refused"]:
-        tell(f"{one['precision']}: not built. {one['reason']}")
     show_report(out.name)
 
 
-def _show(number: int, point: dict[str, Any]) -> None:
-    lost = "the reference"
-    if point["loss"]:
-        whole = point["loss"]["overall"]
-        low, high = whole["interval"]
-        lost = f"loss {whole['value']:+.4f} ({low:+.4f} to {high:+.4f})"
-    by = f", dominated by {', '.join(map(str, point['dominated_by']))}" if point["dominated_by"] else ""
-    rate = point["answers_per_second"]["median"]
-    show(f"{number} {point['precision']}: {point['mib']:.1f} MiB, {lost}, {rate:.1f} answers/s{by}")
+def _show(number: int, point: Point) -> None:
+    loss = Message("bench.is_reference")
+    if point.loss:
+        value, (low, high) = point.loss.overall.value, point.loss.overall.interval
+        loss = Message("bench.overall_loss", loss=value, low=low, high=high)
+    size, rate = point.mib, point.answers_per_second.median
+    line = Message("bench.point", number=number, precision=point.precision, size=size, loss=loss, rate=rate)
+    echo(Message("bench.dominated", point=line, others=list(point.dominated_by)) if point.dominated_by else line)

@@ -1,4 +1,4 @@
-"""`tasks`: a package's figures on one split, full precision beside it."""
+"""`tasks`: a package's figures for every task on one split, full precision beside it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from medrega_bench.cli.console import show, with_progress
+from medrega_bench.cli.console import with_progress
 from medrega_bench.cli.options import DataOption, LimitOption, ModelOption, ReferenceOption, ResultOption, SplitOption
-from medrega_bench.datasets.dataset_selection import choose
+from medrega_edge.cli.console import echo
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 
 
 def tasks(
@@ -22,14 +23,17 @@ def tasks(
     reference: ReferenceOption = None,
     limit: LimitOption = None,
     answers: Annotated[
-        Path | None, typer.Option(help="Folder that keeps the answers: no package answers the same questions twice.")
+        Path | None, typer.Option(help="Folder that keeps answers: a package answers the same questions once only.")
     ] = None,
 ) -> None:
-    """Let a package do every task on one split, and report MedRegA's figures and what the image is worth to them.
+    """Measure every task on one split.
 
-    Free questions are also asked about a blank image and another patient's, and of the training questions alone. With
-    --reference each figure has its loss with the paired interval.
+    The figures are MedRegA's, with intervals. Free questions are also asked about a blank image and about another patient's
+    image, and answered from their text alone. With --reference, each figure has its loss with a paired interval.
+
+    medrega bench tasks --data DATA --split test --reference full --out tasks.json
     """
+    from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import answer_cache
     from medrega_bench.evaluation.image_ablation import reliance
     from medrega_bench.evaluation.tables import losses, tables
@@ -40,7 +44,7 @@ def tasks(
 
     check_output_path(out)
     if answers is not None and not answers.is_dir():
-        raise UsageError("The folder of --answers is not there; make it, or name another.")
+        raise UsageError("bench.no_answers_folder")
     items, baseline = choose(data, split, limit, data)
     package = find_package(model)
     rows = answer_cache.answers(package, items, baseline, with_progress, folder=answers)
@@ -49,4 +53,4 @@ def tasks(
         full = answer_cache.answers(find_package(reference), items, baseline, with_progress, folder=answers)
         result |= {"reference": tables(full), "loss": losses(full, rows)}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    show(f"{len(items)} questions; figures in {out.name}")
+    echo(Message("bench.tasks_measured", count=len(items), file=out.name))
