@@ -61,6 +61,9 @@ def package(rows, role="package", precision="int4", **of_speed):
 
 
 def result(*packages, name="quick"):
-    environment = {"processor": "cpu", "threads": 2, "memory_gib": 4.0, "versions": {"onnxruntime": "1"}}
+    environment = {
+        "processor": "cpu", "threads": 2, "memory_gib": 4.0, "system": "Linux", "python": "3.11",
+        "versions": {"onnxruntime": "1"},
+    }  # fmt: skip
     header = {"command": "medrega bench run", "environment": environment}
     return measure.result_of(header, packages, name, None, 10.0)

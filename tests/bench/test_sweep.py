@@ -99,7 +99,9 @@ def test_the_committed_sweep_keeps_every_value(tmp_path):
     content = json.loads(path.read_text("utf-8"))
     result_files.write(tmp_path / "sweep.json", read(content, path.name))
     again = json.loads((tmp_path / "sweep.json").read_text("utf-8"))
-    assert {key: again[key] for key in content if key != "points"} == {key: content[key] for key in content if key != "points"}
+    assert {key: again[key] for key in content if key != "points"} == {
+        key: content[key] for key in content if key != "points"
+    }
     for point, written in zip(content["points"], again["points"], strict=True):
         assert {key: written[key] for key in point if key != "loss"} == {key: point[key] for key in point if key != "loss"}
         for entry, same in zip(*((one["loss"] or {"accuracy": []})["accuracy"] for one in (point, written)), strict=True):

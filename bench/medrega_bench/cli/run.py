@@ -48,8 +48,8 @@ def run(
 ) -> None:
     """Measure accuracy and speed, and write reports.
 
-    The reports are JSON, Markdown, CSV and one HTML page. JSON and page quote questions, truths and answers. With --pictures,
-    pictures of your images go into the page.
+    The reports are JSON, Markdown, CSV and one HTML page. JSON and page quote questions, truths and answers. With
+    --pictures, pictures of your images go into the page.
 
     medrega bench run --out report
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def sweep(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a full-precision checkpoint.")],
-    calibration: Annotated[Path, typer.Option(help="Questions with truth (JSONL) to calibrate on, as for `medrega export`.")],
+    calibration: Annotated[
+        Path, typer.Option(help="Questions with truth (JSONL) to calibrate on, as for `medrega export`.")
+    ],
     out: Annotated[
         Path, typer.Option(help="Folder for reports, packages and answers; a sweep that was interrupted there goes on.")
     ],

@@ -25,7 +25,9 @@ from medrega_bench.reports.task_tables import (
     report_table,
     summary_table,
 )
+from medrega_bench.sweep import result as sweep_result
 from medrega_bench.sweep import sweep_report
+from medrega_bench.sweep.result import SweepResult
 from medrega_edge.domain import Language
 from medrega_edge.errors import GateError, UsageError
 
@@ -41,14 +43,14 @@ def reliability_picture(result: dict[str, Any]) -> str:
     return render.picture(Drawn(chart, say["x_sure"], say["y_right"]))
 
 
-def sweep_picture(result: dict[str, Any]) -> str:
+def sweep_picture(result: SweepResult) -> str:
     """The frontier of a sweep, loss against speed, as a picture of its own."""
-    return render.picture(sweep_report.of_speed(result["points"], words(Language.EN)))
+    return render.picture(sweep_report.speed_chart(result, words(Language.EN)))
 
 
-def size_picture(result: dict[str, Any]) -> str:
+def size_picture(result: SweepResult) -> str:
     """The same, loss against size."""
-    return render.picture(sweep_report.of_size(result["points"], words(Language.EN)))
+    return render.picture(sweep_report.size_chart(result, words(Language.EN)))
 
 
 TASK_TABLES = {
@@ -72,13 +74,18 @@ RENDERERS: dict[str, Callable[..., str]] = {
     "history": history_table,
 }
 # Blocks that begin with a picture, drawn beside the result.
-PICTURES = {"reliability": reliability_picture, "sweep": sweep_picture, "sweep-size": size_picture}
+PICTURES: dict[str, Callable[..., str]] = {
+    "reliability": reliability_picture,
+    "sweep": sweep_picture,
+    "sweep-size": size_picture,
+}
 
 
 # Blocks whose results become dataclasses.
-READERS: dict[str, Callable[[dict[str, Any], str], Any]] = dict.fromkeys(
-    ("fast", "fast-summary", "peers", "tower"), performance.read
-)
+READERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
+    **dict.fromkeys(("fast", "fast-summary", "peers", "tower"), performance.read),
+    **dict.fromkeys(("sweep", "sweep-size"), sweep_result.read),
+}
 
 
 def _results(path: Path, block: str) -> list[Any]:

@@ -46,7 +46,7 @@ def _cells(number: int, point: Point, say: Mapping[str, str]) -> tuple[str, ...]
         str(number),
         point.precision,
         f"{point.mib:.1f}",
-        percent(point.overall and asdict(point.overall), say),
+        percent(asdict(point.overall) if point.overall else None, say),
         signed(point.loss.overall.value, point.loss.overall.interval) if point.loss else "",
         f"{rate.median:.1f} ({rate.min:.1f} {say['to']} {rate.max:.1f})",
         ", ".join(map(str, point.dominated_by)),
