@@ -33,7 +33,7 @@ def run(
     ] = None,
     threads: ThreadsOption = None,
     repeats: Annotated[int, typer.Option(min=5, help="Measured rounds of speed, after a warm-up.")] = 5,
-    with_speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure speed too.")] = True,
+    no_speed: Annotated[bool, typer.Option("--no-speed", help="Measure accuracy only.")] = False,
     lang: LangOption = None,
     pictures: Annotated[
         bool | None, typer.Option(help="Put pictures of the worst answers into the page; default: of the quick set only.")
@@ -81,10 +81,10 @@ def run(
         items, baseline = choose(data, split, limit, Path(drawn))
         devices = tuple(map(str, device or [Device.CPU]))
         bare_ids = data is None or include_identifiers
-        plan = measure.Plan(items, baseline, threads, devices, repeats, with_speed, bare_ids)
+        plan = measure.Plan(items, baseline, threads, devices, repeats, not no_speed, bare_ids)
         measured = [measure.measure(package, role, plan, with_progress) for package, role in packages]
         header = {"command": command(), "environment": asdict(environment())}
-        bandwidth = MemoryReader(1).gigabytes_per_second() if with_speed else None
+        bandwidth = MemoryReader(1).gigabytes_per_second() if not no_speed else None
         name = data.name if data is not None else quick_set.NAME
         result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
         shown = data is None if pictures is None else pictures
