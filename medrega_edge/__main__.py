@@ -1,11 +1,11 @@
-"""`medrega`, and `python -m medrega_edge`: the command line, which an interrupt ends quietly from its first moment on."""
+"""`medrega`, and `python -m medrega_edge`: the command line. An interrupt ends it quietly, even while it starts."""
 
 import os
 import signal
 
 
 def main() -> None:
-    """Run `cli.main`. Until that has its own way with interrupts there is nothing to tidy up."""
+    """Run `cli.main`. Until that handles interrupts itself, there is nothing to tidy up."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     from medrega_edge.cli import main as cli

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from medrega_edge.tasks.base import TaskRequest
 
 FREE_TEXT = (Task.VQA, Task.REPORT, Task.GROUNDED_REPORT)
-_image = typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI file, or a folder of DICOM files.")
-ImageOrOther = Annotated[str, _image]
-OptionalImage = Annotated[str | None, _image]
+ImageArgument = Annotated[
+    str | None, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI file, or a folder of DICOM files.")
+]
 BoxText = Annotated[str, question_option(metavar="X1,Y1,X2,Y2", help="The box, in pixels of the image.")]
 ChainOfThought = Annotated[
     bool, question_option("--cot", help="Locate the relevant regions first, then answer with them (Regional CoT).")
@@ -44,7 +44,7 @@ ChainOfThought = Annotated[
 
 @with_shared_options
 def ask(
-    image_or_question: ImageOrOther,
+    image_or_question: ImageArgument = None,
     question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask; English or Chinese.")] = None,
     task: TaskOption = None,
     box: Annotated[
@@ -62,12 +62,11 @@ def ask(
     """
     from medrega_edge.tasks.intent import build_request
 
+    image, text = image_or_question, question
     if shared.picture.sample is not None and question is None:
         image, text = None, image_or_question
-    elif question is None:
+    if text is None:
         raise UsageError("cli.no_question")
-    else:
-        image, text = image_or_question, question
     pixels = None if box is None else _parse_box(box)
 
     def request(engine: Engine) -> TaskRequest:
@@ -79,7 +78,7 @@ def ask(
 
 @with_shared_options
 def locate(
-    image_or_name: ImageOrOther,
+    image_or_name: ImageArgument = None,
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="What to locate: one name or several.")] = None,
     *,
     shared: AnswerOptions,
@@ -90,19 +89,17 @@ def locate(
     """
     from medrega_edge.tasks.detection import Detect
 
-    names = list(names or ())
-    if shared.picture.sample is not None:
-        names.insert(0, image_or_name)
-    if not names:
+    given = [word for word in (image_or_name, *(names or ())) if word is not None]
+    image = given.pop(0) if given and shared.picture.sample is None else None
+    if not given:
         raise UsageError("cli.no_name")
-    image = None if shared.picture.sample is not None else image_or_name
-    request = Detect(names)
+    request = Detect(given)
     _answer_one(image, request.words, lambda _: request, shared)
 
 
 @with_shared_options
 def identify(
-    image: OptionalImage = None,
+    image: ImageArgument = None,
     box: BoxText = ...,  # type: ignore[assignment]
     *,
     shared: AnswerOptions,
@@ -119,7 +116,7 @@ def identify(
 
 @with_shared_options
 def classify(
-    image: OptionalImage = None,
+    image: ImageArgument = None,
     labels: Annotated[str | None, question_option(metavar="A,B,...", help="Labels to choose from.")] = None,
     label_set: Annotated[
         str | None, question_option("--set", metavar="NAME", help="A label set; `medrega model info --labels` lists them.")
@@ -147,7 +144,7 @@ def classify(
 
 @with_shared_options
 def report(
-    image: OptionalImage = None,
+    image: ImageArgument = None,
     grounded: Annotated[bool, question_option("--grounded", help="Locate what the report names.")] = False,
     *,
     shared: AnswerOptions,
@@ -163,7 +160,7 @@ def report(
 
 @with_shared_options
 def chat(
-    image: OptionalImage = None,
+    image: ImageArgument = None,
     *,
     shared: ImageOptions,
 ) -> None:

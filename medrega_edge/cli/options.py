@@ -45,6 +45,10 @@ def _at_most_all_processors(threads: int | None) -> int | None:
     return available
 
 
+def _windows() -> list[str]:
+    return list(WINDOWS)
+
+
 TaskOption = Annotated[Task | None, question_option(help="Task; default: read from the question.")]
 LanguageOption = Annotated[
     Language | None,
@@ -88,7 +92,7 @@ class ReadingOptions:
 
     window: Annotated[
         str | None,
-        image_option(metavar="NAME|C,W", help=f"CT window: {', '.join(WINDOWS)}; or C,W.", autocompletion=lambda: WINDOWS),
+        image_option(metavar="NAME|C,W", help=f"CT window: {', '.join(WINDOWS)}; or C,W.", autocompletion=_windows),
     ] = None
     plane: Annotated[Literal["axial", "coronal", "sagittal"] | None, image_option(help="Plane of a NIfTI volume.")] = None
 
