@@ -176,15 +176,10 @@ DOCUMENTS: dict[str, Any] = {
 
 
 class _Generator(GenerateJsonSchema):
-    """Gives keys no title that only repeats them, and enumerations no description: theirs is for programmers."""
+    """Gives keys no title that only repeats them."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
-
-    def enum_schema(self, schema: Any) -> dict[str, Any]:
-        made = super().enum_schema(schema)
-        made.pop("description", None)
-        return made
 
 
 def schema_of(name: str) -> dict[str, Any]:
