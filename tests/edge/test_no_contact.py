@@ -89,10 +89,21 @@ def test_every_other_command_the_same(tmp_path, name):
     check(tmp_path / "here", *LONG[name])
 
 
+# Runs a command, interrupts it when it has written two answers, and ends with its exit code.
+INTERRUPTED_AFTER_TWO_ANSWERS = """
+import glob, signal, subprocess, sys, time
+process = subprocess.Popen(sys.argv[1:])
+while len(glob.glob("answers/*.jsonl")) < 2 and process.poll() is None:
+    time.sleep(0.05)
+process.send_signal(signal.SIGINT)
+sys.exit(process.wait())
+"""
+
+
 @pytest.mark.slow
 def test_watching_the_same(tmp_path):
     arguments = ["watch", "in", "--question", LOCATE, "--out", "answers", "--settle", "0.1"]
-    check(tmp_path / "here", arguments, 130, ["answers*"], before=["timeout", "--preserve-status", "-s", "INT", "5"])
+    check(tmp_path / "here", arguments, 130, ["answers*"], before=[sys.executable, "-c", INTERRUPTED_AFTER_TWO_ANSWERS])
     assert len(list((tmp_path / "here" / "answers").glob("*.jsonl"))) == 2
 
 
