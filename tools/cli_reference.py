@@ -32,12 +32,18 @@ def whole_command() -> Any:
 
 def reference() -> str:
     """The page as Markdown."""
+    return "\n".join([HEAD, *_section(whole_context())])
+
+
+def whole_context() -> Any:
+    """The context of `medrega` with the commands of all four packages."""
     command = whole_command()
-    return "\n".join([HEAD, *_section(command, command.context_class(command, info_name="medrega"))])
+    return command.context_class(command, info_name="medrega", **command.context_settings)
 
 
-def _section(command: Any, context: Any) -> Iterator[str]:
+def _section(context: Any) -> Iterator[str]:
     """One command, and below it its subcommands."""
+    command = context.command
     commands = getattr(command, "commands", {})
     if context.parent is not None:
         yield f"{'#' * len(context.command_path.split())} {context.command_path}\n"
@@ -47,7 +53,7 @@ def _section(command: Any, context: Any) -> Iterator[str]:
             yield from _parameters(context)
     for name, below in commands.items():
         if not below.hidden:
-            yield from _section(below, command.context_class(below, info_name=name, parent=context))
+            yield from _section(below.context_class(below, info_name=name, parent=context))
 
 
 def _described(command: Any) -> Iterator[str]:

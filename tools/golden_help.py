@@ -20,7 +20,7 @@ from medrega_edge.cli import main as cli
 from medrega_edge.cli.help import screen
 from medrega_edge.domain import Language
 from tools.catalogues import compile_all
-from tools.cli_reference import whole_command
+from tools.cli_reference import whole_context
 
 FOLDER = Path(__file__).parents[1] / "tests" / "golden" / "help"
 
@@ -41,13 +41,12 @@ def _contexts() -> Iterator[Any]:
     """The context of every command; those of plug-ins too, whichever extras are installed."""
     top = typer.main.get_command(cli.app)
     yield top.context_class(top, info_name="medrega", **top.context_settings)
-    whole = whole_command()
-    yield from _below(whole.context_class(whole, info_name="medrega"))
+    yield from _below(whole_context())
 
 
 def _below(context: Any) -> Iterator[Any]:
     for name, command in getattr(context.command, "commands", {}).items():
-        below = command.context_class(command, info_name=name, parent=context, **command.context_settings)
+        below = command.context_class(command, info_name=name, parent=context)
         yield below
         yield from _below(below)
 

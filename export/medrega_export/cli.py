@@ -149,7 +149,12 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a full-precision InternVL checkpoint.")],
     shared: ExportFlags,
 ) -> None:
-    """Turn a checkpoint into a model package: 4-bit language model, 8-bit vision tower, certificate."""
+    """Turn a checkpoint into a model package: 4-bit language model, 8-bit vision tower, certificate.
+
+    medrega export runs/nano/checkpoint --check
+
+    medrega export runs/nano/checkpoint --calibration train.jsonl --certify val.jsonl --out nano
+    """
     options = shared.options(checkpoint)
     if shared.check:
         _check(options)

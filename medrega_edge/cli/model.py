@@ -22,7 +22,10 @@ model_app = App(help="List, inspect or verify model packages.")
 
 @model_app.command("list")
 def model_list() -> None:
-    """List the packages that are there."""
+    """List the packages that are installed.
+
+    medrega model list
+    """
     from medrega_edge.package.package import Package
     from medrega_edge.package.registry import list_packages
 
@@ -38,14 +41,23 @@ def model_list() -> None:
 
 @model_app.command("info")
 def model_info(
-    model: Annotated[str | None, typer.Argument(help="Package folder or name; default: the one that is used.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="PACKAGE", help="Package folder or name; default: the one that answers.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print manifest and certificate as JSON.")] = False,
     whole: Annotated[
-        bool, typer.Option("--certificate", help="Show the whole certificate: kinds of image, worst items, errors, hashes.")
+        bool, typer.Option("--certificate", help="Show the whole certificate: modalities, worst items, errors, hashes.")
     ] = False,
-    labels: Annotated[bool, typer.Option("--labels", help="List what it can locate, and the label sets, instead.")] = False,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="List the structures that it can locate and the label sets instead.")
+    ] = False,
 ) -> None:
-    """Show what a package is and how accurate it was measured to be."""
+    """Show what a package is and how accurate it was measured to be.
+
+    medrega model info
+
+    medrega model info --labels
+    """
     from medrega_edge.inference import memory
     from medrega_edge.inference.devices import available_threads, decoder_threads
     from medrega_edge.output.certificate_text import certificate_lines
@@ -98,9 +110,14 @@ def _list_labels(package: Package) -> None:
 
 @model_app.command("verify")
 def model_verify(
-    model: Annotated[str | None, typer.Argument(help="Package folder or name; default: the one that is used.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="PACKAGE", help="Package folder or name; default: the one that answers.")
+    ] = None,
 ) -> None:
-    """Check every file of a package against its manifest."""
+    """Check every file of a package against its manifest.
+
+    medrega model verify path/to/package
+    """
     from medrega_edge.package.registry import find_package
 
     package = find_package(model)
@@ -110,9 +127,14 @@ def model_verify(
 
 @model_app.command("path")
 def model_path(
-    model: Annotated[str | None, typer.Argument(help="Package folder or name; default: the one that is used.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="PACKAGE", help="Package folder or name; default: the one that answers.")
+    ] = None,
 ) -> None:
-    """Print the folder of a package."""
+    """Print the folder of a package.
+
+    medrega model path
+    """
     from medrega_edge.package.registry import find_package
 
     echo(str(find_package(model).folder))
