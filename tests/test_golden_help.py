@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from medrega_edge.cli.help import display_width
 from tools import golden_help
 
@@ -11,6 +13,15 @@ ENGLISH = re.compile("[a-z]+ [a-z]+ [a-z]+ [a-z]+")
 
 def test_help_screens_are_the_golden_ones():
     assert golden_help.differences() == []
+
+
+@pytest.mark.parametrize("command", ["", "ask", "model info", "bench gate"])
+def test_the_program_shows_them(command, medrega, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for language in ("en", "zh"):
+        monkeypatch.setenv("LC_ALL", {"en": "C.UTF-8", "zh": "zh_CN.UTF-8"}[language])
+        name = "-".join(["medrega", *command.split()])
+        assert medrega(*command.split(), "--help").out == SCREENS[f"{name}.{language}.txt"]
 
 
 def test_no_line_is_wider_than_80_columns_but_for_examples_which_are_whole():

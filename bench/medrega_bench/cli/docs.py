@@ -22,7 +22,10 @@ def docs(
         bool, typer.Option("--check", help="Change nothing; exit with code 5 if a block is out of date.")
     ] = False,
 ) -> None:
-    """Update tables and pictures of documents."""
+    """Update tables and pictures of documents.
+
+    medrega bench docs --check
+    """
     from medrega_bench.reports.readme_blocks import update_blocks
 
     changed = [document.name for document in documents or DOCUMENTS if update_blocks(document, check)]
