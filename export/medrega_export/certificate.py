@@ -10,12 +10,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import medrega_edge
-import medrega_export
 from medrega_edge.boxes import iou
 from medrega_edge.domain import Task
 from medrega_edge.engine import Engine, EngineOptions
@@ -27,15 +24,16 @@ from medrega_edge.evaluation.questions import ABSENT, Question
 from medrega_edge.evaluation.runner import AnsweredQuestion, run_questions
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.confidence import fit
-from medrega_edge.package.package import Package
+from medrega_edge.package.manifest import FileEntry
 from medrega_edge.package.registry import find_package
+from medrega_export.provenance import library_versions, program_hash, sha256_of
 from medrega_export.quantisation.recipe import Recipe
 
 SCHEMA_VERSION = 1
 WORST = 10  # items that are named
 ENOUGH_BOXES = 50  # to calibrate on; with fewer, two fitted numbers say more about the sample than about the weights
 Notify = Callable[[Message], None]
-LIBRARIES = ("medrega-edge", "gptqmodel", "torch", "transformers", "onnx", "onnxruntime", "numpy")
+HASHED_ROLES = ("vision", "decoder", "embeddings", "tokenizer", "prompts")
 
 
 @dataclass(frozen=True)
@@ -157,13 +155,14 @@ def certificate(
     compared: Comparison | None,
     reason: str | None,
     questions: Iterable[Question],
-    packages: Mapping[str, Path],
+    packages: Mapping[str, Mapping[str, FileEntry]],
     recipe: Recipe,
     weights: Sequence[Path],
 ) -> dict[str, Any]:
-    """Put together `certificate.json`. `stages` holds error and limit, `packages` "reference" and "package" folders.
+    """Return the content of `certificate.json`.
 
-    `weights` are the files that the package was made from; `compared` and `questions` are None and empty without accuracy.
+    `stages` holds error and limit of each stage, `packages` the files of "package" and "reference" by role, `weights` the
+    files that the package was made from. Without measured accuracy, `compared` is None and `questions` is empty.
     """
     hashes = [question.sha256 for question in questions]
     return {
@@ -183,35 +182,8 @@ def certificate(
             "seed": bootstrap.SEED,
             "interval": bootstrap.LEVEL,
         },
-        "packages": {name: _hashes(folder) for name, folder in packages.items()},
-        "weights": {path.name: _sha256(path) for path in weights},
-        "code": code(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "packages": {name: {role: files[role].sha256 for role in HASHED_ROLES} for name, files in packages.items()},
+        "weights": {path.name: sha256_of(path) for path in weights},
+        "code": program_hash(),
+        "versions": library_versions(),
     }
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    files = Package.open(folder).manifest.files
-    return {role: files[role].sha256 for role in ("vision", "decoder", "embeddings", "tokenizer", "prompts")}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def code() -> str:
-    """Hash every module of the program that made and measured the package."""
-    digest = hashlib.sha256()
-    for package in (medrega_edge, medrega_export):
-        root = Path(package.__path__[0])
-        for path in sorted(root.rglob("*.py")):
-            digest.update(f"{package.__name__}/{path.relative_to(root).as_posix()}:{_sha256(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

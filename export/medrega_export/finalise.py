@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,30 @@ from medrega_export.quantisation.recipe import Recipe
 from medrega_export.stages import Run
 
 
+def describe_files(folder: Path, recipe: Recipe) -> dict[str, FileEntry]:
+    """Return the manifest's entries of the files that `stages.assemble` has written, by role."""
+    entries: dict[str, FileEntry] = {}
+    for role, name in FILE_NAMES.items():
+        if (folder / name).is_file() and role not in ("certificate", "card"):
+            entries[role] = file_entry(folder / name, recipe.files.get(role, "text"))
+            data = folder / f"{name}.data"
+            if data.is_file():
+                entries[f"{role}_data"] = file_entry(data, recipe.files[role])
+    return entries
+
+
 def finalise(
-    run: Run, folder: Path, recipe: Recipe, certificate: dict[str, Any], calibration: tuple[float, ...] = ()
+    run: Run,
+    folder: Path,
+    recipe: Recipe,
+    files: Mapping[str, FileEntry],
+    certificate: dict[str, Any],
+    calibration: tuple[float, ...] = (),
 ) -> None:
-    """Write certificate, card, and last the manifest. `calibration` is slope and offset for the scores of boxes."""
+    """Write certificate, card, and last the manifest, which makes the folder a package.
+
+    `files` are the files that are there already, by role. `calibration` is slope and offset for the scores of boxes.
+    """
     checkpoint = run.checkpoint
     training = checkpoint.training
     text = json.dumps(certificate, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -41,7 +62,7 @@ def finalise(
         version=training.version,
         source=". ".join([training.source, *map(str, checkpoint.warnings)]),
         precision=recipe.name,
-        files=_entries(folder, recipe),
+        files={**files, **{role: file_entry(folder / FILE_NAMES[role], "text") for role in ("certificate", "card")}},
         vision=VisionSpec(
             input=vision_graph.INPUT,
             output=vision_graph.OUTPUT,
@@ -58,17 +79,6 @@ def finalise(
         calibration=calibration,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-
-
-def _entries(folder: Path, recipe: Recipe) -> dict[str, FileEntry]:
-    """The manifest's entries of the files, by role."""
-    entries: dict[str, FileEntry] = {}
-    for role, name in FILE_NAMES.items():
-        entries[role] = file_entry(folder / name, recipe.files.get(role, "text"))
-        data = folder / f"{name}.data"
-        if data.is_file():
-            entries[f"{role}_data"] = file_entry(data, recipe.files[role])
-    return entries
 
 
 def _groups(recipe: Recipe, checkpoint: Checkpoint) -> str:

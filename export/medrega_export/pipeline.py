@@ -22,7 +22,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.package.package import Package
 from medrega_export.certificate import certificate, compare
 from medrega_export.checkpoint.checkpoint import Checkpoint, load
-from medrega_export.finalise import finalise
+from medrega_export.finalise import describe_files, finalise
 from medrega_export.graphs import text_model
 from medrega_export.options import ExportOptions
 from medrega_export.preflight import (
@@ -199,29 +199,33 @@ def _make(job: _Job, recipe: Recipe, workspace: Workspace) -> None:
 
 
 def _certify(run: Run, folder: Path, job: _Job, recipe: Recipe, errors: dict[str, float]) -> None:
-    """Finalise a package: first with no accuracy, so that the runtime opens it, then with the accuracy it has."""
+    """Finalise a package with its certificate. Where accuracy is measured, the runtime opens it first without one."""
     options, questions = job.options, job.certification
     stages = {name: (error, getattr(options.thresholds, name, None)) for name, error in errors.items()}
-    reason = "no questions with truth were given (--certify)"
+    reason: str | None = "no questions with truth were given (--certify)"
     if recipe.is_full:
         reason = "the package is in full precision itself"
-    finalise(run, folder, recipe, {"stages": {}, "accuracy": None, "reason": "not measured yet"})
-    packages = {"package": folder}
+    files = describe_files(folder, recipe)
+    packages = {"package": files}
     compared = None
     if questions:
+        finalise(run, folder, recipe, files, _without_accuracy("not measured yet"))
         reference = run.workspace.folder / REFERENCE
         reference.mkdir(exist_ok=True)
         full = assemble(run, reference, FULL)
         stages |= {f"{REFERENCE} {name}": (error, getattr(options.thresholds, name)) for name, error in full.items()}
-        finalise(run, reference, FULL, {"stages": {}, "accuracy": None, "reason": "the reference of a certificate"})
-        packages["reference"] = reference
+        packages["reference"] = describe_files(reference, FULL)
+        finalise(run, reference, FULL, packages["reference"], _without_accuracy("the reference of a certificate"))
         run.notify(Message("export.certificate_begins"))
-        compared = compare(reference, folder, questions, run.notify)
+        compared, reason = compare(reference, folder, questions, run.notify), None
     folders = (options.checkpoint, *([options.adapter] if options.adapter else []))
     weights = [path for source in folders for path in sorted(source.glob("*.safetensors"))]
-    items = questions if compared else []
-    content = certificate(stages, compared, None if compared else reason, items, packages, recipe, weights)
-    finalise(run, folder, recipe, content, compared.calibration if compared else ())
+    content = certificate(stages, compared, reason, questions, packages, recipe, weights)
+    finalise(run, folder, recipe, files, content, compared.calibration if compared else ())
+
+
+def _without_accuracy(reason: str) -> dict[str, Any]:
+    return {"stages": {}, "accuracy": None, "reason": reason}
 
 
 def enforce_gates(options: ExportOptions, folder: Path) -> None:

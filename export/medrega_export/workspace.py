@@ -11,15 +11,14 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import MedregaError, ResourceError, UsageError
-from medrega_edge.io.atomic import NO_SPACE_ERRNOS
+from medrega_edge.io.atomic import NO_SPACE_ERRNOS, move_files
 from medrega_edge.io.lock import open_locked
-from medrega_export.certificate import LIBRARIES, code
+from medrega_export.provenance import library_versions, program_hash
 
 CONTENT_BYTES = 10_000_000  # smaller files count by content
 LOCK = "lock"
@@ -29,7 +28,8 @@ COMPLETE, PUBLISHING = "complete", "publishing"
 
 def fingerprint(options: Mapping[str, Any], files: list[Path]) -> str:
     """Return a hash of options and files, of this program and the libraries that it computes with."""
-    parts = [json.dumps(options, sort_keys=True, default=str), *(f"{name} {version(name)}" for name in LIBRARIES), code()]
+    versions = (f"{name} {version}" for name, version in library_versions().items())
+    parts = [json.dumps(options, sort_keys=True, default=str), *versions, program_hash()]
     for path in files:
         status = path.stat()
         content = str(status.st_mtime_ns)
@@ -97,8 +97,7 @@ class Workspace:
             return
         scratch = self.empty_folder("part")
         write(scratch / path.name)
-        for written in sorted(scratch.iterdir(), reverse=True):  # the file itself comes last
-            written.replace(path.with_name(written.name))
+        move_files(scratch, path.parent, last=path.name)
 
     def empty_folder(self, name: str) -> Path:
         """Return an empty folder within the work folder."""

@@ -39,6 +39,17 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
+def move_files(source: Path, target: Path, last: str) -> None:
+    """Move the files of a folder into another one on the same disk, each written to the disk first and `last` at the end.
+
+    So if the file `last` is there, all of them are there, whole. Raises OSError.
+    """
+    for path in sorted(source.iterdir(), key=lambda path: (path.name == last, path.name)):
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+        path.replace(target / path.name)
+
+
 def check_output_path(path: Path, *inputs: Path) -> None:
     """Raise UsageError if `path` cannot or must not be written: a link, a device, a folder, or one of the `inputs`."""
     try:
