@@ -99,8 +99,8 @@ class _Job:
     """An export with its questions read. The checkpoint is opened once, when it is first needed."""
 
     options: ExportOptions
-    calibration: list[Question]
-    certification: list[Question]
+    calibration_questions: list[Question]
+    certificate_questions: list[Question]
     notify: Notify
 
     @cached_property
@@ -114,8 +114,8 @@ class _Job:
     @cached_property
     def material(self) -> calibration.Material:
         self.notify(Message("export.reading"))
-        if self.calibration:
-            return calibration.from_questions(self.checkpoint, self.calibration, self.shape.context)
+        if self.calibration_questions:
+            return calibration.from_questions(self.checkpoint, self.calibration_questions, self.shape.context)
         return calibration.from_noise(self.checkpoint)
 
 
@@ -153,7 +153,7 @@ def _with_group_size(job: _Job) -> Recipe:
 
 
 def _measure(job: _Job, recipe: Recipe) -> list[UnitSensitivity]:
-    if not job.calibration:
+    if not job.calibration_questions:
         raise UsageError("export.sensitivity_needs_questions")
     if recipe.is_full:
         raise UsageError("export.nothing_is_quantised")
@@ -163,7 +163,7 @@ def _measure(job: _Job, recipe: Recipe) -> list[UnitSensitivity]:
 
 def _key(job: _Job, recipe: Recipe) -> str:
     """What the result depends on, as a hash."""
-    options, questions = job.options, (*job.calibration, *job.certification)
+    options, questions = job.options, (*job.calibration_questions, *job.certificate_questions)
     folders = [folder for folder in (options.checkpoint, options.adapter) if folder and folder.is_dir()]
     files = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
     if options.samples is not None:
@@ -172,8 +172,8 @@ def _key(job: _Job, recipe: Recipe) -> str:
     values = {
         "recipe": recipe.to_json(),
         "context": options.context,
-        "calibration": [question.sha256 for question in job.calibration],
-        "certify": [question.sha256 for question in job.certification],
+        "calibration": [question.sha256 for question in job.calibration_questions],
+        "certify": [question.sha256 for question in job.certificate_questions],
         "keep": options.keep_checkpoint and options.keep_checkpoint.absolute(),
     }
     return fingerprint(values, files)
@@ -185,7 +185,7 @@ def _make(job: _Job, recipe: Recipe, workspace: Workspace) -> None:
     for warning in checkpoint.warnings:
         job.notify(Message("export.warning", warning=warning))
     check_recipe(recipe, checkpoint)
-    check_questions(job.certification, checkpoint)
+    check_questions(job.certificate_questions, checkpoint)
     run = Run(checkpoint, job.material, job.shape, options.thresholds, workspace, job.notify)
     folder = workspace.results[options.out]
     errors = assemble(run, folder, recipe)
@@ -200,7 +200,7 @@ def _make(job: _Job, recipe: Recipe, workspace: Workspace) -> None:
 
 def _certify(run: Run, folder: Path, job: _Job, recipe: Recipe, errors: dict[str, float]) -> None:
     """Finalise a package with its certificate. Where accuracy is measured, the runtime opens it first without one."""
-    options, questions = job.options, job.certification
+    options, questions = job.options, job.certificate_questions
     stages = {name: (error, getattr(options.thresholds, name, None)) for name, error in errors.items()}
     reason: str | None = "no questions with truth were given (--certify)"
     if recipe.is_full:

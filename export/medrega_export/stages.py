@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,9 +56,10 @@ def assemble(run: Run, folder: Path, recipe: Recipe) -> dict[str, float]:
 
 def _write_table(table: Stored, path: Path, number: npt.DTypeLike) -> None:
     """Write a table in numpy's own format, some rows at a time."""
-    kind = np.lib.format.dtype_to_descr(np.dtype(number))
+    npy: Any = np.lib.format  # numpy has no types for it
+    header = {"descr": npy.dtype_to_descr(np.dtype(number)), "fortran_order": False, "shape": table.shape}
     with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": table.shape})
+        npy.write_array_header_1_0(file, header)
         for rows in text_model.pieces(table):
             file.write(rows.numpy().astype(number).data)
 

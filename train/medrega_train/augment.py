@@ -8,12 +8,15 @@ has no side at all; nobody's liver lies on the left.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from medrega_edge.boxes import PixelBox
 from medrega_edge.evaluation.records import Record
 from medrega_train.records import area_of
 
@@ -78,9 +81,9 @@ def random_view(
     return View(_change_intensity(_warp(pixels, matrix, size), rng, strength), tuple(regions), not mirror and not turns)
 
 
-def _fractions(record: Record, boxes: tuple[object, ...]) -> Array:
-    scale = [record.geometry.width, record.geometry.height] * 2
-    return np.asarray([b.as_list() for b in boxes], np.float32).reshape(-1, 4) / np.asarray(scale, np.float32)  # type: ignore[attr-defined]
+def _fractions(record: Record, boxes: Sequence[PixelBox]) -> Array:
+    sides = np.asarray([record.geometry.width, record.geometry.height] * 2, np.float32)
+    return np.asarray(np.asarray([box.as_list() for box in boxes], np.float32).reshape(-1, 4) / sides, np.float32)
 
 
 def _random_matrix(rng: np.random.Generator, mirror: bool, turns: int, strength: float) -> npt.NDArray[np.float64]:
@@ -96,7 +99,7 @@ def _random_matrix(rng: np.random.Generator, mirror: bool, turns: int, strength:
     return np.asarray(centre @ turn @ scale @ np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]]))
 
 
-def _move(boxes: Array, matrix: npt.NDArray[np.float64]) -> Array:
+def _move(boxes: Array, matrix: npt.NDArray[np.floating[Any]]) -> Array:
     """Map boxes through an affine map; keep those of which enough stays visible, clipped to the view.
 
     A turned box is replaced by the box of the ellipse that fills it: the box of its four corners would grow with every
@@ -112,7 +115,7 @@ def _move(boxes: Array, matrix: npt.NDArray[np.float64]) -> Array:
     clipped = np.clip(whole, 0.0, 1.0)
     area = np.prod(np.maximum(clipped[:, 2:] - clipped[:, :2], 0), axis=1)
     keep = area / np.maximum(np.prod(whole[:, 2:] - whole[:, :2], axis=1), 1e-9) >= MIN_VISIBLE
-    return clipped[keep].astype(np.float32)
+    return np.asarray(clipped[keep], np.float32)
 
 
 def _warp(pixels: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.uint8]:

@@ -1,9 +1,9 @@
 """Stage 0: the vision tower learns where things are, from every patch at once.
 
-A tower trained only through a language loss on a few thousand images learns too little: one answer a question is a thin
-signal. Here each patch says, for each label, whether it lies in that region and where the region's edges are. What the
-language model later does by attention (find the patches of the named object, read off its box) is rehearsed here
-directly, so the features already hold the answer in a linear form.
+Through a language loss alone a tower learns too little from a few thousand images: one answer a question is a thin signal.
+Here each patch predicts, for each label, whether it lies in that region and where the region's edges are. The language model
+later does the same by attention: it finds the patches of the named object and reads its box. So the features already hold
+the answer in a linear form.
 
 Boxes are fractions `[x1, y1, x2, y2]` of the image, 0..1.
 """
@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,6 +33,8 @@ EDGE_WIDTH = 64
 IGNORE = -100
 
 MODALITIES = tuple(Modality)
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Vocabulary:
 
 @dataclass
 class DenseBatch:
-    """Targets of a batch: N (image, label) pairs that are there, M that are certainly not. P = patches, row by row."""
+    """Targets of a batch: N (image, label) pairs that are present, M that are certainly absent. P = patches, row by row."""
 
     pixel_values: Tensor  # [B, 3, S, S]
     pair_image: Tensor  # [N]
@@ -78,7 +82,17 @@ class DenseBatch:
         return DenseBatch(**{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
 
 
-class DenseSamples(torch.utils.data.Dataset[tuple[object, ...]]):
+class DenseSample(NamedTuple):
+    """Pixels of one view, and its targets: regions that are there, labels that are not, modality and classes."""
+
+    pixels: Floats  # [3, S, S]
+    pairs: list[tuple[int, Floats, Floats, Floats, bool]]  # label, coverage, patch boxes, first box, whether it is one box
+    absent: list[int]  # labels
+    modality: int  # IGNORE where the picture is no medical image
+    classes: Floats  # [2, K]: 0/1, and whether it is known
+
+
+class DenseSamples(torch.utils.data.Dataset[DenseSample]):
     """Sample number i as numpy arrays; `collate` makes batches of them."""
 
     def __init__(self, views: Views, vocabulary: Vocabulary, grid: int, train: bool = True) -> None:
@@ -96,17 +110,17 @@ class DenseSamples(torch.utils.data.Dataset[tuple[object, ...]]):
         """Number of records; training draws beyond it."""
         return len(self._views.records)
 
-    def __getitem__(self, number: int) -> tuple[object, ...]:
+    def __getitem__(self, number: int) -> DenseSample:
         """Return one sample."""
         if self._train:
             return self.sample(*self._views.draw(number))
         record, view = self._views.clean(number)
         return self.sample(record, view, np.random.default_rng(number))
 
-    def sample(self, record: Record, view: View, rng: np.random.Generator) -> tuple[object, ...]:
+    def sample(self, record: Record, view: View, rng: np.random.Generator) -> DenseSample:
         """Targets of one view."""
-        found = [(self._label.get(region.label_en), region.boxes) for region in view.regions]
-        present = [(label, boxes) for label, boxes in found if label is not None and len(boxes)]
+        regions = [(self._label.get(region.label_en), region.boxes) for region in view.regions]
+        present = [(label, boxes) for label, boxes in regions if label is not None and len(boxes)]
         if len(present) > MAX_PAIRS_PER_IMAGE:
             present = [present[i] for i in rng.permutation(len(present))[:MAX_PAIRS_PER_IMAGE]]
         pairs = [(label, *self._targets(boxes), len(boxes) == 1) for label, boxes in present]
@@ -119,7 +133,7 @@ class DenseSamples(torch.utils.data.Dataset[tuple[object, ...]]):
             if name in self._class:
                 classes[0, self._class[name]] = 1.0
         classes[1, list(self._vocabulary.classes_of_dataset.get(record.dataset, ()))] = 1.0
-        return (
+        return DenseSample(
             normalise(view.pixels, self._numbers),
             pairs,
             [self._label[name] for name in absent],
@@ -127,11 +141,12 @@ class DenseSamples(torch.utils.data.Dataset[tuple[object, ...]]):
             classes,
         )
 
-    def foreign(self, pixels: np.ndarray) -> tuple[object, ...]:
+    def foreign(self, pixels: npt.NDArray[np.uint8]) -> DenseSample:
         """Return a sample of a picture that is no medical image: nothing about it is a target."""
-        return normalise(pixels, self._numbers), [], [], IGNORE, np.zeros((2, len(self._class)), np.float32)
+        classes = np.zeros((2, len(self._class)), np.float32)
+        return DenseSample(normalise(pixels, self._numbers), [], [], IGNORE, classes)
 
-    def _targets(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _targets(self, boxes: Floats) -> tuple[Floats, Floats, Floats]:
         g = self._grid
         edges = np.arange(g + 1, dtype=np.float32) / g
         low, high = edges[None, :-1], edges[None, 1:]
@@ -143,15 +158,15 @@ class DenseSamples(torch.utils.data.Dataset[tuple[object, ...]]):
         return each.max(axis=0), boxes[owner], boxes[0]
 
 
-def collate(samples: list[tuple[object, ...]]) -> DenseBatch:
+def collate(samples: list[DenseSample]) -> DenseBatch:
     """Stack samples into a batch."""
     pixels, pairs, absent, modality, classes = zip(*samples, strict=True)
     flat = [(i, *pair) for i, image_pairs in enumerate(pairs) for pair in image_pairs]
-    gone = [(i, label) for i, labels in enumerate(absent) for label in labels]
+    absences = [(i, label) for i, labels in enumerate(absent) for label in labels]
     cells = 0 if not flat else len(flat[0][2])
     stacked = np.stack(classes)
 
-    def column(k: int, dtype: type, shape: tuple[int, ...]) -> Tensor:
+    def column(k: int, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Tensor:
         return torch.from_numpy(np.asarray([row[k] for row in flat], dtype).reshape(len(flat), *shape))
 
     return DenseBatch(
@@ -162,8 +177,8 @@ def collate(samples: list[tuple[object, ...]]) -> DenseBatch:
         patch_box=column(3, np.float32, (cells, 4)),
         box=column(4, np.float32, (4,)),
         single=column(5, np.bool_, ()),
-        absent_image=torch.tensor([g[0] for g in gone], dtype=torch.long),
-        absent_label=torch.tensor([g[1] for g in gone], dtype=torch.long),
+        absent_image=torch.tensor([image for image, _ in absences], dtype=torch.long),
+        absent_label=torch.tensor([label for _, label in absences], dtype=torch.long),
         modality=torch.tensor(modality),
         classes=torch.from_numpy(stacked[:, 0]),
         classes_known=torch.from_numpy(stacked[:, 1]),

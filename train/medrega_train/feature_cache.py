@@ -1,8 +1,7 @@
-"""What a frozen tower sees, computed once: a pool of views and their image features on disk.
+"""Image features of a frozen tower, computed once for a pool of views and kept on disk.
 
-While the tower stands still, its pass over a view always gives the same. So the language stages draw their samples from a
-pool of views whose features lie in one file, and spend their time on language. A sample is a view of the pool with
-questions of its own: the next round through the pool asks other ones. Knows views and features; knows no words.
+While the tower is frozen, a view always has the same features. So the language stages draw their samples from a pool of
+views with features in one file, and spend their time on language. Each sample asks new questions about a view of the pool.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +68,7 @@ class Pool:
         path, progress = self._folder / FEATURES, self._folder / FILLED
         filled = json.loads(progress.read_text()) if progress.is_file() else 0
         numbers = [range(start, min(start + CHUNK, self._size)) for start in range(filled, self._size, CHUNK)]
-        store: npt.NDArray[np.float16] | None = np.load(path, mmap_mode="r+") if filled else None
+        store: Any = np.load(path, mmap_mode="r+") if filled else None
         for chunk, pictures in zip(
             numbers, DataLoader(Pictures(self._views), batch_sampler=numbers, num_workers=workers), strict=False
         ):
@@ -76,11 +76,12 @@ class Pool:
             if store is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 shape = (self._size, *features.shape[1:])
-                store = np.lib.format.open_memmap(path, "w+", dtype=np.float16, shape=shape)
+                npy: Any = np.lib.format  # numpy has no types for it
+                store = npy.open_memmap(path, "w+", dtype=np.float16, shape=shape)
             store[chunk.start : chunk.stop] = features
             over = time.monotonic() > deadline
             if over or chunk.stop == self._size or chunk.stop % (16 * CHUNK) == 0:
-                store.flush()  # type: ignore[attr-defined]
+                store.flush()
                 write_text(progress, str(chunk.stop))
             if over and chunk.stop < self._size:
                 return False

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -23,34 +24,34 @@ from medrega_edge.evaluation.records import Record
 from medrega_edge.prompts.region_markup import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
 from medrega_edge.prompts.templates import IMAGE_TOKEN, PromptBook
 from medrega_train.augment import View
-from medrega_train.dense_head import IGNORE, DenseBatch, DenseHead, DenseSamples, dense_losses
+from medrega_train.dense_head import IGNORE, DenseBatch, DenseHead, DenseSample, DenseSamples, dense_losses
 from medrega_train.dense_head import collate as collate_dense
 from medrega_train.feature_cache import FOREIGN_SHARE, Pool
 from medrega_train.non_medical_images import foreign_picture
 from medrega_train.questions import QuestionAnswer, QuestionSampler, ask_modality
-from medrega_train.tokens import END, PAD
+from medrega_train.tokens import END, PAD, token_id
 from medrega_train.views import Views
 
 DIGITS = 10
 STOP = DIGITS  # "the number ends here", the eleventh outcome after the ten digits
 LONGEST = len(str(GRID_MAX))
 COORDINATE_SPREAD = 8.0  # grid steps; scale of the Laplace distribution around the true coordinate
-DENSE_WEIGHT = 0.5  # of stage 0's loss while everything trains, so that the tower keeps what it knows
-WORD_WEIGHT = 2.5  # a box has twelve digits that are never sure, an answer one word that can be
+DENSE_WEIGHT = 0.5  # of stage 0's loss while everything trains, so that the tower forgets nothing
+WORD_WEIGHT = 2.5  # a box has twelve uncertain digits, an answer may be one word
 LONGEST_ROW = 232  # tokens; the longest row of a batch sets its cost, so a question too many waits for another draw
 
 
-def coordinate_targets(spread: float = COORDINATE_SPREAD) -> np.ndarray:
-    """Table `[1000, 4, 11]`: given the true value and its first j digits, how likely each digit, or the end, comes next.
+def coordinate_targets(spread: float = COORDINATE_SPREAD) -> npt.NDArray[np.float32]:
+    """Return a table `[1000, 4, 11]`: the probability of each next digit, or of the end, after the first j true digits.
 
-    Every coordinate u is likely as exp(-|u - v| / spread); the table is that distribution, spelt in decimal.
+    A coordinate u has the weight exp(-|u - v| / spread) where v is true; the table spells that distribution in decimal.
     """
     spelt = [str(u) for u in range(GRID_MAX + 1)]
     table = np.zeros((GRID_MAX + 1, LONGEST + 1, DIGITS + 1), np.float32)
-    following: dict[str, list[tuple[int, int]]] = {}  # prefix -> (u, outcome after it)
-    for u, text in enumerate(spelt):
+    following: dict[str, list[tuple[int, int]]] = {}  # prefix -> (coordinate, outcome after it)
+    for coordinate, text in enumerate(spelt):
         for j in range(len(text) + 1):
-            following.setdefault(text[:j], []).append((u, int(text[j]) if j < len(text) else STOP))
+            following.setdefault(text[:j], []).append((coordinate, int(text[j]) if j < len(text) else STOP))
     after = {prefix: tuple(np.array(column) for column in zip(*rows, strict=True)) for prefix, rows in following.items()}
     for v, text in enumerate(spelt):
         for j in range(len(text) + 1):
@@ -62,9 +63,9 @@ def coordinate_targets(spread: float = COORDINATE_SPREAD) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A question as token ids; `target[i]` is what position i has to say, IGNORE where it says nothing.
+    """A question as token ids. `target[i]` is the token that position i has to predict, or IGNORE.
 
-    `value` and `place` name the coordinate and the digit of it that a target spells, -1 elsewhere.
+    `value` and `place` are the coordinate and the digit of it that a target spells, -1 elsewhere.
     """
 
     ids: list[int]
@@ -81,12 +82,12 @@ class Encoder:
         self._tokenizer = tokenizer
         self._prompts = prompts
         before, after = prompts.before_and_after()
-        self.image_id = tokenizer.token_to_id(IMAGE_TOKEN)
-        self.pad_id = tokenizer.token_to_id(PAD)
+        self.image_id = token_id(tokenizer, IMAGE_TOKEN)
+        self.pad_id = token_id(tokenizer, PAD)
         self.prefix = self._ids(before) + [self.image_id] * image_tokens + self._ids(after)
-        self.digit_ids = [tokenizer.token_to_id(str(d)) for d in range(DIGITS)]
+        self.digit_ids = [token_id(tokenizer, str(d)) for d in range(DIGITS)]
         self._digit_of = {token: d for d, token in enumerate(self.digit_ids)}
-        self._open, self._close = tokenizer.token_to_id(BOX_OPEN), tokenizer.token_to_id(BOX_CLOSE)
+        self._open, self._close = token_id(tokenizer, BOX_OPEN), token_id(tokenizer, BOX_CLOSE)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -94,7 +95,7 @@ class Encoder:
 
     @property
     def separators(self) -> list[int]:
-        """The tokens behind a coordinate that is followed by another, and behind the last one of a list."""
+        """The tokens after a coordinate that is followed by another, and after the last one of a list."""
         return [self._ids("1, 1")[1], self._ids("1]]")[1]]
 
     def opening(self, question: str, label: str) -> list[int]:
@@ -155,7 +156,7 @@ class LiveSamples:
         """`dense` makes the targets of a view."""
         self._views, self._dense = views, dense
 
-    def draw(self, number: int) -> tuple[Record | None, View, np.random.Generator, tuple[object, ...]]:
+    def draw(self, number: int) -> tuple[Record | None, View, np.random.Generator, DenseSample]:
         """Return sample `number`: record (None: no medical image), view, generator, dense sample."""
         record, view, rng = self._views.draw(number)
         if rng.random() < FOREIGN_SHARE:
@@ -163,28 +164,28 @@ class LiveSamples:
         return record, view, rng, self._dense.sample(record, view, rng)
 
 
-class LanguageSamples(torch.utils.data.Dataset[tuple[object, list[Encoded]]]):
+class LanguageSamples(torch.utils.data.Dataset[tuple[Any, list[Encoded]]]):
     """Sample number i: an image, as `source` gives it, and encoded questions about it."""
 
     def __init__(self, source: LiveSamples | Pool, questions: QuestionSampler, encoder: Encoder, count: int) -> None:
         """`count` questions to an image."""
         self._source, self._questions, self._encoder, self._count = source, questions, encoder, count
 
-    def __getitem__(self, number: int) -> tuple[object, list[Encoded]]:
+    def __getitem__(self, number: int) -> tuple[Any, list[Encoded]]:
         """Return one sample."""
         record, view, rng, image = self._source.draw(number)
         if record is None:
             return image, [self._encoder.question(ask_modality(None))]
-        asked = self._questions.draw(record, view, self._count, rng)
-        return image, [self._encoder.question(question) for question in asked]
+        questions = self._questions.draw(record, view, self._count, rng)
+        return image, [self._encoder.question(question) for question in questions]
 
     def collate(self, samples: list[tuple[Any, list[Encoded]]]) -> LanguageBatch:
         """Lay the questions of each image behind its prefix."""
         prefix = self._encoder.prefix
         rows = []
         for _, questions in samples:
-            columns = [prefix, list(range(len(prefix))), [0] * len(prefix)] + [[-1] * len(prefix) for _ in range(3)]
-            columns[3] = [IGNORE] * len(prefix)
+            columns: list[list[int]] = [prefix, list(range(len(prefix))), [0] * len(prefix)]
+            columns += [[IGNORE] * len(prefix), [-1] * len(prefix), [-1] * len(prefix)]
             for number, q in enumerate(questions, 1):
                 if number > 1 and len(columns[0]) + len(q.ids) > LONGEST_ROW:
                     break
@@ -211,10 +212,10 @@ def attention_mask(segment: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class LanguageModule(nn.Module):
-    """The whole model, and stage 0's head that keeps the tower's knowledge in place."""
+    """The whole model, and stage 0's head, whose loss keeps the tower from forgetting."""
 
     def __init__(self, model: InternVLForConditionalGeneration, head: DenseHead, encoder: Encoder) -> None:
-        """`head` reads off the tower what stage 0 taught it."""
+        """`head` is that of stage 0."""
         super().__init__()
         self.model = model
         self.head = head
@@ -245,9 +246,9 @@ class LanguageModule(nn.Module):
             position_ids=batch.position,
             use_cache=False,
         ).last_hidden_state
-        said = batch.target != IGNORE
-        logits = self.model.lm_head(states[said]).float()
-        parts = self._language_losses(logits, batch.target[said], batch.value[said], batch.place[said])
+        is_target = batch.target != IGNORE
+        logits = self.model.lm_head(states[is_target]).float()
+        parts = self._language_losses(logits, batch.target[is_target], batch.value[is_target], batch.place[is_target])
         if batch.dense is not None:
             dense = dense_losses(self.head, hidden, batch.dense)
             parts["dense"] = DENSE_WEIGHT * torch.stack(list(dense.values())).sum()
@@ -264,14 +265,14 @@ class LanguageModule(nn.Module):
 
     @torch.no_grad()
     def encode(self, pixel_values: Tensor) -> Tensor:
-        """What the tower makes of pictures `[B, 3, S, S]`: features `[B, P / 4, 4 C]`."""
+        """Encode pictures `[B, 3, S, S]` as features `[B, P / 4, 4 C]`."""
         return self.shuffle(self.model.model.vision_tower(pixel_values=pixel_values).last_hidden_state)
 
     def _language_losses(self, logits: Tensor, target: Tensor, value: Tensor, place: Tensor) -> dict[str, Tensor]:
         log_p = logits.log_softmax(dim=-1)
         spelt = value >= 0
         soft = self.table[value[spelt], place[spelt]]  # [K, 11]
-        # Where a number ends, the target itself says with which token; inside it no end token is right.
+        # Where a number ends, the target is the end token; inside a number no end token is right.
         ends = target[spelt]
         at = log_p[spelt]
         by_digit = at[:, self.digits]
@@ -286,15 +287,17 @@ class LanguageModule(nn.Module):
         return {"coordinates": coordinate.sum() / total, "words": WORD_WEIGHT * words / total}
 
     @torch.no_grad()
-    def write_boxes(self, pixel_values: Tensor, prefix: list[int], asked: list[list[int]], separators: list[int]) -> Tensor:
+    def write_boxes(
+        self, pixel_values: Tensor, prefix: list[int], openings: list[list[int]], separators: list[int]
+    ) -> Tensor:
         """Let the model write one box for each of N images, greedily: `[N, 4]` grid integers.
 
-        `asked` holds, for each image, the tokens of the question and of its answer up to the first coordinate; the two
-        `separators` are the tokens behind the first three coordinates and behind the fourth.
+        `openings` are, for each image, the tokens of the question and of its answer up to the first coordinate. The two
+        `separators` are the tokens after the first three coordinates and after the fourth.
         """
         core = self.model.model
         image = core.multi_modal_projector(self.encode(pixel_values))
-        rows = [prefix + tokens for tokens in asked]
+        rows = [prefix + tokens for tokens in openings]
         boxes: list[list[int]] = [[] for _ in rows]
         spelt: list[str] = ["" for _ in rows]
         while any(len(box) < 4 for box in boxes):

@@ -1,4 +1,4 @@
-"""An InternVL of a preset's shape, as transformers knows it. Knows shapes and token ids; knows no data."""
+"""An InternVL of a preset's shape, in transformers' own class, with fresh weights or those of another checkpoint."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers.models.internvl.modeling_internvl import InternVLVisionModel
 
 from medrega_edge.errors import UsageError
 from medrega_train.presets import Preset
+from medrega_train.tokens import token_id
 
 
 def vision_config(preset: Preset) -> InternVLVisionConfig:
@@ -81,7 +82,7 @@ def graft(
 
 
 def _tokens(tokenizer: Tokenizer) -> list[str]:
-    return [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
+    return [token for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])]
 
 
 def _pieces(token: str, spoken: Tokenizer) -> list[int]:
@@ -92,7 +93,7 @@ def _pieces(token: str, spoken: Tokenizer) -> list[int]:
     text = decoders.ByteLevel().decode([token])
     if "\ufffd" not in text:
         return list(spoken.encode(text, add_special_tokens=False).ids)
-    return [spoken.token_to_id(byte) for byte in token]
+    return [token_id(spoken, byte) for byte in token]
 
 
 def build_model(preset: Preset, token_ids: dict[str, int], vocabulary: int) -> InternVLForConditionalGeneration:

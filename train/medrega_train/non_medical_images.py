@@ -1,6 +1,6 @@
 """Pictures that are no medical images: noise, blanks, pages of text, drawings, clouds of colour.
 
-Drawn, not photographed: they teach the model to say that it was shown something else. Knows pixels only.
+They are drawn, not photographed, and teach the model to say that an image is no medical one.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _stripes(size: int, rng: np.random.Generator) -> Picture:
     angle = rng.uniform(0, np.pi)
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * rng.uniform(10, 120)) > rng.uniform(-0.5, 0.5)
     colours = rng.integers(0, 256, (2, 3))
-    return colours[wave.astype(int)].astype(np.uint8)
+    return np.asarray(colours[wave.astype(int)], np.uint8)
 
 
 def _resized(pixels: Picture, size: int, how: Image.Resampling) -> Picture:

@@ -1,4 +1,4 @@
-"""How people ask: many wordings of two questions, English and Chinese. Knows words only.
+"""How people ask: many wordings of two questions, English and Chinese.
 
 `{x}` is the name of an object, `{m}` of the kind of image, `{box}` a region. What the program words itself stands in
 `medrega_edge.prompts.templates`.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Modality, Task
@@ -93,7 +94,7 @@ class QuestionAnswer:
     answer: str
 
 
-def grid_region(label: str, boxes: np.ndarray) -> RegionText:
+def grid_region(label: str, boxes: npt.NDArray[np.float32]) -> RegionText:
     """Name boxes `[n, 4]` (fractions of the image) in the grammar, top to bottom, then left to right."""
     ordered = sorted((tuple(map(float, box)) for box in boxes), key=lambda box: (box[1], box[0]))
     return RegionText(label, tuple(_UNIT.to_grid(PixelBox(*box)) for box in ordered))

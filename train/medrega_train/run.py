@@ -36,7 +36,7 @@ from medrega_train.model import build_model, build_tower, graft, load_checkpoint
 from medrega_train.presets import Preset, StagePlan
 from medrega_train.questions import QuestionSampler, all_texts, prompt_book, question_weight
 from medrega_train.records import split_of
-from medrega_train.tokens import END, PAD, train_tokenizer
+from medrega_train.tokens import END, PAD, token_id, train_tokenizer
 from medrega_train.views import Views
 
 MEASURES_PER_STAGE = 2
@@ -156,7 +156,8 @@ def _dense_stage(context: _Context) -> Stage:
         device = next(module.parameters()).device
         starts = range(0, len(held_out), MEASURE_BATCH)
         chunks = (range(start, min(start + MEASURE_BATCH, len(held_out))) for start in starts)
-        return module.measure(collate([held_out[i] for i in chunk]).to(device) for chunk in chunks)
+        figures: dict[str, float] = module.measure(collate([held_out[i] for i in chunk]).to(device) for chunk in chunks)
+        return figures
 
     samples = DenseSamples(context.train, vocabulary, context.grid)
     return Stage("dense", module, samples, collate, preset.dense, measure, _every(preset.dense.steps))
@@ -164,7 +165,7 @@ def _dense_stage(context: _Context) -> Stage:
 
 def _language_module(context: _Context, dense: DenseModule) -> LanguageModule:
     tokenizer, start = context.tokenizer, context.options.start
-    ids = {"image": context.encoder.image_id, "end": tokenizer.token_to_id(END), "pad": tokenizer.token_to_id(PAD)}
+    ids = {"image": context.encoder.image_id, "end": token_id(tokenizer, END), "pad": token_id(tokenizer, PAD)}
     model = build_model(context.preset, ids, tokenizer.get_vocab_size())
     if start is not None:
         graft(model, tokenizer, load_checkpoint(start), Tokenizer.from_file(str(start / "tokenizer.json")))
@@ -222,15 +223,15 @@ def _measure_boxes(context: _Context, module: LanguageModule) -> dict[str, float
     encoder, written, truth = context.encoder, [], []
     for start in range(0, len(chosen), MEASURE_BATCH):
         part = [cases[i] for i in chosen[start : start + MEASURE_BATCH]]
-        pixels = torch.from_numpy(np.stack([dense[index][0] for index, _ in part])).to(device)  # type: ignore[arg-type]
-        asked = [
+        pixels = torch.from_numpy(np.stack([dense[index].pixels for index, _ in part])).to(device)
+        openings = [
             encoder.opening(DETECT_QUESTION[Language.EN].format(x=region.label_en), region.label_en) for _, region in part
         ]
-        written.append(module.write_boxes(pixels, encoder.prefix, asked, encoder.separators).float() / GRID_MAX)
+        written.append(module.write_boxes(pixels, encoder.prefix, openings, encoder.separators).float() / GRID_MAX)
         for index, region in part:
             record, view = context.val.clean(index)
-            found = next(r for r in view.regions if r.label_en == region.label_en)
-            truth.append(torch.from_numpy(found.boxes[0]))
+            shown = next(r for r in view.regions if r.label_en == region.label_en)
+            truth.append(torch.from_numpy(shown.boxes[0]))
     iou = plain_iou(torch.cat(written), torch.stack(truth))
     return {"val_iou": float(iou.mean()), "val_acc50": float((iou >= 0.5).float().mean())}
 

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer trained on our own texts in both languages. Knows texts; knows no ids of a finished model.
+"""A byte-level BPE tokenizer trained on our own texts in both languages.
 
 Every digit is its own token, so a coordinate is read digit by digit and every number is spelt the same way. The region
 markers are single tokens. A Chinese character is one too, so that a name is spelt alike in every sentence. Runs of
@@ -18,6 +18,14 @@ from medrega_edge.prompts.templates import IMAGE_TOKEN
 PAD, START, END = "<pad>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (PAD, START, END, "<img>", "</img>", IMAGE_TOKEN, *MARKERS)
 MULTIPLE = 32  # quantisation and kernels want it
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """Return the id of a token; raises KeyError where the tokenizer does not have it."""
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise KeyError(token)
+    return number
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:

@@ -116,13 +116,16 @@ def rounded(weight: Floats, bits: int, block: int) -> QuantisedLinear:
     blocks = np.ascontiguousarray(weight, np.float32).reshape(-1, block)
     half = np.float32(middle(bits))
     largest = np.maximum(np.abs(blocks).max(axis=1, keepdims=True), 1e-12)
-    codes, scales, least = np.zeros_like(blocks), np.zeros_like(largest), np.full_like(largest, np.inf)
+    codes: Floats = np.zeros_like(blocks)
+    scales: Floats = np.zeros_like(largest)
+    least: Floats = np.full_like(largest, np.inf)
     for cut in (1.0,) if bits == 8 else CUTS:
         scale = largest * np.float32(cut) / (half - 1)
         rounded = np.clip(np.round(blocks / scale), -half, half - 1)
         error = np.square(rounded * scale - blocks).sum(axis=1, keepdims=True)
         better = error < least
-        codes, scales, least = (np.where(better, *pair) for pair in ((rounded, codes), (scale, scales), (error, least)))
+        codes, scales = np.where(better, rounded, codes), np.where(better, scale, scales)
+        least = np.where(better, error, least)
     stored = (codes + half).astype(np.uint8).reshape(len(weight), -1)
     scales = np.ascontiguousarray(scales.reshape(len(weight), -1).T)
     return QuantisedLinear(stored.T, scales, np.full(scales.shape, middle(bits), np.uint8), None, bits)

@@ -170,7 +170,7 @@ class Body:
 
         single = type(config).from_dict(config.to_dict() | {"num_hidden_layers": 1, "layer_types": None})
         with torch.device("meta"):
-            self._model: Any = AutoModel.from_config(single)  # type: ignore[no-untyped-call]
+            self._model: Any = AutoModel.from_config(single)
         self._model.rotary_emb = type(self._model.rotary_emb)(config=single)
         self._norm, self._model.norm = self._model.norm, torch.nn.Identity()
         self._model.embed_tokens = torch.nn.Identity()

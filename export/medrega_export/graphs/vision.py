@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from medrega_edge.errors import UsageError
-from medrega_export.checkpoint.checkpoint import Checkpoint, meta_model, single
+from medrega_export.checkpoint.checkpoint import Checkpoint, meta_model
+from medrega_export.checkpoint.config import single
 from medrega_export.checkpoint.weights import filled
 from medrega_export.graphs import reference_decoder, vision_graph
 

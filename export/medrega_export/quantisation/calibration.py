@@ -1,7 +1,6 @@
-"""Questions with truth become embeddings with the image in them: what GPTQ calibrates on and gates measure on.
+"""Calibration material: questions with truth as sequences of embeddings, the image's in the place of its tokens.
 
-Knows how image embeddings take the place of image tokens. Reads images through `medrega_edge`, as the runtime does.
-Everything made here stays in memory: texts and pictures can be told from it.
+Images are read as the runtime reads them. All of this stays in memory: texts and pictures could be recovered from it.
 """
 
 from __future__ import annotations
@@ -50,7 +49,8 @@ def from_questions(checkpoint: Checkpoint, chosen: Sequence[Question], context: 
     numbers = Preprocessing(checkpoint.image_size)
     slots = [checkpoint.image_token] * checkpoint.image_tokens
     seen: dict[Path, tuple[int, Geometry]] = {}
-    pixels, sequences = [], []
+    pixels: list[npt.NDArray[np.float32]] = []
+    sequences: list[tuple[list[int], int]] = []
     for question in chosen:
         if question.image not in seen:
             values, geometry = preprocess(picture(question), numbers)

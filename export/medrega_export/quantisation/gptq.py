@@ -65,7 +65,8 @@ class QuantisedLayers:
         """Read layer `i`."""
         from safetensors.numpy import load_file
 
-        return load_file(self.path(i))
+        tensors: dict[str, npt.NDArray[Any]] = load_file(self.path(i))
+        return tensors
 
     def state(self, i: int) -> dict[str, Tensor]:
         """Read layer `i`, dequantised, as the model's own class takes it."""

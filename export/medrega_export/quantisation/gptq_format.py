@@ -83,7 +83,7 @@ def exceptions_of(recipe: Recipe) -> dict[str, dict[str, int]]:
 
 def read_format(config: Mapping[str, Any]) -> Format:
     """Read `quantize_config.json`; raises UsageError for what cannot be exported."""
-    bits, group = config.get("bits"), config.get("group_size")
+    bits, group = config.get("bits", 0), config.get("group_size", 0)
     # Newer writers say `checkpoint_format` (and `format` as well), older ones neither: that is version 1.
     name = str(config.get("checkpoint_format") or config.get("format") or "gptq")
     versions = {"gptq": 1, "gptq_v2": 2}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -118,12 +118,9 @@ def _language(model: _Model, material: Material, recipe: Recipe, notify: Notify)
     for i in range(model.layers):
         notify(Message("export.sensitivity_of_layer", layer=i + 1, count=model.layers))
         module = model.layer(i)
-        whole = _Layer(
-            module.layers[0],
-            lambda given, module=module: model.pass_through(module, given),
-            states[:SEQUENCES],
-            (lambda following, i=i: model.logits(i + 1, following)) if model.is_small else None,
-        )
+        run = partial(model.pass_through, module)
+        logits = partial(model.logits, i + 1) if model.is_small else None
+        whole = _Layer(module.layers[0], run, states[:SEQUENCES], logits)
         for unit, names in LANGUAGE_UNITS.items():
             bits, group = recipe.unit(f"layers.{i}.{unit}")
             choices = [(bits, group)] if bits == RAISED else [(bits, group), (RAISED, group)]
@@ -175,11 +172,14 @@ def _tower(model: _Model, material: Material, recipe: Recipe, notify: Notify) ->
             return model.logits(0, [_with_image(material.samples[s], at, images[n][0]) for s, n, at in places])
 
         module = part.read(model.checkpoint)
-        run: Step = lambda given, part=part, module=module: [part.run(module, state) for state in given]  # noqa: E731
-        whole = _Layer(module, run, states, logits if model.is_small else None)
+        whole = _Layer(module, partial(_run_part, part, module), states, logits if model.is_small else None)
         for unit, names in _units(part.name):
             yield whole.measure(unit, names, _tower_variants(module, names, unit in recipe.kept))
         states = whole.following
+
+
+def _run_part(part: vision.Part, module: nn.Module, states: Sequence[Tensor]) -> list[Tensor]:
+    return [part.run(module, state) for state in states]
 
 
 def _units(part: str) -> list[tuple[str, tuple[str, ...]]]:
