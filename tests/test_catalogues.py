@@ -16,7 +16,7 @@ TEMPLATES = {
     for code, english in importlib.import_module(f"{package}.i18n.templates").TEMPLATES.items()
 }
 UNUSED = {"legacy.sentence"}  # TRANSITION
-TAKE_SENTENCES = {"tell", "as_image_error"}  # TRANSITION: these take a Message, and still a sentence
+TAKE_SENTENCES = {"print_status", "as_image_error"}  # TRANSITION: these take a Message, and still a sentence
 PASS_ON = {"medrega_edge/errors.py", "medrega_edge/cli/console.py"}  # hand the code that they are given to Message
 
 

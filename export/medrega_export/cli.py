@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import echo, tell, user_language
+from medrega_edge.cli.console import print_result, print_status, user_language
 from medrega_edge.cli.options import with_shared_options
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.i18n.message import Message
@@ -41,7 +41,7 @@ class ExportFlags:
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Only tell whether it can be exported, and what that needs.", rich_help_panel=CHECKPOINT
+            "--check", help="Only print_status whether it can be exported, and what that needs.", rich_help_panel=CHECKPOINT
         ),
     ] = False
     calibration: Annotated[
@@ -168,10 +168,10 @@ def export(
         raise UsageError("export.no_target")
     from medrega_export.pipeline import export as run
 
-    report = run(options, tell)
+    report = run(options, print_status)
     for name, value in report.errors.items():
-        echo(f"{name:16} {value:.3g}")
-    echo(f"{report.folder}  {report.precision}  {report.total_bytes / 1e6:.2f} MB")
+        print_result(f"{name:16} {value:.3g}")
+    print_result(f"{report.folder}  {report.precision}  {report.total_bytes / 1e6:.2f} MB")
 
 
 def _explain(options: ExportOptions, out: Path | None) -> None:
@@ -182,10 +182,10 @@ def _explain(options: ExportOptions, out: Path | None) -> None:
 
     if out is not None:
         check_output_path(out)
-    recipe, units = explain(options, tell)
+    recipe, units = explain(options, print_status)
     for line in bit_allocation.table(units):
-        echo(line)
-    echo(Message("export.sensitivity_legend"))
+        print_result(line)
+    print_result(Message("export.sensitivity_legend"))
     if out is not None:
         write_text(out, bit_allocation.to_json(units, recipe))
 
@@ -199,7 +199,7 @@ def _check(options: ExportOptions) -> None:
     report = inspect(options)
     for name, value in report.rows:
         label, shown = (part.text(user_language()) if isinstance(part, Message) else part for part in (name, value))
-        echo(f"{label}{' ' * (LABEL_WIDTH - cell_len(label))} {shown}")
+        print_result(f"{label}{' ' * (LABEL_WIDTH - cell_len(label))} {shown}")
     if report.problems:
         raise UsageError("export.cannot_be_exported", checkpoint=options.checkpoint.name)
     if report.shortages:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import console, echo, tell
+from medrega_edge.cli.console import console, print_result, print_status
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import (
     AnswerOptions,
@@ -181,9 +181,9 @@ def chat(
             answer = _answer_and_show(engine, encoded, request, shared.language or language_of(question), shared)
         except UsageError as error:  # the next question may be a better one
             if shared.output.as_json:
-                echo(json_text({"error": error.to_dict()}))
+                print_result(json_text({"error": error.to_dict()}))
             else:
-                echo(Message("cli.error", problem=error.message).text(language_of(question)), err=True)
+                print_status(Message("cli.error", problem=error.message).text(language_of(question)))
             continue
         warned = warned or bool(answer.warnings)
     if shared.output.strict and warned:
@@ -195,7 +195,7 @@ def _next_question() -> str:
     console(stderr=True).print("? ", end="")
     line = sys.stdin.readline()
     if not line:  # Ctrl-D leaves the cursor behind the question mark
-        echo("", err=True)
+        typer.echo(err=True)
     return line.strip()
 
 
@@ -227,14 +227,14 @@ def _answer_one(image: str | None, words: str, request: Callable[[Engine], TaskR
     if files.save is not None:
         overlay.save_png(overlay.draw_regions(encoded.image, answer), files.save)
         if not files.as_json:
-            tell(Message("cli.image_saved"))
+            print_status(Message("cli.image_saved"))
     if objects:
         from medrega_edge.output.dicom.writer import write_objects
 
         scan = Path(encoded.image.path or path)  # of a folder, the file that was read
         write_objects(answer, scan, overlay.draw_regions(encoded.image, answer), objects)
         if not files.as_json:
-            tell(Message("cli.objects_saved", count=len(objects)))
+            print_status(Message("cli.objects_saved", count=len(objects)))
     if shared.output.strict and answer.warnings:
         raise typer.Exit(5)
 
@@ -260,7 +260,7 @@ def _answer_and_show(
         _show(answer, shared)
         return answer
     answer = engine.run(image, request, language, on_text=lambda piece: typer.echo(printable(piece), nl=False))
-    echo("")
+    print_result("")
     _show(answer, shared, with_text=False)
     return answer
 
@@ -270,7 +270,7 @@ def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
     from medrega_edge.output import terminal
 
     if shared.output.as_json:
-        echo(terminal.to_json(answer, shared.output.include_identifiers))
+        print_result(terminal.to_json(answer, shared.output.include_identifiers))
         return
     kind = answer.image.modality or "?"
     if answer.image.modality_confidence is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrega_edge.cli.console import progress, tell
+from medrega_edge.cli.console import print_status, progress
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import (
     ManyImagesOptions,
@@ -69,7 +69,7 @@ def batch(
         check_outside(source, *outputs)
         job = ImageFolder(source, _batch_question(question, shared, series), shared.include_identifiers)
         for note in job.notes:
-            tell(note)
+            print_status(note)
     elif any(given is not None for given in (question, series, shared.task, shared.language, *astuple(shared.reading))):
         raise UsageError("batch.question_and_file")
     else:
@@ -79,7 +79,7 @@ def batch(
     key = fingerprint(__version__, find_package(shared.model.model).sha256, shared.model.device, job.job_key())
     with Journal(out, key) as journal:
         if journal.position.item or journal.position.picture:
-            tell(Message("batch.resumed", done=journal.position.item, total=len(job)))
+            print_status(Message("batch.resumed", done=journal.position.item, total=len(job)))
         rows = _answers(job, journal.position, shared.model)
         with progress(len(job), journal.position.item) as advance, closing(rows):
             for position, row in rows:
@@ -90,7 +90,7 @@ def batch(
             write_csv(journal.rows(), csv)
         answered, failed = _report_failures(journal.rows())
         journal.remove()
-    tell(Message("batch.finished", answered=answered, failed=failed))
+    print_status(Message("batch.finished", answered=answered, failed=failed))
     if failed:
         raise typer.Exit(1)
 
@@ -141,11 +141,11 @@ def _report_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
             continue
         problem = Message.from_dict(row["error"])
         if row["id"] is None:
-            tell(Message("batch.failed", problem=problem))
+            print_status(Message("batch.failed", problem=problem))
         else:
-            tell(Message("batch.failed_row", id=str(row["id"]), problem=problem))
+            print_status(Message("batch.failed_row", id=str(row["id"]), problem=problem))
     if failed > FAILURES_SHOWN:
-        tell(Message("batch.failed_more", count=failed - FAILURES_SHOWN))
+        print_status(Message("batch.failed_more", count=failed - FAILURES_SHOWN))
     return answered, failed
 
 
@@ -179,13 +179,13 @@ def watch(
     job = fingerprint(__version__, package.sha256, shared.model.device, repr(batch_question), identifiers)
     check_folder(folder, out)
     engine = shared.model.load_engine()
-    tell(Message("batch.watching"))
+    print_status(Message("batch.watching"))
     for rows in watching(engine, folder, out, batch_question, job, settle, identifiers):
         for row in rows:
             if "error" in row:
-                tell(Message("batch.failed_row", id=str(row["id"]), problem=Message.from_dict(row["error"])))
+                print_status(Message("batch.failed_row", id=str(row["id"]), problem=Message.from_dict(row["error"])))
             else:
-                tell(Message("batch.answered_row", id=str(row["id"])))
+                print_status(Message("batch.answered_row", id=str(row["id"])))
 
 
 def mount(app: App) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medrega_edge.cli.console import echo
+from medrega_edge.cli.console import print_result
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import ModelOption, ModelOptions, ThreadsOption
 from medrega_edge.i18n.message import Message
@@ -34,7 +34,7 @@ def bundle_create(
     check_output_path(out)
     read_wheels(wheels)  # names what is missing before the model is loaded
     create(out, wheels, find_package(model), ModelOptions(model, threads).load_engine())
-    echo(Message("bundle.created", megabytes=out.stat().st_size / 1e6))
+    print_result(Message("bundle.created", megabytes=out.stat().st_size / 1e6))
 
 
 @bundle_app.command("verify")
@@ -52,10 +52,10 @@ def bundle_verify(
     from medrega_edge.package.registry import find_package
 
     contents = verify(bundle)
-    echo(Message("bundle.files_verified", count=len(contents.files)))
+    print_result(Message("bundle.files_verified", count=len(contents.files)))
     if file_only:
         return
     check_installed(contents, find_package(model))
-    echo(Message("bundle.installation_verified", count=len(contents.wheels)))
+    print_result(Message("bundle.installation_verified", count=len(contents.wheels)))
     questions = self_test(bundle, ModelOptions(model, threads).load_engine())
-    echo(Message("bundle.answers_verified", count=questions))
+    print_result(Message("bundle.answers_verified", count=questions))

@@ -1,6 +1,6 @@
-"""What reaches the terminal: results on standard output, talk and progress on standard error, all of it printable.
+"""What reaches the terminal: results on standard output, status, errors and progress on standard error.
 
-Talk is in the language of who typed the command, errors among it.
+Messages are in the user's language. Control characters do not get through.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from medrega_edge.domain import Language
-from medrega_edge.i18n.message import LEGACY, Message
+from medrega_edge.i18n.message import Message
 from medrega_edge.i18n.translate import locale_language
 from medrega_edge.io.safe_text import printable
 
@@ -31,21 +31,23 @@ def set_user_language(language: Language) -> None:
 
 
 def user_language() -> Language:
-    """The language of who typed the command; that of the locale if no command line was read."""
+    """The language of the user; that of the locale if no command line was read."""
     return _language or locale_language()
 
 
-def echo(text: str | Message, err: bool = False) -> None:
-    """Print a line of plain text, or a message in the language of who typed the command."""
+def print_result(text: str | Message) -> None:
+    """Print a line of plain text, or a message in the user's language, on standard output."""
+    _print(text, to_stderr=False)
+
+
+def print_status(text: str | Message) -> None:
+    """Print a line of plain text, or a message in the user's language, on standard error."""
+    _print(text, to_stderr=True)
+
+
+def _print(text: str | Message, to_stderr: bool) -> None:
     shown = text.text(user_language()) if isinstance(text, Message) else text
-    typer.echo(printable(shown), err=err)
-
-
-def tell(message: str | Message) -> None:
-    """Print a message on standard error."""
-    if isinstance(message, str):  # TRANSITION: a sentence without a code yet
-        message = Message(LEGACY, text=message)
-    echo(message, err=True)
+    typer.echo(printable(shown), err=to_stderr)
 
 
 def console(stderr: bool = False) -> Console:
@@ -55,29 +57,29 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, emoji=False, markup=False)
 
 
-SECONDS_BETWEEN = 30.0  # lines of progress, where nobody watches a bar
+SECONDS_BETWEEN_LINES = 30.0  # of progress, where no terminal shows a bar
 
 
 @contextmanager
 def progress(total: int, done: int) -> Iterator[Callable[[float], None]]:
-    """Show how far the work is and how long it will take; gives what is to be called with the number of items done."""
-    talk = console(stderr=True)
-    if talk.is_terminal:
+    """Show how much of the work is done and how long the rest will take; yields a function of the number of items done."""
+    stderr = console(stderr=True)
+    if stderr.is_terminal:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
         columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=talk, transient=True) as bar:
-            shown = bar.add_task("", total=total, completed=done)
-            yield lambda now: bar.update(shown, completed=now)
+        with Progress(*columns, console=stderr, transient=True) as bar:
+            task = bar.add_task("", total=total, completed=done)
+            yield lambda items: bar.update(task, completed=items)
         return
-    begun = told = time.monotonic()
+    begun = last_line = time.monotonic()
 
-    def note(now: float) -> None:
-        nonlocal told
-        seconds = time.monotonic()
-        if seconds - told >= SECONDS_BETWEEN and now < total:
-            told = seconds
-            left = (seconds - begun) / (now - done) * (total - now)
-            tell(Message("cli.progress", done=int(now), total=total, minutes=left / 60))
+    def print_line(items: float) -> None:
+        nonlocal last_line
+        now = time.monotonic()
+        if now - last_line >= SECONDS_BETWEEN_LINES and items < total:
+            last_line = now
+            left = (now - begun) / (items - done) * (total - items)
+            print_status(Message("cli.progress", done=int(items), total=total, minutes=left / 60))
 
-    yield note
+    yield print_line

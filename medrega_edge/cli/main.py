@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from medrega_edge.cli import ask, batch, bundle, model
-from medrega_edge.cli.console import echo, set_user_language, tell, user_language
+from medrega_edge.cli.console import print_result, print_status, set_user_language, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.plugins import CommandGroup
 from medrega_edge.cli.signals import Interruption, forbid_core_dumps
@@ -43,7 +43,7 @@ def _main(
     if version:
         from medrega_edge import __version__
 
-        echo(f"medrega-edge {__version__}")
+        print_result(f"medrega-edge {__version__}")
         raise typer.Exit
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     command = typer.main.get_command(app)
     try:
         if user_language() is Language.ZH and not has_chinese():
-            tell(Message("cli.no_chinese"))
+            print_status(Message("cli.no_chinese"))
         code = command(prog_name="medrega", standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -75,7 +75,7 @@ def main() -> None:
         if problem is None and getattr(command, "loaded_plugin", None):
             raise  # who trains or exports wants to see it all; those commands read no patient's header
         problem = problem or (ResourceError("cli.no_memory") if isinstance(error, MemoryError) else InternalError(error))
-        tell(Message("cli.error", problem=problem.message))
+        print_status(Message("cli.error", problem=problem.message))
         code = problem.exit_code
     sys.exit(code or 0)
 

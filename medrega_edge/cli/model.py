@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import echo, user_language
+from medrega_edge.cli.console import print_result, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import MedregaError
@@ -33,10 +33,10 @@ def model_list() -> None:
         try:
             package = Package.open(folder)
         except MedregaError as error:
-            echo(Message("package.unusable", folder=folder.name, problem=error.message))
+            print_result(Message("package.unusable", folder=folder.name, problem=error.message))
             continue
         manifest, size = package.manifest, package.total_bytes / 1e6
-        echo(f"{manifest.name}  {manifest.version}  {manifest.precision}  {size:.1f} MB  {package.folder}")
+        print_result(f"{manifest.name}  {manifest.version}  {manifest.precision}  {size:.1f} MB  {package.folder}")
 
 
 @model_app.command("info")
@@ -73,26 +73,26 @@ def model_info(
     manifest, peak = package.manifest, memory.peak(package.manifest)
     if as_json:
         both = {"manifest": json.loads(manifest.to_json()), "certificate": json.loads(text), "peak_memory_bytes": peak}
-        echo(json_text(both))
+        print_result(json_text(both))
         return
     available = available_threads()
     threads = decoder_threads(manifest, available)
-    echo(Message("package.info_name", name=manifest.name))
-    echo(Message("package.info_version", version=manifest.version))
-    echo(Message("package.info_source", source=manifest.source))
-    echo(Message("package.info_precision", precision=manifest.precision))
-    echo(Message("package.info_tasks", tasks=manifest.tasks))
-    echo(Message("package.info_languages", languages=manifest.languages))
-    echo(Message("package.info_modalities", modalities=manifest.modalities))
-    echo(Message("package.info_size", megabytes=package.total_bytes / 1e6))
-    echo(Message("package.info_memory", megabytes=peak / 1e6))
-    echo(Message("package.info_threads", used=threads, available=available))
-    echo(Message("package.info_manifest", sha256=package.sha256))
-    echo(Message("package.info_certificate") if whole else Message("package.info_certificate_short"))
+    print_result(Message("package.info_name", name=manifest.name))
+    print_result(Message("package.info_version", version=manifest.version))
+    print_result(Message("package.info_source", source=manifest.source))
+    print_result(Message("package.info_precision", precision=manifest.precision))
+    print_result(Message("package.info_tasks", tasks=manifest.tasks))
+    print_result(Message("package.info_languages", languages=manifest.languages))
+    print_result(Message("package.info_modalities", modalities=manifest.modalities))
+    print_result(Message("package.info_size", megabytes=package.total_bytes / 1e6))
+    print_result(Message("package.info_memory", megabytes=peak / 1e6))
+    print_result(Message("package.info_threads", used=threads, available=available))
+    print_result(Message("package.info_manifest", sha256=package.sha256))
+    print_result(Message("package.info_certificate") if whole else Message("package.info_certificate_short"))
     language = user_language()
     for line in certificate_lines(certificate, language, whole):
-        echo(line)
-    echo(NOTICE_ZH if language is Language.ZH else NOTICE)
+        print_result(line)
+    print_result(NOTICE_ZH if language is Language.ZH else NOTICE)
 
 
 def _list_labels(package: Package) -> None:
@@ -103,9 +103,9 @@ def _list_labels(package: Package) -> None:
     terms = term_table()
     for en, zh in PromptBook.from_json(package.text("prompts")).labels:
         code = terms.get(en.removeprefix("left ").removeprefix("right "), Term(en)).snomed
-        echo(f"{en}  {zh}" + (f"  SCT {code}" if code else ""))
+        print_result(f"{en}  {zh}" + (f"  SCT {code}" if code else ""))
     for label_set in LABEL_SETS.values():
-        echo(f"--set {label_set.name}: " + ", ".join(f"{en} {zh}" for en, zh in label_set.labels))
+        print_result(f"--set {label_set.name}: " + ", ".join(f"{en} {zh}" for en, zh in label_set.labels))
 
 
 @model_app.command("verify")
@@ -122,7 +122,7 @@ def model_verify(
 
     package = find_package(model)
     package.verify()
-    echo(Message("package.verified", name=package.manifest.name, version=package.manifest.version))
+    print_result(Message("package.verified", name=package.manifest.name, version=package.manifest.version))
 
 
 @model_app.command("path")
@@ -137,4 +137,4 @@ def model_path(
     """
     from medrega_edge.package.registry import find_package
 
-    echo(str(find_package(model).folder))
+    print_result(str(find_package(model).folder))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from medrega_edge.cli.console import tell
+from medrega_edge.cli.console import print_status
 from medrega_edge.domain import Language, Task
 from medrega_edge.i18n.message import Message
 
@@ -41,7 +41,7 @@ def _at_most_all_processors(threads: int | None) -> int | None:
     available = os.cpu_count() or 1
     if threads is None or threads <= available:
         return threads
-    tell(Message("cli.too_many_threads", threads=threads, processors=available))
+    print_status(Message("cli.too_many_threads", threads=threads, processors=available))
     return available
 
 
@@ -82,7 +82,7 @@ class ModelOptions:
 
         engine = load(self.model, threads=self.threads, device=self.device)
         if self.device == "auto":
-            tell(Message("cli.device", device=engine.device, reason=engine.device_reason))
+            print_status(Message("cli.device", device=engine.device, reason=engine.device_reason))
         return engine
 
 

@@ -276,7 +276,7 @@ def test_a_key_that_is_spelt_as_the_option_is_not_passed_over(stub, tmp_path):
 
 
 def test_how_far_it_is_without_a_terminal(stub, series, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(console, "SECONDS_BETWEEN", 0)
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0)
     ask_folder(series, tmp_path / "a.jsonl")
     told = [line for line in capsys.readouterr().err.splitlines() if "min left" in line]
     assert told[-1] == "11 of 12, about 0 min left"

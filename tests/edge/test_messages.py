@@ -14,7 +14,16 @@ from medrega_edge.i18n import message
 from medrega_edge.i18n.translate import said, users_language
 
 SENTENCES = json.loads(files("medrega_edge").joinpath("messages_zh.json").read_text("utf-8"))
-TELLING = {"UsageError", "ImageError", "ChoiceError", "PackageError", "GateError", "ResourceError", "as_image_error", "tell"}
+TELLING = {
+    "UsageError",
+    "ImageError",
+    "ChoiceError",
+    "PackageError",
+    "GateError",
+    "ResourceError",
+    "as_image_error",
+    "print_status",
+}
 NOTED = {"said", "told", "problems", "warnings", "blank"}  # what warnings are gathered in
 
 

@@ -25,7 +25,7 @@ def train(
 
     medrega train --data ../shared/data --out runs/nano --preset nano --minutes 9
     """
-    from medrega_edge.cli.console import echo
+    from medrega_edge.cli.console import print_result
     from medrega_edge.errors import UsageError
     from medrega_edge.i18n.message import Message
     from medrega_train.presets import PRESETS
@@ -37,7 +37,7 @@ def train(
     if minutes is not None and minutes <= 0:
         raise UsageError("train.no_minutes")
     checkpoint = run(preset, PRESETS[preset], RunOptions(data, out, minutes, workers, compile, start))
-    echo(Message("train.finished", folder=checkpoint) if checkpoint else Message("train.slice_ended", folder=out))
+    print_result(Message("train.finished", folder=checkpoint) if checkpoint else Message("train.slice_ended", folder=out))
 
 
 def mount(app: typer.Typer) -> None:

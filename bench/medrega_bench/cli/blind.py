@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from medrega_bench.cli.options import DataOption, ResultOption, SplitOption
-from medrega_edge.cli.console import echo
+from medrega_edge.cli.console import print_result
 from medrega_edge.i18n.message import Message
 
 
@@ -32,4 +32,4 @@ def blind(data: DataOption, out: ResultOption, split: SplitOption = "test") -> N
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for language, trial in best.items():
         unit, longest, c, right = (trial[key] for key in ("unit", "longest", "c", "right"))
-        echo(Message("bench.baseline_chosen", language=language, unit=unit, longest=longest, c=c, right=right))
+        print_result(Message("bench.baseline_chosen", language=language, unit=unit, longest=longest, c=c, right=right))

@@ -9,7 +9,7 @@ import typer
 
 from medrega_bench.cli.console import show_flips, show_loss, with_progress
 from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, SplitOption
-from medrega_edge.cli.console import echo, tell, user_language
+from medrega_edge.cli.console import print_result, print_status, user_language
 from medrega_edge.domain import NOTICE, Language
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.i18n.message import Message
@@ -62,14 +62,14 @@ def compare(
             names.append(f"{package['model']['name']} {package['model']['version']}, {package['model']['precision']}")
     compared = paired.compared(rows[0], rows[1])
     flips = compared["flips"]
-    echo(Message("bench.compared", before=names[0], after=names[1], count=compared["n"], flips=len(flips)))
+    print_result(Message("bench.compared", before=names[0], after=names[1], count=compared["n"], flips=len(flips)))
     for entry in compared["accuracy"]:
         show_loss(entry)
     show_flips(flips)
     if compared["only_before"]:
-        tell(Message("bench.only_in_first", count=compared["only_before"]))
+        print_status(Message("bench.only_in_first", count=compared["only_before"]))
     if compared["only_after"]:
-        tell(Message("bench.only_in_second", count=compared["only_after"]))
+        print_status(Message("bench.only_in_second", count=compared["only_after"]))
     if out is not None:
         write_text(out, _difference(compared, out.suffix, lang or user_language(), (names[0], names[1])))
 
@@ -113,9 +113,9 @@ def gate(
     old = measure.read_result(baseline, new["data"]["name"]) if baseline is not None else None
     missed, unchecked = check(new, old, conditions)
     for phrase in unchecked:
-        tell(Message("bench.not_checked", problem=phrase))
+        print_status(Message("bench.not_checked", problem=phrase))
     for phrase in missed:
-        tell(Message("bench.missed", problem=phrase))
+        print_status(Message("bench.missed", problem=phrase))
     if missed:
         raise GateError("bench.gate_missed")
-    echo(Message("bench.gate_passed"))
+    print_result(Message("bench.gate_passed"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from medrega_edge.cli.console import echo, progress, user_language
+from medrega_edge.cli.console import print_result, progress, user_language
 from medrega_edge.i18n.message import Message
 
 Row = dict[str, Any]
@@ -25,8 +25,8 @@ def show_report(folder: str) -> None:
     """Print where a report was written, and the notice that belongs to every report."""
     from medrega_bench.reports.model import NOTICES
 
-    echo(Message("bench.report_written", folder=folder))
-    echo(NOTICES[user_language()])
+    print_result(Message("bench.report_written", folder=folder))
+    print_result(NOTICES[user_language()])
 
 
 def show_package(package: Row) -> None:
@@ -36,10 +36,10 @@ def show_package(package: Row) -> None:
 
     model, say = package["model"], words(user_language())
     overall = percent(package["overall"], say)
-    echo(f"{say[package['role']]} {model['name']} {model['precision']}: {say['overall']} {overall}")
+    print_result(f"{say[package['role']]} {model['name']} {model['precision']}: {say['overall']} {overall}")
     for stage in package["speed"]:
         rate = stage["questions_per_second"]["median"]
-        echo(Message("bench.package_speed", rate=rate, device=stage["device"], threads=stage["threads"]))
+        print_result(Message("bench.package_speed", rate=rate, device=stage["device"], threads=stage["threads"]))
     for entry in package["loss"]["accuracy"] if package["loss"] else ():
         show_loss(entry)
 
@@ -52,7 +52,7 @@ def show_loss(entry: Row) -> None:
         figure = entry[name]
         if figure is not None and entry["modality"] is None:
             low, high = figure["interval"]
-            echo(
+            print_result(
                 Message(
                     "bench.loss",
                     task=entry["task"],
@@ -75,6 +75,6 @@ def show_flips(flips: list[Row]) -> None:
     truth_name = words(user_language())["truth"]
     for flip in flips[:FLIPS_SHOWN]:
         truth, before, after = (flip[key] or "-" for key in ("truth", "before", "after"))
-        echo("  " + " ".join(f"{flip['question']} ({truth_name}: {truth}): {before} -> {after}".split()))
+        print_result("  " + " ".join(f"{flip['question']} ({truth_name}: {truth}): {before} -> {after}".split()))
     if len(flips) > FLIPS_SHOWN:
-        echo(Message("bench.more_flips", count=len(flips) - FLIPS_SHOWN))
+        print_result(Message("bench.more_flips", count=len(flips) - FLIPS_SHOWN))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medrega_edge.cli.console import echo
+from medrega_edge.cli.console import print_result
 from medrega_edge.i18n.message import Message
 
 DOCUMENTS = tuple(map(Path, ("README.md", "docs/accuracy.md", "docs/speed.md", "docs/default_package.md")))
@@ -29,4 +29,4 @@ def docs(
     from medrega_bench.reports.readme_blocks import update_blocks
 
     changed = [document.name for document in documents or DOCUMENTS if update_blocks(document, check)]
-    echo(Message("bench.documents_updated", documents=changed) if changed else Message("bench.documents_current"))
+    print_result(Message("bench.documents_updated", documents=changed) if changed else Message("bench.documents_current"))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medrega_bench.cli.options import DataOption, ModelOption, SplitOption
-from medrega_edge.cli.console import echo
+from medrega_edge.cli.console import print_result
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 
@@ -41,12 +41,12 @@ def label_priors(
     if len(weighed) < 2:
         raise UsageError("bench.no_classification", split=split)
     before, after = macro_f1(weighed)
-    echo(Message("bench.macro_f1", before=100 * before, after=100 * after, count=len(weighed)))
+    print_result(Message("bench.macro_f1", before=100 * before, after=100 * after, count=len(weighed)))
     if after <= before:
-        echo(Message("bench.priors_useless"))
+        print_result(Message("bench.priors_useless"))
         return
     corrected = replace(book, label_priors=as_prompts(fit(weighed)))
     PromptBook.from_json(corrected.to_json())  # raises instead of writing what cannot be read again
     write_text(prompts, corrected.to_json())
     count = sum(map(len, corrected.label_priors.values()))
-    echo(Message("bench.priors_written", count=count, file=prompts.name))
+    print_result(Message("bench.priors_written", count=count, file=prompts.name))

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from medrega_bench.cli.options import ResultOption
-from medrega_edge.cli.console import echo
+from medrega_edge.cli.console import print_result
 from medrega_edge.errors import GateError
 from medrega_edge.i18n.message import Message
 
@@ -39,6 +39,6 @@ def malformed(
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
     for kind, found in written.items():
         generations, boxes = found["generations"], found["boxes"]
-        echo(Message("bench.malformed", kind=kind, malformed=found["malformed"], answers=generations, boxes=boxes))
+        print_result(Message("bench.malformed", kind=kind, malformed=found["malformed"], answers=generations, boxes=boxes))
     if any(found["malformed"] for found in written.values()):
         raise GateError("bench.grammar_hole")

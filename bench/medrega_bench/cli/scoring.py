@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from medrega_bench.cli.options import LimitOption
-from medrega_edge.cli.console import echo, tell, user_language
+from medrega_edge.cli.console import print_result, print_status, user_language
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import json_text
@@ -56,10 +56,10 @@ def questions(
     chosen = spread(chosen, limit)
     write_questions(chosen, out)
     for name, count in Counter(question.setting for question in chosen).items():
-        echo(f"{count:>8}  {name}", err=True)
+        print_result(f"{count:>8}  {name}", err=True)
     for reason, count in Counter(item.reason for item in left_out).items():
         first = next(item.place for item in left_out if item.reason == reason)
-        tell(Message("bench.left_out", count=count, reason=reason, place=first))
+        print_status(Message("bench.left_out", count=count, reason=reason, place=first))
 
 
 def score(
@@ -85,18 +85,18 @@ def score(
     if questions is not None:
         items, others = answered_items(read_items(questions), items, setting)
         if others:
-            tell(Message("bench.other_settings", count=others))
+            print_status(Message("bench.other_settings", count=others))
     names = [name.strip() for name in classes.split(",")] if classes else None
     result = score(setting, items, names, bertscore_model)
     if as_json:
-        echo(json_text(result))
+        print_result(json_text(result))
         return
-    echo(Message("bench.scored", setting=setting, items=result["items"], images=result["images"]))
+    print_result(Message("bench.scored", setting=setting, items=result["items"], images=result["images"]))
     for kind in ("figures", "standard"):
         for name, value, interval in _flat(result[kind], result["intervals" if kind == "figures" else "standard_intervals"]):
-            echo(f"{name:<40}{_with_interval(value, interval)}")
+            print_result(f"{name:<40}{_with_interval(value, interval)}")
     for warning in result["warnings"]:
-        tell(Message("bench.warning", problem=warning))
+        print_status(Message("bench.warning", problem=warning))
 
 
 def _flat(values: dict[str, Any], intervals: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from medrega_bench.cli.options import Device, ModelOption, PeerName, PeerShape, ResultOption, ShapeName, ThreadsOption
-from medrega_edge.cli.console import echo, tell
+from medrega_edge.cli.console import print_result, print_status
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 
@@ -66,7 +66,7 @@ def speed(
     )
     result_files.write(out, result)
     for stage in result.stages:
-        echo(
+        print_result(
             Message(
                 "bench.stage_times",
                 threads=stage.threads,
@@ -77,11 +77,11 @@ def speed(
                 questions=stage.questions_per_second.median,
             )
         )
-    echo(Message("bench.cold_start", time=result.cold.wall_ms.median, peak=result.cold.peak_mib.median))
+    print_result(Message("bench.cold_start", time=result.cold.wall_ms.median, peak=result.cold.peak_mib.median))
     for peak in result.memory:
-        echo(Message("bench.peak_memory", shape=peak.shape, times=peak.over_package))
+        print_result(Message("bench.peak_memory", shape=peak.shape, times=peak.over_package))
     if result.repeatability:
-        echo(Message("bench.different_answers", count=result.repeatability.different))
+        print_result(Message("bench.different_answers", count=result.repeatability.different))
 
 
 def _thread_counts(text: str) -> list[int]:
@@ -117,7 +117,7 @@ def tower(
     check_output_path(out)
     require_export("write_vision_graph")
     sizes, count = random_packages.named(shape), threads or available_threads()
-    compared = vision_precision.measure(sizes.tower, sizes.text.hidden, count, rounds, tell)
+    compared = vision_precision.measure(sizes.tower, sizes.text.hidden, count, rounds, print_status)
     result = TowerResult(
         date=date.today().isoformat(),
         command=command(),
@@ -132,9 +132,9 @@ def tower(
     result_files.write(out, result)
     for variant in result.variants:
         seconds, gain = variant.seconds.median, variant.gain.median
-        echo(Message("bench.variant", name=variant.name, seconds=seconds, gain=gain, error=variant.relative_error))
+        print_result(Message("bench.variant", name=variant.name, seconds=seconds, gain=gain, error=variant.relative_error))
     for name, profile in result.profiles.items():
-        echo(f"{name}: " + ", ".join(f"{group} {share:.0%}" for group, share in profile.groups.items()))
+        print_result(f"{name}: " + ", ".join(f"{group} {share:.0%}" for group, share in profile.groups.items()))
 
 
 def peers(
@@ -169,7 +169,7 @@ def peers(
     plan = peer_comparison.Plan(threads or available_threads(), rounds)
     with programs.environments_in(environments) as folder:
         compared = tuple(
-            peer_comparison.measure(name, bits, replace(plan, tokens=TOKENS[name]), folder, tell, chosen)
+            peer_comparison.measure(name, bits, replace(plan, tokens=TOKENS[name]), folder, print_status, chosen)
             for name in map(str, shape or PeerShape)
             for bits in HEADS[name]
         )
@@ -183,9 +183,9 @@ def peers(
     result_files.write(out, result)
     for at_shape in result.shapes:
         bandwidth = at_shape.read_gigabytes_per_second.median
-        echo(Message("bench.peers_at_shape", shape=at_shape.shape, bits=at_shape.head_bits, bandwidth=bandwidth))
+        print_result(Message("bench.peers_at_shape", shape=at_shape.shape, bits=at_shape.head_bits, bandwidth=bandwidth))
         for figures in at_shape.peers:
-            echo(
+            print_result(
                 Message(
                     "bench.peer",
                     name=figures.name,
@@ -214,4 +214,4 @@ def shape(
     require_export("write_decoder")
     sizes = replace(random_packages.named(name), head_bits=int(head_bits))
     package = random_packages.write_package(sizes, out, f"random-{name}")
-    echo(Message("bench.package_written", size=package.total_bytes / 2**20, folder=out.name))
+    print_result(Message("bench.package_written", size=package.total_bytes / 2**20, folder=out.name))

@@ -10,7 +10,7 @@ import typer
 
 from medrega_bench.cli.console import show_report, with_progress
 from medrega_bench.cli.options import AnyDataOption, Device, LangOption, LimitOption, SplitOption, ThreadsOption
-from medrega_edge.cli.console import echo, tell, user_language
+from medrega_edge.cli.console import print_result, print_status, user_language
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def sweep(
         )  # fmt: skip
         header = {"command": command(), "environment": asdict(environment())}
         name = (data.name, split) if data is not None else (quick_set.NAME, None)
-        result = work.summary(work.run(builder, plan, header, name, tell, with_progress))
+        result = work.summary(work.run(builder, plan, header, name, print_status, with_progress))
     report = sweep_report.report(result, lang or user_language())
     for path in results:
         result_files.write(path, result)
@@ -94,4 +94,4 @@ def _show(number: int, point: Point) -> None:
         loss = Message("bench.overall_loss", loss=value, low=low, high=high)
     size, rate = point.mib, point.answers_per_second.median
     line = Message("bench.point", number=number, precision=point.precision, size=size, loss=loss, rate=rate)
-    echo(Message("bench.dominated", point=line, others=list(point.dominated_by)) if point.dominated_by else line)
+    print_result(Message("bench.dominated", point=line, others=list(point.dominated_by)) if point.dominated_by else line)

@@ -10,7 +10,7 @@ import typer
 
 from medrega_bench.cli.console import with_progress
 from medrega_bench.cli.options import DataOption, LimitOption, ModelOption, ReferenceOption, ResultOption, SplitOption
-from medrega_edge.cli.console import echo
+from medrega_edge.cli.console import print_result
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 
@@ -53,4 +53,4 @@ def tasks(
         full = answer_cache.answers(find_package(reference), items, baseline, with_progress, folder=answers)
         result |= {"reference": tables(full), "loss": losses(full, rows)}
     write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
-    echo(Message("bench.tasks_measured", count=len(items), file=out.name))
+    print_result(Message("bench.tasks_measured", count=len(items), file=out.name))
