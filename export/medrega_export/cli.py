@@ -41,7 +41,7 @@ class ExportFlags:
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Only print_status whether it can be exported, and what that needs.", rich_help_panel=CHECKPOINT
+            "--check", help="Only check whether it can be exported, and what that needs.", rich_help_panel=CHECKPOINT
         ),
     ] = False
     calibration: Annotated[
