@@ -58,7 +58,7 @@ class EngineOptions:
     """How a package is run. No answer depends on it, except that `mapped` changes the order of float sums.
 
     `threads`: None for all that pay off. `device`: cpu, cuda or auto. `mapped` leaves weights with a file of their own on
-    the disk: for float32 they are larger than the memory. `image_cache`: how many encoded images are kept.
+    the disk: for float32 they are larger than the memory. `image_cache`: number of encoded images in the cache.
     """
 
     threads: int | None = None

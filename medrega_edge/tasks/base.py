@@ -29,7 +29,7 @@ OnText = Callable[[str], None] | None
 
 @dataclass(frozen=True)
 class Detection:
-    """A named box on the model's grid, with its raw score 0..1; None where the score cannot be told."""
+    """A named box on the model's grid, with its raw score 0..1; None if there is no score."""
 
     label: str
     box: GridBox
