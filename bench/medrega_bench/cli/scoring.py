@@ -56,7 +56,7 @@ def questions(
     chosen = spread(chosen, limit)
     write_questions(chosen, out)
     for name, count in Counter(question.setting for question in chosen).items():
-        print_result(f"{count:>8}  {name}", err=True)
+        print_status(f"{count:>8}  {name}")
     for reason, count in Counter(item.reason for item in left_out).items():
         first = next(item.place for item in left_out if item.reason == reason)
         print_status(Message("bench.left_out", count=count, reason=reason, place=first))
