@@ -60,6 +60,16 @@ def test_the_marked_picture_differs_inside_the_frame_only_by_boxes(tmp_path, med
     assert [path.name for path in tmp_path.iterdir()] == ["标记.png"]
 
 
+def test_a_line_says_that_files_are_written_and_json_stands_alone(tmp_path, medrega):
+    arguments = ("ask", SCAN, "locate the liver", "--save", tmp_path / "DOE.png", "--dicom", "sr", "--dicom-to", tmp_path)
+    run = medrega(*arguments)
+    assert "The image with its regions is written (--save).\nThe DICOM objects are written (--dicom-to): 1.\n" in run.err
+    assert "DOE" not in run.err
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert medrega(*arguments, "--json").err == ""
+
+
 def bad_files(folder):
     (folder / "empty.png").write_bytes(b"")
     (folder / "text.png").write_text("a letter about a patient\n" * 40)
