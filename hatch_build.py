@@ -14,5 +14,5 @@ class CatalogueHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; git ignores what comes out, so that it has to be named here."""
-        runpy.run_path(str(Path(self.root) / "tools" / "catalogues.py"))["compile_all"](Path(self.root))
+        runpy.run_path(str(Path(self.root) / "tools" / "compile_catalogues.py"))["compile_all"](Path(self.root))
         build_data["artifacts"].append("*.mo")

@@ -13,11 +13,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
-import os
 import re
 import string
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,13 +23,11 @@ from typing import Any, NamedTuple
 
 import typer
 from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 from medrega_edge.cli.help import OWN_TEXTS, App, split_help
+from tools.compile_catalogues import PACKAGES, ROOT, catalogue, compile_all
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = {"medrega_edge": ".", "medrega_export": "export", "medrega_train": "train", "medrega_bench": "bench"}
 COMMANDS = {  # the module that holds the commands
     "medrega_edge": "medrega_edge.cli.main",
     "medrega_export": "medrega_export.cli",
@@ -56,28 +52,6 @@ class Entry(NamedTuple):
     english: str
     chinese: str = ""
     fuzzy: bool = False
-
-
-def catalogue(package: str, root: Path = ROOT) -> Path:
-    """The .po file of a package."""
-    return root / PACKAGES[package] / package / "i18n" / "locale" / "zh_CN" / "LC_MESSAGES" / f"{package}.po"
-
-
-def compile_all(root: Path = ROOT) -> list[Path]:
-    """Write each .mo that is missing or older than its .po; return all of them. Safe in several processes at once."""
-    compiled = []
-    for po in (catalogue(package, root) for package in PACKAGES):
-        mo = po.with_suffix(".mo")
-        if not mo.is_file() or mo.stat().st_mtime_ns < po.stat().st_mtime_ns:
-            with po.open("rb") as source:
-                texts = read_po(source, locale="zh_CN")
-            handle, temporary = tempfile.mkstemp(dir=po.parent)
-            with open(handle, "wb") as target:
-                write_mo(target, texts)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, mo)
-        compiled.append(mo)
-    return compiled
 
 
 def entries(package: str) -> list[Entry]:

@@ -34,7 +34,7 @@ class CommandGroup(HelpfulGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands, plug-ins last."""
-        return [*super().list_commands(ctx), *(entry.name for entry in _entry_points())]
+        return [*super().list_commands(ctx), *sorted(entry.name for entry in _entry_points())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command; for a plug-in one that has a summary only."""
