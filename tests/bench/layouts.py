@@ -56,3 +56,9 @@ def table(folder, *rows, header=HEADER):
 def sample(value, answer, image="a.png", **more):
     turns = [{"from": "human", "value": value}, {"from": "gpt", "value": answer}]
     return {"id": 0, "image": image, "conversations": turns} | more
+
+
+def said(caught):
+    """What an error says: its code, its place as text, and its other parameters."""
+    params = dict(caught.value.message.params)
+    return caught.value.code, str(params.pop("place", "")), params

@@ -7,7 +7,9 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Task
 from medrega_edge.errors import UsageError
 
-from .layouts import lines, picture, sample, write
+from .layouts import lines, picture, said, sample, write
+
+LINE_2 = "Line 2 of 'x.jsonl'"
 
 
 def test_conversations_of_every_kind(tmp_path):
@@ -79,25 +81,48 @@ def test_regions_that_cannot_be_used_are_left_out_and_said(tmp_path):
     flat = sample("<image>\nPlease locate <ref>vessel</ref>.", "<ref>vessel</ref><box>[[5, 5, 5, 9]]</box>")
     made, left_out = read_source("medreginstruct", write(tmp_path / "x.jsonl", lines(flat, sample("<image>\nq", ""))))
     assert made == []
-    assert [(one.place, one.reason) for one in left_out] == [
-        ("Line 1 of 'x.jsonl'", "a box of 'vessel' is inverted or outside the image"),
-        ("Line 2 of 'x.jsonl'", "an empty answer"),
+    assert [(str(one.place), one.reason.code) for one in left_out] == [
+        ("Line 1 of 'x.jsonl'", "prompt.impossible_box"),
+        ("Line 2 of 'x.jsonl'", "bench.empty_answer"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("row", "sentence"),
+    ("row", "code", "place"),
     [
-        ("{broken", r"'x.jsonl': Line 2 is not valid JSON\."),
-        ({"image": "a.png"}, r"Line 2 of 'x.jsonl' needs conversations in which human and gpt take turns\."),
-        ({"image": "a.png", "conversations": [{"from": "gpt", "value": "x"}]}, r"human and gpt take turns\."),
-        ({"image": "a.png", "conversations": [1, 2]}, r"human and gpt take turns\."),
-        (sample("<image>\nq", 3, image="b.png"), r"Line 2 of 'x.jsonl' names an image that is not in"),
-        (sample("<image>\nq", None), r"Line 2 of 'x.jsonl', turn 2, needs text as 'value'\."),
-        (sample("The possible organs are:\nliver\n<image>\nq", "heart"), r"Line 2 of 'x.jsonl' has the label 'heart'"),
+        ({"image": "a.png"}, "bench.no_turns", LINE_2),
+        ({"image": "a.png", "conversations": [{"from": "gpt", "value": "x"}]}, "bench.no_turns", LINE_2),
+        ({"image": "a.png", "conversations": [1, 2]}, "bench.no_turns", LINE_2),
+        (sample("<image>\nq", 3, image="b.png"), "bench.image_missing", LINE_2),
+        (sample("<image>\nq", None), "bench.needs_text", f"{LINE_2}, turn 2,"),
+        (sample("The possible organs are:\nliver\n<image>\nq", "heart"), "bench.unknown_label", LINE_2),
     ],
 )
-def test_a_bad_sample_is_named(tmp_path, row, sentence):
+def test_a_bad_sample_is_named(tmp_path, row, code, place):
     picture(tmp_path / "a.png")
-    with pytest.raises(UsageError, match=sentence):
+    with pytest.raises(UsageError) as caught:
         read_source("medreginstruct", write(tmp_path / "x.jsonl", lines(sample("<image>\nq", "a"), row)))
+    assert said(caught)[:2] == (code, place)
+
+
+def test_a_line_that_is_not_json_is_named_with_its_file(tmp_path):
+    picture(tmp_path / "a.png")
+    with pytest.raises(UsageError) as caught:
+        read_source("medreginstruct", write(tmp_path / "x.jsonl", lines(sample("<image>\nq", "a"), "{broken")))
+    code, _, params = said(caught)
+    assert (code, params["file"]) == ("bench.in_file", "x.jsonl")
+    assert (params["problem"].code, params["problem"].params["line"]) == ("io.line_not_json", 2)
+
+
+@pytest.mark.parametrize(
+    ("meta", "code", "place"),
+    [
+        ([], "bench.not_a_meta_file", ""),
+        ({"oct": 1}, "bench.not_an_object", "The entry 'oct' of 'meta.json'"),
+        ({"oct": {}}, "bench.needs_text", "The entry 'oct' of 'meta.json'"),
+    ],
+)
+def test_a_bad_meta_file_is_named(tmp_path, meta, code, place):
+    with pytest.raises(UsageError) as caught:
+        read_source("medreginstruct", write(tmp_path / "meta.json", meta))
+    assert said(caught)[:2] == (code, place)

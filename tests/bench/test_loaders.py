@@ -11,7 +11,7 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
 
-from .layouts import coco, picture, sample, slake, write
+from .layouts import coco, picture, said, sample, slake, write
 
 # --- SLAKE
 
@@ -24,38 +24,41 @@ def test_slake(tmp_path):
         ("slake/test/1", image, "vqa_en", "MRI", "mri"),
         ("slake/test/2", image, "vqa_zh", "健康", "xray"),
     ]
-    assert [(one.place, one.reason) for one in left_out] == [("Entry 3 of 'test.json'", "an empty answer")]
+    assert [(str(one.place), one.reason.code) for one in left_out] == [("Entry 3 of 'test.json'", "bench.empty_answer")]
 
 
 @pytest.mark.parametrize(
-    ("row", "sentence"),
+    ("row", "code", "params"),
     [
-        ({"q_lang": "en"}, r"Entry 2 of 'test.json' needs text as 'modality'\."),
-        (slake(q_lang="fr"), r"Entry 2 of 'test.json' has 'fr' as 'q_lang', which is none of: en, zh\."),
-        (
-            slake(img_name="no.jpg"),
-            r"Entry 2 of 'test.json' names an image that is not in 'imgs'; name its folder with --images\.",
-        ),
-        (slake(answer=None), r"Entry 2 of 'test.json' needs text as 'answer'\."),
-        ([1], r"Entry 2 of 'test.json' is no JSON object\."),
+        ({"q_lang": "en"}, "bench.needs_text", {"key": "modality"}),
+        (slake(q_lang="fr"), "bench.unknown_word", {"word": "fr", "key": "q_lang", "known": ("en", "zh")}),
+        (slake(img_name="no.jpg"), "bench.image_missing", {"folder": "imgs"}),
+        (slake(answer=None), "bench.needs_text", {"key": "answer"}),
+        ([1], "bench.not_an_object", {}),
     ],
 )
-def test_a_bad_entry_is_named_with_its_number(tmp_path, row, sentence):
+def test_a_bad_entry_is_named_with_its_number(tmp_path, row, code, params):
     picture(tmp_path / "imgs" / "xmlab0" / "source.jpg")
-    with pytest.raises(UsageError, match=sentence):
+    with pytest.raises(UsageError) as caught:
         read_source("slake", write(tmp_path / "test.json", [slake(), row]))
+    assert said(caught) == (code, "Entry 2 of 'test.json'", params)
+
+
+def test_a_bad_entry_in_words(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        read_source("slake", write(tmp_path / "test.json", [slake(q_lang="fr")]))
+    assert str(caught.value) == "Entry 1 of 'test.json' has 'fr' as 'q_lang', which is none of: en, zh."
+    assert caught.value.message.text(Language.ZH) == "'test.json' 的第 1 个条目的 'q_lang' 为 'fr'；只可为：en、zh。"
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("{broken", r"'x.json' cannot be read as JSON"),
-        ('{"a": 1}', r"'x.json' needs a list of objects \(Entry\); name its layout with --from\."),
-    ],
+    ("text", "code"),
+    [("{broken", "bench.not_json"), ('{"a": 1}', "bench.not_a_list")],
 )
-def test_a_file_that_is_no_list_is_named(tmp_path, text, sentence):
-    with pytest.raises(UsageError, match=sentence):
+def test_a_file_that_is_no_list_is_named(tmp_path, text, code):
+    with pytest.raises(UsageError) as caught:
         read_source("slake", write(tmp_path / "x.json", text))
+    assert (caught.value.code, caught.value.message.params["file"]) == (code, "x.json")
 
 
 # --- VQA-RAD
@@ -75,8 +78,9 @@ def test_vqa_rad_and_its_splits(tmp_path):
     ]
     assert [one.id for one in read_source("vqa-rad", path, split="test")[0]] == ["vqa-rad/2"]
     assert [one.id for one in read_source("vqa-rad", path, split="train")[0]] == ["vqa-rad/1"]
-    with pytest.raises(UsageError, match="no split 'val'"):
+    with pytest.raises(UsageError) as caught:
         read_source("vqa-rad", path, split="val")
+    assert said(caught) == ("bench.vqa_rad_split", "", {"split": "val"})
 
 
 # --- COCO
@@ -91,7 +95,7 @@ def test_coco_boxes_become_corners_and_one_question_a_category(tmp_path):
     assert lesion.truth.regions[0].boxes == (PixelBox(20, 10, 100, 50), PixelBox(150, 60, 200, 100))
     assert lesion.truth.text == "<ref>lesion</ref><box>[[100, 100, 500, 500], [749, 599, 999, 999]]</box>"
     assert (liver.question, liver.language, liver.setting) == ("请定位肝脏", Language.ZH, "single_object_single_region")
-    assert [one.reason for one in left_out] == ["an image without boxes"]
+    assert [one.reason.code for one in left_out] == ["bench.no_boxes"]
 
 
 def test_a_crowd_is_no_object_and_said(tmp_path):
@@ -99,32 +103,40 @@ def test_a_crowd_is_no_object_and_said(tmp_path):
     crowd = {"id": 4, "image_id": 7, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 1}
     made, left_out = read_source("coco", write(tmp_path / "x.json", coco(annotations=[*coco()["annotations"], crowd])))
     assert [one.question for one in made] == ["请定位肝脏"]
-    assert "a box around a crowd, which is not one object" in {one.reason for one in left_out}
+    assert "bench.crowd" in {one.reason.code for one in left_out}
 
 
 @pytest.mark.parametrize(
-    ("annotation", "sentence"),
+    ("annotation", "code", "place", "params"),
     [
-        ({"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1]}, r"Annotation 1 of 'x.json' names an image or a category"),
-        ({"image_id": 7, "category_id": 1, "bbox": [0, 0, 1]}, r"Annotation 1 of 'x.json' needs four numbers as 'bbox'\."),
-        ({"image_id": 7, "category_id": 1, "bbox": [0, 0, 0, 5]}, r"Image 1 of 'x.json': box .* needs x1 < x2"),
-        ({"image_id": 7, "category_id": 1, "bbox": [300, 0, 9, 9]}, r"Image 1 of 'x.json': box .* lies outside the image"),
+        ({"image_id": 9, "bbox": [0, 0, 1, 1]}, "bench.not_listed", "Annotation 1 of 'x.json'", {}),
+        ({"image_id": 7, "bbox": [0, 0, 1]}, "bench.four_numbers", "Annotation 1 of 'x.json'", {"key": "bbox"}),
+        ({"image_id": 7, "bbox": [0, 0, 0, 5]}, "bench.box_corners", "Image 1 of 'x.json'", {"box": (0, 0, 0, 5)}),
+        (
+            {"image_id": 7, "bbox": [300, 0, 9, 9]},
+            "bench.box_outside",
+            "Image 1 of 'x.json'",
+            {"box": (300, 0, 309, 9), "width": 200, "height": 100},
+        ),
     ],
 )
-def test_a_bad_annotation_is_named(tmp_path, annotation, sentence):
+def test_a_bad_annotation_is_named(tmp_path, annotation, code, place, params):
     picture(tmp_path / "a.png")
-    with pytest.raises(UsageError, match=sentence):
-        read_source("coco", write(tmp_path / "x.json", coco(annotations=[annotation])))
+    with pytest.raises(UsageError) as caught:
+        read_source("coco", write(tmp_path / "x.json", coco(annotations=[{"category_id": 1} | annotation])))
+    assert said(caught) == (code, place, params)
 
 
 def test_two_images_with_one_id_are_named(tmp_path):
-    with pytest.raises(UsageError, match=r"Image 2 of 'x.json' has the id of another one\."):
+    with pytest.raises(UsageError) as caught:
         read_source("coco", write(tmp_path / "x.json", coco(images=[coco()["images"][0]] * 2)))
+    assert said(caught) == ("bench.same_id", "Image 2 of 'x.json'", {})
 
 
 def test_a_file_without_cocos_parts_is_named(tmp_path):
-    with pytest.raises(UsageError, match="'x.json' is no COCO file"):
+    with pytest.raises(UsageError) as caught:
         read_source("coco", write(tmp_path / "x.json", {"images": []}))
+    assert said(caught) == ("bench.not_coco", "", {"file": "x.json"})
 
 
 # --- all of them
@@ -132,20 +144,24 @@ def test_a_file_without_cocos_parts_is_named(tmp_path):
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("records", "vqa-rad")])
 def test_a_layout_without_splits_says_so(tmp_path, layout):
-    with pytest.raises(UsageError, match="leave out --split"):
+    with pytest.raises(UsageError) as caught:
         read_source(layout, tmp_path / "x", split="test")
+    assert caught.value.code == "bench.split_is_a_file"
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "records"])
 def test_a_file_that_is_not_there_is_named_without_its_folder(tmp_path, layout):
-    with pytest.raises(UsageError, match=r"'nowhere\.\w+' cannot be read") as caught:
+    with pytest.raises(UsageError) as caught:
         read_source(layout, tmp_path / ("nowhere.csv" if layout == "csv" else "nowhere.json"))
+    assert caught.value.code == "bench.data_unreadable"
+    assert caught.value.message.params["file"].startswith("nowhere.")
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_an_unknown_layout_is_named(tmp_path):
-    with pytest.raises(UsageError, match="no layout 'dicom'; choose one of: records, medreginstruct, "):
+    with pytest.raises(UsageError) as caught:
         read_source("dicom", tmp_path)
+    assert said(caught) == ("bench.no_layout", "", {"layout": "dicom", "layouts": tuple(LAYOUTS)})
 
 
 KEYS = (

@@ -4,10 +4,10 @@ import pytest
 
 from medrega_bench.datasets.loaders import read_source
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import Language
+from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 
-from .layouts import table
+from .layouts import said, table
 
 
 def test_a_table_asks_every_task(tmp_path):
@@ -38,30 +38,34 @@ def test_a_table_with_one_question_of_several_labels_has_them_all_so(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "sentence"),
+    ("row", "code", "params"),
     [
-        ("a.png,q", r"Line 2 of 'q.csv' has not as many cells as the header\."),
-        ("a.png,q,a,,,,,extra", r"Line 2 of 'q.csv' has not as many cells as the header\."),
-        ("b.png,q,a,,,,", r"Line 2 of 'q.csv' names an image that is not in"),
-        ("a.png,q,a,juggle,,,", r"Line 2 of 'q.csv' has 'juggle' as 'task', which is none of: vqa, "),
-        ('a.png,q,a,detect,,"1,2,3",', r"Line 2 of 'q.csv' needs four numbers as 'box'\."),
-        ("a.png,q,a,identify,,,", r"Line 2 of 'q.csv' needs four numbers as 'box'\."),
-        ('a.png,q,a,identify,,"a,b,c,d",', r"Line 2 of 'q.csv' needs x1,y1,x2,y2 in pixels as box\."),
-        ('a.png,q,a,detect,,"50,0,20,9",', r"Line 2 of 'q.csv': box .* needs x1 < x2"),
-        ("a.png,q,z,classify,,,a;b", r"Line 2 of 'q.csv' has the label 'z', which is none of its candidates\."),
-        ("a.png,q,a,grounded_report,,,", r"Line 2 of 'q.csv' asks for a grounded report"),
+        ("a.png,q", "bench.cells", {}),
+        ("a.png,q,a,,,,,extra", "bench.cells", {}),
+        ("b.png,q,a,,,,", "bench.image_missing", {}),
+        ("a.png,q,a,juggle,,,", "bench.unknown_word", {"word": "juggle", "key": "task", "known": tuple(Task)}),
+        ('a.png,q,a,detect,,"1,2,3",', "bench.four_numbers", {"key": "box"}),
+        ("a.png,q,a,identify,,,", "bench.four_numbers", {"key": "box"}),
+        ('a.png,q,a,identify,,"a,b,c,d",', "bench.pixel_box", {}),
+        ('a.png,q,a,detect,,"50,0,20,9",', "bench.box_corners", {"box": (50, 0, 20, 9)}),
+        ("a.png,q,z,classify,,,a;b", "bench.unknown_label", {"label": "z"}),
+        ("a.png,q,a,grounded_report,,,", "bench.grounded_report_in_table", {}),
     ],
 )
-def test_a_bad_row_is_named(tmp_path, row, sentence):
-    with pytest.raises(UsageError, match=sentence):
+def test_a_bad_row_is_named(tmp_path, row, code, params):
+    with pytest.raises(UsageError) as caught:
         read_source("csv", table(tmp_path, row))
+    if code == "bench.image_missing":
+        params = {"folder": tmp_path.name}
+    assert said(caught) == (code, "Line 2 of 'q.csv'", params)
 
 
 def test_unknown_columns_are_named(tmp_path):
-    with pytest.raises(UsageError, match="'q.csv' needs the columns image, question and answer"):
+    with pytest.raises(UsageError) as caught:
         read_source("csv", table(tmp_path, "a.png,q,a,1", header="image,question,answer,colour"))
+    assert said(caught) == ("bench.columns", "", {"file": "q.csv", "more": ("task", "language", "box", "labels")})
 
 
 def test_an_empty_question_is_left_out_and_said(tmp_path):
     made, left_out = read_source("csv", table(tmp_path, "a.png,,yes,,,,"))
-    assert (made, left_out[0].reason) == ([], "an empty question")
+    assert (made, left_out[0].reason.code) == ([], "bench.empty_question")

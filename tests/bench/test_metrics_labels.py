@@ -56,8 +56,10 @@ def test_intervals_resample_images():
 
 
 def test_a_truth_that_is_no_class_is_named():
-    with pytest.raises(UsageError, match="Line 4 has 'polyp' as truth"):
+    with pytest.raises(UsageError) as caught:
         classification_single([asked("normal", "polyp", place="Line 4")])
+    assert caught.value.code == "bench.truth_not_a_class"
+    assert caught.value.message.params == {"place": "Line 4", "truth": "polyp"}
 
 
 def test_calibration_error_by_hand():

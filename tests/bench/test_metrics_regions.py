@@ -136,8 +136,9 @@ def test_upstream_reads_any_text_before_boxes_as_the_name():
 
 @pytest.mark.parametrize("truth", ["liver", "<ref>liver</ref><box>[[1, 2, 3]]</box>", said(("a", WHOLE)) + "<box>[]</box>"])
 def test_a_truth_that_cannot_be_read_is_an_error_that_names_its_place(truth):
-    with pytest.raises(UsageError, match="Line 7 needs <ref>name</ref>"):
+    with pytest.raises(UsageError) as caught:
         read_truth(Pair("", truth, place="Line 7"))
+    assert (caught.value.code, caught.value.message.params) == ("bench.truth_not_regions", {"place": "Line 7"})
 
 
 def test_boxes_are_assigned_for_the_largest_sum():
@@ -219,5 +220,7 @@ def test_confidences_go_with_their_boxes():
     items, confidences, right = box_confidences(pairs)
     assert items == [0, 0, 0]
     assert sorted(zip(confidences, right, strict=True)) == [(0.2, False), (0.4, False), (0.9, True)]
-    with pytest.raises(UsageError, match="Line 3 has 1 confidences for 2 boxes"):
+    with pytest.raises(UsageError) as caught:
         box_confidences([pair(said(("a", WHOLE, FAR)), said(("a", WHOLE)), confidences=(0.5,), place="Line 3")])
+    assert caught.value.code == "bench.confidences"
+    assert caught.value.message.params == {"place": "Line 3", "confidences": 1, "boxes": 2}

@@ -34,7 +34,7 @@ def write(folder, *rows):
 
 def asked(folder, split="test"):
     made = list(questions_of(read_records(folder, split)))
-    return [one for one in made if isinstance(one, Question)], [one.reason for one in made if isinstance(one, LeftOut)]
+    return [one for one in made if isinstance(one, Question)], [str(one.reason) for one in made if isinstance(one, LeftOut)]
 
 
 def test_one_question_an_object_and_language_and_the_truth_is_readable(tmp_path):

@@ -37,12 +37,13 @@ def medreginstruct(path: Path, images: Path | None, split: str | None) -> Made:
         return
     listed = json_of(path)
     if not isinstance(listed, dict):
-        raise UsageError(f"'{path.name}' is no meta file, which has one entry a data set; name one, or a JSONL file.")
+        raise UsageError("bench.not_a_meta_file", file=path.name)
     base = images or path.parent
     for name, data in listed.items():
+        place = Message("bench.named_entry", name=name, file=path.name)
         if not isinstance(data, dict):
-            raise UsageError(f"The entry '{name}' of '{path.name}' is no JSON object.")
-        entry = Entry(f"The entry '{name}' of '{path.name}'", data)
+            raise UsageError("bench.not_an_object", place=place)
+        entry = Entry(place, data)
         annotation, root = base / entry.text("annotation"), base / entry.text("root")
         for made in _conversations(annotation, root, entry.text("base_prompt", "")):
             yield replace(made, id=f"{name}/{made.id}") if isinstance(made, Question) else made
@@ -57,7 +58,7 @@ def _conversations(path: Path, folder: Path, prompt: str) -> Made:
 def _lines(path: Path) -> Iterator[tuple[Entry, int]]:
     for number, line in read_lines(path, Message("bench.samples")):
         try:
-            yield Entry(f"Line {number} of '{path.name}'", read_object(line, number)), number
+            yield Entry(Message("bench.line_of", number=number, file=path.name), read_object(line, number)), number
         except UsageError as error:
             raise UsageError("bench.in_file", file=path.name, problem=error.message) from None
 
@@ -67,8 +68,11 @@ def _turns(entry: Entry, identity: str, folder: Path, prompt: str) -> Made:
     turns = turns if isinstance(turns, list) and all(isinstance(turn, dict) for turn in turns) else []
     speakers = [turn.get("from") for turn in turns]
     if not speakers or speakers != ["human", "gpt"] * (len(speakers) // 2):
-        raise UsageError(f"{entry.place} needs conversations in which human and gpt take turns.")
-    said = [Entry(f"{entry.place}, turn {number},", turn).text("value") for number, turn in enumerate(turns, 1)]
+        raise UsageError("bench.no_turns", place=entry.place)
+    said = [
+        Entry(Message("bench.turn", place=entry.place, number=number), turn).text("value")
+        for number, turn in enumerate(turns, 1)
+    ]
     image = entry.image(folder)
     for number, (question, answer) in enumerate(zip(said[0::2], said[1::2], strict=True)):
         before, _, question = question.rpartition(_IMAGE)
@@ -80,9 +84,9 @@ def _turn(entry: Entry, identity: str, image: Path, prompt: str, question: str, 
     truth, asked = parse(answer), parse(question)
     problems = truth.problems or tuple(problem for problem in asked.problems if problem.code != "prompt.lone_marker")
     if problems:
-        return LeftOut(entry.place, str(problems[0]))
+        return LeftOut(entry.place, problems[0])
     if not answer:
-        return LeftOut(entry.place, "an empty answer")
+        return LeftOut(entry.place, Message("bench.empty_answer"))
     language = language_of(prompt + question)
     made = partial(Question, id=identity, image=image, language=language)
     if truth.regions:

@@ -16,6 +16,7 @@ from medrega_edge.boxes import Geometry
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.questions import LabelledBoxes, Question, regions_text
+from medrega_edge.i18n.message import Message
 
 T = TypeVar("T")
 Made = Iterator[Question | LeftOut]
@@ -25,28 +26,28 @@ Made = Iterator[Question | LeftOut]
 class Entry:
     """One line or list entry: what it holds, and the words that name its place."""
 
-    place: str
+    place: Message
     data: dict[str, Any]
 
     def text(self, key: str, default: str | None = None) -> str:
         """Return text, or a number as text; raises UsageError when it is neither or is not there."""
         value = self.data.get(key, default)
         if type(value) not in (str, int, float):
-            raise UsageError(f"{self.place} needs text as '{key}'.")
+            raise UsageError("bench.needs_text", place=self.place, key=key)
         return str(value).strip()
 
     def image(self, folder: Path, key: str = "image") -> Path:
         """Return the path of the image that the entry names; raises UsageError when it is not there."""
         path = folder / self.text(key)
         if not path.is_file():
-            raise UsageError(f"{self.place} names an image that is not in '{folder.name}'; name its folder with --images.")
+            raise UsageError("bench.image_missing", place=self.place, folder=folder.name)
         return path
 
     def choice(self, key: str, known: dict[str, T]) -> T:
         """Return what a word stands for; raises UsageError naming the words that are known."""
         word = self.text(key)
         if word not in known:
-            raise UsageError(f"{self.place} has '{word}' as '{key}', which is none of: {', '.join(known)}.")
+            raise UsageError("bench.unknown_word", place=self.place, word=word, key=key, known=list(known))
         return known[word]
 
     def geometry(self, image: Path) -> Geometry:
@@ -61,10 +62,13 @@ class Entry:
 
     def located(self, objects: Sequence[LabelledBoxes], geometry: Geometry) -> str:
         """Write objects as a model does; raises UsageError for a box that is inverted or outside the image."""
-        try:
-            return regions_text(objects, geometry)
-        except ValueError as error:
-            raise UsageError(f"{self.place}: {error}.") from None
+        for box in (box for one in objects for box in one.boxes):
+            if not box.is_ordered:
+                raise UsageError("bench.box_corners", place=self.place, box=box.as_list())
+            if not geometry.overlaps(box):
+                width, height = geometry.width, geometry.height
+                raise UsageError("bench.box_outside", place=self.place, box=box.as_list(), width=width, height=height)
+        return regions_text(objects, geometry)
 
 
 def agreeing(made: list[Question | LeftOut]) -> Made:
@@ -83,7 +87,7 @@ def classified(
     known = {name.lower(): name for name in candidates}
     unknown = [label for label in right if label.lower() not in known]
     if unknown:
-        raise UsageError(f"{entry.place} has the label '{unknown[0]}', which is none of its candidates.")
+        raise UsageError("bench.unknown_label", place=entry.place, label=unknown[0])
     labels = [known[label.lower()] for label in right]
     return classify_question(identity, image, language, candidates, labels, several=len(labels) > 1)
 
@@ -91,7 +95,7 @@ def classified(
 def refuse_split(split: str | None) -> None:
     """Refuse a split where a layout has a file a split; raises UsageError."""
     if split is not None:
-        raise UsageError("This layout has a file a split; leave out --split and name the split's file with --data.")
+        raise UsageError("bench.split_is_a_file")
 
 
 def json_of(path: Path) -> Any:
@@ -99,29 +103,29 @@ def json_of(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise UsageError(f"'{path.name}' cannot be read ({error.strerror}); name the file with --data.") from None
+        raise UsageError("bench.data_unreadable", file=path.name, reason=error.strerror or "") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"'{path.name}' cannot be read as JSON ({error}); correct it, or name another.") from None
+        raise UsageError("bench.not_json", file=path.name, problem=str(error)) from None
 
 
 def listed(path: Path) -> Iterator[Entry]:
     """Read the entries of a JSON list; raises UsageError naming the one that is none."""
-    yield from entries_of(json_of(path), "Entry", path)
+    yield from entries_of(json_of(path), Message("bench.entry"), path)
 
 
-def entries_of(given: object, noun: str, path: Path) -> Iterator[Entry]:
+def entries_of(given: object, noun: Message, path: Path) -> Iterator[Entry]:
     """Return the entries of a list within a file, counted from 1; raises UsageError."""
     if not isinstance(given, list):
-        raise UsageError(f"'{path.name}' needs a list of objects ({noun}); name its layout with --from.")
+        raise UsageError("bench.not_a_list", file=path.name, noun=noun)
     for number, data in enumerate(given, 1):
-        place = f"{noun} {number} of '{path.name}'"
+        place = Message("bench.numbered", noun=noun, number=number, file=path.name)
         if not isinstance(data, dict):
-            raise UsageError(f"{place} is no JSON object.")
+            raise UsageError("bench.not_an_object", place=place)
         yield Entry(place, data)
 
 
 def four_numbers(value: object, entry: Entry, key: str) -> list[float]:
     """Return four numbers; raises UsageError."""
     if not isinstance(value, list) or len(value) != 4 or any(type(one) not in (int, float) for one in value):
-        raise UsageError(f"{entry.place} needs four numbers as '{key}'.")
+        raise UsageError("bench.four_numbers", place=entry.place, key=key)
     return value

@@ -28,6 +28,7 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.questions import LabelledBoxes, Question, Truth
 from medrega_edge.evaluation.records import read_records
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import DETECT_QUESTION
 
 DEFAULT_SPLIT = "val"  # of our own records: choose on val, report on test
@@ -54,7 +55,7 @@ def slake(path: Path, images: Path | None, split: str | None) -> Made:
 def vqa_rad(path: Path, images: Path | None, split: str | None) -> Made:
     """VQA-RAD's one public JSON file; its images in "VQA_RAD Image Folder" beside it. Splits: train and test."""
     if split not in (None, "train", "test"):
-        raise UsageError(f"VQA-RAD has no split '{split}'; choose train or test, or none for both.")
+        raise UsageError("bench.vqa_rad_split", split=split)
     folder = images or path.parent / "VQA_RAD Image Folder"
     for number, entry in enumerate(listed(path), 1):
         part = "test" if entry.text("phrase_type").startswith("test") else "train"
@@ -67,7 +68,7 @@ def _asked(
 ) -> Question | LeftOut:
     question, answer = entry.text("question"), entry.text("answer")
     if not answer:
-        return LeftOut(entry.place, "an empty answer")
+        return LeftOut(entry.place, Message("bench.empty_answer"))
     return Question(
         id=identity,
         image=image,
@@ -84,27 +85,28 @@ def coco(path: Path, images: Path | None, split: str | None) -> Made:
     refuse_split(split)
     whole = json_of(path)
     if not isinstance(whole, dict) or any(key not in whole for key in ("images", "annotations", "categories")):
-        raise UsageError(
-            f"'{path.name}' is no COCO file, which has images, annotations and categories; name its layout with --from."
-        )
-    pictures = _by_id(entries_of(whole["images"], "Image", path))
-    names = {key: one.text("name") for key, one in _by_id(entries_of(whole["categories"], "Category", path)).items()}
+        raise UsageError("bench.not_coco", file=path.name)
+    pictures = _by_id(entries_of(whole["images"], Message("bench.image"), path))
+    names = {
+        key: one.text("name")
+        for key, one in _by_id(entries_of(whole["categories"], Message("bench.category"), path)).items()
+    }
     found: dict[tuple[str, str], list[PixelBox]] = {}
     crowds = set()
-    for entry in entries_of(whole["annotations"], "Annotation", path):
+    for entry in entries_of(whole["annotations"], Message("bench.annotation"), path):
         image, category = entry.text("image_id"), entry.text("category_id")
         if image not in pictures or category not in names:
-            raise UsageError(f"{entry.place} names an image or a category that the file does not list.")
+            raise UsageError("bench.not_listed", place=entry.place)
         x, y, width, height = four_numbers(entry.data.get("bbox"), entry, "bbox")
         found.setdefault((image, category), []).append(PixelBox(x, y, x + width, y + height))
         if entry.data.get("iscrowd"):
             crowds.add((image, category))
     boxed = {image for image, _ in found}
-    yield from (LeftOut(one.place, "an image without boxes") for image, one in pictures.items() if image not in boxed)
+    yield from (LeftOut(one.place, Message("bench.no_boxes")) for image, one in pictures.items() if image not in boxed)
     for (image, category), boxes in found.items():
         picture = pictures[image]
         if (image, category) in crowds:
-            yield LeftOut(picture.place, "a box around a crowd, which is not one object")
+            yield LeftOut(picture.place, Message("bench.crowd"))
             continue
         file = picture.image(images or path.parent, "file_name")
         language = language_of(names[category])
@@ -117,7 +119,7 @@ def _by_id(entries: Iterator[Entry]) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for entry in entries:
         if found.setdefault(entry.text("id"), entry) is not entry:
-            raise UsageError(f"{entry.place} has the id of another one.")
+            raise UsageError("bench.same_id", place=entry.place)
     return found
 
 
@@ -148,7 +150,7 @@ def table(path: Path, images: Path | None, split: str | None) -> Made:
 def _row(entry: Entry, identity: str, folder: Path) -> Question | LeftOut:
     image, question, answer = entry.image(folder), entry.text("question"), entry.text("answer")
     if not answer:
-        return LeftOut(entry.place, "an empty answer")
+        return LeftOut(entry.place, Message("bench.empty_answer"))
     task = entry.choice("task", {one.value: one for one in Task}) if entry.text("task", "") else Task.VQA
     language = language_of(question)
     if entry.text("language", ""):
@@ -158,9 +160,7 @@ def _row(entry: Entry, identity: str, folder: Path) -> Question | LeftOut:
     if task is Task.CLASSIFY:
         return classified(entry, identity, image, language, _parts(entry.text("labels", "")), _parts(answer))
     if task is Task.GROUNDED_REPORT:
-        raise UsageError(
-            f"{entry.place} asks for a grounded report, which a table cannot hold; use MedRegInstruct's layout."
-        )
+        raise UsageError("bench.grounded_report_in_table", place=entry.place)
     box = _cells(entry)[0] if task is Task.IDENTIFY else None
     return Question(id=identity, image=image, question=question, task=task, truth=Truth(answer), language=language, box=box)
 
@@ -171,17 +171,16 @@ def _rows(path: Path) -> Iterator[tuple[int, Entry]]:
             reader = csv.DictReader(file, strict=True)
             columns = reader.fieldnames or []
             if not {"image", "question", "answer"} <= set(columns) <= set(TABLE_COLUMNS):
-                more = ", ".join(TABLE_COLUMNS[3:])
-                raise UsageError(f"'{path.name}' needs the columns image, question and answer, and may have {more}.")
+                raise UsageError("bench.columns", file=path.name, more=TABLE_COLUMNS[3:])
             for row in reader:
-                entry = Entry(f"Line {reader.line_num} of '{path.name}'", row)
+                entry = Entry(Message("bench.line_of", number=reader.line_num, file=path.name), row)
                 if None in row or None in row.values():
-                    raise UsageError(f"{entry.place} has not as many cells as the header.")
+                    raise UsageError("bench.cells", place=entry.place)
                 yield reader.line_num, entry
     except OSError as error:
-        raise UsageError(f"'{path.name}' cannot be read ({error.strerror}); name the file with --data.") from None
+        raise UsageError("bench.data_unreadable", file=path.name, reason=error.strerror or "") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"'{path.name}' cannot be read as a CSV in UTF-8 ({error}); save it as one.") from None
+        raise UsageError("bench.not_csv", file=path.name, problem=str(error)) from None
 
 
 def _cells(entry: Entry) -> tuple[PixelBox, ...]:
@@ -189,7 +188,7 @@ def _cells(entry: Entry) -> tuple[PixelBox, ...]:
         boxes = [[float(cell) for cell in part.split(",")] for part in _parts(entry.text("box", ""))]
         return tuple(PixelBox(*four_numbers(box, entry, "box")) for box in boxes or [[]])
     except ValueError:
-        raise UsageError(f"{entry.place} needs x1,y1,x2,y2 in pixels as box.") from None
+        raise UsageError("bench.pixel_box", place=entry.place) from None
 
 
 def _parts(cell: str) -> list[str]:
@@ -211,16 +210,16 @@ def read_source(
 ) -> tuple[list[Question], list[LeftOut]]:
     """Read a layout by its name: its questions, and what gave none. Raises UsageError."""
     if layout not in LAYOUTS:
-        raise UsageError(f"There is no layout '{layout}'; choose one of: {', '.join(LAYOUTS)}.")
+        raise UsageError("bench.no_layout", layout=layout, layouts=list(LAYOUTS))
     questions: dict[str, Question] = {}
     left_out = []
     for made in LAYOUTS[layout](path, images, split):
         if isinstance(made, LeftOut):
             left_out.append(made)
         elif made.id in questions:
-            raise UsageError(f"Two questions have the id '{made.id}'; ids of images have to differ.")
+            raise UsageError("bench.same_question_id", id=made.id)
         elif not made.question.strip():
-            left_out.append(LeftOut(made.id, "an empty question"))
+            left_out.append(LeftOut(made.id, Message("bench.empty_question")))
         else:
             questions[made.id] = made
     return list(questions.values()), left_out

@@ -10,6 +10,7 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.evaluation.questions import LabelledBoxes, Question, Truth
 from medrega_edge.evaluation.records import NOT_A_TARGET, AnnotatedRegion, Record
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import (
     CLASSIFY_MULTIPLE_QUESTION,
     CLASSIFY_QUESTION,
@@ -26,8 +27,8 @@ IDENTIFY_WORDING = {Language.EN: "What is this?", Language.ZH: "这是什么？"
 class LeftOut:
     """Something that gives no question: where, and why. It is counted and reported, never dropped in silence."""
 
-    place: str
-    reason: str
+    place: Message | str  # str: the id of a record or question
+    reason: Message
 
 
 def questions_of(records: Iterable[Record], languages: Sequence[Language] = tuple(Language)) -> Iterator[Question | LeftOut]:
@@ -42,13 +43,13 @@ def questions_about(record: Record, languages: Sequence[Language] = tuple(Langua
     An object of several regions is asked for at once, and none of its boxes is asked about.
     """
     if record.dup_of_eval:
-        yield LeftOut(record.id, "an image that almost equals one of another split")
+        yield LeftOut(record.id, Message("bench.near_duplicate"))
         return
     for region in record.regions:
         if region.label_en == NOT_A_TARGET:
-            yield LeftOut(record.id, f"{region.label_en} fill the whole image")
+            yield LeftOut(record.id, Message("bench.fills_image", label=region.label_en))
         elif len(region.boxes) > MOST_BOXES:
-            yield LeftOut(record.id, f"an object with more than {MOST_BOXES} boxes")
+            yield LeftOut(record.id, Message("bench.too_many_boxes", most=MOST_BOXES))
         else:
             for language in languages:
                 yield from _about_region(record, region, language)

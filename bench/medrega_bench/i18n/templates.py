@@ -3,9 +3,50 @@
 TEMPLATES: dict[str, str] = {
     # ---- datasets ----------------------------------------------------------------------------------------------------
     #
+    "bench.annotation": "Annotation",
+    "bench.box_corners": "{place}: the box {box} needs x1 < x2 and y1 < y2; correct it.",
+    "bench.box_outside": "{place}: the box {box} lies outside the image of {width} x {height} pixels; correct it.",
+    "bench.category": "Category",
+    "bench.cells": "{place} has not as many cells as the header.",
+    "bench.columns": "'{file}' needs the columns image, question and answer, and may have {more}.",
+    "bench.crowd": "a box around a crowd, which is not one object",
+    "bench.data_unreadable": "'{file}' cannot be read ({reason}); name the file with --data.",
+    "bench.empty_answer": "an empty answer",
+    "bench.empty_question": "an empty question",
     "bench.empty_split": "There is no question in the split '{split}'; choose train, val or test.",
+    "bench.entry": "Entry",
+    "bench.fills_image": "{label} fill the whole image",
+    "bench.four_numbers": "{place} needs four numbers as '{key}'.",
+    "bench.grounded_report_in_table": "{place} asks for a grounded report, which a table cannot hold; use "
+    "MedRegInstruct's layout.",
+    "bench.image": "Image",
+    "bench.image_missing": "{place} names an image that is not in '{folder}'; name its folder with --images.",
     "bench.in_file": "'{file}': {problem}",
+    "bench.line_of": "Line {number} of '{file}'",
+    "bench.named_entry": "The entry '{name}' of '{file}'",
+    "bench.near_duplicate": "an image that almost equals one of another split",
+    "bench.needs_text": "{place} needs text as '{key}'.",
+    "bench.no_boxes": "an image without boxes",
+    "bench.no_layout": "There is no layout '{layout}'; choose one of: {layouts}.",
+    "bench.no_turns": "{place} needs conversations in which human and gpt take turns.",
+    "bench.not_a_list": "'{file}' needs a list of objects ({noun}); name its layout with --from.",
+    "bench.not_a_meta_file": "'{file}' is no meta file, which has one entry a data set; name one, or a JSONL file.",
+    "bench.not_an_object": "{place} is no JSON object.",
+    "bench.not_coco": "'{file}' is no COCO file, which has images, annotations and categories; name its layout with --from.",
+    "bench.not_csv": "'{file}' cannot be read as a CSV in UTF-8 ({problem}); save it as one.",
+    "bench.not_json": "'{file}' cannot be read as JSON ({problem}); correct it, or name another.",
+    "bench.not_listed": "{place} names an image or a category that the file does not list.",
+    "bench.numbered": "{noun} {number} of '{file}'",
+    "bench.pixel_box": "{place} needs x1,y1,x2,y2 in pixels as box.",
+    "bench.same_id": "{place} has the id of another one.",
+    "bench.same_question_id": "Two questions have the id '{id}'; ids of images have to differ.",
     "bench.samples": "samples",
+    "bench.split_is_a_file": "This layout has a file a split; leave out --split and name the split's file with --data.",
+    "bench.too_many_boxes": "an object with more than {most} boxes",
+    "bench.turn": "{place}, turn {number},",
+    "bench.unknown_label": "{place} has the label '{label}', which is none of its candidates.",
+    "bench.unknown_word": "{place} has '{word}' as '{key}', which is none of: {known}.",
+    "bench.vqa_rad_split": "VQA-RAD has no split '{split}'; choose train or test, or none for both.",
     # ---- evaluation --------------------------------------------------------------------------------------------------
     #
     "bench.answers": "answers",
@@ -14,6 +55,11 @@ TEMPLATES: dict[str, str] = {
     # ---- metrics -----------------------------------------------------------------------------------------------------
     #
     "bench.confidences": "{place} has {confidences} confidences for {boxes} boxes that can be read; give one for each.",
+    "bench.language_model_broken": "The model '{folder}' cannot be loaded ({type}); name one that transformers has saved.",
+    "bench.no_language_model": "The folder '{folder}' holds no model (config.json); name one that transformers has saved.",
+    "bench.no_torch": "BERTScore needs torch and transformers; install them with: pip install 'medrega-edge[train]'.",
+    "bench.truth_not_a_class": "{place} has '{truth}' as truth, which is none of the classes.",
+    "bench.truth_not_regions": "{place} needs <ref>name</ref><box>[[x1, y1, x2, y2]]</box> as truth.",
     # ---- performance -------------------------------------------------------------------------------------------------
     #
     "bench.cold_start_failed": "the process of a cold start ended with code {exit_code}",

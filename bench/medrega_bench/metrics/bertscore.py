@@ -31,21 +31,15 @@ class Embedder:
             from transformers import AutoModel, AutoTokenizer
             from transformers.utils.logging import disable_progress_bar
         except ImportError:
-            raise ResourceError(
-                "BERTScore needs torch and transformers; install them with: pip install 'medrega-edge[train]'."
-            ) from None
+            raise ResourceError("bench.no_torch") from None
         if not (folder / "config.json").is_file():
-            raise UsageError(
-                f"The folder '{folder.name}' holds no model (config.json); name one that transformers has saved."
-            )
+            raise UsageError("bench.no_language_model", folder=folder.name)
         disable_progress_bar()
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self._model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
         except Exception as error:  # whatever a foreign folder makes of it
-            raise UsageError(
-                f"The model '{folder.name}' cannot be loaded ({type(error).__name__}); name one that transformers has saved."
-            ) from None
+            raise UsageError("bench.language_model_broken", folder=folder.name, type=type(error).__name__) from None
         self._most = min(
             self._tokenizer.model_max_length, getattr(self._model.config, "max_position_embeddings", 514) - 2
         )  # some count two positions more than they have

@@ -67,7 +67,7 @@ def _truth(pair: Pair) -> set[str]:
     names = _trimmed(pair.truth).split(",")
     unknown = [name for name in names if name not in pair.classes]
     if unknown:
-        raise UsageError(f"{pair.place} has '{unknown[0]}' as truth, which is none of the classes.")
+        raise UsageError("bench.truth_not_a_class", place=pair.place, truth=unknown[0])
     return set(names)
 
 

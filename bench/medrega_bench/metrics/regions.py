@@ -16,6 +16,7 @@ from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.grading import Labelled, labelled_boxes, overlaps_by_label
 from medrega_edge.evaluation.matching import HIT, Matching, match
+from medrega_edge.i18n.message import Message
 
 STRICT_HIT = 0.75  # upstream's threshold for one object with several regions, where the paper says 0.5
 
@@ -43,7 +44,7 @@ def read_truth(pair: Pair) -> list[Named]:
     """Read the truth; raises UsageError when a box cannot be read or there is none."""
     found = _IN_TRUTH.findall(pair.truth)
     if not found or len(found) != pair.truth.count("<box>"):
-        raise UsageError(f"{pair.place} needs <ref>name</ref><box>[[x1, y1, x2, y2]]</box> as truth.")
+        raise UsageError("bench.truth_not_regions", place=pair.place)
     return [Named(name.lower(), _boxes(boxes)) for name, boxes in found]
 
 
@@ -163,7 +164,7 @@ def _both_shares(both: int, hits: int, aligned: int) -> dict[str, tuple[float, f
     }
 
 
-def confident_boxes(text: str, confidences: Sequence[float], place: str = "An item") -> list[tuple[Labelled, float]]:
+def confident_boxes(text: str, confidences: Sequence[float], place: Message | str) -> list[tuple[Labelled, float]]:
     """Return the boxes of a text that can be read, each with its confidence, in the order written.
 
     Raises UsageError when there are not as many confidences as boxes.
