@@ -1,4 +1,4 @@
-"""The tree of errors that a user may see. Knows exit codes; knows nothing of the modules that raise.
+"""The tree of errors that a user may see, and their exit codes.
 
 MedregaError                 never raised itself; the command line catches exactly this
 ├── UsageError          2    the question, an option or a line of input does not make sense

@@ -47,7 +47,7 @@ def _walk(wheels):
     return walk(wheels)
 
 
-# point -> (title, files of tests, what runs besides, what is told: label -> functions whose cases are counted)
+# point -> (title, files of tests, what runs besides, what is counted: label -> functions whose cases are counted)
 POINTS = {
     1: ("DICOM and NIfTI in", (
         "test_dicom_grey", "test_dicom_colour", "test_dicom_syntaxes", "test_dicom_frames", "test_dicom_places",

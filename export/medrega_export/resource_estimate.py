@@ -50,7 +50,7 @@ def memory(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[st
 
 
 def disk(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[str] = ()) -> dict[str, int]:
-    """Return the bytes that an export writes; but for the package and what is kept, they are deleted in the end."""
+    """Return the bytes that an export writes. Only the package and a kept checkpoint remain."""
     sizes = {"package": recipe.bytes_of(counts.vision, counts.layers, counts.head, counts.embeddings)}
     if recipe.is_quantised:
         # Quantised layers, and the decoder once more with its head in float32.

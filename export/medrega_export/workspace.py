@@ -1,7 +1,7 @@
 """The work folder of an export, beside its target: the same command finds it again, and it goes when all is published.
 
-Its name is a hash of all that the result depends on, so what lies in such a folder is part of just this result. Weight files
-are told apart by name, size and time of change: to read them all would take longer than some of the work.
+Its name is a hash of all that the result depends on, so what lies in such a folder is part of just this result. Name, size
+and time of change stand for the content of a weight file: to read them all would take longer than some of the work.
 """
 
 from __future__ import annotations

@@ -57,9 +57,9 @@ class Truth:
 class Question:
     """One question about one image, with its truth.
 
-    `labels` are the candidates of a classification, of which `several` may be right; `box` is what an identification asks
-    about. `object` is the English name of what the question is about. `sha256` is that of the line it was read from, so
-    that a certificate can name a question without quoting it.
+    `labels` are the candidates of a classification; with `several` more than one may be right. `box` is the box of an
+    identification. `object` is the English name of what the question is about. `sha256` is that of the line it was read
+    from, so that a certificate can name a question without quoting it.
     """
 
     id: Identifier

@@ -1,1 +1,1 @@
-"""Model packages: the manifest, finding and verifying a package, its certificate and gates."""
+"""Model packages: the manifest, finding and verifying a package, its certificate."""

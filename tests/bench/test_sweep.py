@@ -1,4 +1,4 @@
-"""The sweep: which points nobody needs, what is kept, and the frontier as a report, a table and a picture."""
+"""The sweep: which points nobody needs, which packages stay, and the frontier as a report, a table and a picture."""
 
 import json
 import sys

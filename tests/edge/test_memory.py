@@ -1,4 +1,4 @@
-"""What a package will take is told before it is loaded, and what does not fit is refused."""
+"""The memory of a package is estimated before it is loaded; a package that does not fit is refused."""
 
 import subprocess
 import sys

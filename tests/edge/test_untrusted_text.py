@@ -121,7 +121,7 @@ def test_json_reads_back_the_same_and_shows_no_control(text):
 
 @pytest.mark.filterwarnings("ignore:Failed to encode value:UserWarning")  # pydicom, of strings that this test writes
 def test_five_hundred_header_strings_stay_inside(record_property):
-    """No string of a DICOM header reaches what is told of an image, but closed sets."""
+    """No string of a DICOM header reaches the facts about an image, but closed sets."""
     tags = (
         "PatientName",
         "PatientID",

@@ -1,8 +1,7 @@
 """Views of an image: geometry and intensity change, boxes move along, and the patient's side stays right.
 
-Boxes here are fractions `[x1, y1, x2, y2]` of the image, 0..1. A
-mirror image swaps the patient's sides, so it is only taken where the anatomy is symmetric (and then the names swap) or
-has no side at all; nobody's liver lies on the left.
+Boxes here are fractions `[x1, y1, x2, y2]` of the image, 0..1. A mirror image swaps the patient's sides. So a view is
+mirrored only where the anatomy is symmetric, and then left and right swap in the names, or where it has no side.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ Array = npt.NDArray[np.float32]
 
 MIRROR_AREAS = frozenset({"head", "limb", "breast", "carotid", "fetus", "gut", "skin", "microscopy", "eye"})
 TURN_AREAS = frozenset({"gut", "skin", "microscopy"})  # no up and down either
-MIN_VISIBLE = 0.35  # a region of which less is left in the view is dropped from it
+MIN_VISIBLE = 0.35  # a view drops a region if a smaller share of it is visible
 
 
 @dataclass(frozen=True)
 class ViewRegion:
-    """A region as it lies in a view; `whole` is False when some of its boxes were cut away."""
+    """A region in a view; `whole` is False when some of its boxes were cut away."""
 
     label_en: str
     label_zh: str
@@ -100,7 +99,7 @@ def _random_matrix(rng: np.random.Generator, mirror: bool, turns: int, strength:
 
 
 def _move(boxes: Array, matrix: npt.NDArray[np.floating[Any]]) -> Array:
-    """Map boxes through an affine map; keep those of which enough stays visible, clipped to the view.
+    """Map boxes through an affine map; keep those that stay visible enough, clipped to the view.
 
     A turned box is replaced by the box of the ellipse that fills it: the box of its four corners would grow with every
     degree, and organs are round.

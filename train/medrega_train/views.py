@@ -1,7 +1,6 @@
 """Which view of which image makes sample number i: a pure function of (seed, i), so a run resumes at any step.
 
-Images are decoded once, by the
-runtime's own reader and resize, and held as small squares.
+The runtime's own reader and resize decode each image once. Memory holds small squares.
 """
 
 from __future__ import annotations

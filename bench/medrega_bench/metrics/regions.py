@@ -60,7 +60,7 @@ def _all(objects: Sequence[Named]) -> list[PixelBox]:
 def single_object_single_region(pairs: Sequence[Pair]) -> Measured:
     """MedRegA's detection of one region: accuracy above (not from) an IoU of 0.25, 0.5, 0.75, and mean IoU.
 
-    The name is not looked at. Upstream takes the answer's first box, but the best one when there are too many.
+    The name does not count. Upstream takes the answer's first box, but the best one when there are too many.
     """
     rows = []
     for pair in pairs:
@@ -76,7 +76,7 @@ def single_object_multi_region(pairs: Sequence[Pair]) -> Measured:
     """MedRegA's detection of several regions of one object: means over items; IoU over the pairs of all items.
 
     Upstream calls "precision" what is divided by the number of true boxes, and "recall" what is divided by that of the
-    answer's boxes. The name is not looked at.
+    answer's boxes. The name does not count.
     """
     rows = []
     for pair in pairs:

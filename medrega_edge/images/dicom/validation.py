@@ -115,7 +115,7 @@ def _size_in_code_stream(stream: bytes) -> tuple[int, int, int] | None:
 
 
 def _rle_sizes_match(stream: bytes, pixels: int, planes: int) -> bool:
-    """Whether an RLE frame has one segment per byte plane, none of which decodes to more than the plane and a pad byte."""
+    """Whether an RLE frame has one segment per byte plane, and each decodes to at most the plane and a pad byte."""
     if len(stream) < 64 or int.from_bytes(stream[:4], "little") != planes or planes > 15:
         return False
     starts = [*struct.unpack_from(f"<{planes}I", stream, 4), len(stream)]
