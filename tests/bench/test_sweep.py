@@ -145,8 +145,8 @@ def built(monkeypatch):
     def options(checkpoint, out, calibration, items, recipe, force):
         return SimpleNamespace(out=out, recipe=recipe)
 
-    monkeypatch.setattr(medrega_export, "export", export, raising=False)
-    monkeypatch.setattr(medrega_export, "ExportOptions", options, raising=False)
+    monkeypatch.setitem(vars(medrega_export), "export", export)  # setattr would import the real one
+    monkeypatch.setitem(vars(medrega_export), "ExportOptions", options)  # setattr would import the real one
     return recipes
 
 
