@@ -1,8 +1,8 @@
 """BERTScore with a language model on the user's disk: how alike two texts are in meaning.
 
 The model is a folder that transformers can read; nothing is downloaded. Each token of one text is matched to the most
-similar token of the other by the cosine of their embeddings in the last layer; published figures often use a chosen inner layer, so that
-only figures of one model, made here, may be compared. Figures are not rescaled: unrelated texts are far above 0.
+similar token of the other by the cosine of their embeddings in the last layer. Published figures often use a chosen inner
+layer, so only figures of one model, made here, may be compared. Figures are not rescaled: unrelated texts are far above 0.
 """
 
 from __future__ import annotations
