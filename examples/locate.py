@@ -11,7 +11,7 @@ def main(scan: str, name: str, picture: str) -> None:
     """Locate `name` in the image file `scan`; write a PNG to `picture`."""
     engine = medrega_edge.load()
     image = engine.open(scan)
-    answer = engine.detect(image, name)
+    answer = engine.detect(image, [name])
     print(answer.text)
     marked = Image.fromarray(image.image.pixels)  # what the model saw: RGB, upright, windowed
     draw = ImageDraw.Draw(marked)

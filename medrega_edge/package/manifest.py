@@ -141,6 +141,6 @@ class Manifest:
 
 
 def file_entry(path: Path, precision: str) -> FileEntry:
-    """Describe a file for a manifest: its name, hash and size as it lies on disk."""
+    """Describe a file for a manifest: its name, its hash, and its size on disk."""
     with path.open("rb") as file:
         return FileEntry(path.name, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size, precision)

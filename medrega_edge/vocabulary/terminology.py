@@ -57,7 +57,7 @@ def term_table() -> dict[str, Term]:
 
 
 class Terminology:
-    """The names that one package can locate, and how to find them in free text. Without `labels` it knows none."""
+    """The names that one package can locate, and how to find them in free text. Without `labels` there are none."""
 
     def __init__(self, labels: Iterable[BilingualName]) -> None:
         """Take the package's labels."""

@@ -1,4 +1,4 @@
-"""A training run: three stages in one folder, each resumable, then the checkpoint. Composes; every leaf can be read alone.
+"""A training run: three stages in one folder, each resumable, then the checkpoint.
 
 Stage 0 `dense` teaches the tower where things are. Stage 1 `align` fits the projector to the frozen tower and warms the
 language model up. Stage 2 `instruct` teaches every task; whether the tower trains along is the plan's choice: without its

@@ -1,4 +1,4 @@
-"""Which view of which image makes sample number i: a pure function of (seed, i), so a run resumes at any step.
+"""The image and the view of sample number i: a pure function of (seed, i), so a run resumes at any step.
 
 The runtime's own reader and resize decode each image once. Memory holds small squares.
 """
