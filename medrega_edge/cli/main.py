@@ -57,26 +57,31 @@ def main() -> None:
     """Run the command line; the exit codes are those of `errors`, 0, 1, and 130 or 143 for what was interrupted."""
     _prepare_streams()
     warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
-    interruption = Interruption()
-    forbid_core_dumps()
-    set_user_language(users_language(sys.argv[1:]))
-    command = typer.main.get_command(app)
+    interruption, command = Interruption(), None
     try:
+        forbid_core_dumps()
+        set_user_language(users_language(sys.argv[1:]))
+        command = typer.main.get_command(app)
         if user_language() is Language.ZH and not has_chinese():
             print_status(Message("cli.no_chinese"))
         code = command(prog_name="medrega", standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = 130
+    except SystemExit as end:
+        code = end.code
     except Exception as error:
-        if interruption.exit_code:  # inside a library that turned the interruption into an error of its own
-            sys.exit(interruption.exit_code)
         problem = _known_error(error)
-        if problem is None and getattr(command, "loaded_plugin", None):
+        if interruption.exit_code:  # a library turned the interruption into an error of its own
+            code = interruption.exit_code
+        elif problem is None and getattr(command, "loaded_plugin", None):
             raise  # who trains or exports wants to see it all; those commands read no patient's header
-        problem = problem or (ResourceError("cli.no_memory") if isinstance(error, MemoryError) else InternalError(error))
-        print_status(Message("cli.error", problem=problem.message))
-        code = problem.exit_code
+        else:
+            no_memory = isinstance(error, MemoryError)
+            problem = problem or (ResourceError("cli.no_memory") if no_memory else InternalError(error))
+            print_status(Message("cli.error", problem=problem.message))
+            code = problem.exit_code
+    interruption.finish(code or 0)
     sys.exit(code or 0)
 
 

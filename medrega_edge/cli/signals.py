@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import suppress
@@ -26,6 +27,15 @@ class Interruption:
             return
         self.exit_code, self._time = 128 + number, now
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(self.exit_code)
+
+    def finish(self, exit_code: int) -> None:
+        """From now on a signal ends the process at once, with this exit code.
+
+        Python and its libraries still tidy up; an exception there would only be printed as one that was ignored.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) == self._stop:
+                signal.signal(number, lambda *_: os._exit(exit_code))
 
 
 def forbid_core_dumps() -> None:

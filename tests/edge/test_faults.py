@@ -268,6 +268,23 @@ def test_an_interrupted_batch_restores_the_terminal_and_goes_on(images, tmp_path
 
 
 @many_processes
+@many_processes
+@pytest.mark.parametrize(("first", "code"), [(None, 0), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_the_process_ends_is_no_exception(first, code):
+    """torch and others tidy up when Python ends; Python would print an exception there, as one that was ignored."""
+    program = f"""
+import atexit, os, signal, sys
+from medrega_edge.cli import main
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGTERM))
+if {first is not None}:
+    main.forbid_core_dumps = lambda: os.kill(os.getpid(), {int(first or 0)})
+sys.argv = ["medrega", "--version"]
+main.main()
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (run.returncode, run.stderr) == (code, b"")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_question_leaves_nothing_and_restores_the_terminal(tmp_path, number):
     """The stub takes a minute to answer; it says that it was asked, and is interrupted then."""
