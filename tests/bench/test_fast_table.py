@@ -19,6 +19,7 @@ from medrega_bench.performance.results import PeersPlan, PeersResult, SpeedResul
 from medrega_bench.performance.spread import Spread
 from medrega_bench.performance.vision_precision import Variant
 from medrega_bench.reports import fast_table
+from medrega_edge.errors import UsageError
 
 ENVIRONMENT = Environment("P", 2, 8.0, "Linux", "3.11", {"onnxruntime": "1"})
 HEADER = {"date": "2026-01-01", "command": "medrega bench", "environment": ENVIRONMENT}
@@ -165,5 +166,6 @@ def test_the_short_table_has_what_a_user_waits_for():
 
 def test_a_result_of_a_version_that_did_not_measure_a_time_says_so():
     peers, _, speed = results()
-    with pytest.raises(ValueError, match="make it again"):
+    with pytest.raises(UsageError) as error:
         fast_table.summary(peers, replace(speed, stages=(replace(speed.stages[0], first_answer_ms=None),)))
+    assert error.value.code == "bench.result_outdated"

@@ -84,7 +84,7 @@ def run(
         plan = measure.Plan(items, baseline, threads, devices, repeats, not no_speed, bare_ids)
         measured = [measure.measure(package, role, plan, with_progress) for package, role in packages]
         header = {"command": command(), "environment": asdict(environment())}
-        bandwidth = MemoryReader(1).gigabytes_per_second() if not no_speed else None
+        bandwidth = MemoryReader(1).gigabytes_per_second() if plan.with_speed else None
         name = data.name if data is not None else quick_set.NAME
         result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
         shown = data is None if pictures is None else pictures

@@ -90,6 +90,7 @@ TEMPLATES: dict[str, str] = {
     "bench.timing": "timing {precision}",
     # ---- reports -----------------------------------------------------------------------------------------------------
     #
+    "bench.result_outdated": "A result of speed is of a version that did not measure what its table shows; make it again.",
     # ---- cli ---------------------------------------------------------------------------------------------------------
     #
     "bench.baseline_chosen": "{language}: {unit} 1 to {longest}, C {c}: {right:.3f} right on val",

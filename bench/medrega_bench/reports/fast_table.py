@@ -10,6 +10,7 @@ from medrega_bench.performance.profiler import Profile
 from medrega_bench.performance.random_packages import named
 from medrega_bench.performance.results import PeersResult, PerformanceResult, SpeedResult, TowerResult
 from medrega_bench.performance.spread import Spread, quotients
+from medrega_edge.errors import UsageError
 
 LLAMA = "llama.cpp"
 EQUAL_HEAD, OWN_HEAD = 4, 8  # bits of the output head: as peers have it, and as export writes it
@@ -72,9 +73,9 @@ def _summary_line(what: str, figure: Spread, form: str) -> str:
 
 
 def _given(figure: Spread | None) -> Spread:
-    """A figure that results of earlier versions lack; raises ValueError for one of those."""
+    """A figure that results of earlier versions lack; raises UsageError for one of those."""
     if figure is None:
-        raise ValueError("the result was made by a version that did not measure this; make it again")
+        raise UsageError("bench.result_outdated")
     return figure
 
 
