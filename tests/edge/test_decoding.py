@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from medrega_edge.inference.decoding import HALF, generate_tokens, median_digit, most_likely, narrowest_start
+from medrega_edge.inference.coordinate_median import HALF, median_digit, narrowest_start
+from medrega_edge.inference.decoding import generate_tokens, most_likely
 from medrega_edge.inference.grammars import NamedRegion, Prose, RegionGrammar
 from tests.edge.toy import ID, TOKENS, cut, vocabulary
 
