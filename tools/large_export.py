@@ -1,10 +1,10 @@
-"""Export a random InternVL of more than a billion weights and tell what that took.
+"""Export a random InternVL of more than a billion weights; print the time, peak memory and hash of the result.
 
     python -m tools.large_export FOLDER [--kills 3] [--items 4]
 
 The checkpoint has the tower of InternViT-300M and a Qwen2 language model, random weights in bfloat16, and is written
-file by file. The export runs as a process of its own, whose peak memory, time and result are printed as one line of
-JSON; with --kills it is killed at random moments and called again, and should print the same hash. --limit stops all.
+file by file. The export runs as a process of its own; its figures are printed as one line of JSON. With --kills it is
+killed at random moments and called again, and has to print the same hash. --limit stops all.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def write_questions(folder: Path) -> Path:
 
 
 def run(folder: Path, items: int, kills: int, limit: float, seed: int) -> dict[str, object]:
-    """Export `folder`/checkpoint, killed `kills` times on the way, and for good after `limit` seconds; what it took."""
+    """Export `folder`/checkpoint, killed `kills` times on the way and for good after `limit` seconds; return the figures."""
     out, questions = folder / "package", folder / "questions.jsonl"
     command = [sys.executable, "-m", "medrega_edge", "export", str(folder / "checkpoint"), "--out", str(out), "--force"]
     command += ["--calibration", str(questions), "--calibration-items", str(items)]
@@ -87,12 +87,12 @@ def run(folder: Path, items: int, kills: int, limit: float, seed: int) -> dict[s
         seconds.append(round(time.monotonic() - begun, 1))
         if codes[-1] > 0:
             raise SystemExit(f"the export failed with code {codes[-1]}")
-    took = {"seconds": seconds, "codes": codes}
-    took["peak_bytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    figures = {"seconds": seconds, "codes": codes}
+    figures["peak_bytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     if codes[-1] != 0:
-        return took
+        return figures
     files = sorted(path for path in out.iterdir())
-    return took | {
+    return figures | {
         "package_bytes": sum(path.stat().st_size for path in files),
         "sha256": hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest(),
     }
@@ -105,10 +105,12 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--limit", type=float, default=1e9, help="seconds after which to stop; the same call goes on")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    if not (given.folder / "checkpoint").exists():
+    arguments = parser.parse_args()
+    if not (arguments.folder / "checkpoint").exists():
         # In a process of its own: the memory of children is what is measured, and this one has no torch to fork.
-        code = "from pathlib import Path; from tests.export import large_export as l; import sys; f = Path(sys.argv[1]); "
+        code = "from pathlib import Path; from tools import large_export as l; import sys; f = Path(sys.argv[1]); "
         code += "print(l.write_checkpoint(f / 'checkpoint'), 'weights', file=sys.stderr); l.write_questions(f)"
-        subprocess.run([sys.executable, "-c", code, str(given.folder)], check=True)
-    sys.stdout.write(json.dumps(run(given.folder, given.items, given.kills, given.limit, given.seed)) + "\n")
+        subprocess.run([sys.executable, "-c", code, str(arguments.folder)], check=True)
+    sys.stdout.write(
+        json.dumps(run(arguments.folder, arguments.items, arguments.kills, arguments.limit, arguments.seed)) + "\n"
+    )
