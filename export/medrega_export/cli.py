@@ -123,14 +123,14 @@ class ExportFlags:
     def options(self, checkpoint: Path) -> ExportOptions:
         """The options of an export; raises UsageError for values that cannot be read."""
         from medrega_edge.evaluation.gates import read_gates
-        from medrega_export.checkpoint.published_prompts import Samples
+        from medrega_export.checkpoint.published_prompts import PublishedSamples
         from medrega_export.options import ExportOptions
 
         return ExportOptions(
             checkpoint=checkpoint,
             out=self.out or Path(),
             adapter=self.adapter,
-            samples=Samples(*self.prompts) if self.prompts else None,
+            samples=PublishedSamples(*self.prompts) if self.prompts else None,
             calibration=self.calibration,
             calibration_items=self.calibration_items,
             certify=self.certify,
@@ -183,7 +183,7 @@ def _explain(options: ExportOptions, out: Path | None) -> None:
     if out is not None:
         check_output_path(out)
     recipe, units = explain(options, print_status)
-    for line in bit_allocation.table(units):
+    for line in bit_allocation.sensitivity_table(units):
         print_result(line)
     print_result(Message("export.sensitivity_legend"))
     if out is not None:

@@ -7,12 +7,12 @@ from typing import Any
 
 from medrega_edge.domain import NOTICE
 from medrega_edge.i18n.message import Message
-from medrega_export.checkpoint.training_metadata import Training
+from medrega_export.checkpoint.training_metadata import TrainingFacts
 from medrega_export.quantisation.recipe import Recipe
 
 
 def write_card(
-    training: Training, recipe: Recipe, certificate: Mapping[str, Any], groups: str, warnings: Sequence[Message] = ()
+    training: TrainingFacts, recipe: Recipe, certificate: Mapping[str, Any], groups: str, warnings: Sequence[Message] = ()
 ) -> str:
     """Return the card as Markdown. `groups` is the reason for the group size. Figures come from the certificate."""
     head = training.card.strip() or _facts(training)
@@ -49,7 +49,7 @@ def write_card(
     return "\n".join(lines) + "\n"
 
 
-def _facts(training: Training) -> str:
+def _facts(training: TrainingFacts) -> str:
     lines = [f"# {training.name} {training.version}", "", f"{training.source}.", ""]
     lines.append(f"Tasks: {', '.join(training.tasks)}. Languages: {', '.join(training.languages)}.")
     lines.append(f"Modalities: {', '.join(training.modalities)}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medrega_edge.evaluation.gates import Gate
-from medrega_export.checkpoint.published_prompts import Samples
+from medrega_export.checkpoint.published_prompts import PublishedSamples
 from medrega_export.graphs.numerical_error import Thresholds
 from medrega_export.quantisation.recipe import Recipe
 
@@ -35,7 +35,7 @@ class ExportOptions:
     context: int = CONTEXT
     thresholds: Thresholds = field(default_factory=Thresholds)
     adapter: Path | None = None
-    samples: Samples | None = None
+    samples: PublishedSamples | None = None
     gates: tuple[Gate, ...] = ()
     auto_group_size: bool = False
     max_bytes: int | None = None

@@ -112,7 +112,7 @@ class _Job:
         return text_model.shape_of(self.checkpoint.config.text_config, self.options.context)
 
     @cached_property
-    def material(self) -> calibration.Material:
+    def material(self) -> calibration.CalibrationData:
         self.notify(Message("export.reading"))
         if self.calibration_questions:
             return calibration.from_questions(self.checkpoint, self.calibration_questions, self.shape.context)
@@ -132,9 +132,9 @@ def _recipe(job: _Job) -> Recipe:
     if options.sensitivities is None:
         units = _measure(job, recipe)
     else:
-        units = bit_allocation.read(options.sensitivities, recipe)
-    size = bit_allocation.size_of(job.checkpoint, units, recipe, options.context)
-    recipe = bit_allocation.choose(units, recipe, size, options.max_bytes)
+        units = bit_allocation.read_sensitivities(options.sensitivities, recipe)
+    size = bit_allocation.package_size(job.checkpoint, units, recipe, options.context)
+    recipe = bit_allocation.raise_units(units, recipe, size, options.max_bytes)
     if recipe.overrides:
         raised = [override.unit for override in recipe.overrides]
         job.notify(Message("export.units_raised", recipe=recipe.name, units=raised))

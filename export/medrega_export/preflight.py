@@ -32,8 +32,8 @@ from medrega_export.checkpoint.checkpoint import (
 )
 from medrega_export.checkpoint.config import check_config, is_chat, native_config, pixel_shuffle, read_config
 from medrega_export.checkpoint.tokenizer_json import DIGITS, SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
-from medrega_export.checkpoint.training_metadata import read_words
-from medrega_export.checkpoint.weights import index
+from medrega_export.checkpoint.training_metadata import read_metadata
+from medrega_export.checkpoint.weights import index_tensors
 from medrega_export.graphs import text_model, vision
 from medrega_export.options import ExportOptions
 from medrega_export.quantisation.recipe import Recipe
@@ -181,7 +181,7 @@ def inspect(options: ExportOptions) -> Preflight:
         tokenizer = open_tokenizer(data)
         report.facts.append((Message("export.fact_tokenizer"), Message("export.tokenizer_size", count=tokenizer.size)))
         report.problems += missing_tokens(tokenizer, (*SPECIAL, *DIGITS))
-        prompts, _, warnings = read_words(folder, config, data, options.samples)
+        prompts, _, warnings = read_metadata(folder, config, data, options.samples)
         report.facts.append((Message("export.fact_tasks"), ", ".join(prompts.templates)))
         report.warnings += warnings
     with report.step():
@@ -229,8 +229,8 @@ def _shapes(
 
 def _weights(report: Preflight, folder: Path, adapter: Path | None, config: dict[str, Any], native: Any, model: Any) -> None:
     """Note what the files hold, and what of it does not fit the model."""
-    stored = index(weight_files(folder))
-    kinds = sorted({tensor.kind for tensor in stored.values()})
+    stored = index_tensors(weight_files(folder))
+    kinds = sorted({tensor.dtype for tensor in stored.values()})
     report.facts.append((Message("export.fact_number_type"), ", ".join(kinds)))
     if is_chat(config) and any(".lora_" in name for name in stored):
         report.facts.append((Message("export.fact_lora"), Message("export.lora_is_merged")))

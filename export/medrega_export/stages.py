@@ -15,7 +15,7 @@ import torch
 from medrega_edge.i18n.message import Message
 from medrega_edge.package.manifest import FILE_NAMES
 from medrega_export.checkpoint.checkpoint import Checkpoint
-from medrega_export.checkpoint.weights import Stored
+from medrega_export.checkpoint.weights import StoredTensor
 from medrega_export.graphs import decoder, numerical_error, text_model, vision
 from medrega_export.graphs.graph import ACCURACY_LEVEL, EXACT_LEVEL
 from medrega_export.quantisation import calibration, gptq
@@ -30,7 +30,7 @@ class Run:
     """What the stages share. `notify` takes the name of each stage when it begins."""
 
     checkpoint: Checkpoint
-    material: calibration.Material
+    material: calibration.CalibrationData
     shape: decoder.DecoderShape
     thresholds: numerical_error.Thresholds
     workspace: Workspace
@@ -54,20 +54,20 @@ def assemble(run: Run, folder: Path, recipe: Recipe) -> dict[str, float]:
     return errors
 
 
-def _write_table(table: Stored, path: Path, number: npt.DTypeLike) -> None:
+def _write_table(table: StoredTensor, path: Path, number: npt.DTypeLike) -> None:
     """Write a table in numpy's own format, some rows at a time."""
     npy: Any = np.lib.format  # numpy has no types for it
     header = {"descr": npy.dtype_to_descr(np.dtype(number)), "fortran_order": False, "shape": table.shape}
     with path.open("wb") as file:
         npy.write_array_header_1_0(file, header)
-        for rows in text_model.pieces(table):
+        for rows in text_model.row_chunks(table):
             file.write(rows.numpy().astype(number).data)
 
 
-def _table_error(table: Stored, path: Path) -> float:
+def _table_error(table: StoredTensor, path: Path) -> float:
     """Relative Euclidean error of a table on disk."""
     stored, start, lost, length = np.load(path, mmap_mode="r"), 0, 0.0, 0.0
-    for rows in text_model.pieces(table):
+    for rows in text_model.row_chunks(table):
         truth = rows.numpy()
         lost += float(np.square(stored[start : start + len(truth)].astype(np.float32) - truth).sum(dtype=np.float64))
         length += float(np.square(truth).sum(dtype=np.float64))
@@ -90,7 +90,7 @@ def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
         path, lambda part: decoder.write_decoder(run.shape, plain(weights, run.shape.layers, recipe.head), part)
     )
     truth = text_model.logits(
-        run.checkpoint, samples, numerical_error.STEPS, lambda body, i: text_model.original(weights, body, i)
+        run.checkpoint, samples, numerical_error.STEPS, lambda body, i: text_model.layer_state(weights, body, i)
     )
     given = numerical_error.graph_logits(path, decoder.specification(run.shape), samples, mapped=recipe.is_full)
     return {recipe.decoder_stage: numerical_error.logit_error(given, truth)}
@@ -113,7 +113,7 @@ def _quantised_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]
     write(exact, FULL.head, EXACT_LEVEL)
     truth = text_model.logits(checkpoint, samples, numerical_error.STEPS, lambda _, i: layers.state(i))
     full = text_model.logits(
-        checkpoint, samples, numerical_error.STEPS, lambda body, i: text_model.original(weights, body, i)
+        checkpoint, samples, numerical_error.STEPS, lambda body, i: text_model.layer_state(weights, body, i)
     )
     errors = {
         "decoder_layout": numerical_error.logit_error(numerical_error.graph_logits(exact, spec, samples), truth),

@@ -10,14 +10,14 @@ import pytest
 
 from medrega_edge.errors import UsageError
 from medrega_export.quantisation import bit_allocation
-from medrega_export.quantisation.bit_allocation import Option, UnitSensitivity
+from medrega_export.quantisation.bit_allocation import PrecisionOption, UnitSensitivity
 from medrega_export.quantisation.recipe import Override, Recipe
 from tests.codes import raises_code
 
 
 def loss(unit: str, before: float, after: float | None, size: int = 100, more: int = 100) -> UnitSensitivity:
-    raised = None if after is None else Option(8, 32, size + more, 0.0, 0.0, after)
-    return UnitSensitivity(unit, 200, Option(4, 32, size, 0.1, 0.1, before), raised)
+    raised = None if after is None else PrecisionOption(8, 32, size + more, 0.0, 0.0, after)
+    return UnitSensitivity(unit, 200, PrecisionOption(4, 32, size, 0.1, 0.1, before), raised)
 
 
 LOSSES = [
@@ -42,7 +42,7 @@ LOSSES = [
     ],
 )
 def test_the_most_gain_a_byte_comes_first(limit: int, units: set[str], head: int) -> None:
-    chosen = bit_allocation.choose(LOSSES, Recipe(head_bits=4), 1000, limit)
+    chosen = bit_allocation.raise_units(LOSSES, Recipe(head_bits=4), 1000, limit)
     assert {override.unit for override in chosen.overrides} == units and chosen.head_bits == head
     assert all((override.bits, override.group) == (8, 32) for override in chosen.overrides)
 
@@ -55,7 +55,7 @@ def test_random_maps_stay_below_the_limit_and_leave_nothing_that_fits() -> None:
             for i in range(12)
         ]
         limit = 1000 + int(generator.integers(0, 3000))
-        raised = {override.unit for override in bit_allocation.choose(losses, Recipe(), 1000, limit).overrides}
+        raised = {override.unit for override in bit_allocation.raise_units(losses, Recipe(), 1000, limit).overrides}
         used = sum(one.extra for one in losses if one.unit in raised)
         assert 1000 + used <= limit
         assert all(1000 + used + one.extra > limit for one in losses if one.unit not in raised)
@@ -63,36 +63,36 @@ def test_random_maps_stay_below_the_limit_and_leave_nothing_that_fits() -> None:
 
 def test_what_is_set_by_hand_is_replaced_and_not_named_twice() -> None:
     recipe = Recipe(group_size=64, overrides=(Override("layers.1.down", 4, 32), Override("layers.5.down", 8)))
-    chosen = bit_allocation.choose(LOSSES[2:3], recipe, 0, 1000)
+    chosen = bit_allocation.raise_units(LOSSES[2:3], recipe, 0, 1000)
     assert chosen.overrides == (Override("layers.1.down", 8, 32), Override("layers.5.down", 8))
 
 
 def test_too_small_a_budget_is_refused() -> None:
     with raises_code(UsageError, "export.max_size_too_small", size=2.0, limit=1.5):
-        bit_allocation.choose(LOSSES, Recipe(), 2_000_000, 1_500_000)
+        bit_allocation.raise_units(LOSSES, Recipe(), 2_000_000, 1_500_000)
 
 
 def test_without_a_divergence_the_state_counts() -> None:
-    assert Option(4, 32, 1, 0.3, 0.2, None).loss == pytest.approx(0.04)
-    assert Option(4, 32, 1, 0.3, 0.2, 0.7).loss == 0.7
+    assert PrecisionOption(4, 32, 1, 0.3, 0.2, None).loss == pytest.approx(0.04)
+    assert PrecisionOption(4, 32, 1, 0.3, 0.2, 0.7).loss == 0.7
 
 
 def test_a_map_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "losses.json"
     path.write_text(bit_allocation.to_json(LOSSES, Recipe(head_bits=4)), encoding="utf-8")
-    assert bit_allocation.read(path, Recipe(head_bits=4)) == LOSSES
+    assert bit_allocation.read_sensitivities(path, Recipe(head_bits=4)) == LOSSES
     measured, wanted = Recipe(head_bits=4).name, Recipe().name
     with raises_code(
         UsageError, "export.sensitivities_of_another_recipe", file="losses.json", measured=measured, recipe=wanted
     ):
-        bit_allocation.read(path, Recipe())
+        bit_allocation.read_sensitivities(path, Recipe())
     path.write_text("{}", encoding="utf-8")
     with raises_code(UsageError, "export.not_sensitivities", file="losses.json"):
-        bit_allocation.read(path, Recipe())
+        bit_allocation.read_sensitivities(path, Recipe())
 
 
 def test_the_table_begins_with_the_costliest() -> None:
-    lines = list(bit_allocation.table(LOSSES))
+    lines = list(bit_allocation.sensitivity_table(LOSSES))
     assert [line.split()[0] for line in lines[1:4]] == ["layers.0.down", "layers.1.down", "layers.0.qkv"]
     assert len({len(line) for line in lines[:4]}) == 1
 
@@ -114,9 +114,9 @@ def test_size() -> None:
         tokenizer_json=b"123",
     )
     losses = [
-        UnitSensitivity("layers.0.qkv", 50, Option(4, 32, 31, 0, 0, 0), None),
-        UnitSensitivity("head", 40, Option(8, 32, 45, 0, 0, 0), None),
+        UnitSensitivity("layers.0.qkv", 50, PrecisionOption(4, 32, 31, 0, 0, 0), None),
+        UnitSensitivity("head", 40, PrecisionOption(8, 32, 45, 0, 0, 0), None),
     ]
     expected = 31 + 45 + 2 * 40 + 4 * 4 + 4 * 6 + 4 * 2 * 64 + 3 + bit_allocation.OVERHEAD + 2 * bit_allocation.OVERHEAD_UNIT
-    assert bit_allocation.size_of(checkpoint, losses, Recipe(), 64) == expected
-    assert bit_allocation.size_of(checkpoint, losses, Recipe(tower="fp16"), 64) == expected - 2 * 6
+    assert bit_allocation.package_size(checkpoint, losses, Recipe(), 64) == expected
+    assert bit_allocation.package_size(checkpoint, losses, Recipe(tower="fp16"), 64) == expected - 2 * 6

@@ -48,7 +48,9 @@ def random_weights(seed: int, *kinds: Kind, bias: bool = True, shape: decoder.De
     def both(rows: int, *columns: int, bias: bool = False):
         kind = next(turns)
         parts = [quantised(generator, rows, c, kind, bias) for c in columns]
-        return linear_layers.packed(parts), linear_layers.plain([dequantise(p).T for p in parts], [p.bias for p in parts])
+        return linear_layers.join_packed(parts), linear_layers.join_plain(
+            [dequantise(p).T for p in parts], [p.bias for p in parts]
+        )
 
     packed_layers, plain_layers = [], []
     for _ in range(shape.layers):
@@ -242,7 +244,7 @@ def test_a_layer_is_made_when_it_is_written(tmp_path: Path, monkeypatch: pytest.
 def test_head(bits: int, block: int) -> None:
     weight = np.random.default_rng(0).standard_normal((10, 64)).astype(np.float32)
     weight[3] = 0.0
-    rounded = linear_layers.rounded(weight, bits, block)
+    rounded = linear_layers.round_in_blocks(weight, bits, block)
     back = dequantise(rounded).T
     if bits == 8:
         assert (np.abs(back - weight) <= np.repeat(rounded.scales.T, block, axis=1) / 2 + 1e-7).all()
@@ -250,8 +252,8 @@ def test_head(bits: int, block: int) -> None:
     nearest = np.round(weight / np.maximum(plain, 1e-12)) * plain
     assert np.square(back - weight).sum() < np.square(nearest - weight).sum()
     whole, pieces = (
-        linear_layers.packed([rounded]),
-        linear_layers.head((weight[i : i + 3] for i in range(0, 10, 3)), bits, block),
+        linear_layers.join_packed([rounded]),
+        linear_layers.round_head((weight[i : i + 3] for i in range(0, 10, 3)), bits, block),
     )
     assert np.array_equal(whole.packed, pieces.packed) and np.array_equal(whole.scales, pieces.scales)
 
@@ -260,10 +262,10 @@ def test_parts_of_one_node_share_their_bits() -> None:
     generator = np.random.default_rng(0)
     parts = [quantised(generator, 64, 8, kind, False) for kind in ((4, 32, True), (8, 32, True))]
     with pytest.raises(ValueError, match="bits or groups"):
-        linear_layers.packed(parts)
+        linear_layers.join_packed(parts)
 
 
 def test_biases_come_together_or_not_at_all() -> None:
     weight = np.zeros((4, 32), np.float32)
     with pytest.raises(ValueError, match="some have none"):
-        linear_layers.plain([weight, weight], [np.zeros(4, np.float32), None])
+        linear_layers.join_plain([weight, weight], [np.zeros(4, np.float32), None])

@@ -82,11 +82,11 @@ def test_codes_are_those_of_gptqmodel(checkpoint_folder: Path, material, tmp_pat
     def error(state) -> float:
         given = text_model.logits(loaded, seen.samples, numerical_error.STEPS, state)
         full = text_model.logits(
-            loaded, seen.samples, numerical_error.STEPS, lambda body, i: text_model.original(loaded.weights, body, i)
+            loaded, seen.samples, numerical_error.STEPS, lambda body, i: text_model.layer_state(loaded.weights, body, i)
         )
         return numerical_error.logit_error(given, full)
 
-    theirs = error(lambda _, i: text_model.dequantised(stored, f"layers.{i}.", ours.form))
+    theirs = error(lambda _, i: text_model.dequantised_state(stored, f"layers.{i}.", ours.form))
     assert error(lambda _, i: ours.state(i)) < 1.02 * theirs
 
 
@@ -123,7 +123,7 @@ def test_calibration_sees_the_images(material, tmp_path: Path) -> None:
     for sample in blind:
         sample[2:6] = slot
     image = [sample[2:8] for sample in seen.samples]
-    full = text_model.logits(loaded, image, 6, lambda body, i: text_model.original(loaded.weights, body, i))
+    full = text_model.logits(loaded, image, 6, lambda body, i: text_model.layer_state(loaded.weights, body, i))
     errors = []
     for name, samples in (("seeing", seen.samples), ("blind", blind)):
         layers = gptq.quantise(loaded, samples, Recipe(), tmp_path / name)

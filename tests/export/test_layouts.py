@@ -22,7 +22,7 @@ from medrega_edge.package.package import Package
 from medrega_export import ExportOptions, export
 from medrega_export.checkpoint import checkpoint, lora, sentencepiece
 from medrega_export.checkpoint.tokenizer_json import read_tokenizer
-from medrega_export.checkpoint.weights import Stored, index
+from medrega_export.checkpoint.weights import StoredTensor, index_tensors
 from medrega_export.graphs.reference_decoder import DecoderRun, session
 from medrega_export.quantisation.recipe import FULL
 from tests.codes import raises_code
@@ -198,7 +198,7 @@ def test_adapters_of_the_original_layout(tmp_path: Path) -> None:
 )
 def test_adapters_that_are_not_merged(change: dict, code: str, tmp_path: Path) -> None:
     name = "model.language_model.layers.0.self_attn.v_proj.weight"
-    weights = {name: Stored(tmp_path / "x.safetensors", name, (32, 64), "F32")}
+    weights = {name: StoredTensor(tmp_path / "x.safetensors", name, (32, 64), "F32")}
     shape, module = change.pop("shape", (32, 64)), change.pop("module", "model.layers.0.self_attn.v_proj")
     write_adapter(tmp_path / "adapter", {module: shape}, **change)
     with pytest.raises(UsageError) as refused:
@@ -214,7 +214,7 @@ def test_rows_of_a_corrected_part_are_those_of_the_whole(tmp_path: Path) -> None
     generator = np.random.default_rng(4)
     whole, b, a = (generator.standard_normal(shape).astype(np.float32) for shape in ((12, 6), (12, 2), (2, 6)))
     save_file({"qkv": whole, "b": b, "a": a}, tmp_path / "x.safetensors")
-    found = index([tmp_path / "x.safetensors"])
+    found = index_tensors([tmp_path / "x.safetensors"])
     part = found["qkv"].plus(0.5, found["b"], found["a"]).chunk(3)[1]
     truth = (whole + 0.5 * b @ a)[4:8]
     assert part.shape == (4, 6) and np.abs(part.read().numpy() - truth).max() < 1e-6
@@ -273,7 +273,7 @@ def test_ten_thousand_strings_get_the_ids_of_sentencepiece(tmp_path: Path) -> No
         chat_reference.write_tokenizer(folder, **kind)
         converted, truth = (
             Tokenizer.from_str(sentencepiece.to_tokenizer_json(folder)),
-            sentencepiece.truth(sentencepiece.read(folder)),
+            sentencepiece.reference_encoder(sentencepiece.read_files(folder)),
         )
         for text in strings(2500, [*chat_reference.ADDED, *chat_reference.TEXT], i):
             assert converted.encode(text, add_special_tokens=False).ids == truth(text), (kind, text)
@@ -296,7 +296,7 @@ def test_ten_thousand_strings_of_the_reference_tokenizer() -> None:
         pytest.skip("../shared/reference is not here: its tokenizer is not checked")
     converted, truth = (
         Tokenizer.from_str(sentencepiece.to_tokenizer_json(FIGURES)),
-        sentencepiece.truth(sentencepiece.read(FIGURES)),
+        sentencepiece.reference_encoder(sentencepiece.read_files(FIGURES)),
     )
     for text in strings(10_000, [*chat_reference.ADDED, *chat_reference.TEXT], 4):
         assert converted.encode(text, add_special_tokens=False).ids == truth(text), text

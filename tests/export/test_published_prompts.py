@@ -29,7 +29,7 @@ SAMPLES = [
 ]
 
 
-def write_samples(folder: Path, samples=SAMPLES, base=()) -> f.Samples:
+def write_samples(folder: Path, samples=SAMPLES, base=()) -> f.PublishedSamples:
     lines = [
         {"id": i, "conversations": [{"from": "human", "value": human}, {"from": "gpt", "value": answer}]}
         for i, (human, answer) in enumerate(samples)
@@ -38,7 +38,7 @@ def write_samples(folder: Path, samples=SAMPLES, base=()) -> f.Samples:
     data.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n", encoding="utf-8")
     registry = {f"set{i}": {"root": "r", "base_prompt": text} for i, text in enumerate(base)}
     meta.write_text(json.dumps(registry), encoding="utf-8")
-    return f.Samples(data, meta)
+    return f.PublishedSamples(data, meta)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def tokenizer_json() -> bytes:
 
 @pytest.fixture
 def book(tmp_path: Path, tokenizer_json: bytes):
-    return f.read({"template": "Hermes-2"}, tokenizer_json, write_samples(tmp_path))[0]
+    return f.read_prompts({"template": "Hermes-2"}, tokenizer_json, write_samples(tmp_path))[0]
 
 
 def whole(book, task: Task, language: Language, question: str) -> str:
@@ -92,7 +92,7 @@ def test_candidates_get_a_slot(book) -> None:
 def test_a_registry_fills_in_what_no_sample_shows(tmp_path: Path, tokenizer_json: bytes) -> None:
     chinese = f"{ROLE} Find it. 找出它。"
     samples = write_samples(tmp_path, base=[f"{ROLE} Answer. Briefly.", chinese])
-    book, _ = f.read({"template": "Hermes-2"}, tokenizer_json, samples)
+    book, _ = f.read_prompts({"template": "Hermes-2"}, tokenizer_json, samples)
     assert book.before_and_after(Task.DETECT, Language.ZH)[0].endswith(f"user\n{chinese} <img>")
     assert book.templates["detect"]["zh"] == f"\n{QUESTION_SLOT}<|im_end|><|im_start|>assistant\n"
     assert "Briefly" not in book.before_and_after(Task.VQA, Language.EN)[0]  # a sample shows it: that is how it was asked
@@ -100,14 +100,14 @@ def test_a_registry_fills_in_what_no_sample_shows(tmp_path: Path, tokenizer_json
 
 def test_several_wordings_are_told(tmp_path: Path, tokenizer_json: bytes) -> None:
     other = (f"{ROLE} Reply. <image>\nWhere? Use one word.", "here")
-    book, warnings = f.read({}, tokenizer_json, write_samples(tmp_path, [*SAMPLES, other]))
+    book, warnings = f.read_prompts({}, tokenizer_json, write_samples(tmp_path, [*SAMPLES, other]))
     assert warnings == (Message("export.several_wordings", task="vqa", language="en", count=2),)
     assert book.before_and_after(Task.VQA, Language.EN)[0].endswith(f"{ROLE} Answer. <img>")
     assert book.suffix(Task.VQA, Language.EN, "Who?").startswith("\nWho? Use one word.<|im_end|>")
 
 
 def test_without_samples_ours_serve_with_a_warning(tokenizer_json: bytes) -> None:
-    book, (warning,) = f.read({"template": "internvl2_5"}, tokenizer_json, None)
+    book, (warning,) = f.read_prompts({"template": "internvl2_5"}, tokenizer_json, None)
     assert warning == Message("export.prompts_not_given") and set(book.templates) == set(DEFAULT_PROMPTS.templates)
     before, after = book.before_and_after(Task.DETECT, Language.EN)
     assert before.endswith("<|im_end|>\n<|im_start|>user\n<img>") and after == "</img>"
@@ -120,7 +120,7 @@ def test_what_starts_every_text_starts_the_prompt() -> None:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.add_special_tokens(["<s>"])
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    assert f.read({}, tokenizer.to_str().encode(), None)[0].prefix.startswith("<s><|im_start|>user\n")
+    assert f.read_prompts({}, tokenizer.to_str().encode(), None)[0].prefix.startswith("<s><|im_start|>user\n")
 
 
 def conversation(human: str) -> str:
@@ -142,7 +142,7 @@ def test_files_that_hold_no_samples_are_named(
     (tmp_path / "d.jsonl").write_text(data, encoding="utf-8")
     (tmp_path / "m.json").write_text(meta, encoding="utf-8")
     with raises_code(UsageError, code, **params):
-        f.read({}, tokenizer_json, f.Samples(tmp_path / "d.jsonl", tmp_path / "m.json"))
+        f.read_prompts({}, tokenizer_json, f.PublishedSamples(tmp_path / "d.jsonl", tmp_path / "m.json"))
 
 
 def test_calibration_sees_the_candidates(book) -> None:

@@ -41,7 +41,7 @@ def test_overrides_reach_their_linear_layers() -> None:
     assert MIXED.linear(3, "mlp.down_proj") == (8, 64)
     assert MIXED.linear(2, "mlp.down_proj") == (4, 128)
     assert {MIXED.linear(0, f"self_attn.{x}_proj") for x in "qkv"} == {(4, 32)}
-    assert MIXED.kept == {"tower.1.fc2"}
+    assert MIXED.exact_units == {"tower.1.fc2"}
 
 
 def test_the_decoders_error_is_held_against_the_limit_that_fits() -> None:

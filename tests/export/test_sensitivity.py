@@ -90,18 +90,18 @@ def test_the_tower_is_rounded_as_its_graph_is(losses, parts, tmp_path: Path, uni
 def test_a_layers_divergence_is_that_of_the_whole_model(losses, parts) -> None:
     checkpoint, material = parts
     names, weights = ("mlp.down_proj",), checkpoint.weights
-    body, states = text_model.Body(checkpoint.config.text_config), list(material.samples)
-    body.run(body.layer(text_model.original(weights, body, 0)), states)
-    module = body.layer(text_model.original(weights, body, 1))
+    body, states = text_model.LayerwiseModel(checkpoint.config.text_config), list(material.samples)
+    body.run(body.layer(text_model.layer_state(weights, body, 0)), states)
+    module = body.layer(text_model.layer_state(weights, body, 1))
     (rounded,) = gptq.rounded(body, module, names, states, RECIPE, [(4, 32)])
 
-    def one_rounded(body: text_model.Body, i: int):
-        state = text_model.original(weights, body, i)
+    def one_rounded(body: text_model.LayerwiseModel, i: int):
+        state = text_model.layer_state(weights, body, i)
         return state | {f"{name}.weight": rounded[name].clone() for name in names} if i == 1 else state
 
     truth, given = (
         [torch.from_numpy(x) for x in text_model.logits(checkpoint, material.samples, sensitivity.STEPS, state)]
-        for state in (lambda body, i: text_model.original(weights, body, i), one_rounded)
+        for state in (lambda body, i: text_model.layer_state(weights, body, i), one_rounded)
     )
     assert losses["layers.1.down"].given.divergence == pytest.approx(sensitivity.divergence(given, truth), rel=1e-3)
 
@@ -124,10 +124,10 @@ def test_a_budget_is_kept_and_said(checkpoint_folder: Path, questions_file: Path
     path = tmp_path / "losses.json"
     shown = run(*common, "--explain", "--out", path)
     assert shown.exit_code == 0, shown.output
-    losses = bit_allocation.read(path, Recipe(head_bits=4))
+    losses = bit_allocation.read_sensitivities(path, Recipe(head_bits=4))
     assert shown.stdout.count("\n") == len(losses) + 2  # a head and a legend
     context = ExportOptions(checkpoint_folder, tmp_path).context
-    size = bit_allocation.size_of(load(checkpoint_folder), losses, Recipe(head_bits=4), context)
+    size = bit_allocation.package_size(load(checkpoint_folder), losses, Recipe(head_bits=4), context)
     limit = size + 20_000
     made = run(*common, "--losses", path, "--max-size", limit / 1e6, "--out", tmp_path / "p")
     assert made.exit_code == 0, made.output

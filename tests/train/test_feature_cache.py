@@ -37,14 +37,14 @@ def test_an_outline_has_the_regions_of_the_picture(views):
 
 def test_an_interrupted_pool_goes_on_and_holds_what_the_tower_saw(views, tmp_path, monkeypatch):
     from medrega_train import feature_cache
-    from medrega_train.feature_cache import Pictures, Pool
+    from medrega_train.feature_cache import FeaturePool, Pictures
 
     monkeypatch.setattr(feature_cache, "CHUNK", 4)
     later, past = time.monotonic() + 60, 0.0
-    cut = Pool(views, tmp_path / "cut", 10)
+    cut = FeaturePool(views, tmp_path / "cut", 10)
     assert not cut.fill(brightness, past, 0) and not cut.fill(brightness, past, 0)
     assert cut.fill(brightness, past, 0)  # the third chunk is the last
-    whole = Pool(views, tmp_path / "whole", 10)
+    whole = FeaturePool(views, tmp_path / "whole", 10)
     assert whole.fill(brightness, later, 0)
     for number in range(25):
         mine, theirs = cut.draw(number), whole.draw(number)

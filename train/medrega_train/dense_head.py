@@ -38,7 +38,7 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class DenseVocabulary:
     """Names of what the dense heads predict: regions, and classes of the whole image with the data sets that use them."""
 
     regions: tuple[str, ...]
@@ -46,7 +46,7 @@ class Vocabulary:
     classes_of_dataset: dict[str, tuple[int, ...]]
 
     @classmethod
-    def of(cls, records: list[Record]) -> Vocabulary:
+    def of(cls, records: list[Record]) -> DenseVocabulary:
         """Collect the names from training records."""
         regions = sorted({g.label_en for r in records for g in r.targets})
         counts: dict[tuple[str, str], int] = {}
@@ -95,7 +95,7 @@ class DenseSample(NamedTuple):
 class DenseSamples(torch.utils.data.Dataset[DenseSample]):
     """Sample number i as numpy arrays; `collate` makes batches of them."""
 
-    def __init__(self, views: Views, vocabulary: Vocabulary, grid: int, train: bool = True) -> None:
+    def __init__(self, views: Views, vocabulary: DenseVocabulary, grid: int, train: bool = True) -> None:
         """`grid` is the number of patches on a side; `train` False gives clean views by index."""
         self._views = views
         self._grid = grid
@@ -188,7 +188,7 @@ def collate(samples: list[DenseSample]) -> DenseBatch:
 class DenseHead(nn.Module):
     """Reads regions, edges, modality and classes off the tower's last hidden state `[B, 1 + P, C]`."""
 
-    def __init__(self, width: int, grid: int, vocabulary: Vocabulary) -> None:
+    def __init__(self, width: int, grid: int, vocabulary: DenseVocabulary) -> None:
         """`width` is C, `grid` the number of patches on a side."""
         super().__init__()
         labels = len(vocabulary.regions)

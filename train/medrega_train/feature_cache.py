@@ -52,7 +52,7 @@ def is_foreign(number: int) -> bool:
     return bool(np.random.default_rng([number, 1]).random() < FOREIGN_SHARE)
 
 
-class Pool:
+class FeaturePool:
     """`size` views of training images, and what the tower makes of them: 16-bit numbers `[size, tokens, width]`."""
 
     def __init__(self, views: Views, folder: Path, size: int) -> None:

@@ -26,7 +26,7 @@ from medrega_edge.prompts.templates import IMAGE_TOKEN, PromptBook
 from medrega_train.augment import View
 from medrega_train.dense_head import IGNORE, DenseBatch, DenseHead, DenseSample, DenseSamples, dense_losses
 from medrega_train.dense_head import collate as collate_dense
-from medrega_train.feature_cache import FOREIGN_SHARE, Pool
+from medrega_train.feature_cache import FOREIGN_SHARE, FeaturePool
 from medrega_train.non_medical_images import foreign_picture
 from medrega_train.questions import QuestionAnswer, QuestionSampler, ask_modality
 from medrega_train.tokens import END, PAD, token_id
@@ -167,7 +167,7 @@ class LiveSamples:
 class LanguageSamples(torch.utils.data.Dataset[tuple[Any, list[Encoded]]]):
     """Sample number i: an image, as `source` gives it, and encoded questions about it."""
 
-    def __init__(self, source: LiveSamples | Pool, questions: QuestionSampler, encoder: Encoder, count: int) -> None:
+    def __init__(self, source: LiveSamples | FeaturePool, questions: QuestionSampler, encoder: Encoder, count: int) -> None:
         """`count` questions to an image."""
         self._source, self._questions, self._encoder, self._count = source, questions, encoder, count
 
@@ -197,7 +197,7 @@ class LanguageSamples(torch.utils.data.Dataset[tuple[Any, list[Encoded]]]):
         fill = (self._encoder.pad_id, 0, -1, IGNORE, -1, -1)
         tensors = [torch.tensor([columns[k] + [fill[k]] * (length - len(columns[k])) for columns in rows]) for k in range(6)]
         images = [image for image, _ in samples]
-        if isinstance(self._source, Pool):
+        if isinstance(self._source, FeaturePool):
             return LanguageBatch(None, torch.from_numpy(np.stack(images)), *tensors)
         return LanguageBatch(collate_dense(images), None, *tensors)
 

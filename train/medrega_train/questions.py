@@ -60,16 +60,16 @@ WORDINGS: Wordings = {Task.DETECT: DETECT, Task.IDENTIFY: IDENTIFY}
 
 _UNIT = Geometry(1, 1)
 
-# An image without regions, classes and questions of its own can only be asked about what is not there.
+# Without regions, classes and questions of its own, an image only allows questions about absent things.
 NOTHING_TO_ASK_WEIGHT = 0.1
-ASKED_WEIGHT = 3.0  # of an image with many questions of its own
-ASKED_COUNT = 3  # times as many questions to such an image: they are short, and no two have the same answer
+VQA_WEIGHT = 3.0  # of an image with questions of its own
+VQA_FACTOR = 3  # times as many questions for such an image: they are short, and their answers differ
 
 
 def question_weight(record: Record) -> float:
-    """How often a record is drawn to be asked about, beside what its data set's size and its regions say."""
+    """Weight of a record in the draw, beside those of its data set's size and of its regions."""
     if record.qa:
-        return ASKED_WEIGHT
+        return VQA_WEIGHT
     regions = any(len(region.boxes) <= MAX_BOXES for region in record.targets)
     return 1.0 if regions or label_sets(record) else NOTHING_TO_ASK_WEIGHT
 
@@ -77,10 +77,10 @@ def question_weight(record: Record) -> float:
 def label_sets(record: Record) -> list[LabelSet]:
     """The label sets that an image's classes answer."""
     fitting = []
-    for one in LABEL_SETS.values():
-        right = [label for label in one.names(Language.EN) if label in record.labels]
-        if len(right) == 1 or (one.multiple and right):
-            fitting.append(one)
+    for label_set in LABEL_SETS.values():
+        right = [label for label in label_set.names(Language.EN) if label in record.labels]
+        if len(right) == 1 or (label_set.multiple and right):
+            fitting.append(label_set)
     return fitting
 
 
@@ -110,14 +110,14 @@ class QuestionSampler:
     """Draws questions about a view, of every kind that the image allows."""
 
     def __init__(self, records: list[Record]) -> None:
-        """Learn from training records which labels there are and where they cannot be."""
+        """Collect the labels of training records, and the body areas where they cannot be."""
         self._absence = Absence(records)
         self._chinese = {g.label_en: g.label_zh for r in records for g in r.regions}
         self._chinese |= {g.label_en: g.label_zh for r in records for g in r.targets}
 
     def draw(self, record: Record, view: View, count: int, rng: np.random.Generator) -> list[QuestionAnswer]:
         """Draw `count` questions about a view, more where the data has questions of its own."""
-        # A region that lost boxes to the view's edge would teach to answer with too few.
+        # A region that lost boxes at the view's edge would teach answers with too few boxes.
         usable = [r for r in view.regions if r.label_en != NOT_A_TARGET and r.whole and 1 <= len(r.boxes) <= MAX_BOXES]
         nameable = [r for r in view.regions if r.label_en != NOT_A_TARGET and len(r.boxes)]  # one box of many has a name too
         absent = self._absence.other_area(record)
@@ -131,18 +131,18 @@ class QuestionSampler:
             "report": True,
             "modality": True,
         }
-        kinds = [kind for kind, may in possible.items() if may]
+        kinds = [kind for kind, is_possible in possible.items() if is_possible]
         shares = np.array([SHARES[kind] for kind in kinds])
         questions: list[QuestionAnswer] = []
         places: list[int] = []
         names: list[int] = []
-        asked: list[int] = []
-        for _ in range(ASKED_COUNT * count if possible["asked"] else count):
+        own: list[int] = []
+        for _ in range(VQA_FACTOR * count if possible["asked"] else count):
             kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
             plain = kind in ("place", "name", "absent") and rng.random() < PLAIN_SHARE
             language = Language.ZH if not plain and rng.random() < CHINESE_SHARE else Language.EN
             wording = PLAIN if plain else WORDINGS
-            # Every region once before any region twice: the same answer again teaches little.
+            # Every region once before any region twice: a repeated answer teaches little.
             if kind == "place":
                 places = places or [int(i) for i in rng.permutation(len(usable))]
                 questions.append(_ask_place(wording, record.modality, usable[places.pop()], language, rng))
@@ -153,10 +153,10 @@ class QuestionSampler:
                 label = absent[int(rng.integers(len(absent)))]
                 questions.append(self._ask_absent(wording, record.modality, label, language, rng))
             elif kind == "asked":
-                asked = asked or [int(i) for i in rng.permutation(len(record.qa))]
-                one = record.qa[asked.pop()]
-                question = _with_regions(_single_spaced(one.question), usable, one.lang, rng)
-                questions.append(QuestionAnswer(Task.VQA, one.lang, question, _single_spaced(one.answer)))
+                own = own or [int(i) for i in rng.permutation(len(record.qa))]
+                pair = record.qa[own.pop()]
+                question = _with_regions(_single_spaced(pair.question), usable, pair.lang, rng)
+                questions.append(QuestionAnswer(Task.VQA, pair.lang, question, _single_spaced(pair.answer)))
             elif kind == "class":
                 questions.append(_ask_class(record, sets[int(rng.integers(len(sets)))], usable, language, rng))
             elif kind == "report":
@@ -186,19 +186,19 @@ def _ask_name(
     wording: Wordings, modality: Modality, region: ViewRegion, language: Language, rng: np.random.Generator
 ) -> QuestionAnswer:
     name = region.label_en if language is Language.EN else region.label_zh
-    one = region.boxes[int(rng.integers(len(region.boxes)))][None]
-    box = format_boxes(grid_region(name, one).boxes)
+    chosen = region.boxes[int(rng.integers(len(region.boxes)))][None]
+    box = format_boxes(grid_region(name, chosen).boxes)
     return QuestionAnswer(Task.IDENTIFY, language, _wording(wording[Task.IDENTIFY], modality, language, rng, box=box), name)
 
 
 def _ask_class(
-    record: Record, one: LabelSet, usable: list[ViewRegion], language: Language, rng: np.random.Generator
+    record: Record, label_set: LabelSet, usable: list[ViewRegion], language: Language, rng: np.random.Generator
 ) -> QuestionAnswer:
-    """The candidates come in any order, so that the order says nothing; right answers keep it."""
-    shuffled = [one.labels[int(i)] for i in rng.permutation(len(one.labels))]
+    """Ask for one or several labels of a set, in random order; the answer keeps that order."""
+    shuffled = [label_set.labels[int(i)] for i in rng.permutation(len(label_set.labels))]
     chinese = language is Language.ZH
     right = [label[chinese] for label in shuffled if label[0] in record.labels]
-    wording = (CLASSIFY_MULTIPLE_QUESTION if one.multiple else CLASSIFY_QUESTION)[language]
+    wording = (CLASSIFY_MULTIPLE_QUESTION if label_set.multiple else CLASSIFY_QUESTION)[language]
     question = wording.format(labels=LABEL_SEPARATOR.join(label[chinese] for label in shuffled))
     return QuestionAnswer(
         Task.CLASSIFY, language, _with_regions(question, usable, language, rng), LABEL_SEPARATOR.join(right)
@@ -206,7 +206,7 @@ def _ask_class(
 
 
 def _with_regions(question: str, usable: list[ViewRegion], language: Language, rng: np.random.Generator) -> str:
-    """Now and then, the question as it stands after a round of detection: with regions behind it."""
+    """Append regions to a share of questions, as the runtime does after a round of detection."""
     if not usable or rng.random() >= REGIONS_SHARE:
         return question
     chosen = [usable[int(i)] for i in rng.permutation(len(usable))[:MOST_REGIONS]]
@@ -230,7 +230,7 @@ def _wording(
 
 
 def prompt_book(records: list[Record]) -> PromptBook:
-    """What weights trained on these records understand."""
+    """The prompts, labels and modalities of weights trained on these records."""
     labels = sorted({(g.label_en, g.label_zh) for r in records for g in r.targets})
     modalities = {MODALITY_NAMES[m][0]: m.value for m in Modality if any(r.modality is m for r in records)}
     modalities[NOT_MEDICAL[0]] = ""
@@ -238,7 +238,7 @@ def prompt_book(records: list[Record]) -> PromptBook:
 
 
 def all_texts(records: list[Record]) -> Iterator[str]:
-    """Every label in every wording, for the tokenizer: what it has never seen it spells in bytes."""
+    """Every label in every wording, to train the tokenizer on: unseen text would be spelt in bytes."""
     names = sorted({(g.label_en, g.label_zh) for r in records for g in r.regions})
     box = format_boxes(grid_region("", np.array([[0.1, 0.2, 0.3, 0.4], [0.2, 0.3, 0.4, 0.5]])).boxes)
     for en, zh in names:
@@ -247,10 +247,10 @@ def all_texts(records: list[Record]) -> Iterator[str]:
             yield f"<ref>{name}</ref>{box}"
             yield ABSENT_ANSWER[language].format(name=name)
     for record in records:
-        for one in record.qa:
-            yield from (_single_spaced(one.question), _single_spaced(one.answer))
-    for one_set in LABEL_SETS.values():
-        yield from (label for pair in one_set.labels for label in pair)
+        for pair in record.qa:
+            yield from (_single_spaced(pair.question), _single_spaced(pair.answer))
+    for label_set in LABEL_SETS.values():
+        yield from (name for names in label_set.labels for name in names)
     for names_of in (*MODALITY_NAMES.values(), NOT_MEDICAL):
         for language, name in zip(Language, names_of, strict=True):
             yield from (template.format(x="", m=name) for template in DETECT[language])

@@ -38,5 +38,5 @@ def report(record: Record, view: View, language: Language) -> str:
     seen = [name for name, lesion in names if not lesion][:MOST_SEEN]
     abnormal = [name for name, lesion in names if lesion]
     abnormal += [(label, FINDINGS[label])[chinese] for label in record.labels if label in FINDINGS]
-    told = ((Sentence.SEEN, seen), (Sentence.ABNORMAL, list(dict.fromkeys(abnormal))))
-    return write(record.modality, part and (part, BODY_PARTS[part])[chinese], told, language)
+    sentences = ((Sentence.SEEN, seen), (Sentence.ABNORMAL, list(dict.fromkeys(abnormal))))
+    return write(record.modality, part and (part, BODY_PARTS[part])[chinese], sentences, language)

@@ -28,8 +28,8 @@ from medrega_edge.evaluation.records import Record, read_records
 from medrega_edge.io.atomic import write_text
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, DETECT_QUESTION
 from medrega_train.card import checkpoint_facts
-from medrega_train.dense_head import DenseHead, DenseModule, DenseSamples, Vocabulary, collate, plain_iou
-from medrega_train.feature_cache import Pool
+from medrega_train.dense_head import DenseHead, DenseModule, DenseSamples, DenseVocabulary, collate, plain_iou
+from medrega_train.feature_cache import FeaturePool
 from medrega_train.language import Encoder, LanguageModule, LanguageSamples, LiveSamples
 from medrega_train.loop import Stage, run_stage
 from medrega_train.model import build_model, build_tower, graft, load_checkpoint, take_weights
@@ -104,8 +104,8 @@ class _Context:
         return self.preset.image_size // self.preset.patch_size
 
     @property
-    def vocabulary(self) -> Vocabulary:
-        return Vocabulary.of(self.train.records)
+    def vocabulary(self) -> DenseVocabulary:
+        return DenseVocabulary.of(self.train.records)
 
     @property
     def encoder(self) -> Encoder:
@@ -178,7 +178,7 @@ def _language_module(context: _Context, dense: DenseModule) -> LanguageModule:
 
 def _source(
     context: _Context, name: str, module: LanguageModule, accelerator: Accelerator, deadline: float
-) -> LiveSamples | Pool | None:
+) -> LiveSamples | FeaturePool | None:
     """Where the samples of a language stage come from; None when the slice ended before the pool was full.
 
     A stage that freezes the tower draws from the run's one pool: what is frozen is always the tower of stage 0.
@@ -186,7 +186,7 @@ def _source(
     if getattr(context.preset, name).tower_learning_rate > 0:
         views = context.train.for_stage(LANGUAGE_STAGES.index(name) + 1, question_weight)
         return LiveSamples(views, DenseSamples(context.train, context.vocabulary, context.grid))
-    pool = Pool(context.train.for_stage(1, question_weight), context.options.folder / "pool", context.preset.pool)
+    pool = FeaturePool(context.train.for_stage(1, question_weight), context.options.folder / "pool", context.preset.pool)
 
     def encode(pictures: Tensor) -> Tensor:
         with accelerator.autocast():
@@ -198,7 +198,7 @@ def _source(
     return pool if full else None
 
 
-def _language_stage(name: str, context: _Context, module: LanguageModule, source: LiveSamples | Pool) -> Stage:
+def _language_stage(name: str, context: _Context, module: LanguageModule, source: LiveSamples | FeaturePool) -> Stage:
     plan: StagePlan = getattr(context.preset, name)
     module.tower_trains(plan.tower_learning_rate > 0)
     samples = LanguageSamples(source, QuestionSampler(context.train.records), context.encoder, plan.questions)

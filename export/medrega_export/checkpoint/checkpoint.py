@@ -23,19 +23,19 @@ from medrega_export.checkpoint.config import (
     pixel_shuffle,
     read_config,
     read_json,
-    single,
+    square_side,
 )
-from medrega_export.checkpoint.published_prompts import Samples
+from medrega_export.checkpoint.published_prompts import PublishedSamples
 from medrega_export.checkpoint.tokenizer_json import SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
-from medrega_export.checkpoint.training_metadata import Training, read_words
-from medrega_export.checkpoint.weights import Stored, index
+from medrega_export.checkpoint.training_metadata import TrainingFacts, read_metadata
+from medrega_export.checkpoint.weights import StoredTensor, index_tensors
 
 HEAD_AND_TABLE = ("lm_head.weight", "embed_tokens.weight")
 INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
-class Description:
+class CheckpointDescription:
     """A checkpoint folder without its weights."""
 
     folder: Path
@@ -43,7 +43,7 @@ class Description:
     tokenizer: Tokenizer
     tokenizer_json: bytes
     prompts: PromptBook
-    training: Training
+    training: TrainingFacts
     pixel_shuffle: str  # "v1" or "v2"
     warnings: tuple[Message, ...]  # for the user of the package
 
@@ -54,7 +54,7 @@ class Description:
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
-        """Ids that end an answer: those of generation_config.json or of the config; turns of a chat end in one known."""
+        """Ids that end an answer: from generation_config.json, else the end of a turn in a chat, else from the config."""
         ids = read_json(self.folder / "generation_config.json").get("eos_token_id")
         if ids is None and is_chat(self.config):
             ids = self.tokenizer.id_of(published_prompts.TURN_END)
@@ -74,11 +74,11 @@ class Checkpoint:
 
     folder: Path
     config: Any  # InternVLConfig; transformers' own types of its parts are too loose to help
-    weights: Mapping[str, Stored]
+    weights: Mapping[str, StoredTensor]
     tokenizer: Tokenizer
     tokenizer_json: bytes
     prompts: PromptBook
-    training: Training
+    training: TrainingFacts
     pixel_shuffle: str  # "v1" or "v2"
     end_tokens: tuple[int, ...]
     warnings: tuple[Message, ...] = ()
@@ -96,17 +96,17 @@ class Checkpoint:
     @property
     def image_tokens(self) -> int:
         """Number of embeddings that one image becomes."""
-        side = self.image_size // single(self.config.vision_config.patch_size)
+        side = self.image_size // square_side(self.config.vision_config.patch_size)
         return int(side * self.config.downsample_ratio) ** 2
 
     @property
     def image_size(self) -> int:
         """Side in pixels of the square that the tower sees."""
-        return single(self.config.vision_config.image_size)
+        return square_side(self.config.vision_config.image_size)
 
 
-def describe(folder: Path, samples: Samples | None = None) -> Description:
-    """Read all of a checkpoint folder but its weights.
+def describe(folder: Path, samples: PublishedSamples | None = None) -> CheckpointDescription:
+    """Read a checkpoint folder without its weights.
 
     `samples` are the files in which a foreign checkpoint's prompts were published. Raises UsageError when a file is
     missing or holds what is not exported.
@@ -117,12 +117,12 @@ def describe(folder: Path, samples: Samples | None = None) -> Description:
     tokenizer = open_tokenizer(data)
     for missing in missing_tokens(tokenizer, SPECIAL):
         raise UsageError.of(missing)
-    prompts, training, warnings = read_words(folder, config, data, samples)
-    return Description(folder, config, tokenizer, data, prompts, training, pixel_shuffle(config), warnings)
+    prompts, training, warnings = read_metadata(folder, config, data, samples)
+    return CheckpointDescription(folder, config, tokenizer, data, prompts, training, pixel_shuffle(config), warnings)
 
 
-def load(folder: Path, adapter: Path | None = None, samples: Samples | None = None) -> Checkpoint:
-    """Find all of a checkpoint folder, with a LoRA adapter merged; raises UsageError for what cannot be exported."""
+def load(folder: Path, adapter: Path | None = None, samples: PublishedSamples | None = None) -> Checkpoint:
+    """Open a checkpoint folder, with a LoRA adapter merged; raises UsageError for what cannot be exported."""
     described = describe(folder, samples)
     weights = find_weights(folder, described.config, described.native.tie_word_embeddings, adapter)
     for mismatch in state_dict_mismatches(meta_model(described.native), weights):
@@ -148,7 +148,7 @@ def load(folder: Path, adapter: Path | None = None, samples: Samples | None = No
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Find the files that hold a folder's weights; raises UsageError where one is missing that their index names."""
+    """Find the weight files of a folder; raises UsageError where one is missing that the index names."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise UsageError("export.no_weights", checkpoint=folder.name)
@@ -160,12 +160,12 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path | None = None) -> dict[str, Stored]:
+def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path | None = None) -> dict[str, StoredTensor]:
     """Return the weights of a folder by plain name, LoRA merged; raises UsageError.
 
     With `tied`, the folder may hold one matrix for output head and token embeddings.
     """
-    weights = index(weight_files(folder))
+    weights = index_tensors(weight_files(folder))
     if is_chat(config):
         lora.merge_built_in(weights)
     if adapter is not None:
@@ -189,7 +189,7 @@ def meta_model(native: Any) -> Any:
         return InternVLForConditionalGeneration(native)
 
 
-def state_dict_mismatches(model: Any, weights: Mapping[str, Stored]) -> list[Message]:
+def state_dict_mismatches(model: Any, weights: Mapping[str, StoredTensor]) -> list[Message]:
     """Return what is missing, unknown or of another shape among weights; nothing where they fit the model."""
     wanted = {lora.plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
     mismatches = []

@@ -45,7 +45,7 @@ def is_chat(config: dict[str, Any]) -> bool:
 
 
 def pixel_shuffle(config: dict[str, Any]) -> str:
-    """Which pixel shuffle the weights were trained with; transformers' own class knows "v2" alone.
+    """The pixel shuffle that the weights were trained with; transformers' own class has only "v2".
 
     A native checkpoint that was trained with "v1" says so, and is served by transposing the grid.
     """
@@ -87,7 +87,7 @@ def native_config(config: dict[str, Any], tokenizer: Tokenizer | None) -> Any:
         raise UsageError("export.config_unusable", problem=str(error).splitlines()[0]) from None
 
 
-def single(size: Any) -> int:
+def square_side(size: Any) -> int:
     """Return the side of a square given as `n` or `[n, n]`."""
     if isinstance(size, (list, tuple)):
         if len(set(size)) != 1:

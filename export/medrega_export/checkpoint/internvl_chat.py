@@ -53,12 +53,12 @@ _LAYER = re.compile(r"^vision_model\.encoder\.layers\.(\d+)\.")
 
 
 def pixel_shuffle(config: dict[str, Any]) -> str:
-    """Which pixel shuffle the weights were trained with; the layout's own default is "v1"."""
+    """The pixel shuffle that the weights were trained with; the layout's default is "v1"."""
     return str(config.get("ps_version", "v1"))
 
 
 def tower_depth(config: dict[str, Any]) -> int:
-    """How many layers of the tower are used: `select_layer` counts states from the end, the last layer's being -1."""
+    """The number of tower layers in use: `select_layer` counts states from the end, and -1 is that of the last layer."""
     layers, selected = int(config["vision_config"]["num_hidden_layers"]), int(config.get("select_layer", -1))
     depth = layers + selected + 1 if selected < 0 else selected
     if not 0 < depth <= layers:
@@ -124,7 +124,7 @@ def _tokens(config: dict[str, Any], vision: dict[str, Any]) -> int:
 
 
 def native_weights(weights: Iterable[tuple[str, Any]], depth: int) -> Iterator[tuple[str, Any]]:
-    """Rename weights one by one; a tower's `qkv` becomes three, and what lies past `depth` layers is left out."""
+    """Rename weights one by one; a tower's `qkv` becomes three, and layers past `depth` are left out."""
     for name, value in weights:
         layer = _LAYER.match(name)
         if (layer and int(layer[1]) >= depth) or name.endswith("rotary_emb.inv_freq"):  # the latter is computed anew

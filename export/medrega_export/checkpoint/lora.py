@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
-from medrega_export.checkpoint.weights import Stored, index
+from medrega_export.checkpoint.weights import StoredTensor, index_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # An InternVL trained with `use_llm_lora` or `use_backbone_lora` holds the rank r in its config, and always alpha = 2 r.
@@ -29,26 +29,26 @@ class _Pair:
 
     scale: float
     name: str
-    a: Stored | None = None
-    b: Stored | None = None
+    a: StoredTensor | None = None
+    b: StoredTensor | None = None
 
 
 def plain_name(name: str) -> str:
-    """Return a weight's name without the wrappers that tell one class, layout or library from another."""
+    """Return a weight's name without wrappers, which differ between classes, layouts and libraries."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
-def merge_adapter(weights: MutableMapping[str, Stored], folder: Path) -> int:
+def merge_adapter(weights: MutableMapping[str, StoredTensor], folder: Path) -> int:
     """Add the adapter in `folder` to `weights` (changed in place); returns its number of tensors, raises UsageError."""
     if not (folder / WEIGHTS).is_file():
         raise UsageError("export.adapter_without_weights", adapter=folder.name, file=WEIGHTS)
     scale = _scale(folder)
-    lora = index([folder / WEIGHTS])
+    lora = index_tensors([folder / WEIGHTS])
     _merge(weights, lora, scale, folder.name)
     return len(lora)
 
 
-def merge_built_in(weights: MutableMapping[str, Stored]) -> bool:
+def merge_built_in(weights: MutableMapping[str, StoredTensor]) -> bool:
     """Merge LoRA that lies unmerged among the weights themselves; returns whether there was any."""
     lora = {name: weights.pop(name) for name in [name for name in weights if ".lora_" in name]}
     if not lora:
@@ -60,7 +60,10 @@ def merge_built_in(weights: MutableMapping[str, Stored]) -> bool:
 
 
 def _merge(
-    weights: MutableMapping[str, Stored], lora: dict[str, Stored], scale: Callable[[int], float], source: str | Message
+    weights: MutableMapping[str, StoredTensor],
+    lora: dict[str, StoredTensor],
+    scale: Callable[[int], float],
+    source: str | Message,
 ) -> None:
     known = {plain_name(name): name for name in weights}
     pairs: dict[str, _Pair] = {}

@@ -26,7 +26,7 @@ IMAGE_MARK = "<image>"  # where a sample has its image
 
 
 @dataclass(frozen=True)
-class Frame:
+class ChatFrame:
     """The turns around a question: `system` opens the chat, `between` separates two turns."""
 
     system: str
@@ -48,15 +48,15 @@ class Frame:
 _SYSTEM_1 = "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。"
 _SYSTEM_2 = "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
 FRAMES = {
-    "Hermes-2": Frame(_SYSTEM_1, TURN_END),
-    "internlm2-chat": Frame(_SYSTEM_1, TURN_END),
-    "internvl2_5": Frame(_SYSTEM_2, f"{TURN_END}\n"),
+    "Hermes-2": ChatFrame(_SYSTEM_1, TURN_END),
+    "internlm2-chat": ChatFrame(_SYSTEM_1, TURN_END),
+    "internvl2_5": ChatFrame(_SYSTEM_2, f"{TURN_END}\n"),
 }
-NATIVE_FRAME = Frame("", f"{TURN_END}\n")
+NATIVE_FRAME = ChatFrame("", f"{TURN_END}\n")
 
 
 @dataclass(frozen=True)
-class Samples:
+class PublishedSamples:
     """The two files in which prompts are published: conversations, and the data sets' `base_prompt`s."""
 
     conversations: Path
@@ -72,8 +72,8 @@ class _Sample:
     gap: str  # white space between the image and the question
 
 
-def read(
-    config: Mapping[str, Any], tokenizer_json: bytes, samples: Samples | None
+def read_prompts(
+    config: Mapping[str, Any], tokenizer_json: bytes, samples: PublishedSamples | None
 ) -> tuple[PromptBook, tuple[Message, ...]]:
     """Return the prompts of a foreign checkpoint, and warnings about them; raises UsageError."""
     from tokenizers import Tokenizer
@@ -115,7 +115,7 @@ def _book(samples: Sequence[_Sample], start: str, end: str) -> tuple[PromptBook,
     return PromptBook(prefixes, templates), tuple(warnings)
 
 
-def _read_samples(samples: Samples) -> list[_Sample]:
+def _read_samples(samples: PublishedSamples) -> list[_Sample]:
     parsed = [_sample(line, number, samples.conversations) for number, line in _lines(samples.conversations)]
     if not parsed:
         raise UsageError("export.no_samples", file=samples.conversations.name)
@@ -187,7 +187,7 @@ def _without_labels(before: str, answer: str) -> str:
 
 
 def _common_end(questions: Sequence[str]) -> str:
-    """Return the sentences that all of several questions end with: an instruction of the task, not of one question."""
+    """Return the sentences at the end of all questions: an instruction of the task, not of one question."""
     if len(set(questions)) < 2:
         return ""
     sentences = [re.split(r"(?<=[.?!。？！])(?=\s*\S)", question) for question in questions]

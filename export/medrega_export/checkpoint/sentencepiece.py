@@ -33,7 +33,7 @@ PROBES = (
 
 
 @dataclass(frozen=True)
-class Folder:
+class SentencePieceFiles:
     """The files of a tokenizer: the model, and every added token, which is cut out of a text first."""
 
     model: bytes
@@ -42,7 +42,7 @@ class Folder:
     begin: str | None  # the token that starts every text
 
 
-def read(folder: Path) -> Folder:
+def read_files(folder: Path) -> SentencePieceFiles:
     """Read `tokenizer.model`, `added_tokens.json` and `tokenizer_config.json`; raises UsageError."""
     config = read_json(folder / "tokenizer_config.json")
     added = {int(i): dict(token) for i, token in config.get("added_tokens_decoder", {}).items()}
@@ -56,12 +56,12 @@ def read(folder: Path) -> Folder:
         elif piece.type == USER_DEFINED:
             added.setdefault(number, {"content": piece.piece, "special": False})
     begin = str(_content(config["bos_token"])) if config.get("add_bos_token", True) and config.get("bos_token") else None
-    return Folder(
+    return SentencePieceFiles(
         (folder / "tokenizer.model").read_bytes(), tuple(sorted(added.items())), bool(config.get("legacy", True)), begin
     )
 
 
-def convert(source: Folder) -> str:
+def convert(source: SentencePieceFiles) -> str:
     """Return the text of a `tokenizer.json`; raises UsageError for a kind of model that is not converted."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, processors
 
@@ -106,8 +106,8 @@ def convert(source: Folder) -> str:
     return str(result.to_str())
 
 
-def truth(source: Folder) -> Callable[[str], list[int]]:
-    """Return what the slow tokenizer does, on SentencePiece itself: ids of a text without the starting token.
+def reference_encoder(source: SentencePieceFiles) -> Callable[[str], list[int]]:
+    """Return a function from a text to ids, without the starting token: the slow tokenizer, on SentencePiece itself.
 
     Where `legacy` is off, the space before a text is left out as well: a prompt starts with an added token, before
     which the slow tokenizer drops it.
@@ -122,21 +122,21 @@ def truth(source: Folder) -> Callable[[str], list[int]]:
     cut = re.compile("(" + "|".join(re.escape(t) for t in sorted(ids, key=len, reverse=True)) + ")" if ids else "(?!)")
 
     def encode(text: str) -> list[int]:
-        found: list[int] = []
+        tokens: list[int] = []
         for stretch in cut.split(text):
-            found += [ids[stretch]] if stretch in ids else processor.encode(stretch)
-        return found
+            tokens += [ids[stretch]] if stretch in ids else processor.encode(stretch)
+        return tokens
 
     return encode
 
 
 def to_tokenizer_json(folder: Path) -> str:
-    """Convert a folder's SentencePiece tokenizer, and hold it against SentencePiece; raises UsageError."""
+    """Convert a folder's SentencePiece tokenizer, and compare it with SentencePiece; raises UsageError."""
     from tokenizers import Tokenizer
 
-    source = read(folder)
+    source = read_files(folder)
     text = convert(source)
-    converted, slow = Tokenizer.from_str(text), truth(source)
+    converted, slow = Tokenizer.from_str(text), reference_encoder(source)
     marks = [token["content"] for _, token in source.added if token.get("special")]
     for probe in (*PROBES, *(f"{mark}{a}{mark} {b}" for mark in marks for a, b in (PROBES[2:4], PROBES[4:6]))):
         if converted.encode(probe, add_special_tokens=False).ids != slow(probe):
@@ -145,16 +145,16 @@ def to_tokenizer_json(folder: Path) -> str:
 
 
 def _merges(proto: Any) -> list[tuple[str, str]]:
-    """Every way to join two pieces into a third, the best score first: the order in which SentencePiece joins."""
+    """Every pair of pieces that joins into a third, the best score first, which is SentencePiece's order."""
     texts = {p.piece: n for n, p in enumerate(proto.pieces) if p.type not in (UNKNOWN, CONTROL, USER_DEFINED)}
-    found = []
+    merges = []
     for whole, number in texts.items():
         score = proto.pieces[number].score
         for cut in range(1, len(whole)):
             left, right = whole[:cut], whole[cut:]
             if left in texts and right in texts:
-                found.append((-score, texts[left], texts[right], left, right))
-    return [(left, right) for *_, left, right in sorted(found)]
+                merges.append((-score, texts[left], texts[right], left, right))
+    return [(left, right) for *_, left, right in sorted(merges)]
 
 
 def _proto(data: bytes) -> Any:
@@ -170,5 +170,5 @@ def _proto(data: bytes) -> Any:
 
 
 def _content(token: Any) -> Any:
-    """A token is given as text, or as an object that holds it."""
+    """The text of a token, which configs give as text or as an object with the key "content"."""
     return token.get("content") if isinstance(token, dict) else token

@@ -20,7 +20,7 @@ DIGITS = tuple("0123456789")
 
 
 def open_tokenizer(data: bytes) -> Tokenizer:
-    """Open what `read_tokenizer` gave; raises UsageError."""
+    """Open the bytes of `read_tokenizer`; raises UsageError."""
     try:
         return Tokenizer(data.decode("utf-8"))
     except (PackageError, UnicodeDecodeError):
@@ -56,7 +56,7 @@ def read_tokenizer(folder: Path, config: dict[str, Any]) -> bytes:
 
 
 def _byte_level(folder: Path) -> bytes:
-    """Put Qwen2's vocabulary, merges and added tokens together; other byte-level tokenizers cut a text otherwise."""
+    """Join Qwen2's vocabulary, merges and added tokens; other byte-level tokenizers split a text differently."""
     from transformers import Qwen2Tokenizer
 
     slow: Any = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)

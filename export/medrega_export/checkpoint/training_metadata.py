@@ -12,11 +12,11 @@ from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import PromptBook
 from medrega_export.checkpoint import published_prompts
-from medrega_export.checkpoint.published_prompts import Samples
+from medrega_export.checkpoint.published_prompts import PublishedSamples
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingFacts:
     """The content of `training.json`; `card` is the model card in Markdown, empty where there is none."""
 
     name: str
@@ -29,7 +29,7 @@ class Training:
     data_sets: tuple[tuple[str, int, str], ...]  # name, images, terms of use
 
     @classmethod
-    def from_json(cls, text: str) -> Training:
+    def from_json(cls, text: str) -> TrainingFacts:
         """Read `training.json`; raises UsageError that names the problem. Further keys are the trainer's own."""
         try:
             data = json.loads(text)
@@ -51,20 +51,20 @@ class Training:
         return cls(**words, **lists, data_sets=sets)
 
 
-def read_words(
-    folder: Path, config: dict[str, Any], tokenizer_json: bytes, samples: Samples | None
-) -> tuple[PromptBook, Training, tuple[Message, ...]]:
+def read_metadata(
+    folder: Path, config: dict[str, Any], tokenizer_json: bytes, samples: PublishedSamples | None
+) -> tuple[PromptBook, TrainingFacts, tuple[Message, ...]]:
     """Read prompts and training facts of a checkpoint, and warnings about them; raises UsageError."""
     own = [name for name in ("prompts.json", "training.json") if (folder / name).is_file()]
     if not own:
-        prompts, warnings = published_prompts.read(config, tokenizer_json, samples)
+        prompts, warnings = published_prompts.read_prompts(config, tokenizer_json, samples)
         return prompts, _foreign(folder, prompts), (*warnings, *_tiles(config))
     if len(own) == 1:
         missing = "training.json" if own == ["prompts.json"] else "prompts.json"
         raise UsageError("export.metadata_missing", checkpoint=folder.name, missing=missing, present=own[0])
     if samples is not None:
         raise UsageError("export.has_own_prompts", checkpoint=folder.name)
-    training = Training.from_json((folder / "training.json").read_text(encoding="utf-8"))
+    training = TrainingFacts.from_json((folder / "training.json").read_text(encoding="utf-8"))
     try:
         prompts = PromptBook.from_json((folder / "prompts.json").read_text(encoding="utf-8"))
     except PackageError as error:
@@ -76,11 +76,11 @@ def read_words(
     return prompts, training, ()
 
 
-def _foreign(folder: Path, prompts: PromptBook) -> Training:
+def _foreign(folder: Path, prompts: PromptBook) -> TrainingFacts:
     """The facts about a checkpoint that brings no training.json."""
     name = folder.resolve().name
     languages = [language.value for language in Language if any(language in by for by in prompts.templates.values())]
-    return Training(
+    return TrainingFacts(
         name=name,
         version="0",
         source=f"the checkpoint '{name}', trained elsewhere",

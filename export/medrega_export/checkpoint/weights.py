@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTensor:
     """A tensor in a file, or some of its rows; `corrections` are `scale`, `b` [out, rank] and `a` [rank, in]."""
 
     path: Path
     name: str
     shape: tuple[int, ...]
-    kind: str  # of number, as safetensors names it: "BF16"
+    dtype: str  # as safetensors names it: "BF16"
     first: int = 0
-    corrections: tuple[tuple[float, Stored, Stored], ...] = ()
+    corrections: tuple[tuple[float, StoredTensor, StoredTensor], ...] = ()
 
-    def chunk(self, count: int) -> tuple[Stored, ...]:
+    def chunk(self, count: int) -> tuple[StoredTensor, ...]:
         """Cut the rows into `count` equal parts."""
         rows = self.shape[0] // count
         return tuple(replace(self, shape=(rows, *self.shape[1:]), first=self.first + i * rows) for i in range(count))
 
-    def plus(self, scale: float, b: Stored, a: Stored) -> Stored:
+    def plus(self, scale: float, b: StoredTensor, a: StoredTensor) -> StoredTensor:
         """Return the tensor with `scale * b @ a` added to it."""
-        return replace(self, kind="F32", corrections=(*self.corrections, (scale, b, a)))
+        return replace(self, dtype="F32", corrections=(*self.corrections, (scale, b, a)))
 
     def read(self, start: int = 0, stop: int | None = None) -> Tensor:
         """Return rows `start` to `stop` as float32, in memory of their own."""
@@ -56,24 +56,24 @@ class Stored:
         return value
 
 
-def index(files: Sequence[Path]) -> dict[str, Stored]:
+def index_tensors(files: Sequence[Path]) -> dict[str, StoredTensor]:
     """Find the tensors of safetensors files; raises UsageError for a file that is damaged."""
     from safetensors import SafetensorError, safe_open
 
-    tensors: dict[str, Stored] = {}
+    tensors: dict[str, StoredTensor] = {}
     for path in files:
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 - no mapping
                     part = file.get_slice(name)
-                    tensors[name] = Stored(path, name, tuple(part.get_shape()), part.get_dtype())
+                    tensors[name] = StoredTensor(path, name, tuple(part.get_shape()), part.get_dtype())
         except (OSError, SafetensorError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError("export.weights_unreadable", file=path.name, problem=reason) from None
     return tensors
 
 
-def filled(module: nn.Module, weights: Mapping[str, Stored], prefix: str) -> Any:
+def fill_module(module: nn.Module, weights: Mapping[str, StoredTensor], prefix: str) -> Any:
     """Return a copy of a module that was made without content (on the device "meta"), its weights read."""
     module = copy.deepcopy(module).eval().requires_grad_(False)
     names = module.state_dict()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
-from medrega_export.checkpoint.weights import Stored, filled
+from medrega_export.checkpoint.weights import StoredTensor, fill_module
 from medrega_export.graphs import decoder, linear_layers
 from medrega_export.quantisation.gptq_format import Format, dequantise, read_linear
 from medrega_export.quantisation.recipe import FULL_BITS, Recipe, fitting_group
@@ -39,7 +39,7 @@ LINEARS = (
 
 
 def shape_of(config: Any, context: int) -> decoder.DecoderShape:
-    """Read the sizes out of a text config; `context` is cut to what the model was made for."""
+    """Read the sizes from a text config; `context` is limited to the model's own."""
     rope = dict(getattr(config, "rope_parameters", None) or {})
     kind = rope.get("rope_type", "default")
     # "dynamic" does nothing up to the length that the model was made for, and `context` is cut to that.
@@ -92,7 +92,7 @@ def _sizes(config: Any) -> dict[str, tuple[int, int]]:
     return dict(zip(LINEARS, zip(rows, widths, strict=True), strict=True))
 
 
-def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, int]) -> decoder.DecoderWeights:
+def plain_weights(weights: Mapping[str, StoredTensor], layers: int, head: tuple[int, int]) -> decoder.DecoderWeights:
     """Full precision out of a checkpoint, each layer read when it is written; the output head with its bits and group."""
 
     def read(name: str) -> linear_layers.Floats:
@@ -100,14 +100,14 @@ def plain_weights(weights: Mapping[str, Stored], layers: int, head: tuple[int, i
 
     def join(prefix: str, *names: str) -> linear_layers.PlainLinear:
         biases = [read(f"{prefix}{n}.bias") if f"{prefix}{n}.bias" in weights else None for n in names]
-        return linear_layers.plain([read(f"{prefix}{n}.weight") for n in names], biases)
+        return linear_layers.join_plain([read(f"{prefix}{n}.weight") for n in names], biases)
 
     stack = (_layer(f"layers.{i}.", read, join) for i in range(layers))
     return decoder.DecoderWeights(stack, read("norm.weight"), _head(weights["lm_head.weight"], *head))
 
 
 def quantised_weights(
-    layer: LayerTensors, form: Format, weights: Mapping[str, Stored], layers: int, head: tuple[int, int]
+    layer: LayerTensors, form: Format, weights: Mapping[str, StoredTensor], layers: int, head: tuple[int, int]
 ) -> decoder.DecoderWeights:
     """Quantised layers, each read when it is written, and a checkpoint's output head with its bits and group."""
 
@@ -115,7 +115,7 @@ def quantised_weights(
         tensors = layer(i)
 
         def join(prefix: str, *names: str) -> linear_layers.PackedLinear:
-            return linear_layers.packed([read_linear(tensors, f"{prefix}{name}", form) for name in names])
+            return linear_layers.join_packed([read_linear(tensors, f"{prefix}{name}", form) for name in names])
 
         return _layer(f"layers.{i}.", tensors.__getitem__, join)
 
@@ -134,20 +134,20 @@ def _layer(prefix: str, read: Any, join: Any) -> decoder.DecoderLayer:
     )
 
 
-def _head(weight: Stored, bits: int, group: int) -> linear_layers.Linear:
+def _head(weight: StoredTensor, bits: int, group: int) -> linear_layers.Linear:
     """Round an output head piece by piece: it may be the largest matrix of a model."""
     if bits == FULL_BITS:
         return linear_layers.PlainLinear(np.asarray(weight.read().numpy()))
-    return linear_layers.head((np.asarray(rows.numpy()) for rows in pieces(weight)), bits, group)
+    return linear_layers.round_head((np.asarray(rows.numpy()) for rows in row_chunks(weight)), bits, group)
 
 
-def pieces(table: Stored) -> Iterator[Tensor]:
+def row_chunks(table: StoredTensor) -> Iterator[Tensor]:
     """Read a table some rows at a time."""
     for start in range(0, table.shape[0], CHUNK_SIZE):
         yield table.read(start, min(start + CHUNK_SIZE, table.shape[0]))
 
 
-def dequantised(tensors: Mapping[str, npt.NDArray[Any]], prefix: str, form: Format) -> dict[str, Tensor]:
+def dequantised_state(tensors: Mapping[str, npt.NDArray[Any]], prefix: str, form: Format) -> dict[str, Tensor]:
     """Return a quantised layer's parameters as the model's own class takes them."""
     import torch
 
@@ -160,7 +160,7 @@ def dequantised(tensors: Mapping[str, npt.NDArray[Any]], prefix: str, form: Form
     return state
 
 
-class Body:
+class LayerwiseModel:
     """A language model in torch with one layer in memory: transformers' class, cut down to a single layer."""
 
     def __init__(self, config: Any) -> None:
@@ -183,36 +183,41 @@ class Body:
         return module.requires_grad_(False)
 
     def run(self, module: Any, states: list[Tensor]) -> None:
-        """Pass sequences `[S, hidden]` through a layer, each in its place."""
+        """Pass sequences `[S, hidden]` through a layer, in place."""
         for i, state in enumerate(states):
             states[i] = module(inputs_embeds=state[None], use_cache=False).last_hidden_state[0]
 
-    def last(self, states: Sequence[Tensor], norm: Stored, steps: int) -> Tensor:
-        """Return the last positions of sequences that have passed all layers, one behind the other, as the head is fed."""
+    def last(self, states: Sequence[Tensor], norm: StoredTensor, steps: int) -> Tensor:
+        """Return the head's input: the last positions of sequences that have passed all layers, in one matrix."""
         import torch
 
-        return cast("Tensor", filled(self._norm, {"weight": norm}, "")(torch.cat([state[-steps:] for state in states])))
+        return cast("Tensor", fill_module(self._norm, {"weight": norm}, "")(torch.cat([state[-steps:] for state in states])))
 
-    def logits(self, states: Sequence[Tensor], norm: Stored, head: Stored, steps: int) -> list[linear_layers.Floats]:
+    def logits(
+        self, states: Sequence[Tensor], norm: StoredTensor, head: StoredTensor, steps: int
+    ) -> list[linear_layers.Floats]:
         """Return logits `[steps, vocabulary]` of the last positions of sequences that have passed all layers."""
         import torch
 
         last = self.last(states, norm, steps)
-        scores = torch.cat([last @ rows.T for rows in pieces(head)], dim=1)
+        scores = torch.cat([last @ rows.T for rows in row_chunks(head)], dim=1)
         return [np.asarray(part.numpy()) for part in scores.split(steps)]
 
 
-def original(weights: Mapping[str, Stored], body: Body, i: int) -> dict[str, Tensor]:
+def layer_state(weights: Mapping[str, StoredTensor], body: LayerwiseModel, i: int) -> dict[str, Tensor]:
     """Read a layer's parameters in full precision."""
     return {name: weights[f"layers.{i}.{name}"].read() for name in body.names}
 
 
 def logits(
-    checkpoint: Checkpoint, samples: Sequence[Tensor], steps: int, state: Callable[[Body, int], Mapping[str, Tensor]]
+    checkpoint: Checkpoint,
+    samples: Sequence[Tensor],
+    steps: int,
+    state: Callable[[LayerwiseModel, int], Mapping[str, Tensor]],
 ) -> list[linear_layers.Floats]:
     """Return logits `[steps, vocabulary]` of the last positions; `state` gives the parameters of each layer in turn."""
     config = checkpoint.config.text_config
-    body, states = Body(config), list(samples)
+    body, states = LayerwiseModel(config), list(samples)
     for i in range(config.num_hidden_layers):
         body.run(body.layer(state(body, i)), states)
     return body.logits(states, checkpoint.weights["norm.weight"], checkpoint.weights["lm_head.weight"], steps)

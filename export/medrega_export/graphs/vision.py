@@ -17,8 +17,8 @@ from torch import Tensor
 
 from medrega_edge.errors import UsageError
 from medrega_export.checkpoint.checkpoint import Checkpoint, meta_model
-from medrega_export.checkpoint.config import single
-from medrega_export.checkpoint.weights import filled
+from medrega_export.checkpoint.config import square_side
+from medrega_export.checkpoint.weights import fill_module
 from medrega_export.graphs import reference_decoder, vision_graph
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.VisionShape:
     if not vision.use_absolute_position_embeddings:
         raise UsageError("export.tower_positions_missing")
     return vision_graph.VisionShape(
-        size=single(vision.image_size),
-        patch=single(vision.patch_size),
+        size=square_side(vision.image_size),
+        patch=square_side(vision.patch_size),
         channels=int(vision.num_channels),
         width=int(vision.hidden_size),
         heads=int(vision.num_attention_heads),
@@ -67,7 +67,7 @@ def write(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> None:
 
 
 @dataclass(frozen=True)
-class Part:
+class VisionPart:
     """A piece of the stage, in memory by itself; the recipe's units in it begin with `name`."""
 
     name: str
@@ -77,10 +77,10 @@ class Part:
 
     def read(self, checkpoint: Checkpoint) -> Any:
         """Fill it."""
-        return filled(self.meta_model, checkpoint.weights, self.prefix)
+        return fill_module(self.meta_model, checkpoint.weights, self.prefix)
 
 
-def parts(checkpoint: Checkpoint) -> list[Part]:
+def parts(checkpoint: Checkpoint) -> list[VisionPart]:
     """Take the stage apart, in the order of computation: a state `[1, ..]` passes through all."""
     shape = shape_of(checkpoint.config, checkpoint.pixel_shuffle)
     model = meta_model(checkpoint.config).model
@@ -88,13 +88,13 @@ def parts(checkpoint: Checkpoint) -> list[Part]:
     def simple(part: Any, state: Tensor) -> Tensor:
         return cast(Tensor, part(state))
 
-    pieces = [Part("embeddings", model.vision_tower.embeddings, f"{TOWER}embeddings.", simple)]
+    pieces = [VisionPart("embeddings", model.vision_tower.embeddings, f"{TOWER}embeddings.", simple)]
     for i in range(shape.layers):
-        pieces.append(Part(f"tower.{i}", model.vision_tower.encoder.layer[i], f"{TOWER}encoder.layer.{i}.", simple))
+        pieces.append(VisionPart(f"tower.{i}", model.vision_tower.encoder.layer[i], f"{TOWER}encoder.layer.{i}.", simple))
     if shape.final_norm:
-        pieces.append(Part("norm", model.vision_tower.layernorm, f"{TOWER}layernorm.", simple))
+        pieces.append(VisionPart("norm", model.vision_tower.layernorm, f"{TOWER}layernorm.", simple))
     last = model.multi_modal_projector
-    return [*pieces, Part("projector", last, PROJECTOR, lambda part, x: part(_shuffle(shape, x[:, 1:])))]
+    return [*pieces, VisionPart("projector", last, PROJECTOR, lambda part, x: part(_shuffle(shape, x[:, 1:])))]
 
 
 def run_torch(checkpoint: Checkpoint, pixels: Sequence[npt.NDArray[np.float32]]) -> list[Tensor]:

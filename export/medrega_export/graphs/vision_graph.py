@@ -180,7 +180,7 @@ class _Writer:
         weight, bias = self.read(f"{weights}.weight"), self.read_bias(f"{weights}.bias")
         if scale is not None:
             weight, bias = weight * scale[:, None], None if bias is None else bias * scale
-        if self.recipe.tower == "int8" and unit not in self.recipe.kept:
+        if self.recipe.tower == "int8" and unit not in self.recipe.exact_units:
             product = self.int8_product(name, weight, source)
         else:
             product = self.node("MatMul", [source, self.constant(f"{name}.weight", weight.T)], f"{name}.product")

@@ -26,7 +26,7 @@ OVERHEAD, OVERHEAD_UNIT = 200_000, 3_000
 
 
 @dataclass(frozen=True)
-class Option:
+class PrecisionOption:
     """A unit at one precision: its bytes, relative errors of output and state, and KL divergence in nats a token."""
 
     bits: int
@@ -48,8 +48,8 @@ class UnitSensitivity:
 
     unit: str
     weights: int
-    given: Option
-    raised: Option | None
+    given: PrecisionOption
+    raised: PrecisionOption | None
 
     @property
     def extra(self) -> int:
@@ -62,7 +62,7 @@ class UnitSensitivity:
         return (self.given.loss - self.raised.loss) / self.extra if self.raised else 0.0
 
 
-def size_of(checkpoint: Checkpoint, sensitivities: Sequence[UnitSensitivity], recipe: Recipe, context: int) -> int:
+def package_size(checkpoint: Checkpoint, sensitivities: Sequence[UnitSensitivity], recipe: Recipe, context: int) -> int:
     """Estimate the bytes of a package of the recipe that was measured; rather too many."""
     text, weights = checkpoint.config.text_config, checkpoint.weights
     embeddings = math.prod(weights["embed_tokens.weight"].shape)
@@ -77,7 +77,7 @@ def size_of(checkpoint: Checkpoint, sensitivities: Sequence[UnitSensitivity], re
     return int(exact - 2 * embeddings + units + rotary + rest)  # embeddings are stored in 2 bytes instead of 4
 
 
-def choose(units: Sequence[UnitSensitivity], recipe: Recipe, size: int, limit: int) -> Recipe:
+def raise_units(units: Sequence[UnitSensitivity], recipe: Recipe, size: int, limit: int) -> Recipe:
     """Raise units of a package of `size` bytes up to `limit`; raises UsageError where it is too large as it is."""
     if size > limit:
         raise UsageError("export.max_size_too_small", size=size / MEGABYTE, limit=limit / MEGABYTE)
@@ -100,7 +100,7 @@ def to_json(units: Sequence[UnitSensitivity], recipe: Recipe) -> str:
     return json.dumps(data, indent=1) + "\n"
 
 
-def read(path: Path, recipe: Recipe) -> list[UnitSensitivity]:
+def read_sensitivities(path: Path, recipe: Recipe) -> list[UnitSensitivity]:
     """Read sensitivities; raises UsageError for those of another recipe."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -116,11 +116,11 @@ def read(path: Path, recipe: Recipe) -> list[UnitSensitivity]:
 
 
 def _unit(entry: dict[str, Any]) -> UnitSensitivity:
-    raised = Option(**entry["raised"]) if entry["raised"] else None
-    return UnitSensitivity(entry["unit"], entry["weights"], Option(**entry["given"]), raised)
+    raised = PrecisionOption(**entry["raised"]) if entry["raised"] else None
+    return UnitSensitivity(entry["unit"], entry["weights"], PrecisionOption(**entry["given"]), raised)
 
 
-def table(units: Sequence[UnitSensitivity]) -> Iterator[str]:
+def sensitivity_table(units: Sequence[UnitSensitivity]) -> Iterator[str]:
     """Lay sensitivities out as lines, the costliest unit first."""
     yield f"{'unit':<20}{'bits':>5}{'kB':>9}{'output':>10}{'state':>10}{'KL':>10}   {'raised':>6}{'+kB':>9}{'KL':>10}"
     for unit in sorted(units, key=lambda unit: -unit.given.loss):
@@ -130,5 +130,5 @@ def table(units: Sequence[UnitSensitivity]) -> Iterator[str]:
         yield line + (f"   {raised.bits:>6}{unit.extra / 1e3:>9.0f}{_kl(raised):>10}" if raised else "")
 
 
-def _kl(option: Option) -> str:
+def _kl(option: PrecisionOption) -> str:
     return "-" if option.divergence is None else f"{option.divergence:.2g}"

@@ -31,7 +31,7 @@ MEASURED = 8  # images and sequences on which stages are measured
 
 
 @dataclass(frozen=True)
-class Material:
+class CalibrationData:
     """Sequences of embeddings `[S, hidden]`; of the first images, pixels `[3, size, size]` and embeddings."""
 
     pixels: tuple[npt.NDArray[np.float32], ...]
@@ -44,7 +44,7 @@ class Material:
         return self.samples[:MEASURED]
 
 
-def from_questions(checkpoint: Checkpoint, chosen: Sequence[Question], context: int) -> Material:
+def from_questions(checkpoint: Checkpoint, chosen: Sequence[Question], context: int) -> CalibrationData:
     """Embed questions; raises UsageError for one that is longer than the decoder's context."""
     numbers = Preprocessing(checkpoint.image_size)
     slots = [checkpoint.image_token] * checkpoint.image_tokens
@@ -63,10 +63,10 @@ def from_questions(checkpoint: Checkpoint, chosen: Sequence[Question], context: 
         sequences.append((ids, number))
     images = run_torch(checkpoint, pixels)
     samples = _embed(checkpoint, [(ids, images[number]) for ids, number in sequences])
-    return Material(tuple(pixels[:MEASURED]), tuple(images[:MEASURED]), samples)
+    return CalibrationData(tuple(pixels[:MEASURED]), tuple(images[:MEASURED]), samples)
 
 
-def from_noise(checkpoint: Checkpoint) -> Material:
+def from_noise(checkpoint: Checkpoint) -> CalibrationData:
     """Seeded noise in place of questions, for measuring a package that needs no calibration."""
     generator = np.random.default_rng(SEED)
     shape = (NOISE_IMAGES, 3, checkpoint.image_size, checkpoint.image_size)
@@ -77,7 +77,7 @@ def from_noise(checkpoint: Checkpoint) -> Material:
     for image in images:
         words = generator.integers(0, checkpoint.config.text_config.vocab_size, NOISE_TOKENS)
         sequences.append((slots + [int(i) for i in words if i != checkpoint.image_token], image))
-    return Material(tuple(pixels), tuple(images), _embed(checkpoint, sequences))
+    return CalibrationData(tuple(pixels), tuple(images), _embed(checkpoint, sequences))
 
 
 def _embed(checkpoint: Checkpoint, sequences: Sequence[tuple[list[int], torch.Tensor]]) -> tuple[torch.Tensor, ...]:

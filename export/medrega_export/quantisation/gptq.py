@@ -24,7 +24,7 @@ import numpy.typing as npt
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.atomic import atomic_write, write_text
-from medrega_export.graphs.text_model import NORMS, Body, dequantised, original
+from medrega_export.graphs.text_model import NORMS, LayerwiseModel, dequantised_state, layer_state
 from medrega_export.quantisation.gptq_format import Format, dequantise, exceptions_of, read_format, read_linear
 from medrega_export.quantisation.recipe import LANGUAGE_UNITS, Recipe
 
@@ -70,7 +70,7 @@ class QuantisedLayers:
 
     def state(self, i: int) -> dict[str, Tensor]:
         """Read layer `i`, dequantised, as the model's own class takes it."""
-        return dequantised(self.tensors(i), f"layers.{i}.", self.form)
+        return dequantised_state(self.tensors(i), f"layers.{i}.", self.form)
 
 
 def quantise(
@@ -94,13 +94,13 @@ def quantise(
         notify(Message("export.quantising_resumed", done=done, count=count))
     if done == count:
         return result
-    body, states = Body(checkpoint.config.text_config), list(samples)
+    body, states = LayerwiseModel(checkpoint.config.text_config), list(samples)
     with _gptqmodel() as library, torch.no_grad():
         write_text(result.folder / CONFIG, _config(library, recipe))
         for i in range(count):
             if not result.path(i).exists():
                 notify(Message("export.quantising_layer", layer=i + 1, count=count))
-                module = body.layer(original(checkpoint.weights, body, i))
+                module = body.layer(layer_state(checkpoint.weights, body, i))
                 tensors = _layer(library, body, module, states, recipe, i, result.form)
                 with atomic_write(result.path(i)) as file:
                     file.write(save({name: value.contiguous() for name, value in tensors.items()}, {"format": "pt"}))
@@ -111,7 +111,7 @@ def quantise(
 
 
 def _layer(
-    library: Any, body: Body, module: Any, states: list[Tensor], recipe: Recipe, i: int, form: Format
+    library: Any, body: LayerwiseModel, module: Any, states: list[Tensor], recipe: Recipe, i: int, form: Format
 ) -> dict[str, Tensor]:
     """Quantise a layer's linear layers in the order of computation; each sees those before it as they will be stored."""
     import torch
@@ -138,7 +138,7 @@ def _layer(
 
 def _unit(
     library: Any,
-    body: Body,
+    body: LayerwiseModel,
     module: Any,
     linears: Sequence[Any],
     states: list[Tensor],
@@ -168,7 +168,12 @@ def _unit(
 
 
 def rounded(
-    body: Body, module: Any, names: Sequence[str], states: list[Tensor], recipe: Recipe, choices: Sequence[tuple[int, int]]
+    body: LayerwiseModel,
+    module: Any,
+    names: Sequence[str],
+    states: list[Tensor],
+    recipe: Recipe,
+    choices: Sequence[tuple[int, int]],
 ) -> list[dict[str, Tensor]]:
     """Return the rounded weights of a layer's linear layers for each choice of bits and group size."""
     linears = [module.layers[0].get_submodule(name) for name in names]
@@ -182,7 +187,7 @@ class _InputSeen(Exception):
     """Ends a pass once the input of a linear layer is known: the rest of the layer need not be computed."""
 
 
-def _watch(body: Body, module: Any, linear: Any, states: list[Tensor], see: Callable[[Tensor], object]) -> None:
+def _watch(body: LayerwiseModel, module: Any, linear: Any, states: list[Tensor], see: Callable[[Tensor], object]) -> None:
     """Call `see` with the input of a linear layer for every sequence."""
 
     def hook(_: Any, inputs: tuple[Tensor, ...]) -> None:

@@ -75,7 +75,7 @@ def exceptions_of(recipe: Recipe) -> dict[str, dict[str, int]]:
     return {
         rf"+:.*\blayers\.{layer}\.{re.escape(linear)}": {"bits": override.bits, "group_size": override.group}
         for override in recipe.overrides
-        if override.unit not in recipe.kept
+        if override.unit not in recipe.exact_units
         for _, layer, unit in [override.unit.split(".")]
         for linear in LANGUAGE_UNITS[unit]
     }

@@ -108,7 +108,7 @@ class Recipe:
         return "decoder_fp32" if self.bits == self.head_bits == FULL_BITS else "decoder_rounded"
 
     @property
-    def kept(self) -> frozenset[str]:
+    def exact_units(self) -> frozenset[str]:
         """Units of an int8 tower that stay in float32."""
         return frozenset(override.unit for override in self.overrides if _TOWER.fullmatch(override.unit))
 
@@ -138,7 +138,7 @@ class Recipe:
         """Name the precision of the language model's layers: `gptq-int4-g32`."""
         if self.bits == FULL_BITS:
             return "fp32"
-        raised = len(self.overrides) - len(self.kept)
+        raised = len(self.overrides) - len(self.exact_units)
         name = f"gptq-int{self.bits}-g{self.group_size}{'' if self.symmetric else '-asym'}"
         return f"{name}-mixed{raised}" if raised else name
 
@@ -150,7 +150,7 @@ class Recipe:
     @property
     def tower_name(self) -> str:
         """Name the precision of tower and projector."""
-        return f"{self.tower}-mixed{len(self.kept)}" if self.kept else self.tower
+        return f"{self.tower}-mixed{len(self.exact_units)}" if self.exact_units else self.tower
 
     @property
     def name(self) -> str:

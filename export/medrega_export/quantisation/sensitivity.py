@@ -21,7 +21,7 @@ from medrega_edge.i18n.message import Message
 from medrega_export.graphs import linear_layers, text_model, vision
 from medrega_export.graphs.vision_graph import INT8_LARGEST
 from medrega_export.quantisation import gptq
-from medrega_export.quantisation.bit_allocation import HEAD, Option, UnitSensitivity
+from medrega_export.quantisation.bit_allocation import HEAD, PrecisionOption, UnitSensitivity
 from medrega_export.quantisation.gptq_format import dequantise
 from medrega_export.quantisation.recipe import (
     BITS,
@@ -35,7 +35,7 @@ from medrega_export.quantisation.recipe import (
 
 if TYPE_CHECKING:
     from medrega_export.checkpoint.checkpoint import Checkpoint
-    from medrega_export.quantisation.calibration import Material
+    from medrega_export.quantisation.calibration import CalibrationData
 
 RAISED = BITS[-1]  # more bits for a unit of the language model; a unit of the tower gets float32
 SEQUENCES = 32  # measured ones
@@ -58,7 +58,7 @@ class QuantisedVariant:
 
 
 def measure(
-    checkpoint: Checkpoint, material: Material, recipe: Recipe, notify: Notify = lambda message: None
+    checkpoint: Checkpoint, material: CalibrationData, recipe: Recipe, notify: Notify = lambda message: None
 ) -> list[UnitSensitivity]:
     """Measure every unit that the recipe quantises, in the order of computation."""
     model = _Model(checkpoint)
@@ -76,14 +76,14 @@ class _Model:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
-        self.body = text_model.Body(checkpoint.config.text_config)
+        self.body = text_model.LayerwiseModel(checkpoint.config.text_config)
         self.layers = int(checkpoint.config.text_config.num_hidden_layers)
         self.parts = vision.parts(checkpoint)
         names = [name for name in checkpoint.weights if name not in ("embed_tokens.weight", "lm_head.weight")]
         self.is_small = sum(torch.Size(checkpoint.weights[name].shape).numel() for name in names) <= WHOLE
 
     def layer(self, i: int) -> Any:
-        return self.body.layer(text_model.original(self.checkpoint.weights, self.body, i))
+        return self.body.layer(text_model.layer_state(self.checkpoint.weights, self.body, i))
 
     @cached_property
     def all_layers(self) -> list[Any]:
@@ -113,7 +113,7 @@ class _Model:
         return list(states)
 
 
-def _language(model: _Model, material: Material, recipe: Recipe, notify: Notify) -> Iterator[UnitSensitivity]:
+def _language(model: _Model, material: CalibrationData, recipe: Recipe, notify: Notify) -> Iterator[UnitSensitivity]:
     states = list(material.samples)
     for i in range(model.layers):
         notify(Message("export.sensitivity_of_layer", layer=i + 1, count=model.layers))
@@ -148,20 +148,20 @@ def _head(model: _Model, states: list[Tensor], recipe: Recipe) -> UnitSensitivit
     exact = model.body.logits(states, weights["norm.weight"], stored, STEPS)
     truth = [torch.from_numpy(of_sequence) for of_sequence in exact]
 
-    def option(bits: int) -> Option:
-        group, pieces = recipe.group_size, text_model.pieces(stored)
-        rounded = [torch.from_numpy(dequantise(linear_layers.rounded(rows.numpy(), bits, group))) for rows in pieces]
+    def option(bits: int) -> PrecisionOption:
+        group, pieces = recipe.group_size, text_model.row_chunks(stored)
+        rounded = [torch.from_numpy(dequantise(linear_layers.round_in_blocks(rows.numpy(), bits, group))) for rows in pieces]
         last = model.body.last(states, weights["norm.weight"], STEPS)
         logits = list((last @ torch.cat(rounded, dim=1)).split(STEPS))
         error = relative(torch.cat(logits), torch.cat(truth))
         size = int(torch.Size(stored.shape).numel() * packed_bytes(bits, group))
-        return Option(bits, group, size, error, error, divergence(logits, truth) if model.is_small else None)
+        return PrecisionOption(bits, group, size, error, error, divergence(logits, truth) if model.is_small else None)
 
     raised = option(RAISED) if recipe.head_bits != RAISED else None
     return UnitSensitivity(HEAD, torch.Size(stored.shape).numel(), option(recipe.head_bits), raised)
 
 
-def _tower(model: _Model, material: Material, recipe: Recipe, notify: Notify) -> Iterator[UnitSensitivity]:
+def _tower(model: _Model, material: CalibrationData, recipe: Recipe, notify: Notify) -> Iterator[UnitSensitivity]:
     places = _places(material)
     states = [torch.from_numpy(image)[None] for image in material.pixels]
     for i, part in enumerate(model.parts):
@@ -174,11 +174,11 @@ def _tower(model: _Model, material: Material, recipe: Recipe, notify: Notify) ->
         module = part.read(model.checkpoint)
         whole = _Layer(module, partial(_run_part, part, module), states, logits if model.is_small else None)
         for unit, names in _units(part.name):
-            yield whole.measure(unit, names, _tower_variants(module, names, unit in recipe.kept))
+            yield whole.measure(unit, names, _tower_variants(module, names, unit in recipe.exact_units))
         states = whole.following
 
 
-def _run_part(part: vision.Part, module: nn.Module, states: Sequence[Tensor]) -> list[Tensor]:
+def _run_part(part: vision.VisionPart, module: nn.Module, states: Sequence[Tensor]) -> list[Tensor]:
     return [part.run(module, state) for state in states]
 
 
@@ -201,7 +201,7 @@ def _tower_variants(module: nn.Module, names: Sequence[str], is_exact: bool) -> 
     return [QuantisedVariant(8, 0, size, rounded, rounds_inputs=True), full]
 
 
-def _places(material: Material) -> list[tuple[int, int, int]]:
+def _places(material: CalibrationData) -> list[tuple[int, int, int]]:
     """Find the sequences that hold a measured image: numbers of the sequence, the image, and the image's first position."""
     places = []
     for s, sample in enumerate(material.samples[:SEQUENCES]):
@@ -231,7 +231,7 @@ class _Layer:
         weights = sum(self.module.get_submodule(name).weight.numel() for name in names)
         return UnitSensitivity(unit, weights, options[0], options[1] if len(options) > 1 else None)
 
-    def _option(self, names: Sequence[str], variant: QuantisedVariant, truth: Tensor) -> Option:
+    def _option(self, names: Sequence[str], variant: QuantisedVariant, truth: Tensor) -> PrecisionOption:
         exact = {name: self.module.get_submodule(name).weight.data for name in names}
         try:
             for name in names:
@@ -243,7 +243,7 @@ class _Layer:
                 self.module.get_submodule(name).weight.data = exact[name]
         moved = divergence(self._logits(following), self._truth) if self._logits else None
         state = relative(torch.cat(following, dim=-2), torch.cat(self.following, dim=-2))
-        return Option(variant.bits, variant.group, variant.bytes, relative(outputs, truth), state, moved)
+        return PrecisionOption(variant.bits, variant.group, variant.bytes, relative(outputs, truth), state, moved)
 
     def _outputs(self, names: Sequence[str], rounds_inputs: bool = False) -> Tensor:
         """Run the layer; returns the outputs of the named linear layers, in one row."""
