@@ -145,6 +145,13 @@ def test_a_merge_of_two_branches_is_put_right(toy):
     assert catalogues.problems("toy") == []
 
 
+def test_a_number_formatted_otherwise_in_chinese_is_a_problem(toy):
+    needed, po = toy
+    needed[:] = [Entry("toy.share", "Share {share:.0%}.")]
+    po.write_text('msgctxt "toy.share"\nmsgid "Share {share:.0%}."\nmsgstr "占 {share}。"\n', "utf-8")
+    assert "formatted otherwise" in catalogues.problems("toy")[0]
+
+
 def test_other_parameters_in_chinese_are_a_problem(toy):
     needed, po = toy
     del needed[1:]

@@ -146,12 +146,19 @@ def problems(package: str) -> list[str]:
             found.append(f"fuzzy: {key}")
         elif entry.code != HELP and fields(entry.chinese) != fields(entry.english):
             found.append(f"other parameters in Chinese: {key}")
+        elif entry.code != HELP and formats(entry.chinese) != formats(entry.english):
+            found.append(f"parameters formatted otherwise in Chinese: {key}")
     return [f"{package}: {problem}" for problem in found]
 
 
 def fields(template: str) -> set[str]:
     """The names of a template's parameters."""
     return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+
+
+def formats(template: str) -> set[tuple[str, str]]:
+    """The names of the parameters that have a format, each with its format."""
+    return {(name, form) for _, name, form, _ in string.Formatter().parse(template) if name is not None and form}
 
 
 def main(arguments: list[str]) -> int:

@@ -12,7 +12,7 @@ from medrega_bench.cli.options import PeerName
 from medrega_bench.performance import peer_comparison, peer_worker, peers
 from medrega_bench.performance.peer_comparison import OURS, OURS_REGROUPED, MissingPeer
 from medrega_bench.performance.peers import Loaded, Peer, PeerError, Turn
-from medrega_edge.errors import ResourceError
+from medrega_edge.errors import MedregaError, ResourceError
 
 PLAN = peer_comparison.Plan(threads=1, rounds=6, prompt=100, tokens=10)
 
@@ -134,6 +134,9 @@ def test_environments_are_deleted_unless_their_folder_is_named(tmp_path):
     with peers.environments_in(tmp_path / "new") as folder:
         assert folder == tmp_path / "new"
     assert folder.is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(MedregaError), peers.environments_in(tmp_path / "file" / "new"):
+        pass
 
 
 def test_the_worker_imports_nothing_of_ours():

@@ -129,6 +129,14 @@ def test_vision_towers_are_measured_in_turn(package, monkeypatch):
     assert [message.code for message in messages] == ["bench.writing_variants", "bench.measuring", "bench.profiling"]
 
 
+@pytest.mark.export
+def test_every_precision_of_a_tower_is_written_and_runs():
+    pytest.importorskip("onnx")
+    result = vision_precision.measure(random_packages.SMALLEST_TOWER, 64, 1, 5, lambda message: None)
+    assert len(result.variants) == 5
+    assert all(0 < variant.relative_error < 0.2 for variant in result.variants if variant.name != vision_precision.FULL)
+
+
 def test_the_error_is_relative():
     expected = np.array([3.0, 4.0], np.float32)
     assert vision_precision.relative_error(expected * np.float32(1.1), expected) == pytest.approx(0.1)

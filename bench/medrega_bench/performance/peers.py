@@ -15,6 +15,7 @@ from typing import Any
 from medrega_bench.performance import peer_worker
 from medrega_edge.errors import ResourceError
 from medrega_edge.i18n.message import Message
+from medrega_edge.io.atomic import unwritable
 
 INSTALL_SECONDS = 3600  # llama-cpp-python is built from source
 
@@ -132,9 +133,15 @@ class PeerProcess:
 
 @contextmanager
 def environments_in(folder: Path | None) -> Iterator[Path]:
-    """Give the folder that holds the peers' environments: `folder`, or one that is deleted afterwards."""
+    """Give the folder that holds the peers' environments: `folder`, or one that is deleted afterwards.
+
+    Raises UsageError or ResourceError if `folder` cannot be made.
+    """
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(error) from None
         yield folder
         return
     with tempfile.TemporaryDirectory() as name:
