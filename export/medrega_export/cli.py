@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,9 +18,15 @@ from medrega_export.quantisation.recipe import FULL, Recipe
 if TYPE_CHECKING:
     from medrega_export.options import ExportOptions
 
-CHECKPOINT, QUANTISATION, CERTIFICATE, OUTPUT = "Checkpoint", "Quantisation", "Certificate", "Output"  # groups of the help
-AUTO = "auto"  # group size
 LABEL_WIDTH = 16  # columns for the names of facts
+
+# groups of the help
+checkpoint_option = partial(typer.Option, rich_help_panel="Checkpoint")
+quantisation_option = partial(typer.Option, rich_help_panel="Quantisation")
+certificate_option = partial(typer.Option, rich_help_panel="Certificate")
+output_option = partial(typer.Option, rich_help_panel="Output")
+
+Bits = Literal["4", "8", "32"]
 
 
 @dataclass(frozen=True)
@@ -27,98 +34,67 @@ class ExportFlags:
     """The options of the command line, in the groups of its help."""
 
     adapter: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a LoRA adapter (peft) to merge into the checkpoint.", rich_help_panel=CHECKPOINT),
+        Path | None, checkpoint_option(help="Folder of a LoRA adapter (peft) to merge into the checkpoint.")
     ] = None
     prompts: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(
+        checkpoint_option(
             help="Published samples of a checkpoint trained elsewhere: conversations (JSONL) and data sets (JSON).",
             metavar="DATA_FILE META_FILE",
-            rich_help_panel=CHECKPOINT,
         ),
     ] = None
     check: Annotated[
-        bool,
-        typer.Option(
-            "--check", help="Only check whether it can be exported, and what that needs.", rich_help_panel=CHECKPOINT
-        ),
+        bool, checkpoint_option("--check", help="Only check whether it can be exported, and what that needs.")
     ] = False
     calibration: Annotated[
         Path | None,
-        typer.Option(
-            help="Questions with truth (JSONL) to calibrate on; fewer bits than 32 need them.", rich_help_panel=QUANTISATION
-        ),
+        quantisation_option(help="Questions with truth (JSONL) to calibrate on; fewer bits than 32 need them."),
     ] = None
-    calibration_items: Annotated[int, typer.Option(help="How many of them are used.", rich_help_panel=QUANTISATION)] = 128
-    bits: Annotated[int, typer.Option(help="Of the language model: 4, 8, or 32.", rich_help_panel=QUANTISATION)] = (
-        Recipe.bits
-    )
+    calibration_items: Annotated[int, quantisation_option(help="Number of these questions to use.")] = 128
+    bits: Annotated[Bits, quantisation_option(help="Bits of the language model's layers.")] = "4"
     group_size: Annotated[
-        str,
-        typer.Option(
-            help="Weights that share a scale: 32, 64, 128, or auto, which fits the size of the language model.",
-            rich_help_panel=QUANTISATION,
-        ),
-    ] = AUTO
-    asymmetric: Annotated[
-        bool, typer.Option("--asymmetric", help="Give each group a zero point.", rich_help_panel=QUANTISATION)
-    ] = False
-    head_bits: Annotated[int, typer.Option(help="Of the output head: 4, 8, or 32.", rich_help_panel=QUANTISATION)] = (
-        Recipe.head_bits
-    )
+        Literal["32", "64", "128", "auto"],
+        quantisation_option(help="Weights that share a scale; auto fits the size of the language model."),
+    ] = "auto"
+    asymmetric: Annotated[bool, quantisation_option("--asymmetric", help="Give each group a zero point.")] = False
+    head_bits: Annotated[Bits, quantisation_option(help="Bits of the output head.")] = "8"
     tower: Annotated[
-        str, typer.Option(help="Vision tower: int8, fp16 (for GPUs) or fp32.", rich_help_panel=QUANTISATION)
-    ] = Recipe.tower
-    precision: Annotated[
-        str | None, typer.Option(help="fp32: round nothing at all, for reference.", rich_help_panel=QUANTISATION)
-    ] = None
+        Literal["int8", "fp16", "fp32"], quantisation_option(help="Precision of the vision tower; fp16 is for GPUs.")
+    ] = "int8"
+    precision: Annotated[Literal["fp32"] | None, quantisation_option(help="Round nothing at all, for reference.")] = None
     explain: Annotated[
         bool,
-        typer.Option(
+        quantisation_option(
             "--explain",
-            help="Only measure what each part costs, on the calibration's questions; --out names a JSON file for it.",
-            rich_help_panel=QUANTISATION,
+            help="Only measure the sensitivity of each unit, on the calibration questions; --out names a JSON file.",
         ),
     ] = False
     max_size: Annotated[
         float | None,
-        typer.Option(
-            help="MB that the package may take: parts get more bits, where they help most, until it is full.",
-            rich_help_panel=QUANTISATION,
+        quantisation_option(
+            help="Largest size of the package in MB: units get more bits, where they help most, up to this size."
         ),
     ] = None
     losses: Annotated[
-        Path | None,
-        typer.Option(
-            help="For --max-size: what --explain has measured, not to be measured again.", rich_help_panel=QUANTISATION
-        ),
+        Path | None, quantisation_option(help="For --max-size: the JSON file of --explain, instead of measuring again.")
     ] = None
     certify: Annotated[
-        Path | None,
-        typer.Option(help="Questions with truth (JSONL) to measure the accuracy loss on.", rich_help_panel=CERTIFICATE),
+        Path | None, certificate_option(help="Questions with truth (JSONL) to measure the loss of accuracy on.")
     ] = None
     gate: Annotated[
         str | None,
-        typer.Option(help='Most loss allowed, else exit code 5: "iou_drop<=0.01,flips<=0.03".', rich_help_panel=CERTIFICATE),
+        certificate_option(help='Largest loss; exit with code 5 if it is missed: "iou_drop<=0.01,flips<=0.03".'),
     ] = None
-    out: Annotated[Path | None, typer.Option(help="Folder of the model package to write.", rich_help_panel=OUTPUT)] = None
-    keep_checkpoint: Annotated[
-        Path | None, typer.Option(help="Keep the GPTQ checkpoint in this folder as well.", rich_help_panel=OUTPUT)
-    ] = None
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.", rich_help_panel=OUTPUT)] = False
+    out: Annotated[Path | None, output_option(help="Folder of the model package to write.")] = None
+    keep_checkpoint: Annotated[Path | None, output_option(help="Folder of the GPTQ checkpoint to write as well.")] = None
+    force: Annotated[bool, output_option("--force", help="Replace an earlier export.")] = False
 
     def recipe(self) -> Recipe:
-        """The recipe that is asked for; raises UsageError. `auto` begins with the recipe's own group size."""
-        if self.precision is not None:
-            if self.precision != "fp32":
-                raise UsageError("export.precision_unsupported", precision=self.precision)
+        """The recipe that is asked for; `auto` begins with the recipe's own group size."""
+        if self.precision == "fp32":
             return FULL
-        try:
-            group = Recipe.group_size if self.group_size == AUTO else int(self.group_size)
-        except ValueError:
-            raise UsageError("export.group_size_unsupported", value=self.group_size) from None
-        return Recipe(self.bits, group, not self.asymmetric, self.head_bits, self.tower)
+        group = Recipe.group_size if self.group_size == "auto" else int(self.group_size)
+        return Recipe(int(self.bits), group, not self.asymmetric, int(self.head_bits), self.tower)
 
     def options(self, checkpoint: Path) -> ExportOptions:
         """The options of an export; raises UsageError for values that cannot be read."""
@@ -138,7 +114,7 @@ class ExportFlags:
             keep_checkpoint=self.keep_checkpoint,
             force=self.force,
             gates=read_gates(self.gate) if self.gate else (),
-            auto_group_size=self.group_size == AUTO,
+            auto_group_size=self.group_size == "auto",
             max_bytes=None if self.max_size is None else int(self.max_size * 1e6),
             sensitivities=self.losses,
         )

@@ -6,6 +6,7 @@ import pytest
 
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+from medrega_export.cli import ExportFlags
 from medrega_export.quantisation.recipe import CACHED_BYTES, FULL, Override, Recipe, fitting_group
 from tests.codes import raises_code
 
@@ -30,6 +31,13 @@ MIXED = Recipe(
 )
 def test_names(recipe: Recipe, name: str) -> None:
     assert recipe.name == name
+
+
+def test_the_command_line_asks_for_the_same_recipe_by_default() -> None:
+    assert ExportFlags().recipe() == Recipe()
+    assert ExportFlags(precision="fp32").recipe() == FULL
+    wide = ExportFlags(bits="8", group_size="128", asymmetric=True, head_bits="32", tower="fp16").recipe()
+    assert wide == Recipe(8, 128, False, 32, "fp16")
 
 
 def test_files_are_named() -> None:

@@ -147,12 +147,16 @@ def test_a_budget_is_kept_and_said(checkpoint_folder: Path, questions_file: Path
         ["--explain", "--max-size", 3],
         ["--explain"],  # without questions
         ["--losses", __file__, "--out", "x"],
-        ["--precision", "int4", "--out", "x"],
         ["--precision", "fp32", "--out", "x", "--prompts", "no.jsonl", "no.json"],
     ],
 )
 def test_options_that_would_be_ignored_are_refused(checkpoint_folder: Path, arguments: list[object]) -> None:
     assert isinstance(run(checkpoint_folder, *arguments).exception, UsageError)
+
+
+@pytest.mark.parametrize("option", ["--precision", "--tower", "--bits", "--group-size"])
+def test_a_value_that_is_no_choice_is_refused(checkpoint_folder: Path, option: str) -> None:
+    assert run(checkpoint_folder, option, "int4", "--out", "x").exit_code == UsageError.exit_code
 
 
 def test_full_precision_has_nothing_to_explain(checkpoint_folder: Path, questions_file: Path) -> None:

@@ -100,8 +100,6 @@ TEMPLATES: dict[str, str] = {
     "export.not_a_recipe": "This is no recipe ({problem}); write one with --explain.",
     "export.not_sensitivities": "'{file}' holds no sensitivities; write them with --explain.",
     "export.nothing_is_quantised": "In full precision nothing is quantised; leave --precision fp32 out.",
-    "export.precision_unsupported": "--precision {precision} is not possible; choose fp32, or set --bits, --head-bits and "
-    "--tower.",
     "export.question_too_long": "Question '{question}' has {tokens} tokens with its answer; the context is {context}; "
     "leave it out.",
     "export.sensitivities_of_another_recipe": "'{file}' was measured for {measured}, not for {recipe}; write it anew with "
