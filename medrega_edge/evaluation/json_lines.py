@@ -66,15 +66,16 @@ def read_text(path: Path) -> str:
         raise UsageError("evaluation.file_unreadable", file=path.name) from None
 
 
-def parse_lines(text: str, adapter: TypeAdapter[T], name: str, images: Path) -> Iterator[tuple[str, T]]:
-    """Yield each line that is not empty, as text and as its object; raises UsageError that names the first at fault.
+def parse_lines(text: str, adapter: TypeAdapter[T], name: str, images: Path) -> Iterator[tuple[int, str, T]]:
+    """Yield each line that is not empty: its number, its text and its object.
 
-    `name` is that of the file; paths of images are relative to the folder `images`.
+    `name` is that of the file; paths of images are relative to the folder `images`. Raises UsageError that names the first
+    line at fault.
     """
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield line.strip(), adapter.validate_json(line, context=images)
+                yield number, line.strip(), adapter.validate_json(line, context=images)
             except ValidationError as error:
                 raise UsageError("evaluation.line_unusable", line=number, file=name, problem=fault(error)) from None
 

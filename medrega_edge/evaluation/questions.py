@@ -58,8 +58,8 @@ class Question:
     """One question about one image, with its truth.
 
     `labels` are the candidates of a classification; with `several` more than one may be right. `box` is the box of an
-    identification. `object` is the English name of what the question is about. `sha256` is that of the line it was read
-    from, so that a certificate can name a question without quoting it.
+    identification. `object` is the English name of what the question is about. `line` and `sha256` are the number
+    and the hash of the line it was read from, so that a message or a certificate can name a question without quoting it.
     """
 
     id: Identifier
@@ -73,6 +73,7 @@ class Question:
     several: bool = False
     modality: Modality | None = None
     object: str | None = None
+    line: SkipJsonSchema[int] = 0
     sha256: SkipJsonSchema[str] = ""
 
     @property
@@ -115,8 +116,8 @@ _QUESTION = TypeAdapter(Question)
 def read_questions(path: Path) -> list[Question]:
     """Read a file of questions; paths of images are relative to its folder. Raises UsageError that names a bad line."""
     questions = [
-        replace(question, sha256=hashlib.sha256(line.encode("utf-8")).hexdigest())
-        for line, question in parse_lines(read_text(path), _QUESTION, path.name, path.parent)
+        replace(question, line=number, sha256=hashlib.sha256(line.encode("utf-8")).hexdigest())
+        for number, line, question in parse_lines(read_text(path), _QUESTION, path.name, path.parent)
     ]
     if not questions:
         raise UsageError("evaluation.no_question", file=path.name)

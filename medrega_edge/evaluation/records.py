@@ -122,7 +122,7 @@ def read_records(folder: Path, split: str | None = None, images: Path | None = N
     text = read_text(path)
     if split is not None:
         text = "\n".join(line if mine else "" for line, mine in _of_split(text, split))
-    for _, record in parse_lines(text, _RECORD, FILE, images or folder):
+    for _, _, record in parse_lines(text, _RECORD, FILE, images or folder):
         yield record
 
 

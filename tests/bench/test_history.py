@@ -1,12 +1,14 @@
 """The history of results: newest first, each beside the one before it."""
 
+from dataclasses import replace
+
 from medrega_bench.reports.history import history_table
 
 from .handmade import HALF, many, package, result
 
 
 def dated(made, day):
-    return made | {"measured": f"2026-11-{day}T10:00:00+00:00", "commit": f"c{day}"}
+    return replace(made, measured=f"2026-11-{day}T10:00:00+00:00", commit=f"c{day}")
 
 
 def test_each_result_stands_beside_the_one_before_it():
@@ -28,6 +30,6 @@ def test_no_change_is_not_called_one():
 
 
 def test_results_without_a_question_in_common_are_not_compared():
-    others = [row | {"id": f"other {row['id']}"} for row in many()]
+    others = [replace(row, id=f"other {row.id}") for row in many()]
     table = history_table(*(dated(result(package(rows)), 21 + n) for n, rows in enumerate((many(), others))))
     assert table.count("|  |") == 2

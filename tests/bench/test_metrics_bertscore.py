@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medrega_bench.evaluation.figures import Pair
-from medrega_bench.evaluation.score import score
+from medrega_bench.evaluation.score import Item, score
 from medrega_bench.metrics.bertscore import Embedder, bert_score, greedy
 from medrega_edge.errors import ResourceError, UsageError
 
@@ -54,8 +54,9 @@ def test_without_torch_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_only_reports_are_scored():
-    with pytest.raises(UsageError, match="is for reports"):
-        score("vqa_en", [(1, {"pred_answer": "a", "gt_answer": "a"})], bert_model="anywhere")
+    with pytest.raises(UsageError) as error:
+        score("vqa_en", [Item(1, {"pred_answer": "a", "gt_answer": "a"})], bert_model="anywhere")
+    assert error.value.code == "bench.bertscore_for_reports"
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +94,9 @@ def test_a_model_on_disk_is_used(model):
 @pytest.mark.train
 def test_scores_of_reports_hold_it_and_long_texts_are_said(model):
     items = [(1, {"pred_answer": "liver is normal", "gt_answer": "liver is normal", "image": "a"})]
-    assert score("report_en", items, bert_model=model)["standard"]["bertscore_f1"] == pytest.approx(1)
+    assert score("report_en", items, bert_model=model).standard["bertscore_f1"] == pytest.approx(1)
     items = [(1, {"pred_answer": "liver " * 40, "gt_answer": "liver", "image": "a"})]
-    warnings = score("report_en", items, bert_model=model)["warnings"]
+    warnings = score("report_en", items, bert_model=model).warnings
     assert "1 texts are too long for the model of BERTScore and were cut." in warnings
 
 

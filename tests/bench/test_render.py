@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from medrega_bench.evaluation.paired import compared
+from medrega_bench.evaluation.results import ConfidenceBin
 from medrega_bench.reports import render
-from medrega_bench.reports.charts import frontier, reliability
+from medrega_bench.reports.charts import FrontierPoint, frontier, reliability
 from medrega_bench.reports.document import comparison, document, figures_of
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 
@@ -56,16 +57,13 @@ def test_figures_stand_in_markdown_and_csv():
 
 def test_what_others_named_is_text_and_nothing_else():
     rows = [row(n, answer=HALF, question=EVIL, modality=EVIL) for n in range(3)]
-    one = package(rows)
-    one["model"]["name"] = EVIL
-    shown = document(result(one), Language.EN)
+    shown = document(result(package(rows, name=EVIL)), Language.EN)
     assert "<script" not in render.html(shown)
     assert "\u202e" not in render.html(shown)
     text = render.markdown(shown)
     assert "<script" not in text.replace("\\<script", "")
     assert "![x](" not in text
-    one["model"]["name"] = "=1+1"
-    assert "\n=1+1" not in render.as_csv(figures_of(result(one)))
+    assert "\n=1+1" not in render.as_csv(figures_of(result(package(rows, name="=1+1"))))
 
 
 def picture(folder):
@@ -90,18 +88,15 @@ def test_two_results_beside_each_other():
 
 
 def test_marks_lie_where_their_values_are():
-    points = [
-        {"x": x, "x_range": [x, x], "y": y, "y_range": [y, y], "text": "p", "reference": False}
-        for x, y in ((0.0, 0.0), (10.0, 0.5))
-    ]
+    points = [FrontierPoint(x, (x, x), y, (y, y), "p") for x, y in ((0.0, 0.0), (10.0, 0.5))]
     low, high = frontier(points).marks
     assert low.x < high.x
     assert low.y > high.y  # up is less in SVG
     assert frontier([]) is None
     assert reliability([]) is None
-    mark = reliability([{"n": 4, "confidence": 1.0, "right": 1.0}]).marks[0]
+    mark = reliability([ConfidenceBin(4, 1.0, 1.0)]).marks[0]
     assert (mark.x, mark.y) == (620, 16)
-    assert [tick.text for tick in reliability([{"n": 4, "confidence": 1.0, "right": 1.0}]).up] == [
+    assert [tick.text for tick in reliability([ConfidenceBin(4, 1.0, 1.0)]).up] == [
         "0.0", "0.2", "0.4", "0.6", "0.8", "1.0",
     ]  # fmt: skip
 

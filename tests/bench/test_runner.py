@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from medrega_bench.datasets import evaluation_set
+from medrega_bench.evaluation.figures import Change
 from medrega_bench.evaluation.image_ablation import reliance
 from medrega_bench.evaluation.question_only_baseline import CHOSEN, TRIALS, Classifier, QuestionOnlyBaseline, Recipe
+from medrega_bench.evaluation.results import ConfidenceBin, FigureLoss, VersionFigure
 from medrega_bench.evaluation.tables import losses, tables
 from medrega_bench.reports.report_figures import report_figures
 from medrega_edge.boxes import PixelBox
@@ -111,11 +113,11 @@ def test_hand_made_answers_sum_up():
         row("absent", box, "", image="b", absent=True, recognised="ct", **here),
     ]
     made = tables(rows)
-    vqa = made["settings"]["vqa_en"]
-    assert vqa["all"]["figures"]["closedQuestionsAccuracy"]["value"] == pytest.approx(0.5)
-    assert vqa["blank"]["en"]["figures"]["closedQuestionsAccuracy"]["value"] == 0.0
-    assert vqa["other"]["en"]["figures"]["closedQuestionsAccuracy"]["value"] == 1.0
-    beside = {name: (figure["n"], figure["value"]) for name, figure in made["beside"].items()}
+    vqa = made.settings["vqa_en"]
+    assert vqa.all.figures["closedQuestionsAccuracy"].value == pytest.approx(0.5)
+    assert vqa.blank["en"].figures["closedQuestionsAccuracy"].value == 0.0
+    assert vqa.other["en"].figures["closedQuestionsAccuracy"].value == 1.0
+    beside = {name: (figure.n, figure.value) for name, figure in made.beside.items()}
     assert beside == {
         "false_boxes": (2, 0.5),
         "missed": (3, pytest.approx(1 / 3)),
@@ -123,9 +125,9 @@ def test_hand_made_answers_sum_up():
         "kind_of_image": (2, 0.5),
         "ece": (2, pytest.approx(0.1)),
     }
-    assert made["beside"]["false_boxes"]["interval"] == (0.0, 1.0)
-    assert made["modality"] == {"mri": 0.5}
-    assert made["confidence"]["bins"] == [{"n": 2, "confidence": pytest.approx(0.9), "right": 1.0}]
+    assert made.beside["false_boxes"].interval == (0.0, 1.0)
+    assert made.modality == {"mri": 0.5}
+    assert made.confidence.bins == (ConfidenceBin(2, pytest.approx(0.9), 1.0),)
 
 
 def test_the_gain_over_no_image_is_paired():
@@ -135,12 +137,12 @@ def test_the_gain_over_no_image_is_paired():
         for n in range(20)
     ]  # fmt: skip
     (closed, _) = reliance(rows)
-    assert (closed["figure"], closed["n"], closed["value"]) == ("closedQuestionsAccuracy", 20, 1.0)
-    assert closed["versions"]["blank"] == {"value": 0.0, "gain": {"value": 1.0, "interval": (1.0, 1.0)}}
-    assert closed["versions"]["question_trained"]["gain"] == {"value": 0.0, "interval": (0.0, 0.0)}
-    other = closed["versions"]["other"]
-    low, high = other["gain"]["interval"]
-    assert other["gain"]["value"] == 0.5
+    assert (closed.figure, closed.n, closed.value) == ("closedQuestionsAccuracy", 20, 1.0)
+    assert closed.versions["blank"] == VersionFigure(0.0, Change(1.0, (1.0, 1.0)))
+    assert closed.versions["question_trained"].gain == Change(0.0, (0.0, 0.0))
+    other = closed.versions["other"]
+    low, high = other.gain.interval
+    assert other.gain.value == 0.5
     assert 0.2 < low < 0.5 < high < 0.8
 
 
@@ -165,10 +167,10 @@ def test_regions_of_a_report_count_in_their_sentence():
         row("report_en", "Abnormal: liver.", sentences=[["", box], [box, ""]], image="b", **here | {"note": "A liver."}),
     ]
     english = report_figures(rows)["en"]
-    assert english["regions"]["n"] == 3
-    assert english["regions"]["figures"]["f1"]["value"] == pytest.approx(0.5)
-    assert english["words"]["figures"]["rougeL"]["value"] > 0.5
-    assert english["notes"]["n"] == 1
+    assert english.regions.n == 3
+    assert english.regions.figures["f1"].value == pytest.approx(0.5)
+    assert english.words.figures["rougeL"].value > 0.5
+    assert english.notes.n == 1
 
 
 def test_macro_f1_is_the_mean_over_data_sets():
@@ -178,7 +180,7 @@ def test_macro_f1_is_the_mean_over_data_sets():
         row("classification_single", "b", "b", dataset="one", image="2", **classes),
         row("classification_single", "b", "a", dataset="two", image="3", **classes),
     ]
-    assert tables(rows)["beside"]["mean_f1"]["value"] == 0.5
+    assert tables(rows).beside["mean_f1"].value == 0.5
 
 
 def numbered(answers, truth="Yes"):
@@ -187,26 +189,26 @@ def numbered(answers, truth="Yes"):
 
 def test_a_loss_is_paired_over_images():
     before, after = numbered(["Yes"] * 10), numbered(["Yes"] * 5 + ["No"] * 5)
-    lost = losses(before, after)["settings"]["vqa_en"]["all"]["closedQuestionsAccuracy"]
-    assert lost["loss"] == 0.5
-    assert lost["significant"]
-    low, high = lost["interval"]
+    lost = losses(before, after).settings["vqa_en"].all["closedQuestionsAccuracy"]
+    assert lost.loss == 0.5
+    assert lost.significant
+    low, high = lost.interval
     assert 0.1 < low < 0.5 < high < 0.9
     # What both find equally hard cancels: neither is sure of itself, and yet nothing was lost.
-    same = losses(after, after)["settings"]["vqa_en"]["dataset"]["set"]["closedQuestionsAccuracy"]
-    assert same == {"loss": 0.0, "interval": [0.0, 0.0], "significant": False}
+    same = losses(after, after).settings["vqa_en"].dataset["set"]["closedQuestionsAccuracy"]
+    assert same == FigureLoss(0.0, (0.0, 0.0), significant=False)
 
 
 def test_less_is_better_counts_as_a_loss_when_it_grows():
     def absent(boxes):
         return [row("absent", "", "", id=str(n), image=str(n), absent=True, boxes=boxes) for n in range(6)]
 
-    lost = losses(absent([]), absent([[0, 0, 1, 1]]))["beside"]["false_boxes"]
-    assert lost == {"loss": 1.0, "interval": [1.0, 1.0], "significant": True}
-    assert losses(absent([[0, 0, 1, 1]]), absent([]))["beside"]["false_boxes"]["loss"] == -1.0
+    lost = losses(absent([]), absent([[0, 0, 1, 1]])).beside["false_boxes"]
+    assert lost == FigureLoss(1.0, (1.0, 1.0), significant=True)
+    assert losses(absent([[0, 0, 1, 1]]), absent([])).beside["false_boxes"].loss == -1.0
 
 
 def test_only_questions_of_both_runs_count_and_few_images_show_nothing():
-    lost = losses(numbered(["Yes"] * 9), numbered(["No"] * 4))["settings"]["vqa_en"]["all"]["closedQuestionsAccuracy"]
-    assert lost["loss"] == 1.0
-    assert not lost["significant"]
+    lost = losses(numbered(["Yes"] * 9), numbered(["No"] * 4)).settings["vqa_en"].all["closedQuestionsAccuracy"]
+    assert lost.loss == 1.0
+    assert not lost.significant

@@ -6,15 +6,19 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from medrega_bench.cli.main import bench_app
-from medrega_bench.evaluation.score import SETTINGS, read_items, score
+from medrega_bench.evaluation.score import Item, read_items, score
+from medrega_bench.evaluation.settings import SETTINGS
+from medrega_bench.result_files import to_json_values
 from medrega_edge.errors import UsageError
+
+from .handmade import row
 
 LIVER = "<ref>liver</ref><box>[[0, 0, 100, 100]]</box>"
 BETWEEN = "<ref>liver</ref><box>[[0, 0, 100, 80]]</box>"
 
 
 def items(*rows):
-    return list(enumerate(rows, 1))
+    return [Item(line, row) for line, row in enumerate(rows, 1)]
 
 
 def vqa(answer="yes", truth="yes", **more):
@@ -33,43 +37,43 @@ def write(folder, *rows):
 
 def test_the_standard_figures_stand_beside_upstreams():
     made = score("single_object_single_region", items(region(BETWEEN, image="a"), region("none", image="a")))
-    assert (made["items"], made["images"]) == (2, 1)
-    assert made["figures"] == pytest.approx({"acc25": 0.5, "acc50": 0.5, "acc75": 0.5, "iou": 0.4})
-    assert made["standard"] == pytest.approx(
+    assert (made.items, made.images) == (2, 1)
+    assert made.figures == pytest.approx({"acc25": 0.5, "acc50": 0.5, "acc75": 0.5, "iou": 0.4})
+    assert made.standard == pytest.approx(
         {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "mean_iou": 0.4, "without_box": 0.5}
     )
-    assert made["standard_intervals"]["recall"] == (0.5, 0.5)  # one image: nothing to resample
-    assert made["warnings"] == ["AP and ECE are left out: 2 of 2 items lack 'confidences'."]
+    assert made.standard_intervals["recall"] == (0.5, 0.5)  # one image: nothing to resample
+    assert [warning.code for warning in made.warnings] == ["bench.no_average_precision"]
 
 
 def test_confidences_bring_average_precision_and_calibration():
     made = score("single_object_single_region", items(region(confidences=[0.75]), region("none", confidences=[])))
-    assert made["standard"]["AP"] == pytest.approx(51 / 101)
-    assert made["standard"]["ece"] == pytest.approx(0.25)  # of the one box that was drawn
-    assert set(made["standard"]) == set(made["standard_intervals"])
+    assert made.standard["AP"] == pytest.approx(51 / 101)
+    assert made.standard["ece"] == pytest.approx(0.25)  # of the one box that was drawn
+    assert set(made.standard) == set(made.standard_intervals)
     named = score("region_to_text", items(vqa(confidence=0.5), vqa("no", confidence=0.5)))
-    assert named["standard"] == pytest.approx({"exact_match": 0.5, "ece": 0, "mean_confidence": 0.5, "share_right": 0.5})
-    assert named["warnings"] == []
+    assert named.standard == pytest.approx({"exact_match": 0.5, "ece": 0, "mean_confidence": 0.5, "share_right": 0.5})
+    assert named.warnings == ()
 
 
 def test_groups_of_names_are_upstreams():
     made = score("multi_object_multi_region", items(region()))
-    assert set(made["figures"]) == {"box", "object", "object-box"}
-    assert made["figures"]["object-box"]["object_box_f1"] == 1.0
+    assert set(made.figures) == {"box", "object", "object-box"}
+    assert made.figures["object-box"]["object_box_f1"] == 1.0
 
 
 def test_regions_that_cannot_be_read_are_said():
     broken = "<ref>liver</ref><box>[[1, 2]]</box>"
     made = score("single_object_multi_region", items(region(), region(broken)))
-    assert "Line 2: a box of 'liver' could not be read." in made["warnings"]
+    assert "Line 2: a box of 'liver' could not be read." in list(map(str, made.warnings))
 
 
 def test_a_truth_without_area_is_upstreams_but_nobody_elses_and_that_is_said():
     flat = "<ref>liver</ref><box>[[5, 5, 5, 9]]</box>"
     made = score("single_object_multi_region", items(region(truth=flat, confidences=[0.5])))
-    assert made["figures"]["iou"] == 0
-    assert made["standard"]["recall"] is made["standard"]["AP"] is made["standard_intervals"]["AP"] is None
-    assert made["warnings"] == [
+    assert made.figures["iou"] == 0
+    assert made.standard["recall"] is made.standard["AP"] is made.standard_intervals["AP"] is None
+    assert list(map(str, made.warnings)) == [
         "Line 1, truth: a box of 'liver' is inverted or outside the image; standard metrics leave it out."
     ]
 
@@ -77,9 +81,9 @@ def test_a_truth_without_area_is_upstreams_but_nobody_elses_and_that_is_said():
 @given(st.text(max_size=60), st.sampled_from(sorted(SETTINGS)))
 @settings(max_examples=60, deadline=None)
 def test_no_answer_brings_a_metric_down(text, setting):
-    truth = LIVER if SETTINGS[setting].placed else "liver"
+    truth = LIVER if SETTINGS[setting].has_regions else "liver"
     keys = {SETTINGS[setting].answer: text, SETTINGS[setting].truth: truth, "classes": ["liver", "lung"]}
-    json.dumps(score(setting, items(keys)))
+    json.dumps(to_json_values(score(setting, items(keys)).figures))
 
 
 @given(
@@ -91,64 +95,71 @@ def test_no_answer_brings_a_metric_down(text, setting):
 def test_no_boxes_bring_a_metric_down(numbers, form, setting):
     text = form.format(", ".join(map(str, numbers)))
     made = score(setting, items(region(text)))
-    assert 0 <= made["standard"]["recall"] <= 1
+    assert 0 <= made.standard["recall"] <= 1
 
 
 def test_classes_come_from_the_option_or_the_items():
     rows = [vqa("a", "a", classes=["a", "b"]), vqa("b", "a", classes=["b", "a"])]
-    assert score("classification_single", items(*rows))["figures"]["Accuracy"] == 0.5
-    assert score("classification_single", items(vqa("a", "a")), ["a", "b"])["figures"]["Accuracy"] == 1
+    assert score("classification_single", items(*rows)).figures["Accuracy"] == 0.5
+    assert score("classification_single", items(vqa("a", "a")), ["a", "b"]).figures["Accuracy"] == 1
 
 
 @pytest.mark.parametrize(
-    ("setting", "rows", "sentence"),
+    ("setting", "rows", "line", "code"),
     [
-        ("vqa_en", [vqa(), {"pred_answer": "yes"}], r"Line 2 lacks the key 'gt_answer'\."),
-        ("vqa_en", [vqa(), region()], r"Line 2 lacks the key 'pred_answer'\."),
-        ("vqa_en", [vqa(answer=None)], r"Line 1 needs text as pred_answer\."),
-        ("vqa_en", [vqa(truth=" ")], r"Line 1 has nothing as gt_answer\."),
-        ("vqa_zh", [], r"There is no item to score; give at least one\."),
-        ("report_en", [vqa(image=3)], r"Line 1 needs text as image\."),
-        ("region_to_text", [vqa(confidence=1.5)], r"Line 1 has a confidence that is no number from 0 to 1\."),
-        ("single_object_single_region", [region(confidences=0.5)], r"Line 1 needs a list of numbers as confidences\."),
-        ("single_object_single_region", [region(truth="liver")], r"Line 1 needs <ref>name</ref><box>"),
-        ("multi_object_single_region", [region(), region(truth="<box>[[1, 2]]</box>")], r"Line 2 needs <ref>"),
-        ("single_object_multi_region", [region(confidences=[0.1, 0.2])], r"Line 1 has 2 confidences for 1 boxes"),
-        ("classification_single", [vqa()], r"Line 1 has no list of classes; name them .* with --classes\."),
-        ("classification_single", [vqa(classes=["a"])], r"Line 1 has 'yes' as truth, which is none of the classes\."),
-        ("classification_multi", [vqa(classes=["yes", "yes"])], r"Line 1 needs classes that are different names"),
-        ("juggling", [vqa()], r"There is no setting 'juggling'; choose one of: single_object_single_region, "),
+        ("vqa_en", [vqa(), {"pred_answer": "yes"}], 2, "item_lacks_key"),
+        ("vqa_en", [vqa(), region()], 2, "item_lacks_key"),
+        ("vqa_en", [vqa(answer=None)], 1, "item_needs_text"),
+        ("vqa_en", [vqa(truth=" ")], 1, "item_without_truth"),
+        ("report_en", [vqa(image=3)], 1, "item_needs_text"),
+        ("region_to_text", [vqa(confidence=1.5)], 1, "confidence_no_share"),
+        ("region_to_text", [vqa(confidence=True)], 1, "confidence_no_share"),
+        ("single_object_single_region", [region(confidences=0.5)], 1, "item_needs_confidences"),
+        ("single_object_single_region", [region(truth="liver")], 1, "truth_not_regions"),
+        ("multi_object_single_region", [region(), region(truth="<box>[[1, 2]]</box>")], 2, "truth_not_regions"),
+        ("single_object_multi_region", [region(confidences=[0.1, 0.2])], 1, "confidences"),
+        ("classification_single", [vqa()], 1, "item_needs_classes"),
+        ("classification_single", [vqa(classes=["a"])], 1, "truth_not_a_class"),
+        ("classification_multi", [vqa(classes=["yes", "yes"])], 1, "classes_unusable"),
     ],
 )
-def test_rubbish_is_named_in_one_sentence(setting, rows, sentence):
-    with pytest.raises(UsageError, match=sentence) as caught:
+def test_rubbish_is_named_with_its_line(setting, rows, line, code):
+    with pytest.raises(UsageError) as error:
         score(setting, items(*rows))
-    assert str(caught.value).count("\n") == 0
+    assert error.value.code == f"bench.{code}"
+    assert str(error.value).startswith(f"Line {line} ")
+    assert str(error.value).count("\n") == 0
+
+
+def test_a_setting_that_is_not_there_and_nothing_to_score_are_refused():
+    with pytest.raises(UsageError) as error:
+        score("vqa_zh", [])
+    assert error.value.code == "bench.nothing_to_score"
+    with pytest.raises(UsageError) as error:
+        score("juggling", items(vqa()))
+    assert error.value.code == "bench.no_setting" and "vqa_en" in error.value.message.params["settings"]
 
 
 @pytest.mark.parametrize(
-    ("rows", "sentence"),
-    [
-        (["{broken"], r"Line 1 is not valid JSON\."),
-        ([vqa(), "", "[1]"], r"Line 3 is no JSON object\."),
-        ([], "file of answers is empty"),
-    ],
+    ("rows", "code"),
+    [(["{broken"], "io.line_not_json"), ([vqa(), "", "[1]"], "io.line_not_object"), ([], "io.empty_file")],
 )
-def test_a_file_that_is_no_jsonl_is_named(tmp_path, rows, sentence):
-    with pytest.raises(UsageError, match=sentence):
+def test_a_file_that_is_no_jsonl_is_named(tmp_path, rows, code):
+    with pytest.raises(UsageError) as error:
         read_items(write(tmp_path, *rows))
+    assert error.value.code == code
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_scores_a_perfect_answer(setting):
-    row = region() if SETTINGS[setting].placed else vqa("right lung is normal here", "right lung is normal here")
+    row = region() if SETTINGS[setting].has_regions else vqa("right lung is normal here", "right lung is normal here")
     made = score(setting, items(row | {"classes": ["right lung is normal here", "no"]}))
-    assert made["setting"] == setting
-    assert made["schema_version"] == 1
+    assert made.setting == setting
+    assert made.schema_version == 1
     # Not a perfect one: no question is closed, METEOR has its penalty, and a class that does not appear counts 0.
     below = {"closedQuestionsAccuracy", "meteor_without_synonyms", "F1-macro"}
-    flat = {name: value for part in made["figures"].values() if isinstance(part, dict) for name, value in part.items()}
-    flat |= {name: value for name, value in made["figures"].items() if not isinstance(value, dict)}
+    flat = {name: value for part in made.figures.values() if isinstance(part, dict) for name, value in part.items()}
+    flat |= {name: value for name, value in made.figures.items() if not isinstance(value, dict)}
     assert {name: value for name, value in flat.items() if name not in below} == pytest.approx(
         dict.fromkeys(flat.keys() - below, 1.0)
     )
@@ -182,10 +193,7 @@ def test_the_command_exits_with_2_and_one_sentence(tmp_path):
 def test_labels_of_our_own_models_are_parted_by_semicolons_and_scored_all_the_same():
     from medrega_bench.evaluation.tables import tables
 
-    row = {
-        "answer": "hand; oblique", "truth": "hand; oblique", "classes": ["hand", "leg", "oblique"], "boxes": [],
-        "setting": "classification_multi", "image": "a", "language": "en", "modality": "xray", "dataset": "x",
-        "absent": False, "recognised": None,
-    }  # fmt: skip
-    figures = tables([row])["settings"]["classification_multi"]["all"]["figures"]
-    assert figures["Accuracy"]["value"] == 1.0
+    parts = {"classes": ["hand", "leg", "oblique"], "true_boxes": [], "recognised": None}
+    labels = row(1, "classification_multi", "hand; oblique", "hand; oblique", **parts)
+    figures = tables([labels]).settings["classification_multi"].all.figures
+    assert figures["Accuracy"].value == 1.0

@@ -1,13 +1,17 @@
 """Questions from a table, answered by `medrega batch`, scored setting by setting."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from medrega_bench.cli.main import bench_app
-from medrega_bench.evaluation.score import SETTINGS, answered_items, score
+from medrega_bench.evaluation.score import Item, answered_items, score
+from medrega_bench.evaluation.settings import SETTINGS
+from medrega_edge.domain import Task
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.questions import Question, Truth
 
 from .layouts import lines, table, write
 
@@ -65,19 +69,27 @@ def test_questions_are_answered_and_scored(tmp_path):
 
 def test_answers_without_their_questions_are_known_for_what_they_are(tmp_path):
     given = write(tmp_path / "answers.jsonl", lines(answer({"id": "a", "truth": {"text": "yes"}})))
-    with pytest.raises(UsageError, match="name the questions with --questions"):
+    with pytest.raises(UsageError) as error:
         CliRunner().invoke(bench_app, ["score", str(given), "--setting", "vqa_en"], catch_exceptions=False)
+    assert error.value.code == "bench.questions_missing"
+
+
+def question(name, line, text="Is it?"):
+    return Question(id=name, image=Path("x.png"), question=text, task=Task.VQA, truth=Truth("yes"), line=line)
 
 
 def test_a_question_without_an_answer_is_named():
-    questions = [(1, {"id": "a", "setting": "vqa_en"}), (2, {"id": "b", "setting": "vqa_zh"})]
-    with pytest.raises(UsageError, match="The question on line 1 has no answer"):
-        answered_items(questions, [(1, {"id": "c"})], "vqa_en")
-    with pytest.raises(UsageError, match="None of the 2 questions belongs to 'report_en'"):
-        answered_items(questions, [(1, {"id": "a"})], "report_en")
-    with pytest.raises(UsageError, match="question on line 1 or the answer on line 5"):
-        answered_items(questions, [(5, {"id": "a"})], "vqa_en")
-    whole = {"id": "a", "setting": "vqa_en", "image": "x.png", "truth": {"text": "yes"}}
-    items, others = answered_items([(1, whole), questions[1]], [(5, {"id": "a", "text": "no", "labels": []})], "vqa_en")
+    questions = [question("a", 1), question("b", 2, "有吗？")]
+    with pytest.raises(UsageError) as error:
+        answered_items(questions, [Item(1, {"id": "c"})], "vqa_en")
+    assert error.value.code == "bench.question_unanswered" and error.value.message.params == {"line": 1}
+    with pytest.raises(UsageError) as error:
+        answered_items(questions, [Item(1, {"id": "a"})], "report_en")
+    assert error.value.code == "bench.no_question_of_setting"
+    assert error.value.message.params == {"count": 2, "setting": "report_en"}
+    with pytest.raises(UsageError) as error:
+        answered_items(questions, [Item(5, {"id": "a"})], "vqa_en")
+    assert error.value.code == "bench.not_from_batch" and error.value.message.params == {"line": 5}
+    items, others = answered_items(questions, [Item(5, {"id": "a", "text": "no", "labels": []})], "vqa_en")
     assert others == 1
-    assert score("vqa_en", items)["figures"]["closedQuestionsAccuracy"] == 0
+    assert score("vqa_en", items).figures["closedQuestionsAccuracy"] == 0

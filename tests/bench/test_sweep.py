@@ -10,6 +10,7 @@ import pytest
 
 import medrega_export
 from medrega_bench import result_files
+from medrega_bench.performance.spread import Spread
 from medrega_bench.reports import render
 from medrega_bench.sweep import sweep, sweep_report
 from medrega_bench.sweep.result import Point, Rate, RefusedPrecision, read
@@ -56,9 +57,9 @@ def test_speeds_whose_repeats_overlap_and_sizes_within_a_hundredth_are_alike():
 
 
 def timed(rows, ms, role="package", precision="int4", mib=8.0):
-    measured = package(rows, role, precision) | {"mib": mib}
-    measured["speed"][0]["first_answer_ms"] = {"median": ms, "p90": ms, "min": ms, "max": ms, "n": 7}
-    return measured
+    measured = package(rows, role, precision)
+    (stages,) = measured.speed
+    return replace(measured, mib=mib, speed=(replace(stages, first_answer_ms=Spread(ms, ms, ms, ms, 7)),))
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_what_the_export_refuses_is_left_out_and_named_but_full_precision_has_to
     monkeypatch.setattr(sweep.measure, "result_of", lambda *_: {})
     monkeypatch.setattr(sweep, "MemoryReader", lambda _: SimpleNamespace(gigabytes_per_second=lambda: 1.0))
     messages = []
-    measured = sweep.run(place, None, {}, ("quick", None), messages.append, None)
+    measured = sweep.run(place, None, ("quick", None), messages.append, None)
     reason = "The result does not pass; what it misses is listed."
     assert measured.refused == (RefusedPrecision("gptq-int4-g32 + vision-int8", reason),)
     assert [message.code for message in messages] == ["bench.not_built"]

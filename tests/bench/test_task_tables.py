@@ -6,8 +6,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from medrega_bench import result_files
 from medrega_bench.evaluation.image_ablation import reliance
+from medrega_bench.evaluation.results import TasksResult, read_tasks
 from medrega_bench.evaluation.tables import tables
+from medrega_bench.performance.environment import Environment, ModelIdentity
 from medrega_bench.reports.readme_blocks import update_blocks
 from medrega_bench.reports.report_figures import report_figures
 from medrega_edge.errors import GateError
@@ -24,16 +27,20 @@ def result():
     rows = [row(n, answer=BOX if n % 2 else HALF) for n in range(8)]
     rows += [row(n, "vqa_en", **vqa) for n in range(8)]
     rows += [row(n, "report_en", "Seen: liver.", "Seen: liver.", sentences=[[BOX, BOX]], note=None) for n in range(8)]
-    return {
-        "date": "2026-11-23", "command": "medrega bench", "split": "test",
-        "model": {"name": "m", "version": "1", "precision": "p", "sha256": "0" * 64},
-        "environment": {"processor": "cpu", "threads": 2, "versions": {"onnxruntime": "1"}},
-        "tables": tables(rows), "reliance": reliance(rows), "reports": report_figures(rows),
-    }  # fmt: skip
+    return TasksResult(
+        date="2026-11-23",
+        command="medrega bench",
+        split="test",
+        model=ModelIdentity("m", "1", "p", "0" * 64),
+        environment=Environment("cpu", 2, 4.0, "Linux", "3.11", {"onnxruntime": "1"}),
+        tables=tables(rows),
+        reliance=reliance(rows),
+        reports=report_figures(rows),
+    )
 
 
 def written(folder, kind):
-    (folder / "tasks.json").write_text(json.dumps(result()))
+    result_files.write(folder / "tasks.json", result())
     path = folder / "README.md"
     path.write_text(f"<!-- bench:{kind} tasks.json -->\n<!-- /bench -->\n")
     assert update_blocks(path, check=False)
@@ -64,8 +71,9 @@ def test_a_picture_lies_beside_its_result_and_goes_stale_with_it(tmp_path):
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert "prefers-color-scheme: dark" in picture.read_text()
     picture.write_text("<svg/>")
-    with pytest.raises(GateError, match=r"tasks-reliability\.svg.* is stale"):
+    with pytest.raises(GateError) as error:
         update_blocks(tmp_path / "README.md", check=True)
+    assert error.value.message.params == {"file": "tasks-reliability.svg"}
 
 
 def test_every_kind_of_image_has_a_figure():
@@ -78,3 +86,9 @@ def test_the_short_table_puts_the_question_alone_beside_the_image(tmp_path):
     text = written(tmp_path, "summary")
     assert "| yes/no question, SLAKE English | 8 | 100.0 (100.0 to 100.0) |  | 100.0 |" in text
     assert "| locate an object: IoU >= 0.5 | 8 | 50.0 " in text
+
+
+def test_the_committed_result_keeps_every_value(tmp_path):
+    content = json.loads(COMMITTED.read_text("utf-8"))
+    result_files.write(tmp_path / "tasks.json", read_tasks(content, COMMITTED.name))
+    assert json.loads((tmp_path / "tasks.json").read_text("utf-8")) == content

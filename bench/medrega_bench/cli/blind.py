@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-
 from medrega_bench.cli.options import DataOption, ResultOption, SplitOption
 from medrega_edge.cli.console import print_result
 from medrega_edge.i18n.message import Message
@@ -18,18 +15,25 @@ def blind(data: DataOption, out: ResultOption, split: SplitOption = "test") -> N
 
     medrega bench blind --data DATA --out blind.json
     """
-    from medrega_bench.evaluation.question_only_baseline import CHOSEN, figures, trials
+    from medrega_bench import result_files
+    from medrega_bench.evaluation.question_only_baseline import CHOSEN, BlindResult, figures, trials
     from medrega_bench.performance.environment import command, environment
     from medrega_edge.evaluation.records import read_records
-    from medrega_edge.io.atomic import check_output_path, write_text
+    from medrega_edge.io.atomic import check_output_path
 
     check_output_path(out)
     train, val, tested = (list(read_records(data, name)) for name in ("train", "val", split))
     tried = trials(train, val)
-    best = {language.value: next(t for t in tried if t["language"] == language) for language in CHOSEN}
-    result = {"schema_version": 1, "command": command(), "split": split, "environment": asdict(environment())}
-    result |= {"chosen_on_val": best, "trials_on_val": tried, "figures": list(figures(train, tested))}
-    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    best = {language.value: next(t for t in tried if t.language == language) for language in CHOSEN}
+    result = BlindResult(
+        command=command(),
+        split=split,
+        environment=environment(),
+        chosen_on_val=best,
+        trials_on_val=tried,
+        figures=tuple(figures(train, tested)),
+    )
+    result_files.write(out, result)
     for language, trial in best.items():
-        unit, longest, c, right = (trial[key] for key in ("unit", "longest", "c", "right"))
+        unit, longest, c, right = trial.unit, trial.longest, trial.c, trial.right
         print_result(Message("bench.baseline_chosen", language=language, unit=unit, longest=longest, c=c, right=right))

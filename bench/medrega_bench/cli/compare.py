@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_bench.cli.console import show_flips, show_loss, with_progress
+from medrega_bench.cli.console import show_flips, show_losses, with_progress
 from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, SplitOption
 from medrega_edge.cli.console import print_result, print_status, user_language
 from medrega_edge.domain import NOTICE, Language
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.i18n.message import Message
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from medrega_bench.evaluation.results import PackageResult, RowComparison
 
 
 def compare(
@@ -45,42 +46,40 @@ def compare(
         check_output_path(out)
         if out.suffix not in (".json", ".md", ".html"):
             raise UsageError("bench.difference_format")
-    rows: list[list[Row]] = []
-    names: list[str] = []
+    packages: list[PackageResult] = []
     with TemporaryDirectory() as drawn:
         plan: measure.Plan | None = None
         for given in (before, after):
             path = Path(given)
             if path.suffix == ".json" or (path.is_dir() and not (path / "manifest.json").exists()):
-                package = measure.read_result(path)["packages"][0]
+                package = measure.read_result(path).packages[0]
             else:
                 plan = plan or measure.Plan(
                     *choose(data, split, limit, Path(drawn)), with_speed=False, bare_ids=data is None, plain=True
                 )
                 package = measure.measure(find_package(given), "package", plan, with_progress)
-            rows.append(package["rows"])
-            names.append(f"{package['model']['name']} {package['model']['version']}, {package['model']['precision']}")
-    compared = paired.compared(rows[0], rows[1])
-    flips = compared["flips"]
-    print_result(Message("bench.compared", before=names[0], after=names[1], count=compared["n"], flips=len(flips)))
-    for entry in compared["accuracy"]:
-        show_loss(entry)
-    show_flips(flips)
-    if compared["only_before"]:
-        print_status(Message("bench.only_in_first", count=compared["only_before"]))
-    if compared["only_after"]:
-        print_status(Message("bench.only_in_second", count=compared["only_after"]))
+            packages.append(package)
+    old, new = packages
+    compared = paired.compared(old.rows, new.rows)
+    print_result(Message("bench.compared", before=old.title, after=new.title, count=compared.n, flips=len(compared.flips)))
+    show_losses(compared)
+    show_flips(compared.flips)
+    if compared.only_before:
+        print_status(Message("bench.only_in_first", count=compared.only_before))
+    if compared.only_after:
+        print_status(Message("bench.only_in_second", count=compared.only_after))
     if out is not None:
-        write_text(out, _difference(compared, out.suffix, lang or user_language(), (names[0], names[1])))
+        write_text(out, _difference(compared, out.suffix, lang or user_language(), (old.title, new.title)))
 
 
-def _difference(compared: Row, suffix: str, language: Language, names: tuple[str, str]) -> str:
+def _difference(compared: RowComparison, suffix: str, language: Language, names: tuple[str, str]) -> str:
     from medrega_bench.reports import render
     from medrega_bench.reports.document import comparison
+    from medrega_bench.result_files import to_json_values
     from medrega_edge.io.safe_text import json_text
 
     if suffix == ".json":
-        return json_text({"schema_version": 1, "notice": NOTICE} | compared, indent=1) + "\n"
+        return json_text({"schema_version": 1, "notice": NOTICE} | to_json_values(compared), indent=1) + "\n"
     document = comparison(compared, language, names)
     return render.markdown(document) if suffix == ".md" else render.html(document)
 
@@ -110,7 +109,7 @@ def gate(
 
     conditions = read_gates(gates) if gates else ()
     new = measure.read_result(result)
-    old = measure.read_result(baseline, new["data"]["name"]) if baseline is not None else None
+    old = measure.read_result(baseline, new.data.name) if baseline is not None else None
     missed, unchecked = check(new, old, conditions)
     for phrase in unchecked:
         print_status(Message("bench.not_checked", problem=phrase))

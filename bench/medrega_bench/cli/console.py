@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from medrega_edge.cli.console import print_result, progress, user_language
 from medrega_edge.i18n.message import Message
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from medrega_bench.evaluation.results import Flip, PackageResult, RowComparison
+
+T = TypeVar("T")
 
 FLIPS_SHOWN = 10  # on a terminal; a file has them all
 
 
-def with_progress(rows: Iterator[Row], total: int) -> Iterator[Row]:
+def with_progress(rows: Iterator[T], total: int) -> Iterator[T]:
     """Yield the rows, with a bar or lines of progress while they are made."""
     with progress(total, 0) as note:
         for number, row in enumerate(rows, 1):
@@ -29,52 +32,51 @@ def show_report(folder: str) -> None:
     print_result(NOTICES[user_language()])
 
 
-def show_package(package: Row) -> None:
+def show_package(package: PackageResult) -> None:
     """Print the overall figure and the speed of a package, and what it lost."""
-    from medrega_bench.reports.document import percent
+    from medrega_bench.reports.percentages import percent
     from medrega_bench.reports.phrases import words
 
-    model, say = package["model"], words(user_language())
-    overall = percent(package["overall"], say)
-    print_result(f"{say[package['role']]} {model['name']} {model['precision']}: {say['overall']} {overall}")
-    for stage in package["speed"]:
-        rate = stage["questions_per_second"]["median"]
-        print_result(Message("bench.package_speed", rate=rate, device=stage["device"], threads=stage["threads"]))
-    for entry in package["loss"]["accuracy"] if package["loss"] else ():
-        show_loss(entry)
+    model, say = package.model, words(user_language())
+    overall = percent(package.overall, say["to"], say["none"])
+    print_result(f"{say[package.role]} {model.name} {model.precision}: {say['overall']} {overall}")
+    for stage in package.speed:
+        rate = stage.questions_per_second.median
+        print_result(Message("bench.package_speed", rate=rate, device=stage.device, threads=stage.threads))
+    if package.loss:
+        show_losses(package.loss)
 
 
-def show_loss(entry: Row) -> None:
-    """Print what a whole task lost, with its interval."""
-    from medrega_bench.evaluation.paired import MEANS
+def show_losses(compared: RowComparison) -> None:
+    """Print what each whole task lost, with its interval."""
+    from medrega_edge.evaluation.comparison import whole_tasks
 
-    for name in MEANS:
-        figure = entry[name]
-        if figure is not None and entry["modality"] is None:
-            low, high = figure["interval"]
+    for entry in whole_tasks(compared.accuracy):
+        for name, figure in entry.means.items():
+            low, high = figure.interval
             print_result(
                 Message(
                     "bench.loss",
-                    task=entry["task"],
-                    language=entry["language"],
+                    task=entry.task,
+                    language=entry.language,
                     figure=name,
-                    reference=figure["reference"],
-                    package=figure["package"],
-                    loss=figure["loss"],
+                    reference=figure.reference,
+                    package=figure.package,
+                    loss=figure.loss,
                     low=low,
                     high=high,
-                    verdict=Message("bench.significant") if figure["significant"] else Message("bench.not_significant"),
+                    verdict=Message("bench.significant") if figure.significant else Message("bench.not_significant"),
                 )
             )
 
 
-def show_flips(flips: list[Row]) -> None:
+def show_flips(flips: Sequence[Flip]) -> None:
     """Print the answers that became wrong or right, the greatest losses first."""
     from medrega_bench.reports.phrases import words
 
     truth_name = words(user_language())["truth"]
     for flip in flips[:FLIPS_SHOWN]:
-        truth, before, after = (flip[key] or "-" for key in ("truth", "before", "after"))
-        print_result("  " + " ".join(f"{flip['question']} ({truth_name}: {truth}): {before} -> {after}".split()))
+        truth, before, after = (text or "-" for text in (flip.truth, flip.before, flip.after))
+        print_result("  " + " ".join(f"{flip.question} ({truth_name}: {truth}): {before} -> {after}".split()))
     if len(flips) > FLIPS_SHOWN:
         print_result(Message("bench.more_flips", count=len(flips) - FLIPS_SHOWN))

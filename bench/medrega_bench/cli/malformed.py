@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -26,19 +24,19 @@ def malformed(
 
     medrega bench malformed --out malformed.json
     """
-    from medrega_bench.evaluation.grammar_stress import run
+    from medrega_bench import result_files
+    from medrega_bench.evaluation.grammar_stress import MalformedResult, run
     from medrega_bench.extras import require_export
     from medrega_bench.performance.environment import command, environment
-    from medrega_edge.io.atomic import check_output_path, write_text
+    from medrega_edge.io.atomic import check_output_path
 
     check_output_path(out)
     require_export("write_decoder")
     with TemporaryDirectory() as folder:
         written = run(Path(folder), count)
-    result = {"schema_version": 1, "command": command(), "environment": asdict(environment()), "written": written}
-    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+    result_files.write(out, MalformedResult(command=command(), environment=environment(), written=written))
     for kind, found in written.items():
-        generations, boxes = found["generations"], found["boxes"]
-        print_result(Message("bench.malformed", kind=kind, malformed=found["malformed"], answers=generations, boxes=boxes))
-    if any(found["malformed"] for found in written.values()):
+        answers, boxes = found.generations, found.boxes
+        print_result(Message("bench.malformed", kind=kind, malformed=found.malformed, answers=answers, boxes=boxes))
+    if any(found.malformed for found in written.values()):
         raise GateError("bench.grammar_hole")

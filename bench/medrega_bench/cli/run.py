@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +59,7 @@ def run(
     from medrega_bench.datasets import quick_set
     from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import measure
-    from medrega_bench.performance.environment import MemoryReader, command, environment
+    from medrega_bench.performance.environment import MemoryReader
     from medrega_bench.reports import render
     from medrega_bench.reports.document import document, figures_of
     from medrega_edge.io.atomic import check_output_path, unwritable, write_text
@@ -75,18 +74,18 @@ def run(
         check_output_path(path)
     if keep is not None and not keep.is_dir():
         raise UsageError("bench.no_keep_folder")
-    packages = [(find_package(name), "package") for name in model] if model else [(find_package(), "package")]
-    packages += [(find_package(reference), "reference")] if reference is not None else []
+    packages = [find_package(name) for name in model] if model else [find_package()]
+    full = find_package(reference) if reference is not None else None
     with TemporaryDirectory() as drawn:
         items, baseline = choose(data, split, limit, Path(drawn))
         devices = tuple(map(str, device or [Device.CPU]))
         bare_ids = data is None or include_identifiers
         plan = measure.Plan(items, baseline, threads, devices, repeats, not no_speed, bare_ids)
-        measured = [measure.measure(package, role, plan, with_progress) for package, role in packages]
-        header = {"command": command(), "environment": asdict(environment())}
+        measured = [measure.measure(package, "package", plan, with_progress) for package in packages]
+        measured += [measure.measure(full, "reference", plan, with_progress)] if full else []
         bandwidth = MemoryReader(1).gigabytes_per_second() if plan.with_speed else None
         name = data.name if data is not None else quick_set.NAME
-        result = measure.result_of(header, measured, name, split if data is not None else None, bandwidth)
+        result = measure.result_of(measured, name, split if data is not None else None, bandwidth)
         shown = data is None if pictures is None else pictures
         images = {measure.image_key(path): path for path in {item.question.image for item in items}} if shown else None
         report = document(result, lang or user_language(), images)
@@ -95,6 +94,6 @@ def run(
         write_text(path, text)
     if keep is not None:
         write_text(keep / measure.history_name(result), texts[0])
-    for package_result in result["packages"]:
+    for package_result in result.packages:
         show_package(package_result)
     show_report(out.name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,7 +43,7 @@ def questions(
     medrega bench score answers.jsonl --questions questions.jsonl --setting vqa_en
     """
     from medrega_bench.datasets.loaders import read_source
-    from medrega_bench.evaluation.score import setting_named
+    from medrega_bench.evaluation.settings import setting_named
     from medrega_edge.evaluation.questions import spread, write_questions
     from medrega_edge.io.atomic import check_output_path
 
@@ -78,30 +79,33 @@ def score(
 
     medrega bench score answers.jsonl --setting vqa_en --json
     """
-    from medrega_bench.evaluation.score import answered_items, read_items, score, setting_named
+    from medrega_bench.evaluation.score import answered_items, read_items, score
+    from medrega_bench.evaluation.settings import setting_named
+    from medrega_bench.result_files import to_json_values
+    from medrega_edge.evaluation.questions import read_questions
 
     setting_named(setting)
     items = read_items(answers)
     if questions is not None:
-        items, others = answered_items(read_items(questions), items, setting)
+        items, others = answered_items(read_questions(questions), items, setting)
         if others:
             print_status(Message("bench.other_settings", count=others))
     names = [name.strip() for name in classes.split(",")] if classes else None
     result = score(setting, items, names, bertscore_model)
     if as_json:
-        print_result(json_text(result))
+        print_result(json_text(to_json_values(replace(result, warnings=())) | {"warnings": list(map(str, result.warnings))}))
         return
-    print_result(Message("bench.scored", setting=setting, items=result["items"], images=result["images"]))
-    for kind in ("figures", "standard"):
-        for name, value, interval in _flat(result[kind], result["intervals" if kind == "figures" else "standard_intervals"]):
+    print_result(Message("bench.scored", setting=setting, items=result.items, images=result.images))
+    for values, intervals in ((result.figures, result.intervals), (result.standard, result.standard_intervals)):
+        for name, value, interval in _flat(values, intervals):
             print_result(f"{name:<40}{_with_interval(value, interval)}")
-    for warning in result["warnings"]:
+    for warning in result.warnings:
         print_status(Message("bench.warning", problem=warning))
 
 
-def _flat(values: dict[str, Any], intervals: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _flat(values: Mapping[str, Any], intervals: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     for name, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from _flat(value, intervals[name])
         else:
             yield name, value, intervals[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,7 +51,6 @@ def sweep(
     from medrega_bench.datasets import quick_set
     from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import measure
-    from medrega_bench.performance.environment import command, environment
     from medrega_bench.reports import render
     from medrega_bench.sweep import sweep as work
     from medrega_bench.sweep import sweep_report
@@ -74,9 +72,8 @@ def sweep(
             items, baseline, threads, (str(device),), repeats,
             with_speed=False, bare_ids=True, answers=out / "answers", plain=True,
         )  # fmt: skip
-        header = {"command": command(), "environment": asdict(environment())}
         name = (data.name, split) if data is not None else (quick_set.NAME, None)
-        result = work.summary(work.run(builder, plan, header, name, print_status, with_progress))
+        result = work.summary(work.run(builder, plan, name, print_status, with_progress))
     report = sweep_report.report(result, lang or user_language())
     for path in results:
         result_files.write(path, result)

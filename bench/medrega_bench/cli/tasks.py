@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -33,13 +34,15 @@ def tasks(
 
     medrega bench tasks --data DATA --split test --reference full --out tasks.json
     """
+    from medrega_bench import result_files
     from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import answer_cache
     from medrega_bench.evaluation.image_ablation import reliance
+    from medrega_bench.evaluation.results import TasksResult
     from medrega_bench.evaluation.tables import losses, tables
-    from medrega_bench.performance.environment import header
+    from medrega_bench.performance.environment import ModelIdentity, command, environment
     from medrega_bench.reports.report_figures import report_figures
-    from medrega_edge.io.atomic import check_output_path, write_text
+    from medrega_edge.io.atomic import check_output_path
     from medrega_edge.package.registry import find_package
 
     check_output_path(out)
@@ -48,9 +51,18 @@ def tasks(
     items, baseline = choose(data, split, limit, data)
     package = find_package(model)
     rows = answer_cache.answers(package, items, baseline, with_progress, folder=answers)
-    result = header(package, split) | {"tables": tables(rows), "reliance": reliance(rows), "reports": report_figures(rows)}
+    result = TasksResult(
+        date=date.today().isoformat(),
+        command=command(),
+        split=split,
+        model=ModelIdentity.of(package),
+        environment=environment(),
+        tables=tables(rows),
+        reliance=reliance(rows),
+        reports=report_figures(rows),
+    )
     if reference is not None:
         full = answer_cache.answers(find_package(reference), items, baseline, with_progress, folder=answers)
-        result |= {"reference": tables(full), "loss": losses(full, rows)}
-    write_text(out, json.dumps(result, ensure_ascii=False, indent=1) + "\n")
+        result = replace(result, reference=tables(full), loss=losses(full, rows))
+    result_files.write(out, result)
     print_result(Message("bench.tasks_measured", count=len(items), file=out.name))

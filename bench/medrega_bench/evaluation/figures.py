@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from medrega_edge.evaluation.bootstrap import FloatArray, Interval, groups_of, multiplicities, percentiles
+from medrega_edge.i18n.message import Message
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An answer beside its truth, as text; `place` names it in errors ("Line 3").
+    """An answer beside its truth, as text; `place` names it in messages.
 
     `classes` are the candidates of a classification, in the question's order. `confidence` 0..1 is that of the whole
     answer, `confidences` are those of its boxes in the order written, where known.
@@ -27,7 +28,7 @@ class Pair:
     classes: tuple[str, ...] = ()
     confidence: float | None = None
     confidences: tuple[float, ...] | None = None
-    place: str = "An item"
+    place: Message | str = Message("bench.item")
 
 
 @dataclass(frozen=True)

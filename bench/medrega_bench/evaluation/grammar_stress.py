@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from medrega_bench.performance.environment import Environment
 from medrega_bench.performance.random_packages import SMALLEST_TOWER, PackageShape, TextShape, write_package
 from medrega_edge.answer import Answer
 from medrega_edge.domain import Language
@@ -50,22 +50,45 @@ def packages(folder: Path) -> dict[str, Package]:
     return made | {"free": Package.open(free.folder)}
 
 
-def run(folder: Path, count: int) -> dict[str, Any]:
-    """Let both write `count` answers together; what they wrote, by kind, and what of it was malformed."""
-    result = {}
-    for kind, package in packages(folder).items():
-        answers = list(_answers(package, count // 2))
-        texts = [answer.raw_text for _, answer in answers]
-        wrong = [one.raw_text for name, one in answers if not is_whole(one.raw_text, name if kind == "named" else None)]
-        result[kind] = {
-            "generations": len(texts),
-            "different": len(set(texts)),
-            "with_a_region": sum("<box>" in text for text in texts),
-            "boxes": sum(len(region.boxes) for text in texts for region in parse(text).regions),
-            "malformed": len(wrong),
-            "examples": wrong[:3],
-        }
-    return result
+@dataclass(frozen=True)
+class Written:
+    """What one kind of package wrote. `different` counts texts that differ, `malformed` those that cannot be read."""
+
+    generations: int
+    different: int
+    with_a_region: int
+    boxes: int
+    malformed: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MalformedResult:
+    """The result of `medrega bench malformed`."""
+
+    schema_version: int = 1
+    command: str
+    environment: Environment
+    written: Mapping[str, Written]
+
+
+def run(folder: Path, count: int) -> dict[str, Written]:
+    """Let both packages generate `count` answers together; returns what each kind wrote."""
+    return {kind: _written(package, count // 2, kind == "named") for kind, package in packages(folder).items()}
+
+
+def _written(package: Package, count: int, is_named: bool) -> Written:
+    answers = list(_answers(package, count))
+    texts = [answer.raw_text for _, answer in answers]
+    malformed = [answer.raw_text for name, answer in answers if not is_whole(answer.raw_text, name if is_named else None)]
+    return Written(
+        generations=len(texts),
+        different=len(set(texts)),
+        with_a_region=sum("<box>" in text for text in texts),
+        boxes=sum(len(region.boxes) for text in texts for region in parse(text).regions),
+        malformed=len(malformed),
+        examples=tuple(malformed[:3]),
+    )
 
 
 def _answers(package: Package, count: int) -> Iterator[tuple[str, Answer]]:

@@ -1,22 +1,4 @@
-"""One run of the benchmark: every package on the same questions, and how fast each is on each device.
-
-A result is JSON of schema 1:
-
-    schema_version, kind "run", notice, date, measured (UTC), commit (of medrega-edge, null outside a checkout), command,
-    environment, read_bandwidth_gb_per_second (null without speed), data {name, split, questions, images, sha256},
-    packages [{
-        role        "package", or "reference" for what the others are held against
-        model       {name, version, precision, sha256}, mib
-        tables      figures with intervals per setting, and for each per language, modality and data set; see `suite`
-        overall     {n, value, interval}: mean IoU of all places asked for, or share of right answers where none was
-        left_out    questions of tasks, or about names, that the package was not trained for
-        speed       [{threads, device, ratios {name: spread}, and each stage by its name: spread {median, p90, min, max, n}}]
-        loss        against the reference, null without one: {n, overall, accuracy [entries of `paired`], flips [...]}
-        rows        one for each question: id, image (a hash of its bytes), question, truth, answer, boxes, ...
-    }]
-
-No path is in it. What users' files are called may name a patient, so ids of their questions are hashed unless asked for.
-"""
+"""One run of the benchmark: every package on the same questions, and how fast each is on each device."""
 
 from __future__ import annotations
 
@@ -24,18 +6,22 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medrega_bench.datasets.evaluation_set import EvaluationItem
 from medrega_bench.evaluation import answer_cache, paired
 from medrega_bench.evaluation.answer_cache import Progress
 from medrega_bench.evaluation.question_only_baseline import QuestionOnlyBaseline
+from medrega_bench.evaluation.results import RUN, AnswerRow, Corners, PackageResult, RunResult, read_run
 from medrega_bench.evaluation.tables import tables
 from medrega_bench.performance import latency
-from medrega_edge.domain import NOTICE, Task
+from medrega_bench.performance.environment import ModelIdentity, command, environment
+from medrega_bench.performance.latency import StageTimes
+from medrega_bench.result_files import DataIdentity, Estimate, to_json_values
+from medrega_edge.domain import Task
 from medrega_edge.engine import EngineOptions
 from medrega_edge.errors import UsageError
 from medrega_edge.inference.devices import available_threads
@@ -45,9 +31,6 @@ from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.vocabulary.terminology import Terminology
 
 SCHEMA_VERSION = 1
-KIND = "run"
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -67,33 +50,26 @@ class Plan:
     plain: bool = False
 
 
-def measure(package: Package, role: str, plan: Plan, progress: Progress) -> Row:
+def measure(package: Package, role: Literal["package", "reference"], plan: Plan, progress: Progress) -> PackageResult:
     """Let one package answer everything, then measure its speed; raises ResourceError when that fails."""
     items = _askable(package, plan.items)
     if not items:
-        raise UsageError(f"'{package.manifest.name}' was trained for none of the questions; give others with --data.")
-    words = {one.question.id: one.question.question for one in items}
+        raise UsageError("bench.nothing_to_ask", package=package.manifest.name)
     options = EngineOptions(plan.threads, plan.devices[0])
     rows = answer_cache.answers(package, items, plan.baseline, progress, options, plan.answers, plan.plain)
-    images = {str(path): image_key(path) for path in {one.question.image for one in items}}
-    graded = [_kept(row, images[row["image"]], words[row["id"]], plan.bare_ids) for row in rows]
-    manifest = package.manifest
-    return {
-        "role": role,
-        "model": {
-            "name": manifest.name,
-            "version": manifest.version,
-            "precision": manifest.precision,
-            "sha256": package.sha256,
-        },
-        "mib": package.total_bytes / 2**20,
-        "tables": tables(rows),
-        "overall": overall(graded),
-        "left_out": len(plan.items) - len(items),
-        "speed": speeds(package, plan) if plan.with_speed else [],
-        "loss": None,
-        "rows": graded,
-    }
+    images = {str(path): image_key(path) for path in {item.question.image for item in items}}
+    published = tuple(_published(row, images[row.image], plan.bare_ids) for row in rows)
+    return PackageResult(
+        role=role,
+        model=ModelIdentity.of(package),
+        mib=package.total_bytes / 2**20,
+        tables=tables(rows),
+        overall=overall(published),
+        left_out=len(plan.items) - len(items),
+        speed=speeds(package, plan) if plan.with_speed else (),
+        loss=None,
+        rows=published,
+    )
 
 
 def _askable(package: Package, items: Sequence[EvaluationItem]) -> list[EvaluationItem]:
@@ -110,15 +86,24 @@ def _askable(package: Package, items: Sequence[EvaluationItem]) -> list[Evaluati
     return [item for item in items if known(item)]
 
 
-def _kept(row: Row, image: str, question: str, bare_ids: bool) -> Row:
-    kept = {key: value for key, value in row.items() if key not in ("dataset", "kind", "recognised", "note")}
-    return kept | {
-        "id": row["id"] if bare_ids else _short(str(row["id"]).encode()),
-        "image": image,
-        "question": question,
-        "boxes": [[round(value, 2) for value in box] for box in row["boxes"]],
-        "confidences": [None if sure is None else round(sure, 4) for sure in row["confidences"]],
-    }
+def _published(row: AnswerRow, image: str, bare_ids: bool) -> AnswerRow:
+    """The row as a result has it: without what is known of its data set, and without names of users' files."""
+    return replace(
+        row,
+        id=row.id if bare_ids else _short(row.id.encode()),
+        image=image,
+        boxes=tuple(_rounded(box) for box in row.boxes),
+        confidences=tuple(None if value is None else round(value, 4) for value in row.confidences),
+        dataset=None,
+        kind=None,
+        recognised=None,
+        note=None,
+    )
+
+
+def _rounded(box: Corners) -> Corners:
+    x1, y1, x2, y2 = (round(value, 2) for value in box)
+    return x1, y1, x2, y2
 
 
 def image_key(path: Path) -> str:
@@ -130,43 +115,35 @@ def _short(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def overall(rows: Sequence[Row]) -> Row | None:
+def overall(rows: Sequence[AnswerRow]) -> Estimate | None:
     """The one figure of a run: mean IoU of all places asked for, or the share of right answers where none was."""
-    placed = paired.mean_worth(rows, lambda row: paired.task_of(row) == "detect")
-    return placed or paired.mean_worth(rows, lambda _: True)
+    return paired.mean_worth(rows, lambda row: row.task == "detect") or paired.mean_worth(rows, lambda _: True)
 
 
-def speeds(package: Package, plan: Plan) -> list[Row]:
+def speeds(package: Package, plan: Plan) -> tuple[StageTimes, ...]:
     """How fast a package is on every device; raises ResourceError when that cannot be measured."""
     threads = plan.threads or available_threads()
-    return [asdict(latency.measure(package, threads, device, plan.repeats)) for device in plan.devices]
+    return tuple(latency.measure(package, threads, device, plan.repeats) for device in plan.devices)
 
 
-def result_of(header: Row, measured: Sequence[Row], data_name: str, split: str | None, bandwidth: float | None) -> Row:
+def result_of(measured: Sequence[PackageResult], data_name: str, split: str | None, bandwidth: float | None) -> RunResult:
     """Put a run's packages together, each beside its loss against the reference."""
-    references = [one for one in measured if one["role"] == "reference"]
-    for one in measured:
-        if references and one["role"] != "reference":
-            one["loss"] = paired.compared(references[0]["rows"], one["rows"])
-    rows = measured[0]["rows"]
-    truths = "\n".join(f"{row['id']} {row['image']} {row['question']} {row['truth']}" for row in rows)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": KIND,
-        "notice": NOTICE,
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        **header,
-        "read_bandwidth_gb_per_second": bandwidth,
-        "data": {
-            "name": data_name,
-            "split": split,
-            "questions": len(rows),
-            "images": len({row["image"] for row in rows}),
-            "sha256": _short(truths.encode()),
-        },
-        "packages": list(measured),
-    }
+    reference = next((one for one in measured if one.role == "reference"), None)
+    packages = tuple(
+        one if reference is None or one.role == "reference" else replace(one, loss=paired.compared(reference.rows, one.rows))
+        for one in measured
+    )
+    rows = packages[0].rows
+    truths = "\n".join(f"{row.id} {row.image} {row.question} {row.truth}" for row in rows)
+    return RunResult(
+        measured=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit(),
+        command=command(),
+        environment=environment(),
+        read_bandwidth_gb_per_second=bandwidth,
+        data=DataIdentity(data_name, split, len(rows), len({row.image for row in rows}), _short(truths.encode())),
+        packages=packages,
+    )
 
 
 def commit() -> str | None:
@@ -184,46 +161,46 @@ def commit() -> str | None:
         return None
 
 
-def history_name(result: Row) -> str:
+def history_name(result: RunResult) -> str:
     """What a result is called among others: data, date, commit."""
-    return f"{result['data']['name']}-{str(result['measured'])[:10]}-{result['commit'] or 'unversioned'}.json"
+    return f"{result.data.name}-{result.measured[:10]}-{result.commit or 'unversioned'}.json"
 
 
-def to_json(result: Row) -> str:
+def to_json(result: RunResult) -> str:
     """The result as a file: one line for each row, so that two of them can be told apart by eye."""
-    packages = [one | {"rows": []} for one in result["packages"]]
-    text = json_text(result | {"packages": packages}, indent=1)
-    for one in result["packages"]:
-        lines = ",\n    ".join(json_text(row) for row in one["rows"])
+    packages = [replace(one, rows=()) for one in result.packages]
+    text = json_text(to_json_values(replace(result, packages=tuple(packages))), indent=1)
+    for one in result.packages:
+        lines = ",\n    ".join(json_text(to_json_values(row)) for row in one.rows)
         text = text.replace('"rows": []', f'"rows": [\n    {lines}\n   ]', 1)
     return text + "\n"
 
 
-def read_result(path: Path, data: str | None = None) -> Row:
+def read_result(path: Path, data: str | None = None) -> RunResult:
     """Read the result of a run, or of a folder the newest, on the named data; raises UsageError for anything else."""
     if path.is_dir():
-        kept = [one for one in results_in(path) if data in (None, one["data"]["name"])]
-        if not kept:
-            raise UsageError(f"'{path.name}' holds no result of `medrega bench run` on this data; name a result itself.")
-        return max(kept, key=lambda one: str(one["measured"]))
+        fitting = [result for result in results_in(path) if data in (None, result.data.name)]
+        if not fitting:
+            raise UsageError("bench.no_result_on_data", folder=path.name)
+        return max(fitting, key=lambda result: result.measured)
     result = _read(path)
     if result is None:
-        raise UsageError(f"'{path.name}' is no result of this version of `medrega bench run`; name another, or make one.")
+        raise UsageError("bench.not_a_result", file=path.name)
     return result
 
 
-def results_in(folder: Path) -> list[Row]:
+def results_in(folder: Path) -> list[RunResult]:
     """Return the results of runs in a folder; files of other kinds are passed over."""
-    return [one for one in (_read(file) for file in sorted(folder.glob("*.json"))) if one is not None]
+    return [result for result in map(_read, sorted(folder.glob("*.json"))) if result is not None]
 
 
-def _read(path: Path) -> Row | None:
+def _read(path: Path) -> RunResult | None:
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        whole = (result["schema_version"], result["kind"]) == (SCHEMA_VERSION, KIND)
-        whole = whole and bool(result["packages"][0]["rows"]) and "measured" in result
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        is_run = (data["schema_version"], data["kind"]) == (SCHEMA_VERSION, RUN)
+        is_run = is_run and bool(data["packages"][0]["rows"]) and "measured" in data
     except OSError as error:
-        raise UsageError(f"'{path.name}' cannot be read ({error.strerror}); name a result of `medrega bench run`.") from None
+        raise UsageError("bench.result_file_unreadable", file=path.name, reason=str(error.strerror)) from None
     except (ValueError, KeyError, TypeError, IndexError):
         return None
-    return result if whole else None
+    return read_run(data, path.name) if is_run else None

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from medrega_bench.evaluation.figures import Measured, Pair
-from medrega_bench.evaluation.score import SETTINGS
+from medrega_bench.evaluation.figures import Pair
+from medrega_bench.evaluation.results import Figure
+from medrega_bench.evaluation.settings import SETTINGS
+from medrega_bench.evaluation.tables import figures_of
+from medrega_bench.performance.environment import Environment
 from medrega_edge.domain import Language
 from medrega_edge.evaluation.grading import is_exact
 from medrega_edge.evaluation.records import Record
 
-Row = dict[str, Any]
 QuestionAndAnswer = tuple[str, str]
 
 
@@ -127,17 +128,56 @@ def _units(text: str) -> list[str]:
     return text.split() if text.isascii() else list(text)
 
 
-def trials(train: Iterable[Record], held: Sequence[Record]) -> list[Row]:
-    """Train every recipe, the best of each language first; `right` is the share of held-out answers right to the letter."""
-    asked, truth = _pairs(train), _pairs(held)
+@dataclass(frozen=True)
+class Trial:
+    """A recipe in one language, and the share of held-out answers that it gets right to the letter."""
+
+    language: str
+    unit: str
+    longest: int
+    c: float
+    right: float
+
+
+@dataclass(frozen=True)
+class BaselineFigures:
+    """MedRegA's figures of one kind of baseline on the questions of a data set in one language."""
+
+    kind: str
+    language: str
+    dataset: str
+    n: int
+    figures: Mapping[str, Figure]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlindResult:
+    """The result of `medrega bench blind`."""
+
+    schema_version: int = 1
+    command: str
+    split: str
+    environment: Environment
+    chosen_on_val: Mapping[str, Trial]
+    trials_on_val: tuple[Trial, ...]
+    figures: tuple[BaselineFigures, ...]
+
+
+def trials(train: Iterable[Record], held: Sequence[Record]) -> tuple[Trial, ...]:
+    """Train every recipe; returns the best of each language first."""
+    pairs, held_out = _pairs(train), _pairs(held)
     made = [
-        {"language": language.value}
-        | asdict(recipe)
-        | {"right": _right(Classifier(asked[language], language, recipe), held_out)}
-        for language, held_out in truth.items()
+        Trial(
+            language.value,
+            recipe.unit,
+            recipe.longest,
+            recipe.c,
+            _right(Classifier(pairs[language], language, recipe), questions),
+        )
+        for language, questions in held_out.items()
         for recipe in TRIALS[language]
     ]
-    return sorted(made, key=lambda trial: (trial["language"], -trial["right"]))
+    return tuple(sorted(made, key=lambda trial: (trial.language, -trial.right)))
 
 
 def _right(trained: Classifier, asked: Sequence[QuestionAndAnswer]) -> float:
@@ -146,24 +186,17 @@ def _right(trained: Classifier, asked: Sequence[QuestionAndAnswer]) -> float:
     return sum(hits) / len(hits)
 
 
-def figures(train: Iterable[Record], records: Sequence[Record]) -> Iterator[Row]:
+def figures(train: Iterable[Record], records: Sequence[Record]) -> Iterator[BaselineFigures]:
     """MedRegA's figures of both on the questions of some records, per language and data set, with intervals over images."""
-    asked = _pairs(train)
+    pairs = _pairs(train)
     groups: dict[tuple[Language, str], list[tuple[str, str, str]]] = defaultdict(list)
     for record in records:
-        for one in record.qa if not record.dup_of_eval else ():
-            groups[one.lang, record.dataset].append((one.question, one.answer, record.id))
+        for annotated in record.qa if not record.dup_of_eval else ():
+            groups[annotated.lang, record.dataset].append((annotated.question, annotated.answer, record.id))
     for name, kind in KINDS.items():
-        trained = {language: kind(pairs, language) for language, pairs in asked.items()}
+        trained = {language: kind(mine, language) for language, mine in pairs.items()}
         for (language, dataset), mine in sorted(groups.items()):
             questions, truths, images = zip(*mine, strict=True)
-            pairs = [Pair(answer, truth) for answer, truth in zip(trained[language].answer(questions), truths, strict=True)]
-            measured: Measured = SETTINGS[f"vqa_{language}"].measure(pairs)
-            intervals = measured.intervals(images)
-            yield {
-                "kind": name,
-                "language": language.value,
-                "dataset": dataset,
-                "n": len(mine),
-                "figures": {key: {"value": value, "interval": intervals[key]} for key, value in measured.values().items()},
-            }
+            answers = trained[language].answer(questions)
+            measured = SETTINGS[f"vqa_{language}"].measure(list(map(Pair, answers, truths)))
+            yield BaselineFigures(name, language.value, dataset, len(mine), figures_of(measured, images).figures)

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from medrega_bench.datasets.evaluation_set import EvaluationItem, other_images
 from medrega_bench.evaluation.question_only_baseline import QuestionOnlyBaseline
+from medrega_bench.evaluation.results import AnswerRow
 from medrega_edge.answer import Answer, Region
 from medrega_edge.boxes import Geometry
 from medrega_edge.domain import Language, Task
 from medrega_edge.engine import Engine
 from medrega_edge.evaluation.runner import AnsweredQuestion, ask, located, run_questions, words
 from medrega_edge.tasks import report_sentences
-
-Row = dict[str, Any]
 
 
 def blank(size: tuple[int, int]) -> bytes:
@@ -35,7 +34,7 @@ def blank(size: tuple[int, int]) -> bytes:
 
 def run(
     engine: Engine, items: Sequence[EvaluationItem], baseline: QuestionOnlyBaseline | None = None, plain: bool = False
-) -> Iterator[Row]:
+) -> Iterator[AnswerRow]:
     """Answer everything, in the order given; one row for each question, with what the metrics need.
 
     Tasks that the package was not trained for are left out: its tables lack them. With `plain` each question is asked once,
@@ -46,67 +45,74 @@ def run(
     answered = zip(known, run_questions(engine, (item.question for item in known)), strict=True)
     for path, group in groupby(answered, key=lambda pair: pair[0].question.image):
         rows = list(_about_image(engine, group, plain))
-        free = [(item, row) for item, row in rows if item.question.task is Task.VQA and not plain]
-        if free:
-            sources: dict[str, Path | bytes] = {"other": others[path], "blank": blank(free[0][0].size)}
-            for version, source in sources.items():
-                image = engine.open(source)
-                for item, row in free:
-                    row[version] = words(ask(engine, image, item.question))
-            if baseline is not None:
-                for item, row in free:
-                    row |= baseline.answers(item.question.question, item.question.language)
-        yield from (row for _, row in rows)
+        free = [item for item, _ in rows if item.question.task is Task.VQA and not plain]
+        versions = _without_the_image(engine, free, others[path], baseline) if free else {}
+        yield from (row.without_image(versions.get(item.question.id, {})) for item, row in rows)
 
 
 def _about_image(
     engine: Engine, answered: Iterator[tuple[EvaluationItem, AnsweredQuestion]], plain: bool
-) -> Iterator[tuple[EvaluationItem, Row]]:
+) -> Iterator[tuple[EvaluationItem, AnswerRow]]:
     """Rows about an image itself, but for the names that the package does not know and is right not to find."""
     for item, one in answered:
         if one.answer is None and item.absent:
             continue  # it says so, and there is nothing to measure
         row = row_of(item, one)
         if item.question.task in (Task.VQA, Task.CLASSIFY) and not plain:
-            row["cot"] = words(ask(engine, one.image, item.question, regional_chain_of_thought=True))
+            row = replace(row, cot=words(ask(engine, one.image, item.question, regional_chain_of_thought=True)))
         yield item, row
 
 
-def row_of(item: EvaluationItem, answered: AnsweredQuestion) -> Row:
+def _without_the_image(
+    engine: Engine, free: Sequence[EvaluationItem], other: Path, baseline: QuestionOnlyBaseline | None
+) -> dict[str, dict[str, str]]:
+    """Answers to free questions about one image that are given without it: by the question's id, then by the version."""
+    versions: dict[str, dict[str, str]] = {item.question.id: {} for item in free}
+    sources: dict[str, Path | bytes] = {"other": other, "blank": blank(free[0].size)}
+    for version, source in sources.items():
+        image = engine.open(source)
+        for item in free:
+            versions[item.question.id][version] = words(ask(engine, image, item.question))
+    if baseline is not None:
+        for item in free:
+            versions[item.question.id] |= baseline.answers(item.question.question, item.question.language)
+    return versions
+
+
+def row_of(item: EvaluationItem, answered: AnsweredQuestion) -> AnswerRow:
     """Return what the figures need of one answer."""
-    question, answer, geometry = item.question, answered.answer, Geometry(*item.size)
-    row: Row = {
-        "id": question.id,
-        "image": str(question.image),
-        "dataset": item.dataset,
-        "kind": item.kind,
-        "modality": question.modality,
-        "object": question.object,
-        "language": question.language.value,
-        "setting": question.setting,
-        "truth": answered.truth,
-        "absent": item.absent,
-        "classes": list(question.labels),
-        "answer": answered.text,
-        "confidence": None,
-        "confidences": [],
-        "boxes": [],
-        "true_boxes": [box.as_list() for region in question.truth.regions for box in region.boxes],
-        "recognised": None,
-    }
-    if answer is not None:
-        row |= {
-            "confidence": answer.labels[0].confidence if answer.labels else None,
-            "confidences": [region.confidence for region in answer.regions],
-            "boxes": [list(region.box) for region in answer.regions],
-            "recognised": answer.image.modality,
-        }
-    if question.task is Task.REPORT:
-        given = _by_sentence(answer, geometry) if answer else {}
-        sentences = dict.fromkeys([*item.placed, *given])
-        row["sentences"] = [[given.get(sentence, ""), item.placed.get(sentence, "")] for sentence in sentences]
-        row["note"] = item.note
-    return row
+    question, answer = item.question, answered.answer
+    regions = answer.regions if answer else ()
+    return AnswerRow(
+        id=question.id,
+        image=str(question.image),
+        language=question.language.value,
+        setting=question.setting,
+        truth=answered.truth,
+        answer=answered.text,
+        modality=question.modality and question.modality.value,
+        object=question.object,
+        confidence=answer.labels[0].confidence if answer and answer.labels else None,
+        absent=item.absent,
+        classes=question.labels,
+        boxes=tuple((box.x1, box.y1, box.x2, box.y2) for box in (region.box for region in regions)),
+        confidences=tuple(region.confidence for region in regions),
+        true_boxes=tuple((b.x1, b.y1, b.x2, b.y2) for region in question.truth.regions for b in region.boxes),
+        question=question.question,
+        raw_text=answer.raw_text if answer else "",
+        dataset=item.dataset,
+        kind=item.kind,
+        recognised=answer.image.modality if answer else None,
+        note=item.note,
+        sentences=_sentences(item, answer) if question.task is Task.REPORT else None,
+    )
+
+
+def _sentences(item: EvaluationItem, answer: Answer | None) -> tuple[tuple[str, str], ...]:
+    """The regions of each sentence of a report, the answer's and the true ones."""
+    given = _by_sentence(answer, Geometry(*item.size)) if answer else {}
+    sentences = dict.fromkeys([*item.placed, *given])
+    return tuple((given.get(sentence, ""), item.placed.get(sentence, "")) for sentence in sentences)
 
 
 def _by_sentence(answer: Answer, geometry: Geometry) -> dict[str, str]:
@@ -114,6 +120,6 @@ def _by_sentence(answer: Answer, geometry: Geometry) -> dict[str, str]:
     sentences = report_sentences.read(answer.text, Language(answer.language))
     groups: dict[str, list[Region]] = {}
     for region in answer.regions:
-        named = (what.value for what, text in sentences.items() if region.label.casefold() in text.casefold())
-        groups.setdefault(next(named, ""), []).append(region)
-    return {what: located(group, geometry) for what, group in groups.items()}
+        naming = (sentence.value for sentence, text in sentences.items() if region.label.casefold() in text.casefold())
+        groups.setdefault(next(naming, ""), []).append(region)
+    return {sentence: located(group, geometry) for sentence, group in groups.items()}

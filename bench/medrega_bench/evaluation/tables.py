@@ -1,185 +1,193 @@
-"""Rows of a suite -> its figures, each with its bootstrap interval over images, and what each lost between two runs.
+"""Rows -> figures, each with its bootstrap interval over images, and what each lost between two runs.
 
-Beside the figures of the settings stand those that no setting
-measures (`BESIDE`): boxes for what is not there, the same box in both languages, the kind of image. A loss is paired: the
-same questions, the same images drawn for both runs, so that what is hard for both cancels.
+Beside the figures of the settings stand those that no setting measures (`BESIDE`): boxes for what is not there, the same box
+in both languages, the kind of image. A loss is paired: the same questions, the same images drawn for both runs, so that what
+is hard for both cancels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
-from medrega_bench.evaluation.figures import Measured, Pair, changes, ratios
-from medrega_bench.evaluation.score import SETTINGS
+from medrega_bench.evaluation.figures import Change, Measured, Pair, changes, ratios
+from medrega_bench.evaluation.results import (
+    GROUPS,
+    VERSIONS,
+    AnswerRow,
+    BesideFigure,
+    Confidence,
+    ConfidenceBin,
+    Figure,
+    FigureLoss,
+    FigureSet,
+    Losses,
+    SettingLosses,
+    SettingTable,
+    TableLosses,
+    Tables,
+)
+from medrega_bench.evaluation.settings import SETTINGS
 from medrega_bench.metrics.labels import BINS, calibration
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.evaluation.bootstrap import FloatArray, is_significant
 from medrega_edge.evaluation.matching import HIT
 from medrega_edge.prompts.templates import LABEL_SEPARATOR
 
-Row = dict[str, Any]
-Rows = Sequence[Row]
-Found = tuple[Measured, list[str]]  # a figure's sums, and the image of each of its items
+Rows = Sequence[AnswerRow]
+RowPairs = Sequence[tuple[AnswerRow, AnswerRow]]
+Counted = tuple[Measured, list[str]]  # a figure's sums, and the image of each of its items
 
-GROUPS = ("language", "modality", "dataset", "kind")
-VERSIONS = ("blank", "other", "question_only", "question_trained", "cot")
+ONE_PLACE = "single_object_single_region"
 SAME_BOX = 0.9
 OBJECTS = 20  # the commonest labels, which have figures of their own
 
 
-def tables(rows: Rows) -> dict[str, Any]:
+def tables(rows: Rows) -> Tables:
     """Sum the rows up: figures with intervals per setting, language, modality and data set, and what has no setting."""
-    settings: dict[str, Any] = {}
-    for setting in SETTINGS:
-        mine = [row for row in rows if row["setting"] == setting]
-        if not mine:
-            continue
-        entry: dict[str, Any] = {"all": _figures(setting, mine)}
-        for key in GROUPS:
-            entry[key] = {name: _figures(setting, group) for name, group in grouped(mine, key)}
-        if setting == "single_object_single_region":
-            commonest = sorted(grouped(mine, "object"), key=lambda pair: -len(pair[1]))[:OBJECTS]
-            entry["object"] = {name: _figures(setting, group) for name, group in commonest}
-        for version in VERSIONS:
-            changed = [row | {"answer": row[version]} for row in mine if version in row]
-            if changed:
-                entry[version] = {name: _figures(setting, group) for name, group in grouped(changed, "language")}
-        settings[setting] = entry
-    return {
-        "settings": settings,
-        "beside": {name: _summed(name, *found) for name in BESIDE if (found := BESIDE[name](rows)) is not None},
-        "confidence": _confidence(rows),
-        "modality": {kind: _kind_right(group) for kind, group in grouped(_recognised(rows), "modality")},
-    }
+    by_setting = {setting: [row for row in rows if row.setting == setting] for setting in SETTINGS}
+    counted = {name: count(rows) for name, count in BESIDE.items()}
+    return Tables(
+        settings={setting: _setting_table(setting, mine) for setting, mine in by_setting.items() if mine},
+        beside={name: _beside(name, *found) for name, found in counted.items() if found is not None},
+        confidence=_confidence(rows),
+        modality={name: _recognition_rate(group) for name, group in grouped(_recognised(rows), "modality")},
+    )
 
 
-def losses(reference: Rows, package: Rows) -> dict[str, Any]:
+def _setting_table(setting: str, rows: Rows) -> SettingTable:
+    groups = {key: {name: _figures(setting, group) for name, group in grouped(rows, key)} for key in GROUPS}
+    if setting == ONE_PLACE:
+        commonest = sorted(grouped(rows, "object"), key=lambda pair: -len(pair[1]))[:OBJECTS]
+        groups["object"] = {name: _figures(setting, group) for name, group in commonest}
+    for version in VERSIONS:
+        answered = [other for row in rows if (other := row.with_answer_of(version)) is not None]
+        groups[version] = {name: _figures(setting, group) for name, group in grouped(answered, "language")}
+    return SettingTable(all=_figures(setting, rows), **groups)
+
+
+def losses(reference: Rows, package: Rows) -> TableLosses:
     """What each figure lost against a reference, over the questions that both were asked, with its paired interval.
 
     Worse is above zero, also where less is better.
     """
-    first = {row["id"]: row for row in reference}
-    common = [(first[row["id"]], row) for row in package if row["id"] in first]
-    settings: dict[str, Any] = {}
-    for setting in SETTINGS:
-        mine = [pair for pair in common if pair[1]["setting"] == setting]
-        if mine:
-            settings[setting] = {"all": _lost(setting, mine)}
-            for key in ("language", "dataset", "kind"):
-                names = sorted({pair[1][key] for pair in mine if pair[1].get(key) is not None})
-                settings[setting][key] = {name: _lost(setting, [p for p in mine if p[1].get(key) == name]) for name in names}
-    beside: dict[str, Any] = {}
-    for name, of in BESIDE.items():
-        before, after = (of([pair[side] for pair in common]) for side in (0, 1))
+    first = {row.id: row for row in reference}
+    common = [(first[row.id], row) for row in package if row.id in first]
+    by_setting = {setting: [pair for pair in common if pair[1].setting == setting] for setting in SETTINGS}
+    beside: dict[str, FigureLoss] = {}
+    for name, count in BESIDE.items():
+        before, after = (count([pair[side] for pair in common]) for side in (0, 1))
         if before is not None and after is not None:
-            beside |= _fallen(before, after, (name,), worse=1 if name in LESS_IS_BETTER else -1)
-    return {"settings": settings, "beside": beside}
+            fallen = _fallen(before, after, worse=1 if name in LESS_IS_BETTER else -1)
+            beside |= {figure: loss for figure, loss in fallen.items() if figure == name}
+    return TableLosses({setting: _setting_losses(setting, mine) for setting, mine in by_setting.items() if mine}, beside)
 
 
-def _lost(setting: str, pairs: Sequence[tuple[Row, Row]]) -> dict[str, Any]:
-    before, after = ([pair[side] for pair in pairs] for side in (0, 1))
-    images = [row["image"] for row in after]
-    return _fallen((measure_rows(setting, before), images), (measure_rows(setting, after), images))
+def _setting_losses(setting: str, pairs: RowPairs) -> SettingLosses:
+    def grouped_by(key: str) -> dict[str, Losses]:
+        names = sorted({name for _, after in pairs if (name := getattr(after, key)) is not None})
+        return {name: _lost(setting, [pair for pair in pairs if getattr(pair[1], key) == name]) for name in names}
+
+    return SettingLosses(
+        all=_lost(setting, pairs),
+        language=grouped_by("language"),
+        dataset=grouped_by("dataset"),
+        kind=grouped_by("kind"),
+    )
 
 
-def _fallen(before: Found, after: Found, names: Sequence[str] | None = None, worse: int = -1) -> dict[str, Any]:
+def _lost(setting: str, pairs: RowPairs) -> Losses:
+    images = [after.image for _, after in pairs]
+    before, after = (measure_rows(setting, [pair[side] for pair in pairs]) for side in (0, 1))
+    return _fallen((before, images), (after, images))
+
+
+def _fallen(before: Counted, after: Counted, worse: int = -1) -> dict[str, FigureLoss]:
     """Each figure's loss; `worse` is the sign of what is no gain."""
     images = len({*before[1], *after[1]})
-    return {
-        name: {
-            "loss": worse * change.value + 0.0,  # no loss is 0.0 and not -0.0
-            "interval": sorted(worse * edge + 0.0 for edge in change.interval),
-            "significant": is_significant(change.interval, images),
-        }
-        for name, change in changes(before, after).items()
-        if change is not None and (names is None or name in names)
-    }
+    found = changes(before, after).items()
+    return {name: _figure_loss(change, images, worse) for name, change in found if change is not None}
+
+
+def _figure_loss(change: Change, images: int, worse: int) -> FigureLoss:
+    low, high = sorted(worse * edge + 0.0 for edge in change.interval)  # no loss is 0.0 and not -0.0
+    return FigureLoss(worse * change.value + 0.0, (low, high), is_significant(change.interval, images))
 
 
 def measure_rows(setting: str, rows: Rows) -> Measured:
     """Measure the answers of rows of one setting."""
     # Upstream's metrics part labels by commas, our models by semicolons.
-    label = LABEL_SEPARATOR if rows[0]["classes"] else ", "
+    label = LABEL_SEPARATOR if rows[0].classes else ", "
     return SETTINGS[setting].measure(
-        [Pair(row["answer"].replace(label, ", "), row["truth"].replace(label, ", "), tuple(row["classes"])) for row in rows]
+        [Pair(row.answer.replace(label, ", "), row.truth.replace(label, ", "), row.classes) for row in rows]
     )
 
 
-def _figures(setting: str, rows: Rows) -> dict[str, Any]:
-    return figures_of(measure_rows(setting, rows), [row["image"] for row in rows])
+def _figures(setting: str, rows: Rows) -> FigureSet:
+    return figures_of(measure_rows(setting, rows), [row.image for row in rows])
 
 
-def figures_of(measured: Measured, images: Sequence[str]) -> dict[str, Any]:
+def figures_of(measured: Measured, images: Sequence[str]) -> FigureSet:
     """Every figure with its interval; `images` names the image of each item."""
     intervals = measured.intervals(images)
-    return {
-        "n": len(images),
-        "images": len(set(images)),
-        "figures": {name: {"value": value, "interval": intervals.get(name)} for name, value in measured.values().items()},
-    }
+    figures = {name: Figure(value, intervals.get(name)) for name, value in measured.values().items()}
+    return FigureSet(len(images), len(set(images)), figures)
 
 
-def _summed(name: str, measured: Measured, images: list[str]) -> dict[str, Any]:
-    return {
-        "n": len(images),
-        "images": len(set(images)),
-        "value": measured.values()[name],
-        "interval": measured.intervals(images)[name],
-    }
+def _beside(name: str, measured: Measured, images: list[str]) -> BesideFigure:
+    return BesideFigure(len(images), len(set(images)), measured.values()[name], measured.intervals(images)[name])
 
 
-def grouped(rows: Rows, key: str) -> Iterator[tuple[str, list[Row]]]:
-    """The rows by what stands under a key, sorted; without those that have nothing there."""
-    for name in sorted({row[key] for row in rows if row.get(key) is not None}):
-        yield name, [row for row in rows if row.get(key) == name]
+def grouped(rows: Rows, key: str) -> Iterator[tuple[str, list[AnswerRow]]]:
+    """The rows by one of their fields, sorted; without those whose field is None."""
+    for name in sorted({value for row in rows if (value := getattr(row, key)) is not None}):
+        yield name, [row for row in rows if getattr(row, key) == name]
 
 
-def _false_boxes(rows: Rows) -> Found | None:
+def _false_boxes(rows: Rows) -> Counted | None:
     """Boxes for what is not there."""
-    return _shares("false_boxes", [(bool(row["boxes"]), row) for row in rows if row["absent"]])
+    return _shares("false_boxes", [(bool(row.boxes), row) for row in rows if row.absent])
 
 
-def _missed(rows: Rows) -> Found | None:
+def _missed(rows: Rows) -> Counted | None:
     """No box for what is there."""
-    there = [row for row in rows if row["setting"].startswith("single_object") and not row["absent"]]
-    return _shares("missed", [(not row["boxes"], row) for row in there])
+    there = [row for row in rows if row.setting.startswith("single_object") and not row.absent]
+    return _shares("missed", [(not row.boxes, row) for row in there])
 
 
-def _same_box(rows: Rows) -> Found | None:
+def _same_box(rows: Rows) -> Counted | None:
     """The same question in both languages: the same first box, or none in either."""
-    by_question: dict[tuple[str, str], dict[str, Row]] = {}
+    by_question: dict[tuple[str, str | None], dict[str, AnswerRow]] = {}
     for row in rows:
-        if row["setting"] == "single_object_single_region":
-            by_question.setdefault((row["image"], row["object"]), {})[row["language"]] = row
+        if row.setting == ONE_PLACE:
+            by_question.setdefault((row.image, row.object), {})[row.language] = row
     hits = []
     for pair in by_question.values():
         if len(pair) == 2:
-            en, zh = (pair[language]["boxes"] for language in ("en", "zh"))
+            en, zh = (pair[language].boxes for language in ("en", "zh"))
             same = bool(en) == bool(zh) and (not en or iou(PixelBox(*en[0]), PixelBox(*zh[0])) >= SAME_BOX)
             hits.append((same, pair["en"]))
     return _shares("same_box", hits)
 
 
-def _recognised(rows: Rows) -> list[Row]:
+def _recognised(rows: Rows) -> list[AnswerRow]:
     """One row for each image whose kind was recognised from pixels."""
-    return list({row["image"]: row for row in rows if row["recognised"] is not None}.values())
+    return list({row.image: row for row in rows if row.recognised is not None}.values())
 
 
-def _kind_of_image(rows: Rows) -> Found | None:
+def _kind_of_image(rows: Rows) -> Counted | None:
     """Kind of image, recognised from pixels: once an image."""
-    return _shares("kind_of_image", [(row["recognised"] == row["modality"], row) for row in _recognised(rows)])
+    return _shares("kind_of_image", [(row.recognised == row.modality, row) for row in _recognised(rows)])
 
 
-def _kind_right(rows: Rows) -> float:
-    return float(np.mean([row["recognised"] == row["modality"] for row in rows]))
+def _recognition_rate(rows: Rows) -> float:
+    return float(np.mean([row.recognised == row.modality for row in rows]))
 
 
-def _mean_f1(rows: Rows) -> Found | None:
+def _mean_f1(rows: Rows) -> Counted | None:
     """Macro F1 of single-label classification, mean over data sets."""
-    mine = [row for row in rows if row["setting"] == "classification_single"]
+    mine = [row for row in rows if row.setting == "classification_single"]
     groups = [group for _, group in grouped(mine, "dataset")]
     if not groups:
         return None
@@ -198,61 +206,51 @@ def _mean_f1(rows: Rows) -> Found | None:
         values = [value for part, block in blocks if (value := part.figures(block)["F1-macro"]) is not None]
         return {"mean_f1": float(np.mean(values)) if values else None}
 
-    return Measured(counts, figures), [row["image"] for group in groups for row in group]
+    return Measured(counts, figures), [row.image for group in groups for row in group]
 
 
-def _calibrated(rows: Rows) -> Found | None:
+def _first_boxes(rows: Rows) -> list[tuple[float, bool, str]]:
+    """Confidence, whether it is a hit, and the image, of the first box of each answer about one place."""
+    return [
+        (confidence, iou(PixelBox(*row.boxes[0]), PixelBox(*row.true_boxes[0])) >= HIT, row.image)
+        for row in rows
+        if row.setting == ONE_PLACE and row.boxes and (confidence := row.confidences[0]) is not None
+    ]
+
+
+def _calibrated(rows: Rows) -> Counted | None:
     """Calibration error of box confidences at IoU 0.5, over questions about one region."""
-    mine = _sure(rows)
-    if not mine:
+    boxes = _first_boxes(rows)
+    if not boxes:
         return None
-    measured = calibration([row["confidences"][0] for row in mine], [_overlap(row) >= HIT for row in mine])
-    return measured, [row["image"] for row in mine]
+    confidences, hits, images = map(list, zip(*boxes, strict=True))
+    return calibration(confidences, hits), images
 
 
-def _sure(rows: Rows) -> list[Row]:
-    mine = [row for row in rows if row["setting"] == "single_object_single_region" and row["boxes"]]
-    return [row for row in mine if row["confidences"][0] is not None]
-
-
-def _overlap(row: Row) -> float:
-    return iou(PixelBox(*row["boxes"][0]), PixelBox(*row["true_boxes"][0]))
-
-
-def _confidence(rows: Rows) -> dict[str, Any] | None:
+def _confidence(rows: Rows) -> Confidence | None:
     """Calibration of box confidences, and the bins of its plot."""
-    found = _calibrated(rows)
-    if found is None:
+    boxes = _first_boxes(rows)
+    if not boxes:
         return None
-    measured, images = found
-    intervals = measured.intervals(images)
-    mine = _sure(rows)
-    sure = np.array([row["confidences"][0] for row in mine])
-    right = np.array([_overlap(row) >= HIT for row in mine])
-    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
-    return {
-        "n": len(mine),
-        "figures": {name: {"value": value, "interval": intervals.get(name)} for name, value in measured.values().items()},
-        "bins": [
-            {
-                "n": int((bins == b).sum()),
-                "confidence": float(sure[bins == b].mean()),
-                "right": float(right[bins == b].mean()),
-            }
-            for b in range(BINS)
-            if (bins == b).any()
-        ],
-    }
+    confidences, hits, images = map(list, zip(*boxes, strict=True))
+    sure, right = np.array(confidences), np.array(hits)
+    places = np.minimum((sure * BINS).astype(int), BINS - 1)
+    bins = ((int((places == b).sum()), places == b) for b in range(BINS))
+    return Confidence(
+        n=len(boxes),
+        figures=figures_of(calibration(confidences, hits), images).figures,
+        bins=tuple(ConfidenceBin(n, float(sure[at].mean()), float(right[at].mean())) for n, at in bins if n),
+    )
 
 
-def _shares(name: str, hits: Sequence[tuple[bool, Row]]) -> Found | None:
+def _shares(name: str, hits: Sequence[tuple[bool, AnswerRow]]) -> Counted | None:
     if not hits:
         return None
-    return ratios([{name: (float(hit), 1.0)} for hit, _ in hits]), [row["image"] for _, row in hits]
+    return ratios([{name: (float(hit), 1.0)} for hit, _ in hits]), [row.image for _, row in hits]
 
 
 # What no setting measures, by the name of its figure; None where nothing was asked for it.
-BESIDE: dict[str, Callable[[Rows], Found | None]] = {
+BESIDE: dict[str, Callable[[Rows], Counted | None]] = {
     "false_boxes": _false_boxes,
     "missed": _missed,
     "same_box": _same_box,

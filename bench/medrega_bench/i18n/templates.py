@@ -49,8 +49,46 @@ TEMPLATES: dict[str, str] = {
     "bench.vqa_rad_split": "VQA-RAD has no split '{split}'; choose train or test, or none for both.",
     # ---- evaluation --------------------------------------------------------------------------------------------------
     #
+    "bench.answer_unreadable": "{place}: {problem}.",
     "bench.answers": "answers",
+    "bench.answers_strayed": "{flipped:.0f} of {count} answers turned right or wrong, though the package calls itself "
+    "{name} "
+    "{version} as the one before it (what answers otherwise needs another version)",
+    "bench.bertscore_for_reports": "BERTScore is for reports, not for '{setting}'; leave --bertscore-model out.",
+    "bench.classes_unusable": "Line {line} needs classes that are different names without commas, which part the labels "
+    "of an "
+    "answer.",
+    "bench.confidence_no_share": "Line {line} has a confidence that is no number from 0 to 1.",
+    "bench.figure_fell": "{figure} of '{task}' in '{language}' fell by {loss:.4g} ({low:.4g} to {high:.4g})",
+    "bench.item": "An item",
+    "bench.item_is_error": "Line {line} is an error, not an answer; it is scored as saying nothing.",
+    "bench.item_lacks_key": "Line {line} lacks the key '{key}'.",
+    "bench.item_needs_classes": "Line {line} has no list of classes; name them in the order of the question with --classes.",
+    "bench.item_needs_confidences": "Line {line} needs a list of numbers as confidences.",
+    "bench.item_needs_text": "Line {line} needs text as {key}.",
+    "bench.item_without_truth": "Line {line} has nothing as {key}.",
+    "bench.line": "Line {line}",
+    "bench.no_average_precision": "AP and ECE are left out: {lacking} of {count} items lack 'confidences'.",
+    "bench.no_calibration_error": "ECE is left out: {lacking} of {count} items lack 'confidence'.",
+    "bench.no_question_of_setting": "None of the {count} questions belongs to '{setting}'; name another setting with "
+    "--setting.",
+    "bench.no_reference": "The result has no reference to lose against; name an older result with --baseline.",
+    "bench.no_result_on_data": "'{folder}' holds no result of `medrega bench run` on this data; name a result itself.",
+    "bench.no_setting": "There is no setting '{setting}'; choose one of: {settings}.",
+    "bench.not_a_result": "'{file}' is no result of this version of `medrega bench run`; name another, or make one.",
+    "bench.not_from_batch": "The answer on line {line} is not as `medrega batch` writes it; answer the questions anew.",
     "bench.nothing_in_common": "The two results have no question in common; measure both on the same data.",
+    "bench.nothing_to_ask": "'{package}' was trained for none of the questions; give others with --data.",
+    "bench.nothing_to_score": "There is no item to score; give at least one.",
+    "bench.question_unanswered": "The question on line {line} has no answer with its id; answer it with `medrega batch`.",
+    "bench.questions_missing": "This is a file of answers of `medrega batch`: name the questions with --questions.",
+    "bench.ratio": "{name} on {device}, {threads} threads,",
+    "bench.ratio_fell": "{ratio} fell from {before:.3g} to {after:.3g}",
+    "bench.ratio_measured_once": "{ratio} was measured once only",
+    "bench.ratio_unsteady": "{ratio} is not steady",
+    "bench.result_file_unreadable": "'{file}' cannot be read ({reason}); name a result of `medrega bench run`.",
+    "bench.texts_cut": "{count} texts are too long for the model of BERTScore and were cut.",
+    "bench.truth_unreadable": "{place}, truth: {problem}; standard metrics leave it out.",
     "bench.two_truths": "A question has two truths in the two results; measure both on the same data.",
     # ---- metrics -----------------------------------------------------------------------------------------------------
     #
@@ -91,6 +129,11 @@ TEMPLATES: dict[str, str] = {
     # ---- reports -----------------------------------------------------------------------------------------------------
     #
     "bench.result_outdated": "A result of speed is of a version that did not measure what its table shows; make it again.",
+    "bench.no_confidence": "The result has no box with a confidence to draw; name another result in the block.",
+    "bench.no_document": "There is no text '{file}' here; name Markdown files, or run in the repository.",
+    "bench.no_result_of_block": "'{file}' names the result '{result}', which is not there; commit or correct it.",
+    "bench.stale": "'{file}' is stale: run `medrega bench docs` and commit what it writes.",
+    "bench.unknown_block": "'{file}' names an unknown block '{block}'; choose one of: {blocks}.",
     # ---- cli ---------------------------------------------------------------------------------------------------------
     #
     "bench.baseline_chosen": "{language}: {unit} 1 to {longest}, C {c}: {right:.3f} right on val",
@@ -136,7 +179,8 @@ TEMPLATES: dict[str, str] = {
     "bench.report_written": "report in {folder}",
     "bench.scored": "{setting}: {items} items of {images} images",
     "bench.significant": "significant",
-    "bench.stage_times": "{threads} threads: vision {vision:.1f} ms, first token {first:.1f} ms after the first question, "
+    "bench.stage_times": "{threads} threads: vision {vision:.1f} ms, first token {first:.1f} ms after the first "
+    "question, "
     "{next:.1f} ms after the next, {tokens:.0f} tokens/s, {questions:.1f} questions/s",
     "bench.tasks_measured": "{count} questions; figures in {file}",
     "bench.threads_unreadable": "'{threads}' is no list of thread numbers; write for example 1,2.",

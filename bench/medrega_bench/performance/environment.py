@@ -8,11 +8,10 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -52,18 +51,6 @@ class ModelIdentity:
         """Read it from the manifest."""
         manifest = package.manifest
         return cls(manifest.name, manifest.version, manifest.precision, package.sha256)
-
-
-def header(package: Package, split: str | None) -> dict[str, Any]:
-    """What a result of `accuracy` and `tasks` begins with."""
-    return {
-        "schema_version": 1,
-        "date": date.today().isoformat(),
-        "command": command(),
-        "split": split,
-        "model": asdict(ModelIdentity.of(package)),
-        "environment": asdict(environment()),
-    }
 
 
 def environment() -> Environment:

@@ -52,7 +52,7 @@ class StageTimes:
     decode_tokens_per_second: Spread
     questions_per_second: Spread
     passes_of_first_question: Spread
-    passes_of_next_question: Spread
+    passes_of_next_question: Spread | None = None
     passes_without_jump_forward: Spread | None = None
     with_jump_forward_ms: Spread
     without_jump_forward_ms: Spread

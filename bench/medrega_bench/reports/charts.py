@@ -1,11 +1,13 @@
-"""Where the marks of a chart lie, in units of its SVG. Knows numbers; knows neither words nor colours."""
+"""Where the marks of a chart lie, in units of its SVG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from medrega_bench.evaluation.results import ConfidenceBin
+from medrega_edge.evaluation.bootstrap import Interval
 
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 72, 20, 16, 48  # margins
@@ -82,31 +84,44 @@ def _covering(values: Sequence[float], start: float, end: float) -> Axis:
     return Axis(low - room if low < 0 else 0.0, high + room, start, end)
 
 
-def frontier(points: Sequence[dict[str, Any]]) -> Chart | None:
-    """Accuracy or its loss (`y`, 0..1, drawn in per cent) against speed (`x`); each with `x_range`, `y_range`, `text`."""
+@dataclass(frozen=True)
+class FrontierPoint:
+    """A package: its speed or size (`x`), its accuracy or loss (`y`, 0..1), both with their ranges."""
+
+    x: float
+    x_range: Interval
+    y: float
+    y_range: Interval
+    text: str
+    is_reference: bool = False
+
+
+def frontier(points: Sequence[FrontierPoint]) -> Chart | None:
+    """Draw accuracy or its loss, in per cent, against speed or size."""
     if not points:
         return None
-    scaled = [point | {"y": 100 * point["y"], "y_range": [100 * value for value in point["y_range"]]} for point in points]
-    across = _covering([value for point in scaled for value in point["x_range"]], LEFT, WIDTH - RIGHT)
-    up = _covering([value for point in scaled for value in point["y_range"]], HEIGHT - BOTTOM, TOP)
+    across = _covering([value for point in points for value in point.x_range], LEFT, WIDTH - RIGHT)
+    up = _covering([100 * value for point in points for value in point.y_range], HEIGHT - BOTTOM, TOP)
     marks = []
-    for number, point in enumerate(scaled, 1):
-        (x_low, x_high), (y_low, y_high) = map(across.at, point["x_range"]), map(up.at, point["y_range"])
-        shape = "square" if point["reference"] else "circle"
-        x, y = across.at(point["x"]), up.at(point["y"])
-        marks.append(Mark(x, y, x_low, x_high, y_low, y_high, 6.0, number, point["text"], shape))
+    for number, point in enumerate(points, 1):
+        x_low, x_high = map(across.at, point.x_range)
+        y_low, y_high = (up.at(100 * value) for value in point.y_range)
+        shape = "square" if point.is_reference else "circle"
+        x, y = across.at(point.x), up.at(100 * point.y)
+        marks.append(Mark(x, y, x_low, x_high, y_low, y_high, 6.0, number, point.text, shape))
     return Chart(tuple(marks), across.ticks(), up.ticks())
 
 
-def reliability(bins: Sequence[dict[str, Any]]) -> Chart | None:
-    """Share right against confidence, one mark a bin; areas are the numbers of answers."""
+def reliability(bins: Sequence[ConfidenceBin]) -> Chart | None:
+    """Draw the share right against confidence, one mark a bin; areas are the numbers of answers."""
     if not bins:
         return None
     across, up = Axis(0, 1, LEFT, WIDTH - RIGHT), Axis(0, 1, HEIGHT - BOTTOM, TOP)
-    most = max(one["n"] for one in bins)
+    most = max(each.n for each in bins)
     marks = []
-    for number, one in enumerate(bins, 1):
-        x, y, n = across.at(one["confidence"]), up.at(one["right"]), one["n"]
-        radius = round(3 + 11 * math.sqrt(n / most), 1)
-        marks.append(Mark(x, y, x, x, y, y, radius, number, f"{one['confidence']:.2f}, {one['right']:.2f}, n = {n}"))
+    for number, each in enumerate(bins, 1):
+        x, y = across.at(each.confidence), up.at(each.right)
+        radius = round(3 + 11 * math.sqrt(each.n / most), 1)
+        text = f"{each.confidence:.2f}, {each.right:.2f}, n = {each.n}"
+        marks.append(Mark(x, y, x, x, y, y, radius, number, text))
     return Chart(tuple(marks), across.ticks(), up.ticks(), diagonal=True)

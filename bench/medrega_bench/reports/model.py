@@ -1,4 +1,4 @@
-"""What a report is made of: sections of tables, charts and pictures. Knows neither figures nor how they are written."""
+"""What a report is made of: sections of tables, charts and pictures."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from medrega_bench.evaluation.measure import results_in
+from medrega_bench.evaluation.results import TasksResult, read_tasks
 from medrega_bench.performance import results as performance
 from medrega_bench.reports import fast_table, render
 from medrega_bench.reports.charts import reliability
 from medrega_bench.reports.history import history_table
 from medrega_bench.reports.model import Drawn
-from medrega_bench.reports.older_results import modern
 from medrega_bench.reports.phrases import words
 from medrega_bench.reports.task_tables import (
     boxes_table,
@@ -34,12 +34,12 @@ from medrega_edge.errors import GateError, UsageError
 BLOCK = re.compile(r"(<!-- bench:(?P<name>[\w-]+) (?P<file>[^ ]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
-def reliability_picture(result: dict[str, Any]) -> str:
-    """The reliability of box confidences as a picture of its own."""
-    confidence, say = result["tables"]["confidence"], words(Language.EN)
-    chart = reliability(confidence["bins"] if confidence else [])
+def reliability_picture(result: TasksResult) -> str:
+    """The reliability of box confidences as a picture of its own; raises UsageError for a result without any."""
+    confidence, say = result.tables.confidence, words(Language.EN)
+    chart = reliability(confidence.bins if confidence else ())
     if chart is None:
-        raise UsageError("The result has no box with a confidence to draw; name another result in the block.")
+        raise UsageError("bench.no_confidence")
     return render.picture(Drawn(chart, say["x_sure"], say["y_right"]))
 
 
@@ -81,10 +81,11 @@ PICTURES: dict[str, Callable[..., str]] = {
 }
 
 
-# Blocks whose results become dataclasses.
+# What turns the JSON of a block's result into a dataclass.
 READERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     **dict.fromkeys(("fast", "fast-summary", "peers", "tower"), performance.read),
     **dict.fromkeys(("sweep", "sweep-size"), sweep_result.read),
+    **dict.fromkeys(TASK_TABLES, read_tasks),
 }
 
 
@@ -92,7 +93,7 @@ def _results(path: Path, block: str) -> list[Any]:
     if path.is_dir():
         return results_in(path)
     result = json.loads(path.read_text(encoding="utf-8"))
-    return [READERS[block](result, path.name) if block in READERS else modern(result)]
+    return [READERS[block](result, path.name)]
 
 
 def update_blocks(document: Path, check: bool) -> bool:
@@ -103,22 +104,18 @@ def update_blocks(document: Path, check: bool) -> bool:
     try:
         text = document.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise UsageError(
-            f"There is no text '{document.name}' here; name Markdown files, or run in the repository."
-        ) from None
+        raise UsageError("bench.no_document", file=document.name) from None
     files: dict[Path, str] = {}
-    told: set[str] = set()  # with what a result was measured: once in a document
+    measured: set[str] = set()  # with what a result was measured stands once in a document
 
     def made(match: re.Match[str]) -> str:
         name = match["name"]
         if name not in RENDERERS:
-            raise UsageError(f"'{document.name}' names an unknown block '{name}'; choose one of: {', '.join(RENDERERS)}.")
+            raise UsageError("bench.unknown_block", file=document.name, block=name, blocks=list(RENDERERS))
         paths = [document.parent / file for file in match["file"].split(",")]
         for path in paths:
             if not path.exists():
-                raise UsageError(
-                    f"'{document.name}' names the result '{path.name}', which is not there; commit or correct it."
-                )
+                raise UsageError("bench.no_result_of_block", file=document.name, result=path.name)
         results = [one for path in paths for one in _results(path, name)]
         shown = ""
         if name in PICTURES:
@@ -126,15 +123,15 @@ def update_blocks(document: Path, check: bool) -> bool:
             files[picture] = PICTURES[name](*results)
             shown = f"![{name}]({picture.relative_to(document.parent).as_posix()})\n\n"
         body, gap, last = RENDERERS[name](*results).rpartition("\n\n")
-        if not gap or last not in told:
+        if not gap or last not in measured:
             body += gap + last
-            told.add(last)
+            measured.add(last)
         return f"{match[1]}{shown}{body}\n{match[4]}"
 
     files[document] = BLOCK.sub(made, text)
     stale = [path for path, fresh in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != fresh]
     if stale and check:
-        raise GateError(f"'{stale[0].name}' is stale: run `medrega bench docs` and commit what it writes.")
+        raise GateError("bench.stale", file=stale[0].name)
     for path in stale:
         path.write_text(files[path], encoding="utf-8")
     return bool(stale)

@@ -1,4 +1,4 @@
-"""A report -> Markdown, one HTML page that needs nothing else, CSV. Knows how to write; knows nothing of figures.
+"""A report -> Markdown, one HTML page that needs nothing else, CSV.
 
 Names of packages, questions and answers come from others: they are escaped, and lose control characters, in every format.
 """

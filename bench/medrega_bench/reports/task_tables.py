@@ -1,19 +1,28 @@
-"""The result of `medrega bench tasks` as tables of a document: goals, reliance, modalities, reports, reliability.
-
-Knows results; measures nothing.
-"""
+"""The result of `medrega bench tasks` as tables of a document: goals, reliance, modalities, reports, reliability."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
 
+from medrega_bench.evaluation.results import (
+    VERSIONS,
+    Figure,
+    FigureLoss,
+    FigureSet,
+    Losses,
+    TableLosses,
+    Tables,
+    TasksResult,
+    VersionFigure,
+)
 from medrega_bench.metrics.labels import BINS
-from medrega_bench.reports.markdown import measured_with, percent, signed
+from medrega_bench.reports.percentages import percent, share, signed
+from medrega_edge.errors import UsageError
 from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 
 # Rows of the README's table: what, where its figure stands in the tables, goal, and MedRegA's own figure in percent.
-_Where = tuple[str, ...]
-GOALS: tuple[tuple[str, _Where, str, str, str], ...] = (
+Where = tuple[str, ...]  # setting, "all" or a group's kind, the group's name
+GOALS: tuple[tuple[str, Where, str, str, str], ...] = (
     ("SLAKE English, closed accuracy", ("vqa_en", "dataset", "slake"), "closedQuestionsAccuracy", "80", "85.4"),
     ("SLAKE English, open recall", ("vqa_en", "dataset", "slake"), "openQuestionsRecall", "75", "80.5"),
     ("SLAKE Chinese, accuracy by recall >= 0.75", ("vqa_zh", "dataset", "slake"), "openQuestionsAccuracy", "70", "58.6"),
@@ -64,81 +73,115 @@ SUMMARY = {
 }
 
 
-def summary_table(result: dict[str, Any]) -> str:
+def measured_with(result: TasksResult) -> str:
+    """Say when, how and on what a result was measured."""
+    machine, model = result.environment, result.model
+    return (
+        f"Measured {result.date} with `{result.command}` on {machine.processor}, {machine.threads} threads, "
+        f"onnxruntime {machine.versions['onnxruntime']}; package {model.name} {model.version} "
+        f"({model.precision}), manifest {model.sha256[:12]}; {result.split} split."
+    )
+
+
+def _table(result: TasksResult, heads: str, rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [heads, "|" + "---|" * (heads.count("|") - 1), *(f"| {' | '.join(cells)} |" for cells in rows)]
+    return "\n".join([*lines, "", measured_with(result)])
+
+
+def summary_table(result: TasksResult) -> str:
     """The package beside full precision and beside a classifier of the question text alone, in percent; a few rows."""
     alone = {
-        (entry["setting"], entry["dataset"], entry["figure"]): entry["versions"]["question_trained"]
-        for entry in result["reliance"]
-        if "question_trained" in entry["versions"]
+        (entry.setting, entry.dataset, entry.figure): entry.versions["question_trained"].value
+        for entry in result.reliance
+        if "question_trained" in entry.versions
     }
-    package, full = result["tables"], result.get("reference")
+    package, full = result.tables, result.reference
     rows = {}
     for name, where, figure, _, _ in GOALS:
         if entry := _entry(package, where):
-            text = percent(alone.get((where[0], where[-1], figure)), False)
             other = _entry(full, where)
-            rows[name] = (str(entry["n"]), percent(entry["figures"][figure]),
-                          percent(other["figures"][figure], False) if other else "", text)  # fmt: skip
+            text = share(alone.get((where[0], where[-1], figure)))
+            rows[name] = str(entry.n), percent(entry.figures[figure]), _value(other, figure), text
     for name, figure, _, _ in GOALS_BESIDE:
-        if entry := package["beside"].get(figure):
-            rows[name] = str(entry["n"]), percent(entry), percent(full["beside"].get(figure), False) if full else "", ""
-    lines = ["| task | questions | package (95 %) | full precision | question text alone |", "|---|---|---|---|---|"]
-    lines += [f"| {shown} | {' | '.join(rows[name])} |" for name, shown in SUMMARY.items() if name in rows]
-    return "\n".join([*lines, "", measured_with(result)])
+        if beside := package.beside.get(figure):
+            rows[name] = str(beside.n), percent(beside), _beside(full, figure), ""
+    heads = "| task | questions | package (95 %) | full precision | question text alone |"
+    return _table(result, heads, ((shown, *rows[name]) for name, shown in SUMMARY.items() if name in rows))
 
 
-def goals_table(result: dict[str, Any]) -> str:
+def goals_table(result: TasksResult) -> str:
     """The package beside full precision, what it loses against it, its goals and MedRegA's own figures, in percent."""
-    package, full, loss = result["tables"], result.get("reference"), result.get("loss")
-    lines = [
-        "| task | questions | package (95 %) | full precision | loss (95 %) | goal | MedRegA, other data |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = "| task | questions | package (95 %) | full precision | loss (95 %) | goal | MedRegA, other data |"
+    return _table(result, heads, _goals(result))
+
+
+def _goals(result: TasksResult) -> Iterator[tuple[str, ...]]:
+    package, full, loss = result.tables, result.reference, result.loss
     for name, where, figure, goal, theirs in GOALS:
-        entry, other = _entry(package, where), _entry(full, where)
-        if entry:
-            whole = percent(other["figures"][figure], False) if other else ""
-            fallen = _loss((_entry(loss, where) or {}).get(figure))
-            value = percent(entry["figures"][figure])
-            lines.append(f"| {name} | {entry['n']} | {value} | {whole} | {fallen} | {goal} | {theirs} |")
+        if entry := _entry(package, where):
+            lost = _loss(_losses(loss, where).get(figure))
+            yield (
+                name,
+                str(entry.n),
+                percent(entry.figures[figure]),
+                _value(_entry(full, where), figure),
+                lost,
+                goal,
+                theirs,
+            )
     for name, figure, goal, theirs in GOALS_BESIDE:
-        entry = package["beside"].get(figure)
-        if entry:
-            whole = percent(full["beside"].get(figure), False) if full else ""
-            fallen = _loss(loss["beside"].get(figure) if loss else None)
-            lines.append(f"| {name} | {entry['n']} | {percent(entry)} | {whole} | {fallen} | {goal} | {theirs} |")
-    return "\n".join([*lines, "", measured_with(result)])
+        if beside := package.beside.get(figure):
+            lost = _loss(loss.beside.get(figure) if loss else None)
+            yield name, str(beside.n), percent(beside), _beside(full, figure), lost, goal, theirs
 
 
-def boxes_table(result: dict[str, Any]) -> str:
-    """Boxes of one object by language, modality and label, the commonest labels first, and names by language."""
-    settings = result["tables"]["settings"]
-    boxes, names = settings["single_object_single_region"], settings["region_to_text"]["language"]
-    lines = ["| one object, one region | questions | IoU, % (95 %) | accuracy at IoU 0.5, % (95 %) |", "|---|---|---|---|"]
-    rows = [("**all**", boxes["all"])]
-    rows += [(f"{group}: {name}", entry) for group in ("language", "modality") for name, entry in boxes[group].items()]
-    rows += list(boxes.get("object", {}).items())
-    for name, entry in rows:
-        figures = entry["figures"]
-        lines.append(f"| {name} | {entry['n']} | {percent(figures['iou'])} | {percent(figures['acc50'])} |")
-    lines += ["", "| the name of what is in a box | questions | accuracy, % (95 %) |", "|---|---|---|"]
-    for name, entry in names.items():
-        lines.append(f"| language: {name} | {entry['n']} | {percent(entry['figures']['accuracy'])} |")
-    return "\n".join([*lines, "", measured_with(result)])
+def _value(entry: FigureSet | None, figure: str) -> str:
+    return share(entry.figures[figure].value) if entry else ""
 
 
-def _loss(figure: dict[str, Any] | None) -> str:
+def _beside(tables: Tables | None, figure: str) -> str:
+    entry = tables.beside.get(figure) if tables else None
+    return share(entry.value) if entry else ""
+
+
+def _loss(figure: FigureLoss | None) -> str:
     if figure is None:
         return ""
-    text = signed(figure["loss"], figure["interval"])
-    return f"**{text}**" if figure["significant"] else text
+    text = signed(figure.loss, figure.interval)
+    return f"**{text}**" if figure.significant else text
 
 
-def _entry(tables: dict[str, Any] | None, where: _Where) -> dict[str, Any] | None:
-    node: Any = (tables or {}).get("settings", {})
-    for key in where:
-        node = node.get(key, {}) if node else {}
-    return node or None
+def _entry(tables: Tables | None, where: Where) -> FigureSet | None:
+    """The figures of a setting or of one of its groups; None where there are none."""
+    setting, kind, *name = where
+    table = tables.settings.get(setting) if tables else None
+    if table is None:
+        return None
+    return table.all if kind == "all" else getattr(table, kind).get(*name)
+
+
+def _losses(losses: TableLosses | None, where: Where) -> Losses:
+    setting, kind, *name = where
+    table = losses.settings.get(setting) if losses else None
+    if table is None:
+        return {}
+    found: Losses = table.all if kind == "all" else getattr(table, kind).get(*name, {})
+    return found
+
+
+def boxes_table(result: TasksResult) -> str:
+    """Boxes of one object by language, modality and label, the commonest labels first, and names by language."""
+    heads = "| one object, one region | questions | IoU, % (95 %) | accuracy at IoU 0.5, % (95 %) |"
+    boxes, names = result.tables.settings["single_object_single_region"], result.tables.settings["region_to_text"]
+    entries = [("**all**", boxes.all)]
+    entries += [(f"language: {name}", entry) for name, entry in boxes.language.items()]
+    entries += [(f"modality: {name}", entry) for name, entry in boxes.modality.items()]
+    entries += boxes.object.items()
+    lines = [heads, "|---|---|---|---|"]
+    lines += [f"| {name} | {x.n} | {percent(x.figures['iou'])} | {percent(x.figures['acc50'])} |" for name, x in entries]
+    rows = ((f"language: {name}", str(x.n), percent(x.figures["accuracy"])) for name, x in names.language.items())
+    table = _table(result, "| the name of what is in a box | questions | accuracy, % (95 %) |", rows)
+    return "\n".join([*lines, "", table])
 
 
 # The figures of a free question, and the data sets, as a table calls them.
@@ -154,32 +197,39 @@ WORDS = {
     "en": "English",
     "zh": "Chinese",
 }
-BESIDE_THE_IMAGE = ("blank", "other", "question_only", "question_trained", "cot")
 
 
-def reliance_table(result: dict[str, Any]) -> str:
+def reliance_table(result: TasksResult) -> str:
     """What the image is worth: the same questions with their image, a blank one, another one, none, and regions first."""
-    lines = [
+    heads = (
         "| the same questions | with the image (95 %) | blank image | gain (95 %) | another patient's | gain (95 %) "
-        "| question alone: lookup | question alone: trained | gain (95 %) | regions first |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for entry in result["reliance"]:
-        versions = entry["versions"]
-        of = WORDS.get(entry["dataset"] or entry["setting"], entry["dataset"])
-        shown = {name: percent(versions[name], False) if name in versions else "" for name in BESIDE_THE_IMAGE}
-        gains = {name: _gain(versions[name]) if name in versions else "" for name in BESIDE_THE_IMAGE}
-        cells = (
-            f"{of}, {WORDS[entry['language']]}: {WORDS[entry['figure']]}", percent(entry), shown["blank"], gains["blank"],
-            shown["other"], gains["other"], shown["question_only"], shown["question_trained"], gains["question_trained"],
+        "| question alone: lookup | question alone: trained | gain (95 %) | regions first |"
+    )
+    return _table(result, heads, _reliance(result))
+
+
+def _reliance(result: TasksResult) -> Iterator[tuple[str, ...]]:
+    for entry in result.reliance:
+        name = WORDS.get(entry.dataset or entry.setting, entry.dataset)
+        versions = {version: entry.versions.get(version) for version in VERSIONS}
+        shown = {version: share(one.value) if one else "" for version, one in versions.items()}
+        gains = {version: _gain(one) for version, one in versions.items()}
+        yield (
+            f"{name}, {WORDS[entry.language]}: {WORDS[entry.figure]}",
+            percent(entry),
+            shown["blank"],
+            gains["blank"],
+            shown["other"],
+            gains["other"],
+            shown["question_only"],
+            shown["question_trained"],
+            gains["question_trained"],
             shown["cot"],
-        )  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", measured_with(result)])
+        )
 
 
-def _gain(version: dict[str, Any]) -> str:
-    return signed(version["gain"]["value"], version["gain"]["interval"]) if version["gain"] else ""
+def _gain(version: VersionFigure | None) -> str:
+    return signed(version.gain.value, version.gain.interval) if version and version.gain else ""
 
 
 # What a table of modalities shows of each: head, setting, figure.
@@ -193,50 +243,64 @@ BY_MODALITY = (
 )
 
 
-def modality_table(result: dict[str, Any]) -> str:
+def modality_table(result: TasksResult) -> str:
     """Each kind of image with a figure of every task that it was asked about; questions in brackets."""
-    settings, recognised = result["tables"]["settings"], result["tables"]["modality"]
     heads = ("", *(head for head, _, _ in BY_MODALITY), "kind recognised")
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    return _table(result, f"| {' | '.join(heads)} |", _modalities(result.tables))
+
+
+def _modalities(tables: Tables) -> Iterator[tuple[str, ...]]:
     for modality, (name, _) in MODALITY_NAMES.items():
         cells = []
         for _, setting, figure in BY_MODALITY:
-            entry = settings.get(setting, {}).get("modality", {}).get(modality)
-            cells.append(f"{percent(entry['figures'][figure], False)} ({entry['n']})" if entry else "")
-        kind = percent({"value": recognised[modality]}, False) if modality in recognised else ""
-        lines.append(f"| {name} | {' | '.join(cells)} | {kind} |")
-    return "\n".join([*lines, "", measured_with(result)])
+            entry = _entry(tables, (setting, "modality", modality))
+            cells.append(f"{_value(entry, figure)} ({entry.n})" if entry else "")
+        yield name, *cells, share(tables.modality.get(modality))
 
 
-def report_table(result: dict[str, Any]) -> str:
+def report_table(result: TasksResult) -> str:
     """Words of reports against references, and the regions of their sentences."""
-    lines = [
+    heads = (
         "| reports | number | BLEU-1 | BLEU-4 | ROUGE-L (95 %) | METEOR "
-        "| regions of sentences: F1 (95 %) | precision | recall |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for language, entry in result["reports"].items():
-        for key, against in (("words", "against their annotations"), ("notes", "against clinicians' notes")):
-            if key not in entry:
-                continue
-            words = entry[key]["figures"]
-            placed = entry.get("regions", {}).get("figures", {}) if key == "words" else {}
-            cells = (
-                f"{WORDS[language]}, {against}", str(entry[key]["n"]), percent(words["bleu1"], False),
-                percent(words["bleu4"], False), percent(words["rougeL"]), percent(words["meteor_without_synonyms"], False),
-                percent(placed.get("f1")), percent(placed.get("precision"), False), percent(placed.get("recall"), False),
-            )  # fmt: skip
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", measured_with(result)])
+        "| regions of sentences: F1 (95 %) | precision | recall |"
+    )
+    return _table(result, heads, _reports(result))
 
 
-def reliability_words(result: dict[str, Any]) -> str:
-    """The calibration of box confidences in a sentence."""
-    confidence = result["tables"]["confidence"]
-    figures = confidence["figures"]
-    sure, right = (percent(figures[name], False) for name in ("mean_confidence", "share_right"))
+def _reports(result: TasksResult) -> Iterator[tuple[str, ...]]:
+    nothing: dict[str, Figure] = {}
+    for language, report in result.reports.items():
+        placed = report.regions.figures if report.regions else nothing
+        yield _report(f"{WORDS[language]}, against their annotations", report.words, placed)
+        if report.notes:
+            yield _report(f"{WORDS[language]}, against clinicians' notes", report.notes, nothing)
+
+
+def _report(name: str, words: FigureSet, placed: Mapping[str, Figure]) -> tuple[str, ...]:
+    scores = words.figures
+    precision, recall = (share(placed[key].value) if key in placed else "" for key in ("precision", "recall"))
     return (
-        f"Of {confidence['n']} boxes, asked for one object each, {right} % overlap the true one by half; their mean "
+        name,
+        str(words.n),
+        share(scores["bleu1"].value),
+        share(scores["bleu4"].value),
+        percent(scores["rougeL"]),
+        share(scores["meteor_without_synonyms"].value),
+        percent(placed.get("f1")),
+        precision,
+        recall,
+    )
+
+
+def reliability_words(result: TasksResult) -> str:
+    """The calibration of box confidences in a sentence; raises UsageError for a result without a confidence."""
+    confidence = result.tables.confidence
+    if confidence is None:
+        raise UsageError("bench.no_confidence")
+    figures = confidence.figures
+    sure, right = (share(figures[name].value) for name in ("mean_confidence", "share_right"))
+    return (
+        f"Of {confidence.n} boxes, asked for one object each, {right} % overlap the true one by half; their mean "
         f"confidence says {sure} %. The expected calibration error, the mean distance between the two over {BINS} bins of "
         f"confidence, is {percent(figures['ece'])} %.\n\n{measured_with(result)}"
     )

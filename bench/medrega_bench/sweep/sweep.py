@@ -11,18 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medrega_bench.evaluation import measure, paired
 from medrega_bench.evaluation.answer_cache import Progress
+from medrega_bench.evaluation.results import AnswerRow, PackageResult, RunResult
 from medrega_bench.extras import require_export
 from medrega_bench.performance.environment import MemoryReader
-from medrega_bench.result_files import parse
-from medrega_bench.sweep.result import KIND, Point, Rate, RefusedPrecision, SweepResult, read
+from medrega_bench.sweep.result import Loss, Point, Rate, RefusedPrecision, SweepResult
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.evaluation.bootstrap import Interval, mean_interval
+from medrega_edge.evaluation.comparison import whole_tasks
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.atomic import write_text
 from medrega_edge.io.safe_text import json_text
@@ -91,9 +91,9 @@ class PackageBuilder:
 
 @dataclass(frozen=True)
 class Measured:
-    """The packages of a sweep as `measure.result_of` sums them up, and the recipe of each."""
+    """The packages of a sweep, the recipe of each, and the precisions that the export refused."""
 
-    result: dict[str, Any]
+    result: RunResult
     recipes: tuple[Recipe, ...]
     refused: tuple[RefusedPrecision, ...]
     checkpoint: str
@@ -102,7 +102,6 @@ class Measured:
 def run(
     builder: PackageBuilder,
     plan: measure.Plan,
-    header: Mapping[str, Any],
     data: tuple[str, str | None],
     tell: Callable[[Message], None],
     progress: Progress,
@@ -127,20 +126,21 @@ def run(
     for recipe, package in built:
         tell(Message("bench.asking", precision=recipe.name))
         measured.append(measure.measure(package, "reference" if recipe.is_full else "package", plan, progress))
+    timed = []
     for package_result, (recipe, package) in zip(measured, built, strict=True):
         tell(Message("bench.timing", precision=recipe.name))
-        package_result["speed"] = measure.speeds(package, plan)
-    result = measure.result_of(dict(header), measured, *data, MemoryReader(1).gigabytes_per_second())
+        timed.append(replace(package_result, speed=measure.speeds(package, plan)))
+    result = measure.result_of(timed, *data, MemoryReader(1).gigabytes_per_second())
     recipes = tuple(recipe for recipe, _ in built)
     return Measured(result, recipes, tuple(refused), builder.checkpoint.resolve().name)
 
 
 def summary(measured: Measured) -> SweepResult:
     """Sum up a sweep: a point for each package, without its questions and answers."""
-    packages = measured.result["packages"]
-    points = [_point(package, recipe) for package, recipe in zip(packages, measured.recipes, strict=True)]
-    worths = [_worths(package["rows"]) for package in packages]
-    compared = [
+    result = measured.result
+    points = [_point(package, recipe) for package, recipe in zip(result.packages, measured.recipes, strict=True)]
+    worths = [_worths(package.rows) for package in result.packages]
+    compared = (
         replace(
             point,
             dominated_by=tuple(
@@ -150,32 +150,42 @@ def summary(measured: Measured) -> SweepResult:
             ),
         )
         for point, mine in zip(points, worths, strict=True)
-    ]
-    result = measured.result | {"kind": KIND, "checkpoint": measured.checkpoint, "refused": measured.refused}
-    return read(result | {"points": compared}, KIND)
+    )
+    return SweepResult(
+        notice=result.notice,
+        measured=result.measured,
+        commit=result.commit,
+        command=result.command,
+        environment=result.environment,
+        read_bandwidth_gb_per_second=result.read_bandwidth_gb_per_second,
+        data=result.data,
+        checkpoint=measured.checkpoint,
+        refused=measured.refused,
+        points=tuple(compared),
+    )
 
 
-def _point(package: Mapping[str, Any], recipe: Recipe) -> Point:
-    loss, first_answer = package["loss"], package["speed"][0]["first_answer_ms"]
-    point = {
-        "precision": package["model"]["precision"],
-        "recipe": recipe,
-        "sha256": package["model"]["sha256"],
-        "mib": package["mib"],
-        "n": len(package["rows"]),
-        "overall": package["overall"],
-        "loss": loss and {"overall": loss["overall"], "accuracy": paired.whole(loss["accuracy"])},
-        "answers_per_second": Rate(
-            1000 / first_answer["median"], 1000 / first_answer["max"], 1000 / first_answer["min"], first_answer["n"]
+def _point(package: PackageResult, recipe: Recipe) -> Point:
+    loss, first_answer = package.loss, package.speed[0].first_answer_ms
+    assert first_answer is not None  # only results of earlier versions lack it
+    return Point(
+        precision=package.model.precision,
+        recipe=recipe,
+        sha256=package.model.sha256,
+        mib=package.mib,
+        n=len(package.rows),
+        overall=package.overall,
+        loss=Loss(loss.overall, tuple(whole_tasks(loss.accuracy))) if loss else None,
+        answers_per_second=Rate(
+            1000 / first_answer.median, 1000 / first_answer.max, 1000 / first_answer.min, first_answer.n
         ),
-    }
-    return parse(Point, point, KIND)
+    )
 
 
-def _worths(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[str, float]]:
+def _worths(rows: Sequence[AnswerRow]) -> dict[str, tuple[str, float]]:
     """Image and worth of each answer that counts in the overall figure, by the id of its question."""
-    counted = [row for row in rows if paired.task_of(row) == "detect"] or rows
-    return {row["id"]: (row["image"], paired.grade(row).worth) for row in counted}
+    counted = [row for row in rows if row.task == "detect"] or rows
+    return {row.id: (row.image, paired.grade(row).worth) for row in counted}
 
 
 def _loss(of: Mapping[str, tuple[str, float]], against: Mapping[str, tuple[str, float]]) -> Interval:

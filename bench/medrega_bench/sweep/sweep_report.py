@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 
-from medrega_bench.reports.charts import frontier
-from medrega_bench.reports.document import facts, percent
-from medrega_bench.reports.markdown import signed
+from medrega_bench.reports.charts import FrontierPoint, frontier
+from medrega_bench.reports.document import facts
 from medrega_bench.reports.model import NOTICES, Document, Drawn, Section, Table
+from medrega_bench.reports.percentages import percent, signed
 from medrega_bench.reports.phrases import words
 from medrega_bench.sweep.result import Point, Rate, SweepResult
 from medrega_edge.domain import Language
@@ -22,7 +21,7 @@ def report(result: SweepResult, language: Language) -> Document:
     """Make the report in one language."""
     say = words(language)
     sections = tuple(_sections(result, say))
-    return Document(language, say["sweep"], NOTICES[language], tuple(facts(asdict(result), say)), sections)
+    return Document(language, say["sweep"], NOTICES[language], tuple(facts(result, say)), sections)
 
 
 def _sections(result: SweepResult, say: Mapping[str, str]) -> Iterator[Section]:
@@ -46,7 +45,7 @@ def _cells(number: int, point: Point, say: Mapping[str, str]) -> tuple[str, ...]
         str(number),
         point.precision,
         f"{point.mib:.1f}",
-        percent(asdict(point.overall) if point.overall else None, say),
+        percent(point.overall, say["to"], say["none"]),
         signed(point.loss.overall.value, point.loss.overall.interval) if point.loss else "",
         f"{rate.median:.1f} ({rate.min:.1f} {say['to']} {rate.max:.1f})",
         ", ".join(map(str, point.dominated_by)),
@@ -67,16 +66,8 @@ def _chart(result: SweepResult, across: Sequence[Rate], name: str, say: Mapping[
     marks = []
     for point, x in zip(result.points, across, strict=True):
         loss = point.loss.overall if point.loss else None
-        marks.append(
-            {
-                "x": x.median,
-                "x_range": [x.min, x.max],
-                "y": loss.value if loss else 0.0,
-                "y_range": list(loss.interval) if loss else [0.0, 0.0],
-                "text": point.precision,
-                "reference": loss is None,
-            }
-        )
+        y, y_range = (loss.value, loss.interval) if loss else (0.0, (0.0, 0.0))
+        marks.append(FrontierPoint(x.median, (x.min, x.max), y, y_range, point.precision, is_reference=loss is None))
     chart = frontier(marks)
     if chart is None:
         raise UsageError("bench.sweep_empty")
