@@ -236,7 +236,7 @@ def enforce_gates(options: ExportOptions, folder: Path) -> None:
     if options.max_bytes is not None and package.total_bytes > options.max_bytes:
         missed.append(Message("export.too_large", megabytes=package.total_bytes / 1e6))
     if missed:
-        raise GateError("export.gate_missed", missed=missed[0], folder=folder.name)
+        raise GateError("export.gate_missed", missed=missed, folder=folder.name)
 
 
 def _report(options: ExportOptions) -> ExportReport:

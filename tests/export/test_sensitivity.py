@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.questions import read_questions
 from medrega_edge.package.package import Package
-from medrega_export import ExportOptions
+from medrega_export import ExportOptions, pipeline
 from medrega_export.checkpoint.checkpoint import load
 from medrega_export.cli import mount
 from medrega_export.graphs import (
@@ -139,6 +140,24 @@ def test_a_budget_is_kept_and_said(checkpoint_folder: Path, questions_file: Path
     assert all(f"`{override.unit}`" in card for override in recipe.overrides)
     small = run(*common, "--losses", path, "--max-size", 0.1, "--out", tmp_path / "q")
     assert isinstance(small.exception, UsageError) and not (tmp_path / "q").exists()
+
+
+def test_one_command_opens_the_checkpoint_once(
+    checkpoint_folder: Path, questions_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Group size, sensitivities and export share it, and the material; without a certificate one manifest is written."""
+    calls = Counter()
+
+    def count(name: str) -> None:
+        original = getattr(pipeline, name)
+        monkeypatch.setattr(pipeline, name, lambda *given: (calls.update([name]), original(*given))[1])
+
+    for name in ("load", "finalise"):
+        count(name)
+    made = run(checkpoint_folder, "--calibration", questions_file, "--max-size", 100, "--out", tmp_path / "p")
+    assert made.exit_code == 0, made.output
+    assert calls == {"load": 1, "finalise": 1}
+    assert made.stderr.splitlines().count("images and questions") == 1
 
 
 @pytest.mark.parametrize(
