@@ -7,9 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 import medrega_export
 from medrega_bench import result_files
+from medrega_bench.cli.main import bench_app
+from medrega_bench.datasets import dataset_selection
 from medrega_bench.performance.spread import Spread
 from medrega_bench.reports import render
 from medrega_bench.sweep import sweep, sweep_report
@@ -190,3 +193,24 @@ def test_a_missing_checkpoint_or_extra_is_said_before_any_work(place, built, mon
     with pytest.raises(ResourceError) as error:
         place.check()
     assert error.value.code == "bench.no_extra" and error.value.message.params == {"extra": "export"}
+
+
+def test_the_command_writes_reports_and_prints_every_point(place, made, monkeypatch, tmp_path):
+    plans = []
+    monkeypatch.setattr(sweep.PackageBuilder, "check", lambda self: None)
+    monkeypatch.setattr(dataset_selection, "choose", lambda *_: (["question"], None))
+    monkeypatch.setattr(sweep, "run", lambda builder, plan, data, *_: plans.append((builder, plan, data)))
+    monkeypatch.setattr(sweep, "summary", lambda _: made)
+    out, keep = tmp_path / "out", tmp_path / "kept"
+    keep.mkdir()
+    words = [place.checkpoint, "--calibration", place.calibration, "--out", out, "--keep", keep, "--device", "cuda"]
+    run = CliRunner().invoke(bench_app, ["sweep", *map(str, words)], catch_exceptions=False)
+    assert run.exit_code == 0, run.output
+    ((builder, plan, data),) = plans
+    assert builder == replace(place, folder=out) and data == ("quick", None)
+    assert plan.devices == ("cuda",) and plan.plain and plan.bare_ids and not plan.with_speed
+    assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.md", "sweep.json"]
+    assert (keep / "sweep-checkpoint.json").read_text("utf-8") == (out / "sweep.json").read_text("utf-8")
+    lines = run.output.splitlines()
+    assert lines[0] == "1 fp32: 30.0 MiB, the reference, 25.0 answers/s, dominated by 3"
+    assert lines[2] == "3 better: 8.0 MiB, loss +0.0000 (+0.0000 to +0.0000), 50.0 answers/s"

@@ -35,8 +35,8 @@ def malformed(
     with TemporaryDirectory() as folder:
         written = run(Path(folder), count)
     result_files.write(out, MalformedResult(command=command(), environment=environment(), written=written))
-    for kind, found in written.items():
-        answers, boxes = found.generations, found.boxes
-        print_result(Message("bench.malformed", kind=kind, malformed=found.malformed, answers=answers, boxes=boxes))
-    if any(found.malformed for found in written.values()):
+    for kind, counts in written.items():
+        answers, boxes = counts.generations, counts.boxes
+        print_result(Message("bench.malformed", kind=kind, malformed=counts.malformed, answers=answers, boxes=boxes))
+    if any(counts.malformed for counts in written.values()):
         raise GateError("bench.grammar_hole")

@@ -1,4 +1,4 @@
-"""What a report says: `words.json` holds every phrase, English beside Chinese. Knows words only."""
+"""What a report says: `words.json` holds every phrase, English beside Chinese."""
 
 from __future__ import annotations
 
