@@ -23,7 +23,9 @@ from medrega_edge.errors import UsageError
 
 T = TypeVar("T")
 
-STRICT = ConfigDict(strict=True)  # "1" is no number; keys that a schema does not name are not read
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # "1" is no number; keys that a schema does not name are not read
+
+CLOSED = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")  # the same, where such a key is a fault
 
 
 def _box(value: Any) -> PixelBox:

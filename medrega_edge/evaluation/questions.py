@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic.json_schema import SkipJsonSchema
 
 from medrega_edge.boxes import Geometry
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.evaluation.json_lines import STRICT, Box, Identifier, ImagePath, parse_lines, read_text
+from medrega_edge.evaluation.json_lines import CLOSED, Box, Identifier, ImagePath, parse_lines, read_text
 from medrega_edge.io.atomic import atomic_write
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.prompts.region_markup import RegionText, format_region
@@ -27,7 +27,7 @@ ONE_LABEL, SEVERAL_LABELS = "classification_single", "classification_multi"
 REGION_TO_TEXT = "region_to_text"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=CLOSED)
 class LabelledBoxes:
     """The boxes of one named object, in pixels of the original image."""
 
@@ -44,7 +44,7 @@ def regions_text(regions: Iterable[LabelledBoxes], geometry: Geometry) -> str:
     return ", ".join(region.text(geometry) for region in regions)
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=CLOSED)
 class Truth:
     """The true answer: `text` as the model should write it, and the `regions` or the `labels` in it."""
 
@@ -53,13 +53,32 @@ class Truth:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, config=STRICT)
+def _setting(task: Task, language: Language, several: bool, truth: Truth) -> str:
+    if task in (Task.VQA, Task.REPORT):
+        return f"{task}_{language}"
+    if task is Task.IDENTIFY:
+        return REGION_TO_TEXT
+    if task is Task.CLASSIFY:
+        return SEVERAL_LABELS if several else ONE_LABEL
+    if not truth.regions:
+        return ABSENT
+    objects = "multi" if len(truth.regions) > 1 else "single"
+    regions = "multi" if any(len(region.boxes) > 1 for region in truth.regions) else "single"
+    return f"{objects}_object_{regions}_region"
+
+
+def _setting_of(data: dict[str, Any]) -> str:
+    return _setting(data["task"], data["language"], data["several"], data["truth"])
+
+
+@dataclass(frozen=True, config=CLOSED)
 class Question:
     """One question about one image, with its truth.
 
     `labels` are the candidates of a classification; with `several` more than one may be right. `box` is the box of an
-    identification. `object` is the English name of what the question is about. `line` and `sha256` are the number
-    and the hash of the line it was read from, so that a message or a certificate can name a question without quoting it.
+    identification. `setting` names how answers are scored, and follows from the rest. `object` is the English name of what
+    the question is about. `line` and `sha256` are the number and the hash of the line it was read from, so that a message or
+    a certificate can name a question without quoting it. Raises ValueError for a setting that does not fit.
     """
 
     id: Identifier
@@ -71,25 +90,18 @@ class Question:
     box: Box | None = None
     labels: tuple[str, ...] = ()
     several: bool = False
+    setting: str = Field(default_factory=_setting_of)
     modality: Modality | None = None
     object: str | None = None
     line: SkipJsonSchema[int] = 0
     sha256: SkipJsonSchema[str] = ""
 
-    @property
-    def setting(self) -> str:
-        """The name of the setting by which answers are scored."""
-        if self.task in (Task.VQA, Task.REPORT):
-            return f"{self.task}_{self.language}"
-        if self.task is Task.IDENTIFY:
-            return REGION_TO_TEXT
-        if self.task is Task.CLASSIFY:
-            return SEVERAL_LABELS if self.several else ONE_LABEL
-        if not self.truth.regions:
-            return ABSENT
-        objects = "multi" if len(self.truth.regions) > 1 else "single"
-        regions = "multi" if any(len(region.boxes) > 1 for region in self.truth.regions) else "single"
-        return f"{objects}_object_{regions}_region"
+    @model_validator(mode="after")
+    def _setting_fits(self) -> Question:
+        fitting = _setting(self.task, self.language, self.several, self.truth)
+        if self.setting != fitting:
+            raise ValueError(f"setting: that of this question is {fitting}")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return the question as a line of a file; its image as an absolute path."""

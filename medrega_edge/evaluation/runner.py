@@ -45,11 +45,17 @@ class AnsweredQuestion:
 
 def run_questions(engine: Engine, questions: Iterable[Question]) -> Iterator[AnsweredQuestion]:
     """Ask in the order given. An image is opened once for all questions about it that stand together."""
+    for question, image in open_images(engine, questions):
+        yield AnsweredQuestion(question, image, ask(engine, image, question))
+
+
+def open_images(engine: Engine, questions: Iterable[Question]) -> Iterator[tuple[Question, EncodedImage]]:
+    """Yield each question with its image, opened once for all questions about it that stand together."""
     path: Path | None = None
     for question in questions:
         if question.image != path:
             path, image = question.image, engine.open(question.image)
-        yield AnsweredQuestion(question, image, ask(engine, image, question))
+        yield question, image
 
 
 def ask(engine: Engine, image: EncodedImage, question: Question, regional_chain_of_thought: bool = False) -> Answer | None:
@@ -69,7 +75,7 @@ def ask(engine: Engine, image: EncodedImage, question: Question, regional_chain_
 
 
 def words(answer: Answer | None) -> str:
-    """Return what the model said, without the sentence that the program puts behind a report."""
+    """Return the words of an answer, without the disclaimer that the program puts behind a report."""
     return answer.text.removesuffix(REPORT_DISCLAIMER[Language(answer.language)]).rstrip() if answer else ""
 
 

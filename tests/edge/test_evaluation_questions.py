@@ -35,6 +35,8 @@ def test_questions_are_read(tmp_path):
         (LINE | {"truth": {}}, "truth.text"),
         (LINE | {"box": [1, 2, 3]}, "box: a box is four numbers"),
         (LINE | {"several": "yes"}, "several"),
+        (LINE | {"frame": 3}, "frame"),
+        (LINE | {"setting": "vqa_zh"}, "setting: that of this question is absent"),
         ({key: value for key, value in LINE.items() if key != "question"}, "question: Field required"),
     ],
 )

@@ -28,7 +28,7 @@ def label_priors(
     """
     from dataclasses import replace
 
-    from medrega_bench.evaluation.label_priors import as_prompts, fit, macro_f1, weigh
+    from medrega_bench.evaluation.label_priors import as_prompts, fit, macro_f1, score_candidates
     from medrega_edge.engine import load
     from medrega_edge.evaluation.records import read_records
     from medrega_edge.io.atomic import write_text
@@ -37,15 +37,15 @@ def label_priors(
     if not prompts.is_file():
         raise UsageError("bench.no_prompts", file=prompts.name)
     book = PromptBook.from_json(prompts.read_text(encoding="utf-8"))
-    weighed = list(weigh(load(model), list(read_records(data, split))))
-    if len(weighed) < 2:
+    scores = list(score_candidates(load(model), list(read_records(data, split))))
+    if len(scores) < 2:
         raise UsageError("bench.no_classification", split=split)
-    before, after = macro_f1(weighed)
-    print_result(Message("bench.macro_f1", before=100 * before, after=100 * after, count=len(weighed)))
+    before, after = macro_f1(scores)
+    print_result(Message("bench.macro_f1", before=100 * before, after=100 * after, count=len(scores)))
     if after <= before:
         print_result(Message("bench.priors_useless"))
         return
-    corrected = replace(book, label_priors=as_prompts(fit(weighed)))
+    corrected = replace(book, label_priors=as_prompts(fit(scores)))
     PromptBook.from_json(corrected.to_json())  # raises instead of writing what cannot be read again
     write_text(prompts, corrected.to_json())
     count = sum(map(len, corrected.label_priors.values()))

@@ -57,7 +57,7 @@ def questions(
     chosen = spread(chosen, limit)
     write_questions(chosen, out)
     for name, count in Counter(question.setting for question in chosen).items():
-        print_status(f"{count:>8}  {name}")
+        print_status(Message("bench.setting_count", count=count, setting=name))
     for reason, count in Counter(item.reason for item in left_out).items():
         first = next(item.place for item in left_out if item.reason == reason)
         print_status(Message("bench.left_out", count=count, reason=reason, place=first))

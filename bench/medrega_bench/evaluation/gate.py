@@ -66,7 +66,7 @@ def strayed(accuracy: Sequence[TaskComparison], result: RunResult, baseline: Run
 
 
 def slowed(result: RunResult, baseline: RunResult) -> tuple[list[Message], list[Message]]:
-    """Ratios of speeds that fell by more than 15 %, and those that cannot be told because they are unsteady or missing."""
+    """Ratios of speeds that fell by more than 15 %, and those that are unsteady or missing."""
     before, after = _ratios(baseline), _ratios(result)
     fallen, unheld = [], []
     for key in sorted(before.keys() | after.keys()):

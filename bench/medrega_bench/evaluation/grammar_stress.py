@@ -1,4 +1,4 @@
-"""Whether any weights can write a box that cannot be read: networks of random weights, asked again and again.
+"""Whether any weights can write a box that cannot be read: networks of random weights answer thousands of questions.
 
 Nothing here says whether an answer is right. The whole runtime takes part, from pixels
 to text: one half of the answers is written for a name that the package knows, the other freely.

@@ -73,7 +73,7 @@ def measure(package: Package, role: Literal["package", "reference"], plan: Plan,
 
 
 def _askable(package: Package, items: Sequence[EvaluationItem]) -> list[EvaluationItem]:
-    """Without the tasks that the package was not trained for, and the places of what it was never told the name of."""
+    """Leave out the tasks and the names of objects that the package was not trained for."""
     labels = PromptBook.from_json(package.text("prompts")).labels
     terms, tasks = Terminology(labels), package.manifest.tasks
 
@@ -167,7 +167,7 @@ def history_name(result: RunResult) -> str:
 
 
 def to_json(result: RunResult) -> str:
-    """The result as a file: one line for each row, so that two of them can be told apart by eye."""
+    """The result as a file: one line for each row, so that a person can compare two of them."""
     packages = [replace(one, rows=()) for one in result.packages]
     text = json_text(to_json_values(replace(result, packages=tuple(packages))), indent=1)
     for one in result.packages:

@@ -44,14 +44,14 @@ class Lookup:
     """The commonest training answer to the most similar training question."""
 
     def __init__(self, asked: Iterable[QuestionAndAnswer], language: Language) -> None:
-        """Learn answers; `language` is not needed, words tell themselves."""
+        """Learn answers; `language` is not needed, because questions of two languages share no word."""
         self._answers: dict[str, Counter[str]] = defaultdict(Counter)
         for question, answer in asked:
             self._answers[_plain(question)][answer] += 1
         self._words = [(frozenset(_units(question)), question) for question in self._answers]
 
     def answer(self, questions: Sequence[str]) -> list[str]:
-        """Answer without looking."""
+        """Answer from the text of the questions."""
         return [self._one(_plain(question)) for question in questions]
 
     def _one(self, plain: str) -> str:
@@ -84,7 +84,7 @@ class Classifier:
         self._machine.fit(self._vectors.fit_transform(questions), [answer.casefold() for answer in answers])
 
     def answer(self, questions: Sequence[str]) -> list[str]:
-        """Answer without looking."""
+        """Answer from the text of the questions."""
         return [self._spelt[folded] for folded in self._machine.predict(self._vectors.transform(questions))]
 
 
@@ -95,7 +95,7 @@ class QuestionOnlyBaseline:
     """Both, in every language of the training records."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        """Take training records; they are learnt when the first question comes."""
+        """Take training records; the baselines learn them at the first question."""
         self._pairs = _pairs(records)
 
     @cached_property
@@ -106,7 +106,7 @@ class QuestionOnlyBaseline:
         }
 
     def answers(self, question: str, language: Language) -> dict[str, str]:
-        """Answer without looking, once for each of `KINDS`; nothing in a language without a training question."""
+        """Answer from the text alone, once for each of `KINDS`; nothing in a language without a training question."""
         return {
             name: one.answer([question])[0] if (one := known.get(language)) else "" for name, known in self._known.items()
         }

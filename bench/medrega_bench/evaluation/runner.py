@@ -1,4 +1,4 @@
-"""Every task of a package on one split: which answers are needed, and what of each is kept for the figures.
+"""Every task of a package on one split: which questions are asked, and the row that each answer becomes.
 
 Free questions are asked three times: about their image, a blank one and another patient's, because models of this kind are
 known to answer from the question alone. Beside them stands what the questions alone are worth (`QuestionOnlyBaseline`).

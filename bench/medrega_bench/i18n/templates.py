@@ -178,6 +178,7 @@ TEMPLATES: dict[str, str] = {
     "bench.priors_written": "label priors of {count} label sets written to {file}; export it again",
     "bench.report_written": "report in {folder}",
     "bench.scored": "{setting}: {items} items of {images} images",
+    "bench.setting_count": "{count:>8}  {setting}",
     "bench.significant": "significant",
     "bench.stage_times": "{threads} threads: vision {vision:.1f} ms, first token {first:.1f} ms after the first "
     "question, "
