@@ -19,7 +19,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Self
 
-from medrega_edge.i18n.message import LEGACY, Message
+from medrega_edge.i18n.message import Message
 
 
 class MedregaError(Exception):
@@ -34,10 +34,7 @@ class MedregaError(Exception):
 
     def __init__(self, code: str, /, **params: Any) -> None:
         """Take the code of a template and its parameters, by their names."""
-        if " " in code:  # TRANSITION: a sentence without a code yet
-            self.message = Message(LEGACY, text=code, **params)
-        else:
-            self.message = Message(code, **params)
+        self.message = Message(code, **params)
 
     @classmethod
     def of(cls, message: Message) -> Self:
@@ -74,10 +71,6 @@ class ImageError(MedregaError):
 
     exit_code = 3
     kind = "image"
-
-    def __init__(self, code: str, /, **params: Any) -> None:
-        """TRANSITION: begin a sentence without a code with a capital."""
-        super().__init__(code[0].upper() + code[1:] if " " in code else code, **params)
 
 
 class ChoiceError(ImageError):

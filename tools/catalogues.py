@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import json
-import re
 import string
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
@@ -95,7 +92,7 @@ def _help_below(command: Any) -> Iterator[str]:
 
 def update(package: str) -> None:
     """Bring the .po of a package in step with its English."""
-    held = [*(entries(package) if catalogue(package).is_file() else []), *_legacy(package)]
+    held = entries(package) if catalogue(package).is_file() else []
     merged = [_with_chinese(entry, held) for entry in wanted(package)]
     texts = Catalog(locale="zh_CN")
     for entry in merged:
@@ -104,19 +101,6 @@ def update(package: str) -> None:
     with catalogue(package).open("wb") as target:
         target.write(HEADER.encode())
         write_po(target, texts, width=0, omit_header=True)  # a text stays on its line, so that branches merge
-
-
-def _legacy(package: str) -> Iterator[Entry]:
-    """TRANSITION: the Chinese of each template that messages_zh.json has with `{}` for its parameters."""
-    sentences: dict[str, str] = {}
-    for folder in (Path(PACKAGES[package]) / package, Path("medrega_edge")):
-        path = ROOT / folder / "messages_zh.json"
-        sentences = (json.loads(path.read_text("utf-8")) if path.is_file() else {}) | sentences
-    for code, english in importlib.import_module(f"{package}.i18n.templates").TEMPLATES.items():
-        names = [field[1] for field in string.Formatter().parse(english) if field[1] is not None]
-        chinese = sentences.get(re.sub(r"\{.*?\}", "{}", english))
-        if chinese and len(names) == english.count("{"):
-            yield Entry(code, english, chinese.format(*(f"{{{name}}}" for name in names)))
 
 
 def _with_chinese(entry: Entry, held: list[Entry]) -> Entry:

@@ -23,7 +23,7 @@ from medrega_edge.cli.options import (
 from medrega_edge.domain import Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.i18n.translate import locale_language
+from medrega_edge.i18n.user_language import locale_language
 from medrega_edge.io.safe_text import json_text, printable
 
 if TYPE_CHECKING:

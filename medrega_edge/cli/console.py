@@ -14,7 +14,7 @@ import typer
 
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
-from medrega_edge.i18n.translate import locale_language
+from medrega_edge.i18n.user_language import locale_language
 from medrega_edge.io.safe_text import printable
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from medrega_edge.cli.usage import usage_error
 from medrega_edge.domain import Language
 from medrega_edge.errors import InternalError, MedregaError, ResourceError
 from medrega_edge.i18n.message import Message, has_chinese
-from medrega_edge.i18n.translate import users_language
+from medrega_edge.i18n.user_language import users_language
 
 app = App(cls=CommandGroup)
 

@@ -19,7 +19,6 @@ from medrega_edge.cli.console import user_language
 from medrega_edge.cli.help import App, HelpfulCommand, HelpfulGroup
 from medrega_edge.errors import ResourceError
 from medrega_edge.i18n.message import Message
-from medrega_edge.i18n.translate import bring
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint, EntryPoints
@@ -80,7 +79,6 @@ def load(entry: EntryPoint) -> Any:
         raise ResourceError("cli.missing_extra", command=entry.name, extra=entry.name, missing=missing, install=install)
     app = App()
     entry.load()(app)
-    bring(entry.module.partition(".")[0])  # TRANSITION
     return typer.main.get_group(app).commands[entry.name]
 
 

@@ -31,7 +31,6 @@ from typing import Any
 from medrega_edge.domain import Language
 
 CODE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")  # <area>.<what>
-LEGACY = "legacy.sentence"  # TRANSITION: a sentence without a code yet, translated by pattern
 
 _packages = ["medrega_edge"]  # those whose messages can be shown
 
@@ -69,10 +68,6 @@ class Message:
         """The message in `language`; in English if there is no Chinese for it."""
         if language == Language.EN:
             return str(self)
-        if self.code == LEGACY:
-            from medrega_edge.i18n.translate import said
-
-            return said(str(self), Language.ZH)
         package = _package_of(self.code)
         return self._filled(_chinese(package).pgettext(self.code, _templates(package)[self.code]), Language.ZH)
 

@@ -398,5 +398,4 @@ TEMPLATES: dict[str, str] = {
     # ---- internal (internal.*) -----------------------------------------------------------------------------------------
     #
     "internal.fault": "The program itself failed ({type} at {place}); that is a fault of ours: report it.",
-    "legacy.sentence": "{text}",
 }

@@ -44,7 +44,6 @@ def toy(tmp_path, monkeypatch):
         (package / "__init__.py").write_text('"""Keep balls in the air."""\n')
         (package / "cli.py").write_text(COMMAND)
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.setattr(plugins, "bring", lambda package: None)  # TRANSITION
         return PathDistribution(info)
 
     yield install
