@@ -1,6 +1,7 @@
 """From pictures to an answer: a training run of seconds, an export of it, and a question to the exported package."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -68,6 +69,8 @@ def test_train_export_ask_measure(data, tmp_path):
         assert answer["task"] == "detect"
         assert answer["language"] == language
         assert answer["model"]["precision"].startswith("gptq-int4")
-    out = tmp_path / "result.json"
-    medrega("bench", "accuracy", "--data", data, "--split", "test", "--out", out, "--model", package)
-    assert json.loads(out.read_text("utf-8"))["tables"]["overall"]["all"]["n"] == 8
+    out = tmp_path / "report"
+    medrega("bench", "run", "--data", data, "--split", "test", "--out", out, "--model", package, "--no-speed")
+    (measured,) = json.loads((out / "result.json").read_text("utf-8"))["packages"]
+    settings = Counter(row["setting"] for row in measured["rows"])
+    assert settings["single_object_single_region"] == 8  # four images, two languages
