@@ -56,12 +56,12 @@ def overlaps_by_label(given: Sequence[Labelled], true: Sequence[Labelled]) -> li
 
 
 def is_exact(answer: str, truth: str) -> bool:
-    """Tell whether an answer is the truth to the letter; case, outer spaces and a final stop do not count."""
+    """Tell whether an answer is the truth to the letter; case, white space and a final stop do not count."""
     return _plain(answer) == _plain(truth)
 
 
 def _plain(text: str) -> str:
-    return text.strip().rstrip(".。").lower()
+    return " ".join(text.split()).rstrip(".。").rstrip().casefold()
 
 
 def grade(setting: str, answer: str, truth: str, rouge_l: Callable[[str, str], float] | None = None) -> Grade | None:

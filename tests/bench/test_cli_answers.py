@@ -37,9 +37,9 @@ def prompts(tmp_path, monkeypatch, no_records):
     book = PromptBook.from_json(Package.open(default_folder()).text("prompts"))
     path.write_text(replace(book, label_priors={}).to_json(), "utf-8")
     monkeypatch.setattr(medrega_edge.engine, "load", lambda model: None)
-    monkeypatch.setattr(label_priors, "weigh", lambda engine, records: ["one", "two"])
-    monkeypatch.setattr(label_priors, "macro_f1", lambda weighed: (0.5, 0.75))
-    monkeypatch.setattr(label_priors, "fit", lambda weighed: "fitted")
+    monkeypatch.setattr(label_priors, "score_candidates", lambda engine, records: ["one", "two"])
+    monkeypatch.setattr(label_priors, "macro_f1", lambda scores: (0.5, 0.75))
+    monkeypatch.setattr(label_priors, "fit", lambda scores: "fitted")
     monkeypatch.setattr(label_priors, "as_prompts", lambda fitted: {"en": [{"cat": -1.0, "dog": -2.0}]})
     return path
 
@@ -56,7 +56,7 @@ def test_priors_that_help_are_written(prompts, tmp_path):
 
 def test_priors_that_do_not_help_are_not_written(prompts, tmp_path, monkeypatch):
     before = prompts.read_bytes()
-    monkeypatch.setattr(label_priors, "macro_f1", lambda weighed: (0.5, 0.5))
+    monkeypatch.setattr(label_priors, "macro_f1", lambda scores: (0.5, 0.5))
     assert bench("label-priors", "--data", tmp_path, "--prompts", prompts).exit_code == 0
     assert prompts.read_bytes() == before
 
@@ -64,7 +64,7 @@ def test_priors_that_do_not_help_are_not_written(prompts, tmp_path, monkeypatch)
 def test_priors_need_a_file_and_questions(prompts, tmp_path, monkeypatch):
     error = bench("label-priors", "--data", tmp_path, "--prompts", tmp_path / "gone.json").exception
     assert isinstance(error, UsageError) and error.code == "bench.no_prompts"
-    monkeypatch.setattr(label_priors, "weigh", lambda engine, records: [])
+    monkeypatch.setattr(label_priors, "score_candidates", lambda engine, records: [])
     error = bench("label-priors", "--data", tmp_path, "--prompts", prompts).exception
     assert isinstance(error, UsageError) and error.code == "bench.no_classification"
 

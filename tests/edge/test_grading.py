@@ -43,6 +43,8 @@ def test_what_is_not_there_is_right_without_a_box():
 def test_names():
     assert is_exact(" Liver. ", "liver")
     assert is_exact("肝脏。", "肝脏")
+    assert is_exact("Lung,  Spinal\tCord .", "lung, spinal cord")
+    assert not is_exact("leftkidney", "left kidney")
     assert not is_exact("left kidney", "right kidney")
     assert grade("region_to_text", "Liver", "liver").accuracy == 1.0
     assert grade("vqa_en", "No", "Yes").accuracy == 0.0
