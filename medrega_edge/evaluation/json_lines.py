@@ -20,6 +20,7 @@ from pydantic import (
 
 from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import UsageError
+from medrega_edge.io.strict_json import JsonFault, Problem, load_json
 
 T = TypeVar("T")
 
@@ -77,7 +78,12 @@ def parse_lines(text: str, adapter: TypeAdapter[T], name: str, images: Path) -> 
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
+                load_json(line)  # a key that stands twice is a fault; pydantic would take the last
                 yield number, line.strip(), adapter.validate_json(line, context=images)
+            except JsonFault as error:
+                twice = error.problem is Problem.DUPLICATE_KEY
+                problem = f"{error.key}: this key stands twice" if twice else "no valid JSON"
+                raise UsageError("evaluation.line_unusable", line=number, file=name, problem=problem) from None
             except ValidationError as error:
                 raise UsageError("evaluation.line_unusable", line=number, file=name, problem=fault(error)) from None
 

@@ -366,7 +366,7 @@ TEMPLATES: dict[str, str] = {
     "cli.image_or_sample": "Give an IMAGE or --sample, one of the two.",
     "cli.image_saved": "The image with its regions is written (--save).",
     "cli.labels_or_set": "Give the candidates with --labels a,b,c or the name of a list with --set, one of the two.",
-    "cli.missing_extra": "`medrega {command}` needs the extra '{extra}', of which {missing} is not installed; "
+    "cli.missing_extra": "`medrega {command}` needs '{missing}' from the extra '{extra}', which is not installed; "
     "install it with: {install}.",
     "cli.missing_parameter": "{name} is missing; `{command} --help` says what to give.",
     "cli.no_chinese": "The Chinese texts are not installed: messages are in English; install medrega-edge again.",

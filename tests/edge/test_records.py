@@ -60,6 +60,7 @@ def test_a_folder_without_records_is_refused(tmp_path):
     [
         ("no JSON", "JSON"),
         ("[]", "object"),
+        ('{"id": "a", "id": "b"}', "id: this key stands twice"),
         ('{"image": 3}', "id"),
         ({"split": "test", "dup_of_eval": False}, "id: Field required"),
         (RECORD | {"width": "200"}, "width"),

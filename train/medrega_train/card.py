@@ -41,8 +41,8 @@ Languages: English, Chinese. Modalities with regions in training: {modalities}.
 
 ## Training data and its terms
 
-The weights were trained on these data sets; anyone who uses them has to respect their terms, several of which allow
-non-commercial research only.
+The weights were trained on these data sets; anyone who uses them has to respect their terms. Several
+allow non-commercial research only.
 
 | data set | images | terms |
 |---|---|---|

@@ -110,7 +110,7 @@ def measure(
     head_bits: int,
     plan: Plan,
     environments: Path,
-    tell: Callable[[Message], None],
+    announce: Callable[[Message], None],
     peers: Sequence[Peer] = PEERS,
 ) -> ShapeComparison:
     """Measure all programs at a named shape; raises ResourceError when ours fails. Needs the extra [export]."""
@@ -118,7 +118,7 @@ def measure(
     text_shape = replace(shape, tower=random_packages.SMALLEST_TOWER, head_bits=head_bits)
     with tempfile.TemporaryDirectory() as scratch_name, ExitStack() as stack:
         scratch = Path(scratch_name)
-        tell(Message("bench.writing_weights", shape=name))
+        announce(Message("bench.writing_weights", shape=name))
         package = random_packages.write_package(text_shape, scratch / "package")
         other_group = next(group for group in GROUPS if group != text_shape.group)
         regrouped = random_packages.write_package(replace(text_shape, group=other_group), scratch / "regrouped")
@@ -140,18 +140,18 @@ def measure(
         running: dict[str, PeerProcess] = {}
         missing: list[MissingPeer] = []
         for peer in participants:
-            tell(Message("bench.loading_peer", shape=name, peer=peer.name))
+            announce(Message("bench.loading_peer", shape=name, peer=peer.name))
             folder = {"package": str(ours[peer.name].folder)} if peer.name in ours else {}
             try:
                 python = install(peer, environments) if peer.environment else Path(sys.executable)
                 process = PeerProcess(python, order | {"peer": peer.name} | folder)
             except PeerError as error:
-                missing.append(_missing(peer.name, error, tell))
+                missing.append(_missing(peer.name, error, announce))
                 continue
             stack.callback(process.close)
             running[peer.name] = process
-        tell(Message("bench.measuring_shape", shape=name))
-        rounds = list(run_rounds(running, missing, plan, tell))
+        announce(Message("bench.measuring_shape", shape=name))
+        rounds = list(run_rounds(running, missing, plan, announce))
         return ShapeComparison(
             shape=name,
             head_bits=head_bits,
@@ -171,16 +171,16 @@ def measure(
         )
 
 
-def _missing(name: str, error: PeerError, tell: Callable[[Message], None]) -> MissingPeer:
+def _missing(name: str, error: PeerError, announce: Callable[[Message], None]) -> MissingPeer:
     """Report a program that failed; raises ResourceError if it is ours."""
     if name == OURS:
         raise ResourceError("bench.measurement_failed", problem=error.message) from None
-    tell(Message("bench.peer_missing", peer=name, problem=error.message))
+    announce(Message("bench.peer_missing", peer=name, problem=error.message))
     return MissingPeer(name, str(error))
 
 
 def run_rounds(
-    running: Mapping[str, Running], missing: list[MissingPeer], plan: Plan, tell: Callable[[Message], None]
+    running: Mapping[str, Running], missing: list[MissingPeer], plan: Plan, announce: Callable[[Message], None]
 ) -> Iterator[Round]:
     """Give each program its turn, another one first in each round; one that fails is added to `missing`."""
     reader, names = MemoryReader(plan.threads), list(running)
@@ -195,7 +195,7 @@ def run_rounds(
             try:
                 turns[name] = running[name].turn()
             except PeerError as error:
-                missing.append(_missing(name, error, tell))
+                missing.append(_missing(name, error, announce))
         yield Round(bandwidth, turns)
 
 

@@ -49,26 +49,26 @@ class VariantComparison:
 
 
 def measure(
-    tower: random_packages.TowerShape, hidden: int, threads: int, rounds: int, tell: Callable[[Message], None]
+    tower: random_packages.TowerShape, hidden: int, threads: int, rounds: int, announce: Callable[[Message], None]
 ) -> VariantComparison:
     """Measure all variants of a tower that ends in embeddings of width `hidden`. Needs the extra [export]."""
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
-        tell(Message("bench.writing_variants"))
+        announce(Message("bench.writing_variants"))
         paths = dict(write_variants(tower, hidden, scratch))
         sessions = {name: profiler.open_session(path, threads) for name, path in paths.items()}
         pixels = np.random.default_rng(SEED).standard_normal(
             (1, random_packages.CHANNELS, tower.image_size, tower.image_size), np.float32
         )
         embeddings = {name: _run(session, pixels) for name, session in sessions.items()}  # warms up, too
-        tell(Message("bench.measuring"))
+        announce(Message("bench.measuring"))
         seconds: dict[str, list[float]] = {name: [] for name in sessions}
         names = list(sessions)
         for number in range(rounds):
             first = number % len(names)
             for name in names[first:] + names[:first]:
                 seconds[name].append(_seconds(sessions[name], pixels))
-        tell(Message("bench.profiling"))
+        announce(Message("bench.profiling"))
         return VariantComparison(
             tuple(
                 Variant(

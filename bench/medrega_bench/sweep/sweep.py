@@ -62,7 +62,7 @@ class PackageBuilder:
         if not self.calibration.is_file():
             raise UsageError("bench.no_calibration")
 
-    def build(self, recipe: Recipe, tell: Callable[[Message], None]) -> Package:
+    def build(self, recipe: Recipe, announce: Callable[[Message], None]) -> Package:
         """Build a package, or open the one of an earlier run; raises GateError when the export refuses the recipe."""
         package = self.folder / "packages" / recipe.name.replace(" + ", "_")
         # Beside the package, which may hold no file that its manifest does not list.
@@ -76,7 +76,7 @@ class PackageBuilder:
         options = ExportOptions(
             self.checkpoint, package, calibration, self.calibration_items, recipe=recipe, force=package.exists()
         )
-        tell(Message("bench.building", precision=recipe.name))
+        announce(Message("bench.building", precision=recipe.name))
         note.unlink(missing_ok=True)
         export(options)
         write_text(note, identity)
@@ -103,7 +103,7 @@ def run(
     builder: PackageBuilder,
     plan: measure.Plan,
     data: tuple[str, str | None],
-    tell: Callable[[Message], None],
+    announce: Callable[[Message], None],
     progress: Progress,
 ) -> Measured:
     """Build every precision, ask it and time it; one that the export refuses is left out, unless it is full precision.
@@ -116,19 +116,19 @@ def run(
     refused: list[RefusedPrecision] = []
     for recipe in RECIPES:
         try:
-            built.append((recipe, builder.build(recipe, tell)))
+            built.append((recipe, builder.build(recipe, announce)))
         except GateError as error:
             if recipe.is_full:
                 raise
-            tell(Message("bench.not_built", precision=recipe.name, problem=error.message))
+            announce(Message("bench.not_built", precision=recipe.name, problem=error.message))
             refused.append(RefusedPrecision(recipe.name, str(error)))
     measured = []
     for recipe, package in built:
-        tell(Message("bench.asking", precision=recipe.name))
+        announce(Message("bench.asking", precision=recipe.name))
         measured.append(measure.measure(package, "reference" if recipe.is_full else "package", plan, progress))
     timed = []
     for package_result, (recipe, package) in zip(measured, built, strict=True):
-        tell(Message("bench.timing", precision=recipe.name))
+        announce(Message("bench.timing", precision=recipe.name))
         timed.append(replace(package_result, speed=measure.speeds(package, plan)))
     result = measure.result_of(timed, *data, MemoryReader(1).gigabytes_per_second())
     recipes = tuple(recipe for recipe, _ in built)
