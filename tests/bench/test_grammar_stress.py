@@ -32,6 +32,6 @@ def test_random_weights_write_nothing_malformed(tmp_path):
     from medrega_bench.evaluation.grammar_stress import run
 
     for one in run(tmp_path, 200).values():
-        assert one["generations"] == 100
-        assert one["different"] > 10
-        assert one["malformed"] == 0, one["examples"]
+        assert one.generations == 100
+        assert one.different > 10
+        assert one.malformed == 0, one.examples

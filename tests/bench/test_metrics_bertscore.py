@@ -10,6 +10,7 @@ from medrega_bench.evaluation.figures import Pair
 from medrega_bench.evaluation.score import Item, score
 from medrega_bench.metrics.bertscore import Embedder, bert_score, greedy
 from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.i18n.message import Message
 
 EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
 BETWEEN = [0.6, 0.8]
@@ -93,11 +94,11 @@ def test_a_model_on_disk_is_used(model):
 
 @pytest.mark.train
 def test_scores_of_reports_hold_it_and_long_texts_are_said(model):
-    items = [(1, {"pred_answer": "liver is normal", "gt_answer": "liver is normal", "image": "a"})]
+    items = [Item(1, {"pred_answer": "liver is normal", "gt_answer": "liver is normal", "image": "a"})]
     assert score("report_en", items, bert_model=model).standard["bertscore_f1"] == pytest.approx(1)
-    items = [(1, {"pred_answer": "liver " * 40, "gt_answer": "liver", "image": "a"})]
+    items = [Item(1, {"pred_answer": "liver " * 40, "gt_answer": "liver", "image": "a"})]
     warnings = score("report_en", items, bert_model=model).warnings
-    assert "1 texts are too long for the model of BERTScore and were cut." in warnings
+    assert Message("bench.texts_cut", count=1) in warnings
 
 
 @pytest.mark.train
