@@ -119,7 +119,8 @@ def test_a_missed_gate_keeps_the_work(checkpoint_folder: Path, questions_file: P
 
 
 def test_work_outlives_a_shortage_and_no_refusal(tmp_path: Path) -> None:
-    for error, stays in ((ResourceError("no room here"), True), (UsageError("not so"), False), (GateError("not so"), False)):
+    shortage, usage, gate = ResourceError("test.no_room"), UsageError("test.not_so"), GateError("test.not_so")
+    for error, stays in ((shortage, True), (usage, False), (gate, False)):
         with pytest.raises(type(error)), Workspace([tmp_path / "package"], "key").open():
             raise error
         assert any(tmp_path.iterdir()) == stays
