@@ -1,6 +1,7 @@
 """Every message has a template, every template has Chinese and is used, and every call names the template's parameters."""
 
 import ast
+import functools
 import importlib
 import re
 from collections import Counter
@@ -31,6 +32,7 @@ def sources():
 SOURCES = dict(sources())
 
 
+@functools.cache
 def error_names():
     """The names of MedregaError and of every class below it, wherever they are defined."""
     classes = [node for tree in SOURCES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
