@@ -12,6 +12,8 @@ def costs_at_most(million_loops=MILLION_LOOPS):
     begun = time.process_time()
     yield
     spent = time.process_time() - begun
+    if spent < 0.5:  # little on any machine
+        return
     assert spent < million_loops * max(_seconds_of_a_million_turns() for _ in range(3)), f"{spent:.1f} s"
 
 

@@ -57,6 +57,7 @@ def test_chinese_questions_answered_by_an_english_yes_or_no_are_closed():
     assert made.intervals(["a", "b"])["openQuestionsRecall"] is None  # there is none, and so no interval
 
 
+@pytest.mark.slow
 def test_jieba_leaves_no_file_behind(tmp_path, monkeypatch):
     import tempfile
 

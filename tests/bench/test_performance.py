@@ -43,6 +43,7 @@ def test_memory_is_read(monkeypatch):
     assert MemoryReader(2).gigabytes_per_second(repeats=1) > 0
 
 
+@pytest.mark.slow
 def test_stages_of_an_answer_are_timed_in_a_process_of_their_own(package):
     times = latency.measure(package, 1, "cpu", 1)
     assert (times.threads, times.device, times.load_ms.n, times.vision_ms.n) == (1, "cpu", 1, 1)
@@ -63,6 +64,7 @@ def killed(sender, *_):
     sender.close()
 
 
+@pytest.mark.slow
 def test_a_measuring_process_that_is_killed_says_so(package, monkeypatch):
     monkeypatch.setattr(latency, "_worker", killed)
     with pytest.raises(ResourceError) as error:
@@ -71,6 +73,7 @@ def test_a_measuring_process_that_is_killed_says_so(package, monkeypatch):
     assert error.value.message.params["problem"].code == "bench.worker_killed"
 
 
+@pytest.mark.slow
 def test_a_cold_start_is_measured(package):
     cold = cold_start.measure(package, 1)
     assert cold.wall_ms.median > 100 and cold.peak_mib.median > 50

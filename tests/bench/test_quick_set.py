@@ -17,6 +17,7 @@ def drawn(tmp_path_factory):
     return folder, quick_set.records(folder)
 
 
+@pytest.mark.slow
 def test_the_same_pixels_every_time(drawn, tmp_path):
     folder, records = drawn
     again = quick_set.records(tmp_path)

@@ -29,6 +29,7 @@ def measured(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_four_reports_and_one_kept(measured):
     assert sorted(path.name for path in measured.iterdir()) == ["figures.csv", "report.html", "report.md", "result.json"]
     result = json.loads((measured / "result.json").read_text())

@@ -78,6 +78,7 @@ def test_a_truth_without_area_is_upstreams_but_nobody_elses_and_that_is_said():
     ]
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60), st.sampled_from(sorted(SETTINGS)))
 @settings(max_examples=60, deadline=None)
 def test_no_answer_brings_a_metric_down(text, setting):
@@ -86,6 +87,7 @@ def test_no_answer_brings_a_metric_down(text, setting):
     json.dumps(to_json_values(score(setting, items(keys)).figures))
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(-5, 2000), max_size=9),
     st.sampled_from(["<ref>a</ref><box>[{}]</box>", "a[[{}]]", "[[{}], [1]]"]),

@@ -25,6 +25,7 @@ def write(rng, v, limit=160, bias=None):
     return "".join(TOKENS[step.token] for step in steps), steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole_separators", [True, False])
 def test_random_answers_hold_no_malformed_box(whole_separators):
     rng = np.random.default_rng(0)

@@ -165,7 +165,10 @@ BOMBS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BOMBS)
+BOMBS_BY_TIME = [pytest.param(name, marks=pytest.mark.slow) if "million" in name else name for name in BOMBS]
+
+
+@pytest.mark.parametrize("name", BOMBS_BY_TIME)
 def test_a_bomb_is_refused_fast(name):
     data = BOMBS[name]()
     with costs_at_most(), pytest.raises(ImageError) as caught:

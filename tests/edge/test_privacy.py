@@ -129,6 +129,7 @@ def commands(place):
     )
 
 
+@pytest.mark.slow
 def test_no_command_tells_an_identifier(place, run, record_property):
     codes = set()
     told = list(commands(place))

@@ -147,6 +147,7 @@ def test_five_hundred_header_strings_stay_inside(record_property):
     record_property("header strings", held)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="such names do not exist there")
 @pytest.mark.parametrize("name", ["\x1b[31mred.png", "a\u202egnp.exe", "line\nbreak.png", "\udcff.png"])
 def test_a_file_name_cannot_steer_the_terminal(tmp_path, name):

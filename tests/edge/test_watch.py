@@ -58,6 +58,7 @@ def test_what_is_still_written_or_hidden_or_empty_waits(inbox):
     assert names(arrivals.poll(14)) == ["a.png"]
 
 
+@pytest.mark.slow
 def test_a_hundred_files_in_chunks_by_copy_and_by_rename_none_lost_none_twice(inbox, tmp_path):
     dice, rng = random.Random(0), np.random.default_rng(0)
     arriving = {}
