@@ -180,6 +180,7 @@ JUNK = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rubbish_is_an_error_of_one_sentence_or_left_out(tmp_path, data):

@@ -26,6 +26,7 @@ def test_the_same_pixels_every_time(drawn, tmp_path):
         assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(folder / path.name)))
 
 
+@pytest.mark.slow
 def test_boxes_are_those_of_what_was_drawn(drawn):
     folder, records = drawn
     one = next(record for record in records if record.id == "phantom/skin-0")

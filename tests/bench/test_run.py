@@ -40,6 +40,7 @@ def test_four_reports_and_one_kept(measured):
     assert next((measured.parent / "kept").iterdir()).read_text() == (measured / "result.json").read_text()
 
 
+@pytest.mark.slow
 def test_the_same_package_passes_and_nothing_changed(measured, tmp_path):
     result = measured / "result.json"
     assert bench("gate", result, "--baseline", measured.parent / "kept").output.strip() == "passes"

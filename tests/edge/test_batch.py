@@ -322,6 +322,7 @@ def test_a_cell_is_never_a_formula(text):
     assert safe_cell(-1.5) == -1.5
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_was_answered(stub, series, tmp_path):
     """Under a limit on the size of files the batch stops with code 6; without it, it goes on where it stopped."""
     whole, out = tmp_path / "whole.jsonl", tmp_path / "a.jsonl"

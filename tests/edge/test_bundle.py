@@ -10,8 +10,6 @@ import zipfile
 from dataclasses import replace
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from medrega_edge import __version__
 from medrega_edge.errors import GateError, PackageError, UsageError
@@ -138,9 +136,13 @@ def test_wheels_that_will_not_do(wheels, tmp_path, engine, change, message):
         ("A licence of our own", {"license": {"name": "A licence of our own"}}),
     ],
 )
+@pytest.mark.slow
 def test_a_bill_of_materials_fits_its_official_schema(wheels, stated, listed):
     wheel(wheels, "rich", licence=stated)
     made = sbom(read_wheels(wheels), find_package())
+    from cyclonedx.schema import SchemaVersion  # these two take seconds to import
+    from cyclonedx.validation.json import JsonStrictValidator
+
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(made)) is None
     (rich,) = (component for component in made["components"] if component["name"] == "rich")
     assert rich["licenses"] == [listed]
@@ -173,6 +175,7 @@ def refused(path, kind=PackageError):
     return error.value.code
 
 
+@pytest.mark.slow
 def test_every_altered_file_is_noticed(made):
     whole = made.read_bytes()
     names = zipfile.ZipFile(made).namelist()
@@ -195,6 +198,7 @@ def test_every_altered_file_is_noticed(made):
     assert refused(made.parent / "pipe") == "bundle.damaged"
 
 
+@pytest.mark.slow
 def test_packed_and_newer_bundles_are_refused(made):
     with zipfile.ZipFile(made) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}

@@ -90,6 +90,7 @@ def windowed_files():
                 yield path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", list(windowed_files()), ids=lambda path: path.name)
 def test_real_files_as_highdicom_shows_them(path):
     highdicom = pytest.importorskip("highdicom")

@@ -285,6 +285,7 @@ main.main()
     assert (run.returncode, run.stderr) == (code, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_question_leaves_nothing_and_restores_the_terminal(tmp_path, number):
     """The stub takes a minute to answer; it says that it was asked, and is interrupted then."""

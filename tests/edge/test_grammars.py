@@ -101,6 +101,7 @@ def drawing(rng, **bias):
     return draw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "whole_separators"), [(700, True), (300, False), pytest.param(10_000, True, marks=pytest.mark.slow)]
 )

@@ -112,6 +112,7 @@ def test_weights_at_impossible_places_are_refused(entries):
     check_graph(outside("w.data", offset=900, length=100), "decoder", ("w.data", 1000))
 
 
+@pytest.mark.slow
 def test_floods_are_refused_fast():
     with costs_at_most():
         with refused_as("too_many_nodes"):

@@ -78,6 +78,7 @@ def check(folder, arguments, code, names, before=()):
     assert set(folder.iterdir()) - there == {folder / name.rstrip("*") for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_no_socket_and_nothing_written_but_what_was_named(tmp_path, name):
     check(tmp_path / "here", *QUICK[name])

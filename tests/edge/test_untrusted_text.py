@@ -119,6 +119,7 @@ def test_json_reads_back_the_same_and_shows_no_control(text):
     assert is_tame(printable(text))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Failed to encode value:UserWarning")  # pydicom, of strings that this test writes
 def test_five_hundred_header_strings_stay_inside(record_property):
     """No string of a DICOM header reaches the facts about an image, but closed sets."""
