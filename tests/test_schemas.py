@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from medrega_edge.batch.batch_line import BatchLine
@@ -33,8 +32,14 @@ def closed(schema):
 
 def check(name, document):
     schema = closed(json.loads(schemas.path_of(name).read_text("utf-8")))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.Draft202012Validator(schema).validate(document)
+    validator(schema).check_schema(schema)
+    validator(schema).validate(document)
+
+
+def validator(schema):
+    import jsonschema  # it takes seconds
+
+    return jsonschema.Draft202012Validator(schema)
 
 
 def test_none_is_stale():
@@ -115,7 +120,7 @@ REGION = LabelledBoxes("liver", (PixelBox(1, 2, 30, 40),))
 )
 def test_a_question_with_its_truth_is_a_line_of_a_batch(question):
     line = json.loads(json.dumps(question.to_dict()))
-    jsonschema.Draft202012Validator(schemas.schema_of("question")).validate(line)
+    validator(schemas.schema_of("question")).validate(line)
     check("batch_line", line)
     assert BatchLine.from_json(json.dumps(line), 1).question == question.question
 
@@ -140,5 +145,7 @@ def test_a_record_fits():
     ],
 )
 def test_what_is_refused_does_not_fit(name, document):
-    with pytest.raises(jsonschema.ValidationError):
+    from jsonschema import ValidationError
+
+    with pytest.raises(ValidationError):
         check(name, document)
