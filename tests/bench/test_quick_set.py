@@ -36,6 +36,7 @@ def test_boxes_are_those_of_what_was_drawn(drawn):
     assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x1, y1, x2, y2)
 
 
+@pytest.mark.slow
 def test_every_record_reads_like_one_of_a_data_folder(drawn):
     _, records = drawn
     for record in records:

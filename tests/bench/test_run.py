@@ -51,6 +51,7 @@ def test_the_same_package_passes_and_nothing_changed(measured, tmp_path):
     assert (tmp_path / "difference.md").is_file()
 
 
+@pytest.mark.slow
 def test_ids_of_users_questions_are_hashed_and_no_picture_is_shown(measured, tmp_path):
     record = {
         "id": "jane-doe", "dataset": "ours", "image": "jane-doe.png", "modality": "mri", "width": 100, "height": 100,
