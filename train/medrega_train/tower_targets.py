@@ -1,0 +1,259 @@
+"""What a view is a lesson in: regions that are there, names that cannot be there, the kind of the image, its classes.
+
+A missing box proves nothing, except where a data set labels everything. A name is absent for certain where the body part
+rules it out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medrega_edge.prompts import Modality
+from medrega_train.records import VESSELS, Record
+from medrega_train.tower_views import SIDELESS_AREAS, Array, Picture, View
+
+T = TypeVar("T")
+
+MODALITIES = tuple(Modality)
+LABELLED_THROUGHOUT = frozenset({"totalseg_example", "curvas_ct", "colin27_aal", "vxm_test_scan"})
+MAX_SINGLE, MAX_SEVERAL, MAX_ABSENT = 8, 2, 3  # questions of a view: about one box, about several, about none
+MIN_CLASS_COUNT = 10
+
+_AREA_OF_DATASET = {
+    **dict.fromkeys(("mbh_ct", "cpaisd_ct", "brats23_mr", "ms_flair_mr", "npc_mr"), "head"),
+    **dict.fromkeys(
+        (
+            "lits_liver_ct",
+            "nih_pancreas_ct",
+            "kits19_ct",
+            "chd_ct",
+            "curvas_ct",
+            "msd_lung_ct",
+            "msd_hepatic_ct",
+            "msd_spleen_ct",
+            "lungsegdb_ct",
+            "chaos_ct",
+            "avt_aorta_ct",
+            "mendeley_kidney_stone_ct",
+            "left_atrium_mr",
+            "uwm_gi_mr",
+            "prostate158_mr",
+            "hvsmr2_mr",
+            "panseg_t2_mr",
+            "ckd_kidney_mr",
+            "spider_spine_mr",
+            "montgomery_cxr",
+            "shenzhen_cxr",
+            "liver_us",
+            "mmotu_us",
+            "camus_us",
+        ),
+        "torso",
+    ),
+    **dict.fromkeys(("ufba425_dental", "dc1000_caries"), "teeth"),
+    **dict.fromkeys(("ddsm_tissue_mammo", "bus_bra", "breast_lesions_usg"), "breast"),
+    **dict.fromkeys(("smdg_glaucoma", "codras_fundus", "fives", "drive", "duke_dme_oct"), "eye"),
+    **dict.fromkeys(("cvc_colon", "etis_larib", "edd2020"), "gut"),
+    **dict.fromkeys(("monusac", "tnbc"), "microscopy"),
+}
+# Areas where a name can also show, beyond those where training has its boxes.
+_ALSO_POSSIBLE = (
+    (("fracture",), ("head", "torso", "limb", "fetus", "breast", "teeth")),
+    (("vertebra", "spinal", "esophagus", "trachea", "larynx", "carotid"), ("head", "torso", "carotid", "fetus", "teeth")),
+    (("femur", "femoral head", "hip bone", "ribs", "lung", "sacrum", "muscle", "gluteus"), ("limb", "torso", "breast")),
+    (("colon", "rectum", "stomach", "duodenum", "bowel", "polyp", "gastrointestinal", "dysplasia"), ("gut", "torso")),
+    (("cancer", "tumor", "carcinoma", "glioma", "meningioma", "mass", "edema"), ("microscopy",)),
+    (("mandible", "tooth", "molar", "incisor", "caries"), ("head", "teeth")),
+    (("breast", "pectoral", "heart", "aorta"), ("torso", "breast")),
+    (("left eye", "right eye"), ("eye", "head")),
+    (("brain", "ventricle"), ("fetus",)),
+)
+_ANYWHERE = ("blood vessel", "nerve", "suspicious lesion", "soft tissue", "bone lesion")
+_RULED_OUT_BY_CLASS = {"no fracture": "fracture", "normal breast": "breast lesion"}
+
+
+def area_of(record: Record) -> str | None:
+    """The part of the body that the image shows, None where nobody knows."""
+    return _AREA_OF_DATASET.get(record.dataset, record.area)
+
+
+def sideless(record: Record) -> bool:
+    """Whether a mirror image of this image is as good an example: no name in it, and no body part, has a side."""
+    has_side = any({"left", "right"} & set(r.label_en.split()) for r in record.regions)
+    return area_of(record) in SIDELESS_AREAS and not has_side
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The names that the heads know: regions, and classes of the whole image with the data sets that use them."""
+
+    regions: tuple[str, ...]
+    classes: tuple[str, ...]
+    classes_of_dataset: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, records: list[Record]) -> Vocabulary:
+        """Collect the names from training records; a class that is rare in a data set is no target there."""
+        regions = sorted({region.label_en for record in records for region in record.detectable})
+        counts = Counter((record.dataset, label) for record in records for label in record.labels)
+        common = [pair for pair, count in counts.items() if count >= MIN_CLASS_COUNT]
+        of_dataset: dict[str, list[str]] = {}
+        for dataset, label in sorted(common):
+            of_dataset.setdefault(dataset, []).append(label)
+        classes = sorted({label for _, label in common})
+        return cls(tuple(regions), tuple(classes), {name: tuple(labels) for name, labels in of_dataset.items()})
+
+
+class Absent:
+    """Which names are certainly not in an image; knows the labels of the records that it was made from."""
+
+    def __init__(self, records: list[Record]) -> None:
+        """Collect where each label occurs, and what the data sets that label everything can label."""
+        areas: dict[str, set[str]] = {}
+        self._of_dataset: dict[str, set[str]] = {}
+        for record in records:
+            area = area_of(record)
+            for region in record.detectable:
+                found = areas.setdefault(region.label_en, set())
+                if area is not None:
+                    found.add(area)
+                if record.dataset in LABELLED_THROUGHOUT:
+                    self._of_dataset.setdefault(record.dataset, set()).add(region.label_en)
+        for label, found in areas.items():
+            for words, others in _ALSO_POSSIBLE:
+                if any(word in label for word in words):
+                    found |= set(others)
+        self._areas = {
+            label: found for label, found in areas.items() if found and not any(word in label for word in _ANYWHERE)
+        }
+
+    def of(self, record: Record) -> tuple[list[str], list[str]]:
+        """Names that are missing where they could be, and names of other body parts; both sorted."""
+        here = {region.label_en for region in record.regions}
+        missing = self._of_dataset.get(record.dataset, set()) - here
+        missing |= {_RULED_OUT_BY_CLASS[label] for label in record.labels if label in _RULED_OUT_BY_CLASS}
+        area = area_of(record)
+        elsewhere = (
+            [] if area is None else sorted(n for n, areas in self._areas.items() if area not in areas and n not in here)
+        )
+        return sorted(missing), elsewhere
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A view and its targets as numpy arrays; Q questions, of which each has one box, several, or is about nothing."""
+
+    pixels: Picture
+    labels: list[int]  # Q
+    boxes: list[Array]  # Q times [n, 4]; n = 0 where the object is absent
+    single: list[bool]  # Q
+    modality: int
+    classes: Array  # [K] 0/1
+    classes_known: Array  # [K] 0/1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Lessons as tensors. B views, Q questions (those that fill up are not `asked`), G = side / 8, K classes."""
+
+    pixels: Tensor  # uint8 [B, 3, S, S]
+    labels: Tensor  # [B, Q]
+    asked: Tensor  # [B, Q] bool
+    present: Tensor  # [B, Q] float
+    single: Tensor  # [B, Q] bool
+    box: Tensor  # [B, Q, 4] of the single ones
+    coverage: Tensor  # [B, Q, G, G]
+    modality: Tensor  # [B]
+    classes: Tensor  # [B, K]
+    classes_known: Tensor  # [B, K]
+
+
+class Lessons:
+    """Makes lessons of views."""
+
+    def __init__(self, records: list[Record], vocabulary: Vocabulary) -> None:
+        """`records` are those of training: they say what is absent where."""
+        self.vocabulary = vocabulary
+        self._absent = Absent(records)
+        self._region = {name: i for i, name in enumerate(vocabulary.regions)}
+        self._class = {name: i for i, name in enumerate(vocabulary.classes)}
+
+    def lesson(self, record: Record, view: View, rng: np.random.Generator | None) -> Lesson:
+        """All regions of one box where `rng` is None; else a draw of all kinds, few enough for a batch."""
+        found = [
+            (self._region[region.label_en], boxes, len(region.boxes) == 1)
+            for region, boxes in zip(record.regions, view.boxes, strict=True)
+            if region.label_en in self._region and region.label_en != VESSELS and len(boxes)
+        ]
+        one = [question for question in found if question[2]]
+        if rng is not None:
+            several = [question for question in found if not question[2]]
+            one = _some(one, MAX_SINGLE, rng) + _some(several, MAX_SEVERAL, rng)
+        questions = one + [(label, np.zeros((0, 4), np.float32), False) for label in self.absent(record, rng)]
+        classes, known = np.zeros(len(self._class), np.float32), np.zeros(len(self._class), np.float32)
+        classes[[self._class[name] for name in record.labels if name in self._class]] = 1.0
+        known[[self._class[name] for name in self.vocabulary.classes_of_dataset.get(record.dataset, ())]] = 1.0
+        return Lesson(
+            pixels=view.pixels,
+            labels=[label for label, _, _ in questions],
+            boxes=[boxes for _, boxes, _ in questions],
+            single=[alone for _, _, alone in questions],
+            modality=MODALITIES.index(record.modality),
+            classes=classes,
+            classes_known=known,
+        )
+
+    def absent(self, record: Record, rng: np.random.Generator | None) -> list[int]:
+        """Numbers of absent names: those that could be there first; the same ones each time where `rng` is None."""
+        rng = rng or np.random.default_rng(len(record.id))
+        missing, elsewhere = self._absent.of(record)
+        some = _some(missing, MAX_ABSENT - 1, rng)
+        some += _some(elsewhere, MAX_ABSENT - len(some), rng)
+        return [self._region[name] for name in some if name in self._region]
+
+
+def collate(lessons: list[Lesson]) -> Batch:
+    """Stack lessons of one side into a batch."""
+    questions = max(1, max(len(lesson.labels) for lesson in lessons))
+    grid = lessons[0].pixels.shape[0] // 8
+    shape = (len(lessons), questions)
+    labels, asked, present = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape, np.float32)
+    single = np.zeros(shape, bool)
+    box, coverage = np.zeros((*shape, 4), np.float32), np.zeros((*shape, grid, grid), np.float32)
+    for i, lesson in enumerate(lessons):
+        for q, (label, boxes, alone) in enumerate(zip(lesson.labels, lesson.boxes, lesson.single, strict=True)):
+            labels[i, q], asked[i, q], present[i, q], single[i, q] = label, True, float(len(boxes) > 0), alone
+            if len(boxes):
+                box[i, q], coverage[i, q] = boxes[0], covered(boxes, grid)
+    pixels = np.stack([p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (x.pixels for x in lessons)])
+    return Batch(
+        pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+        labels=torch.from_numpy(labels),
+        asked=torch.from_numpy(asked),
+        present=torch.from_numpy(present),
+        single=torch.from_numpy(single),
+        box=torch.from_numpy(box),
+        coverage=torch.from_numpy(coverage),
+        modality=torch.tensor([lesson.modality for lesson in lessons]),
+        classes=torch.from_numpy(np.stack([lesson.classes for lesson in lessons])),
+        classes_known=torch.from_numpy(np.stack([lesson.classes_known for lesson in lessons])),
+    )
+
+
+def covered(boxes: Array, grid: int) -> Array:
+    """The share of each of `grid` x `grid` places that the boxes `[n, 4]` cover, by the box that covers most of it."""
+    edges = np.arange(grid + 1, dtype=np.float32) / grid
+    x = np.clip(np.minimum(edges[1:], boxes[:, 2:3]) - np.maximum(edges[:-1], boxes[:, 0:1]), 0, None) * grid
+    y = np.clip(np.minimum(edges[1:], boxes[:, 3:4]) - np.maximum(edges[:-1], boxes[:, 1:2]), 0, None) * grid
+    share: Array = np.max(y[:, :, None] * x[:, None, :], axis=0)
+    return share
+
+
+def _some(items: list[T], count: int, rng: np.random.Generator) -> list[T]:
+    return items if len(items) <= count else [items[i] for i in rng.permutation(len(items))[:count]]

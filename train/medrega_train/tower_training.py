@@ -1,0 +1,405 @@
+"""Training of the vision tower with its region head, on every region of the training images at once.
+
+The schedule is a function of the share of the time that has passed, not of steps: a run anneals until the hour it was
+given, however fast the machine is, and a slice that goes on later spreads what is left over its own hours. First the tower
+stands still and the head learns on small views; then the tower's later blocks learn too, and the views grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medrega_train.dense import plain_iou
+from medrega_train.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, EfficientNetLite, imagenet_tower
+from medrega_train.loop import Average, write_atomically
+from medrega_train.records import Record, load_records, split_of
+from medrega_train.region_head import RegionHead, RegionLogits, edge_loss, inside_loss
+from medrega_train.tower_targets import MODALITIES, Batch, Lesson, Lessons, Vocabulary, collate, sideless
+from medrega_train.tower_views import PictureStore, clean_view, random_view
+
+LABEL_WIDTH = 128
+CLEAN_SHARE = 0.1
+GRADIENT_NORM = 5.0
+EVALUATION_BATCH = 16
+LAST_EVALUATION_SECONDS = 180.0  # what the evaluation at the end takes of the run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the tower learns. Shares are of the run's time, 0..1."""
+
+    batch: int = 16
+    head_rate: float = 1.0e-3
+    tower_rate: float = 1.5e-4
+    weight_decay: float = 0.03
+    average_decay: float = 0.996
+    warm_up: float = 0.03
+    tower_from: float = 0.15
+    tower_warm_up: float = 0.05
+    frozen_blocks: int = 6  # those up to stride 8 stay as ImageNet made them: they cost most and change least
+    sides: tuple[tuple[float, int], ...] = ((0.0, 256), (0.35, 320), (0.7, 384))
+    seed: int = 13
+
+    @property
+    def full_side(self) -> int:
+        """The side that the tower is made for."""
+        return self.sides[-1][1]
+
+    def side(self, progress: float) -> int:
+        """The side of training views."""
+        return [side for start, side in self.sides if start <= progress][-1]
+
+    def head_factor(self, progress: float) -> float:
+        """Factor on the head's peak rate: linear warm-up, then a cosine."""
+        return min(1.0, (progress + 1e-3) / self.warm_up) * (
+            0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        )
+
+    def tower_factor(self, progress: float) -> float:
+        """Factor on the tower's peak rate: zero while it stands still."""
+        if progress < self.tower_from:
+            return 0.0
+        return self.head_factor(progress) * min(1.0, (progress - self.tower_from) / self.tower_warm_up)
+
+
+class TowerWithHead(nn.Module):
+    """The tower, the region head asked by label, and two linear heads on the pooled last map."""
+
+    def __init__(self, tower: EfficientNetLite, vocabulary: Vocabulary) -> None:
+        """`vocabulary` has the labels and classes, in the order of their numbers."""
+        super().__init__()
+        self.tower = tower
+        self.labels = nn.Embedding(len(vocabulary.regions), LABEL_WIDTH)
+        self.regions = RegionHead(tower.widths, LABEL_WIDTH)
+        pooled = 2 * tower.widths[-1]
+        self.modality = nn.Sequential(nn.LayerNorm(pooled), nn.Linear(pooled, len(MODALITIES)))
+        self.classes = nn.Sequential(nn.LayerNorm(pooled), nn.Linear(pooled, max(1, len(vocabulary.classes))))
+
+    def forward(self, pixels: Tensor, labels: Tensor) -> tuple[RegionLogits, Tensor, Tensor]:
+        """`pixels` uint8 `[B, 3, S, S]`, `labels` `[B, Q]` -> regions, modality `[B, 10]`, classes `[B, K]`."""
+        scaled = ((pixels.float() - PIXEL_CENTRE) / PIXEL_SCALE).contiguous(memory_format=torch.channels_last)
+        maps = self.tower(scaled)
+        pooled = torch.cat([maps[-1].mean((2, 3)), maps[-1].amax((2, 3))], dim=1)
+        return self.regions(maps, self.labels(labels)), self.modality(pooled), self.classes(pooled)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the parts of the loss, weighted; each is a mean over what it is about."""
+        regions, modality, classes = self(batch.pixels, batch.labels)
+        asked, single = batch.asked, batch.single
+        there = asked & (batch.present > 0)
+        presence = F.binary_cross_entropy_with_logits(regions.presence, batch.present, reduction="none")
+        per_class = F.binary_cross_entropy_with_logits(classes.float(), batch.classes, reduction="none")
+        return {
+            "edges": edge_loss(regions.edges[single], batch.box[single]).sum() / max(1, int(single.sum())),
+            "inside": 0.5 * inside_loss(regions.inside[there], batch.coverage[there]).sum() / max(1, int(there.sum())),
+            "presence": 0.5 * presence[asked].sum() / max(1, int(asked.sum())),
+            "modality": 0.2 * F.cross_entropy(modality.float(), batch.modality),
+            "classes": (per_class * batch.classes_known).sum() / batch.classes_known.sum().clamp(min=1),
+        }
+
+    def let_tower_learn(self, frozen_blocks: int | None) -> None:
+        """Freeze the stem and the first blocks; None freezes the tower. Filters of 5x5 stay: their gradient is slow."""
+        self.tower.requires_grad_(False)
+        if frozen_blocks is not None:
+            for block in list(self.tower.blocks)[frozen_blocks:]:
+                block.requires_grad_(True)
+                if block.filter.weight.shape[-1] == 5:
+                    block.filter.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The share of the run that has passed. It starts at `progress`, and is 1 at the time `end` (of time.time())."""
+
+    progress: float
+    started: float
+    end: float
+
+    def now(self) -> float:
+        """Progress at this moment, up to 1."""
+        passed = (time.time() - self.started) / max(1.0, self.end - self.started)
+        return min(1.0, self.progress + (1 - self.progress) * passed)
+
+
+class Draws:
+    """Batch number s: a pure function of (seed, s, side). Images with boxes are drawn more often, large sets less."""
+
+    def __init__(self, records: list[Record], lessons: Lessons, plan: Plan) -> None:
+        """Decode the images."""
+        self._records, self._lessons, self._plan = records, lessons, plan
+        self._pictures = PictureStore(records)
+        sizes = Counter(record.dataset for record in records)
+        weights = [_weight(record) * sizes[record.dataset] ** -0.2 for record in records]
+        self._cumulative = np.cumsum(weights) / np.sum(weights)
+
+    def batch(self, step: int, side: int) -> Batch:
+        """Make one batch."""
+        return collate(
+            [self._lesson(np.random.default_rng([self._plan.seed, step, i]), side) for i in range(self._plan.batch)]
+        )
+
+    def _lesson(self, rng: np.random.Generator, side: int) -> Lesson:
+        index = min(int(np.searchsorted(self._cumulative, rng.random())), len(self._records) - 1)
+        record, picture = self._records[index], self._pictures[index]
+        if rng.random() < CLEAN_SHARE:
+            view = clean_view(record, picture, side)
+        else:
+            view = random_view(record, picture, side, sideless(record), rng)
+        return self._lessons.lesson(record, view, rng)
+
+
+def _weight(record: Record) -> float:
+    names = len(record.detectable)
+    return 0.3 if not names else 1.0 + 0.15 * min(names - 1, 4)
+
+
+class Evaluation:
+    """Mean IoU and acc@0.5 of one object, one region, and what is said of absent names, over clean views."""
+
+    def __init__(self, records: list[Record], lessons: Lessons, side: int, batch_of: dict[str, int]) -> None:
+        """`batch_of` says for each record's id whether it came with batch 1 or 2 of the data."""
+        self._records, self._lessons, self._side, self._batch_of = records, lessons, side, batch_of
+        self._pictures = PictureStore(records)
+
+    @torch.inference_mode()
+    def measure(self, model: TowerWithHead) -> dict[str, object]:
+        """Return the figures, as shares of 1."""
+        overlaps: dict[str, list[float]] = defaultdict(list)
+        there: list[float] = []
+        absent: list[float] = []
+        modality_right = 0
+        for start in range(0, len(self._records), EVALUATION_BATCH):
+            records = self._records[start : start + EVALUATION_BATCH]
+            batch = collate([self._clean(start + i) for i in range(len(records))])
+            regions, modality, _ = model(batch.pixels, batch.labels)
+            iou, said = plain_iou(regions.boxes, batch.box), regions.presence.sigmoid()
+            modality_right += int((modality.argmax(-1) == batch.modality).sum())
+            for i, record in enumerate(records):
+                single = batch.single[i]
+                found = iou[i][single].tolist()
+                overlaps[f"batch {self._batch_of[record.id]}"] += found
+                overlaps[record.dataset] += found
+                overlaps["all"] += found
+                there += said[i][single].tolist()
+                absent += said[i][batch.asked[i] & ~single].tolist()
+        groups = {name: _summary(values) for name, values in sorted(overlaps.items()) if values}
+        return {
+            "single": {name: groups.pop(name) for name in ("all", "batch 1", "batch 2") if name in groups},
+            "modality": round(modality_right / max(1, len(self._records)), 4),
+            "denied": round(float(np.mean([float(p < 0.5) for p in there] or [0.0])), 4),
+            "invented": round(float(np.mean([float(p >= 0.5) for p in absent] or [0.0])), 4),
+            "single_by_dataset": groups,
+        }
+
+    def _clean(self, index: int) -> Lesson:
+        record = self._records[index]
+        return self._lessons.lesson(record, clean_view(record, self._pictures[index], self._side), None)
+
+
+def _summary(overlaps: list[float]) -> dict[str, float]:
+    values = np.asarray(overlaps)
+    return {"n": len(values), "iou": round(float(values.mean()), 4), "acc50": round(float((values >= 0.5).mean()), 4)}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """When this call stops: at `end` the run is over, at `stop` only this slice (both of time.time())."""
+
+    end: float
+    stop: float
+    save_seconds: float = 240.0
+    evaluate_seconds: float = 1200.0
+
+
+def train(data: Path, folder: Path, plan: Plan, slice_: Slice) -> bool:
+    """Go on with the run in `folder`; True when it is over and its averaged weights are written.
+
+    Writes `state.pt` (resume point), `steps.jsonl`, `evaluations.jsonl`, `vocabulary.json`, and at the end
+    `tower_and_head.safetensors`, float16.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    records = load_records(data)
+    training = split_of(records, "train")
+    vocabulary = Vocabulary.of(training)
+    lessons = Lessons(training, vocabulary)
+    batch_of = _batches(data)
+    evaluation = Evaluation(split_of(records, "val"), lessons, plan.full_side, batch_of)
+    draws = Draws(training, lessons, plan)
+    torch.manual_seed(plan.seed)
+    model = TowerWithHead(imagenet_tower(), vocabulary).to(memory_format=torch.channels_last)
+    _write_json(folder / "vocabulary.json", {f.name: getattr(vocabulary, f.name) for f in fields(vocabulary)})
+    return Run(folder, plan, model, draws, evaluation, slice_).go()
+
+
+class Run:
+    """The loop: batches, steps, average, checkpoints, evaluations."""
+
+    def __init__(
+        self, folder: Path, plan: Plan, model: TowerWithHead, draws: Draws, evaluation: Evaluation, slice_: Slice
+    ) -> None:
+        """Load the resume point, if there is one."""
+        self.folder, self.plan, self.model, self.slice = folder, plan, model, slice_
+        self.draws, self.evaluation = draws, evaluation
+        self.optimizer = torch.optim.AdamW(_groups(model, plan), betas=(0.9, 0.98))
+        self.average = Average(list(model.parameters()), plan.average_decay)
+        self.step = 0
+        progress = 0.0
+        if (folder / "state.pt").is_file():
+            state = torch.load(folder / "state.pt", weights_only=True)
+            model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for shadow, saved in zip(self.average.shadow, state["average"], strict=True):
+                shadow.copy_(saved)
+            self.step, progress = state["step"], state["progress"]
+        self.clock = Clock(progress, time.time(), slice_.end)
+
+    def go(self) -> bool:
+        """Train until the slice or the run is over, evaluate, save."""
+        saved = evaluated = begun = time.time()
+        for progress, batch in self._batches():
+            parts = self._learn(batch, progress)
+            now = time.time()
+            line = {"step": self.step, "progress": round(progress, 4), "side": batch.pixels.shape[-1]}
+            line |= {"seconds": round(now - begun, 1)} | {name: round(float(part), 4) for name, part in parts.items()}
+            _append(self.folder / "steps.jsonl", line)
+            if now - saved > self.slice.save_seconds:
+                self.save()
+                saved = time.time()
+            if now - evaluated > self.slice.evaluate_seconds:
+                self.evaluate()
+                evaluated = time.time()
+        self.save()
+        self.evaluate()
+        over = self.clock.now() >= 1.0
+        if over:
+            self._write_weights()
+        return over
+
+    def _batches(self) -> Iterator[tuple[float, Batch]]:
+        """Batches with the progress at which they were drawn; two are being made while one is learned."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting: list[tuple[float, Future[Batch]]] = []
+            number = self.step
+            while (progress := self.clock.now()) < 1.0 and time.time() < self.slice.stop:
+                while len(waiting) < 3:
+                    waiting.append((progress, pool.submit(self.draws.batch, number, self.plan.side(progress))))
+                    number += 1
+                drawn_at, future = waiting.pop(0)
+                yield drawn_at, future.result()
+
+    def _learn(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        plan = self.plan
+        learns = progress >= plan.tower_from
+        self.model.let_tower_learn(plan.frozen_blocks if learns else None)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * (plan.tower_factor(progress) if group["tower"] else plan.head_factor(progress))
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+            parts = self.model.losses(batch)
+        torch.stack(list(parts.values())).sum().backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        if not math.isfinite(float(norm)):
+            self.optimizer.zero_grad(set_to_none=True)  # one broken batch changes nothing
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.update(self.step)
+        self.step += 1
+        return {name: part.detach() for name, part in parts.items()} | {"norm": norm}
+
+    def save(self) -> None:
+        """Write the resume point."""
+        state = {
+            "step": self.step,
+            "progress": self.clock.now(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.shadow,
+        }
+        write_atomically(self.folder / "state.pt", lambda path: torch.save(state, path))
+
+    def evaluate(self) -> None:
+        """Measure the averaged weights on the validation split and add a line to evaluations.jsonl."""
+        self.average.swap()
+        self.model.eval()
+        begun = time.time()
+        figures = self.evaluation.measure(self.model)
+        self.model.train()
+        self.average.swap()
+        when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        line = {"time": when, "step": self.step, "images": self.step * self.plan.batch}
+        line |= {"progress": round(self.clock.now(), 4), "seconds": round(time.time() - begun, 1)}
+        _append(self.folder / "evaluations.jsonl", line | figures)
+
+    def _write_weights(self) -> None:
+        self.average.swap()
+        tensors = {name: tensor.half().contiguous() for name, tensor in self.model.state_dict().items()}
+        self.average.swap()
+        write_atomically(self.folder / "tower_and_head.safetensors", lambda path: save_file(tensors, path))
+
+
+def _groups(model: TowerWithHead, plan: Plan) -> list[dict[str, object]]:
+    groups: list[dict[str, object]] = []
+    for in_tower in (True, False):
+        for decayed in (True, False):
+            chosen = [
+                p for n, p in model.named_parameters() if n.startswith("tower.") == in_tower and (p.ndim > 1) == decayed
+            ]
+            rate = plan.tower_rate if in_tower else plan.head_rate
+            decay = plan.weight_decay if decayed else 0.0
+            groups.append({"params": chosen, "peak": rate, "lr": rate, "tower": in_tower, "weight_decay": decay})
+    return groups
+
+
+def _batches(data: Path) -> dict[str, int]:
+    with (data / "records.jsonl").open(encoding="utf-8") as lines:
+        return {row["id"]: int(row.get("batch", 1)) for row in map(json.loads, lines)}
+
+
+def _append(path: Path, line: dict[str, object]) -> None:
+    with path.open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+
+
+def _write_json(path: Path, content: object) -> None:
+    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _next(clock_time: str) -> float:
+    """The next moment (UTC) at which the clock shows HH:MM, as time.time() counts."""
+    now = dt.datetime.now(dt.UTC)
+    hour, minute = map(int, clock_time.split(":"))
+    then = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return (then if then > now else then + dt.timedelta(days=1)).timestamp()
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with records.jsonl")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an earlier one there goes on")
+    parser.add_argument("--until", required=True, help="HH:MM (UTC) at which the run is over")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop this slice earlier; call again to go on")
+    parser.add_argument("--threads", type=int, default=2, help="processor cores")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    end = _next(options.until) - LAST_EVALUATION_SECONDS
+    train(options.data, options.out, Plan(), Slice(end, time.time() + 60 * options.minutes))
+
+
+if __name__ == "__main__":
+    main()
