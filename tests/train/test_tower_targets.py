@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from medrega_edge.regions import PixelBox  # noqa: E402
+from medrega_edge.boxes import PixelBox  # noqa: E402
 from medrega_train.records import VESSELS, Region, split_of  # noqa: E402
 from medrega_train.tower_targets import (  # noqa: E402
     Absent,

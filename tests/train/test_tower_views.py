@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrega_edge.prompts import Modality
-from medrega_edge.regions import Geometry, PixelBox
+from medrega_edge.boxes import Geometry, PixelBox
+from medrega_edge.domain import Modality
 from medrega_train.records import Record, Region
 from medrega_train.tower_views import FILL, clean_view, fitted, random_view, turn_boxes, visible
 

@@ -24,6 +24,7 @@ PIXEL_CENTRE = 127.0
 PIXEL_SCALE = 128.0  # the tower reads (pixel - 127) / 128
 STRIDES = (8, 16, 32)
 
+_WEIGHTS_VERSION = "0.1.0"
 _NORM_EPSILON = 1e-3
 _STEM_WIDTH = 32
 _DIVISOR = 8
@@ -166,10 +167,10 @@ def _pinned_tensors(size: LiteSize) -> dict[str, Tensor]:
     package = size.package.replace("_", "-")
     found = find_spec(size.package)
     if size.sha256 is None or found is None or found.origin is None:
-        raise ResourceError(f"The ImageNet weights of this tower are not here; install the package {package}.")
+        raise ResourceError("train.no_weights", package=package)
     content = (Path(found.origin).parent / size.file).read_bytes()
     if hashlib.sha256(content).hexdigest() != size.sha256:
-        raise ResourceError(f"The weights in the package {package} are not the pinned ones; install version 0.1.0.")
+        raise ResourceError("train.other_weights", package=package, version=_WEIGHTS_VERSION)
     tensors: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return tensors
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medrega_edge.prompts import Modality
+from medrega_edge.domain import Modality
 from medrega_train.records import VESSELS, Record
 from medrega_train.tower_views import SIDELESS_AREAS, Array, Picture, View
 

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrega_train.dense import plain_iou
+from medrega_train.dense_head import plain_iou
 from medrega_train.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, EfficientNetLite, imagenet_tower
 from medrega_train.loop import Average, write_atomically
 from medrega_train.records import Record, load_records, split_of
@@ -88,7 +88,7 @@ class TowerWithHead(nn.Module):
         self.regions = RegionHead(tower.widths, LABEL_WIDTH)
         pooled = 2 * tower.widths[-1]
         self.modality = nn.Sequential(nn.LayerNorm(pooled), nn.Linear(pooled, len(MODALITIES)))
-        self.classes = nn.Sequential(nn.LayerNorm(pooled), nn.Linear(pooled, max(1, len(vocabulary.classes))))
+        self.classes = nn.Sequential(nn.LayerNorm(pooled), nn.Linear(pooled, len(vocabulary.classes)))
 
     def forward(self, pixels: Tensor, labels: Tensor) -> tuple[RegionLogits, Tensor, Tensor]:
         """`pixels` uint8 `[B, 3, S, S]`, `labels` `[B, Q]` -> regions, modality `[B, 10]`, classes `[B, K]`."""

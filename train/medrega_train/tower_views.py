@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from medrega_edge.images import read_image
+from medrega_edge.images.reader import read_image
 from medrega_train.records import Record
 
 Array = npt.NDArray[np.float32]
@@ -105,7 +105,7 @@ def turn_boxes(boxes: Array, angle: float) -> Array:
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5) @ matrix.T + 0.5
     halves = (boxes[:, 2:] - boxes[:, :2]) / 2
     reach = np.sqrt((halves**2) @ (matrix**2).T)
-    return np.concatenate([centres - reach, centres + reach], axis=1).astype(np.float32)
+    return np.asarray(np.concatenate([centres - reach, centres + reach], axis=1), np.float32)
 
 
 def visible(boxes: Array) -> Array:
@@ -166,13 +166,13 @@ def _change_intensity(pixels: Picture, rng: np.random.Generator) -> Picture:
     tint = np.exp(rng.normal(0.0, 0.06, 1 if pixels.ndim == 2 else 3))
     tables = np.clip(curve[:, None] * tint * 255.0, 0, 255).astype(np.uint8)
     if pixels.ndim == 2:
-        out = tables[:, 0][pixels]
+        out: Picture = tables[:, 0][pixels]
     else:
         out = np.stack([tables[:, c][pixels[..., c]] for c in range(3)], axis=2)
     chance = rng.random()
     if chance < 0.15:
         noise = rng.normal(0.0, rng.uniform(2.0, 10.0), (*out.shape[:2], *(1,) * (out.ndim - 2))).astype(np.float32)
-        return np.clip(out + noise, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(out + noise, 0, 255), np.uint8)
     if chance < 0.3:
         blurred = Image.fromarray(out).filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.5)))
         return np.asarray(blurred)
