@@ -69,12 +69,11 @@ def start(tmp_path):
     return begin
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_where_its_slice_ended(start, tmp_path):
-    first = start(seconds=600.0, until_stop=3.0)
+    first = start(seconds=600.0, until_stop=0.0)
     assert not first.go()
-    second = start(seconds=3.0)
-    assert second.step == first.step > 0
+    second = start(seconds=0.0)
+    assert second.step == first.step == 1
     assert second.clock.progress > 0
     for ours, theirs in zip(second.model.parameters(), first.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
@@ -85,4 +84,4 @@ def test_a_run_goes_on_where_its_slice_ended(start, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()]
     assert [line["single"]["batch 2"]["n"] for line in lines] == [4, 4]
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, second.step + 1))
+    assert steps == [1, 2]

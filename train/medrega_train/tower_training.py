@@ -296,16 +296,19 @@ class Run:
         return over
 
     def _batches(self) -> Iterator[tuple[float, Batch]]:
-        """Batches with the progress at which they were drawn; two are being made while one is learned."""
+        """Batches with the progress at which they were drawn, at least one; two are made while one is learned."""
         with ThreadPoolExecutor(1) as pool:
             waiting: list[tuple[float, Future[Batch]]] = []
-            number = self.step
-            while (progress := self.clock.now()) < 1.0 and time.time() < self.slice.stop:
+            number, progress = self.step, self.clock.now()
+            while True:
                 while len(waiting) < 3:
                     waiting.append((progress, pool.submit(self.draws.batch, number, self.plan.side(progress))))
                     number += 1
                 drawn_at, future = waiting.pop(0)
                 yield drawn_at, future.result()
+                progress = self.clock.now()
+                if progress >= 1.0 or time.time() >= self.slice.stop:
+                    return
 
     def _learn(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         plan = self.plan
