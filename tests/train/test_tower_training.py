@@ -69,6 +69,7 @@ def start(tmp_path):
     return begin
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_its_slice_ended(start, tmp_path):
     first = start(seconds=600.0, until_stop=0.0)
     assert not first.go()
