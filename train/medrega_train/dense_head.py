@@ -124,9 +124,9 @@ class DenseSamples(torch.utils.data.Dataset[DenseSample]):
         if len(present) > MAX_PAIRS_PER_IMAGE:
             present = [present[i] for i in rng.permutation(len(present))[:MAX_PAIRS_PER_IMAGE]]
         pairs = [(label, *self._targets(boxes), len(boxes) == 1) for label, boxes in present]
-        here = {region.label_en for region in record.regions}
-        absent = [n for n in self._absence.by_class(record) if n in self._label]
-        others = [n for n in self._absence.other_area(record) if n in self._label and n not in here]
+        absent = [n for n in self._absence.missing(record) if n in self._label]
+        absent = [absent[i] for i in rng.permutation(len(absent))[:NEGATIVES_PER_IMAGE]]
+        others = [n for n in self._absence.elsewhere(record) if n in self._label]
         absent += [others[i] for i in rng.permutation(len(others))[: NEGATIVES_PER_IMAGE - len(absent)]]
         classes = np.zeros((2, len(self._class)), np.float32)
         for name in record.labels:

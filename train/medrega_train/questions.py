@@ -120,7 +120,7 @@ class QuestionSampler:
         # A region that lost boxes at the view's edge would teach answers with too few boxes.
         usable = [r for r in view.regions if r.label_en != NOT_A_TARGET and r.whole and 1 <= len(r.boxes) <= MAX_BOXES]
         nameable = [r for r in view.regions if r.label_en != NOT_A_TARGET and len(r.boxes)]  # one box of many has a name too
-        absent = self._absence.other_area(record)
+        absent = self._absence.elsewhere(record)
         sets = label_sets(record)
         possible = {
             "place": bool(usable),

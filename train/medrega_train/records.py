@@ -36,6 +36,41 @@ _AREA_OF_DATASET = {
     "chase_db1": "eye",
     "unam_fundus": "eye",
     "unam_oct": "eye",
+    **dict.fromkeys(("mbh_ct", "cpaisd_ct", "brats23_mr", "ms_flair_mr", "npc_mr"), "head"),
+    **dict.fromkeys(
+        (
+            "lits_liver_ct",
+            "nih_pancreas_ct",
+            "kits19_ct",
+            "chd_ct",
+            "curvas_ct",
+            "msd_lung_ct",
+            "msd_hepatic_ct",
+            "msd_spleen_ct",
+            "lungsegdb_ct",
+            "chaos_ct",
+            "avt_aorta_ct",
+            "mendeley_kidney_stone_ct",
+            "left_atrium_mr",
+            "uwm_gi_mr",
+            "prostate158_mr",
+            "hvsmr2_mr",
+            "panseg_t2_mr",
+            "ckd_kidney_mr",
+            "spider_spine_mr",
+            "montgomery_cxr",
+            "shenzhen_cxr",
+            "liver_us",
+            "mmotu_us",
+            "camus_us",
+        ),
+        "torso",
+    ),
+    **dict.fromkeys(("ufba425_dental", "dc1000_caries"), "teeth"),
+    **dict.fromkeys(("ddsm_tissue_mammo", "bus_bra", "breast_lesions_usg"), "breast"),
+    **dict.fromkeys(("smdg_glaucoma", "codras_fundus", "fives", "drive", "duke_dme_oct"), "eye"),
+    **dict.fromkeys(("cvc_colon", "etis_larib", "edd2020"), "gut"),
+    **dict.fromkeys(("monusac", "tnbc"), "microscopy"),
 }
 _AREA_OF_BODY_PART = {
     "brain": "head",
@@ -46,8 +81,20 @@ _AREA_OF_BODY_PART = {
     "abdomen": "torso",
     "pelvis": "torso",
 }
-# A broken bone may show in any picture that shows bone.
-_ALSO_POSSIBLE = {"fracture": {"head", "torso", "limb", "fetus", "breast"}, "vertebra": {"head", "fetus"}}
+# Areas where a name can also show, beyond those where training has its boxes.
+_ALSO_POSSIBLE = (
+    (("fracture",), ("head", "torso", "limb", "fetus", "breast", "teeth")),
+    (("vertebra", "spinal", "esophagus", "trachea", "larynx", "carotid"), ("head", "torso", "carotid", "fetus", "teeth")),
+    (("femur", "femoral head", "hip bone", "ribs", "lung", "sacrum", "muscle", "gluteus"), ("limb", "torso", "breast")),
+    (("colon", "rectum", "stomach", "duodenum", "bowel", "polyp", "gastrointestinal", "dysplasia"), ("gut", "torso")),
+    (("cancer", "tumor", "carcinoma", "glioma", "meningioma", "mass", "edema"), ("microscopy",)),
+    (("mandible", "tooth", "molar", "incisor", "caries"), ("head", "teeth")),
+    (("breast", "pectoral", "heart", "aorta"), ("torso", "breast")),
+    (("left eye", "right eye"), ("eye", "head")),
+    (("brain", "ventricle"), ("fetus",)),
+)
+_ANYWHERE = ("blood vessel", "nerve", "suspicious lesion", "soft tissue", "bone lesion")
+_LABELLED_THROUGHOUT = frozenset({"totalseg_example", "curvas_ct", "colin27_aal", "vxm_test_scan"})
 _RULED_OUT_BY_CLASS = {"no fracture": "fracture", "normal breast": "breast lesion"}
 
 
@@ -66,23 +113,37 @@ class Absence:
     """Which labels are certainly not in an image. Built from training records, so it knows their labels only."""
 
     def __init__(self, records: list[Record]) -> None:
-        """Collect the body areas in which each label occurs."""
-        self._areas: dict[str, set[str]] = {}
+        """Collect the body areas in which each label occurs, and what the data sets that label everything can label."""
+        areas: dict[str, set[str]] = {}
+        self._of_dataset: dict[str, set[str]] = {}
         for record in records:
-            if (area := area_of(record)) is not None:
-                for region in record.regions:
-                    self._areas.setdefault(region.label_en, set()).add(area)
-        for label, areas in _ALSO_POSSIBLE.items():
-            if label in self._areas:
-                self._areas[label] |= areas
+            area = area_of(record)
+            for region in record.targets:
+                found = areas.setdefault(region.label_en, set())
+                if area is not None:
+                    found.add(area)
+                if record.dataset in _LABELLED_THROUGHOUT:
+                    self._of_dataset.setdefault(record.dataset, set()).add(region.label_en)
+        for label, found in areas.items():
+            for words, others in _ALSO_POSSIBLE:
+                if any(word in label for word in words):
+                    found |= set(others)
+        self._areas = {
+            label: found for label, found in areas.items() if found and not any(word in label for word in _ANYWHERE)
+        }
 
-    def other_area(self, record: Record) -> list[str]:
+    def elsewhere(self, record: Record) -> list[str]:
         """Labels that belong to other areas of the body only, sorted."""
         area = area_of(record)
         if area is None:
             return []
-        return sorted(label for label, areas in self._areas.items() if area not in areas)
+        return sorted(name for name, areas in self._areas.items() if area not in areas and name not in _names(record))
 
-    def by_class(self, record: Record) -> list[str]:
-        """Labels that the image's own class rules out, sorted."""
-        return sorted(_RULED_OUT_BY_CLASS[label] for label in record.labels if label in _RULED_OUT_BY_CLASS)
+    def missing(self, record: Record) -> list[str]:
+        """Labels that the area could show and the image does not, sorted: its class, or a whole annotation, says so."""
+        missing = self._of_dataset.get(record.dataset, set()) - _names(record)
+        return sorted(missing | {_RULED_OUT_BY_CLASS[label] for label in record.labels if label in _RULED_OUT_BY_CLASS})
+
+
+def _names(record: Record) -> set[str]:
+    return {region.label_en for region in record.regions}

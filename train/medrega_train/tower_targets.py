@@ -15,72 +15,15 @@ import torch
 from torch import Tensor
 
 from medrega_edge.domain import Modality
-from medrega_train.records import VESSELS, Record
+from medrega_edge.evaluation.records import NOT_A_TARGET, Record
+from medrega_train.records import Absence, area_of
 from medrega_train.tower_views import SIDELESS_AREAS, Array, Picture, View
 
 T = TypeVar("T")
 
 MODALITIES = tuple(Modality)
-LABELLED_THROUGHOUT = frozenset({"totalseg_example", "curvas_ct", "colin27_aal", "vxm_test_scan"})
 MAX_SINGLE, MAX_SEVERAL, MAX_ABSENT = 8, 2, 3  # questions of a view: about one box, about several, about none
 MIN_CLASS_COUNT = 10
-
-_AREA_OF_DATASET = {
-    **dict.fromkeys(("mbh_ct", "cpaisd_ct", "brats23_mr", "ms_flair_mr", "npc_mr"), "head"),
-    **dict.fromkeys(
-        (
-            "lits_liver_ct",
-            "nih_pancreas_ct",
-            "kits19_ct",
-            "chd_ct",
-            "curvas_ct",
-            "msd_lung_ct",
-            "msd_hepatic_ct",
-            "msd_spleen_ct",
-            "lungsegdb_ct",
-            "chaos_ct",
-            "avt_aorta_ct",
-            "mendeley_kidney_stone_ct",
-            "left_atrium_mr",
-            "uwm_gi_mr",
-            "prostate158_mr",
-            "hvsmr2_mr",
-            "panseg_t2_mr",
-            "ckd_kidney_mr",
-            "spider_spine_mr",
-            "montgomery_cxr",
-            "shenzhen_cxr",
-            "liver_us",
-            "mmotu_us",
-            "camus_us",
-        ),
-        "torso",
-    ),
-    **dict.fromkeys(("ufba425_dental", "dc1000_caries"), "teeth"),
-    **dict.fromkeys(("ddsm_tissue_mammo", "bus_bra", "breast_lesions_usg"), "breast"),
-    **dict.fromkeys(("smdg_glaucoma", "codras_fundus", "fives", "drive", "duke_dme_oct"), "eye"),
-    **dict.fromkeys(("cvc_colon", "etis_larib", "edd2020"), "gut"),
-    **dict.fromkeys(("monusac", "tnbc"), "microscopy"),
-}
-# Areas where a name can also show, beyond those where training has its boxes.
-_ALSO_POSSIBLE = (
-    (("fracture",), ("head", "torso", "limb", "fetus", "breast", "teeth")),
-    (("vertebra", "spinal", "esophagus", "trachea", "larynx", "carotid"), ("head", "torso", "carotid", "fetus", "teeth")),
-    (("femur", "femoral head", "hip bone", "ribs", "lung", "sacrum", "muscle", "gluteus"), ("limb", "torso", "breast")),
-    (("colon", "rectum", "stomach", "duodenum", "bowel", "polyp", "gastrointestinal", "dysplasia"), ("gut", "torso")),
-    (("cancer", "tumor", "carcinoma", "glioma", "meningioma", "mass", "edema"), ("microscopy",)),
-    (("mandible", "tooth", "molar", "incisor", "caries"), ("head", "teeth")),
-    (("breast", "pectoral", "heart", "aorta"), ("torso", "breast")),
-    (("left eye", "right eye"), ("eye", "head")),
-    (("brain", "ventricle"), ("fetus",)),
-)
-_ANYWHERE = ("blood vessel", "nerve", "suspicious lesion", "soft tissue", "bone lesion")
-_RULED_OUT_BY_CLASS = {"no fracture": "fracture", "normal breast": "breast lesion"}
-
-
-def area_of(record: Record) -> str | None:
-    """The part of the body that the image shows, None where nobody knows."""
-    return _AREA_OF_DATASET.get(record.dataset, record.area)
 
 
 def sideless(record: Record) -> bool:
@@ -90,7 +33,7 @@ def sideless(record: Record) -> bool:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TowerVocabulary:
     """The names that the heads know: regions, and classes of the whole image with the data sets that use them."""
 
     regions: tuple[str, ...]
@@ -98,9 +41,9 @@ class Vocabulary:
     classes_of_dataset: dict[str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, records: list[Record]) -> Vocabulary:
+    def of(cls, records: list[Record]) -> TowerVocabulary:
         """Collect the names from training records; a class that is rare in a data set is no target there."""
-        regions = sorted({region.label_en for record in records for region in record.detectable})
+        regions = sorted({region.label_en for record in records for region in record.targets})
         counts = Counter((record.dataset, label) for record in records for label in record.labels)
         common = [pair for pair, count in counts.items() if count >= MIN_CLASS_COUNT]
         of_dataset: dict[str, list[str]] = {}
@@ -108,41 +51,6 @@ class Vocabulary:
             of_dataset.setdefault(dataset, []).append(label)
         classes = sorted({label for _, label in common})
         return cls(tuple(regions), tuple(classes), {name: tuple(labels) for name, labels in of_dataset.items()})
-
-
-class Absent:
-    """Which names are certainly not in an image; knows the labels of the records that it was made from."""
-
-    def __init__(self, records: list[Record]) -> None:
-        """Collect where each label occurs, and what the data sets that label everything can label."""
-        areas: dict[str, set[str]] = {}
-        self._of_dataset: dict[str, set[str]] = {}
-        for record in records:
-            area = area_of(record)
-            for region in record.detectable:
-                found = areas.setdefault(region.label_en, set())
-                if area is not None:
-                    found.add(area)
-                if record.dataset in LABELLED_THROUGHOUT:
-                    self._of_dataset.setdefault(record.dataset, set()).add(region.label_en)
-        for label, found in areas.items():
-            for words, others in _ALSO_POSSIBLE:
-                if any(word in label for word in words):
-                    found |= set(others)
-        self._areas = {
-            label: found for label, found in areas.items() if found and not any(word in label for word in _ANYWHERE)
-        }
-
-    def of(self, record: Record) -> tuple[list[str], list[str]]:
-        """Names that are missing where they could be, and names of other body parts; both sorted."""
-        here = {region.label_en for region in record.regions}
-        missing = self._of_dataset.get(record.dataset, set()) - here
-        missing |= {_RULED_OUT_BY_CLASS[label] for label in record.labels if label in _RULED_OUT_BY_CLASS}
-        area = area_of(record)
-        elsewhere = (
-            [] if area is None else sorted(n for n, areas in self._areas.items() if area not in areas and n not in here)
-        )
-        return sorted(missing), elsewhere
 
 
 @dataclass(frozen=True)
@@ -177,10 +85,10 @@ class Batch:
 class Lessons:
     """Makes lessons of views."""
 
-    def __init__(self, records: list[Record], vocabulary: Vocabulary) -> None:
+    def __init__(self, records: list[Record], vocabulary: TowerVocabulary) -> None:
         """`records` are those of training: they say what is absent where."""
         self.vocabulary = vocabulary
-        self._absent = Absent(records)
+        self._absent = Absence(records)
         self._region = {name: i for i, name in enumerate(vocabulary.regions)}
         self._class = {name: i for i, name in enumerate(vocabulary.classes)}
 
@@ -189,7 +97,7 @@ class Lessons:
         found = [
             (self._region[region.label_en], boxes, len(region.boxes) == 1)
             for region, boxes in zip(record.regions, view.boxes, strict=True)
-            if region.label_en in self._region and region.label_en != VESSELS and len(boxes)
+            if region.label_en in self._region and region.label_en != NOT_A_TARGET and len(boxes)
         ]
         one = [question for question in found if question[2]]
         if rng is not None:
@@ -212,9 +120,8 @@ class Lessons:
     def absent(self, record: Record, rng: np.random.Generator | None) -> list[int]:
         """Numbers of absent names: those that could be there first; the same ones each time where `rng` is None."""
         rng = rng or np.random.default_rng(len(record.id))
-        missing, elsewhere = self._absent.of(record)
-        some = _some(missing, MAX_ABSENT - 1, rng)
-        some += _some(elsewhere, MAX_ABSENT - len(some), rng)
+        some = _some(self._absent.missing(record), MAX_ABSENT - 1, rng)
+        some += _some(self._absent.elsewhere(record), MAX_ABSENT - len(some), rng)
         return [self._region[name] for name in some if name in self._region]
 
 

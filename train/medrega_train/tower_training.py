@@ -20,16 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medrega_edge.evaluation.records import Record, read_records
+from medrega_edge.io.atomic import atomic_write, write_text
 from medrega_train.dense_head import plain_iou
 from medrega_train.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, EfficientNetLite, imagenet_tower
-from medrega_train.loop import Average, write_atomically
-from medrega_train.records import Record, load_records, split_of
+from medrega_train.loop import Average
+from medrega_train.records import split_of
 from medrega_train.region_head import RegionHead, RegionLogits, edge_loss, inside_loss
-from medrega_train.tower_targets import MODALITIES, Batch, Lesson, Lessons, Vocabulary, collate, sideless
+from medrega_train.tower_targets import MODALITIES, Batch, Lesson, Lessons, TowerVocabulary, collate, sideless
 from medrega_train.tower_views import PictureStore, clean_view, random_view
 
 LABEL_WIDTH = 128
@@ -80,7 +82,7 @@ class Plan:
 class TowerWithHead(nn.Module):
     """The tower, the region head asked by label, and two linear heads on the pooled last map."""
 
-    def __init__(self, tower: EfficientNetLite, vocabulary: Vocabulary) -> None:
+    def __init__(self, tower: EfficientNetLite, vocabulary: TowerVocabulary) -> None:
         """`vocabulary` has the labels and classes, in the order of their numbers."""
         super().__init__()
         self.tower = tower
@@ -164,16 +166,16 @@ class Draws:
 
 
 def _weight(record: Record) -> float:
-    names = len(record.detectable)
+    names = len(record.targets)
     return 0.3 if not names else 1.0 + 0.15 * min(names - 1, 4)
 
 
 class Evaluation:
     """Mean IoU and acc@0.5 of one object, one region, and what is said of absent names, over clean views."""
 
-    def __init__(self, records: list[Record], lessons: Lessons, side: int, batch_of: dict[str, int]) -> None:
-        """`batch_of` says for each record's id whether it came with batch 1 or 2 of the data."""
-        self._records, self._lessons, self._side, self._batch_of = records, lessons, side, batch_of
+    def __init__(self, records: list[Record], lessons: Lessons, side: int) -> None:
+        """`side` is that of the views in pixels."""
+        self._records, self._lessons, self._side = records, lessons, side
         self._pictures = PictureStore(records)
 
     @torch.inference_mode()
@@ -192,7 +194,7 @@ class Evaluation:
             for i, record in enumerate(records):
                 single = batch.single[i]
                 found = iou[i][single].tolist() + [0.0] * self._unknown(record)
-                overlaps[f"batch {self._batch_of[record.id]}"] += found
+                overlaps[f"batch {record.batch or 1}"] += found
                 overlaps[record.dataset] += found
                 overlaps["all"] += found
                 there += said[i][single].tolist()
@@ -209,7 +211,7 @@ class Evaluation:
     def _unknown(self, record: Record) -> int:
         """How many regions of one box have a name that training lacks: those boxes are missed."""
         known = self._lessons.vocabulary.regions
-        return sum(len(region.boxes) == 1 and region.label_en not in known for region in record.detectable)
+        return sum(len(region.boxes) == 1 and region.label_en not in known for region in record.targets)
 
     def _clean(self, index: int) -> Lesson:
         record = self._records[index]
@@ -238,12 +240,11 @@ def train(data: Path, folder: Path, plan: Plan, slice_: Slice) -> bool:
     `tower_and_head.safetensors`, float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    records = load_records(data)
+    records = list(read_records(data))
     training = split_of(records, "train")
-    vocabulary = Vocabulary.of(training)
+    vocabulary = TowerVocabulary.of(training)
     lessons = Lessons(training, vocabulary)
-    batch_of = _batches(data)
-    evaluation = Evaluation(split_of(records, "val"), lessons, plan.full_side, batch_of)
+    evaluation = Evaluation(split_of(records, "val"), lessons, plan.full_side)
     draws = Draws(training, lessons, plan)
     torch.manual_seed(plan.seed)
     model = TowerWithHead(imagenet_tower(), vocabulary).to(memory_format=torch.channels_last)
@@ -337,7 +338,8 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.shadow,
         }
-        write_atomically(self.folder / "state.pt", lambda path: torch.save(state, path))
+        with atomic_write(self.folder / "state.pt") as file:
+            torch.save(state, file)
 
     def evaluate(self) -> None:
         """Measure the averaged weights on the validation split and add a line to evaluations.jsonl."""
@@ -356,7 +358,8 @@ class Run:
         self.average.swap()
         tensors = {name: tensor.half().contiguous() for name, tensor in self.model.state_dict().items()}
         self.average.swap()
-        write_atomically(self.folder / "tower_and_head.safetensors", lambda path: save_file(tensors, path))
+        with atomic_write(self.folder / "tower_and_head.safetensors") as file:
+            file.write(save(tensors))
 
 
 def _groups(model: TowerWithHead, plan: Plan) -> list[dict[str, object]]:
@@ -372,19 +375,13 @@ def _groups(model: TowerWithHead, plan: Plan) -> list[dict[str, object]]:
     return groups
 
 
-def _batches(data: Path) -> dict[str, int]:
-    with (data / "records.jsonl").open(encoding="utf-8") as lines:
-        return {row["id"]: int(row.get("batch", 1)) for row in map(json.loads, lines)}
-
-
 def _append(path: Path, line: dict[str, object]) -> None:
     with path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
 
 
 def _write_json(path: Path, content: object) -> None:
-    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def _next(clock_time: str) -> float:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from medrega_edge.evaluation.records import Record
 from medrega_edge.images.reader import read_image
-from medrega_train.records import Record
+from medrega_train.records import area_of
 
 Array = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]  # [height, width] where it is grey, [height, width, 3] where not
@@ -47,7 +48,7 @@ class PictureStore:
     def __init__(self, records: list[Record]) -> None:
         """Decode all of them: a few milliseconds and 0.1 to 0.7 MB an image."""
         with ThreadPoolExecutor(2) as pool:
-            self._pictures = list(pool.map(lambda record: _compact(read_image(record.path).pixels), records))
+            self._pictures = list(pool.map(lambda record: _compact(read_image(record.image).pixels), records))
 
     def __getitem__(self, index: int) -> Picture:
         """The picture of record number `index`."""
@@ -88,7 +89,7 @@ def random_view(record: Record, picture: Picture, side: int, sideless: bool, rng
         pixels, placed = np.asarray(turned), [turn_boxes(boxes, angle) for boxes in placed]
     if sideless and rng.random() < 0.5:
         pixels, placed = pixels[:, ::-1], [_mirrored(boxes) for boxes in placed]
-    if sideless and record.area in TURN_AREAS and rng.random() < 0.5:
+    if sideless and area_of(record) in TURN_AREAS and rng.random() < 0.5:
         pixels = np.swapaxes(pixels, 0, 1)
         placed = [boxes[:, [1, 0, 3, 2]] for boxes in placed]
     return View(_change_intensity(pixels, rng), tuple(visible(boxes) for boxes in placed))
