@@ -1,10 +1,11 @@
 """The region head: where is what was asked for? One pass over the tower's maps answers with four distributions.
 
 The three maps are joined on the middle grid, see each other there, and are refined on the finest grid. A query reads the
-joined map and becomes five directions: four say how much each place looks like the left, upper, right and lower edge, the
-fifth whether the place lies inside. Summed along the other axis the edges are distributions over bins, whose median is
-the coordinate. A query is any vector, so it can be a label's embedding or a language model's hidden state; where an
-object has several boxes, each box is one more query that knows those before it.
+joined map and becomes ten directions. Four say how much each place looks like the left, upper, right and lower edge: summed
+along the other axis they are distributions over bins, whose median is the coordinate of an object with one box. The fifth
+says whether a place lies inside, the sixth whether it is the centre of a box, the last four how far the box then reaches:
+the peaks of the centres are the boxes of an object with several, dozens in the same pass. A query is any vector, so it can
+be a label's embedding or a language model's hidden state.
 
 Boxes are fractions `[x1, y1, x2, y2]` of the square picture, 0..1.
 """
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EDGES = 4
+INSIDE, CENTRE = EDGES, EDGES + 1  # numbers of directions; the distances follow
+DIRECTIONS = CENTRE + 1 + EDGES
 EDGE_AXES = (1, 0, 1, 0)  # x1, y1, x2, y2: an x edge keeps the columns, a y edge the rows
 
 _GROUPS = 8
@@ -25,15 +28,24 @@ _ATTENTION_HEADS = 4
 _READS = 2
 _POSITION_GRID = 24
 _INSIDE_BIAS = -2.0  # most places lie outside
+_CENTRE_BIAS = -4.0  # and nearly all are no centre
+_DISTANCE_SCALE = 0.1  # of the side: a common distance from centre to edge
+_DISTANCE_RANGE = (-4.0, 3.0)
 
 
 @dataclass(frozen=True)
 class RegionLogits:
-    """What the head says of Q queries: `edges` `[B, Q, 4, bins]`, `inside` `[B, Q, bins, bins]`, `presence` `[B, Q]`."""
+    """What the head says of Q queries.
+
+    `edges` `[B, Q, 4, bins]`, `inside` and `centres` `[B, Q, bins, bins]` and `presence` `[B, Q]` are logits. `distances`
+    `[B, Q, 4, bins, bins]` are fractions of the side, from the middle of a place to the left, upper, right and lower edge.
+    """
 
     edges: Tensor
     inside: Tensor
     presence: Tensor
+    centres: Tensor
+    distances: Tensor
 
     @property
     def boxes(self) -> Tensor:
@@ -106,24 +118,33 @@ class RegionHead(nn.Module):
         self.fine = ResidualBlock(fine_width)
         self.query = nn.Sequential(nn.LayerNorm(query_width), nn.Linear(query_width, width))
         self.readers = nn.ModuleList(MapReader(width) for _ in range(_READS))
-        self.directions = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, (EDGES + 1) * fine_width))
+        self.directions = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, DIRECTIONS * fine_width))
         self.presence = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1))
         self.inside_bias = nn.Parameter(torch.tensor(_INSIDE_BIAS))
+        self.centre_bias = nn.Parameter(torch.tensor(_CENTRE_BIAS))
 
     def forward(self, maps: tuple[Tensor, Tensor, Tensor], queries: Tensor) -> RegionLogits:
         """`queries` `[B, Q, query_width]`; the picture, and so each map, is square."""
-        joined, fine = self.read(maps)
-        places = self.place_norm(joined.flatten(2).transpose(1, 2))
+        return self.answer(*self.read(maps), queries)
+
+    def answer(self, places: Tensor, fine: Tensor, queries: Tensor) -> RegionLogits:
+        """Ask about maps that were read: `queries` `[B, Q, query_width]`."""
         asked = self.query(queries)
         for reader in self.readers:
             asked = reader(asked, places)
-        directions = self.directions(asked).unflatten(-1, (EDGES + 1, -1))
+        directions = self.directions(asked).unflatten(-1, (DIRECTIONS, -1))
         scores = torch.einsum("bqed,bdhw->bqehw", directions, fine).float() * fine.shape[1] ** -0.5
         edges = torch.stack([scores[:, :, e].logsumexp(dim=2 + (axis == 0)) for e, axis in enumerate(EDGE_AXES)], dim=2)
-        return RegionLogits(edges, scores[:, :, EDGES] + self.inside_bias, self.presence(asked).squeeze(-1).float())
+        return RegionLogits(
+            edges=edges,
+            inside=scores[:, :, INSIDE] + self.inside_bias,
+            presence=self.presence(asked).squeeze(-1).float(),
+            centres=scores[:, :, CENTRE] + self.centre_bias,
+            distances=_DISTANCE_SCALE * scores[:, :, CENTRE + 1 :].clamp(*_DISTANCE_RANGE).exp(),
+        )
 
     def read(self, maps: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """What does not depend on the query: the joined map at stride 16 and the fine one at stride 8."""
+        """What does not depend on the query: places `[B, P, width]` at stride 16, the fine map at stride 8."""
         # In channels-last order torch 2.13 crashes where a group norm's input needs no gradient: a tower that stands still.
         detail, middle, overview = (norm(a_map.contiguous()) for norm, a_map in zip(self.norms, maps, strict=True))
         size = middle.shape[-2:]
@@ -135,7 +156,7 @@ class RegionHead(nn.Module):
         told = (self.overview(tokens) - tokens).transpose(1, 2).reshape(small.shape)
         joined = self.after(joined + F.interpolate(told, size=size, mode="bilinear"))
         context = F.interpolate(self.fine_context(joined), size=detail.shape[-2:], mode="bilinear")
-        return joined, self.fine(self.fine_detail(detail) + context)
+        return self.place_norm(joined.flatten(2).transpose(1, 2)), self.fine(self.fine_detail(detail) + context)
 
 
 def interpolated_median(probabilities: Tensor) -> Tensor:
@@ -179,3 +200,48 @@ def inside_loss(logits: Tensor, coverage: Tensor) -> Tensor:
     overlap, total = (share * coverage).sum((-1, -2)), (share + coverage).sum((-1, -2))
     dice = 1 - (2 * overlap + 1) / (total + 1)
     return F.binary_cross_entropy_with_logits(logits, coverage, reduction="none").mean((-1, -2)) * 2 + dice
+
+
+def centre_loss(logits: Tensor, heat: Tensor) -> Tensor:
+    """Focal loss of centre maps `[N, H, W]` against bumps of height 1 at the centres, one value a map.
+
+    It is divided by the number of centres, as CornerNet (Law and Deng, 2018) does it.
+    """
+    share = logits.sigmoid()
+    peak = heat >= 1.0
+    there = (1 - share).square() * F.logsigmoid(logits)
+    elsewhere = (1 - heat).pow(4) * share.square() * F.logsigmoid(-logits)
+    total = torch.where(peak, there, elsewhere).sum((-1, -2))
+    return -total / peak.sum((-1, -2)).clamp(min=1)
+
+
+def boxes_at(rows: Tensor, columns: Tensor, distances: Tensor, bins: int) -> Tensor:
+    """The boxes `[n, 4]` that places claim by rows and columns `[n]` and distances `[n, 4]`; fractions of the side."""
+    centres = torch.stack([columns, rows, columns, rows], dim=-1)
+    return (centres + 0.5) / bins + distances * distances.new_tensor([-1.0, -1.0, 1.0, 1.0])
+
+
+def peak_boxes(centres: Tensor, distances: Tensor, least: float, overlap: float) -> tuple[Tensor, Tensor]:
+    """Boxes `[n, 4]` and probabilities `[n]` of one query, best first.
+
+    They stand where the probability `[H, W]` is the largest of its 3 x 3 neighbours and at least `least`. Of two boxes
+    whose IoU exceeds `overlap` the better one stays.
+    """
+    top = F.max_pool2d(centres[None, None], 3, 1, 1)[0, 0]
+    rows, columns = torch.nonzero((centres == top) & (centres >= least), as_tuple=True)
+    order = centres[rows, columns].argsort(descending=True, stable=True)
+    rows, columns = rows[order], columns[order]
+    boxes = boxes_at(rows, columns, distances[:, rows, columns].T, centres.shape[-1])
+    stays: list[int] = []
+    for i in range(len(boxes)):
+        others = boxes[stays]
+        if not stays or float(_iou(others, boxes[i]).max()) <= overlap:
+            stays.append(i)
+    return boxes[stays], centres[rows, columns][stays]
+
+
+def _iou(boxes: Tensor, box: Tensor) -> Tensor:
+    low, high = torch.maximum(boxes[:, :2], box[:2]), torch.minimum(boxes[:, 2:], box[2:])
+    both = (high - low).clamp(min=0).prod(-1)
+    union = (boxes[:, 2:] - boxes[:, :2]).prod(-1) + (box[2:] - box[:2]).prod(-1) - both
+    return both / union.clamp(min=1e-9)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ T = TypeVar("T")
 MODALITIES = tuple(Modality)
 MAX_SINGLE, MAX_SEVERAL, MAX_ABSENT = 8, 2, 3  # questions of a view: about one box, about several, about none
 MIN_CLASS_COUNT = 10
+_BUMP_WIDTH = 0.1  # of the box: standard deviation of the bump at its centre
 
 
 def sideless(record: Record) -> bool:
@@ -77,6 +79,9 @@ class Batch:
     single: Tensor  # [B, Q] bool
     box: Tensor  # [B, Q, 4] of the single ones
     coverage: Tensor  # [B, Q, G, G]
+    heat: Tensor  # [B, Q, G, G], 1 at the centre of each box
+    claims: Tensor  # [N, 4], long: view, question, row and column of a place near the centre of a box
+    claimed: Tensor  # [N, 4], the boxes that these places claim
     modality: Tensor  # [B]
     classes: Tensor  # [B, K]
     classes_known: Tensor  # [B, K]
@@ -93,17 +98,17 @@ class Lessons:
         self._class = {name: i for i, name in enumerate(vocabulary.classes)}
 
     def lesson(self, record: Record, view: View, rng: np.random.Generator | None) -> Lesson:
-        """All regions of one box where `rng` is None; else a draw of all kinds, few enough for a batch."""
+        """All regions, those of one box first, where `rng` is None; else a draw of all kinds, few enough for a batch."""
         found = [
             (self._region[region.label_en], boxes, len(region.boxes) == 1)
             for region, boxes in zip(record.regions, view.boxes, strict=True)
             if region.label_en in self._region and region.label_en != NOT_A_TARGET and len(boxes)
         ]
         one = [question for question in found if question[2]]
+        several = [question for question in found if not question[2]]
         if rng is not None:
-            several = [question for question in found if not question[2]]
-            one = _some(one, MAX_SINGLE, rng) + _some(several, MAX_SEVERAL, rng)
-        questions = one + [(label, np.zeros((0, 4), np.float32), False) for label in self.absent(record, rng)]
+            one, several = _some(one, MAX_SINGLE, rng), _some(several, MAX_SEVERAL, rng)
+        questions = one + several + [(label, np.zeros((0, 4), np.float32), False) for label in self.absent(record, rng)]
         classes, known = np.zeros(len(self._class), np.float32), np.zeros(len(self._class), np.float32)
         classes[[self._class[name] for name in record.labels if name in self._class]] = 1.0
         known[[self._class[name] for name in self.vocabulary.classes_of_dataset.get(record.dataset, ())]] = 1.0
@@ -133,11 +138,17 @@ def collate(lessons: list[Lesson]) -> Batch:
     labels, asked, present = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape, np.float32)
     single = np.zeros(shape, bool)
     box, coverage = np.zeros((*shape, 4), np.float32), np.zeros((*shape, grid, grid), np.float32)
+    heat = np.zeros((*shape, grid, grid), np.float32)
+    claims, claimed = [], []
     for i, lesson in enumerate(lessons):
         for q, (label, boxes, alone) in enumerate(zip(lesson.labels, lesson.boxes, lesson.single, strict=True)):
             labels[i, q], asked[i, q], present[i, q], single[i, q] = label, True, float(len(boxes) > 0), alone
             if len(boxes):
                 box[i, q], coverage[i, q] = boxes[0], covered(boxes, grid)
+                heat[i, q] = bumps(boxes, grid)
+                places, owners = near_centres(boxes, grid)
+                claims.append(np.concatenate([np.broadcast_to([i, q], (len(places), 2)), places], axis=1))
+                claimed.append(boxes[owners])
     pixels = np.stack([p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (x.pixels for x in lessons)])
     return Batch(
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
@@ -147,6 +158,9 @@ def collate(lessons: list[Lesson]) -> Batch:
         single=torch.from_numpy(single),
         box=torch.from_numpy(box),
         coverage=torch.from_numpy(coverage),
+        heat=torch.from_numpy(heat),
+        claims=torch.from_numpy(np.concatenate([np.zeros((0, 4), np.int64), *claims]).astype(np.int64)),
+        claimed=torch.from_numpy(np.concatenate([np.zeros((0, 4), np.float32), *claimed])),
         modality=torch.tensor([lesson.modality for lesson in lessons]),
         classes=torch.from_numpy(np.stack([lesson.classes for lesson in lessons])),
         classes_known=torch.from_numpy(np.stack([lesson.classes_known for lesson in lessons])),
@@ -160,6 +174,35 @@ def covered(boxes: Array, grid: int) -> Array:
     y = np.clip(np.minimum(edges[1:], boxes[:, 3:4]) - np.maximum(edges[:-1], boxes[:, 1:2]), 0, None) * grid
     share: Array = np.max(y[:, :, None] * x[:, None, :], axis=0)
     return share
+
+
+def bumps(boxes: Array, grid: int) -> Array:
+    """A map `[grid, grid]` with a Gaussian bump of height 1 at the place of each box's centre; wide boxes have wide ones."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 * grid
+    widths = np.maximum(0.6, _BUMP_WIDTH * (boxes[:, 2:] - boxes[:, :2]) * grid)
+    middle = np.arange(grid, dtype=np.float32) + 0.5
+    nearest = np.floor(np.clip(centres, 0, grid - 1e-3)) + 0.5
+    x = np.exp(-0.5 * ((middle - nearest[:, :1]) / widths[:, :1]) ** 2)
+    y = np.exp(-0.5 * ((middle - nearest[:, 1:]) / widths[:, 1:]) ** 2)
+    heat: Array = np.max(y[:, :, None] * x[:, None, :], axis=0).astype(np.float32)
+    return heat
+
+
+def near_centres(boxes: Array, grid: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Places (row, column) `[n, 2]` at the centres of boxes and beside them where they lie inside, and whose they are `[n]`.
+
+    A place that is near several centres belongs to the smallest box.
+    """
+    owner: dict[tuple[int, int], int] = {}
+    largest_first = np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")
+    for number in largest_first:
+        x1, y1, x2, y2 = boxes[number] * grid
+        column, row = (int(np.clip((a + b) / 2, 0, grid - 1e-3)) for a, b in ((x1, x2), (y1, y2)))
+        for i in range(max(0, row - 1), min(grid, row + 2)):
+            for j in range(max(0, column - 1), min(grid, column + 2)):
+                if (i, j) == (row, column) or (x1 < j + 0.5 < x2 and y1 < i + 0.5 < y2):
+                    owner[i, j] = int(number)
+    return np.array(list(owner), np.int64).reshape(-1, 2), np.array(list(owner.values()), np.int64)
 
 
 def _some(items: list[T], count: int, rng: np.random.Generator) -> list[T]:

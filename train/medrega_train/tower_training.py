@@ -26,17 +26,18 @@ from torch.nn import functional as F
 
 from medrega_edge.evaluation.records import Record, read_records
 from medrega_edge.io.atomic import atomic_write, write_text
-from medrega_train.dense_head import plain_iou
+from medrega_train.dense_head import generalised_iou, plain_iou
 from medrega_train.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, EfficientNetLite, imagenet_tower
 from medrega_train.loop import Average
 from medrega_train.records import split_of
-from medrega_train.region_head import RegionHead, RegionLogits, edge_loss, inside_loss
+from medrega_train.region_head import RegionHead, RegionLogits, boxes_at, centre_loss, edge_loss, inside_loss, peak_boxes
 from medrega_train.tower_targets import MODALITIES, Batch, Lesson, Lessons, TowerVocabulary, collate, sideless
 from medrega_train.tower_views import PictureStore, clean_view, random_view
 
 LABEL_WIDTH = 128
 CLEAN_SHARE = 0.1
 GRADIENT_NORM = 5.0
+LEAST, OVERLAP = 0.3, 0.5  # probability of a centre, and IoU of two boxes, where an object has several
 EVALUATION_BATCH = 16
 LAST_EVALUATION_SECONDS = 180.0  # what the evaluation at the end takes of the run
 
@@ -106,7 +107,11 @@ class TowerWithHead(nn.Module):
         there = asked & (batch.present > 0)
         presence = F.binary_cross_entropy_with_logits(regions.presence, batch.present, reduction="none")
         per_class = F.binary_cross_entropy_with_logits(classes.float(), batch.classes, reduction="none")
+        view, question, row, column = batch.claims.unbind(1)
+        reached = boxes_at(row, column, regions.distances[view, question, :, row, column], regions.edges.shape[-1])
         return {
+            "centres": 0.3 * centre_loss(regions.centres[asked], batch.heat[asked]).sum() / max(1, int(asked.sum())),
+            "reach": 0.5 * (1 - generalised_iou(reached, batch.claimed)).sum() / max(1, len(reached)),
             "edges": edge_loss(regions.edges[single], batch.box[single]).sum() / max(1, int(single.sum())),
             "inside": 0.5 * inside_loss(regions.inside[there], batch.coverage[there]).sum() / max(1, int(there.sum())),
             "presence": 0.5 * presence[asked].sum() / max(1, int(asked.sum())),
@@ -182,6 +187,7 @@ class Evaluation:
     def measure(self, model: TowerWithHead) -> dict[str, object]:
         """Return the figures, as shares of 1."""
         overlaps: dict[str, list[float]] = defaultdict(list)
+        several: list[float] = []
         there: list[float] = []
         absent: list[float] = []
         modality_right = 0
@@ -197,11 +203,17 @@ class Evaluation:
                 overlaps[f"batch {record.batch or 1}"] += found
                 overlaps[record.dataset] += found
                 overlaps["all"] += found
-                there += said[i][single].tolist()
-                absent += said[i][batch.asked[i] & ~single].tolist()
+                present = batch.present[i] > 0
+                there += said[i][present].tolist()
+                absent += said[i][batch.asked[i] & ~present].tolist()
+                for q in torch.nonzero(present & ~single).flatten().tolist():
+                    found_boxes, _ = peak_boxes(regions.centres[i, q].sigmoid(), regions.distances[i, q], LEAST, OVERLAP)
+                    truth = batch.claimed[(batch.claims[:, 0] == i) & (batch.claims[:, 1] == q)].unique(dim=0)
+                    several.append(_alignment_f1(found_boxes, truth))
         groups = {name: _summary(values) for name, values in sorted(overlaps.items()) if values}
         return {
             "single": {name: groups.pop(name) for name in ("all", "batch 1", "batch 2") if name in groups},
+            "several": {"n": len(several), "f1": round(float(np.mean(several or [0.0])), 4)},
             "modality": round(modality_right / max(1, len(self._records)), 4),
             "denied": round(float(np.mean([float(p < 0.5) for p in there] or [0.0])), 4),
             "invented": round(float(np.mean([float(p >= 0.5) for p in absent] or [0.0])), 4),
@@ -216,6 +228,17 @@ class Evaluation:
     def _clean(self, index: int) -> Lesson:
         record = self._records[index]
         return self._lessons.lesson(record, clean_view(record, self._pictures[index], self._side), None)
+
+
+def _alignment_f1(found: Tensor, truth: Tensor) -> float:
+    """F1 of boxes, each matched with at most one of IoU 0.5 or more, in the order of their probability."""
+    left, right = list(truth), 0
+    for box in found:
+        overlaps = [float(plain_iou(box, other)) for other in left]
+        if overlaps and max(overlaps) >= 0.5:
+            left.pop(int(np.argmax(overlaps)))
+            right += 1
+    return 2 * right / max(1, len(found) + len(truth))
 
 
 def _summary(overlaps: list[float]) -> dict[str, float]:
