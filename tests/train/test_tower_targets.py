@@ -8,12 +8,11 @@ import pytest
 pytest.importorskip("torch")
 
 from medrega_edge.boxes import PixelBox  # noqa: E402
-from medrega_train.records import VESSELS, Region, split_of  # noqa: E402
+from medrega_edge.evaluation.records import NOT_A_TARGET, AnnotatedRegion  # noqa: E402
+from medrega_train.records import Absence, area_of, split_of  # noqa: E402
 from medrega_train.tower_targets import (  # noqa: E402
-    Absent,
     Lessons,
-    Vocabulary,
-    area_of,
+    TowerVocabulary,
     collate,
     covered,
     sideless,
@@ -26,20 +25,20 @@ pytestmark = pytest.mark.train
 BOX = (10, 10, 40, 30)
 
 
-def image(dataset, *names, area=None, labels=(), boxes=1):
-    regions = tuple(Region(name, name, "organ", (PixelBox(*BOX),) * boxes) for name in names)
-    return replace(record(BOX, area=area), dataset=dataset, regions=regions, labels=labels)
+def image(dataset, *names, labels=(), boxes=1):
+    regions = tuple(AnnotatedRegion(name, name, (PixelBox(*BOX),) * boxes, "organ") for name in names)
+    return replace(record(BOX), dataset=dataset, regions=regions, labels=labels)
 
 
 RECORDS = [
-    image("chaos_mr", "liver", "left kidney", area="torso"),
-    image("kvasir_seg", "polyp", area="gut"),
+    image("chaos_mr", "liver", "left kidney"),
+    image("kvasir_seg", "polyp"),
     image("codras_fundus", "optic disc"),
-    image("totalseg_example", "liver", "spleen", area="torso"),
-    image("totalseg_example", "liver", area="torso"),
-    image("cheng_brain_tumor", "glioma", area="head"),
-    image("fracatlas", area="limb", labels=("no fracture",)),
-    image("fracatlas", "fracture", area="limb", labels=("fracture",)),
+    image("totalseg_example", "liver", "spleen"),
+    image("totalseg_example", "liver"),
+    image("cheng_brain_tumor", "glioma"),
+    image("fracatlas", labels=("no fracture",)),
+    image("fracatlas", "fracture", labels=("fracture",)),
 ]
 
 
@@ -49,32 +48,32 @@ def test_training_leaves_out_copies_and_other_splits():
 
 
 def test_vessels_that_fill_the_image_are_no_name():
-    names = Vocabulary.of([*RECORDS, image("chase_db1", VESSELS, "optic disc", area="eye")]).regions
-    assert VESSELS not in names and "optic disc" in names
+    names = TowerVocabulary.of([*RECORDS, image("chase_db1", NOT_A_TARGET, "optic disc")]).regions
+    assert NOT_A_TARGET not in names and "optic disc" in names
 
 
 def test_a_name_of_another_body_part_is_absent():
-    missing, elsewhere = Absent(RECORDS).of(RECORDS[2])
+    missing, elsewhere = Absence(RECORDS).missing(RECORDS[2]), Absence(RECORDS).elsewhere(RECORDS[2])
     assert "polyp" in elsewhere and "liver" in elsewhere and not missing
 
 
 def test_what_is_not_boxed_may_still_be_there():
-    missing, elsewhere = Absent(RECORDS).of(RECORDS[0])
+    missing, elsewhere = Absence(RECORDS).missing(RECORDS[0]), Absence(RECORDS).elsewhere(RECORDS[0])
     assert "spleen" not in missing + elsewhere
     assert "polyp" not in elsewhere  # an abdomen can hold one
 
 
 def test_a_data_set_that_labels_everything_says_what_is_missing():
-    assert Absent(RECORDS).of(RECORDS[4])[0] == ["spleen"]
+    assert Absence(RECORDS).missing(RECORDS[4]) == ["spleen"]
 
 
 def test_a_class_can_rule_a_name_out():
-    assert Absent(RECORDS).of(RECORDS[6])[0] == ["fracture"]
+    assert Absence(RECORDS).missing(RECORDS[6]) == ["fracture"]
 
 
 def test_only_what_has_no_side_may_be_mirrored():
     assert sideless(RECORDS[1]) and not sideless(RECORDS[0])
-    assert not sideless(image("busi", "left breast", area="breast"))
+    assert not sideless(image("busi", "left breast"))
 
 
 def test_data_sets_of_the_second_batch_have_an_area():
@@ -82,9 +81,9 @@ def test_data_sets_of_the_second_batch_have_an_area():
 
 
 def test_a_batch_has_every_question_in_its_place():
-    lessons = Lessons(RECORDS, Vocabulary.of(RECORDS))
+    lessons = Lessons(RECORDS, TowerVocabulary.of(RECORDS))
     rng = np.random.default_rng(0)
-    cells = image("bccd", "polyp", "liver", boxes=2)
+    cells = image("unheard_of", "polyp", "liver", boxes=2)
     made = [lessons.lesson(r, clean_view(r, picture(BOX), 64), rng) for r in (RECORDS[0], cells)]
     batch = collate(made)
     assert tuple(batch.pixels.shape) == (2, 3, 64, 64)
@@ -99,7 +98,7 @@ def test_a_batch_has_every_question_in_its_place():
 
 
 def test_an_image_without_questions_makes_a_batch():
-    lessons = Lessons(RECORDS, Vocabulary.of(RECORDS))
+    lessons = Lessons(RECORDS, TowerVocabulary.of(RECORDS))
     nothing = image("unheard_of")
     batch = collate([lessons.lesson(nothing, clean_view(nothing, picture(BOX), 64), None)])
     assert batch.asked.sum() == 0

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 from medrega_train.efficientnet_lite import EfficientNetLite  # noqa: E402
-from medrega_train.tower_targets import Lessons, Vocabulary  # noqa: E402
+from medrega_train.tower_targets import Lessons, TowerVocabulary  # noqa: E402
 from medrega_train.tower_training import Clock, Draws, Evaluation, Plan, Run, Slice, TowerWithHead  # noqa: E402
 from tests.train.test_tower_views import picture, record  # noqa: E402
 
@@ -38,7 +38,7 @@ def test_a_slice_spreads_what_is_left_over_its_own_time():
 
 
 def test_a_tower_that_stands_still_gets_no_gradient():
-    vocabulary = Vocabulary.of([record(BOX)])
+    vocabulary = TowerVocabulary.of([record(BOX)])
     model = TowerWithHead(EfficientNetLite("lite0"), vocabulary)
     model.let_tower_learn(None)
     assert not any(p.requires_grad for p in model.tower.parameters())
@@ -54,10 +54,10 @@ def start(tmp_path):
     for i in range(4):
         path = tmp_path / f"{i}.png"
         Image.fromarray(picture(BOX)).save(path)
-        records.append(replace(record(BOX), path=path))
-    vocabulary = Vocabulary.of(records)
+        records.append(replace(record(BOX), image=path, batch=2))
+    vocabulary = TowerVocabulary.of(records)
     lessons = Lessons(records, vocabulary)
-    draws, evaluation = Draws(records, lessons, PLAN), Evaluation(records, lessons, 64, {"r": 2})
+    draws, evaluation = Draws(records, lessons, PLAN), Evaluation(records, lessons, 64)
 
     def begin(seconds, until_stop=None):
         model = TowerWithHead(EfficientNetLite("lite0"), vocabulary)

@@ -5,30 +5,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrega_edge.boxes import Geometry, PixelBox
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
-from medrega_train.records import Record, Region
+from medrega_edge.evaluation.records import AnnotatedRegion, Record
 from medrega_train.tower_views import FILL, clean_view, fitted, random_view, turn_boxes, visible
 
 SIDE = 128
 
 
-def record(*boxes, area="skin", width=100, height=60):
+def record(*boxes, dataset="ph2", width=100, height=60):
     return Record(
         id="r",
-        dataset="set",
-        path=Path("x.png"),
-        patient="p",
+        dataset=dataset,
+        image=Path("x.png"),
         split="train",
         modality=Modality.CT,
-        plane=None,
-        geometry=Geometry(width, height),
-        regions=(Region("skin lesion", "皮肤病变", "lesion", tuple(PixelBox(*box) for box in boxes)),),
-        labels=(),
-        asked=(),
-        terms="open",
-        dup_of_eval=False,
-        area=area,
+        width=width,
+        height=height,
+        regions=(AnnotatedRegion("skin lesion", "皮肤病变", tuple(PixelBox(*box) for box in boxes), "lesion"),),
     )
 
 
@@ -81,7 +75,7 @@ def test_boxes_follow_the_picture(sideless, channels):
 def test_what_has_a_side_is_never_mirrored():
     box = (5, 20, 35, 40)  # on the left
     for seed in range(40):
-        view = random_view(record(box, area="torso"), picture(box), SIDE, False, np.random.default_rng(seed))
+        view = random_view(record(box, dataset="chaos_mr"), picture(box), SIDE, False, np.random.default_rng(seed))
         for x1, _, x2, _ in view.boxes[0]:
             assert (x1 + x2) / 2 < 0.6
 

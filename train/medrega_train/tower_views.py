@@ -26,6 +26,7 @@ SIDELESS_AREAS = frozenset({"limb", "breast", "carotid", "fetus", "gut", "skin",
 TURN_AREAS = frozenset({"gut", "skin", "microscopy"})  # no up and down either
 MIN_VISIBLE = 0.35  # a box of which less is left in the view is dropped from it
 
+_NO_PIXELS = np.zeros((0, 0), np.uint8)
 _SCALE = (0.7, 1.3)
 _SHIFT = 0.12  # of the side, beyond what centres the image or shows all parts of it
 _MAX_TURN = math.radians(10)
@@ -35,11 +36,15 @@ _MAX_TURN = math.radians(10)
 class View:
     """A square picture, grey or RGB uint8, and for each region of the record the boxes that are left in it `[n, 4]`.
 
-    Boxes are fractions of the view. A region of which nothing is left has none.
+    Boxes are fractions of the view. A region of which nothing is left has none. `extent` is how far the image reaches to
+    the right and down, in fractions of the view. `upright` is False where it was mirrored or turned: words about the image
+    may be wrong then.
     """
 
     pixels: Picture
     boxes: tuple[Array, ...]
+    extent: tuple[float, float]
+    upright: bool = True
 
 
 class PictureStore:
@@ -69,30 +74,51 @@ def fitted(width: int, height: int, side: int) -> Placement:
     return Placement((round(width * scale) / width, round(height * scale) / height), (0.0, 0.0))
 
 
-def clean_view(record: Record, picture: Picture, side: int) -> View:
-    """The view that the runtime shows the tower."""
-    height, width = picture.shape[:2]
-    placement = fitted(width, height, side)
-    return View(_draw(picture, placement, side), tuple(_placed(boxes, placement, side) for boxes in _boxes(record)))
+def clean_view(record: Record, picture: Picture | None, side: int) -> View:
+    """The view that the runtime shows the tower; without its pixels where `picture` is None."""
+    placement = fitted(record.width, record.height, side)
+    pixels = _NO_PIXELS if picture is None else _draw(picture, placement, side)
+    boxes = tuple(_placed(boxes, placement, side) for boxes in _boxes(record))
+    return View(pixels, boxes, _extent(_placed(_whole(record), placement, side)))
 
 
-def random_view(record: Record, picture: Picture, side: int, sideless: bool, rng: np.random.Generator) -> View:
-    """Draw one augmented view; `sideless` allows mirror images, of which the caller knows that no name has a side."""
-    height, width = picture.shape[:2]
-    placement = _random_placement(width, height, side, rng)
-    pixels, placed = _draw(picture, placement, side), [_placed(boxes, placement, side) for boxes in _boxes(record)]
-    if rng.random() < 0.5:
-        angle = float(np.clip(rng.normal(0.0, _MAX_TURN / 2), -_MAX_TURN, _MAX_TURN))
-        picture_of = Image.fromarray(pixels)
-        fill = FILL if pixels.ndim == 2 else (FILL,) * 3
-        turned = picture_of.rotate(math.degrees(angle), Image.Resampling.BILINEAR, fillcolor=fill)
-        pixels, placed = np.asarray(turned), [turn_boxes(boxes, angle) for boxes in placed]
-    if sideless and rng.random() < 0.5:
-        pixels, placed = pixels[:, ::-1], [_mirrored(boxes) for boxes in placed]
-    if sideless and area_of(record) in TURN_AREAS and rng.random() < 0.5:
-        pixels = np.swapaxes(pixels, 0, 1)
-        placed = [boxes[:, [1, 0, 3, 2]] for boxes in placed]
-    return View(_change_intensity(pixels, rng), tuple(visible(boxes) for boxes in placed))
+def random_view(record: Record, picture: Picture | None, side: int, sideless: bool, rng: np.random.Generator) -> View:
+    """Draw one augmented view, without its pixels where `picture` is None.
+
+    `sideless` allows mirror images, of which the caller knows that no name has a side.
+    """
+    placement = _random_placement(record.width, record.height, side, rng)
+    angle = float(np.clip(rng.normal(0.0, _MAX_TURN / 2), -_MAX_TURN, _MAX_TURN)) if rng.random() < 0.5 else 0.0
+    mirror = sideless and rng.random() < 0.5
+    swap = sideless and area_of(record) in TURN_AREAS and rng.random() < 0.5
+
+    def move(boxes: Array) -> Array:
+        boxes = _placed(boxes, placement, side)
+        boxes = turn_boxes(boxes, angle) if angle else boxes
+        boxes = _mirrored(boxes) if mirror else boxes
+        return boxes[:, [1, 0, 3, 2]] if swap else boxes
+
+    boxes = tuple(visible(move(boxes)) for boxes in _boxes(record))
+    pixels = _NO_PIXELS
+    if picture is not None:
+        pixels = _draw(picture, placement, side)
+        if angle:
+            fill = FILL if pixels.ndim == 2 else (FILL,) * 3
+            turned = Image.fromarray(pixels).rotate(math.degrees(angle), Image.Resampling.BILINEAR, fillcolor=fill)
+            pixels = np.asarray(turned)
+        pixels = pixels[:, ::-1] if mirror else pixels
+        pixels = _change_intensity(np.swapaxes(pixels, 0, 1) if swap else pixels, rng)
+    return View(pixels, boxes, _extent(move(_whole(record))), upright=not (mirror or swap))
+
+
+def _whole(record: Record) -> Array:
+    return np.array([[0, 0, record.width, record.height]], np.float32)
+
+
+def _extent(image: Array) -> tuple[float, float]:
+    """How far the image `[1, 4]` reaches to the right and down in the view."""
+    x, y = np.clip(image[0, 2:], 0.05, 1.0)
+    return float(x), float(y)
 
 
 def turn_boxes(boxes: Array, angle: float) -> Array:
