@@ -98,12 +98,11 @@ def model_info(
 def _list_labels(package: Package) -> None:
     from medrega_edge.prompts.templates import PromptBook
     from medrega_edge.vocabulary.label_sets import LABEL_SETS
-    from medrega_edge.vocabulary.terminology import Term, term_table
+    from medrega_edge.vocabulary.terminology import term_of
 
-    terms = term_table()
     for en, zh in PromptBook.from_json(package.text("prompts")).labels:
-        code = terms.get(en.removeprefix("left ").removeprefix("right "), Term(en)).snomed
-        print_result(f"{en}  {zh}" + (f"  SCT {code}" if code else ""))
+        term = term_of(en)
+        print_result(f"{en}  {zh}" + (f"  SCT {term.snomed}" if term and term.snomed else ""))
     for label_set in LABEL_SETS.values():
         print_result(f"--set {label_set.name}: " + ", ".join(f"{en} {zh}" for en, zh in label_set.labels))
 

@@ -5,6 +5,7 @@ Training and benchmark read here which labels belong together.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from medrega_edge.domain import Language, Modality
@@ -21,6 +22,14 @@ class LabelSet:
     modalities: tuple[Modality, ...]
     labels: tuple[tuple[str, str], ...]  # (English, Chinese)
     multiple: bool = False
+
+    def right(self, labels: Collection[str], modality: Modality) -> list[tuple[str, str]]:
+        """Return the candidates that an image's English labels name; none for an image of another modality.
+
+        Without `multiple` there are none either unless exactly one fits.
+        """
+        fitting = [pair for pair in self.labels if pair[0] in labels]
+        return fitting if modality in self.modalities and (self.multiple or len(fitting) == 1) else []
 
     def names(self, language: Language) -> tuple[str, ...]:
         """The labels in one language."""
@@ -42,7 +51,7 @@ LABEL_SETS = {
         ),
         LabelSet(
             "breast",
-            (Modality.ULTRASOUND,),
+            (Modality.ULTRASOUND, Modality.MRI),
             (
                 ("normal breast", "正常乳腺"),
                 ("benign breast lesion", "乳腺良性病变"),
@@ -91,19 +100,58 @@ LABEL_SETS = {
             ),
             multiple=True,
         ),
+        LabelSet("tuberculosis", (Modality.XRAY,), (("normal", "正常"), ("tuberculosis", "肺结核"))),
+        LabelSet(
+            "liver-mass",
+            (Modality.ULTRASOUND,),
+            (("benign liver mass", "肝脏良性肿块"), ("malignant liver mass", "肝脏恶性肿块")),
+        ),
+        LabelSet(
+            "kidney-disease",
+            (Modality.MRI,),
+            (("healthy kidneys", "健康肾脏"), ("chronic kidney disease", "慢性肾病")),
+        ),
+        LabelSet(
+            "brain-hemorrhage",
+            (Modality.CT,),
+            (
+                ("epidural hematoma", "硬膜外血肿"),
+                ("subdural hematoma", "硬膜下血肿"),
+                ("subarachnoid hemorrhage", "蛛网膜下腔出血"),
+                ("intraparenchymal hemorrhage", "脑实质内出血"),
+                ("intraventricular hemorrhage", "脑室内出血"),
+            ),
+            multiple=True,
+        ),
+        LabelSet(
+            "heart-view",
+            (Modality.ULTRASOUND,),
+            (("apical two-chamber view", "心尖两腔切面"), ("apical four-chamber view", "心尖四腔切面")),
+        ),
+        LabelSet("heart-phase", (Modality.ULTRASOUND,), (("end-diastole", "舒张末期"), ("end-systole", "收缩末期"))),
     )
 }
 
-# Findings that a report can name: the labels above without the normal ones, and without the views of a limb.
+# Findings that a report can name: the labels above without the normal ones, and without views and phases.
 _NO_FINDING = {
     "no fracture",
     "normal breast",
     "benign lung tissue",
     "no diabetic retinopathy",
     "no diabetic macular edema",
-    *(en for en, _ in LABEL_SETS["limb"].labels),
+    "normal",
+    "healthy kidneys",
+    *(en for name in ("limb", "heart-view", "heart-phase") for en, _ in LABEL_SETS[name].labels),
 }
-FINDINGS = {en: zh for label_set in LABEL_SETS.values() for en, zh in label_set.labels if en not in _NO_FINDING}
+_FINDINGS_OF_NO_SET = {
+    "congenital heart disease": "先天性心脏病",
+    "multiple sclerosis": "多发性硬化",
+    "diabetic retinopathy": "糖尿病视网膜病变",
+    "age-related macular degeneration": "年龄相关性黄斑变性",
+}
+FINDINGS = _FINDINGS_OF_NO_SET | {
+    en: zh for label_set in LABEL_SETS.values() for en, zh in label_set.labels if en not in _NO_FINDING
+}
 
 BODY_PARTS = {
     "chest": "胸部",
@@ -125,6 +173,11 @@ BODY_PARTS = {
     "eye": "眼部",
     "gastrointestinal tract": "消化道",
     "fetus": "胎儿",
+    "liver": "肝脏",
+    "ovary": "卵巢",
+    "genitourinary system": "泌尿生殖系统",
+    "spine and muscles": "脊柱和肌肉",
+    "teeth": "牙齿",
 }
 
 NOT_MEDICAL = ("not a medical image", "非医学图像")

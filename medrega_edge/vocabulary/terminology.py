@@ -39,7 +39,10 @@ _SIDES_ZH = (("左侧", "右侧"), ("左", "右"))
 
 @dataclass(frozen=True)
 class Term:
-    """An entry of the table: a name without its side, synonyms, and the SNOMED CT code if it is certain."""
+    """An entry of the table: a name, synonyms, and the SNOMED CT code if it is certain.
+
+    An entry without a side holds for both; one with a side adds what only that side is called.
+    """
 
     en: str
     also_en: tuple[str, ...] = ()
@@ -54,6 +57,16 @@ def term_table() -> dict[str, Term]:
         row["en"]: Term(row["en"], tuple(row.get("also_en", ())), tuple(row.get("also_zh", ())), row.get("snomed"))
         for row in rows
     }
+
+
+def term_of(label: str) -> Term | None:
+    """Return the entry of a label in either language: of its side where the table has one, else of both sides."""
+    names = (label, label.removeprefix("left ").removeprefix("right "), _without_side(label))
+    terms = term_table()
+    for name in names:
+        if name in terms:
+            return terms[name]
+    return next((term for term in terms.values() for name in names if name in term.also_en + term.also_zh), None)
 
 
 class Terminology:
@@ -94,25 +107,26 @@ class Terminology:
 
     @cached_property
     def _phrases(self) -> dict[str, list[BilingualName]]:
-        """All phrases, casefolded, with their labels."""
+        """All phrases, casefolded, with their labels; a label's own name comes before a synonym of another label."""
         terms = term_table()
-        phrases: dict[str, list[BilingualName]] = {}
+        phrases: dict[str, list[BilingualName]] = {name.casefold(): [label] for label in self.labels for name in label}
         pairs: dict[str, list[BilingualName]] = {}
         for label in self.labels:
             en, zh = label
             side = next((word for word in ("left", "right") if en.startswith(f"{word} ")), None)
-            base = en.removeprefix(f"{side} ") if side else en
-            term = terms.get(base, terms.get(en, Term(base)))
-            bases_en = (base, *term.also_en)
-            bases_zh = (_without_side(zh), *term.also_zh)
+            own = terms.get(en, Term(en))
+            for phrase in (*(f for name in (en, *own.also_en) for f in (name, _plural(name))), *own.also_zh):
+                phrases.setdefault(phrase.casefold(), [label])
             if side is None:
-                for phrase in (*(f for name in bases_en for f in (name, _plural(name))), zh, *term.also_zh):
-                    phrases.setdefault(phrase.casefold(), [label])
                 continue
+            base = en.removeprefix(f"{side} ")
+            term = terms.get(base, Term(base))
             pairs.setdefault(base, []).append(label)
-            for name in bases_en:
+            for name in (base, *term.also_en):
                 phrases.setdefault(f"{side} {name}".casefold(), [label])
-            for name, mark in product(bases_zh, ("左侧", "左") if side == "left" else ("右侧", "右")):
+            for name, mark in product(
+                (_without_side(zh), *term.also_zh), ("左侧", "左") if side == "left" else ("右侧", "右")
+            ):
                 phrases.setdefault(mark + name, [label])
         for base, both in pairs.items():
             term = terms.get(base, Term(base))

@@ -65,7 +65,9 @@ def test_questions_and_classes_of_the_image(tmp_path):
         {"lang": "zh", "question": "肝脏健康吗？", "answer": "健康"},
         {"lang": "en", "question": "Is it CT?", "answer": "Yes"},
     ]
-    made, _ = asked(write(tmp_path, record(regions=[], qa=qa, labels=["melanoma", "hand", "oblique"])))
+    skin = record(regions=[], qa=qa, labels=["melanoma"], modality="dermoscopy")
+    hand = record(regions=[], id="r2", labels=["hand", "oblique"], modality="xray")
+    made, _ = asked(write(tmp_path, skin, hand))
     assert [(one.setting, one.question, one.truth.text) for one in made[:2]] == [
         ("vqa_zh", "肝脏健康吗？", "健康"),
         ("vqa_en", "Is it CT?", "Yes"),
@@ -77,6 +79,11 @@ def test_questions_and_classes_of_the_image(tmp_path):
     assert several["labels"][:2] == ["hand", "leg"]
     assert several["several"]
     assert several["question"].startswith("Which fit, one or more: hand; leg; ")
+
+
+def test_classes_of_another_modality_give_no_question(tmp_path):
+    made, _ = asked(write(tmp_path, record(regions=[], labels=["melanoma", "normal"])))  # of a CT scan
+    assert made == []
 
 
 def test_what_gives_no_question_is_said(tmp_path):
@@ -92,7 +99,7 @@ def test_what_gives_no_question_is_said(tmp_path):
 
 
 def test_ids_differ(tmp_path):
-    made, _ = asked(write(tmp_path, record(labels=["melanoma", "fracture"]), record(id="r2")))
+    made, _ = asked(write(tmp_path, record(labels=["tuberculosis", "fracture"], modality="xray"), record(id="r2")))
     assert len({one.id for one in made}) == len(made)
 
 

@@ -12,6 +12,7 @@ from medrega_train.augment import clean_view, random_view, swap_sides
 
 SIZE = 128
 DATASETS = {"torso": "acdc", "head": "cheng_brain_tumor", "skin": "ph2", "limb": "fracatlas"}
+MODALITIES = {"skin": Modality.DERMOSCOPY, "limb": Modality.XRAY}
 
 
 def record(area, *boxes, label=("left kidney", "左肾"), kind="organ", labels=(), qa=()):
@@ -20,7 +21,7 @@ def record(area, *boxes, label=("left kidney", "左肾"), kind="organ", labels=(
         dataset=DATASETS[area],
         image=Path("x.png"),
         split="train",
-        modality=Modality.CT,
+        modality=MODALITIES.get(area, Modality.CT),
         width=SIZE,
         height=SIZE,
         regions=(AnnotatedRegion(*label, tuple(PixelBox(*box) for box in boxes), kind),),

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrega_edge.domain import Language, Modality, Task, language_of
+from medrega_edge.domain import Language, Task, language_of
 from medrega_edge.evaluation.records import AnnotatedQuestion
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import LABEL_SEPARATOR
@@ -52,7 +52,7 @@ def test_every_answer_is_readable_and_true():
                 (one.question, one.answer) for one in ASKED
             }
         elif question.task is Task.CLASSIFY:
-            assert question.answer in ("melanoma", "黑色素瘤", MODALITY_NAMES[Modality.CT][0])
+            assert question.answer in ("melanoma", "黑色素瘤", *(MODALITY_NAMES[r.modality][0] for r in RECORDS))
         else:
             assert language_of(question.answer) == question.language
     # Both languages of: where, not there, what, the data's own, class, report; the kind of image in English.
@@ -92,7 +92,7 @@ def test_reports_say_what_is_known_and_no_more():
     kidney, lesion = (clean_view(r, picture(BOX), 128) for r in RECORDS)
     assert report(RECORDS[0], kidney, Language.EN) == "CT scan of the abdomen. Seen: left kidney."
     assert report(RECORDS[0], kidney, Language.ZH) == "CT图像，腹部。可见：左肾。"
-    assert report(RECORDS[1], lesion, Language.EN) == "CT scan of the skin. Abnormal: skin lesion, melanoma."
+    assert report(RECORDS[1], lesion, Language.EN) == "dermoscopy image of the skin. Abnormal: skin lesion, melanoma."
     normal = record("torso", BOX, labels=("abdomen", "normal"))
     assert report(normal, kidney, Language.EN) == "CT scan of the abdomen. Seen: left kidney."  # not: nothing abnormal
 

@@ -76,12 +76,7 @@ def question_weight(record: Record) -> float:
 
 def label_sets(record: Record) -> list[LabelSet]:
     """The label sets that an image's classes answer."""
-    fitting = []
-    for label_set in LABEL_SETS.values():
-        right = [label for label in label_set.names(Language.EN) if label in record.labels]
-        if len(right) == 1 or (label_set.multiple and right):
-            fitting.append(label_set)
-    return fitting
+    return [label_set for label_set in LABEL_SETS.values() if label_set.right(record.labels, record.modality)]
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,8 @@ def _about_region(record: Record, region: AnnotatedRegion, language: Language) -
 
 
 def _about_classes(record: Record, label_set: LabelSet, language: Language) -> Iterator[Question]:
-    names = zip(label_set.names(language), label_set.names(Language.EN), strict=True)
-    right = [name for name, english in names if english in record.labels]
-    if len(right) == 1 or (label_set.multiple and right):
+    right = [pair[language is Language.ZH] for pair in label_set.right(record.labels, record.modality)]
+    if right:
         identity = f"{record.id}/{label_set.name}/{language}/classify"
         candidates = label_set.names(language)
         yield classify_question(

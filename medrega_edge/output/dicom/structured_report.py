@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 from medrega_edge.answer import Answer, ModelFacts, Region
 from medrega_edge.domain import NOTICE
 from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity, new_uid, polyline
-from medrega_edge.vocabulary.terminology import Term, term_table
+from medrega_edge.vocabulary.terminology import term_of
 
 SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
 
@@ -64,12 +64,7 @@ def _algorithm(model: ModelFacts) -> Any:
 
 def _finding(label: str) -> Any:
     """The label's SNOMED CT code where the terminology has one, else a code of our own with the label as its meaning."""
-    term = _term(label)
+    term = term_of(label)
     if term is None or term.snomed is None:
         return Code(hashlib.sha256(label.encode()).hexdigest()[:16], SCHEME, label[:64])
     return Code(term.snomed, "SCT", term.en)
-
-
-def _term(label: str) -> Term | None:
-    without_side = label.removeprefix("left ").removeprefix("right ").lstrip("左右侧")
-    return next((term for term in term_table().values() if without_side in (term.en, *term.also_en, *term.also_zh)), None)
