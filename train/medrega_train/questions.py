@@ -5,16 +5,17 @@ Boxes enter as fractions of the view and leave as grid integers in the region gr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge.boxes import Geometry, PixelBox
+from medrega_edge.boxes import Geometry, GridBox, PixelBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.evaluation.records import NOT_A_TARGET, Record
-from medrega_edge.prompts.region_markup import RegionText, format_boxes, format_region
+from medrega_edge.prompts.region_markup import BOX_OPEN, REF_CLOSE, REF_OPEN, RegionText, format_boxes, format_region
 from medrega_edge.prompts.templates import (
     ABSENT_ANSWER,
     CLASSIFY_MULTIPLE_QUESTION,
@@ -31,7 +32,7 @@ from medrega_edge.prompts.templates import (
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, NOT_MEDICAL, LabelSet
 from medrega_train.augment import View, ViewRegion
 from medrega_train.question_templates import DETECT, IDENTIFY
-from medrega_train.records import Absence
+from medrega_train.records import Absence, implied
 from medrega_train.reports import report
 
 MAX_BOXES = 4  # of one object in one answer; a field of a hundred blood cells teaches nothing here
@@ -43,6 +44,7 @@ SHARES = {
     "place": 0.45,
     "name": 0.25,
     "absent": 0.07,
+    "unfinished": 0.15,
     "asked": 0.60,
     "class": 0.25,
     "report": 0.06,
@@ -81,12 +83,18 @@ def label_sets(record: Record) -> list[LabelSet]:
 
 @dataclass(frozen=True)
 class QuestionAnswer:
-    """One question about a view with the answer that is right, as model text."""
+    """One question about a view with the answer that is right, as model text.
+
+    An answer that is not `finished` stops where the boxes of one object would follow. They are `boxes`, for a region head;
+    none where nobody drew them.
+    """
 
     task: Task
     language: Language
     question: str
     answer: str
+    finished: bool = True
+    boxes: tuple[GridBox, ...] = ()
 
 
 def grid_region(label: str, boxes: npt.NDArray[np.float32]) -> RegionText:
@@ -104,23 +112,43 @@ def ask_modality(modality: Modality | None) -> QuestionAnswer:
 class QuestionSampler:
     """Draws questions about a view, of every kind that the image allows."""
 
-    def __init__(self, records: list[Record]) -> None:
-        """Collect the labels of training records, and the body areas where they cannot be."""
-        self._absence = Absence(records)
+    def __init__(self, records: list[Record], unfinished: bool = False) -> None:
+        """Collect the labels of training records, and the body areas where they cannot be.
+
+        With `unfinished` some answers stop where boxes would follow: of objects with more than MAX_BOXES, and of objects
+        that are certainly there but not annotated.
+        """
+        self._unfinished = unfinished
+        self._asked = Counter(name for record in records for name in self._askable(record))
+        self._absence = Absence(records, self._asked)
         self._chinese = {g.label_en: g.label_zh for r in records for g in r.regions}
         self._chinese |= {g.label_en: g.label_zh for r in records for g in r.targets}
+
+    def _askable(self, record: Record) -> set[str]:
+        """The labels that an image's questions ask for."""
+        few = {region.label_en for region in record.targets if len(region.boxes) <= MAX_BOXES}
+        if not self._unfinished:
+            return few
+        names = {region.label_en for region in record.targets}
+        return names | implied(record, names)
+
+    def absent(self, record: Record, count: int, rng: np.random.Generator) -> list[str]:
+        """Draw up to `count` labels that are certainly not in an image; see `Absence.draw`."""
+        return self._absence.draw(record, count, rng)
 
     def draw(self, record: Record, view: View, count: int, rng: np.random.Generator) -> list[QuestionAnswer]:
         """Draw `count` questions about a view, more where the data has questions of its own."""
         # A region that lost boxes at the view's edge would teach answers with too few boxes.
         usable = [r for r in view.regions if r.label_en != NOT_A_TARGET and r.whole and 1 <= len(r.boxes) <= MAX_BOXES]
         nameable = [r for r in view.regions if r.label_en != NOT_A_TARGET and len(r.boxes)]  # one box of many has a name too
-        absent = self._absence.elsewhere(record)
+        absent = self.absent(record, count, rng)
+        unfinished = self._unfinished_places(record, view)
         sets = label_sets(record)
         possible = {
             "place": bool(usable),
             "name": bool(nameable),
             "absent": bool(absent),
+            "unfinished": bool(unfinished),
             "asked": bool(record.qa) and view.upright,
             "class": bool(sets),
             "report": True,
@@ -134,7 +162,7 @@ class QuestionSampler:
         own: list[int] = []
         for _ in range(VQA_FACTOR * count if possible["asked"] else count):
             kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
-            plain = kind in ("place", "name", "absent") and rng.random() < PLAIN_SHARE
+            plain = kind in ("place", "name", "absent", "unfinished") and rng.random() < PLAIN_SHARE
             language = Language.ZH if not plain and rng.random() < CHINESE_SHARE else Language.EN
             wording = PLAIN if plain else WORDINGS
             # Every region once before any region twice: a repeated answer teaches little.
@@ -147,6 +175,9 @@ class QuestionSampler:
             elif kind == "absent":
                 label = absent[int(rng.integers(len(absent)))]
                 questions.append(self._ask_absent(wording, record.modality, label, language, rng))
+            elif kind == "unfinished":
+                names_and_boxes = unfinished[int(rng.integers(len(unfinished)))]
+                questions.append(_ask_unfinished(wording, record.modality, *names_and_boxes, language, rng))
             elif kind == "asked":
                 own = own or [int(i) for i in rng.permutation(len(record.qa))]
                 pair = record.qa[own.pop()]
@@ -160,6 +191,20 @@ class QuestionSampler:
             else:
                 questions.append(ask_modality(record.modality))
         return questions
+
+    def _unfinished_places(self, record: Record, view: View) -> list[tuple[str, str, tuple[GridBox, ...]]]:
+        """Names in both languages of what answers of a region cannot hold, with its boxes."""
+        if not self._unfinished:
+            return []
+        seen = {region.label_en: region for region in view.regions if len(region.boxes)}
+        places = [
+            (region.label_en, region.label_zh, grid_region("", region.boxes).boxes)
+            for region in seen.values()
+            if len(region.boxes) > MAX_BOXES and region.label_en != NOT_A_TARGET
+        ]
+        boxed = seen.keys() | {region.label_en for region in record.regions}
+        hidden = sorted(name for name in implied(record, seen.keys()) - boxed if name in self._chinese)
+        return places + [(name, self._chinese[name], ()) for name in hidden]
 
     def _ask_absent(
         self, wording: Wordings, modality: Modality, label: str, language: Language, rng: np.random.Generator
@@ -175,6 +220,21 @@ def _ask_place(
     name = region.label_en if language is Language.EN else region.label_zh
     answer = format_region(grid_region(name, region.boxes))
     return QuestionAnswer(Task.DETECT, language, _wording(wording[Task.DETECT], modality, language, rng, x=name), answer)
+
+
+def _ask_unfinished(
+    wording: Wordings,
+    modality: Modality,
+    label_en: str,
+    label_zh: str,
+    boxes: tuple[GridBox, ...],
+    language: Language,
+    rng: np.random.Generator,
+) -> QuestionAnswer:
+    name = label_en if language is Language.EN else label_zh
+    answer = f"{REF_OPEN}{name}{REF_CLOSE}{BOX_OPEN}[["
+    question = _wording(wording[Task.DETECT], modality, language, rng, x=name)
+    return QuestionAnswer(Task.DETECT, language, question, answer, finished=False, boxes=boxes)
 
 
 def _ask_name(
