@@ -50,7 +50,7 @@ from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
 
-CERTAIN_MODALITY = 0.9  # from this confidence on, a file that states another modality gives a warning
+CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
 
 
 @dataclass(frozen=True)
@@ -248,6 +248,7 @@ class Engine:
             language,
             max_tokens,
             on_text,
+            partial(self._certain_modalities, image),
         )
 
     def _recognised(self, image: EncodedImage) -> RecognisedModality | None:
@@ -260,6 +261,12 @@ class Engine:
         """Return the modality that the file states, else the recognised one; None for no medical image."""
         recognised = self._recognised(image)
         return image.image.modality or (recognised.modality if recognised else None)
+
+    def _certain_modalities(self, image: EncodedImage) -> tuple[Modality, ...]:
+        """Return the modality that the file states and the one that is recognised for certain, if they are known."""
+        recognised = self._recognised(image)
+        certain = recognised.modality if recognised and recognised.confidence >= CERTAIN_MODALITY else None
+        return tuple(dict.fromkeys(each for each in (image.image.modality, certain) if each))
 
     def _modality(self, image: EncodedImage) -> tuple[Modality | None, float | None, list[Message]]:
         """Return the modality of an image, the confidence if it was recognised, and warnings about it."""

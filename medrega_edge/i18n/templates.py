@@ -29,6 +29,7 @@ TEMPLATES: dict[str, str] = {
     "task.cut_off": "the answer was cut off at its maximum length",
     "task.empty_question": 'The question is empty; ask for example "locate the liver".',
     "task.finding_not_located": "the report names '{name}', which was not found in the image",
+    "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
     "task.labels_of_other_modality": "these labels are for {modalities}, and this image is {modality}",
     "task.labels_of_other_task": "Labels go with the task 'classify', not with '{task}'.",
     "task.no_answer": "the model gave no answer",

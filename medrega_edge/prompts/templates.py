@@ -77,6 +77,7 @@ ABSENT_ANSWER = {
 
 PROMPTS = "prompts.json"
 _LanguageName = Annotated[str, Field(pattern=f"^({'|'.join(Language)})$")]
+_ModalityName = Annotated[str, Field(pattern=f"^({'|'.join(Modality)})$")]
 _ModalityOrNone = Annotated[str, Field(pattern=f"^({'|'.join(Modality)})?$")]
 
 
@@ -97,7 +98,8 @@ class PromptBook:
     language. `templates[task][language]` follows it. `labels` are the names of regions in training, English and Chinese;
     empty if unknown. `modalities` maps the answers to `MODALITY_QUESTION` to modalities, "" for no medical image; empty if
     the weights were not trained for it. `label_priors[language]` holds label sets, each label with its mean log-probability
-    over images of all classes; `prompts.json` calls them `levels`.
+    over images of all classes; `prompts.json` calls them `levels`. `label_modalities` holds the modalities that can show a
+    label, by its English name; a label that is not in it may be in any.
     """
 
     __pydantic_config__ = STRICT
@@ -109,6 +111,7 @@ class PromptBook:
     label_priors: Annotated[Mapping[_LanguageName, Sequence[Mapping[str, float]]], Field(validation_alias="levels")] = field(
         default_factory=dict
     )
+    label_modalities: Mapping[str, Sequence[_ModalityName]] = field(default_factory=dict)
 
     def before_and_after(self, task: Task = Task.DETECT, language: Language = Language.EN) -> tuple[str, str]:
         """Return the prefix's text before and after the image; task and language matter if each has its own prefix."""
@@ -136,6 +139,10 @@ class PromptBook:
         priors = next(matching, {})
         return [priors[label] for label in labels if label in priors]
 
+    def can_show(self, modality: Modality, label_en: str) -> bool:
+        """Whether an image of a modality can show a label at all; True where the table does not say."""
+        return modality in self.label_modalities.get(label_en, (modality,))
+
     def suffix(self, task: Task, language: Language, question: str) -> str:
         """Return the text after the prefix, with the question in it.
 
@@ -156,6 +163,8 @@ class PromptBook:
         data = asdict(self)
         if label_priors := data.pop("label_priors"):
             data["levels"] = label_priors
+        if not data["label_modalities"]:
+            del data["label_modalities"]
         return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod

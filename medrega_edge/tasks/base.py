@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from medrega_edge.boxes import Geometry, GridBox
@@ -56,7 +56,8 @@ class TaskContext:
     """One package and one image: all that a task needs to run.
 
     `image_modality` is what the file states, else what the weights recognise; None for no medical image. It may cost a
-    forward pass. `max_tokens` limits each generation. `on_text` receives free text while it is written.
+    forward pass. `certain_modalities` are what the file states and what the weights recognise for certain.
+    `max_tokens` limits each generation. `on_text` receives free text while it is written.
     """
 
     language_model: LanguageModel
@@ -68,6 +69,7 @@ class TaskContext:
     language: Language
     max_tokens: int = MAX_TOKENS
     on_text: OnText = None
+    certain_modalities: Callable[[], Collection[Modality]] = frozenset
 
     def clean(self, text: str) -> str:
         """Return a user's text without special tokens and outer white space."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medrega_edge.domain import Language, Task
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.confidence import raw_scores
@@ -76,6 +76,9 @@ class Detect(TaskRequest):
 def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     """Locate one structure whose name is known; the text is empty, or says that it is absent."""
     english, label = name[0], name[context.language is Language.ZH]
+    if (impossible := _impossible(context, english)) is not None:
+        warning = Message("task.impossible_name", label=label, modality=impossible.value)
+        return TaskResult(ABSENT_ANSWER[context.language].format(name=label), warnings=(warning,))
     prompt = context.prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
     model = context.language_model
     absent = model.encode_continuation(ABSENT_ANSWER[Language.EN].format(name=english), prompt.question)[0]
@@ -91,6 +94,15 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     boxes = [box for region in parsed.regions for box in region.boxes]
     warnings = generation_warnings(generation, parsed.problems)
     return TaskResult("", tuple(scored(label, boxes, scores)), warnings=warnings, generations=(generation,))
+
+
+def _impossible(context: TaskContext, english: str) -> Modality | None:
+    """Return the image's modality where neither it, nor another one that the image may be of, can show a label."""
+    if not context.prompts.label_modalities:
+        return None
+    modalities = list(context.certain_modalities())
+    can_show = any(context.prompts.can_show(modality, english) for modality in modalities)
+    return modalities[0] if modalities and not can_show else None
 
 
 def _detect_freely(context: TaskContext, question: str) -> TaskResult:

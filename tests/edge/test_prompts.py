@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from medrega_edge.domain import Language, Task, language_of
+from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, Prompt, PromptBook, sentence_of_regions
 from medrega_edge.tasks.detection import Detect
@@ -142,3 +142,13 @@ def test_label_priors_go_with_their_labels_in_any_order():
     assert book.label_priors_of(["a", "b"], Language.ZH) == []
     assert "levels" in json.loads(book.to_json())  # the key of packages that are out
     assert "levels" not in PromptBook("{image}", {}).to_json()
+
+
+def test_the_modalities_of_labels_are_optional():
+    book = PromptBook("{image}", {}, label_modalities={"liver": ["ct", "mri"]})
+    assert PromptBook.from_json(book.to_json()).label_modalities == {"liver": ["ct", "mri"]}
+    assert book.can_show(Modality.CT, "liver") and not book.can_show(Modality.OCT, "liver")
+    assert book.can_show(Modality.OCT, "spleen")  # the table does not say
+    assert "label_modalities" not in PromptBook("{image}", {}).to_json()
+    with raises_code(PackageError, "package.wrong_value"):
+        PromptBook.from_json(book.to_json().replace('"ct"', '"telepathy"'))

@@ -14,6 +14,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.inference.grammars import NamedRegion
 from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, REPORT_DISCLAIMER
+from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.intent import build_request
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
@@ -257,3 +258,62 @@ def test_what_is_no_medical_image_is_flagged(engine, kind):
         answer = engine.ask(image, question)
         assert Message("task.not_medical") in answer.warnings
         assert answer.model.certified is None
+
+
+POLYP = replace(NAMED, labels=(("polyp", "息肉"),), label_modalities={"polyp": ["ct", "endoscopy"]})
+
+
+class Denying(ScriptedModel):
+    """Says that nothing is there."""
+
+    def generate(self, image, prompt, grammar, max_tokens, on_text=None):
+        self.prompts.append(prompt)
+        return Generation(self.words, (), "stop", 0, 0.0, 0.0)
+
+
+def detected(modalities, prompts=POLYP, language=Language.EN):
+    model = Denying("There is no polyp in this image.")
+    on = context(model, prompts, language=language, certain_modalities=lambda: modalities)
+    return Detect("polyp").run(on), model
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "label"),
+    [(Language.EN, "There is no polyp in this image.", "polyp"), (Language.ZH, "图中没有息肉。", "息肉")],
+)
+def test_what_no_image_of_this_modality_shows_is_absent_without_asking(language, text, label):
+    result, model = detected([Modality.FUNDUS], language=language)
+    assert (result.text, result.detections, result.generations) == (text, (), ())
+    assert result.warnings == (Message("task.impossible_name", label=label, modality="fundus"),)
+    assert model.prompts == []
+
+
+@pytest.mark.parametrize(
+    ("modalities", "prompts"),
+    [
+        ([], POLYP),
+        ([Modality.CT], POLYP),
+        ([Modality.FUNDUS, Modality.CT], POLYP),  # the file says the one, the image looks like the other
+        ([Modality.FUNDUS], replace(POLYP, label_modalities={})),
+        ([Modality.FUNDUS], replace(POLYP, label_modalities={"liver": ["ct"]})),
+    ],
+)
+def test_what_may_be_there_is_asked_for(modalities, prompts):
+    result, model = detected(modalities, prompts)
+    assert len(model.prompts) == len(result.generations) == 1
+    assert result.warnings == ()
+
+
+def test_the_engine_refuses_impossible_names_by_file_and_by_certain_looks(engine, scan, pixels, monkeypatch):
+    table = {"liver": ["fundus"], "spleen": ["mri", "ct"], "polyp": ["endoscopy"]}
+    monkeypatch.setattr(engine, "_prompts", replace(engine._prompts, label_modalities=table))
+    answer = engine.ask(scan, "locate the liver and the spleen")
+    assert {region.label for region in answer.regions} == {"spleen"}
+    assert answer.text == "The spleen is here. There is no liver in this image."
+    assert Message("task.impossible_name", label="liver", modality="mri") in answer.warnings
+    report = engine.report(scan, grounded=True)
+    assert all(region.label != "liver" for region in report.regions)
+    monkeypatch.setattr("medrega_edge.engine.CERTAIN_MODALITY", 1.1)  # of pixels alone nothing is certain any more
+    assert engine.ask(pixels, "locate the liver").regions
+    monkeypatch.setattr("medrega_edge.engine.CERTAIN_MODALITY", 0.0)
+    assert engine.ask(pixels, "locate the liver").regions == ()

@@ -31,6 +31,7 @@ from medrega_edge.prompts.templates import (
 )
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, NOT_MEDICAL, LabelSet
 from medrega_train.augment import View, ViewRegion
+from medrega_train.label_modalities import modalities_of_labels
 from medrega_train.question_templates import DETECT, IDENTIFY
 from medrega_train.records import Absence, implied
 from medrega_train.reports import report
@@ -289,7 +290,10 @@ def prompt_book(records: list[Record]) -> PromptBook:
     labels = sorted({(g.label_en, g.label_zh) for r in records for g in r.targets})
     modalities = {MODALITY_NAMES[m][0]: m.value for m in Modality if any(r.modality is m for r in records)}
     modalities[NOT_MEDICAL[0]] = ""
-    return PromptBook(DEFAULT_PROMPTS.prefix, DEFAULT_PROMPTS.templates, tuple(labels), modalities)
+    possible = {label: tuple(found) for label, found in modalities_of_labels(records).items()}
+    return PromptBook(
+        DEFAULT_PROMPTS.prefix, DEFAULT_PROMPTS.templates, tuple(labels), modalities, label_modalities=possible
+    )
 
 
 def all_texts(records: list[Record]) -> Iterator[str]:

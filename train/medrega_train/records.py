@@ -87,6 +87,11 @@ _AREA_OF_BODY_PART = {
     "pelvis": "torso",
     "heart": "torso",
 }
+AREAS = frozenset({*_AREA_OF_DATASET.values(), *_AREA_OF_BODY_PART.values()})
+# Areas of labels of data sets whose images are of any area.
+_AREA_OF_LABEL = dict.fromkeys(
+    ("lung lesion", "mediastinal lesion", "abdominal lesion", "liver lesion", "kidney lesion", "pelvic lesion"), "torso"
+)
 # An image of such an area also shows these areas.
 _ALSO_SHOWS = {"neck": ("head", "torso", "carotid"), "fetus": ("head",)}
 # Areas where a name can also show, beyond those where training has its boxes.
@@ -101,14 +106,19 @@ _ALSO_POSSIBLE = (
         ("limb", "torso", "breast"),
     ),
     (("colon", "rectum", "stomach", "duodenum", "bowel", "polyp", "gastrointestinal", "dysplasia"), ("gut", "torso")),
-    (("cancer", "tumor", "carcinoma", "glioma", "meningioma", "mass", "edema", "polyp", "dysplasia"), ("microscopy",)),
+    (
+        ("cancer", "tumor", "carcinoma", "glioma", "meningioma", "mass", "edema", "lesion", "polyp", "dysplasia"),
+        ("microscopy",),
+    ),
     (("mandible", "tooth", "molar", "incisor", "caries"), ("head", "teeth")),
     (("breast", "pectoral", "heart", "aorta"), ("torso", "breast")),
     (("left eye", "right eye"), ("eye", "head")),
     (("brain", "ventricle"), ("fetus",)),
 )
 # What may be anywhere: an image never lacks it for certain.
-_ANYWHERE = ("blood vessel", "nerve", "suspicious lesion", "soft tissue", "bone lesion")
+_ANYWHERE = frozenset(
+    {"blood vessel", "bone lesion", "gland", "peripheral nerve", "soft tissue lesion", "suspicious lesion"}
+)
 _SOFT_ORGANS = ("breast", "lung", "colon", "prostate", "kidney", "liver", "stomach", "bladder", "spleen", "pancreas")
 # Tissue under the microscope is part of the organs whose names hold these words.
 _TISSUE_OF_DATASET = {
@@ -172,13 +182,13 @@ def areas_of_labels(records: Iterable[Record]) -> dict[str, set[str]]:
     for record in records:
         for region in record.targets:
             found = areas.setdefault(region.label_en, set())
-            if (area := area_of(record)) is not None:
+            if area := area_of(record) or _AREA_OF_LABEL.get(region.label_en):
                 found.add(area)
     for label, found in areas.items():
         for words, others in _ALSO_POSSIBLE:
             if found and any(word in label for word in words):
                 found |= set(others)
-        if any(word in label for word in _ANYWHERE):
+        if label in _ANYWHERE:
             found.clear()
     return areas
 
