@@ -9,6 +9,7 @@ A grid coordinate means grid / 999 * side, as upstream reads it: 0 is the left e
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,17 +72,27 @@ def iou(a: PixelBox | GridBox, b: PixelBox | GridBox) -> float:
 class Geometry:
     """Size of the original image in pixels: the only mapper between model coordinates and the user's pixels.
 
-    The model sees the image stretched to a square; because its grid is relative to the original width and height, the
-    stretch cancels out and the size is all that a mapping needs.
+    The model sees a square of which the image fills the share `covered` of width and height, at the upper left. Its grid is
+    relative to the original width and height, so only boxes in fractions of the square depend on that share.
     """
 
     width: int
     height: int
+    covered: tuple[float, float] = (1.0, 1.0)
 
     def to_pixels(self, box: GridBox) -> PixelBox:
         """Map a grid box to pixels of the original image."""
         sx, sy = self.width / GRID_MAX, self.height / GRID_MAX
         return PixelBox(box.x1 * sx, box.y1 * sy, box.x2 * sx, box.y2 * sy)
+
+    def from_square(self, box: Sequence[float]) -> GridBox:
+        """Map x1, y1, x2, y2 in fractions of the model's square to the nearest grid box, clamped to the image.
+
+        It is one grid step wide where it has no area.
+        """
+        x1, x2 = _grid_span(box[0], box[2], self.covered[0])
+        y1, y2 = _grid_span(box[1], box[3], self.covered[1])
+        return GridBox(x1, y1, x2, y2)
 
     def overlaps(self, box: PixelBox) -> bool:
         """Whether some of the box lies in the image."""
@@ -101,7 +112,7 @@ class Geometry:
         return GridBox(x1, y1, x2, y2)
 
 
-def _grid_span(low: float, high: float, side: int) -> tuple[int, int]:
+def _grid_span(low: float, high: float, side: float) -> tuple[int, int]:
     a = min(max(round(low / side * GRID_MAX), 0), GRID_MAX - 1)
     b = min(max(round(high / side * GRID_MAX), 1), GRID_MAX)
     return (a, b) if a < b else (a, a + 1)

@@ -29,19 +29,20 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MedicalImage, View
-from medrega_edge.images.preprocess import Preprocessing, preprocess
+from medrega_edge.images.preprocess import Preprocessing, fit_image, normalise
 from medrega_edge.images.reader import read_image
 from medrega_edge.inference import memory
 from medrega_edge.inference.confidence import calibrated
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.devices import available_threads, choose_device, decoder_threads
 from medrega_edge.inference.language_model import LanguageModel
-from medrega_edge.inference.vision_encoder import VisionEncoder
+from medrega_edge.inference.region_head import RegionHead, RegionMaps
+from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
 from medrega_edge.package import certificate
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.templates import PromptBook
-from medrega_edge.tasks.base import MAX_TOKENS, OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
+from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
@@ -69,13 +70,17 @@ class EngineOptions:
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """An encoded image: keep it to ask again. `embeds` is float32 `[tokens, hidden]`; times are in milliseconds."""
+    """An encoded image: keep it to ask again. `embeds` is float32 `[tokens, hidden]`; times are in milliseconds.
+
+    `maps` are what the package's region head reads, if it has one.
+    """
 
     image: MedicalImage
     geometry: Geometry
     embeds: npt.NDArray[np.float32]
     image_ms: float
     vision_ms: float
+    maps: RegionMaps | None = None
 
 
 class Engine:
@@ -96,12 +101,14 @@ class Engine:
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
             vision_threads = options.threads or available_threads()
             vision = pool.submit(VisionEncoder, contents, vision_threads, self.device, options.mapped)
-            self.language_model = LanguageModel(contents, decoder.result())
+            head = pool.submit(RegionHead, contents, vision_threads, self.device) if manifest.regions else None
+            self.language_model = LanguageModel(contents, decoder.result(), head.result() if head else None)
             self._vision = vision.result()
         self._terminology = Terminology(self._prompts.labels)
-        self._preprocessing = Preprocessing(manifest.vision.image_size, manifest.vision.mean, manifest.vision.std)
+        vision_spec = manifest.vision
+        self._preprocessing = Preprocessing(vision_spec.image_size, vision_spec.mean, vision_spec.std, vision_spec.fit)
         self._image_cache_size = options.image_cache
-        self._embedding_cache: OrderedDict[bytes, npt.NDArray[np.float32]] = OrderedDict()  # by the hash of the pixels
+        self._feature_cache: OrderedDict[bytes, VisualFeatures] = OrderedDict()  # by the hash of the pixels
         self._modalities: WeakKeyDictionary[EncodedImage, RecognisedModality | None] = WeakKeyDictionary()
         self._answered: WeakSet[EncodedImage] = WeakSet()  # whose time of reading and encoding an answer has counted
         self.load_ms = (time.perf_counter() - begun) * 1000
@@ -114,21 +121,22 @@ class Engine:
     def open(self, source: str | Path | bytes, view: View = View()) -> EncodedImage:
         """Read and encode an image; raises ImageError. `source` and `view` are those of `read_image`.
 
-        The embeddings of the last few images are cached by their pixels.
+        The features of the last few images are cached by their pixels.
         """
         begun = time.perf_counter()
         image = read_image(source, view)
-        values, geometry = preprocess(image, self._preprocessing)
+        pixels, geometry = fit_image(image, self._preprocessing)
         read = time.perf_counter()
-        key = hashlib.sha256(values.tobytes()).digest()
-        embeds = self._embedding_cache.pop(key, None)
-        if embeds is None:
-            embeds = self._vision.encode(values)
-        self._embedding_cache[key] = embeds
-        while len(self._embedding_cache) > self._image_cache_size:
-            self._embedding_cache.popitem(last=False)
+        key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+        features = self._feature_cache.pop(key, None)
+        if features is None:
+            features = self._vision.encode(normalise(pixels, self._preprocessing)[None])
+        self._feature_cache[key] = features
+        while len(self._feature_cache) > self._image_cache_size:
+            self._feature_cache.popitem(last=False)
         done = time.perf_counter()
-        return EncodedImage(image, geometry, embeds, (read - begun) * 1000, (done - read) * 1000)
+        times = ((read - begun) * 1000, (done - read) * 1000)
+        return EncodedImage(image, geometry, features.embeds, *times, features.maps)
 
     def run(
         self,
@@ -136,19 +144,19 @@ class Engine:
         task: TaskRequest,
         language: Language | str | None = None,
         *,
-        max_tokens: int = MAX_TOKENS,
+        max_tokens: int | None = None,
         on_text: OnText = None,
     ) -> Answer:
         """Answer a request about an image.
 
-        `language` is that of the answer; default: that of the request's words. `max_tokens` limits each generation.
-        `on_text` receives the answer's text in pieces, free text while it is generated. Raises UsageError for a request
-        that this package or this image does not allow.
+        `language` is that of the answer; default: that of the request's words. `max_tokens` limits each generation; default:
+        256, or 1024 for boxes that come from a region head. `on_text` receives the answer's text in pieces, free text while
+        it is generated. Raises UsageError for a request that this package or this image does not allow.
         """
         begun = time.perf_counter()
         if not is_trained(task.task, self.tasks):
             raise UsageError("prompt.untrained_task", task=task.task.value, tasks=list(self.tasks))
-        if max_tokens < 1:
+        if max_tokens is not None and max_tokens < 1:
             raise UsageError("task.no_tokens", max_tokens=max_tokens)
         language = parse_language(language) if language else language_of(task.words)
         stream = TextStream(on_text) if on_text else None
@@ -196,7 +204,7 @@ class Engine:
         text: str,
         language: Language | str | None = None,
         *,
-        max_tokens: int = MAX_TOKENS,
+        max_tokens: int | None = None,
         on_text: OnText = None,
     ) -> Answer:
         """Answer a free question, whose words tell the task; raises UsageError as `run`."""
@@ -235,7 +243,7 @@ class Engine:
         return guess_task(text, self.tasks, self._terminology, box, labels)
 
     def _context(
-        self, image: EncodedImage, language: Language, max_tokens: int = MAX_TOKENS, on_text: OnText = None
+        self, image: EncodedImage, language: Language, max_tokens: int | None = None, on_text: OnText = None
     ) -> TaskContext:
         modality = partial(self._image_modality, image)
         return TaskContext(

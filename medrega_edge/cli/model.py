@@ -86,6 +86,8 @@ def model_info(
     print_result(Message("package.info_modalities", modalities=manifest.modalities))
     print_result(Message("package.info_size", megabytes=package.total_bytes / 1e6))
     print_result(Message("package.info_memory", megabytes=peak / 1e6))
+    if manifest.regions:
+        print_result(Message("package.info_regions", bins=manifest.regions.bins))
     print_result(Message("package.info_threads", used=threads, available=available))
     print_result(Message("package.info_manifest", sha256=package.sha256))
     print_result(Message("package.info_certificate") if whole else Message("package.info_certificate_short"))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import ResourceError
-from medrega_edge.inference.devices import load_onnxruntime, open_session
+from medrega_edge.inference.devices import check_shape, load_onnxruntime, open_session
 from medrega_edge.package.manifest import DecoderSpec
 from medrega_edge.package.package import PackageContents
 
@@ -20,6 +20,7 @@ class Decoder:
 
     `length` counts the positions in the cache, `forward_passes` the passes so far. Nothing is copied from token to token:
     past and present of the graph share memory, and on the CPU the buffers of a pass of one token are bound once.
+    `hidden_state` `[1, hidden]` is that of the last position of the last pass, if the package's graph gives it.
     """
 
     def __init__(self, contents: PackageContents, threads: int, device: str, mapped: bool = False) -> None:
@@ -32,9 +33,13 @@ class Decoder:
         pasts = {name.format(i) for i in layers for name in (spec.past_key, spec.past_value)}
         presents = {name.format(i) for i in layers for name in (spec.present_key, spec.present_value)}
         inputs = {spec.embeds, spec.last_position, spec.total_length} | pasts
+        states = {spec.hidden_state} if spec.hidden_state else set()
         self.length = 0
         self.forward_passes = 0
-        self._session = open_session(contents, "decoder", threads, device, inputs, {spec.logits} | presents, mapped)
+        outputs = {spec.logits} | presents | states
+        self._session = open_session(contents, "decoder", threads, device, inputs, outputs, mapped)
+        for name in states:
+            check_shape(self._session, "decoder", name, (1, spec.hidden))
         self._binding = self._session.io_binding()
         self._value = load_onnxruntime().OrtValue.ortvalue_from_numpy
         self._bound_values = []  # the binding holds no reference to its buffers
@@ -51,9 +56,11 @@ class Decoder:
         self._logits: Floats = np.zeros((1, spec.vocabulary), np.float32)
         self._single_value = self._value(self._single)
         self._bound_embeds: Any = None
-        logits = self._value(self._logits)
-        self._bound_values.append(logits)
-        self._binding.bind_ortvalue_output(spec.logits, logits)
+        self.hidden_state: Floats = np.zeros((1, spec.hidden), np.float32)
+        for name in (spec.logits, *states):
+            value = self._value(self._logits if name == spec.logits else self.hidden_state)
+            self._bound_values.append(value)
+            self._binding.bind_ortvalue_output(name, value)
         self._in_place = device == "cpu"  # other devices copy a buffer each time it is bound
         self._bind_lengths()
 
@@ -69,7 +76,7 @@ class Decoder:
     def extend(self, embeds: Floats) -> Floats:
         """Append float32 `[S, hidden]` to the cache and return the logits `[vocabulary]` of the last position.
 
-        The next pass overwrites the logits. Raises ResourceError when the context is full.
+        The next pass overwrites the logits and the hidden state. Raises ResourceError when the context is full.
         """
         if len(embeds) > self.remaining_context:
             raise ResourceError("resource.context_full", positions=self.spec.context)

@@ -2,7 +2,7 @@
 
 Deterministic: the largest logit wins, the smaller id on a tie.
 
-Digits of a coordinate are chosen by `coordinate_median` instead.
+Digits of a coordinate are chosen by `coordinate_median` instead, or all boxes of an object come from a region head at once.
 
 A token that the grammar leaves no choice about is not asked of the model. It goes through together with the next free one,
 in one forward pass (jump-forward decoding). The work on a digit is plain floats over at most a dozen tokens, because it has
@@ -30,6 +30,9 @@ class DigitPosition(NamedTuple):
     box: int
     coordinate: int
     digit: int
+
+
+FIRST_DIGIT = DigitPosition(0, 0, 0)
 
 
 class Grammar(Protocol):
@@ -70,15 +73,21 @@ def generate_tokens(
     end: tuple[int, ...],
     limit: int,
     jump_forward: bool = True,
+    place_boxes: Callable[[int], None] | None = None,
 ) -> Iterator[Step]:
     """Yield up to `limit` tokens, without the end token.
 
     `logits` `[vocabulary]` follow the prompt; `extend` feeds tokens and returns the logits that follow them. Without
-    `jump_forward` every token is a forward pass of its own.
+    `jump_forward` every token is a forward pass of its own. `place_boxes` is called with the number of tokens left
+    where a list of boxes has been opened and fed: it gives the boxes to the grammar, which then leaves no choice.
     """
     pending: list[int] = []
     share = HALF
-    for _ in range(limit):
+    for written in range(limit):
+        if place_boxes is not None and grammar.digit_position == FIRST_DIGIT:
+            if pending:
+                logits, pending = extend(pending), []
+            place_boxes(limit - written)
         allowed = grammar.allowed()
         position = grammar.digit_position
         if position is not None and position.digit == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -134,3 +135,13 @@ def open_session(
     if {i.name for i in session.get_inputs()} != inputs or {o.name for o in session.get_outputs()} != outputs:
         raise PackageError("inference.graph_not_as_in_manifest", role=role)
     return session
+
+
+def check_shape(session: Any, role: str, name: str, shape: Sequence[int | None]) -> None:
+    """Raise PackageError unless a tensor of a graph is float32 and may have this shape; None stands for any size."""
+    (tensor,) = (t for t in (*session.get_inputs(), *session.get_outputs()) if t.name == name)
+    fits = len(tensor.shape) == len(shape)
+    sizes = zip(tensor.shape, shape, strict=False)
+    fits = fits and all(size == wanted for size, wanted in sizes if isinstance(size, int) and wanted is not None)
+    if tensor.type != "tensor(float)" or not fits:
+        raise PackageError("inference.graph_not_as_in_manifest", role=role)

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from medrega_edge.boxes import GRID_MAX
+from medrega_edge.boxes import GRID_MAX, GridBox
 from medrega_edge.errors import PackageError
-from medrega_edge.inference.decoding import DigitPosition
+from medrega_edge.inference.decoding import FIRST_DIGIT, DigitPosition
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.region_markup import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
 
@@ -48,6 +48,23 @@ class Vocabulary:
     def longest_box(self) -> int:
         """Maximum number of tokens of a box with the separator behind it."""
         return 4 * len(str(GRID_MAX)) + 3 * len(self.between) + len(self.next_box)
+
+    def spell(self, boxes: Sequence[GridBox], limit: int) -> tuple[list[int], int]:
+        """Return the tokens of boxes up to the marker that closes their list, and how many boxes fit.
+
+        So many boxes are spelt as fit into `limit` tokens, and at least one.
+        """
+        tokens: list[int] = []
+        closing = (*self.close_list, self.box_close)
+        for fitting, box in enumerate(boxes):
+            spelt = list(self.next_box) if tokens else []
+            for number, coordinate in enumerate(box.as_list()):
+                spelt += self.between if number else ()
+                spelt += (self.digits[int(digit)] for digit in str(coordinate))
+            if len(tokens) + len(spelt) + len(closing) > limit:
+                return ([*tokens, *closing], fitting) if tokens else ([*spelt, *closing], 0)
+            tokens += spelt
+        return [*tokens, *closing], len(boxes)
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, end: tuple[int, ...]) -> Vocabulary:
@@ -89,7 +106,7 @@ class RegionGrammar:
         self.vocabulary = vocabulary
         self._max_boxes = max_boxes
         self._mode = _Mode.PROSE
-        self._forced: list[int] = []
+        self._forced: list[int] = []  # the next one last
         self._after_forced = _Mode.PROSE
         self._name_tokens = 0
         self._box: list[int] = []  # coordinates of the box being written
@@ -111,7 +128,7 @@ class RegionGrammar:
     def allowed(self) -> tuple[int, ...] | None:
         """Ids that may follow; None for all but `banned`."""
         if self._mode is _Mode.FORCED:
-            return (self._forced[0],)
+            return (self._forced[-1],)
         if self._mode is _Mode.NAME:
             return (self.vocabulary.ref_close,) if self._name_tokens >= MAX_NAME_TOKENS else None
         if self._mode is _Mode.NUMBER:
@@ -145,7 +162,7 @@ class RegionGrammar:
             if token == v.ref_close:
                 self._open_list()
         elif self._mode is _Mode.FORCED:
-            self._forced.pop(0)
+            self._forced.pop()
             if not self._forced:
                 self._mode = self._after_forced
         elif token in self._separators:
@@ -154,13 +171,19 @@ class RegionGrammar:
             self._spelt += str(v.digits.index(token))
         self._allowed_in_number = ()
 
+    def write_boxes(self, tokens: Sequence[int]) -> None:
+        """Take the tokens of all boxes of the object, from the first digit to the marker that closes the list."""
+        if self.digit_position != FIRST_DIGIT:
+            raise ValueError("no list of boxes begins here")
+        self._force(tokens, _Mode.PROSE)
+
     def _open_list(self) -> None:
         self._boxes, self._box, self._spelt = 0, [], ""
         self._written = set()
         self._force((self.vocabulary.box_open, *self.vocabulary.open_list), _Mode.NUMBER)
 
     def _force(self, tokens: Sequence[int], then: _Mode) -> None:
-        self._forced, self._after_forced = list(tokens), then
+        self._forced, self._after_forced = list(reversed(tokens)), then
         self._mode = _Mode.FORCED if tokens else then
 
     def _bounds(self) -> tuple[int, int]:
@@ -258,7 +281,7 @@ class NamedRegion(RegionGrammar):
         elif token == self.vocabulary.ref_open:
             self._decided = True
             self._open_list()
-            self._force((*self._name, self.vocabulary.ref_close, *self._forced), _Mode.NUMBER)
+            self._force((*self._name, self.vocabulary.ref_close, *reversed(self._forced)), _Mode.NUMBER)
         elif token == self.absent:
             self._decided = True
         else:

@@ -13,9 +13,11 @@ from medrega_edge.errors import PackageError
 from medrega_edge.i18n.message import Message
 
 _STANDARD = frozenset(
-    "Add Cast Concat Constant Conv Div DynamicQuantizeLinear Erf Expand Flatten Gather Gelu Gemm Identity "
-    "LayerNormalization MatMul MatMulInteger Mul Neg Pow Reciprocal ReduceMean Reshape Shape Sigmoid "
-    "SimplifiedLayerNormalization Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
+    "Add AveragePool Cast Clip Concat Constant Conv CumSum DequantizeLinear Div DynamicQuantizeLinear Einsum Erf Exp Expand "
+    "Flatten Gather Gelu Gemm GlobalAveragePool GroupNormalization Identity InstanceNormalization LayerNormalization Log "
+    "MatMul MatMulInteger Max MaxPool Min Mul Neg Pad Pow QLinearConv QLinearMatMul QuantizeLinear Reciprocal "
+    "ReduceLogSumExp ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid SimplifiedLayerNormalization Slice "
+    "Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
 )
 OPERATORS = {
     "": _STANDARD,

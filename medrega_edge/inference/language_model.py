@@ -17,10 +17,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from medrega_edge.boxes import Geometry, GridBox
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.decoding import Grammar, Step, generate_tokens
-from medrega_edge.inference.grammars import Vocabulary
+from medrega_edge.inference.grammars import RegionGrammar, Vocabulary
+from medrega_edge.inference.region_head import RegionHead, RegionMaps, boxes_of
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
 from medrega_edge.package.package import PackageContents
 from medrega_edge.prompts.templates import IMAGE_TOKEN, Prompt
@@ -35,10 +37,21 @@ class ImageEmbeddings(Protocol):
     def embeds(self) -> npt.NDArray[np.float32]:
         """`[tokens, hidden]`."""
 
+    @property
+    def maps(self) -> RegionMaps | None:
+        """What a region head reads; None where the package has none."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """Size of the image, and its place in the square that the tower saw."""
+
 
 @dataclass(frozen=True)
 class Generation:
-    """One generated text with its markup: `steps` lack the end token; `finish` is "stop" or "length"."""
+    """One generated text with its markup: `steps` lack the end token; `finish` is "stop" or "length".
+
+    `box_scores` are the raw scores of the boxes that come from a region head, in the order of the text.
+    """
 
     raw_text: str
     steps: tuple[Step, ...]
@@ -46,6 +59,7 @@ class Generation:
     prompt_tokens: int
     prefill_ms: float
     decode_ms: float
+    box_scores: tuple[float, ...] = ()
 
 
 class LanguageModel:
@@ -53,13 +67,14 @@ class LanguageModel:
 
     It has one key/value cache, so it is not thread-safe. `vocabulary` holds the token ids that grammars need.
     `forward_passes` counts the passes of the decoder so far. With `jump_forward` off, tokens that the grammar leaves no
-    choice about cost a pass each; the text is the same.
+    choice about cost a pass each; the text is the same. With a region head, no digit of a box is asked of the model.
     """
 
-    def __init__(self, contents: PackageContents, decoder: Decoder) -> None:
+    def __init__(self, contents: PackageContents, decoder: Decoder, region_head: RegionHead | None = None) -> None:
         """Read tokenizer and embeddings; raises PackageError where they do not fit the manifest."""
         manifest = contents.package.manifest
         self._decoder = decoder
+        self._region_head = region_head
         self._tokenizer = Tokenizer(contents.text("tokenizer"))
         self._embeddings = _embeddings(contents)
         if self._tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self._tokenizer.size > len(self._embeddings):
@@ -75,6 +90,11 @@ class LanguageModel:
     def forward_passes(self) -> int:
         """Number of forward passes of the decoder so far."""
         return self._decoder.forward_passes
+
+    @property
+    def has_region_head(self) -> bool:
+        """Whether boxes come from a region head."""
+        return self._region_head is not None
 
     def strip_special_tokens(self, text: str) -> str:
         """Return a user's text without anything that spells a special token."""
@@ -104,13 +124,17 @@ class LanguageModel:
         limit = min(max_tokens, self._decoder.remaining_context)
         stream = StreamDecoder(self._tokenizer, on_text) if on_text else None
         steps: list[Step] = []
-        for step in generate_tokens(logits, self._extend, grammar, self.vocabulary.end, limit, self.jump_forward):
+        placer = None
+        if self._region_head and image.maps and isinstance(grammar, RegionGrammar):
+            placer = _BoxPlacer(self._region_head, self._decoder, image.maps, image.geometry, grammar)
+        end = self.vocabulary.end
+        for step in generate_tokens(logits, self._extend, grammar, end, limit, self.jump_forward, placer):
             steps.append(step)
             if stream:
                 stream.push(step.token)
         if stream:
             stream.finish()
-        cut = len(steps) >= limit
+        cut = len(steps) >= limit or (placer is not None and placer.dropped > 0)
         if cut:
             steps = self._without_open_region(steps)
         done = time.perf_counter()
@@ -121,6 +145,7 @@ class LanguageModel:
             prompt_tokens=prompt_tokens,
             prefill_ms=(prefilled - begun) * 1000,
             decode_ms=(done - prefilled) * 1000,
+            box_scores=tuple(placer.scores) if placer else (),
         )
 
     def _without_open_region(self, steps: list[Step]) -> list[Step]:
@@ -215,6 +240,31 @@ class LanguageModel:
 
     def _extend(self, ids: list[int]) -> npt.NDArray[np.float32]:
         return self._decoder.extend(self._embed(ids))
+
+
+class _BoxPlacer:
+    """Asks a region head where a list of boxes has been opened, and gives its boxes to the grammar.
+
+    `scores` are those of the boxes written so far; `dropped` is the number of boxes for which there was no room.
+    """
+
+    def __init__(
+        self, head: RegionHead, decoder: Decoder, maps: RegionMaps, geometry: Geometry, grammar: RegionGrammar
+    ) -> None:
+        self._head, self._decoder, self._maps, self._geometry, self._grammar = head, decoder, maps, geometry, grammar
+        self.scores: list[float] = []
+        self.dropped = 0
+
+    def __call__(self, room: int) -> None:
+        """Place the boxes of one object within `room` tokens; raises PackageError as `RegionHead.ask`."""
+        readings = self._head.ask(self._decoder.hidden_state, self._maps)
+        found: dict[GridBox, float] = {}
+        for box in boxes_of(readings, self._head.spec, self._geometry.covered):
+            found.setdefault(self._geometry.from_square(box[:4]), box.score)
+        tokens, fitting = self._grammar.vocabulary.spell(list(found), room)
+        self._grammar.write_boxes(tokens)
+        self.scores += list(found.values())[:fitting]
+        self.dropped += len(found) - fitting
 
 
 def _common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:

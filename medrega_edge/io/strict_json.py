@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 STRICT: ConfigDict = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 Count = Annotated[int, Field(ge=0, lt=2**53)]  # what other readers of JSON hold exactly
 Number = Annotated[float, Field(gt=-1e9, lt=1e9)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 _T = TypeVar("_T")
 

@@ -7,11 +7,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from medrega_edge.errors import PackageError
-from medrega_edge.io.strict_json import STRICT, Count, JsonFault, Number, load_json, parse_json
+from medrega_edge.io.strict_json import STRICT, Count, JsonFault, Number, Share, load_json, parse_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # of a package without a region head,
+REGION_SCHEMA_VERSION = 2  # and of one that has one
 MANIFEST = "manifest.json"
 FILE_NAMES = {  # role -> the name that export gives its file
     "vision": "vision.onnx",
@@ -23,7 +25,9 @@ FILE_NAMES = {  # role -> the name that export gives its file
     "card": "README.md",
 }
 ROLES = tuple(FILE_NAMES)
-OPTIONAL_ROLES = ("decoder_data", "vision_data")
+REGION_HEAD = "region_head"
+REGION_HEAD_FILE = "region_head.onnx"  # the name that export gives it
+OPTIONAL_ROLES = (REGION_HEAD, "decoder_data", "vision_data")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,11 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class VisionSpec:
-    """The tower's graph: `input` float32 `[1, 3, image_size, image_size]` -> `output` float32 `[1, tokens, hidden]`."""
+    """The tower's graph: `input` float32 `[1, 3, image_size, image_size]` -> `output` float32 `[1, tokens, hidden]`.
+
+    `fit` says how an image becomes a square: "stretch" changes its proportions; "pad" fits its longest side, puts it at the
+    upper left and fills the rest with the mean.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -50,6 +58,7 @@ class VisionSpec:
     mean: tuple[Number, Number, Number]
     std: tuple[Number, Number, Number]
     tokens: Count
+    fit: Literal["stretch", "pad"] = "stretch"
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,8 @@ class DecoderSpec:
 
     `embeds` float32 `[1, S, hidden]`; `last_position` int32 `[1]`, the total length minus one; `total_length` int32 scalar;
     per layer i `past_key.format(i)` and `past_value.format(i)` float32 `[1, kv_heads, context, head_dim]`, returned as
-    `present_key` and `present_value` in the same memory; `logits` float32 `[1, vocabulary]` of the last position.
+    `present_key` and `present_value` in the same memory; `logits` float32 `[1, vocabulary]` of the last position;
+    `hidden_state`, if it is not empty, float32 `[1, hidden]`: what the output head reads at the last position.
     """
 
     __pydantic_config__ = STRICT
@@ -78,6 +88,33 @@ class DecoderSpec:
     hidden: Count
     vocabulary: Count
     context: Count
+    hidden_state: str = ""
+
+
+@dataclass(frozen=True)
+class RegionSpec:
+    """The region head, which gives all boxes of an object in one run. Boxes are fractions of the tower's square.
+
+    Inputs, float32: `query` `[1, Q, hidden]`, the decoder's `hidden_state`; `places` `[1, P, W]` and `fine`
+    `[1, C, bins, bins]`, which are further outputs of the tower's graph. Outputs, float32: `edges` `[1, Q, 4, bins]` are
+    distributions of the left, upper, right and lower edge; `presence` `[1, Q]` is the probability that the object is there;
+    `centres` `[1, Q, bins, bins]` are those that a place is the centre of a box; `distances` `[1, Q, 4, bins, bins]` reach
+    from there to the edges. Peaks of `centres` from the probability `several` on are boxes of an object that has several;
+    of two boxes whose IoU is above `overlap` the better one stays.
+    """
+
+    __pydantic_config__ = STRICT
+
+    places: str
+    fine: str
+    query: str
+    edges: str
+    presence: str
+    centres: str
+    distances: str
+    bins: Count
+    several: Share
+    overlap: Share
 
 
 @dataclass(frozen=True)
@@ -109,10 +146,18 @@ class Manifest:
     languages: tuple[str, ...]
     modalities: tuple[str, ...]
     calibration: tuple[Number, ...] = ()  # slope and offset of `confidence.calibrated`
+    regions: RegionSpec | None = None
 
     def to_json(self) -> str:
-        """Serialise as `manifest.json`."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
+        """Serialise as `manifest.json`. Newer keys are left out where they say nothing: older programs refuse them."""
+        data = dataclasses.asdict(self)
+        if self.vision.fit == "stretch":
+            del data["vision"]["fit"]
+        if not self.decoder.hidden_state:
+            del data["decoder"]["hidden_state"]
+        if self.regions is None:
+            del data["regions"]
+        return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -122,9 +167,9 @@ class Manifest:
             if not isinstance(data, dict):
                 raise PackageError("package.not_json", file=MANIFEST)
             version = data.get("schema_version")
-            if type(version) is int and version > SCHEMA_VERSION:
-                raise PackageError("package.newer_schema", version=version, known=SCHEMA_VERSION)
-            if version != SCHEMA_VERSION:
+            if type(version) is int and version > REGION_SCHEMA_VERSION:
+                raise PackageError("package.newer_schema", version=version, known=REGION_SCHEMA_VERSION)
+            if version not in (SCHEMA_VERSION, REGION_SCHEMA_VERSION):
                 raise PackageError("package.unknown_schema", file=MANIFEST)
             manifest = parse_json(cls, text)
         except JsonFault as fault:
@@ -137,7 +182,24 @@ class Manifest:
                 raise PackageError("package.unknown_role", role=role)
         if len(manifest.calibration) not in (0, 2):
             raise PackageError("package.wrong_value", file=MANIFEST, key="calibration")
+        manifest._check_regions()
         return manifest
+
+    def _check_regions(self) -> None:
+        """Raise PackageError unless the region head, its numbers, the decoder's hidden state and the schema go together."""
+        if self.regions is None:
+            if REGION_HEAD in self.files:
+                raise PackageError("package.missing_key", file=MANIFEST, key="regions")
+            return
+        if REGION_HEAD not in self.files:
+            raise PackageError("package.missing_role", role=REGION_HEAD)
+        problems = {
+            "schema_version": self.schema_version != REGION_SCHEMA_VERSION,
+            "decoder.hidden_state": not self.decoder.hidden_state,
+            "regions.bins": self.regions.bins == 0,
+        }
+        for key in (key for key, is_wrong in problems.items() if is_wrong):
+            raise PackageError("package.wrong_value", file=MANIFEST, key=key)
 
 
 def file_entry(path: Path, precision: str) -> FileEntry:

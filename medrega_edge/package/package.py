@@ -19,7 +19,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from medrega_edge.errors import PackageError
-from medrega_edge.package.manifest import MANIFEST, ROLES, Manifest
+from medrega_edge.package.manifest import MANIFEST, Manifest
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ class Package:
         with ThreadPoolExecutor() as pool:  # hashing runs outside the interpreter's lock
             embeddings = pool.submit(self.map_file, "embeddings")
             external = [pool.submit(self.check, role) for role in self.manifest.files if role.endswith("_data")]
-            files = {role: pool.submit(self.read, role) for role in ROLES if role != "embeddings"}
+            held = [role for role in self.manifest.files if role != "embeddings" and not role.endswith("_data")]
+            files = {role: pool.submit(self.read, role) for role in held}
             for checked in external:
                 checked.result()
             return PackageContents(self, {role: read.result() for role, read in files.items()}, embeddings.result())

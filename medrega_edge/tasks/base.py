@@ -21,6 +21,7 @@ from medrega_edge.prompts.templates import LABEL_SEPARATOR, Prompt, PromptBook
 from medrega_edge.vocabulary.terminology import Terminology
 
 MAX_TOKENS = 256  # of one generation
+MAX_HEAD_TOKENS = 1024  # where boxes come from a region head: dozens of them, without a forward pass
 MAX_QUESTION_LENGTH = 500  # characters
 _UNDECODABLE = re.compile("[\ud800-\udfff]")  # lone surrogates: bytes of argv that the locale cannot decode
 
@@ -57,7 +58,7 @@ class TaskContext:
 
     `image_modality` is what the file states, else what the weights recognise; None for no medical image. It may cost a
     forward pass. `certain_modalities` are what the file states and what the weights recognise for certain.
-    `max_tokens` limits each generation. `on_text` receives free text while it is written.
+    `max_tokens` limits each generation, if it is not None. `on_text` receives free text while it is written.
     """
 
     language_model: LanguageModel
@@ -67,7 +68,7 @@ class TaskContext:
     geometry: Geometry
     image_modality: Callable[[], Modality | None]
     language: Language
-    max_tokens: int = MAX_TOKENS
+    max_tokens: int | None = None
     on_text: OnText = None
     certain_modalities: Callable[[], Collection[Modality]] = frozenset
 
@@ -75,22 +76,36 @@ class TaskContext:
         """Return a user's text without special tokens and outer white space."""
         return self.language_model.strip_special_tokens(text).strip()
 
+    @property
+    def max_region_tokens(self) -> int:
+        """Maximum number of tokens of a text with regions."""
+        return self.max_tokens or (MAX_HEAD_TOKENS if self.language_model.has_region_head else MAX_TOKENS)
+
     def generate(self, prompt: Prompt, grammar: Grammar) -> Generation:
         """Generate an answer under a grammar; raises UsageError for a prompt that is too long."""
-        return self.language_model.generate(self.image, prompt, grammar, self.max_tokens)
+        limit = self.max_region_tokens if isinstance(grammar, RegionGrammar) else self.max_tokens or MAX_TOKENS
+        return self.language_model.generate(self.image, prompt, grammar, limit)
 
     def generate_prose(self, prompt: Prompt, opening: str = "") -> Generation:
         """Generate text without regions that begins with `opening`, and stream it; raises UsageError as `generate`."""
         model = self.language_model
         ids = model.encode_continuation(opening, prompt.question) if opening else []
-        return model.generate(self.image, prompt, Prose(model.vocabulary, ids), self.max_tokens, self.on_text)
+        grammar = Prose(model.vocabulary, ids)
+        return model.generate(self.image, prompt, grammar, self.max_tokens or MAX_TOKENS, self.on_text)
 
     def generate_regions(self, prompt: Prompt) -> TaskResult:
         """Generate text and regions in any order; the result's text keeps the names of the regions."""
         generation = self.generate(prompt, RegionGrammar(self.language_model.vocabulary))
         parsed = parse(generation.raw_text)
-        scores = raw_scores(generation.steps) if len(parsed.regions) == 1 else []
-        detections = [d for region in parsed.regions for d in scored(region.label, region.boxes, scores)]
+        has_scores = generation.box_scores or len(parsed.regions) == 1
+        scores = box_scores(generation) if has_scores else []
+        if len(scores) != sum(len(region.boxes) for region in parsed.regions):
+            scores = []
+        detections = []
+        for region in parsed.regions:
+            count = len(region.boxes)
+            detections += scored(region.label, region.boxes, scores[:count])
+            scores = scores[count:]
         warnings = generation_warnings(generation, parsed.problems)
         return TaskResult(parsed.prose, tuple(detections), warnings=warnings, generations=(generation,))
 
@@ -174,6 +189,11 @@ def scored(label: str, boxes: Sequence[GridBox], scores: Sequence[float]) -> lis
     """Pair boxes with their scores; without any where the counts differ, so that no box gets the score of another."""
     matching: Sequence[float | None] = scores if len(scores) == len(boxes) else [None] * len(boxes)
     return [Detection(label, box, score) for box, score in zip(boxes, matching, strict=True)]
+
+
+def box_scores(generation: Generation, presence: float = 1.0) -> list[float]:
+    """Return the raw scores of a generation's boxes, from its region head or its digits, times that of presence."""
+    return [score * presence for score in generation.box_scores] or raw_scores(generation.steps, presence)
 
 
 def generation_warnings(generation: Generation, problems: Sequence[Message] = ()) -> tuple[Message, ...]:

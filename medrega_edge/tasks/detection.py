@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.inference.confidence import raw_scores
 from medrega_edge.inference.grammars import NamedRegion
 from medrega_edge.prompts.region_markup import REF_OPEN, parse
 from medrega_edge.prompts.templates import ABSENT_ANSWER, DETECT_QUESTION, sentence_of_regions
@@ -20,6 +19,7 @@ from medrega_edge.tasks.base import (
     TaskContext,
     TaskRequest,
     TaskResult,
+    box_scores,
     check_text,
     check_words,
     combine,
@@ -83,14 +83,14 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     model = context.language_model
     absent = model.encode_continuation(ABSENT_ANSWER[Language.EN].format(name=english), prompt.question)[0]
     encoded = model.encode_continuation(english, REF_OPEN)
-    generation = context.generate(prompt, NamedRegion(model.vocabulary, encoded, absent, limit=context.max_tokens))
+    generation = context.generate(prompt, NamedRegion(model.vocabulary, encoded, absent, limit=context.max_region_tokens))
     parsed = parse(generation.raw_text)
     if not parsed.regions:
         cut = generation.finish == "length"  # before a box was whole: that is no absence
         text = "" if cut else ABSENT_ANSWER[context.language].format(name=label)
         return TaskResult(text, warnings=generation_warnings(generation), generations=(generation,))
     presence = generation.steps[0].probability
-    scores = raw_scores(generation.steps, 1.0 if presence is None else presence)
+    scores = box_scores(generation, 1.0 if presence is None else presence)
     boxes = [box for region in parsed.regions for box in region.boxes]
     warnings = generation_warnings(generation, parsed.problems)
     return TaskResult("", tuple(scored(label, boxes, scores)), warnings=warnings, generations=(generation,))

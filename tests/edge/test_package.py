@@ -87,7 +87,7 @@ def change(copy, edit):
 @pytest.mark.parametrize(
     ("edit", "code", "at_fault"),
     [
-        (lambda m: m.update(schema_version=2), "newer_schema", 2),
+        (lambda m: m.update(schema_version=3), "newer_schema", 3),
         (lambda m: m.update(schema_version=True), "wrong_value", "schema_version"),
         (lambda m: m.update(schema_version="1"), "unknown_schema", "manifest.json"),
         (lambda m: m.pop("schema_version"), "unknown_schema", "manifest.json"),
@@ -104,6 +104,8 @@ def change(copy, edit):
         (lambda m: m["vision"].update(mean=[0, 0]), "wrong_value", "vision.mean"),
         (lambda m: m["vision"].update(mean=[0, 0, 1e9]), "wrong_value", "vision.mean.2"),
         (lambda m: m.update(calibration=[1]), "wrong_value", "calibration"),
+        (lambda m: m["vision"].update(fit="crop"), "wrong_value", "vision.fit"),
+        (lambda m: m["files"].update(region_head=m["files"]["decoder"]), "missing_key", "regions"),
         (lambda m: m["files"].pop("decoder"), "missing_role", "decoder"),
         (lambda m: m["files"].update(virus=m["files"]["decoder"]), "unknown_role", "virus"),
         (lambda m: m["files"]["decoder"].update(path="../decoder.onnx"), "outside_folder", "decoder"),

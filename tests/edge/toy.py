@@ -36,6 +36,8 @@ def vocabulary(whole_separators):
 class ScriptedModel:
     """A language model that generates `words` whatever is asked, as far as the grammar allows, and keeps the prompts."""
 
+    has_region_head = False
+
     def __init__(self, words, tokenizer=None, end="<|im_end|>"):
         self._tokenizer = tokenizer or Tokenizer(find_package().text("tokenizer"))
         self.words, self.prompts = words, []

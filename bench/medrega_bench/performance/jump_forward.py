@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medrega_bench.performance.spread import Spread, quotients
+from medrega_edge.boxes import Geometry
 from medrega_edge.domain import Language, Task
 from medrega_edge.inference.decoder import Decoder, Floats
 from medrega_edge.inference.devices import decoder_threads
@@ -60,6 +61,8 @@ class OneBox(NamedRegion):
 @dataclass(frozen=True, eq=False)
 class _RandomImage:
     embeds: Floats  # [tokens, hidden]
+    maps: None = None
+    geometry: Geometry = Geometry(1, 1)
 
 
 def measure(package: Package, threads: int, image_tokens: int) -> JumpForwardGain:
