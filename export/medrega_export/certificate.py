@@ -24,7 +24,7 @@ from medrega_edge.evaluation.questions import ABSENT, Question
 from medrega_edge.evaluation.runner import AnsweredQuestion, run_questions
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.confidence import fit
-from medrega_edge.package.manifest import FileEntry
+from medrega_edge.package.manifest import REGION_HEAD, FileEntry
 from medrega_edge.package.registry import find_package
 from medrega_export.provenance import library_versions, program_hash, sha256_of
 from medrega_export.quantisation.recipe import Recipe
@@ -33,7 +33,7 @@ SCHEMA_VERSION = 1
 WORST = 10  # items that are named
 ENOUGH_BOXES = 50  # to calibrate on; with fewer, two fitted numbers say more about the sample than about the weights
 Notify = Callable[[Message], None]
-HASHED_ROLES = ("vision", "decoder", "embeddings", "tokenizer", "prompts")
+HASHED_ROLES = ("vision", "decoder", "embeddings", "tokenizer", "prompts", REGION_HEAD)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,9 @@ def certificate(
             "seed": bootstrap.SEED,
             "interval": bootstrap.LEVEL,
         },
-        "packages": {name: {role: files[role].sha256 for role in HASHED_ROLES} for name, files in packages.items()},
+        "packages": {
+            name: {role: files[role].sha256 for role in HASHED_ROLES if role in files} for name, files in packages.items()
+        },
         "weights": {path.name: sha256_of(path) for path in weights},
         "code": program_hash(),
         "versions": library_versions(),

@@ -7,33 +7,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medrega_edge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from medrega_edge.package.manifest import (
     FILE_NAMES,
     MANIFEST,
+    REGION_HEAD,
+    REGION_HEAD_FILE,
+    REGION_SCHEMA_VERSION,
     SCHEMA_VERSION,
     FileEntry,
     Manifest,
+    RegionSpec,
     TokenSpec,
     VisionSpec,
     file_entry,
 )
 from medrega_export.checkpoint.checkpoint import Checkpoint
-from medrega_export.graphs import decoder, text_model, vision_graph
+from medrega_export.graphs import decoder, region_graphs, stage_writer, text_model
 from medrega_export.model_card import write_card
 from medrega_export.quantisation.recipe import Recipe
 from medrega_export.stages import Run
 
 
-def describe_files(folder: Path, recipe: Recipe) -> dict[str, FileEntry]:
+def describe_files(folder: Path, recipe: Recipe, checkpoint: Checkpoint) -> dict[str, FileEntry]:
     """Return the manifest's entries of the files that `stages.assemble` has written, by role."""
     entries: dict[str, FileEntry] = {}
-    for role, name in FILE_NAMES.items():
+    precisions = {REGION_HEAD: "fp32", **recipe.files}
+    if checkpoint.efficientnet:
+        precisions["vision"] = precisions["vision"].replace("dynamic", "static")
+    for role, name in {**FILE_NAMES, REGION_HEAD: REGION_HEAD_FILE}.items():
         if (folder / name).is_file() and role not in ("certificate", "card"):
-            entries[role] = file_entry(folder / name, recipe.files.get(role, "text"))
+            entries[role] = file_entry(folder / name, precisions.get(role, "text"))
             data = folder / f"{name}.data"
             if data.is_file():
-                entries[f"{role}_data"] = file_entry(data, recipe.files[role])
+                entries[f"{role}_data"] = file_entry(data, precisions[role])
     return entries
 
 
@@ -50,26 +56,28 @@ def finalise(
     `files` are the files that are there already, by role. `calibration` is slope and offset for the scores of boxes.
     """
     checkpoint = run.checkpoint
-    training = checkpoint.training
+    training, preprocessing, regions = checkpoint.training, checkpoint.preprocessing, _regions(checkpoint)
     text = json.dumps(certificate, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     (folder / FILE_NAMES["certificate"]).write_text(text, encoding="utf-8")
     (folder / FILE_NAMES["card"]).write_text(
-        write_card(training, recipe, certificate, _groups(recipe, checkpoint), checkpoint.warnings), encoding="utf-8"
+        write_card(training, recipe, certificate, _groups(recipe, checkpoint), checkpoint.warnings, _parts(checkpoint)),
+        encoding="utf-8",
     )
     manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
+        schema_version=REGION_SCHEMA_VERSION if regions else SCHEMA_VERSION,
         name=training.name,
         version=training.version,
         source=". ".join([training.source, *map(str, checkpoint.warnings)]),
         precision=recipe.name,
         files={**files, **{role: file_entry(folder / FILE_NAMES[role], "text") for role in ("certificate", "card")}},
         vision=VisionSpec(
-            input=vision_graph.INPUT,
-            output=vision_graph.OUTPUT,
-            image_size=checkpoint.image_size,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
+            input=stage_writer.INPUT,
+            output=stage_writer.OUTPUT,
+            image_size=preprocessing.image_size,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
             tokens=checkpoint.image_tokens,
+            fit=preprocessing.fit,
         ),
         decoder=decoder.specification(run.shape),
         tokens=TokenSpec(image=checkpoint.image_token, end=checkpoint.end_tokens),
@@ -77,8 +85,41 @@ def finalise(
         languages=training.languages,
         modalities=training.modalities,
         calibration=calibration,
+        regions=regions,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _parts(checkpoint: Checkpoint) -> list[str]:
+    """Sentences of the card about a tower that is no InternViT, and about the region head."""
+    tower, head = checkpoint.efficientnet, checkpoint.region_head
+    if tower is None:
+        return []
+    name, tokens = f"EfficientNet-{tower.variant.capitalize()}", checkpoint.image_tokens
+    sentences = [f"Vision tower: {name}, {tower.size} px, {tokens} image tokens."]
+    if head:
+        bins = tower.sides[0]
+        sentences.append(f"Region head: it reads boxes from the maps of the tower, in {bins} x {bins} places, in one pass.")
+    return sentences
+
+
+def _regions(checkpoint: Checkpoint) -> RegionSpec | None:
+    """Names and numbers of the region head, where there is one."""
+    tower, thresholds = checkpoint.efficientnet, checkpoint.training.region_head
+    if tower is None or thresholds is None:
+        return None
+    return RegionSpec(
+        places=region_graphs.PLACES,
+        fine=region_graphs.FINE,
+        query=region_graphs.QUERY,
+        edges=region_graphs.EDGES_OUTPUT,
+        presence=region_graphs.PRESENCE,
+        centres=region_graphs.CENTRES,
+        distances=region_graphs.DISTANCES,
+        bins=tower.sides[0],
+        several=thresholds.several,
+        overlap=thresholds.overlap,
+    )
 
 
 def _groups(recipe: Recipe, checkpoint: Checkpoint) -> str:

@@ -12,9 +12,17 @@ from medrega_export.quantisation.recipe import Recipe
 
 
 def write_card(
-    training: TrainingFacts, recipe: Recipe, certificate: Mapping[str, Any], groups: str, warnings: Sequence[Message] = ()
+    training: TrainingFacts,
+    recipe: Recipe,
+    certificate: Mapping[str, Any],
+    groups: str,
+    warnings: Sequence[Message] = (),
+    parts: Sequence[str] = (),
 ) -> str:
-    """Return the card as Markdown. `groups` is the reason for the group size. Figures come from the certificate."""
+    """Return the card as Markdown. Figures come from the certificate.
+
+    `groups` is the reason for the group size. `parts` are sentences about tower and region head.
+    """
     head = training.card.strip() or _facts(training)
     lines = [
         head,
@@ -23,6 +31,7 @@ def write_card(
         "",
         f"Precision: {recipe.name}. {NOTICE}.",
         "",
+        *(line for part in parts for line in (part, "")),
         *([f"Groups of {recipe.group_size} weights: {groups}.", ""] if groups else []),
         *_overrides(recipe),
         *(line for warning in warnings for line in (f"**Warning**: {warning}.", "")),

@@ -109,7 +109,8 @@ class _Job:
 
     @cached_property
     def shape(self) -> DecoderShape:
-        return text_model.shape_of(self.checkpoint.config.text_config, self.options.context)
+        shape = text_model.shape_of(self.checkpoint.config.text_config, self.options.context)
+        return replace(shape, gives_hidden=self.checkpoint.region_head is not None)
 
     @cached_property
     def material(self) -> calibration.CalibrationData:
@@ -157,7 +158,7 @@ def _measure(job: _Job, recipe: Recipe) -> list[UnitSensitivity]:
         raise UsageError("export.sensitivity_needs_questions")
     if recipe.is_full:
         raise UsageError("export.nothing_is_quantised")
-    check_recipe(recipe, job.checkpoint)
+    check_recipe(recipe, job.checkpoint, has_images=True)
     return sensitivity.measure(job.checkpoint, job.material, recipe, job.notify)
 
 
@@ -184,7 +185,7 @@ def _make(job: _Job, recipe: Recipe, workspace: Workspace) -> None:
     options, checkpoint = job.options, job.checkpoint
     for warning in checkpoint.warnings:
         job.notify(Message("export.warning", warning=warning))
-    check_recipe(recipe, checkpoint)
+    check_recipe(recipe, checkpoint, bool(job.calibration_questions))
     check_questions(job.certificate_questions, checkpoint)
     run = Run(checkpoint, job.material, job.shape, options.thresholds, workspace, job.notify)
     folder = workspace.results[options.out]
@@ -205,7 +206,7 @@ def _certify(run: Run, folder: Path, job: _Job, recipe: Recipe, errors: dict[str
     reason: str | None = "no questions with truth were given (--certify)"
     if recipe.is_full:
         reason = "the package is in full precision itself"
-    files = describe_files(folder, recipe)
+    files = describe_files(folder, recipe, run.checkpoint)
     packages = {"package": files}
     compared = None
     if questions:
@@ -214,7 +215,7 @@ def _certify(run: Run, folder: Path, job: _Job, recipe: Recipe, errors: dict[str
         reference.mkdir(exist_ok=True)
         full = assemble(run, reference, FULL)
         stages |= {f"{REFERENCE} {name}": (error, getattr(options.thresholds, name)) for name, error in full.items()}
-        packages["reference"] = describe_files(reference, FULL)
+        packages["reference"] = describe_files(reference, FULL, run.checkpoint)
         finalise(run, reference, FULL, packages["reference"], _without_accuracy("the reference of a certificate"))
         run.notify(Message("export.certificate_begins"))
         compared, reason = compare(reference, folder, questions, run.notify), None

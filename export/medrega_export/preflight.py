@@ -6,6 +6,7 @@ content. `inspect` names everything that would stop an export at once, with the 
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -24,11 +25,16 @@ from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.package.manifest import MANIFEST
 from medrega_export import resource_estimate
 from medrega_export.checkpoint.checkpoint import (
+    HEAD_AND_TABLE,
+    STAGE,
     Checkpoint,
+    find_region_head,
     find_weights,
-    meta_model,
-    state_dict_mismatches,
+    image_tokens,
+    mismatches,
+    tower_of,
     weight_files,
+    weight_shapes,
 )
 from medrega_export.checkpoint.config import check_config, is_chat, native_config, pixel_shuffle, read_config
 from medrega_export.checkpoint.tokenizer_json import DIGITS, SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
@@ -41,6 +47,8 @@ from medrega_export.questions import picture
 from medrega_export.resource_estimate import CERTIFY, KEEP, WeightCounts
 
 GB = 1e9
+HEAD, TABLE = HEAD_AND_TABLE
+Shapes = Mapping[str, tuple[int, ...]]
 STEPS = {  # names of the steps of `resource_estimate`; an optional output is named by its option
     "gptq": Message("export.step_gptq"),
     "checks": Message("export.step_checks"),
@@ -94,10 +102,16 @@ def check_names(options: ExportOptions) -> None:
             raise UsageError("export.path_not_utf8") from None
 
 
-def check_recipe(recipe: Recipe, checkpoint: Checkpoint) -> None:
-    """Refuse a recipe that the checkpoint's language model cannot have; raises UsageError."""
+def check_recipe(recipe: Recipe, checkpoint: Checkpoint, has_images: bool) -> None:
+    """Refuse a recipe that the checkpoint cannot have, or not without images to calibrate on; raises UsageError."""
     for reason in text_model.indivisible_layers(recipe, checkpoint.config.text_config):
         raise UsageError.of(reason)
+    is_efficientnet = checkpoint.efficientnet is not None
+    for override in recipe.overrides:
+        if not recipe.fits_tower(override.unit, is_efficientnet):
+            raise UsageError("export.unit_of_another_tower", unit=override.unit)
+    if is_efficientnet and recipe.rounds_tower and not has_images:
+        raise UsageError("export.tower_needs_images")
 
 
 def check_questions(questions: Iterable[Question], checkpoint: Checkpoint) -> None:
@@ -175,13 +189,13 @@ def inspect(options: ExportOptions) -> Preflight:
     report.facts.append((Message("export.fact_layout"), layout))
     with report.step():
         check_config(config)
-    tokenizer = None
+    tokenizer = training = None
     with report.step():
         data = read_tokenizer(folder, config)
         tokenizer = open_tokenizer(data)
         report.facts.append((Message("export.fact_tokenizer"), Message("export.tokenizer_size", count=tokenizer.size)))
         report.problems += missing_tokens(tokenizer, (*SPECIAL, *DIGITS))
-        prompts, _, warnings = read_metadata(folder, config, data, options.samples)
+        prompts, training, warnings = read_metadata(folder, config, data, options.samples)
         report.facts.append((Message("export.fact_tasks"), ", ".join(prompts.templates)))
         report.warnings += warnings
     with report.step():
@@ -190,12 +204,18 @@ def inspect(options: ExportOptions) -> Preflight:
             group, reason = text_model.auto_group_size(recipe, native.text_config)
             recipe = replace(recipe, group_size=group)
             report.facts.append((Message("export.fact_groups"), Message("export.group_size", group=group, reason=reason)))
-        model = meta_model(native)
-        _shapes(report, config, native, model, tokenizer, recipe)
-        counts = _count(model)
+        shapes = weight_shapes(native)
+        _shapes(report, config, native, shapes, tokenizer, recipe)
+        counts = _count(shapes, native)
         report.facts.append((Message("export.fact_weights"), Message("export.weight_count", billions=counts.total / GB)))
         with report.step():
-            _weights(report, folder, options.adapter, config, native, model)
+            _weights(report, folder, options.adapter, config, native, shapes)
+        with report.step():
+            regions = find_region_head(folder, native, training) if training else {}
+            counts = replace(counts, regions=sum(math.prod(stored.shape) for stored in regions.values()))
+            if regions:
+                weights = Message("export.weight_count", billions=counts.regions / GB)
+                report.facts.append((Message("export.fact_region_head"), weights))
         _resources(report, counts, options.out, recipe, optional_outputs)
     report.facts.append((Message("export.fact_export"), Message("export.where_it_runs")))
     report.facts.append((Message("export.fact_package"), _devices()))
@@ -203,31 +223,40 @@ def inspect(options: ExportOptions) -> Preflight:
 
 
 def _shapes(
-    report: Preflight, config: dict[str, Any], native: Any, model: Any, tokenizer: Tokenizer | None, recipe: Recipe
+    report: Preflight, config: dict[str, Any], native: Any, shapes: Shapes, tokenizer: Tokenizer | None, recipe: Recipe
 ) -> None:
     """Note the sizes, and what of them is not exported."""
     shape = text_model.shape_of(native.text_config, native.text_config.max_position_embeddings)
-    rows = model.get_input_embeddings().weight.shape[0]
-    tower = native.vision_config
-    tower_shape = Message(
-        "export.tower_shape",
-        layers=tower.num_hidden_layers,
-        width=tower.hidden_size,
-        size=tower.image_size[0],
-        tokens=_image_tokens(native),
-        shuffle=pixel_shuffle(config),
-    )
+    rows = shapes[TABLE][0]
+    tower_shape = _tower_shape(native, pixel_shuffle(config))
     kind = native.text_config.model_type
     language_shape = Message("export.language_shape", type=kind, layers=shape.layers, width=shape.hidden, tokens=rows)
     report.facts += [(Message("export.fact_tower"), tower_shape), (Message("export.fact_language_model"), language_shape)]
     if tokenizer is not None and tokenizer.size > rows:
         report.problems.append(Message("export.tokenizer_too_large", tokens=tokenizer.size, rows=rows))
-    with report.step():
-        vision.shape_of(native, "v2")
+    if tower_of(native) is None:
+        with report.step():
+            vision.shape_of(native, "v2")
     report.problems += text_model.indivisible_layers(recipe, native.text_config)
 
 
-def _weights(report: Preflight, folder: Path, adapter: Path | None, config: dict[str, Any], native: Any, model: Any) -> None:
+def _tower_shape(native: Any, shuffle: str) -> Message:
+    tokens, vision_config = image_tokens(native), native.vision_config
+    if tower := tower_of(native):
+        return Message("export.efficientnet_shape", variant=tower.variant, size=tower.size, tokens=tokens)
+    return Message(
+        "export.tower_shape",
+        layers=vision_config.num_hidden_layers,
+        width=vision_config.hidden_size,
+        size=vision_config.image_size[0],
+        tokens=tokens,
+        shuffle=shuffle,
+    )
+
+
+def _weights(
+    report: Preflight, folder: Path, adapter: Path | None, config: dict[str, Any], native: Any, shapes: Shapes
+) -> None:
     """Note what the files hold, and what of it does not fit the model."""
     stored = index_tensors(weight_files(folder))
     kinds = sorted({tensor.dtype for tensor in stored.values()})
@@ -237,31 +266,15 @@ def _weights(report: Preflight, folder: Path, adapter: Path | None, config: dict
     weights = find_weights(folder, config, native.tie_word_embeddings, adapter)
     if adapter is not None:
         report.facts.append((Message("export.fact_adapter"), Message("export.adapter_is_merged", adapter=adapter.name)))
-    for mismatch in state_dict_mismatches(model, weights):
+    for mismatch in mismatches(shapes, weights):
         report.problems.append(Message("export.weights_do_not_fit", mismatch=mismatch))
 
 
-def _image_tokens(native: Any) -> int:
-    side = int(native.vision_config.image_size[0]) // int(native.vision_config.patch_size[0])
-    few = side * native.downsample_ratio
-    if few != int(few):
-        raise UsageError("export.grid_indivisible", side=side)
-    return int(few) ** 2
-
-
-def _count(model: Any) -> WeightCounts:
-    def count(part: Any) -> int:
-        return sum(parameter.numel() for parameter in part.parameters())
-
-    language = model.model.language_model
-    embeddings = count(language.embed_tokens)
-    return WeightCounts(
-        count(model.model.vision_tower) + count(model.model.multi_modal_projector),
-        count(language) - embeddings,
-        embeddings,
-        count(model.lm_head),
-        int(language.config.num_hidden_layers),
-    )
+def _count(shapes: Shapes, native: Any) -> WeightCounts:
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    vision_size = sum(size for name, size in sizes.items() if name.startswith(STAGE))
+    language_size = sum(sizes.values()) - vision_size - sizes[TABLE] - sizes[HEAD]
+    return WeightCounts(vision_size, language_size, sizes[TABLE], sizes[HEAD], int(native.text_config.num_hidden_layers))
 
 
 def _resources(

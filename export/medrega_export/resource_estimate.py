@@ -23,11 +23,12 @@ class WeightCounts:
     embeddings: int
     head: int
     depth: int  # layers of the language model
+    regions: int = 0  # region head, which stays in float32
 
     @property
     def total(self) -> int:
         """Number of weights."""
-        return self.vision + self.layers + self.embeddings + self.head
+        return self.vision + self.layers + self.embeddings + self.head + self.regions
 
 
 def memory(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[str] = ()) -> dict[str, int]:
@@ -44,14 +45,15 @@ def memory(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[st
     peaks["checks"] = checks
     if CERTIFY in optional_outputs:
         # The package answers as users run it; the reference answers from the disk.
-        vision = recipe.bytes_of(counts.vision, 0, 0, 0)
+        vision = recipe.bytes_of(counts.vision, 0, 0, 0) + 4 * counts.regions
         peaks["certificate"] = round(TIMES["decoder_data"] * decoder + TIMES["vision_data"] * vision)
     return {step: PROCESS_BYTES + size for step, size in peaks.items()}
 
 
 def disk(counts: WeightCounts, recipe: Recipe, optional_outputs: Collection[str] = ()) -> dict[str, int]:
     """Return the bytes that an export writes. Only the package and a kept checkpoint remain."""
-    sizes = {"package": recipe.bytes_of(counts.vision, counts.layers, counts.head, counts.embeddings)}
+    package = recipe.bytes_of(counts.vision, counts.layers, counts.head, counts.embeddings) + 4 * counts.regions
+    sizes = {"package": package}
     if recipe.is_quantised:
         # Quantised layers, and the decoder once more with its head in float32.
         sizes["work"] = 2 * _quantised(counts, recipe) + 4 * counts.head

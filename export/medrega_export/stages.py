@@ -13,11 +13,12 @@ import numpy.typing as npt
 import torch
 
 from medrega_edge.i18n.message import Message
-from medrega_edge.package.manifest import FILE_NAMES
+from medrega_edge.package.manifest import FILE_NAMES, REGION_HEAD_FILE
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.checkpoint.weights import StoredTensor
 from medrega_export.graphs import decoder, numerical_error, text_model, vision
 from medrega_export.graphs.graph import ACCURACY_LEVEL, EXACT_LEVEL
+from medrega_export.graphs.stage_writer import OUTPUT
 from medrega_export.quantisation import calibration, gptq
 from medrega_export.quantisation.recipe import FULL, Recipe
 from medrega_export.workspace import Workspace
@@ -41,6 +42,8 @@ def assemble(run: Run, folder: Path, recipe: Recipe) -> dict[str, float]:
     """Write every file but certificate, card and manifest; returns the stages' errors, all within their limits."""
     checkpoint, write_once = run.checkpoint, run.workspace.write_once
     errors = _vision(run, folder / FILE_NAMES["vision"], recipe)
+    if checkpoint.region_head:
+        write_once(folder / REGION_HEAD_FILE, lambda path: vision.write_region_head(checkpoint, path))
     run.thresholds.check(errors)  # at once: the next stage may take hours
     write_decoder = _quantised_decoder if recipe.is_quantised else _full_decoder
     errors |= write_decoder(run, folder / FILE_NAMES["decoder"], recipe)
@@ -77,9 +80,17 @@ def _table_error(table: StoredTensor, path: Path) -> float:
 
 def _vision(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
     run.notify(Message("export.writing_vision", precision=recipe.tower_name))
-    run.workspace.write_once(path, lambda part: vision.write(run.checkpoint, part, recipe))
-    seen = vision.run_graph(path, run.material.pixels, mapped=recipe.is_full)
-    return {f"vision_{recipe.tower}": vision.relative_error(np.stack(seen), torch.stack(run.material.images))}
+    checkpoint, material = run.checkpoint, run.material
+    run.workspace.write_once(path, lambda part: vision.write(checkpoint, part, recipe, material.tower_pixels))
+    seen = vision.run_outputs(path, material.pixels, mapped=recipe.is_full)
+    error = vision.relative_error(np.stack(seen.pop(OUTPUT)), torch.stack(material.images))
+    if checkpoint.efficientnet is None:
+        return {f"vision_{recipe.tower}": error}
+    if recipe.tower == "fp32":
+        return {}  # that graph is the reference itself
+    exact = vision.exact_outputs(checkpoint, material.pixels)
+    errors = {name: vision.relative_error(np.stack(values), np.stack(exact[name])) for name, values in seen.items()}
+    return {f"tower_{recipe.tower}": error} | {f"{name}_{recipe.tower}": value for name, value in errors.items()}
 
 
 def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:

@@ -123,6 +123,42 @@ def write_checkpoint(folder: Path, text: str = "qwen2", tied: bool = False) -> P
     return folder
 
 
+def write_lite_checkpoint(folder: Path, has_head: bool = True) -> Path:
+    """A checkpoint with the smallest EfficientNet-Lite tower and random weights, with a region head if asked for."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import InternVLConfig, InternVLForConditionalGeneration
+
+    from medrega_train.efficientnet_lite import EfficientNetLite
+    from medrega_train.lite_vision import lite_config
+    from medrega_train.region_head import RegionHead
+
+    write_checkpoint(folder)
+    config = original_model(folder).config.to_dict()
+    config |= {"vision_config": lite_config("lite0", 64, 4), "vision_feature_select_strategy": "full"}
+    torch.manual_seed(4)
+    model = InternVLForConditionalGeneration(InternVLConfig.from_dict(config))
+    head = RegionHead(EfficientNetLite("lite0").widths, model.config.text_config.hidden_size, width=32, fine_width=16)
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for name, parameter in (*model.named_parameters(), *head.named_parameters()):
+            if parameter.ndim == 1:
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            elif "language_model" in name or "lm_head" in name:
+                parameter *= 4.0
+        for name, statistic in model.named_buffers():
+            if name.endswith(("mean", "variance")):
+                statistic += 0.1 * torch.rand(statistic.shape, generator=generator)
+    model.save_pretrained(folder)
+    if has_head:
+        state = {name: value.contiguous() for name, value in head.state_dict().items()}
+        save_file(state, folder / "region_head.safetensors", metadata={"format": "pt"})
+        training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        training["region_head"] = {"several": 0.3, "overlap": 0.5}
+        (folder / "training.json").write_text(json.dumps(training), encoding="utf-8")
+    return folder
+
+
 def original_model(folder: Path):
     """A native checkpoint as transformers itself loads it: what the exporter is held against."""
     import torch
@@ -141,6 +177,12 @@ def make_checkpoint() -> Callable[..., Path]:
 def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of most tests: Qwen2 with biases, head of its own."""
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "smoke")
+
+
+@pytest.fixture(scope="session")
+def lite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with an EfficientNet-Lite tower and a region head."""
+    return write_lite_checkpoint(tmp_path_factory.mktemp("checkpoint") / "lite")
 
 
 @pytest.fixture(scope="session")

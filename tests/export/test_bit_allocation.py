@@ -112,6 +112,7 @@ def test_size() -> None:
             text_config=SimpleNamespace(head_dim=2, hidden_size=4, num_attention_heads=2, max_position_embeddings=100)
         ),
         tokenizer_json=b"123",
+        region_weights={},
     )
     losses = [
         UnitSensitivity("layers.0.qkv", 50, PrecisionOption(4, 32, 31, 0, 0, 0), None),

@@ -5,17 +5,19 @@ Weights come from safetensors only and stay on the disk until they are read. Cod
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.images.preprocess import Preprocessing
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.templates import PromptBook
-from medrega_export.checkpoint import internvl_chat, lora, published_prompts
+from medrega_export.checkpoint import efficientnet_lite, internvl_chat, lora, published_prompts, region_head
 from medrega_export.checkpoint.config import (
     check_config,
     is_chat,
@@ -25,12 +27,16 @@ from medrega_export.checkpoint.config import (
     read_json,
     square_side,
 )
+from medrega_export.checkpoint.efficientnet_lite import EfficientNetLite
 from medrega_export.checkpoint.published_prompts import PublishedSamples
+from medrega_export.checkpoint.region_head import RegionHead
 from medrega_export.checkpoint.tokenizer_json import SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
 from medrega_export.checkpoint.training_metadata import TrainingFacts, read_metadata
 from medrega_export.checkpoint.weights import StoredTensor, index_tensors
 
 HEAD_AND_TABLE = ("lm_head.weight", "embed_tokens.weight")
+TOWER, PROJECTOR = "vision_tower.", "multi_modal_projector."
+STAGE = (TOWER, PROJECTOR)  # beginnings of the names of the vision stage's weights
 INDEX = "model.safetensors.index.json"
 
 
@@ -70,7 +76,10 @@ class CheckpointDescription:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint, ready to be measured and exported; `weights` are named as `lora.plain_name` does."""
+    """One checkpoint, ready to be measured and exported.
+
+    `weights` are named as `lora.plain_name` does. `region_weights` are those of a region head, empty where there is none.
+    """
 
     folder: Path
     config: Any  # InternVLConfig; transformers' own types of its parts are too loose to help
@@ -82,6 +91,20 @@ class Checkpoint:
     pixel_shuffle: str  # "v1" or "v2"
     end_tokens: tuple[int, ...]
     warnings: tuple[Message, ...] = ()
+    region_weights: Mapping[str, StoredTensor] = field(default_factory=dict)
+
+    @property
+    def efficientnet(self) -> EfficientNetLite | None:
+        """The tower, where it is no InternViT."""
+        return tower_of(self.config)
+
+    @property
+    def region_head(self) -> RegionHead | None:
+        """Sizes of the region head, where there is one."""
+        tower = self.efficientnet
+        if tower is None or not self.region_weights:
+            return None
+        return region_head.read_sizes(self.region_weights, tower.widths, int(self.config.text_config.hidden_size))
 
     @property
     def tied(self) -> bool:
@@ -96,8 +119,15 @@ class Checkpoint:
     @property
     def image_tokens(self) -> int:
         """Number of embeddings that one image becomes."""
-        side = self.image_size // square_side(self.config.vision_config.patch_size)
-        return int(side * self.config.downsample_ratio) ** 2
+        return image_tokens(self.config)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the tower wants its images."""
+        if self.efficientnet is None:
+            return Preprocessing(self.image_size)
+        mean, std = efficientnet_lite.PIXEL_MEAN, efficientnet_lite.PIXEL_STD
+        return Preprocessing(self.image_size, mean, std, fit="pad")
 
     @property
     def image_size(self) -> int:
@@ -125,8 +155,9 @@ def load(folder: Path, adapter: Path | None = None, samples: PublishedSamples | 
     """Open a checkpoint folder, with a LoRA adapter merged; raises UsageError for what cannot be exported."""
     described = describe(folder, samples)
     weights = find_weights(folder, described.config, described.native.tie_word_embeddings, adapter)
-    for mismatch in state_dict_mismatches(meta_model(described.native), weights):
+    for mismatch in mismatches(weight_shapes(described.native), weights):
         raise UsageError("export.weights_do_not_fit", mismatch=mismatch)
+    region_weights = find_region_head(folder, described.native, described.training)
     rows = weights["embed_tokens.weight"].shape[0]
     if described.tokenizer.size > rows:
         raise UsageError("export.tokenizer_too_large", tokens=described.tokenizer.size, rows=rows)
@@ -144,12 +175,29 @@ def load(folder: Path, adapter: Path | None = None, samples: PublishedSamples | 
         described.pixel_shuffle,
         described.end_tokens,
         described.warnings,
+        region_weights,
     )
+
+
+def tower_of(native: Any) -> EfficientNetLite | None:
+    """The EfficientNet-Lite tower of a config; None where it is an InternViT."""
+    vision = native.vision_config
+    return efficientnet_lite.read_tower(vision.to_dict()) if vision.model_type == efficientnet_lite.MODEL_TYPE else None
+
+
+def image_tokens(native: Any) -> int:
+    """Number of embeddings that one image becomes; raises UsageError where the grid does not divide."""
+    vision, tower = native.vision_config, tower_of(native)
+    side = tower.token_grid if tower else square_side(vision.image_size) // square_side(vision.patch_size)
+    few = side * native.downsample_ratio
+    if few != int(few):
+        raise UsageError("export.grid_indivisible", side=side)
+    return int(few) ** 2
 
 
 def weight_files(folder: Path) -> list[Path]:
     """Find the weight files of a folder; raises UsageError where one is missing that the index names."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(path for path in folder.glob("*.safetensors") if path.name != region_head.FILE)
     if not files:
         raise UsageError("export.no_weights", checkpoint=folder.name)
     named = read_json(folder / INDEX).get("weight_map")
@@ -189,14 +237,49 @@ def meta_model(native: Any) -> Any:
         return InternVLForConditionalGeneration(native)
 
 
-def state_dict_mismatches(model: Any, weights: Mapping[str, StoredTensor]) -> list[Message]:
-    """Return what is missing, unknown or of another shape among weights; nothing where they fit the model."""
-    wanted = {lora.plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
-    mismatches = []
-    if missing := sorted(wanted.keys() - weights.keys()):
-        mismatches.append(Message("export.weights_missing", count=len(missing), first=missing[0]))
-    if unknown := sorted(weights.keys() - wanted.keys()):
-        mismatches.append(Message("export.weights_unknown", count=len(unknown), first=unknown[0]))
-    if reshaped := sorted(name for name in wanted.keys() & weights.keys() if weights[name].shape != wanted[name]):
-        mismatches.append(Message("export.weights_reshaped", count=len(reshaped), first=reshaped[0]))
-    return mismatches
+def weight_shapes(native: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights that a model of this config has, named as `lora.plain_name` does."""
+    tower = tower_of(native)
+    if tower is None:
+        return _state_shapes(meta_model(native))
+    from transformers import InternVLVisionConfig
+
+    stand_in = copy.copy(native)  # transformers has no such tower, and the rest of the model needs its width alone
+    stand_in.vision_config = InternVLVisionConfig(hidden_size=tower.width, num_hidden_layers=0, num_attention_heads=1)
+    shapes = _state_shapes(meta_model(stand_in))
+    rest = {name: shape for name, shape in shapes.items() if not name.startswith(TOWER)}
+    return {f"{TOWER}{name}": shape for name, shape in tower.weight_shapes.items()} | rest
+
+
+def _state_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    return {lora.plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def mismatches(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, StoredTensor]) -> list[Message]:
+    """Return what is missing, unknown or of another shape among weights; nothing where they have the `shapes` wanted."""
+    found = []
+    if missing := sorted(shapes.keys() - weights.keys()):
+        found.append(Message("export.weights_missing", count=len(missing), first=missing[0]))
+    if unknown := sorted(weights.keys() - shapes.keys()):
+        found.append(Message("export.weights_unknown", count=len(unknown), first=unknown[0]))
+    if reshaped := sorted(name for name in shapes.keys() & weights.keys() if weights[name].shape != shapes[name]):
+        found.append(Message("export.weights_reshaped", count=len(reshaped), first=reshaped[0]))
+    return found
+
+
+def find_region_head(folder: Path, native: Any, training: TrainingFacts) -> dict[str, StoredTensor]:
+    """Return the weights of a folder's region head by name, none where it has no head; raises UsageError."""
+    path, tower = folder / region_head.FILE, tower_of(native)
+    if path.is_file() != (training.region_head is not None):
+        parts = (region_head.FILE, "region_head of training.json")
+        present, missing = parts if path.is_file() else parts[::-1]
+        raise UsageError("export.region_head_half", checkpoint=folder.name, present=present, missing=missing)
+    if not path.is_file():
+        return {}
+    if tower is None:
+        raise UsageError("export.region_head_without_maps", type=str(native.vision_config.model_type))
+    weights = index_tensors([path])
+    sizes = region_head.read_sizes(weights, tower.widths, int(native.text_config.hidden_size))
+    for mismatch in mismatches(sizes.weight_shapes, weights):
+        raise UsageError("export.region_head_does_not_fit", mismatch=mismatch)
+    return weights

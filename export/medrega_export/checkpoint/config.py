@@ -10,7 +10,7 @@ from typing import Any
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.templates import IMAGE_TOKEN
-from medrega_export.checkpoint import internvl_chat, lora
+from medrega_export.checkpoint import efficientnet_lite, internvl_chat, lora
 
 PIXEL_SHUFFLES = ("v1", "v2")
 LANGUAGE_MODELS = ("qwen2", "llama")
@@ -62,6 +62,8 @@ def check_config(config: dict[str, Any]) -> None:
         text = config["text_config"].get("model_type")
         if text not in LANGUAGE_MODELS:
             raise UsageError("export.language_model_unsupported", type=str(text), supported=LANGUAGE_MODELS)
+        if efficientnet_lite.is_kind(config["vision_config"]):
+            efficientnet_lite.check_config(config)
     else:
         raise UsageError("export.type_unsupported", type=str(config.get("model_type")), supported=list(PARTS))
     if pixel_shuffle(config) not in PIXEL_SHUFFLES:
@@ -82,9 +84,18 @@ def native_config(config: dict[str, Any], tokenizer: Tokenizer | None) -> Any:
     if not is_chat(config) and config.get("image_token_id", image) != image:
         raise UsageError("export.image_token_differs", token=IMAGE_TOKEN)
     try:
-        return InternVLConfig.from_dict(internvl_chat.native_config(config, image) if is_chat(config) else config)
+        return InternVLConfig.from_dict(_native(config, image))
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise UsageError("export.config_unusable", problem=str(error).splitlines()[0]) from None
+
+
+def _native(config: dict[str, Any], image_token: int) -> dict[str, Any]:
+    if is_chat(config):
+        return internvl_chat.native_config(config, image_token)
+    vision = config["vision_config"]
+    if efficientnet_lite.is_kind(vision):
+        return config | {"vision_config": efficientnet_lite.vision_config(vision)}
+    return config
 
 
 def square_side(size: Any) -> int:

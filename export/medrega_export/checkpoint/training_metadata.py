@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,19 @@ from medrega_export.checkpoint.published_prompts import PublishedSamples
 
 
 @dataclass(frozen=True)
+class RegionThresholds:
+    """How boxes are read from a region head: the least probability of a centre, and the greatest IoU of two boxes."""
+
+    several: float
+    overlap: float
+
+
+@dataclass(frozen=True)
 class TrainingFacts:
-    """The content of `training.json`; `card` is the model card in Markdown, empty where there is none."""
+    """The content of `training.json`; `card` is the model card in Markdown, empty where there is none.
+
+    `region_head` is None where the checkpoint has no region head.
+    """
 
     name: str
     version: str
@@ -27,6 +38,7 @@ class TrainingFacts:
     modalities: tuple[str, ...]
     card: str
     data_sets: tuple[tuple[str, int, str], ...]  # name, images, terms of use
+    region_head: RegionThresholds | None = None
 
     @classmethod
     def from_json(cls, text: str) -> TrainingFacts:
@@ -38,6 +50,8 @@ class TrainingFacts:
             }
             lists: dict[str, Any] = {key: tuple(data[key]) for key in ("tasks", "languages", "modalities")}
             sets = tuple((str(d["name"]), int(d["images"]), str(d["terms"])) for d in data.get("data_sets", ()))
+            regions = data.get("region_head")
+            thresholds = None if regions is None else RegionThresholds(float(regions["several"]), float(regions["overlap"]))
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError("export.training_unusable", problem=repr(error)) from None
         for key, kinds in (("tasks", Task), ("languages", Language), ("modalities", Modality)):
@@ -48,7 +62,10 @@ class TrainingFacts:
                     raise UsageError("export.training_value_unknown", key=key, value=str(value), known=list(kinds))
         if not all(isinstance(value, str) for value in words.values()):
             raise UsageError("export.training_not_text")
-        return cls(**words, **lists, data_sets=sets)
+        for key, value in asdict(thresholds).items() if thresholds else ():
+            if not 0 < value < 1:
+                raise UsageError("export.training_not_a_share", key=f"region_head.{key}", value=value)
+        return cls(**words, **lists, data_sets=sets, region_head=thresholds)
 
 
 def read_metadata(

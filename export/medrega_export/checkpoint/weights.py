@@ -10,7 +10,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from medrega_edge.errors import UsageError
 
@@ -39,8 +39,17 @@ class StoredTensor:
         return replace(self, dtype="F32", corrections=(*self.corrections, (scale, b, a)))
 
     def read(self, start: int = 0, stop: int | None = None) -> Tensor:
-        """Return rows `start` to `stop` as float32, in memory of their own."""
+        """Return rows `start` to `stop` as float32, in memory of their own; a single number as it is."""
+        if not self.shape:
+            return self._number()
         return self.pick([slice(start, self.shape[0] if stop is None else stop)])
+
+    def _number(self) -> Tensor:
+        import torch
+        from safetensors import safe_open
+
+        with safe_open(self.path, framework="pt") as file:
+            return cast("Tensor", file.get_tensor(self.name).to(torch.float32))
 
     def pick(self, rows: Sequence[slice]) -> Tensor:
         """Return some rows, one behind the other, as float32."""

@@ -22,7 +22,10 @@ from medrega_export.graphs.linear_layers import Floats, Linear
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """Sizes of a decoder. `theta` and `rope_factor` belong to the rotary embedding."""
+    """Sizes of a decoder. `theta` and `rope_factor` belong to the rotary embedding.
+
+    `gives_hidden` asks for a further output: what the output head reads at the last position.
+    """
 
     layers: int
     heads: int
@@ -34,6 +37,7 @@ class DecoderShape:
     epsilon: float
     theta: float
     rope_factor: float = 1.0  # above 1: positions are divided by it ("linear" scaling)
+    gives_hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def specification(shape: DecoderShape) -> DecoderSpec:
         hidden=shape.hidden,
         vocabulary=shape.vocabulary,
         context=shape.context,
+        hidden_state="hidden_state" if shape.gives_hidden else "",
     )
 
 
@@ -121,6 +126,9 @@ def _decoder(graph: Graph, shape: DecoderShape, spec: DecoderSpec, weights: Deco
     scores = weights.head.write(graph, "head", normed)
     flat = graph.constant("logits_shape", np.array([1, shape.vocabulary], np.int64))
     graph.node("Reshape", [scores, flat], [spec.logits])
+    if spec.hidden_state:
+        row = graph.constant("hidden_shape", np.array([1, shape.hidden], np.int64))
+        graph.node("Reshape", [normed, row], [spec.hidden_state])
 
 
 def _norm(graph: Graph, name: str, hidden: str, update: str, weight: Floats, epsilon: float) -> tuple[str, str]:
@@ -180,6 +188,8 @@ def _borders(shape: DecoderShape, spec: DecoderSpec) -> tuple[list[onnx.ValueInf
         helper.make_tensor_value_info(spec.total_length, TensorProto.INT32, []),
     ]
     outputs = [helper.make_tensor_value_info(spec.logits, TensorProto.FLOAT, [1, shape.vocabulary])]
+    if spec.hidden_state:
+        outputs.append(helper.make_tensor_value_info(spec.hidden_state, TensorProto.FLOAT, [1, shape.hidden]))
     for i in range(shape.layers):
         for past, present in ((spec.past_key, spec.present_key), (spec.past_value, spec.present_value)):
             inputs.append(helper.make_tensor_value_info(past.format(i), TensorProto.FLOAT, cache))

@@ -38,7 +38,7 @@ class Graph:
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
         """Add an initialiser, its content in the file of weights where it is not small; returns its name."""
-        value = np.ascontiguousarray(value)
+        value = np.ascontiguousarray(value).reshape(value.shape)  # numpy would make a row of a single number
         if value.nbytes <= SMALL:
             self.initialisers.append(numpy_helper.from_array(value, name))
             return name

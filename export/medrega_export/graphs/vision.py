@@ -5,7 +5,8 @@ The stage takes the output of `medrega_edge.images.preprocess` and returns the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,15 +17,20 @@ import torch
 from torch import Tensor
 
 from medrega_edge.errors import UsageError
-from medrega_export.checkpoint.checkpoint import Checkpoint, meta_model
+from medrega_export.checkpoint.checkpoint import PROJECTOR, TOWER, Checkpoint, meta_model
 from medrega_export.checkpoint.config import square_side
-from medrega_export.checkpoint.weights import fill_module
-from medrega_export.graphs import reference_decoder, vision_graph
+from medrega_export.checkpoint.efficientnet_lite import EfficientNetLite
+from medrega_export.checkpoint.weights import StoredTensor, fill_module
+from medrega_export.graphs import efficientnet_graph, reference_decoder, region_graphs, stage_writer, vision_graph
+from medrega_export.graphs.efficientnet_graph import EfficientNetStage
+from medrega_export.graphs.layer_writer import ReadWeight
+from medrega_export.quantisation import static_int8
+from medrega_export.quantisation.recipe import FULL
 
 if TYPE_CHECKING:
     from medrega_export.quantisation.recipe import Recipe
 
-TOWER, PROJECTOR = "vision_tower.", "multi_modal_projector."
+Pixels = Sequence[npt.NDArray[np.float32]]
 
 
 def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.VisionShape:
@@ -59,11 +65,43 @@ def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.VisionShape:
     )
 
 
-def write(checkpoint: Checkpoint, path: Path, recipe: Recipe) -> None:
-    """Write the stage to `path` (weights beside it in `path` + ".data" where they are many)."""
-    weights = checkpoint.weights
-    shape = shape_of(checkpoint.config, checkpoint.pixel_shuffle)
-    vision_graph.write_vision_graph(shape, lambda name: np.asarray(weights[name].read().numpy()), path, recipe)
+def efficientnet_stage(checkpoint: Checkpoint, tower: EfficientNetLite) -> EfficientNetStage:
+    """The sizes of the stage of such a tower."""
+    config = checkpoint.config
+    hidden, factor = int(config.text_config.hidden_size), round(1 / float(config.downsample_ratio))
+    return EfficientNetStage(tower, hidden, factor, checkpoint.region_head)
+
+
+def write(checkpoint: Checkpoint, path: Path, recipe: Recipe, pixels: Pixels = ()) -> None:
+    """Write the stage to `path` (weights beside it in `path` + ".data" where they are many).
+
+    `pixels` are the prepared images that an int8 EfficientNet tower is calibrated on.
+    """
+    read = _reader(checkpoint.weights)
+    if (tower := checkpoint.efficientnet) is None:
+        shape = shape_of(checkpoint.config, checkpoint.pixel_shuffle)
+        vision_graph.write_vision_graph(shape, read, path, recipe)
+        return
+    stage, read_head = efficientnet_stage(checkpoint, tower), _reader(checkpoint.region_weights)
+    if not recipe.rounds_tower:
+        own = recipe if recipe.tower == "fp16" else FULL
+        efficientnet_graph.write_efficientnet_graph(stage, read, read_head, path, own)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        exact = Path(folder) / path.name
+        efficientnet_graph.write_efficientnet_graph(stage, read, read_head, exact, recipe)
+        static_int8.quantise(exact, path, efficientnet_graph.TOWER, pixels)
+
+
+def write_region_head(checkpoint: Checkpoint, path: Path) -> None:
+    """Write the graph of the region head, which the checkpoint has to have."""
+    tower, head = checkpoint.efficientnet, checkpoint.region_head
+    assert tower is not None and head is not None
+    region_graphs.write_region_head(head, tower.sides, _reader(checkpoint.region_weights), path)
+
+
+def _reader(weights: Mapping[str, StoredTensor]) -> ReadWeight:
+    return lambda name: np.asarray(weights[name].read().numpy())
 
 
 @dataclass(frozen=True)
@@ -97,8 +135,26 @@ def parts(checkpoint: Checkpoint) -> list[VisionPart]:
     return [*pieces, VisionPart("projector", last, PROJECTOR, lambda part, x: part(_shuffle(shape, x[:, 1:])))]
 
 
-def run_torch(checkpoint: Checkpoint, pixels: Sequence[npt.NDArray[np.float32]]) -> list[Tensor]:
-    """Return the embeddings `[tokens, hidden]` of prepared images `[3, size, size]`; one layer is in memory at a time."""
+def run_exact(checkpoint: Checkpoint, pixels: Pixels) -> list[Tensor]:
+    """Return the embeddings `[tokens, hidden]` of prepared images `[3, size, size]` in full precision.
+
+    InternViT runs in torch. An EfficientNet tower runs as its float32 graph, which tests hold against torch.
+    """
+    if checkpoint.efficientnet is None:
+        return run_torch(checkpoint, pixels)
+    return [torch.from_numpy(embeddings) for embeddings in exact_outputs(checkpoint, pixels)[stage_writer.OUTPUT]]
+
+
+def exact_outputs(checkpoint: Checkpoint, pixels: Pixels) -> dict[str, list[npt.NDArray[np.float32]]]:
+    """Return all outputs of the float32 graph of an EfficientNet tower by name, for each image."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vision.onnx"
+        write(checkpoint, path, FULL)
+        return run_outputs(path, pixels)
+
+
+def run_torch(checkpoint: Checkpoint, pixels: Pixels) -> list[Tensor]:
+    """Return the embeddings of an InternViT; one layer is in memory at a time."""
     states = [torch.from_numpy(np.ascontiguousarray(image))[None] for image in pixels]
     with torch.no_grad():
         for part in parts(checkpoint):
@@ -120,10 +176,17 @@ def _shuffle(shape: vision_graph.VisionShape, features: Tensor) -> Tensor:
     return grid.reshape(batch, few * few, -1)
 
 
-def run_graph(path: Path, pixels: Sequence[npt.NDArray[np.float32]], mapped: bool = False) -> list[npt.NDArray[np.float32]]:
-    """Run the graph on prepared images, one at a time as the runtime does; `mapped` leaves its weights on the disk."""
+def run_graph(path: Path, pixels: Pixels, mapped: bool = False) -> list[npt.NDArray[np.float32]]:
+    """Return the graph's embeddings of prepared images; `mapped` leaves its weights on the disk."""
+    return run_outputs(path, pixels, mapped)[stage_writer.OUTPUT]
+
+
+def run_outputs(path: Path, pixels: Pixels, mapped: bool = False) -> dict[str, list[npt.NDArray[np.float32]]]:
+    """Run the graph on prepared images, one at a time as the runtime does; all outputs by name, for each image."""
     session = reference_decoder.session(path, mapped=mapped)
-    return [session.run([vision_graph.OUTPUT], {vision_graph.INPUT: image[None]})[0][0] for image in pixels]
+    names = [output.name for output in session.get_outputs()]
+    runs = [session.run(names, {stage_writer.INPUT: image[None]}) for image in pixels]
+    return {name: [run[i][0] for run in runs] for i, name in enumerate(names)}
 
 
 def relative_error(values: npt.ArrayLike, truth: npt.ArrayLike) -> float:

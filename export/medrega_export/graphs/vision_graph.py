@@ -6,25 +6,16 @@ are folded into the layers before them, and every linear layer gets the precisio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from onnx import TensorProto, helper
-
 from medrega_export.graphs.graph import ACCURACY_LEVEL, ORT_DOMAIN, Graph, model_file
-from medrega_export.graphs.linear_layers import Floats
+from medrega_export.graphs.layer_writer import ReadWeight
+from medrega_export.graphs.stage_writer import INPUT, OUTPUT, StageWriter, float_info
 from medrega_export.quantisation.recipe import Recipe
 
-INPUT, OUTPUT = "pixel_values", "image_embeds"
-QK_EPSILON, PROJECTOR_EPSILON = 1e-6, 1e-5  # built into transformers' classes
-# Weights keep to 7 bits: processors without VNNI add products of int8 in 16 bits, and saturate beyond.
-INT8_LARGEST = 64
+QK_EPSILON = 1e-6  # built into transformers' class
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
-
-ReadWeight = Callable[[str], Floats]  # name of a weight -> its values
 
 
 @dataclass(frozen=True)
@@ -64,43 +55,33 @@ def write_vision_graph(shape: VisionShape, read: ReadWeight, path: Path, recipe:
     that does not exist. Input `pixel_values` is float32 `[batch, channels, size, size]`, output `image_embeds`
     `[batch, tokens, hidden]`.
     """
-    pixels = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", shape.channels, shape.size, shape.size])
-    embeddings = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", shape.tokens, shape.hidden])
+    pixels = float_info(INPUT, "batch", shape.channels, shape.size, shape.size)
+    embeddings = float_info(OUTPUT, "batch", shape.tokens, shape.hidden)
     with model_file(path, ACCURACY_LEVEL, [pixels], [embeddings]) as graph:
         _Writer(graph, shape, read, recipe).stage()
 
 
-class _Writer:
-    """Writes one graph; activations that several layers read are rounded once."""
+class _Writer(StageWriter):
+    """Writes one graph."""
 
     def __init__(self, graph: Graph, shape: VisionShape, read: ReadWeight, recipe: Recipe) -> None:
-        self.graph, self.shape, self.read, self.recipe = graph, shape, read, recipe
-        self.number: npt.DTypeLike = np.float16 if recipe.tower == "fp16" else np.float32
-        self.rounded: dict[str, tuple[str, str, str]] = {}
-
-    def constant(self, name: str, value: Floats) -> str:
-        return self.graph.constant(name, value.astype(self.number))
-
-    def whole(self, name: str, *values: int) -> str:
-        return self.graph.constant(name, np.array(values, np.int64))
-
-    def node(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: object) -> str:
-        return self.graph.node(kind, inputs, [output], domain, **attributes)
+        super().__init__(graph, read, recipe)
+        self.shape = shape
 
     def stage(self) -> None:
-        source = INPUT
-        if self.number is np.float16:
-            source = self.node("Cast", [INPUT], "pixels", to=TensorProto.FLOAT16)
-        hidden = self.embeddings(source)
-        for i in range(self.shape.layers):
+        shape = self.shape
+        hidden = self.embeddings(self.begin())
+        for i in range(shape.layers):
             hidden = self.layer(f"tower.{i}", f"vision_tower.encoder.layer.{i}", hidden)
-        if self.shape.final_norm:
-            hidden = self.layer_norm("final_norm", "vision_tower.layernorm", hidden, self.shape.epsilon)
-        result = self.projector(self.shuffle(hidden))
-        if self.number is np.float16:
-            self.node("Cast", [result], OUTPUT, to=TensorProto.FLOAT)
-        else:
-            self.node("Identity", [result], OUTPUT)
+        if shape.final_norm:
+            hidden = self.layer_norm("final_norm", "vision_tower.layernorm", hidden, shape.epsilon)
+        patches = self.patches(hidden)
+        self.end(self.projector(self.shuffle(patches, shape.side, shape.width, shape.factor, shape.transposed)))
+
+    def patches(self, hidden: str) -> str:
+        """Leave the class token out."""
+        ends = [self.whole("one", 1), self.whole("end", 1 + self.shape.side**2), self.whole("axis", 1)]
+        return self.node("Slice", [hidden, *ends], "shuffle.patches")
 
     def embeddings(self, source: str) -> str:
         """Patches, and the class token before them, each with its position."""
@@ -141,72 +122,10 @@ class _Writer:
         scale = self.read(f"{name}.lambda_1")
         return self.linear(f"{unit}.output", f"{unit}.output", f"{name}.attention.projection_layer", mixed, scale)
 
-    def shuffle(self, hidden: str) -> str:
-        """`[B, 1 + side * side, C]` -> `[B, tokens, C * factor ** 2]`: the class token goes, squares become tokens."""
-        shape, few = self.shape, self.shape.side // self.shape.factor
-        ends = [self.whole("one", 1), self.whole("end", 1 + shape.side**2), self.whole("axis", 1)]
-        patches = self.node("Slice", [hidden, *ends], "shuffle.patches")
-        rows = self.whole("shuffle.rows", 0, shape.side, few, shape.width * shape.factor)
-        grid = self.node("Reshape", [patches, rows], "shuffle.halves")
-        grid = self.node("Transpose", [grid], "shuffle.turned", perm=[0, 2, 1, 3])
-        squares = self.whole("shuffle.squares", 0, few, few, shape.width * shape.factor**2)
-        grid = self.node("Reshape", [grid, squares], "shuffle.grid")
-        if not shape.transposed:
-            grid = self.node("Transpose", [grid], "shuffle.back", perm=[0, 2, 1, 3])
-        flat = self.whole("shuffle.tokens", 0, few * few, shape.width * shape.factor**2)
-        return self.node("Reshape", [grid, flat], "shuffled")
-
-    def projector(self, tokens: str) -> str:
-        name = "multi_modal_projector"
-        normed = self.layer_norm("projector.norm", f"{name}.layer_norm", tokens, PROJECTOR_EPSILON)
-        inner = self.linear("projector.linear_1", "projector.linear_1", f"{name}.linear_1", normed)
-        active = self.node("Gelu", [inner], "projector.active")
-        return self.linear("projector.linear_2", "projector.linear_2", f"{name}.linear_2", active)
-
     def norm(self, name: str, weights: str, source: str) -> str:
         return (self.rms_norm if self.shape.rms else self.layer_norm)(name, weights, source, self.shape.epsilon)
-
-    def layer_norm(self, name: str, weights: str, source: str, epsilon: float) -> str:
-        scale, bias = (self.constant(f"{name}.{part}", self.read(f"{weights}.{part}")) for part in ("weight", "bias"))
-        return self.node("LayerNormalization", [source, scale, bias], name, axis=-1, epsilon=epsilon)
 
     def rms_norm(self, name: str, weights: str, source: str, epsilon: float) -> str:
         scale = self.constant(f"{name}.weight", self.read(f"{weights}.weight"))
         # Lives in the standard domain for historical reasons, though only onnxruntime has it.
         return self.node("SimplifiedLayerNormalization", [source, scale], name, axis=-1, epsilon=epsilon, stash_type=1)
-
-    def linear(self, name: str, unit: str, weights: str, source: str, scale: Floats | None = None) -> str:
-        """Add `source @ weight.T + bias`, its outputs times `scale`, in the precision of the unit."""
-        weight, bias = self.read(f"{weights}.weight"), self.read_bias(f"{weights}.bias")
-        if scale is not None:
-            weight, bias = weight * scale[:, None], None if bias is None else bias * scale
-        if self.recipe.tower == "int8" and unit not in self.recipe.exact_units:
-            product = self.int8_product(name, weight, source)
-        else:
-            product = self.node("MatMul", [source, self.constant(f"{name}.weight", weight.T)], f"{name}.product")
-        if bias is None:
-            return product
-        return self.node("Add", [product, self.constant(f"{name}.bias", bias)], name)
-
-    def read_bias(self, name: str) -> Floats | None:
-        """Return a bias, or None where the checkpoint has none."""
-        try:
-            return self.read(name)
-        except KeyError:
-            return None
-
-    def int8_product(self, name: str, weight: Floats, source: str) -> str:
-        """Weights int8 with a scale for each output, activations uint8 as they come."""
-        if source not in self.rounded:
-            parts = (f"{source}.uint8", f"{source}.scale", f"{source}.zero")
-            self.graph.node("DynamicQuantizeLinear", [source], parts)
-            self.rounded[source] = parts
-        codes, step, zero = self.rounded[source]
-        scales = np.maximum(np.abs(weight).max(axis=1), np.float32(1e-12)) / np.float32(INT8_LARGEST)
-        rounded = np.clip(np.rint(weight / scales[:, None]), -INT8_LARGEST, INT8_LARGEST).astype(np.int8)
-        packed = self.graph.constant(f"{name}.int8", rounded.T)
-        zeros = self.graph.constant(f"{name}.zeros", np.zeros(len(scales), np.int8))
-        total = self.node("MatMulInteger", [codes, packed, zero, zeros], f"{name}.total")
-        floats = self.node("Cast", [total], f"{name}.floats", to=TensorProto.FLOAT)
-        both = self.node("Mul", [step, self.graph.constant(f"{name}.scales", scales)], f"{name}.step")
-        return self.node("Mul", [floats, both], f"{name}.product")

@@ -44,6 +44,11 @@ TEMPLATES: dict[str, str] = {
     "not trained with",
     "export.prompts_unusable": "The prompts of the checkpoint cannot be used: {problem}",
     "export.qk_norm_epsilon": "The layer_norm_eps of the tower is {value}; with QK norm only 1e-6 can be exported.",
+    "export.region_head_does_not_fit": "The region head of the checkpoint does not fit its config.json: {mismatch}; get the "
+    "checkpoint again.",
+    "export.region_head_half": "The checkpoint '{checkpoint}' has {present} and lacks {missing}; a region head needs both.",
+    "export.region_head_without_maps": "The checkpoint has a region head, and its tower '{type}' has no maps for one; take "
+    "region_head.safetensors away.",
     "export.registry_unreadable": "'{file}' is no registry of data sets with their base_prompt; name the one that was "
     "published.",
     "export.samples_unreadable": "'{file}' cannot be read; name a JSONL file of conversations.",
@@ -58,9 +63,18 @@ TEMPLATES: dict[str, str] = {
     "export.tokenizer_too_large": "The tokenizer has {tokens} tokens and the language model only {rows}; these files do "
     "not belong together.",
     "export.tokenizer_unreadable": "tokenizer.json of the checkpoint cannot be read; get the checkpoint again.",
+    "export.tower_features": "The checkpoint takes the features '{strategy}' of layer {layer} of its tower; only 'full' and "
+    "-1 can be exported.",
+    "export.tower_grid": "A tower of {size} pixels cannot have a grid of {grid} x {grid} places; the pixels have to "
+    "divide by 32, and an eighth of them by the grid.",
     "export.tower_resized": "The tower was made for {size} px and is used at {used} px; this cannot be exported.",
+    "export.tower_variant_unknown": "The tower of the checkpoint is EfficientNet '{variant}'; these can be exported: "
+    "{known}.",
+    "export.tower_width": "hidden_size of the vision_config is {width}, and the maps of the tower have {expected} channels; "
+    "correct it.",
     "export.trained_on_tiles": "The checkpoint was trained on several tiles of an image; the runtime shows it one, and "
     "loses detail",
+    "export.training_not_a_share": "'{key}' in training.json is {value}; it has to lie between 0 and 1.",
     "export.training_not_text": "name, version, source and card in training.json have to be text; correct it.",
     "export.training_unusable": "training.json of the checkpoint cannot be used ({problem}); correct it.",
     "export.training_value_missing": "'{key}' in training.json is empty; choose from: {known}.",
@@ -107,9 +121,12 @@ TEMPLATES: dict[str, str] = {
     "export.sensitivity_legend": "output, state: relative error of the unit's output and of its layer's hidden state; KL: "
     "nats a token",
     "export.sensitivity_needs_questions": "Sensitivity is measured on questions; name a JSONL file with --calibration.",
+    "export.tower_needs_images": "An int8 tower of convolutions is calibrated on images; name questions with --calibration, "
+    "or take --tower fp32.",
     "export.tower_unsupported": "--tower {tower} is not possible; choose int8, fp16 or fp32.",
     "export.unit_bits": "'{unit}' cannot have {bits} bits in groups of {group}; 4 or 8 bits in groups of 32, 64 or 128 are "
     "possible, in a quantised language model.",
+    "export.unit_of_another_tower": "'{unit}' is no part of this checkpoint's tower; correct the recipe.",
     "export.unit_of_tower": "'{unit}' can only have 32 bits, in an int8 tower; correct the recipe.",
     "export.unit_twice": "The recipe names '{unit}' twice; name it once.",
     "export.unit_unknown": "'{unit}' is no part of a model that has a precision of its own; correct the recipe.",
@@ -136,6 +153,7 @@ TEMPLATES: dict[str, str] = {
     "export.certify_full_precision": "A certificate compares with full precision, and this package is in full precision "
     "itself; leave --certify out.",
     "export.disk_short": "disk needs about {needed:.3g} GB and {free:.3g} GB are free",
+    "export.efficientnet_shape": "EfficientNet {variant}, {size} px -> {tokens} tokens",
     "export.fact_adapter": "adapter",
     "export.fact_disk": "disk",
     "export.fact_export": "export",
@@ -146,6 +164,7 @@ TEMPLATES: dict[str, str] = {
     "export.fact_memory": "memory",
     "export.fact_number_type": "stored as",
     "export.fact_package": "package",
+    "export.fact_region_head": "region head",
     "export.fact_short": "short",
     "export.fact_tasks": "tasks",
     "export.fact_tokenizer": "tokenizer",

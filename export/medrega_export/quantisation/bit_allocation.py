@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrega_edge.errors import UsageError
+from medrega_export.checkpoint.checkpoint import STAGE
 from medrega_export.quantisation.recipe import GROUPS, Override, Recipe
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ def package_size(checkpoint: Checkpoint, sensitivities: Sequence[UnitSensitivity
     embeddings = math.prod(weights["embed_tokens.weight"].shape)
     exact = 0
     for name, stored in weights.items():
-        in_tower = name.startswith(("vision_tower.", "multi_modal_projector."))
+        in_tower = name.startswith(STAGE)
         exact += (2 if in_tower and recipe.tower == "fp16" else 4) * math.prod(stored.shape)
+    exact += sum(4 * math.prod(stored.shape) for stored in checkpoint.region_weights.values())
     units = sum(unit.given.bytes - 4 * unit.weights for unit in sensitivities)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     rotary = 4 * head_dim * min(context, text.max_position_embeddings)

@@ -16,8 +16,8 @@ import torch
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.bootstrap import SEED
 from medrega_edge.evaluation.questions import Question
-from medrega_edge.images.preprocess import Preprocessing, preprocess
-from medrega_export.graphs.vision import run_torch
+from medrega_edge.images.preprocess import preprocess
+from medrega_export.graphs.vision import run_exact
 from medrega_export.questions import picture, spell
 
 if TYPE_CHECKING:
@@ -32,11 +32,15 @@ MEASURED = 8  # images and sequences on which stages are measured
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """Sequences of embeddings `[S, hidden]`; of the first images, pixels `[3, size, size]` and embeddings."""
+    """Sequences of embeddings `[S, hidden]`; of the first images, pixels `[3, size, size]` and embeddings.
+
+    `tower_pixels` are all images of the questions, where the tower is calibrated on them.
+    """
 
     pixels: tuple[npt.NDArray[np.float32], ...]
     images: tuple[torch.Tensor, ...]
     samples: tuple[torch.Tensor, ...]
+    tower_pixels: tuple[npt.NDArray[np.float32], ...] = ()
 
     @property
     def measured(self) -> tuple[torch.Tensor, ...]:
@@ -46,7 +50,7 @@ class CalibrationData:
 
 def from_questions(checkpoint: Checkpoint, chosen: Sequence[Question], context: int) -> CalibrationData:
     """Embed questions; raises UsageError for one that is longer than the decoder's context."""
-    numbers = Preprocessing(checkpoint.image_size)
+    numbers = checkpoint.preprocessing
     slots = [checkpoint.image_token] * checkpoint.image_tokens
     seen: dict[Path, tuple[int, Geometry]] = {}
     pixels: list[npt.NDArray[np.float32]] = []
@@ -61,9 +65,10 @@ def from_questions(checkpoint: Checkpoint, chosen: Sequence[Question], context: 
         if len(ids) > context:
             raise UsageError("export.question_too_long", question=question.id, tokens=len(ids), context=context)
         sequences.append((ids, number))
-    images = run_torch(checkpoint, pixels)
+    images = run_exact(checkpoint, pixels)
     samples = _embed(checkpoint, [(ids, images[number]) for ids, number in sequences])
-    return CalibrationData(tuple(pixels[:MEASURED]), tuple(images[:MEASURED]), samples)
+    tower_pixels = tuple(pixels) if checkpoint.efficientnet else ()
+    return CalibrationData(tuple(pixels[:MEASURED]), tuple(images[:MEASURED]), samples, tower_pixels)
 
 
 def from_noise(checkpoint: Checkpoint) -> CalibrationData:
@@ -72,7 +77,7 @@ def from_noise(checkpoint: Checkpoint) -> CalibrationData:
     shape = (NOISE_IMAGES, 3, checkpoint.image_size, checkpoint.image_size)
     pixels = generator.standard_normal(shape).astype(np.float32)
     slots = [checkpoint.image_token] * checkpoint.image_tokens
-    images = run_torch(checkpoint, list(pixels))
+    images = run_exact(checkpoint, list(pixels))
     sequences = []
     for image in images:
         words = generator.integers(0, checkpoint.config.text_config.vocab_size, NOISE_TOKENS)

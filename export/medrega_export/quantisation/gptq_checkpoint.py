@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medrega_export.checkpoint import region_head
+from medrega_export.checkpoint.checkpoint import STAGE
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -72,7 +75,7 @@ def write(checkpoint: Checkpoint, layers: QuantisedLayers, out: Path) -> None:
         (out / name).write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     (out / "tokenizer.json").write_bytes(checkpoint.tokenizer_json)
     (out / "prompts.json").write_text(checkpoint.prompts.to_json(), encoding="utf-8")
-    for name in PROCESSOR_FILES:
+    for name in (*PROCESSOR_FILES, region_head.FILE):
         if (checkpoint.folder / name).is_file():
             shutil.copyfile(checkpoint.folder / name, out / name)
     if not (out / TOKENIZER).is_file():
@@ -88,7 +91,7 @@ def _tensors(checkpoint: Checkpoint, layers: QuantisedLayers) -> Iterator[tuple[
     for name, stored in checkpoint.weights.items():
         if name.startswith("layers.") or (name == "lm_head.weight" and checkpoint.tied):
             continue
-        if name.startswith(("vision_tower.", "multi_modal_projector.")):
+        if name.startswith(STAGE):
             name = f"model.{name}"
         elif name != "lm_head.weight":
             name = f"model.language_model.{name}"

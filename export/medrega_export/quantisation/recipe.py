@@ -1,7 +1,8 @@
 """The recipe of a package: how many bits each part of a model gets.
 
 A unit is the smallest part with a precision of its own: the linear layers that read one input and are one node of the
-graph, `layers.N.qkv` of the language model or `tower.N.fc1` of the vision tower. A precision of 32 bits is float32.
+graph, `layers.N.qkv` of the language model or `tower.N.fc1` of the vision tower. An EfficientNet tower is one unit, `tower`.
+A precision of 32 bits is float32.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ TOWER_UNITS = {
     "fc2": ("mlp.fc2",),
 }
 PROJECTOR_UNITS = ("linear_1", "linear_2")
+TOWER_UNIT = "tower"  # an EfficientNet tower with its projector is one unit
 _LANGUAGE = re.compile(rf"layers\.\d+\.({'|'.join(LANGUAGE_UNITS)})")
-_TOWER = re.compile(rf"tower\.\d+\.({'|'.join(TOWER_UNITS)})|projector\.({'|'.join(PROJECTOR_UNITS)})")
+_TOWER = re.compile(rf"tower\.\d+\.({'|'.join(TOWER_UNITS)})|projector\.({'|'.join(PROJECTOR_UNITS)})|{TOWER_UNIT}")
 _UNIT_OF = {linear: unit for unit, linears in LANGUAGE_UNITS.items() for linear in linears}
 
 
@@ -111,6 +113,15 @@ class Recipe:
     def exact_units(self) -> frozenset[str]:
         """Units of an int8 tower that stay in float32."""
         return frozenset(override.unit for override in self.overrides if _TOWER.fullmatch(override.unit))
+
+    @property
+    def rounds_tower(self) -> bool:
+        """Whether a tower that is one unit is rounded to int8."""
+        return self.tower == "int8" and TOWER_UNIT not in self.exact_units
+
+    def fits_tower(self, unit: str, is_efficientnet: bool) -> bool:
+        """Whether a unit exists beside a tower of this kind."""
+        return not _TOWER.fullmatch(unit) or (unit == TOWER_UNIT) == is_efficientnet
 
     @property
     def head(self) -> tuple[int, int]:

@@ -8,26 +8,31 @@ to its end for each unit, the KL divergence of the next token's distribution.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from medrega_edge.i18n.message import Message
+from medrega_export.checkpoint.checkpoint import STAGE
 from medrega_export.graphs import linear_layers, text_model, vision
-from medrega_export.graphs.vision_graph import INT8_LARGEST
+from medrega_export.graphs.stage_writer import INT8_LARGEST
 from medrega_export.quantisation import gptq
 from medrega_export.quantisation.bit_allocation import HEAD, PrecisionOption, UnitSensitivity
 from medrega_export.quantisation.gptq_format import dequantise
 from medrega_export.quantisation.recipe import (
     BITS,
+    FULL,
     FULL_BITS,
     LANGUAGE_UNITS,
     PROJECTOR_UNITS,
+    TOWER_UNIT,
     TOWER_UNITS,
     Recipe,
     packed_bytes,
@@ -64,7 +69,9 @@ def measure(
     model = _Model(checkpoint)
     units: list[UnitSensitivity] = []
     with torch.no_grad():
-        if recipe.tower == "int8":
+        if recipe.tower == "int8" and checkpoint.efficientnet:
+            units.append(_whole_tower(model, material, recipe, notify))
+        elif recipe.tower == "int8":
             units += _tower(model, material, recipe, notify)
         if recipe.is_quantised:
             units += _language(model, material, recipe, notify)
@@ -78,7 +85,7 @@ class _Model:
         self.checkpoint = checkpoint
         self.body = text_model.LayerwiseModel(checkpoint.config.text_config)
         self.layers = int(checkpoint.config.text_config.num_hidden_layers)
-        self.parts = vision.parts(checkpoint)
+        self.parts = [] if checkpoint.efficientnet else vision.parts(checkpoint)
         names = [name for name in checkpoint.weights if name not in ("embed_tokens.weight", "lm_head.weight")]
         self.is_small = sum(torch.Size(checkpoint.weights[name].shape).numel() for name in names) <= WHOLE
 
@@ -176,6 +183,31 @@ def _tower(model: _Model, material: CalibrationData, recipe: Recipe, notify: Not
         for unit, names in _units(part.name):
             yield whole.measure(unit, names, _tower_variants(module, names, unit in recipe.exact_units))
         states = whole.following
+
+
+def _whole_tower(model: _Model, material: CalibrationData, recipe: Recipe, notify: Notify) -> UnitSensitivity:
+    """An EfficientNet tower with its projector, which has one precision: its error is that of the image embeddings."""
+    notify(Message("export.sensitivity_of_tower", part=1, count=1))
+    weights = sum(torch.Size(w.shape).numel() for name, w in model.checkpoint.weights.items() if name.startswith(STAGE))
+    exact = PrecisionOption(FULL_BITS, 0, 4 * weights, 0.0, 0.0, 0.0 if model.is_small else None)
+    if not recipe.rounds_tower:
+        return UnitSensitivity(TOWER_UNIT, weights, exact, None)
+    with tempfile.TemporaryDirectory() as folder:
+        rounded, full = Path(folder) / "rounded.onnx", Path(folder) / "full.onnx"
+        vision.write(model.checkpoint, rounded, recipe, material.tower_pixels)
+        vision.write(model.checkpoint, full, FULL)
+        spared = full.stat().st_size - rounded.stat().st_size
+        images = [torch.from_numpy(image) for image in vision.run_graph(rounded, material.pixels)]
+    error = relative(torch.stack(images), torch.stack(material.images))
+    moved = None
+    if model.is_small:
+        places = _places(material)
+
+        def logits(images: Sequence[Tensor]) -> list[Tensor]:
+            return model.logits(0, [_with_image(material.samples[s], at, images[n]) for s, n, at in places])
+
+        moved = divergence(logits(images), logits(material.images))
+    return UnitSensitivity(TOWER_UNIT, weights, PrecisionOption(8, 0, 4 * weights - spared, error, error, moved), exact)
 
 
 def _run_part(part: vision.VisionPart, module: nn.Module, states: Sequence[Tensor]) -> list[Tensor]:
