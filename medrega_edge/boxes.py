@@ -72,13 +72,13 @@ def iou(a: PixelBox | GridBox, b: PixelBox | GridBox) -> float:
 class Geometry:
     """Size of the original image in pixels: the only mapper between model coordinates and the user's pixels.
 
-    The model sees a square of which the image fills the share `covered` of width and height, at the upper left. Its grid is
+    The model sees a square of which the image fills the share `extent` of width and height, at the upper left. Its grid is
     relative to the original width and height, so only boxes in fractions of the square depend on that share.
     """
 
     width: int
     height: int
-    covered: tuple[float, float] = (1.0, 1.0)
+    extent: tuple[float, float] = (1.0, 1.0)
 
     def to_pixels(self, box: GridBox) -> PixelBox:
         """Map a grid box to pixels of the original image."""
@@ -90,8 +90,8 @@ class Geometry:
 
         It is one grid step wide where it has no area.
         """
-        x1, x2 = _grid_span(box[0], box[2], self.covered[0])
-        y1, y2 = _grid_span(box[1], box[3], self.covered[1])
+        x1, x2 = _grid_span(box[0], box[2], self.extent[0])
+        y1, y2 = _grid_span(box[1], box[3], self.extent[1])
         return GridBox(x1, y1, x2, y2)
 
     def overlaps(self, box: PixelBox) -> bool:

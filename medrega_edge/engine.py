@@ -101,7 +101,7 @@ class Engine:
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
             vision_threads = options.threads or available_threads()
             vision = pool.submit(VisionEncoder, contents, vision_threads, self.device, options.mapped)
-            head = pool.submit(RegionHead, contents, vision_threads, self.device) if manifest.regions else None
+            head = pool.submit(RegionHead, contents, self.device) if manifest.regions else None
             self.language_model = LanguageModel(contents, decoder.result(), head.result() if head else None)
             self._vision = vision.result()
         self._terminology = Terminology(self._prompts.labels)

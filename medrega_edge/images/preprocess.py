@@ -50,8 +50,8 @@ def fit_image(image: MedicalImage, settings: Preprocessing) -> tuple[Pixels, Geo
     """Resize an image to its size in the square; return the pixels and the geometry of the original image."""
     width, height = fitted_size(image.width, image.height, settings)
     pixels = image.pixels[..., 0] if _is_grey(image.pixels) else image.pixels
-    covered = (width / settings.image_size, height / settings.image_size)
-    return _resample(pixels, width, height), Geometry(image.width, image.height, covered)
+    extent = (width / settings.image_size, height / settings.image_size)
+    return _resample(pixels, width, height), Geometry(image.width, image.height, extent)
 
 
 def resize(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:

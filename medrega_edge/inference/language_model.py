@@ -259,7 +259,7 @@ class _BoxPlacer:
         """Place the boxes of one object within `room` tokens; raises PackageError as `RegionHead.ask`."""
         readings = self._head.ask(self._decoder.hidden_state, self._maps)
         found: dict[GridBox, float] = {}
-        for box in boxes_of(readings, self._head.spec, self._geometry.covered):
+        for box in boxes_of(readings, self._head.spec, self._geometry.extent):
             found.setdefault(self._geometry.from_square(box[:4]), box.score)
         tokens, fitting = self._grammar.vocabulary.spell(list(found), room)
         self._grammar.write_boxes(tokens)

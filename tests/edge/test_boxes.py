@@ -67,6 +67,21 @@ def test_pixels_to_grid_and_back_within_one_grid_step(width, height, data):
         assert abs(got - want) <= 1.5 * side / GRID_MAX
 
 
+@given(grid_boxes, sides, sides)
+def test_square_to_grid_and_back(box, width, height):
+    longest = max(width, height)
+    geometry = Geometry(width, height, (width / longest, height / longest))
+    square = [side / longest for side in geometry.to_pixels(box)]
+    assert geometry.from_square(square) == box
+
+
+def test_a_box_beyond_the_image_is_clamped_to_it():
+    geometry = Geometry(200, 100, (1.0, 0.5))
+    assert geometry.from_square((-0.2, 0.1, 1.3, 0.9)).as_list() == [0, 200, 999, 999]
+    assert geometry.from_square((0.5, 0.7, 0.6, 0.8)).as_list() == [500, 998, 599, 999]
+    assert geometry.from_square((0.25, 0.25, 0.25, 0.25)).as_list() == [250, 500, 251, 501]
+
+
 @pytest.mark.parametrize(
     "box", [(5, 5, 5, 9), (9, 0, 3, 4), (100, 0, 120, 9), (-9, -9, 0, 0), (0, 0, float("inf"), 9), (float("nan"), 0, 9, 9)]
 )

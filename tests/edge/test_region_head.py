@@ -12,6 +12,7 @@ from medrega_edge import load
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.errors import PackageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.inference.grammars import RegionGrammar
 from medrega_edge.inference.region_head import (
     MAX_BOXES,
     Readings,
@@ -26,6 +27,7 @@ from medrega_edge.inference.region_head import (
 from medrega_edge.package.manifest import MANIFEST, Manifest
 from medrega_edge.package.package import Package
 from medrega_edge.prompts.region_markup import format_region, parse
+from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.reporting import Report
 from tests.codes import raises_code
@@ -276,6 +278,16 @@ def test_free_text_goes_on_behind_the_boxes(toy):
     assert answer.text.startswith("liver,spleen")
 
 
+def test_what_is_streamed_joins_to_the_text(toy):
+    boxes = {"liver": (80, 40, 240, 160), "spleen": (280, 80, 440, 200)}
+    image, pieces = opened(toy, picture(480, 240, **boxes)), []
+    prompt = PromptBook.from_json(toy.package.text("prompts")).prompt("grounded_report", "en", "x")
+    grammar = RegionGrammar(toy.language_model.vocabulary)
+    generation = toy.language_model.generate(image, prompt, grammar, 200, pieces.append)
+    assert "".join(pieces) == generation.raw_text
+    assert len(generation.box_scores) == 2
+
+
 @pytest.mark.parametrize("task", [Detect(["liver", "gland"]), Report(grounded=True)])
 def test_jump_forward_and_the_cache_change_nothing(toy, task):
     pixels = picture(480, 240, liver=(80, 40, 240, 160), gland=GLANDS, spleen=(280, 80, 440, 200))
@@ -297,7 +309,7 @@ def test_images_of_the_same_pixels_and_another_size_have_their_own_boxes(toy):
 def test_a_package_without_a_head_reads_no_maps(engine, scan):
     assert scan.maps is None
     assert not engine.language_model.has_region_head
-    assert scan.geometry.covered == (1.0, 1.0)
+    assert scan.geometry.extent == (1.0, 1.0)
 
 
 def test_its_manifest_survives_its_file(toy):
