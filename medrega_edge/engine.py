@@ -150,7 +150,7 @@ class Engine:
         """Answer a request about an image.
 
         `language` is that of the answer; default: that of the request's words. `max_tokens` limits each generation; default:
-        256, or 1024 for boxes that come from a region head. `on_text` receives the answer's text in pieces, free text while
+        256, or 2048 for boxes that come from a region head. `on_text` receives the answer's text in pieces, free text while
         it is generated. Raises UsageError for a request that this package or this image does not allow.
         """
         begun = time.perf_counter()

@@ -21,7 +21,7 @@ from medrega_edge.boxes import Geometry, GridBox
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.decoding import Grammar, Step, generate_tokens
-from medrega_edge.inference.grammars import RegionGrammar, Vocabulary
+from medrega_edge.inference.grammars import NamedRegion, RegionGrammar, Vocabulary
 from medrega_edge.inference.region_head import RegionHead, RegionMaps, boxes_of
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
 from medrega_edge.package.package import PackageContents
@@ -121,12 +121,14 @@ class LanguageModel:
         logits = self._prefill(image, prompt)
         prompt_tokens = self._decoder.length
         prefilled = time.perf_counter()
-        limit = min(max_tokens, self._decoder.remaining_context)
         stream = StreamDecoder(self._tokenizer, on_text) if on_text else None
         steps: list[Step] = []
         placer = None
         if self._region_head and image.maps and isinstance(grammar, RegionGrammar):
             placer = _BoxPlacer(self._region_head, self._decoder, image.maps, image.geometry, grammar)
+        # No token behind the boxes of a named region is asked of the model, so they need no room in its context.
+        is_fed = placer is None or not isinstance(grammar, NamedRegion) or not self.jump_forward
+        limit = min(max_tokens, self._decoder.remaining_context) if is_fed else max_tokens
         end = self.vocabulary.end
         for step in generate_tokens(logits, self._extend, grammar, end, limit, self.jump_forward, placer):
             steps.append(step)

@@ -21,7 +21,7 @@ from medrega_edge.prompts.templates import LABEL_SEPARATOR, Prompt, PromptBook
 from medrega_edge.vocabulary.terminology import Terminology
 
 MAX_TOKENS = 256  # of one generation
-MAX_HEAD_TOKENS = 1024  # where boxes come from a region head: dozens of them, without a forward pass
+MAX_HEAD_TOKENS = 2048  # where boxes come from a region head: a hundred of them, without a forward pass
 MAX_QUESTION_LENGTH = 500  # characters
 _UNDECODABLE = re.compile("[\ud800-\udfff]")  # lone surrogates: bytes of argv that the locale cannot decode
 

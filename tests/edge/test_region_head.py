@@ -261,10 +261,13 @@ def test_boxes_that_do_not_fit_are_cut_to_whole_ones(toy):
     assert toy.run(image, Detect("gland"), max_tokens=12).regions == ()
 
 
-def test_dozens_of_boxes_fit_unless_a_limit_says_otherwise(toy):
+def test_dozens_of_boxes_need_no_room_in_the_context(tmp_path):
+    engine = load(build(tmp_path / "toy", context=128))
     glands = [(x, y, x + 40, y + 40) for x in range(0, 480, 80) for y in range(0, 480, 80)]
-    answer = toy.detect(opened(toy, picture(480, 480, gland=glands)), "gland")
-    assert (len(answer.regions), answer.finish) == (36, "stop")
+    image = opened(engine, picture(480, 480, gland=glands, liver=(80, 40, 240, 160)))
+    answer = engine.detect(image, ["gland", "liver"])
+    assert (len(answer.regions), answer.finish) == (37, "stop")
+    assert answer.generated_tokens > 500
 
 
 def test_free_text_goes_on_behind_the_boxes(toy):

@@ -69,9 +69,9 @@ def vision():
     return graph(nodes, constants, [value("pixel_values", "batch", 3, SIDE, SIDE)], outputs)
 
 
-def decoder(by_last, by_mean):
+def decoder(by_last, by_mean, context):
     """Logits from the last embedding and from the mean of all; the latter is the hidden state."""
-    cache = (1, 1, CONTEXT, HIDDEN)
+    cache = (1, 1, context, HIDDEN)
     constants = {"by_last": by_last, "by_mean": by_mean, "nothing": _array(0.0), "at_end": np.asarray(-1, np.int64)}
     attention = "no_query inputs_embeds inputs_embeds past.0.key past.0.value last_position total_length"
     nodes = [
@@ -170,7 +170,9 @@ def _weights(shipped):
     return embeddings, by_last, by_mean, colours
 
 
-def build(folder, tasks=("detect", "grounded_report"), fit="pad", head_graph=head, vision_graph=vision, **regions):
+def build(
+    folder, tasks=("detect", "grounded_report"), fit="pad", context=CONTEXT, head_graph=head, vision_graph=vision, **regions
+):
     """Write the package into a new folder. `regions` change numbers and names of its RegionSpec."""
     shipped = find_package()
     folder.mkdir()
@@ -179,7 +181,7 @@ def build(folder, tasks=("detect", "grounded_report"), fit="pad", head_graph=hea
     prompts = {"prefix": "{image}\n", "templates": templates, "labels": list(NAMES.items())}
     written = {
         "vision": vision_graph(),
-        "decoder": decoder(by_last, by_mean),
+        "decoder": decoder(by_last, by_mean, context),
         REGION_HEAD: head_graph(colours),
         "prompts": json.dumps(prompts).encode(),
     }
@@ -200,7 +202,7 @@ def build(folder, tasks=("detect", "grounded_report"), fit="pad", head_graph=hea
         vision=VisionSpec("pixel_values", "image_embeds", SIDE, (127 / 255,) * 3, (128 / 255,) * 3, 1, fit),
         decoder=DecoderSpec(
             old.embeds, old.last_position, old.total_length, old.past_key, old.past_value, old.present_key,
-            old.present_value, old.logits, 1, 1, 1, HIDDEN, HIDDEN, old.vocabulary, CONTEXT, "hidden_state",
+            old.present_value, old.logits, 1, 1, 1, HIDDEN, HIDDEN, old.vocabulary, context, "hidden_state",
         ),
         tasks=tuple(tasks),
         calibration=(),
