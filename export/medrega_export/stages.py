@@ -89,8 +89,11 @@ def _vision(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
     if recipe.tower == "fp32":
         return {}  # that graph is the reference itself
     exact = vision.exact_outputs(checkpoint, material.pixels)
-    errors = {name: vision.relative_error(np.stack(values), np.stack(exact[name])) for name, values in seen.items()}
-    return {f"tower_{recipe.tower}": error} | {f"{name}_{recipe.tower}": value for name, value in errors.items()}
+    errors = {f"tower_{recipe.tower}": error}
+    if seen:
+        maps = (vision.relative_error(np.stack(values), np.stack(exact[name])) for name, values in seen.items())
+        errors[f"regions_{recipe.tower}"] = max(maps)
+    return errors
 
 
 def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:

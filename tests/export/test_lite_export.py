@@ -102,9 +102,9 @@ def test_the_runtime_answers_and_the_certificate_is_measured(report, questions_f
 
 
 def test_the_errors_of_all_outputs_are_told(report) -> None:
-    outputs = {"tower_int8", "region_places_int8", "region_fine_int8"}
+    outputs = {"tower_int8", "regions_int8"}
     assert set(report.errors) == {*outputs, "decoder_layout", "decoder_rounded", "gptq", "embeddings"}
-    assert all(1e-4 < report.errors[name] < 0.5 for name in outputs)
+    assert all(1e-3 < report.errors[name] < 0.3 for name in outputs)
 
 
 def test_the_kept_checkpoint_keeps_the_head(report, options: ExportOptions, lite_folder: Path) -> None:
