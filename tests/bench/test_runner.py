@@ -53,6 +53,17 @@ def test_several_objects_are_asked_for_at_once_in_both_languages():
     assert not [one for one in asked(record(1, regions=[LIVER])) if "/several/" in one.question.id]
 
 
+def test_organs_that_are_missing_from_their_own_body_part_are_asked_for():
+    spleen = ("spleen", "脾脏", LIVER[2])
+    rows = [record(1, dataset="curvas_ct", regions=[LIVER, spleen]), record(2, dataset="curvas_ct", regions=[LIVER])]
+    missing = [one for one in asked(*rows) if one.kind == "missing"]
+    assert [(one.question.id, one.question.object, one.absent) for one in missing] == [
+        ("set/2/spleen/missing", "spleen", True)
+    ]
+    others = [record(n, dataset="chaos_mr", regions=regions) for n, regions in ((1, [LIVER, spleen]), (2, [LIVER]))]
+    assert [one for one in asked(*others) if one.kind == "missing"] == []  # of what is not boxed nothing is known
+
+
 def test_what_is_not_there_is_certain():
     gone = {one.question.object for one in asked(record(1, regions=[LIVER], qa=QA)) if one.absent}
     assert gone == {"polyp", "optic disc", "skin lesion", "spleen"}
@@ -111,6 +122,8 @@ def test_hand_made_answers_sum_up():
         row("single_object_single_region", "", box, image="b", recognised="ct"),
         row("absent", "", "", image="a", absent=True),
         row("absent", box, "", image="b", absent=True, recognised="ct", **here),
+        row("absent", box, "", image="b", absent=True, recognised="ct", **here, kind="missing"),
+        row("absent", "", "", image="b", absent=True, recognised="ct", kind="missing"),
     ]
     made = tables(rows)
     vqa = made.settings["vqa_en"]
@@ -120,6 +133,7 @@ def test_hand_made_answers_sum_up():
     beside = {name: (figure.n, figure.value) for name, figure in made.beside.items()}
     assert beside == {
         "false_boxes": (2, 0.5),
+        "missing_boxes": (2, 0.5),
         "missed": (3, pytest.approx(1 / 3)),
         "same_box": (1, 1.0),
         "kind_of_image": (2, 0.5),

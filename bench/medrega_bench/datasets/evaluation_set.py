@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medrega_bench.datasets.questions import LeftOut, questions_about
 from medrega_bench.datasets.references import placed_text, reference, reported
 from medrega_edge.domain import Language, Task
-from medrega_edge.evaluation.questions import ABSENT, LabelledBoxes, Question, Truth, regions_text
+from medrega_edge.evaluation.questions import ABSENT, LabelledBoxes, Question, Truth, regions_text, spread
 from medrega_edge.evaluation.records import Record
 from medrega_edge.prompts.templates import DETECT_QUESTION, REPORT_QUESTION
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
@@ -21,6 +21,10 @@ MOST_OBJECTS = 4  # in one question
 SURFACES = frozenset({"fundus", "oct", "dermoscopy", "endoscopy", "pathology"})
 NOT_ON_SURFACES = ("liver", "left kidney", "heart")
 NOT_IN_SCANS = ("polyp", "optic disc", "skin lesion")
+# Data sets that name every organ that they know: one without a region is not in the image, though its body part is.
+LABELLED_THROUGHOUT = frozenset({"totalseg_example", "curvas_ct"})
+MISSING = "missing"
+MOST_MISSING = 8  # names of one image, spread over all that it lacks
 _CONTAINS = re.compile(r"^(does|do) the (picture|image) contains? (?P<name>.+?)\s*\?$", re.IGNORECASE)
 
 
@@ -28,8 +32,9 @@ _CONTAINS = re.compile(r"^(does|do) the (picture|image) contains? (?P<name>.+?)\
 class EvaluationItem:
     """A question with what its figures need to know of its image.
 
-    `kind` is that of the object: "lesion" or "structure". Of a report, `placed` are the true regions of each sentence as
-    a model writes them, and `note` is what a clinician wrote, where somebody did.
+    `kind` is that of the object: "lesion" or "structure", or "missing" where its body part is there without it. Of a
+    report, `placed` are the true regions of each sentence as a model writes them, and `note` is what a clinician wrote,
+    where somebody did.
     """
 
     question: Question
@@ -48,8 +53,10 @@ class EvaluationItem:
 def items_of(records: Sequence[Record]) -> Iterator[EvaluationItem]:
     """Everything that is asked about a split, but for reports."""
     classes: dict[str, set[str]] = defaultdict(set)
+    names: dict[str, set[str]] = defaultdict(set)
     for record in records:
         classes[record.dataset] |= set(record.labels)
+        names[record.dataset] |= {region.label_en for region in record.targets}
     for record in records:
         for question in questions_about(record):
             if isinstance(question, LeftOut):
@@ -62,6 +69,8 @@ def items_of(records: Sequence[Record]) -> Iterator[EvaluationItem]:
         if not record.dup_of_eval:
             yield from _several_objects(record)
             yield from _not_there(record)
+            if record.dataset in LABELLED_THROUGHOUT:
+                yield from _missing(record, names[record.dataset])
 
 
 def _known(candidates: Sequence[str], classes: set[str]) -> int:
@@ -106,17 +115,28 @@ def _not_there(record: Record) -> Iterator[EvaluationItem]:
             names.append(contains["name"].casefold())
     for name in dict.fromkeys(names):
         if name not in here:
-            question = Question(
-                id=f"{record.id}/{name}/absent",
-                image=record.image,
-                question=DETECT_QUESTION[Language.EN].format(x=name),
-                task=Task.DETECT,
-                truth=Truth(""),
-                language=Language.EN,
-                modality=record.modality,
-                object=name,
-            )
-            yield _item(question, record)
+            yield _absent(record, name, ABSENT)
+
+
+def _missing(record: Record, names: set[str]) -> Iterator[EvaluationItem]:
+    """Organs that the body part could show and the image does not."""
+    lacking = sorted(names - {region.label_en for region in record.regions})
+    for name in spread(lacking, MOST_MISSING):
+        yield replace(_absent(record, name, MISSING), kind=MISSING)
+
+
+def _absent(record: Record, name: str, why: str) -> EvaluationItem:
+    question = Question(
+        id=f"{record.id}/{name}/{why}",
+        image=record.image,
+        question=DETECT_QUESTION[Language.EN].format(x=name),
+        task=Task.DETECT,
+        truth=Truth(""),
+        language=Language.EN,
+        modality=record.modality,
+        object=name,
+    )
+    return _item(question, record)
 
 
 def reports_of(records: Sequence[Record]) -> Iterator[EvaluationItem]:

