@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medrega_bench.datasets.references import reference
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import Modality, Task
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.evaluation.records import AnnotatedRegion, read_records
 from medrega_train.augment import clean_view
 from medrega_train.questions import MAX_BOXES, QuestionSampler
 from medrega_train.records import Absence, area_of, implied, split_of
+from medrega_train.reports import report
 
 from .test_augment import picture, record
 
@@ -208,3 +210,11 @@ def test_every_real_label_is_asked_for_and_denied_alike(real):
 def test_the_area_of_every_real_image_is_known_or_honestly_unknown(real):
     unknown = {one.dataset for one in real if area_of(one) is None}
     assert unknown == {"usgra_us", "medpix2", "deeplesion_ct", "breastdm_mr"}
+
+
+@pytest.mark.data
+@with_data
+def test_the_benchmark_names_the_body_part_that_training_names(real):
+    for one in {first.dataset: first for first in real}.values():
+        view = clean_view(one, picture(BOX), 64)
+        assert report(one, view, Language.EN).split(".")[0] == reference(one, Language.EN).text.split(".")[0], one.dataset

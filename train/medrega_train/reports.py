@@ -22,6 +22,7 @@ _PART_OF_AREA = {
     "gut": "gastrointestinal tract",
     "carotid": "neck",
     "fetus": "fetus",
+    "teeth": "teeth",
 }
 
 

@@ -21,15 +21,12 @@ MOST_SEEN = 6  # the largest, as training tells them
 REPORTS_EACH = 8  # images of a data set that are reported on; the figures need no more, and a report takes many tokens
 
 _PART_OF_DATASET = {
-    "busi": "breast",
-    "cdd_cesm": "breast",
-    "isic2017": "skin",
-    "ph2": "skin",
-    "drishti_gs": "eye",
-    "chase_db1": "eye",
-    "unam_fundus": "eye",
-    "unam_oct": "eye",
-    "kvasir_seg": "gastrointestinal tract",
+    **dict.fromkeys(("busi", "cdd_cesm", "ddsm_tissue_mammo", "bus_bra", "breast_lesions_usg"), "breast"),
+    **dict.fromkeys(("isic2017", "ph2"), "skin"),
+    **dict.fromkeys(("drishti_gs", "chase_db1", "unam_fundus", "unam_oct"), "eye"),
+    **dict.fromkeys(("smdg_glaucoma", "codras_fundus", "fives", "drive", "duke_dme_oct"), "eye"),
+    **dict.fromkeys(("kvasir_seg", "cvc_colon", "etis_larib", "edd2020"), "gastrointestinal tract"),
+    **dict.fromkeys(("ufba425_dental", "dc1000_caries"), "teeth"),
     "ccaus": "neck",
     "hc18": "fetus",
 }
