@@ -58,10 +58,11 @@ def main():
     options.add_argument("--model", help="package; default: the one that answers")
     options.add_argument("--split", default="test")
     options.add_argument("--each", type=int, default=6, help="names of each image, spread over all that are impossible")
+    options.add_argument("--names", type=lambda text: text.split(","), help="only these; default: every name of the package")
     given = options.parse_args()
     records = list(read_records(given.data))
     package = find_package(given.model)
-    known = {name for name, _ in PromptBook.from_json(package.text("prompts")).labels}
+    known = set(given.names or (name for name, _ in PromptBook.from_json(package.text("prompts")).labels))
     modalities = modalities_of_labels(split_of(records, "train"))
     table = {name: [each.value for each in found] for name, found in modalities.items() if name in known}
     pairs = []
