@@ -10,11 +10,11 @@ pytest.importorskip("torch")
 from medrega_edge.boxes import PixelBox  # noqa: E402
 from medrega_edge.evaluation.records import NOT_A_TARGET, AnnotatedRegion  # noqa: E402
 from medrega_train.records import Absence, area_of, split_of  # noqa: E402
+from medrega_train.region_targets import covered  # noqa: E402
 from medrega_train.tower_targets import (  # noqa: E402
     Lessons,
     TowerVocabulary,
     collate,
-    covered,
     sideless,
 )
 from medrega_train.tower_views import clean_view  # noqa: E402
@@ -87,21 +87,21 @@ def test_a_batch_has_every_question_in_its_place():
     made = [lessons.lesson(r, clean_view(r, picture(BOX), 64), rng) for r in (RECORDS[0], cells)]
     batch = collate(made)
     assert tuple(batch.pixels.shape) == (2, 3, 64, 64)
-    assert batch.single.sum(1).tolist() == [2, 0]
-    assert batch.present.sum(1).tolist() == [2, 2]
-    assert batch.asked.sum(1).tolist() == [
+    assert batch.regions.single.sum(1).tolist() == [2, 0]
+    assert batch.regions.present.sum(1).tolist() == [2, 2]
+    assert batch.regions.asked.sum(1).tolist() == [
         4,
         2,
     ]  # an optic disc and a glioma are absent; nothing is known of the cells' area
-    assert batch.box[0, 0].numpy() == pytest.approx([0.1, 0.1, 0.4, 0.3], abs=0.02)
-    assert (batch.coverage[batch.asked & (batch.present == 0)] == 0).all()
+    assert batch.regions.box[0, 0].numpy() == pytest.approx([0.1, 0.1, 0.4, 0.3], abs=0.02)
+    assert (batch.regions.coverage[batch.regions.asked & (batch.regions.present == 0)] == 0).all()
 
 
 def test_an_image_without_questions_makes_a_batch():
     lessons = Lessons(RECORDS, TowerVocabulary.of(RECORDS))
     nothing = image("unheard_of")
     batch = collate([lessons.lesson(nothing, clean_view(nothing, picture(BOX), 64), None)])
-    assert batch.asked.sum() == 0
+    assert batch.regions.asked.sum() == 0
 
 
 def test_coverage_is_the_share_of_each_place():

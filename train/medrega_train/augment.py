@@ -40,12 +40,14 @@ class ViewRegion:
 class View:
     """An augmented picture, RGB uint8 `[size, size, 3]`, and the regions that are left in it, sides renamed.
 
-    `upright` is False where it was mirrored or turned: words about the image may be wrong then.
+    `upright` is False where it was mirrored or turned: words about the image may be wrong then. `extent` is how far the
+    image reaches to the right and down, in fractions of the picture: boxes are relative to the image.
     """
 
     pixels: npt.NDArray[np.uint8]
     regions: tuple[ViewRegion, ...]
     upright: bool = True
+    extent: tuple[float, float] = (1.0, 1.0)
 
 
 def swap_sides(label_en: str, label_zh: str) -> tuple[str, str]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from medrega_edge.domain import Modality
 from medrega_edge.evaluation.records import NOT_A_TARGET, Record
 from medrega_train.records import Absence, area_of
+from medrega_train.region_targets import RegionTargets
 from medrega_train.tower_views import SIDELESS_AREAS, Array, Picture, View
 
 T = TypeVar("T")
@@ -25,7 +25,6 @@ T = TypeVar("T")
 MODALITIES = tuple(Modality)
 MAX_SINGLE, MAX_SEVERAL, MAX_ABSENT = 8, 2, 3  # questions of a view: about one box, about several, about none
 MIN_CLASS_COUNT = 10
-_BUMP_WIDTH = 0.1  # of the box: standard deviation of the bump at its centre
 
 
 def sideless(record: Record) -> bool:
@@ -62,7 +61,6 @@ class Lesson:
     pixels: Picture
     labels: list[int]  # Q
     boxes: list[Array]  # Q times [n, 4]; n = 0 where the object is absent
-    single: list[bool]  # Q
     modality: int
     classes: Array  # [K] 0/1
     classes_known: Array  # [K] 0/1
@@ -74,14 +72,7 @@ class Batch:
 
     pixels: Tensor  # uint8 [B, 3, S, S]
     labels: Tensor  # [B, Q]
-    asked: Tensor  # [B, Q] bool
-    present: Tensor  # [B, Q] float
-    single: Tensor  # [B, Q] bool
-    box: Tensor  # [B, Q, 4] of the single ones
-    coverage: Tensor  # [B, Q, G, G]
-    heat: Tensor  # [B, Q, G, G], 1 at the centre of each box
-    claims: Tensor  # [N, 4], long: view, question, row and column of a place near the centre of a box
-    claimed: Tensor  # [N, 4], the boxes that these places claim
+    regions: RegionTargets
     modality: Tensor  # [B]
     classes: Tensor  # [B, K]
     classes_known: Tensor  # [B, K]
@@ -116,7 +107,6 @@ class Lessons:
             pixels=view.pixels,
             labels=[label for label, _, _ in questions],
             boxes=[boxes for _, boxes, _ in questions],
-            single=[alone for _, _, alone in questions],
             modality=MODALITIES.index(record.modality),
             classes=classes,
             classes_known=known,
@@ -132,77 +122,19 @@ class Lessons:
 
 def collate(lessons: list[Lesson]) -> Batch:
     """Stack lessons of one side into a batch."""
-    questions = max(1, max(len(lesson.labels) for lesson in lessons))
-    grid = lessons[0].pixels.shape[0] // 8
-    shape = (len(lessons), questions)
-    labels, asked, present = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape, np.float32)
-    single = np.zeros(shape, bool)
-    box, coverage = np.zeros((*shape, 4), np.float32), np.zeros((*shape, grid, grid), np.float32)
-    heat = np.zeros((*shape, grid, grid), np.float32)
-    claims, claimed = [], []
+    regions = RegionTargets.of([lesson.boxes for lesson in lessons], lessons[0].pixels.shape[0] // 8)
+    labels = np.zeros(regions.asked.shape, np.int64)
     for i, lesson in enumerate(lessons):
-        for q, (label, boxes, alone) in enumerate(zip(lesson.labels, lesson.boxes, lesson.single, strict=True)):
-            labels[i, q], asked[i, q], present[i, q], single[i, q] = label, True, float(len(boxes) > 0), alone
-            if len(boxes):
-                box[i, q], coverage[i, q] = boxes[0], covered(boxes, grid)
-                heat[i, q] = bumps(boxes, grid)
-                places, owners = near_centres(boxes, grid)
-                claims.append(np.concatenate([np.broadcast_to([i, q], (len(places), 2)), places], axis=1))
-                claimed.append(boxes[owners])
+        labels[i, : len(lesson.labels)] = lesson.labels
     pixels = np.stack([p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (x.pixels for x in lessons)])
     return Batch(
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
         labels=torch.from_numpy(labels),
-        asked=torch.from_numpy(asked),
-        present=torch.from_numpy(present),
-        single=torch.from_numpy(single),
-        box=torch.from_numpy(box),
-        coverage=torch.from_numpy(coverage),
-        heat=torch.from_numpy(heat),
-        claims=torch.from_numpy(np.concatenate([np.zeros((0, 4), np.int64), *claims]).astype(np.int64)),
-        claimed=torch.from_numpy(np.concatenate([np.zeros((0, 4), np.float32), *claimed])),
+        regions=regions,
         modality=torch.tensor([lesson.modality for lesson in lessons]),
         classes=torch.from_numpy(np.stack([lesson.classes for lesson in lessons])),
         classes_known=torch.from_numpy(np.stack([lesson.classes_known for lesson in lessons])),
     )
-
-
-def covered(boxes: Array, grid: int) -> Array:
-    """The share of each of `grid` x `grid` places that the boxes `[n, 4]` cover, by the box that covers most of it."""
-    edges = np.arange(grid + 1, dtype=np.float32) / grid
-    x = np.clip(np.minimum(edges[1:], boxes[:, 2:3]) - np.maximum(edges[:-1], boxes[:, 0:1]), 0, None) * grid
-    y = np.clip(np.minimum(edges[1:], boxes[:, 3:4]) - np.maximum(edges[:-1], boxes[:, 1:2]), 0, None) * grid
-    share: Array = np.max(y[:, :, None] * x[:, None, :], axis=0)
-    return share
-
-
-def bumps(boxes: Array, grid: int) -> Array:
-    """A map `[grid, grid]` with a Gaussian bump of height 1 at the place of each box's centre; wide boxes have wide ones."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 * grid
-    widths = np.maximum(0.6, _BUMP_WIDTH * (boxes[:, 2:] - boxes[:, :2]) * grid)
-    middle = np.arange(grid, dtype=np.float32) + 0.5
-    nearest = np.floor(np.clip(centres, 0, grid - 1e-3)) + 0.5
-    x = np.exp(-0.5 * ((middle - nearest[:, :1]) / widths[:, :1]) ** 2)
-    y = np.exp(-0.5 * ((middle - nearest[:, 1:]) / widths[:, 1:]) ** 2)
-    heat: Array = np.max(y[:, :, None] * x[:, None, :], axis=0).astype(np.float32)
-    return heat
-
-
-def near_centres(boxes: Array, grid: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Places (row, column) `[n, 2]` at the centres of boxes and beside them where they lie inside, and whose they are `[n]`.
-
-    A place that is near several centres belongs to the smallest box.
-    """
-    owner: dict[tuple[int, int], int] = {}
-    largest_first = np.argsort(-np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), kind="stable")
-    for number in largest_first:
-        x1, y1, x2, y2 = boxes[number] * grid
-        column, row = (int(np.clip((a + b) / 2, 0, grid - 1e-3)) for a, b in ((x1, x2), (y1, y2)))
-        for i in range(max(0, row - 1), min(grid, row + 2)):
-            for j in range(max(0, column - 1), min(grid, column + 2)):
-                if (i, j) == (row, column) or (x1 < j + 0.5 < x2 and y1 < i + 0.5 < y2):
-                    owner[i, j] = int(number)
-    return np.array(list(owner), np.int64).reshape(-1, 2), np.array(list(owner.values()), np.int64)
 
 
 def _some(items: list[T], count: int, rng: np.random.Generator) -> list[T]:

@@ -26,11 +26,12 @@ from torch.nn import functional as F
 
 from medrega_edge.evaluation.records import Record, read_records
 from medrega_edge.io.atomic import atomic_write, write_text
-from medrega_train.dense_head import generalised_iou, plain_iou
+from medrega_train.dense_head import plain_iou
 from medrega_train.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, EfficientNetLite, imagenet_tower
 from medrega_train.loop import Average
 from medrega_train.records import split_of
-from medrega_train.region_head import RegionHead, RegionLogits, boxes_at, centre_loss, edge_loss, inside_loss, peak_boxes
+from medrega_train.region_head import RegionHead, RegionLogits, peak_boxes
+from medrega_train.region_targets import region_losses
 from medrega_train.tower_targets import MODALITIES, Batch, Lesson, Lessons, TowerVocabulary, collate, sideless
 from medrega_train.tower_views import PictureStore, clean_view, random_view
 
@@ -103,18 +104,8 @@ class TowerWithHead(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the parts of the loss, weighted; each is a mean over what it is about."""
         regions, modality, classes = self(batch.pixels, batch.labels)
-        asked, single = batch.asked, batch.single
-        there = asked & (batch.present > 0)
-        presence = F.binary_cross_entropy_with_logits(regions.presence, batch.present, reduction="none")
         per_class = F.binary_cross_entropy_with_logits(classes.float(), batch.classes, reduction="none")
-        view, question, row, column = batch.claims.unbind(1)
-        reached = boxes_at(row, column, regions.distances[view, question, :, row, column], regions.edges.shape[-1])
-        return {
-            "centres": 0.3 * centre_loss(regions.centres[asked], batch.heat[asked]).sum() / max(1, int(asked.sum())),
-            "reach": 0.5 * (1 - generalised_iou(reached, batch.claimed)).sum() / max(1, len(reached)),
-            "edges": edge_loss(regions.edges[single], batch.box[single]).sum() / max(1, int(single.sum())),
-            "inside": 0.5 * inside_loss(regions.inside[there], batch.coverage[there]).sum() / max(1, int(there.sum())),
-            "presence": 0.5 * presence[asked].sum() / max(1, int(asked.sum())),
+        return region_losses(regions, batch.regions) | {
             "modality": 0.2 * F.cross_entropy(modality.float(), batch.modality),
             "classes": (per_class * batch.classes_known).sum() / batch.classes_known.sum().clamp(min=1),
         }
@@ -195,21 +186,22 @@ class Evaluation:
             records = self._records[start : start + EVALUATION_BATCH]
             batch = collate([self._clean(start + i) for i in range(len(records))])
             regions, modality, _ = model(batch.pixels, batch.labels)
-            iou, said = plain_iou(regions.boxes, batch.box), regions.presence.sigmoid()
+            truth = batch.regions
+            iou, said = plain_iou(regions.boxes, truth.box), regions.presence.sigmoid()
             modality_right += int((modality.argmax(-1) == batch.modality).sum())
             for i, record in enumerate(records):
-                single = batch.single[i]
+                single = truth.single[i]
                 found = iou[i][single].tolist() + [0.0] * self._unknown(record)
                 overlaps[f"batch {record.batch or 1}"] += found
                 overlaps[record.dataset] += found
                 overlaps["all"] += found
-                present = batch.present[i] > 0
+                present = truth.present[i] > 0
                 there += said[i][present].tolist()
-                absent += said[i][batch.asked[i] & ~present].tolist()
+                absent += said[i][truth.asked[i] & ~present].tolist()
                 for q in torch.nonzero(present & ~single).flatten().tolist():
                     found_boxes, _ = peak_boxes(regions.centres[i, q].sigmoid(), regions.distances[i, q], LEAST, OVERLAP)
-                    truth = batch.claimed[(batch.claims[:, 0] == i) & (batch.claims[:, 1] == q)].unique(dim=0)
-                    several.append(_alignment_f1(found_boxes, truth))
+                    mine = (truth.claims[:, 0] == i) & (truth.claims[:, 1] == q)
+                    several.append(_alignment_f1(found_boxes, truth.claimed[mine].unique(dim=0)))
         groups = {name: _summary(values) for name, values in sorted(overlaps.items()) if values}
         return {
             "single": {name: groups.pop(name) for name in ("all", "batch 1", "batch 2") if name in groups},

@@ -40,13 +40,13 @@ class Views:
             self._pixels: list[npt.NDArray[np.uint8]] = list(
                 pool.map(lambda record: resize(read_image(record.image).pixels, side), records)
             )
-        self._cumulative = np.cumsum(_balance(records))
+        self._cumulative = np.cumsum(balance(records))
 
     def for_stage(self, stage: int, weight: Callable[[Record], float]) -> Views:
         """The same images for another stage: other draws, and each record as often as `weight` says."""
         other = copy.copy(self)
         other._seed = self._seed + stage
-        share = _balance(self.records) * np.array([weight(record) for record in self.records])
+        share = balance(self.records) * np.array([weight(record) for record in self.records])
         other._cumulative = np.cumsum(share / share.sum())
         return other
 
@@ -77,7 +77,8 @@ class Views:
         return record, clean_view(record, resize(read_image(record.image).pixels, self.size), self.size)
 
 
-def _balance(records: list[Record]) -> npt.NDArray[np.float64]:
+def balance(records: list[Record]) -> npt.NDArray[np.float64]:
+    """How often each record is drawn; the shares sum to 1."""
     counts = Counter(record.dataset for record in records)
     weight = np.array(
         [
