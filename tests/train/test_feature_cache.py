@@ -22,7 +22,7 @@ def views(tmp_path):
 
 
 def brightness(pictures):
-    return pictures.mean(dim=(2, 3))[:, None, :]  # [B, 1 token, 3]
+    return {"tokens": pictures.mean(dim=(2, 3))[:, None, :]}  # [B, 1 token, 3]
 
 
 def test_an_outline_has_the_regions_of_the_picture(views):
@@ -48,9 +48,9 @@ def test_an_interrupted_pool_goes_on_and_holds_what_the_tower_saw(views, tmp_pat
     assert whole.fill(brightness, later, 0)
     for number in range(25):
         mine, theirs = cut.draw(number), whole.draw(number)
-        np.testing.assert_array_equal(mine[3], theirs[3])
+        np.testing.assert_array_equal(mine[3]["tokens"], theirs[3]["tokens"])
         seen = Pictures(views)[number % 10].mean(axis=(1, 2))
-        np.testing.assert_allclose(mine[3][0], seen, atol=2e-3)
+        np.testing.assert_allclose(mine[3]["tokens"][0], seen, atol=2e-3)
     first, again = whole.draw(3), whole.draw(13)
     assert first[2].integers(2**32) != again[2].integers(2**32)  # the same view, other questions
 

@@ -11,7 +11,7 @@ import typer
 def train(
     data: Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run that is there goes on.")],
-    preset: Annotated[str, typer.Option(help="nano (2 cores), small (one GPU) or smoke (a test).")] = "nano",
+    preset: Annotated[str, typer.Option(help="nano or lite (2 cores), small (one GPU) or smoke (a test).")] = "nano",
     minutes: Annotated[float | None, typer.Option(help="End this slice after so many minutes; run again to go on.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that prepare batches.")] = 1,
     compile: Annotated[
@@ -28,15 +28,16 @@ def train(
     from medrega_edge.cli.console import print_result
     from medrega_edge.errors import UsageError
     from medrega_edge.i18n.message import Message
+    from medrega_train import region_run, run
     from medrega_train.presets import PRESETS
-    from medrega_train.run import RunOptions
-    from medrega_train.run import train as run
 
     if preset not in PRESETS:
         raise UsageError("train.no_preset", preset=preset, presets=list(PRESETS))
     if minutes is not None and minutes <= 0:
         raise UsageError("train.no_minutes")
-    checkpoint = run(preset, PRESETS[preset], RunOptions(data, out, minutes, workers, compile, start))
+    options = run.RunOptions(data, out, minutes, workers, compile, start)
+    train_preset = region_run.train if PRESETS[preset].lite else run.train
+    checkpoint = train_preset(preset, PRESETS[preset], options)
     print_result(Message("train.finished", folder=checkpoint) if checkpoint else Message("train.slice_ended", folder=out))
 
 

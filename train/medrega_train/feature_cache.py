@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,20 +23,21 @@ from medrega_edge.images.preprocess import Preprocessing, normalise
 from medrega_edge.io.atomic import write_text
 from medrega_train.augment import View
 from medrega_train.non_medical_images import foreign_picture
+from medrega_train.padded_views import PaddedViews
 from medrega_train.views import Views
 
 FOREIGN_SHARE = 0.015  # of images are no medical ones
 CHUNK = 64  # views a pass
-FEATURES, FILLED = "features.npy", "filled.json"
+FILLED = "filled.json"
 
 
 class Pictures(torch.utils.data.Dataset[npt.NDArray[np.float32]]):
     """View number i of a pool as the tower takes it, `[3, S, S]`."""
 
-    def __init__(self, views: Views) -> None:
-        """Draw from these views."""
+    def __init__(self, views: Views | PaddedViews, numbers: Preprocessing | None = None) -> None:
+        """Draw from these views; `numbers` says how pixels are normalised, as ImageNet's where it is None."""
         self._views = views
-        self._numbers = Preprocessing(views.size)
+        self._numbers = numbers or Preprocessing(views.size)
 
     def __getitem__(self, number: int) -> npt.NDArray[np.float32]:
         """Return one picture."""
@@ -53,45 +54,53 @@ def is_foreign(number: int) -> bool:
 
 
 class FeaturePool:
-    """`size` views of training images, and what the tower makes of them: 16-bit numbers `[size, tokens, width]`."""
+    """`size` views of training images, and what the tower makes of them: named arrays `[size, ..]` of 16-bit numbers."""
 
-    def __init__(self, views: Views, folder: Path, size: int) -> None:
-        """`folder` holds, or will hold, the features."""
-        self._views, self._folder, self._size = views, folder, size
-        self._features: npt.NDArray[np.float16] | None = None
+    def __init__(self, views: Views | PaddedViews, folder: Path, size: int, numbers: Preprocessing | None = None) -> None:
+        """`folder` holds, or will hold, the features; `numbers` is that of `Pictures`."""
+        self._views, self._folder, self._size, self._numbers = views, folder, size, numbers
+        self._features: dict[str, npt.NDArray[np.float16]] = {}
 
-    def fill(self, encode: Callable[[Tensor], Tensor], deadline: float, workers: int) -> bool:
+    def fill(self, encode: Callable[[Tensor], dict[str, Tensor]], deadline: float, workers: int) -> bool:
         """Compute what is missing until the deadline (a `time.monotonic` value); True when the pool is full.
 
-        `encode` maps pictures `[B, 3, S, S]` to features `[B, tokens, width]`. An interrupted pool goes on.
+        `encode` maps pictures `[B, 3, S, S]` to named features `[B, ..]`. An interrupted pool goes on.
         """
-        path, progress = self._folder / FEATURES, self._folder / FILLED
+        progress = self._folder / FILLED
         filled = json.loads(progress.read_text()) if progress.is_file() else 0
         numbers = [range(start, min(start + CHUNK, self._size)) for start in range(filled, self._size, CHUNK)]
-        store: Any = np.load(path, mmap_mode="r+") if filled else None
+        stores: dict[str, Any] = self._open("r+") if filled else {}
         for chunk, pictures in zip(
-            numbers, DataLoader(Pictures(self._views), batch_sampler=numbers, num_workers=workers), strict=False
+            numbers,
+            DataLoader(Pictures(self._views, self._numbers), batch_sampler=numbers, num_workers=workers),
+            strict=False,
         ):
-            features = encode(pictures).half().cpu().numpy()
-            if store is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                shape = (self._size, *features.shape[1:])
-                npy: Any = np.lib.format  # numpy has no types for it
-                store = npy.open_memmap(path, "w+", dtype=np.float16, shape=shape)
-            store[chunk.start : chunk.stop] = features
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for name, values in encode(pictures).items():
+                features = values.half().cpu().numpy()
+                if name not in stores:
+                    npy: Any = np.lib.format  # numpy has no types for it
+                    shape = (self._size, *features.shape[1:])
+                    stores[name] = npy.open_memmap(self._folder / f"{name}.npy", "w+", dtype=np.float16, shape=shape)
+                stores[name][chunk.start : chunk.stop] = features
             over = time.monotonic() > deadline
             if over or chunk.stop == self._size or chunk.stop % (16 * CHUNK) == 0:
-                store.flush()
+                for store in stores.values():
+                    store.flush()
                 write_text(progress, str(chunk.stop))
             if over and chunk.stop < self._size:
                 return False
-        self._features = np.load(path, mmap_mode="r")
+        self._features = self._open("r")
         return True
 
-    def draw(self, number: int) -> tuple[Record | None, View, np.random.Generator, npt.NDArray[np.float16]]:
+    def _open(self, mode: Literal["r", "r+"]) -> dict[str, npt.NDArray[np.float16]]:
+        return {path.stem: np.load(path, mmap_mode=mode) for path in sorted(self._folder.glob("*.npy"))}
+
+    def draw(self, number: int) -> tuple[Record | None, View, np.random.Generator, dict[str, npt.NDArray[np.float16]]]:
         """Return sample `number`: record (None: no medical image), view without pixels, generator, features."""
-        assert self._features is not None, "the pool has not been filled"
+        assert self._features, "the pool has not been filled"
         place = number % self._size
         record, view = self._views.outline(place)
         rng = np.random.default_rng([number, 2])
-        return None if is_foreign(place) else record, view, rng, self._features[place]
+        features = {name: values[place] for name, values in self._features.items()}
+        return None if is_foreign(place) else record, view, rng, features

@@ -22,13 +22,14 @@ from medrega_edge.boxes import GRID_MAX
 from medrega_edge.domain import Language, Task
 from medrega_edge.evaluation.records import Record
 from medrega_edge.prompts.region_markup import BOX_CLOSE, BOX_OPEN, REF_CLOSE, REF_OPEN
-from medrega_edge.prompts.templates import IMAGE_TOKEN, PromptBook
+from medrega_edge.prompts.templates import DETECT_QUESTION, IMAGE_TOKEN, PromptBook
 from medrega_train.augment import View
 from medrega_train.dense_head import IGNORE, DenseBatch, DenseHead, DenseSample, DenseSamples, dense_losses
 from medrega_train.dense_head import collate as collate_dense
 from medrega_train.feature_cache import FOREIGN_SHARE, FeaturePool
 from medrega_train.non_medical_images import foreign_picture
 from medrega_train.questions import QuestionAnswer, QuestionSampler, ask_modality
+from medrega_train.region_targets import RegionTargets
 from medrega_train.tokens import END, PAD, token_id
 from medrega_train.views import Views
 
@@ -38,6 +39,7 @@ LONGEST = len(str(GRID_MAX))
 COORDINATE_SPREAD = 8.0  # grid steps; scale of the Laplace distribution around the true coordinate
 DENSE_WEIGHT = 0.5  # of stage 0's loss while everything trains, so that the tower forgets nothing
 WORD_WEIGHT = 2.5  # a box has twelve uncertain digits, an answer may be one word
+ABSENT_NAMES = 2  # that the region head is asked about for each image
 LONGEST_ROW = 232  # tokens; the longest row of a batch sets its cost, so a question too many waits for another draw
 
 
@@ -65,13 +67,15 @@ def coordinate_targets(spread: float = COORDINATE_SPREAD) -> npt.NDArray[np.floa
 class Encoded:
     """A question as token ids. `target[i]` is the token that position i has to predict, or IGNORE.
 
-    `value` and `place` are the coordinate and the digit of it that a target spells, -1 elsewhere.
+    `value` and `place` are the coordinate and the digit of it that a target spells, -1 elsewhere. `objects` are the lists of
+    boxes that follow a position: the position, and the boxes in grid steps; no box where the object is absent.
     """
 
     ids: list[int]
     target: list[int]
     value: list[int]
     place: list[int]
+    objects: list[tuple[int, list[list[int]]]]
 
 
 class Encoder:
@@ -106,11 +110,34 @@ class Encoder:
     def question(self, question: QuestionAnswer) -> Encoded:
         """Encode what follows the image: prompt, answer and its end."""
         prompt = self._ids(self._prompts.suffix(question.task, question.language, question.question))
-        answer = self._ids(question.answer + END)
+        answer = self._ids(question.answer + (END if question.finished else ""))
         ids = prompt + answer
         target = [IGNORE] * (len(prompt) - 1) + answer + [IGNORE]
         value, place = self._coordinates(target)
-        return Encoded(ids, target, value, place)
+        objects = self._objects(target, value, place)
+        if question.boxes:
+            objects = [(len(ids) - 1, [box.as_list() for box in question.boxes])]
+        return Encoded(ids, target, value, place, objects)
+
+    def absent(self, name: str) -> Encoded:
+        """An object that is not in the image, as if the model began to write its boxes."""
+        ids = self.opening(DETECT_QUESTION[Language.EN].format(x=name), name)
+        nothing = [-1] * len(ids)
+        return Encoded(ids, [IGNORE] * len(ids), nothing, nothing, [(len(ids) - 1, [])])
+
+    def _objects(self, target: list[int], value: list[int], place: list[int]) -> list[tuple[int, list[list[int]]]]:
+        objects: list[tuple[int, list[list[int]]]] = []
+        numbers: list[int] = []
+        for i, token in enumerate(target):
+            if token == self._open:
+                numbers = []
+            elif place[i] == 0:
+                if not numbers:
+                    objects.append((i, []))
+                numbers.append(value[i])
+                if len(numbers) % 4 == 0:
+                    objects[-1][1].append(numbers[-4:])
+        return objects
 
     def _coordinates(self, target: list[int]) -> tuple[list[int], list[int]]:
         value, place = [-1] * len(target), [-1] * len(target)
@@ -132,11 +159,14 @@ class Encoder:
 class LanguageBatch:
     """B images, each with its questions in one sequence of length T; `segment` is 0 for the prefix, -1 for padding.
 
-    An image comes as `features` `[B, tokens, width]` of a frozen tower, or as `dense` targets with its pixels.
+    An image comes as `features` of a frozen tower, or as `dense` targets with its pixels. With a region head, `query` has
+    the positions in the sequence whose states ask it, -1 where there are fewer, and `regions` what it should say.
     """
 
     dense: DenseBatch | None
-    features: Tensor | None
+    features: dict[str, Tensor] | None
+    query: Tensor | None  # [B, Q]
+    regions: RegionTargets | None
     ids: Tensor  # [B, T]
     position: Tensor  # [B, T]
     segment: Tensor  # [B, T]
@@ -146,7 +176,9 @@ class LanguageBatch:
 
     def to(self, device: torch.device) -> LanguageBatch:
         """Move every tensor."""
-        return LanguageBatch(**{k: None if v is None else v.to(device) for k, v in vars(self).items()})
+        moved = {k: None if v is None else v.to(device) for k, v in vars(self).items() if k != "features"}
+        features = self.features and {name: value.to(device) for name, value in self.features.items()}
+        return LanguageBatch(features=features, **moved)
 
 
 class LiveSamples:
@@ -164,26 +196,42 @@ class LiveSamples:
         return record, view, rng, self._dense.sample(record, view, rng)
 
 
-class LanguageSamples(torch.utils.data.Dataset[tuple[Any, list[Encoded]]]):
+Sample = tuple[Any, list[Encoded], tuple[float, float]]  # an image, questions, extent of the image in the picture
+
+
+class LanguageSamples(torch.utils.data.Dataset[Sample]):
     """Sample number i: an image, as `source` gives it, and encoded questions about it."""
 
-    def __init__(self, source: LiveSamples | FeaturePool, questions: QuestionSampler, encoder: Encoder, count: int) -> None:
-        """`count` questions to an image."""
+    def __init__(
+        self,
+        source: LiveSamples | FeaturePool,
+        questions: QuestionSampler,
+        encoder: Encoder,
+        count: int,
+        bins: int | None = None,
+    ) -> None:
+        """`count` questions to an image; `bins` are those of the region head, None without one."""
         self._source, self._questions, self._encoder, self._count = source, questions, encoder, count
+        self._bins = bins
 
-    def __getitem__(self, number: int) -> tuple[Any, list[Encoded]]:
+    def __getitem__(self, number: int) -> Sample:
         """Return one sample."""
         record, view, rng, image = self._source.draw(number)
         if record is None:
-            return image, [self._encoder.question(ask_modality(None))]
-        questions = self._questions.draw(record, view, self._count, rng)
-        return image, [self._encoder.question(question) for question in questions]
+            return image, [self._encoder.question(ask_modality(None))], view.extent
+        encoded = [self._encoder.question(question) for question in self._questions.draw(record, view, self._count, rng)]
+        if self._bins:
+            absent = [self._encoder.absent(name) for name in self._questions.absent(record, ABSENT_NAMES, rng)]
+            encoded = [encoded[0], *absent, *encoded[1:]]  # a row that is full drops its last questions
+        return image, encoded, view.extent
 
-    def collate(self, samples: list[tuple[Any, list[Encoded]]]) -> LanguageBatch:
+    def collate(self, samples: list[Sample]) -> LanguageBatch:
         """Lay the questions of each image behind its prefix."""
         prefix = self._encoder.prefix
-        rows = []
-        for _, questions in samples:
+        rows, positions, boxes = [], [], []
+        for _, questions, extent in samples:
+            queries: list[int] = []
+            objects: list[npt.NDArray[np.float32]] = []
             columns: list[list[int]] = [prefix, list(range(len(prefix))), [0] * len(prefix)]
             columns += [[IGNORE] * len(prefix), [-1] * len(prefix), [-1] * len(prefix)]
             for number, q in enumerate(questions, 1):
@@ -191,15 +239,31 @@ class LanguageSamples(torch.utils.data.Dataset[tuple[Any, list[Encoded]]]):
                     break
                 places = range(len(prefix), len(prefix) + len(q.ids))
                 parts = (q.ids, list(places), [number] * len(q.ids), q.target, q.value, q.place)
+                before = len(columns[0])
                 columns = [column + part for column, part in zip(columns, parts, strict=True)]
+                queries += [before + position for position, _ in q.objects]
+                objects += [_square_fractions(grid_boxes, extent) for _, grid_boxes in q.objects]
             rows.append(columns)
+            positions.append(queries)
+            boxes.append(objects)
         length = max(len(columns[0]) for columns in rows)
         fill = (self._encoder.pad_id, 0, -1, IGNORE, -1, -1)
         tensors = [torch.tensor([columns[k] + [fill[k]] * (length - len(columns[k])) for columns in rows]) for k in range(6)]
-        images = [image for image, _ in samples]
+        images = [image for image, _, _ in samples]
+        query, regions = None, None
+        if self._bins:
+            regions = RegionTargets.of(boxes, self._bins)
+            width = regions.asked.shape[1]
+            query = torch.tensor([queries + [-1] * (width - len(queries)) for queries in positions])
         if isinstance(self._source, FeaturePool):
-            return LanguageBatch(None, torch.from_numpy(np.stack(images)), *tensors)
-        return LanguageBatch(collate_dense(images), None, *tensors)
+            features = {name: torch.from_numpy(np.stack([image[name] for image in images])) for name in images[0]}
+            return LanguageBatch(None, features, query, regions, *tensors)
+        return LanguageBatch(collate_dense(images), None, query, regions, *tensors)
+
+
+def _square_fractions(boxes: list[list[int]], extent: tuple[float, float]) -> npt.NDArray[np.float32]:
+    """Grid boxes of the image as fractions of the square picture `[n, 4]`."""
+    return np.asarray(np.asarray(boxes, np.float32).reshape(-1, 4) / GRID_MAX * np.asarray(extent * 2), np.float32)
 
 
 def attention_mask(segment: Tensor, dtype: torch.dtype) -> Tensor:
@@ -235,7 +299,7 @@ class LanguageModule(nn.Module):
             features = self.shuffle(hidden)
         else:
             assert batch.features is not None
-            features = batch.features.to(core.multi_modal_projector.linear_1.weight.dtype)
+            features = batch.features["tokens"].to(core.multi_modal_projector.linear_1.weight.dtype)
         image = core.multi_modal_projector(features)
         embeds = core.language_model.embed_tokens(batch.ids)
         slots = batch.ids == self.model.config.image_token_id
@@ -264,9 +328,9 @@ class LanguageModule(nn.Module):
         return grid.reshape(len(patches), -1, grid.shape[-1])
 
     @torch.no_grad()
-    def encode(self, pixel_values: Tensor) -> Tensor:
-        """Encode pictures `[B, 3, S, S]` as features `[B, P / 4, 4 C]`."""
-        return self.shuffle(self.model.model.vision_tower(pixel_values=pixel_values).last_hidden_state)
+    def encode(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        """Encode pictures `[B, 3, S, S]` as `tokens` `[B, P / 4, 4 C]`."""
+        return {"tokens": self.shuffle(self.model.model.vision_tower(pixel_values=pixel_values).last_hidden_state)}
 
     def _language_losses(self, logits: Tensor, target: Tensor, value: Tensor, place: Tensor) -> dict[str, Tensor]:
         log_p = logits.log_softmax(dim=-1)
@@ -296,7 +360,7 @@ class LanguageModule(nn.Module):
         `separators` are the tokens after the first three coordinates and after the fourth.
         """
         core = self.model.model
-        image = core.multi_modal_projector(self.encode(pixel_values))
+        image = core.multi_modal_projector(self.encode(pixel_values)["tokens"])
         rows = [prefix + tokens for tokens in openings]
         boxes: list[list[int]] = [[] for _ in rows]
         spelt: list[str] = ["" for _ in rows]

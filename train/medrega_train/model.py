@@ -11,12 +11,15 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, Inter
 from transformers.models.internvl.modeling_internvl import InternVLVisionModel
 
 from medrega_edge.errors import UsageError
+from medrega_train.lite_vision import EfficientNetLiteConfig, lite_config
 from medrega_train.presets import Preset
 from medrega_train.tokens import token_id
 
 
-def vision_config(preset: Preset) -> InternVLVisionConfig:
+def vision_config(preset: Preset) -> InternVLVisionConfig | EfficientNetLiteConfig:
     """Shape of the tower."""
+    if preset.lite:
+        return lite_config(preset.lite, preset.image_size, preset.token_grid)
     return InternVLVisionConfig(
         hidden_size=preset.tower_width,
         num_hidden_layers=preset.tower_layers,
@@ -68,10 +71,13 @@ def graft(
     """Give `model`, which speaks `tokenizer`, the weights of `other`, which speaks `spoken`.
 
     A token that both know keeps its rows; another one starts as the mean of the pieces that `spoken` cuts it into, so that
-    a better tokenizer need not cost what has been learnt. Raises UsageError when they differ in more than the vocabulary.
+    a better tokenizer need not cost what has been learnt. Another kind of tower keeps its own weights, and its projector.
+    Raises UsageError when they differ in more.
     """
     tables = {"model.language_model.embed_tokens.weight", "lm_head.weight"}
     state, mine = other.state_dict(), model.state_dict()
+    if type(other.model.vision_tower) is not type(model.model.vision_tower):
+        state = {name: state[name] if "language_model." in name or name in tables else mine[name] for name in mine}
     pieces = [_pieces(token, spoken) for token in _tokens(tokenizer)]
     for name in tables:
         rows = [state[name][ids].mean(dim=0) for ids in pieces]
@@ -113,15 +119,14 @@ def build_model(preset: Preset, token_ids: dict[str, int], vocabulary: int) -> I
         eos_token_id=token_ids["end"],
         pad_token_id=token_ids["pad"],
     )
-    side = preset.image_size // preset.patch_size // 2
     config = InternVLConfig(
         vision_config=vision_config(preset),
         text_config=text,
         image_token_id=token_ids["image"],
-        image_seq_length=side * side,
+        image_seq_length=preset.image_tokens,
         downsample_ratio=0.5,
         vision_feature_layer=-1,
-        vision_feature_select_strategy="default",
+        vision_feature_select_strategy="full" if preset.lite else "default",  # by default a class token goes
         tie_word_embeddings=False,
     )
     model = InternVLForConditionalGeneration(config)

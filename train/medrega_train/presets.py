@@ -40,9 +40,21 @@ class Preset:
     align: StagePlan
     instruct: StagePlan
     pool: int  # views whose features the language stages draw from while the tower is frozen
+    lite: str | None = None  # variant of EfficientNet-Lite with a region head; None for an InternViT of the shape above
+    token_grid: int = 0  # of such a tower: places along an edge
     head_width: int = 64  # of every attention head; divides both widths
     context: int = 1024
     seed: int = SEED
+
+    @property
+    def grid(self) -> int:
+        """Patches along an edge of the picture, four of which become a token of the language model."""
+        return self.token_grid or self.image_size // self.patch_size
+
+    @property
+    def image_tokens(self) -> int:
+        """Length of an image in the language model's sequence."""
+        return (self.grid // 2) ** 2
 
 
 PRESETS = {
@@ -59,6 +71,22 @@ PRESETS = {
         align=StagePlan(steps=60, batch=64, learning_rate=1.0e-3, questions=3, warmup=20, ema_decay=0.98),
         instruct=StagePlan(steps=1600, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
         pool=20_000,
+    ),
+    "lite": Preset(
+        image_size=384,
+        patch_size=0,
+        tower_width=0,
+        tower_layers=0,
+        text_width=256,
+        text_layers=4,
+        text_mlp=768,
+        vocabulary=2560,
+        dense=StagePlan(steps=8000, batch=16, learning_rate=1.0e-3, tower_learning_rate=1.5e-4),
+        align=StagePlan(steps=80, batch=64, learning_rate=1.0e-3, questions=3, warmup=20, ema_decay=0.98),
+        instruct=StagePlan(steps=1600, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
+        pool=12_000,
+        lite="lite2",
+        token_grid=16,
     ),
     "small": Preset(
         image_size=320,
@@ -87,6 +115,23 @@ PRESETS = {
         align=StagePlan(steps=2, batch=2, learning_rate=1e-3, questions=2, warmup=1),
         instruct=StagePlan(steps=4, batch=2, learning_rate=1e-3, tower_learning_rate=1e-4, questions=2, warmup=1),
         pool=24,
+        head_width=32,
+    ),
+    "lite-smoke": Preset(
+        image_size=64,
+        patch_size=0,
+        tower_width=0,
+        tower_layers=0,
+        text_width=64,
+        text_layers=2,
+        text_mlp=128,
+        vocabulary=512,
+        dense=StagePlan(steps=3, batch=2, learning_rate=1e-3, tower_learning_rate=1e-4),
+        align=StagePlan(steps=2, batch=2, learning_rate=1e-3, questions=2, warmup=1),
+        instruct=StagePlan(steps=2, batch=2, learning_rate=1e-3, questions=2, warmup=1),
+        pool=24,
+        lite="lite2",
+        token_grid=8,
         head_width=32,
     ),
 }

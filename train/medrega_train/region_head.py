@@ -22,6 +22,7 @@ EDGES = 4
 INSIDE, CENTRE = EDGES, EDGES + 1  # numbers of directions; the distances follow
 DIRECTIONS = CENTRE + 1 + EDGES
 EDGE_AXES = (1, 0, 1, 0)  # x1, y1, x2, y2: an x edge keeps the columns, a y edge the rows
+LEAST, OVERLAP = 0.3, 0.5  # probability of a centre, and IoU of two boxes, where an object has several
 
 _GROUPS = 8
 _ATTENTION_HEADS = 4

@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import InternVLForConditionalGeneration
 
 from medrega_edge.boxes import GRID_MAX
 from medrega_edge.domain import Language
@@ -36,12 +38,14 @@ from medrega_train.model import build_model, build_tower, graft, load_checkpoint
 from medrega_train.presets import Preset, StagePlan
 from medrega_train.questions import QuestionSampler, all_texts, prompt_book, question_weight
 from medrega_train.records import split_of
+from medrega_train.region_head import LEAST, OVERLAP, RegionHead
 from medrega_train.tokens import END, PAD, token_id, train_tokenizer
 from medrega_train.views import Views
 
 MEASURES_PER_STAGE = 2
 MEASURE_BATCH = 64
 LANGUAGE_STAGES = ("align", "instruct")
+REGION_HEAD = "region_head.safetensors"  # beside the model of a checkpoint
 MEASURE_QUESTIONS = 384  # of the validation split, while the language model trains
 
 
@@ -63,24 +67,26 @@ def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
     Raises UsageError when the folder holds a run of another preset.
     """
     deadline = time.monotonic() + 60 * options.minutes if options.minutes else float("inf")
-    _claim(options.folder, preset_name, preset)
+    claim(options.folder, preset_name, preset)
     records = list(read_records(options.data))
     accelerator = make_accelerator()
     train_views = Views(split_of(records, "train"), preset.image_size, preset.seed)
     val_views = Views(split_of(records, "val"), preset.image_size, preset.seed)
     if not train_views.records or not any(len(r.boxes) == 1 for v in val_views.records for r in v.targets):
         raise UsageError("train.no_images")
-    context = _Context(preset, options, train_views, val_views, _tokenizer(options, preset, train_views.records))
+    context = _Context(preset, options, train_views, val_views, read_tokenizer(options, preset, train_views.records))
     dense = _dense_stage(context)
-    if not _finish(dense, accelerator, options, deadline):
+    if not finish(dense, accelerator, options, deadline):
         return None
     assert isinstance(dense.module, DenseModule)
     module = _language_module(context, dense.module)
     for name in LANGUAGE_STAGES:
         source = _source(context, name, module, accelerator, deadline)
-        if source is None or not _finish(_language_stage(name, context, module, source), accelerator, options, deadline):
+        if source is None or not finish(_language_stage(name, context, module, source), accelerator, options, deadline):
             return None
-    return _write_checkpoint(context, preset_name, module) if accelerator.is_main_process else options.folder
+    if not accelerator.is_main_process:
+        return options.folder
+    return write_checkpoint(options, context.tokenizer, train_views.records, preset_name, module.model)
 
 
 def make_accelerator() -> Accelerator:
@@ -101,7 +107,7 @@ class _Context:
 
     @property
     def grid(self) -> int:
-        return self.preset.image_size // self.preset.patch_size
+        return self.preset.grid
 
     @property
     def vocabulary(self) -> DenseVocabulary:
@@ -112,7 +118,8 @@ class _Context:
         return Encoder(self.tokenizer, DEFAULT_PROMPTS, (self.grid // 2) ** 2)
 
 
-def _claim(folder: Path, name: str, preset: Preset) -> None:
+def claim(folder: Path, name: str, preset: Preset) -> None:
+    """Make the folder of a run; raises UsageError where it holds a run of another preset."""
     path = folder / "preset.json"
     mine = json.loads(json.dumps({"name": name} | asdict(preset)))
     if path.is_file() and json.loads(path.read_text()) != mine:
@@ -121,14 +128,15 @@ def _claim(folder: Path, name: str, preset: Preset) -> None:
     write_text(path, json.dumps(mine, indent=1) + "\n")
 
 
-def _tokenizer(options: RunOptions, preset: Preset, records: list[Record]) -> Tokenizer:
+def read_tokenizer(options: RunOptions, preset: Preset, records: list[Record]) -> Tokenizer:
+    """The tokenizer of a run, trained when the run begins."""
     path = options.folder / "tokenizer.json"
     if not path.is_file():
         write_text(path, train_tokenizer(all_texts(records), preset.vocabulary).to_str(pretty=True))
     return Tokenizer.from_file(str(path))
 
 
-def _finish(stage: Stage, accelerator: Accelerator, options: RunOptions, deadline: float) -> bool:
+def finish(stage: Stage, accelerator: Accelerator, options: RunOptions, deadline: float) -> bool:
     """Run a stage unless it is finished already; True when its final weights are there and loaded."""
     folder = options.folder / stage.name
     final = folder / "final.pt"
@@ -236,16 +244,25 @@ def _measure_boxes(context: _Context, module: LanguageModule) -> dict[str, float
     return {"val_iou": float(iou.mean()), "val_acc50": float((iou >= 0.5).float().mean())}
 
 
-def _write_checkpoint(context: _Context, preset_name: str, module: LanguageModule) -> Path:
+def write_checkpoint(
+    options: RunOptions,
+    tokenizer: Tokenizer,
+    records: list[Record],
+    preset_name: str,
+    model: InternVLForConditionalGeneration,
+    head: RegionHead | None = None,
+) -> Path:
     """Save what transformers loads, and beside it what the exporter has to know; put in place as a whole."""
-    target, building = context.options.folder / "checkpoint", context.options.folder / ".checkpoint.tmp"
+    target, building = options.folder / "checkpoint", options.folder / ".checkpoint.tmp"
     shutil.rmtree(building, ignore_errors=True)
-    module.model.save_pretrained(building)
-    context.tokenizer.save(str(building / "tokenizer.json"))
-    prompts = prompt_book(context.train.records)
-    (building / "prompts.json").write_text(prompts.to_json(), encoding="utf-8")
-    start = context.options.start
-    facts = checkpoint_facts(preset_name, context.train.records, f"the checkpoint '{start.name}'" if start else None)
+    model.save_pretrained(building)
+    tokenizer.save(str(building / "tokenizer.json"))
+    (building / "prompts.json").write_text(prompt_book(records).to_json(), encoding="utf-8")
+    start = options.start
+    facts = checkpoint_facts(preset_name, records, f"the checkpoint '{start.name}'" if start else None)
+    if head is not None:
+        save_file({name: value.contiguous() for name, value in head.state_dict().items()}, building / REGION_HEAD)
+        facts["region_head"] = {"several": LEAST, "overlap": OVERLAP}
     (building / "training.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
     building.rename(target)

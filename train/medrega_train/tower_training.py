@@ -1,18 +1,16 @@
 """Training of the vision tower with its region head, on every region of the training images at once.
 
-The schedule is a function of the share of the time that has passed, not of steps: a run anneals until the hour it was
-given, however fast the machine is, and a slice that goes on later spreads what is left over its own hours. First the tower
-stands still and the head learns on small views; then the tower's later blocks learn too, and the views grow.
+First the tower stands still and the head learns on small views; then the tower's later blocks learn too, and the views
+grow. The state of a run is its step, so a killed run repeats at most the steps since its last resume point.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import json
 import math
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -24,13 +22,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medrega_edge.evaluation.records import Record, read_records
+from medrega_edge.evaluation.records import Record
 from medrega_edge.io.atomic import atomic_write, write_text
 from medrega_train.dense_head import plain_iou
 from medrega_train.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, EfficientNetLite, imagenet_tower
 from medrega_train.loop import Average
 from medrega_train.records import split_of
-from medrega_train.region_head import RegionHead, RegionLogits, peak_boxes
+from medrega_train.region_head import LEAST, OVERLAP, RegionHead, RegionLogits, peak_boxes
 from medrega_train.region_targets import region_losses
 from medrega_train.tower_targets import MODALITIES, Batch, Lesson, Lessons, TowerVocabulary, collate, sideless
 from medrega_train.tower_views import PictureStore, clean_view, random_view
@@ -38,15 +36,16 @@ from medrega_train.tower_views import PictureStore, clean_view, random_view
 LABEL_WIDTH = 128
 CLEAN_SHARE = 0.1
 GRADIENT_NORM = 5.0
-LEAST, OVERLAP = 0.3, 0.5  # probability of a centre, and IoU of two boxes, where an object has several
 EVALUATION_BATCH = 16
-LAST_EVALUATION_SECONDS = 180.0  # what the evaluation at the end takes of the run
+SAVE_SECONDS = 240.0
+EVALUATIONS = 4  # of a run
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the tower learns. Shares are of the run's time, 0..1."""
+    """How the tower learns. Shares are of the run's steps, 0..1."""
 
+    steps: int = 8000
     batch: int = 16
     head_rate: float = 1.0e-3
     tower_rate: float = 1.5e-4
@@ -57,6 +56,7 @@ class Plan:
     tower_warm_up: float = 0.05
     frozen_blocks: int = 6  # those up to stride 8 stay as ImageNet made them: they cost most and change least
     sides: tuple[tuple[float, int], ...] = ((0.0, 256), (0.35, 320), (0.7, 384))
+    variant: str = "lite2"
     seed: int = 13
 
     @property
@@ -118,20 +118,6 @@ class TowerWithHead(nn.Module):
                 block.requires_grad_(True)
                 if block.filter.weight.shape[-1] == 5:
                     block.filter.requires_grad_(False)
-
-
-@dataclass(frozen=True)
-class Clock:
-    """The share of the run that has passed. It starts at `progress`, and is 1 at the time `end` (of time.time())."""
-
-    progress: float
-    started: float
-    end: float
-
-    def now(self) -> float:
-        """Progress at this moment, up to 1."""
-        passed = (time.time() - self.started) / max(1.0, self.end - self.started)
-        return min(1.0, self.progress + (1 - self.progress) * passed)
 
 
 class Draws:
@@ -238,93 +224,72 @@ def _summary(overlaps: list[float]) -> dict[str, float]:
     return {"n": len(values), "iou": round(float(values.mean()), 4), "acc50": round(float((values >= 0.5).mean()), 4)}
 
 
-@dataclass(frozen=True)
-class Slice:
-    """When this call stops: at `end` the run is over, at `stop` only this slice (both of time.time())."""
-
-    end: float
-    stop: float
-    save_seconds: float = 240.0
-    evaluate_seconds: float = 2400.0
-
-
-def train(data: Path, folder: Path, plan: Plan, slice_: Slice) -> bool:
-    """Go on with the run in `folder`; True when it is over and its averaged weights are written.
+def train(records: list[Record], folder: Path, plan: Plan, deadline: float, tower: EfficientNetLite | None = None) -> bool:
+    """Go on with the run in `folder` until the deadline (a `time.monotonic` value); True when its weights are written.
 
     Writes `state.pt` (resume point), `steps.jsonl`, `evaluations.jsonl`, `vocabulary.json`, and at the end
-    `tower_and_head.safetensors`, float16.
+    `tower_and_head.safetensors`, float16. `tower` starts the run; None: as ImageNet made it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    records = list(read_records(data))
     training = split_of(records, "train")
     vocabulary = TowerVocabulary.of(training)
     lessons = Lessons(training, vocabulary)
     evaluation = Evaluation(split_of(records, "val"), lessons, plan.full_side)
     draws = Draws(training, lessons, plan)
     torch.manual_seed(plan.seed)
-    model = TowerWithHead(imagenet_tower(), vocabulary).to(memory_format=torch.channels_last)
-    _write_json(folder / "vocabulary.json", {f.name: getattr(vocabulary, f.name) for f in fields(vocabulary)})
-    return Run(folder, plan, model, draws, evaluation, slice_).go()
+    model = TowerWithHead(tower or imagenet_tower(plan.variant), vocabulary).to(memory_format=torch.channels_last)
+    content = json.dumps({f.name: getattr(vocabulary, f.name) for f in fields(vocabulary)}, ensure_ascii=False, indent=1)
+    write_text(folder / "vocabulary.json", content + "\n")
+    return Run(folder, plan, model, draws, evaluation).go(deadline)
 
 
 class Run:
     """The loop: batches, steps, average, checkpoints, evaluations."""
 
-    def __init__(
-        self, folder: Path, plan: Plan, model: TowerWithHead, draws: Draws, evaluation: Evaluation, slice_: Slice
-    ) -> None:
+    def __init__(self, folder: Path, plan: Plan, model: TowerWithHead, draws: Draws, evaluation: Evaluation) -> None:
         """Load the resume point, if there is one."""
-        self.folder, self.plan, self.model, self.slice = folder, plan, model, slice_
+        self.folder, self.plan, self.model = folder, plan, model
         self.draws, self.evaluation = draws, evaluation
         self.optimizer = torch.optim.AdamW(_groups(model, plan), betas=(0.9, 0.98))
         self.average = Average(list(model.parameters()), plan.average_decay)
         self.step = 0
-        progress = 0.0
         if (folder / "state.pt").is_file():
             state = torch.load(folder / "state.pt", weights_only=True)
             model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             for shadow, saved in zip(self.average.shadow, state["average"], strict=True):
                 shadow.copy_(saved)
-            self.step, progress = state["step"], state["progress"]
-        self.clock = Clock(progress, time.time(), slice_.end)
+            self.step = state["step"]
 
-    def go(self) -> bool:
-        """Train until the slice or the run is over, evaluate, save."""
-        saved = evaluated = begun = time.time()
-        for progress, batch in self._batches():
+    def go(self, deadline: float) -> bool:
+        """Train until the deadline or the last step, at least one step; save, and at the end write the weights."""
+        saved = begun = time.monotonic()
+        for batch in self._batches():
+            progress = self.step / self.plan.steps
             parts = self._learn(batch, progress)
-            now = time.time()
-            line = {"step": self.step, "progress": round(progress, 4), "side": batch.pixels.shape[-1]}
-            line |= {"seconds": round(now - begun, 1)} | {name: round(float(part), 4) for name, part in parts.items()}
-            _append(self.folder / "steps.jsonl", line)
-            if now - saved > self.slice.save_seconds:
+            now = time.monotonic()
+            line = {"step": self.step, "side": batch.pixels.shape[-1], "seconds": round(now - begun, 1)}
+            _append(self.folder / "steps.jsonl", line | {name: round(float(part), 4) for name, part in parts.items()})
+            if now > deadline or now - saved > SAVE_SECONDS:
                 self.save()
-                saved = time.time()
-            if now - evaluated > self.slice.evaluate_seconds:
+                saved = now
+            if self.step % max(1, self.plan.steps // EVALUATIONS) == 0 or self.step == self.plan.steps:
                 self.evaluate()
-                evaluated = time.time()
+            if now > deadline and self.step < self.plan.steps:
+                return False
         self.save()
-        over = self.clock.now() >= 1.0
-        if over:
-            self._write_weights()
-        self.evaluate()
-        return over
+        self._write_weights()
+        return True
 
-    def _batches(self) -> Iterator[tuple[float, Batch]]:
-        """Batches with the progress at which they were drawn, at least one; two are made while one is learned."""
+    def _batches(self) -> Iterator[Batch]:
+        """The batches that are left; two are made while one is learned."""
         with ThreadPoolExecutor(1) as pool:
-            waiting: list[tuple[float, Future[Batch]]] = []
-            number, progress = self.step, self.clock.now()
-            while True:
-                while len(waiting) < 3:
-                    waiting.append((progress, pool.submit(self.draws.batch, number, self.plan.side(progress))))
-                    number += 1
-                drawn_at, future = waiting.pop(0)
-                yield drawn_at, future.result()
-                progress = self.clock.now()
-                if progress >= 1.0 or time.time() >= self.slice.stop:
-                    return
+            waiting: deque[Future[Batch]] = deque()
+            for step in range(self.step, self.plan.steps + 2):
+                if step < self.plan.steps:
+                    waiting.append(pool.submit(self.draws.batch, step, self.plan.side(step / self.plan.steps)))
+                if waiting and (len(waiting) == 3 or step >= self.plan.steps):
+                    yield waiting.popleft().result()
 
     def _learn(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         plan = self.plan
@@ -348,7 +313,6 @@ class Run:
         """Write the resume point."""
         state = {
             "step": self.step,
-            "progress": self.clock.now(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.shadow,
@@ -366,7 +330,7 @@ class Run:
         self.average.swap()
         when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         line = {"time": when, "step": self.step, "images": self.step * self.plan.batch}
-        line |= {"progress": round(self.clock.now(), 4), "seconds": round(time.time() - begun, 1)}
+        line |= {"seconds": round(time.time() - begun, 1)}
         _append(self.folder / "evaluations.jsonl", line | figures)
 
     def _write_weights(self) -> None:
@@ -393,33 +357,3 @@ def _groups(model: TowerWithHead, plan: Plan) -> list[dict[str, object]]:
 def _append(path: Path, line: dict[str, object]) -> None:
     with path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
-
-
-def _write_json(path: Path, content: object) -> None:
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-
-
-def _next(clock_time: str) -> float:
-    """The next moment (UTC) at which the clock shows HH:MM, as time.time() counts."""
-    now = dt.datetime.now(dt.UTC)
-    hour, minute = map(int, clock_time.split(":"))
-    then = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    return (then if then > now else then + dt.timedelta(days=1)).timestamp()
-
-
-def main() -> None:
-    """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with records.jsonl")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an earlier one there goes on")
-    parser.add_argument("--until", required=True, help="HH:MM (UTC) at which the run is over")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop this slice earlier; call again to go on")
-    parser.add_argument("--threads", type=int, default=2, help="processor cores")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    end = _next(options.until) - LAST_EVALUATION_SECONDS
-    train(options.data, options.out, Plan(), Slice(end, time.time() + 60 * options.minutes))
-
-
-if __name__ == "__main__":
-    main()
