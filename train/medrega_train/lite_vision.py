@@ -28,7 +28,7 @@ MODEL_TYPE = "efficientnet_lite"
 Maps = tuple[Tensor, Tensor, Tensor]
 
 
-class EfficientNetLiteConfig(PreTrainedConfig):  # type: ignore[misc, no-untyped-call]
+class EfficientNetLiteConfig(PreTrainedConfig):
     """Shape of the tower: a key of `efficientnet_lite.SIZES`, the side of the picture, that of the grid in places.
 
     `image_size` over `token_grid` is a multiple of the finest stride. `hidden_size` is the width of the joined maps.
@@ -43,7 +43,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):  # type: ignore[misc, no-untyped
     hidden_size: int = 520
 
 
-class EfficientNetLiteVision(PreTrainedModel):  # type: ignore[misc]
+class EfficientNetLiteVision(PreTrainedModel):
     """Pixels `[B, 3, S, S]`, scaled -> `last_hidden_state` `[B, token_grid ** 2, hidden_size]`, without a class token."""
 
     config_class = EfficientNetLiteConfig

@@ -119,7 +119,8 @@ class _Run:
 
         def encode(pictures: Tensor) -> dict[str, Tensor]:
             with accelerator.autocast():
-                return self.module.encode(pictures.to(accelerator.device))
+                features: dict[str, Tensor] = self.module.encode(pictures.to(accelerator.device))
+            return features
 
         self.module.to(accelerator.device).eval()
         with accelerator.main_process_first():  # the others find it full

@@ -42,7 +42,8 @@ class RegionTargets:
         asked, present, single = np.zeros(shape, bool), np.zeros(shape, np.float32), np.zeros(shape, bool)
         box, heat = np.zeros((*shape, 4), np.float32), np.zeros((*shape, grid, grid), np.float32)
         coverage = np.zeros_like(heat)
-        claims, claimed = [np.zeros((0, 4), np.int64)], [np.zeros((0, 4), np.float32)]
+        claims: list[npt.NDArray[np.int64]] = [np.zeros((0, 4), np.int64)]
+        claimed: list[Array] = [np.zeros((0, 4), np.float32)]
         for i, questions in enumerate(boxes):
             for q, found in enumerate(questions):
                 asked[i, q], present[i, q], single[i, q] = True, float(len(found) > 0), len(found) == 1

@@ -26,7 +26,7 @@ SIDELESS_AREAS = frozenset({"limb", "breast", "carotid", "fetus", "gut", "skin",
 TURN_AREAS = frozenset({"gut", "skin", "microscopy"})  # no up and down either
 MIN_VISIBLE = 0.35  # a box of which less is left in the view is dropped from it
 
-_NO_PIXELS = np.zeros((0, 0), np.uint8)
+_NO_PIXELS: Picture = np.zeros((0, 0), np.uint8)
 _SCALE = (0.7, 1.3)
 _SHIFT = 0.12  # of the side, beyond what centres the image or shows all parts of it
 _MAX_TURN = math.radians(10)
@@ -71,7 +71,7 @@ class Placement:
 def fitted(width: int, height: int, side: int) -> Placement:
     """The clean placement: the longest side fills the view."""
     scale = side / max(width, height)
-    return Placement((round(width * scale) / width, round(height * scale) / height), (0.0, 0.0))
+    return Placement((max(1, round(width * scale)) / width, max(1, round(height * scale)) / height), (0.0, 0.0))
 
 
 def clean_view(record: Record, picture: Picture | None, side: int) -> View:
@@ -99,7 +99,7 @@ def random_view(record: Record, picture: Picture | None, side: int, sideless: bo
         return boxes[:, [1, 0, 3, 2]] if swap else boxes
 
     boxes = tuple(visible(move(boxes)) for boxes in _boxes(record))
-    pixels = _NO_PIXELS
+    pixels: Picture = _NO_PIXELS
     if picture is not None:
         pixels = _draw(picture, placement, side)
         if angle:
@@ -117,7 +117,7 @@ def _whole(record: Record) -> Array:
 
 def _extent(image: Array) -> tuple[float, float]:
     """How far the image `[1, 4]` reaches to the right and down in the view."""
-    x, y = np.clip(image[0, 2:], 0.05, 1.0)
+    x, y = np.clip(image[0, 2:], 1e-3, 1.0)
     return float(x), float(y)
 
 
