@@ -45,13 +45,16 @@ def medrega(*arguments):
     return run.stdout.decode()
 
 
-def test_train_export_ask_measure(data, tmp_path):
+@pytest.mark.parametrize("preset", ["smoke", "lite-smoke"])
+def test_train_export_ask_measure(data, tmp_path, preset):
     run = tmp_path / "run"
-    train = ("train", "--data", data, "--out", run, "--preset", "smoke", "--workers", "0")
+    train = ("train", "--data", data, "--out", run, "--preset", preset, "--workers", "0")
     medrega(*train, "--minutes", "0.0001")  # a slice that ends at once
     assert not (run / "checkpoint").exists()
     assert "checkpoint" in medrega(*train)
     from transformers import InternVLForConditionalGeneration
+
+    import medrega_train.lite_vision  # noqa: F401 registers its tower
 
     InternVLForConditionalGeneration.from_pretrained(run / "checkpoint")
     for split in ("train", "val"):
