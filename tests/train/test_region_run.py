@@ -59,6 +59,20 @@ def test_the_query_stands_where_the_first_coordinate_follows():
     assert absent.objects == [(len(absent.ids) - 1, [])] and set(absent.target) == {-100}
 
 
+def test_a_box_in_a_question_is_pooled_where_it_ends():
+    from medrega_edge.domain import Language, Task
+    from medrega_train.questions import QuestionAnswer
+    from medrega_train.region_targets import pooling
+
+    coder = encoder()
+    text = "What is in <box>[[0, 0, 500, 999]]</box>, and in <box>[[1, 2, 3, 4], [5, 6, 7, 8]]</box>?"
+    encoded = coder.question(QuestionAnswer(Task.IDENTIFY, Language.EN, text, "liver"))
+    assert [boxes for _, boxes in encoded.shown] == [[[0, 0, 500, 999]], [[1, 2, 3, 4], [5, 6, 7, 8]]]
+    assert all(encoded.ids[position] == coder._close for position, _ in encoded.shown) and not encoded.objects
+    share = pooling(np.array([[0, 0, 0.5, 1]], np.float32), 4).reshape(4, 4)
+    assert share.sum() == pytest.approx(1) and (share[:, :2] == 1 / 8).all()
+
+
 def test_boxes_relative_to_the_image_become_fractions_of_the_square(data):
     from medrega_edge.evaluation.records import read_records
     from medrega_train.language import _square_fractions
@@ -101,6 +115,7 @@ def test_a_run_in_slices_writes_a_checkpoint_with_a_region_head(data, tmp_path):
     head = load_file(folder / "region_head.safetensors")
     assert head["query.1.weight"].shape == (128, 64)
     torch.testing.assert_close(head["join.weight"], tower["regions.join.weight"].float())
+    assert head["pooled_region.weight"].shape == (64, 128)
     assert not torch.equal(head["directions.1.weight"], tower["regions.directions.1.weight"].float())
     facts = json.loads((folder / "training.json").read_text("utf-8"))
     assert set(facts["region_head"]) == {"several", "overlap"}

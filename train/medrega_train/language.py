@@ -29,7 +29,7 @@ from medrega_train.dense_head import collate as collate_dense
 from medrega_train.feature_cache import FOREIGN_SHARE, FeaturePool
 from medrega_train.non_medical_images import foreign_picture
 from medrega_train.questions import QuestionAnswer, QuestionSampler, ask_modality
-from medrega_train.region_targets import RegionTargets
+from medrega_train.region_targets import RegionTargets, pooling
 from medrega_train.tokens import END, PAD, token_id
 from medrega_train.views import Views
 
@@ -63,19 +63,24 @@ def coordinate_targets(spread: float = COORDINATE_SPREAD) -> npt.NDArray[np.floa
     return table
 
 
+BoxList = tuple[int, list[list[int]]]  # a position, and boxes in grid steps
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A question as token ids. `target[i]` is the token that position i has to predict, or IGNORE.
 
     `value` and `place` are the coordinate and the digit of it that a target spells, -1 elsewhere. `objects` are the lists of
-    boxes that follow a position: the position, and the boxes in grid steps; no box where the object is absent.
+    boxes that follow a position: the position, and the boxes in grid steps; no box where the object is absent. `shown` are
+    the lists of boxes in the question: the position at which each is closed, and its boxes.
     """
 
     ids: list[int]
     target: list[int]
     value: list[int]
     place: list[int]
-    objects: list[tuple[int, list[list[int]]]]
+    objects: list[BoxList]
+    shown: list[BoxList]
 
 
 class Encoder:
@@ -117,16 +122,21 @@ class Encoder:
         objects = self._objects(target, value, place)
         if question.boxes:
             objects = [(len(ids) - 1, [box.as_list() for box in question.boxes])]
-        return Encoded(ids, target, value, place, objects)
+        return Encoded(ids, target, value, place, objects, self._shown(prompt))
 
     def absent(self, name: str) -> Encoded:
         """An object that is not in the image, as if the model began to write its boxes."""
         ids = self.opening(DETECT_QUESTION[Language.EN].format(x=name), name)
         nothing = [-1] * len(ids)
-        return Encoded(ids, [IGNORE] * len(ids), nothing, nothing, [(len(ids) - 1, [])])
+        return Encoded(ids, [IGNORE] * len(ids), nothing, nothing, [(len(ids) - 1, [])], [])
 
-    def _objects(self, target: list[int], value: list[int], place: list[int]) -> list[tuple[int, list[list[int]]]]:
-        objects: list[tuple[int, list[list[int]]]] = []
+    def _shown(self, prompt: list[int]) -> list[BoxList]:
+        closed = [i for i, token in enumerate(prompt) if token == self._close]
+        boxes = [boxes for _, boxes in self._objects(prompt, *self._coordinates(prompt))]
+        return list(zip(closed, boxes, strict=True))
+
+    def _objects(self, target: list[int], value: list[int], place: list[int]) -> list[BoxList]:
+        objects: list[BoxList] = []
         numbers: list[int] = []
         for i, token in enumerate(target):
             if token == self._open:
@@ -160,13 +170,16 @@ class LanguageBatch:
     """B images, each with its questions in one sequence of length T; `segment` is 0 for the prefix, -1 for padding.
 
     An image comes as `features` of a frozen tower, or as `dense` targets with its pixels. With a region head, `query` has
-    the positions in the sequence whose states ask it, -1 where there are fewer, and `regions` what it should say.
+    the positions in the sequence whose states ask it, -1 where there are fewer, and `regions` what it should say. `shown`
+    are image and position at which a list of boxes in a question ends, `shares` how much of it lies at each place.
     """
 
     dense: DenseBatch | None
     features: dict[str, Tensor] | None
     query: Tensor | None  # [B, Q]
     regions: RegionTargets | None
+    shown: Tensor | None  # [K, 2]
+    shares: Tensor | None  # [K, P], each row sums to 1
     ids: Tensor  # [B, T]
     position: Tensor  # [B, T]
     segment: Tensor  # [B, T]
@@ -229,6 +242,8 @@ class LanguageSamples(torch.utils.data.Dataset[Sample]):
         """Lay the questions of each image behind its prefix."""
         prefix = self._encoder.prefix
         rows, positions, boxes = [], [], []
+        shown: list[tuple[int, int]] = []
+        shares: list[npt.NDArray[np.float32]] = []
         for _, questions, extent in samples:
             queries: list[int] = []
             objects: list[npt.NDArray[np.float32]] = []
@@ -243,6 +258,9 @@ class LanguageSamples(torch.utils.data.Dataset[Sample]):
                 columns = [column + part for column, part in zip(columns, parts, strict=True)]
                 queries += [before + position for position, _ in q.objects]
                 objects += [_square_fractions(grid_boxes, extent) for _, grid_boxes in q.objects]
+                if self._bins:
+                    shown += [(len(rows), before + position) for position, _ in q.shown]
+                    shares += [pooling(_square_fractions(found, extent), self._bins // 2) for _, found in q.shown]
             rows.append(columns)
             positions.append(queries)
             boxes.append(objects)
@@ -250,15 +268,17 @@ class LanguageSamples(torch.utils.data.Dataset[Sample]):
         fill = (self._encoder.pad_id, 0, -1, IGNORE, -1, -1)
         tensors = [torch.tensor([columns[k] + [fill[k]] * (length - len(columns[k])) for columns in rows]) for k in range(6)]
         images = [image for image, _, _ in samples]
-        query, regions = None, None
+        query, regions, ends, weights = None, None, None, None
         if self._bins:
+            ends = torch.tensor(shown, dtype=torch.long).reshape(-1, 2)
+            weights = torch.from_numpy(np.stack([np.zeros((self._bins // 2) ** 2, np.float32), *shares])[1:])
             regions = RegionTargets.of(boxes, self._bins)
             width = regions.asked.shape[1]
             query = torch.tensor([queries + [-1] * (width - len(queries)) for queries in positions])
         if isinstance(self._source, FeaturePool):
             features = {name: torch.from_numpy(np.stack([image[name] for image in images])) for name in images[0]}
-            return LanguageBatch(None, features, query, regions, *tensors)
-        return LanguageBatch(collate_dense(images), None, query, regions, *tensors)
+            return LanguageBatch(None, features, query, regions, ends, weights, *tensors)
+        return LanguageBatch(collate_dense(images), None, query, regions, ends, weights, *tensors)
 
 
 def _square_fractions(boxes: list[list[int]], extent: tuple[float, float]) -> npt.NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """The language model beside a frozen tower with a region head: it writes words, the head writes coordinates.
 
 Where the first coordinate of an object follows, the language model's state is the head's query. So the digits themselves
-are no targets of the language model; it sees them where words follow.
+are no targets of the language model; it sees them where words follow. A box in a question is more than its digits: what the
+tower sees there, pooled, is added to the embedding of the token that closes it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ class RegionLanguageModule(nn.Module):
         super().__init__()
         self.model = model
         self.head = head
+        self.pooled_region = nn.Linear(head.place_norm.normalized_shape[0], model.config.text_config.hidden_size)
+        nn.init.zeros_(self.pooled_region.weight)  # at first a box is its digits
+        nn.init.zeros_(self.pooled_region.bias)
         model.model.vision_tower.requires_grad_(False)
         for name, parameter in head.named_parameters():
             parameter.requires_grad_(
@@ -37,21 +41,36 @@ class RegionLanguageModule(nn.Module):
     def forward(self, batch: LanguageBatch) -> dict[str, Tensor]:
         """Return the parts of the loss."""
         assert batch.features is not None and batch.query is not None and batch.regions is not None
+        assert batch.shown is not None and batch.shares is not None
         tokens, places, fine = (batch.features[name].float() for name in ("tokens", "places", "fine"))
-        states = self.states(tokens, batch.ids, batch.segment, batch.position)
+        rows, ends = batch.shown.unbind(1)
+        pooled = self.pooled_region(torch.einsum("kp,kpw->kw", batch.shares, places[rows]))
+        states = self.states(tokens, batch.ids, batch.segment, batch.position, (rows, ends, pooled))
         is_word = (batch.target != IGNORE) & (batch.value < 0)
         scores = self.model.lm_head(states[is_word]).float()
         parts = {"words": F.cross_entropy(scores, batch.target[is_word])}
-        rows = torch.arange(len(states), device=states.device)[:, None]
-        regions = region_losses(self.head.answer(places, fine, states[rows, batch.query.clamp(min=0)]), batch.regions)
+        each = torch.arange(len(states), device=states.device)[:, None]
+        regions = region_losses(self.head.answer(places, fine, states[each, batch.query.clamp(min=0)]), batch.regions)
         return parts | {name: REGION_WEIGHT * part for name, part in regions.items()}
 
-    def states(self, tokens: Tensor, ids: Tensor, segment: Tensor, position: Tensor) -> Tensor:
-        """Image tokens `[B, tokens, width]` and sequences `[B, T]` -> normed states `[B, T, hidden]`."""
+    def states(
+        self,
+        tokens: Tensor,
+        ids: Tensor,
+        segment: Tensor,
+        position: Tensor,
+        added: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Image tokens `[B, tokens, width]` and sequences `[B, T]` -> normed states `[B, T, hidden]`.
+
+        `added` are rows, positions and vectors `[K, hidden]` that are added to the embeddings there.
+        """
         core = self.model.model
         image = core.multi_modal_projector(tokens)
         embeds = core.language_model.embed_tokens(ids)
         embeds = embeds.masked_scatter((ids == self.model.config.image_token_id)[..., None], image.to(embeds.dtype))
+        if added is not None:
+            embeds = embeds.index_put(added[:2], added[2], accumulate=True)
         mask = attention_mask(segment, embeds.dtype)
         found: Tensor = core.language_model(
             inputs_embeds=embeds, attention_mask=mask, position_ids=position, use_cache=False

@@ -71,7 +71,8 @@ def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
             return None
     if not accelerator.is_main_process:
         return options.folder
-    return write_checkpoint(options, run.tokenizer, run.train.records, preset_name, run.module.model, run.module.head)
+    head = run.module.head.state_dict() | run.module.pooled_region.state_dict(prefix="pooled_region.")
+    return write_checkpoint(options, run.tokenizer, run.train.records, preset_name, run.module.model, head)
 
 
 def _tower_plan(preset: Preset) -> tower_training.Plan:

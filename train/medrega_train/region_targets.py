@@ -89,6 +89,13 @@ def covered(boxes: Array, grid: int) -> Array:
     return share
 
 
+def pooling(boxes: Array, grid: int) -> Array:
+    """How much of some boxes `[n, 4]` lies at each of `grid` x `grid` places, row by row; sums to 1."""
+    share = covered(boxes, grid).reshape(-1)
+    pooled: Array = share / max(float(share.sum()), 1e-6)
+    return pooled
+
+
 def bumps(boxes: Array, grid: int) -> Array:
     """A map `[grid, grid]` with a Gaussian bump of height 1 at the place of each box's centre; wide boxes have wide ones."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2 * grid

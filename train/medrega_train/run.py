@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from medrega_train.model import build_model, build_tower, graft, load_checkpoint
 from medrega_train.presets import Preset, StagePlan
 from medrega_train.questions import QuestionSampler, all_texts, prompt_book, question_weight
 from medrega_train.records import split_of
-from medrega_train.region_head import LEAST, OVERLAP, RegionHead
+from medrega_train.region_head import LEAST, OVERLAP
 from medrega_train.tokens import END, PAD, token_id, train_tokenizer
 from medrega_train.views import Views
 
@@ -250,7 +251,7 @@ def write_checkpoint(
     records: list[Record],
     preset_name: str,
     model: InternVLForConditionalGeneration,
-    head: RegionHead | None = None,
+    head: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Save what transformers loads, and beside it what the exporter has to know; put in place as a whole."""
     target, building = options.folder / "checkpoint", options.folder / ".checkpoint.tmp"
@@ -261,7 +262,7 @@ def write_checkpoint(
     start = options.start
     facts = checkpoint_facts(preset_name, records, f"the checkpoint '{start.name}'" if start else None)
     if head is not None:
-        save_file({name: value.contiguous() for name, value in head.state_dict().items()}, building / REGION_HEAD)
+        save_file({name: value.contiguous() for name, value in head.items()}, building / REGION_HEAD)
         facts["region_head"] = {"several": LEAST, "overlap": OVERLAP}
     (building / "training.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
