@@ -94,6 +94,11 @@ class Geometry:
         y1, y2 = _grid_span(box[1], box[3], self.extent[1])
         return GridBox(x1, y1, x2, y2)
 
+    def to_square(self, box: Sequence[int]) -> tuple[float, float, float, float]:
+        """Map x1, y1, x2, y2 in grid steps to fractions of the model's square."""
+        (x1, y1, x2, y2), (width, height) = box, self.extent
+        return x1 / GRID_MAX * width, y1 / GRID_MAX * height, x2 / GRID_MAX * width, y2 / GRID_MAX * height
+
     def overlaps(self, box: PixelBox) -> bool:
         """Whether some of the box lies in the image."""
         return box.x2 > 0 and box.y2 > 0 and box.x1 < self.width and box.y1 < self.height

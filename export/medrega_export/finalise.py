@@ -111,6 +111,7 @@ def _regions(checkpoint: Checkpoint) -> RegionSpec | None:
     return RegionSpec(
         places=region_graphs.PLACES,
         fine=region_graphs.FINE,
+        tokens=region_graphs.TOKENS,
         query=region_graphs.QUERY,
         edges=region_graphs.EDGES_OUTPUT,
         presence=region_graphs.PRESENCE,

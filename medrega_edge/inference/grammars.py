@@ -66,6 +66,21 @@ class Vocabulary:
             tokens += spelt
         return [*tokens, *closing], len(boxes)
 
+    def box_lists(self, ids: Sequence[int]) -> list[tuple[int, list[list[int]]]]:
+        """Find the lists of boxes in a text: the position that closes each, and its boxes in grid steps."""
+        digit = {token: str(value) for value, token in enumerate(self.digits)}
+        found: list[tuple[int, list[list[int]]]] = []
+        start: int | None = None
+        for i, token in enumerate(ids):
+            if token == self.box_open:
+                start = i
+            elif token == self.box_close and start is not None:
+                numbers = [int(part) for part in "".join(digit.get(t, " ") for t in ids[start:i]).split()]
+                if numbers and len(numbers) % 4 == 0:
+                    found.append((i, [numbers[k : k + 4] for k in range(0, len(numbers), 4)]))
+                start = None
+        return found
+
     @classmethod
     def of(cls, tokenizer: Tokenizer, end: tuple[int, ...]) -> Vocabulary:
         """Look the ids up in a tokenizer. The punctuation is tokenized as it stands in a box, between digits.

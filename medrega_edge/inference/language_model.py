@@ -228,7 +228,15 @@ class LanguageModel:
         else:
             self._load_prefix(image, before, after)
             self._cached_prefix = (prompt.before, prompt.after)
-        return self._extend(ids)
+        return self._decoder.extend(self._embed_question(ids, image))
+
+    def _embed_question(self, ids: list[int], image: ImageEmbeddings) -> npt.NDArray[np.float32]:
+        """Embed a question; a box in it brings what the tower sees there, where the package has a region head."""
+        embeds = self._embed(ids)
+        if image.maps is not None:
+            for end, boxes in self.vocabulary.box_lists(ids):
+                embeds[end] += image.maps.pooled([image.geometry.to_square(box) for box in boxes])
+        return embeds
 
     def _load_prefix(self, image: ImageEmbeddings, before: list[int], after: list[int]) -> None:
         self._decoder.rewind(0)

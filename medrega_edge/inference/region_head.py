@@ -30,10 +30,21 @@ LEAST_NEAR = 0.5  # bins
 
 
 class RegionMaps(NamedTuple):
-    """What the tower makes of an image for the head: `places` `[1, P, W]`, `fine` `[1, C, bins, bins]`."""
+    """What the tower makes of an image for the head: `places` `[1, P, W]`, `fine` `[1, C, bins, bins]`.
+
+    `tokens` `[1, P, hidden]` is for the language model; see `RegionSpec`. Places are row by row in a square.
+    """
 
     places: Floats
     fine: Floats
+    tokens: Floats
+
+    def pooled(self, boxes: Sequence[Sequence[float]]) -> Floats:
+        """Return the mean of the tokens `[hidden]` under boxes, x1, y1, x2, y2 in fractions of the square."""
+        tokens = self.tokens[0]
+        share = covered(boxes, math.isqrt(len(tokens))).reshape(-1)
+        mean: Floats = (share / max(float(share.sum()), 1e-6)) @ tokens
+        return mean
 
 
 class Readings(NamedTuple):
@@ -97,6 +108,16 @@ class RegionHead:
             raise PackageError("inference.graph_not_as_in_manifest", role=REGION_HEAD)
         edges, presence, centres, distances = outputs
         return Readings(edges[0, 0], min(1.0, max(0.0, float(presence[0, 0]))), centres[0, 0], distances[0, 0])
+
+
+def covered(boxes: Sequence[Sequence[float]], grid: int) -> Floats:
+    """Return the share of each of `grid` x `grid` places that is covered, by the box that covers most of it."""
+    x1, y1, x2, y2 = (column[:, None] * grid for column in np.asarray(boxes, np.float32).T)
+    start = np.arange(grid, dtype=np.float32)
+    x = np.clip(np.minimum(start + 1, x2) - np.maximum(start, x1), 0, None)
+    y = np.clip(np.minimum(start + 1, y2) - np.maximum(start, y1), 0, None)
+    share: Floats = np.max(y[:, :, None] * x[:, None, :], axis=0)
+    return share
 
 
 def boxes_of(readings: Readings, spec: RegionSpec, extent: tuple[float, float]) -> list[SquareBox]:

@@ -30,10 +30,11 @@ class VisionEncoder:
         manifest = contents.package.manifest
         self.spec: VisionSpec = manifest.vision
         regions = manifest.regions
-        self._outputs = [self.spec.output] + ([regions.places, regions.fine] if regions else [])
+        self._outputs = [self.spec.output] + ([regions.places, regions.fine, regions.tokens] if regions else [])
         self._session = open_session(contents, "vision", threads, device, {self.spec.input}, set(self._outputs), mapped)
         if regions:
             check_shape(self._session, "vision", regions.places, (1, None, None))
+            check_shape(self._session, "vision", regions.tokens, (1, None, manifest.decoder.hidden))
             check_shape(self._session, "vision", regions.fine, (1, None, regions.bins, regions.bins))
 
     def encode(self, pixel_values: Floats) -> VisualFeatures:

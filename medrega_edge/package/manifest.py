@@ -101,12 +101,16 @@ class RegionSpec:
     `centres` `[1, Q, bins, bins]` are those that a place is the centre of a box; `distances` `[1, Q, 4, bins, bins]` reach
     from there to the edges. Peaks of `centres` from the probability `several` on are boxes of an object that has several;
     of two boxes whose IoU is above `overlap` the better one stays.
+
+    `tokens` `[1, P, hidden]` is an output of the tower's graph for the language model: the mean over the places of a box in
+    a question is added to the embedding of the token that closes the box.
     """
 
     __pydantic_config__ = STRICT
 
     places: str
     fine: str
+    tokens: str
     query: str
     edges: str
     presence: str

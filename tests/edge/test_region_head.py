@@ -211,6 +211,33 @@ def test_a_box_costs_the_prompt_and_one_pass(toy):
     assert toy.language_model.forward_passes - before == 5
 
 
+def test_a_box_in_a_question_brings_what_lies_there(tmp_path, monkeypatch):
+    engine = load(build(tmp_path / "toy", tasks=("identify",)))
+    model, seen = engine.language_model, []
+    extend = model._decoder.extend
+    monkeypatch.setattr(model._decoder, "extend", lambda embeds: seen.append(embeds.copy()) or extend(embeds))
+    image = opened(engine, picture(480, 240, liver=(0, 0, 240, 240), spleen=(240, 0, 480, 240)))
+    engine.identify(image, PixelBox(0, 0, 240, 240))  # the left half is red, the right one green
+    question = next(embeds for embeds in seen if len(embeds) > 20)
+    seen.clear()
+    monkeypatch.setattr(type(image.maps), "pooled", lambda self, boxes: np.zeros(64, np.float32))
+    engine.identify(image, PixelBox(0, 0, 240, 240))
+    plain = next(embeds for embeds in seen if len(embeds) > 20)
+    (changed,) = np.nonzero((question != plain).any(axis=1))
+    assert len(changed) == 1
+    added = question[changed[0]] - plain[changed[0]]
+    assert added[:3] == pytest.approx([1, 0, 0], abs=0.05) and not added[3:].any()
+
+
+def test_lists_of_boxes_are_found_in_a_text(toy):
+    vocabulary = toy.language_model.vocabulary
+    text = "what is <box>[[0, 12, 500, 999]]</box>, <box>[[1, 2, 3, 4], [5, 6, 7, 8]]</box> and <box>[[1, 2]]</box>?"
+    ids = toy.language_model.encode_continuation(text, "")
+    found = vocabulary.box_lists(ids)
+    assert [boxes for _, boxes in found] == [[[0, 12, 500, 999]], [[1, 2, 3, 4], [5, 6, 7, 8]]]
+    assert all(ids[end] == vocabulary.box_close for end, _ in found)
+
+
 def test_each_name_has_its_own_query(toy):
     boxes = {"liver": (80, 40, 240, 160), "spleen": (280, 80, 440, 200)}
     answer = toy.detect(opened(toy, picture(480, 240, **boxes)), ["spleen", "liver"])

@@ -33,6 +33,7 @@ COLOURS = {"liver": 0, "spleen": 1, "gland": 2}
 REGIONS = RegionSpec(
     places="region_places",
     fine="region_fine",
+    tokens="region_tokens",
     query="query",
     edges="edges",
     presence="presence",
@@ -54,18 +55,25 @@ def _axes(*numbers):
 
 def vision():
     """Colours in 0..1 at each place; the embeddings are zeros."""
-    constants = {"nothing": _array(np.zeros((3, HIDDEN))), "row": _axes(1, 1, 3), "list": _axes(1, 3, BINS * BINS)}
+    as_token = _array(np.eye(3, HIDDEN))  # a box in a question adds its mean colour
+    constants = {
+        "nothing": _array(np.zeros((3, HIDDEN))),
+        "as_token": as_token,
+        "row": _axes(1, 1, 3),
+        "list": _axes(1, 3, BINS * BINS),
+    }
     nodes = [
         node("Relu", "pixel_values", "bright"),
         node("AveragePool", "bright", "region_fine", kernel_shape=[4, 4], strides=[4, 4]),
         node("Reshape", "region_fine list", "listed"),
         node("Transpose", "listed", "region_places", perm=[0, 2, 1]),
+        node("MatMul", "region_places as_token", "region_tokens"),
         node("GlobalAveragePool", "region_fine", "mean"),
         node("Reshape", "mean row", "mean_row"),
         node("MatMul", "mean_row nothing", "image_embeds"),
     ]
     outputs = [value("image_embeds", "batch", 1, HIDDEN), value("region_places", "batch", BINS * BINS, 3)]
-    outputs.append(value("region_fine", "batch", 3, BINS, BINS))
+    outputs += [value("region_fine", "batch", 3, BINS, BINS), value("region_tokens", "batch", BINS * BINS, HIDDEN)]
     return graph(nodes, constants, [value("pixel_values", "batch", 3, SIDE, SIDE)], outputs)
 
 

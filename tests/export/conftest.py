@@ -151,7 +151,8 @@ def write_lite_checkpoint(folder: Path, has_head: bool = True) -> Path:
                 statistic += 0.1 * torch.rand(statistic.shape, generator=generator)
     model.save_pretrained(folder)
     if has_head:
-        state = {name: value.contiguous() for name, value in head.state_dict().items()}
+        pooled = torch.nn.Linear(32, model.config.text_config.hidden_size).state_dict(prefix="pooled_region.")
+        state = {name: value.contiguous() for name, value in (head.state_dict() | pooled).items()}
         save_file(state, folder / "region_head.safetensors", metadata={"format": "pt"})
         training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
         training["region_head"] = {"several": 0.3, "overlap": 0.5}

@@ -44,7 +44,7 @@ def copied(lite_folder: Path, tmp_path: Path) -> Path:
 
 
 def original_head(folder: Path) -> RegionHead:
-    state = load_file(folder / HEAD)
+    state = {name: value for name, value in load_file(folder / HEAD).items() if not name.startswith("pooled_region.")}
     head = RegionHead(trained.EfficientNetLite("lite0").widths, state["query.0.weight"].shape[0], 32, 16)
     head.load_state_dict(state)
     return head.eval()
@@ -88,6 +88,9 @@ def test_the_region_head_is_that_of_training(lite_folder: Path, pixels: np.ndarr
     seen = vision.run_outputs(tmp_path / "v.onnx", pixels)
     assert vision.relative_error(np.stack(seen["region_places"]), places) < 1e-4
     assert vision.relative_error(np.stack(seen["region_fine"]), fine) < 1e-4
+    pooled = load_file(lite_folder / HEAD)
+    tokens = places @ pooled["pooled_region.weight"].T + pooled["pooled_region.bias"]
+    assert vision.relative_error(np.stack(seen["region_tokens"]), tokens.detach()) < 1e-4
     vision.write_region_head(loaded, tmp_path / "h.onnx")
     inputs = {"query": queries.numpy(), "region_places": places[:1].numpy(), "region_fine": fine[:1].numpy()}
     session = reference_decoder.session(tmp_path / "h.onnx")

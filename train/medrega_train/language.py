@@ -241,7 +241,8 @@ class LanguageSamples(torch.utils.data.Dataset[Sample]):
     def collate(self, samples: list[Sample]) -> LanguageBatch:
         """Lay the questions of each image behind its prefix."""
         prefix = self._encoder.prefix
-        rows, positions, boxes = [], [], []
+        rows: list[list[list[int]]] = []
+        positions, boxes = [], []
         shown: list[tuple[int, int]] = []
         shares: list[npt.NDArray[np.float32]] = []
         for _, questions, extent in samples:

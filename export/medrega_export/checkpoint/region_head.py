@@ -47,6 +47,7 @@ class RegionHead:
             "overview.linear1": (2 * width, width),
             "overview.linear2": (width, 2 * width),
             "query.1": (width, self.query_width),
+            "pooled_region": (self.query_width, width),
             "directions.1": (DIRECTIONS * fine, width),
             "presence.1": (1, width),
         }

@@ -16,7 +16,7 @@ from medrega_export.checkpoint.efficientnet_lite import NORM_EPSILON, NORM_PARTS
 from medrega_export.checkpoint.region_head import RegionHead
 from medrega_export.graphs.graph import ACCURACY_LEVEL, model_file
 from medrega_export.graphs.layer_writer import ReadWeight
-from medrega_export.graphs.region_graphs import FINE, PLACES, write_region_maps
+from medrega_export.graphs.region_graphs import FINE, PLACES, TOKENS, write_region_maps
 from medrega_export.graphs.stage_writer import INPUT, OUTPUT, StageWriter, float_info
 from medrega_export.quantisation.recipe import Recipe
 
@@ -44,6 +44,7 @@ class EfficientNetStage:
         if self.region_head:
             fine, middle, _ = self.tower.sides
             outputs[PLACES] = (middle**2, self.region_head.width)
+            outputs[TOKENS] = (middle**2, self.hidden)
             outputs[FINE] = (self.region_head.fine_width, fine, fine)
         return outputs
 

@@ -17,6 +17,7 @@ from medrega_export.graphs.layer_writer import LayerWriter, ReadWeight
 from medrega_export.graphs.stage_writer import float_info
 
 PLACES, FINE = "region_places", "region_fine"  # outputs of the vision graph, inputs of the head's
+TOKENS = "region_tokens"  # a further output of the vision graph
 QUERY = "query"
 EDGES_OUTPUT, PRESENCE, CENTRES, DISTANCES = "edges", "presence", "centres", "distances"
 
@@ -30,7 +31,7 @@ _EDGE_ORDER = (0, 2, 1, 3)  # of both, one behind the other: left, upper, right,
 
 
 def write_region_maps(graph: Graph, read: ReadWeight, head: RegionHead, sides: Sequence[int], maps: Sequence[str]) -> None:
-    """Add the outputs PLACES and FINE to a vision graph; `maps` are the tower's, finest first, of these `sides`."""
+    """Add the outputs PLACES, FINE and TOKENS to a vision graph; `maps` are the tower's, finest first, of these `sides`."""
     _MapsWriter(graph, read).write(head, sides, maps)
 
 
@@ -54,7 +55,9 @@ class _MapsWriter(LayerWriter):
         context = self.resized("regions.context", self.convolution_of("fine_context", joined), middle, fine)
         refined = self.node("Add", [self.convolution_of("fine_detail", detail), context], "regions.refined")
         self.rename(self.residual("fine", refined, fine), FINE)
-        self.rename(self.layer_norm("place_norm", "place_norm", self.flattened("places", joined, head.width)), PLACES)
+        places = self.layer_norm("place_norm", "place_norm", self.flattened("places", joined, head.width))
+        self.rename(places, PLACES)
+        self.rename(self.linear_of("pooled_region", places), TOKENS)
 
     def rename(self, name: str, output: str) -> None:
         self.node("Identity", [name], output)
