@@ -83,7 +83,10 @@ def test_the_names_in_the_manifest_are_those_of_the_graphs(report) -> None:
         role: ({x.name for x in session.get_inputs()}, {x.name for x in session.get_outputs()})
         for role, session in ((role, reference_decoder.session(package.path(role))) for role in ("vision", "region_head"))
     }
-    assert names["vision"] == ({manifest.vision.input}, {manifest.vision.output, regions.places, regions.fine, regions.tokens})
+    assert names["vision"] == (
+        {manifest.vision.input},
+        {manifest.vision.output, regions.places, regions.fine, regions.tokens},
+    )
     inputs, outputs = names["region_head"]
     assert inputs == {regions.query, regions.places, regions.fine}
     assert outputs == {regions.edges, regions.presence, regions.centres, regions.distances}
