@@ -89,15 +89,26 @@ def answers(
 
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Let processes start with Ctrl-C blocked, which would end their start in a traceback; this process gets it after."""
+    """Let processes start with Ctrl-C blocked, which would end their start in a traceback; this process gets it after.
+
+    The mask is what they inherit. It does not hold in this process where another thread takes the signal, as that of a
+    progress bar does: Python would then interrupt the start halfway. So the handler waits, too.
+    """
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    received: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()  # the one that runs handlers
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number)) if is_main else None
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if is_main:
+            signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if received:
+            signal.raise_signal(signal.SIGINT)
 
 
 _job: Job

@@ -158,7 +158,7 @@ POINTS = (
     "medrega_edge.images.dicom.rendering.pixel_array",
     "medrega_edge.images.dicom.rendering.apply_window",
     "medrega_edge.engine.read_image",
-    "medrega_edge.engine.preprocess",
+    "medrega_edge.engine.fit_image",
     "medrega_edge.engine.Engine._modality",
     "medrega_edge.tasks.detection.Detect.run",
     "medrega_edge.answer.Answer.to_dict",
