@@ -48,6 +48,7 @@ def test_every_record_reads_like_one_of_a_data_folder(drawn):
     assert len({record.id for record in records}) == len(records)
 
 
+@pytest.mark.slow
 def test_questions_of_every_kind_in_both_languages(drawn):
     folder, records = drawn
     asked = list(evaluation_set.items_of(records))

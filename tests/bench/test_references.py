@@ -23,6 +23,7 @@ def test_a_report_is_read_back_by_its_sentences():
     assert read(text, Language.ZH) == {Sentence.ABNORMAL: "异常：胶质瘤。"}
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared images are not here")
 def test_training_tells_the_same():

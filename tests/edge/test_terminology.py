@@ -218,6 +218,7 @@ def test_a_label_has_the_entry_of_its_side_or_of_both(label, name):
     assert (term.en if term else None) == name
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @with_data
 def test_every_label_of_the_data_has_an_entry_and_is_found_by_its_names_and_synonyms():

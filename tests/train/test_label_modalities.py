@@ -47,6 +47,7 @@ def book(real):
     return prompt_book(split_of(real, "train"))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @with_data
 def test_no_pair_of_any_split_is_refused(real, book):

@@ -177,6 +177,7 @@ def real_absence(real):
     return Absence(split_of(real, "train"))
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @with_data
 def test_umbrellas_of_the_real_data_are_never_absent(real, real_absence):
@@ -191,6 +192,7 @@ def test_umbrellas_of_the_real_data_are_never_absent(real, real_absence):
     assert wrong == {}
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @with_data
 def test_every_real_label_is_asked_for_and_denied_alike(real):
