@@ -72,7 +72,7 @@ def iou(a: PixelBox | GridBox, b: PixelBox | GridBox) -> float:
 class Geometry:
     """Size of the original image in pixels: the only mapper between model coordinates and the user's pixels.
 
-    The model sees a square of which the image fills the share `extent` of width and height, at the upper left. Its grid is
+    The model sees a square. The image fills the share `extent` of its width and height, at the upper left. The grid is
     relative to the original width and height, so only boxes in fractions of the square depend on that share.
     """
 

@@ -48,7 +48,7 @@ class Preset:
 
     @property
     def grid(self) -> int:
-        """Patches along an edge of the picture, four of which become a token of the language model."""
+        """Patches along an edge of the picture. Four patches become a token of the language model."""
         return self.token_grid or self.image_size // self.patch_size
 
     @property

@@ -56,7 +56,7 @@ class TowerVocabulary:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A view and its targets as numpy arrays; Q questions, of which each has one box, several, or is about nothing."""
+    """A view and its targets as numpy arrays; Q questions. A question is about one box, several, or none."""
 
     pixels: Picture
     labels: list[int]  # Q

@@ -224,11 +224,11 @@ def _summary(overlaps: list[float]) -> dict[str, float]:
     return {"n": len(values), "iou": round(float(values.mean()), 4), "acc50": round(float((values >= 0.5).mean()), 4)}
 
 
-def train(records: list[Record], folder: Path, plan: Plan, deadline: float, tower: EfficientNetLite | None = None) -> bool:
+def train(records: list[Record], folder: Path, plan: Plan, deadline: float) -> bool:
     """Go on with the run in `folder` until the deadline (a `time.monotonic` value); True when its weights are written.
 
     Writes `state.pt` (resume point), `steps.jsonl`, `evaluations.jsonl`, `vocabulary.json`, and at the end
-    `tower_and_head.safetensors`, float16. `tower` starts the run; None: as ImageNet made it.
+    `tower_and_head.safetensors`, float16. The tower starts as ImageNet made it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     training = split_of(records, "train")
@@ -237,7 +237,7 @@ def train(records: list[Record], folder: Path, plan: Plan, deadline: float, towe
     evaluation = Evaluation(split_of(records, "val"), lessons, plan.full_side)
     draws = Draws(training, lessons, plan)
     torch.manual_seed(plan.seed)
-    model = TowerWithHead(tower or imagenet_tower(plan.variant), vocabulary).to(memory_format=torch.channels_last)
+    model = TowerWithHead(imagenet_tower(plan.variant), vocabulary).to(memory_format=torch.channels_last)
     content = json.dumps({f.name: getattr(vocabulary, f.name) for f in fields(vocabulary)}, ensure_ascii=False, indent=1)
     write_text(folder / "vocabulary.json", content + "\n")
     return Run(folder, plan, model, draws, evaluation).go(deadline)

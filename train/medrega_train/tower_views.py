@@ -24,7 +24,7 @@ Picture = npt.NDArray[np.uint8]  # [height, width] where it is grey, [height, wi
 FILL = 127
 SIDELESS_AREAS = frozenset({"limb", "breast", "carotid", "fetus", "gut", "skin", "microscopy", "eye"})
 TURN_AREAS = frozenset({"gut", "skin", "microscopy"})  # no up and down either
-MIN_VISIBLE = 0.35  # a box of which less is left in the view is dropped from it
+MIN_VISIBLE = 0.35  # share of a box; with less of it in the view the box is dropped
 
 _NO_PIXELS: Picture = np.zeros((0, 0), np.uint8)
 _SCALE = (0.7, 1.3)
@@ -36,7 +36,7 @@ _MAX_TURN = math.radians(10)
 class View:
     """A square picture, grey or RGB uint8, and for each region of the record the boxes that are left in it `[n, 4]`.
 
-    Boxes are fractions of the view. A region of which nothing is left has none. `extent` is how far the image reaches to
+    Boxes are fractions of the view. A region that lies outside has none. `extent` is how far the image reaches to
     the right and down, in fractions of the view. `upright` is False where it was mirrored or turned: words about the image
     may be wrong then.
     """
@@ -85,7 +85,7 @@ def clean_view(record: Record, picture: Picture | None, side: int) -> View:
 def random_view(record: Record, picture: Picture | None, side: int, sideless: bool, rng: np.random.Generator) -> View:
     """Draw one augmented view, without its pixels where `picture` is None.
 
-    `sideless` allows mirror images, of which the caller knows that no name has a side.
+    `sideless` allows mirror images. The caller knows that no name in the image has a side.
     """
     placement = _random_placement(record.width, record.height, side, rng)
     angle = float(np.clip(rng.normal(0.0, _MAX_TURN / 2), -_MAX_TURN, _MAX_TURN)) if rng.random() < 0.5 else 0.0
@@ -136,7 +136,7 @@ def turn_boxes(boxes: Array, angle: float) -> Array:
 
 
 def visible(boxes: Array) -> Array:
-    """Clip boxes to the view and drop those of which too little is left."""
+    """Clip boxes to the view; drop a box if less than MIN_VISIBLE of it is left."""
     clipped = np.clip(boxes, 0.0, 1.0)
     area, whole = (np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), axis=1) for b in (clipped, boxes))
     return np.asarray(clipped[area >= MIN_VISIBLE * np.maximum(whole, 1e-9)], np.float32)
