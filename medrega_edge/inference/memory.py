@@ -22,7 +22,7 @@ TIMES = {
     "vision": 3.6,
     "decoder_data": 1.52,
     "vision_data": 1.22,
-    "region_head": 3.6,  # not measured: the tower's number, for a graph that is a tenth as large
+    "region_head": 3.6,  # not measured: the number of the tower
 }
 
 MEMINFO = Path("/proc/meminfo")

@@ -33,6 +33,10 @@ _TASK_WORDS: dict[Task, re.Pattern[str]] = {
     ),
 }
 
+# "Where exactly is the polyp?" asks for a box if the package can locate what it names. "Where is the abnormality?" and
+# "where in the brain is it?" ask for words.
+_WHERE = re.compile(r"\bwhere\b(?! in (?!(the|this) (image|picture|photo|scan)))", re.IGNORECASE)
+
 
 def guess_task(
     text: str, tasks: Sequence[str], terminology: Terminology, box: PixelBox | None = None, labels: Sequence[str] | str = ()
@@ -51,6 +55,8 @@ def guess_task(
     for task, words in _TASK_WORDS.items():
         if words.search(text) and is_trained(task, tasks):
             return task
+    if Task.DETECT in tasks and _WHERE.search(text) and terminology.find(text):
+        return Task.DETECT
     if Task.VQA in tasks:
         return Task.VQA
     raise UsageError("task.unclear_question", tasks=list(tasks))

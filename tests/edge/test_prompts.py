@@ -122,6 +122,21 @@ def test_detection_is_recognised(question):
     assert parse_intent(question, ("detect", "identify"), Terminology(())) == Detect(question)
 
 
+@pytest.mark.parametrize(
+    ("question", "task"),
+    [
+        ("where exactly is the polyp here?", Task.DETECT),
+        ("Can you tell me where the polyp lies?", Task.DETECT),
+        ("where in this image is the polyp?", Task.DETECT),
+        ("Where does the picture show an abnormality?", Task.VQA),
+        ("where in the polyp is the bleeding?", Task.VQA),
+        ("what color is the polyp?", Task.VQA),
+    ],
+)
+def test_a_question_where_a_known_name_lies_is_detection(question, task):
+    assert guess_task(question, ("detect", "vqa"), Terminology((("polyp", "息肉"),))) is task
+
+
 def test_an_unclear_question_is_refused_with_an_example():
     with raises_code(UsageError, "task.unclear_question"):
         guess_task("how are you", ("detect", "identify"), Terminology(()))
