@@ -23,8 +23,7 @@ from medrega_edge.images.preprocess import Preprocessing, normalise
 from medrega_edge.io.atomic import write_text
 from medrega_train.augment import View
 from medrega_train.non_medical_images import foreign_picture
-from medrega_train.padded_views import PaddedViews
-from medrega_train.views import Views
+from medrega_train.views import SampledViews
 
 FOREIGN_SHARE = 0.015  # of images are no medical ones
 CHUNK = 64  # views a pass
@@ -34,7 +33,7 @@ FILLED = "filled.json"
 class Pictures(torch.utils.data.Dataset[npt.NDArray[np.float32]]):
     """View number i of a pool as the tower takes it, `[3, S, S]`."""
 
-    def __init__(self, views: Views | PaddedViews, numbers: Preprocessing | None = None) -> None:
+    def __init__(self, views: SampledViews, numbers: Preprocessing | None = None) -> None:
         """Draw from these views; `numbers` says how pixels are normalised, as ImageNet's where it is None."""
         self._views = views
         self._numbers = numbers or Preprocessing(views.size)
@@ -56,7 +55,7 @@ def is_foreign(number: int) -> bool:
 class FeaturePool:
     """`size` views of training images, and what the tower makes of them: named arrays `[size, ..]` of 16-bit numbers."""
 
-    def __init__(self, views: Views | PaddedViews, folder: Path, size: int, numbers: Preprocessing | None = None) -> None:
+    def __init__(self, views: SampledViews, folder: Path, size: int, numbers: Preprocessing | None = None) -> None:
         """`folder` holds, or will hold, the features; `numbers` is that of `Pictures`."""
         self._views, self._folder, self._size, self._numbers = views, folder, size, numbers
         self._features: dict[str, npt.NDArray[np.float16]] = {}

@@ -5,9 +5,6 @@ Coordinates in text are relative to the image, not to the padded square, as the 
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,50 +13,24 @@ from medrega_train import tower_views
 from medrega_train.augment import View, ViewRegion
 from medrega_train.tower_targets import sideless
 from medrega_train.tower_views import Picture, PictureStore
-from medrega_train.views import CLEAN_SHARE, balance
+from medrega_train.views import CLEAN_SHARE, SampledViews
 
 
-class PaddedViews:
-    """Draws augmented views of records, as `views.Views` does: sample number i is a pure function of (seed, i)."""
+class PaddedViews(SampledViews):
+    """Views that are fitted into a square with their proportions."""
 
     def __init__(self, records: list[Record], size: int, seed: int) -> None:
-        """Decode all images; `size` is the side of the padded square in pixels."""
-        self.records = records
-        self.size = size
-        self._seed = seed
+        """Decode all images."""
+        super().__init__(records, size, seed)
         self._pictures = PictureStore(records)
-        self._cumulative = np.cumsum(balance(records))
-
-    def for_stage(self, stage: int, weight: Callable[[Record], float]) -> PaddedViews:
-        """The same images for another stage: other draws, and each record as often as `weight` says."""
-        other = copy.copy(self)
-        other._seed = self._seed + stage
-        share = balance(self.records) * np.array([weight(record) for record in self.records])
-        other._cumulative = np.cumsum(share / share.sum())
-        return other
-
-    def draw(self, number: int) -> tuple[Record, View, np.random.Generator]:
-        """Return sample `number`, with the generator that goes on to draw its questions."""
-        rng = np.random.default_rng([self._seed, number])
-        index = self._index(rng)
-        return self.records[index], self._view(index, self._pictures[index], rng), rng
-
-    def outline(self, number: int) -> tuple[Record, View]:
-        """Return the record and the regions of sample `number`, without the cost of its pixels."""
-        rng = np.random.default_rng([self._seed, number])
-        index = self._index(rng)
-        return self.records[index], self._view(index, None, rng)
 
     def clean(self, index: int) -> tuple[Record, View]:
         """Return record `index` as the runtime sees it."""
         record = self.records[index]
         return record, _as_asked(record, tower_views.clean_view(record, self._pictures[index], self.size))
 
-    def _index(self, rng: np.random.Generator) -> int:
-        return min(int(np.searchsorted(self._cumulative, rng.random())), len(self.records) - 1)
-
-    def _view(self, index: int, picture: Picture | None, rng: np.random.Generator) -> View:
-        record = self.records[index]
+    def _view(self, index: int, rng: np.random.Generator, with_pixels: bool = True) -> View:
+        record, picture = self.records[index], self._pictures[index] if with_pixels else None
         if rng.random() < CLEAN_SHARE:
             return _as_asked(record, tower_views.clean_view(record, picture, self.size))
         return _as_asked(record, tower_views.random_view(record, picture, self.size, sideless(record), rng))
