@@ -69,10 +69,10 @@ def test_rows_of_a_batch_fit(monkeypatch, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "a.dcm").write_bytes(sample_path("abdomen-mri").read_bytes())
-    (folder / "letter.txt").write_text("no image")
+    (folder / "letter.png").write_text("no image")
     lines = [
         {"id": 1, "image": "in/a.dcm", "question": "x"},
-        {"id": [2], "image": "in/letter.txt", "question": "x"},
+        {"id": [2], "image": "in/letter.png", "question": "x"},
         {"id": None, "image": "in/a.dcm", "question": "", "task": "identify", "box": [1, 2, 30.5, 40], "frame": None},
         {"id": 0.5, "image": "in/a.dcm", "question": "", "task": "classify", "labels": ["a", "b"]},
         {"id": "four", "image": "in/a.dcm", "question": "x", "setting": "vqa_en", "truth": {"text": "yes"}},
@@ -81,9 +81,9 @@ def test_rows_of_a_batch_fit(monkeypatch, tmp_path):
         check("batch_line", line)
     questions, out = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
     questions.write_text("\n".join([*map(json.dumps, lines), "{"]))
-    medrega("batch", questions, "--out", out)
+    medrega("batch", questions, "--out", out, "--de-identified")
     rows = [json.loads(row) for row in out.read_text("utf-8").splitlines()]
-    medrega("batch", folder, "--question", "x", "--out", tmp_path / "b.jsonl", "--include-identifiers")
+    medrega("batch", folder, "--question", "x", "--out", tmp_path / "b.jsonl", "--save-dir", tmp_path / "m")
     rows += [json.loads(row) for row in (tmp_path / "b.jsonl").read_text("utf-8").splitlines()]
     assert len(rows) == 8
     assert sum("error" in row for row in rows) == 3

@@ -30,7 +30,7 @@ def work(folder, rows):
     for number in range(rows - 4):
         Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)).save(images / f"{number}.png")
     (images / "frames.dcm").write_bytes(dicom(rng.integers(0, 255, (3, 64, 64), dtype=np.uint8)))
-    (images / "letter.txt").write_text("no image")
+    (images / "letter.png").write_text("no image")
     return images
 
 

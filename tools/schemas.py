@@ -51,7 +51,7 @@ class LabelDocument(TypedDict):
 
 
 class ImageDocument(TypedDict):
-    """Facts about the image. `path` is null unless identifiers were asked for."""
+    """Facts about the image. `path` is null in an answer unless identifiers were asked for, and in a de-identified row."""
 
     path: str | None
     width: Annotated[int, Field(ge=1)]
@@ -139,6 +139,7 @@ class AnsweredRow(_AnswerKeys):
     """A row of a batch that was answered: an answer without its timings, under the id of its line or file."""
 
     id: Any
+    picture: NotRequired[Annotated[str, Field(description="the marked picture, in the folder of marked pictures")]]
 
 
 class ErrorDocument(MessageDocument):
@@ -149,7 +150,7 @@ class ErrorDocument(MessageDocument):
 
 
 class PlaceDocument(TypedDict, total=False):
-    """Where a picture that failed is: series and slice of a folder, and its path if identifiers were asked for."""
+    """Where a picture that failed is: its path unless the rows are de-identified, series and slice of a folder."""
 
     path: str
     series: FromZero

@@ -21,6 +21,7 @@ from medrega_edge.domain import language_of
 from medrega_edge.errors import ChoiceError, InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import View
+from medrega_edge.images.signatures import FIRST_BYTES, is_meant_as_image
 from medrega_edge.io.atomic import image_names, natural_sort_key
 from medrega_edge.io.jsonl import read_lines, read_object
 from medrega_edge.tasks.intent import build_request
@@ -30,8 +31,27 @@ if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage, Engine
 
 CHUNK_SIZE = 16  # lines that one process answers at a time
+ID_LENGTH = 16  # hexadecimal digits of a file's SHA-256
 
 Row = dict[str, Any]
+SavePicture = Callable[["EncodedImage", "Answer", str], str]
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """What a row holds beside the answer.
+
+    Without `de_identified` it names its file as `image.path`: relative to the folder, or as the line of questions has it.
+    `save_picture` writes the marked picture under the name it gets, without an ending, and returns the name with it, which
+    is the row's `picture`. It can be sent to another process.
+    """
+
+    de_identified: bool = False
+    save_picture: SavePicture | None = None
+
+    def path(self, name: str) -> str | None:
+        """The `image.path` of a row about this file."""
+        return None if self.de_identified else name
 
 
 @dataclass(frozen=True)
@@ -52,10 +72,10 @@ class BatchQuestion:
 class QuestionFile:
     """The lines of a file of questions; image paths are relative to its folder."""
 
-    def __init__(self, path: Path, include_identifiers: bool = False) -> None:
+    def __init__(self, path: Path, options: RowOptions = RowOptions()) -> None:
         """Read the lines, not yet what is in them; raises UsageError."""
         self._lines, self._folder = read_lines(path, Message("batch.questions")), path.parent
-        self._include = include_identifiers
+        self._options = options
 
     def __len__(self) -> int:
         """Number of lines."""
@@ -63,7 +83,12 @@ class QuestionFile:
 
     def job_key(self) -> list[object]:
         """What tells this job from others."""
-        return [self._lines, str(self._folder.absolute()), self._include]
+        return [self._lines, str(self._folder.absolute()), repr(self._options)]
+
+    @staticmethod
+    def name_of(row: Row) -> str | None:
+        """What a row is about, for a person: the id of its line."""
+        return None if row["id"] is None else str(row["id"])
 
     def chunks(self, start: Position) -> Iterator[tuple[Position, int]]:
         """Split the lines from `start` on: (start, item after the end). A chunk is about one image, and short."""
@@ -82,34 +107,37 @@ class QuestionFile:
         """Answer line by line. The last image stays encoded, so lines ordered by image are fast."""
         last: tuple[tuple[str, View], EncodedImage] | None = None
 
-        def ask(line: str, number: int) -> Row:
+        def ask(line: str, number: int) -> tuple[EncodedImage, Answer]:
             nonlocal last
             question = BatchLine.from_json(line, number)
             key = (str(self._folder / question.image), question.view)
             if last is None or last[0] != key:
                 last = (key, engine.open(*key))
-            return question.ask(engine, last[1]).to_dict(self._include)
+            return last[1], question.ask(engine, last[1])
 
         for item, (number, line) in enumerate(self._lines[start.item : stop], start.item):
             try:
-                row_id = read_object(line, number).get("id")
+                keys = read_object(line, number)
             except UsageError as error:
                 yield Position(item), _failure(None, error)
                 continue
-            yield Position(item), _row(row_id, partial(ask, line, number))
+            image = keys.get("image")
+            path = self._options.path(image) if isinstance(image, str) else None
+            row = _row(keys.get("id"), partial(ask, line, number), path, f"line-{number}", self._options)
+            yield Position(item), row
 
 
 class ImageFolder:
     """The pictures of a folder and its subfolders: DICOM series by series, then the other files.
 
-    `notes` are messages about the series for the user.
+    `notes` are messages about the series and about files that are left out, for the user.
     """
 
-    def __init__(self, folder: Path, question: BatchQuestion, include_identifiers: bool = False) -> None:
+    def __init__(self, folder: Path, question: BatchQuestion, options: RowOptions = RowOptions()) -> None:
         """List the files; raises UsageError if there are none, ImageError for a series that is not there."""
         from medrega_edge.images.dicom.series import LeftOut, scan_folder, select_series
 
-        self._folder, self._question, self._include = folder, question, include_identifiers
+        self._folder, self._question, self._options = folder, question, options
         scan = scan_folder(folder, image_names(folder))
         wanted = question.view.series
         numbers = range(len(scan.series)) if wanted is None else (select_series(scan, wanted),)
@@ -122,13 +150,19 @@ class ImageFolder:
                 at += frames
             if len(series.files) > 1:
                 notes += [Message("batch.series", number=number, note=note) for note in (series.description, *series.notes)]
-        # Files that cannot be read stay in the job; their rows give the reason.
-        unreadable = scan.left_out[LeftOut.NO_DICOM] + scan.left_out[LeftOut.DAMAGED]
-        rest = sorted(unreadable, key=natural_sort_key) if wanted is None else []
-        self.notes = (*notes, *scan.notes(LeftOut.NO_PICTURE, LeftOut.COPY))
-        self._names = [*self._places, *rest]
+        # Images that cannot be read stay in the job; their rows give the reason.
+        others = scan.left_out[LeftOut.NO_DICOM] if wanted is None else ()
+        images = [name for name in others if is_image_file(folder / name)]
+        damaged = scan.left_out[LeftOut.DAMAGED] if wanted is None else ()
+        notes += scan.notes(LeftOut.NO_PICTURE, LeftOut.COPY)
+        if len(images) < len(others):
+            notes.append(Message("batch.not_images", count=len(others) - len(images)))
+        self.notes = tuple(notes)
+        self._names = [*self._places, *sorted([*images, *damaged], key=natural_sort_key)]
         if not self._names:
             raise UsageError("batch.no_image")
+        # "a.png" is the name of its own marked picture, unless "a" is an image, too.
+        self._own_names = {name for name in self._names if name.endswith(".png")} - {f"{name}.png" for name in self._names}
 
     def __len__(self) -> int:
         """Number of files."""
@@ -136,7 +170,12 @@ class ImageFolder:
 
     def job_key(self) -> list[object]:
         """What tells this job from others."""
-        return [self._names, str(self._folder.absolute()), astuple(self._question), self._include]
+        return [self._names, str(self._folder.absolute()), astuple(self._question), repr(self._options)]
+
+    @staticmethod
+    def name_of(row: Row) -> str | None:
+        """What a row is about, for a person: its file, with the number of the picture if there are several."""
+        return file_row_name(row)
 
     def chunks(self, start: Position) -> Iterator[tuple[Position, int]]:
         """Split the files from `start` on: one file a chunk."""
@@ -147,7 +186,9 @@ class ImageFolder:
         """Answer picture by picture."""
         for item, name in enumerate(self._names[start.item : stop], start.item):
             first = start.picture if item == start.item else 0
-            for position, row in answer_file(engine, self._folder / name, self._question, self._include, first):
+            picture = name.removesuffix(".png") if name in self._own_names else name
+            stem = None if self._options.de_identified else picture
+            for position, row in answer_file(engine, self._folder, name, self._question, self._options, first, stem):
                 if place := self._places.get(name):
                     at = None if place["slice"] is None else place["slice"] + position.picture
                     row["image"] = row.get("image", {}) | {"series": place["series"], "slice": at}
@@ -155,61 +196,95 @@ class ImageFolder:
 
 
 def answer_file(
-    engine: Engine, path: Path, question: BatchQuestion, include_identifiers: bool = False, first: int = 0
+    engine: Engine,
+    folder: Path,
+    name: str,
+    question: BatchQuestion,
+    options: RowOptions = RowOptions(),
+    first: int = 0,
+    picture_name: str | None = None,
 ) -> Iterator[tuple[Position, Row]]:
     """Ask about every picture of a file, from the `first` on; positions are those in the file.
 
     The id of a row is the beginning of the file's SHA-256, with the picture's number if there are several. It identifies
-    the file and, unlike a file name, no patient.
+    the file and, unlike a file name, no patient. Marked pictures are named after `picture_name`, else after the id.
     """
+    path = folder / name
     digest = digest_of(path)
     option, picture, count = "", first, 1
     while True:
         picked: dict[str, Any] = {option: picture} if option else {}
         view = replace(question.view, series=None, **picked)
 
-        def ask(view: View = view) -> Row:
+        def ask(view: View = view) -> tuple[EncodedImage, Answer]:
             image = engine.open(path, view)
-            return question.ask(engine, image).to_dict(include_identifiers)
+            return image, question.ask(engine, image)
 
+        row_id = f"{digest}-{picture}" if option else digest
+        stem = f"{picture_name}.{option}{picture}" if picture_name and option else picture_name or str(row_id)
         try:
-            row = _row(f"{digest}-{picture}" if option else digest, ask, raise_choice=not option)
+            row = _row(row_id, ask, options.path(name), stem, options, raise_choice=not option)
         except ChoiceError as choice:  # several pictures: each in turn
             option, count = choice.option.removeprefix("--"), choice.count
             continue
-        if include_identifiers and "error" in row:
-            row["image"] = {"path": str(path)}
         yield Position(0, picture, count), row
         picture += 1
         if picture >= count:
             return
 
 
-def _row(row_id: object, ask: Callable[[], Row], raise_choice: bool = False) -> Row:
+def file_row_name(row: Row) -> str | None:
+    """The file of a row that `answer_file` made, with the number of the picture if there are several; else the id."""
+    path = row.get("image", {}).get("path")
+    return row["id"] if path is None else f"{path}{(row['id'] or '')[ID_LENGTH:]}"
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file is an image, or meant as one: then it is worth an error if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return is_meant_as_image(path.name, file.read(FIRST_BYTES))
+    except OSError:
+        return True
+
+
+def _row(
+    row_id: object,
+    ask: Callable[[], tuple[EncodedImage, Answer]],
+    path: str | None,
+    picture_name: str,
+    options: RowOptions,
+    raise_choice: bool = False,
+) -> Row:
     """The answer that `ask` returns, or its error; a ChoiceError is raised on request."""
     try:
-        row = ask()
+        image, answer = ask()
+        row = answer.to_dict()
+        if options.save_picture is not None:
+            row["picture"] = options.save_picture(image, answer, picture_name)
     except MedregaError as error:
-        if raise_choice and isinstance(error, ChoiceError):
+        if (raise_choice and isinstance(error, ChoiceError)) or error.code == "io.no_space":
             raise
-        return _failure(row_id, error)
+        return _failure(row_id, error, path)
     except MemoryError:
-        return _failure(row_id, ResourceError("batch.image_memory"))
+        return _failure(row_id, ResourceError("batch.image_memory"), path)
     except Exception as error:  # a fault in one row costs that row, not the whole job
-        return _failure(row_id, InternalError(error))
+        return _failure(row_id, InternalError(error), path)
+    row["image"]["path"] = path
     del row["timings_ms"]
     return {"id": row_id} | row
 
 
-def _failure(row_id: object, error: MedregaError) -> Row:
-    return {"id": row_id, "error": error.to_dict()}
+def _failure(row_id: object, error: MedregaError, path: str | None = None) -> Row:
+    place = {} if path is None else {"image": {"path": path}}
+    return {"id": row_id, "error": error.to_dict()} | place
 
 
 def digest_of(path: Path) -> str | None:
-    """The first 16 hexadecimal digits of a file's SHA-256; None if it cannot be read."""
+    """The first hexadecimal digits of a file's SHA-256; None if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+            return hashlib.file_digest(file, "sha256").hexdigest()[:ID_LENGTH]
     except OSError:
         return None
 

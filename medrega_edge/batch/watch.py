@@ -15,7 +15,15 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from medrega_edge.batch.jobs import BatchQuestion, Row, answer_file, check_outside, digest_of
+from medrega_edge.batch.jobs import (
+    BatchQuestion,
+    Row,
+    RowOptions,
+    answer_file,
+    check_outside,
+    digest_of,
+    is_image_file,
+)
 from medrega_edge.errors import UsageError
 from medrega_edge.io.atomic import image_names, unwritable
 from medrega_edge.io.jsonl import write_lines
@@ -84,11 +92,12 @@ def watch(
     question: BatchQuestion,
     job: str,
     settle: float,
-    include_identifiers: bool = False,
-) -> Iterator[list[Row]]:
-    """Ask about every file that arrives in `folder`, for ever; yields its rows when they are written.
+    options: RowOptions = RowOptions(),
+) -> Iterator[tuple[str, list[Row]]]:
+    """Ask about every image that arrives in `folder`, for ever; yields its name and its rows when they are written.
 
-    `job` tells this question and model from others. Raises UsageError for folders that cannot be used.
+    A file that is not an image has no rows. `job` tells this question and model from others. Raises UsageError for folders
+    that cannot be used.
     """
     check_folder(folder, out)
     with _acquire_output_folder(out, job):
@@ -96,16 +105,19 @@ def watch(
         while True:
             for name, state in arrivals.poll(time.monotonic()):
                 path = folder / name
+                if not is_image_file(path):
+                    yield name, []
+                    continue
                 digest = digest_of(path)
                 target = out / f"{digest}.jsonl"
                 if digest and target.exists():
                     continue  # answered before a pause, or the same file under another name
-                rows = [row for _, row in answer_file(engine, path, question, include_identifiers)]
+                rows = [row for _, row in answer_file(engine, folder, name, question, options)]
                 if arrivals.state(name) != state:
                     continue  # it changed while it was read, and will arrive again
                 if digest:  # else it cannot be read, and its rows say so
                     write_lines(rows, target)
-                yield rows
+                yield name, rows
             time.sleep(min(1.0, settle / 2))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medrega_edge.cli.console import print_status, progress
+from medrega_edge.cli.console import print_result, print_status, progress, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import (
     ManyImagesOptions,
@@ -40,6 +41,9 @@ def batch(
     csv: Annotated[
         Path | None, output_option(metavar="FILE.csv", help="Write the answers as CSV as well, one line a region.")
     ] = None,
+    gallery: Annotated[
+        Path | None, output_option(metavar="FILE.html", help="Write a page of all marked images and answers, in one file.")
+    ] = None,
 ) -> None:
     """Answer questions from a file, or one question about a folder of images.
 
@@ -47,35 +51,43 @@ def batch(
 
     medrega batch FOLDER --question "locate the liver" --out answers.jsonl --csv answers.csv
 
+    medrega batch FOLDER --question "locate the liver" --out answers.jsonl --gallery answers.html
+
     A line of the file holds id, image and question, and may hold task, language, box and labels. Image paths are relative
     to the file. A folder is read with its subfolders: DICOM files series by series in the order of their slices, a file of
-    several frames or slices picture by picture.
+    several frames or slices picture by picture. Files that are not images are counted and skipped.
 
     A question that fails gets an error in place of its answer, and the exit code is 1. After an interruption the same
     command resumes the work.
     """
     from medrega_edge import __version__
-    from medrega_edge.batch.jobs import ImageFolder, QuestionFile, check_outside, fingerprint
+    from medrega_edge.batch.jobs import ImageFolder, QuestionFile, RowOptions, check_outside, fingerprint
     from medrega_edge.batch.journal import Journal
     from medrega_edge.io.atomic import check_output_path
     from medrega_edge.output.csv_table import write_csv
+    from medrega_edge.output.gallery import write_gallery
+    from medrega_edge.output.pictures import PictureFolder
     from medrega_edge.package.registry import find_package
 
-    outputs = [out] if csv is None else [out, csv]
-    if csv is not None and csv.absolute() == out.absolute():
+    outputs = [one for one in (out, csv, gallery) if one is not None]
+    if len({one.absolute() for one in outputs}) < len(outputs):
         raise UsageError("batch.one_output")
+    for output in outputs:
+        check_output_path(output, source)
+    pictures = None
+    if shared.save_dir is not None or gallery is not None:
+        pictures = PictureFolder((shared.save_dir or Path(f"{gallery}.part")).absolute())
+    options = RowOptions(shared.de_identified, pictures)
     job: ImageFolder | QuestionFile
     if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
-        check_outside(source, *outputs)
-        job = ImageFolder(source, _batch_question(question, shared, series), shared.include_identifiers)
+        check_outside(source, *outputs, *([pictures.folder] if pictures else ()))
+        job = ImageFolder(source, _batch_question(question, shared, series), options)
         for note in job.notes:
             print_status(note)
     elif any(given is not None for given in (question, series, shared.task, shared.language, *astuple(shared.reading))):
         raise UsageError("batch.question_and_file")
     else:
-        job = QuestionFile(source, shared.include_identifiers)
-    for output in outputs:
-        check_output_path(output, source)
+        job = QuestionFile(source, options)
     key = fingerprint(__version__, find_package(shared.model.model).sha256, shared.model.device, job.job_key())
     with Journal(out, key) as journal:
         if journal.position.item or journal.position.picture:
@@ -88,9 +100,16 @@ def batch(
         journal.publish()
         if csv is not None:
             write_csv(journal.rows(), csv)
-        answered, failed = _report_failures(journal.rows())
+        if gallery is not None and pictures is not None:
+            named = ((job.name_of(row), row) for row in journal.rows())
+            write_gallery(named, pictures.folder, gallery, question or "", user_language())
+        if shared.save_dir is None and pictures is not None:
+            pictures.remove(row["picture"] for row in journal.rows() if "picture" in row)
+        answered, failed = _report_failures((job.name_of(row), row) for row in journal.rows())
         journal.remove()
     print_status(Message("batch.finished", answered=answered, failed=failed))
+    for written in (*outputs, *([shared.save_dir] if shared.save_dir and answered else [])):
+        print_status(Message("cli.written", path=written))
     if failed:
         raise typer.Exit(1)
 
@@ -129,24 +148,27 @@ def _batch_question(question: str | None, shared: ManyImagesOptions, series: int
 FAILURES_SHOWN = 20
 
 
-def _report_failures(rows: Iterator[dict[str, Any]]) -> tuple[int, int]:
-    """List the first failed rows by id; return the numbers of answered and of failed rows."""
+def _report_failures(rows: Iterable[tuple[str | None, dict[str, Any]]]) -> tuple[int, int]:
+    """List the first failed rows by name; return the numbers of answered and of failed rows."""
     answered = failed = 0
-    for row in rows:
+    for name, row in rows:
         if "error" not in row:
             answered += 1
             continue
         failed += 1
         if failed > FAILURES_SHOWN:
             continue
-        problem = Message.from_dict(row["error"])
-        if row["id"] is None:
-            print_status(Message("batch.failed", problem=problem))
-        else:
-            print_status(Message("batch.failed_row", id=str(row["id"]), problem=problem))
+        _print_failure(name, row)
     if failed > FAILURES_SHOWN:
         print_status(Message("batch.failed_more", count=failed - FAILURES_SHOWN))
     return answered, failed
+
+
+def _print_failure(name: str | None, row: dict[str, Any]) -> None:
+    problem = Message.from_dict(row["error"])
+    print_status(
+        Message("batch.failed_row", name=name, problem=problem) if name else Message("batch.failed", problem=problem)
+    )
 
 
 @with_shared_options
@@ -166,26 +188,36 @@ def watch(
 
     medrega watch INBOX --question "locate the liver" --out ANSWERS
 
-    It ends when you interrupt it. Run again, it answers what came in the meantime, and nothing twice.
+    It prints each answer. It ends when you interrupt it. Run again, it answers what came in the meantime, and nothing twice.
+    Files that are not images are skipped.
     """
     from medrega_edge import __version__
-    from medrega_edge.batch.jobs import fingerprint
+    from medrega_edge.batch.jobs import RowOptions, check_outside, file_row_name, fingerprint
     from medrega_edge.batch.watch import check_folder
     from medrega_edge.batch.watch import watch as watching
+    from medrega_edge.output.pictures import PictureFolder
+    from medrega_edge.output.row_text import row_lines
     from medrega_edge.package.registry import find_package
 
-    batch_question = _batch_question(question, shared)
-    identifiers, package = shared.include_identifiers, find_package(shared.model.model)
-    job = fingerprint(__version__, package.sha256, shared.model.device, repr(batch_question), identifiers)
+    batch_question, package = _batch_question(question, shared), find_package(shared.model.model)
+    pictures = None if shared.save_dir is None else PictureFolder(shared.save_dir.absolute())
+    options = RowOptions(shared.de_identified, pictures)
+    job = fingerprint(__version__, package.sha256, shared.model.device, repr(batch_question), repr(options))
     check_folder(folder, out)
+    if pictures is not None:
+        check_outside(folder, pictures.folder)
     engine = shared.model.load_engine()
-    print_status(Message("batch.watching"))
-    for rows in watching(engine, folder, out, batch_question, job, settle, identifiers):
+    print_status(Message("batch.watching", folder=folder))
+    for name, rows in watching(engine, folder, out, batch_question, job, settle, options):
+        if not rows and not shared.de_identified:
+            print_status(Message("batch.not_an_image", name=name))
         for row in rows:
             if "error" in row:
-                print_status(Message("batch.failed_row", id=str(row["id"]), problem=Message.from_dict(row["error"])))
+                _print_failure(file_row_name(row), row)
             else:
-                print_status(Message("batch.answered_row", id=str(row["id"])))
+                for line in row_lines(file_row_name(row), row):
+                    print_result(line)
+        sys.stdout.flush()
 
 
 def mount(app: App) -> None:

@@ -54,9 +54,6 @@ LanguageOption = Annotated[
     Language | None,
     question_option("--lang", help="Language of the answer; default: that of the question, without one the locale's."),
 ]
-IdentifiersOption = Annotated[
-    bool, output_option("--include-identifiers", help="Put paths of images into the JSON; they may name patients.")
-]
 ModelOption = Annotated[
     str | None, model_option("--model", "-m", metavar="PACKAGE", help="Package folder or name.", envvar="MEDREGA_MODEL")
 ]
@@ -131,7 +128,9 @@ class PrintOptions:
         False
     )
     strict: Annotated[bool, output_option("--strict", help="Exit with code 5 if an answer carries warnings.")] = False
-    include_identifiers: IdentifiersOption = False
+    include_identifiers: Annotated[
+        bool, output_option("--include-identifiers", help="Put the path of the image into the JSON; it may name a patient.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,13 @@ class ManyImagesOptions:
     task: TaskOption = None
     language: LanguageOption = None
     reading: ReadingOptions = ReadingOptions()
-    include_identifiers: IdentifiersOption = False
+    de_identified: Annotated[
+        bool, output_option("--de-identified", help="Name files by hash only: file names may name patients.")
+    ] = False
+    save_dir: Annotated[
+        Path | None,
+        output_option(metavar="FOLDER", help="Write each image with the regions drawn into this folder, as PNG."),
+    ] = None
     model: ModelOptions = ModelOptions()
 
 

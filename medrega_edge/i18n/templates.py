@@ -215,11 +215,10 @@ TEMPLATES: dict[str, str] = {
     "io.unwritable": "The output cannot be written ({reason}); name another place for it.",
     # ---- batch (batch.*) -----------------------------------------------------------------------------------------------
     #
-    "batch.answered_row": "{id}: answered",
     "batch.busy": "Another medrega is writing to this place; wait until it has ended, or name another.",
     "batch.failed": "failed: {problem}",
     "batch.failed_more": "failed: {count} more, each with its error in the answers",
-    "batch.failed_row": "failed: {id}: {problem}",
+    "batch.failed_row": "failed: {name}: {problem}",
     "batch.finished": "{answered} answered, {failed} failed",
     "batch.image_memory": "There is not enough memory for this image; downscale it.",
     "batch.line_box": "Line {line} needs four numbers as box.",
@@ -231,20 +230,22 @@ TEMPLATES: dict[str, str] = {
     "batch.line_unknown_key": "Line {line} has the unknown key '{key}'; correct or remove it.",
     "batch.line_whole_number": "Line {line} needs a whole number as {key}.",
     "batch.no_image": "There is no image in the folder; name one that holds images.",
+    "batch.not_an_image": "skipped: {name} is not an image",
+    "batch.not_images": "files that are not images, skipped: {count}",
     "batch.no_question": 'Say what to ask about every image, for example: --question "locate the liver".',
     "batch.no_watch_folder": "The folder to watch is not there; make it, or name another.",
-    "batch.one_output": "The answers and the CSV cannot be one file; name two.",
+    "batch.one_output": "--out, --csv and --gallery cannot be one file; name different files.",
     "batch.other_answers": "The folder of answers holds those to another question or model; name another --out.",
-    "batch.other_job": "Beside the answers lies unfinished work on other questions, images or options (it ends in .part); "
-    "delete it to begin anew, or name another --out.",
+    "batch.other_job": "The .part file beside --out is from other questions, images or options; delete it, or name another "
+    "--out.",
     "batch.output_inside": "The answers would be in the folder that is read; name a place outside of it.",
     "batch.process_ended": "A process of the batch ended by itself, most likely for want of memory; "
     "ask again with --threads 1.",
     "batch.question_and_file": "The file of questions says what is asked; --question and its like go with a folder.",
     "batch.questions": "questions",
-    "batch.resumed": "resumed after the first {done} of {total}",
+    "batch.resumed": "resuming: {done} of {total} already done",
     "batch.series": "series {number}: {note}",
-    "batch.watching": "watching; interrupt to end",
+    "batch.watching": "watching {folder} (Ctrl-C to stop)",
     # ---- output (output.*) ---------------------------------------------------------------------------------------------
     #
     "output.all_modalities": "all",
@@ -386,6 +387,7 @@ TEMPLATES: dict[str, str] = {
     "cli.too_many_arguments": "`{command}` takes fewer arguments; put what belongs together into quotes.",
     "cli.too_many_threads": "{threads} threads were asked for; there are {processors} processors, and so many are used",
     "cli.usage": "Usage: {usage}",
+    "cli.written": "wrote {path}",
     "cli.wrong_value": "The value of {name} cannot be used; it takes {expected}.",
     # ---- evaluation (evaluation.*) -------------------------------------------------------------------------------------
     #

@@ -9,6 +9,11 @@ FIRST_BYTES = 2048  # enough to tell whether a file is DICOM
 GZIP_MAGIC = b"\x1f\x8b"
 FILE_META_GROUP, IDENTIFYING_GROUP = 0x0002, 0x0008  # one of these is the first group of any DICOM file
 
+_RASTERS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # PNG, JPEG, TIFF and BigTIFF
+_ENDINGS = (  # of images that are read, and of those that people take for readable
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".ima", ".nii", ".nii.gz"),
+    *(".gif", ".bmp", ".webp", ".jp2", ".heic", ".nrrd", ".mha", ".mhd", ".svs"),
+)
 _LAST_SECOND_GROUP = 0x0010  # the patient's group: the second element of a bare dataset lies no farther
 _NIFTI = ((348, 344, b"n+1\0"), (540, 4, b"n+2\0"))  # header length, offset of the magic, magic
 _PROGRAMS = (b"MZ", b"\x7fELF", b"#!", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"PK")
@@ -51,6 +56,11 @@ def is_nifti(data: bytes) -> bool:
             return False
     lengths = (int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
     return any(length in lengths and data[at : at + 4] == magic for length, at, magic in _NIFTI)
+
+
+def is_meant_as_image(name: str, data: bytes) -> bool:
+    """Whether a file is an image by its first FIRST_BYTES, or named as one, as a damaged image still is."""
+    return data.startswith(_RASTERS) or is_dicom(data) or is_nifti(data) or name.lower().endswith(_ENDINGS)
 
 
 def is_program(data: bytes) -> bool:

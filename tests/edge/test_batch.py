@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import filelock
 import numpy as np
@@ -18,6 +17,7 @@ from PIL import Image
 from medrega_edge.batch.batch_line import BatchLine
 from medrega_edge.batch.journal import HEADER, Journal, Position
 from medrega_edge.cli import console
+from medrega_edge.domain import NOTICE, NOTICE_ZH
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.atomic import image_names
@@ -55,12 +55,13 @@ def ask_folder(folder, out, *more):
 
 @pytest.fixture
 def series(tmp_path):
-    """A folder as a scanner leaves it: ten files numbered without zeros, frames, and what is no image."""
+    """A folder as a scanner leaves it: ten files numbered without zeros, frames, a damaged image, and what is no image."""
     folder = tmp_path / "DOE^JANE"
     for number in range(1, 11):
         picture(folder / "series" / f"IM{number}.png", number)
     (folder / "cine.dcm").write_bytes(dicom(np.full((3, 32, 32), [[[10]], [[20]], [[30]]], np.uint8)))
     (folder / "letter.txt").write_text("about a patient")
+    (folder / "damaged.png").write_text("about a patient")
     (folder / "DICOMDIR").write_bytes(b"")
     picture(folder / ".hidden.png")
     (folder / "link.png").symlink_to(folder / "series" / "IM1.png")
@@ -69,7 +70,7 @@ def series(tmp_path):
 
 def test_a_folder_is_gone_through_in_order_frame_by_frame(stub, series, tmp_path):
     out = tmp_path / "answers.jsonl"
-    assert ask_folder(series, out) == 1  # the letter
+    assert ask_folder(series, out) == 1  # the damaged image
     rows = rows_of(out)
     frames = hashlib.sha256((series / "cine.dcm").read_bytes()).hexdigest()[:16]
     assert [row["id"] for row in rows[:3]] == [f"{frames}-{n}" for n in range(3)]
@@ -80,15 +81,70 @@ def test_a_folder_is_gone_through_in_order_frame_by_frame(stub, series, tmp_path
     for row in rows[4:]:
         assert row["image"]["sha256"].startswith(row["id"])
     assert all("timings_ms" not in row for row in rows)
+    names = ["cine.dcm"] * 3 + ["damaged.png"] + [f"series/IM{n}.png" for n in range(1, 11)]
+    assert [row["image"]["path"] for row in rows] == names
     assert "DOE" not in out.read_text("utf-8")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["DOE^JANE", "answers.jsonl"]
 
 
-def test_paths_are_told_when_asked_for(stub, series, tmp_path):
-    out = tmp_path / "answers.jsonl"
-    ask_folder(series, out, "--include-identifiers")
-    rows = rows_of(out)
-    assert [Path(row["image"]["path"]).name for row in rows[2:5]] == ["cine.dcm", "letter.txt", "IM1.png"]
+def test_a_de_identified_batch_names_no_file_anywhere(stub, series, tmp_path, capsys):
+    out, table, page, pictures = (tmp_path / name for name in ("a.jsonl", "a.csv", "a.html", "marked"))
+    ask_folder(series, out, "--csv", table, "--gallery", page, "--save-dir", pictures, "--de-identified")
+    written = [path.read_text("utf-8") for path in (out, table, page)] + sorted(path.name for path in pictures.iterdir())
+    assert not [name for name in ("cine", "damaged", "IM1") if name in "".join([*written, *capsys.readouterr()])]
+    assert {row.get("picture") for row in rows_of(out)} == {path.name for path in pictures.iterdir()} | {None}
+
+
+def test_what_is_no_image_is_counted_and_what_failed_is_named(stub, series, tmp_path, capsys):
+    ask_folder(series, tmp_path / "a.jsonl")
+    said = capsys.readouterr().err.splitlines()
+    assert str(Message("batch.not_images", count=1)) in said
+    assert [line for line in said if line.startswith("failed: damaged.png: ")]
+    assert said[-2:] == [
+        str(Message("batch.finished", answered=13, failed=1)),
+        str(Message("cli.written", path=tmp_path / "a.jsonl")),
+    ]
+
+
+def test_marked_pictures_are_named_after_their_images(stub, tmp_path):
+    folder, pictures = tmp_path / "in", tmp_path / "marked"
+    for name in ("a.png", "sub/b.png", "sub/c.png.png", "sub/c.png"):
+        picture(folder / name)
+    (folder / "d.dcm").write_bytes(dicom(np.full((2, 32, 32), [[[10]], [[20]]], np.uint8)))
+    assert ask_folder(folder, tmp_path / "a.jsonl", "--save-dir", pictures) == 0
+    names = [path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png")]
+    wanted = ["a.png", "d.dcm.frame0.png", "d.dcm.frame1.png", "sub/b.png", "sub/c.png", "sub/c.png.png.png"]
+    assert sorted(names) == wanted
+    assert sorted(row["picture"] for row in rows_of(tmp_path / "a.jsonl")) == wanted
+    with Image.open(pictures / "a.png") as marked:
+        assert max(marked.size) >= 640
+
+
+def test_the_gallery_is_one_file_that_loads_and_runs_nothing(stub, series, tmp_path):
+    page = tmp_path / "a.html"
+    picture(series / "<script>.png", 7)
+    medrega("batch", series, "--question", "where is the <b>liver</b>?", "--out", tmp_path / "a.jsonl", "--gallery", page)
+    text = page.read_text("utf-8")
+    assert text.count("<figure>") == len(rows_of(tmp_path / "a.jsonl")) == 15
+    assert text.count("data:image/jpeg;base64,") == 14
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert "://" not in text
+    assert NOTICE in text
+    assert NOTICE_ZH in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["DOE^JANE", "a.html", "a.jsonl"]
+
+
+def test_rows_of_a_file_of_questions_name_the_images_of_its_lines(stub, tmp_path):
+    picture(tmp_path / "in" / "a.png")
+    lines = [{"id": 1, "image": "in/a.png", "question": "x"}, {"id": 2, "image": "in/none.png", "question": "x"}]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    medrega("batch", tmp_path / "q.jsonl", "--out", tmp_path / "a.jsonl", "--save-dir", tmp_path / "marked")
+    rows = rows_of(tmp_path / "a.jsonl")
+    assert [row["image"]["path"] for row in rows] == ["in/a.png", "in/none.png"]
+    assert [path.name for path in (tmp_path / "marked").iterdir()] == ["line-1.png"]
+    medrega("batch", tmp_path / "q.jsonl", "--out", tmp_path / "a.jsonl", "--de-identified")
+    assert [row.get("image", {}).get("path") for row in rows_of(tmp_path / "a.jsonl")] == [None, None]
 
 
 def test_names_are_in_the_order_of_their_numbers(tmp_path):

@@ -22,7 +22,11 @@ LOCATE = "locate the liver"
 # command -> (arguments, exit code, what it may write: names in its folder; a name that ends in * begins so)
 QUICK = {
     "ask": (["ask", SCAN, LOCATE, "--json", "--save", "marked.png"], 0, ["marked.png"]),
-    "batch": (["batch", "in", "--question", LOCATE, "--out", "a.jsonl", "--csv", "a.csv"], 1, ["a.jsonl*", "a.csv"]),
+    "batch": (
+        ["batch", "in", "--question", LOCATE, "--out", "a.jsonl", "--csv", "a.csv", "--gallery", "a.html"],
+        1,
+        ["a.jsonl*", "a.csv", "a.html*"],
+    ),
 }
 LONG = {
     "version": (["--version"], 0, []),
@@ -40,7 +44,7 @@ LONG = {
     "model verify": (["model", "verify"], 0, []),
     "model path": (["model", "path"], 0, []),
     "bundle create": (["bundle", "create", "b.zip", "--wheels", "wheels"], 0, ["b.zip"]),
-    "bundle verify": (["bundle", "verify", "in/letter.txt"], 4, []),
+    "bundle verify": (["bundle", "verify", "in/letter.png"], 4, []),
     "usage": (["ask"], 2, []),
     "ask about a series": (["ask", "series", LOCATE, "--slice", "1", "--json"], 0, []),
 }
@@ -50,7 +54,7 @@ def prepared(folder):
     folder.mkdir()
     (folder / "in").mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).save(folder / "in" / "a.png")
-    (folder / "in" / "letter.txt").write_text("no image")
+    (folder / "in" / "letter.png").write_text("no image")
     row = {"id": 1, "image": "in/a.png", "question": LOCATE}
     (folder / "q.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "series").mkdir()

@@ -94,7 +94,7 @@ def commands(place):
         ("ask", folder, "locate the liver"),
         ("ask", folder, "locate the liver", "--series", "0", "--json"),
         ("ask", folder, "locate the liver", "--series", "9"),
-        ("batch", folder, "--question", "locate the liver", "--series", "0", "--out", out / "a.jsonl"),
+        ("batch", folder, "--question", "locate the liver", "--series", "0", "--out", out / "a.jsonl", "--de-identified"),
         ("ask", spare, "locate the liver"),
         ("ask", scan, "locate the liver", "--save", folder),
         ("ask", scan, "locate the liver", "--save", folder / "555-0173.gif"),
@@ -111,8 +111,22 @@ def commands(place):
         ("classify", scan, "--labels", "a,b"),
         ("report", scan, "--grounded"),
         ("chat", scan),
-        ("batch", folder, "--question", "locate the liver", "--out", out / "a.jsonl", "--csv", out / "a.csv"),
-        ("batch", questions, "--out", out / "a.jsonl", "--csv", out / "a.csv"),
+        (
+            "batch",
+            folder,
+            "--question",
+            "locate the liver",
+            "--out",
+            out / "a.jsonl",
+            "--csv",
+            out / "a.csv",
+            "--gallery",
+            out / "a.html",
+            "--save-dir",
+            out / "marked",
+            "--de-identified",
+        ),
+        ("batch", questions, "--out", out / "a.jsonl", "--csv", out / "a.csv", "--de-identified"),
         ("batch", scan, "--out", out / "a.jsonl"),
         ("batch", bad, "--out", out / "a.jsonl"),
         ("batch", spare, "--out", out / "a.jsonl"),
@@ -182,7 +196,7 @@ def test_a_fault_anywhere_tells_no_identifier(place, run, monkeypatch, point, fa
     scan = next((place / "in").rglob("*.dcm"))
     for arguments in (
         ("ask", scan, "locate the liver", "--json"),
-        ("batch", scan.parent, "--question", "locate the liver", "--out", place / "out" / "a.jsonl"),
+        ("batch", scan.parent, "--question", "locate the liver", "--out", place / "out" / "a.jsonl", "--de-identified"),
     ):
         code, said = run(*arguments)
         assert code, "the fault was not met"

@@ -286,7 +286,7 @@ def test_batch_goes_through_series_in_order_and_says_where_each_picture_stands(t
     put(monkeypatch)
     folder = stack(tmp_path / "in", [(0, 0, z) for z in (0, 2, 8)], series="1.2.9", SeriesNumber="2")
     stack(folder / "b", [(0, 0, z) for z in range(2)], series="1.2.3", SeriesNumber="1")
-    (folder / "letter.txt").write_text("no image")
+    (folder / "letter.png").write_text("no image")
     (folder / "report.dcm").write_bytes(slice_file(20, (0, 0, 0), Rows=None, Columns=None, PixelData=None, Modality="SR"))
     out = tmp_path / "a.jsonl"
     from typer import Exit
