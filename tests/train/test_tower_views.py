@@ -8,7 +8,8 @@ import pytest
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
 from medrega_edge.evaluation.records import AnnotatedRegion, Record
-from medrega_train.tower_views import FILL, clean_view, fitted, random_view, turn_boxes, visible
+from medrega_train.padded_views import _as_asked
+from medrega_train.tower_views import FILL, View, clean_view, fitted, random_view, turn_boxes, visible
 
 SIDE = 128
 
@@ -90,3 +91,13 @@ def test_a_turned_box_does_not_grow_like_its_corners():
 def test_a_box_that_is_mostly_cut_away_is_dropped():
     boxes = np.array([[-0.9, 0.0, 0.1, 1.0], [-0.1, 0.2, 0.9, 0.4]], np.float32)
     assert visible(boxes) == pytest.approx(np.array([[0.0, 0.2, 0.9, 0.4]]))
+
+
+def test_a_box_beyond_the_extent_of_a_turned_image_is_no_region():
+    boxes = (np.array([[0.61, 0.1, 0.7, 0.3], [0.3, 0.1, 0.5, 0.3]], np.float32),)
+    view = View(np.zeros((SIDE, SIDE, 3), np.uint8), boxes, (0.6, 1.0))
+    (region,) = _as_asked(record((61, 10, 70, 30), (30, 10, 50, 30)), view).regions
+    assert region.boxes == pytest.approx(np.array([[0.5, 0.1, 0.5 / 0.6, 0.3]]))
+    assert not region.whole
+    gone = View(view.pixels, (boxes[0][:1],), (0.6, 1.0))
+    assert _as_asked(record((61, 10, 70, 30)), gone).regions == ()

@@ -39,12 +39,12 @@ class PaddedViews(SampledViews):
 def _as_asked(record: Record, view: tower_views.View) -> View:
     """The regions that are left, with boxes relative to the image."""
     extent = np.asarray(view.extent * 2, np.float32)
-    regions = tuple(
-        ViewRegion(region.label_en, region.label_zh, np.clip(boxes / extent, 0.0, 1.0), len(boxes) == len(region.boxes))
-        for region, boxes in zip(record.regions, view.boxes, strict=True)
-        if len(boxes)
-    )
-    return View(_coloured(view.pixels), regions, view.upright, view.extent)
+    regions = []
+    for region, boxes in zip(record.regions, view.boxes, strict=True):
+        left = tower_views.visible(boxes / extent)  # a turned image reaches beyond its extent
+        if len(left):
+            regions.append(ViewRegion(region.label_en, region.label_zh, left, len(left) == len(region.boxes)))
+    return View(_coloured(view.pixels), tuple(regions), view.upright, view.extent)
 
 
 def _coloured(pixels: Picture) -> npt.NDArray[np.uint8]:
