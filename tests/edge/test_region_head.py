@@ -336,10 +336,12 @@ def test_images_of_the_same_pixels_and_another_size_have_their_own_boxes(toy):
     assert wide.regions[0].box.y2 <= 100
 
 
-def test_a_package_without_a_head_reads_no_maps(engine, scan):
-    assert scan.maps is None
+def test_a_package_without_a_head_reads_no_maps(tmp_path):
+    engine = load(build(tmp_path / "toy", fit="stretch", with_head=False))
+    image = opened(engine, picture(60, 30, liver=(0, 0, 30, 15)))
+    assert image.maps is None
     assert not engine.language_model.has_region_head
-    assert scan.geometry.extent == (1.0, 1.0)
+    assert image.geometry.extent == (1.0, 1.0)
 
 
 def test_its_manifest_survives_its_file(toy):

