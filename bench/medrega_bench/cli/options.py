@@ -52,5 +52,8 @@ ResultOption = Annotated[Path, typer.Option(help="JSON file to write.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Package folder or name.")]
 ReferenceOption = Annotated[str | None, typer.Option(help="Full-precision package to compare with, on the same questions.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Use at most this many questions, spread evenly.")]
+BatchOption = Annotated[
+    int | None, typer.Option(min=1, help="Use only images of this delivery of the data (`batch` in records.jsonl).")
+]
 LangOption = Annotated[Language | None, typer.Option(help="Language of the report; default: the locale's.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")]

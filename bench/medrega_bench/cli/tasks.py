@@ -10,7 +10,15 @@ from typing import Annotated
 import typer
 
 from medrega_bench.cli.console import with_progress
-from medrega_bench.cli.options import DataOption, LimitOption, ModelOption, ReferenceOption, ResultOption, SplitOption
+from medrega_bench.cli.options import (
+    BatchOption,
+    DataOption,
+    LimitOption,
+    ModelOption,
+    ReferenceOption,
+    ResultOption,
+    SplitOption,
+)
 from medrega_edge.cli.console import print_result
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -23,6 +31,7 @@ def tasks(
     model: ModelOption = None,
     reference: ReferenceOption = None,
     limit: LimitOption = None,
+    batch: BatchOption = None,
     answers: Annotated[
         Path | None, typer.Option(help="Folder that keeps answers: a package answers the same questions once only.")
     ] = None,
@@ -48,7 +57,7 @@ def tasks(
     check_output_path(out)
     if answers is not None and not answers.is_dir():
         raise UsageError("bench.no_answers_folder")
-    items, baseline = choose(data, split, limit, data)
+    items, baseline = choose(data, split, limit, data, batch)
     package = find_package(model)
     rows = answer_cache.answers(package, items, baseline, with_progress, folder=answers)
     result = TasksResult(

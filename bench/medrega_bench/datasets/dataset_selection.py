@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def choose(
-    data: Path | None, split: str, limit: int | None, folder: Path
+    data: Path | None, split: str, limit: int | None, folder: Path, batch: int | None = None
 ) -> tuple[list[EvaluationItem], QuestionOnlyBaseline | None]:
     """Return what is asked of a split of `data`, or of the quick set, whose pictures are drawn into `folder`.
 
-    Beside it the baseline that learns from the training questions alone, None for the quick set. Raises UsageError for an
-    empty split.
+    With `batch` only images of that delivery of the data are chosen; an image without one is of the first. Beside it the
+    baseline that learns from the training questions alone, None for the quick set. Raises UsageError for an empty split.
     """
     from medrega_bench.datasets import quick_set
     from medrega_bench.datasets.evaluation_set import by_image, items_of, reports_of
@@ -29,7 +29,7 @@ def choose(
     if data is None:
         items, baseline = list(items_of(quick_set.records(folder))), None
     else:
-        records = list(read_records(data, split))
+        records = [record for record in read_records(data, split) if batch in (None, record.batch or 1)]
         items = [*items_of(records), *reports_of(records)]
         baseline = QuestionOnlyBaseline(read_records(data, "train"))
     chosen = by_image(spread(items, limit))
