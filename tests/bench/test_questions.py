@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from medrega_bench.datasets.dataset_selection import choose
 from medrega_bench.datasets.questions import LeftOut, questions_of
 from medrega_edge.domain import Language, Task
 from medrega_edge.evaluation.questions import Question
@@ -123,3 +124,16 @@ def test_the_real_data_gives_the_questions_that_the_results_count():
     counted = json.loads(result.read_text("utf-8"))["tables"]["settings"]
     for setting in ("single_object_single_region", "region_to_text", "vqa_en", "vqa_zh"):
         assert counted[setting]["all"]["n"] == sum(one.setting == setting for one in made), setting
+
+
+def test_a_delivery_of_the_data_is_asked_alone(tmp_path):
+    rows = [record(id="a"), record(id="b", batch=1), record(id="c", batch=2)]
+    rows += [record(id="t", split="train", qa=[{"question": "Is it?", "answer": "Yes", "lang": "en"}])]
+    folder = write(tmp_path, *rows)
+
+    def images(batch):
+        items, _ = choose(folder, "test", None, folder, batch)
+        return {item.question.id.split("/")[0] for item in items}
+
+    assert images(None) == {"a", "b", "c"}
+    assert (images(1), images(2)) == ({"a", "b"}, {"c"})
