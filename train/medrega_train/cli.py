@@ -29,14 +29,14 @@ def train(
     from medrega_edge.errors import UsageError
     from medrega_edge.i18n.message import Message
     from medrega_train import region_run, run
-    from medrega_train.presets import PRESETS
+    from medrega_train.presets import PRESETS, EfficientNet
 
     if preset not in PRESETS:
         raise UsageError("train.no_preset", preset=preset, presets=list(PRESETS))
     if minutes is not None and minutes <= 0:
         raise UsageError("train.no_minutes")
     options = run.RunOptions(data, out, minutes, workers, compile, start)
-    train_preset = region_run.train if PRESETS[preset].lite else run.train
+    train_preset = region_run.train if isinstance(PRESETS[preset].tower, EfficientNet) else run.train
     checkpoint = train_preset(preset, PRESETS[preset], options)
     print_result(Message("train.finished", folder=checkpoint) if checkpoint else Message("train.slice_ended", folder=out))
 

@@ -12,22 +12,23 @@ from transformers.models.internvl.modeling_internvl import InternVLVisionModel
 
 from medrega_edge.errors import UsageError
 from medrega_train.lite_vision import EfficientNetLiteConfig, lite_config
-from medrega_train.presets import Preset
+from medrega_train.presets import EfficientNet, Preset
 from medrega_train.tokens import token_id
 
 
 def vision_config(preset: Preset) -> InternVLVisionConfig | EfficientNetLiteConfig:
     """Shape of the tower."""
-    if preset.lite:
-        return lite_config(preset.lite, preset.image_size, preset.token_grid)
+    tower = preset.tower
+    if isinstance(tower, EfficientNet):
+        return lite_config(tower.variant, preset.image_size, tower.token_grid)
     return InternVLVisionConfig(
-        hidden_size=preset.tower_width,
-        num_hidden_layers=preset.tower_layers,
-        num_attention_heads=preset.tower_width // preset.head_width,
-        intermediate_size=4 * preset.tower_width,
+        hidden_size=tower.width,
+        num_hidden_layers=tower.layers,
+        num_attention_heads=tower.width // preset.head_width,
+        intermediate_size=4 * tower.width,
         attention_bias=True,
         image_size=[preset.image_size] * 2,
-        patch_size=[preset.patch_size] * 2,
+        patch_size=[tower.patch_size] * 2,
         use_absolute_position_embeddings=True,
     )
 
@@ -126,7 +127,9 @@ def build_model(preset: Preset, token_ids: dict[str, int], vocabulary: int) -> I
         image_seq_length=preset.image_tokens,
         downsample_ratio=0.5,
         vision_feature_layer=-1,
-        vision_feature_select_strategy="full" if preset.lite else "default",  # by default a class token goes
+        vision_feature_select_strategy="full"
+        if isinstance(preset.tower, EfficientNet)
+        else "default",  # without a class token
         tie_word_embeddings=False,
     )
     model = InternVLForConditionalGeneration(config)

@@ -1,6 +1,7 @@
 """How large a model, how long each stage: everything one may want to change about a training run, as data.
 
-`nano` is sized for two processor cores, `small` for one data-centre GPU, `smoke` for a test of seconds.
+`nano` and `lite` are sized for two processor cores, `small` for one data-centre GPU, `smoke` and `lite-smoke` for a test of
+seconds. `lite` and `lite-smoke` have a region head.
 """
 
 from __future__ import annotations
@@ -25,13 +26,36 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
+class InternVit:
+    """Shape of a vision tower that is trained from scratch; it goes without a region head."""
+
+    patch_size: int
+    width: int
+    layers: int
+
+    def grid(self, image_size: int) -> int:
+        """Patches along an edge of the picture."""
+        return image_size // self.patch_size
+
+
+@dataclass(frozen=True)
+class EfficientNet:
+    """A vision tower that starts from ImageNet weights, with a region head; `token_grid` places along an edge."""
+
+    variant: str
+    token_grid: int
+
+    def grid(self, image_size: int) -> int:
+        """Places along an edge of the picture, whatever its size."""
+        return self.token_grid
+
+
+@dataclass(frozen=True)
 class Preset:
     """Shape of the model and plan of its three stages."""
 
     image_size: int
-    patch_size: int
-    tower_width: int
-    tower_layers: int
+    tower: InternVit | EfficientNet
     text_width: int
     text_layers: int
     text_mlp: int
@@ -40,16 +64,14 @@ class Preset:
     align: StagePlan
     instruct: StagePlan
     pool: int  # views whose features the language stages draw from while the tower is frozen
-    lite: str | None = None  # variant of EfficientNet-Lite with a region head; None for an InternViT of the shape above
-    token_grid: int = 0  # of such a tower: places along an edge
     head_width: int = 64  # of every attention head; divides both widths
     context: int = 1024
     seed: int = SEED
 
     @property
     def grid(self) -> int:
-        """Patches along an edge of the picture. Four patches become a token of the language model."""
-        return self.token_grid or self.image_size // self.patch_size
+        """Places of the tower along an edge of the picture. Four become a token of the language model."""
+        return self.tower.grid(self.image_size)
 
     @property
     def image_tokens(self) -> int:
@@ -60,9 +82,7 @@ class Preset:
 PRESETS = {
     "nano": Preset(
         image_size=256,
-        patch_size=16,
-        tower_width=192,
-        tower_layers=8,
+        tower=InternVit(patch_size=16, width=192, layers=8),
         text_width=256,
         text_layers=4,
         text_mlp=768,
@@ -74,9 +94,7 @@ PRESETS = {
     ),
     "lite": Preset(
         image_size=384,
-        patch_size=0,
-        tower_width=0,
-        tower_layers=0,
+        tower=EfficientNet("lite2", token_grid=16),
         text_width=256,
         text_layers=4,
         text_mlp=768,
@@ -85,14 +103,10 @@ PRESETS = {
         align=StagePlan(steps=80, batch=64, learning_rate=1.0e-3, questions=3, warmup=20, ema_decay=0.98),
         instruct=StagePlan(steps=1600, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
         pool=12_000,
-        lite="lite2",
-        token_grid=16,
     ),
     "small": Preset(
         image_size=320,
-        patch_size=16,
-        tower_width=384,
-        tower_layers=12,
+        tower=InternVit(patch_size=16, width=384, layers=12),
         text_width=384,
         text_layers=8,
         text_mlp=1152,
@@ -104,9 +118,7 @@ PRESETS = {
     ),
     "smoke": Preset(
         image_size=64,
-        patch_size=16,
-        tower_width=64,
-        tower_layers=2,
+        tower=InternVit(patch_size=16, width=64, layers=2),
         text_width=64,
         text_layers=2,
         text_mlp=128,
@@ -119,9 +131,7 @@ PRESETS = {
     ),
     "lite-smoke": Preset(
         image_size=64,
-        patch_size=0,
-        tower_width=0,
-        tower_layers=0,
+        tower=EfficientNet("lite2", token_grid=8),
         text_width=64,
         text_layers=2,
         text_mlp=128,
@@ -130,8 +140,6 @@ PRESETS = {
         align=StagePlan(steps=2, batch=2, learning_rate=1e-3, questions=2, warmup=1),
         instruct=StagePlan(steps=2, batch=2, learning_rate=1e-3, questions=2, warmup=1),
         pool=24,
-        lite="lite2",
-        token_grid=8,
         head_width=32,
     ),
 }

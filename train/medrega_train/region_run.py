@@ -30,7 +30,7 @@ from medrega_train.language import Encoder, LanguageSamples
 from medrega_train.loop import Stage
 from medrega_train.model import build_model, graft, load_checkpoint
 from medrega_train.padded_views import PaddedViews
-from medrega_train.presets import Preset, StagePlan
+from medrega_train.presets import EfficientNet, Preset, StagePlan
 from medrega_train.questions import QuestionSampler, question_weight
 from medrega_train.records import split_of
 from medrega_train.region_head import RegionHead
@@ -76,10 +76,10 @@ def train(preset_name: str, preset: Preset, options: RunOptions) -> Path | None:
 
 
 def _tower_plan(preset: Preset) -> tower_training.Plan:
-    assert preset.lite is not None
+    assert isinstance(preset.tower, EfficientNet)
     # Below 64 pixels the coarsest map is one place, on which torch 2.13 crashes as `RegionHead.read` says.
     sides = tuple((start, max(64, int(preset.image_size * share) // 64 * 64)) for start, share in TOWER_SIDES)
-    return tower_training.Plan(steps=preset.dense.steps, batch=preset.dense.batch, variant=preset.lite, sides=sides)
+    return tower_training.Plan(steps=preset.dense.steps, batch=preset.dense.batch, variant=preset.tower.variant, sides=sides)
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ class _Run:
 
 def _asked_by_state(weights: dict[str, Tensor], preset: Preset) -> RegionHead:
     """The trained region head with a new entrance: the language model's state instead of the embedding of a label."""
-    assert preset.lite is not None
-    head = RegionHead(EfficientNetLite(preset.lite).widths, preset.text_width)
+    assert isinstance(preset.tower, EfficientNet)
+    head = RegionHead(EfficientNetLite(preset.tower.variant).widths, preset.text_width)
     state = head.state_dict()
     for name, value in weights.items():
         inner = name.removeprefix("regions.")

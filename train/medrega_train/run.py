@@ -156,7 +156,7 @@ def _dense_stage(context: _Context) -> Stage:
     tower = build_tower(preset)
     if context.options.start is not None:
         take_weights(tower, load_checkpoint(context.options.start).model.vision_tower.state_dict())
-    module = DenseModule(tower, DenseHead(preset.tower_width, context.grid, vocabulary))
+    module = DenseModule(tower, DenseHead(tower.config.hidden_size, context.grid, vocabulary))
     if context.options.compile:
         tower.compile()
     held_out = DenseSamples(context.val, vocabulary, context.grid, train=False)
