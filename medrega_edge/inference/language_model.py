@@ -21,8 +21,9 @@ from medrega_edge.boxes import Geometry, GridBox
 from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.decoding import Grammar, Step, generate_tokens
-from medrega_edge.inference.grammars import NamedRegion, RegionGrammar, Vocabulary
+from medrega_edge.inference.grammars import NamedRegion, RegionGrammar
 from medrega_edge.inference.region_head import RegionHead, RegionMaps, boxes_of
+from medrega_edge.inference.region_tokens import RegionTokens
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
 from medrega_edge.package.package import PackageContents
 from medrega_edge.prompts.templates import IMAGE_TOKEN, Prompt
@@ -79,7 +80,7 @@ class LanguageModel:
         self._embeddings = _embeddings(contents)
         if self._tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self._tokenizer.size > len(self._embeddings):
             raise PackageError("inference.tokenizer_not_as_in_manifest")
-        self.vocabulary = Vocabulary.of(self._tokenizer, manifest.tokens.end)
+        self.vocabulary = RegionTokens.of(self._tokenizer, manifest.tokens.end)
         self.jump_forward = True
         self._image_tokens = manifest.vision.tokens
         self._cached_image: ImageEmbeddings | None = None  # whose prefix is in the cache,

@@ -6,7 +6,8 @@ import pytest
 from medrega_edge.errors import PackageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.decoding import generate_tokens
-from medrega_edge.inference.grammars import MAX_BOXES, Choice, NamedRegion, Prose, RegionGrammar, Vocabulary
+from medrega_edge.inference.grammars import MAX_BOXES, Choice, NamedRegion, Prose, RegionGrammar
+from medrega_edge.inference.region_tokens import RegionTokens
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.region_markup import parse
@@ -235,7 +236,7 @@ def spaced(*merges):
 
 def test_punctuation_is_cut_as_in_an_answer():
     tokenizer = spaced()
-    v = Vocabulary.of(tokenizer, (tokenizer.id_of("<end>"),))
+    v = RegionTokens.of(tokenizer, (tokenizer.id_of("<end>"),))
     ids = [v.box_open, *v.open_list]
     for number in range(8):
         separator = v.next_box if number == 3 else v.between
@@ -245,7 +246,7 @@ def test_punctuation_is_cut_as_in_an_answer():
 
 def test_numbers_that_are_not_cut_digit_by_digit_are_refused():
     with raises_code(PackageError, "inference.numbers_not_by_digit"):
-        Vocabulary.of(spaced(("1", "]")), (0,))
+        RegionTokens.of(spaced(("1", "]")), (0,))
 
 
 @pytest.mark.parametrize(("words", "multiple"), [("no", False), ("no; yes", True)])

@@ -2,8 +2,8 @@
 
 from medrega_edge.boxes import Geometry
 from medrega_edge.domain import Language
-from medrega_edge.inference.grammars import Vocabulary
 from medrega_edge.inference.language_model import Generation
+from medrega_edge.inference.region_tokens import RegionTokens
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
 from medrega_edge.package.registry import find_package
 from medrega_edge.tasks.base import TaskContext
@@ -19,7 +19,7 @@ def cut(text):
 
 
 def vocabulary(whole_separators):
-    return Vocabulary(
+    return RegionTokens(
         ref_open=ID["<ref>"],
         ref_close=ID["</ref>"],
         box_open=ID["<box>"],
@@ -41,7 +41,7 @@ class ScriptedModel:
     def __init__(self, words, tokenizer=None, end="<|im_end|>"):
         self._tokenizer = tokenizer or Tokenizer(find_package().text("tokenizer"))
         self.words, self.prompts = words, []
-        self.vocabulary = Vocabulary.of(self._tokenizer, (self._tokenizer.id_of(end),))
+        self.vocabulary = RegionTokens.of(self._tokenizer, (self._tokenizer.id_of(end),))
         self.encode_continuation = self._tokenizer.encode_continuation
         self.strip_special_tokens = self._tokenizer.strip_special_tokens
 

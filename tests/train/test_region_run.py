@@ -72,8 +72,8 @@ def test_a_box_in_a_question_is_pooled_where_it_ends():
     share = pooling(np.array([[0, 0, 0.5, 1]], np.float32), 4).reshape(4, 4)
     assert share.sum() == pytest.approx(1) and (share[:, :2] == 1 / 8).all()
     # The runtime pools alike, and finds the same lists of boxes.
-    from medrega_edge.inference.grammars import Vocabulary
     from medrega_edge.inference.region_head import RegionMaps
+    from medrega_edge.inference.region_tokens import RegionTokens
     from medrega_edge.inference.tokenizer import Tokenizer
 
     rng = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def test_a_box_in_a_question_is_pooled_where_it_ends():
     tokens = rng.normal(size=(1, 36, 8)).astype(np.float32)
     maps = RegionMaps(tokens, tokens, tokens)
     np.testing.assert_allclose(maps.pooled(boxes.tolist()), pooling(boxes, 6) @ tokens[0], atol=1e-5)
-    runtime = Vocabulary.of(Tokenizer(coder._tokenizer.to_str()), (0,))
+    runtime = RegionTokens.of(Tokenizer(coder._tokenizer.to_str()), (0,))
     assert runtime.box_lists(encoded.ids) == encoded.shown
 
 
