@@ -36,7 +36,8 @@ def test_questions_of_one_image_do_not_see_each_other():
 
     from medrega_edge.domain import Language, Task
     from medrega_edge.prompts.templates import DEFAULT_PROMPTS
-    from medrega_train.language import Encoder, attention_mask
+    from medrega_train.language import attention_mask
+    from medrega_train.language_samples import Encoder
     from medrega_train.model import build_model
     from medrega_train.presets import PRESETS
     from medrega_train.questions import QuestionAnswer, all_texts

@@ -36,7 +36,7 @@ def data(tmp_path_factory):
 
 def encoder():
     from medrega_edge.prompts.templates import DEFAULT_PROMPTS
-    from medrega_train.language import Encoder
+    from medrega_train.language_samples import Encoder
     from medrega_train.questions import all_texts
     from medrega_train.tokens import train_tokenizer
     from tests.train.test_questions import RECORDS
@@ -87,7 +87,7 @@ def test_a_box_in_a_question_is_pooled_where_it_ends():
 
 def test_boxes_relative_to_the_image_become_fractions_of_the_square(data):
     from medrega_edge.evaluation.records import read_records
-    from medrega_train.language import _square_fractions
+    from medrega_train.language_samples import _square_fractions
     from medrega_train.padded_views import PaddedViews
     from medrega_train.questions import grid_region
 

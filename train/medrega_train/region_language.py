@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from transformers import InternVLForConditionalGeneration
 
 from medrega_train.dense_head import IGNORE
-from medrega_train.language import LanguageBatch, attention_mask
+from medrega_train.language import attention_mask
+from medrega_train.language_samples import LanguageBatch
 from medrega_train.lite_vision import joined
 from medrega_train.region_head import RegionHead, RegionLogits
 from medrega_train.region_targets import region_losses

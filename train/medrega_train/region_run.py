@@ -26,7 +26,7 @@ from medrega_train import tower_training
 from medrega_train.dense_head import plain_iou
 from medrega_train.efficientnet_lite import PIXEL_CENTRE, PIXEL_SCALE, STRIDES, EfficientNetLite
 from medrega_train.feature_cache import FeaturePool
-from medrega_train.language import Encoder, LanguageSamples
+from medrega_train.language_samples import Encoder, LanguageSamples
 from medrega_train.loop import Stage
 from medrega_train.model import build_model, graft, load_checkpoint
 from medrega_train.padded_views import PaddedViews

@@ -33,7 +33,8 @@ from medrega_edge.prompts.templates import DEFAULT_PROMPTS, DETECT_QUESTION
 from medrega_train.card import checkpoint_facts
 from medrega_train.dense_head import DenseHead, DenseModule, DenseSamples, DenseVocabulary, collate, plain_iou
 from medrega_train.feature_cache import FeaturePool
-from medrega_train.language import Encoder, LanguageModule, LanguageSamples, LiveSamples
+from medrega_train.language import LanguageModule
+from medrega_train.language_samples import Encoder, LanguageSamples, LiveSamples
 from medrega_train.loop import Stage, run_stage
 from medrega_train.model import build_model, build_tower, graft, load_checkpoint, take_weights
 from medrega_train.presets import Preset, StagePlan
