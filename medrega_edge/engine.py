@@ -242,10 +242,15 @@ class Engine:
         """Tell which task is meant where none is named; raises UsageError where this package has none that fits."""
         return guess_task(text, self.tasks, self._terminology, box, labels)
 
+    def modality(self, image: EncodedImage) -> Modality | None:
+        """Return the modality that the file states, else the recognised one; None for no medical image."""
+        recognised = self._recognised(image)
+        return image.image.modality or (recognised.modality if recognised else None)
+
     def _context(
         self, image: EncodedImage, language: Language, max_tokens: int | None = None, on_text: OnText = None
     ) -> TaskContext:
-        modality = partial(self._image_modality, image)
+        modality = partial(self.modality, image)
         return TaskContext(
             self.language_model,
             self._prompts,
@@ -264,11 +269,6 @@ class Engine:
         if image not in self._modalities:
             self._modalities[image] = recognise_modality(self._context(image, Language.EN))
         return self._modalities[image]
-
-    def _image_modality(self, image: EncodedImage) -> Modality | None:
-        """Return the modality that the file states, else the recognised one; None for no medical image."""
-        recognised = self._recognised(image)
-        return image.image.modality or (recognised.modality if recognised else None)
 
     def _certain_modalities(self, image: EncodedImage) -> tuple[Modality, ...]:
         """Return the modality that the file states and the one that is recognised for certain, if they are known."""

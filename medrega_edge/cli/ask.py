@@ -1,4 +1,4 @@
-"""Commands that ask about one image: `ask`, `locate`, `identify`, `classify`, `report`, `chat`."""
+"""Commands that ask one question about one image: `ask`, `locate`, `identify`, `classify`, `report`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from medrega_edge.domain import Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.i18n.user_language import locale_language
-from medrega_edge.io.safe_text import json_text, printable
+from medrega_edge.io.safe_text import printable
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage, Engine
     from medrega_edge.tasks.base import TaskRequest
 
+ONE_IMAGE = "Ask about one image"  # group of the help
 FREE_TEXT = (Task.VQA, Task.REPORT, Task.GROUNDED_REPORT)
 ImageArgument = Annotated[
     str | None, typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI file, or a folder of DICOM files.")
@@ -67,7 +68,7 @@ def ask(
         image, text = None, image_or_question
     if text is None:
         raise UsageError("cli.no_question")
-    pixels = None if box is None else _parse_box(box)
+    pixels = None if box is None else parse_box(box)
 
     def request(engine: Engine) -> TaskRequest:
         named = task or engine.guess_task(text, pixels)
@@ -110,7 +111,7 @@ def identify(
     """
     from medrega_edge.tasks.identification import Identify
 
-    request = Identify(_parse_box(box))
+    request = Identify(parse_box(box))
     _answer_one(image, "", lambda _: request, shared)
 
 
@@ -158,48 +159,7 @@ def report(
     _answer_one(image, "", lambda _: Report(grounded), shared)
 
 
-@with_shared_options
-def chat(
-    image: ImageArgument = None,
-    *,
-    shared: ImageOptions,
-) -> None:
-    """Ask several questions about one image; it is encoded once.
-
-    Write one question a line. An empty line ends the chat.
-
-    medrega chat scan.png
-    """
-    from medrega_edge.tasks.intent import build_request
-
-    engine = shared.model.load_engine()
-    encoded = engine.open(_image_path(image, shared.picture.sample), shared.picture.view())
-    warned = False
-    while question := _next_question():
-        try:
-            request = build_request(engine.guess_task(question), question)
-            answer = _answer_and_show(engine, encoded, request, shared.language or language_of(question), shared)
-        except UsageError as error:  # the next question may be a better one
-            if shared.output.as_json:
-                print_result(json_text({"error": error.to_dict()}))
-            else:
-                print_status(Message("cli.error", problem=error.message).text(language_of(question)))
-            continue
-        warned = warned or bool(answer.warnings)
-    if shared.output.strict and warned:
-        raise typer.Exit(5)
-
-
-def _next_question() -> str:
-    """The next line of standard input; empty when there is none."""
-    console(stderr=True).print("? ", end="")
-    line = sys.stdin.readline()
-    if not line:  # Ctrl-D leaves the cursor behind the question mark
-        typer.echo(err=True)
-    return line.strip()
-
-
-def _image_path(image: str | None, sample: str | None) -> str:
+def image_path(image: str | None, sample: str | None) -> str:
     """The path of the image: the one given, or a sample's."""
     if (image is None) == (sample is None):
         raise UsageError("cli.image_or_sample")
@@ -215,7 +175,7 @@ def _answer_one(image: str | None, words: str, request: Callable[[Engine], TaskR
     """Encode one image, answer one request, show the answer; `words` are the user's, and may be empty."""
     from medrega_edge.output import overlay
 
-    path = _image_path(image, shared.picture.sample)
+    path = image_path(image, shared.picture.sample)
     files = shared.output
     if files.save is not None:
         overlay.check_png_path(files.save, Path(path))
@@ -223,20 +183,29 @@ def _answer_one(image: str | None, words: str, request: Callable[[Engine], TaskR
     engine = shared.model.load_engine()
     encoded = engine.open(path, shared.picture.view(words))
     language = shared.language or (language_of(words) if words else locale_language())
-    answer = _answer_and_show(engine, encoded, request(engine), language, shared)
+    answer = answer_and_show(engine, encoded, request(engine), language, shared)
     if files.save is not None:
-        overlay.save_png(overlay.draw_regions(encoded.image, answer), files.save)
-        if not files.as_json:
-            print_status(Message("cli.image_saved"))
+        save_picture(encoded, answer, files.save, quiet=files.as_json)
     if objects:
         from medrega_edge.output.dicom.writer import write_objects
 
         scan = Path(encoded.image.path or path)  # of a folder, the file that was read
         write_objects(answer, scan, overlay.draw_regions(encoded.image, answer), objects)
-        if not files.as_json:
-            print_status(Message("cli.objects_saved", count=len(objects)))
+        for path_written in () if files.as_json else objects.values():
+            print_status(Message("cli.written", path=path_written))
     if shared.output.strict and answer.warnings:
         raise typer.Exit(5)
+
+
+def save_picture(image: EncodedImage, answer: Answer, path: Path, quiet: bool = False) -> None:
+    """Write the image with the regions of an answer, and say so; raises UsageError or ResourceError."""
+    from medrega_edge.output import overlay
+
+    overlay.save_png(overlay.draw_regions(image.image, answer), path)
+    if not quiet:
+        print_status(Message("cli.written", path=path))
+        if not answer.regions:
+            print_status(Message("cli.nothing_marked"))
 
 
 def _object_paths(files: FileOptions, image: Path) -> dict[str, Path]:
@@ -250,7 +219,7 @@ def _object_paths(files: FileOptions, image: Path) -> dict[str, Path]:
     return object_paths(files.dicom_to, parse_kinds(files.dicom), image)
 
 
-def _answer_and_show(
+def answer_and_show(
     engine: Engine, image: EncodedImage, request: TaskRequest, language: str, shared: ImageOptions
 ) -> Answer:
     """Answer a request and print the answer; on a terminal, free text appears while it is generated."""
@@ -280,7 +249,8 @@ def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
     terminal.print_answer(answer, console(), with_text)
 
 
-def _parse_box(text: str) -> PixelBox:
+def parse_box(text: str) -> PixelBox:
+    """The box that a user wrote as X1,Y1,X2,Y2; raises UsageError."""
     from medrega_edge.boxes import PixelBox
 
     try:
@@ -290,6 +260,6 @@ def _parse_box(text: str) -> PixelBox:
 
 
 def mount(app: App) -> None:
-    """Register the commands that ask about one image."""
-    for command in (ask, locate, identify, classify, report, chat):
-        app.command(rich_help_panel="Ask about one image")(command)
+    """Register the commands that ask one question about one image."""
+    for command in (ask, locate, identify, classify, report):
+        app.command(rich_help_panel=ONE_IMAGE)(command)

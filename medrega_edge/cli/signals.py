@@ -5,9 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 PRESSED_TWICE = 1.0  # seconds: a second Ctrl-C so soon is the same wish, and would only cut short the tidying up
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end what runs inside, and only that: it is no interruption of the process."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 class Interruption:

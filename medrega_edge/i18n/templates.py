@@ -367,7 +367,6 @@ TEMPLATES: dict[str, str] = {
     "cli.help_required": "required",
     "cli.help_variable": "env: {name}",
     "cli.image_or_sample": "Give an IMAGE or --sample, one of the two.",
-    "cli.image_saved": "The image with its regions is written (--save).",
     "cli.labels_or_set": "Give the candidates with --labels a,b,c or the name of a list with --set, one of the two.",
     "cli.missing_extra": "`medrega {command}` needs '{missing}' from the extra '{extra}', which is not installed; "
     "install it with: {install}.",
@@ -382,13 +381,28 @@ TEMPLATES: dict[str, str] = {
     "cli.no_question": 'Give an IMAGE and a QUESTION, for example: medrega ask scan.png "locate the liver".',
     "cli.no_space": "There is no room to write the output; make room and ask again.",
     "cli.no_value": "{name} needs a value; give one after it.",
-    "cli.objects_saved": "The DICOM objects are written (--dicom-to): {count}.",
+    "cli.nothing_marked": "The answer has no regions: nothing is marked in the picture.",
     "cli.progress": "{done} of {total}, about {minutes:.0f} min left",
     "cli.too_many_arguments": "`{command}` takes fewer arguments; put what belongs together into quotes.",
     "cli.too_many_threads": "{threads} threads were asked for; there are {processors} processors, and so many are used",
     "cli.usage": "Usage: {usage}",
     "cli.written": "wrote {path}",
     "cli.wrong_value": "The value of {name} cannot be used; it takes {expected}.",
+    # ---- chat (chat.*) -------------------------------------------------------------------------------------------------
+    #
+    "chat.banner": "{kind}, {width} x {height} pixels; model {model}",
+    "chat.banner_help": "Ask in English or Chinese. /help lists the commands, /quit or Ctrl-D ends.",
+    "chat.help_box": "name what is in this box, in pixels",
+    "chat.help_help": "this list",
+    "chat.help_question": "any question, in English or Chinese",
+    "chat.help_quit": "end the chat; also: quit, exit, Ctrl-D",
+    "chat.help_save": "write the image with the regions of the last answer",
+    "chat.image": "image",
+    "chat.no_box": "Give the box in pixels, for example: /box 52,80,182,195.",
+    "chat.no_file": "Name a file for the picture, for example: /save marked.png.",
+    "chat.no_such_command": "There is no command '{name}'; choose from: {commands}.",
+    "chat.nothing_to_save": "There is no answer to save yet; ask a question first.",
+    "chat.stopped": "stopped",
     # ---- evaluation (evaluation.*) -------------------------------------------------------------------------------------
     #
     "evaluation.accuracy_unreadable": "The accuracy of a certificate or a result cannot be read; make it anew.",

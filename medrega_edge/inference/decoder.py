@@ -89,6 +89,7 @@ class Decoder:
         else:
             value = self._value(np.ascontiguousarray(embeds[None], dtype=np.float32))
         if value is not self._bound_embeds:
+            self._bound_embeds = None  # until the new one is bound: a user may interrupt
             self._binding.bind_ortvalue_input(self.spec.embeds, value)
             self._bound_embeds = value
         if not self._in_place:

@@ -227,8 +227,9 @@ class LanguageModel:
         if self._cached_image is image and self._cached_prefix == (prompt.before, prompt.after):
             self._decoder.rewind(self._prefix_length)
         else:
-            self._load_prefix(image, before, after)
+            self._cached_image = None  # until the new prefix is whole: a user may interrupt
             self._cached_prefix = (prompt.before, prompt.after)
+            self._load_prefix(image, before, after)
         return self._decoder.extend(self._embed_question(ids, image))
 
     def _embed_question(self, ids: list[int], image: ImageEmbeddings) -> npt.NDArray[np.float32]:
@@ -241,7 +242,6 @@ class LanguageModel:
 
     def _load_prefix(self, image: ImageEmbeddings, before: list[int], after: list[int]) -> None:
         self._decoder.rewind(0)
-        self._cached_image = None
         prefix = np.concatenate([self._embed(before), image.embeds, self._embed(after)])
         self._decoder.extend(prefix)
         self._cached_image, self._prefix_length = image, len(prefix)

@@ -25,6 +25,9 @@ class StubEngine:
     def open(self, path, view=View()):
         return SimpleNamespace(image=read_image(path, view))
 
+    def modality(self, image):
+        return None
+
     def guess_task(self, text, box=None, labels=()):
         return Task.DETECT
 

@@ -12,6 +12,9 @@ import pytest
 import typer
 from PIL import Image
 
+from medrega_edge.cli import chat
+from medrega_edge.domain import NOTICE
+from medrega_edge.i18n.message import Message
 from medrega_edge.images.samples import sample_path
 
 SCAN = str(sample_path("abdomen-mri"))
@@ -61,10 +64,9 @@ def test_the_marked_picture_differs_inside_the_frame_only_by_boxes(tmp_path, med
 
 
 def test_a_line_says_that_files_are_written_and_json_stands_alone(tmp_path, medrega):
-    arguments = ("ask", SCAN, "locate the liver", "--save", tmp_path / "DOE.png", "--dicom", "sr", "--dicom-to", tmp_path)
+    arguments = ("ask", SCAN, "locate the liver", "--save", tmp_path / "a.png", "--dicom", "sr", "--dicom-to", tmp_path)
     run = medrega(*arguments)
-    assert "The image with its regions is written (--save).\nThe DICOM objects are written (--dicom-to): 1.\n" in run.err
-    assert "DOE" not in run.err
+    assert run.err.splitlines()[-2:] == [f"wrote {tmp_path / 'a.png'}", f"wrote {tmp_path / 'medrega-sr.dcm'}"]
     for path in tmp_path.iterdir():
         path.unlink()
     assert medrega(*arguments, "--json").err == ""
@@ -200,6 +202,49 @@ def test_a_chat_as_json_is_a_line_an_answer(medrega):
     assert first["regions"][0]["box"] == last["regions"][0]["box"]
     assert wrong["error"]["exit_code"] == 2
     assert run.code == (5 if first["warnings"] or last["warnings"] else 0)
+
+
+def test_commands_of_a_chat(medrega, tmp_path):
+    picture = tmp_path / "a.png"
+    typed = [
+        "/save x.png",
+        "/box 54,72,182,194",
+        f"/save {picture}",
+        "/box",
+        "/save",
+        "/nonsense",
+        "/help",
+        "quit",
+        "not read",
+    ]
+    run = medrega("chat", SCAN, stdin="\n".join(typed))
+    assert run.code == 0
+    with Image.open(picture) as marked:
+        assert marked.format == "PNG"
+    said = run.err.splitlines()
+    for code, params in (("chat.nothing_to_save", {}), ("chat.no_box", {}), ("chat.no_file", {})):
+        assert any(line.endswith(str(Message(code, **params))) for line in said)
+    assert any("/nonsense" in line for line in said)
+    assert any(line.endswith(str(Message("chat.help_quit"))) for line in said)
+    assert run.out.count(NOTICE) == 1
+
+
+def test_an_interrupted_answer_of_a_chat_does_not_end_it(medrega, monkeypatch, engine):
+    monkeypatch.setattr(chat, "_typed_lines", lambda kind: iter(["locate the liver", "where is the spleen?"]))
+    run, asked = type(engine).run, []
+
+    def interrupted(*arguments, **options):
+        asked.append(arguments)
+        if len(asked) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(type(engine), "run", interrupted)
+    monkeypatch.setattr(chat, "_at_terminal", lambda: True)
+    ended = medrega("chat", SCAN)
+    assert ended.code == 0
+    assert ended.out.count(NOTICE) == 1
+    assert str(Message("chat.stopped")) in ended.err.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -302,13 +302,13 @@ WATCHING = ("watch", "IN", "--question", LOCATE, "--out", "OUT/answers")
 BATCH = ("batch", "IN", "--question", LOCATE, "--out", "OUT/a.jsonl", "--threads", "2")
 TYPED = {  # what is typed, what is shown when Ctrl-C comes, how long after that, what is left
     "ask": (("ask", SCAN, LOCATE, "--save", "OUT/marked.png"), b"", (0.25,), set()),  # all of it takes 0.4 s at least
-    "chat": (("chat", SCAN), rb"\? ", (0.1,), set()),
-    "chat, twice": (("chat", SCAN), rb"\? ", (0.1, 0.15), set()),
+    "chat": (("chat", SCAN), rb">", (0.1,), set()),
+    "chat, twice": (("chat", SCAN), rb">", (0.1, 0.15), set()),
     "batch, its processes begin": (BATCH, rb"0/40", (0.05,), set()),
     "batch at work": (BATCH, rb"[1-9]/40", (0.0,), {"a.jsonl.part"}),
     "batch at work, twice": (BATCH, rb"[1-9]/40", (0.0, 0.1), {"a.jsonl.part"}),
     "watch": (WATCHING, rb"watching", (0.1,), {"answers"}),
-    "watch at work": (WATCHING, rb"answered", (0.0, 0.05), {"answers"}),
+    "watch at work": (WATCHING, rb"png: ", (0.0, 0.05), {"answers"}),
 }
 
 
