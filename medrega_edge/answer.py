@@ -105,7 +105,9 @@ class Timings:
 class Answer:
     """The answer to one question about one image.
 
-    `text` is for a person, `raw_text` is the model's output with its markup; `finish` is "stop" or "length".
+    `text` is for a person, `raw_text` is the model's output with its markup; `finish` is "stop" or "length". `confidence` is
+    that of the words that answer a free question: the probability that they are right, if the package was calibrated; else a
+    raw score. None for other tasks, and where the package does not list the answers that it can give.
     """
 
     text: str
@@ -122,6 +124,7 @@ class Answer:
     generated_tokens: int
     timings: Timings
     warnings: tuple[Message, ...] = ()
+    confidence: float | None = None
 
     def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
         """Return the answer as JSON data of schema 1.
@@ -141,6 +144,7 @@ class Answer:
                 | self._in_millimetres(r)
                 for r in self.regions
             ],
+            "confidence": _rounded(self.confidence),
             "labels": [{"label": x.label, "confidence": _rounded(x.confidence)} for x in self.labels],
             "image": {name: _listed(value) for name, value in image.items()},
             "model": asdict(self.model),

@@ -196,6 +196,7 @@ class Engine:
                 total=first_ms + (time.perf_counter() - begun) * 1000,
             ),
             warnings=tuple(warnings),
+            confidence=None if result.score is None else calibrated(result.score, manifest.answer_calibration),
         )
 
     def ask(

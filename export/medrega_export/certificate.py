@@ -18,7 +18,7 @@ from medrega_edge.domain import Task
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.evaluation import bootstrap, comparison
 from medrega_edge.evaluation.comparison import GradedTwice, TaskComparison
-from medrega_edge.evaluation.grading import Grade, grade
+from medrega_edge.evaluation.grading import Grade, grade, is_exact
 from medrega_edge.evaluation.matching import HIT
 from medrega_edge.evaluation.questions import ABSENT, Question
 from medrega_edge.evaluation.runner import AnsweredQuestion, run_questions
@@ -31,7 +31,7 @@ from medrega_export.quantisation.recipe import Recipe
 
 SCHEMA_VERSION = 1
 WORST = 10  # items that are named
-ENOUGH_BOXES = 50  # to calibrate on; with fewer, two fitted numbers say more about the sample than about the weights
+ENOUGH_TO_FIT = 50  # scores to calibrate on; with fewer, two fitted numbers say more about the sample than about the weights
 Notify = Callable[[Message], None]
 HASHED_ROLES = ("vision", "decoder", "embeddings", "tokenizer", "prompts", REGION_HEAD)
 
@@ -41,7 +41,8 @@ class GradedAnswer:
     """What a certificate keeps of an answer: its image, what the model wrote, and what it is worth.
 
     `first_box` is the score of its first box, not yet calibrated, and whether the box is a hit; None where the question is
-    not about one box. `grade` is None where nothing here can judge the answer.
+    not about one box. `words` is the same of an answer in words: its probability, and whether it is right. `grade` is None
+    where nothing here can judge the answer.
     """
 
     image: str
@@ -49,6 +50,7 @@ class GradedAnswer:
     grade: Grade | None
     warnings: int
     first_box: tuple[float, bool] | None
+    words: tuple[float, bool] | None
 
 
 def graded(answered: AnsweredQuestion) -> GradedAnswer:
@@ -60,6 +62,7 @@ def graded(answered: AnsweredQuestion) -> GradedAnswer:
         grade(question.setting, answered.text, answered.truth),
         1 if answer is None else len(answer.warnings),
         _first_box(answered),
+        _words(answered),
     )
 
 
@@ -70,6 +73,13 @@ def _first_box(answered: AnsweredQuestion) -> tuple[float, bool] | None:
         return None
     first = answer.regions[0]
     return None if first.confidence is None else (first.confidence, iou(first.box, truth[0]) >= HIT)
+
+
+def _words(answered: AnsweredQuestion) -> tuple[float, bool] | None:
+    answer = answered.answer
+    if answer is None or answer.confidence is None:
+        return None
+    return answer.confidence, is_exact(answered.text, answered.truth)
 
 
 def answer(folder: Path, questions: Sequence[Question], notify: Notify, mapped: bool = False) -> list[GradedAnswer]:
@@ -85,11 +95,15 @@ def answer(folder: Path, questions: Sequence[Question], notify: Notify, mapped: 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two packages on the same questions: a table of both, the items that lost most, and the second's calibration."""
+    """Two packages on the same questions: a table of both, the items that lost most, and the second's calibrations.
+
+    `calibration` is that of boxes, `answer_calibration` that of answers in words.
+    """
 
     accuracy: tuple[TaskComparison, ...]
     losses: dict[str, Any]
     calibration: tuple[float, ...]
+    answer_calibration: tuple[float, ...] = ()
 
 
 def compare(reference: Path, package: Path, questions: Sequence[Question], notify: Notify) -> Comparison:
@@ -103,7 +117,9 @@ def compare(reference: Path, package: Path, questions: Sequence[Question], notif
     pairs = graded_twice(questions, full, quantised)
     if len(pairs) < len(questions):
         notify(Message("export.ungraded_reports", count=len(questions) - len(pairs)))
-    return Comparison(comparison.compare(pairs), losses(pairs), calibration_of(quantised))
+    boxes = calibration_of(answer.first_box for answer in quantised)
+    words = calibration_of(answer.words for answer in quantised)
+    return Comparison(comparison.compare(pairs), losses(pairs), boxes, words)
 
 
 def graded_twice(
@@ -144,10 +160,10 @@ def _named(pair: GradedTwice) -> dict[str, Any]:
     return {"item": pair.id, "task": pair.task, "language": pair.language, "modality": pair.modality}
 
 
-def calibration_of(answers: Sequence[GradedAnswer]) -> tuple[float, ...]:
-    """Fit the scores of boxes to whether they overlap their truth by half, over questions about one box."""
-    scored = [answer.first_box for answer in answers if answer.first_box is not None]
-    return fit(*map(list, zip(*scored, strict=True))) if len(scored) >= ENOUGH_BOXES else ()
+def calibration_of(scored: Iterable[tuple[float, bool] | None]) -> tuple[float, ...]:
+    """Fit scores to whether what they score is right; nothing where there are too few."""
+    known = [one for one in scored if one is not None]
+    return fit(*map(list, zip(*known, strict=True))) if len(known) >= ENOUGH_TO_FIT else ()
 
 
 def certificate(

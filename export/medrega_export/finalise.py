@@ -50,10 +50,12 @@ def finalise(
     files: Mapping[str, FileEntry],
     certificate: dict[str, Any],
     calibration: tuple[float, ...] = (),
+    answer_calibration: tuple[float, ...] = (),
 ) -> None:
     """Write certificate, card, and last the manifest, which makes the folder a package.
 
-    `files` are the files that are there already, by role. `calibration` is slope and offset for the scores of boxes.
+    `files` are the files that are there already, by role. `calibration` is slope and offset for the scores of boxes,
+    `answer_calibration` for those of answers in words.
     """
     checkpoint = run.checkpoint
     training, preprocessing, regions = checkpoint.training, checkpoint.preprocessing, _regions(checkpoint)
@@ -85,6 +87,7 @@ def finalise(
         languages=training.languages,
         modalities=training.modalities,
         calibration=calibration,
+        answer_calibration=answer_calibration,
         regions=regions,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

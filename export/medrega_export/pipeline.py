@@ -222,7 +222,8 @@ def _certify(run: Run, folder: Path, job: _Job, recipe: Recipe, errors: dict[str
     folders = (options.checkpoint, *([options.adapter] if options.adapter else []))
     weights = [path for source in folders for path in sorted(source.glob("*.safetensors"))]
     content = certificate(stages, compared, reason, questions, packages, recipe, weights)
-    finalise(run, folder, recipe, files, content, compared.calibration if compared else ())
+    calibrations = (compared.calibration, compared.answer_calibration) if compared else ()
+    finalise(run, folder, recipe, files, content, *calibrations)
 
 
 def _without_accuracy(reason: str) -> dict[str, Any]:

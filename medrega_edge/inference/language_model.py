@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from medrega_edge.boxes import Geometry, GridBox
 from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.inference.answer_search import AnswerTree
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.decoding import Grammar, Step, generate_tokens
 from medrega_edge.inference.grammars import NamedRegion, RegionGrammar
@@ -82,6 +83,7 @@ class LanguageModel:
             raise PackageError("inference.tokenizer_not_as_in_manifest")
         self.vocabulary = RegionTokens.of(self._tokenizer, manifest.tokens.end)
         self.jump_forward = True
+        self._answers: dict[tuple[str, ...], tuple[AnswerTree, list[list[int]]]] = {}
         self._image_tokens = manifest.vision.tokens
         self._cached_image: ImageEmbeddings | None = None  # whose prefix is in the cache,
         self._cached_prefix = ("", "")  # between these texts
@@ -182,6 +184,39 @@ class LanguageModel:
             decode_ms=(time.perf_counter() - prefilled) * 1000,
         )
         return generation, best, float(1 / np.exp(corrected - corrected[best]).sum())
+
+    def choose_answer(self, image: ImageEmbeddings, prompt: Prompt, answers: tuple[str, ...]) -> tuple[Generation, float]:
+        """Choose the most probable of many known answers, which follow the prompt.
+
+        Returns a generation that holds the answer, and its probability among all of them. Raises UsageError for a prompt
+        that is too long.
+        """
+        begun = time.perf_counter()
+        logits = self._prefill(image, prompt)
+        prompt_tokens = self._decoder.length
+        prefilled = time.perf_counter()
+        if (tree_and_ids := self._answers.get(answers)) is None:
+            ids = self._tokenizer.encode_continuations(answers, prompt.question)
+            tree_and_ids = AnswerTree(ids, [answer.casefold() for answer in answers], self.vocabulary.end[0]), ids
+            self._answers = {answers: tree_and_ids}  # of one language: the tree of the other takes its place
+        tree, ids = tree_and_ids
+
+        def read(path: Sequence[int]) -> npt.NDArray[np.float32]:
+            if not path:
+                return logits
+            self._decoder.rewind(prompt_tokens)
+            return self._extend(list(path))
+
+        found = tree.search(read)
+        generation = Generation(
+            raw_text=answers[found.answer],
+            steps=tuple(map(Step, ids[found.answer])),
+            finish="stop",
+            prompt_tokens=prompt_tokens,
+            prefill_ms=(prefilled - begun) * 1000,
+            decode_ms=(time.perf_counter() - prefilled) * 1000,
+        )
+        return generation, found.probability
 
     def sequence_log_probs(self, image: ImageEmbeddings, prompt: Prompt, candidates: Sequence[Sequence[int]]) -> list[float]:
         """Return the log-probability of each candidate (token ids) among all of them, its end included.

@@ -6,7 +6,7 @@ A question cannot forge a marker: `strip_special_tokens` removes everything that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from tokenizers import Tokenizer as _Tokenizer
@@ -44,6 +44,14 @@ class Tokenizer:
         """
         prefix, ids = self.encode(before), self.encode(before + text)
         return ids[len(prefix) :] if ids[: len(prefix)] == prefix else self.encode(text)
+
+    def encode_continuations(self, texts: Sequence[str], before: str) -> list[list[int]]:
+        """Return the ids of each text as `encode_continuation` does."""
+        prefix = self.encode(before)
+        whole = self._tokenizer.encode_batch_fast([before + text for text in texts], add_special_tokens=False)
+        ids = (encoding.ids for encoding in whole)
+        length = len(prefix)
+        return [one[length:] if one[:length] == prefix else self.encode(text) for one, text in zip(ids, texts, strict=True)]
 
     def id_of(self, token: str) -> int:
         """Return the id of one token; raises PackageError when the vocabulary lacks it."""

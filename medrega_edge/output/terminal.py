@@ -41,8 +41,9 @@ def print_answer(answer: Answer, console: Console, with_text: bool = True) -> No
         table = _table(answer, language)
         narrow = console.measure(table, options=console.options.update(width=MAX_COLUMNS)).maximum > console.width
         console.print(Text("\n").join(_lines(answer, language)) if narrow else table, soft_wrap=narrow)
-    if answer.labels and answer.labels[0].confidence is not None:
-        line(Message("output.labelled", label=_SCORE, value=f"{answer.labels[0].confidence:.2f}"))  # of all labels together
+    confidence = answer.labels[0].confidence if answer.labels else answer.confidence  # of all labels together
+    if confidence is not None:
+        line(Message("output.labelled", label=_SCORE, value=f"{confidence:.2f}"))
     if certified := answer.model.certified:
         line(Message("output.certified", right=certified.right, answers=certified.answers))
     if answer.image.window:

@@ -149,7 +149,8 @@ class Manifest:
     tasks: tuple[str, ...]
     languages: tuple[str, ...]
     modalities: tuple[str, ...]
-    calibration: tuple[Number, ...] = ()  # slope and offset of `confidence.calibrated`
+    calibration: tuple[Number, ...] = ()  # slope and offset of `confidence.calibrated`, of boxes,
+    answer_calibration: tuple[Number, ...] = ()  # and of answers in words
     regions: RegionSpec | None = None
 
     def to_json(self) -> str:
@@ -161,6 +162,8 @@ class Manifest:
             del data["decoder"]["hidden_state"]
         if self.regions is None:
             del data["regions"]
+        if not self.answer_calibration:
+            del data["answer_calibration"]
         return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
@@ -184,8 +187,9 @@ class Manifest:
         for role in manifest.files:
             if role not in ROLES + OPTIONAL_ROLES:
                 raise PackageError("package.unknown_role", role=role)
-        if len(manifest.calibration) not in (0, 2):
-            raise PackageError("package.wrong_value", file=MANIFEST, key="calibration")
+        for key in ("calibration", "answer_calibration"):
+            if len(getattr(manifest, key)) not in (0, 2):
+                raise PackageError("package.wrong_value", file=MANIFEST, key=key)
         manifest._check_regions()
         return manifest
 

@@ -78,6 +78,7 @@ ABSENT_ANSWER = {
 PROMPTS = "prompts.json"
 _LanguageName = Annotated[str, Field(pattern=f"^({'|'.join(Language)})$")]
 _ModalityName = Annotated[str, Field(pattern=f"^({'|'.join(Modality)})$")]
+_Answer = Annotated[str, Field(min_length=1)]
 _ModalityOrNone = Annotated[str, Field(pattern=f"^({'|'.join(Modality)})?$")]
 
 
@@ -99,7 +100,8 @@ class PromptBook:
     empty if unknown. `modalities` maps the answers to `MODALITY_QUESTION` to modalities, "" for no medical image; empty if
     the weights were not trained for it. `label_priors[language]` holds label sets, each label with its mean log-probability
     over images of all classes; `prompts.json` calls them `levels`. `label_modalities` holds the modalities that can show a
-    label, by its English name; a label that is not in it may be in any.
+    label, by its English name; a label that is not in it may be in any. `answers[language]` are all answers to free
+    questions that the weights have seen, and a free question gets one of them; without them it gets any words.
     """
 
     __pydantic_config__ = STRICT
@@ -112,6 +114,7 @@ class PromptBook:
         default_factory=dict
     )
     label_modalities: Mapping[str, Sequence[_ModalityName]] = field(default_factory=dict)
+    answers: Mapping[_LanguageName, tuple[_Answer, ...]] = field(default_factory=dict)
 
     def before_and_after(self, task: Task = Task.DETECT, language: Language = Language.EN) -> tuple[str, str]:
         """Return the prefix's text before and after the image; task and language matter if each has its own prefix."""
@@ -163,8 +166,9 @@ class PromptBook:
         data = asdict(self)
         if label_priors := data.pop("label_priors"):
             data["levels"] = label_priors
-        if not data["label_modalities"]:
-            del data["label_modalities"]
+        for optional in ("label_modalities", "answers"):
+            if not data[optional]:
+                del data[optional]
         return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod

@@ -41,7 +41,8 @@ class Detection:
 class TaskResult:
     """The outcome of a task: `text` for a person, detections, labels with probabilities, and every generation.
 
-    `certifiable` is false where the package's certificate holds no figures for such a request.
+    `certifiable` is false where the package's certificate holds no figures for such a request. `score` is the raw
+    probability of an answer in words among all that the weights have seen; None where these are unknown.
     """
 
     text: str
@@ -50,6 +51,7 @@ class TaskResult:
     warnings: tuple[Message, ...] = ()
     generations: tuple[Generation, ...] = ()
     certifiable: bool = True
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,14 @@ class TaskContext:
         ids = model.encode_continuation(opening, prompt.question) if opening else []
         grammar = Prose(model.vocabulary, ids)
         return model.generate(self.image, prompt, grammar, self.max_tokens or MAX_TOKENS, self.on_text)
+
+    def choose_answer(self, prompt: Prompt) -> tuple[Generation, float] | None:
+        """Choose an answer among those that the weights have seen in the context's language; None where these are unknown.
+
+        Raises UsageError as `generate`. Beside the generation stands the answer's probability among them.
+        """
+        answers = self.prompts.answers.get(self.language)
+        return self.language_model.choose_answer(self.image, prompt, answers) if answers else None
 
     def generate_regions(self, prompt: Prompt) -> TaskResult:
         """Generate text and regions in any order; the result's text keeps the names of the regions."""

@@ -53,7 +53,8 @@ class AnswerQuestion(TaskRequest):
         check_words(question)
         first = find_regions(context, question) if self.regional_chain_of_thought else TaskResult("")
         text = with_regions(question, first.detections, context.language)
-        generation = context.generate_prose(context.prompts.prompt(Task.VQA, context.language, text))
+        prompt = context.prompts.prompt(Task.VQA, context.language, text)
+        generation, probability = context.choose_answer(prompt) or (context.generate_prose(prompt), None)
         warnings = []
         if _OTHER_LETTERS.search(question):
             warnings.append(Message("task.other_language"))
@@ -63,4 +64,5 @@ class AnswerQuestion(TaskRequest):
             warnings=(*warnings, *first.warnings, *generation_warnings(generation)),
             generations=(*first.generations, generation),
             certifiable=not self.regional_chain_of_thought,
+            score=probability,
         )

@@ -101,8 +101,8 @@ def test_scores_are_fitted_over_questions_about_one_box() -> None:
     one, two = question("one", LEFT), question("two", LEFT, RIGHT)
     kept = [c.graded(answered(one, HALF)), c.graded(answered(one, RIGHT)), c.graded(answered(two, LEFT))]
     assert [answer.first_box for answer in kept] == [(0.8, True), (0.8, False), None]
-    assert c.calibration_of(kept) == ()  # too few to fit
-    assert len(c.calibration_of(kept * c.ENOUGH_BOXES)) == 2
+    assert c.calibration_of(answer.first_box for answer in kept) == ()  # too few to fit
+    assert len(c.calibration_of(answer.first_box for answer in kept * c.ENOUGH_TO_FIT)) == 2
 
 
 @pytest.mark.export

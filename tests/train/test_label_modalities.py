@@ -1,9 +1,11 @@
 """Which modalities can show a label: nothing that data has is refused, and what no clinic would see is."""
 
+from dataclasses import replace
+
 import pytest
 
-from medrega_edge.domain import Modality
-from medrega_edge.evaluation.records import read_records
+from medrega_edge.domain import Language, Modality
+from medrega_edge.evaluation.records import AnnotatedQuestion, read_records
 from medrega_edge.prompts.templates import PromptBook
 from medrega_train.label_modalities import modalities_of_labels
 from medrega_train.questions import prompt_book
@@ -29,6 +31,13 @@ def test_a_label_is_possible_where_it_was_seen_and_where_its_area_shows():
     assert Modality.ENDOSCOPY in table["liver"] and Modality.ENDOSCOPY not in table["L5 vertebra"]  # laparoscopy
     assert table["platelet"] == [Modality.PATHOLOGY]
     assert "blood vessel" not in table and "unicorn" not in table
+
+
+def test_the_prompts_of_new_weights_have_the_answers_that_they_have_seen():
+    asked = [("en", "Yes"), ("en", " no "), ("en", "Yes"), ("zh", "肝脏")]
+    pairs = tuple(AnnotatedQuestion("?", answer, Language(lang)) for lang, answer in asked)
+    book = prompt_book([replace(RECORDS[0], qa=pairs), *RECORDS])
+    assert PromptBook.from_json(book.to_json()).answers == {"en": ("Yes", "no"), "zh": ("肝脏",)}
 
 
 def test_the_prompts_of_new_weights_have_the_table():

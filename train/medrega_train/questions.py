@@ -292,8 +292,20 @@ def prompt_book(records: list[Record]) -> PromptBook:
     modalities[NOT_MEDICAL[0]] = ""
     possible = {label: tuple(found) for label, found in modalities_of_labels(records).items()}
     return PromptBook(
-        DEFAULT_PROMPTS.prefix, DEFAULT_PROMPTS.templates, tuple(labels), modalities, label_modalities=possible
+        DEFAULT_PROMPTS.prefix,
+        DEFAULT_PROMPTS.templates,
+        tuple(labels),
+        modalities,
+        label_modalities=possible,
+        answers=known_answers(records),
     )
+
+
+def known_answers(records: list[Record]) -> dict[str, tuple[str, ...]]:
+    """Return the answers to the data's own questions by language, each spelling once, the most frequent first."""
+    counts = Counter((pair.lang, _single_spaced(pair.answer)) for record in records for pair in record.qa)
+    ordered = sorted(counts, key=lambda pair: (-counts[pair], pair))
+    return {language: found for language in Language if (found := tuple(a for lang, a in ordered if lang == language and a))}
 
 
 def all_texts(records: list[Record]) -> Iterator[str]:
