@@ -118,6 +118,7 @@ class _AnswerKeys(TypedDict):
     task: Task
     language: Language
     regions: list[RegionDocument]
+    confidence: Share | None
     labels: list[LabelDocument]
     image: ImageDocument
     model: ModelDocument

@@ -35,7 +35,7 @@ def test_a_label_is_possible_where_it_was_seen_and_where_its_area_shows():
 
 def test_the_prompts_of_new_weights_have_the_answers_that_they_have_seen():
     asked = [("en", "Yes"), ("en", " no "), ("en", "Yes"), ("zh", "肝脏")]
-    pairs = tuple(AnnotatedQuestion("?", answer, Language(lang)) for lang, answer in asked)
+    pairs = tuple(AnnotatedQuestion(Language(lang), "?", answer) for lang, answer in asked)
     book = prompt_book([replace(RECORDS[0], qa=pairs), *RECORDS])
     assert PromptBook.from_json(book.to_json()).answers == {"en": ("Yes", "no"), "zh": ("肝脏",)}
 
