@@ -10,7 +10,8 @@ MedregaError                 never raised itself; the command line catches exact
 └── InternalError      70    the program itself failed
 
 Every message is one sentence that says what is wrong, where, and what to do next. None holds pixels or header values of
-a patient, nor the name of an image or of a file of answers: people put names of patients there.
+a patient, nor the name of an image or of a file of answers: people put names of patients there. The command line repeats
+a path that was typed and is not there.
 """
 
 from __future__ import annotations

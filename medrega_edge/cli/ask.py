@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ from medrega_edge.cli.options import (
     with_shared_options,
 )
 from medrega_edge.domain import Task, language_of
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.i18n.user_language import locale_language
 from medrega_edge.io.safe_text import printable
@@ -41,6 +42,12 @@ BoxText = Annotated[str, question_option(metavar="X1,Y1,X2,Y2", help="The box, i
 ChainOfThought = Annotated[
     bool, question_option("--cot", help="Locate the relevant regions first, then answer with them (Regional CoT).")
 ]
+
+
+def _label_sets() -> list[str]:
+    from medrega_edge.vocabulary.label_sets import LABEL_SETS
+
+    return list(LABEL_SETS)
 
 
 @with_shared_options
@@ -64,17 +71,19 @@ def ask(
     from medrega_edge.tasks.intent import build_request
 
     image, text = image_or_question, question
-    if shared.picture.sample is not None and question is None:
+    sample = shared.picture.sample
+    if sample is not None and question is None:
         image, text = None, image_or_question
-    if text is None:
-        raise UsageError("cli.no_question")
-    pixels = None if box is None else parse_box(box)
+    if text is None and box is None:
+        given = image is not None or sample is not None
+        raise UsageError("cli.only_no_question") if given else UsageError("cli.no_question")
+    pixels, text = None if box is None else parse_box(box), text or ""
 
     def request(engine: Engine) -> TaskRequest:
         named = task or engine.guess_task(text, pixels)
         return build_request(named, text, box=pixels, regional_chain_of_thought=regional_chain_of_thought)
 
-    _answer_one(image, text, request, shared)
+    _answer_one(image, text, request, shared, (text,))
 
 
 @with_shared_options
@@ -91,11 +100,11 @@ def locate(
     from medrega_edge.tasks.detection import Detect
 
     given = [word for word in (image_or_name, *(names or ())) if word is not None]
-    image = given.pop(0) if given and shared.picture.sample is None else None
+    image = given.pop(0) if given and (shared.picture.sample is None or os.path.isfile(given[0])) else None
     if not given:
         raise UsageError("cli.no_name")
     request = Detect(given)
-    _answer_one(image, request.words, lambda _: request, shared)
+    _answer_one(image, request.words, lambda _: request, shared, given)
 
 
 @with_shared_options
@@ -120,7 +129,13 @@ def classify(
     image: ImageArgument = None,
     labels: Annotated[str | None, question_option(metavar="A,B,...", help="Labels to choose from.")] = None,
     label_set: Annotated[
-        str | None, question_option("--set", metavar="NAME", help="A label set; `medrega model info --labels` lists them.")
+        str | None,
+        question_option(
+            "--set",
+            metavar="NAME",
+            help="A label set; `medrega model info --labels` lists them.",
+            autocompletion=_label_sets,
+        ),
     ] = None,
     multiple: Annotated[bool, question_option("--several", help="More than one label may apply.")] = False,
     regional_chain_of_thought: ChainOfThought = False,
@@ -159,23 +174,39 @@ def report(
     _answer_one(image, "", lambda _: Report(grounded), shared)
 
 
-def image_path(image: str | None, sample: str | None) -> str:
-    """The path of the image: the one given, or a sample's."""
+def image_path(image: str | None, sample: str | None, asked: Sequence[str] = ()) -> str:
+    """The path of the image: the one given, or a sample's. `asked` are the arguments behind it.
+
+    Raises UsageError for arguments in another order, ImageError for a path that is not there.
+    """
     if (image is None) == (sample is None):
         raise UsageError("cli.image_or_sample")
     if image is not None:
-        return image
+        if os.path.exists(image):
+            return image
+        if any(map(os.path.isfile, asked)):
+            raise UsageError("cli.image_first")
+        raise ImageError("cli.no_such_file", path=image)
     from medrega_edge.images.samples import sample_path
 
     assert sample is not None
     return str(sample_path(sample))
 
 
-def _answer_one(image: str | None, words: str, request: Callable[[Engine], TaskRequest], shared: AnswerOptions) -> None:
-    """Encode one image, answer one request, show the answer; `words` are the user's, and may be empty."""
+def _answer_one(
+    image: str | None,
+    words: str,
+    request: Callable[[Engine], TaskRequest],
+    shared: AnswerOptions,
+    asked: Sequence[str] = (),
+) -> None:
+    """Encode one image, answer one request, show the answer; `words` are the user's, and may be empty.
+
+    `asked` are the arguments behind the image.
+    """
     from medrega_edge.output import overlay
 
-    path = image_path(image, shared.picture.sample)
+    path = image_path(image, shared.picture.sample, asked)
     files = shared.output
     if files.save is not None:
         overlay.check_png_path(files.save, Path(path))

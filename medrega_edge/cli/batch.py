@@ -69,6 +69,8 @@ def batch(
     from medrega_edge.output.pictures import PictureFolder
     from medrega_edge.package.registry import find_package
 
+    if not os.path.exists(source):
+        raise UsageError("cli.no_such_file", path=source)
     outputs = [one for one in (out, csv, gallery) if one is not None]
     if len({one.absolute() for one in outputs}) < len(outputs):
         raise UsageError("batch.one_output")

@@ -50,7 +50,7 @@ def chat(
     *,
     shared: ImageOptions,
 ) -> None:
-    """Ask several questions about one image; it is encoded once.
+    """Ask several questions about one image; it is loaded only once.
 
     Write one question a line. /help lists the commands, /quit ends the chat. Questions are kept in memory only.
 

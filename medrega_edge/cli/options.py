@@ -22,6 +22,7 @@ import typer
 from medrega_edge.cli.console import print_status
 from medrega_edge.domain import Language, Task
 from medrega_edge.i18n.message import Message
+from medrega_edge.images.samples import SAMPLES, sample_frame
 
 if TYPE_CHECKING:
     from medrega_edge.engine import Engine
@@ -49,10 +50,14 @@ def _windows() -> list[str]:
     return list(WINDOWS)
 
 
-TaskOption = Annotated[Task | None, question_option(help="Task; default: read from the question.")]
+def _samples() -> list[str]:
+    return list(SAMPLES)
+
+
+TaskOption = Annotated[Task | None, question_option(help="Task. Default: guessed from the question.")]
 LanguageOption = Annotated[
     Language | None,
-    question_option("--lang", help="Language of the answer; default: that of the question, without one the locale's."),
+    question_option("--lang", help="Language of the answer. Default: the question's, else the system's."),
 ]
 ModelOption = Annotated[
     str | None, model_option("--model", "-m", metavar="PACKAGE", help="Package folder or name.", envvar="MEDREGA_MODEL")
@@ -102,7 +107,12 @@ class PictureOptions(ReadingOptions):
     frame: Annotated[int | None, image_option(min=0, help="Frame of a file with several, from 0.")] = None
     slice_: Annotated[int | None, image_option("--slice", min=0, help="Slice of a volume or series, from 0.")] = None
     sample: Annotated[
-        str | None, image_option(metavar="NAME", help="Instead of IMAGE, a scan that ships with the program: abdomen-mri.")
+        str | None,
+        image_option(
+            metavar="NAME",
+            help=f"Instead of IMAGE, a scan that ships with the program: {', '.join(SAMPLES)}.",
+            autocompletion=_samples,
+        ),
     ] = None
 
     def view(self, question: str = "") -> View:
@@ -110,8 +120,11 @@ class PictureOptions(ReadingOptions):
         from medrega_edge.images.medical_image import View
         from medrega_edge.tasks.intent import window_preset_for
 
+        frame = self.frame
+        if frame is None and self.sample is not None:
+            frame = sample_frame(self.sample)
         return View(
-            frame=self.frame,
+            frame=frame,
             window=self.window,
             plane=self.plane,
             slice=self.slice_,

@@ -13,6 +13,7 @@ from typer._click import exceptions as parser
 
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.images.samples import SAMPLES
 
 _HARMLESS = re.compile("[a-z]+|--?[a-z-]+")  # what may be quoted: such words are commands and options, mistyped
 
@@ -39,8 +40,12 @@ def usage_error(error: Exception) -> UsageError | None:
             return UsageError("cli.missing_parameter", name=_name(error.param), command=command)
         case parser.BadParameter():
             return UsageError("cli.wrong_value", name=_name(error.param), expected=_expected(error.param))
+        case parser.BadOptionUsage(option_name="--sample"):
+            return UsageError("cli.no_value_of", name="--sample", choices=SAMPLES)
         case parser.BadOptionUsage():
             return UsageError("cli.no_value", name=error.option_name)
+    if command == "medrega ask":
+        return UsageError("cli.quote_question")
     return UsageError("cli.too_many_arguments", command=command)
 
 

@@ -63,8 +63,8 @@ MODALITY_QUESTION = "Which kind of image is this?"  # asked by the program only,
 REPORT_QUESTION = {Language.EN: "Describe this image.", Language.ZH: "请描述这张图像。"}
 # Ends every report: weights know only what was annotated, so silence or "none" is no finding.
 REPORT_DISCLAIMER = {
-    Language.EN: "This lists only what the annotations of the training images would list; there may be more.",
-    Language.ZH: "以上只列出训练图像的标注会列出的内容，可能还有其他异常。",
+    Language.EN: "Only findings from the training data can appear here; others may be present.",
+    Language.ZH: "报告仅涵盖训练数据中标注过的项目，可能还有其他异常。",
 }
 # Regional chain of thought: the regions that were located first follow the question.
 WITH_REGIONS = {Language.EN: "{question} Regions: {regions}", Language.ZH: "{question} 区域：{regions}"}

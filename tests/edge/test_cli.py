@@ -136,14 +136,15 @@ def test_a_batch_keeps_order_and_names_what_failed(tmp_path, medrega):
     single = json.loads(medrega("ask", SCAN, "locate the liver", "--json").out)
     assert answers[0]["regions"] == single["regions"]
     assert "failed: Line 6 is not valid JSON." in run.err.splitlines()
-    assert "no file of questions at the path" in medrega("batch", tmp_path / "nowhere.jsonl", "--out", out).err
+    nowhere = tmp_path / "nowhere.jsonl"
+    assert medrega("batch", nowhere, "--out", out).err.strip().endswith(str(Message("cli.no_such_file", path=nowhere)))
 
 
 def test_no_more_threads_than_processors(medrega, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     run = medrega("ask", SCAN, "locate the liver", "--threads", "500")
     assert run.code == 0
-    assert "500 threads were asked for; there are 2 processors" in run.err
+    assert str(Message("cli.too_many_threads", threads=500, processors=2)) in run.err
     assert "threads" not in medrega("ask", SCAN, "locate the liver", "--threads", "2").err
 
 

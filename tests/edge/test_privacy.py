@@ -151,6 +151,7 @@ def test_no_command_tells_an_identifier(place, run, record_property):
     record_property("commands that could tell them", len(told))
     for arguments in told:
         code, said = run(*arguments, stdin="locate the liver\n\n")
+        said = said.replace(f"No such file: {arguments[1]}", "")  # what was typed and is not there
         assert not leaked(said), (arguments[0], leaked(said), said)
         assert "Traceback" not in said
         codes.add(code)
