@@ -66,13 +66,16 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Certified:
-    """Accuracy measured for such answers when the package was certified: the share `right` of so many `answers`.
+    """Accuracy measured when the package was certified: the share `right` of so many `answers`.
 
-    A box is right from an IoU of 0.5 on.
+    The answers were about boxes of one label in images of one modality, or, where too few of them were measured, all of the
+    task: then `label`, or both, are None. A box is right from an IoU of 0.5 on.
     """
 
     right: float
     answers: int
+    label: str | None = None
+    modality: Modality | None = None
 
 
 @dataclass(frozen=True)

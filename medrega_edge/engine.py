@@ -173,7 +173,8 @@ class Engine:
         is_medical = modality is not None or confidence is None
         certified = None
         if is_certifiable and is_medical:
-            certified = certificate.certified(self._certificate, task.task, language, modality)
+            label = self._only_label(result, language) if task.task is Task.DETECT else None
+            certified = certificate.certified(self._certificate, task.task, language, modality, label)
         return Answer(
             text=result.text,
             raw_text="\n".join(generation.raw_text for generation in generations),
@@ -293,6 +294,12 @@ class Engine:
         if modality and modality not in self.package.manifest.modalities:
             warnings.append(Message("task.untrained_modality", modality=modality.value))
         return modality, round(confidence, 4), warnings
+
+    def _only_label(self, result: TaskResult, language: Language) -> str | None:
+        """Return the English name of the one label that all boxes have; None where there is no box, or another name."""
+        shown = {detection.label for detection in result.detections}
+        names = {label[language is Language.ZH]: label[0] for label in self._prompts.labels}
+        return names.get(shown.pop()) if len(shown) == 1 else None
 
     def _regions(self, image: EncodedImage, result: TaskResult) -> tuple[Region, ...]:
         """Map detections to pixels of the original image, and their scores to probabilities."""

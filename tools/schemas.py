@@ -69,10 +69,15 @@ class ImageDocument(TypedDict):
 
 
 class CertifiedDocument(TypedDict):
-    """The share of right answers of this kind, and the number of answers measured, when the package was certified."""
+    """The share of right answers of this kind, and the number of answers measured, when the package was certified.
+
+    `label` and `modality` tell whether these were boxes of one label, and images of one modality.
+    """
 
     right: Share
     answers: FromZero
+    label: str | None
+    modality: Modality | None
 
 
 class ModelDocument(TypedDict):

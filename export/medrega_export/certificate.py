@@ -17,7 +17,7 @@ from medrega_edge.boxes import iou
 from medrega_edge.domain import Task
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.evaluation import bootstrap, comparison
-from medrega_edge.evaluation.comparison import GradedTwice, TaskComparison
+from medrega_edge.evaluation.comparison import GradedTwice, LabelAccuracy, TaskComparison
 from medrega_edge.evaluation.grading import Grade, grade, is_exact
 from medrega_edge.evaluation.matching import HIT
 from medrega_edge.evaluation.questions import ABSENT, Question
@@ -101,6 +101,7 @@ class Comparison:
     """
 
     accuracy: tuple[TaskComparison, ...]
+    labels: tuple[LabelAccuracy, ...]
     losses: dict[str, Any]
     calibration: tuple[float, ...]
     answer_calibration: tuple[float, ...] = ()
@@ -119,7 +120,7 @@ def compare(reference: Path, package: Path, questions: Sequence[Question], notif
         notify(Message("export.ungraded_reports", count=len(questions) - len(pairs)))
     boxes = calibration_of(answer.first_box for answer in quantised)
     words = calibration_of(answer.words for answer in quantised)
-    return Comparison(comparison.compare(pairs), losses(pairs), boxes, words)
+    return Comparison(comparison.compare(pairs), comparison.label_accuracies(pairs), losses(pairs), boxes, words)
 
 
 def graded_twice(
@@ -136,6 +137,7 @@ def graded_twice(
             (before.grade, after.grade),
             before.raw_text != after.raw_text,
             (before.warnings, after.warnings),
+            question.object,
         )
         for question, before, after in zip(questions, reference, package, strict=True)
         if before.grade is not None and after.grade is not None
@@ -185,7 +187,7 @@ def certificate(
         "schema_version": SCHEMA_VERSION,
         "accuracy": [asdict(entry) for entry in compared.accuracy] if compared else None,
         "reason": reason,
-        **(compared.losses if compared else {}),
+        **({"labels": [asdict(entry) for entry in compared.labels]} | compared.losses if compared else {}),
         "recipe": json.loads(recipe.to_json()),
         "stages": {name: {"error": error, "limit": limit} for name, (error, limit) in stages.items()},
         "items": {

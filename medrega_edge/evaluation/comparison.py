@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from medrega_edge.domain import Task
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.bootstrap import FloatArray, Interval, is_significant, mean_interval
 from medrega_edge.evaluation.grading import Grade
@@ -21,6 +22,7 @@ class GradedTwice:
     """One question with the grades of the reference's answer and of the package's, in this order.
 
     `task` is "absent" where what is asked for is not there; `changed` tells whether the two answers differ in any letter.
+    `label` is the English name of the one object that was asked for, if there is one.
     """
 
     id: str
@@ -31,6 +33,7 @@ class GradedTwice:
     grades: tuple[Grade, Grade]
     changed: bool
     warnings: tuple[int, int] | None = None
+    label: str | None = None
 
     @property
     def flipped(self) -> bool:
@@ -90,6 +93,16 @@ class TaskComparison:
         return {name: figure for name, figure in figures.items() if figure is not None}
 
 
+@dataclass(frozen=True)
+class LabelAccuracy:
+    """The share of right answers about one label in images of one modality, in both languages together."""
+
+    label: str
+    modality: str
+    answers: int
+    right: float
+
+
 _ENTRIES = TypeAdapter(tuple[TaskComparison, ...])
 
 
@@ -114,6 +127,16 @@ def compare(pairs: Sequence[GradedTwice]) -> tuple[TaskComparison, ...]:
         if pair.modality:
             members[pair.task, pair.language, pair.modality].append(pair)
     return tuple(_entry(key, members[key]) for key in sorted(members))
+
+
+def label_accuracies(pairs: Iterable[GradedTwice]) -> tuple[LabelAccuracy, ...]:
+    """Return how often the package's boxes of each label were right, by modality."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for pair in pairs:
+        accuracy = pair.grades[1].accuracy
+        if pair.task == Task.DETECT and pair.label and pair.modality and accuracy is not None:
+            found[pair.label, pair.modality].append(accuracy)
+    return tuple(LabelAccuracy(*key, len(found[key]), float(np.mean(found[key]))) for key in sorted(found))
 
 
 def _entry(key: tuple[str, str, str], members: Sequence[GradedTwice]) -> TaskComparison:

@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medrega_edge.answer import Answer
+from medrega_edge.answer import Answer, Certified
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import json_text, printable
 from medrega_edge.output.overlay import COLOURS, NOTICES
+from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 
 MAX_COLUMNS = 1000  # to measure how wide a table would be without a limit
 
@@ -45,13 +46,24 @@ def print_answer(answer: Answer, console: Console, with_text: bool = True) -> No
     if confidence is not None:
         line(Message("output.labelled", label=_SCORE, value=f"{confidence:.2f}"))
     if certified := answer.model.certified:
-        line(Message("output.certified", right=certified.right, answers=certified.answers))
+        line(_certified(certified, answer))
     if answer.image.window:
         centre, width = answer.image.window
         line(Message("output.labelled", label=_WINDOW, value=f"{centre:g}, {width:g}"))
     for warning in answer.warnings:
         line(Message("output.warning", warning=warning), "yellow")
     console.print(Text(NOTICES[language], style="dim"), soft_wrap=True)
+
+
+def _certified(certified: Certified, answer: Answer) -> Message:
+    right, answers = certified.right, certified.answers
+    if certified.modality is None:
+        return Message("output.certified", right=right, answers=answers)
+    modality = MODALITY_NAMES[certified.modality][answer.language is Language.ZH]
+    if certified.label is None:
+        return Message("output.certified_modality", modality=modality, right=right, answers=answers)
+    label = printable(answer.regions[0].label)
+    return Message("output.certified_label", label=label, modality=modality, right=right, answers=answers)
 
 
 def _rows(answer: Answer) -> Iterator[tuple[Text, Text, list[tuple[Message, str]]]]:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pydantic import ConfigDict
 
 from medrega_edge.answer import Certified
+from medrega_edge.domain import Modality
 from medrega_edge.io.strict_json import Count, JsonFault, parse_json
 
 FEWEST = 30  # answers about one modality; with fewer, the figure over all modalities says more
+FEWEST_OF_LABEL = 20  # answers about one label in one modality
 CERTIFICATE = "certificate.json"
 
 _CONFIG: ConfigDict = {"extra": "ignore", "strict": True, "allow_inf_nan": False}
@@ -45,6 +47,18 @@ class Entry:
     mean_iou: Difference | None
     accuracy: Difference | None
     flipped: float | None = None
+
+
+@dataclass(frozen=True)
+class LabelEntry:
+    """The share of right boxes of one label, by its English name, in images of one modality."""
+
+    __pydantic_config__ = _CONFIG
+
+    label: str
+    modality: str
+    answers: Count
+    right: float
 
 
 @dataclass(frozen=True)
@@ -111,7 +125,7 @@ class Stage:
 class Certificate:
     """What a certificate holds. `accuracy` is None if no questions were asked; `reason` says why.
 
-    Older certificates name no `flips`, `worst` items, `weights` and `code`; that of a reference names no `packages`.
+    Older certificates name no `labels`, `flips`, `worst` items, `weights` and `code`; that of a reference no `packages`.
     """
 
     __pydantic_config__ = _CONFIG
@@ -120,6 +134,7 @@ class Certificate:
     stages: Mapping[str, Stage]
     reason: str | None = None
     items: Items | None = None
+    labels: tuple[LabelEntry, ...] = ()
     flips: tuple[Flip, ...] | None = None
     worst: tuple[LostItem, ...] = ()
     recipe: Recipe = Recipe()
@@ -136,13 +151,22 @@ def read(text: str) -> Certificate:
         raise fault.package_error(CERTIFICATE) from None
 
 
-def certified(certificate: Certificate, task: str, language: str, modality: str | None) -> Certified | None:
-    """The accuracy measured for such answers: on this modality if enough were measured, else on all; None for none."""
+def certified(
+    certificate: Certificate, task: str, language: str, modality: Modality | None, label: str | None = None
+) -> Certified | None:
+    """The accuracy measured for such answers; None for none.
+
+    It is that of boxes of this label in this modality, else that of the task in this modality, else that of the task; the
+    first of which enough answers were measured. `label` is an English name.
+    """
+    for cell in certificate.labels:
+        if (cell.label, cell.modality) == (label, modality) and cell.answers >= FEWEST_OF_LABEL:
+            return Certified(round(cell.right, 4), cell.answers, label, modality)
     about = [entry for entry in certificate.accuracy or () if (entry.task, entry.language) == (task, language)]
     entries = {entry.modality: entry for entry in about}
     entry = entries.get(modality)
     if entry is None or entry.n < FEWEST:
-        entry = entries.get(None)
+        entry, modality = entries.get(None), None
     if entry is None or entry.accuracy is None:
         return None
-    return Certified(round(entry.accuracy.package, 4), entry.n)
+    return Certified(round(entry.accuracy.package, 4), entry.n, None, modality)

@@ -14,7 +14,7 @@ from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.errors import PackageError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.samples import sample_path
-from medrega_edge.package.certificate import FEWEST, certified, read
+from medrega_edge.package.certificate import FEWEST, FEWEST_OF_LABEL, certified, read
 from medrega_edge.package.manifest import MANIFEST
 from medrega_edge.package.registry import default_folder
 from medrega_edge.prompts.templates import PREFIX, TEMPLATES
@@ -223,8 +223,8 @@ def test_another_device_is_refused_not_replaced():
 def test_the_schema_is_complete(engine, scan):
     answer = engine.ask(scan, "locate the liver").to_dict()
     assert list(answer) == [
-        "schema_version", "text", "raw_text", "task", "language", "regions", "confidence", "labels", "image", "model", "device",
-        "finish", "tokens", "timings_ms", "warnings", "warning_details", "notice",
+        "schema_version", "text", "raw_text", "task", "language", "regions", "confidence", "labels", "image", "model",
+        "device", "finish", "tokens", "timings_ms", "warnings", "warning_details", "notice",
     ]  # fmt: skip
     assert list(answer["image"]) == [
         "path",
@@ -270,8 +270,15 @@ def test_few_answers_about_one_kind_of_image_tell_less_than_all():
         | {"accuracy": {"reference": right, "package": right, "loss": 0, "interval": [0, 0]}}
         for kind, n, right in rows
     ]
-    made = read(json.dumps({"accuracy": accuracy, "stages": {}}))
-    assert certified(made, "detect", "en", "ct") == Certified(0.1, FEWEST)
+    labels = [
+        {"label": "liver", "modality": "ct", "answers": FEWEST_OF_LABEL, "right": 0.75},
+        {"label": "spleen", "modality": "ct", "answers": FEWEST_OF_LABEL - 1, "right": 0.5},
+    ]
+    made = read(json.dumps({"accuracy": accuracy, "labels": labels, "stages": {}}))
+    assert certified(made, "detect", "en", "ct", "liver") == Certified(0.75, FEWEST_OF_LABEL, "liver", "ct")
+    assert certified(made, "detect", "en", "ct", "spleen") == certified(made, "detect", "en", "ct")
+    assert certified(made, "detect", "en", "mri", "liver") == Certified(0.3, 100)
+    assert certified(made, "detect", "en", "ct") == Certified(0.1, FEWEST, None, "ct")
     assert certified(made, "detect", "en", "mri") == certified(made, "detect", "en", None) == Certified(0.3, 100)
     assert certified(made, "report", "en", "ct") is None
     assert certified(read('{"accuracy": null, "stages": {}}'), "detect", "en", "ct") is None
