@@ -11,7 +11,7 @@ from medrega_edge.answer import Region
 from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Modality, Task
 from medrega_edge.errors import GateError
-from medrega_edge.evaluation.comparison import compare
+from medrega_edge.evaluation.comparison import compare, label_accuracies
 from medrega_edge.evaluation.questions import LabelledBoxes, Question, Truth
 from medrega_edge.evaluation.runner import AnsweredQuestion
 from medrega_export import certificate as c
@@ -25,7 +25,14 @@ SIDE = 999  # of an image whose pixels are the model's grid
 def question(name: str, *truth: PixelBox, task: Task = Task.DETECT, text: str = "", modality=None) -> Question:
     regions = (LabelledBoxes("liver", truth),) if truth else ()
     return Question(
-        id=name, image=Path("a.png"), question="?", task=task, truth=Truth(text, regions), modality=modality, sha256=name
+        id=name,
+        image=Path("a.png"),
+        question="?",
+        task=task,
+        truth=Truth(text, regions),
+        modality=modality,
+        sha256=name,
+        object="liver" if truth else None,
     )
 
 
@@ -34,6 +41,7 @@ def answered(asked: Question, *boxes: PixelBox, words: str = "", refused: bool =
     answer = SimpleNamespace(
         regions=regions,
         labels=(),
+        confidence=0.7 if words else None,
         text=words,
         raw_text=words or str(boxes),
         language="en",
@@ -115,3 +123,20 @@ def test_a_gate_names_the_stage() -> None:
         Thresholds().check({"vision_int8": 0.2})
     with raises_code(GateError, "export.stage_not_a_number", stage="decoder_fp32"):
         Thresholds().check({"decoder_fp32": float("nan")})
+
+
+def test_words_are_fitted_to_whether_they_are_right() -> None:
+    asked = question("q", task=Task.VQA, text="Yes")
+    assert [c.graded(answered(asked, words=words)).words for words in ("yes.", "no")] == [(0.7, True), (0.7, False)]
+    assert c.graded(answered(question("one", LEFT), LEFT)).words is None
+
+
+def test_labels_have_accuracies_of_their_own_in_each_modality() -> None:
+    asked = question("q", LEFT, modality=Modality.CT)
+    other = question("r", RIGHT, modality=Modality.MRI)
+    graded = pairs(
+        *((asked, answered(asked, LEFT), answered(asked, box)) for box in (LEFT, RIGHT)),
+        (other, answered(other, LEFT), answered(other, RIGHT)),
+    )
+    cells = [(cell.label, cell.modality, cell.answers, cell.right) for cell in label_accuracies(graded)]
+    assert cells == [("liver", "ct", 2, 0.5), ("liver", "mri", 1, 1.0)]
