@@ -53,6 +53,8 @@ from medrega_edge.vocabulary.terminology import Terminology
 
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
 
+UNSURE = 0.5  # below this confidence words that answer a free question are more likely wrong than right
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -164,7 +166,9 @@ class Engine:
         if stream:
             stream.finish(result.text)
         modality, confidence, modality_warnings = self._modality(image)
-        warnings = dict.fromkeys([*image.image.warnings, *result.warnings, *modality_warnings])
+        confidence = None if result.score is None else calibrated(result.score, self.package.manifest.answer_calibration)
+        unsure = [Message("task.unsure_answer")] if confidence is not None and confidence < UNSURE else []
+        warnings = dict.fromkeys([*image.image.warnings, *result.warnings, *unsure, *modality_warnings])
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
@@ -197,7 +201,7 @@ class Engine:
                 total=first_ms + (time.perf_counter() - begun) * 1000,
             ),
             warnings=tuple(warnings),
-            confidence=None if result.score is None else calibrated(result.score, manifest.answer_calibration),
+            confidence=confidence,
         )
 
     def ask(

@@ -53,6 +53,7 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_part": "part {part} of the question names nothing that these weights were trained to locate",
     "task.unknown_task": "There is no task '{name}'; choose one of: {tasks}.",
     "task.unreadable_box": "The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.",
+    "task.unsure_answer": "the model is not sure: this answer is more likely wrong than right",
     "task.untrained_labels": "this model was not trained to tell these labels apart; do not rely on the choice",
     "task.untrained_modality": "this model cannot locate structures in images of this kind ({modality})",
     # ---- images (image.*) ----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The most probable of many answers is found without walking all of them, and spellings add up."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 from medrega_edge.engine import load
 from medrega_edge.errors import PackageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.answer_search import MAX_PASSES, AnswerTree
 from medrega_edge.prompts.templates import PromptBook
 from tests.edge.toy_package import build, picture
@@ -110,6 +112,11 @@ def test_a_free_question_gets_an_answer_that_the_weights_have_seen(tmp_path, mon
     assert 0 < found.confidence <= 1
     assert found.to_dict()["confidence"] == round(found.confidence, 4)
     assert engine.answer(image, "这是什么？").text == "肝脏"
+    unsure = Message("task.unsure_answer")
+    for offset in (-20.0, 20.0):
+        manifest = replace(engine.package.manifest, answer_calibration=(1.0, offset))
+        monkeypatch.setattr(engine, "package", replace(engine.package, manifest=manifest))
+        assert (unsure in engine.answer(image, "Is it?").warnings) is (offset < 0)
 
 
 def test_an_answer_without_a_letter_is_refused():
