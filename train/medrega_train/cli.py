@@ -11,7 +11,7 @@ import typer
 def train(
     data: Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run that is there goes on.")],
-    preset: Annotated[str, typer.Option(help="nano or lite (2 cores), small (one GPU) or smoke (a test).")] = "nano",
+    preset: Annotated[str, typer.Option(help="lite or nano (2 cores), small (one GPU) or smoke (a test).")] = "lite",
     minutes: Annotated[float | None, typer.Option(help="End this slice after so many minutes; run again to go on.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that prepare batches.")] = 1,
     compile: Annotated[
@@ -23,7 +23,7 @@ def train(
 ) -> None:
     """Train a full-precision checkpoint from images and records.
 
-    medrega train --data ../shared/data --out runs/nano --preset nano --minutes 9
+    medrega train --data ../shared/data --out runs/lite --minutes 9
     """
     from medrega_edge.cli.console import print_result
     from medrega_edge.errors import UsageError
