@@ -1,8 +1,10 @@
 """What many tests share: one engine with the default package, the sample scan, and the command in this process."""
 
 import io
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -43,7 +45,7 @@ class Ran(NamedTuple):
 def medrega(engine, monkeypatch, capfd):
     """`main()` in this process, answered by the shared engine unless another package or device is asked for."""
     from medrega_edge import engine as home
-    from medrega_edge.cli import console
+    from medrega_edge.cli import console, settings
     from medrega_edge.cli import main as cli
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -62,6 +64,8 @@ def medrega(engine, monkeypatch, capfd):
 
     monkeypatch.setattr(home, "load", shared)
     monkeypatch.setattr(console, "_language", None)  # restored afterwards
+    monkeypatch.setattr(settings, "settings_path", lambda: Path(os.devnull))
+    settings.settings.cache_clear()
     monkeypatch.delenv("MEDREGA_MODEL", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     yield command

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import console, print_result, print_status
+from medrega_edge.cli.console import console, print_result, print_status, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import (
     AnswerOptions,
@@ -21,10 +21,10 @@ from medrega_edge.cli.options import (
     question_option,
     with_shared_options,
 )
+from medrega_edge.cli.settings import in_folder
 from medrega_edge.domain import Task, language_of
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.i18n.user_language import locale_language
 from medrega_edge.io.safe_text import printable
 
 if TYPE_CHECKING:
@@ -208,15 +208,16 @@ def _answer_one(
 
     path = image_path(image, shared.picture.sample, asked)
     files = shared.output
-    if files.save is not None:
-        overlay.check_png_path(files.save, Path(path))
+    save = None if files.save is None else in_folder(files.save)
+    if save is not None:
+        overlay.check_png_path(save, Path(path))
     objects = _object_paths(files, Path(path))
     engine = shared.model.load_engine()
     encoded = engine.open(path, shared.picture.view(words))
-    language = shared.language or (language_of(words) if words else locale_language())
+    language = shared.language or (language_of(words) if words else user_language())
     answer = answer_and_show(engine, encoded, request(engine), language, shared)
-    if files.save is not None:
-        save_picture(encoded, answer, files.save, quiet=files.as_json)
+    if save is not None:
+        save_picture(encoded, answer, save, quiet=files.as_json)
     if objects:
         from medrega_edge.output.dicom.writer import write_objects
 

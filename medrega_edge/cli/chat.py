@@ -16,6 +16,7 @@ from medrega_edge.cli.ask import ONE_IMAGE, ImageArgument, answer_and_show, imag
 from medrega_edge.cli.console import console, print_result, print_status, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import ImageOptions, with_shared_options
+from medrega_edge.cli.settings import in_folder
 from medrega_edge.cli.signals import interruptible
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language, language_of
 from medrega_edge.errors import MedregaError, UsageError
@@ -134,7 +135,7 @@ class _Conversation:
             raise UsageError("chat.no_file")
         if self._answer is None:
             raise UsageError("chat.nothing_to_save")
-        path = Path(file).expanduser()
+        path = in_folder(Path(file).expanduser())
         check_png_path(path, self._path)
         save_picture(self._image, self._answer, path, quiet=self._shared.output.as_json)
 

@@ -12,10 +12,11 @@ from typing import Annotated
 
 import typer
 
-from medrega_edge.cli import ask, batch, bundle, chat, model
+from medrega_edge.cli import ask, batch, bundle, chat, doctor, model
 from medrega_edge.cli.console import print_result, print_status, set_user_language, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.plugins import CommandGroup
+from medrega_edge.cli.settings import settings
 from medrega_edge.cli.signals import Interruption, forbid_core_dumps
 from medrega_edge.cli.usage import usage_error
 from medrega_edge.domain import Language
@@ -52,6 +53,7 @@ chat.mount(app)
 batch.mount(app)
 app.add_typer(model.model_app, name="model", rich_help_panel="Model packages")
 app.add_typer(bundle.bundle_app, name="bundle", rich_help_panel="Model packages")
+doctor.mount(app)
 
 
 def main() -> None:
@@ -61,7 +63,13 @@ def main() -> None:
     interruption, command = Interruption(), None
     try:
         forbid_core_dumps()
-        set_user_language(users_language(sys.argv[1:]))
+        set_user_language(users_language(sys.argv[1:]))  # also where the settings cannot be read
+        own = settings()
+        set_user_language(users_language(sys.argv[1:], own.language))
+        if own.model is not None:
+            from medrega_edge.package.registry import MODEL_VARIABLE
+
+            os.environ.setdefault(MODEL_VARIABLE, own.model)
         command = typer.main.get_command(app)
         if user_language() is Language.ZH and not has_chinese():
             print_status(Message("cli.no_chinese"))

@@ -411,6 +411,23 @@ TEMPLATES: dict[str, str] = {
     "chat.no_such_command": "There is no command '{name}'; choose from: {commands}.",
     "chat.nothing_to_save": "There is no answer to save yet; ask a question first.",
     "chat.stopped": "stopped",
+    # ---- doctor and settings (doctor.*, settings.*) --------------------------------------------------------------------
+    #
+    "doctor.answered": "answer about the sample {sample}: {milliseconds:.0f} ms",
+    "doctor.extra": "extra {extra}: installed",
+    "doctor.fault": "FAULT: {problem}",
+    "doctor.language": "language: {language}",
+    "doctor.memory": "memory: {needed:.0f} MB needed, {free:.0f} MB free",
+    "doctor.no_extra": "extra {extra}: not installed; {install}",
+    "doctor.no_settings": "settings: none ({path})",
+    "doctor.program": "medrega-edge {version}, Python {python}, {system}",
+    "doctor.settings": "settings: {path}",
+    "doctor.threads": "processors: {count}",
+    "settings.no_folder": "'folder' in {path} is not a folder; give one that is there, from / or ~ on.",
+    "settings.not_a_text": "'{key}' in {path} needs a text in quotes.",
+    "settings.unknown_key": "'{key}' in {path} is unknown; choose from: {keys}.",
+    "settings.unknown_language": "'language' in {path} is unknown; choose from: {languages}.",
+    "settings.unreadable": "{path} cannot be read as TOML; correct or remove it.",
     # ---- evaluation (evaluation.*) -------------------------------------------------------------------------------------
     #
     "evaluation.accuracy_unreadable": "The accuracy of a certificate or a result cannot be read; make it anew.",

@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from medrega_edge.domain import Language, language_of
 
 
-def users_language(typed: Sequence[str]) -> Language:
-    """The language of who typed these words: that of --lang, else Chinese if a word is Chinese, else the locale's."""
+def users_language(typed: Sequence[str], default: Language | None = None) -> Language:
+    """The language of who typed these words: that of --lang, else Chinese if a word is Chinese, else `default`.
+
+    Without a default it is the locale's.
+    """
     given = re.search(r"(?:^|\0)--lang[=\0](en|zh)(?:\0|$)", "\0".join(typed))
     if given:
         return Language(given[1])
-    return Language.ZH if language_of(" ".join(typed)) is Language.ZH else locale_language()
+    return Language.ZH if language_of(" ".join(typed)) is Language.ZH else default or locale_language()
 
 
 def locale_language() -> Language:

@@ -169,7 +169,7 @@ def test_help_and_version_are_light():
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "heavy = {{'numpy', 'onnxruntime', 'torch', 'transformers', 'PIL', 'pydicom', 'tokenizers'}} & set(sys.modules)\n"
-        "heavy |= {{'pydantic', 'filelock', 'platformdirs'}} & set(sys.modules) if '--help' in sys.argv else set()\n"
+        "heavy |= {{'pydantic', 'filelock', 'prompt_toolkit'}} & set(sys.modules) if '--help' in sys.argv else set()\n"
         "assert not heavy, heavy\n"
     )
     for option in ("--help", "--version"):
