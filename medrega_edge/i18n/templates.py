@@ -196,7 +196,7 @@ TEMPLATES: dict[str, str] = {
     "or get the package again.",
     "package.unknown_schema": "{file} has no schema_version that this program reads; get the package again.",
     "package.unusable": "{folder}  cannot be used: {problem}",
-    "package.verified": "{name} {version}: every file is the one that the manifest names",
+    "package.verified": "{name} {version}: OK, all files match their checksums",
     "package.wrong_slots": "'{key}' in {file} has the slot {slot} too often or not at all; get the package again.",
     "package.wrong_value": "{file} has a wrong value for '{key}'; get the package again.",
     # ---- io (io.*) -----------------------------------------------------------------------------------------------------
