@@ -30,7 +30,7 @@ def test_the_language_is_that_of_who_typed(typed, locale, language, monkeypatch)
 
 def test_errors_and_answers_come_in_the_users_language(medrega, monkeypatch):
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
-    assert medrega("ask", "nowhere.png", "locate the liver").err == "错误：所给图像路径下没有文件；请检查路径。\n"
+    assert medrega("ask", "nowhere.png", "locate the liver").err == "错误：文件不存在：nowhere.png\n"
     assert medrega("ask", "--nonsense").err.startswith("错误：没有选项")
     assert medrega("aks").err == "错误：没有命令 'aks'；是否指 ask？\n"
     assert "回答关于医学图像的问题" in medrega("--help").out
@@ -56,6 +56,6 @@ def test_the_runtime_reads_its_own_sentences_only():
     )
     environment = {"LC_ALL": "zh_CN.UTF-8", "PYTHONUTF8": "1", "PYTHONPATH": ":".join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=False)
-    assert run.stderr == "错误：所给图像路径下没有文件；请检查路径。\n"
+    assert run.stderr == "错误：文件不存在：nowhere.png\n"
     read = {Path(line).name for line in run.stdout.splitlines()}
     assert read == {"medrega_edge.mo"}
