@@ -45,6 +45,7 @@ from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.follow_up import follow_up
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import guess_task, is_trained, parse_intent
 from medrega_edge.tasks.reporting import Report
@@ -247,6 +248,13 @@ class Engine:
     def guess_task(self, text: str, box: PixelBox | None = None, labels: Sequence[str] | str = ()) -> Task:
         """Tell which task is meant where none is named; raises UsageError where this package has none that fits."""
         return guess_task(text, self.tasks, self._terminology, box, labels)
+
+    def follow_up(self, text: str, last: TaskRequest) -> TaskRequest | None:
+        """Return the request of a question that goes on from the `last` one; None for a question of its own.
+
+        Raises UsageError as `guess_task`.
+        """
+        return follow_up(text, self.guess_task(text), last, self._terminology)
 
     def modality(self, image: EncodedImage) -> Modality | None:
         """Return the modality that the file states, else the recognised one; None for no medical image."""

@@ -79,6 +79,7 @@ class _Conversation:
         self.warned = False
         self._engine, self._image, self._path, self._shared = engine, image, path, shared
         self._answer: Answer | None = None
+        self._last: TaskRequest | None = None  # question, for those that go on from it
 
     @property
     def kind(self) -> str:
@@ -142,7 +143,9 @@ class _Conversation:
     def _ask(self, question: str) -> None:
         from medrega_edge.tasks.intent import build_request
 
-        self._show(build_request(self._engine.guess_task(question), question), language_of(question))
+        following = self._last and self._engine.follow_up(question, self._last)
+        self._last = following or build_request(self._engine.guess_task(question), question)
+        self._show(self._last, language_of(question))
 
     def _show(self, request: TaskRequest, language: Language) -> None:
         """Answer a request; at a terminal, Ctrl-C ends the answer and not the chat."""

@@ -230,6 +230,15 @@ def test_commands_of_a_chat(medrega, tmp_path):
     assert run.out.count(NOTICE) == 1
 
 
+def test_a_question_of_a_chat_may_go_on_from_the_last(medrega):
+    typed = ["locate the liver", "and the spleen?", "where is it?", "肝脏呢？", "它在哪里？"]
+    ran = medrega("chat", SCAN, "--json", stdin="\n".join(typed))
+    answers = [json.loads(line) for line in ran.out.splitlines()]
+    assert [(answer["task"], answer["language"]) for answer in answers] == [("detect", "en")] * 3 + [("detect", "zh")] * 2
+    liver, spleen, same_spleen, liver_zh, same_liver_zh = [[region["box"] for region in one["regions"]] for one in answers]
+    assert (spleen, liver, liver) == (same_spleen, liver_zh, same_liver_zh)
+
+
 def test_an_interrupted_answer_of_a_chat_does_not_end_it(medrega, monkeypatch, engine):
     monkeypatch.setattr(chat, "_typed_lines", lambda kind: iter(["locate the liver", "where is the spleen?"]))
     run, asked = type(engine).run, []
