@@ -156,7 +156,9 @@ class FileOptions(PrintOptions):
     dicom: Annotated[
         str | None, output_option(metavar="KINDS", help="Write DICOM objects: any of sr,gsps,sc; needs --dicom-to.")
     ] = None
-    dicom_to: Annotated[Path | None, output_option(metavar="FOLDER", help="Folder for the DICOM objects.")] = None
+    dicom_to: Annotated[
+        Path | None, output_option(metavar="FOLDER", help="Folder for the DICOM objects; it is made if missing.")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,14 @@ def check_output_path(path: Path, *inputs: Path) -> None:
         raise unwritable(error) from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those around it, that only the user can read; raises UsageError or ResourceError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(error) from None
+
+
 def unwritable(error: OSError) -> MedregaError:
     """The error to raise for an OSError while writing: ResourceError for a full disk, else UsageError."""
     if error.errno in NO_SPACE_ERRNOS:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medrega_edge.answer import Answer
-from medrega_edge.io.atomic import unwritable
+from medrega_edge.io.atomic import make_folder
 from medrega_edge.output.overlay import draw_regions, save_png
 
 if TYPE_CHECKING:
@@ -26,10 +26,7 @@ class PictureFolder:
         """Write the picture `name`.png; returns its path in the folder. Raises UsageError or ResourceError."""
         picture = f"{name}.png"
         target = self.folder / picture
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(error) from None
+        make_folder(target.parent)
         save_png(draw_regions(image.image, answer), target)
         return picture
 

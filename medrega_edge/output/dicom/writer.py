@@ -25,7 +25,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.header import read_header
 from medrega_edge.images.medical_image import as_image_error
 from medrega_edge.images.signatures import FIRST_BYTES, is_dicom
-from medrega_edge.io.atomic import atomic_write, check_output_path
+from medrega_edge.io.atomic import atomic_write, check_output_path, make_folder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,18 +46,19 @@ def parse_kinds(text: str) -> tuple[str, ...]:
 
 
 def object_paths(folder: Path, kinds: Sequence[str], image: Path) -> dict[str, Path]:
-    """The path of each object about `image`, checked before any work.
+    """The path of each object about `image`, checked before any work; the folder is made if it is not there.
 
     Raises UsageError for a folder that cannot be written or an image that is no DICOM file, ResourceError without highdicom.
     An image that cannot be read, or a folder of images, passes: `read_image` reports it better.
     """
-    paths = {kind: folder / f"medrega-{kind}.dcm" for kind in kinds}
-    for path in paths.values():
-        check_output_path(path, image)
     if os.path.isfile(image):  # Path.is_file raises for a name that is too long
         with suppress(OSError), image.open("rb") as file:
             _check_scan(file.read(FIRST_BYTES))
     _check_highdicom()
+    make_folder(folder)
+    paths = {kind: folder / f"medrega-{kind}.dcm" for kind in kinds}
+    for path in paths.values():
+        check_output_path(path, image)
     return paths
 
 
