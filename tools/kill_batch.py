@@ -84,7 +84,7 @@ def kill_until_done(folder, kills, real=False, seed=0):
             assert not path.exists() or path.read_bytes() == bytes_, f"{path.name} is not as if undisturbed"
         if code == 1:
             finished += 1
-            inherited += "resumed after" in said
+            inherited += "already done" in said
             for path in folder.glob("answers.*"):
                 path.unlink()
         strange = {p.name for p in folder.iterdir()} - {"images", "whole.jsonl", "whole.csv", "answers.jsonl.part"}

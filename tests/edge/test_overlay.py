@@ -37,7 +37,7 @@ def printed(an_answer, width=80):
 
 def test_classes_come_with_their_score_and_warnings_in_the_language_of_the_answer():
     one = replace(answer(language=Language.ZH), labels=(Label("骨折", 0.612),), warnings=(Message("task.no_answer"),))
-    assert "得分：0.61\n警告：模型没有给出答案\n" in printed(one)
+    assert "置信度：0.61\n警告：模型没有给出答案\n" in printed(one)
     assert "score: 0.61\nwarning: the model gave no answer\n" in printed(replace(one, language=Language.EN))
 
 
