@@ -22,7 +22,7 @@ from medrega_edge.cli.options import (
     with_shared_options,
 )
 from medrega_edge.cli.settings import in_folder
-from medrega_edge.domain import Task, language_of
+from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import printable
@@ -273,12 +273,21 @@ def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
     if shared.output.as_json:
         print_result(terminal.to_json(answer, shared.output.include_identifiers))
         return
-    kind = answer.image.modality or "?"
+    kind = kind_of_image(answer.image.modality, answer.language)
     if answer.image.modality_confidence is not None:
         kind += f" ({answer.image.modality_confidence:.2f})"
     asked = f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
     console(stderr=True).print(printable(asked), style="dim")
     terminal.print_answer(answer, console(), with_text)
+
+
+def kind_of_image(modality: Modality | None, language: Language) -> str:
+    """The kind of an image, for a person."""
+    from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
+
+    if modality is None:
+        return Message("cli.unknown_kind").text(language)
+    return MODALITY_NAMES[modality][language is Language.ZH]
 
 
 def parse_box(text: str) -> PixelBox:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from medrega_edge.cli.ask import ONE_IMAGE, ImageArgument, answer_and_show, image_path, parse_box, save_picture
+from medrega_edge.cli.ask import (
+    ONE_IMAGE,
+    ImageArgument,
+    answer_and_show,
+    image_path,
+    kind_of_image,
+    parse_box,
+    save_picture,
+)
 from medrega_edge.cli.console import console, print_result, print_status, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import ImageOptions, with_shared_options
@@ -84,10 +92,7 @@ class _Conversation:
     @property
     def kind(self) -> str:
         """The kind of image, for a person."""
-        from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
-
-        modality, language = self._engine.modality(self._image), user_language()
-        return MODALITY_NAMES[modality][language is Language.ZH] if modality else Message("chat.image").text(language)
+        return kind_of_image(self._engine.modality(self._image), user_language())
 
     def greet(self) -> None:
         """Say what the chat is about, and how to go on."""
