@@ -83,6 +83,24 @@ class Terminology:
             found += [label for label in self._phrases[" ".join(match.group().split())] if label not in found]
         return found
 
+    def mask(self, text: str) -> str:
+        r"""Return the text with a mark (\0) in the place of each label, in lower case."""
+        return self._pattern(text.casefold()).sub("\0", text.casefold())
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return start and end of each label in a text that is in lower case."""
+        return [match.span() for match in self._pattern(text).finditer(text)]
+
+    @cached_property
+    def chinese_phrases(self) -> list[str]:
+        """The Chinese phrases of labels, the shortest first."""
+        return sorted((phrase for phrase in self._phrases if not phrase.isascii()), key=len)
+
+    @cached_property
+    def words(self) -> set[str]:
+        """The English words of all phrases."""
+        return {word for phrase in self._phrases if phrase.isascii() for word in re.findall(r"[a-z0-9-]+", phrase)}
+
     def is_list(self, text: str) -> bool:
         """Whether a text is a list of names with at least one label, and not a sentence."""
         whole = self._pattern(text.casefold()).sub("\0", text.casefold())
@@ -156,7 +174,8 @@ def _as_pattern(phrase: str) -> str:
     """Whole words in English, with any space between them; Chinese has no spaces."""
     if not phrase.isascii():
         return re.escape(phrase)
-    return r"\b" + r"\s+".join(re.escape(word) for word in phrase.split()) + r"\b"
+    # Not \b: Chinese letters around it are no part of an English word.
+    return r"(?<![a-z0-9])" + r"\s+".join(re.escape(word) for word in phrase.split()) + r"(?![a-z0-9])"
 
 
 def _plural(name: str) -> str:

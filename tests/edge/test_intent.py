@@ -1,0 +1,150 @@
+"""What people type becomes a kind of question and names, whatever the script, the spelling and the slips."""
+
+import pytest
+
+from medrega_edge.domain import Modality
+from medrega_edge.prompts.intent import Kind, understand
+from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.wording import corrected, is_finding, nearest, simplified
+
+SIDED = {
+    "kidney": "肾",
+    "lung": "肺",
+    "hippocampus": "海马",
+    "frontal lobe": "额叶",
+    "caudate nucleus": "尾状核",
+    "putamen": "壳核",
+}
+LABELS = [
+    (f"{side} {en}", f"{'左' if side == 'left' else '右'}{zh}") for en, zh in SIDED.items() for side in ("left", "right")
+]
+LABELS += [
+    ("liver", "肝脏"), ("spleen", "脾脏"), ("heart", "心脏"), ("aorta", "主动脉"), ("gallbladder", "胆囊"),
+    ("polyp", "息肉"),
+    ("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤"), ("skin lesion", "皮肤病变"),
+    ("liver lesion", "肝脏病灶"), ("kidney stone", "肾结石"), ("vertebra", "椎骨"), ("pneumothorax", "气胸"),
+    ("fracture", "骨折"),
+    ("left upper lobe of lung", "左肺上叶"), ("optic disc", "视盘"), ("peripheral nerve", "周围神经"),
+]  # fmt: skip
+TERMS = Terminology(LABELS)
+
+
+def asked(text, modality=None, **options):
+    found = understand(text, TERMS, modality, **options)
+    return found.kind, {english for english, _ in found.names}
+
+
+KIDNEYS = {"left kidney", "right kidney"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "names"),
+    [
+        ("where's the spleen?", Kind.LOCATE, {"spleen"}),
+        ("could you please segment the liver for me", Kind.LOCATE, {"liver"}),
+        ("请locate一下liver", Kind.LOCATE, {"liver"}),
+        ("把兩側海馬標出來", Kind.LOCATE, {"left hippocampus", "right hippocampus"}),
+        ("the frontal lobe on the right, please", Kind.LOCATE, {"right frontal lobe"}),
+        ("left caudate and putamen", Kind.LOCATE, {"left caudate nucleus", "left putamen"}),
+        ("not the liver, show the spleen", Kind.LOCATE, {"spleen"}),
+        ("Do you see a polyp?", Kind.PRESENCE, {"polyp"}),
+        ("pneumothorax?", Kind.PRESENCE, {"pneumothorax"}),
+        ("肝脏有病灶吗", Kind.PRESENCE, {"liver lesion"}),
+        ("any stones in the kidneys", Kind.PRESENCE, {"kidney stone"}),
+        ("how many vertebrae are visible?", Kind.COUNT, {"vertebra"}),
+        ("息肉有几个", Kind.COUNT, {"polyp"}),
+        ("how large is the gallblader", Kind.MEASURE, {"gallbladder"}),
+        ("肾结石直径多少毫米", Kind.MEASURE, {"kidney stone"}),
+        ("Is the meningioma on the left or on the right?", Kind.SIDE, {"meningioma"}),
+        ("which kidney is bigger?", Kind.COMPARE, KIDNEYS),
+        ("is the left kidney smaller than the right one?", Kind.COMPARE, KIDNEYS),
+        ("how far is the liver from the spleen", Kind.DISTANCE, {"liver", "spleen"}),
+        ("is this a CT or an MRI?", Kind.MODALITY, set()),
+        ("这是什么类型的检查", Kind.MODALITY, set()),
+        ("这是哪个部位", Kind.BODY_PART, set()),
+        ("which organs are visible?", Kind.ORGANS, set()),
+        ("benign or malignant?", Kind.CLASSIFY, set()),
+        ("良性还是恶性", Kind.CLASSIFY, set()),
+        ("what is wrong with this picture?", Kind.REPORT, set()),
+        ("report with boxes", Kind.GROUNDED_REPORT, set()),
+        ("why is the liver bright?", Kind.ANSWER, {"liver"}),
+        ("hello", Kind.HELP, set()),
+        ("what can you do?", Kind.HELP, set()),
+    ],
+)
+def test_a_question_is_understood(text, kind, names):
+    assert asked(text) == (kind, names)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("what is the ejection fraction of the heart?", "function"),
+        ("BI-RADS category?", "score"),
+        ("how old is the patient", "age"),
+        ("需要手術嗎", "care"),
+        ("has the glioma grown since last year", "time"),
+    ],
+)
+def test_what_an_image_cannot_tell_is_known_as_such(text, reason):
+    assert understand(text, TERMS).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("modality", "names"),
+    [
+        (Modality.MRI, {"glioma", "meningioma", "pituitary tumor"}),
+        (Modality.ENDOSCOPY, set()),
+        (None, set()),
+    ],
+)
+def test_a_generic_word_means_what_the_modality_can_show(modality, names):
+    assert asked("where is the brain tumour?", modality) == (Kind.LOCATE, names)
+    assert asked("圈出脑肿瘤", modality) == (Kind.LOCATE, names)
+
+
+def test_a_label_of_the_other_side_is_not_taken_for_the_one_asked_for():
+    assert asked("box the right upper lobe") == (Kind.LOCATE, set())
+
+
+@pytest.mark.parametrize("text", ["optic nerve", "locate the mediastinal lymph nodes", "标出视神经"])
+def test_part_of_another_name_is_no_name(text):
+    assert asked(text, Modality.ULTRASOUND)[1] == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"), [("担囊在哪", {"gallbladder"}), ("西肉多大", {"polyp"}), ("這是什麼器官", set())]
+)
+def test_chinese_slips_of_an_input_method_are_heard(text, names):
+    assert asked(text)[1] == names
+
+
+def test_there_is_nothing_to_hear_between_there_is_and_right():
+    assert asked("有肾结石吗")[1] == {"kidney stone"}
+
+
+@pytest.mark.parametrize("word", ["lies", "node", "live", "hear"])
+def test_another_word_is_no_typo(word):
+    assert corrected(word, {"lien", "nodule", "liver", "heart"}) == (word, {})
+
+
+def test_a_typo_is_told():
+    assert understand("wher is the splene", TERMS).typos == {"wher": "where", "splene": "spleen"}
+
+
+def test_a_box_is_asked_what_it_holds():
+    assert asked("what about this?", has_box=True) == (Kind.IDENTIFY, set())
+
+
+def test_words_come_in_one_script():
+    assert simplified("ＬＩＶＥＲ 肝臟") == "liver 肝脏"
+
+
+def test_findings_are_no_structures():
+    assert [label for label, _ in LABELS if is_finding(label)] == [
+        "glioma", "meningioma", "pituitary tumor", "skin lesion", "liver lesion", "kidney stone", "pneumothorax", "fracture",
+    ] or is_finding("polyp")  # fmt: skip
+
+
+def test_the_nearest_names_are_offered():
+    assert nearest("splean", [label for label, _ in LABELS])[0] == "spleen"
