@@ -120,7 +120,7 @@ def test_the_real_data_gives_the_questions_that_the_results_count():
     }
     for one in made[:: max(1, len(made) // 50)]:
         assert one.image.is_file()
-    result = Path(__file__).parents[2] / "bench" / "results" / "nano-test-tasks.json"
+    result = Path(__file__).parents[2] / "bench" / "results" / "lite-test-tasks.json"
     counted = json.loads(result.read_text("utf-8"))["tables"]["settings"]
     for setting in ("single_object_single_region", "region_to_text", "vqa_en", "vqa_zh"):
         assert counted[setting]["all"]["n"] == sum(one.setting == setting for one in made), setting

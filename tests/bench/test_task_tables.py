@@ -18,7 +18,7 @@ from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 
 from .handmade import BOX, HALF, row
 
-COMMITTED = Path(__file__).parents[2] / "bench" / "results" / "nano-test-tasks.json"
+COMMITTED = Path(__file__).parents[2] / "bench" / "results" / "lite-test-tasks.json"
 
 
 def result():
