@@ -167,14 +167,17 @@ class Engine:
         if stream:
             stream.finish(result.text)
         modality, confidence, modality_warnings = self._modality(image)
+        certifiable = result.certifiable
         confidence = None if result.score is None else calibrated(result.score, self.package.manifest.answer_calibration)
         unsure = [Message("task.unsure_answer")] if confidence is not None and confidence < UNSURE else []
+        if task.task is Task.VQA and modality and not certificate.was_measured(self._certificate, Task.VQA, modality):
+            unsure, certifiable = [Message("task.untrained_question", modality=modality.value)], False
         warnings = dict.fromkeys([*image.image.warnings, *result.warnings, *unsure, *modality_warnings])
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
         # Certified are boxes of what is there, and no answer about what is no medical image.
-        is_certifiable = result.certifiable and (result.detections or task.task is not Task.DETECT)
+        is_certifiable = certifiable and (result.detections or task.task is not Task.DETECT)
         is_medical = modality is not None or confidence is None
         certified = None
         if is_certifiable and is_medical:

@@ -79,7 +79,9 @@ def test_links_lead_to_files(name):
 
 
 def test_the_picture_of_the_readme_is_what_the_package_answers(engine, scan):
-    fresh = np.asarray(draw_regions(scan.image, engine.ask(scan, "locate the liver, the spleen and both kidneys")).convert("RGB"), int)
+    fresh = np.asarray(
+        draw_regions(scan.image, engine.ask(scan, "locate the liver, the spleen and both kidneys")).convert("RGB"), int
+    )
     shown = np.asarray(Image.open(ROOT / "docs" / "images" / "sample.png").convert("RGB"), int)
     assert fresh.shape == shown.shape
     assert (abs(fresh - shown).max(axis=2) > 8).mean() < 0.002  # but for the edges of letters

@@ -55,6 +55,8 @@ TEMPLATES: dict[str, str] = {
     "task.unreadable_box": "The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.",
     "task.unsure_answer": "the model is not sure: this answer is more likely wrong than right",
     "task.untrained_labels": "this model was not trained to tell these labels apart; do not rely on the choice",
+    "task.untrained_question": "this model has not learned to answer free questions about images of this kind ({modality}); "
+    "do not rely on the answer",
     "task.untrained_modality": "this model cannot locate structures in images of this kind ({modality})",
     # ---- images (image.*) ----------------------------------------------------------------------------------------------
     #

@@ -151,6 +151,12 @@ def read(text: str) -> Certificate:
         raise fault.package_error(CERTIFICATE) from None
 
 
+def was_measured(certificate: Certificate, task: str, modality: Modality) -> bool:
+    """Whether the task was measured on images of this modality; True where no modality was."""
+    modalities = {entry.modality for entry in certificate.accuracy or () if entry.task == task} - {None}
+    return modality in modalities or not modalities
+
+
 def certified(
     certificate: Certificate, task: str, language: str, modality: Modality | None, label: str | None = None
 ) -> Certified | None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def test_the_stream_is_the_text(engine, scan, request_, language):
     pieces = []
     answer = engine.run(scan, request_, language, on_text=pieces.append)
     assert "".join(pieces) == answer.text
-    assert len(pieces) > 1 or request_.task in ("detect", "identify")
+    assert len(pieces) > 1 or request_.task in ("detect", "identify", "vqa")
 
 
 def test_an_answer_has_room_for_a_token(engine, scan):
@@ -261,6 +262,16 @@ def test_an_answer_says_how_often_such_answers_were_right(engine, scan):
     assert (told.answers, told.right) == (entry["n"], pytest.approx(entry["accuracy"]["package"], abs=1e-4))
     assert engine.ask(scan, "locate the polyp").model.certified is None  # certified are boxes of what is there
     assert engine.ask(scan, "report").model.certified is None
+
+
+def test_a_free_question_about_a_modality_that_was_never_measured_is_not_relied_on(engine, scan, monkeypatch):
+    entry = next(one for one in engine._certificate.accuracy if (one.task, one.modality) == ("vqa", "mri"))
+    monkeypatch.setattr(engine, "_certificate", replace(engine._certificate, accuracy=(replace(entry, modality="ct"),)))
+    answer = engine.answer(scan, "Is the liver normal?")
+    assert Message("task.untrained_question", modality="mri") in answer.warnings
+    assert answer.model.certified is None
+    monkeypatch.setattr(engine, "_certificate", replace(engine._certificate, accuracy=(entry,)))
+    assert Message("task.untrained_question", modality="mri") not in engine.answer(scan, "Is the liver normal?").warnings
 
 
 def test_few_answers_about_one_kind_of_image_tell_less_than_all():
