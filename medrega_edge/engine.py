@@ -168,8 +168,8 @@ class Engine:
             stream.finish(result.text)
         modality, confidence, modality_warnings = self._modality(image)
         certifiable = result.certifiable
-        confidence = None if result.score is None else calibrated(result.score, self.package.manifest.answer_calibration)
-        unsure = [Message("task.unsure_answer")] if confidence is not None and confidence < UNSURE else []
+        right = None if result.score is None else calibrated(result.score, self.package.manifest.answer_calibration)
+        unsure = [Message("task.unsure_answer")] if right is not None and right < UNSURE else []
         if task.task is Task.VQA and modality and not certificate.was_measured(self._certificate, Task.VQA, modality):
             unsure, certifiable = [Message("task.untrained_question", modality=modality.value)], False
         warnings = dict.fromkeys([*image.image.warnings, *result.warnings, *unsure, *modality_warnings])
@@ -205,7 +205,7 @@ class Engine:
                 total=first_ms + (time.perf_counter() - begun) * 1000,
             ),
             warnings=tuple(warnings),
-            confidence=confidence,
+            confidence=right,
         )
 
     def ask(

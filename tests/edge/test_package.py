@@ -105,7 +105,7 @@ def change(copy, edit):
         (lambda m: m["vision"].update(mean=[0, 0, 1e9]), "wrong_value", "vision.mean.2"),
         (lambda m: m.update(calibration=[1]), "wrong_value", "calibration"),
         (lambda m: m["vision"].update(fit="crop"), "wrong_value", "vision.fit"),
-        (lambda m: m["files"].update(region_head=m["files"]["decoder"]), "missing_key", "regions"),
+        (lambda m: m.pop("regions"), "missing_key", "regions"),
         (lambda m: m["files"].pop("decoder"), "missing_role", "decoder"),
         (lambda m: m["files"].update(virus=m["files"]["decoder"]), "unknown_role", "virus"),
         (lambda m: m["files"]["decoder"].update(path="../decoder.onnx"), "outside_folder", "decoder"),

@@ -11,6 +11,7 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.images.samples import sample_path
 from medrega_edge.inference.grammars import NamedRegion
 from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, REPORT_DISCLAIMER
@@ -25,11 +26,9 @@ from tests.edge.toy import ScriptedModel, context
 
 @pytest.fixture(scope="module")
 def pixels(engine):
-    """A real CT slice that says no longer what it is; the weights take the sample MRI for one, too."""
-    from pydicom.data import get_testdata_file
-
+    """The sample scan that says no longer what it is."""
     buffer = io.BytesIO()
-    Image.fromarray(engine.open(get_testdata_file("693_J2KI.dcm")).image.pixels).save(buffer, format="PNG")
+    Image.fromarray(engine.open(sample_path("abdomen-mri")).image.pixels).save(buffer, format="PNG")
     return engine.open(buffer.getvalue())
 
 
@@ -241,7 +240,7 @@ def test_a_report_is_grounded_by_detection(engine, scan):
 
 def test_the_kind_of_image_is_recognised_from_pixels_alone(engine, pixels):
     answer = engine.ask(pixels, "locate the liver")
-    assert answer.image.modality == "ct"
+    assert answer.image.modality == "mri"
     assert 0.5 < answer.image.modality_confidence <= 1
 
 

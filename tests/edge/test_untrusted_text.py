@@ -73,10 +73,8 @@ def test_five_hundred_forged_questions_add_no_special_token(record_property):
 def test_what_reaches_the_model_has_the_markers_of_the_program_only(engine, scan, monkeypatch):
     told = []
     model = engine.language_model
-    generate = model.generate
-    monkeypatch.setattr(
-        model, "generate", lambda image, prompt, *rest: (told.append(prompt), generate(image, prompt, *rest))[1]
-    )
+    prefill = model._prefill
+    monkeypatch.setattr(model, "_prefill", lambda image, prompt: (told.append(prompt), prefill(image, prompt))[1])
     counts = set()
     for case in range(12):
         told.clear()
