@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from medrega_edge.boxes import PixelBox
@@ -110,7 +111,9 @@ class Answer:
 
     `text` is for a person, `raw_text` is the model's output with its markup; `finish` is "stop" or "length". `confidence` is
     that of the words that answer a free question: the probability that they are right, if the package was calibrated; else a
-    raw score. None for other tasks, and where the package does not list the answers that it can give.
+    raw score. None for other tasks, and where the package does not list the answers that it can give. `intent` is what a
+    question without a named task was understood to ask for, "count" for example; `facts` are the answer's values for
+    programs. docs/answer.md lists both. `reading` says in `language` how the question was understood; JSON lacks it.
     """
 
     text: str
@@ -128,6 +131,9 @@ class Answer:
     timings: Timings
     warnings: tuple[Message, ...] = ()
     confidence: float | None = None
+    intent: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    reading: str = ""
 
     def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
         """Return the answer as JSON data of schema 1.
@@ -141,6 +147,8 @@ class Answer:
             "text": self.text,
             "raw_text": self.raw_text,
             "task": self.task,
+            "intent": self.intent,
+            "facts": dict(self.facts),
             "language": self.language,
             "regions": [
                 {"label": r.label, "box": [round(v, 2) for v in r.box], "confidence": _rounded(r.confidence)}

@@ -47,7 +47,7 @@ from medrega_edge.tasks.classification import Classify, RecognisedModality, reco
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.follow_up import follow_up
 from medrega_edge.tasks.identification import Identify
-from medrega_edge.tasks.intent import guess_task, is_trained, parse_intent
+from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
@@ -107,7 +107,7 @@ class Engine:
             head = pool.submit(RegionHead, contents, self.device) if manifest.regions else None
             self.language_model = LanguageModel(contents, decoder.result(), head.result() if head else None)
             self._vision = vision.result()
-        self._terminology = Terminology(self._prompts.labels)
+        self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
         vision_spec = manifest.vision
         self._preprocessing = Preprocessing(vision_spec.image_size, vision_spec.mean, vision_spec.std, vision_spec.fit)
         self._image_cache_size = options.image_cache
@@ -164,8 +164,6 @@ class Engine:
         language = parse_language(language) if language else language_of(task.words)
         stream = TextStream(on_text) if on_text else None
         result = task.run(self._context(image, language, max_tokens, stream.push if stream else None))
-        if stream:
-            stream.finish(result.text)
         modality, confidence, modality_warnings = self._modality(image)
         certifiable = result.certifiable
         right = None if result.score is None else calibrated(result.score, self.package.manifest.answer_calibration)
@@ -183,7 +181,7 @@ class Engine:
         if is_certifiable and is_medical:
             label = self._only_label(result, language) if task.task is Task.DETECT else None
             certified = certificate.certified(self._certificate, task.task, language, modality, label)
-        return Answer(
+        answer = Answer(
             text=result.text,
             raw_text="\n".join(generation.raw_text for generation in generations),
             task=task.task,
@@ -207,6 +205,10 @@ class Engine:
             warnings=tuple(warnings),
             confidence=right,
         )
+        answer = task.finish(answer)
+        if stream:
+            stream.finish(answer.text)
+        return answer
 
     def ask(
         self,
@@ -218,7 +220,7 @@ class Engine:
         on_text: OnText = None,
     ) -> Answer:
         """Answer a free question, whose words tell the task; raises UsageError as `run`."""
-        request = parse_intent(text, self.tasks, self._terminology)
+        request = self.request(image, text)
         return self.run(image, request, language or language_of(text), max_tokens=max_tokens, on_text=on_text)
 
     def detect(self, image: EncodedImage, names: Sequence[str], language: Language | str | None = None) -> Answer:
@@ -248,16 +250,44 @@ class Engine:
         """Describe an image, with `grounded` locate what the report names; raises UsageError as `run`."""
         return self.run(image, Report(grounded), language)
 
+    def request(
+        self,
+        image: EncodedImage,
+        text: str,
+        *,
+        task: Task | str | None = None,
+        box: PixelBox | None = None,
+        labels: Sequence[str] | str = (),
+        multiple: bool = False,
+        regional_chain_of_thought: bool = False,
+    ) -> TaskRequest:
+        """Return the request that a question makes, whose words tell the task where none is named.
+
+        Raises UsageError for what an image cannot tell, for unknown names, and as `build_request`.
+        """
+        if task is None and box is None and not labels and not regional_chain_of_thought:
+            return parse_intent(text, self.tasks, self.terminology, self.modality(image), self._prompts)
+        if task is None and regional_chain_of_thought and box is None and not labels:
+            task = Task.VQA
+        return build_request(
+            task or self.guess_task(text, box, labels),
+            text,
+            box=box,
+            labels=labels,
+            multiple=multiple,
+            regional_chain_of_thought=regional_chain_of_thought,
+        )
+
     def guess_task(self, text: str, box: PixelBox | None = None, labels: Sequence[str] | str = ()) -> Task:
         """Tell which task is meant where none is named; raises UsageError where this package has none that fits."""
-        return guess_task(text, self.tasks, self._terminology, box, labels)
+        return guess_task(text, self.tasks, self.terminology, box, labels)
 
     def follow_up(self, text: str, last: TaskRequest) -> TaskRequest | None:
         """Return the request of a question that goes on from the `last` one; None for a question of its own.
 
         Raises UsageError as `guess_task`.
         """
-        return follow_up(text, self.guess_task(text), last, self._terminology)
+        return follow_up(text, self.guess_task(text), last, self.terminology)
 
     def modality(self, image: EncodedImage) -> Modality | None:
         """Return the modality that the file states, else the recognised one; None for no medical image."""
@@ -271,7 +301,7 @@ class Engine:
         return TaskContext(
             self.language_model,
             self._prompts,
-            self._terminology,
+            self.terminology,
             image,
             image.geometry,
             modality,

@@ -11,7 +11,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.io.jsonl import read_object
 from medrega_edge.io.strict_json import STRICT, JsonFault, Number, Problem, parse_json
-from medrega_edge.tasks.intent import build_request, window_preset_for
+from medrega_edge.tasks.intent import window_preset_for
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
@@ -72,9 +72,10 @@ class BatchLine:
     def ask(self, engine: Engine, image: EncodedImage) -> Answer:
         """Put the question to an engine; raises UsageError for one that makes no sense."""
         box = None if self.box is None else PixelBox(*self.box)
-        request = build_request(
-            self.task or engine.guess_task(self.question, box, self.labels),
+        request = engine.request(
+            image,
             self.question,
+            task=self.task,
             box=box,
             labels=self.labels,
             multiple=self.several,

@@ -24,7 +24,6 @@ from medrega_edge.images.medical_image import View
 from medrega_edge.images.signatures import FIRST_BYTES, is_meant_as_image
 from medrega_edge.io.atomic import image_names, natural_sort_key
 from medrega_edge.io.jsonl import read_lines, read_object
-from medrega_edge.tasks.intent import build_request
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
@@ -65,7 +64,7 @@ class BatchQuestion:
 
     def ask(self, engine: Engine, image: EncodedImage) -> Answer:
         """Put the question to an engine; raises UsageError for one that makes no sense."""
-        request = build_request(self.task or engine.guess_task(self.question), self.question)
+        request = engine.request(image, self.question, task=self.task)
         return engine.run(image, request, self.language or language_of(self.question))
 
 

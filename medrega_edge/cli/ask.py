@@ -68,8 +68,6 @@ def ask(
 
     medrega ask --sample abdomen-mri "请定位肝脏" --save marked.png
     """
-    from medrega_edge.tasks.intent import build_request
-
     image, text = image_or_question, question
     sample = shared.picture.sample
     if sample is not None and question is None:
@@ -79,9 +77,8 @@ def ask(
         raise UsageError("cli.only_no_question") if given else UsageError("cli.no_question")
     pixels, text = None if box is None else parse_box(box), text or ""
 
-    def request(engine: Engine) -> TaskRequest:
-        named = task or engine.guess_task(text, pixels)
-        return build_request(named, text, box=pixels, regional_chain_of_thought=regional_chain_of_thought)
+    def request(engine: Engine, encoded: EncodedImage) -> TaskRequest:
+        return engine.request(encoded, text, task=task, box=pixels, regional_chain_of_thought=regional_chain_of_thought)
 
     _answer_one(image, text, request, shared, (text,))
 
@@ -104,7 +101,7 @@ def locate(
     if not given:
         raise UsageError("cli.no_name")
     request = Detect(given)
-    _answer_one(image, request.words, lambda _: request, shared, given)
+    _answer_one(image, request.words, lambda *_: request, shared, given)
 
 
 @with_shared_options
@@ -121,7 +118,7 @@ def identify(
     from medrega_edge.tasks.identification import Identify
 
     request = Identify(parse_box(box))
-    _answer_one(image, "", lambda _: request, shared)
+    _answer_one(image, "", lambda *_: request, shared)
 
 
 @with_shared_options
@@ -155,7 +152,7 @@ def classify(
     words = labels or ""
     candidates = label_set if label_set is not None else [part.strip() for part in re.split("[,，;；]", words)]
     request = Classify(candidates, multiple, regional_chain_of_thought, words)
-    _answer_one(image, words, lambda _: request, shared)
+    _answer_one(image, words, lambda *_: request, shared)
 
 
 @with_shared_options
@@ -171,7 +168,7 @@ def report(
     """
     from medrega_edge.tasks.reporting import Report
 
-    _answer_one(image, "", lambda _: Report(grounded), shared)
+    _answer_one(image, "", lambda *_: Report(grounded), shared)
 
 
 def image_path(image: str | None, sample: str | None, asked: Sequence[str] = ()) -> str:
@@ -196,7 +193,7 @@ def image_path(image: str | None, sample: str | None, asked: Sequence[str] = ())
 def _answer_one(
     image: str | None,
     words: str,
-    request: Callable[[Engine], TaskRequest],
+    request: Callable[[Engine, EncodedImage], TaskRequest],
     shared: AnswerOptions,
     asked: Sequence[str] = (),
 ) -> None:
@@ -215,7 +212,7 @@ def _answer_one(
     engine = shared.model.load_engine()
     encoded = engine.open(path, shared.picture.view(words))
     language = shared.language or (language_of(words) if words else user_language())
-    answer = answer_and_show(engine, encoded, request(engine), language, shared)
+    answer = answer_and_show(engine, encoded, request(engine, encoded), language, shared)
     if save is not None:
         save_picture(encoded, answer, save, quiet=files.as_json)
     if objects:
@@ -276,8 +273,8 @@ def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
     kind = kind_of_image(answer.image.modality, answer.language)
     if answer.image.modality_confidence is not None:
         kind += f" ({answer.image.modality_confidence:.2f})"
-    asked = f"{answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
-    console(stderr=True).print(printable(asked), style="dim")
+    asked = f"{answer.reading or answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
+    console(stderr=True).print(printable(asked), style="dim", soft_wrap=True)
     terminal.print_answer(answer, console(), with_text)
 
 

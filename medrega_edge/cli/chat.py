@@ -146,10 +146,8 @@ class _Conversation:
         save_picture(self._image, self._answer, path, quiet=self._shared.output.as_json)
 
     def _ask(self, question: str) -> None:
-        from medrega_edge.tasks.intent import build_request
-
         following = self._last and self._engine.follow_up(question, self._last)
-        self._last = following or build_request(self._engine.guess_task(question), question)
+        self._last = following or self._engine.request(self._image, question)
         self._show(self._last, language_of(question))
 
     def _show(self, request: TaskRequest, language: Language) -> None:

@@ -8,6 +8,35 @@ of patients there. Put a new template into the section of the folder that uses i
 TEMPLATES: dict[str, str] = {
     # ---- usage, prompts, tasks, vocabulary -----------------------------------------------------------------------------
     #
+    "answer.by_size": "From large to small, by the area of their boxes: {names}.",
+    "answer.count": "{name!c}: {count}.",
+    "answer.distance": "{one!c} to {other}: {centres:.0f} mm between the centres of their boxes, {gap:.0f} mm "
+    "between the boxes.",
+    "answer.found": "Yes, found: {names}.",
+    "answer.generic": "'{word}' stands for these",
+    "answer.kind": "Kind of image: {kind}.",
+    "answer.larger": "{larger!c} is larger than {smaller}: its box has {ratio:.1f} times the area.",
+    "answer.left": "left",
+    "answer.middle": "middle",
+    "answer.no_comparison": "So there is nothing to compare.",
+    "answer.no_distance": "So no distance can be given.",
+    "answer.no_second": "Only one was found.",
+    "answer.not_found": "Not found: {names}.",
+    "answer.nothing_visible": "No structure that the model knows was found with confidence.",
+    "answer.perhaps": "Perhaps, with low confidence: {names}.",
+    "answer.right": "right",
+    "answer.same_size": "About the same size, by the area of their boxes: {names}.",
+    "answer.side": "{name!c}: {side}.",
+    "answer.sides_assumed": "Sides are the patient's, if the image is shown as usual: the patient's right on the "
+    "left. The file does not say so.",
+    "answer.sides_of_image": "Sides are those of the image: the file does not state the patient's.",
+    "answer.sides_of_patient": "Sides are the patient's, as the file states them.",
+    "answer.size": "{name!c}: {width:.0f} x {height:.0f} mm.",
+    "answer.size_of_box": "A size is the width and height of the box.",
+    "answer.typo": "'{typed}' read as '{meant}'",
+    "answer.unknown_kind": "This is no kind of medical image that the model knows.",
+    "answer.visible": "Visible: {names}.",
+    "answer.whole_image": "no box given, so the whole image is described",
     "prompt.impossible_box": "a box of '{label}' is inverted or outside the image",
     "prompt.lone_marker": "a region marker without its counterpart",
     "prompt.nameless_region": "a region without a name",
@@ -29,14 +58,32 @@ TEMPLATES: dict[str, str] = {
     "task.cut_off": "the answer was cut off at its maximum length",
     "task.empty_question": 'The question is empty; ask for example "locate the liver".',
     "task.finding_not_located": "the report names '{name}', which was not found in the image",
+    "task.help": 'Ask about the image, for example: "where is the liver?", "how many polyps are there?", "how big is '
+    'the spleen?", "what kind of image is this?", "write a report"; `medrega labels` lists the names.',
+    "task.impossible": "An image cannot tell this; it takes other tests.",
+    "task.impossible_care": "A single image tells neither the course of a disease nor its treatment; ask a physician.",
+    "task.impossible_function": "A single image does not show a function of the body; it takes several images or "
+    "other tests.",
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
+    "task.impossible_patient": "An image does not tell who the patient is, nor age or sex.",
+    "task.impossible_score": "The model was not trained to give scores, stages or ratios of outlines; it gives boxes "
+    "and their sizes.",
+    "task.impossible_time": "A change over time needs an earlier image, and only this one is given.",
     "task.labels_of_other_modality": "these labels are for {modalities}, and this image is {modality}",
     "task.labels_of_other_task": "Labels go with the task 'classify', not with '{task}'.",
+    "task.may_be_more": "there may be more: this model marks only a few objects of one name",
     "task.no_answer": "the model gave no answer",
+    "task.no_body_part": "The body part is not known: the model did not recognise the kind of image.",
     "task.no_box": "The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.",
-    "task.no_known_name": "The question names nothing that this model package was trained to locate; `medrega model info "
-    "--labels` lists the names.",
+    "task.no_fitting_set": "The question names no classes that the model was trained to tell apart in this kind of "
+    "image; give --labels a,b,c, or --set with one of: {sets}.",
+    "task.no_known_name": "The question names nothing that this model package was trained to locate; `medrega labels` "
+    "lists the names.",
     "task.no_labels": "A classification needs candidates: give --labels a,b,c or the name of a set with --set.",
+    "task.no_set": "The model has no label set for this kind of image; give the classes with --labels a,b,c.",
+    "task.no_sides": "This view shows front and back, or head and feet, and no left and right.",
+    "task.no_spacing": "The file does not state the size of a pixel, so there are no millimetres; a DICOM or NIfTI "
+    "file states it.",
     "task.no_tokens": "An answer needs at least 1 token, and max_tokens is {max_tokens}.",
     "task.not_medical": "this may not be a medical image; if so, ignore the answer",
     "task.other_language": "the question seems to be neither English nor Chinese, the only languages of these weights",
@@ -44,12 +91,18 @@ TEMPLATES: dict[str, str] = {
     "task.question_too_long": "The question has {length} characters; up to {limit} are read.",
     "task.several_of_other_task": "Several labels (--several) go with the task 'classify', not with '{task}'.",
     "task.too_few_labels": "A classification needs two or more different labels; give them with --labels a,b,c.",
+    "task.two_names": 'The question needs two names, for example "which is larger, the liver or the spleen?".',
     "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "
     '({tasks}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.',
     "task.undecodable_question": "The question cannot be read in the encoding of this locale; set LANG to that of the "
     "terminal.",
     "task.unknown_label_set": "There is no label set '{name}'; choose one of: {sets}.",
     "task.unknown_language": "There is no language '{name}'; choose one of: {languages}.",
+    "task.unknown_name": "'{word}' is no name that this model can locate; the nearest are: {near}; `medrega labels` "
+    "lists all.",
+    "task.unknown_name_here": "'{word}' is nothing that this model can locate in a {kind}; it can locate for "
+    "example: {offered}; `medrega labels` lists all.",
+    "task.unknown_name_only": "'{word}' is no name that this model can locate; `medrega labels` lists all.",
     "task.unknown_part": "part {part} of the question names nothing that these weights were trained to locate",
     "task.unknown_task": "There is no task '{name}'; choose one of: {tasks}.",
     "task.unreadable_box": "The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.",
@@ -233,10 +286,10 @@ TEMPLATES: dict[str, str] = {
     "batch.line_unknown_key": "Line {line} has the unknown key '{key}'; correct or remove it.",
     "batch.line_whole_number": "Line {line} needs a whole number as {key}.",
     "batch.no_image": "There is no image in the folder; name one that holds images.",
-    "batch.not_an_image": "skipped: {name} is not an image",
-    "batch.not_images": "files that are not images, skipped: {count}",
     "batch.no_question": 'Say what to ask about every image, for example: --question "locate the liver".',
     "batch.no_watch_folder": "The folder to watch is not there; make it, or name another.",
+    "batch.not_an_image": "skipped: {name} is not an image",
+    "batch.not_images": "files that are not images, skipped: {count}",
     "batch.one_output": "--out, --csv and --gallery cannot be one file; name different files.",
     "batch.other_answers": "The folder of answers holds those to another question or model; name another --out.",
     "batch.other_job": "The .part file beside --out is from other questions, images or options; delete it, or name another "
@@ -373,6 +426,7 @@ TEMPLATES: dict[str, str] = {
     "cli.help_variable": "env: {name}",
     "cli.image_first": "The IMAGE comes first, then what to ask about it.",
     "cli.image_or_sample": "Give an IMAGE or --sample, one of the two.",
+    "cli.labels_of_kind": "What an image of this kind can show: {kind}",
     "cli.labels_or_set": "Give the candidates with --labels a,b,c or the name of a list with --set, one of the two.",
     "cli.missing_extra": "`medrega {command}` needs '{missing}' from the extra '{extra}', which is not installed; "
     "install it with: {install}.",

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from medrega_edge.answer import Answer
 from medrega_edge.boxes import Geometry, GridBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
@@ -156,6 +157,10 @@ class TaskRequest(ABC):
     @abstractmethod
     def run(self, context: TaskContext) -> TaskResult:
         """Answer the request; raises UsageError where this package or this image does not allow it."""
+
+    def finish(self, answer: Answer) -> Answer:
+        """Return the answer with what follows from its boxes in pixels; raises UsageError where the image does not tell."""
+        return answer
 
 
 def combine(results: Sequence[TaskResult], text: str) -> TaskResult:

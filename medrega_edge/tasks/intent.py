@@ -1,4 +1,4 @@
-"""What a free question or a loose set of parameters asks for: the task, and the CT window to look in."""
+"""What a free question or a loose set of parameters asks for: the request, and the CT window to look in."""
 
 from __future__ import annotations
 
@@ -6,36 +6,33 @@ import re
 from collections.abc import Sequence
 
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import Task
+from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.tasks.base import TaskRequest, parse_task
+from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
+from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
+from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.classification import Classify
+from medrega_edge.tasks.derived import Asked, BodyPart, FromBoxes, KindOfImage, VisibleOrgans
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, label_set_of
 from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.wording import nearest
 
-# Tried in this order: a question that asks for a place is about a place, whatever else it says.
-_TASK_WORDS: dict[Task, re.Pattern[str]] = {
-    Task.GROUNDED_REPORT: re.compile(r"\bgrounded report\b|(带|附)(有)?(定位|区域)的?报告|定位报告", re.IGNORECASE),
-    Task.REPORT: re.compile(
-        r"\b(write|give|make|generate)\b.*\breport\b|^\W*report\W*$|\bdescribe (this|the) (image|picture|scan)\b"
-        r"|(写|生成|给出).*报告|描述.*(图像|图片|影像)",
-        re.IGNORECASE,
-    ),
-    Task.DETECT: re.compile(
-        r"^\W*(please )?(locate|find|detect|mark|show|point out|highlight|outline)\b|\bbounding box\b|\bdraw a box\b"
-        r"|\b(locate|point out|show me where|mark|outline)\b|^\W*(where is|where are) (the )?[\w ]+\W*$"
-        r"|\bwhere (can|is it)\b|\bposition of\b|\blocation of\b"
-        r"|定位|在哪|何处|标出|找出|找到|框|圈出|指出|检测|的位置",
-        re.IGNORECASE,
-    ),
+_TASKS = {  # of kinds of question that name no place
+    Kind.CLASSIFY: Task.CLASSIFY,
+    Kind.MODALITY: Task.CLASSIFY,
+    Kind.IDENTIFY: Task.IDENTIFY,
+    Kind.REPORT: Task.REPORT,
+    Kind.BODY_PART: Task.REPORT,
+    Kind.GROUNDED_REPORT: Task.GROUNDED_REPORT,
+    Kind.ANSWER: Task.VQA,
+    Kind.HELP: Task.VQA,
+    Kind.IMPOSSIBLE: Task.VQA,
 }
-
-# "Where exactly is the polyp?" asks for a box if the package can locate what it names. "Where is the abnormality?" and
-# "where in the brain is it?" ask for words.
-_WHERE = re.compile(r"\bwhere\b(?! in (?!(the|this) (image|picture|photo|scan)))", re.IGNORECASE)
+_OFFERED = 12  # names in a refusal
 
 
 def guess_task(
@@ -43,20 +40,15 @@ def guess_task(
 ) -> Task:
     """Tell which of a package's `tasks` is meant where none is named.
 
-    A box asks what it holds, labels ask to choose. A list of names that the package can locate is detection; a question
-    that asks for no place and no report is answered in words. Raises UsageError where the package answers none of these.
+    A box asks what it holds, labels ask to choose. Raises UsageError where the package answers none that fits.
     """
     if box is not None:
         return Task.IDENTIFY
     if labels:
         return Task.CLASSIFY
-    if Task.DETECT in tasks and terminology.is_list(text):
-        return Task.DETECT
-    for task, words in _TASK_WORDS.items():
-        if words.search(text) and is_trained(task, tasks):
-            return task
-    if Task.DETECT in tasks and _WHERE.search(text) and terminology.find(text):
-        return Task.DETECT
+    task = _TASKS.get(understand(text, terminology).kind, Task.DETECT)
+    if task not in (Task.IDENTIFY, Task.CLASSIFY) and is_trained(task, tasks):
+        return task
     if Task.VQA in tasks:
         return Task.VQA
     raise UsageError("task.unclear_question", tasks=list(tasks))
@@ -67,9 +59,117 @@ def is_trained(task: Task, tasks: Sequence[str]) -> bool:
     return task in tasks or (task is Task.GROUNDED_REPORT and Task.REPORT in tasks)
 
 
-def parse_intent(text: str, tasks: Sequence[str], terminology: Terminology) -> TaskRequest:
-    """Turn a free question into a request; raises UsageError for what the package was not trained for."""
-    return build_request(guess_task(text, tasks, terminology), text)
+def parse_intent(
+    text: str,
+    tasks: Sequence[str],
+    terminology: Terminology,
+    modality: Modality | None = None,
+    prompts: PromptBook = DEFAULT_PROMPTS,
+) -> TaskRequest:
+    """Turn a free question about an image of a kind into a request.
+
+    Weights without a terminology get the question as it is typed. Raises UsageError for what no image or this package
+    cannot tell, and for a name that the package does not know.
+    """
+    check_text(text)
+    check_words(text)
+    intent = understand(text, terminology, modality)
+    if not terminology.labels:
+        return _asked_freely(text, intent, tasks)
+    return Asked(text, intent, _request(text, intent, tasks, terminology, modality, prompts))
+
+
+def _asked_freely(text: str, intent: Intent, tasks: Sequence[str]) -> TaskRequest:
+    if intent.kind is Kind.LOCATE and Task.DETECT in tasks:
+        return Detect((text,))
+    if intent.kind in (Kind.REPORT, Kind.GROUNDED_REPORT) and is_trained(_TASKS[intent.kind], tasks):
+        return Report(intent.kind is Kind.GROUNDED_REPORT)
+    if Task.VQA in tasks:
+        return AnswerQuestion(text)
+    raise UsageError("task.unclear_question", tasks=list(tasks))
+
+
+def _request(
+    text: str,
+    intent: Intent,
+    tasks: Sequence[str],
+    terminology: Terminology,
+    modality: Modality | None,
+    prompts: PromptBook,
+) -> TaskRequest:
+    match intent.kind:
+        case Kind.HELP:
+            raise UsageError("task.help")
+        case Kind.IMPOSSIBLE:
+            raise _impossible(intent.reason)
+        case Kind.REPORT | Kind.IDENTIFY if Task.REPORT in tasks:  # without a box, the whole image is named
+            return Report()
+        case Kind.GROUNDED_REPORT if is_trained(Task.GROUNDED_REPORT, tasks):
+            return Report(grounded=True)
+        case Kind.MODALITY if prompts.modalities or modality:
+            return KindOfImage()
+        case Kind.BODY_PART if prompts.modalities and Task.REPORT in tasks:
+            return BodyPart()
+        case Kind.ORGANS if Task.DETECT in tasks:
+            return VisibleOrgans()
+        case Kind.CLASSIFY if Task.CLASSIFY in tasks:
+            if label_set := label_set_of(text, modality):
+                return Classify(label_set, question=text)
+            fitting = [each.name for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
+            raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")
+        case Kind.LOCATE | Kind.PRESENCE | Kind.COUNT | Kind.MEASURE | Kind.SIDE | Kind.COMPARE | Kind.DISTANCE if (
+            Task.DETECT in tasks
+        ):
+            return _of_names(text, intent, terminology, modality)
+    if Task.VQA in tasks:
+        return AnswerQuestion(text)
+    raise UsageError("task.unclear_question", tasks=list(tasks))
+
+
+def _of_names(text: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> TaskRequest:
+    """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
+    if not intent.names:
+        raise _unknown_name(text, intent, terminology, modality)
+    if intent.kind is Kind.LOCATE:
+        return Detect([english for english, _ in intent.names])
+    if intent.kind is Kind.COMPARE and len(intent.names) < 2:
+        raise UsageError("task.two_names")
+    if intent.kind is Kind.DISTANCE and len(intent.names) > 2:
+        raise UsageError("task.two_names")
+    return FromBoxes(intent.kind, intent.names)
+
+
+def _unknown_name(text: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> UsageError:
+    """Return the refusal of a question whose names are unknown: the word, the nearest names, and what is offered."""
+    language = language_of(text)
+    column = language is Language.ZH
+    word = ", ".join(intent.generic) or unknown_word(text)
+    offered = [label[column] for label in terminology.labels if terminology.can_show(modality, label[0])]
+    near = nearest(word, [label[column] for label in terminology.labels]) if word and not intent.generic else []
+    if not word:
+        return UsageError("task.no_known_name")
+    if near:
+        return UsageError("task.unknown_name", word=word, near=near)
+    if modality is None:
+        return UsageError("task.unknown_name_only", word=word)
+    kind = MODALITY_NAMES[modality][column]
+    return UsageError("task.unknown_name_here", word=word, kind=kind, offered=offered[:_OFFERED])
+
+
+def _impossible(reason: str | None) -> UsageError:
+    match reason:
+        case "age" | "identity":
+            return UsageError("task.impossible_patient")
+        case "function":
+            return UsageError("task.impossible_function")
+        case "score":
+            return UsageError("task.impossible_score")
+        case "future" | "care":
+            return UsageError("task.impossible_care")
+        case "time":
+            return UsageError("task.impossible_time")
+        case _:
+            return UsageError("task.impossible")
 
 
 def build_request(

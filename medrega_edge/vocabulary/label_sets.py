@@ -132,6 +132,50 @@ LABEL_SETS = {
     )
 }
 
+# Words of a question that mean a set, beside its labels.
+_SET_WORDS: dict[str, tuple[str, ...]] = {
+    "skin": ("mole", "skin", "nevus", "痣", "皮损", "皮肤"),
+    "nevus": ("atypical", "dysplastic", "非典型"),
+    "breast": ("breast", "乳腺", "乳房"),
+    "liver-mass": ("liver", "hepatic", "肝"),
+    "retinopathy": ("retinopathy", "diabetic", "grade", "糖网", "糖尿病", "分级", "几级"),
+    "macular-edema": ("macular", "dme", "黄斑"),
+    "lung-tissue": ("lung", "tissue", "cancer", "肺", "组织"),
+    "brain-tumor": ("brain", "tumor", "tumour", "脑", "瘤"),
+    "fracture": ("fracture", "broken", "骨折"),
+    "limb": ("projection", "limb", "肢"),
+    "tuberculosis": ("tuberculosis", "tb", "结核"),
+    "kidney-disease": ("kidney", "肾"),
+    "brain-hemorrhage": ("hemorrhage", "haemorrhage", "bleed", "出血"),
+    "heart-view": ("apical", "chamber", "切面"),
+    "heart-phase": ("diastole", "systole", "phase", "舒张", "收缩"),
+}
+_FIRST_CHOICE = {  # of several sets for a kind of image, where the words name none
+    Modality.DERMOSCOPY: "skin",
+    Modality.FUNDUS: "retinopathy",
+    Modality.OCT: "macular-edema",
+}
+
+
+def label_set_of(text: str, modality: Modality | None) -> str | None:
+    """Return the name of the set that a question to classify an image means; None where that is not clear.
+
+    A set for the kind of image whose labels the question names goes before one whose words it holds.
+    """
+    fitting = [each for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
+    text = text.casefold()
+    scores = {}
+    for each in fitting:
+        labels = sum(any(name.casefold() in text for name in pair) for pair in each.labels)
+        scores[each.name] = 2 * labels + any(word in text for word in _SET_WORDS[each.name])
+    best = [name for name, score in scores.items() if score and score == max(scores.values())]
+    if len(best) == 1:
+        return best[0]
+    if modality in _FIRST_CHOICE and (not best or _FIRST_CHOICE[modality] in best):
+        return _FIRST_CHOICE[modality]
+    return fitting[0].name if len(fitting) == 1 else None
+
+
 # Findings that a report can name: the labels above without the normal ones, and without views and phases.
 _NO_FINDING = {
     "no fracture",

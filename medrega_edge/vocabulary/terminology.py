@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from itertools import product
+from types import MappingProxyType
 
-from medrega_edge.domain import Language
+from medrega_edge.domain import Language, Modality
 
 BilingualName = tuple[str, str]  # English, Chinese
 
@@ -50,6 +51,7 @@ class Term:
     snomed: str | None = None
 
 
+@cache
 def term_table() -> dict[str, Term]:
     """Return the table, by English name."""
     rows = json.loads(files("medrega_edge.vocabulary").joinpath("terms.json").read_text(encoding="utf-8"))
@@ -70,11 +72,25 @@ def term_of(label: str) -> Term | None:
 
 
 class Terminology:
-    """The names that one package can locate, and how to find them in free text. Without `labels` there are none."""
+    """The names that one package can locate, and how to find them in free text. Without `labels` there are none.
 
-    def __init__(self, labels: Iterable[BilingualName]) -> None:
+    `modalities` holds the modalities that can show a label, by its English name; a label that is not in it may be in any.
+    """
+
+    def __init__(
+        self, labels: Iterable[BilingualName], modalities: Mapping[str, Collection[str]] = MappingProxyType({})
+    ) -> None:
         """Take the package's labels."""
         self.labels = tuple(labels)
+        self._modalities = modalities
+
+    def can_show(self, modality: Modality | None, label_en: str) -> bool:
+        """Whether an image of a modality can show a label at all; True where that is not known."""
+        return modality is None or modality in self._modalities.get(label_en, (modality,))
+
+    def modalities_of(self, label_en: str) -> tuple[str, ...]:
+        """Return the modalities that can show a label; empty where that is not known."""
+        return tuple(self._modalities.get(label_en, ()))
 
     def find(self, text: str) -> list[BilingualName]:
         """Return the labels that a text names, each once, in its order; of names that overlap, the longest counts."""
@@ -168,6 +184,11 @@ class Terminology:
     def _first_words(self) -> list[tuple[str, str]]:
         """All phrases, the longest first, with their first words."""
         return [(phrase, phrase.split()[0]) for phrase in sorted(self._phrases, key=len, reverse=True)]
+
+
+def without_request_words(text: str) -> str:
+    """Return a text without the words that ask for a place."""
+    return _REQUEST_WORDS.sub(" ", text)
 
 
 def _as_pattern(phrase: str) -> str:

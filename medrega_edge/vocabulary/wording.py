@@ -175,5 +175,5 @@ def _may_stand_alone(before: str) -> bool:
 
 def nearest(word: str, names: Collection[str], count: int = 3) -> list[str]:
     """Return the names that resemble an unknown one most, the nearest first."""
-    found = process.extract(word, names, scorer=fuzz.WRatio, limit=count, score_cutoff=60.0)
+    found = process.extract(word, names, scorer=fuzz.WRatio, limit=count, score_cutoff=75.0)
     return [str(name) for name, _, _ in found]

@@ -17,6 +17,7 @@ from medrega_edge.domain import Language, Task
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.intent import build_request
 
 
 class StubEngine:
@@ -28,8 +29,8 @@ class StubEngine:
     def modality(self, image):
         return None
 
-    def guess_task(self, text, box=None, labels=()):
-        return Task.DETECT
+    def request(self, image, text, *, task=None, **_):
+        return build_request(task or Task.DETECT, text)
 
     def ask(self, image, text, language=None, **_):
         return self.run(image, Detect(text), language or Language.EN)

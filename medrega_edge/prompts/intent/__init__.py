@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Any
 
 from medrega_edge.domain import Modality
-from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology, without_request_words
 from medrega_edge.vocabulary.wording import (
     MARK,
     Generic,
@@ -247,6 +247,11 @@ def _asks_for_modality(facts: _Facts) -> bool:
     return not facts.has_name and facts.has("kind_of_image")
 
 
+def _asks_for_state(facts: _Facts) -> bool:
+    """Whether a question asks how a structure is, not whether it is there: "is the liver normal?"."""
+    return facts.is_explicit and not any(is_finding(name[0]) for name in facts.names) and facts.has("state")
+
+
 _Rule = Callable[[_Facts], bool]
 _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.IDENTIFY, lambda f: f.has_box and not f.has_name),
@@ -255,7 +260,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.CLASSIFY, lambda f: f.has("classify") or _chooses(f)),
     (Kind.SIDE, lambda f: f.has_whole("side") and f.has_name and not f.has("compare")),
     (Kind.COMPARE, lambda f: f.has("compare") and bool(f.names)),
-    (Kind.ANSWER, lambda f: f.has("answer")),
+    (Kind.ANSWER, lambda f: f.has("answer") or _asks_for_state(f)),
     (Kind.MODALITY, _asks_for_modality),
     (Kind.GROUNDED_REPORT, lambda f: f.has("report") and f.has("with_boxes") and not f.is_explicit),
     (Kind.ORGANS, lambda f: f.has("organs") and not f.has_name),
@@ -279,3 +284,15 @@ def _with_other_side(
         if other := by_english.get(f"{_SIDES.get(side, '')} {base}"):
             return (names[0], other)
     return tuple(names)
+
+
+_MAX_UNKNOWN = 4  # words of a name
+
+
+def unknown_word(text: str) -> str:
+    """Return what is left of a question without the words that ask: probably a name that no label has."""
+    plain = simplified(text)
+    for kind in ("locate", "measure", "count", "side", "compare", "distance", "presence"):
+        plain = _pattern(kind).sub(" ", plain)
+    words = without_request_words(plain).split()
+    return " ".join(words)[:40] if 0 < len(words) <= _MAX_UNKNOWN else ""

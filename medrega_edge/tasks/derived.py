@@ -1,0 +1,341 @@
+"""Answers that follow from boxes, spacing, orientation and recognition: counts, sizes, sides, distances, kind of image.
+
+No word of them is the model's. A size is that of a box: across and down the image, not along the object.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from medrega_edge.answer import Answer, ImageFacts, Region
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
+from medrega_edge.prompts.intent import Intent, Kind
+from medrega_edge.prompts.templates import REPORT_QUESTION
+from medrega_edge.tasks import report_sentences
+from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
+from medrega_edge.tasks.detection import Detect, locate
+from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
+from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import is_finding
+
+_MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
+_SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
+_SEEN = 0.5  # from this confidence on, a structure counts as visible when all are asked for,
+_LIKELY = 0.3  # and a name that is asked for as found without a doubt
+_LIKELY_SEVERAL = 4  # boxes of one name, after which weights without a region head stop
+_FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
+_SIDE_NAMES = {
+    "left": Message("answer.left"),
+    "right": Message("answer.right"),
+    "middle": Message("answer.middle"),
+}
+
+
+@dataclass(frozen=True)
+class Asked(TaskRequest):
+    """A question as it was understood: it is answered by `request`, and the answer carries its intent."""
+
+    text: str
+    intent: Intent
+    request: TaskRequest
+
+    @property
+    def task(self) -> Task:
+        """Kind of task that answers it."""
+        return self.request.task
+
+    @property
+    def words(self) -> str:
+        """The question."""
+        return self.text
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Answer it; raises UsageError as the request does."""
+        return self.request.run(context)
+
+    def finish(self, answer: Answer) -> Answer:
+        """Add the intent, what had to be guessed, and the line that says so."""
+        answer = self.request.finish(answer)
+        facts: dict[str, Any] = {}
+        if self.intent.names and answer.task is Task.DETECT:
+            facts["names"] = [english for english, _ in self.intent.names]
+        if self.intent.generic:
+            facts["generic"] = list(self.intent.generic)
+        if self.intent.typos:
+            facts["typos"] = dict(self.intent.typos)
+        reading = self._reading(answer.language)
+        return replace(answer, intent=self.intent.kind, facts=facts | dict(answer.facts), reading=reading)
+
+    def _reading(self, language: Language) -> str:
+        kind, intent = str(self.intent.kind), self.intent
+        names = [name[language is Language.ZH] for name in intent.names] if self.task is Task.DETECT else []
+        parts = [f"{kind}: {', '.join(names)}" if names else kind]
+        parts += [Message("answer.generic", word=word).text(language) for word in intent.generic if names]
+        parts += [Message("answer.typo", typed=old, meant=new).text(language) for old, new in intent.typos.items()]
+        if intent.kind is Kind.IDENTIFY and self.task is Task.REPORT:
+            parts.append(Message("answer.whole_image").text(language))
+        return " · ".join(parts)
+
+
+@dataclass(frozen=True)
+class FromBoxes(TaskRequest):
+    """Locate `names`, and answer a question of `kind` from their boxes."""
+
+    kind: Kind
+    names: tuple[BilingualName, ...]
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.DETECT
+
+    @property
+    def words(self) -> str:
+        """The names as one enumeration."""
+        return ", ".join(english for english, _ in self.names)
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Locate them."""
+        result = Detect([english for english, _ in self.names]).run(context)
+        most = max((sum(d.label in name for d in result.detections) for name in self.names), default=0)
+        if self.kind is Kind.COUNT and most >= _LIKELY_SEVERAL and not context.language_model.has_region_head:
+            return replace(result, warnings=(*result.warnings, Message("task.may_be_more")))
+        return result
+
+    def finish(self, answer: Answer) -> Answer:
+        """Put the answer in words; raises UsageError where the image does not tell."""
+        found = {name: _of_name(answer, name) for name in self.names}
+        derive = _DERIVATIONS[self.kind]
+        text, facts = derive(found, answer)
+        return replace(answer, text=text, facts=facts)
+
+
+Found = dict[BilingualName, list[Region]]
+Derived = tuple[str, dict[str, Any]]
+
+
+def _of_name(answer: Answer, name: BilingualName) -> list[Region]:
+    """Return the regions of a name, the most certain first."""
+    label = name[answer.language is Language.ZH]
+    regions = [region for region in answer.regions if region.label == label]
+    return sorted(regions, key=lambda region: -(region.confidence or 0))
+
+
+def _shown(name: BilingualName, answer: Answer) -> str:
+    return name[answer.language is Language.ZH]
+
+
+def _join(messages: Sequence[Message], answer: Answer) -> str:
+    return ("" if answer.language is Language.ZH else " ").join(message.text(answer.language) for message in messages)
+
+
+def _absence(found: Found, answer: Answer) -> list[Message]:
+    absent = [_shown(name, answer) for name, regions in found.items() if not regions]
+    return [Message("answer.not_found", names=absent)] if absent else []
+
+
+def _presence(found: Found, answer: Answer) -> Derived:
+    sure = [_shown(n, answer) for n, regions in found.items() if regions and (regions[0].confidence or 1) >= _LIKELY]
+    unsure = [_shown(n, answer) for n, regions in found.items() if regions and (regions[0].confidence or 1) < _LIKELY]
+    messages = [Message("answer.found", names=sure)] if sure else []
+    messages += [Message("answer.perhaps", names=unsure)] if unsure else []
+    return _join([*messages, *_absence(found, answer)], answer), {
+        "present": {name[0]: bool(regions) for name, regions in found.items()}
+    }
+
+
+def _count(found: Found, answer: Answer) -> Derived:
+    counts = {name[0]: len(regions) for name, regions in found.items()}
+    parts = [Message("answer.count", name=_shown(name, answer), count=len(regions)) for name, regions in found.items()]
+    return _join(parts, answer), {"count": sum(counts.values()), "counts": counts}
+
+
+def _measure(found: Found, answer: Answer) -> Derived:
+    messages, sizes = [], []
+    for name, regions in found.items():
+        for region in regions:
+            x1, y1, x2, y2 = _millimetres(region.box, answer.image)
+            sizes.append({"name": name[0], "width_mm": round(x2 - x1, 1), "height_mm": round(y2 - y1, 1)})
+            messages.append(Message("answer.size", name=region.label, width=x2 - x1, height=y2 - y1))
+    messages += [Message("answer.size_of_box")] if messages else []
+    return _join([*messages, *_absence(found, answer)], answer), {"sizes": sizes}
+
+
+def _millimetres(box: PixelBox, image: ImageFacts) -> tuple[float, float, float, float]:
+    """Return a box in millimetres; raises UsageError where the size of a pixel is unknown."""
+    scaled = image.in_millimetres(box)
+    if scaled is None:
+        raise UsageError("task.no_spacing")
+    return scaled
+
+
+def _side(found: Found, answer: Answer) -> Derived:
+    left_edge, is_assumed = _left_edge(answer.image)
+    messages: list[Message] = []
+    sides: dict[str, list[str]] = {}
+    for name, regions in found.items():
+        for region in regions:
+            middle = (region.box.x1 + region.box.x2) / 2 / answer.image.width - 0.5
+            in_image = "middle" if abs(middle) < _MIDDLE else "left" if middle < 0 else "right"
+            side = in_image if in_image == "middle" or left_edge == "L" else {"left": "right", "right": "left"}[in_image]
+            if side not in sides.setdefault(name[0], []):
+                sides[name[0]].append(side)
+                messages.append(Message("answer.side", name=region.label, side=_SIDE_NAMES[side]))
+    if messages:
+        messages.append(_whose_side(answer.image, is_assumed))
+    return _join([*messages, *_absence(found, answer)], answer), {"sides": sides, "assumed": is_assumed}
+
+
+def _left_edge(image: ImageFacts) -> tuple[str, bool]:
+    """Return R or L: the patient's side at the left edge, and whether it is assumed; L also where a side is the image's.
+
+    Raises UsageError for a view from the side.
+    """
+    if image.sides is None:
+        return ("R" if image.modality in _FROM_THE_FRONT else "L"), True
+    if (letter := image.sides[0][:1]) not in ("R", "L"):
+        raise UsageError("task.no_sides")
+    return letter, False
+
+
+def _whose_side(image: ImageFacts, is_assumed: bool) -> Message:
+    if not is_assumed:
+        return Message("answer.sides_of_patient")
+    return Message("answer.sides_assumed") if image.modality in _FROM_THE_FRONT else Message("answer.sides_of_image")
+
+
+def _compare(found: Found, answer: Answer) -> Derived:
+    if missing := _absence(found, answer):
+        return _join([*missing, Message("answer.no_comparison")], answer), {"order": None}
+    areas = {name: _area(regions[0].box, answer.image) for name, regions in found.items()}
+    order = sorted(areas, key=lambda name: -areas[name])
+    first, last = order[0], order[-1]
+    ratio = areas[first] / areas[last]
+    facts = {"order": [name[0] for name in order], "ratio": round(ratio, 2)}
+    names = [_shown(name, answer) for name in order]
+    if ratio < _SAME_SIZE:
+        return _join([Message("answer.same_size", names=names)], answer), facts
+    if len(order) > 2:
+        return _join([Message("answer.by_size", names=names)], answer), facts
+    return _join([Message("answer.larger", larger=names[0], smaller=names[1], ratio=ratio)], answer), facts
+
+
+def _area(box: PixelBox, image: ImageFacts) -> float:
+    across, down = image.spacing_mm or (1.0, 1.0)
+    return (box.x2 - box.x1) * across * (box.y2 - box.y1) * down
+
+
+def _distance(found: Found, answer: Answer) -> Derived:
+    boxes = [(name, region) for name, regions in found.items() for region in regions[: 2 if len(found) == 1 else 1]]
+    if len(found) > 2 or len(boxes) < 2:
+        messages = _absence(found, answer) or [Message("answer.no_second")]
+        return _join([*messages, Message("answer.no_distance")], answer), {"distance_mm": None}
+    one, other = (_millimetres(region.box, answer.image) for _, region in boxes[:2])
+    across = max(one[0], other[0]) - min(one[2], other[2])
+    down = max(one[1], other[1]) - min(one[3], other[3])
+    gap = math.hypot(max(across, 0), max(down, 0))
+    centres = math.dist(_centre(one), _centre(other))
+    message = Message("answer.distance", one=boxes[0][1].label, other=boxes[1][1].label, centres=centres, gap=gap)
+    return _join([message], answer), {"distance_mm": round(centres, 1), "gap_mm": round(gap, 1)}
+
+
+def _centre(box: tuple[float, float, float, float]) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+_DERIVATIONS = {
+    Kind.PRESENCE: _presence,
+    Kind.COUNT: _count,
+    Kind.MEASURE: _measure,
+    Kind.SIDE: _side,
+    Kind.COMPARE: _compare,
+    Kind.DISTANCE: _distance,
+}
+
+
+@dataclass(frozen=True)
+class VisibleOrgans(TaskRequest):
+    """Locate every structure that an image of its kind can show."""
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.DETECT
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Locate one structure after the other."""
+        modality = context.image_modality()
+        names = [
+            name
+            for name in context.terminology.labels
+            if not is_finding(name[0]) and (modality is None or context.prompts.can_show(modality, name[0]))
+        ]
+        results = [result for result in (locate(context, name) for name in names) if result.detections]
+        return replace(combine(results, ""), certifiable=False)
+
+    def finish(self, answer: Answer) -> Answer:
+        """Name those that are there with some confidence; of several boxes of a name the best stays."""
+        best: dict[str, Region] = {}
+        for region in sorted(answer.regions, key=lambda region: -(region.confidence or 0)):
+            if region.confidence is None or region.confidence >= _SEEN:
+                best.setdefault(region.label, region)
+        names = list(best)
+        message = Message("answer.visible", names=names) if names else Message("answer.nothing_visible")
+        return replace(answer, text=message.text(answer.language), regions=tuple(best.values()), facts={"visible": names})
+
+
+@dataclass(frozen=True)
+class KindOfImage(TaskRequest):
+    """Tell the kind of image: what the file states, else what the weights recognise."""
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.CLASSIFY
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Do nothing: every answer carries the kind of image."""
+        return TaskResult("", certifiable=False)
+
+    def finish(self, answer: Answer) -> Answer:
+        """Put it in words."""
+        modality = answer.image.modality
+        if modality is None:
+            message = Message("answer.unknown_kind")
+        else:
+            message = Message("answer.kind", kind=MODALITY_NAMES[modality][answer.language is Language.ZH])
+        return replace(answer, text=message.text(answer.language), facts={"modality": modality})
+
+
+@dataclass(frozen=True)
+class BodyPart(TaskRequest):
+    """Choose the body part among those that reports name."""
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.REPORT
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Choose the first sentence of a report; raises UsageError where the kind of image is not known."""
+        modality = context.image_modality()
+        if modality is None or not context.prompts.modalities:
+            raise UsageError("task.no_body_part")
+        is_chinese = context.language is Language.ZH
+        parts = list(BODY_PARTS.values() if is_chinese else BODY_PARTS)
+        prompt = context.prompts.prompt(Task.REPORT, context.language, REPORT_QUESTION[context.language])
+        sentences = [report_sentences.write(modality, part, (), context.language) for part in parts]
+        generation, chosen, probability = context.choose(prompt, sentences)
+        part = parts[chosen[0]]
+        return TaskResult(part, labels=((part, probability),), generations=(generation,), certifiable=False)
+
+    def finish(self, answer: Answer) -> Answer:
+        """Tell it in English for programs."""
+        english = {chinese: part for part, chinese in BODY_PARTS.items()}
+        return replace(answer, facts={"body_part": english.get(answer.text, answer.text)})
