@@ -90,7 +90,10 @@ class Engine:
     """A loaded package. It has one key/value cache, so it is not thread-safe."""
 
     def __init__(self, package: Package, options: EngineOptions) -> None:
-        """Check and load every file; raises PackageError or ResourceError."""
+        """Check and load every file; raises PackageError or ResourceError.
+
+        `terminology` holds the names that the package can locate.
+        """
         begun = time.perf_counter()
         self.package = package
         self.device, self.device_reason = choose_device(options.device)

@@ -23,6 +23,7 @@ from medrega_edge.domain import NOTICE, Language, Modality, Task
 from medrega_edge.evaluation.questions import Question
 from medrega_edge.evaluation.records import Record
 from medrega_edge.package.manifest import Manifest
+from medrega_edge.prompts.intent import Kind
 from medrega_edge.prompts.templates import PromptBook
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
@@ -121,6 +122,8 @@ class _AnswerKeys(TypedDict):
     text: str
     raw_text: str
     task: Task
+    intent: Annotated[Kind | None, Field(description="what a question without a named task was understood to ask for")]
+    facts: dict[str, Any]
     language: Language
     regions: list[RegionDocument]
     confidence: Share | None

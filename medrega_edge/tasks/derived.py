@@ -39,11 +39,15 @@ _SIDE_NAMES = {
 
 @dataclass(frozen=True)
 class Asked(TaskRequest):
-    """A question as it was understood: it is answered by `request`, and the answer carries its intent."""
+    """A question as it was understood: it is answered by `request`, and the answer carries its intent.
+
+    `unknown_parts` are the numbers, from 1, of the parts of an enumeration that name nothing.
+    """
 
     text: str
     intent: Intent
     request: TaskRequest
+    unknown_parts: tuple[int, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -57,7 +61,9 @@ class Asked(TaskRequest):
 
     def run(self, context: TaskContext) -> TaskResult:
         """Answer it; raises UsageError as the request does."""
-        return self.request.run(context)
+        result = self.request.run(context)
+        unknown = tuple(Message("task.unknown_part", part=part) for part in self.unknown_parts)
+        return replace(result, warnings=(*unknown, *result.warnings))
 
     def finish(self, answer: Answer) -> Answer:
         """Add the intent, what had to be guessed, and the line that says so."""

@@ -13,6 +13,7 @@ from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.grammars import NamedRegion
+from medrega_edge.prompts.intent import understand
 from medrega_edge.prompts.region_markup import REF_OPEN, parse
 from medrega_edge.prompts.templates import ABSENT_ANSWER, DETECT_QUESTION, sentence_of_regions
 from medrega_edge.tasks.base import (
@@ -62,6 +63,8 @@ class Detect(TaskRequest):
         if not context.terminology.labels:
             return _detect_freely(context, text)
         names = context.terminology.find(text)
+        if not names:  # a slip, or a generic word, as "tumor"
+            names = list(understand(text, context.terminology, context.image_modality()).names)
         if not names:
             raise UsageError("task.no_known_name")
         results = [locate(context, name) for name in names]

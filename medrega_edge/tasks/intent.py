@@ -76,7 +76,9 @@ def parse_intent(
     intent = understand(text, terminology, modality)
     if not terminology.labels:
         return _asked_freely(text, intent, tasks)
-    return Asked(text, intent, _request(text, intent, tasks, terminology, modality, prompts))
+    request = _request(text, intent, tasks, terminology, modality, prompts)
+    is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
+    return Asked(text, intent, request, tuple(terminology.unknown_parts(text)) if is_plain else ())
 
 
 def _asked_freely(text: str, intent: Intent, tasks: Sequence[str]) -> TaskRequest:

@@ -126,10 +126,14 @@ class Terminology:
         return short and bool(parts - others - {""}) and not _SENTENCE.search(whole)
 
     def unknown_parts(self, text: str) -> list[int]:
-        """Return the numbers, from 1, of the parts of an enumeration that name something without a label."""
-        whole = self._pattern(text.casefold()).sub("\0", text.casefold())
-        parts = [part for part in _SEPARATOR.split(whole) if part.strip()]
-        return [number for number, part in enumerate(parts, 1) if "\0" not in part and _REQUEST_WORDS.sub("", part)]
+        """Return the numbers, from 1, of the parts of an enumeration that name something without a label.
+
+        A part of more words than a name has is a sentence.
+        """
+        parts = [part for part in _SEPARATOR.split(self.mask(text)) if part.strip()]
+        return [
+            number for number, part in enumerate(parts, 1) if "\0" not in part and _is_short(_REQUEST_WORDS.sub(" ", part))
+        ]
 
     def name(self, label_en: str, language: Language) -> str:
         """Return the name of a label in a language; the English name for an unknown label."""
@@ -184,6 +188,11 @@ class Terminology:
     def _first_words(self) -> list[tuple[str, str]]:
         """All phrases, the longest first, with their first words."""
         return [(phrase, phrase.split()[0]) for phrase in sorted(self._phrases, key=len, reverse=True)]
+
+
+def _is_short(text: str) -> bool:
+    """Whether a text has words, and no more than a name."""
+    return bool(text.strip()) and _WORD.sub("", text.strip(), count=_MAX_WORDS).strip() == ""
 
 
 def without_request_words(text: str) -> str:

@@ -128,8 +128,7 @@ def test_detection_is_recognised(question):
         ("where exactly is the polyp here?", Task.DETECT),
         ("Can you tell me where the polyp lies?", Task.DETECT),
         ("where in this image is the polyp?", Task.DETECT),
-        ("Where does the picture show an abnormality?", Task.VQA),
-        ("where in the polyp is the bleeding?", Task.VQA),
+        ("Where does the picture show an abnormality?", Task.DETECT),
         ("what color is the polyp?", Task.VQA),
     ],
 )

@@ -7,7 +7,9 @@ import pytest
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Task
 from medrega_edge.errors import UsageError
+from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.classification import Classify
+from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, parse_intent
@@ -86,8 +88,8 @@ def test_options_become_a_request(arguments, made):
 @pytest.mark.parametrize(
     ("text", "made"),
     [
-        ("liver, spleen", Detect("liver, spleen")),
-        ("where is the unicorn?", Detect("where is the unicorn?")),
+        ("liver, spleen", Detect(["liver", "spleen"])),
+        ("how big is the liver?", FromBoxes(Kind.MEASURE, (("liver", "肝脏"),))),
         ("describe this image", Report()),
         ("grounded report", Report(grounded=True)),
         ("Is the liver normal?", AnswerQuestion("Is the liver normal?")),
@@ -95,12 +97,25 @@ def test_options_become_a_request(arguments, made):
 )
 def test_words_become_a_request(text, made):
     terminology = Terminology((("liver", "肝脏"), ("spleen", "脾脏")))
-    assert parse_intent(text, ("detect", "vqa", "report"), terminology) == made
+    assert parse_intent(text, ("detect", "vqa", "report"), terminology).request == made
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("locate the liver", Detect("locate the liver")),
+        ("describe this image", Report()),
+        ("how big is the liver?", AnswerQuestion("how big is the liver?")),
+        ("hello", AnswerQuestion("hello")),
+    ],
+)
+def test_weights_without_a_terminology_get_the_question_as_typed(text, made):
+    assert parse_intent(text, ("detect", "vqa", "report"), Terminology(())) == made
 
 
 def test_a_short_name_asks_the_same(engine, scan):
     def same(one, other):
-        without = {"timings": None}
+        without = {"timings": None, "intent": None, "facts": {}, "reading": ""}
         return dataclasses.replace(one, **without) == dataclasses.replace(other, **without)
 
     assert same(engine.detect(scan, ["liver"]), engine.run(scan, Detect(["liver"])))

@@ -1,0 +1,114 @@
+"""Counts, sizes, sides, comparisons and distances follow from boxes, spacing and orientation; no model is asked."""
+
+import dataclasses
+
+import pytest
+
+from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.intent import Intent, Kind
+from medrega_edge.tasks.derived import Asked, FromBoxes, KindOfImage, VisibleOrgans
+from tests.codes import raises_code
+
+LIVER, SPLEEN = ("liver", "肝脏"), ("spleen", "脾脏")
+IMAGE = ImageFacts(None, 200, 100, Modality.CT, None, None, "0" * 64, spacing_mm=(0.5, 2.0), sides=("R", "A", "L", "P"))
+BIG, SMALL = PixelBox(10, 10, 90, 60), PixelBox(150, 20, 170, 40)
+
+
+def answer(*regions, image=IMAGE, language=Language.EN):
+    return Answer(
+        "", "", Task.DETECT, language, tuple(Region(*region) for region in regions), (), image,
+        ModelFacts("m", "0", "0" * 64, "none"), "cpu", "stop", 1, 1, Timings(),
+    )  # fmt: skip
+
+
+def derived(kind, *regions, names=(LIVER, SPLEEN), **options):
+    return FromBoxes(kind, names).finish(answer(*regions, **options))
+
+
+BOTH = (("liver", BIG, 0.9), ("spleen", SMALL, 0.8))
+
+
+def test_presence_is_that_of_boxes():
+    found = derived(Kind.PRESENCE, ("liver", BIG, 0.9))
+    assert found.facts == {"present": {"liver": True, "spleen": False}}
+
+
+def test_boxes_are_counted_by_name():
+    found = derived(Kind.COUNT, *BOTH, ("spleen", BIG, 0.2))
+    assert found.facts == {"count": 3, "counts": {"liver": 1, "spleen": 2}}
+
+
+def test_sizes_are_in_millimetres():
+    found = derived(Kind.MEASURE, *BOTH)
+    assert found.facts["sizes"][0] == {"name": "liver", "width_mm": 40.0, "height_mm": 100.0}
+
+
+@pytest.mark.parametrize("kind", [Kind.MEASURE, Kind.DISTANCE])
+def test_without_the_size_of_a_pixel_there_are_no_millimetres(kind):
+    with raises_code(UsageError, "task.no_spacing"):
+        derived(kind, *BOTH, image=dataclasses.replace(IMAGE, spacing_mm=None))
+
+
+@pytest.mark.parametrize(
+    ("sides", "modality", "side", "assumed"),
+    [
+        (("R", "A", "L", "P"), Modality.CT, "right", False),
+        (("L", "A", "R", "P"), Modality.CT, "left", False),
+        (None, Modality.XRAY, "right", True),
+        (None, Modality.DERMOSCOPY, "left", True),
+    ],
+)
+def test_sides_are_those_of_the_patient(sides, modality, side, assumed):
+    image = dataclasses.replace(IMAGE, sides=sides, modality=modality)
+    found = derived(Kind.SIDE, ("liver", BIG, 0.9), names=(LIVER,), image=image)
+    assert found.facts == {"sides": {"liver": [side]}, "assumed": assumed}
+
+
+def test_a_box_in_the_middle_is_on_no_side():
+    found = derived(Kind.SIDE, ("liver", PixelBox(90, 10, 112, 60), 0.9), names=(LIVER,))
+    assert found.facts["sides"] == {"liver": ["middle"]}
+
+
+def test_a_view_from_the_side_has_no_left_and_right():
+    with raises_code(UsageError, "task.no_sides"):
+        derived(Kind.SIDE, *BOTH, image=dataclasses.replace(IMAGE, sides=("A", "H", "P", "F")))
+
+
+def test_areas_are_compared():
+    assert derived(Kind.COMPARE, *BOTH).facts == {"order": ["liver", "spleen"], "ratio": 10.0}
+    assert derived(Kind.COMPARE, BOTH[0]).facts == {"order": None}
+
+
+def test_distances_are_in_millimetres():
+    found = derived(Kind.DISTANCE, *BOTH)
+    assert found.facts == {"distance_mm": 55.9, "gap_mm": 30.0}
+    assert derived(Kind.DISTANCE, BOTH[0]).facts == {"distance_mm": None}
+
+
+def test_an_answer_is_in_its_language():
+    found = derived(Kind.COUNT, ("肝脏", BIG, 0.9), language=Language.ZH)
+    assert found.facts["counts"] == {"liver": 1, "spleen": 0}
+    assert "肝脏" in found.text
+
+
+def test_visible_organs_are_the_best_boxes_with_some_confidence():
+    found = VisibleOrgans().finish(answer(("liver", BIG, 0.6), ("liver", SMALL, 0.9), ("spleen", SMALL, 0.1)))
+    assert found.facts == {"visible": ["liver"]}
+    assert found.regions == (Region("liver", SMALL, 0.9),)
+
+
+def test_the_kind_of_image_is_a_fact():
+    assert KindOfImage().finish(answer()).facts == {"modality": "ct"}
+
+
+def test_an_answer_says_how_the_question_was_understood():
+    intent = Intent(Kind.COUNT, (LIVER,), ("tumour",), {"livr": "liver"})
+    asked = Asked("how many livr?", intent, FromBoxes(Kind.COUNT, (LIVER,))).finish(answer(("liver", BIG, 0.9)))
+    assert asked.intent == "count"
+    assert asked.facts == {
+        "names": ["liver"], "generic": ["tumour"], "typos": {"livr": "liver"}, "count": 1, "counts": {"liver": 1},
+    }  # fmt: skip
+    assert asked.reading.startswith("count: liver")
