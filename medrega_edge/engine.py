@@ -41,9 +41,11 @@ from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
 from medrega_edge.package import certificate
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
+from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
+from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.follow_up import follow_up
 from medrega_edge.tasks.identification import Identify
@@ -290,7 +292,14 @@ class Engine:
 
         Raises UsageError as `guess_task`.
         """
-        return follow_up(text, self.guess_task(text), last, self.terminology)
+        before = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
+        following = follow_up(text, self.guess_task(text), before, self.terminology)
+        if following is None:
+            return None
+        kind = understand(text, self.terminology).kind
+        if kind is Kind.LOCATE and isinstance(before, FromBoxes) and self.terminology.find(text):
+            kind = before.kind  # "how big is the liver?", "and the spleen?"
+        return going_on(text, kind, self.terminology.find(following.words)) or following
 
     def modality(self, image: EncodedImage) -> Modality | None:
         """Return the modality that the file states, else the recognised one; None for no medical image."""

@@ -20,7 +20,6 @@ TEMPLATES: dict[str, str] = {
     "answer.middle": "middle",
     "answer.no_comparison": "So there is nothing to compare.",
     "answer.no_distance": "So no distance can be given.",
-    "answer.no_second": "Only one was found.",
     "answer.not_found": "Not found: {names}.",
     "answer.nothing_visible": "No structure that the model knows was found with confidence.",
     "answer.perhaps": "Perhaps, with low confidence: {names}.",
@@ -65,6 +64,7 @@ TEMPLATES: dict[str, str] = {
     "task.impossible_function": "A single image does not show a function of the body; it takes several images or "
     "other tests.",
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
+    "task.impossible_outline": "The model gives boxes and no outlines, so it cannot tell areas, volumes or their ratios.",
     "task.impossible_patient": "An image does not tell who the patient is, nor age or sex.",
     "task.impossible_score": "The model was not trained to give scores, stages or ratios of outlines; it gives boxes "
     "and their sizes.",

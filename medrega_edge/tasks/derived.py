@@ -238,16 +238,15 @@ def _area(box: PixelBox, image: ImageFacts) -> float:
 
 
 def _distance(found: Found, answer: Answer) -> Derived:
-    boxes = [(name, region) for name, regions in found.items() for region in regions[: 2 if len(found) == 1 else 1]]
-    if len(found) > 2 or len(boxes) < 2:
-        messages = _absence(found, answer) or [Message("answer.no_second")]
-        return _join([*messages, Message("answer.no_distance")], answer), {"distance_mm": None}
-    one, other = (_millimetres(region.box, answer.image) for _, region in boxes[:2])
+    if missing := _absence(found, answer):
+        return _join([*missing, Message("answer.no_distance")], answer), {"distance_mm": None}
+    best = [regions[0] for regions in found.values()]
+    one, other = (_millimetres(region.box, answer.image) for region in best)
     across = max(one[0], other[0]) - min(one[2], other[2])
     down = max(one[1], other[1]) - min(one[3], other[3])
     gap = math.hypot(max(across, 0), max(down, 0))
     centres = math.dist(_centre(one), _centre(other))
-    message = Message("answer.distance", one=boxes[0][1].label, other=boxes[1][1].label, centres=centres, gap=gap)
+    message = Message("answer.distance", one=best[0].label, other=best[1].label, centres=centres, gap=gap)
     return _join([message], answer), {"distance_mm": round(centres, 1), "gap_mm": round(gap, 1)}
 
 
@@ -263,6 +262,13 @@ _DERIVATIONS = {
     Kind.COMPARE: _compare,
     Kind.DISTANCE: _distance,
 }
+
+
+def going_on(text: str, kind: Kind, names: Sequence[BilingualName]) -> Asked | None:
+    """Return the request of a question that takes its names from the last one; None for a kind that boxes do not answer."""
+    if kind not in _DERIVATIONS or (kind in (Kind.COMPARE, Kind.DISTANCE) and len(names) != 2):
+        return None
+    return Asked(text, Intent(kind, tuple(names)), FromBoxes(kind, tuple(names)))
 
 
 @dataclass(frozen=True)

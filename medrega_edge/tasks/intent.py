@@ -19,7 +19,7 @@ from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, label_set_of
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import nearest
+from medrega_edge.vocabulary.wording import names_cancer, nearest
 
 _TASKS = {  # of kinds of question that name no place
     Kind.CLASSIFY: Task.CLASSIFY,
@@ -115,10 +115,9 @@ def _request(
         case Kind.ORGANS if Task.DETECT in tasks:
             return VisibleOrgans()
         case Kind.CLASSIFY if Task.CLASSIFY in tasks:
-            if label_set := label_set_of(text, modality):
-                return Classify(label_set, question=text)
-            fitting = [each.name for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
-            raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")
+            return _classification(text, modality)
+        case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
+            return _classification(text, modality)
         case Kind.LOCATE | Kind.PRESENCE | Kind.COUNT | Kind.MEASURE | Kind.SIDE | Kind.COMPARE | Kind.DISTANCE if (
             Task.DETECT in tasks
         ):
@@ -128,15 +127,26 @@ def _request(
     raise UsageError("task.unclear_question", tasks=list(tasks))
 
 
+def _classification(text: str, modality: Modality | None) -> TaskRequest:
+    if label_set := label_set_of(text, modality):
+        return Classify(label_set, question=text)
+    fitting = [each.name for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
+    raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")
+
+
+def _asks_for_cancer(text: str, intent: Intent) -> bool:
+    """Whether a question asks if something is cancer, and no name of a cancer could answer: a lesion's box does not tell."""
+    return names_cancer(text) and bool(intent.names) and not any(names_cancer(english) for english, _ in intent.names)
+
+
 def _of_names(text: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> TaskRequest:
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
         raise _unknown_name(text, intent, terminology, modality)
     if intent.kind is Kind.LOCATE:
         return Detect([english for english, _ in intent.names])
-    if intent.kind is Kind.COMPARE and len(intent.names) < 2:
-        raise UsageError("task.two_names")
-    if intent.kind is Kind.DISTANCE and len(intent.names) > 2:
+    several = len(intent.names)
+    if (intent.kind is Kind.COMPARE and several < 2) or (intent.kind is Kind.DISTANCE and several != 2):
         raise UsageError("task.two_names")
     return FromBoxes(intent.kind, intent.names)
 
@@ -164,6 +174,8 @@ def _impossible(reason: str | None) -> UsageError:
             return UsageError("task.impossible_patient")
         case "function":
             return UsageError("task.impossible_function")
+        case "outline":
+            return UsageError("task.impossible_outline")
         case "score":
             return UsageError("task.impossible_score")
         case "future" | "care":

@@ -107,6 +107,24 @@ class Terminology:
         """Return start and end of each label in a text that is in lower case."""
         return [match.span() for match in self._pattern(text).finditer(text)]
 
+    def without_unknown(self, text: str) -> str:
+        """Return a text in lower case without the names of the table that no label has: "right upper lobe" may hold one."""
+        return self._unknown.sub(" ", text)
+
+    @cached_property
+    def _unknown(self) -> re.Pattern[str]:
+        known = {english for english, _ in self.labels}
+        known |= {english.removeprefix("left ").removeprefix("right ") for english in known}
+        names = (
+            name.casefold()
+            for term in term_table().values()
+            if term.en not in known
+            for name in (term.en, *term.also_en, *term.also_zh)
+            if len(name) > 2
+        )
+        absent = sorted((name for name in names if name not in self._phrases), key=len, reverse=True)
+        return re.compile("|".join(map(_as_pattern, absent)) or r"(?!)")
+
     @cached_property
     def chinese_phrases(self) -> list[str]:
         """The Chinese phrases of labels, the shortest first."""

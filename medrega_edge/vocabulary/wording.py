@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -104,7 +104,8 @@ def heard(text: str, exact: re.Pattern[str], phrases: Mapping[tuple[str, ...], s
                 pieces, place = pieces + kept.group(), kept.end()
                 continue
             for length in range(min(longest, len(run) - place), 1, -1):
-                if phrase := phrases.get(sounds[place : place + length]):
+                phrase = phrases.get(sounds[place : place + length])
+                if phrase and _is_slip(run[place : place + length], phrase):
                     pieces, place = pieces + phrase, place + length
                     break
             else:
@@ -112,6 +113,25 @@ def heard(text: str, exact: re.Pattern[str], phrases: Mapping[tuple[str, ...], s
         return pieces
 
     return _HAN.sub(replace, text)
+
+
+def _is_slip(typed: str, meant: str) -> bool:
+    """Whether half of the characters are right, or only their order is wrong: else the sound is chance."""
+    same = sum(one == other for one, other in zip(typed, meant, strict=True))
+    return 2 * same >= len(meant) or sorted(typed) == sorted(meant)
+
+
+def common_words() -> list[str]:
+    """Chinese words of every day, which are no slips of names that sound like them."""
+    words: list[str] = _table()["common_zh"]
+    return words
+
+
+def typed_sound(text: str) -> str:
+    """Return syllables in Latin letters as `sound` writes them, joined."""
+    for long, short in (("zh", "z"), ("ch", "c"), ("sh", "s")):
+        text = text.replace(long, short)
+    return re.sub(r"(?<=[aeio])ng", "n", text)
 
 
 def as_nouns(text: str) -> str:
@@ -123,8 +143,14 @@ def as_nouns(text: str) -> str:
 def without_homonyms(text: str) -> str:
     """Remove Chinese words that hold the name of another organ, as "fundus" holds "eye"."""
     for word in _table()["not_names"]:
-        text = text.replace(word, " ")
+        text = re.sub(word, " ", text)
     return text
+
+
+def names_cancer(text: str) -> bool:
+    """Whether a text speaks of cancer, which a box of a lesion is no proof of."""
+    plain = simplified(text)
+    return any(word in plain for word in _table()["cancer_words"])
 
 
 def is_finding(label: str) -> bool:
@@ -141,18 +167,25 @@ class Generic:
     labels: tuple[str, ...]
 
 
-def generic_words(text: str, modality: str | None) -> tuple[str, list[Generic]]:
+def generic_words(
+    text: str, modality: str | None, spans: Callable[[str], Sequence[tuple[int, int]]] | None = None
+) -> tuple[str, list[Generic]]:
     """Replace generic words in a normalised text by a mark, longest first.
 
     A word behind another content word is none: "optic nerve" is no nerve. Without a modality, or for one that shows none of
-    the labels, a word stands for no label.
+    the labels, a word stands for no label. With `spans`, which gives the places of names, only words for the parts of an
+    object are replaced, which may hold a name, "lumbar vertebrae", but none inside a name.
     """
     found: list[Generic] = []
     entries = [(word, key, entry["labels"]) for key, entry in _table()["generic"].items() for word in entry["words"]]
     for word, key, labels in sorted(entries, key=lambda entry: -len(entry[0])):
+        if spans and not ("any" in labels or " " in word):
+            continue
         pattern = rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" if word.isascii() else re.escape(word)
         match = re.search(pattern, text)
         if match is None or not _may_stand_alone(text[: match.start()]):
+            continue
+        if spans and any(start <= match.start() and match.end() <= end for start, end in spans(text)):
             continue
         text = re.sub(pattern, MARK, text)
         found.append(Generic(word, key, tuple(labels.get("any") or labels.get(modality or "", ()))))

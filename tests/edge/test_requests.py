@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import Task
+from medrega_edge.domain import Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.classification import Classify
-from medrega_edge.tasks.derived import FromBoxes
+from medrega_edge.tasks.derived import FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, parse_intent
@@ -132,3 +132,50 @@ def test_the_words_tell_the_language(engine, scan):
     assert engine.detect(scan, ["肝脏"]).language == "zh"
     assert engine.report(scan).language == "en"
     assert engine.ask(scan, "写一份报告").language == "zh"
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "label_set"),
+    [
+        ("benign or malignant?", Modality.DERMOSCOPY, "skin"),
+        ("is this mole cancer?", Modality.DERMOSCOPY, "skin"),
+        ("is it breast cancer?", Modality.ULTRASOUND, "breast"),
+        ("乳腺肿块是良性还是恶性", Modality.ULTRASOUND, "breast"),
+        ("glioma or meningioma?", Modality.MRI, "brain-tumor"),
+        ("糖网分几级", Modality.FUNDUS, "retinopathy"),
+    ],
+)
+def test_a_question_of_classes_takes_the_set_of_the_kind_of_image(text, modality, label_set):
+    terminology = Terminology((("skin lesion", "皮肤病变"), ("breast lesion", "乳腺病变"), ("glioma", "胶质瘤")))
+    assert parse_intent(text, ("detect", "vqa", "classify"), terminology, modality).request.labels == label_set
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("hello", "help"),
+        ("how old is the patient?", "impossible_patient"),
+        ("ejection fraction?", "impossible_function"),
+        ("BI-RADS category", "impossible_score"),
+        ("需要手术吗", "impossible_care"),
+        ("has the liver grown since last year", "impossible_time"),
+        ("what is the volume of the liver", "impossible_outline"),
+        ("locate the unicorn", "unknown_name_here"),
+        ("how big is it?", "no_known_name"),
+        ("how far is the liver", "two_names"),
+        ("is the liver larger?", "two_names"),
+        ("良性还是恶性", "no_fitting_set"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_its_reason(text, code):
+    terminology = Terminology((("liver", "肝脏"), ("spleen", "脾脏")))
+    with raises_code(UsageError, f"task.{code}"):
+        parse_intent(
+            text, ("detect", "vqa", "classify", "report"), terminology, Modality.CT if "性" not in text else Modality.XRAY
+        )
+
+
+def test_a_question_that_goes_on_asks_the_same_of_other_names(engine):
+    first = going_on("how big is the liver?", Kind.MEASURE, [("liver", "肝脏")])
+    assert engine.follow_up("and the spleen?", first).request == FromBoxes(Kind.MEASURE, (("spleen", "脾脏"),))
+    assert engine.follow_up("which side is it on?", first).request == FromBoxes(Kind.SIDE, (("liver", "肝脏"),))

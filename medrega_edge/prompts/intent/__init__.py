@@ -21,6 +21,7 @@ from medrega_edge.vocabulary.wording import (
     MARK,
     Generic,
     as_nouns,
+    common_words,
     corrected,
     generic_texts,
     generic_words,
@@ -28,6 +29,7 @@ from medrega_edge.vocabulary.wording import (
     is_finding,
     simplified,
     sound,
+    typed_sound,
     without_homonyms,
 )
 
@@ -69,6 +71,9 @@ class Intent:
     reason: str | None = None
 
 
+_SYLLABLES = re.compile(r"(?<![a-z0-9])[a-z]{6,}(?![a-z0-9])")
+_ENUMERATED = re.compile(rf"{MARK} ?(?:and|or|&|和|与|及|跟|或者?|、)? ?{MARK}")
+_SITE = re.compile(rf"{MARK} (?:in|within|inside|of) (?:the |this |these |both |my |his |her )*{MARK}")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _NO_WORD = re.compile(rf"[^\w{MARK}]+")
 _NEGATION = re.compile(r"(?:\bnot(?: the| a)?|不要|不是找|不找)\s*$")
@@ -121,24 +126,31 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
     plain = without_homonyms(_without_negated(plain, terminology))
     if _HAN.search(plain):
         plain = heard(plain, *_sounds(terminology))
-    names = terminology.find(plain)
-    masked = terminology.mask(plain)
+    plain = _SYLLABLES.sub(lambda word: _typed(terminology).get(typed_sound(word.group()), word.group()), plain)
+    whole = " ".join(_NO_WORD.sub(" ", plain).split())
+    plain = terminology.without_unknown(plain)
+    text_of_names, wholes = generic_words(plain, modality, terminology.spans)
+    names = terminology.find(text_of_names)
+    masked = terminology.mask(text_of_names)
     nouns = as_nouns(masked)
     names += [name for name in terminology.find(nouns) if name not in names]
     masked, generic = generic_words(terminology.mask(nouns), modality)
+    generic = [*wholes, *generic]
     by_english = {label[0]: label for label in terminology.labels}
     names = _composed(names, generic, by_english)
     said = " ".join(_NO_WORD.sub(" ", masked).split())
-    whole = " ".join(_NO_WORD.sub(" ", plain).split())
     meant = [by_english[label] for one in generic for label in one.labels if label in by_english]
     named = bool(names or generic)
+    if names and meant and _ENUMERATED.search(said) and not any(is_finding(name[0]) for name in names):
+        names = [*names, *(label for label in meant if label not in names)]
+    names = _without_sites(names, said)
     facts = _Facts(
         said, whole, tuple(names or dict.fromkeys(meant)), bool(names), named, has_box, text.strip()[-1:] in "?\uff1f"
     )
     kind, reason = _decide(facts)
     chosen = facts.names
     if kind in (Kind.COMPARE, Kind.DISTANCE):
-        chosen = _with_other_side(tuple(dict.fromkeys((*names, *meant))), masked, by_english)
+        chosen = _with_other_side(tuple(dict.fromkeys((*names, *meant))), masked, by_english, kind)
     elif kind is Kind.SIDE:
         chosen = _without_sides(chosen)
     elif names:
@@ -157,6 +169,15 @@ def _composed(
             if label := by_english.get(f"{organ} {one.key}"):
                 return [label]
     return names
+
+
+def _without_sites(names: list[BilingualName], said: str) -> list[BilingualName]:
+    """Leave out where a finding is, "cavities in these teeth", and the lungs of "the lower lobes of both lungs"."""
+    if not _SITE.search(said):
+        return names
+    findings = [name for name in names if is_finding(name[0])]
+    lobes = [name for name in names if "lobe" in name[0]]
+    return findings or lobes or names
 
 
 def _without_negated(text: str, terminology: Terminology) -> str:
@@ -189,12 +210,19 @@ def _sounds(terminology: Terminology) -> tuple[re.Pattern[str], dict[tuple[str, 
     A side is never heard: "有" and "右" sound alike.
     """
     frames = [text for kind, value in _frames().items() if kind != "impossible" for text in _texts(value)]
-    written = [text for text in (*terminology.chinese_phrases, *_texts(_frames()), *generic_texts()) if _HAN.fullmatch(text)]
+    texts = (*terminology.chinese_phrases, *_texts(_frames()), *generic_texts(), *common_words())
+    written = [text for text in texts if _HAN.fullmatch(text)]
     exact = re.compile("|".join(sorted(map(re.escape, (text for text in written if len(text) > 1)), key=len, reverse=True)))
     spoken = [
         text for text in (*terminology.chinese_phrases, *frames, *generic_texts()) if _HAN.fullmatch(text) and len(text) > 1
     ]
     return exact, {sound(text): text for text in reversed(spoken) if not _SIDE_ZH.search(text)}
+
+
+@lru_cache(maxsize=2)
+def _typed(terminology: Terminology) -> dict[str, str]:
+    """The Chinese names by their syllables in Latin letters."""
+    return {"".join(sound(text)): text for text in reversed(terminology.chinese_phrases) if len(text) > 1}
 
 
 @dataclass(frozen=True)
@@ -219,10 +247,15 @@ class _Facts:
         return bool(_pattern(kind, part).search(self.whole))
 
     @property
+    def is_one_word(self) -> bool:
+        """Whether it is one word, which can only be a name."""
+        return bool(re.fullmatch(r"[a-z][a-z-]{3,}|[\u3400-\u9fff]{2,4}", self.whole))
+
+    @property
     def is_bare_finding(self) -> bool:
         """Whether it is no more than the name of a finding with a question mark."""
-        bare = not re.sub(rf"[{MARK} ]|\\b(?:or|and)\\b|或者?|还是|和", "", self.said)
-        return bare and self.ends_in_question_mark and all(is_finding(name[0]) for name in self.names)
+        bare = not re.sub(rf"[{MARK} ]|\b(?:or|and)\b|或者?|还是|和", "", self.said)
+        return bare and self.is_explicit and self.ends_in_question_mark and all(is_finding(name[0]) for name in self.names)
 
 
 def _decide(facts: _Facts) -> tuple[Kind, str | None]:
@@ -255,31 +288,33 @@ def _asks_for_state(facts: _Facts) -> bool:
 _Rule = Callable[[_Facts], bool]
 _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.IDENTIFY, lambda f: f.has_box and not f.has_name),
-    (Kind.DISTANCE, lambda f: f.has("distance") and f.said.count(MARK) + len(f.names) > 1 and f.has_name),
+    (Kind.DISTANCE, lambda f: f.has("distance") and f.has_name),
     (Kind.BODY_PART, lambda f: f.has("body_part") and not f.names),
     (Kind.CLASSIFY, lambda f: f.has("classify") or _chooses(f)),
-    (Kind.SIDE, lambda f: f.has_whole("side") and f.has_name and not f.has("compare")),
+    (Kind.SIDE, lambda f: f.has_whole("side") and (f.has_name or f.has("pronoun")) and not f.has("compare")),
     (Kind.COMPARE, lambda f: f.has("compare") and bool(f.names)),
+    (Kind.GROUNDED_REPORT, lambda f: f.has("report") and f.has("with_boxes") and not f.is_explicit),
+    (Kind.REPORT, lambda f: f.has("report_strong") and not f.has_name),
     (Kind.ANSWER, lambda f: f.has("answer") or _asks_for_state(f)),
     (Kind.MODALITY, _asks_for_modality),
-    (Kind.GROUNDED_REPORT, lambda f: f.has("report") and f.has("with_boxes") and not f.is_explicit),
     (Kind.ORGANS, lambda f: f.has("organs") and not f.has_name),
-    (Kind.MEASURE, lambda f: f.has("measure") and f.has_name),
+    (Kind.MEASURE, lambda f: f.has("measure") and (f.has_name or f.has("pronoun"))),
     (Kind.COUNT, lambda f: f.has("count") and f.has_name),
     (Kind.REPORT, lambda f: f.has_whole("report") and not f.is_explicit),
     (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
+    (Kind.PRESENCE, lambda f: f.has_name and f.has("presence_strong") and not f.has("where")),
     (Kind.LOCATE, lambda f: f.has("locate") and (f.has_name or not f.has("presence"))),
     (Kind.PRESENCE, lambda f: f.has_name and (f.has("presence") or f.is_bare_finding)),
     (Kind.LOCATE, lambda f: f.has_name),
-    (Kind.LOCATE, lambda f: f.has("locate") or f.has("locate_weak")),
+    (Kind.LOCATE, lambda f: f.has("locate") or f.has("locate_weak") or f.is_one_word),
 )
 
 
 def _with_other_side(
-    names: Sequence[BilingualName], masked: str, by_english: Mapping[str, BilingualName]
+    names: Sequence[BilingualName], masked: str, by_english: Mapping[str, BilingualName], kind: Kind
 ) -> tuple[BilingualName, ...]:
-    """Add the other side of a name where a side stands alone: "is the left kidney larger than the right one?"."""
-    if len(names) == 1 and _OTHER_SIDE.search(masked):
+    """Add the other side of a name that is compared alone, or where a side stands alone: "as far as the right one"."""
+    if len(names) == 1 and (kind is Kind.COMPARE or _OTHER_SIDE.search(masked)):
         side, _, base = names[0][0].partition(" ")
         if other := by_english.get(f"{_SIDES.get(side, '')} {base}"):
             return (names[0], other)
