@@ -318,3 +318,13 @@ def test_the_engine_refuses_impossible_names_by_file_and_by_certain_looks(engine
     assert engine.ask(pixels, "locate the liver").regions
     monkeypatch.setattr("medrega_edge.engine.CERTAIN_MODALITY", 0.0)
     assert engine.ask(pixels, "locate the liver").regions == ()
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["how big is the thyroid?", "is there an aneurysm?", "how many unicorns are there?", "is it cancer?", "甲状腺多大"],
+)
+def test_what_boxes_should_answer_is_never_answered_in_free_words(engine, scan, question):
+    with pytest.raises(UsageError) as refusal:
+        engine.ask(scan, question)
+    assert refusal.value.code.startswith("task.unknown_name")

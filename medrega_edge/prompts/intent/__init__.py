@@ -1,7 +1,7 @@
 """What a question asks for: its kind and the names in it, found by the phrases of `frames.json`.
 
-A phrase is a text of plain words; `*` stands for up to four words. Kinds are tried in the order of `_RULES`, so a question
-that counts is about a number, whatever else it says.
+A phrase is a text of plain words; `*` stands for up to four words, in Chinese for six characters. Kinds are tried in the
+order of `_RULES`, so a question that counts is about a number, whatever else it says.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _pattern(kind: str, part: str = "") -> re.Pattern[str]:
 
 def _as_pattern(phrase: str) -> str:
     if not phrase.isascii():
-        return re.escape(phrase)
+        return ".{0,6}?".join(map(re.escape, phrase.split("*")))
     words = [r"(?:\S+ ){0,4}?" if word == "*" else re.escape(word) + " " for word in phrase.split()]
     return r"(?<![a-z0-9])" + "".join(words).rstrip() + r"(?![a-z0-9])"
 
@@ -288,22 +288,24 @@ def _asks_for_state(facts: _Facts) -> bool:
 _Rule = Callable[[_Facts], bool]
 _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.IDENTIFY, lambda f: f.has_box and not f.has_name),
-    (Kind.DISTANCE, lambda f: f.has("distance") and f.has_name),
+    (Kind.ANSWER, lambda f: f.has("why")),
+    (Kind.DISTANCE, lambda f: f.has("distance")),
     (Kind.BODY_PART, lambda f: f.has("body_part") and not f.names),
     (Kind.CLASSIFY, lambda f: f.has("classify") or _chooses(f)),
-    (Kind.SIDE, lambda f: f.has_whole("side") and (f.has_name or f.has("pronoun")) and not f.has("compare")),
+    (Kind.SIDE, lambda f: f.has_whole("side") and not f.has("compare")),
     (Kind.COMPARE, lambda f: f.has("compare") and bool(f.names)),
     (Kind.GROUNDED_REPORT, lambda f: f.has("report") and f.has("with_boxes") and not f.is_explicit),
     (Kind.REPORT, lambda f: f.has("report_strong") and not f.has_name),
     (Kind.ANSWER, lambda f: f.has("answer") or _asks_for_state(f)),
     (Kind.MODALITY, _asks_for_modality),
     (Kind.ORGANS, lambda f: f.has("organs") and not f.has_name),
-    (Kind.MEASURE, lambda f: f.has("measure") and (f.has_name or f.has("pronoun"))),
-    (Kind.COUNT, lambda f: f.has("count") and f.has_name),
+    (Kind.MEASURE, lambda f: f.has("measure")),
+    (Kind.COUNT, lambda f: f.has("count")),
     (Kind.REPORT, lambda f: f.has_whole("report") and not f.is_explicit),
     (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
     (Kind.PRESENCE, lambda f: f.has_name and f.has("presence_strong") and not f.has("where")),
     (Kind.LOCATE, lambda f: f.has("locate") and (f.has_name or not f.has("presence"))),
+    (Kind.PRESENCE, lambda f: f.has("presence_strong")),
     (Kind.PRESENCE, lambda f: f.has_name and (f.has("presence") or f.is_bare_finding)),
     (Kind.LOCATE, lambda f: f.has_name),
     (Kind.LOCATE, lambda f: f.has("locate") or f.has("locate_weak") or f.is_one_word),
