@@ -28,13 +28,8 @@ _REQUEST_WORDS = re.compile(
     r"|它|们|是|有|没|吗|呢|用|并|都|所|检测|[\W_]",
     re.IGNORECASE,
 )
-_ARTICLES = re.compile(r"\b(?:the|an?)\b|\s+(?=\0)|(?<=\0)\s+")
 _MAX_WORDS = 3  # of an unknown name; a Chinese character is half a word
 _WORD = re.compile(r"\s*(?:[\u3400-\u9fff]{1,2}|[^\s\0\u3400-\u9fff]+)")  # \0 replaces a label
-_SENTENCE = re.compile(  # only in a sentence: a mark, a verb, a word that asks or judges
-    r"[?!？！]|\b(?:is|are|was|does|do|did|has|have|can|what|which|who|how|why|when|any|there|(?:ab)?normal)\b"
-    r"|吗|呢|么|是|有|否|几|多|哪|谁|怎|正常|异常"
-)
 _SIDES_ZH = (("左侧", "右侧"), ("左", "右"))
 
 
@@ -134,14 +129,6 @@ class Terminology:
     def words(self) -> set[str]:
         """The English words of all phrases."""
         return {word for phrase in self._phrases if phrase.isascii() for word in re.findall(r"[a-z0-9-]+", phrase)}
-
-    def is_list(self, text: str) -> bool:
-        """Whether a text is a list of names with at least one label, and not a sentence."""
-        whole = self._pattern(text.casefold()).sub("\0", text.casefold())
-        parts = {_ARTICLES.sub("", part).strip() for part in _SEPARATOR.split(whole)}
-        others = {part for part in parts if part.strip("\0")}
-        short = all(_WORD.sub("", part, count=_MAX_WORDS) == "" for part in others)
-        return short and bool(parts - others - {""}) and not _SENTENCE.search(whole)
 
     def unknown_parts(self, text: str) -> list[int]:
         """Return the numbers, from 1, of the parts of an enumeration that name something without a label.
