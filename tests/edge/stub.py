@@ -29,8 +29,8 @@ class StubEngine:
     def modality(self, image):
         return None
 
-    def request(self, image, text, *, task=None, **_):
-        return build_request(task or Task.DETECT, text)
+    def request(self, image, text, *, task=None, box=None, labels=(), multiple=False, **_):
+        return build_request(task or Task.DETECT, text, box=box, labels=labels, multiple=multiple)
 
     def ask(self, image, text, language=None, **_):
         return self.run(image, Detect(text), language or Language.EN)

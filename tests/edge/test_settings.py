@@ -64,6 +64,8 @@ def test_language_and_folder_reach_the_commands(medrega, write, monkeypatch, tmp
 
 def test_the_model_is_a_default_below_the_environment(medrega, write, monkeypatch, tmp_path):
     monkeypatch.setattr(home, "settings_path", lambda: tmp_path / "config.toml")
+    monkeypatch.setenv("MEDREGA_MODEL", "x")
+    monkeypatch.delenv("MEDREGA_MODEL")  # what the command sets is gone after the test, too
     write("model = 'not-there'")
     settings.cache_clear()
     assert medrega("model", "verify").code == PackageError.exit_code

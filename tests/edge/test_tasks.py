@@ -322,7 +322,7 @@ def test_the_engine_refuses_impossible_names_by_file_and_by_certain_looks(engine
 
 @pytest.mark.parametrize(
     "question",
-    ["how big is the thyroid?", "is there an aneurysm?", "how many unicorns are there?", "is it cancer?", "甲状腺多大"],
+    ["how big is the thyroid?", "is there an aneurysm?", "how many unicorns are there?", "甲状腺多大"],
 )
 def test_what_boxes_should_answer_is_never_answered_in_free_words(engine, scan, question):
     with pytest.raises(UsageError) as refusal:
