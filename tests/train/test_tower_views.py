@@ -8,7 +8,6 @@ import pytest
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
 from medrega_edge.evaluation.records import AnnotatedRegion, Record
-from medrega_train.padded_views import _as_asked
 from medrega_train.tower_views import FILL, View, clean_view, fitted, random_view, turn_boxes, visible
 
 SIDE = 128
@@ -94,6 +93,9 @@ def test_a_box_that_is_mostly_cut_away_is_dropped():
 
 
 def test_a_box_beyond_the_extent_of_a_turned_image_is_no_region():
+    pytest.importorskip("torch")
+    from medrega_train.padded_views import _as_asked
+
     boxes = (np.array([[0.61, 0.1, 0.7, 0.3], [0.3, 0.1, 0.5, 0.3]], np.float32),)
     view = View(np.zeros((SIDE, SIDE, 3), np.uint8), boxes, (0.6, 1.0))
     (region,) = _as_asked(record((61, 10, 70, 30), (30, 10, 50, 30)), view).regions
