@@ -1,7 +1,7 @@
 """Phrasings that people wrote who had not seen the code: most of them are understood.
 
-The question layer was tuned on `tuned_*.jsonl`. Nobody looked at `held_*.jsonl`. CI must notice a fall, so the limits lie a
-little below what was measured on 2026-11-28.
+The question layer was tuned on `tuned_*.jsonl`; `held_*.jsonl` only measure it. The limits lie a little below the shares of
+2026-11-28, so that CI notices a fall.
 """
 
 from pathlib import Path

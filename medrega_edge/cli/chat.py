@@ -61,7 +61,7 @@ def chat(
 ) -> None:
     """Ask several questions about one image; it is loaded only once.
 
-    Write one question a line. /help lists the commands, /quit ends the chat. Questions are kept in memory only.
+    Write one question a line. /help lists the commands, /quit ends the chat. The history stays in memory.
 
     medrega chat scan.png
     """

@@ -162,8 +162,8 @@ def certified(
 ) -> Certified | None:
     """The accuracy measured for such answers; None for none.
 
-    It is that of boxes of this label in this modality, else that of the task in this modality, else that of the task; the
-    first of which enough answers were measured. `label` is an English name.
+    It is that of boxes of this label in this modality. With too few of those it is that of the task in this modality, and
+    with too few again that of the task. `label` is an English name.
     """
     for cell in certificate.labels:
         if (cell.label, cell.modality) == (label, modality) and cell.answers >= FEWEST_OF_LABEL:

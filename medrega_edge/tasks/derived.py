@@ -147,13 +147,18 @@ def _absence(found: Found, answer: Answer) -> list[Message]:
 
 
 def _presence(found: Found, answer: Answer) -> Derived:
-    sure = [_shown(n, answer) for n, regions in found.items() if regions and (regions[0].confidence or 1) >= _LIKELY]
-    unsure = [_shown(n, answer) for n, regions in found.items() if regions and (regions[0].confidence or 1) < _LIKELY]
+    sure = [_shown(n, answer) for n, regions in found.items() if regions and _is_likely(regions[0])]
+    unsure = [_shown(n, answer) for n, regions in found.items() if regions and not _is_likely(regions[0])]
     messages = [Message("answer.found", names=sure)] if sure else []
     messages += [Message("answer.perhaps", names=unsure)] if unsure else []
     return _join([*messages, *_absence(found, answer)], answer), {
         "present": {name[0]: bool(regions) for name, regions in found.items()}
     }
+
+
+def _is_likely(region: Region) -> bool:
+    """Whether a region is certain enough to be stated; one without a confidence is."""
+    return region.confidence is None or region.confidence >= _LIKELY
 
 
 def _count(found: Found, answer: Answer) -> Derived:

@@ -148,3 +148,10 @@ def test_findings_are_no_structures():
 
 def test_the_nearest_names_are_offered():
     assert nearest("splean", [label for label, _ in LABELS])[0] == "spleen"
+
+
+@pytest.mark.parametrize("text", ["心脏有没有变大", "is the heart enlarged?", "脾脏肿大吗", "is the spleen swollen?"])
+def test_that_an_organ_is_there_does_not_tell_that_it_is_enlarged(text):
+    assert asked(text)[0] is Kind.ANSWER
+    found = understand("心脏有没有变大", Terminology([*LABELS, ("cardiomegaly", "心脏肥大")]))
+    assert (found.kind, found.names) == (Kind.PRESENCE, (("cardiomegaly", "心脏肥大"),))

@@ -138,6 +138,8 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
     generic = [*wholes, *generic]
     by_english = {label[0]: label for label in terminology.labels}
     names = _composed(names, generic, by_english)
+    if {english for english, _ in names} == {"heart"} and _pattern("enlarged").search(plain):
+        names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
     said = " ".join(_NO_WORD.sub(" ", masked).split())
     meant = [by_english[label] for one in generic for label in one.labels if label in by_english]
     named = bool(names or generic)
@@ -303,6 +305,8 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.COUNT, lambda f: f.has("count")),
     (Kind.REPORT, lambda f: f.has_whole("report") and not f.is_explicit),
     (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
+    # That an organ is there does not tell that it is enlarged.
+    (Kind.ANSWER, lambda f: f.has_whole("enlarged") and not all(is_finding(name[0]) for name in f.names)),
     (Kind.PRESENCE, lambda f: f.has_name and f.has("presence_strong") and not f.has("where")),
     (Kind.LOCATE, lambda f: f.has("locate") and (f.has_name or not f.has("presence"))),
     (Kind.PRESENCE, lambda f: f.has("presence_strong")),
