@@ -43,6 +43,7 @@ def write_checkpoint(folder: Path) -> int:
     )
     generator = torch.Generator().manual_seed(0)
     shard: dict[str, torch.Tensor] = {}
+    index: dict[str, str] = {}
     count = weights = 0
     shapes = {name: value.shape for name, value in meta_model(config).state_dict().items()}
     for number, (name, shape) in enumerate(shapes.items(), 1):
@@ -53,8 +54,11 @@ def write_checkpoint(folder: Path) -> int:
         weights += value.numel()
         if number == len(shapes) or sum(part.nbytes for part in shard.values()) > FILE_BYTES:
             count += 1
-            save_file(shard, folder / f"model-{count:05}.safetensors", metadata={"format": "pt"})
+            file = f"model-{count:05}.safetensors"
+            save_file(shard, folder / file, metadata={"format": "pt"})
+            index |= dict.fromkeys(shard, file)
             shard = {}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}), encoding="utf-8")
     config.save_pretrained(folder)
     (folder / "prompts.json").write_text(DEFAULT_PROMPTS.to_json(), encoding="utf-8")
     training = {"name": "large", "version": "0", "source": "random weights", "tasks": ["detect", "identify"]}

@@ -175,7 +175,7 @@ def certificate(
     questions: Iterable[Question],
     packages: Mapping[str, Mapping[str, FileEntry]],
     recipe: Recipe,
-    weights: Sequence[Path],
+    weights: Mapping[str, Path],
 ) -> dict[str, Any]:
     """Return the content of `certificate.json`.
 
@@ -203,7 +203,7 @@ def certificate(
         "packages": {
             name: {role: files[role].sha256 for role in HASHED_ROLES if role in files} for name, files in packages.items()
         },
-        "weights": {path.name: sha256_of(path) for path in weights},
+        "weights": {name: sha256_of(path) for name, path in weights.items()},
         "code": program_hash(),
         "versions": library_versions(),
     }

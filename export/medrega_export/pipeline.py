@@ -167,6 +167,7 @@ def _key(job: _Job, recipe: Recipe) -> str:
     options, questions = job.options, (*job.calibration_questions, *job.certificate_questions)
     folders = [folder for folder in (options.checkpoint, options.adapter) if folder and folder.is_dir()]
     files = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    files += sorted(set(job.checkpoint.weight_files.values()) - set(files))  # an index may name subfolders
     if options.samples is not None:
         files += [options.samples.conversations, options.samples.registry]
     files += sorted({question.image for question in questions if question.image.is_file()})
@@ -219,9 +220,7 @@ def _certify(run: Run, folder: Path, job: _Job, recipe: Recipe, errors: dict[str
         finalise(run, reference, FULL, packages["reference"], _without_accuracy("the reference of a certificate"))
         run.notify(Message("export.certificate_begins"))
         compared, reason = compare(reference, folder, questions, run.notify), None
-    folders = (options.checkpoint, *([options.adapter] if options.adapter else []))
-    weights = [path for source in folders for path in sorted(source.glob("*.safetensors"))]
-    content = certificate(stages, compared, reason, questions, packages, recipe, weights)
+    content = certificate(stages, compared, reason, questions, packages, recipe, run.checkpoint.weight_files)
     calibrations = (compared.calibration, compared.answer_calibration) if compared else ()
     finalise(run, folder, recipe, files, content, *calibrations)
 

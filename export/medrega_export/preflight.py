@@ -33,13 +33,12 @@ from medrega_export.checkpoint.checkpoint import (
     image_tokens,
     mismatches,
     tower_of,
-    weight_files,
     weight_shapes,
 )
 from medrega_export.checkpoint.config import check_config, is_chat, native_config, pixel_shuffle, read_config
 from medrega_export.checkpoint.tokenizer_json import DIGITS, SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
 from medrega_export.checkpoint.training_metadata import read_metadata
-from medrega_export.checkpoint.weights import index_tensors
+from medrega_export.checkpoint.weight_files import index_weights, unread_files
 from medrega_export.graphs import text_model, vision
 from medrega_export.options import ExportOptions
 from medrega_export.quantisation.recipe import Recipe
@@ -258,7 +257,9 @@ def _weights(
     report: Preflight, folder: Path, adapter: Path | None, config: dict[str, Any], native: Any, shapes: Shapes
 ) -> None:
     """Note what the files hold, and what of it does not fit the model."""
-    stored = index_tensors(weight_files(folder))
+    stored = index_weights(folder, config)
+    if unread := unread_files(folder, stored):
+        report.warnings.append(Message("export.weight_files_unread", files=unread))
     kinds = sorted({tensor.dtype for tensor in stored.values()})
     report.facts.append((Message("export.fact_number_type"), ", ".join(kinds)))
     if is_chat(config) and any(".lora_" in name for name in stored):

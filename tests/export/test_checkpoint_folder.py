@@ -68,16 +68,6 @@ def test_weights_that_do_not_fit_are_refused(checkpoint_folder: Path, tmp_path: 
         assert refused.value.message.params["mismatch"].params["count"] == 1
 
 
-def test_a_missing_file_of_weights_is_named(checkpoint_folder: Path, tmp_path: Path) -> None:
-    for path in checkpoint_folder.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    there, absent = "model.safetensors", [f"model-0000{i}-of-00003.safetensors" for i in (2, 3)]
-    index = {"weight_map": {"a": there, "b": absent[1], "c": absent[0], "d": absent[0]}}
-    (tmp_path / checkpoint.INDEX).write_text(json.dumps(index), encoding="utf-8")
-    with raises_code(UsageError, "export.weight_files_missing", checkpoint=tmp_path.name, count=2, first=absent[0]):
-        checkpoint.load(tmp_path)
-
-
 @pytest.fixture
 def copied(checkpoint_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoint_folder, tmp_path / "copied"))

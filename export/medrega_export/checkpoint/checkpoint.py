@@ -32,12 +32,12 @@ from medrega_export.checkpoint.published_prompts import PublishedSamples
 from medrega_export.checkpoint.region_head import RegionHead
 from medrega_export.checkpoint.tokenizer_json import SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
 from medrega_export.checkpoint.training_metadata import TrainingFacts, read_metadata
+from medrega_export.checkpoint.weight_files import index_weights
 from medrega_export.checkpoint.weights import StoredTensor, index_tensors
 
 HEAD_AND_TABLE = ("lm_head.weight", "embed_tokens.weight")
 TOWER, PROJECTOR = "vision_tower.", "multi_modal_projector."
 STAGE = (TOWER, PROJECTOR)  # beginnings of the names of the vision stage's weights
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,14 @@ class Checkpoint:
         if tower is None or not self.region_weights:
             return None
         return region_head.read_sizes(self.region_weights, tower.widths, int(self.config.text_config.hidden_size))
+
+    @property
+    def weight_files(self) -> dict[str, Path]:
+        """The files that the weights are read from, by their names from the folder on; an adapter's by its own name."""
+        stored = (*self.weights.values(), *self.region_weights.values())
+        paths = sorted({path for one in stored for path in one.files})
+        inside = {path: path.is_relative_to(self.folder) for path in paths}
+        return {(path.relative_to(self.folder).as_posix() if inside[path] else path.name): path for path in paths}
 
     @property
     def tied(self) -> bool:
@@ -195,32 +203,23 @@ def image_tokens(native: Any) -> int:
     return int(few) ** 2
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Find the weight files of a folder; raises UsageError where one is missing that the index names."""
-    files = sorted(path for path in folder.glob("*.safetensors") if path.name != region_head.FILE)
-    if not files:
-        raise UsageError("export.no_weights", checkpoint=folder.name)
-    named = read_json(folder / INDEX).get("weight_map")
-    wanted = {str(name) for name in named.values()} if isinstance(named, dict) else set()
-    missing = sorted(wanted - {path.name for path in files})
-    if missing:
-        raise UsageError("export.weight_files_missing", checkpoint=folder.name, count=len(missing), first=missing[0])
-    return files
-
-
 def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path | None = None) -> dict[str, StoredTensor]:
     """Return the weights of a folder by plain name, LoRA merged; raises UsageError.
 
     With `tied`, the folder may hold one matrix for output head and token embeddings.
     """
-    weights = index_tensors(weight_files(folder))
+    weights = index_weights(folder, config)
     if is_chat(config):
         lora.merge_built_in(weights)
     if adapter is not None:
         lora.merge_adapter(weights, adapter)
     if is_chat(config):
         weights = dict(internvl_chat.native_weights(weights.items(), internvl_chat.tower_depth(config)))
-    plain = {lora.plain_name(name): value for name, value in weights.items()}
+    plain: dict[str, StoredTensor] = {}
+    for name, value in weights.items():
+        other = plain.setdefault(lora.plain_name(name), value)
+        if other is not value:
+            raise UsageError("export.weight_named_twice", first=other.name, second=value.name)
     if tied:  # a head of its own stays, whatever the config says: transformers reads it so
         for missing, present in (HEAD_AND_TABLE, HEAD_AND_TABLE[::-1]):
             if present in plain:

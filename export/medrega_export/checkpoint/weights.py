@@ -29,6 +29,11 @@ class StoredTensor:
     first: int = 0
     corrections: tuple[tuple[float, StoredTensor, StoredTensor], ...] = ()
 
+    @property
+    def files(self) -> set[Path]:
+        """The files that hold the tensor and its corrections."""
+        return {self.path, *(half.path for _, b, a in self.corrections for half in (b, a))}
+
     def chunk(self, count: int) -> tuple[StoredTensor, ...]:
         """Cut the rows into `count` equal parts."""
         rows = self.shape[0] // count
@@ -66,7 +71,7 @@ class StoredTensor:
 
 
 def index_tensors(files: Sequence[Path]) -> dict[str, StoredTensor]:
-    """Find the tensors of safetensors files; raises UsageError for a file that is damaged."""
+    """Find the tensors of safetensors files; raises UsageError for a file that is damaged, and for a tensor in two files."""
     from safetensors import SafetensorError, safe_open
 
     tensors: dict[str, StoredTensor] = {}
@@ -74,6 +79,8 @@ def index_tensors(files: Sequence[Path]) -> dict[str, StoredTensor]:
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 - no mapping
+                    if name in tensors:
+                        raise UsageError("export.tensor_twice", tensor=name, files=(tensors[name].path.name, path.name))
                     part = file.get_slice(name)
                     tensors[name] = StoredTensor(path, name, tuple(part.get_shape()), part.get_dtype())
         except (OSError, SafetensorError) as error:

@@ -5,6 +5,8 @@ TEMPLATES: dict[str, str] = {
     "export.adapter_biases": "The adapter '{adapter}' trained biases too; such adapters cannot be merged.",
     "export.adapter_feature": "The adapter '{adapter}' uses {feature}; such adapters cannot be merged.",
     "export.adapter_half_missing": "'{tensor}' of {source} lacks its other half; get the adapter again.",
+    "export.adapter_in_checkpoint": "The checkpoint '{checkpoint}' holds an {file} beside its own weights, and either may "
+    "be meant; move the adapter into a folder of its own and name that with --adapter.",
     "export.adapter_shape": "'{tensor}' of {source} does not have the shape of the checkpoint's layer; take the adapter's "
     "own base.",
     "export.adapter_tensor_unknown": "'{tensor}' of {source} belongs to no layer of the checkpoint; take the adapter's own "
@@ -25,6 +27,8 @@ TEMPLATES: dict[str, str] = {
     "export.file_not_json": "{file} of the checkpoint is not valid JSON ({problem}); get the checkpoint again.",
     "export.has_own_prompts": "The checkpoint '{checkpoint}' brings its own prompts.json; leave --prompts out.",
     "export.image_token_differs": "config.json names another image token than the tokenizer's {token}; correct it.",
+    "export.index_contradicted": "{index} says that '{tensor}' is in '{file}', and it is not; get the checkpoint again.",
+    "export.index_without_files": "{index} of the checkpoint names no weight file; get it again.",
     "export.language_model_unsupported": "The language model of the checkpoint is '{type}'; these can be exported: "
     "{supported}.",
     "export.metadata_missing": "The checkpoint '{checkpoint}' has no {missing}; it has to lie beside {present}.",
@@ -34,7 +38,8 @@ TEMPLATES: dict[str, str] = {
     "export.no_template": "prompts.json has no template for '{task}' in '{language}', which training.json names; correct "
     "either.",
     "export.no_tokenizer": "The checkpoint '{checkpoint}' has no tokenizer.json and no tokenizer.model; get it again.",
-    "export.no_weights": "The checkpoint '{checkpoint}' has no *.safetensors; other weight files are not read.",
+    "export.no_weights": "The checkpoint '{checkpoint}' has none of these files: {files}; other weight files are not read, "
+    "so get these.",
     "export.not_a_conversation": "Line {line} of '{file}' is no conversation about one {mark}; correct it.",
     "export.not_square": "The vision tower of the checkpoint sees {size} pixels; only squares can be exported.",
     "export.padded_images": "The checkpoint was trained on images padded to a square (pad2square); the runtime stretches "
@@ -55,6 +60,8 @@ TEMPLATES: dict[str, str] = {
     "export.select_layer": "select_layer is {selected}, but the tower has {layers} layers; correct the config.json.",
     "export.several_wordings": "'{task}' in '{language}' was published in {count} wordings; one of them is used",
     "export.the_checkpoint": "the checkpoint",
+    "export.tensor_twice": "'{tensor}' is in two files of weights, {files}, and either may be meant; get the checkpoint "
+    "again into an empty folder.",
     "export.token_missing": "The tokenizer has no token '{token}', which images, answers or boxes are written with; export "
     "weights that were trained with it.",
     "export.tokenizer_differs": "tokenizer.model splits {text} differently from its conversion; add a tokenizer.json.",
@@ -82,9 +89,17 @@ TEMPLATES: dict[str, str] = {
     "export.type_unsupported": "The checkpoint is of type '{type}'; these can be exported: {supported}.",
     "export.weight_files_missing": "The checkpoint '{checkpoint}' lacks {count} of its weight files, the first is "
     "'{first}'; get them too.",
+    "export.weight_files_unread": "These files are beside the weights and are not read, because nothing names them: "
+    "{files}",
+    "export.weight_named_twice": "'{first}' and '{second}' are two names of one weight, and either may be meant; get the "
+    "checkpoint again.",
+    "export.weights_distributed": "The weights of the checkpoint '{checkpoint}' were saved in parts by several processes "
+    "(shard-...); save them again with save_pretrained in one process.",
     "export.weights_do_not_fit": "The weights of the checkpoint do not fit its config.json: {mismatch}; get the checkpoint "
     "again.",
     "export.weights_missing": "{count} weights are missing, the first is '{first}'",
+    "export.weights_not_safetensors": "{source} names '{file}' as a file of weights; only safetensors are read, so convert it.",
+    "export.weights_outside": "{source} names '{file}', which is not inside the checkpoint's folder; put the file there.",
     "export.weights_reshaped": "{count} weights have another shape, the first is '{first}'",
     "export.weights_unknown": "{count} weights are unknown to the model, the first is '{first}'",
     "export.weights_unreadable": "The weights in '{file}' cannot be read ({problem}); get the file again.",
