@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import console, print_result, print_status, user_language
+from medrega_edge.cli.console import console, print_json, print_result, print_status, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import (
     AnswerOptions,
@@ -268,7 +268,7 @@ def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
     from medrega_edge.output import terminal
 
     if shared.output.as_json:
-        print_result(terminal.to_json(answer, shared.output.include_identifiers))
+        print_json(answer.to_dict(shared.output.include_identifiers))
         return
     kind = kind_of_image(answer.image.modality, answer.language)
     if answer.image.modality_confidence is not None:

@@ -21,7 +21,7 @@ from medrega_edge.cli.ask import (
     parse_box,
     save_picture,
 )
-from medrega_edge.cli.console import console, print_result, print_status, user_language
+from medrega_edge.cli.console import console, print_json, print_status, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import ImageOptions, with_shared_options
 from medrega_edge.cli.settings import in_folder
@@ -29,7 +29,6 @@ from medrega_edge.cli.signals import interruptible
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language, language_of
 from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.io.safe_text import json_text
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
@@ -114,7 +113,7 @@ class _Conversation:
                 self._ask(line)
         except MedregaError as error:  # the next question may be a better one
             if self._shared.output.as_json:
-                print_result(json_text({"error": error.to_dict()}))
+                print_json({"error": error.to_dict()})
             else:
                 print_status(Message("cli.error", problem=error.message).text(language_of(line)))
         return True

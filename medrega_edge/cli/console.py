@@ -5,17 +5,19 @@ Messages are in the user's language. Control characters do not get through.
 
 from __future__ import annotations
 
+import codecs
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.i18n.user_language import locale_language
-from medrega_edge.io.safe_text import printable
+from medrega_edge.io.safe_text import json_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +40,12 @@ def user_language() -> Language:
 def print_result(text: str | Message) -> None:
     """Print a line of plain text, or a message in the user's language, on standard output."""
     _print(text, to_stderr=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a line of JSON on standard output: in UTF-8, or with every letter beyond ASCII escaped."""
+    is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name.startswith("utf-8")
+    _print(json_text(value, ensure_ascii=not is_utf8), to_stderr=False)
 
 
 def print_status(text: str | Message) -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medrega_edge.cli.ask import kind_of_image
-from medrega_edge.cli.console import print_result, print_status, user_language
+from medrega_edge.cli.console import print_json, print_result, print_status, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import ModelOption
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.io.safe_text import json_text, printable
+from medrega_edge.io.safe_text import printable
 
 if TYPE_CHECKING:
     from medrega_edge.vocabulary.terminology import BilingualName, Terminology
@@ -38,7 +38,7 @@ def labels(
     if word is not None:
         found = _matching(word, found, terminology, modality)
     if as_json:
-        print_result(json_text({"labels": [_row(label, terminology) for label in found]}))
+        print_json({"labels": [_row(label, terminology) for label in found]})
         return
     if image is not None:
         print_status(Message("cli.labels_of_kind", kind=kind_of_image(modality, user_language())))

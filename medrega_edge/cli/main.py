@@ -96,13 +96,13 @@ def main() -> None:
 
 
 def _prepare_streams() -> None:
-    """Replace each standard stream that is closed; show as "?" what a stream cannot encode."""
+    """Replace each standard stream that is closed; what a stream cannot encode is escaped, on a terminal shown as "?"."""
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by who started us
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 - until the end
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="replace" if name == "stdin" or stream.isatty() else "backslashreplace")
 
 
 def _known_error(error: Exception) -> MedregaError | None:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import print_result, user_language
+from medrega_edge.cli.console import print_json, print_result, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import MedregaError
 from medrega_edge.i18n.message import Message
-from medrega_edge.io.safe_text import json_text
 
 if TYPE_CHECKING:
     from medrega_edge.package.package import Package
@@ -73,7 +72,7 @@ def model_info(
     manifest, peak = package.manifest, memory.peak(package.manifest)
     if as_json:
         both = {"manifest": json.loads(manifest.to_json()), "certificate": json.loads(text), "peak_memory_bytes": peak}
-        print_result(json_text(both))
+        print_json(both)
         return
     available = available_threads()
     threads = decoder_threads(manifest, available)

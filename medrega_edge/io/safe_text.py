@@ -14,8 +14,8 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
 
 
-def json_text(value: Any, indent: int | None = None) -> str:
+def json_text(value: Any, indent: int | None = None, ensure_ascii: bool = False) -> str:
     """JSON with those characters as escapes: it parses to the same value, and a terminal may show it."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    text = json.dumps(value, ensure_ascii=ensure_ascii, allow_nan=False, indent=indent)
     # Whatever is not printable stands inside a string, because JSON itself is printable but for its line ends.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

@@ -38,7 +38,7 @@ def safe_cell(value: object) -> object:
     """A value that a spreadsheet shows and never runs as a formula; numbers stay numbers."""
     if not isinstance(value, str):
         return value
-    text = printable(value).replace("\n", " ").encode("utf-8", "replace").decode("utf-8")
+    text = printable(value).replace("\n", " ").encode("utf-8", "backslashreplace").decode("utf-8")
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 

@@ -1,4 +1,4 @@
-"""Answer -> text for a terminal, or one line of JSON."""
+"""Answer -> text for a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.text import Text
 from medrega_edge.answer import Answer, Certified
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
-from medrega_edge.io.safe_text import json_text, printable
+from medrega_edge.io.safe_text import printable
 from medrega_edge.output.overlay import COLOURS, NOTICES
 from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 
@@ -19,11 +19,6 @@ MAX_COLUMNS = 1000  # to measure how wide a table would be without a limit
 
 _REGION, _BOX, _SIZE = Message("output.region"), Message("output.box"), Message("output.size")
 _SCORE, _WINDOW = Message("output.score"), Message("output.window")
-
-
-def to_json(answer: Answer, include_identifiers: bool = False) -> str:
-    """The answer as one line of JSON, schema 1."""
-    return json_text(answer.to_dict(include_identifiers))
 
 
 def print_answer(answer: Answer, console: Console, with_text: bool = True) -> None:

@@ -1,5 +1,6 @@
 """The command as a person runs it: output, exit codes, files. Where the process matters, it is one of its own."""
 
+import io
 import json
 import os
 import re
@@ -38,11 +39,29 @@ def test_an_answer_has_text_box_and_notice():
 
 
 def test_json_is_one_object_and_nothing_else_and_chinese_survives():
-    run = process("ask", "--sample", "abdomen-mri", "请定位肝脏", "--json", PYTHONIOENCODING="utf-8")
+    run = process("ask", "--sample", "abdomen-mri", "请定位肝脏", "--json", PYTHONIOENCODING="cp1252")
     assert run.returncode == 0, run.stderr
     answer = json.loads(run.stdout)
     assert answer["regions"][0]["label"] == "肝脏"
     assert run.stderr == b""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "gbk", "ascii", "shift_jis", "cp437"])
+def test_json_and_redirected_text_lose_no_letter_on_any_code_page(monkeypatch, encoding):
+    from medrega_edge.cli import console, main
+
+    value = {"text": "肝脏 é 😀 \x1b"}
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    main._prepare_streams()
+    console.print_json(value)
+    sys.stdout.flush()
+    data = sys.stdout.buffer.getvalue()
+    assert json.loads(data.decode("utf-8-sig" if encoding.startswith("utf-8") else encoding)) == value
+    assert encoding.startswith("utf") or data.isascii()
+    console.print_result("肝脏")
+    sys.stdout.flush()
+    text = sys.stdout.buffer.getvalue()[len(data) :].decode("utf-8" if encoding == "ascii" else encoding).strip()
+    assert text in ("肝脏", r"肝\u810f", r"\u809d\u810f")
 
 
 def test_a_gbk_console_and_a_chinese_path_do_not_break_it(tmp_path):

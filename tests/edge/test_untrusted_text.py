@@ -18,7 +18,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.images.reader import read_image
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.io.safe_text import json_text, printable
-from medrega_edge.output.terminal import print_answer, to_json
+from medrega_edge.output.terminal import print_answer
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.vqa import AnswerQuestion
@@ -106,8 +106,8 @@ def test_an_answer_cannot_steer_the_terminal(engine, scan, text):
     out = io.StringIO()
     print_answer(answer, Console(file=out, force_terminal=False, width=100))
     assert is_tame(out.getvalue())
-    assert is_tame(to_json(answer))
-    assert json.loads(to_json(answer)) == answer.to_dict()
+    assert is_tame(json_text(answer.to_dict()))
+    assert json.loads(json_text(answer.to_dict())) == answer.to_dict()
 
 
 @given(st.text(st.characters()))
