@@ -55,6 +55,7 @@ class ImageFacts:
     series: int | None = None
     slice: int | None = None
     spacing_areas: tuple[PixelBox, ...] = ()  # where `spacing_mm` holds; everywhere if empty
+    window_function: str | None = None  # DICOM's VOI LUT Function of `window`
 
     def in_millimetres(self, box: PixelBox) -> tuple[float, float, float, float] | None:
         """Return a box in millimetres from the image's top left corner; None where the pixel size is unknown."""

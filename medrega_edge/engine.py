@@ -380,6 +380,7 @@ def _image_facts(image: MedicalImage, modality: Modality | None, confidence: flo
         modality_confidence=confidence,
         frame=image.frame,
         window=image.window,
+        window_function=image.window_function,
         sha256=image.sha256,
         spacing_mm=image.spacing_mm,
         sides=image.patient_orientation,

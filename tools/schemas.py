@@ -67,6 +67,7 @@ class ImageDocument(TypedDict):
     series: FromZero | None
     slice: FromZero | None
     spacing_areas: list[Box]
+    window_function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"] | None
 
 
 class CertifiedDocument(TypedDict):

@@ -53,10 +53,11 @@ class MedicalImage:
 
     `pixels` is uint8 `[height, width, 3]`. `sha256` is the hash of the file's bytes. `frame` counts from 0; None if the file
     has only one. `window` is the (centre, width), in the file's own units, that mapped wider data to 8 bits; None if the
-    data had 8 bits or a table in the file mapped it. `spacing_mm` is the size of a pixel in the patient, across and down;
-    None if the file does not state it. With `spacing_areas` it holds inside these areas only. `patient_orientation` names
-    the patient's directions at the left, top, right and bottom of the picture in DICOM's letters (R L, A P, H F). `series`
-    and `slice` count from 0: the position in a folder; `slice` also that in a volume. `warnings` are for the user.
+    data had 8 bits or a table in the file mapped it. `window_function` is the window's VOI LUT Function in DICOM.
+    `spacing_mm` is the size of a pixel in the patient, across and down; None if the file does not state it. With
+    `spacing_areas` it holds inside these areas only. `patient_orientation` names the patient's directions at the left, top,
+    right and bottom of the picture in DICOM's letters (R L, A P, H F). `series` and `slice` count from 0: the position in a
+    folder; `slice` also that in a volume. `warnings` are for the user.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -71,6 +72,7 @@ class MedicalImage:
     series: int | None = None
     slice: int | None = None
     spacing_areas: tuple[PixelBox, ...] = ()
+    window_function: str | None = None
 
     @property
     def width(self) -> int:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from medrega_edge.errors import ImageError
 from medrega_edge.i18n.message import Message
@@ -25,24 +26,62 @@ from medrega_edge.images.medical_image import (
     check_size,
     select_index,
 )
-from medrega_edge.images.windowing import PRESETS, Window, apply_window, full_range, parse_window, to_rgb
+from medrega_edge.images.signatures import TIFF_MAGIC
+from medrega_edge.images.windowing import (
+    PRESETS,
+    apply_window,
+    automatic_window,
+    parse_window,
+    to_rgb,
+    voi_function,
+)
 
-FORMATS = ("PNG", "JPEG", "TIFF")
+FORMATS = ("PNG", "JPEG")
 
 
 def read_raster(source: Source, view: View) -> MedicalImage:
     """Read a PNG, JPEG or TIFF; raises ImageError."""
     name = source.name
     with as_image_error(Message("image.damaged", image=name)), _pillow_errors_as_ours(name):
-        picture = Image.open(io.BytesIO(source.data), formats=FORMATS)
-        check_size(picture.width, picture.height, name)
+        picture = _opened(source.data)
         frame = select_index(view.frame, getattr(picture, "n_frames", 1), name)
         if frame is not None:
             picture.seek(frame)
-            check_size(picture.width, picture.height, name)
+        check_size(picture.width, picture.height, name)
+        # In a TIFF zero may be white (tag 262, PhotometricInterpretation); Pillow inverts 8 bits only.
+        white_is_zero = getattr(picture, "tag_v2", {}).get(262) == 0
         picture.load()
-        pixels, window = _to_rgb(ImageOps.exif_transpose(picture), view, name)
-    return MedicalImage(pixels, source.sha256, source.path, None, frame, window)
+        upright = ImageOps.exif_transpose(picture)
+        if not (picture.mode.startswith("I") or picture.mode == "F"):
+            return MedicalImage(_to_rgb(upright, view, name), source.sha256, source.path, frame=frame)
+        values = np.asarray(upright, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ImageError("image.not_a_number", image=name)
+    if view.window in PRESETS:
+        raise ImageError("image.not_hounsfield", image=name)
+    notes: tuple[Message, ...] = ()
+    if view.window is None:
+        window, notes = automatic_window(values)
+        function = "LINEAR_EXACT"
+    else:
+        window = parse_window(view.window)
+        function = voi_function(window)
+    grey = apply_window(values, window, function)
+    return MedicalImage(
+        to_rgb(1.0 - grey if white_is_zero else grey),
+        source.sha256,
+        source.path,
+        frame=frame,
+        window=window,
+        window_function=function,
+        warnings=notes,
+    )
+
+
+def _opened(data: bytes) -> Image.Image:
+    if data.startswith(TIFF_MAGIC):  # Image.open would refuse a pyramid by the size of its first level
+        return TiffImageFile(io.BytesIO(data))
+    return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 @contextmanager
@@ -58,31 +97,12 @@ def _pillow_errors_as_ours(name: Message) -> Iterator[None]:
         raise ImageError("image.decompression_bomb", image=name, limit=MAX_MEGAPIXELS) from None
 
 
-def _to_rgb(picture: Image.Image, view: View, name: Message) -> tuple[npt.NDArray[np.uint8], Window | None]:
-    if picture.mode.startswith("I") or picture.mode == "F":
-        # In a TIFF zero may be white (tag 262, PhotometricInterpretation); Pillow inverts 8 bits only.
-        inverted = getattr(picture, "tag_v2", {}).get(262) == 0
-        return _windowed(np.asarray(picture, dtype=np.float32), view, inverted, name)
+def _to_rgb(picture: Image.Image, view: View, name: Message) -> npt.NDArray[np.uint8]:
+    """A picture of 8 bits or fewer, or of colour, on black where it is transparent."""
     if view.window is not None:
         raise ImageError("image.window_on_8_bits", image=name)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, rgba)
-    return np.asarray(picture.convert("RGB"), dtype=np.uint8), None
-
-
-def _windowed(
-    values: npt.NDArray[np.float32], view: View, inverted: bool, name: Message
-) -> tuple[npt.NDArray[np.uint8], Window]:
-    if not np.isfinite(values).all():
-        raise ImageError("image.not_a_number", image=name)
-    if view.window in PRESETS:
-        raise ImageError("image.not_hounsfield", image=name)
-    if view.window is None:
-        window = full_range(values)
-        grey = apply_window(values, window, "LINEAR_EXACT")
-    else:
-        window = parse_window(view.window)
-        grey = apply_window(values, window)
-    return to_rgb(1.0 - grey if inverted else grey), window
+    return np.asarray(picture.convert("RGB"), dtype=np.uint8)

@@ -17,7 +17,9 @@ from medrega_edge.images.medical_image import MAX_BYTES, MedicalImage, Source, V
 from medrega_edge.images.nifti import read_nifti
 from medrega_edge.images.raster import read_raster
 from medrega_edge.images.signatures import is_dicom, is_nifti
-from medrega_edge.images.windowing import parse_window
+from medrega_edge.images.windowing import FEW_SHADES, few_shades, parse_window
+
+NEARLY_ALL = 0.97  # of the pixels; ultrasound and mammograms have less of their black
 
 
 def read_image(source: str | Path | bytes, view: View = View()) -> MedicalImage:
@@ -71,6 +73,8 @@ def _read(data: bytes, name: Message, path: str | None, view: View) -> MedicalIm
     image = _reader(data, view, name)(source, view)
     if image.pixels.min() == image.pixels.max():
         return replace(image, warnings=(*image.warnings, Message("image.single_shade")))
+    if (share := few_shades(image.pixels)) >= NEARLY_ALL:
+        return replace(image, warnings=(*image.warnings, Message("image.few_shades", share=share, shades=FEW_SHADES)))
     return image
 
 

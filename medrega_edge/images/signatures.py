@@ -9,7 +9,8 @@ FIRST_BYTES = 2048  # enough to tell whether a file is DICOM
 GZIP_MAGIC = b"\x1f\x8b"
 FILE_META_GROUP, IDENTIFYING_GROUP = 0x0002, 0x0008  # one of these is the first group of any DICOM file
 
-_RASTERS = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # PNG, JPEG, TIFF and BigTIFF
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are those of BigTIFF
+_RASTERS = (b"\x89PNG", b"\xff\xd8\xff", *TIFF_MAGIC)  # PNG, JPEG, TIFF
 _ENDINGS = (  # of images that are read, and of those that people take for readable
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".ima", ".nii", ".nii.gz"),
     *(".gif", ".bmp", ".webp", ".jp2", ".heic", ".nrrd", ".mha", ".mhd", ".svs"),

@@ -11,8 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 
 Window = tuple[float, float]
+
+FEW_SHADES = 16  # of 256
+SAMPLE = 1_000_000  # pixels at most that shares and percentiles are taken from
 
 PRESETS: dict[str, Window] = {
     "lung": (-600.0, 1500.0),
@@ -37,17 +41,25 @@ def parse_window(text: str) -> Window:
     return centre, width
 
 
-def apply_window(values: npt.NDArray[np.floating], window: Window, function: str = "LINEAR") -> npt.NDArray[np.floating]:
-    """Map values to 0..1; `function` is DICOM's VOI LUT Function, any unknown one counts as LINEAR.
+def voi_function(window: Window, stated: str = "LINEAR") -> str:
+    """The VOI LUT Function that `apply_window` uses where a file states `stated`; an unknown one counts as LINEAR.
 
-    LINEAR has DICOM's half steps, which are for whole numbers: a width below 1 goes without them.
+    LINEAR has DICOM's half steps, which are for whole numbers: a width below 1 is LINEAR_EXACT.
     """
+    if stated in ("SIGMOID", "LINEAR_EXACT"):
+        return stated
+    return "LINEAR" if window[1] >= 1 else "LINEAR_EXACT"
+
+
+def apply_window(values: npt.NDArray[np.floating], window: Window, function: str = "LINEAR") -> npt.NDArray[np.floating]:
+    """Map values to 0..1; `function` is DICOM's VOI LUT Function."""
     centre, width = window
+    function = voi_function(window, function)
     if function == "SIGMOID":
         with np.errstate(over="ignore"):
             sigmoid: npt.NDArray[np.floating] = 1.0 / (1.0 + np.exp(-4.0 * (values - centre) / width))
         return sigmoid
-    if function == "LINEAR_EXACT" or width < 1:
+    if function == "LINEAR_EXACT":
         low, span = centre - width / 2, width
     else:
         low, span = centre - 0.5 - (width - 1) / 2, width - 1
@@ -61,6 +73,30 @@ def full_range(values: npt.NDArray[np.floating]) -> Window:
     """The window from the smallest to the largest value, for LINEAR_EXACT; it maps a single value to black."""
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     return ((low + high) / 2, high - low) if high > low else (low + 0.5, 1.0)
+
+
+def automatic_window(values: npt.NDArray[np.floating]) -> tuple[Window, tuple[Message, ...]]:
+    """A window for LINEAR_EXACT: the full range, or that of 99 % of the values where a few others eat the range.
+
+    The second case has a note.
+    """
+    window = full_range(values)
+    if values.size:
+        low, high = (float(value) for value in np.percentile(values.ravel()[:: 1 + values.size // SAMPLE], (0.5, 99.5)))
+        if 0 < high - low < window[1] * FEW_SHADES / 256:
+            window = (low + high) / 2, high - low
+            return window, (Message("image.outliers", centre=window[0], width=window[1]),)
+    return window, ()
+
+
+def few_shades(pixels: npt.NDArray[np.uint8]) -> float:
+    """The share of the pixels `[height, width, 3]` that lies in the fullest FEW_SHADES neighbouring shades.
+
+    In colour it is that of the channel with the most shades.
+    """
+    rows = pixels.reshape(-1, 3)[:: 1 + pixels.size // (3 * SAMPLE)]
+    bands = [np.convolve(np.bincount(channel, minlength=256), np.ones(FEW_SHADES)).max() for channel in rows.T]
+    return float(min(bands)) / len(rows)
 
 
 def to_rgb(grey: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:

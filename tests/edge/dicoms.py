@@ -18,6 +18,7 @@ def dataset(**tags):
 def dicom(values, syntax=None, bits=None, kind=None, **tags):
     """A file of grey `[rows, columns]` or `[frames, rows, columns]`; `tags` replace what the values imply, None deletes."""
     from pydicom.config import disable_value_validation
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
@@ -41,7 +42,7 @@ def dicom(values, syntax=None, bits=None, kind=None, **tags):
             delattr(data, name)
             continue
         with disable_value_validation():  # tests want wrong values too
-            setattr(data, name, value)
+            data.add(value) if isinstance(value, DataElement) else setattr(data, name, value)
     if meta.TransferSyntaxUID.is_encapsulated:
         data["PixelData"].is_undefined_length = True
     buffer = io.BytesIO()
@@ -98,6 +99,13 @@ def window(centre, width, function=None):
     """The tags of a window."""
     tags = {"WindowCenter": centre, "WindowWidth": width}
     return tags | ({"VOILUTFunction": function} if function else {})
+
+
+def written(**elements):
+    """Tags with the VR and the value as they stand in the file, also where these are wrong: keyword=(VR, value)."""
+    from pydicom.dataelem import DataElement
+
+    return {word: DataElement(word, vr, value, already_converted=True) for word, (vr, value) in elements.items()}
 
 
 def lut(descriptor, data, kind="VOILUTSequence", words=True):

@@ -11,7 +11,7 @@ from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.tasks.intent import window_preset_for
 from tests.codes import raises_code
-from tests.edge.dicoms import colour, dataset, dicom, lut, row, window
+from tests.edge.dicoms import colour, dataset, dicom, lut, row, window, written
 
 CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "0"}
 MODALITY_LUT = lut([4, 0, 16], [0, 300, 1500, 3000], "ModalityLUTSequence")
@@ -40,10 +40,19 @@ GREY = {
     "a slope of a half": ("u2", [0, 99, 198], window(50, 100) | {"RescaleSlope": "0.5", "RescaleIntercept": "0"},
                           [0, 127.5, 255]),
     "a negative slope": ("u2", [0, 99], window(-49, 100) | {"RescaleSlope": "-1", "RescaleIntercept": "0"}, [255, 0]),
-    "no rescale without an intercept": ("u2", [0, 99], window(50, 100) | {"RescaleSlope": "7"}, [0, 255]),
+    "a slope alone": ("u2", [0, 99], window(100, 200) | {"RescaleSlope": "2"}, [0, 253.7]),
+    "an intercept alone": ("u2", [0, 99], window(0, 100) | {"RescaleIntercept": "-50"}, [0, 254]),
+    "a decimal comma": ("u2", [0, 10], written(WindowCenter=("DS", "40,5"), WindowWidth=("DS", "20,0"),
+                        RescaleSlope=("DS", "1,5"), RescaleIntercept=("DS", "33,0")), [33.6, 234.8]),
     "32 bits": ("u4", [0, 3_000_000_000], {}, [0, 255]),
     "32 bits, signed": ("i4", [-2_000_000_000, 0, 2_000_000_000], {}, [0, 127.5, 255]),
     # without a window: 8 bits are shown as they are, wider ones from the smallest to the largest value
+    "12 bits in the upper bits of 16": ("u2", [0x0000, 0x199F, 0xFFF0], {"BitsStored": 12, "HighBit": 15}, [0, 25.5, 255]),
+    "12 bits in the middle": ("u2", [0x0000, 0x0333 << 2, 0x0FFF << 2], {"BitsStored": 12, "HighBit": 13}, [0, 51, 255]),
+    "12 bits in the upper bits, with a sign": ("i2", [-32768, 0, 32752], {"BitsStored": 12, "HighBit": 15},
+                                               [0, 127.5, 255]),
+    "12 bits that claim to be the upper ones": ("u2", [0, 819, 4095], {"BitsStored": 12, "HighBit": 15}, [0, 51, 255]),
+    "a High Bit that cannot be": ("u2", [0, 819, 4095], {"BitsStored": 12, "HighBit": 40}, [0, 51, 255]),
     "8 bits as they are": ("u1", [3, 60, 200], {}, [3, 60, 200]),
     "8 bits with a sign": ("i1", [-100, 0, 100], {}, [0, 127.5, 255]),
     "8 bits with a rescale": ("u1", [10, 20, 30], {"RescaleSlope": "3", "RescaleIntercept": "1"}, [0, 127.5, 255]),
@@ -60,6 +69,10 @@ GREY = {
     "VOI table of 12 bits": ("u2", [0, 1, 2], lut([3, 0, 12], [0, 819, 4095]), [0, 51, 255]),
     "VOI table as numbers": ("u2", [0, 1, 2], lut([3, 0, 12], [0, 819, 4095], words=False), [0, 51, 255]),
     "VOI table of 16 bits": ("u2", [0, 1, 2], lut([3, 0, 16], [0, 13107, 65535]), [0, 51, 255]),
+    "VOI table of 15 bits of 16": ("u2", [0, 1, 2], lut([3, 0, 16], [0, 13107, 32767]), [0, 51, 127.5]),
+    "VOI table of 12 bits that states 16": ("u2", [0, 1, 2], lut([3, 0, 16], [0, 819, 4095]), [0, 51, 255]),
+    "VOI table of 8 bits that states 16": ("u2", [0, 1, 2], lut([3, 0, 16], [0, 51, 200]), [0, 51, 200]),
+    "VOI table of 10 bits that states 12": ("u2", [0, 1, 2], lut([3, 0, 12], [0, 205, 1023]), [0, 51, 255]),
     "VOI table goes before the window": ("u1", [0, 1], lut([2, 0, 8], [255, 0]) | window(1, 2), [255, 0]),
     "VOI table after a rescale": ("u2", [1024, 1025], lut([2, 0, 8], [20, 40]) | {"RescaleSlope": "1", "RescaleIntercept":
                                   "-1024"}, [20, 40]),
@@ -73,6 +86,16 @@ GREY = {
                             [205, 55]),
     # what was not scanned
     "padding is black": ("i2", [-2000, 0, 50, 100], {"PixelPaddingValue": -2000}, [0, 0, 127.5, 255]),
+    "padding of signed pixels as an unsigned number": ("i2", [-2000, 0, 50, 100], written(PixelPaddingValue=("US", 63536)),
+                                                      [0, 0, 127.5, 255]),
+    "padding of unsigned pixels as a signed number": ("u2", [63536, 0, 50, 100], written(PixelPaddingValue=("SS", -2000)),
+                                                      [0, 0, 127.5, 255]),
+    "a window without numbers": ("u2", [0, 5, 10], written(WindowCenter=("DS", "a"), WindowWidth=("DS", "b")),
+                                 [0, 127.5, 255]),
+    "padding above Bits Stored": ("u2", [63536, 10, 20, 30], {"PixelPaddingValue": 63536, "BitsStored": 12, "HighBit": 11},
+                                  [0, 0, 127.5, 255]),
+    "padding of floats": ("f4", [-1e9, 0, 50, 100], {"FloatPixelPaddingValue": -1e9}, [0, 0, 127.5, 255]),
+    "padding beyond 8 bits is none": ("u1", [255, 0, 128], {"PixelPaddingValue": 65535}, [255, 0, 128]),
     "a range of padding": ("u2", [5, 7, 10, 20], {"PixelPaddingValue": 5, "PixelPaddingRangeLimit": 9}, [0, 0, 0, 255]),
     "padding is black in inverted images": ("u2", [0, 10, 30], {"PixelPaddingValue": 0, "PhotometricInterpretation":
                                             "MONOCHROME1"}, [0, 255, 0]),
@@ -184,3 +207,37 @@ def test_the_first_input_of_a_table(name):
     item.add_new(0x00283002, written, [3, first, 8])
     pixels = read_image(dicom(row(stored, kind), VOILUTSequence=[item], **tags)).pixels
     np.testing.assert_allclose(pixels[0, :3, 0], expected, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("tags", "codes"),
+    [
+        ({"RescaleSlope": "2"}, ["dicom.no_intercept"]),
+        ({"RescaleIntercept": "-50"}, ["dicom.no_slope"]),
+        ({"RescaleSlope": "1"}, []),
+        ({"RescaleIntercept": "0"}, []),
+        (lut([2, 0, 16], [0, 4095]), ["dicom.narrow_table"]),
+        (window(500, 10), ["image.single_shade"]),
+        (window(0, 2000), ["image.few_shades"]),
+        ({}, []),
+    ],
+)
+def test_what_was_assumed_and_what_cannot_be_seen_is_said(tags, codes):
+    values = row([0, 50], "u2")
+    values[:, 2:] = 99
+    values[0, :2] = 20
+    assert [warning.code for warning in read_image(dicom(values, **tags)).warnings] == codes
+
+
+def test_a_rescale_that_is_no_number_is_named():
+    with raises_code(ImageError, "dicom.unreadable_number", keyword="RescaleIntercept"):
+        read_image(dicom(row([0, 50], "u2"), **written(RescaleIntercept=("DS", "x"))))
+
+
+def test_a_few_values_far_outside_do_not_eat_the_window():
+    values = np.tile(np.arange(100, 200, dtype="i2"), (100, 1))
+    values[3, 3] = 30000
+    image = read_image(dicom(values))
+    assert [warning.code for warning in image.warnings] == ["image.outliers"]
+    assert [int(image.pixels[9, at, 0]) for at in (0, 99)] == [0, 255]
+    assert abs(int(image.pixels[9, 50, 0]) - 128) <= 3

@@ -22,7 +22,7 @@ from tests.edge.dicoms import dataset, dicom, row
     ],
 )
 def test_directions_of_the_patient(cosines, sides):
-    image = read_image(dicom(row([1, 2], "u1"), ImageOrientationPatient=cosines))
+    image = read_image(dicom(row([1, 200], "u1"), ImageOrientationPatient=cosines))
     assert image.patient_orientation == sides
     assert [warning.code for warning in image.warnings] == ["dicom.left_on_the_left"] * (sides[0] == "L")
 

@@ -241,6 +241,7 @@ def test_the_schema_is_complete(engine, scan):
         "series",
         "slice",
         "spacing_areas",
+        "window_function",
     ]
     assert list(answer["model"]) == ["name", "version", "sha256", "precision", "certified"]
     assert list(answer["timings_ms"]) == ["load", "image", "vision", "prefill", "decode", "total"]

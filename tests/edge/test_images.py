@@ -63,6 +63,33 @@ def test_a_picture_of_one_shade_says_so():
     assert read_image(png(ramp)).warnings == ()
 
 
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+def test_zero_of_a_tiff_may_be_white(kind):
+    values = np.linspace(0, 200, 20 * 30).reshape(20, 30).astype(kind)
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "TIFF")
+    entry, white = (struct.pack("<HHIH", 262, 3, 1, photometric) for photometric in (1, 0))
+    assert buffer.getvalue().count(entry) == 1
+    black_is_zero, white_is_zero = (
+        read_image(data).pixels.astype(int) for data in (buffer.getvalue(), buffer.getvalue().replace(entry, white))
+    )
+    assert abs(black_is_zero - (255 - white_is_zero)).max() <= 1
+
+
+def test_the_size_of_the_chosen_level_of_a_pyramid_counts():
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "TIFF", save_all=True, append_images=[Image.fromarray(noise)])
+    data = buffer.getvalue()
+    for tag in (256, 257):
+        entry = struct.pack("<HHII", tag, 4, 1, 32)
+        data = data.replace(entry, entry[:8] + struct.pack("<I", 20_000), 1)  # of the first level
+    np.testing.assert_array_equal(read_image(data, View(frame=1)).pixels[..., 0], noise)
+    with raises_code(ImageError, "image.too_many_pixels", width=20_000):
+        read_image(data, View(frame=0))
+    with raises_code(ChoiceError, "image.several_pictures", count=2):
+        read_image(data)
+
+
 def test_transparent_pixels_are_black():
     rgba = np.full((20, 20, 4), 255, np.uint8)
     rgba[..., 3] = 0

@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.datadict import dictionary_VR
 
 pytest.importorskip("highdicom")
 
@@ -22,7 +23,8 @@ from medrega_edge.images.samples import sample_path
 from medrega_edge.output.dicom.writer import object_paths, parse_kinds, write_objects
 from medrega_edge.output.overlay import draw_regions
 from tests.codes import raises_code
-from tests.edge.dicoms import bare, colour, dataset, dicom
+from tests.edge.dicoms import bare, colour, dataset, dicom, lut, window
+from tests.edge.dicoms import written as written_as
 
 STUDY = {
     "PatientName": "Doe^Jane", "PatientID": "1", "PatientBirthDate": "", "PatientSex": "O", "StudyDate": "20260101",
@@ -56,13 +58,13 @@ def written(tmp_path, name, regions=REGIONS):
     return written_about(scan, tmp_path, regions, frame=1 if "frames" in name else None)
 
 
-def written_about(scan, tmp_path, regions, frame=None, source=None):
-    image = read_image(scan, View(frame=frame))
+def written_about(scan, tmp_path, regions, frame=None, source=None, window=None, kinds=("sr", "gsps", "sc")):
+    image = read_image(scan, View(frame=frame, window=window))
     facts = ImageFacts(str(scan), image.width, image.height, "mri", image.frame, image.window, image.sha256)
-    facts = dataclasses.replace(facts, sides=image.patient_orientation)
+    facts = dataclasses.replace(facts, sides=image.patient_orientation, window_function=image.window_function)
     model = ModelFacts("nano", "1.0", "ab" * 32, "int4")
     answer = Answer("text", "raw", "detect", "en", regions, (), facts, model, "cpu", "stop", 1, 1, Timings())
-    to = object_paths(tmp_path, ("sr", "gsps", "sc"), source or scan)
+    to = object_paths(tmp_path, kinds, source or scan)
     write_objects(answer, scan, draw_regions(image, answer), to)
     return pydicom.dcmread(scan, force=True), image, {kind: pydicom.dcmread(path) for kind, path in to.items()}
 
@@ -223,7 +225,7 @@ def test_a_scan_without_the_beginning_of_a_file_gets_the_same_objects(tmp_path, 
 
 def test_a_scan_that_an_archive_could_not_place_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(SCANS, "bare", dicom(noise[0], bits=12))
-    with raises_code(ImageError, "output.scan_incomplete"):
+    with raises_code(ImageError, "output.scan_lacks", keyword="StudyInstanceUID"):
         written(tmp_path, "bare")
     assert [path.name for path in tmp_path.iterdir()] == ["scan.dcm"]
 
@@ -233,3 +235,159 @@ def test_kinds_that_do_not_exist(text):
     with raises_code(UsageError, "output.unknown_object", names=("sr", "gsps", "sc")):
         parse_kinds(text)
     assert parse_kinds("sc, sr,sc") == ("sc", "sr")
+
+
+def shown_by_a_viewer(scan, state):
+    """The grey 0..255 that a viewer shows of a scan with a presentation state, by pydicom's own transformations."""
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    values = scan.pixel_array[state.get("ReferencedFrameNumber", 1) - 1] if scan.get("NumberOfFrames") else scan.pixel_array
+    state.PixelRepresentation = scan.PixelRepresentation
+    values = apply_modality_lut(values.astype(int), state).astype(float)
+    low, high = 0, (1 << scan.BitsStored) - 1
+    if voi := state.get("SoftcopyVOILUTSequence"):
+        item = voi[0]
+        item.update({"PixelRepresentation": 0, "PhotometricInterpretation": "MONOCHROME2", "BitsStored": 16})
+        if "VOILUTSequence" in item:
+            values, high = apply_voi_lut(values.astype(int), item).astype(float), 65535
+        else:  # spread over the 16 bits that the item states
+            values, high = apply_voi_lut(values, item), 65535
+    grey = np.clip((values - low) / (high - low), 0, 1) * 255
+    return 255 - grey if state.PresentationLUTShape == "INVERSE" else grey
+
+
+MODALITY_TABLE = lut([4, -1, 16], [5, 300, 1500, 3000], "ModalityLUTSequence")
+MODALITY_TABLE["ModalityLUTSequence"][0]["LUTDescriptor"].VR = "SS"
+STEPS = np.tile(np.arange(64, dtype="u2") * 64, (32, 1))
+SEEN = {
+    "full range": (STEPS, {}),
+    "full range, signed": (STEPS.astype("i2") - 1000, {}),
+    "8 bits": ((STEPS // 16).astype("u1"), {}),
+    "linear": (STEPS, window(2000, 1500)),
+    "linear exact": (STEPS, window(2000, 1500, "LINEAR_EXACT")),
+    "sigmoid": (STEPS, window(2000, 1500, "SIGMOID")),
+    "rescale": (STEPS, window(100, 900) | {"RescaleSlope": "0.5", "RescaleIntercept": "-500.25"}),
+    "slope alone": (STEPS, window(3000, 3000) | {"RescaleSlope": "2"}),
+    "intercept alone": (STEPS, window(300, 3000) | {"RescaleIntercept": "-1000"}),
+    "CT without a window": (STEPS, {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "-1024"}),
+    "VOI table": (STEPS, lut([4, 1000, 8], [0, 50, 200, 255])),
+    "VOI table of 12 bits": (STEPS, lut([3, 1000, 12], [0, 819, 4095])),
+    "VOI table that states too many bits": (STEPS, lut([3, 1000, 16], [0, 819, 4095])),
+    "VOI table before a window": (STEPS, lut([3, 1000, 8], [0, 90, 255]) | window(9, 9)),
+    "VOI table from below zero": (STEPS.astype("i2") - 1000, lut([4096, -1024, 16], list(range(0, 65536, 16)))),
+    "modality table": ((STEPS // 64).astype("u1"), MODALITY_TABLE | window(1500, 3001)),
+    "bits above those stored": (STEPS | 0x3000, {"BitsStored": 12, "HighBit": 11}),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_a_viewer_shows_with_the_state_what_was_looked_at(tmp_path, name):
+    values, tags = SEEN[name]
+    path = tmp_path / "scan.dcm"
+    for photometric, chosen in (("MONOCHROME1", None), ("MONOCHROME2", None), ("MONOCHROME1", "900,333")):
+        path.write_bytes(dicom(values, **STUDY | {"PhotometricInterpretation": photometric} | tags))
+        scan, image, made = written_about(path, tmp_path, (), window=chosen, kinds=("gsps",))
+        assert made["gsps"].PresentationLUTShape == ("INVERSE" if photometric == "MONOCHROME1" else "IDENTITY")
+        assert abs(shown_by_a_viewer(scan, made["gsps"]) - image.pixels[..., 0]).max() <= 1, (photometric, chosen)
+
+
+def test_pixels_keep_their_shape_in_the_objects(tmp_path):
+    path = tmp_path / "scan.dcm"
+    for tags, aspect in (
+        ({"PixelSpacing": ["0.5", "0.25"]}, [2, 1]),
+        ({"ImagerPixelSpacing": ["0.1", "0.3"]}, [1, 3]),
+        ({"PixelAspectRatio": ["4", "3"]}, [4, 3]),
+        ({"PixelSpacing": ["0.7", "0.7"]}, [1, 1]),
+    ):
+        path.write_bytes(dicom(noise[0], bits=12, **STUDY | tags))
+        _, _, made = written_about(path, tmp_path, REGIONS, kinds=("gsps", "sc"))
+        assert made["gsps"].DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio == aspect
+        assert made["sc"].get("PixelAspectRatio", [1, 1]) == aspect
+
+
+NAMES = {  # PS3.5 Annexes H to K, and what programs write without stating it
+    "ISO 2022 IR 58": (
+        "\\ISO 2022 IR 58",
+        b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab=",
+        "Zhang^XiaoDong=张^小东",
+    ),
+    "ISO 2022 IR 58, not stated": ("", b"Zhang=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab", "Zhang=张^小东"),
+    "ISO 2022 IR 87": (
+        "\\ISO 2022 IR 87",
+        b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B",
+        "Yamada^Tarou=山田^太郎=やまだ^たろう",
+    ),
+    "ISO 2022 IR 13 and 87": (
+        "ISO 2022 IR 13\\ISO 2022 IR 87",
+        b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J",
+        "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎",
+    ),
+    "ISO 2022 IR 149": (
+        "\\ISO 2022 IR 149",
+        b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7=\x1b$)C\xc8\xab^\x1b$)C\xb1\xe6\xb5\xbf",
+        "Hong^Gildong=洪^吉洞=홍^길동",
+    ),
+    "ISO_IR 100": ("ISO_IR 100", b"Buc^J\xe9r\xf4me", "Buc^Jérôme"),
+    "ISO_IR 101": ("ISO_IR 101", "Wałęsa".encode("iso8859_2"), "Wałęsa"),
+    "ISO_IR 144": ("ISO_IR 144", "Люкceмбypг".encode("iso8859_5"), "Люкceмбypг"),
+    "ISO_IR 126": ("ISO_IR 126", "Διονυσιος".encode("iso8859_7"), "Διονυσιος"),
+    "ISO_IR 127": ("ISO_IR 127", "قباني^لنزار".encode("iso8859_6"), "قباني^لنزار"),
+    "ISO_IR 138": ("ISO_IR 138", "שרון^דבורה".encode("iso8859_8"), "שרון^דבורה"),
+    "ISO_IR 148": ("ISO_IR 148", "Çavuşoğlu".encode("iso8859_9"), "Çavuşoğlu"),
+    "ISO_IR 166": ("ISO_IR 166", "นามสกุล".encode("tis620"), "นามสกุล"),
+    "ISO_IR 13": ("ISO_IR 13", b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3", "ﾔﾏﾀﾞ^ﾀﾛｳ"),
+    "Latin and Cyrillic": (
+        "ISO 2022 IR 100\\ISO 2022 IR 144", b"M\xfcller=\x1b-L" + "Люк".encode("iso8859_5"), "Müller=Люк",
+    ),
+    "ISO_IR 192": ("ISO_IR 192", "Wang^XiaoDong=王^小东".encode(), "Wang^XiaoDong=王^小东"),
+    "UTF-8, not stated": ("", "Wang^XiaoDong=王^小东".encode(), "Wang^XiaoDong=王^小东"),
+    "GB18030": ("GB18030", "Wang^XiaoDong=王^小东".encode("gb18030"), "Wang^XiaoDong=王^小东"),
+    "GBK": ("GBK", "Wang^XiaoDong=王^小东".encode("gbk"), "Wang^XiaoDong=王^小东"),
+}  # fmt: skip
+
+
+def named(charset, name, **tags):
+    """A scan with these bytes as the patient's name."""
+    name += b" " * (len(name) % 2)
+    data = dicom(noise[0], bits=12, **STUDY | {"PatientName": "@" * len(name), "SpecificCharacterSet": charset} | tags)
+    return data.replace(b"@" * len(name), name)
+
+
+def test_names_of_every_character_set_leave_in_utf8(tmp_path):
+    path = tmp_path / "scan.dcm"
+    for case, (charset, name, meant) in NAMES.items():
+        path.write_bytes(named(charset, name))
+        kinds = ("sr", "gsps", "sc") if case.startswith("ISO 2022 IR 58") else ("gsps",)
+        _, _, made = written_about(path, tmp_path, (), kinds=kinds)
+        for one in made.values():
+            assert one.SpecificCharacterSet == "ISO_IR 192"
+            assert str(one.PatientName).rstrip("=") == meant, case
+
+
+def test_a_name_in_an_unknown_character_set_is_refused(tmp_path):
+    path = tmp_path / "scan.dcm"
+    path.write_bytes(named("", "王^小东".encode("gbk")))
+    with raises_code(ImageError, "output.unknown_characters"):
+        written_about(path, tmp_path, ())
+
+
+TYPE_2 = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+)
+
+
+def test_what_a_deidentified_scan_lacks_is_written_empty(tmp_path):
+    path = tmp_path / "scan.dcm"
+    wrong = {"PatientSex": "W", "PatientBirthDate": "unknown", "StudyTime": "noon"}
+    for lacking in (TYPE_2, wrong):
+        data = {word: value for word, value in STUDY.items() if word not in lacking}
+        if lacking is wrong:
+            data |= written_as(**{word: (dictionary_VR(word), value) for word, value in wrong.items()})
+        path.write_bytes(dicom(noise[0], bits=12, **data))
+        _, _, made = written_about(path, tmp_path, REGIONS)
+        for one in made.values():
+            assert all(word in one for word in TYPE_2), lacking
+            assert all(not one.get(word) for word in lacking), lacking
+    if shutil.which("dciodvfy"):
+        assert faults(tmp_path) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -10,7 +11,7 @@ from pydicom.dataset import Dataset
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
 from medrega_edge.images.dicom.functional_groups import frame_value
-from medrega_edge.images.dicom.numbers import first_number
+from medrega_edge.images.dicom.numbers import first_number, vector
 
 Spacing = tuple[float, float]  # millimetres across and down
 
@@ -30,14 +31,24 @@ def pixel_spacing(dataset: Dataset, frame: int, modality: Modality | None) -> tu
     spacing = frame_value(dataset, frame, "PixelMeasuresSequence", "PixelSpacing")
     detector = dataset.get("ImagerPixelSpacing")
     calibrated = "PixelSpacingCalibrationType" in dataset or spacing != detector
-    try:
-        # A projection is larger than the patient: without calibration its spacing is that of the detector.
-        if spacing is None or (modality in _PROJECTIONS and not calibrated):
-            return None, ()
-        down, across = (float(value) for value in spacing)
-    except (TypeError, ValueError):
+    numbers = vector(spacing, 2)
+    # A projection is larger than the patient: without calibration its spacing is that of the detector.
+    if numbers is None or (modality in _PROJECTIONS and not calibrated):
         return None, ()
+    down, across = numbers
     return (across, down) if 0 < across < 1000 and 0 < down < 1000 else None, ()
+
+
+def pixel_aspect_ratio(dataset: Dataset, frame: int | None) -> list[int]:
+    """Height and width of a pixel, as whole numbers; [1, 1] if the file does not state them."""
+    for size in (
+        frame_value(dataset, frame or 0, "PixelMeasuresSequence", "PixelSpacing"),
+        *(dataset.get(keyword) for keyword in ("ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")),
+    ):
+        numbers = vector(size, 2)
+        if numbers and min(numbers) > 0:
+            return list(Fraction(numbers[0] / numbers[1]).limit_denominator(1000).as_integer_ratio())
+    return [1, 1]
 
 
 def _ultrasound_spacing(regions: Iterable[Dataset]) -> tuple[Spacing | None, tuple[PixelBox, ...]]:
@@ -66,8 +77,8 @@ def patient_orientation(dataset: Dataset, frame: int) -> tuple[str, str, str, st
     cosines = frame_value(dataset, frame, "PlaneOrientationSequence", "ImageOrientationPatient")
     try:
         if cosines is not None:
-            numbers = [float(value) for value in cosines]
-            if len(numbers) != 6 or not all(abs(number) <= 1.001 for number in numbers):
+            numbers = vector(cosines, 6)
+            if numbers is None or not all(abs(number) <= 1.001 for number in numbers):
                 return None
             right, bottom = _direction_letters(numbers[:3]), _direction_letters(numbers[3:])
         else:
@@ -78,7 +89,7 @@ def patient_orientation(dataset: Dataset, frame: int) -> tuple[str, str, str, st
     return (left, top, right, bottom) if left and top and len(left) <= 3 and len(top) <= 3 else None
 
 
-def _direction_letters(cosines: list[float]) -> str:
+def _direction_letters(cosines: tuple[float, ...]) -> str:
     """Letters of a direction in DICOM's patient coordinates (to the left, the back, the head), the strongest first."""
     pairs = zip(cosines, ("LR", "PA", "HF"), strict=True)
     strong = sorted(((abs(value), letters[value < 0]) for value, letters in pairs if abs(value) > _MIN_COSINE), reverse=True)

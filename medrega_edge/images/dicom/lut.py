@@ -13,11 +13,15 @@ from pydicom.dataset import Dataset
 
 
 class Table(NamedTuple):
-    """A lookup table: input `first` is mapped to `outputs[0]`, the next input to `outputs[1]`, and so on."""
+    """A lookup table: input `first` is mapped to `outputs[0]`, the next input to `outputs[1]`, and so on.
+
+    `bits` are those that the outputs use: a known fault states 16 for entries of 12 or 8.
+    """
 
     first: int
     outputs: npt.NDArray[np.int64]
     bits: int
+    stated_bits: int
 
     @property
     def maximum(self) -> int:
@@ -50,10 +54,9 @@ def palette(dataset: Dataset, little_endian: bool) -> list[Table]:
             usable = len(segments) - len(segments) % word.itemsize
             words = np.frombuffer(segments[:usable], word).tolist()
             data = _expand_segmented_lut(words, _entries(descriptor), word.itemsize)
-        table = _table(descriptor, data, little_endian)
-        # Entries of 8 bits in words of 16 are a known fault: a palette that is never above 255 has 8 bits.
-        tables.append(table if table.outputs.max() > 255 else table._replace(bits=8))
-    return tables
+        tables.append(_table(descriptor, data, little_endian))
+    bits = max(table.bits for table in tables)  # one colour may be weak in all entries
+    return [table._replace(bits=bits) for table in tables]
 
 
 def apply(values: npt.NDArray[Any], table: Table) -> npt.NDArray[np.int64]:
@@ -75,7 +78,9 @@ def _table(descriptor: Any, data: Any, little_endian: bool) -> Table:
         outputs = np.atleast_1d(np.asarray(data))
     if len(outputs) < entries or not 1 <= bits <= 16 or entries > 65536:
         raise ValueError("a lookup table holds fewer entries than it claims")
-    return Table(first, outputs[:entries].astype(np.int64), bits)
+    outputs = outputs[:entries].astype(np.int64)
+    used = max(int(outputs.max()).bit_length(), 8)
+    return Table(first, outputs, used if used <= bits - 2 else bits, bits)
 
 
 def _expand_segmented_lut(

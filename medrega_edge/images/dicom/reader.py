@@ -72,6 +72,7 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         modality=modality,
         frame=index,
         window=rendering.window,
+        window_function=rendering.function,
         spacing_mm=spacing,
         spacing_areas=areas,
         patient_orientation=orientation,

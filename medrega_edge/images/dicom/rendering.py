@@ -22,17 +22,27 @@ from medrega_edge.images.dicom import lut
 from medrega_edge.images.dicom.functional_groups import functional_group
 from medrega_edge.images.dicom.numbers import first_number
 from medrega_edge.images.medical_image import View, as_image_error
-from medrega_edge.images.windowing import PRESETS, Window, apply_window, full_range, parse_window, to_rgb
+from medrega_edge.images.windowing import PRESETS, Window, apply_window, automatic_window, parse_window, to_rgb, voi_function
 
 Values = npt.NDArray[Any]
 Grey = npt.NDArray[np.floating]
 
 
 class Rendering(NamedTuple):
-    """RGB `[rows, columns, 3]`, the window that made it (None where there was none), and warnings."""
+    """RGB `[rows, columns, 3]`, the window that made it with its VOI LUT Function (None where there was none), warnings."""
 
     pixels: npt.NDArray[np.uint8]
-    window: Window | None
+    window: Window | None = None
+    function: str | None = None
+    warnings: tuple[Message, ...] = ()
+
+
+class _Mapped(NamedTuple):
+    """Grey 0..1 `[rows, columns]` before inversion, and how it was made, as in `Rendering`."""
+
+    grey: Grey
+    window: Window | None = None
+    function: str | None = None
     warnings: tuple[Message, ...] = ()
 
 
@@ -46,17 +56,38 @@ class FrameRenderer:
 
     def render(self, view: View) -> Rendering:
         """Decode and map the pixels; raises ImageError, or ResourceError where a decoder has to be installed."""
-        stored = self._decode()
-        if stored.ndim == 3 or self._photometric == "PALETTE COLOR":
+        decoded = self._decode()
+        if decoded.ndim == 3 or self._photometric == "PALETTE COLOR":
             if view.window is not None:
                 raise ImageError("dicom.window_on_colour", image=self._name)
-            return Rendering(self._colour(stored), None)
-        stored = self._mask_unused_bits(stored)
-        grey, window, warnings = self._grey(stored, view)
-        if self._photometric == "MONOCHROME1":
-            grey = 1.0 - grey
-        grey[self._padding(stored)] = 0.0  # nothing was scanned there
-        return Rendering(to_rgb(grey), window, warnings)
+            return Rendering(self._colour(decoded))
+        stored = self._stored(decoded)
+        padding = self._padding(decoded) | self._padding(stored)
+        mapped = self._grey(stored, padding, view)
+        grey = 1.0 - mapped.grey if self._photometric == "MONOCHROME1" else mapped.grey
+        grey[padding] = 0.0  # nothing was scanned there
+        notes = (*mapped.warnings, *self._rescale_notes())
+        return Rendering(to_rgb(grey), mapped.window, mapped.function, notes)
+
+    def modality_table(self) -> lut.Table | None:
+        """The table from stored values to values in units of the modality, if the file has one."""
+        tables = self._dataset.get("ModalityLUTSequence")
+        return lut.read_table(tables[0], self._little_endian) if tables else None
+
+    def rescale(self) -> tuple[float, float] | None:
+        """Slope and intercept to units of the modality, None if the file states neither; one alone has a neutral other.
+
+        Raises ImageError for what is no number.
+        """
+        slope, intercept = (self._number(keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+        if slope is None and intercept is None:
+            return None
+        return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+
+    def voi_table(self) -> lut.Table | None:
+        """The table from values in units of the modality to grey, if the file has one; it goes before any window."""
+        tables = self._voi().get("VOILUTSequence")
+        return lut.read_table(tables[0], self._little_endian, self._may_be_negative()) if tables else None
 
     def _decode(self) -> Values:
         """Stored values `[rows, columns]`, or RGB `[rows, columns, 3]`."""
@@ -66,21 +97,28 @@ class FrameRenderer:
             decoder = get_decoder(syntax)
             if not decoder.is_available:
                 raise ResourceError("dicom.needs_codecs", image=self._name, syntax=syntax_name)
-            values: Values = pixel_array(self._dataset, index=self._frame)  # YBR becomes RGB
+            # YBR becomes RGB. The unused bits of grey may hold the padding value.
+            is_colour = int(self._dataset.SamplesPerPixel) > 1
+            values: Values = pixel_array(self._dataset, index=self._frame, correct_unused_bits=is_colour)
         return values
 
-    def _mask_unused_bits(self, stored: Values) -> Values:
-        """Clear the bits above Bits Stored, which may hold anything, old overlays for example."""
-        unused = stored.dtype.itemsize * 8 - int(self._dataset.get("BitsStored", 0) or 0)
-        if stored.dtype.kind not in "iu" or not 0 < unused < stored.dtype.itemsize * 8:
-            return stored
-        return (stored << unused) >> unused
+    def _stored(self, decoded: Values) -> Values:
+        """The values in the Bits Stored up to High Bit; the bits around may hold anything, old overlays for example."""
+        allocated = decoded.dtype.itemsize * 8
+        bits = int(self._dataset.get("BitsStored", 0) or 0)
+        if decoded.dtype.kind not in "iu" or not 0 < bits < allocated:
+            return decoded
+        stored: Values = (decoded << (allocated - bits)) >> (allocated - bits)
+        high = int(first_number(self._dataset.get("HighBit")) or 0)
+        if bits <= high < allocated and not np.array_equal(stored, decoded):  # else the values lie in the lowest bits
+            return (decoded << (allocated - 1 - high)) >> (allocated - bits)
+        return stored
 
     def _colour(self, stored: Values) -> npt.NDArray[np.uint8]:
         """Colour of any depth as RGB of 8 bits."""
         if self._photometric == "PALETTE COLOR":
             tables = lut.palette(self._dataset, self._little_endian)
-            stored = self._mask_unused_bits(stored)
+            stored = self._stored(stored)
             channels = [lut.apply(stored, table) / table.maximum for table in tables]
             return np.round(np.clip(np.stack(channels, axis=2), 0, 1) * 255).astype(np.uint8)
         if stored.dtype.kind != "u":
@@ -90,72 +128,104 @@ class FrameRenderer:
             return stored.astype(np.uint8)
         return np.round(np.clip(stored / ((1 << depth) - 1), 0, 1) * 255).astype(np.uint8)
 
-    def _grey(self, stored: Values, view: View) -> tuple[Grey, Window | None, tuple[Message, ...]]:
-        """Grey 0..1 `[rows, columns]` before inversion, the window that made it (None where there was none), warnings."""
+    def _grey(self, stored: Values, padding: npt.NDArray[np.bool_], view: View) -> _Mapped:
         values, is_stored = self._modality_values(stored)
         if not np.isfinite(values).all():
             raise ImageError("image.not_a_number", image=self._name)
         if view.window is not None:
             if view.window in PRESETS and self._modality is not Modality.CT:
                 raise ImageError("dicom.preset_without_ct", image=self._name, window=view.window)
-            window = parse_window(view.window)
-            return apply_window(values, window), window, ()
-        voi = self._functional_group("FrameVOILUTSequence", "VOILUTSequence", "WindowCenter")
-        if tables := voi.get("VOILUTSequence"):
-            table = lut.read_table(tables[0], self._little_endian, self._may_be_negative(stored))
-            return np.clip(lut.apply(values, table) / table.maximum, 0.0, 1.0), None, ()
-        if window_and_function := _stated_window(voi):
-            window, function = window_and_function
-            return apply_window(values, window, function), window, ()
+            return _windowed(values, parse_window(view.window))
+        if table := self.voi_table():
+            grey = np.clip(lut.apply(values, table) / table.maximum, 0.0, 1.0)
+            if table.bits == table.stated_bits:
+                return _Mapped(grey)
+            narrow = Message("dicom.narrow_table", stated=table.stated_bits, used=table.bits)
+            return _Mapped(grey, warnings=(narrow,))
+        if window_and_function := _stated_window(self._voi()):
+            return _windowed(values, *window_and_function)
         if is_stored and stored.dtype == np.uint8 and int(self._dataset.BitsStored) == 8:
-            return values / 255.0, None, ()
-        if self._modality is Modality.CT and self._rescale() is not None:
+            return _Mapped(values / 255.0)
+        if self._modality is Modality.CT and self.rescale() is not None:
             window = PRESETS[view.default_preset]
             centre, width = window
             warning = Message("dicom.default_window", preset=view.default_preset, centre=centre, width=width)
-            return apply_window(values, window), window, (warning,)
-        window = full_range(values[~self._padding(stored)])
-        return apply_window(values, window, "LINEAR_EXACT"), window, ()
+            return _windowed(values, window, warnings=(warning,))
+        window, notes = automatic_window(values[~padding])
+        return _windowed(values, window, "LINEAR_EXACT", notes)
 
     def _modality_values(self, stored: Values) -> tuple[Grey, bool]:
         """Values in units of the modality, and whether these are the stored values unchanged."""
         exact = np.float32 if stored.dtype.itemsize <= 2 else np.float64
-        if tables := self._dataset.get("ModalityLUTSequence"):
-            return lut.apply(stored, lut.read_table(tables[0], self._little_endian)).astype(exact), False
-        rescale = self._rescale()
-        if rescale is None:
-            return stored.astype(exact), True
-        slope, intercept = rescale
+        if table := self.modality_table():
+            return lut.apply(stored, table).astype(exact), False
         values: Grey = stored.astype(exact)
+        rescale = self.rescale()
+        if rescale is None:
+            return values, True
+        slope, intercept = rescale  # plain floats keep an array's depth
         return values * slope + intercept, rescale == (1.0, 0.0)
 
-    def _rescale(self) -> tuple[float, float] | None:
-        """Slope and intercept; None unless both are there."""
+    def _number(self, keyword: str) -> float | None:
+        """A number of the rescale; None if the file does not state it."""
         group = self._functional_group("PixelValueTransformationSequence", "RescaleSlope", "RescaleIntercept")
-        slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
-        if slope is None or intercept is None:
+        value = group.get(keyword)
+        if value is None or value == "":
             return None
-        return float(slope), float(intercept)  # plain floats keep an array's depth
+        number = first_number(value)
+        if number is None:
+            raise ImageError("dicom.unreadable_number", image=self._name, keyword=keyword)
+        return number
 
-    def _may_be_negative(self, stored: Values) -> bool:
+    def _rescale_notes(self) -> tuple[Message, ...]:
+        """A note on a rescale of which the file states one half only."""
+        if self._dataset.get("ModalityLUTSequence"):
+            return ()
+        slope, intercept = (self._number(keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+        if (slope is None) == (intercept is None) or (slope, intercept) in ((1.0, None), (None, 0.0)):
+            return ()
+        return (Message("dicom.no_intercept") if intercept is None else Message("dicom.no_slope"),)
+
+    def _may_be_negative(self) -> bool:
         """Whether the stored type allows values below zero in units of the modality (C.11.2.1.1)."""
         if self._dataset.get("ModalityLUTSequence"):
             return False
-        slope, intercept = self._rescale() or (1.0, 0.0)
-        lowest, highest = (np.iinfo(stored.dtype).min, np.iinfo(stored.dtype).max) if stored.dtype.kind in "iu" else (-1, 1)
+        bits, signed = int(self._dataset.BitsAllocated), int(self._dataset.get("PixelRepresentation") or 0)
+        if "PixelData" in self._dataset:
+            lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+        else:
+            lowest, highest = -1, 1
+        slope, intercept = self.rescale() or (1.0, 0.0)
         return min(lowest * slope, highest * slope) + intercept < 0
 
     def _padding(self, stored: Values) -> npt.NDArray[np.bool_]:
         """Which pixels hold the padding value: nothing was scanned there."""
-        first = self._dataset.get("PixelPaddingValue")
-        if first is None:
+        kind = "" if stored.dtype.kind in "iu" else "Float" if stored.dtype.itemsize == 4 else "DoubleFloat"
+        stated = (first_number(self._dataset.get(f"{kind}PixelPadding{name}")) for name in ("Value", "RangeLimit"))
+        numbers = [_as_stored(number, stored.dtype) for number in stated if number is not None and math.isfinite(number)]
+        if not numbers or self._dataset.get(f"{kind}PixelPaddingValue") is None:
             return np.zeros(stored.shape, bool)
-        last = self._dataset.get("PixelPaddingRangeLimit", first)
-        first, last = (first, first) if last is None else (min(first, last), max(first, last))
-        return (stored >= int(first)) & (stored <= int(last))
+        return (stored >= min(numbers)) & (stored <= max(numbers))
+
+    def _voi(self) -> Dataset:
+        """What holds the VOI table or the window."""
+        return self._functional_group("FrameVOILUTSequence", "VOILUTSequence", "WindowCenter")
 
     def _functional_group(self, group: str, *keywords: str) -> Dataset:
         return functional_group(self._dataset, self._frame, group, *keywords)
+
+
+def _windowed(values: Grey, window: Window, function: str = "LINEAR", warnings: tuple[Message, ...] = ()) -> _Mapped:
+    return _Mapped(apply_window(values, window, function), window, voi_function(window, function), warnings)
+
+
+def _as_stored(number: float, dtype: np.dtype[Any]) -> float:
+    """A padding value of 16 bits as a pixel of this type holds it, if it was written with the other kind of sign."""
+    if dtype.kind == "i" and np.iinfo(dtype).max < number < 1 << 16:
+        return number - (1 << 16)
+    if dtype.kind == "u" and -(1 << 15) <= number < 0:
+        return number + (1 << 16)
+    return number
 
 
 def _stated_window(group: Dataset) -> tuple[Window, str] | None:

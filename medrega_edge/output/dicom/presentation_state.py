@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from highdicom import pr
 from PIL import ImageCms
 from pydicom.dataset import Dataset
+from pydicom.valuerep import format_number_as_ds
 
 from medrega_edge import __version__
 from medrega_edge.answer import Answer, Region
-from medrega_edge.domain import NOTICE
-from medrega_edge.images.dicom.functional_groups import frame_value
+from medrega_edge.domain import NOTICE, Modality
+from medrega_edge.i18n.message import Message
+from medrega_edge.images.dicom.geometry import pixel_aspect_ratio
+from medrega_edge.images.dicom.rendering import FrameRenderer
 from medrega_edge.output.dicom.common import frame_numbers, identity, polyline
 
 LAYER = "MEDREGA"
+_GREY_KEYWORDS = (
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+)
 
 
 def presentation_state(answer: Answer, source: Dataset, series_number: int) -> Dataset:
@@ -24,7 +33,7 @@ def presentation_state(answer: Answer, source: Dataset, series_number: int) -> D
     boxes = [pr.GraphicObject("POLYLINE", polyline(region), "PIXEL") for region in answer.regions]
     names = [pr.TextObject(_name(region), "PIXEL", anchor_point=tuple(region.box)[:2]) for region in answer.regions]
     notice = pr.TextObject(NOTICE, "DISPLAY", bounding_box=(0.0, 0.95, 1.0, 1.0))
-    scan = _for_highdicom(source, answer.image.frame)
+    scan = _for_highdicom(source)
     annotation = pr.GraphicAnnotation(
         [scan], layer, referenced_frame_number=frames, graphic_objects=boxes, text_objects=[*names, notice]
     )
@@ -40,31 +49,61 @@ def presentation_state(answer: Answer, source: Dataset, series_number: int) -> D
         **identity(series_number),
     }
     if scan.SamplesPerPixel == 1:
-        if answer.image.window:  # the viewer opens with the window that the model's input had
-            options["voi_lut_transformations"] = [pr.SoftcopyVOILUTTransformation(*answer.image.window)]
-        return pr.GrayscaleSoftcopyPresentationState(**options)
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # DICOM wants the profile of an input device (PS3.3 C.11.15); this one is the same table under a monitor's name.
-    return pr.ColorSoftcopyPresentationState(icc_profile=profile[:12] + b"scnr" + profile[16:], **options)
+        made = pr.GrayscaleSoftcopyPresentationState(**options)
+        _show_as_seen(made, answer, source)
+    else:
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        # DICOM wants the profile of an input device (PS3.3 C.11.15); this one is the same table under a monitor's name.
+        made = pr.ColorSoftcopyPresentationState(icc_profile=profile[:12] + b"scnr" + profile[16:], **options)
+    made.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio = pixel_aspect_ratio(source, answer.image.frame)
+    if frames:  # the window and the rescale are those of this frame
+        made.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedFrameNumber = frames
+    return made
 
 
-def _for_highdicom(source: Dataset, frame: int | None) -> Dataset:
-    """The scan as highdicom expects it: a palette as RGB; of several frames, the rescale of `frame` for all."""
+def _for_highdicom(source: Dataset) -> Dataset:
+    """The scan as highdicom reads it: a palette as RGB, and without grey values, which `_show_as_seen` writes."""
     scan = Dataset()
     scan.update(source)
     if source.PhotometricInterpretation == "PALETTE COLOR":
         scan.SamplesPerPixel, scan.PhotometricInterpretation = 3, "RGB"
-    if frame is None:
-        return scan
-    keywords = ("RescaleSlope", "RescaleIntercept", "RescaleType")
-    rescale = {keyword: frame_value(source, frame, "PixelValueTransformationSequence", keyword) for keyword in keywords}
-    transformation, shared = Dataset(), Dataset()
-    if None not in rescale.values():
-        transformation.update(rescale)
-        shared.PixelValueTransformationSequence = [transformation]
-    scan.SharedFunctionalGroupsSequence = [shared]
-    scan.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(int(source.NumberOfFrames))]
+    for keyword in _GREY_KEYWORDS:
+        scan.pop(keyword, None)
+    if "NumberOfFrames" in scan:
+        scan.SharedFunctionalGroupsSequence = [Dataset()]
+        scan.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(int(source.NumberOfFrames))]
     return scan
+
+
+def _show_as_seen(made: Dataset, answer: Answer, source: Dataset) -> None:
+    """Let a viewer map stored values to grey as the reader did for this answer (PS3.3 A.33.1)."""
+    renderer = FrameRenderer(source, answer.image.frame or 0, answer.image.modality, Message("image.given"))
+    if table := renderer.modality_table():
+        made.ModalityLUTSequence = [_item(table.first, table.outputs, ModalityLUTType="US")]
+    elif rescale := renderer.rescale():
+        made.RescaleSlope, made.RescaleIntercept = (format_number_as_ds(value) for value in rescale)
+        hounsfield = answer.image.modality is Modality.CT
+        made.RescaleType = str(source.get("RescaleType") or ("HU" if hounsfield else "US"))
+    if answer.image.window:
+        voi = Dataset()
+        voi.WindowCenter, voi.WindowWidth = (format_number_as_ds(value) for value in answer.image.window)
+        voi.VOILUTFunction = answer.image.window_function
+        made.SoftcopyVOILUTSequence = [voi]
+    elif table := renderer.voi_table():
+        outputs = np.clip(np.round(table.outputs * (65535 / table.maximum)), 0, 65535)
+        made.SoftcopyVOILUTSequence = [Dataset()]
+        made.SoftcopyVOILUTSequence[0].VOILUTSequence = [_item(table.first, outputs)]
+    made.PresentationLUTShape = "INVERSE" if source.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY"
+
+
+def _item(first: int, outputs: npt.NDArray[Any], **tags: str) -> Dataset:
+    """A lookup table of 16 bits."""
+    item = Dataset()
+    descriptor = np.array([len(outputs), first, 16]).astype("i2" if first < 0 else "u2").tolist()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", descriptor)
+    item.add_new("LUTData", "OW", outputs.astype("<u2").tobytes())
+    item.update(tags)
+    return item
 
 
 def _name(region: Region) -> str:

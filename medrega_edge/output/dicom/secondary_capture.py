@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from medrega_edge import __version__
 from medrega_edge.answer import Answer
 from medrega_edge.domain import NOTICE
+from medrega_edge.images.dicom.geometry import pixel_aspect_ratio
 from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity
 
 
@@ -29,6 +30,9 @@ def secondary_capture(answer: Answer, source: Dataset, series_number: int, pictu
     )
     orientation = answer.image.sides
     made.PatientOrientation = [orientation[2], orientation[3]] if orientation else None
+    aspect = pixel_aspect_ratio(source, answer.image.frame)
+    if aspect != [1, 1]:
+        made.PixelAspectRatio = aspect
     made.DerivationDescription = f"{MANUFACTURER} {__version__}: regions drawn into a copy. {NOTICE}"
     made.ImageType = ["DERIVED", "SECONDARY"]
     made.SourceImageSequence = [_reference(answer, source)]

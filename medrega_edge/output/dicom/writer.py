@@ -26,6 +26,7 @@ from medrega_edge.images.dicom.header import read_header
 from medrega_edge.images.medical_image import as_image_error
 from medrega_edge.images.signatures import FIRST_BYTES, is_dicom
 from medrega_edge.io.atomic import atomic_write, check_output_path, make_folder
+from medrega_edge.output.dicom.patient_and_study import complete, remove_escapes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,6 +81,7 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
         warnings.simplefilter("ignore")
         source = read_header(data, Message("image.given"))
         with as_image_error(Message("output.scan_incomplete")):
+            complete(source)
             objects = {
                 kind: _encode(_build(kind, answer, source, FIRST_SERIES_NUMBER + number, picture))
                 for number, kind in enumerate(paths)
@@ -117,6 +119,7 @@ def _build(kind: str, answer: Answer, source: Dataset, series_number: int, pictu
 
 
 def _encode(made: Dataset) -> bytes:
+    remove_escapes(made)
     buffer = io.BytesIO()
     made.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
