@@ -89,8 +89,7 @@ TEMPLATES: dict[str, str] = {
     "export.type_unsupported": "The checkpoint is of type '{type}'; these can be exported: {supported}.",
     "export.weight_files_missing": "The checkpoint '{checkpoint}' lacks {count} of its weight files, the first is "
     "'{first}'; get them too.",
-    "export.weight_files_unread": "These files are beside the weights and are not read, because nothing names them: "
-    "{files}",
+    "export.weight_files_unread": "These files are beside the weights and are not read, because nothing names them: {files}",
     "export.weight_named_twice": "'{first}' and '{second}' are two names of one weight, and either may be meant; get the "
     "checkpoint again.",
     "export.weights_distributed": "The weights of the checkpoint '{checkpoint}' were saved in parts by several processes "
@@ -98,7 +97,8 @@ TEMPLATES: dict[str, str] = {
     "export.weights_do_not_fit": "The weights of the checkpoint do not fit its config.json: {mismatch}; get the checkpoint "
     "again.",
     "export.weights_missing": "{count} weights are missing, the first is '{first}'",
-    "export.weights_not_safetensors": "{source} names '{file}' as a file of weights; only safetensors are read, so convert it.",
+    "export.weights_not_safetensors": "{source} names '{file}' as a file of weights; only safetensors are read, so convert "
+    "it.",
     "export.weights_outside": "{source} names '{file}', which is not inside the checkpoint's folder; put the file there.",
     "export.weights_reshaped": "{count} weights have another shape, the first is '{first}'",
     "export.weights_unknown": "{count} weights are unknown to the model, the first is '{first}'",
