@@ -20,9 +20,9 @@ from conftest import original_model
 from medrega_edge.errors import UsageError
 from medrega_edge.package.package import Package
 from medrega_export import ExportOptions, export
-from medrega_export.checkpoint import checkpoint, lora, sentencepiece
+from medrega_export.checkpoint import checkpoint, sentencepiece
 from medrega_export.checkpoint.tokenizer_json import read_tokenizer
-from medrega_export.checkpoint.weights import StoredTensor, index_tensors
+from medrega_export.checkpoint.weights import index_tensors
 from medrega_export.graphs.reference_decoder import DecoderRun, session
 from medrega_export.quantisation.recipe import FULL
 from tests.codes import raises_code
@@ -129,7 +129,7 @@ def write_adapter(folder: Path, shapes: dict[str, tuple[int, int]], **config: ob
         tensors[f"base_model.model.{module}.lora_A.weight"], tensors[f"base_model.model.{module}.lora_B.weight"] = a, b
         deltas[module] = 8 / (2 if config.get("use_rslora") else 4) * b @ a
     save_file(tensors, folder / "adapter_model.safetensors")
-    full = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none"} | config
+    full = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "target_modules": [*shapes]} | config
     (folder / "adapter_config.json").write_text(json.dumps(full), encoding="utf-8")
     return deltas
 
@@ -181,30 +181,13 @@ def test_adapters_of_the_original_layout(tmp_path: Path) -> None:
     a, b = np.ones((2, 64), np.float32), np.full((32, 2), 0.25, np.float32)
     unmerged |= {f"{module}.lora_A.default.weight": a, f"{module}.lora_B.default.weight": b}
     save_file(unmerged, tmp_path / "chat" / "model.safetensors", metadata={"format": "pt"})
+    with raises_code(UsageError, "export.adapter_rank", rank=2, expected=0):
+        checkpoint.load(tmp_path / "chat")
+    config = json.loads((tmp_path / "chat" / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "chat" / "config.json").write_text(json.dumps(config | {"use_llm_lora": 2}), encoding="utf-8")
     merged = read_all(checkpoint.load(tmp_path / "chat"))
     assert np.abs(merged[native].numpy() - plain[native].numpy() - 1.0).max() < 1e-6  # alpha is twice the rank: 2 * 2 * 0.25
     assert all((merged[name] == value).all() for name, value in plain.items() if name != native)
-
-
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        ({"peft_type": "IA3"}, "export.adapter_type"),
-        ({"use_dora": True}, "export.adapter_feature"),
-        ({"bias": "all"}, "export.adapter_biases"),
-        ({"shape": (32, 32)}, "export.adapter_shape"),
-        ({"module": "model.layers.9.self_attn.v_proj"}, "export.adapter_tensor_unknown"),
-    ],
-)
-def test_adapters_that_are_not_merged(change: dict, code: str, tmp_path: Path) -> None:
-    name = "model.language_model.layers.0.self_attn.v_proj.weight"
-    weights = {name: StoredTensor(tmp_path / "x.safetensors", name, (32, 64), "F32")}
-    shape, module = change.pop("shape", (32, 64)), change.pop("module", "model.layers.0.self_attn.v_proj")
-    write_adapter(tmp_path / "adapter", {module: shape}, **change)
-    with pytest.raises(UsageError) as refused:
-        lora.merge_adapter(weights, tmp_path / "adapter")
-    assert refused.value.code == code
-    assert "adapter" in refused.value.message.params.values()  # the folder's name
 
 
 def test_rows_of_a_corrected_part_are_those_of_the_whole(tmp_path: Path) -> None:

@@ -328,3 +328,8 @@ def test_other_folders_are_refused(write: Callable[[Folder], None], code: str, f
     write(folder)
     with raises_code(UsageError, code):
         checkpoint.load(folder.path)
+
+
+def test_the_document_counts_the_cells() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert f"(`test_weight_files.py`) | {len(READ)} | {len(REFUSED)} |" in text

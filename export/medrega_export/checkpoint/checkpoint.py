@@ -210,9 +210,10 @@ def find_weights(folder: Path, config: dict[str, Any], tied: bool, adapter: Path
     """
     weights = index_weights(folder, config)
     if is_chat(config):
-        lora.merge_built_in(weights)
+        lora.merge_built_in(weights, config)
     if adapter is not None:
-        lora.merge_adapter(weights, adapter)
+        single = tied and not set(HEAD_AND_TABLE) <= {lora.plain_name(name) for name in weights}
+        lora.merge_adapter(weights, adapter, HEAD_AND_TABLE if single else ())
     if is_chat(config):
         weights = dict(internvl_chat.native_weights(weights.items(), internvl_chat.tower_depth(config)))
     plain: dict[str, StoredTensor] = {}

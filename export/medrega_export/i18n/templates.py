@@ -2,19 +2,44 @@
 
 TEMPLATES: dict[str, str] = {
     # ---- checkpoint -----------------------------------------------------------------------------------------------
-    "export.adapter_biases": "The adapter '{adapter}' trained biases too; such adapters cannot be merged.",
-    "export.adapter_feature": "The adapter '{adapter}' uses {feature}; such adapters cannot be merged.",
+    "export.adapter_adds_layers": "so the model gets further layers",
+    "export.adapter_changes_base": "which changes the base weights too",
+    "export.adapter_depends_on_prompt": "so it acts on some prompts only",
+    "export.adapter_feature": "The adapter '{adapter}' sets {key} to {value}, {reason}; merge it with peft "
+    "(merge_and_unload, then save_pretrained) and export the result.",
     "export.adapter_half_missing": "'{tensor}' of {source} lacks its other half; get the adapter again.",
     "export.adapter_in_checkpoint": "The checkpoint '{checkpoint}' holds an {file} beside its own weights, and either may "
     "be meant; move the adapter into a folder of its own and name that with --adapter.",
+    "export.adapter_is_no_product": "so what it adds is no product of two matrices",
+    "export.adapter_key_unknown": "a key that is not known here",
+    "export.adapter_module_missing": "The adapter '{adapter}' was trained with modules_to_save '{module}' and lacks its "
+    "weights; get the adapter again.",
+    "export.adapter_of_megatron": "so its layers are those of Megatron",
+    "export.adapter_rank": "'{module}' of {source} has the rank {rank}, and its configuration says {expected}; get both "
+    "again.",
     "export.adapter_shape": "'{tensor}' of {source} does not have the shape of the checkpoint's layer; take the adapter's "
     "own base.",
-    "export.adapter_tensor_unknown": "'{tensor}' of {source} belongs to no layer of the checkpoint; take the adapter's own "
-    "base.",
-    "export.adapter_type": "The adapter '{adapter}' is of type '{type}'; only LORA can be merged.",
-    "export.adapter_unreadable": "'{adapter}' is no LoRA adapter: it has no readable {file} with lora_alpha.",
+    "export.adapter_targets_parameters": "so it corrects parameters outside linear layers",
+    "export.adapter_tensor_kind": "'{tensor}' of {source} is not plain LoRA of a linear layer; merge it with peft "
+    "(merge_and_unload, then save_pretrained) and export the result.",
+    "export.adapter_tensor_unknown": "'{tensor}' of {source} belongs to no layer of the checkpoint; take the adapter's "
+    "own base.",
+    "export.adapter_tied": "'{tensor}' of the adapter '{adapter}' changes the output head or the token embeddings, which "
+    "are one matrix in the checkpoint; merge it with peft (merge_and_unload, then save_pretrained) and export the result.",
+    "export.adapter_ties": "so it ties the layers that it adapts",
+    "export.adapter_trains_biases": "so biases were trained",
+    "export.adapter_trains_rows": "so rows of the token embeddings were trained",
+    "export.adapter_type": "The adapter '{adapter}' is of type '{type}'; only LORA can be merged here, so merge it with "
+    "peft and export the result.",
+    "export.adapter_unmergeable": "The adapter '{adapter}' sets {key} to {value}, {reason} and cannot become part of the "
+    "weights; train it as plain LoRA.",
+    "export.adapter_unreadable": "The adapter '{adapter}' has no readable {file}; get the adapter again.",
+    "export.adapter_untargeted": "The adapter '{adapter}' holds tensors for '{module}', which {file} does not name among "
+    "the layers to adapt; get both files again.",
+    "export.adapter_value": "{key} in the configuration of the adapter '{adapter}' is {value}; correct it.",
     "export.adapter_without_base": "'{folder}' is a LoRA adapter; name its base checkpoint, and the adapter with --adapter.",
-    "export.adapter_without_weights": "The adapter '{adapter}' has no {file}; other weight files are not read.",
+    "export.adapter_without_weights": "The adapter '{adapter}' has no {file}; other weight files are not read, so save the "
+    "adapter again as safetensors.",
     "export.added_token_gap": "The added token '{token}' has the id {id}, which leaves a gap before it; add a "
     "tokenizer.json.",
     "export.added_token_renumbered": "The added token '{token}' does not get its id {id}; add a tokenizer.json.",
@@ -91,7 +116,7 @@ TEMPLATES: dict[str, str] = {
     "'{first}'; get them too.",
     "export.weight_files_unread": "These files are beside the weights and are not read, because nothing names them: {files}",
     "export.weight_named_twice": "'{first}' and '{second}' are two names of one weight, and either may be meant; get the "
-    "checkpoint again.",
+    "files again.",
     "export.weights_distributed": "The weights of the checkpoint '{checkpoint}' were saved in parts by several processes "
     "(shard-...); save them again with save_pretrained in one process.",
     "export.weights_do_not_fit": "The weights of the checkpoint do not fit its config.json: {mismatch}; get the checkpoint "
