@@ -27,26 +27,29 @@ FREE = frozenset(
     """auto_mapping base_model_name_or_path corda_config eva_config fan_in_fan_out inference_mode loftq_config lora_dropout
     lora_ga_config megatron_core peft_version qalora_group_size revision runtime_config task_type""".split()
 )
+_PROMPT = Message("export.adapter_depends_on_prompt")
+_BIASES = Message("export.adapter_trains_biases")
+_BASE = Message("export.adapter_changes_base")
+_NO_PRODUCT = Message("export.adapter_is_no_product")
 # Why a key has to be off, or hold another value. What is neither here nor below is refused as unknown.
 REASONS = {
-    "alora_invocation_tokens": "export.adapter_depends_on_prompt",
-    "arrow_config": "export.adapter_depends_on_prompt",
-    "bias": "export.adapter_trains_biases",
-    "ensure_weight_tying": "export.adapter_ties",
-    "init_lora_weights": "export.adapter_changes_base",
-    "kasa_config": "export.adapter_changes_base",
-    "layer_replication": "export.adapter_adds_layers",
-    "lora_bias": "export.adapter_trains_biases",
-    "megatron_config": "export.adapter_of_megatron",
-    "monteclora_config": "export.adapter_is_no_product",
-    "target_parameters": "export.adapter_targets_parameters",
-    "trainable_token_indices": "export.adapter_trains_rows",
-    "use_bdlora": "export.adapter_is_no_product",
-    "use_dora": "export.adapter_is_no_product",
-    "use_qalora": "export.adapter_is_no_product",
-    "velora_config": "export.adapter_is_no_product",
+    "alora_invocation_tokens": _PROMPT,
+    "arrow_config": _PROMPT,
+    "bias": _BIASES,
+    "ensure_weight_tying": Message("export.adapter_ties"),
+    "init_lora_weights": _BASE,
+    "kasa_config": _BASE,
+    "layer_replication": Message("export.adapter_adds_layers"),
+    "lora_bias": _BIASES,
+    "megatron_config": Message("export.adapter_of_megatron"),
+    "monteclora_config": _NO_PRODUCT,
+    "target_parameters": Message("export.adapter_targets_parameters"),
+    "trainable_token_indices": Message("export.adapter_trains_rows"),
+    "use_bdlora": _NO_PRODUCT,
+    "use_dora": _NO_PRODUCT,
+    "use_qalora": _NO_PRODUCT,
+    "velora_config": _NO_PRODUCT,
 }
-UNMERGEABLE = ("alora_invocation_tokens", "arrow_config")  # not by peft either
 SHOWN = 40  # characters of a value in a message
 
 _T = TypeVar("_T")
@@ -136,9 +139,10 @@ def read(folder: Path) -> LoraConfig:
         value = _short(config.get(key))
         if key not in REASONS and fault.problem is not Problem.UNKNOWN_KEY:
             raise UsageError("export.adapter_value", adapter=adapter, key=key, value=value) from None
-        code = "export.adapter_unmergeable" if key in UNMERGEABLE else "export.adapter_feature"
-        reason = Message(REASONS.get(key, "export.adapter_key_unknown"))
-        raise UsageError(code, adapter=adapter, key=key, value=value, reason=reason) from None
+        reason = REASONS.get(key, Message("export.adapter_key_unknown"))
+        if reason is _PROMPT:
+            raise UsageError("export.adapter_unmergeable", adapter=adapter, key=key, value=value, reason=reason) from None
+        raise UsageError("export.adapter_feature", adapter=adapter, key=key, value=value, reason=reason) from None
 
 
 def saves(name: str, module: str) -> bool:
