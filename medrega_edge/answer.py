@@ -112,7 +112,8 @@ class Answer:
 
     `text` is for a person, `raw_text` is the model's output with its markup; `finish` is "stop" or "length". `confidence` is
     that of the words that answer a free question: the probability that they are right, if the package was calibrated; else a
-    raw score. None for other tasks, and where the package does not list the answers that it can give. `intent` is what a
+    raw score. None for other tasks, and where the package does not list the answers that it can give. Where that is too low,
+    `text` says "Not sure." and `guess` holds the answer; else `guess` is None. `intent` is what a
     question without a named task was understood to ask for, "count" for example; `facts` are the answer's values for
     programs. docs/answer.md lists both. `reading` says in `language` how the question was understood; JSON lacks it.
     """
@@ -135,6 +136,12 @@ class Answer:
     intent: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     reading: str = ""
+    guess: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The answer itself: the best guess where `text` says that the model is not sure."""
+        return self.text if self.guess is None else self.guess
 
     def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
         """Return the answer as JSON data of schema 1.
@@ -157,6 +164,7 @@ class Answer:
                 for r in self.regions
             ],
             "confidence": _rounded(self.confidence),
+            "guess": self.guess,
             "labels": [{"label": x.label, "confidence": _rounded(x.confidence)} for x in self.labels],
             "image": {name: _listed(value) for name, value in image.items()},
             "model": asdict(self.model),

@@ -42,7 +42,7 @@ from medrega_edge.package import certificate
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import Kind, understand
-from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
 from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
@@ -52,11 +52,12 @@ from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_edge.vocabulary.terminology import Terminology
 
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
 
-UNSURE = 0.5  # below this confidence words that answer a free question are more likely wrong than right
+UNSURE = 0.5  # below this confidence words are more likely wrong than right: where a package has no threshold of its own
 
 
 @dataclass(frozen=True)
@@ -154,12 +155,14 @@ class Engine:
         *,
         max_tokens: int | None = None,
         on_text: OnText = None,
+        guess: bool = False,
     ) -> Answer:
         """Answer a request about an image.
 
         `language` is that of the answer; default: that of the request's words. `max_tokens` limits each generation; default:
         256, or 2048 for boxes that come from a region head. `on_text` receives the answer's text in pieces, free text while
-        it is generated. Raises UsageError for a request that this package or this image does not allow.
+        it is generated. With `guess` the text holds the best guess where it would say "Not sure." Raises UsageError for a
+        request that this package or this image does not allow.
         """
         begun = time.perf_counter()
         if not is_trained(task.task, self.tasks):
@@ -170,24 +173,28 @@ class Engine:
         stream = TextStream(on_text) if on_text else None
         result = task.run(self._context(image, language, max_tokens, stream.push if stream else None))
         modality, confidence, modality_warnings = self._modality(image)
+        is_medical = modality is not None or confidence is None
         certifiable = result.certifiable
         right = None if result.score is None else calibrated(result.score, self.package.manifest.answer_calibration)
-        unsure = [Message("task.unsure_answer")] if right is not None and right < UNSURE else []
+        is_known = is_medical
+        unsure = []
         if task.task is Task.VQA and modality and not certificate.was_measured(self._certificate, Task.VQA, modality):
-            unsure, certifiable = [Message("task.untrained_question", modality=modality.value)], False
+            unsure, certifiable, is_known = [Message("task.untrained_question", modality=modality.value)], False, False
+        is_guess = right is not None and (right < self._least_sure(result.text) or not is_known)
+        if is_guess:
+            unsure.append(Message("task.guessed") if guess else Message("task.unsure_answer"))
         warnings = dict.fromkeys([*image.image.warnings, *result.warnings, *unsure, *modality_warnings])
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
         # Certified are boxes of what is there, and no answer about what is no medical image.
-        is_certifiable = certifiable and (result.detections or task.task is not Task.DETECT)
-        is_medical = modality is not None or confidence is None
+        is_certifiable = certifiable and not is_guess and (result.detections or task.task is not Task.DETECT)
         certified = None
         if is_certifiable and is_medical:
             label = self._only_label(result, language) if task.task is Task.DETECT else None
             certified = certificate.certified(self._certificate, task.task, language, modality, label)
         answer = Answer(
-            text=result.text,
+            text=UNSURE_ANSWER[language] if is_guess and not guess else result.text,
             raw_text="\n".join(generation.raw_text for generation in generations),
             task=task.task,
             language=language,
@@ -209,6 +216,7 @@ class Engine:
             ),
             warnings=tuple(warnings),
             confidence=right,
+            guess=result.text if is_guess else None,
         )
         answer = task.finish(answer)
         if stream:
@@ -223,10 +231,12 @@ class Engine:
         *,
         max_tokens: int | None = None,
         on_text: OnText = None,
+        guess: bool = False,
     ) -> Answer:
-        """Answer a free question, whose words tell the task; raises UsageError as `run`."""
+        """Answer a free question, whose words tell the task; `guess` as in `run`. Raises UsageError as `run`."""
         request = self.request(image, text)
-        return self.run(image, request, language or language_of(text), max_tokens=max_tokens, on_text=on_text)
+        language = language or language_of(text)
+        return self.run(image, request, language, max_tokens=max_tokens, on_text=on_text, guess=guess)
 
     def detect(self, image: EncodedImage, names: Sequence[str], language: Language | str | None = None) -> Answer:
         """Locate structures and lesions by name; raises UsageError as `run`."""
@@ -247,9 +257,11 @@ class Engine:
         """Choose one of the labels, or of those of a named set; with `multiple` one or more. Raises UsageError as `run`."""
         return self.run(image, Classify(labels, multiple), language)
 
-    def answer(self, image: EncodedImage, question: str, language: Language | str | None = None) -> Answer:
-        """Answer a free question in words; raises UsageError as `run`."""
-        return self.run(image, AnswerQuestion(question), language)
+    def answer(
+        self, image: EncodedImage, question: str, language: Language | str | None = None, *, guess: bool = False
+    ) -> Answer:
+        """Answer a free question in words; `guess` as in `run`. Raises UsageError as `run`."""
+        return self.run(image, AnswerQuestion(question), language, guess=guess)
 
     def report(self, image: EncodedImage, language: Language | str | None = None, *, grounded: bool = False) -> Answer:
         """Describe an image, with `grounded` locate what the report names; raises UsageError as `run`."""
@@ -322,6 +334,13 @@ class Engine:
             on_text,
             partial(self._certain_modalities, image),
         )
+
+    def _least_sure(self, answer: str) -> float:
+        """Return the confidence from which on such an answer to a free question is given."""
+        thresholds = self.package.manifest.answer_thresholds
+        if thresholds is None:
+            return UNSURE
+        return thresholds.closed if is_yes_or_no(answer) else thresholds.open
 
     def _recognised(self, image: EncodedImage) -> RecognisedModality | None:
         """Recognise the modality from the pixels, once an image; None where the weights were not trained to."""

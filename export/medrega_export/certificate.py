@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medrega_edge.boxes import iou
 from medrega_edge.domain import Task
@@ -23,17 +23,27 @@ from medrega_edge.evaluation.matching import HIT
 from medrega_edge.evaluation.questions import ABSENT, Question
 from medrega_edge.evaluation.runner import AnsweredQuestion, run_questions
 from medrega_edge.i18n.message import Message
-from medrega_edge.inference.confidence import fit
-from medrega_edge.package.manifest import REGION_HEAD, FileEntry
+from medrega_edge.inference.confidence import calibrated, fit, threshold
+from medrega_edge.package.manifest import REGION_HEAD, AnswerThresholds, FileEntry
 from medrega_edge.package.registry import find_package
+from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_export.provenance import library_versions, program_hash, sha256_of
 from medrega_export.quantisation.recipe import Recipe
 
 SCHEMA_VERSION = 1
 WORST = 10  # items that are named
+ENOUGH_RIGHT = 0.8  # share of answers in words from which on they are given; below, the model says that it is not sure
 ENOUGH_TO_FIT = 50  # scores to calibrate on; with fewer, two fitted numbers say more about the sample than about the weights
 Notify = Callable[[Message], None]
 HASHED_ROLES = ("vision", "decoder", "embeddings", "tokenizer", "prompts", REGION_HEAD)
+
+
+class AnswerInWords(NamedTuple):
+    """The probability of an answer in words, not yet calibrated, whether it is right, and whether it is yes or no."""
+
+    probability: float
+    right: bool
+    closed: bool
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,7 @@ class GradedAnswer:
     """What a certificate keeps of an answer: its image, what the model wrote, and what it is worth.
 
     `first_box` is the score of its first box, not yet calibrated, and whether the box is a hit; None where the question is
-    not about one box. `words` is the same of an answer in words: its probability, and whether it is right. `grade` is None
-    where nothing here can judge the answer.
+    not about one box. `words` is the same of an answer in words. `grade` is None where nothing here can judge the answer.
     """
 
     image: str
@@ -50,7 +59,7 @@ class GradedAnswer:
     grade: Grade | None
     warnings: int
     first_box: tuple[float, bool] | None
-    words: tuple[float, bool] | None
+    words: AnswerInWords | None
 
 
 def graded(answered: AnsweredQuestion) -> GradedAnswer:
@@ -75,11 +84,11 @@ def _first_box(answered: AnsweredQuestion) -> tuple[float, bool] | None:
     return None if first.confidence is None else (first.confidence, iou(first.box, truth[0]) >= HIT)
 
 
-def _words(answered: AnsweredQuestion) -> tuple[float, bool] | None:
+def _words(answered: AnsweredQuestion) -> AnswerInWords | None:
     answer = answered.answer
     if answer is None or answer.confidence is None:
         return None
-    return answer.confidence, is_exact(answered.text, answered.truth)
+    return AnswerInWords(answer.confidence, is_exact(answered.text, answered.truth), is_yes_or_no(answered.text))
 
 
 def answer(folder: Path, questions: Sequence[Question], notify: Notify, mapped: bool = False) -> list[GradedAnswer]:
@@ -94,17 +103,26 @@ def answer(folder: Path, questions: Sequence[Question], notify: Notify, mapped: 
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two packages on the same questions: a table of both, the items that lost most, and the second's calibrations.
+class Fitted:
+    """Numbers of a manifest that are fitted to answers; without enough of them they are empty.
 
-    `calibration` is that of boxes, `answer_calibration` that of answers in words.
+    `calibration` is that of boxes, `answer_calibration` that of answers in words; from `answer_thresholds` on these are
+    right often enough to be given.
     """
+
+    calibration: tuple[float, ...] = ()
+    answer_calibration: tuple[float, ...] = ()
+    answer_thresholds: AnswerThresholds | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two packages on the same questions: a table of both, the items that lost most, and what is fitted to the second."""
 
     accuracy: tuple[TaskComparison, ...]
     labels: tuple[LabelAccuracy, ...]
     losses: dict[str, Any]
-    calibration: tuple[float, ...]
-    answer_calibration: tuple[float, ...] = ()
+    fitted: Fitted
 
 
 def compare(reference: Path, package: Path, questions: Sequence[Question], notify: Notify) -> Comparison:
@@ -118,9 +136,15 @@ def compare(reference: Path, package: Path, questions: Sequence[Question], notif
     pairs = graded_twice(questions, full, quantised)
     if len(pairs) < len(questions):
         notify(Message("export.ungraded_reports", count=len(questions) - len(pairs)))
-    boxes = calibration_of(answer.first_box for answer in quantised)
-    words = calibration_of(answer.words for answer in quantised)
-    return Comparison(comparison.compare(pairs), comparison.label_accuracies(pairs), losses(pairs), boxes, words)
+    return Comparison(comparison.compare(pairs), comparison.label_accuracies(pairs), losses(pairs), fitted(quantised))
+
+
+def fitted(answers: Sequence[GradedAnswer]) -> Fitted:
+    """Fit a package's numbers to its answers, which are not calibrated yet."""
+    words = [answer.words for answer in answers if answer.words]
+    calibration = calibration_of((answer.probability, answer.right) for answer in words)
+    boxes = calibration_of(answer.first_box for answer in answers)
+    return Fitted(boxes, calibration, thresholds_of(words, calibration))
 
 
 def graded_twice(
@@ -166,6 +190,23 @@ def calibration_of(scored: Iterable[tuple[float, bool] | None]) -> tuple[float, 
     """Fit scores to whether what they score is right; nothing where there are too few."""
     known = [one for one in scored if one is not None]
     return fit(*map(list, zip(*known, strict=True))) if len(known) >= ENOUGH_TO_FIT else ()
+
+
+def thresholds_of(answers: Sequence[AnswerInWords], calibration: tuple[float, ...]) -> AnswerThresholds | None:
+    """Return the confidences from which on answers are right often enough; None where there is no calibration.
+
+    With too few answers of yes or no, or of others, the threshold is that of all.
+    """
+    if not calibration:
+        return None
+
+    def least(of_kind: Sequence[AnswerInWords]) -> float:
+        known = of_kind if len(of_kind) >= ENOUGH_TO_FIT else answers
+        confidences = [calibrated(answer.probability, calibration) for answer in known]
+        return round(threshold(confidences, [answer.right for answer in known], ENOUGH_RIGHT), 4)
+
+    closed = [answer for answer in answers if answer.closed]
+    return AnswerThresholds(open=least([answer for answer in answers if not answer.closed]), closed=least(closed))
 
 
 def certificate(

@@ -21,6 +21,7 @@ from medrega_edge.package.manifest import (
     VisionSpec,
     file_entry,
 )
+from medrega_export.certificate import Fitted
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.graphs import decoder, region_graphs, stage_writer, text_model
 from medrega_export.model_card import write_card
@@ -49,13 +50,11 @@ def finalise(
     recipe: Recipe,
     files: Mapping[str, FileEntry],
     certificate: dict[str, Any],
-    calibration: tuple[float, ...] = (),
-    answer_calibration: tuple[float, ...] = (),
+    fitted: Fitted = Fitted(),
 ) -> None:
     """Write certificate, card, and last the manifest, which makes the folder a package.
 
-    `files` are the files that are there already, by role. `calibration` is slope and offset for the scores of boxes,
-    `answer_calibration` for those of answers in words.
+    `files` are the files that are there already, by role. `fitted` goes into the manifest.
     """
     checkpoint = run.checkpoint
     training, preprocessing, regions = checkpoint.training, checkpoint.preprocessing, _regions(checkpoint)
@@ -86,8 +85,7 @@ def finalise(
         tasks=training.tasks,
         languages=training.languages,
         modalities=training.modalities,
-        calibration=calibration,
-        answer_calibration=answer_calibration,
+        **vars(fitted),
         regions=regions,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

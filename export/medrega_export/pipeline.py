@@ -221,8 +221,7 @@ def _certify(run: Run, folder: Path, job: _Job, recipe: Recipe, errors: dict[str
         run.notify(Message("export.certificate_begins"))
         compared, reason = compare(reference, folder, questions, run.notify), None
     content = certificate(stages, compared, reason, questions, packages, recipe, run.checkpoint.weight_files)
-    calibrations = (compared.calibration, compared.answer_calibration) if compared else ()
-    finalise(run, folder, recipe, files, content, *calibrations)
+    finalise(run, folder, recipe, files, content, *([compared.fitted] if compared else []))
 
 
 def _without_accuracy(reason: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from medrega_edge.cli.help import App
 from medrega_edge.cli.options import (
     AnswerOptions,
     FileOptions,
+    GuessOption,
     ImageOptions,
     TaskOption,
     question_option,
@@ -59,6 +60,7 @@ def ask(
         str | None, question_option(metavar="X1,Y1,X2,Y2", help="Ask what lies in this box, in pixels of the image.")
     ] = None,
     regional_chain_of_thought: ChainOfThought = False,
+    guess: GuessOption = False,
     *,
     shared: AnswerOptions,
 ) -> None:
@@ -80,7 +82,7 @@ def ask(
     def request(engine: Engine, encoded: EncodedImage) -> TaskRequest:
         return engine.request(encoded, text, task=task, box=pixels, regional_chain_of_thought=regional_chain_of_thought)
 
-    _answer_one(image, text, request, shared, (text,))
+    _answer_one(image, text, request, shared, (text,), guess)
 
 
 @with_shared_options
@@ -196,10 +198,11 @@ def _answer_one(
     request: Callable[[Engine, EncodedImage], TaskRequest],
     shared: AnswerOptions,
     asked: Sequence[str] = (),
+    guess: bool = False,
 ) -> None:
     """Encode one image, answer one request, show the answer; `words` are the user's, and may be empty.
 
-    `asked` are the arguments behind the image.
+    `asked` are the arguments behind the image. `guess` is that of `Engine.run`.
     """
     from medrega_edge.output import overlay
 
@@ -212,7 +215,7 @@ def _answer_one(
     engine = shared.model.load_engine()
     encoded = engine.open(path, shared.picture.view(words))
     language = shared.language or (language_of(words) if words else user_language())
-    answer = answer_and_show(engine, encoded, request(engine, encoded), language, shared)
+    answer = answer_and_show(engine, encoded, request(engine, encoded), language, shared, guess)
     if save is not None:
         save_picture(encoded, answer, save, quiet=files.as_json)
     if objects:
@@ -249,15 +252,18 @@ def _object_paths(files: FileOptions, image: Path) -> dict[str, Path]:
 
 
 def answer_and_show(
-    engine: Engine, image: EncodedImage, request: TaskRequest, language: str, shared: ImageOptions
+    engine: Engine, image: EncodedImage, request: TaskRequest, language: str, shared: ImageOptions, guess: bool = False
 ) -> Answer:
-    """Answer a request and print the answer; on a terminal, free text appears while it is generated."""
+    """Answer a request and print the answer; on a terminal, free text appears while it is generated.
+
+    `guess` is that of `Engine.run`.
+    """
     streams = request.task in FREE_TEXT and not shared.output.as_json and sys.stdout.isatty()
     if not streams:
-        answer = engine.run(image, request, language)
+        answer = engine.run(image, request, language, guess=guess)
         _show(answer, shared)
         return answer
-    answer = engine.run(image, request, language, on_text=lambda piece: typer.echo(printable(piece), nl=False))
+    answer = engine.run(image, request, language, on_text=lambda text: typer.echo(printable(text), nl=False), guess=guess)
     print_result("")
     _show(answer, shared, with_text=False)
     return answer

@@ -23,7 +23,7 @@ from medrega_edge.cli.ask import (
 )
 from medrega_edge.cli.console import console, print_json, print_status, user_language
 from medrega_edge.cli.help import App
-from medrega_edge.cli.options import ImageOptions, with_shared_options
+from medrega_edge.cli.options import GuessOption, ImageOptions, with_shared_options
 from medrega_edge.cli.settings import in_folder
 from medrega_edge.cli.signals import interruptible
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language, language_of
@@ -55,6 +55,7 @@ _OTHER_NAMES = {
 @with_shared_options
 def chat(
     image: ImageArgument = None,
+    guess: GuessOption = False,
     *,
     shared: ImageOptions,
 ) -> None:
@@ -66,7 +67,7 @@ def chat(
     """
     engine = shared.model.load_engine()
     path = image_path(image, shared.picture.sample)
-    conversation = _Conversation(engine, engine.open(path, shared.picture.view()), Path(path), shared)
+    conversation = _Conversation(engine, engine.open(path, shared.picture.view()), Path(path), shared, guess)
     if _at_terminal():
         conversation.greet()
         lines = _typed_lines(conversation.kind)
@@ -82,8 +83,9 @@ def chat(
 class _Conversation:
     """What was asked and answered about one image so far. `warned` is whether an answer carried warnings."""
 
-    def __init__(self, engine: Engine, image: EncodedImage, path: Path, shared: ImageOptions) -> None:
+    def __init__(self, engine: Engine, image: EncodedImage, path: Path, shared: ImageOptions, guess: bool) -> None:
         self.warned = False
+        self._guess = guess
         self._engine, self._image, self._path, self._shared = engine, image, path, shared
         self._answer: Answer | None = None
         self._last: TaskRequest | None = None  # question, for those that go on from it
@@ -154,7 +156,7 @@ class _Conversation:
         answer = None
         with interruptible() if _at_terminal() else nullcontext():
             language = self._shared.language or language
-            answer = answer_and_show(self._engine, self._image, request, language, self._shared)
+            answer = answer_and_show(self._engine, self._image, request, language, self._shared, self._guess)
         if answer is None:
             print_status("\n" + Message("chat.stopped").text(user_language()))
             return

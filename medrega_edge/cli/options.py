@@ -133,6 +133,11 @@ class PictureOptions(ReadingOptions):
         )
 
 
+GuessOption = Annotated[
+    bool, question_option("--guess", help="Give the best guess where the model is not sure; it is often wrong.")
+]
+
+
 @dataclass(frozen=True)
 class PrintOptions:
     """How an answer is printed."""

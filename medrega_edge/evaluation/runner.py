@@ -75,8 +75,8 @@ def ask(engine: Engine, image: EncodedImage, question: Question, regional_chain_
 
 
 def words(answer: Answer | None) -> str:
-    """Return the words of an answer, without the disclaimer that the program puts behind a report."""
-    return answer.text.removesuffix(REPORT_DISCLAIMER[Language(answer.language)]).rstrip() if answer else ""
+    """Return the words of an answer, the best guess if it is one, without the disclaimer behind a report."""
+    return answer.words.removesuffix(REPORT_DISCLAIMER[Language(answer.language)]).rstrip() if answer else ""
 
 
 def located(regions: Iterable[Region], geometry: Geometry) -> str:

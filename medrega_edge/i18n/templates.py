@@ -106,7 +106,8 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_part": "part {part} of the question names nothing that these weights were trained to locate",
     "task.unknown_task": "There is no task '{name}'; choose one of: {tasks}.",
     "task.unreadable_box": "The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.",
-    "task.unsure_answer": "the model is not sure: this answer is more likely wrong than right",
+    "task.guessed": "the model is not sure: this answer is its best guess",
+    "task.unsure_answer": "the model is not sure; --guess shows its best guess",
     "task.untrained_labels": "this model was not trained to tell these labels apart; do not rely on the choice",
     "task.untrained_question": "this model has not learned to answer free questions about images of this kind ({modality}); "
     "do not rely on the answer",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,18 @@ def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
         if float(np.abs(step).max()) < 1e-9:
             break
     return float(weights[0]), float(weights[1])
+
+
+def threshold(confidences: Sequence[float], right: Sequence[bool], precision: float) -> float:
+    """Return the least confidence from which on that share of all answers is right; 1 where there is none."""
+    found, count, hits = 1.0, 0, 0
+    pairs = sorted(zip(confidences, right, strict=True), reverse=True)
+    for confidence, group in groupby(pairs, key=lambda pair: pair[0]):
+        answers = [hit for _, hit in group]
+        count, hits = count + len(answers), hits + sum(answers)
+        if hits / count >= precision:
+            found = confidence
+    return found
 
 
 def _logit(score: float) -> float:

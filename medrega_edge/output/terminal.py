@@ -38,7 +38,7 @@ def print_answer(answer: Answer, console: Console, with_text: bool = True) -> No
         narrow = console.measure(table, options=console.options.update(width=MAX_COLUMNS)).maximum > console.width
         console.print(Text("\n").join(_lines(answer, language)) if narrow else table, soft_wrap=narrow)
     confidence = answer.labels[0].confidence if answer.labels else answer.confidence  # of all labels together
-    if confidence is not None:
+    if confidence is not None and answer.text == answer.words:
         line(Message("output.labelled", label=_SCORE, value=f"{confidence:.2f}"))
     if certified := answer.model.certified:
         line(_certified(certified, answer))

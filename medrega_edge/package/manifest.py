@@ -132,6 +132,16 @@ class TokenSpec:
 
 
 @dataclass(frozen=True)
+class AnswerThresholds:
+    """Calibrated confidence from which on an answer in words is given: of yes or no (`closed`), and of others (`open`)."""
+
+    __pydantic_config__ = STRICT
+
+    open: Share
+    closed: Share
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything the runtime needs to know of a package before it opens a file of it."""
 
@@ -151,6 +161,7 @@ class Manifest:
     modalities: tuple[str, ...]
     calibration: tuple[Number, ...] = ()  # slope and offset of `confidence.calibrated`, of boxes,
     answer_calibration: tuple[Number, ...] = ()  # and of answers in words
+    answer_thresholds: AnswerThresholds | None = None
     regions: RegionSpec | None = None
 
     def to_json(self) -> str:
@@ -164,6 +175,8 @@ class Manifest:
             del data["regions"]
         if not self.answer_calibration:
             del data["answer_calibration"]
+        if self.answer_thresholds is None:
+            del data["answer_thresholds"]
         return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod

@@ -74,6 +74,7 @@ ABSENT_ANSWER = {
     Language.ZH: "图中没有{name}。",
 }
 
+UNSURE_ANSWER = {Language.EN: "Not sure.", Language.ZH: "不确定。"}
 
 PROMPTS = "prompts.json"
 _LanguageName = Annotated[str, Field(pattern=f"^({'|'.join(Language)})$")]

@@ -16,6 +16,7 @@ from medrega_edge.tasks.base import (
     generation_warnings,
 )
 from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
+from medrega_edge.vocabulary.answers import respelt
 
 # Letters of other languages than English and Chinese; Greek ones count as English, as in "β-blocker" and "µg".
 _OTHER_LETTERS = re.compile(r"[^\W\d_\x00-\x7f\u00b5\u0370-\u03ff\u3400-\u9fff\uff00-\uffef]")
@@ -59,7 +60,7 @@ class AnswerQuestion(TaskRequest):
         if _OTHER_LETTERS.search(question):
             warnings.append(Message("task.other_language"))
         return TaskResult(
-            generation.raw_text.strip(),
+            respelt(generation.raw_text.strip()) if probability is not None else generation.raw_text.strip(),
             first.detections,
             warnings=(*warnings, *first.warnings, *generation_warnings(generation)),
             generations=(*first.generations, generation),

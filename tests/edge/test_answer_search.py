@@ -11,6 +11,7 @@ from medrega_edge.engine import load
 from medrega_edge.errors import PackageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.answer_search import MAX_PASSES, AnswerTree
+from medrega_edge.package.manifest import AnswerThresholds, Manifest
 from medrega_edge.prompts.templates import PromptBook
 from tests.edge.toy_package import build, picture
 
@@ -107,16 +108,35 @@ def test_a_free_question_gets_an_answer_that_the_weights_have_seen(tmp_path, mon
     book = PromptBook(engine._prompts.prefix, engine._prompts.templates, answers=answers)
     assert PromptBook.from_json(book.to_json()).answers == answers
     monkeypatch.setattr(engine, "_prompts", book)
-    found = engine.answer(image, "Is it?")
+    found = engine.answer(image, "Is it?", guess=True)
     assert found.text in answers["en"]
     assert 0 < found.confidence <= 1
     assert found.to_dict()["confidence"] == round(found.confidence, 4)
-    assert engine.answer(image, "这是什么？").text == "肝脏"
-    unsure = Message("task.unsure_answer")
-    for offset in (-20.0, 20.0):
-        manifest = replace(engine.package.manifest, answer_calibration=(1.0, offset))
-        monkeypatch.setattr(engine, "package", replace(engine.package, manifest=manifest))
-        assert (unsure in engine.answer(image, "Is it?").warnings) is (offset < 0)
+    assert engine.answer(image, "这是什么？").words == "肝脏"
+
+
+@pytest.mark.parametrize(
+    ("offset", "thresholds", "is_sure"),
+    [(-20.0, None, False), (20.0, None, True), (0.0, AnswerThresholds(0.999, 0.0), False)],
+)
+def test_below_the_threshold_of_the_package_an_answer_is_not_sure(tmp_path, monkeypatch, offset, thresholds, is_sure):
+    engine = load(build(tmp_path / "toy", tasks=("vqa",)))
+    image = engine.open(save(tmp_path, picture(60, 30, liver=(0, 0, 30, 15))))
+    answers = {"en": ("liver", "spleen"), "zh": ("肝脏", "脾脏")}
+    monkeypatch.setattr(engine, "_prompts", PromptBook(engine._prompts.prefix, engine._prompts.templates, answers=answers))
+    manifest = replace(engine.package.manifest, answer_calibration=(1.0, offset), answer_thresholds=thresholds)
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    monkeypatch.setattr(engine, "package", replace(engine.package, manifest=manifest))
+    for question, language, unsure in (("Is it?", "en", "Not sure."), ("这是什么？", "zh", "不确定。")):
+        best = engine.answer(image, question, guess=True)
+        plain = engine.answer(image, question)
+        assert best.words == plain.words == best.text
+        assert plain.text == (best.text if is_sure else unsure)
+        assert best.text in answers[language]
+        assert plain.to_dict()["guess"] == (None if is_sure else best.text)
+        assert (Message("task.unsure_answer") in plain.warnings) is not is_sure
+        assert (Message("task.guessed") in best.warnings) is not is_sure
+        assert plain.raw_text == best.raw_text
 
 
 def test_an_answer_without_a_letter_is_refused():

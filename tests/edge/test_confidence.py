@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from medrega_edge.inference.confidence import MIN_PROBABILITY, calibrated, fit, raw_scores
+from medrega_edge.inference.confidence import MIN_PROBABILITY, calibrated, fit, raw_scores, threshold
 from medrega_edge.inference.decoding import DigitPosition, Step
 
 
@@ -50,3 +50,20 @@ def test_extremes_are_finite():
     assert all(map(math.isfinite, fit([0.0, 1.0, 0.5], [False, True, True])))
     with pytest.raises(ValueError, match="no boxes"):
         fit([], [])
+
+
+@pytest.mark.parametrize(
+    ("right", "precision", "expected"),
+    [
+        ([True, True, True, False], 0.75, 0.1),
+        ([True, True, True, False], 0.8, 0.2),
+        ([True, False, True, True], 0.7, 0.1),  # what lies above it counts as a whole
+        ([False, False, True, True], 0.8, 1.0),
+    ],
+)
+def test_a_threshold_is_the_least_confidence_above_which_enough_are_right(right, precision, expected):
+    assert threshold([0.9, 0.5, 0.2, 0.1], right, precision) == expected
+
+
+def test_answers_of_one_confidence_are_given_together_or_not_at_all():
+    assert threshold([0.9, 0.2, 0.2], [True, True, False], 0.8) == 0.9

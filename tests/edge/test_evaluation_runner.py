@@ -28,7 +28,7 @@ class Engine:
         if "unicorn" in str(request):
             raise UsageError("evaluation.no_question", file="x")
         regions = (Region("liver", PixelBox(0, 0, 50, 50), 0.5),)
-        return SimpleNamespace(regions=regions, text="The liver is here.", language=language)
+        return SimpleNamespace(regions=regions, text="The liver is here.", words="The liver is here.", language=language)
 
 
 def question(image, text="locate the liver", task=Task.DETECT, truth=None):

@@ -43,6 +43,7 @@ def answered(asked: Question, *boxes: PixelBox, words: str = "", refused: bool =
         labels=(),
         confidence=0.7 if words else None,
         text=words,
+        words=words,
         raw_text=words or str(boxes),
         language="en",
         warnings=(),
@@ -113,6 +114,19 @@ def test_scores_are_fitted_over_questions_about_one_box() -> None:
     assert len(c.calibration_of(answer.first_box for answer in kept * c.ENOUGH_TO_FIT)) == 2
 
 
+def test_answers_are_given_from_the_confidence_on_from_which_enough_are_right() -> None:
+    closed = [c.AnswerInWords(0.9, n % 10 > 0, True) for n in range(100)]
+    closed += [c.AnswerInWords(0.3, False, True) for _ in range(100)]
+    others = [c.AnswerInWords(0.2, n % 10 > 0, False) for n in range(100)]
+    identity = (1.0, 0.0)
+    thresholds = c.thresholds_of(closed + others, identity)
+    assert thresholds is not None
+    assert (thresholds.closed, thresholds.open) == (0.9, 0.2)
+    assert c.thresholds_of(closed + others, ()) is None
+    few = c.thresholds_of(closed + others[:9], identity)
+    assert few is not None and few.open == few.closed == 0.9  # too few others: the threshold of all
+
+
 @pytest.mark.export
 def test_a_gate_names_the_stage() -> None:
     pytest.importorskip("torch")
@@ -127,7 +141,10 @@ def test_a_gate_names_the_stage() -> None:
 
 def test_words_are_fitted_to_whether_they_are_right() -> None:
     asked = question("q", task=Task.VQA, text="Yes")
-    assert [c.graded(answered(asked, words=words)).words for words in ("yes.", "no")] == [(0.7, True), (0.7, False)]
+    assert [c.graded(answered(asked, words=words)).words for words in ("yes.", "no")] == [
+        (0.7, True, True),
+        (0.7, False, True),
+    ]
     assert c.graded(answered(question("one", LEFT), LEFT)).words is None
 
 

@@ -251,7 +251,8 @@ def _item(question: Question, answered: Item, setting: Setting) -> Item:
             known = {"confidences": confidences} if None not in confidences else {}
             return Item(answered.line, item | {setting.answer: answer["raw_text"]} | known)
         labels = answer["labels"] if setting.has_classes else []
-        text = answer["text"].replace(LABEL_SEPARATOR, ", ") if setting.has_classes else answer["text"]
+        text = answer.get("guess") or answer["text"]
+        text = text.replace(LABEL_SEPARATOR, ", ") if setting.has_classes else text
         known = {"confidence": labels[0]["confidence"]} if len(labels) == 1 else {}
         written = ", ".join(label["label"] for label in labels) or text
         return Item(answered.line, item | {setting.answer: written} | known)
