@@ -30,8 +30,10 @@ from medrega_export.checkpoint.checkpoint import (
     Checkpoint,
     find_region_head,
     find_weights,
+    generation_warnings,
     image_tokens,
     mismatches,
+    read_preprocessing,
     tower_of,
     weight_shapes,
 )
@@ -205,6 +207,10 @@ def inspect(options: ExportOptions) -> Preflight:
             report.facts.append((Message("export.fact_groups"), Message("export.group_size", group=group, reason=reason)))
         shapes = weight_shapes(native)
         _shapes(report, config, native, shapes, tokenizer, recipe)
+        with report.step():
+            _, tiles = read_preprocessing(folder, config, native)
+            warnings = (*tiles, *generation_warnings(folder))
+            report.warnings += [warning for warning in warnings if warning not in report.warnings]
         counts = _count(shapes, native)
         report.facts.append((Message("export.fact_weights"), Message("export.weight_count", billions=counts.total / GB)))
         with report.step():

@@ -17,7 +17,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.images.preprocess import Preprocessing
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.templates import PromptBook
-from medrega_export.checkpoint import efficientnet_lite, internvl_chat, lora, published_prompts, region_head
+from medrega_export.checkpoint import efficientnet_lite, image_processor, internvl_chat, lora, published_prompts, region_head
 from medrega_export.checkpoint.config import (
     check_config,
     is_chat,
@@ -33,10 +33,32 @@ from medrega_export.checkpoint.region_head import RegionHead
 from medrega_export.checkpoint.tokenizer_json import SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
 from medrega_export.checkpoint.training_metadata import TrainingFacts, read_metadata
 from medrega_export.checkpoint.weight_files import index_weights
-from medrega_export.checkpoint.weights import StoredTensor, index_tensors
+from medrega_export.checkpoint.weights import FLOATS, StoredTensor, index_tensors
 
 HEAD_AND_TABLE = ("lm_head.weight", "embed_tokens.weight")
 TOWER, PROJECTOR = "vision_tower.", "multi_modal_projector."
+GENERATION = "generation_config.json"
+# Settings that change which token comes next, with the value at which they do not. The runtime takes the likeliest token.
+GENERATION_OFF = {
+    "bad_words_ids": None,
+    "begin_suppress_tokens": None,
+    "diversity_penalty": 0.0,
+    "encoder_repetition_penalty": 1.0,
+    "exponential_decay_length_penalty": None,
+    "force_words_ids": None,
+    "forced_bos_token_id": None,
+    "guidance_scale": 1.0,
+    "length_penalty": 1.0,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "no_repeat_ngram_size": 0,
+    "num_beams": 1,
+    "penalty_alpha": None,
+    "repetition_penalty": 1.0,
+    "sequence_bias": None,
+    "suppress_tokens": None,
+    "do_sample": False,
+}
 STAGE = (TOWER, PROJECTOR)  # beginnings of the names of the vision stage's weights
 
 
@@ -61,7 +83,7 @@ class CheckpointDescription:
     @property
     def end_tokens(self) -> tuple[int, ...]:
         """Ids that end an answer: from generation_config.json, else the end of a turn in a chat, else from the config."""
-        ids = read_json(self.folder / "generation_config.json").get("eos_token_id")
+        ids = read_json(self.folder / GENERATION).get("eos_token_id")
         if ids is None and is_chat(self.config):
             ids = self.tokenizer.id_of(published_prompts.TURN_END)
         if ids is None:
@@ -69,7 +91,10 @@ class CheckpointDescription:
         if ids is None:
             raise UsageError("export.no_end_token")
         tokens = tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
-        if not all(isinstance(token, int) for token in tokens):
+        rows = range(int(self.native.text_config.vocab_size))
+        if not tokens or not all(
+            isinstance(token, int) and not isinstance(token, bool) and token in rows for token in tokens
+        ):
             raise UsageError("export.end_token_invalid", value=repr(ids))
         return tokens
 
@@ -90,6 +115,7 @@ class Checkpoint:
     training: TrainingFacts
     pixel_shuffle: str  # "v1" or "v2"
     end_tokens: tuple[int, ...]
+    preprocessing: Preprocessing  # how the tower wants its images
     warnings: tuple[Message, ...] = ()
     region_weights: Mapping[str, StoredTensor] = field(default_factory=dict)
 
@@ -130,14 +156,6 @@ class Checkpoint:
         return image_tokens(self.config)
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """How the tower wants its images."""
-        if self.efficientnet is None:
-            return Preprocessing(self.image_size)
-        mean, std = efficientnet_lite.PIXEL_MEAN, efficientnet_lite.PIXEL_STD
-        return Preprocessing(self.image_size, mean, std, fit="pad")
-
-    @property
     def image_size(self) -> int:
         """Side in pixels of the square that the tower sees."""
         return square_side(self.config.vision_config.image_size)
@@ -159,6 +177,13 @@ def describe(folder: Path, samples: PublishedSamples | None = None) -> Checkpoin
     return CheckpointDescription(folder, config, tokenizer, data, prompts, training, pixel_shuffle(config), warnings)
 
 
+def generation_warnings(folder: Path) -> tuple[Message, ...]:
+    """Return a warning about settings of generation_config.json that the runtime does not follow."""
+    given = read_json(folder / GENERATION)
+    keys = [key for key, off in GENERATION_OFF.items() if given.get(key) is not None and given[key] != off]
+    return (Message("export.generation_not_followed", keys=sorted(keys)),) if keys else ()
+
+
 def load(folder: Path, adapter: Path | None = None, samples: PublishedSamples | None = None) -> Checkpoint:
     """Open a checkpoint folder, with a LoRA adapter merged; raises UsageError for what cannot be exported."""
     described = describe(folder, samples)
@@ -166,6 +191,7 @@ def load(folder: Path, adapter: Path | None = None, samples: PublishedSamples | 
     for mismatch in mismatches(weight_shapes(described.native), weights):
         raise UsageError("export.weights_do_not_fit", mismatch=mismatch)
     region_weights = find_region_head(folder, described.native, described.training)
+    preprocessing, warnings = read_preprocessing(folder, described.config, described.native)
     rows = weights["embed_tokens.weight"].shape[0]
     if described.tokenizer.size > rows:
         raise UsageError("export.tokenizer_too_large", tokens=described.tokenizer.size, rows=rows)
@@ -182,9 +208,17 @@ def load(folder: Path, adapter: Path | None = None, samples: PublishedSamples | 
         training,
         described.pixel_shuffle,
         described.end_tokens,
-        described.warnings,
+        preprocessing,
+        (*described.warnings, *warnings, *generation_warnings(folder)),
         region_weights,
     )
+
+
+def read_preprocessing(folder: Path, config: dict[str, Any], native: Any) -> tuple[Preprocessing, tuple[Message, ...]]:
+    """Return how the tower wants its images, and warnings; raises UsageError for what the runtime does not do."""
+    if tower := tower_of(native):  # of our own: no processor of transformers makes its images
+        return Preprocessing(tower.size, efficientnet_lite.PIXEL_MEAN, efficientnet_lite.PIXEL_STD, fit="pad"), ()
+    return image_processor.read(folder, config, square_side(native.vision_config.image_size))
 
 
 def tower_of(native: Any) -> EfficientNetLite | None:
@@ -264,6 +298,9 @@ def mismatches(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Stor
         found.append(Message("export.weights_unknown", count=len(unknown), first=unknown[0]))
     if reshaped := sorted(name for name in shapes.keys() & weights.keys() if weights[name].shape != shapes[name]):
         found.append(Message("export.weights_reshaped", count=len(reshaped), first=reshaped[0]))
+    if coded := sorted(name for name in shapes.keys() & weights.keys() if weights[name].dtype not in FLOATS):
+        kind = weights[coded[0]].dtype
+        found.append(Message("export.weights_coded", count=len(coded), first=coded[0], type=kind))
     return found
 
 

@@ -15,6 +15,7 @@ from medrega_export.checkpoint import efficientnet_lite, internvl_chat, lora
 PIXEL_SHUFFLES = ("v1", "v2")
 LANGUAGE_MODELS = ("qwen2", "llama")
 NATIVE = "internvl"  # the type of transformers' own class
+QUANTISED = ("quantization_config", "compression_config")
 PARTS = {NATIVE: ("vision_config", "text_config"), internvl_chat.MODEL_TYPE: ("vision_config", "llm_config")}
 
 
@@ -54,7 +55,8 @@ def pixel_shuffle(config: dict[str, Any]) -> str:
 
 def check_config(config: dict[str, Any]) -> None:
     """Raise UsageError for an architecture that is not exported."""
-    if config.get("quantization_config"):
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    if any(part.get(key) for part in parts for key in QUANTISED):
         raise UsageError("export.already_quantised")
     if is_chat(config):
         internvl_chat.native_config(config, 0)

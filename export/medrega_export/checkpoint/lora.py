@@ -14,7 +14,7 @@ from typing import Any
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_export.checkpoint import adapter_config
-from medrega_export.checkpoint.weights import StoredTensor, index_tensors
+from medrega_export.checkpoint.weights import FLOATS, StoredTensor, index_tensors
 
 CONFIG, WEIGHTS = adapter_config.CONFIG, "adapter_model.safetensors"
 # An InternVL trained with `use_llm_lora` or `use_backbone_lora` holds the rank r in its config, and always alpha = 2 r.
@@ -100,7 +100,7 @@ def _merge(
     whole: dict[str, StoredTensor] = {}
     for name, value in tensors.items():
         part = _PART.match(name)
-        if part is None and _OTHER_PART.search(name):
+        if (part is None and _OTHER_PART.search(name)) or value.dtype not in FLOATS:
             raise UsageError("export.adapter_tensor_kind", tensor=name, source=source)
         target = known.get(_adapted_weight(name))
         if target is None:

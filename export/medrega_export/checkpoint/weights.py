@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+FLOATS = ("F64", "F32", "F16", "BF16")  # as safetensors names the numbers that weights can be
+
+
 @dataclass(frozen=True)
 class StoredTensor:
     """A tensor in a file, or some of its rows; `corrections` are `scale`, `b` [out, rank] and `a` [rank, in]."""

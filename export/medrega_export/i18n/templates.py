@@ -40,17 +40,28 @@ TEMPLATES: dict[str, str] = {
     "export.adapter_without_base": "'{folder}' is a LoRA adapter; name its base checkpoint, and the adapter with --adapter.",
     "export.adapter_without_weights": "The adapter '{adapter}' has no {file}; other weight files are not read, so save the "
     "adapter again as safetensors.",
+    "export.added_token_contradicted": "The files of the tokenizer disagree about the added token '{token}': its id is {id} "
+    "beside tokenizer.json and another in it; get the tokenizer's files again.",
     "export.added_token_gap": "The added token '{token}' has the id {id}, which leaves a gap before it; add a "
     "tokenizer.json.",
     "export.added_token_renumbered": "The added token '{token}' does not get its id {id}; add a tokenizer.json.",
+    "export.added_tokens_unreadable": "The added tokens in tokenizer_config.json or added_tokens.json cannot be read; get "
+    "the tokenizer's files again.",
     "export.already_quantised": "The weights of the checkpoint are quantised already; export the weights that they were "
     "made from.",
     "export.chat_template_unknown": "The chat template of the checkpoint is '{template}'; these are known: {known}.",
     "export.config_key_missing": "config.json of the checkpoint lacks '{key}'; get the checkpoint again.",
     "export.config_unusable": "config.json of the checkpoint cannot be used ({problem}); get the checkpoint again.",
-    "export.end_token_invalid": "The eos_token_id of the checkpoint is {value}; it has to be one or several token numbers.",
+    "export.end_token_invalid": "The eos_token_id of the checkpoint is {value}; it has to be one or several numbers of its "
+    "tokens.",
     "export.file_not_json": "{file} of the checkpoint is not valid JSON ({problem}); get the checkpoint again.",
+    "export.generation_not_followed": "generation_config.json sets {keys}, which the runtime does not follow: it always "
+    "takes the likeliest token, so answers may differ from transformers'",
     "export.has_own_prompts": "The checkpoint '{checkpoint}' brings its own prompts.json; leave --prompts out.",
+    "export.image_processor": "{file} sets {key} to {value}, and the runtime only does {expected}: the model would see "
+    "other images than in training; export a checkpoint that was trained so.",
+    "export.image_processor_unknown": "{file} names the image processor '{type}', and the runtime only does what '{known}' "
+    "does; export a checkpoint that was trained with that.",
     "export.image_token_differs": "config.json names another image token than the tokenizer's {token}; correct it.",
     "export.index_contradicted": "{index} says that '{tensor}' is in '{file}', and it is not; get the checkpoint again.",
     "export.index_without_files": "{index} of the checkpoint names no weight file; get it again.",
@@ -117,6 +128,7 @@ TEMPLATES: dict[str, str] = {
     "export.weight_files_unread": "These files are beside the weights and are not read, because nothing names them: {files}",
     "export.weight_named_twice": "'{first}' and '{second}' are two names of one weight, and either may be meant; get the "
     "files again.",
+    "export.weights_coded": "{count} weights are no floating-point numbers, the first is '{first}' ({type})",
     "export.weights_distributed": "The weights of the checkpoint '{checkpoint}' were saved in parts by several processes "
     "(shard-...); save them again with save_pretrained in one process.",
     "export.weights_do_not_fit": "The weights of the checkpoint do not fit its config.json: {mismatch}; get the checkpoint "
