@@ -121,6 +121,7 @@ TEMPLATES: dict[str, str] = {
     "image.damaged_compression": "{image!c} is damaged or incomplete and cannot be decompressed; export it again.",
     "image.damaged_nifti": "{image!c} is a damaged NIfTI file and cannot be read; export it again.",
     "image.decompression_bomb": "{image!c} has too many pixels; the limit is {limit} megapixels: downscale it.",
+    "image.display_range": "window ({centre:g}, {width:g}) is the display range that the file states",
     "image.empty": "{image!c} is empty (0 bytes); export it again.",
     "image.few_shades": "{share:.0%} of the picture lies in {shades} of 256 shades, so little can be seen; another --window "
     "may show more",
@@ -129,6 +130,8 @@ TEMPLATES: dict[str, str] = {
     "image.given": "the given image",
     "image.inflates_too_far": "{image!c} inflates to more than {limit} MiB; export it uncompressed.",
     "image.invalid_path": "The path given for the image is not a valid path; check it.",
+    "image.large_volume": "{image!c} holds a volume of more than {limit} MiB; export less of it.",
+    "image.like_hounsfield": "the values look like Hounsfield units: window '{preset}' ({centre:g}, {width:g}) was used",
     "image.needs_nibabel": "{image!c} is a NIfTI file; to read it, install: pip install 'medrega-edge[nifti]'.",
     "image.no_file": "There is no file at the path given for the image; check the path.",
     "image.no_orientation": "{image!c} does not state the orientation of its axes in the patient; export it again.",
@@ -147,6 +150,7 @@ TEMPLATES: dict[str, str] = {
     "image.sagittal": "sagittal",
     "image.series_of_a_file": "--series chooses from a folder, and the given image is a file; leave --series out.",
     "image.several_pictures": "{image!c} has {count} {noun}s; choose one with {option} 0..{last}.",
+    "image.sform_unusable": "the sform of the file is no orientation: the qform was used",
     "image.single_picture": "{image!c} has a single {noun}; leave {option} out.",
     "image.single_shade": "the picture has a single shade, so there is nothing to see; another --window or --frame may show "
     "more",
@@ -156,6 +160,7 @@ TEMPLATES: dict[str, str] = {
     "image.too_large": "The given image has {size} MiB; the limit is {limit} MiB: export less of it.",
     "image.too_many_pixels": "{image!c} is {width} x {height} pixels; the limit is {limit} megapixels: downscale it.",
     "image.too_small": "{image!c} is {width} x {height} pixels; each side needs at least {limit} to show anything.",
+    "image.two_scales": "the file states two sizes of a voxel: no millimetres are given",
     "image.unknown_format": "{image!c} is no PNG, JPEG, TIFF, DICOM or NIfTI image; convert it to one of these.",
     "image.unknown_window": "There is no window '{window}'; choose one of {presets}, or give centre,width, for example "
     "40,400.",

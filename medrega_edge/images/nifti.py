@@ -5,6 +5,7 @@ nibabel, an extra, reads the file. The sizes in the header are checked against t
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any, NamedTuple
 
@@ -13,10 +14,26 @@ import numpy.typing as npt
 
 from medrega_edge.errors import ImageError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.images.inflating import inflate
-from medrega_edge.images.medical_image import MedicalImage, Source, View, as_image_error, check_size, select_index
+from medrega_edge.images.inflating import GzipReader, compression_errors
+from medrega_edge.images.medical_image import (
+    MAX_BYTES,
+    MedicalImage,
+    Source,
+    View,
+    as_image_error,
+    check_size,
+    select_index,
+)
 from medrega_edge.images.signatures import GZIP_MAGIC
-from medrega_edge.images.windowing import apply_window, full_range, parse_window, to_rgb
+from medrega_edge.images.windowing import (
+    PRESETS,
+    Window,
+    apply_window,
+    automatic_window,
+    parse_window,
+    to_rgb,
+    voi_function,
+)
 
 
 class _Plane(NamedTuple):
@@ -46,7 +63,25 @@ class _Cut(NamedTuple):
     slice: int | None
     frame: int | None
     slice_count: int
-    spacing_mm: tuple[float, float]
+    spacing_mm: tuple[float, float] | None
+    notes: list[Message]
+
+
+class _Geometry(NamedTuple):
+    """How the axes of a file lie in the patient.
+
+    `orientation` is nibabel's: for each axis of the file its RAS axis and its direction. `spacing_mm` is the size of a voxel
+    along these axes, NaN where it is unknown.
+    """
+
+    orientation: npt.NDArray[np.floating]
+    spacing_mm: list[float]
+    notes: list[Message]
+
+
+_MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by the code of the unit: none, metre, millimetre, micrometre
+_AIR = (-1100.0, -900.0)  # Hounsfield units
+_MIN_AIR = 0.05  # of a slice, for its values to look like Hounsfield units
 
 
 def read_nifti(source: Source, view: View) -> MedicalImage:
@@ -63,39 +98,94 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
         raise UsageError("image.no_plane", plane=view.plane[:20], planes=list(PLANES))
     plane = PLANES[view.plane or "axial"]
     imageglobals.logger.disabled = True  # it would write its repairs of a header to standard error
-    data = inflate(source.data, 31, name) if source.data.startswith(GZIP_MAGIC) else source.data
-    with as_image_error(Message("image.damaged_nifti", image=name)):
-        nifti_class: Any = nibabel.Nifti2Image if data[4:7] == b"n+2" else nibabel.Nifti1Image
-        volume = nifti_class.from_bytes(data)
-        shape = _checked_shape(volume, len(data) - int(volume.dataobj.offset), name)
-        cut = _cut(volume, shape, np.asarray(nibabel.io_orientation(volume.affine)), plane, view, name)
-        has_orientation = int(volume.header["qform_code"]) > 0 or int(volume.header["sform_code"]) > 0
-    window = full_range(cut.values) if view.window is None else parse_window(view.window)
-    grey = apply_window(cut.values, window, "LINEAR_EXACT" if view.window is None else "LINEAR")
+    packed = GzipReader(source.data) if source.data.startswith(GZIP_MAGIC) else None
+    stream = packed or io.BytesIO(source.data)
+    with as_image_error(Message("image.damaged_nifti", image=name)), compression_errors(name):
+        nifti_class: Any = nibabel.Nifti2Image if stream.read(7)[4:7] == b"n+2" else nibabel.Nifti1Image
+        stream.seek(0)
+        volume = nifti_class.from_stream(stream)
+        shape = _checked_shape(volume, name)
+        claimed = int(volume.dataobj.offset) + math.prod(shape) * volume.header.get_data_dtype().itemsize
+        if not packed and claimed > len(source.data):
+            raise ImageError("image.voxels_missing", image=name)
+        if claimed > MAX_BYTES:
+            raise ImageError("image.large_volume", image=name, limit=MAX_BYTES >> 20)
+        try:
+            cut = _cut(volume, shape, _geometry(volume, name), plane, view, name)
+        except (OSError, ValueError):  # the slice may be missing
+            _check_length(packed, claimed, name)
+            raise
+        _check_length(packed, claimed, name)
+    window, function, window_notes = _window(cut.values, volume.header, view)
     notes = [
-        Message("image.slice_of_volume", plane=plane.name, number=cut.slice or 0, count=cut.slice_count, side=plane.left)
+        Message("image.slice_of_volume", plane=plane.name, number=cut.slice or 0, count=cut.slice_count, side=plane.left),
+        *cut.notes,
+        *window_notes,
     ]
-    if not has_orientation:
-        notes.append(Message("image.patient_side_unknown"))
     return MedicalImage(
-        to_rgb(grey),
+        to_rgb(apply_window(cut.values, window, function)),
         source.sha256,
         source.path,
         frame=cut.frame,
         slice=cut.slice,
         window=window,
-        spacing_mm=cut.spacing_mm if all(math.isfinite(mm) and 0 < mm < 1000 for mm in cut.spacing_mm) else None,
+        window_function=voi_function(window, function),
+        spacing_mm=cut.spacing_mm,
         patient_orientation=plane.orientation,
         warnings=tuple(notes),
     )
 
 
-def _cut(
-    volume: Any, shape: tuple[int, ...], ornt: npt.NDArray[np.floating], plane: _Plane, view: View, name: Message
-) -> _Cut:
-    """Cut the slice that `view` names; `ornt` is nibabel's: for each axis of the file its RAS axis and its direction."""
-    if not np.isfinite(ornt).all():
+def _geometry(volume: Any, name: Message) -> _Geometry:
+    """How the axes of a file lie in the patient: by the sform, else the qform, else as they are; raises ImageError."""
+    import nibabel
+
+    header = volume.header
+    notes: list[Message] = []
+    stated = [kind for kind in ("sform", "qform") if int(header[f"{kind}_code"]) > 0]
+    for kind in stated or [""]:
+        try:
+            affine = getattr(header, f"get_{kind}")() if kind else header.get_base_affine()
+        except ValueError:  # a quaternion that is none
+            continue
+        ornt = np.asarray(nibabel.io_orientation(affine)) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
+        if np.isfinite(ornt).all():
+            break
+    else:
         raise ImageError("image.no_orientation", image=name)
+    if not kind:
+        notes.append(Message("image.patient_side_unknown"))
+    elif kind != stated[0]:
+        notes.append(Message("image.sform_unusable"))
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    millimetres = _MILLIMETRES.get(int(header["xyzt_units"]) & 7)
+    if kind and not np.allclose(sizes, np.abs(header["pixdim"][1:4]), rtol=0.01):
+        millimetres = None
+        notes.append(Message("image.two_scales"))
+    spacing = [math.nan] * 3 if millimetres is None else [float(f"{size * millimetres:.6g}") for size in sizes]
+    return _Geometry(ornt, spacing, notes)
+
+
+def _window(values: npt.NDArray[np.float32], header: Any, view: View) -> tuple[Window, str, tuple[Message, ...]]:
+    """The window of a slice with its VOI LUT Function: the user's, the file's, one for CT, or an automatic one."""
+    if view.window is not None:
+        return parse_window(view.window), "LINEAR", ()
+    low, high = float(header["cal_min"]), float(header["cal_max"])
+    lowest, highest = float(values.min()), float(values.max())
+    if math.isfinite(high - low) and low < high and (lowest < low < highest or lowest < high < highest):
+        window = (low + high) / 2, high - low
+        return window, "LINEAR_EXACT", (Message("image.display_range", centre=window[0], width=window[1]),)
+    if np.mean((values >= _AIR[0]) & (values <= _AIR[1])) > _MIN_AIR and highest > 0:
+        centre, width = PRESETS[view.default_preset]
+        note = Message("image.like_hounsfield", preset=view.default_preset, centre=centre, width=width)
+        return (centre, width), "LINEAR", (note,)
+    window, notes = automatic_window(values)
+    return window, "LINEAR_EXACT", notes
+
+
+def _cut(volume: Any, shape: tuple[int, ...], geometry: _Geometry, plane: _Plane, view: View, name: Message) -> _Cut:
+    """Cut the slice that `view` names; raises ImageError or ChoiceError."""
+    ornt = geometry.orientation
     axes = [int(np.flatnonzero(ornt[:, 0] == ras)[0]) for ras in range(3)]  # RAS axis -> axis of the file
     flips = [ornt[file_axis, 1] < 0 for file_axis in axes]
     across, down = (ras for ras in range(3) if ras != plane.axis)
@@ -103,7 +193,7 @@ def _cut(
     count = shape[axes[plane.axis]]
     chosen = select_index(view.slice, count, name, Message("image.plane_slice", plane=plane.name), "--slice")
     frame = select_index(view.frame, shape[3] if len(shape) > 3 else 1, name)
-    index: list[Any] = [slice(None)] * 3 + [frame or 0] * (len(shape) - 3)
+    index: list[Any] = [slice(None)] * 3 + [frame or 0, 0, 0, 0][: volume.ndim - 3]
     index[axes[plane.axis]] = count - 1 - (chosen or 0) if flips[plane.axis] else chosen or 0
     values = np.asarray(volume.dataobj[tuple(index)], dtype=np.float32)
     if axes[across] > axes[down]:
@@ -112,16 +202,29 @@ def _cut(
     values = values[:: 1 if flips[across] else -1, :: 1 if flips[down] else -1].T
     if not np.isfinite(values).all():
         raise ImageError("image.not_a_number", image=name)
-    zooms = volume.header.get_zooms()
-    return _Cut(values, chosen, frame, count, (float(zooms[axes[across]]), float(zooms[axes[down]])))
+    spacing = geometry.spacing_mm[axes[across]], geometry.spacing_mm[axes[down]]
+    is_scaled = all(math.isfinite(mm) and 0 < mm < 1000 for mm in spacing)
+    return _Cut(values, chosen, frame, count, spacing if is_scaled else None, geometry.notes)
 
 
-def _checked_shape(volume: Any, size: int, name: Message) -> tuple[int, ...]:
-    """The shape, if so many voxels fit into `size` bytes; raises ImageError."""
+def _check_length(packed: GzipReader | None, claimed: int, name: Message) -> None:
+    """Read a compressed file to its end, which checks its sums; raises ImageError if it holds fewer bytes than it claims."""
+    if packed is None:
+        return
+    held = packed.read_to_end()
+    if held > MAX_BYTES:
+        raise ImageError("image.large_volume", image=name, limit=MAX_BYTES >> 20)
+    if held < claimed:
+        raise ImageError("image.voxels_missing", image=name)
+
+
+def _checked_shape(volume: Any, name: Message) -> tuple[int, ...]:
+    """The shape, without the axes of length 1 behind time; raises ImageError for what is no volume of a usual size."""
     shape = tuple(int(length) for length in volume.shape)
+    while len(shape) > 4 and shape[-1] == 1:
+        shape = shape[:-1]
     if not 3 <= len(shape) <= 4:
         raise ImageError("image.wrong_dimensions", image=name, count=len(shape))
-    dtype = volume.header.get_data_dtype()
-    if dtype.kind not in "iuf" or min(shape) < 1 or math.prod(shape) * dtype.itemsize > size:
+    if volume.header.get_data_dtype().kind not in "iuf" or min(shape) < 1:
         raise ImageError("image.voxels_missing", image=name)
     return shape

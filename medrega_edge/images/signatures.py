@@ -16,6 +16,7 @@ _ENDINGS = (  # of images that are read, and of those that people take for reada
     *(".gif", ".bmp", ".webp", ".jp2", ".heic", ".nrrd", ".mha", ".mhd", ".svs"),
 )
 _LAST_SECOND_GROUP = 0x0010  # the patient's group: the second element of a bare dataset lies no farther
+_NIFTI_HEADER = 540  # bytes of the longer one
 _NIFTI = ((348, 344, b"n+1\0"), (540, 4, b"n+2\0"))  # header length, offset of the magic, magic
 _PROGRAMS = (b"MZ", b"\x7fELF", b"#!", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"PK")
 
@@ -51,12 +52,22 @@ def is_vr(letters: bytes) -> bool:
 def is_nifti(data: bytes) -> bool:
     """Whether these bytes begin a NIfTI file, plain or gzipped."""
     if data.startswith(GZIP_MAGIC):
-        try:
-            data = zlib.decompressobj(31).decompress(data[:4096], 600)
-        except zlib.error:
-            return False
+        data = _inflated_beginning(data[:4096])
     lengths = (int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
     return any(length in lengths and data[at : at + 4] == magic for length, at, magic in _NIFTI)
+
+
+def _inflated_beginning(data: bytes) -> bytes:
+    """At least the header of a gzipped NIfTI file, which may begin in one member and end in the next."""
+    plain = b""
+    while data.startswith(GZIP_MAGIC) and len(plain) < _NIFTI_HEADER:
+        member = zlib.decompressobj(31)
+        try:
+            plain += member.decompress(data, _NIFTI_HEADER)
+        except zlib.error:
+            break
+        data = member.unused_data
+    return plain
 
 
 def is_meant_as_image(name: str, data: bytes) -> bool:

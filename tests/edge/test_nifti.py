@@ -39,7 +39,8 @@ def nifti(values, affine=None, kind=None, pack=False, scale=(1.0, 0.0), at=None)
     return gzip.compress(data) if pack else bytes(data)
 
 
-DIM, CODES = 40, 252  # places of the header's sizes, and of qform_code and sform_code
+# Places of the header's sizes, units, display range, of qform_code and sform_code, and of what these two announce.
+DIM, UNITS, CAL, CODES, QFORM, SFORM = 40, 123, 124, 252, 256, 280
 
 
 noise = np.random.default_rng(0).integers(0, 999, SHAPE, np.int16)
@@ -104,6 +105,99 @@ def test_a_volume_that_does_not_say_how_the_patient_lay():
 
 
 @pytest.mark.parametrize(
+    ("unit", "factor"), [("unknown", 1), ("mm", 1), ("meter", 1000), ("micron", 0.001), (4, None), (7, None)]
+)
+def test_millimetres_follow_the_unit_of_the_file(unit, factor):
+    image = nibabel.Nifti1Image(volume(), np.diag([-7.0, 8.0, 9.0, 1.0]))
+    if factor:
+        image.header.set_xyzt_units(unit, "sec")
+    else:
+        image.header["xyzt_units"] = unit
+    data = image.to_bytes()
+    if factor:
+        image = nibabel.Nifti1Image(volume(), np.diag([-7.0 / factor, 8.0 / factor, 9.0 / factor, 1.0]), image.header)
+        data = image.to_bytes()
+    assert read_image(data, View(slice=1)).spacing_mm == (None if factor is None else (7, 8))
+    if factor:
+        assert read_image(data, View(slice=1, plane="sagittal")).spacing_mm == (8, 9)
+
+
+def test_two_sizes_of_a_voxel_give_no_millimetres():
+    data = bytearray(nifti(volume()))
+    data[80:84] = np.array([2.1], "<f4").tobytes()  # pixdim of the first axis
+    image = read_image(bytes(data), View(slice=1))
+    assert image.spacing_mm is None
+    assert Message("image.two_scales") in image.warnings
+
+
+def test_an_sform_that_is_no_orientation_gives_way_to_the_qform():
+    plain = nibabel.Nifti1Image(volume(), np.diag([2.0, -3.0, 4.0, 1.0]))
+    plain.set_qform(plain.affine, 1)
+    data = bytearray(plain.to_bytes())
+    data[SFORM : SFORM + 48] = bytes(48)
+    image, whole = (read_image(bytes(one), View(slice=8)) for one in (data, plain.to_bytes()))
+    np.testing.assert_array_equal(image.pixels, whole.pixels)
+    assert image.spacing_mm == whole.spacing_mm == (2, 3)
+    assert set(image.warnings) - set(whole.warnings) == {Message("image.sform_unusable")}
+
+
+CT = np.where(np.arange(20 * 22 * 18).reshape(SHAPE) % 5 == 0, -1024, 20).astype("i2")
+CT[:, 4:9, :] = 110
+METAL = CT.copy()
+METAL[3:6, 3, :] = 30000
+BRAIN = (noise % 50 + 100).astype("i2")
+SPIKE = BRAIN.copy()
+SPIKE[3, 3, :] = 30000
+
+
+@pytest.mark.parametrize(
+    ("values", "cal", "window", "function", "code"),
+    [
+        (CT, (0, 0), (40, 400), "LINEAR", "image.like_hounsfield"),
+        (METAL, (0, 0), (40, 400), "LINEAR", "image.like_hounsfield"),
+        (METAL, (-160, 240), (40, 400), "LINEAR_EXACT", "image.display_range"),
+        (CT, (-2000, 3000), (40, 400), "LINEAR", "image.like_hounsfield"),  # a range that leaves out nothing says nothing
+        (BRAIN, (0, 0), (124.5, 49), "LINEAR_EXACT", None),
+        (BRAIN, (np.nan, np.inf), (124.5, 49), "LINEAR_EXACT", None),
+        (BRAIN, (110, 120), (115, 10), "LINEAR_EXACT", "image.display_range"),
+        (SPIKE, (0, 0), (124.5, 49), "LINEAR_EXACT", "image.outliers"),
+    ],
+)
+def test_the_window_of_a_volume_shows_tissue(values, cal, window, function, code):
+    data = bytearray(nifti(values))
+    data[CAL : CAL + 8] = np.array(cal[::-1], "<f4").tobytes()
+    image = read_image(bytes(data), View(slice=3))
+    assert (image.window, image.window_function) == (window, function)
+    assert [warning.code for warning in image.warnings[1:]] == ([code] if code else [])
+    assert len(np.unique(image.pixels)) > 2
+    assert read_image(bytes(data), View(slice=3, window="1,2")).window == (1, 2)
+
+
+@pytest.mark.parametrize("at", [100, 352, 5000])
+def test_a_gzip_of_several_members_is_read_as_one(at):
+    data = nifti(noise)
+    packed = gzip.compress(data[:at]) + gzip.compress(data[at:])
+    np.testing.assert_array_equal(read_image(packed, View(slice=3)).pixels, read_image(data, View(slice=3)).pixels)
+    with raises_code(ImageError, "image.damaged_compression"):
+        read_image(packed[:-9], View(slice=3))
+
+
+def test_a_bomb_ends_at_the_limit(monkeypatch):
+    from medrega_edge.images import inflating
+    from medrega_edge.images import nifti as reader
+
+    for module in (inflating, reader):
+        monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
+    with raises_code(ImageError, "image.large_volume", limit=1):
+        read_image(gzip.compress(nifti(volume()) + bytes(9 << 20)), View(slice=1))
+
+
+def test_axes_of_length_one_behind_time_are_no_dimensions():
+    data = nifti(np.stack([volume(), volume() * 0 + 7], axis=3)[..., None, None])
+    assert read_image(data, View(frame=0, slice=8)).pixels.max() == 255
+
+
+@pytest.mark.parametrize(
     ("make", "view", "code"),
     [
         (lambda: nifti(volume()), View(), "image.several_pictures"),
@@ -114,7 +208,14 @@ def test_a_volume_that_does_not_say_how_the_patient_lay():
         (lambda: nifti(volume(), at={DIM: [7] + [32767] * 7}), View(slice=1), "image.wrong_dimensions"),
         (lambda: nifti(volume()[:, :9, :9]), View(slice=1), "image.too_small"),
         (lambda: nifti(np.full(SHAPE, np.nan, np.float32)), View(slice=1), "image.not_a_number"),
-        (lambda: gzip.compress(nifti(volume()) + bytes(200 << 20), 1), View(slice=1), "image.inflates_too_far"),
+        (lambda: gzip.compress(nifti(volume(), at={DIM: [3, 999, 999, 999]})), View(slice=1), "image.large_volume"),
+        (lambda: gzip.compress(nifti(volume(), at={DIM: [3, 99, 99, 99]})), View(slice=98), "image.voxels_missing"),
+        (lambda: gzip.compress(nifti(volume(), at={DIM: [3, 99, 22, 18]})), View(slice=1), "image.voxels_missing"),
+        (
+            lambda: nifti(volume(), at={CODES: [1, 1], SFORM: [0] * 24, QFORM: [-1] * 12}),
+            View(slice=1),
+            "image.no_orientation",
+        ),
         (lambda: gzip.compress(b"a letter" * 99), View(), "image.unknown_format"),
     ],
 )

@@ -178,7 +178,7 @@ class FrameRenderer:
         return number
 
     def _rescale_notes(self) -> tuple[Message, ...]:
-        """A note on a rescale of which the file states one half only."""
+        """A note where the file states one half of a rescale."""
         if self._dataset.get("ModalityLUTSequence"):
             return ()
         slope, intercept = (self._number(keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
