@@ -28,6 +28,7 @@ from medrega_edge.io.jsonl import read_lines, read_object
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
     from medrega_edge.engine import EncodedImage, Engine
+    from medrega_edge.images.dicom.series import Series
 
 CHUNK_SIZE = 16  # lines that one process answers at a time
 ID_LENGTH = 16  # hexadecimal digits of a file's SHA-256
@@ -140,14 +141,13 @@ class ImageFolder:
         scan = scan_folder(folder, image_names(folder))
         wanted = question.view.series
         numbers = range(len(scan.series)) if wanted is None else (select_series(scan, wanted),)
-        self._places: dict[str, Row] = {}  # series and slice of the first picture of a file
+        self._series: dict[str, dict[int, Series]] = {}  # those that the pictures of a file belong to, by number
         notes = []
         for number in numbers:
-            series, at = scan.series[number], 0
-            for name, frames in series.files:
-                self._places[name] = {"series": number, "slice": at if series.count > 1 else None}
-                at += frames
-            if len(series.files) > 1:
+            series = scan.series[number]
+            for name, _ in series.files:
+                self._series.setdefault(name, {})[number] = series
+            if len(series.files) > 1 or series.notes:
                 notes += [Message("batch.series", number=number, note=note) for note in (series.description, *series.notes)]
         # Images that cannot be read stay in the job; their rows give the reason.
         others = scan.left_out[LeftOut.NO_DICOM] if wanted is None else ()
@@ -157,7 +157,7 @@ class ImageFolder:
         if len(images) < len(others):
             notes.append(Message("batch.not_images", count=len(others) - len(images)))
         self.notes = tuple(notes)
-        self._names = [*self._places, *sorted([*images, *damaged], key=natural_sort_key)]
+        self._names = [*self._series, *sorted([*images, *damaged], key=natural_sort_key)]
         if not self._names:
             raise UsageError("batch.no_image")
         # "a.png" is the name of its own marked picture, unless "a" is an image, too.
@@ -188,9 +188,10 @@ class ImageFolder:
             picture = name.removesuffix(".png") if name in self._own_names else name
             stem = None if self._options.de_identified else picture
             for position, row in answer_file(engine, self._folder, name, self._question, self._options, first, stem):
-                if place := self._places.get(name):
-                    at = None if place["slice"] is None else place["slice"] + position.picture
-                    row["image"] = row.get("image", {}) | {"series": place["series"], "slice": at}
+                for number, series in self._series.get(name, {}).items():
+                    if (at := series.index_of(name, position.picture)) is not None:
+                        place = {"series": number, "slice": at if series.count > 1 else None}
+                        row["image"] = row.get("image", {}) | place
                 yield position._replace(item=item), row
 
 

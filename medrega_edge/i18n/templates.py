@@ -183,6 +183,7 @@ TEMPLATES: dict[str, str] = {
     "dicom.folder_without_picture": "The folder given for the image holds no DICOM picture; name one image file in it.",
     "dicom.folder_without_series": "The folder holds no DICOM picture; leave --series out.",
     "dicom.frame_of_a_folder": "--series and --slice choose from a folder; leave --frame and --plane out.",
+    "dicom.frames_ordered": "slices are in the order of their positions, which is not that of the frames in the file",
     "dicom.gap": "{before} and {after}",
     "dicom.header_too_large": "{image!c} has a header larger than any image needs; export it again.",
     "dicom.header_too_long": "{image!c} has a header of more elements than any image needs; export it again.",
@@ -211,10 +212,14 @@ TEMPLATES: dict[str, str] = {
     "dicom.preset_without_ct": "{image!c} is no CT, and the window '{window}' is in Hounsfield units; give --window as "
     "centre,width.",
     "dicom.program": "the file begins like a program: it was read as an image, but do not run it",
+    "dicom.set_aside": "set aside, because they lie in another direction: series {series}",
+    "dicom.several_directions": "slices are in the order of their numbers, because they lie in several directions",
     "dicom.several_series": "The folder holds {count} series; choose one with {option} ({series}).",
     "dicom.several_sizes": "several sizes",
     "dicom.several_studies": "the folder holds {count} studies, which may be of several patients",
     "dicom.shared_positions": "slices at the position of another one: {count}, as several phases or echoes have",
+    "dicom.shared_uids": "pictures with the SOP Instance UID of another one: {count}; DICOM objects about them are "
+    "ambiguous",
     "dicom.signed_colour": "{image!c} has colours with a sign, which no picture has; export it again.",
     "dicom.single_picture": "{modality}, 1 picture of {size}",
     "dicom.size": "{width} x {height}",
@@ -226,6 +231,7 @@ TEMPLATES: dict[str, str] = {
     "dicom.unknown_photometric": "{image!c} has pixels of an unknown kind; export it again.",
     "dicom.unknown_syntax": "an unknown transfer syntax",
     "dicom.unreadable_number": "{keyword} of {image} is no number; export it again.",
+    "dicom.video": "{image!c} is a video ({syntax}), which is not read; export single frames.",
     "dicom.window_on_colour": "{image!c} is in colour, and a window needs grey values; leave --window out.",
     "dicom.wrong_samples": "{image!c} has pixels of {photometric} with {samples} samples, which are not supported; export "
     "it again.",

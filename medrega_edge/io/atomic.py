@@ -101,7 +101,7 @@ def image_names(folder: Path) -> list[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(place, name)
-            if not name.startswith(".") and name != "DICOMDIR" and path.is_file() and not path.is_symlink():
+            if not name.startswith(".") and name.upper() != "DICOMDIR" and path.is_file() and not path.is_symlink():
                 names.append(str(path.relative_to(folder)))
     return sorted(names, key=natural_sort_key)
 

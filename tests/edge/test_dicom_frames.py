@@ -1,14 +1,19 @@
 """Frames of a DICOM file: one has to be chosen; its own functional groups come before the shared ones (PS3.3 C.7.6.16)."""
 
+import io
+
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from medrega_edge.errors import ChoiceError, ImageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.images.dicom import header
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from tests.codes import raises_code
-from tests.edge.dicoms import dataset, dicom, lut, row, window
+from tests.edge.dicoms import dataset, deflated, dicom, encoded, lut, row, window
 
 
 def enhanced(**shared):
@@ -82,3 +87,44 @@ GROUPS = {  # what the second frame shows for 0, 50, 100: (x - (c - 0.5)) / (w -
 def test_what_a_frame_says_goes_before_what_all_say(name):
     data, expected = GROUPS[name]
     np.testing.assert_allclose(read_image(data, View(frame=1)).pixels[0, :3, 0], expected, atol=1)
+
+
+def test_frame_groups_are_found_in_every_encoding_and_parsed_one_by_one(monkeypatch):
+    """Against pydicom's own parser, which reads all of them."""
+    groups = [
+        dataset(
+            PlanePositionSequence=[dataset(ImagePositionPatient=[0, 0, height])],
+            FrameContentSequence=[dataset(DimensionIndexValues=[1, height], FrameComments="x" * height)],
+            DerivationImageSequence=[],
+        )
+        for height in range(70)
+    ]
+    shared = [dataset(PlaneOrientationSequence=[dataset(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])])]
+    tags = {"PerFrameFunctionalGroupsSequence": groups, "SharedFunctionalGroupsSequence": shared, "RescaleSlope": "1"}
+    plain = dicom(np.zeros((70, 16, 16), "u1"), **tags)
+    read = pydicom.dcmread(io.BytesIO(plain))
+    for keyword in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        read[keyword].is_undefined_length = True
+        for item in read[keyword].value:
+            item.is_undefined_length_sequence_item = True
+            for element in item:
+                element.is_undefined_length = True
+    buffer = io.BytesIO()
+    read.save_as(buffer)
+    undefined = buffer.getvalue()
+    assert undefined.count(b"\xff\xff\xff\xff") > 200
+    monkeypatch.setattr(header, "MAX_READS", 200)
+    for data in (plain, undefined):
+        for one in (data, encoded(data, ImplicitVRLittleEndian), encoded(data, ExplicitVRBigEndian), deflated(data)):
+            found = header.read_header(one, Message("image.given")).PerFrameFunctionalGroupsSequence
+            assert len(found) == 70
+            for frame in (0, 33, 69):
+                assert found[frame] == groups[frame]
+
+
+@pytest.mark.parametrize("at", [30, 60, 90, 200])
+def test_frame_groups_that_are_cut_off_are_left_to_the_parser(at):
+    data = dicom(np.zeros((9, 16, 16), "u1"), PerFrameFunctionalGroupsSequence=[dataset(FrameComments="x" * 50)] * 9)
+    begin = data.index(b"\x00\x52\x30\x92")
+    with pytest.raises(ImageError):
+        read_image(data[: begin + at], View(frame=1))

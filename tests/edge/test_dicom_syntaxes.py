@@ -2,11 +2,16 @@
 
 import hashlib
 import io
+import struct
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -130,3 +135,48 @@ def test_a_decoder_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(base.Decoder, "is_available", property(lambda self: False))
     with raises_code(ResourceError, "dicom.needs_codecs", syntax="JPEG-LS Lossless Image Compression"):
         read_image(get_testdata_file("MR_small_jpeg_ls_lossless.dcm", download=False))
+
+
+def jp2(values, **sizes):
+    """A JPEG 2000 code stream inside a JP2 file, whose header may state another size."""
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "JPEG2000", no_jp2=False)
+    data = buffer.getvalue()
+    at = data.index(b"ihdr") + 4
+    rows, columns = sizes.get("rows", values.shape[0]), sizes.get("columns", values.shape[1])
+    return data[:at] + struct.pack(">II", rows, columns) + data[at + 8 :]
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEG2000])
+def test_a_jp2_file_in_place_of_a_code_stream_is_read(syntax):
+    grey = (np.arange(32 * 40) % 251).astype("u1").reshape(32, 40)
+    colours = np.stack([grey, grey.max() - grey, grey // 2], axis=2)
+    data = dicom(grey, syntax=syntax, PixelData=encapsulate([jp2(grey)]))
+    np.testing.assert_array_equal(read_image(data).pixels[..., 0], grey)
+    data = colour(colours, syntax=syntax, PhotometricInterpretation="RGB", PixelData=encapsulate([jp2(colours)]))
+    np.testing.assert_array_equal(read_image(data).pixels, colours)
+
+
+@pytest.mark.parametrize("make", [
+    lambda grey: jp2(grey, rows=64),
+    lambda grey: jp2(grey, columns=2**31),
+    lambda grey: jp2(grey).replace(b"jp2c", b"free"),
+    lambda grey: jp2(grey).replace(b"ihdr", b"free"),
+    lambda grey: jp2(grey)[:30],
+    lambda grey: jp2(grey)[:12] + b"\0\0\0\0free" * 9,
+    lambda grey: jp2(grey)[:12] + b"\0\0\0\x08free" * 99_999,
+])  # fmt: skip
+def test_a_jp2_file_that_contradicts_itself_is_refused(make):
+    grey = np.zeros((32, 40), "u1")
+    with raises_code(ImageError, "dicom.differing_sizes"):
+        read_image(dicom(grey, syntax=JPEG2000Lossless, PixelData=encapsulate([make(grey)])))
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_PARTIAL_420", "RGB"])
+@pytest.mark.parametrize("number", ["4.100", "4.100.1", "4.101", "4.102", "4.103", "4.104.1", "4.105", "4.106", "4.107",
+                                    "4.108", "7.1"])  # fmt: skip
+def test_a_video_is_named_as_one(number, photometric):
+    data = colour(np.zeros((16, 16, 3), "u1"), PhotometricInterpretation=photometric, NumberOfFrames="250",
+                  syntax=UID(f"1.2.840.10008.1.2.{number}"), PixelData=encapsulate([b"\0\0\1\xba" * 9]))  # fmt: skip
+    with raises_code(ImageError, "dicom.video"):
+        read_image(data)

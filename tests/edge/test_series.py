@@ -13,7 +13,7 @@ from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.io.atomic import image_names
 from tests.codes import raises_code
-from tests.edge.dicoms import bare, deflated, dicom
+from tests.edge.dicoms import bare, dataset, deflated, dicom
 from tests.edge.stub import medrega, put
 
 AXIAL, CORONAL, SAGITTAL = (1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)
@@ -178,12 +178,15 @@ def test_what_is_no_picture_is_left_out_and_counted(tmp_path):
     (folder / "outline.dcm").write_bytes(slice_file(21, (0, 0, 0), series="1.2.7", Modality="SEG"))
     (folder / "copy.dcm").write_bytes((folder / "001.dcm").read_bytes())
     (folder / "cut.dcm").write_bytes((folder / "001.dcm").read_bytes()[:400])
-    (folder / "DICOMDIR").write_bytes((folder / "001.dcm").read_bytes())
+    for name in ("DICOMDIR", "dicomdir"):
+        (folder / name).write_bytes((folder / "001.dcm").read_bytes())
+    directory = slice_file(22, (0, 0, 0), kind="1.2.840.10008.1.3.10", Rows=None, Columns=None, PixelData=None)
+    (folder / "DICOMDIR;1").write_bytes(directory)
     image = read_image(folder, View(slice=0))
     left_out = [
         Message("dicom.left_out_no_dicom", count=1),
         Message("dicom.left_out_damaged", count=1),
-        Message("dicom.left_out_no_picture", count=2),
+        Message("dicom.left_out_no_picture", count=3),
         Message("dicom.left_out_copies", count=1),
     ]
     assert image.warnings[1] == Message("dicom.left_out", files=left_out)
@@ -243,6 +246,90 @@ def test_frames_of_a_series_are_its_slices(tmp_path):
         (tmp_path / f"{3 - number}.dcm").write_bytes(data)
     assert [shown(tmp_path, slice=at) for at in range(6)] == [11, 21, 31, 12, 22, 32]
     assert read_image(tmp_path, View(slice=4)).frame == 1
+
+
+def enhanced(heights, cosines=AXIAL, greys=None, **tags):
+    """A file whose frames lie at these heights, the grey of each its height unless named."""
+    values = np.stack([np.full((16, 16), grey, "u1") for grey in greys or heights])
+    values[:, 0] = 200
+    per_frame = [
+        dataset(
+            PlanePositionSequence=[dataset(ImagePositionPatient=[0, 0, height])],
+            PlaneOrientationSequence=[dataset(ImageOrientationPatient=list(one))],
+        )
+        for height, one in zip(heights, cosines if isinstance(cosines, list) else [cosines] * len(heights), strict=True)
+    ]
+    uids = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "Modality": "MR"}
+    return dicom(values, PerFrameFunctionalGroupsSequence=per_frame, **uids | tags)
+
+
+def test_frames_are_ordered_by_where_they_lie(tmp_path):
+    ordered = Message("dicom.frames_ordered")
+    for heights, is_noted in (([30, 10, 50, 20, 40], True), ([50, 40, 30, 20, 10], True), ([10, 20, 30, 40, 50], False)):
+        (tmp_path / "a.dcm").write_bytes(enhanced(heights))
+        assert [shown(tmp_path, slice=at) for at in range(5)] == [10, 20, 30, 40, 50]
+        image = read_image(tmp_path, View(slice=3))
+        assert image.frame == heights.index(40)
+        assert (ordered in image.warnings) == is_noted
+    (tmp_path / "b.dcm").write_bytes(enhanced([15, 45, 5]))  # another part of the same series
+    assert [shown(tmp_path, slice=at) for at in range(8)] == [5, 10, 15, 20, 30, 40, 45, 50]
+    assert read_image(tmp_path, View(slice=6)).frame == 1
+
+
+def test_a_batch_says_where_each_frame_stands(tmp_path, monkeypatch):
+    put(monkeypatch)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(enhanced([30, 10, 20]))
+    medrega("batch", folder, "--question", "x", "--out", tmp_path / "a.jsonl")
+    assert [(row["image"]["frame"], row["image"]["slice"]) for row in rows_of(tmp_path / "a.jsonl")] == [
+        (0, 2),
+        (1, 0),
+        (2, 1),
+    ]
+
+
+def test_localizers_are_set_aside_and_named(tmp_path):
+    folder = stack(tmp_path / "in", [(0, 0, -z) for z in range(4)])
+    (folder / "scout.dcm").write_bytes(slice_file(9, (0, 0, 0), cosines=SAGITTAL, InstanceNumber="0"))
+    assert [shown(folder, slice=at) for at in range(4)] == [4, 3, 2, 1]
+    named = Message("dicom.numbered_series", number=1, series=Message("dicom.single_picture", modality="CT", size=SIZE))
+    assert read_image(folder, View(slice=0)).warnings[-1] == Message("dicom.set_aside", series=[named])
+    assert shown(folder, series=1) == 9
+    with raises_code(ImageError, "dicom.no_series", series=2, last=1):
+        read_image(folder, View(series=2))
+
+
+def test_localizers_are_known_by_their_image_type(tmp_path):
+    folder = stack(tmp_path / "in", [(0, 0, z) for z in range(3)])
+    for number in (7, 8):
+        scout = slice_file(number, (number, 0, 0), cosines=SAGITTAL, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+        (folder / f"{number}.dcm").write_bytes(scout)
+    assert [shown(folder, slice=at) for at in range(3)] == [1, 2, 3]
+
+
+def test_stacks_in_two_directions_are_two_series(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(enhanced([10, 20, 30, 40], [AXIAL, CORONAL, AXIAL, CORONAL]))
+    with raises_code(ChoiceError, "dicom.several_series", count=2):
+        read_image(tmp_path)
+    assert [shown(tmp_path, series=0, slice=at) for at in range(2)] == [10, 30]
+
+
+def test_slices_that_turn_are_in_the_order_of_their_numbers_and_that_is_said(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(1, 6):
+        turned = (np.cos(number), np.sin(number), 0, 0, 0, -1)
+        (tmp_path / "in" / f"{9 - number}.dcm").write_bytes(slice_file(number, (0, 0, 0), cosines=turned))
+    assert [shown(tmp_path / "in", slice=at) for at in range(5)] == [1, 2, 3, 4, 5]
+    assert Message("dicom.several_directions") in read_image(tmp_path / "in").warnings
+
+
+def test_pictures_that_share_a_uid_are_no_copies(tmp_path):
+    folder = stack(tmp_path / "in", [(0, 0, z) for z in range(3)], SOPInstanceUID="1.2.3")
+    (folder / "copy.dcm").write_bytes((folder / "000.dcm").read_bytes())
+    assert [shown(folder, slice=at) for at in range(3)] == [1, 2, 3]
+    codes = [warning.code for warning in read_image(folder, View(slice=0)).warnings]
+    assert codes == ["dicom.slice_of_series", "dicom.left_out", "dicom.shared_uids"]
 
 
 def test_a_header_that_claims_a_billion_frames_costs_nothing(tmp_path):

@@ -15,7 +15,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.geometry import patient_orientation, pixel_spacing
 from medrega_edge.images.dicom.header import read_header
 from medrega_edge.images.dicom.rendering import FrameRenderer
-from medrega_edge.images.dicom.validation import check_pixel_data
+from medrega_edge.images.dicom.validation import check_no_video, check_pixel_data
 from medrega_edge.images.medical_image import MedicalImage, Source, View, as_image_error, check_size, select_index
 from medrega_edge.images.signatures import is_bare_dataset, is_program
 
@@ -50,6 +50,7 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
             count = int(dataset.get("NumberOfFrames", 1) or 1)
         except (InvalidDicomError, AttributeError):
             raise ImageError("dicom.no_picture", image=name) from None
+        check_no_video(dataset, name)
         check_size(columns, rows, name)
         index = select_index(view.frame, count, name)
         frame = index or 0

@@ -8,16 +8,23 @@ name a patient.
 from __future__ import annotations
 
 import math
+import os
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from pydicom.dataset import Dataset
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from medrega_edge.errors import ChoiceError, ImageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.images.dicom.functional_groups import frame_value
 from medrega_edge.images.dicom.header import read_header
 from medrega_edge.images.dicom.numbers import number_or_infinity, vector
 from medrega_edge.images.medical_image import MAX_BYTES, View, select_index
@@ -26,7 +33,8 @@ from medrega_edge.io.atomic import image_names
 
 _KEYWORDS = (
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber", "InstanceNumber", "Modality"),
-    *("Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient"),
+    *("Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient", "ImageType"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _SHOWN_MODALITIES = ("CT", "MR", "CR", "DX", "RF", "XA", "MG", "US", "OP", "OPT", "ES", "SM", "GM", "PT", "NM", "OT")
 _NO_PICTURES = (  # modalities of reports, states, plans, curves; SEG and RTDOSE have rows and columns, but of derived data
@@ -40,6 +48,9 @@ _MIN_ALIGNMENT = 0.9  # of the normal with an axis, for the plane to have that a
 _MIN_STEP = 0.01  # millimetres; slices nearer than this lie at the same position
 _MAX_GAPS = 3  # in a warning
 _MAX_LISTED = 20  # in an error
+_MAX_DIRECTIONS = 3  # of a series that is split by them; slices that turn have more
+_ASIDE = 3  # a direction with this many times fewer pictures than another is that of localizers
+_TAIL = 1 << 16  # bytes at the end of a file, which are those of its pixels
 _HEADER_BYTES = 1 << 20  # nearly every header is shorter
 
 
@@ -72,27 +83,48 @@ class Picture:
 
 @dataclass(frozen=True)
 class Series:
-    """The files of one series in anatomical order, each with its number of pictures.
+    """The pictures of one series that lie in one direction, in anatomical order.
 
-    `description` distinguishes the series from others. `notes` are for the user.
+    `files` holds each file with its number of pictures. `order` are the pictures; without it they are in the order of files
+    and frames. `description` distinguishes the series from others. `notes` are for the user. `is_aside` is a localizer's: it
+    is chosen by its number only.
     """
 
     files: tuple[tuple[str, int], ...]
     description: Message
     notes: tuple[Message, ...]
+    order: tuple[Picture, ...] = ()
+    is_aside: bool = False
 
     @property
     def count(self) -> int:
         """Number of pictures."""
-        return sum(frames for _, frames in self.files)
+        return len(self.order) or sum(frames for _, frames in self.files)
 
     def picture(self, index: int) -> Picture:
         """The picture at `index`, counted from 0; raises IndexError."""
+        if self.order:
+            return self.order[index]
         for name, frames in self.files:
             if index < frames:
                 return Picture(name, index if frames > 1 else None)
             index -= frames
         raise IndexError
+
+    def index_of(self, name: str, frame: int) -> int | None:
+        """Where a frame of a file, 0 of a file with one picture, stands in the series; None if it is not there."""
+        if self.order:
+            return self._indices.get((name, frame))
+        start = 0
+        for file, frames in self.files:
+            if file == name:
+                return start + frame
+            start += frames
+        return None
+
+    @cached_property
+    def _indices(self) -> dict[tuple[str, int], int]:
+        return {(picture.name, picture.frame or 0): index for index, picture in enumerate(self.order)}
 
 
 @dataclass(frozen=True)
@@ -112,12 +144,14 @@ class SelectedSlice:
 class FolderScan:
     """The series of a folder, the files that belong to none by the reason why, and the number of studies.
 
-    Several studies may be those of several patients.
+    Several studies may be those of several patients. `shared_uids` counts the pictures whose SOP Instance UID another
+    picture has.
     """
 
     series: tuple[Series, ...]
     left_out: dict[LeftOut, tuple[str, ...]]
     studies: int
+    shared_uids: int = 0
 
     def notes(self, *reasons: LeftOut) -> tuple[Message, ...]:
         """Notes about the folder; files that belong to no series for these `reasons` are counted."""
@@ -125,12 +159,17 @@ class FolderScan:
         notes = [Message("dicom.left_out", files=counts)] if counts else []
         if self.studies > 1:
             notes.append(Message("dicom.several_studies", count=self.studies))
+        if self.shared_uids:
+            notes.append(Message("dicom.shared_uids", count=self.shared_uids))
         return tuple(notes)
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What sorts pictures into series and orders them; missing numbers are infinite."""
+    """What sorts pictures into series and orders them; missing numbers are infinite.
+
+    `places` are those of the frames, None where a file does not state one.
+    """
 
     name: str
     study: str
@@ -141,8 +180,24 @@ class _Header:
     modality: str
     size: tuple[int, int]  # columns, rows
     frames: int
-    cosines: tuple[float, ...] | None  # directions of rows and columns in the patient
-    position: tuple[float, ...] | None  # of the first pixel, millimetres
+    is_localizer: bool
+    has_groups: bool  # functional groups, as multi-frame files have
+    places: tuple[_Place, ...] | None
+
+
+class _Place(NamedTuple):
+    """Directions of rows and columns in the patient, and millimetres of the first pixel."""
+
+    cosines: tuple[float, ...]
+    position: tuple[float, ...]
+
+
+class _Placed(NamedTuple):
+    """A frame of a file, counted from 0, and where it lies."""
+
+    header: _Header
+    frame: int
+    place: _Place
 
 
 def select_slice(folder: Path, view: View) -> SelectedSlice:
@@ -164,46 +219,75 @@ def select_slice(folder: Path, view: View) -> SelectedSlice:
     if index is not None:
         where = Message("dicom.slice_of_series", number=index, count=count, series=number, description=series.description)
         notes[:0] = [where, Message("dicom.middle_slice")] if view.slice is None else [where]
+    if view.series is None and (aside := _numbered(scan, lambda other: other.is_aside)):
+        notes.append(Message("dicom.set_aside", series=aside))
     return SelectedSlice(series.picture(index or 0), number, index, (*notes, *scan.notes(*LeftOut)))
 
 
 def select_series(scan: FolderScan, wanted: int | None) -> int:
-    """The wanted series, or the only one; raises ImageError, or ChoiceError if there are several and none is wanted."""
+    """The wanted series, or the only one beside localizers.
+
+    Raises ImageError, or ChoiceError if there are several and none is wanted.
+    """
     last = len(scan.series) - 1
     if last < 0:
         raise ImageError("dicom.folder_without_series")
-    if wanted is None and last > 0:
-        listed = [
-            Message("dicom.numbered_series", number=number, series=series.description)
-            for number, series in enumerate(scan.series[:_MAX_LISTED])
-        ]
+    main = [number for number, series in enumerate(scan.series) if not series.is_aside]
+    if wanted is None and len(main) > 1:
+        listed = _numbered(scan, lambda _: True)[: _MAX_LISTED + 1]
         if last >= _MAX_LISTED:
-            listed.append(Message("dicom.more_series"))
+            listed[-1] = Message("dicom.more_series")
         raise ChoiceError("dicom.several_series", count=last + 1, option="--series", series=listed)
     if wanted is not None and not 0 <= wanted <= last:
         raise ImageError("dicom.no_series", series=wanted, last=last)
-    return wanted or 0
+    return main[0] if wanted is None else wanted
+
+
+def _numbered(scan: FolderScan, condition: Callable[[Series], bool]) -> list[Message]:
+    return [
+        Message("dicom.numbered_series", number=number, series=series.description)
+        for number, series in enumerate(scan.series)
+        if condition(series)
+    ]
 
 
 def scan_folder(folder: Path, names: Sequence[str]) -> FolderScan:
     """Sort the files `names` below a folder into series; files that cannot be read as DICOM belong to none."""
     left_out: dict[LeftOut, list[str]] = {reason: [] for reason in LeftOut}
     groups: dict[tuple[str, str], list[_Header]] = {}
-    instances: set[str] = set()
+    instances: dict[str, list[_Header]] = {}
+    shared_uids = 0
     for name in names:
         header = _read_header(folder, name)
         if isinstance(header, LeftOut):
             left_out[header].append(name)
-        elif header.instance in instances:
+            continue
+        others = instances.setdefault(header.instance, []) if header.instance else []
+        if any(_is_copy(folder, header, other) for other in others):
             left_out[LeftOut.COPY].append(name)
-        else:
-            instances |= {header.instance} - {""}
-            groups.setdefault((header.study, header.series), []).append(header)
+            continue
+        shared_uids += bool(others)
+        others.append(header)
+        groups.setdefault((header.study, header.series), []).append(header)
     ordered = sorted(groups.items(), key=lambda group: (group[0][0], min(h.series_number for h in group[1]), group[0][1]))
-    series = tuple(_series(headers) for _, headers in ordered)
+    series = [one for _, headers in ordered for one in _series(headers)]
     return FolderScan(
-        series, {reason: tuple(files) for reason, files in left_out.items()}, len({study for study, _ in groups})
+        tuple(sorted(series, key=lambda one: one.is_aside)),
+        {reason: tuple(files) for reason, files in left_out.items()},
+        len({study for study, _ in groups}),
+        shared_uids,
     )
+
+
+def _is_copy(folder: Path, one: _Header, other: _Header) -> bool:
+    """Whether two files with one SOP Instance UID hold the same picture in the same place; broken exports share UIDs."""
+    return one.places == other.places and one.frames == other.frames and _tail(folder, one) == _tail(folder, other)
+
+
+def _tail(folder: Path, header: _Header) -> bytes:
+    with (folder / header.name).open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - _TAIL, 0))
+        return file.read().rstrip(b"\0")
 
 
 def _read_header(folder: Path, name: str) -> _Header | LeftOut:
@@ -217,7 +301,8 @@ def _read_header(folder: Path, name: str) -> _Header | LeftOut:
                 return LeftOut.DAMAGED
             for size in (_HEADER_BYTES, -1):  # the whole file only if its header is longer, or deflated
                 file.seek(0)
-                header = _parse(name, file.read(size))
+                data = file.read(size)
+                header = _parse(name, data, is_whole=len(data) == path.stat().st_size)
                 if header is not LeftOut.DAMAGED:
                     return header
     except OSError:
@@ -225,23 +310,27 @@ def _read_header(folder: Path, name: str) -> _Header | LeftOut:
     return LeftOut.DAMAGED
 
 
-def _parse(name: str, data: bytes) -> _Header | LeftOut:
+def _parse(name: str, data: bytes, is_whole: bool) -> _Header | LeftOut:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's would quote header values, and they may be a patient's
         try:
-            return _header(name, read_header(data, Message("dicom.chosen_picture"), _KEYWORDS))
+            header = _header(name, read_header(data, Message("dicom.chosen_picture"), _KEYWORDS))
         except MemoryError:
             raise
         except Exception:  # whatever pydicom raises on damage
             return LeftOut.DAMAGED
+    is_cut = not is_whole and isinstance(header, _Header) and header.has_groups and header.places is None
+    return LeftOut.DAMAGED if is_cut else header
 
 
 def _header(name: str, dataset: Dataset) -> _Header | LeftOut:
     modality = str(dataset.get("Modality", ""))
-    if modality in _NO_PICTURES:
+    is_directory = dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+    if modality in _NO_PICTURES or is_directory:
         return LeftOut.NO_PICTURE
     if "Rows" not in dataset or "Columns" not in dataset:
         return LeftOut.DAMAGED
+    frames = max(int(dataset.get("NumberOfFrames") or 1), 1)
     return _Header(
         name=name,
         study=str(dataset.get("StudyInstanceUID", "")),
@@ -251,25 +340,81 @@ def _header(name: str, dataset: Dataset) -> _Header | LeftOut:
         instance_number=number_or_infinity(dataset.get("InstanceNumber")),
         modality=modality,
         size=(int(dataset.Columns), int(dataset.Rows)),
-        frames=max(int(dataset.get("NumberOfFrames") or 1), 1),
-        cosines=vector(dataset.get("ImageOrientationPatient"), 6),
-        position=vector(dataset.get("ImagePositionPatient"), 3),
+        frames=frames,
+        is_localizer="LOCALIZER" in (dataset.get("ImageType") or ()),
+        has_groups="SharedFunctionalGroupsSequence" in dataset or "PerFrameFunctionalGroupsSequence" in dataset,
+        places=_places(dataset, frames),
     )
 
 
-def _series(headers: list[_Header]) -> Series:
-    """Order the pictures of one series and describe it."""
-    plane_and_positions = _positions(headers)
-    if plane_and_positions is None:
-        ordered = sorted(headers, key=lambda header: header.instance_number)  # equal numbers stay in the order of names
-        plane, notes = None, [Message("dicom.ordered_by_number")]
-    else:
-        plane, positions = plane_and_positions
-        ordered = sorted(headers, key=lambda header: (positions[header.name], header.instance_number))
-        notes = _position_notes([positions[header.name] for header in ordered])
+def _places(dataset: Dataset, frames: int) -> tuple[_Place, ...] | None:
+    """Where the frames lie; None if the file does not state it for all."""
+    if frames > 1 and len(dataset.get("PerFrameFunctionalGroupsSequence") or ()) != frames:
+        return None
+    places = []
+    for frame in range(frames):
+        cosines = vector(frame_value(dataset, frame, "PlaneOrientationSequence", "ImageOrientationPatient"), 6)
+        position = vector(frame_value(dataset, frame, "PlanePositionSequence", "ImagePositionPatient"), 3)
+        if cosines is None or position is None:
+            return None
+        places.append(_Place(cosines, position))
+    return tuple(places)
+
+
+def _series(headers: list[_Header]) -> list[Series]:
+    """Order the pictures of one series and describe it; those that lie in several directions are a series for each."""
+    placed = [_Placed(header, frame, place) for header in headers for frame, place in enumerate(header.places or ())]
+    if not all(header.places for header in headers):
+        return [_by_number(headers, Message("dicom.ordered_by_number"))]
+    directions: list[list[_Placed]] = []
+    for one in placed:
+        for others in directions:
+            if _is_parallel(one.place.cosines, others[0].place.cosines):
+                others.append(one)
+                break
+        else:
+            directions.append([one])
+            if len(directions) > _MAX_DIRECTIONS:
+                return [_by_number(headers, Message("dicom.several_directions"))]
+    largest = max(directions, key=len)
+    has_slices = not all(one.header.is_localizer for one in largest)
+    series = []
+    for pictures in directions:
+        is_few = len(pictures) * _ASIDE <= len(largest)
+        is_localizer = has_slices and all(one.header.is_localizer for one in pictures)
+        series.append(_by_position(pictures, is_aside=is_few or is_localizer))
+    return series
+
+
+def _by_number(headers: list[_Header], note: Message) -> Series:
+    ordered = sorted(headers, key=lambda header: header.instance_number)  # equal numbers stay in the order of names
     files = tuple((header.name, header.frames) for header in ordered)
-    pictures = sum(frames for _, frames in files)
-    return Series(files, _description(headers, plane, pictures), tuple(notes) if len(files) > 1 else ())
+    count = sum(frames for _, frames in files)
+    return Series(files, _description(headers, None, count), (note,) if len(files) > 1 else ())
+
+
+def _by_position(pictures: list[_Placed], is_aside: bool) -> Series:
+    """The series of pictures that lie in the same direction."""
+    headers = list({one.header.name: one.header for one in pictures}.values())
+    plane_and_positions = _positions(pictures)
+    if plane_and_positions is None:
+        return _by_number(headers, Message("dicom.ordered_by_number"))
+    plane, positions = plane_and_positions
+    ranked = sorted(
+        range(len(pictures)), key=lambda k: (positions[k], pictures[k].header.instance_number, pictures[k].frame)
+    )
+    order = [pictures[k] for k in ranked]
+    files = Counter(one.header.name for one in order)
+    notes = _position_notes([positions[k] for k in ranked])
+    if any(before.header is after.header and before.frame > after.frame for before, after in pairwise(order)):
+        notes.append(Message("dicom.frames_ordered"))
+    return Series(
+        tuple(files.items()),
+        _description(headers, plane, len(order)),
+        tuple(notes) if len(order) > 1 else (),
+        tuple(Picture(one.header.name, one.frame if one.header.frames > 1 else None) for one in order),
+        is_aside,
+    )
 
 
 def _description(headers: list[_Header], plane: Message | None, count: int) -> Message:
@@ -286,16 +431,9 @@ def _description(headers: list[_Header], plane: Message | None, count: int) -> M
     return Message("dicom.slices", modality=modality, count=count, plane=plane, size=size)
 
 
-def _positions(headers: list[_Header]) -> tuple[Message, dict[str, float]] | None:
-    """The plane's name and the position of each file along its normal in millimetres.
-
-    None if a file does not state its position, holds several frames, or lies in another direction than the first.
-    """
-    cosines = headers[0].cosines
-    if cosines is None or any(
-        header.frames > 1 or header.position is None or not _is_parallel(header.cosines, cosines) for header in headers
-    ):
-        return None
+def _positions(pictures: list[_Placed]) -> tuple[Message, list[float]] | None:
+    """The plane's name and the position of each picture along its normal in millimetres; None if it has no normal."""
+    cosines = pictures[0].place.cosines
     across, down = cosines[:3], cosines[3:]
     normal = [across[k - 2] * down[k - 1] - across[k - 1] * down[k - 2] for k in range(3)]  # the cross product
     axis = max(range(3), key=lambda k: abs(normal[k]))
@@ -303,14 +441,11 @@ def _positions(headers: list[_Header]) -> tuple[Message, dict[str, float]] | Non
         return None  # the two directions are not at a right angle
     sign = math.copysign(1.0, normal[axis]) * _COUNTING[axis]
     plane = _PLANES[axis] if abs(normal[axis]) > _MIN_ALIGNMENT else Message("dicom.oblique")
-    positions = {
-        header.name: sign * sum(a * b for a, b in zip(normal, header.position or (), strict=True)) for header in headers
-    }
-    return plane, positions
+    return plane, [sign * sum(a * b for a, b in zip(normal, one.place.position, strict=True)) for one in pictures]
 
 
-def _is_parallel(cosines: tuple[float, ...] | None, others: tuple[float, ...]) -> bool:
-    return cosines is not None and max(abs(a - b) for a, b in zip(cosines, others, strict=True)) < 1e-3
+def _is_parallel(cosines: tuple[float, ...], others: tuple[float, ...]) -> bool:
+    return max(abs(a - b) for a, b in zip(cosines, others, strict=True)) < 1e-3
 
 
 def _position_notes(positions: list[float]) -> list[Message]:

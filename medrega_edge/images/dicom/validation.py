@@ -12,7 +12,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.uid import RLELossless
+from pydicom.uid import RLELossless, UID_dictionary
 
 from medrega_edge.errors import ImageError
 from medrega_edge.i18n.message import Message
@@ -27,7 +27,21 @@ SAMPLES_PER_PIXEL = {  # by the photometric interpretations that are read
     "YBR_ICT": 3,
     "YBR_RCT": 3,
 }
+_VIDEOS = (  # transfer syntaxes: MPEG-2, MPEG-4 and HEVC, then SMPTE ST 2110
+    *(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109)),
+    "1.2.840.10008.1.2.7.",
+)
+_JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"  # the first box of a JP2 file
+_MAX_BOXES = 64  # of a JP2 file
 MAX_TILES = 65_535  # of a JPEG 2000 code stream, whose tile index has 16 bits
+
+
+def check_no_video(dataset: Dataset, name: Message) -> None:
+    """Raise ImageError for a video, whose frames no decoder of pictures reads."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.startswith(_VIDEOS):
+        video = UID_dictionary[syntax][0] if syntax in UID_dictionary else syntax
+        raise ImageError("dicom.video", image=name, syntax=video)
 
 
 def check_pixel_data(dataset: Dataset, frames: int, frame: int, name: Message) -> None:
@@ -92,6 +106,8 @@ def _fragment_count(pixels: bytes) -> int | None:
 
 def _size_in_code_stream(stream: bytes) -> tuple[int, int, int] | None:
     """Rows, columns and samples that a JPEG, JPEG-LS or JPEG 2000 code stream states; None if it states none."""
+    if stream.startswith(_JP2):
+        return _size_in_jp2(stream)
     if stream.startswith(b"\xff\x4f\xff\x51") and len(stream) >= 42:
         right, bottom, left, top, tile_width, tile_height = struct.unpack_from(">6I", stream, 8)
         if not tile_width or not tile_height or math.ceil(right / tile_width) * math.ceil(bottom / tile_height) > MAX_TILES:
@@ -111,6 +127,28 @@ def _size_in_code_stream(stream: bytes) -> tuple[int, int, int] | None:
             return None
         else:
             at += 2 + length
+    return None
+
+
+def _size_in_jp2(data: bytes) -> tuple[int, int, int] | None:
+    """Size in the code stream of a JP2 file, which DICOM forbids and some programs write; None if its header differs."""
+    at, header = 0, None
+    for _ in range(_MAX_BOXES):
+        if at + 8 > len(data):
+            return None
+        length, kind = struct.unpack_from(">I4s", data, at)
+        body = at + 8
+        if length == 1:  # the length follows, in 8 bytes
+            length, body = int.from_bytes(data[body : body + 8], "big"), body + 8
+        if kind == b"jp2c":
+            size = _size_in_code_stream(data[body : body + 64])
+            return size if size == header else None
+        if kind == b"jp2h" and data[body + 4 : body + 8] == b"ihdr" and body + 18 <= len(data):
+            rows, columns, samples = struct.unpack_from(">IIH", data, body + 8)
+            header = rows, columns, samples
+        if length < 8:
+            return None
+        at += length
     return None
 
 

@@ -20,7 +20,8 @@ from medrega_edge.images.dicom.rendering import FrameRenderer
 from medrega_edge.output.dicom.common import frame_numbers, identity, polyline
 
 LAYER = "MEDREGA"
-_GREY_KEYWORDS = (
+_REPLACED = (
+    *("SamplesPerPixel", "PhotometricInterpretation", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
 )
@@ -65,10 +66,11 @@ def _for_highdicom(source: Dataset) -> Dataset:
     """The scan as highdicom reads it: a palette as RGB, and without grey values, which `_show_as_seen` writes."""
     scan = Dataset()
     scan.update(source)
-    if source.PhotometricInterpretation == "PALETTE COLOR":
-        scan.SamplesPerPixel, scan.PhotometricInterpretation = 3, "RGB"
-    for keyword in _GREY_KEYWORDS:
+    for keyword in _REPLACED:  # the two share their elements
         scan.pop(keyword, None)
+    is_palette = source.PhotometricInterpretation == "PALETTE COLOR"
+    scan.SamplesPerPixel = 3 if is_palette else source.SamplesPerPixel
+    scan.PhotometricInterpretation = "RGB" if is_palette else source.PhotometricInterpretation
     if "NumberOfFrames" in scan:
         scan.SharedFunctionalGroupsSequence = [Dataset()]
         scan.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(int(source.NumberOfFrames))]
