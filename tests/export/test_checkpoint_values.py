@@ -25,8 +25,10 @@ from medrega_edge.errors import UsageError
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.images.preprocess import IMAGENET_MEAN, IMAGENET_STD, preprocess
 from medrega_edge.inference.tokenizer import Tokenizer
+from medrega_export import ExportOptions
 from medrega_export.checkpoint import checkpoint, image_processor
 from medrega_export.checkpoint.tokenizer_json import read_tokenizer
+from medrega_export.preflight import inspect
 from tests.codes import raises_code
 
 SIDE = 64  # of the tower of `checkpoint_folder`
@@ -396,6 +398,45 @@ def test_quantised_weights_are_refused(part: str, key: str, method: str, copied:
         checkpoint.load(copied)
 
 
+UNUSABLE = "export.config_unusable"
+REFUSED_CONFIGS = {
+    "several layers of the tower": ({"vision_feature_layer": [-1, -2]}, "export.feature_layer"),
+    "a layer that is not there": ({"vision_feature_layer": -9}, "export.feature_layer"),
+    "a ratio of no whole number": ({"downsample_ratio": 0.4}, "export.grid_indivisible"),
+    "a ratio that enlarges": ({"downsample_ratio": 2.0}, "export.downsample_ratio"),
+    "another activation of the projector": ({"projector_hidden_act": "relu"}, "export.projector_activation_unsupported"),
+    "an unknown activation": ({"projector_hidden_act": "magic"}, UNUSABLE),
+    "the class token": ({"vision_feature_select_strategy": "full"}, "export.class_token_unsupported"),
+    "one channel": ({"vision_config": {"num_channels": 1}}, "export.channels_unsupported"),
+    "an unknown norm": ({"vision_config": {"norm_type": "batch_norm"}}, UNUSABLE),
+    "heads that do not divide the tower": ({"vision_config": {"num_attention_heads": 5}}, UNUSABLE),
+    "another activation of the tower": ({"vision_config": {"hidden_act": "relu"}}, "export.tower_activation_unsupported"),
+    "no positions": ({"vision_config": {"use_absolute_position_embeddings": False}}, "export.tower_positions_missing"),
+    "no square": ({"vision_config": {"image_size": [64, 32]}}, "export.not_square"),
+    "a sliding window": ({"text_config": {"use_sliding_window": True}}, "export.language_layers_unsupported"),
+    "sliding layers": ({"text_config": {"layer_types": ["sliding_attention"] * 2}}, "export.language_layers_unsupported"),
+    "another activation": ({"text_config": {"hidden_act": "gelu"}}, "export.language_layers_unsupported"),
+    "yarn": ({"text_config": {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}}, "export.rope_unsupported"),
+    "rotary halves": (
+        {"text_config": {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5}}},
+        "export.rope_unsupported",
+    ),
+    "small heads": ({"text_config": {"head_dim": 8}}, "export.head_size_unsupported"),
+    "another language model": ({"text_config": {"model_type": "qwen3"}}, "export.language_model_unsupported"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", REFUSED_CONFIGS)
+def test_configs_that_are_not_exported(case: str, copied: Path, tmp_path: Path) -> None:
+    changes, code = REFUSED_CONFIGS[case]
+    config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
+    merged = {key: config[key] | value if isinstance(value, dict) else value for key, value in changes.items()}
+    write_json(copied / "config.json", config | merged)
+    problems = inspect(ExportOptions(copied, tmp_path / "package")).problems
+    assert code in [problem.code for problem in problems]
+
+
 def test_the_document_counts_the_cells() -> None:
     text = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
     read = 2 * len(PROCESSORS) + len(CLIPS) + 7  # and six of tiles, and one without a file
@@ -405,4 +446,5 @@ def test_the_document_counts_the_cells() -> None:
     ):
         assert re.search(rf"{kind}.*\| {cells} \| {len(refused)} \|", text)
     assert re.search(rf"end tokens.*\| {len(ENDS)} \| {len(REFUSED_ENDS)} \|", text)
+    assert re.search(rf"kinds of layers.*\| {len(REFUSED_CONFIGS)} \|", text)
     assert re.search(rf"kinds of numbers.*\| 8 \| {2 * len(KINDS) - 8} \|", text)

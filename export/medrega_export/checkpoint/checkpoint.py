@@ -267,8 +267,11 @@ def meta_model(native: Any) -> Any:
     import torch
     from transformers import InternVLForConditionalGeneration
 
-    with torch.device("meta"):
-        return InternVLForConditionalGeneration(native)
+    try:
+        with torch.device("meta"):
+            return InternVLForConditionalGeneration(native)
+    except (KeyError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UsageError("export.config_unusable", problem=str(error).partition("\n")[0]) from None
 
 
 def weight_shapes(native: Any) -> dict[str, tuple[int, ...]]:

@@ -25,6 +25,8 @@ LayerTensors = Callable[[int], Mapping[str, npt.NDArray[Any]]]  # number of a la
 
 PACKED = 32  # a quantised layer's sides are multiples of it: words of 8 codes, and kernels that take 4 words
 ROPE_TYPES = ("default", "linear", "dynamic")
+FULL_ATTENTION = "full_attention"
+HEAD_MULTIPLE = 16  # GroupQueryAttention's rotary embedding takes no other sizes of heads
 CHUNK_SIZE = 8192  # rows of a large table that are in memory at a time
 NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 LINEARS = (
@@ -43,16 +45,20 @@ def shape_of(config: Any, context: int) -> decoder.DecoderShape:
     rope = dict(getattr(config, "rope_parameters", None) or {})
     kind = rope.get("rope_type", "default")
     # "dynamic" does nothing up to the length that the model was made for, and `context` is cut to that.
-    if kind not in ROPE_TYPES:
+    if kind not in ROPE_TYPES or rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise UsageError("export.rope_unsupported", type=str(kind), supported=ROPE_TYPES)
-    if getattr(config, "use_sliding_window", False) or getattr(config, "hidden_act", "silu") != "silu":
+    is_full = all(layer == FULL_ATTENTION for layer in getattr(config, "layer_types", None) or ())
+    if getattr(config, "use_sliding_window", False) or not is_full or getattr(config, "hidden_act", "silu") != "silu":
         raise UsageError("export.language_layers_unsupported")
     heads = int(config.num_attention_heads)
+    head_dim = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    if head_dim % HEAD_MULTIPLE:
+        raise UsageError("export.head_size_unsupported", size=head_dim, multiple=HEAD_MULTIPLE)
     return decoder.DecoderShape(
         layers=int(config.num_hidden_layers),
         heads=heads,
         kv_heads=int(config.num_key_value_heads),
-        head_dim=int(getattr(config, "head_dim", None) or config.hidden_size // heads),
+        head_dim=head_dim,
         hidden=int(config.hidden_size),
         vocabulary=int(config.vocab_size),
         context=min(context, int(config.max_position_embeddings)),

@@ -30,15 +30,29 @@ from medrega_export.quantisation.recipe import FULL
 if TYPE_CHECKING:
     from medrega_export.quantisation.recipe import Recipe
 
+PROJECTOR_ACTIVATION = "gelu"
+CHANNELS = 3  # the runtime makes every image one of three
+MOST_SHUFFLED = 64  # patches a side that become one token
+
 Pixels = Sequence[npt.NDArray[np.float32]]
 
 
 def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.VisionShape:
     """Read the sizes out of an InternVLConfig; raises UsageError for what is not exported."""
-    vision, layer = config.vision_config, int(config.vision_feature_layer)
+    vision, layer, ratio = config.vision_config, config.vision_feature_layer, float(config.downsample_ratio)
+    depth = int(vision.num_hidden_layers)
+    if not isinstance(layer, int) or not -depth - 1 <= layer <= depth:
+        raise UsageError("export.feature_layer", layer=str(layer), layers=depth)
+    if ratio not in (1 / factor for factor in range(1, MOST_SHUFFLED + 1)):
+        raise UsageError("export.downsample_ratio", ratio=ratio)
+    if vision.num_channels != CHANNELS:
+        raise UsageError("export.channels_unsupported", channels=vision.num_channels)
     if config.vision_feature_select_strategy != "default":
         raise UsageError("export.class_token_unsupported")
-    if vision.hidden_act not in vision_graph.ACTIVATIONS or config.projector_hidden_act != "gelu":
+    if config.projector_hidden_act != PROJECTOR_ACTIVATION:
+        given = str(config.projector_hidden_act)
+        raise UsageError("export.projector_activation_unsupported", activation=given, supported=PROJECTOR_ACTIVATION)
+    if vision.hidden_act not in vision_graph.ACTIVATIONS:
         raise UsageError(
             "export.tower_activation_unsupported",
             activation=str(vision.hidden_act),
@@ -53,14 +67,14 @@ def shape_of(config: Any, pixel_shuffle: str) -> vision_graph.VisionShape:
         width=int(vision.hidden_size),
         heads=int(vision.num_attention_heads),
         # States are counted from the embeddings on; -1 is what the last layer gives, normed where the tower says so.
-        layers=layer if layer >= 0 else int(vision.num_hidden_layers) + 1 + layer,
+        layers=layer if layer >= 0 else depth + 1 + layer,
         epsilon=float(vision.layer_norm_eps),
         rms=vision.norm_type == "rms_norm",
         qk_norm=bool(vision.use_qk_norm),
         final_norm=layer == -1 and not vision.use_mean_pooling,
         activation=str(vision.hidden_act),
         hidden=int(config.text_config.hidden_size),
-        factor=round(1 / float(config.downsample_ratio)),
+        factor=round(1 / ratio),
         transposed=pixel_shuffle == "v1",
     )
 

@@ -183,15 +183,24 @@ TEMPLATES: dict[str, str] = {
     "export.unit_twice": "The recipe names '{unit}' twice; name it once.",
     "export.unit_unknown": "'{unit}' is no part of a model that has a precision of its own; correct the recipe.",
     # ---- graphs ---------------------------------------------------------------------------------------------------
+    "export.channels_unsupported": "The tower of the checkpoint sees {channels} channels; the runtime shows it 3, so this "
+    "cannot be exported.",
     "export.class_token_unsupported": "The checkpoint feeds the class token to the language model; this cannot be exported.",
+    "export.downsample_ratio": "downsample_ratio in config.json is {ratio}; it has to be 1, 1/2, 1/3 or so on: correct it.",
+    "export.feature_layer": "vision_feature_layer in config.json is {layer}; one layer of the {layers} of the tower can be "
+    "exported.",
     "export.grid_indivisible": "A grid of {side} x {side} patches does not divide by the pixel shuffle; this cannot be "
     "exported.",
     "export.head_indivisible": "The rows of the output head have {width} weights, which do not divide into groups of "
     "{group}.",
+    "export.head_size_unsupported": "The attention heads of the language model have {size} channels; only multiples of "
+    "{multiple} can be exported.",
     "export.language_layers_unsupported": "The language model uses sliding windows or another activation than SiLU; "
     "neither can be exported.",
     "export.layer_indivisible": "'{layer}' is {rows} x {width}, which does not divide into groups of {group}; {bits} bits "
     "are not possible.",
+    "export.projector_activation_unsupported": "The activation of the projector is '{activation}'; only '{supported}' can "
+    "be exported.",
     "export.rope_unsupported": "The rotary embedding of the language model is scaled by '{type}'; these can be exported: "
     "{supported}.",
     "export.stage_error": "The error of '{stage}' is {error:.4g}, more than {limit:.4g}; the package was not written.",
