@@ -23,7 +23,7 @@ from medrega_edge.inference.devices import load_onnxruntime
 from medrega_edge.inference.graph_validation import check_graph
 from medrega_export.checkpoint import checkpoint
 from medrega_export.checkpoint.efficientnet_lite import EfficientNetLite
-from medrega_export.graphs import reference_decoder, vision
+from medrega_export.graphs import efficientnet_graph, reference_decoder, vision
 from medrega_export.quantisation.recipe import FULL, Recipe
 from medrega_train import efficientnet_lite as trained
 from medrega_train.region_head import RegionHead
@@ -151,8 +151,21 @@ def test_int8_weights_keep_to_seven_bits(lite_folder: Path, pixels: np.ndarray, 
     tensors = {t.name: t for t in onnx.load(tmp_path / "v.onnx").graph.initializer}
     kernels = [numpy_helper.to_array(t) for name, t in tensors.items() if name.startswith("tower.") and len(t.dims) == 4]
     rounded = [kernel for kernel in kernels if kernel.dtype == np.int8]
-    assert len(rounded) == len(EfficientNetLite("lite0", 64, 4).weight_shapes) // 5
+    tower = EfficientNetLite("lite0", 64, 4)
+    assert len(rounded) == len(tower.weight_shapes) // 5 - len(efficientnet_graph.unrounded(tower))
     assert max(int(np.abs(kernel.astype(int)).max()) for kernel in rounded) == 64
+
+
+def test_the_first_layers_stay_in_float32(lite_folder: Path, pixels: np.ndarray, tmp_path: Path) -> None:
+    import onnx
+
+    names = efficientnet_graph.unrounded(EfficientNetLite("lite0", 64, 4))
+    assert names[0] == "tower.stem" and names[-1] == "tower.blocks.2.project"  # blocks 0 to 2 lie at stride 2 and 4
+    vision.write(checkpoint.load(lite_folder), tmp_path / "v.onnx", Recipe(), pixels)
+    graph = onnx.load(tmp_path / "v.onnx").graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    convolutions = {node.name.removeprefix("/"): node for node in graph.node if node.op_type == "Conv"}
+    assert {kinds[convolutions[name].input[1]] for name in names} == {onnx.TensorProto.FLOAT}
 
 
 @pytest.mark.parametrize(("inputs", "kernel", "groups"), [(96, 1, 1), (3, 3, 1), (16, 3, 1), (32, 5, 32)])

@@ -21,6 +21,10 @@ def views(tmp_path):
     return Views(records, 32, seed=5)
 
 
+def evenly(_record):
+    return 1.0
+
+
 def brightness(pictures):
     return {"tokens": pictures.mean(dim=(2, 3))[:, None, :]}  # [B, 1 token, 3]
 
@@ -41,18 +45,28 @@ def test_an_interrupted_pool_goes_on_and_holds_what_the_tower_saw(views, tmp_pat
 
     monkeypatch.setattr(feature_cache, "CHUNK", 4)
     later, past = time.monotonic() + 60, 0.0
-    cut = FeaturePool(views, tmp_path / "cut", 10)
+    cut = FeaturePool(views, tmp_path / "cut", 10, evenly)
     assert not cut.fill(brightness, past, 0) and not cut.fill(brightness, past, 0)
     assert cut.fill(brightness, past, 0)  # the third chunk is the last
-    whole = FeaturePool(views, tmp_path / "whole", 10)
+    whole = FeaturePool(views, tmp_path / "whole", 10, evenly)
     assert whole.fill(brightness, later, 0)
-    for number in range(25):
+    pictures = np.array([Pictures(views)[place].mean(axis=(1, 2)) for place in range(10)])
+    for number in range(200):
         mine, theirs = cut.draw(number), whole.draw(number)
         np.testing.assert_array_equal(mine[3]["tokens"], theirs[3]["tokens"])
-        seen = Pictures(views)[number % 10].mean(axis=(1, 2))
-        np.testing.assert_allclose(mine[3]["tokens"][0], seen, atol=2e-3)
+        place = int(np.abs(pictures - mine[3]["tokens"][0]).max(axis=1).argmin())
+        np.testing.assert_allclose(mine[3]["tokens"][0], pictures[place], atol=2e-3)
     first, again = whole.draw(3), whole.draw(13)
-    assert first[2].integers(2**32) != again[2].integers(2**32)  # the same view, other questions
+    assert first[2].integers(2**32) != again[2].integers(2**32)  # other questions, even about the same view
+
+
+def test_a_view_is_drawn_as_often_as_its_record_weighs(views, tmp_path):
+    from medrega_train.feature_cache import FeaturePool
+
+    wanted = views.records[0]
+    pool = FeaturePool(views, tmp_path / "pool", 30, lambda record: float(record is wanted))
+    assert pool.fill(brightness, time.monotonic() + 60, 0)
+    assert {id(record) for record in (pool.draw(number)[0] for number in range(50)) if record} == {id(wanted)}
 
 
 def test_a_graft_speaks_the_new_tokenizer_with_what_the_old_one_knew():

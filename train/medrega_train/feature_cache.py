@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,10 +56,26 @@ def is_foreign(number: int) -> bool:
 class FeaturePool:
     """`size` views of training images, and what the tower makes of them: named arrays `[size, ..]` of 16-bit numbers."""
 
-    def __init__(self, views: SampledViews, folder: Path, size: int, numbers: Preprocessing | None = None) -> None:
-        """`folder` holds, or will hold, the features; `numbers` is that of `Pictures`."""
-        self._views, self._folder, self._size, self._numbers = views, folder, size, numbers
+    def __init__(
+        self,
+        views: SampledViews,
+        folder: Path,
+        size: int,
+        weight: Callable[[Record], float],
+        numbers: Preprocessing | None = None,
+    ) -> None:
+        """`folder` holds, or will hold, the features; `numbers` is that of `Pictures`.
+
+        `weight` says how often a view of a record is drawn, relative to those of other records.
+        """
+        self._views, self._folder, self._size, self._weight, self._numbers = views, folder, size, weight, numbers
         self._features: dict[str, npt.NDArray[np.float16]] = {}
+
+    @cached_property
+    def _cumulative(self) -> npt.NDArray[np.float64]:
+        """Share of draws up to and with each view."""
+        weights = np.array([self._weight(self._views.outline(place)[0]) for place in range(self._size)])
+        return np.asarray(np.cumsum(weights / weights.sum()), np.float64)
 
     def fill(self, encode: Callable[[Tensor], dict[str, Tensor]], deadline: float, workers: int) -> bool:
         """Compute what is missing until the deadline (a `time.monotonic` value); True when the pool is full.
@@ -98,8 +115,8 @@ class FeaturePool:
     def draw(self, number: int) -> tuple[Record | None, View, np.random.Generator, dict[str, npt.NDArray[np.float16]]]:
         """Return sample `number`: record (None: no medical image), view without pixels, generator, features."""
         assert self._features, "the pool has not been filled"
-        place = number % self._size
-        record, view = self._views.outline(place)
         rng = np.random.default_rng([number, 2])
+        place = min(int(np.searchsorted(self._cumulative, rng.random())), self._size - 1)
+        record, view = self._views.outline(place)
         features = {name: values[place] for name, values in self._features.items()}
         return None if is_foreign(place) else record, view, rng, features

@@ -31,7 +31,7 @@ from medrega_train.loop import Stage
 from medrega_train.model import build_model, graft, load_checkpoint
 from medrega_train.padded_views import PaddedViews
 from medrega_train.presets import EfficientNet, Preset, StagePlan
-from medrega_train.questions import QuestionSampler, question_weight
+from medrega_train.questions import QuestionSampler, draw_weight, question_weight
 from medrega_train.records import split_of
 from medrega_train.region_head import RegionHead
 from medrega_train.region_language import RegionLanguageModule
@@ -116,7 +116,9 @@ class _Run:
     def pool(self, accelerator: Accelerator, deadline: float) -> FeaturePool | None:
         """The features of the run's pool of views; None when the slice ended before it was full."""
         views = self.train.for_stage(1, question_weight)
-        pool = FeaturePool(views, self.options.folder / "pool", self.preset.pool, _numbers(self.preset.image_size))
+        pool = FeaturePool(
+            views, self.options.folder / "pool", self.preset.pool, draw_weight, _numbers(self.preset.image_size)
+        )
 
         def encode(pictures: Tensor) -> dict[str, Tensor]:
             with accelerator.autocast():

@@ -38,7 +38,7 @@ from medrega_train.language_samples import Encoder, LanguageSamples, LiveSamples
 from medrega_train.loop import Stage, run_stage
 from medrega_train.model import build_model, build_tower, graft, load_checkpoint, take_weights
 from medrega_train.presets import Preset, StagePlan
-from medrega_train.questions import QuestionSampler, all_texts, prompt_book, question_weight
+from medrega_train.questions import QuestionSampler, all_texts, draw_weight, prompt_book, question_weight
 from medrega_train.records import split_of
 from medrega_train.region_head import LEAST, OVERLAP
 from medrega_train.tokens import END, PAD, token_id, train_tokenizer
@@ -196,7 +196,8 @@ def _source(
     if getattr(context.preset, name).tower_learning_rate > 0:
         views = context.train.for_stage(LANGUAGE_STAGES.index(name) + 1, question_weight)
         return LiveSamples(views, DenseSamples(context.train, context.vocabulary, context.grid))
-    pool = FeaturePool(context.train.for_stage(1, question_weight), context.options.folder / "pool", context.preset.pool)
+    views = context.train.for_stage(1, question_weight)
+    pool = FeaturePool(views, context.options.folder / "pool", context.preset.pool, draw_weight)
 
     def encode(pictures: Tensor) -> Tensor:
         with accelerator.autocast():

@@ -6,7 +6,9 @@ grid, whose places become the image tokens. transformers has no such tower, so i
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +83,12 @@ class EfficientNetLite:
     def blocks(self) -> tuple[Block, ...]:
         """All blocks, in the order of computation."""
         return tuple(_blocks(*_SCALES[self.variant]))
+
+    @property
+    def first_blocks(self) -> tuple[Block, ...]:
+        """The blocks whose outputs have more places than the finest map."""
+        steps = itertools.accumulate((block.filter.stride for block in self.blocks), operator.mul)
+        return tuple(block for block, step in zip(self.blocks, steps, strict=True) if self.stem.stride * step < STRIDES[0])
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -23,6 +23,15 @@ from medrega_export.quantisation.recipe import Recipe
 TOWER = "tower."  # names of the tower's tensors begin with it
 
 
+def unrounded(tower: EfficientNetLite) -> tuple[str, ...]:
+    """Names of the convolutions that an int8 tower computes in float32: the stem and the first blocks.
+
+    They hold half a per cent of the weights, and rounded they make most of the tower's error (docs/export.md).
+    """
+    first = (conv for block in tower.first_blocks for conv in block.convolutions)
+    return tuple(f"{TOWER}{conv.name}" for conv in (tower.stem, *first))
+
+
 @dataclass(frozen=True)
 class EfficientNetStage:
     """Sizes of the stage. `hidden` is the language model's width, `factor` that of the pixel shuffle."""

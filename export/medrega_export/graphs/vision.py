@@ -104,7 +104,7 @@ def write(checkpoint: Checkpoint, path: Path, recipe: Recipe, pixels: Pixels = (
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         exact = Path(folder) / path.name
         efficientnet_graph.write_efficientnet_graph(stage, read, read_head, exact, recipe)
-        static_int8.quantise(exact, path, efficientnet_graph.TOWER, pixels)
+        static_int8.quantise(exact, path, efficientnet_graph.TOWER, efficientnet_graph.unrounded(tower), pixels)
 
 
 def write_region_head(checkpoint: Checkpoint, path: Path) -> None:

@@ -7,7 +7,7 @@ Weights are int8 with a scale for each output and keep to 7 bits, activations ui
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,24 @@ from medrega_export.graphs.stage_writer import INPUT
 KINDS = ("Conv", "Clip", "Add")
 
 
-def quantise(source: Path, target: Path, tower: str, pixels: Sequence[npt.NDArray[np.float32]]) -> None:
+def quantise(
+    source: Path, target: Path, tower: str, unrounded: Collection[str], pixels: Sequence[npt.NDArray[np.float32]]
+) -> None:
     """Quantise the convolutions of a graph, and what lies between those of the tower, whose names begin with `tower`.
 
+    The convolutions named `unrounded`, and what lies between them, stay as they are.
     `pixels` are prepared images `[3, size, size]`, one at least. Weights lie in the file itself.
     """
     load_onnxruntime()  # before its quantiser, which would load it with telemetry
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     model = onnx.load(source)
-    nodes = [node.name for node in model.graph.node if node.op_type == "Conv" or _is_between(node, tower)]
+    exempt = tuple(f"/{name}" for name in unrounded)
+    nodes = [
+        node.name
+        for node in model.graph.node
+        if (node.op_type == "Conv" or _is_between(node, tower)) and not node.name.startswith(exempt)
+    ]
     with _quiet():
         quantize_static(
             model,
