@@ -171,7 +171,7 @@ class Engine:
             raise UsageError("task.no_tokens", max_tokens=max_tokens)
         language = parse_language(language) if language else language_of(task.words)
         stream = TextStream(on_text) if on_text else None
-        result = task.run(self._context(image, language, max_tokens, stream.push if stream else None))
+        result = task.run(self.context(image, language, max_tokens, stream.push if stream else None))
         modality, confidence, modality_warnings = self._modality(image)
         is_medical = modality is not None or confidence is None
         certifiable = result.certifiable
@@ -318,9 +318,10 @@ class Engine:
         recognised = self._recognised(image)
         return image.image.modality or (recognised.modality if recognised else None)
 
-    def _context(
+    def context(
         self, image: EncodedImage, language: Language, max_tokens: int | None = None, on_text: OnText = None
     ) -> TaskContext:
+        """Return what a task needs to run on an image; `run` makes it itself."""
         modality = partial(self.modality, image)
         return TaskContext(
             self.language_model,
@@ -345,7 +346,7 @@ class Engine:
     def _recognised(self, image: EncodedImage) -> RecognisedModality | None:
         """Recognise the modality from the pixels, once an image; None where the weights were not trained to."""
         if image not in self._modalities:
-            self._modalities[image] = recognise_modality(self._context(image, Language.EN))
+            self._modalities[image] = recognise_modality(self.context(image, Language.EN))
         return self._modalities[image]
 
     def _certain_modalities(self, image: EncodedImage) -> tuple[Modality, ...]:

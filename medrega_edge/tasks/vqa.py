@@ -16,6 +16,7 @@ from medrega_edge.tasks.base import (
     generation_warnings,
 )
 from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
+from medrega_edge.tasks.presence import answer_presence
 from medrega_edge.vocabulary.answers import respelt
 
 # Letters of other languages than English and Chinese; Greek ones count as English, as in "β-blocker" and "µg".
@@ -55,7 +56,8 @@ class AnswerQuestion(TaskRequest):
         first = find_regions(context, question) if self.regional_chain_of_thought else TaskResult("")
         text = with_regions(question, first.detections, context.language)
         prompt = context.prompts.prompt(Task.VQA, context.language, text)
-        generation, probability = context.choose_answer(prompt) or (context.generate_prose(prompt), None)
+        chosen = answer_presence(context, question, prompt) or context.choose_answer(prompt)
+        generation, probability = chosen or (context.generate_prose(prompt), None)
         warnings = []
         if _OTHER_LETTERS.search(question):
             warnings.append(Message("task.other_language"))

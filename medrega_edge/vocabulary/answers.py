@@ -13,7 +13,17 @@ from importlib.resources import files
 
 def is_yes_or_no(answer: str) -> bool:
     """Whether an answer is one to a closed question."""
-    return answer.rstrip(".。 ").casefold() in _table()["yes_or_no"]
+    return is_yes(answer) is not None or _plain(answer) in _table()["other_closed"]
+
+
+def is_yes(answer: str) -> bool | None:
+    """Whether an answer says yes, or no; None for any other."""
+    plain, table = _plain(answer), _table()
+    return True if plain in table["yes"] else False if plain in table["no"] else None
+
+
+def _plain(answer: str) -> str:
+    return answer.strip().rstrip(".。").casefold()
 
 
 def respelt(text: str) -> str:

@@ -1,0 +1,81 @@
+"""Is a structure in the image, yes or no: the language model's words and the certainty of a box decide together.
+
+Weights that were shown boxes only where somebody drew them put a box on most organs that an image of that kind can hold.
+Its certainty tells more than the words do, and both tell more than either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medrega_edge.inference.language_model import Generation
+from medrega_edge.prompts.intent import Kind, understand
+from medrega_edge.prompts.templates import PresenceWeights, Prompt
+from medrega_edge.tasks.base import TaskContext
+from medrega_edge.tasks.detection import locate
+from medrega_edge.vocabulary.answers import is_yes
+from medrega_edge.vocabulary.terminology import BilingualName
+
+_LEAST = 1e-3  # probabilities nearer to 0 or 1 count as this
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Probability of yes among the words for yes and no, and of the most certain box; 0 where none was found."""
+
+    words: float
+    box: float
+
+
+def asked_structure(context: TaskContext, question: str) -> tuple[BilingualName, ...]:
+    """The names of the one structure, or pair of structures, whose presence a question asks for; none for any other."""
+    intent = understand(question, context.terminology, context.image_modality())
+    stems = {english.removeprefix("left ").removeprefix("right ") for english, _ in intent.names}
+    is_about_one = intent.kind is Kind.PRESENCE and not intent.generic and len(stems) == 1
+    return intent.names if is_about_one else ()
+
+
+def gather(context: TaskContext, prompt: Prompt, names: Sequence[BilingualName]) -> tuple[Evidence, dict[bool, str]] | None:
+    """What speaks for a structure, and the likeliest words for yes and for no; None where the weights know no such words."""
+    answers = context.prompts.answers.get(context.language, ())
+    polar = [(answer, said) for answer in answers if (said := is_yes(answer)) is not None]
+    if len({said for _, said in polar}) < 2:
+        return None
+    candidates = context.encode_candidates(prompt, [answer for answer, _ in polar])
+    log_probs = context.language_model.sequence_log_probs(context.image, prompt, candidates)
+    likeliest = {
+        said: max((log_prob, answer) for log_prob, (answer, mine) in zip(log_probs, polar, strict=True) if mine is said)[1]
+        for said in (True, False)
+    }
+    yes = math.fsum(math.exp(log_prob) for log_prob, (_, said) in zip(log_probs, polar, strict=True) if said)
+    boxes = [detection.score or 0.0 for name in names for detection in locate(context, name).detections]
+    return Evidence(yes, max(boxes, default=0.0)), likeliest
+
+
+def probability(evidence: Evidence, weights: PresenceWeights) -> float:
+    """Probability that the structure is in the image."""
+    score = weights.words * log_odds(evidence.words) + weights.box * log_odds(evidence.box) + weights.bias
+    return 1 / (1 + math.exp(-score))
+
+
+def log_odds(value: float) -> float:
+    """Log-odds of a probability, finite for 0 and 1 too."""
+    value = min(max(value, _LEAST), 1 - _LEAST)
+    return math.log(value / (1 - value))
+
+
+def answer_presence(context: TaskContext, question: str, prompt: Prompt) -> tuple[Generation, float] | None:
+    """Answer a question for the presence of one structure; None for any other, and where the package has no weights for it.
+
+    Beside the generation stands the probability of the answer.
+    """
+    if context.prompts.presence is None or not (names := asked_structure(context, question)):
+        return None
+    if (gathered := gather(context, prompt, names)) is None:
+        return None
+    evidence, words = gathered
+    yes = probability(evidence, context.prompts.presence)
+    generation, _, _ = context.choose(prompt, [words[yes >= 0.5]])
+    return generation, max(yes, 1 - yes)
