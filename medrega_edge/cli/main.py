@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from medrega_edge.cli import ask, batch, bundle, chat, doctor, labels, model
+from medrega_edge.cli import ask, batch, bundle, chat, doctor, inspect, labels, model
 from medrega_edge.cli.console import print_result, print_status, set_user_language, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.plugins import CommandGroup
@@ -50,6 +50,7 @@ def _main(
 
 ask.mount(app)
 chat.mount(app)
+inspect.mount(app)
 batch.mount(app)
 labels.mount(app)
 app.add_typer(model.model_app, name="model", rich_help_panel="Model packages")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,10 @@ from medrega_edge.images.medical_image import (
 )
 from medrega_edge.images.signatures import GZIP_MAGIC
 from medrega_edge.images.windowing import (
+    FROM_FILE,
+    FROM_PRESET,
+    FROM_USER,
+    FROM_VALUES,
     PRESETS,
     Window,
     apply_window,
@@ -33,6 +38,7 @@ from medrega_edge.images.windowing import (
     parse_window,
     to_rgb,
     voi_function,
+    window_step,
 )
 
 
@@ -64,6 +70,7 @@ class _Cut(NamedTuple):
     frame: int | None
     slice_count: int
     spacing_mm: tuple[float, float] | None
+    axes_from: str
     notes: list[Message]
 
 
@@ -71,9 +78,10 @@ class _Geometry(NamedTuple):
     """How the axes of a file lie in the patient.
 
     `orientation` is nibabel's: for each axis of the file its RAS axis and its direction. `spacing_mm` is the size of a voxel
-    along these axes, NaN where it is unknown.
+    along these axes, NaN where it is unknown. `source` is "sform", "qform", or empty where the file states neither.
     """
 
+    source: str
     orientation: npt.NDArray[np.floating]
     spacing_mm: list[float]
     notes: list[Message]
@@ -116,7 +124,7 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
             _check_length(packed, claimed, name)
             raise
         _check_length(packed, claimed, name)
-    window, function, window_notes = _window(cut.values, volume.header, view)
+    window, function, origin, window_notes = _window(cut.values, volume.header, view)
     notes = [
         Message("image.slice_of_volume", plane=plane.name, number=cut.slice or 0, count=cut.slice_count, side=plane.left),
         *cut.notes,
@@ -133,7 +141,19 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
         spacing_mm=cut.spacing_mm,
         patient_orientation=plane.orientation,
         warnings=tuple(notes),
+        reading=(*_steps(volume, cut), window_step(window, voi_function(window, function), origin)),
     )
+
+
+def _steps(volume: Any, cut: _Cut) -> Iterator[Message]:
+    """How the values of a slice were read."""
+    shape = " x ".join(map(str, volume.shape))
+    yield Message("reading.nifti", kind=str(volume.header.get_data_dtype()), shape=shape)
+    slope, intercept = float(volume.dataobj.slope), float(volume.dataobj.inter)
+    if (slope, intercept) != (1.0, 0.0):
+        yield Message("reading.rescale", slope=slope, intercept=intercept)
+    if cut.axes_from:
+        yield Message("reading.axes", source=cut.axes_from)
 
 
 def _geometry(volume: Any, name: Message) -> _Geometry:
@@ -163,24 +183,24 @@ def _geometry(volume: Any, name: Message) -> _Geometry:
         millimetres = None
         notes.append(Message("image.two_scales"))
     spacing = [math.nan] * 3 if millimetres is None else [float(f"{size * millimetres:.6g}") for size in sizes]
-    return _Geometry(ornt, spacing, notes)
+    return _Geometry(kind, ornt, spacing, notes)
 
 
-def _window(values: npt.NDArray[np.float32], header: Any, view: View) -> tuple[Window, str, tuple[Message, ...]]:
-    """The window of a slice with its VOI LUT Function: the user's, the file's, one for CT, or an automatic one."""
+def _window(values: npt.NDArray[np.float32], header: Any, view: View) -> tuple[Window, str, Message, tuple[Message, ...]]:
+    """The window of a slice with its VOI LUT Function and where it comes from: user, file, preset for CT, or values."""
     if view.window is not None:
-        return parse_window(view.window), "LINEAR", ()
+        return parse_window(view.window), "LINEAR", FROM_USER, ()
     low, high = float(header["cal_min"]), float(header["cal_max"])
     lowest, highest = float(values.min()), float(values.max())
     if math.isfinite(high - low) and low < high and (lowest < low < highest or lowest < high < highest):
         window = (low + high) / 2, high - low
-        return window, "LINEAR_EXACT", (Message("image.display_range", centre=window[0], width=window[1]),)
+        return window, "LINEAR_EXACT", FROM_FILE, (Message("image.display_range", centre=window[0], width=window[1]),)
     if np.mean((values >= _AIR[0]) & (values <= _AIR[1])) > _MIN_AIR and highest > 0:
         centre, width = PRESETS[view.default_preset]
         note = Message("image.like_hounsfield", preset=view.default_preset, centre=centre, width=width)
-        return (centre, width), "LINEAR", (note,)
+        return (centre, width), "LINEAR", FROM_PRESET, (note,)
     window, notes = automatic_window(values)
-    return window, "LINEAR_EXACT", notes
+    return window, "LINEAR_EXACT", FROM_VALUES, notes
 
 
 def _cut(volume: Any, shape: tuple[int, ...], geometry: _Geometry, plane: _Plane, view: View, name: Message) -> _Cut:
@@ -204,7 +224,7 @@ def _cut(volume: Any, shape: tuple[int, ...], geometry: _Geometry, plane: _Plane
         raise ImageError("image.not_a_number", image=name)
     spacing = geometry.spacing_mm[axes[across]], geometry.spacing_mm[axes[down]]
     is_scaled = all(math.isfinite(mm) and 0 < mm < 1000 for mm in spacing)
-    return _Cut(values, chosen, frame, count, spacing if is_scaled else None, geometry.notes)
+    return _Cut(values, chosen, frame, count, spacing if is_scaled else None, geometry.source, geometry.notes)
 
 
 def _check_length(packed: GzipReader | None, claimed: int, name: Message) -> None:

@@ -28,15 +28,19 @@ from medrega_edge.images.medical_image import (
 )
 from medrega_edge.images.signatures import TIFF_MAGIC
 from medrega_edge.images.windowing import (
+    FROM_USER,
+    FROM_VALUES,
     PRESETS,
     apply_window,
     automatic_window,
     parse_window,
     to_rgb,
     voi_function,
+    window_step,
 )
 
 FORMATS = ("PNG", "JPEG")
+_ORIENTATION = 0x0112  # the tag of Exif and TIFF
 
 
 def read_raster(source: Source, view: View) -> MedicalImage:
@@ -50,10 +54,13 @@ def read_raster(source: Source, view: View) -> MedicalImage:
         check_size(picture.width, picture.height, name)
         # In a TIFF zero may be white (tag 262, PhotometricInterpretation); Pillow inverts 8 bits only.
         white_is_zero = getattr(picture, "tag_v2", {}).get(262) == 0
+        steps = _steps(picture, white_is_zero)
+        not_applied = (Message("reading.colour_profile"),) if "icc_profile" in picture.info else ()
         picture.load()
         upright = ImageOps.exif_transpose(picture)
         if not (picture.mode.startswith("I") or picture.mode == "F"):
-            return MedicalImage(_to_rgb(upright, view, name), source.sha256, source.path, frame=frame)
+            rgb = _to_rgb(upright, view, name)
+            return MedicalImage(rgb, source.sha256, source.path, frame=frame, reading=tuple(steps), not_applied=not_applied)
         values = np.asarray(upright, dtype=np.float32)
     if not np.isfinite(values).all():
         raise ImageError("image.not_a_number", image=name)
@@ -67,6 +74,7 @@ def read_raster(source: Source, view: View) -> MedicalImage:
         window = parse_window(view.window)
         function = voi_function(window)
     grey = apply_window(values, window, function)
+    steps.append(window_step(window, function, FROM_VALUES if view.window is None else FROM_USER))
     return MedicalImage(
         to_rgb(1.0 - grey if white_is_zero else grey),
         source.sha256,
@@ -75,7 +83,25 @@ def read_raster(source: Source, view: View) -> MedicalImage:
         window=window,
         window_function=function,
         warnings=notes,
+        reading=tuple(steps),
+        not_applied=not_applied,
     )
+
+
+def _steps(picture: Image.Image, white_is_zero: bool) -> list[Message]:
+    """How a picture that is not yet loaded will be read."""
+    steps = [Message("reading.raster", format=picture.format or "", mode=picture.mode)]
+    if (orientation := picture.getexif().get(_ORIENTATION, 1)) != 1:
+        steps.append(Message("reading.turned", orientation=orientation))
+    if white_is_zero:
+        steps.append(Message("reading.inverted"))
+    if _is_transparent(picture):
+        steps.append(Message("reading.on_black"))
+    return steps
+
+
+def _is_transparent(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -101,7 +127,7 @@ def _to_rgb(picture: Image.Image, view: View, name: Message) -> npt.NDArray[np.u
     """A picture of 8 bits or fewer, or of colour, on black where it is transparent."""
     if view.window is not None:
         raise ImageError("image.window_on_8_bits", image=name)
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+    if _is_transparent(picture):
         rgba = picture.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, rgba)

@@ -16,6 +16,8 @@ from medrega_edge.i18n.message import Message
 Window = tuple[float, float]
 
 FEW_SHADES = 16  # of 256
+FROM_USER, FROM_FILE = Message("reading.from_user"), Message("reading.from_file")
+FROM_PRESET, FROM_VALUES = Message("reading.from_preset"), Message("reading.from_values")
 SAMPLE = 1_000_000  # pixels at most that shares and percentiles are taken from
 
 PRESETS: dict[str, Window] = {
@@ -97,6 +99,11 @@ def few_shades(pixels: npt.NDArray[np.uint8]) -> float:
     rows = pixels.reshape(-1, 3)[:: 1 + pixels.size // (3 * SAMPLE)]
     bands = [np.convolve(np.bincount(channel, minlength=256), np.ones(FEW_SHADES)).max() for channel in rows.T]
     return float(min(bands)) / len(rows)
+
+
+def window_step(window: Window, function: str, source: Message) -> Message:
+    """The step of a reading in which a window from `source` was applied."""
+    return Message("reading.window", centre=window[0], width=window[1], function=function, source=source)
 
 
 def to_rgb(grey: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:

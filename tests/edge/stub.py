@@ -43,7 +43,10 @@ class StubEngine:
         time.sleep(seconds)
         self.asked += 1
         picture = image.image
-        facts = ImageFacts(picture.path, picture.width, picture.height, None, picture.frame, picture.window, picture.sha256)
+        facts = ImageFacts(
+            picture.path, picture.width, picture.height, None, picture.frame, picture.window, picture.sha256,
+            window_function=picture.window_function,
+        )  # fmt: skip
         regions = (Region("=cmd()", PixelBox(1.0, 2.0, 3.0, 4.0), 0.5), Region("肝脏", PixelBox(5.0, 6.0, 7.0, 8.0), None))
         return Answer(
             text=f"{task.words}: {picture.pixels.mean():.3f}", raw_text="", task=task.task, language=Language(language),

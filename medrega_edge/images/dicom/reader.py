@@ -6,13 +6,17 @@ Of the header only closed sets go on: modality, letters of directions, names of 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
+from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
 from medrega_edge.domain import Modality
 from medrega_edge.errors import ImageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.images.dicom.geometry import patient_orientation, pixel_spacing
+from medrega_edge.images.dicom.functional_groups import functional_group
+from medrega_edge.images.dicom.geometry import patient_orientation, pixel_aspect_ratio, pixel_spacing
 from medrega_edge.images.dicom.header import read_header
 from medrega_edge.images.dicom.rendering import FrameRenderer
 from medrega_edge.images.dicom.validation import check_no_video, check_pixel_data
@@ -59,6 +63,7 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         rendering = FrameRenderer(dataset, frame, modality, name).render(view)
         orientation = patient_orientation(dataset, frame)
         spacing, areas = pixel_spacing(dataset, frame, modality)
+        not_applied = tuple(_not_applied(dataset, frame))
     notes = list(rendering.warnings)
     if is_program(source.data):
         notes.append(Message("dicom.program"))
@@ -78,4 +83,27 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         spacing_areas=areas,
         patient_orientation=orientation,
         warnings=tuple(notes),
+        reading=rendering.steps,
+        not_applied=not_applied,
     )
+
+
+def _not_applied(dataset: Dataset, frame: int) -> Iterator[Message]:
+    """What a file states about its display and `FrameRenderer` does not do."""
+    shape = dataset.get("PresentationLUTShape")
+    contradiction = {"MONOCHROME1": "IDENTITY", "MONOCHROME2": "INVERSE"}.get(str(dataset.PhotometricInterpretation))
+    voi = functional_group(dataset, frame, "FrameVOILUTSequence", "VOILUTSequence", "WindowCenter")
+    tables, centres = len(voi.get("VOILUTSequence") or ()), voi.get("WindowCenter")
+    windows = len(centres) if isinstance(centres, MultiValue) else int(bool(centres) or centres == 0)
+    if "ICCProfile" in dataset:
+        yield Message("reading.colour_profile")
+    if any(0x6000 <= tag.group <= 0x60FF for tag in dataset.keys()):
+        yield Message("reading.overlays")
+    if "ShutterShape" in dataset:
+        yield Message("reading.shutter")
+    if "PresentationLUTSequence" in dataset or (shape is not None and shape == contradiction):
+        yield Message("reading.presentation_table")
+    if tables + windows > 1:
+        yield Message("reading.further_windows", count=tables + windows - 1)
+    if (aspect := pixel_aspect_ratio(dataset, frame)) != [1, 1]:
+        yield Message("reading.aspect", down=aspect[0], across=aspect[1])

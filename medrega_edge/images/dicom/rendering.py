@@ -7,6 +7,7 @@ has to come first: here pydicom decodes the pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,25 +23,43 @@ from medrega_edge.images.dicom import lut
 from medrega_edge.images.dicom.functional_groups import functional_group
 from medrega_edge.images.dicom.numbers import first_number
 from medrega_edge.images.medical_image import View, as_image_error
-from medrega_edge.images.windowing import PRESETS, Window, apply_window, automatic_window, parse_window, to_rgb, voi_function
+from medrega_edge.images.windowing import (
+    FROM_FILE,
+    FROM_PRESET,
+    FROM_USER,
+    FROM_VALUES,
+    PRESETS,
+    Window,
+    apply_window,
+    automatic_window,
+    parse_window,
+    to_rgb,
+    voi_function,
+    window_step,
+)
 
 Values = npt.NDArray[Any]
 Grey = npt.NDArray[np.floating]
 
 
 class Rendering(NamedTuple):
-    """RGB `[rows, columns, 3]`, the window that made it with its VOI LUT Function (None where there was none), warnings."""
+    """RGB `[rows, columns, 3]`, the window that made it with its VOI LUT Function (None where there was none), warnings.
+
+    `steps` says how the pixels were read.
+    """
 
     pixels: npt.NDArray[np.uint8]
-    window: Window | None = None
-    function: str | None = None
-    warnings: tuple[Message, ...] = ()
+    window: Window | None
+    function: str | None
+    warnings: tuple[Message, ...]
+    steps: tuple[Message, ...]
 
 
 class _Mapped(NamedTuple):
-    """Grey 0..1 `[rows, columns]` before inversion, and how it was made, as in `Rendering`."""
+    """Grey 0..1 `[rows, columns]` before inversion, the last step that made it, and the rest as in `Rendering`."""
 
     grey: Grey
+    step: Message
     window: Window | None = None
     function: str | None = None
     warnings: tuple[Message, ...] = ()
@@ -60,14 +79,19 @@ class FrameRenderer:
         if decoded.ndim == 3 or self._photometric == "PALETTE COLOR":
             if view.window is not None:
                 raise ImageError("dicom.window_on_colour", image=self._name)
-            return Rendering(self._colour(decoded))
+            return Rendering(self._colour(decoded), None, None, (), tuple(self._steps()))
         stored = self._stored(decoded)
         padding = self._padding(decoded) | self._padding(stored)
         mapped = self._grey(stored, padding, view)
         grey = 1.0 - mapped.grey if self._photometric == "MONOCHROME1" else mapped.grey
         grey[padding] = 0.0  # nothing was scanned there
         notes = (*mapped.warnings, *self._rescale_notes())
-        return Rendering(to_rgb(grey), mapped.window, mapped.function, notes)
+        steps = [*self._steps(), mapped.step]
+        if self._photometric == "MONOCHROME1":
+            steps.append(Message("reading.inverted"))
+        if padding.any():
+            steps.append(Message("reading.padding", count=int(padding.sum())))
+        return Rendering(to_rgb(grey), mapped.window, mapped.function, notes, tuple(steps))
 
     def modality_table(self) -> lut.Table | None:
         """The table from stored values to values in units of the modality, if the file has one."""
@@ -89,10 +113,33 @@ class FrameRenderer:
         tables = self._voi().get("VOILUTSequence")
         return lut.read_table(tables[0], self._little_endian, self._may_be_negative()) if tables else None
 
+    def _steps(self) -> Iterator[Message]:
+        """How pixels are read, up to values in units of the modality."""
+        dataset = self._dataset
+        is_signed = bool(dataset.get("PixelRepresentation"))
+        yield Message(
+            "reading.dicom",
+            syntax=self._syntax_name(),
+            photometric=self._photometric,
+            bits=int(dataset.get("BitsStored") or dataset.BitsAllocated),
+            allocated=int(dataset.BitsAllocated),
+            sign=Message("reading.signed") if is_signed else Message("reading.unsigned"),
+        )
+        if self._photometric == "PALETTE COLOR" or int(dataset.SamplesPerPixel) > 1:
+            return
+        if table := self.modality_table():
+            yield Message("reading.modality_table", entries=len(table.outputs))
+        elif rescale := self.rescale():
+            yield Message("reading.rescale", slope=rescale[0], intercept=rescale[1])
+
+    def _syntax_name(self) -> str | Message:
+        syntax = self._dataset.file_meta.TransferSyntaxUID
+        return UID_dictionary[syntax][0] if syntax in UID_dictionary else Message("dicom.unknown_syntax")
+
     def _decode(self) -> Values:
         """Stored values `[rows, columns]`, or RGB `[rows, columns, 3]`."""
         syntax = self._dataset.file_meta.TransferSyntaxUID
-        syntax_name = UID_dictionary[syntax][0] if syntax in UID_dictionary else Message("dicom.unknown_syntax")
+        syntax_name = self._syntax_name()
         with as_image_error(Message("dicom.cannot_decode", image=self._name, syntax=syntax_name)):
             decoder = get_decoder(syntax)
             if not decoder.is_available:
@@ -135,24 +182,26 @@ class FrameRenderer:
         if view.window is not None:
             if view.window in PRESETS and self._modality is not Modality.CT:
                 raise ImageError("dicom.preset_without_ct", image=self._name, window=view.window)
-            return _windowed(values, parse_window(view.window))
+            return _windowed(values, parse_window(view.window), FROM_USER)
         if table := self.voi_table():
             grey = np.clip(lut.apply(values, table) / table.maximum, 0.0, 1.0)
+            step = Message("reading.voi_table", entries=len(table.outputs), bits=table.bits)
             if table.bits == table.stated_bits:
-                return _Mapped(grey)
+                return _Mapped(grey, step)
             narrow = Message("dicom.narrow_table", stated=table.stated_bits, used=table.bits)
-            return _Mapped(grey, warnings=(narrow,))
+            return _Mapped(grey, step, warnings=(narrow,))
         if window_and_function := _stated_window(self._voi()):
-            return _windowed(values, *window_and_function)
+            window, function = window_and_function
+            return _windowed(values, window, FROM_FILE, function)
         if is_stored and stored.dtype == np.uint8 and int(self._dataset.BitsStored) == 8:
-            return _Mapped(values / 255.0)
+            return _Mapped(values / 255.0, Message("reading.as_stored"))
         if self._modality is Modality.CT and self.rescale() is not None:
             window = PRESETS[view.default_preset]
             centre, width = window
             warning = Message("dicom.default_window", preset=view.default_preset, centre=centre, width=width)
-            return _windowed(values, window, warnings=(warning,))
+            return _windowed(values, window, FROM_PRESET, warnings=(warning,))
         window, notes = automatic_window(values[~padding])
-        return _windowed(values, window, "LINEAR_EXACT", notes)
+        return _windowed(values, window, FROM_VALUES, "LINEAR_EXACT", notes)
 
     def _modality_values(self, stored: Values) -> tuple[Grey, bool]:
         """Values in units of the modality, and whether these are the stored values unchanged."""
@@ -215,8 +264,12 @@ class FrameRenderer:
         return functional_group(self._dataset, self._frame, group, *keywords)
 
 
-def _windowed(values: Grey, window: Window, function: str = "LINEAR", warnings: tuple[Message, ...] = ()) -> _Mapped:
-    return _Mapped(apply_window(values, window, function), window, voi_function(window, function), warnings)
+def _windowed(
+    values: Grey, window: Window, source: Message, stated: str = "LINEAR", warnings: tuple[Message, ...] = ()
+) -> _Mapped:
+    function = voi_function(window, stated)
+    step = window_step(window, function, source)
+    return _Mapped(apply_window(values, window, function), step, window, function, warnings)
 
 
 def _as_stored(number: float, dtype: np.dtype[Any]) -> float:
