@@ -14,7 +14,8 @@ LINE_2 = "Line 2 of 'x.jsonl'"
 
 def test_conversations_of_every_kind(tmp_path):
     picture(tmp_path / "a.png")
-    size = {"width": 999, "height": 999}
+    picture(tmp_path / "b.png", 999, 999)
+    size = {"width": 999, "height": 999, "image": "b.png"}
     found = "<ref>left lung</ref><box>[[1, 2, 3, 4], [5, 6, 7, 8]]</box>"
     lung = "<ref>right lung</ref><box>[[1, 2, 3, 4]]</box>"
     listed = 'Your task is disease diagnosis. The possible diagnoses are:\nnormal\nmacular hole\n"normal" means healthy.'

@@ -5,13 +5,14 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from medrega_bench.datasets.loaders import LAYOUTS, read_source
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
 
-from .layouts import coco, picture, said, sample, slake, write
+from .layouts import HEADER, coco, picture, said, sample, slake, write
 
 # --- SLAKE
 
@@ -196,3 +197,58 @@ def test_rubbish_is_an_error_of_one_sentence_or_left_out(tmp_path, data):
         read_source(layout, path, tmp_path)
     except UsageError as error:
         assert "\n" not in str(error)
+
+
+# --- the frame of the boxes
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "stated", "code"),
+    [
+        ((200, 100), 1, (200, 100), None),
+        ((200, 100), 1, (100, 200), "bench.other_size"),
+        ((200, 100), 1, (400, 200), "bench.other_size"),
+        ((200, 100), 6, (100, 200), None),  # drawn after the turn, as the picture is read
+        ((200, 100), 6, (200, 100), "bench.other_size"),  # drawn before
+        ((200, 100), 3, (200, 100), "bench.turned_image"),  # before or after: the size does not show it
+        ((100, 100), 6, (100, 100), "bench.turned_image"),
+        ((200, 100), 6, None, "bench.turned_image"),
+        ((200, 100), 1, None, None),
+    ],
+)
+def test_boxes_lie_in_the_picture_as_it_is_read(tmp_path, size, orientation, stated, code):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("L", size, 90).save(tmp_path / "a.jpg", exif=exif)
+    one = {"id": 7, "file_name": "a.jpg"} | (dict(zip(("width", "height"), stated, strict=True)) if stated else {})
+    data = coco(images=[one], annotations=[{"id": 1, "image_id": 7, "category_id": 1, "bbox": [5, 6, 7, 8]}])
+    path = write(tmp_path / "x.json", data)
+    if code is None:
+        assert read_source("coco", path)[0][0].truth.regions[0].boxes == (PixelBox(5, 6, 12, 14),)
+        return
+    with pytest.raises(UsageError) as caught:
+        read_source("coco", path)
+    assert caught.value.code == code
+
+
+def test_the_box_of_a_question_lies_in_the_picture_as_it_is_read(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("L", (200, 100), 90).save(tmp_path / "a.png", exif=exif)
+    path = write(tmp_path / "q.csv", f'{HEADER}\na.png,q,a,identify,,"1,2,3,4",')
+    with pytest.raises(UsageError) as caught:
+        read_source("csv", path)
+    assert caught.value.code == "bench.turned_image"
+
+
+def test_shares_of_a_side_fit_a_scaled_picture_and_no_turned_one(tmp_path):
+    picture(tmp_path / "a.png", 100, 50)
+    found = "<ref>lung</ref><box>[[0, 0, 999, 999]]</box>"
+    for width, height, code in ((200, 100, None), (100, 200, "bench.other_size")):
+        path = write(tmp_path / "x.jsonl", json.dumps(sample("<image>\nx", found, width=width, height=height)))
+        if code is None:
+            assert read_source("medreginstruct", path)[0][0].truth.regions[0].boxes == (PixelBox(0, 0, 100, 50),)
+            continue
+        with pytest.raises(UsageError) as caught:
+            read_source("medreginstruct", path)
+        assert caught.value.code == code

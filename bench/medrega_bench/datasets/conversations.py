@@ -90,13 +90,13 @@ def _turn(entry: Entry, identity: str, image: Path, prompt: str, question: str, 
     language = language_of(prompt + question)
     made = partial(Question, id=identity, image=image, language=language)
     if truth.regions:
-        geometry = entry.geometry(image)
+        geometry = entry.geometry(image, are_shares=True)
         objects = tuple(LabelledBoxes(one.label, tuple(map(geometry.to_pixels, one.boxes))) for one in truth.regions)
         alone = not _REGION.sub("", answer).strip(" ,，、.。")
         task = Task.DETECT if alone else Task.GROUNDED_REPORT
         return made(task=task, question=asked.prose, truth=Truth(answer, objects))
     if len(asked.regions) == 1 and len(asked.regions[0].boxes) == 1:
-        box = entry.geometry(image).to_pixels(asked.regions[0].boxes[0])
+        box = entry.geometry(image, are_shares=True).to_pixels(asked.regions[0].boxes[0])
         return made(task=Task.IDENTIFY, question=asked.prose, truth=Truth(answer), box=box)
     candidates = _candidates(prompt)
     if candidates:

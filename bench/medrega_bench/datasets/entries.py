@@ -6,6 +6,7 @@ Whatever cannot be read is a UsageError that names the line, or the entry of a J
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from medrega_edge.i18n.message import Message
 
 T = TypeVar("T")
 Made = Iterator[Question | LeftOut]
+_ORIENTATION = 0x0112  # the tag of Exif and TIFF; 1 is upright
+_ON_THE_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,31 @@ class Entry:
             raise UsageError("bench.unknown_word", place=self.place, word=word, key=key, known=list(known))
         return known[word]
 
-    def geometry(self, image: Path) -> Geometry:
-        """Return the size of the image: the entry's width and height, else those of the file."""
-        width, height = self.data.get("width"), self.data.get("height")
-        if type(width) is int and type(height) is int and width > 0 and height > 0:
-            return Geometry(width, height)
-        from medrega_edge.images.reader import read_image
+    def geometry(self, image: Path, are_shares: bool = False) -> Geometry:
+        """Return the size of the image as it is read, in whose pixels its boxes are.
 
-        read = read_image(image)
-        return Geometry(read.width, read.height)
+        An entry whose boxes are shares of the sides may state a size in proportion.
+        Raises UsageError where the entry states another size, or where a tag turns the image and the entry does not show
+        whether its boxes were drawn before or after.
+        """
+        read, orientation = _upright(image)
+        stated = self._stated_size()
+        is_frame_known = orientation == 1
+        if stated is not None:
+            is_scaled = math.isclose(stated.width / stated.height, read.width / read.height, rel_tol=0.02)
+            if stated != read and not (are_shares and is_scaled):
+                sizes = [f"{size.width} x {size.height}" for size in (stated, read)]
+                raise UsageError("bench.other_size", place=self.place, stated=sizes[0], found=sizes[1])
+            is_frame_known |= stated.width != stated.height and orientation in _ON_THE_SIDE
+        if not is_frame_known:
+            raise UsageError("bench.turned_image", place=self.place)
+        return read
+
+    def _stated_size(self) -> Geometry | None:
+        width, height = self.data.get("width"), self.data.get("height")
+        if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+            return Geometry(width, height)
+        return None
 
     def located(self, objects: Sequence[LabelledBoxes], geometry: Geometry) -> str:
         """Write objects as a model does; raises UsageError for a box that is inverted or outside the image."""
@@ -69,6 +88,22 @@ class Entry:
                 width, height = geometry.width, geometry.height
                 raise UsageError("bench.box_outside", place=self.place, box=box.as_list(), width=width, height=height)
         return regions_text(objects, geometry)
+
+
+def _upright(image: Path) -> tuple[Geometry, int]:
+    """The size of an image as it is read, and the orientation that its tag states; 1 is upright."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(image) as picture:
+            orientation = picture.getexif().get(_ORIENTATION, 1)
+            size = picture.size[::-1] if orientation in _ON_THE_SIDE else picture.size
+            return Geometry(*size), orientation
+    except (UnidentifiedImageError, OSError):
+        from medrega_edge.images.reader import read_image
+
+        read = read_image(image)
+        return Geometry(read.width, read.height), 1
 
 
 def agreeing(made: list[Question | LeftOut]) -> Made:

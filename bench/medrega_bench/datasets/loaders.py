@@ -162,6 +162,8 @@ def _row(entry: Entry, identity: str, folder: Path) -> Question | LeftOut:
     if task is Task.GROUNDED_REPORT:
         raise UsageError("bench.grounded_report_in_table", place=entry.place)
     box = _cells(entry)[0] if task is Task.IDENTIFY else None
+    if box is not None:
+        entry.geometry(image)  # refuses a box whose frame is unclear
     return Question(id=identity, image=image, question=question, task=task, truth=Truth(answer), language=language, box=box)
 
 
