@@ -49,7 +49,7 @@ from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.follow_up import follow_up
 from medrega_edge.tasks.identification import Identify
-from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent
+from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes_or_no
@@ -282,10 +282,9 @@ class Engine:
 
         Raises UsageError for what an image cannot tell, for unknown names, and as `build_request`.
         """
-        if task is None and box is None and not labels and not regional_chain_of_thought:
-            return parse_intent(text, self.tasks, self.terminology, self.modality(image), self._prompts)
-        if task is None and regional_chain_of_thought and box is None and not labels:
-            task = Task.VQA
+        if task is None and box is None and not labels:
+            request = parse_intent(text, self.tasks, self.terminology, self.modality(image), self._prompts)
+            return with_regions_first(request) if regional_chain_of_thought else request
         return build_request(
             task or self.guess_task(text, box, labels),
             text,

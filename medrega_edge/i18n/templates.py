@@ -86,6 +86,7 @@ TEMPLATES: dict[str, str] = {
     "file states it.",
     "task.no_tokens": "An answer needs at least 1 token, and max_tokens is {max_tokens}.",
     "task.not_medical": "this may not be a medical image; if so, ignore the answer",
+    "task.other_class": "'{name}' is a guess: the model takes this image for {classes}",
     "task.other_language": "the question seems to be neither English nor Chinese, the only languages of these weights",
     "task.other_modality": "the file says {declared}, the image looks like {recognised}",
     "task.question_too_long": "The question has {length} characters; up to {limit} are read.",

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,14 @@ class Generation:
     prefill_ms: float
     decode_ms: float
     box_scores: tuple[float, ...] = ()
+
+
+class Wording(NamedTuple):
+    """A choice in one language: the prompt, the candidates as token ids, and their log-priors."""
+
+    prompt: Prompt
+    candidates: Sequence[Sequence[int]]
+    log_priors: Sequence[float]
 
 
 class LanguageModel:
@@ -161,29 +169,32 @@ class LanguageModel:
             return steps
         return steps[: starts[-1]]
 
-    def choose_by_likelihood(
-        self, image: ImageEmbeddings, prompt: Prompt, candidates: Sequence[Sequence[int]], log_priors: Sequence[float]
-    ) -> tuple[Generation, int, float]:
-        """Choose the candidate (token ids) with the highest log-probability minus its log-prior.
+    def choose_by_likelihood(self, image: ImageEmbeddings, wordings: Sequence[Wording]) -> tuple[Generation, int, float]:
+        """Choose the candidate with the highest log-probability minus log-prior, in the mean over all wordings.
 
-        Returns a generation that holds the candidate, its index, and its probability among the candidates. Raises
-        UsageError for a prompt that is too long.
+        Returns a generation that holds the candidate as the first wording spells it, its index, and its probability among
+        the candidates. Raises UsageError for a prompt that is too long.
         """
         begun = time.perf_counter()
-        logits = self._prefill(image, prompt)
-        prompt_tokens = self._decoder.length
-        prefilled = time.perf_counter()
-        corrected = np.subtract(self._candidate_log_probs(logits, candidates), log_priors)
-        best = int(np.argmax(corrected))
+        prompt_tokens, prefill, scores = 0, 0.0, []
+        for prompt, candidates, log_priors in wordings:
+            started = time.perf_counter()
+            logits = self._prefill(image, prompt)
+            prompt_tokens += self._decoder.length
+            prefill += time.perf_counter() - started
+            scores.append(np.subtract(self._candidate_log_probs(logits, candidates), log_priors))
+        mean = np.mean(scores, axis=0)
+        best = int(np.argmax(mean))
+        chosen = wordings[0].candidates[best]
         generation = Generation(
-            raw_text=self._tokenizer.decode(list(candidates[best])),
-            steps=tuple(map(Step, candidates[best])),
+            raw_text=self._tokenizer.decode(list(chosen)),
+            steps=tuple(map(Step, chosen)),
             finish="stop",
             prompt_tokens=prompt_tokens,
-            prefill_ms=(prefilled - begun) * 1000,
-            decode_ms=(time.perf_counter() - prefilled) * 1000,
+            prefill_ms=prefill * 1000,
+            decode_ms=(time.perf_counter() - begun - prefill) * 1000,
         )
-        return generation, best, float(1 / np.exp(corrected - corrected[best]).sum())
+        return generation, best, float(1 / np.exp(mean - mean[best]).sum())
 
     def choose_answer(self, image: ImageEmbeddings, prompt: Prompt, answers: tuple[str, ...]) -> tuple[Generation, float]:
         """Choose the most probable of many known answers, which follow the prompt.

@@ -11,20 +11,14 @@ from medrega_edge.prompts.region_markup import RegionText, format_region
 from medrega_edge.prompts.templates import WITH_REGIONS
 from medrega_edge.tasks.base import Detection, TaskContext, TaskResult, combine
 from medrega_edge.tasks.detection import locate
-from medrega_edge.tasks.reporting import MAX_LOCATED_FINDINGS, describe
+from medrega_edge.tasks.reporting import Report
 
 
 def find_regions(context: TaskContext, question: str) -> TaskResult:
     """Locate the structures that the question names, else those that a report names; labels are English."""
     context = replace(context, language=Language.EN, on_text=None)
     names = context.terminology.find(question)
-    results = []
-    if not names:
-        report = describe(context)
-        names = context.terminology.find(report.text)[:MAX_LOCATED_FINDINGS]
-        results = [report]
-    results += [locate(context, name) for name in names]
-    return combine(results, "")
+    return combine([locate(context, name) for name in names] or [Report(grounded=True).run(context)], "")
 
 
 def with_regions(question: str, detections: Sequence[Detection], language: Language) -> str:

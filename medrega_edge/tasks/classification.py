@@ -11,15 +11,16 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import LABEL_SEPARATOR, MODALITY_QUESTION, Prompt, PromptBook
 from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult, check_text, generation_warnings
 from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
-from medrega_edge.vocabulary.label_sets import LABEL_SETS
+from medrega_edge.tasks.classes import decide
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet
 
 
 @dataclass(frozen=True)
 class Classify(TaskRequest):
     """Choose one of `labels`, or with `multiple` one or more; `labels` may be the name of a label set, as "skin".
 
-    With `regional_chain_of_thought` the regions that `question` names, else those of a report, are located first and stand
-    in the prompt.
+    With `regional_chain_of_thought` the regions that `question` names, else those of a report, are located first. They stand
+    in the prompt, except for a label set that the weights know: an image has one class in it, however it is asked for.
     """
 
     labels: Sequence[str] | str
@@ -48,17 +49,15 @@ class Classify(TaskRequest):
     def run(self, context: TaskContext) -> TaskResult:
         """Choose; raises UsageError where the labels are alike without their special tokens."""
         labels, modalities = self._candidates(context)
-        multiple = self.multiple or (isinstance(self.labels, str) and LABEL_SETS[self.labels].multiple)
         first = TaskResult("")
         if self.regional_chain_of_thought:
             first = find_regions(context, context.clean(self.question))
-        prompt = classification_prompt(context.prompts, labels, context.language, multiple, first.detections)
-        priors = [] if multiple else context.prompts.label_priors_of(labels, context.language)
-        if priors:
-            candidates = context.encode_candidates(prompt, labels)
-            choice = context.language_model.choose_by_likelihood(context.image, prompt, candidates, priors)
-            generation, chosen, probability = choice[0], [choice[1]], choice[2]
+        if label_set := self._whole_set(context, labels):
+            labels = label_set.names(context.language)
+            chosen, probability, generation = decide(context, label_set)
         else:
+            multiple = self.multiple or (isinstance(self.labels, str) and LABEL_SETS[self.labels].multiple)
+            prompt = classification_prompt(context.prompts, labels, context.language, multiple, first.detections)
             generation, chosen, probability = context.choose(prompt, labels, multiple)
         names = [labels[index] for index in chosen]
         trained = modalities is not None
@@ -76,6 +75,19 @@ class Classify(TaskRequest):
             certifiable=trained and not self.regional_chain_of_thought,
         )
 
+    def _whole_set(self, context: TaskContext, labels: Sequence[str]) -> LabelSet | None:
+        """Return the set that the labels are all of, where the weights know it; its class does not hang on the regions."""
+        if not context.terminology.labels:
+            return None
+        return next(
+            (
+                each
+                for each in LABEL_SETS.values()
+                if each.multiple >= self.multiple and any(set(labels) == set(each.names(one)) for one in Language)
+            ),
+            None,
+        )
+
     def _candidates(self, context: TaskContext) -> tuple[tuple[str, ...], tuple[Modality, ...] | None]:
         """Return the labels, and the modalities that they are for: empty where unknown, None where never trained."""
         if isinstance(self.labels, str):
@@ -83,7 +95,7 @@ class Classify(TaskRequest):
             return label_set.names(context.language), label_set.modalities
         labels = _distinct(map(context.clean, self.labels))
         for label_set in LABEL_SETS.values():
-            if set(labels) <= set(label_set.names(context.language)):
+            if any(set(labels) <= set(label_set.names(language)) for language in Language):
                 return labels, label_set.modalities
         return labels, None if context.terminology.labels else ()  # weights without a terminology: their labels are unknown
 

@@ -16,10 +16,9 @@ from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
-from medrega_edge.prompts.templates import REPORT_QUESTION
-from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
-from medrega_edge.tasks.detection import Detect, locate
+from medrega_edge.tasks.detection import OTHER_CLASS, Detect, locate
+from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
@@ -147,8 +146,10 @@ def _absence(found: Found, answer: Answer) -> list[Message]:
 
 
 def _presence(found: Found, answer: Answer) -> Derived:
-    sure = [_shown(n, answer) for n, regions in found.items() if regions and _is_likely(regions[0])]
-    unsure = [_shown(n, answer) for n, regions in found.items() if regions and not _is_likely(regions[0])]
+    doubted = {warning.params["name"] for warning in answer.warnings if warning.code == OTHER_CLASS}
+    there = {_shown(name, answer): regions[0] for name, regions in found.items() if regions}
+    sure = [name for name, best in there.items() if _is_likely(best) and name not in doubted]
+    unsure = [name for name in there if name not in sure]
     messages = [Message("answer.found", names=sure)] if sure else []
     messages += [Message("answer.perhaps", names=unsure)] if unsure else []
     return _join([*messages, *_absence(found, answer)], answer), {
@@ -344,13 +345,10 @@ class BodyPart(TaskRequest):
         modality = context.image_modality()
         if modality is None or not context.prompts.modalities:
             raise UsageError("task.no_body_part")
-        is_chinese = context.language is Language.ZH
-        parts = list(BODY_PARTS.values() if is_chinese else BODY_PARTS)
-        prompt = context.prompts.prompt(Task.REPORT, context.language, REPORT_QUESTION[context.language])
-        sentences = [report_sentences.write(modality, part, (), context.language) for part in parts]
-        generation, chosen, probability = context.choose(prompt, sentences)
-        part = parts[chosen[0]]
-        return TaskResult(part, labels=((part, probability),), generations=(generation,), certifiable=False)
+        generation, part, probability = choose_body_part(context, modality)
+        assert part is not None
+        shown = BODY_PARTS[part] if context.language is Language.ZH else part
+        return TaskResult(shown, labels=((shown, probability),), generations=(generation,), certifiable=False)
 
     def finish(self, answer: Answer) -> Answer:
         """Tell it in English for programs."""

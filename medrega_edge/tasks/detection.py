@@ -27,7 +27,10 @@ from medrega_edge.tasks.base import (
     generation_warnings,
     scored,
 )
+from medrega_edge.tasks.classes import other_class
 from medrega_edge.vocabulary.terminology import BilingualName
+
+OTHER_CLASS = "task.other_class"  # warning that a name is located in an image that the model takes for another class
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     scores = box_scores(generation, 1.0 if presence is None else presence)
     boxes = [box for region in parsed.regions for box in region.boxes]
     warnings = generation_warnings(generation, parsed.problems)
+    if instead := other_class(context, english):
+        warnings = (*warnings, Message("task.other_class", name=label, classes=instead))
     return TaskResult("", tuple(scored(label, boxes, scores)), warnings=warnings, generations=(generation,))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
@@ -184,6 +185,13 @@ def _impossible(reason: str | None) -> UsageError:
             return UsageError("task.impossible_time")
         case _:
             return UsageError("task.impossible")
+
+
+def with_regions_first(request: TaskRequest) -> TaskRequest:
+    """Return a request that locates the relevant regions first, where words alone answer it; others stay as they are."""
+    if isinstance(request, Asked):
+        return replace(request, request=with_regions_first(request.request))
+    return replace(request, regional_chain_of_thought=True) if isinstance(request, AnswerQuestion | Classify) else request
 
 
 def build_request(

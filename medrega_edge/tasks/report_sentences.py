@@ -43,6 +43,16 @@ def write(
     return " ".join([first, *(f"{openings[topic]}{', '.join(each)}." for topic, each in names if each)])
 
 
+def names_in(text: str, language: Language) -> list[tuple[Sentence, list[str]]]:
+    """Return the names in each sentence of a report."""
+    comma, stop = ("、", "。") if language is Language.ZH else (", ", ".")
+    found = []
+    for topic, sentence in read(text, language).items():
+        listed = sentence.removeprefix(_OPENINGS[language][topic].strip()).strip().removesuffix(stop)
+        found.append((topic, [name for name in dict.fromkeys(listed.split(comma)) if name]))
+    return found
+
+
 def read(text: str, language: Language) -> dict[Sentence, str]:
     """Return the sentences of a report by topic, which their first words tell."""
     sentences = {}

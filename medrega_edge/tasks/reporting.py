@@ -1,17 +1,23 @@
-"""Reporting: describe an image, and with `grounded` locate what the report names."""
+"""Reporting: describe an image, and with `grounded` locate what the report names.
+
+The weights propose what a report says, in English. It names what is located in the image, and the class that the image has,
+so it agrees with every other task and in both languages.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medrega_edge.domain import Language, Task
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.i18n.message import Message
+from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.templates import REPORT_DISCLAIMER, REPORT_QUESTION
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, generation_warnings
-from medrega_edge.tasks.detection import locate
-
-MAX_LOCATED_FINDINGS = 8
+from medrega_edge.tasks.classes import decide
+from medrega_edge.tasks.detection import OTHER_CLASS, locate
+from medrega_edge.vocabulary.label_sets import BODY_PARTS, DENIED_BY, FINDINGS, LABEL_SETS
 
 
 @dataclass(frozen=True)
@@ -27,29 +33,80 @@ class Report(TaskRequest):
 
     def run(self, context: TaskContext) -> TaskResult:
         """Describe it; a disclaimer follows whatever the model writes."""
-        if not self.grounded:
-            result = describe(context)
+        if context.terminology.labels and context.prompts.modalities:
+            result = _describe_facts(context)
+            result = result if self.grounded else replace(result, detections=())
+        elif not self.grounded:
+            result = _describe(context)
         elif Task.GROUNDED_REPORT in context.prompts.templates:
             prompt = context.prompts.prompt(Task.GROUNDED_REPORT, context.language, REPORT_QUESTION[context.language])
             result = context.generate_regions(prompt)
         else:
-            result = _locate_findings(context, describe(context))
+            result = _locate_findings(context, _describe(context))
         return replace(result, text=result.text + _disclaimer(result.text, context.language))
 
 
-def describe(context: TaskContext) -> TaskResult:
-    """Generate a report; where the weights write fixed sentences, it opens with the modality of the image."""
+def choose_body_part(
+    context: TaskContext, modality: Modality, parts: Sequence[str | None] = tuple(BODY_PARTS)
+) -> tuple[Generation, str | None, float]:
+    """Choose the body part among those that reports name; returns the generation, the English part, its probability."""
+    prompt = context.prompts.prompt(Task.REPORT, Language.EN, REPORT_QUESTION[Language.EN])
+    sentences = [report_sentences.write(modality, part, (), Language.EN) for part in parts]
+    generation, chosen, probability = context.choose(prompt, sentences)
+    return generation, parts[chosen[0]], probability
+
+
+def _describe_facts(context: TaskContext) -> TaskResult:
+    """Write a report in fixed sentences of what is located and of the image's class."""
     modality = context.image_modality()
+    if modality is None:
+        return TaskResult(Message("answer.unknown_kind").text(context.language))
+    first, part, _ = choose_body_part(context, modality, (*BODY_PARTS, None))  # some reports name none
+    prompt = context.prompts.prompt(Task.REPORT, Language.EN, REPORT_QUESTION[Language.EN])
+    english = replace(context, language=Language.EN, on_text=None)
+    opening = report_sentences.write(modality, part, (), Language.EN).removesuffix(".")  # ". " may be one token
+    generation = english.generate_prose(prompt, opening)
+    results = [TaskResult("", warnings=generation_warnings(generation), generations=(first, generation))]
+    chinese, is_chinese = dict(context.terminology.labels), context.language is Language.ZH
+    sentences = []
+    for topic, names in report_sentences.names_in(generation.raw_text, Language.EN):
+        confirmed = []
+        for name in names:
+            if name in chinese:
+                located = locate(context, (name, chinese[name]))
+                is_there = located.detections and not any(each.code == OTHER_CLASS for each in located.warnings)
+                results += [located] if is_there else []
+                confirmed += [(name, chinese[name])[is_chinese]] if is_there else []
+            elif name in FINDINGS and _has_class(context, modality, name):
+                confirmed.append((name, FINDINGS[name])[is_chinese])
+        sentences.append((topic, confirmed))
+    shown = BODY_PARTS[part] if part and is_chinese else part
+    return combine(results, report_sentences.write(modality, shown, sentences, context.language))
+
+
+def _has_class(context: TaskContext, modality: Modality, finding: str) -> bool:
+    """Whether the class of the image in every set that knows a finding is this finding."""
+    for label_set in LABEL_SETS.values():
+        names = label_set.names(Language.EN)
+        denial = DENIED_BY.get(finding)
+        if modality not in label_set.modalities or not {finding, denial} & set(names):
+            continue
+        chosen = [names[index] for index in decide(context, label_set).chosen]
+        if denial in chosen or (finding in names and finding not in chosen):
+            return False
+    return True
+
+
+def _describe(context: TaskContext) -> TaskResult:
+    """Generate a report in any words."""
     prompt = context.prompts.prompt(Task.REPORT, context.language, REPORT_QUESTION[context.language])
-    fixed = modality if context.prompts.modalities else None
-    generation = context.generate_prose(prompt, report_sentences.opening(fixed, context.language) if fixed else "")
-    warnings = generation_warnings(generation)
-    return TaskResult(generation.raw_text.strip(), warnings=warnings, generations=(generation,))
+    generation = context.generate_prose(prompt)
+    return TaskResult(generation.raw_text.strip(), warnings=generation_warnings(generation), generations=(generation,))
 
 
 def _locate_findings(context: TaskContext, report: TaskResult) -> TaskResult:
     """Add the regions of what a report names."""
-    names = context.terminology.find(report.text)[:MAX_LOCATED_FINDINGS]
+    names = context.terminology.find(report.text)
     results = [locate(context, name) for name in names]
     labels = [name[context.language is Language.ZH] for name in names]
     absent = [

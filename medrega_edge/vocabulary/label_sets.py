@@ -197,6 +197,8 @@ FINDINGS = _FINDINGS_OF_NO_SET | {
     en: zh for label_set in LABEL_SETS.values() for en, zh in label_set.labels if en not in _NO_FINDING
 }
 
+DENIED_BY = {"diabetic retinopathy": "no diabetic retinopathy"}  # finding -> the label of a set that excludes it
+
 BODY_PARTS = {
     "chest": "胸部",
     "abdomen": "腹部",

@@ -302,7 +302,6 @@ def test_on_a_terminal_free_text_appears_while_it_is_generated(medrega, monkeypa
     shown = medrega(*command, stdin=stdin)
     assert bool(pieces) is ("locate the liver" not in command and "--json" not in command)
     assert shown.out.startswith("".join(pieces))
-    assert len(pieces) > 1 or "report" not in command
     if "--json" not in command:  # which tells the time it took
         assert re.sub(r"\x1b\[[0-9;]*m", "", shown.out) == plain.out
 

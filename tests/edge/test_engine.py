@@ -147,7 +147,6 @@ def test_the_stream_is_the_text(engine, scan, request_, language):
     pieces = []
     answer = engine.run(scan, request_, language, on_text=pieces.append)
     assert "".join(pieces) == answer.text
-    assert len(pieces) > 1 or request_.task in ("detect", "identify", "vqa")
 
 
 def test_an_answer_has_room_for_a_token(engine, scan):

@@ -42,8 +42,10 @@ def test_what_candidates_weigh_is_all_there_is(log_probs, name, language):
 def test_priors_decide_where_the_image_does_not(engine, scan, prompts, log_probs):
     labels = LABEL_SETS["brain-tumor"].names(Language.EN)
 
+    templates = {"classify": {"en": prompts.templates["classify"]["en"]}}
+
     def classify(priors):
-        book = replace(prompts, label_priors={"en": [priors]})
+        book = replace(prompts, templates=templates, label_priors={"en": [priors]})
         return Classify(labels).run(context(engine.language_model, book, image=scan))
 
     for favoured in labels:
@@ -56,9 +58,22 @@ def test_priors_decide_where_the_image_does_not(engine, scan, prompts, log_probs
     assert same.labels[0][1] == pytest.approx(math.exp(max(weights)), abs=1e-4)
 
 
+def test_both_languages_choose_together(engine, scan, prompts, log_probs):
+    label_set = LABEL_SETS["skin"]
+    book = replace(prompts, label_priors={each.value: [dict.fromkeys(label_set.names(each), 0.5)] for each in Language})
+    english, chinese = (log_probs(label_set.names(each), each) for each in Language)
+    mean = [(one + other) / 2 for one, other in zip(english, chinese, strict=True)]
+    for language in Language:
+        for labels in ("skin", label_set.names(Language.EN), label_set.names(Language.ZH)[::-1]):
+            for regions_first in (False, True):
+                result = Classify(labels, False, regions_first).run(context(engine.language_model, book, language, scan))
+                assert result.text == label_set.names(language)[mean.index(max(mean))]
+
+
 def test_a_weighed_choice_is_asked_once(engine, scan, prompts, log_probs):
     labels = LABEL_SETS["skin"].names(Language.ZH)
-    book = replace(prompts, label_priors={"zh": [dict.fromkeys(labels, 0.5)]})
+    templates = {"classify": {"zh": prompts.templates["classify"]["zh"]}}
+    book = replace(prompts, templates=templates, label_priors={"zh": [dict.fromkeys(labels, 0.5)]})
     contents = engine.package.read_all()
 
     def fresh():  # its cache is empty, as for a first question

@@ -1,0 +1,64 @@
+"""The class of an image in a label set: decided once, whatever the language and the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from medrega_edge.domain import Language, Task
+from medrega_edge.inference.language_model import Generation, Wording
+from medrega_edge.tasks.base import TaskContext
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet
+
+
+class Decision(NamedTuple):
+    """The chosen labels of a set by their index, with their probability, and the generation that chose them."""
+
+    chosen: Sequence[int]
+    probability: float
+    generation: Generation
+
+
+def decide(context: TaskContext, label_set: LabelSet) -> Decision:
+    """Choose among the labels of a set.
+
+    Both languages choose together where their log-priors are known, else the English question does. Raises UsageError where
+    the weights were not trained for it.
+    """
+    templates = context.prompts.templates.get(Task.CLASSIFY, {})
+    other = Language.EN if context.language is Language.ZH else Language.ZH
+    languages = [each for each in (context.language, other) if each in templates]
+    wordings = [_wording(context, label_set, each) for each in languages]
+    if wordings and all(wording.log_priors for wording in wordings):
+        generation, best, probability = context.language_model.choose_by_likelihood(context.image, wordings)
+        return Decision([best], probability, generation)
+    language = Language.EN if Language.EN in templates else context.language
+    names = label_set.names(language)
+    question = context.prompts.classify_question(names, language, label_set.multiple)
+    prompt = context.prompts.prompt(Task.CLASSIFY, language, question, names)
+    generation, chosen, probability = context.choose(prompt, names, label_set.multiple)
+    return Decision(chosen, probability, generation)
+
+
+def _wording(context: TaskContext, label_set: LabelSet, language: Language) -> Wording:
+    names = label_set.names(language)
+    question = context.prompts.classify_question(names, language, label_set.multiple)
+    prompt = context.prompts.prompt(Task.CLASSIFY, language, question, names)
+    priors = [] if label_set.multiple else context.prompts.label_priors_of(names, language)
+    return Wording(prompt, context.encode_candidates(prompt, names), priors)
+
+
+def other_class(context: TaskContext, english: str) -> tuple[str, ...]:
+    """Return the names of the class that an image has instead of this one, in the language of the answer.
+
+    Empty where it has this class, and where the name is that of no class in such images.
+    """
+    sets = [each for each in LABEL_SETS.values() if english in each.names(Language.EN)]
+    if not sets or Task.CLASSIFY not in context.prompts.templates:
+        return ()
+    modality = context.image_modality()
+    for label_set in (each for each in sets if modality in each.modalities):
+        chosen = decide(context, label_set).chosen
+        if label_set.names(Language.EN).index(english) not in chosen:
+            return tuple(label_set.names(context.language)[index] for index in chosen)
+    return ()
