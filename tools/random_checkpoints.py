@@ -175,7 +175,7 @@ def write(drawn: Drawn, folder: Path, seed: int) -> Any:
     (folder / "prompts.json").write_text(DEFAULT_PROMPTS.to_json(), encoding="utf-8")
     (folder / "training.json").write_text(json.dumps(TRAINING), encoding="utf-8")
     if drawn.is_chat:
-        _write_chat(drawn, model, folder)
+        _write_chat(drawn, model, folder, random.Random(-seed))
         return model
     stored: Any = InternVLForConditionalGeneration(model.config)
     stored.load_state_dict(model.state_dict())
@@ -210,8 +210,11 @@ TO_CHAT = (
 )
 
 
-def _write_chat(drawn: Drawn, model: Any, folder: Path) -> None:
-    """Write the model in the original layout: other names, one matrix for q, k and v, and one tower layer too many."""
+def _write_chat(drawn: Drawn, model: Any, folder: Path, dice: random.Random) -> None:
+    """Write the model in the original layout: other names, one matrix for q, k and v, and one tower layer too many.
+
+    The rotary embedding is spelled as one of three generations of transformers spell it.
+    """
     import torch
     from safetensors.torch import save_file
 
@@ -242,12 +245,20 @@ def _write_chat(drawn: Drawn, model: Any, folder: Path) -> None:
     text = {key: value for key, value in drawn.text.items() if key not in ("model_type", "rope_parameters")}
     rope = dict(drawn.text["rope_parameters"])
     text |= {"architectures": [{"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}[drawn.text["model_type"]]]}
-    text |= {"rope_theta": rope.pop("rope_theta"), "tie_word_embeddings": drawn.top["tie_word_embeddings"]}
-    text["rope_scaling"] = None if rope["rope_type"] == "default" else rope
+    text |= {"tie_word_embeddings": drawn.top["tie_word_embeddings"]}
+    spelling = dice.choice(["type", "rope_type", "rope_parameters"])
+    if spelling == "rope_parameters":
+        text["rope_parameters"] = rope
+    else:
+        text["rope_theta"] = rope.pop("rope_theta")
+        rope[spelling] = rope.pop("rope_type")
+        text["rope_scaling"] = None if rope[spelling] == "default" else rope
     vision = {key: drawn.vision[key] for key in ("hidden_size", "num_attention_heads", "intermediate_size", "norm_type")}
     vision |= {"num_hidden_layers": depth + 1, "layer_norm_eps": drawn.vision["layer_norm_eps"]}
     vision |= {"image_size": drawn.vision["image_size"][0], "patch_size": drawn.vision["patch_size"][0]}
-    vision |= {"qk_normalization": drawn.vision["use_qk_norm"], "qkv_bias": drawn.vision["attention_bias"]}
+    vision |= {"qkv_bias": drawn.vision["attention_bias"]}
+    if not drawn.vision["use_qk_norm"] or dice.random() < 0.5:  # on where nothing is said
+        vision["qk_normalization"] = drawn.vision["use_qk_norm"]
     vision |= {"hidden_act": drawn.vision["hidden_act"]}
     config = {
         "model_type": "internvl_chat",

@@ -23,6 +23,7 @@ from medrega_export import ExportOptions, export
 from medrega_export.checkpoint import checkpoint, sentencepiece
 from medrega_export.checkpoint.tokenizer_json import read_tokenizer
 from medrega_export.checkpoint.weights import index_tensors
+from medrega_export.graphs import text_model
 from medrega_export.graphs.reference_decoder import DecoderRun, session
 from medrega_export.quantisation.recipe import FULL
 from tests.codes import raises_code
@@ -114,6 +115,20 @@ def test_the_native_layout(make_checkpoint, text: str, tied: bool, changes: dict
     seen = features(package, pixels)
     assert np.abs(seen - truth).max() < CLOSE * np.abs(truth).max()
     assert np.abs(logits(package, embeddings(package, ids, seen[0])) - expected).max() < CLOSE * np.abs(expected).max()
+
+
+def test_rotary_embeddings_of_the_original_layout_in_every_spelling(tmp_path: Path) -> None:
+    """transformers 5 writes `rope_parameters`, older ones a theta and a scaling, whose kind has two names."""
+    scaling = {"factor": 4.0}
+    spellings = (
+        {"llm_rope_theta": None, "llm_rope_parameters": {"rope_theta": 5e5, "rope_type": "linear"} | scaling},
+        {"llm_rope_theta": 5e5, "llm_rope_scaling": {"rope_type": "linear"} | scaling},
+        {"llm_rope_theta": 5e5, "llm_rope_scaling": {"type": "linear"} | scaling},
+    )
+    for i, changes in enumerate(spellings):
+        chat_reference.write_checkpoint(tmp_path / str(i), **changes)
+        shape = text_model.shape_of(checkpoint.describe(tmp_path / str(i)).native.text_config, 100)
+        assert (shape.theta, shape.rope_factor) == (5e5, 4.0)
 
 
 def write_adapter(folder: Path, shapes: dict[str, tuple[int, int]], **config: object) -> dict[str, np.ndarray]:

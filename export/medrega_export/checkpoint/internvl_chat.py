@@ -26,10 +26,12 @@ TEXT_KEYS = (
     "rms_norm_eps",
     "rope_theta",
     "rope_scaling",
+    "rope_parameters",  # what transformers 5 writes for the two
     "max_position_embeddings",
     "attention_bias",
     "mlp_bias",
     "use_sliding_window",
+    "layer_types",
     "tie_word_embeddings",
 )
 QK_NORM_EPSILON = 1e-6  # the native class has it built in
@@ -93,7 +95,8 @@ def _vision(config: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
         raise UsageError("export.tower_resized", size=vision["image_size"], used=size)
     if config.get("pad2square"):
         raise UsageError("export.padded_images")
-    if vision.get("qk_normalization") and vision["layer_norm_eps"] != QK_NORM_EPSILON:
+    has_qk_norm = bool(vision.get("qk_normalization", True))  # as in the original's own class
+    if has_qk_norm and vision["layer_norm_eps"] != QK_NORM_EPSILON:
         raise UsageError("export.qk_norm_epsilon", value=vision["layer_norm_eps"])
     return {
         "hidden_size": vision["hidden_size"],
@@ -106,7 +109,7 @@ def _vision(config: dict[str, Any], vision: dict[str, Any]) -> dict[str, Any]:
         "hidden_act": vision.get("hidden_act", "gelu"),
         "layer_norm_eps": vision["layer_norm_eps"],
         "norm_type": vision.get("norm_type", "rms_norm"),
-        "use_qk_norm": bool(vision.get("qk_normalization")),
+        "use_qk_norm": has_qk_norm,
         "attention_bias": bool(vision.get("qkv_bias")),
         "use_mean_pooling": True,  # or a norm would follow the last layer
     }
