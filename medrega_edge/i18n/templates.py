@@ -202,7 +202,7 @@ TEMPLATES: dict[str, str] = {
     # ---- images/dicom (dicom.*) ----------------------------------------------------------------------------------------
     #
     "dicom.bits_allocated": "{image!c} has {bits} bits per sample, which are not supported; export it again.",
-    "dicom.bits_stored": "{image!c} claims more stored bits than allocated ones; export it again.",
+    "dicom.bits_stored": "{image!c} claims no stored bits, or more than allocated ones; export it again.",
     "dicom.cannot_decode": "The pixels of {image} ({syntax}) cannot be decoded; export it uncompressed.",
     "dicom.chosen_picture": "the chosen picture",
     "dicom.chosen_series": "the chosen series",
@@ -219,6 +219,7 @@ TEMPLATES: dict[str, str] = {
     "dicom.gap": "{before} and {after}",
     "dicom.header_too_large": "{image!c} has a header larger than any image needs; export it again.",
     "dicom.header_too_long": "{image!c} has a header of more elements than any image needs; export it again.",
+    "dicom.lacks": "{image!c} lacks {keyword}, which every DICOM picture has; export it again.",
     "dicom.left_on_the_left": "the patient's left is on the left of this picture, against the convention",
     "dicom.left_out": "files left out of the folder: {files}",
     "dicom.left_out_copies": "copies of a picture ({count})",
@@ -227,6 +228,7 @@ TEMPLATES: dict[str, str] = {
     "dicom.left_out_no_picture": "DICOM objects without a picture ({count})",
     "dicom.middle_slice": "it is the middle slice, because --slice names none",
     "dicom.missing_slices": "slices seem to be missing: {count}, between slices {gaps}",
+    "dicom.mosaic": "the picture is a mosaic of many slices: boxes and sizes are those of the mosaic",
     "dicom.more_series": "and more",
     "dicom.narrow_table": "the table of grey values states {stated} bits and uses {used}: it was read with {used}",
     "dicom.needs_codecs": "The pixels of {image} ({syntax}) need decoders that are not installed; install them with: pip "
@@ -257,6 +259,7 @@ TEMPLATES: dict[str, str] = {
     "dicom.size": "{width} x {height}",
     "dicom.slice_of_series": "slice {number} of {count} of series {series}, {description}",
     "dicom.slices": "{modality}, {count} {plane} slices of {size}",
+    "dicom.two_polarities": "the file states two polarities of grey: the photometric interpretation was followed",
     "dicom.unknown_compression": "{image!c} holds compressed pixels and does not state the compression; export it "
     "uncompressed.",
     "dicom.unknown_modality": "unknown kind",

@@ -32,6 +32,7 @@ GREY = {
     "linear exact, width below 1": ("f4", [0.0, 0.25, 0.5], window("0.25", "0.5"), [0, 127.5, 255]),
     # SIGMOID: 255 / (1 + exp(-4 (x - c) / w))
     "sigmoid": ("i2", [-100, -25, 0, 25, 100], window(0, 100, "SIGMOID"), [4.6, 68.6, 127.5, 186.4, 250.4]),
+    "sigmoid in small letters": ("i2", [-25, 0, 25], window(0, 100, "sigmoid"), [68.6, 127.5, 186.4]),
     "sigmoid, far away": ("i2", [-32000, 32000], window(0, 1, "SIGMOID"), [0, 255]),
     # rescale: stored * slope + intercept, then the window
     "rescale of a CT": ("u2", [824, 1064, 1263], window(40, 400) | {"RescaleSlope": "1", "RescaleIntercept": "-1024"},
@@ -241,3 +242,25 @@ def test_a_few_values_far_outside_do_not_eat_the_window():
     assert [warning.code for warning in image.warnings] == ["image.outliers"]
     assert [int(image.pixels[9, at, 0]) for at in (0, 99)] == [0, 255]
     assert abs(int(image.pixels[9, 50, 0]) - 128) <= 3
+
+
+@pytest.mark.parametrize(
+    "keyword", ["SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation"]
+)
+def test_an_attribute_that_is_missing_is_named(keyword):
+    with raises_code(ImageError, "dicom.lacks", keyword=keyword):
+        read_image(dicom(row([0, 50], "u2"), **{keyword: None}))
+
+
+@pytest.mark.parametrize(
+    ("tags", "codes"),
+    [
+        ({"PresentationLUTShape": "INVERSE"}, ["dicom.two_polarities"]),
+        ({"PresentationLUTShape": "IDENTITY"}, []),
+        ({"PresentationLUTShape": "IDENTITY", "PhotometricInterpretation": "MONOCHROME1"}, ["dicom.two_polarities"]),
+        ({"PresentationLUTShape": "INVERSE", "PhotometricInterpretation": "MONOCHROME1"}, []),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]}, ["dicom.mosaic"]),
+    ],
+)
+def test_what_a_person_has_to_know_about_the_picture_is_said(tags, codes):
+    assert [warning.code for warning in read_image(dicom(row([0, 50, 99], "u2"), **tags)).warnings] == codes

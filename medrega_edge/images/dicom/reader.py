@@ -69,6 +69,10 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         notes.append(Message("dicom.program"))
     if is_bare_dataset(source.data):
         notes.append(Message("dicom.no_preamble"))
+    if "MOSAIC" in (dataset.get("ImageType") or ()):
+        notes.append(Message("dicom.mosaic"))
+    if _has_two_polarities(dataset):
+        notes.append(Message("dicom.two_polarities"))
     if orientation and orientation[0][0] == "L":
         notes.append(Message("dicom.left_on_the_left"))
     return MedicalImage(
@@ -90,8 +94,6 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
 
 def _not_applied(dataset: Dataset, frame: int) -> Iterator[Message]:
     """What a file states about its display and `FrameRenderer` does not do."""
-    shape = dataset.get("PresentationLUTShape")
-    contradiction = {"MONOCHROME1": "IDENTITY", "MONOCHROME2": "INVERSE"}.get(str(dataset.PhotometricInterpretation))
     voi = functional_group(dataset, frame, "FrameVOILUTSequence", "VOILUTSequence", "WindowCenter")
     tables, centres = len(voi.get("VOILUTSequence") or ()), voi.get("WindowCenter")
     windows = len(centres) if isinstance(centres, MultiValue) else int(bool(centres) or centres == 0)
@@ -101,9 +103,16 @@ def _not_applied(dataset: Dataset, frame: int) -> Iterator[Message]:
         yield Message("reading.overlays")
     if "ShutterShape" in dataset:
         yield Message("reading.shutter")
-    if "PresentationLUTSequence" in dataset or (shape is not None and shape == contradiction):
+    if "PresentationLUTSequence" in dataset or _has_two_polarities(dataset):
         yield Message("reading.presentation_table")
     if tables + windows > 1:
         yield Message("reading.further_windows", count=tables + windows - 1)
     if (aspect := pixel_aspect_ratio(dataset, frame)) != [1, 1]:
         yield Message("reading.aspect", down=aspect[0], across=aspect[1])
+
+
+def _has_two_polarities(dataset: Dataset) -> bool:
+    """Whether the Presentation LUT Shape makes dark what the photometric interpretation makes bright (C.11.6.1.2)."""
+    shapes = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
+    expected = shapes.get(str(dataset.PhotometricInterpretation))
+    return expected is not None and str(dataset.get("PresentationLUTShape")) in set(shapes.values()) - {expected}

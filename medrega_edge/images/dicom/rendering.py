@@ -286,4 +286,4 @@ def _stated_window(group: Dataset) -> tuple[Window, str] | None:
     centre, width = first_number(group.get("WindowCenter")), first_number(group.get("WindowWidth"))
     if centre is None or width is None or not (math.isfinite(centre) and 0 < width < math.inf):
         return None
-    return (centre, width), str(group.get("VOILUTFunction") or "LINEAR")
+    return (centre, width), str(group.get("VOILUTFunction") or "LINEAR").upper()

@@ -27,6 +27,8 @@ SAMPLES_PER_PIXEL = {  # by the photometric interpretations that are read
     "YBR_ICT": 3,
     "YBR_RCT": 3,
 }
+# The last two go with whole numbers only.
+_NEEDED = ("SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _VIDEOS = (  # transfer syntaxes: MPEG-2, MPEG-4 and HEVC, then SMPTE ST 2110
     *(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109)),
     "1.2.840.10008.1.2.7.",
@@ -46,6 +48,9 @@ def check_no_video(dataset: Dataset, name: Message) -> None:
 
 def check_pixel_data(dataset: Dataset, frames: int, frame: int, name: Message) -> None:
     """Check what the header claims against the pixel data of `frame`; raises ImageError where they differ."""
+    for keyword in _NEEDED if "PixelData" in dataset else _NEEDED[:3]:
+        if dataset.get(keyword) in (None, ""):
+            raise ImageError("dicom.lacks", image=name, keyword=keyword)
     photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
     if photometric not in SAMPLES_PER_PIXEL:
         raise ImageError("dicom.unknown_photometric", image=name)
