@@ -158,6 +158,7 @@ TEMPLATES: dict[str, str] = {
     "image.slice": "slice",
     "image.slice_of_volume": "{plane} slice {number} of {count}, in radiological convention: the patient's {side} is on the "
     "left",
+    "image.tiff_pixels": "{image!c} is a TIFF whose kind of pixels is not read; save it as grey or RGB of 8 or 16 bits.",
     "image.too_large": "The given image has {size} MiB; the limit is {limit} MiB: export less of it.",
     "image.too_many_pixels": "{image!c} is {width} x {height} pixels; the limit is {limit} megapixels: downscale it.",
     "image.too_small": "{image!c} is {width} x {height} pixels; each side needs at least {limit} to show anything.",

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,28 +41,29 @@ from medrega_edge.images.windowing import (
 )
 
 FORMATS = ("PNG", "JPEG")
-_ORIENTATION = 0x0112  # the tag of Exif and TIFF
+_BITS, _PHOTOMETRIC, _ORIENTATION, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 262, 274, 320, 339  # tags of TIFF; Exif has one too
 
 
 def read_raster(source: Source, view: View) -> MedicalImage:
     """Read a PNG, JPEG or TIFF; raises ImageError."""
     name = source.name
     with as_image_error(Message("image.damaged", image=name)), _pillow_errors_as_ours(name):
-        picture = _opened(source.data)
+        picture = _opened(source.data, name)
         frame = select_index(view.frame, getattr(picture, "n_frames", 1), name)
         if frame is not None:
             picture.seek(frame)
         check_size(picture.width, picture.height, name)
-        # In a TIFF zero may be white (tag 262, PhotometricInterpretation); Pillow inverts 8 bits only.
-        white_is_zero = getattr(picture, "tag_v2", {}).get(262) == 0
+        tags, white_is_zero = getattr(picture, "tag_v2", {}), getattr(picture, "white_is_zero", False)
         steps = _steps(picture, white_is_zero)
         not_applied = (Message("reading.colour_profile"),) if "icc_profile" in picture.info else ()
         picture.load()
+        if picture.mode == "P" and max(tags.get(_COLOUR_MAP, (256,))) < 256:  # 8 bits where a TIFF has 16, a known fault
+            picture.putpalette(bytes(np.array(tags[_COLOUR_MAP], "u1").reshape(3, -1).T.tobytes()))
         upright = ImageOps.exif_transpose(picture)
-        if not (picture.mode.startswith("I") or picture.mode == "F"):
+        values = _wide_values(upright, tags)
+        if values is None:
             rgb = _to_rgb(upright, view, name)
             return MedicalImage(rgb, source.sha256, source.path, frame=frame, reading=tuple(steps), not_applied=not_applied)
-        values = np.asarray(upright, dtype=np.float32)
     if not np.isfinite(values).all():
         raise ImageError("image.not_a_number", image=name)
     if view.window in PRESETS:
@@ -88,6 +90,17 @@ def read_raster(source: Source, view: View) -> MedicalImage:
     )
 
 
+def _wide_values(picture: Image.Image, tags: Mapping[int, Any]) -> npt.NDArray[np.floating] | None:
+    """Values that need a window: more than 8 bits, or 8 with a sign; None for any other picture."""
+    is_signed = tags.get(_SAMPLE_FORMAT, (1,))[0] == 2
+    if picture.mode == "L" and is_signed:  # Pillow reads these bytes as if they had none
+        return np.asarray(picture).view(np.int8).astype(np.float32)
+    if picture.mode == "I" and tags.get(_BITS) == (32,):  # and these as if they had one
+        values = np.asarray(picture)
+        return (values if is_signed else values.view(np.uint32)).astype(np.float64)
+    return np.asarray(picture, dtype=np.float32) if picture.mode.startswith("I") or picture.mode == "F" else None
+
+
 def _steps(picture: Image.Image, white_is_zero: bool) -> list[Message]:
     """How a picture that is not yet loaded will be read."""
     steps = [Message("reading.raster", format=picture.format or "", mode=picture.mode)]
@@ -104,9 +117,27 @@ def _is_transparent(picture: Image.Image) -> bool:
     return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
 
 
-def _opened(data: bytes) -> Image.Image:
+class _Tiff(TiffImageFile):
+    """A TIFF whose zero may be white: Pillow inverts up to 8 bits, and opens few of the wider kinds if it is.
+
+    So these are opened as if zero were black; `white_is_zero` says what the file states.
+    """
+
+    def _setup(self) -> None:  # of each frame
+        self.white_is_zero = self.tag_v2.get(_PHOTOMETRIC) == 0
+        if self.white_is_zero and max(self.tag_v2.get(_BITS, (1,))) > 8:
+            self.tag_v2[_PHOTOMETRIC] = 1
+        super()._setup()
+
+
+def _opened(data: bytes, name: Message) -> Image.Image:
     if data.startswith(TIFF_MAGIC):  # Image.open would refuse a pyramid by the size of its first level
-        return TiffImageFile(io.BytesIO(data))
+        try:
+            return _Tiff(io.BytesIO(data))
+        except SyntaxError as error:
+            if "pixel mode" in str(error):
+                raise ImageError("image.tiff_pixels", image=name) from None
+            raise
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 

@@ -167,3 +167,70 @@ def test_missing_files_and_folders(tmp_path):
         read_image("a\0b.png")
     with raises_code(ImageError, "image.cannot_open"):
         read_image("a" * 5000)
+
+
+def tiff(values, photometric, sample_format=1, order="<", bits=None, colours=None):
+    """A TIFF of one strip, by hand, because Pillow writes few kinds; of 12 `bits`, two values lie in three bytes."""
+    rows, columns = values.shape[:2]
+    samples = values.shape[2] if values.ndim == 3 else 1
+    raw = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    bits = bits or values.dtype.itemsize * 8
+    if bits == 12:
+        pairs = values.reshape(-1, 2).astype(int)
+        raw = b"".join(int(one << 12 | other).to_bytes(3, "big") for one, other in pairs)
+    tags = {
+        256: (4, [columns]), 257: (4, [rows]), 258: (3, [bits] * samples), 259: (3, [1]), 262: (3, [photometric]),
+        273: (4, [8]), 277: (3, [samples]), 278: (4, [rows]), 279: (4, [len(raw)]), 339: (3, [sample_format] * samples),
+    }  # fmt: skip
+    if colours is not None:
+        tags[320] = (3, colours)
+    start = 8 + len(raw) + len(raw) % 2
+    behind = start + 2 + 12 * len(tags) + 4
+    entries, tail = b"", b""
+    for tag, (kind, numbers) in sorted(tags.items()):
+        body = struct.pack(f"{order}{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+        if len(body) > 4:
+            body, tail = struct.pack(order + "I", behind + len(tail)), tail + body
+        entries += struct.pack(order + "HHI", tag, kind, len(numbers)) + body.ljust(4, b"\0")
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, start)
+    return head + raw.ljust(start - 8, b"\0") + struct.pack(order + "H", len(tags)) + entries + bytes(4) + tail
+
+
+SHARES = np.linspace(0, 1, 400).reshape(20, 20)
+TIFF_KINDS = {  # values from 0 to 1, sample format, bits
+    "8 bits": (np.round(SHARES * 255).astype("u1"), 1, None),
+    "16 bits": (np.round(SHARES * 65535).astype("u2"), 1, None),
+    "32 bits": (np.round(SHARES * (2**32 - 1)).astype("u4"), 1, None),
+    "8 bits, signed": (np.round(SHARES * 255 - 128).astype("i1"), 2, None),
+    "16 bits, signed": (np.round(SHARES * 65535 - 32768).astype("i2"), 2, None),
+    "32 bits, signed": (np.round(SHARES * 2**31 - 2**30).astype("i4"), 2, None),
+    "floats": ((SHARES * 5 - 1).astype("f4"), 3, None),
+    "12 bits": (np.round(SHARES * 4095).astype("u2"), 1, 12),
+}
+UNREAD = {("32 bits", ">"), ("12 bits", ">"), ("8 bits, signed", "white")}  # by Pillow
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("name", TIFF_KINDS)
+def test_every_kind_of_grey_tiff_is_read_right_or_refused(name, photometric, order):
+    values, sample_format, bits = TIFF_KINDS[name]
+    data = tiff(values, photometric, sample_format, order, bits)
+    if {(name, order), (name, "black" if photometric else "white")} & UNREAD:
+        with raises_code(ImageError, "image.tiff_pixels"):
+            read_image(data)
+        return
+    expected = SHARES * 255 if photometric else 255 - SHARES * 255
+    assert abs(read_image(data).pixels[..., 0] - expected).max() <= 1
+
+
+@pytest.mark.parametrize("scale", [1, 257])
+def test_a_palette_of_8_bits_in_16_is_read(scale):
+    colours = [scale * entry for entry in range(256)] * 3
+    pixels = read_image(tiff(np.round(SHARES * 255).astype("u1"), 3, colours=colours)).pixels
+    assert abs(pixels[..., 0] - SHARES * 255).max() <= 1
+
+
+def test_a_tiff_of_doubles_is_refused_as_such():
+    with raises_code(ImageError, "image.tiff_pixels"):
+        read_image(tiff(SHARES, 1, sample_format=3))

@@ -48,9 +48,9 @@ def check_no_video(dataset: Dataset, name: Message) -> None:
 
 def check_pixel_data(dataset: Dataset, frames: int, frame: int, name: Message) -> None:
     """Check what the header claims against the pixel data of `frame`; raises ImageError where they differ."""
-    for keyword in _NEEDED if "PixelData" in dataset else _NEEDED[:3]:
-        if dataset.get(keyword) in (None, ""):
-            raise ImageError("dicom.lacks", image=name, keyword=keyword)
+    for attribute in _NEEDED if "PixelData" in dataset else _NEEDED[:3]:
+        if dataset.get(attribute) in (None, ""):
+            raise ImageError("dicom.lacks", image=name, keyword=attribute)
     photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.SamplesPerPixel)
     if photometric not in SAMPLES_PER_PIXEL:
         raise ImageError("dicom.unknown_photometric", image=name)
