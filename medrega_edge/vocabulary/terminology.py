@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from itertools import product
 from types import MappingProxyType
@@ -30,6 +30,10 @@ _REQUEST_WORDS = re.compile(
 )
 _MAX_WORDS = 3  # of an unknown name; a Chinese character is half a word
 _WORD = re.compile(r"\s*(?:[\u3400-\u9fff]{1,2}|[^\s\0\u3400-\u9fff]+)")  # \0 replaces a label
+_JOINED = r"(,? (?:and|or|plus|&) (?:the |his |her |my )*| ?[,/&+] ?)"
+_SHARED_LAST = re.compile(rf"\b([a-z][a-z-]*){_JOINED}([a-z][a-z-]*) ([a-z]+)\b")
+_SHARED_FIRST = re.compile(rf"\b([a-z][a-z-]*) ([a-z]+){_JOINED}([a-z]+)\b")
+_SIDE_WORDS = ("left", "right")
 _SIDES_ZH = (("左侧", "右侧"), ("左", "右"))
 
 
@@ -105,6 +109,24 @@ class Terminology:
     def without_unknown(self, text: str) -> str:
         """Return a text in lower case without the names of the table that no label has: "right upper lobe" may hold one."""
         return self._unknown.sub(" ", text)
+
+    def with_shared_words(self, text: str) -> str:
+        """Repeat a word that names of an enumeration share: "large and small bowel", "iliac arteries and veins"."""
+        text = _SHARED_LAST.sub(
+            lambda m: (
+                f"{m[1]} {m[4]}{m[2]}{m[3]} {m[4]}" if self._is_shared(m[1], f"{m[1]} {m[4]}", f"{m[3]} {m[4]}") else m[0]
+            ),
+            text,
+        )
+        return _SHARED_FIRST.sub(
+            lambda m: (
+                f"{m[1]} {m[2]}{m[3]}{m[1]} {m[4]}" if self._is_shared(m[4], f"{m[1]} {m[2]}", f"{m[1]} {m[4]}") else m[0]
+            ),
+            text,
+        )
+
+    def _is_shared(self, alone: str, *phrases: str) -> bool:
+        return alone not in self._phrases and alone not in _SIDE_WORDS and all(phrase in self._phrases for phrase in phrases)
 
     @cached_property
     def _unknown(self) -> re.Pattern[str]:
@@ -185,14 +207,18 @@ class Terminology:
         return phrases
 
     def _pattern(self, text: str) -> re.Pattern[str]:
-        """Compile a pattern of the phrases whose first word is in the text: compiling all takes longer than an answer."""
-        phrases = [phrase for phrase, first in self._first_words if first in text]
-        return re.compile("|".join(map(_as_pattern, phrases)) or r"(?!)")
+        """Compile a pattern of the phrases whose words are in the text: compiling all takes longer than an answer."""
+        return _compiled(tuple(phrase for phrase, words in self._words_of_phrases if all(word in text for word in words)))
 
     @cached_property
-    def _first_words(self) -> list[tuple[str, str]]:
-        """All phrases, the longest first, with their first words."""
-        return [(phrase, phrase.split()[0]) for phrase in sorted(self._phrases, key=len, reverse=True)]
+    def _words_of_phrases(self) -> list[tuple[str, list[str]]]:
+        """All phrases, the longest first, with their words."""
+        return [(phrase, phrase.split()) for phrase in sorted(self._phrases, key=len, reverse=True)]
+
+
+@lru_cache(maxsize=64)
+def _compiled(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(_as_pattern, phrases)) or r"(?!)")
 
 
 def _is_short(text: str) -> bool:

@@ -19,6 +19,7 @@ from rapidfuzz.distance import OSA
 
 _WORD = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 MARK = "\0"  # in the place of a name
+UNKNOWN = "\1"  # in the place of a name that no label has
 _SHORTEST_TYPO, _SHORT, _LONG = 4, 5, 8  # letters
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 
@@ -45,17 +46,21 @@ def corrected(text: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
     typos: dict[str, str] = {}
 
     def replace(match: re.Match[str]) -> str:
+        if slip := table["slips"].get(match.group()):
+            typos[match.group()] = slip
+            return str(slip)
         word: str = table["spellings"].get(match.group(), match.group())
         word = word if word in known else table["plurals"].get(word, word)
         if word in known or word != match.group() or word in table["no_typos"]:
             return word
         candidates = (*known, *table["plurals"], *table["spellings"])
         near = sorted((distance, one) for one in candidates if (distance := _slips(word, one)) is not None)
-        if not near or (len(near) > 1 and near[0][0] == near[1][0] and len(word) < _LONG):
+        nearest = [one for distance, one in near if distance == near[0][0]]
+        meant = sorted({str(table["plurals"].get(one) or table["spellings"].get(one) or one) for one in nearest}, key=len)
+        if not meant or (len(word) < _LONG and not all(one.startswith(meant[0]) for one in meant)):
             return word  # it may be either of two
-        meant = table["plurals"].get(near[0][1]) or table["spellings"].get(near[0][1]) or near[0][1]
-        typos[word] = meant
-        return str(meant)
+        typos[word] = meant[-1] if len(word) > len(meant[0]) else meant[0]
+        return typos[word]
 
     return _WORD.sub(replace, text), typos
 
@@ -89,30 +94,57 @@ def sound(text: str) -> tuple[str, ...]:
     return tuple(_syllables().get(character, character) for character in text)
 
 
-def heard(text: str, exact: re.Pattern[str], phrases: Mapping[tuple[str, ...], str]) -> str:
-    """Replace what sounds like a phrase, the longest first, by the phrase: slips of an input method.
+@cache
+def _lookalikes() -> dict[str, set[str]]:
+    alike: dict[str, set[str]] = {}
+    for group in _table()["lookalikes"].split():
+        for character in group:
+            alike.setdefault(character, set()).update(group)
+    return alike
 
-    What `exact` matches stays. `phrases` are by their sound; none is shorter than two characters.
-    """
-    longest = max(map(len, phrases), default=0)
 
-    def replace(match: re.Match[str]) -> str:
-        run, place, pieces = match.group(), 0, ""
-        sounds = sound(run)
+class Hearing:
+    """Chinese phrases, to be found behind slips of an input method: what sounds like one, or looks like one."""
+
+    def __init__(self, exact: re.Pattern[str], phrases: Sequence[str]) -> None:
+        """Take the phrases, of two characters or more; what `exact` matches stays."""
+        self._exact = exact
+        self._by_sound = {sound(phrase): phrase for phrase in phrases}
+        self._by_gap = {(phrase[:i], phrase[i + 1 :]): phrase for phrase in phrases for i in range(len(phrase))}
+        self._longest = max(map(len, phrases), default=0)
+
+    def corrected(self, text: str) -> str:
+        """Replace slips by the phrases, the longest first."""
+        return _HAN.sub(lambda match: self._run(match.group()), text)
+
+    def _run(self, run: str) -> str:
+        place, pieces = 0, ""
         while place < len(run):
-            if kept := exact.match(run, place):
+            if kept := self._exact.match(run, place):
                 pieces, place = pieces + kept.group(), kept.end()
                 continue
-            for length in range(min(longest, len(run) - place), 1, -1):
-                phrase = phrases.get(sounds[place : place + length])
-                if phrase and _is_slip(run[place : place + length], phrase):
+            for length in range(min(self._longest, len(run) - place), 1, -1):
+                phrase = self._meant(run[place : place + length])
+                if phrase and not self._cuts_a_word(run, place, place + length):
                     pieces, place = pieces + phrase, place + length
                     break
             else:
                 pieces, place = pieces + run[place], place + 1
         return pieces
 
-    return _HAN.sub(replace, text)
+    def _cuts_a_word(self, run: str, start: int, end: int) -> bool:
+        """Whether a phrase that is well written begins inside and ends behind."""
+        return any(kept.end() > end for at in range(start + 1, end) if (kept := self._exact.match(run, at)))
+
+    def _meant(self, typed: str) -> str | None:
+        phrase = self._by_sound.get(sound(typed))
+        if phrase and _is_slip(typed, phrase):
+            return phrase
+        for place, character in enumerate(typed):
+            meant = self._by_gap.get((typed[:place], typed[place + 1 :]))
+            if meant and meant[place] in _lookalikes().get(character, ()):
+                return meant
+        return None
 
 
 def _is_slip(typed: str, meant: str) -> bool:
@@ -172,18 +204,17 @@ def generic_words(
 ) -> tuple[str, list[Generic]]:
     """Replace generic words in a normalised text by a mark, longest first.
 
-    A word behind another content word is none: "optic nerve" is no nerve. Without a modality, or for one that shows none of
-    the labels, a word stands for no label. With `spans`, which gives the places of names, only words for the parts of an
-    object are replaced, which may hold a name, "lumbar vertebrae", but none inside a name.
+    Without a modality, or for one that shows none of the labels, a word stands for no label. With `spans`, which gives the
+    places of names, only words for the parts of an object are replaced, which may hold a name, "lumbar vertebrae", but none
+    inside a name.
     """
     found: list[Generic] = []
-    entries = [(word, key, entry["labels"]) for key, entry in _table()["generic"].items() for word in entry["words"]]
-    for word, key, labels in sorted(entries, key=lambda entry: -len(entry[0])):
-        if spans and not ("any" in labels or " " in word):
+    for word, key, labels in _generic_entries():
+        if word not in text or (spans and not ("any" in labels or " " in word)):
             continue
         pattern = rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" if word.isascii() else re.escape(word)
         match = re.search(pattern, text)
-        if match is None or not _may_stand_alone(text[: match.start()]):
+        if match is None or not _may_stand_alone(text[: match.start()], word):
             continue
         if spans and any(start <= match.start() and match.end() <= end for start, end in spans(text)):
             continue
@@ -192,18 +223,88 @@ def generic_words(
     return text, found
 
 
+@cache
+def _generic_entries() -> list[tuple[str, str, Mapping[str, Sequence[str]]]]:
+    """Word, key and labels by modality, the longest word first."""
+    generic = _table()["generic"].items()
+    entries = [(word, key, entry["labels"]) for key, entry in generic for word in entry["words"]]
+    return sorted(entries, key=lambda entry: -len(entry[0]))
+
+
 def generic_texts() -> list[str]:
     """All generic words."""
     return [word for entry in _table()["generic"].values() for word in entry["words"]]
 
 
-def _may_stand_alone(before: str) -> bool:
+def unknown_names() -> list[str]:
+    """All names of the field that no label may have."""
+    names: list[str] = _table()["unknown"]
+    return names
+
+
+def _may_stand_alone(before: str, word: str) -> bool:
+    """Whether a generic word is none that is part of another one: only a single Chinese character needs a look."""
     before = before.rstrip()
-    if not before or not (before[-1].isalnum() or before[-1] == "_"):
-        return True
-    if _HAN.match(before[-1]):
-        return before[-1] in _table()["before_generic_zh"]
-    return re.findall(r"[a-z0-9']+", before)[-1] in _table()["before_generic"] if re.search(r"[a-z0-9']", before) else True
+    if len(word) > 1 or not before or not _HAN.match(before[-1]):
+        return not before.endswith("-")
+    return before[-1] in _table()["before_generic_zh"]
+
+
+@cache
+def _unknown_pattern() -> re.Pattern[str]:
+    table = _table()
+    generic = sorted(generic_texts(), key=len, reverse=True)
+    names = sorted(table["unknown"], key=len, reverse=True)
+    english, chinese = ([text for text in generic if text.isascii() is ascii] for ascii in (True, False))
+    sites_en, sites_zh = ([text for text in table["unknown_sites"] if text.isascii() is ascii] for ascii in (True, False))
+    patterns = [
+        rf"(?<![a-z0-9])(?:{_any(sites_en)}) (?:{_any(english)})(?![a-z0-9])",
+        rf"(?:{_any(sites_zh)})(?:里的|内的|上的|的)?(?:{_any(chinese)})",
+        rf"(?<![a-z0-9])(?:{_any([text for text in names if text.isascii()])})(?:e?s)?(?![a-z0-9])",
+        _any([text for text in names if not text.isascii()]),
+    ]
+    return re.compile("|".join(patterns))
+
+
+def _any(texts: Sequence[str]) -> str:
+    return "|".join(map(re.escape, texts)) or "(?!)"
+
+
+def without_unknown_names(text: str, spans: Callable[[str], Sequence[tuple[int, int]]]) -> tuple[str, list[str]]:
+    """Replace names of the field that no label has by a mark, but for those inside a name: `spans` gives their places.
+
+    Returns the text and what was replaced.
+    """
+    known = spans(text)
+    replaced: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        start, end = match.span()
+        if any(one <= start and end <= other for one, other in known):
+            return match.group()
+        replaced.append(match.group())
+        return UNKNOWN
+
+    return _unknown_pattern().sub(replace, text), replaced
+
+
+def may_be_finding(name: str) -> bool:
+    """Whether a name that no label has sounds like a finding, not a structure."""
+    return any(re.search(stem, name) for stem in _table()["unknown_findings"])
+
+
+def site_labels(key: str, structures: Collection[str], text: str) -> list[str]:
+    """Return the labels of a generic word's key at a site: one that `structures` belong to, or whose word is in the text."""
+    for site in _table()["sites"].values():
+        is_there = any(one in site["structures"] for one in structures) or any(map(_word_in(text), site["words"]))
+        if is_there and (labels := next((labels for keys, labels in site["labels"].items() if key in keys.split()), None)):
+            return list(labels)
+    return []
+
+
+def _word_in(text: str) -> Callable[[str], bool]:
+    words = f" {' '.join(re.findall(r'[a-z0-9]+', text))}"
+    return lambda word: f" {word}" in words if word.isascii() else word in text
 
 
 def nearest(word: str, names: Collection[str], count: int = 3) -> list[str]:

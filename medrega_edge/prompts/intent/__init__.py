@@ -1,7 +1,9 @@
 """What a question asks for: its kind and the names in it, found by the phrases of `frames.json`.
 
-A phrase is a text of plain words; `*` stands for up to four words, in Chinese for six characters. Kinds are tried in the
-order of `_RULES`, so a question that counts is about a number, whatever else it says.
+A phrase is a text of plain words; `*` stands for up to four words, in Chinese for six characters, `#` for a name, `^` and
+`$` for the start and the end, `<part>` for a word of that class. Kinds are tried in the order of `_RULES`, so a question
+that counts is about a number, whatever else it says. Of a question with a history, "fell off a bike, any fracture?", only
+the clause that asks is read.
 """
 
 from __future__ import annotations
@@ -19,18 +21,23 @@ from medrega_edge.domain import Modality
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, without_request_words
 from medrega_edge.vocabulary.wording import (
     MARK,
+    UNKNOWN,
     Generic,
+    Hearing,
     as_nouns,
     common_words,
     corrected,
     generic_texts,
     generic_words,
-    heard,
     is_finding,
+    may_be_finding,
     simplified,
+    site_labels,
     sound,
     typed_sound,
+    unknown_names,
     without_homonyms,
+    without_unknown_names,
 )
 
 
@@ -71,9 +78,25 @@ class Intent:
     reason: str | None = None
 
 
-_SYLLABLES = re.compile(r"(?<![a-z0-9])[a-z]{6,}(?![a-z0-9])")
 _ENUMERATED = re.compile(rf"{MARK} ?(?:and|or|&|和|与|及|跟|或者?|、)? ?{MARK}")
-_SITE = re.compile(rf"{MARK} (?:in|within|inside|of) (?:the |this |these |both |my |his |her )*{MARK}")
+_CONJOINED = re.compile(rf"{MARK} ?(?:and|or|&|和|与|及|跟|或者?) ?(?:the |a |an |any |有没有)?{MARK}")
+_SITE = re.compile(
+    rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{MARK}"
+    rf"|{MARK}(?:[里内上中的处部面区有]|是否|有没有|有无|没有|存在|可见|能?看到|发现|长了?|得了?|患了?)+{MARK}"
+)
+_UNKNOWN_SITE = re.compile(
+    rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{UNKNOWN}"
+    rf"|{UNKNOWN}[里内上中的面有没长是否存在了个]*{MARK}"
+)
+_LINKED = re.compile(
+    rf"{MARK}(?!\s*{MARK})"
+    rf"(?:(?!\b(?:and|or|also|plus|with|as|then|but|vs|to|from)\b)[^{MARK},;.、，。和与及跟还或离到])*{MARK}"
+)
+_CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<=\S)-|-(?=\S))+[^\w\0\s]?")
+_LATIN = re.compile(r"(?<![a-z0-9])[a-z]+(?: [a-z]+)*(?![a-z0-9])")
+_MAX_SYLLABLES = 6
+_SIDE_LETTER = re.compile(r"(?<![a-z0-9])([lr])t?(?![a-z0-9]|-? ?\d)")
+_SHORTEST_TYPED = 4  # letters
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _NO_WORD = re.compile(rf"[^\w{MARK}]+")
 _NEGATION = re.compile(r"(?:\bnot(?: the| a)?|不要|不是找|不找)\s*$")
@@ -84,6 +107,7 @@ _SIDE_WORDS = {
     "left": re.compile(r"(?<![a-z])left(?![a-z])|左"),
     "right": re.compile(r"(?<!^)(?<![a-z])right(?![a-z])|右"),
 }
+_CLASS = re.compile(r"<(\w+)>")
 _OTHER_SIDE = re.compile(r"\b(?:right|left)(?: one| side)?\b|[左右]")
 
 
@@ -101,10 +125,23 @@ def _pattern(kind: str, part: str = "") -> re.Pattern[str]:
 
 
 def _as_pattern(phrase: str) -> str:
-    if not phrase.isascii():
-        return ".{0,6}?".join(map(re.escape, phrase.split("*")))
-    words = [r"(?:\S+ ){0,4}?" if word == "*" else re.escape(word) + " " for word in phrase.split()]
-    return r"(?<![a-z0-9])" + "".join(words).rstrip() + r"(?![a-z0-9])"
+    if not _CLASS.sub("", phrase).isascii():
+        return ".{0,6}?".join(_as_piece(piece) for piece in phrase.split("*"))
+    words = [r"(?:\S+ ){0,4}?" if word == "*" else _as_piece(word) + " " for word in phrase.split()]
+    pattern = "".join(words).rstrip().replace("^ ", "^").replace(" $", "$")
+    return rf"(?<![a-z0-9]){pattern}(?![a-z0-9])"
+
+
+def _as_piece(text: str) -> str:
+    """A pattern of a phrase without gaps."""
+    pieces = []
+    for place, piece in enumerate(_CLASS.split(text)):
+        if place % 2:
+            words = sorted(_frames()["classes"][piece], key=len, reverse=True)
+            pieces.append(f"(?:{'|'.join(map(re.escape, words))})")
+        else:
+            pieces.append("".join({"#": MARK, "^": "^", "$": "$"}.get(sign, re.escape(sign)) for sign in piece))
+    return "".join(pieces)
 
 
 @cache
@@ -122,37 +159,89 @@ def _texts(value: Any) -> list[str]:
 def understand(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> Intent:
     """Tell what a question asks for. `modality` is that of the image, if it is known; generic words need it."""
     plain = simplified(text).replace("'", " ").replace("\u2019", " ")
+    plain = _SIDE_LETTER.sub(lambda match: {"l": "left", "r": "right"}[match.group(1)], plain)
     plain, typos = corrected(plain, terminology.words | _cue_words())
     plain = without_homonyms(_without_negated(plain, terminology))
     if _HAN.search(plain):
-        plain = heard(plain, *_sounds(terminology))
-    plain = _SYLLABLES.sub(lambda word: _typed(terminology).get(typed_sound(word.group()), word.group()), plain)
-    whole = " ".join(_NO_WORD.sub(" ", plain).split())
-    plain = terminology.without_unknown(plain)
+        plain = _hearing(terminology).corrected(plain)
+    plain = terminology.with_shared_words(_from_syllables(plain, terminology))
+    asked = _asking_clause(plain, terminology, modality)
+    return _understood(asked, typos, terminology, modality, has_box, asked != plain)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A text with its names. `masked` has marks in their place; `unknown` tells whether one of them has no label."""
+
+    masked: str
+    names: list[BilingualName]
+    generic: list[Generic]
+    has_unknown: bool
+    has_unknown_finding: bool
+
+
+def _named(plain: str, terminology: Terminology, modality: Modality | None) -> _Named:
+    plain, unknown = without_unknown_names(terminology.without_unknown(plain), terminology.spans)
+    plain = _without_described(plain, terminology)
     text_of_names, wholes = generic_words(plain, modality, terminology.spans)
     names = terminology.find(text_of_names)
     masked = terminology.mask(text_of_names)
     nouns = as_nouns(masked)
     names += [name for name in terminology.find(nouns) if name not in names]
     masked, generic = generic_words(terminology.mask(nouns), modality)
-    generic = [*wholes, *generic]
+    generic = [] if _UNKNOWN_SITE.search(masked) else [*wholes, *generic]
+    has_unknown = UNKNOWN in masked
+    return _Named(masked.replace(UNKNOWN, MARK), names, generic, has_unknown, any(map(may_be_finding, unknown)))
+
+
+def _without_described(text: str, terminology: Terminology) -> str:
+    """Remove the names that only tell what image it is, "this eye photo", where others are left."""
+    spans = terminology.spans(text)
+    described = [(start, end) for start, end in spans if _pattern("described").match(text, end)]
+    rest = text
+    for start, end in reversed(described):
+        rest = rest[:start] + " " + rest[end:]
+    return rest if len(described) < len(spans) or generic_words(rest, None)[1] else text
+
+
+def _understood(
+    plain: str,
+    typos: Mapping[str, str],
+    terminology: Terminology,
+    modality: Modality | None,
+    has_box: bool,
+    is_clause: bool,
+) -> Intent:
+    whole = " ".join(_NO_WORD.sub(" ", plain).split())
+    found = _named(plain, terminology, modality)
+    masked, names, generic = found.masked, found.names, found.generic
     by_english = {label[0]: label for label in terminology.labels}
-    names = _composed(names, generic, by_english)
+    said = " ".join(_NO_WORD.sub(" ", masked).split())
+    names = _composed(names, generic, plain, said, by_english)
     if {english for english, _ in names} == {"heart"} and _pattern("enlarged").search(plain):
         names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
-    said = " ".join(_NO_WORD.sub(" ", masked).split())
     meant = [by_english[label] for one in generic for label in one.labels if label in by_english]
-    named = bool(names or generic)
-    if names and meant and _ENUMERATED.search(said) and not any(is_finding(name[0]) for name in names):
+    joined = _CONJOINED if any(is_finding(name[0]) for name in names) else _ENUMERATED
+    if names and meant and joined.search(said) and not set(names) & set(meant):
         names = [*names, *(label for label in meant if label not in names)]
-    names = _without_sites(names, said)
+    names = names if _pattern("distance").search(said) else _without_sites(names, said, masked)
     facts = _Facts(
-        said, whole, tuple(names or dict.fromkeys(meant)), bool(names), named, has_box, text.strip()[-1:] in "?\uff1f"
+        said,
+        whole,
+        tuple(names or dict.fromkeys(meant)),
+        bool(names),
+        bool(names or generic or found.has_unknown),
+        has_box,
+        plain.strip()[-1:] in "?\uff1f",
+        is_clause,
+        found.has_unknown_finding,
     )
     kind, reason = _decide(facts)
     chosen = facts.names
     if kind in (Kind.COMPARE, Kind.DISTANCE):
         chosen = _with_other_side(tuple(dict.fromkeys((*names, *meant))), masked, by_english, kind)
+    elif kind in (Kind.BODY_PART, Kind.MODALITY, Kind.ORGANS):
+        chosen = ()
     elif kind is Kind.SIDE:
         chosen = _without_sides(chosen)
     elif names:
@@ -160,24 +249,128 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
     return Intent(kind, tuple(chosen), tuple(one.word for one in generic), typos, reason)
 
 
+def _asking_clause(plain: str, terminology: Terminology, modality: Modality | None) -> str:
+    """Return the clause that asks, with those that only name, where the others tell a history; else the whole text."""
+    clauses = [clause for clause in _CLAUSE.findall(plain) if re.search(r"\w", clause)]
+    if len(clauses) < 2:
+        return plain
+    read = [_Clause.read(clause, terminology, modality) for clause in clauses]
+    asking = [clause for clause in read if clause.asks and clause.is_named] or [
+        clause for clause in read if clause.is_bare_question
+    ]
+    nameless = [clause for clause in read if clause.asks_without_name and not clause.is_named]
+    if not asking and len(nameless) == 1 and not any(one.adds for one in read if one is not nameless[0]):
+        return nameless[0].text
+    if len(asking) != 1:
+        return plain
+    one = asking[0]
+    others = [clause for clause in read if clause is not one]
+    later = read[read.index(one) + 1 :]
+    if any(other.asks_strongly for other in later) or any(_pattern("why").search(other.said) for other in others):
+        return plain
+    if not one.is_explicit and any(other.is_named for other in others):
+        return plain
+    return " ".join(clause.text for clause in read if clause is one or not _without_fillers(clause.said))
+
+
+@dataclass(frozen=True)
+class _Clause:
+    text: str
+    said: str
+    is_named: bool
+    is_explicit: bool
+
+    @classmethod
+    def read(cls, text: str, terminology: Terminology, modality: Modality | None) -> _Clause:
+        found = _named(text, terminology, modality)
+        said = " ".join(_NO_WORD.sub(" ", found.masked).split())
+        return cls(text, said, MARK in found.masked, bool(found.names))
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is no more than names."""
+        return self.is_named and not _without_fillers(self.said)
+
+    @property
+    def is_bare_question(self) -> bool:
+        return self.is_bare and self.text.rstrip()[-1:] in "?\uff1f"
+
+    @property
+    def asks_strongly(self) -> bool:
+        return any(
+            _pattern(kind).search(self.said) for kind in ("measure", "count", "side", "compare", "distance", "locate")
+        )
+
+    @property
+    def asks(self) -> bool:
+        is_question = bool(_pattern("question").search(self.said)) or self.text.rstrip()[-1:] in "?\uff1f"
+        return (
+            self.asks_strongly
+            or bool(_pattern("presence_strong").search(self.said))
+            or (is_question and bool(_pattern("presence").search(self.said)))
+        )
+
+    @property
+    def adds(self) -> bool:
+        """Whether it belongs to a question that stands in another clause."""
+        return self.is_bare or self.asks or bool(_pattern("with_boxes").search(self.said))
+
+    @property
+    def asks_without_name(self) -> bool:
+        kinds = ("report_strong", "organs", "kind_of_image", "body_part", "classify", "identify", "answer")
+        return any(_pattern(kind).search(self.said) for kind in kinds)
+
+
+def _without_fillers(said: str) -> str:
+    """Return what is left of a text without names and the words around them."""
+    return " ".join(_pattern("fillers").sub(" ", said).replace(MARK, " ").split())
+
+
+def _from_syllables(text: str, terminology: Terminology) -> str:
+    """Replace Chinese words in Latin letters, "gan zang" or "ganzang", by what they sound like."""
+    known, typed = terminology.words | _cue_words(), _typed(terminology)
+
+    def replace(match: re.Match[str]) -> str:
+        words, place = match.group().split(" "), 0
+        pieces: list[str] = []
+        while place < len(words):
+            for length in range(min(_MAX_SYLLABLES, len(words) - place), 0, -1):
+                window = words[place : place + length]
+                meant = typed.get(typed_sound("".join(window)))
+                if (
+                    meant
+                    and len("".join(window)) > _SHORTEST_TYPED
+                    and not any(len(word) > 3 and word in known for word in window)
+                ):
+                    pieces, place = [*pieces, meant], place + length
+                    break
+            else:
+                pieces, place = [*pieces, words[place]], place + 1
+        return " ".join(pieces)
+
+    return _LATIN.sub(replace, text)
+
+
 def _composed(
-    names: list[BilingualName], generic: Sequence[Generic], by_english: Mapping[str, BilingualName]
+    names: list[BilingualName], generic: Sequence[Generic], plain: str, said: str, by_english: Mapping[str, BilingualName]
 ) -> list[BilingualName]:
     """Join an organ and a generic word to a label: "a lesion in the liver" is the liver lesion."""
-    organs = {name[0].removeprefix("left ").removeprefix("right ") for name in names}
-    if len(organs) == 1:
-        organ = organs.pop()
-        for one in generic:
-            if label := by_english.get(f"{organ} {one.key}"):
-                return [label]
-    return names
+    if not generic or _CONJOINED.search(said) or _pattern("distance").search(said):
+        return names
+    structures = [name[0].removeprefix("left ").removeprefix("right ") for name in names if not is_finding(name[0])]
+    if len(structures) < len(names):
+        return names
+    labels = [label for one in generic for label in site_labels(one.key, structures, plain) if label in by_english]
+    return [by_english[label] for label in dict.fromkeys(labels)] or names
 
 
-def _without_sites(names: list[BilingualName], said: str) -> list[BilingualName]:
+def _without_sites(names: list[BilingualName], said: str, masked: str) -> list[BilingualName]:
     """Leave out where a finding is, "cavities in these teeth", and the lungs of "the lower lobes of both lungs"."""
+    findings = [name for name in names if is_finding(name[0])]
+    if findings and len(findings) < len(names) and (_pattern("which_has").search(said) or _LINKED.search(masked)):
+        return findings
     if not _SITE.search(said):
         return names
-    findings = [name for name in names if is_finding(name[0])]
     lobes = [name for name in names if "lobe" in name[0]]
     return findings or lobes or names
 
@@ -206,25 +399,23 @@ def _without_sides(names: Sequence[BilingualName]) -> tuple[BilingualName, ...]:
 
 
 @lru_cache(maxsize=2)
-def _sounds(terminology: Terminology) -> tuple[re.Pattern[str], dict[tuple[str, ...], str]]:
-    """A pattern of the Chinese names and phrases, and those that may be misspelt by their sound.
-
-    A side is never heard: "有" and "右" sound alike.
-    """
-    frames = [text for kind, value in _frames().items() if kind != "impossible" for text in _texts(value)]
-    texts = (*terminology.chinese_phrases, *_texts(_frames()), *generic_texts(), *common_words())
-    written = [text for text in texts if _HAN.fullmatch(text)]
-    exact = re.compile("|".join(sorted(map(re.escape, (text for text in written if len(text) > 1)), key=len, reverse=True)))
-    spoken = [
-        text for text in (*terminology.chinese_phrases, *frames, *generic_texts()) if _HAN.fullmatch(text) and len(text) > 1
-    ]
-    return exact, {sound(text): text for text in reversed(spoken) if not _SIDE_ZH.search(text)}
+def _hearing(terminology: Terminology) -> Hearing:
+    """The Chinese names and phrases that may be misspelt. A side is never heard: "有" and "右" sound alike."""
+    frames = _frames()
+    misspelt = [text for kind, value in frames.items() if kind not in ("impossible", "fillers") for text in _texts(value)]
+    texts = (*terminology.chinese_phrases, *_texts(frames), *generic_texts(), *common_words(), *unknown_names())
+    written = [text for text in texts if _HAN.fullmatch(text) and len(text) > 1]
+    exact = re.compile("|".join(sorted(map(re.escape, written), key=len, reverse=True)))
+    spoken = [text for text in (*terminology.chinese_phrases, *misspelt, *generic_texts()) if _HAN.fullmatch(text)]
+    return Hearing(exact, [text for text in reversed(spoken) if len(text) > 1 and not _SIDE_ZH.search(text)])
 
 
 @lru_cache(maxsize=2)
 def _typed(terminology: Terminology) -> dict[str, str]:
-    """The Chinese names by their syllables in Latin letters."""
-    return {"".join(sound(text)): text for text in reversed(terminology.chinese_phrases) if len(text) > 1}
+    """The Chinese names and phrases by their syllables in Latin letters."""
+    texts = (*terminology.chinese_phrases, *generic_texts(), *_texts(_frames()))
+    written = [text for text in reversed(texts) if _HAN.fullmatch(text) and len(text) > 1]
+    return {typed: text for text in written if len(typed := "".join(sound(text))) >= _SHORTEST_TYPED}
 
 
 @dataclass(frozen=True)
@@ -232,6 +423,7 @@ class _Facts:
     """`said` is the normalised question with names as marks, `whole` with its names.
 
     `names` are explicit, or what generic words stand for; `has_name` is true for words that stand for nothing here too.
+    `is_clause` tells that the question came with a history.
     """
 
     said: str
@@ -241,6 +433,8 @@ class _Facts:
     has_name: bool
     has_box: bool
     ends_in_question_mark: bool
+    is_clause: bool
+    has_unknown_finding: bool
 
     def has(self, kind: str, part: str = "") -> bool:
         return bool(_pattern(kind, part).search(self.said))
@@ -249,18 +443,37 @@ class _Facts:
         return bool(_pattern(kind, part).search(self.whole))
 
     @property
+    def compares(self) -> bool:
+        """Whether there is something to compare: two names, or one that may be compared with its other side or its like."""
+        bounded = self.has("measure") and self.has("bound")
+        return bool(self.names) and not (bounded and len(self.names) == 1)
+
+    @property
     def is_one_word(self) -> bool:
         """Whether it is one word, which can only be a name."""
         return bool(re.fullmatch(r"[a-z][a-z-]{3,}|[\u3400-\u9fff]{2,4}", self.whole))
 
     @property
+    def is_bare_class(self) -> bool:
+        """Whether it is no more than classes to choose from, or one with "is this ...": "melanoma?"."""
+        classes = len({match.group() for match in _pattern("class_words").finditer(self.whole)})
+        left = _pattern("class_words").sub(" ", self.whole)
+        left = " ".join(_pattern("is_it").sub(" ", _pattern("choice").sub(" ", left)).split())
+        return not _without_fillers(left) and (classes > 1 or (classes == 1 and not self.has_name))
+
+    @property
     def is_bare_finding(self) -> bool:
         """Whether it is no more than the name of a finding with a question mark."""
-        bare = not re.sub(rf"[{MARK} ]|\b(?:or|and)\b|或者?|还是|和", "", self.said)
-        return bare and self.is_explicit and self.ends_in_question_mark and all(is_finding(name[0]) for name in self.names)
+        is_asked = self.ends_in_question_mark or self.has("or_not")
+        is_bare = is_asked and MARK in self.said and not _without_fillers(self.said)
+        if is_bare and not self.names:
+            return self.has_unknown_finding
+        return is_bare and (self.is_explicit or self.is_clause) and all(is_finding(name[0]) for name in self.names)
 
 
 def _decide(facts: _Facts) -> tuple[Kind, str | None]:
+    if facts.has_whole("graded"):
+        return Kind.CLASSIFY, None
     if facts.whole in _frames()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
         return Kind.HELP, None
     for reason in _frames()["impossible"]:
@@ -292,12 +505,21 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.IDENTIFY, lambda f: f.has_box and not f.has_name),
     (Kind.ANSWER, lambda f: f.has("why")),
     (Kind.DISTANCE, lambda f: f.has("distance")),
+    (Kind.ORGANS, lambda f: f.has("organs_strong") and not f.has_name),
     (Kind.BODY_PART, lambda f: f.has("body_part") and not f.names),
-    (Kind.CLASSIFY, lambda f: f.has("classify") or _chooses(f)),
-    (Kind.SIDE, lambda f: f.has_whole("side") and not f.has("compare")),
-    (Kind.COMPARE, lambda f: f.has("compare") and bool(f.names)),
+    (Kind.BODY_PART, lambda f: f.has_whole("parts") and not f.is_explicit),
+    (
+        Kind.CLASSIFY,
+        lambda f: (
+            f.has("classify") or f.has_whole("classify_named") or f.has("classify_named") or _chooses(f) or f.is_bare_class
+        ),
+    ),
+    (Kind.SIDE, lambda f: (f.has_whole("side") or f.has("side")) and not f.has("compare")),
+    (Kind.COMPARE, lambda f: f.has("compare") and f.compares),
     (Kind.GROUNDED_REPORT, lambda f: f.has("report") and f.has("with_boxes") and not f.is_explicit),
+    (Kind.IDENTIFY, lambda f: f.has("identify_strong") and not f.has_name),
     (Kind.REPORT, lambda f: f.has("report_strong") and not f.has_name),
+    (Kind.REPORT, lambda f: f.has("all_well") and not f.has_name),
     (Kind.ANSWER, lambda f: f.has("answer") or _asks_for_state(f)),
     (Kind.MODALITY, _asks_for_modality),
     (Kind.ORGANS, lambda f: f.has("organs") and not f.has_name),
@@ -307,7 +529,10 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
     # That an organ is there does not tell that it is enlarged.
     (Kind.ANSWER, lambda f: f.has_whole("enlarged") and not all(is_finding(name[0]) for name in f.names)),
-    (Kind.PRESENCE, lambda f: f.has_name and f.has("presence_strong") and not f.has("where")),
+    (
+        Kind.PRESENCE,
+        lambda f: f.has_name and (f.has("presence_strong") or f.has_whole("presence_strong")) and not f.has("where"),
+    ),
     (Kind.LOCATE, lambda f: f.has("locate") and (f.has_name or not f.has("presence"))),
     (Kind.PRESENCE, lambda f: f.has("presence_strong")),
     (Kind.PRESENCE, lambda f: f.has_name and (f.has("presence") or f.is_bare_finding)),
