@@ -51,6 +51,7 @@ from medrega_edge.tasks.follow_up import follow_up
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.sizes import impossible_size
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_edge.vocabulary.terminology import Terminology
@@ -183,7 +184,10 @@ class Engine:
         is_guess = right is not None and (right < self._least_sure(result.text) or not is_known)
         if is_guess:
             unsure.append(Message("task.guessed") if guess else Message("task.unsure_answer"))
-        warnings = dict.fromkeys([*image.image.warnings, *result.warnings, *unsure, *modality_warnings])
+        regions = self._regions(image, result, modality)
+        facts = _image_facts(image.image, modality, confidence)
+        sizes = [impossible_size(region, self._english(region.label), facts) for region in regions]
+        notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
@@ -191,16 +195,17 @@ class Engine:
         is_certifiable = certifiable and not is_guess and (result.detections or task.task is not Task.DETECT)
         certified = None
         if is_certifiable and is_medical:
-            label = self._only_label(result, language) if task.task is Task.DETECT else None
+            shown = {detection.label for detection in result.detections}
+            label = self._english(shown.pop()) if task.task is Task.DETECT and len(shown) == 1 else None
             certified = certificate.certified(self._certificate, task.task, language, modality, label)
         answer = Answer(
             text=UNSURE_ANSWER[language] if is_guess and not guess else result.text,
             raw_text="\n".join(generation.raw_text for generation in generations),
             task=task.task,
             language=language,
-            regions=self._regions(image, result),
+            regions=regions,
             labels=tuple(Label(name, probability) for name, probability in result.labels),
-            image=_image_facts(image.image, modality, confidence),
+            image=facts,
             model=ModelFacts(manifest.name, manifest.version, self.package.sha256, manifest.precision, certified),
             device=self.device,
             finish="length" if any(generation.finish == "length" for generation in generations) else "stop",
@@ -214,7 +219,7 @@ class Engine:
                 decode=sum(generation.decode_ms for generation in generations),
                 total=first_ms + (time.perf_counter() - begun) * 1000,
             ),
-            warnings=tuple(warnings),
+            warnings=tuple(dict.fromkeys(notes)),
             confidence=right,
             guess=result.text if is_guess else None,
         )
@@ -371,23 +376,20 @@ class Engine:
             warnings.append(Message("task.untrained_modality", modality=modality.value))
         return modality, round(confidence, 4), warnings
 
-    def _only_label(self, result: TaskResult, language: Language) -> str | None:
-        """Return the English name of the one label that all boxes have; None where there is no box, or another name."""
-        shown = {detection.label for detection in result.detections}
-        names = {label[language is Language.ZH]: label[0] for label in self._prompts.labels}
-        return names.get(shown.pop()) if len(shown) == 1 else None
+    def _english(self, shown: str) -> str | None:
+        """Return the English name of a label of the package; None for another name."""
+        return next((english for english, chinese in self._prompts.labels if shown in (english, chinese)), None)
 
-    def _regions(self, image: EncodedImage, result: TaskResult) -> tuple[Region, ...]:
+    def _regions(self, image: EncodedImage, result: TaskResult, modality: Modality | None) -> tuple[Region, ...]:
         """Map detections to pixels of the original image, and their scores to probabilities."""
-        calibration = self.package.manifest.calibration
-        return tuple(
-            Region(
-                detection.label,
-                image.geometry.to_pixels(detection.box),
-                None if detection.score is None else calibrated(detection.score, calibration),
-            )
-            for detection in result.detections
-        )
+        manifest = self.package.manifest
+        shifts = manifest.calibration_shifts.get(modality or "", {})
+        regions = []
+        for label, box, score in ((each.label, each.box, each.score) for each in result.detections):
+            shift = shifts.get(self._english(label) or "", shifts.get("", 0.0))
+            confidence = None if score is None else calibrated(score, manifest.calibration, shift)
+            regions.append(Region(label, image.geometry.to_pixels(box), confidence))
+        return tuple(regions)
 
 
 def _image_facts(image: MedicalImage, modality: Modality | None, confidence: float | None) -> ImageFacts:

@@ -27,8 +27,8 @@ def main():
     manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
     for numbers in (Fitted(), None):
         if numbers is None:
-            answers = answer(given.out, read_questions(given.certify), lambda message: sys.stderr.write(f"{message}\n"))
-            numbers = fitted(answers)
+            questions = read_questions(given.certify)
+            numbers = fitted(questions, answer(given.out, questions, lambda message: sys.stderr.write(f"{message}\n")))
         path.write_text(dataclasses.replace(manifest, **vars(numbers)).to_json(), encoding="utf-8")
     sys.stdout.write(f"{numbers}\n")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from medrega_edge.evaluation.matching import HIT
 from medrega_edge.evaluation.questions import ABSENT, Question
 from medrega_edge.evaluation.runner import AnsweredQuestion, run_questions
 from medrega_edge.i18n.message import Message
-from medrega_edge.inference.confidence import calibrated, fit, threshold
+from medrega_edge.inference.confidence import calibrated, fit, fit_shift, threshold
 from medrega_edge.package.manifest import REGION_HEAD, AnswerThresholds, FileEntry
 from medrega_edge.package.registry import find_package
 from medrega_edge.vocabulary.answers import is_yes_or_no
@@ -106,11 +106,12 @@ def answer(folder: Path, questions: Sequence[Question], notify: Notify, mapped: 
 class Fitted:
     """Numbers of a manifest that are fitted to answers; without enough of them they are empty.
 
-    `calibration` is that of boxes, `answer_calibration` that of answers in words; from `answer_thresholds` on these are
-    right often enough to be given.
+    `calibration` is that of boxes, with shifts by modality and label; `answer_calibration` is that of answers in words. From
+    `answer_thresholds` on these are right often enough to be given.
     """
 
     calibration: tuple[float, ...] = ()
+    calibration_shifts: dict[str, dict[str, float]] = field(default_factory=dict)
     answer_calibration: tuple[float, ...] = ()
     answer_thresholds: AnswerThresholds | None = None
 
@@ -136,15 +137,38 @@ def compare(reference: Path, package: Path, questions: Sequence[Question], notif
     pairs = graded_twice(questions, full, quantised)
     if len(pairs) < len(questions):
         notify(Message("export.ungraded_reports", count=len(questions) - len(pairs)))
-    return Comparison(comparison.compare(pairs), comparison.label_accuracies(pairs), losses(pairs), fitted(quantised))
+    return Comparison(
+        comparison.compare(pairs), comparison.label_accuracies(pairs), losses(pairs), fitted(questions, quantised)
+    )
 
 
-def fitted(answers: Sequence[GradedAnswer]) -> Fitted:
+def fitted(questions: Sequence[Question], answers: Sequence[GradedAnswer]) -> Fitted:
     """Fit a package's numbers to its answers, which are not calibrated yet."""
     words = [answer.words for answer in answers if answer.words]
     calibration = calibration_of((answer.probability, answer.right) for answer in words)
     boxes = calibration_of(answer.first_box for answer in answers)
-    return Fitted(boxes, calibration, thresholds_of(words, calibration))
+    return Fitted(boxes, shifts_of(questions, answers, boxes), calibration, thresholds_of(words, calibration))
+
+
+def shifts_of(
+    questions: Sequence[Question], answers: Sequence[GradedAnswer], calibration: tuple[float, ...]
+) -> dict[str, dict[str, float]]:
+    """Return the shifts of the calibration for each modality, and within it for each label; a box counts in one language."""
+    if not calibration:
+        return {}
+    groups: dict[str, dict[str, dict[str, tuple[float, bool]]]] = {}
+    for question, answer in zip(questions, answers, strict=True):
+        if answer.first_box and question.modality and question.object:
+            groups.setdefault(question.modality.value, {}).setdefault(question.object, {})[answer.image] = answer.first_box
+    shifts: dict[str, dict[str, float]] = {}
+    for modality, labels in sorted(groups.items()):
+        every = [box for boxes in labels.values() for box in boxes.values()]
+        common = fit_shift(every, calibration, 0.0)
+        shifts[modality] = {"": round(common, 4)}
+        for label, boxes in sorted(labels.items()):
+            own = fit_shift(boxes.values(), calibration, common)
+            shifts[modality][label] = round(own, 4)
+    return shifts
 
 
 def graded_twice(

@@ -12,6 +12,7 @@ TEMPLATES: dict[str, str] = {
     "answer.count": "{name!c}: {count}.",
     "answer.distance": "{one!c} to {other}: {centres:.0f} mm between the centres of their boxes, {gap:.0f} mm "
     "between the boxes.",
+    "answer.best_guess": "Best guess, which may be wrong: {names}.",
     "answer.found": "Yes, found: {names}.",
     "answer.generic": "'{word}' stands for these",
     "answer.kind": "Kind of image: {kind}.",
@@ -63,6 +64,8 @@ TEMPLATES: dict[str, str] = {
     "task.impossible_care": "A single image tells neither the course of a disease nor its treatment; ask a physician.",
     "task.impossible_function": "A single image does not show a function of the body; it takes several images or "
     "other tests.",
+    "task.impossible_size": "{name} of {width:.0f} x {height:.0f} mm cannot be: the box is wrong, or the size of a "
+    "pixel in the file",
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
     "task.impossible_outline": "The model gives boxes and no outlines, so it cannot tell areas, volumes or their ratios.",
     "task.impossible_patient": "An image does not tell who the patient is, nor age or sex.",
@@ -246,6 +249,8 @@ TEMPLATES: dict[str, str] = {
     "dicom.pictures": "{modality}, {count} pictures of {size}",
     "dicom.preset_without_ct": "{image!c} is no CT, and the window '{window}' is in Hounsfield units; give --window as "
     "centre,width.",
+    "dicom.other_kind": "the file says that it is of a kind ({kind}) that this program does not know; do not "
+    "rely on the answer",
     "dicom.program": "the file begins like a program: it was read as an image, but do not run it",
     "dicom.set_aside": "set aside, because they lie in another direction: series {series}",
     "dicom.several_directions": "slices are in the order of their numbers, because they lie in several directions",

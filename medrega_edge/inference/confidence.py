@@ -8,7 +8,7 @@ boxes. Two numbers of the package, fitted on validation images, turn it into the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -18,6 +18,7 @@ from medrega_edge.inference.decoding import Step
 
 LEADING_DIGITS = 2
 MIN_PROBABILITY = 1e-6
+SHRINKAGE = 0.5  # standard deviation of shifts, in log-odds: chosen on val
 
 
 def raw_scores(steps: Sequence[Step], presence: float = 1.0) -> list[float]:
@@ -31,12 +32,15 @@ def raw_scores(steps: Sequence[Step], presence: float = 1.0) -> list[float]:
     return [math.exp(sum(box) / len(box)) * presence for _, box in sorted(logs.items())]
 
 
-def calibrated(score: float, calibration: tuple[float, ...]) -> float:
-    """Turn a raw score into a probability with the package's (slope, offset); unchanged without them."""
+def calibrated(score: float, calibration: tuple[float, ...], shift: float = 0.0) -> float:
+    """Turn a raw score into a probability with the package's (slope, offset); unchanged without them.
+
+    `shift` is added to the offset: that of boxes of one label in one kind of image.
+    """
     if not calibration:
         return score
     slope, offset = calibration
-    return 1.0 / (1.0 + math.exp(-(slope * _logit(score) + offset)))
+    return 1.0 / (1.0 + math.exp(-(slope * _logit(score) + offset + shift)))
 
 
 def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
@@ -61,6 +65,25 @@ def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
         if float(np.abs(step).max()) < 1e-9:
             break
     return float(weights[0]), float(weights[1])
+
+
+def fit_shift(boxes: Collection[tuple[float, bool]], calibration: tuple[float, ...], prior: float) -> float:
+    """Find the shift of a group of boxes, each a score and whether it is right.
+
+    It is the most probable one, with a normal distribution around `prior` beforehand: a group of few stays near to the whole
+    that it is a part of.
+    """
+    slope, offset = calibration
+    x: npt.NDArray[np.float64] = slope * np.array([_logit(score) for score, _ in boxes]) + offset
+    hits, shift = np.array([right for _, right in boxes], float), prior
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x + shift, -30.0, 30.0)))
+        gradient = float((p - hits).sum()) + (shift - prior) / SHRINKAGE**2
+        step = gradient / (float((p * (1 - p)).sum()) + 1 / SHRINKAGE**2)
+        shift -= min(1.0, max(-1.0, step))
+        if abs(step) < 1e-9:
+            break
+    return shift
 
 
 def threshold(confidences: Sequence[float], right: Sequence[bool], precision: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -159,8 +159,9 @@ class Manifest:
     tasks: tuple[str, ...]
     languages: tuple[str, ...]
     modalities: tuple[str, ...]
-    calibration: tuple[Number, ...] = ()  # slope and offset of `confidence.calibrated`, of boxes,
-    answer_calibration: tuple[Number, ...] = ()  # and of answers in words
+    calibration: tuple[Number, ...] = ()  # slope and offset of `confidence.calibrated`, of boxes
+    calibration_shifts: dict[str, dict[str, Number]] = field(default_factory=dict)  # by modality and label; "" for all
+    answer_calibration: tuple[Number, ...] = ()  # as `calibration`, of answers in words
     answer_thresholds: AnswerThresholds | None = None
     regions: RegionSpec | None = None
 
@@ -173,6 +174,8 @@ class Manifest:
             del data["decoder"]["hidden_state"]
         if self.regions is None:
             del data["regions"]
+        if not self.calibration_shifts:
+            del data["calibration_shifts"]
         if not self.answer_calibration:
             del data["answer_calibration"]
         if self.answer_thresholds is None:

@@ -17,7 +17,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
-from medrega_edge.tasks.detection import OTHER_CLASS, Detect, locate
+from medrega_edge.tasks.detection import Detect, doubted, locate
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
@@ -25,8 +25,7 @@ from medrega_edge.vocabulary.wording import is_finding
 
 _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
-_SEEN = 0.5  # from this confidence on, a structure counts as visible when all are asked for,
-_LIKELY = 0.3  # and a name that is asked for as found without a doubt
+_SEEN = 0.5  # from this confidence on, a structure counts as visible when all are asked for
 _LIKELY_SEVERAL = 4  # boxes of one name, after which weights without a region head stop
 _FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
 _SIDE_NAMES = {
@@ -146,20 +145,15 @@ def _absence(found: Found, answer: Answer) -> list[Message]:
 
 
 def _presence(found: Found, answer: Answer) -> Derived:
-    doubted = {warning.params["name"] for warning in answer.warnings if warning.code == OTHER_CLASS}
-    there = {_shown(name, answer): regions[0] for name, regions in found.items() if regions}
-    sure = [name for name, best in there.items() if _is_likely(best) and name not in doubted]
-    unsure = [name for name in there if name not in sure]
+    guesses = doubted(answer)
+    there = [_shown(name, answer) for name, regions in found.items() if regions]
+    sure = [name for name in there if name not in guesses]
+    unsure = [name for name in there if name in guesses]
     messages = [Message("answer.found", names=sure)] if sure else []
     messages += [Message("answer.perhaps", names=unsure)] if unsure else []
     return _join([*messages, *_absence(found, answer)], answer), {
         "present": {name[0]: bool(regions) for name, regions in found.items()}
     }
-
-
-def _is_likely(region: Region) -> bool:
-    """Whether a region is certain enough to be stated; one without a confidence is."""
-    return region.confidence is None or region.confidence >= _LIKELY
 
 
 def _count(found: Found, answer: Answer) -> Derived:

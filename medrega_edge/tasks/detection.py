@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from medrega_edge.answer import Answer
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -30,6 +31,7 @@ from medrega_edge.tasks.base import (
 from medrega_edge.tasks.classes import other_class
 from medrega_edge.vocabulary.terminology import BilingualName
 
+LIKELY = 0.5  # confidence of a box from which on a name is said to be there; below, it is a best guess
 OTHER_CLASS = "task.other_class"  # warning that a name is located in an image that the model takes for another class
 
 
@@ -77,6 +79,29 @@ class Detect(TaskRequest):
         combined = combine(results, ("" if context.language is Language.ZH else " ").join(sentences))
         unknown = _unknown_part_warnings(context.terminology.unknown_parts(text))
         return replace(combined, warnings=(*unknown, *combined.warnings))
+
+    def finish(self, answer: Answer) -> Answer:
+        """Say which names are best guesses."""
+        guesses = doubted(answer)
+        names = list(dict.fromkeys(region.label for region in answer.regions))
+        whole = sentence_of_regions(names, answer.language) if names else ""
+        if not guesses or not answer.text.startswith(whole):
+            return answer
+        sure = [name for name in names if name not in guesses]
+        sentences = [sentence_of_regions(sure, answer.language)] if sure else []
+        sentences.append(Message("answer.best_guess", names=guesses).text(answer.language))
+        sentences += [rest] if (rest := answer.text.removeprefix(whole).strip()) else []
+        return replace(answer, text=("" if answer.language is Language.ZH else " ").join(sentences))
+
+
+def doubted(answer: Answer) -> list[str]:
+    """Return the names of an answer's regions that are best guesses: of low confidence, or of another class."""
+    of_other_class = {warning.params["name"] for warning in answer.warnings if warning.code == OTHER_CLASS}
+    best: dict[str, float] = {}
+    for region in answer.regions:
+        confidence = 1.0 if region.confidence is None else region.confidence
+        best[region.label] = max(best.get(region.label, 0.0), confidence)
+    return [name for name, confidence in best.items() if confidence < LIKELY or name in of_other_class]
 
 
 def locate(context: TaskContext, name: BilingualName) -> TaskResult:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from medrega_edge.inference.confidence import MIN_PROBABILITY, calibrated, fit, raw_scores, threshold
+from medrega_edge.inference.confidence import MIN_PROBABILITY, calibrated, fit, fit_shift, raw_scores, threshold
 from medrega_edge.inference.decoding import DigitPosition, Step
 
 
@@ -67,3 +67,13 @@ def test_a_threshold_is_the_least_confidence_above_which_enough_are_right(right,
 
 def test_answers_of_one_confidence_are_given_together_or_not_at_all():
     assert threshold([0.9, 0.2, 0.2], [True, True, False], 0.8) == 0.9
+
+
+def test_a_shift_stays_near_the_whole_for_few_boxes_and_fits_many():
+    identity = (1.0, 0.0)
+    few, many = ([(0.5, False)] * count for count in (1, 1000))
+    assert 0.0 > fit_shift(few, identity, 0.0) > -0.2
+    assert fit_shift([(0.5, n % 4 > 0) for n in range(1000)], identity, 0.0) == pytest.approx(math.log(3), abs=0.05)
+    assert fit_shift(few, identity, 1.0) > fit_shift(many, identity, 1.0)
+    assert calibrated(0.5, identity, math.log(3)) == pytest.approx(0.75)
+    assert calibrated(0.4, (), 1.0) == 0.4  # nothing to shift

@@ -114,7 +114,7 @@ def test_an_answer_says_how_the_question_was_understood():
     assert asked.reading.startswith("count: liver")
 
 
-@pytest.mark.parametrize(("confidence", "is_stated"), [(0.0, False), (0.29, False), (0.3, True), (None, True)])
+@pytest.mark.parametrize(("confidence", "is_stated"), [(0.0, False), (0.49, False), (0.5, True), (None, True)])
 def test_only_a_region_of_some_confidence_is_stated(confidence, is_stated):
     said = derived(Kind.PRESENCE, ("liver", BIG, confidence), names=(LIVER,))
     assert said.facts == {"present": {"liver": True}}

@@ -114,6 +114,15 @@ def test_scores_are_fitted_over_questions_about_one_box() -> None:
     assert len(c.calibration_of(answer.first_box for answer in kept * c.ENOUGH_TO_FIT)) == 2
 
 
+def test_boxes_are_calibrated_by_label_and_kind_of_image_each_once() -> None:
+    asked = question("q", LEFT, modality=Modality.CT)
+    hit, miss = c.graded(answered(asked, LEFT)), c.graded(answered(asked, RIGHT))
+    assert c.shifts_of([asked], [hit], ()) == {}
+    shifts = c.shifts_of([asked], [miss], (1.0, 0.0))
+    assert shifts["ct"]["liver"] < shifts["ct"][""] < 0.0
+    assert c.shifts_of([asked, asked], [miss, miss], (1.0, 0.0)) == shifts  # the same box in the other language
+
+
 def test_answers_are_given_from_the_confidence_on_from_which_enough_are_right() -> None:
     closed = [c.AnswerInWords(0.9, n % 10 > 0, True) for n in range(100)]
     closed += [c.AnswerInWords(0.3, False, True) for _ in range(100)]

@@ -38,6 +38,7 @@ _MODALITY = {
     "SM": Modality.PATHOLOGY,
     "GM": Modality.PATHOLOGY,
 }
+_OTHER_KINDS = ("NM", "PT", "IVUS", "IVOCT", "BI", "DMS", "ECG", "TG")  # no free text: it may name a patient
 
 
 def read_dicom(source: Source, view: View) -> MedicalImage:
@@ -64,7 +65,10 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         orientation = patient_orientation(dataset, frame)
         spacing, areas = pixel_spacing(dataset, frame, modality)
         not_applied = tuple(_not_applied(dataset, frame))
+        stated = str(dataset.get("Modality", ""))
     notes = list(rendering.warnings)
+    if stated in _OTHER_KINDS:
+        notes.append(Message("dicom.other_kind", kind=stated))
     if is_program(source.data):
         notes.append(Message("dicom.program"))
     if is_bare_dataset(source.data):
