@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.export
-for name in ("torch", "transformers"):
+for name in ("torch", "transformers", "sentencepiece"):
     pytest.importorskip(name)
 
+import chat_reference
 from conftest import original_model
 
 from medrega_edge.domain import Modality
@@ -346,6 +347,14 @@ def test_answers_end_where_transformers_ends_them(case: str, copied: Path) -> No
     assert checkpoint.load(copied).end_tokens == expected
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, (421,)), ({"eos_token_id": [2, 421]}, (421, 2))])
+def test_the_original_layout_ends_with_the_turn(given: dict, expected: tuple[int, ...], tmp_path: Path) -> None:
+    """Its code sets the end of a turn as the end of an answer, whatever generation_config.json says."""
+    chat_reference.write_checkpoint(tmp_path / "chat")
+    write_json(tmp_path / "chat" / "generation_config.json", given)
+    assert checkpoint.load(tmp_path / "chat").end_tokens == expected
+
+
 @pytest.mark.parametrize("case", REFUSED_ENDS)
 def test_ends_that_are_no_tokens(case: str, copied: Path) -> None:
     change(copied / "generation_config.json", eos_token_id=REFUSED_ENDS[case])
@@ -445,6 +454,6 @@ def test_the_document_counts_the_cells() -> None:
         ("added tokens", len(ADDED), REFUSED_TOKENS),
     ):
         assert re.search(rf"{kind}.*\| {cells} \| {len(refused)} \|", text)
-    assert re.search(rf"end tokens.*\| {len(ENDS)} \| {len(REFUSED_ENDS)} \|", text)
+    assert re.search(rf"end tokens.*\| {len(ENDS) + 2} \| {len(REFUSED_ENDS)} \|", text)
     assert re.search(rf"kinds of layers.*\| {len(REFUSED_CONFIGS)} \|", text)
     assert re.search(rf"kinds of numbers.*\| 8 \| {2 * len(KINDS) - 8} \|", text)

@@ -82,21 +82,21 @@ class CheckpointDescription:
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
-        """Ids that end an answer: from generation_config.json, else the end of a turn in a chat, else from the config."""
+        """Ids that end an answer: those of generation_config.json, else of the config.
+
+        The original layout's own code ends every answer with the end of a turn, whatever its files say.
+        """
+        turn = (self.tokenizer.id_of(published_prompts.TURN_END),) if is_chat(self.config) else ()
         ids = read_json(self.folder / GENERATION).get("eos_token_id")
-        if ids is None and is_chat(self.config):
-            ids = self.tokenizer.id_of(published_prompts.TURN_END)
-        if ids is None:
+        if ids is None and not turn:
             ids = getattr(self.native.text_config, "eos_token_id", None)
-        if ids is None:
+        if ids is None and not turn:
             raise UsageError("export.no_end_token")
-        tokens = tuple(ids) if isinstance(ids, (list, tuple)) else (ids,)
+        given = list(turn) if ids is None else ids if isinstance(ids, (list, tuple)) else [ids]
         rows = range(int(self.native.text_config.vocab_size))
-        if not tokens or not all(
-            isinstance(token, int) and not isinstance(token, bool) and token in rows for token in tokens
-        ):
+        if not given or not all(isinstance(one, int) and not isinstance(one, bool) and one in rows for one in given):
             raise UsageError("export.end_token_invalid", value=repr(ids))
-        return tokens
+        return tuple(dict.fromkeys((*turn, *given)))
 
 
 @dataclass(frozen=True)
