@@ -31,10 +31,12 @@ from medrega_edge.images.windowing import (
     FROM_PRESET,
     FROM_USER,
     FROM_VALUES,
+    NEARLY_ALL,
     PRESETS,
     Window,
     apply_window,
     automatic_window,
+    few_shades,
     parse_window,
     to_rgb,
     voi_function,
@@ -192,8 +194,10 @@ def _window(values: npt.NDArray[np.float32], header: Any, view: View) -> tuple[W
         return parse_window(view.window), "LINEAR", FROM_USER, ()
     low, high = float(header["cal_min"]), float(header["cal_max"])
     lowest, highest = float(values.min()), float(values.max())
-    if math.isfinite(high - low) and low < high and (lowest < low < highest or lowest < high < highest):
-        window = (low + high) / 2, high - low
+    window = (low + high) / 2, high - low
+    is_narrower = math.isfinite(high - low) and low < high and (lowest < low < highest or lowest < high < highest)
+    # Programs leave a display range behind that fits other values.
+    if is_narrower and few_shades(to_rgb(apply_window(values, window, "LINEAR_EXACT"))) < NEARLY_ALL:
         return window, "LINEAR_EXACT", FROM_FILE, (Message("image.display_range", centre=window[0], width=window[1]),)
     if np.mean((values >= _AIR[0]) & (values <= _AIR[1])) > _MIN_AIR and highest > 0:
         centre, width = PRESETS[view.default_preset]

@@ -17,9 +17,7 @@ from medrega_edge.images.medical_image import MAX_BYTES, MedicalImage, Source, V
 from medrega_edge.images.nifti import read_nifti
 from medrega_edge.images.raster import read_raster
 from medrega_edge.images.signatures import is_dicom, is_nifti
-from medrega_edge.images.windowing import FEW_SHADES, few_shades, parse_window
-
-NEARLY_ALL = 0.97  # of the pixels; ultrasound and mammograms have less of their black
+from medrega_edge.images.windowing import FEW_SHADES, NEARLY_ALL, few_shades, parse_window
 
 
 def read_image(source: str | Path | bytes, view: View = View()) -> MedicalImage:

@@ -16,6 +16,7 @@ from medrega_edge.i18n.message import Message
 Window = tuple[float, float]
 
 FEW_SHADES = 16  # of 256
+NEARLY_ALL = 0.97  # of the pixels; ultrasound and mammograms have less of their black
 FROM_USER, FROM_FILE = Message("reading.from_user"), Message("reading.from_file")
 FROM_PRESET, FROM_VALUES = Message("reading.from_preset"), Message("reading.from_values")
 SAMPLE = 1_000_000  # pixels at most that shares and percentiles are taken from

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
+from pydicom.pixels import convert_color_space
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -180,3 +181,25 @@ def test_a_video_is_named_as_one(number, photometric):
                   syntax=UID(f"1.2.840.10008.1.2.{number}"), PixelData=encapsulate([b"\0\0\1\xba" * 9]))  # fmt: skip
     with raises_code(ImageError, "dicom.video"):
         read_image(data)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "is_transformed", "is_ybr"),
+    [
+        ("YBR_RCT", True, False),
+        ("RGB", True, False),  # the stream knows better
+        ("RGB", False, False),
+        ("YBR_FULL", False, True),
+        ("YBR_FULL_422", False, True),
+        ("YBR_FULL", True, False),  # the stream knows better
+        ("YBR_FULL_422", True, False),
+    ],
+)
+def test_colours_of_jpeg_2000_are_those_of_its_own_transform(photometric, is_transformed, is_ybr):
+    rgb = np.zeros((32, 32, 3), "u1")
+    rgb[:16, :16], rgb[:16, 16:], rgb[16:, :16], rgb[16:, 16:] = [200, 40, 40], [40, 200, 40], [40, 40, 200], [200, 200, 40]
+    buffer = io.BytesIO()
+    stored = convert_color_space(rgb, "RGB", "YBR_FULL") if is_ybr else rgb
+    Image.fromarray(stored).save(buffer, "JPEG2000", no_jp2=True, mct=int(is_transformed))
+    data = colour(rgb, PhotometricInterpretation=photometric, syntax=JPEG2000, PixelData=encapsulate([buffer.getvalue()]))
+    assert abs(read_image(data).pixels.astype(int) - rgb).max() <= 1

@@ -160,6 +160,7 @@ SPIKE[3, 3, :] = 30000
         (BRAIN, (0, 0), (124.5, 49), "LINEAR_EXACT", None),
         (BRAIN, (np.nan, np.inf), (124.5, 49), "LINEAR_EXACT", None),
         (BRAIN, (110, 120), (115, 10), "LINEAR_EXACT", "image.display_range"),
+        (BRAIN * 10, (0, 1000.5), (1245, 490), "LINEAR_EXACT", None),  # left behind: nearly all would be white
         (SPIKE, (0, 0), (124.5, 49), "LINEAR_EXACT", "image.outliers"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import UID_dictionary
+from pydicom.uid import JPEG2000TransferSyntaxes, UID_dictionary
 
 from medrega_edge.domain import Modality
 from medrega_edge.errors import ImageError, ResourceError
@@ -22,6 +22,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom import lut
 from medrega_edge.images.dicom.functional_groups import functional_group
 from medrega_edge.images.dicom.numbers import first_number
+from medrega_edge.images.dicom.validation import code_stream, has_colour_transform
 from medrega_edge.images.medical_image import View, as_image_error
 from medrega_edge.images.windowing import (
     FROM_FILE,
@@ -146,7 +147,12 @@ class FrameRenderer:
                 raise ResourceError("dicom.needs_codecs", image=self._name, syntax=syntax_name)
             # YBR becomes RGB. The unused bits of grey may hold the padding value.
             is_colour = int(self._dataset.SamplesPerPixel) > 1
-            values: Values = pixel_array(self._dataset, index=self._frame, correct_unused_bits=is_colour)
+            options: dict[str, Any] = {"correct_unused_bits": is_colour}
+            if syntax in JPEG2000TransferSyntaxes and self._photometric.startswith("YBR_FULL"):
+                frames = max(int(self._dataset.get("NumberOfFrames") or 1), 1)
+                if has_colour_transform(code_stream(self._dataset, frames, self._frame)):
+                    options["photometric_interpretation"] = "YBR_RCT"  # the stream knows better
+            values: Values = pixel_array(self._dataset, index=self._frame, **options)
         return values
 
     def _stored(self, decoded: Values) -> Values:

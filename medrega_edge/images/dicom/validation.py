@@ -82,9 +82,7 @@ def _check_code_stream(dataset: Dataset, pixels: bytes, frames: int, frame: int,
     fragments = _fragment_count(pixels)
     if fragments is None or fragments < frames:
         raise ImageError("dicom.fewer_frames", image=name)
-    tables = [dataset.get(keyword) for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
-    extended: Any = tuple(tables) if all(isinstance(table, bytes) for table in tables) else None
-    stream = get_frame(pixels, frame, number_of_frames=frames, extended_offsets=extended)
+    stream = code_stream(dataset, frames, frame)
     rows, columns, samples = int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel)
     if dataset.file_meta.TransferSyntaxUID == RLELossless:
         planes = samples * int(dataset.BitsAllocated) // 8
@@ -93,6 +91,20 @@ def _check_code_stream(dataset: Dataset, pixels: bytes, frames: int, frame: int,
         agrees = _size_in_code_stream(stream) == (rows, columns, samples)
     if not agrees:
         raise ImageError("dicom.differing_sizes", image=name)
+
+
+def code_stream(dataset: Dataset, frames: int, frame: int) -> bytes:
+    """The compressed bytes of a frame."""
+    tables = [dataset.get(keyword) for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
+    extended: Any = tuple(tables) if all(isinstance(table, bytes) for table in tables) else None
+    pixels = bytes(dataset.PixelData or b"")
+    return bytes(get_frame(pixels, frame, number_of_frames=frames, extended_offsets=extended))
+
+
+def has_colour_transform(stream: bytes) -> bool:
+    """Whether a JPEG 2000 code stream holds RGB that it transformed itself, so that a decoder gives RGB back."""
+    at = stream.find(b"\xff\x52")  # COD, which stands before any pixel
+    return at >= 0 and stream[at + 8 : at + 9] == b"\1"
 
 
 def _fragment_count(pixels: bytes) -> int | None:
