@@ -45,6 +45,7 @@ SEVERAL = "1.2.840.10008.5.1.4.1.1.7.3"  # a class of several frames
 SCANS = {
     "grey": dicom(noise[0], bits=12, **STUDY),
     "frames": dicom(noise, bits=12, kind=SEVERAL, **STUDY),
+    "frames of a class of one frame": dicom(noise, bits=12, **STUDY),
     "enhanced frames": dicom(noise, bits=12, kind=SEVERAL, PerFrameFunctionalGroupsSequence=SLOPES, **STUDY),
     "colour": colour(noise[0, :, :, None].repeat(3, axis=2).astype("u1"), **STUDY),
     "sample": None,

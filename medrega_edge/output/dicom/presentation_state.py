@@ -35,9 +35,7 @@ def presentation_state(answer: Answer, source: Dataset, series_number: int) -> D
     names = [pr.TextObject(_name(region), "PIXEL", anchor_point=tuple(region.box)[:2]) for region in answer.regions]
     notice = pr.TextObject(NOTICE, "DISPLAY", bounding_box=(0.0, 0.95, 1.0, 1.0))
     scan = _for_highdicom(source)
-    annotation = pr.GraphicAnnotation(
-        [scan], layer, referenced_frame_number=frames, graphic_objects=boxes, text_objects=[*names, notice]
-    )
+    annotation = pr.GraphicAnnotation([scan], layer, graphic_objects=boxes, text_objects=[*names, notice])
     options: dict[str, Any] = {
         "referenced_images": [scan],
         "manufacturer_model_name": answer.model.name[:64],
@@ -57,8 +55,9 @@ def presentation_state(answer: Answer, source: Dataset, series_number: int) -> D
         # DICOM wants the profile of an input device (PS3.3 C.11.15); this one is the same table under a monitor's name.
         made = pr.ColorSoftcopyPresentationState(icc_profile=profile[:12] + b"scnr" + profile[16:], **options)
     made.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio = pixel_aspect_ratio(source, answer.image.frame)
-    if frames:  # the window and the rescale are those of this frame
-        made.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedFrameNumber = frames
+    if frames:  # the window and the rescale are those of this frame, too
+        for item in (made.GraphicAnnotationSequence[0], made.ReferencedSeriesSequence[0]):
+            item.ReferencedImageSequence[0].ReferencedFrameNumber = frames
     return made
 
 
@@ -71,9 +70,8 @@ def _for_highdicom(source: Dataset) -> Dataset:
     is_palette = source.PhotometricInterpretation == "PALETTE COLOR"
     scan.SamplesPerPixel = 3 if is_palette else source.SamplesPerPixel
     scan.PhotometricInterpretation = "RGB" if is_palette else source.PhotometricInterpretation
-    if "NumberOfFrames" in scan:
-        scan.SharedFunctionalGroupsSequence = [Dataset()]
-        scan.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(int(source.NumberOfFrames))]
+    scan.SharedFunctionalGroupsSequence = [Dataset()]
+    scan.PerFrameFunctionalGroupsSequence = [Dataset() for _ in range(int(source.get("NumberOfFrames") or 1))]
     return scan
 
 
