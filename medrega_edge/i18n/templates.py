@@ -154,6 +154,7 @@ TEMPLATES: dict[str, str] = {
     "image.sagittal": "sagittal",
     "image.series_of_a_file": "--series chooses from a folder, and the given image is a file; leave --series out.",
     "image.several_pictures": "{image!c} has {count} {noun}s; choose one with {option} 0..{last}.",
+    "image.sheared": "the axes of the file are not at right angles (a tilted gantry, for example): this plane is distorted",
     "image.sform_unusable": "the sform of the file is no orientation: the qform was used",
     "image.single_picture": "{image!c} has a single {noun}; leave {option} out.",
     "image.single_shade": "the picture has a single shade, so there is nothing to see; another --window or --frame may show "
@@ -165,11 +166,15 @@ TEMPLATES: dict[str, str] = {
     "image.too_large": "The given image has {size} MiB; the limit is {limit} MiB: export less of it.",
     "image.too_many_pixels": "{image!c} is {width} x {height} pixels; the limit is {limit} megapixels: downscale it.",
     "image.too_small": "{image!c} is {width} x {height} pixels; each side needs at least {limit} to show anything.",
+    "image.two_orientations": "the sform and the qform of the file state different directions: the sform was used; left and "
+    "right may be swapped",
     "image.two_scales": "the file states two sizes of a voxel: no millimetres are given",
     "image.unknown_format": "{image!c} is no PNG, JPEG, TIFF, DICOM or NIfTI image; convert it to one of these.",
     "image.unknown_window": "There is no window '{window}'; choose one of {presets}, or give centre,width, for example "
     "40,400.",
-    "image.voxels_missing": "{image!c} claims more voxels than it holds, or voxels that are not grey; export it again.",
+    "image.unmarked_inks": "the JPEG does not state whether its inks (CMYK) are inverted: the picture may be a negative",
+    "image.voxels_missing": "{image!c} claims more voxels than it holds; export it again.",
+    "image.voxels_not_grey": "{image!c} has voxels of the kind {kind}, and only grey ones are read; export its grey values.",
     "image.window_on_8_bits": "{image!c} has 8 bits per pixel, and a window needs more; leave --window out.",
     "image.wrong_dimensions": "{image!c} has {count} dimensions; a volume has three, or four with time: export it again.",
     # ---- images: how a picture was read (reading.*) --------------------------------------------------------------------
@@ -199,6 +204,7 @@ TEMPLATES: dict[str, str] = {
     "reading.signed": "signed",
     "reading.size": "{width} x {height} pixels",
     "reading.spacing": "a pixel is {across:g} mm wide and {down:g} mm high",
+    "reading.supplemental_palette": "colours for a part of the values (supplemental palette)",
     "reading.turned": "turned by the orientation in the file ({orientation})",
     "reading.unsigned": "unsigned",
     "reading.voi_table": "VOI table of {entries} entries of {bits} bits",
@@ -399,8 +405,8 @@ TEMPLATES: dict[str, str] = {
     "output.score": "score",
     "output.size": "size in mm",
     "output.scan_lacks": "The image lacks {keyword}, without which an archive cannot file DICOM objects; leave --dicom out.",
-    "output.unknown_characters": "The image names the patient in a character set that it does not state; state it in "
-    "SpecificCharacterSet, or leave --dicom out.",
+    "output.unknown_characters": "The image names the patient in a character set that it does not state or misnames; state "
+    "it in SpecificCharacterSet, or leave --dicom out.",
     "output.unknown_object": "There is no DICOM object '{name}'; choose from: {names}.",
     "output.warning": "warning: {warning}",
     "output.window": "window (centre, width)",

@@ -80,17 +80,20 @@ class _Geometry(NamedTuple):
     """How the axes of a file lie in the patient.
 
     `orientation` is nibabel's: for each axis of the file its RAS axis and its direction. `spacing_mm` is the size of a voxel
-    along these axes, NaN where it is unknown. `source` is "sform", "qform", or empty where the file states neither.
+    along these axes, NaN where it is unknown. `directions` are the axes as unit columns.
+    `source` is "sform", "qform", or empty where the file states neither.
     """
 
     source: str
     orientation: npt.NDArray[np.floating]
     spacing_mm: list[float]
+    directions: npt.NDArray[np.floating]
     notes: list[Message]
 
 
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by the code of the unit: none, metre, millimetre, micrometre
 _AIR = (-1100.0, -900.0)  # Hounsfield units
+_MAX_LEAN = 0.02  # the cosine between two axes of a picture at right angles: one degree
 _MIN_AIR = 0.05  # of a slice, for its values to look like Hounsfield units
 
 
@@ -165,6 +168,7 @@ def _geometry(volume: Any, name: Message) -> _Geometry:
     header = volume.header
     notes: list[Message] = []
     stated = [kind for kind in ("sform", "qform") if int(header[f"{kind}_code"]) > 0]
+    usable: dict[str, tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]] = {}
     for kind in stated or [""]:
         try:
             affine = getattr(header, f"get_{kind}")() if kind else header.get_base_affine()
@@ -172,9 +176,12 @@ def _geometry(volume: Any, name: Message) -> _Geometry:
             continue
         ornt = np.asarray(nibabel.io_orientation(affine)) if np.isfinite(affine).all() else np.full((3, 2), np.nan)
         if np.isfinite(ornt).all():
-            break
-    else:
+            usable[kind] = affine, ornt
+    if not usable:
         raise ImageError("image.no_orientation", image=name)
+    kind, (affine, ornt) = next(iter(usable.items()))
+    if not all(np.array_equal(ornt, other) for _, other in usable.values()):
+        notes.append(Message("image.two_orientations"))
     if not kind:
         notes.append(Message("image.patient_side_unknown"))
     elif kind != stated[0]:
@@ -185,7 +192,7 @@ def _geometry(volume: Any, name: Message) -> _Geometry:
         millimetres = None
         notes.append(Message("image.two_scales"))
     spacing = [math.nan] * 3 if millimetres is None else [float(f"{size * millimetres:.6g}") for size in sizes]
-    return _Geometry(kind, ornt, spacing, notes)
+    return _Geometry(kind, ornt, spacing, affine[:3, :3] / sizes, notes)
 
 
 def _window(values: npt.NDArray[np.float32], header: Any, view: View) -> tuple[Window, str, Message, tuple[Message, ...]]:
@@ -226,9 +233,11 @@ def _cut(volume: Any, shape: tuple[int, ...], geometry: _Geometry, plane: _Plane
     values = values[:: 1 if flips[across] else -1, :: 1 if flips[down] else -1].T
     if not np.isfinite(values).all():
         raise ImageError("image.not_a_number", image=name)
+    right_angle = abs(geometry.directions[:, axes[across]] @ geometry.directions[:, axes[down]]) <= _MAX_LEAN
+    notes = [*geometry.notes, *(() if right_angle else (Message("image.sheared"),))]
     spacing = geometry.spacing_mm[axes[across]], geometry.spacing_mm[axes[down]]
     is_scaled = all(math.isfinite(mm) and 0 < mm < 1000 for mm in spacing)
-    return _Cut(values, chosen, frame, count, spacing if is_scaled else None, geometry.source, geometry.notes)
+    return _Cut(values, chosen, frame, count, spacing if is_scaled else None, geometry.source, notes)
 
 
 def _check_length(packed: GzipReader | None, claimed: int, name: Message) -> None:
@@ -249,6 +258,9 @@ def _checked_shape(volume: Any, name: Message) -> tuple[int, ...]:
         shape = shape[:-1]
     if not 3 <= len(shape) <= 4:
         raise ImageError("image.wrong_dimensions", image=name, count=len(shape))
-    if volume.header.get_data_dtype().kind not in "iuf" or min(shape) < 1:
+    kind = volume.header.get_data_dtype()
+    if kind.kind not in "iuf":
+        raise ImageError("image.voxels_not_grey", image=name, kind="RGB" if kind.fields else str(kind))
+    if min(shape) < 1:
         raise ImageError("image.voxels_missing", image=name)
     return shape

@@ -6,6 +6,7 @@ Pillow could open more formats and does not here. Sizes are checked before pixel
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ from medrega_edge.images.windowing import (
 )
 
 FORMATS = ("PNG", "JPEG")
-_BITS, _PHOTOMETRIC, _ORIENTATION, _COLOUR_MAP, _SAMPLE_FORMAT = 258, 262, 274, 320, 339  # tags of TIFF; Exif has one too
+_BITS, _PHOTOMETRIC, _DESCRIPTION, _ORIENTATION, _PLANES = 258, 262, 270, 274, 284  # tags of TIFF; Exif has one too
+_COLOUR_MAP, _SAMPLE_FORMAT = 320, 339
 
 
 def read_raster(source: Source, view: View) -> MedicalImage:
@@ -49,8 +51,11 @@ def read_raster(source: Source, view: View) -> MedicalImage:
     name = source.name
     with as_image_error(Message("image.damaged", image=name)), _pillow_errors_as_ours(name):
         picture = _opened(source.data, name)
-        frame = select_index(view.frame, getattr(picture, "n_frames", 1), name)
-        if frame is not None:
+        in_one = _pictures_of_imagej(picture)
+        frame = select_index(view.frame, max(in_one, getattr(picture, "n_frames", 1)), name)
+        if frame is not None and in_one:
+            _seek_in_one(picture, frame)
+        elif frame is not None:
             picture.seek(frame)
         check_size(picture.width, picture.height, name)
         tags, white_is_zero = getattr(picture, "tag_v2", {}), getattr(picture, "white_is_zero", False)
@@ -62,23 +67,33 @@ def read_raster(source: Source, view: View) -> MedicalImage:
         upright = ImageOps.exif_transpose(picture)
         values = _wide_values(upright, tags)
         if values is None:
-            rgb = _to_rgb(upright, view, name)
-            return MedicalImage(rgb, source.sha256, source.path, frame=frame, reading=tuple(steps), not_applied=not_applied)
+            return MedicalImage(
+                _to_rgb(upright, view, name),
+                source.sha256,
+                source.path,
+                frame=frame,
+                warnings=(Message("image.unmarked_inks"),) if _has_unmarked_inks(picture) else (),
+                reading=tuple(steps),
+                not_applied=not_applied,
+            )
     if not np.isfinite(values).all():
         raise ImageError("image.not_a_number", image=name)
     if view.window in PRESETS:
         raise ImageError("image.not_hounsfield", image=name)
     notes: tuple[Message, ...] = ()
+    transparent = values == picture.info.get("transparency", np.nan)
     if view.window is None:
-        window, notes = automatic_window(values)
+        window, notes = automatic_window(values[~transparent])
         function = "LINEAR_EXACT"
     else:
         window = parse_window(view.window)
         function = voi_function(window)
     grey = apply_window(values, window, function)
+    grey = 1.0 - grey if white_is_zero else grey
+    grey[transparent] = 0.0
     steps.append(window_step(window, function, FROM_VALUES if view.window is None else FROM_USER))
     return MedicalImage(
-        to_rgb(1.0 - grey if white_is_zero else grey),
+        to_rgb(grey),
         source.sha256,
         source.path,
         frame=frame,
@@ -113,6 +128,11 @@ def _steps(picture: Image.Image, white_is_zero: bool) -> list[Message]:
     return steps
 
 
+def _has_unmarked_inks(picture: Image.Image) -> bool:
+    """Whether a JPEG of CMYK lacks Adobe's mark: Pillow takes its inks as inverted, other programs do not."""
+    return picture.format == "JPEG" and picture.mode == "CMYK" and "adobe" not in picture.info
+
+
 def _is_transparent(picture: Image.Image) -> bool:
     return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
 
@@ -127,6 +147,8 @@ class _Tiff(TiffImageFile):
         self.white_is_zero = self.tag_v2.get(_PHOTOMETRIC) == 0
         if self.white_is_zero and max(self.tag_v2.get(_BITS, (1,))) > 8:
             self.tag_v2[_PHOTOMETRIC] = 1
+        if self.tag_v2.get(_PLANES) == 2 and max(self.tag_v2.get(_BITS, (1,))) > 8:
+            raise SyntaxError("pixel mode: planes of 16 bits, which Pillow reads as 8")
         super()._setup()
 
 
@@ -139,6 +161,20 @@ def _opened(data: bytes, name: Message) -> Image.Image:
                 raise ImageError("image.tiff_pixels", image=name) from None
             raise
     return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _pictures_of_imagej(picture: Image.Image) -> int:
+    """How many pictures ImageJ wrote behind one another where the TIFF states one; 0 for any other file."""
+    if not isinstance(picture, TiffImageFile) or picture.n_frames > 1:
+        return 0
+    text = str(picture.tag_v2.get(_DESCRIPTION, ""))
+    stated = re.search(r"^images=(\d{1,9})\s*$", text, re.MULTILINE) if text.startswith("ImageJ=") else None
+    return int(stated[1]) if stated and all(tile.codec_name == "raw" for tile in picture.tile) else 0
+
+
+def _seek_in_one(picture: Any, frame: int) -> None:
+    size = picture.width * picture.height * sum(picture.tag_v2[_BITS]) // 8
+    picture.tile = [tile._replace(offset=tile.offset + frame * size) for tile in picture.tile]
 
 
 @contextmanager

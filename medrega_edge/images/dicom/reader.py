@@ -109,6 +109,8 @@ def _not_applied(dataset: Dataset, frame: int) -> Iterator[Message]:
         yield Message("reading.shutter")
     if "PresentationLUTSequence" in dataset or _has_two_polarities(dataset):
         yield Message("reading.presentation_table")
+    if dataset.PhotometricInterpretation == "MONOCHROME2" and "RedPaletteColorLookupTableDescriptor" in dataset:
+        yield Message("reading.supplemental_palette")
     if tables + windows > 1:
         yield Message("reading.further_windows", count=tables + windows - 1)
     if (aspect := pixel_aspect_ratio(dataset, frame)) != [1, 1]:

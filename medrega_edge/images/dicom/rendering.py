@@ -152,6 +152,8 @@ class FrameRenderer:
                 frames = max(int(self._dataset.get("NumberOfFrames") or 1), 1)
                 if has_colour_transform(code_stream(self._dataset, frames, self._frame)):
                     options["photometric_interpretation"] = "YBR_RCT"  # the stream knows better
+            if is_colour and syntax.is_encapsulated:  # some headers state the planes of the pixels before compression
+                options["planar_configuration"] = 0
             values: Values = pixel_array(self._dataset, index=self._frame, **options)
         return values
 

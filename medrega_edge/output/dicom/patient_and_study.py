@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydicom.charset import STAND_ALONE_ENCODINGS, convert_encodings, python_encoding
+from pydicom.charset import STAND_ALONE_ENCODINGS, convert_encodings, default_encoding, python_encoding
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, DA, TM
@@ -61,7 +61,7 @@ def _set_character_sets(scan: Dataset) -> None:
         if names[0] in STAND_ALONE_ENCODINGS:
             return
         names += [name for name in _EXTENSIONS if name not in names]
-    elif not any(names) and not all(text.isascii() for text in texts):
+    elif _states_no_set(names) and not all(text.isascii() for text in texts):
         try:
             b"".join(texts).decode("utf-8")
         except UnicodeDecodeError:
@@ -71,6 +71,11 @@ def _set_character_sets(scan: Dataset) -> None:
     scan.set_original_encoding(implicit, little_endian, convert_encodings(names))
     for keyword in _TEXTS:
         scan.get(keyword)  # decodes it
+
+
+def _states_no_set(names: list[str]) -> bool:
+    """Whether none of these names a character set beyond ASCII: pydicom takes an unknown name for ASCII."""
+    return set(convert_encodings(names)) == {default_encoding}
 
 
 def _is_allowed(keyword: str, value: Any) -> bool:

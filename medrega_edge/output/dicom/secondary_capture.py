@@ -8,12 +8,17 @@ import numpy as np
 from highdicom import sc
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_fragments
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from medrega_edge import __version__
 from medrega_edge.answer import Answer
 from medrega_edge.domain import NOTICE
 from medrega_edge.images.dicom.geometry import pixel_aspect_ratio
 from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity
+
+# JPEG 2000 may be lossless in its lossy syntax; there the header counts.
+_LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
 
 
 def secondary_capture(answer: Answer, source: Dataset, series_number: int, picture: Image.Image) -> Dataset:
@@ -35,10 +40,26 @@ def secondary_capture(answer: Answer, source: Dataset, series_number: int, pictu
         made.PixelAspectRatio = aspect
     made.DerivationDescription = f"{MANUFACTURER} {__version__}: regions drawn into a copy. {NOTICE}"
     made.ImageType = ["DERIVED", "SECONDARY"]
+    _copy_lossy_compression(made, source)
     made.SourceImageSequence = [_reference(answer, source)]
     now = datetime.now()
     made.ContentDate, made.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     return made
+
+
+def _copy_lossy_compression(made: Dataset, source: Dataset) -> None:
+    """Say of the copy that its scan lost information to compression, once and for all (PS3.3 C.7.6.1.1.5)."""
+    method = _LOSSY.get(source.file_meta.TransferSyntaxUID)
+    if source.get("LossyImageCompression") != "01" and method is None:
+        return
+    made.LossyImageCompression = "01"
+    if method:
+        samples = source.Rows * source.Columns * source.SamplesPerPixel * int(source.get("NumberOfFrames") or 1)
+        ratio = samples * source.BitsAllocated / 8 / sum(map(len, generate_fragments(source.PixelData)))
+        made.LossyImageCompressionRatio, made.LossyImageCompressionMethod = f"{ratio:.2f}", method
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if source.get(keyword):
+            made[keyword] = source[keyword]
 
 
 def _reference(answer: Answer, source: Dataset) -> Dataset:
