@@ -4,8 +4,11 @@ Each case is a small file that shows the reported fault. Expected values are wor
 """
 
 import io
+import json
+import os
 import re
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,8 @@ from medrega_edge.errors import ChoiceError, ImageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from tests.codes import raises_code
-from tests.edge.dicoms import colour, dicom, encoded, filled, row, window
+from tests.edge.dicoms import colour, dataset, dicom, encoded, filled, lut, row, window
+from tests.edge.stub import medrega
 
 TESTS = Path(__file__)
 LOG = TESTS.parents[2] / "docs" / "field_log.md"
@@ -160,6 +164,14 @@ READ = {
     "nroduit/Weasis#140": (lambda: compressed(jpeg(), **PLAIN), View(), [RED], []),
     "bettar/miele-lxiv#48": (
         lambda: compressed(jpeg(keep_rgb=True), PhotometricInterpretation="YBR_FULL"), View(), [RED], []),
+    "fo-dicom/fo-dicom#1442": (
+        lambda: dicom(row([0, 128, 255], "u1"), kind="1.2.840.10008.5.1.4.1.1.12.1", Modality="XA",
+                      PixelIntensityRelationship="LOG", **lut([3, 0, 16], [0, 9, 9], "ModalityLUTSequence")),
+        View(), GREY, ["reading.table_to_intensity"]),
+    "cornerstonejs/cornerstone3D#1630": (
+        lambda: dicom(np.stack([row([0, 128, 255], "u1")] * 2), Modality="XA",
+                      MaskSubtractionSequence=[dataset(MaskOperation="AVG_SUB", MaskFrameNumbers=1)]),
+        View(frame=1), GREY, ["reading.mask_subtraction"]),
     "dcm4che/dcm4che#1598": (lambda: in_fragments(2), View(frame=1), [[80] * 3], []),
     "fo-dicom/fo-dicom#1586": (lambda: in_fragments(1, empty_one_behind=True), View(frame=2), [[140] * 3], []),
     "tonycoz/imager#337": (lambda: tiff(wide([-100, 0, 100], "i1"), 8, _339=2), View(), GREY, ["reading.window"]),
@@ -233,6 +245,18 @@ def test_the_spacing_of_a_detector_is_none_of_the_patient():  # cornerstonejs/co
     assert read_image(dicom(row([0, 9], "u1"), **tags)).spacing_mm is None
 
 
+@pytest.mark.parametrize("cosines", [(0, 0, 0, 0, 0, 0), (1, 0, 0, 1, 0, 0), (2, 0, 0, 0, 2, 0)])
+def test_an_orientation_that_is_none_gives_no_sides(cosines):  # OHIF/Viewers#5567
+    tags = {"ImageOrientationPatient": [str(number) for number in cosines]}
+    assert read_image(dicom(row([0, 9], "u1"), **tags)).patient_orientation is None
+
+
+def test_a_map_of_atomic_numbers_is_in_no_hounsfield_units():
+    tags = {"Modality": "CT", "RescaleSlope": "0.01", "RescaleIntercept": "0", "RescaleType": "Z_EFF"}
+    image = read_image(dicom(row([0, 500, 1000], "u2"), **tags))
+    np.testing.assert_allclose(image.pixels[5, :3], GREY, atol=1)
+
+
 def test_a_copy_of_a_lossy_scan_says_so(tmp_path):  # imi-bigpicture/wsidicomizer#120
     objects = pytest.importorskip("tests.edge.test_output_dicom")
     stated = {
@@ -269,6 +293,14 @@ def test_letters_of_spanish_leave_as_they_came(tmp_path):  # SlicerRt/SlicerRT#2
     path = tmp_path / "scan.dcm"
     path.write_bytes(objects.named("ISO_IR 100", "Muñoz".encode("latin-1")))
     assert objects.written_about(path, tmp_path, (), kinds=("sr",))[2]["sr"].PatientName == "Muñoz"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_whose_name_is_no_utf8_is_read(tmp_path, capsys):  # chardet/chardet#278
+    path = tmp_path / os.fsdecode(b"\xff.png")
+    Image.new("L", (20, 20)).save(path, "PNG")
+    assert medrega("inspect", path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["image"]["width"] == 20
 
 
 def test_the_log_names_every_report_that_is_tried():

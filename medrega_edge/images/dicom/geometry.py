@@ -17,6 +17,7 @@ Spacing = tuple[float, float]  # millimetres across and down
 
 _PROJECTIONS = (Modality.XRAY, Modality.MAMMOGRAPHY)
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
+_MAX_LEAN = 0.1  # the cosine between rows and columns, which are at right angles: six degrees
 _MIN_COSINE = 0.4  # a direction that leans by more than 24 degrees gets two letters
 
 _TWO_DIMENSIONAL, _CENTIMETRES = 1, 3  # of RegionSpatialFormat and of PhysicalUnits (C.8.5.5.1.1, C.8.5.5.1.15)
@@ -79,6 +80,8 @@ def patient_orientation(dataset: Dataset, frame: int) -> tuple[str, str, str, st
         if cosines is not None:
             numbers = vector(cosines, 6)
             if numbers is None or not all(abs(number) <= 1.001 for number in numbers):
+                return None
+            if abs(np.dot(numbers[:3], numbers[3:])) > _MAX_LEAN:
                 return None
             right, bottom = _direction_letters(numbers[:3]), _direction_letters(numbers[3:])
         else:

@@ -18,7 +18,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.functional_groups import functional_group
 from medrega_edge.images.dicom.geometry import patient_orientation, pixel_aspect_ratio, pixel_spacing
 from medrega_edge.images.dicom.header import read_header
-from medrega_edge.images.dicom.rendering import FrameRenderer
+from medrega_edge.images.dicom.rendering import TABLE_TO_INTENSITY, FrameRenderer
 from medrega_edge.images.dicom.validation import check_no_video, check_pixel_data
 from medrega_edge.images.medical_image import MedicalImage, Source, View, as_image_error, check_size, select_index
 from medrega_edge.images.signatures import is_bare_dataset, is_program
@@ -111,6 +111,10 @@ def _not_applied(dataset: Dataset, frame: int) -> Iterator[Message]:
         yield Message("reading.presentation_table")
     if dataset.PhotometricInterpretation == "MONOCHROME2" and "RedPaletteColorLookupTableDescriptor" in dataset:
         yield Message("reading.supplemental_palette")
+    if "ModalityLUTSequence" in dataset and dataset.get("SOPClassUID") in TABLE_TO_INTENSITY:
+        yield Message("reading.table_to_intensity")
+    if "MaskSubtractionSequence" in dataset:
+        yield Message("reading.mask_subtraction")
     if tables + windows > 1:
         yield Message("reading.further_windows", count=tables + windows - 1)
     if (aspect := pixel_aspect_ratio(dataset, frame)) != [1, 1]:

@@ -39,6 +39,9 @@ from medrega_edge.images.windowing import (
     window_step,
 )
 
+# X-ray angiography and radiofluoroscopy: a modality table leads back to the intensity of the beam (C.8.7.1.1.2).
+TABLE_TO_INTENSITY = tuple(f"1.2.840.10008.5.1.4.1.1.12.{number}" for number in (1, 2, 3))
+
 Values = npt.NDArray[Any]
 Grey = npt.NDArray[np.floating]
 
@@ -95,8 +98,10 @@ class FrameRenderer:
         return Rendering(to_rgb(grey), mapped.window, mapped.function, notes, tuple(steps))
 
     def modality_table(self) -> lut.Table | None:
-        """The table from stored values to values in units of the modality, if the file has one."""
+        """The table from stored values to values in units of the modality, if the file has one that is for display."""
         tables = self._dataset.get("ModalityLUTSequence")
+        if self._dataset.get("SOPClassUID") in TABLE_TO_INTENSITY:
+            return None
         return lut.read_table(tables[0], self._little_endian) if tables else None
 
     def rescale(self) -> tuple[float, float] | None:
@@ -203,7 +208,7 @@ class FrameRenderer:
             return _windowed(values, window, FROM_FILE, function)
         if is_stored and stored.dtype == np.uint8 and int(self._dataset.BitsStored) == 8:
             return _Mapped(values / 255.0, Message("reading.as_stored"))
-        if self._modality is Modality.CT and self.rescale() is not None:
+        if self._modality is Modality.CT and self.rescale() is not None and self._may_be_hounsfield():
             window = PRESETS[view.default_preset]
             centre, width = window
             warning = Message("dicom.default_window", preset=view.default_preset, centre=centre, width=width)
@@ -236,7 +241,7 @@ class FrameRenderer:
 
     def _rescale_notes(self) -> tuple[Message, ...]:
         """A note where the file states one half of a rescale."""
-        if self._dataset.get("ModalityLUTSequence"):
+        if self.modality_table() is not None:
             return ()
         slope, intercept = (self._number(keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
         if (slope is None) == (intercept is None) or (slope, intercept) in ((1.0, None), (None, 0.0)):
@@ -245,7 +250,7 @@ class FrameRenderer:
 
     def _may_be_negative(self) -> bool:
         """Whether the stored type allows values below zero in units of the modality (C.11.2.1.1)."""
-        if self._dataset.get("ModalityLUTSequence"):
+        if self.modality_table() is not None:
             return False
         bits, signed = int(self._dataset.BitsAllocated), int(self._dataset.get("PixelRepresentation") or 0)
         if "PixelData" in self._dataset:
@@ -254,6 +259,11 @@ class FrameRenderer:
             lowest, highest = -1, 1
         slope, intercept = self.rescale() or (1.0, 0.0)
         return min(lowest * slope, highest * slope) + intercept < 0
+
+    def _may_be_hounsfield(self) -> bool:
+        """Whether the Rescale Type allows it: other maps of a CT have electron densities or atomic numbers (C.11.1.1.2)."""
+        group = self._functional_group("PixelValueTransformationSequence", "RescaleType")
+        return str(group.get("RescaleType") or "HU") in ("HU", "HU_MOD", "US")
 
     def _padding(self, stored: Values) -> npt.NDArray[np.bool_]:
         """Which pixels hold the padding value: nothing was scanned there."""
