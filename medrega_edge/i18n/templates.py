@@ -146,6 +146,7 @@ TEMPLATES: dict[str, str] = {
     "image.not_a_number": "{image!c} has values that are not numbers; export it again.",
     "image.not_a_volume": "{image!c} is no volume; leave --plane and --slice out.",
     "image.not_hounsfield": "{image!c} does not state that its values are Hounsfield units; give --window as centre,width.",
+    "image.oblique_volume": "the volume lies obliquely in the patient: planes and sides are the nearest ones",
     "image.outliers": "a few values lie far outside and would leave all others nearly one shade: window ({centre:g}, "
     "{width:g}) was used",
     "image.patient_side_unknown": "the file does not state how the patient lay: left and right may be swapped",

@@ -92,6 +92,7 @@ class _Geometry(NamedTuple):
 
 
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by the code of the unit: none, metre, millimetre, micrometre
+_MIN_ALIGNMENT = 0.9  # of an axis of the file with one of the patient, as for a series of DICOM files
 _AIR = (-1100.0, -900.0)  # Hounsfield units
 _MAX_LEAN = 0.02  # the cosine between two axes of a picture at right angles: one degree
 _MIN_AIR = 0.05  # of a slice, for its values to look like Hounsfield units
@@ -187,6 +188,8 @@ def _geometry(volume: Any, name: Message) -> _Geometry:
     elif kind != stated[0]:
         notes.append(Message("image.sform_unusable"))
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if (np.abs(affine[:3, :3]).max(axis=0) < _MIN_ALIGNMENT * sizes).any():
+        notes.append(Message("image.oblique_volume"))
     millimetres = _MILLIMETRES.get(int(header["xyzt_units"]) & 7)
     if kind and not np.allclose(sizes, np.abs(header["pixdim"][1:4]), rtol=0.01):
         millimetres = None

@@ -208,6 +208,8 @@ def test_axes_of_length_one_behind_time_are_no_dimensions():
         (lambda: nifti(volume(), at={DIM: [3, 32767, 32767, 32767]}), View(slice=1), "image.voxels_missing"),
         (lambda: nifti(volume(), at={DIM: [7] + [32767] * 7}), View(slice=1), "image.wrong_dimensions"),
         (lambda: nifti(volume()[:, :9, :9]), View(slice=1), "image.too_small"),
+        (lambda: nifti(volume().astype("c8")), View(slice=1), "image.voxels_not_grey"),
+        (lambda: nifti(np.zeros(SHAPE, [("R", "u1"), ("G", "u1"), ("B", "u1")])), View(slice=1), "image.voxels_not_grey"),
         (lambda: nifti(np.full(SHAPE, np.nan, np.float32)), View(slice=1), "image.not_a_number"),
         (lambda: gzip.compress(nifti(volume(), at={DIM: [3, 999, 999, 999]})), View(slice=1), "image.large_volume"),
         (lambda: gzip.compress(nifti(volume(), at={DIM: [3, 99, 99, 99]})), View(slice=98), "image.voxels_missing"),
@@ -239,3 +241,13 @@ def test_without_nibabel_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with raises_code(ResourceError, "image.needs_nibabel"):
         read_image(data)
+
+
+@pytest.mark.parametrize(("degrees", "is_noted"), [(0, False), (20, False), (30, True), (45 - 1e-3, True)])
+def test_an_oblique_volume_says_so(degrees, is_noted):
+    sine, cosine = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]]) @ np.diag([2.0, 3.0, 4.0])
+    image = read_image(nifti(volume(), affine), View(slice=8))
+    assert (Message("image.oblique_volume") in image.warnings) == is_noted
+    assert image.spacing_mm == (2, 3)
