@@ -174,6 +174,7 @@ TEMPLATES: dict[str, str] = {
     "image.unknown_window": "There is no window '{window}'; choose one of {presets}, or give centre,width, for example "
     "40,400.",
     "image.unmarked_inks": "the JPEG does not state whether its inks (CMYK) are inverted: the picture may be a negative",
+    "image.voxels_in_header": "{image!c} states that its voxels begin inside its header; export it again.",
     "image.voxels_missing": "{image!c} claims more voxels than it holds; export it again.",
     "image.voxels_not_grey": "{image!c} has voxels of the kind {kind}, and only grey ones are read; export its grey values.",
     "image.window_on_8_bits": "{image!c} has 8 bits per pixel, and a window needs more; leave --window out.",

@@ -119,6 +119,8 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
         stream.seek(0)
         volume = nifti_class.from_stream(stream)
         shape = _checked_shape(volume, name)
+        if volume.dataobj.offset < volume.header.single_vox_offset:
+            raise ImageError("image.voxels_in_header", image=name)
         claimed = int(volume.dataobj.offset) + math.prod(shape) * volume.header.get_data_dtype().itemsize
         if not packed and claimed > len(source.data):
             raise ImageError("image.voxels_missing", image=name)

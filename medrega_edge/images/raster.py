@@ -134,7 +134,7 @@ def _has_unmarked_inks(picture: Image.Image) -> bool:
 
 
 def _is_transparent(picture: Image.Image) -> bool:
-    return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    return picture.mode in ("RGBA", "LA", "La", "PA") or "transparency" in picture.info
 
 
 class _Tiff(TiffImageFile):
@@ -195,7 +195,7 @@ def _to_rgb(picture: Image.Image, view: View, name: Message) -> npt.NDArray[np.u
     if view.window is not None:
         raise ImageError("image.window_on_8_bits", image=name)
     if _is_transparent(picture):
-        rgba = picture.convert("RGBA")
+        rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, rgba)
     return np.asarray(picture.convert("RGB"), dtype=np.uint8)

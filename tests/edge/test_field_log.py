@@ -112,6 +112,11 @@ def turned():
     return written(Image.fromarray(pixels), "PNG", exif=exif)
 
 
+def grey_and_alpha():
+    """A TIFF of grey times alpha, and alpha."""
+    return tiff(bytes([90, 180]) * 400, 8, samples=2, _338=1)
+
+
 def volume(values, affine=(2.0, 3.0, 4.0, 1.0), edit=lambda header: None):
     nibabel = pytest.importorskip("nibabel")
     made = nibabel.Nifti1Image(values, np.diag(affine) if np.ndim(affine) == 1 else affine)
@@ -185,6 +190,15 @@ READ = {
         lambda: written(Image.fromarray(np.frombuffer(wide([9000, 0, 1000], "u2"), "u2").reshape(20, 20)), "PNG",
                         transparency=9000),
         View(), [[0] * 3, [0] * 3, [255] * 3], ["reading.on_black"]),
+    "geotiffjs/geotiff.js#28": (
+        lambda: written(Image.fromarray(np.frombuffer(wide([-9.5, 0, 9.5], "f4"), "f4").reshape(20, 20)), "TIFF",
+                        compression="tiff_lzw", tiffinfo={317: 3}),
+        View(), GREY, []),
+    "scifio/scifio#368": (
+        lambda: dicom(row([0, 128, 255], "u1"), IconImageSequence=[
+            dataset(Rows=8, Columns=8, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2", BitsAllocated=8,
+                    BitsStored=8, HighBit=7, PixelRepresentation=0, PixelData=bytes(64))]),
+        View(), GREY, []),
     "libvips/libvips#1283": (cmyk, View(), [], ["image.unmarked_inks"]),
     "QwenLM/Qwen-MM-Plugins#51": (turned, View(), [[200] * 3], ["reading.turned"]),
     "layerfMRI/LAYNII#88": (lambda: scaled(0.0, 5.0), SLICE, [[252] * 3], []),
@@ -193,6 +207,9 @@ READ = {
     "nipy/heudiconv#409": (lambda: volume(COUNT, LEANING), View(slice=3, plane="sagittal"), [], ["image.sheared"]),
 }  # fmt: skip
 REFUSED = {
+    "epam/mriviewer#249": (
+        lambda: volume(COUNT)[:108] + bytes(4) + volume(COUNT)[112:], SLICE, ImageError, "image.voxels_in_header"),
+    "libvips/libvips#2309": (lambda: jpeg(progressive=True)[:-60], View(), ImageError, "image.damaged"),
     "haraldk/TwelveMonkeys#184": (
         lambda: tiff(SIXTEEN.tobytes(), 16, samples=3, _262=2, _284=2), View(), ImageError, "image.tiff_pixels"),
     "niivue/niivue#656": (lambda: volume(COUNT.astype("c8")), SLICE, ImageError, "image.voxels_not_grey"),
@@ -255,6 +272,10 @@ def test_a_map_of_atomic_numbers_is_in_no_hounsfield_units():
     tags = {"Modality": "CT", "RescaleSlope": "0.01", "RescaleIntercept": "0", "RescaleType": "Z_EFF"}
     image = read_image(dicom(row([0, 500, 1000], "u2"), **tags))
     np.testing.assert_allclose(image.pixels[5, :3], GREY, atol=1)
+
+
+def test_grey_that_is_multiplied_by_its_alpha_is_shown_on_black():
+    np.testing.assert_allclose(read_image(grey_and_alpha()).pixels[5, 0], 90, atol=1)
 
 
 def test_a_copy_of_a_lossy_scan_says_so(tmp_path):  # imi-bigpicture/wsidicomizer#120
