@@ -10,6 +10,7 @@ TEMPLATES: dict[str, str] = {
     #
     "answer.by_size": "From large to small, by the area of their boxes: {names}.",
     "answer.count": "{name!c}: {count}.",
+    "answer.could_be": "Could also be: {names}.",
     "answer.distance": "{one!c} to {other}: {centres:.0f} mm between the centres of their boxes, {gap:.0f} mm "
     "between the boxes.",
     "answer.best_guess": "Best guess, which may be wrong: {names}.",

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from medrega_edge.answer import Answer, ImageFacts, Region
-from medrega_edge.boxes import PixelBox
+from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
+from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
 from medrega_edge.tasks.detection import Detect, doubted, locate
 from medrega_edge.tasks.reporting import choose_body_part
@@ -26,6 +27,8 @@ from medrega_edge.vocabulary.wording import is_finding
 _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
 _SEEN = 0.5  # from this confidence on, a structure counts as visible when all are asked for
+_SAME_PLACE = 0.5  # IoU of boxes from which on two labels of a generic word are one object
+_CLOSE = 0.2  # difference of the confidences of labels that may be meant as well
 _LIKELY_SEVERAL = 4  # boxes of one name, after which weights without a region head stop
 _FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
 _SIDE_NAMES = {
@@ -65,7 +68,7 @@ class Asked(TaskRequest):
 
     def finish(self, answer: Answer) -> Answer:
         """Add the intent, what had to be guessed, and the line that says so."""
-        answer = self.request.finish(answer)
+        answer = self._finished(answer)
         facts: dict[str, Any] = {}
         if self.intent.names and answer.task is Task.DETECT:
             facts["names"] = [english for english, _ in self.intent.names]
@@ -75,6 +78,25 @@ class Asked(TaskRequest):
             facts["typos"] = dict(self.intent.typos)
         reading = self._reading(answer.language)
         return replace(answer, intent=self.intent.kind, facts=facts | dict(answer.facts), reading=reading)
+
+    def _finished(self, answer: Answer) -> Answer:
+        """Finish the request; of the labels of a generic word, each place has one, and only labels that are there count."""
+        request, kind = self.request, self.intent.kind
+        is_generic = self.intent.generic and len(self.intent.names) > 1 and kind not in (Kind.COMPARE, Kind.DISTANCE)
+        if not is_generic or answer.task is not Task.DETECT:
+            return request.finish(answer)
+        answer, others = _one_label_a_place(answer)
+        present = tuple(name for name in self.intent.names if _of_name(answer, name))
+        if isinstance(request, FromBoxes):
+            answer = replace(request, names=present or request.names).finish(answer)
+        elif present:
+            labels = list(dict.fromkeys(region.label for region in answer.regions))
+            answer = replace(answer, text=sentence_of_regions(labels, answer.language))
+        else:
+            answer = replace(answer, text=_join(_absence(dict.fromkeys(self.intent.names, []), answer), answer))
+        if not others:
+            return answer
+        return replace(answer, text=_join([answer.text, Message("answer.could_be", names=others)], answer))
 
     def _reading(self, language: Language) -> str:
         kind, intent = str(self.intent.kind), self.intent
@@ -131,12 +153,30 @@ def _of_name(answer: Answer, name: BilingualName) -> list[Region]:
     return sorted(regions, key=lambda region: -(region.confidence or 0))
 
 
+def _one_label_a_place(answer: Answer) -> tuple[Answer, list[str]]:
+    """Leave the most certain of regions that lie on one another.
+
+    Returns the answer, and the labels of others that are nearly as certain.
+    """
+    kept: list[Region] = []
+    others: dict[str, None] = {}
+    for region in sorted(answer.regions, key=lambda region: -(region.confidence or 0)):
+        same = next((one for one in kept if iou(one.box, region.box) >= _SAME_PLACE), None)
+        if same is None:
+            kept.append(region)
+        elif (same.confidence or 0) - (region.confidence or 0) <= _CLOSE and region.label != same.label:
+            others[region.label] = None
+    labels = {region.label for region in kept}
+    return replace(answer, regions=tuple(kept)), [label for label in others if label not in labels]
+
+
 def _shown(name: BilingualName, answer: Answer) -> str:
     return name[answer.language is Language.ZH]
 
 
-def _join(messages: Sequence[Message], answer: Answer) -> str:
-    return ("" if answer.language is Language.ZH else " ").join(message.text(answer.language) for message in messages)
+def _join(messages: Sequence[Message | str], answer: Answer) -> str:
+    texts = [message.text(answer.language) if isinstance(message, Message) else message for message in messages]
+    return ("" if answer.language is Language.ZH else " ").join(texts)
 
 
 def _absence(found: Found, answer: Answer) -> list[Message]:

@@ -10,6 +10,7 @@ from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.tasks.derived import Asked, FromBoxes, KindOfImage, VisibleOrgans
+from medrega_edge.tasks.detection import Detect
 from tests.codes import raises_code
 
 LIVER, SPLEEN = ("liver", "肝脏"), ("spleen", "脾脏")
@@ -119,3 +120,34 @@ def test_only_a_region_of_some_confidence_is_stated(confidence, is_stated):
     said = derived(Kind.PRESENCE, ("liver", BIG, confidence), names=(LIVER,))
     assert said.facts == {"present": {"liver": True}}
     assert (said.text == derived(Kind.PRESENCE, ("liver", BIG, 1.0), names=(LIVER,)).text) is is_stated
+
+
+TUMOURS = (("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤"))
+NEARLY_BIG = PixelBox(10, 12, 88, 60)
+
+
+def generic(kind, *regions, language=Language.EN):
+    request = FromBoxes(kind, TUMOURS) if kind is not Kind.LOCATE else Detect([english for english, _ in TUMOURS])
+    asked = Asked("any tumour?", Intent(kind, TUMOURS, ("tumour",)), request)
+    return asked.finish(answer(*regions, language=language))
+
+
+@pytest.mark.parametrize("kind", [Kind.LOCATE, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE])
+def test_labels_of_a_generic_word_on_one_place_are_one_object(kind):
+    found = generic(kind, ("glioma", BIG, 0.8), ("meningioma", NEARLY_BIG, 0.9), ("pituitary tumor", NEARLY_BIG, 0.2))
+    assert [region.label for region in found.regions] == ["meningioma"]
+    assert "glioma" in found.text
+    assert "pituitary" not in found.text
+
+
+def test_labels_of_a_generic_word_on_two_places_are_two_objects():
+    found = generic(
+        Kind.COUNT, ("脑膜瘤", SMALL, 0.9), ("胶质瘤", BIG, 0.8), ("垂体瘤", NEARLY_BIG, 0.7), language=Language.ZH
+    )
+    assert found.facts["counts"] == {"glioma": 1, "meningioma": 1}
+    assert "垂体瘤" in found.text
+
+
+@pytest.mark.parametrize("kind", [Kind.LOCATE, Kind.PRESENCE])
+def test_no_label_of_a_generic_word_is_said_once(kind):
+    assert generic(kind).text.count("glioma") == 1
