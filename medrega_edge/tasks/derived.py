@@ -6,7 +6,7 @@ No word of them is the model's. A size is that of a box: across and down the ima
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,7 +85,9 @@ class Asked(TaskRequest):
         is_generic = self.intent.generic and len(self.intent.names) > 1 and kind not in (Kind.COMPARE, Kind.DISTANCE)
         if not is_generic or answer.task is not Task.DETECT:
             return request.finish(answer)
-        answer, others = _one_label_a_place(answer)
+        column = answer.language is Language.ZH
+        findings = {name[column] for name in self.intent.names if is_finding(name[0])}
+        answer, others = _one_label_a_place(answer, findings)
         present = tuple(name for name in self.intent.names if _of_name(answer, name))
         if isinstance(request, FromBoxes):
             answer = replace(request, names=present or request.names).finish(answer)
@@ -153,18 +155,22 @@ def _of_name(answer: Answer, name: BilingualName) -> list[Region]:
     return sorted(regions, key=lambda region: -(region.confidence or 0))
 
 
-def _one_label_a_place(answer: Answer) -> tuple[Answer, list[str]]:
-    """Leave the most certain of regions that lie on one another.
+def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answer, list[str]]:
+    """Leave the most certain of findings that lie on one another, and no unlikely one beside a likely one.
 
-    Returns the answer, and the labels of others that are nearly as certain.
+    A label that the class of the image speaks against comes last. Returns the answer, and the labels of others that are
+    nearly as certain.
     """
+    denied = {warning.params.get("name") for warning in answer.warnings if warning.code == OTHER_CLASS}
+    ranked = sorted(answer.regions, key=lambda region: (region.label in denied, -(region.confidence or 0)))
+    is_clear = any(_is_likely(region) and region.label not in denied for region in ranked)
     kept: list[Region] = []
     others: dict[str, None] = {}
-    for region in sorted(answer.regions, key=lambda region: -(region.confidence or 0)):
-        same = next((one for one in kept if iou(one.box, region.box) >= _SAME_PLACE), None)
-        if same is None:
+    for region in ranked:
+        same = next((one for one in kept if iou(one.box, region.box) >= _SAME_PLACE and one.label in findings), None)
+        if region.label not in findings or (same is None and not (is_clear and not _is_likely(region))):
             kept.append(region)
-        elif (same.confidence or 0) - (region.confidence or 0) <= _CLOSE and region.label != same.label:
+        elif same and (same.confidence or 0) - (region.confidence or 0) <= _CLOSE and region.label != same.label:
             others[region.label] = None
     labels = {region.label for region in kept}
     return replace(answer, regions=tuple(kept)), [label for label in others if label not in labels]

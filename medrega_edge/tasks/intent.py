@@ -143,13 +143,17 @@ def _asks_for_cancer(text: str, intent: Intent) -> bool:
 def _of_names(text: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> TaskRequest:
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
+        if intent.kind is Kind.PRESENCE and (label_set := label_set_of(text, modality)):
+            return Classify(label_set, question=text)
         raise _unknown_name(text, intent, terminology, modality)
     if intent.kind is Kind.LOCATE:
         return Detect([english for english, _ in intent.names])
     several = len(intent.names)
     if (intent.kind is Kind.COMPARE and several < 2) or (intent.kind is Kind.DISTANCE and several != 2):
         raise UsageError("task.two_names")
-    return FromBoxes(intent.kind, intent.names)
+    cancers = tuple(name for name in intent.names if names_cancer(name[0]))  # a polyp is no answer to "any cancer?"
+    asks_for_cancer = intent.kind is Kind.PRESENCE and names_cancer(text)
+    return FromBoxes(intent.kind, cancers if asks_for_cancer and cancers else intent.names)
 
 
 def _unknown_name(text: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> UsageError:

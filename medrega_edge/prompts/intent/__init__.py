@@ -221,6 +221,8 @@ def _understood(
     if {english for english, _ in names} == {"heart"} and _pattern("enlarged").search(plain):
         names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
     meant = [by_english[label] for one in generic for label in one.labels if label in by_english]
+    if not _CONJOINED.search(said):
+        meant = [label for label in meant if is_finding(label[0])] or meant
     joined = _CONJOINED if any(is_finding(name[0]) for name in names) else _ENUMERATED
     if names and meant and joined.search(said) and not set(names) & set(meant):
         names = [*names, *(label for label in meant if label not in names)]
@@ -355,7 +357,7 @@ def _composed(
     names: list[BilingualName], generic: Sequence[Generic], plain: str, said: str, by_english: Mapping[str, BilingualName]
 ) -> list[BilingualName]:
     """Join an organ and a generic word to a label: "a lesion in the liver" is the liver lesion."""
-    if not generic or _CONJOINED.search(said) or _pattern("distance").search(said):
+    if not generic or _pattern("distance").search(said) or (len(names) < 2 and _CONJOINED.search(said)):
         return names
     structures = [name[0].removeprefix("left ").removeprefix("right ") for name in names if not is_finding(name[0])]
     if len(structures) < len(names):
@@ -454,6 +456,12 @@ class _Facts:
         return bool(re.fullmatch(r"[a-z][a-z-]{3,}|[\u3400-\u9fff]{2,4}", self.whole))
 
     @property
+    def asks_for_findings(self) -> bool:
+        """Whether it names findings alone and ends in a question mark."""
+        is_certain = self.is_explicit or self.is_clause
+        return is_certain and self.ends_in_question_mark and all(is_finding(name[0]) for name in self.names)
+
+    @property
     def is_bare_class(self) -> bool:
         """Whether it is no more than classes to choose from, or one with "is this ...": "melanoma?"."""
         classes = len({match.group() for match in _pattern("class_words").finditer(self.whole)})
@@ -477,7 +485,8 @@ def _decide(facts: _Facts) -> tuple[Kind, str | None]:
     if facts.whole in _frames()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
         return Kind.HELP, None
     for reason in _frames()["impossible"]:
-        if facts.has_whole("impossible", reason):
+        is_context = reason == "care" and facts.is_explicit and facts.has("locate")  # "the liver, for radiotherapy"
+        if facts.has_whole("impossible", reason) and not is_context:
             return Kind.IMPOSSIBLE, reason
     for kind, rule in _RULES:
         if rule(facts):
@@ -523,7 +532,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.ANSWER, lambda f: f.has("answer") or _asks_for_state(f)),
     (Kind.MODALITY, _asks_for_modality),
     (Kind.ORGANS, lambda f: f.has("organs") and not f.has_name),
-    (Kind.MEASURE, lambda f: f.has("measure")),
+    (Kind.MEASURE, lambda f: f.has("measure") or f.has_whole("measures_itself")),
     (Kind.COUNT, lambda f: f.has("count")),
     (Kind.REPORT, lambda f: f.has_whole("report") and not f.is_explicit),
     (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
@@ -533,9 +542,11 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
         Kind.PRESENCE,
         lambda f: f.has_name and (f.has("presence_strong") or f.has_whole("presence_strong")) and not f.has("where"),
     ),
+    (Kind.PRESENCE, lambda f: f.has_name and f.has_whole("asks_itself") and not f.has("locate")),
     (Kind.LOCATE, lambda f: f.has("locate") and (f.has_name or not f.has("presence"))),
     (Kind.PRESENCE, lambda f: f.has("presence_strong")),
     (Kind.PRESENCE, lambda f: f.has_name and (f.has("presence") or f.is_bare_finding)),
+    (Kind.PRESENCE, lambda f: f.asks_for_findings),
     (Kind.LOCATE, lambda f: f.has_name),
     (Kind.LOCATE, lambda f: f.has("locate") or f.has("locate_weak") or f.is_one_word),
 )
