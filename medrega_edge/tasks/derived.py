@@ -93,7 +93,7 @@ class Asked(TaskRequest):
             answer = replace(request, names=present or request.names).finish(answer)
         elif present:
             labels = list(dict.fromkeys(region.label for region in answer.regions))
-            answer = replace(answer, text=sentence_of_regions(labels, answer.language))
+            answer = request.finish(replace(answer, text=sentence_of_regions(labels, answer.language)))
         else:
             answer = replace(answer, text=_join(_absence(dict.fromkeys(self.intent.names, []), answer), answer))
         if not others:
@@ -156,19 +156,18 @@ def _of_name(answer: Answer, name: BilingualName) -> list[Region]:
 
 
 def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answer, list[str]]:
-    """Leave the most certain of findings that lie on one another, and no unlikely one beside a likely one.
+    """Leave the most certain of findings that lie on one another, and no best guess beside what is there.
 
-    A label that the class of the image speaks against comes last. Returns the answer, and the labels of others that are
-    nearly as certain.
+    Returns the answer, and the labels of others that are nearly as certain.
     """
-    denied = {warning.params.get("name") for warning in answer.warnings if warning.code == OTHER_CLASS}
-    ranked = sorted(answer.regions, key=lambda region: (region.label in denied, -(region.confidence or 0)))
-    is_clear = any(_is_likely(region) and region.label not in denied for region in ranked)
+    guesses = doubted(answer)
+    ranked = sorted(answer.regions, key=lambda region: (region.label in guesses, -(region.confidence or 0)))
+    is_clear = any(region.label in findings and region.label not in guesses for region in ranked)
     kept: list[Region] = []
     others: dict[str, None] = {}
     for region in ranked:
         same = next((one for one in kept if iou(one.box, region.box) >= _SAME_PLACE and one.label in findings), None)
-        if region.label not in findings or (same is None and not (is_clear and not _is_likely(region))):
+        if region.label not in findings or (same is None and not (is_clear and region.label in guesses)):
             kept.append(region)
         elif same and (same.confidence or 0) - (region.confidence or 0) <= _CLOSE and region.label != same.label:
             others[region.label] = None
