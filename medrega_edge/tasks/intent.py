@@ -143,8 +143,6 @@ def _asks_for_cancer(text: str, intent: Intent) -> bool:
 def _of_names(text: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> TaskRequest:
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
-        if intent.kind is Kind.PRESENCE and (label_set := label_set_of(text, modality)):
-            return Classify(label_set, question=text)
         raise _unknown_name(text, intent, terminology, modality)
     if intent.kind is Kind.LOCATE:
         return Detect([english for english, _ in intent.names])
