@@ -300,6 +300,16 @@ def test_a_copy_of_a_lossy_scan_says_so(tmp_path):  # imi-bigpicture/wsidicomize
         )
 
 
+def test_all_objects_name_the_issuer_of_the_patients_number(tmp_path):  # dcm4che/dcm4chee-arc-light#4508
+    objects = pytest.importorskip("tests.edge.test_output_dicom")
+    qualifiers = [dataset(UniversalEntityID="1.2.3", UniversalEntityIDType="ISO")]
+    tags = {"IssuerOfPatientID": "HOSPITAL", "IssuerOfPatientIDQualifiersSequence": qualifiers}
+    path = tmp_path / "scan.dcm"
+    path.write_bytes(dicom(CORNERS[..., 0], **tags | objects.STUDY))
+    for one in objects.written_about(path, tmp_path, ())[2].values():
+        assert (one.IssuerOfPatientID, one.IssuerOfPatientIDQualifiersSequence) == ("HOSPITAL", qualifiers)
+
+
 @pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")  # pydicom, of the name that this test writes
 def test_a_character_set_of_an_unknown_name_is_not_guessed(tmp_path):  # radialogica/dicom-character-set#3
     objects = pytest.importorskip("tests.edge.test_output_dicom")

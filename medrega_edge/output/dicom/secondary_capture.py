@@ -17,6 +17,8 @@ from medrega_edge.domain import NOTICE
 from medrega_edge.images.dicom.geometry import pixel_aspect_ratio
 from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity
 
+# highdicom leaves these out; an archive may tell patients apart by the issuer.
+_OF_PATIENT_AND_STUDY = ("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "StudyDescription")
 # JPEG 2000 may be lossless in its lossy syntax; there the header counts.
 _LOSSY = {JPEGBaseline8Bit: "ISO_10918_1", JPEGExtended12Bit: "ISO_10918_1", JPEGLSNearLossless: "ISO_14495_1"}
 
@@ -40,6 +42,9 @@ def secondary_capture(answer: Answer, source: Dataset, series_number: int, pictu
         made.PixelAspectRatio = aspect
     made.DerivationDescription = f"{MANUFACTURER} {__version__}: regions drawn into a copy. {NOTICE}"
     made.ImageType = ["DERIVED", "SECONDARY"]
+    for keyword in _OF_PATIENT_AND_STUDY:
+        if source.get(keyword):
+            made[keyword] = source[keyword]
     _copy_lossy_compression(made, source)
     made.SourceImageSequence = [_reference(answer, source)]
     now = datetime.now()
