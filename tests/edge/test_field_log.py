@@ -310,6 +310,19 @@ def test_all_objects_name_the_issuer_of_the_patients_number(tmp_path):  # dcm4ch
         assert (one.IssuerOfPatientID, one.IssuerOfPatientIDQualifiersSequence) == ("HOSPITAL", qualifiers)
 
 
+@pytest.mark.parametrize("frames", [1, 2])
+def test_objects_about_a_scan_of_a_class_of_a_maker(tmp_path, frames):  # ImagingDataCommons/highdicom#41
+    objects = pytest.importorskip("tests.edge.test_output_dicom")
+    kind = "1.3.46.670589.11.0.0.12.1"  # of Philips
+    path = tmp_path / "scan.dcm"
+    values = objects.noise[:frames] if frames > 1 else objects.noise[0]
+    path.write_bytes(dicom(values, bits=12, kind=kind, **objects.STUDY))
+    made = objects.written_about(path, tmp_path, objects.REGIONS, frame=1 if frames > 1 else None)[2]
+    assert sorted(made) == ["gsps", "sc", "sr"]
+    for one in made.values():
+        assert set(objects.find(one, "ReferencedSOPClassUID")) == {kind}
+
+
 @pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")  # pydicom, of the name that this test writes
 def test_a_character_set_of_an_unknown_name_is_not_guessed(tmp_path):  # radialogica/dicom-character-set#3
     objects = pytest.importorskip("tests.edge.test_output_dicom")

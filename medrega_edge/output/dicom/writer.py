@@ -19,6 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
+from pydicom.uid import (
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.i18n.message import Message
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
     from medrega_edge.answer import Answer
 
+# By whether the scan has several frames.
+_STANDING_IN = (SecondaryCaptureImageStorage, MultiFrameGrayscaleByteSecondaryCaptureImageStorage)
 KINDS = ("sr", "gsps", "sc")
 FIRST_SERIES_NUMBER = 7000
 
@@ -82,8 +88,12 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
         source = read_header(data, Message("image.given"))
         with as_image_error(Message("output.scan_incomplete")):
             complete(source)
+            stated = source.SOPClassUID
+            if stated.is_private:  # highdicom refuses the class of a maker
+                several = int(source.get("NumberOfFrames") or 1) > 1
+                source.SOPClassUID = _STANDING_IN[several]
             objects = {
-                kind: _encode(_build(kind, answer, source, FIRST_SERIES_NUMBER + number, picture))
+                kind: _encode(_build(kind, answer, source, FIRST_SERIES_NUMBER + number, picture), stated)
                 for number, kind in enumerate(paths)
             }
     for kind, path in paths.items():
@@ -118,7 +128,11 @@ def _build(kind: str, answer: Answer, source: Dataset, series_number: int, pictu
     return made
 
 
-def _encode(made: Dataset) -> bytes:
+def _encode(made: Dataset, scan_class: str) -> bytes:
+    """The bytes of an object that refers to a scan of this class."""
+    for element in made.iterall():
+        if element.keyword == "ReferencedSOPClassUID":
+            element.value = scan_class
     remove_escapes(made)
     buffer = io.BytesIO()
     made.save_as(buffer, enforce_file_format=True)
