@@ -17,6 +17,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
 )
@@ -203,3 +204,14 @@ def test_colours_of_jpeg_2000_are_those_of_its_own_transform(photometric, is_tra
     Image.fromarray(stored).save(buffer, "JPEG2000", no_jp2=True, mct=int(is_transformed))
     data = colour(rgb, PhotometricInterpretation=photometric, syntax=JPEG2000, PixelData=encapsulate([buffer.getvalue()]))
     assert abs(read_image(data).pixels.astype(int) - rgb).max() <= 1
+
+
+def test_colours_at_half_width_are_those_of_pillow_with_and_without_codecs():
+    pixels = np.random.default_rng(4).integers(0, 256, (48, 40, 3), dtype="u1")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90, subsampling="4:2:2")
+    stream = buffer.getvalue()
+    tags = {"PhotometricInterpretation": "YBR_FULL_422", "PixelData": encapsulate([stream])}
+    data = colour(pixels, syntax=JPEGBaseline8Bit, **tags)
+    expected = np.asarray(Image.open(io.BytesIO(stream)).convert("RGB")).astype(int)
+    assert np.abs(read_image(data).pixels - expected).max() <= 1

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import JPEG2000TransferSyntaxes, UID_dictionary
+from pydicom.uid import JPEG2000TransferSyntaxes, JPEGBaseline8Bit, JPEGExtended12Bit, UID_dictionary
 
 from medrega_edge.domain import Modality
 from medrega_edge.errors import ImageError, ResourceError
@@ -42,6 +43,7 @@ from medrega_edge.images.windowing import (
 # X-ray angiography and radiofluoroscopy: a modality table leads back to the intensity of the beam (C.8.7.1.1.2).
 TABLE_TO_INTENSITY = tuple(f"1.2.840.10008.5.1.4.1.1.12.{number}" for number in (1, 2, 3))
 
+_JPEG = JPEGBaseline8Bit, JPEGExtended12Bit
 Values = npt.NDArray[Any]
 Grey = npt.NDArray[np.floating]
 
@@ -159,7 +161,13 @@ class FrameRenderer:
                     options["photometric_interpretation"] = "YBR_RCT"  # the stream knows better
             if is_colour and syntax.is_encapsulated:  # some headers state the planes of the pixels before compression
                 options["planar_configuration"] = 0
-            values: Values = pixel_array(self._dataset, index=self._frame, **options)
+            values: Values
+            if syntax in _JPEG and int(self._dataset.BitsStored) == 8:
+                # pydicom prefers pylibjpeg, whose colours at half width are wrong in every eighth column.
+                with suppress(Exception):
+                    values = pixel_array(self._dataset, index=self._frame, decoding_plugin="pillow", **options)
+                    return values
+            values = pixel_array(self._dataset, index=self._frame, **options)
         return values
 
     def _stored(self, decoded: Values) -> Values:
