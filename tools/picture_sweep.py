@@ -17,7 +17,7 @@ dcmtk differs by more than 1 of 255 for three reasons. Such a picture is "explai
 
 | why | bound | who is right |
 |---|---|---|
-| lossy JPEG: decoders round their inverse transform by up to 1 (ITU-T T.83) | 2 stored values; of colour 5 of 255 | both |
+| grey in lossy JPEG: decoders round their inverse transform by up to 1 (ITU-T T.83) | 2 stored values | both |
 | dcmtk rounds rescaled values to whole numbers | 1 unit of the window | the standard has no rounding: ours |
 | dcmtk converts YBR to RGB in whole numbers | 2 of 255 | PS3.3 C.7.6.3.1.2 has exact factors: ours |
 """
@@ -156,6 +156,11 @@ def frame_count(header: pydicom.Dataset) -> int:
         return 1
 
 
+def plugin(header: pydicom.Dataset) -> str:
+    """The decoder of JPEG: pylibjpeg has colours at half width wrong in every eighth column, Pillow has those of dcmtk."""
+    return "pillow" if header.file_meta.TransferSyntaxUID in JPEG and int(header.BitsStored) == 8 else ""
+
+
 def variants(header: pydicom.Dataset) -> Iterator[tuple[str, bytes]]:
     """A small, uncompressed copy of a file in each transfer syntax that pydicom writes."""
     if not header.original_encoding[1] or "PixelData" not in header or int(header.BitsAllocated) not in (8, 16):
@@ -165,7 +170,7 @@ def variants(header: pydicom.Dataset) -> Iterator[tuple[str, bytes]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if header.file_meta.TransferSyntaxUID.is_compressed:
-            header.decompress()
+            header.decompress(decoding_plugin=plugin(header))
         buffer = io.BytesIO()
         header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         header.save_as(buffer, implicit_vr=False, little_endian=True, enforce_file_format=True)
@@ -203,9 +208,7 @@ def pydicom_picture(data: bytes, frame: int, ours: MedicalImage) -> Pixels:
     header = pydicom.dcmread(io.BytesIO(data), force=True)
     if "TransferSyntaxUID" not in header.file_meta:
         header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if not header.is_implicit_VR else ImplicitVRLittleEndian
-    is_jpeg = header.file_meta.TransferSyntaxUID in JPEG and int(header.BitsStored) == 8
-    # Of pydicom's decoders, pylibjpeg has colours at half width wrong in every eighth column; dcmtk's are those of Pillow.
-    stored = pixel_array(header, index=frame, decoding_plugin="pillow" if is_jpeg else "")
+    stored = pixel_array(header, index=frame, decoding_plugin=plugin(header))
     photometric = str(header.PhotometricInterpretation)
     if photometric == "PALETTE COLOR":
         stored = apply_color_lut(stored, header)
@@ -318,7 +321,7 @@ def explained(header: pydicom.Dataset, ours: MedicalImage) -> float:
     """The difference from dcmtk, of 255, that the table above explains."""
     is_lossy = header.file_meta.get("TransferSyntaxUID") in JPEG
     if int(header.SamplesPerPixel) > 1:
-        return 5.0 if is_lossy else 2.0 if str(header.PhotometricInterpretation).startswith("YBR") else 0.0
+        return 2.0 if str(header.PhotometricInterpretation).startswith("YBR") else 0.0
     slope = abs(float(header.get("RescaleSlope") or 1))
     steps = (2 * slope if is_lossy else 0) + (0 if slope.is_integer() else 1)
     width = ours.window[1] if ours.window else 256.0
