@@ -127,7 +127,7 @@ SEVERAL = Terminology(
         ("黄斑水肿在哪", ["intraretinal fluid"]),
         ("右肺动脉", ["pulmonary artery"]),
         ("the left pulmonary artery", ["pulmonary artery"]),
-        ("optic disc and discs", ["optic disc", "intervertebral disc"]),
+        ("optic disc and spinal discs", ["optic disc", "intervertebral disc"]),
         ("LV", ["left ventricle"]),
         ("左室", ["left ventricle"]),
         ("LV and LA", ["left ventricle", "left atrium"]),
