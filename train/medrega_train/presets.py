@@ -89,7 +89,7 @@ PRESETS = {
         vocabulary=2048,
         dense=StagePlan(steps=3000, batch=48, learning_rate=5.0e-4, tower_learning_rate=4.0e-4, ema_decay=0.998),
         align=StagePlan(steps=60, batch=64, learning_rate=1.0e-3, questions=3, warmup=20, ema_decay=0.98),
-        instruct=StagePlan(steps=1900, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
+        instruct=StagePlan(steps=1600, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
         pool=20_000,
     ),
     "lite": Preset(
@@ -101,7 +101,7 @@ PRESETS = {
         vocabulary=2560,
         dense=StagePlan(steps=8000, batch=16, learning_rate=1.0e-3, tower_learning_rate=1.5e-4),
         align=StagePlan(steps=80, batch=64, learning_rate=1.0e-3, questions=3, warmup=20, ema_decay=0.98),
-        instruct=StagePlan(steps=1900, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
+        instruct=StagePlan(steps=2140, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
         pool=12_000,
     ),
     "small": Preset(
