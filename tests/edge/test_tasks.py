@@ -310,7 +310,7 @@ def test_the_engine_refuses_impossible_names_by_file_and_by_certain_looks(engine
     monkeypatch.setattr(engine, "_prompts", replace(engine._prompts, label_modalities=table))
     answer = engine.ask(scan, "locate the liver and the spleen")
     assert {region.label for region in answer.regions} == {"spleen"}
-    assert answer.text == "The spleen is here. There is no liver in this image."
+    assert answer.text.endswith("There is no liver in this image.")
     assert Message("task.impossible_name", label="liver", modality="mri") in answer.warnings
     report = engine.report(scan, grounded=True)
     assert all(region.label != "liver" for region in report.regions)
