@@ -276,7 +276,11 @@ SEEN = {
     "VOI table that states too many bits": (STEPS, lut([3, 1000, 16], [0, 819, 4095])),
     "VOI table before a window": (STEPS, lut([3, 1000, 8], [0, 90, 255]) | window(9, 9)),
     "VOI table from below zero": (STEPS.astype("i2") - 1000, lut([4096, -1024, 16], list(range(0, 65536, 16)))),
-    "modality table": ((STEPS // 64).astype("u1"), MODALITY_TABLE | window(1500, 3001)),
+    "modality table": (
+        (STEPS // 64).astype("u1"),
+        lut([4, 0, 16], [5, 300, 1500, 3000], "ModalityLUTSequence") | window(1500, 3001),
+    ),
+    "modality table from below zero": ((STEPS // 64).astype("u1"), MODALITY_TABLE | window(1500, 3001)),
     "bits above those stored": (STEPS | 0x3000, {"BitsStored": 12, "HighBit": 11}),
 }
 
@@ -290,6 +294,24 @@ def test_a_viewer_shows_with_the_state_what_was_looked_at(tmp_path, name):
         scan, image, made = written_about(path, tmp_path, (), window=chosen, kinds=("gsps",))
         assert made["gsps"].PresentationLUTShape == ("INVERSE" if photometric == "MONOCHROME1" else "IDENTITY")
         assert abs(shown_by_a_viewer(scan, made["gsps"]) - image.pixels[..., 0]).max() <= 1, (photometric, chosen)
+
+
+# dcmtk 3.6.7 passes over the VOI LUT Function of a state, and reads a table's first value without a sign.
+DCMTK_READS_OTHERWISE = {"sigmoid", "modality table from below zero"}
+
+
+@pytest.mark.skipif(shutil.which("dcmp2pgm") is None, reason="dcmtk is not installed")
+@pytest.mark.parametrize("name", sorted(SEEN.keys() - DCMTK_READS_OTHERWISE))
+def test_dcmtk_shows_with_the_state_what_was_looked_at(tmp_path, name):
+    values, tags = SEEN[name]
+    path, state, picture = tmp_path / "scan.dcm", tmp_path / "state.dcm", tmp_path / "shown.pgm"
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        path.write_bytes(dicom(values, **STUDY | {"PhotometricInterpretation": photometric} | tags))
+        _, image, made = written_about(path, tmp_path, (), kinds=("gsps",))
+        made["gsps"].save_as(state, enforce_file_format=True)
+        subprocess.run(["dcmp2pgm", "-p", str(state), str(path), str(picture)], check=True, capture_output=True)
+        shown = np.asarray(Image.open(picture)).astype(int)
+        assert abs(shown - image.pixels[..., 0]).max() <= 1, photometric
 
 
 def test_pixels_keep_their_shape_in_the_objects(tmp_path):
