@@ -22,7 +22,7 @@ from medrega_edge.engine import load
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.questions import spread
 from medrega_edge.evaluation.records import read_records
-from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
 from medrega_edge.vocabulary.answers import respelt
 
 _WORD = re.compile(r"[a-z]+|[\u3400-\u9fff]+|\d+", re.IGNORECASE)
@@ -116,7 +116,10 @@ def main():
     engine = load(given.model)
     book = PromptBook.from_json(engine.package.text("prompts"))
     known = {
-        language: {word for text in book.answers.get(language, ()) for word in words(respelt(text))} for language in Language
+        language: {
+            word for text in (UNSURE_ANSWER[language], *book.answers.get(language, ())) for word in words(respelt(text))
+        }
+        for language in Language
     }
     asked = questions_of(records, given.questions)
     pool = [(text, language) for language in Language for text in SIMPLE[language]]
