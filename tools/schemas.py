@@ -128,7 +128,7 @@ class _AnswerKeys(TypedDict):
     language: Language
     regions: list[RegionDocument]
     confidence: Share | None
-    guess: Annotated[str | None, Field(description="the best guess at a free question of which the model is not sure")]
+    guess: Annotated[str | None, Field(description="the best guess, where the text says that the model is not sure")]
     labels: list[LabelDocument]
     image: ImageDocument
     model: ModelDocument

@@ -40,7 +40,7 @@ def calibrated(score: float, calibration: tuple[float, ...], shift: float = 0.0)
     if not calibration:
         return score
     slope, offset = calibration
-    return 1.0 / (1.0 + math.exp(-(slope * _logit(score) + offset + shift)))
+    return 1.0 / (1.0 + math.exp(-(slope * logit(score) + offset + shift)))
 
 
 def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
@@ -48,7 +48,7 @@ def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
 
     Raises ValueError without scores.
     """
-    x: npt.NDArray[np.float64] = np.array([_logit(score) for score in scores])
+    x: npt.NDArray[np.float64] = np.array([logit(score) for score in scores])
     hits = np.array(list(right), float)
     if len(x) == 0:
         raise ValueError("no boxes to calibrate on")
@@ -74,7 +74,7 @@ def fit_shift(boxes: Collection[tuple[float, bool]], calibration: tuple[float, .
     that it is a part of.
     """
     slope, offset = calibration
-    x: npt.NDArray[np.float64] = slope * np.array([_logit(score) for score, _ in boxes]) + offset
+    x: npt.NDArray[np.float64] = slope * np.array([logit(score) for score, _ in boxes]) + offset
     hits, shift = np.array([right for _, right in boxes], float), prior
     for _ in range(50):
         p = 1 / (1 + np.exp(-np.clip(x + shift, -30.0, 30.0)))
@@ -98,6 +98,7 @@ def threshold(confidences: Sequence[float], right: Sequence[bool], precision: fl
     return found
 
 
-def _logit(score: float) -> float:
-    bounded = min(max(score, MIN_PROBABILITY), 1 - MIN_PROBABILITY)
+def logit(score: float, least: float = MIN_PROBABILITY) -> float:
+    """Log-odds of a probability; nearer to 0 or 1 than `least` it counts as that."""
+    bounded = min(max(score, least), 1 - least)
     return math.log(bounded / (1 - bounded))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medrega_edge.inference.confidence import logit
 from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import PresenceWeights, Prompt
@@ -27,6 +28,11 @@ class Evidence:
 
     words: float
     box: float
+
+    @property
+    def log_odds(self) -> tuple[float, float]:
+        """Log-odds of both, finite for 0 and 1 too."""
+        return logit(self.words, _LEAST), logit(self.box, _LEAST)
 
 
 def asked_structure(context: TaskContext, question: str) -> tuple[BilingualName, ...]:
@@ -56,14 +62,8 @@ def gather(context: TaskContext, prompt: Prompt, names: Sequence[BilingualName])
 
 def probability(evidence: Evidence, weights: PresenceWeights) -> float:
     """Probability that the structure is in the image."""
-    score = weights.words * log_odds(evidence.words) + weights.box * log_odds(evidence.box) + weights.bias
-    return 1 / (1 + math.exp(-score))
-
-
-def log_odds(value: float) -> float:
-    """Log-odds of a probability, finite for 0 and 1 too."""
-    value = min(max(value, _LEAST), 1 - _LEAST)
-    return math.log(value / (1 - value))
+    words, box = evidence.log_odds
+    return 1 / (1 + math.exp(-(weights.words * words + weights.box * box + weights.bias)))
 
 
 def answer_presence(context: TaskContext, question: str, prompt: Prompt) -> tuple[Generation, float] | None:

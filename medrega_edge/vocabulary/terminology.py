@@ -16,6 +16,7 @@ from itertools import product
 from types import MappingProxyType
 
 from medrega_edge.domain import Language, Modality
+from medrega_edge.vocabulary.phrase_index import PhraseIndex
 
 BilingualName = tuple[str, str]  # English, Chinese
 
@@ -208,12 +209,12 @@ class Terminology:
 
     def _pattern(self, text: str) -> re.Pattern[str]:
         """Compile a pattern of the phrases whose words are in the text: compiling all takes longer than an answer."""
-        return _compiled(tuple(phrase for phrase, words in self._words_of_phrases if all(word in text for word in words)))
+        return _compiled(self._index.within(text))
 
     @cached_property
-    def _words_of_phrases(self) -> list[tuple[str, list[str]]]:
-        """All phrases, the longest first, with their words."""
-        return [(phrase, phrase.split()) for phrase in sorted(self._phrases, key=len, reverse=True)]
+    def _index(self) -> PhraseIndex:
+        """All phrases, the longest first."""
+        return PhraseIndex((phrase, phrase.split()) for phrase in sorted(self._phrases, key=len, reverse=True))
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,8 @@ from typing import Any
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
+from medrega_edge.vocabulary.phrase_index import PhraseIndex
+
 _WORD = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 MARK = "\0"  # in the place of a name
 UNKNOWN = "\1"  # in the place of a name that no label has
@@ -250,20 +252,26 @@ def _may_stand_alone(before: str, word: str) -> bool:
     return before[-1] in _table()["before_generic_zh"]
 
 
-@cache
-def _unknown_pattern() -> re.Pattern[str]:
-    table = _table()
-    generic = sorted(generic_texts(), key=len, reverse=True)
-    names = sorted(table["unknown"], key=len, reverse=True)
-    english, chinese = ([text for text in generic if text.isascii() is ascii] for ascii in (True, False))
-    sites_en, sites_zh = ([text for text in table["unknown_sites"] if text.isascii() is ascii] for ascii in (True, False))
+def _unknown_pattern(text: str) -> re.Pattern[str]:
+    """A pattern of what a text holds of names that no label has, and of generic words with a site that no label has."""
+    names = _unknown_index().within(text)
+    generic = [word for word in sorted(generic_texts(), key=len, reverse=True) if word in text]
+    sites = [site for site in _table()["unknown_sites"] if site in text]
+    english, chinese = ([word for word in generic if word.isascii() is ascii] for ascii in (True, False))
+    sites_en, sites_zh = ([site for site in sites if site.isascii() is ascii] for ascii in (True, False))
     patterns = [
         rf"(?<![a-z0-9])(?:{_any(sites_en)}) (?:{_any(english)})(?![a-z0-9])",
         rf"(?:{_any(sites_zh)})(?:里的|内的|上的|的)?(?:{_any(chinese)})",
-        rf"(?<![a-z0-9])(?:{_any([text for text in names if text.isascii()])})(?:e?s)?(?![a-z0-9])",
-        _any([text for text in names if not text.isascii()]),
+        rf"(?<![a-z0-9])(?:{_any([name for name in names if name.isascii()])})(?:e?s)?(?![a-z0-9])",
+        _any([name for name in names if not name.isascii()]),
     ]
     return re.compile("|".join(patterns))
+
+
+@cache
+def _unknown_index() -> PhraseIndex:
+    """The names of the field that no label may have, the longest first."""
+    return PhraseIndex((name, name.split()) for name in sorted(unknown_names(), key=len, reverse=True))
 
 
 def _any(texts: Sequence[str]) -> str:
@@ -285,7 +293,7 @@ def without_unknown_names(text: str, spans: Callable[[str], Sequence[tuple[int, 
         replaced.append(match.group())
         return UNKNOWN
 
-    return _unknown_pattern().sub(replace, text), replaced
+    return _unknown_pattern(text).sub(replace, text), replaced
 
 
 def may_be_finding(name: str) -> bool:

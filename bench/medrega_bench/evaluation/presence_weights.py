@@ -14,7 +14,7 @@ from medrega_edge.engine import Engine
 from medrega_edge.evaluation.records import Record
 from medrega_edge.prompts.templates import PresenceWeights
 from medrega_edge.tasks.base import TaskContext
-from medrega_edge.tasks.presence import Evidence, asked_structure, gather, log_odds
+from medrega_edge.tasks.presence import Evidence, asked_structure, gather
 from medrega_edge.vocabulary.answers import is_yes
 
 PENALTY = 0.01  # of the squared weights of words and box, beside the mean loss of an answer
@@ -80,4 +80,4 @@ def accuracy(cases: Sequence[Case]) -> tuple[float, float]:
 
 
 def _columns(cases: Sequence[Case]) -> Floats:
-    return np.array([(log_odds(case.evidence.words), log_odds(case.evidence.box), 1.0) for case in cases])
+    return np.array([(*case.evidence.log_odds, 1.0) for case in cases])

@@ -1,7 +1,7 @@
 """How a checkpoint's own image processor makes the tower's input: its mean and deviation, and what else is refused.
 
 The runtime stretches an image to the tower's square with a bicubic filter, as transformers' GotOcr2ImageProcessor does for
-an InternVL without tiles. The original layout names CLIP's processor and gives it squares, of which nothing is cropped.
+an InternVL without tiles. The original layout names CLIP's processor, which crops nothing: it gets squares.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _processor_class(folder: Path) -> Any:
 
 
 def _channels(file: str, key: str, values: dict[str, Any]) -> tuple[float, float, float]:
-    """Return three numbers, of which a file may give one for all; 0 and 1 where nothing is normalised."""
+    """Return three numbers; a file may give one for all. They are 0 and 1 where nothing is normalised."""
     least = -math.inf if key == "image_mean" else 0.0
     if not values["do_normalize"]:
         return (0.0, 0.0, 0.0) if key == "image_mean" else (1.0, 1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The per-frame functional groups of a multi-frame file, of which there may be ten thousand: parsed one by one, on demand.
+"""The per-frame functional groups of a multi-frame file. There may be ten thousand, so each is parsed when it is asked for.
 
 pydicom would parse all of them, in ten seconds. Here their places in the file are found from tags and lengths only.
 """

@@ -18,6 +18,7 @@ from importlib.resources import files
 from typing import Any
 
 from medrega_edge.domain import Modality
+from medrega_edge.vocabulary.phrase_index import PhraseIndex
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, without_request_words
 from medrega_edge.vocabulary.wording import (
     MARK,
@@ -108,6 +109,7 @@ _SIDE_WORDS = {
     "right": re.compile(r"(?<!^)(?<![a-z])right(?![a-z])|右"),
 }
 _CLASS = re.compile(r"<(\w+)>")
+_SIGNS = re.compile(rf"{_CLASS.pattern}|[*#^$]")
 _OTHER_SIDE = re.compile(r"\b(?:right|left)(?: one| side)?\b|[左右]")
 
 
@@ -118,10 +120,31 @@ def _frames() -> dict[str, Any]:
 
 
 @cache
-def _pattern(kind: str, part: str = "") -> re.Pattern[str]:
+def _index(kind: str, part: str) -> PhraseIndex:
     frames = _frames()[kind]
     phrases: list[str] = frames[part] if part else frames
-    return re.compile("|".join(map(_as_pattern, sorted(phrases, key=len, reverse=True))) or r"(?!)")
+    return PhraseIndex((phrase, _literals(phrase)) for phrase in sorted(phrases, key=len, reverse=True))
+
+
+def _literals(phrase: str) -> list[str]:
+    """The texts that a phrase holds between its gaps, classes and marks."""
+    return _SIGNS.sub(" ", phrase).split()
+
+
+def _has(kind: str, text: str, part: str = "", start: int | None = None) -> bool:
+    """Whether a phrase of a kind is in a text, or with `start` begins there."""
+    patterns = map(_compiled, _index(kind, part).within(text))
+    return any(pattern.search(text) if start is None else pattern.match(text, start) for pattern in patterns)
+
+
+def _pattern(kind: str, text: str) -> re.Pattern[str]:
+    """A pattern of the phrases of a kind that can be in a text, the longest first."""
+    return re.compile("|".join(map(_as_pattern, _index(kind, "").within(text))) or r"(?!)")
+
+
+@cache
+def _compiled(phrase: str) -> re.Pattern[str]:
+    return re.compile(_as_pattern(phrase))
 
 
 def _as_pattern(phrase: str) -> str:
@@ -197,7 +220,7 @@ def _named(plain: str, terminology: Terminology, modality: Modality | None) -> _
 def _without_described(text: str, terminology: Terminology) -> str:
     """Remove the names that only tell what image it is, "this eye photo", where others are left."""
     spans = terminology.spans(text)
-    described = [(start, end) for start, end in spans if _pattern("described").match(text, end)]
+    described = [(start, end) for start, end in spans if _has("described", text, start=end)]
     rest = text
     for start, end in reversed(described):
         rest = rest[:start] + " " + rest[end:]
@@ -218,7 +241,7 @@ def _understood(
     by_english = {label[0]: label for label in terminology.labels}
     said = " ".join(_NO_WORD.sub(" ", masked).split())
     names = _composed(names, generic, plain, said, by_english)
-    if {english for english, _ in names} == {"heart"} and _pattern("enlarged").search(plain):
+    if {english for english, _ in names} == {"heart"} and _has("enlarged", plain):
         names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
     meant = [by_english[label] for one in generic for label in one.labels if label in by_english]
     if not _CONJOINED.search(said):
@@ -226,7 +249,7 @@ def _understood(
     joined = _CONJOINED if any(is_finding(name[0]) for name in names) else _ENUMERATED
     if names and meant and joined.search(said) and not set(names) & set(meant):
         names = [*names, *(label for label in meant if label not in names)]
-    names = names if _pattern("distance").search(said) else _without_sites(names, said, masked)
+    names = names if _has("distance", said) else _without_sites(names, said, masked)
     facts = _Facts(
         said,
         whole,
@@ -268,7 +291,7 @@ def _asking_clause(plain: str, terminology: Terminology, modality: Modality | No
     one = asking[0]
     others = [clause for clause in read if clause is not one]
     later = read[read.index(one) + 1 :]
-    if any(other.asks_strongly for other in later) or any(_pattern("why").search(other.said) for other in others):
+    if any(other.asks_strongly for other in later) or any(_has("why", other.said) for other in others):
         return plain
     if not one.is_explicit and any(other.is_named for other in others):
         return plain
@@ -299,33 +322,27 @@ class _Clause:
 
     @property
     def asks_strongly(self) -> bool:
-        return any(
-            _pattern(kind).search(self.said) for kind in ("measure", "count", "side", "compare", "distance", "locate")
-        )
+        return any(_has(kind, self.said) for kind in ("measure", "count", "side", "compare", "distance", "locate"))
 
     @property
     def asks(self) -> bool:
-        is_question = bool(_pattern("question").search(self.said)) or self.text.rstrip()[-1:] in "?\uff1f"
-        return (
-            self.asks_strongly
-            or bool(_pattern("presence_strong").search(self.said))
-            or (is_question and bool(_pattern("presence").search(self.said)))
-        )
+        is_question = _has("question", self.said) or self.text.rstrip()[-1:] in "?\uff1f"
+        return self.asks_strongly or _has("presence_strong", self.said) or (is_question and _has("presence", self.said))
 
     @property
     def adds(self) -> bool:
         """Whether it belongs to a question that stands in another clause."""
-        return self.is_bare or self.asks or bool(_pattern("with_boxes").search(self.said))
+        return self.is_bare or self.asks or _has("with_boxes", self.said)
 
     @property
     def asks_without_name(self) -> bool:
         kinds = ("report_strong", "organs", "kind_of_image", "body_part", "classify", "identify", "answer")
-        return any(_pattern(kind).search(self.said) for kind in kinds)
+        return any(_has(kind, self.said) for kind in kinds)
 
 
 def _without_fillers(said: str) -> str:
     """Return what is left of a text without names and the words around them."""
-    return " ".join(_pattern("fillers").sub(" ", said).replace(MARK, " ").split())
+    return " ".join(_pattern("fillers", said).sub(" ", said).replace(MARK, " ").split())
 
 
 def _from_syllables(text: str, terminology: Terminology) -> str:
@@ -357,7 +374,7 @@ def _composed(
     names: list[BilingualName], generic: Sequence[Generic], plain: str, said: str, by_english: Mapping[str, BilingualName]
 ) -> list[BilingualName]:
     """Join an organ and a generic word to a label: "a lesion in the liver" is the liver lesion."""
-    if not generic or _pattern("distance").search(said) or (len(names) < 2 and _CONJOINED.search(said)):
+    if not generic or _has("distance", said) or (len(names) < 2 and _CONJOINED.search(said)):
         return names
     structures = [name[0].removeprefix("left ").removeprefix("right ") for name in names if not is_finding(name[0])]
     if len(structures) < len(names):
@@ -369,7 +386,7 @@ def _composed(
 def _without_sites(names: list[BilingualName], said: str, masked: str) -> list[BilingualName]:
     """Leave out where a finding is, "cavities in these teeth", and the lungs of "the lower lobes of both lungs"."""
     findings = [name for name in names if is_finding(name[0])]
-    if findings and len(findings) < len(names) and (_pattern("which_has").search(said) or _LINKED.search(masked)):
+    if findings and len(findings) < len(names) and (_has("which_has", said) or _LINKED.search(masked)):
         return findings
     if not _SITE.search(said):
         return names
@@ -439,10 +456,10 @@ class _Facts:
     has_unknown_finding: bool
 
     def has(self, kind: str, part: str = "") -> bool:
-        return bool(_pattern(kind, part).search(self.said))
+        return _has(kind, self.said, part)
 
     def has_whole(self, kind: str, part: str = "") -> bool:
-        return bool(_pattern(kind, part).search(self.whole))
+        return _has(kind, self.whole, part)
 
     @property
     def compares(self) -> bool:
@@ -464,9 +481,11 @@ class _Facts:
     @property
     def is_bare_class(self) -> bool:
         """Whether it is no more than classes to choose from, or one with "is this ...": "melanoma?"."""
-        classes = len({match.group() for match in _pattern("class_words").finditer(self.whole)})
-        left = _pattern("class_words").sub(" ", self.whole)
-        left = " ".join(_pattern("is_it").sub(" ", _pattern("choice").sub(" ", left)).split())
+        classes = len({match.group() for match in _pattern("class_words", self.whole).finditer(self.whole)})
+        left = self.whole
+        for kind in ("class_words", "choice", "is_it"):
+            left = _pattern(kind, left).sub(" ", left)
+        left = " ".join(left.split())
         return not _without_fillers(left) and (classes > 1 or (classes == 1 and not self.has_name))
 
     @property
@@ -496,7 +515,7 @@ def _decide(facts: _Facts) -> tuple[Kind, str | None]:
 
 def _chooses(facts: _Facts) -> bool:
     """Whether a question offers classes to choose from."""
-    classes = len({match.group() for match in _pattern("class_words").finditer(facts.whole)})
+    classes = len({match.group() for match in _pattern("class_words", facts.whole).finditer(facts.whole)})
     return classes >= 2 and facts.has_whole("choice")
 
 
@@ -570,6 +589,6 @@ def unknown_word(text: str) -> str:
     """Return what is left of a question without the words that ask: probably a name that no label has."""
     plain = simplified(text)
     for kind in ("locate", "measure", "count", "side", "compare", "distance", "presence"):
-        plain = _pattern(kind).sub(" ", plain)
+        plain = _pattern(kind, plain).sub(" ", plain)
     words = without_request_words(plain).split()
     return " ".join(words)[:40] if 0 < len(words) <= _MAX_UNKNOWN else ""
