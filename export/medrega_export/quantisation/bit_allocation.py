@@ -72,6 +72,7 @@ def package_size(checkpoint: Checkpoint, sensitivities: Sequence[UnitSensitivity
         in_tower = name.startswith(STAGE)
         exact += (2 if in_tower and recipe.tower == "fp16" else 4) * math.prod(stored.shape)
     exact += sum(4 * math.prod(stored.shape) for stored in checkpoint.region_weights.values())
+    exact += sum((2 if recipe.is_full else 1) * math.prod(stored.shape) for stored in checkpoint.mask_weights.values())
     units = sum(unit.given.bytes - 4 * unit.weights for unit in sensitivities)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     rotary = 4 * head_dim * min(context, text.max_position_embeddings)

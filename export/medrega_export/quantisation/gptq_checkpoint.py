@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrega_export.checkpoint import region_head
+from medrega_export.checkpoint import mask_head, region_head
 from medrega_export.checkpoint.checkpoint import STAGE
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def write(checkpoint: Checkpoint, layers: QuantisedLayers, out: Path) -> None:
         (out / name).write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     (out / "tokenizer.json").write_bytes(checkpoint.tokenizer_json)
     (out / "prompts.json").write_text(checkpoint.prompts.to_json(), encoding="utf-8")
-    for name in (*PROCESSOR_FILES, region_head.FILE):
+    for name in (*PROCESSOR_FILES, region_head.FILE, mask_head.FILE):
         if (checkpoint.folder / name).is_file():
             shutil.copyfile(checkpoint.folder / name, out / name)
     if not (out / TOKENIZER).is_file():
