@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     )
     from medrega_edge.images.medical_image import MedicalImage, View
     from medrega_edge.images.reader import read_image
+    from medrega_edge.masks import Mask
     from medrega_edge.package.package import Package
     from medrega_edge.package.registry import find_package, list_packages
     from medrega_edge.tasks.classification import Classify
     from medrega_edge.tasks.detection import Detect
     from medrega_edge.tasks.identification import Identify
     from medrega_edge.tasks.reporting import Report
+    from medrega_edge.tasks.segmentation import Segment
     from medrega_edge.tasks.vqa import AnswerQuestion
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "InternalError",
     "Label",
     "Language",
+    "Mask",
     "MedicalImage",
     "MedregaError",
     "Modality",
@@ -63,6 +66,7 @@ __all__ = [
     "Region",
     "Report",
     "ResourceError",
+    "Segment",
     "Task",
     "UsageError",
     "View",
@@ -81,12 +85,14 @@ _MODULES = {
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "images.medical_image": ("MedicalImage", "View"),
     "images.reader": ("read_image",),
+    "masks": ("Mask",),
     "package.package": ("Package",),
     "package.registry": ("find_package", "list_packages"),
     "tasks.classification": ("Classify",),
     "tasks.detection": ("Detect",),
     "tasks.identification": ("Identify",),
     "tasks.reporting": ("Report",),
+    "tasks.segmentation": ("Segment",),
     "tasks.vqa": ("AnswerQuestion",),
 }
 

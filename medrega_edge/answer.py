@@ -9,6 +9,7 @@ from typing import Any
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import NOTICE, Language, Modality, Task
 from medrega_edge.i18n.message import Message
+from medrega_edge.masks import Mask
 
 SCHEMA_VERSION = 1
 
@@ -18,12 +19,13 @@ class Region:
     """A named box.
 
     `confidence` is the probability that its IoU with the truth is 0.5 or more, if the package was calibrated; else a raw
-    score. None where there is no score.
+    score. None where there is no score. `mask` is None where none was asked for, and where it has no pixel.
     """
 
     label: str
     box: PixelBox
     confidence: float | None
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,13 @@ class ImageFacts:
             return None
         across, down = self.spacing_mm
         return box.x1 * across, box.y1 * down, box.x2 * across, box.y2 * down
+
+    def in_square_millimetres(self, mask: Mask) -> float | None:
+        """Return the area of a mask in square millimetres; None where the pixel size is unknown."""
+        if self.spacing_mm is None or self.in_millimetres(mask.box) is None:
+            return None
+        across, down = self.spacing_mm
+        return mask.area * across * down
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,7 @@ class Answer:
             "regions": [
                 {"label": r.label, "box": [round(v, 2) for v in r.box], "confidence": _rounded(r.confidence)}
                 | self._in_millimetres(r)
+                | self._mask(r)
                 for r in self.regions
             ],
             "confidence": _rounded(self.confidence),
@@ -181,6 +191,24 @@ class Answer:
         """Return the key `box_mm` where the pixel size is known."""
         box = self.image.in_millimetres(region.box)
         return {} if box is None else {"box_mm": [round(value, 2) for value in box]}
+
+    def _mask(self, region: Region) -> dict[str, Any]:
+        """Return the key `mask` where the region has one: COCO run lengths, and what follows from them."""
+        mask = region.mask
+        if mask is None:
+            return {}
+        area = self.image.in_square_millimetres(mask)
+        return {
+            "mask": {
+                "size": [mask.height, mask.width],
+                "counts": mask.counts,
+                "area": mask.area,
+                "centroid": [round(value, 2) for value in mask.centroid],
+                "box": list(mask.box),
+                "score": round(mask.score, 4),
+            }
+            | ({} if area is None else {"area_mm2": round(area, 2)})
+        }
 
 
 def _listed(value: Any) -> Any:

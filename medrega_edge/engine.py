@@ -5,7 +5,8 @@
     print(engine.ask(image, "locate the liver").text)
     print(engine.run(image, Detect(["liver", "spleen"])).regions)
 
-`ask` reads the task off the words of a question; `detect`, `identify`, `classify`, `answer` and `report` name it.
+`ask` reads the task off the words of a question; `detect`, `segment`, `identify`, `classify`, `answer` and `report`
+name it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from weakref import WeakKeyDictionary, WeakSet
@@ -36,6 +37,7 @@ from medrega_edge.inference.confidence import calibrated
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.devices import available_threads, choose_device, decoder_threads
 from medrega_edge.inference.language_model import LanguageModel
+from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
 from medrega_edge.inference.region_head import RegionHead, RegionMaps
 from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
 from medrega_edge.package import certificate
@@ -51,6 +53,7 @@ from medrega_edge.tasks.follow_up import follow_up
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sizes import impossible_size
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes_or_no
@@ -109,8 +112,8 @@ class Engine:
         self._certificate = certificate.read(contents.text("certificate"))
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
-            vision_threads = options.threads or available_threads()
-            vision = pool.submit(VisionEncoder, contents, vision_threads, self.device, options.mapped)
+            self._vision_threads = options.threads or available_threads()
+            vision = pool.submit(VisionEncoder, contents, self._vision_threads, self.device, options.mapped)
             head = pool.submit(RegionHead, contents, self.device) if manifest.regions else None
             self.language_model = LanguageModel(contents, decoder.result(), head.result() if head else None)
             self._vision = vision.result()
@@ -119,6 +122,8 @@ class Engine:
         self._preprocessing = Preprocessing(vision_spec.image_size, vision_spec.mean, vision_spec.std, vision_spec.fit)
         self._image_cache_size = options.image_cache
         self._feature_cache: OrderedDict[bytes, VisualFeatures] = OrderedDict()  # by the hash of the pixels
+        self._mask_head: MaskHead | None = None  # loaded when a mask is first asked for
+        self._mask_features: WeakKeyDictionary[EncodedImage, MaskFeatures] = WeakKeyDictionary()
         self._modalities: WeakKeyDictionary[EncodedImage, RecognisedModality | None] = WeakKeyDictionary()
         self._answered: WeakSet[EncodedImage] = WeakSet()  # whose time of reading and encoding an answer has counted
         self.load_ms = (time.perf_counter() - begun) * 1000
@@ -127,6 +132,11 @@ class Engine:
     def tasks(self) -> tuple[str, ...]:
         """Tasks that these weights were trained for."""
         return self.package.manifest.tasks
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the package can make masks."""
+        return self.package.manifest.masks is not None
 
     def open(self, source: str | Path | bytes, view: View = View()) -> EncodedImage:
         """Read and encode an image; raises ImageError. `source` and `view` are those of `read_image`.
@@ -168,6 +178,8 @@ class Engine:
         begun = time.perf_counter()
         if not is_trained(task.task, self.tasks):
             raise UsageError("prompt.untrained_task", task=task.task.value, tasks=list(self.tasks))
+        if task.wants_masks and not self.has_masks:
+            raise UsageError("task.no_masks")
         if max_tokens is not None and max_tokens < 1:
             raise UsageError("task.no_tokens", max_tokens=max_tokens)
         language = parse_language(language) if language else language_of(task.words)
@@ -185,6 +197,8 @@ class Engine:
         if is_guess:
             unsure.append(Message("task.guessed") if guess else Message("task.unsure_answer"))
         regions = self._regions(image, result, modality)
+        if task.wants_masks:
+            regions = self._with_masks(image, regions)
         facts = _image_facts(image.image, modality, confidence)
         sizes = [impossible_size(region, self._english(region.label), facts) for region in regions]
         notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
@@ -247,6 +261,17 @@ class Engine:
         """Locate structures and lesions by name; raises UsageError as `run`."""
         return self.run(image, Detect(names), language)
 
+    def segment(
+        self, image: EncodedImage, target: Sequence[str] | str | PixelBox, language: Language | str | None = None
+    ) -> Answer:
+        """Make masks of structures and lesions by name, or of what lies in a box, in pixels of the original image.
+
+        Each region of the answer has its `mask`, or None where no pixel is inside. Raises UsageError as `run`, and where the
+        package has no mask head.
+        """
+        request = Segment(box=target) if isinstance(target, PixelBox) else Segment(target)
+        return self.run(image, request, language)
+
     def identify(self, image: EncodedImage, box: PixelBox, language: Language | str | None = None) -> Answer:
         """Name what lies in a box, in pixels of the original image; raises UsageError as `run`."""
         return self.run(image, Identify(box), language)
@@ -288,7 +313,7 @@ class Engine:
         Raises UsageError for what an image cannot tell, for unknown names, and as `build_request`.
         """
         if task is None and box is None and not labels:
-            request = parse_intent(text, self.tasks, self.terminology, self.modality(image), self._prompts)
+            request = parse_intent(text, self.tasks, self.terminology, self.modality(image), self._prompts, self.has_masks)
             return with_regions_first(request) if regional_chain_of_thought else request
         return build_request(
             task or self.guess_task(text, box, labels),
@@ -390,6 +415,18 @@ class Engine:
             confidence = None if score is None else calibrated(score, manifest.calibration, shift)
             regions.append(Region(label, image.geometry.to_pixels(box), confidence))
         return tuple(regions)
+
+    def _with_masks(self, image: EncodedImage, regions: Sequence[Region]) -> tuple[Region, ...]:
+        """Add a mask to each region; the image is encoded for masks once, and the mask head loaded once."""
+        if not regions:
+            return ()
+        if self._mask_head is None:
+            self._mask_head = MaskHead(self.package, self._vision_threads, self.device)
+        head = self._mask_head
+        if image not in self._mask_features:
+            self._mask_features[image] = head.encode(image.image)
+        features = self._mask_features[image]
+        return tuple(replace(region, mask=head.segment(features, region.box)) for region in regions)
 
 
 def _image_facts(image: MedicalImage, modality: Modality | None, confidence: float | None) -> ImageFacts:

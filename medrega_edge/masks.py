@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,10 +52,6 @@ class Mask:
         lengths = expand(self.counts)
         values = np.arange(len(lengths)) % 2 == 1
         return np.repeat(values, lengths).reshape(self.width, self.height).T
-
-    def coco(self) -> dict[str, Any]:
-        """Return the run lengths as pycocotools takes them."""
-        return {"size": [self.height, self.width], "counts": self.counts}
 
 
 def run_lengths(inside: Inside) -> list[int]:

@@ -9,8 +9,8 @@ import medrega_edge
 from medrega_edge.errors import MedregaError
 
 NAMES = (
-    "load Engine EncodedImage Answer Region Label PixelBox Task Language Modality Detect Identify Classify AnswerQuestion "
-    "Report View MedicalImage read_image Package find_package list_packages MedregaError __version__"
+    "load Engine EncodedImage Answer Region Label PixelBox Task Language Mask Modality Detect Segment Identify Classify "
+    "AnswerQuestion Report View MedicalImage read_image Package find_package list_packages MedregaError __version__"
 ).split()
 
 

@@ -35,6 +35,22 @@ Milliseconds = Annotated[float, Field(ge=0)]
 FromZero = Annotated[int, Field(ge=0)]
 
 
+class MaskDocument(TypedDict):
+    """A mask: `size` (height, width) and `counts` are COCO run lengths, compressed, as pycocotools reads them.
+
+    `area` is in pixels; `centroid` x, y and `box` are in pixels of the original image. `score` is the expected IoU with the
+    truth.
+    """
+
+    size: tuple[int, int]
+    counts: str
+    area: Annotated[int, Field(ge=1)]
+    centroid: tuple[float, float]
+    box: Box
+    score: Share
+    area_mm2: NotRequired[float]
+
+
 class RegionDocument(TypedDict):
     """A named box. `box` is in pixels of the original image, `box_mm` in millimetres from its top left corner."""
 
@@ -42,6 +58,7 @@ class RegionDocument(TypedDict):
     box: Box
     confidence: Share | None
     box_mm: NotRequired[Box]
+    mask: NotRequired[MaskDocument]
 
 
 class LabelDocument(TypedDict):

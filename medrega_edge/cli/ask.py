@@ -1,4 +1,4 @@
-"""Commands that ask one question about one image: `ask`, `locate`, `identify`, `classify`, `report`."""
+"""Commands that ask one question about one image: `ask`, `locate`, `segment`, `identify`, `classify`, `report`."""
 
 from __future__ import annotations
 
@@ -98,11 +98,36 @@ def locate(
     """
     from medrega_edge.tasks.detection import Detect
 
-    given = [word for word in (image_or_name, *(names or ())) if word is not None]
-    image = given.pop(0) if given and (shared.picture.sample is None or os.path.isfile(given[0])) else None
+    image, given = _image_and_names(image_or_name, names, shared)
     if not given:
         raise UsageError("cli.no_name")
     request = Detect(given)
+    _answer_one(image, request.words, lambda *_: request, shared, given)
+
+
+@with_shared_options
+def segment(
+    image_or_name: ImageArgument = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="What to segment: one name or several.")] = None,
+    box: Annotated[
+        str | None,
+        question_option(metavar="X1,Y1,X2,Y2", help="Instead of names: segment what lies in this box, in pixels."),
+    ] = None,
+    *,
+    shared: AnswerOptions,
+) -> None:
+    """Outline structures and lesions by name, or what lies in a box: masks with area and centre.
+
+    medrega segment scan.png liver spleen --save marked.png --mask masks.png
+
+    medrega segment scan.png --box 52,80,182,195 --json
+    """
+    from medrega_edge.tasks.segmentation import Segment
+
+    image, given = _image_and_names(image_or_name, names, shared)
+    if not given and box is None:
+        raise UsageError("cli.no_name")
+    request = Segment(given, None if box is None else parse_box(box))
     _answer_one(image, request.words, lambda *_: request, shared, given)
 
 
@@ -173,6 +198,13 @@ def report(
     _answer_one(image, "", lambda *_: Report(grounded), shared)
 
 
+def _image_and_names(first: str | None, names: list[str] | None, shared: AnswerOptions) -> tuple[str | None, list[str]]:
+    """Tell the image and the names apart: with a sample, the first word is a name unless a file has that name."""
+    given = [word for word in (first, *(names or ())) if word is not None]
+    image = given.pop(0) if given and (shared.picture.sample is None or os.path.isfile(given[0])) else None
+    return image, given
+
+
 def image_path(image: str | None, sample: str | None, asked: Sequence[str] = ()) -> str:
     """The path of the image: the one given, or a sample's. `asked` are the arguments behind it.
 
@@ -204,20 +236,30 @@ def _answer_one(
 
     `asked` are the arguments behind the image. `guess` is that of `Engine.run`.
     """
-    from medrega_edge.output import overlay
+    from medrega_edge.output import mask_file, overlay
 
     path = image_path(image, shared.picture.sample, asked)
     files = shared.output
     save = None if files.save is None else in_folder(files.save)
     if save is not None:
         overlay.check_png_path(save, Path(path))
+    masks = None if files.mask is None else in_folder(files.mask)
+    if masks is not None:
+        mask_file.check_mask_path(masks, Path(path))
     objects = _object_paths(files, Path(path))
     engine = shared.model.load_engine()
     encoded = engine.open(path, shared.picture.view(words))
     language = shared.language or (language_of(words) if words else user_language())
-    answer = answer_and_show(engine, encoded, request(engine, encoded), language, shared, guess)
+    asked_for = request(engine, encoded)
+    if masks is not None and not asked_for.wants_masks:
+        raise UsageError("cli.mask_of_boxes")
+    answer = answer_and_show(engine, encoded, asked_for, language, shared, guess)
     if save is not None:
         save_picture(encoded, answer, save, quiet=files.as_json)
+    if masks is not None:
+        mask_file.write_masks(answer, masks)
+        if not files.as_json:
+            print_status(Message("cli.written", path=masks))
     if objects:
         from medrega_edge.output.dicom.writer import write_objects
 
@@ -305,5 +347,5 @@ def parse_box(text: str) -> PixelBox:
 
 def mount(app: App) -> None:
     """Register the commands that ask one question about one image."""
-    for command in (ask, locate, identify, classify, report):
+    for command in (ask, locate, segment, identify, classify, report):
         app.command(rich_help_panel=ONE_IMAGE)(command)

@@ -158,6 +158,10 @@ class FileOptions(PrintOptions):
     save: Annotated[
         Path | None, output_option(metavar="FILE.png", help="Write the image with the regions drawn, as PNG.")
     ] = None
+    mask: Annotated[
+        Path | None,
+        output_option(metavar="FILE.png|.nii.gz", help="Write the masks: value i is region i, 0 the rest."),
+    ] = None
     dicom: Annotated[
         str | None, output_option(metavar="KINDS", help="Write DICOM objects: any of sr,gsps,sc; needs --dicom-to.")
     ] = None

@@ -16,12 +16,16 @@ TEMPLATES: dict[str, str] = {
     "answer.best_guess": "Best guess, which may be wrong: {names}.",
     "answer.found": "Yes, found: {names}.",
     "answer.generic": "'{word}' stands for these",
+    "answer.in_the_box": "object in the box",
     "answer.kind": "Kind of image: {kind}.",
     "answer.larger": "{larger!c} is larger than {smaller}: its box has {ratio:.1f} times the area.",
     "answer.left": "left",
+    "answer.mask": "Mask of {name}: {area:.1f} cm² ({pixels} pixels).",
+    "answer.mask_in_pixels": "Mask of {name}: {pixels} pixels.",
     "answer.middle": "middle",
     "answer.no_comparison": "So there is nothing to compare.",
     "answer.no_distance": "So no distance can be given.",
+    "answer.no_mask": "Mask of {name}: empty; nothing in the box stands out.",
     "answer.not_found": "Not found: {names}.",
     "answer.nothing_visible": "No structure that the model knows was found with confidence.",
     "answer.perhaps": "Perhaps, with low confidence: {names}.",
@@ -68,7 +72,8 @@ TEMPLATES: dict[str, str] = {
     "task.impossible_size": "{name} of {width:.0f} x {height:.0f} mm cannot be: the box is wrong, or the size of a "
     "pixel in the file",
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
-    "task.impossible_outline": "The model gives boxes and no outlines, so it cannot tell areas, volumes or their ratios.",
+    "task.impossible_outline": "One image does not tell volumes, and the model tells no ratios of outlines; ask it to "
+    "segment a structure for its area.",
     "task.impossible_patient": "An image does not tell who the patient is, nor age or sex.",
     "task.impossible_score": "The model was not trained to give scores, stages or ratios of outlines; it gives boxes "
     "and their sizes.",
@@ -84,6 +89,8 @@ TEMPLATES: dict[str, str] = {
     "task.no_known_name": "The question names nothing that this model package was trained to locate; `medrega labels` "
     "lists the names.",
     "task.no_labels": "A classification needs candidates: give --labels a,b,c or the name of a set with --set.",
+    "task.names_or_box": "A mask is that of names or of what lies in one box: give either names or --box x1,y1,x2,y2.",
+    "task.no_masks": "The model package makes no masks, only boxes; ask it to locate, or take a package with a mask head.",
     "task.no_set": "The model has no label set for this kind of image; give the classes with --labels a,b,c.",
     "task.no_sides": "This view shows front and back, or head and feet, and no left and right.",
     "task.no_spacing": "The file does not state the size of a pixel, so there are no millimetres; a DICOM or NIfTI "
@@ -401,7 +408,10 @@ TEMPLATES: dict[str, str] = {
     "output.column_package": "package",
     "output.column_task": "task",
     "output.labelled": "{label}: {value}",
+    "output.mask_score": "mask score",
     "output.needs_highdicom": "DICOM objects need highdicom; install it with: pip install 'medrega-edge[dicom]'.",
+    "output.needs_nibabel": "A mask as NIfTI needs nibabel; install it with: pip install 'medrega-edge[nifti]'.",
+    "output.not_a_mask_file": "Masks are written as PNG or NIfTI; name the file with .png, .nii or .nii.gz at the end.",
     "output.not_png": "The marked picture is a PNG; name it with .png at the end.",
     "output.region": "region",
     "output.scan_changed": "The image has changed since it was read; ask again.",
@@ -410,6 +420,7 @@ TEMPLATES: dict[str, str] = {
     "output.score": "score",
     "output.size": "size in mm",
     "output.scan_lacks": "The image lacks {keyword}, without which an archive cannot file DICOM objects; leave --dicom out.",
+    "output.too_many_masks": "The answer has {count} regions, and a file of masks holds {limit}; ask for fewer names.",
     "output.unknown_characters": "The image names the patient in a character set that it does not state or misnames; state "
     "it in SpecificCharacterSet, or leave --dicom out.",
     "output.unknown_object": "There is no DICOM object '{name}'; choose from: {names}.",
@@ -510,6 +521,7 @@ TEMPLATES: dict[str, str] = {
     "cli.no_command": "There is no command '{name}'; `{command} --help` lists them.",
     "cli.no_command_similar": "There is no command '{name}'; did you mean {similar}?",
     "cli.no_memory": "There is not enough memory for this; close other programs or use a smaller package.",
+    "cli.mask_of_boxes": "A file of masks (--mask) goes with an answer that has masks: ask to segment.",
     "cli.no_name": "Say what to locate, for example: medrega locate scan.png liver.",
     "cli.no_option": "There is no option '{name}'; `{command} --help` lists them.",
     "cli.no_option_similar": "There is no option '{name}'; did you mean {similar}?",

@@ -1,7 +1,7 @@
 """Answer -> picture: the image with its regions drawn, numbered and named, and the notice below.
 
-Boxes differ by colour (Okabe-Ito, safe for colour-blind eyes), by dash pattern and by number: no information depends on
-colour alone.
+A region with a mask is drawn as its contour, another one as its box. They differ by colour (Okabe-Ito, safe for colour-blind
+eyes) and by number, boxes by dash pattern too: no information depends on colour alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from medrega_edge.answer import Answer, Region
 from medrega_edge.domain import NOTICE, NOTICE_ZH
@@ -18,6 +19,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.atomic import atomic_write, check_output_path
 from medrega_edge.io.safe_text import printable
+from medrega_edge.masks import Mask
 
 FONT = Path(__file__).parents[1] / "fonts" / "labels.ttf"
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")  # Okabe-Ito
@@ -44,8 +46,11 @@ def draw_regions(image: MedicalImage, answer: Answer) -> Image.Image:
     line_width = max(2, round(max(size) / 320))
     _draw_orientation(draw, font, image, size)
     for number, region in enumerate(answer.regions):
-        box = tuple(value * scale for value in region.box)
         colour = COLOURS[number % len(COLOURS)]
+        if region.mask is not None:
+            _draw_contour(canvas, region.mask, size, colour, line_width)
+            continue
+        box = tuple(value * scale for value in region.box)
         _draw_box(draw, box, "black", line_width + 2, (1, 0))
         _draw_box(draw, box, colour, line_width, DASHES[number % len(DASHES)])
     occupied: list[Rectangle] = []
@@ -53,6 +58,15 @@ def draw_regions(image: MedicalImage, answer: Answer) -> Image.Image:
         occupied.append(_draw_name(draw, font, number, region, scale, (canvas_width, size[1]), occupied))
     draw.text((font_size // 2, size[1] + font_size // 3), notice, fill="white", font=font)
     return canvas
+
+
+def _draw_contour(canvas: Image.Image, mask: Mask, size: tuple[int, int], colour: str, width: int) -> None:
+    """Draw a line around a mask, black beside it on both sides, into a canvas on which the image has this size."""
+    whole = Image.fromarray(mask.inside().astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    inside = Image.fromarray((np.asarray(whole) >= 128).astype(np.uint8) * 255)
+    for reach, ink in ((width / 2 + 1, "black"), (width / 2, colour)):
+        near = np.asarray(inside.filter(ImageFilter.BoxBlur(reach)))
+        canvas.paste(ink, (0, 0), Image.fromarray(((near > 0) & (near < 255)).astype(np.uint8) * 255))
 
 
 def save_png(picture: Image.Image, path: Path) -> None:

@@ -18,7 +18,7 @@ from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 MAX_COLUMNS = 1000  # to measure how wide a table would be without a limit
 
 _REGION, _BOX, _SIZE = Message("output.region"), Message("output.box"), Message("output.size")
-_SCORE, _WINDOW = Message("output.score"), Message("output.window")
+_SCORE, _WINDOW, _MASK = Message("output.score"), Message("output.window"), Message("output.mask_score")
 
 
 def print_answer(answer: Answer, console: Console, with_text: bool = True) -> None:
@@ -64,6 +64,7 @@ def _certified(certified: Certified, answer: Answer) -> Message:
 def _rows(answer: Answer) -> Iterator[tuple[Text, Text, list[tuple[Message, str]]]]:
     """For each region its number, its name, and its figures with their headings."""
     scored = any(region.confidence is not None for region in answer.regions)
+    masked = any(region.mask is not None for region in answer.regions)
     for number, region in enumerate(answer.regions):
         figures = [(_BOX, ", ".join(f"{value:.0f}" for value in region.box))]
         if answer.image.spacing_mm is not None:
@@ -71,6 +72,8 @@ def _rows(answer: Answer) -> Iterator[tuple[Text, Text, list[tuple[Message, str]
             figures.append((_SIZE, f"{x2 - x1:.0f} x {y2 - y1:.0f}" if x2 else ""))
         if scored:
             figures.append((_SCORE, "" if region.confidence is None else f"{region.confidence:.2f}"))
+        if masked:
+            figures.append((_MASK, "" if region.mask is None else f"{region.mask.score:.2f}"))
         yield Text(f"[{number + 1}]", style=COLOURS[number % len(COLOURS)]), Text(printable(region.label)), figures
 
 
@@ -80,7 +83,7 @@ def _table(answer: Answer, language: Language) -> Table:
     table.add_column("", justify="right", no_wrap=True)
     table.add_column(_REGION.text(language), no_wrap=True)
     for heading, _ in rows[0][2]:
-        table.add_column(heading.text(language), justify="right" if heading is _SCORE else "left", no_wrap=True)
+        table.add_column(heading.text(language), justify="right" if heading in (_SCORE, _MASK) else "left", no_wrap=True)
     for number, label, figures in rows:
         table.add_row(number, label, *(figure for _, figure in figures))
     return table

@@ -154,6 +154,11 @@ class TaskRequest(ABC):
         """The user's own words, which tell the language of the answer unless one is named; may be empty."""
         return ""
 
+    @property
+    def wants_masks(self) -> bool:
+        """Whether the engine adds a mask to each box."""
+        return False
+
     @abstractmethod
     def run(self, context: TaskContext) -> TaskResult:
         """Answer the request; raises UsageError where this package or this image does not allow it."""

@@ -60,6 +60,11 @@ class Asked(TaskRequest):
         """The question."""
         return self.text
 
+    @property
+    def wants_masks(self) -> bool:
+        """Whether the engine adds a mask to each box."""
+        return self.request.wants_masks
+
     def run(self, context: TaskContext) -> TaskResult:
         """Answer it; raises UsageError as the request does."""
         result = self.request.run(context)

@@ -37,10 +37,7 @@ class Identify(TaskRequest):
         """Refuse a box without area or below one pixel: UsageError."""
         object.__setattr__(self, "box", PixelBox(*self.box))
         check_text(self.question)
-        if not self.box.is_ordered:
-            raise UsageError("task.box_corners", box=self.box.as_list())
-        if min(self.box.x2 - self.box.x1, self.box.y2 - self.box.y1) < 1:
-            raise UsageError("task.box_below_a_pixel")
+        check_box(self.box)
 
     @property
     def task(self) -> Task:
@@ -84,3 +81,11 @@ class Identify(TaskRequest):
         if not _ASKS_WHAT_IT_IS.search(self.question):
             warnings.append(Message("task.box_question_ignored"))
         return tuple(warnings)
+
+
+def check_box(box: PixelBox) -> None:
+    """Refuse a box without area or below one pixel: UsageError."""
+    if not box.is_ordered:
+        raise UsageError("task.box_corners", box=box.as_list())
+    if min(box.x2 - box.x1, box.y2 - box.y1) < 1:
+        raise UsageError("task.box_below_a_pixel")

@@ -17,6 +17,7 @@ from medrega_edge.tasks.derived import Asked, BodyPart, FromBoxes, KindOfImage, 
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, label_set_of
 from medrega_edge.vocabulary.terminology import Terminology
@@ -66,9 +67,11 @@ def parse_intent(
     terminology: Terminology,
     modality: Modality | None = None,
     prompts: PromptBook = DEFAULT_PROMPTS,
+    has_masks: bool = False,
 ) -> TaskRequest:
     """Turn a free question about an image of a kind into a request.
 
+    Where the package `has_masks`, a question for an outline gets one; else it gets a box.
     Weights without a terminology get the question as it is typed. Raises UsageError for what no image or this package
     cannot tell, and for a name that the package does not know.
     """
@@ -77,6 +80,8 @@ def parse_intent(
     intent = understand(text, terminology, modality)
     if not terminology.labels:
         return _asked_freely(text, intent, tasks)
+    if has_masks and intent.kind is Kind.LOCATE and intent.asks_for_outline:
+        intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     return Asked(text, intent, request, tuple(terminology.unknown_parts(text)) if is_plain else ())
@@ -119,9 +124,9 @@ def _request(
             return _classification(text, modality)
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
             return _classification(text, modality)
-        case Kind.LOCATE | Kind.PRESENCE | Kind.COUNT | Kind.MEASURE | Kind.SIDE | Kind.COMPARE | Kind.DISTANCE if (
-            Task.DETECT in tasks
-        ):
+        case (
+            Kind.LOCATE | Kind.SEGMENT | Kind.PRESENCE | Kind.COUNT | Kind.MEASURE | Kind.SIDE | Kind.COMPARE | Kind.DISTANCE
+        ) if Task.DETECT in tasks:
             return _of_names(text, intent, terminology, modality)
     if Task.VQA in tasks:
         return AnswerQuestion(text)
@@ -144,8 +149,9 @@ def _of_names(text: str, intent: Intent, terminology: Terminology, modality: Mod
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
         raise _unknown_name(text, intent, terminology, modality)
-    if intent.kind is Kind.LOCATE:
-        return Detect([english for english, _ in intent.names])
+    if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
+        names = [english for english, _ in intent.names]
+        return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
     several = len(intent.names)
     if (intent.kind is Kind.COMPARE and several < 2) or (intent.kind is Kind.DISTANCE and several != 2):
         raise UsageError("task.two_names")

@@ -2,7 +2,8 @@
 
 The liver is what is red, the spleen what is green; glands are the blue squares, each a box of its own; the polyp is absent.
 A report names the liver, then the spleen. The decoder's hidden state is the mean of all embeddings before it, so the
-head knows what was asked for only if its query is taken at the right place. The tokenizer is the default package's.
+head knows what was asked for only if its query is taken at the right place. The tokenizer is the default package's. A mask
+head, if asked for, finds what is not black, whatever the box.
 """
 
 import dataclasses
@@ -14,11 +15,15 @@ import numpy as np
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.package.manifest import (
     MANIFEST,
+    MASK_DECODER,
+    MASK_ENCODER,
+    MASK_ROLES,
     REGION_HEAD,
     REGION_HEAD_FILE,
     REGION_SCHEMA_VERSION,
     SCHEMA_VERSION,
     DecoderSpec,
+    MaskSpec,
     RegionSpec,
     VisionSpec,
     file_entry,
@@ -44,6 +49,8 @@ REGIONS = RegionSpec(
     several=0.5,
     overlap=0.5,
 )
+
+MASKS = MaskSpec("pixel_values", "mask_embedding", "box", "mask_logits", "mask_quality", SIDE)
 
 
 def _array(values):
@@ -148,6 +155,26 @@ def head(colours, bins=BINS, hidden=HIDDEN, query="query", channels=3):
     return graph(nodes, constants, inputs, outputs)
 
 
+def mask_encoder():
+    """The pixels as they are."""
+    nodes = [node("Identity", "pixel_values", "mask_embedding")]
+    return graph(nodes, {}, [value("pixel_values", 1, 3, SIDE, SIDE)], [value("mask_embedding", 1, 3, SIDE, SIDE)])
+
+
+def mask_decoder():
+    """Inside is what is not black; the quality is 0.8."""
+    constants = {"channel": _axes(1), "place": _axes(1), "half": _array(-0.5), "zero": _array(0.0), "good": _array(0.8)}
+    nodes = [
+        node("ReduceMax", "mask_embedding channel", "bright", keepdims=0),
+        node("Add", "bright half", "mask_logits"),
+        node("ReduceSum", "box place", "sum", keepdims=1),
+        node("Mul", "sum zero", "nothing"),
+        node("Add", "nothing good", "mask_quality"),
+    ]
+    inputs = [value("mask_embedding", 1, 3, SIDE, SIDE), value("box", 1, 4)]
+    return graph(nodes, constants, inputs, [value("mask_logits", 1, SIDE, SIDE), value("mask_quality", 1, 1)])
+
+
 def _weights(shipped):
     """Embeddings and the three matrices that make the package answer as described above."""
     tokenizer = Tokenizer(shipped.text("tokenizer"))
@@ -190,9 +217,14 @@ def build(
     head_graph=head,
     vision_graph=vision,
     with_head=True,
+    masks=None,
+    mask_graphs=(mask_encoder, mask_decoder),
     **regions,
 ):
-    """Write the package into a new folder. `regions` change numbers and names of its RegionSpec."""
+    """Write the package into a new folder. `regions` change numbers and names of its RegionSpec.
+
+    `masks` is the MaskSpec of a package with a mask head.
+    """
     shipped = find_package()
     folder.mkdir()
     embeddings, by_last, by_mean, colours = _weights(shipped)
@@ -203,9 +235,12 @@ def build(
         "decoder": decoder(by_last, by_mean, context, with_head),
         "prompts": json.dumps(prompts).encode(),
     }
-    names = {role: entry.path for role, entry in shipped.manifest.files.items() if role != REGION_HEAD}
+    names = {role: entry.path for role, entry in shipped.manifest.files.items() if role not in (REGION_HEAD, *MASK_ROLES)}
     if with_head:
         written[REGION_HEAD], names[REGION_HEAD] = head_graph(colours), REGION_HEAD_FILE
+    if masks:
+        names |= MASK_ROLES
+        written |= {role: make() for role, make in zip((MASK_ENCODER, MASK_DECODER), mask_graphs, strict=True)}
     for role, name in names.items():
         if role == "embeddings":
             np.save(folder / name, embeddings)
@@ -228,6 +263,7 @@ def build(
         tasks=tuple(tasks),
         calibration=(),
         regions=dataclasses.replace(REGIONS, **regions) if with_head else None,
+        masks=masks,
     )  # fmt: skip
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return folder

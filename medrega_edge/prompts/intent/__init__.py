@@ -46,6 +46,7 @@ class Kind(StrEnum):
     """What can be asked."""
 
     LOCATE = "locate"
+    SEGMENT = "segment"
     PRESENCE = "presence"
     COUNT = "count"
     MEASURE = "measure"
@@ -69,7 +70,7 @@ class Intent:
     """The kind of a question, its names, and what had to be guessed.
 
     `generic` are words that stand for `names` in this modality, `typos` are corrected words. `reason` tells why a question
-    is impossible: a key of `frames.json`.
+    is impossible: a key of `frames.json`. `asks_for_outline` tells whether the words ask for more than a box.
     """
 
     kind: Kind
@@ -77,6 +78,7 @@ class Intent:
     generic: tuple[str, ...] = ()
     typos: Mapping[str, str] = field(default_factory=dict)
     reason: str | None = None
+    asks_for_outline: bool = False
 
 
 _ENUMERATED = re.compile(rf"{MARK} ?(?:and|or|&|和|与|及|跟|或者?|、)? ?{MARK}")
@@ -271,7 +273,7 @@ def _understood(
         chosen = _without_sides(chosen)
     elif names:
         chosen = _of_one_side(chosen, plain)
-    return Intent(kind, tuple(chosen), tuple(one.word for one in generic), typos, reason)
+    return Intent(kind, tuple(chosen), tuple(one.word for one in generic), typos, reason, _has("outline", said))
 
 
 def _asking_clause(plain: str, terminology: Terminology, modality: Modality | None) -> str:

@@ -1,0 +1,87 @@
+"""Segmentation: the mask of what is named, or of what lies in a box.
+
+The boxes come from detection or from the user. The engine adds a mask to each; the text says how large it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from medrega_edge.answer import Answer, Region
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
+from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult
+from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.identification import check_box
+
+_OF_BOX = Message("answer.in_the_box")  # label of a region whose box is the user's
+_SQUARE_CENTIMETRE = 100.0  # in square millimetres
+
+
+@dataclass(frozen=True)
+class Segment(TaskRequest):
+    """Make masks of structures and lesions, whose `names` are those of `Detect`, or of what lies in a `box`.
+
+    The box is in pixels of the original image. Exactly one of both is given: UsageError otherwise.
+    """
+
+    names: Sequence[str] = ()
+    box: PixelBox | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse both, none, and names or a box that cannot be used: UsageError."""
+        if bool(self.names) == (self.box is not None):
+            raise UsageError("task.names_or_box")
+        if self.box is not None:
+            object.__setattr__(self, "box", PixelBox(*self.box))
+            check_box(self.box)
+        else:
+            object.__setattr__(self, "names", Detect(self.names).names)
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.DETECT
+
+    @property
+    def words(self) -> str:
+        """The names as one enumeration."""
+        return ", ".join(self.names)
+
+    @property
+    def wants_masks(self) -> bool:
+        """Whether the engine adds masks."""
+        return True
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Find the boxes; raises UsageError where no name is known, and for a box outside the image."""
+        if self.box is None:
+            return Detect(self.names).run(context)
+        geometry = context.geometry
+        if not geometry.overlaps(self.box):
+            raise UsageError("task.box_outside", box=self.box.as_list(), width=geometry.width, height=geometry.height)
+        label = _OF_BOX.text(context.language)
+        return TaskResult("", (Detection(label, geometry.to_grid(self.box), None),), certifiable=False)
+
+    def finish(self, answer: Answer) -> Answer:
+        """Say how large each mask is, and which box has none."""
+        if self.box is None:
+            answer = Detect(self.names).finish(answer)
+        sentences = [answer.text] if answer.text else []
+        sentences += [_sentence(region, answer).text(answer.language) for region in answer.regions]
+        text = ("" if answer.language is Language.ZH else " ").join(sentences)
+        facts: dict[str, Any] = {"masks": sum(region.mask is not None for region in answer.regions)}
+        return replace(answer, text=text, facts=facts | dict(answer.facts))
+
+
+def _sentence(region: Region, answer: Answer) -> Message:
+    if region.mask is None:
+        return Message("answer.no_mask", name=region.label)
+    square = answer.image.in_square_millimetres(region.mask)
+    if square is None:
+        return Message("answer.mask_in_pixels", name=region.label, pixels=region.mask.area)
+    return Message("answer.mask", name=region.label, pixels=region.mask.area, area=square / _SQUARE_CENTIMETRE)

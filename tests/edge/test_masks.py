@@ -1,0 +1,213 @@
+"""Masks: run lengths, the mask head of a package, what an answer says of them, and the files that hold them."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medrega_edge import load
+from medrega_edge.boxes import PixelBox
+from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.images.medical_image import MedicalImage
+from medrega_edge.inference.mask_head import prepare
+from medrega_edge.masks import Mask, compress, expand, run_lengths
+from medrega_edge.output.mask_file import label_picture, write_masks
+from medrega_edge.output.overlay import draw_regions
+from medrega_edge.package.manifest import MANIFEST, MASK_DECODER, MASK_ENCODER
+from medrega_edge.package.package import Package
+from medrega_edge.prompts.intent import Kind
+from medrega_edge.tasks.segmentation import Segment
+from tests.codes import raises_code
+from tests.edge import toy_package
+from tests.edge.stub import medrega
+from tests.edge.test_region_head import opened
+from tests.edge.toy_package import MASKS, build, picture
+
+AREA = 160 * 120 - 4 * 14  # the mask of a square of 48 pixels, enlarged, has round corners
+
+
+def test_run_lengths_of_a_case_worked_by_hand():
+    """Three rows and four columns: down the columns 0 0 1, 1 1 1, 0 0 0, 1 0 0."""
+    inside = np.array([[0, 1, 0, 1], [0, 1, 0, 0], [1, 1, 0, 0]], bool)
+    assert run_lengths(inside) == [2, 4, 3, 1, 2]
+    # Lengths 2, 4, 3, then 1 - 4 = -3 and 2 - 3 = -1, each one digit of 5 bits: 2 4 3 29 31, and 48 added.
+    assert compress([2, 4, 3, 1, 2]) == "243MO"
+    mask = Mask.of(inside, 0.5)
+    assert (mask.area, mask.centroid, mask.box) == (5, (1.7, 1.5), PixelBox(0, 0, 4, 3))
+    assert np.array_equal(mask.inside(), inside)
+
+
+@pytest.mark.parametrize("lengths", [[0, 12], [5, 1000000, 3], [0, 1, 100, 40, 7, 33, 16, 15]])
+def test_the_compressed_form_survives(lengths):
+    assert expand(compress(lengths)) == lengths
+
+
+def test_run_lengths_are_those_of_pycocotools():
+    coco = pytest.importorskip("pycocotools.mask")
+    random = np.random.default_rng(0)
+    for share in (0.02, 0.5, 0.97):
+        inside = np.kron(random.random((7, 9)) < share, np.ones((5, 40), bool)) ^ (random.random((35, 360)) < 0.01)
+        mask = Mask.of(inside, 0.5)
+        assert mask.counts.encode() == coco.encode(np.asfortranarray(inside, np.uint8))["counts"]
+        assert np.array_equal(mask.inside(), inside)
+
+
+def test_nothing_inside_is_no_mask():
+    assert Mask.of(np.zeros((4, 5), bool), 0.5) is None
+
+
+def test_an_image_is_fitted_and_its_values_spread():
+    pixels = np.full((10, 20, 3), 50, np.uint8)
+    pixels[:, 10:] = 150
+    square, fitted = prepare(MedicalImage(pixels, ""), 32)
+    assert square.shape == (1, 3, 32, 32) and fitted == (32, 16)
+    assert (square[..., :16, :].min(), square[..., :16, :].max(), square[..., 16:, :].max()) == (0, 1, 0)
+    assert prepare(MedicalImage(pixels[:, :5], ""), 32)[0].max() == 0  # one value alone
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return load(build(tmp_path_factory.mktemp("toy") / "toy", masks=MASKS))
+
+
+@pytest.fixture(scope="module")
+def image(toy):
+    return opened(toy, picture(480, 240, liver=(80, 40, 240, 160)))
+
+
+def test_a_name_gets_the_mask_of_its_box(toy, image):
+    answer = toy.segment(image, ["liver", "polyp"])
+    (region,) = answer.regions
+    assert region.mask.box == PixelBox(80, 40, 240, 160)
+    assert (region.mask.area, region.mask.score) == (AREA, pytest.approx(0.8))
+    assert region.mask.centroid == (160, 100)
+    assert answer.facts == {"masks": 1} and str(AREA) in answer.text
+    document = answer.to_dict()["regions"][0]["mask"]
+    assert document["size"] == [240, 480] and expand(document["counts"]) == run_lengths(region.mask.inside())
+    assert document["score"] == 0.8 and "area_mm2" not in document
+
+
+def test_the_area_is_in_square_millimetres_where_a_pixel_has_a_size(toy):
+    image = opened(toy, picture(480, 240, liver=(80, 40, 240, 160)))
+    sized = dataclasses.replace(image, image=dataclasses.replace(image.image, spacing_mm=(0.5, 0.25)))
+    answer = toy.segment(sized, "liver")
+    assert answer.to_dict()["regions"][0]["mask"]["area_mm2"] == AREA / 8
+    assert "23.9 cm²" in answer.text
+
+
+def test_a_box_by_hand(toy, image):
+    answer = toy.segment(image, PixelBox(70, 30, 250, 170), "zh")
+    assert answer.regions[0].label == "框内目标" and answer.regions[0].mask.area == AREA
+    with raises_code(UsageError, "task.box_outside"):
+        toy.segment(image, PixelBox(500, 10, 600, 20))
+    with raises_code(UsageError, "task.box_corners"):
+        toy.segment(image, PixelBox(50, 10, 40, 20))
+
+
+def test_an_empty_mask_is_said(toy):
+    black = opened(toy, picture(480, 240))
+    answer = toy.segment(black, PixelBox(70, 30, 250, 170))
+    assert answer.regions[0].mask is None and answer.facts == {"masks": 0}
+    assert "empty" in answer.text and "mask" not in answer.to_dict()["regions"][0]
+
+
+def test_a_question_for_an_outline_gets_masks_and_others_boxes(toy, image):
+    for text in ("segment the liver", "outline of the liver", "liver mask", "请分割肝脏", "勾画肝脏轮廓"):
+        answer = toy.ask(image, text)
+        assert answer.intent == Kind.SEGMENT and answer.regions[0].mask is not None, text
+    for text in ("locate the liver", "where is the liver?", "肝脏在哪里", "is there a liver?"):
+        answer = toy.ask(image, text)
+        assert answer.intent != Kind.SEGMENT and answer.regions[0].mask is None, text
+
+
+def test_names_and_a_box_exclude_each_other():
+    for wrong in ({}, {"names": ["liver"], "box": PixelBox(1, 1, 9, 9)}):
+        with raises_code(UsageError, "task.names_or_box"):
+            Segment(**wrong)
+
+
+def test_the_mask_head_loads_when_it_is_needed_and_encodes_once(tmp_path, monkeypatch):
+    engine = load(build(tmp_path / "toy", masks=MASKS))
+    image = opened(engine, picture(480, 240, liver=(80, 40, 240, 160)))
+    engine.detect(image, "liver")
+    assert engine._mask_head is None
+    first = engine.segment(image, "liver")
+    monkeypatch.setattr(engine._mask_head, "encode", None)  # not called again
+    assert engine.segment(image, "liver").regions == first.regions
+
+
+def test_a_package_without_masks_refuses_and_still_locates(tmp_path):
+    engine = load(build(tmp_path / "toy"))
+    image = opened(engine, picture(480, 240, liver=(80, 40, 240, 160)))
+    with raises_code(UsageError, "task.no_masks"):
+        engine.segment(image, "liver")
+    answer = engine.ask(image, "segment the liver")
+    assert answer.intent == Kind.LOCATE and answer.regions[0].mask is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "code"),
+    [
+        (lambda m: m.pop("masks"), "missing_key"),
+        (lambda m: m["files"].pop(MASK_ENCODER), "missing_role"),
+        (lambda m: m["masks"].update(side=0), "wrong_value"),
+        (lambda m: m["masks"].update(calibration=[1.0]), "wrong_value"),
+        (lambda m: m["masks"].update(colour="blue"), "unknown_key"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_the_head_is_refused(tmp_path, edit, code):
+    path = build(tmp_path / "toy", masks=MASKS) / MANIFEST
+    data = json.loads(path.read_text("utf-8"))
+    edit(data)
+    path.write_text(json.dumps(data), "utf-8")
+    with raises_code(PackageError, f"package.{code}"):
+        Package.open(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("changes", "role"),
+    [
+        ({"masks": dataclasses.replace(MASKS, side=24)}, MASK_ENCODER),
+        ({"masks": dataclasses.replace(MASKS, logits="mask")}, MASK_DECODER),
+        ({"mask_graphs": (toy_package.vision, toy_package.mask_decoder)}, MASK_ENCODER),
+    ],
+)
+def test_graphs_that_do_not_fit_the_manifest_are_refused(tmp_path, changes, role):
+    engine = load(build(tmp_path / "toy", **({"masks": MASKS} | changes)))
+    image = opened(engine, picture(480, 240, liver=(80, 40, 240, 160)))
+    with raises_code(PackageError, "inference.graph_not_as_in_manifest", role=role):
+        engine.segment(image, "liver")
+
+
+def test_a_picture_of_numbers_and_a_contour(toy, image, tmp_path):
+    answer = toy.segment(image, "liver")
+    values = label_picture(answer)
+    write_masks(answer, tmp_path / "masks.png")
+    with Image.open(tmp_path / "masks.png") as read:
+        assert read.mode == "P" and np.array_equal(np.asarray(read), values)
+    assert values.sum() == AREA and values[100, 100] == 1
+    drawn = np.asarray(draw_regions(image.image, answer))
+    assert (drawn == (0xE6, 0x9F, 0x00)).all(axis=-1).any()
+    with raises_code(UsageError, "output.not_a_mask_file"):
+        write_masks(answer, tmp_path / "masks.jpg")
+
+
+def test_a_nifti_of_one_slice(toy, image, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    answer = toy.segment(image, "liver")
+    sized = dataclasses.replace(answer, image=dataclasses.replace(answer.image, spacing_mm=(0.5, 0.25)))
+    write_masks(sized, tmp_path / "masks.nii.gz")
+    read = nibabel.load(tmp_path / "masks.nii.gz")
+    assert read.shape == (480, 240, 1) and read.header.get_zooms()[:2] == (0.5, 0.25)
+    assert np.array_equal(np.asarray(read.dataobj)[:, :, 0].T, label_picture(answer))
+
+
+def test_the_command(toy, tmp_path, capsys, monkeypatch):
+    scan, masks = tmp_path / "scan.png", tmp_path / "masks.png"
+    Image.fromarray(picture(480, 240, liver=(80, 40, 240, 160))).save(scan)
+    folder = toy.package.folder
+    medrega("segment", scan, "liver", "--model", folder, "--mask", masks, "--save", tmp_path / "marked.png", "--json")
+    assert json.loads(capsys.readouterr().out)["regions"][0]["mask"]["area"] == AREA
+    assert masks.exists() and (tmp_path / "marked.png").exists()
