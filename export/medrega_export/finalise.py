@@ -39,7 +39,7 @@ MASK_CARD = (
 )
 
 
-def mask_spec(calibration: tuple[float, ...]) -> MaskSpec:
+def mask_spec(facts: mask_head.MaskFacts) -> MaskSpec:
     """Names and numbers of the mask head."""
     return MaskSpec(
         pixels=stage_writer.INPUT,
@@ -48,7 +48,8 @@ def mask_spec(calibration: tuple[float, ...]) -> MaskSpec:
         logits=mask_graphs.LOGITS,
         quality=mask_graphs.QUALITY,
         side=mask_head.SIDE,
-        calibration=calibration,
+        calibration=facts.calibration,
+        wrong=facts.wrong,
     )
 
 
@@ -110,7 +111,7 @@ def finalise(
         modalities=training.modalities,
         **vars(fitted),
         regions=regions,
-        masks=mask_spec(checkpoint.mask_calibration) if checkpoint.mask_weights else None,
+        masks=mask_spec(checkpoint.mask_facts) if checkpoint.mask_weights else None,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 

@@ -81,6 +81,7 @@ TEMPLATES: dict[str, str] = {
     "task.labels_of_other_modality": "these labels are for {modalities}, and this image is {modality}",
     "task.labels_of_other_task": "Labels go with the task 'classify', not with '{task}'.",
     "task.may_be_more": "there may be more: this model marks only a few objects of one name",
+    "task.names_or_box": "A mask is that of names or of what lies in one box: give either names or --box x1,y1,x2,y2.",
     "task.no_answer": "the model gave no answer",
     "task.no_body_part": "The body part is not known: the model did not recognise the kind of image.",
     "task.no_box": "The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.",
@@ -89,7 +90,6 @@ TEMPLATES: dict[str, str] = {
     "task.no_known_name": "The question names nothing that this model package was trained to locate; `medrega labels` "
     "lists the names.",
     "task.no_labels": "A classification needs candidates: give --labels a,b,c or the name of a set with --set.",
-    "task.names_or_box": "A mask is that of names or of what lies in one box: give either names or --box x1,y1,x2,y2.",
     "task.no_masks": "The model package makes no masks, only boxes; ask it to locate, or take a package with a mask head.",
     "task.no_set": "The model has no label set for this kind of image; give the classes with --labels a,b,c.",
     "task.no_sides": "This view shows front and back, or head and feet, and no left and right.",
@@ -124,6 +124,7 @@ TEMPLATES: dict[str, str] = {
     "task.untrained_question": "this model has not learned to answer free questions about images of this kind ({modality}); "
     "do not rely on the answer",
     "task.untrained_modality": "this model cannot locate structures in images of this kind ({modality})",
+    "task.wrong_mask": "No mask of {name} is given: measured on other images, its masks were wrong even in the right box",
     # ---- images (image.*) ----------------------------------------------------------------------------------------------
     #
     "image.axial": "axial",

@@ -132,6 +132,7 @@ class MaskSpec:
     at the upper left, its values are spread over 0..1, and the rest is 0. The decoder reads `embedding` and `box` `[1, 4]`,
     x1 y1 x2 y2 in pixels of the square. `logits` `[1, side, side]` are positive inside the mask; `quality` `[1, 1]` is the
     IoU that it predicts for its mask. All are float32. `calibration` is slope and offset of `confidence.calibrated` for it.
+    Of the labels `wrong`, English names, masks are wrong even in the right box, so none are given.
     """
 
     __pydantic_config__ = STRICT
@@ -143,6 +144,7 @@ class MaskSpec:
     quality: str
     side: Count
     calibration: tuple[Number, ...] = ()
+    wrong: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

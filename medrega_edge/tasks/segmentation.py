@@ -19,6 +19,7 @@ from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import check_box
 
 _OF_BOX = Message("answer.in_the_box")  # label of a region whose box is the user's
+WRONG_MASK = "task.wrong_mask"  # warning that masks of a label are not given
 _SQUARE_CENTIMETRE = 100.0  # in square millimetres
 
 
@@ -72,7 +73,8 @@ class Segment(TaskRequest):
         if self.box is None:
             answer = Detect(self.names).finish(answer)
         sentences = [answer.text] if answer.text else []
-        sentences += [_sentence(region, answer).text(answer.language) for region in answer.regions]
+        wrong = {warning.params["name"] for warning in answer.warnings if warning.code == WRONG_MASK}
+        sentences += [_sentence(each, answer).text(answer.language) for each in answer.regions if each.label not in wrong]
         text = ("" if answer.language is Language.ZH else " ").join(sentences)
         facts: dict[str, Any] = {"masks": sum(region.mask is not None for region in answer.regions)}
         return replace(answer, text=text, facts=facts | dict(answer.facts))

@@ -113,6 +113,15 @@ def test_an_empty_mask_is_said(toy):
     assert "empty" in answer.text and "mask" not in answer.to_dict()["regions"][0]
 
 
+def test_a_label_whose_masks_are_wrong_gets_none_and_this_is_said(tmp_path):
+    engine = load(build(tmp_path / "toy", masks=dataclasses.replace(MASKS, wrong=("spleen",))))
+    image = opened(engine, picture(480, 240, liver=(80, 40, 240, 160), spleen=(280, 80, 440, 200)))
+    answer = engine.segment(image, ["liver", "spleen"], "zh")
+    assert [region.mask is not None for region in answer.regions] == [True, False]
+    assert [warning.to_dict()["code"] for warning in answer.warnings] == ["task.wrong_mask"]
+    assert answer.warnings[0].params == {"name": "脾脏"} and answer.facts == {"masks": 1}
+
+
 def test_a_question_for_an_outline_gets_masks_and_others_boxes(toy, image):
     for text in ("segment the liver", "outline of the liver", "liver mask", "请分割肝脏", "勾画肝脏轮廓"):
         answer = toy.ask(image, text)

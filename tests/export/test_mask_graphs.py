@@ -43,7 +43,7 @@ def model() -> LiteMedSam:
 def folder(model: LiteMedSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("masks")
     halves = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    save_file(halves, folder / mask_head.FILE, {mask_head.CALIBRATION: "[1.5, -0.25]"})
+    save_file(halves, folder / mask_head.FILE, {mask_head.CALIBRATION: "[1.5, -0.25]", mask_head.WRONG: '["ring"]'})
     return folder
 
 
@@ -71,7 +71,7 @@ def test_the_graphs_compute_what_the_modules_do(model: LiteMedSam, folder: Path,
 
 
 def test_a_file_of_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:
-    assert mask_head.read_calibration(folder / mask_head.FILE) == (1.5, -0.25)
+    assert mask_head.read_facts(folder / mask_head.FILE) == mask_head.MaskFacts((1.5, -0.25), ("ring",))
     assert find_mask_head(tmp_path) == {}
     save_file({"decoder.tokens": torch.zeros(5, 256)}, tmp_path / mask_head.FILE)
     with raises_code(UsageError, "export.mask_head_does_not_fit"):

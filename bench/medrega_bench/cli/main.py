@@ -7,6 +7,7 @@ from medrega_bench.cli.compare import compare, gate
 from medrega_bench.cli.docs import docs
 from medrega_bench.cli.label_priors import label_priors
 from medrega_bench.cli.malformed import malformed
+from medrega_bench.cli.masks import masks
 from medrega_bench.cli.presence_weights import presence_weights
 from medrega_bench.cli.run import run
 from medrega_bench.cli.scoring import questions, score
@@ -18,7 +19,7 @@ from medrega_edge.cli.help import App
 bench_app = App(help="Measure accuracy and speed of a model package on this hardware.")
 
 GROUPS = {
-    "Accuracy": (questions, tasks, label_priors, presence_weights, blind, malformed, score),
+    "Accuracy": (questions, tasks, masks, label_priors, presence_weights, blind, malformed, score),
     "Speed": (speed, peers, tower, shape),
     "Reports": (run, sweep, compare, gate, docs),
 }

@@ -36,6 +36,7 @@ from medrega_export.checkpoint.config import (
     square_side,
 )
 from medrega_export.checkpoint.efficientnet_lite import EfficientNetLite
+from medrega_export.checkpoint.mask_head import MaskFacts
 from medrega_export.checkpoint.published_prompts import PublishedSamples
 from medrega_export.checkpoint.region_head import RegionHead
 from medrega_export.checkpoint.tokenizer_json import SPECIAL, missing_tokens, open_tokenizer, read_tokenizer
@@ -143,9 +144,9 @@ class Checkpoint:
         return region_head.read_sizes(self.region_weights, tower.widths, int(self.config.text_config.hidden_size))
 
     @property
-    def mask_calibration(self) -> tuple[float, ...]:
-        """Slope and offset of the mask head's predicted IoU; empty where its file states none."""
-        return mask_head.read_calibration(self.folder / mask_head.FILE)
+    def mask_facts(self) -> MaskFacts:
+        """What was measured of the mask head, which the checkpoint has to have."""
+        return mask_head.read_facts(self.folder / mask_head.FILE)
 
     @property
     def weight_files(self) -> dict[str, Path]:

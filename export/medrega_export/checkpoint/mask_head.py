@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = "mask_head.safetensors"
-CALIBRATION = "calibration"  # key of its metadata: JSON, slope and offset
+# Keys of its metadata, both JSON: slope and offset of the predicted IoU, and labels whose masks are wrong.
+CALIBRATION, WRONG = "calibration", "wrong"
 SIDE = 256  # pixels of the square, and places of a mask
 GRID = 64  # places a side of the encoder's result
 WIDTH = 256  # its channels
@@ -40,13 +41,22 @@ class Stage:
 STAGES = (Stage(128, 2, 7, 128), Stage(160, 6, 14, 64), Stage(320, 2, 7, 64))
 
 
-def read_calibration(path: Path) -> tuple[float, ...]:
-    """Return slope and offset of the predicted IoU that a file of weights states; empty where it states none."""
+@dataclass(frozen=True)
+class MaskFacts:
+    """What was measured of a mask head on val; see `MaskSpec` of the manifest."""
+
+    calibration: tuple[float, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+
+def read_facts(path: Path) -> MaskFacts:
+    """Return what a file of weights states about its masks; empty where it states nothing."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        stated = (file.metadata() or {}).get(CALIBRATION, "[]")
-    return tuple(float(number) for number in json.loads(stated))
+        stated = file.metadata() or {}
+    calibration, wrong = (json.loads(stated.get(key, "[]")) for key in (CALIBRATION, WRONG))
+    return MaskFacts(tuple(map(float, calibration)), tuple(map(str, wrong)))
 
 
 def weight_shapes() -> dict[str, tuple[int, ...]]:
