@@ -52,6 +52,11 @@ class PixelBox(NamedTuple):
         """Whether the corners are finite and in order: `x1 < x2` and `y1 < y2`."""
         return all(map(math.isfinite, self)) and self.x1 < self.x2 and self.y1 < self.y2
 
+    @property
+    def area(self) -> float:
+        """Square pixels."""
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
     def contains(self, box: PixelBox) -> bool:
         """Whether another box lies inside this one."""
         return self.x1 <= box.x1 and self.y1 <= box.y1 and box.x2 <= self.x2 and box.y2 <= self.y2

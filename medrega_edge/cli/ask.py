@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_edge.cli.console import console, print_json, print_result, print_status, user_language
+from medrega_edge.cli.console import console, print_json, print_result, print_status, progress, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import (
     AnswerOptions,
@@ -19,6 +19,7 @@ from medrega_edge.cli.options import (
     GuessOption,
     ImageOptions,
     TaskOption,
+    image_option,
     question_option,
     with_shared_options,
 )
@@ -45,6 +46,12 @@ ChainOfThought = Annotated[
 ]
 
 
+WholeVolume = Annotated[
+    bool,
+    image_option("--volume", help="Ask all slices of a series or volume, and link the boxes to one object for each name."),
+]
+
+
 def _label_sets() -> list[str]:
     from medrega_edge.vocabulary.label_sets import LABEL_SETS
 
@@ -61,6 +68,7 @@ def ask(
     ] = None,
     regional_chain_of_thought: ChainOfThought = False,
     guess: GuessOption = False,
+    volume: WholeVolume = False,
     *,
     shared: AnswerOptions,
 ) -> None:
@@ -82,6 +90,10 @@ def ask(
     def request(engine: Engine, encoded: EncodedImage) -> TaskRequest:
         return engine.request(encoded, text, task=task, box=pixels, regional_chain_of_thought=regional_chain_of_thought)
 
+    if volume:
+        named = (("--box", box is not None), ("--cot", regional_chain_of_thought), ("--guess", guess))
+        _answer_volume(image, text, request, shared, [option for option, given in named if given])
+        return
     _answer_one(image, text, request, shared, (text,), guess)
 
 
@@ -89,6 +101,7 @@ def ask(
 def locate(
     image_or_name: ImageArgument = None,
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="What to locate: one name or several.")] = None,
+    volume: WholeVolume = False,
     *,
     shared: AnswerOptions,
 ) -> None:
@@ -102,6 +115,9 @@ def locate(
     if not given:
         raise UsageError("cli.no_name")
     request = Detect(given)
+    if volume:
+        _answer_volume(image, request.words, lambda *_: request, shared)
+        return
     _answer_one(image, request.words, lambda *_: request, shared, given)
 
 
@@ -268,6 +284,45 @@ def _answer_one(
         for path_written in () if files.as_json else objects.values():
             print_status(Message("cli.written", path=path_written))
     if shared.output.strict and answer.warnings:
+        raise typer.Exit(5)
+
+
+def _answer_volume(
+    path: str | None,
+    words: str,
+    request: Callable[[Engine, EncodedImage], TaskRequest],
+    shared: AnswerOptions,
+    options: Sequence[str] = (),
+) -> None:
+    """Ask every slice of a volume, show the linked answer; `options` are those given that a volume does not take."""
+    from medrega_edge.output import overlay
+    from medrega_edge.output.volume import montage, print_volume_answer
+    from medrega_edge.volumes.locate import locate_in_volume, slices_of_objects
+    from medrega_edge.volumes.reader import open_volume
+
+    files, picture = shared.output, shared.picture
+    named = (("--slice", picture.slice_ is not None), ("--sample", picture.sample is not None), ("--dicom", files.dicom))
+    if refused := [*options, *(option for option, given in named if given)]:
+        raise UsageError("volume.one_option", options=refused)
+    path = image_path(path, None, ())
+    save = None if files.save is None else in_folder(files.save)
+    if save is not None:
+        overlay.check_png_path(save, Path(path))
+    volume = open_volume(path, picture.view(words))
+    engine = shared.model.load_engine()
+    language = shared.language or (language_of(words) if words else user_language())
+    asked = request(engine, engine.encode(volume.read(volume.count // 2)))
+    with progress(volume.count, 0) as advance:
+        answer = locate_in_volume(engine, volume, asked, language, advance)
+    if files.as_json:
+        print_json(answer.to_dict(files.include_identifiers))
+    else:
+        print_volume_answer(answer, console())
+    if save is not None:
+        overlay.save_png(montage(slices_of_objects(engine, volume, answer, asked), language), save)
+        if not files.as_json:
+            print_status(Message("cli.written", path=save))
+    if files.strict and answer.warnings:
         raise typer.Exit(5)
 
 

@@ -585,4 +585,20 @@ TEMPLATES: dict[str, str] = {
     # ---- internal (internal.*) -----------------------------------------------------------------------------------------
     #
     "internal.fault": "The program itself failed ({type} at {place}); that is a fault of ours: report it.",
+    "volume.found": "{name!c}: slices {first} to {last}, most of it in slice {key}.",
+    "volume.no_volume": "This image has one slice; --volume takes a folder with DICOM files of a series, a DICOM file with "
+    "several frames, or a NIfTI volume.",
+    "volume.not_found": "{name!c}: in no slice with confidence.",
+    "volume.one_option": "--volume asks all slices, so it goes without {options}.",
+    "volume.only_places": "--volume locates structures and lesions; ask where they are, for example 'locate the liver'.",
+    "volume.shared_positions": "{count} slices of the series lie where another one lies, as in a series of several phases "
+    "or echoes; copy the slices of one phase into a folder of their own.",
+    "volume.single_slice": "The volume has one slice only; ask about it without --volume.",
+    "volume.slice_given": "A whole volume was asked for, and one slice was named; leave one of the two away.",
+    "volume.unreadable_slice": "Slice {slice} of the volume cannot be used: {reason}",
+    "output.slices": "slices",
+    "output.key_slice": "most in",
+    "output.size_3d": "size (mm)",
+    "output.box_px": "box (pixels)",
+    "output.slice_number": "Slice {number}",
 }

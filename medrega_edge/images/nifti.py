@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,32 +101,9 @@ _MIN_AIR = 0.05  # of a slice, for its values to look like Hounsfield units
 
 def read_nifti(source: Source, view: View) -> MedicalImage:
     """Read one slice of a NIfTI volume; raises ImageError, UsageError, or ResourceError where nibabel is missing."""
-    import medrega_edge.images.dicom  # noqa: F401  # imports pydicom before nibabel does
-
     name = source.name
-    try:
-        import nibabel
-        from nibabel import imageglobals
-    except ImportError:
-        raise ResourceError("image.needs_nibabel", image=name) from None
-    if view.plane is not None and view.plane not in PLANES:
-        raise UsageError("image.no_plane", plane=view.plane[:20], planes=list(PLANES))
-    plane = PLANES[view.plane or "axial"]
-    imageglobals.logger.disabled = True  # it would write its repairs of a header to standard error
-    packed = GzipReader(source.data) if source.data.startswith(GZIP_MAGIC) else None
-    stream = packed or io.BytesIO(source.data)
-    with as_image_error(Message("image.damaged_nifti", image=name)), compression_errors(name):
-        nifti_class: Any = nibabel.Nifti2Image if stream.read(7)[4:7] == b"n+2" else nibabel.Nifti1Image
-        stream.seek(0)
-        volume = nifti_class.from_stream(stream)
-        shape = _checked_shape(volume, name)
-        if volume.dataobj.offset < volume.header.single_vox_offset:
-            raise ImageError("image.voxels_in_header", image=name)
-        claimed = int(volume.dataobj.offset) + math.prod(shape) * volume.header.get_data_dtype().itemsize
-        if not packed and claimed > len(source.data):
-            raise ImageError("image.voxels_missing", image=name)
-        if claimed > MAX_BYTES:
-            raise ImageError("image.large_volume", image=name, limit=MAX_BYTES >> 20)
+    plane = _plane(view)
+    with _opened(source) as (volume, shape, packed, claimed):
         try:
             cut = _cut(volume, shape, _geometry(volume, name), plane, view, name)
         except (OSError, ValueError):  # the slice may be missing
@@ -151,6 +129,55 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
         warnings=tuple(notes),
         reading=(*_steps(volume, cut), window_step(window, voi_function(window, function), origin)),
     )
+
+
+def slices_of(source: Source, view: View) -> tuple[int, float | None]:
+    """Return the number of slices of a volume in the plane of `view`, and their distance in millimetres if it is known.
+
+    Raises as `read_nifti`.
+    """
+    plane = _plane(view)
+    with _opened(source) as (volume, shape, packed, claimed):
+        geometry = _geometry(volume, source.name)
+        axis = int(np.flatnonzero(geometry.orientation[:, 0] == plane.axis)[0])
+        _check_length(packed, claimed, source.name)
+    step = geometry.spacing_mm[axis]
+    return shape[axis], step if math.isfinite(step) and 0 < step < 1000 else None
+
+
+def _plane(view: View) -> _Plane:
+    if view.plane is not None and view.plane not in PLANES:
+        raise UsageError("image.no_plane", plane=view.plane[:20], planes=list(PLANES))
+    return PLANES[view.plane or "axial"]
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[Any, tuple[int, ...], GzipReader | None, int]]:
+    """Open a volume; yields it with its shape, its inflating stream if it is compressed, and the bytes that it claims."""
+    import medrega_edge.images.dicom  # noqa: F401  # imports pydicom before nibabel does
+
+    name = source.name
+    try:
+        import nibabel
+        from nibabel import imageglobals
+    except ImportError:
+        raise ResourceError("image.needs_nibabel", image=name) from None
+    imageglobals.logger.disabled = True  # it would write its repairs of a header to standard error
+    packed = GzipReader(source.data) if source.data.startswith(GZIP_MAGIC) else None
+    stream = packed or io.BytesIO(source.data)
+    with as_image_error(Message("image.damaged_nifti", image=name)), compression_errors(name):
+        nifti_class: Any = nibabel.Nifti2Image if stream.read(7)[4:7] == b"n+2" else nibabel.Nifti1Image
+        stream.seek(0)
+        volume = nifti_class.from_stream(stream)
+        shape = _checked_shape(volume, name)
+        if volume.dataobj.offset < volume.header.single_vox_offset:
+            raise ImageError("image.voxels_in_header", image=name)
+        claimed = int(volume.dataobj.offset) + math.prod(shape) * volume.header.get_data_dtype().itemsize
+        if not packed and claimed > len(source.data):
+            raise ImageError("image.voxels_missing", image=name)
+        if claimed > MAX_BYTES:
+            raise ImageError("image.large_volume", image=name, limit=MAX_BYTES >> 20)
+        yield volume, shape, packed, claimed
 
 
 def _steps(volume: Any, cut: _Cut) -> Iterator[Message]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medrega_edge.errors import ImageError
 from medrega_edge.i18n.message import Message
@@ -18,6 +19,9 @@ from medrega_edge.images.nifti import read_nifti
 from medrega_edge.images.raster import read_raster
 from medrega_edge.images.signatures import is_dicom, is_nifti
 from medrega_edge.images.windowing import FEW_SHADES, NEARLY_ALL, few_shades, parse_window
+
+if TYPE_CHECKING:
+    from medrega_edge.images.dicom.series import Picture
 
 
 def read_image(source: str | Path | bytes, view: View = View()) -> MedicalImage:
@@ -29,26 +33,32 @@ def read_image(source: str | Path | bytes, view: View = View()) -> MedicalImage:
     if view.window is not None:
         parse_window(view.window)
     if isinstance(source, bytes):
-        return _read(source, Message("image.given"), None, view)
+        return read_bytes(source, Message("image.given"), None, view)
     path = Path(source)
     if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         return _read_from_folder(path, view)
     if view.series is not None:
         raise ImageError("image.series_of_a_file")
-    return _read(_read_file(path), Message("image.given"), str(path), view)
+    return read_bytes(read_file(path), Message("image.given"), str(path), view)
 
 
 def _read_from_folder(folder: Path, view: View) -> MedicalImage:
     from medrega_edge.images.dicom.series import select_slice
 
     selected = select_slice(folder, view)
-    path = folder / selected.picture.name
-    view = replace(view, series=None, slice=None, frame=selected.picture.frame)
-    image = _read(_read_file(path), Message("dicom.chosen_picture"), str(path), view)
+    image = read_picture(folder, selected.picture, view)
     return replace(image, series=selected.series, slice=selected.slice, warnings=(*selected.notes, *image.warnings))
 
 
-def _read_file(path: Path) -> bytes:
+def read_picture(folder: Path, picture: Picture, view: View) -> MedicalImage:
+    """Read one picture of a series below a folder, through the window of `view`; raises ImageError."""
+    path = folder / picture.name
+    view = replace(view, series=None, slice=None, frame=picture.frame)
+    return read_bytes(read_file(path), Message("dicom.chosen_picture"), str(path), view)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file; raises ImageError for one that cannot be read, or of more than MAX_BYTES."""
     try:
         if path.exists() and not path.is_file():
             raise ImageError("image.not_a_file")
@@ -64,7 +74,8 @@ def _read_file(path: Path) -> bytes:
         raise ImageError("image.cannot_open", reason=error.strerror or type(error).__name__) from None
 
 
-def _read(data: bytes, name: Message, path: str | None, view: View) -> MedicalImage:
+def read_bytes(data: bytes, name: Message, path: str | None, view: View) -> MedicalImage:
+    """Read an image from the bytes of its file; `name` is what errors call it. Raises as `read_image`."""
     if not data:
         raise ImageError("image.empty", image=name)
     source = Source(data, name, path, hashlib.sha256(data).hexdigest())

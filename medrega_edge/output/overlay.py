@@ -7,6 +7,7 @@ eyes) and by number, boxes by dash pattern too: no information depends on colour
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,8 +31,12 @@ NOTICES = {"en": NOTICE, "zh": NOTICE_ZH}
 Rectangle = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the canvas
 
 
-def draw_regions(image: MedicalImage, answer: Answer) -> Image.Image:
-    """Draw the regions and the notice into a copy of the image, RGB; a small image is enlarged."""
+def draw_regions(image: MedicalImage, answer: Answer, numbers: Sequence[int] | None = None) -> Image.Image:
+    """Draw the regions and the notice into a copy of the image, RGB; a small image is enlarged.
+
+    `numbers` are those of the regions, from 0, where they are not their places in the answer; colours follow them.
+    """
+    numbered = list(zip(range(len(answer.regions)) if numbers is None else numbers, answer.regions, strict=True))
     scale = max(1.0, MIN_PICTURE / max(image.width, image.height))
     size = (round(image.width * scale), round(image.height * scale))
     picture = Image.fromarray(image.pixels).resize(size, Image.Resampling.LANCZOS)
@@ -45,7 +50,7 @@ def draw_regions(image: MedicalImage, answer: Answer) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     line_width = max(2, round(max(size) / 320))
     _draw_orientation(draw, font, image, size)
-    for number, region in enumerate(answer.regions):
+    for number, region in numbered:
         colour = COLOURS[number % len(COLOURS)]
         if region.mask is not None:
             _draw_contour(canvas, region.mask, size, colour, line_width)
@@ -54,7 +59,7 @@ def draw_regions(image: MedicalImage, answer: Answer) -> Image.Image:
         _draw_box(draw, box, "black", line_width + 2, (1, 0))
         _draw_box(draw, box, colour, line_width, DASHES[number % len(DASHES)])
     occupied: list[Rectangle] = []
-    for number, region in enumerate(answer.regions):
+    for number, region in numbered:
         occupied.append(_draw_name(draw, font, number, region, scale, (canvas_width, size[1]), occupied))
     draw.text((font_size // 2, size[1] + font_size // 3), notice, fill="white", font=font)
     return canvas

@@ -87,7 +87,7 @@ class Series:
 
     `files` holds each file with its number of pictures. `order` are the pictures; without it they are in the order of files
     and frames. `description` distinguishes the series from others. `notes` are for the user. `is_aside` is a localizer's: it
-    is chosen by its number only.
+    is chosen by its number only. `positions` are those of the pictures in `order`, in millimetres along their normal.
     """
 
     files: tuple[tuple[str, int], ...]
@@ -95,6 +95,7 @@ class Series:
     notes: tuple[Message, ...]
     order: tuple[Picture, ...] = ()
     is_aside: bool = False
+    positions: tuple[float, ...] = ()
 
     @property
     def count(self) -> int:
@@ -414,6 +415,7 @@ def _by_position(pictures: list[_Placed], is_aside: bool) -> Series:
         tuple(notes) if len(order) > 1 else (),
         tuple(Picture(one.header.name, one.frame if one.header.frames > 1 else None) for one in order),
         is_aside,
+        tuple(positions[k] for k in ranked),
     )
 
 

@@ -1,0 +1,77 @@
+"""The answer about a volume -> a table for a terminal, and a montage of the slices that show each object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from medrega_edge.domain import Language
+from medrega_edge.i18n.message import Message
+from medrega_edge.io.safe_text import printable
+from medrega_edge.output.overlay import COLOURS, FONT, NOTICES, draw_regions
+from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer
+
+TILE = 480  # pixels of the longer side of a slice in a montage
+_FONT_SIZE = 18
+_MOST_COLUMNS = 4
+_HEADINGS = (
+    Message("output.region"),
+    Message("output.slices"),
+    Message("output.key_slice"),
+    Message("output.box_px"),
+    Message("output.size_3d"),
+    Message("output.score"),
+)
+
+
+def print_volume_answer(answer: VolumeAnswer, console: Console) -> None:
+    """Print text, a table of the objects, warnings and the notice."""
+    language = answer.language
+    console.print(Text(printable(answer.text)), soft_wrap=True)
+    if answer.regions:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("", justify="right", no_wrap=True)
+        for heading in _HEADINGS:
+            table.add_column(heading.text(language), no_wrap=True)
+        for number, region in enumerate(answer.regions):
+            size = answer.size_mm(region)
+            table.add_row(
+                Text(f"[{number + 1}]", style=COLOURS[number % len(COLOURS)]),
+                Text(printable(region.label)),
+                f"{region.first}-{region.last}",
+                str(region.key_slice),
+                ", ".join(f"{value:.0f}" for value in region.box),
+                "" if size is None else " x ".join(f"{value:.0f}" for value in size),
+                f"{region.confidence:.2f}",
+            )
+        console.print(table)
+    for warning in answer.warnings:
+        text = Message("output.warning", warning=warning).text(language)
+        console.print(Text(printable(text), style="yellow"), soft_wrap=True)
+    console.print(Text(NOTICES[language], style="dim"), soft_wrap=True)
+
+
+def montage(slices: Sequence[ShownSlice], language: Language) -> Image.Image:
+    """Draw slices with their boxes side by side, each under its number; RGB."""
+    columns = min(_MOST_COLUMNS, len(slices)) or 1
+    font = ImageFont.truetype(str(FONT), _FONT_SIZE)
+    tiles = []
+    for one in slices:
+        tile = draw_regions(one.image, one.answer, one.objects)
+        tile.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
+        tiles.append(tile)
+    width = max((tile.width for tile in tiles), default=TILE)
+    height = max((tile.height for tile in tiles), default=0) + 2 * _FONT_SIZE
+    sheet = Image.new("RGB", (columns * width, max(1, math.ceil(len(tiles) / columns)) * height), "black")
+    draw = ImageDraw.Draw(sheet)
+    for place, (tile, one) in enumerate(zip(tiles, slices, strict=True)):
+        x, y = place % columns * width, place // columns * height
+        text = Message("output.slice_number", number=one.number).text(language)
+        draw.text((x + _FONT_SIZE // 2, y + _FONT_SIZE // 3), text, fill="white", font=font)
+        sheet.paste(tile, (x, y + 2 * _FONT_SIZE))
+    return sheet

@@ -1,0 +1,127 @@
+"""The answer about a whole volume: objects with their box in three dimensions and their boxes slice by slice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from medrega_edge.answer import Answer, ImageFacts, ModelFacts
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import NOTICE, Language
+from medrega_edge.i18n.message import Message
+from medrega_edge.images.medical_image import MedicalImage
+from medrega_edge.volumes.linking import SliceBox
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class VolumeRegion:
+    """One object of a volume. `boxes` are in pixels, at most one a slice, in the order of slices.
+
+    `depth_mm` is its extent across slices; None where their distance is unknown.
+    """
+
+    label: str
+    boxes: tuple[SliceBox, ...]
+    depth_mm: float | None
+
+    @property
+    def box(self) -> PixelBox:
+        """The box around the boxes of all slices."""
+        lefts, tops, rights, bottoms = zip(*(one.box for one in self.boxes), strict=True)
+        return PixelBox(min(lefts), min(tops), max(rights), max(bottoms))
+
+    @property
+    def first(self) -> int:
+        """The first slice that shows it."""
+        return self.boxes[0].slice
+
+    @property
+    def last(self) -> int:
+        """The last slice that shows it."""
+        return self.boxes[-1].slice
+
+    @property
+    def key_slice(self) -> int:
+        """The slice that shows most of it: the one with the largest box, each weighted by its confidence."""
+        return max(self.boxes, key=lambda one: one.confidence * one.box.area).slice
+
+    @property
+    def confidence(self) -> float:
+        """Mean confidence of its boxes."""
+        return fmean(one.confidence for one in self.boxes)
+
+
+@dataclass(frozen=True)
+class VolumeAnswer:
+    """The answer to a question about a volume of `count` slices. `image` are the facts of its middle slice.
+
+    `text` is for a person. `absent` are the names that no object was found for.
+    """
+
+    text: str
+    language: Language
+    count: int
+    step_mm: float | None
+    regions: tuple[VolumeRegion, ...]
+    absent: tuple[str, ...]
+    image: ImageFacts
+    model: ModelFacts
+    device: str
+    seconds: float
+    warnings: tuple[Message, ...]
+
+    def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
+        """Return the answer as JSON data; without `include_identifiers` the path of the volume is null."""
+        image = asdict(self.image) | ({} if include_identifiers else {"path": None})
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "text": self.text,
+            "task": "detect_volume",
+            "language": self.language,
+            "slices": self.count,
+            "slice_step_mm": self.step_mm,
+            "regions": [self._region(region) for region in self.regions],
+            "absent": list(self.absent),
+            "image": image | {"slice": None},
+            "model": asdict(replace(self.model, certified=None)),
+            "device": self.device,
+            "seconds": round(self.seconds, 3),
+            "warnings": [str(warning) for warning in self.warnings],
+            "warning_details": [warning.to_dict() for warning in self.warnings],
+            "notice": NOTICE,
+        }
+
+    def size_mm(self, region: VolumeRegion) -> tuple[float, float, float] | None:
+        """Return width, height and depth of a region in millimetres, None where pixel size or step is unknown."""
+        flat = self.image.in_millimetres(region.box)
+        if flat is None or region.depth_mm is None:
+            return None
+        return flat[2] - flat[0], flat[3] - flat[1], region.depth_mm
+
+    def _region(self, region: VolumeRegion) -> dict[str, Any]:
+        size = self.size_mm(region)
+        return {
+            "label": region.label,
+            "slices": [region.first, region.last],
+            "key_slice": region.key_slice,
+            "box": [round(value, 2) for value in region.box],
+            "size_mm": None if size is None else [round(value, 1) for value in size],
+            "confidence": round(region.confidence, 4),
+            "boxes": [
+                {"slice": one.slice, "box": [round(v, 2) for v in one.box], "confidence": round(one.confidence, 4)}
+                for one in region.boxes
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class ShownSlice:
+    """One slice to draw: its number, its picture, an answer with the boxes of the objects in it, and their numbers."""
+
+    number: int
+    image: MedicalImage
+    answer: Answer
+    objects: tuple[int, ...]

@@ -1,0 +1,121 @@
+"""Locate names in a whole volume: every slice is asked, and the boxes of each name are linked to one object."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from medrega_edge.answer import Answer, Region
+from medrega_edge.domain import Language, Task
+from medrega_edge.engine import Engine
+from medrega_edge.errors import ImageError, UsageError
+from medrega_edge.i18n.message import Message
+from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer, VolumeRegion
+from medrega_edge.volumes.linking import SliceBox, best_chain
+from medrega_edge.volumes.reader import Volume
+
+MOST_SHOWN = 4  # slices of a montage for each object
+
+
+def locate_in_volume(
+    engine: Engine,
+    volume: Volume,
+    request: TaskRequest,
+    language: Language,
+    on_slice: Callable[[int], None] = lambda _: None,
+) -> VolumeAnswer:
+    """Ask every slice for boxes and link them; `on_slice` receives the number of slices that are done.
+
+    Raises UsageError for a request that is not about places, ImageError for a slice that cannot be read.
+    """
+    if request.task is not Task.DETECT:
+        raise UsageError("volume.only_places")
+    begun = time.perf_counter()
+    boxes: dict[str, list[SliceBox]] = {}
+    middle: Answer | None = None
+    shared: set[Message] | None = None  # warnings of every slice
+    names = {engine.terminology.name(name[0], language): None for name in engine.terminology.find(request.words)}
+    for index, answer in enumerate(_answers(engine, volume, request, language)):
+        shared = set(answer.warnings) if shared is None else shared & set(answer.warnings)
+        for label, one in _boxes(index, answer):
+            names[label] = None
+            boxes.setdefault(label, []).append(one)
+        if index == volume.count // 2:
+            middle = answer
+        on_slice(index + 1)
+    assert middle is not None
+    assert shared is not None
+    regions = tuple(_region(label, chain, volume) for label in boxes if (chain := best_chain(boxes[label])))
+    found = {region.label for region in regions}
+    absent = tuple(name for name in names if name not in found)
+    return VolumeAnswer(
+        text=_text(regions, absent, language),
+        language=language,
+        count=volume.count,
+        step_mm=volume.step_mm,
+        regions=regions,
+        absent=absent,
+        image=middle.image,
+        model=middle.model,
+        device=middle.device,
+        seconds=time.perf_counter() - begun,
+        warnings=(*volume.notes, *(warning for warning in middle.warnings if warning in shared)),
+    )
+
+
+def slices_to_show(region: VolumeRegion) -> list[int]:
+    """Return a few slices of an object, spread evenly, its first and last among them."""
+    numbers = [one.slice for one in region.boxes]
+    if len(numbers) <= MOST_SHOWN:
+        return numbers
+    return [numbers[round(k * (len(numbers) - 1) / (MOST_SHOWN - 1))] for k in range(MOST_SHOWN)]
+
+
+def slices_of_objects(engine: Engine, volume: Volume, answer: VolumeAnswer, request: TaskRequest) -> list[ShownSlice]:
+    """Return slices that show each object, with the boxes of all objects in them."""
+    shown = []
+    for number in sorted({number for region in answer.regions for number in slices_to_show(region)}):
+        image = volume.read(number)
+        objects, regions = [], []
+        for k, region in enumerate(answer.regions):
+            for one in region.boxes:
+                if one.slice == number:
+                    objects.append(k)
+                    regions.append(Region(region.label, one.box, one.confidence))
+        whole = engine.run(engine.encode(image), request, answer.language)
+        shown.append(ShownSlice(number, image, replace(whole, regions=tuple(regions)), tuple(objects)))
+    return shown
+
+
+def boxes_of_slices(
+    engine: Engine, volume: Volume, request: TaskRequest, language: Language
+) -> Iterator[tuple[str, SliceBox]]:
+    """Yield the boxes of every slice with their labels, before they are linked."""
+    for index, answer in enumerate(_answers(engine, volume, request, language)):
+        yield from _boxes(index, answer)
+
+
+def _answers(engine: Engine, volume: Volume, request: TaskRequest, language: Language) -> Iterator[Answer]:
+    for index in range(volume.count):
+        try:
+            yield engine.run(engine.encode(volume.read(index)), request, language)
+        except ImageError as error:
+            raise ImageError("volume.unreadable_slice", slice=index, reason=error.message) from None
+
+
+def _boxes(index: int, answer: Answer) -> Iterator[tuple[str, SliceBox]]:
+    for region in answer.regions:
+        if region.box.is_ordered and region.confidence is not None:
+            yield region.label, SliceBox(index, region.box, region.confidence)
+
+
+def _region(label: str, chain: list[SliceBox], volume: Volume) -> VolumeRegion:
+    return VolumeRegion(label, tuple(chain), volume.thickness_mm(chain[0].slice, chain[-1].slice))
+
+
+def _text(regions: tuple[VolumeRegion, ...], absent: tuple[str, ...], language: Language) -> str:
+    messages = [Message("volume.found", name=r.label, first=r.first, last=r.last, key=r.key_slice) for r in regions]
+    messages += [Message("volume.not_found", name=name) for name in absent]
+    return ("" if language is Language.ZH else " ").join(message.text(language) for message in messages)

@@ -1,0 +1,159 @@
+"""Whole volumes: slices read one at a time, boxes linked over slices, and the command that asks for them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language
+from medrega_edge.errors import ImageError, UsageError
+from medrega_edge.images.medical_image import View
+from medrega_edge.images.reader import read_image
+from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.reporting import Report
+from medrega_edge.volumes.linking import SliceBox, best_chain
+from medrega_edge.volumes.locate import locate_in_volume, slices_of_objects
+from medrega_edge.volumes.reader import open_volume
+from tests.codes import raises_code
+from tests.edge.stub import StubEngine, medrega, put
+from tests.edge.test_series import AXIAL, stack
+
+HERE, THERE = PixelBox(10.0, 10.0, 50.0, 50.0), PixelBox(100.0, 100.0, 140.0, 140.0)
+
+
+def chain(*boxes):
+    return [one.slice for one in best_chain([SliceBox(*box) for box in boxes])]
+
+
+def test_a_chain_leaves_out_a_sure_box_that_lies_elsewhere():
+    boxes = [(0, HERE, 0.95), (1, HERE, 0.9), (2, HERE, 0.97), (3, THERE, 0.97)]
+    assert chain(*boxes) == [0, 1, 2]
+
+
+def test_a_chain_bridges_a_slice_without_a_box_and_ends_where_confidence_does():
+    boxes = [(0, HERE, 0.2), (1, HERE, 0.97), (2, HERE, 0.97), (4, HERE, 0.97), (5, HERE, 0.97), (6, HERE, 0.1)]
+    assert chain(*boxes) == [1, 2, 4, 5]
+
+
+def test_a_chain_has_one_box_a_slice():
+    assert best_chain([SliceBox(0, HERE, 0.9), SliceBox(0, THERE, 0.95), SliceBox(1, THERE, 0.95)]) == [
+        SliceBox(0, THERE, 0.95),
+        SliceBox(1, THERE, 0.95),
+    ]
+
+
+def test_what_no_slice_is_sure_of_is_an_object_only_if_it_is_likely():
+    assert chain(*[(number, HERE, 0.6) for number in range(6)]) == list(range(6))
+    assert chain(*[(number, HERE, 0.2) for number in range(6)]) == []
+    assert chain() == []
+
+
+def series(folder, count=5, step=2.5, **tags):
+    return stack(folder, [(0, 0, step * number) for number in range(count)], cosines=AXIAL, **tags)
+
+
+def test_slices_of_a_series_are_those_that_are_read_one_by_one(tmp_path):
+    folder = series(tmp_path / "ct")
+    volume = open_volume(folder)
+    assert (volume.count, volume.step_mm, volume.thickness_mm(1, 3)) == (5, 2.5, 7.5)
+    for number in range(5):
+        alone = read_image(folder, View(slice=number))
+        assert np.array_equal(volume.read(number).pixels, alone.pixels)
+        assert (volume.read(number).slice, volume.read(number).sha256) == (number, alone.sha256)
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_slices_of_a_nifti_volume_are_those_that_are_read_one_by_one(tmp_path, pack):
+    pytest.importorskip("nibabel")
+    from tests.edge.test_nifti import nifti, noise
+
+    path = tmp_path / "scan.nii"
+    path.write_bytes(nifti(noise, pack=pack))
+    volume = open_volume(path, View(plane="coronal"))
+    assert (volume.count, volume.step_mm) == (22, 3.0)
+    alone = read_image(path, View(plane="coronal", slice=7))
+    assert np.array_equal(volume.read(7).pixels, alone.pixels)
+    assert volume.read(7).sha256 == alone.sha256
+
+
+def test_what_is_no_volume_is_refused(tmp_path):
+    with raises_code(ImageError, "volume.single_slice"):
+        open_volume(series(tmp_path / "one", count=1))
+    with raises_code(ImageError, "volume.shared_positions"):
+        open_volume(stack(tmp_path / "phases", [(0, 0, 0), (0, 0, 0), (0, 0, 2)], cosines=AXIAL))
+    with raises_code(ImageError, "volume.slice_given"):
+        open_volume(tmp_path / "one", View(slice=0))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with raises_code(ImageError, "volume.no_volume"):
+        open_volume(tmp_path / "a.png")
+
+
+class SlicesEngine(StubEngine):
+    """Sees the liver in slices 1 to 3, surely, and a spleen in slice 0, hardly."""
+
+    class terminology:  # noqa: N801
+        @staticmethod
+        def find(text):
+            return [name for name in (("liver", "肝脏"), ("spleen", "脾脏")) if name[0] in text]
+
+        @staticmethod
+        def name(english, language):
+            return english
+
+    def encode(self, image):
+        from types import SimpleNamespace
+
+        return SimpleNamespace(image=image)
+
+    def run(self, image, task, language=Language.EN, **_):
+        from medrega_edge.answer import Region
+
+        answer = super().run(image, task, language)
+        number = image.image.slice
+        found = {0: ("spleen", THERE, 0.2), 4: None}.get(number, ("liver", HERE, 0.97))
+        facts = replace(answer.image, spacing_mm=(0.5, 0.5))
+        return replace(answer, regions=(Region(*found),) if found else (), image=facts)
+
+
+def test_an_answer_about_a_volume_has_box_slices_and_millimetres(tmp_path):
+    volume = open_volume(series(tmp_path / "ct"))
+    request, done = Detect(["liver", "spleen"]), []
+    answer = locate_in_volume(SlicesEngine(), volume, request, Language.EN, done.append)
+    data = json.loads(json.dumps(answer.to_dict()))
+    assert done == [1, 2, 3, 4, 5]
+    (liver,) = data["regions"]
+    assert (liver["label"], liver["slices"], liver["key_slice"], liver["box"]) == ("liver", [1, 3], 1, list(HERE))
+    assert liver["size_mm"] == [20.0, 20.0, 7.5]
+    assert [one["slice"] for one in liver["boxes"]] == [1, 2, 3]
+    assert (data["absent"], data["slices"], data["image"]["path"]) == (["spleen"], 5, None)
+    shown = slices_of_objects(SlicesEngine(), volume, answer, request)
+    assert [(one.number, one.objects) for one in shown] == [(1, (0,)), (2, (0,)), (3, (0,))]
+    with raises_code(UsageError, "volume.only_places"):
+        locate_in_volume(SlicesEngine(), volume, Report(False), Language.EN)
+
+
+def test_a_slice_that_cannot_be_read_is_named(tmp_path):
+    folder = series(tmp_path / "ct")
+    volume = open_volume(folder)
+    for path in folder.iterdir():
+        if read_image(path).pixels[1, 0, 0] == volume.read(2).pixels[1, 0, 0]:
+            path.write_bytes(b"")
+            break
+    with pytest.raises(ImageError) as caught:
+        locate_in_volume(SlicesEngine(), volume, Detect(["liver"]), Language.EN)
+    assert caught.value.code == "volume.unreadable_slice"
+
+
+def test_the_command_prints_objects_and_writes_a_montage(tmp_path, monkeypatch, capsys):
+    put(monkeypatch)
+    monkeypatch.setattr("medrega_edge.engine.load", lambda *_, **__: SlicesEngine())
+    folder, sheet = series(tmp_path / "ct"), tmp_path / "sheet.png"
+    assert medrega("locate", str(folder), "liver", "--volume", "--json", "--save", str(sheet)) == 0
+    assert json.loads(capsys.readouterr().out)["regions"][0]["slices"] == [1, 3]
+    assert read_image(sheet).width > 1000
+    with raises_code(UsageError, "volume.one_option"):
+        medrega("locate", folder, "liver", "--volume", "--slice", "1")
+    with raises_code(UsageError, "volume.one_option"):
+        medrega("ask", folder, "locate the liver", "--volume", "--cot")
