@@ -11,10 +11,10 @@ import pytest
 from medrega_bench.datasets.references import reference
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task
-from medrega_edge.evaluation.records import AnnotatedRegion, read_records
+from medrega_edge.evaluation.records import AnnotatedQuestion, AnnotatedRegion, read_records
 from medrega_train.augment import clean_view
 from medrega_train.questions import MAX_BOXES, QuestionSampler
-from medrega_train.records import Absence, area_of, implied, split_of
+from medrega_train.records import Absence, area_of, denied, implied, split_of
 from medrega_train.reports import report
 
 from .test_augment import picture, record
@@ -81,6 +81,17 @@ def test_a_normal_chest_film_rules_lesions_out_and_another_does_not():
     assert "pneumothorax" in ABSENCE.missing(film)
     assert ABSENCE.missing(replace(film, labels=("chest", "tuberculosis"))) == []
     assert ABSENCE.missing(image("chaos_mr", labels=("abdomen", "normal"))) == []
+
+
+def test_an_answer_to_an_image_s_own_question_denies_a_name():
+    def asked(*pairs):
+        return replace(image("slake", "liver"), qa=tuple(AnnotatedQuestion(Language.EN, q, a) for q, a in pairs))
+
+    one = asked(("Does the picture contain kidney?", "No"), ("Does the picture contain spleen ?", "no."))
+    assert denied(one) == {"left kidney", "right kidney", "spleen"}
+    assert {"left kidney", "spleen"} <= set(ABSENCE.missing(one))
+    assert denied(asked(("Does the picture contain spleen?", "Yes"), ("Is the lung healthy?", "No"))) == set()
+    assert "liver" not in ABSENCE.missing(asked(("Does the picture contain liver?", "No")))  # its box says that it is there
 
 
 def test_what_is_certain_without_a_box():

@@ -101,8 +101,8 @@ PRESETS = {
         vocabulary=2560,
         dense=StagePlan(steps=8000, batch=16, learning_rate=1.0e-3, tower_learning_rate=1.5e-4),
         align=StagePlan(steps=80, batch=64, learning_rate=1.0e-3, questions=3, warmup=20, ema_decay=0.98),
-        instruct=StagePlan(steps=2140, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
-        pool=12_000,
+        instruct=StagePlan(steps=2900, batch=64, learning_rate=7.0e-4, questions=3, warmup=40, ema_decay=0.997),
+        pool=10_000,
     ),
     "small": Preset(
         image_size=320,

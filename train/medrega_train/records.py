@@ -6,6 +6,7 @@ it out. A missing box alone proves nothing. A whole is never absent where a part
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
@@ -162,6 +163,8 @@ _IMPLIED_BY = {
     },
     **{f"{side} cerebral hemisphere": tuple(f"{side} {lobe}" for lobe in _LOBES) for side in ("left", "right")},
 }
+_DOES_IT_CONTAIN = re.compile(r"does the picture contain (?:an? |the )?(?P<name>[a-z ]+?) ?\?")
+_PAIRED = frozenset({"kidney", "lung"})
 _IN_A_CHEST_FILM = ("heart", "heart and mediastinum", "left lung", "right lung")
 
 
@@ -191,6 +194,17 @@ def areas_of_labels(records: Iterable[Record]) -> dict[str, set[str]]:
         if label in _ANYWHERE:
             found.clear()
     return areas
+
+
+def denied(record: Record) -> set[str]:
+    """Return the names that an image does not show, by the answers to its own questions."""
+    found: set[str] = set()
+    for pair in record.qa:
+        asked = _DOES_IT_CONTAIN.fullmatch(pair.question.strip().lower())
+        if asked and pair.answer.strip(" .").lower() == "no":
+            name = asked["name"]
+            found.update((f"left {name}", f"right {name}") if name in _PAIRED else (name,))
+    return found
 
 
 def implied(record: Record, names: Collection[str]) -> set[str]:
@@ -232,7 +246,7 @@ class Absence:
 
     def missing(self, record: Record) -> list[str]:
         """Labels that the area could show and the image does not, sorted: its class, or a whole annotation, says so."""
-        missing = self._of_dataset.get(record.dataset, set()).copy()
+        missing = self._of_dataset.get(record.dataset, set()) | denied(record)
         for label in record.labels:
             missing.update(_RULED_OUT_BY_CLASS.get(label, ()))
         if record.modality is Modality.XRAY and {"normal", "chest"} <= set(record.labels):
