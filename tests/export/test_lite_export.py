@@ -16,14 +16,16 @@ pytestmark = pytest.mark.export
 for name in ("torch", "transformers", "gptqmodel", "onnx", "tokenizers"):
     pytest.importorskip(name)
 
+import torch
 from conftest import write_lite_checkpoint
 
 from medrega_edge.engine import load
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.inference.mask_head import MaskHead
 from medrega_edge.package.package import Package
 from medrega_export import ExportOptions, export
-from medrega_export.checkpoint import checkpoint
+from medrega_export.checkpoint import checkpoint, mask_head
 from medrega_export.graphs import reference_decoder, vision
 from medrega_export.pipeline import explain
 from medrega_export.preflight import inspect
@@ -159,6 +161,25 @@ def test_a_checkpoint_without_a_head_gives_a_package_without_one(tmp_path: Path)
     assert manifest.vision.fit == "pad" and "region_head" not in manifest.files
     names = {x.name for x in reference_decoder.session(tmp_path / "package" / "vision.onnx").get_outputs()}
     assert names == {"image_embeds"}
+
+
+def test_a_mask_head_in_the_checkpoint_goes_into_the_package(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder = write_lite_checkpoint(tmp_path / "checkpoint", has_head=False)
+    shapes, random = mask_head.weight_shapes(), np.random.default_rng(0)
+    weights = {name: 0.05 * random.standard_normal(shape).astype(np.float16) for name, shape in shapes.items()}
+    tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+    save_file(tensors, folder / mask_head.FILE, {mask_head.WRONG: '["liver"]'})
+    found = inspect(ExportOptions(folder, tmp_path / "package"))
+    assert "mask_head" in {name.code.removeprefix("export.fact_") for name, _ in found.facts}
+    export(ExportOptions(folder, tmp_path / "package", recipe=dataclasses.replace(FULL, tower="fp16")))
+    package = Package.open(tmp_path / "package")
+    package.verify()
+    assert package.manifest.masks is not None and package.manifest.masks.wrong == ("liver",)
+    assert package.manifest.files["mask_encoder"].precision == package.manifest.files["mask_decoder"].precision
+    assert "LiteMedSAM" in package.text("card")
+    MaskHead(package, 1, "cpu")
 
 
 def test_an_int8_tower_needs_images(lite_folder: Path, tmp_path: Path) -> None:
