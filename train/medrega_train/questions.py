@@ -66,8 +66,6 @@ _UNIT = Geometry(1, 1)
 # Without regions, classes and questions of its own, an image only allows questions about absent things.
 NOTHING_TO_ASK_WEIGHT = 0.1
 VQA_WEIGHT = 12.0  # of an image with questions of its own: few images in many views, or they are learnt by heart
-    12.0  # of an image with questions of its own: few images, many views, or the language model learns them by heart
-)
 VQA_DRAW_WEIGHT, CLASS_DRAW_WEIGHT = 1.3, 1.3  # of a view of the pool
 VQA_FACTOR = 3  # times as many questions for such an image: they are short, and their answers differ
 
