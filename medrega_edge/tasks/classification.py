@@ -12,6 +12,7 @@ from medrega_edge.prompts.templates import LABEL_SEPARATOR, MODALITY_QUESTION, P
 from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult, check_text, generation_warnings
 from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
 from medrega_edge.tasks.classes import decide
+from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet
 
 
@@ -98,6 +99,35 @@ class Classify(TaskRequest):
             if any(set(labels) <= set(label_set.names(language)) for language in Language):
                 return labels, label_set.modalities
         return labels, None if context.terminology.labels else ()  # weights without a terminology: their labels are unknown
+
+
+@dataclass(frozen=True)
+class ClassifyByPart(TaskRequest):
+    """Choose a class out of the one among several label sets that is for the body part in the image."""
+
+    sets: tuple[str, ...]
+    question: str
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.CLASSIFY
+
+    @property
+    def words(self) -> str:
+        """The question."""
+        return self.question
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Choose; raises UsageError where no set, or more than one, is for the body part."""
+        modality = context.image_modality()
+        fitting: Sequence[str] = ()
+        if modality and context.prompts.modalities:
+            _, part, _ = choose_body_part(context, modality)
+            fitting = [each for each in self.sets if part in LABEL_SETS[each].parts]
+        if len(fitting) != 1:
+            raise UsageError("task.no_fitting_set", sets=list(fitting or self.sets))
+        return Classify(fitting[0], question=self.question).run(context)
 
 
 def _distinct(labels: Iterable[str]) -> tuple[str, ...]:

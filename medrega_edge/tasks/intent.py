@@ -12,14 +12,14 @@ from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
-from medrega_edge.tasks.classification import Classify
+from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, BodyPart, FromBoxes, KindOfImage, VisibleOrgans
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
-from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, label_set_of
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, candidate_sets, label_set_of, named_set
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import names_cancer, nearest
 
@@ -124,6 +124,8 @@ def _request(
             return _classification(text, modality)
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
             return _classification(text, modality)
+        case Kind.PRESENCE if not intent.names and (label_set := named_set(text, modality)) and Task.CLASSIFY in tasks:
+            return Classify(label_set, question=text)  # "any sign of TB?"
         case (
             Kind.LOCATE | Kind.SEGMENT | Kind.PRESENCE | Kind.COUNT | Kind.MEASURE | Kind.SIDE | Kind.COMPARE | Kind.DISTANCE
         ) if Task.DETECT in tasks:
@@ -136,6 +138,8 @@ def _request(
 def _classification(text: str, modality: Modality | None) -> TaskRequest:
     if label_set := label_set_of(text, modality):
         return Classify(label_set, question=text)
+    if candidates := candidate_sets(text, modality):
+        return ClassifyByPart(candidates, text)
     fitting = [each.name for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
     raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")
 
@@ -165,7 +169,7 @@ def _unknown_name(text: str, intent: Intent, terminology: Terminology, modality:
     language = language_of(text)
     column = language is Language.ZH
     word = ", ".join(intent.generic) or unknown_word(text)
-    offered = [label[column] for label in terminology.labels if terminology.can_show(modality, label[0])]
+    offered = [label[column] for label in terminology.most_usual_first if terminology.can_show(modality, label[0])]
     near = nearest(word, [label[column] for label in terminology.labels]) if word and not intent.generic else []
     if not word:
         return UsageError("task.no_known_name")

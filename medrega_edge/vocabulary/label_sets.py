@@ -5,6 +5,7 @@ Training and benchmark read here which labels belong together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -15,13 +16,14 @@ from medrega_edge.domain import Language, Modality
 class LabelSet:
     """Candidate labels for a whole image, and the modalities that they are for.
 
-    With `multiple`, more than one may be right.
+    With `multiple`, more than one may be right. `parts` are the body parts of its images, as reports name them.
     """
 
     name: str
     modalities: tuple[Modality, ...]
     labels: tuple[tuple[str, str], ...]  # (English, Chinese)
     multiple: bool = False
+    parts: tuple[str, ...] = ()
 
     def right(self, labels: Collection[str], modality: Modality) -> list[tuple[str, str]]:
         """Return the candidates that an image's English labels name; none for an image of another modality.
@@ -57,6 +59,7 @@ LABEL_SETS = {
                 ("benign breast lesion", "乳腺良性病变"),
                 ("malignant breast lesion", "乳腺恶性病变"),
             ),
+            parts=("breast",),
         ),
         LabelSet(
             "retinopathy",
@@ -82,9 +85,17 @@ LABEL_SETS = {
             ),
         ),
         LabelSet(
-            "brain-tumor", (Modality.MRI,), (("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤"))
+            "brain-tumor",
+            (Modality.MRI,),
+            (("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤")),
+            parts=("brain", "head"),
         ),
-        LabelSet("fracture", (Modality.XRAY,), (("fracture", "骨折"), ("no fracture", "无骨折"))),
+        LabelSet(
+            "fracture",
+            (Modality.XRAY,),
+            (("fracture", "骨折"), ("no fracture", "无骨折")),
+            parts=("hand", "leg", "hip", "shoulder"),
+        ),
         LabelSet(
             "limb",
             (Modality.XRAY,),
@@ -99,17 +110,20 @@ LABEL_SETS = {
                 ("hardware", "内固定物"),
             ),
             multiple=True,
+            parts=("hand", "leg", "hip", "shoulder"),
         ),
-        LabelSet("tuberculosis", (Modality.XRAY,), (("normal", "正常"), ("tuberculosis", "肺结核"))),
+        LabelSet("tuberculosis", (Modality.XRAY,), (("normal", "正常"), ("tuberculosis", "肺结核")), parts=("chest",)),
         LabelSet(
             "liver-mass",
             (Modality.ULTRASOUND,),
             (("benign liver mass", "肝脏良性肿块"), ("malignant liver mass", "肝脏恶性肿块")),
+            parts=("liver", "abdomen"),
         ),
         LabelSet(
             "kidney-disease",
             (Modality.MRI,),
             (("healthy kidneys", "健康肾脏"), ("chronic kidney disease", "慢性肾病")),
+            parts=("abdomen", "genitourinary system"),
         ),
         LabelSet(
             "brain-hemorrhage",
@@ -127,8 +141,14 @@ LABEL_SETS = {
             "heart-view",
             (Modality.ULTRASOUND,),
             (("apical two-chamber view", "心尖两腔切面"), ("apical four-chamber view", "心尖四腔切面")),
+            parts=("heart",),
         ),
-        LabelSet("heart-phase", (Modality.ULTRASOUND,), (("end-diastole", "舒张末期"), ("end-systole", "收缩末期"))),
+        LabelSet(
+            "heart-phase",
+            (Modality.ULTRASOUND,),
+            (("end-diastole", "舒张末期"), ("end-systole", "收缩末期")),
+            parts=("heart",),
+        ),
     )
 }
 
@@ -150,6 +170,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "heart-view": ("apical", "chamber", "切面"),
     "heart-phase": ("diastole", "systole", "phase", "舒张", "收缩"),
 }
+_FINDING_SETS = ("retinopathy", "macular-edema", "tuberculosis")  # their words name the finding that they tell
 _FIRST_CHOICE = {  # of several sets for a kind of image, where the words name none
     Modality.DERMOSCOPY: "skin",
     Modality.FUNDUS: "retinopathy",
@@ -174,6 +195,29 @@ def label_set_of(text: str, modality: Modality | None) -> str | None:
     if modality in _FIRST_CHOICE and (not best or _FIRST_CHOICE[modality] in best):
         return _FIRST_CHOICE[modality]
     return fitting[0].name if len(fitting) == 1 else None
+
+
+_BENIGN = ("benign", "malignant", "良性", "恶性")
+
+
+def candidate_sets(text: str, modality: Modality | None) -> tuple[str, ...]:
+    """Return the names of the sets that a question that names none may mean: if it asks, those of benign and malignant."""
+    fitting = [each for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
+    if any(word in text.casefold() for word in _BENIGN):
+        fitting = [each for each in fitting if any(label.startswith(_BENIGN) for label, _ in each.labels)]
+    return tuple(each.name for each in fitting)
+
+
+def named_set(text: str, modality: Modality | None) -> str | None:
+    """Return the name of the set, for a kind of image, that a question names by one of its words: "TB"."""
+    text, words = text.casefold(), re.findall(r"[a-z]+", text.casefold())
+    named = [
+        name
+        for name, set_words in _SET_WORDS.items()
+        if name in _FINDING_SETS and (modality is None or modality in LABEL_SETS[name].modalities)
+        if any(word in words if word.isascii() else word in text for word in set_words)
+    ]
+    return named[0] if len(named) == 1 else None
 
 
 # Findings that a report can name: the labels above without the normal ones, and without views and phases.

@@ -34,6 +34,7 @@ _WORD = re.compile(r"\s*(?:[\u3400-\u9fff]{1,2}|[^\s\0\u3400-\u9fff]+)")  # \0 r
 _JOINED = r"(,? (?:and|or|plus|&) (?:the |his |her |my )*| ?[,/&+] ?)"
 _SHARED_LAST = re.compile(rf"\b([a-z][a-z-]*){_JOINED}([a-z][a-z-]*) ([a-z]+)\b")
 _SHARED_FIRST = re.compile(rf"\b([a-z][a-z-]*) ([a-z]+){_JOINED}([a-z]+)\b")
+_SHARED_ZH = re.compile(r"([\u3400-\u9fff]{0,3}?)(动静|静动|上下|下上|前后)([\u3400-\u9fff]{1,3})")
 _SIDE_WORDS = ("left", "right")
 _SIDES_ZH = (("左侧", "右侧"), ("左", "右"))
 
@@ -119,12 +120,23 @@ class Terminology:
             ),
             text,
         )
-        return _SHARED_FIRST.sub(
+        text = _SHARED_FIRST.sub(
             lambda m: (
                 f"{m[1]} {m[2]}{m[3]}{m[1]} {m[4]}" if self._is_shared(m[4], f"{m[1]} {m[2]}", f"{m[1]} {m[4]}") else m[0]
             ),
             text,
         )
+        return _SHARED_ZH.sub(self._each_of_two, text)
+
+    def _each_of_two(self, match: re.Match[str]) -> str:
+        """Write out "髂动静脉", "上下腔静脉": arteries and veins of one name, upper and lower ones."""
+        before, (one, other), after = match.groups()
+        for start in range(len(before) + 1):
+            for end in range(len(after), 0, -1):
+                names = [f"{before[start:]}{mark}{after[:end]}" for mark in (one, other)]
+                if all(name in self._phrases for name in names):
+                    return f"{before[:start]}{'、'.join(names)}{after[end:]}"
+        return match.group()
 
     def _is_shared(self, alone: str, *phrases: str) -> bool:
         return alone not in self._phrases and alone not in _SIDE_WORDS and all(phrase in self._phrases for phrase in phrases)
@@ -142,6 +154,17 @@ class Terminology:
         )
         absent = sorted((name for name in names if name not in self._phrases), key=len, reverse=True)
         return re.compile("|".join(map(_as_pattern, absent)) or r"(?!)")
+
+    @cached_property
+    def most_usual_first(self) -> list[BilingualName]:
+        """The labels in the order of the table, which begins with what is asked for most."""
+        ranks = {name: rank for rank, name in enumerate(term_table())}
+        last = len(ranks)
+
+        def rank(label: BilingualName) -> int:
+            return ranks.get(label[0].removeprefix("left ").removeprefix("right "), ranks.get(label[0], last))
+
+        return sorted(self.labels, key=rank)
 
     @cached_property
     def chinese_phrases(self) -> list[str]:

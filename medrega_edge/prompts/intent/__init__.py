@@ -2,8 +2,8 @@
 
 A phrase is a text of plain words; `*` stands for up to four words, in Chinese for six characters, `#` for a name, `^` and
 `$` for the start and the end, `<part>` for a word of that class. Kinds are tried in the order of `_RULES`, so a question
-that counts is about a number, whatever else it says. Of a question with a history, "fell off a bike, any fracture?", only
-the clause that asks is read.
+that counts is about a number, whatever else it says. A classifier (`kinds`) overrules the phrases where it is far surer of
+another kind. Of a question with a history, "fell off a bike, any fracture?", only the clause that asks is read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from importlib.resources import files
 from typing import Any
 
 from medrega_edge.domain import Modality
+from medrega_edge.prompts.intent import kinds
 from medrega_edge.vocabulary.phrase_index import PhraseIndex
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, without_request_words
 from medrega_edge.vocabulary.wording import (
@@ -183,6 +184,19 @@ def _texts(value: Any) -> list[str]:
 
 def understand(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> Intent:
     """Tell what a question asks for. `modality` is that of the image, if it is known; generic words need it."""
+    reading = _read(text, terminology, modality, has_box)
+    kind, reason = _decide(reading.facts)
+    generic = tuple(one.word for one in reading.generic)
+    return Intent(kind, reading.chosen(kind), generic, reading.typos, reason, reading.facts.has("outline"))
+
+
+def features(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> list[int]:
+    """Return what the classifier of kinds sees of a question: its buckets."""
+    facts = _read(text, terminology, modality, has_box).facts
+    return kinds.buckets(facts.said, facts.whole, facts.flags)
+
+
+def _read(text: str, terminology: Terminology, modality: Modality | None, has_box: bool) -> _Reading:
     plain = simplified(text).replace("'", " ").replace("\u2019", " ")
     plain = _SIDE_LETTER.sub(lambda match: {"l": "left", "r": "right"}[match.group(1)], plain)
     plain, typos = corrected(plain, terminology.words | _cue_words())
@@ -191,7 +205,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         plain = _hearing(terminology).corrected(plain)
     plain = terminology.with_shared_words(_from_syllables(plain, terminology))
     asked = _asking_clause(plain, terminology, modality)
-    return _understood(asked, typos, terminology, modality, has_box, asked != plain)
+    return _Reading.of(asked, typos, terminology, modality, has_box, asked != plain)
 
 
 @dataclass(frozen=True)
@@ -229,51 +243,66 @@ def _without_described(text: str, terminology: Terminology) -> str:
     return rest if len(described) < len(spans) or generic_words(rest, None)[1] else text
 
 
-def _understood(
-    plain: str,
-    typos: Mapping[str, str],
-    terminology: Terminology,
-    modality: Modality | None,
-    has_box: bool,
-    is_clause: bool,
-) -> Intent:
-    whole = " ".join(_NO_WORD.sub(" ", plain).split())
-    found = _named(plain, terminology, modality)
-    masked, names, generic = found.masked, found.names, found.generic
-    by_english = {label[0]: label for label in terminology.labels}
-    said = " ".join(_NO_WORD.sub(" ", masked).split())
-    names = _composed(names, generic, plain, said, by_english)
-    if {english for english, _ in names} == {"heart"} and _has("enlarged", plain):
-        names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
-    meant = [by_english[label] for one in generic for label in one.labels if label in by_english]
-    if not _CONJOINED.search(said):
-        meant = [label for label in meant if is_finding(label[0])] or meant
-    joined = _CONJOINED if any(is_finding(name[0]) for name in names) else _ENUMERATED
-    if names and meant and joined.search(said) and not set(names) & set(meant):
-        names = [*names, *(label for label in meant if label not in names)]
-    names = names if _has("distance", said) else _without_sites(names, said, masked)
-    facts = _Facts(
-        said,
-        whole,
-        tuple(names or dict.fromkeys(meant)),
-        bool(names),
-        bool(names or generic or found.has_unknown),
-        has_box,
-        plain.strip()[-1:] in "?\uff1f",
-        is_clause,
-        found.has_unknown_finding,
-    )
-    kind, reason = _decide(facts)
-    chosen = facts.names
-    if kind in (Kind.COMPARE, Kind.DISTANCE):
-        chosen = _with_other_side(tuple(dict.fromkeys((*names, *meant))), masked, by_english, kind)
-    elif kind in (Kind.BODY_PART, Kind.MODALITY, Kind.ORGANS):
-        chosen = ()
-    elif kind is Kind.SIDE:
-        chosen = _without_sides(chosen)
-    elif names:
-        chosen = _of_one_side(chosen, plain)
-    return Intent(kind, tuple(chosen), tuple(one.word for one in generic), typos, reason, _has("outline", said))
+@dataclass(frozen=True)
+class _Reading:
+    """A normalised question, its names, and what its generic words stand for."""
+
+    plain: str
+    masked: str
+    typos: Mapping[str, str]
+    facts: _Facts
+    names: list[BilingualName]
+    meant: list[BilingualName]
+    generic: list[Generic]
+    by_english: Mapping[str, BilingualName]
+
+    @classmethod
+    def of(
+        cls,
+        plain: str,
+        typos: Mapping[str, str],
+        terminology: Terminology,
+        modality: Modality | None,
+        has_box: bool,
+        is_clause: bool,
+    ) -> _Reading:
+        whole = " ".join(_NO_WORD.sub(" ", plain).split())
+        found = _named(plain, terminology, modality)
+        masked, names, generic = found.masked, found.names, found.generic
+        by_english = {label[0]: label for label in terminology.labels}
+        said = " ".join(_NO_WORD.sub(" ", masked).split())
+        names = _composed(names, generic, plain, said, by_english)
+        if {english for english, _ in names} == {"heart"} and _has("enlarged", plain):
+            names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
+        meant = [by_english[label] for one in generic for label in one.labels if label in by_english]
+        if not _CONJOINED.search(said):
+            meant = [label for label in meant if is_finding(label[0])] or meant
+        joined = _CONJOINED if any(is_finding(name[0]) for name in names) else _ENUMERATED
+        if names and meant and joined.search(said) and not set(names) & set(meant):
+            names = [*names, *(label for label in meant if label not in names)]
+        names = names if _has("distance", said) else _without_sites(names, said, masked)
+        facts = _Facts(
+            said,
+            whole,
+            tuple(names or dict.fromkeys(meant)),
+            bool(names),
+            bool(names or generic or found.has_unknown),
+            has_box,
+            plain.strip()[-1:] in "?\uff1f",
+            is_clause,
+            found.has_unknown_finding,
+        )
+        return cls(plain, masked, typos, facts, names, meant, generic, by_english)
+
+    def chosen(self, kind: Kind) -> tuple[BilingualName, ...]:
+        """The names that a question of a kind is about."""
+        if kind in (Kind.COMPARE, Kind.DISTANCE):
+            return _with_other_side(tuple(dict.fromkeys((*self.names, *self.meant))), self.masked, self.by_english, kind)
+        if kind in (Kind.BODY_PART, Kind.MODALITY, Kind.ORGANS):
+            return ()
+        if kind is Kind.SIDE:
+            return _without_sides(self.facts.names)
+        return _of_one_side(self.facts.names, self.plain) or self.facts.names
 
 
 def _asking_clause(plain: str, terminology: Terminology, modality: Modality | None) -> str:
@@ -457,6 +486,21 @@ class _Facts:
     is_clause: bool
     has_unknown_finding: bool
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What the classifier sees beside the text."""
+        several, findings = min(len(self.names), 2), self.names and all(is_finding(name[0]) for name in self.names)
+        asked = self.ends_in_question_mark
+        return (
+            f"names {several}",
+            f"names {several} {asked}",
+            f"findings {bool(findings)}",
+            f"findings {bool(findings)} {asked}",
+            f"named {self.has_name}",
+            f"explicit {self.is_explicit}",
+            f"box {self.has_box}",
+        )
+
     def has(self, kind: str, part: str = "") -> bool:
         return _has(kind, self.said, part)
 
@@ -500,7 +544,19 @@ class _Facts:
         return is_bare and (self.is_explicit or self.is_clause) and all(is_finding(name[0]) for name in self.names)
 
 
+_SURER = 2.0  # by so much must the classifier's log-likelihood of a kind exceed that of the phrases' kind
+
+
 def _decide(facts: _Facts) -> tuple[Kind, str | None]:
+    kind, reason = _by_phrases(facts)
+    if facts.has_box or not facts.whole:
+        return kind, reason
+    likely = kinds.log_likelihoods(facts.said, facts.whole, facts.flags)
+    likeliest = Kind(max(likely, key=lambda each: likely[each]))
+    return (likeliest, None) if likely[likeliest] - likely[kind] > _SURER else (kind, reason)
+
+
+def _by_phrases(facts: _Facts) -> tuple[Kind, str | None]:
     if facts.has_whole("graded"):
         return Kind.CLASSIFY, None
     if facts.whole in _frames()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
