@@ -3,8 +3,9 @@
     python -m tools.kinds [--without tests/phrases/held_en.jsonl --without tests/phrases/held_zh.jsonl --output FILE]
 
 It learns from phrasings generated from `tools/phrasings/*.txt`, with the labels of the default package, slips, and what
-It learns from phrasings generated from `tools/phrasings/*.txt`, with the labels of the default package, slips, and what
-then understood of them is what another writer may expect. Takes two minutes of a processor, and scikit-learn.
+people put around a question. It also learns from those that people wrote, `tests/phrases/*.jsonl`. `--without` leaves
+files out: what is then understood of them is what another writer may expect. Takes two minutes of a processor, and
+scikit-learn.
 """
 
 import argparse
@@ -31,7 +32,7 @@ TEMPLATES = Path(__file__).parent / "phrasings"
 WRITTEN = Path(__file__).parents[1] / "tests" / "phrases"
 WEIGHTS = Path(kinds.__file__).parent / "kinds.npz"
 NO_KINDS = {"before", "after", "generic"}
-PER_TEMPLATE = 40
+PER_TEMPLATE = 30
 GENERATED_WEIGHT = 0.3  # of a generated phrasing; one that a person wrote counts 1
 INVERSE_REGULARISATION = 30.0
 _CHOICE = re.compile(r"\(([^()]*)\)")

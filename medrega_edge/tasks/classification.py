@@ -107,6 +107,7 @@ class ClassifyByPart(TaskRequest):
 
     sets: tuple[str, ...]
     question: str
+    regional_chain_of_thought: bool = False
 
     @property
     def task(self) -> Task:
@@ -127,7 +128,8 @@ class ClassifyByPart(TaskRequest):
             fitting = [each for each in self.sets if part in LABEL_SETS[each].parts]
         if len(fitting) != 1:
             raise UsageError("task.no_fitting_set", sets=list(fitting or self.sets))
-        return Classify(fitting[0], question=self.question).run(context)
+        by_set = Classify(fitting[0], False, self.regional_chain_of_thought, self.question)
+        return by_set.run(context)
 
 
 def _distinct(labels: Iterable[str]) -> tuple[str, ...]:

@@ -203,7 +203,9 @@ def with_regions_first(request: TaskRequest) -> TaskRequest:
     """Return a request that locates the relevant regions first, where words alone answer it; others stay as they are."""
     if isinstance(request, Asked):
         return replace(request, request=with_regions_first(request.request))
-    return replace(request, regional_chain_of_thought=True) if isinstance(request, AnswerQuestion | Classify) else request
+    if isinstance(request, AnswerQuestion | Classify | ClassifyByPart):
+        return replace(request, regional_chain_of_thought=True)
+    return request
 
 
 def build_request(

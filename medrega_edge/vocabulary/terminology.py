@@ -130,10 +130,10 @@ class Terminology:
 
     def _each_of_two(self, match: re.Match[str]) -> str:
         """Write out "髂动静脉", "上下腔静脉": arteries and veins of one name, upper and lower ones."""
-        before, (one, other), after = match.groups()
+        before, pair, after = match.groups()
         for start in range(len(before) + 1):
             for end in range(len(after), 0, -1):
-                names = [f"{before[start:]}{mark}{after[:end]}" for mark in (one, other)]
+                names = [f"{before[start:]}{mark}{after[:end]}" for mark in tuple(pair)]
                 if all(name in self._phrases for name in names):
                     return f"{before[:start]}{'、'.join(names)}{after[end:]}"
         return match.group()

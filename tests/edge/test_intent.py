@@ -1,9 +1,13 @@
 """What people type becomes a kind of question and names, whatever the script, the spelling and the slips."""
 
+import math
+from pathlib import Path
+
 import pytest
 
 from medrega_edge.domain import Modality
-from medrega_edge.prompts.intent import Kind, understand
+from medrega_edge.prompts.intent import Kind, kinds, understand
+from medrega_edge.prompts.intent.kinds import log_likelihoods
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import corrected, is_finding, nearest, simplified
 
@@ -34,6 +38,11 @@ def asked(text, modality=None, **options):
     return found.kind, {english for english, _ in found.names}
 
 
+ILIAC = [
+    (f"{side} iliac {en}", f"{'左' if side == 'left' else '右'}侧髂{zh}")
+    for en, zh in (("artery", "动脉"), ("vein", "静脉"))
+    for side in ("left", "right")
+]
 KIDNEYS = {"left kidney", "right kidney"}
 
 
@@ -155,3 +164,37 @@ def test_that_an_organ_is_there_does_not_tell_that_it_is_enlarged(text):
     assert asked(text)[0] is Kind.ANSWER
     found = understand("心脏有没有变大", Terminology([*LABELS, ("cardiomegaly", "心脏肥大")]))
     assert (found.kind, found.names) == (Kind.PRESENCE, (("cardiomegaly", "心脏肥大"),))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("what fraction of the picture does the spleen occupy", Kind.MEASURE),
+        ("any clue what this might be", Kind.IDENTIFY),
+        ("meningioma unilateral or bilateral", Kind.SIDE),
+        ("please assign a class to this histology patch", Kind.CLASSIFY),
+        ("这是核磁共振扫描吗", Kind.MODALITY),
+        ("图像中的器官是否存在于胸腔", Kind.BODY_PART),
+        ("脾脏占了画面的几成", Kind.MEASURE),
+    ],
+)
+def test_the_classifier_knows_kinds_that_no_phrase_tells(text, kind):
+    assert asked(text)[0] is kind
+
+
+def test_the_classifier_knows_the_kinds_and_stays_small():
+    likely = log_likelihoods("where is \0", "where is the liver", ())
+    assert set(likely) == set(Kind) - {Kind.SEGMENT}  # a question for an outline is one for a place
+    assert sum(map(math.exp, likely.values())) == pytest.approx(1, abs=1e-5)
+    assert Path(kinds.__file__).with_name("kinds.npz").stat().st_size <= 300 * 1024
+
+
+@pytest.mark.parametrize("text", ["what is the volume of the liver", "心胸比是多少", "how old is the patient"])
+def test_what_no_image_tells_stays_impossible(text):
+    assert asked(text)[0] is Kind.IMPOSSIBLE
+
+
+def test_a_word_with_two_names_in_it_means_both():
+    terms = Terminology([*ILIAC, ("superior vena cava", "上腔静脉"), ("inferior vena cava", "下腔静脉")])
+    assert {en for en, _ in understand("髂动静脉全部描出", terms).names} == {en for en, _ in ILIAC}
+    assert [en for en, _ in understand("标出上下腔静脉", terms).names] == ["superior vena cava", "inferior vena cava"]

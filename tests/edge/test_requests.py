@@ -1,6 +1,8 @@
 """A request is a value of its type: what cannot be asked cannot be written."""
 
 import dataclasses
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +10,8 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind
-from medrega_edge.tasks.classification import Classify
+from medrega_edge.tasks import classification
+from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
@@ -143,11 +146,42 @@ def test_the_words_tell_the_language(engine, scan):
         ("乳腺肿块是良性还是恶性", Modality.ULTRASOUND, "breast"),
         ("glioma or meningioma?", Modality.MRI, "brain-tumor"),
         ("糖网分几级", Modality.FUNDUS, "retinopathy"),
+        ("any sign of TB?", Modality.XRAY, "tuberculosis"),
+        ("有没有肺结核", Modality.XRAY, "tuberculosis"),
     ],
 )
 def test_a_question_of_classes_takes_the_set_of_the_kind_of_image(text, modality, label_set):
     terminology = Terminology((("skin lesion", "皮肤病变"), ("breast lesion", "乳腺病变"), ("glioma", "胶质瘤")))
     assert parse_intent(text, ("detect", "vqa", "classify"), terminology, modality).request.labels == label_set
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "sets"),
+    [
+        ("benign or malignant?", Modality.ULTRASOUND, ("breast", "liver-mass")),
+        ("良性还是恶性", Modality.MRI, ("breast",)),  # not of every MRI
+    ],
+)
+def test_benign_or_malignant_means_the_sets_that_tell_it(text, modality, sets):
+    terminology = Terminology((("liver", "肝脏"),))
+    found = parse_intent(text, ("detect", "vqa", "classify"), terminology, modality)
+    assert found.request == ClassifyByPart(sets, text)
+
+
+@pytest.mark.parametrize(("part", "label_set"), [("breast", "breast"), ("liver", "liver-mass"), ("eye", None)])
+def test_of_several_sets_the_body_part_in_the_image_chooses(monkeypatch, part, label_set):
+    monkeypatch.setattr(classification, "choose_body_part", lambda context, modality: (None, part, 1.0))
+    monkeypatch.setattr(Classify, "run", lambda self, context: self.labels)
+    prompts = SimpleNamespace(modalities={"ultrasound image": "ultrasound"})
+    context = SimpleNamespace(image_modality=lambda: Modality.ULTRASOUND, prompts=prompts)
+    request = ClassifyByPart(("breast", "liver-mass"), "benign or malignant?")
+    with nullcontext() if label_set else raises_code(UsageError, "task.no_fitting_set"):
+        assert request.run(context) == label_set
+
+
+def test_a_refusal_offers_the_most_usual_names_first():
+    labels = [("amygdala", "杏仁核"), ("liver", "肝脏"), ("left kidney", "左肾")]
+    assert [english for english, _ in Terminology(labels).most_usual_first] == ["liver", "left kidney", "amygdala"]
 
 
 @pytest.mark.parametrize(

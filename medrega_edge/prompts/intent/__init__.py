@@ -544,7 +544,9 @@ class _Facts:
         return is_bare and (self.is_explicit or self.is_clause) and all(is_finding(name[0]) for name in self.names)
 
 
-_SURER = 2.0  # by so much must the classifier's log-likelihood of a kind exceed that of the phrases' kind
+# The classifier must be surer than not, and by so much surer than of the phrases' kind, as natural logarithms; by more
+# where the phrases say that no image can tell.
+_SURE, _SURER, _SURER_THAN_IMPOSSIBLE = -0.7, 1.5, 3.0
 
 
 def _decide(facts: _Facts) -> tuple[Kind, str | None]:
@@ -553,7 +555,9 @@ def _decide(facts: _Facts) -> tuple[Kind, str | None]:
         return kind, reason
     likely = kinds.log_likelihoods(facts.said, facts.whole, facts.flags)
     likeliest = Kind(max(likely, key=lambda each: likely[each]))
-    return (likeliest, None) if likely[likeliest] - likely[kind] > _SURER else (kind, reason)
+    margin = _SURER_THAN_IMPOSSIBLE if kind is Kind.IMPOSSIBLE else _SURER
+    is_surer = likely[likeliest] > _SURE and likely[likeliest] - likely[kind] > margin
+    return (likeliest, None) if is_surer else (kind, reason)
 
 
 def _by_phrases(facts: _Facts) -> tuple[Kind, str | None]:
