@@ -82,7 +82,7 @@ class EngineOptions:
 class EncodedImage:
     """An encoded image: keep it to ask again. `embeds` is float32 `[tokens, hidden]`; times are in milliseconds.
 
-    `maps` are what the package's region head reads, if it has one.
+    `maps` are what the package's region head reads, if it has one. `key` is the hash of the pixels that were encoded.
     """
 
     image: MedicalImage
@@ -91,6 +91,7 @@ class EncodedImage:
     image_ms: float
     vision_ms: float
     maps: RegionMaps | None = None
+    key: bytes = b""
 
 
 class Engine:
@@ -123,7 +124,7 @@ class Engine:
         self._image_cache_size = options.image_cache
         self._feature_cache: OrderedDict[bytes, VisualFeatures] = OrderedDict()  # by the hash of the pixels
         self._mask_head: MaskHead | None = None  # loaded when a mask is first asked for
-        self._mask_features: WeakKeyDictionary[EncodedImage, MaskFeatures] = WeakKeyDictionary()
+        self._mask_cache: OrderedDict[tuple[bytes, int, int], MaskFeatures] = OrderedDict()  # by pixels and size
         self._modalities: WeakKeyDictionary[EncodedImage, RecognisedModality | None] = WeakKeyDictionary()
         self._answered: WeakSet[EncodedImage] = WeakSet()  # whose time of reading and encoding an answer has counted
         self.load_ms = (time.perf_counter() - begun) * 1000
@@ -161,7 +162,7 @@ class Engine:
             self._feature_cache.popitem(last=False)
         done = time.perf_counter()
         times = (read_ms + (read - begun) * 1000, (done - read) * 1000)
-        return EncodedImage(image, geometry, features.embeds, *times, features.maps)
+        return EncodedImage(image, geometry, features.embeds, *times, features.maps, key)
 
     def run(
         self,
@@ -432,16 +433,20 @@ class Engine:
     def _with_masks(self, image: EncodedImage, regions: Sequence[Region], without: Sequence[str]) -> tuple[Region, ...]:
         """Add a mask to each region whose label is not among `without`.
 
-        The mask head is loaded once, and an image encoded for it once.
+        The mask head is loaded once; what it makes of the last few images is cached. Raises ResourceError where the memory is
+        too small for it.
         """
         if all(region.label in without for region in regions):
             return tuple(regions)
         if self._mask_head is None:
+            memory.check_masks()
             self._mask_head = MaskHead(self.package, self._vision_threads, self.device)
         head = self._mask_head
-        if image not in self._mask_features:
-            self._mask_features[image] = head.encode(image.image)
-        features = self._mask_features[image]
+        key = (image.key, image.image.width, image.image.height)
+        features = self._mask_cache.pop(key, None) or head.encode(image.image)
+        self._mask_cache[key] = features
+        while len(self._mask_cache) > self._image_cache_size:
+            self._mask_cache.popitem(last=False)
         return tuple(
             region if region.label in without else replace(region, mask=head.segment(features, region.box))
             for region in regions

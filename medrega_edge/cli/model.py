@@ -87,6 +87,8 @@ def model_info(
     print_result(Message("package.info_memory", megabytes=peak / 1e6))
     if manifest.regions:
         print_result(Message("package.info_regions", bins=manifest.regions.bins))
+    if manifest.masks:
+        print_result(Message("package.info_masks"))
     print_result(Message("package.info_threads", used=threads, available=available))
     print_result(Message("package.info_manifest", sha256=package.sha256))
     print_result(Message("package.info_certificate") if whole else Message("package.info_certificate_short"))

@@ -309,6 +309,7 @@ TEMPLATES: dict[str, str] = {
     "package.info_modalities": "modalities  {modalities}",
     "package.info_name": "name        {name}",
     "package.info_precision": "precision   {precision}",
+    "package.info_masks": "masks       of boxes, from a mask head that is loaded when it is needed",
     "package.info_regions": "boxes       from a region head with {bins} x {bins} places",
     "package.info_size": "size        {megabytes:.1f} MB",
     "package.info_source": "source      {source}",

@@ -27,6 +27,8 @@ TIMES = {
 # Bytes for each pixel of the square picture, of a tower of convolutions: the maps between its layers. Measured on 2026-11-28
 # with a package of 13 MiB of weights at 384 pixels, as the difference to the sum of the above; its first layers are float32.
 MAPS = 280
+# Further peak memory of a first mask of LiteMedSAM: maps of 256 x 256 places with 256 channels. Measured on 2026-11-29.
+MASKS = 300 * 2**20
 
 MEMINFO = Path("/proc/meminfo")
 _V2, _V1 = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")
@@ -57,6 +59,13 @@ def check(package: Package, mapped: bool = False) -> None:
     needed, available = peak(package.manifest, mapped), free()
     if available is not None and needed > available:
         raise ResourceError("resource.memory", needed=needed / 1e6, free=available / 1e6)
+
+
+def check_masks() -> None:
+    """Raise ResourceError where less memory is free than a mask head needs. Pass if the free memory is unknown."""
+    available = free()
+    if available is not None and MASKS > available:
+        raise ResourceError("resource.memory", needed=MASKS / 1e6, free=available / 1e6)
 
 
 def free() -> int | None:

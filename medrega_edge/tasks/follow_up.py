@@ -10,6 +10,7 @@ import re
 from medrega_edge.domain import Task
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.vocabulary.terminology import Terminology
 
 _OTHER_NAMES = re.compile(r"^\W*(?:and|or|what about|how about)\b|^\W*(?:那么?|还有)|呢\W*$", re.IGNORECASE)
@@ -24,7 +25,8 @@ def follow_up(text: str, task: Task, last: TaskRequest, terminology: Terminology
     """
     names = terminology.find(text)
     if names and last.task is Task.DETECT and _OTHER_NAMES.search(text):
-        return Detect([english for english, _ in names])
+        others = [english for english, _ in names]
+        return Segment(others) if last.wants_masks else Detect(others)
     before = terminology.find(last.words)
     asks_for_boxes = task is Task.DETECT or _SIZE.search(text)
     if before and not names and asks_for_boxes and _SAME_NAMES.search(text):

@@ -9,8 +9,9 @@ from PIL import Image
 
 from medrega_edge import load
 from medrega_edge.boxes import PixelBox
-from medrega_edge.errors import PackageError, UsageError
+from medrega_edge.errors import PackageError, ResourceError, UsageError
 from medrega_edge.images.medical_image import MedicalImage
+from medrega_edge.inference import memory
 from medrega_edge.inference.mask_head import prepare
 from medrega_edge.masks import Mask, compress, expand, run_lengths
 from medrega_edge.output.mask_file import label_picture, write_masks
@@ -18,6 +19,7 @@ from medrega_edge.output.overlay import draw_regions
 from medrega_edge.package.manifest import MANIFEST, MASK_DECODER, MASK_ENCODER
 from medrega_edge.package.package import Package
 from medrega_edge.prompts.intent import Kind
+from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.segmentation import Segment
 from tests.codes import raises_code
 from tests.edge import toy_package
@@ -145,6 +147,23 @@ def test_the_mask_head_loads_when_it_is_needed_and_encodes_once(tmp_path, monkey
     first = engine.segment(image, "liver")
     monkeypatch.setattr(engine._mask_head, "encode", None)  # not called again
     assert engine.segment(image, "liver").regions == first.regions
+    again = opened(engine, picture(480, 240, liver=(80, 40, 240, 160)))
+    assert engine.segment(again, "liver").regions == first.regions
+
+
+def test_a_first_mask_needs_memory(tmp_path, monkeypatch):
+    engine = load(build(tmp_path / "toy", masks=MASKS))
+    image = opened(engine, picture(480, 240, liver=(80, 40, 240, 160)))
+    monkeypatch.setattr(memory, "free", lambda: memory.MASKS - 1)
+    with raises_code(ResourceError, "resource.memory"):
+        engine.segment(image, "liver")
+
+
+def test_a_follow_up_of_a_mask_is_a_mask(toy, image):
+    asked = toy.request(image, "segment the liver")
+    following = toy.follow_up("and the spleen?", asked)
+    assert isinstance(following, Segment) and following.names == ("spleen",)
+    assert isinstance(toy.follow_up("and the spleen?", toy.request(image, "locate the liver")), Detect)
 
 
 def test_a_package_without_masks_refuses_and_still_locates(tmp_path):
