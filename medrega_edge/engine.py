@@ -433,8 +433,8 @@ class Engine:
     def _with_masks(self, image: EncodedImage, regions: Sequence[Region], without: Sequence[str]) -> tuple[Region, ...]:
         """Add a mask to each region whose label is not among `without`.
 
-        The mask head is loaded once; what it makes of the last few images is cached. Raises ResourceError where the memory is
-        too small for it.
+        The mask head is loaded once; what it makes of the last few images is cached. Raises ResourceError where too little
+        memory is free for it.
         """
         if all(region.label in without for region in regions):
             return tuple(regions)
