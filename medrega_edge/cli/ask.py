@@ -267,7 +267,7 @@ def _answer_one(
     encoded = engine.open(path, shared.picture.view(words))
     language = shared.language or (language_of(words) if words else user_language())
     asked_for = request(engine, encoded)
-    if masks is not None and not asked_for.wants_masks:
+    if (masks is not None or "seg" in objects) and not asked_for.wants_masks:
         raise UsageError("cli.mask_of_boxes")
     answer = answer_and_show(engine, encoded, asked_for, language, shared, guess)
     if save is not None:
@@ -276,6 +276,9 @@ def _answer_one(
         mask_file.write_masks(answer, masks)
         if not files.as_json:
             print_status(Message("cli.written", path=masks))
+    if "seg" in objects and not any(region.mask for region in answer.regions):
+        del objects["seg"]
+        print_status(Message("cli.no_mask_for_seg"))
     if objects:
         from medrega_edge.output.dicom.writer import write_objects
 

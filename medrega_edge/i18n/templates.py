@@ -413,6 +413,7 @@ TEMPLATES: dict[str, str] = {
     "output.mask_score": "mask score",
     "output.needs_highdicom": "DICOM objects need highdicom; install it with: pip install 'medrega-edge[dicom]'.",
     "output.needs_nibabel": "A mask as NIfTI needs nibabel; install it with: pip install 'medrega-edge[nifti]'.",
+    "output.no_mask_for_seg": "The answer has no mask, and a DICOM segmentation needs one; ask to segment.",
     "output.not_a_mask_file": "Masks are written as PNG or NIfTI; name the file with .png, .nii or .nii.gz at the end.",
     "output.not_png": "The marked picture is a PNG; name it with .png at the end.",
     "output.region": "region",
@@ -420,6 +421,10 @@ TEMPLATES: dict[str, str] = {
     "output.scan_incomplete": "The image lacks or contradicts what a DICOM object needs; leave --dicom out.",
     "output.scan_no_dicom": "DICOM objects refer to a DICOM file, and the image is none; leave --dicom out.",
     "output.score": "score",
+    "output.seg_of_frames": "A DICOM segmentation is made of a scan of one frame, and this one has several; leave seg out "
+    "of --dicom, or take a file of one frame.",
+    "output.seg_too_large": "{segments} masks are too many for one DICOM segmentation of such an image; ask for fewer "
+    "names.",
     "output.size": "size in mm",
     "output.scan_lacks": "The image lacks {keyword}, without which an archive cannot file DICOM objects; leave --dicom out.",
     "output.too_many_masks": "The answer has {count} regions, and a file of masks holds {limit}; ask for fewer names.",
@@ -523,7 +528,8 @@ TEMPLATES: dict[str, str] = {
     "cli.no_command": "There is no command '{name}'; `{command} --help` lists them.",
     "cli.no_command_similar": "There is no command '{name}'; did you mean {similar}?",
     "cli.no_memory": "There is not enough memory for this; close other programs or use a smaller package.",
-    "cli.mask_of_boxes": "A file of masks (--mask) goes with an answer that has masks: ask to segment.",
+    "cli.mask_of_boxes": "Masks (--mask, --dicom seg) go with an answer that has masks; ask to segment.",
+    "cli.no_mask_for_seg": "the answer has no mask, so no DICOM segmentation was written",
     "cli.no_name": "Say what to locate, for example: medrega locate scan.png liver.",
     "cli.no_option": "There is no option '{name}'; `{command} --help` lists them.",
     "cli.no_option_similar": "There is no option '{name}'; did you mean {similar}?",

@@ -20,6 +20,7 @@ from medrega_edge.errors import ImageError, MedregaError, ResourceError, UsageEr
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.images.samples import sample_path
+from medrega_edge.masks import Mask
 from medrega_edge.output.dicom.writer import object_paths, parse_kinds, write_objects
 from medrega_edge.output.overlay import draw_regions
 from tests.codes import raises_code
@@ -68,6 +69,44 @@ def written_about(scan, tmp_path, regions, frame=None, source=None, window=None,
     to = object_paths(tmp_path, kinds, source or scan)
     write_objects(answer, scan, draw_regions(image, answer), to)
     return pydicom.dcmread(scan, force=True), image, {kind: pydicom.dcmread(path) for kind, path in to.items()}
+
+
+@pytest.mark.parametrize("name", ["grey", "colour", "sample"])
+def test_masks_read_back_equal_and_say_what_made_them(tmp_path, name):
+    import highdicom
+
+    def masked(region, rows, columns):
+        scan = read_image(sample_path("abdomen-mri")) if name == "sample" else None
+        inside = np.zeros((scan.height, scan.width) if scan else (80, 100), bool)
+        inside[rows, columns] = True
+        return dataclasses.replace(region, mask=Mask.of(inside, 0.75))
+
+    regions = (masked(REGIONS[0], slice(10, 30), slice(5, 60)), masked(REGIONS[1], slice(20, 70), slice(40, 90)))
+    scan = sample_path("abdomen-mri") if name == "sample" else tmp_path / "scan.dcm"
+    if name != "sample":
+        scan.write_bytes(SCANS[name])
+    source, image, made = written_about(scan, tmp_path, regions, kinds=("seg",))
+    seg = made["seg"]
+    assert (seg.StudyInstanceUID, seg.PatientID) == (source.StudyInstanceUID, source.PatientID)
+    assert set(find(seg, "ReferencedSOPInstanceUID")) == {source.SOPInstanceUID}
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == ["liver", "左肾"]
+    assert seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeValue == "10200004"
+    assert seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "nano"
+    assert len(set(find(seg, "TrackingUID"))) == 2
+    stored = [seg.pixel_array] if seg.NumberOfFrames == 1 else list(seg.pixel_array)  # pydicom's own reader
+    assert [frame.astype(bool).tolist() for frame in stored] == [region.mask.inside().tolist() for region in regions]
+    again = highdicom.seg.segread(tmp_path / "medrega-seg.dcm")
+    assert again.number_of_segments == 2
+
+
+def test_a_segmentation_needs_a_mask(tmp_path):
+    (tmp_path / "scan.dcm").write_bytes(SCANS["grey"])
+    with raises_code(UsageError, "output.no_mask_for_seg"):
+        written_about(tmp_path / "scan.dcm", tmp_path, REGIONS, kinds=("seg",))
+    (tmp_path / "scan.dcm").write_bytes(SCANS["frames"])
+    masked = dataclasses.replace(REGIONS[0], mask=Mask.of(np.ones((80, 100), bool), 0.5))
+    with raises_code(UsageError, "output.seg_of_frames"):
+        written_about(tmp_path / "scan.dcm", tmp_path, (masked,), frame=1, kinds=("seg",))
 
 
 def find(items, keyword):
@@ -233,7 +272,7 @@ def test_a_scan_that_an_archive_could_not_place_is_refused(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("text", ["", "sr,pdf", "SR", "sr,,sc", "\x1b"])
 def test_kinds_that_do_not_exist(text):
-    with raises_code(UsageError, "output.unknown_object", names=("sr", "gsps", "sc")):
+    with raises_code(UsageError, "output.unknown_object", names=("sr", "gsps", "sc", "seg")):
         parse_kinds(text)
     assert parse_kinds("sc, sr,sc") == ("sc", "sr")
 

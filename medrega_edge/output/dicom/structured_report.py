@@ -40,7 +40,7 @@ def _region(region: Region, model: ModelFacts, source: Dataset, frames: list[int
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=region.label[:64]),
         referenced_region=sr.ImageRegion("POLYLINE", polyline(region), image),
-        finding_type=_finding(region.label),
+        finding_type=finding(region.label),
         algorithm_id=_algorithm(model),
         measurements=[] if region.confidence is None else [sr.Measurement(score, round(region.confidence, 4), no_unit)],
     )
@@ -62,8 +62,8 @@ def _algorithm(model: ModelFacts) -> Any:
     return sr.AlgorithmIdentification(model.name, model.version, parameters, manufacturer=MANUFACTURER)
 
 
-def _finding(label: str) -> Any:
-    """The label's SNOMED CT code where the terminology has one, else a code of our own with the label as its meaning."""
+def finding(label: str) -> Any:
+    """Return the label's SNOMED CT code where the terminology has one, else a code of our own whose meaning is the label."""
     term = term_of(label)
     if term is None or term.snomed is None:
         return Code(hashlib.sha256(label.encode()).hexdigest()[:16], SCHEME, label[:64])

@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 # By whether the scan has several frames.
 _STANDING_IN = (SecondaryCaptureImageStorage, MultiFrameGrayscaleByteSecondaryCaptureImageStorage)
-KINDS = ("sr", "gsps", "sc")
+KINDS = ("sr", "gsps", "sc", "seg")
 FIRST_SERIES_NUMBER = 7000
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
-    """Read "sr,gsps,sc" or some of these; raises UsageError."""
+    """Read "sr,gsps,sc,seg" or some of these; raises UsageError."""
     kinds = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
@@ -72,8 +72,8 @@ def object_paths(folder: Path, kinds: Sequence[str], image: Path) -> dict[str, P
 def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[str, Path]) -> None:
     """Write an object for each kind in `paths` about an answer to a DICOM scan; `picture` has the regions drawn.
 
-    Raises UsageError if the scan is no DICOM file or has changed since, ImageError if it lacks what an archive needs,
-    ResourceError without highdicom.
+    Raises UsageError if the scan is no DICOM file or has changed since, and as `segmentation` does; ImageError if it lacks
+    what an archive needs, ResourceError without highdicom.
     """
     data = scan.read_bytes()
     _check_scan(data)
@@ -116,10 +116,13 @@ def _check_highdicom() -> None:
 def _build(kind: str, answer: Answer, source: Dataset, series_number: int, picture: Image.Image) -> Dataset:
     from medrega_edge.output.dicom.presentation_state import presentation_state
     from medrega_edge.output.dicom.secondary_capture import secondary_capture
+    from medrega_edge.output.dicom.segmentation import segmentation
     from medrega_edge.output.dicom.structured_report import structured_report
 
     if kind == "sr":
         return structured_report(answer, source, series_number)
+    if kind == "seg":
+        return segmentation(answer, source, series_number)
     if kind == "gsps":
         made = presentation_state(answer, source, series_number)
     else:
