@@ -304,7 +304,8 @@ def _answer_volume(
     from medrega_edge.volumes.reader import open_volume
 
     files, picture = shared.output, shared.picture
-    named = (("--slice", picture.slice_ is not None), ("--sample", picture.sample is not None), ("--dicom", files.dicom))
+    of_one_image = (("--slice", picture.slice_ is not None), ("--sample", picture.sample is not None))
+    named = (*of_one_image, ("--dicom", files.dicom), ("--mask", files.mask))
     if refused := [*options, *(option for option, given in named if given)]:
         raise UsageError("volume.one_option", options=refused)
     path = image_path(path, None, ())

@@ -28,9 +28,9 @@ def locate_in_volume(
 ) -> VolumeAnswer:
     """Ask every slice for boxes and link them; `on_slice` receives the number of slices that are done.
 
-    Raises UsageError for a request that is not about places, ImageError for a slice that cannot be read.
+    Raises UsageError for a request that is not about boxes, ImageError for a slice that cannot be read.
     """
-    if request.task is not Task.DETECT:
+    if request.task is not Task.DETECT or request.wants_masks:
         raise UsageError("volume.only_places")
     begun = time.perf_counter()
     boxes: dict[str, list[SliceBox]] = {}
