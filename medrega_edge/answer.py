@@ -170,7 +170,7 @@ class Answer:
             "regions": [
                 {"label": r.label, "box": [round(v, 2) for v in r.box], "confidence": _rounded(r.confidence)}
                 | self._in_millimetres(r)
-                | self._mask(r)
+                | mask_data(r.mask, self.image)
                 for r in self.regions
             ],
             "confidence": _rounded(self.confidence),
@@ -192,23 +192,23 @@ class Answer:
         box = self.image.in_millimetres(region.box)
         return {} if box is None else {"box_mm": [round(value, 2) for value in box]}
 
-    def _mask(self, region: Region) -> dict[str, Any]:
-        """Return the key `mask` where the region has one: COCO run lengths, and what follows from them."""
-        mask = region.mask
-        if mask is None:
-            return {}
-        area = self.image.in_square_millimetres(mask)
-        return {
-            "mask": {
-                "size": [mask.height, mask.width],
-                "counts": mask.counts,
-                "area": mask.area,
-                "centroid": [round(value, 2) for value in mask.centroid],
-                "box": list(mask.box),
-                "score": round(mask.score, 4),
-            }
-            | ({} if area is None else {"area_mm2": round(area, 2)})
+
+def mask_data(mask: Mask | None, image: ImageFacts) -> dict[str, Any]:
+    """Return the key `mask` of a region in JSON, nothing without one: COCO run lengths, and what follows from them."""
+    if mask is None:
+        return {}
+    area = image.in_square_millimetres(mask)
+    return {
+        "mask": {
+            "size": [mask.height, mask.width],
+            "counts": mask.counts,
+            "area": mask.area,
+            "centroid": [round(value, 2) for value in mask.centroid],
+            "box": list(mask.box),
+            "score": round(mask.score, 4),
         }
+        | ({} if area is None else {"area_mm2": round(area, 2)})
+    }
 
 
 def _listed(value: Any) -> Any:

@@ -203,9 +203,9 @@ class Engine:
         if is_guess:
             unsure.append(Message("task.guessed") if guess else Message("task.unsure_answer"))
         regions = self._regions(image, result, modality)
-        without = self._labels_without_masks(regions) if task.wants_masks else []
+        without: list[str] = []
         if task.wants_masks:
-            regions = self._with_masks(image, regions, without)
+            regions, without = self.with_masks(image, regions)
         facts = _image_facts(image.image, modality, confidence)
         sizes = [impossible_size(region, self._english(region.label), facts) for region in regions]
         notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
@@ -424,20 +424,19 @@ class Engine:
             regions.append(Region(label, image.geometry.to_pixels(box), confidence))
         return tuple(regions)
 
-    def _labels_without_masks(self, regions: Sequence[Region]) -> list[str]:
-        """Return the labels of regions of which the mask head makes wrong masks."""
-        spec = self.package.manifest.masks
-        labels = dict.fromkeys(region.label for region in regions)
-        return [label for label in labels if spec and self._english(label) in spec.wrong]
+    def with_masks(self, image: EncodedImage, regions: Sequence[Region]) -> tuple[tuple[Region, ...], list[str]]:
+        """Add a mask to each region; returns them, and the labels of which the mask head makes wrong masks: they get none.
 
-    def _with_masks(self, image: EncodedImage, regions: Sequence[Region], without: Sequence[str]) -> tuple[Region, ...]:
-        """Add a mask to each region whose label is not among `without`.
-
-        The mask head is loaded once; what it makes of the last few images is cached. Raises ResourceError where too little
-        memory is free for it.
+        The mask head is loaded once; what it makes of the last few images is cached. Raises UsageError for a package without
+        one, ResourceError where too little memory is free for it.
         """
-        if all(region.label in without for region in regions):
-            return tuple(regions)
+        spec = self.package.manifest.masks
+        if spec is None:
+            raise UsageError("task.no_masks")
+        labels = dict.fromkeys(region.label for region in regions)
+        without = [label for label in labels if self._english(label) in spec.wrong]
+        if all(label in without for label in labels):
+            return tuple(regions), without
         if self._mask_head is None:
             memory.check_masks()
             self._mask_head = MaskHead(self.package, self._vision_threads, self.device)
@@ -447,10 +446,11 @@ class Engine:
         self._mask_cache[key] = features
         while len(self._mask_cache) > self._image_cache_size:
             self._mask_cache.popitem(last=False)
-        return tuple(
+        masked = [
             region if region.label in without else replace(region, mask=head.segment(features, region.box))
             for region in regions
-        )
+        ]
+        return tuple(masked), without
 
 
 def _image_facts(image: MedicalImage, modality: Modality | None, confidence: float | None) -> ImageFacts:

@@ -1,4 +1,4 @@
-"""Measure boxes of whole volumes: IoU of the box in three dimensions, and of the slices, for each labelled structure.
+"""Measure boxes of whole volumes by their IoU in three dimensions, and millilitres, for each labelled structure.
 
     python -m tools.volume_boxes FOLDER [--model PACKAGE]
 
@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import nibabel
 import numpy as np
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from medrega_edge.domain import Language
 from medrega_edge.engine import load
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.volumes.linking import SliceBox
 from medrega_edge.volumes.locate import boxes_of_slices, locate_in_volume
 from medrega_edge.volumes.reader import open_volume
@@ -60,7 +61,7 @@ def main() -> None:
     given = options.parse_args()
     engine = load(given.model)
     known = {english for english, _ in engine.terminology.labels}
-    linked, plain = [], []
+    linked, plain, errors = [], [], []
     for line in (given.folder / "volumes.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         names = [name for name in row["values"] if name in known]
@@ -68,7 +69,8 @@ def main() -> None:
             continue
         volume = open_volume(given.folder / row["image"])
         labels = np.asarray(nibabel.as_closest_canonical(nibabel.load(given.folder / row["labels_file"])).dataobj)
-        request = Detect(names)
+        voxel = float(np.prod(row["spacing_mm"]))
+        request = Segment(names) if engine.has_masks else Detect(names)
         per_slice = list(boxes_of_slices(engine, volume, request, Language.EN))
         answer = locate_in_volume(engine, volume, request, Language.EN)
         sys.stdout.write(f"{row['id']}: {volume.count} slices in {answer.seconds:.1f} s\n")
@@ -78,8 +80,16 @@ def main() -> None:
             likely = [one for label, one in per_slice if label == name and one.confidence >= 0.5]
             linked.append(iou(around(chain), right))
             plain.append(iou(around(likely), right))
-            sys.stdout.write(f"  {name:28s} IoU {linked[-1]:.2f}   without linking {plain[-1]:.2f}\n")
+            sys.stdout.write(f"  {name:28s} IoU {linked[-1]:.2f}   without linking {plain[-1]:.2f}")
+            found = next((region.millilitres for region in answer.regions if region.label == name), None)
+            if found is not None:
+                real = float((labels == row["values"][name]).sum()) * voxel / 1000
+                errors.append(abs(found - real) / real)
+                sys.stdout.write(f"   {found:.0f} ml of {real:.0f}: {found / real - 1:+.0%}")
+            sys.stdout.write("\n")
     sys.stdout.write(f"{len(linked)} structures: mean IoU {fmean(linked):.3f}, without linking {fmean(plain):.3f}\n")
+    if errors:
+        sys.stdout.write(f"{len(errors)} volumes: median error {median(errors):.1%}\n")
 
 
 if __name__ == "__main__":

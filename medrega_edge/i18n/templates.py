@@ -593,6 +593,7 @@ TEMPLATES: dict[str, str] = {
     #
     "internal.fault": "The program itself failed ({type} at {place}); that is a fault of ours: report it.",
     "volume.found": "{name!c}: slices {first} to {last}, most of it in slice {key}.",
+    "volume.millilitres": "About {value:.0f} ml, by its masks.",
     "volume.no_volume": "This image has one slice; --volume takes a folder with DICOM files of a series, a DICOM file with "
     "several frames, or a NIfTI volume.",
     "volume.not_found": "{name!c}: in no slice with confidence.",
@@ -605,6 +606,7 @@ TEMPLATES: dict[str, str] = {
     "volume.unreadable_slice": "Slice {slice} of the volume cannot be used: {reason}",
     "output.slices": "slices",
     "output.key_slice": "most in",
+    "output.millilitres": "ml",
     "output.size_3d": "size (mm)",
     "output.box_px": "box (pixels)",
     "output.slice_number": "Slice {number}",

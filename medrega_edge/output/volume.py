@@ -25,6 +25,7 @@ _HEADINGS = (
     Message("output.key_slice"),
     Message("output.box_px"),
     Message("output.size_3d"),
+    Message("output.millilitres"),
     Message("output.score"),
 )
 
@@ -47,6 +48,7 @@ def print_volume_answer(answer: VolumeAnswer, console: Console) -> None:
                 str(region.key_slice),
                 ", ".join(f"{value:.0f}" for value in region.box),
                 "" if size is None else " x ".join(f"{value:.0f}" for value in size),
+                "" if region.millilitres is None else f"{region.millilitres:.0f}",
                 f"{region.confidence:.2f}",
             )
         console.print(table)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from statistics import fmean
 from typing import Any
 
-from medrega_edge.answer import Answer, ImageFacts, ModelFacts
+from medrega_edge.answer import Answer, ImageFacts, ModelFacts, mask_data
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import NOTICE, Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MedicalImage
+from medrega_edge.masks import Mask
 from medrega_edge.volumes.linking import SliceBox
 
 SCHEMA_VERSION = 1
@@ -20,12 +22,15 @@ SCHEMA_VERSION = 1
 class VolumeRegion:
     """One object of a volume. `boxes` are in pixels, at most one a slice, in the order of slices.
 
-    `depth_mm` is its extent across slices; None where their distance is unknown.
+    `depth_mm` is its extent across slices; None where their distance is unknown. `masks` has the mask in each box, None for
+    an empty one, and is empty where none was asked for. `millilitres` is the volume of the masks.
     """
 
     label: str
     boxes: tuple[SliceBox, ...]
     depth_mm: float | None
+    masks: tuple[Mask | None, ...] = ()
+    millilitres: float | None = None
 
     @property
     def box(self) -> PixelBox:
@@ -110,9 +115,11 @@ class VolumeAnswer:
             "box": [round(value, 2) for value in region.box],
             "size_mm": None if size is None else [round(value, 1) for value in size],
             "confidence": round(region.confidence, 4),
+            "volume_ml": None if region.millilitres is None else round(region.millilitres, 1),
             "boxes": [
                 {"slice": one.slice, "box": [round(v, 2) for v in one.box], "confidence": round(one.confidence, 4)}
-                for one in region.boxes
+                | mask_data(mask, self.image)
+                for one, mask in zip_longest(region.boxes, region.masks)
             ],
         }
 

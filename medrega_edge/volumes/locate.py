@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
-from medrega_edge.answer import Answer, Region
+from medrega_edge.answer import Answer, ImageFacts, Region
 from medrega_edge.domain import Language, Task
 from medrega_edge.engine import Engine
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.masks import Mask
 from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.tasks.detection import Detect
 from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer, VolumeRegion
 from medrega_edge.volumes.linking import SliceBox, best_chain
 from medrega_edge.volumes.reader import Volume
@@ -30,8 +33,10 @@ def locate_in_volume(
 
     Raises UsageError for a request that is not about boxes, ImageError for a slice that cannot be read.
     """
-    if request.task is not Task.DETECT or request.wants_masks:
+    if request.task is not Task.DETECT:
         raise UsageError("volume.only_places")
+    if request.wants_masks and not engine.has_masks:
+        raise UsageError("task.no_masks")
     begun = time.perf_counter()
     boxes: dict[str, list[SliceBox]] = {}
     middle: Answer | None = None
@@ -48,6 +53,9 @@ def locate_in_volume(
     assert middle is not None
     assert shared is not None
     regions = tuple(_region(label, chain, volume) for label in boxes if (chain := best_chain(boxes[label])))
+    wrong: list[str] = []
+    if request.wants_masks:
+        regions, wrong = _with_masks(engine, volume, regions, middle.image)
     found = {region.label for region in regions}
     absent = tuple(name for name in names if name not in found)
     return VolumeAnswer(
@@ -61,7 +69,11 @@ def locate_in_volume(
         model=middle.model,
         device=middle.device,
         seconds=time.perf_counter() - begun,
-        warnings=(*volume.notes, *(warning for warning in middle.warnings if warning in shared)),
+        warnings=(
+            *volume.notes,
+            *(warning for warning in middle.warnings if warning in shared),
+            *(Message("task.wrong_mask", name=label) for label in wrong),
+        ),
     )
 
 
@@ -83,8 +95,9 @@ def slices_of_objects(engine: Engine, volume: Volume, answer: VolumeAnswer, requ
             for one in region.boxes:
                 if one.slice == number:
                     objects.append(k)
-                    regions.append(Region(region.label, one.box, one.confidence))
-        whole = engine.run(engine.encode(image), request, answer.language)
+                    masks = {each.slice: mask for each, mask in zip(region.boxes, region.masks, strict=False)}
+                    regions.append(Region(region.label, one.box, one.confidence, masks.get(number)))
+        whole = engine.run(engine.encode(image), Detect(request.words), answer.language)
         shown.append(ShownSlice(number, image, replace(whole, regions=tuple(regions)), tuple(objects)))
     return shown
 
@@ -98,9 +111,10 @@ def boxes_of_slices(
 
 
 def _answers(engine: Engine, volume: Volume, request: TaskRequest, language: Language) -> Iterator[Answer]:
+    boxes = Detect(request.words) if request.wants_masks else request  # masks only where a chain has its boxes
     for index in range(volume.count):
         try:
-            yield engine.run(engine.encode(volume.read(index)), request, language)
+            yield engine.run(engine.encode(volume.read(index)), boxes, language)
         except ImageError as error:
             raise ImageError("volume.unreadable_slice", slice=index, reason=error.message) from None
 
@@ -115,7 +129,54 @@ def _region(label: str, chain: list[SliceBox], volume: Volume) -> VolumeRegion:
     return VolumeRegion(label, tuple(chain), volume.thickness_mm(chain[0].slice, chain[-1].slice))
 
 
+def _with_masks(
+    engine: Engine, volume: Volume, regions: tuple[VolumeRegion, ...], facts: ImageFacts
+) -> tuple[tuple[VolumeRegion, ...], list[str]]:
+    """Add the masks of all boxes, and the millilitres that they hold; also returns the labels that get none."""
+    masks: dict[str, list[Mask | None]] = {region.label: [] for region in regions}
+    without: list[str] = []
+    for number in sorted({one.slice for region in regions for one in region.boxes}):
+        here = [Region(region.label, one.box, None) for region in regions for one in region.boxes if one.slice == number]
+        masked, without = engine.with_masks(engine.encode(volume.read(number)), here)
+        for region in masked:
+            masks[region.label].append(region.mask)
+    unmasked = {region.label for region in regions if not any(masks[region.label])}
+    measured = tuple(
+        region
+        if region.label in unmasked
+        else replace(
+            region,
+            masks=tuple(masks[region.label]),
+            millilitres=millilitres(region.boxes, masks[region.label], volume, facts.spacing_mm),
+        )
+        for region in regions
+    )
+    return measured, sorted(unmasked)
+
+
+def millilitres(
+    boxes: Sequence[SliceBox], masks: Sequence[Mask | None], volume: Volume, spacing_mm: tuple[float, float] | None
+) -> float | None:
+    """Return the volume of the masks in the slices of `boxes`, None where the size of a voxel is unknown.
+
+    Between two slices, also where some between have no mask, the area changes evenly; at each end half a step is added.
+    """
+    if spacing_mm is None or volume.step_mm is None:
+        return None
+    areas = [0 if mask is None else mask.area for mask in masks]
+    total = (areas[0] + areas[-1]) / 2 * volume.step_mm
+    for (one, area), (other, next_area) in pairwise(zip(boxes, areas, strict=True)):
+        distance = volume.thickness_mm(one.slice, other.slice)
+        assert distance is not None
+        total += (area + next_area) / 2 * (distance - volume.step_mm)
+    return total * spacing_mm[0] * spacing_mm[1] / 1000
+
+
 def _text(regions: tuple[VolumeRegion, ...], absent: tuple[str, ...], language: Language) -> str:
-    messages = [Message("volume.found", name=r.label, first=r.first, last=r.last, key=r.key_slice) for r in regions]
+    messages = []
+    for r in regions:
+        messages.append(Message("volume.found", name=r.label, first=r.first, last=r.last, key=r.key_slice))
+        if r.millilitres is not None:
+            messages.append(Message("volume.millilitres", value=r.millilitres))
     messages += [Message("volume.not_found", name=name) for name in absent]
     return ("" if language is Language.ZH else " ").join(message.text(language) for message in messages)

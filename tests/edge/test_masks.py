@@ -21,7 +21,6 @@ from medrega_edge.package.package import Package
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.segmentation import Segment
-from medrega_edge.volumes.locate import locate_in_volume
 from tests.codes import raises_code
 from tests.edge import toy_package
 from tests.edge.stub import medrega
@@ -132,11 +131,6 @@ def test_a_question_for_an_outline_gets_masks_and_others_boxes(toy, image):
     for text in ("locate the liver", "where is the liver?", "肝脏在哪里", "is there a liver?"):
         answer = toy.ask(image, text)
         assert answer.intent != Kind.SEGMENT and answer.regions[0].mask is None, text
-
-
-def test_a_whole_volume_has_boxes_and_no_masks(toy):
-    with raises_code(UsageError, "volume.only_places"):
-        locate_in_volume(toy, None, Segment(["liver"]), "en")
 
 
 def test_names_and_a_box_exclude_each_other():

@@ -11,11 +11,13 @@ from medrega_edge.domain import Language
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
+from medrega_edge.masks import Mask
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.volumes.linking import SliceBox, best_chain
-from medrega_edge.volumes.locate import locate_in_volume, slices_of_objects
-from medrega_edge.volumes.reader import open_volume
+from medrega_edge.volumes.locate import locate_in_volume, millilitres, slices_of_objects
+from medrega_edge.volumes.reader import Volume, open_volume
 from tests.codes import raises_code
 from tests.edge.stub import StubEngine, medrega, put
 from tests.edge.test_series import AXIAL, stack
@@ -93,6 +95,8 @@ def test_what_is_no_volume_is_refused(tmp_path):
 class SlicesEngine(StubEngine):
     """Sees the liver in slices 1 to 3, surely, and a spleen in slice 0, hardly."""
 
+    has_masks = False
+
     class terminology:  # noqa: N801
         @staticmethod
         def find(text):
@@ -157,3 +161,37 @@ def test_the_command_prints_objects_and_writes_a_montage(tmp_path, monkeypatch, 
         medrega("locate", folder, "liver", "--volume", "--slice", "1")
     with raises_code(UsageError, "volume.one_option"):
         medrega("ask", folder, "locate the liver", "--volume", "--cot")
+
+
+def test_millilitres_are_the_areas_of_masks_over_the_slices():
+    volume = Volume(6, lambda _: None, 2.0, (0.0, 2.0, 4.0, 6.0, 8.0, 10.0))
+
+    def mask(pixels):
+        inside = np.zeros((16, 16), bool)
+        inside.flat[:pixels] = True
+        return Mask.of(inside, 1.0)
+
+    boxes = [SliceBox(number, HERE, 1.0) for number in (0, 1, 3)]
+    masks = [mask(100), None, mask(200)]
+    # Worked out by hand: ends 1 mm each, 100 to 0 over 2 mm, 0 to 200 over 4 mm; pixels of 0.5 x 2 mm.
+    cubic = (100 * 1 + 200 * 1 + 50 * 2 + 100 * 4) * 0.5 * 2
+    assert millilitres(boxes, masks, volume, (0.5, 2.0)) == pytest.approx(cubic / 1000)
+    assert millilitres(boxes, masks, volume, None) is None
+    assert millilitres(boxes, masks, replace(volume, step_mm=None), (0.5, 2.0)) is None
+
+
+def test_a_mask_is_made_in_each_box_of_an_object(tmp_path):
+    class MasksEngine(SlicesEngine):
+        has_masks = True
+
+        def with_masks(self, image, regions):
+            inside = np.zeros((16, 16), bool)
+            inside[:4, :5] = True
+            return tuple(replace(region, mask=Mask.of(inside, 0.9)) for region in regions), []
+
+    answer = locate_in_volume(MasksEngine(), open_volume(series(tmp_path / "ct")), Segment(["liver"]), Language.EN)
+    (liver,) = answer.to_dict()["regions"]
+    assert liver["volume_ml"] == pytest.approx(20 * 0.25 * 7.5 / 1000, abs=0.05)
+    assert [one["mask"]["area"] for one in liver["boxes"]] == [20, 20, 20]
+    with raises_code(UsageError, "task.no_masks"):
+        locate_in_volume(SlicesEngine(), open_volume(tmp_path / "ct"), Segment(["liver"]), Language.EN)
