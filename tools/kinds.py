@@ -1,9 +1,9 @@
 """Train the classifier of questions beside the phrases of `frames.json`: `medrega_edge/prompts/intent/kinds.npz`.
 
-    python -m tools.kinds [--without tests/phrases/held_en.jsonl --without tests/phrases/held_zh.jsonl --output FILE]
+    python -m tools.kinds [--without tests/phrases/tuned_zh.jsonl --output FILE]
 
 It learns from phrasings generated from `tools/phrasings/*.txt`, with the labels of the default package, slips, and what
-people put around a question. It also learns from those that people wrote, `tests/phrases/*.jsonl`. `--without` leaves
+people put around a question. It also learns from those that people wrote, `tests/phrases/tuned_*.jsonl`. `--without` leaves
 files out: what is then understood of them is what another writer may expect. Takes two minutes of a processor, and
 scikit-learn.
 """
@@ -32,7 +32,7 @@ TEMPLATES = Path(__file__).parent / "phrasings"
 WRITTEN = Path(__file__).parents[1] / "tests" / "phrases"
 WEIGHTS = Path(kinds.__file__).parent / "kinds.npz"
 NO_KINDS = {"before", "after", "generic"}
-PER_TEMPLATE = 30
+PER_TEMPLATE = 25
 GENERATED_WEIGHT = 0.3  # of a generated phrasing; one that a person wrote counts 1
 INVERSE_REGULARISATION = 30.0
 _CHOICE = re.compile(r"\(([^()]*)\)")
@@ -110,7 +110,7 @@ def examples(terminology, without):
     for lang in ("en", "zh"):
         for kind, text in Phrasings(lang, terminology.labels, draw):
             yield features(text, terminology, draw.choice(list(Modality))), kind, GENERATED_WEIGHT
-    for path in sorted(WRITTEN.glob("*.jsonl")):
+    for path in sorted(WRITTEN.glob("tuned_*.jsonl")):
         if path.resolve() not in without:
             for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
                 found = features(row["text"], terminology, Modality(row["modality"]), row.get("box", False))

@@ -32,7 +32,8 @@ _REQUEST_WORDS = re.compile(
 _MAX_WORDS = 3  # of an unknown name; a Chinese character is half a word
 _WORD = re.compile(r"\s*(?:[\u3400-\u9fff]{1,2}|[^\s\0\u3400-\u9fff]+)")  # \0 replaces a label
 _JOINED = r"(,? (?:and|or|plus|&) (?:the |his |her |my )*| ?[,/&+] ?)"
-_SHARED_LAST = re.compile(rf"\b([a-z][a-z-]*){_JOINED}([a-z][a-z-]*) ([a-z]+)\b")
+_SHARED_LAST = re.compile(rf"\b([a-z][a-z-]*){_JOINED}([a-z][a-z-]*) ([a-z]+)\b(?=( [a-z]+)?)")
+_RANGE = re.compile(r"(?<![a-z0-9])([a-z])(\d+) ?(?:-|to|through|~|至|到) ?\1?(\d+)(?![a-z0-9])")
 _SHARED_FIRST = re.compile(rf"\b([a-z][a-z-]*) ([a-z]+){_JOINED}([a-z]+)\b")
 _SHARED_ZH = re.compile(r"([\u3400-\u9fff]{0,3}?)(动静|静动|上下|下上|前后)([\u3400-\u9fff]{1,3})")
 _SIDE_WORDS = ("left", "right")
@@ -115,8 +116,13 @@ class Terminology:
     def with_shared_words(self, text: str) -> str:
         """Repeat a word that names of an enumeration share: "large and small bowel", "iliac arteries and veins"."""
         text = _SHARED_LAST.sub(
-            lambda m: (
-                f"{m[1]} {m[4]}{m[2]}{m[3]} {m[4]}" if self._is_shared(m[1], f"{m[1]} {m[4]}", f"{m[3]} {m[4]}") else m[0]
+            lambda m: next(
+                (
+                    f"{m[1]} {shared}{m[2]}{m[3]} {m[4]}"
+                    for shared in (f"{m[4]}{m[5] or ''}", m[4])
+                    if self._is_shared(m[1], f"{m[1]} {shared}", f"{m[3]} {shared}")
+                ),
+                m[0],
             ),
             text,
         )
@@ -127,6 +133,15 @@ class Terminology:
             text,
         )
         return _SHARED_ZH.sub(self._each_of_two, text)
+
+    def with_ranges(self, text: str) -> str:
+        """Write out "L1 to L5"."""
+
+        def each(match: re.Match[str]) -> str:
+            names = [f"{match[1]}{number}" for number in range(int(match[2]), int(match[3]) + 1)]
+            return ", ".join(names) if names and all(name in self._phrases for name in names) else match.group()
+
+        return _RANGE.sub(each, text)
 
     def _each_of_two(self, match: re.Match[str]) -> str:
         """Write out "髂动静脉", "上下腔静脉": arteries and veins of one name, upper and lower ones."""

@@ -198,3 +198,15 @@ def test_a_word_with_two_names_in_it_means_both():
     terms = Terminology([*ILIAC, ("superior vena cava", "上腔静脉"), ("inferior vena cava", "下腔静脉")])
     assert {en for en, _ in understand("髂动静脉全部描出", terms).names} == {en for en, _ in ILIAC}
     assert [en for en, _ in understand("标出上下腔静脉", terms).names] == ["superior vena cava", "inferior vena cava"]
+
+
+def test_a_range_of_vertebrae_is_written_out_but_for_a_distance():
+    terms = Terminology((f"L{number} vertebra", f"第{number}腰椎") for number in range(1, 6))
+    for text in ("mark L2 to L4", "标出L2到L4"):
+        assert [en for en, _ in understand(text, terms).names] == ["L2 vertebra", "L3 vertebra", "L4 vertebra"]
+    assert [en for en, _ in understand("distance from L2 to L4", terms).names] == ["L2 vertebra", "L4 vertebra"]
+
+
+def test_two_words_may_be_shared():
+    terms = Terminology([("red blood cell", "红细胞"), ("white blood cell", "白细胞")])
+    assert [en for en, _ in understand("red and white blood cells", terms).names] == ["red blood cell", "white blood cell"]

@@ -99,7 +99,7 @@ _LINKED = re.compile(
 _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<=\S)-|-(?=\S))+[^\w\0\s]?")
 _LATIN = re.compile(r"(?<![a-z0-9])[a-z]+(?: [a-z]+)*(?![a-z0-9])")
 _MAX_SYLLABLES = 6
-_SIDE_LETTER = re.compile(r"(?<![a-z0-9])([lr])t?(?![a-z0-9]|-? ?\d)")
+_SIDE_LETTER = re.compile(r"(?<![a-z0-9])([lr])t?\.?(?![a-z0-9]|-? ?\d|/o)")
 _SHORTEST_TYPED = 4  # letters
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _NO_WORD = re.compile(rf"[^\w{MARK}]+")
@@ -204,6 +204,7 @@ def _read(text: str, terminology: Terminology, modality: Modality | None, has_bo
     if _HAN.search(plain):
         plain = _hearing(terminology).corrected(plain)
     plain = terminology.with_shared_words(_from_syllables(plain, terminology))
+    plain = plain if _has("distance", plain) else terminology.with_ranges(plain)
     asked = _asking_clause(plain, terminology, modality)
     return _Reading.of(asked, typos, terminology, modality, has_box, asked != plain)
 
@@ -544,35 +545,36 @@ class _Facts:
         return is_bare and (self.is_explicit or self.is_clause) and all(is_finding(name[0]) for name in self.names)
 
 
-# The classifier must be surer than not, and by so much surer than of the phrases' kind, as natural logarithms; by more
-# where the phrases say that no image can tell.
-_SURE, _SURER, _SURER_THAN_IMPOSSIBLE = -0.7, 1.5, 3.0
+# Logarithms: how sure the classifier must be of a kind, and by how much surer than of the kind that no image can tell, that
+# the phrases tell, and that they fall back on.
+_SURE, _SURER_THAN_IMPOSSIBLE, _SURER, _SURER_THAN_FALLBACK = -1.0, 3.0, 1.0, 0.3
 
 
 def _decide(facts: _Facts) -> tuple[Kind, str | None]:
-    kind, reason = _by_phrases(facts)
+    kind, reason, margin = _by_phrases(facts)
     if facts.has_box or not facts.whole:
         return kind, reason
     likely = kinds.log_likelihoods(facts.said, facts.whole, facts.flags)
     likeliest = Kind(max(likely, key=lambda each: likely[each]))
-    margin = _SURER_THAN_IMPOSSIBLE if kind is Kind.IMPOSSIBLE else _SURER
     is_surer = likely[likeliest] > _SURE and likely[likeliest] - likely[kind] > margin
     return (likeliest, None) if is_surer else (kind, reason)
 
 
-def _by_phrases(facts: _Facts) -> tuple[Kind, str | None]:
+def _by_phrases(facts: _Facts) -> tuple[Kind, str | None, float]:
+    """The kind, why it is impossible, and by how much surer the classifier must be of another one."""
     if facts.has_whole("graded"):
-        return Kind.CLASSIFY, None
+        return Kind.CLASSIFY, None, _SURER
     if facts.whole in _frames()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
-        return Kind.HELP, None
+        return Kind.HELP, None, _SURER
     for reason in _frames()["impossible"]:
         is_context = reason == "care" and facts.is_explicit and facts.has("locate")  # "the liver, for radiotherapy"
         if facts.has_whole("impossible", reason) and not is_context:
-            return Kind.IMPOSSIBLE, reason
+            return Kind.IMPOSSIBLE, reason, _SURER_THAN_IMPOSSIBLE
     for kind, rule in _RULES:
         if rule(facts):
-            return kind, None
-    return Kind.ANSWER, None
+            return kind, None, _SURER
+    is_name = facts.has_name or facts.has("locate") or facts.has("locate_weak") or facts.is_one_word
+    return Kind.LOCATE if is_name else Kind.ANSWER, None, _SURER_THAN_FALLBACK
 
 
 def _chooses(facts: _Facts) -> bool:
@@ -628,8 +630,6 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.PRESENCE, lambda f: f.has("presence_strong")),
     (Kind.PRESENCE, lambda f: f.has_name and (f.has("presence") or f.is_bare_finding)),
     (Kind.PRESENCE, lambda f: f.asks_for_findings),
-    (Kind.LOCATE, lambda f: f.has_name),
-    (Kind.LOCATE, lambda f: f.has("locate") or f.has("locate_weak") or f.is_one_word),
 )
 
 
