@@ -30,6 +30,7 @@ from medrega_edge.package.package import PackageContents
 from medrega_edge.prompts.templates import IMAGE_TOKEN, Prompt
 
 NPY_HEADER = 4096  # bytes; ours take 128
+MOST_TREES = 8  # of known answers: all or those for yes and no, in two languages, and some choices
 
 
 class ImageEmbeddings(Protocol):
@@ -209,7 +210,9 @@ class LanguageModel:
         if (tree_and_ids := self._answers.get(answers)) is None:
             ids = self._tokenizer.encode_continuations(answers, prompt.question)
             tree_and_ids = AnswerTree(ids, [answer.casefold() for answer in answers], self.vocabulary.end[0]), ids
-            self._answers = {answers: tree_and_ids}  # of one language: the tree of the other takes its place
+            if len(self._answers) == MOST_TREES:
+                self._answers.clear()
+            self._answers[answers] = tree_and_ids
         tree, ids = tree_and_ids
 
         def read(path: Sequence[int]) -> npt.NDArray[np.float32]:

@@ -19,6 +19,7 @@ from medrega_edge.inference.grammars import Choice, Prose, RegionGrammar
 from medrega_edge.inference.language_model import Generation, ImageEmbeddings, LanguageModel
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import LABEL_SEPARATOR, Prompt, PromptBook
+from medrega_edge.vocabulary.answers import asks_yes_or_no, is_yes_or_no, offered
 from medrega_edge.vocabulary.terminology import Terminology
 
 MAX_TOKENS = 256  # of one generation
@@ -96,12 +97,17 @@ class TaskContext:
         grammar = Prose(model.vocabulary, ids)
         return model.generate(self.image, prompt, grammar, self.max_tokens or MAX_TOKENS, self.on_text)
 
-    def choose_answer(self, prompt: Prompt) -> tuple[Generation, float] | None:
+    def choose_answer(self, prompt: Prompt, question: str) -> tuple[Generation, float] | None:
         """Choose an answer among those that the weights have seen in the context's language; None where these are unknown.
 
-        Raises UsageError as `generate`. Beside the generation stands the answer's probability among them.
+        A question for yes or no gets one of those that say so, and one that offers a choice one of those that it offers, if
+        there are any. Raises UsageError as `generate`. Beside the generation stands the answer's probability among them.
         """
         answers = self.prompts.answers.get(self.language)
+        if answers and asks_yes_or_no(question):
+            answers = tuple(answer for answer in answers if is_yes_or_no(answer)) or answers
+        elif answers and (choices := offered(question, answers)):
+            answers = tuple(choices)
         return self.language_model.choose_answer(self.image, prompt, answers) if answers else None
 
     def generate_regions(self, prompt: Prompt) -> TaskResult:

@@ -43,8 +43,16 @@ def asked_structure(context: TaskContext, question: str) -> tuple[BilingualName,
     return intent.names if is_about_one else ()
 
 
-def gather(context: TaskContext, prompt: Prompt, names: Sequence[BilingualName]) -> tuple[Evidence, dict[bool, str]] | None:
-    """What speaks for a structure, and the likeliest words for yes and for no; None where the weights know no such words."""
+@dataclass(frozen=True)
+class Polar:
+    """Probability of yes among the words for yes and no, and the likeliest word for each."""
+
+    yes: float
+    likeliest: dict[bool, str]
+
+
+def polar_answers(context: TaskContext, prompt: Prompt) -> Polar | None:
+    """What the words say to a question for yes or no; None where the weights know no such words."""
     answers = context.prompts.answers.get(context.language, ())
     polar = [(answer, said) for answer in answers if (said := is_yes(answer)) is not None]
     if len({said for _, said in polar}) < 2:
@@ -56,8 +64,15 @@ def gather(context: TaskContext, prompt: Prompt, names: Sequence[BilingualName])
         for said in (True, False)
     }
     yes = math.fsum(math.exp(log_prob) for log_prob, (_, said) in zip(log_probs, polar, strict=True) if said)
+    return Polar(yes, likeliest)
+
+
+def gather(context: TaskContext, prompt: Prompt, names: Sequence[BilingualName]) -> tuple[Evidence, dict[bool, str]] | None:
+    """What speaks for a structure, and the likeliest words for yes and for no; None where the weights know no such words."""
+    if (words := polar_answers(context, prompt)) is None:
+        return None
     boxes = [detection.score or 0.0 for name in names for detection in locate(context, name).detections]
-    return Evidence(yes, max(boxes, default=0.0)), likeliest
+    return Evidence(words.yes, max(boxes, default=0.0)), words.likeliest
 
 
 def probability(evidence: Evidence, weights: PresenceWeights) -> float:

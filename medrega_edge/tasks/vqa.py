@@ -15,6 +15,7 @@ from medrega_edge.tasks.base import (
     check_words,
     generation_warnings,
 )
+from medrega_edge.tasks.body_part import answer_by_body_part
 from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
 from medrega_edge.tasks.presence import answer_presence
 from medrega_edge.vocabulary.answers import respelt
@@ -56,7 +57,11 @@ class AnswerQuestion(TaskRequest):
         first = find_regions(context, question) if self.regional_chain_of_thought else TaskResult("")
         text = with_regions(question, first.detections, context.language)
         prompt = context.prompts.prompt(Task.VQA, context.language, text)
-        chosen = answer_presence(context, question, prompt) or context.choose_answer(prompt)
+        chosen = (
+            answer_by_body_part(context, question, prompt)
+            or answer_presence(context, question, prompt)
+            or context.choose_answer(prompt, question)
+        )
         generation, probability = chosen or (context.generate_prose(prompt), None)
         warnings = []
         if _OTHER_LETTERS.search(question):

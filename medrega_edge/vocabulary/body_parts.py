@@ -1,0 +1,49 @@
+"""Questions that the body part of an image answers: where its organs are, which system they belong to, what they do."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from medrega_edge.vocabulary.answers import asks_yes_or_no
+
+
+def question() -> str:
+    """The question, in English, that weights were trained to answer with the body part."""
+    return str(_table()["question"])
+
+
+def part_of(answer: str) -> str | None:
+    """The body part that an answer to it names: chest, abdomen, pelvis, head or neck; None for any other answer."""
+    plain = answer.strip().rstrip(".").casefold()
+    return next((part for part, words in _table()["parts"].items() if plain in words["answers"]), None)
+
+
+def parts_with(text: str) -> frozenset[str]:
+    """The body parts of which the answer to a question, English or Chinese, is yes; empty where they do not decide it."""
+    if not asks_yes_or_no(text):
+        return frozenset()
+    table, plain = _table(), " ".join(text.casefold().split())
+    for part, words in table["parts"].items():
+        for language, frames in table["frames"].items():
+            if any(frame.format(part=word) in plain for frame in frames for word in words[language]):
+                return frozenset({part})
+    if not any(word in plain for words in table["about_organs"].values() for word in words):
+        return frozenset()
+    for system, known in table["systems"].items():
+        if f"{system} system" in plain or f"{known['zh']}系统" in plain:
+            return frozenset(known["in"])
+    for known in table["functions"]:
+        if any(word in plain for word in (*known["en"], *known["zh"])):
+            return frozenset(known["in"])
+    return frozenset()
+
+
+@cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(
+        files("medrega_edge.vocabulary").joinpath("body_parts.json").read_text(encoding="utf-8")
+    )
+    return table

@@ -1,0 +1,77 @@
+"""Closed questions: which ask for yes or no, which offer a choice, and which the body part of the image answers."""
+
+import pytest
+
+from medrega_edge.vocabulary.answers import asks_yes_or_no, offered
+from medrega_edge.vocabulary.body_parts import part_of, parts_with
+
+ANSWERS = (
+    "Yes",
+    "No",
+    "CT",
+    "MRI",
+    "X-Ray",
+    "Kidney",
+    "Right Kidney",
+    "Right",
+    "Lower Right",
+    "Liver",
+    "T1",
+    "T2",
+    "右侧",
+    "右下",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "asks"),
+    [
+        ("Is the lung healthy?", True),
+        ("Is/Are there abnormalities?", True),
+        ("Is this a CT or an MRI?", False),
+        ("Which organ is this?", False),
+        ("图像中包含肝脏吗?", True),
+        ("肺是否健康?", True),
+        ("左肾在右侧还是右下?", False),
+        ("有哪些器官?", False),
+    ],
+)
+def test_which_questions_ask_for_yes_or_no(question, asks):
+    assert asks_yes_or_no(question) is asks
+
+
+@pytest.mark.parametrize(
+    ("question", "choices"),
+    [
+        ("Which is larger, liver or right kidney?", {"Liver", "Right Kidney", "Right"}),
+        ("Is this MRI, CT or X-Ray?", {"MRI", "CT", "X-Ray"}),
+        ("Is this a T1 weighted or T2 weighted image?", {"T1", "T2"}),
+        ("左肾在哪,右侧还是右下?", {"右侧", "右下"}),
+        ("Is the liver healthy?", set()),
+        ("Is it benign or malignant?", set()),
+    ],
+)
+def test_a_choice_holds_the_answers_that_a_question_offers(question, choices):
+    assert set(offered(question, ANSWERS)) == choices
+
+
+@pytest.mark.parametrize(
+    ("question", "parts"),
+    [
+        ("Is this a study of the chest?", {"chest"}),
+        ("Do the organs in the image exist in the pelvic cavity?", {"pelvis"}),
+        ("Do any of the organs in the picture belong to the urinary system?", {"abdomen", "pelvis"}),
+        ("Are there organs in the picture that can detoxicate?", {"abdomen"}),
+        ("图像中的器官是否存在于胸腔?", {"chest"}),
+        ("图片中有属于神经系统的器官吗?", {"head", "neck"}),
+        ("Which system do the organs belong to?", set()),
+        ("Is the chest normal?", set()),
+        ("Does the picture contain liver?", set()),
+    ],
+)
+def test_which_body_parts_answer_a_question_with_yes(question, parts):
+    assert parts_with(question) == parts
+
+
+def test_answers_that_name_a_body_part():
+    assert [part_of(answer) for answer in ("Chest", "Brain.", "Pelvic Cavity", "Liver")] == ["chest", "head", "pelvis", None]
