@@ -6,6 +6,7 @@ Weights recognise the body part nearly always, and guess what organs of a system
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 
 from medrega_edge.domain import Language, Task
 from medrega_edge.inference.language_model import Generation
@@ -15,6 +16,7 @@ from medrega_edge.tasks.presence import polar_answers
 from medrega_edge.vocabulary.body_parts import part_of, parts_with, question
 
 _RELIABILITY = 0.95  # of the anatomy: an image of an abdomen may lack the kidneys
+_CERTAIN = 0.9  # probability of a body part from which on it counts
 _LEAST_PARTS = 3  # that weights can name, for them to recognise body parts
 
 
@@ -31,6 +33,12 @@ def answer_by_body_part(context: TaskContext, text: str, prompt: Prompt) -> tupl
     yes = 0.5 + _RELIABILITY * (math.fsum(shares.get(part, 0.0) for part in parts) - 0.5)
     generation, _, _ = context.choose(prompt, [words.likeliest[yes >= 0.5]])
     return generation, max(yes, 1 - yes)
+
+
+def certain_part(context: TaskContext) -> str | None:
+    """The body part of an image where it is recognised for certain."""
+    part, share = max((recognise_part(context) or {}).items(), key=itemgetter(1), default=("", 0.0))
+    return part if share >= _CERTAIN else None
 
 
 def recognise_part(context: TaskContext) -> dict[str, float] | None:

@@ -18,8 +18,10 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
+from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.detection import Detect, doubted, locate
 from medrega_edge.tasks.reporting import choose_body_part
+from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
@@ -323,7 +325,7 @@ def going_on(text: str, kind: Kind, names: Sequence[BilingualName]) -> Asked | N
 
 @dataclass(frozen=True)
 class VisibleOrgans(TaskRequest):
-    """Locate every structure that an image of its kind can show."""
+    """Locate every structure that an image of its kind and body part can show."""
 
     @property
     def task(self) -> Task:
@@ -332,11 +334,13 @@ class VisibleOrgans(TaskRequest):
 
     def run(self, context: TaskContext) -> TaskResult:
         """Locate one structure after the other."""
-        modality = context.image_modality()
+        modality, part = context.image_modality(), certain_part(context)
         names = [
             name
             for name in context.terminology.labels
-            if not is_finding(name[0]) and (modality is None or context.prompts.can_show(modality, name[0]))
+            if not is_finding(name[0])
+            and (modality is None or context.prompts.can_show(modality, name[0]))
+            and (part is None or can_hold(part, name[0]))
         ]
         results = [result for result in (locate(context, name) for name in names) if result.detections]
         return replace(combine(results, ""), certifiable=False)

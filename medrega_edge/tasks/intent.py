@@ -19,6 +19,7 @@ from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.vocabulary.body_parts import parts_with
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, candidate_sets, label_set_of, named_set
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import names_cancer, nearest
@@ -80,6 +81,8 @@ def parse_intent(
     intent = understand(text, terminology, modality)
     if not terminology.labels:
         return _asked_freely(text, intent, tasks)
+    if parts_with(text):
+        intent = replace(intent, kind=Kind.ANSWER, names=())
     if has_masks and intent.kind is Kind.LOCATE and intent.asks_for_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts)

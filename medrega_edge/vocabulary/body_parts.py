@@ -41,6 +41,12 @@ def parts_with(text: str) -> frozenset[str]:
     return frozenset()
 
 
+def can_hold(part: str, label: str) -> bool:
+    """Whether an image of a body part can show a label, by its English name; True for labels of no place of their own."""
+    homes = next((known["in"] for known in _table()["homes"] if any(word in label for word in known["of"])), None)
+    return homes is None or part in homes
+
+
 @cache
 def _table() -> dict[str, Any]:
     table: dict[str, Any] = json.loads(

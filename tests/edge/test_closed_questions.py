@@ -3,7 +3,7 @@
 import pytest
 
 from medrega_edge.vocabulary.answers import asks_yes_or_no, offered
-from medrega_edge.vocabulary.body_parts import part_of, parts_with
+from medrega_edge.vocabulary.body_parts import can_hold, part_of, parts_with
 
 ANSWERS = (
     "Yes",
@@ -75,3 +75,10 @@ def test_which_body_parts_answer_a_question_with_yes(question, parts):
 
 def test_answers_that_name_a_body_part():
     assert [part_of(answer) for answer in ("Chest", "Brain.", "Pelvic Cavity", "Liver")] == ["chest", "head", "pelvis", None]
+
+
+def test_which_labels_a_body_part_can_show():
+    assert not can_hold("abdomen", "left femur") and not can_hold("head", "liver") and not can_hold("chest", "bladder")
+    assert can_hold("abdomen", "right kidney") and can_hold("head", "intraventricular hemorrhage")
+    assert can_hold("abdomen", "left ventricle")  # weights without cardiac questions take a heart for the abdomen
+    assert can_hold("neck", "vertebra")  # anywhere
