@@ -1,7 +1,7 @@
 """Phrasings that people wrote who had not seen the code: most of them are understood.
 
 The question layer was tuned on `tuned_*.jsonl`; `held_*.jsonl` only measure it. The limits lie a little below the shares of
-2026-11-28, so that CI notices a fall.
+2026-11-29, so that CI notices a fall.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from medrega_edge.vocabulary.terminology import Terminology
 from tools.understood import shares
 
 FOLDER = Path(__file__).parent / "phrases"
-LEAST = {"tuned_en": 0.97, "tuned_zh": 0.97, "held_en": 0.867, "held_zh": 0.867}
+LEAST = {"tuned_en": 0.97, "tuned_zh": 0.97, "held_en": 0.924, "held_zh": 0.954}
 
 
 @pytest.mark.slow
