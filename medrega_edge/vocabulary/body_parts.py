@@ -28,7 +28,7 @@ def parts_with(text: str) -> frozenset[str]:
     table, plain = _table(), " ".join(text.casefold().split())
     for part, words in table["parts"].items():
         for language, frames in table["frames"].items():
-            if any(frame.format(part=word) in plain for frame in frames for word in words[language]):
+            if any(_ends_with(plain, frame.format(part=word), language) for frame in frames for word in words[language]):
                 return frozenset({part})
     if not any(word in plain for words in table["about_organs"].values() for word in words):
         return frozenset()
@@ -39,6 +39,11 @@ def parts_with(text: str) -> frozenset[str]:
         if any(word in plain for word in (*known["en"], *known["zh"])):
             return frozenset(known["in"])
     return frozenset()
+
+
+def _ends_with(plain: str, words: str, language: str) -> bool:
+    """Whether a question holds words; English ones end it, as "the brain" of "the brain tumor" asks for the tumor."""
+    return words in plain if language == "zh" else plain.rstrip(" ?.!？").endswith(words)
 
 
 def can_hold(part: str, label: str) -> bool:

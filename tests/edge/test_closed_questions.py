@@ -66,6 +66,9 @@ def test_a_choice_holds_the_answers_that_a_question_offers(question, choices):
         ("图片中有属于神经系统的器官吗?", {"head", "neck"}),
         ("Which system do the organs belong to?", set()),
         ("Is the chest normal?", set()),
+        ("Does the scan show the brain tumor?", set()),
+        ("Does the x-ray show the chest tube?", set()),
+        ("Does the CT show the head of the pancreas?", set()),
         ("Does the picture contain liver?", set()),
     ],
 )
