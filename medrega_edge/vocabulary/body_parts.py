@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -26,11 +27,12 @@ def parts_with(text: str) -> frozenset[str]:
     if not asks_yes_or_no(text):
         return frozenset()
     table, plain = _table(), " ".join(text.casefold().split())
+    asked = plain.rstrip(" ?.!？。吗么")
     for part, words in table["parts"].items():
-        for language, frames in table["frames"].items():
-            if any(_ends_with(plain, frame.format(part=word), language) for frame in frames for word in words[language]):
+        for language, frames in table["frames"].items():  # at the end: "the brain" of "the brain tumor" asks for the tumor
+            if any(asked.endswith(frame.format(part=word)) for frame in frames for word in words[language]):
                 return frozenset({part})
-    if not any(word in plain for words in table["about_organs"].values() for word in words):
+    if not any(_holds(plain, each["organs"]) and _holds(plain, each["which"]) for each in table["about_organs"].values()):
         return frozenset()
     for system, known in table["systems"].items():
         if f"{system} system" in plain or f"{known['zh']}系统" in plain:
@@ -41,9 +43,8 @@ def parts_with(text: str) -> frozenset[str]:
     return frozenset()
 
 
-def _ends_with(plain: str, words: str, language: str) -> bool:
-    """Whether a question holds words; English ones end it, as "the brain" of "the brain tumor" asks for the tumor."""
-    return words in plain if language == "zh" else plain.rstrip(" ?.!？").endswith(words)
+def _holds(text: str, words: Sequence[str]) -> bool:
+    return any(word in text for word in words)
 
 
 def can_hold(part: str, label: str) -> bool:
