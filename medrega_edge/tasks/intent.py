@@ -81,7 +81,7 @@ def parse_intent(
     intent = understand(text, terminology, modality)
     if not terminology.labels:
         return _asked_freely(text, intent, tasks)
-    if parts_with(text):
+    if parts_with(text) and not terminology.find(text):  # as `answer_by_body_part`
         intent = replace(intent, kind=Kind.ANSWER, names=())
     if has_masks and intent.kind is Kind.LOCATE and intent.asks_for_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
