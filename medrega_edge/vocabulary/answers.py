@@ -32,33 +32,44 @@ def asks_yes_or_no(question: str) -> bool:
     text, words = question.strip().casefold(), _table()["asks_yes_or_no"]
     if any(each in text for each in words["offers"]):
         return False
+    for word in words["no_particle"]:  # 什么 holds 么
+        text = text.replace(word, "")
     return text.split(" ")[0] in words["starts"] or any(each in text for each in words["holds"])
 
 
 def offered(question: str, answers: Sequence[str]) -> list[str]:
     """Return those of the known answers that a question offers, as "CT or MRI" does; none where it offers fewer than two.
 
-    They are the answers that stand next to the word for "or", and before those in an enumeration.
+    They are the answers that stand next to the word for "or", and before those in an enumeration. "Is it a mass or a cyst"
+    may also be answered by yes or no.
     """
-    text = question.strip().casefold()
-    found = next((text.partition(word) for word in _table()["asks_yes_or_no"]["offers"][:3] if word in text), None)
+    text, table = question.strip().casefold(), _table()["asks_yes_or_no"]
+    found = next((text.partition(word) for word in table["offers"][:3] if word in text), None)
     if found is None:
         return []
     before, _, after = found
     plain = {answer: word for answer in answers if (word := _plain(answer))}
-    end = max((before.rfind(word) + len(word) for word in plain.values() if word in before), default=0)
-    start = min((after.find(word) for word in plain.values() if word in after), default=len(after))
+    ends = {answer: _places(word, before)[-1] + len(word) for answer, word in plain.items() if _places(word, before)}
+    starts = {answer: _places(word, after)[0] for answer, word in plain.items() if _places(word, after)}
+    end, start = max(ends.values(), default=-_NEAR - 1), min(starts.values(), default=len(after) + _NEAR + 1)
     if len(before) - end > _NEAR or start > _NEAR:
         return []
-    chosen = [answer for answer, word in plain.items() if after.startswith(word, start)]
+    chosen = [answer for answer, place in starts.items() if place == start]
     rest = before[:end]
-    while here := [answer for answer, word in plain.items() if rest.endswith(word)]:
+    while here := [answer for answer, word in plain.items() if len(rest) - len(word) in _places(word, rest)]:
         chosen += here
         rest = rest[: -max(len(plain[answer]) for answer in here)].rstrip()
         if not rest.endswith(_COMMAS):
             break
         rest = rest.rstrip("".join(_COMMAS) + " ")
-    return chosen
+    if text.split(" ")[0] in table["starts"]:
+        chosen += [answer for answer in answers if is_yes(answer) is not None]
+    return list(dict.fromkeys(chosen))
+
+
+def _places(word: str, text: str) -> list[int]:
+    """Where a word, or words, begin in a text; a part of another word does not count."""
+    return [found.start() for found in re.finditer(rf"(?<![a-z]){re.escape(word)}(?![a-z-])", text)]
 
 
 def _plain(answer: str) -> str:

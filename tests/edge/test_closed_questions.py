@@ -34,6 +34,10 @@ ANSWERS = (
         ("肺是否健康?", True),
         ("左肾在右侧还是右下?", False),
         ("有哪些器官?", False),
+        ("图中最大的器官是什么?", False),
+        ("图中最大的器官是什么？", False),
+        ("这是怎么拍的?", False),
+        ("肝脏正常么?", True),
     ],
 )
 def test_which_questions_ask_for_yes_or_no(question, asks):
@@ -44,8 +48,10 @@ def test_which_questions_ask_for_yes_or_no(question, asks):
     ("question", "choices"),
     [
         ("Which is larger, liver or right kidney?", {"Liver", "Right Kidney", "Right"}),
-        ("Is this MRI, CT or X-Ray?", {"MRI", "CT", "X-Ray"}),
-        ("Is this a T1 weighted or T2 weighted image?", {"T1", "T2"}),
+        ("Is this MRI, CT or X-Ray?", {"MRI", "CT", "X-Ray", "Yes", "No"}),
+        ("Which weighting is it, T1 weighted or T2 weighted?", {"T1", "T2"}),
+        ("Which is larger, liver or duodenum?", set()),  # one of them is no known answer
+        ("Which is larger, rectum or liver?", set()),  # CT is no word of the first
         ("左肾在哪,右侧还是右下?", {"右侧", "右下"}),
         ("Is the liver healthy?", set()),
         ("Is it benign or malignant?", set()),
