@@ -113,6 +113,7 @@ def test_size() -> None:
         ),
         tokenizer_json=b"123",
         region_weights={},
+        mask_weights={},
     )
     losses = [
         UnitSensitivity("layers.0.qkv", 50, PrecisionOption(4, 32, 31, 0, 0, 0), None),
