@@ -551,9 +551,14 @@ class _Facts:
 _SURE, _SURER_THAN_IMPOSSIBLE, _SURER, _SURER_THAN_FALLBACK = -1.0, 3.0, 1.0, 0.3
 
 
+# "Where is it?", "它多大？": such questions go on from the last one, and the classifier saw none of them.
+_PRONOUN = re.compile(r"\b(?:it|they|them)\b|它")
+_OF_REGIONS = (Kind.LOCATE, Kind.MEASURE, Kind.COUNT, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE)
+
+
 def _decide(facts: _Facts) -> tuple[Kind, str | None]:
     kind, reason, margin = _by_phrases(facts)
-    if facts.has_box or not facts.whole:
+    if facts.has_box or not facts.whole or (kind in _OF_REGIONS and _PRONOUN.search(facts.said) and not facts.names):
         return kind, reason
     likely = kinds.log_likelihoods(facts.said, facts.whole, facts.flags)
     likeliest = Kind(max(likely, key=lambda each: likely[each]))
