@@ -63,7 +63,7 @@ def kill_until_done(folder, kills, real=False, seed=0):
     dice = random.Random(seed)
     done, finished, inherited = 0, 0, 0
     journal = folder / "answers.jsonl.part"
-    while done < kills or journal.exists():
+    while done < kills or journal.exists() or not finished:  # a kill can fall between the last row and the end
         process = subprocess.Popen(command(images, out, real), **quiet)
         if done < kills:
             if done % 2:  # in the midst of answers, however slowly the interpreter starts
