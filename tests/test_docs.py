@@ -11,7 +11,7 @@ from PIL import Image
 
 from medrega_edge.errors import MedregaError
 from medrega_edge.output.csv_table import COLUMNS
-from medrega_edge.output.overlay import draw_regions
+from medrega_edge.output.overlay import draw_answer
 from tools import cli_reference
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def test_links_lead_to_files(name):
 
 def test_the_picture_of_the_readme_is_what_the_package_answers(engine, scan):
     fresh = np.asarray(
-        draw_regions(scan.image, engine.ask(scan, "locate the liver, the spleen and both kidneys")).convert("RGB"), int
+        draw_answer(scan.image, engine.ask(scan, "locate the liver, the spleen and both kidneys")).convert("RGB"), int
     )
     shown = np.asarray(Image.open(ROOT / "docs" / "images" / "sample.png").convert("RGB"), int)
     assert fresh.shape == shown.shape

@@ -3,7 +3,7 @@
     python -m tools.volume_boxes FOLDER [--model PACKAGE]
 
 FOLDER holds volumes.jsonl with `image`, `labels_file` (NIfTI on the same grid) and `values` {label: value}. A structure that
-the model has no name for is left out. The box without linking is the one around all boxes of a confidence of 0.5.
+the model has no name for is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from medrega_edge.engine import load
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.volumes.linking import SliceBox
-from medrega_edge.volumes.locate import boxes_of_slices, locate_in_volume
+from medrega_edge.volumes.locate import locate_in_volume
 from medrega_edge.volumes.reader import open_volume
 
 Extent = tuple[float, float, float, float, float, float]  # x1, y1, z1, x2, y2, z2 in pixels and slices
@@ -61,7 +61,7 @@ def main() -> None:
     given = options.parse_args()
     engine = load(given.model)
     known = {english for english, _ in engine.terminology.labels}
-    linked, plain, errors = [], [], []
+    linked, errors = [], []
     for line in (given.folder / "volumes.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         names = [name for name in row["values"] if name in known]
@@ -71,23 +71,20 @@ def main() -> None:
         labels = np.asarray(nibabel.as_closest_canonical(nibabel.load(given.folder / row["labels_file"])).dataobj)
         voxel = float(np.prod(row["spacing_mm"]))
         request = Segment(names) if engine.has_masks else Detect(names)
-        per_slice = list(boxes_of_slices(engine, volume, request, Language.EN))
         answer = locate_in_volume(engine, volume, request, Language.EN)
         sys.stdout.write(f"{row['id']}: {volume.count} slices in {answer.seconds:.1f} s\n")
         for name in names:
             right = truth(labels, row["values"][name])
             chain = next((region.boxes for region in answer.regions if region.label == name), ())
-            likely = [one for label, one in per_slice if label == name and one.confidence >= 0.5]
             linked.append(iou(around(chain), right))
-            plain.append(iou(around(likely), right))
-            sys.stdout.write(f"  {name:28s} IoU {linked[-1]:.2f}   without linking {plain[-1]:.2f}")
+            sys.stdout.write(f"  {name:28s} IoU {linked[-1]:.2f}")
             found = next((region.millilitres for region in answer.regions if region.label == name), None)
             if found is not None:
                 real = float((labels == row["values"][name]).sum()) * voxel / 1000
                 errors.append(abs(found - real) / real)
                 sys.stdout.write(f"   {found:.0f} ml of {real:.0f}: {found / real - 1:+.0%}")
             sys.stdout.write("\n")
-    sys.stdout.write(f"{len(linked)} structures: mean IoU {fmean(linked):.3f}, without linking {fmean(plain):.3f}\n")
+    sys.stdout.write(f"{len(linked)} structures: mean IoU {fmean(linked):.3f}\n")
     if errors:
         sys.stdout.write(f"{len(errors)} volumes: median error {median(errors):.1%}\n")
 

@@ -283,7 +283,7 @@ def _answer_one(
         from medrega_edge.output.dicom.writer import write_objects
 
         scan = Path(encoded.image.path or path)  # of a folder, the file that was read
-        write_objects(answer, scan, overlay.draw_regions(encoded.image, answer), objects)
+        write_objects(answer, scan, overlay.draw_answer(encoded.image, answer), objects)
         for path_written in () if files.as_json else objects.values():
             print_status(Message("cli.written", path=path_written))
     if shared.output.strict and answer.warnings:
@@ -323,7 +323,7 @@ def _answer_volume(
     else:
         print_volume_answer(answer, console())
     if save is not None:
-        overlay.save_png(montage(slices_of_objects(engine, volume, answer, asked), language), save)
+        overlay.save_png(montage(slices_of_objects(volume, answer), language), save)
         if not files.as_json:
             print_status(Message("cli.written", path=save))
     if files.strict and answer.warnings:
@@ -334,7 +334,7 @@ def save_picture(image: EncodedImage, answer: Answer, path: Path, quiet: bool = 
     """Write the image with the regions of an answer, and say so; raises UsageError or ResourceError."""
     from medrega_edge.output import overlay
 
-    overlay.save_png(overlay.draw_regions(image.image, answer), path)
+    overlay.save_png(overlay.draw_answer(image.image, answer), path)
     if not quiet:
         print_status(Message("cli.written", path=path))
         if not answer.regions:

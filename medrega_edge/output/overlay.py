@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from medrega_edge.answer import Answer, Region
-from medrega_edge.domain import NOTICE, NOTICE_ZH
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import UsageError
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.atomic import atomic_write, check_output_path
@@ -31,18 +31,19 @@ NOTICES = {"en": NOTICE, "zh": NOTICE_ZH}
 Rectangle = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the canvas
 
 
-def draw_regions(image: MedicalImage, answer: Answer, numbers: Sequence[int] | None = None) -> Image.Image:
-    """Draw the regions and the notice into a copy of the image, RGB; a small image is enlarged.
+def draw_answer(image: MedicalImage, answer: Answer) -> Image.Image:
+    """Draw the regions of an answer, as `draw_regions`."""
+    return draw_regions(image, list(enumerate(answer.regions)), answer.language)
 
-    `numbers` are those of the regions, from 0, where they are not their places in the answer; colours follow them.
-    """
-    numbered = list(zip(range(len(answer.regions)) if numbers is None else numbers, answer.regions, strict=True))
+
+def draw_regions(image: MedicalImage, numbered: Sequence[tuple[int, Region]], language: Language) -> Image.Image:
+    """Draw regions with their numbers, from 0, and the notice into a copy of the image, RGB; a small image is enlarged."""
     scale = max(1.0, MIN_PICTURE / max(image.width, image.height))
     size = (round(image.width * scale), round(image.height * scale))
     picture = Image.fromarray(image.pixels).resize(size, Image.Resampling.LANCZOS)
     font_size = min(40, max(14, round(max(size) / 40)))
     font = ImageFont.truetype(str(FONT), font_size)
-    notice = NOTICES[answer.language]
+    notice = NOTICES[language]
     # A narrow picture gets a margin on its right, so that the notice and the names have room.
     canvas_width = max(size[0], font_size + math.ceil(font.getlength(notice)))
     canvas = Image.new("RGB", (canvas_width, size[1] + 2 * font_size), "black")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from medrega_edge.answer import Answer
 from medrega_edge.io.atomic import make_folder
-from medrega_edge.output.overlay import draw_regions, save_png
+from medrega_edge.output.overlay import draw_answer, save_png
 
 if TYPE_CHECKING:
     from medrega_edge.engine import EncodedImage
@@ -27,7 +27,7 @@ class PictureFolder:
         picture = f"{name}.png"
         target = self.folder / picture
         make_folder(target.parent)
-        save_png(draw_regions(image.image, answer), target)
+        save_png(draw_answer(image.image, answer), target)
         return picture
 
     def remove(self, pictures: Iterable[str]) -> None:

@@ -64,7 +64,7 @@ def montage(slices: Sequence[ShownSlice], language: Language) -> Image.Image:
     font = ImageFont.truetype(str(FONT), _FONT_SIZE)
     tiles = []
     for one in slices:
-        tile = draw_regions(one.image, one.answer, one.objects)
+        tile = draw_regions(one.image, one.regions, language)
         tile.thumbnail((TILE, TILE), Image.Resampling.LANCZOS)
         tiles.append(tile)
     width = max((tile.width for tile in tiles), default=TILE)

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import Any
 
-from medrega_edge.answer import Answer, ImageFacts, ModelFacts, mask_data
+from medrega_edge.answer import ImageFacts, ModelFacts, Region, mask_data
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import NOTICE, Language
 from medrega_edge.i18n.message import Message
@@ -126,9 +126,8 @@ class VolumeAnswer:
 
 @dataclass(frozen=True)
 class ShownSlice:
-    """One slice to draw: its number, its picture, an answer with the boxes of the objects in it, and their numbers."""
+    """One slice to draw: its number, its picture, and what it shows of the objects, with their numbers."""
 
     number: int
     image: MedicalImage
-    answer: Answer
-    objects: tuple[int, ...]
+    regions: tuple[tuple[int, Region], ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from medrega_edge.answer import Answer, ImageFacts, Region
 from medrega_edge.domain import Language, Task
@@ -85,29 +85,14 @@ def slices_to_show(region: VolumeRegion) -> list[int]:
     return [numbers[round(k * (len(numbers) - 1) / (MOST_SHOWN - 1))] for k in range(MOST_SHOWN)]
 
 
-def slices_of_objects(engine: Engine, volume: Volume, answer: VolumeAnswer, request: TaskRequest) -> list[ShownSlice]:
-    """Return slices that show each object, with the boxes of all objects in them."""
-    shown = []
-    for number in sorted({number for region in answer.regions for number in slices_to_show(region)}):
-        image = volume.read(number)
-        objects, regions = [], []
-        for k, region in enumerate(answer.regions):
-            for one in region.boxes:
-                if one.slice == number:
-                    objects.append(k)
-                    masks = {each.slice: mask for each, mask in zip(region.boxes, region.masks, strict=False)}
-                    regions.append(Region(region.label, one.box, one.confidence, masks.get(number)))
-        whole = engine.run(engine.encode(image), Detect(request.words), answer.language)
-        shown.append(ShownSlice(number, image, replace(whole, regions=tuple(regions)), tuple(objects)))
-    return shown
-
-
-def boxes_of_slices(
-    engine: Engine, volume: Volume, request: TaskRequest, language: Language
-) -> Iterator[tuple[str, SliceBox]]:
-    """Yield the boxes of every slice with their labels, before they are linked."""
-    for index, answer in enumerate(_answers(engine, volume, request, language)):
-        yield from _boxes(index, answer)
+def slices_of_objects(volume: Volume, answer: VolumeAnswer) -> list[ShownSlice]:
+    """Return slices that show each object, with the boxes and masks of all objects in them."""
+    shown: dict[int, list[tuple[int, Region]]] = {n: [] for region in answer.regions for n in slices_to_show(region)}
+    for number, region in enumerate(answer.regions):
+        for one, mask in zip_longest(region.boxes, region.masks):
+            if one.slice in shown:
+                shown[one.slice].append((number, Region(region.label, one.box, one.confidence, mask)))
+    return [ShownSlice(number, volume.read(number), tuple(regions)) for number, regions in sorted(shown.items())]
 
 
 def _answers(engine: Engine, volume: Volume, request: TaskRequest, language: Language) -> Iterator[Answer]:

@@ -22,8 +22,6 @@ from medrega_edge.images.reader import read_bytes, read_file, read_picture
 from medrega_edge.images.signatures import GZIP_MAGIC, is_dicom, is_nifti
 from medrega_edge.io.atomic import image_names
 
-_MIN_STEP = 0.01  # millimetres; slices nearer than this lie at the same position
-
 
 @dataclass(frozen=True)
 class Volume:
@@ -68,7 +66,7 @@ def open_volume(source: str | Path, view: View = View()) -> Volume:
 
 
 def _of_series(folder: Path, names: list[str], view: View) -> Volume:
-    from medrega_edge.images.dicom.series import LeftOut, scan_folder, select_series
+    from medrega_edge.images.dicom.series import MIN_STEP, LeftOut, scan_folder, select_series
 
     if view.frame is not None or view.plane is not None:
         raise ImageError("dicom.frame_of_a_folder")
@@ -80,8 +78,8 @@ def _of_series(folder: Path, names: list[str], view: View) -> Volume:
     if series.count < 2:
         raise ImageError("volume.single_slice")
     steps = [after - before for before, after in pairwise(series.positions)]
-    if any(step < _MIN_STEP for step in steps):
-        raise ImageError("volume.shared_positions", count=sum(step < _MIN_STEP for step in steps))
+    if any(step < MIN_STEP for step in steps):
+        raise ImageError("volume.shared_positions", count=sum(step < MIN_STEP for step in steps))
 
     def read(index: int) -> MedicalImage:
         return replace(read_picture(folder, series.picture(index), view), series=number, slice=index)

@@ -15,7 +15,7 @@ from medrega_edge.inference import memory
 from medrega_edge.inference.mask_head import prepare
 from medrega_edge.masks import Mask, compress, expand, run_lengths
 from medrega_edge.output.mask_file import label_picture, write_masks
-from medrega_edge.output.overlay import draw_regions
+from medrega_edge.output.overlay import draw_answer
 from medrega_edge.package.manifest import MANIFEST, MASK_DECODER, MASK_ENCODER
 from medrega_edge.package.package import Package
 from medrega_edge.prompts.intent import Kind
@@ -216,7 +216,7 @@ def test_a_picture_of_numbers_and_a_contour(toy, image, tmp_path):
     with Image.open(tmp_path / "masks.png") as read:
         assert read.mode == "P" and np.array_equal(np.asarray(read), values)
     assert values.sum() == AREA and values[100, 100] == 1
-    drawn = np.asarray(draw_regions(image.image, answer))
+    drawn = np.asarray(draw_answer(image.image, answer))
     assert (drawn == (0xE6, 0x9F, 0x00)).all(axis=-1).any()
     with raises_code(UsageError, "output.not_a_mask_file"):
         write_masks(answer, tmp_path / "masks.jpg")

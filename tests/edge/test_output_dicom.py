@@ -22,7 +22,7 @@ from medrega_edge.images.reader import read_image
 from medrega_edge.images.samples import sample_path
 from medrega_edge.masks import Mask
 from medrega_edge.output.dicom.writer import object_paths, parse_kinds, write_objects
-from medrega_edge.output.overlay import draw_regions
+from medrega_edge.output.overlay import draw_answer
 from tests.codes import raises_code
 from tests.edge.dicoms import bare, colour, dataset, dicom, lut, window
 from tests.edge.dicoms import written as written_as
@@ -67,7 +67,7 @@ def written_about(scan, tmp_path, regions, frame=None, source=None, window=None,
     model = ModelFacts("nano", "1.0", "ab" * 32, "int4")
     answer = Answer("text", "raw", "detect", "en", regions, (), facts, model, "cpu", "stop", 1, 1, Timings())
     to = object_paths(tmp_path, kinds, source or scan)
-    write_objects(answer, scan, draw_regions(image, answer), to)
+    write_objects(answer, scan, draw_answer(image, answer), to)
     return pydicom.dcmread(scan, force=True), image, {kind: pydicom.dcmread(path) for kind, path in to.items()}
 
 

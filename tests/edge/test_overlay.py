@@ -13,7 +13,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.safe_text import printable
-from medrega_edge.output.overlay import COLOURS, draw_regions, save_png
+from medrega_edge.output.overlay import COLOURS, draw_answer, save_png
 from medrega_edge.output.terminal import print_answer
 from tests.codes import raises_code
 
@@ -62,7 +62,7 @@ def near(pixels, colour):
 
 
 def test_boxes_are_drawn_where_they_are():
-    picture = draw_regions(IMAGE, answer(Region("liver", PixelBox(20.0, 10.0, 60.0, 40.0), 0.5)))
+    picture = draw_answer(IMAGE, answer(Region("liver", PixelBox(20.0, 10.0, 60.0, 40.0), 0.5)))
     scale = picture.width / IMAGE.width
     ys, xs = np.nonzero(near(np.asarray(picture), COLOURS[0]))
     inside = (ys > 9 * scale) & (ys < 41 * scale)
@@ -72,7 +72,7 @@ def test_boxes_are_drawn_where_they_are():
 
 def test_many_names_do_not_cover_each_other():
     regions = [Region(f"region {i}", PixelBox(20.0, 10.0, 60.0, 40.0), None) for i in range(5)]
-    picture = np.asarray(draw_regions(IMAGE, answer(*regions)))
+    picture = np.asarray(draw_answer(IMAGE, answer(*regions)))
     for colour in COLOURS[:5]:
         assert near(picture, colour).sum() > 50
 
@@ -80,7 +80,7 @@ def test_many_names_do_not_cover_each_other():
 def test_chinese_names_have_glyphs():
     """A font without the glyph draws the same empty box for every character."""
     pictures = [
-        np.asarray(draw_regions(IMAGE, answer(Region(name, PixelBox(20.0, 10.0, 60.0, 40.0), None), language=Language.ZH)))
+        np.asarray(draw_answer(IMAGE, answer(Region(name, PixelBox(20.0, 10.0, 60.0, 40.0), None), language=Language.ZH)))
         for name in "肝脾肾"
     ]
     assert not np.array_equal(pictures[0], pictures[1])
@@ -88,7 +88,7 @@ def test_chinese_names_have_glyphs():
 
 
 def test_the_notice_is_on_the_picture():
-    with_notice = np.asarray(draw_regions(IMAGE, answer()))
+    with_notice = np.asarray(draw_answer(IMAGE, answer()))
     assert with_notice[-20:].max() > 200
 
 

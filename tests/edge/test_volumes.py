@@ -132,8 +132,8 @@ def test_an_answer_about_a_volume_has_box_slices_and_millimetres(tmp_path):
     assert liver["size_mm"] == [20.0, 20.0, 7.5]
     assert [one["slice"] for one in liver["boxes"]] == [1, 2, 3]
     assert (data["absent"], data["slices"], data["image"]["path"]) == (["spleen"], 5, None)
-    shown = slices_of_objects(SlicesEngine(), volume, answer, request)
-    assert [(one.number, one.objects) for one in shown] == [(1, (0,)), (2, (0,)), (3, (0,))]
+    shown = slices_of_objects(volume, answer)
+    assert [(one.number, [number for number, _ in one.regions]) for one in shown] == [(1, [0]), (2, [0]), (3, [0])]
     with raises_code(UsageError, "volume.only_places"):
         locate_in_volume(SlicesEngine(), volume, Report(False), Language.EN)
 

@@ -45,7 +45,7 @@ _NO_PICTURES = (  # modalities of reports, states, plans, curves; SEG and RTDOSE
 _PLANES = (Message("image.sagittal"), Message("image.coronal"), Message("image.axial"))
 _COUNTING = (-1, -1, 1)  # slices count to the right, the front, the head; DICOM's axes run to the left, the back, the head
 _MIN_ALIGNMENT = 0.9  # of the normal with an axis, for the plane to have that axis' name
-_MIN_STEP = 0.01  # millimetres; slices nearer than this lie at the same position
+MIN_STEP = 0.01  # millimetres; slices nearer than this lie at the same position
 _MAX_GAPS = 3  # in a warning
 _MAX_LISTED = 20  # in an error
 _MAX_DIRECTIONS = 3  # of a series that is split by them; slices that turn have more
@@ -456,7 +456,7 @@ def _position_notes(positions: list[float]) -> list[Message]:
     shared = 0
     first_slice = [0]  # at each distinct position
     for number, position in enumerate(positions[1:], 1):
-        if position - distinct[-1] < _MIN_STEP:
+        if position - distinct[-1] < MIN_STEP:
             shared += 1
             continue
         distinct.append(position)
