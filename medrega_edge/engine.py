@@ -46,6 +46,7 @@ from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
 from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
+from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
@@ -321,7 +322,10 @@ class Engine:
         Raises UsageError for what an image cannot tell, for unknown names, and as `build_request`.
         """
         if task is None and box is None and not labels:
-            request = parse_intent(text, self.tasks, self.terminology, self.modality(image), self._prompts, self.has_masks)
+            part = partial(certain_part, self.context(image, Language.EN))
+            request = parse_intent(
+                text, self.tasks, self.terminology, self.modality(image), self._prompts, self.has_masks, part
+            )
             return with_regions_first(request) if regional_chain_of_thought else request
         return build_request(
             task or self.guess_task(text, box, labels),
@@ -425,7 +429,7 @@ class Engine:
         return tuple(regions)
 
     def with_masks(self, image: EncodedImage, regions: Sequence[Region]) -> tuple[tuple[Region, ...], list[str]]:
-        """Add a mask to each region; returns them, and the labels of which the mask head makes wrong masks: they get none.
+        """Add a mask to each region. Returns the regions, and the labels that get none because their masks are wrong.
 
         The mask head is loaded once; what it makes of the last few images is cached. Raises UsageError for a package without
         one, ResourceError where too little memory is free for it.

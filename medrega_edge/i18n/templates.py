@@ -87,6 +87,8 @@ TEMPLATES: dict[str, str] = {
     "task.no_box": "The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.",
     "task.no_fitting_set": "The question names no classes that the model was trained to tell apart in this kind of "
     "image; give --labels a,b,c, or --set with one of: {sets}.",
+    "task.known_elsewhere": "In this kind of image the model knows '{word}' only in other parts of the body ({names}), so "
+    "it cannot tell whether there is one here.",
     "task.no_known_name": "The question names nothing that this model package was trained to locate; `medrega labels` "
     "lists the names.",
     "task.no_labels": "A classification needs candidates: give --labels a,b,c or the name of a set with --set.",

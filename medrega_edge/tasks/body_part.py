@@ -13,20 +13,28 @@ from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.templates import Prompt
 from medrega_edge.tasks.base import TaskContext
 from medrega_edge.tasks.presence import polar_answers
+from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.vocabulary.body_parts import part_of, parts_with, question
+from medrega_edge.vocabulary.terminology import Terminology
 
 _RELIABILITY = 0.95  # of the anatomy: an image of an abdomen may lack the kidneys
 _CERTAIN = 0.9  # probability of a body part from which on it counts
-_LEAST_PARTS = 3  # that weights can name, for them to recognise body parts
+_LEAST_PARTS = 3  # that answers can name, for them to tell body parts apart
+
+
+def deciding_parts(text: str, terminology: Terminology) -> frozenset[str]:
+    """Return the body parts that make the answer to a question yes; empty for any other, and for one about a name."""
+    parts = parts_with(text)
+    return parts if parts and not terminology.find(text) else frozenset()
 
 
 def answer_by_body_part(context: TaskContext, text: str, prompt: Prompt) -> tuple[Generation, float] | None:
-    """Answer a question that the body part decides; None for any other, and where the weights recognise no body parts.
+    """Answer a question that the body part decides; None for any other, and where the weights recognise no body part.
 
     Beside the generation stands the probability of the answer.
     """
-    parts = parts_with(text)
-    if not parts or context.terminology.find(text) or (shares := recognise_part(context)) is None:
+    parts = deciding_parts(text, context.terminology)
+    if not parts or (shares := recognise_part(context)) is None:
         return None
     if (words := polar_answers(context, prompt)) is None:
         return None
@@ -36,16 +44,29 @@ def answer_by_body_part(context: TaskContext, text: str, prompt: Prompt) -> tupl
 
 
 def certain_part(context: TaskContext) -> str | None:
-    """The body part of an image where it is recognised for certain."""
+    """Return the body part of an image where it is recognised for certain."""
     part, share = max((recognise_part(context) or {}).items(), key=itemgetter(1), default=("", 0.0))
     return part if share >= _CERTAIN else None
 
 
 def recognise_part(context: TaskContext) -> dict[str, float] | None:
-    """Probability of each body part; None where the weights have no answers that name them."""
-    named = [
-        (answer, part) for answer in context.prompts.answers.get(Language.EN, ()) if (part := part_of(answer)) is not None
-    ]
+    """Return the probability of chest, abdomen, pelvis, head and neck; None where the image shows none, or none is known.
+
+    Reports know more body parts than answers to questions: these take a heart for an abdomen. Among the five, the answers
+    are right more often (closed questions of SLAKE's validation split: 81.8 against 80.1 %).
+    """
+    modality = context.image_modality()
+    if modality is None or not context.prompts.modalities or not context.terminology.labels:
+        return None
+    _, reported, probability = choose_body_part(context, modality)
+    if reported and (part := part_of(reported, "organs")):
+        return {part: probability}
+    return _answered_part(context) if reported and part_of(reported, "reported_as") else None
+
+
+def _answered_part(context: TaskContext) -> dict[str, float] | None:
+    known = context.prompts.answers.get(Language.EN, ())
+    named = [(answer, part) for answer in known if (part := part_of(answer, "answers"))]
     if len({part for _, part in named}) < _LEAST_PARTS:
         return None
     prompt = context.prompts.prompt(Task.VQA, Language.EN, question())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from medrega_edge.boxes import PixelBox
@@ -12,6 +12,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
+from medrega_edge.tasks.body_part import deciding_parts
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, BodyPart, FromBoxes, KindOfImage, VisibleOrgans
 from medrega_edge.tasks.detection import Detect
@@ -19,10 +20,10 @@ from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
-from medrega_edge.vocabulary.body_parts import parts_with
+from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, candidate_sets, label_set_of, named_set
-from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import names_cancer, nearest
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.wording import is_finding, names_cancer, nearest
 
 _TASKS = {  # of kinds of question that name no place
     Kind.CLASSIFY: Task.CLASSIFY,
@@ -69,10 +70,12 @@ def parse_intent(
     modality: Modality | None = None,
     prompts: PromptBook = DEFAULT_PROMPTS,
     has_masks: bool = False,
+    body_part: Callable[[], str | None] = lambda: None,
 ) -> TaskRequest:
     """Turn a free question about an image of a kind into a request.
 
-    Where the package `has_masks`, a question for an outline gets one; else it gets a box.
+    Where the package `has_masks`, a question for an outline gets one; else it gets a box. `body_part` is that of the image,
+    where it is certain: a generic word, as "tumor", stands for the findings that it can show.
     Weights without a terminology get the question as it is typed. Raises UsageError for what no image or this package
     cannot tell, and for a name that the package does not know.
     """
@@ -81,13 +84,26 @@ def parse_intent(
     intent = understand(text, terminology, modality)
     if not terminology.labels:
         return _asked_freely(text, intent, tasks)
-    if parts_with(text) and not terminology.find(text):  # as `answer_by_body_part`
+    if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
+        intent = replace(intent, names=_in_body_part(text, intent, body_part()))
+    if deciding_parts(text, terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
     if has_masks and intent.kind is Kind.LOCATE and intent.asks_for_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     return Asked(text, intent, request, tuple(terminology.unknown_parts(text)) if is_plain else ())
+
+
+def _in_body_part(text: str, intent: Intent, part: str | None) -> tuple[BilingualName, ...]:
+    """Return the findings that an image of a body part can show; raises UsageError where it can show none of them."""
+    names = tuple(name for name in intent.names if part is None or can_hold(part, name[0]))
+    if not names:
+        column = language_of(text) is Language.ZH
+        raise UsageError(
+            "task.known_elsewhere", word=", ".join(intent.generic), names=[name[column] for name in intent.names]
+        )
+    return names
 
 
 def _asked_freely(text: str, intent: Intent, tasks: Sequence[str]) -> TaskRequest:

@@ -30,7 +30,7 @@ def is_yes(answer: str) -> bool | None:
 def asks_yes_or_no(question: str) -> bool:
     """Whether a question, English or Chinese, asks for yes or no: one that offers a choice, as "CT or MRI", does not."""
     text, words = question.strip().casefold(), _table()["asks_yes_or_no"]
-    if any(each in text for each in words["offers"]):
+    if any(each in text for each in (*words["offers"], *words["open"])):
         return False
     for word in words["no_particle"]:  # 什么 holds 么
         text = text.replace(word, "")
@@ -44,7 +44,7 @@ def offered(question: str, answers: Sequence[str]) -> list[str]:
     may also be answered by yes or no.
     """
     text, table = question.strip().casefold(), _table()["asks_yes_or_no"]
-    found = next((text.partition(word) for word in table["offers"][:3] if word in text), None)
+    found = next((text.partition(word) for word in table["offers"] if word in text), None)
     if found is None:
         return []
     before, _, after = found

@@ -6,24 +6,27 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from medrega_edge.vocabulary.answers import asks_yes_or_no
 
 
 def question() -> str:
-    """The question, in English, that weights were trained to answer with the body part."""
+    """Return the question, in English, that weights were trained to answer with the body part."""
     return str(_table()["question"])
 
 
-def part_of(answer: str) -> str | None:
-    """The body part that an answer to it names: chest, abdomen, pelvis, head or neck; None for any other answer."""
-    plain = answer.strip().rstrip(".").casefold()
-    return next((part for part, words in _table()["parts"].items() if plain in words["answers"]), None)
+def part_of(name: str, said_in: Literal["answers", "reported_as", "organs"]) -> str | None:
+    """Return the body part that a name means: chest, abdomen, pelvis, head or neck; None for any other name.
+
+    It is an answer to `question`, a body part of a report, or an organ that a report gives as body part.
+    """
+    plain = name.strip().rstrip(".").casefold()
+    return next((part for part, words in _table()["parts"].items() if plain in words[said_in]), None)
 
 
 def parts_with(text: str) -> frozenset[str]:
-    """The body parts of which the answer to a question, English or Chinese, is yes; empty where they do not decide it."""
+    """Return the body parts that make the answer to a question yes; empty where the body part does not decide it."""
     if not asks_yes_or_no(text):
         return frozenset()
     table, plain = _table(), " ".join(text.casefold().split())
@@ -48,7 +51,7 @@ def _holds(text: str, words: Sequence[str]) -> bool:
 
 
 def can_hold(part: str, label: str) -> bool:
-    """Whether an image of a body part can show a label, by its English name; True for labels of no place of their own."""
+    """Whether an image of a body part can show a label, by its English name. A label without a home can be anywhere."""
     homes = next((known["in"] for known in _table()["homes"] if any(word in label for word in known["of"])), None)
     return homes is None or part in homes
 

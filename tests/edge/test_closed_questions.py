@@ -86,12 +86,15 @@ def test_which_body_parts_answer_a_question_with_yes(question, parts):
     assert parts_with(question) == parts
 
 
-def test_answers_that_name_a_body_part():
-    assert [part_of(answer) for answer in ("Chest", "Brain.", "Pelvic Cavity", "Liver")] == ["chest", "head", "pelvis", None]
+def test_names_of_body_parts():
+    answers = [part_of(name, "answers") for name in ("Chest", "Brain.", "Pelvic Cavity", "Liver")]
+    assert answers == ["chest", "head", "pelvis", None]
+    assert [part_of(name, "organs") for name in ("heart", "ovary", "spine", "chest")] == ["chest", "pelvis", None, None]
+    assert part_of("head and face", "reported_as") == "head"
 
 
 def test_which_labels_a_body_part_can_show():
     assert not can_hold("abdomen", "left femur") and not can_hold("head", "liver") and not can_hold("chest", "bladder")
     assert can_hold("abdomen", "right kidney") and can_hold("head", "intraventricular hemorrhage")
-    assert can_hold("abdomen", "left ventricle")  # weights without cardiac questions take a heart for the abdomen
+    assert can_hold("chest", "left ventricle") and not can_hold("abdomen", "left ventricle")
     assert can_hold("neck", "vertebra")  # anywhere

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from medrega_edge.domain import Modality
+from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind, kinds, understand
 from medrega_edge.prompts.intent.kinds import log_likelihoods
+from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import corrected, is_finding, nearest, simplified
+from tests.codes import raises_code
 
 SIDED = {
     "kidney": "肾",
@@ -210,3 +213,14 @@ def test_a_range_of_vertebrae_is_written_out_but_for_a_distance():
 def test_two_words_may_be_shared():
     terms = Terminology([("red blood cell", "红细胞"), ("white blood cell", "白细胞")])
     assert [en for en, _ in understand("red and white blood cells", terms).names] == ["red blood cell", "white blood cell"]
+
+
+def test_a_generic_word_stands_for_the_findings_of_the_body_part():
+    terminology = Terminology((("glioma", "胶质瘤"), ("kidney tumor", "肾肿瘤"), ("liver tumor", "肝肿瘤")))
+    tasks = ("detect", "vqa", "classify")
+    asked = parse_intent("any tumours?", tasks, terminology, Modality.CT, body_part=lambda: "abdomen")
+    assert {english for english, _ in asked.intent.names} == {"kidney tumor", "liver tumor"}
+    with raises_code(UsageError, "task.known_elsewhere"):
+        parse_intent("any tumours?", tasks, terminology, Modality.MRI, body_part=lambda: "abdomen")
+    asked = parse_intent("any tumours?", tasks, terminology, Modality.MRI)  # of a body part that is not certain
+    assert [english for english, _ in asked.intent.names] == ["glioma"]
