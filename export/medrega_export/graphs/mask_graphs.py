@@ -199,7 +199,7 @@ class _DecoderWriter(_MaskWriter):
         corners = self.plus(waves, self.constant("corners", self.read("corners")), "corners.placed")
         asked = self.node("Concat", [self.constant("tokens", self.read("tokens")[None]), corners], "asked", axis=1)
         centres = (np.arange(GRID, dtype=np.float32) + 0.5) * 2 / GRID - 1
-        grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(1, GRID**2, 2)
+        grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(1, GRID**2, 2).astype(np.float32)
         places = self.waves("places", self.constant("places.grid", grid))
         image = self.plus(EMBEDDING, self.constant("no_mask", self.read("no_mask")), "image")
         tokens = asked
