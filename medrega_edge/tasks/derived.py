@@ -17,18 +17,16 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.prompts.templates import sentence_of_regions
-from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
-from medrega_edge.tasks.body_part import certain_part
-from medrega_edge.tasks.detection import Detect, doubted, locate
+from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
+from medrega_edge.tasks.detection import Detect, doubted
+from medrega_edge.tasks.presence import Derived, Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.reporting import choose_body_part
-from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
 
 _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
-_SEEN = 0.5  # from this confidence on, a structure counts as visible when all are asked for
 _SAME_PLACE = 0.5  # IoU of boxes from which on two labels of a generic word are one object
 _CLOSE = 0.2  # difference of the confidences of labels that may be meant as well
 _LIKELY_SEVERAL = 4  # boxes of one name, after which weights without a region head stop
@@ -95,17 +93,17 @@ class Asked(TaskRequest):
         column = answer.language is Language.ZH
         findings = {name[column] for name in self.intent.names if is_finding(name[0])}
         answer, others = _one_label_a_place(answer, findings)
-        present = tuple(name for name in self.intent.names if _of_name(answer, name))
+        present = tuple(name for name in self.intent.names if of_name(answer, name))
         if isinstance(request, FromBoxes):
             answer = replace(request, names=present or request.names).finish(answer)
         elif present:
             labels = list(dict.fromkeys(region.label for region in answer.regions))
             answer = request.finish(replace(answer, text=sentence_of_regions(labels, answer.language)))
         else:
-            answer = replace(answer, text=_join(_absence(dict.fromkeys(self.intent.names, []), answer), answer))
+            answer = replace(answer, text=joined(absence(dict.fromkeys(self.intent.names, []), answer), answer))
         if not others:
             return answer
-        return replace(answer, text=_join([answer.text, Message("answer.could_be", names=others)], answer))
+        return replace(answer, text=joined([answer.text, Message("answer.could_be", names=others)], answer))
 
     def _reading(self, language: Language) -> str:
         kind, intent = str(self.intent.kind), self.intent
@@ -145,21 +143,10 @@ class FromBoxes(TaskRequest):
 
     def finish(self, answer: Answer) -> Answer:
         """Put the answer in words; raises UsageError where the image does not tell."""
-        found = {name: _of_name(answer, name) for name in self.names}
+        found = {name: of_name(answer, name) for name in self.names}
         derive = _DERIVATIONS[self.kind]
         text, facts = derive(found, answer)
         return replace(answer, text=text, facts=facts)
-
-
-Found = dict[BilingualName, list[Region]]
-Derived = tuple[str, dict[str, Any]]
-
-
-def _of_name(answer: Answer, name: BilingualName) -> list[Region]:
-    """Return the regions of a name, the most certain first."""
-    label = name[answer.language is Language.ZH]
-    regions = [region for region in answer.regions if region.label == label]
-    return sorted(regions, key=lambda region: -(region.confidence or 0))
 
 
 def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answer, list[str]]:
@@ -182,36 +169,10 @@ def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answe
     return replace(answer, regions=tuple(kept)), [label for label in others if label not in labels]
 
 
-def _shown(name: BilingualName, answer: Answer) -> str:
-    return name[answer.language is Language.ZH]
-
-
-def _join(messages: Sequence[Message | str], answer: Answer) -> str:
-    texts = [message.text(answer.language) if isinstance(message, Message) else message for message in messages]
-    return ("" if answer.language is Language.ZH else " ").join(texts)
-
-
-def _absence(found: Found, answer: Answer) -> list[Message]:
-    absent = [_shown(name, answer) for name, regions in found.items() if not regions]
-    return [Message("answer.not_found", names=absent)] if absent else []
-
-
-def _presence(found: Found, answer: Answer) -> Derived:
-    guesses = doubted(answer)
-    there = [_shown(name, answer) for name, regions in found.items() if regions]
-    sure = [name for name in there if name not in guesses]
-    unsure = [name for name in there if name in guesses]
-    messages = [Message("answer.found", names=sure)] if sure else []
-    messages += [Message("answer.perhaps", names=unsure)] if unsure else []
-    return _join([*messages, *_absence(found, answer)], answer), {
-        "present": {name[0]: bool(regions) for name, regions in found.items()}
-    }
-
-
 def _count(found: Found, answer: Answer) -> Derived:
     counts = {name[0]: len(regions) for name, regions in found.items()}
-    parts = [Message("answer.count", name=_shown(name, answer), count=len(regions)) for name, regions in found.items()]
-    return _join(parts, answer), {"count": sum(counts.values()), "counts": counts}
+    parts = [Message("answer.count", name=shown(name, answer), count=len(regions)) for name, regions in found.items()]
+    return joined(parts, answer), {"count": sum(counts.values()), "counts": counts}
 
 
 def _measure(found: Found, answer: Answer) -> Derived:
@@ -222,7 +183,7 @@ def _measure(found: Found, answer: Answer) -> Derived:
             sizes.append({"name": name[0], "width_mm": round(x2 - x1, 1), "height_mm": round(y2 - y1, 1)})
             messages.append(Message("answer.size", name=region.label, width=x2 - x1, height=y2 - y1))
     messages += [Message("answer.size_of_box")] if messages else []
-    return _join([*messages, *_absence(found, answer)], answer), {"sizes": sizes}
+    return joined([*messages, *absence(found, answer)], answer), {"sizes": sizes}
 
 
 def _millimetres(box: PixelBox, image: ImageFacts) -> tuple[float, float, float, float]:
@@ -247,7 +208,7 @@ def _side(found: Found, answer: Answer) -> Derived:
                 messages.append(Message("answer.side", name=region.label, side=_SIDE_NAMES[side]))
     if messages:
         messages.append(_whose_side(answer.image, is_assumed))
-    return _join([*messages, *_absence(found, answer)], answer), {"sides": sides, "assumed": is_assumed}
+    return joined([*messages, *absence(found, answer)], answer), {"sides": sides, "assumed": is_assumed}
 
 
 def _left_edge(image: ImageFacts) -> tuple[str, bool]:
@@ -269,19 +230,19 @@ def _whose_side(image: ImageFacts, is_assumed: bool) -> Message:
 
 
 def _compare(found: Found, answer: Answer) -> Derived:
-    if missing := _absence(found, answer):
-        return _join([*missing, Message("answer.no_comparison")], answer), {"order": None}
+    if missing := absence(found, answer):
+        return joined([*missing, Message("answer.no_comparison")], answer), {"order": None}
     areas = {name: _area(regions[0].box, answer.image) for name, regions in found.items()}
     order = sorted(areas, key=lambda name: -areas[name])
     first, last = order[0], order[-1]
     ratio = areas[first] / areas[last]
     facts = {"order": [name[0] for name in order], "ratio": round(ratio, 2)}
-    names = [_shown(name, answer) for name in order]
+    names = [shown(name, answer) for name in order]
     if ratio < _SAME_SIZE:
-        return _join([Message("answer.same_size", names=names)], answer), facts
+        return joined([Message("answer.same_size", names=names)], answer), facts
     if len(order) > 2:
-        return _join([Message("answer.by_size", names=names)], answer), facts
-    return _join([Message("answer.larger", larger=names[0], smaller=names[1], ratio=ratio)], answer), facts
+        return joined([Message("answer.by_size", names=names)], answer), facts
+    return joined([Message("answer.larger", larger=names[0], smaller=names[1], ratio=ratio)], answer), facts
 
 
 def _area(box: PixelBox, image: ImageFacts) -> float:
@@ -290,8 +251,8 @@ def _area(box: PixelBox, image: ImageFacts) -> float:
 
 
 def _distance(found: Found, answer: Answer) -> Derived:
-    if missing := _absence(found, answer):
-        return _join([*missing, Message("answer.no_distance")], answer), {"distance_mm": None}
+    if missing := absence(found, answer):
+        return joined([*missing, Message("answer.no_distance")], answer), {"distance_mm": None}
     best = [regions[0] for regions in found.values()]
     one, other = (_millimetres(region.box, answer.image) for region in best)
     across = max(one[0], other[0]) - min(one[2], other[2])
@@ -299,7 +260,7 @@ def _distance(found: Found, answer: Answer) -> Derived:
     gap = math.hypot(max(across, 0), max(down, 0))
     centres = math.dist(_centre(one), _centre(other))
     message = Message("answer.distance", one=best[0].label, other=best[1].label, centres=centres, gap=gap)
-    return _join([message], answer), {"distance_mm": round(centres, 1), "gap_mm": round(gap, 1)}
+    return joined([message], answer), {"distance_mm": round(centres, 1), "gap_mm": round(gap, 1)}
 
 
 def _centre(box: tuple[float, float, float, float]) -> tuple[float, float]:
@@ -307,7 +268,7 @@ def _centre(box: tuple[float, float, float, float]) -> tuple[float, float]:
 
 
 _DERIVATIONS = {
-    Kind.PRESENCE: _presence,
+    Kind.PRESENCE: presence,
     Kind.COUNT: _count,
     Kind.MEASURE: _measure,
     Kind.SIDE: _side,
@@ -321,39 +282,6 @@ def going_on(text: str, kind: Kind, names: Sequence[BilingualName]) -> Asked | N
     if kind not in _DERIVATIONS or (kind in (Kind.COMPARE, Kind.DISTANCE) and len(names) != 2):
         return None
     return Asked(text, Intent(kind, tuple(names)), FromBoxes(kind, tuple(names)))
-
-
-@dataclass(frozen=True)
-class VisibleOrgans(TaskRequest):
-    """Locate every structure that an image of its kind and body part can show."""
-
-    @property
-    def task(self) -> Task:
-        """Kind of task."""
-        return Task.DETECT
-
-    def run(self, context: TaskContext) -> TaskResult:
-        """Locate one structure after the other."""
-        modality, part = context.image_modality(), certain_part(context)
-        names = [
-            name
-            for name in context.terminology.labels
-            if not is_finding(name[0])
-            and (modality is None or context.prompts.can_show(modality, name[0]))
-            and (part is None or can_hold(part, name[0]))
-        ]
-        results = [result for result in (locate(context, name) for name in names) if result.detections]
-        return replace(combine(results, ""), certifiable=False)
-
-    def finish(self, answer: Answer) -> Answer:
-        """Name those that are there with some confidence; of several boxes of a name the best stays."""
-        best: dict[str, Region] = {}
-        for region in sorted(answer.regions, key=lambda region: -(region.confidence or 0)):
-            if region.confidence is None or region.confidence >= _SEEN:
-                best.setdefault(region.label, region)
-        names = list(best)
-        message = Message("answer.visible", names=names) if names else Message("answer.nothing_visible")
-        return replace(answer, text=message.text(answer.language), regions=tuple(best.values()), facts={"visible": names})
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.body_part import deciding_parts
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
-from medrega_edge.tasks.derived import Asked, BodyPart, FromBoxes, KindOfImage, VisibleOrgans
+from medrega_edge.tasks.derived import Asked, BodyPart, FromBoxes, KindOfImage
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
+from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion

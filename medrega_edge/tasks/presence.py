@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from medrega_edge.answer import Answer, Region
+from medrega_edge.domain import Language
+from medrega_edge.i18n.message import Message
 from medrega_edge.inference.confidence import logit
 from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import PresenceWeights, Prompt
 from medrega_edge.tasks.base import TaskContext
-from medrega_edge.tasks.detection import locate
+from medrega_edge.tasks.detection import doubted, locate
 from medrega_edge.vocabulary.answers import is_yes
 from medrega_edge.vocabulary.terminology import BilingualName
 
@@ -33,6 +37,47 @@ class Evidence:
     def log_odds(self) -> tuple[float, float]:
         """Log-odds of both, finite for 0 and 1 too."""
         return logit(self.words, _LEAST), logit(self.box, _LEAST)
+
+
+Found = dict[BilingualName, list[Region]]
+Derived = tuple[str, dict[str, Any]]
+
+
+def of_name(answer: Answer, name: BilingualName) -> list[Region]:
+    """Return the regions of a name, the most certain first."""
+    label = name[answer.language is Language.ZH]
+    regions = [region for region in answer.regions if region.label == label]
+    return sorted(regions, key=lambda region: -(region.confidence or 0))
+
+
+def shown(name: BilingualName, answer: Answer) -> str:
+    """Return a name in the language of an answer."""
+    return name[answer.language is Language.ZH]
+
+
+def joined(messages: Sequence[Message | str], answer: Answer) -> str:
+    """Return messages and sentences as one text in the language of an answer."""
+    texts = [message.text(answer.language) if isinstance(message, Message) else message for message in messages]
+    return ("" if answer.language is Language.ZH else " ").join(texts)
+
+
+def absence(found: Found, answer: Answer) -> list[Message]:
+    """Say which names have no region."""
+    absent = [shown(name, answer) for name, regions in found.items() if not regions]
+    return [Message("answer.not_found", names=absent)] if absent else []
+
+
+def presence(found: Found, answer: Answer) -> Derived:
+    """Say which names are there, which perhaps, and which are not."""
+    guesses = doubted(answer)
+    there = [shown(name, answer) for name, regions in found.items() if regions]
+    sure = [name for name in there if name not in guesses]
+    unsure = [name for name in there if name in guesses]
+    messages = [Message("answer.found", names=sure)] if sure else []
+    messages += [Message("answer.perhaps", names=unsure)] if unsure else []
+    return joined([*messages, *absence(found, answer)], answer), {
+        "present": {name[0]: bool(regions) for name, regions in found.items()}
+    }
 
 
 def asked_structure(context: TaskContext, question: str) -> tuple[BilingualName, ...]:

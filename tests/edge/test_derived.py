@@ -9,8 +9,9 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, Kind
-from medrega_edge.tasks.derived import Asked, FromBoxes, KindOfImage, VisibleOrgans
+from medrega_edge.tasks.derived import Asked, FromBoxes, KindOfImage
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.organs import VisibleOrgans
 from tests.codes import raises_code
 
 LIVER, SPLEEN = ("liver", "肝脏"), ("spleen", "脾脏")
