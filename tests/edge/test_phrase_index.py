@@ -2,7 +2,7 @@
 
 import random
 
-from medrega_edge.prompts.intent import _as_pattern, _compiled, _frames, _has, _index
+from medrega_edge.prompts.intent.phrases import _as_pattern, _compiled, _index, has, table
 from medrega_edge.vocabulary.phrase_index import PhraseIndex
 
 
@@ -17,7 +17,7 @@ def test_phrases_come_in_their_order_and_only_where_all_that_they_need_is_there(
 
 def test_every_phrase_is_as_if_all_were_tried():
     chance = random.Random(0)
-    frames = _frames()
+    frames = table()
     kinds = [kind for kind, phrases in frames.items() if isinstance(phrases, list) and phrases]
     for kind in kinds:
         said = [
@@ -26,5 +26,5 @@ def test_every_phrase_is_as_if_all_were_tried():
         ]
         for text in (*said, " and ".join(said), "nothing of it"):
             tried = any(_compiled(phrase).search(text) for phrase in frames[kind])
-            assert _has(kind, text) == tried, (kind, text)
+            assert has(kind, text) == tried, (kind, text)
             assert all(_as_pattern(phrase) for phrase in _index(kind, "").within(text))

@@ -1,4 +1,4 @@
-"""How likely each kind of question is, by a linear classifier of character and word n-grams beside the phrases.
+"""The kinds of question, and how likely each is, by a linear classifier of character and word n-grams beside the phrases.
 
 `python -m tools.kinds` trains it, and writes `kinds.npz`: int8 weights of shape (kinds, buckets), with a scale and a bias
 for each kind. An n-gram falls into a bucket by its CRC.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from functools import cache
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,30 @@ from zlib import crc32
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+class Kind(StrEnum):
+    """What can be asked."""
+
+    LOCATE = "locate"
+    SEGMENT = "segment"
+    PRESENCE = "presence"
+    COUNT = "count"
+    MEASURE = "measure"
+    SIDE = "side"
+    COMPARE = "compare"
+    DISTANCE = "distance"
+    MODALITY = "kind_of_image"
+    BODY_PART = "body_part"
+    ORGANS = "organs"
+    CLASSIFY = "classify"
+    IDENTIFY = "identify"
+    REPORT = "report"
+    GROUNDED_REPORT = "grounded_report"
+    ANSWER = "answer"
+    HELP = "help"
+    IMPOSSIBLE = "impossible"
+
 
 BUCKETS = 16384
 _LONGEST = 5  # characters

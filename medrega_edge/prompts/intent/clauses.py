@@ -1,0 +1,80 @@
+"""The clause of a question that asks: "fell off a bike, any fracture?" tells a history before it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from medrega_edge.domain import Modality
+from medrega_edge.prompts.intent.naming import named, words_of
+from medrega_edge.prompts.intent.phrases import has, without_fillers
+from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.wording import MARK
+
+_CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<=\S)-|-(?=\S))+[^\w\0\s]?")
+
+
+def asking_clause(plain: str, terminology: Terminology, modality: Modality | None) -> str:
+    """Return the clause that asks, with those that only name, where the others tell a history; else the whole text."""
+    clauses = [clause for clause in _CLAUSE.findall(plain) if re.search(r"\w", clause)]
+    if len(clauses) < 2:
+        return plain
+    read = [_Clause.read(clause, terminology, modality) for clause in clauses]
+    asking = [clause for clause in read if clause.asks and clause.is_named] or [
+        clause for clause in read if clause.is_bare_question
+    ]
+    nameless = [clause for clause in read if clause.asks_without_name and not clause.is_named]
+    if not asking and len(nameless) == 1 and not any(one.adds for one in read if one is not nameless[0]):
+        return nameless[0].text
+    if len(asking) != 1:
+        return plain
+    one = asking[0]
+    others = [clause for clause in read if clause is not one]
+    later = read[read.index(one) + 1 :]
+    if any(other.asks_strongly for other in later) or any(has("why", other.said) for other in others):
+        return plain
+    if not one.is_explicit and any(other.is_named for other in others):
+        return plain
+    return " ".join(clause.text for clause in read if clause is one or not without_fillers(clause.said))
+
+
+@dataclass(frozen=True)
+class _Clause:
+    text: str
+    said: str
+    is_named: bool
+    is_explicit: bool
+
+    @classmethod
+    def read(cls, text: str, terminology: Terminology, modality: Modality | None) -> _Clause:
+        found = named(text, terminology, modality)
+        said = words_of(found.masked)
+        return cls(text, said, MARK in found.masked, bool(found.names))
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is no more than names."""
+        return self.is_named and not without_fillers(self.said)
+
+    @property
+    def is_bare_question(self) -> bool:
+        return self.is_bare and self.text.rstrip()[-1:] in "?\uff1f"
+
+    @property
+    def asks_strongly(self) -> bool:
+        return any(has(kind, self.said) for kind in ("measure", "count", "side", "compare", "distance", "locate"))
+
+    @property
+    def asks(self) -> bool:
+        is_question = has("question", self.said) or self.text.rstrip()[-1:] in "?\uff1f"
+        return self.asks_strongly or has("presence_strong", self.said) or (is_question and has("presence", self.said))
+
+    @property
+    def adds(self) -> bool:
+        """Whether it belongs to a question that stands in another clause."""
+        return self.is_bare or self.asks or has("with_boxes", self.said)
+
+    @property
+    def asks_without_name(self) -> bool:
+        kinds = ("report_strong", "organs", "kind_of_image", "body_part", "classify", "identify", "answer")
+        return any(has(kind, self.said) for kind in kinds)

@@ -1,0 +1,146 @@
+"""The names in a question: which labels its words stand for, and which of them it is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medrega_edge.domain import Modality
+from medrega_edge.prompts.intent.kinds import Kind
+from medrega_edge.prompts.intent.phrases import has
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.wording import (
+    MARK,
+    UNKNOWN,
+    Generic,
+    as_nouns,
+    generic_words,
+    is_finding,
+    may_be_finding,
+    site_labels,
+    without_unknown_names,
+)
+
+ENUMERATED = re.compile(rf"{MARK} ?(?:and|or|&|和|与|及|跟|或者?|、)? ?{MARK}")
+CONJOINED = re.compile(rf"{MARK} ?(?:and|or|&|和|与|及|跟|或者?) ?(?:the |a |an |any |有没有)?{MARK}")
+_SITE = re.compile(
+    rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{MARK}"
+    rf"|{MARK}(?:[里内上中的处部面区有]|是否|有没有|有无|没有|存在|可见|能?看到|发现|长了?|得了?|患了?)+{MARK}"
+)
+_UNKNOWN_SITE = re.compile(
+    rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{UNKNOWN}"
+    rf"|{UNKNOWN}[里内上中的面有没长是否存在了个]*{MARK}"
+)
+_LINKED = re.compile(
+    rf"{MARK}(?!\s*{MARK})"
+    rf"(?:(?!\b(?:and|or|also|plus|with|as|then|but|vs|to|from)\b)[^{MARK},;.、，。和与及跟还或离到])*{MARK}"
+)
+_NO_WORD = re.compile(rf"[^\w{MARK}]+")
+_NEGATION = re.compile(r"(?:\bnot(?: the| a)?|不要|不是找|不找)\s*$")
+_BOTH = re.compile(r"\b(?:both|bilateral|two|each)\b|双|两|各")
+_SIDES = {"left": "right", "right": "left"}
+_SIDE_WORDS = {
+    "left": re.compile(r"(?<![a-z])left(?![a-z])|左"),
+    "right": re.compile(r"(?<!^)(?<![a-z])right(?![a-z])|右"),
+}
+_OTHER_SIDE = re.compile(r"\b(?:right|left)(?: one| side)?\b|[左右]")
+
+
+def words_of(text: str) -> str:
+    """Return a text without its punctuation."""
+    return " ".join(_NO_WORD.sub(" ", text).split())
+
+
+@dataclass(frozen=True)
+class Named:
+    """A text with its names. `masked` has marks in their place; `unknown` tells whether one of them has no label."""
+
+    masked: str
+    names: list[BilingualName]
+    generic: list[Generic]
+    has_unknown: bool
+    has_unknown_finding: bool
+
+
+def named(plain: str, terminology: Terminology, modality: Modality | None) -> Named:
+    """Find the names in a plain text; a generic word needs the modality."""
+    plain, unknown = without_unknown_names(terminology.without_unknown(plain), terminology.spans)
+    plain = _without_described(plain, terminology)
+    text_of_names, wholes = generic_words(plain, modality, terminology.spans)
+    names = terminology.find(text_of_names)
+    masked = terminology.mask(text_of_names)
+    nouns = as_nouns(masked)
+    names += [name for name in terminology.find(nouns) if name not in names]
+    masked, generic = generic_words(terminology.mask(nouns), modality)
+    generic = [] if _UNKNOWN_SITE.search(masked) else [*wholes, *generic]
+    has_unknown = UNKNOWN in masked
+    return Named(masked.replace(UNKNOWN, MARK), names, generic, has_unknown, any(map(may_be_finding, unknown)))
+
+
+def _without_described(text: str, terminology: Terminology) -> str:
+    """Remove the names that only tell what image it is, "this eye photo", where others are left."""
+    spans = terminology.spans(text)
+    described = [(start, end) for start, end in spans if has("described", text, start=end)]
+    rest = text
+    for start, end in reversed(described):
+        rest = rest[:start] + " " + rest[end:]
+    return rest if len(described) < len(spans) or generic_words(rest, None)[1] else text
+
+
+def composed(
+    names: list[BilingualName], generic: Sequence[Generic], plain: str, said: str, by_english: Mapping[str, BilingualName]
+) -> list[BilingualName]:
+    """Join an organ and a generic word to a label: "a lesion in the liver" is the liver lesion."""
+    if not generic or has("distance", said) or (len(names) < 2 and CONJOINED.search(said)):
+        return names
+    structures = [name[0].removeprefix("left ").removeprefix("right ") for name in names if not is_finding(name[0])]
+    if len(structures) < len(names):
+        return names
+    labels = [label for one in generic for label in site_labels(one.key, structures, plain) if label in by_english]
+    return [by_english[label] for label in dict.fromkeys(labels)] or names
+
+
+def without_sites(names: list[BilingualName], said: str, masked: str) -> list[BilingualName]:
+    """Leave out where a finding is, "cavities in these teeth", and the lungs of "the lower lobes of both lungs"."""
+    findings = [name for name in names if is_finding(name[0])]
+    if findings and len(findings) < len(names) and (has("which_has", said) or _LINKED.search(masked)):
+        return findings
+    if not _SITE.search(said):
+        return names
+    lobes = [name for name in names if "lobe" in name[0]]
+    return findings or lobes or names
+
+
+def without_negated(text: str, terminology: Terminology) -> str:
+    """Remove the names that a question says it does not mean: "not the liver, show the spleen"."""
+    for start, end in reversed(terminology.spans(text)):
+        if _NEGATION.search(text[:start]):
+            text = f"{text[:start]} {text[end:]}"
+    return text
+
+
+def of_one_side(names: Sequence[BilingualName], text: str) -> tuple[BilingualName, ...]:
+    """Of pairs, the side that stands beside them: "the frontal lobe on the right". A label of the other side only goes."""
+    sides = {side for side, words in _SIDE_WORDS.items() if words.search(text)}
+    if len(sides) != 1 or _BOTH.search(text):
+        return tuple(names)
+    other = _SIDES[sides.pop()]
+    return tuple(name for name in names if not name[0].startswith(f"{other} "))
+
+
+def without_sides(names: Sequence[BilingualName]) -> tuple[BilingualName, ...]:
+    """What is asked for, without the paired organs that a question about the side names: "is it in the left lung?"."""
+    single = tuple(name for name in names if not name[0].startswith(("left ", "right ")))
+    return single or tuple(names)
+
+
+def with_other_side(
+    names: Sequence[BilingualName], masked: str, by_english: Mapping[str, BilingualName], kind: Kind
+) -> tuple[BilingualName, ...]:
+    """Add the other side of a name that is compared alone, or where a side stands alone: "as far as the right one"."""
+    if len(names) == 1 and (kind is Kind.COMPARE or _OTHER_SIDE.search(masked)):
+        side, _, base = names[0][0].partition(" ")
+        if other := by_english.get(f"{_SIDES.get(side, '')} {base}"):
+            return (names[0], other)
+    return tuple(names)

@@ -1,0 +1,188 @@
+"""The kind of a question: phrases tried in the order of `_RULES`, and a classifier where it is far surer of another kind.
+
+A question that counts is about a number, whatever else it says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from medrega_edge.prompts.intent import kinds
+from medrega_edge.prompts.intent.kinds import Kind
+from medrega_edge.prompts.intent.phrases import has, pattern, table, without_fillers
+from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import MARK, is_finding
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`said` is the normalised question with names as marks, `whole` with its names.
+
+    `names` are explicit, or what generic words stand for; `has_name` is true for words that stand for nothing here too.
+    `is_clause` tells that the question came with a history.
+    """
+
+    said: str
+    whole: str
+    names: tuple[BilingualName, ...]
+    is_explicit: bool
+    has_name: bool
+    has_box: bool
+    ends_in_question_mark: bool
+    is_clause: bool
+    has_unknown_finding: bool
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What the classifier sees beside the text."""
+        several, findings = min(len(self.names), 2), self.names and all(is_finding(name[0]) for name in self.names)
+        asked = self.ends_in_question_mark
+        return (
+            f"names {several}",
+            f"names {several} {asked}",
+            f"findings {bool(findings)}",
+            f"findings {bool(findings)} {asked}",
+            f"named {self.has_name}",
+            f"explicit {self.is_explicit}",
+            f"box {self.has_box}",
+        )
+
+    def has(self, kind: str, part: str = "") -> bool:
+        """Whether the question, names as marks, holds a phrase of a kind."""
+        return has(kind, self.said, part)
+
+    def has_whole(self, kind: str, part: str = "") -> bool:
+        """Whether the question, names and all, holds a phrase of a kind."""
+        return has(kind, self.whole, part)
+
+    @property
+    def compares(self) -> bool:
+        """Whether there is something to compare: two names, or one that may be compared with its other side or its like."""
+        bounded = self.has("measure") and self.has("bound")
+        return bool(self.names) and not (bounded and len(self.names) == 1)
+
+    @property
+    def is_one_word(self) -> bool:
+        """Whether it is one word, which can only be a name."""
+        return bool(re.fullmatch(r"[a-z][a-z-]{3,}|[\u3400-\u9fff]{2,4}", self.whole))
+
+    @property
+    def asks_for_findings(self) -> bool:
+        """Whether it names findings alone and ends in a question mark."""
+        is_certain = self.is_explicit or self.is_clause
+        return is_certain and self.ends_in_question_mark and all(is_finding(name[0]) for name in self.names)
+
+    @property
+    def is_bare_class(self) -> bool:
+        """Whether it is no more than classes to choose from, or one with "is this ...": "melanoma?"."""
+        classes = len({match.group() for match in pattern("class_words", self.whole).finditer(self.whole)})
+        left = self.whole
+        for kind in ("class_words", "choice", "is_it"):
+            left = pattern(kind, left).sub(" ", left)
+        left = " ".join(left.split())
+        return not without_fillers(left) and (classes > 1 or (classes == 1 and not self.has_name))
+
+    @property
+    def is_bare_finding(self) -> bool:
+        """Whether it is no more than the name of a finding with a question mark."""
+        is_asked = self.ends_in_question_mark or self.has("or_not")
+        is_bare = is_asked and MARK in self.said and not without_fillers(self.said)
+        if is_bare and not self.names:
+            return self.has_unknown_finding
+        return is_bare and (self.is_explicit or self.is_clause) and all(is_finding(name[0]) for name in self.names)
+
+
+# Logarithms: how sure the classifier must be of a kind, and by how much surer than of the kind that no image can tell, that
+# the phrases tell, and that they fall back on.
+_SURE, _SURER_THAN_IMPOSSIBLE, _SURER, _SURER_THAN_FALLBACK = -1.0, 3.0, 1.0, 0.3
+
+
+# "Where is it?", "它多大？": such questions go on from the last one, and the classifier saw none of them.
+_PRONOUN = re.compile(r"\b(?:it|they|them)\b|它")
+_OF_REGIONS = (Kind.LOCATE, Kind.MEASURE, Kind.COUNT, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE)
+
+
+def decide(facts: Facts) -> tuple[Kind, str | None]:
+    """Return the kind of a question, and why it is impossible where it is."""
+    kind, reason, margin = by_phrases(facts)
+    if facts.has_box or not facts.whole or (kind in _OF_REGIONS and _PRONOUN.search(facts.said) and not facts.names):
+        return kind, reason
+    likely = kinds.log_likelihoods(facts.said, facts.whole, facts.flags)
+    likeliest = Kind(max(likely, key=lambda each: likely[each]))
+    is_surer = likely[likeliest] > _SURE and likely[likeliest] - likely[kind] > margin
+    return (likeliest, None) if is_surer else (kind, reason)
+
+
+def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
+    """The kind, why it is impossible, and by how much surer the classifier must be of another one."""
+    if facts.has_whole("graded"):
+        return Kind.CLASSIFY, None, _SURER
+    if facts.whole in table()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
+        return Kind.HELP, None, _SURER
+    for reason in table()["impossible"]:
+        is_context = reason == "care" and facts.is_explicit and facts.has("locate")  # "the liver, for radiotherapy"
+        if facts.has_whole("impossible", reason) and not is_context:
+            return Kind.IMPOSSIBLE, reason, _SURER_THAN_IMPOSSIBLE
+    for kind, rule in _RULES:
+        if rule(facts):
+            return kind, None, _SURER
+    is_name = facts.has_name or facts.has("locate") or facts.has("locate_weak") or facts.is_one_word
+    return Kind.LOCATE if is_name else Kind.ANSWER, None, _SURER_THAN_FALLBACK
+
+
+def _chooses(facts: Facts) -> bool:
+    """Whether a question offers classes to choose from."""
+    classes = len({match.group() for match in pattern("class_words", facts.whole).finditer(facts.whole)})
+    return classes >= 2 and facts.has_whole("choice")
+
+
+def _asks_for_modality(facts: Facts) -> bool:
+    return not facts.has_name and facts.has("kind_of_image")
+
+
+def _asks_for_state(facts: Facts) -> bool:
+    """Whether a question asks how a structure is, not whether it is there: "is the liver normal?"."""
+    return facts.is_explicit and not any(is_finding(name[0]) for name in facts.names) and facts.has("state")
+
+
+_Rule = Callable[[Facts], bool]
+_RULES: Sequence[tuple[Kind, _Rule]] = (
+    (Kind.IDENTIFY, lambda f: f.has_box and not f.has_name),
+    (Kind.ANSWER, lambda f: f.has("why")),
+    (Kind.DISTANCE, lambda f: f.has("distance")),
+    (Kind.ORGANS, lambda f: f.has("organs_strong") and not f.has_name),
+    (Kind.BODY_PART, lambda f: f.has("body_part") and not f.names),
+    (Kind.BODY_PART, lambda f: f.has_whole("parts") and not f.is_explicit),
+    (
+        Kind.CLASSIFY,
+        lambda f: (
+            f.has("classify") or f.has_whole("classify_named") or f.has("classify_named") or _chooses(f) or f.is_bare_class
+        ),
+    ),
+    (Kind.SIDE, lambda f: (f.has_whole("side") or f.has("side")) and not f.has("compare")),
+    (Kind.COMPARE, lambda f: f.has("compare") and f.compares),
+    (Kind.GROUNDED_REPORT, lambda f: f.has("report") and f.has("with_boxes") and not f.is_explicit),
+    (Kind.IDENTIFY, lambda f: f.has("identify_strong") and not f.has_name),
+    (Kind.REPORT, lambda f: f.has("report_strong") and not f.has_name),
+    (Kind.REPORT, lambda f: f.has("all_well") and not f.has_name),
+    (Kind.ANSWER, lambda f: f.has("answer") or _asks_for_state(f)),
+    (Kind.MODALITY, _asks_for_modality),
+    (Kind.ORGANS, lambda f: f.has("organs") and not f.has_name),
+    (Kind.MEASURE, lambda f: f.has("measure") or f.has_whole("measures_itself")),
+    (Kind.COUNT, lambda f: f.has("count")),
+    (Kind.REPORT, lambda f: f.has_whole("report") and not f.is_explicit),
+    (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
+    # That an organ is there does not tell that it is enlarged.
+    (Kind.ANSWER, lambda f: f.has_whole("enlarged") and not all(is_finding(name[0]) for name in f.names)),
+    (
+        Kind.PRESENCE,
+        lambda f: f.has_name and (f.has("presence_strong") or f.has_whole("presence_strong")) and not f.has("where"),
+    ),
+    (Kind.PRESENCE, lambda f: f.has_name and f.has_whole("asks_itself") and not f.has("locate")),
+    (Kind.LOCATE, lambda f: f.has("locate") and (f.has_name or not f.has("presence"))),
+    (Kind.PRESENCE, lambda f: f.has("presence_strong")),
+    (Kind.PRESENCE, lambda f: f.has_name and (f.has("presence") or f.is_bare_finding)),
+    (Kind.PRESENCE, lambda f: f.asks_for_findings),
+)

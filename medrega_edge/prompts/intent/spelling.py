@@ -1,0 +1,85 @@
+"""Slips of a question: Chinese characters that sound or look like the right ones, and Chinese words in Latin letters."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from medrega_edge.prompts.intent.phrases import cue_words, table, texts_of
+from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.wording import (
+    Hearing,
+    common_words,
+    corrected,
+    generic_texts,
+    simplified,
+    sound,
+    typed_sound,
+    unknown_names,
+)
+
+_LATIN = re.compile(r"(?<![a-z0-9])[a-z]+(?: [a-z]+)*(?![a-z0-9])")
+_MAX_SYLLABLES = 6
+_SIDE_LETTER = re.compile(r"(?<![a-z0-9])([lr])t?\.?(?![a-z0-9]|-? ?\d|/o)")
+_SHORTEST_TYPED = 4  # letters
+_HAN = re.compile(r"[\u3400-\u9fff]+")
+_SIDE_ZH = re.compile("[左右]")
+
+
+def plain_text(text: str, terminology: Terminology) -> tuple[str, dict[str, str]]:
+    """Return a question in one script and one spelling, and its typos with what replaced them."""
+    plain = simplified(text).replace("'", " ").replace("\u2019", " ")
+    plain = _SIDE_LETTER.sub(lambda match: {"l": "left", "r": "right"}[match.group(1)], plain)
+    return corrected(plain, terminology.words | cue_words())
+
+
+def without_slips(text: str, terminology: Terminology) -> str:
+    """Return a text with Chinese names and phrases in place of what sounds or looks like them."""
+    if _HAN.search(text):
+        text = _hearing(terminology).corrected(text)
+    return _from_syllables(text, terminology)
+
+
+@lru_cache(maxsize=2)
+def _hearing(terminology: Terminology) -> Hearing:
+    """The Chinese names and phrases that may be misspelt. A side is never heard: "有" and "右" sound alike."""
+    frames = table()
+    misspelt = [text for kind, value in frames.items() if kind not in ("impossible", "fillers") for text in texts_of(value)]
+    texts = (*terminology.chinese_phrases, *texts_of(frames), *generic_texts(), *common_words(), *unknown_names())
+    written = [text for text in texts if _HAN.fullmatch(text) and len(text) > 1]
+    exact = re.compile("|".join(sorted(map(re.escape, written), key=len, reverse=True)))
+    spoken = [text for text in (*terminology.chinese_phrases, *misspelt, *generic_texts()) if _HAN.fullmatch(text)]
+    return Hearing(exact, [text for text in reversed(spoken) if len(text) > 1 and not _SIDE_ZH.search(text)])
+
+
+@lru_cache(maxsize=2)
+def _typed(terminology: Terminology) -> dict[str, str]:
+    """The Chinese names and phrases by their syllables in Latin letters."""
+    texts = (*terminology.chinese_phrases, *generic_texts(), *texts_of(table()))
+    written = [text for text in reversed(texts) if _HAN.fullmatch(text) and len(text) > 1]
+    return {typed: text for text in written if len(typed := "".join(sound(text))) >= _SHORTEST_TYPED}
+
+
+def _from_syllables(text: str, terminology: Terminology) -> str:
+    """Replace Chinese words in Latin letters, "gan zang" or "ganzang", by what they sound like."""
+    known, typed = terminology.words | cue_words(), _typed(terminology)
+
+    def replace(match: re.Match[str]) -> str:
+        words, place = match.group().split(" "), 0
+        pieces: list[str] = []
+        while place < len(words):
+            for length in range(min(_MAX_SYLLABLES, len(words) - place), 0, -1):
+                window = words[place : place + length]
+                meant = typed.get(typed_sound("".join(window)))
+                if (
+                    meant
+                    and len("".join(window)) > _SHORTEST_TYPED
+                    and not any(len(word) > 3 and word in known for word in window)
+                ):
+                    pieces, place = [*pieces, meant], place + length
+                    break
+            else:
+                pieces, place = [*pieces, words[place]], place + 1
+        return " ".join(pieces)
+
+    return _LATIN.sub(replace, text)
