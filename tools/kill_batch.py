@@ -36,7 +36,7 @@ def work(folder, rows):
 
 def command(images, out, real):
     module = "medrega_edge" if real else "tests.edge.stub"
-    options = ["--question", "locate the liver", "--out", str(out), "--csv", str(out.with_suffix(".csv"))]
+    options = ["--question", "locate the liver", "--out", str(out), "--csv", str(out.with_suffix(".csv")), "--force"]
     options += [] if real else ["--threads", "1"]  # a stub is one process's own
     return [sys.executable, "-m", module, "batch", str(images), *options]
 

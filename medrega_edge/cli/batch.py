@@ -44,6 +44,7 @@ def batch(
     gallery: Annotated[
         Path | None, output_option(metavar="FILE.html", help="Write a page of all marked images and answers, in one file.")
     ] = None,
+    force: Annotated[bool, output_option("--force", help="Replace files of earlier answers.")] = False,
 ) -> None:
     """Answer questions from a file, or one question about a folder of images.
 
@@ -58,7 +59,7 @@ def batch(
     several frames or slices picture by picture. Files that are not images are counted and skipped.
 
     A question that fails gets an error in place of its answer, and the exit code is 1. After an interruption the same
-    command resumes the work.
+    command resumes the work. Files of earlier answers are replaced only with --force.
     """
     from medrega_edge import __version__
     from medrega_edge.batch.jobs import ImageFolder, QuestionFile, RowOptions, check_outside, fingerprint
@@ -94,6 +95,9 @@ def batch(
     with Journal(out, key) as journal:
         if journal.position.item or journal.position.picture:
             print_status(Message("batch.resumed", done=journal.position.item, total=len(job)))
+        elif not force and (existing := [path for path in outputs if path.exists()]):
+            named = {out: "--out", csv: "--csv", gallery: "--gallery"}
+            raise UsageError("batch.output_exists", options=[named[path] for path in existing])
         rows = _answers(job, journal.position, shared.model)
         with progress(len(job), journal.position.item) as advance, closing(rows):
             for position, row in rows:

@@ -377,6 +377,7 @@ TEMPLATES: dict[str, str] = {
     "batch.other_answers": "The folder of answers holds those to another question or model; name another --out.",
     "batch.other_job": "The .part file beside --out is from other questions, images or options; delete it, or name another "
     "--out.",
+    "batch.output_exists": "The file of {options} is there already; name another, or add --force to replace it.",
     "batch.output_inside": "The answers would be in the folder that is read; name a place outside of it.",
     "batch.process_ended": "A process of the batch ended by itself, most likely for want of memory; "
     "ask again with --threads 1.",

@@ -143,8 +143,8 @@ def test_rows_of_a_file_of_questions_name_the_images_of_its_lines(stub, tmp_path
     rows = rows_of(tmp_path / "a.jsonl")
     assert [row["image"]["path"] for row in rows] == ["in/a.png", "in/none.png"]
     assert [path.name for path in (tmp_path / "marked").iterdir()] == ["line-1.png"]
-    medrega("batch", tmp_path / "q.jsonl", "--out", tmp_path / "a.jsonl", "--de-identified")
-    assert [row.get("image", {}).get("path") for row in rows_of(tmp_path / "a.jsonl")] == [None, None]
+    medrega("batch", tmp_path / "q.jsonl", "--out", tmp_path / "b.jsonl", "--de-identified")
+    assert [row.get("image", {}).get("path") for row in rows_of(tmp_path / "b.jsonl")] == [None, None]
 
 
 def test_names_are_in_the_order_of_their_numbers(tmp_path):
@@ -205,6 +205,40 @@ def test_another_work_is_not_mixed_in(stub, series, tmp_path, kind):
     assert refused(ask_folder, series, out) == "batch.other_job"
     assert (tmp_path / "answers.jsonl.part").read_bytes() == left
     assert not out.exists()
+
+
+def test_earlier_answers_are_replaced_only_by_force(stub, tmp_path):
+    picture(tmp_path / "in" / "a.png", 7)
+    out, table = tmp_path / "a.jsonl", tmp_path / "a.csv"
+    for earlier in (out, table):
+        earlier.write_text("earlier")
+        assert refused(ask_folder, tmp_path / "in", out, "--csv", table) == "batch.output_exists"
+        assert earlier.read_text() == "earlier"
+        assert not (tmp_path / "a.jsonl.part").exists()
+        assert ask_folder(tmp_path / "in", out, "--csv", table, "--force") == 0
+        assert "earlier" not in earlier.read_text("utf-8-sig")
+        out.unlink()
+        table.unlink()
+
+
+def test_an_interrupted_replacement_goes_on_without_force(stub, tmp_path, monkeypatch):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "in" / name, 7)
+    out = tmp_path / "a.jsonl"
+    out.write_text("earlier")
+    answer, done = stub.run, []
+
+    def interrupt(*arguments):
+        if done:
+            raise KeyboardInterrupt
+        done.append(1)
+        return answer(*arguments)
+
+    monkeypatch.setattr(stub, "run", interrupt)
+    assert ask_folder(tmp_path / "in", out, "--force") == 130
+    monkeypatch.setattr(stub, "run", answer)
+    assert ask_folder(tmp_path / "in", out) == 0
+    assert len(rows_of(out)) == 2
 
 
 def test_one_at_a_time(stub, series, tmp_path):
