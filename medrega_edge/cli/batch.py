@@ -96,8 +96,8 @@ def batch(
         if journal.position.item or journal.position.picture:
             print_status(Message("batch.resumed", done=journal.position.item, total=len(job)))
         elif not force and (existing := [path for path in outputs if path.exists()]):
-            named = {out: "--out", csv: "--csv", gallery: "--gallery"}
-            raise UsageError("batch.output_exists", options=[named[path] for path in existing])
+            options_of = {out: "--out", csv: "--csv", gallery: "--gallery"}
+            raise UsageError("batch.output_exists", options=[options_of[path] for path in existing])
         rows = _answers(job, journal.position, shared.model)
         with progress(len(job), journal.position.item) as advance, closing(rows):
             for position, row in rows:
