@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from medrega_edge.boxes import PixelBox
+from medrega_edge.boxes import PixelBox, is_scaled
 from medrega_edge.domain import NOTICE, Language, Modality, Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.masks import Mask
+from medrega_edge.measures import Diameter, Measures
 
 SCHEMA_VERSION = 1
 
@@ -19,13 +20,15 @@ class Region:
     """A named box.
 
     `confidence` is the probability that its IoU with the truth is 0.5 or more, if the package was calibrated; else a raw
-    score. None where there is no score. `mask` is None where none was asked for, and where it has no pixel.
+    score. None where there is no score. `mask` is None where none was asked for, and where it has no pixel; `measures` are
+    those of the mask.
     """
 
     label: str
     box: PixelBox
     confidence: float | None
     mask: Mask | None = None
+    measures: Measures | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,7 @@ class ImageFacts:
 
     def in_millimetres(self, box: PixelBox) -> tuple[float, float, float, float] | None:
         """Return a box in millimetres from the image's top left corner; None where the pixel size is unknown."""
-        areas = self.spacing_areas
-        if self.spacing_mm is None or (areas and not any(area.contains(box) for area in areas)):
+        if self.spacing_mm is None or not is_scaled(box, self.spacing_areas):
             return None
         across, down = self.spacing_mm
         return box.x1 * across, box.y1 * down, box.x2 * across, box.y2 * down
@@ -170,7 +172,7 @@ class Answer:
             "regions": [
                 {"label": r.label, "box": [round(v, 2) for v in r.box], "confidence": _rounded(r.confidence)}
                 | self._in_millimetres(r)
-                | mask_data(r.mask, self.image)
+                | mask_data(r.mask, r.measures, self.image)
                 for r in self.regions
             ],
             "confidence": _rounded(self.confidence),
@@ -193,7 +195,7 @@ class Answer:
         return {} if box is None else {"box_mm": [round(value, 2) for value in box]}
 
 
-def mask_data(mask: Mask | None, image: ImageFacts) -> dict[str, Any]:
+def mask_data(mask: Mask | None, measures: Measures | None, image: ImageFacts) -> dict[str, Any]:
     """Return the key `mask` of a region in JSON, nothing without one: COCO run lengths, and what follows from them."""
     if mask is None:
         return {}
@@ -208,7 +210,22 @@ def mask_data(mask: Mask | None, image: ImageFacts) -> dict[str, Any]:
             "score": round(mask.score, 4),
         }
         | ({} if area is None else {"area_mm2": round(area, 2)})
+        | ({} if measures is None else _measures(measures))
     }
+
+
+def _measures(measures: Measures) -> dict[str, Any]:
+    return {
+        "longest_diameter": _diameter(measures.longest),
+        "perpendicular_diameter": _diameter(measures.perpendicular),
+        "length_unit": measures.unit,
+        "mean_value": None if measures.mean is None else round(measures.mean, 2),
+        "value_unit": measures.mean_unit,
+    }
+
+
+def _diameter(diameter: Diameter) -> dict[str, Any]:
+    return {"length": round(diameter.length, 2), "line": [round(value, 2) for value in diameter.line]}
 
 
 def _listed(value: Any) -> Any:

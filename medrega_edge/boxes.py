@@ -73,6 +73,11 @@ def iou(a: PixelBox | GridBox, b: PixelBox | GridBox) -> float:
     return overlap / union
 
 
+def is_scaled(box: PixelBox, areas: Sequence[PixelBox]) -> bool:
+    """Whether a box lies where the size of a pixel holds: in one of `areas`, or anywhere if there are none."""
+    return not areas or any(area.contains(box) for area in areas)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Size of the original image in pixels: the only mapper between model coordinates and the user's pixels.

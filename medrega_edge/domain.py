@@ -42,6 +42,8 @@ class Modality(StrEnum):
     MAMMOGRAPHY = "mammography"
 
 
+PROJECTIONS = (Modality.XRAY, Modality.MAMMOGRAPHY)  # they show the body enlarged
+
 _CJK = re.compile(r"[\u3400-\u9fff]")
 
 

@@ -40,6 +40,8 @@ from medrega_edge.inference.language_model import LanguageModel
 from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
 from medrega_edge.inference.region_head import RegionHead, RegionMaps
 from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
+from medrega_edge.masks import Mask
+from medrega_edge.measures import measure
 from medrega_edge.package import certificate
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
@@ -450,11 +452,12 @@ class Engine:
         self._mask_cache[key] = features
         while len(self._mask_cache) > self._image_cache_size:
             self._mask_cache.popitem(last=False)
-        masked = [
-            region if region.label in without else replace(region, mask=head.segment(features, region.box))
-            for region in regions
-        ]
-        return tuple(masked), without
+        return tuple(r if r.label in without else _masked(r, head.segment(features, r.box), image) for r in regions), without
+
+
+def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:
+    measures = None if mask is None else measure(mask.inside(), mask.box, image.image)
+    return replace(region, mask=mask, measures=measures)
 
 
 def _image_facts(image: MedicalImage, modality: Modality | None, confidence: float | None) -> ImageFacts:

@@ -35,11 +35,19 @@ Milliseconds = Annotated[float, Field(ge=0)]
 FromZero = Annotated[int, Field(ge=0)]
 
 
+class DiameterDocument(TypedDict):
+    """A line through an object: its length, and its ends x1, y1, x2, y2 in pixels of the original image."""
+
+    length: Annotated[float, Field(gt=0)]
+    line: tuple[float, float, float, float]
+
+
 class MaskDocument(TypedDict):
     """A mask: `size` (height, width) and `counts` are COCO run lengths, compressed, as pycocotools reads them.
 
     `area` is in pixels; `centroid` x, y and `box` are in pixels of the original image. `score` is the expected IoU with the
-    truth.
+    truth. Diameters are in `length_unit`, those of RECIST. `mean_value` is the mean of the image's own values, in
+    `value_unit` where that is known.
     """
 
     size: tuple[int, int]
@@ -49,6 +57,11 @@ class MaskDocument(TypedDict):
     box: Box
     score: Share
     area_mm2: NotRequired[float]
+    longest_diameter: NotRequired[DiameterDocument]
+    perpendicular_diameter: NotRequired[DiameterDocument]
+    length_unit: NotRequired[Literal["mm", "px"]]
+    mean_value: NotRequired[float | None]
+    value_unit: NotRequired[Literal["HU"] | None]
 
 
 class RegionDocument(TypedDict):

@@ -128,6 +128,7 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
         patient_orientation=plane.orientation,
         warnings=tuple(notes),
         reading=(*_steps(volume, cut), window_step(window, voi_function(window, function), origin)),
+        values=cut.values,
     )
 
 

@@ -102,6 +102,7 @@ def read_raster(source: Source, view: View) -> MedicalImage:
         warnings=notes,
         reading=tuple(steps),
         not_applied=not_applied,
+        values=np.where(transparent, np.nan, values) if transparent.any() else values,
     )
 
 

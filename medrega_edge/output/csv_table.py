@@ -17,7 +17,8 @@ from medrega_edge.io.safe_text import printable
 
 COLUMNS = (
     *("id", "image_path", "image_sha256", "series", "slice", "frame", "task", "language", "text"),
-    *("label", "x1", "y1", "x2", "y2", "confidence", "warnings", "error", "model", "notice"),
+    *("label", "x1", "y1", "x2", "y2", "confidence", "area", "area_mm2", "longest_diameter", "perpendicular_diameter"),
+    *("length_unit", "mean_value", "value_unit", "warnings", "error", "model", "notice"),
 )
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are their wide forms
 
@@ -62,4 +63,12 @@ def _lines(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     }
     for region_or_label in [*row.get("regions", ()), *row.get("labels", ())] or [{}]:
         corners = zip(("x1", "y1", "x2", "y2"), region_or_label.get("box", ()), strict=False)
-        yield shared | dict(corners) | {key: region_or_label.get(key) for key in ("label", "confidence")}
+        named = {key: region_or_label.get(key) for key in ("label", "confidence")}
+        yield shared | dict(corners) | named | _measures(region_or_label.get("mask", {}))
+
+
+def _measures(mask: dict[str, Any]) -> dict[str, Any]:
+    """What a mask of a row measures."""
+    plain = ("area", "area_mm2", "length_unit", "mean_value", "value_unit")
+    lengths = {key: mask.get(key, {}).get("length") for key in ("longest_diameter", "perpendicular_diameter")}
+    return lengths | {key: mask.get(key) for key in plain}

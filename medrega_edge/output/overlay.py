@@ -1,6 +1,6 @@
 """Answer -> picture: the image with its regions drawn, numbered and named, and the notice below.
 
-A region with a mask is drawn as its contour, another one as its box. They differ by colour (Okabe-Ito, safe for colour-blind
+A region with a mask is drawn as its contour with both diameters, another one as its box. They differ by colour (Okabe-Ito, safe for colour-blind
 eyes) and by number, boxes by dash pattern too: no information depends on colour alone.
 """
 
@@ -21,6 +21,7 @@ from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.atomic import atomic_write, check_output_path
 from medrega_edge.io.safe_text import printable
 from medrega_edge.masks import Mask
+from medrega_edge.measures import Measures
 
 FONT = Path(__file__).parents[1] / "fonts" / "labels.ttf"
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")  # Okabe-Ito
@@ -55,6 +56,8 @@ def draw_regions(image: MedicalImage, numbered: Sequence[tuple[int, Region]], la
         colour = COLOURS[number % len(COLOURS)]
         if region.mask is not None:
             _draw_contour(canvas, region.mask, size, colour, line_width)
+            if region.measures is not None:
+                _draw_diameters(draw, region.measures, scale, colour, line_width)
             continue
         box = tuple(value * scale for value in region.box)
         _draw_box(draw, box, "black", line_width + 2, (1, 0))
@@ -73,6 +76,19 @@ def _draw_contour(canvas: Image.Image, mask: Mask, size: tuple[int, int], colour
     for reach, ink in ((width / 2 + 1, "black"), (width / 2, colour)):
         near = np.asarray(inside.filter(ImageFilter.BoxBlur(reach)))
         canvas.paste(ink, (0, 0), Image.fromarray(((near > 0) & (near < 255)).astype(np.uint8) * 255))
+
+
+def _draw_diameters(draw: ImageDraw.ImageDraw, measures: Measures, scale: float, colour: str, width: int) -> None:
+    """Draw both diameters with a bar at each end, on black, thinner than a contour."""
+    thin = max(1, width // 2)
+    for ink, thickness in (("black", thin + 2), (colour, thin)):
+        for diameter in (measures.longest, measures.perpendicular):
+            x1, y1, x2, y2 = (value * scale for value in diameter.line)
+            draw.line([(x1, y1), (x2, y2)], fill=ink, width=thickness)
+            length = math.hypot(x2 - x1, y2 - y1) or 1.0
+            dx, dy = (2 * width * (y2 - y1) / length, 2 * width * (x1 - x2) / length)
+            for x, y in ((x1, y1), (x2, y2)):
+                draw.line([(x - dx, y - dy), (x + dx, y + dy)], fill=ink, width=thickness)
 
 
 def save_png(picture: Image.Image, path: Path) -> None:

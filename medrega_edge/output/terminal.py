@@ -12,6 +12,7 @@ from medrega_edge.answer import Answer, Certified
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import printable
+from medrega_edge.measures import Measures
 from medrega_edge.output.overlay import COLOURS, NOTICES
 from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 
@@ -19,6 +20,7 @@ MAX_COLUMNS = 1000  # to measure how wide a table would be without a limit
 
 _REGION, _BOX, _SIZE = Message("output.region"), Message("output.box"), Message("output.size")
 _SCORE, _WINDOW, _MASK = Message("output.score"), Message("output.window"), Message("output.mask_score")
+_DIAMETERS = Message("output.diameters")
 
 
 def print_answer(answer: Answer, console: Console, with_text: bool = True) -> None:
@@ -73,8 +75,13 @@ def _rows(answer: Answer) -> Iterator[tuple[Text, Text, list[tuple[Message, str]
         if scored:
             figures.append((_SCORE, "" if region.confidence is None else f"{region.confidence:.2f}"))
         if masked:
+            figures.append((_DIAMETERS, "" if region.measures is None else _diameters(region.measures)))
             figures.append((_MASK, "" if region.mask is None else f"{region.mask.score:.2f}"))
         yield Text(f"[{number + 1}]", style=COLOURS[number % len(COLOURS)]), Text(printable(region.label)), figures
+
+
+def _diameters(measures: Measures) -> str:
+    return f"{measures.longest.length:.1f} x {measures.perpendicular.length:.1f} {measures.unit}"
 
 
 def _table(answer: Answer, language: Language) -> Table:

@@ -5,13 +5,13 @@ The boxes come from detection or from the user. The engine adds a mask to each; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medrega_edge.answer import Answer, Region
+from medrega_edge.answer import Answer, ImageFacts, Region
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import Language, Task
+from medrega_edge.domain import PROJECTIONS, Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult
@@ -69,21 +69,45 @@ class Segment(TaskRequest):
         return TaskResult("", (Detection(label, geometry.to_grid(self.box), None),), certifiable=False)
 
     def finish(self, answer: Answer) -> Answer:
-        """Say how large each mask is, and which box has none."""
+        """Say how large each mask is, why in pixels, and which box has none."""
         if self.box is None:
             answer = Detect(self.names).finish(answer)
         sentences = [answer.text] if answer.text else []
         wrong = {warning.params["name"] for warning in answer.warnings if warning.code == WRONG_MASK}
-        sentences += [_sentence(each, answer).text(answer.language) for each in answer.regions if each.label not in wrong]
+        reasons = list(dict.fromkeys(filter(None, (_why_pixels(region, answer.image) for region in answer.regions))))
+        messages = [message for each in answer.regions if each.label not in wrong for message in _sentences(each, answer)]
+        sentences += [message.text(answer.language) for message in [*messages, *reasons]]
         text = ("" if answer.language is Language.ZH else " ").join(sentences)
         facts: dict[str, Any] = {"masks": sum(region.mask is not None for region in answer.regions)}
+        if reasons:
+            facts["pixels_because"] = [reason.code.removeprefix("answer.pixels_") for reason in reasons]
         return replace(answer, text=text, facts=facts | dict(answer.facts))
 
 
-def _sentence(region: Region, answer: Answer) -> Message:
+def _sentences(region: Region, answer: Answer) -> Iterator[Message]:
+    """Say how large a mask is."""
     if region.mask is None:
-        return Message("answer.no_mask", name=region.label)
+        yield Message("answer.no_mask", name=region.label)
+        return
     square = answer.image.in_square_millimetres(region.mask)
     if square is None:
-        return Message("answer.mask_in_pixels", name=region.label, pixels=region.mask.area)
-    return Message("answer.mask", name=region.label, pixels=region.mask.area, area=square / _SQUARE_CENTIMETRE)
+        yield Message("answer.mask_in_pixels", name=region.label, pixels=region.mask.area)
+    else:
+        yield Message("answer.mask", name=region.label, pixels=region.mask.area, area=square / _SQUARE_CENTIMETRE)
+    if (measures := region.measures) is None:
+        return
+    longest, perpendicular = measures.longest.length, measures.perpendicular.length
+    yield Message("answer.diameters", longest=longest, perpendicular=perpendicular, unit=measures.unit)
+    if measures.mean is not None and measures.mean_unit is not None:
+        yield Message("answer.mean", value=measures.mean, unit=measures.mean_unit)
+
+
+def _why_pixels(region: Region, image: ImageFacts) -> Message | None:
+    """Say why lengths of a region are in pixels; None where they are in millimetres."""
+    if region.measures is None or region.measures.unit == "mm":
+        return None
+    if image.spacing_mm is not None:
+        return Message("answer.pixels_outside_scale")
+    if image.modality in PROJECTIONS:
+        return Message("answer.pixels_projection")
+    return Message("answer.pixels_no_spacing")

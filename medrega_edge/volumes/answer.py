@@ -118,7 +118,7 @@ class VolumeAnswer:
             "volume_ml": None if region.millilitres is None else round(region.millilitres, 1),
             "boxes": [
                 {"slice": one.slice, "box": [round(v, 2) for v in one.box], "confidence": round(one.confidence, 4)}
-                | mask_data(mask, self.image)
+                | mask_data(mask, None, self.image)
                 for one, mask in zip_longest(region.boxes, region.masks)
             ],
         }

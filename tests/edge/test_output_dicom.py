@@ -21,6 +21,7 @@ from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.images.samples import sample_path
 from medrega_edge.masks import Mask
+from medrega_edge.measures import measure
 from medrega_edge.output.dicom.writer import object_paths, parse_kinds, write_objects
 from medrega_edge.output.overlay import draw_answer
 from tests.codes import raises_code
@@ -62,7 +63,9 @@ def written(tmp_path, name, regions=REGIONS):
 
 def written_about(scan, tmp_path, regions, frame=None, source=None, window=None, kinds=("sr", "gsps", "sc")):
     image = read_image(scan, View(frame=frame, window=window))
-    facts = ImageFacts(str(scan), image.width, image.height, "mri", image.frame, image.window, image.sha256)
+    facts = ImageFacts(
+        str(scan), image.width, image.height, "mri", image.frame, image.window, image.sha256, image.spacing_mm
+    )
     facts = dataclasses.replace(facts, sides=image.patient_orientation, window_function=image.window_function)
     model = ModelFacts("nano", "1.0", "ab" * 32, "int4")
     answer = Answer("text", "raw", "detect", "en", regions, (), facts, model, "cpu", "stop", 1, 1, Timings())
@@ -97,6 +100,35 @@ def test_masks_read_back_equal_and_say_what_made_them(tmp_path, name):
     assert [frame.astype(bool).tolist() for frame in stored] == [region.mask.inside().tolist() for region in regions]
     again = highdicom.seg.segread(tmp_path / "medrega-seg.dcm")
     assert again.number_of_segments == 2
+
+
+@pytest.mark.parametrize("unit", ["mm", "px"])
+def test_measures_of_a_mask_read_back_with_their_lines(tmp_path, unit):
+    from highdicom import sr
+
+    inside = np.zeros((80, 100), bool)
+    inside[10:20, 5:65] = True
+    mask = Mask.of(inside, 0.75)
+    spacing = {"PixelSpacing": ["0.5", "0.5"]} if unit == "mm" else {}
+    file = dicom(noise[0], bits=12, **STUDY | {"Modality": "CT"}, RescaleSlope="1", RescaleIntercept="-1024", **spacing)
+    (tmp_path / "scan.dcm").write_bytes(file)
+    scan = read_image(tmp_path / "scan.dcm")
+    region = dataclasses.replace(REGIONS[0], mask=mask, measures=measure(inside, mask.box, scan))
+    _, _, made = written_about(tmp_path / "scan.dcm", tmp_path, (region, REGIONS[1]), kinds=("sr", "gsps"))
+    groups = sr.srread(tmp_path / "medrega-sr.dcm").content.get_planar_roi_measurement_groups()
+    found = {each.name.meaning: each for each in groups[0].get_measurements()}
+    assert [found[name].value for name in ("Long Axis", "Short Axis")] == [
+        pytest.approx(diameter.length, abs=0.01) for diameter in (region.measures.longest, region.measures.perpendicular)
+    ]
+    assert found["Long Axis"].unit.value == {"mm": "mm", "px": "{pixels}"}[unit]
+    assert found["Area"].value == {"mm": 150, "px": 600}[unit]
+    mean = noise[0][inside].mean() - 1024
+    assert found["Attenuation Coefficient"].value == pytest.approx(mean, abs=0.01)
+    line = found["Long Axis"].referenced_coordinates[0].value
+    assert np.allclose(np.ravel(line), region.measures.longest.line)
+    drawn = [graphic.GraphicData for graphic in made["gsps"].GraphicAnnotationSequence[0].GraphicObjectSequence]
+    assert any(np.allclose(each, region.measures.perpendicular.line) for each in drawn if len(each) == 4)
+    assert not [each for each in groups[1].get_measurements() if each.name.meaning == "Area"]
 
 
 def test_a_segmentation_needs_a_mask(tmp_path):

@@ -9,13 +9,12 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import Modality
+from medrega_edge.domain import PROJECTIONS, Modality
 from medrega_edge.images.dicom.functional_groups import frame_value
 from medrega_edge.images.dicom.numbers import first_number, vector
 
 Spacing = tuple[float, float]  # millimetres across and down
 
-_PROJECTIONS = (Modality.XRAY, Modality.MAMMOGRAPHY)
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
 _MAX_LEAN = 0.1  # the cosine between rows and columns, which are at right angles: six degrees
 _MIN_COSINE = 0.4  # a direction that leans by more than 24 degrees gets two letters
@@ -34,7 +33,7 @@ def pixel_spacing(dataset: Dataset, frame: int, modality: Modality | None) -> tu
     calibrated = "PixelSpacingCalibrationType" in dataset or spacing != detector
     numbers = vector(spacing, 2)
     # A projection is larger than the patient: without calibration its spacing is that of the detector.
-    if numbers is None or (modality in _PROJECTIONS and not calibrated):
+    if numbers is None or (modality in PROJECTIONS and not calibrated):
         return None, ()
     down, across = numbers
     return (across, down) if 0 < across < 1000 and 0 < down < 1000 else None, ()

@@ -93,6 +93,8 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
         warnings=tuple(notes),
         reading=rendering.steps,
         not_applied=not_applied,
+        values=rendering.values,
+        value_unit=rendering.unit,
     )
 
 

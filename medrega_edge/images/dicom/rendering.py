@@ -51,7 +51,8 @@ Grey = npt.NDArray[np.floating]
 class Rendering(NamedTuple):
     """RGB `[rows, columns, 3]`, the window that made it with its VOI LUT Function (None where there was none), warnings.
 
-    `steps` says how the pixels were read.
+    `steps` says how the pixels were read. `values` `[rows, columns]` are in units of the modality, NaN where nothing was
+    scanned, None in colour; `unit` names theirs where it is sure.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -59,6 +60,8 @@ class Rendering(NamedTuple):
     function: str | None
     warnings: tuple[Message, ...]
     steps: tuple[Message, ...]
+    values: Grey | None = None
+    unit: str | None = None
 
 
 class _Mapped(NamedTuple):
@@ -88,7 +91,10 @@ class FrameRenderer:
             return Rendering(self._colour(decoded), None, None, (), tuple(self._steps()))
         stored = self._stored(decoded)
         padding = self._padding(decoded) | self._padding(stored)
-        mapped = self._grey(stored, padding, view)
+        values, is_stored = self._modality_values(stored)
+        if not np.isfinite(values).all():
+            raise ImageError("image.not_a_number", image=self._name)
+        mapped = self._grey(values, is_stored and stored.dtype == np.uint8, padding, view)
         grey = 1.0 - mapped.grey if self._photometric == "MONOCHROME1" else mapped.grey
         grey[padding] = 0.0  # nothing was scanned there
         notes = (*mapped.warnings, *self._rescale_notes())
@@ -97,7 +103,8 @@ class FrameRenderer:
             steps.append(Message("reading.inverted"))
         if padding.any():
             steps.append(Message("reading.padding", count=int(padding.sum())))
-        return Rendering(to_rgb(grey), mapped.window, mapped.function, notes, tuple(steps))
+        values[padding] = np.nan
+        return Rendering(to_rgb(grey), mapped.window, mapped.function, notes, tuple(steps), values, self._unit())
 
     def modality_table(self) -> lut.Table | None:
         """The table from stored values to values in units of the modality, if the file has one that is for display."""
@@ -196,10 +203,8 @@ class FrameRenderer:
             return stored.astype(np.uint8)
         return np.round(np.clip(stored / ((1 << depth) - 1), 0, 1) * 255).astype(np.uint8)
 
-    def _grey(self, stored: Values, padding: npt.NDArray[np.bool_], view: View) -> _Mapped:
-        values, is_stored = self._modality_values(stored)
-        if not np.isfinite(values).all():
-            raise ImageError("image.not_a_number", image=self._name)
+    def _grey(self, values: Grey, is_byte: bool, padding: npt.NDArray[np.bool_], view: View) -> _Mapped:
+        """Map values in units of the modality; `is_byte` tells whether they are stored as they are, in a byte each."""
         if view.window is not None:
             if view.window in PRESETS and self._modality is not Modality.CT:
                 raise ImageError("dicom.preset_without_ct", image=self._name, window=view.window)
@@ -214,7 +219,7 @@ class FrameRenderer:
         if window_and_function := _stated_window(self._voi()):
             window, function = window_and_function
             return _windowed(values, window, FROM_FILE, function)
-        if is_stored and stored.dtype == np.uint8 and int(self._dataset.BitsStored) == 8:
+        if is_byte and int(self._dataset.BitsStored) == 8:
             return _Mapped(values / 255.0, Message("reading.as_stored"))
         if self._modality is Modality.CT and self.rescale() is not None and self._may_be_hounsfield():
             window = PRESETS[view.default_preset]
@@ -270,8 +275,17 @@ class FrameRenderer:
 
     def _may_be_hounsfield(self) -> bool:
         """Whether the Rescale Type allows it: other maps of a CT have electron densities or atomic numbers (C.11.1.1.2)."""
+        return self._rescale_type() in ("HU", "HU_MOD", "US")
+
+    def _rescale_type(self) -> str:
+        """The Rescale Type; without one it is HU, of a CT."""
         group = self._functional_group("PixelValueTransformationSequence", "RescaleType")
-        return str(group.get("RescaleType") or "HU") in ("HU", "HU_MOD", "US")
+        return str(group.get("RescaleType") or "HU")
+
+    def _unit(self) -> str | None:
+        """The unit of the values, where it is sure."""
+        is_rescaled = self.modality_table() is None and self.rescale() is not None
+        return "HU" if self._modality is Modality.CT and is_rescaled and self._rescale_type() == "HU" else None
 
     def _padding(self, stored: Values) -> npt.NDArray[np.bool_]:
         """Which pixels hold the padding value: nothing was scanned there."""

@@ -41,3 +41,11 @@ def polyline(region: Region) -> npt.NDArray[np.float32]:
     """The box as a closed line `[5, 2]`: in DICOM too the top left corner of the first pixel is (0, 0)."""
     x1, y1, x2, y2 = region.box
     return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)], np.float32)
+
+
+def diameter_lines(region: Region) -> list[npt.NDArray[np.float32]]:
+    """The longest diameter of a region's mask and the one perpendicular to it, `[2, 2]` each; none without a mask."""
+    if region.measures is None:
+        return []
+    diameters = (region.measures.longest, region.measures.perpendicular)
+    return [np.array(diameter.line, np.float32).reshape(2, 2) for diameter in diameters]

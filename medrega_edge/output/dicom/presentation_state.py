@@ -17,7 +17,7 @@ from medrega_edge.domain import NOTICE, Modality
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.geometry import pixel_aspect_ratio
 from medrega_edge.images.dicom.rendering import FrameRenderer
-from medrega_edge.output.dicom.common import frame_numbers, identity, polyline
+from medrega_edge.output.dicom.common import diameter_lines, frame_numbers, identity, polyline
 
 LAYER = "MEDREGA"
 _REPLACED = (
@@ -32,10 +32,11 @@ def presentation_state(answer: Answer, source: Dataset, series_number: int) -> D
     frames = frame_numbers(answer)
     layer = pr.GraphicLayer(LAYER, order=1, description=NOTICE)
     boxes = [pr.GraphicObject("POLYLINE", polyline(region), "PIXEL") for region in answer.regions]
+    lines = [pr.GraphicObject("POLYLINE", line, "PIXEL") for region in answer.regions for line in diameter_lines(region)]
     names = [pr.TextObject(_name(region), "PIXEL", anchor_point=tuple(region.box)[:2]) for region in answer.regions]
     notice = pr.TextObject(NOTICE, "DISPLAY", bounding_box=(0.0, 0.95, 1.0, 1.0))
     scan = _for_highdicom(source)
-    annotation = pr.GraphicAnnotation([scan], layer, graphic_objects=boxes, text_objects=[*names, notice])
+    annotation = pr.GraphicAnnotation([scan], layer, graphic_objects=[*boxes, *lines], text_objects=[*names, notice])
     options: dict[str, Any] = {
         "referenced_images": [scan],
         "manufacturer_model_name": answer.model.name[:64],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 from highdicom import sr
@@ -11,9 +12,12 @@ from pydicom.sr.coding import Code
 
 from medrega_edge.answer import Answer, ModelFacts, Region
 from medrega_edge.domain import NOTICE
-from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity, new_uid, polyline
+from medrega_edge.output.dicom.common import MANUFACTURER, diameter_lines, frame_numbers, identity, new_uid, polyline
 from medrega_edge.vocabulary.terminology import term_of
 
+_SQUARE = {"mm": Code("mm2", "UCUM", "square millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
+_LENGTH = {"mm": Code("mm", "UCUM", "millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
+_VALUE = {"HU": Code("[hnsf'U]", "UCUM", "Hounsfield unit")}
 SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
 
 
@@ -22,7 +26,7 @@ def structured_report(answer: Answer, source: Dataset, series_number: int) -> Da
     frames = frame_numbers(answer)
     device = sr.DeviceObserverIdentifyingAttributes(uid=new_uid(), name=MANUFACTURER, model_name=answer.model.name)
     observer = sr.ObserverContext(Code("121007", "DCM", "Device"), device)
-    regions = [_region(region, answer.model, source, frames) for region in answer.regions]
+    regions = [_region(region, answer, source, frames) for region in answer.regions]
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=Code("363679005", "SCT", "Imaging procedure"),
@@ -32,18 +36,41 @@ def structured_report(answer: Answer, source: Dataset, series_number: int) -> Da
     return sr.ComprehensiveSR(evidence=[source], content=report, is_complete=True, **identity(series_number))
 
 
-def _region(region: Region, model: ModelFacts, source: Dataset, frames: list[int] | None) -> Any:
+def _region(region: Region, answer: Answer, source: Dataset, frames: list[int] | None) -> Any:
     """TID 1410, a planar region: the box is a closed line in the image's own pixels."""
     image = sr.SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID, frames)
     score = Code("score", SCHEME, "Score of the model")
     no_unit = Code("1", "UCUM", "no units")
+    scores = [] if region.confidence is None else [sr.Measurement(score, round(region.confidence, 4), no_unit)]
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=region.label[:64]),
         referenced_region=sr.ImageRegion("POLYLINE", polyline(region), image),
         finding_type=finding(region.label),
-        algorithm_id=_algorithm(model),
-        measurements=[] if region.confidence is None else [sr.Measurement(score, round(region.confidence, 4), no_unit)],
+        algorithm_id=_algorithm(answer.model),
+        measurements=[*scores, *_measurements(region, answer, image)],
     )
+
+
+def _measurements(region: Region, answer: Answer, image: Any) -> Iterator[Any]:
+    """TID 300: area, both diameters with the lines that they were taken along, and the mean of the values."""
+    mask, measures = region.mask, region.measures
+    if mask is None or measures is None:
+        return
+    square = answer.image.in_square_millimetres(mask)
+    area, unit = (mask.area, "px") if square is None else (round(square, 2), "mm")
+    yield sr.Measurement(Code("42798000", "SCT", "Area"), area, _SQUARE[unit])
+    long, short = Code("103339001", "SCT", "Long Axis"), Code("103340004", "SCT", "Short Axis")
+    diameters = ((long, measures.longest), (short, measures.perpendicular))
+    for (name, diameter), line in zip(diameters, diameter_lines(region), strict=True):
+        yield sr.Measurement(
+            name,
+            round(diameter.length, 2),
+            _LENGTH[measures.unit],
+            referenced_coordinates=[sr.CoordinatesForMeasurement("POLYLINE", line, image)],
+        )
+    if measures.mean is not None and measures.mean_unit is not None:
+        attenuation, mean = Code("112031", "DCM", "Attenuation Coefficient"), Code("373098007", "SCT", "Mean")
+        yield sr.Measurement(attenuation, round(measures.mean, 2), _VALUE[measures.mean_unit], derivation=mean)
 
 
 def _no_region(model: ModelFacts, source: Dataset, frames: list[int] | None) -> Any:
