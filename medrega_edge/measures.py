@@ -89,14 +89,13 @@ def _perpendicular(hull: Points, start: int, end: int) -> Points:
 
 
 def _outline(inside: Inside) -> Points:
-    """Return the middles of the outer edges of each column's first and last pixel: all corners of the hull are among them."""
+    """Return the middles of the outer sides of each column's first and last pixel, among which are the hull's corners."""
     columns = np.flatnonzero(inside.any(axis=0))
     first = inside[:, columns].argmax(axis=0)
     last = inside.shape[0] - 1 - inside[::-1, columns].argmax(axis=0)
-    left, right = (columns, columns + 1)
-    corners = [(columns + 0.5, first), (columns + 0.5, last + 1)]
-    corners += [(x, y + 0.5) for x in (left, right) for y in (first, last)]
-    return np.concatenate([np.stack(pair, axis=1) for pair in corners]).astype(float)
+    beside = [(x, y + 0.5) for x in (columns, columns + 1) for y in (first, last)]
+    points: Points = np.concatenate([(columns + 0.5, first), (columns + 0.5, last + 1), *beside], axis=1, dtype=float).T
+    return points
 
 
 def _hull(points: Points) -> Points:

@@ -54,11 +54,11 @@ class MedicalImage:
     `pixels` is uint8 `[height, width, 3]`. `sha256` is the hash of the file's bytes. `frame` counts from 0; None if the file
     has only one. `window` is the (centre, width), in the file's own units, that mapped wider data to 8 bits; None if the
     data had 8 bits or a table in the file mapped it. `window_function` is the window's VOI LUT Function in DICOM.
-    `values` are those of the file in its own units `[height, width]`, which `value_unit` names where that is sure ("HU"), NaN
-    where nothing was scanned; None where the pixels are all that the file has. `spacing_mm` is the size of a pixel in the patient, across and down; None if the file does not state it. With
-    `spacing_areas` it holds inside these areas only. `patient_orientation` names the patient's directions at the left, top,
-    right and bottom of the picture in DICOM's letters (R L, A P, H F). `series` and `slice` count from 0: the position in a
-    folder; `slice` also that in a volume. `warnings` are for the user. `reading` says step by step how the pixels were read,
+    `values` are the file's own `[height, width]`, NaN where nothing was scanned; None where the pixels are all that it has.
+    `value_unit` is theirs where it is sure ("HU"). `spacing_mm` is the size of a pixel in the patient, across and down; None
+    if the file does not state it. With `spacing_areas` it holds inside these areas only. `patient_orientation` names the
+    patient's directions at the left, top, right and bottom of the picture in DICOM's letters (R L, A P, H F). `series` and
+    `slice` count from 0: the position in a folder; `slice` also that in a volume. `warnings` are for the user. `reading` says step by step how the pixels were read,
     and `not_applied` what of the file was not.
     """
 

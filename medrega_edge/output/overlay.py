@@ -1,7 +1,7 @@
 """Answer -> picture: the image with its regions drawn, numbered and named, and the notice below.
 
-A region with a mask is drawn as its contour with both diameters, another one as its box. They differ by colour (Okabe-Ito, safe for colour-blind
-eyes) and by number, boxes by dash pattern too: no information depends on colour alone.
+A region with a mask is drawn as its contour with both diameters, another one as its box. They differ by colour (Okabe-Ito,
+safe for colour-blind eyes) and by number, boxes by dash pattern too: no information depends on colour alone.
 """
 
 from __future__ import annotations

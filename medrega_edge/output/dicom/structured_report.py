@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 
 from medrega_edge.answer import Answer, ModelFacts, Region
 from medrega_edge.domain import NOTICE
-from medrega_edge.output.dicom.common import MANUFACTURER, diameter_lines, frame_numbers, identity, new_uid, polyline
+from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity, new_uid, polyline
 from medrega_edge.vocabulary.terminology import term_of
 
 _SQUARE = {"mm": Code("mm2", "UCUM", "square millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
@@ -47,12 +47,12 @@ def _region(region: Region, answer: Answer, source: Dataset, frames: list[int] |
         referenced_region=sr.ImageRegion("POLYLINE", polyline(region), image),
         finding_type=finding(region.label),
         algorithm_id=_algorithm(answer.model),
-        measurements=[*scores, *_measurements(region, answer, image)],
+        measurements=[*scores, *_measurements(region, answer)],
     )
 
 
-def _measurements(region: Region, answer: Answer, image: Any) -> Iterator[Any]:
-    """TID 300: area, both diameters with the lines that they were taken along, and the mean of the values."""
+def _measurements(region: Region, answer: Answer) -> Iterator[Any]:
+    """TID 300: area, both diameters, and the mean of the values. A region has no place for the diameters' lines."""
     mask, measures = region.mask, region.measures
     if mask is None or measures is None:
         return
@@ -60,14 +60,8 @@ def _measurements(region: Region, answer: Answer, image: Any) -> Iterator[Any]:
     area, unit = (mask.area, "px") if square is None else (round(square, 2), "mm")
     yield sr.Measurement(Code("42798000", "SCT", "Area"), area, _SQUARE[unit])
     long, short = Code("103339001", "SCT", "Long Axis"), Code("103340004", "SCT", "Short Axis")
-    diameters = ((long, measures.longest), (short, measures.perpendicular))
-    for (name, diameter), line in zip(diameters, diameter_lines(region), strict=True):
-        yield sr.Measurement(
-            name,
-            round(diameter.length, 2),
-            _LENGTH[measures.unit],
-            referenced_coordinates=[sr.CoordinatesForMeasurement("POLYLINE", line, image)],
-        )
+    for name, diameter in ((long, measures.longest), (short, measures.perpendicular)):
+        yield sr.Measurement(name, round(diameter.length, 2), _LENGTH[measures.unit])
     if measures.mean is not None and measures.mean_unit is not None:
         attenuation, mean = Code("112031", "DCM", "Attenuation Coefficient"), Code("373098007", "SCT", "Mean")
         yield sr.Measurement(attenuation, round(measures.mean, 2), _VALUE[measures.mean_unit], derivation=mean)
