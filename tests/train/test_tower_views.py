@@ -1,5 +1,6 @@
 """Views for the tower: a bright ellipse goes in, and its box says where it comes out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
 from medrega_edge.evaluation.records import AnnotatedRegion, Record
-from medrega_train.tower_views import FILL, View, clean_view, fitted, random_view, turn_boxes, visible
+from medrega_train.tower_views import FILL, View, _with_mass, clean_view, fitted, random_view, turn_boxes, visible
 
 SIDE = 128
 
@@ -103,3 +104,32 @@ def test_a_box_beyond_the_extent_of_a_turned_image_is_no_region():
     assert not region.whole
     gone = View(view.pixels, (boxes[0][:1],), (0.6, 1.0))
     assert _as_asked(record((61, 10, 70, 30)), gone).regions == ()
+
+
+def test_a_mass_lies_within_its_organ():
+    flat, box = np.full((SIDE, SIDE), 100, np.uint8), np.array([[0.2, 0.3, 0.7, 0.6]], np.float32)
+    views = (_with_mass(flat, (box,), np.random.default_rng(seed)) for seed in range(60))
+    changes = [np.abs(view.astype(int) - 100) for view in views]
+    drawn = [change > 30 for change in changes if change.max() > 60]
+    assert len(drawn) > 5
+    for found in drawn:
+        ys, xs = np.nonzero(found)
+        edges = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) / SIDE
+        assert (edges[:2] > box[0, :2] - 0.05).all() and (edges[2:] < box[0, 2:] + 0.05).all()  # its rim is soft
+
+
+def test_no_mass_is_drawn_where_nothing_is_boxed():
+    flat = np.full((SIDE, SIDE), 100, np.uint8)
+    for seed in range(20):
+        assert (_with_mass(flat, (np.zeros((0, 4), np.float32),), np.random.default_rng(seed)) == flat).all()
+
+
+def test_an_image_of_a_lesion_gets_no_other(monkeypatch):
+    asked = []
+    monkeypatch.setattr("medrega_train.tower_views._with_mass", lambda pixels, boxes, rng: asked.append(boxes) or pixels)
+    box, rng = (20, 10, 60, 40), np.random.default_rng(0)
+    random_view(record(box), picture(box), SIDE, False, rng)
+    assert not asked
+    organ = replace(record(box), regions=(AnnotatedRegion("liver", "肝脏", (PixelBox(*box),), "structure"),))
+    random_view(organ, picture(box), SIDE, False, rng)
+    assert len(asked) == 1

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from medrega_edge.domain import Modality
 from medrega_edge.evaluation.records import Record
 from medrega_edge.images.reader import read_image
 from medrega_train.records import area_of
@@ -30,6 +31,8 @@ _NO_PIXELS: Picture = np.zeros((0, 0), np.uint8)
 _SCALE = (0.7, 1.3)
 _SHIFT = 0.12  # of the side, beyond what centres the image or shows all parts of it
 _MAX_TURN = math.radians(10)
+_SLICES = frozenset({Modality.CT, Modality.MRI})
+_MASS_SHARE, _SHADE_SHARE = 0.5, 0.25  # of the views of such slices, of MRI
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,17 @@ def random_view(record: Record, picture: Picture | None, side: int, sideless: bo
     pixels: Picture = _NO_PIXELS
     if picture is not None:
         pixels = _draw(picture, placement, side)
+        if record.modality is Modality.MRI and pixels.ndim == 2 and rng.random() < _SHADE_SHARE:
+            pixels = _shaded(pixels, rng)
         if angle:
             fill = FILL if pixels.ndim == 2 else (FILL,) * 3
             turned = Image.fromarray(pixels).rotate(math.degrees(angle), Image.Resampling.BILINEAR, fillcolor=fill)
             pixels = np.asarray(turned)
         pixels = pixels[:, ::-1] if mirror else pixels
-        pixels = _change_intensity(np.swapaxes(pixels, 0, 1) if swap else pixels, rng)
+        pixels = np.swapaxes(pixels, 0, 1) if swap else pixels
+        if record.modality in _SLICES and pixels.ndim == 2 and not any(r.is_lesion for r in record.regions):
+            pixels = _with_mass(pixels, boxes, rng)
+        pixels = _change_intensity(pixels, rng)
     return View(pixels, boxes, _extent(move(_whole(record))), upright=not (mirror or swap))
 
 
@@ -184,6 +192,36 @@ def _draw(picture: Picture, placement: Placement, side: int) -> Picture:
 
 def _mirrored(boxes: Array) -> Array:
     return np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], axis=1)
+
+
+def _with_mass(pixels: Picture, boxes: tuple[Array, ...], rng: np.random.Generator) -> Picture:
+    """Draw a soft ellipse of another grey into an organ, so that its box has to hold what is ill in it too."""
+    organs = np.concatenate(boxes) if boxes else np.zeros((0, 4), np.float32)
+    if not len(organs) or rng.random() >= _MASS_SHARE:
+        return pixels
+    lengths = np.sqrt(np.maximum(1e-6, np.prod(organs[:, 2:] - organs[:, :2], axis=1)))
+    chosen = rng.choice(len(organs), p=lengths / lengths.sum())  # large ones more often
+    left, top, right, bottom = organs[chosen] * len(pixels)
+    length = float(lengths[chosen]) * len(pixels)
+    radii = length * rng.uniform(0.08, 0.32) * np.exp(rng.normal(0.0, 0.2, 2))
+    # The whole mass lies in the box: a box that ends within it would be wrong.
+    radii = np.clip(radii, 1.5, np.maximum(1.5, [(right - left) / 2, (bottom - top) / 2]))
+    x = rng.uniform(left + radii[0], max(left + radii[0], right - radii[0]))
+    y = rng.uniform(top + radii[1], max(top + radii[1], bottom - radii[1]))
+    rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
+    distance = np.sqrt(((columns - x) / radii[0]) ** 2 + ((rows - y) / radii[1]) ** 2)
+    cover = rng.uniform(0.5, 1.0) / (1 + np.exp(np.minimum(50.0, (distance - 1) * rng.uniform(6.0, 25.0))))
+    grain = rng.normal(0.0, rng.uniform(0.0, 12.0), pixels.shape)
+    return np.asarray(np.clip(pixels + cover * (rng.uniform(0, 255) + grain - pixels), 0, 255), np.uint8)
+
+
+def _shaded(pixels: Picture, rng: np.random.Generator) -> Picture:
+    """Brighten one side, as a surface coil does."""
+    a, b, c = rng.normal(0.0, 0.25, 3)
+    x = np.linspace(-1, 1, pixels.shape[1], dtype=np.float32)
+    y = np.linspace(-1, 1, pixels.shape[0], dtype=np.float32)[:, None]
+    gain = np.exp(a * x + b * y + c * (x * x + y * y - 0.7))
+    return np.where(pixels == FILL, pixels, np.clip(pixels * gain, 0, 255)).astype(np.uint8)
 
 
 def _change_intensity(pixels: Picture, rng: np.random.Generator) -> Picture:
