@@ -111,7 +111,7 @@ def test_a_mass_lies_within_its_organ():
     views = (_with_mass(flat, (box,), np.random.default_rng(seed)) for seed in range(60))
     changes = [np.abs(view.astype(int) - 100) for view in views]
     drawn = [change > 30 for change in changes if change.max() > 60]
-    assert len(drawn) > 5
+    assert len(drawn) > 10
     for found in drawn:
         ys, xs = np.nonzero(found)
         edges = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]) / SIDE
@@ -131,5 +131,6 @@ def test_an_image_of_a_lesion_gets_no_other(monkeypatch):
     random_view(record(box), picture(box), SIDE, False, rng)
     assert not asked
     organ = replace(record(box), regions=(AnnotatedRegion("liver", "肝脏", (PixelBox(*box),), "structure"),))
-    random_view(organ, picture(box), SIDE, False, rng)
-    assert len(asked) == 1
+    for _ in range(20):
+        random_view(organ, picture(box), SIDE, False, rng)
+    assert 5 < len(asked) < 25

@@ -32,7 +32,8 @@ _SCALE = (0.7, 1.3)
 _SHIFT = 0.12  # of the side, beyond what centres the image or shows all parts of it
 _MAX_TURN = math.radians(10)
 _SLICES = frozenset({Modality.CT, Modality.MRI})
-_MASS_SHARE, _SHADE_SHARE = 0.5, 0.25  # of the views of such slices, of MRI
+_MASS_SHARES = (0.5, 0.3)  # of the views of such slices that get a mass, and another one
+_SHADE_SHARE = 0.25  # of the views of MRI
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def random_view(record: Record, picture: Picture | None, side: int, sideless: bo
         pixels = pixels[:, ::-1] if mirror else pixels
         pixels = np.swapaxes(pixels, 0, 1) if swap else pixels
         if record.modality in _SLICES and pixels.ndim == 2 and not any(r.is_lesion for r in record.regions):
-            pixels = _with_mass(pixels, boxes, rng)
+            for share in _MASS_SHARES:
+                if rng.random() < share:
+                    pixels = _with_mass(pixels, boxes, rng)
         pixels = _change_intensity(pixels, rng)
     return View(pixels, boxes, _extent(move(_whole(record))), upright=not (mirror or swap))
 
@@ -197,17 +200,20 @@ def _mirrored(boxes: Array) -> Array:
 def _with_mass(pixels: Picture, boxes: tuple[Array, ...], rng: np.random.Generator) -> Picture:
     """Draw a soft ellipse of another grey into an organ, so that its box has to hold what is ill in it too."""
     organs = np.concatenate(boxes) if boxes else np.zeros((0, 4), np.float32)
-    if not len(organs) or rng.random() >= _MASS_SHARE:
+    if not len(organs):
         return pixels
     lengths = np.sqrt(np.maximum(1e-6, np.prod(organs[:, 2:] - organs[:, :2], axis=1)))
     chosen = rng.choice(len(organs), p=lengths / lengths.sum())  # large ones more often
     left, top, right, bottom = organs[chosen] * len(pixels)
     length = float(lengths[chosen]) * len(pixels)
-    radii = length * rng.uniform(0.08, 0.32) * np.exp(rng.normal(0.0, 0.2, 2))
-    # The whole mass lies in the box: a box that ends within it would be wrong.
-    radii = np.clip(radii, 1.5, np.maximum(1.5, [(right - left) / 2, (bottom - top) / 2]))
-    x = rng.uniform(left + radii[0], max(left + radii[0], right - radii[0]))
-    y = rng.uniform(top + radii[1], max(top + radii[1], bottom - radii[1]))
+    radii = length * rng.uniform(0.08, 0.4) * np.exp(rng.normal(0.0, 0.2, 2))
+    # The whole mass lies in the box, because a box that ends within it would be wrong; often it touches the box's edge.
+    halves = np.array([(right - left) / 2, (bottom - top) / 2])
+    radii = np.clip(radii, 1.5, np.maximum(1.5, halves))
+    place = rng.uniform(-1.0, 1.0, 2)
+    if rng.random() < 0.5:
+        place[rng.integers(2)] = rng.choice([-1.0, 1.0])
+    x, y = np.array([left + right, top + bottom]) / 2 + place * np.maximum(0.0, halves - radii)
     rows, columns = np.ogrid[: pixels.shape[0], : pixels.shape[1]]
     distance = np.sqrt(((columns - x) / radii[0]) ** 2 + ((rows - y) / radii[1]) ** 2)
     cover = rng.uniform(0.5, 1.0) / (1 + np.exp(np.minimum(50.0, (distance - 1) * rng.uniform(6.0, 25.0))))
