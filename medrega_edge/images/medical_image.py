@@ -58,8 +58,8 @@ class MedicalImage:
     `value_unit` is theirs where it is sure ("HU"). `spacing_mm` is the size of a pixel in the patient, across and down; None
     if the file does not state it. With `spacing_areas` it holds inside these areas only. `patient_orientation` names the
     patient's directions at the left, top, right and bottom of the picture in DICOM's letters (R L, A P, H F). `series` and
-    `slice` count from 0: the position in a folder; `slice` also that in a volume. `warnings` are for the user. `reading` says step by step how the pixels were read,
-    and `not_applied` what of the file was not.
+    `slice` count from 0: the position in a folder; `slice` also that in a volume. `warnings` are for the user. `reading`
+    says step by step how the pixels were read, and `not_applied` what of the file was not.
     """
 
     pixels: npt.NDArray[np.uint8]

@@ -31,6 +31,8 @@ from medrega_edge.prompts.intent.spelling import plain_text, without_slips
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, without_request_words
 from medrega_edge.vocabulary.wording import Generic, is_finding, simplified, without_homonyms
 
+__all__ = ["Intent", "Kind", "understand", "unknown_word"]
+
 
 @dataclass(frozen=True)
 class Intent:
