@@ -13,6 +13,8 @@ from medrega_edge.masks import Mask
 from medrega_edge.measures import Diameter, Measures
 
 SCHEMA_VERSION = 1
+LIKELY = 0.5  # confidence from which on a region is said to be there; below, it is a best guess
+OTHER_CLASS = "task.other_class"  # warning that a name is located in an image that the model takes for another class
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,14 @@ class ImageFacts:
 class Certified:
     """Accuracy measured when the package was certified: the share `right` of so many `answers`.
 
-    The answers were about boxes of one label in images of one modality, or, where too few of them were measured, all of the
-    task: then `label`, or both, are None. A box is right from an IoU of 0.5 on.
+    The answers were about images of one modality; those with boxes were about one `label`, by its English name, which other
+    tasks lack. A box is right from an IoU of 0.5 on.
     """
 
     right: float
     answers: int
-    label: str | None = None
-    modality: Modality | None = None
+    label: str | None
+    modality: Modality
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class Answer:
     `text` says "Not sure." and `guess` holds the answer; else `guess` is None. `intent` is what a
     question without a named task was understood to ask for, "count" for example; `facts` are the answer's values for
     programs. docs/answer.md lists both. `reading` says in `language` how the question was understood; JSON lacks it.
+    `searched` are the names, in `language`, that were to be located.
     """
 
     text: str
@@ -148,11 +151,30 @@ class Answer:
     facts: Mapping[str, Any] = field(default_factory=dict)
     reading: str = ""
     guess: str | None = None
+    searched: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
         """The answer itself: the best guess where `text` says that the model is not sure."""
         return self.text if self.guess is None else self.guess
+
+    def is_best_guess(self, region: Region) -> bool:
+        """Whether a region is rather wrong than right, or of another class than the model takes the image for."""
+        is_unlikely = region.confidence is not None and region.confidence < LIKELY
+        return is_unlikely or any(
+            warning.code == OTHER_CLASS and warning.params["name"] == region.label for warning in self.warnings
+        )
+
+    @property
+    def best_guesses(self) -> list[str]:
+        """The labels without a region that is more than a best guess."""
+        certain = {region.label for region in self.regions if not self.is_best_guess(region)}
+        return [label for label in dict.fromkeys(region.label for region in self.regions) if label not in certain]
+
+    @property
+    def not_found(self) -> list[str]:
+        """The names that were searched for and have no region."""
+        return [name for name in self.searched if all(region.label != name for region in self.regions)]
 
     def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
         """Return the answer as JSON data of schema 1.
@@ -171,10 +193,12 @@ class Answer:
             "language": self.language,
             "regions": [
                 {"label": r.label, "box": [round(v, 2) for v in r.box], "confidence": _rounded(r.confidence)}
+                | {"best_guess": self.is_best_guess(r)}
                 | self._in_millimetres(r)
                 | mask_data(r.mask, r.measures, self.image)
                 for r in self.regions
             ],
+            "not_found": self.not_found,
             "confidence": _rounded(self.confidence),
             "guess": self.guess,
             "labels": [{"label": x.label, "confidence": _rounded(x.confidence)} for x in self.labels],

@@ -27,6 +27,9 @@ class Language(StrEnum):
     ZH = "zh"
 
 
+NOTICES = {Language.EN: NOTICE, Language.ZH: NOTICE_ZH}
+
+
 class Modality(StrEnum):
     """Imaging modality. `mammography` and `oct` are not part of `xray` and `fundus`, because they look different."""
 

@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge.answer import Answer, ImageFacts, Label, ModelFacts, Region, Timings
+from medrega_edge.answer import Answer, Certified, ImageFacts, Label, ModelFacts, Region, Timings
 from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
@@ -216,13 +216,6 @@ class Engine:
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
-        # Certified are boxes of what is there, and no answer about what is no medical image.
-        is_certifiable = certifiable and not is_guess and (result.detections or task.task is not Task.DETECT)
-        certified = None
-        if is_certifiable and is_medical:
-            shown = {detection.label for detection in result.detections}
-            label = self._english(shown.pop()) if task.task is Task.DETECT and len(shown) == 1 else None
-            certified = certificate.certified(self._certificate, task.task, language, modality, label)
         answer = Answer(
             text=UNSURE_ANSWER[language] if is_guess and not guess else result.text,
             raw_text="\n".join(generation.raw_text for generation in generations),
@@ -231,7 +224,7 @@ class Engine:
             regions=regions,
             labels=tuple(Label(name, probability) for name, probability in result.labels),
             image=facts,
-            model=ModelFacts(manifest.name, manifest.version, self.package.sha256, manifest.precision, certified),
+            model=ModelFacts(manifest.name, manifest.version, self.package.sha256, manifest.precision),
             device=self.device,
             finish="length" if any(generation.finish == "length" for generation in generations) else "stop",
             prompt_tokens=sum(generation.prompt_tokens for generation in generations),
@@ -247,7 +240,10 @@ class Engine:
             warnings=tuple(dict.fromkeys(notes)),
             confidence=right,
             guess=result.text if is_guess else None,
+            searched=result.searched,
         )
+        if certifiable and not is_guess and is_medical and not answer.best_guesses:
+            answer = replace(answer, model=replace(answer.model, certified=self._certified(answer)))
         answer = task.finish(answer)
         if stream:
             stream.finish(answer.text)
@@ -414,6 +410,12 @@ class Engine:
         if modality and modality not in self.package.manifest.modalities:
             warnings.append(Message("task.untrained_modality", modality=modality.value))
         return modality, round(confidence, 4), warnings
+
+    def _certified(self, answer: Answer) -> Certified | None:
+        """Return the accuracy that was measured for such answers; for boxes only where all have one label."""
+        labels = {region.label for region in answer.regions} if answer.task is Task.DETECT else set()
+        label = self._english(labels.pop()) if len(labels) == 1 else None
+        return certificate.certified(self._certificate, answer.task, answer.language, answer.image.modality, label)
 
     def _english(self, shown: str) -> str | None:
         """Return the English name of a label of the package; None for another name."""

@@ -65,11 +65,15 @@ class MaskDocument(TypedDict):
 
 
 class RegionDocument(TypedDict):
-    """A named box. `box` is in pixels of the original image, `box_mm` in millimetres from its top left corner."""
+    """A named box. `box` is in pixels of the original image, `box_mm` in millimetres from its top left corner.
+
+    `best_guess`: it is rather wrong than right.
+    """
 
     label: str
     box: Box
     confidence: Share | None
+    best_guess: bool
     box_mm: NotRequired[Box]
     mask: NotRequired[MaskDocument]
 
@@ -103,13 +107,13 @@ class ImageDocument(TypedDict):
 class CertifiedDocument(TypedDict):
     """The share of right answers of this kind, and the number of answers measured, when the package was certified.
 
-    `label` and `modality` tell whether these were boxes of one label, and images of one modality.
+    They were about images of this modality; `label` tells whether they were boxes of one label.
     """
 
     right: Share
     answers: FromZero
     label: str | None
-    modality: Modality | None
+    modality: Modality
 
 
 class ModelDocument(TypedDict):
@@ -157,6 +161,7 @@ class _AnswerKeys(TypedDict):
     facts: dict[str, Any]
     language: Language
     regions: list[RegionDocument]
+    not_found: Annotated[list[str], Field(description="names that were searched for and have no region")]
     confidence: Share | None
     guess: Annotated[str | None, Field(description="the best guess, where the text says that the model is not sure")]
     labels: list[LabelDocument]

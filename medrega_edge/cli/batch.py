@@ -105,7 +105,7 @@ def batch(
                 advance(position.item + (position.picture + 1) / position.picture_count)
         journal.publish()
         if csv is not None:
-            write_csv(journal.rows(), csv)
+            write_csv(journal.rows(), csv, user_language())
         if gallery is not None and pictures is not None:
             named = ((job.name_of(row), row) for row in journal.rows())
             write_gallery(named, pictures.folder, gallery, question or "", user_language())

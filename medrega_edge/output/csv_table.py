@@ -12,25 +12,30 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from medrega_edge.domain import NOTICES, Language
+from medrega_edge.i18n.message import Message
 from medrega_edge.io.atomic import atomic_write
 from medrega_edge.io.safe_text import printable
 
 COLUMNS = (
     *("id", "image_path", "image_sha256", "series", "slice", "frame", "task", "language", "text"),
-    *("label", "x1", "y1", "x2", "y2", "confidence", "area", "area_mm2", "longest_diameter", "perpendicular_diameter"),
+    *("label", "x1", "y1", "x2", "y2", "confidence", "best_guess", "area", "area_mm2", "longest_diameter", "perpendicular_diameter"),
     *("length_unit", "mean_value", "value_unit", "warnings", "error", "model", "notice"),
 )
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are their wide forms
 
 
-def write_csv(rows: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write the rows of a batch as a whole or not at all; raises UsageError or ResourceError."""
+def write_csv(rows: Iterable[dict[str, Any]], path: Path, language: Language) -> None:
+    """Write the rows of a batch as a whole or not at all; raises UsageError or ResourceError.
+
+    Errors, warnings and the notice are in `language`.
+    """
     with atomic_write(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
         writer.writeheader()
         for row in rows:
-            writer.writerows({name: safe_cell(value) for name, value in line.items()} for line in _lines(row))
+            writer.writerows({name: safe_cell(value) for name, value in line.items()} for line in _lines(row, language))
         text.flush()
         text.detach()
 
@@ -43,9 +48,9 @@ def safe_cell(value: object) -> object:
     return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
-def _lines(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _lines(row: dict[str, Any], language: Language) -> Iterator[dict[str, Any]]:
     """One line per region or label; one for an answer without any, and for an error."""
-    image, error = row.get("image", {}), row.get("error", {})
+    image, error = row.get("image", {}), row.get("error")
     shared = {
         "id": row["id"],
         "image_path": image.get("path"),
@@ -56,14 +61,14 @@ def _lines(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         "task": row.get("task"),
         "language": row.get("language"),
         "text": row.get("text"),
-        "warnings": "; ".join(row.get("warnings", ())),
-        "error": error.get("message"),
+        "warnings": "; ".join(Message.from_dict(each).text(language) for each in row.get("warning_details", ())),
+        "error": error and Message.from_dict(error).text(language),
         "model": row.get("model", {}).get("name"),
-        "notice": row.get("notice"),
+        "notice": NOTICES[language] if "notice" in row else None,
     }
     for region_or_label in [*row.get("regions", ()), *row.get("labels", ())] or [{}]:
         corners = zip(("x1", "y1", "x2", "y2"), region_or_label.get("box", ()), strict=False)
-        named = {key: region_or_label.get(key) for key in ("label", "confidence")}
+        named = {key: region_or_label.get(key) for key in ("label", "confidence", "best_guess")}
         yield shared | dict(corners) | named | _measures(region_or_label.get("mask", {}))
 
 

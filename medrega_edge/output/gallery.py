@@ -78,7 +78,8 @@ def _text(text: str) -> str:
 
 
 def _score(region: dict[str, Any]) -> str:
-    return "" if region["confidence"] is None else f"{region['confidence']:.2f}"
+    score = "" if region["confidence"] is None else f"{region['confidence']:.2f}"
+    return f"{score} ?" if region["best_guess"] else score
 
 
 def _thumbnail(path: Path) -> str | None:

@@ -7,7 +7,7 @@ safe for colour-blind eyes) and by number, boxes by dash pattern too: no informa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from medrega_edge.answer import Answer, Region
-from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import NOTICES, Language
 from medrega_edge.errors import UsageError
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.atomic import atomic_write, check_output_path
@@ -27,18 +28,23 @@ FONT = Path(__file__).parents[1] / "fonts" / "labels.ttf"
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")  # Okabe-Ito
 DASHES: tuple[tuple[int, int], ...] = ((1, 0), (12, 5), (4, 4), (18, 4), (8, 8))  # on, off, in line widths
 MIN_PICTURE = 640  # pixels of the longer side: a smaller scan is enlarged, so that names are legible
-NOTICES = {"en": NOTICE, "zh": NOTICE_ZH}
 
 Rectangle = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the canvas
 
 
 def draw_answer(image: MedicalImage, answer: Answer) -> Image.Image:
-    """Draw the regions of an answer, as `draw_regions`."""
-    return draw_regions(image, list(enumerate(answer.regions)), answer.language)
+    """Draw the regions of an answer, as `draw_regions`; a question mark follows the name of a best guess."""
+    guesses = [number for number, region in enumerate(answer.regions) if answer.is_best_guess(region)]
+    return draw_regions(image, list(enumerate(answer.regions)), answer.language, guesses)
 
 
-def draw_regions(image: MedicalImage, numbered: Sequence[tuple[int, Region]], language: Language) -> Image.Image:
-    """Draw regions with their numbers, from 0, and the notice into a copy of the image, RGB; a small image is enlarged."""
+def draw_regions(
+    image: MedicalImage, numbered: Sequence[tuple[int, Region]], language: Language, guesses: Collection[int] = ()
+) -> Image.Image:
+    """Draw regions with their numbers, from 0, and the notice into a copy of the image, RGB; a small image is enlarged.
+
+    `guesses` are the numbers of best guesses.
+    """
     scale = max(1.0, MIN_PICTURE / max(image.width, image.height))
     size = (round(image.width * scale), round(image.height * scale))
     picture = Image.fromarray(image.pixels).resize(size, Image.Resampling.LANCZOS)
@@ -64,9 +70,16 @@ def draw_regions(image: MedicalImage, numbered: Sequence[tuple[int, Region]], la
         _draw_box(draw, box, colour, line_width, DASHES[number % len(DASHES)])
     occupied: list[Rectangle] = []
     for number, region in numbered:
-        occupied.append(_draw_name(draw, font, number, region, scale, (canvas_width, size[1]), occupied))
+        name = region_name(region, number in guesses)
+        occupied.append(_draw_name(draw, font, number, name, region.box, scale, (canvas_width, size[1]), occupied))
     draw.text((font_size // 2, size[1] + font_size // 3), notice, fill="white", font=font)
     return canvas
+
+
+def region_name(region: Region, is_guess: bool) -> str:
+    """Return the name of a region as it stands in a picture: with its confidence, and a question mark after a best guess."""
+    text = region.label if region.confidence is None else f"{region.label} {region.confidence:.2f}"
+    return f"{text} ?" if is_guess else text
 
 
 def _draw_contour(canvas: Image.Image, mask: Mask, size: tuple[int, int], colour: str, width: int) -> None:
@@ -136,18 +149,17 @@ def _draw_name(
     draw: ImageDraw.ImageDraw,
     font: ImageFont.FreeTypeFont,
     number: int,
-    region: Region,
+    name: str,
+    box: PixelBox,
     scale: float,
     size: tuple[int, int],
     occupied: list[Rectangle],
 ) -> Rectangle:
     """Write a region's number and name beside its box, off the `occupied` rectangles if possible; return its rectangle."""
-    text = f"{number + 1} {printable(region.label)}"
-    if region.confidence is not None:
-        text += f" {region.confidence:.2f}"
+    text = f"{number + 1} {printable(name)}"
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 6, bottom - top + 6
-    x1, y1, _, y2 = (value * scale for value in region.box)
+    x1, y1, _, y2 = (value * scale for value in box)
     x = min(max(0.0, x1), max(0.0, size[0] - width))
     rectangle = (x, 0.0, x + width, height)
     for y in (y1 - height, y2, y1, *(y2 + height * step for step in range(1, 12))):

@@ -15,6 +15,7 @@ def row_lines(name: str | None, row: dict[str, Any]) -> Iterator[str]:
     yield Message("output.labelled", label=name or "", value=row["text"]).text(language)
     for number, region in enumerate(row["regions"], 1):
         score = "" if region["confidence"] is None else f"  {region['confidence']:.2f}"
+        score += " ?" if region["best_guess"] else ""
         yield f"  [{number}] {region['label']}  {', '.join(f'{value:.0f}' for value in region['box'])}{score}"
     for warning in row["warning_details"]:
         yield f"  {Message('output.warning', warning=Message.from_dict(warning)).text(language)}"

@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from medrega_edge.answer import Answer, Certified
-from medrega_edge.domain import Language
+from medrega_edge.domain import NOTICES, Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import printable
 from medrega_edge.measures import Measures
-from medrega_edge.output.overlay import COLOURS, NOTICES
+from medrega_edge.output.overlay import COLOURS
 from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
 
 MAX_COLUMNS = 1000  # to measure how wide a table would be without a limit
@@ -54,8 +54,6 @@ def print_answer(answer: Answer, console: Console, with_text: bool = True) -> No
 
 def _certified(certified: Certified, answer: Answer) -> Message:
     right, answers = certified.right, certified.answers
-    if certified.modality is None:
-        return Message("output.certified", right=right, answers=answers)
     modality = MODALITY_NAMES[certified.modality][answer.language is Language.ZH]
     if certified.label is None:
         return Message("output.certified_modality", modality=modality, right=right, answers=answers)

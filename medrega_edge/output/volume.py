@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medrega_edge.domain import Language
+from medrega_edge.domain import NOTICES, Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import printable
-from medrega_edge.output.overlay import COLOURS, FONT, NOTICES, draw_regions
+from medrega_edge.output.overlay import COLOURS, FONT, draw_regions
 from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer
 
 TILE = 480  # pixels of the longer side of a slice in a montage

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pydantic import ConfigDict
 
 from medrega_edge.answer import Certified
-from medrega_edge.domain import Modality
+from medrega_edge.domain import Modality, Task
 from medrega_edge.io.strict_json import Count, JsonFault, parse_json
 
-FEWEST = 30  # answers about one modality; with fewer, the figure over all modalities says more
+FEWEST = 30  # answers about one modality; fewer tell too little
 FEWEST_OF_LABEL = 20  # answers about one label in one modality
 CERTIFICATE = "certificate.json"
 
@@ -160,19 +160,18 @@ def was_measured(certificate: Certificate, task: str, modality: Modality) -> boo
 def certified(
     certificate: Certificate, task: str, language: str, modality: Modality | None, label: str | None = None
 ) -> Certified | None:
-    """The accuracy measured for such answers; None for none.
+    """The accuracy measured for such answers about images of a modality; None where too few were.
 
-    It is that of boxes of this label in this modality. With too few of those it is that of the task in this modality, and
-    with too few again that of the task. `label` is an English name.
+    For boxes it is that of a label, by its English name, and the same in both languages; for other tasks that of the task in
+    this language.
     """
-    for cell in certificate.labels:
-        if (cell.label, cell.modality) == (label, modality) and cell.answers >= FEWEST_OF_LABEL:
-            return Certified(round(cell.right, 4), cell.answers, label, modality)
-    about = [entry for entry in certificate.accuracy or () if (entry.task, entry.language) == (task, language)]
-    entries = {entry.modality: entry for entry in about}
-    entry = entries.get(modality)
-    if entry is None or entry.n < FEWEST:
-        entry, modality = entries.get(None), None
-    if entry is None or entry.accuracy is None:
+    if modality is None:
         return None
-    return Certified(round(entry.accuracy.package, 4), entry.n, None, modality)
+    if task == Task.DETECT:
+        cells = (cell for cell in certificate.labels if (cell.label, cell.modality) == (label, modality))
+        cell = next((cell for cell in cells if cell.answers >= FEWEST_OF_LABEL), None)
+        return None if cell is None else Certified(round(cell.right, 4), cell.answers, label, modality)
+    for entry in certificate.accuracy or ():
+        if (entry.task, entry.language, entry.modality) == (task, language, modality) and entry.n >= FEWEST:
+            return None if entry.accuracy is None else Certified(round(entry.accuracy.package, 4), entry.n, None, modality)
+    return None

@@ -44,7 +44,8 @@ class TaskResult:
     """The outcome of a task: `text` for a person, detections, labels with probabilities, and every generation.
 
     `certifiable` is false where the package's certificate holds no figures for such a request. `score` is the raw
-    probability of an answer in words among all that the weights have seen; None where these are unknown.
+    probability of an answer in words among all that the weights have seen; None where these are unknown. `searched` are the
+    names that were to be located, in the language of the answer.
     """
 
     text: str
@@ -54,6 +55,7 @@ class TaskResult:
     generations: tuple[Generation, ...] = ()
     certifiable: bool = True
     score: float | None = None
+    searched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Answers that follow from boxes, spacing, orientation and recognition: counts, sizes, sides, distances, kind of image.
 
-No word of them is the model's. A size is that of a box: across and down the image, not along the object.
+No word of them is the model's. A size is that of a box: across and down the image, not along the object. What follows from
+boxes that may be wrong says so; from a box that is hardly ever right nothing follows.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
-from medrega_edge.tasks.detection import Detect, doubted
-from medrega_edge.tasks.presence import Derived, Found, absence, joined, of_name, presence, shown
+from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
@@ -29,6 +30,8 @@ _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the 
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
 _SAME_PLACE = 0.5  # IoU of boxes from which on two labels of a generic word are one object
 _CLOSE = 0.2  # difference of the confidences of labels that may be meant as well
+_WITHIN = 0.8  # share of the smaller of two boxes of one name from which on both are one object
+_LEAST = 0.1  # confidence below which a box tells no side, size, number or distance
 _LIKELY_SEVERAL = 4  # boxes of one name, after which weights without a region head stop
 _FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
 _SIDE_NAMES = {
@@ -36,6 +39,7 @@ _SIDE_NAMES = {
     "right": Message("answer.right"),
     "middle": Message("answer.middle"),
 }
+_UNITS = {"mm": Message("answer.mm"), "px": Message("answer.px")}
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Asked(TaskRequest):
             answer = request.finish(replace(answer, text=sentence_of_regions(labels, answer.language)))
         else:
             answer = replace(answer, text=joined(absence(dict.fromkeys(self.intent.names, []), answer), answer))
-        if not others:
+        if not (others and answer.regions):
             return answer
         return replace(answer, text=joined([answer.text, Message("answer.could_be", names=others)], answer))
 
@@ -135,7 +139,7 @@ class FromBoxes(TaskRequest):
 
     def run(self, context: TaskContext) -> TaskResult:
         """Locate them."""
-        result = Detect([english for english, _ in self.names]).run(context)
+        result = replace(Detect([english for english, _ in self.names]).run(context), certifiable=False)
         most = max((sum(d.label in name for d in result.detections) for name in self.names), default=0)
         if self.kind is Kind.COUNT and most >= _LIKELY_SEVERAL and not context.language_model.has_region_head:
             return replace(result, warnings=(*result.warnings, Message("task.may_be_more")))
@@ -143,10 +147,48 @@ class FromBoxes(TaskRequest):
 
     def finish(self, answer: Answer) -> Answer:
         """Put the answer in words; raises UsageError where the image does not tell."""
-        found = {name: of_name(answer, name) for name in self.names}
-        derive = _DERIVATIONS[self.kind]
-        text, facts = derive(found, answer)
-        return replace(answer, text=text, facts=facts)
+        located = {name: of_name(answer, name) for name in self.names}
+        if self.kind is Kind.PRESENCE:
+            text, facts = presence(located, answer)
+            return replace(answer, text=text, facts=facts)
+        found = {name: _telling(regions, answer, self.kind) for name, regions in located.items()}
+        told = [region for regions in found.values() for region in regions]
+        answer = replace(answer, regions=tuple(region for region in answer.regions if region in told))
+        missing = absence(located, answer)
+        if unclear := [shown(name, answer) for name in found if located[name] and not found[name]]:
+            missing.append(Message("answer.too_uncertain", names=unclear))
+        if missing and self.kind in _OF_ALL:
+            nothing, facts = _OF_ALL[self.kind]
+            return replace(answer, text=joined([*missing, nothing], answer), facts=facts)
+        messages, facts = _DERIVATIONS[self.kind](found, answer)
+        guesses = answer.best_guesses
+        if guesses and self.kind is not Kind.COUNT:
+            messages.insert(0, Message("answer.best_guess", names=guesses))
+        english = [name[0] for name in found if shown(name, answer) in guesses]
+        return replace(answer, text=joined([*messages, *missing], answer), facts=facts | {"best_guesses": english})
+
+
+def _telling(regions: Sequence[Region], answer: Answer, kind: Kind) -> list[Region]:
+    """Return the regions of one name, the most certain first, that tell something: each object once.
+
+    For a number these are all; else best guesses count only where there is nothing better.
+    """
+    kept: list[Region] = []
+    for region in regions:
+        is_clear = region.confidence is None or region.confidence >= _LEAST
+        if is_clear and not any(_is_one_object(region.box, one.box) for one in kept):
+            kept.append(region)
+    certain = [region for region in kept if not answer.is_best_guess(region)]
+    return kept if kind is Kind.COUNT else certain or kept
+
+
+def _is_one_object(a: PixelBox, b: PixelBox) -> bool:
+    """Whether two boxes of one name lie on one another, or one in the other."""
+    common = PixelBox(max(a.x1, b.x1), max(a.y1, b.y1), min(a.x2, b.x2), min(a.y2, b.y2))
+    return common.is_ordered and (iou(a, b) >= _SAME_PLACE or common.area >= _WITHIN * min(a.area, b.area))
+
+
+_Told = tuple[list[Message], dict[str, Any]]
 
 
 def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answer, list[str]]:
@@ -154,7 +196,7 @@ def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answe
 
     Returns the answer, and the labels of others that are nearly as certain.
     """
-    guesses = doubted(answer)
+    guesses = answer.best_guesses
     ranked = sorted(answer.regions, key=lambda region: (region.label in guesses, -(region.confidence or 0)))
     is_clear = any(region.label in findings and region.label not in guesses for region in ranked)
     kept: list[Region] = []
@@ -169,32 +211,42 @@ def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answe
     return replace(answer, regions=tuple(kept)), [label for label in others if label not in labels]
 
 
-def _count(found: Found, answer: Answer) -> Derived:
+def _count(found: Found, answer: Answer) -> _Told:
+    messages = []
+    for name, regions in found.items():
+        label, count = shown(name, answer), len(regions)
+        if guesses := sum(map(answer.is_best_guess, regions)):
+            messages.append(Message("answer.count_guessed", name=label, count=count, guesses=guesses))
+        elif count:
+            messages.append(Message("answer.count", name=label, count=count))
     counts = {name[0]: len(regions) for name, regions in found.items()}
-    parts = [Message("answer.count", name=shown(name, answer), count=len(regions)) for name, regions in found.items()]
-    return joined(parts, answer), {"count": sum(counts.values()), "counts": counts}
+    return messages, {"count": sum(counts.values()), "counts": counts}
 
 
-def _measure(found: Found, answer: Answer) -> Derived:
+def _measure(found: Found, answer: Answer) -> _Told:
     messages, sizes = [], []
     for name, regions in found.items():
         for region in regions:
-            x1, y1, x2, y2 = _millimetres(region.box, answer.image)
-            sizes.append({"name": name[0], "width_mm": round(x2 - x1, 1), "height_mm": round(y2 - y1, 1)})
-            messages.append(Message("answer.size", name=region.label, width=x2 - x1, height=y2 - y1))
-    messages += [Message("answer.size_of_box")] if messages else []
-    return joined([*messages, *absence(found, answer)], answer), {"sizes": sizes}
+            unit, [(x1, y1, x2, y2)] = _scaled([region.box], answer.image)
+            width, height = x2 - x1, y2 - y1
+            size = {f"width_{unit}": round(width, 1), f"height_{unit}": round(height, 1), "unit": unit}
+            sizes.append({"name": name[0]} | size)
+            messages.append(Message("answer.size", name=region.label, width=width, height=height, unit=_UNITS[unit]))
+    if messages:
+        messages.append(Message("answer.size_of_box"))
+    if any(size["unit"] == "px" for size in sizes):
+        messages.append(Message("answer.no_millimetres"))
+    return messages, {"sizes": sizes}
 
 
-def _millimetres(box: PixelBox, image: ImageFacts) -> tuple[float, float, float, float]:
-    """Return a box in millimetres; raises UsageError where the size of a pixel is unknown."""
-    scaled = image.in_millimetres(box)
-    if scaled is None:
-        raise UsageError("task.no_spacing")
-    return scaled
+def _scaled(boxes: Sequence[PixelBox], image: ImageFacts) -> tuple[str, list[Sequence[float]]]:
+    """Return the unit of length, mm or px, and boxes in it: px where the size of a pixel is unknown for one of them."""
+    scaled = [image.in_millimetres(box) for box in boxes]
+    known = [box for box in scaled if box is not None]
+    return ("mm", [*known]) if len(known) == len(boxes) else ("px", [*boxes])
 
 
-def _side(found: Found, answer: Answer) -> Derived:
+def _side(found: Found, answer: Answer) -> _Told:
     left_edge, is_assumed = _left_edge(answer.image)
     messages: list[Message] = []
     sides: dict[str, list[str]] = {}
@@ -208,7 +260,7 @@ def _side(found: Found, answer: Answer) -> Derived:
                 messages.append(Message("answer.side", name=region.label, side=_SIDE_NAMES[side]))
     if messages:
         messages.append(_whose_side(answer.image, is_assumed))
-    return joined([*messages, *absence(found, answer)], answer), {"sides": sides, "assumed": is_assumed}
+    return messages, {"sides": sides, "assumed": is_assumed}
 
 
 def _left_edge(image: ImageFacts) -> tuple[str, bool]:
@@ -229,9 +281,7 @@ def _whose_side(image: ImageFacts, is_assumed: bool) -> Message:
     return Message("answer.sides_assumed") if image.modality in _FROM_THE_FRONT else Message("answer.sides_of_image")
 
 
-def _compare(found: Found, answer: Answer) -> Derived:
-    if missing := absence(found, answer):
-        return joined([*missing, Message("answer.no_comparison")], answer), {"order": None}
+def _compare(found: Found, answer: Answer) -> _Told:
     areas = {name: _area(regions[0].box, answer.image) for name, regions in found.items()}
     order = sorted(areas, key=lambda name: -areas[name])
     first, last = order[0], order[-1]
@@ -239,10 +289,10 @@ def _compare(found: Found, answer: Answer) -> Derived:
     facts = {"order": [name[0] for name in order], "ratio": round(ratio, 2)}
     names = [shown(name, answer) for name in order]
     if ratio < _SAME_SIZE:
-        return joined([Message("answer.same_size", names=names)], answer), facts
+        return [Message("answer.same_size", names=names)], facts
     if len(order) > 2:
-        return joined([Message("answer.by_size", names=names)], answer), facts
-    return joined([Message("answer.larger", larger=names[0], smaller=names[1], ratio=ratio)], answer), facts
+        return [Message("answer.by_size", names=names)], facts
+    return [Message("answer.larger", larger=names[0], smaller=names[1], ratio=ratio)], facts
 
 
 def _area(box: PixelBox, image: ImageFacts) -> float:
@@ -250,25 +300,31 @@ def _area(box: PixelBox, image: ImageFacts) -> float:
     return (box.x2 - box.x1) * across * (box.y2 - box.y1) * down
 
 
-def _distance(found: Found, answer: Answer) -> Derived:
-    if missing := absence(found, answer):
-        return joined([*missing, Message("answer.no_distance")], answer), {"distance_mm": None}
+def _distance(found: Found, answer: Answer) -> _Told:
     best = [regions[0] for regions in found.values()]
-    one, other = (_millimetres(region.box, answer.image) for region in best)
+    unit, [one, other] = _scaled([region.box for region in best], answer.image)
     across = max(one[0], other[0]) - min(one[2], other[2])
     down = max(one[1], other[1]) - min(one[3], other[3])
     gap = math.hypot(max(across, 0), max(down, 0))
     centres = math.dist(_centre(one), _centre(other))
-    message = Message("answer.distance", one=best[0].label, other=best[1].label, centres=centres, gap=gap)
-    return joined([message], answer), {"distance_mm": round(centres, 1), "gap_mm": round(gap, 1)}
+    labels = [region.label for region in best]
+    message = Message("answer.distance", one=labels[0], other=labels[1], centres=centres, gap=gap, unit=_UNITS[unit])
+    messages = [message]
+    if unit == "px":
+        messages.append(Message("answer.no_millimetres"))
+    facts = {"distance_mm": None, f"distance_{unit}": round(centres, 1), f"gap_{unit}": round(gap, 1), "unit": unit}
+    return messages, facts
 
 
-def _centre(box: tuple[float, float, float, float]) -> tuple[float, float]:
+def _centre(box: Sequence[float]) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
+_OF_ALL: dict[Kind, tuple[Message, dict[str, Any]]] = {  # what is said where one of the names is missing
+    Kind.COMPARE: (Message("answer.no_comparison"), {"order": None}),
+    Kind.DISTANCE: (Message("answer.no_distance"), {"distance_mm": None}),
+}
 _DERIVATIONS = {
-    Kind.PRESENCE: presence,
     Kind.COUNT: _count,
     Kind.MEASURE: _measure,
     Kind.SIDE: _side,
@@ -279,7 +335,9 @@ _DERIVATIONS = {
 
 def going_on(text: str, kind: Kind, names: Sequence[BilingualName]) -> Asked | None:
     """Return the request of a question that takes its names from the last one; None for a kind that boxes do not answer."""
-    if kind not in _DERIVATIONS or (kind in (Kind.COMPARE, Kind.DISTANCE) and len(names) != 2):
+    if (kind is not Kind.PRESENCE and kind not in _DERIVATIONS) or (
+        kind in (Kind.COMPARE, Kind.DISTANCE) and len(names) != 2
+    ):
         return None
     return Asked(text, Intent(kind, tuple(names)), FromBoxes(kind, tuple(names)))
 

@@ -31,9 +31,6 @@ from medrega_edge.tasks.base import (
 from medrega_edge.tasks.classes import other_class
 from medrega_edge.vocabulary.terminology import BilingualName
 
-LIKELY = 0.5  # confidence of a box from which on a name is said to be there; below, it is a best guess
-OTHER_CLASS = "task.other_class"  # warning that a name is located in an image that the model takes for another class
-
 
 @dataclass(frozen=True)
 class Detect(TaskRequest):
@@ -78,11 +75,12 @@ class Detect(TaskRequest):
         sentences += [result.text for result in results if not result.detections]
         combined = combine(results, ("" if context.language is Language.ZH else " ").join(sentences))
         unknown = _unknown_part_warnings(context.terminology.unknown_parts(text))
-        return replace(combined, warnings=(*unknown, *combined.warnings))
+        searched = tuple(name[context.language is Language.ZH] for name in names)
+        return replace(combined, warnings=(*unknown, *combined.warnings), searched=searched)
 
     def finish(self, answer: Answer) -> Answer:
         """Say which names are best guesses."""
-        guesses = doubted(answer)
+        guesses = answer.best_guesses
         names = list(dict.fromkeys(region.label for region in answer.regions))
         whole = sentence_of_regions(names, answer.language) if names else ""
         if not guesses or not answer.text.startswith(whole):
@@ -92,16 +90,6 @@ class Detect(TaskRequest):
         sentences.append(Message("answer.best_guess", names=guesses).text(answer.language))
         sentences += [rest] if (rest := answer.text.removeprefix(whole).strip()) else []
         return replace(answer, text=("" if answer.language is Language.ZH else " ").join(sentences))
-
-
-def doubted(answer: Answer) -> list[str]:
-    """Return the names of an answer's regions that are best guesses: of low confidence, or of another class."""
-    of_other_class = {warning.params["name"] for warning in answer.warnings if warning.code == OTHER_CLASS}
-    best: dict[str, float] = {}
-    for region in answer.regions:
-        confidence = 1.0 if region.confidence is None else region.confidence
-        best[region.label] = max(best.get(region.label, 0.0), confidence)
-    return [name for name, confidence in best.items() if confidence < LIKELY or name in of_other_class]
 
 
 def locate(context: TaskContext, name: BilingualName) -> TaskResult:

@@ -19,7 +19,7 @@ from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import PresenceWeights, Prompt
 from medrega_edge.tasks.base import TaskContext
-from medrega_edge.tasks.detection import doubted, locate
+from medrega_edge.tasks.detection import locate
 from medrega_edge.vocabulary.answers import is_yes
 from medrega_edge.vocabulary.terminology import BilingualName
 
@@ -69,7 +69,7 @@ def absence(found: Found, answer: Answer) -> list[Message]:
 
 def presence(found: Found, answer: Answer) -> Derived:
     """Say which names are there, which perhaps, and which are not."""
-    guesses = doubted(answer)
+    guesses = answer.best_guesses
     there = [shown(name, answer) for name, regions in found.items() if regions]
     sure = [name for name in there if name not in guesses]
     unsure = [name for name in there if name in guesses]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from medrega_edge.answer import OTHER_CLASS
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.language_model import Generation
@@ -16,7 +17,7 @@ from medrega_edge.prompts.templates import REPORT_DISCLAIMER, REPORT_QUESTION
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, generation_warnings
 from medrega_edge.tasks.classes import decide
-from medrega_edge.tasks.detection import OTHER_CLASS, locate
+from medrega_edge.tasks.detection import locate
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, DENIED_BY, FINDINGS, LABEL_SETS
 
 

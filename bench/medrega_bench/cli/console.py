@@ -26,7 +26,7 @@ def with_progress(rows: Iterator[T], total: int) -> Iterator[T]:
 
 def show_report(folder: str) -> None:
     """Print where a report was written, and the notice that belongs to every report."""
-    from medrega_bench.reports.model import NOTICES
+    from medrega_edge.domain import NOTICES
 
     print_result(Message("bench.report_written", folder=folder))
     print_result(NOTICES[user_language()])

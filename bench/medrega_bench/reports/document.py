@@ -20,12 +20,12 @@ from medrega_bench.performance.environment import Environment
 from medrega_bench.performance.latency import StageTimes
 from medrega_bench.performance.spread import Spread
 from medrega_bench.reports.charts import FrontierPoint, frontier, reliability
-from medrega_bench.reports.model import NOTICES, Document, Drawn, Section, Table
+from medrega_bench.reports.model import Document, Drawn, Section, Table
 from medrega_bench.reports.percentages import percent, share
 from medrega_bench.reports.phrases import words
 from medrega_bench.reports.worst_cases import worst
 from medrega_bench.result_files import DataIdentity
-from medrega_edge.domain import Language
+from medrega_edge.domain import NOTICES, Language
 from medrega_edge.evaluation.bootstrap import FEWEST_IMAGES
 from medrega_edge.evaluation.comparison import whole_tasks
 

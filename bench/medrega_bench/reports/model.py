@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medrega_bench.reports.charts import Chart
-from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
-
-NOTICES = {Language.EN: NOTICE, Language.ZH: NOTICE_ZH}
+from medrega_edge.domain import Language
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from medrega_bench.reports.charts import FrontierPoint, frontier
 from medrega_bench.reports.document import facts
-from medrega_bench.reports.model import NOTICES, Document, Drawn, Section, Table
+from medrega_bench.reports.model import Document, Drawn, Section, Table
 from medrega_bench.reports.percentages import percent, signed
 from medrega_bench.reports.phrases import words
 from medrega_bench.sweep.result import Point, Rate, SweepResult
-from medrega_edge.domain import Language
+from medrega_edge.domain import NOTICES, Language
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.comparison import Difference
 

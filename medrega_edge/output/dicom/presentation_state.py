@@ -12,12 +12,13 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from medrega_edge import __version__
-from medrega_edge.answer import Answer, Region
+from medrega_edge.answer import Answer
 from medrega_edge.domain import NOTICE, Modality
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.geometry import pixel_aspect_ratio
 from medrega_edge.images.dicom.rendering import FrameRenderer
 from medrega_edge.output.dicom.common import diameter_lines, frame_numbers, identity, polyline
+from medrega_edge.output.overlay import region_name
 
 LAYER = "MEDREGA"
 _REPLACED = (
@@ -33,7 +34,10 @@ def presentation_state(answer: Answer, source: Dataset, series_number: int) -> D
     layer = pr.GraphicLayer(LAYER, order=1, description=NOTICE)
     boxes = [pr.GraphicObject("POLYLINE", polyline(region), "PIXEL") for region in answer.regions]
     lines = [pr.GraphicObject("POLYLINE", line, "PIXEL") for region in answer.regions for line in diameter_lines(region)]
-    names = [pr.TextObject(_name(region), "PIXEL", anchor_point=tuple(region.box)[:2]) for region in answer.regions]
+    names = [
+        pr.TextObject(region_name(region, answer.is_best_guess(region)), "PIXEL", anchor_point=tuple(region.box)[:2])
+        for region in answer.regions
+    ]
     notice = pr.TextObject(NOTICE, "DISPLAY", bounding_box=(0.0, 0.95, 1.0, 1.0))
     scan = _for_highdicom(source)
     annotation = pr.GraphicAnnotation([scan], layer, graphic_objects=[*boxes, *lines], text_objects=[*names, notice])
@@ -105,7 +109,3 @@ def _item(first: int, outputs: npt.NDArray[Any], **tags: str) -> Dataset:
     item.add_new("LUTData", "OW", outputs.astype("<u2").tobytes())
     item.update(tags)
     return item
-
-
-def _name(region: Region) -> str:
-    return region.label if region.confidence is None else f"{region.label} {region.confidence:.2f}"

@@ -1,4 +1,4 @@
-"""Structured report after TID 1500: each region with its name, its score and the algorithm."""
+"""Structured report after TID 1500: each region with its name, its score and the algorithm, and each name without one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ _SQUARE = {"mm": Code("mm2", "UCUM", "square millimetre"), "px": Code("{pixels}"
 _LENGTH = {"mm": Code("mm", "UCUM", "millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
 _VALUE = {"HU": Code("[hnsf'U]", "UCUM", "Hounsfield unit")}
 SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
+_CERTAINTY = Code("certainty", SCHEME, "Certainty")
+_BEST_GUESS = Code("best-guess", SCHEME, "Best guess, which may be wrong")
+_FINDING = Code("121071", "DCM", "Finding")
+_NOT_FOUND = Code("not-found", SCHEME, "Not found by the model")
+_NO_REGION = Code("none", SCHEME, "No region found")
 
 
 def structured_report(answer: Answer, source: Dataset, series_number: int) -> Dataset:
@@ -26,11 +31,13 @@ def structured_report(answer: Answer, source: Dataset, series_number: int) -> Da
     frames = frame_numbers(answer)
     device = sr.DeviceObserverIdentifyingAttributes(uid=new_uid(), name=MANUFACTURER, model_name=answer.model.name)
     observer = sr.ObserverContext(Code("121007", "DCM", "Device"), device)
-    regions = [_region(region, answer, source, frames) for region in answer.regions]
+    groups = [_region(region, answer, source, frames) for region in answer.regions]
+    groups += [_without_region(name, _NOT_FOUND, answer.model, source, frames) for name in answer.not_found]
+    groups = groups or [_without_region(None, _NO_REGION, answer.model, source, frames)]
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=Code("363679005", "SCT", "Imaging procedure"),
-        imaging_measurements=regions or [_no_region(answer.model, source, frames)],
+        imaging_measurements=groups,
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
     return sr.ComprehensiveSR(evidence=[source], content=report, is_complete=True, **identity(series_number))
@@ -48,6 +55,7 @@ def _region(region: Region, answer: Answer, source: Dataset, frames: list[int] |
         finding_type=finding(region.label),
         algorithm_id=_algorithm(answer.model),
         measurements=[*scores, *_measurements(region, answer)],
+        qualitative_evaluations=[sr.QualitativeEvaluation(_CERTAINTY, _BEST_GUESS)] if answer.is_best_guess(region) else [],
     )
 
 
@@ -67,14 +75,14 @@ def _measurements(region: Region, answer: Answer) -> Iterator[Any]:
         yield sr.Measurement(attenuation, round(measures.mean, 2), _VALUE[measures.mean_unit], derivation=mean)
 
 
-def _no_region(model: ModelFacts, source: Dataset, frames: list[int] | None) -> Any:
+def _without_region(name: str | None, value: Code, model: ModelFacts, source: Dataset, frames: list[int] | None) -> Any:
+    """What was searched for and not found; without a name that nothing was found."""
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier="no region"),
+        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=(name or "no region")[:64]),
         source_images=[sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID, frames)],
         algorithm_id=_algorithm(model),
-        qualitative_evaluations=[
-            sr.QualitativeEvaluation(Code("121071", "DCM", "Finding"), Code("none", SCHEME, "No region found"))
-        ],
+        finding_type=None if name is None else finding(name),
+        qualitative_evaluations=[sr.QualitativeEvaluation(_FINDING, value)],
     )
 
 
