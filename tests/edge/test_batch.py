@@ -17,11 +17,11 @@ from PIL import Image
 from medrega_edge.batch.batch_line import BatchLine
 from medrega_edge.batch.journal import HEADER, Journal, Position
 from medrega_edge.cli import console
-from medrega_edge.domain import NOTICE, NOTICE_ZH
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.atomic import image_names
-from medrega_edge.output.csv_table import safe_cell
+from medrega_edge.output.csv_table import safe_cell, write_csv
 from tests.edge.dicoms import dicom
 from tests.edge.stub import medrega, put
 from tools.kill_batch import kill_until_done
@@ -399,7 +399,19 @@ def test_the_csv_says_the_same_and_runs_nothing(stub, series, tmp_path):
     assert len(lines) == sum(len(row.get("regions", [0])) for row in rows)
     assert [line["label"] for line in lines[:2]] == ["'=cmd()", "肝脏"]
     assert [float(lines[0][corner]) for corner in ("x1", "y1", "x2", "y2")] == [1, 2, 3, 4]
-    assert lines[6]["error"].startswith("The given image")
+    assert [line["best_guess"] for line in lines[:3]] == ["False", "False", "False"]
+    assert (lines[6]["error"], lines[0]["notice"]) == (rows[3]["error"]["message"], NOTICE)
+
+
+def test_the_csv_is_in_the_language_of_the_person(tmp_path):
+    problem, warning = Message("image.empty", image=Message("image.given")), Message("task.cut_off")
+    region = {"label": "肝脏", "box": [1, 2, 3, 4], "confidence": 0.3, "best_guess": True}
+    answered = {"id": 1, "regions": [region], "warning_details": [warning.to_dict()], "notice": NOTICE}
+    write_csv([{"id": 2, "error": problem.to_dict()}, answered], tmp_path / "a.csv", Language.ZH)
+    failed, guessed = csv.DictReader((tmp_path / "a.csv").read_text("utf-8-sig").splitlines())
+    assert failed["error"] == problem.text(Language.ZH)
+    assert (guessed["warnings"], guessed["notice"]) == (warning.text(Language.ZH), NOTICE_ZH)
+    assert guessed["best_guess"] == "True"
 
 
 @pytest.mark.parametrize(

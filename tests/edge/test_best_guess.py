@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pydicom
 import pytest
 
-from medrega_edge.answer import ImageFacts, Region
+from medrega_edge.answer import LIKELY, ImageFacts, Region
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.package.manifest import Manifest
-from medrega_edge.tasks.detection import LIKELY, Detect
+from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.sizes import impossible_size
 
 BOX = PixelBox(0, 0, 100, 50)

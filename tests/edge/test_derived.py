@@ -8,6 +8,7 @@ from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.tasks.derived import Asked, FromBoxes, KindOfImage
 from medrega_edge.tasks.detection import Detect
@@ -17,6 +18,7 @@ from tests.codes import raises_code
 LIVER, SPLEEN = ("liver", "肝脏"), ("spleen", "脾脏")
 IMAGE = ImageFacts(None, 200, 100, Modality.CT, None, None, "0" * 64, spacing_mm=(0.5, 2.0), sides=("R", "A", "L", "P"))
 BIG, SMALL = PixelBox(10, 10, 90, 60), PixelBox(150, 20, 170, 40)
+NEARLY_BIG = PixelBox(10, 12, 88, 60)
 
 
 def answer(*regions, image=IMAGE, language=Language.EN):
@@ -40,18 +42,62 @@ def test_presence_is_that_of_boxes():
 
 def test_boxes_are_counted_by_name():
     found = derived(Kind.COUNT, *BOTH, ("spleen", BIG, 0.2))
-    assert found.facts == {"count": 3, "counts": {"liver": 1, "spleen": 2}}
+    assert found.facts == {"count": 3, "counts": {"liver": 1, "spleen": 2}, "best_guesses": []}
+
+
+def test_boxes_of_one_name_that_lie_on_one_another_count_once():
+    inside, beside = PixelBox(20, 20, 40, 40), PixelBox(80, 10, 160, 60)
+    spleens = [("spleen", box, score) for box, score in ((BIG, 0.9), (NEARLY_BIG, 0.8), (inside, 0.3), (beside, 0.2))]
+    found = derived(Kind.COUNT, ("liver", BIG, 0.9), *spleens)
+    assert found.facts["counts"] == {"liver": 1, "spleen": 2}
+    assert [region.confidence for region in found.regions] == [0.9, 0.9, 0.2]
 
 
 def test_sizes_are_in_millimetres():
     found = derived(Kind.MEASURE, *BOTH)
-    assert found.facts["sizes"][0] == {"name": "liver", "width_mm": 40.0, "height_mm": 100.0}
+    assert found.facts["sizes"][0] == {"name": "liver", "width_mm": 40.0, "height_mm": 100.0, "unit": "mm"}
 
 
-@pytest.mark.parametrize("kind", [Kind.MEASURE, Kind.DISTANCE])
-def test_without_the_size_of_a_pixel_there_are_no_millimetres(kind):
-    with raises_code(UsageError, "task.no_spacing"):
-        derived(kind, *BOTH, image=dataclasses.replace(IMAGE, spacing_mm=None))
+@pytest.mark.parametrize("language", Language)
+def test_without_the_size_of_a_pixel_lengths_are_in_pixels(language):
+    image = dataclasses.replace(IMAGE, spacing_mm=None)
+    size = derived(Kind.MEASURE, *BOTH, image=image)
+    assert size.facts["sizes"][0] == {"name": "liver", "width_px": 80.0, "height_px": 50.0, "unit": "px"}
+    distance = derived(Kind.DISTANCE, *BOTH, image=image)
+    assert distance.facts == {
+        "distance_mm": None, "distance_px": 110.1, "gap_px": 60.0, "unit": "px", "best_guesses": [],
+    }  # fmt: skip
+    region = (LIVER[language is Language.ZH], BIG, 0.9)
+    assert Message("answer.no_millimetres").text(language) in derived(
+        Kind.MEASURE, region, names=(LIVER,), image=image, language=language
+    ).text
+
+
+@pytest.mark.parametrize("kind", [Kind.MEASURE, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.COUNT])
+@pytest.mark.parametrize("language", Language)
+def test_what_follows_from_a_best_guess_says_so(kind, language):
+    column = language is Language.ZH
+    found = derived(kind, (LIVER[column], BIG, 0.9), (SPLEEN[column], SMALL, 0.3), language=language)
+    guessed = Message("answer.best_guess", names=[SPLEEN[column]]).text(language)
+    counted = Message("answer.count_guessed", name=SPLEEN[column], count=1, guesses=1).text(language)
+    assert (counted if kind is Kind.COUNT else guessed) in found.text
+    assert LIVER[column] not in guessed
+    assert found.facts["best_guesses"] == ["spleen"]
+    assert [region["best_guess"] for region in found.to_dict()["regions"]] == [False, True]
+
+
+@pytest.mark.parametrize("kind", [Kind.MEASURE, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.COUNT])
+def test_from_a_box_that_is_hardly_ever_right_nothing_follows(kind):
+    found = derived(kind, BOTH[0], ("spleen", SMALL, 0.09))
+    assert Message("answer.too_uncertain", names=["spleen"]).text(Language.EN) in found.text
+    assert [region.label for region in found.regions] == ["liver"]
+    values = str(found.facts)
+    assert "'spleen': 0" in values if kind is Kind.COUNT else "spleen" not in values
+
+
+def test_a_best_guess_beside_a_certain_box_has_no_side_of_its_own():
+    found = derived(Kind.SIDE, ("spleen", SMALL, 0.9), ("spleen", BIG, 0.3), names=(SPLEEN,))
+    assert found.facts["sides"] == {"spleen": ["left"]}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +112,7 @@ def test_without_the_size_of_a_pixel_there_are_no_millimetres(kind):
 def test_sides_are_those_of_the_patient(sides, modality, side, assumed):
     image = dataclasses.replace(IMAGE, sides=sides, modality=modality)
     found = derived(Kind.SIDE, ("liver", BIG, 0.9), names=(LIVER,), image=image)
-    assert found.facts == {"sides": {"liver": [side]}, "assumed": assumed}
+    assert found.facts == {"sides": {"liver": [side]}, "assumed": assumed, "best_guesses": []}
 
 
 def test_a_box_in_the_middle_is_on_no_side():
@@ -80,13 +126,13 @@ def test_a_view_from_the_side_has_no_left_and_right():
 
 
 def test_areas_are_compared():
-    assert derived(Kind.COMPARE, *BOTH).facts == {"order": ["liver", "spleen"], "ratio": 10.0}
+    assert derived(Kind.COMPARE, *BOTH).facts == {"order": ["liver", "spleen"], "ratio": 10.0, "best_guesses": []}
     assert derived(Kind.COMPARE, BOTH[0]).facts == {"order": None}
 
 
 def test_distances_are_in_millimetres():
     found = derived(Kind.DISTANCE, *BOTH)
-    assert found.facts == {"distance_mm": 55.9, "gap_mm": 30.0}
+    assert found.facts == {"distance_mm": 55.9, "gap_mm": 30.0, "unit": "mm", "best_guesses": []}
     assert derived(Kind.DISTANCE, BOTH[0]).facts == {"distance_mm": None}
 
 
@@ -112,6 +158,7 @@ def test_an_answer_says_how_the_question_was_understood():
     assert asked.intent == "count"
     assert asked.facts == {
         "names": ["liver"], "generic": ["tumour"], "typos": {"livr": "liver"}, "count": 1, "counts": {"liver": 1},
+        "best_guesses": [],
     }  # fmt: skip
     assert asked.reading.startswith("count: liver")
 
@@ -124,7 +171,6 @@ def test_only_a_region_of_some_confidence_is_stated(confidence, is_stated):
 
 
 TUMOURS = (("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤"))
-NEARLY_BIG = PixelBox(10, 12, 88, 60)
 
 
 def generic(kind, *regions, language=Language.EN):

@@ -15,7 +15,7 @@ from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.errors import PackageError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.samples import sample_path
-from medrega_edge.package.certificate import FEWEST, FEWEST_OF_LABEL, certified, read
+from medrega_edge.package.certificate import FEWEST, FEWEST_OF_LABEL, LabelEntry, certified, read
 from medrega_edge.package.manifest import MANIFEST
 from medrega_edge.package.registry import default_folder
 from medrega_edge.prompts.templates import PREFIX, TEMPLATES
@@ -223,8 +223,8 @@ def test_another_device_is_refused_not_replaced():
 def test_the_schema_is_complete(engine, scan):
     answer = engine.ask(scan, "locate the liver").to_dict()
     assert list(answer) == [
-        "schema_version", "text", "raw_text", "task", "intent", "facts", "language", "regions", "confidence", "guess",
-        "labels", "image", "model", "device", "finish", "tokens", "timings_ms", "warnings", "warning_details", "notice",
+        "schema_version", "text", "raw_text", "task", "intent", "facts", "language", "regions", "not_found", "confidence",
+        "guess", "labels", "image", "model", "device", "finish", "tokens", "timings_ms", "warnings", "warning_details", "notice",
     ]  # fmt: skip
     assert list(answer["image"]) == [
         "path",
@@ -253,15 +253,26 @@ def test_the_schema_is_complete(engine, scan):
         assert 0 <= y1 < y2 <= answer["image"]["height"]
 
 
-def test_an_answer_says_how_often_such_answers_were_right(engine, scan):
+def test_an_answer_says_how_often_such_answers_were_right(engine, scan, monkeypatch):
     measured = json.loads(engine.package.text("certificate"))["accuracy"]
-    about_all = {(entry["task"], entry["language"]): entry for entry in measured if entry["modality"] is None}
-    told = engine.ask(scan, "Is the liver normal?").model.certified
-    about_mri = next((e for e in measured if (e["task"], e["language"], e["modality"]) == ("vqa", "en", "mri")), None)
-    entry = about_mri if about_mri and about_mri["n"] >= FEWEST else about_all["vqa", "en"]
+    entry = next(e for e in measured if (e["task"], e["language"], e["modality"]) == ("vqa", "en", "mri"))
+    monkeypatch.setattr(type(engine), "_least_sure", lambda *_: 0.0)
+    told = engine.run(scan, AnswerQuestion("Is the liver normal?")).model.certified
     assert (told.answers, told.right) == (entry["n"], pytest.approx(entry["accuracy"]["package"], abs=1e-4))
     assert engine.ask(scan, "locate the polyp").model.certified is None  # certified are boxes of what is there
     assert engine.ask(scan, "report").model.certified is None
+
+
+def test_the_accuracy_of_a_box_is_that_of_its_label_in_both_languages(engine, scan, monkeypatch):
+    made = replace(engine._certificate, labels=(LabelEntry("liver", "mri", FEWEST_OF_LABEL, 0.75),))
+    monkeypatch.setattr(engine, "_certificate", made)
+    monkeypatch.setattr("medrega_edge.answer.LIKELY", 0.0)
+    wanted = Certified(0.75, FEWEST_OF_LABEL, "liver", "mri")
+    assert [engine.detect(scan, ["liver"], language).model.certified for language in ("en", "zh")] == [wanted, wanted]
+    for other in ("locate the spleen", "locate the liver and the spleen", "how big is the liver?", "is there a liver?"):
+        assert engine.ask(scan, other).model.certified is None
+    monkeypatch.setattr("medrega_edge.answer.LIKELY", 1.1)
+    assert engine.detect(scan, ["liver"]).model.certified is None  # a best guess
 
 
 def test_a_free_question_about_a_modality_that_was_never_measured_is_not_relied_on(engine, scan, monkeypatch):
@@ -274,10 +285,10 @@ def test_a_free_question_about_a_modality_that_was_never_measured_is_not_relied_
     assert Message("task.untrained_question", modality="mri") not in engine.answer(scan, "Is the liver normal?").warnings
 
 
-def test_few_answers_about_one_kind_of_image_tell_less_than_all():
+def test_a_figure_is_that_of_the_label_or_the_task_in_such_images():
     rows = [("ct", FEWEST, 0.1), ("mri", FEWEST - 1, 0.2), (None, 100, 0.3)]
     accuracy = [
-        {"task": "detect", "language": "en", "modality": kind, "n": n, "mean_iou": None}
+        {"task": "vqa", "language": "en", "modality": kind, "n": n, "mean_iou": None}
         | {"accuracy": {"reference": right, "package": right, "loss": 0, "interval": [0, 0]}}
         for kind, n, right in rows
     ]
@@ -287,12 +298,13 @@ def test_few_answers_about_one_kind_of_image_tell_less_than_all():
     ]
     made = read(json.dumps({"accuracy": accuracy, "labels": labels, "stages": {}}))
     assert certified(made, "detect", "en", "ct", "liver") == Certified(0.75, FEWEST_OF_LABEL, "liver", "ct")
-    assert certified(made, "detect", "en", "ct", "spleen") == certified(made, "detect", "en", "ct")
-    assert certified(made, "detect", "en", "mri", "liver") == Certified(0.3, 100)
-    assert certified(made, "detect", "en", "ct") == Certified(0.1, FEWEST, None, "ct")
-    assert certified(made, "detect", "en", "mri") == certified(made, "detect", "en", None) == Certified(0.3, 100)
-    assert certified(made, "report", "en", "ct") is None
-    assert certified(read('{"accuracy": null, "stages": {}}'), "detect", "en", "ct") is None
+    assert certified(made, "vqa", "en", "ct") == Certified(0.1, FEWEST, None, "ct")
+    for nothing in (
+        ("detect", "en", "ct", "spleen"), ("detect", "en", "mri", "liver"), ("detect", "en", "ct", None),
+        ("vqa", "en", "mri"), ("vqa", "en", None), ("vqa", "zh", "ct"), ("report", "en", "ct"),
+    ):  # fmt: skip
+        assert certified(made, *nothing) is None
+    assert certified(read('{"accuracy": null, "stages": {}}'), "vqa", "en", "ct") is None
     for broken in ("", "[]", '{"accuracy": [{}]}'):
         with pytest.raises(PackageError) as error:
             read(broken)

@@ -61,7 +61,9 @@ def written(tmp_path, name, regions=REGIONS):
     return written_about(scan, tmp_path, regions, frame=1 if "frames" in name else None)
 
 
-def written_about(scan, tmp_path, regions, frame=None, source=None, window=None, kinds=("sr", "gsps", "sc")):
+def written_about(
+    scan, tmp_path, regions, frame=None, source=None, window=None, kinds=("sr", "gsps", "sc"), searched=()
+):
     image = read_image(scan, View(frame=frame, window=window))
     facts = ImageFacts(
         str(scan), image.width, image.height, "mri", image.frame, image.window, image.sha256, image.spacing_mm
@@ -69,6 +71,7 @@ def written_about(scan, tmp_path, regions, frame=None, source=None, window=None,
     facts = dataclasses.replace(facts, sides=image.patient_orientation, window_function=image.window_function)
     model = ModelFacts("nano", "1.0", "ab" * 32, "int4")
     answer = Answer("text", "raw", "detect", "en", regions, (), facts, model, "cpu", "stop", 1, 1, Timings())
+    answer = dataclasses.replace(answer, searched=searched)
     to = object_paths(tmp_path, kinds, source or scan)
     write_objects(answer, scan, draw_answer(image, answer), to)
     return pydicom.dcmread(scan, force=True), image, {kind: pydicom.dcmread(path) for kind, path in to.items()}
@@ -280,6 +283,20 @@ def test_an_answer_without_regions_says_so(tmp_path):
     _, _, made = written(tmp_path, "grey", regions=())
     assert "No region found" in find(made["sr"], "CodeMeaning")
     assert find(made["gsps"], "GraphicData") == []
+
+
+@pytest.mark.parametrize("name", ["spleen", "脾"])
+def test_a_report_names_what_was_searched_for_and_what_is_a_best_guess(tmp_path, name):
+    (tmp_path / "scan.dcm").write_bytes(SCANS["grey"])
+    guess = dataclasses.replace(REGIONS[0], confidence=0.3)
+    _, _, made = written_about(tmp_path / "scan.dcm", tmp_path, (guess,), searched=("liver", name))
+    meanings, codes = find(made["sr"], "CodeMeaning"), find(made["sr"], "CodeValue")
+    assert meanings.count("Not found by the model") == 1
+    assert codes.count("78961009") == codes.count("best-guess") == 1  # the spleen; the liver is a guess
+    assert name in find(made["sr"], "TextValue")
+    assert [text.rstrip() for text in find(made["gsps"], "UnformattedTextValue")][0] == "liver 0.30 ?"
+    _, _, made = written_about(tmp_path / "scan.dcm", tmp_path, (REGIONS[0],), searched=("liver",))
+    assert not {"best-guess", "not-found", "none"} & set(find(made["sr"], "CodeValue"))
 
 
 @pytest.mark.parametrize("cut", [lambda data: data[132:], bare])
