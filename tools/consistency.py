@@ -12,6 +12,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from medrega_edge.answer import OTHER_CLASS
 from medrega_edge.domain import Language
 from medrega_edge.engine import load
 from medrega_edge.errors import UsageError
@@ -20,7 +21,6 @@ from medrega_edge.evaluation.records import read_records
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.classification import Classify
-from medrega_edge.tasks.detection import OTHER_CLASS
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, FINDINGS, LABEL_SETS, MODALITY_NAMES
 
 KIND = {Language.EN: "What kind of image is this?", Language.ZH: "这是什么类型的图像？"}
