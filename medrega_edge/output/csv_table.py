@@ -19,7 +19,19 @@ from medrega_edge.io.safe_text import printable
 
 COLUMNS = (
     *("id", "image_path", "image_sha256", "series", "slice", "frame", "task", "language", "text"),
-    *("label", "x1", "y1", "x2", "y2", "confidence", "best_guess", "area", "area_mm2", "longest_diameter", "perpendicular_diameter"),
+    *(
+        "label",
+        "x1",
+        "y1",
+        "x2",
+        "y2",
+        "confidence",
+        "best_guess",
+        "area",
+        "area_mm2",
+        "longest_diameter",
+        "perpendicular_diameter",
+    ),
     *("length_unit", "mean_value", "value_unit", "warnings", "error", "model", "notice"),
 )
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are their wide forms

@@ -22,6 +22,7 @@ from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.reporting import choose_body_part
+from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
@@ -39,7 +40,6 @@ _SIDE_NAMES = {
     "right": Message("answer.right"),
     "middle": Message("answer.middle"),
 }
-_UNITS = {"mm": Message("answer.mm"), "px": Message("answer.px")}
 
 
 @dataclass(frozen=True)
@@ -231,12 +231,11 @@ def _measure(found: Found, answer: Answer) -> _Told:
             width, height = x2 - x1, y2 - y1
             size = {f"width_{unit}": round(width, 1), f"height_{unit}": round(height, 1), "unit": unit}
             sizes.append({"name": name[0]} | size)
-            messages.append(Message("answer.size", name=region.label, width=width, height=height, unit=_UNITS[unit]))
+            messages.append(Message("answer.size", name=region.label, width=width, height=height, unit=unit))
     if messages:
         messages.append(Message("answer.size_of_box"))
-    if any(size["unit"] == "px" for size in sizes):
-        messages.append(Message("answer.no_millimetres"))
-    return messages, {"sizes": sizes}
+    reasons, why = why_pixels((region.box for regions in found.values() for region in regions), answer.image)
+    return [*messages, *reasons], {"sizes": sizes} | why
 
 
 def _scaled(boxes: Sequence[PixelBox], image: ImageFacts) -> tuple[str, list[Sequence[float]]]:
@@ -308,12 +307,10 @@ def _distance(found: Found, answer: Answer) -> _Told:
     gap = math.hypot(max(across, 0), max(down, 0))
     centres = math.dist(_centre(one), _centre(other))
     labels = [region.label for region in best]
-    message = Message("answer.distance", one=labels[0], other=labels[1], centres=centres, gap=gap, unit=_UNITS[unit])
-    messages = [message]
-    if unit == "px":
-        messages.append(Message("answer.no_millimetres"))
+    message = Message("answer.distance", one=labels[0], other=labels[1], centres=centres, gap=gap, unit=unit)
+    reasons, why = why_pixels((region.box for region in best), answer.image)
     facts = {"distance_mm": None, f"distance_{unit}": round(centres, 1), f"gap_{unit}": round(gap, 1), "unit": unit}
-    return messages, facts
+    return [message, *reasons], facts | why
 
 
 def _centre(box: Sequence[float]) -> tuple[float, float]:

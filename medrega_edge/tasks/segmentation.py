@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medrega_edge.answer import Answer, ImageFacts, Region
+from medrega_edge.answer import Answer, Region
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import PROJECTIONS, Language, Task
+from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import check_box
+from medrega_edge.tasks.sizes import why_pixels
 
 _OF_BOX = Message("answer.in_the_box")  # label of a region whose box is the user's
 WRONG_MASK = "task.wrong_mask"  # warning that masks of a label are not given
@@ -74,14 +75,12 @@ class Segment(TaskRequest):
             answer = Detect(self.names).finish(answer)
         sentences = [answer.text] if answer.text else []
         wrong = {warning.params["name"] for warning in answer.warnings if warning.code == WRONG_MASK}
-        reasons = list(dict.fromkeys(filter(None, (_why_pixels(region, answer.image) for region in answer.regions))))
+        reasons, why = why_pixels((each.mask.box for each in answer.regions if each.measures and each.mask), answer.image)
         messages = [message for each in answer.regions if each.label not in wrong for message in _sentences(each, answer)]
         sentences += [message.text(answer.language) for message in [*messages, *reasons]]
         text = ("" if answer.language is Language.ZH else " ").join(sentences)
         facts: dict[str, Any] = {"masks": sum(region.mask is not None for region in answer.regions)}
-        if reasons:
-            facts["pixels_because"] = [reason.code.removeprefix("answer.pixels_") for reason in reasons]
-        return replace(answer, text=text, facts=facts | dict(answer.facts))
+        return replace(answer, text=text, facts=facts | why | dict(answer.facts))
 
 
 def _sentences(region: Region, answer: Answer) -> Iterator[Message]:
@@ -100,14 +99,3 @@ def _sentences(region: Region, answer: Answer) -> Iterator[Message]:
     yield Message("answer.diameters", longest=longest, perpendicular=perpendicular, unit=measures.unit)
     if measures.mean is not None and measures.mean_unit is not None:
         yield Message("answer.mean", value=measures.mean, unit=measures.mean_unit)
-
-
-def _why_pixels(region: Region, image: ImageFacts) -> Message | None:
-    """Say why lengths of a region are in pixels; None where they are in millimetres."""
-    if region.measures is None or region.measures.unit == "mm":
-        return None
-    if image.spacing_mm is not None:
-        return Message("answer.pixels_outside_scale")
-    if image.modality in PROJECTIONS:
-        return Message("answer.pixels_projection")
-    return Message("answer.pixels_no_spacing")

@@ -1,8 +1,15 @@
-"""Sizes that no structure of a body has: then the box, or the size of a pixel that the file states, is wrong."""
+"""Sizes: why they are in pixels, and those that no structure of a body has.
+
+Of these the box is wrong, or the size of a pixel that the file states.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from medrega_edge.answer import ImageFacts, Region
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import PROJECTIONS
 from medrega_edge.i18n.message import Message
 
 _LARGEST = 600.0  # millimetres, of anything in a body
@@ -23,6 +30,19 @@ _LARGEST_OF = {  # with disease: a structure that is only enlarged is smaller
     "vertebra": 120.0,
     "tooth": 60.0,
 }
+
+
+def why_pixels(boxes: Iterable[PixelBox], image: ImageFacts) -> tuple[list[Message], dict[str, list[str]]]:
+    """Say why lengths in some of the boxes are in pixels, in words and as `facts`; nothing where all are in millimetres."""
+    if all(image.in_millimetres(box) for box in boxes):
+        return [], {}
+    if image.spacing_mm is not None:
+        reason = Message("answer.pixels_outside_scale")
+    elif image.modality in PROJECTIONS:
+        reason = Message("answer.pixels_projection")
+    else:
+        reason = Message("answer.pixels_no_spacing")
+    return [reason], {"pixels_because": [reason.code.removeprefix("answer.pixels_")]}
 
 
 def impossible_size(region: Region, english: str | None, image: ImageFacts) -> Message | None:

@@ -63,14 +63,17 @@ def test_without_the_size_of_a_pixel_lengths_are_in_pixels(language):
     image = dataclasses.replace(IMAGE, spacing_mm=None)
     size = derived(Kind.MEASURE, *BOTH, image=image)
     assert size.facts["sizes"][0] == {"name": "liver", "width_px": 80.0, "height_px": 50.0, "unit": "px"}
+    assert size.facts["pixels_because"] == ["no_spacing"]
     distance = derived(Kind.DISTANCE, *BOTH, image=image)
     assert distance.facts == {
-        "distance_mm": None, "distance_px": 110.1, "gap_px": 60.0, "unit": "px", "best_guesses": [],
+        "distance_mm": None, "distance_px": 110.1, "gap_px": 60.0, "unit": "px", "pixels_because": ["no_spacing"],
+        "best_guesses": [],
     }  # fmt: skip
     region = (LIVER[language is Language.ZH], BIG, 0.9)
-    assert Message("answer.no_millimetres").text(language) in derived(
-        Kind.MEASURE, region, names=(LIVER,), image=image, language=language
-    ).text
+    assert (
+        Message("answer.pixels_no_spacing").text(language)
+        in derived(Kind.MEASURE, region, names=(LIVER,), image=image, language=language).text
+    )
 
 
 @pytest.mark.parametrize("kind", [Kind.MEASURE, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.COUNT])

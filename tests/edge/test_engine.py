@@ -224,7 +224,8 @@ def test_the_schema_is_complete(engine, scan):
     answer = engine.ask(scan, "locate the liver").to_dict()
     assert list(answer) == [
         "schema_version", "text", "raw_text", "task", "intent", "facts", "language", "regions", "not_found", "confidence",
-        "guess", "labels", "image", "model", "device", "finish", "tokens", "timings_ms", "warnings", "warning_details", "notice",
+        "guess", "labels", "image", "model", "device", "finish", "tokens", "timings_ms", "warnings", "warning_details",
+        "notice",
     ]  # fmt: skip
     assert list(answer["image"]) == [
         "path",

@@ -61,9 +61,7 @@ def written(tmp_path, name, regions=REGIONS):
     return written_about(scan, tmp_path, regions, frame=1 if "frames" in name else None)
 
 
-def written_about(
-    scan, tmp_path, regions, frame=None, source=None, window=None, kinds=("sr", "gsps", "sc"), searched=()
-):
+def written_about(scan, tmp_path, regions, frame=None, source=None, window=None, kinds=("sr", "gsps", "sc"), searched=()):
     image = read_image(scan, View(frame=frame, window=window))
     facts = ImageFacts(
         str(scan), image.width, image.height, "mri", image.frame, image.window, image.sha256, image.spacing_mm
