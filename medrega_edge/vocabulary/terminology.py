@@ -31,9 +31,22 @@ _REQUEST_WORDS = re.compile(
 )
 _MAX_WORDS = 3  # of an unknown name; a Chinese character is half a word
 _WORD = re.compile(r"\s*(?:[\u3400-\u9fff]{1,2}|[^\s\0\u3400-\u9fff]+)")  # \0 replaces a label
-_JOINED = r"(,? (?:and|or|plus|&) (?:the |his |her |my )*| ?[,/&+] ?)"
-_SHARED_LAST = re.compile(rf"\b([a-z][a-z-]*){_JOINED}([a-z][a-z-]*) ([a-z]+)\b(?=( [a-z]+)?)")
-_RANGE = re.compile(r"(?<![a-z0-9])([a-z])(\d+) ?(?:-|to|through|~|至|到) ?\1?(\d+)(?![a-z0-9])")
+_JOINED = r"(,? (?:and|or|plus|to|versus|vs|than|&) (?:the |his |her |my )*| ?[,/&+] ?)"
+_SHARED_LAST = re.compile(
+    rf"\b([a-z][a-z-]*){_JOINED}((?:left |right )?)(?!left|right)([a-z][a-z-]*) ([a-z]+)\b(?=( [a-z]+)?)"
+)
+_SHARED_PAIR = re.compile(rf"\b(left|right){_JOINED}(?!\1)(left|right)((?: [a-z]+){{1,4}})")
+_TO = r" ?(?:-|–|—|to|through|thru|until|till|down to|up to|~|至|到) ?(?:the )?"
+_RANGE = re.compile(rf"(?<![a-z0-9])(th|[ctls])(\d+){_TO}(th|[ctls])?(\d+)(?![a-z0-9])")
+_RANGE_ZH = re.compile(
+    r"([颈胸腰骶])椎?([\d一二三四五六七八九十]+)椎?[-–—~至到]([颈胸腰骶])?椎?([\d一二三四五六七八九十]+)(?:椎体|椎)?"
+)
+_RANGE_OF_KIND_ZH = re.compile(r"第?([\d一二三四五六七八九十]+)[-–—~至到]第?([\d一二三四五六七八九十]+)([颈胸腰骶])椎")
+_DIGITS_ZH = {digit: number for number, digit in enumerate("一二三四五六七八九十", 1)} | {"十一": 11, "十二": 12}
+_VERTEBRAE = [
+    f"{letter}{number}" for letter, last in (("c", 7), ("t", 12), ("l", 5), ("s", 5)) for number in range(1, last + 1)
+]
+_LETTERS = {"颈": "c", "胸": "t", "腰": "l", "骶": "s", "th": "t"}
 _SHARED_FIRST = re.compile(rf"\b([a-z][a-z-]*) ([a-z]+){_JOINED}([a-z]+)\b")
 _SHARED_ZH = re.compile(r"([\u3400-\u9fff]{0,3}?)(动静|静动|上下|下上|前后)([\u3400-\u9fff]{1,3})")
 _SIDE_WORDS = ("left", "right")
@@ -115,12 +128,13 @@ class Terminology:
 
     def with_shared_words(self, text: str) -> str:
         """Repeat a word that names of an enumeration share: "large and small bowel", "iliac arteries and veins"."""
+        text = _SHARED_PAIR.sub(self._each_side, text)
         text = _SHARED_LAST.sub(
             lambda m: next(
                 (
-                    f"{m[1]} {shared}{m[2]}{m[3]} {m[4]}"
-                    for shared in (f"{m[4]}{m[5] or ''}", m[4])
-                    if self._is_shared(m[1], f"{m[1]} {shared}", f"{m[3]} {shared}")
+                    f"{m[1]} {shared}{m[2]}{m[3]}{m[4]} {m[5]}"
+                    for shared in (f"{m[5]}{m[6] or ''}", m[5])
+                    if self._is_shared(m[1], f"{m[1]} {shared}", f"{m[4]} {shared}")
                 ),
                 m[0],
             ),
@@ -135,13 +149,19 @@ class Terminology:
         return _SHARED_ZH.sub(self._each_of_two, text)
 
     def with_ranges(self, text: str) -> str:
-        """Write out "L1 to L5"."""
+        """Write out ranges of vertebrae: "L1 to L5", "T11-L2", "腰1到腰5", "第一至第五腰椎"."""
+        text = _RANGE.sub(lambda m: _vertebrae(m[1], m[2], m[3] or m[1], m[4]) or m[0], text)
+        text = _RANGE_ZH.sub(lambda m: _vertebrae(m[1], m[2], m[3] or m[1], m[4]) or m[0], text)
+        return _RANGE_OF_KIND_ZH.sub(lambda m: _vertebrae(m[3], m[1], m[3], m[2]) or m[0], text)
 
-        def each(match: re.Match[str]) -> str:
-            names = [f"{match[1]}{number}" for number in range(int(match[2]), int(match[3]) + 1)]
-            return ", ".join(names) if names and all(name in self._phrases for name in names) else match.group()
-
-        return _RANGE.sub(each, text)
+    def _each_side(self, match: re.Match[str]) -> str:
+        """Write out "the left or the right lung"."""
+        words = match[4].split()
+        for count in range(len(words), 0, -1):
+            noun = " ".join(words[:count])
+            if all(f"{side} {noun}" in self._phrases for side in _SIDE_WORDS):
+                return f"{match[1]} {noun}{match[2]}{match[3]}{match[4]}"
+        return match.group()
 
     def _each_of_two(self, match: re.Match[str]) -> str:
         """Write out "髂动静脉", "上下腔静脉": arteries and veins of one name, upper and lower ones."""
@@ -258,6 +278,17 @@ class Terminology:
 @lru_cache(maxsize=64)
 def _compiled(phrases: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(map(_as_pattern, phrases)) or r"(?!)")
+
+
+def _vertebrae(kind: str, first: str, last_kind: str, last: str) -> str:
+    """The vertebrae from one to another, separated by commas; empty where there are no such."""
+    ends = [
+        f"{_LETTERS.get(one, one)}{_DIGITS_ZH.get(number, number)}" for one, number in ((kind, first), (last_kind, last))
+    ]
+    if not all(end in _VERTEBRAE for end in ends):
+        return ""
+    start, stop = map(_VERTEBRAE.index, ends)
+    return f" {', '.join(_VERTEBRAE[start : stop + 1])} "
 
 
 def _is_short(text: str) -> bool:

@@ -244,6 +244,11 @@ def unknown_names() -> list[str]:
     return names
 
 
+def site_words() -> list[str]:
+    """All words for where a finding is."""
+    return [word for site in _table()["sites"].values() for word in site["words"]]
+
+
 def _may_stand_alone(before: str, word: str) -> bool:
     """Whether a generic word is none that is part of another one: only a single Chinese character needs a look."""
     before = before.rstrip()
@@ -302,12 +307,18 @@ def may_be_finding(name: str) -> bool:
 
 
 def site_labels(key: str, structures: Collection[str], text: str) -> list[str]:
-    """Return the labels of a generic word's key at a site: one that `structures` belong to, or whose word is in the text."""
+    """Return the labels of a generic word's key at a site: one that `structures` belong to, or whose word is in the text.
+
+    Of several sites the one with the longest word counts: "骨头" holds "头".
+    """
+    is_in, found = _word_in(text), []
     for site in _table()["sites"].values():
-        is_there = any(one in site["structures"] for one in structures) or any(map(_word_in(text), site["words"]))
-        if is_there and (labels := next((labels for keys, labels in site["labels"].items() if key in keys.split()), None)):
-            return list(labels)
-    return []
+        words = [word for word in site["words"] if is_in(word)]
+        is_structure = any(one in site["structures"] for one in structures)
+        labels = next((labels for keys, labels in site["labels"].items() if key in keys.split()), None)
+        if labels and (words or is_structure):
+            found.append((is_structure, max(map(len, words), default=0), labels))
+    return list(max(found, key=lambda site: site[:2])[2]) if found else []
 
 
 def _word_in(text: str) -> Callable[[str], bool]:

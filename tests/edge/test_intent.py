@@ -41,6 +41,73 @@ def asked(text, modality=None, **options):
     return found.kind, {english for english, _ in found.names}
 
 
+VERTEBRAE = Terminology(
+    [(f"{one} vertebra", one) for one in ("T11", "T12", "L1", "L2", "L3", "L4", "L5")] + [("vertebra", "椎骨")]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("mark L2 to L4", ("L2", "L3", "L4")),
+        ("L1–L3", ("L1", "L2", "L3")),
+        ("T11 through L1 please", ("T11", "T12", "L1")),
+        ("show vertebrae L2 through L4", ("L2", "L3", "L4")),
+        ("标出腰2到腰4", ("L2", "L3", "L4")),
+        ("腰1-3椎体", ("L1", "L2", "L3")),
+        ("第二至第四腰椎在哪", ("L2", "L3", "L4")),
+    ],
+)
+def test_a_range_of_vertebrae_means_all_of_them(text, names):
+    assert [english for english, _ in understand(text, VERTEBRAE).names] == [f"{name} vertebra" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "names"),
+    [
+        ("the aorta behind the liver", Kind.LOCATE, {"aorta"}),
+        ("put a box on the spleen next to the left kidney", Kind.LOCATE, {"spleen"}),
+        ("the aorta between the left and right kidney, outline it", Kind.LOCATE, {"aorta"}),
+        ("肝脏旁边的胆囊标出来", Kind.LOCATE, {"gallbladder"}),
+        ("gap between the liver and the spleen", Kind.DISTANCE, {"liver", "spleen"}),
+        ("脾脏，不是肝脏", Kind.LOCATE, {"spleen"}),
+    ],
+)
+def test_what_only_tells_which_one_is_meant_is_not_asked_for(text, kind, names):
+    assert asked(text) == (kind, names)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "which is larger, the left or the right lung?",
+        "which is larger: the left or the right lung?",
+        "which is bigger, left or right lung",
+        "is the left lung smaller than the right lung",
+    ],
+)
+def test_the_larger_of_left_and_right_is_a_comparison(text):
+    assert asked(text) == (Kind.COMPARE, {"left lung", "right lung"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["have a look: ?pneumothorax", "stabbed in the chest ?pneumothorax"],
+)
+def test_a_question_mark_before_a_finding_asks_for_it(text):
+    assert asked(text) == (Kind.PRESENCE, {"pneumothorax"})
+
+
+@pytest.mark.parametrize("text", ["what's at 240,250?", "name the organ at x=300 y=220", "(240,250)是什么"])
+def test_a_question_about_pixels_asks_what_is_there(text):
+    assert asked(text)[0] is Kind.IDENTIFY
+
+
+@pytest.mark.parametrize("text", ["does he have TB", "有没有肺结核", "是结核吗", "有没有糖尿病视网膜病变"])
+def test_a_finding_that_only_a_class_tells_is_classified(text):
+    assert asked(text) == (Kind.CLASSIFY, set())
+
+
 ILIAC = [
     (f"{side} iliac {en}", f"{'左' if side == 'left' else '右'}侧髂{zh}")
     for en, zh in (("artery", "动脉"), ("vein", "静脉"))

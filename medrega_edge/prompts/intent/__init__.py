@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,16 +21,18 @@ from medrega_edge.prompts.intent.naming import (
     named,
     of_one_side,
     with_other_side,
-    without_negated,
+    without_context,
     without_sides,
     without_sites,
+    without_wholes,
+    without_wider,
     words_of,
 )
 from medrega_edge.prompts.intent.phrases import has, pattern
 from medrega_edge.prompts.intent.rules import Facts, by_phrases, decide
 from medrega_edge.prompts.intent.spelling import plain_text, without_slips
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, without_request_words
-from medrega_edge.vocabulary.wording import Generic, is_finding, simplified, without_homonyms
+from medrega_edge.vocabulary.wording import MARK, Generic, is_finding, simplified, without_homonyms
 
 __all__ = ["Intent", "Kind", "understand", "unknown_word"]
 
@@ -67,11 +70,16 @@ def features(text: str, terminology: Terminology, modality: Modality | None = No
 
 def _read(text: str, terminology: Terminology, modality: Modality | None, has_box: bool) -> _Reading:
     plain, typos = plain_text(text, terminology)
-    plain = without_slips(without_homonyms(without_negated(plain, terminology)), terminology)
-    plain = terminology.with_shared_words(plain)
+    plain = terminology.with_shared_words(without_slips(without_homonyms(plain), terminology))
     plain = plain if has("distance", plain) else terminology.with_ranges(plain)
+    plain = without_context(plain, terminology)
     asked = asking_clause(plain, terminology, modality)
     return _Reading.of(asked, typos, terminology, modality, has_box, asked != plain)
+
+
+# Pixels: "240, 250", "x=240 y=250"; a question mark before what is suspected: "?SAH".
+_PLACE = re.compile(r"(?<![\d.])\d{2,4} ?[,/\u3001] ?\d{2,4}(?![\d.])|\bx ?[=:]? ?\d{1,4}\W+y ?[=:]? ?\d")
+_ASKED_FIRST = re.compile(rf"\? ?{MARK}")
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class _Reading:
     ) -> _Reading:
         whole = words_of(plain)
         found = named(plain, terminology, modality)
-        masked, names, generic = found.masked, found.names, found.generic
+        masked, names, generic = found.masked, found.names, without_wholes(found.generic, found.names)
         by_english = {label[0]: label for label in terminology.labels}
         said = words_of(masked)
         names = composed(names, generic, plain, said, by_english)
@@ -111,7 +119,7 @@ class _Reading:
         joined = CONJOINED if any(is_finding(name[0]) for name in names) else ENUMERATED
         if names and meant and joined.search(said) and not set(names) & set(meant):
             names = [*names, *(label for label in meant if label not in names)]
-        names = names if has("distance", said) else without_sites(names, said, masked)
+        names = without_wider(names) if has("distance", said) else without_wider(without_sites(names, said, masked))
         facts = Facts(
             said,
             whole,
@@ -122,6 +130,8 @@ class _Reading:
             plain.strip()[-1:] in "?\uff1f",
             is_clause,
             found.has_unknown_finding,
+            bool(_PLACE.search(plain)),
+            bool(_ASKED_FIRST.search(masked)),
         )
         return cls(plain, masked, typos, facts, names, meant, generic, by_english)
 

@@ -31,7 +31,9 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     one = asking[0]
     others = [clause for clause in read if clause is not one]
     later = read[read.index(one) + 1 :]
-    if any(other.asks_strongly for other in later) or any(has("why", other.said) for other in others):
+    if any(other.asks_strongly and (other in later or not other.is_named) for other in others) or any(
+        has("why", other.said) for other in others
+    ):
         return plain
     if not one.is_explicit and any(other.is_named for other in others):
         return plain

@@ -22,8 +22,10 @@ from medrega_edge.vocabulary.wording import (
     without_unknown_names,
 )
 
-ENUMERATED = re.compile(rf"{MARK} ?(?:and|or|&|和|与|及|跟|或者?|、)? ?{MARK}")
-CONJOINED = re.compile(rf"{MARK} ?(?:and|or|&|和|与|及|跟|或者?) ?(?:the |a |an |any |有没有)?{MARK}")
+_CONJUNCTION = r"(?:as well as|and also|and|or|plus|&|以及|还有|和|与|及|跟|或者?)"
+_BEFORE_NAME = r"(?:(?:the|a|an|any|all|both|every|each|his|her|my|this|that|有没有|所有|那个) ?)*"
+ENUMERATED = re.compile(rf"{MARK} ?{_CONJUNCTION}? ?{_BEFORE_NAME}{MARK}")
+CONJOINED = re.compile(rf"{MARK} ?{_CONJUNCTION} ?{_BEFORE_NAME}{MARK}")
 _SITE = re.compile(
     rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{MARK}"
     rf"|{MARK}(?:[里内上中的处部面区有]|是否|有没有|有无|没有|存在|可见|能?看到|发现|长了?|得了?|患了?)+{MARK}"
@@ -37,7 +39,21 @@ _LINKED = re.compile(
     rf"(?:(?!\b(?:and|or|also|plus|with|as|then|but|vs|to|from)\b)[^{MARK},;.、，。和与及跟还或离到])*{MARK}"
 )
 _NO_WORD = re.compile(rf"[^\w{MARK}]+")
-_NEGATION = re.compile(r"(?:\bnot(?: the| a)?|不要|不是找|不找)\s*$")
+_NEGATION = re.compile(
+    r"(?:\bnot(?: the| a)?|\brather than(?: the)?|\binstead of(?: the)?|不要|不是|不找|而非|别[标圈框]|不用标)\s*$"
+)
+
+_PLACES = (
+    "behind|besides?|next to|in front of|below|beneath|underneath|under|above|over|near(?:by| to)?|adjacent to|deep to"
+    "|superficial to|lateral to|medial to|anterior to|posterior to|superior to|inferior to|cranial to|caudal to"
+    "|alongside|around|surrounding|right of|left of|close by"
+)
+_OWN = "(?:the|a|an|his|her|my|this|that|both|these|two|left|right) "
+_BESIDE = re.compile(rf"(?:\b(?:{_PLACES}) |\bbetween |\b(?:tell|distinguish|differentiate|separate)\b.* from )(?:{_OWN})*$")
+_BETWEEN = re.compile(rf"\bbetween (?:{_OWN})*$")
+_AND = re.compile(rf" and (?:{_OWN})*")
+_BESIDE_ZH = re.compile("的?(?:[后前下上旁]面|[后前下上]方|[后前下上旁]边|旁|周围|四周|附近|之间|中间|外侧|内侧|深面|隔壁)")
+_PART_OF = re.compile(rf"{MARK} (?:of|in|within|inside) (?:{_OWN})*{MARK}")
 _BOTH = re.compile(r"\b(?:both|bilateral|two|each)\b|双|两|各")
 _SIDES = {"left": "right", "right": "left"}
 _SIDE_WORDS = {
@@ -106,18 +122,64 @@ def without_sites(names: list[BilingualName], said: str, masked: str) -> list[Bi
     findings = [name for name in names if is_finding(name[0])]
     if findings and len(findings) < len(names) and (has("which_has", said) or _LINKED.search(masked)):
         return findings
+    if len(names) == len(findings) == 2 and _PART_OF.search(said):
+        return names[:1]
     if not _SITE.search(said):
         return names
     lobes = [name for name in names if "lobe" in name[0]]
     return findings or lobes or names
 
 
-def without_negated(text: str, terminology: Terminology) -> str:
-    """Remove the names that a question says it does not mean: "not the liver, show the spleen"."""
-    for start, end in reversed(terminology.spans(text)):
-        if _NEGATION.search(text[:start]):
-            text = f"{text[:start]} {text[end:]}"
+_WHOLES = ("brain", "hemispheres", "spine", "lung fields")  # keys of generic words that only tell where the others are
+
+
+def without_wholes(generic: list[Generic], names: Sequence[BilingualName]) -> list[Generic]:
+    """Leave out "brain" and the like beside other words for something: "the left hemisphere of the brain"."""
+    for key in _WHOLES:
+        if names or len(generic) > 1:
+            generic = [one for one in generic if one.key != key]
+    return generic
+
+
+# A label -> the end of the labels of its kinds.
+_KINDS_OF = {"vertebra": (" vertebra",), "tooth": (" tooth", "molar", "incisor")}
+
+
+def without_wider(names: list[BilingualName]) -> list[BilingualName]:
+    """Leave out "vertebra" beside "L3 vertebra", and "tooth" beside "molar"."""
+    labels = {english for english, _ in names}
+    wider = {
+        one for one in labels & _KINDS_OF.keys() if any(each != one and each.endswith(_KINDS_OF[one]) for each in labels)
+    }
+    return [name for name in names if name[0] not in wider]
+
+
+def without_context(text: str, terminology: Terminology) -> str:
+    """Remove the names that only tell which one is meant: "the spleen, not the liver", "the esophagus behind the trachea".
+
+    One name or generic word at least stays.
+    """
+    spans = terminology.spans(text)
+    left = len(spans) + len(generic_words(terminology.mask(text), None)[1])
+    is_measured = has("distance", terminology.mask(text)) or has("compare", terminology.mask(text))
+    removed: list[tuple[int, int]] = []
+    for place, (start, end) in enumerate(spans):
+        before, after = text[:start], text[end:]
+        is_first = place == 0 and not any(one.key != "effusion" for one in generic_words(before, None)[1])
+        is_beside = bool(_BESIDE.search(before)) and not is_first or bool(len(spans) > 1 and _BESIDE_ZH.match(after))
+        is_second = bool(removed) and removed[-1][1] == spans[place - 1][1] and _is_second_between(text, removed[-1], start)
+        negation = _NEGATION.search(before)
+        if left > 1 and (negation or (not is_measured and (is_beside or is_second))):
+            removed.append((negation.start() if negation else start, end))
+            left -= 1
+    for start, end in reversed(removed):
+        text = f"{text[:start]} {text[end:]}"
     return text
+
+
+def _is_second_between(text: str, first: tuple[int, int], start: int) -> bool:
+    """Whether a name at `start` is the second of two: "between the liver and the spleen"."""
+    return bool(_BETWEEN.search(text[: first[0]]) and _AND.fullmatch(text[first[1] : start]))
 
 
 def of_one_side(names: Sequence[BilingualName], text: str) -> tuple[BilingualName, ...]:

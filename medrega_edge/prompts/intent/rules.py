@@ -5,6 +5,7 @@ A question that counts is about a number, whatever else it says.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ class Facts:
     """`said` is the normalised question with names as marks, `whole` with its names.
 
     `names` are explicit, or what generic words stand for; `has_name` is true for words that stand for nothing here too.
-    `is_clause` tells that the question came with a history.
+    `is_clause` tells that the question came with a history, `has_place` that it holds pixels, `is_asked_first` that a
+    question mark stands before a name.
     """
 
     said: str
@@ -33,6 +35,8 @@ class Facts:
     ends_in_question_mark: bool
     is_clause: bool
     has_unknown_finding: bool
+    has_place: bool
+    is_asked_first: bool
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -75,6 +79,12 @@ class Facts:
         return is_certain and self.ends_in_question_mark and all(is_finding(name[0]) for name in self.names)
 
     @property
+    def is_bare_structures(self) -> bool:
+        """Whether it is no more than structures: "the kidneys, left and right"."""
+        are_structures = self.names and not any(is_finding(name[0]) for name in self.names)
+        return bool(are_structures) and not self.ends_in_question_mark and not without_fillers(self.said)
+
+    @property
     def is_bare_class(self) -> bool:
         """Whether it is no more than classes to choose from, or one with "is this ...": "melanoma?"."""
         classes = len({match.group() for match in pattern("class_words", self.whole).finditer(self.whole)})
@@ -107,7 +117,14 @@ _OF_REGIONS = (Kind.LOCATE, Kind.MEASURE, Kind.COUNT, Kind.SIDE, Kind.COMPARE, K
 def decide(facts: Facts) -> tuple[Kind, str | None]:
     """Return the kind of a question, and why it is impossible where it is."""
     kind, reason, margin = by_phrases(facts)
-    if facts.has_box or not facts.whole or (kind in _OF_REGIONS and _PRONOUN.search(facts.said) and not facts.names):
+    if facts.has_place and kind is Kind.IDENTIFY:
+        return kind, None
+    if (
+        facts.is_bare_structures
+        or facts.has_box
+        or not facts.whole
+        or (kind in _OF_REGIONS and _PRONOUN.search(facts.said) and not facts.names)
+    ):
         return kind, reason
     likely = kinds.log_likelihoods(facts.said, facts.whole, facts.flags)
     likeliest = Kind(max(likely, key=lambda each: likely[each]))
@@ -125,6 +142,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context = reason == "care" and facts.is_explicit and facts.has("locate")  # "the liver, for radiotherapy"
         if facts.has_whole("impossible", reason) and not is_context:
             return Kind.IMPOSSIBLE, reason, _SURER_THAN_IMPOSSIBLE
+    if _asks_for_class_finding(facts):
+        return Kind.CLASSIFY, None, math.inf
     for kind, rule in _RULES:
         if rule(facts):
             return kind, None, _SURER
@@ -142,15 +161,23 @@ def _asks_for_modality(facts: Facts) -> bool:
     return not facts.has_name and facts.has("kind_of_image")
 
 
+def _asks_for_class_finding(facts: Facts) -> bool:
+    """Whether a question asks for a finding that only a class tells, as tuberculosis."""
+    asks_for_region = any(facts.has(kind) for kind in ("locate", "measure", "count", "side", "compare"))
+    return not facts.names and not asks_for_region and facts.has_whole("class_findings")
+
+
 def _asks_for_state(facts: Facts) -> bool:
     """Whether a question asks how a structure is, not whether it is there: "is the liver normal?"."""
-    return facts.is_explicit and not any(is_finding(name[0]) for name in facts.names) and facts.has("state")
+    return bool(facts.names) and not any(is_finding(name[0]) for name in facts.names) and facts.has("state")
 
 
 _Rule = Callable[[Facts], bool]
 _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.IDENTIFY, lambda f: f.has_box and not f.has_name),
     (Kind.ANSWER, lambda f: f.has("why")),
+    (Kind.IDENTIFY, lambda f: f.has_place and not f.has_name and not f.has("measure")),
+    (Kind.LOCATE, lambda f: f.is_bare_structures),
     (Kind.DISTANCE, lambda f: f.has("distance")),
     (Kind.ORGANS, lambda f: f.has("organs_strong") and not f.has_name),
     (Kind.BODY_PART, lambda f: f.has("body_part") and not f.names),
@@ -161,6 +188,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
             f.has("classify") or f.has_whole("classify_named") or f.has("classify_named") or _chooses(f) or f.is_bare_class
         ),
     ),
+    (Kind.REPORT, lambda f: f.has_whole("which_is_ill") and not any(is_finding(name[0]) for name in f.names)),
     (Kind.SIDE, lambda f: (f.has_whole("side") or f.has("side")) and not f.has("compare")),
     (Kind.COMPARE, lambda f: f.has("compare") and f.compares),
     (Kind.GROUNDED_REPORT, lambda f: f.has("report") and f.has("with_boxes") and not f.is_explicit),
@@ -180,6 +208,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
         Kind.PRESENCE,
         lambda f: f.has_name and (f.has("presence_strong") or f.has_whole("presence_strong")) and not f.has("where"),
     ),
+    (Kind.PRESENCE, lambda f: f.is_asked_first),
     (Kind.PRESENCE, lambda f: f.has_name and f.has_whole("asks_itself") and not f.has("locate")),
     (Kind.LOCATE, lambda f: f.has("locate") and (f.has_name or not f.has("presence"))),
     (Kind.PRESENCE, lambda f: f.has("presence_strong")),

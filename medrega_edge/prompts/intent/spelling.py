@@ -13,6 +13,7 @@ from medrega_edge.vocabulary.wording import (
     corrected,
     generic_texts,
     simplified,
+    site_words,
     sound,
     typed_sound,
     unknown_names,
@@ -45,7 +46,14 @@ def _hearing(terminology: Terminology) -> Hearing:
     """The Chinese names and phrases that may be misspelt. A side is never heard: "有" and "右" sound alike."""
     frames = table()
     misspelt = [text for kind, value in frames.items() if kind not in ("impossible", "fillers") for text in texts_of(value)]
-    texts = (*terminology.chinese_phrases, *texts_of(frames), *generic_texts(), *common_words(), *unknown_names())
+    texts = (
+        *terminology.chinese_phrases,
+        *texts_of(frames),
+        *generic_texts(),
+        *common_words(),
+        *unknown_names(),
+        *site_words(),
+    )
     written = [text for text in texts if _HAN.fullmatch(text) and len(text) > 1]
     exact = re.compile("|".join(sorted(map(re.escape, written), key=len, reverse=True)))
     spoken = [text for text in (*terminology.chinese_phrases, *misspelt, *generic_texts()) if _HAN.fullmatch(text)]
