@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,12 +18,27 @@ OTHER_CLASS = "task.other_class"  # warning that a name is located in an image t
 
 
 @dataclass(frozen=True)
+class BoxInterval:
+    """Where the true box lies if this one overlaps it, for the share `level` of the objects that were measured.
+
+    `outer` holds it, and it holds `inner`; None where no box is sure to lie in it. `width` and `height` are its smallest and
+    largest in pixels, each for that share.
+    """
+
+    level: float
+    inner: PixelBox | None
+    outer: PixelBox
+    width: tuple[float, float]
+    height: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Region:
     """A named box.
 
     `confidence` is the probability that its IoU with the truth is 0.5 or more, if the package was calibrated; else a raw
     score. None where there is no score. `mask` is None where none was asked for, and where it has no pixel; `measures` are
-    those of the mask.
+    those of the mask. `interval` is None for the user's own box, and where none was fitted.
     """
 
     label: str
@@ -31,6 +46,7 @@ class Region:
     confidence: float | None
     mask: Mask | None = None
     measures: Measures | None = None
+    interval: BoxInterval | None = None
 
 
 @dataclass(frozen=True)
@@ -64,19 +80,22 @@ class ImageFacts:
     spacing_areas: tuple[PixelBox, ...] = ()  # where `spacing_mm` holds; everywhere if empty
     window_function: str | None = None  # DICOM's VOI LUT Function of `window`
 
+    def scale(self, box: PixelBox) -> tuple[float, float] | None:
+        """Return the size of the pixels of a box in millimetres, across and down; None where it is unknown."""
+        return self.spacing_mm if is_scaled(box, self.spacing_areas) else None
+
     def in_millimetres(self, box: PixelBox) -> tuple[float, float, float, float] | None:
         """Return a box in millimetres from the image's top left corner; None where the pixel size is unknown."""
-        if self.spacing_mm is None or not is_scaled(box, self.spacing_areas):
+        scale = self.scale(box)
+        if scale is None:
             return None
-        across, down = self.spacing_mm
+        across, down = scale
         return box.x1 * across, box.y1 * down, box.x2 * across, box.y2 * down
 
     def in_square_millimetres(self, mask: Mask) -> float | None:
         """Return the area of a mask in square millimetres; None where the pixel size is unknown."""
-        if self.spacing_mm is None or self.in_millimetres(mask.box) is None:
-            return None
-        across, down = self.spacing_mm
-        return mask.area * across * down
+        scale = self.scale(mask.box)
+        return None if scale is None else mask.area * scale[0] * scale[1]
 
 
 @dataclass(frozen=True)
@@ -195,6 +214,7 @@ class Answer:
                 {"label": r.label, "box": [round(v, 2) for v in r.box], "confidence": _rounded(r.confidence)}
                 | {"best_guess": self.is_best_guess(r)}
                 | self._in_millimetres(r)
+                | self._interval(r)
                 | mask_data(r.mask, r.measures, self.image)
                 for r in self.regions
             ],
@@ -217,6 +237,26 @@ class Answer:
         """Return the key `box_mm` where the pixel size is known."""
         box = self.image.in_millimetres(region.box)
         return {} if box is None else {"box_mm": [round(value, 2) for value in box]}
+
+    def _interval(self, region: Region) -> dict[str, Any]:
+        """Return the key `interval` where one was fitted."""
+        if (interval := region.interval) is None:
+            return {}
+        values: dict[str, Any] = {
+            "level": interval.level,
+            "inner": None if interval.inner is None else _numbers(interval.inner),
+            "outer": _numbers(interval.outer),
+            "width": _numbers(interval.width),
+            "height": _numbers(interval.height),
+        }
+        if (scale := self.image.scale(region.box)) is not None:
+            values["width_mm"] = _numbers([value * scale[0] for value in interval.width])
+            values["height_mm"] = _numbers([value * scale[1] for value in interval.height])
+        return {"interval": values}
+
+
+def _numbers(values: Sequence[float]) -> list[float]:
+    return [round(value, 2) for value in values]
 
 
 def mask_data(mask: Mask | None, measures: Measures | None, image: ImageFacts) -> dict[str, Any]:
@@ -249,7 +289,8 @@ def _measures(measures: Measures) -> dict[str, Any]:
 
 
 def _diameter(diameter: Diameter) -> dict[str, Any]:
-    return {"length": round(diameter.length, 2), "line": [round(value, 2) for value in diameter.line]}
+    values: dict[str, Any] = {"length": round(diameter.length, 2), "line": _numbers(diameter.line)}
+    return values if diameter.interval is None else values | {"interval": _numbers(diameter.interval)}
 
 
 def _listed(value: Any) -> Any:

@@ -113,6 +113,12 @@ class Geometry:
         """Whether some of the box lies in the image."""
         return box.x2 > 0 and box.y2 > 0 and box.x1 < self.width and box.y1 < self.height
 
+    def within(self, box: PixelBox) -> PixelBox:
+        """Return the part of a box that lies in the image."""
+        x1, x2 = (min(max(x, 0.0), float(self.width)) for x in (box.x1, box.x2))
+        y1, y2 = (min(max(y, 0.0), float(self.height)) for y in (box.y1, box.y2))
+        return PixelBox(x1, y1, x2, y2)
+
     def to_grid(self, box: PixelBox) -> GridBox:
         """Map a pixel box to the nearest grid box, clamped to the image; one grid step wide where it has no area.
 

@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge.answer import Answer, Certified, ImageFacts, Label, ModelFacts, Region, Timings
+from medrega_edge.answer import Answer, BoxInterval, Certified, ImageFacts, Label, ModelFacts, Region, Timings
 from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
@@ -42,7 +42,8 @@ from medrega_edge.inference.region_head import RegionHead, RegionMaps
 from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
 from medrega_edge.masks import Mask
 from medrega_edge.measures import measure
-from medrega_edge.package import certificate
+from medrega_edge.package import certificate, intervals
+from medrega_edge.package.intervals import Intervals
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import Kind, understand
@@ -114,6 +115,7 @@ class Engine:
         contents = package.read_all()  # every hash before any graph is loaded
         self._prompts = PromptBook.from_json(contents.text("prompts"))
         self._certificate = certificate.read(contents.text("certificate"))
+        self._intervals = intervals.find(contents)
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
             self._vision_threads = options.threads or available_threads()
@@ -209,6 +211,8 @@ class Engine:
         without: list[str] = []
         if task.wants_masks:
             regions, without = self.with_masks(image, regions)
+        if self._intervals is not None:
+            regions = tuple(_with_intervals(region, self._intervals, modality, image.geometry) for region in regions)
         facts = _image_facts(image.image, modality, confidence)
         sizes = [impossible_size(region, self._english(region.label), facts) for region in regions]
         notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
@@ -460,6 +464,26 @@ class Engine:
 def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:
     measures = None if mask is None else measure(mask.inside(), mask.box, image.image)
     return replace(region, mask=mask, measures=measures)
+
+
+def _with_intervals(region: Region, found: Intervals, modality: Modality | None, geometry: Geometry) -> Region:
+    """Add intervals to a box of the model and to what its mask measures."""
+    box = region.box
+    around = found.around(box, modality)
+    width, height = (
+        found.of_length(length, name, modality) for length, name in ((box.x2 - box.x1, "width"), (box.y2 - box.y1, "height"))
+    )
+    if region.confidence is None or around is None or width is None or height is None:
+        return region
+    inner, outer = around
+    region = replace(region, interval=BoxInterval(found.level, inner, geometry.within(outer), width, height))
+    if (measures := region.measures) is None:
+        return region
+    longest, perpendicular = (
+        replace(diameter, interval=found.of_length(diameter.length, name, modality))
+        for diameter, name in ((measures.longest, "longest"), (measures.perpendicular, "perpendicular"))
+    )
+    return replace(region, measures=replace(measures, longest=longest, perpendicular=perpendicular))
 
 
 def _image_facts(image: MedicalImage, modality: Modality | None, confidence: float | None) -> ImageFacts:

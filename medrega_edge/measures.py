@@ -22,10 +22,14 @@ Points = npt.NDArray[np.floating]  # [n, 2], x and y
 
 @dataclass(frozen=True)
 class Diameter:
-    """A straight line through an object: its `length`, and its ends x1, y1, x2, y2 in pixels of the original image."""
+    """A straight line through an object: its `length`, and its ends x1, y1, x2, y2 in pixels of the original image.
+
+    `interval` is in the unit of `length`; None where none was fitted.
+    """
 
     length: float
     line: tuple[float, float, float, float]
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

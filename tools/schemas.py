@@ -40,6 +40,22 @@ class DiameterDocument(TypedDict):
 
     length: Annotated[float, Field(gt=0)]
     line: tuple[float, float, float, float]
+    interval: NotRequired[tuple[float, float]]
+
+
+class IntervalDocument(TypedDict):
+    """Where the true box lies if this one overlaps it, for the share `level` of objects: it holds `inner`, `outer` holds it.
+
+    `inner` is null where no box is sure to lie in it. `width` and `height` are the smallest and largest in pixels.
+    """
+
+    level: Share
+    inner: Box | None
+    outer: Box
+    width: tuple[float, float]
+    height: tuple[float, float]
+    width_mm: NotRequired[tuple[float, float]]
+    height_mm: NotRequired[tuple[float, float]]
 
 
 class MaskDocument(TypedDict):
@@ -75,6 +91,7 @@ class RegionDocument(TypedDict):
     confidence: Share | None
     best_guess: bool
     box_mm: NotRequired[Box]
+    interval: NotRequired[IntervalDocument]
     mask: NotRequired[MaskDocument]
 
 

@@ -60,6 +60,7 @@ def model_info(
     from medrega_edge.inference import memory
     from medrega_edge.inference.devices import available_threads, decoder_threads
     from medrega_edge.output.certificate_text import certificate_lines
+    from medrega_edge.package import intervals
     from medrega_edge.package.certificate import read
     from medrega_edge.package.registry import find_package
 
@@ -89,6 +90,8 @@ def model_info(
         print_result(Message("package.info_regions", bins=manifest.regions.bins))
     if manifest.masks:
         print_result(Message("package.info_masks"))
+    if (found := intervals.find(package.read_all())) is not None:
+        print_result(Message("package.info_intervals", data=found.data))
     print_result(Message("package.info_threads", used=threads, available=available))
     print_result(Message("package.info_manifest", sha256=package.sha256))
     print_result(Message("package.info_certificate") if whole else Message("package.info_certificate_short"))

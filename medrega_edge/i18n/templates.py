@@ -13,11 +13,15 @@ TEMPLATES: dict[str, str] = {
     "answer.count_guessed": "Found: {count} x {name}. Best guesses among them, which may be wrong: {guesses}.",
     "answer.could_be": "Could also be: {names}.",
     "answer.diameters": "Longest diameter {longest:.1f} {unit}, perpendicular to it {perpendicular:.1f} {unit}.",
+    "answer.diameters_interval": "Longest diameter {longest:.1f} {unit} (90 % interval {longest_low:.1f} to "
+    "{longest_high:.1f}), perpendicular to it {perpendicular:.1f} {unit} ({perpendicular_low:.1f} to "
+    "{perpendicular_high:.1f}).",
     "answer.distance": "{one!c} to {other}: {centres:.0f} {unit} between the centres of their boxes, "
     "{gap:.0f} {unit} between the boxes.",
     "answer.best_guess": "Best guess, which may be wrong: {names}.",
     "answer.found": "Yes, found: {names}.",
     "answer.generic": "'{word}' stands for these",
+    "answer.if_on_object": "An interval holds only if the box is on the object.",
     "answer.in_the_box": "object in the box",
     "answer.kind": "Kind of image: {kind}.",
     "answer.larger": "{larger!c} is larger than {smaller}: its box has {ratio:.1f} times the area.",
@@ -45,6 +49,8 @@ TEMPLATES: dict[str, str] = {
     "answer.sides_of_image": "Sides are those of the image: the file does not state the patient's.",
     "answer.sides_of_patient": "Sides are the patient's, as the file states them.",
     "answer.size": "{name!c}: {width:.0f} x {height:.0f} {unit}.",
+    "answer.size_interval": "{name!c}: {width:.0f} x {height:.0f} {unit} (90 % interval {width_low:.0f} to {width_high:.0f} x "
+    "{height_low:.0f} to {height_high:.0f} {unit}).",
     "answer.size_of_box": "A size is the width and height of the box.",
     "answer.too_uncertain": "Not found with enough confidence: {names}.",
     "answer.typo": "'{typed}' read as '{meant}'",
@@ -318,6 +324,7 @@ TEMPLATES: dict[str, str] = {
     "package.info_modalities": "modalities  {modalities}",
     "package.info_name": "name        {name}",
     "package.info_precision": "precision   {precision}",
+    "package.info_intervals": "intervals   of boxes and lengths, fitted on {data}",
     "package.info_masks": "masks       of boxes, from a mask head that is loaded when it is needed",
     "package.info_regions": "boxes       from a region head with {bins} x {bins} places",
     "package.info_size": "size        {megabytes:.1f} MB",

@@ -30,7 +30,9 @@ REGION_HEAD_FILE = "region_head.onnx"  # the name that export gives it
 MASK_ENCODER, MASK_DECODER = "mask_encoder", "mask_decoder"
 # With the names that export gives them. Both are read when a mask is first asked for.
 MASK_ROLES = {MASK_ENCODER: "mask_encoder.onnx", MASK_DECODER: "mask_decoder.onnx"}
-OPTIONAL_ROLES = (REGION_HEAD, *MASK_ROLES, "decoder_data", "vision_data")
+INTERVALS, INTERVALS_FILE = "intervals", "intervals.json"  # `medrega bench calibrate` adds it
+OPTIONAL_ROLES = (REGION_HEAD, *MASK_ROLES, INTERVALS, "decoder_data", "vision_data")
+_ABOUT_WEIGHTS = ("certificate", "card", INTERVALS)  # roles that no answer's boxes and masks depend on
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,12 @@ class Manifest:
         if self.answer_thresholds is None:
             del data["answer_thresholds"]
         return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 over the hashes of all files that boxes and masks depend on."""
+        hashes = {role: entry.sha256 for role, entry in self.files.items() if role not in _ABOUT_WEIGHTS}
+        return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:

@@ -231,11 +231,24 @@ def _measure(found: Found, answer: Answer) -> _Told:
             width, height = x2 - x1, y2 - y1
             size = {f"width_{unit}": round(width, 1), f"height_{unit}": round(height, 1), "unit": unit}
             sizes.append({"name": name[0]} | size)
-            messages.append(Message("answer.size", name=region.label, width=width, height=height, unit=unit))
+            messages.append(_size(region, width, height, unit, answer.image))
     if messages:
         messages.append(Message("answer.size_of_box"))
+    if any(region.interval for regions in found.values() for region in regions):
+        messages.append(Message("answer.if_on_object"))
     reasons, why = why_pixels((region.box for regions in found.values() for region in regions), answer.image)
     return [*messages, *reasons], {"sizes": sizes} | why
+
+
+def _size(region: Region, width: float, height: float, unit: str, image: ImageFacts) -> Message:
+    """Say width and height, with their intervals where there are some."""
+    size: dict[str, Any] = {"name": region.label, "width": width, "height": height, "unit": unit}
+    if (interval := region.interval) is None:
+        return Message("answer.size", **size)
+    across, down = image.scale(region.box) or (1.0, 1.0)
+    low, high = ((interval.width[end] * across, interval.height[end] * down) for end in (0, 1))
+    ends = {"width_low": low[0], "width_high": high[0], "height_low": low[1], "height_high": high[1]}
+    return Message("answer.size_interval", **size, **ends)
 
 
 def _scaled(boxes: Sequence[PixelBox], image: ImageFacts) -> tuple[str, list[Sequence[float]]]:

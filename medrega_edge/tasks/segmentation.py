@@ -78,6 +78,8 @@ class Segment(TaskRequest):
         reasons, why = why_pixels((each.mask.box for each in answer.regions if each.measures and each.mask), answer.image)
         messages = [message for each in answer.regions if each.label not in wrong for message in _sentences(each, answer)]
         sentences += [message.text(answer.language) for message in [*messages, *reasons]]
+        if any(each.interval and each.measures for each in answer.regions):
+            sentences.append(Message("answer.if_on_object").text(answer.language))
         text = ("" if answer.language is Language.ZH else " ").join(sentences)
         facts: dict[str, Any] = {"masks": sum(region.mask is not None for region in answer.regions)}
         return replace(answer, text=text, facts=facts | why | dict(answer.facts))
@@ -95,7 +97,19 @@ def _sentences(region: Region, answer: Answer) -> Iterator[Message]:
         yield Message("answer.mask", name=region.label, pixels=region.mask.area, area=square / _SQUARE_CENTIMETRE)
     if (measures := region.measures) is None:
         return
-    longest, perpendicular = measures.longest.length, measures.perpendicular.length
-    yield Message("answer.diameters", longest=longest, perpendicular=perpendicular, unit=measures.unit)
+    longest, perpendicular, unit = measures.longest, measures.perpendicular, measures.unit
+    if longest.interval is None or perpendicular.interval is None:
+        yield Message("answer.diameters", longest=longest.length, perpendicular=perpendicular.length, unit=unit)
+    else:
+        yield Message(
+            "answer.diameters_interval",
+            longest=longest.length,
+            longest_low=longest.interval[0],
+            longest_high=longest.interval[1],
+            perpendicular=perpendicular.length,
+            perpendicular_low=perpendicular.interval[0],
+            perpendicular_high=perpendicular.interval[1],
+            unit=unit,
+        )
     if measures.mean is not None and measures.mean_unit is not None:
         yield Message("answer.mean", value=measures.mean, unit=measures.mean_unit)

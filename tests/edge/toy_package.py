@@ -21,6 +21,7 @@ from medrega_edge.package.manifest import (
     REGION_HEAD,
     REGION_HEAD_FILE,
     REGION_SCHEMA_VERSION,
+    ROLES,
     SCHEMA_VERSION,
     DecoderSpec,
     MaskSpec,
@@ -235,7 +236,7 @@ def build(
         "decoder": decoder(by_last, by_mean, context, with_head),
         "prompts": json.dumps(prompts).encode(),
     }
-    names = {role: entry.path for role, entry in shipped.manifest.files.items() if role not in (REGION_HEAD, *MASK_ROLES)}
+    names = {role: shipped.manifest.files[role].path for role in ROLES}
     if with_head:
         written[REGION_HEAD], names[REGION_HEAD] = head_graph(colours), REGION_HEAD_FILE
     if masks:

@@ -39,6 +39,7 @@ TEMPLATES: dict[str, str] = {
     "bench.numbered": "{noun} {number} of '{file}'",
     "bench.mask_missing": "{file} of masks.jsonl is not there; correct the line or add the file.",
     "bench.mask_of_other_size": "The mask of {id} has another size than its image; correct it.",
+    "bench.no_intervals": "The package has no intervals; fit them with: medrega bench calibrate.",
     "bench.no_masks": "'{folder}' has no masks.jsonl; name the folder that has it with --masks.",
     "bench.other_size": "{place} states an image of {stated} pixels, and it has {found}; correct the entry or its boxes.",
     "bench.pixel_box": "{place} needs x1,y1,x2,y2 in pixels as box.",
@@ -59,8 +60,12 @@ TEMPLATES: dict[str, str] = {
     "bench.answers_strayed": "{flipped:.0f} of {count} answers turned right or wrong, though the package calls itself "
     "{name} "
     "{version} as the one before it (what answers otherwise needs another version)",
+    "bench.calibrated": "{count} boxes of {images} images; kinds of images with numbers of their own: {kinds}; wrote {file}",
+    "bench.coverage": "{kind} {measure}: {held:.1%} of {n} whose box overlaps, {of_all:.1%} of all {all}; size {size:.2f}",
+    "bench.few_boxes": "Only {count} boxes overlap a true one, and intervals need {least}; take more images.",
     "bench.masks": "{name}: {n} objects, Dice {named} by name, {boxed:.3f} by true box; {leaves:.0%} leave the box",
     "bench.mask_scores": "scores: slope {slope:.3f}, offset {offset:.3f}; the package's are {error:.3f} off on average",
+    "bench.no_place": "This system has no folder for your files; give --into-package.",
     "bench.no_masks_in_split": "No image of the split '{split}' has a mask; choose another split.",
     "bench.bertscore_for_reports": "BERTScore is for reports, not for '{setting}'; leave --bertscore-model out.",
     "bench.classes_unusable": "Line {line} needs classes that are different names without commas, which part the labels "

@@ -1,0 +1,226 @@
+"""Intervals of boxes and lengths: fits them on one split, and measures on another how often they hold the truth.
+
+Each box that a package gives for a name that is in the image is compared with the true box of that name that it overlaps
+most. Lengths are widths, heights, and the diameters of masks beside true masks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medrega_bench.datasets.evaluation_set import EvaluationItem
+from medrega_bench.datasets.questions import LeftOut, questions_about
+from medrega_bench.datasets.true_masks import MaskLine, true_masks
+from medrega_bench.evaluation.results import AnswerRow
+from medrega_bench.performance.environment import Environment
+from medrega_bench.result_files import Estimate
+from medrega_edge.boxes import PixelBox, iou
+from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.evaluation.bootstrap import mean_interval
+from medrega_edge.evaluation.records import Record
+from medrega_edge.images.reader import read_image
+from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
+from medrega_edge.masks import Inside
+from medrega_edge.measures import diameters
+from medrega_edge.package.intervals import ALL, LENGTHS, LEVEL, BoxMargins, Intervals, KindOfImage, LengthFactors
+
+FEWEST = 60  # objects of a kind of image; with fewer it has no numbers of its own
+
+Pair = tuple[float, float]  # a length and the true one
+
+
+@dataclass(frozen=True)
+class Case:
+    """A box with the true one, and lengths with the true ones, by name. `kind` is the modality that the answer states."""
+
+    image: str
+    kind: Modality | None
+    box: PixelBox
+    true_box: PixelBox
+    lengths: Mapping[str, Pair]
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether both boxes share an area."""
+        return iou(self.box, self.true_box) > 0
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often intervals held the truth: of objects whose box overlaps the true one, and of all that got a box.
+
+    `kind` is a modality or "" for all, `measure` "outer", "inner" or a length. `size` is the median of the interval's size:
+    of an outer or inner box, its area relative to the box; of a length, its upper end divided by its lower one.
+    """
+
+    kind: str
+    measure: str
+    overlapping: Estimate
+    all: Estimate
+    size: float
+
+
+@dataclass(frozen=True)
+class CoverageResult:
+    """The result of `medrega bench coverage`."""
+
+    command: str
+    split: str
+    environment: Environment
+    package: str
+    level: float
+    data: str
+    coverage: tuple[Coverage, ...]
+    schema_version: int = 1
+
+
+def items_of(records: Sequence[Record]) -> Iterator[EvaluationItem]:
+    """Ask for each object of each image by its English name."""
+    for record in records:
+        for question in questions_about(record, (Language.EN,)):
+            if not isinstance(question, LeftOut) and question.task is Task.DETECT:
+                yield EvaluationItem(question, record.dataset, (record.width, record.height))
+
+
+class MaskMeasures:
+    """Measures true masks and those of a package, in pixels."""
+
+    def __init__(self, head: MaskHead, folder: Path, lines: Mapping[str, MaskLine], records: Sequence[Record]) -> None:
+        """`folder` and `lines` are those of the true masks."""
+        self._head, self._folder = head, folder
+        self._records = {str(record.image): (record, lines[record.id]) for record in records if record.id in lines}
+        self._last: tuple[str, MaskFeatures] | None = None  # rows of one image follow each other
+
+    def __call__(self, row: AnswerRow) -> list[dict[str, Pair]]:
+        """Return the diameters of the mask in each box of an answer, with the true ones; none for several true objects."""
+        found: list[dict[str, Pair]] = [{} for _ in row.boxes]
+        known = self._records.get(row.image)
+        if known is None or row.object in self._head.spec.wrong or len(row.true_boxes) != 1:
+            return found
+        truth = self._truth(*known, str(row.object))
+        if truth is None:
+            return found
+        if self._last is None or self._last[0] != row.image:
+            self._last = row.image, self._head.encode(read_image(row.image))
+        features = self._last[1]
+        for lengths, box in zip(found, row.boxes, strict=True):
+            mask = self._head.segment(features, PixelBox(*box))
+            if mask is not None:
+                pairs = zip(diameters(mask.inside(), (1.0, 1.0)), diameters(truth, (1.0, 1.0)), strict=True)
+                for name, (one, true) in zip(LENGTHS[2:], pairs, strict=True):
+                    lengths[name] = one.length, true.length
+        return found
+
+    def _truth(self, record: Record, line: MaskLine, label: str) -> Inside | None:
+        masks = (inside for region, inside in true_masks(self._folder, line, record) if region.label_en == label)
+        return next(masks, None)
+
+
+def cases(rows: Sequence[AnswerRow], measures: Callable[[AnswerRow], list[dict[str, Pair]]] | None) -> Iterator[Case]:
+    """Compare each box of each answer with the true box that it overlaps most, or that is nearest."""
+    for row in rows:
+        true_boxes = [PixelBox(*box) for box in row.true_boxes]
+        of_masks = measures(row) if measures and row.boxes else [{} for _ in row.boxes]
+        for box, lengths in zip((PixelBox(*corners) for corners in row.boxes), of_masks, strict=True):
+            true = max(true_boxes, key=lambda other: (iou(box, other), -math.dist(_middle(box), _middle(other))))
+            sides = {
+                "width": (box.x2 - box.x1, true.x2 - true.x1),
+                "height": (box.y2 - box.y1, true.y2 - true.y1),
+            }
+            yield Case(row.image, Modality(row.recognised) if row.recognised else None, box, true, sides | lengths)
+
+
+def _middle(box: PixelBox) -> tuple[float, float]:
+    return box.x1 + box.x2, box.y1 + box.y2
+
+
+def fit(found: Sequence[Case], weights: str, data: str) -> Intervals:
+    """Fit the numbers of each kind of image with enough objects, and those of all kinds together."""
+    overlapping = [case for case in found if case.overlaps]
+    kinds = {ALL: _kind(overlapping)}
+    for kind in sorted({case.kind for case in overlapping if case.kind}):
+        numbers = _kind([case for case in overlapping if case.kind == kind])
+        if numbers != KindOfImage():
+            kinds[kind] = numbers
+    return Intervals(weights, LEVEL, data, kinds)
+
+
+def _kind(group: Sequence[Case]) -> KindOfImage:
+    box = None
+    if len(group) >= FEWEST:
+        outer, inner = (highest([score(case) for case in group], LEVEL) for score in (_outside, _inside))
+        box = BoxMargins(len(group), _up(outer), _up(inner))
+    lengths = {}
+    for name in LENGTHS:
+        ratios = [true / length for length, true in (case.lengths[name] for case in group if name in case.lengths)]
+        if len(ratios) >= FEWEST:
+            tail = (1 - LEVEL) / 2
+            low = -highest([-ratio for ratio in ratios], 1 - tail)
+            lengths[name] = LengthFactors(len(ratios), -_up(-low), _up(highest(ratios, 1 - tail)))
+    return KindOfImage(box, lengths)
+
+
+def highest(scores: Sequence[float], level: float) -> float:
+    """Return the score that a further one stays below, or at, with the probability `level`.
+
+    Of n scores it is the one at place ceil((n + 1) level): this holds for any distribution, if the further one might as well
+    have been any of them.
+    """
+    return sorted(scores)[math.ceil((len(scores) + 1) * level) - 1]
+
+
+def _up(value: float) -> float:
+    return math.ceil(value * 1e4) / 1e4
+
+
+def _outside(case: Case) -> float:
+    """Return the share of its sides by which a box has to grow to hold the true one."""
+    (x1, y1, x2, y2), true = case.box, case.true_box
+    width, height = x2 - x1, y2 - y1
+    return max((x1 - true.x1) / width, (true.x2 - x2) / width, (y1 - true.y1) / height, (true.y2 - y2) / height)
+
+
+def _inside(case: Case) -> float:
+    """Return the share of its sides by which a box has to shrink on each side to lie in the true one."""
+    (x1, y1, x2, y2), true = case.box, case.true_box
+    width, height = x2 - x1, y2 - y1
+    return max((true.x1 - x1) / width, (x2 - true.x2) / width, (true.y1 - y1) / height, (y2 - true.y2) / height)
+
+
+def coverage(found: Sequence[Case], intervals: Intervals) -> Iterator[Coverage]:
+    """Measure how often intervals hold the truth, over all images and for each kind of them."""
+    for kind in ("", *sorted({case.kind for case in found if case.kind})):
+        group = [case for case in found if kind in ("", case.kind)]
+        for measure in ("outer", "inner", *LENGTHS):
+            held = [(case, result) for case in group if (result := _held(case, measure, intervals)) is not None]
+            mine = [(case, result) for case, result in held if case.overlaps]
+            if mine:
+                size = float(np.median([size for _, (_, size) in mine]))
+                yield Coverage(kind, measure, _estimate(mine), _estimate(held), round(size, 3))
+
+
+def _held(case: Case, measure: str, intervals: Intervals) -> tuple[bool, float] | None:
+    """Return whether the interval holds the truth, and how large it is; None where there is none."""
+    if measure in ("outer", "inner"):
+        around = intervals.around(case.box, case.kind)
+        if around is None:
+            return None
+        inner, outer = around
+        if measure == "outer":
+            return outer.contains(case.true_box), outer.area / case.box.area
+        return (True, 0.0) if inner is None else (case.true_box.contains(inner), inner.area / case.box.area)
+    if measure not in case.lengths:
+        return None
+    length, true = case.lengths[measure]
+    found = intervals.of_length(length, measure, case.kind)
+    return None if found is None else (found[0] <= true <= found[1], found[1] / max(found[0], 1e-9))
+
+
+def _estimate(held: Sequence[tuple[Case, tuple[bool, float]]]) -> Estimate:
+    values = np.array([is_held for _, (is_held, _) in held], float)
+    return Estimate(len(values), float(values.mean()), mean_interval(values, [case.image for case, _ in held]))

@@ -1,0 +1,138 @@
+"""How far boxes and lengths may be off: intervals that held the truth for 90 % of the objects that they were fitted on.
+
+Split conformal prediction (Papadopoulos et al., 2002; of boxes: Andéol et al., 2023). `medrega bench calibrate` fits the
+numbers for each kind of image, over objects whose box overlaps the true one. They hold for the weights that they were
+fitted with and for images like those: they are part of a package, or a file of the user for data of a site.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Modality
+from medrega_edge.errors import PackageError
+from medrega_edge.io.strict_json import STRICT, Count, JsonFault, Number, Share, parse_json
+from medrega_edge.package.manifest import INTERVALS, INTERVALS_FILE
+from medrega_edge.package.package import PackageContents
+from medrega_edge.package.registry import user_folders
+
+LEVEL = 0.9  # share of objects whose truth an interval holds
+LENGTHS = ("width", "height", "longest", "perpendicular")  # of a box; diameters of a mask
+ALL = ""  # name of all kinds of images together
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class BoxMargins:
+    """Shares of a box's width and height by which its sides move out to hold the true box, or in to lie in it.
+
+    They were fitted on `n` boxes.
+    """
+
+    __pydantic_config__ = STRICT
+
+    n: Count
+    outer: Number
+    inner: Number
+
+
+@dataclass(frozen=True)
+class LengthFactors:
+    """Factors of a length that give its interval, fitted on `n` lengths."""
+
+    __pydantic_config__ = STRICT
+
+    n: Count
+    low: Number
+    high: Number
+
+
+@dataclass(frozen=True)
+class KindOfImage:
+    """The numbers of one kind of image; what too few objects were there for is missing, and that of all kinds counts."""
+
+    __pydantic_config__ = STRICT
+
+    box: BoxMargins | None = None
+    lengths: Mapping[str, LengthFactors] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """What a file of intervals holds. `weights` is `Manifest.weights` of the package whose boxes were measured.
+
+    `kinds` are by the modality that an answer states; `ALL` has the numbers over all of them. `data` says what it was
+    fitted on.
+    """
+
+    __pydantic_config__ = STRICT
+
+    weights: str
+    level: Share
+    data: str
+    kinds: Mapping[str, KindOfImage]
+
+    def to_json(self) -> str:
+        """Serialise as the file."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
+
+    def around(self, box: PixelBox, modality: Modality | None) -> tuple[PixelBox | None, PixelBox] | None:
+        """Return the box that lies in the true one, None where none is sure to, and the box that holds the true one.
+
+        None where nothing was fitted.
+        """
+        margins = self._kind(modality).box or self._kind(None).box
+        if margins is None:
+            return None
+        inner = moved(box, -margins.inner) if margins.inner < 0.5 else None
+        return inner, moved(box, margins.outer)
+
+    def of_length(self, length: float, name: str, modality: Modality | None) -> Range | None:
+        """Return the interval of a length, one of `LENGTHS`; None where nothing was fitted."""
+        factors = self._kind(modality).lengths.get(name) or self._kind(None).lengths.get(name)
+        return None if factors is None else (length * factors.low, length * factors.high)
+
+    def _kind(self, modality: Modality | None) -> KindOfImage:
+        return self.kinds.get(modality or ALL, KindOfImage())
+
+
+def moved(box: PixelBox, share: float) -> PixelBox:
+    """Return a box whose sides have moved out by a share of its width and height."""
+    across, down = share * (box.x2 - box.x1), share * (box.y2 - box.y1)
+    return PixelBox(box.x1 - across, box.y1 - down, box.x2 + across, box.y2 + down)
+
+
+def site_file(weights: str) -> Path | None:
+    """Return the path of the user's own intervals for a package's weights; None where the system has no place for data."""
+    folders = user_folders()
+    return folders[0].with_name("intervals") / f"{weights[:16]}.json" if folders else None
+
+
+def find(contents: PackageContents) -> Intervals | None:
+    """Return the intervals for a package: the user's own, else those in it, if they were fitted with its weights.
+
+    Raises PackageError for a file that cannot be read.
+    """
+    weights = contents.package.manifest.weights
+    own = site_file(weights)
+    texts = []
+    if own is not None and own.is_file():
+        texts.append((own.name, own.read_text(encoding="utf-8", errors="replace")))
+    if INTERVALS in contents.files:
+        texts.append((INTERVALS_FILE, contents.text(INTERVALS)))
+    for name, text in texts:
+        try:
+            intervals = parse_json(Intervals, text)
+        except JsonFault as fault:
+            raise fault.package_error(name) from None
+        if any(kind not in (ALL, *Modality) for kind in intervals.kinds):
+            raise PackageError("package.wrong_value", file=name, key="kinds")
+        if intervals.weights == weights:
+            return intervals
+    return None
