@@ -1,0 +1,135 @@
+"""`medrega bench calibrate` and `coverage`: split conformal quantiles against simulation, and both commands."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from medrega_bench.cli.main import bench_app
+from medrega_bench.evaluation import intervals as home
+from medrega_bench.evaluation.intervals import FEWEST, Case, coverage, fit, highest
+from medrega_edge import load
+from medrega_edge.boxes import PixelBox
+from medrega_edge.package import intervals
+from medrega_edge.package.package import Package
+from tests.edge.toy_package import MASKS, build, picture
+
+FEW = 20  # images of the commands' test: enough for a quantile
+
+
+def test_a_further_score_is_below_with_the_probability_that_is_claimed():
+    """Brute force: of n + 1 exchangeable scores, each one in turn is the further one."""
+    random = np.random.default_rng(3)
+    for n in (19, 60, 99):
+        shares = []
+        for _ in range(20):
+            scores = list(random.permutation(np.round(random.exponential(size=n + 1), 1)))  # with ties
+            shares += [scores[k] <= highest(scores[:k] + scores[k + 1 :], 0.9) for k in range(n + 1)]
+        assert 0.9 <= np.mean(shares) < 0.9 + 0.07
+    assert highest(range(99), 0.9) == math.ceil(100 * 0.9) - 1
+
+
+def made(random, count, kind, noise):
+    """Boxes whose sides are wrong by some noise, relative to the box, and a length that is too short."""
+    for number in range(count):
+        box = np.array([100, 200, 160, 320]) + random.normal(0, 3, 4)
+        off = random.normal(0, noise, 4) * [60, 120, 60, 120]
+        true = PixelBox(*(box + off))
+        lengths = {"width": (60.0, 60.0 * math.exp(random.normal(0.1, noise)))}
+        yield Case(str(number), kind, PixelBox(*box), true, lengths)
+
+
+def test_intervals_hold_what_they_claim_on_other_boxes():
+    random = np.random.default_rng(5)
+    kinds = (("ct", 0.05), ("mri", 0.2))
+    fitted = fit([case for kind, noise in kinds for case in made(random, 400, kind, noise)], "w", "made")
+    others = [case for kind, noise in kinds for case in made(random, 1000, kind, noise)]
+    found = {(each.kind, each.measure): each for each in coverage(others, fitted)}
+    for key, one in found.items():
+        assert 0.86 < one.overlapping.value < 0.95, key
+    assert found["ct", "outer"].size < found["mri", "outer"].size
+    assert found["", "width"].all.n == found["", "outer"].all.n == 2000
+
+
+def test_few_objects_of_a_kind_get_the_numbers_of_all():
+    random = np.random.default_rng(5)
+    fitted = fit([*made(random, 200, "ct", 0.1), *made(random, FEWEST - 1, "oct", 0.2)], "w", "made")
+    assert set(fitted.kinds) == {"", "ct"} and fitted.kinds[""].box.n == 200 + FEWEST - 1
+    box = PixelBox(0, 0, 10, 10)
+    assert fitted.around(box, "oct") == fitted.around(box, None) != fitted.around(box, "ct")
+
+
+def test_boxes_beside_the_object_count_among_all_only():
+    random = np.random.default_rng(5)
+    cases = list(made(random, 100, "ct", 0.1))
+    beside = [Case("x", "ct", PixelBox(0, 0, 5, 5), PixelBox(50, 50, 60, 60), {}) for _ in range(100)]
+    fitted = fit([*cases, *beside], "w", "made")
+    assert fitted == fit(cases, "w", "made")
+    (outer,) = (each for each in coverage([*cases, *beside], fitted) if (each.kind, each.measure) == ("", "outer"))
+    assert (outer.overlapping.n, outer.all.n) == (100, 200)
+    assert outer.all.value == pytest.approx(outer.overlapping.value / 2)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Enough images of one scan whose liver is annotated a little too small, with its mask."""
+    monkeypatch.setattr(home, "FEWEST", FEW)
+    monkeypatch.setattr(intervals, "user_folders", lambda: [tmp_path / "own" / "packages"])
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(picture(480, 240, liver=(80, 40, 240, 160))).save(tmp_path / "images" / "a.png")
+    values = np.zeros((240, 480), np.uint8)
+    values[48:160, 80:240] = 2
+    Image.fromarray(values).save(tmp_path / "masks" / "a.png")
+    region = {"label_en": "liver", "label_zh": "肝脏", "kind": "organ", "boxes": [[80, 48, 240, 160]]}
+    records, lines = [], []
+    for split in ("val", "test"):
+        for number in range(FEW):
+            record = {"id": f"{split}{number}", "dataset": "toy", "image": "images/a.png", "modality": "mri", "split": split}
+            records.append(record | {"width": 480, "height": 240, "regions": [region]})
+            lines.append({"id": f"{split}{number}", "mask": "masks/a.png", "values": {"liver": 2}})
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records), "utf-8")
+    (tmp_path / "masks" / "masks.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines), "utf-8")
+    return tmp_path
+
+
+def bench(command, data, *words):
+    return CliRunner().invoke(bench_app, [command, "--data", str(data), "--masks", str(data / "masks"), *map(str, words)])
+
+
+def test_the_commands_fit_and_measure(data):
+    package = build(data / "toy", masks=MASKS)
+    before = Package.open(package)
+    run = bench("coverage", data, "--model", package, "--out", data / "coverage.json")
+    assert run.exception.code == "bench.no_intervals"
+    run = bench("calibrate", data, "--model", package)
+    assert run.exit_code == 0, run.output
+    assert Package.open(package).sha256 == before.sha256
+    own = intervals.site_file(before.manifest.weights)
+    fitted = json.loads(own.read_text("utf-8"))
+    assert fitted["kinds"][""]["box"]["n"] == FEW and set(fitted["kinds"][""]["lengths"]) == set(intervals.LENGTHS)
+    own.unlink()
+    run = bench("calibrate", data, "--model", package, "--into-package", "--split", "val")
+    assert run.exit_code == 0, run.output
+    added = Package.open(package)
+    added.verify()
+    assert added.manifest.weights == before.manifest.weights and json.loads(added.text("intervals")) == fitted
+    run = bench("coverage", data, "--model", package, "--out", data / "coverage.json")
+    assert run.exit_code == 0, run.output
+    result = json.loads((data / "coverage.json").read_text("utf-8"))
+    assert {(one["measure"], one["overlapping"]["value"]) for one in result["coverage"]} == {
+        (measure, 1.0) for measure in ("outer", "inner", *intervals.LENGTHS)
+    }
+    engine = load(package)
+    interval = engine.detect(engine.open(data / "images" / "a.png"), "liver").regions[0].interval
+    assert interval.height[0] <= 112 <= interval.height[1] + 1e-6
+
+
+def test_too_few_boxes_are_refused(data):
+    lines = (data / "records.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (data / "records.jsonl").write_text("".join(lines[1:]), "utf-8")
+    run = bench("calibrate", data, "--model", build(data / "toy", masks=MASKS), "--split", "val")
+    assert run.exception.code == "bench.few_boxes"
