@@ -49,8 +49,8 @@ TEMPLATES: dict[str, str] = {
     "answer.sides_of_image": "Sides are those of the image: the file does not state the patient's.",
     "answer.sides_of_patient": "Sides are the patient's, as the file states them.",
     "answer.size": "{name!c}: {width:.0f} x {height:.0f} {unit}.",
-    "answer.size_interval": "{name!c}: {width:.0f} x {height:.0f} {unit} (90 % interval {width_low:.0f} to {width_high:.0f} x "
-    "{height_low:.0f} to {height_high:.0f} {unit}).",
+    "answer.size_interval": "{name!c}: {width:.0f} x {height:.0f} {unit} (90 % interval {width_low:.0f} to "
+    "{width_high:.0f} x {height_low:.0f} to {height_high:.0f} {unit}).",
     "answer.size_of_box": "A size is the width and height of the box.",
     "answer.too_uncertain": "Not found with enough confidence: {names}.",
     "answer.typo": "'{typed}' read as '{meant}'",

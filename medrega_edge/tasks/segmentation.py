@@ -78,7 +78,7 @@ class Segment(TaskRequest):
         reasons, why = why_pixels((each.mask.box for each in answer.regions if each.measures and each.mask), answer.image)
         messages = [message for each in answer.regions if each.label not in wrong for message in _sentences(each, answer)]
         sentences += [message.text(answer.language) for message in [*messages, *reasons]]
-        if any(each.interval and each.measures for each in answer.regions):
+        if any(each.measures and each.measures.longest.interval for each in answer.regions):
             sentences.append(Message("answer.if_on_object").text(answer.language))
         text = ("" if answer.language is Language.ZH else " ").join(sentences)
         facts: dict[str, Any] = {"masks": sum(region.mask is not None for region in answer.regions)}
