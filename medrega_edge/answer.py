@@ -15,6 +15,12 @@ from medrega_edge.measures import Diameter, Measures
 SCHEMA_VERSION = 1
 LIKELY = 0.5  # confidence from which on a region is said to be there; below, it is a best guess
 OTHER_CLASS = "task.other_class"  # warning that a name is located in an image that the model takes for another class
+_DOUBTS = (OTHER_CLASS, "task.where_not_whether", "task.unknown_in_kind")  # a box, however sure, does not prove its name
+
+
+def is_doubt(warning: Message) -> bool:
+    """Whether a warning says that a box is no proof that its name is in the image."""
+    return warning.code in _DOUBTS
 
 
 @dataclass(frozen=True)
@@ -178,11 +184,9 @@ class Answer:
         return self.text if self.guess is None else self.guess
 
     def is_best_guess(self, region: Region) -> bool:
-        """Whether a region is rather wrong than right, or of another class than the model takes the image for."""
+        """Whether a region is rather wrong than right, or doubted by a warning."""
         is_unlikely = region.confidence is not None and region.confidence < LIKELY
-        return is_unlikely or any(
-            warning.code == OTHER_CLASS and warning.params["name"] == region.label for warning in self.warnings
-        )
+        return is_unlikely or any(is_doubt(warning) and warning.params["name"] == region.label for warning in self.warnings)
 
     @property
     def best_guesses(self) -> list[str]:

@@ -131,6 +131,7 @@ class Engine:
         self._mask_head: MaskHead | None = None  # loaded when a mask is first asked for
         self._mask_cache: OrderedDict[tuple[bytes, int, int], MaskFeatures] = OrderedDict()  # by pixels and size
         self._modalities: WeakKeyDictionary[EncodedImage, RecognisedModality | None] = WeakKeyDictionary()
+        self._parts: WeakKeyDictionary[EncodedImage, str | None] = WeakKeyDictionary()
         self._answered: WeakSet[EncodedImage] = WeakSet()  # whose time of reading and encoding an answer has counted
         self.load_ms = (time.perf_counter() - begun) * 1000
 
@@ -199,15 +200,20 @@ class Engine:
         modality, confidence, modality_warnings = self._modality(image)
         is_medical = modality is not None or confidence is None
         certifiable = result.certifiable
-        right = None if result.score is None else calibrated(result.score, self.package.manifest.answer_calibration)
+        right, is_from_words = result.confidence, result.confidence is None
+        if is_from_words and result.score is not None:
+            right = calibrated(result.score, self.package.manifest.answer_calibration)
         is_known = is_medical
         unsure = []
-        if task.task is Task.VQA and modality and not certificate.was_measured(self._certificate, Task.VQA, modality):
+        is_asked_in_words = task.task is Task.VQA and is_from_words
+        if is_asked_in_words and modality and not certificate.was_measured(self._certificate, Task.VQA, modality):
             unsure, certifiable, is_known = [Message("task.untrained_question", modality=modality.value)], False, False
-        is_guess = right is not None and (right < self._least_sure(result.text) or not is_known)
+        is_guess = right is not None and (
+            result.is_unsure or not is_known or (is_from_words and right < self._least_sure(result.text))
+        )
         if is_guess:
             unsure.append(Message("task.guessed") if guess else Message("task.unsure_answer"))
-        regions = self._regions(image, result, modality)
+        regions = self._regions(image, result)
         without: list[str] = []
         if task.wants_masks:
             regions, without = self.with_masks(image, regions)
@@ -324,7 +330,7 @@ class Engine:
         Raises UsageError for what an image cannot tell, for unknown names, and as `build_request`.
         """
         if task is None and box is None and not labels:
-            part = partial(certain_part, self.context(image, Language.EN))
+            part = partial(self._certain_part, image)
             request = parse_intent(
                 text, self.tasks, self.terminology, self.modality(image), self._prompts, self.has_masks, part
             )
@@ -377,6 +383,8 @@ class Engine:
             max_tokens,
             on_text,
             partial(self._certain_modalities, image),
+            partial(self._certain_part, image),
+            partial(self._confidence, image),
         )
 
     def _least_sure(self, answer: str) -> float:
@@ -397,6 +405,12 @@ class Engine:
         recognised = self._recognised(image)
         certain = recognised.modality if recognised and recognised.confidence >= CERTAIN_MODALITY else None
         return tuple(dict.fromkeys(each for each in (image.image.modality, certain) if each))
+
+    def _certain_part(self, image: EncodedImage) -> str | None:
+        """Return the body part that is recognised for certain, once an image."""
+        if image not in self._parts:
+            self._parts[image] = certain_part(self.context(image, Language.EN))
+        return self._parts[image]
 
     def _modality(self, image: EncodedImage) -> tuple[Modality | None, float | None, list[Message]]:
         """Return the modality of an image, the confidence if it was recognised, and warnings about it."""
@@ -425,16 +439,19 @@ class Engine:
         """Return the English name of a label of the package; None for another name."""
         return next((english for english, chinese in self._prompts.labels if shown in (english, chinese)), None)
 
-    def _regions(self, image: EncodedImage, result: TaskResult, modality: Modality | None) -> tuple[Region, ...]:
+    def _regions(self, image: EncodedImage, result: TaskResult) -> tuple[Region, ...]:
         """Map detections to pixels of the original image, and their scores to probabilities."""
-        manifest = self.package.manifest
-        shifts = manifest.calibration_shifts.get(modality or "", {})
         regions = []
         for label, box, score in ((each.label, each.box, each.score) for each in result.detections):
-            shift = shifts.get(self._english(label) or "", shifts.get("", 0.0))
-            confidence = None if score is None else calibrated(score, manifest.calibration, shift)
+            confidence = None if score is None else self._confidence(image, self._english(label) or "", score)
             regions.append(Region(label, image.geometry.to_pixels(box), confidence))
         return tuple(regions)
+
+    def _confidence(self, image: EncodedImage, english: str, score: float) -> float:
+        """Return the probability that a box of this name with this raw score is right in such an image."""
+        manifest = self.package.manifest
+        shifts = manifest.calibration_shifts.get(self.modality(image) or "", {})
+        return calibrated(score, manifest.calibration, shifts.get(english, shifts.get("", 0.0)))
 
     def with_masks(self, image: EncodedImage, regions: Sequence[Region]) -> tuple[tuple[Region, ...], list[str]]:
         """Add a mask to each region. Returns the regions, and the labels that get none because their masks are wrong.

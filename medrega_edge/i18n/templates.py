@@ -35,7 +35,7 @@ TEMPLATES: dict[str, str] = {
     "answer.no_mask": "Mask of {name}: empty; nothing in the box stands out.",
     "answer.not_found": "Not found: {names}.",
     "answer.nothing_visible": "No structure that the model knows was found with confidence.",
-    "answer.perhaps": "Perhaps, with low confidence: {names}.",
+    "answer.perhaps": "Perhaps: {names}.",
     "answer.pixels_no_spacing": "Lengths are in pixels (px): the file does not state the size of a pixel, as DICOM "
     "and NIfTI files do.",
     "answer.pixels_outside_scale": "Lengths are in pixels (px) outside the areas whose scale the file states.",
@@ -112,6 +112,11 @@ TEMPLATES: dict[str, str] = {
     "task.no_sides": "This view shows front and back, or head and feet, and no left and right.",
     "task.no_tokens": "An answer needs at least 1 token, and max_tokens is {max_tokens}.",
     "task.not_medical": "this may not be a medical image; if so, ignore the answer",
+    "task.below_floor": "'{name}': the best box has a score of only {score:.2f}, so it counts as not found",
+    "task.impossible_in_part": "{label}: an image of this body part ({part}) cannot show it, so the model was not asked",
+    "task.unknown_in_kind": "'{name}' is a guess: no image of this kind ({modality}) had it in the training data",
+    "task.where_not_whether": "'{name}' is a guess: in validation images without it the model was as sure, so the box tells "
+    "where it would be, not whether it is there",
     "task.other_class": "'{name}' is a guess: the model takes this image for {classes}",
     "task.other_language": "the question seems to be neither English nor Chinese, the only languages of these weights",
     "task.other_modality": "the file says {declared}, the image looks like {recognised}",

@@ -93,17 +93,6 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class PresenceWeights:
-    """Weights of the log-odds of words and box in the log-odds that a structure is in the image."""
-
-    __pydantic_config__ = STRICT
-
-    words: float
-    box: float
-    bias: float
-
-
-@dataclass(frozen=True)
 class PromptBook:
     """The prompts that one set of weights was trained with.
 
@@ -114,7 +103,7 @@ class PromptBook:
     over images of all classes; `prompts.json` calls them `levels`. `label_modalities` holds the modalities that can show a
     label, by its English name; a label that is not in it may be in any. `answers[language]` are all answers to free
     questions that the weights have seen, and a free question gets one of them; without them it gets any words. `presence`
-    answers questions whether a structure is there; without it they are free questions as any other.
+    is in older packages, and unused.
     """
 
     __pydantic_config__ = STRICT
@@ -128,7 +117,7 @@ class PromptBook:
     )
     label_modalities: Mapping[str, Sequence[_ModalityName]] = field(default_factory=dict)
     answers: Mapping[_LanguageName, tuple[_Answer, ...]] = field(default_factory=dict)
-    presence: PresenceWeights | None = None
+    presence: Mapping[str, float] | None = None
 
     def before_and_after(self, task: Task = Task.DETECT, language: Language = Language.EN) -> tuple[str, str]:
         """Return the prefix's text before and after the image; task and language matter if each has its own prefix."""

@@ -45,7 +45,8 @@ class TaskResult:
 
     `certifiable` is false where the package's certificate holds no figures for such a request. `score` is the raw
     probability of an answer in words among all that the weights have seen; None where these are unknown. `searched` are the
-    names that were to be located, in the language of the answer.
+    names that were to be located, in the language of the answer. `confidence` is the probability that the answer is right,
+    where it follows from boxes; `is_unsure` where they leave it open.
     """
 
     text: str
@@ -56,6 +57,8 @@ class TaskResult:
     certifiable: bool = True
     score: float | None = None
     searched: tuple[str, ...] = ()
+    confidence: float | None = None
+    is_unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class TaskContext:
     """One package and one image: all that a task needs to run.
 
     `image_modality` is what the file states, else what the weights recognise; None for no medical image. It may cost a
-    forward pass. `certain_modalities` are what the file states and what the weights recognise for certain.
+    forward pass. `certain_modalities` are what the file states and what the weights recognise for certain. `certain_part` is
+    the body part, where it is recognised for certain. `confidence` calibrates the raw score of a box of an English name.
     `max_tokens` limits each generation, if it is not None. `on_text` receives free text while it is written.
     """
 
@@ -77,6 +81,8 @@ class TaskContext:
     max_tokens: int | None = None
     on_text: OnText = None
     certain_modalities: Callable[[], Collection[Modality]] = frozenset
+    certain_part: Callable[[], str | None] = lambda: None
+    confidence: Callable[[str, float], float] = lambda _, score: score
 
     def clean(self, text: str) -> str:
         """Return a user's text without special tokens and outer white space."""

@@ -14,7 +14,7 @@ from medrega_edge.prompts.templates import Prompt
 from medrega_edge.tasks.base import TaskContext
 from medrega_edge.tasks.presence import polar_answers
 from medrega_edge.tasks.reporting import choose_body_part
-from medrega_edge.vocabulary.body_parts import part_of, parts_with, question
+from medrega_edge.vocabulary.body_parts import other_part, part_of, parts_with, question
 from medrega_edge.vocabulary.terminology import Terminology
 
 _RELIABILITY = 0.95  # of the anatomy: an image of an abdomen may lack the kidneys
@@ -44,8 +44,13 @@ def answer_by_body_part(context: TaskContext, text: str, prompt: Prompt) -> tupl
 
 
 def certain_part(context: TaskContext) -> str | None:
-    """Return the body part of an image where it is recognised for certain."""
-    part, share = max((recognise_part(context) or {}).items(), key=itemgetter(1), default=("", 0.0))
+    """Return the body part of an image where it is recognised for certain: one that `can_hold` knows."""
+    if (reported := _reported_part(context)) is None:
+        return None
+    name, probability = reported
+    if name and (part := other_part(name)):
+        return part if probability >= _CERTAIN else None
+    part, share = max((_share_of(context, name, probability) or {}).items(), key=itemgetter(1), default=("", 0.0))
     return part if share >= _CERTAIN else None
 
 
@@ -55,10 +60,19 @@ def recognise_part(context: TaskContext) -> dict[str, float] | None:
     Reports know more body parts than answers to questions: these take a heart for an abdomen. Among the five, the answers
     are right more often (closed questions of SLAKE's validation split: 81.8 against 80.1 %).
     """
+    reported = _reported_part(context)
+    return _share_of(context, *reported) if reported else None
+
+
+def _reported_part(context: TaskContext) -> tuple[str | None, float] | None:
     modality = context.image_modality()
     if modality is None or not context.prompts.modalities or not context.terminology.labels:
         return None
     _, reported, probability = choose_body_part(context, modality)
+    return reported, probability
+
+
+def _share_of(context: TaskContext, reported: str | None, probability: float) -> dict[str, float] | None:
     if reported and (part := part_of(reported, "organs")):
         return {part: probability}
     return _answered_part(context) if reported and part_of(reported, "reported_as") else None

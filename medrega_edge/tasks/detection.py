@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medrega_edge.answer import Answer
-from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.answer import LIKELY, Answer
+from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.grammars import NamedRegion
@@ -29,6 +29,8 @@ from medrega_edge.tasks.base import (
     scored,
 )
 from medrega_edge.tasks.classes import other_class
+from medrega_edge.vocabulary.body_parts import can_hold, has_home, shown_part
+from medrega_edge.vocabulary.presence import certain_from, floor, is_known
 from medrega_edge.vocabulary.terminology import BilingualName
 
 
@@ -93,11 +95,14 @@ class Detect(TaskRequest):
 
 
 def locate(context: TaskContext, name: BilingualName) -> TaskResult:
-    """Locate one structure whose name is known; the text is empty, or says that it is absent."""
+    """Locate one structure whose name is known; the text is empty, or says that it is not found.
+
+    A name is not found where such an image cannot show it, and where its best box is below the floor.
+    """
     english, label = name[0], name[context.language is Language.ZH]
-    if (impossible := _impossible(context, english)) is not None:
-        warning = Message("task.impossible_name", label=label, modality=impossible.value)
-        return TaskResult(ABSENT_ANSWER[context.language].format(name=label), warnings=(warning,))
+    absent_text = Message("answer.not_found", names=[label]).text(context.language)
+    if (impossible := _impossible(context, english, label)) is not None:
+        return TaskResult(absent_text, warnings=(impossible,))
     prompt = context.prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
     model = context.language_model
     absent = model.encode_continuation(ABSENT_ANSWER[Language.EN].format(name=english), prompt.question)[0]
@@ -106,24 +111,43 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     parsed = parse(generation.raw_text)
     if not parsed.regions:
         cut = generation.finish == "length"  # before a box was whole: that is no absence
-        text = "" if cut else ABSENT_ANSWER[context.language].format(name=label)
-        return TaskResult(text, warnings=generation_warnings(generation), generations=(generation,))
+        return TaskResult("" if cut else absent_text, warnings=generation_warnings(generation), generations=(generation,))
     presence = generation.steps[0].probability
     scores = box_scores(generation, 1.0 if presence is None else presence)
     boxes = [box for region in parsed.regions for box in region.boxes]
+    detections = tuple(scored(label, boxes, scores))
     warnings = generation_warnings(generation, parsed.problems)
+    best = max((1.0 if each.score is None else context.confidence(english, each.score) for each in detections), default=0.0)
+    if best < floor():
+        warnings = (*warnings, Message("task.below_floor", name=label, score=best))
+        return TaskResult(absent_text, warnings=warnings, generations=(generation,))
+    doubts = _doubts(context, english, label, best)
+    return TaskResult("", detections, warnings=(*warnings, *doubts), generations=(generation,))
+
+
+def _doubts(context: TaskContext, english: str, label: str, best: float) -> list[Message]:
+    """Say why a box is no proof that a name is there: the class of the image, or what such boxes are worth."""
     if instead := other_class(context, english):
-        warnings = (*warnings, Message("task.other_class", name=label, classes=instead))
-    return TaskResult("", tuple(scored(label, boxes, scores)), warnings=warnings, generations=(generation,))
+        return [Message("task.other_class", name=label, classes=instead)]
+    modality = context.image_modality()
+    if best < LIKELY or modality is None:
+        return []
+    if best < certain_from(modality, english):
+        return [Message("task.where_not_whether", name=label)]
+    return [] if is_known(modality, english) else [Message("task.unknown_in_kind", name=label, modality=modality.value)]
 
 
-def _impossible(context: TaskContext, english: str) -> Modality | None:
-    """Return the image's modality where neither it, nor another one that the image may be of, can show a label."""
-    if not context.prompts.label_modalities:
+def _impossible(context: TaskContext, english: str, label: str) -> Message | None:
+    """Say that an image of this kind, or of this body part, cannot show a label; None where it can.
+
+    The kind is that of the file and the one that is recognised for certain: one of them has to show it.
+    """
+    modalities = list(context.certain_modalities()) if context.prompts.label_modalities else []
+    if modalities and not any(context.prompts.can_show(modality, english) for modality in modalities):
+        return Message("task.impossible_name", label=label, modality=modalities[0].value)
+    if not has_home(english) or (part := context.certain_part()) is None or can_hold(part, english):
         return None
-    modalities = list(context.certain_modalities())
-    can_show = any(context.prompts.can_show(modality, english) for modality in modalities)
-    return modalities[0] if modalities and not can_show else None
+    return Message("task.impossible_in_part", label=label, part=shown_part(part, context.language))
 
 
 def _detect_freely(context: TaskContext, question: str) -> TaskResult:

@@ -8,12 +8,11 @@ from medrega_edge.answer import Answer, Region
 from medrega_edge.domain import Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
-from medrega_edge.tasks.body_part import certain_part
-from medrega_edge.tasks.detection import locate
+from medrega_edge.tasks.presence import Presence, look_for
 from medrega_edge.vocabulary.body_parts import can_hold
+from medrega_edge.vocabulary.presence import is_known
+from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
-
-_SEEN = 0.5  # from this confidence on, a structure counts as visible when all are asked for
 
 
 @dataclass(frozen=True)
@@ -27,23 +26,30 @@ class VisibleOrgans(TaskRequest):
 
     def run(self, context: TaskContext) -> TaskResult:
         """Locate one structure after the other."""
-        modality, part = context.image_modality(), certain_part(context)
-        names = [
-            name
-            for name in context.terminology.labels
-            if not is_finding(name[0])
-            and (modality is None or context.prompts.can_show(modality, name[0]))
-            and (part is None or can_hold(part, name[0]))
-        ]
-        results = [result for result in (locate(context, name) for name in names) if result.detections]
+        results = [one.located for one in visible(context)]
         return replace(combine(results, ""), certifiable=False)
 
     def finish(self, answer: Answer) -> Answer:
-        """Name those that are there with some confidence; of several boxes of a name the best stays."""
+        """Name them; of several boxes of a name the best stays."""
         best: dict[str, Region] = {}
         for region in sorted(answer.regions, key=lambda region: -(region.confidence or 0)):
-            if region.confidence is None or region.confidence >= _SEEN:
-                best.setdefault(region.label, region)
+            best.setdefault(region.label, region)
         names = list(best)
         message = Message("answer.visible", names=names) if names else Message("answer.nothing_visible")
         return replace(answer, text=message.text(answer.language), regions=tuple(best.values()), facts={"visible": names})
+
+
+def visible(context: TaskContext) -> list[Presence]:
+    """Look for every structure that images of this kind and body part show in the training data; return what is found."""
+    names = [name for name in expected(context) if not is_finding(name[0])]
+    return [one for one in (look_for(context, name) for name in names) if one.is_found]
+
+
+def expected(context: TaskContext) -> list[BilingualName]:
+    """Return the names that such images had in the training data and that the body part can hold."""
+    modality, part = context.image_modality(), context.certain_part()
+    return [
+        name
+        for name in context.terminology.labels
+        if (modality is None or is_known(modality, name[0])) and (part is None or can_hold(part, name[0]))
+    ]

@@ -1,7 +1,6 @@
-"""Is a structure in the image, yes or no: the language model's words and the certainty of a box decide together.
+"""Is a structure in the image: its box decides, whatever the task and the language.
 
-Weights that were shown boxes only where somebody drew them put a box on most organs that an image of that kind can hold.
-Its certainty tells more than the words do, and both tell more than either.
+`locate` finds the box and says why it may be no proof; here its confidence becomes yes, perhaps or no.
 """
 
 from __future__ import annotations
@@ -11,33 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medrega_edge.answer import Answer, Region
+from medrega_edge.answer import LIKELY, Answer, Region, is_doubt
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
-from medrega_edge.inference.confidence import logit
-from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.intent import Kind, understand
-from medrega_edge.prompts.templates import PresenceWeights, Prompt
-from medrega_edge.tasks.base import TaskContext
+from medrega_edge.prompts.templates import Prompt
+from medrega_edge.tasks.base import TaskContext, TaskResult
 from medrega_edge.tasks.detection import locate
 from medrega_edge.vocabulary.answers import is_yes
 from medrega_edge.vocabulary.terminology import BilingualName
-
-_LEAST = 1e-3  # probabilities nearer to 0 or 1 count as this
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Probability of yes among the words for yes and no, and of the most certain box; 0 where none was found."""
-
-    words: float
-    box: float
-
-    @property
-    def log_odds(self) -> tuple[float, float]:
-        """Log-odds of both, finite for 0 and 1 too."""
-        return logit(self.words, _LEAST), logit(self.box, _LEAST)
-
 
 Found = dict[BilingualName, list[Region]]
 Derived = tuple[str, dict[str, Any]]
@@ -112,30 +93,43 @@ def polar_answers(context: TaskContext, prompt: Prompt) -> Polar | None:
     return Polar(yes, likeliest)
 
 
-def gather(context: TaskContext, prompt: Prompt, names: Sequence[BilingualName]) -> tuple[Evidence, dict[bool, str]] | None:
-    """What speaks for a structure, and the likeliest words for yes and for no; None where the weights know no such words."""
-    if (words := polar_answers(context, prompt)) is None:
+@dataclass(frozen=True)
+class Presence:
+    """Whether a name is in the image: its boxes, the confidence of the best, 0 for none, and whether that is no proof."""
+
+    located: TaskResult
+    confidence: float
+    is_doubted: bool
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the name is said to be there."""
+        return self.confidence >= LIKELY and not self.is_doubted
+
+    @property
+    def is_perhaps(self) -> bool:
+        """Whether there is a box that does not prove it."""
+        return self.confidence > 0 and not self.is_found
+
+
+def look_for(context: TaskContext, name: BilingualName) -> Presence:
+    """Locate a name, and tell what its best box is worth."""
+    located = locate(context, name)
+    scores = [1.0 if each.score is None else context.confidence(name[0], each.score) for each in located.detections]
+    return Presence(located, max(scores, default=0.0), any(map(is_doubt, located.warnings)))
+
+
+def answer_presence(context: TaskContext, question: str, prompt: Prompt) -> TaskResult | None:
+    """Answer a question for the presence of one structure by yes or no, from its boxes; None for any other question."""
+    names = asked_structure(context, question)
+    if not names or (words := polar_answers(context, prompt)) is None:
         return None
-    boxes = [detection.score or 0.0 for name in names for detection in locate(context, name).detections]
-    return Evidence(words.yes, max(boxes, default=0.0)), words.likeliest
-
-
-def probability(evidence: Evidence, weights: PresenceWeights) -> float:
-    """Probability that the structure is in the image."""
-    words, box = evidence.log_odds
-    return 1 / (1 + math.exp(-(weights.words * words + weights.box * box + weights.bias)))
-
-
-def answer_presence(context: TaskContext, question: str, prompt: Prompt) -> tuple[Generation, float] | None:
-    """Answer a question for the presence of one structure; None for any other, and where the package has no weights for it.
-
-    Beside the generation stands the probability of the answer.
-    """
-    if context.prompts.presence is None or not (names := asked_structure(context, question)):
-        return None
-    if (gathered := gather(context, prompt, names)) is None:
-        return None
-    evidence, words = gathered
-    yes = probability(evidence, context.prompts.presence)
-    generation, _, _ = context.choose(prompt, [words[yes >= 0.5]])
-    return generation, max(yes, 1 - yes)
+    best = max((look_for(context, name) for name in names), key=lambda one: (one.is_found, one.confidence))
+    generation, _, _ = context.choose(prompt, [words.likeliest[best.confidence >= LIKELY]])
+    return TaskResult(
+        generation.raw_text.strip(),
+        warnings=best.located.warnings,
+        generations=(generation, *best.located.generations),
+        confidence=max(best.confidence, 1 - best.confidence),
+        is_unsure=best.is_perhaps,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medrega_edge.domain import Task
 from medrega_edge.i18n.message import Message
@@ -57,15 +57,18 @@ class AnswerQuestion(TaskRequest):
         first = find_regions(context, question) if self.regional_chain_of_thought else TaskResult("")
         text = with_regions(question, first.detections, context.language)
         prompt = context.prompts.prompt(Task.VQA, context.language, text)
-        chosen = (
-            answer_by_body_part(context, question, prompt)
-            or answer_presence(context, question, prompt)
-            or context.choose_answer(prompt, question)
-        )
+        warnings = [Message("task.other_language")] if _OTHER_LETTERS.search(question) else []
+        if presence := answer_presence(context, question, prompt):
+            return replace(
+                presence,
+                text=respelt(presence.text),
+                detections=first.detections,
+                warnings=(*warnings, *first.warnings, *presence.warnings),
+                generations=(*first.generations, *presence.generations),
+                certifiable=not self.regional_chain_of_thought,
+            )
+        chosen = answer_by_body_part(context, question, prompt) or context.choose_answer(prompt, question)
         generation, probability = chosen or (context.generate_prose(prompt), None)
-        warnings = []
-        if _OTHER_LETTERS.search(question):
-            warnings.append(Message("task.other_language"))
         return TaskResult(
             respelt(generation.raw_text.strip()) if probability is not None else generation.raw_text.strip(),
             first.detections,

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from medrega_edge.domain import Language
 from medrega_edge.vocabulary.answers import asks_yes_or_no
 
 
@@ -50,10 +51,32 @@ def _holds(text: str, words: Sequence[str]) -> bool:
     return any(word in text for word in words)
 
 
+def other_part(reported: str) -> str | None:
+    """Return the part of a report's body part that is none of the five, as "limb" for the hand; None for another one."""
+    return next((part for part, words in _table()["other_parts"].items() if reported in words["reported_as"]), None)
+
+
+def shown_part(part: str, language: Language) -> str:
+    """Return the name of a part, of these or of the five, in a language."""
+    table = _table()
+    shown = table["other_parts"][part]["shown"] if part in table["other_parts"] else (part, table["parts"][part]["zh"][-1])
+    return str(shown[language is Language.ZH])
+
+
+def has_home(label: str) -> bool:
+    """Whether a label, by its English name, is in some body parts only."""
+    return _home(label) is not None
+
+
 def can_hold(part: str, label: str) -> bool:
     """Whether an image of a body part can show a label, by its English name. A label without a home can be anywhere."""
-    homes = next((known["in"] for known in _table()["homes"] if any(word in label for word in known["of"])), None)
-    return homes is None or part in homes
+    home = _home(label)
+    return home is None or part in home
+
+
+def _home(label: str) -> Sequence[str] | None:
+    plain = label.casefold()
+    return next((known["in"] for known in _table()["homes"] if any(word in plain for word in known["of"])), None)
 
 
 @cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,15 +12,13 @@ import medrega_edge.engine
 import medrega_edge.evaluation.records
 from medrega_bench import extras
 from medrega_bench.cli.main import bench_app
-from medrega_bench.evaluation import grammar_stress, label_priors, presence_weights, question_only_baseline
+from medrega_bench.evaluation import grammar_stress, label_priors, question_only_baseline
 from medrega_bench.evaluation.grammar_stress import Written
-from medrega_bench.evaluation.presence_weights import Case
 from medrega_edge.domain import Language
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder
 from medrega_edge.prompts.templates import PromptBook
-from medrega_edge.tasks.presence import Evidence
 
 
 def bench(*words):
@@ -55,38 +52,6 @@ def test_priors_that_help_are_written(prompts, tmp_path):
         "macro F1 50.0, corrected for label priors 75.0, 2 questions",
         "label priors of 1 label sets written to prompts.json; export it again",
     ]
-
-
-@pytest.fixture
-def presence_cases(monkeypatch):
-    truths = [False, False, True, True] * 2
-    cases = [Case(Path(f"{n}.png"), Evidence(0.5, 0.9 if truth else 0.1), truth) for n, truth in enumerate(truths)]
-    monkeypatch.setattr(presence_weights, "gather_cases", lambda engine, records: iter(cases))
-    return cases
-
-
-def test_presence_weights_that_help_are_written(prompts, presence_cases, tmp_path):
-    run = bench("presence-weights", "--data", tmp_path, "--prompts", prompts)
-    assert run.exit_code == 0, run.output
-    written = PromptBook.from_json(prompts.read_text("utf-8")).presence
-    assert written == presence_weights.fit(presence_cases) and written.box > 0
-    assert run.output.splitlines() == [
-        "right by the words alone 50.0 %, by words and box 100.0 %, 8 questions",
-        "weights of words and box written to prompts.json; export it again",
-    ]
-
-
-def test_presence_weights_that_do_not_help_are_not_written(prompts, presence_cases, tmp_path, monkeypatch):
-    before = prompts.read_bytes()
-    monkeypatch.setattr(presence_weights, "accuracy", lambda cases: (0.5, 0.5))
-    assert bench("presence-weights", "--data", tmp_path, "--prompts", prompts).exit_code == 0
-    assert prompts.read_bytes() == before
-
-
-def test_presence_weights_need_questions(prompts, tmp_path, monkeypatch):
-    monkeypatch.setattr(presence_weights, "gather_cases", lambda engine, records: iter(()))
-    error = bench("presence-weights", "--data", tmp_path, "--prompts", prompts).exception
-    assert isinstance(error, UsageError) and error.code == "bench.no_presence"
 
 
 def test_priors_that_do_not_help_are_not_written(prompts, tmp_path, monkeypatch):

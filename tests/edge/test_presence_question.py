@@ -1,28 +1,31 @@
-"""Is it there, yes or no: words and box decide together, where the package has weights for both."""
+"""Is it there: one answer, from the boxes, whatever the task and the language."""
 
+import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from medrega_bench.evaluation.presence_weights import Case, accuracy, fit
-from medrega_edge.domain import Language
-from medrega_edge.prompts.templates import PresenceWeights, PromptBook
-from medrega_edge.tasks import presence
-from medrega_edge.tasks.presence import Evidence, answer_presence, asked_structure, probability
+from medrega_edge.answer import LIKELY
+from medrega_edge.domain import Language, Modality
+from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.tasks import detection
+from medrega_edge.tasks.presence import asked_structure, look_for
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes
+from medrega_edge.vocabulary.body_parts import can_hold
+from medrega_edge.vocabulary.presence import certain_from, floor, is_known
 
-BOX_ALONE = PresenceWeights(0.0, 1.0, 0.0)
+LIVER = ("liver", "肝脏")
+QUESTIONS = {Language.EN: "Does the picture contain liver?", Language.ZH: "图片中包含肝脏吗？"}
 
 
 @pytest.fixture
-def asked(engine, scan):
-    """A context of the sample scan, in a language, with these weights."""
+def surely(engine, scan):
+    """A context of the sample scan in which every box has this confidence."""
 
-    def make(language=Language.EN, weights=BOX_ALONE):
+    def make(confidence, language=Language.EN, part=None):
         context = engine.context(scan, language)
-        return replace(context, prompts=replace(context.prompts, presence=weights))
+        return replace(context, confidence=lambda *_: confidence, certain_part=lambda: part)
 
     return make
 
@@ -53,59 +56,77 @@ def test_what_says_yes(answer, says):
         ("Is the liver healthy?", set()),
     ],
 )
-def test_whose_presence_is_asked_for(asked, question, names):
-    assert {english for english, _ in asked_structure(asked(), question)} == names
-
-
-def test_words_and_box_count_by_their_weights():
-    weights = PresenceWeights(0.5, 1.0, 0.0)
-    assert probability(Evidence(0.5, 0.5), weights) == pytest.approx(0.5)
-    assert probability(Evidence(0.9, 0.1), weights) < 0.5 < probability(Evidence(0.1, 0.9), weights)
-    assert 0 < probability(Evidence(0.0, 0.0), weights) < probability(Evidence(1.0, 1.0), weights) < 1
-    assert probability(Evidence(0.5, 0.5), PresenceWeights(1.0, 1.0, 2.0)) > 0.8
+def test_whose_presence_is_asked_for(engine, scan, question, names):
+    assert {english for english, _ in asked_structure(engine.context(scan, Language.EN), question)} == names
 
 
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("box", [0.02, 0.98])
-def test_the_box_overrules_the_words(asked, monkeypatch, language, box):
-    monkeypatch.setattr(presence, "gather", lambda *_: (Evidence(0.5, box), {True: "yes", False: "no"}))
-    question = {Language.EN: "Does the picture contain liver?", Language.ZH: "图片中包含肝脏吗？"}[language]
-    result = AnswerQuestion(question).run(asked(language))
-    assert (result.text, result.score) == ("yes" if box > 0.5 else "no", pytest.approx(0.98))
+@pytest.mark.parametrize(
+    ("confidence", "says", "is_unsure"), [(0.9, True, False), (0.5, True, False), (0.2, False, True), (0.01, False, False)]
+)
+def test_a_closed_question_is_answered_from_the_box(surely, language, confidence, says, is_unsure):
+    result = AnswerQuestion(QUESTIONS[language]).run(surely(confidence, language))
+    assert (is_yes(result.text), result.is_unsure) == (says, is_unsure)
+    found = look_for(surely(confidence, language), LIVER)
+    assert (found.is_found, found.is_perhaps) == (says, is_unsure)
 
 
-@pytest.mark.parametrize("language", Language)
-def test_the_answer_is_a_word_for_yes_or_no_that_the_weights_know(asked, language):
-    question = {Language.EN: "Does the picture contain liver?", Language.ZH: "图片中包含肝脏吗？"}[language]
-    for bias, says in ((50.0, True), (-50.0, False)):
-        result = AnswerQuestion(question).run(asked(language, PresenceWeights(0.0, 0.0, bias)))
-        assert is_yes(result.text) is says
-        assert result.text in asked(language).prompts.answers[language]
-        assert result.score == pytest.approx(1.0)
+def test_a_box_below_the_floor_is_not_found(surely):
+    found = look_for(surely(floor() - 0.01), LIVER).located
+    assert not found.detections
+    assert [warning.code for warning in found.warnings] == ["task.below_floor"]
+    assert look_for(surely(floor()), LIVER).located.detections
 
 
-def test_without_weights_it_is_a_free_question(asked):
-    prompt = asked().prompts.prompt("vqa", Language.EN, "Does the picture contain liver?")
-    assert answer_presence(asked(weights=None), "Does the picture contain liver?", prompt) is None
-    assert answer_presence(asked(), "Which plane is this?", prompt) is None
-    context = asked()
-    silent = replace(context, prompts=replace(context.prompts, answers={"en": ("Liver",)}))
-    assert answer_presence(silent, "Does the picture contain liver?", prompt) is None
+def test_a_body_part_without_the_organ_has_none(surely):
+    found = look_for(surely(0.9, part="head"), LIVER)
+    assert (found.is_found, found.is_perhaps) == (False, False)
+    assert [warning.code for warning in found.located.warnings] == ["task.impossible_in_part"]
+    assert look_for(surely(0.9, part="abdomen"), LIVER).is_found
 
 
-def test_prompts_hold_the_weights():
-    book = PromptBook("{image}", {}, presence=BOX_ALONE)
+def test_a_score_that_healthy_images_have_too_is_no_proof(surely, monkeypatch):
+    monkeypatch.setattr(detection, "certain_from", lambda *_: 0.9)
+    assert not look_for(surely(0.85), LIVER).is_found
+    assert look_for(surely(0.85), LIVER).is_perhaps
+    assert look_for(surely(0.95), LIVER).is_found
+
+
+def test_a_name_that_such_images_never_had_is_no_more_than_perhaps(surely):
+    femur = look_for(surely(0.99), ("left femur", "左侧股骨"))
+    assert not is_known(Modality.MRI, "left femur")
+    assert (femur.is_found, femur.is_perhaps) == (False, True)
+
+
+def test_the_numbers_of_the_table():
+    assert 0 < floor() < LIKELY < 1
+    assert certain_from(Modality.XRAY, "cardiomegaly") == math.inf  # healthy films get the same box
+    assert certain_from(Modality.CT, "liver") == LIKELY
+    assert is_known(Modality.CT, "liver") and not is_known(Modality.FUNDUS, "liver")
+
+
+@pytest.mark.parametrize(
+    ("part", "label", "can"),
+    [
+        ("head", "tooth", True),
+        ("abdomen", "molar", False),
+        ("abdomen", "right femur", False),
+        ("abdomen", "lung cancer", False),
+        ("chest", "lung cancer", True),
+        ("head", "pneumonia", False),
+        ("spine", "vertebra", True),
+        ("eye", "vertebra", False),
+        ("teeth", "pectoral muscle", False),
+        ("limb", "peripheral nerve", True),
+        ("spine", "peripheral nerve", False),
+        ("gut", "polyp", True),
+        ("head", "fracture", True),
+    ],
+)
+def test_what_a_body_part_can_hold(part, label, can):
+    assert can_hold(part, label) is can
+
+
+def test_prompts_of_older_packages_are_read():
+    book = PromptBook("{image}", {}, presence={"words": 0.1, "box": 0.2, "bias": 0.0})
     assert PromptBook.from_json(book.to_json()) == book
-    assert "presence" not in PromptBook("{image}", {}).to_json()
-
-
-def test_the_fit_finds_which_evidence_tells(tmp_path):
-    rng = np.random.default_rng(0)
-    cases = [
-        Case(tmp_path / str(image), Evidence(float(rng.random()), 0.8 if truth else 0.4), bool(truth))
-        for image, truth in enumerate(rng.integers(0, 2, 200))
-    ]
-    weights = fit(cases)
-    assert abs(weights.words) < 0.2 and weights.box > 0.5
-    by_words, by_both = accuracy(cases)
-    assert by_words < 0.65 and by_both == 1.0

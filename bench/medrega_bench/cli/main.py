@@ -9,7 +9,6 @@ from medrega_bench.cli.intervals import calibrate, coverage
 from medrega_bench.cli.label_priors import label_priors
 from medrega_bench.cli.malformed import malformed
 from medrega_bench.cli.masks import masks
-from medrega_bench.cli.presence_weights import presence_weights
 from medrega_bench.cli.run import run
 from medrega_bench.cli.scoring import questions, score
 from medrega_bench.cli.speed import peers, shape, speed, tower
@@ -20,7 +19,7 @@ from medrega_edge.cli.help import App
 bench_app = App(help="Measure accuracy and speed of a model package on this hardware.")
 
 GROUPS = {
-    "Accuracy": (questions, tasks, masks, calibrate, coverage, label_priors, presence_weights, blind, malformed, score),
+    "Accuracy": (questions, tasks, masks, calibrate, coverage, label_priors, blind, malformed, score),
     "Speed": (speed, peers, tower, shape),
     "Reports": (run, sweep, compare, gate, docs),
 }

@@ -171,7 +171,6 @@ TEMPLATES: dict[str, str] = {
     "bench.no_answers_folder": "The folder of --answers is not there; make it, or name another.",
     "bench.no_classification": "The split '{split}' has no question about one class; choose train, val or test.",
     "bench.no_keep_folder": "The folder of --keep is not there; make it, or name another.",
-    "bench.no_presence": "The split '{split}' has no question whether a structure is there; choose train, val or test.",
     "bench.no_prompts": "There is no file '{file}'; name the prompts.json of a checkpoint.",
     "bench.no_question_of_kind": "'{data}' gives no question of the kind that was asked for; choose another --setting or "
     "--split.",
@@ -188,9 +187,6 @@ TEMPLATES: dict[str, str] = {
     "{prefill:7.0f} ({prefill_ratio:.2f})",
     "bench.peers_at_shape": "{shape}, head of {bits} bits, memory read at {bandwidth:.0f} GB/s",
     "bench.point": "{number} {precision}: {size:.1f} MiB, {loss}, {rate:.1f} answers/s",
-    "bench.presence_right": "right by the words alone {before:.1f} %, by words and box {after:.1f} %, {count} questions",
-    "bench.presence_useless": "nothing was written: the box does not help",
-    "bench.presence_written": "weights of words and box written to {file}; export it again",
     "bench.priors_useless": "nothing was written: it does not help",
     "bench.priors_written": "label priors of {count} label sets written to {file}; export it again",
     "bench.report_written": "report in {folder}",
