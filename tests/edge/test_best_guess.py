@@ -13,7 +13,6 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.package.manifest import Manifest
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.sizes import impossible_size
-from medrega_edge.vocabulary.presence import likely
 
 BOX = PixelBox(0, 0, 100, 50)
 IMAGE = ImageFacts(None, 1000, 1000, None, None, None, "0", spacing_mm=(1.0, 1.0))
@@ -23,13 +22,13 @@ def test_what_is_not_likely_is_a_best_guess(engine, scan):
     sure = engine.detect(scan, ["liver", "spleen"], "en")
     assert Message("answer.best_guess", names=["liver"]).text(Language.EN) not in sure.text
     low = replace(
-        sure, regions=tuple(replace(each, confidence=likely() - 0.01) for each in sure.regions if each.label == "liver")
+        sure, regions=tuple(replace(each, confidence=LIKELY - 0.01) for each in sure.regions if each.label == "liver")
     )
     low = replace(low, text="The liver is here. There is no spleen in this image.")
     assert Detect("liver").finish(low).text == "Best guess, which may be wrong: liver. There is no spleen in this image."
     chinese = replace(low, language=Language.ZH, regions=(Region("肝脏", BOX, 0.1),), text="肝脏在这里。")
     assert Detect("liver").finish(chinese).text == "最佳猜测，可能不对：肝脏。"
-    certain = replace(low, regions=(Region("liver", BOX, likely()), Region("liver", BOX, 0.1)))
+    certain = replace(low, regions=(Region("liver", BOX, LIKELY), Region("liver", BOX, 0.1)))
     assert Detect("liver").finish(certain).text == low.text
     other = replace(certain, warnings=(Message("task.other_class", name="liver", classes=("glioma",)),))
     assert Detect("liver").finish(other).text.startswith("Best guess")
