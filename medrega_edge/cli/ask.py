@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,7 @@ from medrega_edge.cli.options import (
     FileOptions,
     GuessOption,
     ImageOptions,
+    ModelOptions,
     TaskOption,
     image_option,
     question_option,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from medrega_edge.boxes import PixelBox
     from medrega_edge.engine import EncodedImage, Engine
     from medrega_edge.tasks.base import TaskRequest
+    from medrega_edge.volumes.locate import Keep, Row
 
 ONE_IMAGE = "Ask about one image"  # group of the help
 FREE_TEXT = (Task.VQA, Task.REPORT, Task.GROUNDED_REPORT)
@@ -316,18 +320,53 @@ def _answer_volume(
     engine = shared.model.load_engine()
     language = shared.language or (language_of(words) if words else user_language())
     asked = request(engine, engine.encode(volume.read(volume.count // 2)))
-    with progress(volume.count, 0) as advance:
-        answer = locate_in_volume(engine, volume, asked, language, advance)
+    key = (*volume.key, astuple(picture.view(words)), asked.words, asked.wants_masks, language)
+    with _kept(save, shared.model, key, volume.count) as (keep, done):
+        with progress(volume.count, done) as advance:
+            answer = locate_in_volume(engine, volume, asked, language, advance, keep)
+        if save is not None:
+            overlay.save_png(montage(slices_of_objects(volume, answer), language), save)
     if files.as_json:
         print_json(answer.to_dict(files.include_identifiers))
     else:
         print_volume_answer(answer, console())
-    if save is not None:
-        overlay.save_png(montage(slices_of_objects(volume, answer), language), save)
-        if not files.as_json:
+        if save is not None:
             print_status(Message("cli.written", path=save))
     if files.strict and answer.warnings:
         raise typer.Exit(5)
+
+
+@contextmanager
+def _kept(save: Path | None, model: ModelOptions, key: Sequence[object], total: int) -> Iterator[tuple[Keep, int]]:
+    """Keep the rows of a volume in a work file beside the picture; without one nothing is kept.
+
+    Yields what `locate_in_volume` calls, and how many slices an interrupted run has done. The file is removed at the end.
+    """
+    from medrega_edge.volumes.locate import keep_nothing
+
+    if save is None:
+        yield keep_nothing, 0
+        return
+    from medrega_edge import __version__
+    from medrega_edge.batch.jobs import fingerprint
+    from medrega_edge.batch.journal import Journal
+    from medrega_edge.package.registry import find_package
+
+    job = fingerprint(__version__, find_package(model.model).sha256, model.device, key)
+    with Journal(save, job) as journal:
+        earlier = iter(list(journal.rows()))
+        if done := min(journal.position.item, total):
+            print_status(Message("batch.resumed", done=done, total=total))
+
+        def keep(make: Callable[[], Row]) -> Row:
+            row = next(earlier, None)
+            if row is None:
+                row = make()
+                journal.add(journal.position, row)
+            return row
+
+        yield keep, done
+        journal.remove()
 
 
 def save_picture(image: EncodedImage, answer: Answer, path: Path, quiet: bool = False) -> None:

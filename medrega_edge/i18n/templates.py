@@ -394,8 +394,8 @@ TEMPLATES: dict[str, str] = {
     "batch.not_images": "files that are not images, skipped: {count}",
     "batch.one_output": "--out, --csv and --gallery cannot be one file; name different files.",
     "batch.other_answers": "The folder of answers holds those to another question or model; name another --out.",
-    "batch.other_job": "The .part file beside --out is from other questions, images or options; delete it, or name another "
-    "--out.",
+    "batch.other_job": "The .part file beside the file to write is from other questions, images or options; delete it, or "
+    "name another file to write.",
     "batch.output_exists": "The file of {options} is there already; name another, or add --force to replace it.",
     "batch.output_inside": "The answers would be in the folder that is read; name a place outside of it.",
     "batch.process_ended": "A process of the batch ended by itself, most likely for want of memory; "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise, zip_longest
+from typing import Any
 
 from medrega_edge.answer import Answer, ImageFacts, Region
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Task
 from medrega_edge.engine import Engine
 from medrega_edge.errors import ImageError, UsageError
@@ -21,6 +24,14 @@ from medrega_edge.volumes.reader import Volume
 
 MOST_SHOWN = 4  # slices of a montage for each object
 
+Row = dict[str, Any]
+Keep = Callable[[Callable[[], Row]], Row]  # returns the next row of an earlier run, else makes one and keeps it
+
+
+def keep_nothing(make: Callable[[], Row]) -> Row:
+    """Make each row."""
+    return make()
+
 
 def locate_in_volume(
     engine: Engine,
@@ -28,8 +39,12 @@ def locate_in_volume(
     request: TaskRequest,
     language: Language,
     on_slice: Callable[[int], None] = lambda _: None,
+    keep: Keep = keep_nothing,
 ) -> VolumeAnswer:
     """Ask every slice for boxes and link them; `on_slice` receives the number of slices that are done.
+
+    `keep` is called for each slice, then for each slice with masks, always in the same order: rows of JSON that it returns
+    from an earlier run are not made again. One slice is in memory at a time.
 
     Raises UsageError for a request that is not about boxes, ImageError for a slice that cannot be read.
     """
@@ -39,23 +54,21 @@ def locate_in_volume(
         raise UsageError("task.no_masks")
     begun = time.perf_counter()
     boxes: dict[str, list[SliceBox]] = {}
-    middle: Answer | None = None
-    shared: set[Message] | None = None  # warnings of every slice
+    boxes_only = Detect(request.words) if request.wants_masks else request  # masks only where a chain has its boxes
+    middle = _asked(engine, volume, volume.count // 2, boxes_only, language)
+    shared = set(middle.warnings)  # warnings of every slice
     names = {engine.terminology.name(name[0], language): None for name in engine.terminology.find(request.words)}
-    for index, answer in enumerate(_answers(engine, volume, request, language)):
-        shared = set(answer.warnings) if shared is None else shared & set(answer.warnings)
-        for label, one in _boxes(index, answer):
+    for index in range(volume.count):
+        row = keep(partial(_boxes_row, engine, volume, index, boxes_only, language))
+        shared &= {Message.from_dict(warning) for warning in row["warnings"]}
+        for label, corners, confidence in row["boxes"]:
             names[label] = None
-            boxes.setdefault(label, []).append(one)
-        if index == volume.count // 2:
-            middle = answer
+            boxes.setdefault(label, []).append(SliceBox(index, PixelBox(*corners), confidence))
         on_slice(index + 1)
-    assert middle is not None
-    assert shared is not None
     regions = tuple(_region(label, chain, volume) for label in boxes if (chain := best_chain(boxes[label])))
     wrong: list[str] = []
     if request.wants_masks:
-        regions, wrong = _with_masks(engine, volume, regions, middle.image)
+        regions, wrong = _with_masks(engine, volume, regions, middle.image, keep)
     found = {region.label for region in regions}
     absent = tuple(name for name in names if name not in found)
     return VolumeAnswer(
@@ -95,19 +108,22 @@ def slices_of_objects(volume: Volume, answer: VolumeAnswer) -> list[ShownSlice]:
     return [ShownSlice(number, volume.read(number), tuple(regions)) for number, regions in sorted(shown.items())]
 
 
-def _answers(engine: Engine, volume: Volume, request: TaskRequest, language: Language) -> Iterator[Answer]:
-    boxes = Detect(request.words) if request.wants_masks else request  # masks only where a chain has its boxes
-    for index in range(volume.count):
-        try:
-            yield engine.run(engine.encode(volume.read(index)), boxes, language)
-        except ImageError as error:
-            raise ImageError("volume.unreadable_slice", slice=index, reason=error.message) from None
+def _asked(engine: Engine, volume: Volume, index: int, request: TaskRequest, language: Language) -> Answer:
+    try:
+        return engine.run(engine.encode(volume.read(index)), request, language)
+    except ImageError as error:
+        raise ImageError("volume.unreadable_slice", slice=index, reason=error.message) from None
 
 
-def _boxes(index: int, answer: Answer) -> Iterator[tuple[str, SliceBox]]:
-    for region in answer.regions:
-        if region.box.is_ordered and region.confidence is not None:
-            yield region.label, SliceBox(index, region.box, region.confidence)
+def _boxes_row(engine: Engine, volume: Volume, index: int, request: TaskRequest, language: Language) -> Row:
+    """What is needed of the answer about one slice."""
+    answer = _asked(engine, volume, index, request, language)
+    boxes = [
+        (region.label, list(region.box), region.confidence)
+        for region in answer.regions
+        if region.box.is_ordered and region.confidence is not None
+    ]
+    return {"boxes": boxes, "warnings": [warning.to_dict() for warning in answer.warnings]}
 
 
 def _region(label: str, chain: list[SliceBox], volume: Volume) -> VolumeRegion:
@@ -115,16 +131,15 @@ def _region(label: str, chain: list[SliceBox], volume: Volume) -> VolumeRegion:
 
 
 def _with_masks(
-    engine: Engine, volume: Volume, regions: tuple[VolumeRegion, ...], facts: ImageFacts
+    engine: Engine, volume: Volume, regions: tuple[VolumeRegion, ...], facts: ImageFacts, keep: Keep
 ) -> tuple[tuple[VolumeRegion, ...], list[str]]:
     """Add the masks of all boxes, and the millilitres that they hold; also returns the labels that get none."""
     masks: dict[str, list[Mask | None]] = {region.label: [] for region in regions}
-    without: list[str] = []
     for number in sorted({one.slice for region in regions for one in region.boxes}):
         here = [Region(region.label, one.box, None) for region in regions for one in region.boxes if one.slice == number]
-        masked, without = engine.with_masks(engine.encode(volume.read(number)), here)
-        for region in masked:
-            masks[region.label].append(region.mask)
+        row = keep(partial(_mask_row, engine, volume, number, here))
+        for label, mask in row["masks"]:
+            masks[label].append(None if mask is None else _mask(mask))
     unmasked = {region.label for region in regions if not any(masks[region.label])}
     measured = tuple(
         region
@@ -137,6 +152,16 @@ def _with_masks(
         for region in regions
     )
     return measured, sorted(unmasked)
+
+
+def _mask_row(engine: Engine, volume: Volume, number: int, regions: Sequence[Region]) -> Row:
+    masked, _ = engine.with_masks(engine.encode(volume.read(number)), regions)
+    return {"masks": [(region.label, None if region.mask is None else asdict(region.mask)) for region in masked]}
+
+
+def _mask(row: Row) -> Mask:
+    x, y = row["centroid"]
+    return Mask(**row | {"centroid": (x, y), "box": PixelBox(*row["box"])})
 
 
 def millilitres(

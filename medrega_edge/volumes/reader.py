@@ -28,7 +28,8 @@ class Volume:
     """The slices of one volume, counted from 0 towards the patient's head, front or right.
 
     `read` reads one slice and raises ImageError. `step_mm` is the usual distance of two slices, None where it is unknown;
-    `positions` are those of all slices in millimetres, empty where unknown. `notes` are for the user.
+    `positions` are those of all slices in millimetres, empty where unknown. `notes` are for the user. `key` tells it from
+    other volumes and other states of its files.
     """
 
     count: int
@@ -36,6 +37,7 @@ class Volume:
     step_mm: float | None
     positions: tuple[float, ...] = ()
     notes: tuple[Message, ...] = ()
+    key: tuple[object, ...] = ()
 
     def thickness_mm(self, first: int, last: int) -> float | None:
         """Return the distance from the lower face of slice `first` to the upper face of slice `last`, if it is known."""
@@ -85,8 +87,22 @@ def _of_series(folder: Path, names: list[str], view: View) -> Volume:
         return replace(read_picture(folder, series.picture(index), view), series=number, slice=index)
 
     return Volume(
-        series.count, read, median(steps) if steps else None, series.positions, (*series.notes, *scan.notes(*LeftOut))
+        series.count,
+        read,
+        median(steps) if steps else None,
+        series.positions,
+        (*series.notes, *scan.notes(*LeftOut)),
+        tuple((name, *_state(folder / name)) for name, _ in series.files),
     )
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What changes with a file."""
+    try:
+        stat = path.stat()
+    except OSError:  # the slice's own error says it better
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _of_nifti(data: bytes, path: str, view: View) -> Volume:
@@ -103,4 +119,4 @@ def _of_nifti(data: bytes, path: str, view: View) -> Volume:
     def read(index: int) -> MedicalImage:
         return replace(read_bytes(data, name, path, replace(view, slice=index)), sha256=sha256)
 
-    return Volume(count, read, step)
+    return Volume(count, read, step, key=(sha256,))

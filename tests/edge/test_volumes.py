@@ -163,6 +163,95 @@ def test_the_command_prints_objects_and_writes_a_montage(tmp_path, monkeypatch, 
         medrega("ask", folder, "locate the liver", "--volume", "--cot")
 
 
+class Killed(BaseException):
+    """The end of a process."""
+
+
+class MasksEngine(SlicesEngine):
+    """Makes a mask of four by five pixels in each box; notes what it was asked, and is killed at a slice or a mask."""
+
+    has_masks = True
+
+    def __init__(self, killed_at=None):
+        super().__init__()
+        self.notes, self.killed_at = [], killed_at
+
+    def note(self, *what):
+        if what == self.killed_at:
+            raise Killed
+        self.notes.append(what)
+
+    def run(self, image, task, language=Language.EN, **_):
+        self.note("boxes", image.image.slice)
+        return super().run(image, task, language)
+
+    def with_masks(self, image, regions):
+        self.note("masks", image.image.slice)
+        inside = np.zeros((16, 16), bool)
+        inside[:4, :5] = True
+        return tuple(replace(region, mask=Mask.of(inside, 0.9)) for region in regions), []
+
+
+@pytest.mark.parametrize("killed_at", [("boxes", 3), ("masks", 2)])
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch, capsys, killed_at):
+    put(monkeypatch)
+    folder, sheet = series(tmp_path / "ct"), tmp_path / "sheet.png"
+
+    def ask(engine, question="locate the liver", picture=sheet):
+        monkeypatch.setattr(engine, "request", lambda *_, **__: Segment(["liver"]), raising=False)
+        monkeypatch.setattr("medrega_edge.engine.load", lambda *_, **__: engine)
+        medrega("ask", str(folder), question, "--volume", "--json", "--save", str(picture))
+        return {key: value for key, value in json.loads(capsys.readouterr().out).items() if key != "seconds"}
+
+    with pytest.raises(Killed):
+        ask(MasksEngine(killed_at))
+    assert (tmp_path / "sheet.png.part").exists() and not sheet.exists()
+    engine, whole = MasksEngine(), MasksEngine()
+    answer = ask(engine)
+    assert sheet.exists() and not (tmp_path / "sheet.png.part").exists()
+    assert answer == ask(whole, picture=tmp_path / "other.png")
+    done = 3 if killed_at[0] == "boxes" else 5  # slices, and the middle one is asked again for the facts of the image
+    masks = [1, 2, 3] if killed_at[0] == "boxes" else [2, 3]
+    assert engine.notes == [("boxes", 2), *(("boxes", n) for n in range(done, 5)), *(("masks", n) for n in masks)]
+    assert len(whole.notes) == 6 + 3
+
+
+def test_the_work_of_another_volume_is_not_taken_up(tmp_path, monkeypatch):
+    put(monkeypatch)
+    folder, sheet = series(tmp_path / "ct"), tmp_path / "sheet.png"
+    ask = ("locate", folder, "liver", "--volume", "--save", sheet)
+    monkeypatch.setattr("medrega_edge.engine.load", lambda *_, **__: MasksEngine(("boxes", 4)))
+    with pytest.raises(Killed):
+        medrega(*ask)
+    with raises_code(UsageError, "batch.other_job"):
+        medrega("locate", folder, "spleen", "--volume", "--save", sheet)
+    path = min(folder.iterdir())
+    path.write_bytes(path.read_bytes() + b"\0\0")
+    with raises_code(UsageError, "batch.other_job"):
+        medrega(*ask)
+
+
+def test_few_slices_are_in_memory_at_a_time():
+    import weakref
+
+    from medrega_edge.images.medical_image import MedicalImage
+
+    alive, most = weakref.WeakSet(), 0
+
+    class Pixels(MedicalImage):
+        __hash__ = object.__hash__
+
+    def read(index):
+        nonlocal most
+        image = Pixels(np.zeros((16, 16, 3), np.uint8), "", slice=index)
+        alive.add(image)
+        most = max(most, len(alive))
+        return image
+
+    locate_in_volume(MasksEngine(), Volume(40, read, 2.0), Segment(["liver"]), Language.EN)
+    assert most <= 3
+
+
 def test_millilitres_are_the_areas_of_masks_over_the_slices():
     volume = Volume(6, lambda _: None, 2.0, (0.0, 2.0, 4.0, 6.0, 8.0, 10.0))
 
@@ -181,14 +270,6 @@ def test_millilitres_are_the_areas_of_masks_over_the_slices():
 
 
 def test_a_mask_is_made_in_each_box_of_an_object(tmp_path):
-    class MasksEngine(SlicesEngine):
-        has_masks = True
-
-        def with_masks(self, image, regions):
-            inside = np.zeros((16, 16), bool)
-            inside[:4, :5] = True
-            return tuple(replace(region, mask=Mask.of(inside, 0.9)) for region in regions), []
-
     answer = locate_in_volume(MasksEngine(), open_volume(series(tmp_path / "ct")), Segment(["liver"]), Language.EN)
     (liver,) = answer.to_dict()["regions"]
     assert liver["volume_ml"] == pytest.approx(20 * 0.25 * 7.5 / 1000, abs=0.05)
