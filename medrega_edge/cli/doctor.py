@@ -10,7 +10,7 @@ import typer
 
 from medrega_edge.cli.console import print_result, user_language
 from medrega_edge.cli.help import App
-from medrega_edge.cli.options import ModelOption, ModelOptions
+from medrega_edge.cli.options import ModelOption, ModelOptions, OwnLanguageOption
 from medrega_edge.errors import MedregaError
 from medrega_edge.i18n.message import Message, has_chinese
 
@@ -18,7 +18,7 @@ EXTRAS = ("dicom", "codecs", "nifti")
 SAMPLE, QUESTION = "abdomen-mri", "locate the liver"
 
 
-def doctor(model: ModelOption = None) -> None:
+def doctor(model: ModelOption = None, language: OwnLanguageOption = None) -> None:
     """Check this installation: program, model package, memory, devices, extras, and one answer.
 
     medrega doctor

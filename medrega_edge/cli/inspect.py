@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from medrega_edge.cli.ask import ONE_IMAGE, ImageArgument, image_path, kind_of_image
 from medrega_edge.cli.console import print_json, print_result, print_status, user_language
 from medrega_edge.cli.help import App
-from medrega_edge.cli.options import PictureOptions, output_option, with_shared_options
+from medrega_edge.cli.options import OwnLanguageOption, PictureOptions, output_option, with_shared_options
 from medrega_edge.cli.settings import in_folder
 from medrega_edge.i18n.message import Message
 
@@ -25,6 +25,7 @@ def inspect(
     save_png: Annotated[
         Path | None, output_option("--save-png", metavar="FILE.png", help="Write the picture as it was read, as PNG.")
     ] = None,
+    language: OwnLanguageOption = None,
     *,
     picture: PictureOptions,
 ) -> None:

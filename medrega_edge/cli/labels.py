@@ -9,7 +9,7 @@ import typer
 from medrega_edge.cli.ask import kind_of_image
 from medrega_edge.cli.console import print_json, print_result, print_status, user_language
 from medrega_edge.cli.help import App
-from medrega_edge.cli.options import ModelOption
+from medrega_edge.cli.options import ModelOption, OwnLanguageOption
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.i18n.message import Message
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 def labels(
     word: Annotated[str | None, typer.Argument(metavar="WORD", help="A name or a part of one; English or Chinese.")] = None,
     image: Annotated[
-        str | None, typer.Option(metavar="IMAGE", help="List only what an image of this kind can show.")
+        str | None, typer.Option(metavar="IMAGE", help="List what such images usually show, the most used first.")
     ] = None,
     model: ModelOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    language: OwnLanguageOption = None,
 ) -> None:
     """List the names that the model can locate, with their SNOMED CT codes.
 
@@ -33,10 +34,14 @@ def labels(
 
     medrega labels --image scan.png
     """
-    terminology, modality = _terminology(model, image)
-    found = [label for label in terminology.labels if terminology.can_show(modality, label[0])]
-    if word is not None:
-        found = _matching(word, found, terminology, modality)
+    from medrega_edge.vocabulary.usual_labels import usual
+
+    terminology, modality, part = _terminology(model, image)
+    if word is None:
+        found = usual(terminology.labels, modality, part)
+    else:
+        possible = [label for label in terminology.labels if terminology.can_show(modality, label[0])]
+        found = _matching(word, possible, terminology, modality)
     if as_json:
         print_json({"labels": [_row(label, terminology) for label in found]})
         return
@@ -51,23 +56,26 @@ def labels(
         )
 
 
-def _terminology(model: str | None, image: str | None) -> tuple[Terminology, Modality | None]:
-    """Return the names of a package, and the kind of an image if there is one."""
+def _terminology(model: str | None, image: str | None) -> tuple[Terminology, Modality | None, str | None]:
+    """Return the names of a package, and the kind and the body part of an image if they are known."""
     from medrega_edge.package.registry import find_package
     from medrega_edge.prompts.templates import PromptBook
     from medrega_edge.vocabulary.terminology import Terminology
 
     if image is None:
         book = PromptBook.from_json(find_package(model).text("prompts"))
-        return Terminology(book.labels, book.label_modalities), None
+        return Terminology(book.labels, book.label_modalities), None, None
     import os
 
     from medrega_edge.engine import load
+    from medrega_edge.tasks.body_part import certain_part
 
     if not os.path.exists(image):
         raise ImageError("cli.no_such_file", path=image)
     engine = load(model)
-    return engine.terminology, engine.modality(engine.open(image))
+    encoded = engine.open(image)
+    part = certain_part(engine.context(encoded, Language.EN))
+    return engine.terminology, engine.modality(encoded), part
 
 
 def _matching(

@@ -59,6 +59,9 @@ LanguageOption = Annotated[
     Language | None,
     question_option("--lang", help="Language of the answer. Default: the question's, else the system's."),
 ]
+OwnLanguageOption = Annotated[
+    Language | None, output_option("--lang", expose_value=False, help="Language of the output. Default: the system's.")
+]
 ModelOption = Annotated[
     str | None, model_option("--model", "-m", metavar="PACKAGE", help="Package folder or name.", envvar="MEDREGA_MODEL")
 ]

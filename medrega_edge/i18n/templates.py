@@ -132,8 +132,8 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_language": "There is no language '{name}'; choose one of: {languages}.",
     "task.unknown_name": "'{word}' is no name that this model can locate; the nearest are: {near}; `medrega labels` "
     "lists all.",
-    "task.unknown_name_here": "'{word}' is nothing that this model can locate in a {kind}; it can locate for "
-    "example: {offered}; `medrega labels` lists all.",
+    "task.unknown_name_here": "'{word}' is nothing that this model can locate in such an image ({kind}); it can "
+    "locate for example: {offered}; `medrega labels` lists all.",
     "task.unknown_name_only": "'{word}' is no name that this model can locate; `medrega labels` lists all.",
     "task.unknown_part": "part {part} of the question names nothing that these weights were trained to locate",
     "task.unknown_task": "There is no task '{name}'; choose one of: {tasks}.",
@@ -541,7 +541,7 @@ TEMPLATES: dict[str, str] = {
     "cli.help_variable": "env: {name}",
     "cli.image_first": "The IMAGE comes first, then what to ask about it.",
     "cli.image_or_sample": "Give an IMAGE or --sample, one of the two.",
-    "cli.labels_of_kind": "What an image of this kind can show: {kind}",
+    "cli.labels_of_kind": "What such images usually show, the most used first: {kind}",
     "cli.labels_or_set": "Give the candidates with --labels a,b,c or the name of a list with --set, one of the two.",
     "cli.missing_extra": "`medrega {command}` needs '{missing}' from the extra '{extra}', which is not installed; "
     "install it with: {install}.",

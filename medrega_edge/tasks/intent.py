@@ -24,6 +24,7 @@ from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, candidate_sets, label_set_of, named_set
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.usual_labels import usual
 from medrega_edge.vocabulary.wording import is_finding, names_cancer, nearest
 
 _TASKS = {  # of kinds of question that name no place
@@ -91,7 +92,7 @@ def parse_intent(
         intent = replace(intent, kind=Kind.ANSWER, names=())
     if has_masks and intent.kind is Kind.LOCATE and intent.asks_for_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
-    request = _request(text, intent, tasks, terminology, modality, prompts)
+    request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     return Asked(text, intent, request, tuple(terminology.unknown_parts(text)) if is_plain else ())
 
@@ -124,6 +125,7 @@ def _request(
     terminology: Terminology,
     modality: Modality | None,
     prompts: PromptBook,
+    body_part: Callable[[], str | None],
 ) -> TaskRequest:
     match intent.kind:
         case Kind.HELP:
@@ -149,7 +151,7 @@ def _request(
         case (
             Kind.LOCATE | Kind.SEGMENT | Kind.PRESENCE | Kind.COUNT | Kind.MEASURE | Kind.SIDE | Kind.COMPARE | Kind.DISTANCE
         ) if Task.DETECT in tasks:
-            return _of_names(text, intent, terminology, modality)
+            return _of_names(text, intent, terminology, modality, body_part)
     if Task.VQA in tasks:
         return AnswerQuestion(text)
     raise UsageError("task.unclear_question", tasks=list(tasks))
@@ -169,10 +171,16 @@ def _asks_for_cancer(text: str, intent: Intent) -> bool:
     return names_cancer(text) and bool(intent.names) and not any(names_cancer(english) for english, _ in intent.names)
 
 
-def _of_names(text: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> TaskRequest:
+def _of_names(
+    text: str,
+    intent: Intent,
+    terminology: Terminology,
+    modality: Modality | None,
+    body_part: Callable[[], str | None],
+) -> TaskRequest:
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
-        raise _unknown_name(text, intent, terminology, modality)
+        raise _unknown_name(text, intent, terminology, modality, body_part)
     if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
@@ -184,12 +192,17 @@ def _of_names(text: str, intent: Intent, terminology: Terminology, modality: Mod
     return FromBoxes(intent.kind, cancers if asks_for_cancer and cancers else intent.names)
 
 
-def _unknown_name(text: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> UsageError:
+def _unknown_name(
+    text: str,
+    intent: Intent,
+    terminology: Terminology,
+    modality: Modality | None,
+    body_part: Callable[[], str | None],
+) -> UsageError:
     """Return the refusal of a question whose names are unknown: the word, the nearest names, and what is offered."""
     language = language_of(text)
     column = language is Language.ZH
     word = ", ".join(intent.generic) or unknown_word(text)
-    offered = [label[column] for label in terminology.most_usual_first if terminology.can_show(modality, label[0])]
     near = nearest(word, [label[column] for label in terminology.labels]) if word and not intent.generic else []
     if not word:
         return UsageError("task.no_known_name")
@@ -198,6 +211,7 @@ def _unknown_name(text: str, intent: Intent, terminology: Terminology, modality:
     if modality is None:
         return UsageError("task.unknown_name_only", word=word)
     kind = MODALITY_NAMES[modality][column]
+    offered = [label[column] for label in usual(terminology.labels, modality, body_part())]
     return UsageError("task.unknown_name_here", word=word, kind=kind, offered=offered[:_OFFERED])
 
 

@@ -191,17 +191,6 @@ class Terminology:
         return re.compile("|".join(map(_as_pattern, absent)) or r"(?!)")
 
     @cached_property
-    def most_usual_first(self) -> list[BilingualName]:
-        """The labels in the order of the table, which begins with what is asked for most."""
-        ranks = {name: rank for rank, name in enumerate(term_table())}
-        last = len(ranks)
-
-        def rank(label: BilingualName) -> int:
-            return ranks.get(label[0].removeprefix("left ").removeprefix("right "), ranks.get(label[0], last))
-
-        return sorted(self.labels, key=rank)
-
-    @cached_property
     def chinese_phrases(self) -> list[str]:
         """The Chinese phrases of labels, the shortest first."""
         return sorted((phrase for phrase in self._phrases if not phrase.isascii()), key=len)

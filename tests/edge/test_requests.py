@@ -19,6 +19,7 @@ from medrega_edge.tasks.intent import build_request, parse_intent
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.usual_labels import usual
 from tests.codes import raises_code
 
 BOX = PixelBox(10, 10, 90, 80)
@@ -179,9 +180,22 @@ def test_of_several_sets_the_body_part_in_the_image_chooses(monkeypatch, part, l
         assert request.run(context) == label_set
 
 
-def test_a_refusal_offers_the_most_usual_names_first():
-    labels = [("amygdala", "杏仁核"), ("liver", "肝脏"), ("left kidney", "左肾")]
-    assert [english for english, _ in Terminology(labels).most_usual_first] == ["liver", "left kidney", "amygdala"]
+def test_a_list_of_names_begins_with_the_most_used_and_has_none_of_other_images():
+    labels = [(name, name) for name in ("Barrett's esophagus", "glioma", "right lung", "liver", "tooth", "polyp")]
+    names = [[english for english, _ in usual(labels, *about)] for about in (
+        (Modality.XRAY, None), (Modality.XRAY, "chest"), (Modality.ENDOSCOPY, None), (Modality.MRI, "head"),
+    )]  # fmt: skip
+    assert names == [["tooth", "right lung"], ["right lung"], ["polyp", "Barrett's esophagus"], ["glioma"]]
+    assert usual(labels, None) == usual(labels, Modality.FUNDUS) == labels
+
+
+def test_a_refusal_offers_what_such_images_usually_show():
+    terminology = Terminology([(name, name) for name in ("liver", "glioma")])
+    with raises_code(UsageError, "task.unknown_name_here") as error:
+        parse_intent("locate the flux capacitor", ("detect",), terminology, Modality.MRI, body_part=lambda: "head")
+    offered = error.value.message.params["offered"]
+    assert "liver" not in offered
+    assert "glioma" in offered
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,17 @@ def test_errors_and_answers_come_in_the_users_language(medrega, monkeypatch):
     assert json.loads(medrega("ask", "locate the liver", *sample).out)["language"] == "en"
 
 
+@pytest.mark.parametrize("arguments", [("inspect", "--sample", "abdomen-mri"), ("labels", "--model", "x"), ("doctor",)])
+def test_commands_without_an_answer_take_a_language(medrega, monkeypatch, arguments):
+    from medrega_edge.cli import doctor
+
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setattr(doctor, "_answer", lambda model: ())
+    english, chinese = (medrega(*arguments, *language) for language in ((), ("--lang", "zh")))
+    assert (english.out + english.err).isascii()
+    assert not (chinese.out + chinese.err).isascii()
+
+
 def test_without_the_chinese_catalogue_the_command_says_so_and_speaks_english(medrega, monkeypatch):
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
     monkeypatch.setattr(message, "_chinese", lambda package: gettext.NullTranslations())
