@@ -242,13 +242,20 @@ def _measure(found: Found, answer: Answer) -> _Told:
 
 def _size(region: Region, width: float, height: float, unit: str, image: ImageFacts) -> Message:
     """Say width and height, with their intervals where there are some."""
-    size: dict[str, Any] = {"name": region.label, "width": width, "height": height, "unit": unit}
     if (interval := region.interval) is None:
-        return Message("answer.size", **size)
+        return Message("answer.size", name=region.label, width=width, height=height, unit=unit)
     across, down = image.scale(region.box) or (1.0, 1.0)
-    low, high = ((interval.width[end] * across, interval.height[end] * down) for end in (0, 1))
-    ends = {"width_low": low[0], "width_high": high[0], "height_low": low[1], "height_high": high[1]}
-    return Message("answer.size_interval", **size, **ends)
+    return Message(
+        "answer.size_interval",
+        name=region.label,
+        width=width,
+        height=height,
+        unit=unit,
+        width_low=interval.width[0] * across,
+        width_high=interval.width[1] * across,
+        height_low=interval.height[0] * down,
+        height_high=interval.height[1] * down,
+    )
 
 
 def _scaled(boxes: Sequence[PixelBox], image: ImageFacts) -> tuple[str, list[Sequence[float]]]:
