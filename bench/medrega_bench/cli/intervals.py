@@ -108,8 +108,17 @@ def coverage(
     )
     result_files.write(out, result)
     for one in result.coverage:
-        numbers = {"n": one.overlapping.n, "held": one.overlapping.value, "all": one.all.n, "of_all": one.all.value}
-        print_result(Message("bench.coverage", kind=one.kind or "-", measure=one.measure, size=one.size, **numbers))
+        shown = Message(
+            "bench.coverage",
+            kind=one.kind or "-",
+            measure=one.measure,
+            size=one.size,
+            n=one.overlapping.n,
+            held=one.overlapping.value,
+            all=one.all.n,
+            of_all=one.all.value,
+        )
+        print_result(shown)
 
 
 def _cases(
