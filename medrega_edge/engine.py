@@ -46,12 +46,10 @@ from medrega_edge.package import certificate, intervals
 from medrega_edge.package.intervals import Intervals
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
-from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
 from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
 from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
-from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.follow_up import follow_up
 from medrega_edge.tasks.identification import Identify
@@ -349,18 +347,8 @@ class Engine:
         return guess_task(text, self.tasks, self.terminology, box, labels)
 
     def follow_up(self, text: str, last: TaskRequest) -> TaskRequest | None:
-        """Return the request of a question that goes on from the `last` one; None for a question of its own.
-
-        Raises UsageError as `guess_task`.
-        """
-        before = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
-        following = follow_up(text, self.guess_task(text), before, self.terminology)
-        if following is None:
-            return None
-        kind = understand(text, self.terminology).kind
-        if kind is Kind.LOCATE and isinstance(before, FromBoxes) and self.terminology.find(text):
-            kind = before.kind  # "how big is the liver?", "and the spleen?"
-        return going_on(text, kind, self.terminology.find(following.words)) or following
+        """Return the request of a question that goes on from the `last` one; None for a question of its own."""
+        return follow_up(text, last, self.terminology)
 
     def modality(self, image: EncodedImage) -> Modality | None:
         """Return the modality that the file states, else the recognised one; None for no medical image."""

@@ -1,34 +1,80 @@
-"""Questions that leave out what the question before said: "and the spleen?", "where is it?", "how big is it?".
+"""Questions that leave out what the question before said: "and the spleen?", "and the right one?", "how big is it?".
 
-Sizes are those of boxes.
+What is remembered of the last question is its kind and its names, not its text.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from medrega_edge.domain import Task
+from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.segmentation import Segment
-from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 
-_OTHER_NAMES = re.compile(r"^\W*(?:and|or|what about|how about)\b|^\W*(?:那么?|还有)|呢\W*$", re.IGNORECASE)
-_SAME_NAMES = re.compile(r"\b(?:it|they|them|these|those)\b|它", re.IGNORECASE)
-_SIZE = re.compile(r"\bhow (?:big|large|long|wide|tall)\b|\bsize\b|\bmeasure\b|多大|大小|尺寸", re.IGNORECASE)
+_OTHER_NAMES = re.compile(r"^\W*(?:and|or|what about|how about|now|then)\b|^\W*(?:那么?|还有)|呢\W*$", re.IGNORECASE)
+_SAME_NAMES = re.compile(r"\b(?:it|its|they|them|their|these|those)\b|它", re.IGNORECASE)
+_ASKS_FOR_PRESENCE = re.compile(r"\b(?:is|are|any|has|have|does|do)\b|有没有|有无|是否", re.IGNORECASE)
+_SIDE = re.compile(
+    r"\b(left|right|other|opposite|contralateral)(?: one| side| hand side)?\W*$"
+    r"|(左|右|另一?|对)[边侧面](?:的|那个|一个)?呢?\W*$",
+    re.IGNORECASE,
+)
+_SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}
+_OPPOSITE = {"left": "right", "right": "left"}
+_OF_TWO = (Kind.COMPARE, Kind.DISTANCE)
+_OF_BOXES = (Kind.COUNT, Kind.MEASURE, Kind.SIDE, *_OF_TWO)
 
 
-def follow_up(text: str, task: Task, last: TaskRequest, terminology: Terminology) -> TaskRequest | None:
+def follow_up(text: str, last: TaskRequest, terminology: Terminology) -> TaskRequest | None:
     """Return the request of a question that goes on from the `last` one; None for a question of its own.
 
-    `task` is what the question asks for by itself. Only places are asked for in this way: other tasks have no names.
+    Only boxes are asked for in this way: other tasks have no names.
     """
-    names = terminology.find(text)
-    if names and last.task is Task.DETECT and _OTHER_NAMES.search(text):
-        others = [english for english, _ in names]
-        return Segment(others) if last.wants_masks else Detect(others)
+    last = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
     before = terminology.find(last.words)
-    asks_for_boxes = task is Task.DETECT or _SIZE.search(text)
-    if before and not names and asks_for_boxes and _SAME_NAMES.search(text):
-        return Detect([english for english, _ in before])
+    if not before:
+        return None
+    intent, names = understand(text, terminology), terminology.find(text)
+    last_kind = last.kind if isinstance(last, FromBoxes) else Kind.LOCATE
+    is_same, side = bool(_SAME_NAMES.search(text)), [] if names else _of_side(text, before, terminology)
+    if intent.kind in _OF_TWO and (is_same or names):
+        return _request(text, intent.kind, [before[0], *(names or side)], last) if is_same else None
+    if others := side or (names if _OTHER_NAMES.search(text) else []):
+        if last.task is not Task.DETECT:
+            return None
+        kind = intent.kind if names and intent.kind in _OF_BOXES else last_kind
+        if intent.kind is Kind.PRESENCE and _ASKS_FOR_PRESENCE.search(text):
+            kind = Kind.PRESENCE
+        return _request(text, kind, [before[0], *others] if kind in _OF_TWO else others, last)
+    asks_for_boxes = intent.kind in (*_OF_BOXES, Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)
+    if not names and is_same and asks_for_boxes:
+        return _request(text, intent.kind, before, last)
     return None
+
+
+def _of_side(text: str, before: Sequence[BilingualName], terminology: Terminology) -> list[BilingualName]:
+    """Return the names of the last question on the side that a text names alone: "the right one", "右边呢"."""
+    if not (match := _SIDE.search(text)):
+        return []
+    said = _SIDES.get((match[1] or match[2]).casefold())
+    by_english = {label[0]: label for label in terminology.labels}
+    found = []
+    for english, _ in before:
+        side, _, base = english.partition(" ")
+        if side in _OPPOSITE and (other := by_english.get(f"{said or _OPPOSITE[side]} {base}")):
+            found.append(other)
+    return list(dict.fromkeys(found))
+
+
+def _request(text: str, kind: Kind, names: Sequence[BilingualName], last: TaskRequest) -> TaskRequest | None:
+    if kind in _OF_TWO and len(dict.fromkeys(names)) != 2:
+        return None
+    if request := going_on(text, kind, tuple(dict.fromkeys(names))):
+        return request
+    labels = [english for english, _ in names]
+    return Segment(labels) if last.wants_masks or kind is Kind.SEGMENT else Detect(labels)

@@ -270,14 +270,14 @@ def _compiled(phrases: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _vertebrae(kind: str, first: str, last_kind: str, last: str) -> str:
-    """The vertebrae from one to another, separated by commas; empty where there are no such."""
+    """The vertebrae from one to another, separated by spaces; empty where there are no such."""
     ends = [
         f"{_LETTERS.get(one, one)}{_DIGITS_ZH.get(number, number)}" for one, number in ((kind, first), (last_kind, last))
     ]
     if not all(end in _VERTEBRAE for end in ends):
         return ""
     start, stop = map(_VERTEBRAE.index, ends)
-    return f" {', '.join(_VERTEBRAE[start : stop + 1])} "
+    return f" {' '.join(_VERTEBRAE[start : stop + 1])} "
 
 
 def _is_short(text: str) -> bool:

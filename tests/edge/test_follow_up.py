@@ -1,35 +1,59 @@
-"""Questions that go on from the last one get its task or its names; others stay what they are."""
+"""Questions that go on from the last one get its kind or its names; others stay what they are."""
 
 import pytest
 
-from medrega_edge.domain import Task
+from medrega_edge.prompts.intent import Kind
+from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.follow_up import follow_up
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
 
-TERMS = Terminology([("liver", "肝脏"), ("spleen", "脾脏")])
+LOBES = [("left temporal lobe", "左侧颞叶"), ("right temporal lobe", "右侧颞叶")]
+TERMS = Terminology([("liver", "肝脏"), ("spleen", "脾脏"), *LOBES])
+LEFT, RIGHT = ("left temporal lobe",), ("right temporal lobe",)
+LIVER_SIZE = FromBoxes(Kind.MEASURE, (("liver", "肝脏"),))
 
 
 @pytest.mark.parametrize(
-    ("text", "task", "last", "names"),
+    ("text", "last", "kind", "names"),
     [
-        ("and the spleen?", Task.VQA, Detect("liver"), ("spleen",)),
-        ("What about the spleen", Task.VQA, Detect("liver"), ("spleen",)),
-        ("脾脏呢？", Task.VQA, Detect("肝脏"), ("spleen",)),
-        ("那脾脏呢", Task.VQA, Detect("liver"), ("spleen",)),
-        ("where is it?", Task.DETECT, AnswerQuestion("Is the liver normal?"), ("liver",)),
-        ("show them", Task.DETECT, Detect("liver and spleen"), ("liver", "spleen")),
-        ("how big is it?", Task.VQA, Detect("liver"), ("liver",)),
-        ("它有多大", Task.VQA, Detect("liver"), ("liver",)),
-        ("它在哪里？", Task.DETECT, Detect("liver"), ("liver",)),
-        ("and the spleen?", Task.VQA, AnswerQuestion("Is the liver normal?"), None),
-        ("is the spleen normal?", Task.VQA, Detect("liver"), None),
-        ("where is it?", Task.DETECT, AnswerQuestion("What is this?"), None),
-        ("is it normal?", Task.VQA, Detect("liver"), None),
-        ("locate the spleen", Task.DETECT, Detect("liver"), None),
+        ("and the spleen?", Detect("liver"), Kind.LOCATE, ("spleen",)),
+        ("What about the spleen", Detect("liver"), Kind.LOCATE, ("spleen",)),
+        ("脾脏呢？", Detect("肝脏"), Kind.LOCATE, ("spleen",)),
+        ("那脾脏呢", Detect("liver"), Kind.LOCATE, ("spleen",)),
+        ("and the spleen?", LIVER_SIZE, Kind.MEASURE, ("spleen",)),
+        ("where is it?", AnswerQuestion("Is the liver normal?"), Kind.LOCATE, ("liver",)),
+        ("show them", Detect("liver and spleen"), Kind.LOCATE, ("liver", "spleen")),
+        ("how big is it?", Detect("liver"), Kind.MEASURE, ("liver",)),
+        ("它有多大", Detect("liver"), Kind.MEASURE, ("liver",)),
+        ("它在哪里？", LIVER_SIZE, Kind.LOCATE, ("liver",)),
+        ("what about the right one?", Detect(LEFT), Kind.LOCATE, RIGHT),
+        ("and the other side?", Detect(LEFT), Kind.LOCATE, RIGHT),
+        ("那右边呢", Detect(LEFT), Kind.LOCATE, RIGHT),
+        ("how far is it from the right temporal lobe", Detect(LEFT), Kind.DISTANCE, LEFT + RIGHT),
+        ("is it bigger than the right one?", Detect(LEFT), Kind.COMPARE, LEFT + RIGHT),
+        ("is it larger than the spleen?", Detect("liver"), Kind.COMPARE, ("liver", "spleen")),
+        ("它离脾脏多远", Detect("liver"), Kind.DISTANCE, ("liver", "spleen")),
     ],
 )
-def test_what_a_question_goes_on_with(text, task, last, names):
-    found = follow_up(text, task, last, TERMS)
-    assert (found and found.names) == names
+def test_what_a_question_goes_on_with(text, last, kind, names):
+    found = follow_up(text, last, TERMS)
+    found_kind = found.intent.kind if isinstance(found, Asked) else Kind.LOCATE
+    found_names = tuple(english for english, _ in found.intent.names) if isinstance(found, Asked) else found.names
+    assert (found_kind, found_names) == (kind, names)
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("and the spleen?", AnswerQuestion("Is the liver normal?")),
+        ("is the spleen normal?", Detect("liver")),
+        ("where is it?", AnswerQuestion("What is this?")),
+        ("is it normal?", Detect("liver")),
+        ("locate the spleen", Detect("liver")),
+        ("what about the right one?", Detect("liver")),
+    ],
+)
+def test_a_question_of_its_own_goes_on_with_nothing(text, last):
+    assert follow_up(text, last, TERMS) is None

@@ -146,7 +146,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.CLASSIFY, None, math.inf
     for kind, rule in _RULES:
         if rule(facts):
-            return kind, None, _SURER
+            asks_how_it_is = kind is Kind.ANSWER and facts.has_whole("enlarged")
+            return kind, None, _SURER_THAN_IMPOSSIBLE if asks_how_it_is else _SURER
     is_name = facts.has_name or facts.has("locate") or facts.has("locate_weak") or facts.is_one_word
     return Kind.LOCATE if is_name else Kind.ANSWER, None, _SURER_THAN_FALLBACK
 
