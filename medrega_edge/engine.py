@@ -473,19 +473,19 @@ def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:
 
 def _with_intervals(region: Region, found: Intervals, modality: Modality | None, geometry: Geometry) -> Region:
     """Add intervals to a box of the model and to what its mask measures."""
-    box = region.box
-    around = found.around(box, modality)
-    width, height = (
-        found.of_length(length, name, modality) for length, name in ((box.x2 - box.x1, "width"), (box.y2 - box.y1, "height"))
-    )
-    if region.confidence is None or around is None or width is None or height is None:
+    if region.confidence is None:
+        return region
+    of_length = partial(found.of_length, modality=modality, confidence=region.confidence)
+    around = found.around(region.box, modality, region.confidence)
+    width, height = of_length(region.box.x2 - region.box.x1, "width"), of_length(region.box.y2 - region.box.y1, "height")
+    if around is None or width is None or height is None:
         return region
     inner, outer = around
     region = replace(region, interval=BoxInterval(found.level, inner, geometry.within(outer), width, height))
     if (measures := region.measures) is None:
         return region
     longest, perpendicular = (
-        replace(diameter, interval=found.of_length(diameter.length, name, modality))
+        replace(diameter, interval=of_length(diameter.length, name))
         for diameter, name in ((measures.longest, "longest"), (measures.perpendicular, "perpendicular"))
     )
     return replace(region, measures=replace(measures, longest=longest, perpendicular=perpendicular))

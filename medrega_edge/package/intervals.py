@@ -1,15 +1,16 @@
 """How far boxes and lengths may be off: intervals that held the truth for 90 % of the objects that they were fitted on.
 
 Split conformal prediction (Papadopoulos et al., 2002; of boxes: Andéol et al., 2023). `medrega bench calibrate` fits the
-numbers for each kind of image, over objects whose box overlaps the true one. They hold for the weights that they were
-fitted with and for images like those: they are part of a package, or a file of the user for data of a site.
+numbers for each kind of image and each level of confidence, over objects whose box overlaps the true one. They hold for the
+weights that they were fitted with and for images like those: they are part of a package, or a file of the user for data of
+a site.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,10 @@ from medrega_edge.package.registry import user_folders
 
 LEVEL = 0.9  # share of objects whose truth an interval holds
 LENGTHS = ("width", "height", "longest", "perpendicular")  # of a box; diameters of a mask
-ALL = ""  # name of all kinds of images together
+ALL = ""  # name of all kinds of images together, and of all confidences
+# Names of confidences, with the least one: chosen on val, where the lengths of sure boxes were within a sixth of the true
+# ones, those of likely boxes within a half.
+CONFIDENCES = {"sure": 0.85, "likely": 0.5, "unsure": 0.0}
 
 Range = tuple[float, float]
 
@@ -54,8 +58,8 @@ class LengthFactors:
 
 
 @dataclass(frozen=True)
-class KindOfImage:
-    """The numbers of one kind of image; what too few objects were there for is missing, and that of all kinds counts."""
+class Margins:
+    """The numbers of one kind of image and one level of confidence; what too few objects were there for is missing."""
 
     __pydantic_config__ = STRICT
 
@@ -67,8 +71,9 @@ class KindOfImage:
 class Intervals:
     """What a file of intervals holds. `weights` is `Manifest.weights` of the package whose boxes were measured.
 
-    `kinds` are by the modality that an answer states; `ALL` has the numbers over all of them. `data` says what it was
-    fitted on.
+    `kinds` are by the modality that an answer states, then by the name of the confidence; `ALL` has the numbers over all of
+    them. Missing numbers are those of all kinds with this confidence, then those of all confidences. `data` says what they
+    were fitted on.
     """
 
     __pydantic_config__ = STRICT
@@ -76,30 +81,40 @@ class Intervals:
     weights: str
     level: Share
     data: str
-    kinds: Mapping[str, KindOfImage]
+    kinds: Mapping[str, Mapping[str, Margins]]
 
     def to_json(self) -> str:
         """Serialise as the file."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
 
-    def around(self, box: PixelBox, modality: Modality | None) -> tuple[PixelBox | None, PixelBox] | None:
+    def around(self, box: PixelBox, modality: Modality | None, confidence: float) -> tuple[PixelBox | None, PixelBox] | None:
         """Return the box that lies in the true one, None where none is sure to, and the box that holds the true one.
 
         None where nothing was fitted.
         """
-        margins = self._kind(modality).box or self._kind(None).box
+        margins = next((found.box for found in self._found(modality, confidence) if found.box), None)
         if margins is None:
             return None
         inner = moved(box, -margins.inner) if margins.inner < 0.5 else None
         return inner, moved(box, margins.outer)
 
-    def of_length(self, length: float, name: str, modality: Modality | None) -> Range | None:
-        """Return the interval of a length, one of `LENGTHS`; None where nothing was fitted."""
-        factors = self._kind(modality).lengths.get(name) or self._kind(None).lengths.get(name)
+    def of_length(self, length: float, name: str, modality: Modality | None, confidence: float) -> Range | None:
+        """Return the interval of a length, one of `LENGTHS`, of such a box; None where nothing was fitted."""
+        found = (margins.lengths.get(name) for margins in self._found(modality, confidence))
+        factors = next(filter(None, found), None)
         return None if factors is None else (length * factors.low, length * factors.high)
 
-    def _kind(self, modality: Modality | None) -> KindOfImage:
-        return self.kinds.get(modality or ALL, KindOfImage())
+    def _found(self, modality: Modality | None, confidence: float) -> Iterator[Margins]:
+        band = name_of_confidence(confidence)
+        for kind, level in ((modality or ALL, band), (ALL, band), (modality or ALL, ALL), (ALL, ALL)):
+            margins = self.kinds.get(kind, {}).get(level)
+            if margins is not None:
+                yield margins
+
+
+def name_of_confidence(confidence: float) -> str:
+    """Return the name of a confidence."""
+    return next(name for name, least in CONFIDENCES.items() if confidence >= least)
 
 
 def moved(box: PixelBox, share: float) -> PixelBox:
@@ -131,7 +146,8 @@ def find(contents: PackageContents) -> Intervals | None:
             intervals = parse_json(Intervals, text)
         except JsonFault as fault:
             raise fault.package_error(name) from None
-        if any(kind not in (ALL, *Modality) for kind in intervals.kinds):
+        levels = {level for kind in intervals.kinds.values() for level in kind}
+        if not {*intervals.kinds} <= {ALL, *Modality} or not levels <= {ALL, *CONFIDENCES}:
             raise PackageError("package.wrong_value", file=name, key="kinds")
         if intervals.weights == weights:
             return intervals

@@ -32,14 +32,14 @@ def test_a_further_score_is_below_with_the_probability_that_is_claimed():
     assert highest(range(99), 0.9) == math.ceil(100 * 0.9) - 1
 
 
-def made(random, count, kind, noise):
+def made(random, count, kind, noise, confidence=0.9):
     """Boxes whose sides are wrong by some noise, relative to the box, and a length that is too short."""
     for number in range(count):
         box = np.array([100, 200, 160, 320]) + random.normal(0, 3, 4)
         off = random.normal(0, noise, 4) * [60, 120, 60, 120]
         true = PixelBox(*(box + off))
         lengths = {"width": (60.0, 60.0 * math.exp(random.normal(0.1, noise)))}
-        yield Case(str(number), kind, PixelBox(*box), true, lengths)
+        yield Case(str(number), kind, PixelBox(*box), true, confidence, lengths)
 
 
 def test_intervals_hold_what_they_claim_on_other_boxes():
@@ -47,28 +47,43 @@ def test_intervals_hold_what_they_claim_on_other_boxes():
     kinds = (("ct", 0.05), ("mri", 0.2))
     fitted = fit([case for kind, noise in kinds for case in made(random, 400, kind, noise)], "w", "made")
     others = [case for kind, noise in kinds for case in made(random, 1000, kind, noise)]
-    found = {(each.kind, each.measure): each for each in coverage(others, fitted)}
+    found = {(each.kind, each.measure): each for each in coverage(others, fitted) if not each.confidence}
     for key, one in found.items():
         assert 0.86 < one.overlapping.value < 0.95, key
     assert found["ct", "outer"].size < found["mri", "outer"].size
     assert found["", "width"].all.n == found["", "outer"].all.n == 2000
 
 
+def test_sure_boxes_have_narrower_intervals():
+    random = np.random.default_rng(5)
+    sure, unsure = (list(made(random, 300, "ct", noise, level)) for noise, level in ((0.05, 0.9), (0.2, 0.2)))
+    fitted = fit([*sure, *unsure], "w", "made")
+    found = {
+        each.confidence: each for each in coverage([*sure, *unsure], fitted) if (each.kind, each.measure) == ("", "outer")
+    }
+    assert found["sure"].size < 1.5 < found["unsure"].size
+    assert all(one.overlapping.value == pytest.approx(0.9, abs=0.02) for one in found.values())
+
+
 def test_few_objects_of_a_kind_get_the_numbers_of_all():
     random = np.random.default_rng(5)
     fitted = fit([*made(random, 200, "ct", 0.1), *made(random, FEWEST - 1, "oct", 0.2)], "w", "made")
-    assert set(fitted.kinds) == {"", "ct"} and fitted.kinds[""].box.n == 200 + FEWEST - 1
+    assert set(fitted.kinds) == {"", "ct"} and fitted.kinds[""][""].box.n == 200 + FEWEST - 1
     box = PixelBox(0, 0, 10, 10)
-    assert fitted.around(box, "oct") == fitted.around(box, None) != fitted.around(box, "ct")
+    assert fitted.around(box, "oct", 0.9) == fitted.around(box, None, 0.9) != fitted.around(box, "ct", 0.9)
 
 
 def test_boxes_beside_the_object_count_among_all_only():
     random = np.random.default_rng(5)
     cases = list(made(random, 100, "ct", 0.1))
-    beside = [Case("x", "ct", PixelBox(0, 0, 5, 5), PixelBox(50, 50, 60, 60), {}) for _ in range(100)]
+    beside = [Case("x", "ct", PixelBox(0, 0, 5, 5), PixelBox(50, 50, 60, 60), 0.9, {}) for _ in range(100)]
     fitted = fit([*cases, *beside], "w", "made")
     assert fitted == fit(cases, "w", "made")
-    (outer,) = (each for each in coverage([*cases, *beside], fitted) if (each.kind, each.measure) == ("", "outer"))
+    (outer,) = (
+        each
+        for each in coverage([*cases, *beside], fitted)
+        if (each.kind, each.confidence, each.measure) == ("", "", "outer")
+    )
     assert (outer.overlapping.n, outer.all.n) == (100, 200)
     assert outer.all.value == pytest.approx(outer.overlapping.value / 2)
 
@@ -110,7 +125,7 @@ def test_the_commands_fit_and_measure(data):
     assert Package.open(package).sha256 == before.sha256
     own = intervals.site_file(before.manifest.weights)
     fitted = json.loads(own.read_text("utf-8"))
-    assert fitted["kinds"][""]["box"]["n"] == FEW and set(fitted["kinds"][""]["lengths"]) == set(intervals.LENGTHS)
+    assert fitted["kinds"][""][""]["box"]["n"] == FEW and set(fitted["kinds"][""][""]["lengths"]) == set(intervals.LENGTHS)
     own.unlink()
     run = bench("calibrate", data, "--model", package, "--into-package", "--split", "val")
     assert run.exit_code == 0, run.output

@@ -9,7 +9,7 @@ from medrega_edge import load
 from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import PackageError
 from medrega_edge.package import intervals
-from medrega_edge.package.intervals import BoxMargins, Intervals, KindOfImage, LengthFactors
+from medrega_edge.package.intervals import BoxMargins, Intervals, LengthFactors, Margins
 from medrega_edge.package.manifest import INTERVALS, MANIFEST, Manifest, file_entry
 from medrega_edge.package.package import Package
 from tests.codes import raises_code
@@ -17,7 +17,7 @@ from tests.edge.test_region_head import opened
 from tests.edge.toy_package import MASKS, build, picture
 
 LENGTHS = {name: LengthFactors(60, 0.5, 2.0) for name in intervals.LENGTHS}
-KINDS = {"": KindOfImage(BoxMargins(60, 0.25, 0.125), LENGTHS), "ct": KindOfImage(BoxMargins(60, 0.5, 0.6))}
+KINDS = {"": {"": Margins(BoxMargins(60, 0.25, 0.125), LENGTHS)}, "ct": {"": Margins(BoxMargins(60, 0.5, 0.6))}}
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,25 @@ def test_a_kind_of_image_has_its_own_numbers_and_else_those_of_all(toy):
     assert toy.detect(scan(toy, modality="ct"), "liver").to_dict()["regions"][0]["interval"]["inner"] is None
 
 
+def test_a_confidence_has_its_own_numbers_before_a_kind_of_image_has():
+    def margins(outer):
+        return Margins(BoxMargins(60, outer, 0.1))
+
+    kinds = {
+        "": {"": margins(0.1), "sure": margins(0.2), "likely": margins(0.3)},
+        "ct": {"": margins(0.4), "sure": margins(0.5)},
+    }
+    found = Intervals("w", 0.9, "made", kinds)
+
+    def outer(modality, confidence):
+        return found.around(PixelBox(0, 0, 10, 10), modality, confidence)[1].x2 / 10 - 1
+
+    assert outer("ct", 0.9) == pytest.approx(0.5) and outer("ct", 0.6) == pytest.approx(0.3)
+    assert outer("ct", 0.1) == pytest.approx(0.4) and outer("mri", 0.1) == pytest.approx(0.1)
+    assert outer(None, 0.85) == pytest.approx(0.2)
+    assert found.of_length(10, "width", "ct", 0.9) is None
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_size_and_a_diameter_are_said_with_their_intervals(toy, language):
     image = scan(toy, spacing_mm=(0.5, 0.5))
@@ -113,7 +132,7 @@ def test_intervals_of_other_weights_are_not_loaded(tmp_path):
 def test_the_users_own_go_before_those_of_the_package(tmp_path, own_files):
     folder = with_intervals(tmp_path / "toy")
     weights = Package.open(folder).manifest.weights
-    wide = {"": KindOfImage(BoxMargins(60, 0.5, 0.125), LENGTHS)}
+    wide = {"": {"": Margins(BoxMargins(60, 0.5, 0.125), LENGTHS)}}
     own_files.mkdir(parents=True)
     path = intervals.site_file(weights)
     path.write_text(Intervals(weights, 0.9, "site", wide).to_json(), "utf-8")
@@ -132,7 +151,8 @@ def test_the_users_own_go_before_those_of_the_package(tmp_path, own_files):
     [
         (lambda data: data.pop("weights"), "missing_key"),
         (lambda data: data["kinds"].update(colour={}), "wrong_value"),
-        (lambda data: data["kinds"][""]["box"].update(outer="wide"), "wrong_value"),
+        (lambda data: data["kinds"][""].update(certain={}), "wrong_value"),
+        (lambda data: data["kinds"][""][""]["box"].update(outer="wide"), "wrong_value"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path, own_files, change, code):

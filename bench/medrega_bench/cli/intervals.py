@@ -38,7 +38,7 @@ def calibrate(
     """Fit intervals of boxes and lengths, on a site's own images for example.
 
     An interval holds the truth for 90 % of the objects whose box overlaps the true one. Kinds of images with fewer than 60
-    objects get the numbers of all kinds together. Answers of these weights show the intervals from now on.
+    objects of a confidence get the numbers of all kinds together. Answers of these weights show the intervals from now on.
 
     medrega bench calibrate --data DATA --split val --masks MASKS
     """
@@ -110,7 +110,7 @@ def coverage(
     for one in result.coverage:
         shown = Message(
             "bench.coverage",
-            kind=one.kind or "-",
+            kind=" ".join(filter(None, (one.kind, one.confidence))) or "-",
             measure=one.measure,
             size=one.size,
             n=one.overlapping.n,
@@ -145,7 +145,7 @@ def _cases(
     measures = None
     if masks is not None and package.manifest.masks is not None:
         measures = MaskMeasures(MaskHead(package, available_threads(), "cpu"), masks, lines, records)
-    return list(cases(rows, measures))
+    return list(cases(with_progress(iter(rows), len(rows)), measures))
 
 
 def _add_to(package: Package, text: str) -> None:

@@ -7,7 +7,7 @@ most. Lengths are widths, heights, and the diameters of masks beside true masks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +27,19 @@ from medrega_edge.images.reader import read_image
 from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
 from medrega_edge.masks import Inside
 from medrega_edge.measures import diameters
-from medrega_edge.package.intervals import ALL, LENGTHS, LEVEL, BoxMargins, Intervals, KindOfImage, LengthFactors
+from medrega_edge.package.intervals import (
+    ALL,
+    CONFIDENCES,
+    LENGTHS,
+    LEVEL,
+    BoxMargins,
+    Intervals,
+    LengthFactors,
+    Margins,
+    name_of_confidence,
+)
 
-FEWEST = 60  # objects of a kind of image; with fewer it has no numbers of its own
+FEWEST = 60  # objects of a kind of image and confidence; with fewer they have no numbers of their own
 
 Pair = tuple[float, float]  # a length and the true one
 
@@ -42,6 +52,7 @@ class Case:
     kind: Modality | None
     box: PixelBox
     true_box: PixelBox
+    confidence: float
     lengths: Mapping[str, Pair]
 
     @property
@@ -54,11 +65,13 @@ class Case:
 class Coverage:
     """How often intervals held the truth: of objects whose box overlaps the true one, and of all that got a box.
 
-    `kind` is a modality or "" for all, `measure` "outer", "inner" or a length. `size` is the median of the interval's size:
-    of an outer or inner box, its area relative to the box; of a length, its upper end divided by its lower one.
+    `kind` is a modality, `confidence` the name of one, each "" for all; `measure` is "outer", "inner" or a length. `size` is
+    the median of the interval's size: of an outer or inner box, its area relative to the box; of a length, its upper end
+    divided by its lower one.
     """
 
     kind: str
+    confidence: str
     measure: str
     overlapping: Estimate
     all: Estimate
@@ -121,18 +134,23 @@ class MaskMeasures:
         return next(masks, None)
 
 
-def cases(rows: Sequence[AnswerRow], measures: Callable[[AnswerRow], list[dict[str, Pair]]] | None) -> Iterator[Case]:
+def cases(rows: Iterable[AnswerRow], measures: Callable[[AnswerRow], list[dict[str, Pair]]] | None) -> Iterator[Case]:
     """Compare each box of each answer with the true box that it overlaps most, or that is nearest."""
     for row in rows:
         true_boxes = [PixelBox(*box) for box in row.true_boxes]
         of_masks = measures(row) if measures and row.boxes else [{} for _ in row.boxes]
-        for box, lengths in zip((PixelBox(*corners) for corners in row.boxes), of_masks, strict=True):
+        boxes = (PixelBox(*corners) for corners in row.boxes)
+        for box, confidence, lengths in zip(boxes, row.confidences, of_masks, strict=True):
+            if confidence is None:  # a package without scores
+                continue
             true = max(true_boxes, key=lambda other: (iou(box, other), -math.dist(_middle(box), _middle(other))))
             sides = {
                 "width": (box.x2 - box.x1, true.x2 - true.x1),
                 "height": (box.y2 - box.y1, true.y2 - true.y1),
             }
-            yield Case(row.image, Modality(row.recognised) if row.recognised else None, box, true, sides | lengths)
+            yield Case(
+                row.image, Modality(row.recognised) if row.recognised else None, box, true, confidence, sides | lengths
+            )
 
 
 def _middle(box: PixelBox) -> tuple[float, float]:
@@ -140,17 +158,25 @@ def _middle(box: PixelBox) -> tuple[float, float]:
 
 
 def fit(found: Sequence[Case], weights: str, data: str) -> Intervals:
-    """Fit the numbers of each kind of image with enough objects, and those of all kinds together."""
-    overlapping = [case for case in found if case.overlaps]
-    kinds = {ALL: _kind(overlapping)}
-    for kind in sorted({case.kind for case in overlapping if case.kind}):
-        numbers = _kind([case for case in overlapping if case.kind == kind])
-        if numbers != KindOfImage():
-            kinds[kind] = numbers
+    """Fit the numbers of each kind of image and confidence with enough objects, and those of all together."""
+    kinds: dict[str, dict[str, Margins]] = {}
+    for kind, level, group in _groups([case for case in found if case.overlaps]):
+        margins = _margins(group)
+        if margins != Margins():
+            kinds.setdefault(kind, {})[level] = margins
     return Intervals(weights, LEVEL, data, kinds)
 
 
-def _kind(group: Sequence[Case]) -> KindOfImage:
+def _groups(found: Sequence[Case]) -> Iterator[tuple[str, str, list[Case]]]:
+    """Yield all objects, then those of each kind of image, each also by confidence."""
+    for kind in (ALL, *sorted({case.kind for case in found if case.kind})):
+        of_kind = [case for case in found if kind in (ALL, case.kind)]
+        yield kind, ALL, of_kind
+        for level in CONFIDENCES:
+            yield kind, level, [case for case in of_kind if name_of_confidence(case.confidence) == level]
+
+
+def _margins(group: Sequence[Case]) -> Margins:
     box = None
     if len(group) >= FEWEST:
         outer, inner = (highest([score(case) for case in group], LEVEL) for score in (_outside, _inside))
@@ -162,7 +188,7 @@ def _kind(group: Sequence[Case]) -> KindOfImage:
             tail = (1 - LEVEL) / 2
             low = -highest([-ratio for ratio in ratios], 1 - tail)
             lengths[name] = LengthFactors(len(ratios), -_up(-low), _up(highest(ratios, 1 - tail)))
-    return KindOfImage(box, lengths)
+    return Margins(box, lengths)
 
 
 def highest(scores: Sequence[float], level: float) -> float:
@@ -193,21 +219,20 @@ def _inside(case: Case) -> float:
 
 
 def coverage(found: Sequence[Case], intervals: Intervals) -> Iterator[Coverage]:
-    """Measure how often intervals hold the truth, over all images and for each kind of them."""
-    for kind in ("", *sorted({case.kind for case in found if case.kind})):
-        group = [case for case in found if kind in ("", case.kind)]
+    """Measure how often intervals hold the truth, over all images, for each kind of them and each confidence."""
+    for kind, level, group in _groups(found):
         for measure in ("outer", "inner", *LENGTHS):
             held = [(case, result) for case in group if (result := _held(case, measure, intervals)) is not None]
             mine = [(case, result) for case, result in held if case.overlaps]
-            if mine:
+            if mine and ALL in (kind, level):
                 size = float(np.median([size for _, (_, size) in mine]))
-                yield Coverage(kind, measure, _estimate(mine), _estimate(held), round(size, 3))
+                yield Coverage(kind, level, measure, _estimate(mine), _estimate(held), round(size, 3))
 
 
 def _held(case: Case, measure: str, intervals: Intervals) -> tuple[bool, float] | None:
     """Return whether the interval holds the truth, and how large it is; None where there is none."""
     if measure in ("outer", "inner"):
-        around = intervals.around(case.box, case.kind)
+        around = intervals.around(case.box, case.kind, case.confidence)
         if around is None:
             return None
         inner, outer = around
@@ -217,7 +242,7 @@ def _held(case: Case, measure: str, intervals: Intervals) -> tuple[bool, float] 
     if measure not in case.lengths:
         return None
     length, true = case.lengths[measure]
-    found = intervals.of_length(length, measure, case.kind)
+    found = intervals.of_length(length, measure, case.kind, case.confidence)
     return None if found is None else (found[0] <= true <= found[1], found[1] / max(found[0], 1e-9))
 
 
