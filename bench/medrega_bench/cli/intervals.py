@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MasksOption = Annotated[
     Path | None, typer.Option(help="Folder with masks.jsonl and its PNGs; without it diameters have no interval.")
 ]
+PerSetOption = Annotated[
+    int | None, typer.Option(min=1, help="Make masks of at most this many images of each data set; boxes are of all.")
+]
 AnswersOption = Annotated[
     Path | None, typer.Option(help="Folder that keeps answers: a package answers the same questions once only.")
 ]
@@ -27,6 +30,7 @@ AnswersOption = Annotated[
 def calibrate(
     data: DataOption,
     masks: MasksOption = None,
+    per_set: PerSetOption = None,
     split: SplitOption = "val",
     batch: BatchOption = None,
     model: ModelOption = None,
@@ -48,7 +52,7 @@ def calibrate(
     from medrega_edge.package.registry import find_package
 
     package = find_package(model)
-    found = _cases(package, data, masks, split, batch, answers)
+    found = _cases(package, data, masks, per_set, split, batch, answers)
     overlapping = [case for case in found if case.overlaps]
     if len(overlapping) < FEWEST:
         raise UsageError("bench.few_boxes", count=len(overlapping), least=FEWEST)
@@ -72,6 +76,7 @@ def coverage(
     data: DataOption,
     out: ResultOption,
     masks: MasksOption = None,
+    per_set: PerSetOption = None,
     split: SplitOption = "test",
     batch: BatchOption = None,
     model: ModelOption = None,
@@ -96,7 +101,7 @@ def coverage(
     intervals = find(package.read_all())
     if intervals is None:
         raise UsageError("bench.no_intervals")
-    found = _cases(package, data, masks, split, batch, answers)
+    found = _cases(package, data, masks, per_set, split, batch, answers)
     result = CoverageResult(
         command=command(),
         split=split,
@@ -122,12 +127,18 @@ def coverage(
 
 
 def _cases(
-    package: Package, data: Path, masks: Path | None, split: str, batch: int | None, answers: Path | None
+    package: Package,
+    data: Path,
+    masks: Path | None,
+    per_set: int | None,
+    split: str,
+    batch: int | None,
+    answers: Path | None,
 ) -> list[Case]:
     from medrega_bench.cli.console import with_progress
     from medrega_bench.datasets.dataset_selection import empty_split
     from medrega_bench.datasets.evaluation_set import by_image
-    from medrega_bench.datasets.true_masks import read_mask_lines
+    from medrega_bench.datasets.true_masks import read_mask_lines, spread_over_sets
     from medrega_bench.evaluation import answer_cache
     from medrega_bench.evaluation.intervals import MaskMeasures, cases, items_of
     from medrega_edge.evaluation.records import read_records
@@ -144,7 +155,8 @@ def _cases(
     rows = answer_cache.answers(package, items, None, with_progress, folder=answers, plain=True)
     measures = None
     if masks is not None and package.manifest.masks is not None:
-        measures = MaskMeasures(MaskHead(package, available_threads(), "cpu"), masks, lines, records)
+        masked = spread_over_sets([record for record in records if record.id in lines], per_set)
+        measures = MaskMeasures(MaskHead(package, available_threads(), "cpu"), masks, lines, masked)
     return list(cases(with_progress(iter(rows), len(rows)), measures))
 
 
