@@ -4,18 +4,33 @@
 
 Impossible are the names that no image of the modality can show. Certain are the annotated names, however many boxes they
 have, and the wholes of annotated parts: the heart around a ventricle, the vertebrae of a spine.
+
+    python -m tools.presence --data ../shared/data --split val --fit
+
+chooses on val from which confidence on a name counts as there, and writes `medrega_edge/vocabulary/presence.json`. The floor
+is the highest at which no more than 2 % of the annotated names fall below it. A finding is stated from the confidence on at
+which images with it outweigh those without by four to one, as if there were as many of each: from LIKELY on where fewer than
+a fifth of the images without it reach that, never where neither have eight images.
 """
 
 import argparse
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
+
+from medrega_edge.answer import LIKELY
+from medrega_edge.domain import Language
 from medrega_edge.engine import load
 from medrega_edge.evaluation.questions import spread
 from medrega_edge.evaluation.records import read_records
 from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.tasks.presence import look_for
+from medrega_edge.vocabulary.body_parts import can_hold
+from medrega_edge.vocabulary.wording import is_finding
 from medrega_train.label_modalities import modalities_of_labels
 from medrega_train.records import implied, split_of
 
@@ -34,6 +49,80 @@ def measure(engine, pairs):
     return {group: {what: counts[group, what] for what in ("names", "boxes")} for group in groups}
 
 
+TABLE = Path(__file__).parents[1] / "medrega_edge" / "vocabulary" / "presence.json"
+FEWEST = 8  # images with, or without, a finding that can test it
+KNOWN_FROM = 5  # training images of a kind with boxes of a name
+FALSE_ALARMS = 0.2  # share of the images without a finding that may have a likely box of it
+PRECISION = 0.8
+HITS = 3
+DENIED = 0.02  # share of annotated names that may fall below the floor
+STEPS = (0.6, 0.7, 0.8, 0.9, 0.95)
+FLOORS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
+
+
+def known_names(records, labels):
+    """Return the names with boxes in enough training images, by kind of image."""
+    images = defaultdict(Counter)
+    for record in records:
+        images[record.modality.value].update({region.label_en for region in record.targets} & labels)
+    return {kind: sorted(n for n, count in names.items() if count >= KNOWN_FROM) for kind, names in sorted(images.items())}
+
+
+def confidences(engine, records, known):
+    """Look for all known findings and all annotated names; yields kind, name, whether it is annotated, its confidence.
+
+    An image without a finding counts only where its body part is certain, can hold the finding, and holds what is annotated.
+    """
+    for record in records:
+        image = engine.open(record.image)
+        context = engine.context(image, Language.EN)
+        part, shown = context.certain_part(), {region.label_en for region in record.targets}
+        findings = {name for name in known[record.modality.value] if is_finding(name)}
+        fits = part is not None and all(can_hold(part, name) for name in shown)
+        for name in context.terminology.labels:
+            is_candidate = name[0] in findings and fits and can_hold(part, name[0])
+            if name[0] in shown or is_candidate:
+                yield record.modality.value, name[0], name[0] in shown, look_for(context, name).confidence
+
+
+def fit(cases):
+    """Return the floor, and by kind and name from which confidence on a finding is stated, None for never."""
+    groups, annotated = defaultdict(lambda: {True: [], False: []}), []
+    for kind, name, is_shown, confidence in cases:
+        annotated += [confidence] if is_shown else []
+        if is_finding(name):
+            groups[kind, name][is_shown].append(confidence)
+    floor = max(each for each in FLOORS if np.mean(np.array(annotated) < each) <= DENIED or each == FLOORS[0])
+    certain = defaultdict(dict)
+    for (kind, name), group in sorted(groups.items()):
+        certain[kind][name] = _certain_from(np.array(group[True]), np.array(group[False]))
+    return floor, certain
+
+
+def _certain_from(present, absent):
+    if len(absent) < FEWEST:
+        return LIKELY if len(present) >= FEWEST else None
+    if (absent >= LIKELY).mean() < FALSE_ALARMS:
+        return LIKELY
+    for step in STEPS:
+        hits, alarms = (present >= step).sum(), (absent >= step).sum()
+        share, false = (hits + 0.5) / (len(present) + 1), (alarms + 0.5) / (len(absent) + 1)
+        if hits >= HITS and share / (share + false) >= PRECISION:
+            return step
+    return None
+
+
+def write_table(engine, records, split):
+    """Fit on a split and write the table."""
+    labels = {english for english, _ in engine.terminology.labels}
+    known = known_names(split_of(records, "train"), labels)
+    judged = [record for record in records if record.split == split and not record.dup_of_eval]
+    with mock.patch("medrega_edge.tasks.detection.floor", lambda: 0.0):
+        floor, certain = fit(list(confidences(engine, judged, known)))
+    TABLE.write_text(json.dumps({"floor": floor, "certain_from": certain, "known": known}, indent=1) + "\n", "utf-8")
+    sys.stdout.write(f"floor {floor}\n{json.dumps(certain, indent=1)}\n")
+
+
 def main():
     """Measure a package and print the counts as JSON."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -42,9 +131,12 @@ def main():
     options.add_argument("--split", default="test")
     options.add_argument("--batch", type=int, help="only images of this delivery of the data")
     options.add_argument("--each", type=int, default=6, help="impossible names of each image, spread over all of them")
+    options.add_argument("--fit", action="store_true", help="write the table of the vocabulary instead")
     given = options.parse_args()
     records = list(read_records(given.data))
     engine = load(given.model)
+    if given.fit:
+        return write_table(engine, records, given.split)
     known = {name for name, _ in PromptBook.from_json(engine.package.text("prompts")).labels}
     table = modalities_of_labels(split_of(records, "train"))
     impossible, certain = [], []

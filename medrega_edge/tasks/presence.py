@@ -97,6 +97,7 @@ def polar_answers(context: TaskContext, prompt: Prompt) -> Polar | None:
 class Presence:
     """Whether a name is in the image: its boxes, the confidence of the best, 0 for none, and whether that is no proof."""
 
+    name: BilingualName
     located: TaskResult
     confidence: float
     is_doubted: bool
@@ -116,7 +117,7 @@ def look_for(context: TaskContext, name: BilingualName) -> Presence:
     """Locate a name, and tell what its best box is worth."""
     located = locate(context, name)
     scores = [1.0 if each.score is None else context.confidence(name[0], each.score) for each in located.detections]
-    return Presence(located, max(scores, default=0.0), any(map(is_doubt, located.warnings)))
+    return Presence(name, located, max(scores, default=0.0), any(map(is_doubt, located.warnings)))
 
 
 def answer_presence(context: TaskContext, question: str, prompt: Prompt) -> TaskResult | None:

@@ -1,4 +1,4 @@
-"""A report in fixed sentences: modality and body part, what is seen, what is abnormal; to write and to read.
+"""A report in fixed sentences: modality and body part, what is seen, what is abnormal, what may be; to write and to read.
 
 A sentence without content is left out. No sentence says that something is normal.
 """
@@ -18,11 +18,12 @@ class Sentence(StrEnum):
 
     SEEN = "seen"
     ABNORMAL = "abnormal"
+    PERHAPS = "perhaps"
 
 
 _OPENINGS = {
-    Language.EN: {Sentence.SEEN: "Seen: ", Sentence.ABNORMAL: "Abnormal: "},
-    Language.ZH: {Sentence.SEEN: "可见：", Sentence.ABNORMAL: "异常："},
+    Language.EN: {Sentence.SEEN: "Seen: ", Sentence.ABNORMAL: "Abnormal: ", Sentence.PERHAPS: "Perhaps: "},
+    Language.ZH: {Sentence.SEEN: "可见：", Sentence.ABNORMAL: "异常：", Sentence.PERHAPS: "可能有："},
 }
 
 

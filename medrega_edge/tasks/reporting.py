@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from medrega_edge.answer import OTHER_CLASS
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.templates import REPORT_DISCLAIMER, REPORT_QUESTION
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, generation_warnings
-from medrega_edge.tasks.classes import decide
 from medrega_edge.tasks.detection import locate
-from medrega_edge.vocabulary.label_sets import BODY_PARTS, DENIED_BY, FINDINGS, LABEL_SETS
+from medrega_edge.tasks.findings import gather
+from medrega_edge.tasks.organs import visible
+from medrega_edge.tasks.presence import Presence, look_for
+from medrega_edge.tasks.report_sentences import Sentence
+from medrega_edge.vocabulary.label_sets import BODY_PARTS
+from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import is_finding
 
 
 @dataclass(frozen=True)
@@ -58,44 +62,44 @@ def choose_body_part(
 
 
 def _describe_facts(context: TaskContext) -> TaskResult:
-    """Write a report in fixed sentences of what is located and of the image's class."""
+    """Write a report in fixed sentences of what is located and of the image's class; what is in doubt stands apart."""
     modality = context.image_modality()
     if modality is None:
         return TaskResult(Message("answer.unknown_kind").text(context.language))
     first, part, _ = choose_body_part(context, modality, (*BODY_PARTS, None))  # some reports name none
-    prompt = context.prompts.prompt(Task.REPORT, Language.EN, REPORT_QUESTION[Language.EN])
-    english = replace(context, language=Language.EN, on_text=None)
-    opening = report_sentences.write(modality, part, (), Language.EN).removesuffix(".")  # ". " may be one token
-    generation = english.generate_prose(prompt, opening)
+    generation = propose(context, modality, part)
+    proposed = _names_of(generation)
+    known, column = dict(context.terminology.labels), context.language is Language.ZH
+    others = [(name, known[name]) for name in proposed if name in known and not is_finding(name)]
+    seen = visible(context)
+    seen += [one for one in (look_for(context, each) for each in others) if one.is_found and one.name not in _names(seen)]
+    findings = gather(context, modality, part, proposed)
+    sentences = [
+        (Sentence.SEEN, _names(seen)),
+        (Sentence.ABNORMAL, [*_names(findings.found), *findings.abnormal_classes]),
+        (Sentence.PERHAPS, [*_names(findings.perhaps), *findings.perhaps_classes]),
+    ]
+    shown = BODY_PARTS[part] if part and column else part
+    written = [(topic, [name[column] for name in names]) for topic, names in sentences]
+    text = report_sentences.write(modality, shown, written, context.language)
     results = [TaskResult("", warnings=generation_warnings(generation), generations=(first, generation))]
-    chinese, is_chinese = dict(context.terminology.labels), context.language is Language.ZH
-    sentences = []
-    for topic, names in report_sentences.names_in(generation.raw_text, Language.EN):
-        confirmed = []
-        for name in names:
-            if name in chinese:
-                located = locate(context, (name, chinese[name]))
-                is_there = located.detections and not any(each.code == OTHER_CLASS for each in located.warnings)
-                results += [located] if is_there else []
-                confirmed += [(name, chinese[name])[is_chinese]] if is_there else []
-            elif name in FINDINGS and _has_class(context, modality, name):
-                confirmed.append((name, FINDINGS[name])[is_chinese])
-        sentences.append((topic, confirmed))
-    shown = BODY_PARTS[part] if part and is_chinese else part
-    return combine(results, report_sentences.write(modality, shown, sentences, context.language))
+    results += [one.located for one in (*seen, *findings.found, *findings.perhaps)]
+    return combine(results, text[0].upper() + text[1:])
 
 
-def _has_class(context: TaskContext, modality: Modality, finding: str) -> bool:
-    """Whether the class of the image in every set that knows a finding is this finding."""
-    for label_set in LABEL_SETS.values():
-        names = label_set.names(Language.EN)
-        denial = DENIED_BY.get(finding)
-        if modality not in label_set.modalities or not {finding, denial} & set(names):
-            continue
-        chosen = [names[index] for index in decide(context, label_set).chosen]
-        if denial in chosen or (finding in names and finding not in chosen):
-            return False
-    return True
+def propose(context: TaskContext, modality: Modality, part: str | None) -> Generation:
+    """Generate what the weights would report, in English."""
+    prompt = context.prompts.prompt(Task.REPORT, Language.EN, REPORT_QUESTION[Language.EN])
+    opening = report_sentences.write(modality, part, (), Language.EN).removesuffix(".")  # ". " may be one token
+    return replace(context, language=Language.EN, on_text=None).generate_prose(prompt, opening)
+
+
+def _names_of(generation: Generation) -> list[str]:
+    return [name for _, names in report_sentences.names_in(generation.raw_text, Language.EN) for name in names]
+
+
+def _names(found: Sequence[Presence]) -> list[BilingualName]:
+    return [one.name for one in found]
 
 
 def _describe(context: TaskContext) -> TaskResult:

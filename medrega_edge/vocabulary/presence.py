@@ -14,6 +14,7 @@ from typing import Any
 
 from medrega_edge.answer import LIKELY
 from medrega_edge.domain import Modality
+from medrega_edge.vocabulary.wording import is_finding
 
 
 def floor() -> float:
@@ -22,8 +23,11 @@ def floor() -> float:
 
 
 def certain_from(modality: Modality | None, english: str) -> float:
-    """Return the confidence from which on a name is said to be in such an image; infinite where no score proves that."""
-    least = _table()["certain_from"].get(modality, {}).get(english, LIKELY)
+    """Return the confidence from which on a name is said to be in such an image; infinite where no score proves that.
+
+    That is so for findings that validation images could not test, too.
+    """
+    least = _table()["certain_from"].get(modality, {}).get(english, None if is_finding(english) else LIKELY)
     return math.inf if least is None else float(least)
 
 

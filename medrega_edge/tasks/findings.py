@@ -1,0 +1,116 @@
+"""What is abnormal in an image: findings that are located, and the classes that it has.
+
+Reports and questions whether an image is normal word these facts, and `locate` and "is there" the same boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from medrega_edge.answer import LIKELY
+from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.tasks.base import TaskContext
+from medrega_edge.tasks.classes import decide
+from medrega_edge.tasks.organs import expected
+from medrega_edge.tasks.presence import Presence, look_for
+from medrega_edge.vocabulary.label_sets import DENIED_BY, FINDINGS, LABEL_SETS, LabelSet
+from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import is_finding
+
+CERTAIN_CLASS = 0.8  # probability of a class from which on it is stated
+_LIKELY_CLASS = 0.5  # and from which on it may be
+
+
+@dataclass(frozen=True)
+class ImageClass:
+    """A class of an image: its name, its probability, and whether it says that the image is normal."""
+
+    name: BilingualName
+    probability: float
+    is_normal: bool
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`searched` findings, each with its boxes, and the classes of the image."""
+
+    searched: Sequence[Presence]
+    classes: Sequence[ImageClass]
+    proposed: Collection[str]
+
+    @property
+    def found(self) -> list[Presence]:
+        """The findings that are said to be there."""
+        return [one for one in self.searched if one.is_found]
+
+    @property
+    def perhaps(self) -> list[Presence]:
+        """The findings with a likely box that does not prove them, and those that the weights propose in words."""
+        return [one for one in self.searched if one.is_perhaps and (one.confidence >= LIKELY or self._proposes(one))]
+
+    @property
+    def abnormal_classes(self) -> list[BilingualName]:
+        """The classes that say that something is abnormal, and are certain or proposed."""
+        return [one.name for one in self._ill if one.probability >= CERTAIN_CLASS or one.name[0] in self.proposed]
+
+    @property
+    def perhaps_classes(self) -> list[BilingualName]:
+        """The classes that say so, and are no more than likely."""
+        stated = self.abnormal_classes
+        return [one.name for one in self._ill if one.probability >= _LIKELY_CLASS and one.name not in stated]
+
+    @property
+    def normal_class(self) -> ImageClass | None:
+        """The class that says that the image is normal, where it is certain."""
+        return next((one for one in self.classes if one.is_normal and one.probability >= CERTAIN_CLASS), None)
+
+    @property
+    def _ill(self) -> list[ImageClass]:
+        return [one for one in self.classes if not one.is_normal]
+
+    def _proposes(self, one: Presence) -> bool:
+        return one.name[0] in self.proposed
+
+
+def gather(context: TaskContext, modality: Modality, part: str | None, proposed: Collection[str]) -> Findings:
+    """Look for the findings that such images had in the training data, and for those that a report proposes.
+
+    `part` is the body part as reports name it. Raises UsageError as `run` does.
+    """
+    known = dict(context.terminology.labels)
+    names = [name for name in expected(context) if is_finding(name[0])]
+    names += [(each, known[each]) for each in proposed if each in known and is_finding(each)]
+    searched = [look_for(context, name) for name in dict.fromkeys(names)]
+    return Findings(searched, list(_classes(context, modality, part, proposed)), proposed)
+
+
+def _classes(context: TaskContext, modality: Modality, part: str | None, proposed: Collection[str]) -> Iterator[ImageClass]:
+    if Task.CLASSIFY not in context.prompts.templates:
+        return
+    located = {english for english, _ in context.terminology.labels}
+    for label_set in LABEL_SETS.values():
+        names = label_set.names(Language.EN)
+        normal = [name for name in names if name not in FINDINGS]
+        is_proposed = any(name in proposed for name in names if name not in located)
+        if modality not in label_set.modalities or not (is_proposed or (normal and _is_for(label_set, part))):
+            continue
+        decision = decide(context, label_set)
+        for index in decision.chosen:
+            chosen = label_set.labels[index]
+            if chosen[0] in normal:
+                yield ImageClass(chosen, decision.probability, True)
+            elif chosen[0] not in located and (normal or chosen[0] in proposed):
+                yield ImageClass(chosen, decision.probability, False)
+    for name in proposed:
+        denied = DENIED_BY.get(name)
+        if name in FINDINGS and not any(name in each.names(Language.EN) for each in LABEL_SETS.values()):
+            denials = [each for each in LABEL_SETS.values() if denied in each.names(Language.EN)]
+            stated = [each.names(Language.EN)[index] for each in denials for index in decide(context, each).chosen]
+            if denied not in stated:
+                yield ImageClass((name, FINDINGS[name]), 0.0, False)
+
+
+def _is_for(label_set: LabelSet, part: str | None) -> bool:
+    """Whether a set tells normal from abnormal in images of a body part: one that it names, or the eye."""
+    return not label_set.multiple and (part in label_set.parts or (not label_set.parts and part == "eye"))
