@@ -11,6 +11,7 @@ TEMPLATES: dict[str, str] = {
     "answer.by_size": "From large to small, by the area of their boxes: {names}.",
     "answer.count": "Found: {count} x {name}.",
     "answer.count_guessed": "Found: {count} x {name}. Best guesses among them, which may be wrong: {guesses}.",
+    "answer.contradiction": "Not sure: the model takes the image for '{label}', and still finds, perhaps: {names}.",
     "answer.could_be": "Could also be: {names}.",
     "answer.diameters": "Longest diameter {longest:.1f} {unit}, perpendicular to it {perpendicular:.1f} {unit}.",
     "answer.diameters_interval": "Longest diameter {longest:.1f} {unit} (90 % interval {longest_low:.1f} to "
@@ -18,6 +19,7 @@ TEMPLATES: dict[str, str] = {
     "{perpendicular_high:.1f}).",
     "answer.distance": "{one!c} to {other}: {centres:.0f} {unit} between the centres of their boxes, "
     "{gap:.0f} {unit} between the boxes.",
+    "answer.abnormal": "Not normal; found: {names}.",
     "answer.best_guess": "Best guess, which may be wrong: {names}.",
     "answer.found": "Yes, found: {names}.",
     "answer.generic": "'{word}' stands for these",
@@ -32,9 +34,13 @@ TEMPLATES: dict[str, str] = {
     "answer.middle": "middle",
     "answer.no_comparison": "So there is nothing to compare.",
     "answer.no_distance": "So no distance can be given.",
+    "answer.no_known_finding": "Not sure: the model knows few findings, and found none of these: {names}.",
+    "answer.knows_no_finding": "Not sure: the model knows no finding of what is asked for in such an image.",
+    "answer.normal_class": "Nothing abnormal found: the model takes the image for '{label}'. It knows few findings.",
     "answer.no_mask": "Mask of {name}: empty; nothing in the box stands out.",
     "answer.not_found": "Not found: {names}.",
     "answer.nothing_visible": "No structure that the model knows was found with confidence.",
+    "answer.perhaps_abnormal": "Not sure; perhaps: {names}.",
     "answer.perhaps": "Perhaps: {names}.",
     "answer.pixels_no_spacing": "Lengths are in pixels (px): the file does not state the size of a pixel, as DICOM "
     "and NIfTI files do.",
@@ -122,6 +128,8 @@ TEMPLATES: dict[str, str] = {
     "task.other_modality": "the file says {declared}, the image looks like {recognised}",
     "task.question_too_long": "The question has {length} characters; up to {limit} are read.",
     "task.several_of_other_task": "Several labels (--several) go with the task 'classify', not with '{task}'.",
+    "task.state_unknown": "The model was not trained to tell whether a structure is '{word}'; ask for the structure, or for "
+    "a finding that `medrega labels` lists.",
     "task.too_few_labels": "A classification needs two or more different labels; give them with --labels a,b,c.",
     "task.two_names": 'The question needs two names, for example "which is larger, the liver or the spleen?".',
     "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "

@@ -17,6 +17,7 @@ from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, BodyPart, FromBoxes, KindOfImage
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
+from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
@@ -25,7 +26,7 @@ from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, candidate_sets, label_set_of, named_set
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.usual_labels import usual
-from medrega_edge.vocabulary.wording import is_finding, names_cancer, nearest
+from medrega_edge.vocabulary.wording import asks_if_normal, disease_word, is_finding, names_cancer, nearest
 
 _TASKS = {  # of kinds of question that name no place
     Kind.CLASSIFY: Task.CLASSIFY,
@@ -90,11 +91,25 @@ def parse_intent(
         intent = replace(intent, names=_in_body_part(text, intent, body_part()))
     if deciding_parts(text, terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
+    elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
+        return Asked(text, replace(intent, kind=Kind.REPORT), IsNormal(text, intent.names))
+    elif intent.names and not _names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
+        raise UsageError("task.state_unknown", word=word)
     if has_masks and intent.kind is Kind.LOCATE and intent.asks_for_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     return Asked(text, intent, request, tuple(terminology.unknown_parts(text)) if is_plain else ())
+
+
+def _asks_if_normal(text: str, intent: Intent) -> bool:
+    """Whether a question asks if the image, or structures in it, are normal."""
+    is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT)
+    return is_of_state and not _names_finding(intent) and asks_if_normal(text)
+
+
+def _names_finding(intent: Intent) -> bool:
+    return any(is_finding(english) for english, _ in intent.names)
 
 
 def _in_body_part(text: str, intent: Intent, part: str | None) -> tuple[BilingualName, ...]:

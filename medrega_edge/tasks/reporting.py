@@ -68,7 +68,7 @@ def _describe_facts(context: TaskContext) -> TaskResult:
         return TaskResult(Message("answer.unknown_kind").text(context.language))
     first, part, _ = choose_body_part(context, modality, (*BODY_PARTS, None))  # some reports name none
     generation = propose(context, modality, part)
-    proposed = _names_of(generation)
+    proposed = proposed_names(generation)
     known, column = dict(context.terminology.labels), context.language is Language.ZH
     others = [(name, known[name]) for name in proposed if name in known and not is_finding(name)]
     seen = visible(context)
@@ -94,7 +94,8 @@ def propose(context: TaskContext, modality: Modality, part: str | None) -> Gener
     return replace(context, language=Language.EN, on_text=None).generate_prose(prompt, opening)
 
 
-def _names_of(generation: Generation) -> list[str]:
+def proposed_names(generation: Generation) -> list[str]:
+    """Return the names in what the weights would report."""
     return [name for _, names in report_sentences.names_in(generation.raw_text, Language.EN) for name in names]
 
 

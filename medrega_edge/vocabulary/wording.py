@@ -17,6 +17,7 @@ from typing import Any
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
+from medrega_edge.vocabulary.answers import asks_yes_or_no
 from medrega_edge.vocabulary.phrase_index import PhraseIndex
 
 _WORD = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -181,6 +182,22 @@ def without_homonyms(text: str) -> str:
     return text
 
 
+def asks_if_normal(text: str) -> bool:
+    """Whether a question asks if something is normal, by yes or no or by a choice of both."""
+    words, plain = _table()["normal_words"], f" {simplified(text).casefold()} "
+    is_said = any(re.search(rf"(?<![a-z]){word}(?![a-z])", plain) for word in words["en"]) or any(
+        word in plain for word in words["zh"]
+    )
+    return is_said and (asks_yes_or_no(text) or any(choice in plain for choice in words["choices"]))
+
+
+def disease_word(text: str) -> str | None:
+    """Return the first word that says how a structure is ill, "cirrhotic", which its box does not tell; None without one."""
+    words, plain = _table()["disease_words"], simplified(text).casefold()
+    english = (word for word in re.findall(r"[a-z]+", plain) if word in words["en"])
+    return next(english, next((word.rstrip("的性") for word in words["zh"] if word in plain), None))
+
+
 def names_cancer(text: str) -> bool:
     """Whether a text speaks of cancer, which a box of a lesion is no proof of."""
     plain = simplified(text)
@@ -319,6 +336,13 @@ def site_labels(key: str, structures: Collection[str], text: str) -> list[str]:
         if labels and (words or is_structure):
             found.append((is_structure, max(map(len, words), default=0), labels))
     return list(max(found, key=lambda site: site[:2])[2]) if found else []
+
+
+def findings_at(structures: Collection[str]) -> set[str]:
+    """Return the English labels of findings of structures, which are English labels too."""
+    stems = {one.removeprefix("left ").removeprefix("right ") for one in structures}
+    sites = [site for site in _table()["sites"].values() if stems & set(site["structures"])]
+    return {label for site in sites for labels in site["labels"].values() for label in labels}
 
 
 def _word_in(text: str) -> Callable[[str], bool]:

@@ -1,0 +1,80 @@
+"""Is the image, or a structure in it, normal: what a report would say, and no yes without a class that says so.
+
+Weights know few findings, so silence of them all is no proof: then the answer is "not sure".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medrega_edge.domain import Language, Task
+from medrega_edge.i18n.message import Message
+from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
+from medrega_edge.tasks.findings import Findings, gather
+from medrega_edge.tasks.presence import Presence
+from medrega_edge.tasks.reporting import choose_body_part, propose, proposed_names
+from medrega_edge.vocabulary.label_sets import BODY_PARTS
+from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import findings_at
+
+
+@dataclass(frozen=True)
+class IsNormal(TaskRequest):
+    """Tell whether an image, or the `structures` in it, are normal."""
+
+    text: str
+    structures: tuple[BilingualName, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """Kind of task."""
+        return Task.REPORT
+
+    @property
+    def words(self) -> str:
+        """The question."""
+        return self.text
+
+    def run(self, context: TaskContext) -> TaskResult:
+        """Look for the findings that the model knows in such an image, and for its class."""
+        modality = context.image_modality()
+        if modality is None:
+            return TaskResult(Message("answer.unknown_kind").text(context.language))
+        first, part, _ = choose_body_part(context, modality, (*BODY_PARTS, None))
+        proposal = propose(context, modality, part)
+        findings = gather(context, modality, part, proposed_names(proposal))
+        if self.structures:
+            here = findings_at([english for english, _ in self.structures])
+            findings = Findings([one for one in findings.searched if one.name[0] in here], (), findings.proposed)
+        text = ("" if context.language is Language.ZH else " ").join(
+            message.text(context.language) for message in self._messages(findings, context.language)
+        )
+        results = [one.located for one in findings.found]
+        return combine([TaskResult("", generations=(first, proposal)), *results], text)
+
+    def _messages(self, findings: Findings, language: Language) -> list[Message]:
+        column = language is Language.ZH
+        found = _shown([*_names(findings.found), *findings.abnormal_classes], column)
+        perhaps = _shown([*_names(findings.perhaps), *findings.perhaps_classes], column)
+        normal = findings.normal_class
+        if normal and (found or perhaps):
+            return [Message("answer.contradiction", label=normal.name[column], names=[*found, *perhaps])]
+        if found:
+            also = [Message("answer.perhaps", names=perhaps)] if perhaps else []
+            return [Message("answer.abnormal", names=found), *also]
+        if perhaps:
+            return [Message("answer.perhaps_abnormal", names=perhaps)]
+        if normal:
+            return [Message("answer.normal_class", label=normal.name[column])]
+        if findings.searched:
+            return [Message("answer.no_known_finding", names=_shown(_names(findings.searched), column))]
+        return [Message("answer.knows_no_finding")]
+
+
+def _names(found: Sequence[Presence]) -> list[BilingualName]:
+    return [one.name for one in found]
+
+
+def _shown(names: Sequence[BilingualName], column: bool) -> list[str]:
+    return [name[column] for name in names]
