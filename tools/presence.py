@@ -51,7 +51,7 @@ def measure(engine, pairs):
 
 TABLE = Path(__file__).parents[1] / "medrega_edge" / "vocabulary" / "presence.json"
 FEWEST = 8  # images with, or without, a finding that can test it
-KNOWN_FROM = 5  # training images of a kind with boxes of a name
+KNOWN_FROM = 3  # training images of a kind with boxes of a name
 FALSE_ALARMS = 0.2  # share of the images without a finding that may have a likely box of it
 PRECISION = 0.8
 HITS = 3

@@ -14,7 +14,6 @@ from medrega_edge.tasks.base import TaskContext
 from medrega_edge.tasks.classes import decide
 from medrega_edge.tasks.organs import expected
 from medrega_edge.tasks.presence import Presence, look_for
-from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.label_sets import DENIED_BY, FINDINGS, LABEL_SETS, LabelSet
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
@@ -80,24 +79,10 @@ def gather(context: TaskContext, modality: Modality, part: str | None, proposed:
     `part` is the body part as reports name it. Raises UsageError as `run` does.
     """
     known = dict(context.terminology.labels)
-    proposed = {*proposed, *_located_classes(context, modality)}
     names = [name for name in expected(context) if is_finding(name[0])]
-    names += [(each, known[each]) for each in sorted(proposed) if each in known and is_finding(each)]
+    names += [(each, known[each]) for each in proposed if each in known and is_finding(each)]
     searched = [look_for(context, name) for name in dict.fromkeys(names)]
     return Findings(searched, list(_classes(context, modality, part, proposed)), proposed)
-
-
-def _located_classes(context: TaskContext, modality: Modality) -> list[str]:
-    """Return the likely classes of sets of which several may fit: their boxes tell whether they are there."""
-    part, located = context.certain_part(), {english for english, _ in context.terminology.labels}
-    found: list[str] = []
-    for label_set in LABEL_SETS.values() if Task.CLASSIFY in context.prompts.templates else ():
-        names = label_set.names(Language.EN)
-        is_here = part is not None and all(can_hold(part, name) for name in names)
-        if label_set.multiple and modality in label_set.modalities and is_here and located & set(names):
-            decision = decide(context, label_set)
-            found += [names[index] for index in decision.chosen] if decision.probability >= _LIKELY_CLASS else []
-    return found
 
 
 def _classes(context: TaskContext, modality: Modality, part: str | None, proposed: Collection[str]) -> Iterator[ImageClass]:
