@@ -92,7 +92,7 @@ def parse_intent(
     if deciding_parts(text, terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
     elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
-        return Asked(text, replace(intent, kind=Kind.REPORT), IsNormal(text, intent.names))
+        return Asked(text, intent, IsNormal(text, intent.names))
     elif intent.names and not _names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
         raise UsageError("task.state_unknown", word=word)
     if has_masks and intent.kind is Kind.LOCATE and intent.asks_for_outline:

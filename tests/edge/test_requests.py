@@ -16,6 +16,7 @@ from medrega_edge.tasks.derived import FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, parse_intent
+from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
@@ -96,7 +97,7 @@ def test_options_become_a_request(arguments, made):
         ("how big is the liver?", FromBoxes(Kind.MEASURE, (("liver", "肝脏"),))),
         ("describe this image", Report()),
         ("grounded report", Report(grounded=True)),
-        ("Is the liver normal?", AnswerQuestion("Is the liver normal?")),
+        ("Is the liver normal?", IsNormal("Is the liver normal?", (("liver", "肝脏"),))),
     ],
 )
 def test_words_become_a_request(text, made):
