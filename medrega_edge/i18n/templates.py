@@ -623,6 +623,7 @@ TEMPLATES: dict[str, str] = {
     #
     "internal.fault": "The program itself failed ({type} at {place}); that is a fault of ours: report it.",
     "volume.found": "{name!c}: slices {first} to {last}, most of it in slice {key}.",
+    "volume.longest": "Longest diameter {length:.1f} {unit}, in slice {slice}.",
     "volume.millilitres": "About {value:.0f} ml, by its masks.",
     "volume.no_volume": "This image has one slice; --volume takes a folder with DICOM files of a series, a DICOM file with "
     "several frames, or a NIfTI volume.",

@@ -13,6 +13,7 @@ from medrega_edge.domain import NOTICE, Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.masks import Mask
+from medrega_edge.measures import Diameter, Measures
 from medrega_edge.volumes.linking import SliceBox
 
 SCHEMA_VERSION = 1
@@ -23,7 +24,7 @@ class VolumeRegion:
     """One object of a volume. `boxes` are in pixels, at most one a slice, in the order of slices.
 
     `depth_mm` is its extent across slices; None where their distance is unknown. `masks` has the mask in each box, None for
-    an empty one, and is empty where none was asked for. `millilitres` is the volume of the masks.
+    an empty one, and is empty where none was asked for; `measures` are theirs. `millilitres` is the volume of the masks.
     """
 
     label: str
@@ -31,6 +32,16 @@ class VolumeRegion:
     depth_mm: float | None
     masks: tuple[Mask | None, ...] = ()
     millilitres: float | None = None
+    measures: tuple[Measures | None, ...] = ()
+
+    @property
+    def longest(self) -> tuple[int, Diameter, str] | None:
+        """The slice with the longest diameter of all slices, this diameter and its unit; None without masks."""
+        found = [(one.slice, each) for one, each in zip(self.boxes, self.measures, strict=False) if each is not None]
+        if not found:
+            return None
+        number, measures = max(found, key=lambda pair: pair[1].longest.length)
+        return number, measures.longest, measures.unit
 
     @property
     def box(self) -> PixelBox:
@@ -118,8 +129,8 @@ class VolumeAnswer:
             "volume_ml": None if region.millilitres is None else round(region.millilitres, 1),
             "boxes": [
                 {"slice": one.slice, "box": [round(v, 2) for v in one.box], "confidence": round(one.confidence, 4)}
-                | mask_data(mask, None, self.image)
-                for one, mask in zip_longest(region.boxes, region.masks)
+                | mask_data(mask, measures, self.image)
+                for one, mask, measures in zip_longest(region.boxes, region.masks, region.measures)
             ],
         }
 

@@ -16,6 +16,7 @@ from medrega_edge.engine import Engine
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.masks import Mask
+from medrega_edge.measures import Diameter, Measures
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer, VolumeRegion
@@ -102,9 +103,9 @@ def slices_of_objects(volume: Volume, answer: VolumeAnswer) -> list[ShownSlice]:
     """Return slices that show each object, with the boxes and masks of all objects in them."""
     shown: dict[int, list[tuple[int, Region]]] = {n: [] for region in answer.regions for n in slices_to_show(region)}
     for number, region in enumerate(answer.regions):
-        for one, mask in zip_longest(region.boxes, region.masks):
+        for one, mask, measures in zip_longest(region.boxes, region.masks, region.measures):
             if one.slice in shown:
-                shown[one.slice].append((number, Region(region.label, one.box, one.confidence, mask)))
+                shown[one.slice].append((number, Region(region.label, one.box, one.confidence, mask, measures)))
     return [ShownSlice(number, volume.read(number), tuple(regions)) for number, regions in sorted(shown.items())]
 
 
@@ -135,11 +136,13 @@ def _with_masks(
 ) -> tuple[tuple[VolumeRegion, ...], list[str]]:
     """Add the masks of all boxes, and the millilitres that they hold; also returns the labels that get none."""
     masks: dict[str, list[Mask | None]] = {region.label: [] for region in regions}
+    measures: dict[str, list[Measures | None]] = {region.label: [] for region in regions}
     for number in sorted({one.slice for region in regions for one in region.boxes}):
         here = [Region(region.label, one.box, None) for region in regions for one in region.boxes if one.slice == number]
         row = keep(partial(_mask_row, engine, volume, number, here))
-        for label, mask in row["masks"]:
+        for label, mask, measured in row["masks"]:
             masks[label].append(None if mask is None else _mask(mask))
+            measures[label].append(None if measured is None else _measures(measured))
     unmasked = {region.label for region in regions if not any(masks[region.label])}
     measured = tuple(
         region
@@ -147,6 +150,7 @@ def _with_masks(
         else replace(
             region,
             masks=tuple(masks[region.label]),
+            measures=tuple(measures[region.label]),
             millilitres=millilitres(region.boxes, masks[region.label], volume, facts.spacing_mm),
         )
         for region in regions
@@ -156,12 +160,17 @@ def _with_masks(
 
 def _mask_row(engine: Engine, volume: Volume, number: int, regions: Sequence[Region]) -> Row:
     masked, _ = engine.with_masks(engine.encode(volume.read(number)), regions)
-    return {"masks": [(region.label, None if region.mask is None else asdict(region.mask)) for region in masked]}
+    return {"masks": [(each.label, *(value and asdict(value) for value in (each.mask, each.measures))) for each in masked]}
 
 
 def _mask(row: Row) -> Mask:
     x, y = row["centroid"]
     return Mask(**row | {"centroid": (x, y), "box": PixelBox(*row["box"])})
+
+
+def _measures(row: Row) -> Measures:
+    longest, perpendicular = (Diameter(row[key]["length"], tuple(row[key]["line"])) for key in ("longest", "perpendicular"))
+    return Measures(longest, perpendicular, row["unit"], row["mean"], row["mean_unit"])
 
 
 def millilitres(
@@ -188,5 +197,8 @@ def _text(regions: tuple[VolumeRegion, ...], absent: tuple[str, ...], language: 
         messages.append(Message("volume.found", name=r.label, first=r.first, last=r.last, key=r.key_slice))
         if r.millilitres is not None:
             messages.append(Message("volume.millilitres", value=r.millilitres))
+        if (longest := r.longest) is not None:
+            number, diameter, unit = longest
+            messages.append(Message("volume.longest", length=diameter.length, unit=unit, slice=number))
     messages += [Message("volume.not_found", name=name) for name in absent]
     return ("" if language is Language.ZH else " ").join(message.text(language) for message in messages)

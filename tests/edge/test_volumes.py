@@ -12,6 +12,7 @@ from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.masks import Mask
+from medrega_edge.measures import measure
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
@@ -189,7 +190,9 @@ class MasksEngine(SlicesEngine):
         self.note("masks", image.image.slice)
         inside = np.zeros((16, 16), bool)
         inside[:4, :5] = True
-        return tuple(replace(region, mask=Mask.of(inside, 0.9)) for region in regions), []
+        mask = Mask.of(inside, 0.9)
+        measures = measure(inside, mask.box, replace(image.image, spacing_mm=(0.5, 0.5)))
+        return tuple(replace(region, mask=mask, measures=measures) for region in regions), []
 
 
 @pytest.mark.parametrize("killed_at", [("boxes", 3), ("masks", 2)])
@@ -274,5 +277,8 @@ def test_a_mask_is_made_in_each_box_of_an_object(tmp_path):
     (liver,) = answer.to_dict()["regions"]
     assert liver["volume_ml"] == pytest.approx(20 * 0.25 * 7.5 / 1000, abs=0.05)
     assert [one["mask"]["area"] for one in liver["boxes"]] == [20, 20, 20]
+    assert {one["mask"]["length_unit"] for one in liver["boxes"]} == {"mm"}
+    number, longest, _ = answer.regions[0].longest
+    assert number == 1 and longest.length == pytest.approx(3, abs=0.1) and f"{longest.length:.1f} mm" in answer.text
     with raises_code(UsageError, "task.no_masks"):
         locate_in_volume(SlicesEngine(), open_volume(tmp_path / "ct"), Segment(["liver"]), Language.EN)
