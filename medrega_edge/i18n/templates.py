@@ -99,6 +99,7 @@ TEMPLATES: dict[str, str] = {
     "task.impossible_score": "The model was not trained to give scores, stages or ratios of outlines; it gives boxes "
     "and their sizes.",
     "task.impossible_time": "A change over time needs an earlier image, and only this one is given.",
+    "task.labels_of_other_part": "these labels are for another body part than this image shows ({part})",
     "task.labels_of_other_modality": "these labels are for {modalities}, and this image is {modality}",
     "task.labels_of_other_task": "Labels go with the task 'classify', not with '{task}'.",
     "task.may_be_more": "there may be more: this model marks only a few objects of one name",
@@ -128,6 +129,9 @@ TEMPLATES: dict[str, str] = {
     "task.other_modality": "the file says {declared}, the image looks like {recognised}",
     "task.question_too_long": "The question has {length} characters; up to {limit} are read.",
     "task.several_of_other_task": "Several labels (--several) go with the task 'classify', not with '{task}'.",
+    "task.set_of_other_part": "The classes of '{name}' are for another body part than this image shows ({part}); "
+    "`--set {name}` chooses among them all the same.",
+    "task.which_eye": "The model does not tell the left eye from the right; the file or its name may.",
     "task.state_unknown": "The model was not trained to tell whether a structure is '{word}'; ask for the structure, or for "
     "a finding that `medrega labels` lists.",
     "task.too_few_labels": "A classification needs two or more different labels; give them with --labels a,b,c.",

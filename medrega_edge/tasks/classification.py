@@ -13,6 +13,7 @@ from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskRes
 from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
 from medrega_edge.tasks.classes import decide
 from medrega_edge.tasks.reporting import choose_body_part
+from medrega_edge.vocabulary.body_parts import holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet
 
 
@@ -67,6 +68,9 @@ class Classify(TaskRequest):
         if modalities and (modality := context.image_modality()) and modality not in modalities:
             labels_for = [each.value for each in modalities]
             warnings.append(Message("task.labels_of_other_modality", modalities=labels_for, modality=modality.value))
+        parts = label_set.parts if label_set else ()
+        if parts and (part := context.certain_part()) and not holds_any(part, parts):
+            warnings.append(Message("task.labels_of_other_part", part=shown_part(part, context.language)))
         return TaskResult(
             LABEL_SEPARATOR.join(names),
             first.detections,

@@ -22,7 +22,7 @@ from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
-from medrega_edge.vocabulary.body_parts import can_hold
+from medrega_edge.vocabulary.body_parts import can_hold, holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, candidate_sets, label_set_of, named_set
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.usual_labels import usual
@@ -93,6 +93,8 @@ def parse_intent(
         intent = replace(intent, kind=Kind.ANSWER, names=())
     elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
         return Asked(text, intent, IsNormal(text, intent.names))
+    elif modality in (Modality.FUNDUS, Modality.OCT) and {english.split()[-1] for english, _ in intent.names} == {"eye"}:
+        raise UsageError("task.which_eye")
     elif intent.names and not _names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
         raise UsageError("task.state_unknown", word=word)
     if has_masks and intent.kind is Kind.LOCATE and intent.asks_for_outline:
@@ -158,9 +160,9 @@ def _request(
         case Kind.ORGANS if Task.DETECT in tasks:
             return VisibleOrgans()
         case Kind.CLASSIFY if Task.CLASSIFY in tasks:
-            return _classification(text, modality)
+            return _classification(text, modality, body_part)
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
-            return _classification(text, modality)
+            return _classification(text, modality, body_part)
         case Kind.PRESENCE if not intent.names and (label_set := named_set(text, modality)) and Task.CLASSIFY in tasks:
             return Classify(label_set, question=text)  # "any sign of TB?"
         case (
@@ -172,8 +174,11 @@ def _request(
     raise UsageError("task.unclear_question", tasks=list(tasks))
 
 
-def _classification(text: str, modality: Modality | None) -> TaskRequest:
+def _classification(text: str, modality: Modality | None, body_part: Callable[[], str | None]) -> TaskRequest:
     if label_set := label_set_of(text, modality):
+        parts = LABEL_SETS[label_set].parts
+        if parts and (part := body_part()) and not holds_any(part, parts):
+            raise UsageError("task.set_of_other_part", name=label_set, part=shown_part(part, language_of(text)))
         return Classify(label_set, question=text)
     if candidates := candidate_sets(text, modality):
         return ClassifyByPart(candidates, text)

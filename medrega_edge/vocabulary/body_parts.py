@@ -56,6 +56,12 @@ def other_part(reported: str) -> str | None:
     return next((part for part, words in _table()["other_parts"].items() if reported in words["reported_as"]), None)
 
 
+def holds_any(part: str, reported: Sequence[str]) -> bool:
+    """Whether a part is that of one of some body parts of reports, or one of these is unknown."""
+    groups = [other_part(name) or part_of(name, "reported_as") or part_of(name, "organs") for name in reported]
+    return not groups or None in groups or part in groups
+
+
 def shown_part(part: str, language: Language) -> str:
     """Return the name of a part, of these or of the five, in a language."""
     table = _table()

@@ -136,6 +136,7 @@ LABEL_SETS = {
                 ("intraventricular hemorrhage", "脑室内出血"),
             ),
             multiple=True,
+            parts=("brain", "head"),
         ),
         LabelSet(
             "heart-view",
@@ -160,7 +161,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "liver-mass": ("liver", "hepatic", "肝"),
     "retinopathy": ("retinopathy", "diabetic", "grade", "糖网", "糖尿病", "分级", "几级"),
     "macular-edema": ("macular", "dme", "黄斑"),
-    "lung-tissue": ("lung", "tissue", "cancer", "肺", "组织"),
+    "lung-tissue": ("lung", "pulmon", "肺"),
     "brain-tumor": ("brain", "tumor", "tumour", "脑", "瘤"),
     "fracture": ("fracture", "broken", "骨折"),
     "limb": ("projection", "limb", "肢"),
@@ -194,7 +195,7 @@ def label_set_of(text: str, modality: Modality | None) -> str | None:
         return best[0]
     if modality in _FIRST_CHOICE and (not best or _FIRST_CHOICE[modality] in best):
         return _FIRST_CHOICE[modality]
-    return fitting[0].name if len(fitting) == 1 else None
+    return None
 
 
 _BENIGN = ("benign", "malignant", "良性", "恶性")
