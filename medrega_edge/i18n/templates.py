@@ -147,6 +147,9 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_name_here": "'{word}' is nothing that this model can locate in such an image ({kind}); it can "
     "locate for example: {offered}; `medrega labels` lists all.",
     "task.unknown_name_only": "'{word}' is no name that this model can locate; `medrega labels` lists all.",
+    "task.unknown_beside": "'{name}' is nothing that this model can locate; the answer is about the rest",
+    "task.no_language": 'No word of the question is known; ask in English or Chinese, for example "where is the liver?".',
+    "task.point": "A point is not enough; give a box around it with --box, for example --box {box}.",
     "task.unknown_part": "part {part} of the question names nothing that these weights were trained to locate",
     "task.unknown_task": "There is no task '{name}'; choose one of: {tasks}.",
     "task.unreadable_box": "The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.",

@@ -72,7 +72,11 @@ class Asked(TaskRequest):
     def run(self, context: TaskContext) -> TaskResult:
         """Answer it; raises UsageError as the request does."""
         result = self.request.run(context)
-        unknown = tuple(Message("task.unknown_part", part=part) for part in self.unknown_parts)
+        names = self.intent.unknown if self.task is Task.DETECT else ()
+        unknown = (
+            *(Message("task.unknown_beside", name=name) for name in names),
+            *(Message("task.unknown_part", part=part) for part in self.unknown_parts),
+        )
         return replace(result, warnings=(*unknown, *result.warnings))
 
     def finish(self, answer: Answer) -> Answer:

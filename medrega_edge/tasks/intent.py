@@ -9,7 +9,7 @@ from dataclasses import replace
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
+from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts, unknown_word
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.body_part import deciding_parts
@@ -101,7 +101,7 @@ def parse_intent(
         intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
-    return Asked(text, intent, request, tuple(terminology.unknown_parts(text)) if is_plain else ())
+    return Asked(text, intent, request, tuple(unknown_parts(text, terminology)) if is_plain else ())
 
 
 def _asks_if_normal(text: str, intent: Intent) -> bool:
@@ -145,10 +145,14 @@ def _request(
     body_part: Callable[[], str | None],
 ) -> TaskRequest:
     match intent.kind:
+        case _ if not intent.is_language:
+            raise UsageError("task.no_language")
         case Kind.HELP:
             raise UsageError("task.help")
         case Kind.IMPOSSIBLE:
             raise _impossible(intent.reason)
+        case Kind.IDENTIFY if numbers := _PIXELS.search(text):
+            return _identify(text, numbers, tasks)
         case Kind.REPORT | Kind.IDENTIFY if Task.REPORT in tasks:  # without a box, the whole image is named
             return Report()
         case Kind.GROUNDED_REPORT if is_trained(Task.GROUNDED_REPORT, tasks):
@@ -172,6 +176,24 @@ def _request(
     if Task.VQA in tasks:
         return AnswerQuestion(text)
     raise UsageError("task.unclear_question", tasks=list(tasks))
+
+
+# "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
+_PIXELS = re.compile(r"(\d{1,5})\D{1,6}?(\d{1,5})(?:\D{1,6}?(\d{1,5})\D{1,6}?(\d{1,5}))?(?!\d)")
+
+_AROUND = 20  # pixels, of the box that is proposed around a point
+
+
+def _identify(text: str, numbers: re.Match[str], tasks: Sequence[str]) -> TaskRequest:
+    """Return the request to name what lies in the box that a question writes out; raises UsageError for a point."""
+    if Task.IDENTIFY not in tasks:
+        raise UsageError("task.unclear_question", tasks=list(tasks))
+    corners = [float(number) for number in numbers.groups() if number]
+    if len(corners) < 4:
+        x, y = corners
+        around = (max(x - _AROUND, 0), max(y - _AROUND, 0), x + _AROUND, y + _AROUND)
+        raise UsageError("task.point", box=",".join(f"{edge:.0f}" for edge in around))
+    return Identify(PixelBox(*corners), text)
 
 
 def _classification(text: str, modality: Modality | None, body_part: Callable[[], str | None]) -> TaskRequest:
@@ -205,6 +227,9 @@ def _of_names(
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
     several = len(intent.names)
+    is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and several < 2 and intent.unknown
+    if is_one_unknown:
+        raise _unknown_name(text, intent, terminology, modality, body_part)
     if (intent.kind is Kind.COMPARE and several < 2) or (intent.kind is Kind.DISTANCE and several != 2):
         raise UsageError("task.two_names")
     cancers = tuple(name for name in intent.names if names_cancer(name[0]))  # a polyp is no answer to "any cancer?"
@@ -222,8 +247,9 @@ def _unknown_name(
     """Return the refusal of a question whose names are unknown: the word, the nearest names, and what is offered."""
     language = language_of(text)
     column = language is Language.ZH
-    word = ", ".join(intent.generic) or unknown_word(text)
-    near = nearest(word, [label[column] for label in terminology.labels]) if word and not intent.generic else []
+    word = ", ".join(intent.generic or intent.unknown) or unknown_word(text)
+    is_of_field = intent.generic or intent.unknown  # "uterus" is no slip of "gluteus"
+    near = nearest(word, [label[column] for label in terminology.labels]) if word and not is_of_field else []
     if not word:
         return UsageError("task.no_known_name")
     if near:

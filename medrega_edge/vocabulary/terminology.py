@@ -205,10 +205,8 @@ class Terminology:
 
         A part of more words than a name has is a sentence.
         """
-        parts = [part for part in _SEPARATOR.split(self.mask(text)) if part.strip()]
-        return [
-            number for number, part in enumerate(parts, 1) if "\0" not in part and _is_short(_REQUEST_WORDS.sub(" ", part))
-        ]
+        parts = parts_of(self.mask(text))
+        return [number for number, part in enumerate(parts, 1) if "\0" not in part and may_be_name(part)]
 
     def name(self, label_en: str, language: Language) -> str:
         """Return the name of a label in a language; the English name for an unknown label."""
@@ -280,9 +278,15 @@ def _vertebrae(kind: str, first: str, last_kind: str, last: str) -> str:
     return f" {' '.join(_VERTEBRAE[start : stop + 1])} "
 
 
-def _is_short(text: str) -> bool:
-    """Whether a text has words, and no more than a name."""
-    return bool(text.strip()) and _WORD.sub("", text.strip(), count=_MAX_WORDS).strip() == ""
+def parts_of(text: str) -> list[str]:
+    """Return the parts of an enumeration that are not empty."""
+    return [part for part in _SEPARATOR.split(text) if part.strip()]
+
+
+def may_be_name(part: str) -> bool:
+    """Whether a part of an enumeration has words, and no more than a name."""
+    words = _REQUEST_WORDS.sub(" ", part).strip()
+    return bool(words) and _WORD.sub("", words, count=_MAX_WORDS).strip() == ""
 
 
 def without_request_words(text: str) -> str:

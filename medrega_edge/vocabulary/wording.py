@@ -261,6 +261,12 @@ def unknown_names() -> list[str]:
     return names
 
 
+@cache
+def ordinary_words() -> frozenset[str]:
+    """English words of every day."""
+    return frozenset(_table()["no_typos"])
+
+
 def site_words() -> list[str]:
     """All words for where a finding is."""
     return [word for site in _table()["sites"].values() for word in site["words"]]

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from medrega_edge.domain import Modality
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Modality, Task
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.intent import Kind, kinds, understand
+from medrega_edge.prompts.intent import Kind, kinds, understand, unknown_parts
 from medrega_edge.prompts.intent.kinds import log_likelihoods
+from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import corrected, is_finding, nearest, simplified
@@ -106,6 +108,45 @@ def test_a_question_about_pixels_asks_what_is_there(text):
 @pytest.mark.parametrize("text", ["does he have TB", "有没有肺结核", "是结核吗", "有没有糖尿病视网膜病变"])
 def test_a_finding_that_only_a_class_tells_is_classified(text):
     assert asked(text) == (Kind.CLASSIFY, set())
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Is there a polyp and which side?", []),
+        ("polyps, how many?", []),
+        ("renal calculus: left or right", []),
+        ("which is the bigger kidney, left or right?", []),
+        ("the liver and the uterus", []),  # the field knows the name, so it is told by itself
+        ("liver, flux capacitor", [2]),
+        ("请定位肝脏以及独角兽", [2]),
+    ],
+)
+def test_only_parts_that_name_something_are_unknown(text, parts):
+    assert unknown_parts(text, TERMS) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("asdkjh qwoei", "task.no_language"),
+        ("what's at 240,250?", "task.point"),
+        ("is the liver bigger than the uterus", "task.unknown_name_only"),
+        ("locate the uterus", "task.unknown_name_only"),
+    ],
+)
+def test_a_question_that_boxes_cannot_answer_is_refused(text, code):
+    with raises_code(UsageError, code):
+        parse_intent(text, list(Task), TERMS)
+
+
+def test_a_box_in_the_words_is_the_box_asked_about():
+    asked_for = parse_intent("what is inside [30, 40, 90, 120]?", list(Task), TERMS)
+    assert asked_for.request == Identify(PixelBox(30, 40, 90, 120), "what is inside [30, 40, 90, 120]?")
+
+
+def test_an_unknown_name_of_the_field_is_told_beside_known_ones():
+    assert understand("where are the liver and the uterus", TERMS).unknown == ("uterus",)
 
 
 ILIAC = [

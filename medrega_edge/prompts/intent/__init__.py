@@ -28,11 +28,11 @@ from medrega_edge.prompts.intent.naming import (
     without_wider,
     words_of,
 )
-from medrega_edge.prompts.intent.phrases import has, pattern
+from medrega_edge.prompts.intent.phrases import cue_words, has, pattern
 from medrega_edge.prompts.intent.rules import Facts, by_phrases, decide
 from medrega_edge.prompts.intent.spelling import plain_text, without_slips
-from medrega_edge.vocabulary.terminology import BilingualName, Terminology, without_request_words
-from medrega_edge.vocabulary.wording import MARK, Generic, is_finding, simplified, without_homonyms
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
+from medrega_edge.vocabulary.wording import MARK, Generic, is_finding, ordinary_words, simplified, without_homonyms
 
 __all__ = ["Intent", "Kind", "understand", "unknown_word"]
 
@@ -42,7 +42,8 @@ class Intent:
     """The kind of a question, its names, and what had to be guessed.
 
     `generic` are words that stand for `names` in this modality, `typos` are corrected words. `reason` tells why a question
-    is impossible: a key of `frames.json`. `asks_for_outline` tells whether the words ask for more than a box.
+    is impossible: a key of `frames.json`. `asks_for_outline` tells whether the words ask for more than a box. `unknown` are
+    names of the field that no label has; `is_language` is false where no word is known at all.
     """
 
     kind: Kind
@@ -51,6 +52,8 @@ class Intent:
     typos: Mapping[str, str] = field(default_factory=dict)
     reason: str | None = None
     asks_for_outline: bool = False
+    unknown: tuple[str, ...] = ()
+    is_language: bool = True
 
 
 def understand(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> Intent:
@@ -59,7 +62,24 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
     # The classifier learned from questions whose names are known.
     kind, reason = decide(reading.facts) if terminology.labels else by_phrases(reading.facts)[:2]
     generic = tuple(one.word for one in reading.generic)
-    return Intent(kind, reading.chosen(kind), generic, reading.typos, reason, reading.facts.has("outline"))
+    return Intent(
+        kind,
+        reading.chosen(kind),
+        generic,
+        reading.typos,
+        reason,
+        reading.facts.has("outline"),
+        reading.unknown,
+        _is_language(reading, terminology),
+    )
+
+
+def _is_language(reading: _Reading, terminology: Terminology) -> bool:
+    """Whether one word at least is known, of several in Latin letters."""
+    words = re.findall(r"[a-z]{3,}", reading.plain)
+    known = terminology.words | cue_words() | ordinary_words()
+    is_latin = reading.plain.isascii() and len(words) > 1
+    return not is_latin or reading.facts.has_name or any(word in known for word in words)
 
 
 def features(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> list[int]:
@@ -93,6 +113,7 @@ class _Reading:
     names: list[BilingualName]
     meant: list[BilingualName]
     generic: list[Generic]
+    unknown: tuple[str, ...]
     by_english: Mapping[str, BilingualName]
 
     @classmethod
@@ -125,7 +146,7 @@ class _Reading:
             whole,
             tuple(names or dict.fromkeys(meant)),
             bool(names),
-            bool(names or generic or found.has_unknown),
+            bool(names or generic or found.unknown),
             has_box,
             plain.strip()[-1:] in "?\uff1f",
             is_clause,
@@ -133,7 +154,7 @@ class _Reading:
             bool(_PLACE.search(plain)),
             bool(_ASKED_FIRST.search(masked)),
         )
-        return cls(plain, masked, typos, facts, names, meant, generic, by_english)
+        return cls(plain, masked, typos, facts, names, meant, generic, found.unknown, by_english)
 
     def chosen(self, kind: Kind) -> tuple[BilingualName, ...]:
         """The names that a question of a kind is about."""
@@ -146,13 +167,32 @@ class _Reading:
         return of_one_side(self.facts.names, self.plain) or self.facts.names
 
 
+def unknown_parts(text: str, terminology: Terminology) -> list[int]:
+    """Return the numbers, from 1, of the parts of an enumeration that name something unknown even to the field.
+
+    Words that ask are no names: "is there a polyp, and which side?".
+    """
+    found = named(without_slips(plain_text(text, terminology)[0], terminology), terminology, None)
+    known = cue_words()
+    numbers = []
+    for number, part in enumerate(parts_of(found.masked), 1):
+        rest = part
+        for kind in ("fillers", *_ASKING):
+            rest = pattern(kind, rest).sub(" ", rest)
+        is_name = not all(word in known for word in re.findall(r"[a-z]+", rest)) or re.search(r"[\u3400-\u9fff]{2}", rest)
+        if MARK not in part and is_name and may_be_name(part):
+            numbers.append(number)
+    return numbers
+
+
+_ASKING = ("locate", "measure", "count", "side", "compare", "distance", "presence")
 _MAX_UNKNOWN = 4  # words of a name
 
 
 def unknown_word(text: str) -> str:
     """Return what is left of a question without the words that ask: probably a name that no label has."""
     plain = simplified(text)
-    for kind in ("locate", "measure", "count", "side", "compare", "distance", "presence"):
+    for kind in _ASKING:
         plain = pattern(kind, plain).sub(" ", plain)
     words = without_request_words(plain).split()
     return " ".join(words)[:40] if 0 < len(words) <= _MAX_UNKNOWN else ""

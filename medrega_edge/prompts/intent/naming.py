@@ -70,12 +70,12 @@ def words_of(text: str) -> str:
 
 @dataclass(frozen=True)
 class Named:
-    """A text with its names. `masked` has marks in their place; `unknown` tells whether one of them has no label."""
+    """A text with its names. `masked` has marks in their place; `unknown` are those that no label has."""
 
     masked: str
     names: list[BilingualName]
     generic: list[Generic]
-    has_unknown: bool
+    unknown: tuple[str, ...]
     has_unknown_finding: bool
 
 
@@ -90,8 +90,8 @@ def named(plain: str, terminology: Terminology, modality: Modality | None) -> Na
     names += [name for name in terminology.find(nouns) if name not in names]
     masked, generic = generic_words(terminology.mask(nouns), modality)
     generic = [] if _UNKNOWN_SITE.search(masked) else [*wholes, *generic]
-    has_unknown = UNKNOWN in masked
-    return Named(masked.replace(UNKNOWN, MARK), names, generic, has_unknown, any(map(may_be_finding, unknown)))
+    is_finding_unknown = any(map(may_be_finding, unknown))
+    return Named(masked.replace(UNKNOWN, MARK), names, generic, tuple(dict.fromkeys(unknown)), is_finding_unknown)
 
 
 def _without_described(text: str, terminology: Terminology) -> str:
