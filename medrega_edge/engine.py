@@ -113,7 +113,7 @@ class Engine:
         contents = package.read_all()  # every hash before any graph is loaded
         self._prompts = PromptBook.from_json(contents.text("prompts"))
         self._certificate = certificate.read(contents.text("certificate"))
-        self._intervals = intervals.find(contents)
+        self._intervals = intervals.find(package)
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
             self._vision_threads = options.threads or available_threads()

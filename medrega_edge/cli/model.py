@@ -90,7 +90,7 @@ def model_info(
         print_result(Message("package.info_regions", bins=manifest.regions.bins))
     if manifest.masks:
         print_result(Message("package.info_masks"))
-    if (found := intervals.find(package.read_all())) is not None:
+    if (found := intervals.find(package)) is not None:
         print_result(Message("package.info_intervals", data=found.data))
     print_result(Message("package.info_threads", used=threads, available=available))
     print_result(Message("package.info_manifest", sha256=package.sha256))

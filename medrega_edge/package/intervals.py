@@ -18,8 +18,8 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality
 from medrega_edge.errors import PackageError
 from medrega_edge.io.strict_json import STRICT, Count, JsonFault, Number, Share, parse_json
-from medrega_edge.package.manifest import INTERVALS, INTERVALS_FILE
-from medrega_edge.package.package import PackageContents
+from medrega_edge.package.manifest import INTERVALS
+from medrega_edge.package.package import Package
 from medrega_edge.package.registry import user_folders
 
 LEVEL = 0.9  # share of objects whose truth an interval holds
@@ -129,18 +129,18 @@ def site_file(weights: str) -> Path | None:
     return folders[0].with_name("intervals") / f"{weights[:16]}.json" if folders else None
 
 
-def find(contents: PackageContents) -> Intervals | None:
+def find(package: Package) -> Intervals | None:
     """Return the intervals for a package: the user's own, else those in it, if they were fitted with its weights.
 
     Raises PackageError for a file that cannot be read.
     """
-    weights = contents.package.manifest.weights
+    weights = package.manifest.weights
     own = site_file(weights)
     texts = []
     if own is not None and own.is_file():
         texts.append((own.name, own.read_text(encoding="utf-8", errors="replace")))
-    if INTERVALS in contents.files:
-        texts.append((INTERVALS_FILE, contents.text(INTERVALS)))
+    if INTERVALS in package.manifest.files:
+        texts.append((package.manifest.files[INTERVALS].path, package.text(INTERVALS)))
     for name, text in texts:
         try:
             intervals = parse_json(Intervals, text)

@@ -10,7 +10,7 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import PackageError
 from medrega_edge.package import intervals
 from medrega_edge.package.intervals import BoxMargins, Intervals, LengthFactors, Margins
-from medrega_edge.package.manifest import INTERVALS, MANIFEST, Manifest, file_entry
+from medrega_edge.package.manifest import INTERVALS, INTERVALS_FILE, MANIFEST, Manifest, file_entry
 from medrega_edge.package.package import Package
 from tests.codes import raises_code
 from tests.edge.test_region_head import opened
@@ -32,7 +32,7 @@ def with_intervals(folder, **changes):
     build(folder, masks=MASKS)
     manifest = Package.open(folder).manifest
     found = dataclasses.replace(Intervals(manifest.weights, 0.9, "60 boxes", KINDS), **changes)
-    path = folder / intervals.INTERVALS_FILE
+    path = folder / INTERVALS_FILE
     path.write_text(found.to_json(), "utf-8")
     files = {**manifest.files, INTERVALS: file_entry(path, "text")}
     (folder / MANIFEST).write_text(dataclasses.replace(manifest, files=files).to_json(), "utf-8")
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, own_files, change, code
 
 def test_a_changed_file_of_a_package_is_refused(tmp_path):
     folder = with_intervals(tmp_path / "toy")
-    path = folder / intervals.INTERVALS_FILE
+    path = folder / INTERVALS_FILE
     path.write_text(path.read_text("utf-8").replace("0.25", "0.05"), "utf-8")
     with raises_code(PackageError, "package.file_changed"):
         load(folder)

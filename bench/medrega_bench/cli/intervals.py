@@ -98,7 +98,7 @@ def coverage(
 
     check_output_path(out)
     package = find_package(model)
-    intervals = find(package.read_all())
+    intervals = find(package)
     if intervals is None:
         raise UsageError("bench.no_intervals")
     found = _cases(package, data, masks, per_set, split, batch, answers)
