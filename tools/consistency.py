@@ -2,8 +2,8 @@
 
     python -m tools.consistency --data ../shared/data --images 200
 
-Facts: the kind of image, the body part, whether a name is there, the class in each label set for such images. Each statement
-is compared with the first one about the same fact.
+Facts: the kind of image, the body part, whether a name is there, perhaps, or not found, the class in each label set for such
+images. Each statement is compared with the first one about the same fact.
 """
 
 import argparse
@@ -21,11 +21,28 @@ from medrega_edge.evaluation.records import read_records
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.classification import Classify
+from medrega_edge.vocabulary.answers import is_yes
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, FINDINGS, LABEL_SETS, MODALITY_NAMES
 
 KIND = {Language.EN: "What kind of image is this?", Language.ZH: "这是什么类型的图像？"}
 PART = {Language.EN: "Which part of the body is this?", Language.ZH: "这是哪个部位？"}
 PRESENCE = {Language.EN: "Is there a {name}?", Language.ZH: "图中有{name}吗？"}
+
+
+CLOSED = {Language.EN: "Does the picture contain {name}?", Language.ZH: "图片中包含{name}吗？"}
+
+
+def state_of(answer, shown):
+    """Whether an answer of boxes says that a name is found, perhaps there, or not found."""
+    if not any(region.label == shown for region in answer.regions):
+        return "not found"
+    return "perhaps" if shown in answer.best_guesses else "found"
+
+
+def state_in_words(answer):
+    """The same of an answer by yes or no; None for other words."""
+    said = is_yes(answer.text)
+    return "perhaps" if answer.guess is not None else {True: "found", False: "not found", None: None}[said]
 
 
 class Statements:
@@ -63,10 +80,12 @@ class Statements:
         english, shown = name[0], name[language is Language.ZH]
         fact = f"there: {english}"
         for cot in (False, True):
-            if answer := self._ask(PRESENCE[language].format(name=shown), language, cot):
-                self.of[fact].append(answer.facts.get("present", {}).get(english, answer.text))
+            if (answer := self._ask(PRESENCE[language].format(name=shown), language, cot)) and answer.task == "detect":
+                self.of[fact].append(state_of(answer, shown))
         answer = self._engine.detect(self._image, [shown], language)
-        self.of[fact].append(bool(answer.regions))
+        self.of[fact].append(state_of(answer, shown))
+        in_words = state_in_words(self._engine.answer(self._image, CLOSED[language].format(name=shown), language))
+        self.of[fact] += [in_words] if in_words else []
         doubts = any(warning.code == OTHER_CLASS for warning in answer.warnings)
         for label_set in LABEL_SETS.values():
             if answer.regions and self._fits(label_set) and english in label_set.names(Language.EN):
@@ -90,18 +109,25 @@ class Statements:
         answer = self._engine.report(self._image, language)
         opening = answer.text.split("." if language is Language.EN else "。")[0]
         kinds = {pair[language is Language.ZH]: kind for kind, pair in MODALITY_NAMES.items()}
-        kind = next((kinds[name] for name in sorted(kinds, key=len, reverse=True) if opening.startswith(name)), None)
+        kind = next(
+            (kinds[name] for name in sorted(kinds, key=len, reverse=True) if opening.casefold().startswith(name.casefold())),
+            None,
+        )
         self.of["kind"].append(kind)
         parts = {(chinese if language is Language.ZH else english): english for english, chinese in BODY_PARTS.items()}
         part = next((part for name, part in parts.items() if opening.endswith((f"of the {name}", f"，{name}"))), None)
         if part:
             self.of["body part"].append(part)
         english = {pair[language is Language.ZH]: pair[0] for pair in (*self._engine.terminology.labels, *FINDINGS.items())}
-        named = [name for _, each in report_sentences.names_in(answer.text, language) for name in each]
-        self.of["report"].append(sorted(english.get(name, name) for name in named))
-        for name in (english.get(name, name) for name in named):
-            if any(name == known for known, _ in self._engine.terminology.labels):
-                self.of[f"there: {name}"] += [True, bool(self._engine.detect(self._image, [name], language).regions)]
+        named = report_sentences.names_in(answer.text, language)
+        self.of["report"].append(sorted(f"{topic}: {english.get(name, name)}" for topic, each in named for name in each))
+        labels = {known for known, _ in self._engine.terminology.labels}
+        for topic, name in ((topic, english.get(name, name)) for topic, each in named for name in each):
+            if name in labels:
+                said = "perhaps" if topic is report_sentences.Sentence.PERHAPS else "found"
+                self.of[f"there: {name}"] += [said, state_of(self._engine.detect(self._image, [name], "en"), name)]
+            if topic is report_sentences.Sentence.PERHAPS:
+                continue
             for label_set in filter(self._fits, LABEL_SETS.values()):
                 if name in label_set.names(Language.EN):
                     self.of[f"class: {label_set.name}"].append([name] if not label_set.multiple else None)

@@ -14,6 +14,7 @@ from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes
 from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.presence import certain_from, floor, is_known
+from tools.presence import fit
 
 LIVER = ("liver", "肝脏")
 QUESTIONS = {Language.EN: "Does the picture contain liver?", Language.ZH: "图片中包含肝脏吗？"}
@@ -130,3 +131,14 @@ def test_what_a_body_part_can_hold(part, label, can):
 def test_prompts_of_older_packages_are_read():
     book = PromptBook("{image}", {}, presence={"words": 0.1, "box": 0.2, "bias": 0.0})
     assert PromptBook.from_json(book.to_json()) == book
+
+
+def test_the_table_is_fitted_to_what_healthy_images_show():
+    alike = [("ct", "kidney tumor", each, 0.9) for each in [True] * 10 + [False] * 10]
+    apart = [("ct", "liver tumor", each, 0.9 if each else 0.2) for each in [True] * 10 + [False] * 10]
+    later = [("ct", "lung mass", True, 0.97)] * 10 + [("ct", "lung mass", False, 0.65)] * 10
+    few = [("ct", "bone lesion", True, 0.9), ("ct", "bone lesion", False, 0.1)]
+    floor_of_all, certain = fit([*alike, *apart, *later, *few, *[("ct", "liver", True, 0.5)] * 100])
+    assert certain["ct"] == {"kidney tumor": None, "liver tumor": LIKELY, "lung mass": 0.7, "bone lesion": None}
+    assert floor_of_all == 0.1
+    assert fit([("ct", "liver", True, 0.04)] * 100)[0] == 0.04
