@@ -290,7 +290,7 @@ def _answer_one(
         write_objects(answer, scan, overlay.draw_answer(encoded.image, answer), objects)
         for path_written in () if files.as_json else objects.values():
             print_status(Message("cli.written", path=path_written))
-    if shared.output.strict and answer.warnings:
+    if shared.output.strict and (answer.warnings or answer.best_guesses):
         raise typer.Exit(5)
 
 
@@ -412,6 +412,7 @@ def answer_and_show(
 def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
     """Print an answer: as JSON, or for a person, with a line on standard error about the task and the image."""
     from medrega_edge.output import terminal
+    from medrega_edge.vocabulary.kind_names import KIND_NAMES
 
     if shared.output.as_json:
         print_json(answer.to_dict(shared.output.include_identifiers))
@@ -419,7 +420,8 @@ def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
     kind = kind_of_image(answer.image.modality, answer.language)
     if answer.image.modality_confidence is not None:
         kind += f" ({answer.image.modality_confidence:.2f})"
-    asked = f"{answer.reading or answer.task} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
+    reading = answer.reading or KIND_NAMES[answer.task].text(answer.language)
+    asked = f"{reading} · {answer.language} · {kind} · {answer.model.name} · {answer.device}"
     console(stderr=True).print(printable(asked), style="dim", soft_wrap=True)
     terminal.print_answer(answer, console(), with_text)
 

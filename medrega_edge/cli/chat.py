@@ -81,7 +81,7 @@ def chat(
 
 
 class _Conversation:
-    """What was asked and answered about one image so far. `warned` is whether an answer carried warnings."""
+    """What was asked and answered about one image so far. `warned`: an answer had warnings or best guesses."""
 
     def __init__(self, engine: Engine, image: EncodedImage, path: Path, shared: ImageOptions, guess: bool) -> None:
         self.warned = False
@@ -161,7 +161,7 @@ class _Conversation:
             print_status("\n" + Message("chat.stopped").text(user_language()))
             return
         self._answer = answer
-        self.warned = self.warned or bool(answer.warnings)
+        self.warned = self.warned or bool(answer.warnings or answer.best_guesses)
 
 
 def _at_terminal() -> bool:

@@ -148,7 +148,9 @@ class PrintOptions:
     as_json: Annotated[bool, output_option("--json", help="Print each answer as one line of JSON, and nothing else.")] = (
         False
     )
-    strict: Annotated[bool, output_option("--strict", help="Exit with code 5 if an answer carries warnings.")] = False
+    strict: Annotated[
+        bool, output_option("--strict", help="Exit with code 5 if an answer has warnings or best guesses.")
+    ] = False
     include_identifiers: Annotated[
         bool, output_option("--include-identifiers", help="Put the path of the image into the JSON; it may name a patient.")
     ] = False

@@ -23,6 +23,7 @@ from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.tasks.sizes import why_pixels
+from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
@@ -114,9 +115,9 @@ class Asked(TaskRequest):
         return replace(answer, text=joined([answer.text, Message("answer.could_be", names=others)], answer))
 
     def _reading(self, language: Language) -> str:
-        kind, intent = str(self.intent.kind), self.intent
+        kind, intent = KIND_NAMES[self.intent.kind].text(language), self.intent
         names = [name[language is Language.ZH] for name in intent.names] if self.task is Task.DETECT else []
-        parts = [f"{kind}: {', '.join(names)}" if names else kind]
+        parts = [Message("output.labelled", label=kind, value=names).text(language) if names else kind]
         parts += [Message("answer.generic", word=word).text(language) for word in intent.generic if names]
         parts += [Message("answer.typo", typed=old, meant=new).text(language) for old, new in intent.typos.items()]
         if intent.kind is Kind.IDENTIFY and self.task is Task.REPORT:

@@ -40,6 +40,7 @@ _TASKS = {  # of kinds of question that name no place
     Kind.IMPOSSIBLE: Task.VQA,
 }
 _OFFERED = 12  # names in a refusal
+_AREA = re.compile(r"\barea\b|\bsquare\b|\b[cm]m ?(?:\^ ?)?[2²]|面积|平方", re.IGNORECASE)  # of an outline, not of a box
 
 
 def guess_task(
@@ -97,7 +98,10 @@ def parse_intent(
         raise UsageError("task.which_eye")
     elif intent.names and not _names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
         raise UsageError("task.state_unknown", word=word)
-    if has_masks and intent.kind is Kind.LOCATE and intent.asks_for_outline:
+    is_outline = (intent.kind is Kind.LOCATE and intent.asks_for_outline) or (
+        intent.kind is Kind.MEASURE and _AREA.search(text) is not None
+    )
+    if has_masks and is_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos

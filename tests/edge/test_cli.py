@@ -221,7 +221,16 @@ def test_a_chat_as_json_is_a_line_an_answer(medrega):
     assert (first["language"], last["language"]) == ("en", "zh")
     assert first["regions"][0]["box"] == last["regions"][0]["box"]
     assert wrong["error"]["exit_code"] == 2
-    assert run.code == (5 if first["warnings"] or last["warnings"] else 0)
+    doubts = [answer["warnings"] or [each for each in answer["regions"] if each["best_guess"]] for answer in (first, last)]
+    assert run.code == (5 if any(doubts) else 0)
+
+
+def test_strict_fails_on_a_best_guess(medrega, monkeypatch):
+    codes = []
+    for likely in (1.1, 0.0):
+        monkeypatch.setattr("medrega_edge.answer.LIKELY", likely)
+        codes.append(medrega("locate", SCAN, "liver", "--strict").code)
+    assert codes == [5, 0]
 
 
 def test_commands_of_a_chat(medrega, tmp_path):

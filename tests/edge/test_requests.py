@@ -18,6 +18,7 @@ from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, parse_intent
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.usual_labels import usual
@@ -188,6 +189,22 @@ def test_a_list_of_names_begins_with_the_most_used_and_has_none_of_other_images(
     )]  # fmt: skip
     assert names == [["tooth", "right lung"], ["right lung"], ["polyp", "Barrett's esophagus"], ["glioma"]]
     assert usual(labels, None) == usual(labels, Modality.FUNDUS) == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "is_area"),
+    [
+        ("area of the liver in cm2", True),
+        ("肝脏面积有多大", True),
+        ("how big is the liver in cm", False),
+        ("肝有多大", False),
+    ],
+)
+def test_an_area_is_that_of_an_outline(text, is_area):
+    terminology = Terminology([("liver", "肝脏")])
+    for has_masks in (True, False):
+        request = parse_intent(text, ("detect",), terminology, Modality.CT, has_masks=has_masks).request
+        assert isinstance(request, Segment) is (is_area and has_masks)
 
 
 def test_a_refusal_offers_what_such_images_usually_show():
