@@ -13,6 +13,7 @@ from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.tasks.derived import Asked, FromBoxes, KindOfImage
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.organs import VisibleOrgans
+from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from tests.codes import raises_code
 
 LIVER, SPLEEN = ("liver", "肝脏"), ("spleen", "脾脏")
@@ -164,6 +165,11 @@ def test_an_answer_says_how_the_question_was_understood():
         "best_guesses": [],
     }  # fmt: skip
     assert asked.reading.startswith("count: liver")
+
+
+def test_every_kind_of_question_has_a_name_in_both_languages():
+    assert KIND_NAMES.keys() == {*Kind, *Task} - {Kind.HELP, Kind.IMPOSSIBLE}
+    assert not any(name.text(Language.ZH).isascii() for name in KIND_NAMES.values())
 
 
 @pytest.mark.parametrize(("confidence", "is_stated"), [(0.0, False), (0.49, False), (0.5, True), (None, True)])
