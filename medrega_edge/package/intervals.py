@@ -71,9 +71,9 @@ class Margins:
 class Intervals:
     """What a file of intervals holds. `weights` is `Manifest.weights` of the package whose boxes were measured.
 
-    `kinds` are by the modality that an answer states, then by the name of the confidence; `ALL` has the numbers over all of
-    them. Missing numbers are those of all kinds with this confidence, then those of all confidences. `data` says what they
-    were fitted on.
+    `kinds` are by the modality that an answer states, then by the name of the confidence. Missing numbers are those of `ALL`
+    kinds with this confidence, fitted on the kinds without numbers of their own, then those of all confidences. `data` says
+    what they were fitted on.
     """
 
     __pydantic_config__ = STRICT
@@ -106,7 +106,7 @@ class Intervals:
 
     def _found(self, modality: Modality | None, confidence: float) -> Iterator[Margins]:
         band = name_of_confidence(confidence)
-        for kind, level in ((modality or ALL, band), (ALL, band), (modality or ALL, ALL), (ALL, ALL)):
+        for kind, level in ((modality or ALL, band), (ALL, band), (ALL, ALL)):
             margins = self.kinds.get(kind, {}).get(level)
             if margins is not None:
                 yield margins

@@ -17,7 +17,10 @@ from tests.edge.test_region_head import opened
 from tests.edge.toy_package import MASKS, build, picture
 
 LENGTHS = {name: LengthFactors(60, 0.5, 2.0) for name in intervals.LENGTHS}
-KINDS = {"": {"": Margins(BoxMargins(60, 0.25, 0.125), LENGTHS)}, "ct": {"": Margins(BoxMargins(60, 0.5, 0.6))}}
+KINDS = {
+    "": {"": Margins(BoxMargins(60, 0.25, 0.125), LENGTHS)},
+    "ct": dict.fromkeys(intervals.CONFIDENCES, Margins(BoxMargins(60, 0.5, 0.6))),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +82,7 @@ def test_a_kind_of_image_has_its_own_numbers_and_else_those_of_all(toy):
     assert toy.detect(scan(toy, modality="ct"), "liver").to_dict()["regions"][0]["interval"]["inner"] is None
 
 
-def test_a_confidence_has_its_own_numbers_before_a_kind_of_image_has():
+def test_numbers_are_those_of_kind_and_confidence_then_of_the_confidence_then_of_all():
     def margins(outer):
         return Margins(BoxMargins(60, outer, 0.1))
 
@@ -93,7 +96,7 @@ def test_a_confidence_has_its_own_numbers_before_a_kind_of_image_has():
         return found.around(PixelBox(0, 0, 10, 10), modality, confidence)[1].x2 / 10 - 1
 
     assert outer("ct", 0.9) == pytest.approx(0.5) and outer("ct", 0.6) == pytest.approx(0.3)
-    assert outer("ct", 0.1) == pytest.approx(0.4) and outer("mri", 0.1) == pytest.approx(0.1)
+    assert outer("ct", 0.1) == outer("mri", 0.1) == pytest.approx(0.1)
     assert outer(None, 0.85) == pytest.approx(0.2)
     assert found.of_length(10, "width", "ct", 0.9) is None
 

@@ -42,7 +42,7 @@ def calibrate(
     """Fit intervals of boxes and lengths, on a site's own images for example.
 
     An interval holds the truth for 90 % of the objects whose box overlaps the true one. Kinds of images with fewer than 60
-    objects of a confidence get the numbers of all kinds together. Answers of these weights show the intervals from now on.
+    objects of a confidence are fitted together. Answers of these weights show the intervals from now on.
 
     medrega bench calibrate --data DATA --split val --masks MASKS
     """

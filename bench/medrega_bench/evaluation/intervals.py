@@ -158,13 +158,27 @@ def _middle(box: PixelBox) -> tuple[float, float]:
 
 
 def fit(found: Sequence[Case], weights: str, data: str) -> Intervals:
-    """Fit the numbers of each kind of image and confidence with enough objects, and those of all together."""
+    """Fit the numbers of each kind of image and confidence with enough objects, and those of the others together.
+
+    Each object belongs to one group of a measure, so that the claim holds in each group.
+    """
+    overlapping = [case for case in found if case.overlaps]
     kinds: dict[str, dict[str, Margins]] = {}
-    for kind, level, group in _groups([case for case in found if case.overlaps]):
-        margins = _margins(group)
-        if margins != Margins():
+    for kind, level, group in _groups(overlapping):
+        if ALL not in (kind, level) and (margins := _margins(group)) != Margins():
             kinds.setdefault(kind, {})[level] = margins
-    return Intervals(weights, LEVEL, data, kinds)
+    of_all = {ALL: _margins(overlapping)}
+    for level in CONFIDENCES:
+        group = [case for case in overlapping if name_of_confidence(case.confidence) == level]
+        own = [kinds.get(case.kind or ALL, {}).get(level, Margins()) for case in group]
+        box = _box([case for case, has in zip(group, own, strict=True) if has.box is None]) or _box(group)
+        lengths = {}
+        for name in LENGTHS:
+            others = [case for case, has in zip(group, own, strict=True) if name not in has.lengths]
+            if (factors := _factors(others, name) or _factors(group, name)) is not None:
+                lengths[name] = factors
+        of_all[level] = Margins(box, lengths)
+    return Intervals(weights, LEVEL, data, {ALL: of_all, **kinds})
 
 
 def _groups(found: Sequence[Case]) -> Iterator[tuple[str, str, list[Case]]]:
@@ -177,18 +191,26 @@ def _groups(found: Sequence[Case]) -> Iterator[tuple[str, str, list[Case]]]:
 
 
 def _margins(group: Sequence[Case]) -> Margins:
-    box = None
-    if len(group) >= FEWEST:
-        outer, inner = (highest([score(case) for case in group], LEVEL) for score in (_outside, _inside))
-        box = BoxMargins(len(group), _up(outer), _up(inner))
-    lengths = {}
-    for name in LENGTHS:
-        ratios = [true / length for length, true in (case.lengths[name] for case in group if name in case.lengths)]
-        if len(ratios) >= FEWEST:
-            tail = (1 - LEVEL) / 2
-            low = -highest([-ratio for ratio in ratios], 1 - tail)
-            lengths[name] = LengthFactors(len(ratios), -_up(-low), _up(highest(ratios, 1 - tail)))
-    return Margins(box, lengths)
+    found = {name: factors for name in LENGTHS if (factors := _factors(group, name)) is not None}
+    return Margins(_box(group), found)
+
+
+def _box(group: Sequence[Case]) -> BoxMargins | None:
+    """Fit the margins of boxes; None for too few."""
+    if len(group) < FEWEST:
+        return None
+    outer, inner = (highest([score(case) for case in group], LEVEL) for score in (_outside, _inside))
+    return BoxMargins(len(group), _up(outer), _up(inner))
+
+
+def _factors(group: Sequence[Case], name: str) -> LengthFactors | None:
+    """Fit the factors of a length; None for too few."""
+    ratios = [true / length for length, true in (case.lengths[name] for case in group if name in case.lengths)]
+    if len(ratios) < FEWEST:
+        return None
+    tail = (1 - LEVEL) / 2
+    low = -highest([-ratio for ratio in ratios], 1 - tail)
+    return LengthFactors(len(ratios), -_up(-low), _up(highest(ratios, 1 - tail)))
 
 
 def highest(scores: Sequence[float], level: float) -> float:
