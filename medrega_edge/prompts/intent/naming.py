@@ -124,12 +124,14 @@ def without_sites(names: list[BilingualName], said: str, masked: str) -> list[Bi
         return findings
     if len(names) == len(findings) == 2 and _PART_OF.search(said):
         return names[:1]
-    if not _SITE.search(said):
-        return names
     lobes = [name for name in names if "lobe" in name[0]]
+    if not _SITE.search(said):
+        are_of_lungs = lobes and all(name in lobes or name[0] in _LUNGS for name in names)
+        return lobes if are_of_lungs and not CONJOINED.search(said) else names
     return findings or lobes or names
 
 
+_LUNGS = ("left lung", "right lung")
 _WHOLES = ("brain", "hemispheres", "spine", "lung fields")  # keys of generic words that only tell where the others are
 
 
