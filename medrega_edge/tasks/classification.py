@@ -68,8 +68,11 @@ class Classify(TaskRequest):
         if modalities and (modality := context.image_modality()) and modality not in modalities:
             labels_for = [each.value for each in modalities]
             warnings.append(Message("task.labels_of_other_modality", modalities=labels_for, modality=modality.value))
-        parts = label_set.parts if label_set else ()
-        if parts and (part := context.certain_part()) and not holds_any(part, parts):
+        elif (
+            (parts := label_set.parts if label_set else ())
+            and (part := context.certain_part())
+            and not holds_any(part, parts)
+        ):
             warnings.append(Message("task.labels_of_other_part", part=shown_part(part, context.language)))
         return TaskResult(
             LABEL_SEPARATOR.join(names),

@@ -120,7 +120,7 @@ def test_other_questions(text):
     [("is there a cirrhotic liver", "cirrhotic"), ("有没有硬化的肝脏", "硬化"), ("any fatty liver?", None)],
 )
 def test_what_a_structure_is_ill_with_is_not_dropped(engine, scan, question, word):
-    code = "task.state_unknown" if word else "task.unknown_name"
+    code = "task.state_unknown" if word else "task.unknown_name_here"
     with raises_code(UsageError, code, **({"word": word} if word else {})):
         engine.request(scan, question)
     assert disease_word("is there a liver") is None

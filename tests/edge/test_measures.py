@@ -10,6 +10,7 @@ from PIL import Image
 
 from medrega_edge import load
 from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Modality
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.images.reader import read_image
 from medrega_edge.measures import diameters, measure
@@ -202,7 +203,7 @@ def test_an_answer_says_the_diameters_and_draws_them(toy):
     ("changes", "reason"),
     [
         ({}, "no_spacing"),
-        ({"modality": "xray"}, "projection"),
+        ({"modality": Modality.XRAY}, "projection"),
         ({"spacing_mm": (0.5, 0.5), "spacing_areas": (PixelBox(0, 0, 100, 100),)}, "outside_scale"),
     ],
 )
