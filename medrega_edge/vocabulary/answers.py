@@ -69,6 +69,8 @@ def offered(question: str, answers: Sequence[str]) -> list[str]:
 
 def _places(word: str, text: str) -> list[int]:
     """Where a word, or words, begin in a text; a part of another word does not count."""
+    if word not in text:  # a pattern for each of a thousand answers would be compiled at every question
+        return []
     return [found.start() for found in re.finditer(rf"(?<![a-z]){re.escape(word)}(?![a-z-])", text)]
 
 
