@@ -58,7 +58,7 @@ def measure(inside: Inside, box: PixelBox, image: MedicalImage) -> Measures:
 
 
 def diameters(inside: Inside, scale: tuple[float, float]) -> tuple[Diameter, Diameter]:
-    """Return the longest diameter and the longest one perpendicular to it, in units of which a pixel has `scale` x, y."""
+    """Return the longest diameter and the longest one perpendicular to it; a pixel is `scale` units across and down."""
     size = np.array(scale)
     hull = _hull(_outline(_largest_piece(inside)) * size)
     steps = hull[:, None] - hull[None]

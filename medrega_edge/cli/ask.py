@@ -338,7 +338,7 @@ def _answer_volume(
 
 @contextmanager
 def _kept(save: Path | None, model: ModelOptions, key: Sequence[object], total: int) -> Iterator[tuple[Keep, int]]:
-    """Keep the rows of a volume in a work file beside the picture; without one nothing is kept.
+    """Write the rows of a volume into a work file beside the picture, where `save` names one.
 
     Yields what `locate_in_volume` calls, and how many slices an interrupted run has done. The file is removed at the end.
     """

@@ -39,7 +39,7 @@ def answer_by_body_part(context: TaskContext, text: str, prompt: Prompt) -> tupl
     if (words := polar_answers(context, prompt)) is None:
         return None
     yes = 0.5 + _RELIABILITY * (math.fsum(shares.get(part, 0.0) for part in parts) - 0.5)
-    generation, _, _ = context.choose(prompt, [words.likeliest[yes >= 0.5]])
+    generation, _, _ = context.choose(prompt, [words[yes >= 0.5]])
     return generation, max(yes, 1 - yes)
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import Prompt
 from medrega_edge.tasks.base import TaskContext, TaskResult
 from medrega_edge.tasks.detection import locate
-from medrega_edge.vocabulary.answers import is_yes
+from medrega_edge.vocabulary.answers import asks_yes_or_no, is_yes
 from medrega_edge.vocabulary.terminology import BilingualName
 
 Found = dict[BilingualName, list[Region]]
@@ -69,28 +68,18 @@ def asked_structure(context: TaskContext, question: str) -> tuple[BilingualName,
     return intent.names if is_about_one else ()
 
 
-@dataclass(frozen=True)
-class Polar:
-    """Probability of yes among the words for yes and no, and the likeliest word for each."""
-
-    yes: float
-    likeliest: dict[bool, str]
-
-
-def polar_answers(context: TaskContext, prompt: Prompt) -> Polar | None:
-    """What the words say to a question for yes or no; None where the weights know no such words."""
+def polar_answers(context: TaskContext, prompt: Prompt) -> dict[bool, str] | None:
+    """The likeliest word for yes and for no; None where the weights do not know both."""
     answers = context.prompts.answers.get(context.language, ())
     polar = [(answer, said) for answer in answers if (said := is_yes(answer)) is not None]
     if len({said for _, said in polar}) < 2:
         return None
     candidates = context.encode_candidates(prompt, [answer for answer, _ in polar])
     log_probs = context.language_model.sequence_log_probs(context.image, prompt, candidates)
-    likeliest = {
+    return {
         said: max((log_prob, answer) for log_prob, (answer, mine) in zip(log_probs, polar, strict=True) if mine is said)[1]
         for said in (True, False)
     }
-    yes = math.fsum(math.exp(log_prob) for log_prob, (_, said) in zip(log_probs, polar, strict=True) if said)
-    return Polar(yes, likeliest)
 
 
 @dataclass(frozen=True)
@@ -122,11 +111,11 @@ def look_for(context: TaskContext, name: BilingualName) -> Presence:
 
 def answer_presence(context: TaskContext, question: str, prompt: Prompt) -> TaskResult | None:
     """Answer a question for the presence of one structure by yes or no, from its boxes; None for any other question."""
-    names = asked_structure(context, question)
+    names = asked_structure(context, question) if asks_yes_or_no(question) else ()
     if not names or (words := polar_answers(context, prompt)) is None:
         return None
     best = max((look_for(context, name) for name in names), key=lambda one: (one.is_found, one.confidence))
-    generation, _, _ = context.choose(prompt, [words.likeliest[best.confidence >= LIKELY]])
+    generation, _, _ = context.choose(prompt, [words[best.confidence >= LIKELY]])
     return TaskResult(
         generation.raw_text.strip(),
         warnings=best.located.warnings,

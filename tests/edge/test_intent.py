@@ -117,7 +117,7 @@ def test_a_finding_that_only_a_class_tells_is_classified(text):
         ("polyps, how many?", []),
         ("renal calculus: left or right", []),
         ("which is the bigger kidney, left or right?", []),
-        ("the liver and the uterus", []),  # the field knows the name, so it is told by itself
+        ("the liver and the uterus", []),  # no label, but a name of the field: a message of its own names it
         ("liver, flux capacitor", [2]),
         ("请定位肝脏以及独角兽", [2]),
     ],

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from medrega_edge.answer import LIKELY
-from medrega_edge.domain import Language, Modality
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks import detection
-from medrega_edge.tasks.presence import asked_structure, look_for
+from medrega_edge.tasks.presence import answer_presence, asked_structure, look_for
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes
 from medrega_edge.vocabulary.body_parts import can_hold
@@ -44,6 +44,18 @@ def surely(engine, scan):
 )
 def test_what_says_yes(answer, says):
     assert is_yes(answer) is says
+
+
+def test_open_questions_are_not_answered_by_yes_or_no(surely):
+    context = surely(0.9)
+    assert answer_presence(context, QUESTIONS[Language.EN], _prompt(context, QUESTIONS[Language.EN])) is not None
+    asked = "Where is there evidence of a liver?"
+    assert asked_structure(context, asked) == (LIVER,)  # its phrases alone would take it for one of presence
+    assert answer_presence(context, asked, _prompt(context, asked)) is None
+
+
+def _prompt(context, question):
+    return context.prompts.prompt(Task.VQA, context.language, question)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_bench.cli.options import BatchOption, DataOption, ModelOption, ResultOption, SplitOption
+from medrega_bench.cli.options import AnswersOption, BatchOption, DataOption, ModelOption, ResultOption, SplitOption
 from medrega_edge.cli.console import print_result
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -21,9 +21,6 @@ MasksOption = Annotated[
 ]
 PerSetOption = Annotated[
     int | None, typer.Option(min=1, help="Make masks of at most this many images of each data set; boxes are of all.")
-]
-AnswersOption = Annotated[
-    Path | None, typer.Option(help="Folder that keeps answers: a package answers the same questions once only.")
 ]
 
 
@@ -59,8 +56,7 @@ def calibrate(
     images = len({case.image for case in found})
     intervals = fit(found, package.manifest.weights, f"{len(overlapping)} boxes of {images} images ({split})")
     if into_package:
-        _add_to(package, intervals.to_json())
-        written = package.folder / "intervals.json"
+        written = _add_to(package, intervals.to_json())
     else:
         own = site_file(package.manifest.weights)
         if own is None:
@@ -160,8 +156,8 @@ def _cases(
     return list(cases(with_progress(iter(rows), len(rows)), measures))
 
 
-def _add_to(package: Package, text: str) -> None:
-    """Write the file into a package, and its entry into the manifest."""
+def _add_to(package: Package, text: str) -> Path:
+    """Write the file into a package, and its entry into the manifest; returns the file."""
     from dataclasses import replace
 
     from medrega_edge.io.atomic import write_text
@@ -171,3 +167,4 @@ def _add_to(package: Package, text: str) -> None:
     write_text(path, text)
     files = {**package.manifest.files, INTERVALS: file_entry(path, "text")}
     write_text(package.folder / MANIFEST, replace(package.manifest, files=files).to_json())
+    return path

@@ -55,5 +55,8 @@ LimitOption = Annotated[int | None, typer.Option(min=1, help="Use at most this m
 BatchOption = Annotated[
     int | None, typer.Option(min=1, help="Use only images of this delivery of the data (`batch` in records.jsonl).")
 ]
+AnswersOption = Annotated[
+    Path | None, typer.Option(help="Folder that keeps answers: a package answers the same questions once only.")
+]
 LangOption = Annotated[Language | None, typer.Option(help="Language of the report; default: the locale's.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from medrega_bench.cli.console import with_progress
 from medrega_bench.cli.options import (
+    AnswersOption,
     BatchOption,
     DataOption,
     LimitOption,
@@ -32,9 +29,7 @@ def tasks(
     reference: ReferenceOption = None,
     limit: LimitOption = None,
     batch: BatchOption = None,
-    answers: Annotated[
-        Path | None, typer.Option(help="Folder that keeps answers: a package answers the same questions once only.")
-    ] = None,
+    answers: AnswersOption = None,
 ) -> None:
     """Measure every task on one split.
 
