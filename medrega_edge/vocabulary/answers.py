@@ -14,6 +14,12 @@ from typing import Any
 
 _COMMAS = (",", "，", "、")
 _NEAR = 12  # characters between an offered answer and the word for "or": "T1 weighted or T2 weighted"
+_MOST_WORDS = 3  # of an offered answer
+_ARTICLE = re.compile(r"^(?:an?|the) ")
+_NON = re.compile(r"\bnon (?=[a-z])")
+_SHARED = re.compile(r"\b(with|more) or (without|less) ([a-z-]+)")
+_LAST_WORD = re.compile(r"(?:\b(?:with|more) )?\S+$")
+_FIRST_WORD = re.compile(r"^(?:(?:without|less) )?\S+")
 
 
 def is_yes_or_no(answer: str) -> bool:
@@ -38,33 +44,72 @@ def asks_yes_or_no(question: str) -> bool:
 
 
 def offered(question: str, answers: Sequence[str]) -> list[str]:
-    """Return those of the known answers that a question offers, as "CT or MRI" does; none where it offers fewer than two.
+    """Return the answers that a question offers, as "CT or MRI" does; none where it offers fewer than two.
 
-    They are the answers that stand next to the word for "or", and before those in an enumeration. "Is it a mass or a cyst"
-    may also be answered by yes or no.
+    They are the known answers that stand next to the word for "or", and before those in an enumeration; an English question
+    may also offer words that no known answer holds ("cystic or septated"). "Does it show a mass or a cyst" may be answered
+    by yes or no as well.
     """
-    text, table = question.strip().casefold(), _table()["asks_yes_or_no"]
+    text, table = _spelt_out(question.strip().casefold()), _table()["asks_yes_or_no"]
     found = next((text.partition(word) for word in table["offers"] if word in text), None)
     if found is None:
         return []
-    before, _, after = found
-    plain = {answer: word for answer in answers if (word := _plain(answer))}
+    before, offer, after = found
+    polar = [answer for answer in answers if is_yes(answer) is not None]
+    asks_whether = text.startswith(tuple(table["whether"]))
+    if re.match(r"not\b", after):
+        return polar
+    is_asked_first = text.split(" ")[0] in table["starts"]  # "Is it T1, T2 or FLAIR", not "Which is larger, heart or lung"
+    chosen = _known_choices(before, after, answers, is_asked_first)
+    if not chosen and offer.isascii() and not asks_whether:
+        chosen = _words_offered(before, after, answers, is_asked_first)
+    return list(dict.fromkeys([*chosen, *polar] if asks_whether else chosen))
+
+
+def _spelt_out(text: str) -> str:
+    """Return "with contrast or without contrast" for "with or without contrast", and "non-contrast" for "non contrast"."""
+    return _NON.sub("non-", _SHARED.sub(r"\1 \3 or \2 \3", text))
+
+
+def _known_choices(before: str, after: str, answers: Sequence[str], is_asked_first: bool) -> list[str]:
+    plain = {answer: word for answer in answers if (word := _plain(answer)) and not set(_COMMAS) & set(word)}
     ends = {answer: _places(word, before)[-1] + len(word) for answer, word in plain.items() if _places(word, before)}
     starts = {answer: _places(word, after)[0] for answer, word in plain.items() if _places(word, after)}
     end, start = max(ends.values(), default=-_NEAR - 1), min(starts.values(), default=len(after) + _NEAR + 1)
     if len(before) - end > _NEAR or start > _NEAR:
         return []
     chosen = [answer for answer, place in starts.items() if place == start]
-    rest = before[:end]
-    while here := [answer for answer, word in plain.items() if len(rest) - len(word) in _places(word, rest)]:
-        chosen += here
-        rest = rest[: -max(len(plain[answer]) for answer in here)].rstrip()
-        if not rest.endswith(_COMMAS):
+    chosen += [answer for answer, place in ends.items() if place == end]
+    pieces = re.split(f" *[{''.join(_COMMAS)}:：] *", before)  # of an enumeration, the last of which is chosen
+    for place, piece in reversed(list(enumerate(pieces[:-1]))):
+        is_first = place == 0
+        here = [answer for answer, word in plain.items() if word == piece or (is_first and _ends(piece, word))]
+        if is_first and not is_asked_first and "、" not in before:
             break
-        rest = rest.rstrip("".join(_COMMAS) + " ")
-    if text.split(" ")[0] in table["starts"]:
-        chosen += [answer for answer in answers if is_yes(answer) is not None]
-    return list(dict.fromkeys(chosen))
+        if not here and (is_first or len(piece.split()) > _MOST_WORDS or not piece.isascii()):
+            break
+        chosen += here or [_ARTICLE.sub("", piece)]
+    return chosen
+
+
+def _words_offered(before: str, after: str, answers: Sequence[str], is_asked_first: bool) -> list[str]:
+    """Return what an English question offers in words of its own, spelt as a known answer where one is the same."""
+    _, *pieces = re.split(r"[,:?] *", before)
+    if pieces:  # "What is denser, the mass or the tissue around it?"
+        sides = [*pieces, re.split(r"[,.?]", after)[0]]
+    elif is_asked_first:
+        sides = [(_LAST_WORD.search(before) or [""])[0], (_FIRST_WORD.search(_ARTICLE.sub("", after)) or [""])[0]]
+    else:
+        return []
+    words = [_ARTICLE.sub("", side).strip(" .?,;") for side in sides]
+    if not all(words) or max(len(word.split()) for word in words) > _MOST_WORDS:
+        return []
+    known = {_plain(answer): answer for answer in reversed(answers)}
+    return [known.get(word, word) for word in words]
+
+
+def _ends(text: str, word: str) -> bool:
+    return len(text) - len(word) in _places(word, text)
 
 
 def _places(word: str, text: str) -> list[int]:

@@ -48,13 +48,22 @@ def test_which_questions_ask_for_yes_or_no(question, asks):
     ("question", "choices"),
     [
         ("Which is larger, liver or right kidney?", {"Liver", "Right Kidney", "Right"}),
-        ("Is this MRI, CT or X-Ray?", {"MRI", "CT", "X-Ray", "Yes", "No"}),
+        ("Is this MRI, CT or X-Ray?", {"MRI", "CT", "X-Ray"}),
+        ("Does it show a liver or a kidney?", {"Liver", "Kidney", "Yes", "No"}),
         ("Which weighting is it, T1 weighted or T2 weighted?", {"T1", "T2"}),
-        ("Which is larger, liver or duodenum?", set()),  # one of them is no known answer
-        ("Which is larger, rectum or liver?", set()),  # CT is no word of the first
+        ("Which is larger, liver or duodenum?", {"Liver", "duodenum"}),  # the second is no known answer
+        ("Which is larger, rectum or liver?", {"rectum", "Liver"}),  # CT is no word of the first
+        ("What is denser, the mass or the surrounding tissue?", {"mass", "surrounding tissue"}),
         ("左肾在哪,右侧还是右下?", {"右侧", "右下"}),
         ("Is the liver healthy?", set()),
-        ("Is it benign or malignant?", set()),
+        ("Is it benign or malignant?", {"benign", "malignant"}),
+        ("Was it taken with or without contrast?", {"with contrast", "without contrast"}),
+        ("Is it more or less dense than fat?", {"more dense", "less dense"}),
+        ("Which is smallest, rectum, liver or kidney?", {"rectum", "Liver", "Kidney"}),
+        ("Which organ is right, liver or kidney?", {"Liver", "Kidney"}),
+        ("Is contrast used or not?", {"Yes", "No"}),
+        ("Does the liver show a mass or lesion?", {"Yes", "No"}),
+        ("What test or procedure shows the diagnosis?", set()),
     ],
 )
 def test_a_choice_holds_the_answers_that_a_question_offers(question, choices):
