@@ -40,13 +40,13 @@ def calibrated(score: float, calibration: tuple[float, ...], shift: float = 0.0)
     if not calibration:
         return score
     slope, offset = calibration
-    return 1.0 / (1.0 + math.exp(-(slope * logit(score) + offset + shift)))
+    return 1.0 / (1.0 + math.exp(min(700.0, -(slope * logit(score) + offset + shift))))  # e to the 710 overflows
 
 
 def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
-    """Find (slope, offset) by maximum likelihood with Platt's softened targets, by Newton's method.
+    """Find (slope, offset) by maximum likelihood with Platt's softened targets, by Newton's method with halved steps.
 
-    Raises ValueError without scores.
+    Full steps can run away where the scores hardly tell right from wrong. Raises ValueError without scores.
     """
     x: npt.NDArray[np.float64] = np.array([logit(score) for score in scores])
     hits = np.array(list(right), float)
@@ -55,12 +55,20 @@ def fit(scores: Iterable[float], right: Iterable[bool]) -> tuple[float, float]:
     positive, negative = hits.sum(), len(hits) - hits.sum()
     target = np.where(hits > 0, (positive + 1) / (positive + 2), 1 / (negative + 2))
     design = np.stack([x, np.ones_like(x)], axis=1)
-    weights = np.array([1.0, 0.0])
+    start = np.array([1.0, 0.0])
+
+    def loss(weights: npt.NDArray[np.float64]) -> float:
+        z = design @ weights
+        return float(np.sum(np.logaddexp(0.0, z) - target * z) + 0.5e-3 * np.sum((weights - start) ** 2))
+
+    weights = start
     for _ in range(50):
         p = 1 / (1 + np.exp(-np.clip(design @ weights, -30.0, 30.0)))
-        gradient = design.T @ (p - target) + 1e-3 * (weights - [1.0, 0.0])
+        gradient = design.T @ (p - target) + 1e-3 * (weights - start)
         curvature = (design * (p * (1 - p))[:, None]).T @ design + 1e-3 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
+        while loss(weights - step) > loss(weights) and float(np.abs(step).max()) > 1e-9:
+            step = step / 2
         weights = weights - step
         if float(np.abs(step).max()) < 1e-9:
             break

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from medrega_edge.inference.confidence import MIN_PROBABILITY, calibrated, fit, fit_shift, raw_scores, threshold
+from medrega_edge.inference.confidence import MIN_PROBABILITY, calibrated, fit, fit_shift, logit, raw_scores, threshold
 from medrega_edge.inference.decoding import DigitPosition, Step
 
 
@@ -39,6 +39,19 @@ def test_fitting_finds_the_scale_it_was_drawn_from():
     told = np.array([calibrated(score, (slope, offset)) for score in scores])
     assert np.abs(told - chance).max() < 0.05
     assert (np.diff(told[np.argsort(scores)]) > 0).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_fit_is_the_likeliest_also_where_scores_are_all_near_one(seed):
+    rng = np.random.default_rng(seed)
+    scores = 1 - 10 ** -rng.uniform(0.05, rng.uniform(0.2, 12), 300)
+    right = rng.random(300) < rng.uniform(0.4, 1)
+    x, (hits, misses) = np.array([logit(score) for score in scores]), (right.sum(), (~right).sum())
+    target = np.where(right, (hits + 1) / (hits + 2), 1 / (misses + 2))
+    slope, offset = fit(scores, right)
+    off = 1 / (1 + np.exp(-(slope * x + offset))) - target
+    assert abs((off * x).sum() + 1e-3 * (slope - 1)) < 1e-3  # the slope of the likelihood
+    assert abs(off.sum() + 1e-3 * offset) < 1e-3
 
 
 def test_without_calibration_a_score_stays_what_it_is():
