@@ -112,6 +112,8 @@ def open_session(
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
+    # A package has several sessions: threads of one that wait for work would keep a core from the next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if mapped:
         options.add_session_config_entry(DISABLE_PREPACKING, "1")
     # The hashed bytes are the bytes that run. Only external data is opened by onnxruntime itself.
