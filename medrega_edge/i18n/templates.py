@@ -101,7 +101,9 @@ TEMPLATES: dict[str, str] = {
     "task.empty_question": 'The question is empty; ask for example "locate the liver".',
     "task.finding_not_located": "the report names '{name}', which was not found in the image",
     "task.help": 'Ask about the image, for example: "where is the liver?", "how many polyps are there?", "how big is '
-    'the spleen?", "what kind of image is this?", "write a report"; `medrega labels` lists the names.',
+    'the spleen?", "what kind of image is this?", "write a report"; `medrega labels` lists the names. '
+    "It reads PNG, JPEG, TIFF, DICOM and NIfTI; --box asks about a box, --save writes the marked picture. "
+    "Nothing leaves this computer. The answers are for research, not for diagnosis.",
     "task.impossible": "An image cannot tell this; it takes other tests.",
     "task.impossible_care": "A single image tells neither the course of a disease nor its treatment; ask a physician.",
     "task.impossible_function": "A single image does not show a function of the body; it takes several images or "

@@ -23,7 +23,14 @@ from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.body_parts import can_hold, holds_any, shown_part
-from medrega_edge.vocabulary.label_sets import LABEL_SETS, MODALITY_NAMES, candidate_sets, label_set_of, named_set
+from medrega_edge.vocabulary.label_sets import (
+    LABEL_SETS,
+    MODALITY_NAMES,
+    candidate_sets,
+    label_set_of,
+    named_set,
+    names_class,
+)
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.usual_labels import usual
 from medrega_edge.vocabulary.wording import asks_if_normal, disease_word, is_finding, names_cancer, nearest
@@ -167,6 +174,8 @@ def _request(
             return BodyPart()
         case Kind.ORGANS if Task.DETECT in tasks:
             return VisibleOrgans()
+        case Kind.CLASSIFY if intent.unknown and not names_class(text, modality):  # "glaucoma?": no set has it
+            raise _unknown_name(text, intent, terminology, modality, body_part)
         case Kind.CLASSIFY if Task.CLASSIFY in tasks:
             return _classification(text, modality, body_part)
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:

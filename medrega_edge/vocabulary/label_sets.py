@@ -184,18 +184,28 @@ def label_set_of(text: str, modality: Modality | None) -> str | None:
 
     A set for the kind of image whose labels the question names goes before one whose words it holds.
     """
-    fitting = [each for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
-    text = text.casefold()
-    scores = {}
-    for each in fitting:
-        labels = sum(any(name.casefold() in text for name in pair) for pair in each.labels)
-        scores[each.name] = 2 * labels + any(word in text for word in _SET_WORDS[each.name])
+    scores = _scores(text, modality)
     best = [name for name, score in scores.items() if score and score == max(scores.values())]
     if len(best) == 1:
         return best[0]
     if modality in _FIRST_CHOICE and (not best or _FIRST_CHOICE[modality] in best):
         return _FIRST_CHOICE[modality]
     return None
+
+
+def names_class(text: str, modality: Modality | None) -> bool:
+    """Whether a text names a set for the kind of image, or one of its labels."""
+    return any(_scores(text, modality).values())
+
+
+def _scores(text: str, modality: Modality | None) -> dict[str, int]:
+    """How much each set for the kind of image is named."""
+    text, scores = text.casefold(), {}
+    for each in LABEL_SETS.values():
+        if modality is None or modality in each.modalities:
+            labels = sum(any(name.casefold() in text for name in pair) for pair in each.labels)
+            scores[each.name] = 2 * labels + any(word in text for word in _SET_WORDS[each.name])
+    return scores
 
 
 _BENIGN = ("benign", "malignant", "良性", "恶性")

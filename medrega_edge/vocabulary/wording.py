@@ -250,6 +250,11 @@ def _generic_entries() -> list[tuple[str, str, Mapping[str, Sequence[str]]]]:
     return sorted(entries, key=lambda entry: -len(entry[0]))
 
 
+def is_finding_word(key: str) -> bool:
+    """Whether a generic word, by its key, stands for findings only: "stone", not "ventricles"."""
+    return all(is_finding(label) for labels in _table()["generic"][key]["labels"].values() for label in labels)
+
+
 def generic_texts() -> list[str]:
     """All generic words."""
     return [word for entry in _table()["generic"].values() for word in entry["words"]]

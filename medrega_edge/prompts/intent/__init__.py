@@ -32,7 +32,15 @@ from medrega_edge.prompts.intent.phrases import cue_words, has, pattern
 from medrega_edge.prompts.intent.rules import Facts, by_phrases, decide
 from medrega_edge.prompts.intent.spelling import plain_text, without_slips
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
-from medrega_edge.vocabulary.wording import MARK, Generic, is_finding, ordinary_words, simplified, without_homonyms
+from medrega_edge.vocabulary.wording import (
+    MARK,
+    Generic,
+    is_finding,
+    is_finding_word,
+    ordinary_words,
+    simplified,
+    without_homonyms,
+)
 
 __all__ = ["Intent", "Kind", "understand", "unknown_word"]
 
@@ -61,15 +69,17 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
     reading = _read(text, terminology, modality, has_box)
     # The classifier learned from questions whose names are known.
     kind, reason = decide(reading.facts) if terminology.labels else by_phrases(reading.facts)[:2]
-    generic = tuple(one.word for one in reading.generic)
+    generic, names, unknown = tuple(one.word for one in reading.generic), reading.chosen(kind), reading.unknown
+    if kind in (Kind.PRESENCE, Kind.COUNT) and (nameless := reading.findings_without_name()):
+        generic, names, unknown = (), (), nameless
     return Intent(
         kind,
-        reading.chosen(kind),
+        names,
         generic,
         reading.typos,
         reason,
         reading.facts.has("outline"),
-        reading.unknown,
+        unknown,
         _is_language(reading, terminology),
     )
 
@@ -97,8 +107,12 @@ def _read(text: str, terminology: Terminology, modality: Modality | None, has_bo
     return _Reading.of(asked, typos, terminology, modality, has_box, asked != plain)
 
 
-# Pixels: "240, 250", "x=240 y=250"; a question mark before what is suspected: "?SAH".
-_PLACE = re.compile(r"(?<![\d.])\d{2,4} ?[,/\u3001] ?\d{2,4}(?![\d.])|\bx ?[=:]? ?\d{1,4}\W+y ?[=:]? ?\d")
+# Pixels or shares: "240, 250", "x=240 y=250", a box "[0.2, 0.3, 0.5, 0.6]".
+_PLACE = re.compile(
+    r"(?<![\d.])\d{2,4} ?[,/\u3001] ?\d{2,4}(?![\d.])|\bx ?[=:]? ?\d{1,4}\W+y ?[=:]? ?\d"
+    r"|(?<![\d.])\d+(?:\.\d+)?(?:(?: ?[,/\u3001] ?| )\d+(?:\.\d+)?){3}(?![\d.])"
+)
+_LISTED = re.compile(rf"{MARK} ?[,\uff0c\u3001;/]|{CONJOINED.pattern}")
 _ASKED_FIRST = re.compile(rf"\? ?{MARK}")
 
 
@@ -155,6 +169,19 @@ class _Reading:
             bool(_ASKED_FIRST.search(masked)),
         )
         return cls(plain, masked, typos, facts, names, meant, generic, found.unknown, by_english)
+
+    def findings_without_name(self) -> tuple[str, ...]:
+        """The findings of a structure that no label has, "stones in the gallbladder": the structure's box does not tell."""
+        if not self.names or any(is_finding(name[0]) for name in self.names) or _LISTED.search(self.masked):
+            return ()
+        if self.facts.has_unknown_finding:
+            return self.unknown
+        structure = self.names[0][0].removeprefix("left ").removeprefix("right "), self.names[0][1].lstrip("左右")
+        return tuple(
+            f"{structure[0]} {one.word}" if one.word.isascii() else f"{structure[1]}{one.word}"
+            for one in self.generic
+            if is_finding_word(one.key)
+        )
 
     def chosen(self, kind: Kind) -> tuple[BilingualName, ...]:
         """The names that a question of a kind is about."""

@@ -97,7 +97,7 @@ def named(plain: str, terminology: Terminology, modality: Modality | None) -> Na
 def _without_described(text: str, terminology: Terminology) -> str:
     """Remove the names that only tell what image it is, "this eye photo", where others are left."""
     spans = terminology.spans(text)
-    described = [(start, end) for start, end in spans if has("described", text, start=end)]
+    described = [(start, end) for start, end in spans if has("described", text, start=end + text.startswith(" ", end))]
     rest = text
     for start, end in reversed(described):
         rest = rest[:start] + " " + rest[end:]

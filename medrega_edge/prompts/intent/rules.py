@@ -139,14 +139,15 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
     if facts.whole in table()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
         return Kind.HELP, None, _SURER
     for reason in table()["impossible"]:
-        is_context = reason == "care" and facts.is_explicit and facts.has("locate")  # "the liver, for radiotherapy"
+        is_context = reason in ("care", "score") and facts.is_explicit and facts.has("locate")  # "liver, for radiotherapy"
+        is_context |= reason == "identity" and facts.has_box  # "the name of what is in it"
         if facts.has_whole("impossible", reason) and not is_context:
             return Kind.IMPOSSIBLE, reason, _SURER_THAN_IMPOSSIBLE
     if _asks_for_class_finding(facts):
         return Kind.CLASSIFY, None, math.inf
     for kind, rule in _RULES:
         if rule(facts):
-            asks_how_it_is = kind is Kind.ANSWER and facts.has_whole("enlarged")
+            asks_how_it_is = kind is Kind.ANSWER and (facts.has_whole("enlarged") or rule is _asks_for_property)
             return kind, None, _SURER_THAN_IMPOSSIBLE if asks_how_it_is else _SURER
     is_name = facts.has_name or facts.has("locate") or facts.has("locate_weak") or facts.is_one_word
     return Kind.LOCATE if is_name else Kind.ANSWER, None, _SURER_THAN_FALLBACK
@@ -173,13 +174,31 @@ def _asks_for_state(facts: Facts) -> bool:
     return bool(facts.names) and not any(is_finding(name[0]) for name in facts.names) and facts.has("state")
 
 
+# "气管居中吗", "is the fracture displaced": what stands between a name and the end is no word for being there.
+_PROPERTY_ZH = re.compile(rf"{MARK}[^\u3400-\u9fff]*(?:的(?!地方|区域))?([\u3400-\u9fff]{{1,7}}?)了?[吗么嘛]\W*$")
+_IS_THERE_ZH = re.compile("[有在见看存得长切断破插拍到没]")
+_PROPERTY = re.compile(
+    rf"^(?:is|are|was|were) (?:[a-z]+ )*?(?:{MARK}[ ,]*(?:(?:and|or) )?(?:the )?)+([a-z-]+)(?: or [a-z-]+)?\W*$"
+)
+
+
+def _asks_for_property(facts: Facts) -> bool:
+    """Whether a question asks what a structure is like, by one word that is none for being there."""
+    if facts.has("locate"):
+        return False
+    if chinese := _PROPERTY_ZH.search(facts.said):
+        return not _IS_THERE_ZH.search(chinese[1]) and bool(without_fillers(chinese[1]))
+    english = _PROPERTY.match(facts.said)
+    return english is not None and not has("is_there", english[1]) and bool(without_fillers(english[1]))
+
+
 _Rule = Callable[[Facts], bool]
 _RULES: Sequence[tuple[Kind, _Rule]] = (
-    (Kind.IDENTIFY, lambda f: f.has_box and not f.has_name),
+    (Kind.IDENTIFY, lambda f: f.has_box and (not f.has_name or (not f.is_explicit and f.has("identify")))),
     (Kind.ANSWER, lambda f: f.has("why")),
     (Kind.IDENTIFY, lambda f: f.has_place and not f.has_name and not f.has("measure")),
     (Kind.LOCATE, lambda f: f.is_bare_structures),
-    (Kind.DISTANCE, lambda f: f.has("distance")),
+    (Kind.DISTANCE, lambda f: f.has_name and f.has("distance")),
     (Kind.ORGANS, lambda f: f.has("organs_strong") and not f.has_name),
     (Kind.BODY_PART, lambda f: f.has("body_part") and not f.names),
     (Kind.BODY_PART, lambda f: f.has_whole("parts") and not f.is_explicit),
@@ -205,6 +224,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
     # That an organ is there does not tell that it is enlarged.
     (Kind.ANSWER, lambda f: f.has_whole("enlarged") and not all(is_finding(name[0]) for name in f.names)),
+    (Kind.ANSWER, _asks_for_property),
     (
         Kind.PRESENCE,
         lambda f: f.has_name and (f.has("presence_strong") or f.has_whole("presence_strong")) and not f.has("where"),
