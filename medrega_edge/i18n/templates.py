@@ -165,6 +165,9 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_name_here": "'{word}' is nothing that this model can locate in such an image ({kind}); it can "
     "locate for example: {offered}; `medrega labels` lists all.",
     "task.unknown_name_only": "'{word}' is no name that this model can locate; `medrega labels` lists all.",
+    "task.also_asked": "the question also asks this, which has no answer here; ask it on its own: {kinds}",
+    "task.other_side": "left out, because they lie on the other side ({side}): {names}",
+    "task.wider_box": "the model found '{name}' only as '{wider}': the box holds both",
     "task.unknown_beside": "'{name}' is nothing that this model can locate; the answer is about the rest",
     "task.no_language": 'No word of the question is known; ask in English or Chinese, for example "where is the liver?".',
     "task.point": "A point is not enough; give a box around it with --box, for example --box {box}.",

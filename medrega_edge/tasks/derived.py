@@ -77,11 +77,19 @@ class Asked(TaskRequest):
         unknown = (
             *(Message("task.unknown_beside", name=name) for name in names),
             *(Message("task.unknown_part", part=part) for part in self.unknown_parts),
+            *self._not_answered(context.language),
         )
         return replace(result, warnings=(*unknown, *result.warnings))
 
+    def _not_answered(self, language: Language) -> list[Message]:
+        """Say what else the text asks: one answer is of one kind."""
+        kinds = [KIND_NAMES[kind].text(language) for kind in self.intent.also_asked]
+        return [Message("task.also_asked", kinds=kinds)] if kinds else []
+
     def finish(self, answer: Answer) -> Answer:
         """Add the intent, what had to be guessed, and the line that says so."""
+        if self.intent.side and isinstance(self.request, FromBoxes):
+            answer = _on_side(answer, self.intent.side)
         answer = self._finished(answer)
         facts: dict[str, Any] = {}
         if self.intent.names and answer.task is Task.DETECT:
@@ -276,15 +284,33 @@ def _side(found: Found, answer: Answer) -> _Told:
     sides: dict[str, list[str]] = {}
     for name, regions in found.items():
         for region in regions:
-            middle = (region.box.x1 + region.box.x2) / 2 / answer.image.width - 0.5
-            in_image = "middle" if abs(middle) < _MIDDLE else "left" if middle < 0 else "right"
-            side = in_image if in_image == "middle" or left_edge == "L" else {"left": "right", "right": "left"}[in_image]
+            side = _side_of(region, answer, left_edge)
             if side not in sides.setdefault(name[0], []):
                 sides[name[0]].append(side)
                 messages.append(Message("answer.side", name=region.label, side=_SIDE_NAMES[side]))
     if messages:
         messages.append(_whose_side(answer.image, is_assumed))
     return messages, {"sides": sides, "assumed": is_assumed}
+
+
+def _side_of(region: Region, answer: Answer, left_edge: str) -> str:
+    """Return left, right or middle, the patient's where `left_edge` is R."""
+    middle = (region.box.x1 + region.box.x2) / 2 / answer.image.width - 0.5
+    in_image = "middle" if abs(middle) < _MIDDLE else "left" if middle < 0 else "right"
+    return in_image if in_image == "middle" or left_edge == "L" else {"left": "right", "right": "left"}[in_image]
+
+
+def _on_side(answer: Answer, side: str) -> Answer:
+    """Leave out the regions on the other side than a question asks for, and say so. A view from the side has none."""
+    if answer.image.sides is not None and answer.image.sides[0][:1] not in ("R", "L"):
+        return answer
+    left_edge, is_assumed = _left_edge(answer.image)
+    there = tuple(each for each in answer.regions if _side_of(each, answer, left_edge) in (side, "middle"))
+    names = list(dict.fromkeys(each.label for each in answer.regions if each not in there))
+    if not names:
+        return answer
+    told = Message("task.other_side", names=names, side=_SIDE_NAMES["right" if side == "left" else "left"])
+    return replace(answer, regions=there, warnings=(*answer.warnings, told, _whose_side(answer.image, is_assumed)))
 
 
 def _left_edge(image: ImageFacts) -> tuple[str, bool]:

@@ -32,6 +32,7 @@ from medrega_edge.tasks.classes import other_class
 from medrega_edge.vocabulary.body_parts import can_hold, has_home, shown_part
 from medrega_edge.vocabulary.presence import certain_from, floor, is_known
 from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import wider_label
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,22 @@ class Detect(TaskRequest):
 def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     """Locate one structure whose name is known; the text is empty, or says that it is not found.
 
-    A name is not found where such an image cannot show it, and where its best box is below the floor.
+    A name is not found where such an image cannot show it, and where its best box is below the floor. A structure that is
+    known together with others, too, as the heart with the mediastinum, gets their box where it has none of its own.
     """
     english, label = name[0], name[context.language is Language.ZH]
+    located = _locate(context, english, label)
+    wider = next((each for each in context.terminology.labels if each[0] == wider_label(english)), None)
+    if located.detections or wider is None:
+        return located
+    around = _locate(context, wider[0], label)
+    if not around.detections:
+        return located
+    told = Message("task.wider_box", name=label, wider=wider[context.language is Language.ZH])
+    return replace(around, warnings=(*around.warnings, told))
+
+
+def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
     absent_text = Message("answer.not_found", names=[label]).text(context.language)
     if (impossible := _impossible(context, english, label)) is not None:
         return TaskResult(absent_text, warnings=(impossible,))

@@ -117,7 +117,7 @@ def parse_intent(
 
 def _asks_if_normal(text: str, intent: Intent) -> bool:
     """Whether a question asks if the image, or structures in it, are normal."""
-    is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT)
+    is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT, Kind.PRESENCE)
     return is_of_state and not _names_finding(intent) and asks_if_normal(text)
 
 

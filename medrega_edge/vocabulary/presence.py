@@ -14,7 +14,7 @@ from typing import Any
 
 from medrega_edge.answer import LIKELY
 from medrega_edge.domain import Modality
-from medrega_edge.vocabulary.wording import is_finding
+from medrega_edge.vocabulary.wording import is_device, is_finding
 
 
 def floor() -> float:
@@ -25,9 +25,10 @@ def floor() -> float:
 def certain_from(modality: Modality | None, english: str) -> float:
     """Return the confidence from which on a name is said to be in such an image; infinite where no score proves that.
 
-    That is so for findings that validation images could not test, too.
+    That is so for findings and devices that validation images could not test, too: most films show no tube.
     """
-    least = _table()["certain_from"].get(modality, {}).get(english, None if is_finding(english) else LIKELY)
+    may_be_absent = is_finding(english) or is_device(english)
+    least = _table()["certain_from"].get(modality, {}).get(english, None if may_be_absent else LIKELY)
     return math.inf if least is None else float(least)
 
 

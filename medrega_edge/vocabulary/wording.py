@@ -209,6 +209,17 @@ def is_finding(label: str) -> bool:
     return any(word in label.casefold() for word in _table()["finding_words"])
 
 
+def wider_label(label: str) -> str | None:
+    """Return the English label that a structure has together with others; None for most."""
+    wider: dict[str, str] = _table()["wider"]
+    return wider.get(label)
+
+
+def is_device(label: str) -> bool:
+    """Whether an English label is a tube or a line, which most images do not show."""
+    return any(word in label.casefold() for word in _table()["device_words"])
+
+
 @dataclass(frozen=True)
 class Generic:
     """A generic word in a text, its key in the table, and the English labels that it stands for in a modality."""

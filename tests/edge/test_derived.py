@@ -119,6 +119,23 @@ def test_sides_are_those_of_the_patient(sides, modality, side, assumed):
     assert found.facts == {"sides": {"liver": [side]}, "assumed": assumed, "best_guesses": []}
 
 
+@pytest.mark.parametrize(
+    ("side", "sides", "present"),
+    [
+        ("right", ("R", "A", "L", "P"), True),
+        ("left", ("R", "A", "L", "P"), False),
+        ("left", ("L", "A", "R", "P"), True),
+        ("left", ("A", "H", "P", "F"), True),  # a view from the side
+    ],
+)
+def test_a_finding_on_the_other_side_is_none_on_this_one(side, sides, present):
+    stone = ("kidney stone", "肾结石")
+    asked = Asked("?", Intent(Kind.PRESENCE, (stone,), side=side), FromBoxes(Kind.PRESENCE, (stone,)))
+    found = asked.finish(answer(("kidney stone", BIG, 0.9), image=dataclasses.replace(IMAGE, sides=sides)))
+    assert found.facts["present"] == {"kidney stone": present}
+    assert ("task.other_side" in [warning.code for warning in found.warnings]) is not present
+
+
 def test_a_box_in_the_middle_is_on_no_side():
     found = derived(Kind.SIDE, ("liver", PixelBox(90, 10, 112, 60), 0.9), names=(LIVER,))
     assert found.facts["sides"] == {"liver": ["middle"]}

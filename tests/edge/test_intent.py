@@ -260,6 +260,67 @@ def test_words_come_in_one_script():
     assert simplified("ＬＩＶＥＲ 肝臟") == "liver 肝脏"
 
 
+STONES = Terminology(
+    [*LABELS, ("kidney stone", "肾结石"), ("gallbladder", "胆囊"), ("trachea", "气管"), ("fracture", "骨折")]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("any stone in the gallbladder?", ("gallbladder stone",)),
+        ("胆囊有没有结石", ("胆囊结石",)),
+        ("is there an abscess in the liver", ("abscess",)),
+        ("肝是不是脂肪肝", ("脂肪肝",)),
+        ("liver cyst?", ("liver cyst",)),
+    ],
+)
+def test_a_finding_without_a_label_is_not_answered_by_its_organ(text, unknown):
+    found = understand(text, STONES, Modality.CT)
+    assert (found.names, found.unknown) == ((), unknown)
+
+
+@pytest.mark.parametrize(
+    ("text", "side"),
+    [
+        ("is there a stone in the left kidney?", "left"),
+        ("右肾有结石吗", "right"),
+        ("any kidney stone left or right?", None),
+        ("there is a kidney stone, right?", None),
+        ("左右肾有结石吗", None),
+    ],
+)
+def test_the_side_of_a_finding_is_part_of_the_question(text, side):
+    assert understand(text, STONES, Modality.CT).side == side
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("有几个肾结石？多大？", {Kind.COUNT, Kind.MEASURE}),
+        ("where is the liver", set()),
+        ("is there a kidney stone and is it benign?", {Kind.CLASSIFY}),
+        ("how big is the liver, please", set()),
+    ],
+)
+def test_what_else_a_text_asks_is_said(text, kinds):
+    found = understand(text, STONES, Modality.CT)
+    assert set(found.also_asked) | {found.kind} >= kinds
+    assert bool(found.also_asked) is bool(kinds)
+
+
+@pytest.mark.parametrize("text", ["气管居中吗", "is the trachea deviated?", "骨折移位了吗", "is the fracture displaced?"])
+def test_what_a_structure_is_like_is_no_question_whether_it_is_there(text):
+    assert understand(text, STONES, Modality.XRAY).kind is Kind.ANSWER
+
+
+@pytest.mark.parametrize(
+    "text", ["do my pictures get uploaded anywhere", "会不会把我的片子传到网上", "how do I save the results"]
+)
+def test_questions_about_the_program_get_help(text):
+    assert understand(text, STONES, Modality.XRAY).kind is Kind.HELP
+
+
 def test_findings_are_no_structures():
     assert [label for label, _ in LABELS if is_finding(label)] == [
         "glioma", "meningioma", "pituitary tumor", "skin lesion", "liver lesion", "kidney stone", "pneumothorax", "fracture",

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medrega_edge.domain import Modality
@@ -17,6 +17,7 @@ from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.naming import (
     CONJOINED,
     ENUMERATED,
+    SITE,
     composed,
     named,
     of_one_side,
@@ -37,6 +38,7 @@ from medrega_edge.vocabulary.wording import (
     Generic,
     is_finding,
     is_finding_word,
+    may_be_finding,
     ordinary_words,
     simplified,
     without_homonyms,
@@ -51,7 +53,8 @@ class Intent:
 
     `generic` are words that stand for `names` in this modality, `typos` are corrected words. `reason` tells why a question
     is impossible: a key of `frames.json`. `asks_for_outline` tells whether the words ask for more than a box. `unknown` are
-    names of the field that no label has; `is_language` is false where no word is known at all.
+    names of the field that no label has; `is_language` is false where no word is known at all. `side`, "left" or "right", is
+    where a finding is asked for; `also_asked` are other kinds of question in the same text, which have no answer.
     """
 
     kind: Kind
@@ -62,6 +65,8 @@ class Intent:
     asks_for_outline: bool = False
     unknown: tuple[str, ...] = ()
     is_language: bool = True
+    side: str | None = None
+    also_asked: tuple[Kind, ...] = ()
 
 
 def understand(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> Intent:
@@ -70,7 +75,8 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
     # The classifier learned from questions whose names are known.
     kind, reason = decide(reading.facts) if terminology.labels else by_phrases(reading.facts)[:2]
     generic, names, unknown = tuple(one.word for one in reading.generic), reading.chosen(kind), reading.unknown
-    if kind in (Kind.PRESENCE, Kind.COUNT) and (nameless := reading.findings_without_name()):
+    asks_for_it = kind in (Kind.PRESENCE, Kind.COUNT) or (kind is Kind.LOCATE and reading.facts.ends_in_question_mark)
+    if asks_for_it and (nameless := reading.findings_without_name()):
         generic, names, unknown = (), (), nameless
     return Intent(
         kind,
@@ -81,7 +87,45 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         reading.facts.has("outline"),
         unknown,
         _is_language(reading, terminology),
+        _side_of_findings(text, names) if kind in _OF_ONE_SIDE else None,
+        also_asked(text, kind, terminology, modality),
     )
+
+
+_OF_ONE_SIDE = (Kind.PRESENCE, Kind.COUNT, Kind.MEASURE)
+_LEFT = re.compile(r"\bleft(?! over| out| behind)\b|左(?!右)")
+_RIGHT = re.compile(r"(?<![,.;] )\bright\b(?! now| away| there| here)|(?<!左)右(?!\Z)")
+
+
+def _side_of_findings(text: str, names: Sequence[BilingualName]) -> str | None:
+    """The side that a question for findings without a side of their own names: "a stone in the left kidney"."""
+    plain = simplified(text).casefold()
+    is_left, is_right = bool(_LEFT.search(plain)), bool(_RIGHT.search(plain))
+    are_findings = bool(names) and all(is_finding(name[0]) for name in names)
+    return ("left" if is_left else "right") if are_findings and is_left is not is_right else None
+
+
+_PART = re.compile(
+    r"[?？。;；,，]|并且?|以及"
+    r"|\band (?=(?:how|what|which|in which|on which|where|is|are|tell|whether|measure|count)\b)"
+)
+_EXTRA = ("measure", "count", "side", "compare", "distance", "classify")
+
+
+def also_asked(text: str, kind: Kind, terminology: Terminology, modality: Modality | None) -> tuple[Kind, ...]:
+    """Return the kinds of question that parts of a text ask beside the one that is answered."""
+    if kind in (Kind.HELP, Kind.IMPOSSIBLE, Kind.IDENTIFY, Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER):
+        return ()
+    parts = [part for part in _PART.split(simplified(text).casefold()) if re.search(r"\w", part)]
+    if len(parts) < 2:
+        return ()
+    asked: dict[Kind, None] = {}
+    for part in parts:
+        said = words_of(named(part, terminology, modality).masked)
+        other = next((Kind(each) for each in _EXTRA if has(each, said)), None)
+        if other and other is not kind:
+            asked[other] = None
+    return tuple(asked)
 
 
 def _is_language(reading: _Reading, terminology: Terminology) -> bool:
@@ -112,6 +156,7 @@ _PLACE = re.compile(
     r"(?<![\d.])\d{2,4} ?[,/\u3001] ?\d{2,4}(?![\d.])|\bx ?[=:]? ?\d{1,4}\W+y ?[=:]? ?\d"
     r"|(?<![\d.])\d+(?:\.\d+)?(?:(?: ?[,/\u3001] ?| )\d+(?:\.\d+)?){3}(?![\d.])"
 )
+_AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?([\u3400-\u9fff]{{2,4}})")
 _LISTED = re.compile(rf"{MARK} ?[,\uff0c\u3001;/]|{CONJOINED.pattern}")
 _ASKED_FIRST = re.compile(rf"\? ?{MARK}")
 
@@ -152,7 +197,8 @@ class _Reading:
         if not CONJOINED.search(said):
             meant = [label for label in meant if is_finding(label[0])] or meant
         joined = CONJOINED if any(is_finding(name[0]) for name in names) else ENUMERATED
-        if names and meant and joined.search(said) and not set(names) & set(meant):
+        is_enumerated = joined.search(said) and (joined is CONJOINED or not SITE.search(said))  # "胆囊有没有结石" is not
+        if names and meant and is_enumerated and not set(names) & set(meant):
             names = [*names, *(label for label in meant if label not in names)]
         names = without_wider(names) if has("distance", said) else without_wider(without_sites(names, said, masked))
         facts = Facts(
@@ -176,12 +222,11 @@ class _Reading:
             return ()
         if self.facts.has_unknown_finding:
             return self.unknown
+        words = [word for word in re.findall("[a-z]+", self.facts.said) if may_be_finding(word)]
         structure = self.names[0][0].removeprefix("left ").removeprefix("right "), self.names[0][1].lstrip("左右")
-        return tuple(
-            f"{structure[0]} {one.word}" if one.word.isascii() else f"{structure[1]}{one.word}"
-            for one in self.generic
-            if is_finding_word(one.key)
-        )
+        words += [word for word in _AFTER_NAME.findall(self.facts.said) if may_be_finding(word)]
+        words += [one.word for one in self.generic if is_finding_word(one.key)]
+        return tuple(f"{structure[0]} {word}" if word.isascii() else f"{structure[1]}{word}" for word in words)
 
     def chosen(self, kind: Kind) -> tuple[BilingualName, ...]:
         """The names that a question of a kind is about."""

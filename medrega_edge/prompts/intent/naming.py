@@ -26,7 +26,7 @@ _CONJUNCTION = r"(?:as well as|and also|and|or|plus|&|以及|还有|和|与|及|
 _BEFORE_NAME = r"(?:(?:the|a|an|any|all|both|every|each|his|her|my|this|that|有没有|所有|那个) ?)*"
 ENUMERATED = re.compile(rf"{MARK} ?{_CONJUNCTION}? ?{_BEFORE_NAME}{MARK}")
 CONJOINED = re.compile(rf"{MARK} ?{_CONJUNCTION} ?{_BEFORE_NAME}{MARK}")
-_SITE = re.compile(
+SITE = re.compile(
     rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{MARK}"
     rf"|{MARK}(?:[里内上中的处部面区有]|是否|有没有|有无|没有|存在|可见|能?看到|发现|长了?|得了?|患了?)+{MARK}"
 )
@@ -125,7 +125,7 @@ def without_sites(names: list[BilingualName], said: str, masked: str) -> list[Bi
     if len(names) == len(findings) == 2 and _PART_OF.search(said):
         return names[:1]
     lobes = [name for name in names if "lobe" in name[0]]
-    if not _SITE.search(said):
+    if not SITE.search(said):
         are_of_lungs = lobes and all(name in lobes or name[0] in _LUNGS for name in names)
         return lobes if are_of_lungs and not CONJOINED.search(said) else names
     return findings or lobes or names
