@@ -304,7 +304,7 @@ def _answer_volume(
     """Ask every slice of a volume, show the linked answer; `options` are those given that a volume does not take."""
     from medrega_edge.output import overlay
     from medrega_edge.output.volume import montage, print_volume_answer
-    from medrega_edge.volumes.locate import locate_in_volume, slices_of_objects
+    from medrega_edge.volumes.locate import ROWS, locate_in_volume, slices_of_objects
     from medrega_edge.volumes.reader import open_volume
 
     files, picture = shared.output, shared.picture
@@ -320,7 +320,7 @@ def _answer_volume(
     engine = shared.model.load_engine()
     language = shared.language or (language_of(words) if words else user_language())
     asked = request(engine, engine.encode(volume.read(volume.count // 2)))
-    key = (*volume.key, astuple(picture.view(words)), asked.words, asked.wants_masks, language)
+    key = (ROWS, *volume.key, astuple(picture.view(words)), asked.words, asked.wants_masks, language)
     with _kept(save, shared.model, key, volume.count) as (keep, done):
         with progress(volume.count, done) as advance:
             answer = locate_in_volume(engine, volume, asked, language, advance, keep)

@@ -658,6 +658,7 @@ TEMPLATES: dict[str, str] = {
     "volume.not_found": "{name!c}: in no slice with confidence.",
     "volume.one_option": "--volume asks all slices, so it goes without {options}.",
     "volume.only_places": "--volume locates structures and lesions; ask where they are, for example 'locate the liver'.",
+    "volume.perhaps": "Perhaps {name}, a best guess in most slices: slices {first} to {last}, most of it in slice {key}.",
     "volume.shared_positions": "{count} slices of the series lie where another one lies, as in a series of several phases "
     "or echoes; copy the slices of one phase into a folder of their own.",
     "volume.single_slice": "The volume has one slice only; ask about it without --volume.",

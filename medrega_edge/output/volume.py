@@ -19,6 +19,7 @@ from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer
 TILE = 480  # pixels of the longer side of a slice in a montage
 _FONT_SIZE = 18
 _MOST_COLUMNS = 4
+WIDEST = 200  # columns of a table: a narrower terminal wraps its lines, no cell is cut
 _HEADINGS = (
     Message("output.region"),
     Message("output.slices"),
@@ -51,7 +52,7 @@ def print_volume_answer(answer: VolumeAnswer, console: Console) -> None:
                 "" if region.millilitres is None else f"{region.millilitres:.0f}",
                 f"{region.confidence:.2f}",
             )
-        console.print(table)
+        console.print(table, width=WIDEST, crop=False)
     for warning in answer.warnings:
         text = Message("output.warning", warning=warning).text(language)
         console.print(Text(printable(text), style="yellow"), soft_wrap=True)

@@ -65,6 +65,11 @@ class VolumeRegion:
         return max(self.boxes, key=lambda one: one.confidence * one.box.area).slice
 
     @property
+    def is_best_guess(self) -> bool:
+        """Whether most of its boxes are best guesses in their slices."""
+        return 2 * sum(one.is_guess for one in self.boxes) > len(self.boxes)
+
+    @property
     def confidence(self) -> float:
         """Mean confidence of its boxes."""
         return fmean(one.confidence for one in self.boxes)
@@ -126,6 +131,7 @@ class VolumeAnswer:
             "box": [round(value, 2) for value in region.box],
             "size_mm": None if size is None else [round(value, 1) for value in size],
             "confidence": round(region.confidence, 4),
+            "best_guess": region.is_best_guess,
             "volume_ml": None if region.millilitres is None else round(region.millilitres, 1),
             "boxes": [
                 {"slice": one.slice, "box": [round(v, 2) for v in one.box], "confidence": round(one.confidence, 4)}

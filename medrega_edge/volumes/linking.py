@@ -27,11 +27,12 @@ _HIGHEST = 0.98  # no box counts for more
 
 @dataclass(frozen=True)
 class SliceBox:
-    """A box in one slice, counted from 0, with the confidence of its region."""
+    """A box in one slice, counted from 0, with the confidence of its region, and whether that is a best guess."""
 
     slice: int
     box: PixelBox
     confidence: float
+    is_guess: bool = False
 
 
 def best_chain(boxes: Sequence[SliceBox]) -> list[SliceBox]:

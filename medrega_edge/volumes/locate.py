@@ -17,12 +17,17 @@ from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.masks import Mask
 from medrega_edge.measures import Diameter, Measures
+from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.tasks.derived import Asked
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer, VolumeRegion
 from medrega_edge.volumes.linking import SliceBox, best_chain
 from medrega_edge.volumes.reader import Volume
 
+ROWS = 2  # the form of the rows that an interrupted run leaves; another form is not taken up
+_ANSWERED = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE, Kind.MEASURE, Kind.ORGANS)
 MOST_SHOWN = 4  # slices of a montage for each object
 
 Row = dict[str, Any]
@@ -62,9 +67,9 @@ def locate_in_volume(
     for index in range(volume.count):
         row = keep(partial(_boxes_row, engine, volume, index, boxes_only, language))
         shared &= {Message.from_dict(warning) for warning in row["warnings"]}
-        for label, corners, confidence in row["boxes"]:
+        for label, corners, confidence, is_guess in row["boxes"]:
             names[label] = None
-            boxes.setdefault(label, []).append(SliceBox(index, PixelBox(*corners), confidence))
+            boxes.setdefault(label, []).append(SliceBox(index, PixelBox(*corners), confidence, is_guess))
         on_slice(index + 1)
     regions = tuple(_region(label, chain, volume) for label in boxes if (chain := best_chain(boxes[label])))
     wrong: list[str] = []
@@ -84,6 +89,7 @@ def locate_in_volume(
         device=middle.device,
         seconds=time.perf_counter() - begun,
         warnings=(
+            *_not_answered(request, language),
             *volume.notes,
             *(warning for warning in middle.warnings if warning in shared),
             *(Message("task.wrong_mask", name=label) for label in wrong),
@@ -120,7 +126,7 @@ def _boxes_row(engine: Engine, volume: Volume, index: int, request: TaskRequest,
     """What is needed of the answer about one slice."""
     answer = _asked(engine, volume, index, request, language)
     boxes = [
-        (region.label, list(region.box), region.confidence)
+        (region.label, list(region.box), region.confidence, answer.is_best_guess(region))
         for region in answer.regions
         if region.box.is_ordered and region.confidence is not None
     ]
@@ -129,6 +135,13 @@ def _boxes_row(engine: Engine, volume: Volume, index: int, request: TaskRequest,
 
 def _region(label: str, chain: list[SliceBox], volume: Volume) -> VolumeRegion:
     return VolumeRegion(label, tuple(chain), volume.thickness_mm(chain[0].slice, chain[-1].slice))
+
+
+def _not_answered(request: TaskRequest, language: Language) -> list[Message]:
+    """Say which kind of question a volume does not answer: its answer tells where an object is, and how large."""
+    if not isinstance(request, Asked) or request.intent.kind in _ANSWERED:
+        return []
+    return [Message("task.also_asked", kinds=[KIND_NAMES[request.intent.kind].text(language)])]
 
 
 def _with_masks(
@@ -194,7 +207,8 @@ def millilitres(
 def _text(regions: tuple[VolumeRegion, ...], absent: tuple[str, ...], language: Language) -> str:
     messages = []
     for r in regions:
-        messages.append(Message("volume.found", name=r.label, first=r.first, last=r.last, key=r.key_slice))
+        code = "volume.perhaps" if r.is_best_guess else "volume.found"
+        messages.append(Message(code, name=r.label, first=r.first, last=r.last, key=r.key_slice))
         if r.millilitres is not None:
             messages.append(Message("volume.millilitres", value=r.millilitres))
         if (longest := r.longest) is not None:

@@ -16,6 +16,7 @@ from medrega_edge.measures import measure
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
+from medrega_edge.volumes.answer import VolumeRegion
 from medrega_edge.volumes.linking import SliceBox, best_chain
 from medrega_edge.volumes.locate import locate_in_volume, millilitres, slices_of_objects
 from medrega_edge.volumes.reader import Volume, open_volume
@@ -55,6 +56,12 @@ def test_what_no_slice_is_sure_of_is_an_object_only_if_it_is_likely():
 
 def series(folder, count=5, step=2.5, **tags):
     return stack(folder, [(0, 0, step * number) for number in range(count)], cosines=AXIAL, **tags)
+
+
+@pytest.mark.parametrize(("guesses", "is_guess"), [(2, False), (3, True)])
+def test_an_object_of_best_guesses_is_one_itself(guesses, is_guess):
+    boxes = tuple(SliceBox(number, HERE, 0.9, number < guesses) for number in range(4))
+    assert VolumeRegion("liver", boxes, None).is_best_guess is is_guess
 
 
 def test_slices_of_a_series_are_those_that_are_read_one_by_one(tmp_path):
