@@ -166,6 +166,7 @@ TEMPLATES: dict[str, str] = {
     "locate for example: {offered}; `medrega labels` lists all.",
     "task.unknown_name_only": "'{word}' is no name that this model can locate; `medrega labels` lists all.",
     "task.also_asked": "the question also asks this, which has no answer here; ask it on its own: {kinds}",
+    "task.not_located_here": "the box may hold nothing that the model knows: it does not find '{name}' there itself",
     "task.other_side": "left out, because they lie on the other side ({side}): {names}",
     "task.wider_box": "the model found '{name}' only as '{wider}': the box holds both",
     "task.unknown_beside": "'{name}' is nothing that this model can locate; the answer is about the rest",

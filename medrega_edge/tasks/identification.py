@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from medrega_edge.boxes import Geometry, PixelBox
+from medrega_edge.boxes import Geometry, PixelBox, iou
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -19,7 +19,9 @@ from medrega_edge.tasks.base import (
     check_text,
     generation_warnings,
 )
+from medrega_edge.tasks.detection import locate
 
+_CERTAIN = 0.9  # probability of a name from which on it is not looked for
 _ASKS_WHAT_IT_IS = re.compile(r"^\s*$|what|which|name|identify|是什么|什么|识别|哪", re.IGNORECASE)
 
 
@@ -65,14 +67,17 @@ class Identify(TaskRequest):
             return TaskResult(generation.raw_text.strip(), warnings=warnings, generations=(generation,))
         names = [english for english, _ in context.terminology.labels]
         generation, chosen, probability = context.choose(prompt, names)
-        name = context.terminology.name(names[chosen[0]], context.language)
-        return TaskResult(
-            name,
-            (Detection(name, box, None),),
-            ((name, probability),),
-            self._warnings(geometry) + generation_warnings(generation),
-            (generation,),
-        )
+        label = context.terminology.labels[chosen[0]]
+        name = label[context.language is Language.ZH]
+        warnings = self._warnings(geometry) + generation_warnings(generation)
+        can_locate = Task.DETECT in context.prompts.templates
+        if (
+            can_locate
+            and probability < _CERTAIN
+            and not any(iou(each.box, box) for each in locate(context, label).detections)
+        ):
+            warnings = (*warnings, Message("task.not_located_here", name=name))
+        return TaskResult(name, (Detection(name, box, None),), ((name, probability),), warnings, (generation,))
 
     def _warnings(self, geometry: Geometry) -> tuple[Message, ...]:
         warnings = []

@@ -31,6 +31,7 @@ from medrega_edge.vocabulary.label_sets import (
     named_set,
     names_class,
 )
+from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.usual_labels import usual
 from medrega_edge.vocabulary.wording import asks_if_normal, disease_word, is_finding, names_cancer, nearest
@@ -180,7 +181,9 @@ def _request(
             return _classification(text, modality, body_part)
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
             return _classification(text, modality, body_part)
-        case Kind.PRESENCE if not intent.names and (label_set := named_set(text, modality)) and Task.CLASSIFY in tasks:
+        case Kind.PRESENCE if (
+            not _is_shown(intent, modality) and (label_set := named_set(text, modality)) and Task.CLASSIFY in tasks
+        ):
             return Classify(label_set, question=text)  # "any sign of TB?"
         case (
             Kind.LOCATE | Kind.SEGMENT | Kind.PRESENCE | Kind.COUNT | Kind.MEASURE | Kind.SIDE | Kind.COMPARE | Kind.DISTANCE
@@ -219,6 +222,11 @@ def _classification(text: str, modality: Modality | None, body_part: Callable[[]
         return ClassifyByPart(candidates, text)
     fitting = [each.name for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
     raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")
+
+
+def _is_shown(intent: Intent, modality: Modality | None) -> bool:
+    """Whether such images show one of the names, as far as the training data tell."""
+    return any(modality is None or is_known(modality, english) for english, _ in intent.names)
 
 
 def _asks_for_cancer(text: str, intent: Intent) -> bool:

@@ -160,7 +160,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "breast": ("breast", "乳腺", "乳房"),
     "liver-mass": ("liver", "hepatic", "肝"),
     "retinopathy": ("retinopathy", "diabetic", "grade", "糖网", "糖尿病", "分级", "几级"),
-    "macular-edema": ("macular", "dme", "黄斑"),
+    "macular-edema": ("macular edema", "macular oedema", "dme", "黄斑水肿"),
     "lung-tissue": ("lung", "pulmon", "肺"),
     "brain-tumor": ("brain", "tumor", "tumour", "脑", "瘤"),
     "fracture": ("fracture", "broken", "骨折"),
@@ -221,12 +221,12 @@ def candidate_sets(text: str, modality: Modality | None) -> tuple[str, ...]:
 
 def named_set(text: str, modality: Modality | None) -> str | None:
     """Return the name of the set, for a kind of image, that a question names by one of its words: "TB"."""
-    text, words = text.casefold(), re.findall(r"[a-z]+", text.casefold())
+    text, words = text.casefold(), f" {' '.join(re.findall('[a-z]+', text.casefold()))} "
     named = [
         name
         for name, set_words in _SET_WORDS.items()
         if name in _FINDING_SETS and (modality is None or modality in LABEL_SETS[name].modalities)
-        if any(word in words if word.isascii() else word in text for word in set_words)
+        if any(f" {word} " in words if word.isascii() else word in text for word in set_words)
     ]
     return named[0] if len(named) == 1 else None
 

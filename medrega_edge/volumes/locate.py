@@ -207,8 +207,10 @@ def millilitres(
 def _text(regions: tuple[VolumeRegion, ...], absent: tuple[str, ...], language: Language) -> str:
     messages = []
     for r in regions:
-        code = "volume.perhaps" if r.is_best_guess else "volume.found"
-        messages.append(Message(code, name=r.label, first=r.first, last=r.last, key=r.key_slice))
+        if r.is_best_guess:
+            messages.append(Message("volume.perhaps", name=r.label, first=r.first, last=r.last, key=r.key_slice))
+        else:
+            messages.append(Message("volume.found", name=r.label, first=r.first, last=r.last, key=r.key_slice))
         if r.millilitres is not None:
             messages.append(Message("volume.millilitres", value=r.millilitres))
         if (longest := r.longest) is not None:

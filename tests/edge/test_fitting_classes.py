@@ -23,6 +23,7 @@ from tests.codes import raises_code
         ("is the brain tumor benign or malignant", Modality.CT, None),
         ("which type of hemorrhage", Modality.CT, "brain-hemorrhage"),
         ("is this benign", Modality.DERMOSCOPY, "skin"),
+        ("is there macular edema?", Modality.FUNDUS, "macular-edema"),
     ],
 )
 def test_a_set_is_not_meant_because_it_is_the_only_one(question, modality, name):
@@ -57,3 +58,9 @@ def test_parts_of_a_set():
     assert holds_any("head", LABEL_SETS["brain-hemorrhage"].parts)
     assert not holds_any("chest", LABEL_SETS["brain-hemorrhage"].parts)
     assert holds_any("chest", ("genitourinary system",))  # which is none of the parts that are recognised
+
+
+@pytest.mark.parametrize("question", ["glaucoma?", "is there age-related macular degeneration?", "有没有青光眼"])
+def test_a_disease_that_no_set_holds_is_refused(engine, question):
+    with raises_code(UsageError, "task.unknown_name_here"):
+        parse_intent(question, ["classify", "detect", "vqa"], engine.terminology, Modality.FUNDUS)

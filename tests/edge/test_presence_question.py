@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from medrega_edge.answer import LIKELY
+from medrega_edge.boxes import GridBox, PixelBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.prompts.templates import PromptBook
-from medrega_edge.tasks import detection
+from medrega_edge.tasks import detection, identification
+from medrega_edge.tasks.base import Detection, TaskResult
 from medrega_edge.tasks.presence import answer_presence, asked_structure, look_for
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes
@@ -109,6 +111,39 @@ def test_a_name_that_such_images_never_had_is_no_more_than_perhaps(surely):
     femur = look_for(surely(0.99), ("left femur", "左侧股骨"))
     assert not is_known(Modality.MRI, "left femur")
     assert (femur.is_found, femur.is_perhaps) == (False, True)
+
+
+@pytest.mark.parametrize("is_wider_found", [True, False])
+def test_a_heart_without_a_box_of_its_own_gets_that_of_heart_and_mediastinum(surely, monkeypatch, is_wider_found):
+    asked = []
+
+    def stub(context, english, label):
+        asked.append(english)
+        is_found = is_wider_found and english == "heart and mediastinum"
+        return TaskResult("", (Detection(label, GridBox(0, 0, 500, 500), 0.9),) if is_found else ())
+
+    monkeypatch.setattr(detection, "_locate", stub)
+    located = detection.locate(surely(0.9), ("heart", "心脏"))
+    assert asked == ["heart", "heart and mediastinum"]
+    assert [each.label for each in located.detections] == ["heart"] * is_wider_found
+    assert [warning.code for warning in located.warnings] == ["task.wider_box"] * is_wider_found
+
+
+def test_a_tube_is_no_more_than_perhaps_there():
+    assert certain_from(Modality.XRAY, "nasogastric tube") == math.inf
+    assert certain_from(Modality.XRAY, "left lung") == LIKELY
+
+
+@pytest.mark.parametrize(
+    ("probability", "is_there", "doubts"), [(0.5, False, True), (0.5, True, False), (0.95, False, False)]
+)
+def test_a_name_for_a_box_in_which_it_is_not_located_is_in_doubt(surely, monkeypatch, probability, is_there, doubts):
+    context, box = surely(0.9), PixelBox(10, 10, 60, 60)
+    place = context.geometry.to_grid(box if is_there else PixelBox(100, 100, 120, 120))
+    monkeypatch.setattr(type(context), "choose", lambda *_: (context.generate_prose(_[1]), [0], probability))
+    monkeypatch.setattr(identification, "locate", lambda *_: TaskResult("", (Detection("x", place, 0.9),)))
+    warnings = identification.Identify(box).run(context).warnings
+    assert ("task.not_located_here" in [warning.code for warning in warnings]) is doubts
 
 
 def test_the_numbers_of_the_table():
