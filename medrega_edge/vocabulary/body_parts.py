@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -45,6 +46,21 @@ def parts_with(text: str) -> frozenset[str]:
         if any(word in plain for word in (*known["en"], *known["zh"])):
             return frozenset(known["in"])
     return frozenset()
+
+
+def of_named_part(text: str, labels: Sequence[str]) -> list[str]:
+    """Return those of some English labels that the body part in a plain text can show: no prostate cancer "in the brain".
+
+    Where the text names no body part, and where that can show none of them, these are all.
+    """
+    words = set(re.findall("[a-z]+", text))
+    named = [part for part, each in _table()["parts"].items() if any(_is_said(word, text, words) for word in each["said"])]
+    shown = [label for label in labels if any(can_hold(part, label) for part in named)]
+    return shown or list(labels)
+
+
+def _is_said(word: str, text: str, words: Collection[str]) -> bool:
+    return word in words if word.isascii() else word in text
 
 
 def _holds(text: str, words: Sequence[str]) -> bool:

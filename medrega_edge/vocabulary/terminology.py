@@ -33,7 +33,8 @@ _MAX_WORDS = 3  # of an unknown name; a Chinese character is half a word
 _WORD = re.compile(r"\s*(?:[\u3400-\u9fff]{1,2}|[^\s\0\u3400-\u9fff]+)")  # \0 replaces a label
 _JOINED = r"(,? (?:and|or|plus|to|versus|vs|than|&) (?:the |his |her |my )*| ?[,/&+] ?)"
 _SHARED_LAST = re.compile(
-    rf"\b([a-z][a-z-]*){_JOINED}((?:left |right )?)(?!left|right)([a-z][a-z-]*) ([a-z]+)\b(?=( [a-z]+)?)"
+    rf"\b([a-z][a-z-]*){_JOINED}((?:left |right )?)(?!left|right)([a-z][a-z-]*) (?!and\b|or\b|plus\b)([a-z]+)\b"
+    r"(?=( [a-z]+)?)"
 )
 _SHARED_PAIR = re.compile(rf"\b(left|right){_JOINED}(?!\1)(left|right)((?: [a-z]+){{1,4}})")
 _TO = r" ?(?:-|–|—|to|through|thru|until|till|down to|up to|~|至|到) ?(?:the )?"
@@ -129,17 +130,8 @@ class Terminology:
     def with_shared_words(self, text: str) -> str:
         """Repeat a word that names of an enumeration share: "large and small bowel", "iliac arteries and veins"."""
         text = _SHARED_PAIR.sub(self._each_side, text)
-        text = _SHARED_LAST.sub(
-            lambda m: next(
-                (
-                    f"{m[1]} {shared}{m[2]}{m[3]}{m[4]} {m[5]}"
-                    for shared in (f"{m[5]}{m[6] or ''}", m[5])
-                    if self._is_shared(m[1], f"{m[1]} {shared}", f"{m[4]} {shared}")
-                ),
-                m[0],
-            ),
-            text,
-        )
+        for _ in range(2):  # of three names: "temporal, parietal and occipital lobes"
+            text = _SHARED_LAST.sub(self._each_with_last, text)
         text = _SHARED_FIRST.sub(
             lambda m: (
                 f"{m[1]} {m[2]}{m[3]}{m[1]} {m[4]}" if self._is_shared(m[4], f"{m[1]} {m[2]}", f"{m[1]} {m[4]}") else m[0]
@@ -161,6 +153,13 @@ class Terminology:
             noun = " ".join(words[:count])
             if all(f"{side} {noun}" in self._phrases for side in _SIDE_WORDS):
                 return f"{match[1]} {noun}{match[2]}{match[3]}{match[4]}"
+        return match.group()
+
+    def _each_with_last(self, match: re.Match[str]) -> str:
+        """Write out "large and small bowel"."""
+        for shared in (f"{match[5]}{match[6] or ''}", match[5]):
+            if self._is_shared(match[1], f"{match[1]} {shared}", f"{match[4]} {shared}"):
+                return f"{match[1]} {shared}{match[2]}{match[3]}{match[4]} {match[5]}"
         return match.group()
 
     def _each_of_two(self, match: re.Match[str]) -> str:

@@ -32,6 +32,7 @@ from medrega_edge.prompts.intent.naming import (
 from medrega_edge.prompts.intent.phrases import cue_words, has, pattern
 from medrega_edge.prompts.intent.rules import Facts, by_phrases, decide
 from medrega_edge.prompts.intent.spelling import plain_text, without_slips
+from medrega_edge.vocabulary.body_parts import of_named_part
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
 from medrega_edge.vocabulary.wording import (
     MARK,
@@ -193,7 +194,8 @@ class _Reading:
         names = composed(names, generic, plain, said, by_english)
         if {english for english, _ in names} == {"heart"} and has("enlarged", plain):
             names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
-        meant = [by_english[label] for one in generic for label in one.labels if label in by_english]
+        labels = of_named_part(plain, [label for one in generic for label in one.labels])
+        meant = [by_english[label] for label in labels if label in by_english]
         if not CONJOINED.search(said):
             meant = [label for label in meant if is_finding(label[0])] or meant
         joined = CONJOINED if any(is_finding(name[0]) for name in names) else ENUMERATED

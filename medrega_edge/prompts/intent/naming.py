@@ -30,6 +30,7 @@ SITE = re.compile(
     rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{MARK}"
     rf"|{MARK}(?:[里内上中的处部面区有]|是否|有没有|有无|没有|存在|可见|能?看到|发现|长了?|得了?|患了?)+{MARK}"
 )
+_COMPOUND = re.compile(rf"{MARK} {MARK}")  # "rib fracture"
 _UNKNOWN_SITE = re.compile(
     rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{UNKNOWN}"
     rf"|{UNKNOWN}[里内上中的面有没长是否存在了个]*{MARK}"
@@ -125,6 +126,8 @@ def without_sites(names: list[BilingualName], said: str, masked: str) -> list[Bi
     if len(names) == len(findings) == 2 and _PART_OF.search(said):
         return names[:1]
     lobes = [name for name in names if "lobe" in name[0]]
+    if findings and len(findings) < len(names) and _COMPOUND.search(said) and not CONJOINED.search(said):
+        return findings
     if not SITE.search(said):
         are_of_lungs = lobes and all(name in lobes or name[0] in _LUNGS for name in names)
         return lobes if are_of_lungs and not CONJOINED.search(said) else names

@@ -137,7 +137,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
     if facts.has_whole("graded"):
         return Kind.CLASSIFY, None, _SURER
     if facts.whole in table()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
-        return Kind.HELP, None, _SURER
+        return Kind.HELP, None, _SURER_THAN_IMPOSSIBLE
     for reason in table()["impossible"]:
         is_context = reason in ("care", "score") and facts.is_explicit and facts.has("locate")  # "liver, for radiotherapy"
         is_context |= reason == "identity" and facts.has_box  # "the name of what is in it"
