@@ -287,6 +287,9 @@ def test_a_finding_without_a_label_is_not_answered_by_its_organ(text, unknown):
         ("右肾有结石吗", "right"),
         ("any kidney stone left or right?", None),
         ("there is a kidney stone, right?", None),
+        ("is there a kidney stone right", None),
+        ("all right is there a kidney stone", None),
+        ("is there a kidney stone on the right?", "right"),
         ("左右肾有结石吗", None),
     ],
 )

@@ -95,7 +95,9 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
 
 _OF_ONE_SIDE = (Kind.PRESENCE, Kind.COUNT, Kind.MEASURE)
 _LEFT = re.compile(r"\bleft(?! over| out| behind)\b|左(?!右)")
-_RIGHT = re.compile(r"(?<![,.;] )\bright\b(?! now| away| there| here)|(?<!左)右(?!\Z)")
+_RIGHT = re.compile(  # "all right", "there is a stone, right?" and "right now" are no sides
+    r"(?<![,.;] )(?<!all )\bright\b(?! now| away| there| here|\W*$)|\b(?:the|on|his|her|their) right\b|(?<!左)右"
+)
 
 
 def _side_of_findings(text: str, names: Sequence[BilingualName]) -> str | None:
