@@ -56,7 +56,8 @@ def presence(found: Found, answer: Answer) -> Derived:
     messages = [Message("answer.found", names=sure)] if sure else []
     messages += [Message("answer.perhaps", names=unsure)] if unsure else []
     return joined([*messages, *absence(found, answer)], answer), {
-        "present": {name[0]: bool(regions) for name, regions in found.items()}
+        "present": {name[0]: bool(regions) for name, regions in found.items()},
+        "best_guesses": [name[0] for name in found if shown(name, answer) in unsure],
     }
 
 

@@ -38,7 +38,8 @@ BOTH = (("liver", BIG, 0.9), ("spleen", SMALL, 0.8))
 
 def test_presence_is_that_of_boxes():
     found = derived(Kind.PRESENCE, ("liver", BIG, 0.9))
-    assert found.facts == {"present": {"liver": True, "spleen": False}}
+    assert found.facts == {"present": {"liver": True, "spleen": False}, "best_guesses": []}
+    assert derived(Kind.PRESENCE, ("liver", BIG, 0.3)).facts["best_guesses"] == ["liver"]
 
 
 def test_boxes_are_counted_by_name():
@@ -192,7 +193,7 @@ def test_every_kind_of_question_has_a_name_in_both_languages():
 @pytest.mark.parametrize(("confidence", "is_stated"), [(0.0, False), (0.49, False), (0.5, True), (None, True)])
 def test_only_a_region_of_some_confidence_is_stated(confidence, is_stated):
     said = derived(Kind.PRESENCE, ("liver", BIG, confidence), names=(LIVER,))
-    assert said.facts == {"present": {"liver": True}}
+    assert said.facts == {"present": {"liver": True}, "best_guesses": [] if is_stated else ["liver"]}
     assert (said.text == derived(Kind.PRESENCE, ("liver", BIG, 1.0), names=(LIVER,)).text) is is_stated
 
 
