@@ -26,7 +26,7 @@ from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import is_finding
+from medrega_edge.vocabulary.wording import is_finding, is_of_midline
 
 _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
@@ -284,7 +284,7 @@ def _side(found: Found, answer: Answer) -> _Told:
     sides: dict[str, list[str]] = {}
     for name, regions in found.items():
         for region in regions:
-            side = _side_of(region, answer, left_edge)
+            side = "middle" if is_of_midline(name[0]) else _side_of(region, answer, left_edge)
             if side not in sides.setdefault(name[0], []):
                 sides[name[0]].append(side)
                 messages.append(Message("answer.side", name=region.label, side=_SIDE_NAMES[side]))

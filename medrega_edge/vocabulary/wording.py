@@ -215,6 +215,11 @@ def wider_label(label: str) -> str | None:
     return wider.get(label)
 
 
+def is_of_midline(label: str) -> bool:
+    """Whether an English label is a structure of the middle of the body, which a view from the side shows on no side."""
+    return any(f" {word}" in f" {label.casefold()}" for word in _table()["midline_words"])
+
+
 def is_device(label: str) -> bool:
     """Whether an English label is a tube or a line, which most images do not show."""
     return any(word in label.casefold() for word in _table()["device_words"])

@@ -14,6 +14,7 @@ from medrega_edge.tasks.derived import Asked, FromBoxes, KindOfImage
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
+from medrega_edge.vocabulary.wording import is_of_midline
 from tests.codes import raises_code
 
 LIVER, SPLEEN = ("liver", "肝脏"), ("spleen", "脾脏")
@@ -140,6 +141,17 @@ def test_a_finding_on_the_other_side_is_none_on_this_one(side, sides, present):
 def test_a_box_in_the_middle_is_on_no_side():
     found = derived(Kind.SIDE, ("liver", PixelBox(90, 10, 112, 60), 0.9), names=(LIVER,))
     assert found.facts["sides"] == {"liver": ["middle"]}
+
+
+def test_a_structure_of_the_midline_is_in_the_middle_wherever_a_view_shows_it():
+    disc = ("intervertebral disc", "椎间盘")
+    assert derived(Kind.SIDE, ("intervertebral disc", BIG, 0.9), names=(disc,)).facts["sides"] == {disc[0]: ["middle"]}
+    assert [is_of_midline(label) for label in ("bladder", "L5 vertebra", "gallbladder", "optic disc")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_view_from_the_side_has_no_left_and_right():
