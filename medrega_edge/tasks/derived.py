@@ -302,9 +302,10 @@ def _side_of(region: Region, answer: Answer, left_edge: str) -> str:
 
 def _on_side(answer: Answer, side: str) -> Answer:
     """Leave out the regions on the other side than a question asks for, and say so. A view from the side has none."""
-    if answer.image.sides is not None and answer.image.sides[0][:1] not in ("R", "L"):
+    try:
+        left_edge, is_assumed = _left_edge(answer.image)
+    except UsageError:
         return answer
-    left_edge, is_assumed = _left_edge(answer.image)
     there = tuple(each for each in answer.regions if _side_of(each, answer, left_edge) in (side, "middle"))
     names = list(dict.fromkeys(each.label for each in answer.regions if each not in there))
     if not names:

@@ -110,7 +110,7 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     if not around.detections:
         return located
     told = Message("task.wider_box", name=label, wider=wider[context.language is Language.ZH])
-    return replace(around, warnings=(*around.warnings, told))
+    return replace(around, warnings=(*around.warnings, told), generations=(*located.generations, *around.generations))
 
 
 def _locate(context: TaskContext, english: str, label: str) -> TaskResult:

@@ -43,6 +43,11 @@ def asks_yes_or_no(question: str) -> bool:
     return text.split(" ")[0] in words["starts"] or any(each in text for each in words["holds"])
 
 
+def offers_choice(question: str) -> bool:
+    """Whether a question holds a word for "or"."""
+    return any(word in question.casefold() for word in _table()["asks_yes_or_no"]["offers"])
+
+
 def offered(question: str, answers: Sequence[str]) -> list[str]:
     """Return the answers that a question offers, as "CT or MRI" does; none where it offers fewer than two.
 
@@ -80,7 +85,7 @@ def _known_choices(before: str, after: str, answers: Sequence[str], is_asked_fir
         return []
     chosen = [answer for answer, place in starts.items() if place == start]
     chosen += [answer for answer, place in ends.items() if place == end]
-    pieces = re.split(f" *[{''.join(_COMMAS)}:：] *", before)  # of an enumeration, the last of which is chosen
+    pieces = re.split(f" *[{''.join(_COMMAS)}:：] *", before)  # an enumeration; its last piece is chosen already
     for place, piece in reversed(list(enumerate(pieces[:-1]))):
         is_first = place == 0
         here = [answer for answer, word in plain.items() if word == piece or (is_first and _ends(piece, word))]

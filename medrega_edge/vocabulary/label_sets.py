@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from medrega_edge.domain import Language, Modality
+from medrega_edge.vocabulary.answers import offers_choice
 
 
 @dataclass(frozen=True)
@@ -212,10 +213,15 @@ _BENIGN = ("benign", "malignant", "良性", "恶性")
 
 
 def candidate_sets(text: str, modality: Modality | None) -> tuple[str, ...]:
-    """Return the names of the sets that a question that names none may mean: if it asks, those of benign and malignant."""
+    """Return the names of the sets that a question that names none may mean: if it asks, those of benign and malignant.
+
+    One that offers a choice of its own, "cystic or solid", means none.
+    """
     fitting = [each for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
     if any(word in text.casefold() for word in _BENIGN):
         fitting = [each for each in fitting if any(label.startswith(_BENIGN) for label, _ in each.labels)]
+    elif offers_choice(text):
+        return ()
     return tuple(each.name for each in fitting)
 
 

@@ -9,7 +9,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.tasks.classification import Classify
 from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.vocabulary.body_parts import holds_any
-from medrega_edge.vocabulary.label_sets import LABEL_SETS, label_set_of
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, candidate_sets, label_set_of
 from tests.codes import raises_code
 
 
@@ -64,3 +64,9 @@ def test_parts_of_a_set():
 def test_a_disease_that_no_set_holds_is_refused(engine, question):
     with raises_code(UsageError, "task.unknown_name_here"):
         parse_intent(question, ["classify", "detect", "vqa"], engine.terminology, Modality.FUNDUS)
+
+
+@pytest.mark.parametrize("question", ["是囊性还是实性", "is it cystic or solid"])
+def test_a_question_that_offers_its_own_choice_gets_no_class_of_another_set(question):
+    assert candidate_sets(question, Modality.MRI) == ()
+    assert "breast" in candidate_sets("is it benign or malignant", Modality.ULTRASOUND)

@@ -89,7 +89,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         unknown,
         _is_language(reading, terminology),
         _side_of_findings(text, names) if kind in _OF_ONE_SIDE else None,
-        also_asked(text, kind, terminology, modality),
+        _also_asked(text, kind, terminology, modality),
     )
 
 
@@ -115,7 +115,7 @@ _PART = re.compile(
 _EXTRA = ("measure", "count", "side", "compare", "distance", "classify")
 
 
-def also_asked(text: str, kind: Kind, terminology: Terminology, modality: Modality | None) -> tuple[Kind, ...]:
+def _also_asked(text: str, kind: Kind, terminology: Terminology, modality: Modality | None) -> tuple[Kind, ...]:
     """Return the kinds of question that parts of a text ask beside the one that is answered."""
     if kind in (Kind.HELP, Kind.IMPOSSIBLE, Kind.IDENTIFY, Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER):
         return ()
