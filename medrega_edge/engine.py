@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -46,6 +47,7 @@ from medrega_edge.package import certificate, intervals
 from medrega_edge.package.intervals import Intervals
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
+from medrega_edge.prompts.intent import understand
 from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
 from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
 from medrega_edge.tasks.body_part import certain_part
@@ -111,17 +113,19 @@ class Engine:
         self.threads = options.threads or decoder_threads(manifest, available_threads())  # of the language model
         memory.check(package, options.mapped)
         contents = package.read_all()  # every hash before any graph is loaded
-        self._prompts = PromptBook.from_json(contents.text("prompts"))
-        self._certificate = certificate.read(contents.text("certificate"))
-        self._intervals = intervals.find(package)
         with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
-            decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
             self._vision_threads = options.threads or available_threads()
             vision = pool.submit(VisionEncoder, contents, self._vision_threads, self.device, options.mapped)
+            decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
             head = pool.submit(RegionHead, contents, self.device) if manifest.regions else None
+            self._prompts = PromptBook.from_json(contents.text("prompts"))
+            self._certificate = certificate.read(contents.text("certificate"))
+            self._intervals = intervals.find(package)
+            self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
+            import_module("medrega_edge.images.dicom.reader")  # what the first question waits for: pydicom
+            understand("", self.terminology)  # and the tables of phrases
             self.language_model = LanguageModel(contents, decoder.result(), head.result() if head else None)
             self._vision = vision.result()
-        self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
         vision_spec = manifest.vision
         self._preprocessing = Preprocessing(vision_spec.image_size, vision_spec.mean, vision_spec.std, vision_spec.fit)
         self._image_cache_size = options.image_cache

@@ -256,16 +256,18 @@ def _answer_one(
 
     `asked` are the arguments behind the image. `guess` is that of `Engine.run`.
     """
-    from medrega_edge.output import mask_file, overlay
-
     path = image_path(image, shared.picture.sample, asked)
     files = shared.output
     save = None if files.save is None else in_folder(files.save)
     if save is not None:
-        overlay.check_png_path(save, Path(path))
+        from medrega_edge.output.overlay import check_png_path
+
+        check_png_path(save, Path(path))
     masks = None if files.mask is None else in_folder(files.mask)
     if masks is not None:
-        mask_file.check_mask_path(masks, Path(path))
+        from medrega_edge.output.mask_file import check_mask_path
+
+        check_mask_path(masks, Path(path))
     objects = _object_paths(files, Path(path))
     engine = shared.model.load_engine()
     encoded = engine.open(path, shared.picture.view(words))
@@ -277,7 +279,9 @@ def _answer_one(
     if save is not None:
         save_picture(encoded, answer, save, quiet=files.as_json)
     if masks is not None:
-        mask_file.write_masks(answer, masks)
+        from medrega_edge.output.mask_file import write_masks
+
+        write_masks(answer, masks)
         if not files.as_json:
             print_status(Message("cli.written", path=masks))
     if "seg" in objects and not any(region.mask for region in answer.regions):
@@ -285,9 +289,10 @@ def _answer_one(
         print_status(Message("cli.no_mask_for_seg"))
     if objects:
         from medrega_edge.output.dicom.writer import write_objects
+        from medrega_edge.output.overlay import draw_answer
 
         scan = Path(encoded.image.path or path)  # of a folder, the file that was read
-        write_objects(answer, scan, overlay.draw_answer(encoded.image, answer), objects)
+        write_objects(answer, scan, draw_answer(encoded.image, answer), objects)
         for path_written in () if files.as_json else objects.values():
             print_status(Message("cli.written", path=path_written))
     if shared.output.strict and (answer.warnings or answer.best_guesses):

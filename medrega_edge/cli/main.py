@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 from typing import Annotated
 
@@ -58,8 +59,17 @@ app.add_typer(bundle.bundle_app, name="bundle", rich_help_panel="Model packages"
 doctor.mount(app)
 
 
+class NothingLeft(SystemExit):
+    """The end of a command after which no thread and no library has anything left to do; `code` is an integer."""
+
+    code: int
+
+
 def main() -> None:
-    """Run the command line; the exit codes are those of `errors`, 0, 1, and 130 or 143 for what was interrupted."""
+    """Run the command line; the exit codes are those of `errors`, 0, 1, and 130 or 143 for what was interrupted.
+
+    It ends with SystemExit: for a command of this package with `NothingLeft`.
+    """
     _prepare_streams()
     warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
     interruption, command = Interruption(), None
@@ -93,7 +103,8 @@ def main() -> None:
             print_status(Message("cli.error", problem=problem.message))
             code = problem.exit_code
     interruption.finish(code or 0)
-    sys.exit(code or 0)
+    is_plugin = getattr(command, "loaded_plugin", None) is not None
+    raise (SystemExit if is_plugin or threading.active_count() > 1 else NothingLeft)(code or 0)
 
 
 def _prepare_streams() -> None:

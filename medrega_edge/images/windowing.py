@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -97,9 +98,9 @@ def few_shades(pixels: npt.NDArray[np.uint8]) -> float:
 
     In colour it is that of the channel with the most shades.
     """
-    rows = pixels.reshape(-1, 3)[:: 1 + pixels.size // (3 * SAMPLE)]
-    bands = [np.convolve(np.bincount(channel, minlength=256), np.ones(FEW_SHADES)).max() for channel in rows.T]
-    return float(min(bands)) / len(rows)
+    rows = np.ascontiguousarray(pixels.reshape(-1, 3)[:: 1 + pixels.size // (3 * SAMPLE)])
+    counts = np.reshape(Image.fromarray(rows[None]).histogram(), (3, 256))  # twice as fast as numpy's
+    return float(min(np.convolve(channel, np.ones(FEW_SHADES)).max() for channel in counts)) / len(rows)
 
 
 def window_step(window: Window, function: str, source: Message) -> Message:
@@ -109,4 +110,4 @@ def window_step(window: Window, function: str, source: Message) -> Message:
 
 def to_rgb(grey: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Turn grey 0..1 `[height, width]` into RGB uint8 `[height, width, 3]`."""
-    return np.repeat(np.round(grey * 255.0).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.stack((np.round(grey * 255.0).astype(np.uint8),) * 3, axis=2)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from tokenizers import Tokenizer as _Tokenizer
 
 from medrega_edge.errors import PackageError
 
 _REPLACEMENT = "\ufffd"
+CACHED_TEXTS = 2048  # prompts and known answers come again with every image
 
 
 class Tokenizer:
@@ -25,6 +26,7 @@ class Tokenizer:
             self._tokenizer = _Tokenizer.from_str(data)
         except Exception as error:  # the library raises bare Exception
             raise PackageError("inference.unreadable_tokenizer", reason=str(error)) from None
+        self._ids = lru_cache(CACHED_TEXTS)(self._encode)
 
     @property
     def size(self) -> int:
@@ -33,9 +35,11 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text; text that spells a special token becomes that token. A lone surrogate counts as "?"."""
+        return list(self._ids(text))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
         encodable = text.encode("utf-8", "replace").decode("utf-8")
-        ids: list[int] = self._tokenizer.encode(encodable, add_special_tokens=False).ids
-        return ids
+        return tuple(self._tokenizer.encode(encodable, add_special_tokens=False).ids)
 
     def encode_continuation(self, text: str, before: str) -> list[int]:
         """Return the ids of `text` as it follows `before`; those of `text` alone if a token spans both.

@@ -6,6 +6,7 @@ Weights recognise the body part nearly always, and guess what organs of a system
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from operator import itemgetter
 
 from medrega_edge.domain import Language, Task
@@ -79,8 +80,7 @@ def _share_of(context: TaskContext, reported: str | None, probability: float) ->
 
 
 def _answered_part(context: TaskContext) -> dict[str, float] | None:
-    known = context.prompts.answers.get(Language.EN, ())
-    named = [(answer, part) for answer in known if (part := part_of(answer, "answers"))]
+    named = _named_parts(context.prompts.answers.get(Language.EN, ()))
     if len({part for _, part in named}) < _LEAST_PARTS:
         return None
     prompt = context.prompts.prompt(Task.VQA, Language.EN, question())
@@ -90,3 +90,9 @@ def _answered_part(context: TaskContext) -> dict[str, float] | None:
     for log_prob, (_, part) in zip(log_probs, named, strict=True):
         shares[part] = shares.get(part, 0.0) + math.exp(log_prob)
     return shares
+
+
+@lru_cache(maxsize=4)
+def _named_parts(answers: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the known answers that name a body part, each with it."""
+    return [(answer, part) for answer in answers if (part := part_of(answer, "answers"))]

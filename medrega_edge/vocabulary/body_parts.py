@@ -23,8 +23,12 @@ def part_of(name: str, said_in: Literal["answers", "reported_as", "organs"]) -> 
 
     It is an answer to `question`, a body part of a report, or an organ that a report gives as body part.
     """
-    plain = name.strip().rstrip(".").casefold()
-    return next((part for part, words in _table()["parts"].items() if plain in words[said_in]), None)
+    return _parts_by_name(said_in).get(name.strip().rstrip(".").casefold())
+
+
+@cache
+def _parts_by_name(said_in: str) -> dict[str, str]:
+    return {name: part for part, words in reversed(_table()["parts"].items()) for name in words[said_in]}
 
 
 def parts_with(text: str) -> frozenset[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+_START = 3  # letters of its longest needed text by which a phrase is found
+
 
 class PhraseIndex:
     """Phrases with the literal texts that each needs; a phrase that needs none can be anywhere."""
@@ -13,11 +15,11 @@ class PhraseIndex:
         """Take phrases in the order in which `within` returns them."""
         self._by_start: dict[str, list[tuple[int, str, Sequence[str]]]] = defaultdict(list)
         for rank, (phrase, needed) in enumerate(phrases):
-            self._by_start[max(needed, key=len, default="")[:2]].append((rank, phrase, needed))
+            self._by_start[max(needed, key=len, default="")[:_START]].append((rank, phrase, needed))
 
     def within(self, text: str) -> tuple[str, ...]:
         """Return the phrases whose needed texts are all in `text`."""
-        starts = {"", *text, *(text[place : place + 2] for place in range(len(text)))}
+        starts = {"", *(text[place : place + size] for size in range(1, _START + 1) for place in range(len(text)))}
         found = [
             (rank, phrase)
             for start in starts & self._by_start.keys()

@@ -197,7 +197,7 @@ class Terminology:
     @cached_property
     def words(self) -> set[str]:
         """The English words of all phrases."""
-        return {word for phrase in self._phrases if phrase.isascii() for word in re.findall(r"[a-z0-9-]+", phrase)}
+        return set(re.findall(r"[a-z0-9-]+", " ".join(filter(str.isascii, self._phrases))))
 
     def unknown_parts(self, text: str) -> list[int]:
         """Return the numbers, from 1, of the parts of an enumeration that name something without a label.

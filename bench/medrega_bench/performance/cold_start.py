@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -53,18 +54,27 @@ class PeakMemory:
 
 
 def measure(package: Package, repeats: int) -> ColdStart:
-    """Run `repeats` processes; raises ResourceError when one fails."""
+    """Run `repeats` processes; raises ResourceError when one fails.
+
+    A process before them compiles the program's modules, as the installation of a wheel does.
+    """
     command = [sys.executable, "-m", "medrega_edge", "ask", "--sample", SAMPLE, QUESTIONS[0]]
     command += ["--model", str(package.folder), "--json"]
-    times, peaks = [], []
-    for _ in range(repeats):
-        launched = subprocess.run([sys.executable, "-c", _LAUNCHER, *command], check=True, capture_output=True, text=True)
-        milliseconds, peak_mib, exit_code = json.loads(launched.stdout)
-        if exit_code:
-            raise ResourceError("bench.measurement_failed", problem=Message("bench.cold_start_failed", exit_code=exit_code))
-        times.append(milliseconds)
-        peaks.append(peak_mib)
-    return ColdStart(Spread.of(times), Spread.of(peaks))
+    with TemporaryDirectory() as compiled:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        measured = [_launch(command, environment) for _ in range(1 + repeats)][1:]
+    return ColdStart(Spread.of([time for time, _ in measured]), Spread.of([peak for _, peak in measured]))
+
+
+def _launch(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Run one process; return its milliseconds and its peak memory in MiB."""
+    launcher = [sys.executable, "-c", _LAUNCHER, *command]
+    launched = subprocess.run(launcher, check=True, capture_output=True, text=True, env=environment)
+    milliseconds, peak_mib, exit_code = json.loads(launched.stdout)
+    if exit_code:
+        raise ResourceError("bench.measurement_failed", problem=Message("bench.cold_start_failed", exit_code=exit_code))
+    return milliseconds, peak_mib
 
 
 def measure_shape(name: str, repeats: int = 1) -> PeakMemory:

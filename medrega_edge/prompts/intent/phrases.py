@@ -16,7 +16,7 @@ from medrega_edge.vocabulary.phrase_index import PhraseIndex
 from medrega_edge.vocabulary.wording import MARK
 
 _CLASS = re.compile(r"<(\w+)>")
-_SIGNS = re.compile(rf"{_CLASS.pattern}|[*#^$]")
+_SIGNS = str.maketrans("*#^$", "    ")
 
 
 @cache
@@ -37,7 +37,7 @@ def _index(kind: str, part: str) -> PhraseIndex:
 
 def _literals(phrase: str) -> list[str]:
     """The texts that a phrase holds between its gaps, classes and marks."""
-    return _SIGNS.sub(" ", phrase).split()
+    return (_CLASS.sub(" ", phrase) if "<" in phrase else phrase).translate(_SIGNS).split()
 
 
 def has(kind: str, text: str, part: str = "", start: int | None = None) -> bool:
@@ -79,7 +79,7 @@ def _as_piece(text: str) -> str:
 @cache
 def cue_words() -> set[str]:
     """English words of all phrases: they are no typos of names."""
-    return {word for text in texts_of(table()) for word in re.findall(r"[a-z0-9-]+", text)}
+    return set(re.findall(r"[a-z0-9-]+", " ".join(texts_of(table()))))
 
 
 def texts_of(value: Any) -> list[str]:

@@ -70,7 +70,7 @@ def _typed(terminology: Terminology) -> dict[str, str]:
 
 def _from_syllables(text: str, terminology: Terminology) -> str:
     """Replace Chinese words in Latin letters, "gan zang" or "ganzang", by what they sound like."""
-    known, typed = terminology.words | cue_words(), _typed(terminology)
+    known = terminology.words | cue_words()
 
     def replace(match: re.Match[str]) -> str:
         words, place = match.group().split(" "), 0
@@ -78,12 +78,10 @@ def _from_syllables(text: str, terminology: Terminology) -> str:
         while place < len(words):
             for length in range(min(_MAX_SYLLABLES, len(words) - place), 0, -1):
                 window = words[place : place + length]
-                meant = typed.get(typed_sound("".join(window)))
-                if (
-                    meant
-                    and len("".join(window)) > _SHORTEST_TYPED
-                    and not any(len(word) > 3 and word in known for word in window)
-                ):
+                joined = "".join(window)
+                if len(joined) <= _SHORTEST_TYPED or any(len(word) > 3 and word in known for word in window):
+                    continue
+                if meant := _typed(terminology).get(typed_sound(joined)):
                     pieces, place = [*pieces, meant], place + length
                     break
             else:
