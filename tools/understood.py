@@ -4,6 +4,7 @@
 
 Each line: {"lang", "text", "kind", "names", "modality"}, names in English. With "generic", the names are all that the word
 may mean, and some of them will do: no kidney tumour has to be looked for in a brain. A name without a label is left out.
+A grade that the package has no classes for (Gleason), and a volume asked of one image, are rightly refused.
 """
 
 import argparse
@@ -14,10 +15,11 @@ from pathlib import Path
 
 from medrega_edge.domain import Modality
 from medrega_edge.package.registry import find_package
-from medrega_edge.prompts.intent import understand
+from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.vocabulary.terminology import Terminology
 
+RIGHTLY_REFUSED = {("classify", "score"), ("measure", "outline")}  # kind, reason
 WITHOUT_NAMES = {"classify", "answer", "report", "grounded_report", "help", "impossible", "identify"}
 
 
@@ -30,7 +32,8 @@ def shares(phrases, terminology):
         names = {english for english, _ in found.names}
         asked[row["kind"]] += 1
         is_right = names == set(row["names"]) or (row.get("generic") and names and names <= set(row["names"]))
-        if found.kind == row["kind"] and (row["kind"] in WITHOUT_NAMES or is_right):
+        is_refused = found.kind is Kind.IMPOSSIBLE and (row["kind"], found.reason) in RIGHTLY_REFUSED
+        if is_refused or (found.kind == row["kind"] and (row["kind"] in WITHOUT_NAMES or is_right)):
             right[row["kind"]] += 1
         else:
             misses.append(f"{row['text']} | {row['kind']} {row['names']} | {found.kind} {sorted(names)}")

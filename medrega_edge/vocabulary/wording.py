@@ -176,7 +176,9 @@ def as_nouns(text: str) -> str:
 
 
 def without_homonyms(text: str) -> str:
-    """Remove Chinese words that hold the name of another organ, as "fundus" holds "eye"."""
+    """Remove Chinese words that hold the name of another organ, as "fundus" holds "eye"; write out what context decides."""
+    for short, full in _table()["in_context"].items():
+        text = re.sub(short, full, text)
     for word in _table()["not_names"]:
         text = re.sub(word, " ", text)
     return text
@@ -247,7 +249,8 @@ def generic_words(
     for word, key, labels in _generic_entries():
         if word not in text or (spans and not ("any" in labels or " " in word)):
             continue
-        pattern = rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" if word.isascii() else re.escape(word)
+        end = _table()["not_before"].get(word, "")  # a section, "断面", is no break
+        pattern = rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" if word.isascii() else re.escape(word) + end
         match = re.search(pattern, text)
         if match is None or not _may_stand_alone(text[: match.start()], word):
             continue

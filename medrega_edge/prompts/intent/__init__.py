@@ -212,7 +212,7 @@ class _Reading:
             bool(names),
             bool(names or generic or found.unknown),
             has_box,
-            plain.strip()[-1:] in "?\uff1f",
+            any(end in "?\uff1f" for end in (plain.strip()[:1], plain.strip()[-1:])),  # "?fracture" asks, too
             is_clause,
             found.has_unknown_finding,
             bool(_PLACE.search(plain)),

@@ -17,7 +17,8 @@ _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<
 def asking_clause(plain: str, terminology: Terminology, modality: Modality | None) -> str:
     """Return the clause that asks, with those that only name, where the others tell a history; else the whole text."""
     clauses = [clause for clause in _CLAUSE.findall(plain) if re.search(r"\w", clause)]
-    if len(clauses) < 2:
+    is_report = has("report_strong", plain) and has("with_boxes", plain)  # "a report, and ring what you mention"
+    if len(clauses) < 2 or is_report:
         return plain
     read = [_Clause.read(clause, terminology, modality) for clause in clauses]
     asking = [clause for clause in read if clause.asks and clause.is_named] or [

@@ -151,12 +151,13 @@ _KINDS_OF = {"vertebra": (" vertebra",), "tooth": (" tooth", "molar", "incisor")
 
 
 def without_wider(names: list[BilingualName]) -> list[BilingualName]:
-    """Leave out "vertebra" beside "L3 vertebra", and "tooth" beside "molar"."""
+    """Leave out "vertebra" beside "L3 vertebra", "tooth" beside "molar", and "trachea" beside "trachea and main bronchi"."""
     labels = {english for english, _ in names}
     wider = {
         one for one in labels & _KINDS_OF.keys() if any(each != one and each.endswith(_KINDS_OF[one]) for each in labels)
     }
-    return [name for name in names if name[0] not in wider]
+    parts = {part for label in labels if " and " in label for part in label.split(" and ")}
+    return [name for name in names if name[0] not in wider | parts]
 
 
 def without_context(text: str, terminology: Terminology) -> str:

@@ -82,13 +82,16 @@ class Facts:
     def is_bare_structures(self) -> bool:
         """Whether it is no more than structures: "the kidneys, left and right"."""
         are_structures = self.names and not any(is_finding(name[0]) for name in self.names)
-        return bool(are_structures) and not self.ends_in_question_mark and not without_fillers(self.said)
+        is_asked = self.ends_in_question_mark or self.has("or_not")
+        return bool(are_structures) and not is_asked and not without_fillers(self.said)
 
     @property
     def is_bare_class(self) -> bool:
         """Whether it is no more than classes to choose from, or one with "is this ...": "melanoma?"."""
-        classes = len({match.group() for match in pattern("class_words", self.whole).finditer(self.whole)})
         left = self.whole
+        classes = len({match.group() for match in pattern("class_words", left).finditer(left)})
+        if self.names and self.has("or_not"):
+            return False
         for kind in ("class_words", "choice", "is_it"):
             left = pattern(kind, left).sub(" ", left)
         left = " ".join(left.split())
@@ -141,6 +144,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
     for reason in table()["impossible"]:
         is_context = reason in ("care", "score") and facts.is_explicit and facts.has("locate")  # "liver, for radiotherapy"
         is_context |= reason == "identity" and facts.has_box  # "the name of what is in it"
+        is_context |= facts.has("report_strong") and facts.has("with_boxes")  # "a report whose findings are marked"
         if facts.has_whole("impossible", reason) and not is_context:
             return Kind.IMPOSSIBLE, reason, _SURER_THAN_IMPOSSIBLE
     if _asks_for_class_finding(facts):
@@ -155,8 +159,9 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
 
 def _chooses(facts: Facts) -> bool:
     """Whether a question offers classes to choose from."""
-    classes = len({match.group() for match in pattern("class_words", facts.whole).finditer(facts.whole)})
-    return classes >= 2 and facts.has_whole("choice")
+    whole = pattern("or_not", facts.whole).sub(" ", facts.whole)  # "pituitary tumour or not" offers none
+    classes = len({match.group() for match in pattern("class_words", whole).finditer(whole)})
+    return classes >= 2 and has("choice", whole)
 
 
 def _asks_for_modality(facts: Facts) -> bool:
