@@ -48,8 +48,14 @@ class Modality(StrEnum):
 PROJECTIONS = (Modality.XRAY, Modality.MAMMOGRAPHY)  # they show the body enlarged
 
 _CJK = re.compile(r"[\u3400-\u9fff]")
+_WISHES = {  # "report in Chinese", "用英文写报告"
+    "zh": re.compile(r"\b(?:in|into) (?:simplified |traditional )?(?:chinese|mandarin)\b", re.ASCII | re.IGNORECASE),
+    "en": re.compile(r"(?:用|以|写|出|给|要)[个份]?英[文语]|英[文语](?:回答|答|报告|写|描述|版)"),
+}
 
 
 def language_of(question: str) -> Language:
-    """Return the language of a text: Chinese if it has a Chinese character, else English."""
-    return Language.ZH if _CJK.search(question) else Language.EN
+    """Return the language of the answer to a text: the one that it asks for, else Chinese if it has a Chinese character."""
+    is_chinese = _CJK.search(question) is not None
+    wish = _WISHES["en" if is_chinese else "zh"].search(question) is not None
+    return Language.ZH if is_chinese is not wish else Language.EN

@@ -22,6 +22,7 @@ TEMPLATES: dict[str, str] = {
     "answer.abnormal": "Not normal; found: {names}.",
     "answer.best_guess": "Best guess, which may be wrong: {names}.",
     "answer.found": "Yes, found: {names}.",
+    "answer.found_plain": "Found: {names}.",
     "answer.generic": "'{word}' stands for these",
     "answer.if_on_object": "An interval holds only if the box is on the object.",
     "answer.in_the_box": "object in the box",
@@ -48,6 +49,7 @@ TEMPLATES: dict[str, str] = {
     "answer.pixels_projection": "Lengths are in pixels (px): an X-ray shows the body enlarged, and the file states no "
     "calibrated size of a pixel.",
     "answer.right": "right",
+    "answer.cup_to_disc": "Vertical cup-to-disc ratio, by the heights of the boxes: {ratio:.2f}.",
     "answer.same_size": "About the same size, by the area of their boxes: {names}.",
     "answer.side": "{name!c}: {side}.",
     "answer.sides_assumed": "Sides are the patient's, if the image is shown as usual: the patient's right on the "
@@ -111,6 +113,8 @@ TEMPLATES: dict[str, str] = {
     "task.impossible_size": "{name} of {width:.0f} x {height:.0f} mm cannot be: the box is wrong, or the size of a "
     "pixel in the file",
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
+    "task.impossible_brightness": "The program compares sizes, not brightness; `medrega segment --json` gives the mean "
+    "value of each region.",
     "task.impossible_outline": "One image does not tell volumes, and the model tells no ratios of outlines; ask it to "
     "segment a structure for its area.",
     "task.impossible_patient": "An image does not tell who the patient is, nor age or sex.",

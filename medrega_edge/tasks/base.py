@@ -19,7 +19,7 @@ from medrega_edge.inference.grammars import Choice, Prose, RegionGrammar
 from medrega_edge.inference.language_model import Generation, ImageEmbeddings, LanguageModel
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import LABEL_SEPARATOR, Prompt, PromptBook
-from medrega_edge.vocabulary.answers import asks_yes_or_no, is_yes_or_no, offered
+from medrega_edge.vocabulary.answers import asks_yes_or_no, closed_and_open, offered
 from medrega_edge.vocabulary.terminology import Terminology
 
 MAX_TOKENS = 256  # of one generation
@@ -112,10 +112,9 @@ class TaskContext:
         there are any. Raises UsageError as `generate`. Beside the generation stands the answer's probability among them.
         """
         answers = self.prompts.answers.get(self.language)
-        if answers and asks_yes_or_no(question):
-            answers = tuple(answer for answer in answers if is_yes_or_no(answer)) or answers
-        elif answers and (choices := offered(question, answers)):
-            answers = tuple(choices)
+        if answers:
+            closed, others = closed_and_open(answers)  # "why?" gets no "yes"
+            answers = closed if asks_yes_or_no(question) else tuple(offered(question, answers)) or others
         return self.language_model.choose_answer(self.image, prompt, answers) if answers else None
 
     def generate_regions(self, prompt: Prompt) -> TaskResult:

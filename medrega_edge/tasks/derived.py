@@ -135,10 +135,11 @@ class Asked(TaskRequest):
 
 @dataclass(frozen=True)
 class FromBoxes(TaskRequest):
-    """Locate `names`, and answer a question of `kind` from their boxes."""
+    """Locate `names`, and answer a question of `kind` from their boxes. `is_negated` asks whether they are missing."""
 
     kind: Kind
     names: tuple[BilingualName, ...]
+    is_negated: bool = False
 
     @property
     def task(self) -> Task:
@@ -162,7 +163,7 @@ class FromBoxes(TaskRequest):
         """Put the answer in words; raises UsageError where the image does not tell."""
         located = {name: of_name(answer, name) for name in self.names}
         if self.kind is Kind.PRESENCE:
-            text, facts = presence(located, answer)
+            text, facts = presence(located, answer, says_yes=not self.is_negated)
             return replace(answer, text=text, facts=facts)
         found = {name: _telling(regions, answer, self.kind) for name, regions in located.items()}
         told = [region for regions in found.values() for region in regions]
@@ -339,6 +340,10 @@ def _compare(found: Found, answer: Answer) -> _Told:
     ratio = areas[first] / areas[last]
     facts = {"order": [name[0] for name in order], "ratio": round(ratio, 2)}
     names = [shown(name, answer) for name in order]
+    if {name[0] for name in found} == {"optic cup", "optic disc"}:
+        cup, disc = (regions[0].box for _, regions in sorted(found.items()))
+        facts["cup_to_disc"] = round((cup.y2 - cup.y1) / (disc.y2 - disc.y1), 2)
+        return [Message("answer.cup_to_disc", ratio=facts["cup_to_disc"])], facts
     if ratio < _SAME_SIZE:
         return [Message("answer.same_size", names=names)], facts
     if len(order) > 2:

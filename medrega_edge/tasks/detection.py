@@ -6,7 +6,8 @@ the answer, so a structure has the same box in both languages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medrega_edge.answer import LIKELY, Answer
@@ -14,7 +15,7 @@ from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.grammars import NamedRegion
-from medrega_edge.prompts.intent import understand
+from medrega_edge.prompts.intent import understand, unknown_parts
 from medrega_edge.prompts.region_markup import REF_OPEN, parse
 from medrega_edge.prompts.templates import ABSENT_ANSWER, DETECT_QUESTION, sentence_of_regions
 from medrega_edge.tasks.base import (
@@ -33,6 +34,8 @@ from medrega_edge.vocabulary.body_parts import can_hold, has_home, shown_part
 from medrega_edge.vocabulary.presence import certain_from, floor, is_known
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import wider_label
+
+_LETTERS = re.compile(r"[^\W\d_]")
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,12 @@ class Detect(TaskRequest):
         check_words(text)
         if not context.terminology.labels:
             return _detect_freely(context, text)
-        names = context.terminology.find(text)
-        if not names:  # a slip, or a generic word, as "tumor"
-            names = list(understand(text, context.terminology, context.image_modality()).names)
+        names: dict[BilingualName, None] = {}
+        typos: dict[str, str] = {}
+        for each in self.names:
+            found, slips = _names_in(context, context.clean(each))
+            names |= dict.fromkeys(found)
+            typos |= slips
         if not names:
             raise UsageError("task.no_known_name")
         results = [locate(context, name) for name in names]
@@ -77,9 +83,10 @@ class Detect(TaskRequest):
         sentences = [sentence_of_regions(present, context.language)] if present else []
         sentences += [result.text for result in results if not result.detections]
         combined = combine(results, ("" if context.language is Language.ZH else " ").join(sentences))
-        unknown = _unknown_part_warnings(context.terminology.unknown_parts(text))
+        notes = [Message("answer.typo", typed=typed, meant=meant) for typed, meant in typos.items()]
+        notes += _unknown_part_warnings(unknown_parts(text, context.terminology))
         searched = tuple(name[context.language is Language.ZH] for name in names)
-        return replace(combined, warnings=(*unknown, *combined.warnings), searched=searched)
+        return replace(combined, warnings=(*notes, *combined.warnings), searched=searched)
 
     def finish(self, answer: Answer) -> Answer:
         """Say which names are best guesses."""
@@ -93,6 +100,15 @@ class Detect(TaskRequest):
         sentences.append(Message("answer.best_guess", names=guesses).text(answer.language))
         sentences += [rest] if (rest := answer.text.removeprefix(whole).strip()) else []
         return replace(answer, text=("" if answer.language is Language.ZH else " ").join(sentences))
+
+
+def _names_in(context: TaskContext, text: str) -> tuple[Sequence[BilingualName], Mapping[str, str]]:
+    """Return the names in a text, and the slips in them with what they mean."""
+    names = context.terminology.find(text)
+    if not _LETTERS.search(context.terminology.mask(text)):
+        return names, {}
+    intent = understand(text, context.terminology, context.image_modality())  # a slip, or a generic word, as "tumor"
+    return (names, {}) if names and not intent.typos else (intent.names, intent.typos)
 
 
 def locate(context: TaskContext, name: BilingualName) -> TaskResult:
@@ -115,7 +131,7 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
 
 def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
     absent_text = Message("answer.not_found", names=[label]).text(context.language)
-    if (impossible := _impossible(context, english, label)) is not None:
+    if (impossible := why_not(context, english, label)) is not None:
         return TaskResult(absent_text, warnings=(impossible,))
     prompt = context.prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
     model = context.language_model
@@ -151,7 +167,7 @@ def _doubts(context: TaskContext, english: str, label: str, best: float) -> list
     return [] if is_known(modality, english) else [Message("task.unknown_in_kind", name=label, modality=modality.value)]
 
 
-def _impossible(context: TaskContext, english: str, label: str) -> Message | None:
+def why_not(context: TaskContext, english: str, label: str) -> Message | None:
     """Say that an image of this kind, or of this body part, cannot show a label; None where it can.
 
     The kind is that of the file and the one that is recognised for certain: one of them has to show it.

@@ -22,6 +22,7 @@ from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.vocabulary.answers import is_negated
 from medrega_edge.vocabulary.body_parts import can_hold, holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import (
     LABEL_SETS,
@@ -177,6 +178,8 @@ def _request(
             return VisibleOrgans()
         case Kind.CLASSIFY if intent.unknown and not names_class(text, modality):  # "glaucoma?": no set has it
             raise _unknown_name(text, intent, terminology, modality, body_part)
+        case Kind.CLASSIFY if _VIEW.search(text.casefold()) and modality is not Modality.ULTRASOUND and Task.VQA in tasks:
+            return AnswerQuestion(text)  # views are classes of echocardiograms alone
         case Kind.CLASSIFY if Task.CLASSIFY in tasks:
             return _classification(text, modality, body_part)
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
@@ -190,9 +193,12 @@ def _request(
         ) if Task.DETECT in tasks:
             return _of_names(text, intent, terminology, modality, body_part)
     if Task.VQA in tasks:
-        return AnswerQuestion(text)
+        structures = tuple(name for name in intent.names if not is_finding(name[0]) and not intent.generic)
+        return AnswerQuestion(text, about=structures)
     raise UsageError("task.unclear_question", tasks=list(tasks))
 
+
+_VIEW = re.compile(r"\bviews?\b|切面|体位")
 
 # "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
 _PIXELS = re.compile(r"(\d{1,5})\D{1,6}?(\d{1,5})(?:\D{1,6}?(\d{1,5})\D{1,6}?(\d{1,5}))?(?!\d)")
@@ -255,7 +261,7 @@ def _of_names(
         raise UsageError("task.two_names")
     cancers = tuple(name for name in intent.names if names_cancer(name[0]))  # a polyp is no answer to "any cancer?"
     asks_for_cancer = intent.kind is Kind.PRESENCE and names_cancer(text)
-    return FromBoxes(intent.kind, cancers if asks_for_cancer and cancers else intent.names)
+    return FromBoxes(intent.kind, cancers if asks_for_cancer and cancers else intent.names, is_negated(text))
 
 
 def _unknown_name(
@@ -290,6 +296,8 @@ def _impossible(reason: str | None) -> UsageError:
             return UsageError("task.impossible_function")
         case "outline":
             return UsageError("task.impossible_outline")
+        case "brightness":
+            return UsageError("task.impossible_brightness")
         case "score":
             return UsageError("task.impossible_score")
         case "future" | "care":

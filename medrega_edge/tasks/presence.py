@@ -47,13 +47,14 @@ def absence(found: Found, answer: Answer) -> list[Message]:
     return [Message("answer.not_found", names=absent)] if absent else []
 
 
-def presence(found: Found, answer: Answer) -> Derived:
-    """Say which names are there, which perhaps, and which are not."""
+def presence(found: Found, answer: Answer, says_yes: bool = True) -> Derived:
+    """Say which names are there, which perhaps, and which are not; `says_yes` begins with a yes what is there."""
     guesses = answer.best_guesses
     there = [shown(name, answer) for name, regions in found.items() if regions]
     sure = [name for name in there if name not in guesses]
     unsure = [name for name in there if name in guesses]
-    messages = [Message("answer.found", names=sure)] if sure else []
+    there_for_sure = Message("answer.found", names=sure) if says_yes else Message("answer.found_plain", names=sure)
+    messages = [there_for_sure] if sure else []
     messages += [Message("answer.perhaps", names=unsure)] if unsure else []
     return joined([*messages, *absence(found, answer)], answer), {
         "present": {name[0]: bool(regions) for name, regions in found.items()},

@@ -20,6 +20,7 @@ from medrega_edge.tasks.findings import gather
 from medrega_edge.tasks.organs import visible
 from medrega_edge.tasks.presence import Presence, look_for
 from medrega_edge.tasks.report_sentences import Sentence
+from medrega_edge.vocabulary.body_parts import fits_report
 from medrega_edge.vocabulary.label_sets import BODY_PARTS
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
@@ -74,16 +75,23 @@ def _describe_facts(context: TaskContext) -> TaskResult:
     seen = visible(context)
     seen += [one for one in (look_for(context, each) for each in others) if one.is_found and one.name not in _names(seen)]
     findings = gather(context, modality, part, proposed)
+    fitting = [one for one in seen if part is None or fits_report(part, one.name[0])]
+    if 2 * len(fitting) < len(seen):  # then the body part is the error
+        part, fitting = None, seen
+    found, perhaps = (
+        [one for one in each if part is None or fits_report(part, one.name[0])]
+        for each in (findings.found, findings.perhaps)
+    )
     sentences = [
-        (Sentence.SEEN, _names(seen)),
-        (Sentence.ABNORMAL, [*_names(findings.found), *findings.abnormal_classes]),
-        (Sentence.PERHAPS, [*_names(findings.perhaps), *findings.perhaps_classes]),
+        (Sentence.SEEN, _names(fitting)),
+        (Sentence.ABNORMAL, [*_names(found), *findings.abnormal_classes]),
+        (Sentence.PERHAPS, [*_names(perhaps), *findings.perhaps_classes]),
     ]
     shown = BODY_PARTS[part] if part and column else part
     written = [(topic, [name[column] for name in names]) for topic, names in sentences]
     text = report_sentences.write(modality, shown, written, context.language)
     results = [TaskResult("", warnings=generation_warnings(generation), generations=(first, generation))]
-    results += [one.located for one in (*seen, *findings.found, *findings.perhaps)]
+    results += [one.located for one in (*fitting, *found, *perhaps)]
     return combine(results, text[0].upper() + text[1:])
 
 

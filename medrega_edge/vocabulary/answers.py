@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -27,6 +27,13 @@ def is_yes_or_no(answer: str) -> bool:
     return is_yes(answer) is not None or _plain(answer) in _table()["other_closed"]
 
 
+@lru_cache(maxsize=8)
+def closed_and_open(answers: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the answers to closed questions among some, and the others; where either is missing, all of them for it."""
+    closed = tuple(answer for answer in answers if is_yes_or_no(answer))
+    return closed or answers, tuple(answer for answer in answers if answer not in closed) or answers
+
+
 def is_yes(answer: str) -> bool | None:
     """Whether an answer says yes, or no; None for any other."""
     plain, table = _plain(answer), _table()
@@ -41,6 +48,18 @@ def asks_yes_or_no(question: str) -> bool:
     for word in words["no_particle"]:  # 什么 holds 么
         text = text.replace(word, "")
     return text.split(" ")[0] in words["starts"] or any(each in text for each in words["holds"])
+
+
+_NEGATED = re.compile(
+    r"^(?:is|are|do|does|did|has|have|can|could)"
+    r"(?:n['’]?t\b| not\b| there (?:no|not)\b| (?:it|this|he|she|they|you|we) (?:not|no)\b)"
+    r"|(?<!有)没有?(?!有|没)[^有没]*[吗么嘛]"
+)
+
+
+def is_negated(question: str) -> bool:
+    """Whether a question for yes or no holds a "no": its answer "yes" could mean either."""
+    return _NEGATED.search(question.strip().casefold()) is not None
 
 
 def offers_choice(question: str) -> bool:

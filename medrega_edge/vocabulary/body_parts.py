@@ -76,9 +76,14 @@ def other_part(reported: str) -> str | None:
     return next((part for part, words in _table()["other_parts"].items() if reported in words["reported_as"]), None)
 
 
+def _group_of(reported: str) -> str | None:
+    """The part, of these or of the five, that a body part of a report belongs to."""
+    return other_part(reported) or part_of(reported, "reported_as") or part_of(reported, "organs")
+
+
 def holds_any(part: str, reported: Sequence[str]) -> bool:
     """Whether a part is that of one of some body parts of reports, or one of these is unknown."""
-    groups = [other_part(name) or part_of(name, "reported_as") or part_of(name, "organs") for name in reported]
+    groups = [_group_of(name) for name in reported]
     return not groups or None in groups or part in groups
 
 
@@ -98,6 +103,15 @@ def can_hold(part: str, label: str) -> bool:
     """Whether an image of a body part can show a label, by its English name. A label without a home can be anywhere."""
     home = _home(label)
     return home is None or part in home
+
+
+def fits_report(reported: str, label: str) -> bool:
+    """Whether a report of a body part, by its English name, can name a label: no hip bone in a report of the head.
+
+    Films of the spine and of limbs show what lies beside them.
+    """
+    groups = {_group_of(part) for part in (reported, *reported.split(" and "))} - {None}
+    return not groups or any(group in ("spine", "limb") or can_hold(group, label) for group in groups if group)
 
 
 def _home(label: str) -> Sequence[str] | None:

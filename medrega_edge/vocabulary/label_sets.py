@@ -210,6 +210,8 @@ def _scores(text: str, modality: Modality | None) -> dict[str, int]:
 
 
 _BENIGN = ("benign", "malignant", "良性", "恶性")
+_GRADE = re.compile(r"\b(?:grad(?:e|es|ed|ing)|stag(?:e|es|ed|ing))\b|几级|几期|分级|分期")
+_GRADED = ("retinopathy",)  # sets whose labels are grades
 
 
 def candidate_sets(text: str, modality: Modality | None) -> tuple[str, ...]:
@@ -218,6 +220,8 @@ def candidate_sets(text: str, modality: Modality | None) -> tuple[str, ...]:
     One that offers a choice of its own, "cystic or solid", means none.
     """
     fitting = [each for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
+    if _GRADE.search(text.casefold()):
+        fitting = [each for each in fitting if each.name in _GRADED]
     if any(word in text.casefold() for word in _BENIGN):
         fitting = [each for each in fitting if any(label.startswith(_BENIGN) for label, _ in each.labels)]
     elif offers_choice(text):

@@ -23,6 +23,7 @@ from medrega_edge.prompts.intent.naming import (
     of_one_side,
     with_other_side,
     without_context,
+    without_side,
     without_sides,
     without_sites,
     without_wholes,
@@ -160,6 +161,7 @@ _PLACE = re.compile(
     r"|(?<![\d.])\d+(?:\.\d+)?(?:(?: ?[,/\u3001] ?| )\d+(?:\.\d+)?){3}(?![\d.])"
 )
 _AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?([\u3400-\u9fff]{{2,4}})")
+_ILLNESS_ZH = re.compile(rf"{MARK}(?:[里内上]?(?:有没有|有无|是否有|有|得了?))?(病)(?![灶变例人房理情史毒症])")
 _LISTED = re.compile(rf"{MARK} ?[,\uff0c\u3001;/]|{CONJOINED.pattern}")
 _ASKED_FIRST = re.compile(rf"\? ?{MARK}")
 
@@ -202,7 +204,8 @@ class _Reading:
             meant = [label for label in meant if is_finding(label[0])] or meant
         joined = CONJOINED if any(is_finding(name[0]) for name in names) else ENUMERATED
         is_enumerated = joined.search(said) and (joined is CONJOINED or not SITE.search(said))  # "胆囊有没有结石" is not
-        if names and meant and is_enumerated and not set(names) & set(meant):
+        is_compound = f"{MARK} {MARK}" in masked  # "heart disease"
+        if names and meant and is_enumerated and not is_compound and not set(names) & set(meant):
             names = [*names, *(label for label in meant if label not in names)]
         names = without_wider(names) if has("distance", said) else without_wider(without_sites(names, said, masked))
         facts = Facts(
@@ -227,15 +230,19 @@ class _Reading:
         if self.facts.has_unknown_finding:
             return self.unknown
         words = [word for word in re.findall("[a-z]+", self.facts.said) if may_be_finding(word)]
-        structure = self.names[0][0].removeprefix("left ").removeprefix("right "), self.names[0][1].lstrip("左右")
+        structure = without_side(self.names[0][0]), self.names[0][1].lstrip("左右")
         words += [word for word in _AFTER_NAME.findall(self.facts.said) if may_be_finding(word)]
+        words += _ILLNESS_ZH.findall(self.facts.said)
         words += [one.word for one in self.generic if is_finding_word(one.key)]
         return tuple(f"{structure[0]} {word}" if word.isascii() else f"{structure[1]}{word}" for word in words)
 
     def chosen(self, kind: Kind) -> tuple[BilingualName, ...]:
         """The names that a question of a kind is about."""
         if kind in (Kind.COMPARE, Kind.DISTANCE):
-            return with_other_side(tuple(dict.fromkeys((*self.names, *self.meant))), self.masked, self.by_english, kind)
+            names = tuple(dict.fromkeys((*self.names, *self.meant)))
+            if len({without_side(name[0]) for name in names}) > 1:  # "caudate against putamen on the left"
+                names = of_one_side(names, self.plain) or names
+            return with_other_side(names, self.masked, self.by_english, kind)
         if kind in (Kind.BODY_PART, Kind.MODALITY, Kind.ORGANS):
             return ()
         if kind is Kind.SIDE:

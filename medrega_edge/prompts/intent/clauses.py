@@ -13,6 +13,9 @@ from medrega_edge.vocabulary.wording import MARK
 
 _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<=\S)-|-(?=\S))+[^\w\0\s]?")
 
+_PRONOUN = re.compile(r"\b(?:it|them|that one)\b|它|[把将给]其")
+_SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
+
 
 def asking_clause(plain: str, terminology: Terminology, modality: Modality | None) -> str:
     """Return the clause that asks, with those that only name, where the others tell a history; else the whole text."""
@@ -25,12 +28,17 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
         clause for clause in read if clause.is_bare_question
     ]
     nameless = [clause for clause in read if clause.asks_without_name and not clause.is_named]
+    points_back = any(_PRONOUN.search(clause.text) or has("with_boxes", clause.said) for clause in nameless)
+    if points_back and any(clause.is_named for clause in read):
+        return plain  # "the esophagus behind the trachea, mark it"
     if not asking and len(nameless) == 1 and not any(one.adds for one in read if one is not nameless[0]):
         return nameless[0].text
     if len(asking) != 1:
         return plain
     one = asking[0]
     others = [clause for clause in read if clause is not one]
+    if any(_SIDE.search(other.text) for other in others) and not _SIDE.search(one.text):
+        return plain
     later = read[read.index(one) + 1 :]
     if any(other.asks_strongly and (other in later or not other.is_named) for other in others) or any(
         has("why", other.said) for other in others

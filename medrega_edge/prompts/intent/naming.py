@@ -30,7 +30,7 @@ SITE = re.compile(
     rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{MARK}"
     rf"|{MARK}(?:[里内上中的处部面区有]|是否|有没有|有无|没有|存在|可见|能?看到|发现|长了?|得了?|患了?)+{MARK}"
 )
-_COMPOUND = re.compile(rf"{MARK} {MARK}")  # "rib fracture"
+_COMPOUND = re.compile(rf"{MARK} {MARK}|{MARK}{MARK}")  # "rib fracture", "肋骨断了"
 _UNKNOWN_SITE = re.compile(
     rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{UNKNOWN}"
     rf"|{UNKNOWN}[里内上中的面有没长是否存在了个]*{MARK}"
@@ -41,7 +41,8 @@ _LINKED = re.compile(
 )
 _NO_WORD = re.compile(rf"[^\w{MARK}]+")
 _NEGATION = re.compile(
-    r"(?:\bnot(?: the| a)?|\brather than(?: the)?|\binstead of(?: the)?|不要|不是|不找|而非|别[标圈框]|不用标)\s*$"
+    r"(?:\b(?:not|ignor(?:e|ing)|exclud(?:e|ing)|except(?: for)?|without|minus|leav(?:e|ing) out|skip|apart from|rather than"
+    r"|instead of)(?: the| a| any| all)?|不要|不是|不找|而非|别[标圈框]|不用标|除了|除开|不含|不包括|不算)\s*$"
 )
 
 _PLACES = (
@@ -111,7 +112,7 @@ def composed(
     """Join an organ and a generic word to a label: "a lesion in the liver" is the liver lesion."""
     if not generic or has("distance", said) or (len(names) < 2 and CONJOINED.search(said)):
         return names
-    structures = [name[0].removeprefix("left ").removeprefix("right ") for name in names if not is_finding(name[0])]
+    structures = [without_side(name[0]) for name in names if not is_finding(name[0])]
     if len(structures) < len(names):
         return names
     labels = [label for one in generic for label in site_labels(one.key, structures, plain) if label in by_english]
@@ -195,6 +196,11 @@ def of_one_side(names: Sequence[BilingualName], text: str) -> tuple[BilingualNam
         return tuple(names)
     other = _SIDES[sides.pop()]
     return tuple(name for name in names if not name[0].startswith(f"{other} "))
+
+
+def without_side(label: str) -> str:
+    """Return an English label without its side."""
+    return label.removeprefix("left ").removeprefix("right ")
 
 
 def without_sides(names: Sequence[BilingualName]) -> tuple[BilingualName, ...]:

@@ -81,9 +81,13 @@ class Facts:
     @property
     def is_bare_structures(self) -> bool:
         """Whether it is no more than structures: "the kidneys, left and right"."""
+        return self.is_no_more_than_structures and not self.ends_in_question_mark
+
+    @property
+    def is_no_more_than_structures(self) -> bool:
+        """Whether it is that, with or without a question mark: "and the kidneys?"."""
         are_structures = self.names and not any(is_finding(name[0]) for name in self.names)
-        is_asked = self.ends_in_question_mark or self.has("or_not")
-        return bool(are_structures) and not is_asked and not without_fillers(self.said)
+        return bool(are_structures) and not self.has("or_not") and not without_fillers(self.said)
 
     @property
     def is_bare_class(self) -> bool:
@@ -123,7 +127,7 @@ def decide(facts: Facts) -> tuple[Kind, str | None]:
     if facts.has_place and kind is Kind.IDENTIFY:
         return kind, None
     if (
-        facts.is_bare_structures
+        facts.is_no_more_than_structures
         or facts.has_box
         or not facts.whole
         or (kind in _OF_REGIONS and _PRONOUN.search(facts.said) and not facts.names)
@@ -142,15 +146,19 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
     if facts.whole in table()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
         return Kind.HELP, None, _SURER_THAN_IMPOSSIBLE
     for reason in table()["impossible"]:
-        is_context = reason in ("care", "score") and facts.is_explicit and facts.has("locate")  # "liver, for radiotherapy"
+        is_context = reason in ("care", "score", "identity") and facts.is_explicit and facts.has("locate")  # "my doctor"
         is_context |= reason == "identity" and facts.has_box  # "the name of what is in it"
+        is_context |= reason in ("identity", "age") and facts.is_explicit and facts.has("measure")  # "how tall is it"
         is_context |= facts.has("report_strong") and facts.has("with_boxes")  # "a report whose findings are marked"
-        if facts.has_whole("impossible", reason) and not is_context:
-            return Kind.IMPOSSIBLE, reason, _SURER_THAN_IMPOSSIBLE
+        is_context |= reason == "brightness" and facts.has("why")
+        if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
+            return Kind.IMPOSSIBLE, reason, math.inf if reason == "brightness" else _SURER_THAN_IMPOSSIBLE
     if _asks_for_class_finding(facts):
         return Kind.CLASSIFY, None, math.inf
     for kind, rule in _RULES:
         if rule(facts):
+            if kind is Kind.GROUNDED_REPORT and facts.has("report_strong"):
+                return kind, None, math.inf
             asks_how_it_is = kind is Kind.ANSWER and (facts.has_whole("enlarged") or rule is _asks_for_property)
             return kind, None, _SURER_THAN_IMPOSSIBLE if asks_how_it_is else _SURER
     is_name = facts.has_name or facts.has("locate") or facts.has("locate_weak") or facts.is_one_word
@@ -199,7 +207,10 @@ def _asks_for_property(facts: Facts) -> bool:
 
 _Rule = Callable[[Facts], bool]
 _RULES: Sequence[tuple[Kind, _Rule]] = (
-    (Kind.IDENTIFY, lambda f: f.has_box and (not f.has_name or (not f.is_explicit and f.has("identify")))),
+    (
+        Kind.IDENTIFY,
+        lambda f: f.has_box and (not f.has_name or (not f.is_explicit and f.has("identify")) or f.has("identify_strong")),
+    ),
     (Kind.ANSWER, lambda f: f.has("why")),
     (Kind.IDENTIFY, lambda f: f.has_place and not f.has_name and not f.has("measure")),
     (Kind.LOCATE, lambda f: f.is_bare_structures),
@@ -224,7 +235,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.MODALITY, _asks_for_modality),
     (Kind.ORGANS, lambda f: f.has("organs") and not f.has_name),
     (Kind.MEASURE, lambda f: f.has("measure") or f.has_whole("measures_itself")),
-    (Kind.COUNT, lambda f: f.has("count")),
+    (Kind.COUNT, lambda f: f.has("count") and "哪几" not in f.said),  # "which of them", no number
     (Kind.REPORT, lambda f: f.has_whole("report") and not f.is_explicit),
     (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
     # That an organ is there does not tell that it is enlarged.
