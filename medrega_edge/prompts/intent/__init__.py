@@ -160,7 +160,7 @@ _PLACE = re.compile(
     r"(?<![\d.])\d{2,4} ?[,/\u3001] ?\d{2,4}(?![\d.])|\bx ?[=:]? ?\d{1,4}\W+y ?[=:]? ?\d"
     r"|(?<![\d.])\d+(?:\.\d+)?(?:(?: ?[,/\u3001] ?| )\d+(?:\.\d+)?){3}(?![\d.])"
 )
-_AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?([\u3400-\u9fff]{{2,4}})")
+_AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?([\u3400-\u9fff]{{2,6}})")
 _ILLNESS_ZH = re.compile(rf"{MARK}(?:[里内上]?(?:有没有|有无|是否有|有|得了?))?(病)(?![灶变例人房理情史毒症])")
 _LISTED = re.compile(rf"{MARK} ?[,\uff0c\u3001;/]|{CONJOINED.pattern}")
 _ASKED_FIRST = re.compile(rf"\? ?{MARK}")

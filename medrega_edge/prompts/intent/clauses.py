@@ -31,7 +31,8 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     points_back = any(_PRONOUN.search(clause.text) or has("with_boxes", clause.said) for clause in nameless)
     if points_back and any(clause.is_named for clause in read):
         return plain  # "the esophagus behind the trachea, mark it"
-    if not asking and len(nameless) == 1 and not any(one.adds for one in read if one is not nameless[0]):
+    asks_by_name = any(clause.is_named and clause.text.rstrip()[-1:] in "?\uff1f" for clause in read)
+    if not (asking or asks_by_name) and len(nameless) == 1 and not any(one.adds for one in read if one is not nameless[0]):
         return nameless[0].text
     if len(asking) != 1:
         return plain
