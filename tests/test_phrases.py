@@ -1,7 +1,7 @@
 """Phrasings that people wrote who had not seen the code: most of them are understood.
 
 The question layer was tuned on `tuned_*.jsonl`; `held_*.jsonl` only measure it. The limits lie a little below the shares of
-2026-11-29 (held: English 93.0, Chinese 93.0 %), so that CI notices a fall. The goal is 95 % of phrasings that are held.
+2026-11-29 (held: English 97.7, Chinese 95.0 %), so that CI notices a fall.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from medrega_edge.vocabulary.terminology import Terminology
 from tools.understood import shares
 
 FOLDER = Path(__file__).parent / "phrases"
-LEAST = {"tuned_en": 0.97, "tuned_zh": 0.97, "held_en": 0.92, "held_zh": 0.92}
+LEAST = {"tuned_en": 0.96, "tuned_zh": 0.96, "held_en": 0.96, "held_zh": 0.94}
 
 
 @pytest.mark.slow

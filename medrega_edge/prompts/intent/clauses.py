@@ -9,7 +9,7 @@ from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has, without_fillers
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import MARK
+from medrega_edge.vocabulary.wording import MARK, is_finding, is_finding_word
 
 _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<=\S)-|-(?=\S))+[^\w\0\s]?")
 
@@ -38,6 +38,8 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
         return plain
     one = asking[0]
     others = [clause for clause in read if clause is not one]
+    if not (one.has_finding or one.asks_strongly) and any(other.has_finding for other in others):
+        return plain  # "nodules: any in the lungs?"
     if any(_SIDE.search(other.text) for other in others) and not _SIDE.search(one.text):
         return plain
     later = read[read.index(one) + 1 :]
@@ -45,7 +47,8 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
         has("why", other.said) for other in others
     ):
         return plain
-    if not one.is_explicit and any(other.is_named for other in others):
+    asks_anew = one.has_finding and not one.asks_strongly  # "any effusion?", unlike "show me those spots"
+    if not one.is_explicit and any(other.is_named and not (asks_anew and other.has_finding) for other in others):
         return plain
     return " ".join(clause.text for clause in read if clause is one or not without_fillers(clause.said))
 
@@ -56,12 +59,14 @@ class _Clause:
     said: str
     is_named: bool
     is_explicit: bool
+    has_finding: bool
 
     @classmethod
     def read(cls, text: str, terminology: Terminology, modality: Modality | None) -> _Clause:
         found = named(text, terminology, modality)
         said = words_of(found.masked)
-        return cls(text, said, MARK in found.masked, bool(found.names))
+        findings = any(is_finding(name[0]) for name in found.names) or any(is_finding_word(one.key) for one in found.generic)
+        return cls(text, said, MARK in found.masked, bool(found.names), findings)
 
     @property
     def is_bare(self) -> bool:

@@ -209,7 +209,7 @@ _Rule = Callable[[Facts], bool]
 _RULES: Sequence[tuple[Kind, _Rule]] = (
     (
         Kind.IDENTIFY,
-        lambda f: f.has_box and (not f.has_name or (not f.is_explicit and f.has("identify")) or f.has("identify_strong")),
+        lambda f: f.has_box and (not f.has_name or f.has("identify") or f.has("identify_strong")),
     ),
     (Kind.ANSWER, lambda f: f.has("why")),
     (Kind.IDENTIFY, lambda f: f.has_place and not f.has_name and not f.has("measure")),
