@@ -33,8 +33,8 @@ WRITTEN = Path(__file__).parents[1] / "tests" / "phrases"
 WEIGHTS = Path(kinds.__file__).parent / "kinds.npz"
 NO_KINDS = {"before", "after", "generic"}
 PER_TEMPLATE = 25
-GENERATED_WEIGHT = 0.3  # of a generated phrasing; one that a person wrote counts 1
-INVERSE_REGULARISATION = 30.0
+GENERATED_WEIGHT = 0.1  # of a generated phrasing; one that a person wrote counts 1
+INVERSE_REGULARISATION = 100.0
 _CHOICE = re.compile(r"\(([^()]*)\)")
 _SLOT = re.compile(r"\{(\w)\}")
 
@@ -132,7 +132,7 @@ def main():
     given = options.parse_args()
     terminology = Terminology(PromptBook.from_json(find_package().text("prompts")).labels)
     rows, names, weights = zip(*examples(terminology, {path.resolve() for path in given.without}), strict=True)
-    model = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=200).fit(matrix(rows), names, sample_weight=weights)
+    model = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=400).fit(matrix(rows), names, sample_weight=weights)
     scale = np.abs(model.coef_).max(axis=1) / 127
     np.savez(
         given.output,

@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+_NONE = ("没有", "没", "无", "none")
 _COMMAS = (",", "，", "、")
 _NEAR = 12  # characters between an offered answer and the word for "or": "T1 weighted or T2 weighted"
 _MOST_WORDS = 3  # of an offered answer
@@ -29,9 +30,13 @@ def is_yes_or_no(answer: str) -> bool:
 
 @lru_cache(maxsize=8)
 def closed_and_open(answers: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the answers to closed questions among some, and the others; where either is missing, all of them for it."""
+    """Return the answers to closed questions among some, and those to open ones; where either is missing, all of them for it.
+
+    Some are both: "没有" says no, and that there is none.
+    """
     closed = tuple(answer for answer in answers if is_yes_or_no(answer))
-    return closed or answers, tuple(answer for answer in answers if answer not in closed) or answers
+    others = tuple(answer for answer in answers if answer not in closed or _plain(answer) in _NONE)
+    return closed or answers, others or answers
 
 
 def is_yes(answer: str) -> bool | None:

@@ -114,6 +114,7 @@ class Facts:
 # Logarithms: how sure the classifier must be of a kind, and by how much surer than of the kind that no image can tell, that
 # the phrases tell, and that they fall back on.
 _SURE, _SURER_THAN_IMPOSSIBLE, _SURER, _SURER_THAN_FALLBACK = -1.0, 3.0, 1.0, 0.3
+_SURE_OF_REFUSAL = -0.5  # the same as _SURE where no answer follows
 
 
 # "Where is it?", "它多大？": such questions go on from the last one, and the classifier saw none of them.
@@ -135,7 +136,8 @@ def decide(facts: Facts) -> tuple[Kind, str | None]:
         return kind, reason
     likely = kinds.log_likelihoods(facts.said, facts.whole, facts.flags)
     likeliest = Kind(max(likely, key=lambda each: likely[each]))
-    is_surer = likely[likeliest] > _SURE and likely[likeliest] - likely[kind] > margin
+    least = _SURE_OF_REFUSAL if likeliest in (Kind.HELP, Kind.IMPOSSIBLE) else _SURE
+    is_surer = likely[likeliest] > least and likely[likeliest] - likely[kind] > margin
     return (likeliest, None) if is_surer else (kind, reason)
 
 
