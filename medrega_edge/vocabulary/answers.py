@@ -30,7 +30,7 @@ def is_yes_or_no(answer: str) -> bool:
 
 @lru_cache(maxsize=8)
 def closed_and_open(answers: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the answers to closed questions among some, and those to open ones; where either is missing, all of them for it.
+    """Return the answers to closed questions among some, and those to open ones; where either is missing, all of them.
 
     Some are both: "没有" says no, and that there is none.
     """
