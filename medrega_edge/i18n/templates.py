@@ -113,6 +113,8 @@ TEMPLATES: dict[str, str] = {
     "task.impossible_size": "{name} of {width:.0f} x {height:.0f} mm cannot be: the box is wrong, or the size of a "
     "pixel in the file",
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
+    "task.impossible_relation": "The program does not compare positions; ask it to locate each structure, or for the "
+    "distance of two.",
     "task.impossible_brightness": "The program compares sizes, not brightness; `medrega segment --json` gives the mean "
     "value of each region.",
     "task.impossible_outline": "One image does not tell volumes, and the model tells no ratios of outlines; ask it to "

@@ -26,13 +26,14 @@ from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import is_finding, is_of_midline
+from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_midline
 
 _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
 _SAME_PLACE = 0.5  # IoU of boxes from which on two labels of a generic word are one object
 _CLOSE = 0.2  # difference of the confidences of labels that may be meant as well
 _WITHIN = 0.8  # share of the smaller of two boxes of one name from which on both are one object
+_LIKELY_CLASS = 0.5  # confidence below which a class is only "perhaps"
 _LEAST = 0.1  # confidence below which a box tells no side, size, number or distance
 _LIKELY_SEVERAL = 4  # boxes of one name, after which weights without a region head stop
 _FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
@@ -91,6 +92,9 @@ class Asked(TaskRequest):
         if self.intent.side and isinstance(self.request, FromBoxes):
             answer = _on_side(answer, self.intent.side)
         answer = self._finished(answer)
+        if answer.task is Task.CLASSIFY and any((label.confidence or 1) < _LIKELY_CLASS for label in answer.labels):
+            classes = [label.label for label in answer.labels]
+            answer = replace(answer, text=Message("answer.perhaps", names=classes).text(answer.language))
         facts: dict[str, Any] = {}
         if self.intent.names and answer.task is Task.DETECT:
             facts["names"] = [english for english, _ in self.intent.names]
@@ -108,8 +112,12 @@ class Asked(TaskRequest):
         if not is_generic or answer.task is not Task.DETECT:
             return request.finish(answer)
         column = answer.language is Language.ZH
-        findings = {name[column] for name in self.intent.names if is_finding(name[0])}
-        answer, others = _one_label_a_place(answer, findings)
+        others: list[str] = []
+        for word in self.intent.generic:  # one by one: a tumor is no answer to "any stones?"
+            meant = generic_labels(word)
+            findings = {name[column] for name in self.intent.names if is_finding(name[0]) and name[0] in meant}
+            answer, more = _one_label_a_place(answer, findings)
+            others += more
         present = tuple(name for name in self.intent.names if of_name(answer, name))
         if isinstance(request, FromBoxes):
             answer = replace(request, names=present or request.names).finish(answer)

@@ -35,7 +35,7 @@ from medrega_edge.vocabulary.label_sets import (
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.usual_labels import usual
-from medrega_edge.vocabulary.wording import asks_if_normal, disease_word, is_finding, names_cancer, nearest
+from medrega_edge.vocabulary.wording import asks_if_normal, disease_word, generic_labels, is_finding, names_cancer, nearest
 
 _TASKS = {  # of kinds of question that name no place
     Kind.CLASSIFY: Task.CLASSIFY,
@@ -259,7 +259,9 @@ def _of_names(
         raise _unknown_name(text, intent, terminology, modality, body_part)
     if (intent.kind is Kind.COMPARE and several < 2) or (intent.kind is Kind.DISTANCE and several != 2):
         raise UsageError("task.two_names")
-    cancers = tuple(name for name in intent.names if names_cancer(name[0]))  # a polyp is no answer to "any cancer?"
+    others = {label for word in intent.generic if not names_cancer(word) for label in generic_labels(word)}
+    # A polyp is no answer to "any cancer?", but to "any polyps? any cancer?".
+    cancers = tuple(name for name in intent.names if names_cancer(name[0]) or name[0] in others)
     asks_for_cancer = intent.kind is Kind.PRESENCE and names_cancer(text)
     return FromBoxes(intent.kind, cancers if asks_for_cancer and cancers else intent.names, is_negated(text))
 
@@ -296,6 +298,8 @@ def _impossible(reason: str | None) -> UsageError:
             return UsageError("task.impossible_function")
         case "outline":
             return UsageError("task.impossible_outline")
+        case "relation":
+            return UsageError("task.impossible_relation")
         case "brightness":
             return UsageError("task.impossible_brightness")
         case "score":

@@ -274,6 +274,12 @@ def is_finding_word(key: str) -> bool:
     return all(is_finding(label) for labels in _table()["generic"][key]["labels"].values() for label in labels)
 
 
+def generic_labels(word: str) -> frozenset[str]:
+    """Return the English labels that a generic word may stand for, in any kind of image."""
+    entries = [entry["labels"] for entry in _table()["generic"].values() if word in entry["words"]]
+    return frozenset(label for labels in entries for each in labels.values() for label in each)
+
+
 def generic_texts() -> list[str]:
     """All generic words."""
     return [word for entry in _table()["generic"].values() for word in entry["words"]]

@@ -16,12 +16,16 @@ _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<
 _PRONOUN = re.compile(r"\b(?:it|them|that one)\b|它|[把将给]其")
 _SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
 
+_LEFT_OUT = re.compile(
+    r"\b(?:don'?t|do not|not) (?:show|mark|locate|segment|box|highlight|draw|include)\b|不要|别[标圈框画]"
+)
+
 
 def asking_clause(plain: str, terminology: Terminology, modality: Modality | None) -> str:
     """Return the clause that asks, with those that only name, where the others tell a history; else the whole text."""
     clauses = [clause for clause in _CLAUSE.findall(plain) if re.search(r"\w", clause)]
     is_report = has("report_strong", plain) and has("with_boxes", plain)  # "a report, and ring what you mention"
-    if len(clauses) < 2 or is_report:
+    if len(clauses) < 2 or is_report or _LEFT_OUT.search(plain):
         return plain
     read = [_Clause.read(clause, terminology, modality) for clause in clauses]
     asking = [clause for clause in read if clause.asks and clause.is_named] or [

@@ -129,6 +129,7 @@ def decide(facts: Facts) -> tuple[Kind, str | None]:
         return kind, None
     if (
         facts.is_no_more_than_structures
+        or (kind is Kind.ANSWER and facts.has_whole("enlarged"))
         or facts.has_box
         or not facts.whole
         or (kind in _OF_REGIONS and _PRONOUN.search(facts.said) and not facts.names)
@@ -137,6 +138,8 @@ def decide(facts: Facts) -> tuple[Kind, str | None]:
     likely = kinds.log_likelihoods(facts.said, facts.whole, facts.flags)
     likeliest = Kind(max(likely, key=lambda each: likely[each]))
     least = _SURE_OF_REFUSAL if likeliest in (Kind.HELP, Kind.IMPOSSIBLE) else _SURE
+    if likeliest is Kind.ANSWER and kind is Kind.LOCATE and not facts.has_name and facts.has("locate"):
+        return kind, reason  # of something unknown
     is_surer = likely[likeliest] > least and likely[likeliest] - likely[kind] > margin
     return (likeliest, None) if is_surer else (kind, reason)
 
@@ -155,14 +158,17 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
             return Kind.IMPOSSIBLE, reason, math.inf if reason == "brightness" else _SURER_THAN_IMPOSSIBLE
+    if _asks_for_relation(facts):
+        return Kind.IMPOSSIBLE, "relation", math.inf
     if _asks_for_class_finding(facts):
         return Kind.CLASSIFY, None, math.inf
     for kind, rule in _RULES:
         if rule(facts):
             if kind is Kind.GROUNDED_REPORT and facts.has("report_strong"):
                 return kind, None, math.inf
-            asks_how_it_is = kind is Kind.ANSWER and (facts.has_whole("enlarged") or rule is _asks_for_property)
-            return kind, None, _SURER_THAN_IMPOSSIBLE if asks_how_it_is else _SURER
+            if rule is _asks_for_number:
+                return kind, None, math.inf
+            return kind, None, _SURER_THAN_IMPOSSIBLE if rule is _asks_for_property else _SURER
     is_name = facts.has_name or facts.has("locate") or facts.has("locate_weak") or facts.is_one_word
     return Kind.LOCATE if is_name else Kind.ANSWER, None, _SURER_THAN_FALLBACK
 
@@ -207,6 +213,36 @@ def _asks_for_property(facts: Facts) -> bool:
     return english is not None and not has("is_there", english[1]) and bool(without_fillers(english[1]))
 
 
+_NUMBER = re.compile(
+    rf"\b(?:(?:more|fewer|less) than|at (?:least|most)|exactly|only|just|over) (?:\d+|one|two|three|four|five|six|ten)\b"
+    rf"|^(?:(?:are|is) there )?(?:two|three|four|five|six|\d+) {MARK}"
+    r"|(?:超过|不止|至少|最多|多于|少于|只有|仅有|正好)[\d一两二三四五六十]+[个颗枚处块根]"
+)
+
+
+def _asks_for_number(facts: Facts) -> bool:
+    """Whether a question asks if there is some number of something: whether it is there at all is no answer."""
+    is_asked = facts.ends_in_question_mark or facts.said.endswith(("吗", "么", "嘛"))
+    return facts.has_name and is_asked and _NUMBER.search(facts.said) is not None
+
+
+_POSITION = (
+    r"inside|within|touch\w*|overlap\w*|behind|in front of|above|below|underneath|beside|next to|left of|right of"
+    r"|higher than|lower than|anterior to|posterior to|medial to|lateral to"
+)
+_RELATION = re.compile(
+    rf"^(?:is|are|does|do) (?:the |this |a )*{MARK} (?:lie |lies |sit |located |lying )?(?:{_POSITION}) .*{MARK}"
+    rf"|^(?:is|are|does|do) .*{MARK}.* (?:upper|lower|left|right|top|bottom) (?:half|third|part|corner|quadrant)"
+    rf"|^which (?:of .*|.*{MARK}) is (?:lower|higher)"
+    rf"|{MARK}(?:是不是|是否)?在{MARK}(?:的)?(?:里面|上面|下面|前面|后面|上方|下方|前方|后方|旁边)"
+)
+
+
+def _asks_for_relation(facts: Facts) -> bool:
+    """Whether a question asks how structures lie to each other, or in which part of the image one lies."""
+    return facts.is_explicit and _RELATION.search(facts.said) is not None
+
+
 _Rule = Callable[[Facts], bool]
 _RULES: Sequence[tuple[Kind, _Rule]] = (
     (
@@ -237,6 +273,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.MODALITY, _asks_for_modality),
     (Kind.ORGANS, lambda f: f.has("organs") and not f.has_name),
     (Kind.MEASURE, lambda f: f.has("measure") or f.has_whole("measures_itself")),
+    (Kind.COUNT, _asks_for_number),
     (Kind.COUNT, lambda f: f.has("count") and "哪几" not in f.said),  # "which of them", no number
     (Kind.REPORT, lambda f: f.has_whole("report") and not f.is_explicit),
     (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
