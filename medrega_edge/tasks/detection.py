@@ -84,7 +84,8 @@ class Detect(TaskRequest):
         sentences += [result.text for result in results if not result.detections]
         combined = combine(results, ("" if context.language is Language.ZH else " ").join(sentences))
         notes = [Message("answer.typo", typed=typed, meant=meant) for typed, meant in typos.items()]
-        notes += _unknown_part_warnings(unknown_parts(text, context.terminology))
+        if _LETTERS.search(context.terminology.mask(text)):
+            notes += _unknown_part_warnings(unknown_parts(text, context.terminology))
         searched = tuple(name[context.language is Language.ZH] for name in names)
         return replace(combined, warnings=(*notes, *combined.warnings), searched=searched)
 
