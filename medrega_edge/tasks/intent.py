@@ -99,6 +99,9 @@ def parse_intent(
         return _asked_freely(text, intent, tasks)
     if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
         intent = replace(intent, names=_in_body_part(text, intent, body_part()))
+    if {english for english, _ in intent.names} == _HEART_VENTRICLES and body_part() == "head":
+        of_brain = tuple(label for label in terminology.labels if label[0] in _BRAIN_VENTRICLES)
+        intent = replace(intent, names=of_brain or intent.names)
     if deciding_parts(text, terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
     elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
@@ -115,6 +118,10 @@ def parse_intent(
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     return Asked(text, intent, request, tuple(unknown_parts(text, terminology)) if is_plain else ())
+
+
+_HEART_VENTRICLES = {"left ventricle", "right ventricle"}  # in an image of the head, "the ventricles" are those of the brain
+_BRAIN_VENTRICLES = {"left lateral ventricle", "right lateral ventricle", "third ventricle", "fourth ventricle"}
 
 
 def _asks_if_normal(text: str, intent: Intent) -> bool:
