@@ -181,6 +181,10 @@ def _request(
             return KindOfImage()
         case Kind.BODY_PART if prompts.modalities and Task.REPORT in tasks:
             return BodyPart()
+        case Kind.ORGANS if _PLACE.search(text.casefold()):
+            raise UsageError("task.impossible_relation")
+        case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in tasks:
+            return AnswerQuestion(text)  # boxes do not tell which system an organ belongs to
         case Kind.ORGANS if Task.DETECT in tasks:
             return VisibleOrgans()
         case Kind.CLASSIFY if intent.unknown and not names_class(text, modality):  # "glaucoma?": no set has it
@@ -189,6 +193,8 @@ def _request(
             return AnswerQuestion(text)  # views are classes of echocardiograms alone
         case Kind.CLASSIFY if Task.CLASSIFY in tasks:
             return _classification(text, modality, body_part)
+        case Kind.PRESENCE if modality is Modality.DERMOSCOPY and _MOLE.search(text.casefold()) and Task.CLASSIFY in tasks:
+            return _classification(text, modality, body_part)  # the box of a lesion does not tell that it is a mole
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
             return _classification(text, modality, body_part)
         case Kind.PRESENCE if (
@@ -205,6 +211,9 @@ def _request(
     raise UsageError("task.unclear_question", tasks=list(tasks))
 
 
+_PLACE = re.compile(r"\b(?:left|right|top|bottom|upper|lower|leftmost|rightmost|between)\b|[左右]侧|[左右]边|[上下]方")
+_SYSTEM = re.compile(r"\bsystem\b|系统")
+_MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
 
 # "[30, 40, 90, 120]", "(240, 250)": a box, or a point.

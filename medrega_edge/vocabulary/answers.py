@@ -58,6 +58,7 @@ def asks_yes_or_no(question: str) -> bool:
 _NEGATED = re.compile(
     r"^(?:is|are|do|does|did|has|have|can|could)"
     r"(?:n['’]?t\b| not\b| there (?:no|not)\b| (?:it|this|he|she|they|you|we) (?:not|no)\b)"
+    r"|^(?:there ?(?:['’]?s|is|are) no|no|neither|is it true that there (?:is|are) no)\b"
     r"|(?<!有)没有?(?!有|没)[^有没]*[吗么嘛]|\b(?:missing|absent|lacking)\b|缺"
 )
 

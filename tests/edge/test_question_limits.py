@@ -2,7 +2,7 @@
 
 import pytest
 
-from medrega_edge.domain import Language, Modality, language_of
+from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import Kind, understand
@@ -56,6 +56,8 @@ def test_limits_are_understood(terminology, text, kind, names):
         ("有心脏病吗", "task.unknown_name_here"),
         ("肝有没有病", "task.unknown_name_here"),
         ("which grade is this", "task.no_fitting_set"),
+        ("What organs are on the right side?", "task.impossible_relation"),
+        ("thank you", "task.help"),
     ],
 )
 def test_what_no_box_tells_is_refused(terminology, text, code):
@@ -65,7 +67,12 @@ def test_what_no_box_tells_is_refused(terminology, text, code):
 
 
 def test_a_denial_gets_no_yes(engine, scan):
-    for text, plain in (("is there no liver?", "Found: liver."), ("is there a liver?", "Yes, found: liver.")):
+    plain_found, yes = "Found: liver.", "Yes, found: liver."
+    for text, plain in (
+        ("is there no liver?", plain_found),
+        ("There's no liver here, is there?", plain_found),
+        ("is there a liver?", yes),
+    ):
         assert engine.run(scan, engine.request(scan, text)).text == plain
 
 
@@ -77,6 +84,10 @@ def test_slips_among_names_are_corrected_and_said(engine, scan):
     answer = engine.detect(scan, "livver")
     assert [region.label for region in answer.regions] == ["liver"]
     assert "answer.typo" in [warning.code for warning in answer.warnings]
+
+
+def test_a_mole_is_a_class_not_the_box_of_a_lesion(terminology):
+    assert parse_intent("Is it a nevus?", TASKS, terminology, Modality.DERMOSCOPY).task is Task.CLASSIFY
 
 
 def test_ventricles_in_a_head_are_those_of_the_brain(terminology):
