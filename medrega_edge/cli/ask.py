@@ -416,12 +416,12 @@ def answer_and_show(
 
 def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
     """Print an answer: as JSON, or for a person, with a line on standard error about the task and the image."""
-    from medrega_edge.output import terminal
-    from medrega_edge.vocabulary.kind_names import KIND_NAMES
-
     if shared.output.as_json:
         print_json(answer.to_dict(shared.output.include_identifiers))
         return
+    from medrega_edge.output import terminal
+    from medrega_edge.vocabulary.kind_names import KIND_NAMES
+
     kind = kind_of_image(answer.image.modality, answer.language)
     if answer.image.modality_confidence is not None:
         kind += f" ({answer.image.modality_confidence:.2f})"

@@ -14,9 +14,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from rapidfuzz import fuzz, process
-from rapidfuzz.distance import OSA
-
 from medrega_edge.vocabulary.answers import asks_yes_or_no
 from medrega_edge.vocabulary.phrase_index import PhraseIndex
 
@@ -68,12 +65,19 @@ def corrected(text: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
     return _WORD.sub(replace, text), typos
 
 
+@cache
+def _edit_distance() -> Callable[..., int]:
+    from rapidfuzz.distance import OSA  # 10 ms, and only for a word that is unknown
+
+    return OSA.distance
+
+
 def _slips(word: str, other: str) -> int | None:
     """Number of slips between a typed word and a known one; None where they are too many for one word's typo."""
     length = len(word)
     if length < _SHORTEST_TYPO or abs(length - len(other)) > 1 + (length >= _LONG) or word[0] != other[0]:
         return None  # the first letter is seldom wrong
-    distance = OSA.distance(word, other, score_cutoff=2)
+    distance = _edit_distance()(word, other, score_cutoff=2)
     if distance > (2 if length >= _LONG else 1):
         return None
     # In a short word another letter is another word; a missing, doubled or swapped one is a typo.
@@ -388,5 +392,7 @@ def _word_in(text: str) -> Callable[[str], bool]:
 
 def nearest(word: str, names: Collection[str], count: int = 3) -> list[str]:
     """Return the names that resemble an unknown one most, the nearest first."""
+    from rapidfuzz import fuzz, process
+
     found = process.extract(word, names, scorer=fuzz.WRatio, limit=count, score_cutoff=75.0)
     return [str(name) for name, _, _ in found]
