@@ -72,7 +72,7 @@ def test_model_info_tells_it(capsys):
 
 ASK_AND_TELL = """
 import sys
-from medrega_edge.__main__ import main
+from medrega_edge.cli.main import main
 try:
     main()
 finally:

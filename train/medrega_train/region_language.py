@@ -72,7 +72,7 @@ class RegionLanguageModule(nn.Module):
         embeds = core.language_model.embed_tokens(ids)
         embeds = embeds.masked_scatter((ids == self.model.config.image_token_id)[..., None], image.to(embeds.dtype))
         if added is not None:
-            embeds = embeds.index_put(added[:2], added[2], accumulate=True)
+            embeds = embeds.index_put(added[:2], added[2].to(embeds.dtype), accumulate=True)  # bfloat16 under autocast
         mask = attention_mask(segment, embeds.dtype)
         found: Tensor = core.language_model(
             inputs_embeds=embeds, attention_mask=mask, position_ids=position, use_cache=False
