@@ -113,7 +113,9 @@ class Engine:
         self.threads = options.threads or decoder_threads(manifest, available_threads())  # of the language model
         memory.check(package, options.mapped)
         contents = package.read_all()  # every hash before any graph is loaded
-        with ThreadPoolExecutor(max_workers=2) as pool:  # sessions are built outside the interpreter's lock
+        with ThreadPoolExecutor(max_workers=3) as pool:  # sessions are built outside the interpreter's lock
+            # In a thread its stack is new. On a deep one CPython may map and unmap memory at each call: 0.1 s longer.
+            reader = pool.submit(import_module, "medrega_edge.images.dicom.reader")
             self._vision_threads = options.threads or available_threads()
             vision = pool.submit(VisionEncoder, contents, self._vision_threads, self.device, options.mapped)
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
@@ -122,8 +124,8 @@ class Engine:
             self._certificate = certificate.read(contents.text("certificate"))
             self._intervals = intervals.find(package)
             self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
-            import_module("medrega_edge.images.dicom.reader")  # what the first question waits for: pydicom
-            understand("", self.terminology)  # and the tables of phrases
+            understand("", self.terminology)  # what the first question waits for: the tables of phrases
+            reader.result()  # and pydicom
             self.language_model = LanguageModel(contents, decoder.result(), head.result() if head else None)
             self._vision = vision.result()
         vision_spec = manifest.vision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 _START = 3  # letters of its longest needed text by which a phrase is found
 
@@ -16,8 +17,9 @@ class PhraseIndex:
         self._by_start: dict[str, list[tuple[int, str, Sequence[str]]]] = defaultdict(list)
         for rank, (phrase, needed) in enumerate(phrases):
             self._by_start[max(needed, key=len, default="")[:_START]].append((rank, phrase, needed))
+        self.within = lru_cache(maxsize=64)(self._within)  # each step of a question asks about the same words
 
-    def within(self, text: str) -> tuple[str, ...]:
+    def _within(self, text: str) -> tuple[str, ...]:
         """Return the phrases whose needed texts are all in `text`."""
         starts = {"", *(text[place : place + size] for size in range(1, _START + 1) for place in range(len(text)))}
         found = [
