@@ -110,7 +110,7 @@ class Engine:
         self.package = package
         self.device, self.device_reason = choose_device(options.device)
         manifest = package.manifest
-        self.threads = options.threads or decoder_threads(manifest, available_threads())  # of the language model
+        self.threads = options.threads or decoder_threads(manifest, available_threads())  # of decoder and head
         memory.check(package, options.mapped)
         contents = package.read_all()  # every hash before any graph is loaded
         with ThreadPoolExecutor(max_workers=3) as pool:  # sessions are built outside the interpreter's lock
@@ -119,7 +119,7 @@ class Engine:
             self._vision_threads = options.threads or available_threads()
             vision = pool.submit(VisionEncoder, contents, self._vision_threads, self.device, options.mapped)
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
-            head = pool.submit(RegionHead, contents, self.device) if manifest.regions else None
+            head = pool.submit(RegionHead, contents, self.threads, self.device) if manifest.regions else None
             self._prompts = PromptBook.from_json(contents.text("prompts"))
             self._certificate = certificate.read(contents.text("certificate"))
             self._intervals = intervals.find(package)

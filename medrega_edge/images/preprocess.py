@@ -15,10 +15,10 @@ from PIL import Image
 
 from medrega_edge.boxes import Geometry
 from medrega_edge.images.medical_image import MedicalImage
+from medrega_edge.images.windowing import without_copies
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_SAMPLE_STEP = 8  # most colour images show a colour in every eighth pixel of every eighth row
 
 Pixels = npt.NDArray[np.uint8]  # [height, width] where they are grey, [height, width, 3] where not
 
@@ -49,9 +49,8 @@ def fitted_size(width: int, height: int, settings: Preprocessing) -> tuple[int, 
 def fit_image(image: MedicalImage, settings: Preprocessing) -> tuple[Pixels, Geometry]:
     """Resize an image to its size in the square; return the pixels and the geometry of the original image."""
     width, height = fitted_size(image.width, image.height, settings)
-    pixels = image.pixels[..., 0] if _is_grey(image.pixels) else image.pixels
     extent = (width / settings.image_size, height / settings.image_size)
-    return _resample(pixels, width, height), Geometry(image.width, image.height, extent)
+    return _resample(without_copies(image.pixels), width, height), Geometry(image.width, image.height, extent)
 
 
 def resize(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
@@ -79,14 +78,6 @@ def preprocess(image: MedicalImage, settings: Preprocessing) -> tuple[npt.NDArra
     """Return pixel values `[1, 3, size, size]` and the geometry of the original image."""
     pixels, geometry = fit_image(image, settings)
     return normalise(pixels, settings)[None], geometry
-
-
-def _is_grey(pixels: npt.NDArray[np.uint8]) -> bool:
-    """Whether the three channels are alike: then one is enough to resize."""
-    return all(
-        bool((part[..., 0] == part[..., 1]).all() and (part[..., 0] == part[..., 2]).all())
-        for part in (pixels[::_SAMPLE_STEP, ::_SAMPLE_STEP], pixels)
-    )
 
 
 def _resample(pixels: Pixels, width: int, height: int) -> Pixels:

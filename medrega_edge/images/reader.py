@@ -18,7 +18,7 @@ from medrega_edge.images.medical_image import MAX_BYTES, MedicalImage, Source, V
 from medrega_edge.images.nifti import read_nifti
 from medrega_edge.images.raster import read_raster
 from medrega_edge.images.signatures import is_dicom, is_nifti
-from medrega_edge.images.windowing import FEW_SHADES, NEARLY_ALL, few_shades, parse_window
+from medrega_edge.images.windowing import FEW_SHADES, NEARLY_ALL, few_shades, parse_window, without_copies
 
 if TYPE_CHECKING:
     from medrega_edge.images.dicom.series import Picture
@@ -80,7 +80,8 @@ def read_bytes(data: bytes, name: Message, path: str | None, view: View) -> Medi
         raise ImageError("image.empty", image=name)
     source = Source(data, name, path, hashlib.sha256(data).hexdigest())
     image = _reader(data, view, name)(source, view)
-    if image.pixels.min() == image.pixels.max():
+    shown = without_copies(image.pixels)
+    if shown.min() == shown.max():
         return replace(image, warnings=(*image.warnings, Message("image.single_shade")))
     if (share := few_shades(image.pixels)) >= NEARLY_ALL:
         return replace(image, warnings=(*image.warnings, Message("image.few_shades", share=share, shades=FEW_SHADES)))

@@ -21,6 +21,7 @@ NEARLY_ALL = 0.97  # of the pixels; ultrasound and mammograms have less of their
 FROM_USER, FROM_FILE = Message("reading.from_user"), Message("reading.from_file")
 FROM_PRESET, FROM_VALUES = Message("reading.from_preset"), Message("reading.from_values")
 SAMPLE = 1_000_000  # pixels at most that shares and percentiles are taken from
+_SAMPLE_STEP = 8  # most colour images show a colour in every eighth pixel of every eighth row
 
 PRESETS: dict[str, Window] = {
     "lung": (-600.0, 1500.0),
@@ -98,8 +99,10 @@ def few_shades(pixels: npt.NDArray[np.uint8]) -> float:
 
     In colour it is that of the channel with the most shades.
     """
-    rows = np.ascontiguousarray(pixels.reshape(-1, 3)[:: 1 + pixels.size // (3 * SAMPLE)])
-    counts = np.reshape(Image.fromarray(rows[None]).histogram(), (3, 256))  # twice as fast as numpy's
+    step = 1 + pixels.size // (3 * SAMPLE)
+    shown = without_copies(pixels)
+    rows = shown.reshape(-1, *shown.shape[2:])[::step]
+    counts = np.reshape(Image.fromarray(np.ascontiguousarray(rows)[None]).histogram(), (-1, 256))  # twice as fast as numpy's
     return float(min(np.convolve(channel, np.ones(FEW_SHADES)).max() for channel in counts)) / len(rows)
 
 
@@ -109,5 +112,15 @@ def window_step(window: Window, function: str, source: Message) -> Message:
 
 
 def to_rgb(grey: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """Turn grey 0..1 `[height, width]` into RGB uint8 `[height, width, 3]`."""
-    return np.stack((np.round(grey * 255.0).astype(np.uint8),) * 3, axis=2)
+    """Turn grey 0..1 `[height, width]` into RGB uint8 `[height, width, 3]`, three times the same memory, read-only."""
+    shades = np.round(grey * 255.0).astype(np.uint8)
+    return np.broadcast_to(shades[..., None], (*shades.shape, 3))
+
+
+def without_copies(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return one channel `[height, width]` where the three of `[height, width, 3]` are alike, as those of `to_rgb`."""
+    is_grey = pixels.strides[2] == 0 or all(
+        bool((part[..., 0] == part[..., 1]).all() and (part[..., 0] == part[..., 2]).all())
+        for part in (pixels[::_SAMPLE_STEP, ::_SAMPLE_STEP], pixels)
+    )
+    return pixels[..., 0] if is_grey else pixels

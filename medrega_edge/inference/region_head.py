@@ -71,9 +71,9 @@ class SquareBox(NamedTuple):
 
 
 class RegionHead:
-    """The head's graph. It runs on one thread: a second one gains nothing (1.4 ms of 48 x 48 places, 2026-11-28)."""
+    """The head's graph. A second thread spares 0.7 of 3.4 ms of a question (2026-11-29)."""
 
-    def __init__(self, contents: PackageContents, device: str) -> None:
+    def __init__(self, contents: PackageContents, threads: int, device: str) -> None:
         """Load the graph; raises PackageError for a package without one, or whose graph differs from the manifest."""
         manifest = contents.package.manifest
         if manifest.regions is None:
@@ -91,7 +91,7 @@ class RegionHead:
         }
         inputs = {spec.query, spec.places, spec.fine}
         self._outputs = [spec.edges, spec.presence, spec.centres, spec.distances]
-        self._session = open_session(contents, REGION_HEAD, 1, device, inputs, set(self._outputs), mapped=False)
+        self._session = open_session(contents, REGION_HEAD, threads, device, inputs, set(self._outputs), mapped=False)
         for name, shape in shapes.items():
             check_shape(self._session, REGION_HEAD, name, shape)
         self._shapes = [shapes[name] for name in self._outputs]
