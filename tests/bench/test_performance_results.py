@@ -23,6 +23,7 @@ COMMITTED = Path(__file__).parents[2] / "bench" / "results"
         ("peers-2026-11-23", PeersResult),
         ("peers-tiny-2026-11-23", PeersResult),  # from before jump-forward was measured at other sizes
         ("speed-2026-11-29", SpeedResult),
+        ("speed-vnni-2026-11-29", SpeedResult),
         ("tower-2026-11-23", TowerResult),
     ],
 )

@@ -103,6 +103,7 @@ def test_the_committed_sweep_keeps_every_value(tmp_path):
     content = json.loads(path.read_text("utf-8"))
     result_files.write(tmp_path / "sweep.json", read(content, path.name))
     again = json.loads((tmp_path / "sweep.json").read_text("utf-8"))
+    del again["environment"]["int8_flags"]  # newer than this result
     assert {key: again[key] for key in content if key != "points"} == {
         key: content[key] for key in content if key != "points"
     }

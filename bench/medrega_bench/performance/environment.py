@@ -27,7 +27,10 @@ _BLOCK_BYTES = 256 * 1024 * 1024  # of each thread: far beyond every cache
 
 @dataclass(frozen=True)
 class Environment:
-    """Hardware and versions; `versions` has None for a package that is not installed."""
+    """Hardware and versions; `versions` has None for a package that is not installed.
+
+    `int8_flags` are the instruction sets on which the speed of INT8 depends; older results lack them.
+    """
 
     processor: str
     threads: int
@@ -35,6 +38,7 @@ class Environment:
     system: str
     python: str
     versions: Mapping[str, str | None]
+    int8_flags: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def environment() -> Environment:
         system=platform.system(),
         python=platform.python_version(),
         versions={name: _version(name) for name in _DISTRIBUTIONS},
+        int8_flags=int8_flags(),
     )
 
 

@@ -210,4 +210,5 @@ def _shares(profile: Profile) -> str:
 def _measured_with(result: PerformanceResult) -> str:
     machine = result.environment
     version = machine.versions["onnxruntime"]
-    return f"Measured {result.date} with `{result.command}` on {machine.processor}, onnxruntime {version}."
+    flags = f" ({', '.join(machine.int8_flags)})" if machine.int8_flags else ""
+    return f"Measured {result.date} with `{result.command}` on {machine.processor}{flags}, onnxruntime {version}."
