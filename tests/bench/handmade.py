@@ -86,3 +86,10 @@ def of(result, **changes):
     """The same result about a package that is called otherwise."""
     (one, *others) = result.packages
     return replace(result, packages=(replace(one, model=replace(one.model, **changes)), *others))
+
+
+def without_none(value):
+    """A result without what it lacks: older results lack what newer ones measure."""
+    if isinstance(value, dict):
+        return {key: without_none(one) for key, one in value.items() if one is not None}
+    return [without_none(one) for one in value] if isinstance(value, list) else value

@@ -12,6 +12,7 @@ from medrega_bench.performance import results
 from medrega_bench.performance.results import PeersResult, SpeedResult, TowerResult
 from medrega_edge.errors import UsageError
 
+from .handmade import without_none
 from .test_fast_table import results as made
 
 COMMITTED = Path(__file__).parents[2] / "bench" / "results"
@@ -35,12 +36,6 @@ def test_committed_results_keep_every_value(name, kind, tmp_path):
     again = json.loads((tmp_path / "again.json").read_text("utf-8"))
     content.pop("split", None)  # speed is measured on the sample scan, so its results have none any more
     assert without_none(again) == without_none(content)
-
-
-def without_none(value):
-    if isinstance(value, dict):
-        return {key: without_none(one) for key, one in value.items() if one is not None}
-    return [without_none(one) for one in value] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("index", range(3))
