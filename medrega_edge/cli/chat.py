@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,11 @@ _COMMANDS = {
     "/help": ("/help", Message("chat.help_help")),
     "/quit": ("/quit", Message("chat.help_quit")),
 }
+_SAVE = re.compile(
+    r"(?:please )?(?:save|export|download)(?: (?:it|this|that|the (?:answer|picture|image|result|boxes)))*[.!]?"
+    r"|(?:请)?(?:保存|导出|下载)(?:一下|它|图片|图像|结果|答案)*[。！]?",
+    re.IGNORECASE,
+)
 _OTHER_NAMES = {
     "quit": "/quit",
     "exit": "/quit",
@@ -109,6 +115,8 @@ class _Conversation:
         if name == "/quit":
             return False
         try:
+            if _SAVE.fullmatch(line):
+                raise UsageError("chat.no_file")
             if name.startswith("/"):
                 self._follow(name, rest.strip())
             else:

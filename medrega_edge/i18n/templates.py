@@ -104,17 +104,17 @@ TEMPLATES: dict[str, str] = {
     "task.finding_not_located": "the report names '{name}', which was not found in the image",
     "task.help": 'Ask about the image, for example: "where is the liver?", "how many polyps are there?", "how big is '
     'the spleen?", "what kind of image is this?", "write a report"; `medrega labels` lists the names. '
-    "It reads PNG, JPEG, TIFF, DICOM and NIfTI; --box asks about a box, --save writes the marked picture. "
-    "Nothing leaves this computer. The answers are for research, not for diagnosis.",
-    "task.impossible": "An image cannot tell this; it takes other tests.",
+    "It reads PNG, JPEG, TIFF, DICOM and NIfTI; --box asks about a box, --save writes the marked picture, "
+    "--mask the outlines. Nothing leaves this computer. The answers are for research, not for diagnosis.",
+    "task.impossible": "This takes more than one image, or more than the model has learned.",
     "task.impossible_care": "A single image tells neither the course of a disease nor its treatment; ask a physician.",
     "task.impossible_function": "A single image does not show a function of the body; it takes several images or "
     "other tests.",
     "task.impossible_size": "{name} of {width:.0f} x {height:.0f} mm cannot be: the box is wrong, or the size of a "
     "pixel in the file",
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
-    "task.impossible_relation": "The program does not compare positions; ask it to locate each structure, or for the "
-    "distance of two.",
+    "task.impossible_relation": "The program does not compare positions, nor look in one part of the picture; ask it to "
+    "locate each structure, or for the distance of two.",
     "task.impossible_brightness": "The program compares sizes, not brightness; `medrega segment --json` gives the mean "
     "value of each region.",
     "task.impossible_outline": "One image does not tell volumes, and the model tells no ratios of outlines; ask it to "

@@ -397,9 +397,7 @@ _DERIVATIONS = {
 
 def going_on(text: str, kind: Kind, names: Sequence[BilingualName]) -> Asked | None:
     """Return the request of a question that takes its names from the last one; None for a kind that boxes do not answer."""
-    if (kind is not Kind.PRESENCE and kind not in _DERIVATIONS) or (
-        kind in (Kind.COMPARE, Kind.DISTANCE) and len(names) != 2
-    ):
+    if kind is not Kind.PRESENCE and kind not in _DERIVATIONS:
         return None
     return Asked(text, Intent(kind, tuple(names)), FromBoxes(kind, tuple(names)))
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from medrega_edge.domain import Task
-from medrega_edge.prompts.intent import Kind, understand
+from medrega_edge.prompts.intent import Kind, understand, unknown_word
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
@@ -22,6 +22,11 @@ _ASKS_FOR_PRESENCE = re.compile(r"\b(?:is|are|any|has|have|does|do)\b|有没有|
 _SIDE = re.compile(
     r"\b(left|right|other|opposite|contralateral)(?: one| side| hand side)?\W*$"
     r"|(左|右|另一?|对)[边侧面](?:的|那个|一个)?呢?\W*$",
+    re.IGNORECASE,
+)
+_ON_SIDE = re.compile(
+    r"^(?:so |and )?(?:is|are) (?:it|they|that|this) (?:on |in |at )?(?:the |his |her )?(?:patient'?s )?(?:left|right)\b"
+    r"|^(?:那)?它?(?:们)?(?:是)?在?[左右][边侧](?:的)?[吗么？?]",
     re.IGNORECASE,
 )
 _SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}
@@ -42,6 +47,10 @@ def follow_up(text: str, last: TaskRequest, terminology: Terminology) -> TaskReq
     intent, names = understand(text, terminology), terminology.find(text)
     last_kind = last.kind if isinstance(last, FromBoxes) else Kind.LOCATE
     is_same, side = bool(_SAME_NAMES.search(text)), [] if names else _of_side(text, before, terminology)
+    if _ON_SIDE.search(text.strip()):
+        return _request(text, Kind.SIDE, before, last)
+    if not names and intent.kind in _OF_TWO and len(before) > 1:  # "which one is larger?", "how far apart are they?"
+        return _request(text, intent.kind, before, last)
     if intent.kind in _OF_TWO and (is_same or names):
         return _request(text, intent.kind, [before[0], *(names or side)], last) if is_same else None
     if others := side or (names if _OTHER_NAMES.search(text) else []):
@@ -52,7 +61,8 @@ def follow_up(text: str, last: TaskRequest, terminology: Terminology) -> TaskReq
             kind = Kind.PRESENCE
         return _request(text, kind, [before[0], *others] if kind in _OF_TWO else others, last)
     asks_for_boxes = intent.kind in (*_OF_BOXES, Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)
-    if not names and is_same and asks_for_boxes:
+    is_nameless = not (intent.names or unknown_word(text)) and intent.kind in _OF_BOXES  # "how many are there?"
+    if (is_nameless or (not names and is_same)) and asks_for_boxes:
         return _request(text, intent.kind, before, last)
     return None
 
@@ -72,7 +82,8 @@ def _of_side(text: str, before: Sequence[BilingualName], terminology: Terminolog
 
 
 def _request(text: str, kind: Kind, names: Sequence[BilingualName], last: TaskRequest) -> TaskRequest | None:
-    if kind in _OF_TWO and len(dict.fromkeys(names)) != 2:
+    count = len(dict.fromkeys(names))
+    if (kind is Kind.DISTANCE and count != 2) or (kind is Kind.COMPARE and count < 2):
         return None
     if request := going_on(text, kind, tuple(dict.fromkeys(names))):
         return request

@@ -9,7 +9,9 @@ from dataclasses import replace
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts, unknown_word
+from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.body_part import deciding_parts
@@ -21,6 +23,7 @@ from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
+from medrega_edge.tasks.several import Several
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_negated
 from medrega_edge.vocabulary.body_parts import can_hold, holds_any, shown_part
@@ -94,6 +97,13 @@ def parse_intent(
     """
     check_text(text)
     check_words(text)
+    if questions := parts(text, terminology, modality):
+
+        def parse(question: str) -> TaskRequest:
+            return parse_intent(question, tasks, terminology, modality, prompts, has_masks, body_part)
+
+        if several := _several(text, questions, parse):
+            return several
     intent = understand(text, terminology, modality)
     if not terminology.labels:
         return _asked_freely(text, intent, tasks)
@@ -118,6 +128,22 @@ def parse_intent(
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     return Asked(text, intent, request, tuple(unknown_parts(text, terminology)) if is_plain else ())
+
+
+def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskRequest]) -> Several | None:
+    """Return a request of all questions that boxes answer; None where one has another answer, or none has any."""
+    asked: list[Asked] = []
+    refused: list[Message] = []
+    for question in questions:
+        try:
+            request = parse(question)
+        except UsageError as error:
+            refused.append(error.message)
+            continue
+        if not isinstance(request, Asked) or request.task is not Task.DETECT:
+            return None
+        asked.append(request)
+    return Several(text, tuple(asked), tuple(refused)) if asked else None
 
 
 _HEART_VENTRICLES = {"left ventricle", "right ventricle"}  # in an image of the head, "the ventricles" are those of the brain

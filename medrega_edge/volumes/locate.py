@@ -21,6 +21,7 @@ from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.several import Several
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer, VolumeRegion
 from medrega_edge.volumes.linking import SliceBox, best_chain
@@ -139,9 +140,10 @@ def _region(label: str, chain: list[SliceBox], volume: Volume) -> VolumeRegion:
 
 def _not_answered(request: TaskRequest, language: Language) -> list[Message]:
     """Say which kind of question a volume does not answer: its answer tells where an object is, and how large."""
-    if not isinstance(request, Asked) or request.intent.kind in _ANSWERED:
-        return []
-    return [Message("task.also_asked", kinds=[KIND_NAMES[request.intent.kind].text(language)])]
+    asked = request.questions if isinstance(request, Several) else (request,)
+    kinds = [each.intent.kind for each in asked if isinstance(each, Asked) and each.intent.kind not in _ANSWERED]
+    names = [KIND_NAMES[kind].text(language) for kind in dict.fromkeys(kinds)]
+    return [Message("task.also_asked", kinds=names)] if names else []
 
 
 def _with_masks(

@@ -35,6 +35,12 @@ LIVER_SIZE = FromBoxes(Kind.MEASURE, (("liver", "肝脏"),))
         ("is it bigger than the right one?", Detect(LEFT), Kind.COMPARE, LEFT + RIGHT),
         ("is it larger than the spleen?", Detect("liver"), Kind.COMPARE, ("liver", "spleen")),
         ("它离脾脏多远", Detect("liver"), Kind.DISTANCE, ("liver", "spleen")),
+        ("which one is larger?", Detect("liver and spleen"), Kind.COMPARE, ("liver", "spleen")),
+        ("how far apart are they?", Detect("liver and spleen"), Kind.DISTANCE, ("liver", "spleen")),
+        ("how many are there?", Detect("liver"), Kind.COUNT, ("liver",)),
+        ("有几个", Detect("liver"), Kind.COUNT, ("liver",)),
+        ("is it on the left?", Detect("liver"), Kind.SIDE, ("liver",)),
+        ("它在左边吗", Detect("liver"), Kind.SIDE, ("liver",)),
     ],
 )
 def test_what_a_question_goes_on_with(text, last, kind, names):
@@ -53,6 +59,8 @@ def test_what_a_question_goes_on_with(text, last, kind, names):
         ("is it normal?", Detect("liver")),
         ("locate the spleen", Detect("liver")),
         ("what about the right one?", Detect("liver")),
+        ("how many polyps are there?", Detect("liver")),
+        ("which one is larger?", Detect("liver")),
     ],
 )
 def test_a_question_of_its_own_goes_on_with_nothing(text, last):

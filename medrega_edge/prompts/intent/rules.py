@@ -148,6 +148,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
     """The kind, why it is impossible, and by how much surer the classifier must be of another one."""
     if facts.has_whole("graded"):
         return Kind.CLASSIFY, None, _SURER
+    if facts.has("help", "command"):  # "save the liver to a file": options of the program do that
+        return Kind.HELP, None, math.inf
     if facts.whole in table()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
         return Kind.HELP, None, _SURER_THAN_IMPOSSIBLE
     for reason in table()["impossible"]:
@@ -158,6 +160,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
             return Kind.IMPOSSIBLE, reason, math.inf if reason == "brightness" else _SURER_THAN_IMPOSSIBLE
+    if _asks_which_is_ill(facts):
+        return Kind.REPORT, None, math.inf
     if _asks_for_relation(facts):
         return Kind.IMPOSSIBLE, "relation", math.inf
     if _asks_for_class_finding(facts):
@@ -226,9 +230,21 @@ def _asks_for_number(facts: Facts) -> bool:
     return facts.has_name and is_asked and _NUMBER.search(facts.said) is not None
 
 
+def _asks_which_is_ill(facts: Facts) -> bool:
+    """Whether a question asks which of several structures is ill; to name the finding is another question."""
+    is_asked = facts.has("which_is_ill") or facts.has_whole("which_is_ill")
+    return is_asked and not any(is_finding(name[0]) for name in facts.names)
+
+
 _POSITION = (
     r"inside|within|touch\w*|overlap\w*|behind|in front of|above|below|underneath|beside|next to|left of|right of"
     r"|higher than|lower than|anterior to|posterior to|medial to|lateral to"
+)
+_IN_PICTURE = re.compile(
+    r"\b(?:left|right|upper|lower|top|bottom)(?:[- ]?hand)?(?:[- ](?:left|right))?"
+    r"(?: (?:half|third|part|corner|quadrant|side|edge))?"
+    r" of (?:the |this )?(?:picture|image|screen|photo|photograph|film|frame)\b"
+    r"|(?:图像|图片|图中|画面|照片|影像)的?(?:左|右|上|下)[半侧边方部角上下]"
 )
 _RELATION = re.compile(
     rf"^(?:is|are|does|do) (?:the |this |a )*{MARK} (?:lie |lies |sit |located |lying )?(?:{_POSITION}) .*{MARK}"
@@ -239,8 +255,9 @@ _RELATION = re.compile(
 
 
 def _asks_for_relation(facts: Facts) -> bool:
-    """Whether a question asks how structures lie to each other, or in which part of the image one lies."""
-    return facts.is_explicit and _RELATION.search(facts.said) is not None
+    """Whether a question asks how structures lie to each other, or what lies in a part of the image."""
+    in_picture = _IN_PICTURE.search(facts.said) is not None and not facts.has("locate")
+    return in_picture or (facts.is_explicit and _RELATION.search(facts.said) is not None)
 
 
 _Rule = Callable[[Facts], bool]
@@ -262,7 +279,6 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
             f.has("classify") or f.has_whole("classify_named") or f.has("classify_named") or _chooses(f) or f.is_bare_class
         ),
     ),
-    (Kind.REPORT, lambda f: f.has_whole("which_is_ill") and not any(is_finding(name[0]) for name in f.names)),
     (Kind.SIDE, lambda f: (f.has_whole("side") or f.has("side")) and not f.has("compare")),
     (Kind.COMPARE, lambda f: f.has("compare") and f.compares),
     (Kind.GROUNDED_REPORT, lambda f: f.has("report") and f.has("with_boxes") and not f.is_explicit),

@@ -1,0 +1,76 @@
+"""The questions of a text that asks several: "locate the liver and tell me if there is a lesion in it"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from medrega_edge.domain import Modality
+from medrega_edge.prompts.intent import Intent, Kind, understand
+from medrega_edge.prompts.intent.naming import named, words_of
+from medrega_edge.prompts.intent.phrases import has
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.wording import MARK, simplified
+
+_BOUNDARY = re.compile(
+    r"[?？。;；,，]|然后|并且?(?!列)|以及|同时"
+    r"|\b(?:and|then|also)(?= (?:please |then |also )?(?:how|what|which|in which|on which|where|whether|is there|are there"
+    r"|is it|are they|do|does|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give)\b)"
+)
+_ASKING = ("locate", "measure", "count", "side", "presence_strong")
+_OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE)
+# What stands for the names of the part before.
+_INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
+_PRONOUN = re.compile(r"\b(?:it|them|they)\b|它们?")
+_MOST = 3
+
+
+def parts(text: str, terminology: Terminology, modality: Modality | None) -> list[str]:
+    """Return the questions of a text, each with names of its own; fewer than two where it is one question.
+
+    Each part has to ask by itself. They ask in different ways, or one has a name that is unknown: one answer would drop it.
+    A part that points back to the names of the part before gets them.
+    """
+    said: list[str] = []
+    for piece in _pieces(text):
+        if said and not _asks(piece, terminology, modality):
+            said[-1] += f", {piece}"
+        else:
+            said.append(piece)
+    if not 2 <= len(said) <= _MOST or not all(_asks(piece, terminology, modality) for piece in said):
+        return []
+    whole: list[str] = []
+    intents: list[Intent] = []
+    before: Sequence[BilingualName] = ()
+    for piece in said:
+        filled = _with_names(piece, before)
+        intent = understand(filled, terminology, modality)
+        if intent.kind not in _OF_BOXES or not (intent.names or intent.unknown):
+            return []
+        whole.append(filled)
+        intents.append(intent)
+        before = terminology.find(piece) or before
+    are_alike = len({intent.kind for intent in intents}) == 1 and all(intent.names for intent in intents)
+    return [] if are_alike else whole
+
+
+def _pieces(text: str) -> list[str]:
+    pieces = [piece.strip(" .!！") for piece in _BOUNDARY.split(simplified(text).casefold())]
+    return [piece for piece in pieces if re.search(r"\w", piece)]
+
+
+def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bool:
+    """Whether a part names something, or points back, and asks."""
+    masked = named(piece, terminology, modality).masked
+    points = MARK in masked or _INSIDE.search(piece) or _PRONOUN.search(piece)
+    return bool(points) and any(has(kind, words_of(masked)) for kind in _ASKING)
+
+
+def _with_names(piece: str, names: Sequence[BilingualName]) -> str:
+    """Put the names in the place of what points back to them."""
+    if not names:
+        return piece
+    english = " and ".join(name[0] for name in names)
+    chinese = "和".join(name[1] for name in names)
+    piece = _INSIDE.sub(lambda match: f"in the {english}" if match.group().isascii() else f"{chinese}里", piece, count=1)
+    return _PRONOUN.sub(lambda match: f"the {english}" if match.group().isascii() else chinese, piece, count=1)

@@ -1,0 +1,98 @@
+"""Texts that ask several questions: every part is answered, or it is said which has no answer."""
+
+import pytest
+
+from medrega_edge.domain import Modality, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.intent.kinds import Kind
+from medrega_edge.prompts.intent.parts import parts
+from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.several import Several
+
+TASKS = list(Task)
+
+
+@pytest.fixture(scope="module")
+def terminology(engine):
+    return engine.terminology
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "names"),
+    [
+        ("Locate the liver and tell me if there is a lesion in it", ["locate", "presence"], ["liver", "liver lesion"]),
+        ("找出肝脏并告诉我里面有没有病变", ["locate", "presence"], ["liver", "liver lesion"]),
+        ("where is the spleen? how many kidneys are there?", ["locate", "count"], ["spleen", "left kidney", "right kidney"]),
+        ("locate the liver, spleen and measure the left kidney", ["locate", "measure"], ["liver", "spleen", "left kidney"]),
+        ("where is the liver and how big is it?", ["locate", "measure"], ["liver", "liver"]),
+        ("找到肝脏，并测量它", ["locate", "measure"], ["liver", "liver"]),
+    ],
+)
+def test_each_part_gets_its_own_request(terminology, text, kinds, names):
+    request = parse_intent(text, TASKS, terminology, Modality.MRI)
+    assert isinstance(request, Several)
+    assert [question.intent.kind for question in request.questions] == [Kind(kind) for kind in kinds]
+    assert [name[0] for question in request.questions for name in question.intent.names] == names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "locate the liver and the spleen",
+        "is there a liver? is there a spleen?",
+        "fell off a bike, any fracture?",
+        "compare the left kidney and the right kidney",
+        "肝脏和脾脏在哪里",
+        "how far is the liver from the spleen?",
+        "write a report and mark the findings",
+    ],
+)
+def test_one_question_stays_one(terminology, text):
+    assert parts(text, terminology, Modality.MRI) == []
+
+
+def test_a_part_without_an_answer_is_said(terminology):
+    request = parse_intent("is there a cyst in the liver, and where is the spleen?", TASKS, terminology, Modality.MRI)
+    assert isinstance(request, Several)
+    assert [name[0] for question in request.questions for name in question.intent.names] == ["spleen"]
+    assert [message.code for message in request.refused] == ["task.unknown_name_here"]
+
+
+@pytest.mark.parametrize("text", ["save the liver to a file", "delete the left kidney", "保存肝脏的结果", "删除左肾"])
+def test_a_command_to_the_program_gets_no_box(terminology, text):
+    with pytest.raises(UsageError) as error:
+        parse_intent(text, TASKS, terminology, Modality.MRI)
+    assert error.value.code == "task.help"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["is there a lesion in the left part of the picture?", "what is on the left side of the image?", "图像左侧有什么"],
+)
+def test_a_part_of_the_picture_is_no_place_to_look_in(terminology, text):
+    with pytest.raises(UsageError) as error:
+        parse_intent(text, TASKS, terminology, Modality.MRI)
+    assert error.value.code == "task.impossible_relation"
+
+
+@pytest.mark.parametrize("text", ["which kidney is affected?", "which lung has the problem?", "哪个肺有问题？"])
+def test_which_is_ill_is_a_question_for_findings(terminology, text):
+    assert parse_intent(text, TASKS, terminology, Modality.XRAY).task is Task.REPORT
+
+
+@pytest.mark.parametrize("text", ["超过两个息肉吗", "息肉超过两个吗"])
+def test_two_is_heard_as_a_number(terminology, text):
+    assert parse_intent(text, TASKS, terminology, Modality.ENDOSCOPY).intent.kind is Kind.COUNT
+
+
+def test_the_answer_holds_the_regions_and_words_of_all_parts(engine):
+    from medrega_edge.images.samples import sample_path
+
+    image = engine.open(sample_path("abdomen-mri"))
+    answer = engine.run(image, engine.request(image, "where is the liver and how big is it?"))
+    assert [region.label for region in answer.regions] == ["liver"]
+    assert answer.text.startswith("The liver is here. Liver: ")
+    assert [part["intent"] for part in answer.facts["parts"]] == ["locate", "measure"]
+    assert answer.facts["parts"][1]["sizes"][0]["name"] == "liver"
+    located = engine.run(image, engine.request(image, "locate the liver"))
+    assert [region.box for region in answer.regions] == [region.box for region in located.regions]
