@@ -144,7 +144,10 @@ TEMPLATES: dict[str, str] = {
     "task.no_tokens": "An answer needs at least 1 token, and max_tokens is {max_tokens}.",
     "task.not_medical": "this may not be a medical image; if so, ignore the answer",
     "task.below_floor": "'{name}': the best box has a score of only {score:.2f}, so it counts as not found",
-    "task.impossible_in_part": "{label}: an image of this body part ({part}) cannot show it, so the model was not asked",
+    "task.impossible_in_part": "{label}: the image was taken for one of another body part ({part}), which cannot show it, "
+    "so the model was not asked",
+    "task.part_of_few": "of ultrasound the model learned breast, ovary, liver, heart, fetus and neck; an image of another "
+    "part is taken for one of these",
     "task.unknown_in_kind": "'{name}' is a guess: no image of this kind ({modality}) had it in the training data",
     "task.where_not_whether": "'{name}' is a guess: in validation images without it the model was as sure, so the box tells "
     "where it would be, not whether it is there",

@@ -21,7 +21,7 @@ from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
-from medrega_edge.tasks.reporting import choose_body_part
+from medrega_edge.tasks.reporting import choose_body_part, doubts_of_part
 from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
@@ -442,7 +442,9 @@ class BodyPart(TaskRequest):
         generation, part, probability = choose_body_part(context, modality)
         assert part is not None
         shown = BODY_PARTS[part] if context.language is Language.ZH else part
-        return TaskResult(shown, labels=((shown, probability),), generations=(generation,), certifiable=False)
+        warnings = tuple(doubts_of_part(modality, part))
+        labels = ((shown, probability),)
+        return TaskResult(shown, labels=labels, warnings=warnings, generations=(generation,), certifiable=False)
 
     def finish(self, answer: Answer) -> Answer:
         """Tell it in English for programs."""

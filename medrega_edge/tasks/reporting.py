@@ -75,13 +75,10 @@ def _describe_facts(context: TaskContext) -> TaskResult:
     seen = visible(context)
     seen += [one for one in (look_for(context, each) for each in others) if one.is_found and one.name not in _names(seen)]
     findings = gather(context, modality, part, proposed)
-    fitting = [one for one in seen if part is None or fits_report(part, one.name[0])]
+    fitting = _fitting(seen, part, modality)
     if 2 * len(fitting) < len(seen):  # then the body part is the error
         part, fitting = None, seen
-    found, perhaps = (
-        [one for one in each if part is None or fits_report(part, one.name[0])]
-        for each in (findings.found, findings.perhaps)
-    )
+    found, perhaps = (_fitting(each, part, modality) for each in (findings.found, findings.perhaps))
     sentences = [
         (Sentence.SEEN, _names(fitting)),
         (Sentence.ABNORMAL, [*_names(found), *findings.abnormal_classes]),
@@ -90,9 +87,19 @@ def _describe_facts(context: TaskContext) -> TaskResult:
     shown = BODY_PARTS[part] if part and column else part
     written = [(topic, [name[column] for name in names]) for topic, names in sentences]
     text = report_sentences.write(modality, shown, written, context.language)
-    results = [TaskResult("", warnings=generation_warnings(generation), generations=(first, generation))]
+    warnings = (*generation_warnings(generation), *doubts_of_part(modality, part))
+    results = [TaskResult("", warnings=warnings, generations=(first, generation))]
     results += [one.located for one in (*fitting, *found, *perhaps)]
     return combine(results, text[0].upper() + text[1:])
+
+
+def _fitting(found: Sequence[Presence], part: str | None, modality: Modality) -> list[Presence]:
+    return [one for one in found if part is None or fits_report(part, one.name[0], modality)]
+
+
+def doubts_of_part(modality: Modality, part: str | None) -> list[Message]:
+    """Say that an ultrasound image of a part that training lacked is taken for one of those that it had, and surely."""
+    return [Message("task.part_of_few")] if part and modality is Modality.ULTRASOUND else []
 
 
 def propose(context: TaskContext, modality: Modality, part: str | None) -> Generation:

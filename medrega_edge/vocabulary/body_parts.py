@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from medrega_edge.domain import Language
+from medrega_edge.domain import Language, Modality
 from medrega_edge.vocabulary.answers import asks_yes_or_no
 
 
@@ -105,11 +105,15 @@ def can_hold(part: str, label: str) -> bool:
     return home is None or part in home
 
 
-def fits_report(reported: str, label: str) -> bool:
+def fits_report(reported: str, label: str, modality: Modality) -> bool:
     """Whether a report of a body part, by its English name, can name a label: no hip bone in a report of the head.
 
-    Films of the spine and of limbs show what lies beside them.
+    Films of the spine and of limbs show what lies beside them. An ultrasound image of an organ shows no other.
     """
+    if modality is Modality.ULTRASOUND and reported in (organs := _table()["organs_in_ultrasound"]):
+        others = [word for organ, words in organs.items() if organ != reported for word in words]
+        if any(word in label.casefold() for word in others):
+            return False
     groups = {_group_of(part) for part in (reported, *reported.split(" and "))} - {None}
     return not groups or any(group in ("spine", "limb") or can_hold(group, label) for group in groups if group)
 

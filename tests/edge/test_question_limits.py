@@ -102,9 +102,12 @@ def test_an_open_question_gets_no_yes():
 
 
 def test_a_report_names_what_its_body_part_holds():
-    assert not fits_report("head and face", "left hip bone")
-    assert fits_report("abdomen and pelvis", "prostate")
-    assert fits_report("spine and muscles", "left lung")
+    assert not fits_report("head and face", "left hip bone", Modality.XRAY)
+    assert fits_report("abdomen and pelvis", "prostate", Modality.CT)
+    assert fits_report("spine and muscles", "left lung", Modality.XRAY)
+    assert not fits_report("liver", "fetal head", Modality.ULTRASOUND)
+    assert not fits_report("liver", "ovarian tumor", Modality.ULTRASOUND)
+    assert fits_report("liver", "blood vessel", Modality.ULTRASOUND)
 
 
 def test_a_question_may_ask_for_a_language():
