@@ -146,6 +146,7 @@ TEMPLATES: dict[str, str] = {
     "task.below_floor": "'{name}': the best box has a score of only {score:.2f}, so it counts as not found",
     "task.impossible_in_part": "{label}: the image was taken for one of another body part ({part}), which cannot show it, "
     "so the model was not asked",
+    "task.ask_alone": "part {part} of the question has no answer here; ask it on its own",
     "task.part_of_few": "of ultrasound the model learned breast, ovary, liver, heart, fetus and neck; an image of another "
     "part is taken for one of these",
     "task.unknown_in_kind": "'{name}' is a guess: no image of this kind ({modality}) had it in the training data",

@@ -11,6 +11,7 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts, unknown_word
+from medrega_edge.prompts.intent.naming import excluded
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
@@ -38,7 +39,15 @@ from medrega_edge.vocabulary.label_sets import (
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.usual_labels import usual
-from medrega_edge.vocabulary.wording import asks_if_normal, disease_word, generic_labels, is_finding, names_cancer, nearest
+from medrega_edge.vocabulary.wording import (
+    asks_if_normal,
+    disease_word,
+    generic_labels,
+    is_finding,
+    names_cancer,
+    nearest,
+    simplified,
+)
 
 _TASKS = {  # of kinds of question that name no place
     Kind.CLASSIFY: Task.CLASSIFY,
@@ -131,18 +140,19 @@ def parse_intent(
 
 
 def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskRequest]) -> Several | None:
-    """Return a request of all questions that boxes answer; None where one has another answer, or none has any."""
+    """Return a request of all questions that boxes answer, and say of each other one to ask it alone; None without any."""
     asked: list[Asked] = []
     refused: list[Message] = []
-    for question in questions:
+    for number, question in enumerate(questions, 1):
         try:
             request = parse(question)
         except UsageError as error:
             refused.append(error.message)
             continue
-        if not isinstance(request, Asked) or request.task is not Task.DETECT:
-            return None
-        asked.append(request)
+        if isinstance(request, Asked) and request.task is Task.DETECT:
+            asked.append(request)
+        else:
+            refused.append(Message("task.ask_alone", part=number))
     return Several(text, tuple(asked), tuple(refused)) if asked else None
 
 
@@ -212,7 +222,10 @@ def _request(
         case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in tasks:
             return AnswerQuestion(text)  # boxes do not tell which system an organ belongs to
         case Kind.ORGANS if Task.DETECT in tasks:
-            return VisibleOrgans()
+            others = excluded(simplified(text), terminology)
+            if not others and _UNSEEN.search(text.casefold()):
+                raise UsageError("task.impossible")
+            return VisibleOrgans(tuple(english for english, _ in others))
         case Kind.CLASSIFY if intent.unknown and not names_class(text, modality):  # "glaucoma?": no set has it
             raise _unknown_name(text, intent, terminology, modality, body_part)
         case Kind.CLASSIFY if _VIEW.search(text.casefold()) and modality is not Modality.ULTRASOUND and Task.VQA in tasks:
@@ -238,6 +251,9 @@ def _request(
 
 
 _PLACE = re.compile(r"\b(?:left|right|top|bottom|upper|lower|leftmost|rightmost|between)\b|[左右]侧|[左右]边|[上下]方")
+_UNSEEN = re.compile(
+    r"\b(?:can(?:no|'?)t|not|isn'?t|aren'?t|missing|absent|invisible|unseen)\b|看不到|看不见|不可见|没有显示|缺"
+)
 _SYSTEM = re.compile(r"\bsystem\b|系统")
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")

@@ -17,7 +17,9 @@ from medrega_edge.vocabulary.wording import is_finding
 
 @dataclass(frozen=True)
 class VisibleOrgans(TaskRequest):
-    """Locate every structure that an image of its kind and body part can show."""
+    """Locate every structure that an image of its kind and body part can show, but for some English names."""
+
+    excluded: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -26,7 +28,7 @@ class VisibleOrgans(TaskRequest):
 
     def run(self, context: TaskContext) -> TaskResult:
         """Locate one structure after the other."""
-        results = [one.located for one in visible(context)]
+        results = [one.located for one in visible(context) if one.name[0] not in self.excluded]
         return replace(combine(results, ""), certifiable=False)
 
     def finish(self, answer: Answer) -> Answer:

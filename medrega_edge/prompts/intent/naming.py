@@ -42,12 +42,14 @@ _LINKED = re.compile(
 _NO_WORD = re.compile(rf"[^\w{MARK}]+")
 _NEGATION = re.compile(
     r"(?:\b(?:(?:not|don ?['’]?t)(?: (?:show|mark|locate|segment|box|highlight|draw|include))?|ignor(?:e|ing)"
-    r"|exclud(?:e|ing)|except(?: for)?|without|minus|leav(?:e|ing) out|skip|apart from|rather than|instead of)"
+    r"|exclud(?:e|ing)|except(?: for)?|without|minus|leav(?:e|ing) out|skip|apart from|other than|besides"
+    r"|rather than|instead of"
+    r"|(?<=all )but|(?<=thing )but|(?<=organs )but|(?<=others )but)"
     r"(?: the| a| any| all)?"
-    r"|不要(?:定位|标|框|画|显示|分割|圈)?|不是|不找|而非|别[标圈框]|不用标|除了|除开|不含|不包括|不算)\s*$"
+    r"|不要(?:定位|标|框|画|显示|分割|圈)?|不是|不找|而非|别[标圈框]|不用标|除[了开去]?|不含|不包括|不算)\s*$"
 )
 
-_ALL = re.compile(r"\b(?:all|every|everything|anything|others?|organs)\b|所有|全部|其他|其它|别的|什么")
+_ALL = re.compile(r"\b(?:all|every|everything|anything|others?|organs)\b|所有|全部|其他|其它|别的|什么|器官|脏器|结构")
 
 _PLACES = (
     "behind|besides?|next to|in front of|below|beneath|underneath|under|above|over|near(?:by| to)?|adjacent to|deep to"
@@ -180,13 +182,23 @@ def without_context(text: str, terminology: Terminology) -> str:
         is_beside = bool(_BESIDE.search(before)) and not is_first or bool(len(spans) > 1 and _BESIDE_ZH.match(after))
         is_second = bool(removed) and removed[-1][1] == spans[place - 1][1] and _is_second_between(text, removed[-1], start)
         negation = _NEGATION.search(before)
-        is_all_but = negation is not None and _ALL.search(before) is not None
+        is_all_but = negation is not None and _ALL.search(f"{before} {after}") is not None
         if (left > 1 or is_all_but) and (negation or (not is_measured and (is_beside or is_second))):
             removed.append((negation.start() if negation else start, end))
             left -= 1
     for start, end in reversed(removed):
-        text = f"{text[:start]} {text[end:]}"
+        text = f"{text[:start]} {_OUTSIDE_ZH.sub('', text[end:])}"
     return text
+
+
+_OUTSIDE_ZH = re.compile("^(?:以外|之外|外)(?:的|，|,)?")
+
+
+def excluded(text: str, terminology: Terminology) -> list[BilingualName]:
+    """Return the names that a text leaves out of all: "everything except the liver"."""
+    plain = text.casefold()
+    left = terminology.find(without_context(plain, terminology))
+    return [name for name in terminology.find(plain) if name not in left]
 
 
 def _is_second_between(text: str, first: tuple[int, int], start: int) -> bool:

@@ -14,15 +14,23 @@ from medrega_edge.vocabulary.wording import MARK, simplified
 
 _BOUNDARY = re.compile(
     r"[?？。;；,，]|然后|并且?(?!列)|以及|同时"
-    r"|\b(?:and|then|also)(?= (?:please |then |also )?(?:how|what|which|in which|on which|where|whether|is there|are there"
-    r"|is it|are they|do|does|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give)\b)"
+    r"|\b(?:and|then|also)(?= (?:please |then |also )?(?:how|what|which|in which|on which|where|whether|is|are|was|were"
+    r"|has|have|can|should|do|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe)\b)"
 )
 _ASKING = ("locate", "measure", "count", "side", "presence_strong")
+_NAMELESS = ("report_strong", "kind_of_image", "classify")  # what asks without a name
 _OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE)
 # What stands for the names of the part before.
 _INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
 _PRONOUN = re.compile(r"\b(?:it|them|they)\b|它们?")
 _MOST = 3
+_QUESTION = re.compile(
+    r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
+    r"|which|why|should|can|could|whether|if)\b|[吗么嘛]$|是否|是不是|有没有|有无|怎么|为什么|什么|多[大少长宽厚远重]|几[个处颗枚级]"
+)
+_TAG = re.compile(
+    r"^(?:is|are|isn'?t|aren'?t|does|do|doesn'?t|don'?t|has|have|can|could)(?:n'?t)? (?:there|it|they|he|she|you)$"
+)
 
 
 def parts(text: str, terminology: Terminology, modality: Modality | None) -> list[str]:
@@ -37,21 +45,24 @@ def parts(text: str, terminology: Terminology, modality: Modality | None) -> lis
             said[-1] += f", {piece}"
         else:
             said.append(piece)
-    if not 2 <= len(said) <= _MOST or not all(_asks(piece, terminology, modality) for piece in said):
+    is_one = not 2 <= len(said) <= _MOST or not _asks(said[0], terminology, modality)
+    if is_one or understand(text, terminology, modality).kind is Kind.GROUNDED_REPORT:
         return []
     whole: list[str] = []
     intents: list[Intent] = []
     before: Sequence[BilingualName] = ()
     for piece in said:
         filled = _with_names(piece, before)
-        intent = understand(filled, terminology, modality)
-        if intent.kind not in _OF_BOXES or not (intent.names or intent.unknown):
-            return []
         whole.append(filled)
-        intents.append(intent)
+        intents.append(understand(filled, terminology, modality))
         before = terminology.find(piece) or before
     are_alike = len({intent.kind for intent in intents}) == 1 and all(intent.names for intent in intents)
-    return [] if are_alike else whole
+    return [] if are_alike or not any(map(is_of_boxes, intents)) else whole
+
+
+def is_of_boxes(intent: Intent) -> bool:
+    """Whether boxes of names answer a question, or would if the names were known."""
+    return intent.kind in _OF_BOXES and bool(intent.names or intent.unknown)
 
 
 def _pieces(text: str) -> list[str]:
@@ -60,10 +71,13 @@ def _pieces(text: str) -> list[str]:
 
 
 def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bool:
-    """Whether a part names something, or points back, and asks."""
+    """Whether a part names something, or points back, and asks; "is there?" behind a statement does not."""
     masked = named(piece, terminology, modality).masked
     points = MARK in masked or _INSIDE.search(piece) or _PRONOUN.search(piece)
-    return bool(points) and any(has(kind, words_of(masked)) for kind in _ASKING)
+    is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
+    said = words_of(masked)
+    asks = is_question or any(has(kind, said) for kind in _ASKING)
+    return (bool(points) and asks) or any(has(kind, said) for kind in _NAMELESS)
 
 
 def _with_names(piece: str, names: Sequence[BilingualName]) -> str:

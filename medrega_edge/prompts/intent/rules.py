@@ -254,10 +254,28 @@ _RELATION = re.compile(
 )
 
 
+_IN_STRUCTURE = re.compile(
+    rf"^(?:is|are) (?:it|they|(?:the |this |that )*{MARK}) (?:(?:located|situated|lying|sitting) )?"
+    rf"in (?:the |his |her )*(?:left |right )*{MARK}|^(?:它|{MARK})(?:是不是|是否)?(?:在|位于){MARK}[里内上中]?[吗么？?]"
+)
+_IN_WHICH_PART = re.compile(
+    r"\bwhich (?:[a-z]+ )?(?:lobe|segment|zone|quadrant|vertebra|rib|bone|joint|chamber|wall|level)s? "
+    r"(?!(?:is|are) (?:this|that|it|they|shown|seen|visible)\b)"
+    r"|\bwhich hemisphere is (?:it|the [a-z]+) in\b|\b(?:closer|nearer|closest|nearest) to\b"
+    r"|^what (?:is|lies|organ is) between\b"
+    r"|哪一?[个各根块节段叶处](?:肺叶|脑叶|肝段|椎体|椎骨|肋骨|骨头|象限)|离.{1,6}[更较最]近"
+)
+
+
 def _asks_for_relation(facts: Facts) -> bool:
-    """Whether a question asks how structures lie to each other, or what lies in a part of the image."""
-    in_picture = _IN_PICTURE.search(facts.said) is not None and not facts.has("locate")
-    return in_picture or (facts.is_explicit and _RELATION.search(facts.said) is not None)
+    """Whether a question asks how structures lie to each other, or in which part of the image or of a structure one lies."""
+    are_findings = facts.is_explicit and all(is_finding(name[0]) for name in facts.names)  # "the lesion in the liver"
+    return (
+        (_IN_PICTURE.search(facts.said) is not None and not facts.has("locate"))
+        or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
+        or (facts.has_name and _IN_WHICH_PART.search(facts.whole) is not None)
+        or (facts.is_explicit and _RELATION.search(facts.said) is not None)
+    )
 
 
 _Rule = Callable[[Facts], bool]
