@@ -163,7 +163,9 @@ TEMPLATES: dict[str, str] = {
     "task.state_unknown": "The model was not trained to tell whether a structure is '{word}'; ask for the structure, or for "
     "a finding that `medrega labels` lists.",
     "task.too_few_labels": "A classification needs two or more different labels; give them with --labels a,b,c.",
-    "task.two_names": 'The question needs two names, for example "which is larger, the liver or the spleen?".',
+    "task.two_names": "A comparison or a distance needs two names that the model knows, for example "
+    '"which is larger, the liver or the spleen?".',
+    "task.place_left_out": "the answer does not regard '{place}': the model does not know the parts of such a structure",
     "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "
     '({tasks}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.',
     "task.undecodable_question": "The question cannot be read in the encoding of this locale; set LANG to that of the "

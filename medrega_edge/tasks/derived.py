@@ -20,6 +20,7 @@ from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.findings import LIKELY_CLASS
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.reporting import choose_body_part, doubts_of_part
 from medrega_edge.tasks.sizes import why_pixels
@@ -33,7 +34,6 @@ _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
 _SAME_PLACE = 0.5  # IoU of boxes from which on two labels of a generic word are one object
 _CLOSE = 0.2  # difference of the confidences of labels that may be meant as well
 _WITHIN = 0.8  # share of the smaller of two boxes of one name from which on both are one object
-_LIKELY_CLASS = 0.5  # confidence below which a class is only "perhaps"
 _LEAST = 0.1  # confidence below which a box tells no side, size, number or distance
 _LIKELY_SEVERAL = 4  # boxes of one name, after which weights without a region head stop
 _FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
@@ -48,13 +48,15 @@ _SIDE_NAMES = {
 class Asked(TaskRequest):
     """A question as it was understood: it is answered by `request`, and the answer carries its intent.
 
-    `unknown_parts` are the numbers, from 1, of the parts of an enumeration that name nothing.
+    `unknown_parts` are the numbers, from 1, of the parts of an enumeration that name nothing. `place` is a part of a
+    structure that it speaks of and no name has: "upper jaw".
     """
 
     text: str
     intent: Intent
     request: TaskRequest
     unknown_parts: tuple[int, ...] = ()
+    place: str = ""
 
     @property
     def task(self) -> Task:
@@ -78,6 +80,7 @@ class Asked(TaskRequest):
         unknown = (
             *(Message("task.unknown_beside", name=name) for name in names),
             *(Message("task.unknown_part", part=part) for part in self.unknown_parts),
+            *([Message("task.place_left_out", place=self.place)] if self.place else []),
             *self._not_answered(context.language),
         )
         return replace(result, warnings=(*unknown, *result.warnings))
@@ -92,7 +95,7 @@ class Asked(TaskRequest):
         if self.intent.side and isinstance(self.request, FromBoxes):
             answer = _on_side(answer, self.intent.side)
         answer = self._finished(answer)
-        if answer.task is Task.CLASSIFY and any((label.confidence or 1) < _LIKELY_CLASS for label in answer.labels):
+        if answer.task is Task.CLASSIFY and any((label.confidence or 1) < LIKELY_CLASS for label in answer.labels):
             classes = [label.label for label in answer.labels]
             answer = replace(answer, text=Message("answer.perhaps", names=classes).text(answer.language))
         facts: dict[str, Any] = {}

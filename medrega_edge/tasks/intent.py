@@ -136,7 +136,8 @@ def parse_intent(
         intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
-    return Asked(text, intent, request, tuple(unknown_parts(text, terminology)) if is_plain else ())
+    place = _place_left_out(text, intent) if request.task is Task.DETECT else ""
+    return Asked(text, intent, request, tuple(unknown_parts(text, terminology)) if is_plain else (), place)
 
 
 def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskRequest]) -> Several | None:
@@ -154,6 +155,23 @@ def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskReq
         else:
             refused.append(Message("task.ask_alone", part=number))
     return Several(text, tuple(asked), tuple(refused)) if asked else None
+
+
+_PART_OF_STRUCTURE = re.compile(
+    r"\b(upper|lower|middle|mid|inner|outer|front|back|anterior|posterior|medial|lateral|proximal|distal)"
+    r"[- ](?:lobe|jaw|zone|pole|quadrant|half|third|part|segment|row|teeth|molar|incisor|rib|limb|end)s?\b"
+    r"|([上中下])叶|([上下])[颌颚牙极]|(?:[内外][上下])象限|近端|远端|[前后]段"
+)
+
+
+def _place_left_out(text: str, intent: Intent) -> str:
+    """Return the part of a structure that a question speaks of and none of its names has; empty without one."""
+    match = _PART_OF_STRUCTURE.search(simplified(text).casefold())
+    if match is None or not intent.names:
+        return ""
+    word = next((group for group in match.groups() if group), match.group())
+    is_named = all(word in english or word in chinese for english, chinese in intent.names)
+    return "" if is_named else match.group()
 
 
 _HEART_VENTRICLES = {"left ventricle", "right ventricle"}  # in an image of the head, "the ventricles" are those of the brain
@@ -255,6 +273,7 @@ _UNSEEN = re.compile(
     r"\b(?:can(?:no|'?)t|not|isn'?t|aren'?t|missing|absent|invisible|unseen)\b|看不到|看不见|不可见|没有显示|缺"
 )
 _SYSTEM = re.compile(r"\bsystem\b|系统")
+_GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|少了|掉了|缺几")
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
 
@@ -311,6 +330,8 @@ def _of_names(
     if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
+    if intent.kind is Kind.COUNT and _GONE.search(text.casefold()):  # boxes tell how many are there
+        raise UsageError("task.impossible")
     several = len(intent.names)
     is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and several < 2 and intent.unknown
     if is_one_unknown:

@@ -170,7 +170,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         if rule(facts):
             if kind is Kind.GROUNDED_REPORT and facts.has("report_strong"):
                 return kind, None, math.inf
-            if rule is _asks_for_number:
+            if rule in (_asks_for_number, _asks_for_length):
                 return kind, None, math.inf
             return kind, None, _SURER_THAN_IMPOSSIBLE if rule is _asks_for_property else _SURER
     is_name = facts.has_name or facts.has("locate") or facts.has("locate_weak") or facts.is_one_word
@@ -278,6 +278,17 @@ def _asks_for_relation(facts: Facts) -> bool:
     )
 
 
+_LENGTH = re.compile(
+    r"\b(?:than|over|under|above|below|at least|exceeds?|exceeding)\b[^.?]*\d ?(?:mm|cm|millimet|centimet)"
+    r"|(?:[大小长宽高厚]于|超过|不到|达到|有没有|至少)[^。？?]{0,4}\d[^。？?]{0,3}(?:毫米|厘米|公分|mm|cm)"
+)
+
+
+def _asks_for_length(facts: Facts) -> bool:
+    """Whether a question holds a size against a length: "is the lesion bigger than 2 cm?"."""
+    return facts.has_name and _LENGTH.search(facts.said) is not None
+
+
 _Rule = Callable[[Facts], bool]
 _RULES: Sequence[tuple[Kind, _Rule]] = (
     (
@@ -287,6 +298,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.ANSWER, lambda f: f.has("why")),
     (Kind.IDENTIFY, lambda f: f.has_place and not f.has_name and not f.has("measure")),
     (Kind.LOCATE, lambda f: f.is_bare_structures),
+    (Kind.MEASURE, _asks_for_length),
     (Kind.DISTANCE, lambda f: f.has_name and f.has("distance")),
     (Kind.ORGANS, lambda f: f.has("organs_strong") and not f.has_name),
     (Kind.BODY_PART, lambda f: f.has("body_part") and not f.names),
