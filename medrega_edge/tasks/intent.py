@@ -136,7 +136,7 @@ def parse_intent(
         intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
-    place = _place_left_out(text, intent) if request.task is Task.DETECT else ""
+    place = _place_left_out(text, intent, terminology) if request.task is Task.DETECT else ""
     return Asked(text, intent, request, tuple(unknown_parts(text, terminology)) if is_plain else (), place)
 
 
@@ -164,11 +164,20 @@ _PART_OF_STRUCTURE = re.compile(
 )
 
 
-def _place_left_out(text: str, intent: Intent) -> str:
+def _bone_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
+    """Return the bone in which a fracture is asked for: fractures have one label, wherever they are."""
+    if "fracture" not in {english for english, _ in intent.names} or not all(is_finding(each) for each, _ in intent.names):
+        return ""
+    column = language_of(text) is Language.ZH
+    structures = [name[column] for name in terminology.find(simplified(text)) if not is_finding(name[0])]
+    return ("、" if column else ", ").join(structures)
+
+
+def _place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     """Return the part of a structure that a question speaks of and none of its names has; empty without one."""
     match = _PART_OF_STRUCTURE.search(simplified(text).casefold())
     if match is None or not intent.names:
-        return ""
+        return _bone_left_out(text, intent, terminology)
     word = next((group for group in match.groups() if group), match.group())
     is_named = all(word in english or word in chinese for english, chinese in intent.names)
     return "" if is_named else match.group()
@@ -273,7 +282,10 @@ _UNSEEN = re.compile(
     r"\b(?:can(?:no|'?)t|not|isn'?t|aren'?t|missing|absent|invisible|unseen)\b|看不到|看不见|不可见|没有显示|缺"
 )
 _SYSTEM = re.compile(r"\bsystem\b|系统")
-_GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|少了|掉了|缺几")
+_GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|少了|掉了|缺几|缺牙|缺齿")
+_BY_NUMBER = re.compile(
+    r"比[^，。？?]*[多少][吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?多|\bmore [a-z ]+ than\b|\bratio of\b.*\bto\b|\boutnumber"
+)
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
 
@@ -303,7 +315,12 @@ def _classification(text: str, modality: Modality | None, body_part: Callable[[]
         return Classify(label_set, question=text)
     if candidates := candidate_sets(text, modality):
         return ClassifyByPart(candidates, text)
-    fitting = [each.name for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
+    part = body_part()
+    fitting = [
+        each.name
+        for each in LABEL_SETS.values()
+        if (modality is None or modality in each.modalities) and (not each.parts or not part or holds_any(part, each.parts))
+    ]
     raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")
 
 
@@ -330,7 +347,10 @@ def _of_names(
     if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
-    if intent.kind is Kind.COUNT and _GONE.search(text.casefold()):  # boxes tell how many are there
+    is_of_many = {"tooth", "vertebra"} & {english.split()[-1] for english, _ in intent.names}
+    if (intent.kind is Kind.COUNT or (intent.kind is Kind.PRESENCE and is_of_many)) and _GONE.search(text.casefold()):
+        raise UsageError("task.impossible")  # boxes tell how many are there
+    if intent.kind is Kind.COMPARE and _BY_NUMBER.search(text.casefold()):
         raise UsageError("task.impossible")
     several = len(intent.names)
     is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and several < 2 and intent.unknown

@@ -162,7 +162,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "liver-mass": ("liver", "hepatic", "肝"),
     "retinopathy": ("retinopathy", "diabetic", "grade", "糖网", "糖尿病", "分级", "几级"),
     "macular-edema": ("macular edema", "macular oedema", "dme", "黄斑水肿"),
-    "lung-tissue": ("lung", "pulmon", "肺"),
+    "lung-tissue": ("lung", "pulmon", "adenocarcinoma", "squamous", "肺", "腺癌", "鳞癌"),
     "brain-tumor": ("brain", "tumor", "tumour", "脑", "瘤"),
     "fracture": ("fracture", "broken", "骨折"),
     "limb": ("projection", "limb", "肢"),

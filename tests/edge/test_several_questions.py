@@ -1,12 +1,16 @@
 """Texts that ask several questions: every part is answered, or it is said which has no answer."""
 
+from dataclasses import replace
+
 import pytest
 
+from medrega_edge.answer import Label
 from medrega_edge.domain import Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.several import Several
 
 TASKS = list(Task)
@@ -96,3 +100,72 @@ def test_the_answer_holds_the_regions_and_words_of_all_parts(engine):
     assert answer.facts["parts"][1]["sizes"][0]["name"] == "liver"
     located = engine.run(image, engine.request(image, "locate the liver"))
     assert [region.box for region in answer.regions] == [region.box for region in located.regions]
+
+
+@pytest.mark.parametrize(
+    ("text", "excluded"),
+    [
+        ("locate the organs other than the liver", ("liver",)),
+        ("everything but the kidneys", ("left kidney", "right kidney")),
+        ("all organs except the liver", ("liver",)),
+        ("除了肝脏以外的器官", ("liver",)),
+        ("which organs are visible?", ()),
+    ],
+)
+def test_what_is_left_out_of_all_organs_stays_out(terminology, text, excluded):
+    assert parse_intent(text, TASKS, terminology, Modality.CT).request == VisibleOrgans(excluded)
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "code"),
+    [
+        ("which organs can't be seen here?", Modality.CT, "task.impossible"),
+        ("is the tumor in the cerebellum?", Modality.MRI, "task.impossible_relation"),
+        ("is it in the frontal lobe?", Modality.MRI, "task.impossible_relation"),
+        ("which lobe is the nodule in?", Modality.CT, "task.impossible_relation"),
+        ("which vertebra is fractured", Modality.CT, "task.impossible_relation"),
+        ("which is closer to the aorta, the left or the right kidney", Modality.CT, "task.impossible_relation"),
+        ("what is between the liver and the spleen", Modality.CT, "task.impossible_relation"),
+        ("how many teeth are missing", Modality.XRAY, "task.impossible"),
+        ("缺牙吗", Modality.XRAY, "task.impossible"),
+        ("白细胞比红细胞多吗", Modality.PATHOLOGY, "task.impossible"),
+        ("is there a myocardial infarction?", Modality.MRI, "task.unknown_name_here"),
+    ],
+)
+def test_what_boxes_do_not_tell_is_refused(terminology, text, modality, code):
+    with pytest.raises(UsageError) as error:
+        parse_intent(text, TASKS, terminology, modality)
+    assert error.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "place"),
+    [
+        ("number of teeth in the upper jaw", Modality.XRAY, "upper jaw"),
+        ("any nodule in the right upper lobe?", Modality.XRAY, "upper lobe"),
+        ("any rib fracture?", Modality.XRAY, "left ribs, right ribs"),
+        ("肋骨骨折有没有", Modality.XRAY, "左侧肋骨、右侧肋骨"),
+        ("where is the left upper lobe of the lung?", Modality.CT, ""),
+        ("is there a fracture?", Modality.XRAY, ""),
+    ],
+)
+def test_a_place_that_the_answer_does_not_regard_is_said(terminology, text, modality, place):
+    assert parse_intent(text, TASKS, terminology, modality).place == place
+
+
+@pytest.mark.parametrize("text", ["is the lesion bigger than 2 cm?", "病灶大于2厘米吗"])
+def test_a_length_asks_for_a_measure(terminology, text):
+    assert parse_intent(text, TASKS, terminology, Modality.ULTRASOUND).intent.kind is Kind.MEASURE
+
+
+@pytest.mark.parametrize("text", ["侧脑室扩不扩", "椎管狭不狭窄"])
+def test_a_word_and_its_denial_ask_what_a_structure_is_like(terminology, text):
+    assert parse_intent(text, TASKS, terminology, Modality.MRI).intent.kind is Kind.ANSWER
+
+
+@pytest.mark.parametrize(("probability", "shown"), [(0.69, "Perhaps: melanoma."), (0.71, "melanoma")])
+def test_a_class_that_is_hardly_likely_is_perhaps(terminology, engine, scan, probability, shown):
+    asked = parse_intent("is it melanoma or a nevus?", TASKS, terminology, Modality.DERMOSCOPY)
+    answer = engine.run(scan, engine.request(scan, "where is the liver?"))
+    classified = replace(answer, task=Task.CLASSIFY, text="melanoma", labels=(Label("melanoma", probability),), regions=())
+    assert asked.finish(classified).text == shown

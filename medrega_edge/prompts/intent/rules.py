@@ -172,7 +172,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
                 return kind, None, math.inf
             if rule in (_asks_for_number, _asks_for_length):
                 return kind, None, math.inf
-            return kind, None, _SURER_THAN_IMPOSSIBLE if rule is _asks_for_property else _SURER
+            return kind, None, _SURER_THAN_IMPOSSIBLE if rule in (_asks_for_property, _asks_either_or) else _SURER
     is_name = facts.has_name or facts.has("locate") or facts.has("locate_weak") or facts.is_one_word
     return Kind.LOCATE if is_name else Kind.ANSWER, None, _SURER_THAN_FALLBACK
 
@@ -207,10 +207,22 @@ _PROPERTY = re.compile(
 )
 
 
+_A_NOT_A = re.compile(rf"{MARK}[\u3400-\u9fff]{{0,3}}?([\u3400-\u9fff])不\1")  # "侧脑室扩不扩"
+_IS_THERE_OR_SIZE_ZH = re.compile("[有在见看存是能可会大小长左右多]")
+
+
+def _asks_either_or(facts: Facts) -> bool:
+    """Whether a Chinese question asks what a structure is like by a word and its denial: "侧脑室扩不扩"."""
+    either = _A_NOT_A.search(facts.said)
+    return either is not None and not _IS_THERE_OR_SIZE_ZH.match(either[1])
+
+
 def _asks_for_property(facts: Facts) -> bool:
     """Whether a question asks what a structure is like, by one word that is none for being there."""
     if facts.has("locate"):
         return False
+    if _asks_either_or(facts):
+        return True
     if chinese := _PROPERTY_ZH.search(facts.said):
         return not _IS_THERE_ZH.search(chinese[1]) and bool(without_fillers(chinese[1]))
     english = _PROPERTY.match(facts.said)
@@ -298,6 +310,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.ANSWER, lambda f: f.has("why")),
     (Kind.IDENTIFY, lambda f: f.has_place and not f.has_name and not f.has("measure")),
     (Kind.LOCATE, lambda f: f.is_bare_structures),
+    (Kind.ANSWER, _asks_either_or),
     (Kind.MEASURE, _asks_for_length),
     (Kind.DISTANCE, lambda f: f.has_name and f.has("distance")),
     (Kind.ORGANS, lambda f: f.has("organs_strong") and not f.has_name),
