@@ -160,6 +160,10 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
             return Kind.IMPOSSIBLE, reason, math.inf if reason == "brightness" else _SURER_THAN_IMPOSSIBLE
+    if _WEIGHTING.search(facts.said) and not facts.has_name:
+        return Kind.ANSWER, None, math.inf
+    if _IN_PICTURE.search(facts.said) and not facts.has_name:
+        return Kind.ANSWER, None, math.inf
     if _asks_which_is_ill(facts):
         return Kind.REPORT, None, math.inf
     if _asks_for_relation(facts):
@@ -252,6 +256,7 @@ _POSITION = (
     r"inside|within|touch\w*|overlap\w*|behind|in front of|above|below|underneath|beside|next to|left of|right of"
     r"|higher than|lower than|anterior to|posterior to|medial to|lateral to"
 )
+_WEIGHTING = re.compile(r"\bt[12]\b|weight(?:ed|ing)|加权")  # the kind of image does not tell it
 _IN_PICTURE = re.compile(
     r"\b(?:left|right|upper|lower|top|bottom)(?:[- ]?hand)?(?:[- ](?:left|right))?"
     r"(?: (?:half|third|part|corner|quadrant|side|edge))?"
@@ -282,8 +287,9 @@ _IN_WHICH_PART = re.compile(
 def _asks_for_relation(facts: Facts) -> bool:
     """Whether a question asks how structures lie to each other, or in which part of the image or of a structure one lies."""
     are_findings = facts.is_explicit and all(is_finding(name[0]) for name in facts.names)  # "the lesion in the liver"
+    in_picture = _IN_PICTURE.search(facts.said) is not None and not facts.has("locate")
     return (
-        (_IN_PICTURE.search(facts.said) is not None and not facts.has("locate"))
+        (in_picture and facts.has_name)  # what lies in a part of the picture, words answer
         or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
         or (facts.has_name and _IN_WHICH_PART.search(facts.whole) is not None)
         or (facts.is_explicit and _RELATION.search(facts.said) is not None)
