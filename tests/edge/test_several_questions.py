@@ -71,7 +71,7 @@ def test_a_command_to_the_program_gets_no_box(terminology, text):
 
 @pytest.mark.parametrize(
     "text",
-    ["is there a lesion in the left part of the picture?", "does the liver lie on the left side of the image?"],
+    ["is there a lesion in the left part of the picture?", "any nodule in the upper left of the image?"],
 )
 def test_a_part_of_the_picture_is_no_place_to_look_in(terminology, text):
     with pytest.raises(UsageError) as error:

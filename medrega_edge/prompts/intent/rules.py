@@ -288,8 +288,11 @@ def _asks_for_relation(facts: Facts) -> bool:
     """Whether a question asks how structures lie to each other, or in which part of the image or of a structure one lies."""
     are_findings = facts.is_explicit and all(is_finding(name[0]) for name in facts.names)  # "the lesion in the liver"
     in_picture = _IN_PICTURE.search(facts.said) is not None and not facts.has("locate")
+    is_side = facts.is_explicit and not facts.has(
+        "presence_strong"
+    )  # of a structure: "is the liver on the left of the image?"
     return (
-        (in_picture and facts.has_name)  # what lies in a part of the picture, words answer
+        (in_picture and facts.has_name and not is_side)
         or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
         or (facts.has_name and _IN_WHICH_PART.search(facts.whole) is not None)
         or (facts.is_explicit and _RELATION.search(facts.said) is not None)
