@@ -4,6 +4,7 @@
 
     head     the region head goes on over a tower that stands still: as it is, with LiteMedSAM's map added, with 512 pixels
     teacher  the tower goes on, with and without LiteMedSAM's map as a teacher of its own map at stride 16
+    masks    the tower goes on, what lies inside an object told by its mask (`--masks`) instead of its box
 
 All arms of a trial see the same images in the same order. Views are clean ones, because their maps are computed once.
 """
@@ -14,10 +15,12 @@ import json
 import math
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
@@ -28,7 +31,7 @@ from medrega_train.efficientnet_lite import EfficientNetLite
 from medrega_train.records import split_of
 from medrega_train.tower_targets import Lessons, TowerVocabulary, collate
 from medrega_train.tower_training import Evaluation, TowerWithHead
-from medrega_train.tower_views import PictureStore, clean_view
+from medrega_train.tower_views import PictureStore, clean_view, fitted
 
 CHECKPOINTS = Path(__file__).parents[1] / "train" / "checkpoints"
 BATCH = 16
@@ -155,8 +158,8 @@ def evaluate(trial, model, side, aim=None):
     return figures["single"]["all"] | {"several": figures["several"]["f1"], "by_dataset": small}
 
 
-def learn(trial, model, parameters, steps, side, rate, aim=None, extra=None):
-    """Run `steps` of one cycle; `extra` is a further loss of a batch's indices."""
+def learn(trial, model, parameters, steps, side, rate, aim=None, extra=None, mend=None):
+    """Run `steps` of one cycle; `extra` is a further loss of a batch's indices, `mend` changes a batch's targets."""
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.03)
     order = np.random.default_rng(11)
     begun = time.monotonic()
@@ -168,6 +171,8 @@ def learn(trial, model, parameters, steps, side, rate, aim=None, extra=None):
         batch = collate([trial.lesson(trial.train, i, side, np.random.default_rng([step, i])) for i in indices])
         if aim:
             aim(indices)
+        if mend:
+            mend(batch, indices)
         with _autocast():
             losses = model.losses(batch)
             loss = torch.stack([losses[name] for name in losses if name not in ("modality", "classes")]).sum()
@@ -233,16 +238,61 @@ def teacher_trial(trial, steps):
         yield f"tower, {name}, after {steps} steps", evaluate(trial, model, SIDE)
 
 
+class Masks:
+    """The masks of records, as the covered share of each place of a clean view."""
+
+    def __init__(self, folder):
+        lines = (folder / "masks.jsonl").read_text("utf-8").splitlines()
+        self.folder, self.lines = folder, {line["id"]: line for line in map(json.loads, lines)}
+
+    def covered(self, record, label):
+        """The covered shares `[SIDE / 8, SIDE / 8]` of a label, None where it has no mask."""
+        line = self.lines.get(record.id)
+        if line is None or label not in line["values"] or label in line.get("labels_without_mask", ()):
+            return None
+        name = line["masks"][label] if "masks" in line else line["mask"]
+        mask = np.asarray(Image.open(self.folder.parent / name)) == line["values"][label]
+        placed = fitted(record.width, record.height, SIDE).scale
+        size = max(1, round(record.width * placed[0])), max(1, round(record.height * placed[1]))
+        drawn = np.zeros((SIDE, SIDE), np.float32)
+        drawn[: size[1], : size[0]] = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size)) / 255
+        return drawn.reshape(SIDE // 8, 8, SIDE // 8, 8).mean((1, 3))
+
+
+def masks_trial(trial, steps, folder):
+    """The tower goes on with masks; the control is that of `teacher_trial`."""
+    masks, replaced, asked = Masks(folder), 0, 0
+    torch.manual_seed(3)
+    model = trial.model()
+    model.let_tower_learn(6)
+
+    def mend(batch, indices):
+        nonlocal replaced, asked
+        for row, index in enumerate(indices):
+            for question in torch.nonzero(batch.regions.present[row] > 0).flatten().tolist():
+                label = trial.vocabulary.regions[int(batch.labels[row, question])]
+                asked += 1
+                if (covered := masks.covered(trial.train[index], label)) is not None:
+                    batch.regions.coverage[row, question] = torch.from_numpy(covered)
+                    replaced += 1
+
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    learn(trial, model, parameters, steps, SIDE, 1e-4, mend=mend)
+    yield f"tower, masks of {replaced} of {asked} objects, after {steps} steps", evaluate(trial, model, SIDE)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trials", nargs="+", choices=["head", "teacher"])
+    parser.add_argument("trials", nargs="+", choices=["head", "teacher", "masks"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--checked", type=int, default=320)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--masks", type=Path, help="folder with masks.jsonl")
     given = parser.parse_args()
     made = Trial(given.data, given.images, given.checked)
+    trials = {"head": head_trial, "teacher": teacher_trial, "masks": partial(masks_trial, folder=given.masks)}
     for trial in given.trials:
-        for name, figures in {"head": head_trial, "teacher": teacher_trial}[trial](made, given.steps):
+        for name, figures in trials[trial](made, given.steps):
             sys.stdout.write(json.dumps({name: figures}) + "\n")
             sys.stdout.flush()
