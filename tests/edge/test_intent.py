@@ -120,6 +120,7 @@ def test_a_finding_that_only_a_class_tells_is_classified(text):
         ("the liver and the uterus", []),  # no label, but a name of the field: a message of its own names it
         ("liver, flux capacitor", [2]),
         ("请定位肝脏以及独角兽", [2]),
+        ("圈出肝脏，再告诉我有几个", []),
     ],
 )
 def test_only_parts_that_name_something_are_unknown(text, parts):

@@ -259,7 +259,7 @@ def unknown_parts(text: str, terminology: Terminology) -> list[int]:
     known = cue_words()
     numbers = []
     for number, part in enumerate(parts_of(found.masked), 1):
-        rest = part
+        rest = _TELL_ZH.sub(" ", part)
         for kind in ("fillers", *_ASKING):
             rest = pattern(kind, rest).sub(" ", rest)
         is_name = not all(word in known for word in re.findall(r"[a-z]+", rest)) or re.search(r"[\u3400-\u9fff]{2}", rest)
@@ -269,6 +269,7 @@ def unknown_parts(text: str, terminology: Terminology) -> list[int]:
 
 
 _ASKING = ("locate", "measure", "count", "side", "compare", "distance", "presence")
+_TELL_ZH = re.compile("(?:再|然后|顺便|接着)?(?:告诉|说说|讲讲)我?|然后|顺便|接着|^ ?再")
 _MAX_UNKNOWN = 4  # words of a name
 
 
