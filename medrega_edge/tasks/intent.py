@@ -106,7 +106,7 @@ def parse_intent(
     """
     check_text(text)
     check_words(text)
-    if questions := parts(text, terminology, modality):
+    if terminology.labels and (questions := parts(text, terminology, modality)):
 
         def parse(question: str) -> TaskRequest:
             return parse_intent(question, tasks, terminology, modality, prompts, has_masks, body_part)
@@ -279,12 +279,14 @@ def _request(
 
 _PLACE = re.compile(r"\b(?:left|right|top|bottom|upper|lower|leftmost|rightmost|between)\b|[左右]侧|[左右]边|[上下]方")
 _UNSEEN = re.compile(
-    r"\b(?:can(?:no|'?)t|not|isn'?t|aren'?t|missing|absent|invisible|unseen)\b|看不到|看不见|不可见|没有显示|缺"
+    r"\b(?:can(?:no|'?)t|not (?:be|visible|seen|shown|present|here|in)|isn'?t|aren'?t|missing|absent|invisible|unseen)\b"
+    r"|看不到|看不见|不可见|没有显示|缺"
 )
 _SYSTEM = re.compile(r"\bsystem\b|系统")
-_GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|少了|掉了|缺几|缺牙|缺齿")
+_GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|(?<!多)少了|掉了|缺几|缺牙|缺齿")
 _BY_NUMBER = re.compile(
-    r"比[^，。？?]*[多少][吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?多|\bmore [a-z ]+ than\b|\bratio of\b.*\bto\b|\boutnumber"
+    r"比[^，。？?大小长宽厚粗]*(?:多|(?<!多)少)[吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?多"
+    r"|\b(?:is|are) there more [a-z ]+ than\b|\boutnumber"
 )
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")

@@ -60,6 +60,7 @@ class Several(TaskRequest):
             intent=finished[0].intent,
             facts={"parts": [{"intent": part.intent, **part.facts} for part in finished]},
             reading=" + ".join(part.reading for part in finished),
+            warnings=tuple(dict.fromkeys(warning for part in finished for warning in part.warnings)),
         )
 
     @staticmethod

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from medrega_edge.answer import Label
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent.kinds import Kind
@@ -156,6 +157,31 @@ def test_a_place_that_the_answer_does_not_regard_is_said(terminology, text, moda
 @pytest.mark.parametrize("text", ["is the lesion bigger than 2 cm?", "病灶大于2厘米吗"])
 def test_a_length_asks_for_a_measure(terminology, text):
     assert parse_intent(text, TASKS, terminology, Modality.ULTRASOUND).intent.kind is Kind.MEASURE
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "kind"),
+    [
+        ("肝比脾大多少？", Modality.CT, Kind.COMPARE),
+        ("肝比脾大很多吗", Modality.CT, Kind.COMPARE),
+        ("what is the ratio of cup to disc?", Modality.FUNDUS, Kind.COMPARE),
+        ("息肉有多少了", Modality.ENDOSCOPY, Kind.COUNT),
+        ("which organs are visible? I am not sure", Modality.CT, Kind.ORGANS),
+    ],
+)
+def test_no_more_is_refused_than_boxes_cannot_tell(terminology, text, modality, kind):
+    assert parse_intent(text, TASKS, terminology, modality).intent.kind is kind
+
+
+def test_what_a_part_leaves_out_is_said(engine, scan):
+    """The side of a finding leaves boxes out in `finish`, with a warning."""
+    asked = engine.request(scan, "where is the liver and is there a kidney stone in the left kidney?")
+    assert isinstance(asked, Several)
+    located = engine.run(scan, engine.request(scan, "where is the liver?"))
+    stone = replace(located.regions[0], label="kidney stone", box=PixelBox(120, 190, 180, 240))
+    answer = asked.finish(replace(located, regions=(*located.regions, stone)))
+    assert [region.label for region in answer.regions] == ["liver"]
+    assert any("kidney stone" in str(warning) for warning in answer.warnings)
 
 
 @pytest.mark.parametrize("text", ["侧脑室扩不扩", "椎管狭不狭窄"])

@@ -160,7 +160,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
             return Kind.IMPOSSIBLE, reason, math.inf if reason == "brightness" else _SURER_THAN_IMPOSSIBLE
-    if _WEIGHTING.search(facts.said) and not facts.has_name:
+    if _WEIGHTING.search(facts.said) and not (facts.has_name or facts.has("locate")):  # "where is T1?" asks for a vertebra
         return Kind.ANSWER, None, math.inf
     if _IN_PICTURE.search(facts.said) and not facts.has_name:
         return Kind.ANSWER, None, math.inf
