@@ -56,6 +56,14 @@ def test_one_question_stays_one(terminology, text):
     assert parts(text, terminology, Modality.MRI) == []
 
 
+def test_a_part_points_back_to_a_generic_word(terminology):
+    request = parse_intent("ring the tumour, and which side is it on?", TASKS, terminology, Modality.MRI)
+    assert isinstance(request, Several)
+    assert not request.refused
+    assert [question.intent.kind for question in request.questions] == [Kind.LOCATE, Kind.SIDE]
+    assert request.questions[0].intent.names == request.questions[1].intent.names
+
+
 def test_a_part_without_an_answer_is_said(terminology):
     request = parse_intent("is there a cyst in the liver, and where is the spleen?", TASKS, terminology, Modality.MRI)
     assert isinstance(request, Several)
@@ -165,6 +173,7 @@ def test_a_length_asks_for_a_measure(terminology, text):
         ("肝比脾大多少？", Modality.CT, Kind.COMPARE),
         ("肝比脾大很多吗", Modality.CT, Kind.COMPARE),
         ("what is the ratio of cup to disc?", Modality.FUNDUS, Kind.COMPARE),
+        ("杯盘比是多少", Modality.FUNDUS, Kind.COMPARE),
         ("息肉有多少了", Modality.ENDOSCOPY, Kind.COUNT),
         ("which organs are visible? I am not sure", Modality.CT, Kind.ORGANS),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Intent, Kind, understand
@@ -50,12 +49,13 @@ def parts(text: str, terminology: Terminology, modality: Modality | None) -> lis
         return []
     whole: list[str] = []
     intents: list[Intent] = []
-    before: Sequence[BilingualName] = ()
+    before = ("", "")
     for piece in said:
         filled = _with_names(piece, before)
+        intent = understand(filled, terminology, modality)
         whole.append(filled)
-        intents.append(understand(filled, terminology, modality))
-        before = terminology.find(piece) or before
+        intents.append(intent)
+        before = _said_names(piece, intent, terminology) or before
     are_alike = len({intent.kind for intent in intents}) == 1 and all(intent.names for intent in intents)
     return [] if are_alike or not any(map(is_of_boxes, intents)) else whole
 
@@ -80,11 +80,17 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bo
     return (bool(points) and asks) or any(has(kind, said) for kind in _NAMELESS)
 
 
-def _with_names(piece: str, names: Sequence[BilingualName]) -> str:
+def _said_names(piece: str, intent: Intent, terminology: Terminology) -> BilingualName | None:
+    """Return the names of a part as one enumeration in each language; of generic words, the words: "the tumour"."""
+    if names := terminology.find(piece):
+        return " and ".join(name[0] for name in names), "和".join(name[1] for name in names)
+    return (" and ".join(intent.generic), "和".join(intent.generic)) if intent.generic else None
+
+
+def _with_names(piece: str, names: BilingualName) -> str:
     """Put the names in the place of what points back to them."""
-    if not names:
+    english, chinese = names
+    if not english:
         return piece
-    english = " and ".join(name[0] for name in names)
-    chinese = "和".join(name[1] for name in names)
     piece = _INSIDE.sub(lambda match: f"in the {english}" if match.group().isascii() else f"{chinese}里", piece, count=1)
     return _PRONOUN.sub(lambda match: f"the {english}" if match.group().isascii() else chinese, piece, count=1)

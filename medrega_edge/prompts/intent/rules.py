@@ -160,6 +160,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
             return Kind.IMPOSSIBLE, reason, math.inf if reason == "brightness" else _SURER_THAN_IMPOSSIBLE
+    if _RATIO.search(facts.whole) and len(facts.names) > 1:
+        return Kind.COMPARE, None, math.inf
     if _WEIGHTING.search(facts.said) and not (facts.has_name or facts.has("locate")):  # "where is T1?" asks for a vertebra
         return Kind.ANSWER, None, math.inf
     if _IN_PICTURE.search(facts.said) and not facts.has_name:
@@ -256,6 +258,7 @@ _POSITION = (
     r"inside|within|touch\w*|overlap\w*|behind|in front of|above|below|underneath|beside|next to|left of|right of"
     r"|higher than|lower than|anterior to|posterior to|medial to|lateral to"
 )
+_RATIO = re.compile("cup to disc ratio|杯盘比")  # the only ratio that two boxes tell
 _WEIGHTING = re.compile(r"\bt[12]\b|weight(?:ed|ing)|加权")  # the kind of image does not tell it
 _IN_PICTURE = re.compile(
     r"\b(?:left|right|upper|lower|top|bottom)(?:[- ]?hand)?(?:[- ](?:left|right))?"
