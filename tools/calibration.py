@@ -21,6 +21,7 @@ from medrega_edge.evaluation.questions import read_questions
 from medrega_edge.evaluation.runner import run_questions
 
 FEWEST = 30  # boxes of a group
+EACH = 15  # boxes of a bin, at least: three boxes in each of 15 bins measure little but chance
 DRAWS = 1000
 
 
@@ -29,6 +30,13 @@ def error(confidences, right):
     bins = np.minimum((confidences * BINS).astype(int), BINS - 1)
     gaps = np.bincount(bins, confidences - right, BINS)
     return float(np.abs(gaps).sum() / len(right))
+
+
+def even_error(confidences, right):
+    """Return the expected calibration error over bins of equal numbers of boxes, `EACH` or more in each."""
+    order = np.argsort(confidences)
+    bins = np.array_split(order, max(1, len(order) // EACH))
+    return float(sum(abs((confidences[one] - right[one]).sum()) for one in bins) / len(order))
 
 
 def measure(engine, questions):
@@ -45,9 +53,14 @@ def measure(engine, questions):
         if len(boxes) < FEWEST:
             continue
         confidences, right = np.array([one for one, _ in boxes]), np.array([float(hit) for _, hit in boxes])
-        chance = np.mean([error(confidences, rng.random(len(boxes)) < confidences) for _ in range(DRAWS)])
-        rows.append((group, len(boxes), confidences.mean(), right.mean(), error(confidences, right), chance))
-    keys = ("group", "boxes", "confidence", "right", "error", "error_by_chance")
+        drawn = [rng.random(len(boxes)) < confidences for _ in range(DRAWS)]
+        errors = [
+            figure
+            for measured_by in (even_error, error)
+            for figure in (measured_by(confidences, right), np.mean([measured_by(confidences, one) for one in drawn]))
+        ]
+        rows.append((group, len(boxes), confidences.mean(), right.mean(), *errors))
+    keys = ("group", "boxes", "confidence", "right", "error", "error_by_chance", "error_15_bins", "error_15_bins_by_chance")
     return [
         dict(zip(keys, [*row[:2], *(round(float(value), 3) for value in row[2:])], strict=True))
         for row in sorted(rows, key=lambda row: -row[4])
