@@ -15,7 +15,9 @@ from medrega_edge.measures import Diameter, Measures
 SCHEMA_VERSION = 1
 LIKELY = 0.5  # confidence from which on a region is said to be there; below, it is a best guess
 OTHER_CLASS = "task.other_class"  # warning that a name is located in an image that the model takes for another class
-_DOUBTS = (OTHER_CLASS, "task.where_not_whether", "task.unknown_in_kind")  # a box, however sure, does not prove its name
+UNFAMILIAR = "task.unfamiliar_image"  # warning that the image is unlike all of its kind that the weights were trained on
+# Warnings that a box, however sure, does not prove its name. One without a name is about every box.
+_DOUBTS = (OTHER_CLASS, "task.where_not_whether", "task.unknown_in_kind", UNFAMILIAR)
 
 
 def is_doubt(warning: Message) -> bool:
@@ -186,7 +188,13 @@ class Answer:
     def is_best_guess(self, region: Region) -> bool:
         """Whether a region is rather wrong than right, or doubted by a warning."""
         is_unlikely = region.confidence is not None and region.confidence < LIKELY
-        return is_unlikely or any(is_doubt(warning) and warning.params["name"] == region.label for warning in self.warnings)
+        doubts = (warning.params.get("name") for warning in self.warnings if is_doubt(warning))
+        return is_unlikely or any(name in (None, region.label) for name in doubts)
+
+    @property
+    def is_unfamiliar(self) -> bool:
+        """Whether the image is unlike all of its kind that the weights were trained on, so that nothing here is sure."""
+        return any(warning.code == UNFAMILIAR for warning in self.warnings)
 
     @property
     def best_guesses(self) -> list[str]:

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from weakref import WeakKeyDictionary, WeakSet
@@ -37,6 +37,7 @@ from medrega_edge.inference import memory
 from medrega_edge.inference.confidence import calibrated
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.devices import available_threads, choose_device, decoder_threads
+from medrega_edge.inference.familiar_images import FamiliarImages
 from medrega_edge.inference.language_model import LanguageModel
 from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
 from medrega_edge.inference.region_head import RegionHead, RegionMaps
@@ -45,6 +46,7 @@ from medrega_edge.masks import Mask
 from medrega_edge.measures import measure
 from medrega_edge.package import certificate, intervals
 from medrega_edge.package.intervals import Intervals
+from medrega_edge.package.manifest import FAMILIAR_QUESTIONS
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import understand
@@ -61,6 +63,7 @@ from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sizes import impossible_size
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes_or_no
+from medrega_edge.vocabulary.familiar_questions import FamiliarQuestions
 from medrega_edge.vocabulary.terminology import Terminology
 
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
@@ -123,6 +126,8 @@ class Engine:
             self._prompts = PromptBook.from_json(contents.text("prompts"))
             self._certificate = certificate.read(contents.text("certificate"))
             self._intervals = intervals.find(package)
+            self._familiar_images = FamiliarImages(contents) if manifest.familiarity else None
+            self._asked = contents.text(FAMILIAR_QUESTIONS) if manifest.familiarity else ""  # indexed when it is needed
             self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
             understand("", self.terminology)  # what the first question waits for: the tables of phrases
             reader.result()  # and pydicom
@@ -207,11 +212,13 @@ class Engine:
         right, is_from_words = result.confidence, result.confidence is None
         if is_from_words and result.score is not None:
             right = calibrated(result.score, self.package.manifest.answer_calibration)
-        is_known = is_medical
+        is_known = is_medical and not self._is_unfamiliar(image)
         unsure = []
         is_asked_in_words = task.task is Task.VQA and is_from_words
         if is_asked_in_words and modality and not certificate.was_measured(self._certificate, Task.VQA, modality):
             unsure, certifiable, is_known = [Message("task.untrained_question", modality=modality.value)], False, False
+        elif is_asked_in_words and self._is_rarely_asked(task.words):
+            unsure, certifiable, is_known = [Message("task.unfamiliar_question")], False, False
         is_guess = right is not None and (
             result.is_unsure or not is_known or (is_from_words and right < self._least_sure(result.text))
         )
@@ -227,6 +234,7 @@ class Engine:
         sizes = [impossible_size(region, self._english(region.label), facts) for region in regions]
         notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
         notes += [Message("task.wrong_mask", name=label) for label in without]
+        notes += [Message("task.unfamiliar_image")] if self._is_unfamiliar(image) else []
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
@@ -256,7 +264,7 @@ class Engine:
             guess=result.text if is_guess else None,
             searched=result.searched,
         )
-        if certifiable and not is_guess and is_medical and not answer.best_guesses:
+        if certifiable and not is_guess and is_known and not answer.best_guesses:
             answer = replace(answer, model=replace(answer.model, certified=self._certified(answer)))
         answer = task.finish(answer)
         if stream:
@@ -379,6 +387,7 @@ class Engine:
             partial(self._certain_modalities, image),
             partial(self._certain_part, image),
             partial(self._confidence, image),
+            partial(self._is_unfamiliar, image),
         )
 
     def _least_sure(self, answer: str) -> float:
@@ -400,10 +409,26 @@ class Engine:
         certain = recognised.modality if recognised and recognised.confidence >= CERTAIN_MODALITY else None
         return tuple(dict.fromkeys(each for each in (image.image.modality, certain) if each))
 
+    def _is_unfamiliar(self, image: EncodedImage) -> bool:
+        """Whether an image is unlike all of its kind that the weights were trained on."""
+        modality = self.modality(image)
+        known = self._familiar_images
+        return known is not None and modality is not None and known.is_unfamiliar(image.embeds, modality)
+
+    @cached_property
+    def _familiar_questions(self) -> FamiliarQuestions:
+        return FamiliarQuestions.from_json(self._asked, self.package.manifest.files[FAMILIAR_QUESTIONS].path)
+
+    def _is_rarely_asked(self, question: str) -> bool:
+        """Whether hardly any image of the training data had a question like this one."""
+        known = self.package.manifest.familiarity
+        return known is not None and self._familiar_questions.support(question, known.similarity) < known.support
+
     def _certain_part(self, image: EncodedImage) -> str | None:
         """Return the body part that is recognised for certain, once an image."""
         if image not in self._parts:
-            self._parts[image] = certain_part(self.context(image, Language.EN))
+            is_known = not self._is_unfamiliar(image)
+            self._parts[image] = certain_part(self.context(image, Language.EN)) if is_known else None
         return self._parts[image]
 
     def _modality(self, image: EncodedImage) -> tuple[Modality | None, float | None, list[Message]]:

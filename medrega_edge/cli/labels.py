@@ -68,14 +68,12 @@ def _terminology(model: str | None, image: str | None) -> tuple[Terminology, Mod
     import os
 
     from medrega_edge.engine import load
-    from medrega_edge.tasks.body_part import certain_part
 
     if not os.path.exists(image):
         raise ImageError("cli.no_such_file", path=image)
     engine = load(model)
     encoded = engine.open(image)
-    part = certain_part(engine.context(encoded, Language.EN))
-    return engine.terminology, engine.modality(encoded), part
+    return engine.terminology, engine.modality(encoded), engine.context(encoded, Language.EN).certain_part()
 
 
 def _matching(

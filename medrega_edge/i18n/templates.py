@@ -147,8 +147,8 @@ TEMPLATES: dict[str, str] = {
     "task.impossible_in_part": "{label}: the image was taken for one of another body part ({part}), which cannot show it, "
     "so the model was not asked",
     "task.ask_alone": "part {part} of the question has no answer here; ask it on its own",
-    "task.part_of_few": "of ultrasound the model learned breast, ovary, liver, heart, fetus and neck; an image of another "
-    "part is taken for one of these",
+    "task.unfamiliar_question": "the training data hardly had a question like this one, so its answer would be a guess",
+    "task.unfamiliar_image": "this image is unlike those of its kind that the model knows, so its answers are guesses",
     "task.unknown_in_kind": "'{name}' is a guess: no image of this kind ({modality}) had it in the training data",
     "task.where_not_whether": "'{name}' is a guess: in validation images without it the model was as sure, so the box tells "
     "where it would be, not whether it is there",
@@ -403,6 +403,7 @@ TEMPLATES: dict[str, str] = {
     "package.unknown_schema": "{file} has no schema_version that this program reads; get the package again.",
     "package.unusable": "{folder}  cannot be used: {problem}",
     "package.verified": "{name} {version}: OK, all files match their checksums",
+    "package.wrong_table": "'{file}' is no table of the shape that the manifest states; get the package again.",
     "package.wrong_slots": "'{key}' in {file} has the slot {slot} too often or not at all; get the package again.",
     "package.wrong_value": "{file} has a wrong value for '{key}'; get the package again.",
     # ---- io (io.*) -----------------------------------------------------------------------------------------------------

@@ -31,8 +31,11 @@ MASK_ENCODER, MASK_DECODER = "mask_encoder", "mask_decoder"
 # With the names that export gives them. Both are read when a mask is first asked for.
 MASK_ROLES = {MASK_ENCODER: "mask_encoder.onnx", MASK_DECODER: "mask_decoder.onnx"}
 INTERVALS, INTERVALS_FILE = "intervals", "intervals.json"  # `medrega bench calibrate` adds it
-OPTIONAL_ROLES = (REGION_HEAD, *MASK_ROLES, INTERVALS, "decoder_data", "vision_data")
-_ABOUT_WEIGHTS = ("certificate", "card", INTERVALS)  # roles that no answer's boxes and masks depend on
+FAMILIAR_IMAGES, FAMILIAR_QUESTIONS = "familiar_images", "familiar_questions"
+# With the names of their files. `medrega bench familiarity` adds them.
+FAMILIARITY_ROLES = {FAMILIAR_IMAGES: "familiar_images.npy", FAMILIAR_QUESTIONS: "familiar_questions.json"}
+OPTIONAL_ROLES = (REGION_HEAD, *MASK_ROLES, INTERVALS, *FAMILIARITY_ROLES, "decoder_data", "vision_data")
+_ABOUT_WEIGHTS = ("certificate", "card", INTERVALS, *FAMILIARITY_ROLES)  # roles that no answer's boxes and masks depend on
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,31 @@ class MaskSpec:
 
 
 @dataclass(frozen=True)
+class FamiliarKind:
+    """One kind of image in the file of familiar images: how many points it has, and how far from them it is familiar."""
+
+    __pydantic_config__ = STRICT
+
+    points: Count
+    limit: Number
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """What tells images and questions like those of training from others.
+
+    `images` are the kinds in the file of familiar images, in its order, by modality. A question is familiar if `support`
+    images or more had one of at least this `similarity`.
+    """
+
+    __pydantic_config__ = STRICT
+
+    images: dict[str, FamiliarKind]
+    similarity: Share
+    support: Count
+
+
+@dataclass(frozen=True)
 class TokenSpec:
     """Ids of the tokens that the runtime has to know: the image slot, and those that end an answer."""
 
@@ -193,6 +221,7 @@ class Manifest:
     answer_thresholds: AnswerThresholds | None = None
     regions: RegionSpec | None = None
     masks: MaskSpec | None = None
+    familiarity: Familiarity | None = None
 
     def to_json(self) -> str:
         """Serialise as `manifest.json`. Newer keys are left out where they say nothing: older programs refuse them."""
@@ -204,12 +233,9 @@ class Manifest:
         for key in ("regions", "masks"):
             if data[key] is None:
                 del data[key]
-        if not self.calibration_shifts:
-            del data["calibration_shifts"]
-        if not self.answer_calibration:
-            del data["answer_calibration"]
-        if self.answer_thresholds is None:
-            del data["answer_thresholds"]
+        for key in ("calibration_shifts", "answer_calibration", "answer_thresholds", "familiarity"):
+            if not data[key]:
+                del data[key]
         return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
     @property
@@ -244,6 +270,7 @@ class Manifest:
                 raise PackageError("package.wrong_value", file=MANIFEST, key=key)
         manifest._check_regions()
         manifest._check_masks()
+        manifest._check_familiarity()
         return manifest
 
     def _check_regions(self) -> None:
@@ -275,6 +302,20 @@ class Manifest:
         problems = {"masks.side": self.masks.side == 0, "masks.calibration": len(self.masks.calibration) not in (0, 2)}
         for key in (key for key, is_wrong in problems.items() if is_wrong):
             raise PackageError("package.wrong_value", file=MANIFEST, key=key)
+
+    def _check_familiarity(self) -> None:
+        """Raise PackageError unless the files of familiarity and their numbers go together."""
+        present = [role for role in FAMILIARITY_ROLES if role in self.files]
+        if self.familiarity is None:
+            if present:
+                raise PackageError("package.missing_key", file=MANIFEST, key="familiarity")
+            return
+        for role in FAMILIARITY_ROLES:
+            if role not in present:
+                raise PackageError("package.missing_role", role=role)
+        kinds = self.familiarity.images
+        if not {*kinds} <= {*self.modalities} or not all(kind.points for kind in kinds.values()):
+            raise PackageError("package.wrong_value", file=MANIFEST, key="familiarity.images")
 
 
 def file_entry(path: Path, precision: str) -> FileEntry:

@@ -22,7 +22,7 @@ from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.findings import LIKELY_CLASS
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
-from medrega_edge.tasks.reporting import choose_body_part, doubts_of_part
+from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
@@ -95,7 +95,8 @@ class Asked(TaskRequest):
         if self.intent.side and isinstance(self.request, FromBoxes):
             answer = _on_side(answer, self.intent.side)
         answer = self._finished(answer)
-        if answer.task is Task.CLASSIFY and any((label.confidence or 1) < LIKELY_CLASS for label in answer.labels):
+        is_likely = not answer.is_unfamiliar and all((label.confidence or 1) >= LIKELY_CLASS for label in answer.labels)
+        if answer.task is Task.CLASSIFY and answer.labels and not is_likely:
             classes = [label.label for label in answer.labels]
             answer = replace(answer, text=Message("answer.perhaps", names=classes).text(answer.language))
         facts: dict[str, Any] = {}
@@ -445,11 +446,12 @@ class BodyPart(TaskRequest):
         generation, part, probability = choose_body_part(context, modality)
         assert part is not None
         shown = BODY_PARTS[part] if context.language is Language.ZH else part
-        warnings = tuple(doubts_of_part(modality, part))
         labels = ((shown, probability),)
-        return TaskResult(shown, labels=labels, warnings=warnings, generations=(generation,), certifiable=False)
+        return TaskResult(shown, labels=labels, generations=(generation,), certifiable=False)
 
     def finish(self, answer: Answer) -> Answer:
         """Tell it in English for programs."""
         english = {chinese: part for part, chinese in BODY_PARTS.items()}
-        return replace(answer, facts={"body_part": english.get(answer.text, answer.text)})
+        facts = {"body_part": english.get(answer.text, answer.text)}
+        guessed = Message("answer.perhaps_abnormal", names=[answer.text]).text(answer.language)
+        return replace(answer, text=guessed if answer.is_unfamiliar else answer.text, facts=facts)

@@ -160,6 +160,8 @@ def _doubts(context: TaskContext, english: str, label: str, best: float) -> list
     """Say why a box is no proof that a name is there: the class of the image, or what such boxes are worth."""
     if instead := other_class(context, english):
         return [Message("task.other_class", name=label, classes=instead)]
+    if context.is_unfamiliar():
+        return [Message("task.unfamiliar_image")]
     modality = context.image_modality()
     if best < LIKELY or modality is None:
         return []

@@ -35,11 +35,15 @@ class ImageClass:
 
 @dataclass(frozen=True)
 class Findings:
-    """`searched` findings, each with its boxes, and the classes of the image."""
+    """`searched` findings, each with its boxes, the classes of the image, and the names that the weights propose.
+
+    Where the image is unlike all that the weights know (`is_unfamiliar`), no class is stated.
+    """
 
     searched: Sequence[Presence]
     classes: Sequence[ImageClass]
     proposed: Collection[str]
+    is_unfamiliar: bool = False
 
     @property
     def found(self) -> list[Presence]:
@@ -54,6 +58,8 @@ class Findings:
     @property
     def abnormal_classes(self) -> list[BilingualName]:
         """The classes that say that something is abnormal, and are certain or proposed."""
+        if self.is_unfamiliar:
+            return []
         return [one.name for one in self._ill if one.probability >= (LIKELY_CLASS if self._proposes(one) else CERTAIN_CLASS)]
 
     @property
@@ -66,7 +72,8 @@ class Findings:
     @property
     def normal_class(self) -> ImageClass | None:
         """The class that says that the image is normal, where it is certain."""
-        return next((one for one in self.classes if one.is_normal and one.probability >= CERTAIN_CLASS), None)
+        certain = (one for one in self.classes if one.is_normal and one.probability >= CERTAIN_CLASS)
+        return None if self.is_unfamiliar else next(certain, None)
 
     @property
     def _ill(self) -> list[ImageClass]:
@@ -85,7 +92,7 @@ def gather(context: TaskContext, modality: Modality, part: str | None, proposed:
     names = [name for name in expected(context) if is_finding(name[0])]
     names += [(each, known[each]) for each in proposed if each in known and is_finding(each)]
     searched = [look_for(context, name) for name in dict.fromkeys(names)]
-    return Findings(searched, list(_classes(context, modality, part, proposed)), proposed)
+    return Findings(searched, list(_classes(context, modality, part, proposed)), proposed, context.is_unfamiliar())
 
 
 def _classes(context: TaskContext, modality: Modality, part: str | None, proposed: Collection[str]) -> Iterator[ImageClass]:

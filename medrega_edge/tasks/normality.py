@@ -6,15 +6,14 @@ Weights know few findings, so silence of them all is no proof: then the answer i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medrega_edge.domain import Language, Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
-from medrega_edge.tasks.findings import Findings, gather
+from medrega_edge.tasks.findings import Findings
 from medrega_edge.tasks.presence import Presence
-from medrega_edge.tasks.reporting import choose_body_part, propose, proposed_names
-from medrega_edge.vocabulary.label_sets import BODY_PARTS
+from medrega_edge.tasks.reporting import see
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import findings_at
 
@@ -41,17 +40,17 @@ class IsNormal(TaskRequest):
         modality = context.image_modality()
         if modality is None:
             return TaskResult(Message("answer.unknown_kind").text(context.language))
-        first, part, _ = choose_body_part(context, modality, (*BODY_PARTS, None))
-        proposal = propose(context, modality, part)
-        findings = gather(context, modality, part, proposed_names(proposal))
+        sight = see(context, modality)
+        findings = sight.findings
         if self.structures:
             here = findings_at([english for english, _ in self.structures])
-            findings = Findings([one for one in findings.searched if one.name[0] in here], (), findings.proposed)
+            there = [one for one in findings.searched if one.name[0] in here]
+            findings = replace(findings, searched=there, classes=())
         text = ("" if context.language is Language.ZH else " ").join(
             message.text(context.language) for message in self._messages(findings, context.language)
         )
         results = [one.located for one in findings.found]
-        return combine([TaskResult("", generations=(first, proposal)), *results], text)
+        return combine([TaskResult("", generations=sight.generations), *results], text)
 
     def _messages(self, findings: Findings, language: Language) -> list[Message]:
         column = language is Language.ZH

@@ -16,7 +16,7 @@ from medrega_edge.prompts.templates import REPORT_DISCLAIMER, REPORT_QUESTION
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, generation_warnings
 from medrega_edge.tasks.detection import locate
-from medrega_edge.tasks.findings import gather
+from medrega_edge.tasks.findings import Findings, gather
 from medrega_edge.tasks.organs import visible
 from medrega_edge.tasks.presence import Presence, look_for
 from medrega_edge.tasks.report_sentences import Sentence
@@ -67,10 +67,38 @@ def _describe_facts(context: TaskContext) -> TaskResult:
     modality = context.image_modality()
     if modality is None:
         return TaskResult(Message("answer.unknown_kind").text(context.language))
+    facts = see(context, modality)
+    part, findings, column = facts.part, facts.findings, context.language is Language.ZH
+    sentences = [
+        (Sentence.SEEN, _names(facts.seen)),
+        (Sentence.ABNORMAL, [*_names(findings.found), *findings.abnormal_classes]),
+        (Sentence.PERHAPS, [*_names(findings.perhaps), *findings.perhaps_classes]),
+    ]
+    shown = BODY_PARTS[part] if part and column else part
+    written = [(topic, [name[column] for name in names]) for topic, names in sentences]
+    text = report_sentences.write(modality, shown, written, context.language)
+    warnings = generation_warnings(facts.generations[-1])
+    results = [TaskResult("", warnings=warnings, generations=facts.generations)]
+    results += [one.located for one in (*facts.seen, *findings.found, *findings.perhaps)]
+    return combine(results, text[0].upper() + text[1:])
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What an image shows: its body part as reports name it, the structures seen, the findings, and what generated them."""
+
+    part: str | None
+    seen: Sequence[Presence]
+    findings: Findings
+    generations: tuple[Generation, Generation]
+
+
+def see(context: TaskContext, modality: Modality) -> Sight:
+    """Work out what reports and questions whether an image is normal put in words; raises UsageError as `run` does."""
     first, part, _ = choose_body_part(context, modality, (*BODY_PARTS, None))  # some reports name none
+    part = None if context.is_unfamiliar() else part
     generation = propose(context, modality, part)
-    proposed = proposed_names(generation)
-    known, column = dict(context.terminology.labels), context.language is Language.ZH
+    proposed, known = proposed_names(generation), dict(context.terminology.labels)
     others = [(name, known[name]) for name in proposed if name in known and not is_finding(name)]
     seen = visible(context)
     seen += [one for one in (look_for(context, each) for each in others) if one.is_found and one.name not in _names(seen)]
@@ -78,28 +106,12 @@ def _describe_facts(context: TaskContext) -> TaskResult:
     fitting = _fitting(seen, part, modality)
     if 2 * len(fitting) < len(seen):  # then the body part is the error
         part, fitting = None, seen
-    found, perhaps = (_fitting(each, part, modality) for each in (findings.found, findings.perhaps))
-    sentences = [
-        (Sentence.SEEN, _names(fitting)),
-        (Sentence.ABNORMAL, [*_names(found), *findings.abnormal_classes]),
-        (Sentence.PERHAPS, [*_names(perhaps), *findings.perhaps_classes]),
-    ]
-    shown = BODY_PARTS[part] if part and column else part
-    written = [(topic, [name[column] for name in names]) for topic, names in sentences]
-    text = report_sentences.write(modality, shown, written, context.language)
-    warnings = (*generation_warnings(generation), *doubts_of_part(modality, part))
-    results = [TaskResult("", warnings=warnings, generations=(first, generation))]
-    results += [one.located for one in (*fitting, *found, *perhaps)]
-    return combine(results, text[0].upper() + text[1:])
+    findings = replace(findings, searched=_fitting(findings.searched, part, modality))
+    return Sight(part, fitting, findings, (first, generation))
 
 
 def _fitting(found: Sequence[Presence], part: str | None, modality: Modality) -> list[Presence]:
     return [one for one in found if part is None or fits_report(part, one.name[0], modality)]
-
-
-def doubts_of_part(modality: Modality, part: str | None) -> list[Message]:
-    """Say that an ultrasound image of a part that training lacked is taken for one of those that it had, and surely."""
-    return [Message("task.part_of_few")] if part and modality is Modality.ULTRASOUND else []
 
 
 def propose(context: TaskContext, modality: Modality, part: str | None) -> Generation:

@@ -34,7 +34,6 @@ def told(engine, scan, monkeypatch):
 
     def tell(request, searched, classes=(), proposed=(), language=Language.EN):
         facts = Findings(searched, classes, proposed)
-        monkeypatch.setattr("medrega_edge.tasks.normality.gather", lambda *_: facts)
         monkeypatch.setattr(reporting, "gather", lambda *_: facts)
         monkeypatch.setattr(reporting, "visible", lambda _: [])
         return request.run(engine.context(scan, language))

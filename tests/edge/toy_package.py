@@ -252,6 +252,7 @@ def build(
     old = shipped.manifest.decoder
     manifest = dataclasses.replace(
         shipped.manifest,
+        familiarity=None,
         schema_version=REGION_SCHEMA_VERSION if with_head else SCHEMA_VERSION,
         name="toy",
         files={role: file_entry(folder / name, "toy") for role, name in names.items()},

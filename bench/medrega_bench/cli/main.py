@@ -5,6 +5,7 @@ from __future__ import annotations
 from medrega_bench.cli.blind import blind
 from medrega_bench.cli.compare import compare, gate
 from medrega_bench.cli.docs import docs
+from medrega_bench.cli.familiarity import familiarity
 from medrega_bench.cli.intervals import calibrate, coverage
 from medrega_bench.cli.label_priors import label_priors
 from medrega_bench.cli.malformed import malformed
@@ -19,7 +20,7 @@ from medrega_edge.cli.help import App
 bench_app = App(help="Measure accuracy and speed of a model package on this hardware.")
 
 GROUPS = {
-    "Accuracy": (questions, tasks, masks, calibrate, coverage, label_priors, blind, malformed, score),
+    "Accuracy": (questions, tasks, masks, calibrate, coverage, familiarity, label_priors, blind, malformed, score),
     "Speed": (speed, peers, tower, shape),
     "Reports": (run, sweep, compare, gate, docs),
 }

@@ -1,0 +1,166 @@
+"""Images and questions unlike those of training: what is said of them is a guess, and is said to be one."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from medrega_bench.evaluation import familiarity
+from medrega_bench.evaluation.familiarity import Embedded, add_to, fit
+from medrega_edge.domain import Language, Modality
+from medrega_edge.engine import load
+from medrega_edge.errors import PackageError
+from medrega_edge.images.medical_image import View
+from medrega_edge.images.samples import sample_frame, sample_path
+from medrega_edge.inference.familiar_images import FamiliarImages
+from medrega_edge.package.manifest import FAMILIAR_IMAGES, FAMILIAR_QUESTIONS, MANIFEST, FamiliarKind, file_entry
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import find_package
+from medrega_edge.tasks.normality import IsNormal
+from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.vocabulary.familiar_questions import FamiliarQuestions
+from tests.codes import raises_code
+
+UNFAMILIAR = "task.unfamiliar_image"
+
+
+def codes(answer):
+    return [warning.code for warning in answer.warnings]
+
+
+@pytest.fixture(scope="module")
+def echo(engine):
+    """An ultrasound image of the heart, which no training image is like: the weights are sure of an ovarian tumor in it."""
+    return engine.open(sample_path("heart-ultrasound"), View(frame=sample_frame("heart-ultrasound")))
+
+
+def test_a_sure_box_of_an_unfamiliar_image_is_a_best_guess(engine, echo):
+    answer = engine.ask(echo, "locate the ovarian tumor")
+    assert answer.regions[0].confidence > 0.9 and answer.best_guesses == ["ovarian tumor"]
+    assert UNFAMILIAR in codes(answer) and answer.model.certified is None
+
+
+@pytest.mark.parametrize("question", ["is there an ovarian tumor?", "which body part is this?", "benign or malignant?"])
+def test_no_answer_about_it_is_stated(engine, echo, question):
+    answer = engine.ask(echo, question)
+    assert "erhaps" in answer.text and UNFAMILIAR in codes(answer)
+
+
+def test_a_report_and_a_question_whether_it_is_normal_agree_and_state_nothing(engine, echo):
+    report, normal = engine.report(echo), engine.run(echo, IsNormal("is this normal?"))
+    assert "Abnormal" not in report.text and normal.text.startswith("Not sure")
+    assert report.text.partition("Perhaps: ")[2].partition(".")[0] in normal.text
+
+
+def test_familiar_images_have_no_such_warning(engine, scan):
+    assert UNFAMILIAR not in codes(engine.ask(scan, "locate the liver"))
+
+
+@pytest.mark.parametrize(
+    ("question", "is_given"),
+    [("What modality is used to take this image?", True), ("is the spleen ruptured?", False), ("脾脏破裂了吗？", False)],
+)
+def test_a_question_unlike_those_of_training_gets_no_answer_without_guess(engine, scan, question, is_given):
+    answer = engine.run(scan, AnswerQuestion(question))
+    assert (answer.guess is None, "task.unfamiliar_question" not in codes(answer)) == (is_given, is_given)
+    if not is_given:
+        assert answer.text in ("Not sure.", "不确定。")
+        assert engine.run(scan, AnswerQuestion(question), guess=True).text == answer.guess
+
+
+def test_support_counts_images_with_similar_questions():
+    """Cosines by hand: all words are of two documents or one, log(4/2.5) = 0.47 and log(4/1.5) = 0.98."""
+    known = FamiliarQuestions({"is the liver normal": 7, "is the liver big": 5, "肝脏正常吗": 3})
+    assert known.support("Is the liver NORMAL?", 0.99) == 7
+    # "is the liver": 3 * 0.47^2 = 0.663 of a question of length sqrt(0.663 + 0.96) = 1.274; cosine 0.814 / 1.274 = 0.639
+    assert known.support("is the liver", 0.63) == 12 and known.support("is the liver", 0.65) == 0
+    assert known.support("肝臟正常嗎", 0.99) == 3  # in traditional characters
+    assert known.support("", 0.5) == 0
+
+
+def clusters(rng, centres, count, dataset="a"):
+    places = rng.normal(0, 0.1, (count * len(centres), 4)).astype(np.float32)
+    centred = places + np.repeat(np.asarray(centres, np.float32), count, axis=0)
+    return [Embedded(each, Modality.CT, dataset) for each in centred]
+
+
+def test_the_limit_lets_held_out_images_pass_and_no_others():
+    rng = np.random.default_rng(0)
+    known = [(0, 0, 0, 0), (5, 0, 0, 0)]
+    table, kinds = fit(clusters(rng, known, 100), clusters(rng, known, 50))
+    assert table.dtype == np.float16 and table.shape == (4 + kinds["ct"].points, 4)
+    points = table[4:].astype(np.float32)
+
+    def passes(image):
+        return familiarity.distance(image.embedding @ table[:4].astype(np.float32), points) <= kinds["ct"].limit
+
+    assert np.mean([passes(image) for image in clusters(rng, known, 100)]) > 0.9
+    assert not any(passes(image) for image in clusters(rng, [(0, 4, 0, 0)], 50))
+
+
+def test_a_kind_with_few_held_out_images_has_no_limit():
+    rng = np.random.default_rng(0)
+    assert fit(clusters(rng, [(0, 0, 0, 0)], 30), clusters(rng, [(0, 0, 0, 0)], familiarity.FEWEST - 1))[1] == {}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    shutil.copytree(find_package(None).folder, tmp_path / "package")
+    return tmp_path / "package"
+
+
+def test_it_is_added_to_a_package_and_leaves_its_weights(folder):
+    before = Package.open(folder)
+    hidden = before.manifest.decoder.hidden
+    table = np.concatenate([np.eye(hidden), np.zeros((2, hidden))]).astype(np.float16)
+    add_to(before, table, {"mri": FamiliarKind(2, 1e-3)}, {"what is this?": 3})
+    after = Package.open(folder)
+    after.verify()
+    assert after.manifest.weights == before.manifest.weights
+    engine = load(folder)
+    answer = engine.detect(engine.open(sample_path("abdomen-mri")), ["liver"])
+    assert UNFAMILIAR in codes(answer) and answer.best_guesses == ["liver"]
+
+
+@pytest.mark.parametrize(
+    "table", [np.zeros((3, 3), np.float16), np.zeros((832, 256), np.float32), np.full((832, 256), np.nan, np.float16)]
+)
+def test_a_table_that_is_not_as_stated_is_refused(folder, table):
+    package = Package.open(folder)
+    np.save(folder / "familiar_images.npy", table)
+    files = package.manifest.files | {FAMILIAR_IMAGES: file_entry(folder / "familiar_images.npy", "fp16")}
+    (folder / MANIFEST).write_text(dataclasses.replace(package.manifest, files=files).to_json(), "utf-8")
+    with raises_code(PackageError, "package.wrong_table"):
+        FamiliarImages(Package.open(folder).read_all())
+
+
+@pytest.mark.parametrize("text", ["[]", '{"a": 0}', '{"a": true}', '{"a": "b"}', "{"])
+def test_questions_that_are_no_counts_are_refused(text):
+    with pytest.raises(PackageError):
+        FamiliarQuestions.from_json(text, "familiar_questions.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda data: data["files"].pop(FAMILIAR_QUESTIONS), "package.missing_role"),
+        (lambda data: data.pop("familiarity"), "package.missing_key"),
+        (lambda data: data["familiarity"]["images"].update(pet={"points": 1, "limit": 1.0}), "package.wrong_value"),
+        (lambda data: data["familiarity"]["images"]["ct"].update(points=0), "package.wrong_value"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_its_files_is_refused(folder, change, code):
+    data = json.loads((folder / MANIFEST).read_text("utf-8"))
+    change(data)
+    (folder / MANIFEST).write_text(json.dumps(data), "utf-8")
+    with raises_code(PackageError, code):
+        Package.open(folder)
+
+
+@pytest.mark.parametrize("language", Language)
+def test_the_warning_is_in_both_languages(engine, echo, language):
+    answer = engine.report(echo, language)
+    texts = [warning.text(language) for warning in answer.warnings if warning.code == UNFAMILIAR]
+    assert len(texts) == 1 and (texts[0].isascii() is (language is Language.EN))
