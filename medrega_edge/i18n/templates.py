@@ -131,15 +131,15 @@ TEMPLATES: dict[str, str] = {
     "task.no_answer": "the model gave no answer",
     "task.no_body_part": "The body part is not known: the model did not recognise the kind of image.",
     "task.no_box": "The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.",
-    "task.no_fitting_set": "The question names no classes that the model was trained to tell apart in this kind of "
-    "image; give --labels a,b,c, or --set with one of: {sets}.",
+    "task.no_fitting_set": "The model has learned no classes that answer this about such an image; of this kind of image it "
+    "tells apart only those of --set {sets}.",
     "task.known_elsewhere": "In this kind of image the model knows '{word}' only in other parts of the body ({names}), so "
     "it cannot tell whether there is one here.",
     "task.no_known_name": "The question names nothing that this model package was trained to locate; `medrega labels` "
     "lists the names.",
     "task.no_labels": "A classification needs candidates: give --labels a,b,c or the name of a set with --set.",
     "task.no_masks": "The model package makes no masks, only boxes; ask it to locate, or take a package with a mask head.",
-    "task.no_set": "The model has no label set for this kind of image; give the classes with --labels a,b,c.",
+    "task.no_set": "The model has learned no classes of images of this kind; `medrega classify --labels` takes your own.",
     "task.no_sides": "This view shows front and back, or head and feet, and no left and right.",
     "task.no_tokens": "An answer needs at least 1 token, and max_tokens is {max_tokens}.",
     "task.not_medical": "this may not be a medical image; if so, ignore the answer",
@@ -149,6 +149,8 @@ TEMPLATES: dict[str, str] = {
     "task.ask_alone": "part {part} of the question has no answer here; ask it on its own",
     "task.unfamiliar_question": "the training data hardly had a question like this one, so its answer would be a guess",
     "task.unfamiliar_image": "this image is unlike those of its kind that the model knows, so its answers are guesses",
+    "task.unlearned_in_kind": "The model has not learned {names} in images of this kind ({kind}), so it cannot tell whether "
+    "one shows it.",
     "task.unknown_in_kind": "'{name}' is a guess: no image of this kind ({modality}) had it in the training data",
     "task.where_not_whether": "'{name}' is a guess: in validation images without it the model was as sure, so the box tells "
     "where it would be, not whether it is there",
@@ -159,12 +161,14 @@ TEMPLATES: dict[str, str] = {
     "task.several_of_other_task": "Several labels (--several) go with the task 'classify', not with '{task}'.",
     "task.set_of_other_part": "The classes of '{name}' are for another body part than this image shows ({part}); "
     "`--set {name}` chooses among them all the same.",
-    "task.which_eye": "The model does not tell the left eye from the right; the file or its name may.",
+    "task.which_of_pair": "The model does not tell a left eye, breast or limb from a right one; the file or its name may.",
     "task.state_unknown": "The model was not trained to tell whether a structure is '{word}'; ask for the structure, or for "
     "a finding that `medrega labels` lists.",
     "task.too_few_labels": "A classification needs two or more different labels; give them with --labels a,b,c.",
     "task.two_names": "A comparison or a distance needs two names that the model knows, for example "
     '"which is larger, the liver or the spleen?".',
+    "task.class_unknown": "'{name}' is none of the classes that the model tells apart here",
+    "task.kind_left_out": "the answer does not regard '{word}': the model does not know kinds of '{name}'",
     "task.place_left_out": "the answer does not regard '{place}': the model does not know the parts of such a structure",
     "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "
     '({tasks}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.',

@@ -27,7 +27,7 @@ from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_midline
+from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_midline, superlative
 
 _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
@@ -49,7 +49,9 @@ class Asked(TaskRequest):
     """A question as it was understood: it is answered by `request`, and the answer carries its intent.
 
     `unknown_parts` are the numbers, from 1, of the parts of an enumeration that name nothing. `place` is a part of a
-    structure that it speaks of and no name has: "upper jaw".
+    structure that it speaks of and no name has: "upper jaw". `kind_word` is a word for one kind of a finding, "flat",
+    and the finding, "polyp": boxes do not tell kinds. `classes_unknown` are
+    those that it names beside the ones that the weights tell apart.
     """
 
     text: str
@@ -57,6 +59,8 @@ class Asked(TaskRequest):
     request: TaskRequest
     unknown_parts: tuple[int, ...] = ()
     place: str = ""
+    kind_word: tuple[str, str] | None = None
+    classes_unknown: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -81,6 +85,8 @@ class Asked(TaskRequest):
             *(Message("task.unknown_beside", name=name) for name in names),
             *(Message("task.unknown_part", part=part) for part in self.unknown_parts),
             *([Message("task.place_left_out", place=self.place)] if self.place else []),
+            *([Message("task.kind_left_out", word=self.kind_word[0], name=self.kind_word[1])] if self.kind_word else []),
+            *(Message("task.class_unknown", name=name) for name in self.classes_unknown),
             *self._not_answered(context.language),
         )
         return replace(result, warnings=(*unknown, *result.warnings))
@@ -92,6 +98,8 @@ class Asked(TaskRequest):
 
     def finish(self, answer: Answer) -> Answer:
         """Add the intent, what had to be guessed, and the line that says so."""
+        if self.intent.kind in _ONE_OF_MANY and (is_largest := superlative(self.text)) is not None:
+            answer = _extreme(answer, is_largest)
         if self.intent.side and isinstance(self.request, FromBoxes):
             answer = _on_side(answer, self.intent.side)
         answer = self._finished(answer)
@@ -147,11 +155,14 @@ class Asked(TaskRequest):
 
 @dataclass(frozen=True)
 class FromBoxes(TaskRequest):
-    """Locate `names`, and answer a question of `kind` from their boxes. `is_negated` asks whether they are missing."""
+    """Locate `names`, and answer a question of `kind` from their boxes.
+
+    What is there is said without a yes unless it `says_yes`: a question may ask whether it is missing, or for one kind.
+    """
 
     kind: Kind
     names: tuple[BilingualName, ...]
-    is_negated: bool = False
+    says_yes: bool = True
 
     @property
     def task(self) -> Task:
@@ -175,7 +186,7 @@ class FromBoxes(TaskRequest):
         """Put the answer in words; raises UsageError where the image does not tell."""
         located = {name: of_name(answer, name) for name in self.names}
         if self.kind is Kind.PRESENCE:
-            text, facts = presence(located, answer, says_yes=not self.is_negated)
+            text, facts = presence(located, answer, self.says_yes)
             return replace(answer, text=text, facts=facts)
         found = {name: _telling(regions, answer, self.kind) for name, regions in located.items()}
         told = [region for regions in found.values() for region in regions]
@@ -397,6 +408,22 @@ _DERIVATIONS = {
     Kind.COMPARE: _compare,
     Kind.DISTANCE: _distance,
 }
+
+
+_ONE_OF_MANY = (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE)
+
+
+def _extreme(answer: Answer, is_largest: bool) -> Answer:
+    """Leave the largest, or smallest, region of each label; best guesses count where there is nothing better."""
+    chosen: dict[str, Region] = {}
+    for region in answer.regions:
+        other = chosen.get(region.label)
+        if other is None or answer.is_best_guess(region) < answer.is_best_guess(other):
+            chosen[region.label] = region
+        elif answer.is_best_guess(region) == answer.is_best_guess(other):
+            is_larger = _area(region.box, answer.image) > _area(other.box, answer.image)
+            chosen[region.label] = region if is_larger is is_largest else other
+    return replace(answer, regions=tuple(region for region in answer.regions if region in chosen.values()))
 
 
 def going_on(text: str, kind: Kind, names: Sequence[BilingualName]) -> Asked | None:

@@ -31,6 +31,7 @@ from medrega_edge.vocabulary.body_parts import can_hold, holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import (
     LABEL_SETS,
     MODALITY_NAMES,
+    LabelSet,
     candidate_sets,
     label_set_of,
     named_set,
@@ -44,6 +45,7 @@ from medrega_edge.vocabulary.wording import (
     disease_word,
     generic_labels,
     is_finding,
+    kind_left_out,
     names_cancer,
     nearest,
     simplified,
@@ -116,6 +118,13 @@ def parse_intent(
     intent = understand(text, terminology, modality)
     if not terminology.labels:
         return _asked_freely(text, intent, tasks)
+    if not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION and _ONE_LESION.search(simplified(text)):
+        lesion = understand("lesion", terminology, modality)
+        intent = replace(intent, names=lesion.names, generic=lesion.generic)
+    if intent.generic and intent.names and (others := excluded(simplified(text), terminology)):
+        intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
+        if not intent.names:
+            raise _unknown_name(text, intent, terminology, modality, body_part)
     if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
         intent = replace(intent, names=_in_body_part(text, intent, body_part()))
     if {english for english, _ in intent.names} == _HEART_VENTRICLES and body_part() == "head":
@@ -124,9 +133,13 @@ def parse_intent(
     if deciding_parts(text, terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
     elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
+        if intent.unknown and not intent.names:
+            raise _unknown_name(text, intent, terminology, modality, body_part)
         return Asked(text, intent, IsNormal(text, intent.names))
-    elif modality in (Modality.FUNDUS, Modality.OCT) and {english.split()[-1] for english, _ in intent.names} == {"eye"}:
-        raise UsageError("task.which_eye")
+    elif _WHICH_OF_PAIR.search(simplified(text)) or (
+        modality in (Modality.FUNDUS, Modality.OCT) and {english.split()[-1] for english, _ in intent.names} == {"eye"}
+    ):
+        raise UsageError("task.which_of_pair")
     elif intent.names and not _names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
         raise UsageError("task.state_unknown", word=word)
     is_outline = (intent.kind is Kind.LOCATE and intent.asks_for_outline) or (
@@ -137,7 +150,41 @@ def parse_intent(
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     place = _place_left_out(text, intent, terminology) if request.task is Task.DETECT else ""
-    return Asked(text, intent, request, tuple(unknown_parts(text, terminology)) if is_plain else (), place)
+    unknown = tuple(unknown_parts(text, terminology)) if is_plain else ()
+    kind = kind_left_out(text, [english for english, _ in intent.names]) if intent.kind is Kind.PRESENCE else None
+    if isinstance(request, Classify) and request.labels in LABEL_SETS:
+        return Asked(text, intent, request, classes_unknown=_classes_unknown(text, intent, LABEL_SETS[str(request.labels)]))
+    if isinstance(request, FromBoxes) and kind:
+        request = replace(request, says_yes=False)
+        column = language_of(text) is Language.ZH
+        shown = next(name[column] for name in intent.names if name[0] == kind[1])
+        return Asked(text, intent, request, unknown, place, (kind[0], shown))
+    return Asked(text, intent, request, unknown, place)
+
+
+_WHICH_OF_PAIR = re.compile(
+    r"\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
+    r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)\b"
+    r"|哪一?[侧边只个](?:乳腺|乳房|眼睛?|手|腿|脚|肩膀?|膝盖?)\W*$|左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)\w*还是右"
+)
+_OF_A_LESION = (Kind.MEASURE, Kind.SIDE)
+_ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image is all that was shown
+    r"\b(?:it|this)\b|^\W*how (?:big|large|wide|long|many [cm]m(?: across)?)\W*$"
+    r"|^\W*(?:它|这个)?(?:有|大小)?多[大少长宽](?:一个)?\W*$"
+    r"|它|[几多少][个]?(?:毫米|厘米|公分|mm|cm)大?"
+)
+
+
+def _classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str, ...]:
+    """Return the findings and kinds of findings that a question names beside the classes of a set, as it calls them."""
+    column = language_of(text) is Language.ZH
+    names = [name for name in intent.names if is_finding(name[0]) and not intent.generic]
+    told = [each.casefold() for pair in label_set.labels for each in pair]
+    named = [] if len(names) != len(intent.names) else [name[column] for name in names if name[0] not in told]
+    kind = kind_left_out(text, [name[0] for name in intent.names])
+    is_other = kind is not None and not any(kind[0] in each for each in told)
+    words = [*intent.unknown, *([kind[0]] if kind and is_other else named)]
+    return tuple(dict.fromkeys(word for word in words if not any(word in each for each in told)))
 
 
 def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskRequest]) -> Several | None:
@@ -244,6 +291,8 @@ def _request(
             return KindOfImage()
         case Kind.BODY_PART if prompts.modalities and Task.REPORT in tasks:
             return BodyPart()
+        case Kind.BODY_PART | Kind.MODALITY | Kind.ORGANS if intent.unknown:
+            raise _unknown_name(text, intent, terminology, modality, body_part)
         case Kind.ORGANS if _PLACE.search(text.casefold()):
             raise UsageError("task.impossible_relation")
         case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in tasks:
@@ -264,7 +313,9 @@ def _request(
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
             return _classification(text, modality, body_part)
         case Kind.PRESENCE if (
-            not _is_shown(intent, modality) and (label_set := named_set(text, modality)) and Task.CLASSIFY in tasks
+            not _is_shown(intent, modality)
+            and (label_set := named_set(text, modality) or (names_cancer(text) and label_set_of(text, modality)) or "")
+            and Task.CLASSIFY in tasks
         ):
             return Classify(label_set, question=text)  # "any sign of TB?"
         case (
@@ -346,6 +397,13 @@ def _of_names(
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
         raise _unknown_name(text, intent, terminology, modality, body_part)
+    asks_for_it = intent.kind in (Kind.PRESENCE, Kind.COUNT)
+    if asks_for_it and modality and not intent.generic and not any(is_known(modality, name[0]) for name in intent.names):
+        elsewhere = [name for name in intent.names if is_finding(name[0]) and terminology.can_show(modality, name[0])]
+        if elsewhere == [*intent.names]:  # that there is none would be said of what the weights never saw
+            column = language_of(text) is Language.ZH
+            shown = [name[column] for name in elsewhere]
+            raise UsageError("task.unlearned_in_kind", names=shown, kind=MODALITY_NAMES[modality][column])
     if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
@@ -364,7 +422,7 @@ def _of_names(
     # A polyp is no answer to "any cancer?", but to "any polyps? any cancer?".
     cancers = tuple(name for name in intent.names if names_cancer(name[0]) or name[0] in others)
     asks_for_cancer = intent.kind is Kind.PRESENCE and names_cancer(text)
-    return FromBoxes(intent.kind, cancers if asks_for_cancer and cancers else intent.names, is_negated(text))
+    return FromBoxes(intent.kind, cancers if asks_for_cancer and cancers else intent.names, not is_negated(text))
 
 
 def _unknown_name(

@@ -37,8 +37,8 @@ def simplified(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold().translate(_table()["traditional"])
 
 
-def corrected(text: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
-    """Replace spellings, irregular plurals and typos of English words by `known` words.
+def corrected(text: str, known: Collection[str], right: Collection[str] = ()) -> tuple[str, dict[str, str]]:
+    """Replace spellings, irregular plurals and typos of English words by `known` words; those that are `right` stay.
 
     Returns the text and the typos, with what replaced them.
     """
@@ -51,7 +51,7 @@ def corrected(text: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
             return str(slip)
         word: str = table["spellings"].get(match.group(), match.group())
         word = word if word in known else table["plurals"].get(word, word)
-        if word in known or word != match.group() or word in table["no_typos"]:
+        if word in known or word != match.group() or word in right or word in table["no_typos"]:
             return word
         candidates = (*known, *table["plurals"], *table["spellings"])
         near = sorted((distance, one) for one in candidates if (distance := _slips(word, one)) is not None)
@@ -202,6 +202,40 @@ def disease_word(text: str) -> str | None:
     words, plain = _table()["disease_words"], simplified(text).casefold()
     english = (word for word in re.findall(r"[a-z]+", plain) if word in words["en"])
     return next(english, next((word.rstrip("的性") for word in words["zh"] if word in plain), None))
+
+
+def superlative(text: str) -> bool | None:
+    """Whether a text asks for the largest of several, rather than the smallest; None where it asks for neither."""
+    plain = simplified(text)
+    if re.search(r"\b(?:biggest|largest|longest)\b|最[大长]的?(?!.{0,3}(?:直径|径|长度))", plain):
+        return True
+    return False if re.search(r"\b(?:smallest|tiniest)\b|最小的?(?!.{0,3}径)", plain) else None
+
+
+def homonym(label: str, modality: str | None) -> list[str]:
+    """Return the English labels that a label means in a kind of image that has no such thing: a gland, in mammography."""
+    labels: list[str] = _table()["homonyms"].get(label, {}).get(modality or "", [])
+    return labels
+
+
+def kind_left_out(text: str, labels: Collection[str]) -> tuple[str, str] | None:
+    """Return what a text says of a finding beyond its label, and that English label; None where it says no more.
+
+    That is the name of one kind of such findings, "glioblastoma" of a glioma, or a word for one, "flat" of a polyp.
+    """
+    table, plain = _table(), simplified(text)
+    words_of_text = f" {' '.join(re.findall(r'[a-z0-9]+', plain))} "
+
+    def holds(word: str) -> bool:
+        return f" {word} " in words_of_text if word.isascii() else word in plain
+
+    for label in labels:
+        if kind := next((word for word in table["narrower"].get(label, ()) if holds(word)), None):
+            return kind, label
+    findings = [label for label in labels if is_finding(label)]
+    words = (*table["qualifiers"]["en"], *table["qualifiers"]["zh"])
+    qualifier = next((word for word in words if holds(word) and not any(word in label for label in findings)), None)
+    return (qualifier, findings[0]) if findings and qualifier else None
 
 
 def names_cancer(text: str) -> bool:
@@ -368,7 +402,7 @@ def site_labels(key: str, structures: Collection[str], text: str) -> list[str]:
 
     Of several sites the one with the longest word counts: "骨头" holds "头".
     """
-    is_in, found = _word_in(text), []
+    is_in, found = _word_in(text.replace("肾上腺", " ").replace("adrenal", " ")), []
     for site in _table()["sites"].values():
         words = [word for word in site["words"] if is_in(word)]
         is_structure = any(one in site["structures"] for one in structures)

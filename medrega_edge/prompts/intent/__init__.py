@@ -37,7 +37,9 @@ from medrega_edge.vocabulary.body_parts import of_named_part
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
 from medrega_edge.vocabulary.wording import (
     MARK,
+    UNKNOWN,
     Generic,
+    homonym,
     is_finding,
     is_finding_word,
     may_be_finding,
@@ -77,7 +79,10 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
     # The classifier learned from questions whose names are known.
     kind, reason = decide(reading.facts) if terminology.labels else by_phrases(reading.facts)[:2]
     generic, names, unknown = tuple(one.word for one in reading.generic), reading.chosen(kind), reading.unknown
-    asks_for_it = kind in (Kind.PRESENCE, Kind.COUNT) or (kind is Kind.LOCATE and reading.facts.ends_in_question_mark)
+    asks_for_it = kind in (Kind.PRESENCE, Kind.COUNT) or (
+        kind in (Kind.LOCATE, Kind.SEGMENT)
+        and (reading.facts.ends_in_question_mark or _FINDING_IN_STRUCTURE.search(words_of(reading.masked)))
+    )
     if asks_for_it and (nameless := reading.findings_without_name()):
         generic, names, unknown = (), (), nameless
     return Intent(
@@ -163,6 +168,9 @@ _PLACE = re.compile(
 _AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?([\u3400-\u9fff]{{2,6}})")
 _ILLNESS_ZH = re.compile(rf"{MARK}(?:[里内上]?(?:有没有|有无|是否有|有|得了?))?(病)(?![灶变例人房理情史毒症])")
 _LISTED = re.compile(rf"{MARK} ?[,\uff0c\u3001;/]|{CONJOINED.pattern}")
+_FINDING_IN_STRUCTURE = re.compile(  # "stones in the gallbladder"
+    rf"(?:{MARK}|{UNKNOWN}) (?:in|inside|within) (?:the |this |that |my |his |her |left |right )*{MARK}"
+)
 _ASKED_FIRST = re.compile(rf"\? ?{MARK}")
 
 
@@ -198,6 +206,7 @@ class _Reading:
         names = composed(names, generic, plain, said, by_english)
         if {english for english, _ in names} == {"heart"} and has("enlarged", plain):
             names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
+        names = [by_english.get(each, name) for name in names for each in homonym(name[0], modality) or (name[0],)]
         labels = of_named_part(plain, [label for one in generic for label in one.labels])
         meant = [by_english[label] for label in labels if label in by_english]
         if not CONJOINED.search(said):
@@ -230,7 +239,7 @@ class _Reading:
         if self.facts.has_unknown_finding:
             return self.unknown
         words = [word for word in re.findall("[a-z]+", self.facts.said) if may_be_finding(word)]
-        structure = without_side(self.names[0][0]), self.names[0][1].lstrip("左右")
+        structure = without_side(self.names[0][0]), self.names[0][1].lstrip("左右").removeprefix("侧")
         words += [word for word in _AFTER_NAME.findall(self.facts.said) if may_be_finding(word)]
         words += _ILLNESS_ZH.findall(self.facts.said)
         words += [one.word for one in self.generic if is_finding_word(one.key)]
@@ -278,5 +287,5 @@ def unknown_word(text: str) -> str:
     plain = simplified(text)
     for kind in _ASKING:
         plain = pattern(kind, plain).sub(" ", plain)
-    words = without_request_words(plain).split()
+    words = re.sub(r"\b(?:and|or|but)$|^(?:and|or|but)\b", " ", " ".join(without_request_words(plain).split())).split()
     return " ".join(words)[:40] if 0 < len(words) <= _MAX_UNKNOWN else ""

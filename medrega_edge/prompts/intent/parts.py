@@ -23,6 +23,11 @@ _OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE,
 _INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
 _PRONOUN = re.compile(r"\b(?:it|them|they)\b|它们?")
 _MOST = 3
+# A question that only goes on from the part before: "how big", "how many", "哪一侧".
+_GOES_ON = re.compile(
+    r"^(?:please |then |also |and )?(?:how (?:big|large|wide|long|many)|(?:on |in )?(?:which|what) side|what size)$"
+    r"|^(?:有|分别)?(?:多[大少长宽]|几[个处颗枚]|多少个|大小|大小多少|(?:在)?哪一?[侧边])[呢?？]?$"
+)
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
     r"|which|why|should|can|could|whether|if)\b|[吗么嘛]$|是否|是不是|有没有|有无|怎么|为什么|什么|多[大少长宽厚远重]|几[个处颗枚级]"
@@ -73,7 +78,7 @@ def _pieces(text: str) -> list[str]:
 def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bool:
     """Whether a part names something, or points back, and asks; "is there?" behind a statement does not."""
     masked = named(piece, terminology, modality).masked
-    points = MARK in masked or _INSIDE.search(piece) or _PRONOUN.search(piece)
+    points = MARK in masked or _INSIDE.search(piece) or _PRONOUN.search(piece) or _GOES_ON.search(piece)
     is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
     said = words_of(masked)
     asks = is_question or any(has(kind, said) for kind in _ASKING)
@@ -92,5 +97,7 @@ def _with_names(piece: str, names: BilingualName) -> str:
     english, chinese = names
     if not english:
         return piece
+    if _GOES_ON.search(piece):
+        return f"{piece}: the {english}" if piece.isascii() else f"{chinese}{piece}"
     piece = _INSIDE.sub(lambda match: f"in the {english}" if match.group().isascii() else f"{chinese}里", piece, count=1)
     return _PRONOUN.sub(lambda match: f"the {english}" if match.group().isascii() else chinese, piece, count=1)

@@ -155,6 +155,9 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
     for reason in table()["impossible"]:
         is_context = reason in ("care", "score", "identity") and facts.is_explicit and facts.has("locate")  # "my doctor"
         is_context |= reason == "identity" and facts.has_box  # "the name of what is in it"
+        is_context |= (
+            reason == "age" and facts.is_explicit and all(is_finding(name[0]) for name in facts.names)
+        )  # of a fracture
         is_context |= reason in ("identity", "age") and facts.is_explicit and facts.has("measure")  # "how tall is it"
         is_context |= facts.has("report_strong") and facts.has("with_boxes")  # "a report whose findings are marked"
         is_context |= reason == "brightness" and facts.has("why")
@@ -166,6 +169,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.ANSWER, None, math.inf
     if _IN_PICTURE.search(facts.said) and not facts.has_name:
         return Kind.ANSWER, None, math.inf
+    if _WHAT_IS.search(facts.said) and not facts.is_explicit:
+        return Kind.IDENTIFY, None, math.inf
     if _asks_which_is_ill(facts):
         return Kind.REPORT, None, math.inf
     if _asks_for_relation(facts):
@@ -259,7 +264,14 @@ _POSITION = (
     r"|higher than|lower than|anterior to|posterior to|medial to|lateral to"
 )
 _RATIO = re.compile("cup to disc ratio|杯盘比")  # the only ratio that two boxes tell
-_WEIGHTING = re.compile(r"\bt[12]\b|weight(?:ed|ing)|加权")  # the kind of image does not tell it
+# The kind of image does not tell sequence, phase or contrast medium.
+_WEIGHTING = re.compile(
+    r"\bt[12]\b|weight(?:ed|ing)|\b(?:flair|dwi|adc|stir)\b|加权|平扫还是|是平扫|平扫吗|[动静]脉期|门脉期|延迟期|什么期|增强(?:扫描|期|还是|的?[吗么？?]|$)"
+    r"|\b(?:with|without) contrast\b|\b(?:arterial|venous|portal) phase\b|打了?造影剂"
+)
+_WHAT_IS = re.compile(
+    r"^what (?:is|are|s|re) (?:the|that|this|these|those) [a-z ]*" + MARK + r"\W*$"
+)  # "what are the white spots"
 _IN_PICTURE = re.compile(
     r"\b(?:left|right|upper|lower|top|bottom)(?:[- ]?hand)?(?:[- ](?:left|right))?"
     r"(?: (?:half|third|part|corner|quadrant|side|edge))?"

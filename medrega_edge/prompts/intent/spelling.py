@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from medrega_edge.prompts.intent.phrases import cue_words, table, texts_of
 from medrega_edge.vocabulary.terminology import Terminology
@@ -31,7 +31,13 @@ def plain_text(text: str, terminology: Terminology) -> tuple[str, dict[str, str]
     """Return a question in one script and one spelling, and its typos with what replaced them."""
     plain = simplified(text).replace("'", " ").replace("\u2019", " ")
     plain = _SIDE_LETTER.sub(lambda match: {"l": "left", "r": "right"}[match.group(1)], plain)
-    return corrected(plain, terminology.words | cue_words())
+    return corrected(plain, terminology.words | cue_words(), _words_of_unknown_names())
+
+
+@cache
+def _words_of_unknown_names() -> set[str]:
+    """Words that are no slips: short ones may be, as "pulm" for "pulmonary"."""
+    return set(re.findall(r"[a-z]{7,}", " ".join(filter(str.isascii, unknown_names()))))
 
 
 def without_slips(text: str, terminology: Terminology) -> str:
