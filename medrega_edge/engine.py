@@ -360,9 +360,10 @@ class Engine:
         """Tell which task is meant where none is named; raises UsageError where this package has none that fits."""
         return guess_task(text, self.tasks, self.terminology, box, labels)
 
-    def follow_up(self, text: str, last: TaskRequest) -> TaskRequest | None:
-        """Return the request of a question that goes on from the `last` one; None for a question of its own."""
-        return follow_up(text, last, self.terminology)
+    def follow_up(self, text: str, last: TaskRequest, answer: Answer | None = None) -> TaskRequest | None:
+        """Return the request of a question that goes on from the `last` one and its answer; None for one of its own."""
+        found = {region.label for region in answer.regions} if answer else ()
+        return follow_up(text, last, self.terminology, found)
 
     def modality(self, image: EncodedImage) -> Modality | None:
         """Return the modality that the file states, else the recognised one; None for no medical image."""

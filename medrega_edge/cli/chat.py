@@ -27,7 +27,7 @@ from medrega_edge.cli.help import App
 from medrega_edge.cli.options import GuessOption, ImageOptions, with_shared_options
 from medrega_edge.cli.settings import in_folder
 from medrega_edge.cli.signals import interruptible
-from medrega_edge.domain import NOTICE, NOTICE_ZH, Language, language_of
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language, Task, language_of
 from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.i18n.message import Message
 
@@ -94,7 +94,8 @@ class _Conversation:
         self._guess = guess
         self._engine, self._image, self._path, self._shared = engine, image, path, shared
         self._answer: Answer | None = None
-        self._last: TaskRequest | None = None  # question, for those that go on from it
+        self._last: TaskRequest | None = None  # that boxes answered, for those that go on from it
+        self._boxes: Answer | None = None
 
     @property
     def kind(self) -> str:
@@ -155,11 +156,13 @@ class _Conversation:
         save_picture(self._image, self._answer, path, quiet=self._shared.output.as_json)
 
     def _ask(self, question: str) -> None:
-        following = self._last and self._engine.follow_up(question, self._last)
-        self._last = following or self._engine.request(self._image, question)
-        self._show(self._last, language_of(question))
+        following = self._last and self._engine.follow_up(question, self._last, self._boxes)
+        request = following or self._engine.request(self._image, question)
+        answer = self._show(request, language_of(question))
+        if request.task is Task.DETECT:  # "is it malignant?" does not change what "it" means
+            self._last, self._boxes = request, answer
 
-    def _show(self, request: TaskRequest, language: Language) -> None:
+    def _show(self, request: TaskRequest, language: Language) -> Answer | None:
         """Answer a request; at a terminal, Ctrl-C ends the answer and not the chat."""
         answer = None
         with interruptible() if _at_terminal() else nullcontext():
@@ -167,9 +170,10 @@ class _Conversation:
             answer = answer_and_show(self._engine, self._image, request, language, self._shared, self._guess)
         if answer is None:
             print_status("\n" + Message("chat.stopped").text(user_language()))
-            return
+            return None
         self._answer = answer
         self.warned = self.warned or bool(answer.warnings or answer.best_guesses)
+        return answer
 
 
 def _at_terminal() -> bool:

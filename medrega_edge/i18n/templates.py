@@ -42,6 +42,7 @@ TEMPLATES: dict[str, str] = {
     "answer.not_found": "Not found: {names}.",
     "answer.nothing_visible": "No structure that the model knows was found with confidence.",
     "answer.perhaps_abnormal": "Not sure; perhaps: {names}.",
+    "answer.perhaps_class": "Perhaps: {names}.",
     "answer.perhaps": "Perhaps: {names}.",
     "answer.pixels_no_spacing": "Lengths are in pixels (px): the file does not state the size of a pixel, as DICOM "
     "and NIfTI files do.",
@@ -54,6 +55,7 @@ TEMPLATES: dict[str, str] = {
     "answer.side": "{name!c}: {side}.",
     "answer.sides_assumed": "Sides are the patient's, if the image is shown as usual: the patient's right on the "
     "left. The file does not say so.",
+    "answer.sides_of_picture": "Sides are those of the picture, not the patient's.",
     "answer.sides_of_image": "Sides are those of the image: the file does not state the patient's.",
     "answer.sides_of_patient": "Sides are the patient's, as the file states them.",
     "answer.size": "{name!c}: {width:.0f} x {height:.0f} {unit}.",

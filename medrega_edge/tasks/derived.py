@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medrega_edge.answer import Answer, ImageFacts, Region
+from medrega_edge.answer import Answer, ImageFacts, Region, is_doubt
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
@@ -106,7 +106,10 @@ class Asked(TaskRequest):
         is_likely = not answer.is_unfamiliar and all((label.confidence or 1) >= LIKELY_CLASS for label in answer.labels)
         if answer.task is Task.CLASSIFY and answer.labels and not is_likely:
             classes = [label.label for label in answer.labels]
-            answer = replace(answer, text=Message("answer.perhaps", names=classes).text(answer.language))
+            answer = replace(answer, text=Message("answer.perhaps_class", names=classes).text(answer.language))
+        labels = {region.label for region in answer.regions}
+        told = (each for each in answer.warnings if not is_doubt(each) or each.params.get("name") in (None, *labels))
+        answer = replace(answer, warnings=tuple(told))  # of the names of a generic word, only those that are there
         facts: dict[str, Any] = {}
         if self.intent.names and answer.task is Task.DETECT:
             facts["names"] = [english for english, _ in self.intent.names]
@@ -158,11 +161,13 @@ class FromBoxes(TaskRequest):
     """Locate `names`, and answer a question of `kind` from their boxes.
 
     What is there is said without a yes unless it `says_yes`: a question may ask whether it is missing, or for one kind.
+    With `sides_of_image` a side is that of the picture, not the patient's.
     """
 
     kind: Kind
     names: tuple[BilingualName, ...]
     says_yes: bool = True
+    sides_of_image: bool = False
 
     @property
     def task(self) -> Task:
@@ -197,7 +202,10 @@ class FromBoxes(TaskRequest):
         if missing and self.kind in _OF_ALL:
             nothing, facts = _OF_ALL[self.kind]
             return replace(answer, text=joined([*missing, nothing], answer), facts=facts)
-        messages, facts = _DERIVATIONS[self.kind](found, answer)
+        if self.kind is Kind.SIDE and self.sides_of_image:
+            messages, facts = _sides(found, answer, "L", Message("answer.sides_of_picture"))
+        else:
+            messages, facts = _DERIVATIONS[self.kind](found, answer)
         guesses = answer.best_guesses
         if guesses and self.kind is not Kind.COUNT:
             messages.insert(0, Message("answer.best_guess", names=guesses))
@@ -304,17 +312,21 @@ def _scaled(boxes: Sequence[PixelBox], image: ImageFacts) -> tuple[str, list[Seq
 
 def _side(found: Found, answer: Answer) -> _Told:
     left_edge, is_assumed = _left_edge(answer.image)
+    messages, facts = _sides(found, answer, left_edge, _whose_side(answer.image, is_assumed))
+    return messages, facts | {"assumed": is_assumed}
+
+
+def _sides(found: Found, answer: Answer, left_edge: str, whose: Message) -> _Told:
     messages: list[Message] = []
     sides: dict[str, list[str]] = {}
     for name, regions in found.items():
         for region in regions:
-            side = "middle" if is_of_midline(name[0]) else _side_of(region, answer, left_edge)
+            is_middle = is_of_midline(name[0]) and whose.code != "answer.sides_of_picture"
+            side = "middle" if is_middle else _side_of(region, answer, left_edge)
             if side not in sides.setdefault(name[0], []):
                 sides[name[0]].append(side)
                 messages.append(Message("answer.side", name=region.label, side=_SIDE_NAMES[side]))
-    if messages:
-        messages.append(_whose_side(answer.image, is_assumed))
-    return messages, {"sides": sides, "assumed": is_assumed}
+    return [*messages, *([whose] if messages else [])], {"sides": sides}
 
 
 def _side_of(region: Region, answer: Answer, left_edge: str) -> str:

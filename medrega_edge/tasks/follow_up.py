@@ -6,7 +6,7 @@ What is remembered of the last question is its kind and its names, not its text.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from medrega_edge.domain import Task
 from medrega_edge.prompts.intent import Kind, understand, unknown_word
@@ -29,21 +29,43 @@ _ON_SIDE = re.compile(
     r"|^(?:那)?它?(?:们)?(?:是)?在?[左右][边侧](?:的)?[吗么？?]",
     re.IGNORECASE,
 )
+# A question for the place of what the last one was about: "where?", "show me", "在哪", "圈出来", "给我标一下看看".
+_BARE_PLACE = re.compile(
+    r"^\W*(?:so |and |ok |okay |please |can you |could you )*"
+    r"(?:where(?: exactly| is that| s that)?|show me|mark|box|circle|draw|outline|highlight|point out|point)"
+    r"(?: it| them| that| again| please| on the (?:picture|image))*\W*$"
+    r"|^\W*(?:show|draw|mark) (?:it|them|that|me)(?: again| please| where)*\W*$"
+    r"|^\W*(?:那么?|请|帮我|给我|能不能)*(?:它们?)?(?:在|位于|是在)?"
+    r"(?:哪里?|哪儿|哪个?(?:位置|地方|部位)|什么(?:位置|地方|部位)|位置|何处)[呢啊呀]?\W*$"
+    r"|^\W*(?:那么?|请|再|帮我|给我|把它们?|将其)*[圈框标画勾][出示注]?(?:一下|一圈|一次|出来|给我|看看|看|下|来|起来)*[吧呢]?\W*$",
+    re.IGNORECASE,
+)
+_BARE_SIDE = re.compile(
+    r"^\W*(?:(?:on |in )?(?:which|what) side|left or right|right or left)(?: is (?:it|that) on| is it)?\W*$"
+    r"|^\W*(?:它)?(?:在|是)?(?:哪一?[侧边]|左[边侧]?还是右[边侧]?)[呢]?\W*$",
+    re.IGNORECASE,
+)
 _SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}
 _OPPOSITE = {"left": "right", "right": "left"}
 _OF_TWO = (Kind.COMPARE, Kind.DISTANCE)
 _OF_BOXES = (Kind.COUNT, Kind.MEASURE, Kind.SIDE, *_OF_TWO)
 
 
-def follow_up(text: str, last: TaskRequest, terminology: Terminology) -> TaskRequest | None:
+def follow_up(text: str, last: TaskRequest, terminology: Terminology, found: Collection[str] = ()) -> TaskRequest | None:
     """Return the request of a question that goes on from the `last` one; None for a question of its own.
 
-    Only boxes are asked for in this way: other tasks have no names.
+    Only boxes are asked for in this way: other tasks have no names. What points back means the labels that the last answer
+    `found`, in any language, where there are some.
     """
     last = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
     before = terminology.find(last.words)
     if not before:
         return None
+    before = [name for name in before if found and set(name) & set(found)] or before
+    if _BARE_PLACE.search(text):
+        return _request(text, Kind.LOCATE, before, last)
+    if _BARE_SIDE.search(text):
+        return _request(text, Kind.SIDE, before, last)
     intent, names = understand(text, terminology), terminology.find(text)
     last_kind = last.kind if isinstance(last, FromBoxes) else Kind.LOCATE
     is_same, side = bool(_SAME_NAMES.search(text)), [] if names else _of_side(text, before, terminology)

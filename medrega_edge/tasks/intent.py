@@ -167,6 +167,10 @@ _WHICH_OF_PAIR = re.compile(
     r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)\b"
     r"|哪一?[侧边只个](?:乳腺|乳房|眼睛?|手|腿|脚|肩膀?|膝盖?)\W*$|左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)\w*还是右"
 )
+_OF_IMAGE = re.compile(
+    r"\b(?:side|left|right|half) of (?:the|this) (?:image|picture|screen|photo|film|frame)\b"
+    r"|(?:图像|图片|图|画面|照片)(?:里|中|上)?的?(?:左|右|哪一?[侧边])"
+)
 _OF_A_LESION = (Kind.MEASURE, Kind.SIDE)
 _ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image is all that was shown
     r"\b(?:it|this)\b|^\W*how (?:big|large|wide|long|many [cm]m(?: across)?)\W*$"
@@ -422,7 +426,8 @@ def _of_names(
     # A polyp is no answer to "any cancer?", but to "any polyps? any cancer?".
     cancers = tuple(name for name in intent.names if names_cancer(name[0]) or name[0] in others)
     asks_for_cancer = intent.kind is Kind.PRESENCE and names_cancer(text)
-    return FromBoxes(intent.kind, cancers if asks_for_cancer and cancers else intent.names, not is_negated(text))
+    names_asked = cancers if asks_for_cancer and cancers else intent.names
+    return FromBoxes(intent.kind, names_asked, not is_negated(text), bool(_OF_IMAGE.search(simplified(text))))
 
 
 def _unknown_name(
