@@ -121,7 +121,8 @@ def parse_intent(
     if not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION and _ONE_LESION.search(simplified(text)):
         lesion = understand("lesion", terminology, modality)
         intent = replace(intent, names=lesion.names, generic=lesion.generic)
-    if intent.generic and intent.names and (others := excluded(simplified(text), terminology)):
+    if intent.generic and intent.names and _OTHER_THAN.search(simplified(text)):
+        others = excluded(simplified(text), terminology) or terminology.find(simplified(text))
         intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
         if not intent.names:
             raise _unknown_name(text, intent, terminology, modality, body_part)
@@ -162,6 +163,7 @@ def parse_intent(
     return Asked(text, intent, request, unknown, place)
 
 
+_OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
 _WHICH_OF_PAIR = re.compile(
     r"\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
     r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)\b"
@@ -401,9 +403,8 @@ def _of_names(
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
         raise _unknown_name(text, intent, terminology, modality, body_part)
-    asks_for_it = intent.kind in (Kind.PRESENCE, Kind.COUNT)
-    if asks_for_it and modality and not intent.generic and not any(is_known(modality, name[0]) for name in intent.names):
-        elsewhere = [name for name in intent.names if is_finding(name[0]) and terminology.can_show(modality, name[0])]
+    if modality and intent.kind in (Kind.PRESENCE, Kind.COUNT) and not intent.generic:
+        elsewhere = [name for name in intent.names if _is_known_elsewhere(name[0], modality, terminology)]
         if elsewhere == [*intent.names]:  # that there is none would be said of what the weights never saw
             column = language_of(text) is Language.ZH
             shown = [name[column] for name in elsewhere]
@@ -428,6 +429,12 @@ def _of_names(
     asks_for_cancer = intent.kind is Kind.PRESENCE and names_cancer(text)
     names_asked = cancers if asks_for_cancer and cancers else intent.names
     return FromBoxes(intent.kind, names_asked, not is_negated(text), bool(_OF_IMAGE.search(simplified(text))))
+
+
+def _is_known_elsewhere(label: str, modality: Modality, terminology: Terminology) -> bool:
+    """Whether an image of a kind may show a finding, but only other kinds had it in the training data."""
+    is_possible = is_finding(label) and terminology.can_show(modality, label)
+    return is_possible and not is_known(modality, label) and any(is_known(other, label) for other in Modality)
 
 
 def _unknown_name(

@@ -50,7 +50,7 @@ def test_a_set_that_is_named_gets_a_warning(engine, scan, part):
 
 
 def test_the_eye_has_no_side_in_a_photograph_of_it(engine):
-    with raises_code(UsageError, "task.which_eye"):
+    with raises_code(UsageError, "task.which_of_pair"):
         asked(engine, "left or right eye?", Modality.FUNDUS, "eye")
 
 

@@ -227,7 +227,7 @@ def test_a_refusal_offers_what_such_images_usually_show():
         ("has the liver grown since last year", "impossible_time"),
         ("what is the volume of the liver", "impossible_outline"),
         ("locate the unicorn", "unknown_name_here"),
-        ("how big is it?", "no_known_name"),
+        ("how big are they?", "no_known_name"),
         ("how far is the liver", "two_names"),
         ("is the liver larger?", "two_names"),
         ("良性还是恶性", "no_fitting_set"),

@@ -184,13 +184,13 @@ def test_no_more_is_refused_than_boxes_cannot_tell(terminology, text, modality, 
 
 def test_what_a_part_leaves_out_is_said(engine, scan):
     """The side of a finding leaves boxes out in `finish`, with a warning."""
-    asked = engine.request(scan, "where is the liver and is there a kidney stone in the left kidney?")
+    asked = engine.request(scan, "where is the liver and is there a breast lesion on the left?")
     assert isinstance(asked, Several)
     located = engine.run(scan, engine.request(scan, "where is the liver?"))
-    stone = replace(located.regions[0], label="kidney stone", box=PixelBox(120, 190, 180, 240))
+    stone = replace(located.regions[0], label="breast lesion", box=PixelBox(120, 190, 180, 240))
     answer = asked.finish(replace(located, regions=(*located.regions, stone)))
     assert [region.label for region in answer.regions] == ["liver"]
-    assert any("kidney stone" in str(warning) for warning in answer.warnings)
+    assert any("breast lesion" in str(warning) for warning in answer.warnings)
 
 
 @pytest.mark.parametrize("text", ["侧脑室扩不扩", "椎管狭不狭窄"])

@@ -287,5 +287,7 @@ def unknown_word(text: str) -> str:
     plain = simplified(text)
     for kind in _ASKING:
         plain = pattern(kind, plain).sub(" ", plain)
-    words = re.sub(r"\b(?:and|or|but)$|^(?:and|or|but)\b", " ", " ".join(without_request_words(plain).split())).split()
+    words = re.sub(
+        r"\b(?:and|or|but)$|^(?:and|or|but|does|do|did)\b", " ", " ".join(without_request_words(plain).split())
+    ).split()
     return " ".join(words)[:40] if 0 < len(words) <= _MAX_UNKNOWN else ""

@@ -169,7 +169,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.ANSWER, None, math.inf
     if _IN_PICTURE.search(facts.said) and not facts.has_name:
         return Kind.ANSWER, None, math.inf
-    if _WHAT_IS.search(facts.said) and not facts.is_explicit:
+    if _WHAT_IS.search(facts.said) and not facts.is_explicit and not any(map(facts.has, _OTHERWISE_ASKED)):
         return Kind.IDENTIFY, None, math.inf
     if _asks_which_is_ill(facts):
         return Kind.REPORT, None, math.inf
@@ -270,8 +270,9 @@ _WEIGHTING = re.compile(
     r"|\b(?:with|without) contrast\b|\b(?:arterial|venous|portal) phase\b|打了?造影剂"
 )
 _WHAT_IS = re.compile(
-    r"^what (?:is|are|s|re) (?:the|that|this|these|those) [a-z ]*" + MARK + r"\W*$"
+    r"^what (?:is|are|s|re) (?:the|that|this|these|those) (?:[a-z]+ ){0,2}" + MARK + r"\W*$"
 )  # "what are the white spots"
+_OTHERWISE_ASKED = ("locate", "where", "measure", "side", "count", "classify", "body_part", "kind_of_image", "report_strong")
 _IN_PICTURE = re.compile(
     r"\b(?:left|right|upper|lower|top|bottom)(?:[- ]?hand)?(?:[- ](?:left|right))?"
     r"(?: (?:half|third|part|corner|quadrant|side|edge))?"
@@ -350,7 +351,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.COMPARE, lambda f: f.has("compare") and f.compares),
     (Kind.GROUNDED_REPORT, lambda f: f.has("report") and f.has("with_boxes") and not f.is_explicit),
     (Kind.IDENTIFY, lambda f: f.has("identify_strong") and not f.has_name),
-    (Kind.REPORT, lambda f: f.has("report_strong") and not f.has_name),
+    (Kind.REPORT, lambda f: f.has("report_strong") and not f.is_explicit),
     (Kind.REPORT, lambda f: f.has("all_well") and not f.has_name),
     (Kind.ANSWER, lambda f: f.has("answer") or _asks_for_state(f)),
     (Kind.MODALITY, _asks_for_modality),
