@@ -55,7 +55,7 @@ from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.follow_up import follow_up
+from medrega_edge.tasks.follow_up import follow_up, pointing_back
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
@@ -360,9 +360,17 @@ class Engine:
         """Tell which task is meant where none is named; raises UsageError where this package has none that fits."""
         return guess_task(text, self.tasks, self.terminology, box, labels)
 
-    def follow_up(self, text: str, last: TaskRequest, answer: Answer | None = None) -> TaskRequest | None:
-        """Return the request of a question that goes on from the `last` one and its answer; None for one of its own."""
+    def follow_up(
+        self, text: str, last: TaskRequest, answer: Answer | None = None, *, image: EncodedImage | None = None
+    ) -> TaskRequest | None:
+        """Return the request of a question that goes on from the `last` one and its answer; None for one of its own.
+
+        Of an `image`, "any lesion in it?" asks for the lesions of what was found; then raises UsageError as `request`.
+        """
         found = {region.label for region in answer.regions} if answer else ()
+        filled = pointing_back(text, last, self.terminology, found)
+        if image is not None and filled != text:
+            return self.request(image, filled)
         return follow_up(text, last, self.terminology, found)
 
     def modality(self, image: EncodedImage) -> Modality | None:

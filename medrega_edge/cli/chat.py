@@ -156,7 +156,7 @@ class _Conversation:
         save_picture(self._image, self._answer, path, quiet=self._shared.output.as_json)
 
     def _ask(self, question: str) -> None:
-        following = self._last and self._engine.follow_up(question, self._last, self._boxes)
+        following = self._last and self._engine.follow_up(question, self._last, self._boxes, image=self._image)
         request = following or self._engine.request(self._image, question)
         answer = self._show(request, language_of(question))
         if request.task is Task.DETECT:  # "is it malignant?" does not change what "it" means

@@ -153,6 +153,8 @@ TEMPLATES: dict[str, str] = {
     "task.unfamiliar_image": "this image is unlike those of its kind that the model knows, so its answers are guesses",
     "task.unlearned_in_kind": "The model has not learned {names} in images of this kind ({kind}), so it cannot tell whether "
     "one shows it.",
+    "task.absence_unlearned": "'{name}': no image of this kind ({modality}) had it in the training data, so that it is not "
+    "found tells nothing",
     "task.unknown_in_kind": "'{name}' is a guess: no image of this kind ({modality}) had it in the training data",
     "task.where_not_whether": "'{name}' is a guess: in validation images without it the model was as sure, so the box tells "
     "where it would be, not whether it is there",

@@ -20,7 +20,7 @@ from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.findings import LIKELY_CLASS
+from medrega_edge.tasks.findings import CERTAIN_CLASS
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.tasks.sizes import why_pixels
@@ -103,7 +103,7 @@ class Asked(TaskRequest):
         if self.intent.side and isinstance(self.request, FromBoxes):
             answer = _on_side(answer, self.intent.side)
         answer = self._finished(answer)
-        is_likely = not answer.is_unfamiliar and all((label.confidence or 1) >= LIKELY_CLASS for label in answer.labels)
+        is_likely = not answer.is_unfamiliar and all((label.confidence or 1) >= CERTAIN_CLASS for label in answer.labels)
         if answer.task is Task.CLASSIFY and answer.labels and not is_likely:
             classes = [label.label for label in answer.labels]
             answer = replace(answer, text=Message("answer.perhaps_class", names=classes).text(answer.language))
@@ -149,7 +149,9 @@ class Asked(TaskRequest):
         kind, intent = KIND_NAMES[self.intent.kind].text(language), self.intent
         names = [name[language is Language.ZH] for name in intent.names] if self.task is Task.DETECT else []
         parts = [Message("output.labelled", label=kind, value=names).text(language) if names else kind]
-        parts += [Message("answer.generic", word=word).text(language) for word in intent.generic if names]
+        asked = {english for english, _ in intent.names}
+        meant = [word for word in intent.generic if names and asked & generic_labels(word)]
+        parts += [Message("answer.generic", word=word).text(language) for word in meant]
         parts += [Message("answer.typo", typed=old, meant=new).text(language) for old, new in intent.typos.items()]
         if intent.kind is Kind.IDENTIFY and self.task is Task.REPORT:
             parts.append(Message("answer.whole_image").text(language))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medrega_edge.answer import LIKELY, Answer
-from medrega_edge.domain import Language, Task
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference.grammars import NamedRegion
@@ -140,9 +140,11 @@ def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
     encoded = model.encode_continuation(english, REF_OPEN)
     generation = context.generate(prompt, NamedRegion(model.vocabulary, encoded, absent, limit=context.max_region_tokens))
     parsed = parse(generation.raw_text)
+    unlearned = _unlearned(context, english, label)
     if not parsed.regions:
         cut = generation.finish == "length"  # before a box was whole: that is no absence
-        return TaskResult("" if cut else absent_text, warnings=generation_warnings(generation), generations=(generation,))
+        warnings = (*generation_warnings(generation), *([] if cut else unlearned))
+        return TaskResult("" if cut else absent_text, warnings=warnings, generations=(generation,))
     presence = generation.steps[0].probability
     scores = box_scores(generation, 1.0 if presence is None else presence)
     boxes = [box for region in parsed.regions for box in region.boxes]
@@ -150,7 +152,7 @@ def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
     warnings = generation_warnings(generation, parsed.problems)
     best = max((1.0 if each.score is None else context.confidence(english, each.score) for each in detections), default=0.0)
     if best < floor():
-        warnings = (*warnings, Message("task.below_floor", name=label, score=best))
+        warnings = (*warnings, *(unlearned or [Message("task.below_floor", name=label, score=best)]))
         return TaskResult(absent_text, warnings=warnings, generations=(generation,))
     doubts = _doubts(context, english, label, best)
     return TaskResult("", detections, warnings=(*warnings, *doubts), generations=(generation,))
@@ -168,6 +170,14 @@ def _doubts(context: TaskContext, english: str, label: str, best: float) -> list
     if best < certain_from(modality, english):
         return [Message("task.where_not_whether", name=label)]
     return [] if is_known(modality, english) else [Message("task.unknown_in_kind", name=label, modality=modality.value)]
+
+
+def _unlearned(context: TaskContext, english: str, label: str) -> list[Message]:
+    """Say that no image of this kind had a name in the training data, so that it is not found tells nothing."""
+    modality = context.image_modality()
+    if modality is None or is_known(modality, english) or not any(is_known(other, english) for other in Modality):
+        return []
+    return [Message("task.absence_unlearned", name=label, modality=modality.value)]
 
 
 def why_not(context: TaskContext, english: str, label: str) -> Message | None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from medrega_edge.domain import Task
 from medrega_edge.prompts.intent import Kind, understand, unknown_word
+from medrega_edge.prompts.intent.parts import with_names
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
@@ -87,6 +88,17 @@ def follow_up(text: str, last: TaskRequest, terminology: Terminology, found: Col
     if (is_nameless or (not names and is_same)) and asks_for_boxes:
         return _request(text, intent.kind, before, last)
     return None
+
+
+def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found: Collection[str] = ()) -> str:
+    """Return a question for something in or near what the last one was about, "any lesion in it?", with its names."""
+    intent = understand(text, terminology)
+    if not (intent.generic or intent.unknown or intent.names) or not _SAME_NAMES.search(text):
+        return text
+    before = terminology.find(last.request.words if isinstance(last, Asked) else last.words)
+    before = [name for name in before if found and set(name) & set(found)] or before
+    names = " and ".join(name[0] for name in before), "和".join(name[1] for name in before)
+    return with_names(text, names) if before and not terminology.find(text) else text
 
 
 def _of_side(text: str, before: Sequence[BilingualName], terminology: Terminology) -> list[BilingualName]:

@@ -32,10 +32,12 @@ from medrega_edge.vocabulary.label_sets import (
     LABEL_SETS,
     MODALITY_NAMES,
     LabelSet,
+    answers_whether_benign,
     candidate_sets,
     label_set_of,
     named_set,
     names_class,
+    set_words,
 )
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
@@ -45,6 +47,7 @@ from medrega_edge.vocabulary.wording import (
     disease_word,
     generic_labels,
     is_finding,
+    is_part,
     kind_left_out,
     names_cancer,
     nearest,
@@ -133,12 +136,17 @@ def parse_intent(
         intent = replace(intent, names=of_brain or intent.names)
     if deciding_parts(text, terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
+    elif _WHICH_OF_PAIR.search(simplified(text)):
+        raise UsageError("task.which_of_pair")
     elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
         if intent.unknown and not intent.names:
             raise _unknown_name(text, intent, terminology, modality, body_part)
-        return Asked(text, intent, IsNormal(text, intent.names))
-    elif _WHICH_OF_PAIR.search(simplified(text)) or (
-        modality in (Modality.FUNDUS, Modality.OCT) and {english.split()[-1] for english, _ in intent.names} == {"eye"}
+        parts_of_organs = [name[language_of(text) is Language.ZH] for name in intent.names if is_part(name[0])]
+        return Asked(text, intent, IsNormal(text, intent.names), place=", ".join(parts_of_organs))
+    elif (
+        modality in (Modality.FUNDUS, Modality.OCT)
+        and {english.split()[-1] for english, _ in intent.names} == {"eye"}
+        and _SIDES_OR_WHICH.search(simplified(text))
     ):
         raise UsageError("task.which_of_pair")
     elif intent.names and not _names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
@@ -164,6 +172,7 @@ def parse_intent(
 
 
 _OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
+_SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[ds]\b")
 _WHICH_OF_PAIR = re.compile(
     r"\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
     r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)\b"
@@ -185,10 +194,11 @@ def _classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[st
     """Return the findings and kinds of findings that a question names beside the classes of a set, as it calls them."""
     column = language_of(text) is Language.ZH
     names = [name for name in intent.names if is_finding(name[0]) and not intent.generic]
-    told = [each.casefold() for pair in label_set.labels for each in pair]
+    told = [each.casefold() for pair in label_set.labels for each in pair] + [*set_words(label_set.name)]
     named = [] if len(names) != len(intent.names) else [name[column] for name in names if name[0] not in told]
     kind = kind_left_out(text, [name[0] for name in intent.names])
     is_other = kind is not None and not any(kind[0] in each for each in told)
+    named = named if kind is None else []
     words = [*intent.unknown, *([kind[0]] if kind and is_other else named)]
     return tuple(dict.fromkeys(word for word in words if not any(word in each for each in told)))
 
@@ -217,12 +227,13 @@ _PART_OF_STRUCTURE = re.compile(
 )
 
 
-def _bone_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
-    """Return the bone in which a fracture is asked for: fractures have one label, wherever they are."""
-    if "fracture" not in {english for english, _ in intent.names} or not all(is_finding(each) for each, _ in intent.names):
+def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
+    """Return the structures in which a finding is asked for and which its label does not name: a bone of a fracture."""
+    asked = {english for english, _ in intent.names}
+    if not asked or not all(map(is_finding, asked)):
         return ""
     column = language_of(text) is Language.ZH
-    structures = [name[column] for name in terminology.find(simplified(text)) if not is_finding(name[0])]
+    structures = [name[column] for name in terminology.find(simplified(text)) if is_part(name[0])]
     return ("、" if column else ", ").join(structures)
 
 
@@ -230,7 +241,7 @@ def _place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     """Return the part of a structure that a question speaks of and none of its names has; empty without one."""
     match = _PART_OF_STRUCTURE.search(simplified(text).casefold())
     if match is None or not intent.names:
-        return _bone_left_out(text, intent, terminology)
+        return _structure_left_out(text, intent, terminology)
     word = next((group for group in match.groups() if group), match.group())
     is_named = all(word in english or word in chinese for english, chinese in intent.names)
     return "" if is_named else match.group()
@@ -367,7 +378,7 @@ def _identify(text: str, numbers: re.Match[str], tasks: Sequence[str]) -> TaskRe
 
 
 def _classification(text: str, modality: Modality | None, body_part: Callable[[], str | None]) -> TaskRequest:
-    if label_set := label_set_of(text, modality):
+    if (label_set := label_set_of(text, modality)) and answers_whether_benign(text, label_set):
         parts = LABEL_SETS[label_set].parts
         if parts and (part := body_part()) and not holds_any(part, parts):
             raise UsageError("task.set_of_other_part", name=label_set, part=shown_part(part, language_of(text)))

@@ -194,6 +194,11 @@ def label_set_of(text: str, modality: Modality | None) -> str | None:
     return None
 
 
+def set_words(name: str) -> tuple[str, ...]:
+    """Return the words that name a set: "tb"."""
+    return _SET_WORDS[name]
+
+
 def names_class(text: str, modality: Modality | None) -> bool:
     """Whether a text names a set for the kind of image, or one of its labels."""
     return any(_scores(text, modality).values())
@@ -210,6 +215,16 @@ def _scores(text: str, modality: Modality | None) -> dict[str, int]:
 
 
 _BENIGN = ("benign", "malignant", "良性", "恶性")
+_OF_BENIGN = (*_BENIGN, "melanoma", "adenocarcinoma", "normal")  # words of labels that tell benign from malignant
+
+
+def answers_whether_benign(text: str, name: str) -> bool:
+    """Whether the labels of a set tell benign from malignant, if a question asks that."""
+    labels = [each for label in LABEL_SETS[name].labels for each in label]
+    is_asked = any(word in text.casefold() for word in _BENIGN)
+    return not is_asked or any(word in label for label in labels for word in _OF_BENIGN)
+
+
 _GRADE = re.compile(r"\b(?:grad(?:e|es|ed|ing)|stag(?:e|es|ed|ing))\b|几级|几期|分级|分期")
 _GRADED = ("retinopathy",)  # sets whose labels are grades
 

@@ -20,6 +20,7 @@ from medrega_edge.vocabulary.phrase_index import PhraseIndex
 _WORD = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 MARK = "\0"  # in the place of a name
 UNKNOWN = "\1"  # in the place of a name that no label has
+_MANY_PARTS = 6  # structures of a site from which on each is a part of an organ
 _SHORTEST_TYPO, _SHORT, _LONG = 4, 5, 8  # letters
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 
@@ -410,6 +411,12 @@ def site_labels(key: str, structures: Collection[str], text: str) -> list[str]:
         if labels and (words or is_structure):
             found.append((is_structure, max(map(len, words), default=0), labels))
     return list(max(found, key=lambda site: site[:2])[2]) if found else []
+
+
+def is_part(label: str) -> bool:
+    """Whether an English label is one of many parts whose findings have the labels of the whole: the thalamus, a rib."""
+    stem = label.removeprefix("left ").removeprefix("right ")
+    return any(stem in site["structures"] and len(site["structures"]) >= _MANY_PARTS for site in _table()["sites"].values())
 
 
 def findings_at(structures: Collection[str]) -> set[str]:

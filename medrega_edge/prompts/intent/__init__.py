@@ -118,7 +118,7 @@ _PART = re.compile(
     r"[?？。;；,，]|并且?|以及"
     r"|\band (?=(?:how|what|which|in which|on which|where|is|are|tell|whether|measure|count)\b)"
 )
-_EXTRA = ("measure", "count", "side", "compare", "distance", "classify")
+_EXTRA = ("measure", "count", "side", "compare", "distance", "classify", "kind_of_image", "body_part")
 
 
 def _also_asked(text: str, kind: Kind, terminology: Terminology, modality: Modality | None) -> tuple[Kind, ...]:

@@ -56,7 +56,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None) -> lis
     intents: list[Intent] = []
     before = ("", "")
     for piece in said:
-        filled = _with_names(piece, before)
+        filled = with_names(piece, before)
         intent = understand(filled, terminology, modality)
         whole.append(filled)
         intents.append(intent)
@@ -92,7 +92,7 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology) -> Bilingu
     return (" and ".join(intent.generic), "和".join(intent.generic)) if intent.generic else None
 
 
-def _with_names(piece: str, names: BilingualName) -> str:
+def with_names(piece: str, names: BilingualName) -> str:
     """Put the names in the place of what points back to them."""
     english, chinese = names
     if not english:

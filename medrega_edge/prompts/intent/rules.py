@@ -148,6 +148,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
     """The kind, why it is impossible, and by how much surer the classifier must be of another one."""
     if facts.has_whole("graded"):
         return Kind.CLASSIFY, None, _SURER
+    if _KIND_OF_IT.search(facts.whole):
+        return Kind.CLASSIFY, None, math.inf
     if facts.has("help", "command"):  # "save the liver to a file": options of the program do that
         return Kind.HELP, None, math.inf
     if facts.whole in table()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
@@ -272,6 +274,10 @@ _WEIGHTING = re.compile(
 _WHAT_IS = re.compile(
     r"^what (?:is|are|s|re) (?:the|that|this|these|those) (?:[a-z]+ ){0,2}" + MARK + r"\W*$"
 )  # "what are the white spots"
+_KIND_OF_IT = re.compile(
+    r"^(?:what|which) (?:kind|type|sort) (?:is it|are they|of lesion is it)\W*$"
+    r"|^它们?(?:是|属于)(?:什么|哪种)(?:类型|种类)\W*$"
+)
 _OTHERWISE_ASKED = ("locate", "where", "measure", "side", "count", "classify", "body_part", "kind_of_image", "report_strong")
 _IN_PICTURE = re.compile(
     r"\b(?:left|right|upper|lower|top|bottom)(?:[- ]?hand)?(?:[- ](?:left|right))?"
