@@ -183,6 +183,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         if rule(facts):
             if kind is Kind.GROUNDED_REPORT and facts.has("report_strong"):
                 return kind, None, math.inf
+            if kind is Kind.REPORT and _DESCRIBE.search(facts.said):
+                return kind, None, math.inf
             if rule in (_asks_for_number, _asks_for_length):
                 return kind, None, math.inf
             return kind, None, _SURER_THAN_IMPOSSIBLE if rule in (_asks_for_property, _asks_either_or) else _SURER
@@ -277,6 +279,9 @@ _WHAT_IS = re.compile(
 _KIND_OF_IT = re.compile(
     r"^(?:what|which) (?:kind|type|sort) (?:is it|are they|of lesion is it)\W*$"
     r"|^它们?(?:是|属于)(?:什么|哪种)(?:类型|种类)\W*$"
+)
+_DESCRIBE = re.compile(
+    r"^(?:please |can you |could you |how would you |would you )*describe (?:the |this |that )*" + MARK + r"\W*$"
 )
 _OTHERWISE_ASKED = ("locate", "where", "measure", "side", "count", "classify", "body_part", "kind_of_image", "report_strong")
 _IN_PICTURE = re.compile(
