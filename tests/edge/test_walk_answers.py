@@ -1,0 +1,200 @@
+"""What strangers asked on walks and what was answered wrongly: by a flat yes, by another name, or for another reason."""
+
+from dataclasses import replace
+
+import pytest
+
+from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
+from medrega_edge.package.registry import find_package
+from medrega_edge.prompts.intent import Kind
+from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.tasks.classification import Classify
+from medrega_edge.tasks.derived import FromBoxes
+from medrega_edge.tasks.detection import why_not
+from medrega_edge.tasks.follow_up import pointing_back
+from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.normality import IsNormal
+from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.several import Several
+from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.vocabulary.presence import is_known
+from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.wording import kind_left_out, superlative
+from tests.codes import raises_code
+
+TASKS = ("detect", "vqa", "report", "classify", "identify")
+
+
+@pytest.fixture(scope="module")
+def parse():
+    book = PromptBook.from_json(find_package().text("prompts"))
+    terminology = Terminology(book.labels, book.label_modalities)
+
+    def parsed(text, modality, part=None):
+        return parse_intent(text, TASKS, terminology, Modality(modality), book, True, lambda: part)
+
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("modality", "part", "text", "code"),
+    [
+        ("oct", None, "有没有视网膜下液", "unknown_name_here"),  # heard as a lobe of the lung
+        ("fundus", None, "玻璃膜疣在哪", "unknown_name_here"),  # a wart, so a skin lesion
+        ("oct", None, "wet AMD or dry AMD?", "unknown_name_here"),  # by a class of diabetic retinopathy
+        ("mri", "chest", "有没有左室肥厚", "unknown_name_here"),  # "yes", the left ventricle
+        ("ct", "abdomen", "脾脏有没有水肿", "unknown_name_here"),  # "not found: brain edema"
+        ("ct", "abdomen", "肝脏有没有炎症", "unknown_name_here"),  # "not found: pneumonia"
+        ("ct", "head", "is there brain herniation", "unknown_name_here"),  # "perhaps: brain stem"
+        ("pathology", None, "are there inflammatory cells", "unknown_name_here"),  # "yes, cell nucleus"
+        ("pathology", None, "中性粒细胞在哪", "unknown_name_here"),
+        ("ct", "abdomen", "肾上腺有没有结节", "unknown_name_here"),  # of the kidneys
+        ("ultrasound", None, "any mass in the heart", "unknown_name_here"),  # the box of the heart
+        ("ct", "abdomen", "locate stones in the gallbladder", "unknown_name_here"),
+        ("endoscopy", None, "any other lesions besides the polyp", "unknown_name_here"),  # "yes, polyp"
+        ("mri", "abdomen", "is the uterus normal", "unknown_name_here"),  # "healthy kidneys"
+        ("ct", "chest", "infarct?", "known_elsewhere"),
+        ("pathology", None, "colon cancer?", "unlearned_in_kind"),  # "not found" of what no such image had
+        ("ct", "head", "can we thrombolyse?", "impossible_care"),  # read as "thrombocyte"
+        ("xray", "chest", "is it safe to discharge him?", "impossible_care"),  # "No"
+        ("xray", "limb", "how old is the fracture", "impossible_time"),  # of the patient
+        ("mammography", None, "which breast is this", "which_of_pair"),
+        ("mri", "head", "is the tumour benign or malignant?", None),
+    ],
+)
+def test_what_boxes_or_classes_do_not_tell_is_refused_with_its_reason(parse, modality, part, text, code):
+    if code is None:  # "meningioma" is no answer to it
+        assert not isinstance(parse(text, modality, part).request, Classify)
+        return
+    with raises_code(UsageError, f"task.{code}"):
+        parse(text, modality, part)
+
+
+@pytest.mark.parametrize(
+    ("modality", "part", "text", "request_type", "names"),
+    [
+        ("ct", "abdomen", "anything abnormal in the liver?", IsNormal, ["liver"]),  # "yes, found: liver"
+        ("ct", "abdomen", "腰子有毛病没", IsNormal, ["left kidney", "right kidney"]),
+        ("mammography", None, "any suspicious lesions?", FromBoxes, ["breast lesion"]),
+        ("pathology", None, "有没有肺癌", Classify, ["lung cancer"]),
+        ("endoscopy", None, "what are the white spots", Report, ["polyp"]),
+        ("ct", None, "这是平扫还是增强？", AnswerQuestion, []),  # "CT scan"
+        ("ct", "abdomen", "is there a hepatic mass?", FromBoxes, ["liver tumor"]),
+    ],
+)
+def test_what_was_asked_is_what_is_answered(parse, modality, part, text, request_type, names):
+    asked = parse(text, modality, part)
+    assert isinstance(asked.request, request_type)
+    assert [english for english, _ in asked.intent.names] == names
+
+
+def test_a_size_without_a_name_is_that_of_the_lesion(parse):
+    asked = parse("how many cm is it?", "dermoscopy")
+    assert asked.intent.kind is Kind.MEASURE and [name[0] for name in asked.intent.names] == ["skin lesion"]
+
+
+def test_a_part_that_only_goes_on_has_the_names_before(parse):
+    assert isinstance(parse("where is the lesion and how big", "dermoscopy"), Several)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "word"),
+    [
+        ("有没有BCC", ["skin lesion"], "bcc"),
+        ("is it a flat polyp", ["polyp"], "flat"),
+        ("any GBM?", ["glioma"], "gbm"),
+        ("is there a polyp", ["polyp"], None),
+        ("is the liver flat", ["liver"], None),  # no finding
+    ],
+)
+def test_a_word_for_one_kind_of_a_finding_is_found(text, labels, word):
+    assert kind_left_out(text, labels) == (None if word is None else (word, labels[0]))
+
+
+def test_one_kind_of_a_finding_gets_no_yes(parse, engine, scan):
+    asked = parse("is this a wart", "dermoscopy")
+    assert asked.kind_word == ("wart", "skin lesion") and not asked.request.says_yes
+    located = engine.run(scan, engine.request(scan, "where is the liver?"))
+    liver = located.regions[0]
+    region = type(liver)("skin lesion", liver.box, 0.9)
+    assert asked.finish(type(located)(**{**vars(located), "regions": (region,)})).text == "Found: skin lesion."
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"), [("is it pneumonia or tuberculosis?", ("pneumonia",)), ("TB?", ()), ("tuberculosis or normal?", ())]
+)
+def test_classes_beside_those_of_the_set_are_said(parse, text, classes):
+    assert parse(text, "xray", "chest").classes_unknown == classes
+
+
+@pytest.mark.parametrize(("text", "side"), [("which side is the liver on", "right"), ("肝脏位于图像的左边还是右边", "左侧")])
+def test_a_side_is_the_patients_unless_that_of_the_picture_is_asked(engine, scan, text, side):
+    assert side in engine.ask(scan, text).text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_largest"), [("the biggest nucleus", True), ("最小的结节", False), ("最大径", None), ("nuclei", None)]
+)
+def test_a_superlative(text, is_largest):
+    assert superlative(text) is is_largest
+
+
+def test_the_largest_of_several_is_one_region(engine, scan):
+    asked = engine.request(scan, "where is the largest kidney?")
+    answer = engine.run(scan, asked)
+    assert len(answer.regions) == len({region.label for region in answer.regions})
+
+
+@pytest.fixture(scope="module")
+def kidneys(engine, scan):
+    asked = engine.request(scan, "where are the kidneys?")
+    return asked, engine.run(scan, asked)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["where?", "where is it?", "show me", "circle them please", "在哪", "圈出来", "给我标一下看看", "位置呢", "标出来看看"],
+)
+def test_a_bare_question_for_the_place_goes_on_from_the_last(engine, kidneys, text):
+    following = engine.follow_up(text, *kidneys)
+    assert following.task is Task.DETECT and "kidney" in following.words
+
+
+@pytest.mark.parametrize("text", ["which side?", "左边还是右边", "在哪侧"])
+def test_a_bare_question_for_the_side_does(engine, kidneys, text):
+    assert engine.follow_up(text, *kidneys).request.kind is Kind.SIDE
+
+
+def test_it_means_what_was_found(engine, scan):
+    asked = engine.request(scan, "are there a liver and a brain stem?")
+    following = engine.follow_up("where is it?", asked, engine.run(scan, asked))
+    assert following.words == "liver"
+
+
+def test_a_finding_in_it_is_asked_for_in_what_was_found(engine, scan, kidneys):
+    asked, answer = kidneys
+    labels = {region.label for region in answer.regions}
+    assert (
+        pointing_back("any lesion in it?", asked, engine.terminology, labels)
+        == "any lesion in the left kidney and right kidney?"
+    )
+    assert pointing_back("how big is it?", asked, engine.terminology, labels) == "how big is it?"
+
+
+def test_what_no_such_image_had_is_not_denied_flatly(engine, scan):
+    """Only images of other kinds had these names, and an abdomen may have them."""
+    context = engine.context(scan, Language.EN)
+    names = [name for name, _ in engine.terminology.labels if not is_known(Modality.MRI, name)]
+    names = [name for name in names if any(is_known(each, name) for each in Modality) and not why_not(context, name, name)]
+    answer = engine.detect(scan, names[:12], Language.EN)
+    told = {warning.params["name"] for warning in answer.warnings if warning.code == "task.absence_unlearned"}
+    assert answer.not_found and told == set(answer.not_found)
+
+
+def test_doubts_of_names_that_are_not_there_are_left_out(engine, scan):
+    asked = engine.request(scan, "where are the kidneys?")
+    answer = engine.run(scan, asked)
+    doubts = tuple(Message("task.where_not_whether", name=name) for name in (answer.regions[0].label, "liver tumor"))
+    assert asked.finish(replace(answer, warnings=doubts)).warnings == doubts[:1]
