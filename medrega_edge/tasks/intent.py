@@ -20,6 +20,7 @@ from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, BodyPart, FromBoxes, KindOfImage
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
+from medrega_edge.tasks.left_out import classes_unknown, place_left_out
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reporting import Report
@@ -31,13 +32,11 @@ from medrega_edge.vocabulary.body_parts import can_hold, holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import (
     LABEL_SETS,
     MODALITY_NAMES,
-    LabelSet,
     answers_whether_benign,
     candidate_sets,
     label_set_of,
     named_set,
     names_class,
-    set_words,
 )
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
@@ -121,19 +120,7 @@ def parse_intent(
     intent = understand(text, terminology, modality)
     if not terminology.labels:
         return _asked_freely(text, intent, tasks)
-    if not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION and _ONE_LESION.search(simplified(text)):
-        lesion = understand("lesion", terminology, modality)
-        intent = replace(intent, names=lesion.names, generic=lesion.generic)
-    if intent.generic and intent.names and _OTHER_THAN.search(simplified(text)):
-        others = excluded(simplified(text), terminology) or terminology.find(simplified(text))
-        intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
-        if not intent.names:
-            raise _unknown_name(text, intent, terminology, modality, body_part)
-    if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
-        intent = replace(intent, names=_in_body_part(text, intent, body_part()))
-    if {english for english, _ in intent.names} == _HEART_VENTRICLES and body_part() == "head":
-        of_brain = tuple(label for label in terminology.labels if label[0] in _BRAIN_VENTRICLES)
-        intent = replace(intent, names=of_brain or intent.names)
+    intent = _with_names_meant(text, intent, terminology, modality, body_part)
     if deciding_parts(text, terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
     elif _WHICH_OF_PAIR.search(simplified(text)):
@@ -158,17 +145,37 @@ def parse_intent(
         intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
-    place = _place_left_out(text, intent, terminology) if request.task is Task.DETECT else ""
+    place = place_left_out(text, intent, terminology) if request.task is Task.DETECT else ""
     unknown = tuple(unknown_parts(text, terminology)) if is_plain else ()
     kind = kind_left_out(text, [english for english, _ in intent.names]) if intent.kind is Kind.PRESENCE else None
     if isinstance(request, Classify) and request.labels in LABEL_SETS:
-        return Asked(text, intent, request, classes_unknown=_classes_unknown(text, intent, LABEL_SETS[str(request.labels)]))
+        return Asked(text, intent, request, classes_unknown=classes_unknown(text, intent, LABEL_SETS[str(request.labels)]))
     if isinstance(request, FromBoxes) and kind:
         request = replace(request, says_yes=False)
         column = language_of(text) is Language.ZH
         shown = next(name[column] for name in intent.names if name[0] == kind[1])
         return Asked(text, intent, request, unknown, place, (kind[0], shown))
     return Asked(text, intent, request, unknown, place)
+
+
+def _with_names_meant(
+    text: str, intent: Intent, terminology: Terminology, modality: Modality | None, body_part: Callable[[], str | None]
+) -> Intent:
+    """Return the intent with the names that "it", generic words and exceptions mean; raises UsageError for none."""
+    if not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION and _ONE_LESION.search(simplified(text)):
+        lesion = understand("lesion", terminology, modality)
+        intent = replace(intent, names=lesion.names, generic=lesion.generic)
+    if intent.generic and intent.names and _OTHER_THAN.search(simplified(text)):
+        others = excluded(simplified(text), terminology) or terminology.find(simplified(text))
+        intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
+        if not intent.names:
+            raise _unknown_name(text, intent, terminology, modality, body_part)
+    if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
+        intent = replace(intent, names=_in_body_part(text, intent, body_part()))
+    if {english for english, _ in intent.names} == _HEART_VENTRICLES and body_part() == "head":
+        of_brain = tuple(label for label in terminology.labels if label[0] in _BRAIN_VENTRICLES)
+        intent = replace(intent, names=of_brain or intent.names)
+    return intent
 
 
 _OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
@@ -190,19 +197,6 @@ _ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image 
 )
 
 
-def _classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str, ...]:
-    """Return the findings and kinds of findings that a question names beside the classes of a set, as it calls them."""
-    column = language_of(text) is Language.ZH
-    names = [name for name in intent.names if is_finding(name[0]) and not intent.generic]
-    told = [each.casefold() for pair in label_set.labels for each in pair] + [*set_words(label_set.name)]
-    named = [] if len(names) != len(intent.names) else [name[column] for name in names if name[0] not in told]
-    kind = kind_left_out(text, [name[0] for name in intent.names])
-    is_other = kind is not None and not any(kind[0] in each for each in told)
-    named = named if kind is None else []
-    words = [*intent.unknown, *([kind[0]] if kind and is_other else named)]
-    return tuple(dict.fromkeys(word for word in words if not any(word in each for each in told)))
-
-
 def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskRequest]) -> Several | None:
     """Return a request of all questions that boxes answer, and say of each other one to ask it alone; None without any."""
     asked: list[Asked] = []
@@ -218,33 +212,6 @@ def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskReq
         else:
             refused.append(Message("task.ask_alone", part=number))
     return Several(text, tuple(asked), tuple(refused)) if asked else None
-
-
-_PART_OF_STRUCTURE = re.compile(
-    r"\b(upper|lower|middle|mid|inner|outer|front|back|anterior|posterior|medial|lateral|proximal|distal)"
-    r"[- ](?:lobe|jaw|zone|pole|quadrant|half|third|part|segment|row|teeth|molar|incisor|rib|limb|end)s?\b"
-    r"|([上中下])叶|([上下])[颌颚牙极]|(?:[内外][上下])象限|近端|远端|[前后]段"
-)
-
-
-def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
-    """Return the structures in which a finding is asked for and which its label does not name: a bone of a fracture."""
-    asked = {english for english, _ in intent.names}
-    if not asked or not all(map(is_finding, asked)):
-        return ""
-    column = language_of(text) is Language.ZH
-    structures = [name[column] for name in terminology.find(simplified(text)) if is_part(name[0])]
-    return ("、" if column else ", ").join(structures)
-
-
-def _place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
-    """Return the part of a structure that a question speaks of and none of its names has; empty without one."""
-    match = _PART_OF_STRUCTURE.search(simplified(text).casefold())
-    if match is None or not intent.names:
-        return _structure_left_out(text, intent, terminology)
-    word = next((group for group in match.groups() if group), match.group())
-    is_named = all(word in english or word in chinese for english, chinese in intent.names)
-    return "" if is_named else match.group()
 
 
 _HEART_VENTRICLES = {"left ventricle", "right ventricle"}  # in an image of the head, "the ventricles" are those of the brain
@@ -306,10 +273,10 @@ def _request(
             return Report(grounded=True)
         case Kind.MODALITY if prompts.modalities or modality:
             return KindOfImage()
+        case Kind.BODY_PART | Kind.ORGANS if intent.unknown:
+            raise _unknown_name(text, intent, terminology, modality, body_part)
         case Kind.BODY_PART if prompts.modalities and Task.REPORT in tasks:
             return BodyPart()
-        case Kind.BODY_PART | Kind.MODALITY | Kind.ORGANS if intent.unknown:
-            raise _unknown_name(text, intent, terminology, modality, body_part)
         case Kind.ORGANS if _PLACE.search(text.casefold()):
             raise UsageError("task.impossible_relation")
         case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in tasks:

@@ -1,0 +1,50 @@
+"""What a question says beyond what its answer regards: a place, one kind of a finding, other classes."""
+
+from __future__ import annotations
+
+import re
+
+from medrega_edge.domain import Language, language_of
+from medrega_edge.prompts.intent import Intent
+from medrega_edge.vocabulary.label_sets import LabelSet, set_words
+from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.wording import is_finding, is_part, kind_left_out, simplified
+
+_PART_OF_STRUCTURE = re.compile(
+    r"\b(upper|lower|middle|mid|inner|outer|front|back|anterior|posterior|medial|lateral|proximal|distal)"
+    r"[- ](?:lobe|jaw|zone|pole|quadrant|half|third|part|segment|row|teeth|molar|incisor|rib|limb|end)s?\b"
+    r"|([上中下])叶|([上下])[颌颚牙极]|(?:[内外][上下])象限|近端|远端|[前后]段"
+)
+
+
+def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
+    """Return the structures in which a finding is asked for and which its label does not name: a bone of a fracture."""
+    asked = {english for english, _ in intent.names}
+    if not asked or not all(map(is_finding, asked)):
+        return ""
+    column = language_of(text) is Language.ZH
+    structures = [name[column] for name in terminology.find(simplified(text)) if is_part(name[0])]
+    return ("、" if column else ", ").join(structures)
+
+
+def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
+    """Return the part of a structure that a question speaks of and none of its names has; empty without one."""
+    match = _PART_OF_STRUCTURE.search(simplified(text).casefold())
+    if match is None or not intent.names:
+        return _structure_left_out(text, intent, terminology)
+    word = next((group for group in match.groups() if group), match.group())
+    is_named = all(word in english or word in chinese for english, chinese in intent.names)
+    return "" if is_named else match.group()
+
+
+def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str, ...]:
+    """Return the findings and kinds of findings that a question names beside the classes of a set, as it calls them."""
+    told = [each.casefold() for pair in label_set.labels for each in pair] + [*set_words(label_set.name)]
+    if kind := kind_left_out(text, [name[0] for name in intent.names]):
+        named = [kind[0]]
+    elif intent.generic or not all(is_finding(name[0]) for name in intent.names):
+        named = []
+    else:
+        column = language_of(text) is Language.ZH
+        named = [name[column] for name in intent.names if name[0] not in told]
+    return tuple(word for word in dict.fromkeys((*intent.unknown, *named)) if not any(word in each for each in told))
