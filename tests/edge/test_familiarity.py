@@ -7,15 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from medrega_bench.evaluation import familiarity
-from medrega_bench.evaluation.familiarity import Embedded, add_to, fit
-from medrega_edge.domain import Language, Modality
-from medrega_edge.engine import load
+from medrega_edge.domain import Language
 from medrega_edge.errors import PackageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.samples import sample_frame, sample_path
 from medrega_edge.inference.familiar_images import FamiliarImages
-from medrega_edge.package.manifest import FAMILIAR_IMAGES, FAMILIAR_QUESTIONS, MANIFEST, FamiliarKind, file_entry
+from medrega_edge.package.manifest import FAMILIAR_IMAGES, FAMILIAR_QUESTIONS, MANIFEST, file_entry
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.tasks.normality import IsNormal
@@ -80,48 +77,10 @@ def test_support_counts_images_with_similar_questions():
     assert known.support("", 0.5) == 0
 
 
-def clusters(rng, centres, count, dataset="a"):
-    places = rng.normal(0, 0.1, (count * len(centres), 4)).astype(np.float32)
-    centred = places + np.repeat(np.asarray(centres, np.float32), count, axis=0)
-    return [Embedded(each, Modality.CT, dataset) for each in centred]
-
-
-def test_the_limit_lets_held_out_images_pass_and_no_others():
-    rng = np.random.default_rng(0)
-    known = [(0, 0, 0, 0), (5, 0, 0, 0)]
-    table, kinds = fit(clusters(rng, known, 100), clusters(rng, known, 50))
-    assert table.dtype == np.float16 and table.shape == (4 + kinds["ct"].points, 4)
-    points = table[4:].astype(np.float32)
-
-    def passes(image):
-        return familiarity.distance(image.embedding @ table[:4].astype(np.float32), points) <= kinds["ct"].limit
-
-    assert np.mean([passes(image) for image in clusters(rng, known, 100)]) > 0.9
-    assert not any(passes(image) for image in clusters(rng, [(0, 4, 0, 0)], 50))
-
-
-def test_a_kind_with_few_held_out_images_has_no_limit():
-    rng = np.random.default_rng(0)
-    assert fit(clusters(rng, [(0, 0, 0, 0)], 30), clusters(rng, [(0, 0, 0, 0)], familiarity.FEWEST - 1))[1] == {}
-
-
 @pytest.fixture
 def folder(tmp_path):
     shutil.copytree(find_package(None).folder, tmp_path / "package")
     return tmp_path / "package"
-
-
-def test_it_is_added_to_a_package_and_leaves_its_weights(folder):
-    before = Package.open(folder)
-    hidden = before.manifest.decoder.hidden
-    table = np.concatenate([np.eye(hidden), np.zeros((2, hidden))]).astype(np.float16)
-    add_to(before, table, {"mri": FamiliarKind(2, 1e-3)}, {"what is this?": 3})
-    after = Package.open(folder)
-    after.verify()
-    assert after.manifest.weights == before.manifest.weights
-    engine = load(folder)
-    answer = engine.detect(engine.open(sample_path("abdomen-mri")), ["liver"])
-    assert UNFAMILIAR in codes(answer) and answer.best_guesses == ["liver"]
 
 
 @pytest.mark.parametrize(
