@@ -42,6 +42,7 @@ TEMPLATES: dict[str, str] = {
     "answer.not_found": "Not found: {names}.",
     "answer.nothing_visible": "No structure that the model knows was found with confidence.",
     "answer.perhaps_abnormal": "Not sure; perhaps: {names}.",
+    "answer.perhaps_part": "Not sure; perhaps: {name}.",
     "answer.perhaps_class": "Perhaps: {names}.",
     "answer.perhaps": "Perhaps: {names}.",
     "answer.pixels_no_spacing": "Lengths are in pixels (px): the file does not state the size of a pixel, as DICOM "

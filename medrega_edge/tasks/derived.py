@@ -494,5 +494,5 @@ class BodyPart(TaskRequest):
         """Tell it in English for programs."""
         english = {chinese: part for part, chinese in BODY_PARTS.items()}
         facts = {"body_part": english.get(answer.text, answer.text)}
-        guessed = Message("answer.perhaps_abnormal", names=[answer.text]).text(answer.language)
+        guessed = Message("answer.perhaps_part", name=answer.text).text(answer.language)
         return replace(answer, text=guessed if answer.is_unfamiliar else answer.text, facts=facts)

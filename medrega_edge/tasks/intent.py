@@ -51,6 +51,7 @@ from medrega_edge.vocabulary.wording import (
     names_cancer,
     nearest,
     simplified,
+    superlative,
 )
 
 _TASKS = {  # of kinds of question that name no place
@@ -172,6 +173,8 @@ def _with_names_meant(
             raise _unknown_name(text, intent, terminology, modality, body_part)
     if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
         intent = replace(intent, names=_in_body_part(text, intent, body_part()))
+    if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
+        intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
     if {english for english, _ in intent.names} == _HEART_VENTRICLES and body_part() == "head":
         of_brain = tuple(label for label in terminology.labels if label[0] in _BRAIN_VENTRICLES)
         intent = replace(intent, names=of_brain or intent.names)
@@ -192,6 +195,7 @@ _OF_IMAGE = re.compile(
 _OF_A_LESION = (Kind.MEASURE, Kind.SIDE)
 _ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image is all that was shown
     r"\b(?:it|this)\b|^\W*how (?:big|large|wide|long|many [cm]m(?: across)?)\W*$"
+    r"|^\W*(?:what(?: ?'?s| is) )?(?:the )?size(?: in [cm]m)?\W*$"
     r"|^\W*(?:它|这个)?(?:有|大小)?多[大少长宽](?:一个)?\W*$"
     r"|它|[几多少][个]?(?:毫米|厘米|公分|mm|cm)大?"
 )

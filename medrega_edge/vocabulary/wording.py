@@ -224,7 +224,7 @@ def kind_left_out(text: str, labels: Collection[str]) -> tuple[str, str] | None:
 
     That is the name of one kind of such findings, "glioblastoma" of a glioma, or a word for one, "flat" of a polyp.
     """
-    table, plain = _table(), simplified(text)
+    table, plain = _table(), simplified(text).replace("naev", "nev")
     words_of_text = f" {' '.join(re.findall(r'[a-z0-9]+', plain))} "
 
     def holds(word: str) -> bool:

@@ -270,8 +270,10 @@ _POSITION = (
 _RATIO = re.compile("cup to disc ratio|杯盘比")  # the only ratio that two boxes tell
 # The kind of image does not tell sequence, phase or contrast medium.
 _WEIGHTING = re.compile(
-    r"\bt[12]\b|weight(?:ed|ing)|\b(?:flair|dwi|adc|stir)\b|加权|平扫还是|是平扫|平扫吗|[动静]脉期|门脉期|延迟期|什么期|增强(?:扫描|期|还是|的?[吗么？?]|$)"
-    r"|\b(?:with|without) contrast\b|\b(?:arterial|venous|portal) phase\b|打了?造影剂"
+    r"\bt[12]\b|weight(?:ed|ing)|\b(?:flair|dwi|adc|stir)\b|加权"
+    r"|平扫还是|是平扫|平扫吗|[动静]脉期|门脉期|延迟期|什么期|增强(?:扫描|期|还是|的?[吗么？?]|$)"
+    r"|\b(?:with|without) contrast\b|\bcontrast[- ]enhanced\b|\bnon[- ]?contrast\b"
+    r"|\b(?:arterial|venous|portal) phase\b|打了?造影剂"
 )
 _WHAT_IS = re.compile(
     r"^what (?:is|are|s|re) (?:the|that|this|these|those) (?:[a-z]+ ){0,2}" + MARK + r"\W*$"
