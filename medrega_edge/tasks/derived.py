@@ -495,4 +495,5 @@ class BodyPart(TaskRequest):
         english = {chinese: part for part, chinese in BODY_PARTS.items()}
         facts = {"body_part": english.get(answer.text, answer.text)}
         guessed = Message("answer.perhaps_part", name=answer.text).text(answer.language)
-        return replace(answer, text=guessed if answer.is_unfamiliar else answer.text, facts=facts)
+        is_sure = not answer.is_unfamiliar and all((label.confidence or 1) >= CERTAIN_CLASS for label in answer.labels)
+        return replace(answer, text=answer.text if is_sure else guessed, facts=facts)

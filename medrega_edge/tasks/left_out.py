@@ -6,7 +6,7 @@ import re
 
 from medrega_edge.domain import Language, language_of
 from medrega_edge.prompts.intent import Intent
-from medrega_edge.vocabulary.label_sets import LabelSet, set_words
+from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import is_finding, is_part, kind_left_out, simplified
 
@@ -40,8 +40,10 @@ def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
 def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str, ...]:
     """Return the findings and kinds of findings that a question names beside the classes of a set, as it calls them."""
     told = [each.casefold() for pair in label_set.labels for each in pair] + [*set_words(label_set.name)]
-    if kind := kind_left_out(text, [name[0] for name in intent.names]):
-        named = [kind[0]]
+    kind = kind_left_out(text, [name[0] for name in intent.names])
+    if kind:
+        is_told = kind[0] in BENIGN_OR_NOT and answers_whether_benign(text, label_set.name)
+        named = [] if is_told else [kind[0]]
     elif intent.generic or not all(is_finding(name[0]) for name in intent.names):
         named = []
     else:

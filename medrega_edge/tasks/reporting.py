@@ -16,7 +16,7 @@ from medrega_edge.prompts.templates import REPORT_DISCLAIMER, REPORT_QUESTION
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, generation_warnings
 from medrega_edge.tasks.detection import locate
-from medrega_edge.tasks.findings import Findings, gather
+from medrega_edge.tasks.findings import CERTAIN_CLASS, Findings, gather
 from medrega_edge.tasks.organs import visible
 from medrega_edge.tasks.presence import Presence, look_for
 from medrega_edge.tasks.report_sentences import Sentence
@@ -85,7 +85,10 @@ def _describe_facts(context: TaskContext) -> TaskResult:
 
 @dataclass(frozen=True)
 class Sight:
-    """What an image shows: its body part as reports name it, the structures seen, the findings, and what generated them."""
+    """What an image shows: its body part as reports name it, the structures seen, the findings, and what generated them.
+
+    `part` is None where it is hardly sure.
+    """
 
     part: str | None
     seen: Sequence[Presence]
@@ -95,7 +98,7 @@ class Sight:
 
 def see(context: TaskContext, modality: Modality) -> Sight:
     """Work out what reports and questions whether an image is normal put in words; raises UsageError as `run` does."""
-    first, part, _ = choose_body_part(context, modality, (*BODY_PARTS, None))  # some reports name none
+    first, part, probability = choose_body_part(context, modality, (*BODY_PARTS, None))  # some reports name none
     part = None if context.is_unfamiliar() else part
     generation = propose(context, modality, part)
     proposed, known = proposed_names(generation), dict(context.terminology.labels)
@@ -107,7 +110,7 @@ def see(context: TaskContext, modality: Modality) -> Sight:
     if 2 * len(fitting) < len(seen):  # then the body part is the error
         part, fitting = None, seen
     findings = replace(findings, searched=_fitting(findings.searched, part, modality))
-    return Sight(part, fitting, findings, (first, generation))
+    return Sight(part if probability >= CERTAIN_CLASS else None, fitting, findings, (first, generation))
 
 
 def _fitting(found: Sequence[Presence], part: str | None, modality: Modality) -> list[Presence]:

@@ -214,14 +214,14 @@ def _scores(text: str, modality: Modality | None) -> dict[str, int]:
     return scores
 
 
-_BENIGN = ("benign", "malignant", "良性", "恶性")
-_OF_BENIGN = (*_BENIGN, "melanoma", "adenocarcinoma", "normal")  # words of labels that tell benign from malignant
+BENIGN_OR_NOT = ("benign", "malignant", "良性", "恶性")
+_OF_BENIGN = (*BENIGN_OR_NOT, "melanoma", "adenocarcinoma", "normal")  # words of labels that tell benign from malignant
 
 
 def answers_whether_benign(text: str, name: str) -> bool:
     """Whether the labels of a set tell benign from malignant, if a question asks that."""
     labels = [each for label in LABEL_SETS[name].labels for each in label]
-    is_asked = any(word in text.casefold() for word in _BENIGN)
+    is_asked = any(word in text.casefold() for word in BENIGN_OR_NOT)
     return not is_asked or any(word in label for label in labels for word in _OF_BENIGN)
 
 
@@ -237,8 +237,8 @@ def candidate_sets(text: str, modality: Modality | None) -> tuple[str, ...]:
     fitting = [each for each in LABEL_SETS.values() if modality is None or modality in each.modalities]
     if _GRADE.search(text.casefold()):
         fitting = [each for each in fitting if each.name in _GRADED]
-    if any(word in text.casefold() for word in _BENIGN):
-        fitting = [each for each in fitting if any(label.startswith(_BENIGN) for label, _ in each.labels)]
+    if any(word in text.casefold() for word in BENIGN_OR_NOT):
+        fitting = [each for each in fitting if any(label.startswith(BENIGN_OR_NOT) for label, _ in each.labels)]
     elif offers_choice(text):
         return ()
     return tuple(each.name for each in fitting)
