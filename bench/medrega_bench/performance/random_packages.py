@@ -169,6 +169,7 @@ def write_package(shape: PackageShape, folder: Path, name: str = "random") -> Pa
         tokens=TokenSpec(shipped.manifest.tokens.image, shipped.manifest.tokens.end),
         regions=None,
         masks=None,
+        familiarity=None,
     )
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return Package.open(folder)
