@@ -14,7 +14,7 @@ from medrega_edge.domain import NOTICES, Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import printable
 from medrega_edge.output.overlay import COLOURS, FONT, draw_regions
-from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer
+from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer, VolumeRegion
 
 TILE = 480  # pixels of the longer side of a slice in a montage
 _FONT_SIZE = 18
@@ -38,25 +38,32 @@ def print_volume_answer(answer: VolumeAnswer, console: Console) -> None:
     if answer.regions:
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("", justify="right", no_wrap=True)
-        for heading in _HEADINGS:
-            table.add_column(heading.text(language), no_wrap=True)
-        for number, region in enumerate(answer.regions):
-            size = answer.size_mm(region)
-            table.add_row(
-                Text(f"[{number + 1}]", style=COLOURS[number % len(COLOURS)]),
-                Text(printable(region.label)),
-                f"{region.first}-{region.last}",
-                str(region.key_slice),
-                ", ".join(f"{value:.0f}" for value in region.box),
-                "" if size is None else " x ".join(f"{value:.0f}" for value in size),
-                "" if region.millilitres is None else f"{region.millilitres:.0f}",
-                f"{region.confidence:.2f}",
-            )
+        rows = [_cells(answer, region) for region in answer.regions]
+        told = [place for place in range(len(_HEADINGS)) if any(row[place] for row in rows)]  # no volume without masks
+        for place in told:
+            table.add_column(_HEADINGS[place].text(language), no_wrap=True)
+        for number, row in enumerate(rows):
+            mark = Text(f"[{number + 1}]", style=COLOURS[number % len(COLOURS)])
+            table.add_row(mark, *(Text(row[place]) for place in told))
         console.print(table, width=WIDEST, crop=False)
     for warning in answer.warnings:
         text = Message("output.warning", warning=warning).text(language)
         console.print(Text(printable(text), style="yellow"), soft_wrap=True)
     console.print(Text(NOTICES[language], style="dim"), soft_wrap=True)
+
+
+def _cells(answer: VolumeAnswer, region: VolumeRegion) -> list[str]:
+    """Return what stands under each heading; nothing for what is not known."""
+    size = answer.size_mm(region)
+    return [
+        printable(region.label),
+        f"{region.first}-{region.last}",
+        str(region.key_slice),
+        ", ".join(f"{value:.0f}" for value in region.box),
+        "" if size is None else " x ".join(f"{value:.0f}" for value in size),
+        "" if region.millilitres is None else f"{region.millilitres:.0f}",
+        f"{region.confidence:.2f}",
+    ]
 
 
 def montage(slices: Sequence[ShownSlice], language: Language) -> Image.Image:
