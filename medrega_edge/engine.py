@@ -126,7 +126,7 @@ class Engine:
             self._prompts = PromptBook.from_json(contents.text("prompts"))
             self._certificate = certificate.read(contents.text("certificate"))
             self._intervals = intervals.find(package)
-            self._familiar_images = FamiliarImages(contents) if manifest.familiarity else None
+            self._familiar_images = FamiliarImages.read(contents) if manifest.familiarity else None
             self._asked = contents.text(FAMILIAR_QUESTIONS) if manifest.familiarity else ""  # indexed when it is needed
             self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
             understand("", self.terminology)  # what the first question waits for: the tables of phrases

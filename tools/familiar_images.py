@@ -14,28 +14,18 @@ import numpy as np
 from medrega_bench.evaluation.familiarity import FEWEST, Embedded, fit
 from medrega_edge.engine import load
 from medrega_edge.evaluation.records import read_records
-from medrega_edge.inference.familiar_images import distance
+from medrega_edge.inference.familiar_images import FamiliarImages
 
 
-def unfamiliar(table, kinds):
-    """Return the function that tells whether an embedded image is unfamiliar; of a kind without a limit, none is."""
-    hidden = table.shape[1]
-    table = table.astype(np.float32)
-    points, first = {}, hidden
-    for kind, known in kinds.items():
-        points[kind] = table[first : first + known.points]
-        first += known.points
-
-    def tell(image):
-        known = kinds.get(image.modality.value)
-        return known is not None and distance(image.embedding @ table[:hidden], points[image.modality.value]) > known.limit
-
-    return tell
+def unfamiliar(seen, held_out):
+    """Return the function that tells whether an embedded image is unfamiliar, of limits fitted to these images."""
+    known = FamiliarImages(*fit(seen, held_out))
+    return lambda image: known.is_unfamiliar(image.embedding[None], image.modality)
 
 
 def measure(splits):
     """Return the shares: of test by kind of image, and of each data set by a fit without it, whatever its split."""
-    tell = unfamiliar(*fit(splits["train"], splits["val"]))
+    tell = unfamiliar(splits["train"], splits["val"])
     by_kind = defaultdict(list)
     for image in splits["test"]:
         by_kind[image.modality.value].append(tell(image))
@@ -49,7 +39,7 @@ def measure(splits):
             for split in ("train", "val")
         )
         if len(images) >= FEWEST and seen and len(held) >= FEWEST:
-            tell = unfamiliar(*fit(seen, held))
+            tell = unfamiliar(seen, held)
             left_out.append([modality.value, dataset, len(images), round(float(np.mean([tell(one) for one in images])), 3)])
     of_test = {kind: [len(told), round(float(np.mean(told)), 3)] for kind, told in sorted(by_kind.items())}
     return {"test": of_test, "left_out": left_out}

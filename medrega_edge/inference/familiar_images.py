@@ -7,21 +7,35 @@ covariance within data sets (Mahalanobis distance; Lee et al., 2018). `medrega b
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from medrega_edge.domain import Modality
 from medrega_edge.errors import PackageError
 from medrega_edge.inference.decoder import Floats
-from medrega_edge.package.manifest import FAMILIAR_IMAGES
+from medrega_edge.package.manifest import FAMILIAR_IMAGES, FamiliarKind
 from medrega_edge.package.package import PackageContents
 
 
 class FamiliarImages:
     """Image embeddings -> whether the image is unlike all that the weights have seen of its kind."""
 
-    def __init__(self, contents: PackageContents) -> None:
-        """Read the table `[hidden + points, hidden]`: the whitening, then the points of each kind; raises PackageError."""
+    def __init__(self, table: npt.NDArray[np.floating], kinds: Mapping[str, FamiliarKind]) -> None:
+        """Take the table `[hidden + points, hidden]`: the whitening, then the points of the `kinds`, in their order."""
+        table = table.astype(np.float32)
+        first = table.shape[1]
+        self._whitening = table[:first]
+        self._points: dict[str, Floats] = {}
+        self._limits = {kind: known.limit for kind, known in kinds.items()}
+        for kind, known in kinds.items():
+            self._points[kind] = table[first : first + known.points]
+            first += known.points
+
+    @classmethod
+    def read(cls, contents: PackageContents) -> FamiliarImages:
+        """Read a package's file; raises PackageError."""
         manifest = contents.package.manifest
         kinds = manifest.familiarity.images if manifest.familiarity else {}
         name, hidden = manifest.files[FAMILIAR_IMAGES].path, manifest.decoder.hidden
@@ -32,14 +46,7 @@ class FamiliarImages:
         rows = hidden + sum(kind.points for kind in kinds.values())
         if table.shape != (rows, hidden) or table.dtype != np.float16 or not np.isfinite(table).all():
             raise PackageError("package.wrong_table", file=name)
-        table = table.astype(np.float32)
-        self._whitening = table[:hidden]
-        self._points: dict[str, Floats] = {}
-        self._limits = {kind: known.limit for kind, known in kinds.items()}
-        first = hidden
-        for kind, known in kinds.items():
-            self._points[kind] = table[first : first + known.points]
-            first += known.points
+        return cls(table, kinds)
 
     def is_unfamiliar(self, embeds: Floats, modality: Modality) -> bool:
         """Whether an image, embedded as `[tokens, hidden]`, is farther than the limit; false for a kind without points."""

@@ -140,10 +140,9 @@ def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
     encoded = model.encode_continuation(english, REF_OPEN)
     generation = context.generate(prompt, NamedRegion(model.vocabulary, encoded, absent, limit=context.max_region_tokens))
     parsed = parse(generation.raw_text)
-    unlearned = _unlearned(context, english, label)
     if not parsed.regions:
         cut = generation.finish == "length"  # before a box was whole: that is no absence
-        warnings = (*generation_warnings(generation), *([] if cut else unlearned))
+        warnings = (*generation_warnings(generation), *([] if cut else _unlearned(context, english, label)))
         return TaskResult("" if cut else absent_text, warnings=warnings, generations=(generation,))
     presence = generation.steps[0].probability
     scores = box_scores(generation, 1.0 if presence is None else presence)
@@ -152,6 +151,7 @@ def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
     warnings = generation_warnings(generation, parsed.problems)
     best = max((1.0 if each.score is None else context.confidence(english, each.score) for each in detections), default=0.0)
     if best < floor():
+        unlearned = _unlearned(context, english, label)
         warnings = (*warnings, *(unlearned or [Message("task.below_floor", name=label, score=best)]))
         return TaskResult(absent_text, warnings=warnings, generations=(generation,))
     doubts = _doubts(context, english, label, best)

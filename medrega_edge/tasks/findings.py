@@ -57,7 +57,7 @@ class Findings:
 
     @property
     def abnormal_classes(self) -> list[BilingualName]:
-        """The classes that say that something is abnormal, and are certain or proposed."""
+        """The classes that say that something is abnormal, and are certain."""
         if self.is_unfamiliar:
             return []
         return [one.name for one in self._ill if one.probability >= CERTAIN_CLASS]

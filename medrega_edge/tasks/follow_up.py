@@ -59,10 +59,9 @@ def follow_up(text: str, last: TaskRequest, terminology: Terminology, found: Col
     `found`, in any language, where there are some.
     """
     last = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
-    before = terminology.find(last.words)
+    before = _names_before(last, terminology, found)
     if not before:
         return None
-    before = [name for name in before if found and set(name) & set(found)] or before
     if _BARE_PLACE.search(text):
         return _request(text, Kind.LOCATE, before, last)
     if _BARE_SIDE.search(text):
@@ -95,10 +94,15 @@ def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found:
     intent = understand(text, terminology)
     if not (intent.generic or intent.unknown or intent.names) or not _SAME_NAMES.search(text):
         return text
-    before = terminology.find(last.request.words if isinstance(last, Asked) else last.words)
-    before = [name for name in before if found and set(name) & set(found)] or before
+    before = _names_before(last.request if isinstance(last, Asked) else last, terminology, found)
     names = " and ".join(name[0] for name in before), "和".join(name[1] for name in before)
     return with_names(text, names) if before and not terminology.find(text) else text
+
+
+def _names_before(last: TaskRequest, terminology: Terminology, found: Collection[str]) -> list[BilingualName]:
+    """Return the names of the last question: those that were found, where there are some."""
+    names = terminology.find(last.words)
+    return [name for name in names if set(name) & set(found)] or names
 
 
 def _of_side(text: str, before: Sequence[BilingualName], terminology: Terminology) -> list[BilingualName]:

@@ -14,6 +14,7 @@ from medrega_bench.evaluation.familiarity import Embedded, add_to, fit
 from medrega_edge.domain import Modality
 from medrega_edge.engine import load
 from medrega_edge.images.samples import sample_path
+from medrega_edge.inference.familiar_images import FamiliarImages
 from medrega_edge.package.manifest import FAMILIAR_QUESTIONS, FamiliarKind
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
@@ -36,10 +37,10 @@ def test_the_limit_lets_held_out_images_pass_and_no_others():
     known = [(0, 0, 0, 0), (5, 0, 0, 0)]
     table, kinds = fit(clusters(rng, known, 100), clusters(rng, known, 50))
     assert table.dtype == np.float16 and table.shape == (4 + kinds["ct"].points, 4)
-    points = table[4:].astype(np.float32)
+    images = FamiliarImages(table, kinds)
 
     def passes(image):
-        return familiarity.distance(image.embedding @ table[:4].astype(np.float32), points) <= kinds["ct"].limit
+        return not images.is_unfamiliar(image.embedding[None], image.modality)
 
     assert np.mean([passes(image) for image in clusters(rng, known, 100)]) > 0.9
     assert not any(passes(image) for image in clusters(rng, [(0, 4, 0, 0)], 50))

@@ -92,7 +92,7 @@ def test_a_table_that_is_not_as_stated_is_refused(folder, table):
     files = package.manifest.files | {FAMILIAR_IMAGES: file_entry(folder / "familiar_images.npy", "fp16")}
     (folder / MANIFEST).write_text(dataclasses.replace(package.manifest, files=files).to_json(), "utf-8")
     with raises_code(PackageError, "package.wrong_table"):
-        FamiliarImages(Package.open(folder).read_all())
+        FamiliarImages.read(Package.open(folder).read_all())
 
 
 @pytest.mark.parametrize("text", ["[]", '{"a": 0}', '{"a": true}', '{"a": "b"}', "{"])
