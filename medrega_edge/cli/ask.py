@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -275,26 +276,29 @@ def _answer_one(
     asked_for = request(engine, encoded)
     if (masks is not None or "seg" in objects) and not asked_for.wants_masks:
         raise UsageError("cli.mask_of_boxes")
-    answer = answer_and_show(engine, encoded, asked_for, language, shared, guess)
-    if save is not None:
-        save_picture(encoded, answer, save, quiet=files.as_json)
-    if masks is not None:
-        from medrega_edge.output.mask_file import write_masks
 
-        write_masks(answer, masks)
-        if not files.as_json:
-            print_status(Message("cli.written", path=masks))
-    if "seg" in objects and not any(region.mask for region in answer.regions):
-        del objects["seg"]
-        print_status(Message("cli.no_mask_for_seg"))
-    if objects:
-        from medrega_edge.output.dicom.writer import write_objects
-        from medrega_edge.output.overlay import draw_answer
+    def write(answer: Answer) -> None:
+        if save is not None:
+            save_picture(encoded, answer, save, quiet=files.as_json)
+        if masks is not None:
+            from medrega_edge.output.mask_file import write_masks
 
-        scan = Path(encoded.image.path or path)  # of a folder, the file that was read
-        write_objects(answer, scan, draw_answer(encoded.image, answer), objects)
-        for path_written in () if files.as_json else objects.values():
-            print_status(Message("cli.written", path=path_written))
+            write_masks(answer, masks)
+            if not files.as_json:
+                print_status(Message("cli.written", path=masks))
+        if "seg" in objects and not any(region.mask for region in answer.regions):
+            del objects["seg"]
+            print_status(Message("cli.no_mask_for_seg"))
+        if objects:
+            from medrega_edge.output.dicom.writer import write_objects
+            from medrega_edge.output.overlay import draw_answer
+
+            scan = Path(encoded.image.path or path)  # of a folder, the file that was read
+            write_objects(answer, scan, draw_answer(encoded.image, answer), objects)
+            for path_written in () if files.as_json else objects.values():
+                print_status(Message("cli.written", path=path_written))
+
+    answer = answer_and_show(engine, encoded, asked_for, language, shared, guess, write)
     if shared.output.strict and (answer.warnings or answer.best_guesses):
         raise typer.Exit(5)
 
@@ -397,20 +401,31 @@ def _object_paths(files: FileOptions, image: Path) -> dict[str, Path]:
 
 
 def answer_and_show(
-    engine: Engine, image: EncodedImage, request: TaskRequest, language: str, shared: ImageOptions, guess: bool = False
+    engine: Engine,
+    image: EncodedImage,
+    request: TaskRequest,
+    language: str,
+    shared: ImageOptions,
+    guess: bool = False,
+    write: Callable[[Answer], None] = lambda _: None,
 ) -> Answer:
     """Answer a request and print the answer; on a terminal, free text appears while it is generated.
 
-    `guess` is that of `Engine.run`.
+    `guess` is that of `Engine.run`. `write` writes the files of the answer: before it is printed into a pipe, whose reader
+    may close it at the first line.
     """
     streams = request.task in FREE_TEXT and not shared.output.as_json and sys.stdout.isatty()
     if not streams:
         answer = engine.run(image, request, language, guess=guess)
-        _show(answer, shared)
+        show = partial(_show, shared=shared)
+        is_piped = not sys.stdout.isatty()
+        for step in (write, show) if is_piped else (show, write):
+            step(answer)
         return answer
     answer = engine.run(image, request, language, on_text=lambda text: typer.echo(printable(text), nl=False), guess=guess)
     print_result("")
     _show(answer, shared, with_text=False)
+    write(answer)
     return answer
 
 
