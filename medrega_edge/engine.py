@@ -64,6 +64,7 @@ from medrega_edge.tasks.sizes import impossible_size
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_edge.vocabulary.familiar_questions import FamiliarQuestions
+from medrega_edge.vocabulary.label_sets import modality_name
 from medrega_edge.vocabulary.terminology import Terminology
 
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
@@ -126,7 +127,7 @@ class Engine:
             self._prompts = PromptBook.from_json(contents.text("prompts"))
             self._certificate = certificate.read(contents.text("certificate"))
             self._intervals = intervals.find(package)
-            self._familiar_images = FamiliarImages.read(contents) if manifest.familiarity else None
+            self._familiar_images = FamiliarImages.read(contents)
             self._asked = contents.text(FAMILIAR_QUESTIONS) if manifest.familiarity else ""  # indexed when it is needed
             self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
             understand("", self.terminology)  # what the first question waits for: the tables of phrases
@@ -206,7 +207,7 @@ class Engine:
         language = parse_language(language) if language else language_of(task.words)
         stream = TextStream(on_text) if on_text else None
         result = task.run(self.context(image, language, max_tokens, stream.push if stream else None))
-        modality, confidence, modality_warnings = self._modality(image)
+        modality, confidence, modality_warnings = self._modality(image, language)
         is_medical = modality is not None or confidence is None
         certifiable = result.certifiable
         right, is_from_words = result.confidence, result.confidence is None
@@ -216,7 +217,11 @@ class Engine:
         unsure = []
         is_asked_in_words = task.task is Task.VQA and is_from_words
         if is_asked_in_words and modality and not certificate.was_measured(self._certificate, Task.VQA, modality):
-            unsure, certifiable, is_known = [Message("task.untrained_question", modality=modality.value)], False, False
+            unsure, certifiable, is_known = (
+                [Message("task.untrained_question", modality=modality_name(modality, language))],
+                False,
+                False,
+            )
         elif is_asked_in_words and self._is_rarely_asked(task.words):
             unsure, certifiable, is_known = [Message("task.unfamiliar_question")], False, False
         is_guess = right is not None and (
@@ -361,9 +366,17 @@ class Engine:
         return guess_task(text, self.tasks, self.terminology, box, labels)
 
     def follow_up(
-        self, text: str, last: TaskRequest, answer: Answer | None = None, *, image: EncodedImage | None = None
+        self,
+        text: str,
+        last: TaskRequest,
+        answer: Answer | None = None,
+        *,
+        image: EncodedImage | None = None,
+        earlier: TaskRequest | None = None,
     ) -> TaskRequest | None:
         """Return the request of a question that goes on from the `last` one and its answer; None for one of its own.
+
+        "Which is larger?" compares what the last two questions were about, where `earlier` is the one before the last.
 
         Of an `image`, "any lesion in it?" asks for the lesions of what was found; then raises UsageError as `request`.
         """
@@ -371,7 +384,8 @@ class Engine:
         filled = pointing_back(text, last, self.terminology, found)
         if image is not None and filled != text:
             return self.request(image, filled)
-        return follow_up(text, last, self.terminology, found)
+        modality = self.modality(image) if image else None
+        return follow_up(text, last, self.terminology, found, earlier, modality)
 
     def modality(self, image: EncodedImage) -> Modality | None:
         """Return the modality that the file states, else the recognised one; None for no medical image."""
@@ -397,6 +411,7 @@ class Engine:
             partial(self._certain_part, image),
             partial(self._confidence, image),
             partial(self._is_unfamiliar, image),
+            partial(self._is_unfamiliar_name, image),
         )
 
     def _least_sure(self, answer: str) -> float:
@@ -424,6 +439,12 @@ class Engine:
         known = self._familiar_images
         return known is not None and modality is not None and known.is_unfamiliar(image.embeds, modality)
 
+    def _is_unfamiliar_name(self, image: EncodedImage, english: str) -> bool:
+        """Whether no image like this one had a box of a name in the training data."""
+        modality = self.modality(image)
+        known = self._familiar_images
+        return known is not None and modality is not None and known.is_unfamiliar_name(image.embeds, modality, english)
+
     @cached_property
     def _familiar_questions(self) -> FamiliarQuestions:
         return FamiliarQuestions.from_json(self._asked, self.package.manifest.files[FAMILIAR_QUESTIONS].path)
@@ -440,7 +461,7 @@ class Engine:
             self._parts[image] = certain_part(self.context(image, Language.EN)) if is_known else None
         return self._parts[image]
 
-    def _modality(self, image: EncodedImage) -> tuple[Modality | None, float | None, list[Message]]:
+    def _modality(self, image: EncodedImage, language: Language) -> tuple[Modality | None, float | None, list[Message]]:
         """Return the modality of an image, the confidence if it was recognised, and warnings about it."""
         declared, recognised = image.image.modality, self._recognised(image)
         if recognised is None:
@@ -450,11 +471,12 @@ class Engine:
         if modality is None and confidence >= 0.5:
             warnings.append(Message("task.not_medical"))
         elif declared and modality and modality != declared and confidence >= CERTAIN_MODALITY:
-            warnings.append(Message("task.other_modality", declared=declared.value, recognised=modality.value))
+            stated, seen = modality_name(declared, language), modality_name(modality, language)
+            warnings.append(Message("task.other_modality", declared=stated, recognised=seen))
         if declared:
             return declared, None, warnings
         if modality and modality not in self.package.manifest.modalities:
-            warnings.append(Message("task.untrained_modality", modality=modality.value))
+            warnings.append(Message("task.untrained_modality", modality=modality_name(modality, language)))
         return modality, round(confidence, 4), warnings
 
     def _certified(self, answer: Answer) -> Certified | None:

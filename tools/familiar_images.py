@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medrega_bench.evaluation.familiarity import FEWEST, Embedded, fit
+from medrega_bench.evaluation.familiarity import FEWEST, embedded, fit
 from medrega_edge.engine import load
 from medrega_edge.evaluation.records import read_records
 from medrega_edge.inference.familiar_images import FamiliarImages
@@ -19,7 +19,8 @@ from medrega_edge.inference.familiar_images import FamiliarImages
 
 def unfamiliar(seen, held_out):
     """Return the function that tells whether an embedded image is unfamiliar, of limits fitted to these images."""
-    known = FamiliarImages(*fit(seen, held_out))
+    fitted = fit(seen, held_out)
+    known = FamiliarImages(fitted.table, fitted.names, fitted.numbers())
     return lambda image: known.is_unfamiliar(image.embedding[None], image.modality)
 
 
@@ -54,9 +55,7 @@ def main():
     engine, splits = load(given.model), {}
     for split in ("train", "val", "test"):
         records = [record for record in read_records(given.data, split) if not record.dup_of_eval]
-        splits[split] = [
-            Embedded(engine.open(record.image).embeds.mean(axis=0), record.modality, record.dataset) for record in records
-        ]
+        splits[split] = [embedded(engine, record) for record in records]
     found = measure(splits)
     rows = ",\n".join(json.dumps(row) for row in found["left_out"])
     sys.stdout.write(f'{{"test": {json.dumps(found["test"])},\n"left_out": [\n{rows}\n]}}\n')

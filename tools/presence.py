@@ -9,8 +9,7 @@ have, and the wholes of annotated parts: the heart around a ventricle, the verte
 
 chooses on val from which confidence on a name counts as there, and writes `medrega_edge/vocabulary/presence.json`. The floor
 is the highest at which no more than 2 % of the annotated names fall below it. A finding is stated from the confidence on at
-which images with it outweigh those without by four to one, as if there were as many of each: from LIKELY on where fewer than
-a fifth of the images without it reach that, never where neither have eight images.
+which four of five such statements are right, and never where val cannot show that: three right ones are the least.
 """
 
 import argparse
@@ -28,6 +27,7 @@ from medrega_edge.engine import load
 from medrega_edge.evaluation.questions import spread
 from medrega_edge.evaluation.records import read_records
 from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.tasks.classes import other_class
 from medrega_edge.tasks.presence import look_for
 from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.wording import is_finding
@@ -50,11 +50,10 @@ def measure(engine, pairs):
 
 
 TABLE = Path(__file__).parents[1] / "medrega_edge" / "vocabulary" / "presence.json"
-FEWEST = 8  # images with, or without, a finding that can test it
+FEWEST = 8  # images with a finding that is in all of them
 KNOWN_FROM = 3  # training images of a kind with boxes of a name
-FALSE_ALARMS = 0.2  # share of the images without a finding that may have a likely box of it
-PRECISION = 0.8
-HITS = 3
+PRECISION = 0.8  # of a stated finding, among these images, and as if there were as many with it as without
+HITS = 3  # images in which it is rightly stated
 DENIED = 0.02  # share of annotated names that may fall below the floor
 STEPS = (0.6, 0.7, 0.8, 0.9, 0.95)
 FLOORS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
@@ -69,7 +68,9 @@ def known_names(records, labels):
 
 
 def confidences(engine, records, known):
-    """Look for all known findings and all annotated names; yields kind, name, whether it is annotated, its confidence.
+    """Look for all known findings and all annotated names.
+
+    Yields kind, name, whether it is annotated, its confidence, and whether it is a best guess whatever that is.
 
     An image without a finding counts only where its body part is certain, can hold the finding, and holds what is annotated.
     """
@@ -82,15 +83,18 @@ def confidences(engine, records, known):
         for name in context.terminology.labels:
             is_candidate = name[0] in findings and fits and can_hold(part, name[0])
             if name[0] in shown or is_candidate:
-                yield record.modality.value, name[0], name[0] in shown, look_for(context, name).confidence
+                is_guess = (
+                    context.is_unfamiliar() or context.is_unfamiliar_name(name[0]) or bool(other_class(context, name[0]))
+                )
+                yield record.modality.value, name[0], name[0] in shown, look_for(context, name).confidence, is_guess
 
 
 def fit(cases):
     """Return the floor, and by kind and name from which confidence on a finding is stated, None for never."""
     groups, annotated = defaultdict(lambda: {True: [], False: []}), []
-    for kind, name, is_shown, confidence in cases:
+    for kind, name, is_shown, confidence, is_guess in cases:
         annotated += [confidence] if is_shown else []
-        if is_finding(name):
+        if is_finding(name) and not is_guess:
             groups[kind, name][is_shown].append(confidence)
     floor = max(each for each in FLOORS if np.mean(np.array(annotated) < each) <= DENIED or each == FLOORS[0])
     certain = defaultdict(dict)
@@ -100,14 +104,12 @@ def fit(cases):
 
 
 def _certain_from(present, absent):
-    if len(absent) < FEWEST:
+    if not len(absent):
         return LIKELY if len(present) >= FEWEST else None
-    if (absent >= LIKELY).mean() < FALSE_ALARMS:
-        return LIKELY
-    for step in STEPS:
+    for step in (LIKELY, *STEPS):
         hits, alarms = (present >= step).sum(), (absent >= step).sum()
         share, false = (hits + 0.5) / (len(present) + 1), (alarms + 0.5) / (len(absent) + 1)
-        if hits >= HITS and share / (share + false) >= PRECISION:
+        if hits >= HITS and min(hits / (hits + alarms), share / (share + false)) >= PRECISION:
             return step
     return None
 

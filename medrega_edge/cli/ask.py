@@ -448,11 +448,11 @@ def _show(answer: Answer, shared: ImageOptions, with_text: bool = True) -> None:
 
 def kind_of_image(modality: Modality | None, language: Language) -> str:
     """The kind of an image, for a person."""
-    from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
+    from medrega_edge.vocabulary.label_sets import modality_name
 
     if modality is None:
         return Message("cli.unknown_kind").text(language)
-    return MODALITY_NAMES[modality][language is Language.ZH]
+    return modality_name(modality, language)
 
 
 def parse_box(text: str) -> PixelBox:

@@ -95,6 +95,7 @@ class _Conversation:
         self._engine, self._image, self._path, self._shared = engine, image, path, shared
         self._answer: Answer | None = None
         self._last: TaskRequest | None = None  # that boxes answered, for those that go on from it
+        self._earlier: TaskRequest | None = None  # such a request before it
         self._boxes: Answer | None = None
 
     @property
@@ -156,11 +157,13 @@ class _Conversation:
         save_picture(self._image, self._answer, path, quiet=self._shared.output.as_json)
 
     def _ask(self, question: str) -> None:
-        following = self._last and self._engine.follow_up(question, self._last, self._boxes, image=self._image)
+        following = self._last and self._engine.follow_up(
+            question, self._last, self._boxes, image=self._image, earlier=self._earlier
+        )
         request = following or self._engine.request(self._image, question)
         answer = self._show(request, language_of(question))
         if request.task is Task.DETECT:  # "is it malignant?" does not change what "it" means
-            self._last, self._boxes = request, answer
+            self._earlier, self._last, self._boxes = self._last, request, answer
 
     def _show(self, request: TaskRequest, language: Language) -> Answer | None:
         """Answer a request; at a terminal, Ctrl-C ends the answer and not the chat."""

@@ -152,13 +152,14 @@ TEMPLATES: dict[str, str] = {
     "task.ask_alone": "part {part} of the question has no answer here; ask it on its own",
     "task.unfamiliar_question": "the training data hardly had a question like this one, so its answer would be a guess",
     "task.unfamiliar_image": "this image is unlike those of its kind that the model knows, so its answers are guesses",
+    "task.unfamiliar_name": "'{name}' is a guess: no image like this one had it in the training data",
     "task.unlearned_in_kind": "The model has not learned {names} in images of this kind ({kind}), so it cannot tell whether "
     "one shows it.",
     "task.absence_unlearned": "'{name}': no image of this kind ({modality}) had it in the training data, so that it is not "
     "found tells nothing",
     "task.unknown_in_kind": "'{name}' is a guess: no image of this kind ({modality}) had it in the training data",
-    "task.where_not_whether": "'{name}' is a guess: in validation images without it the model was as sure, so the box tells "
-    "where it would be, not whether it is there",
+    "task.where_not_whether": "'{name}' is a guess: validation images do not show that such a score proves it, so the box "
+    "tells where it would be, not whether it is there",
     "task.other_class": "'{name}' is a guess: the model takes this image for {classes}",
     "task.other_language": "the question seems to be neither English nor Chinese, the only languages of these weights",
     "task.other_modality": "the file says {declared}, the image looks like {recognised}",

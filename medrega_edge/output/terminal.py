@@ -14,7 +14,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import printable
 from medrega_edge.measures import Measures
 from medrega_edge.output.overlay import COLOURS
-from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
+from medrega_edge.vocabulary.label_sets import modality_name
 
 MAX_COLUMNS = 1000  # to measure how wide a table would be without a limit
 
@@ -54,7 +54,7 @@ def print_answer(answer: Answer, console: Console, with_text: bool = True) -> No
 
 def _certified(certified: Certified, answer: Answer) -> Message:
     right, answers = certified.right, certified.answers
-    modality = MODALITY_NAMES[certified.modality][answer.language is Language.ZH]
+    modality = modality_name(certified.modality, answer.language)
     if certified.label is None:
         return Message("output.certified_modality", modality=modality, right=right, answers=answers)
     label = printable(answer.regions[0].label)

@@ -31,9 +31,13 @@ MASK_ENCODER, MASK_DECODER = "mask_encoder", "mask_decoder"
 # With the names that export gives them. Both are read when a mask is first asked for.
 MASK_ROLES = {MASK_ENCODER: "mask_encoder.onnx", MASK_DECODER: "mask_decoder.onnx"}
 INTERVALS, INTERVALS_FILE = "intervals", "intervals.json"  # `medrega bench calibrate` adds it
-FAMILIAR_IMAGES, FAMILIAR_QUESTIONS = "familiar_images", "familiar_questions"
+FAMILIAR_IMAGES, FAMILIAR_NAMES, FAMILIAR_QUESTIONS = "familiar_images", "familiar_names", "familiar_questions"
 # With the names of their files. `medrega bench familiarity` adds them.
-FAMILIARITY_ROLES = {FAMILIAR_IMAGES: "familiar_images.npy", FAMILIAR_QUESTIONS: "familiar_questions.json"}
+FAMILIARITY_ROLES = {
+    FAMILIAR_IMAGES: "familiar_images.npy",
+    FAMILIAR_NAMES: "familiar_names.json",
+    FAMILIAR_QUESTIONS: "familiar_questions.json",
+}
 OPTIONAL_ROLES = (REGION_HEAD, *MASK_ROLES, INTERVALS, *FAMILIARITY_ROLES, "decoder_data", "vision_data")
 _ABOUT_WEIGHTS = ("certificate", "card", INTERVALS, *FAMILIARITY_ROLES)  # roles that no answer's boxes and masks depend on
 
@@ -166,13 +170,15 @@ class FamiliarKind:
 class Familiarity:
     """What tells images and questions like those of training from others.
 
-    `images` are the kinds in the file of familiar images, in its order, by modality. A question is familiar if `support`
-    images or more had one of at least this `similarity`.
+    `images` are the kinds in the file of familiar images, in its order, by modality. A name is familiar in an image if a
+    point with that name is no farther than `name_ratio` times the nearest point. A question is familiar if `support` images
+    or more had one of at least this `similarity`.
     """
 
     __pydantic_config__ = STRICT
 
     images: dict[str, FamiliarKind]
+    name_ratio: Number
     similarity: Share
     support: Count
 

@@ -69,6 +69,7 @@ class TaskContext:
     forward pass. `certain_modalities` are what the file states and what the weights recognise for certain. `certain_part` is
     the body part, where it is recognised for certain. `confidence` calibrates the raw score of a box of an English name.
     `is_unfamiliar` tells that the image is unlike all of its kind that the weights were trained on: no answer is sure.
+    `is_unfamiliar_name` tells that no such image had a box of an English name: no box of it is sure.
     `max_tokens` limits each generation, if it is not None. `on_text` receives free text while it is written.
     """
 
@@ -85,6 +86,7 @@ class TaskContext:
     certain_part: Callable[[], str | None] = lambda: None
     confidence: Callable[[str, float], float] = lambda _, score: score
     is_unfamiliar: Callable[[], bool] = lambda: False
+    is_unfamiliar_name: Callable[[str], bool] = lambda _: False
 
     def clean(self, text: str) -> str:
         """Return a user's text without special tokens and outer white space."""

@@ -14,7 +14,7 @@ from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
 from medrega_edge.tasks.classes import decide
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.vocabulary.body_parts import holds_any, shown_part
-from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet, modality_name
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ class Classify(TaskRequest):
         warnings = [] if trained else [Message("task.untrained_labels")]
         warnings += [*first.warnings, *generation_warnings(generation)]
         if modalities and (modality := context.image_modality()) and modality not in modalities:
-            labels_for = [each.value for each in modalities]
-            warnings.append(Message("task.labels_of_other_modality", modalities=labels_for, modality=modality.value))
+            labels_for = [modality_name(each, context.language) for each in modalities]
+            shown = modality_name(modality, context.language)
+            warnings.append(Message("task.labels_of_other_modality", modalities=labels_for, modality=shown))
         elif (
             (parts := label_set.parts if label_set else ())
             and (part := context.certain_part())

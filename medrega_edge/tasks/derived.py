@@ -25,7 +25,7 @@ from medrega_edge.tasks.presence import Found, absence, joined, of_name, presenc
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
-from medrega_edge.vocabulary.label_sets import BODY_PARTS, MODALITY_NAMES
+from medrega_edge.vocabulary.label_sets import BODY_PARTS, modality_name
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_midline, superlative
 
@@ -466,7 +466,7 @@ class KindOfImage(TaskRequest):
         if modality is None:
             message = Message("answer.unknown_kind")
         else:
-            message = Message("answer.kind", kind=MODALITY_NAMES[modality][answer.language is Language.ZH])
+            message = Message("answer.kind", kind=modality_name(modality, answer.language))
         return replace(answer, text=message.text(answer.language), facts={"modality": modality})
 
 

@@ -31,6 +31,7 @@ from medrega_edge.tasks.base import (
 )
 from medrega_edge.tasks.classes import other_class
 from medrega_edge.vocabulary.body_parts import can_hold, has_home, shown_part
+from medrega_edge.vocabulary.label_sets import modality_name
 from medrega_edge.vocabulary.presence import certain_from, floor, is_known
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import wider_label
@@ -167,9 +168,11 @@ def _doubts(context: TaskContext, english: str, label: str, best: float) -> list
     modality = context.image_modality()
     if best < LIKELY or modality is None:
         return []
-    if best < certain_from(modality, english):
-        return [Message("task.where_not_whether", name=label)]
-    return [] if is_known(modality, english) else [Message("task.unknown_in_kind", name=label, modality=modality.value)]
+    if not is_known(modality, english):
+        return [Message("task.unknown_in_kind", name=label, modality=modality_name(modality, context.language))]
+    if context.is_unfamiliar_name(english):
+        return [Message("task.unfamiliar_name", name=label)]
+    return [Message("task.where_not_whether", name=label)] if best < certain_from(modality, english) else []
 
 
 def _unlearned(context: TaskContext, english: str, label: str) -> list[Message]:
@@ -177,7 +180,7 @@ def _unlearned(context: TaskContext, english: str, label: str) -> list[Message]:
     modality = context.image_modality()
     if modality is None or is_known(modality, english) or not any(is_known(other, english) for other in Modality):
         return []
-    return [Message("task.absence_unlearned", name=label, modality=modality.value)]
+    return [Message("task.absence_unlearned", name=label, modality=modality_name(modality, context.language))]
 
 
 def why_not(context: TaskContext, english: str, label: str) -> Message | None:
@@ -187,7 +190,7 @@ def why_not(context: TaskContext, english: str, label: str) -> Message | None:
     """
     modalities = list(context.certain_modalities()) if context.prompts.label_modalities else []
     if modalities and not any(context.prompts.can_show(modality, english) for modality in modalities):
-        return Message("task.impossible_name", label=label, modality=modalities[0].value)
+        return Message("task.impossible_name", label=label, modality=modality_name(modalities[0], context.language))
     if not has_home(english) or (part := context.certain_part()) is None or can_hold(part, english):
         return None
     return Message("task.impossible_in_part", label=label, part=shown_part(part, context.language))

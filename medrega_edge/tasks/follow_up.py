@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from medrega_edge.domain import Task
+from medrega_edge.domain import Modality, Task
 from medrega_edge.prompts.intent import Kind, understand, unknown_word
 from medrega_edge.prompts.intent.parts import with_names
 from medrega_edge.tasks.base import TaskRequest
@@ -52,11 +52,19 @@ _OF_TWO = (Kind.COMPARE, Kind.DISTANCE)
 _OF_BOXES = (Kind.COUNT, Kind.MEASURE, Kind.SIDE, *_OF_TWO)
 
 
-def follow_up(text: str, last: TaskRequest, terminology: Terminology, found: Collection[str] = ()) -> TaskRequest | None:
+def follow_up(
+    text: str,
+    last: TaskRequest,
+    terminology: Terminology,
+    found: Collection[str] = (),
+    earlier: TaskRequest | None = None,
+    modality: Modality | None = None,
+) -> TaskRequest | None:
     """Return the request of a question that goes on from the `last` one; None for a question of its own.
 
     Only boxes are asked for in this way: other tasks have no names. What points back means the labels that the last answer
-    `found`, in any language, where there are some.
+    `found`, in any language, where there are some. "Which is larger?" after one name means the `earlier` question's, too.
+    `modality` tells what a generic word stands for.
     """
     last = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
     before = _names_before(last, terminology, found)
@@ -66,13 +74,16 @@ def follow_up(text: str, last: TaskRequest, terminology: Terminology, found: Col
         return _request(text, Kind.LOCATE, before, last)
     if _BARE_SIDE.search(text):
         return _request(text, Kind.SIDE, before, last)
-    intent, names = understand(text, terminology), terminology.find(text)
+    intent, names = understand(text, terminology, modality), terminology.find(text)
+    names = names or (intent.names if _OTHER_NAMES.search(text) else [])  # a generic word: "and the cup?"
     last_kind = last.kind if isinstance(last, FromBoxes) else Kind.LOCATE
     is_same, side = bool(_SAME_NAMES.search(text)), [] if names else _of_side(text, before, terminology)
     if _ON_SIDE.search(text.strip()):
         return _request(text, Kind.SIDE, before, last)
-    if not names and intent.kind in _OF_TWO and len(before) > 1:  # "which one is larger?", "how far apart are they?"
-        return _request(text, intent.kind, before, last)
+    if not names and intent.kind in _OF_TWO:  # "which one is larger?", "how far apart are they?"
+        both = [*(_names_before(earlier, terminology) if earlier and len(before) == 1 else []), *before]
+        if len(both) > 1:
+            return _request(text, intent.kind, both, last)
     if intent.kind in _OF_TWO and (is_same or names):
         return _request(text, intent.kind, [before[0], *(names or side)], last) if is_same else None
     if others := side or (names if _OTHER_NAMES.search(text) else []):
@@ -94,13 +105,14 @@ def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found:
     intent = understand(text, terminology)
     if not (intent.generic or intent.unknown or intent.names) or not _SAME_NAMES.search(text):
         return text
-    before = _names_before(last.request if isinstance(last, Asked) else last, terminology, found)
+    before = _names_before(last, terminology, found)
     names = " and ".join(name[0] for name in before), "和".join(name[1] for name in before)
     return with_names(text, names) if before and not terminology.find(text) else text
 
 
-def _names_before(last: TaskRequest, terminology: Terminology, found: Collection[str]) -> list[BilingualName]:
+def _names_before(last: TaskRequest, terminology: Terminology, found: Collection[str] = ()) -> list[BilingualName]:
     """Return the names of the last question: those that were found, where there are some."""
+    last = last.request if isinstance(last, Asked) else last
     names = terminology.find(last.words)
     return [name for name in names if set(name) & set(found)] or names
 

@@ -31,10 +31,10 @@ from medrega_edge.vocabulary.answers import is_negated
 from medrega_edge.vocabulary.body_parts import can_hold, holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import (
     LABEL_SETS,
-    MODALITY_NAMES,
     answers_whether_benign,
     candidate_sets,
     label_set_of,
+    modality_name,
     named_set,
     names_class,
 )
@@ -390,7 +390,7 @@ def _of_names(
         if elsewhere == [*intent.names]:  # that there is none would be said of what the weights never saw
             column = language_of(text) is Language.ZH
             shown = [name[column] for name in elsewhere]
-            raise UsageError("task.unlearned_in_kind", names=shown, kind=MODALITY_NAMES[modality][column])
+            raise UsageError("task.unlearned_in_kind", names=shown, kind=modality_name(modality, language_of(text)))
     if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
@@ -438,7 +438,7 @@ def _unknown_name(
         return UsageError("task.unknown_name", word=word, near=near)
     if modality is None:
         return UsageError("task.unknown_name_only", word=word)
-    kind = MODALITY_NAMES[modality][column]
+    kind = modality_name(modality, language)
     offered = [label[column] for label in usual(terminology.labels, modality, body_part())]
     return UsageError("task.unknown_name_here", word=word, kind=kind, offered=offered[:_OFFERED])
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from medrega_edge.answer import Answer, Region
+from medrega_edge.answer import LIKELY, Answer, Region
 from medrega_edge.domain import Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
-from medrega_edge.tasks.presence import Presence, look_for
+from medrega_edge.tasks.presence import Presence, joined, look_for
 from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName
@@ -27,24 +27,28 @@ class VisibleOrgans(TaskRequest):
         return Task.DETECT
 
     def run(self, context: TaskContext) -> TaskResult:
-        """Locate one structure after the other."""
-        results = [one.located for one in visible(context) if one.name[0] not in self.excluded]
-        return replace(combine(results, ""), certifiable=False)
+        """Locate one structure after the other; those that may be there stand in only where none is there for sure."""
+        searched = [one for one in look_for_structures(context) if one.name[0] not in self.excluded]
+        likely = [one for one in searched if one.confidence >= LIKELY]
+        shown = [one for one in likely if one.is_found] or likely
+        return replace(combine([one.located for one in shown], ""), certifiable=False)
 
     def finish(self, answer: Answer) -> Answer:
         """Name them; of several boxes of a name the best stays."""
         best: dict[str, Region] = {}
         for region in sorted(answer.regions, key=lambda region: -(region.confidence or 0)):
             best.setdefault(region.label, region)
-        names = list(best)
-        message = Message("answer.visible", names=names) if names else Message("answer.nothing_visible")
-        return replace(answer, text=message.text(answer.language), regions=tuple(best.values()), facts={"visible": names})
+        names, guesses = list(best), answer.best_guesses
+        sure = [name for name in names if name not in guesses]
+        message = Message("answer.visible", names=sure) if sure else Message("answer.nothing_visible")
+        text = joined([message, *([Message("answer.perhaps", names=guesses)] if guesses else [])], answer)
+        facts = {"visible": sure, "best_guesses": guesses}
+        return replace(answer, text=text, regions=tuple(best.values()), facts=facts)
 
 
-def visible(context: TaskContext) -> list[Presence]:
-    """Look for every structure that images of this kind and body part show in the training data; return what is found."""
-    names = [name for name in expected(context) if not is_finding(name[0])]
-    return [one for one in (look_for(context, name) for name in names) if one.is_found]
+def look_for_structures(context: TaskContext) -> list[Presence]:
+    """Look for every structure that images of this kind and body part show in the training data."""
+    return [look_for(context, name) for name in expected(context) if not is_finding(name[0])]
 
 
 def expected(context: TaskContext) -> list[BilingualName]:

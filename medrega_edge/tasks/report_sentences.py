@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from medrega_edge.domain import Language, Modality
-from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
+from medrega_edge.vocabulary.label_sets import modality_name
 
 
 class Sentence(StrEnum):
@@ -29,7 +29,7 @@ _OPENINGS = {
 
 def opening(modality: Modality, language: Language) -> str:
     """Return the first words of a report on an image of this modality."""
-    return MODALITY_NAMES[modality][language is Language.ZH]
+    return modality_name(modality, language)
 
 
 def write(

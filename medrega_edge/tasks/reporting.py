@@ -17,7 +17,7 @@ from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, generation_warnings
 from medrega_edge.tasks.detection import locate
 from medrega_edge.tasks.findings import CERTAIN_CLASS, Findings, gather
-from medrega_edge.tasks.organs import visible
+from medrega_edge.tasks.organs import look_for_structures
 from medrega_edge.tasks.presence import Presence, look_for
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.vocabulary.body_parts import fits_report
@@ -103,7 +103,7 @@ def see(context: TaskContext, modality: Modality) -> Sight:
     generation = propose(context, modality, part)
     proposed, known = proposed_names(generation), dict(context.terminology.labels)
     others = [(name, known[name]) for name in proposed if name in known and not is_finding(name)]
-    seen = visible(context)
+    seen = [one for one in look_for_structures(context) if one.is_found]
     seen += [one for one in (look_for(context, each) for each in others) if one.is_found and one.name not in _names(seen)]
     findings = gather(context, modality, part, proposed)
     fitting = _fitting(seen, part, modality)

@@ -319,3 +319,8 @@ MODALITY_NAMES = {
     Modality.PATHOLOGY: ("microscopy image", "显微镜图像"),
     Modality.MAMMOGRAPHY: ("mammogram", "乳腺X线片"),
 }
+
+
+def modality_name(modality: Modality, language: Language) -> str:
+    """Return what a person calls an image of a modality."""
+    return MODALITY_NAMES[modality][language is Language.ZH]

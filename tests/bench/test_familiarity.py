@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from medrega_bench.cli.main import bench_app
 from medrega_bench.evaluation import familiarity
-from medrega_bench.evaluation.familiarity import Embedded, add_to, fit
+from medrega_bench.evaluation.familiarity import Embedded, Fitted, add_to, fit
 from medrega_edge.domain import Modality
 from medrega_edge.engine import load
 from medrega_edge.images.samples import sample_path
@@ -35,9 +36,9 @@ def clusters(rng, centres, count, dataset="a"):
 def test_the_limit_lets_held_out_images_pass_and_no_others():
     rng = np.random.default_rng(0)
     known = [(0, 0, 0, 0), (5, 0, 0, 0)]
-    table, kinds = fit(clusters(rng, known, 100), clusters(rng, known, 50))
-    assert table.dtype == np.float16 and table.shape == (4 + kinds["ct"].points, 4)
-    images = FamiliarImages(table, kinds)
+    fitted = fit(clusters(rng, known, 100), clusters(rng, known, 50))
+    assert fitted.table.dtype == np.float16 and fitted.table.shape == (4 + fitted.kinds["ct"].points, 4)
+    images = FamiliarImages(fitted.table, fitted.names, fitted.numbers())
 
     def passes(image):
         return not images.is_unfamiliar(image.embedding[None], image.modality)
@@ -48,7 +49,29 @@ def test_the_limit_lets_held_out_images_pass_and_no_others():
 
 def test_a_kind_with_few_held_out_images_has_no_limit():
     rng = np.random.default_rng(0)
-    assert fit(clusters(rng, [(0, 0, 0, 0)], 30), clusters(rng, [(0, 0, 0, 0)], familiarity.FEWEST - 1))[1] == {}
+    assert fit(clusters(rng, [(0, 0, 0, 0)], 30), clusters(rng, [(0, 0, 0, 0)], familiarity.FEWEST - 1)).kinds == {}
+
+
+def test_a_name_is_familiar_where_images_had_it():
+    """Livers lie in one cluster, hearts in the other, and spleens in one image of fifty of the first."""
+    rng = np.random.default_rng(0)
+
+    def images(count):
+        named = [("liver", clusters(rng, [(0, 0, 0, 0)], count)), ("heart", clusters(rng, [(9, 0, 0, 0)], count))]
+        return [replace(each, names=frozenset({name})) for name, found in named for each in found]
+
+    seen = images(100)
+    seen[:2] = [replace(each, names=each.names | {"spleen"}) for each in seen[:2]]
+    fitted = fit(seen, images(50))
+    known = FamiliarImages(fitted.table, fitted.names, fitted.numbers())
+    answers = {
+        (place, name): known.is_unfamiliar_name(np.float32([[place, 0, 0, 0]]), Modality.CT, name)
+        for place in (0, 9)
+        for name in ("liver", "heart", "spleen", "kidney")
+    }
+    assert {key for key, is_unfamiliar in answers.items() if not is_unfamiliar} >= {(0, "liver"), (9, "heart")}
+    assert answers[0, "heart"] and answers[9, "liver"] and answers[9, "spleen"] and answers[0, "kidney"]
+    assert not known.is_unfamiliar_name(np.zeros((1, 4), np.float32), Modality.MRI, "liver")  # a kind without points
 
 
 @pytest.fixture
@@ -61,7 +84,8 @@ def test_it_is_added_to_a_package_and_leaves_its_weights(folder):
     before = Package.open(folder)
     hidden = before.manifest.decoder.hidden
     table = np.concatenate([np.eye(hidden), np.zeros((2, hidden))]).astype(np.float16)
-    add_to(before, table, {"mri": FamiliarKind(2, 1e-3)}, {"what is this?": 3})
+    fitted = Fitted(table, {"mri": FamiliarKind(2, 1e-3)}, {"mri": {"liver": [0, 1]}}, 1.5)
+    add_to(before, fitted, {"what is this?": 3})
     after = Package.open(folder)
     after.verify()
     assert after.manifest.weights == before.manifest.weights

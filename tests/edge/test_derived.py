@@ -178,7 +178,7 @@ def test_an_answer_is_in_its_language():
 
 def test_visible_organs_are_the_best_boxes_with_some_confidence():
     found = VisibleOrgans().finish(answer(("liver", BIG, 0.6), ("liver", SMALL, 0.9)))
-    assert found.facts == {"visible": ["liver"]}
+    assert found.facts == {"visible": ["liver"], "best_guesses": []}
     assert found.regions == (Region("liver", SMALL, 0.9),)
 
 

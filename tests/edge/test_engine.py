@@ -280,10 +280,10 @@ def test_a_free_question_about_a_modality_that_was_never_measured_is_not_relied_
     entry = next(one for one in engine._certificate.accuracy if (one.task, one.modality) == ("vqa", "mri"))
     monkeypatch.setattr(engine, "_certificate", replace(engine._certificate, accuracy=(replace(entry, modality="ct"),)))
     answer = engine.answer(scan, "Is the liver normal?")
-    assert Message("task.untrained_question", modality="mri") in answer.warnings
+    assert Message("task.untrained_question", modality="MRI") in answer.warnings
     assert answer.model.certified is None
     monkeypatch.setattr(engine, "_certificate", replace(engine._certificate, accuracy=(entry,)))
-    assert Message("task.untrained_question", modality="mri") not in engine.answer(scan, "Is the liver normal?").warnings
+    assert Message("task.untrained_question", modality="MRI") not in engine.answer(scan, "Is the liver normal?").warnings
 
 
 def test_a_figure_is_that_of_the_label_or_the_task_in_such_images():

@@ -12,7 +12,7 @@ from medrega_edge.errors import PackageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.samples import sample_frame, sample_path
 from medrega_edge.inference.familiar_images import FamiliarImages
-from medrega_edge.package.manifest import FAMILIAR_IMAGES, FAMILIAR_QUESTIONS, MANIFEST, file_entry
+from medrega_edge.package.manifest import FAMILIAR_IMAGES, FAMILIAR_NAMES, FAMILIAR_QUESTIONS, MANIFEST, file_entry
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.tasks.normality import IsNormal
@@ -92,6 +92,21 @@ def test_a_table_that_is_not_as_stated_is_refused(folder, table):
     files = package.manifest.files | {FAMILIAR_IMAGES: file_entry(folder / "familiar_images.npy", "fp16")}
     (folder / MANIFEST).write_text(dataclasses.replace(package.manifest, files=files).to_json(), "utf-8")
     with raises_code(PackageError, "package.wrong_table"):
+        FamiliarImages.read(Package.open(folder).read_all())
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "{}", '{"mri": {"liver": [0]}}', "NAMES -1", "NAMES 64", "NAMES true", "NAMES"])
+def test_names_without_points_are_refused(folder, text):
+    package = Package.open(folder)
+    path = folder / "familiar_names.json"
+    if text.startswith("NAMES"):
+        names = json.loads(path.read_text("utf-8"))
+        names["mri"]["liver"] = [json.loads(point) for point in text.split()[1:]]
+        text = json.dumps(names)
+    path.write_text(text, "utf-8")
+    files = package.manifest.files | {FAMILIAR_NAMES: file_entry(path, "text")}
+    (folder / MANIFEST).write_text(dataclasses.replace(package.manifest, files=files).to_json(), "utf-8")
+    with pytest.raises(PackageError):
         FamiliarImages.read(Package.open(folder).read_all())
 
 

@@ -35,7 +35,7 @@ def told(engine, scan, monkeypatch):
     def tell(request, searched, classes=(), proposed=(), language=Language.EN):
         facts = Findings(searched, classes, proposed)
         monkeypatch.setattr(reporting, "gather", lambda *_: facts)
-        monkeypatch.setattr(reporting, "visible", lambda _: [])
+        monkeypatch.setattr(reporting, "look_for_structures", lambda _: [])
         return request.run(engine.context(scan, language))
 
     return tell

@@ -2,6 +2,7 @@
 
 import pytest
 
+from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
@@ -65,3 +66,17 @@ def test_what_a_question_goes_on_with(text, last, kind, names):
 )
 def test_a_question_of_its_own_goes_on_with_nothing(text, last):
     assert follow_up(text, last, TERMS) is None
+
+
+@pytest.mark.parametrize("text", ["which is larger?", "哪个更大？"])
+def test_which_is_larger_means_what_the_last_two_questions_were_about(text):
+    found = follow_up(text, LIVER_SIZE, TERMS, earlier=Detect("spleen"))
+    assert found.intent.kind is Kind.COMPARE
+    assert [english for english, _ in found.intent.names] == ["spleen", "liver"]
+    assert follow_up(text, LIVER_SIZE, TERMS, earlier=LIVER_SIZE) is None
+
+
+def test_a_generic_word_goes_on_with_the_kind_of_the_last_question(engine):
+    last = FromBoxes(Kind.MEASURE, (("optic disc", "视盘"),))
+    found = follow_up("and the cup?", last, engine.terminology, modality=Modality.FUNDUS)
+    assert (found.intent.kind, found.intent.names) == (Kind.MEASURE, (("optic cup", "视杯"),))

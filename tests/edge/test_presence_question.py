@@ -180,12 +180,40 @@ def test_prompts_of_older_packages_are_read():
     assert PromptBook.from_json(book.to_json()) == book
 
 
-def test_the_table_is_fitted_to_what_healthy_images_show():
-    alike = [("ct", "kidney tumor", each, 0.9) for each in [True] * 10 + [False] * 10]
-    apart = [("ct", "liver tumor", each, 0.9 if each else 0.2) for each in [True] * 10 + [False] * 10]
-    later = [("ct", "lung mass", True, 0.97)] * 10 + [("ct", "lung mass", False, 0.65)] * 10
-    few = [("ct", "bone lesion", True, 0.9), ("ct", "bone lesion", False, 0.1)]
-    floor_of_all, certain = fit([*alike, *apart, *later, *few, *[("ct", "liver", True, 0.5)] * 100])
-    assert certain["ct"] == {"kidney tumor": None, "liver tumor": LIKELY, "lung mass": 0.7, "bone lesion": None}
+def test_the_table_is_fitted_to_what_images_without_a_finding_show():
+    def cases(name, present, absent, is_guess=False):
+        shown = [(True, each) for each in present] + [(False, each) for each in absent]
+        return [("ct", name, is_shown, confidence, is_guess) for is_shown, confidence in shown]
+
+    liver = [("ct", "liver", True, 0.5, False)] * 100
+    floor_of_all, certain = fit(
+        [
+            *cases("kidney tumor", [0.9] * 10, [0.9] * 10),
+            *cases("liver tumor", [0.9] * 10, [0.2] * 10),
+            *cases("lung mass", [0.97] * 10, [0.65] * 10),
+            *cases("bone lesion", [0.9], [0.1]),
+            *cases("brain edema", [0.9] * 10, []),  # which all images show
+            *cases("glioma", [0.9] * 10, [0.2] * 10) + cases("glioma", [], [0.9] * 10, is_guess=True),
+            *cases("lung nodule", [], [0.2] * 50),  # no image shows that a high score is right
+            *liver,
+        ]
+    )
+    assert certain["ct"] == {
+        "kidney tumor": None,
+        "liver tumor": LIKELY,
+        "lung mass": 0.7,
+        "bone lesion": None,
+        "brain edema": LIKELY,
+        "glioma": LIKELY,
+        "lung nodule": None,
+    }
     assert floor_of_all == 0.1
-    assert fit([("ct", "liver", True, 0.04)] * 100)[0] == 0.04
+    assert fit([("ct", "liver", True, 0.04, False)] * 100)[0] == 0.04
+
+
+def test_a_name_that_no_image_like_this_one_had_is_no_more_than_perhaps(surely):
+    context = replace(surely(0.99), is_unfamiliar_name=lambda english: english == "liver")
+    liver = look_for(context, LIVER)
+    assert (liver.is_found, liver.is_perhaps) == (False, True)
+    assert [warning.code for warning in liver.located.warnings] == ["task.unfamiliar_name"]
+    assert look_for(context, ("spleen", "脾脏")).is_found

@@ -138,14 +138,14 @@ def test_a_class_is_one_of_the_candidates(engine, scan, name):
 
 
 def test_labels_for_another_kind_of_image_are_flagged(engine, scan):
-    warning = Message("task.labels_of_other_modality", modalities=["dermoscopy"], modality="mri")
+    warning = Message("task.labels_of_other_modality", modalities=["dermoscopy image"], modality="MRI")
     assert engine.classify(scan, "skin").warnings == (warning,)
     assert engine.classify(scan, "brain-tumor").warnings == (Message("task.labels_of_other_part", part="abdomen"),)
 
 
 def test_labels_that_were_never_learnt_are_flagged_and_not_certified(engine, scan):
     learnt = engine.classify(scan, ["fracture", "no fracture"])
-    assert learnt.warnings == (Message("task.labels_of_other_modality", modalities=["xray"], modality="mri"),)
+    assert learnt.warnings == (Message("task.labels_of_other_modality", modalities=["X-ray"], modality="MRI"),)
     assert learnt.model.certified is None
     for labels in (["cat", "dog"], ["glioma", "melanoma"], ["猫", "狗"]):
         own = engine.classify(scan, labels)
@@ -279,12 +279,14 @@ def detected(modalities, prompts=POLYP, language=Language.EN):
     return Detect("polyp").run(on), model
 
 
-@pytest.mark.parametrize(("language", "label"), [(Language.EN, "polyp"), (Language.ZH, "息肉")])
-def test_what_no_image_of_this_modality_shows_is_absent_without_asking(language, label):
+@pytest.mark.parametrize(
+    ("language", "label", "kind"), [(Language.EN, "polyp", "fundus photograph"), (Language.ZH, "息肉", "眼底照片")]
+)
+def test_what_no_image_of_this_modality_shows_is_absent_without_asking(language, label, kind):
     result, model = detected([Modality.FUNDUS], language=language)
     text = Message("answer.not_found", names=[label]).text(language)
     assert (result.text, result.detections, result.generations) == (text, (), ())
-    assert result.warnings == (Message("task.impossible_name", label=label, modality="fundus"),)
+    assert result.warnings == (Message("task.impossible_name", label=label, modality=kind),)
     assert model.prompts == []
 
 
@@ -310,7 +312,7 @@ def test_the_engine_refuses_impossible_names_by_file_and_by_certain_looks(engine
     answer = engine.ask(scan, "locate the liver and the spleen")
     assert {region.label for region in answer.regions} == {"spleen"}
     assert answer.text.endswith(Message("answer.not_found", names=["liver"]).text("en"))
-    assert Message("task.impossible_name", label="liver", modality="mri") in answer.warnings
+    assert Message("task.impossible_name", label="liver", modality="MRI") in answer.warnings
     report = engine.report(scan, grounded=True)
     assert all(region.label != "liver" for region in report.regions)
     monkeypatch.setattr("medrega_edge.engine.CERTAIN_MODALITY", 1.1)  # of pixels alone nothing is certain any more
