@@ -37,7 +37,7 @@ from medrega_edge.inference import memory
 from medrega_edge.inference.confidence import calibrated
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.devices import available_threads, choose_device, decoder_threads
-from medrega_edge.inference.familiar_images import FamiliarImages
+from medrega_edge.inference.familiar_images import ASKED, FamiliarImages
 from medrega_edge.inference.language_model import LanguageModel
 from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
 from medrega_edge.inference.region_head import RegionHead, RegionMaps
@@ -222,6 +222,8 @@ class Engine:
                 False,
                 False,
             )
+        elif is_asked_in_words and self._is_unfamiliar_name(image, ASKED):
+            unsure, certifiable, is_known = [Message("task.unasked_image")], False, False
         elif is_asked_in_words and self._is_rarely_asked(task.words):
             unsure, certifiable, is_known = [Message("task.unfamiliar_question")], False, False
         is_guess = right is not None and (

@@ -32,7 +32,7 @@ from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
-    from medrega_edge.answer import Answer
+    from medrega_edge.answer import Answer, Label, Region
     from medrega_edge.engine import EncodedImage, Engine
     from medrega_edge.tasks.base import TaskRequest
 
@@ -116,6 +116,9 @@ class _Conversation:
         name, _, rest = line.partition(" ")
         if name == "/quit":
             return False
+        if self._answer is not None and _ARE_YOU_SURE.fullmatch(line):
+            print_status(how_sure(self._answer).text(self._answer.language))
+            return True
         try:
             if _SAVE.fullmatch(line):
                 raise UsageError("chat.no_file")
@@ -177,6 +180,22 @@ class _Conversation:
         self._answer = answer
         self.warned = self.warned or bool(answer.warnings or answer.best_guesses)
         return answer
+
+
+_ARE_YOU_SURE = re.compile(
+    r"\W*(?:so |and )?(?:are you|r u) (?:really |very |quite )?(?:sure|certain)(?: about (?:that|this|it))?\W*"
+    r"|\W*how (?:sure|certain|confident) are you\W*|\W*(?:really|是吗|真的吗?|真的假的|你?(?:能|可以)?(?:确定|肯定)吗?)\W*",
+    re.IGNORECASE,
+)
+
+
+def how_sure(answer: Answer) -> Message:
+    """Say what the scores of an answer are, and what a score is."""
+    scored: list[Label | Region] = [*answer.labels, *answer.regions]
+    scores = [f"{one.label} {one.confidence:.2f}" for one in scored if one.confidence is not None]
+    if not scores and answer.confidence is not None:
+        scores = [f"{answer.confidence:.2f}"]
+    return Message("chat.how_sure", scores=scores) if scores else Message("chat.no_score")
 
 
 def _at_terminal() -> bool:

@@ -10,6 +10,7 @@ TEMPLATES: dict[str, str] = {
     #
     "answer.by_size": "From large to small, by the area of their boxes: {names}.",
     "answer.count": "Found: {count} x {name}.",
+    "answer.count_all_guessed": "Perhaps: {count} x {name}.",
     "answer.count_guessed": "Found: {count} x {name}. Best guesses among them, which may be wrong: {guesses}.",
     "answer.contradiction": "Not sure: the model takes the image for '{label}', and still finds, perhaps: {names}.",
     "answer.could_be": "Could also be: {names}.",
@@ -109,22 +110,22 @@ TEMPLATES: dict[str, str] = {
     'the spleen?", "what kind of image is this?", "write a report"; `medrega labels` lists the names. '
     "It reads PNG, JPEG, TIFF, DICOM and NIfTI; --box asks about a box, --save writes the marked picture, "
     "--mask the outlines. Nothing leaves this computer. The answers are for research, not for diagnosis.",
-    "task.impossible": "This takes more than one image, or more than the model has learned.",
+    "task.impossible": "The model has not learned to tell this from an image.",
     "task.impossible_care": "A single image tells neither the course of a disease nor its treatment; ask a physician.",
-    "task.impossible_function": "A single image does not show a function of the body; it takes several images or "
-    "other tests.",
+    "task.impossible_function": "An image shows neither how an organ works nor laboratory values; that takes other tests.",
     "task.impossible_size": "{name} of {width:.0f} x {height:.0f} mm cannot be: the box is wrong, or the size of a "
     "pixel in the file",
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
-    "task.impossible_relation": "The program does not compare positions, nor look in one part of the picture; ask it to "
-    "locate each structure, or for the distance of two.",
+    "task.impossible_relation": "The program compares neither positions nor shapes, and does not look in one part of the "
+    "picture; ask it to locate each structure, or for the distance of two.",
     "task.impossible_brightness": "The program compares sizes, not brightness; `medrega segment --json` gives the mean "
     "value of each region.",
-    "task.impossible_outline": "One image does not tell volumes, and the model tells no ratios of outlines; ask it to "
-    "segment a structure for its area.",
-    "task.impossible_patient": "An image does not tell who the patient is, nor age or sex.",
-    "task.impossible_score": "The model was not trained to give scores, stages or ratios of outlines; it gives boxes "
-    "and their sizes.",
+    "task.impossible_outline": "One image does not tell a volume, and the program measures no circumferences and no other "
+    "ratio than cup to disc; ask it to segment a structure for its area.",
+    "task.impossible_patient": "An image tells neither who the patient is nor age, sex or date, and the program reads no "
+    "text in it.",
+    "task.impossible_score": "The model was not trained to give scores, stages, depths or angles; it gives boxes and "
+    "their sizes.",
     "task.impossible_time": "A change over time needs an earlier image, and only this one is given.",
     "task.labels_of_other_part": "these labels are for another body part than this image shows ({part})",
     "task.labels_of_other_modality": "these labels are for {modalities}, and this image is {modality}",
@@ -152,9 +153,12 @@ TEMPLATES: dict[str, str] = {
     "task.ask_alone": "part {part} of the question has no answer here; ask it on its own",
     "task.unfamiliar_question": "the training data hardly had a question like this one, so its answer would be a guess",
     "task.unfamiliar_image": "this image is unlike those of its kind that the model knows, so its answers are guesses",
+    "task.unfamiliar_class": "{names}: no image like this one was of such a class in the training data, so it is a guess",
     "task.unfamiliar_name": "'{name}' is a guess: no image like this one had it in the training data",
     "task.unlearned_in_kind": "The model has not learned {names} in images of this kind ({kind}), so it cannot tell whether "
     "one shows it.",
+    "task.absence_unfamiliar": "'{name}': no image like this one had it in the training data, so that it is not "
+    "found tells nothing",
     "task.absence_unlearned": "'{name}': no image of this kind ({modality}) had it in the training data, so that it is not "
     "found tells nothing",
     "task.unknown_in_kind": "'{name}' is a guess: no image of this kind ({modality}) had it in the training data",
@@ -184,8 +188,8 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_language": "There is no language '{name}'; choose one of: {languages}.",
     "task.unknown_name": "'{word}' is no name that this model can locate; the nearest are: {near}; `medrega labels` "
     "lists all.",
-    "task.unknown_name_here": "'{word}' is nothing that this model can locate in such an image ({kind}); it can "
-    "locate for example: {offered}; `medrega labels` lists all.",
+    "task.unknown_name_here": "The model has not learned '{word}' in images of this kind ({kind}); it can locate for "
+    "example: {offered}; `medrega labels` lists all.",
     "task.unknown_name_only": "'{word}' is no name that this model can locate; `medrega labels` lists all.",
     "task.also_asked": "the question also asks this, which has no answer here; ask it on its own: {kinds}",
     "task.not_located_here": "the box may hold nothing that the model knows: it does not find '{name}' there itself",
@@ -200,6 +204,7 @@ TEMPLATES: dict[str, str] = {
     "task.guessed": "the model is not sure: this answer is its best guess",
     "task.unsure_answer": "the model is not sure; --guess shows its best guess",
     "task.untrained_labels": "this model was not trained to tell these labels apart; do not rely on the choice",
+    "task.unasked_image": "this model has not learned to answer free questions about images like this one",
     "task.untrained_question": "this model has not learned to answer free questions about images of this kind ({modality}); "
     "do not rely on the answer",
     "task.untrained_modality": "this model cannot locate structures in images of this kind ({modality})",
@@ -643,6 +648,9 @@ TEMPLATES: dict[str, str] = {
     "chat.no_file": "Name a file for the picture, for example: /save marked.png.",
     "chat.no_such_command": "There is no command '{name}'; choose from: {commands}.",
     "chat.nothing_to_save": "There is no answer to save yet; ask a question first.",
+    "chat.how_sure": "Scores of the last answer: {scores}. Of a hundred answers with a score of 0.90 about ninety are "
+    "right; what is called a guess or perhaps is unsure whatever its score.",
+    "chat.no_score": "The last answer has no score.",
     "chat.stopped": "stopped",
     # ---- doctor and settings (doctor.*, settings.*) --------------------------------------------------------------------
     #

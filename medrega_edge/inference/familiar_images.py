@@ -2,7 +2,8 @@
 
 The distance is that of the mean image embedding to the nearest of some points of its kind of image, after whitening by the
 covariance within data sets (Mahalanobis distance; Lee et al., 2018). Each point has the names that had boxes in the images
-around it: far from all points with a name, its box proves nothing. `medrega bench familiarity` finds points and limits.
+around it, their classes, and `ASKED` if they had free questions: far from all points with a name, its box or class proves
+nothing. `medrega bench familiarity` finds points and limits.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from medrega_edge.io.strict_json import JsonFault, load_json
 from medrega_edge.package.manifest import FAMILIAR_IMAGES, FAMILIAR_NAMES, Familiarity
 from medrega_edge.package.package import PackageContents
 
+ASKED = "?"  # stands among the names for free questions
 Names = Mapping[str, Mapping[str, Sequence[int]]]  # modality -> English name -> its points, counted from 0
 
 
@@ -63,7 +65,7 @@ class FamiliarImages:
         return distances is not None and bool(distances.min() > self._limits[modality])
 
     def is_unfamiliar_name(self, embeds: Floats, modality: Modality, english: str) -> bool:
-        """Whether images like this one had no box of a name; false for a kind without points."""
+        """Whether images like this one had no box of a name, and not this class; false for a kind without points."""
         distances = self._distances(embeds, modality)
         if distances is None:
             return False

@@ -11,7 +11,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import LABEL_SEPARATOR, MODALITY_QUESTION, Prompt, PromptBook
 from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult, check_text, generation_warnings
 from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
-from medrega_edge.tasks.classes import decide
+from medrega_edge.tasks.classes import decide, unfamiliar_classes
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.vocabulary.body_parts import holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet, modality_name
@@ -75,6 +75,8 @@ class Classify(TaskRequest):
             and not holds_any(part, parts)
         ):
             warnings.append(Message("task.labels_of_other_part", part=shown_part(part, context.language)))
+        elif label_set and (unfamiliar := unfamiliar_classes(context, label_set, chosen)):
+            warnings.append(Message("task.unfamiliar_class", names=unfamiliar))
         return TaskResult(
             LABEL_SEPARATOR.join(names),
             first.detections,

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medrega_edge.answer import Answer, ImageFacts, Region, is_doubt
+from medrega_edge.answer import UNFAMILIAR_CLASSES, Answer, ImageFacts, Region, is_doubt
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
@@ -19,8 +19,8 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
+from medrega_edge.tasks.classes import CERTAIN_CLASS
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.findings import CERTAIN_CLASS
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.tasks.sizes import why_pixels
@@ -102,8 +102,11 @@ class Asked(TaskRequest):
             answer = _extreme(answer, is_largest)
         if self.intent.side and isinstance(self.request, FromBoxes):
             answer = _on_side(answer, self.intent.side)
+        elif self.intent.side and isinstance(self.request, Detect):
+            answer = _located_on_side(answer, self.intent.side)
         answer = self._finished(answer)
-        is_likely = not answer.is_unfamiliar and all((label.confidence or 1) >= CERTAIN_CLASS for label in answer.labels)
+        is_doubted = bool(self.classes_unknown) or any(each.code in UNFAMILIAR_CLASSES for each in answer.warnings)
+        is_likely = not is_doubted and all((label.confidence or 1) >= CERTAIN_CLASS for label in answer.labels)
         if answer.task is Task.CLASSIFY and answer.labels and not is_likely:
             classes = [label.label for label in answer.labels]
             answer = replace(answer, text=Message("answer.perhaps_class", names=classes).text(answer.language))
@@ -262,7 +265,10 @@ def _count(found: Found, answer: Answer) -> _Told:
     messages = []
     for name, regions in found.items():
         label, count = shown(name, answer), len(regions)
-        if guesses := sum(map(answer.is_best_guess, regions)):
+        guesses = sum(map(answer.is_best_guess, regions))
+        if guesses and guesses == count:
+            messages.append(Message("answer.count_all_guessed", name=label, count=count))
+        elif guesses:
             messages.append(Message("answer.count_guessed", name=label, count=count, guesses=guesses))
         elif count:
             messages.append(Message("answer.count", name=label, count=count))
@@ -350,6 +356,16 @@ def _on_side(answer: Answer, side: str) -> Answer:
         return answer
     told = Message("task.other_side", names=names, side=_SIDE_NAMES["right" if side == "left" else "left"])
     return replace(answer, regions=there, warnings=(*answer.warnings, told, _whose_side(answer.image, is_assumed)))
+
+
+def _located_on_side(answer: Answer, side: str) -> Answer:
+    """Leave out the boxes on the other side, and name those that stay."""
+    there = _on_side(answer, side)
+    labels = list(dict.fromkeys(each.label for each in there.regions))
+    gone = list(dict.fromkeys(each.label for each in answer.regions if each.label not in labels))
+    sentences = [sentence_of_regions(labels, answer.language)] if labels else []
+    sentences += [Message("answer.not_found", names=gone).text(answer.language)] if gone else []
+    return replace(there, text=joined(sentences, answer)) if len(there.regions) < len(answer.regions) else there
 
 
 def _left_edge(image: ImageFacts) -> tuple[str, bool]:

@@ -176,10 +176,13 @@ def _doubts(context: TaskContext, english: str, label: str, best: float) -> list
 
 
 def _unlearned(context: TaskContext, english: str, label: str) -> list[Message]:
-    """Say that no image of this kind had a name in the training data, so that it is not found tells nothing."""
+    """Say that no such image had a name in the training data, so that it is not found tells nothing."""
     modality = context.image_modality()
-    if modality is None or is_known(modality, english) or not any(is_known(other, english) for other in Modality):
+    if modality is None or not any(is_known(other, english) for other in Modality):
         return []
+    if is_known(modality, english):
+        is_unlearned = context.is_unfamiliar_name(english)
+        return [Message("task.absence_unfamiliar", name=label)] if is_unlearned else []
     return [Message("task.absence_unlearned", name=label, modality=modality_name(modality, context.language))]
 
 

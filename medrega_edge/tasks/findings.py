@@ -11,26 +11,24 @@ from dataclasses import dataclass
 from medrega_edge.answer import LIKELY
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.tasks.base import TaskContext
-from medrega_edge.tasks.classes import decide
+from medrega_edge.tasks.classes import decide, is_certain
 from medrega_edge.tasks.organs import expected
 from medrega_edge.tasks.presence import Presence, look_for
 from medrega_edge.vocabulary.label_sets import DENIED_BY, FINDINGS, LABEL_SETS, LabelSet
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
 
-# Probability of a class from which on it is stated: of 514 chosen on val, 87 % are right from here on, 70 % from 0.7 to 0.8
-# (2026-11-29).
-CERTAIN_CLASS = 0.8
 _POSSIBLE_CLASS = 0.5  # and from which on it may be
 
 
 @dataclass(frozen=True)
 class ImageClass:
-    """A class of an image: its name, its probability, and whether it says that the image is normal."""
+    """A class of an image: its name, its probability, whether it says that the image is normal, and whether it is stated."""
 
     name: BilingualName
     probability: float
     is_normal: bool
+    is_certain: bool
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Findings:
         """The classes that say that something is abnormal, and are certain."""
         if self.is_unfamiliar:
             return []
-        return [one.name for one in self._ill if one.probability >= CERTAIN_CLASS]
+        return [one.name for one in self._ill if one.is_certain]
 
     @property
     def perhaps_classes(self) -> list[BilingualName]:
@@ -72,7 +70,7 @@ class Findings:
     @property
     def normal_class(self) -> ImageClass | None:
         """The class that says that the image is normal, where it is certain."""
-        certain = (one for one in self.classes if one.is_normal and one.probability >= CERTAIN_CLASS)
+        certain = (one for one in self.classes if one.is_normal and one.is_certain)
         return None if self.is_unfamiliar else next(certain, None)
 
     @property
@@ -106,20 +104,21 @@ def _classes(context: TaskContext, modality: Modality, part: str | None, propose
         if modality not in label_set.modalities or not (is_proposed or (normal and _is_for(label_set, part))):
             continue
         decision = decide(context, label_set)
+        is_stated = is_certain(context, label_set, decision)
         for index in decision.chosen:
             chosen = label_set.labels[index]
             if chosen[0] in normal:
                 if not chosen[0].startswith("no "):  # an eye without one disease may have another
-                    yield ImageClass(chosen, decision.probability, True)
+                    yield ImageClass(chosen, decision.probability, True, is_stated)
             elif chosen[0] not in located and (normal or chosen[0] in proposed):
-                yield ImageClass(chosen, decision.probability, False)
+                yield ImageClass(chosen, decision.probability, False, is_stated)
     for name in proposed:
         denied = DENIED_BY.get(name)
         if name in FINDINGS and not any(name in each.names(Language.EN) for each in LABEL_SETS.values()):
             denials = [each for each in LABEL_SETS.values() if denied in each.names(Language.EN)]
             stated = [each.names(Language.EN)[index] for each in denials for index in decide(context, each).chosen]
             if denied not in stated:
-                yield ImageClass((name, FINDINGS[name]), 0.0, False)
+                yield ImageClass((name, FINDINGS[name]), 0.0, False, False)
 
 
 def _is_for(label_set: LabelSet, part: str | None) -> bool:

@@ -16,6 +16,7 @@ from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.wording import superlative
 
 _OTHER_NAMES = re.compile(r"^\W*(?:and|or|what about|how about|now|then)\b|^\W*(?:那么?|还有)|呢\W*$", re.IGNORECASE)
 _SAME_NAMES = re.compile(r"\b(?:it|its|they|them|their|these|those)\b|它", re.IGNORECASE)
@@ -43,7 +44,7 @@ _BARE_PLACE = re.compile(
 )
 _BARE_SIDE = re.compile(
     r"^\W*(?:(?:on |in )?(?:which|what) side|left or right|right or left)(?: is (?:it|that) on| is it)?\W*$"
-    r"|^\W*(?:它)?(?:在|是)?(?:哪一?[侧边]|左[边侧]?还是右[边侧]?)[呢]?\W*$",
+    r"|^\W*(?:它)?(?:在|是)?(?:哪一?[侧边]|哪一侧|左[边侧]?还是右[边侧]?)[呢]?\W*$",
     re.IGNORECASE,
 )
 _SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}
@@ -75,7 +76,7 @@ def follow_up(
     if _BARE_SIDE.search(text):
         return _request(text, Kind.SIDE, before, last)
     intent, names = understand(text, terminology, modality), terminology.find(text)
-    names = names or (intent.names if _OTHER_NAMES.search(text) else [])  # a generic word: "and the cup?"
+    names = names or (list(intent.names) if _OTHER_NAMES.search(text) else [])  # a generic word: "and the cup?"
     last_kind = last.kind if isinstance(last, FromBoxes) else Kind.LOCATE
     is_same, side = bool(_SAME_NAMES.search(text)), [] if names else _of_side(text, before, terminology)
     if _ON_SIDE.search(text.strip()):
@@ -93,6 +94,8 @@ def follow_up(
         if intent.kind is Kind.PRESENCE and _ASKS_FOR_PRESENCE.search(text):
             kind = Kind.PRESENCE
         return _request(text, kind, [before[0], *others] if kind in _OF_TWO else others, last)
+    if not (names or intent.unknown or intent.generic) and superlative(text) is not None:
+        return _request(text, Kind.LOCATE, before, last)  # "the biggest one?", "最大的那个是哪个？"
     asks_for_boxes = intent.kind in (*_OF_BOXES, Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)
     is_nameless = not (intent.names or unknown_word(text)) and intent.kind in _OF_BOXES  # "how many are there?"
     if (is_nameless or (not names and is_same)) and asks_for_boxes:

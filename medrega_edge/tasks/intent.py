@@ -48,6 +48,7 @@ from medrega_edge.vocabulary.wording import (
     is_finding,
     is_part,
     kind_left_out,
+    may_be_finding,
     names_cancer,
     nearest,
     simplified,
@@ -124,6 +125,8 @@ def parse_intent(
     intent = _with_names_meant(text, intent, terminology, modality, body_part)
     if deciding_parts(text, terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
+    elif intent.kind is Kind.HELP and _GONE.search(text.casefold()):
+        raise UsageError("task.impossible")  # "which ones are missing?"
     elif _WHICH_OF_PAIR.search(simplified(text)):
         raise UsageError("task.which_of_pair")
     elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
@@ -173,6 +176,12 @@ def _with_names_meant(
             raise _unknown_name(text, intent, terminology, modality, body_part)
     if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
         intent = replace(intent, names=_in_body_part(text, intent, body_part()))
+    if intent.kind is Kind.SIDE and not _names_finding(intent):  # "which side of the brain is the infarct on?"
+        words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
+        findings = [name for word in words for name in understand(word, terminology, modality).names]
+        if words and not (findings and all(modality and is_known(modality, english) for english, _ in findings)):
+            raise _unknown_name(text, replace(intent, generic=words), terminology, modality, body_part)
+        intent = replace(intent, names=tuple(dict.fromkeys(findings)), generic=words) if words else intent
     if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
         intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
     if {english for english, _ in intent.names} == _HEART_VENTRICLES and body_part() == "head":
@@ -323,6 +332,7 @@ _UNSEEN = re.compile(
 )
 _SYSTEM = re.compile(r"\bsystem\b|系统")
 _GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|(?<!多)少了|掉了|缺几|缺牙|缺齿")
+_LISTED = re.compile(r"\b(?:and|or)\b|[,，、和或及与]")
 _BY_NUMBER = re.compile(
     r"比[^，。？?大小长宽厚粗]*(?:多|(?<!多)少)[吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?多"
     r"|\b(?:is|are) there more [a-z ]+ than\b|\boutnumber"
@@ -385,18 +395,27 @@ def _of_names(
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
         raise _unknown_name(text, intent, terminology, modality, body_part)
-    if modality and intent.kind in (Kind.PRESENCE, Kind.COUNT) and not intent.generic:
+    if modality and intent.kind in (Kind.PRESENCE, Kind.COUNT):
         elsewhere = [name for name in intent.names if _is_known_elsewhere(name[0], modality, terminology)]
         if elsewhere == [*intent.names]:  # that there is none would be said of what the weights never saw
             column = language_of(text) is Language.ZH
             shown = [name[column] for name in elsewhere]
             raise UsageError("task.unlearned_in_kind", names=shown, kind=modality_name(modality, language_of(text)))
+    if (
+        intent.kind is Kind.PRESENCE
+        and intent.unknown
+        and any(map(may_be_finding, intent.unknown))
+        and not any(is_finding(english) for english, _ in intent.names)
+        and not _LISTED.search(text.casefold())
+    ):
+        raise _unknown_name(text, replace(intent, generic=()), terminology, modality, body_part)  # "a hernia at L4?"
+    is_of_many = {"tooth", "vertebra"} & {english.split()[-1] for english, _ in intent.names}
+    may_be_gone = intent.kind is Kind.COUNT or (intent.kind in (Kind.PRESENCE, Kind.LOCATE) and is_of_many)
+    if may_be_gone and _GONE.search(text.casefold()):
+        raise UsageError("task.impossible")  # boxes tell how many are there
     if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
-    is_of_many = {"tooth", "vertebra"} & {english.split()[-1] for english, _ in intent.names}
-    if (intent.kind is Kind.COUNT or (intent.kind is Kind.PRESENCE and is_of_many)) and _GONE.search(text.casefold()):
-        raise UsageError("task.impossible")  # boxes tell how many are there
     if intent.kind is Kind.COMPARE and _BY_NUMBER.search(text.casefold()):
         raise UsageError("task.impossible")
     several = len(intent.names)
@@ -429,7 +448,8 @@ def _unknown_name(
     """Return the refusal of a question whose names are unknown: the word, the nearest names, and what is offered."""
     language = language_of(text)
     column = language is Language.ZH
-    word = ", ".join(intent.generic or intent.unknown) or unknown_word(text)
+    separator = "、" if column else ", "
+    word = separator.join(dict.fromkeys((*intent.generic, *intent.unknown))) or unknown_word(text)
     is_of_field = intent.generic or intent.unknown  # "uterus" is no slip of "gluteus"
     near = nearest(word, [label[column] for label in terminology.labels]) if word and not is_of_field else []
     if not word:

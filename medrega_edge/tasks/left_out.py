@@ -8,7 +8,7 @@ from medrega_edge.domain import Language, language_of
 from medrega_edge.prompts.intent import Intent
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import is_finding, is_part, kind_left_out, simplified
+from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_part, kind_left_out, simplified
 
 _PART_OF_STRUCTURE = re.compile(
     r"\b(upper|lower|middle|mid|inner|outer|front|back|anterior|posterior|medial|lateral|proximal|distal)"
@@ -24,6 +24,7 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
         return ""
     column = language_of(text) is Language.ZH
     structures = [name[column] for name in terminology.find(simplified(text)) if is_part(name[0])]
+    structures += [word for word in intent.generic if not any(map(is_finding, generic_labels(word)))]
     return ("、" if column else ", ").join(structures)
 
 

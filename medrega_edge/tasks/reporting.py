@@ -15,8 +15,9 @@ from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.templates import REPORT_DISCLAIMER, REPORT_QUESTION
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, generation_warnings
+from medrega_edge.tasks.classes import CERTAIN_CLASS
 from medrega_edge.tasks.detection import locate
-from medrega_edge.tasks.findings import CERTAIN_CLASS, Findings, gather
+from medrega_edge.tasks.findings import Findings, gather
 from medrega_edge.tasks.organs import look_for_structures
 from medrega_edge.tasks.presence import Presence, look_for
 from medrega_edge.tasks.report_sentences import Sentence

@@ -52,7 +52,8 @@ class Several(TaskRequest):
         """Put the answers in words, each from the boxes of its names; `facts.parts` has the facts of each."""
         finished = [self._answered(question, answer) for question in self.questions]
         shown = {region for part in finished for region in part.regions}
-        texts = dict.fromkeys(part.text for part in finished)
+        said = list(dict.fromkeys(part.text for part in finished))
+        texts = [text for text in said if not any(other != text and other.startswith(text) for other in said)]
         return replace(
             answer,
             text=("" if answer.language is Language.ZH else " ").join(texts),

@@ -85,7 +85,7 @@ def test_what_follows_from_a_best_guess_says_so(kind, language):
     column = language is Language.ZH
     found = derived(kind, (LIVER[column], BIG, 0.9), (SPLEEN[column], SMALL, 0.3), language=language)
     guessed = Message("answer.best_guess", names=[SPLEEN[column]]).text(language)
-    counted = Message("answer.count_guessed", name=SPLEEN[column], count=1, guesses=1).text(language)
+    counted = Message("answer.count_all_guessed", name=SPLEEN[column], count=1).text(language)
     assert (counted if kind is Kind.COUNT else guessed) in found.text
     assert LIVER[column] not in guessed
     assert found.facts["best_guesses"] == ["spleen"]

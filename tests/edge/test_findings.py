@@ -19,8 +19,8 @@ from medrega_edge.vocabulary.wording import asks_if_normal, disease_word, findin
 from tests.codes import raises_code
 
 TUMOUR, MASS = ("liver tumor", "肝脏肿瘤"), ("liver mass", "肝脏肿块")
-NORMAL = ImageClass(("healthy kidneys", "健康肾脏"), 0.9, True)
-ILL = ImageClass(("chronic kidney disease", "慢性肾病"), 0.9, False)
+NORMAL = ImageClass(("healthy kidneys", "健康肾脏"), 0.9, True, True)
+ILL = ImageClass(("chronic kidney disease", "慢性肾病"), 0.9, False, True)
 
 
 def one(name, confidence, is_doubted=False):
@@ -76,10 +76,10 @@ def normality(**parameters):
         ([one(TUMOUR, 0.9, True)], [NORMAL], {"code": "contradiction", "label": NORMAL.name[0], "names": ["liver tumor"]}),
         ([one(TUMOUR, 0.9)], [NORMAL], {"code": "contradiction", "label": NORMAL.name[0], "names": ["liver tumor"]}),
         ([one(TUMOUR, 0.0)], [NORMAL], {"code": "normal_class", "label": NORMAL.name[0]}),
-        ([one(TUMOUR, 0.0)], [replace(NORMAL, probability=0.6)], {"code": "no_known_finding", "names": ["liver tumor"]}),
+        ([one(TUMOUR, 0.0)], [replace(NORMAL, is_certain=False)], {"code": "no_known_finding", "names": ["liver tumor"]}),
         ([], [], {"code": "knows_no_finding"}),
         ([], [ILL], {"code": "abnormal", "names": [ILL.name[0]]}),
-        ([], [replace(ILL, probability=0.6)], {"code": "perhaps_abnormal", "names": [ILL.name[0]]}),
+        ([], [replace(ILL, probability=0.6, is_certain=False)], {"code": "perhaps_abnormal", "names": [ILL.name[0]]}),
     ],
 )
 def test_normal_is_said_only_where_a_class_says_so(told, searched, classes, said):

@@ -1,6 +1,8 @@
 """What strangers asked on walks and what was answered wrongly: by a flat yes, by another name, or for another reason."""
 
+import json
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 
@@ -10,8 +12,9 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.prompts.templates import PromptBook
+from medrega_edge.tasks.base import TaskResult
 from medrega_edge.tasks.classification import Classify
-from medrega_edge.tasks.derived import FromBoxes
+from medrega_edge.tasks.derived import FromBoxes, _located_on_side
 from medrega_edge.tasks.detection import why_not
 from medrega_edge.tasks.follow_up import pointing_back
 from medrega_edge.tasks.intent import parse_intent
@@ -25,6 +28,10 @@ from medrega_edge.vocabulary.wording import kind_left_out, superlative
 from tests.codes import raises_code
 
 TASKS = ("detect", "vqa", "report", "classify", "identify")
+
+
+def codes(answer):
+    return [warning.code for warning in answer.warnings]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +64,18 @@ def parse():
         ("mri", "abdomen", "is the uterus normal", "unknown_name_here"),  # "healthy kidneys"
         ("ct", "chest", "infarct?", "known_elsewhere"),
         ("pathology", None, "colon cancer?", "unlearned_in_kind"),  # "not found" of what no such image had
+        ("mri", "spine", "Is there disc herniation at L4/L5?", "unknown_name_here"),  # "yes, found: L5 vertebra"
+        ("ct", "abdomen", "哪边的肾脏有积水?", "unknown_name_here"),  # the sides of both kidneys
+        ("fundus", None, "视神经乳头有没有水肿", "unlearned_in_kind"),  # the box of the optic cup
+        ("xray", "teeth", "缺了哪些牙?", "impossible"),  # the teeth that are there
+        ("xray", "teeth", "which ones are missing?", "impossible"),
+        ("endoscopy", None, "这是胃镜还是肠镜?", "impossible"),  # "digestive tract"
+        ("endoscopy", None, "肿瘤浸润深度是多少?", "impossible_score"),  # of a lung infiltrate
+        ("ultrasound", "fetus", "胎儿头围是多少?", "impossible_outline"),  # width and height
+        ("ultrasound", "fetus", "胎儿孕周大概多少周?", "impossible_score"),  # "an image does not tell age"
+        ("xray", "spine", "脊柱侧弯吗?Cobb角多少度?", "impossible_score"),  # "a function of the body"
+        ("ultrasound", "breast", "Is the lesion taller than wide?", "impossible_relation"),
+        ("ultrasound", "breast", "结节在几点钟方向?", "impossible_relation"),
         ("ct", "head", "can we thrombolyse?", "impossible_care"),  # read as "thrombocyte"
         ("xray", "chest", "is it safe to discharge him?", "impossible_care"),  # "No"
         ("xray", "limb", "how old is the fracture", "impossible_time"),  # of the patient
@@ -198,3 +217,55 @@ def test_doubts_of_names_that_are_not_there_are_left_out(engine, scan):
     answer = engine.run(scan, asked)
     doubts = tuple(Message("task.where_not_whether", name=name) for name in (answer.regions[0].label, "liver tumor"))
     assert asked.finish(replace(answer, warnings=doubts)).warnings == doubts[:1]
+
+
+def test_which_side_a_finding_is_on_is_asked_of_the_finding(parse):
+    asked = parse("梗死在左侧还是右侧大脑半球?", "ct", "head")
+    assert asked.request == FromBoxes(Kind.SIDE, (("ischemic stroke", "缺血性脑卒中"),))
+
+
+def test_a_place_that_is_a_generic_word_is_said(parse):
+    assert parse("右侧基底节区有血肿吗", "ct", "head").place == "基底节区"
+
+
+def test_all_unknown_words_stand_in_a_refusal(parse):
+    with raises_code(UsageError, "task.unknown_name_here") as caught:
+        parse("有没有出血或溃疡?", "endoscopy")
+    assert caught.value.message.params["word"] == "出血、溃疡"
+
+
+@pytest.mark.parametrize(("text", "side"), [("where is the stone in the left kidney?", "left"), ("左肾结石在哪里?", "left")])
+def test_a_finding_is_located_on_the_side_that_is_asked_for(parse, text, side):
+    assert parse(text, "ct", "abdomen").intent.side == side
+
+
+def test_boxes_on_the_other_side_are_left_out_and_said(engine, scan):
+    """Of the sample's kidneys the left one lies at the right of the picture."""
+    answer = engine.detect(scan, ["left kidney", "right kidney"])
+    there = _located_on_side(answer, "left")
+    assert [region.label for region in there.regions] == ["left kidney"]
+    assert "right kidney" in there.text and "task.other_side" in codes(there)
+
+
+def test_a_generic_word_stands_for_no_label_unknown_in_a_kind_beside_known_ones():
+    table = json.loads(files("medrega_edge.vocabulary").joinpath("wording.json").read_text("utf-8"))
+    for key, entry in table["generic"].items():
+        for modality, labels in entry["labels"].items():
+            known = [label for label in labels if is_known(modality, label)]
+            assert known in ([], labels), (key, modality)
+
+
+@pytest.mark.parametrize(("text", "is_likely"), [("melanoma or nevus?", True), ("basal cell carcinoma or nevus?", False)])
+def test_a_class_beside_one_that_is_unknown_is_perhaps(parse, engine, scan, monkeypatch, text, is_likely):
+    asked = parse(text, "dermoscopy")
+    label_set = asked.request.labels
+    sure = TaskResult("melanoma", labels=(("melanoma", 0.99),))
+    monkeypatch.setattr(Classify, "run", lambda *_: sure)
+    assert label_set and engine.run(scan, asked).text == ("melanoma" if is_likely else "Perhaps: melanoma.")
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_class_that_no_such_image_had_is_perhaps(engine, scan, language):
+    """The sample shows an abdomen: no such image had a class of brain tumors."""
+    answer = engine.classify(scan, "brain-tumor", language)
+    assert "task.unfamiliar_class" in codes(answer) or "task.labels_of_other_part" in codes(answer)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from medrega_edge.domain import Modality
 from medrega_edge.engine import Engine
 from medrega_edge.evaluation.records import Record
-from medrega_edge.inference.familiar_images import distances_to
+from medrega_edge.inference.familiar_images import ASKED, distances_to
 from medrega_edge.io.atomic import atomic_write, write_text
 from medrega_edge.package.manifest import (
     FAMILIAR_IMAGES,
@@ -41,7 +41,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """The mean embedding `[hidden]` of an image, where it comes from, and the English names with boxes in it."""
+    """The mean embedding `[hidden]` of an image, where it comes from, and its names: of boxes, of classes, and `ASKED`."""
 
     embedding: Floats
     modality: Modality
@@ -51,8 +51,8 @@ class Embedded:
 
 def embedded(engine: Engine, record: Record) -> Embedded:
     """Encode the image of a record."""
-    names = frozenset(region.label_en for region in record.targets)
-    return Embedded(engine.open(record.image).embeds.mean(axis=0), record.modality, record.dataset, names)
+    names = {*(region.label_en for region in record.targets), *record.labels, *([ASKED] if record.qa else [])}
+    return Embedded(engine.open(record.image).embeds.mean(axis=0), record.modality, record.dataset, frozenset(names))
 
 
 @dataclass(frozen=True, eq=False)

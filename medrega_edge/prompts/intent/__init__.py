@@ -99,7 +99,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
     )
 
 
-_OF_ONE_SIDE = (Kind.PRESENCE, Kind.COUNT, Kind.MEASURE)
+_OF_ONE_SIDE = (Kind.LOCATE, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE)
 _LEFT = re.compile(r"\bleft(?! over| out| behind)\b|左(?!右)")
 _RIGHT = re.compile(  # "all right", "there is a stone, right?" and "right now" are no sides
     r"(?<![,.;] )(?<!all )\bright\b(?! now| away| there| here|\W*$)|\b(?:the|on|his|her|their) right\b|(?<!左)右"
