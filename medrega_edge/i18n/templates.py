@@ -130,7 +130,7 @@ TEMPLATES: dict[str, str] = {
     "task.labels_of_other_part": "these labels are for another body part than this image shows ({part})",
     "task.labels_of_other_modality": "these labels are for {modalities}, and this image is {modality}",
     "task.labels_of_other_task": "Labels go with the task 'classify', not with '{task}'.",
-    "task.may_be_more": "there may be more: this model marks only a few objects of one name",
+    "task.may_be_more": "there may be more than are marked: {names}",
     "task.names_or_box": "A mask is that of names or of what lies in one box: give either names or --box x1,y1,x2,y2.",
     "task.no_answer": "the model gave no answer",
     "task.no_body_part": "The body part is not known: the model did not recognise the kind of image.",

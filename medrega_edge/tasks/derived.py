@@ -27,7 +27,7 @@ from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, modality_name
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_midline, superlative
+from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_many, is_of_midline, superlative
 
 _MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
@@ -35,7 +35,6 @@ _SAME_PLACE = 0.5  # IoU of boxes from which on two labels of a generic word are
 _CLOSE = 0.2  # difference of the confidences of labels that may be meant as well
 _WITHIN = 0.8  # share of the smaller of two boxes of one name from which on both are one object
 _LEAST = 0.1  # confidence below which a box tells no side, size, number or distance
-_LIKELY_SEVERAL = 4  # boxes of one name, after which weights without a region head stop
 _FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
 _SIDE_NAMES = {
     "left": Message("answer.left"),
@@ -100,6 +99,8 @@ class Asked(TaskRequest):
         """Add the intent, what had to be guessed, and the line that says so."""
         if self.intent.kind in _ONE_OF_MANY and (is_largest := superlative(self.text)) is not None:
             answer = _extreme(answer, is_largest)
+        if self.intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT) and answer.task is Task.DETECT:
+            answer = _with_more(answer, self.intent.names)
         if self.intent.side and isinstance(self.request, FromBoxes):
             answer = _on_side(answer, self.intent.side)
         elif self.intent.side and isinstance(self.request, Detect):
@@ -186,11 +187,7 @@ class FromBoxes(TaskRequest):
 
     def run(self, context: TaskContext) -> TaskResult:
         """Locate them."""
-        result = replace(Detect([english for english, _ in self.names]).run(context), certifiable=False)
-        most = max((sum(d.label in name for d in result.detections) for name in self.names), default=0)
-        if self.kind is Kind.COUNT and most >= _LIKELY_SEVERAL and not context.language_model.has_region_head:
-            return replace(result, warnings=(*result.warnings, Message("task.may_be_more")))
-        return result
+        return replace(Detect([english for english, _ in self.names]).run(context), certifiable=False)
 
     def finish(self, answer: Answer) -> Answer:
         """Put the answer in words; raises UsageError where the image does not tell."""
@@ -356,6 +353,13 @@ def _on_side(answer: Answer, side: str) -> Answer:
         return answer
     told = Message("task.other_side", names=names, side=_SIDE_NAMES["right" if side == "left" else "left"])
     return replace(answer, regions=there, warnings=(*answer.warnings, told, _whose_side(answer.image, is_assumed)))
+
+
+def _with_more(answer: Answer, names: Sequence[BilingualName]) -> Answer:
+    """Warn that of what images show many of, some may be missing."""
+    many = [shown(name, answer) for name in names if is_of_many(name[0]) and of_name(answer, name)]
+    told = [Message("task.may_be_more", names=many)] if many else []
+    return replace(answer, warnings=(*answer.warnings, *told))
 
 
 def _located_on_side(answer: Answer, side: str) -> Answer:

@@ -261,6 +261,11 @@ def is_of_midline(label: str) -> bool:
     return any(f" {word}" in f" {label.casefold()}" for word in _table()["midline_words"])
 
 
+def is_of_many(label: str) -> bool:
+    """Whether images that show a label, by its English name, had three boxes of it or more in the training data's mean."""
+    return label in _table()["of_many"]
+
+
 def is_device(label: str) -> bool:
     """Whether an English label is a tube or a line, which most images do not show."""
     return any(word in label.casefold() for word in _table()["device_words"])

@@ -14,7 +14,7 @@ from medrega_edge.prompts.intent import Kind
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.base import TaskResult
 from medrega_edge.tasks.classification import Classify
-from medrega_edge.tasks.derived import FromBoxes, _located_on_side
+from medrega_edge.tasks.derived import FromBoxes, _located_on_side, _with_more
 from medrega_edge.tasks.detection import why_not
 from medrega_edge.tasks.follow_up import pointing_back
 from medrega_edge.tasks.intent import parse_intent
@@ -269,3 +269,11 @@ def test_a_class_that_no_such_image_had_is_perhaps(engine, scan, language):
     """The sample shows an abdomen: no such image had a class of brain tumors."""
     answer = engine.classify(scan, "brain-tumor", language)
     assert "task.unfamiliar_class" in codes(answer) or "task.labels_of_other_part" in codes(answer)
+
+
+@pytest.mark.parametrize(("name", "is_warned"), [("vertebra", True), ("liver", False)])
+def test_of_what_images_show_many_there_may_be_more(engine, scan, name, is_warned):
+    located = engine.detect(scan, ["liver"])
+    answer = replace(located, regions=tuple(replace(region, label=name) for region in located.regions), warnings=())
+    assert ("task.may_be_more" in codes(_with_more(answer, [(name, name)]))) is is_warned
+    assert "task.may_be_more" not in codes(_with_more(replace(answer, regions=()), [(name, name)]))
