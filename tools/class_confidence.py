@@ -1,6 +1,6 @@
 """How often a class is right, by its probability: `python -m tools.class_confidence --data DATA`, on val.
 
-From these figures comes the probability from which on a class is stated and not "perhaps" (tasks/findings.py).
+From these figures comes the probability from which on a class is stated and not "perhaps" (tasks/classes.py).
 """
 
 import argparse

@@ -12,7 +12,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from medrega_edge.answer import OTHER_CLASS
+from medrega_edge.answer import OTHER_CLASS, UNFAMILIAR_CLASSES
 from medrega_edge.domain import Language
 from medrega_edge.engine import load
 from medrega_edge.errors import UsageError
@@ -20,6 +20,7 @@ from medrega_edge.evaluation.questions import spread
 from medrega_edge.evaluation.records import read_records
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks import report_sentences
+from medrega_edge.tasks.classes import CERTAIN_CLASS
 from medrega_edge.tasks.classification import Classify
 from medrega_edge.vocabulary.answers import is_yes
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, FINDINGS, LABEL_SETS, MODALITY_NAMES
@@ -89,7 +90,7 @@ class Statements:
         doubts = any(warning.code == OTHER_CLASS for warning in answer.warnings)
         for label_set in LABEL_SETS.values():
             if answer.regions and self._fits(label_set) and english in label_set.names(Language.EN):
-                self.of[f"class is {english}"].append(not doubts)
+                self.of[f"class may be {english}"].append(not doubts)
 
     def _fits(self, label_set):
         return self._engine.modality(self._image) in label_set.modalities
@@ -101,9 +102,11 @@ class Statements:
                 answer = self._engine.run(self._image, Classify(label_set.name, regional_chain_of_thought=cot), language)
                 chosen = sorted(label_set.names(Language.EN)[names.index(label.label)] for label in answer.labels)
                 self.of[f"class: {label_set.name}"].append(chosen)
+            is_sure = all(label.confidence >= CERTAIN_CLASS for label in answer.labels)
+            is_sure = is_sure and not any(warning.code in UNFAMILIAR_CLASSES for warning in answer.warnings)
             for english in label_set.names(Language.EN):
-                if f"class is {english}" in self.of:
-                    self.of[f"class is {english}"].append(english in chosen)
+                if f"class may be {english}" in self.of:
+                    self.of[f"class may be {english}"].append(english in chosen or not is_sure)
 
     def _report(self, language):
         answer = self._engine.report(self._image, language)
