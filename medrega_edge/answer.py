@@ -16,7 +16,8 @@ SCHEMA_VERSION = 1
 LIKELY = 0.5  # confidence from which on a region is said to be there; below, it is a best guess
 OTHER_CLASS = "task.other_class"  # warning that a name is located in an image that the model takes for another class
 UNFAMILIAR = "task.unfamiliar_image"  # warning that the image is unlike all of its kind that the weights were trained on
-UNFAMILIAR_CLASSES = (UNFAMILIAR, "task.unfamiliar_class")  # warnings that a class, however sure, is a guess
+# Warnings that a class, however sure, is a guess.
+GUESSED_CLASSES = (UNFAMILIAR, "task.unfamiliar_class", "task.unproven_class")
 # Warnings that a box, however sure, does not prove its name. One without a name is about every box.
 _DOUBTS = (OTHER_CLASS, "task.where_not_whether", "task.unknown_in_kind", "task.unfamiliar_name", UNFAMILIAR)
 

@@ -12,7 +12,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from medrega_edge.answer import OTHER_CLASS, UNFAMILIAR_CLASSES
+from medrega_edge.answer import GUESSED_CLASSES, OTHER_CLASS
 from medrega_edge.domain import Language
 from medrega_edge.engine import load
 from medrega_edge.errors import UsageError
@@ -103,7 +103,7 @@ class Statements:
                 chosen = sorted(label_set.names(Language.EN)[names.index(label.label)] for label in answer.labels)
                 self.of[f"class: {label_set.name}"].append(chosen)
             is_sure = all(label.confidence >= CERTAIN_CLASS for label in answer.labels)
-            is_sure = is_sure and not any(warning.code in UNFAMILIAR_CLASSES for warning in answer.warnings)
+            is_sure = is_sure and not any(warning.code in GUESSED_CLASSES for warning in answer.warnings)
             for english in label_set.names(Language.EN):
                 if f"class may be {english}" in self.of:
                     self.of[f"class may be {english}"].append(english in chosen or not is_sure)

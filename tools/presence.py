@@ -27,9 +27,11 @@ from medrega_edge.engine import load
 from medrega_edge.evaluation.questions import spread
 from medrega_edge.evaluation.records import read_records
 from medrega_edge.prompts.templates import PromptBook
-from medrega_edge.tasks.classes import other_class
+from medrega_edge.tasks.classes import CERTAIN_CLASS, decide, other_class, unfamiliar_classes
 from medrega_edge.tasks.presence import look_for
-from medrega_edge.vocabulary.body_parts import can_hold
+from medrega_edge.vocabulary import presence
+from medrega_edge.vocabulary.body_parts import can_hold, holds_any
+from medrega_edge.vocabulary.label_sets import LABEL_SETS
 from medrega_edge.vocabulary.wording import is_finding
 from medrega_train.label_modalities import modalities_of_labels
 from medrega_train.records import implied, split_of
@@ -55,6 +57,7 @@ KNOWN_FROM = 3  # training images of a kind with boxes of a name
 PRECISION = 0.8  # of a stated finding, among these images, and as if there were as many with it as without
 HITS = 3  # images in which it is rightly stated
 DENIED = 0.02  # share of annotated names that may fall below the floor
+CLASS_STEPS = (CERTAIN_CLASS, 0.9, 0.95, 0.98)
 STEPS = (0.6, 0.7, 0.8, 0.9, 0.95)
 FLOORS = (0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1)
 
@@ -89,6 +92,44 @@ def confidences(engine, records, known):
                 yield record.modality.value, name[0], name[0] in shown, look_for(context, name).confidence, is_guess
 
 
+def class_cases(engine, records):
+    """Decide all classes of all images; yields kind, class, its probability, and whether the image is labelled with it.
+
+    Images of other data sets count as wrong, too: "tuberculosis" of a pneumonia. Left out are those that have a class of
+    another set for the same images, which may mean the same, and those of which the class is a guess anyway.
+    """
+    for record in records:
+        context = engine.context(engine.open(record.image), Language.EN)
+        part = context.certain_part()
+        for label_set in LABEL_SETS.values():
+            fits = record.modality in label_set.modalities
+            if not fits or context.is_unfamiliar() or (part and label_set.parts and not holds_any(part, label_set.parts)):
+                continue
+            decision, own = decide(context, label_set), {english for english, _ in label_set.labels} & set(record.labels)
+            others = [
+                each for each in LABEL_SETS.values() if each.modalities == label_set.modalities and each is not label_set
+            ]
+            is_of_other = any(each.right(record.labels, record.modality) for each in others)
+            if (is_of_other and not own) or unfamiliar_classes(context, label_set, decision.chosen):
+                continue
+            for index in decision.chosen:
+                english = label_set.labels[index][0]
+                yield record.modality.value, english, decision.probability, english in own
+
+
+def fit_classes(cases):
+    """Return by kind and class from which probability on it is stated, None for never."""
+    groups = defaultdict(list)
+    for kind, english, probability, is_right in cases:
+        groups[kind, english].append((probability, is_right))
+    table = defaultdict(dict)
+    for (kind, english), group in sorted(groups.items()):
+        right = {step: [each for probability, each in group if probability >= step] for step in CLASS_STEPS}
+        proven = (step for step, told in right.items() if sum(told) >= HITS and np.mean(told) >= PRECISION)
+        table[kind][english] = next(proven, None)
+    return table
+
+
 def fit(cases):
     """Return the floor, and by kind and name from which confidence on a finding is stated, None for never."""
     groups, annotated = defaultdict(lambda: {True: [], False: []}), []
@@ -119,10 +160,13 @@ def write_table(engine, records, split):
     labels = {english for english, _ in engine.terminology.labels}
     known = known_names(split_of(records, "train"), labels)
     judged = [record for record in records if record.split == split and not record.dup_of_eval]
-    with mock.patch("medrega_edge.tasks.detection.floor", lambda: 0.0):
+    classes = fit_classes(class_cases(engine, judged))
+    proven = mock.patch.dict(presence._table(), classes=classes)  # a name of another class is a guess
+    with proven, mock.patch("medrega_edge.tasks.detection.floor", lambda: 0.0):
         floor, certain = fit(list(confidences(engine, judged, known)))
-    TABLE.write_text(json.dumps({"floor": floor, "certain_from": certain, "known": known}, indent=1) + "\n", "utf-8")
-    sys.stdout.write(f"floor {floor}\n{json.dumps(certain, indent=1)}\n")
+    table = {"floor": floor, "certain_from": certain, "classes": classes, "known": known}
+    TABLE.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+    sys.stdout.write(json.dumps({"floor": floor, "certain_from": certain, "classes": classes}, indent=1) + "\n")
 
 
 def main():

@@ -40,6 +40,8 @@ TEMPLATES: dict[str, str] = {
     "answer.knows_no_finding": "Not sure: the model knows no finding of what is asked for in such an image.",
     "answer.normal_class": "Nothing abnormal found: the model takes the image for '{label}'. It knows few findings.",
     "answer.no_mask": "Mask of {name}: empty; nothing in the box stands out.",
+    "answer.finding_not_found": "Not found, which does not rule it out: {names}.",
+    "answer.some_guessed": "Best guesses among the {count} boxes of {name}, which may be wrong: {guesses}.",
     "answer.not_found": "Not found: {names}.",
     "answer.nothing_visible": "No structure that the model knows was found with confidence.",
     "answer.perhaps_abnormal": "Not sure; perhaps: {names}.",
@@ -155,6 +157,7 @@ TEMPLATES: dict[str, str] = {
     "task.unfamiliar_image": "this image is unlike those of its kind that the model knows, so its answers are guesses",
     "task.unfamiliar_class": "{names}: no image like this one was of such a class in the training data, so it is a guess",
     "task.unfamiliar_name": "'{name}' is a guess: no image like this one had it in the training data",
+    "task.unproven_class": "{names}: on validation images such a statement was often wrong, so it is a guess",
     "task.unlearned_in_kind": "The model has not learned {names} in images of this kind ({kind}), so it cannot tell whether "
     "one shows it.",
     "task.absence_unfamiliar": "'{name}': no image like this one had it in the training data, so that it is not "

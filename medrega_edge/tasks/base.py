@@ -20,7 +20,8 @@ from medrega_edge.inference.language_model import Generation, ImageEmbeddings, L
 from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import LABEL_SEPARATOR, Prompt, PromptBook
 from medrega_edge.vocabulary.answers import asks_yes_or_no, closed_and_open, offered
-from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.wording import is_finding
 
 MAX_TOKENS = 256  # of one generation
 MAX_HEAD_TOKENS = 2048  # where boxes come from a region head: a hundred of them, without a forward pass
@@ -255,6 +256,16 @@ def check_words(text: str) -> None:
     """Refuse text without a letter or digit; raises UsageError."""
     if not re.search(r"\w", text):
         raise UsageError("task.empty_question")
+
+
+def not_found(names: Sequence[BilingualName], language: Language) -> str:
+    """Say which names have no box; of findings, that this does not rule them out. Empty without names."""
+    column = language is Language.ZH
+    findings = [name[column] for name in names if is_finding(name[0])]
+    others = [name[column] for name in names if not is_finding(name[0])]
+    said = [Message("answer.not_found", names=others)] if others else []
+    said += [Message("answer.finding_not_found", names=findings)] if findings else []
+    return ("" if column else " ").join(message.text(language) for message in said)
 
 
 def parse_task(name: str) -> Task:

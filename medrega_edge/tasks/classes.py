@@ -9,6 +9,7 @@ from medrega_edge.domain import Language, Task
 from medrega_edge.inference.language_model import Generation, Wording
 from medrega_edge.tasks.base import TaskContext
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet
+from medrega_edge.vocabulary.presence import class_from
 
 
 class Decision(NamedTuple):
@@ -19,8 +20,8 @@ class Decision(NamedTuple):
     generation: Generation
 
 
-# Probability of a class from which on it is stated: of 514 chosen on val, 87 % are right from here on, 70 % from 0.7 to 0.8
-# (2026-11-29).
+# Probability of a class from which on it may be stated: of 514 chosen on val, 87 % are right from here on, 70 % from 0.7 to
+# 0.8 (2026-11-29).
 CERTAIN_CLASS = 0.8
 
 
@@ -59,9 +60,17 @@ def unfamiliar_classes(context: TaskContext, label_set: LabelSet, chosen: Sequen
     return [shown[index] for index in chosen if context.is_unfamiliar_name(label_set.labels[index][0])]
 
 
+def unproven_classes(context: TaskContext, label_set: LabelSet, decision: Decision) -> list[str]:
+    """Return the chosen classes that val images do not prove at such a probability, in the language of the answer."""
+    shown, modality = label_set.names(context.language), context.image_modality()
+    least = {index: class_from(modality, label_set.labels[index][0]) for index in decision.chosen}
+    return [shown[index] for index in decision.chosen if decision.probability < least[index]]
+
+
 def is_certain(context: TaskContext, label_set: LabelSet, decision: Decision) -> bool:
     """Whether a decision is stated, and not "perhaps"."""
-    return decision.probability >= CERTAIN_CLASS and not unfamiliar_classes(context, label_set, decision.chosen)
+    is_doubted = unfamiliar_classes(context, label_set, decision.chosen) or unproven_classes(context, label_set, decision)
+    return decision.probability >= CERTAIN_CLASS and not is_doubted
 
 
 def other_class(context: TaskContext, english: str) -> tuple[str, ...]:

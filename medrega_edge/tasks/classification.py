@@ -11,7 +11,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import LABEL_SEPARATOR, MODALITY_QUESTION, Prompt, PromptBook
 from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult, check_text, generation_warnings
 from medrega_edge.tasks.chain_of_thought import find_regions, with_regions
-from medrega_edge.tasks.classes import decide, unfamiliar_classes
+from medrega_edge.tasks.classes import CERTAIN_CLASS, decide, unfamiliar_classes, unproven_classes
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.vocabulary.body_parts import holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, LabelSet, modality_name
@@ -54,9 +54,12 @@ class Classify(TaskRequest):
         first = TaskResult("")
         if self.regional_chain_of_thought:
             first = find_regions(context, context.clean(self.question))
+        unproven: list[str] = []
         if label_set := self._whole_set(context, labels):
             labels = label_set.names(context.language)
-            chosen, probability, generation = decide(context, label_set)
+            decision = decide(context, label_set)
+            chosen, probability, generation = decision
+            unproven = unproven_classes(context, label_set, decision) if probability >= CERTAIN_CLASS else []
         else:
             multiple = self.multiple or (isinstance(self.labels, str) and LABEL_SETS[self.labels].multiple)
             prompt = classification_prompt(context.prompts, labels, context.language, multiple, first.detections)
@@ -77,6 +80,8 @@ class Classify(TaskRequest):
             warnings.append(Message("task.labels_of_other_part", part=shown_part(part, context.language)))
         elif label_set and (unfamiliar := unfamiliar_classes(context, label_set, chosen)):
             warnings.append(Message("task.unfamiliar_class", names=unfamiliar))
+        elif unproven:
+            warnings.append(Message("task.unproven_class", names=unproven))
         return TaskResult(
             LABEL_SEPARATOR.join(names),
             first.detections,

@@ -11,16 +11,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medrega_edge.answer import UNFAMILIAR_CLASSES, Answer, ImageFacts, Region, is_doubt
+from medrega_edge.answer import GUESSED_CLASSES, OTHER_CLASS, Answer, ImageFacts, Region, is_doubt
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.prompts.templates import sentence_of_regions
-from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
+from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, not_found
 from medrega_edge.tasks.classes import CERTAIN_CLASS
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.left_out import is_outside_choice
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.tasks.sizes import why_pixels
@@ -104,12 +105,16 @@ class Asked(TaskRequest):
         if self.intent.side and isinstance(self.request, FromBoxes):
             answer = _on_side(answer, self.intent.side)
         elif self.intent.side and isinstance(self.request, Detect):
-            answer = _located_on_side(answer, self.intent.side)
+            answer = _located_on_side(answer, self.intent.side, self.intent.names)
         answer = self._finished(answer)
-        is_doubted = bool(self.classes_unknown) or any(each.code in UNFAMILIAR_CLASSES for each in answer.warnings)
+        classes = [label.label for label in answer.labels]
+        is_doubted = (
+            bool(self.classes_unknown)
+            or is_outside_choice(self.text, classes)
+            or any(each.code in GUESSED_CLASSES for each in answer.warnings)
+        )
         is_likely = not is_doubted and all((label.confidence or 1) >= CERTAIN_CLASS for label in answer.labels)
         if answer.task is Task.CLASSIFY and answer.labels and not is_likely:
-            classes = [label.label for label in answer.labels]
             answer = replace(answer, text=Message("answer.perhaps_class", names=classes).text(answer.language))
         labels = {region.label for region in answer.regions}
         told = (each for each in answer.warnings if not is_doubt(each) or each.params.get("name") in (None, *labels))
@@ -200,7 +205,7 @@ class FromBoxes(TaskRequest):
         answer = replace(answer, regions=tuple(region for region in answer.regions if region in told))
         missing = absence(located, answer)
         if unclear := [shown(name, answer) for name in found if located[name] and not found[name]]:
-            missing.append(Message("answer.too_uncertain", names=unclear))
+            missing.append(Message("answer.too_uncertain", names=unclear).text(answer.language))
         if missing and self.kind in _OF_ALL:
             nothing, facts = _OF_ALL[self.kind]
             return replace(answer, text=joined([*missing, nothing], answer), facts=facts)
@@ -244,7 +249,12 @@ def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answe
     Returns the answer, and the labels of others that are nearly as certain.
     """
     guesses = answer.best_guesses
-    ranked = sorted(answer.regions, key=lambda region: (region.label in guesses, -(region.confidence or 0)))
+    of_other_class = [warning.params["name"] for warning in answer.warnings if warning.code == OTHER_CLASS]
+
+    def rank(region: Region) -> tuple[bool, bool, float]:
+        return region.label in guesses, region.label in of_other_class, -(region.confidence or 0)
+
+    ranked = sorted(answer.regions, key=rank)
     is_clear = any(region.label in findings and region.label not in guesses for region in ranked)
     kept: list[Region] = []
     others: dict[str, None] = {}
@@ -362,13 +372,12 @@ def _with_more(answer: Answer, names: Sequence[BilingualName]) -> Answer:
     return replace(answer, warnings=(*answer.warnings, *told))
 
 
-def _located_on_side(answer: Answer, side: str) -> Answer:
+def _located_on_side(answer: Answer, side: str, names: Sequence[BilingualName]) -> Answer:
     """Leave out the boxes on the other side, and name those that stay."""
     there = _on_side(answer, side)
     labels = list(dict.fromkeys(each.label for each in there.regions))
-    gone = list(dict.fromkeys(each.label for each in answer.regions if each.label not in labels))
-    sentences = [sentence_of_regions(labels, answer.language)] if labels else []
-    sentences += [Message("answer.not_found", names=gone).text(answer.language)] if gone else []
+    absent = not_found([name for name in names if shown(name, answer) not in labels], answer.language)
+    sentences = [*([sentence_of_regions(labels, answer.language)] if labels else []), *filter(None, [absent])]
     return replace(there, text=joined(sentences, answer)) if len(there.regions) < len(answer.regions) else there
 
 

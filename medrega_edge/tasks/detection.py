@@ -27,6 +27,7 @@ from medrega_edge.tasks.base import (
     check_words,
     combine,
     generation_warnings,
+    not_found,
     scored,
 )
 from medrega_edge.tasks.classes import other_class
@@ -95,13 +96,24 @@ class Detect(TaskRequest):
         guesses = answer.best_guesses
         names = list(dict.fromkeys(region.label for region in answer.regions))
         whole = sentence_of_regions(names, answer.language) if names else ""
-        if not guesses or not answer.text.startswith(whole):
-            return answer
         sure = [name for name in names if name not in guesses]
+        some = [_some_guessed(answer, name) for name in sure]
+        if not (guesses or any(some)) or not answer.text.startswith(whole):
+            return answer
         sentences = [sentence_of_regions(sure, answer.language)] if sure else []
-        sentences.append(Message("answer.best_guess", names=guesses).text(answer.language))
+        sentences += [message.text(answer.language) for message in some if message]
+        sentences += [Message("answer.best_guess", names=guesses).text(answer.language)] if guesses else []
         sentences += [rest] if (rest := answer.text.removeprefix(whole).strip()) else []
         return replace(answer, text=("" if answer.language is Language.ZH else " ").join(sentences))
+
+
+def _some_guessed(answer: Answer, label: str) -> Message | None:
+    """Say how many of the boxes of a name are best guesses; None unless most are."""
+    boxes = [region for region in answer.regions if region.label == label]
+    guesses = sum(map(answer.is_best_guess, boxes))
+    return (
+        Message("answer.some_guessed", name=label, count=len(boxes), guesses=guesses) if 2 * guesses > len(boxes) else None
+    )
 
 
 def _names_in(context: TaskContext, text: str) -> tuple[Sequence[BilingualName], Mapping[str, str]]:
@@ -132,7 +144,7 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
 
 
 def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
-    absent_text = Message("answer.not_found", names=[label]).text(context.language)
+    absent_text = not_found([(label if context.language is Language.EN else english, label)], context.language)
     if (impossible := why_not(context, english, label)) is not None:
         return TaskResult(absent_text, warnings=(impossible,))
     prompt = context.prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))

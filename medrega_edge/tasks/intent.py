@@ -195,7 +195,7 @@ _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[
 _WHICH_OF_PAIR = re.compile(
     r"\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
     r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)\b"
-    r"|哪一?[侧边只个](?:乳腺|乳房|眼睛?|手|腿|脚|肩膀?|膝盖?)\W*$|左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)\w*还是右"
+    r"|哪一?[侧边只个]的?(?:乳腺|乳房|眼睛?|手|腿|脚|肩膀?|膝盖?)\W*$|左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)\w*还是右"
 )
 _OF_IMAGE = re.compile(
     r"\b(?:side|left|right|half) of (?:the|this) (?:image|picture|screen|photo|film|frame)\b"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from medrega_edge.domain import Language, language_of
 from medrega_edge.prompts.intent import Intent
@@ -51,3 +52,17 @@ def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str
         column = language_of(text) is Language.ZH
         named = [name[column] for name in intent.names if name[0] not in told]
     return tuple(word for word in dict.fromkeys((*intent.unknown, *named)) if not any(word in each for each in told))
+
+
+def is_outside_choice(text: str, classes: Sequence[str]) -> bool:
+    """Whether a question offers a choice, "adenocarcinoma or normal mucosa?", of which no word is in a class."""
+    plain = simplified(text).casefold()
+    if not _CHOICE.search(plain):
+        return False
+    said = set(re.findall(r"[a-z]+", plain))
+    words = {word for each in classes for word in re.findall(r"[a-z]+", each.casefold())}
+    pairs = {each[place : place + 2] for each in classes if not each.isascii() for place in range(len(each) - 1)}
+    return not (words & said or any(pair in plain for pair in pairs))
+
+
+_CHOICE = re.compile(r"\bor\b(?! not\b)|还是")

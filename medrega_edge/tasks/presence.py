@@ -14,7 +14,7 @@ from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import Prompt
-from medrega_edge.tasks.base import TaskContext, TaskResult
+from medrega_edge.tasks.base import TaskContext, TaskResult, not_found
 from medrega_edge.tasks.detection import locate
 from medrega_edge.vocabulary.answers import asks_yes_or_no, is_yes
 from medrega_edge.vocabulary.terminology import BilingualName
@@ -41,10 +41,10 @@ def joined(messages: Sequence[Message | str], answer: Answer) -> str:
     return ("" if answer.language is Language.ZH else " ").join(texts)
 
 
-def absence(found: Found, answer: Answer) -> list[Message]:
+def absence(found: Found, answer: Answer) -> list[str]:
     """Say which names have no region."""
-    absent = [shown(name, answer) for name, regions in found.items() if not regions]
-    return [Message("answer.not_found", names=absent)] if absent else []
+    absent = not_found([name for name, regions in found.items() if not regions], answer.language)
+    return [absent] if absent else []
 
 
 def presence(found: Found, answer: Answer, says_yes: bool = True) -> Derived:

@@ -8,7 +8,7 @@ from medrega_edge.answer import Answer
 from medrega_edge.domain import Language, Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import sentence_of_regions
-from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
+from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, not_found
 from medrega_edge.tasks.derived import Asked
 
 
@@ -70,7 +70,7 @@ class Several(TaskRequest):
         names = [name[column] for name in question.intent.names]
         regions = tuple(region for region in answer.regions if region.label in names)
         present = list(dict.fromkeys(region.label for region in regions))
-        missing = [name for name in names if name not in present]
+        absent = not_found([name for name in question.intent.names if name[column] not in present], answer.language)
         sentences = [sentence_of_regions(present, answer.language)] if present else []
-        sentences += [Message("answer.not_found", names=missing).text(answer.language)] if missing else []
+        sentences += [absent] if absent else []
         return question.finish(replace(answer, text=("" if column else " ").join(sentences), regions=regions))

@@ -1,4 +1,6 @@
-"""From which confidence of its box on a name is said to be in an image. `python -m tools.presence --fit` writes the numbers.
+"""From which confidence of its box on a name is said to be in an image, and from which on a class.
+
+`python -m tools.presence --fit` writes the numbers.
 
 Weights that were shown a finding only where somebody drew one may be as sure of its box in healthy images: then a high score
 tells where it would be, not whether it is there.
@@ -29,6 +31,12 @@ def certain_from(modality: Modality | None, english: str) -> float:
     """
     may_be_absent = is_finding(english) or is_device(english)
     least = _table()["certain_from"].get(modality, {}).get(english, None if may_be_absent else LIKELY)
+    return math.inf if least is None else float(least)
+
+
+def class_from(modality: Modality | None, english: str) -> float:
+    """Return the probability from which on a class of such an image is stated; infinite where val does not prove any."""
+    least = _table()["classes"].get(modality, {}).get(english)
     return math.inf if least is None else float(least)
 
 

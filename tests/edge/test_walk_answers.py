@@ -12,16 +12,19 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.prompts.templates import PromptBook
-from medrega_edge.tasks.base import TaskResult
+from medrega_edge.tasks import classes
+from medrega_edge.tasks.base import TaskResult, not_found
 from medrega_edge.tasks.classification import Classify
 from medrega_edge.tasks.derived import FromBoxes, _located_on_side, _with_more
-from medrega_edge.tasks.detection import why_not
+from medrega_edge.tasks.detection import Detect, why_not
 from medrega_edge.tasks.follow_up import pointing_back
 from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.left_out import is_outside_choice
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.several import Several
 from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.vocabulary.label_sets import LABEL_SETS
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import kind_left_out, superlative
@@ -242,7 +245,7 @@ def test_a_finding_is_located_on_the_side_that_is_asked_for(parse, text, side):
 def test_boxes_on_the_other_side_are_left_out_and_said(engine, scan):
     """Of the sample's kidneys the left one lies at the right of the picture."""
     answer = engine.detect(scan, ["left kidney", "right kidney"])
-    there = _located_on_side(answer, "left")
+    there = _located_on_side(answer, "left", [("left kidney", "左肾"), ("right kidney", "右肾")])
     assert [region.label for region in there.regions] == ["left kidney"]
     assert "right kidney" in there.text and "task.other_side" in codes(there)
 
@@ -277,3 +280,43 @@ def test_of_what_images_show_many_there_may_be_more(engine, scan, name, is_warne
     answer = replace(located, regions=tuple(replace(region, label=name) for region in located.regions), warnings=())
     assert ("task.may_be_more" in codes(_with_more(answer, [(name, name)]))) is is_warned
     assert "task.may_be_more" not in codes(_with_more(replace(answer, regions=()), [(name, name)]))
+
+
+@pytest.mark.parametrize(("guessed", "is_said"), [(3, True), (1, False)])
+def test_where_most_boxes_are_best_guesses_it_says_so(engine, scan, guessed, is_said):
+    (region, *_) = engine.detect(scan, ["liver"]).regions
+    boxes = tuple(replace(region, confidence=0.9 if place >= guessed else 0.3) for place in range(4))
+    answer = replace(engine.detect(scan, ["liver"]), regions=boxes, text="The liver is here.")
+    assert ("Best guesses among the 4 boxes" in Detect(["liver"]).finish(answer).text) is is_said
+
+
+def test_a_finding_that_is_not_found_is_not_ruled_out(engine, scan):
+    assert not_found([("liver", "肝脏")], Language.EN) == "Not found: liver."
+    text = not_found([("liver", "肝脏"), ("liver tumor", "肝脏肿瘤")], Language.ZH)
+    assert text == "未发现：肝脏。未发现（不能据此排除）：肝脏肿瘤。"
+    assert not_found([], Language.EN) == ""
+
+
+def test_a_class_that_val_does_not_prove_is_perhaps(engine, scan, monkeypatch):
+    monkeypatch.setattr(classes, "class_from", lambda *_: 0.95)
+    context = engine.context(scan, Language.EN)
+    label_set = LABEL_SETS["kidney-disease"]
+    decision = classes.Decision([0], 0.9, None)
+    assert classes.unproven_classes(context, label_set, decision) == [label_set.labels[0][0]]
+    assert not classes.is_certain(context, label_set, decision)
+    assert classes.unproven_classes(context, label_set, decision._replace(probability=0.96)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "classes", "is_outside"),
+    [
+        ("Is this adenocarcinoma or normal mucosa?", ["lung squamous cell carcinoma"], True),
+        ("benign or malignant?", ["malignant breast lesion"], False),
+        ("是胶质瘤还是转移瘤?", ["脑膜瘤"], True),
+        ("良性还是恶性", ["乳腺恶性病变"], False),
+        ("is it malignant or not?", ["benign nevus"], False),
+        ("what is this?", ["melanoma"], False),
+    ],
+)
+def test_a_class_that_a_question_does_not_offer(text, classes, is_outside):
+    assert is_outside_choice(text, classes) is is_outside
