@@ -217,11 +217,8 @@ class Engine:
         unsure = []
         is_asked_in_words = task.task is Task.VQA and is_from_words
         if is_asked_in_words and modality and not certificate.was_measured(self._certificate, Task.VQA, modality):
-            unsure, certifiable, is_known = (
-                [Message("task.untrained_question", modality=modality_name(modality, language))],
-                False,
-                False,
-            )
+            kind = modality_name(modality, language)
+            unsure, certifiable, is_known = [Message("task.untrained_question", modality=kind)], False, False
         elif is_asked_in_words and self._is_unfamiliar_name(image, ASKED):
             unsure, certifiable, is_known = [Message("task.unasked_image")], False, False
         elif is_asked_in_words and self._is_rarely_asked(task.words):

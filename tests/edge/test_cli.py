@@ -278,6 +278,25 @@ def test_a_question_of_a_chat_may_go_on_from_the_last(medrega):
     assert (spleen, liver, liver) == (same_spleen, liver_zh, same_liver_zh)
 
 
+def test_a_chat_says_how_sure_its_last_answer_is(medrega):
+    ran = medrega("chat", SCAN, "--json", stdin="locate the liver\nare you sure?\n你确定吗？\n")
+    (answer,) = [json.loads(line) for line in ran.out.splitlines()]
+    region = answer["regions"][0]
+    assert ran.err.count(f"{region['label']} {region['confidence']:.2f}") == 2
+
+
+@pytest.mark.parametrize(("question", "is_chosen"), [("are you sure?", False), ("are you sure it is the liver?", True)])
+def test_only_the_bare_question_is_about_the_last_answer(medrega, question, is_chosen):
+    ran = medrega("chat", SCAN, "--json", stdin=f"locate the liver\n{question}\n")
+    assert len(ran.out.splitlines()) == 1 + is_chosen
+
+
+def test_which_is_larger_compares_the_last_two_questions_of_a_chat(medrega):
+    ran = medrega("chat", SCAN, "--json", stdin="how big is the liver?\nand the spleen?\nwhich is larger?\n")
+    last = json.loads(ran.out.splitlines()[-1])
+    assert last["intent"] == "compare" and "Liver is larger than spleen" in last["text"]
+
+
 def test_an_interrupted_answer_of_a_chat_does_not_end_it(medrega, monkeypatch, engine):
     monkeypatch.setattr(chat, "_typed_lines", lambda kind: iter(["locate the liver", "where is the spleen?"]))
     run, asked = type(engine).run, []
