@@ -13,35 +13,26 @@ from typing import Any
 
 from medrega_edge.answer import GUESSED_CLASSES, OTHER_CLASS, Answer, ImageFacts, Region, is_doubt
 from medrega_edge.boxes import PixelBox, iou
-from medrega_edge.domain import Language, Modality, Task
-from medrega_edge.errors import UsageError
+from medrega_edge.domain import Language, Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.prompts.templates import sentence_of_regions
-from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, not_found
+from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.classes import CERTAIN_CLASS
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.left_out import is_outside_choice
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
-from medrega_edge.tasks.reporting import choose_body_part
+from medrega_edge.tasks.sides import Told, located_on_side, of_picture, of_side, on_side
 from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
-from medrega_edge.vocabulary.label_sets import BODY_PARTS, modality_name
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_many, is_of_midline, superlative
+from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_many, superlative
 
-_MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
 _SAME_PLACE = 0.5  # IoU of boxes from which on two labels of a generic word are one object
 _CLOSE = 0.2  # difference of the confidences of labels that may be meant as well
 _WITHIN = 0.8  # share of the smaller of two boxes of one name from which on both are one object
 _LEAST = 0.1  # confidence below which a box tells no side, size, number or distance
-_FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
-_SIDE_NAMES = {
-    "left": Message("answer.left"),
-    "right": Message("answer.right"),
-    "middle": Message("answer.middle"),
-}
 
 
 @dataclass(frozen=True)
@@ -103,9 +94,9 @@ class Asked(TaskRequest):
         if self.intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT) and answer.task is Task.DETECT:
             answer = _with_more(answer, self.intent.names)
         if self.intent.side and isinstance(self.request, FromBoxes):
-            answer = _on_side(answer, self.intent.side)
+            answer = on_side(answer, self.intent.side)
         elif self.intent.side and isinstance(self.request, Detect):
-            answer = _located_on_side(answer, self.intent.side, self.intent.names)
+            answer = located_on_side(answer, self.intent.side, self.intent.names)
         answer = self._finished(answer)
         classes = [label.label for label in answer.labels]
         is_doubted = (
@@ -210,7 +201,7 @@ class FromBoxes(TaskRequest):
             nothing, facts = _OF_ALL[self.kind]
             return replace(answer, text=joined([*missing, nothing], answer), facts=facts)
         if self.kind is Kind.SIDE and self.sides_of_image:
-            messages, facts = _sides(found, answer, "L", Message("answer.sides_of_picture"))
+            messages, facts = of_picture(found, answer)
         else:
             messages, facts = _DERIVATIONS[self.kind](found, answer)
         guesses = answer.best_guesses
@@ -240,9 +231,6 @@ def _is_one_object(a: PixelBox, b: PixelBox) -> bool:
     return common.is_ordered and (iou(a, b) >= _SAME_PLACE or common.area >= _WITHIN * min(a.area, b.area))
 
 
-_Told = tuple[list[Message], dict[str, Any]]
-
-
 def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answer, list[str]]:
     """Leave the most certain of findings that lie on one another, and no best guess beside what is there.
 
@@ -268,7 +256,7 @@ def _one_label_a_place(answer: Answer, findings: Collection[str]) -> tuple[Answe
     return replace(answer, regions=tuple(kept)), [label for label in others if label not in labels]
 
 
-def _count(found: Found, answer: Answer) -> _Told:
+def _count(found: Found, answer: Answer) -> Told:
     messages = []
     for name, regions in found.items():
         label, count = shown(name, answer), len(regions)
@@ -283,7 +271,7 @@ def _count(found: Found, answer: Answer) -> _Told:
     return messages, {"count": sum(counts.values()), "counts": counts}
 
 
-def _measure(found: Found, answer: Answer) -> _Told:
+def _measure(found: Found, answer: Answer) -> Told:
     messages, sizes = [], []
     for name, regions in found.items():
         for region in regions:
@@ -325,46 +313,6 @@ def _scaled(boxes: Sequence[PixelBox], image: ImageFacts) -> tuple[str, list[Seq
     return ("mm", [*known]) if len(known) == len(boxes) else ("px", [*boxes])
 
 
-def _side(found: Found, answer: Answer) -> _Told:
-    left_edge, is_assumed = _left_edge(answer.image)
-    messages, facts = _sides(found, answer, left_edge, _whose_side(answer.image, is_assumed))
-    return messages, facts | {"assumed": is_assumed}
-
-
-def _sides(found: Found, answer: Answer, left_edge: str, whose: Message) -> _Told:
-    messages: list[Message] = []
-    sides: dict[str, list[str]] = {}
-    for name, regions in found.items():
-        for region in regions:
-            is_middle = is_of_midline(name[0]) and whose.code != "answer.sides_of_picture"
-            side = "middle" if is_middle else _side_of(region, answer, left_edge)
-            if side not in sides.setdefault(name[0], []):
-                sides[name[0]].append(side)
-                messages.append(Message("answer.side", name=region.label, side=_SIDE_NAMES[side]))
-    return [*messages, *([whose] if messages else [])], {"sides": sides}
-
-
-def _side_of(region: Region, answer: Answer, left_edge: str) -> str:
-    """Return left, right or middle, the patient's where `left_edge` is R."""
-    middle = (region.box.x1 + region.box.x2) / 2 / answer.image.width - 0.5
-    in_image = "middle" if abs(middle) < _MIDDLE else "left" if middle < 0 else "right"
-    return in_image if in_image == "middle" or left_edge == "L" else {"left": "right", "right": "left"}[in_image]
-
-
-def _on_side(answer: Answer, side: str) -> Answer:
-    """Leave out the regions on the other side than a question asks for, and say so. A view from the side has none."""
-    try:
-        left_edge, is_assumed = _left_edge(answer.image)
-    except UsageError:
-        return answer
-    there = tuple(each for each in answer.regions if _side_of(each, answer, left_edge) in (side, "middle"))
-    names = list(dict.fromkeys(each.label for each in answer.regions if each not in there))
-    if not names:
-        return answer
-    told = Message("task.other_side", names=names, side=_SIDE_NAMES["right" if side == "left" else "left"])
-    return replace(answer, regions=there, warnings=(*answer.warnings, told, _whose_side(answer.image, is_assumed)))
-
-
 def _with_more(answer: Answer, names: Sequence[BilingualName]) -> Answer:
     """Warn that of what images show many of, some may be missing."""
     many = [shown(name, answer) for name in names if is_of_many(name[0]) and of_name(answer, name)]
@@ -372,34 +320,7 @@ def _with_more(answer: Answer, names: Sequence[BilingualName]) -> Answer:
     return replace(answer, warnings=(*answer.warnings, *told))
 
 
-def _located_on_side(answer: Answer, side: str, names: Sequence[BilingualName]) -> Answer:
-    """Leave out the boxes on the other side, and name those that stay."""
-    there = _on_side(answer, side)
-    labels = list(dict.fromkeys(each.label for each in there.regions))
-    absent = not_found([name for name in names if shown(name, answer) not in labels], answer.language)
-    sentences = [*([sentence_of_regions(labels, answer.language)] if labels else []), *filter(None, [absent])]
-    return replace(there, text=joined(sentences, answer)) if len(there.regions) < len(answer.regions) else there
-
-
-def _left_edge(image: ImageFacts) -> tuple[str, bool]:
-    """Return R or L: the patient's side at the left edge, and whether it is assumed; L also where a side is the image's.
-
-    Raises UsageError for a view from the side.
-    """
-    if image.sides is None:
-        return ("R" if image.modality in _FROM_THE_FRONT else "L"), True
-    if (letter := image.sides[0][:1]) not in ("R", "L"):
-        raise UsageError("task.no_sides")
-    return letter, False
-
-
-def _whose_side(image: ImageFacts, is_assumed: bool) -> Message:
-    if not is_assumed:
-        return Message("answer.sides_of_patient")
-    return Message("answer.sides_assumed") if image.modality in _FROM_THE_FRONT else Message("answer.sides_of_image")
-
-
-def _compare(found: Found, answer: Answer) -> _Told:
+def _compare(found: Found, answer: Answer) -> Told:
     areas = {name: _area(regions[0].box, answer.image) for name, regions in found.items()}
     order = sorted(areas, key=lambda name: -areas[name])
     first, last = order[0], order[-1]
@@ -422,7 +343,7 @@ def _area(box: PixelBox, image: ImageFacts) -> float:
     return (box.x2 - box.x1) * across * (box.y2 - box.y1) * down
 
 
-def _distance(found: Found, answer: Answer) -> _Told:
+def _distance(found: Found, answer: Answer) -> Told:
     best = [regions[0] for regions in found.values()]
     unit, [one, other] = _scaled([region.box for region in best], answer.image)
     across = max(one[0], other[0]) - min(one[2], other[2])
@@ -447,7 +368,7 @@ _OF_ALL: dict[Kind, tuple[Message, dict[str, Any]]] = {  # what is said where on
 _DERIVATIONS = {
     Kind.COUNT: _count,
     Kind.MEASURE: _measure,
-    Kind.SIDE: _side,
+    Kind.SIDE: of_side,
     Kind.COMPARE: _compare,
     Kind.DISTANCE: _distance,
 }
@@ -474,55 +395,3 @@ def going_on(text: str, kind: Kind, names: Sequence[BilingualName]) -> Asked | N
     if kind is not Kind.PRESENCE and kind not in _DERIVATIONS:
         return None
     return Asked(text, Intent(kind, tuple(names)), FromBoxes(kind, tuple(names)))
-
-
-@dataclass(frozen=True)
-class KindOfImage(TaskRequest):
-    """Tell the kind of image: what the file states, else what the weights recognise."""
-
-    @property
-    def task(self) -> Task:
-        """Kind of task."""
-        return Task.CLASSIFY
-
-    def run(self, context: TaskContext) -> TaskResult:
-        """Do nothing: every answer carries the kind of image."""
-        return TaskResult("", certifiable=False)
-
-    def finish(self, answer: Answer) -> Answer:
-        """Put it in words."""
-        modality = answer.image.modality
-        if modality is None:
-            message = Message("answer.unknown_kind")
-        else:
-            message = Message("answer.kind", kind=modality_name(modality, answer.language))
-        return replace(answer, text=message.text(answer.language), facts={"modality": modality})
-
-
-@dataclass(frozen=True)
-class BodyPart(TaskRequest):
-    """Choose the body part among those that reports name."""
-
-    @property
-    def task(self) -> Task:
-        """Kind of task."""
-        return Task.REPORT
-
-    def run(self, context: TaskContext) -> TaskResult:
-        """Choose the first sentence of a report; raises UsageError where the kind of image is not known."""
-        modality = context.image_modality()
-        if modality is None or not context.prompts.modalities:
-            raise UsageError("task.no_body_part")
-        generation, part, probability = choose_body_part(context, modality)
-        assert part is not None
-        shown = BODY_PARTS[part] if context.language is Language.ZH else part
-        labels = ((shown, probability),)
-        return TaskResult(shown, labels=labels, generations=(generation,), certifiable=False)
-
-    def finish(self, answer: Answer) -> Answer:
-        """Tell it in English for programs."""
-        english = {chinese: part for part, chinese in BODY_PARTS.items()}
-        facts = {"body_part": english.get(answer.text, answer.text)}
-        guessed = Message("answer.perhaps_part", name=answer.text).text(answer.language)
-        is_sure = not answer.is_unfamiliar and all((label.confidence or 1) >= CERTAIN_CLASS for label in answer.labels)
-        return replace(answer, text=answer.text if is_sure else guessed, facts=facts)

@@ -14,10 +14,11 @@ from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts,
 from medrega_edge.prompts.intent.naming import excluded
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
+from medrega_edge.tasks.about_image import BodyPart, KindOfImage
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.body_part import deciding_parts
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
-from medrega_edge.tasks.derived import Asked, BodyPart, FromBoxes, KindOfImage
+from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.left_out import classes_unknown, place_left_out

@@ -15,7 +15,7 @@ from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks import classes
 from medrega_edge.tasks.base import TaskResult, not_found
 from medrega_edge.tasks.classification import Classify
-from medrega_edge.tasks.derived import FromBoxes, _located_on_side, _with_more
+from medrega_edge.tasks.derived import FromBoxes, _with_more
 from medrega_edge.tasks.detection import Detect, why_not
 from medrega_edge.tasks.follow_up import pointing_back
 from medrega_edge.tasks.intent import parse_intent
@@ -23,6 +23,7 @@ from medrega_edge.tasks.left_out import is_outside_choice
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.several import Several
+from medrega_edge.tasks.sides import located_on_side
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
 from medrega_edge.vocabulary.presence import is_known
@@ -245,7 +246,7 @@ def test_a_finding_is_located_on_the_side_that_is_asked_for(parse, text, side):
 def test_boxes_on_the_other_side_are_left_out_and_said(engine, scan):
     """Of the sample's kidneys the left one lies at the right of the picture."""
     answer = engine.detect(scan, ["left kidney", "right kidney"])
-    there = _located_on_side(answer, "left", [("left kidney", "左肾"), ("right kidney", "右肾")])
+    there = located_on_side(answer, "left", [("left kidney", "左肾"), ("right kidney", "右肾")])
     assert [region.label for region in there.regions] == ["left kidney"]
     assert "right kidney" in there.text and "task.other_side" in codes(there)
 

@@ -1,0 +1,99 @@
+"""On which side of the patient, or of the picture, boxes lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from medrega_edge.answer import Answer, ImageFacts, Region
+from medrega_edge.domain import Modality
+from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
+from medrega_edge.prompts.templates import sentence_of_regions
+from medrega_edge.tasks.base import not_found
+from medrega_edge.tasks.presence import Found, joined, shown
+from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import is_of_midline
+
+Told = tuple[list[Message], dict[str, Any]]  # what is said, and the facts for programs
+_MIDDLE = 0.05  # of the width: a box whose centre is so near the middle of the image is on no side
+_FROM_THE_FRONT = (Modality.CT, Modality.MRI, Modality.XRAY)  # shown with the patient's right on the left by convention
+_SIDE_NAMES = {
+    "left": Message("answer.left"),
+    "right": Message("answer.right"),
+    "middle": Message("answer.middle"),
+}
+
+
+def of_side(found: Found, answer: Answer) -> Told:
+    """Say on which side of the patient each region lies; raises UsageError for a view from the side."""
+    left_edge, is_assumed = _left_edge(answer.image)
+    messages, facts = _sides(found, answer, left_edge, _whose_side(answer.image, is_assumed))
+    return messages, facts | {"assumed": is_assumed}
+
+
+def of_picture(found: Found, answer: Answer) -> Told:
+    """Say on which side of the picture each region lies."""
+    return _sides(found, answer, "L", Message("answer.sides_of_picture"))
+
+
+def _sides(found: Found, answer: Answer, left_edge: str, whose: Message) -> Told:
+    messages: list[Message] = []
+    sides: dict[str, list[str]] = {}
+    for name, regions in found.items():
+        for region in regions:
+            is_middle = is_of_midline(name[0]) and whose.code != "answer.sides_of_picture"
+            side = "middle" if is_middle else _side_of(region, answer, left_edge)
+            if side not in sides.setdefault(name[0], []):
+                sides[name[0]].append(side)
+                messages.append(Message("answer.side", name=region.label, side=_SIDE_NAMES[side]))
+    return [*messages, *([whose] if messages else [])], {"sides": sides}
+
+
+def _side_of(region: Region, answer: Answer, left_edge: str) -> str:
+    """Return left, right or middle, the patient's where `left_edge` is R."""
+    middle = (region.box.x1 + region.box.x2) / 2 / answer.image.width - 0.5
+    in_image = "middle" if abs(middle) < _MIDDLE else "left" if middle < 0 else "right"
+    return in_image if in_image == "middle" or left_edge == "L" else {"left": "right", "right": "left"}[in_image]
+
+
+def on_side(answer: Answer, side: str) -> Answer:
+    """Leave out the regions on the other side than a question asks for, and say so. A view from the side has none."""
+    try:
+        left_edge, is_assumed = _left_edge(answer.image)
+    except UsageError:
+        return answer
+    there = tuple(each for each in answer.regions if _side_of(each, answer, left_edge) in (side, "middle"))
+    names = list(dict.fromkeys(each.label for each in answer.regions if each not in there))
+    if not names:
+        return answer
+    told = Message("task.other_side", names=names, side=_SIDE_NAMES["right" if side == "left" else "left"])
+    return replace(answer, regions=there, warnings=(*answer.warnings, told, _whose_side(answer.image, is_assumed)))
+
+
+def located_on_side(answer: Answer, side: str, names: Sequence[BilingualName]) -> Answer:
+    """Leave out the boxes on the other side, and name those that stay."""
+    there = on_side(answer, side)
+    labels = list(dict.fromkeys(each.label for each in there.regions))
+    absent = not_found([name for name in names if shown(name, answer) not in labels], answer.language)
+    sentences = [*([sentence_of_regions(labels, answer.language)] if labels else []), *filter(None, [absent])]
+    return replace(there, text=joined(sentences, answer)) if len(there.regions) < len(answer.regions) else there
+
+
+def _left_edge(image: ImageFacts) -> tuple[str, bool]:
+    """Return R or L: the patient's side at the left edge, and whether it is assumed; L also where a side is the image's.
+
+    Raises UsageError for a view from the side.
+    """
+    if image.sides is None:
+        return ("R" if image.modality in _FROM_THE_FRONT else "L"), True
+    if (letter := image.sides[0][:1]) not in ("R", "L"):
+        raise UsageError("task.no_sides")
+    return letter, False
+
+
+def _whose_side(image: ImageFacts, is_assumed: bool) -> Message:
+    if not is_assumed:
+        return Message("answer.sides_of_patient")
+    return Message("answer.sides_assumed") if image.modality in _FROM_THE_FRONT else Message("answer.sides_of_image")
