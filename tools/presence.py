@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 
 from medrega_edge.answer import LIKELY
-from medrega_edge.domain import Language
+from medrega_edge.domain import Language, Modality
 from medrega_edge.engine import load
 from medrega_edge.evaluation.questions import spread
 from medrega_edge.evaluation.records import read_records
@@ -117,6 +117,16 @@ def class_cases(engine, records):
                 yield record.modality.value, english, decision.probability, english in own
 
 
+def measure_classes(cases):
+    """Return how many classes are stated and right: those from CERTAIN_CLASS on, and those that val proves."""
+    counts = {"from_certain_class": Counter(), "proven": Counter()}
+    for kind, english, probability, is_right in cases:
+        for rule, least in (("from_certain_class", CERTAIN_CLASS), ("proven", presence.class_from(Modality(kind), english))):
+            if probability >= max(CERTAIN_CLASS, least):
+                counts[rule].update(stated=1, right=is_right)
+    return {rule: dict(count) for rule, count in counts.items()}
+
+
 def fit_classes(cases):
     """Return by kind and class from which probability on it is stated, None for never."""
     groups = defaultdict(list)
@@ -177,12 +187,17 @@ def main():
     options.add_argument("--split", default="test")
     options.add_argument("--batch", type=int, help="only images of this delivery of the data")
     options.add_argument("--each", type=int, default=6, help="impossible names of each image, spread over all of them")
+    options.add_argument("--classes", action="store_true", help="count stated classes and those that are right instead")
     options.add_argument("--fit", action="store_true", help="write the table of the vocabulary instead")
     given = options.parse_args()
     records = list(read_records(given.data))
     engine = load(given.model)
     if given.fit:
         return write_table(engine, records, given.split)
+    if given.classes:
+        chosen = [record for record in records if record.split == given.split and not record.dup_of_eval]
+        sys.stdout.write(json.dumps(measure_classes(class_cases(engine, chosen))) + "\n")
+        return None
     known = {name for name, _ in PromptBook.from_json(engine.package.text("prompts")).labels}
     table = modalities_of_labels(split_of(records, "train"))
     impossible, certain = [], []
