@@ -95,8 +95,8 @@ def confidences(engine, records, known):
 def class_cases(engine, records):
     """Decide all classes of all images; yields kind, class, its probability, and whether the image is labelled with it.
 
-    Images of other data sets count as wrong, too: "tuberculosis" of a pneumonia. Left out are those that have a class of
-    another set for the same images, which may mean the same, and those of which the class is a guess anyway.
+    Images of other data sets count as wrong, too: "tuberculosis" of a pneumonia. An image with a class of another set for
+    such images is left out, because two names may mean the same. So is an unfamiliar class, because it is never stated.
     """
     for record in records:
         context = engine.context(engine.open(record.image), Language.EN)

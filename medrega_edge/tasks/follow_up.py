@@ -44,7 +44,7 @@ _BARE_PLACE = re.compile(
 )
 _BARE_SIDE = re.compile(
     r"^\W*(?:(?:on |in )?(?:which|what) side|left or right|right or left)(?: is (?:it|that) on| is it)?\W*$"
-    r"|^\W*(?:它)?(?:在|是)?(?:哪一?[侧边]|哪一侧|左[边侧]?还是右[边侧]?)[呢]?\W*$",
+    r"|^\W*(?:它)?(?:在|是)?(?:哪一?[侧边]|左[边侧]?还是右[边侧]?)[呢]?\W*$",
     re.IGNORECASE,
 )
 _SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}

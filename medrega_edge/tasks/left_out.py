@@ -55,7 +55,7 @@ def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str
 
 
 def is_outside_choice(text: str, classes: Sequence[str]) -> bool:
-    """Whether a question offers a choice, "adenocarcinoma or normal mucosa?", of which no word is in a class."""
+    """Whether a question offers a choice, "adenocarcinoma or normal mucosa?", and the classes share no word with it."""
     plain = simplified(text).casefold()
     if not _CHOICE.search(plain):
         return False
