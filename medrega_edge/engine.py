@@ -55,7 +55,7 @@ from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.follow_up import follow_up, pointing_back
+from medrega_edge.tasks.follow_up import follow_up, names_in, pointing_back
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
@@ -379,12 +379,12 @@ class Engine:
 
         Of an `image`, "any lesion in it?" asks for the lesions of what was found; then raises UsageError as `request`.
         """
-        found = {region.label for region in answer.regions} if answer else ()
+        found = names_in(answer, self.terminology) if answer else ()
         filled = pointing_back(text, last, self.terminology, found)
         if image is not None and filled != text:
             return self.request(image, filled)
         modality = self.modality(image) if image else None
-        return follow_up(text, last, self.terminology, found, earlier, modality)
+        return follow_up(text, last, self.terminology, found, earlier, modality, self.has_masks)
 
     def modality(self, image: EncodedImage) -> Modality | None:
         """Return the modality that the file states, else the recognised one; None for no medical image."""

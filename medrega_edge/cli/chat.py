@@ -27,7 +27,7 @@ from medrega_edge.cli.help import App
 from medrega_edge.cli.options import GuessOption, ImageOptions, with_shared_options
 from medrega_edge.cli.settings import in_folder
 from medrega_edge.cli.signals import interruptible
-from medrega_edge.domain import NOTICE, NOTICE_ZH, Language, Task, language_of
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language, language_of
 from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.i18n.message import Message
 
@@ -90,13 +90,13 @@ class _Conversation:
     """What was asked and answered about one image so far. `warned`: an answer had warnings or best guesses."""
 
     def __init__(self, engine: Engine, image: EncodedImage, path: Path, shared: ImageOptions, guess: bool) -> None:
+        from medrega_edge.tasks.follow_up import Memory
+
         self.warned = False
         self._guess = guess
         self._engine, self._image, self._path, self._shared = engine, image, path, shared
         self._answer: Answer | None = None
-        self._last: TaskRequest | None = None  # that boxes answered, for those that go on from it
-        self._earlier: TaskRequest | None = None  # such a request before it
-        self._boxes: Answer | None = None
+        self._memory = Memory()
 
     @property
     def kind(self) -> str:
@@ -160,13 +160,12 @@ class _Conversation:
         save_picture(self._image, self._answer, path, quiet=self._shared.output.as_json)
 
     def _ask(self, question: str) -> None:
-        following = self._last and self._engine.follow_up(
-            question, self._last, self._boxes, image=self._image, earlier=self._earlier
+        memory = self._memory
+        following = memory.last and self._engine.follow_up(
+            question, memory.last, memory.answer, image=self._image, earlier=memory.earlier
         )
         request = following or self._engine.request(self._image, question)
-        answer = self._show(request, language_of(question))
-        if request.task is Task.DETECT:  # "is it malignant?" does not change what "it" means
-            self._earlier, self._last, self._boxes = self._last, request, answer
+        memory.remember(request, self._show(request, language_of(question)))
 
     def _show(self, request: TaskRequest, language: Language) -> Answer | None:
         """Answer a request; at a terminal, Ctrl-C ends the answer and not the chat."""

@@ -26,7 +26,7 @@ from medrega_edge.tasks.sides import Told, located_on_side, of_picture, of_side,
 from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_many, superlative
+from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_of_many, is_single, superlative
 
 _SAME_SIZE = 1.1  # two boxes whose areas differ by less are of the same size
 _SAME_PLACE = 0.5  # IoU of boxes from which on two labels of a generic word are one object
@@ -192,6 +192,7 @@ class FromBoxes(TaskRequest):
             text, facts = presence(located, answer, self.says_yes)
             return replace(answer, text=text, facts=facts)
         found = {name: _telling(regions, answer, self.kind) for name, regions in located.items()}
+        found = {name: regions[:1] if is_single(name[0]) else regions for name, regions in found.items()}
         told = [region for regions in found.values() for region in regions]
         answer = replace(answer, regions=tuple(region for region in answer.regions if region in told))
         missing = absence(located, answer)

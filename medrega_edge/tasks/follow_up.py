@@ -7,24 +7,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
+from medrega_edge.answer import Answer
 from medrega_edge.domain import Modality, Task
-from medrega_edge.prompts.intent import Kind, understand, unknown_word
+from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
+from medrega_edge.prompts.intent.naming import of_one_side, without_side
 from medrega_edge.prompts.intent.parts import with_names
+from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import superlative
+from medrega_edge.vocabulary.wording import is_finding, is_of_many, superlative
 
 _OTHER_NAMES = re.compile(r"^\W*(?:and|or|what about|how about|now|then)\b|^\W*(?:那么?|还有)|呢\W*$", re.IGNORECASE)
 _SAME_NAMES = re.compile(r"\b(?:it|its|they|them|their|these|those)\b|它", re.IGNORECASE)
-_ASKS_FOR_PRESENCE = re.compile(r"\b(?:is|are|any|has|have|does|do)\b|有没有|有无|是否", re.IGNORECASE)
+_ASKS_FOR_PRESENCE = re.compile(r"\b(?:is|are|any|has|have|does|do)\b|有没有|有无|是否|[吗么]\W*$", re.IGNORECASE)
 _SIDE = re.compile(
-    r"\b(left|right|other|opposite|contralateral)(?: one| side| hand side)?\W*$"
+    r"\b(left|right|other|opposite|contralateral)(?: ones?| side| hand side)?\W*$"
     r"|(左|右|另一?|对)[边侧面](?:的|那个|一个)?呢?\W*$",
     re.IGNORECASE,
+)
+_BOTH_SIDES = re.compile(r"\bboth\b|[两双][边侧个]", re.IGNORECASE)
+_OTHER_ONE = re.compile(r"\b(?:other|opposite|contralateral)\b|另一|对侧", re.IGNORECASE)
+_ANY_OTHERS = re.compile(
+    r"\b(?:other|others|another|more|else|additional)\b|别的|其[他它]|另外|另有|还有|更多", re.IGNORECASE
 )
 _ON_SIDE = re.compile(
     r"^(?:so |and )?(?:is|are) (?:it|they|that|this) (?:on |in |at )?(?:the |his |her )?(?:patient'?s )?(?:left|right)\b"
@@ -36,10 +46,10 @@ _BARE_PLACE = re.compile(
     r"^\W*(?:so |and |ok |okay |please |can you |could you )*"
     r"(?:where(?: exactly| is that| s that)?|show me|mark|box|circle|draw|outline|highlight|point out|point)"
     r"(?: it| them| that| again| please| on the (?:picture|image))*\W*$"
-    r"|^\W*(?:show|draw|mark) (?:it|them|that|me)(?: again| please| where)*\W*$"
+    r"|^\W*(?:show|draw|mark) (?:it|them|that|me)(?: to me| again| please| where)*\W*$"
     r"|^\W*(?:那么?|请|帮我|给我|能不能)*(?:它们?)?(?:在|位于|是在)?"
     r"(?:哪里?|哪儿|哪个?(?:位置|地方|部位)|什么(?:位置|地方|部位)|位置|何处)[呢啊呀]?\W*$"
-    r"|^\W*(?:那么?|请|再|帮我|给我|把它们?|将其)*[圈框标画勾][出示注]?(?:一下|一圈|一次|出来|给我|看看|看|下|来|起来)*[吧呢]?\W*$",
+    r"|^\W*(?:那么?|请|再|帮我|给我|把它们?|将其)*(?:[圈框标画勾描][出示注画]?|分割)(?:一下|一圈|一次|出来|给我|看看|看|下|来|起来)*[吧呢]?\W*$",
     re.IGNORECASE,
 )
 _BARE_SIDE = re.compile(
@@ -49,8 +59,43 @@ _BARE_SIDE = re.compile(
 )
 _SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}
 _OPPOSITE = {"left": "right", "right": "left"}
+_REPORTS = (Task.REPORT, Task.GROUNDED_REPORT)
 _OF_TWO = (Kind.COMPARE, Kind.DISTANCE)
 _OF_BOXES = (Kind.COUNT, Kind.MEASURE, Kind.SIDE, *_OF_TWO)
+
+
+@dataclass
+class Memory:
+    """What later questions about an image may mean: the last answer with names, and the request before it with others."""
+
+    last: TaskRequest | None = None
+    answer: Answer | None = None
+    earlier: TaskRequest | None = None
+
+    def remember(self, request: TaskRequest, answer: Answer | None) -> None:
+        """Take in a question and its answer. One that is neither about boxes nor a report changes nothing."""
+        if request.task is not Task.DETECT and request.task not in _REPORTS:
+            return
+        if self.last is not None and _names_of(self.last) != _names_of(request):
+            self.earlier = self.last
+        self.last, self.answer = request, answer
+
+
+def _names_of(request: TaskRequest) -> set[str]:
+    """Return the English names that a request is about, as far as it has any."""
+    if isinstance(request, Asked):
+        return {english for english, _ in request.intent.names}
+    return set(request.names) if isinstance(request, Detect | Segment) else set()
+
+
+def names_in(answer: Answer, terminology: Terminology) -> set[str]:
+    """Return the labels that an answer shows: of its regions; of a report, the findings, else what may be, or is seen."""
+    if answer.regions or answer.task not in _REPORTS:
+        return {region.label for region in answer.regions}
+    told = dict(report_sentences.names_in(answer.text, answer.language))
+    topic = next((each for each in (Sentence.ABNORMAL, Sentence.PERHAPS, Sentence.SEEN) if each in told), None)
+    labels = {label for name in terminology.labels for label in name}
+    return labels & set(told[topic]) if topic else set()
 
 
 def follow_up(
@@ -60,23 +105,28 @@ def follow_up(
     found: Collection[str] = (),
     earlier: TaskRequest | None = None,
     modality: Modality | None = None,
+    has_masks: bool = False,
 ) -> TaskRequest | None:
     """Return the request of a question that goes on from the `last` one; None for a question of its own.
 
     Only boxes are asked for in this way: other tasks have no names. What points back means the labels that the last answer
     `found`, in any language, where there are some. "Which is larger?" after one name means the `earlier` question's, too.
-    `modality` tells what a generic word stands for.
+    `modality` tells what a generic word stands for. Where the package `has_masks`, a question for an outline gets one.
     """
     last = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
     before = _names_before(last, terminology, found)
     if not before:
         return None
+    intent, names = understand(text, terminology, modality), terminology.find(text)
+    place = Kind.SEGMENT if has_masks and intent.asks_for_outline else Kind.LOCATE
     if _BARE_PLACE.search(text):
-        return _request(text, Kind.LOCATE, before, last)
+        return _request(text, place, before, last)
     if _BARE_SIDE.search(text):
         return _request(text, Kind.SIDE, before, last)
-    intent, names = understand(text, terminology, modality), terminology.find(text)
+    if number := _any_others(text, intent, before):
+        return number
     names = names or (list(intent.names) if _OTHER_NAMES.search(text) else [])  # a generic word: "and the cup?"
+    names = _meant_of_pairs(text, names, before)
     last_kind = last.kind if isinstance(last, FromBoxes) else Kind.LOCATE
     is_same, side = bool(_SAME_NAMES.search(text)), [] if names else _of_side(text, before, terminology)
     if _ON_SIDE.search(text.strip()):
@@ -85,22 +135,52 @@ def follow_up(
         both = [*(_names_before(earlier, terminology) if earlier and len(before) == 1 else []), *before]
         if len(both) > 1:
             return _request(text, intent.kind, both, last)
-    if intent.kind in _OF_TWO and (is_same or names):
+    is_other_one = bool(_OTHER_ONE.search(text)) and not (is_same or set(names) & set(before))  # "and the other kidney?"
+    if intent.kind in _OF_TWO and (is_same or names) and not is_other_one:
         return _request(text, intent.kind, [before[0], *(names or side)], last) if is_same else None
     if others := side or (names if _OTHER_NAMES.search(text) else []):
         if last.task is not Task.DETECT:
             return None
-        kind = intent.kind if names and intent.kind in _OF_BOXES else last_kind
+        kind = intent.kind if names and intent.kind in _OF_BOXES and not is_other_one else last_kind
         if intent.kind is Kind.PRESENCE and _ASKS_FOR_PRESENCE.search(text):
             kind = Kind.PRESENCE
         return _request(text, kind, [before[0], *others] if kind in _OF_TWO else others, last)
+    if not names and (one_side := _on_one_side(text, before)):
+        return one_side
     if not (names or intent.unknown or intent.generic) and superlative(text) is not None:
         return _request(text, Kind.LOCATE, before, last)  # "the biggest one?", "最大的那个是哪个？"
     asks_for_boxes = intent.kind in (*_OF_BOXES, Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)
     is_nameless = not (intent.names or unknown_word(text)) and intent.kind in _OF_BOXES  # "how many are there?"
     if (is_nameless or (not names and is_same)) and asks_for_boxes:
-        return _request(text, intent.kind, before, last)
+        return _request(text, place if intent.kind is Kind.LOCATE else intent.kind, before, last)
     return None
+
+
+def _any_others(text: str, intent: Intent, before: Sequence[BilingualName]) -> Asked | None:
+    """Return the request of "any other lesions?" after some were found: their number tells whether there are others."""
+    is_asked = intent.kind in (Kind.PRESENCE, Kind.COUNT, Kind.LOCATE) and _ANY_OTHERS.search(text)
+    if not is_asked or not set(intent.names) & set(before) or not all(is_finding(name[0]) for name in intent.names):
+        return None
+    return Asked(text, replace(intent, kind=Kind.COUNT), FromBoxes(Kind.COUNT, intent.names))
+
+
+def _meant_of_pairs(text: str, names: Sequence[BilingualName], before: Sequence[BilingualName]) -> list[BilingualName]:
+    """Of the names of a question, those on the side that it names, and of "the other kidney" the one that is new."""
+    rest = [name for name in names if name not in before]
+    bases = {without_side(english) for english, _ in before}
+    if rest and _OTHER_ONE.search(text) and all(without_side(english) in bases for english, _ in names):
+        return rest
+    return list(of_one_side(names, text) or names)
+
+
+def _on_one_side(text: str, before: Sequence[BilingualName]) -> Asked | None:
+    """Return the request of "only the left ones" for names that have no side of their own; None for another question."""
+    match = _SIDE.search(text)
+    side = _SIDES.get((match[1] or match[2]).casefold()) if match else None
+    if side is None or not all(is_finding(english) or is_of_many(english) for english, _ in before):
+        return None
+    names = tuple(before)
+    return Asked(text, Intent(Kind.LOCATE, names, side=side), Detect([english for english, _ in names]))
 
 
 def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found: Collection[str] = ()) -> str:
@@ -114,21 +194,24 @@ def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found:
 
 
 def _names_before(last: TaskRequest, terminology: Terminology, found: Collection[str] = ()) -> list[BilingualName]:
-    """Return the names of the last question: those that were found, where there are some."""
+    """Return the names of the last question, or of a report: those that were found, where there are some."""
     last = last.request if isinstance(last, Asked) else last
-    names = terminology.find(last.words)
-    return [name for name in names if set(name) & set(found)] or names
+    names = list(terminology.labels) if last.task in _REPORTS else terminology.find(last.words)
+    return [name for name in names if set(name) & set(found)] or ([] if last.task in _REPORTS else names)
 
 
 def _of_side(text: str, before: Sequence[BilingualName], terminology: Terminology) -> list[BilingualName]:
     """Return the names of the last question on the side that a text names alone: "the right one", "右边呢"."""
-    if not (match := _SIDE.search(text)):
+    is_both, match = bool(_BOTH_SIDES.search(text)), _SIDE.search(text)
+    if not (is_both or match):
         return []
-    said = _SIDES.get((match[1] or match[2]).casefold())
+    said = _SIDES.get((match[1] or match[2]).casefold()) if match else None
     by_english = {label[0]: label for label in terminology.labels}
     found = []
-    for english, _ in before:
-        side, _, base = english.partition(" ")
+    for name in before:
+        side, _, base = name[0].partition(" ")
+        if is_both and side in _OPPOSITE:
+            found.append(name)
         if side in _OPPOSITE and (other := by_english.get(f"{said or _OPPOSITE[side]} {base}")):
             found.append(other)
     return list(dict.fromkeys(found))
@@ -140,5 +223,7 @@ def _request(text: str, kind: Kind, names: Sequence[BilingualName], last: TaskRe
         return None
     if request := going_on(text, kind, tuple(dict.fromkeys(names))):
         return request
-    labels = [english for english, _ in names]
-    return Segment(labels) if last.wants_masks or kind is Kind.SEGMENT else Detect(labels)
+    names, labels = tuple(dict.fromkeys(names)), [english for english, _ in names]
+    if last.wants_masks or kind is Kind.SEGMENT:
+        return Asked(text, Intent(Kind.SEGMENT, names), Segment(labels))
+    return Asked(text, Intent(Kind.LOCATE, names), Detect(labels))

@@ -10,7 +10,7 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts, unknown_word
+from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts
 from medrega_edge.prompts.intent.naming import excluded
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
@@ -24,6 +24,7 @@ from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.left_out import classes_unknown, place_left_out
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
+from medrega_edge.tasks.refusals import impossible, unknown_name
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.several import Several
@@ -41,7 +42,6 @@ from medrega_edge.vocabulary.label_sets import (
 )
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.usual_labels import usual
 from medrega_edge.vocabulary.wording import (
     asks_if_normal,
     disease_word,
@@ -51,7 +51,6 @@ from medrega_edge.vocabulary.wording import (
     kind_left_out,
     may_be_finding,
     names_cancer,
-    nearest,
     simplified,
     superlative,
 )
@@ -67,7 +66,6 @@ _TASKS = {  # of kinds of question that name no place
     Kind.HELP: Task.VQA,
     Kind.IMPOSSIBLE: Task.VQA,
 }
-_OFFERED = 12  # names in a refusal
 _AREA = re.compile(r"\barea\b|\bsquare\b|\b[cm]m ?(?:\^ ?)?[2²]|面积|平方", re.IGNORECASE)  # of an outline, not of a box
 
 
@@ -132,7 +130,7 @@ def parse_intent(
         raise UsageError("task.which_of_pair")
     elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
         if intent.unknown and not intent.names:
-            raise _unknown_name(text, intent, terminology, modality, body_part)
+            raise unknown_name(text, intent, terminology, modality, body_part)
         parts_of_organs = [name[language_of(text) is Language.ZH] for name in intent.names if is_part(name[0])]
         return Asked(text, intent, IsNormal(text, intent.names), place=", ".join(parts_of_organs))
     elif (
@@ -174,14 +172,14 @@ def _with_names_meant(
         others = excluded(simplified(text), terminology) or terminology.find(simplified(text))
         intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
         if not intent.names:
-            raise _unknown_name(text, intent, terminology, modality, body_part)
+            raise unknown_name(text, intent, terminology, modality, body_part)
     if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
         intent = replace(intent, names=_in_body_part(text, intent, body_part()))
     if intent.kind is Kind.SIDE and not _names_finding(intent):  # "which side of the brain is the infarct on?"
         words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
         findings = [name for word in words for name in understand(word, terminology, modality).names]
         if words and not (findings and all(modality and is_known(modality, english) for english, _ in findings)):
-            raise _unknown_name(text, replace(intent, generic=words), terminology, modality, body_part)
+            raise unknown_name(text, replace(intent, generic=words), terminology, modality, body_part)
         intent = replace(intent, names=tuple(dict.fromkeys(findings)), generic=words) if words else intent
     if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
         intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
@@ -234,7 +232,7 @@ _BRAIN_VENTRICLES = {"left lateral ventricle", "right lateral ventricle", "third
 
 def _asks_if_normal(text: str, intent: Intent) -> bool:
     """Whether a question asks if the image, or structures in it, are normal."""
-    is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT, Kind.PRESENCE)
+    is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT, Kind.PRESENCE, Kind.BODY_PART)
     return is_of_state and not _names_finding(intent) and asks_if_normal(text)
 
 
@@ -278,7 +276,7 @@ def _request(
         case Kind.HELP:
             raise UsageError("task.help")
         case Kind.IMPOSSIBLE:
-            raise _impossible(intent.reason)
+            raise impossible(intent.reason)
         case Kind.IDENTIFY if numbers := _PIXELS.search(text):
             return _identify(text, numbers, tasks)
         case Kind.REPORT | Kind.IDENTIFY if Task.REPORT in tasks:  # without a box, the whole image is named
@@ -288,7 +286,7 @@ def _request(
         case Kind.MODALITY if prompts.modalities or modality:
             return KindOfImage()
         case Kind.BODY_PART | Kind.ORGANS if intent.unknown:
-            raise _unknown_name(text, intent, terminology, modality, body_part)
+            raise unknown_name(text, intent, terminology, modality, body_part)
         case Kind.BODY_PART if prompts.modalities and Task.REPORT in tasks:
             return BodyPart()
         case Kind.ORGANS if _PLACE.search(text.casefold()):
@@ -301,7 +299,7 @@ def _request(
                 raise UsageError("task.impossible")
             return VisibleOrgans(tuple(english for english, _ in others))
         case Kind.CLASSIFY if intent.unknown and not names_class(text, modality):  # "glaucoma?": no set has it
-            raise _unknown_name(text, intent, terminology, modality, body_part)
+            raise unknown_name(text, intent, terminology, modality, body_part)
         case Kind.CLASSIFY if _VIEW.search(text.casefold()) and modality is not Modality.ULTRASOUND and Task.VQA in tasks:
             return AnswerQuestion(text)  # views are classes of echocardiograms alone
         case Kind.CLASSIFY if Task.CLASSIFY in tasks:
@@ -395,7 +393,7 @@ def _of_names(
 ) -> TaskRequest:
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
-        raise _unknown_name(text, intent, terminology, modality, body_part)
+        raise unknown_name(text, intent, terminology, modality, body_part)
     if modality and intent.kind in (Kind.PRESENCE, Kind.COUNT):
         elsewhere = [name for name in intent.names if _is_known_elsewhere(name[0], modality, terminology)]
         if elsewhere == [*intent.names]:  # that there is none would be said of what the weights never saw
@@ -409,7 +407,7 @@ def _of_names(
         and not any(is_finding(english) for english, _ in intent.names)
         and not _LISTED.search(text.casefold())
     ):
-        raise _unknown_name(text, replace(intent, generic=()), terminology, modality, body_part)  # "a hernia at L4?"
+        raise unknown_name(text, replace(intent, generic=()), terminology, modality, body_part)  # "a hernia at L4?"
     is_of_many = {"tooth", "vertebra"} & {english.split()[-1] for english, _ in intent.names}
     may_be_gone = intent.kind is Kind.COUNT or (intent.kind in (Kind.PRESENCE, Kind.LOCATE) and is_of_many)
     if may_be_gone and _GONE.search(text.casefold()):
@@ -422,7 +420,7 @@ def _of_names(
     several = len(intent.names)
     is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and several < 2 and intent.unknown
     if is_one_unknown:
-        raise _unknown_name(text, intent, terminology, modality, body_part)
+        raise unknown_name(text, intent, terminology, modality, body_part)
     if (intent.kind is Kind.COMPARE and several < 2) or (intent.kind is Kind.DISTANCE and several != 2):
         raise UsageError("task.two_names")
     others = {label for word in intent.generic if not names_cancer(word) for label in generic_labels(word)}
@@ -437,53 +435,6 @@ def _is_known_elsewhere(label: str, modality: Modality, terminology: Terminology
     """Whether an image of a kind may show a finding, but only other kinds had it in the training data."""
     is_possible = is_finding(label) and terminology.can_show(modality, label)
     return is_possible and not is_known(modality, label) and any(is_known(other, label) for other in Modality)
-
-
-def _unknown_name(
-    text: str,
-    intent: Intent,
-    terminology: Terminology,
-    modality: Modality | None,
-    body_part: Callable[[], str | None],
-) -> UsageError:
-    """Return the refusal of a question whose names are unknown: the word, the nearest names, and what is offered."""
-    language = language_of(text)
-    column = language is Language.ZH
-    separator = "、" if column else ", "
-    word = separator.join(dict.fromkeys((*intent.generic, *intent.unknown))) or unknown_word(text)
-    is_of_field = intent.generic or intent.unknown  # "uterus" is no slip of "gluteus"
-    near = nearest(word, [label[column] for label in terminology.labels]) if word and not is_of_field else []
-    if not word:
-        return UsageError("task.no_known_name")
-    if near:
-        return UsageError("task.unknown_name", word=word, near=near)
-    if modality is None:
-        return UsageError("task.unknown_name_only", word=word)
-    kind = modality_name(modality, language)
-    offered = [label[column] for label in usual(terminology.labels, modality, body_part())]
-    return UsageError("task.unknown_name_here", word=word, kind=kind, offered=offered[:_OFFERED])
-
-
-def _impossible(reason: str | None) -> UsageError:
-    match reason:
-        case "age" | "identity":
-            return UsageError("task.impossible_patient")
-        case "function":
-            return UsageError("task.impossible_function")
-        case "outline":
-            return UsageError("task.impossible_outline")
-        case "relation":
-            return UsageError("task.impossible_relation")
-        case "brightness":
-            return UsageError("task.impossible_brightness")
-        case "score":
-            return UsageError("task.impossible_score")
-        case "future" | "care":
-            return UsageError("task.impossible_care")
-        case "time":
-            return UsageError("task.impossible_time")
-        case _:
-            return UsageError("task.impossible")
 
 
 def with_regions_first(request: TaskRequest) -> TaskRequest:

@@ -199,8 +199,10 @@ def asks_if_normal(text: str) -> bool:
 
 
 def disease_word(text: str) -> str | None:
-    """Return the first word that says how a structure is ill, "cirrhotic", which its box does not tell; None without one."""
+    """Return the words that say how a structure is, "cirrhotic", "in the right place": its box does not tell it. Or None."""
     words, plain = _table()["disease_words"], simplified(text).casefold()
+    if phrase := next((found for each in words["phrases"] if (found := re.search(rf"\b(?:{each})\b", plain))), None):
+        return phrase.group()
     english = (word for word in re.findall(r"[a-z]+", plain) if word in words["en"])
     return next(english, next((word.rstrip("的性") for word in words["zh"] if word in plain), None))
 
@@ -264,6 +266,11 @@ def is_of_midline(label: str) -> bool:
 def is_of_many(label: str) -> bool:
     """Whether images that show a label, by its English name, had three boxes of it or more in the training data's mean."""
     return label in _table()["of_many"]
+
+
+def is_single(label: str) -> bool:
+    """Whether a body has one of a label, by its English name, at most: one left lung, but several left ribs."""
+    return label.startswith(("left ", "right ")) and label.split()[-1] != "ribs" and not is_finding(label)
 
 
 def is_device(label: str) -> bool:

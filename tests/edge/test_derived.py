@@ -57,6 +57,15 @@ def test_boxes_of_one_name_that_lie_on_one_another_count_once():
     assert [region.confidence for region in found.regions] == [0.9, 0.9, 0.2]
 
 
+def test_a_body_has_one_left_lung_however_many_boxes_it_has():
+    lung = (("left lung", "左肺"),)
+    found = derived(Kind.COUNT, ("left lung", BIG, 0.9), ("left lung", SMALL, 0.8), names=lung)
+    assert found.facts["counts"] == {"left lung": 1}
+    assert [region.box for region in found.regions] == [BIG]
+    ribs = derived(Kind.COUNT, ("left ribs", BIG, 0.9), ("left ribs", SMALL, 0.8), names=(("left ribs", "左侧肋骨"),))
+    assert ribs.facts["count"] == 2
+
+
 def test_sizes_are_in_millimetres():
     found = derived(Kind.MEASURE, *BOTH)
     assert found.facts["sizes"][0] == {"name": "liver", "width_mm": 40.0, "height_mm": 100.0, "unit": "mm"}

@@ -1,14 +1,20 @@
 """Questions that go on from the last one get its kind or its names; others stay what they are."""
 
+from dataclasses import replace
+
 import pytest
 
-from medrega_edge.domain import Modality
+from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.follow_up import follow_up
+from medrega_edge.tasks.follow_up import Memory, follow_up, names_in
+from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
+from tests.edge.test_derived import answer
 
 LOBES = [("left temporal lobe", "左侧颞叶"), ("right temporal lobe", "右侧颞叶")]
 TERMS = Terminology([("liver", "肝脏"), ("spleen", "脾脏"), *LOBES])
@@ -42,6 +48,13 @@ LIVER_SIZE = FromBoxes(Kind.MEASURE, (("liver", "肝脏"),))
         ("有几个", Detect("liver"), Kind.COUNT, ("liver",)),
         ("is it on the left?", Detect("liver"), Kind.SIDE, ("liver",)),
         ("它在左边吗", Detect("liver"), Kind.SIDE, ("liver",)),
+        ("那右边颞叶呢", Detect(LEFT), Kind.LOCATE, RIGHT),
+        ("and the other temporal lobe?", Detect(LEFT), Kind.LOCATE, RIGHT),
+        ("only the left", Detect(LEFT + RIGHT), Kind.LOCATE, LEFT),
+        ("mark both sides", Detect(LEFT), Kind.LOCATE, LEFT + RIGHT),
+        ("两侧一起标出来", Detect(RIGHT), Kind.LOCATE, RIGHT + LEFT),
+        ("show it to me", Detect("liver"), Kind.LOCATE, ("liver",)),
+        ("一共几个", Detect("liver"), Kind.COUNT, ("liver",)),
     ],
 )
 def test_what_a_question_goes_on_with(text, last, kind, names):
@@ -49,6 +62,59 @@ def test_what_a_question_goes_on_with(text, last, kind, names):
     found_kind = found.intent.kind if isinstance(found, Asked) else Kind.LOCATE
     found_names = tuple(english for english, _ in found.intent.names) if isinstance(found, Asked) else found.names
     assert (found_kind, found_names) == (kind, names)
+
+
+@pytest.mark.parametrize("text", ["outline it", "把它分割出来", "勾画出来"])
+def test_an_outline_of_the_same_names_is_a_mask(text):
+    assert follow_up(text, Detect("liver"), TERMS, has_masks=True).request == Segment(["liver"])
+    assert follow_up(text, Detect("liver"), TERMS).request == Detect(["liver"])
+
+
+POLYPS = Terminology([("polyp", "息肉"), ("stomach", "胃")])
+
+
+@pytest.mark.parametrize("text", ["any other polyps?", "还有别的息肉吗"])
+def test_whether_there_are_others_is_told_by_the_number(text):
+    found = follow_up(text, Detect("polyp"), POLYPS, found=["polyp"])
+    assert (found.intent.kind, found.intent.names) == (Kind.COUNT, (("polyp", "息肉"),))
+    own = follow_up(text, Detect("stomach"), POLYPS, found=["stomach"])
+    assert own is None or own.intent.kind is Kind.PRESENCE
+
+
+def test_one_side_of_findings_is_a_side_of_the_image():
+    found = follow_up("only the left ones", Detect("polyp"), POLYPS)
+    assert (found.intent.kind, found.intent.side) == (Kind.LOCATE, "left")
+
+
+def test_the_largest_of_those_before_is_one_region():
+    found = follow_up("which is the largest?", Detect("polyp"), POLYPS)
+    small, large = PixelBox(0, 0, 9, 9), PixelBox(0, 20, 30, 60)
+    told = found.finish(answer(("polyp", small, 0.9), ("polyp", large, 0.8)))
+    assert [region.box for region in told.regions] == [large]
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "names"),
+    [
+        ("Endoscopy image of the gastrointestinal tract. Seen: stomach. Abnormal: polyp.", Language.EN, {"polyp"}),
+        ("Endoscopy image. Seen: stomach. Perhaps: polyp.", Language.EN, {"polyp"}),
+        ("内镜图像。可见：胃。", Language.ZH, {"胃"}),
+        ("Endoscopy image. Seen: stomach. Abnormal: gastritis.", Language.EN, set()),  # a class has no box
+    ],
+)
+def test_after_a_report_it_is_what_the_report_found(text, language, names):
+    shown = names_in(replace(answer(), text=text, task=Task.REPORT, language=language), POLYPS)
+    assert shown == names
+    found = follow_up("where?", Report(), POLYPS, found=shown)
+    assert bool(found) is bool(names)
+    assert not found or names <= {label for name in found.intent.names for label in name}
+
+
+def test_the_memory_leaves_out_questions_about_the_same_names():
+    memory = Memory()
+    for request in (Detect("liver"), Detect("spleen"), Detect("spleen"), AnswerQuestion("Is it normal?")):
+        memory.remember(request, None)
+    assert (memory.earlier, memory.last) == (Detect("liver"), Detect("spleen"))
 
 
 @pytest.mark.parametrize(

@@ -162,8 +162,8 @@ def test_a_first_mask_needs_memory(tmp_path, monkeypatch):
 def test_a_follow_up_of_a_mask_is_a_mask(toy, image):
     asked = toy.request(image, "segment the liver")
     following = toy.follow_up("and the spleen?", asked)
-    assert isinstance(following, Segment) and following.names == ("spleen",)
-    assert isinstance(toy.follow_up("and the spleen?", toy.request(image, "locate the liver")), Detect)
+    assert following.request == Segment(["spleen"])
+    assert toy.follow_up("and the spleen?", toy.request(image, "locate the liver")).request == Detect(["spleen"])
 
 
 def test_a_package_without_masks_refuses_and_still_locates(tmp_path):

@@ -96,10 +96,23 @@ def named(plain: str, terminology: Terminology, modality: Modality | None) -> Na
     masked = terminology.mask(text_of_names)
     nouns = as_nouns(masked)
     names += [name for name in terminology.find(nouns) if name not in names]
+    sites = _sites_in_compounds(text_of_names, terminology)
+    names = [name for name in names if name not in sites]
     masked, generic = generic_words(terminology.mask(nouns), modality)
     generic = [] if _UNKNOWN_SITE.search(masked) else [*wholes, *generic]
     is_finding_unknown = any(map(may_be_finding, unknown))
     return Named(masked.replace(UNKNOWN, MARK), names, generic, tuple(dict.fromkeys(unknown)), is_finding_unknown)
+
+
+def _sites_in_compounds(text: str, terminology: Terminology) -> list[BilingualName]:
+    """Return the structures that stand right before a finding: the ribs of "pneumothorax or rib fracture"."""
+    spans = terminology.spans(text)
+    found = [terminology.find(text[start:end]) for start, end in spans]
+    sites: list[BilingualName] = []
+    for (_, end), (start, _), first, second in zip(spans, spans[1:], found, found[1:], strict=False):
+        is_site = not any(is_finding(name[0]) for name in first) and all(is_finding(name[0]) for name in second)
+        sites += first if is_site and not text[end:start].strip() else []
+    return [name for name in sites if sum(name in each for each in found) == 1]
 
 
 def _without_described(text: str, terminology: Terminology) -> str:

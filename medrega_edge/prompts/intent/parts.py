@@ -9,7 +9,7 @@ from medrega_edge.prompts.intent import Intent, Kind, understand
 from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import MARK, simplified
+from medrega_edge.vocabulary.wording import MARK, asks_if_normal, simplified
 
 _BOUNDARY = re.compile(
     r"[?？。;；,，]|然后|并且?(?!列)|以及|同时"
@@ -17,7 +17,7 @@ _BOUNDARY = re.compile(
     r"|has|have|can|should|do|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe)\b)"
 )
 _ASKING = ("locate", "measure", "count", "side", "presence_strong")
-_NAMELESS = ("report_strong", "kind_of_image", "classify")  # what asks without a name
+_NAMELESS = ("report_strong", "all_well", "kind_of_image", "classify")  # what asks without a name
 _OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE)
 # What stands for the names of the part before.
 _INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
@@ -82,7 +82,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bo
     is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
     said = words_of(masked)
     asks = is_question or any(has(kind, said) for kind in _ASKING)
-    return (bool(points) and asks) or any(has(kind, said) for kind in _NAMELESS)
+    return (bool(points) and asks) or any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
 
 
 def _said_names(piece: str, intent: Intent, terminology: Terminology) -> BilingualName | None:

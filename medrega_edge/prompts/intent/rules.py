@@ -164,7 +164,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= facts.has("report_strong") and facts.has("with_boxes")  # "a report whose findings are marked"
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
-            return Kind.IMPOSSIBLE, reason, math.inf if reason == "brightness" else _SURER_THAN_IMPOSSIBLE
+            return Kind.IMPOSSIBLE, reason, math.inf if reason in ("brightness", "lab") else _SURER_THAN_IMPOSSIBLE
     if _RATIO.search(facts.whole) and len(facts.names) > 1:
         return Kind.COMPARE, None, math.inf
     if _WEIGHTING.search(facts.said) and not (facts.has_name or facts.has("locate")):  # "where is T1?" asks for a vertebra
