@@ -14,6 +14,7 @@ from medrega_edge.measures import Diameter, Measures
 
 SCHEMA_VERSION = 1
 LIKELY = 0.5  # confidence from which on a region is said to be there; below, it is a best guess
+SURE = 0.75  # and from which on no "probably" stands beside it
 OTHER_CLASS = "task.other_class"  # warning that a name is located in an image that the model takes for another class
 UNFAMILIAR = "task.unfamiliar_image"  # warning that the image is unlike all of its kind that the weights were trained on
 # Warnings that a class, however sure, is a guess.

@@ -346,9 +346,15 @@ class Engine:
         Raises UsageError for what an image cannot tell, for unknown names, and as `build_request`.
         """
         if task is None and box is None and not labels:
-            part = partial(self._certain_part, image)
             request = parse_intent(
-                text, self.tasks, self.terminology, self.modality(image), self._prompts, self.has_masks, part
+                text,
+                self.tasks,
+                self.terminology,
+                self.modality(image),
+                self._prompts,
+                self.has_masks,
+                partial(self._certain_part, image),
+                partial(self._is_unfamiliar_name, image),
             )
             return with_regions_first(request) if regional_chain_of_thought else request
         return build_request(
@@ -384,7 +390,8 @@ class Engine:
         if image is not None and filled != text:
             return self.request(image, filled)
         modality = self.modality(image) if image else None
-        return follow_up(text, last, self.terminology, found, earlier, modality, self.has_masks)
+        order = (answer.facts.get("order") if answer else None) or ()
+        return follow_up(text, last, self.terminology, found, earlier, modality, self.has_masks, order)
 
     def modality(self, image: EncodedImage) -> Modality | None:
         """Return the modality that the file states, else the recognised one; None for no medical image."""
@@ -411,6 +418,7 @@ class Engine:
             partial(self._confidence, image),
             partial(self._is_unfamiliar, image),
             partial(self._is_unfamiliar_name, image),
+            image.image.patient_orientation,
         )
 
     def _least_sure(self, answer: str) -> float:
@@ -524,7 +532,13 @@ class Engine:
         self._mask_cache[key] = features
         while len(self._mask_cache) > self._image_cache_size:
             self._mask_cache.popitem(last=False)
-        return tuple(r if r.label in without else _masked(r, head.segment(features, r.box), image) for r in regions), without
+        masked = [
+            region
+            if region.label in without
+            else _masked(region, head.segment(features, region.box, self._english(region.label)), image)
+            for region in regions
+        ]
+        return tuple(masked), without
 
 
 def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:

@@ -119,6 +119,9 @@ class _Conversation:
         if self._answer is not None and _ARE_YOU_SURE.fullmatch(line):
             print_status(how_sure(self._answer).text(self._answer.language))
             return True
+        if _THANKS.fullmatch(line):
+            print_status(Message("chat.welcome").text(language_of(line)))
+            return True
         try:
             if _SAVE.fullmatch(line):
                 raise UsageError("chat.no_file")
@@ -184,6 +187,13 @@ class _Conversation:
 _ARE_YOU_SURE = re.compile(
     r"\W*(?:so |and )?(?:are you|r u) (?:really |very |quite )?(?:sure|certain)(?: about (?:that|this|it))?\W*"
     r"|\W*how (?:sure|certain|confident) are you\W*|\W*(?:really|是吗|真的吗?|真的假的|你?(?:能|可以)?(?:确定|肯定)吗?)\W*",
+    re.IGNORECASE,
+)
+
+
+_THANKS = re.compile(
+    r"\W*(?:ok(?:ay)? |great |good |very )*(?:thanks?(?: you)?(?: (?:very|so) much| a lot)?|thx|ty|cheers)\W*"
+    r"|\W*(?:好的?，?)?(?:谢谢|多谢|感谢|謝謝)(?:你|您|了|啦|啊)*\W*",
     re.IGNORECASE,
 )
 

@@ -29,11 +29,13 @@ TEMPLATES: dict[str, str] = {
     "answer.in_the_box": "object in the box",
     "answer.kind": "Kind of image: {kind}.",
     "answer.larger": "{larger!c} is larger than {smaller}: its box has {ratio:.1f} times the area.",
+    "answer.larger_if_right": "If these boxes are right, {larger} is larger than {smaller}: {ratio:.1f} times the area.",
     "answer.left": "left",
     "answer.mask": "Mask of {name}: {area:.1f} cm² ({pixels} pixels).",
     "answer.mask_in_pixels": "Mask of {name}: {pixels} pixels.",
     "answer.mean": "Mean {value:.0f} {unit}.",
     "answer.middle": "middle",
+    "answer.nested": "The boxes of {names} lie in one another, so their sizes are not compared.",
     "answer.no_comparison": "So there is nothing to compare.",
     "answer.no_distance": "So no distance can be given.",
     "answer.no_known_finding": "Not sure: the model knows few findings, and found none of these: {names}.",
@@ -47,6 +49,7 @@ TEMPLATES: dict[str, str] = {
     "answer.perhaps_abnormal": "Not sure; perhaps: {names}.",
     "answer.perhaps_part": "Not sure; perhaps: {name}.",
     "answer.perhaps_class": "Perhaps: {names}.",
+    "answer.probably": "Probably here: {names}.",
     "answer.perhaps": "Perhaps: {names}.",
     "answer.pixels_no_spacing": "Lengths are in pixels (px): the file does not state the size of a pixel, as DICOM "
     "and NIfTI files do.",
@@ -68,6 +71,7 @@ TEMPLATES: dict[str, str] = {
     "answer.size_of_box": "A size is the width and height of the box.",
     "answer.too_uncertain": "Not found with enough confidence: {names}.",
     "answer.typo": "'{typed}' read as '{meant}'",
+    "answer.unclear": "Unclear, neither shown nor ruled out: {names}.",
     "answer.unknown_kind": "This is no kind of medical image that the model knows.",
     "answer.visible": "Visible: {names}.",
     "answer.whole_image": "no box given, so the whole image is described",
@@ -114,7 +118,8 @@ TEMPLATES: dict[str, str] = {
     "--mask the outlines. Nothing leaves this computer. The answers are for research, not for diagnosis.",
     "task.impossible": "The model has not learned to tell this from an image.",
     "task.impossible_care": "A single image tells neither the course of a disease nor its treatment; ask a physician.",
-    "task.impossible_function": "An image shows neither how an organ works nor laboratory values; that takes other tests.",
+    "task.impossible_function": "The program tells neither how an organ works, as the ejection fraction does, nor "
+    "laboratory values: it answers about one still image, and was not trained for either.",
     "task.impossible_size": "{name} of {width:.0f} x {height:.0f} mm cannot be: the box is wrong, or the size of a "
     "pixel in the file",
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
@@ -201,7 +206,8 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_beside": "'{name}' is nothing that this model can locate; the answer is about the rest",
     "task.no_language": 'No word of the question is known; ask in English or Chinese, for example "where is the liver?".',
     "task.point": "A point is not enough; give a box around it with --box, for example --box {box}.",
-    "task.unknown_part": "part {part} of the question names nothing that these weights were trained to locate",
+    "task.unknown_part": "part {part} of the question has no answer, because it names nothing that can be located; "
+    "ask it on its own",
     "task.unknown_task": "There is no task '{name}'; choose one of: {tasks}.",
     "task.unreadable_box": "The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.",
     "task.guessed": "the model is not sure: this answer is its best guess",
@@ -651,6 +657,7 @@ TEMPLATES: dict[str, str] = {
     "chat.no_file": "Name a file for the picture, for example: /save marked.png.",
     "chat.no_such_command": "There is no command '{name}'; choose from: {commands}.",
     "chat.nothing_to_save": "There is no answer to save yet; ask a question first.",
+    "chat.welcome": "You are welcome. Ask on, or /quit.",
     "chat.how_sure": "Scores of the last answer: {scores}. Of a hundred answers with a score of 0.90 about ninety are "
     "right; what is called a guess or perhaps is unsure whatever its score.",
     "chat.no_score": "The last answer has no score.",

@@ -8,8 +8,10 @@ from medrega_edge.answer import Answer
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.classes import CERTAIN_CLASS
+from medrega_edge.tasks.presence import joined
 from medrega_edge.tasks.reporting import choose_body_part
 from medrega_edge.vocabulary.label_sets import BODY_PARTS, modality_name
 
@@ -39,7 +41,9 @@ class KindOfImage(TaskRequest):
 
 @dataclass(frozen=True)
 class BodyPart(TaskRequest):
-    """Choose the body part among those that reports name."""
+    """Choose the body part among those that reports name; with `tells_kind` the kind of image is told as well."""
+
+    tells_kind: bool = False
 
     @property
     def task(self) -> Task:
@@ -63,4 +67,10 @@ class BodyPart(TaskRequest):
         facts = {"body_part": english.get(answer.text, answer.text)}
         guessed = Message("answer.perhaps_part", name=answer.text).text(answer.language)
         is_sure = not answer.is_unfamiliar and all((label.confidence or 1) >= CERTAIN_CLASS for label in answer.labels)
-        return replace(answer, text=answer.text if is_sure else guessed, facts=facts)
+        told = replace(answer, text=answer.text if is_sure else guessed, facts=facts)
+        if not self.tells_kind:
+            return told
+        kind, modality = KindOfImage().finish(answer), answer.image.modality
+        whole = report_sentences.write(modality, answer.text, (), answer.language) if modality and is_sure else ""
+        text = whole[:1].upper() + whole[1:] or joined([kind.text, guessed], answer)
+        return replace(told, text=text, facts=facts | dict(kind.facts))

@@ -71,6 +71,7 @@ class TaskContext:
     the body part, where it is recognised for certain. `confidence` calibrates the raw score of a box of an English name.
     `is_unfamiliar` tells that the image is unlike all of its kind that the weights were trained on: no answer is sure.
     `is_unfamiliar_name` tells that no such image had a box of an English name: no box of it is sure.
+    `sides` are the sides of the patient at the edges of the image, as `MedicalImage.patient_orientation` has them.
     `max_tokens` limits each generation, if it is not None. `on_text` receives free text while it is written.
     """
 
@@ -88,6 +89,7 @@ class TaskContext:
     confidence: Callable[[str, float], float] = lambda _, score: score
     is_unfamiliar: Callable[[], bool] = lambda: False
     is_unfamiliar_name: Callable[[str], bool] = lambda _: False
+    sides: Sequence[str] | None = None
 
     def clean(self, text: str) -> str:
         """Return a user's text without special tokens and outer white space."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 from medrega_edge.answer import GUESSED_CLASSES, OTHER_CLASS, Answer, ImageFacts, Region, is_doubt
@@ -334,8 +335,14 @@ def _compare(found: Found, answer: Answer) -> Told:
         return [Message("answer.cup_to_disc", ratio=facts["cup_to_disc"])], facts
     if ratio < _SAME_SIZE:
         return [Message("answer.same_size", names=names)], facts
+    is_guess = any(answer.is_best_guess(region) for regions in found.values() for region in regions[:1])
+    boxes = [found[name][0].box for name in order]
+    if is_guess and any(_is_one_object(one, other) for one, other in combinations(boxes, 2)):
+        return [Message("answer.nested", names=names)], facts | {"order": None}
     if len(order) > 2:
         return [Message("answer.by_size", names=names)], facts
+    if is_guess:
+        return [Message("answer.larger_if_right", larger=names[0], smaller=names[1], ratio=ratio)], facts
     return [Message("answer.larger", larger=names[0], smaller=names[1], ratio=ratio)], facts
 
 

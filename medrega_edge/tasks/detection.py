@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from medrega_edge.answer import LIKELY, Answer
+from medrega_edge.answer import LIKELY, SURE, Answer
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -92,19 +92,27 @@ class Detect(TaskRequest):
         return replace(combined, warnings=(*notes, *combined.warnings), searched=searched)
 
     def finish(self, answer: Answer) -> Answer:
-        """Say which names are best guesses."""
+        """Say which names are probably here, and which are best guesses."""
         guesses = answer.best_guesses
         names = list(dict.fromkeys(region.label for region in answer.regions))
         whole = sentence_of_regions(names, answer.language) if names else ""
-        sure = [name for name in names if name not in guesses]
-        some = [_some_guessed(answer, name) for name in sure]
-        if not (guesses or any(some)) or not answer.text.startswith(whole):
+        likely = [name for name in names if name not in guesses]
+        probable = [name for name in likely if _best(answer, name) < SURE]
+        sure = [name for name in likely if name not in probable]
+        some = [_some_guessed(answer, name) for name in likely]
+        if not (guesses or probable or any(some)) or not answer.text.startswith(whole):
             return answer
         sentences = [sentence_of_regions(sure, answer.language)] if sure else []
+        sentences += [Message("answer.probably", names=probable).text(answer.language)] if probable else []
         sentences += [message.text(answer.language) for message in some if message]
         sentences += [Message("answer.best_guess", names=guesses).text(answer.language)] if guesses else []
         sentences += [rest] if (rest := answer.text.removeprefix(whole).strip()) else []
         return replace(answer, text=("" if answer.language is Language.ZH else " ").join(sentences))
+
+
+def _best(answer: Answer, label: str) -> float:
+    """Return the confidence of the best box of a name."""
+    return max(1.0 if each.confidence is None else each.confidence for each in answer.regions if each.label == label)
 
 
 def _some_guessed(answer: Answer, label: str) -> Message | None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from medrega_edge.answer import LIKELY
+from medrega_edge.boxes import iou
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.tasks.base import TaskContext
 from medrega_edge.tasks.classes import decide, is_certain
@@ -18,6 +19,8 @@ from medrega_edge.vocabulary.label_sets import DENIED_BY, FINDINGS, LABEL_SETS, 
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import is_finding
 
+_SAME_PLACE = 0.5  # IoU of the best boxes of two findings from which on they have one place
+_NEARLY_AS_LIKELY = 0.2  # difference of their confidences
 _POSSIBLE_CLASS = 0.5  # and from which on it may be
 
 
@@ -50,8 +53,17 @@ class Findings:
 
     @property
     def perhaps(self) -> list[Presence]:
-        """The findings with a likely box that does not prove them, and those that the weights propose in words."""
-        return [one for one in self.searched if one.is_perhaps and (one.confidence >= LIKELY or self._proposes(one))]
+        """The findings with a likely box that does not prove them, and those that the weights propose; the likeliest first.
+
+        Where several have a place, the others are named only if they are nearly as likely.
+        """
+        likely = [one for one in self.searched if one.is_perhaps and (one.confidence >= LIKELY or self._proposes(one))]
+        chosen: list[Presence] = []
+        for one in sorted(likely, key=lambda one: -one.confidence):
+            other = next((each for each in (*self.found, *chosen) if _have_one_place(each, one)), None)
+            if other is None or other.confidence - one.confidence <= _NEARLY_AS_LIKELY:
+                chosen.append(one)
+        return chosen
 
     @property
     def abnormal_classes(self) -> list[BilingualName]:
@@ -79,6 +91,11 @@ class Findings:
 
     def _proposes(self, one: Presence | ImageClass) -> bool:
         return one.name[0] in self.proposed
+
+
+def _have_one_place(a: Presence, b: Presence) -> bool:
+    boxes = [max(one.located.detections, key=lambda each: each.score or 0).box for one in (a, b) if one.located.detections]
+    return len(boxes) == 2 and iou(*boxes) >= _SAME_PLACE
 
 
 def gather(context: TaskContext, modality: Modality, part: str | None, proposed: Collection[str]) -> Findings:

@@ -18,10 +18,12 @@ from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.normality import IsNormal
+from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import is_finding, is_of_many, superlative
+from medrega_edge.vocabulary.wording import asks_if_normal, is_finding, is_of_many, superlative
 
 _OTHER_NAMES = re.compile(r"^\W*(?:and|or|what about|how about|now|then)\b|^\W*(?:那么?|还有)|呢\W*$", re.IGNORECASE)
 _SAME_NAMES = re.compile(r"\b(?:it|its|they|them|their|these|those)\b|它", re.IGNORECASE)
@@ -36,6 +38,15 @@ _OTHER_ONE = re.compile(r"\b(?:other|opposite|contralateral)\b|另一|对侧", r
 _ANY_OTHERS = re.compile(
     r"\b(?:other|others|another|more|else|additional)\b|别的|其[他它]|另外|另有|还有|更多", re.IGNORECASE
 )
+_BARE_OTHERS = re.compile(
+    r"^\W*(?:and |so |are there |is there |do you see |see |find )*(?:any(?:thing|where)? ?|some ?)?(?:others?|more|else)"
+    r"(?: ones?| lesions?| findings?)?(?: there| here| visible)?\W*$"
+    r"|^\W*(?:还有|有没有|有)(?:没有)?(?:别的|其[他它]的?|另外的?|更多的?)(?:地方|病灶|病变|异常|吗|么|没有?|呢)*\W*$",
+    re.IGNORECASE,
+)
+_SMALLER = re.compile(r"\b(?:smaller|smallest|shorter)\b|小的?那|最小|[较更]小", re.IGNORECASE)
+_LARGER = re.compile(r"\b(?:larger|bigger|largest|biggest|longer)\b|大的?那|最大|[较更]大", re.IGNORECASE)
+_AREA = re.compile(r"\barea\b|面积", re.IGNORECASE)
 _ON_SIDE = re.compile(
     r"^(?:so |and )?(?:is|are) (?:it|they|that|this) (?:on |in |at )?(?:the |his |her )?(?:patient'?s )?(?:left|right)\b"
     r"|^(?:那)?它?(?:们)?(?:是)?在?[左右][边侧](?:的)?[吗么？?]",
@@ -106,25 +117,35 @@ def follow_up(
     earlier: TaskRequest | None = None,
     modality: Modality | None = None,
     has_masks: bool = False,
+    order: Sequence[str] = (),
 ) -> TaskRequest | None:
     """Return the request of a question that goes on from the `last` one; None for a question of its own.
 
     Only boxes are asked for in this way: other tasks have no names. What points back means the labels that the last answer
     `found`, in any language, where there are some. "Which is larger?" after one name means the `earlier` question's, too.
     `modality` tells what a generic word stands for. Where the package `has_masks`, a question for an outline gets one.
+    `order` are the English names that the last answer compared, the largest first: "outline the smaller one".
     """
     last = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
     before = _names_before(last, terminology, found)
     if not before:
         return None
     intent, names = understand(text, terminology, modality), terminology.find(text)
-    place = Kind.SEGMENT if has_masks and intent.asks_for_outline else Kind.LOCATE
+    wants_outline = intent.asks_for_outline or _AREA.search(text) is not None
+    place = Kind.SEGMENT if has_masks and wants_outline else Kind.LOCATE
     if _BARE_PLACE.search(text):
         return _request(text, place, before, last)
     if _BARE_SIDE.search(text):
         return _request(text, Kind.SIDE, before, last)
-    if number := _any_others(text, intent, before):
-        return number
+    if asks_if_normal(text):
+        is_structure = not names and bool(_SAME_NAMES.search(text)) and not any(is_finding(name[0]) for name in before)
+        return Asked(text, replace(intent, names=tuple(before)), IsNormal(text, tuple(before))) if is_structure else None
+    if rest := _any_others(text, intent, before):
+        return rest
+    if not names and order and (of_order := _of_order(text, order, terminology)):
+        return _request(text, intent.kind if intent.kind in _OF_BOXES[:3] else place, of_order, last)
+    if not names and place is Kind.SEGMENT:
+        return _request(text, place, _of_side(text, before, terminology) or before, last)
     names = names or (list(intent.names) if _OTHER_NAMES.search(text) else [])  # a generic word: "and the cup?"
     names = _meant_of_pairs(text, names, before)
     last_kind = last.kind if isinstance(last, FromBoxes) else Kind.LOCATE
@@ -141,7 +162,10 @@ def follow_up(
     if others := side or (names if _OTHER_NAMES.search(text) else []):
         if last.task is not Task.DETECT:
             return None
-        kind = intent.kind if names and intent.kind in _OF_BOXES and not is_other_one else last_kind
+        kind = (
+            intent.kind if intent.kind in _OF_BOXES and not is_other_one and (names or last_kind in _OF_TWO) else last_kind
+        )
+        kind = Kind.LOCATE if side and kind in _OF_TWO else kind
         if intent.kind is Kind.PRESENCE and _ASKS_FOR_PRESENCE.search(text):
             kind = Kind.PRESENCE
         return _request(text, kind, [before[0], *others] if kind in _OF_TWO else others, last)
@@ -157,11 +181,29 @@ def follow_up(
 
 
 def _any_others(text: str, intent: Intent, before: Sequence[BilingualName]) -> Asked | None:
-    """Return the request of "any other lesions?" after some were found: their number tells whether there are others."""
+    """Return the request of "any other lesions?" after some were found: their number tells whether there are others.
+
+    After structures "any others?" asks for the other structures that are visible.
+    """
+    are_findings = all(is_finding(name[0]) for name in before)
+    if intent.kind is Kind.ORGANS and _ANY_OTHERS.search(text):
+        return Asked(text, intent, VisibleOrgans(tuple(english for english, _ in before)))
+    if _BARE_OTHERS.search(text):
+        if are_findings:
+            return Asked(text, Intent(Kind.COUNT, tuple(before)), FromBoxes(Kind.COUNT, tuple(before)))
+        return Asked(text, Intent(Kind.ORGANS), VisibleOrgans(tuple(english for english, _ in before)))
     is_asked = intent.kind in (Kind.PRESENCE, Kind.COUNT, Kind.LOCATE) and _ANY_OTHERS.search(text)
     if not is_asked or not set(intent.names) & set(before) or not all(is_finding(name[0]) for name in intent.names):
         return None
     return Asked(text, replace(intent, kind=Kind.COUNT), FromBoxes(Kind.COUNT, intent.names))
+
+
+def _of_order(text: str, order: Sequence[str], terminology: Terminology) -> list[BilingualName]:
+    """Return the name that "the smaller one" means after a comparison."""
+    if _SMALLER.search(text) or _LARGER.search(text):
+        chosen = order[-1] if _SMALLER.search(text) else order[0]
+        return [name for name in terminology.labels if name[0] == chosen]
+    return []
 
 
 def _meant_of_pairs(text: str, names: Sequence[BilingualName], before: Sequence[BilingualName]) -> list[BilingualName]:
@@ -174,12 +216,16 @@ def _meant_of_pairs(text: str, names: Sequence[BilingualName], before: Sequence[
 
 
 def _on_one_side(text: str, before: Sequence[BilingualName]) -> Asked | None:
-    """Return the request of "only the left ones" for names that have no side of their own; None for another question."""
+    """Return the request of "only the left ones" for names that have no side of their own; None for another question.
+
+    "The other side?" of a finding is answered by the sides of all its boxes.
+    """
     match = _SIDE.search(text)
-    side = _SIDES.get((match[1] or match[2]).casefold()) if match else None
-    if side is None or not all(is_finding(english) or is_of_many(english) for english, _ in before):
+    if match is None or not all(is_finding(english) or is_of_many(english) for english, _ in before):
         return None
-    names = tuple(before)
+    side, names = _SIDES.get((match[1] or match[2]).casefold()), tuple(before)
+    if side is None:
+        return Asked(text, Intent(Kind.SIDE, names), FromBoxes(Kind.SIDE, names))
     return Asked(text, Intent(Kind.LOCATE, names, side=side), Detect([english for english, _ in names]))
 
 

@@ -13,6 +13,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts
 from medrega_edge.prompts.intent.naming import excluded
 from medrega_edge.prompts.intent.parts import parts
+from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
 from medrega_edge.tasks.about_image import BodyPart, KindOfImage
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
@@ -101,11 +102,13 @@ def parse_intent(
     prompts: PromptBook = DEFAULT_PROMPTS,
     has_masks: bool = False,
     body_part: Callable[[], str | None] = lambda: None,
+    is_unfamiliar: Callable[[str], bool] = lambda english: False,
 ) -> TaskRequest:
     """Turn a free question about an image of a kind into a request.
 
     Where the package `has_masks`, a question for an outline gets one; else it gets a box. `body_part` is that of the image,
-    where it is certain: a generic word, as "tumor", stands for the findings that it can show.
+    where it is certain: a generic word, as "tumor", stands for the findings that it can show, and that images like this one
+    had in the training data (`is_unfamiliar` tells of an English name whether none had).
     Weights without a terminology get the question as it is typed. Raises UsageError for what no image or this package
     cannot tell, and for a name that the package does not know.
     """
@@ -114,14 +117,14 @@ def parse_intent(
     if terminology.labels and (questions := parts(text, terminology, modality)):
 
         def parse(question: str) -> TaskRequest:
-            return parse_intent(question, tasks, terminology, modality, prompts, has_masks, body_part)
+            return parse_intent(question, tasks, terminology, modality, prompts, has_masks, body_part, is_unfamiliar)
 
         if several := _several(text, questions, parse):
             return several
     intent = understand(text, terminology, modality)
     if not terminology.labels:
         return _asked_freely(text, intent, tasks)
-    intent = _with_names_meant(text, intent, terminology, modality, body_part)
+    intent = _with_names_meant(text, intent, terminology, modality, body_part, is_unfamiliar)
     if deciding_parts(text, terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
     elif intent.kind is Kind.HELP and _GONE.search(text.casefold()):
@@ -131,8 +134,10 @@ def parse_intent(
     elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
         if intent.unknown and not intent.names:
             raise unknown_name(text, intent, terminology, modality, body_part)
-        parts_of_organs = [name[language_of(text) is Language.ZH] for name in intent.names if is_part(name[0])]
-        return Asked(text, intent, IsNormal(text, intent.names), place=", ".join(parts_of_organs))
+        names = () if intent.generic else intent.names  # "is the brain normal?" asks for the whole image
+        column = language_of(text) is Language.ZH
+        parts_of_organs = ("、" if column else ", ").join(name[column] for name in names if is_part(name[0]))
+        return Asked(text, intent, IsNormal(text, names), place=parts_of_organs)
     elif (
         modality in (Modality.FUNDUS, Modality.OCT)
         and {english.split()[-1] for english, _ in intent.names} == {"eye"}
@@ -162,7 +167,12 @@ def parse_intent(
 
 
 def _with_names_meant(
-    text: str, intent: Intent, terminology: Terminology, modality: Modality | None, body_part: Callable[[], str | None]
+    text: str,
+    intent: Intent,
+    terminology: Terminology,
+    modality: Modality | None,
+    body_part: Callable[[], str | None],
+    is_unfamiliar: Callable[[str], bool],
 ) -> Intent:
     """Return the intent with the names that "it", generic words and exceptions mean; raises UsageError for none."""
     if not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION and _ONE_LESION.search(simplified(text)):
@@ -174,7 +184,8 @@ def _with_names_meant(
         if not intent.names:
             raise unknown_name(text, intent, terminology, modality, body_part)
     if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
-        intent = replace(intent, names=_in_body_part(text, intent, body_part()))
+        names = _in_body_part(text, intent, body_part())
+        intent = replace(intent, names=tuple(name for name in names if not is_unfamiliar(name[0])) or names)
     if intent.kind is Kind.SIDE and not _names_finding(intent):  # "which side of the brain is the infarct on?"
         words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
         findings = [name for word in words for name in understand(word, terminology, modality).names]
@@ -283,12 +294,14 @@ def _request(
             return Report()
         case Kind.GROUNDED_REPORT if is_trained(Task.GROUNDED_REPORT, tasks):
             return Report(grounded=True)
+        case Kind.MODALITY if has("body_part", simplified(text).casefold()) and prompts.modalities and Task.REPORT in tasks:
+            return BodyPart(tells_kind=True)
         case Kind.MODALITY if prompts.modalities or modality:
             return KindOfImage()
         case Kind.BODY_PART | Kind.ORGANS if intent.unknown:
             raise unknown_name(text, intent, terminology, modality, body_part)
         case Kind.BODY_PART if prompts.modalities and Task.REPORT in tasks:
-            return BodyPart()
+            return BodyPart(tells_kind=has("kind_of_image", simplified(text).casefold()))
         case Kind.ORGANS if _PLACE.search(text.casefold()):
             raise UsageError("task.impossible_relation")
         case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in tasks:
@@ -337,6 +350,7 @@ _BY_NUMBER = re.compile(
     r"|\b(?:is|are) there more [a-z ]+ than\b|\boutnumber"
 )
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
+_TISSUE = re.compile(r"\btissues?\b|\bhistolog|组织(?!液)|病理类型")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
 
 # "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
@@ -371,6 +385,8 @@ def _classification(text: str, modality: Modality | None, body_part: Callable[[]
         for each in LABEL_SETS.values()
         if (modality is None or modality in each.modalities) and (not each.parts or not part or holds_any(part, each.parts))
     ]
+    if len(fitting) == 1 and _TISSUE.search(text.casefold()):  # the class itself tells whether it fits
+        return Classify(fitting[0], question=text)
     raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")
 
 

@@ -14,6 +14,7 @@ from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combin
 from medrega_edge.tasks.findings import Findings
 from medrega_edge.tasks.presence import Presence
 from medrega_edge.tasks.reporting import see
+from medrega_edge.tasks.sides import may_be_on
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import findings_at
 
@@ -44,13 +45,27 @@ class IsNormal(TaskRequest):
         findings = sight.findings
         if self.structures:
             here = findings_at([english for english, _ in self.structures])
-            there = [one for one in findings.searched if one.name[0] in here]
+            there = [
+                one if self._may_be_there(one, context) else replace(one, located=TaskResult(""), confidence=0.0)
+                for one in findings.searched
+                if one.name[0] in here
+            ]
             findings = replace(findings, searched=there, classes=())
         text = ("" if context.language is Language.ZH else " ").join(
             message.text(context.language) for message in self._messages(findings, context.language)
         )
         results = [one.located for one in findings.found]
         return combine([TaskResult("", generations=sight.generations), *results], text)
+
+    def _may_be_there(self, one: Presence, context: TaskContext) -> bool:
+        """Whether a finding lies on the side of the structures, where all have one: "is the left lung normal?"."""
+        asked = {english.split()[0] for english, _ in self.structures} & {"left", "right"}
+        if len(asked) != 1 or not all(english.startswith(("left ", "right ")) for english, _ in self.structures):
+            return True
+        (side,), width, modality = asked, context.geometry.width, context.image_modality()
+        boxes = [context.geometry.to_pixels(each.box) for each in one.located.detections]
+        places = [(box.x1 + box.x2) / 2 / width for box in boxes]
+        return not places or any(may_be_on(side, place, context.sides, modality) for place in places)
 
     def _messages(self, findings: Findings, language: Language) -> list[Message]:
         column = language is Language.ZH

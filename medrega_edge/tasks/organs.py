@@ -30,7 +30,7 @@ class VisibleOrgans(TaskRequest):
         """Locate one structure after the other; those that may be there stand in only where none is there for sure."""
         searched = [one for one in look_for_structures(context) if one.name[0] not in self.excluded]
         likely = [one for one in searched if one.confidence >= LIKELY]
-        shown = [one for one in likely if one.is_found] or likely
+        shown = [one for one in likely if one.is_found] or ([] if self.excluded else likely)
         return replace(combine([one.located for one in shown], ""), certifiable=False)
 
     def finish(self, answer: Answer) -> Answer:
@@ -52,10 +52,15 @@ def look_for_structures(context: TaskContext) -> list[Presence]:
 
 
 def expected(context: TaskContext) -> list[BilingualName]:
-    """Return the names that such images had in the training data and that the body part can hold."""
+    """Return the names that such images had in the training data and that the body part can hold.
+
+    Of the findings only those that images like this one had, if any: the images around a healthy one may have none.
+    """
     modality, part = context.image_modality(), context.certain_part()
-    return [
+    names = [
         name
         for name in context.terminology.labels
         if (modality is None or is_known(modality, name[0])) and (part is None or can_hold(part, name[0]))
     ]
+    familiar = {name for name in names if is_finding(name[0]) and not context.is_unfamiliar_name(name[0])}
+    return [name for name in names if not familiar or name in familiar or not is_finding(name[0])]

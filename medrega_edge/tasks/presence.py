@@ -19,6 +19,8 @@ from medrega_edge.tasks.detection import locate
 from medrega_edge.vocabulary.answers import asks_yes_or_no, is_yes
 from medrega_edge.vocabulary.terminology import BilingualName
 
+_UNCLEAR = 0.2  # confidence of the best box below which it is no more than a place to look at
+
 Found = dict[BilingualName, list[Region]]
 Derived = tuple[str, dict[str, Any]]
 
@@ -55,11 +57,19 @@ def presence(found: Found, answer: Answer, says_yes: bool = True) -> Derived:
     unsure = [name for name in there if name in guesses]
     there_for_sure = Message("answer.found", names=sure) if says_yes else Message("answer.found_plain", names=sure)
     messages = [there_for_sure] if sure else []
-    messages += [Message("answer.perhaps", names=unsure)] if unsure else []
+    unclear = [name for name in unsure if _best(name, answer) < _UNCLEAR]
+    perhaps = [name for name in unsure if name not in unclear]
+    messages += [Message("answer.perhaps", names=perhaps)] if perhaps else []
+    messages += [Message("answer.unclear", names=unclear)] if unclear else []
     return joined([*messages, *absence(found, answer)], answer), {
         "present": {name[0]: bool(regions) for name, regions in found.items()},
         "best_guesses": [name[0] for name in found if shown(name, answer) in unsure],
     }
+
+
+def _best(label: str, answer: Answer) -> float:
+    scores = [1.0 if region.confidence is None else region.confidence for region in answer.regions if region.label == label]
+    return max(scores, default=0.0)
 
 
 def asked_structure(context: TaskContext, question: str) -> tuple[BilingualName, ...]:

@@ -28,7 +28,7 @@ _SIDE_NAMES = {
 
 def of_side(found: Found, answer: Answer) -> Told:
     """Say on which side of the patient each region lies; raises UsageError for a view from the side."""
-    left_edge, is_assumed = _left_edge(answer.image)
+    left_edge, is_assumed = _left_edge(answer.image.sides, answer.image.modality)
     messages, facts = _sides(found, answer, left_edge, _whose_side(answer.image, is_assumed))
     return messages, facts | {"assumed": is_assumed}
 
@@ -53,7 +53,12 @@ def _sides(found: Found, answer: Answer, left_edge: str, whose: Message) -> Told
 
 def _side_of(region: Region, answer: Answer, left_edge: str) -> str:
     """Return left, right or middle, the patient's where `left_edge` is R."""
-    middle = (region.box.x1 + region.box.x2) / 2 / answer.image.width - 0.5
+    return _side_at((region.box.x1 + region.box.x2) / 2 / answer.image.width, left_edge)
+
+
+def _side_at(across: float, left_edge: str) -> str:
+    """Return the side of a place so far across the image, 0 to 1."""
+    middle = across - 0.5
     in_image = "middle" if abs(middle) < _MIDDLE else "left" if middle < 0 else "right"
     return in_image if in_image == "middle" or left_edge == "L" else {"left": "right", "right": "left"}[in_image]
 
@@ -61,7 +66,7 @@ def _side_of(region: Region, answer: Answer, left_edge: str) -> str:
 def on_side(answer: Answer, side: str) -> Answer:
     """Leave out the regions on the other side than a question asks for, and say so. A view from the side has none."""
     try:
-        left_edge, is_assumed = _left_edge(answer.image)
+        left_edge, is_assumed = _left_edge(answer.image.sides, answer.image.modality)
     except UsageError:
         return answer
     there = tuple(each for each in answer.regions if _side_of(each, answer, left_edge) in (side, "middle"))
@@ -70,6 +75,15 @@ def on_side(answer: Answer, side: str) -> Answer:
         return answer
     told = Message("task.other_side", names=names, side=_SIDE_NAMES["right" if side == "left" else "left"])
     return replace(answer, regions=there, warnings=(*answer.warnings, told, _whose_side(answer.image, is_assumed)))
+
+
+def may_be_on(side: str, across: float, sides: Sequence[str] | None, modality: Modality | None) -> bool:
+    """Whether a place so far across an image, 0 to 1, is on a side of the patient, or in the middle; true in a side view."""
+    try:
+        left_edge, _ = _left_edge(sides, modality)
+    except UsageError:
+        return True
+    return _side_at(across, left_edge) in (side, "middle")
 
 
 def located_on_side(answer: Answer, side: str, names: Sequence[BilingualName]) -> Answer:
@@ -81,14 +95,14 @@ def located_on_side(answer: Answer, side: str, names: Sequence[BilingualName]) -
     return replace(there, text=joined(sentences, answer)) if len(there.regions) < len(answer.regions) else there
 
 
-def _left_edge(image: ImageFacts) -> tuple[str, bool]:
+def _left_edge(sides: Sequence[str] | None, modality: Modality | None) -> tuple[str, bool]:
     """Return R or L: the patient's side at the left edge, and whether it is assumed; L also where a side is the image's.
 
     Raises UsageError for a view from the side.
     """
-    if image.sides is None:
-        return ("R" if image.modality in _FROM_THE_FRONT else "L"), True
-    if (letter := image.sides[0][:1]) not in ("R", "L"):
+    if sides is None:
+        return ("R" if modality in _FROM_THE_FRONT else "L"), True
+    if (letter := sides[0][:1]) not in ("R", "L"):
         raise UsageError("task.no_sides")
     return letter, False
 

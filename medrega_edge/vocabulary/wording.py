@@ -269,8 +269,13 @@ def is_of_many(label: str) -> bool:
 
 
 def is_single(label: str) -> bool:
-    """Whether a body has one of a label, by its English name, at most: one left lung, but several left ribs."""
-    return label.startswith(("left ", "right ")) and label.split()[-1] != "ribs" and not is_finding(label)
+    """Whether a body has one of a label, by its English name, at most: one left lung, one L4, but several left ribs."""
+    return (
+        bool(re.match(r"[CTLS]\d+ ", label))
+        or label.startswith(("left ", "right "))
+        and label.split()[-1] != "ribs"
+        and not is_finding(label)
+    )
 
 
 def is_device(label: str) -> bool:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pydicom
 import pytest
 
-from medrega_edge.answer import LIKELY, ImageFacts, Region
+from medrega_edge.answer import LIKELY, SURE, ImageFacts, Region
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
@@ -28,8 +28,10 @@ def test_what_is_not_likely_is_a_best_guess(engine, scan):
     assert Detect("liver").finish(low).text == "Best guess, which may be wrong: liver. There is no spleen in this image."
     chinese = replace(low, language=Language.ZH, regions=(Region("肝脏", BOX, 0.1),), text="肝脏在这里。")
     assert Detect("liver").finish(chinese).text == "最佳猜测，可能不对：肝脏。"
-    certain = replace(low, regions=(Region("liver", BOX, LIKELY), Region("liver", BOX, 0.1)))
+    certain = replace(low, regions=(Region("liver", BOX, SURE), Region("liver", BOX, 0.1)))
     assert Detect("liver").finish(certain).text == low.text
+    probable = replace(low, regions=(Region("liver", BOX, LIKELY), Region("liver", BOX, 0.1)))
+    assert Detect("liver").finish(probable).text == "Probably here: liver. There is no spleen in this image."
     other = replace(certain, warnings=(Message("task.other_class", name="liver", classes=("glioma",)),))
     assert Detect("liver").finish(other).text.startswith("Best guess")
 

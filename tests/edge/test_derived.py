@@ -66,6 +66,22 @@ def test_a_body_has_one_left_lung_however_many_boxes_it_has():
     assert ribs.facts["count"] == 2
 
 
+def test_a_comparison_of_guesses_is_none_where_one_lies_in_the_other():
+    inside = PixelBox(20, 20, 40, 40)
+    nested = derived(Kind.COMPARE, ("liver", BIG, 0.3), ("spleen", inside, 0.3))
+    assert nested.facts["order"] is None and "not compared" in nested.text
+    apart = derived(Kind.COMPARE, ("liver", BIG, 0.3), ("spleen", SMALL, 0.9))
+    assert apart.facts["order"] == ["liver", "spleen"] and "If these boxes are right" in apart.text
+    sure = derived(Kind.COMPARE, ("liver", BIG, 0.9), ("spleen", inside, 0.9))  # a gallbladder lies in the liver's box
+    assert sure.facts["order"] == ["liver", "spleen"]
+
+
+def test_a_weak_box_leaves_it_open_whether_a_name_is_there():
+    found = derived(Kind.PRESENCE, ("liver", BIG, 0.07), ("spleen", SMALL, 0.3))
+    assert "Perhaps: spleen." in found.text and "neither shown nor ruled out: liver" in found.text
+    assert found.facts["best_guesses"] == ["liver", "spleen"]
+
+
 def test_sizes_are_in_millimetres():
     found = derived(Kind.MEASURE, *BOTH)
     assert found.facts["sizes"][0] == {"name": "liver", "width_mm": 40.0, "height_mm": 100.0, "unit": "mm"}

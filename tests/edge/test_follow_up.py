@@ -10,6 +10,8 @@ from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.follow_up import Memory, follow_up, names_in
+from medrega_edge.tasks.normality import IsNormal
+from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
@@ -123,7 +125,7 @@ def test_the_memory_leaves_out_questions_about_the_same_names():
         ("and the spleen?", AnswerQuestion("Is the liver normal?")),
         ("is the spleen normal?", Detect("liver")),
         ("where is it?", AnswerQuestion("What is this?")),
-        ("is it normal?", Detect("liver")),
+        ("is the spleen normal, too?", Detect("liver")),
         ("locate the spleen", Detect("liver")),
         ("what about the right one?", Detect("liver")),
         ("how many polyps are there?", Detect("liver")),
@@ -146,3 +148,40 @@ def test_a_generic_word_goes_on_with_the_kind_of_the_last_question(engine):
     last = FromBoxes(Kind.MEASURE, (("optic disc", "视盘"),))
     found = follow_up("and the cup?", last, engine.terminology, modality=Modality.FUNDUS)
     assert (found.intent.kind, found.intent.names) == (Kind.MEASURE, (("optic cup", "视杯"),))
+
+
+@pytest.mark.parametrize("text", ["is it normal?", "它正常吗"])
+def test_whether_it_is_normal_is_asked_of_the_structure(text):
+    found = follow_up(text, Detect("liver"), TERMS)
+    assert found.request == IsNormal(text, (("liver", "肝脏"),))
+
+
+@pytest.mark.parametrize("text", ["any others?", "还有别的吗"])
+def test_others_are_more_of_a_finding_and_other_structures(text):
+    more = follow_up(text, Detect("polyp"), POLYPS, found=["polyp"])
+    assert (more.intent.kind, more.intent.names) == (Kind.COUNT, (("polyp", "息肉"),))
+    assert follow_up(text, Detect("stomach"), POLYPS, found=["stomach"]).request == VisibleOrgans(("stomach",))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("outline the smaller one", "spleen"), ("勾画小的那个", "spleen"), ("show the bigger one", "liver")]
+)
+def test_the_smaller_one_is_that_of_the_comparison(text, name):
+    last = FromBoxes(Kind.COMPARE, (("liver", "肝脏"), ("spleen", "脾脏")))
+    found = follow_up(text, last, TERMS, order=["liver", "spleen"], has_masks=True)
+    assert [english for english, _ in found.intent.names] == [name]
+
+
+def test_after_a_comparison_the_right_one_is_measured_alone():
+    last = FromBoxes(Kind.COMPARE, tuple(LOBES))
+    found = follow_up("how big is the right one?", last, TERMS)
+    assert (found.intent.kind, found.intent.names) == (Kind.MEASURE, (LOBES[1],))
+
+
+@pytest.mark.parametrize("text", ["what is its area?", "面积多少"])
+def test_an_area_is_that_of_a_mask(text):
+    assert follow_up(text, Detect("liver"), TERMS, has_masks=True).request == Segment(["liver"])
+
+
+def test_the_other_side_of_a_finding_is_told_by_the_sides_of_its_boxes():
+    assert follow_up("对侧呢", Detect("polyp"), POLYPS).intent.kind is Kind.SIDE

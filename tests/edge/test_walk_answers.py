@@ -67,9 +67,13 @@ def parse():
         ("pathology", None, "are there goblet cells?", "unknown_name_here"),  # "yes, cell nucleus"
         ("pathology", None, "杯状细胞在哪里", "unknown_name_here"),  # heard as the optic cup
         ("pathology", None, "any mast cells?", "unknown_name_here"),  # heard as microaneurysms, MAs
-        ("ultrasound", "abdomen", "is the gallbladder distended?", "state_unknown"),  # "yes, found: gallbladder"
-        ("xray", "chest", "is the ET tube in the right place?", "state_unknown"),
-        ("mri", "abdomen", "is the kidney small for an adult?", "state_unknown"),
+        ("xray", "chest", "is the ET tube in the right place?", "state_unknown"),  # "yes, found: endotracheal tube"
+        ("oct", None, "is there fluid under the retina?", "unknown_name_here"),  # "not found: intraretinal fluid"
+        ("ultrasound", None, "how many locules / septations", "unknown_name_here"),  # the help text
+        ("xray", None, "is this a child or an adult?", "impossible_patient"),  # "kind of image: X-ray"
+        ("mri", "pelvis", "what's above it?", "impossible_relation"),  # a report
+        ("dermoscopy", None, "建议做什么检查", "impossible_care"),  # "kind of image: dermoscopy"
+        ("endoscopy", None, "is this the stomach or the colon", "impossible"),  # "gastrointestinal tract"
         ("endoscopy", None, "any other lesions besides the polyp", "unknown_name_here"),  # "yes, polyp"
         ("mri", "abdomen", "is the uterus normal", "unknown_name_here"),  # "healthy kidneys"
         ("ct", "chest", "infarct?", "known_elsewhere"),
@@ -349,3 +353,48 @@ def test_a_question_for_what_is_normal_is_not_dropped_beside_another(parse, text
 def test_the_site_of_a_finding_is_not_asked_for_beside_another_finding(parse, text):
     names = {english for english, _ in parse(text, "xray", "chest").intent.names}
     assert names == {"pneumothorax", "fracture"}
+
+
+@pytest.mark.parametrize(
+    ("modality", "part", "text"),
+    [("ultrasound", "abdomen", "is the gallbladder distended?"), ("mri", "abdomen", "is the kidney small for an adult?")],
+)
+def test_that_a_structure_is_there_does_not_tell_its_state(parse, modality, part, text):
+    try:
+        assert isinstance(parse(text, modality, part).request, AnswerQuestion)
+    except UsageError as error:
+        assert error.code == "task.state_unknown"
+
+
+@pytest.mark.parametrize(
+    ("modality", "text", "names"),
+    [
+        ("endoscopy", "胃镜看到息肉了吗", {"polyp"}),  # and the stomach
+        ("mri", "L4/5椎间盘在哪", {"intervertebral disc"}),  # and L4
+        ("ct", "肝脏里有没有低密度灶", {"liver tumor"}),  # "perhaps: liver"
+        ("ct", "左肺有肿块吗", {"lung cancer"}),  # lung mass, a name of X-ray
+    ],
+)
+def test_names_are_those_that_were_meant(parse, modality, text, names):
+    assert {english for english, _ in parse(text, modality).intent.names} >= names
+
+
+def test_a_generic_word_stands_for_what_such_images_had(engine):
+    book = engine._prompts
+
+    def names(is_unfamiliar):
+        asked = parse_intent("any tumor?", TASKS, engine.terminology, Modality.MRI, book, True, lambda: None, is_unfamiliar)
+        return {english for english, _ in asked.intent.names}
+
+    assert names(lambda english: english != "prostate cancer") == {"prostate cancer"}
+    assert len(names(lambda english: True)) > 3  # none is familiar: all of them are asked for, and doubted
+
+
+@pytest.mark.parametrize("text", ["what modality is this and which body part", "这是什么检查，哪个部位？"])
+def test_kind_and_body_part_are_told_together(parse, text):
+    assert parse(text, "ct").request.tells_kind
+
+
+@pytest.mark.parametrize("text", ["which kidney is larger, right or left?", "请分割左侧肾脏并告诉我面积"])
+def test_what_an_answer_tells_is_not_said_to_be_left_out(parse, text):
+    assert parse(text, "mri", "abdomen").intent.also_asked == ()

@@ -118,6 +118,7 @@ _PART = re.compile(
     r"[?？。;；,，]|并且?|以及"
     r"|\band (?=(?:how|what|which|in which|on which|where|is|are|tell|whether|measure|count)\b)"
 )
+_TOLD_WITH = {Kind.COMPARE: (Kind.SIDE,), Kind.BODY_PART: (Kind.MODALITY,)}  # an answer of a kind -> what it tells as well
 _EXTRA = ("measure", "count", "side", "compare", "distance", "classify", "kind_of_image", "body_part")
 
 
@@ -132,8 +133,10 @@ def _also_asked(text: str, kind: Kind, terminology: Terminology, modality: Modal
     for part in parts:
         said = words_of(named(part, terminology, modality).masked)
         other = next((Kind(each) for each in _EXTRA if has(each, said)), None)
-        if other and other is not kind:
+        if other and other is not kind and other not in _TOLD_WITH.get(kind, ()):
             asked[other] = None
+    if kind is Kind.LOCATE and has("outline", simplified(text).casefold()):
+        asked.pop(Kind.MEASURE, None)  # a mask has its area and its diameters
     return tuple(asked)
 
 
@@ -203,7 +206,7 @@ class _Reading:
         masked, names, generic = found.masked, found.names, without_wholes(found.generic, found.names)
         by_english = {label[0]: label for label in terminology.labels}
         said = words_of(masked)
-        names = composed(names, generic, plain, said, by_english)
+        names = composed(names, generic, plain, said, by_english, modality)
         if {english for english, _ in names} == {"heart"} and has("enlarged", plain):
             names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
         names = [by_english.get(each, name) for name in names for each in homonym(name[0], modality) or (name[0],)]
@@ -280,6 +283,7 @@ def unknown_parts(text: str, terminology: Terminology) -> list[int]:
 _ASKING = ("locate", "measure", "count", "side", "compare", "distance", "presence")
 _TELL_ZH = re.compile("(?:再|然后|顺便|接着)?(?:告诉|说说|讲讲)我?|然后|顺便|接着|^ ?再")
 _MAX_UNKNOWN = 4  # words of a name
+_COUNTER_ZH = re.compile("^[个颗处块枚张](?=[\u3400-\u9fff])")  # what is left of "这个囊肿"
 
 
 def unknown_word(text: str) -> str:
@@ -290,4 +294,5 @@ def unknown_word(text: str) -> str:
     words = re.sub(
         r"\b(?:and|or|but)$|^(?:and|or|but|does|do|did)\b", " ", " ".join(without_request_words(plain).split())
     ).split()
+    words = [_COUNTER_ZH.sub("", word) for word in words]
     return " ".join(words)[:40] if 0 < len(words) <= _MAX_UNKNOWN else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.phrases import has
+from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import (
     MARK,
@@ -126,15 +127,24 @@ def _without_described(text: str, terminology: Terminology) -> str:
 
 
 def composed(
-    names: list[BilingualName], generic: Sequence[Generic], plain: str, said: str, by_english: Mapping[str, BilingualName]
+    names: list[BilingualName],
+    generic: Sequence[Generic],
+    plain: str,
+    said: str,
+    by_english: Mapping[str, BilingualName],
+    modality: Modality | None,
 ) -> list[BilingualName]:
-    """Join an organ and a generic word to a label: "a lesion in the liver" is the liver lesion."""
+    """Join an organ and a generic word to labels: "a lesion in the liver" is the liver lesion.
+
+    Of several labels those count that such images had in the training data.
+    """
     if not generic or has("distance", said) or (len(names) < 2 and CONJOINED.search(said)):
         return names
     structures = [without_side(name[0]) for name in names if not is_finding(name[0])]
     if len(structures) < len(names):
         return names
     labels = [label for one in generic for label in site_labels(one.key, structures, plain) if label in by_english]
+    labels = [label for label in labels if modality is None or is_known(modality, label)] or labels
     return [by_english[label] for label in dict.fromkeys(labels)] or names
 
 

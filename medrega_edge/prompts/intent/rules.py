@@ -164,7 +164,11 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= facts.has("report_strong") and facts.has("with_boxes")  # "a report whose findings are marked"
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
-            return Kind.IMPOSSIBLE, reason, math.inf if reason in ("brightness", "lab") else _SURER_THAN_IMPOSSIBLE
+            return (
+                Kind.IMPOSSIBLE,
+                reason,
+                math.inf if reason in ("brightness", "lab", "age", "care") else _SURER_THAN_IMPOSSIBLE,
+            )
     if _RATIO.search(facts.whole) and len(facts.names) > 1:
         return Kind.COMPARE, None, math.inf
     if _WEIGHTING.search(facts.said) and not (facts.has_name or facts.has("locate")):  # "where is T1?" asks for a vertebra
@@ -309,8 +313,14 @@ _IN_WHICH_PART = re.compile(
     r"(?!(?:is|are) (?:this|that|it|they|shown|seen|visible)\b)"
     r"|\bwhich hemisphere is (?:it|the [a-z]+) in\b|\b(?:closer|nearer|closest|nearest) to\b"
     r"|^what (?:is|lies|organ is) between\b"
+    r"|^what(?: is| s|s| lies| sits| organ is) (?:right |just )?"
+    r"(?:above|below|beneath|under|behind|in front of|beside|next to)\b"
+    r"|它的?(?:上面|下面|上方|下方|后面|前面|旁边|后方|前方)的?(?:是|有)什么"
     r"|哪一?[个各根块节段叶处](?:肺叶|脑叶|肝段|椎体|椎骨|肋骨|骨头|象限)|离.{1,6}[更较最]近"
 )
+
+
+_NEXT_TO_IT = re.compile(r"^what .* (?:it|them|this|that)\W*$|^它")
 
 
 def _asks_for_relation(facts: Facts) -> bool:
@@ -323,7 +333,7 @@ def _asks_for_relation(facts: Facts) -> bool:
     return (
         (in_picture and facts.has_name and not is_side)
         or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
-        or (facts.has_name and _IN_WHICH_PART.search(facts.whole) is not None)
+        or ((facts.has_name or _NEXT_TO_IT.search(facts.whole)) and _IN_WHICH_PART.search(facts.whole) is not None)
         or (facts.is_explicit and _RELATION.search(facts.said) is not None)
     )
 
