@@ -37,12 +37,14 @@ def add_to_package(checkpoint, folder):
     """Write both graphs and their entries in the manifest."""
     read = vision.reader(find_mask_head(checkpoint))
     mask_graphs.write_mask_encoder(read, folder / MASK_ROLES[MASK_ENCODER], is_rounded=True)
-    mask_graphs.write_mask_decoder(read, folder / MASK_ROLES[MASK_DECODER], is_rounded=True)
+    facts = mask_head.read_facts(checkpoint / mask_head.FILE)
+    mask_graphs.write_mask_decoder(read, folder / MASK_ROLES[MASK_DECODER], True, len(facts.labels))
     path = folder / MANIFEST
     manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
     entries = {role: file_entry(folder / name, MASK_PRECISION[False]) for role, name in MASK_ROLES.items()}
-    spec = mask_spec(mask_head.read_facts(checkpoint / mask_head.FILE))
-    path.write_text(replace(manifest, files={**manifest.files, **entries}, masks=spec).to_json(), encoding="utf-8")
+    path.write_text(
+        replace(manifest, files={**manifest.files, **entries}, masks=mask_spec(facts)).to_json(), encoding="utf-8"
+    )
 
 
 def main():

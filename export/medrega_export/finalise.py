@@ -50,6 +50,8 @@ def mask_spec(facts: mask_head.MaskFacts) -> MaskSpec:
         side=mask_head.SIDE,
         calibration=facts.calibration,
         wrong=facts.wrong,
+        label=mask_graphs.LABEL if facts.labels else "",
+        labels=facts.labels,
     )
 
 

@@ -8,10 +8,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medrega_bench.cli.main import bench_app
-from medrega_bench.datasets.true_masks import read_mask_lines
 from medrega_bench.evaluation.masks import MaskRow, dice, figures, fit_scores, outside, score_error
 from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.true_masks import read_mask_lines
 from medrega_edge.inference.confidence import calibrated
 from medrega_edge.masks import Mask
 from tests.edge.toy_package import MASKS, build, picture

@@ -134,10 +134,10 @@ def _cases(
     from medrega_bench.cli.console import with_progress
     from medrega_bench.datasets.dataset_selection import empty_split
     from medrega_bench.datasets.evaluation_set import by_image
-    from medrega_bench.datasets.true_masks import read_mask_lines, spread_over_sets
     from medrega_bench.evaluation import answer_cache
     from medrega_bench.evaluation.intervals import MaskMeasures, cases, items_of
     from medrega_edge.evaluation.records import read_records
+    from medrega_edge.evaluation.true_masks import read_mask_lines, spread_over_sets
     from medrega_edge.inference.devices import available_threads
     from medrega_edge.inference.mask_head import MaskHead
 

@@ -28,13 +28,13 @@ def masks(
     medrega bench masks --data DATA --masks MASKS --split val --out masks-val.json
     """
     from medrega_bench import result_files
-    from medrega_bench.datasets.true_masks import read_mask_lines, spread_over_sets
     from medrega_bench.evaluation.masks import MaskResult, Measurement, figures, fit_scores, score_error
     from medrega_bench.performance.environment import command, environment
     from medrega_bench.performance.spread import Spread
     from medrega_edge.engine import load
     from medrega_edge.errors import UsageError
     from medrega_edge.evaluation.records import read_records
+    from medrega_edge.evaluation.true_masks import read_mask_lines, spread_over_sets
     from medrega_edge.io.atomic import check_output_path
 
     check_output_path(out)

@@ -15,7 +15,6 @@ import numpy as np
 
 from medrega_bench.datasets.evaluation_set import EvaluationItem
 from medrega_bench.datasets.questions import LeftOut, questions_about
-from medrega_bench.datasets.true_masks import MaskLine, true_masks
 from medrega_bench.evaluation.results import AnswerRow
 from medrega_bench.performance.environment import Environment
 from medrega_bench.result_files import Estimate
@@ -23,6 +22,7 @@ from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.evaluation.bootstrap import mean_interval
 from medrega_edge.evaluation.records import Record
+from medrega_edge.evaluation.true_masks import MaskLine, true_masks
 from medrega_edge.images.reader import read_image
 from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
 from medrega_edge.masks import Inside
@@ -122,7 +122,7 @@ class MaskMeasures:
             self._last = row.image, self._head.encode(read_image(row.image))
         features = self._last[1]
         for lengths, box in zip(found, row.boxes, strict=True):
-            mask = self._head.segment(features, PixelBox(*box))
+            mask = self._head.segment(features, PixelBox(*box), str(row.object))
             if mask is not None:
                 pairs = zip(diameters(mask.inside(), (1.0, 1.0)), diameters(truth, (1.0, 1.0)), strict=True)
                 for name, (one, true) in zip(LENGTHS[2:], pairs, strict=True):

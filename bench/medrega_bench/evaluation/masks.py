@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from medrega_bench.datasets.true_masks import MaskLine, true_masks
 from medrega_bench.performance.environment import Environment
 from medrega_bench.performance.spread import Spread
 from medrega_bench.result_files import Estimate
@@ -18,6 +17,7 @@ from medrega_edge.engine import Engine
 from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.bootstrap import mean_interval
 from medrega_edge.evaluation.records import Record
+from medrega_edge.evaluation.true_masks import MaskLine, true_masks
 from medrega_edge.images.reader import read_image
 from medrega_edge.inference.confidence import calibrated, fit
 from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
@@ -94,11 +94,11 @@ class Measurement:
         self.encode_ms.append((time.perf_counter() - begun) * 1000)
         encoded = self._engine.open(record.image)
         for region, truth in true:
-            masks = [self._segment(features, box) for box in region.boxes]
+            masks = [self._segment(features, box, region.label_en) for box in region.boxes]
             given = _union(masks, truth)
             try:
                 found = self._engine.detect(encoded, region.label_en, "en").regions
-                named = [self._segment(features, each.box) for each in found]
+                named = [self._segment(features, each.box, region.label_en) for each in found]
                 by_name = dice(_union(named, truth), truth)
             except UsageError:  # a name that the package does not know
                 by_name = None
@@ -114,9 +114,9 @@ class Measurement:
                 any(mask and outside(mask, box) > OUTSIDE for mask, box in zip(masks, region.boxes, strict=True)),
             )
 
-    def _segment(self, features: MaskFeatures, box: PixelBox) -> Mask | None:
+    def _segment(self, features: MaskFeatures, box: PixelBox, english: str) -> Mask | None:
         begun = time.perf_counter()
-        mask = self._head.segment(features, box)
+        mask = self._head.segment(features, box, english)
         self.decode_ms.append((time.perf_counter() - begun) * 1000)
         return mask
 

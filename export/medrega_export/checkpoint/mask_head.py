@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = "mask_head.safetensors"
-# Keys of its metadata, both JSON: slope and offset of the predicted IoU, and labels whose masks are wrong.
-CALIBRATION, WRONG = "calibration", "wrong"
+# Keys of its metadata, all JSON: slope and offset of the predicted IoU, labels whose masks are wrong, and the names that a
+# tuned decoder is told, in the order of its rows.
+CALIBRATION, WRONG, LABELS = "calibration", "wrong", "labels"
+LABEL_WEIGHT = "decoder.labels"
 SIDE = 256  # pixels of the square, and places of a mask
 GRID = 64  # places a side of the encoder's result
 WIDTH = 256  # its channels
@@ -47,6 +49,7 @@ class MaskFacts:
 
     calibration: tuple[float, ...] = ()
     wrong: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 def read_facts(path: Path) -> MaskFacts:
@@ -55,13 +58,14 @@ def read_facts(path: Path) -> MaskFacts:
 
     with safe_open(path, framework="pt") as file:
         stated = file.metadata() or {}
-    calibration, wrong = (json.loads(stated.get(key, "[]")) for key in (CALIBRATION, WRONG))
-    return MaskFacts(tuple(map(float, calibration)), tuple(map(str, wrong)))
+    calibration, wrong, labels = (json.loads(stated.get(key, "[]")) for key in (CALIBRATION, WRONG, LABELS))
+    return MaskFacts(tuple(map(float, calibration)), tuple(map(str, wrong)), tuple(map(str, labels)))
 
 
-def weight_shapes() -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights by name."""
-    return _encoder_shapes() | _decoder_shapes()
+def weight_shapes(labels: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights by name; `labels` is the number of names that the decoder is told, 0 for the published one."""
+    told = {LABEL_WEIGHT: (1 + labels, WIDTH)} if labels else {}
+    return _encoder_shapes() | _decoder_shapes() | told
 
 
 def _encoder_shapes() -> dict[str, tuple[int, ...]]:
