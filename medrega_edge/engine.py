@@ -12,6 +12,7 @@ name it.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -233,7 +234,7 @@ class Engine:
         if task.wants_masks:
             regions, without = self.with_masks(image, regions)
         if self._intervals is not None:
-            regions = tuple(_with_intervals(region, self._intervals, modality, image.geometry) for region in regions)
+            regions = tuple(_with_intervals(region, self._intervals, modality, image) for region in regions)
         facts = _image_facts(image.image, modality, confidence)
         sizes = [impossible_size(region, self._english(region.label), facts) for region in regions]
         notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
@@ -546,8 +547,8 @@ def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:
     return replace(region, mask=mask, measures=measures)
 
 
-def _with_intervals(region: Region, found: Intervals, modality: Modality | None, geometry: Geometry) -> Region:
-    """Add intervals to a box of the model and to what its mask measures."""
+def _with_intervals(region: Region, found: Intervals, modality: Modality | None, image: EncodedImage) -> Region:
+    """Add intervals to a box of the model and to what its mask measures; none is larger than the image."""
     if region.confidence is None:
         return region
     of_length = partial(found.of_length, modality=modality, confidence=region.confidence)
@@ -556,11 +557,17 @@ def _with_intervals(region: Region, found: Intervals, modality: Modality | None,
     if around is None or width is None or height is None:
         return region
     inner, outer = around
+    geometry = image.geometry
+    width, height = (width[0], min(width[1], geometry.width)), (height[0], min(height[1], geometry.height))
     region = replace(region, interval=BoxInterval(found.level, inner, geometry.within(outer), width, height))
     if (measures := region.measures) is None:
         return region
+    across, down = (measures.unit == "mm" and image.image.spacing_mm) or (1.0, 1.0)
+    diagonal = math.hypot(geometry.width * across, geometry.height * down)
     longest, perpendicular = (
-        replace(diameter, interval=of_length(diameter.length, name))
+        replace(diameter, interval=(limits[0], min(limits[1], diagonal)))
+        if (limits := of_length(diameter.length, name))
+        else diameter
         for diameter, name in ((measures.longest, "longest"), (measures.perpendicular, "perpendicular"))
     )
     return replace(region, measures=replace(measures, longest=longest, perpendicular=perpendicular))

@@ -45,6 +45,7 @@ TEMPLATES: dict[str, str] = {
     "answer.finding_not_found": "Not found, which does not rule it out: {names}.",
     "answer.some_guessed": "Best guesses among the {count} boxes of {name}, which may be wrong: {guesses}.",
     "answer.not_found": "Not found: {names}.",
+    "answer.nothing_seen": "The model found nothing that it knows with confidence.",
     "answer.nothing_visible": "No structure that the model knows was found with confidence.",
     "answer.perhaps_abnormal": "Not sure; perhaps: {names}.",
     "answer.perhaps_part": "Not sure; perhaps: {name}.",
@@ -142,15 +143,15 @@ TEMPLATES: dict[str, str] = {
     "task.no_answer": "the model gave no answer",
     "task.no_body_part": "The body part is not known: the model did not recognise the kind of image.",
     "task.no_box": "The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.",
-    "task.no_fitting_set": "The model has learned no classes that answer this about such an image; of this kind of image it "
-    "tells apart only those of --set {sets}.",
+    "task.no_fitting_set": "The model has learned no classes that answer this about such an image; `medrega classify` "
+    "tells apart only those of --set {sets} in this kind of image.",
     "task.known_elsewhere": "In this kind of image the model knows '{word}' only in other parts of the body ({names}), so "
     "it cannot tell whether there is one here.",
     "task.no_known_name": "The question names nothing that this model package was trained to locate; `medrega labels` "
     "lists the names.",
     "task.no_labels": "A classification needs candidates: give --labels a,b,c or the name of a set with --set.",
     "task.no_masks": "The model package makes no masks, only boxes; ask it to locate, or take a package with a mask head.",
-    "task.no_set": "The model has learned no classes of images of this kind; `medrega classify --labels` takes your own.",
+    "task.no_set": "The model has learned no classes that answer this about such an image.",
     "task.no_sides": "This view shows front and back, or head and feet, and no left and right.",
     "task.no_tokens": "An answer needs at least 1 token, and max_tokens is {max_tokens}.",
     "task.not_medical": "this may not be a medical image; if so, ignore the answer",
@@ -660,7 +661,7 @@ TEMPLATES: dict[str, str] = {
     "chat.welcome": "You are welcome. Ask on, or /quit.",
     "chat.how_sure": "Scores of the last answer: {scores}. Of a hundred answers with a score of 0.90 about ninety are "
     "right; what is called a guess or perhaps is unsure whatever its score.",
-    "chat.no_score": "The last answer has no score.",
+    "chat.no_score": "The last answer has no score of its own; ask whether one of its findings is there.",
     "chat.stopped": "stopped",
     # ---- doctor and settings (doctor.*, settings.*) --------------------------------------------------------------------
     #

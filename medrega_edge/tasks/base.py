@@ -260,14 +260,21 @@ def check_words(text: str) -> None:
         raise UsageError("task.empty_question")
 
 
-def not_found(names: Sequence[BilingualName], language: Language) -> str:
-    """Say which names have no box; of findings, that this does not rule them out. Empty without names."""
+def not_found(names: Sequence[BilingualName], language: Language, warnings: Sequence[Message] = ()) -> str:
+    """Say which names have no box; empty without names.
+
+    Of findings, and of names of which `warnings` say that no such image had one, it says that this does not rule them out.
+    """
     column = language is Language.ZH
-    findings = [name[column] for name in names if is_finding(name[0])]
-    others = [name[column] for name in names if not is_finding(name[0])]
+    unproven = {warning.params.get("name") for warning in warnings if warning.code in _NO_ABSENCE}
+    findings = [name[column] for name in names if is_finding(name[0]) or name[column] in unproven]
+    others = [name[column] for name in names if name[column] not in findings]
     said = [Message("answer.not_found", names=others)] if others else []
     said += [Message("answer.finding_not_found", names=findings)] if findings else []
     return ("" if column else " ").join(message.text(language) for message in said)
+
+
+_NO_ABSENCE = ("task.absence_unlearned", "task.absence_unfamiliar")  # warnings that "not found" tells nothing
 
 
 def parse_task(name: str) -> Task:

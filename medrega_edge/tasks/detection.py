@@ -152,9 +152,11 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
 
 
 def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
-    absent_text = not_found([(label if context.language is Language.EN else english, label)], context.language)
+    def absent_text(warnings: Sequence[Message] = ()) -> str:
+        return not_found([(label if context.language is Language.EN else english, label)], context.language, warnings)
+
     if (impossible := why_not(context, english, label)) is not None:
-        return TaskResult(absent_text, warnings=(impossible,))
+        return TaskResult(absent_text(), warnings=(impossible,))
     prompt = context.prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
     model = context.language_model
     absent = model.encode_continuation(ABSENT_ANSWER[Language.EN].format(name=english), prompt.question)[0]
@@ -164,7 +166,7 @@ def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
     if not parsed.regions:
         cut = generation.finish == "length"  # before a box was whole: that is no absence
         warnings = (*generation_warnings(generation), *([] if cut else _unlearned(context, english, label)))
-        return TaskResult("" if cut else absent_text, warnings=warnings, generations=(generation,))
+        return TaskResult("" if cut else absent_text(warnings), warnings=warnings, generations=(generation,))
     presence = generation.steps[0].probability
     scores = box_scores(generation, 1.0 if presence is None else presence)
     boxes = [box for region in parsed.regions for box in region.boxes]
@@ -174,7 +176,7 @@ def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
     if best < floor():
         unlearned = _unlearned(context, english, label)
         warnings = (*warnings, *(unlearned or [Message("task.below_floor", name=label, score=best)]))
-        return TaskResult(absent_text, warnings=warnings, generations=(generation,))
+        return TaskResult(absent_text(warnings), warnings=warnings, generations=(generation,))
     doubts = _doubts(context, english, label, best)
     return TaskResult("", detections, warnings=(*warnings, *doubts), generations=(generation,))
 

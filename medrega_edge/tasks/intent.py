@@ -183,8 +183,9 @@ def _with_names_meant(
         intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
         if not intent.names:
             raise unknown_name(text, intent, terminology, modality, body_part)
-    if intent.generic and intent.names and all(is_finding(english) for english, _ in intent.names):
-        names = _in_body_part(text, intent, body_part())
+    if intent.generic and intent.names:
+        are_findings = all(is_finding(english) for english, _ in intent.names)
+        names = _in_body_part(text, intent, body_part()) if are_findings else intent.names
         intent = replace(intent, names=tuple(name for name in names if not is_unfamiliar(name[0])) or names)
     if intent.kind is Kind.SIDE and not _names_finding(intent):  # "which side of the brain is the infarct on?"
         words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
@@ -194,6 +195,8 @@ def _with_names_meant(
         intent = replace(intent, names=tuple(dict.fromkeys(findings)), generic=words) if words else intent
     if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
         intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
+    if intent.kind is Kind.CLASSIFY and _chooses_findings(text, intent, modality):
+        intent = replace(intent, kind=Kind.PRESENCE)
     if {english for english, _ in intent.names} == _HEART_VENTRICLES and body_part() == "head":
         of_brain = tuple(label for label in terminology.labels if label[0] in _BRAIN_VENTRICLES)
         intent = replace(intent, names=of_brain or intent.names)
@@ -205,6 +208,8 @@ _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[
 _WHICH_OF_PAIR = re.compile(
     r"\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
     r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)\b"
+    r"|^\W*(?:is (?:this|it) )?(?:the |a )?(?:left|right) (breast|eye|arm|leg|hand|foot|knee|hip|shoulder)"
+    r" or (?:the )?(?:left|right)(?: \1)?\W*$"
     r"|哪一?[侧边只个]的?(?:乳腺|乳房|眼睛?|手|腿|脚|肩膀?|膝盖?)\W*$|左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)\w*还是右"
 )
 _OF_IMAGE = re.compile(
@@ -388,6 +393,13 @@ def _classification(text: str, modality: Modality | None, body_part: Callable[[]
     if len(fitting) == 1 and _TISSUE.search(text.casefold()):  # the class itself tells whether it fits
         return Classify(fitting[0], question=text)
     raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")
+
+
+def _chooses_findings(text: str, intent: Intent, modality: Modality | None) -> bool:
+    """Whether a question lets choose among findings that boxes tell and no set of classes: "pneumonia or atelectasis?"."""
+    are_findings = len(intent.names) > 1 and all(is_finding(name[0]) for name in intent.names) and not intent.generic
+    are_known = modality is not None and all(is_known(modality, name[0]) for name in intent.names)
+    return are_findings and are_known and not names_class(text, modality)
 
 
 def _is_shown(intent: Intent, modality: Modality | None) -> bool:

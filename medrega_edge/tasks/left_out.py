@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from medrega_edge.domain import Language, language_of
-from medrega_edge.prompts.intent import Intent
+from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_part, kind_left_out, simplified
@@ -14,6 +14,7 @@ from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_part,
 _PART_OF_STRUCTURE = re.compile(
     r"\b(upper|lower|middle|mid|inner|outer|front|back|anterior|posterior|medial|lateral|proximal|distal)"
     r"[- ](?:lobe|jaw|zone|pole|quadrant|half|third|part|segment|row|teeth|molar|incisor|rib|limb|end)s?\b"
+    r"|\baortic (arch|root)\b|主动脉(弓|根部)"
     r"|([上中下])叶|([上下])[颌颚牙极]|(?:[内外][上下])象限|近端|远端|[前后]段"
 )
 
@@ -46,6 +47,8 @@ def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str
     if kind:
         is_told = kind[0] in BENIGN_OR_NOT and answers_whether_benign(text, label_set.name)
         named = [] if is_told else [kind[0]]
+    elif not _CHOICE.search(simplified(text).casefold()) and intent.kind is Kind.CLASSIFY:
+        named = []  # "what kind of skin lesion is this" offers no class
     elif intent.generic or not all(is_finding(name[0]) for name in intent.names):
         named = []
     else:

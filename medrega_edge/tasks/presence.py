@@ -45,7 +45,7 @@ def joined(messages: Sequence[Message | str], answer: Answer) -> str:
 
 def absence(found: Found, answer: Answer) -> list[str]:
     """Say which names have no region."""
-    absent = not_found([name for name, regions in found.items() if not regions], answer.language)
+    absent = not_found([name for name, regions in found.items() if not regions], answer.language, answer.warnings)
     return [absent] if absent else []
 
 

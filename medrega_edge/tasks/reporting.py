@@ -78,6 +78,9 @@ def _describe_facts(context: TaskContext) -> TaskResult:
     shown = BODY_PARTS[part] if part and column else part
     written = [(topic, [name[column] for name in names]) for topic, names in sentences]
     text = report_sentences.write(modality, shown, written, context.language)
+    if not any(names for _, names in sentences):
+        nothing = Message("answer.nothing_seen").text(context.language)
+        text = text + nothing if column else f"{text} {nothing}"
     warnings = generation_warnings(facts.generations[-1])
     results = [TaskResult("", warnings=warnings, generations=facts.generations)]
     results += [one.located for one in (*facts.seen, *findings.found, *findings.perhaps)]

@@ -70,7 +70,8 @@ class Several(TaskRequest):
         names = [name[column] for name in question.intent.names]
         regions = tuple(region for region in answer.regions if region.label in names)
         present = list(dict.fromkeys(region.label for region in regions))
-        absent = not_found([name for name in question.intent.names if name[column] not in present], answer.language)
+        missing = [name for name in question.intent.names if name[column] not in present]
+        absent = not_found(missing, answer.language, answer.warnings)
         sentences = [sentence_of_regions(present, answer.language)] if present else []
         sentences += [absent] if absent else []
         return question.finish(replace(answer, text=("" if column else " ").join(sentences), regions=regions))

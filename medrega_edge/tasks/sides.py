@@ -90,7 +90,7 @@ def located_on_side(answer: Answer, side: str, names: Sequence[BilingualName]) -
     """Leave out the boxes on the other side, and name those that stay."""
     there = on_side(answer, side)
     labels = list(dict.fromkeys(each.label for each in there.regions))
-    absent = not_found([name for name in names if shown(name, answer) not in labels], answer.language)
+    absent = not_found([name for name in names if shown(name, answer) not in labels], answer.language, answer.warnings)
     sentences = [*([sentence_of_regions(labels, answer.language)] if labels else []), *filter(None, [absent])]
     return replace(there, text=joined(sentences, answer)) if len(there.regions) < len(answer.regions) else there
 

@@ -398,3 +398,20 @@ def test_kind_and_body_part_are_told_together(parse, text):
 @pytest.mark.parametrize("text", ["which kidney is larger, right or left?", "请分割左侧肾脏并告诉我面积"])
 def test_what_an_answer_tells_is_not_said_to_be_left_out(parse, text):
     assert parse(text, "mri", "abdomen").intent.also_asked == ()
+
+
+@pytest.mark.parametrize("text", ["pneumonia or atelectasis?", "是肺炎还是肺不张"])
+def test_a_choice_of_findings_is_answered_by_their_boxes(parse, text):
+    asked = parse(text, "xray", "chest")
+    assert asked.intent.kind is Kind.PRESENCE
+    assert {english for english, _ in asked.request.names} == {"pneumonia", "atelectasis"}
+
+
+def test_what_kind_of_lesion_it_is_offers_no_class(parse):
+    assert parse("what kind of skin lesion is this", "dermoscopy").classes_unknown == ()
+
+
+def test_an_absence_that_proves_nothing_says_so():
+    heart, unproven = ("heart", "心脏"), Message("task.absence_unfamiliar", name="heart")
+    assert not_found([heart], Language.EN, [unproven]) == "Not found, which does not rule it out: heart."
+    assert "rule" not in not_found([heart], Language.EN)

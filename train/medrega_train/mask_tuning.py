@@ -28,7 +28,7 @@ from medrega_edge.masks import Inside
 from medrega_train.lite_medsam import SIDE, MaskDecoder
 
 FEWEST = 5  # images with a name, for it to get a vector
-BATCH = 16
+BATCH = 8
 PEAK, WARM_UP = 2e-4, 100  # of the learning rate, and steps to it
 UNNAMED = 0.3  # share of samples without their name
 SPREADS = (0.0, 0.03, 0.06, 0.1)  # deviation of an edge, in sides of the box; one of them for each sample

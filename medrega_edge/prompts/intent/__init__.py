@@ -89,7 +89,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         kind,
         names,
         generic,
-        reading.typos,
+        {typed: meant for typed, meant in reading.typos.items() if typed.casefold() != meant.casefold()},
         reason,
         reading.facts.has("outline"),
         unknown,
