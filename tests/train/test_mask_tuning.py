@@ -1,14 +1,32 @@
 """The decoder of masks is tuned on true masks, in boxes that err, and is told what is in them."""
 
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
 from medrega_edge.boxes import PixelBox  # noqa: E402
+from medrega_edge.errors import UsageError  # noqa: E402
+from medrega_edge.package.registry import find_package  # noqa: E402
 from medrega_train import mask_tuning  # noqa: E402
-from medrega_train.lite_medsam import GRID, SIDE, WIDTH, MaskDecoder  # noqa: E402
-from medrega_train.mask_tuning import MaskObject, Tuning, in_square, jittered, measured, named_labels  # noqa: E402
+from medrega_train.lite_medsam import GRID, SIDE, WIDTH, LiteMedSam, MaskDecoder  # noqa: E402
+from medrega_train.mask_tuning import (  # noqa: E402
+    MaskObject,
+    Tuning,
+    TuningOptions,
+    in_square,
+    jittered,
+    measured,
+    named_labels,
+    tune,
+)
+from tests.codes import raises_code  # noqa: E402
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 
@@ -70,3 +88,34 @@ def test_the_first_step_is_the_decoder_as_it_was_and_training_tells_names_apart(
     assert not torch.equal(decoder.labels[1], decoder.labels[2])
     rows = measured(decoder, features, found[:2], {"half": 1, "whole": 2})
     assert [row[0].label for row in rows] == ["whole", "half"] and all(0 <= row[1] <= 1 for row in rows)
+
+
+def test_a_run_writes_a_mask_head_that_knows_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(mask_tuning, "BATCH", 1)
+    monkeypatch.setattr(mask_tuning, "FEWEST", 1)
+    data, masks, start, out = (tmp_path / name for name in ("data", "masks", "start", "out"))
+    for folder in (data / "images", masks, start, out):
+        folder.mkdir(parents=True)
+    values = np.zeros((60, 80), np.uint8)
+    values[20:40, 10:50] = 1
+    Image.fromarray(values * 200).save(data / "images" / "a.png")
+    Image.fromarray(values).save(masks / "a.png")
+    region = {"label_en": "liver", "label_zh": "肝脏", "kind": "organ", "boxes": [[10, 20, 50, 40]]}
+    record = {"id": "a", "dataset": "toy", "image": "images/a.png", "modality": "mri", "width": 80, "height": 60}
+    (data / "records.jsonl").write_text(json.dumps(record | {"split": "train", "regions": [region]}), "utf-8")
+    (masks / "masks.jsonl").write_text(json.dumps({"id": "a", "mask": "a.png", "values": {"liver": 1}}), "utf-8")
+    save_file(LiteMedSam().state_dict(), start / mask_tuning.FILE)
+    written = tune(TuningOptions(data, masks, start, find_package(), out, minutes=60, steps=1))
+    with safe_open(written, "pt") as file:
+        assert json.loads(file.metadata()[mask_tuning.LABELS]) == ["liver"]
+    tuned = load_file(written)
+    assert (
+        tuned["decoder.labels"].shape == (2, WIDTH) and tuned.keys() - {"decoder.labels"} == LiteMedSam().state_dict().keys()
+    )
+    again = tune(TuningOptions(data, masks, start, find_package(), out, minutes=60, steps=0))  # from the features on disk
+    assert torch.equal(load_file(again)["decoder.labels"], torch.zeros(2, WIDTH, dtype=torch.float16))
+
+
+def test_a_checkpoint_without_a_mask_head_is_refused(tmp_path):
+    with raises_code(UsageError, "train.no_mask_head"):
+        tune(TuningOptions(tmp_path, tmp_path, tmp_path, find_package(), tmp_path, minutes=1))

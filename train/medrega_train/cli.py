@@ -11,7 +11,7 @@ import typer
 def train(
     data: Annotated[Path, typer.Option(help="Data folder with records.jsonl and images/.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; a run that is there goes on.")],
-    preset: Annotated[str, typer.Option(help="lite or nano (2 cores), small (one GPU) or smoke (a test).")] = "lite",
+    preset: Annotated[str, typer.Option(help="lite, nano or masks (2 cores), small (one GPU) or smoke (a test).")] = "lite",
     minutes: Annotated[float | None, typer.Option(help="End this slice after so many minutes; run again to go on.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that prepare batches.")] = 1,
     compile: Annotated[
@@ -20,8 +20,11 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="Start from this checkpoint, of the same shape, instead of from nothing.")
     ] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder with masks.jsonl and its PNGs, for --preset masks.")] = None,
 ) -> None:
     """Train a full-precision checkpoint from images and records.
+
+    With --preset masks the decoder of the mask head of --start is tuned on true masks, with the default package's encoder.
 
     medrega train --data ../shared/data --out runs/lite --minutes 9
     """
@@ -31,14 +34,34 @@ def train(
     from medrega_train import region_run, run
     from medrega_train.presets import PRESETS, EfficientNet
 
-    if preset not in PRESETS:
-        raise UsageError("train.no_preset", preset=preset, presets=list(PRESETS))
     if minutes is not None and minutes <= 0:
         raise UsageError("train.no_minutes")
+    if preset == "masks":
+        _tune_masks(data, masks, start, out, minutes)
+        return
+    if preset not in PRESETS:
+        raise UsageError("train.no_preset", preset=preset, presets=[*PRESETS, "masks"])
     options = run.RunOptions(data, out, minutes, workers, compile, start)
     train_preset = region_run.train if isinstance(PRESETS[preset].tower, EfficientNet) else run.train
     checkpoint = train_preset(preset, PRESETS[preset], options)
     print_result(Message("train.finished", folder=checkpoint) if checkpoint else Message("train.slice_ended", folder=out))
+
+
+def _tune_masks(data: Path, masks: Path | None, start: Path | None, out: Path, minutes: float | None) -> None:
+    """Tune the decoder of a mask head; raises UsageError where masks or a start are missing."""
+    from medrega_edge.cli.console import print_result
+    from medrega_edge.errors import UsageError
+    from medrega_edge.i18n.message import Message
+    from medrega_edge.package.registry import find_package
+    from medrega_train.mask_tuning import TuningOptions, tune
+
+    if masks is None or start is None:
+        raise UsageError("train.masks_and_start")
+    written = tune(TuningOptions(data, masks, start, find_package(None), out, minutes or _MINUTES))
+    print_result(Message("train.finished", folder=written))
+
+
+_MINUTES = 40.0
 
 
 def mount(app: typer.Typer) -> None:

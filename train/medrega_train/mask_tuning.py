@@ -7,6 +7,7 @@ published decoder. In a share of the samples the name is left out, as for boxes 
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import Counter
@@ -18,18 +19,31 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional as F
 
 from medrega_edge.boxes import PixelBox
-from medrega_edge.evaluation.records import Record
-from medrega_edge.evaluation.true_masks import MaskLine, true_masks
+from medrega_edge.cli.console import print_status
+from medrega_edge.errors import UsageError
+from medrega_edge.evaluation.records import Record, read_records
+from medrega_edge.evaluation.true_masks import MaskLine, read_mask_lines, true_masks
+from medrega_edge.i18n.message import Message
+from medrega_edge.inference.devices import available_threads
+from medrega_edge.inference.mask_head import MaskHead
+from medrega_edge.io.atomic import atomic_write
 from medrega_edge.masks import Inside
+from medrega_edge.package.package import Package
 from medrega_train.lite_medsam import SIDE, MaskDecoder
+from medrega_train.mask_features import mask_features
+from medrega_train.records import split_of
 
+FILE, LABELS = "mask_head.safetensors", "labels"  # of a checkpoint, and the key of its metadata; export reads both
+_DECODER = "decoder."
+STEPS = 1000
 FEWEST = 5  # images with a name, for it to get a vector
 BATCH = 8
-PEAK, WARM_UP = 2e-4, 100  # of the learning rate, and steps to it
+PEAK, WARM_UP = 2e-4, 50  # of the learning rate, and steps to it
 UNNAMED = 0.3  # share of samples without their name
 SPREADS = (0.0, 0.03, 0.06, 0.1)  # deviation of an edge, in sides of the box; one of them for each sample
 MOST_PARTS = 4  # boxes of one name in one image that are drawn for an epoch
@@ -145,20 +159,19 @@ class Tuning:
         masks = np.stack([each.mask() for each in chosen])
         return torch.from_numpy(features), torch.from_numpy(boxes), torch.tensor(labels), torch.from_numpy(masks)
 
-    def rate(self) -> float:
-        """The learning rate of this step: up, then down along half a cosine."""
-        if self.step < WARM_UP:
-            return PEAK * (self.step + 1) / WARM_UP
-        return PEAK * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self._steps))))
+    def rate(self, passed: float) -> float:
+        """The learning rate of this step: up, then down along half a cosine; `passed` is the share of the time."""
+        done = min(1.0, max(self.step / self._steps, passed))
+        return PEAK * min((self.step + 1) / WARM_UP, 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def run(self, minutes: float) -> Iterator[tuple[int, float]]:
-        """Train for so many minutes, or to the end; yields step and mean loss every 25 steps."""
-        until, losses = time.monotonic() + 60 * minutes, []
+        """Train for so many minutes, or to the end, with one cycle of the rate; yields step and mean loss every 25 steps."""
+        begun, losses = time.monotonic(), list[float]()
         self.decoder.train()
-        while self.step < self._steps and time.monotonic() < until:
+        while self.step < self._steps and (passed := (time.monotonic() - begun) / (60 * minutes)) < 1:
             features, boxes, labels, masks = self._batch()
             for group in self.optimiser.param_groups:
-                group["lr"] = self.rate()
+                group["lr"] = self.rate(passed)
             with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
                 logits, quality = self.decoder(features, boxes, labels)
             value = loss(logits.float(), quality.float(), masks)
@@ -171,6 +184,51 @@ class Tuning:
             if self.step % 25 == 0:
                 yield self.step, float(np.mean(losses))
                 losses = []
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """`start` is a checkpoint with a mask head, `package` one with the same encoder, which makes the features."""
+
+    data: Path
+    masks: Path
+    start: Path
+    package: Package
+    out: Path
+    minutes: float
+    steps: int = STEPS
+
+
+def tune(options: TuningOptions) -> Path:
+    """Tune the decoder of a checkpoint's mask head for so many minutes; returns the file of the new mask head.
+
+    The features stay in the folder of the run. The file has no calibration and no wrong labels: `medrega bench masks`
+    measures them. Raises UsageError for a checkpoint without a mask head.
+    """
+    path = options.start / FILE
+    if not path.is_file():
+        raise UsageError("train.no_mask_head", file=FILE)
+    lines = read_mask_lines(options.masks)
+    records = [record for record in split_of(read_records(options.data), "train") if record.id in lines]
+    head = MaskHead(options.package, available_threads(), "cpu")
+    features = mask_features(head, records, options.out / "mask_features")
+    found = list(objects(records, lines, options.masks))
+    weights, names = load_file(path), named_labels(found)
+    decoder = MaskDecoder(len(names))
+    start = {name.removeprefix(_DECODER): value.float() for name, value in weights.items() if name.startswith(_DECODER)}
+    decoder.load_state_dict({**start, "labels": torch.zeros_like(decoder.labels)})
+    for step, value in Tuning(decoder, features, found, options.steps).run(options.minutes):
+        print_status(Message("train.step", step=step, steps=options.steps, loss=value))
+    return write_mask_head(options.out / FILE, weights, decoder, names)
+
+
+def write_mask_head(path: Path, weights: Mapping[str, Tensor], decoder: MaskDecoder, names: Sequence[str]) -> Path:
+    """Write a mask head: `weights`, whose decoder is replaced, 16 bits each; returns the path."""
+    tuned = {f"{_DECODER}{name}": value.detach() for name, value in decoder.state_dict().items()}
+    halves = {name: value.to(torch.float16).contiguous() for name, value in {**weights, **tuned}.items()}
+    with atomic_write(path) as file:
+        file.write(save(halves, {LABELS: json.dumps(list(names), ensure_ascii=False)}))
+    return path
 
 
 @torch.inference_mode()
