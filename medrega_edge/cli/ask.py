@@ -134,6 +134,7 @@ def segment(
         str | None,
         question_option(metavar="X1,Y1,X2,Y2", help="Instead of names: segment what lies in this box, in pixels."),
     ] = None,
+    volume: WholeVolume = False,
     *,
     shared: AnswerOptions,
 ) -> None:
@@ -142,6 +143,8 @@ def segment(
     medrega segment scan.png liver spleen --save marked.png --mask masks.png
 
     medrega segment scan.png --box 52,80,182,195 --json
+
+    medrega segment series/ liver --volume --mask masks.nii.gz
     """
     from medrega_edge.tasks.segmentation import Segment
 
@@ -149,6 +152,9 @@ def segment(
     if not given and box is None:
         raise UsageError("cli.no_name")
     request = Segment(given, None if box is None else parse_box(box))
+    if volume:
+        _answer_volume(image, request.words, lambda *_: request, shared, [] if box is None else ["--box"])
+        return
     _answer_one(image, request.words, lambda *_: request, shared, given)
 
 
@@ -312,35 +318,54 @@ def _answer_volume(
 ) -> None:
     """Ask every slice of a volume, show the linked answer; `options` are those given that a volume does not take."""
     from medrega_edge.output import overlay
+    from medrega_edge.output.dicom.writer import write_volume_segmentation
     from medrega_edge.output.volume import montage, print_volume_answer
+    from medrega_edge.output.volume_masks import check_volume_mask_path, write_volume_masks
     from medrega_edge.volumes.locate import ROWS, locate_in_volume, slices_of_objects
     from medrega_edge.volumes.reader import open_volume
 
     files, picture = shared.output, shared.picture
     of_one_image = (("--slice", picture.slice_ is not None), ("--sample", picture.sample is not None))
-    named = (*of_one_image, ("--dicom", files.dicom), ("--mask", files.mask))
+    kinds = [] if files.dicom is None else files.dicom.split(",")
+    named = (*of_one_image, ("--dicom", any(kind.strip() != "seg" for kind in kinds)))
     if refused := [*options, *(option for option, given in named if given)]:
         raise UsageError("volume.one_option", options=refused)
     path = image_path(path, None, ())
     save = None if files.save is None else in_folder(files.save)
     if save is not None:
         overlay.check_png_path(save, Path(path))
+    masks = None if files.mask is None else in_folder(files.mask)
+    if masks is not None:
+        check_volume_mask_path(masks, Path(path))
+    objects = _object_paths(files, Path(path))
     volume = open_volume(path, picture.view(words))
+    grid = None if masks is None else volume.grid()  # before any slice is asked
+    if objects and not volume.files:
+        raise UsageError("output.scan_no_dicom")
     engine = shared.model.load_engine()
     language = shared.language or (language_of(words) if words else user_language())
     asked = request(engine, engine.encode(volume.read(volume.count // 2)))
+    if (masks is not None or objects) and not asked.wants_masks:
+        raise UsageError("cli.mask_of_boxes")
     key = (ROWS, *volume.key, astuple(picture.view(words)), asked.words, asked.wants_masks, language)
     with _kept(save, shared.model, key, volume.count) as (keep, done):
         with progress(volume.count, done) as advance:
             answer = locate_in_volume(engine, volume, asked, language, advance, keep)
         if save is not None:
             overlay.save_png(montage(slices_of_objects(volume, answer), language), save)
+    if masks is not None and grid is not None:
+        write_volume_masks(answer, grid, masks)
+    if objects and not any(any(region.masks) for region in answer.regions):
+        objects = {}
+        print_status(Message("cli.no_mask_for_seg"))
+    for written in objects.values():
+        write_volume_segmentation(answer, volume.files, written)
     if files.as_json:
         print_json(answer.to_dict(files.include_identifiers))
     else:
         print_volume_answer(answer, console())
-        if save is not None:
-            print_status(Message("cli.written", path=save))
+        for written in filter(None, (save, masks, *objects.values())):
+            print_status(Message("cli.written", path=written))
     if files.strict and answer.warnings:
         raise typer.Exit(5)
 

@@ -696,6 +696,10 @@ TEMPLATES: dict[str, str] = {
     "volume.found": "{name!c}: slices {first} to {last}, most of it in slice {key}.",
     "volume.longest": "Longest diameter {length:.1f} {unit}, in slice {slice}.",
     "volume.millilitres": "About {value:.0f} ml, by its masks.",
+    "volume.mask_of_nifti": "A PNG holds one slice; name a file for the masks of all slices that ends in .nii or .nii.gz.",
+    "volume.no_grid": "The files do not state where the slices lie in the patient, so masks of the whole volume cannot be "
+    "written; --save draws them.",
+    "volume.uneven_slices": "The slices are not equally far apart, which a NIfTI file cannot hold; --dicom seg can.",
     "volume.no_volume": "This image has one slice; --volume takes a folder with DICOM files of a series, a DICOM file with "
     "several frames, or a NIfTI volume.",
     "volume.not_found": "{name!c}: in no slice with confidence.",

@@ -81,7 +81,7 @@ class _Geometry(NamedTuple):
     """How the axes of a file lie in the patient.
 
     `orientation` is nibabel's: for each axis of the file its RAS axis and its direction. `spacing_mm` is the size of a voxel
-    along these axes, NaN where it is unknown. `directions` are the axes as unit columns.
+    along these axes, NaN where it is unknown. `directions` are the axes as unit columns; `affine` is in millimetres.
     `source` is "sform", "qform", or empty where the file states neither.
     """
 
@@ -89,6 +89,7 @@ class _Geometry(NamedTuple):
     orientation: npt.NDArray[np.floating]
     spacing_mm: list[float]
     directions: npt.NDArray[np.floating]
+    affine: npt.NDArray[np.floating]
     notes: list[Message]
 
 
@@ -132,18 +133,44 @@ def read_nifti(source: Source, view: View) -> MedicalImage:
     )
 
 
-def slices_of(source: Source, view: View) -> tuple[int, float | None]:
-    """Return the number of slices of a volume in the plane of `view`, and their distance in millimetres if it is known.
+class Slices(NamedTuple):
+    """The slices of a volume in one plane: their number, their distance in millimetres if it is known, and their place.
 
-    Raises as `read_nifti`.
+    `affine` `[4, 4]` takes column, row and slice, as they are shown, to millimetres to the patient's right, front and head;
+    None where the file does not state it. `axes` is nibabel's orientation of the file.
     """
+
+    number: int
+    step_mm: float | None
+    affine: npt.NDArray[np.floating] | None
+    axes: npt.NDArray[np.floating]
+
+
+def slices_of(source: Source, view: View) -> Slices:
+    """Return the slices of a volume in the plane of `view`; raises as `read_nifti`."""
     plane = _plane(view)
     with _opened(source) as (volume, shape, packed, claimed):
         geometry = _geometry(volume, source.name)
         axis = int(np.flatnonzero(geometry.orientation[:, 0] == plane.axis)[0])
         _check_length(packed, claimed, source.name)
     step = geometry.spacing_mm[axis]
-    return shape[axis], step if math.isfinite(step) and 0 < step < 1000 else None
+    is_known = math.isfinite(step) and 0 < step < 1000
+    affine = _affine_as_shown(geometry, shape, plane) if geometry.source and np.isfinite(geometry.spacing_mm).all() else None
+    return Slices(shape[axis], step if is_known else None, affine, geometry.orientation)
+
+
+def _affine_as_shown(geometry: _Geometry, shape: tuple[int, ...], plane: _Plane) -> npt.NDArray[np.floating]:
+    """Where column, row and slice of the pictures lie: they begin at the far ends of two axes, slices at the near end."""
+    from nibabel.orientations import inv_ornt_aff
+
+    canonical = geometry.affine @ inv_ornt_aff(geometry.orientation, shape[:3])
+    sizes = [shape[int(np.flatnonzero(geometry.orientation[:, 0] == ras)[0])] for ras in range(3)]
+    across, down = (ras for ras in range(3) if ras != plane.axis)
+    shown = np.zeros((4, 4))
+    shown[across, 0], shown[across, 3] = -1, sizes[across] - 1
+    shown[down, 1], shown[down, 3] = -1, sizes[down] - 1
+    shown[plane.axis, 2], shown[3, 3] = 1, 1
+    return np.asarray(canonical @ shown)
 
 
 def _plane(view: View) -> _Plane:
@@ -225,7 +252,9 @@ def _geometry(volume: Any, name: Message) -> _Geometry:
         millimetres = None
         notes.append(Message("image.two_scales"))
     spacing = [math.nan] * 3 if millimetres is None else [float(f"{size * millimetres:.6g}") for size in sizes]
-    return _Geometry(kind, ornt, spacing, affine[:3, :3] / sizes, notes)
+    in_millimetres = np.array(affine, float)
+    in_millimetres[:3] *= millimetres or math.nan
+    return _Geometry(kind, ornt, spacing, affine[:3, :3] / sizes, in_millimetres, notes)
 
 
 def _window(values: npt.NDArray[np.float32], header: Any, view: View) -> tuple[Window, str, Message, tuple[Message, ...]]:

@@ -21,7 +21,7 @@ from medrega_edge.output.overlay import COLOURS
 
 MOST = 255  # regions with a value of their own in 8 bits
 _PNG, _NIFTI = ".png", (".nii", ".nii.gz")
-_MILLIMETRE = 2  # NIfTI's code of the unit
+MILLIMETRE = 2  # NIfTI's code of the unit
 
 
 def check_mask_path(path: Path, *inputs: Path) -> None:
@@ -32,7 +32,7 @@ def check_mask_path(path: Path, *inputs: Path) -> None:
     if not path.name.lower().endswith((_PNG, *_NIFTI)):
         raise UsageError("output.not_a_mask_file")
     if not path.name.lower().endswith(_PNG):
-        _nibabel()
+        nibabel_module()
     check_output_path(path, *inputs)
 
 
@@ -74,16 +74,17 @@ def _png(values: npt.NDArray[np.uint8]) -> bytes:
 
 def _nifti(values: npt.NDArray[np.uint8], answer: Answer) -> bytes:
     """One slice with the picture's columns and rows as its first axes; it states pixel sizes and no place in the patient."""
-    nibabel = _nibabel()
+    nibabel = nibabel_module()
     image = nibabel.Nifti1Image(values.T[:, :, None], None)
     if answer.image.spacing_mm is not None and not answer.image.spacing_areas:
         image.header.set_zooms((*answer.image.spacing_mm, 1.0))
-        image.header.set_xyzt_units(_MILLIMETRE)
+        image.header.set_xyzt_units(MILLIMETRE)
     data: bytes = image.to_bytes()
     return data
 
 
-def _nibabel() -> ModuleType:
+def nibabel_module() -> ModuleType:
+    """Return nibabel; raises ResourceError where it is not installed."""
     import medrega_edge.images.dicom  # noqa: F401  # imports pydicom before nibabel does
 
     try:

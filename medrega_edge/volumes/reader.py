@@ -21,6 +21,12 @@ from medrega_edge.images.nifti import slices_of
 from medrega_edge.images.reader import read_bytes, read_file, read_picture
 from medrega_edge.images.signatures import GZIP_MAGIC, is_dicom, is_nifti
 from medrega_edge.io.atomic import image_names
+from medrega_edge.volumes.grid import Grid, grid_of_series
+
+
+def no_grid() -> Grid:
+    """Raise ImageError: nothing states where the pixels lie."""
+    raise ImageError("volume.no_grid")
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Volume:
 
     `read` reads one slice and raises ImageError. `step_mm` is the usual distance of two slices, None where it is unknown;
     `positions` are those of all slices in millimetres, empty where unknown. `notes` are for the user. `key` tells it from
-    other volumes and other states of its files.
+    other volumes and other states of its files. `grid` tells where its pixels lie, and raises ImageError where the files do
+    not. `files` are those of a DICOM series, each with its frame, in the order of slices.
     """
 
     count: int
@@ -38,6 +45,8 @@ class Volume:
     positions: tuple[float, ...] = ()
     notes: tuple[Message, ...] = ()
     key: tuple[object, ...] = ()
+    grid: Callable[[], Grid] = no_grid
+    files: tuple[tuple[Path, int | None], ...] = ()
 
     def thickness_mm(self, first: int, last: int) -> float | None:
         """Return the distance from the lower face of slice `first` to the upper face of slice `last`, if it is known."""
@@ -83,6 +92,9 @@ def _of_series(folder: Path, names: list[str], view: View) -> Volume:
     if any(step < MIN_STEP for step in steps):
         raise ImageError("volume.shared_positions", count=sum(step < MIN_STEP for step in steps))
 
+    pictures = [series.picture(index) for index in range(series.count)]
+    files = tuple((folder / picture.name, picture.frame) for picture in pictures)
+
     def read(index: int) -> MedicalImage:
         return replace(read_picture(folder, series.picture(index), view), series=number, slice=index)
 
@@ -93,6 +105,8 @@ def _of_series(folder: Path, names: list[str], view: View) -> Volume:
         series.positions,
         (*series.notes, *scan.notes(*LeftOut)),
         tuple((name, *_state(folder / name)) for name, _ in series.files),
+        lambda: grid_of_series(files),
+        files,
     )
 
 
@@ -109,8 +123,8 @@ def _of_nifti(data: bytes, path: str, view: View) -> Volume:
     if view.series is not None:
         raise ImageError("image.series_of_a_file")
     name, sha256 = Message("image.given"), hashlib.sha256(data).hexdigest()
-    count, step = slices_of(Source(data, name, path, ""), view)
-    if count < 2:
+    slices = slices_of(Source(data, name, path, ""), view)
+    if slices.number < 2:
         raise ImageError("volume.single_slice")
     if data.startswith(GZIP_MAGIC):  # else every slice would inflate the file from its start
         with compression_errors(name):
@@ -119,4 +133,7 @@ def _of_nifti(data: bytes, path: str, view: View) -> Volume:
     def read(index: int) -> MedicalImage:
         return replace(read_bytes(data, name, path, replace(view, slice=index)), sha256=sha256)
 
-    return Volume(count, read, step, key=(sha256,))
+    def grid() -> Grid:
+        return no_grid() if slices.affine is None else Grid(slices.affine, slices.axes)
+
+    return Volume(slices.number, read, slices.step_mm, key=(sha256,), grid=grid)

@@ -1,19 +1,24 @@
-"""Segmentation object: a binary segment for each region with a mask, in the scan's own pixels."""
+"""Segmentation object: a binary segment for each region with a mask, in the pixels of a scan or of a series of scans."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
 import numpy as np
+import numpy.typing as npt
 from highdicom import AlgorithmIdentificationSequence, seg
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from medrega_edge.answer import Answer, Region
+from medrega_edge.answer import Answer, ModelFacts
 from medrega_edge.domain import NOTICE
 from medrega_edge.errors import UsageError
 from medrega_edge.output.dicom.common import MANUFACTURER, identity, new_uid
 from medrega_edge.output.dicom.structured_report import finding
 from medrega_edge.vocabulary.terminology import term_of
 from medrega_edge.vocabulary.wording import is_finding
+from medrega_edge.volumes.answer import VolumeAnswer
 
 MOST_PIXELS = 400_000_000  # of all segments, a byte each while the object is made
 _NEURAL_NETWORK = Code("123110", "DCM", "Artificial Intelligence")
@@ -35,12 +40,46 @@ def segmentation(answer: Answer, source: Dataset, series_number: int) -> Dataset
     if np.prod(shape, dtype=float) > MOST_PIXELS:
         raise UsageError("output.seg_too_large", segments=len(masked))
     inside = np.stack([region.mask.inside() for region in masked if region.mask], axis=-1)[None].astype(np.uint8)
-    model = answer.model
+    named = [(region.label, region.mask.score) for region in masked if region.mask]
+    return _made([source], inside, named, answer.model, series_number)
+
+
+def segmentation_of_series(answer: VolumeAnswer, sources: Mapping[int, Dataset], series_number: int) -> Dataset:
+    """Build a segmentation of a series from the slices of `sources`: all that have a mask, by their number.
+
+    Raises UsageError as `segmentation`.
+    """
+    masked = [region for region in answer.regions if any(region.masks)]
+    if not masked:
+        raise UsageError("output.no_mask_for_seg")
+    if any(int(source.get("NumberOfFrames") or 1) > 1 for source in sources.values()):
+        raise UsageError("output.seg_of_frames")
+    shape = (len(sources), answer.image.height, answer.image.width, len(masked))
+    if np.prod(shape, dtype=float) > MOST_PIXELS:
+        raise UsageError("output.seg_too_large", segments=len(masked))
+    inside = np.zeros(shape, np.uint8)
+    places = {number: place for place, number in enumerate(sources)}
+    for segment, region in enumerate(masked):
+        for one, mask in zip(region.boxes, region.masks, strict=True):
+            if mask is not None:
+                inside[places[one.slice], ..., segment] = mask.inside()
+    named = [(region.label, fmean(mask.score for mask in region.masks if mask)) for region in masked]
+    return _made([*sources.values()], inside, named, answer.model, series_number)
+
+
+def _made(
+    sources: list[Dataset],
+    inside: npt.NDArray[np.uint8],
+    named: Sequence[tuple[str, float]],
+    model: ModelFacts,
+    series_number: int,
+) -> Dataset:
+    """Make the object of `inside` `[sources, height, width, segments]`, each with its label and its mask's score."""
     made: Dataset = seg.Segmentation(
-        source_images=[source],
+        source_images=sources,
         pixel_array=inside,
         segmentation_type="BINARY",
-        segment_descriptions=[_description(number, region, answer) for number, region in enumerate(masked, 1)],
+        segment_descriptions=[_description(number, *each, model) for number, each in enumerate(named, 1)],
         manufacturer_model_name=model.name,
         software_versions=model.version,
         device_serial_number=model.sha256[:64],
@@ -51,21 +90,19 @@ def segmentation(answer: Answer, source: Dataset, series_number: int) -> Dataset
     return made
 
 
-def _description(number: int, region: Region, answer: Answer) -> seg.SegmentDescription:
+def _description(number: int, label: str, score: float, model: ModelFacts) -> seg.SegmentDescription:
     """One segment: its name, its code, and what made it."""
-    model, term = answer.model, term_of(region.label)
-    parameters = {"notice": NOTICE, "package": model.sha256, "precision": model.precision}
-    if region.mask is not None:
-        parameters["mask score"] = f"{region.mask.score:.4f}"
+    term = term_of(label)
+    parameters = {"notice": NOTICE, "package": model.sha256, "precision": model.precision, "mask score": f"{score:.4f}"}
     return seg.SegmentDescription(
         segment_number=number,
-        segment_label=region.label[:64],
+        segment_label=label[:64],
         segmented_property_category=_ABNORMAL if term is not None and is_finding(term.en) else _ANATOMY,
-        segmented_property_type=finding(region.label),
+        segmented_property_type=finding(label),
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             model.name, _NEURAL_NETWORK, model.version, MANUFACTURER, parameters
         ),
         tracking_uid=new_uid(),
-        tracking_id=f"{number} {region.label}"[:64],
+        tracking_id=f"{number} {label}"[:64],
     )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from medrega_edge.answer import Answer
+    from medrega_edge.volumes.answer import VolumeAnswer
 
 # By whether the scan has several frames.
 _STANDING_IN = (SecondaryCaptureImageStorage, MultiFrameGrayscaleByteSecondaryCaptureImageStorage)
@@ -99,6 +100,32 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
     for kind, path in paths.items():
         with atomic_write(path) as file:
             file.write(objects[kind])
+
+
+def write_volume_segmentation(answer: VolumeAnswer, files: Sequence[tuple[Path, int | None]], path: Path) -> None:
+    """Write a segmentation object of a whole series, of whose slices `files` are the files and frames.
+
+    Raises as `write_objects`.
+    """
+    check_output_path(path, *(file for file, _ in files))
+    _check_highdicom()
+    from medrega_edge.output.dicom.segmentation import segmentation_of_series
+
+    logging.getLogger("highdicom").setLevel(logging.ERROR)
+    numbers = sorted({one.slice for r in answer.regions for one, mask in zip(r.boxes, r.masks, strict=False) if mask})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sources = {number: read_header(files[number][0].read_bytes(), Message("image.given")) for number in numbers}
+        with as_image_error(Message("output.scan_incomplete")):
+            for source in sources.values():
+                complete(source)
+            stated = next((str(source.SOPClassUID) for source in sources.values()), "")
+            for source in sources.values():
+                if source.SOPClassUID.is_private:  # highdicom refuses the class of a maker
+                    source.SOPClassUID = _STANDING_IN[0]
+            data = _encode(segmentation_of_series(answer, sources, FIRST_SERIES_NUMBER), stated)
+    with atomic_write(path) as file:
+        file.write(data)
 
 
 def _check_scan(data: bytes) -> None:
