@@ -21,7 +21,6 @@ from medrega_edge.prompts.region_markup import parse
 from medrega_edge.prompts.templates import LABEL_SEPARATOR, Prompt, PromptBook
 from medrega_edge.vocabulary.answers import asks_yes_or_no, closed_and_open, offered
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import is_finding
 
 MAX_TOKENS = 256  # of one generation
 MAX_HEAD_TOKENS = 2048  # where boxes come from a region head: a hundred of them, without a forward pass
@@ -261,20 +260,20 @@ def check_words(text: str) -> None:
 
 
 def not_found(names: Sequence[BilingualName], language: Language, warnings: Sequence[Message] = ()) -> str:
-    """Say which names have no box; empty without names.
+    """Say which names have no box, and that this does not rule them out; empty without names.
 
-    Of findings, and of names of which `warnings` say that no such image had one, it says that this does not rule them out.
+    Those that such an image cannot show, by its `warnings`, are told apart.
     """
     column = language is Language.ZH
-    unproven = {warning.params.get("name") for warning in warnings if warning.code in _NO_ABSENCE}
-    findings = [name[column] for name in names if is_finding(name[0]) or name[column] in unproven]
-    others = [name[column] for name in names if name[column] not in findings]
-    said = [Message("answer.not_found", names=others)] if others else []
-    said += [Message("answer.finding_not_found", names=findings)] if findings else []
+    impossible = {warning.params.get("label") for warning in warnings if warning.code in _CANNOT_SHOW}
+    shown = [name[column] for name in names]
+    absent, missed = ([label for label in shown if (label in impossible) is is_absent] for is_absent in (True, False))
+    said = [Message("answer.not_found", names=absent)] if absent else []
+    said += [Message("answer.finding_not_found", names=missed)] if missed else []
     return ("" if column else " ").join(message.text(language) for message in said)
 
 
-_NO_ABSENCE = ("task.absence_unlearned", "task.absence_unfamiliar")  # warnings that "not found" tells nothing
+_CANNOT_SHOW = ("task.impossible_name", "task.impossible_in_part")  # warnings that such an image cannot show a name
 
 
 def parse_task(name: str) -> Task:

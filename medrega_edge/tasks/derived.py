@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from medrega_edge.answer import GUESSED_CLASSES, OTHER_CLASS, Answer, ImageFacts, Region, is_doubt
+from medrega_edge.answer import GUESSED_CLASSES, OTHER_CLASS, SURE, Answer, ImageFacts, Region, is_doubt
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Task
 from medrega_edge.i18n.message import Message
@@ -93,7 +93,8 @@ class Asked(TaskRequest):
         if self.intent.kind in _ONE_OF_MANY and (is_largest := superlative(self.text)) is not None:
             answer = _extreme(answer, is_largest)
         if self.intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT) and answer.task is Task.DETECT:
-            answer = _with_more(answer, self.intent.names)
+            is_number = self.intent.kind is Kind.COUNT
+            answer = _with_more(answer, [name for name in self.intent.names if is_number or is_of_many(name[0])])
         if self.intent.side and isinstance(self.request, FromBoxes):
             answer = on_side(answer, self.intent.side)
         elif self.intent.side and isinstance(self.request, Detect):
@@ -164,13 +165,14 @@ class FromBoxes(TaskRequest):
     """Locate `names`, and answer a question of `kind` from their boxes.
 
     What is there is said without a yes unless it `says_yes`: a question may ask whether it is missing, or for one kind.
-    With `sides_of_image` a side is that of the picture, not the patient's.
+    With `sides_of_image` a side is that of the picture, not the patient's. A number of `others` than those known says so.
     """
 
     kind: Kind
     names: tuple[BilingualName, ...]
     says_yes: bool = True
     sides_of_image: bool = False
+    others: bool = False
 
     @property
     def task(self) -> Task:
@@ -209,6 +211,8 @@ class FromBoxes(TaskRequest):
         guesses = answer.best_guesses
         if guesses and self.kind is not Kind.COUNT:
             messages.insert(0, Message("answer.best_guess", names=guesses))
+        if self.others:
+            messages.append(Message("answer.no_others"))
         english = [name[0] for name in found if shown(name, answer) in guesses]
         return replace(answer, text=joined([*messages, *missing], answer), facts=facts | {"best_guesses": english})
 
@@ -316,8 +320,8 @@ def _scaled(boxes: Sequence[PixelBox], image: ImageFacts) -> tuple[str, list[Seq
 
 
 def _with_more(answer: Answer, names: Sequence[BilingualName]) -> Answer:
-    """Warn that of what images show many of, some may be missing."""
-    many = [shown(name, answer) for name in names if is_of_many(name[0]) and of_name(answer, name)]
+    """Warn that of findings, and of what images show many of, some may be missing."""
+    many = [shown(name, answer) for name in names if (is_of_many(name[0]) or is_finding(name[0])) and of_name(answer, name)]
     told = [Message("task.may_be_more", names=many)] if many else []
     return replace(answer, warnings=(*answer.warnings, *told))
 
@@ -335,13 +339,15 @@ def _compare(found: Found, answer: Answer) -> Told:
         return [Message("answer.cup_to_disc", ratio=facts["cup_to_disc"])], facts
     if ratio < _SAME_SIZE:
         return [Message("answer.same_size", names=names)], facts
-    is_guess = any(answer.is_best_guess(region) for regions in found.values() for region in regions[:1])
+    best = [regions[0] for regions in found.values()]
+    is_guess = any(answer.is_best_guess(each) for each in best)
+    is_unsure = is_guess or any((each.confidence or 1) < SURE for each in best)
     boxes = [found[name][0].box for name in order]
     if is_guess and any(_is_one_object(one, other) for one, other in combinations(boxes, 2)):
         return [Message("answer.nested", names=names)], facts | {"order": None}
     if len(order) > 2:
         return [Message("answer.by_size", names=names)], facts
-    if is_guess:
+    if is_unsure:
         return [Message("answer.larger_if_right", larger=names[0], smaller=names[1], ratio=ratio)], facts
     return [Message("answer.larger", larger=names[0], smaller=names[1], ratio=ratio)], facts
 

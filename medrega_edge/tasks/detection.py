@@ -152,11 +152,11 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
 
 
 def _locate(context: TaskContext, english: str, label: str) -> TaskResult:
-    def absent_text(warnings: Sequence[Message] = ()) -> str:
+    def absent_text(warnings: Sequence[Message]) -> str:
         return not_found([(label if context.language is Language.EN else english, label)], context.language, warnings)
 
     if (impossible := why_not(context, english, label)) is not None:
-        return TaskResult(absent_text(), warnings=(impossible,))
+        return TaskResult(absent_text((impossible,)), warnings=(impossible,))
     prompt = context.prompts.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=english))
     model = context.language_model
     absent = model.encode_continuation(ABSENT_ANSWER[Language.EN].format(name=english), prompt.question)[0]

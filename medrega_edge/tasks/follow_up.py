@@ -33,6 +33,7 @@ _SIDE = re.compile(
     r"|(左|右|另一?|对)[边侧面](?:的|那个|一个)?呢?\W*$",
     re.IGNORECASE,
 )
+_ASKS_ANEW = re.compile(r"\bhow\b|\bsize\b|\bwhich side\b|多[大少长宽]|几[个颗处枚]|哪[一]?侧|大小", re.IGNORECASE)
 _BOTH_SIDES = re.compile(r"\bboth\b|[两双][边侧个]", re.IGNORECASE)
 _OTHER_ONE = re.compile(r"\b(?:other|opposite|contralateral)\b|另一|对侧", re.IGNORECASE)
 _ANY_OTHERS = re.compile(
@@ -158,13 +159,15 @@ def follow_up(
             return _request(text, intent.kind, both, last)
     is_other_one = bool(_OTHER_ONE.search(text)) and not (is_same or set(names) & set(before))  # "and the other kidney?"
     if intent.kind in _OF_TWO and (is_same or names) and not is_other_one:
-        return _request(text, intent.kind, [before[0], *(names or side)], last) if is_same else None
+        is_with_last = is_same or (
+            _OTHER_NAMES.search(text) is not None and len(names) == 1
+        )  # "and the spleen, which is larger?"
+        return _request(text, intent.kind, [before[0], *(names or side)], last) if is_with_last else None
     if others := side or (names if _OTHER_NAMES.search(text) else []):
         if last.task is not Task.DETECT:
             return None
-        kind = (
-            intent.kind if intent.kind in _OF_BOXES and not is_other_one and (names or last_kind in _OF_TWO) else last_kind
-        )
+        asks_anew = intent.kind in _OF_BOXES and (names or last_kind in _OF_TWO or _ASKS_ANEW.search(text))
+        kind = intent.kind if asks_anew and not is_other_one else last_kind
         kind = Kind.LOCATE if side and kind in _OF_TWO else kind
         if intent.kind is Kind.PRESENCE and _ASKS_FOR_PRESENCE.search(text):
             kind = Kind.PRESENCE
@@ -190,12 +193,12 @@ def _any_others(text: str, intent: Intent, before: Sequence[BilingualName]) -> A
         return Asked(text, intent, VisibleOrgans(tuple(english for english, _ in before)))
     if _BARE_OTHERS.search(text):
         if are_findings:
-            return Asked(text, Intent(Kind.COUNT, tuple(before)), FromBoxes(Kind.COUNT, tuple(before)))
+            return Asked(text, Intent(Kind.COUNT, tuple(before)), FromBoxes(Kind.COUNT, tuple(before), others=True))
         return Asked(text, Intent(Kind.ORGANS), VisibleOrgans(tuple(english for english, _ in before)))
     is_asked = intent.kind in (Kind.PRESENCE, Kind.COUNT, Kind.LOCATE) and _ANY_OTHERS.search(text)
     if not is_asked or not set(intent.names) & set(before) or not all(is_finding(name[0]) for name in intent.names):
         return None
-    return Asked(text, replace(intent, kind=Kind.COUNT), FromBoxes(Kind.COUNT, intent.names))
+    return Asked(text, replace(intent, kind=Kind.COUNT), FromBoxes(Kind.COUNT, intent.names, others=True))
 
 
 def _of_order(text: str, order: Sequence[str], terminology: Terminology) -> list[BilingualName]:

@@ -149,6 +149,8 @@ def parse_intent(
     is_outline = (intent.kind is Kind.LOCATE and intent.asks_for_outline) or (
         intent.kind is Kind.MEASURE and _AREA.search(text) is not None
     )
+    if tooth := _TOOTH.search(text):
+        raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), terminology, modality, body_part)
     if has_masks and is_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
     request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
@@ -195,7 +197,9 @@ def _with_names_meant(
         intent = replace(intent, names=tuple(dict.fromkeys(findings)), generic=words) if words else intent
     if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
         intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
-    if intent.kind is Kind.CLASSIFY and _chooses_findings(text, intent, modality):
+    if intent.kind is Kind.CLASSIFY and (
+        _chooses_findings(text, intent, modality) or _asks_for_known_cancer(text, intent, modality)
+    ):
         intent = replace(intent, kind=Kind.PRESENCE)
     if {english for english, _ in intent.names} == _HEART_VENTRICLES and body_part() == "head":
         of_brain = tuple(label for label in terminology.labels if label[0] in _BRAIN_VENTRICLES)
@@ -203,6 +207,7 @@ def _with_names_meant(
     return intent
 
 
+_TOOTH = re.compile(r"\b(?:tooth|teeth) (?:number |no\.? ?|#)?\d{1,2}\b|\d{1,2}号牙|牙位?\d{2}\b", re.IGNORECASE)
 _OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
 _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[ds]\b")
 _WHICH_OF_PAIR = re.compile(
@@ -400,6 +405,13 @@ def _chooses_findings(text: str, intent: Intent, modality: Modality | None) -> b
     are_findings = len(intent.names) > 1 and all(is_finding(name[0]) for name in intent.names) and not intent.generic
     are_known = modality is not None and all(is_known(modality, name[0]) for name in intent.names)
     return are_findings and are_known and not names_class(text, modality)
+
+
+def _asks_for_known_cancer(text: str, intent: Intent, modality: Modality | None) -> bool:
+    """Whether a question asks if it is cancer, in a kind of image in which boxes of cancers tell it and no classes do."""
+    are_known = bool(intent.generic) and all(is_finding(english) for english, _ in intent.names)
+    are_known = are_known and bool(intent.names) and _is_shown(intent, modality)
+    return names_cancer(text) and are_known and not candidate_sets(text, modality) and not label_set_of(text, modality)
 
 
 def _is_shown(intent: Intent, modality: Modality | None) -> bool:

@@ -70,11 +70,15 @@ def on_side(answer: Answer, side: str) -> Answer:
     except UsageError:
         return answer
     there = tuple(each for each in answer.regions if _side_of(each, answer, left_edge) in (side, "middle"))
-    names = list(dict.fromkeys(each.label for each in answer.regions if each not in there))
-    if not names:
+    left_out = [each for each in answer.regions if each not in there]
+    if not left_out:
         return answer
-    told = Message("task.other_side", names=names, side=_SIDE_NAMES["right" if side == "left" else "left"])
-    return replace(answer, regions=there, warnings=(*answer.warnings, told, _whose_side(answer.image, is_assumed)))
+    other = _SIDE_NAMES["right" if side == "left" else "left"]
+    guesses = list(dict.fromkeys(each.label for each in left_out if answer.is_best_guess(each)))
+    names = list(dict.fromkeys(each.label for each in left_out if not answer.is_best_guess(each)))
+    told = [Message("task.other_side", names=names, side=other)] if names else []
+    told += [Message("task.other_side_guess", names=guesses, side=other)] if guesses else []
+    return replace(answer, regions=there, warnings=(*answer.warnings, *told, _whose_side(answer.image, is_assumed)))
 
 
 def may_be_on(side: str, across: float, sides: Sequence[str] | None, modality: Modality | None) -> bool:

@@ -195,7 +195,8 @@ def asks_if_normal(text: str) -> bool:
     is_said = any(re.search(rf"(?<![a-z]){word}(?![a-z])", plain) for word in words["en"]) or any(
         word in plain for word in words["zh"]
     )
-    return is_said and (asks_yes_or_no(text) or any(choice in plain for choice in words["choices"]))
+    is_short = re.search(r"(?:normal|正常) ?[?？]\s*$", plain) is not None and not re.search(r"\bor\b|还是", plain)
+    return is_said and (asks_yes_or_no(text) or is_short or any(choice in plain for choice in words["choices"]))
 
 
 def disease_word(text: str) -> str | None:

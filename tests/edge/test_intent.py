@@ -345,7 +345,6 @@ def test_that_an_organ_is_there_does_not_tell_that_it_is_enlarged(text):
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("what fraction of the picture does the spleen occupy", Kind.MEASURE),
         ("any clue what this might be", Kind.IDENTIFY),
         ("meningioma unilateral or bilateral", Kind.SIDE),
         ("please assign a class to this histology patch", Kind.CLASSIFY),

@@ -56,7 +56,7 @@ def test_what_is_not_there_gets_a_sentence_and_no_box(engine, scan, question):
     answer = engine.ask(scan, question)
     assert answer.regions == ()
     name = "息肉" if answer.language is Language.ZH else "polyp"
-    assert answer.text == Message("answer.finding_not_found", names=[name]).text(answer.language)
+    assert answer.text == Message("answer.not_found", names=[name]).text(answer.language)
 
 
 def test_an_unknown_name_is_refused(engine, scan):
@@ -284,7 +284,7 @@ def detected(modalities, prompts=POLYP, language=Language.EN):
 )
 def test_what_no_image_of_this_modality_shows_is_absent_without_asking(language, label, kind):
     result, model = detected([Modality.FUNDUS], language=language)
-    text = Message("answer.finding_not_found", names=[label]).text(language)
+    text = Message("answer.not_found", names=[label]).text(language)
     assert (result.text, result.detections, result.generations) == (text, (), ())
     assert result.warnings == (Message("task.impossible_name", label=label, modality=kind),)
     assert model.prompts == []

@@ -302,10 +302,11 @@ def test_where_most_boxes_are_best_guesses_it_says_so(engine, scan, guessed, is_
     assert ("Best guesses among the 4 boxes" in Detect(["liver"]).finish(answer).text) is is_said
 
 
-def test_a_finding_that_is_not_found_is_not_ruled_out(engine, scan):
-    assert not_found([("liver", "肝脏")], Language.EN) == "Not found: liver."
-    text = not_found([("liver", "肝脏"), ("liver tumor", "肝脏肿瘤")], Language.ZH)
-    assert text == "未发现：肝脏。未发现（不能据此排除）：肝脏肿瘤。"
+def test_what_is_not_found_is_ruled_out_only_where_such_an_image_cannot_show_it(engine, scan):
+    assert not_found([("liver", "肝脏")], Language.EN) == "Not found, which does not rule it out: liver."
+    impossible = Message("task.impossible_name", label="息肉", modality="X光片")
+    text = not_found([("polyp", "息肉"), ("liver tumor", "肝脏肿瘤")], Language.ZH, [impossible])
+    assert text == "未发现：息肉。未发现（不能据此排除）：肝脏肿瘤。"
     assert not_found([], Language.EN) == ""
 
 
@@ -411,7 +412,46 @@ def test_what_kind_of_lesion_it_is_offers_no_class(parse):
     assert parse("what kind of skin lesion is this", "dermoscopy").classes_unknown == ()
 
 
-def test_an_absence_that_proves_nothing_says_so():
-    heart, unproven = ("heart", "心脏"), Message("task.absence_unfamiliar", name="heart")
-    assert not_found([heart], Language.EN, [unproven]) == "Not found, which does not rule it out: heart."
-    assert "rule" not in not_found([heart], Language.EN)
+@pytest.mark.parametrize(
+    ("modality", "part", "text", "code"),
+    [
+        ("xray", None, "Is tooth 36 present?", "unknown_name_here"),  # "yes, found: tooth"
+        ("mri", "spine", "is there spondylolisthesis at L5/S1?", "unknown_name_here"),  # "perhaps: L5 vertebra"
+        ("ultrasound", None, "这个囊肿多大？", "unknown_name_here"),  # "has not learned to tell this"
+        ("dermoscopy", None, "皮損佔整張圖的多少？", "impossible"),  # width and height
+    ],
+)
+def test_what_is_unknown_is_refused_by_its_name(parse, modality, part, text, code):
+    with raises_code(UsageError, f"task.{code}"):
+        parse(text, modality, part)
+
+
+def test_a_cancer_is_told_by_boxes_where_no_class_tells_it(parse):
+    asked = parse("is it cancer", "endoscopy")
+    assert asked.intent.kind is Kind.PRESENCE
+    assert "gastrointestinal cancer" in {english for english, _ in asked.intent.names}
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "codes"),
+    [
+        ("肿瘤在哪一侧？哪个脑叶？", "mri", ["task.impossible_relation"]),
+        ("how big is the polyp, and should I do EMR?", "endoscopy", ["task.impossible_care"]),
+    ],
+)
+def test_a_part_that_has_no_answer_says_why(parse, text, modality, codes):
+    request = parse(text, modality)
+    assert len(request.questions) == 1 and [message.code for message in request.refused] == codes
+
+
+def test_it_is_the_finding_of_the_part_before(parse):
+    request = parse("肝里有没有占位，有的话把它框出来", "ct", "abdomen")
+    assert {english for english, _ in request.questions[1].intent.names} <= {"liver tumor", "liver lesion", "liver cancer"}
+
+
+def test_a_guess_on_the_other_side_is_called_one(engine, scan):
+    answer = engine.detect(scan, ["left kidney"], "en")
+    (region, *_) = answer.regions
+    guess = replace(answer, regions=(replace(region, confidence=0.2),))
+    side = next(side for side in ("left", "right") if not located_on_side(guess, side, ()).regions)
+    assert "task.other_side_guess" in codes(located_on_side(guess, side, ()))

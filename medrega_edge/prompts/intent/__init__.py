@@ -118,7 +118,8 @@ _PART = re.compile(
     r"[?？。;；,，]|并且?|以及"
     r"|\band (?=(?:how|what|which|in which|on which|where|is|are|tell|whether|measure|count)\b)"
 )
-_TOLD_WITH = {Kind.COMPARE: (Kind.SIDE,), Kind.BODY_PART: (Kind.MODALITY,)}  # an answer of a kind -> what it tells as well
+# An answer of a kind -> what it tells as well.
+_TOLD_WITH = {Kind.COMPARE: (Kind.SIDE,), Kind.BODY_PART: (Kind.MODALITY,), Kind.ORGANS: (Kind.COUNT,)}
 _EXTRA = ("measure", "count", "side", "compare", "distance", "classify", "kind_of_image", "body_part")
 
 
@@ -272,8 +273,9 @@ def unknown_parts(text: str, terminology: Terminology) -> list[int]:
     numbers = []
     for number, part in enumerate(parts_of(found.masked), 1):
         rest = _TELL_ZH.sub(" ", part)
-        for kind in ("fillers", *_ASKING):
+        for kind in ("fillers", "outline", *_ASKING):
             rest = pattern(kind, rest).sub(" ", rest)
+        rest = _AREA.sub(" ", rest)
         is_name = not all(word in known for word in re.findall(r"[a-z]+", rest)) or re.search(r"[\u3400-\u9fff]{2}", rest)
         if MARK not in part and is_name and may_be_name(part):
             numbers.append(number)
@@ -281,6 +283,7 @@ def unknown_parts(text: str, terminology: Terminology) -> list[int]:
 
 
 _ASKING = ("locate", "measure", "count", "side", "compare", "distance", "presence")
+_AREA = re.compile(r"\barea\b|面积")  # a mask has it
 _TELL_ZH = re.compile("(?:再|然后|顺便|接着)?(?:告诉|说说|讲讲)我?|然后|顺便|接着|^ ?再")
 _MAX_UNKNOWN = 4  # words of a name
 _COUNTER_ZH = re.compile("^[个颗处块枚张](?=[\u3400-\u9fff])")  # what is left of "这个囊肿"

@@ -9,7 +9,7 @@ from medrega_edge.prompts.intent import Intent, Kind, understand
 from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import MARK, asks_if_normal, simplified
+from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, simplified
 
 _BOUNDARY = re.compile(
     r"[?？。;；,，]|然后|并且?(?!列)|以及|同时"
@@ -25,8 +25,9 @@ _PRONOUN = re.compile(r"\b(?:it|them|they)\b|它们?")
 _MOST = 3
 # A question that only goes on from the part before: "how big", "how many", "哪一侧".
 _GOES_ON = re.compile(
-    r"^(?:please |then |also |and )?(?:how (?:big|large|wide|long|many)|(?:on |in )?(?:which|what) side|what size)$"
-    r"|^(?:有|分别)?(?:多[大少长宽]|几[个处颗枚]|多少个|大小|大小多少|(?:在)?哪一?[侧边])[呢?？]?$"
+    r"^(?:please |then |also |and )?(?:how (?:big|large|wide|long|many)"
+    r"|(?:on |in )?(?:which|what) (?:side|lobe|segment|zone|quadrant|part|level)|what size)$"
+    r"|^(?:有|分别)?(?:多[大少长宽]|几[个处颗枚]|多少个|大小|大小多少|(?:在)?哪一?[侧边]|(?:在)?哪一?个?(?:脑叶|肺叶|肝段|象限|节段))[呢?？]?$"
 )
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
@@ -82,11 +83,17 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bo
     is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
     said = words_of(masked)
     asks = is_question or any(has(kind, said) for kind in _ASKING)
-    return (bool(points) and asks) or any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
+    is_nameless = any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
+    return (bool(points) and asks) or is_nameless or understand(piece, terminology, modality).reason is not None
 
 
 def _said_names(piece: str, intent: Intent, terminology: Terminology) -> BilingualName | None:
-    """Return the names of a part as one enumeration in each language; of generic words, the words: "the tumour"."""
+    """Return the names of a part as one enumeration in each language; of generic words, the words: "the tumour".
+
+    Of a finding in a structure, "a mass in the liver", it is the finding.
+    """
+    if intent.generic and intent.names and all(is_finding(name[0]) for name in intent.names):
+        return " and ".join(name[0] for name in intent.names), "和".join(name[1] for name in intent.names)
     if names := terminology.find(piece):
         return " and ".join(name[0] for name in names), "和".join(name[1] for name in names)
     return (" and ".join(intent.generic), "和".join(intent.generic)) if intent.generic else None

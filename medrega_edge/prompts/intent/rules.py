@@ -14,7 +14,7 @@ from medrega_edge.prompts.intent import kinds
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.phrases import has, pattern, table, without_fillers
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import MARK, is_finding
+from medrega_edge.vocabulary.wording import MARK, is_finding, superlative
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,8 @@ def decide(facts: Facts) -> tuple[Kind, str | None]:
     least = _SURE_OF_REFUSAL if likeliest in (Kind.HELP, Kind.IMPOSSIBLE) else _SURE
     if likeliest is Kind.ANSWER and kind is Kind.LOCATE and not facts.has_name and facts.has("locate"):
         return kind, reason  # of something unknown
+    if likeliest in (Kind.HELP, Kind.IMPOSSIBLE) and kind in (Kind.COUNT, Kind.MEASURE):
+        return kind, reason  # of something unknown: its name is refused
     is_surer = likely[likeliest] > least and likely[likeliest] - likely[kind] > margin
     return (likeliest, None) if is_surer else (kind, reason)
 
@@ -160,7 +162,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= (
             reason == "age" and facts.is_explicit and all(is_finding(name[0]) for name in facts.names)
         )  # of a fracture
-        is_context |= reason in ("identity", "age") and facts.is_explicit and facts.has("measure")  # "how tall is it"
+        is_context |= reason in ("identity", "age", "lab") and facts.is_explicit and facts.has("measure")  # "how tall is it"
         is_context |= facts.has("report_strong") and facts.has("with_boxes")  # "a report whose findings are marked"
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
@@ -175,6 +177,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.ANSWER, None, math.inf
     if _IN_PICTURE.search(facts.said) and not facts.has_name:
         return Kind.ANSWER, None, math.inf
+    if _WHAT_IS.search(facts.said) and superlative(facts.whole) is not None:
+        return Kind.LOCATE, None, math.inf  # "what is the biggest cell"
     if _WHAT_IS.search(facts.said) and not facts.is_explicit and not any(map(facts.has, _OTHERWISE_ASKED)):
         return Kind.IDENTIFY, None, math.inf
     if _asks_which_is_ill(facts):
@@ -274,7 +278,7 @@ _POSITION = (
 _RATIO = re.compile("cup to disc ratio|杯盘比")  # the only ratio that two boxes tell
 # The kind of image does not tell sequence, phase or contrast medium.
 _WEIGHTING = re.compile(
-    r"\bt[12]\b|weight(?:ed|ing)|\b(?:flair|dwi|adc|stir)\b|加权"
+    r"\bsequence\b|[什哪]么?个?序列|\bt[12]\b|weight(?:ed|ing)|\b(?:flair|dwi|adc|stir)\b|加权"
     r"|平扫还是|是平扫|平扫吗|[动静]脉期|门脉期|延迟期|什么期|增强(?:扫描|期|还是|的?[吗么？?]|$)"
     r"|\b(?:with|without) contrast\b|\bcontrast[- ]enhanced\b|\bnon[- ]?contrast\b"
     r"|\b(?:arterial|venous|portal) phase\b|打了?造影剂"
