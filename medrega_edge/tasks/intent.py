@@ -153,7 +153,7 @@ def parse_intent(
         raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), terminology, modality, body_part)
     if has_masks and is_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
-    request = _request(text, intent, tasks, terminology, modality, prompts, body_part)
+    request = _request(text, intent, tasks, terminology, modality, prompts, body_part, is_unfamiliar)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     place = place_left_out(text, intent, terminology) if request.task is Task.DETECT else ""
     unknown = tuple(unknown_parts(text, terminology)) if is_plain else ()
@@ -290,6 +290,7 @@ def _request(
     modality: Modality | None,
     prompts: PromptBook,
     body_part: Callable[[], str | None],
+    is_unfamiliar: Callable[[str], bool],
 ) -> TaskRequest:
     match intent.kind:
         case _ if not intent.is_language:
@@ -326,11 +327,13 @@ def _request(
         case Kind.CLASSIFY if _VIEW.search(text.casefold()) and modality is not Modality.ULTRASOUND and Task.VQA in tasks:
             return AnswerQuestion(text)  # views are classes of echocardiograms alone
         case Kind.CLASSIFY if Task.CLASSIFY in tasks:
-            return _classification(text, modality, body_part)
+            return _classification(text, modality, body_part, is_unfamiliar)
         case Kind.PRESENCE if modality is Modality.DERMOSCOPY and _MOLE.search(text.casefold()) and Task.CLASSIFY in tasks:
-            return _classification(text, modality, body_part)  # the box of a lesion does not tell that it is a mole
+            return _classification(
+                text, modality, body_part, is_unfamiliar
+            )  # the box of a lesion does not tell that it is a mole
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
-            return _classification(text, modality, body_part)
+            return _classification(text, modality, body_part, is_unfamiliar)
         case Kind.PRESENCE if (
             not _is_shown(intent, modality)
             and (label_set := named_set(text, modality) or (names_cancer(text) and label_set_of(text, modality)) or "")
@@ -381,19 +384,26 @@ def _identify(text: str, numbers: re.Match[str], tasks: Sequence[str]) -> TaskRe
     return Identify(PixelBox(*corners), text)
 
 
-def _classification(text: str, modality: Modality | None, body_part: Callable[[], str | None]) -> TaskRequest:
+def _classification(
+    text: str, modality: Modality | None, body_part: Callable[[], str | None], is_unfamiliar: Callable[[str], bool]
+) -> TaskRequest:
     if (label_set := label_set_of(text, modality)) and answers_whether_benign(text, label_set):
         parts = LABEL_SETS[label_set].parts
         if parts and (part := body_part()) and not holds_any(part, parts):
             raise UsageError("task.set_of_other_part", name=label_set, part=shown_part(part, language_of(text)))
         return Classify(label_set, question=text)
-    if candidates := candidate_sets(text, modality):
+
+    def is_familiar(name: str) -> bool:  # no "lung tissue" of a blood smear
+        return not all(is_unfamiliar(english) for english, _ in LABEL_SETS[name].labels)
+
+    if candidates := tuple(filter(is_familiar, candidate_sets(text, modality))):
         return ClassifyByPart(candidates, text)
     part = body_part()
     fitting = [
         each.name
         for each in LABEL_SETS.values()
         if (modality is None or modality in each.modalities) and (not each.parts or not part or holds_any(part, each.parts))
+        if is_familiar(each.name)
     ]
     if len(fitting) == 1 and _TISSUE.search(text.casefold()):  # the class itself tells whether it fits
         return Classify(fitting[0], question=text)

@@ -455,3 +455,26 @@ def test_a_guess_on_the_other_side_is_called_one(engine, scan):
     guess = replace(answer, regions=(replace(region, confidence=0.2),))
     side = next(side for side in ("left", "right") if not located_on_side(guess, side, ()).regions)
     assert "task.other_side_guess" in codes(located_on_side(guess, side, ()))
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "names"),
+    [
+        ("any pneumothorax, effusion?", "xray", {"pneumothorax", "pleural effusion"}),
+        ("有无出血点、硬性渗出，有的话标出来", "fundus", {"hard exudates", "retinal hemorrhage or microaneurysm"}),
+    ],
+)
+def test_a_generic_word_of_a_list_is_asked_for_beside_a_name(parse, text, modality, names):
+    assert {english for english, _ in parse(text, modality).intent.names} == names
+
+
+def test_a_comparison_does_not_drop_the_question_beside_it(parse):
+    request = parse("Which kidney is larger, and is the spleen enlarged?", "mri", "abdomen")
+    assert len(request.questions) + len(request.refused) == 2
+
+
+@pytest.mark.parametrize("text", ["What type of white blood cell is this?", "what grade is it"])
+def test_classes_of_other_tissue_are_not_offered(engine, text):
+    book = engine._prompts
+    with raises_code(UsageError, "task.no_set"):
+        parse_intent(text, TASKS, engine.terminology, Modality.PATHOLOGY, book, True, lambda: None, lambda english: True)

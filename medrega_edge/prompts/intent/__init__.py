@@ -171,6 +171,7 @@ _PLACE = re.compile(
 )
 _AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?([\u3400-\u9fff]{{2,6}})")
 _ILLNESS_ZH = re.compile(rf"{MARK}(?:[里内上]?(?:有没有|有无|是否有|有|得了?))?(病)(?![灶变例人房理情史毒症])")
+_COMMA_BETWEEN = re.compile(rf"{MARK} *[,\uff0c\u3001/] *(?:any |a |an |the )?{MARK}")
 _LISTED = re.compile(rf"{MARK} ?[,\uff0c\u3001;/]|{CONJOINED.pattern}")
 _FINDING_IN_STRUCTURE = re.compile(  # "stones in the gallbladder"
     rf"(?:{MARK}|{UNKNOWN}) (?:in|inside|within) (?:the |this |that |my |his |her |left |right )*{MARK}"
@@ -216,7 +217,10 @@ class _Reading:
         if not CONJOINED.search(said):
             meant = [label for label in meant if is_finding(label[0])] or meant
         joined = CONJOINED if any(is_finding(name[0]) for name in names) else ENUMERATED
-        is_enumerated = joined.search(said) and (joined is CONJOINED or not SITE.search(said))  # "胆囊有没有结石" is not
+        is_enumerated = bool(joined.search(said)) and (
+            joined is CONJOINED or not SITE.search(said)
+        )  # "胆囊有没有结石" is not
+        is_enumerated = is_enumerated or bool(_COMMA_BETWEEN.search(masked))
         is_compound = f"{MARK} {MARK}" in masked  # "heart disease"
         if names and meant and is_enumerated and not is_compound and not set(names) & set(meant):
             names = [*names, *(label for label in meant if label not in names)]

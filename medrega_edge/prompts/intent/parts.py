@@ -18,7 +18,7 @@ _BOUNDARY = re.compile(
 )
 _ASKING = ("locate", "measure", "count", "side", "presence_strong")
 _NAMELESS = ("report_strong", "all_well", "kind_of_image", "classify")  # what asks without a name
-_OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE)
+_OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE)
 # What stands for the names of the part before.
 _INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
 _PRONOUN = re.compile(r"\b(?:it|them|they)\b|它们?")
