@@ -38,6 +38,7 @@ class FamiliarImages:
         self._limits = {kind: each.limit for kind, each in known.images.items()}
         self._names = names
         self._name_ratio = known.name_ratio
+        self._last: tuple[Floats, Modality, Floats] | None = None  # a hundred names of one image are asked for in turn
         for kind, each in known.images.items():
             self._points[kind] = table[first : first + each.points]
             first += each.points
@@ -73,8 +74,13 @@ class FamiliarImages:
         return not own or bool(distances[own].min() > self._name_ratio * distances.min())
 
     def _distances(self, embeds: Floats, modality: Modality) -> Floats | None:
-        points = self._points.get(modality)
-        return None if points is None else distances_to(embeds.mean(axis=0) @ self._whitening, points)
+        if self._last is not None and self._last[0] is embeds and self._last[1] == modality:
+            return self._last[2]
+        if (points := self._points.get(modality)) is None:
+            return None
+        distances = distances_to(embeds.mean(axis=0) @ self._whitening, points)
+        self._last = embeds, modality, distances
+        return distances
 
 
 def distances_to(place: Floats, points: Floats) -> Floats:

@@ -51,6 +51,13 @@ def test_a_report_and_a_question_whether_it_is_normal_agree_and_state_nothing(en
     assert report.text.partition("Perhaps: ")[2].partition(".")[0] in normal.text
 
 
+def test_the_names_of_two_images_in_turn_are_told_apart(engine, echo, scan):
+    known = engine._familiar_images
+    for _ in range(2):
+        assert known.is_unfamiliar(echo.embeds, engine.modality(echo))
+        assert not known.is_unfamiliar(scan.embeds, engine.modality(scan))
+
+
 def test_familiar_images_have_no_such_warning(engine, scan):
     assert UNFAMILIAR not in codes(engine.ask(scan, "locate the liver"))
 
