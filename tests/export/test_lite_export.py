@@ -167,7 +167,7 @@ def test_a_mask_head_in_the_checkpoint_goes_into_the_package(tmp_path: Path) -> 
     from safetensors.torch import save_file
 
     folder = write_lite_checkpoint(tmp_path / "checkpoint", has_head=False)
-    shapes, random = mask_head.weight_shapes(0), np.random.default_rng(0)
+    shapes, random = mask_head.weight_shapes(), np.random.default_rng(0)
     weights = {name: 0.05 * random.standard_normal(shape).astype(np.float16) for name, shape in shapes.items()}
     tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
     save_file(tensors, folder / mask_head.FILE, {mask_head.WRONG: '["liver"]'})

@@ -19,8 +19,9 @@ from medrega_edge.errors import UsageError
 from medrega_edge.inference.graph_validation import check_graph
 from medrega_export.checkpoint import mask_head
 from medrega_export.checkpoint.checkpoint import find_mask_head
+from medrega_export.finalise import mask_card
 from medrega_export.graphs import mask_graphs, reference_decoder, vision
-from medrega_train.lite_medsam import LiteMedSam, MaskDecoder
+from medrega_train.lite_medsam import LiteMedSam
 from tests.codes import raises_code
 
 BOX = np.array([[30.0, 40.0, 150.0, 170.0]], np.float32)
@@ -70,26 +71,9 @@ def test_the_graphs_compute_what_the_modules_do(model: LiteMedSam, folder: Path,
         assert told.item() == pytest.approx(quality.item(), abs=limit)
 
 
-@torch.no_grad()
-def test_a_decoder_that_is_told_a_name_computes_what_its_module_does(model: LiteMedSam, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    told = MaskDecoder(labels=2).eval()
-    told.load_state_dict({**model.decoder.state_dict(), "labels": torch.randn(3, mask_head.WIDTH).half().float()})
-    weights = {**model.state_dict(), **{f"decoder.{name}": value for name, value in told.state_dict().items()}}
-    halves = {name: value.half().contiguous() for name, value in weights.items()}
-    save_file(halves, tmp_path / mask_head.FILE, {mask_head.LABELS: '["liver", "spleen"]'})
-    read = vision.reader(find_mask_head(tmp_path))
-    mask_graphs.write_mask_decoder(read, tmp_path / "decoder.onnx", is_rounded=False, labels=2)
-    check_graph((tmp_path / "decoder.onnx").read_bytes(), "decoder")
-    decoder = reference_decoder.session(tmp_path / "decoder.onnx", 1)
-    encoded = torch.randn(1, mask_head.WIDTH, mask_head.GRID, mask_head.GRID)
-    tokens = encoded.flatten(2).transpose(1, 2).numpy()
-    for number in range(3):
-        logits, _ = told(encoded, torch.from_numpy(BOX), torch.tensor([number]))
-        one_hot = np.eye(3, dtype=np.float32)[[number]]
-        inputs = {mask_graphs.EMBEDDING: tokens, mask_graphs.BOX: BOX, mask_graphs.LABEL: one_hot}
-        (given,) = decoder.run([mask_graphs.LOGITS], inputs)
-        assert vision.relative_error(given, logits.numpy()) < 1e-4
+def test_the_card_tells_a_tuned_decoder_from_the_published_one() -> None:
+    assert "not trained further" in mask_card(mask_head.MaskFacts())
+    assert "the masks of 800 images" in mask_card(mask_head.MaskFacts(tuned_on=800))
 
 
 def test_a_file_of_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:

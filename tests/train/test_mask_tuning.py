@@ -23,7 +23,6 @@ from medrega_train.mask_tuning import (  # noqa: E402
     in_square,
     jittered,
     measured,
-    named_labels,
     tune,
 )
 from tests.codes import raises_code  # noqa: E402
@@ -58,41 +57,30 @@ def test_boxes_err_in_proportion_to_their_size():
     assert np.array_equal(jittered(box, 0.0, random), box)
 
 
-def test_only_names_of_several_images_get_a_vector():
-    found = [disc(row, "liver", 60, 60, 20) for row in range(mask_tuning.FEWEST)] + [disc(0, "rare", 50, 50, 9)] * 9
-    assert named_labels(found) == ["liver"]
-
-
-def test_the_first_step_is_the_decoder_as_it_was_and_training_tells_names_apart(monkeypatch):
-    """Two names have the same box and other masks; only the name can tell them apart."""
+def test_training_changes_the_decoder_and_is_measured(monkeypatch):
     monkeypatch.setattr(mask_tuning, "BATCH", 2)
-    monkeypatch.setattr(mask_tuning, "FEWEST", 2)
     torch.manual_seed(0)
     features = np.random.default_rng(0).normal(size=(2, WIDTH, GRID, GRID)).astype(np.float16)
-    found = []
-    for row in range(2):
-        whole, half = disc(row, "whole", 100, 100, 40), disc(row, "half", 100, 100, 40)
-        mask = half.mask()
-        mask[:, :100] = 0
-        found += [whole, MaskObject(row, "toy", "half", half.box, np.packbits(mask > 0))]
-    assert named_labels(found) == ["half", "whole"]
-    decoder, plain = MaskDecoder(labels=2), MaskDecoder()
-    for part in (decoder.layers, decoder.doubled, decoder.redoubled):
-        part.requires_grad_(False)
-    plain.load_state_dict({name: value for name, value in decoder.state_dict().items() if name != "labels"})
-    maps, box = torch.from_numpy(features[:1].astype(np.float32)), torch.from_numpy(found[0].box[None])
-    with torch.no_grad():
-        assert torch.equal(decoder(maps, box, torch.tensor([1]))[0], plain(maps, box)[0])
+    found = [disc(row, "liver", 100, 100, 40) for row in range(2)]
+    decoder = MaskDecoder()
+    before = decoder.tokens.detach().clone()
     run = Tuning(decoder, features, found, steps=3)
     assert list(run.run(minutes=60)) == [] and run.step == 3  # losses are told every 25 steps
-    assert not torch.equal(decoder.labels[1], decoder.labels[2])
-    rows = measured(decoder, features, found[:2], {"half": 1, "whole": 2})
-    assert [row[0].label for row in rows] == ["whole", "half"] and all(0 <= row[1] <= 1 for row in rows)
+    assert not torch.equal(decoder.tokens, before)
+    rows = measured(decoder, features, found)
+    assert [row[0].row for row in rows] == [0, 1] and all(0 <= row[1] <= 1 for row in rows)
 
 
-def test_a_run_writes_a_mask_head_that_knows_names(tmp_path, monkeypatch):
+def test_the_rate_ends_with_the_time_or_the_steps():
+    run = Tuning(MaskDecoder(), np.zeros((1, 1, 1, 1), np.float16), [], steps=100)
+    run.step = 60
+    assert run.rate(0.99) < run.rate(0.5) < run.rate(0.0)
+    run.step = 100
+    assert run.rate(0.0) == pytest.approx(mask_tuning.PEAK / 100)
+
+
+def test_a_run_writes_a_mask_head(tmp_path, monkeypatch):
     monkeypatch.setattr(mask_tuning, "BATCH", 1)
-    monkeypatch.setattr(mask_tuning, "FEWEST", 1)
     data, masks, start, out = (tmp_path / name for name in ("data", "masks", "start", "out"))
     for folder in (data / "images", masks, start, out):
         folder.mkdir(parents=True)
@@ -107,13 +95,13 @@ def test_a_run_writes_a_mask_head_that_knows_names(tmp_path, monkeypatch):
     save_file(LiteMedSam().state_dict(), start / mask_tuning.FILE)
     written = tune(TuningOptions(data, masks, start, find_package(), out, minutes=60, steps=1))
     with safe_open(written, "pt") as file:
-        assert json.loads(file.metadata()[mask_tuning.LABELS]) == ["liver"]
-    tuned = load_file(written)
-    assert (
-        tuned["decoder.labels"].shape == (2, WIDTH) and tuned.keys() - {"decoder.labels"} == LiteMedSam().state_dict().keys()
-    )
+        assert file.metadata()[mask_tuning.TUNED_ON] == "1"
+    start_weights, tuned = load_file(start / mask_tuning.FILE), load_file(written)
+    assert tuned.keys() == start_weights.keys()
+    assert torch.equal(tuned["encoder.stem.0.weight"], start_weights["encoder.stem.0.weight"].half())
+    assert not torch.equal(tuned["decoder.tokens"], start_weights["decoder.tokens"].half())
     again = tune(TuningOptions(data, masks, start, find_package(), out, minutes=60, steps=0))  # from the features on disk
-    assert torch.equal(load_file(again)["decoder.labels"], torch.zeros(2, WIDTH, dtype=torch.float16))
+    assert torch.equal(load_file(again)["decoder.tokens"], start_weights["decoder.tokens"].half())
 
 
 def test_a_checkpoint_without_a_mask_head_is_refused(tmp_path):

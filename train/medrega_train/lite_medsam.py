@@ -209,20 +209,15 @@ class TwoWayLayer(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """The encoder's result and a box -> the logits of a mask, and its quality.
-
-    Tuned, it is told the name of what is in the box, too: row 0 of `labels` stands for no name.
-    """
+    """The encoder's result and a box -> the logits of a mask, and its quality."""
 
     frequencies: Tensor
 
-    def __init__(self, labels: int = 0) -> None:
-        """Start from random weights; `labels` is the number of names."""
+    def __init__(self) -> None:
+        """Start from random weights."""
         super().__init__()
         self.register_buffer("frequencies", torch.randn(2, WIDTH // 2))
         self.corners = nn.Parameter(torch.zeros(2, WIDTH))
-        if labels:
-            self.labels = nn.Parameter(torch.zeros(1 + labels, WIDTH))
         self.no_mask = nn.Parameter(torch.zeros(WIDTH))
         self.tokens = nn.Parameter(torch.zeros(_TOKENS, WIDTH))
         self.layers = nn.ModuleList(TwoWayLayer(is_first=i == 0) for i in range(_DECODER_LAYERS))
@@ -233,14 +228,9 @@ class MaskDecoder(nn.Module):
         self.direction = nn.ModuleList([nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH // 8)])
         self.quality = nn.ModuleList([nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 1)])
 
-    def forward(self, encoded: Tensor, boxes: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`[B, WIDTH, GRID, GRID]`, x1 y1 x2 y2 `[B, 4]` in pixels of the square -> `[B, SIDE, SIDE]`, IoU `[B]`.
-
-        `labels` `[B]` are numbers of names, from 1; 0 for none.
-        """
+    def forward(self, encoded: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """`[B, WIDTH, GRID, GRID]`, x1 y1 x2 y2 `[B, 4]` in pixels of the square -> `[B, SIDE, SIDE]`, IoU `[B]`."""
         corners = self._places((boxes.view(-1, 2, 2) + 0.5) / SIDE) + self.corners
-        if labels is not None:
-            corners = corners + self.labels[labels][:, None]
         asked = torch.cat([self.tokens.expand(len(boxes), -1, -1), corners], dim=1)
         centres = (torch.arange(GRID, dtype=boxes.dtype, device=boxes.device) + 0.5) / GRID
         rows, columns = torch.meshgrid(centres, centres, indexing="ij")

@@ -122,7 +122,7 @@ class MaskMeasures:
             self._last = row.image, self._head.encode(read_image(row.image))
         features = self._last[1]
         for lengths, box in zip(found, row.boxes, strict=True):
-            mask = self._head.segment(features, PixelBox(*box), str(row.object))
+            mask = self._head.segment(features, PixelBox(*box))
             if mask is not None:
                 pairs = zip(diameters(mask.inside(), (1.0, 1.0)), diameters(truth, (1.0, 1.0)), strict=True)
                 for name, (one, true) in zip(LENGTHS[2:], pairs, strict=True):

@@ -94,11 +94,11 @@ class Measurement:
         self.encode_ms.append((time.perf_counter() - begun) * 1000)
         encoded = self._engine.open(record.image)
         for region, truth in true:
-            masks = [self._segment(features, box, region.label_en) for box in region.boxes]
+            masks = [self._segment(features, box) for box in region.boxes]
             given = _union(masks, truth)
             try:
                 found = self._engine.detect(encoded, region.label_en, "en").regions
-                named = [self._segment(features, each.box, region.label_en) for each in found]
+                named = [self._segment(features, each.box) for each in found]
                 by_name = dice(_union(named, truth), truth)
             except UsageError:  # a name that the package does not know
                 by_name = None
@@ -114,9 +114,9 @@ class Measurement:
                 any(mask and outside(mask, box) > OUTSIDE for mask, box in zip(masks, region.boxes, strict=True)),
             )
 
-    def _segment(self, features: MaskFeatures, box: PixelBox, english: str) -> Mask | None:
+    def _segment(self, features: MaskFeatures, box: PixelBox) -> Mask | None:
         begun = time.perf_counter()
-        mask = self._head.segment(features, box, english)
+        mask = self._head.segment(features, box)
         self.decode_ms.append((time.perf_counter() - begun) * 1000)
         return mask
 

@@ -348,6 +348,6 @@ def find_mask_head(folder: Path) -> dict[str, StoredTensor]:
     if not path.is_file():
         return {}
     weights = index_tensors([path])
-    for mismatch in mismatches(mask_head.weight_shapes(len(mask_head.read_facts(path).labels)), weights):
+    for mismatch in mismatches(mask_head.weight_shapes(), weights):
         raise UsageError("export.mask_head_does_not_fit", file=path.name, mismatch=mismatch)
     return weights

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = "mask_head.safetensors"
-# Keys of its metadata, all JSON: slope and offset of the predicted IoU, labels whose masks are wrong, and the names that a
-# tuned decoder is told, in the order of its rows.
-CALIBRATION, WRONG, LABELS = "calibration", "wrong", "labels"
-LABEL_WEIGHT = "decoder.labels"
+# Keys of its metadata, all JSON: slope and offset of the predicted IoU, labels whose masks are wrong, and the number of
+# images on whose masks the decoder was tuned.
+CALIBRATION, WRONG, TUNED_ON = "calibration", "wrong", "tuned_on"
 SIDE = 256  # pixels of the square, and places of a mask
 GRID = 64  # places a side of the encoder's result
 WIDTH = 256  # its channels
@@ -49,7 +48,7 @@ class MaskFacts:
 
     calibration: tuple[float, ...] = ()
     wrong: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    tuned_on: int = 0
 
 
 def read_facts(path: Path) -> MaskFacts:
@@ -58,14 +57,13 @@ def read_facts(path: Path) -> MaskFacts:
 
     with safe_open(path, framework="pt") as file:
         stated = file.metadata() or {}
-    calibration, wrong, labels = (json.loads(stated.get(key, "[]")) for key in (CALIBRATION, WRONG, LABELS))
-    return MaskFacts(tuple(map(float, calibration)), tuple(map(str, wrong)), tuple(map(str, labels)))
+    calibration, wrong = (json.loads(stated.get(key, "[]")) for key in (CALIBRATION, WRONG))
+    return MaskFacts(tuple(map(float, calibration)), tuple(map(str, wrong)), int(stated.get(TUNED_ON, "0")))
 
 
-def weight_shapes(labels: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights by name; `labels` is the number of names that the decoder is told, 0 for the published one."""
-    told = {LABEL_WEIGHT: (1 + labels, WIDTH)} if labels else {}
-    return _encoder_shapes() | _decoder_shapes() | told
+def weight_shapes() -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights by name."""
+    return _encoder_shapes() | _decoder_shapes()
 
 
 def _encoder_shapes() -> dict[str, tuple[int, ...]]:

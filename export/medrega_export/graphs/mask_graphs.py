@@ -32,7 +32,6 @@ from medrega_export.quantisation.recipe import FULL
 
 EMBEDDING = "mask_embedding"  # output of the encoder, input of the decoder
 BOX = "box"
-LABEL = "label"  # of a decoder that is told what is in the box
 LOGITS, QUALITY = "mask_logits", "mask_quality"
 
 _MAP_NORM_EPSILON = 1e-6
@@ -48,17 +47,15 @@ def write_mask_encoder(read: ReadWeight, path: Path, is_rounded: bool) -> None:
         _EncoderWriter(graph, lambda name: read(f"encoder.{name}"), is_rounded).write()
 
 
-def write_mask_decoder(read: ReadWeight, path: Path, is_rounded: bool, labels: int = 0) -> None:
+def write_mask_decoder(read: ReadWeight, path: Path, is_rounded: bool) -> None:
     """Write the decoder to `path`: EMBEDDING and BOX, x1 y1 x2 y2 `[1, 4]` in pixels of the square, become a mask.
 
-    One that knows `labels` names reads LABEL `[1, 1 + labels]`, too, 1 at the place of the name. LOGITS `[1, SIDE, SIDE]`
-    are positive inside; QUALITY `[1, 1]` is the predicted IoU.
+    LOGITS `[1, SIDE, SIDE]` are positive inside; QUALITY `[1, 1]` is the predicted IoU.
     """
     inputs = [float_info(EMBEDDING, 1, GRID**2, WIDTH), float_info(BOX, 1, 4)]
-    inputs += [float_info(LABEL, 1, 1 + labels)] if labels else []
     outputs = [float_info(LOGITS, 1, SIDE, SIDE), float_info(QUALITY, 1, 1)]
     with model_file(path, ACCURACY_LEVEL, inputs, outputs) as graph:
-        _DecoderWriter(graph, lambda name: read(f"decoder.{name}"), is_rounded).write(is_told=labels > 0)
+        _DecoderWriter(graph, lambda name: read(f"decoder.{name}"), is_rounded).write()
 
 
 class _MaskWriter(StageWriter):
@@ -194,15 +191,12 @@ class _EncoderWriter(_MaskWriter):
 class _DecoderWriter(_MaskWriter):
     """Writes the decoder."""
 
-    def write(self, is_told: bool) -> None:
+    def write(self) -> None:
         shifted = self.plus(BOX, self.constant("half", np.full(1, 0.5, np.float32)), "box.centres")
         scaled = self.node("Mul", [shifted, self.constant("scale", np.full(1, 2 / SIDE, np.float32))], "box.scaled")
         centred = self.node("Sub", [scaled, self.constant("one", np.ones(1, np.float32))], "box.centred")
         waves = self.waves("box", self.reshaped(centred, "box.corners", 1, 2, 2))
         corners = self.plus(waves, self.constant("corners", self.read("corners")), "corners.placed")
-        if is_told:
-            told = self.node("MatMul", [LABEL, self.constant("labels", self.read("labels"))], "label.told")
-            corners = self.plus(corners, told, "corners.told")
         asked = self.node("Concat", [self.constant("tokens", self.read("tokens")[None]), corners], "asked", axis=1)
         centres = (np.arange(GRID, dtype=np.float32) + 0.5) * 2 / GRID - 1
         grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(1, GRID**2, 2).astype(np.float32)
