@@ -14,7 +14,7 @@ from medrega_edge.prompts.intent import kinds
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.phrases import has, pattern, table, without_fillers
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import MARK, is_finding, superlative
+from medrega_edge.vocabulary.wording import MARK, is_finding, may_be_finding, superlative
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ def decide(facts: Facts) -> tuple[Kind, str | None]:
     least = _SURE_OF_REFUSAL if likeliest in (Kind.HELP, Kind.IMPOSSIBLE) else _SURE
     if likeliest is Kind.ANSWER and kind is Kind.LOCATE and not facts.has_name and facts.has("locate"):
         return kind, reason  # of something unknown
-    if likeliest in (Kind.HELP, Kind.IMPOSSIBLE) and kind in (Kind.COUNT, Kind.MEASURE):
+    is_about_something = facts.has_name or may_be_finding(facts.whole)
+    if likeliest in (Kind.HELP, Kind.IMPOSSIBLE) and kind in (Kind.COUNT, Kind.MEASURE) and is_about_something:
         return kind, reason  # of something unknown: its name is refused
     is_surer = likely[likeliest] > least and likely[likeliest] - likely[kind] > margin
     return (likeliest, None) if is_surer else (kind, reason)
@@ -158,7 +159,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.HELP, None, _SURER_THAN_IMPOSSIBLE
     for reason in table()["impossible"]:
         is_context = reason in ("care", "score", "identity") and facts.is_explicit and facts.has("locate")  # "my doctor"
-        is_context |= reason == "identity" and facts.has_box  # "the name of what is in it"
+        is_context |= reason in ("identity", "lab") and facts.has_box  # "the name of what is in it", "the arrow"
         is_context |= (
             reason == "age" and facts.is_explicit and all(is_finding(name[0]) for name in facts.names)
         )  # of a fracture
@@ -166,11 +167,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= facts.has("report_strong") and facts.has("with_boxes")  # "a report whose findings are marked"
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
-            return (
-                Kind.IMPOSSIBLE,
-                reason,
-                math.inf if reason in ("brightness", "lab", "age", "care") else _SURER_THAN_IMPOSSIBLE,
-            )
+            is_certain = reason in ("brightness", "lab", "age") or (reason == "care" and not facts.has_name)
+            return Kind.IMPOSSIBLE, reason, math.inf if is_certain else _SURER_THAN_IMPOSSIBLE
     if _RATIO.search(facts.whole) and len(facts.names) > 1:
         return Kind.COMPARE, None, math.inf
     if _WEIGHTING.search(facts.said) and not (facts.has_name or facts.has("locate")):  # "where is T1?" asks for a vertebra
