@@ -194,6 +194,13 @@ class Answer:
         doubts = (warning.params.get("name") for warning in self.warnings if is_doubt(warning))
         return is_unlikely or any(name in (None, region.label) for name in doubts)
 
+    def best_confidence(self, label: str) -> float:
+        """Return the confidence of the best region of a label, 0 without one; a region without a confidence counts as 1."""
+        scores = (
+            1.0 if region.confidence is None else region.confidence for region in self.regions if region.label == label
+        )
+        return max(scores, default=0.0)
+
     @property
     def is_unfamiliar(self) -> bool:
         """Whether the image is unlike all of its kind that the weights were trained on, so that nothing here is sure."""

@@ -340,8 +340,8 @@ def _answer_volume(
     objects = _object_paths(files, Path(path))
     volume = open_volume(path, picture.view(words))
     grid = None if masks is None else volume.grid()  # before any slice is asked
-    if objects and not volume.files:
-        raise UsageError("output.scan_no_dicom")
+    if objects and any(frame is not None for _, frame in volume.files):
+        raise UsageError("output.seg_of_frames")  # before any slice is asked
     engine = shared.model.load_engine()
     language = shared.language or (language_of(words) if words else user_language())
     asked = request(engine, engine.encode(volume.read(volume.count // 2)))

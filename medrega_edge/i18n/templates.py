@@ -209,8 +209,8 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_beside": "'{name}' is nothing that this model can locate; the answer is about the rest",
     "task.no_language": 'No word of the question is known; ask in English or Chinese, for example "where is the liver?".',
     "task.point": "A point is not enough; give a box around it with --box, for example --box {box}.",
-    "task.unknown_part": "part {part} of the question has no answer, because it names nothing that can be located; "
-    "ask it on its own",
+    "task.unknown_part": "part {part} of the question names nothing that can be located, so it has no answer; ask it "
+    "on its own",
     "task.unknown_task": "There is no task '{name}'; choose one of: {tasks}.",
     "task.unreadable_box": "The box '{text}' cannot be read; write it as x1,y1,x2,y2 in pixels.",
     "task.guessed": "the model is not sure: this answer is its best guess",

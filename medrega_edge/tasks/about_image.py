@@ -41,7 +41,7 @@ class KindOfImage(TaskRequest):
 
 @dataclass(frozen=True)
 class BodyPart(TaskRequest):
-    """Choose the body part among those that reports name; with `tells_kind` the kind of image is told as well."""
+    """Choose the body part among those that reports name. With `tells_kind` the answer names the kind of image, too."""
 
     tells_kind: bool = False
 

@@ -262,7 +262,7 @@ def check_words(text: str) -> None:
 def not_found(names: Sequence[BilingualName], language: Language, warnings: Sequence[Message] = ()) -> str:
     """Say which names have no box, and that this does not rule them out; empty without names.
 
-    Those that such an image cannot show, by its `warnings`, are told apart.
+    Of a name that such an image cannot show, as `warnings` say, it does not add that.
     """
     column = language is Language.ZH
     impossible = {warning.params.get("label") for warning in warnings if warning.code in _CANNOT_SHOW}

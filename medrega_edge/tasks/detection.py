@@ -97,7 +97,7 @@ class Detect(TaskRequest):
         names = list(dict.fromkeys(region.label for region in answer.regions))
         whole = sentence_of_regions(names, answer.language) if names else ""
         likely = [name for name in names if name not in guesses]
-        probable = [name for name in likely if _best(answer, name) < SURE]
+        probable = [name for name in likely if answer.best_confidence(name) < SURE]
         sure = [name for name in likely if name not in probable]
         some = [_some_guessed(answer, name) for name in likely]
         if not (guesses or probable or any(some)) or not answer.text.startswith(whole):
@@ -108,11 +108,6 @@ class Detect(TaskRequest):
         sentences += [Message("answer.best_guess", names=guesses).text(answer.language)] if guesses else []
         sentences += [rest] if (rest := answer.text.removeprefix(whole).strip()) else []
         return replace(answer, text=("" if answer.language is Language.ZH else " ").join(sentences))
-
-
-def _best(answer: Answer, label: str) -> float:
-    """Return the confidence of the best box of a name."""
-    return max(1.0 if each.confidence is None else each.confidence for each in answer.regions if each.label == label)
 
 
 def _some_guessed(answer: Answer, label: str) -> Message | None:

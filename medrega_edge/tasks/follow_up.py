@@ -23,7 +23,7 @@ from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import asks_if_normal, is_finding, is_of_many, superlative
+from medrega_edge.vocabulary.wording import AREA, asks_if_normal, is_finding, is_of_many, superlative
 
 _OTHER_NAMES = re.compile(r"^\W*(?:and|or|what about|how about|now|then)\b|^\W*(?:那么?|还有)|呢\W*$", re.IGNORECASE)
 _SAME_NAMES = re.compile(r"\b(?:it|its|they|them|their|these|those)\b|它", re.IGNORECASE)
@@ -47,7 +47,6 @@ _BARE_OTHERS = re.compile(
 )
 _SMALLER = re.compile(r"\b(?:smaller|smallest|shorter)\b|小的?那|最小|[较更]小", re.IGNORECASE)
 _LARGER = re.compile(r"\b(?:larger|bigger|largest|biggest|longer)\b|大的?那|最大|[较更]大", re.IGNORECASE)
-_AREA = re.compile(r"\barea\b|面积", re.IGNORECASE)
 _ON_SIDE = re.compile(
     r"^(?:so |and )?(?:is|are) (?:it|they|that|this) (?:on |in |at )?(?:the |his |her )?(?:patient'?s )?(?:left|right)\b"
     r"|^(?:那)?它?(?:们)?(?:是)?在?[左右][边侧](?:的)?[吗么？?]",
@@ -132,7 +131,7 @@ def follow_up(
     if not before:
         return None
     intent, names = understand(text, terminology, modality), terminology.find(text)
-    wants_outline = intent.asks_for_outline or _AREA.search(text) is not None
+    wants_outline = intent.asks_for_outline or AREA.search(text) is not None
     place = Kind.SEGMENT if has_masks and wants_outline else Kind.LOCATE
     if _BARE_PLACE.search(text):
         return _request(text, place, before, last)

@@ -44,6 +44,7 @@ from medrega_edge.vocabulary.label_sets import (
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import (
+    AREA,
     asks_if_normal,
     disease_word,
     generic_labels,
@@ -67,7 +68,6 @@ _TASKS = {  # of kinds of question that name no place
     Kind.HELP: Task.VQA,
     Kind.IMPOSSIBLE: Task.VQA,
 }
-_AREA = re.compile(r"\barea\b|\bsquare\b|\b[cm]m ?(?:\^ ?)?[2²]|面积|平方", re.IGNORECASE)  # of an outline, not of a box
 
 
 def guess_task(
@@ -147,7 +147,7 @@ def parse_intent(
     elif intent.names and not _names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
         raise UsageError("task.state_unknown", word=word)
     is_outline = (intent.kind is Kind.LOCATE and intent.asks_for_outline) or (
-        intent.kind is Kind.MEASURE and _AREA.search(text) is not None
+        intent.kind is Kind.MEASURE and AREA.search(text) is not None
     )
     if tooth := _TOOTH.search(text):
         raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), terminology, modality, body_part)
@@ -253,7 +253,7 @@ _BRAIN_VENTRICLES = {"left lateral ventricle", "right lateral ventricle", "third
 
 def _asks_if_normal(text: str, intent: Intent) -> bool:
     """Whether a question asks if the image, or structures in it, are normal."""
-    is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT, Kind.PRESENCE, Kind.BODY_PART)
+    is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT, Kind.PRESENCE, Kind.BODY_PART, Kind.COMPARE)
     return is_of_state and not _names_finding(intent) and asks_if_normal(text)
 
 

@@ -57,7 +57,7 @@ def presence(found: Found, answer: Answer, says_yes: bool = True) -> Derived:
     unsure = [name for name in there if name in guesses]
     there_for_sure = Message("answer.found", names=sure) if says_yes else Message("answer.found_plain", names=sure)
     messages = [there_for_sure] if sure else []
-    unclear = [name for name in unsure if _best(name, answer) < _UNCLEAR]
+    unclear = [name for name in unsure if answer.best_confidence(name) < _UNCLEAR]
     perhaps = [name for name in unsure if name not in unclear]
     messages += [Message("answer.perhaps", names=perhaps)] if perhaps else []
     messages += [Message("answer.unclear", names=unclear)] if unclear else []
@@ -65,11 +65,6 @@ def presence(found: Found, answer: Answer, says_yes: bool = True) -> Derived:
         "present": {name[0]: bool(regions) for name, regions in found.items()},
         "best_guesses": [name[0] for name in found if shown(name, answer) in unsure],
     }
-
-
-def _best(label: str, answer: Answer) -> float:
-    scores = [1.0 if region.confidence is None else region.confidence for region in answer.regions if region.label == label]
-    return max(scores, default=0.0)
 
 
 def asked_structure(context: TaskContext, question: str) -> tuple[BilingualName, ...]:

@@ -195,8 +195,11 @@ def asks_if_normal(text: str) -> bool:
     is_said = any(re.search(rf"(?<![a-z]){word}(?![a-z])", plain) for word in words["en"]) or any(
         word in plain for word in words["zh"]
     )
+    is_whether = re.search(r"\b(?:whether|if) (?:it|they|that|this|the|his|her|my|both)\b|是否|是不是", plain) is not None
     is_short = re.search(r"(?:normal|正常) ?[?？]\s*$", plain) is not None and not re.search(r"\bor\b|还是", plain)
-    return is_said and (asks_yes_or_no(text) or is_short or any(choice in plain for choice in words["choices"]))
+    return is_said and (
+        asks_yes_or_no(text) or is_whether or is_short or any(choice in plain for choice in words["choices"])
+    )
 
 
 def disease_word(text: str) -> str | None:
@@ -267,6 +270,10 @@ def is_of_midline(label: str) -> bool:
 def is_of_many(label: str) -> bool:
     """Whether images that show a label, by its English name, had three boxes of it or more in the training data's mean."""
     return label in _table()["of_many"]
+
+
+# An outline has an area, a box has none.
+AREA = re.compile(r"\barea\b|\bsquare\b|\b[cm]m ?(?:\^ ?)?[2²]|面积|平方", re.IGNORECASE)
 
 
 def is_single(label: str) -> bool:

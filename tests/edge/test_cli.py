@@ -297,6 +297,12 @@ def test_which_is_larger_compares_the_last_two_questions_of_a_chat(medrega):
     assert last["intent"] == "compare" and "liver is larger than spleen" in last["text"].casefold()
 
 
+@pytest.mark.parametrize(("thanks", "said"), [("thanks!", "You are welcome"), ("好的，谢谢你", "不客气")])
+def test_a_chat_takes_thanks(medrega, thanks, said):
+    ran = medrega("chat", SCAN, stdin=f"{thanks}\n")
+    assert ran.code == 0 and said in ran.err and "error" not in ran.err
+
+
 def test_an_interrupted_answer_of_a_chat_does_not_end_it(medrega, monkeypatch, engine):
     monkeypatch.setattr(chat, "_typed_lines", lambda kind: iter(["locate the liver", "where is the spleen?"]))
     run, asked = type(engine).run, []

@@ -75,12 +75,12 @@ def test_an_outline_of_the_same_names_is_a_mask(text):
 POLYPS = Terminology([("polyp", "息肉"), ("stomach", "胃")])
 
 
-@pytest.mark.parametrize("text", ["any other polyps?", "还有别的息肉吗"])
-def test_whether_there_are_others_is_told_by_the_number(text):
+@pytest.mark.parametrize(("text", "after_a_stomach"), [("any other polyps?", None), ("还有别的息肉吗", Kind.PRESENCE)])
+def test_whether_there_are_others_is_told_by_the_number(text, after_a_stomach):
     found = follow_up(text, Detect("polyp"), POLYPS, found=["polyp"])
     assert (found.intent.kind, found.intent.names) == (Kind.COUNT, (("polyp", "息肉"),))
     own = follow_up(text, Detect("stomach"), POLYPS, found=["stomach"])
-    assert own is None or own.intent.kind is Kind.PRESENCE
+    assert (own and own.intent.kind) == after_a_stomach
 
 
 def test_one_side_of_findings_is_a_side_of_the_image():

@@ -167,3 +167,17 @@ def test_where_nothing_is_found_the_file_is_empty_and_no_object_is_written(tmp_p
     assert medrega("segment", str(folder), "liver", "--volume", "--mask", str(file), *objects) == 0
     assert not np.asarray(nibabel.load(file).dataobj).any()
     assert not list((tmp_path / "objects").glob("*.dcm"))
+
+
+def test_an_object_of_a_file_with_frames_is_refused_before_any_slice_is_asked(tmp_path, monkeypatch):
+    engine = MasksEngine()
+    put(monkeypatch)
+    monkeypatch.setattr("medrega_edge.engine.load", lambda *_, **__: engine)
+    (tmp_path / "frames.dcm").write_bytes(
+        dicom(np.zeros((3, 16, 16), np.uint8) + np.arange(16, dtype=np.uint8), NumberOfFrames=3)
+    )
+    with raises_code(UsageError, "output.seg_of_frames"):
+        medrega(
+            "segment", str(tmp_path / "frames.dcm"), "liver", "--volume", "--dicom", "seg", "--dicom-to", str(tmp_path / "o")
+        )
+    assert engine.notes == []

@@ -478,3 +478,20 @@ def test_classes_of_other_tissue_are_not_offered(engine, text):
     book = engine._prompts
     with raises_code(UsageError, "task.no_set"):
         parse_intent(text, TASKS, engine.terminology, Modality.PATHOLOGY, book, True, lambda: None, lambda english: True)
+
+
+def test_the_biggest_of_many_is_located(parse):
+    assert parse("what is the biggest cell", "pathology").intent.kind is Kind.LOCATE  # a report
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "located", "refused"),
+    [
+        ("could you show me the left lung and say whether it looks okay", "xray", [["left lung"]], ["task.ask_alone"]),
+        ("whereabouts is the liver; any tumour in it?", "ct", [["liver"], ["liver tumor"]], []),
+    ],
+)
+def test_both_halves_of_a_question_are_taken(parse, text, modality, located, refused):
+    request = parse(text, modality)
+    assert [[english for english, _ in one.intent.names] for one in request.questions] == located
+    assert [message.code for message in request.refused] == refused

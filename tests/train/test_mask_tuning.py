@@ -1,4 +1,4 @@
-"""The decoder of masks is tuned on true masks, in boxes that err, and is told what is in them."""
+"""Training tunes the mask decoder on true masks, in boxes that err."""
 
 import json
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -11,7 +11,7 @@ from highdicom import AlgorithmIdentificationSequence, seg
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from medrega_edge.answer import Answer, ModelFacts
+from medrega_edge.answer import Answer, ImageFacts, ModelFacts
 from medrega_edge.domain import NOTICE
 from medrega_edge.errors import UsageError
 from medrega_edge.output.dicom.common import MANUFACTURER, identity, new_uid
@@ -32,14 +32,10 @@ def segmentation(answer: Answer, source: Dataset, series_number: int) -> Dataset
     An answer without a mask, a scan of several frames and too many segments are refused.
     """
     masked = [region for region in answer.regions if region.mask is not None]
-    if not masked:
-        raise UsageError("output.no_mask_for_seg")
-    if int(source.get("NumberOfFrames") or 1) > 1:
-        raise UsageError("output.seg_of_frames")
-    shape = (1, answer.image.height, answer.image.width, len(masked))
-    if np.prod(shape, dtype=float) > MOST_PIXELS:
-        raise UsageError("output.seg_too_large", segments=len(masked))
-    inside = np.stack([region.mask.inside() for region in masked if region.mask], axis=-1)[None].astype(np.uint8)
+    inside = _empty([source], answer.image, len(masked))
+    for segment, region in enumerate(masked):
+        if region.mask is not None:
+            inside[0, ..., segment] = region.mask.inside()
     named = [(region.label, region.mask.score) for region in masked if region.mask]
     return _made([source], inside, named, answer.model, series_number)
 
@@ -50,14 +46,7 @@ def segmentation_of_series(answer: VolumeAnswer, sources: Mapping[int, Dataset],
     Raises UsageError as `segmentation`.
     """
     masked = [region for region in answer.regions if any(region.masks)]
-    if not masked:
-        raise UsageError("output.no_mask_for_seg")
-    if any(int(source.get("NumberOfFrames") or 1) > 1 for source in sources.values()):
-        raise UsageError("output.seg_of_frames")
-    shape = (len(sources), answer.image.height, answer.image.width, len(masked))
-    if np.prod(shape, dtype=float) > MOST_PIXELS:
-        raise UsageError("output.seg_too_large", segments=len(masked))
-    inside = np.zeros(shape, np.uint8)
+    inside = _empty(sources.values(), answer.image, len(masked))
     places = {number: place for place, number in enumerate(sources)}
     for segment, region in enumerate(masked):
         for one, mask in zip(region.boxes, region.masks, strict=True):
@@ -65,6 +54,18 @@ def segmentation_of_series(answer: VolumeAnswer, sources: Mapping[int, Dataset],
                 inside[places[one.slice], ..., segment] = mask.inside()
     named = [(region.label, fmean(mask.score for mask in region.masks if mask)) for region in masked]
     return _made([*sources.values()], inside, named, answer.model, series_number)
+
+
+def _empty(sources: Collection[Dataset], image: ImageFacts, segments: int) -> npt.NDArray[np.uint8]:
+    """Return an empty `[sources, height, width, segments]`; raises UsageError for what no object can hold."""
+    if not segments:
+        raise UsageError("output.no_mask_for_seg")
+    if any(int(source.get("NumberOfFrames") or 1) > 1 for source in sources):
+        raise UsageError("output.seg_of_frames")
+    shape = (len(sources), image.height, image.width, segments)
+    if np.prod(shape, dtype=float) > MOST_PIXELS:
+        raise UsageError("output.seg_too_large", segments=segments)
+    return np.zeros(shape, np.uint8)
 
 
 def _made(

@@ -36,6 +36,7 @@ from medrega_edge.prompts.intent.spelling import plain_text, without_slips
 from medrega_edge.vocabulary.body_parts import of_named_part
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
 from medrega_edge.vocabulary.wording import (
+    AREA,
     MARK,
     UNKNOWN,
     Generic,
@@ -279,7 +280,7 @@ def unknown_parts(text: str, terminology: Terminology) -> list[int]:
         rest = _TELL_ZH.sub(" ", part)
         for kind in ("fillers", "outline", *_ASKING):
             rest = pattern(kind, rest).sub(" ", rest)
-        rest = _AREA.sub(" ", rest)
+        rest = AREA.sub(" ", rest)
         is_name = not all(word in known for word in re.findall(r"[a-z]+", rest)) or re.search(r"[\u3400-\u9fff]{2}", rest)
         if MARK not in part and is_name and may_be_name(part):
             numbers.append(number)
@@ -287,7 +288,6 @@ def unknown_parts(text: str, terminology: Terminology) -> list[int]:
 
 
 _ASKING = ("locate", "measure", "count", "side", "compare", "distance", "presence")
-_AREA = re.compile(r"\barea\b|面积")  # a mask has it
 _TELL_ZH = re.compile("(?:再|然后|顺便|接着)?(?:告诉|说说|讲讲)我?|然后|顺便|接着|^ ?再")
 _MAX_UNKNOWN = 4  # words of a name
 _COUNTER_ZH = re.compile("^[个颗处块枚张](?=[\u3400-\u9fff])")  # what is left of "这个囊肿"

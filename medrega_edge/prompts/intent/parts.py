@@ -31,7 +31,7 @@ _GOES_ON = re.compile(
 )
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
-    r"|which|why|should|can|could|whether|if)\b|[吗么嘛]$|是否|是不是|有没有|有无|怎么|为什么|什么|多[大少长宽厚远重]|几[个处颗枚级]"
+    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|是否|是不是|有没有|有无|怎么|为什么|什么|多[大少长宽厚远重]|几[个处颗枚级]"
 )
 _TAG = re.compile(
     r"^(?:is|are|isn'?t|aren'?t|does|do|doesn'?t|don'?t|has|have|can|could)(?:n'?t)? (?:there|it|they|he|she|you)$"
