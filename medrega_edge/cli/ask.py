@@ -318,7 +318,7 @@ def _answer_volume(
 ) -> None:
     """Ask every slice of a volume, show the linked answer; `options` are those given that a volume does not take."""
     from medrega_edge.output import overlay
-    from medrega_edge.output.dicom.writer import write_volume_segmentation
+    from medrega_edge.output.dicom.writer import VOLUME_KINDS, write_volume_objects
     from medrega_edge.output.volume import montage, print_volume_answer
     from medrega_edge.output.volume_masks import check_volume_mask_path, write_volume_masks
     from medrega_edge.volumes.locate import ROWS, locate_in_volume, slices_of_objects
@@ -326,9 +326,7 @@ def _answer_volume(
 
     files, picture = shared.output, shared.picture
     of_one_image = (("--slice", picture.slice_ is not None), ("--sample", picture.sample is not None))
-    kinds = [] if files.dicom is None else files.dicom.split(",")
-    named = (*of_one_image, ("--dicom", any(kind.strip() != "seg" for kind in kinds)))
-    if refused := [*options, *(option for option, given in named if given)]:
+    if refused := [*options, *(option for option, given in of_one_image if given)]:
         raise UsageError("volume.one_option", options=refused)
     path = image_path(path, None, ())
     save = None if files.save is None else in_folder(files.save)
@@ -338,14 +336,16 @@ def _answer_volume(
     if masks is not None:
         check_volume_mask_path(masks, Path(path))
     objects = _object_paths(files, Path(path))
+    if wrong := [kind for kind in objects if kind not in VOLUME_KINDS]:
+        raise UsageError("volume.objects", name=wrong[0], names=list(VOLUME_KINDS))
     volume = open_volume(path, picture.view(words))
     grid = None if masks is None else volume.grid()  # before any slice is asked
-    if objects and any(frame is not None for _, frame in volume.files):
+    if "seg" in objects and any(frame is not None for _, frame in volume.files):
         raise UsageError("output.seg_of_frames")  # before any slice is asked
     engine = shared.model.load_engine()
     language = shared.language or (language_of(words) if words else user_language())
     asked = request(engine, engine.encode(volume.read(volume.count // 2)))
-    if (masks is not None or objects) and not asked.wants_masks:
+    if (masks is not None or "seg" in objects) and not asked.wants_masks:
         raise UsageError("cli.mask_of_boxes")
     key = (ROWS, *volume.key, astuple(picture.view(words)), asked.words, asked.wants_masks, language)
     with _kept(save, shared.model, key, volume.count) as (keep, done):
@@ -355,11 +355,11 @@ def _answer_volume(
             overlay.save_png(montage(slices_of_objects(volume, answer), language), save)
     if masks is not None and grid is not None:
         write_volume_masks(answer, grid, masks)
-    if objects and not any(any(region.masks) for region in answer.regions):
-        objects = {}
+    if "seg" in objects and not any(any(region.masks) for region in answer.regions):
+        del objects["seg"]
         print_status(Message("cli.no_mask_for_seg"))
-    for written in objects.values():
-        write_volume_segmentation(answer, volume.files, written)
+    if objects:
+        write_volume_objects(answer, volume.files, objects)
     if files.as_json:
         print_json(answer.to_dict(files.include_identifiers))
     else:

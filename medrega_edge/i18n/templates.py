@@ -151,6 +151,7 @@ TEMPLATES: dict[str, str] = {
     "task.no_known_name": "The question names nothing that this model package was trained to locate; `medrega labels` "
     "lists the names.",
     "task.no_labels": "A classification needs candidates: give --labels a,b,c or the name of a set with --set.",
+    "task.named_otherwise": "asked what is in the box of {name}, the model says {other}: the box may be wrong",
     "task.no_masks": "The model package makes no masks, only boxes; ask it to locate, or take a package with a mask head.",
     "task.no_set": "The model has learned no classes that answer this about such an image.",
     "task.no_sides": "This view shows front and back, or head and feet, and no left and right.",
@@ -696,7 +697,7 @@ TEMPLATES: dict[str, str] = {
     #
     "internal.fault": "The program itself failed ({type} at {place}); that is a fault of ours: report it.",
     "volume.found": "{name!c}: slices {first} to {last}, most of it in slice {key}.",
-    "volume.longest": "Longest diameter {length:.1f} {unit}, in slice {slice}.",
+    "volume.longest": "Longest diameter {longest:.1f} {unit}, {perpendicular:.1f} {unit} across it, in slice {slice}.",
     "volume.millilitres": "About {value:.0f} ml, by its masks.",
     "volume.mask_of_nifti": "A PNG holds one slice; name a file for the masks of all slices that ends in .nii or .nii.gz.",
     "volume.no_grid": "The files do not state where the slices lie in the patient, so masks of the whole volume cannot be "
@@ -705,6 +706,7 @@ TEMPLATES: dict[str, str] = {
     "volume.no_volume": "This image has one slice; --volume takes a folder with DICOM files of a series, a DICOM file with "
     "several frames, or a NIfTI volume.",
     "volume.not_found": "{name!c}: in no slice with confidence.",
+    "volume.objects": "Of a whole volume --dicom writes {names}, not {name}; leave it out.",
     "volume.one_option": "--volume asks all slices, so it goes without {options}.",
     "volume.only_places": "--volume locates structures and lesions; ask where they are, for example 'locate the liver'.",
     "volume.perhaps": "Perhaps {name}, a best guess in most slices: slices {first} to {last}, most of it in slice {key}.",

@@ -1,11 +1,12 @@
-"""The mask head: an image and a box become a mask. Its encoder runs once an image, its decoder once a box.
+"""The mask head: boxes of an image become masks.
 
-head.encode(image) -> MaskFeatures -> head.segment(features, box) -> Mask
+It reads each box with a margin around it, stretched to a square, so that every object fills the same share of what is read.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,85 +15,95 @@ from PIL import Image
 from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import PackageError
 from medrega_edge.images.medical_image import MedicalImage
-from medrega_edge.images.preprocess import Preprocessing, fit_image
+from medrega_edge.images.windowing import without_copies
 from medrega_edge.inference.confidence import calibrated
 from medrega_edge.inference.devices import check_shape, open_session
-from medrega_edge.masks import Mask
-from medrega_edge.package.manifest import MASK_DECODER, MASK_ENCODER, MaskSpec
+from medrega_edge.masks import Inside, Mask
+from medrega_edge.package.manifest import MASK_HEAD, MaskSpec
 from medrega_edge.package.package import Package
 
 Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 
-
-@dataclass(frozen=True, eq=False)
-class MaskFeatures:
-    """What the encoder makes of an image of `width` x `height` pixels: `embedding` `[1, P, W]`.
-
-    The image fills `fitted` columns and rows of the encoder's square, at the upper left.
-    """
-
-    embedding: Floats
-    width: int
-    height: int
-    fitted: tuple[int, int]
+_AT_ONCE = 8  # boxes in one run of the graph
 
 
 class MaskHead:
-    """The two graphs of a package's mask head."""
+    """The graph of a package's mask head."""
 
     def __init__(self, package: Package, threads: int, device: str) -> None:
-        """Check and load both; raises PackageError or ResourceError."""
+        """Check and load it; raises PackageError or ResourceError."""
         spec = package.manifest.masks
         if spec is None:
-            raise PackageError("package.missing_role", role=MASK_ENCODER)
+            raise PackageError("package.missing_role", role=MASK_HEAD)
         self.spec: MaskSpec = spec
-        contents, side = package.read_masks(), spec.side
-        self._encoder = open_session(contents, MASK_ENCODER, threads, device, {spec.pixels}, {spec.embedding}, mapped=False)
-        inputs, outputs = {spec.embedding, spec.box}, {spec.logits, spec.quality}
-        self._decoder = open_session(contents, MASK_DECODER, threads, device, inputs, outputs, mapped=False)
-        check_shape(self._encoder, MASK_ENCODER, spec.pixels, (1, 3, side, side))
-        for name, shape in ((spec.box, (1, 4)), (spec.logits, (1, side, side)), (spec.quality, (1, 1))):
-            check_shape(self._decoder, MASK_DECODER, name, shape)
+        contents = package.read_masks()
+        self._graph = open_session(contents, MASK_HEAD, threads, device, {spec.pixels}, {spec.logits}, mapped=False)
+        check_shape(self._graph, MASK_HEAD, spec.pixels, (1, 3, spec.side, spec.side))
+        check_shape(self._graph, MASK_HEAD, spec.logits, (1, spec.places, spec.places))
 
-    def encode(self, image: MedicalImage) -> MaskFeatures:
-        """Encode an image; raises PackageError where the graph does not fit its input."""
-        square, fitted = prepare(image, self.spec.side)
-        try:
-            (embedding,) = self._encoder.run([self.spec.embedding], {self.spec.pixels: square})
-        except Exception:  # onnxruntime's exceptions share no base class
-            raise PackageError("inference.graph_not_as_in_manifest", role=MASK_ENCODER) from None
-        return MaskFeatures(embedding, image.width, image.height, fitted)
+    def segment(self, image: MedicalImage, boxes: Sequence[PixelBox]) -> Iterator[Mask | None]:
+        """Yield the mask of what lies in each box, in pixels of the original image; None where it has no pixel.
 
-    def segment(self, features: MaskFeatures, box: PixelBox) -> Mask | None:
-        """Return the mask of what lies in a box, in pixels of the original image; None where it has no pixel.
-
-        Raises PackageError where the graph does not fit its inputs.
+        Raises PackageError where the graph does not fit its input.
         """
-        spec = self.spec
-        scale = spec.side / max(features.width, features.height)
-        inputs = {spec.embedding: features.embedding, spec.box: np.asarray([box], np.float32) * np.float32(scale)}
-        try:
-            logits, quality = self._decoder.run([spec.logits, spec.quality], inputs)
-        except Exception:  # onnxruntime's exceptions share no base class
-            raise PackageError("inference.graph_not_as_in_manifest", role=MASK_DECODER) from None
-        score = calibrated(min(1.0, max(0.0, float(quality[0, 0]))), spec.calibration)
-        return Mask.of(enlarge(logits[0], features), score)
+        pixels = without_copies(image.pixels)
+        areas = [surroundings(box, self.spec.margin, image.width, image.height) for box in boxes]
+        for start in range(0, len(areas), _AT_ONCE):
+            chosen = areas[start : start + _AT_ONCE]
+            squares = np.stack([spread(cut_out(pixels, area, self.spec.side)) for area in chosen])
+            try:
+                (logits,) = self._graph.run([self.spec.logits], {self.spec.pixels: squares})
+            except Exception:  # onnxruntime's exceptions share no base class
+                raise PackageError("inference.graph_not_as_in_manifest", role=MASK_HEAD) from None
+            for area, one in zip(chosen, logits, strict=True):
+                score = calibrated(expected_iou(one), self.spec.calibration)
+                yield Mask.of(placed(one, area, image.width, image.height), score)
 
 
-def prepare(image: MedicalImage, side: int) -> tuple[Floats, tuple[int, int]]:
-    """Return an image as the encoder takes it `[1, 3, side, side]`, and how many columns and rows it fills."""
-    pixels, _ = fit_image(image, Preprocessing(side, fit="pad"))
+def surroundings(box: PixelBox, margin: float, width: int, height: int) -> PixelBox:
+    """Return a box, as far as it lies in the image, grown by `margin` of its sides; it may reach beyond the image."""
+    x1, y1, x2, y2 = box
+    return PixelBox(max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)).grown(margin)
+
+
+def cut_out(pixels: Pixels, area: PixelBox, side: int) -> Pixels:
+    """Return an area of an image, grey `[H, W]` or RGB `[H, W, 3]`, stretched to a square; black beyond the image."""
     height, width = pixels.shape[:2]
-    low, high = int(pixels.min()), int(pixels.max())
-    square = np.zeros((1, 3, side, side), np.float32)
-    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    square[0, :, :height, :width] = (planes - np.float32(low)) / np.float32(max(high - low, 1))
-    return square, (width, height)
+    left, top, right, bottom = math.floor(area.x1), math.floor(area.y1), math.ceil(area.x2), math.ceil(area.y2)
+    inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    beyond = [(max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0))]
+    whole = np.pad(inside, beyond + [(0, 0)] * (pixels.ndim - 2))
+    exact = (area.x1 - left, area.y1 - top, area.x2 - left, area.y2 - top)
+    return np.asarray(Image.fromarray(whole).resize((side, side), Image.Resampling.BILINEAR, box=exact))
 
 
-def enlarge(logits: Floats, features: MaskFeatures) -> npt.NDArray[np.bool_]:
-    """Return which pixels of the original image `[height, width]` are inside, from the logits of the square's places."""
-    width, height = features.fitted
-    cut = Image.fromarray(np.ascontiguousarray(logits[:height, :width]))
-    whole = cut.resize((features.width, features.height), Image.Resampling.BILINEAR)
-    return np.asarray(whole) > 0
+def spread(square: Pixels) -> Floats:
+    """Return a square as the graph takes it `[3, side, side]`, its values spread over 0..1."""
+    planes = np.broadcast_to(square, (3, *square.shape)) if square.ndim == 2 else square.transpose(2, 0, 1)
+    low, high = int(square.min()), int(square.max())
+    return (planes - np.float32(low)) / np.float32(max(high - low, 1))
+
+
+def expected_iou(logits: Floats) -> float:
+    """Return the IoU that the logits of a mask promise: as if each place were inside with its own probability."""
+    shares = 1 / (1 + np.exp(-logits.clip(-30, 30)))
+    inside = logits > 0
+    return float(shares[inside].sum() / max(inside.sum() + shares[~inside].sum(), 1e-6))
+
+
+def placed(logits: Floats, area: PixelBox, width: int, height: int) -> Inside:
+    """Return which pixels of the image `[height, width]` are inside, from the logits of places over an area of it."""
+    whole = np.zeros((height, width), np.bool_)
+    left, right = max(0, math.ceil(area.x1)), min(width, math.floor(area.x2))
+    top, bottom = max(0, math.ceil(area.y1)), min(height, math.floor(area.y2))
+    if left < right and top < bottom:
+        rows, columns = logits.shape
+        across, down = columns / (area.x2 - area.x1), rows / (area.y2 - area.y1)
+        # Floats may pass the end by a trifle, which Pillow refuses.
+        ends = min((right - area.x1) * across, float(columns)), min((bottom - area.y1) * down, float(rows))
+        exact = ((left - area.x1) * across, (top - area.y1) * down, *ends)
+        source = Image.fromarray(np.ascontiguousarray(logits, np.float32))
+        values = source.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=exact)
+        whole[top:bottom, left:right] = np.asarray(values) > 0
+    return whole

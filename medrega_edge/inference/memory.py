@@ -27,8 +27,8 @@ TIMES = {
 # Bytes for each pixel of the square picture, of a tower of convolutions: the maps between its layers. Measured on 2026-11-28
 # with a package of 13 MiB of weights at 384 pixels, as the difference to the sum of the above; its first layers are float32.
 MAPS = 280
-# Further peak memory of a first mask of LiteMedSAM: maps of 256 x 256 places with 256 channels. Measured on 2026-11-29.
-MASKS = 300 * 2**20
+# Further peak memory of a first mask: weights in float32, and the maps of eight boxes at once. Measured on 2026-11-30.
+MASKS = 150 * 2**20
 
 MEMINFO = Path("/proc/meminfo")
 _V2, _V1 = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")

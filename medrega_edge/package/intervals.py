@@ -23,7 +23,9 @@ from medrega_edge.package.package import Package
 from medrega_edge.package.registry import user_folders
 
 LEVEL = 0.9  # share of objects whose truth an interval holds
-LENGTHS = ("width", "height", "longest", "perpendicular")  # of a box; diameters of a mask
+BOX_LENGTHS, MASK_LENGTHS = ("width", "height"), ("mask_width", "mask_height")  # of a box; of the box around a mask
+DIAMETERS = ("longest", "perpendicular")  # of a mask
+LENGTHS = (*BOX_LENGTHS, *MASK_LENGTHS, *DIAMETERS)
 ALL = ""  # name of all kinds of images together, and of all confidences
 # Names of confidences, with the least one: chosen on val, where the lengths of sure boxes were within a sixth of the true
 # ones, those of likely boxes within a half.
@@ -59,11 +61,15 @@ class LengthFactors:
 
 @dataclass(frozen=True)
 class Margins:
-    """The numbers of one kind of image and one level of confidence; what too few objects were there for is missing."""
+    """The numbers of one kind of image and one level of confidence; what too few objects were there for is missing.
+
+    `mask_box` are those of boxes around masks, which err less.
+    """
 
     __pydantic_config__ = STRICT
 
     box: BoxMargins | None = None
+    mask_box: BoxMargins | None = None
     lengths: Mapping[str, LengthFactors] = field(default_factory=dict)
 
 
@@ -87,16 +93,19 @@ class Intervals:
         """Serialise as the file."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
 
-    def around(self, box: PixelBox, modality: Modality | None, confidence: float) -> tuple[PixelBox | None, PixelBox] | None:
+    def around(
+        self, box: PixelBox, modality: Modality | None, confidence: float, of_mask: bool = False
+    ) -> tuple[PixelBox | None, PixelBox] | None:
         """Return the box that lies in the true one, None where none is sure to, and the box that holds the true one.
 
-        None where nothing was fitted.
+        `of_mask`: the box is that around a mask. None where nothing was fitted.
         """
-        margins = next((found.box for found in self._found(modality, confidence) if found.box), None)
+        found = (each.mask_box if of_mask else each.box for each in self._found(modality, confidence))
+        margins = next(filter(None, found), None)
         if margins is None:
             return None
-        inner = moved(box, -margins.inner) if margins.inner < 0.5 else None
-        return inner, moved(box, margins.outer)
+        inner = box.grown(-margins.inner) if margins.inner < 0.5 else None
+        return inner, box.grown(margins.outer)
 
     def of_length(self, length: float, name: str, modality: Modality | None, confidence: float) -> Range | None:
         """Return the interval of a length, one of `LENGTHS`, of such a box; None where nothing was fitted."""
@@ -115,12 +124,6 @@ class Intervals:
 def name_of_confidence(confidence: float) -> str:
     """Return the name of a confidence."""
     return next(name for name, least in CONFIDENCES.items() if confidence >= least)
-
-
-def moved(box: PixelBox, share: float) -> PixelBox:
-    """Return a box whose sides have moved out by a share of its width and height."""
-    across, down = share * (box.x2 - box.x1), share * (box.y2 - box.y1)
-    return PixelBox(box.x1 - across, box.y1 - down, box.x2 + across, box.y2 + down)
 
 
 def site_file(weights: str) -> Path | None:

@@ -27,9 +27,7 @@ FILE_NAMES = {  # role -> the name that export gives its file
 ROLES = tuple(FILE_NAMES)
 REGION_HEAD = "region_head"
 REGION_HEAD_FILE = "region_head.onnx"  # the name that export gives it
-MASK_ENCODER, MASK_DECODER = "mask_encoder", "mask_decoder"
-# With the names that export gives them. Both are read when a mask is first asked for.
-MASK_ROLES = {MASK_ENCODER: "mask_encoder.onnx", MASK_DECODER: "mask_decoder.onnx"}
+MASK_HEAD, MASK_HEAD_FILE = "mask_head", "mask_head.onnx"  # read when a mask is first asked for
 INTERVALS, INTERVALS_FILE = "intervals", "intervals.json"  # `medrega bench calibrate` adds it
 FAMILIAR_IMAGES, FAMILIAR_NAMES, FAMILIAR_QUESTIONS = "familiar_images", "familiar_names", "familiar_questions"
 # With the names of their files. `medrega bench familiarity` adds them.
@@ -38,7 +36,7 @@ FAMILIARITY_ROLES = {
     FAMILIAR_NAMES: "familiar_names.json",
     FAMILIAR_QUESTIONS: "familiar_questions.json",
 }
-OPTIONAL_ROLES = (REGION_HEAD, *MASK_ROLES, INTERVALS, *FAMILIARITY_ROLES, "decoder_data", "vision_data")
+OPTIONAL_ROLES = (REGION_HEAD, MASK_HEAD, INTERVALS, *FAMILIARITY_ROLES, "decoder_data", "vision_data")
 _ABOUT_WEIGHTS = ("certificate", "card", INTERVALS, *FAMILIARITY_ROLES)  # roles that no answer's boxes and masks depend on
 
 
@@ -116,6 +114,9 @@ class RegionSpec:
 
     `tokens` `[1, P, hidden]` is an output of the tower's graph for the language model: the mean over the places of a box in
     a question is added to the embedding of the token that closes the box.
+
+    `doubt` is taken off the log-odds of a box in which the weights, asked back, name something else; 0 where this was not
+    fitted, and boxes are not asked about.
     """
 
     __pydantic_config__ = STRICT
@@ -131,27 +132,26 @@ class RegionSpec:
     bins: Count
     several: Share
     overlap: Share
+    doubt: Number = 0.0
 
 
 @dataclass(frozen=True)
 class MaskSpec:
-    """The mask head: an encoder that runs once an image, and a decoder that runs once a box.
+    """The mask head: a graph that makes a mask of the content of each box.
 
-    The encoder makes `embedding` `[1, P, W]` of `pixels` `[1, 3, side, side]`: the image's longest side is `side`, it lies
-    at the upper left, its values are spread over 0..1, and the rest is 0. The decoder reads `embedding` and `box` `[1, 4]`,
-    x1 y1 x2 y2 in pixels of the square. `logits` `[1, side, side]` are positive inside the mask; `quality` `[1, 1]` is the
-    IoU that it predicts for its mask. All are float32. `calibration` is slope and offset of `confidence.calibrated` for it.
-    Of the labels `wrong`, English names, masks are wrong even in the right box, so none are given.
+    `pixels` `[N, 3, side, side]` are boxes, each grown by `margin` of its sides, stretched to a square, black beyond the
+    image, their values spread over 0..1. `logits` `[N, places, places]` over the same areas are positive inside the mask.
+    Both are float32. `calibration` is slope and offset of `confidence.calibrated` for the IoU that the logits promise. Of
+    the labels `wrong`, English names, masks are wrong even in the right box, so none are given.
     """
 
     __pydantic_config__ = STRICT
 
     pixels: str
-    embedding: str
-    box: str
     logits: str
-    quality: str
     side: Count
+    places: Count
+    margin: Share
     calibration: tuple[Number, ...] = ()
     wrong: tuple[str, ...] = ()
 
@@ -239,6 +239,8 @@ class Manifest:
         for key in ("regions", "masks"):
             if data[key] is None:
                 del data[key]
+        if self.regions and not self.regions.doubt:
+            del data["regions"]["doubt"]
         for key in ("calibration_shifts", "answer_calibration", "answer_thresholds", "familiarity"):
             if not data[key]:
                 del data[key]
@@ -296,16 +298,18 @@ class Manifest:
             raise PackageError("package.wrong_value", file=MANIFEST, key=key)
 
     def _check_masks(self) -> None:
-        """Raise PackageError unless the files of the mask head and their numbers go together."""
-        present = [role for role in MASK_ROLES if role in self.files]
+        """Raise PackageError unless the file of the mask head and its numbers go together."""
         if self.masks is None:
-            if present:
+            if MASK_HEAD in self.files:
                 raise PackageError("package.missing_key", file=MANIFEST, key="masks")
             return
-        for role in MASK_ROLES:
-            if role not in present:
-                raise PackageError("package.missing_role", role=role)
-        problems = {"masks.side": self.masks.side == 0, "masks.calibration": len(self.masks.calibration) not in (0, 2)}
+        if MASK_HEAD not in self.files:
+            raise PackageError("package.missing_role", role=MASK_HEAD)
+        problems = {
+            "masks.side": self.masks.side == 0,
+            "masks.places": self.masks.places == 0,
+            "masks.calibration": len(self.masks.calibration) not in (0, 2),
+        }
         for key in (key for key, is_wrong in problems.items() if is_wrong):
             raise PackageError("package.wrong_value", file=MANIFEST, key=key)
 

@@ -19,7 +19,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from medrega_edge.errors import PackageError
-from medrega_edge.package.manifest import MANIFEST, MASK_ROLES, Manifest
+from medrega_edge.package.manifest import MANIFEST, MASK_HEAD, Manifest
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Package:
         """Check every file, several at a time, and read all but those of the mask head; raises PackageError."""
         with ThreadPoolExecutor() as pool:  # hashing runs outside the interpreter's lock
             embeddings = pool.submit(self.map_file, "embeddings")
-            later = [role for role in self.manifest.files if role.endswith("_data") or role in MASK_ROLES]
+            later = [role for role in self.manifest.files if role.endswith("_data") or role == MASK_HEAD]
             unread = [pool.submit(self.check, role) for role in later]
             held = [role for role in self.manifest.files if role not in ("embeddings", *later)]
             files = {role: pool.submit(self.read, role) for role in held}
@@ -104,8 +104,8 @@ class Package:
             return PackageContents(self, {role: read.result() for role, read in files.items()}, embeddings.result())
 
     def read_masks(self) -> PackageContents:
-        """Read and check the files of the mask head; raises PackageError."""
-        return PackageContents(self, {role: self.read(role) for role in MASK_ROLES}, memoryview(b""))
+        """Read and check the file of the mask head; raises PackageError."""
+        return PackageContents(self, {MASK_HEAD: self.read(MASK_HEAD)}, memoryview(b""))
 
     def verify(self) -> None:
         """Check size and hash of every file; raises PackageError, for a file that is not in the manifest too."""

@@ -32,11 +32,15 @@ OnText = Callable[[str], None] | None
 
 @dataclass(frozen=True)
 class Detection:
-    """A named box on the model's grid, with its raw score 0..1; None if there is no score."""
+    """A named box on the model's grid, with its raw score 0..1; None if there is no score.
+
+    `doubt` is taken off the log-odds of the probability that it is right.
+    """
 
     label: str
     box: GridBox
     score: float | None
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class TaskContext:
     `is_unfamiliar` tells that the image is unlike all of its kind that the weights were trained on: no answer is sure.
     `is_unfamiliar_name` tells that no such image had a box of an English name: no box of it is sure.
     `sides` are the sides of the patient at the edges of the image, as `MedicalImage.patient_orientation` has them.
+    `doubt` is that of a box in which the weights, asked back, name something else; 0 where this was not fitted.
     `max_tokens` limits each generation, if it is not None. `on_text` receives free text while it is written.
     """
 
@@ -89,6 +94,7 @@ class TaskContext:
     is_unfamiliar: Callable[[], bool] = lambda: False
     is_unfamiliar_name: Callable[[str], bool] = lambda _: False
     sides: Sequence[str] | None = None
+    doubt: float = 0.0
 
     def clean(self, text: str) -> str:
         """Return a user's text without special tokens and outer white space."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from medrega_edge.boxes import Geometry, PixelBox, iou
+from medrega_edge.boxes import Geometry, GridBox, PixelBox, iou
 from medrega_edge.domain import Language, Task
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+from medrega_edge.inference.language_model import Generation
 from medrega_edge.prompts.region_markup import format_boxes
-from medrega_edge.prompts.templates import IDENTIFY_QUESTION
+from medrega_edge.prompts.templates import IDENTIFY_QUESTION, Prompt
 from medrega_edge.tasks.base import (
     Detection,
     TaskContext,
@@ -20,6 +21,7 @@ from medrega_edge.tasks.base import (
     generation_warnings,
 )
 from medrega_edge.tasks.detection import locate
+from medrega_edge.vocabulary.terminology import BilingualName
 
 _CERTAIN = 0.9  # probability of a name from which on it is not looked for
 _ASKS_WHAT_IT_IS = re.compile(r"^\s*$|what|which|name|identify|是什么|什么|识别|哪", re.IGNORECASE)
@@ -58,16 +60,11 @@ class Identify(TaskRequest):
             raise UsageError("task.box_outside", box=self.box.as_list(), width=geometry.width, height=geometry.height)
         box = geometry.to_grid(self.box)
         has_names = bool(context.terminology.labels)
-        language = Language.EN if has_names else context.language
-        question = IDENTIFY_QUESTION[language].format(box=format_boxes([box]))
-        prompt = context.prompts.prompt(Task.IDENTIFY, language, question)
         if not has_names:
-            generation = context.generate_prose(prompt)
+            generation = context.generate_prose(_prompt(context, context.language, box))
             warnings = self._warnings(geometry) + generation_warnings(generation)
             return TaskResult(generation.raw_text.strip(), warnings=warnings, generations=(generation,))
-        names = [english for english, _ in context.terminology.labels]
-        generation, chosen, probability = context.choose(prompt, names)
-        label = context.terminology.labels[chosen[0]]
+        label, probability, generation = name_in(context, box)
         name = label[context.language is Language.ZH]
         warnings = self._warnings(geometry) + generation_warnings(generation)
         can_locate = Task.DETECT in context.prompts.templates
@@ -86,6 +83,17 @@ class Identify(TaskRequest):
         if not _ASKS_WHAT_IT_IS.search(self.question):
             warnings.append(Message("task.box_question_ignored"))
         return tuple(warnings)
+
+
+def name_in(context: TaskContext, box: GridBox) -> tuple[BilingualName, float, Generation]:
+    """Return which of the package's names the content of a box has, its probability among them, and the generation."""
+    names = [english for english, _ in context.terminology.labels]
+    generation, chosen, probability = context.choose(_prompt(context, Language.EN, box), names)
+    return context.terminology.labels[chosen[0]], probability, generation
+
+
+def _prompt(context: TaskContext, language: Language, box: GridBox) -> Prompt:
+    return context.prompts.prompt(Task.IDENTIFY, language, IDENTIFY_QUESTION[language].format(box=format_boxes([box])))
 
 
 def check_box(box: PixelBox) -> None:

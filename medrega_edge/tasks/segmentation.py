@@ -16,11 +16,13 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import Detection, TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.identification import check_box
+from medrega_edge.tasks.identification import check_box, name_in
 from medrega_edge.tasks.sizes import why_pixels
+from medrega_edge.vocabulary.wording import is_of_many, wider_label
 
 _OF_BOX = Message("answer.in_the_box")  # label of a region whose box is the user's
 WRONG_MASK = "task.wrong_mask"  # warning that masks of a label are not given
+_NOT_ASKED = 0.95  # confidence of a box from which on it is not asked about: of such boxes 98 % are right
 _SQUARE_CENTIMETRE = 100.0  # in square millimetres
 
 
@@ -62,7 +64,7 @@ class Segment(TaskRequest):
     def run(self, context: TaskContext) -> TaskResult:
         """Find the boxes; raises UsageError where no name is known, and for a box outside the image."""
         if self.box is None:
-            return Detect(self.names).run(context)
+            return asked_back(context, Detect(self.names).run(context))
         geometry = context.geometry
         if not geometry.overlaps(self.box):
             raise UsageError("task.box_outside", box=self.box.as_list(), width=geometry.width, height=geometry.height)
@@ -83,6 +85,28 @@ class Segment(TaskRequest):
         text = ("" if answer.language is Language.ZH else " ").join(sentences)
         facts: dict[str, Any] = {"masks": sum(region.mask is not None for region in answer.regions)}
         return replace(answer, text=text, facts=facts | why | dict(answer.facts))
+
+
+def asked_back(context: TaskContext, result: TaskResult) -> TaskResult:
+    """Ask what lies in each box that is not sure. A box is doubted where the weights name something else, and this is said.
+
+    Of names that an image has many of, as teeth, a kind of them is no other name: their boxes are not asked about.
+    """
+    if not context.doubt or Task.IDENTIFY not in context.prompts.templates:
+        return result
+    place = context.language is Language.ZH
+    english = {label[place]: label[0] for label in context.terminology.labels}
+    detections, notes, generations = list(result.detections), list(result.warnings), list(result.generations)
+    for number, each in enumerate(result.detections):
+        name = english.get(each.label)
+        if name is None or each.score is None or context.confidence(name, each.score) >= _NOT_ASKED or is_of_many(name):
+            continue
+        other, _, generation = name_in(context, each.box)
+        generations.append(generation)
+        if other[0] not in (name, wider_label(name)):
+            detections[number] = replace(each, doubt=context.doubt)
+            notes.append(Message("task.named_otherwise", name=each.label, other=other[place]))
+    return replace(result, detections=tuple(detections), warnings=tuple(notes), generations=tuple(generations))
 
 
 def _sentences(region: Region, answer: Answer) -> Iterator[Message]:

@@ -13,7 +13,7 @@ from medrega_edge.domain import NOTICE, Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.masks import Mask
-from medrega_edge.measures import Diameter, Measures
+from medrega_edge.measures import Measures
 from medrega_edge.volumes.linking import SliceBox
 
 SCHEMA_VERSION = 1
@@ -35,13 +35,12 @@ class VolumeRegion:
     measures: tuple[Measures | None, ...] = ()
 
     @property
-    def longest(self) -> tuple[int, Diameter, str] | None:
-        """The slice with the longest diameter of all slices, this diameter and its unit; None without masks."""
+    def longest(self) -> tuple[int, Measures] | None:
+        """The slice with the longest diameter of all slices, and what its mask measures; None without masks."""
         found = [(one.slice, each) for one, each in zip(self.boxes, self.measures, strict=False) if each is not None]
         if not found:
             return None
-        number, measures = max(found, key=lambda pair: pair[1].longest.length)
-        return number, measures.longest, measures.unit
+        return max(found, key=lambda pair: pair[1].longest.length)
 
     @property
     def box(self) -> PixelBox:
@@ -133,12 +132,18 @@ class VolumeAnswer:
             "confidence": round(region.confidence, 4),
             "best_guess": region.is_best_guess,
             "volume_ml": None if region.millilitres is None else round(region.millilitres, 1),
+            "longest_diameter": None if region.longest is None else _diameters(*region.longest),
             "boxes": [
                 {"slice": one.slice, "box": [round(v, 2) for v in one.box], "confidence": round(one.confidence, 4)}
                 | mask_data(mask, measures, self.image)
                 for one, mask, measures in zip_longest(region.boxes, region.masks, region.measures)
             ],
         }
+
+
+def _diameters(number: int, measures: Measures) -> dict[str, Any]:
+    lengths = {"longest": measures.longest.length, "perpendicular": measures.perpendicular.length}
+    return {"slice": number} | {name: round(value, 1) for name, value in lengths.items()} | {"unit": measures.unit}
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,7 @@ def _with_masks(
         if region.label in unmasked
         else replace(
             region,
+            boxes=_around(region.boxes, masks[region.label]),
             masks=tuple(masks[region.label]),
             measures=tuple(measures[region.label]),
             millilitres=millilitres(region.boxes, masks[region.label], volume, facts.spacing_mm),
@@ -171,6 +172,11 @@ def _with_masks(
         for region in regions
     )
     return measured, sorted(unmasked)
+
+
+def _around(boxes: Sequence[SliceBox], masks: Sequence[Mask | None]) -> tuple[SliceBox, ...]:
+    """Return the boxes around the masks, where there is one."""
+    return tuple(replace(one, box=mask.box) if mask else one for one, mask in zip(boxes, masks, strict=True))
 
 
 def _mask_row(engine: Engine, volume: Volume, number: int, regions: Sequence[Region]) -> Row:
@@ -216,7 +222,8 @@ def _text(regions: tuple[VolumeRegion, ...], absent: tuple[str, ...], language: 
         if r.millilitres is not None:
             messages.append(Message("volume.millilitres", value=r.millilitres))
         if (longest := r.longest) is not None:
-            number, diameter, unit = longest
-            messages.append(Message("volume.longest", length=diameter.length, unit=unit, slice=number))
+            number, measures = longest
+            lengths = {"longest": measures.longest.length, "perpendicular": measures.perpendicular.length}
+            messages.append(Message("volume.longest", **lengths, unit=measures.unit, slice=number))
     messages += [Message("volume.not_found", name=name) for name in absent]
     return ("" if language is Language.ZH else " ").join(message.text(language) for message in messages)

@@ -75,7 +75,8 @@ def test_the_command_measures_a_package(data, tmp_path):
     whole = result["figures"][0]
     assert whole["by_name"]["n"] == 1 and whole["by_box"]["n"] == 2
     assert whole["by_name"]["value"] > 0.99 and whole["by_box"]["value"] > 0.99
-    assert result["images"] == 1 and result["decode_ms"]["n"] == 3
+    assert result["images"] == 1 and result["mask_ms"]["n"] == 3
+    assert whole["box_iou"]["n"] == whole["mended_iou"]["n"] == 1 and whole["mended_iou"]["value"] > 0.99
 
 
 def test_what_is_missing_is_named(data, tmp_path):

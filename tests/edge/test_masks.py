@@ -10,13 +10,12 @@ from PIL import Image
 from medrega_edge import load
 from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import PackageError, ResourceError, UsageError
-from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.inference import memory
-from medrega_edge.inference.mask_head import prepare
+from medrega_edge.inference.mask_head import cut_out, expected_iou, placed, spread, surroundings
 from medrega_edge.masks import Mask, compress, expand, run_lengths
 from medrega_edge.output.mask_file import label_picture, write_masks
 from medrega_edge.output.overlay import draw_answer
-from medrega_edge.package.manifest import MANIFEST, MASK_DECODER, MASK_ENCODER
+from medrega_edge.package.manifest import MANIFEST, MASK_HEAD
 from medrega_edge.package.package import Package
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.detection import Detect
@@ -27,7 +26,7 @@ from tests.edge.stub import medrega
 from tests.edge.test_region_head import opened
 from tests.edge.toy_package import MASKS, build, picture
 
-AREA = 160 * 120 - 4 * 14  # the mask of a square of 48 pixels, enlarged, has round corners
+AREA = 160 * 120 - 26  # the mask of a square of 48 pixels, enlarged, has round corners
 
 
 def test_run_lengths_of_a_case_worked_by_hand():
@@ -60,13 +59,35 @@ def test_nothing_inside_is_no_mask():
     assert Mask.of(np.zeros((4, 5), bool), 0.5) is None
 
 
-def test_an_image_is_fitted_and_its_values_spread():
-    pixels = np.full((10, 20, 3), 50, np.uint8)
+def test_a_box_is_cut_out_with_its_margin_and_black_beyond_the_image():
+    pixels = np.full((10, 20), 50, np.uint8)
     pixels[:, 10:] = 150
-    square, fitted = prepare(MedicalImage(pixels, ""), 32)
-    assert square.shape == (1, 3, 32, 32) and fitted == (32, 16)
-    assert (square[..., :16, :].min(), square[..., :16, :].max(), square[..., 16:, :].max()) == (0, 1, 0)
-    assert prepare(MedicalImage(pixels[:, :5], ""), 32)[0].max() == 0  # one value alone
+    area = surroundings(PixelBox(8, -3, 12, 99), 0.25, 20, 10)
+    assert area == PixelBox(7, -2.5, 13, 12.5)  # the box ends with the image, its margin does not
+    square = cut_out(pixels, area, 60)
+    assert square.shape == (60, 60) and (square[30, 5], square[30, 55], square[2, 30], square[57, 30]) == (50, 150, 0, 0)
+    assert np.array_equal(cut_out(np.stack([pixels] * 3, -1), area, 60)[..., 1], square)
+    values = spread(square)
+    assert values.shape == (3, 60, 60) and (values.min(), values.max()) == (0, 1)
+    assert spread(np.full((4, 4), 7, np.uint8)).max() == 0  # one value alone
+
+
+@pytest.mark.parametrize("size", [(20, 10), (700, 900)])
+def test_a_mask_lies_where_its_square_was_cut_out(size):
+    width, height = size
+    area = surroundings(PixelBox(0.2 * width, 0.5 * height, 0.6 * width, height), 0.25, width, height)
+    inside = np.zeros((height, width), bool)
+    inside[height // 2 :, int(0.2 * width) : int(0.6 * width)] = True
+    square = cut_out(inside.astype(np.uint8) * 255, area, 80)
+    again = placed(square.astype(np.float32) - 127.5, area, width, height)
+    assert (again & inside).sum() / (again | inside).sum() > 0.97
+    assert not placed(np.full((8, 8), -1, np.float32), area, width, height).any()
+
+
+def test_a_mask_promises_the_iou_that_its_places_would_have():
+    logits = np.log(np.array([[9.0, 9.0], [1 / 9, 1 / 9]], np.float32))  # 0.9, 0.9, 0.1, 0.1
+    assert expected_iou(logits) == pytest.approx(1.8 / 2.2)
+    assert expected_iou(np.full((2, 2), -50, np.float32)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +104,12 @@ def test_a_name_gets_the_mask_of_its_box(toy, image):
     answer = toy.segment(image, ["liver", "polyp"])
     (region,) = answer.regions
     assert region.mask.box == PixelBox(80, 40, 240, 160)
-    assert (region.mask.area, region.mask.score) == (AREA, pytest.approx(0.8))
-    assert region.mask.centroid == (160, 100)
+    assert (region.mask.area, region.mask.score) == (AREA, pytest.approx(1.0, abs=0.01))
+    assert region.mask.centroid == pytest.approx((160, 100), abs=0.01)
     assert answer.facts["masks"] == 1 and str(AREA) in answer.text
     document = answer.to_dict()["regions"][0]["mask"]
     assert document["size"] == [240, 480] and expand(document["counts"]) == run_lengths(region.mask.inside())
-    assert document["score"] == 0.8 and "area_mm2" not in document
+    assert document["score"] > 0.99 and "area_mm2" not in document
 
 
 def test_the_area_is_in_square_millimetres_where_a_pixel_has_a_size(toy):
@@ -96,12 +117,12 @@ def test_the_area_is_in_square_millimetres_where_a_pixel_has_a_size(toy):
     sized = dataclasses.replace(image, image=dataclasses.replace(image.image, spacing_mm=(0.5, 0.25)))
     answer = toy.segment(sized, "liver")
     assert answer.to_dict()["regions"][0]["mask"]["area_mm2"] == AREA / 8
-    assert "23.9 cm²" in answer.text
+    assert "24.0 cm²" in answer.text
 
 
 def test_a_box_by_hand(toy, image):
     answer = toy.segment(image, PixelBox(70, 30, 250, 170), "zh")
-    assert answer.regions[0].label == "框内目标" and answer.regions[0].mask.area == AREA
+    assert answer.regions[0].label == "框内目标" and answer.regions[0].mask.area == pytest.approx(AREA, abs=20)
     with raises_code(UsageError, "task.box_outside"):
         toy.segment(image, PixelBox(500, 10, 600, 20))
     with raises_code(UsageError, "task.box_corners"):
@@ -139,16 +160,20 @@ def test_names_and_a_box_exclude_each_other():
             Segment(**wrong)
 
 
-def test_the_mask_head_loads_when_it_is_needed_and_encodes_once(tmp_path, monkeypatch):
+def test_the_mask_head_loads_when_it_is_needed(tmp_path):
     engine = load(build(tmp_path / "toy", masks=MASKS))
     image = opened(engine, picture(480, 240, liver=(80, 40, 240, 160)))
     engine.detect(image, "liver")
     assert engine._mask_head is None
-    first = engine.segment(image, "liver")
-    monkeypatch.setattr(engine._mask_head, "encode", None)  # not called again
-    assert engine.segment(image, "liver").regions == first.regions
-    again = opened(engine, picture(480, 240, liver=(80, 40, 240, 160)))
-    assert engine.segment(again, "liver").regions == first.regions
+    first, head = engine.segment(image, "liver"), engine._mask_head
+    assert engine.segment(image, "liver").regions == first.regions and engine._mask_head is head
+
+
+def test_many_boxes_at_once_get_the_masks_of_each_alone(toy, image):
+    boxes = [PixelBox(80, 40, 240 - 4 * number, 160) for number in range(11)]
+    toy.segment(image, "liver")
+    together = list(toy._mask_head.segment(image.image, boxes))
+    assert together == [next(toy._mask_head.segment(image.image, [box])) for box in boxes]
 
 
 def test_a_first_mask_needs_memory(tmp_path, monkeypatch):
@@ -179,8 +204,10 @@ def test_a_package_without_masks_refuses_and_still_locates(tmp_path):
     ("edit", "code"),
     [
         (lambda m: m.pop("masks"), "missing_key"),
-        (lambda m: m["files"].pop(MASK_ENCODER), "missing_role"),
+        (lambda m: m["files"].pop(MASK_HEAD), "missing_role"),
         (lambda m: m["masks"].update(side=0), "wrong_value"),
+        (lambda m: m["masks"].update(places=0), "wrong_value"),
+        (lambda m: m["masks"].update(margin=1.5), "wrong_value"),
         (lambda m: m["masks"].update(calibration=[1.0]), "wrong_value"),
         (lambda m: m["masks"].update(colour="blue"), "unknown_key"),
     ],
@@ -195,17 +222,18 @@ def test_a_manifest_that_does_not_fit_the_head_is_refused(tmp_path, edit, code):
 
 
 @pytest.mark.parametrize(
-    ("changes", "role"),
+    "changes",
     [
-        ({"masks": dataclasses.replace(MASKS, side=24)}, MASK_ENCODER),
-        ({"masks": dataclasses.replace(MASKS, logits="mask")}, MASK_DECODER),
-        ({"mask_graphs": (toy_package.vision, toy_package.mask_decoder)}, MASK_ENCODER),
+        {"masks": dataclasses.replace(MASKS, side=24)},
+        {"masks": dataclasses.replace(MASKS, places=24)},
+        {"masks": dataclasses.replace(MASKS, logits="mask")},
+        {"mask_graph": toy_package.vision},
     ],
 )
-def test_graphs_that_do_not_fit_the_manifest_are_refused(tmp_path, changes, role):
+def test_a_graph_that_does_not_fit_the_manifest_is_refused(tmp_path, changes):
     engine = load(build(tmp_path / "toy", **({"masks": MASKS} | changes)))
     image = opened(engine, picture(480, 240, liver=(80, 40, 240, 160)))
-    with raises_code(PackageError, "inference.graph_not_as_in_manifest", role=role):
+    with raises_code(PackageError, "inference.graph_not_as_in_manifest", role=MASK_HEAD):
         engine.segment(image, "liver")
 
 

@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
 from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.masks import Mask
-from medrega_edge.output.dicom.writer import write_volume_segmentation
+from medrega_edge.measures import measure
+from medrega_edge.output.dicom.writer import write_volume_objects
 from medrega_edge.output.volume_masks import label_volume, write_volume_masks
 from medrega_edge.volumes.answer import VolumeAnswer, VolumeRegion
 from medrega_edge.volumes.linking import SliceBox
@@ -123,7 +125,7 @@ def test_a_segmentation_object_of_a_series_is_read_back_equal(tmp_path):
     volume = open_volume(scan_of(tmp_path / "ct"))
     random = np.random.default_rng(0)
     liver, kidney = ({number: random.random((16, 16)) > 0.6 for number in numbers} for numbers in ((1, 2), (2, 3)))
-    write_volume_segmentation(answer_about(volume, liver, kidney), volume.files, tmp_path / "seg.dcm")
+    write_volume_objects(answer_about(volume, liver, kidney), volume.files, {"seg": tmp_path / "seg.dcm"})
     seg = highdicom.seg.segread(tmp_path / "seg.dcm")
     assert [item.SegmentLabel for item in seg.SegmentSequence] == ["liver", "left kidney"]
     assert seg.SeriesInstanceUID != "1.2.3" and seg.StudyInstanceUID == "1.2"
@@ -135,18 +137,57 @@ def test_a_segmentation_object_of_a_series_is_read_back_equal(tmp_path):
             assert np.array_equal(pixels[place, ..., segment] > 0, expected)
 
 
+def test_a_report_of_a_series_has_each_box_and_what_is_measured(tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    volume = open_volume(scan_of(tmp_path / "ct"))
+    inside = np.zeros((16, 16), bool)
+    inside[2:6, 3:13] = True
+    found = answer_about(volume, {1: inside, 2: inside})
+    image = replace(volume.read(1), spacing_mm=(1.0, 1.0))
+    measures = tuple(measure(inside, mask.box, image) for mask in found.regions[0].masks)
+    liver = replace(found.regions[0], measures=measures, millilitres=1.25)
+    write_volume_objects(replace(found, regions=(liver,), absent=("spleen",)), volume.files, {"sr": tmp_path / "sr.dcm"})
+    report = highdicom.sr.srread(tmp_path / "sr.dcm")
+    assert (report.StudyInstanceUID, report.Modality) == ("1.2", "SR")
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    assert group.finding_type.value == "10200004" and group.tracking_identifier == "liver"
+    assert [place.graphic_type.value for place in group.roi] == ["POLYLINE"] * 2
+    sources = [place.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID for place in group.roi]
+    assert sources == ["1.2.3.2", "1.2.3.3"] and group.roi[0].value[2].tolist() == [5, 4]
+    values = {each.name.meaning: (each.value, each.unit.value) for each in group.get_measurements()}
+    assert values.pop("Score of the model") == (0.9, "1")
+    axes = {"Long Axis": measures[0].longest, "Short Axis": measures[0].perpendicular}
+    lengths = {name: (pytest.approx(axis.length, abs=0.005), "mm") for name, axis in axes.items()}
+    assert values == {"Volume": (1.25, "ml")} | lengths
+    (absent,) = report.content.get_image_measurement_groups()
+    assert absent.finding_type.meaning == "spleen" and absent.get_qualitative_evaluations()[0].value.value == "not-found"
+
+
+def test_a_report_of_a_file_with_frames_names_the_frame(tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    scan = pydicom.dcmread(scan_of(tmp_path / "ct", 1) / "0.dcm")
+    scan.NumberOfFrames, scan.PixelData = 3, scan.PixelData * 3
+    scan.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7.3"
+    scan.save_as(tmp_path / "frames.dcm")
+    volume = open_volume(tmp_path / "frames.dcm")
+    write_volume_objects(answer_about(volume, {1: np.ones((16, 16), bool)}), volume.files, {"sr": tmp_path / "sr.dcm"})
+    (group,) = highdicom.sr.srread(tmp_path / "sr.dcm").content.get_volumetric_roi_measurement_groups()
+    assert group.roi[0].ContentSequence[0].ReferencedSOPSequence[0].ReferencedFrameNumber == 2
+
+
 def test_the_command_writes_masks_of_the_whole_volume(tmp_path, monkeypatch, capsys):
     put(monkeypatch)
     monkeypatch.setattr("medrega_edge.engine.load", lambda *_, **__: MasksEngine())
     folder, file = scan_of(tmp_path / "ct"), tmp_path / "masks.nii.gz"
-    objects = ("--dicom", "seg", "--dicom-to", str(tmp_path / "objects"))
+    objects = ("--dicom", "sr,seg", "--dicom-to", str(tmp_path / "objects"))
     assert medrega("segment", str(folder), "liver", "--volume", "--mask", str(file), *objects) == 0
     assert "masks.nii.gz" in capsys.readouterr().err
     assert np.asarray(nibabel.load(file).dataobj).sum() == 3 * 20
-    assert (tmp_path / "objects" / "medrega-seg.dcm").stat().st_size > 1000
+    for kind in ("sr", "seg"):
+        assert (tmp_path / "objects" / f"medrega-{kind}.dcm").stat().st_size > 1000
     for options, code in (
         (("--mask", str(tmp_path / "masks.png")), "volume.mask_of_nifti"),
-        (("--dicom", "sr", "--dicom-to", str(tmp_path)), "volume.one_option"),
+        (("--dicom", "sr,gsps", "--dicom-to", str(tmp_path)), "volume.objects"),
         (("--box", "1,1,5,5"), "task.names_or_box"),
     ):
         with raises_code(UsageError, code):
@@ -163,10 +204,10 @@ def test_where_nothing_is_found_the_file_is_empty_and_no_object_is_written(tmp_p
     put(monkeypatch)
     monkeypatch.setattr("medrega_edge.engine.load", lambda *_, **__: Blind())
     folder, file = scan_of(tmp_path / "ct"), tmp_path / "masks.nii"
-    objects = ("--dicom", "seg", "--dicom-to", str(tmp_path / "objects"))
+    objects = ("--dicom", "seg,sr", "--dicom-to", str(tmp_path / "objects"))
     assert medrega("segment", str(folder), "liver", "--volume", "--mask", str(file), *objects) == 0
     assert not np.asarray(nibabel.load(file).dataobj).any()
-    assert not list((tmp_path / "objects").glob("*.dcm"))
+    assert [path.name for path in (tmp_path / "objects").iterdir()] == ["medrega-sr.dcm"]
 
 
 def test_an_object_of_a_file_with_frames_is_refused_before_any_slice_is_asked(tmp_path, monkeypatch):

@@ -285,7 +285,11 @@ def test_a_mask_is_made_in_each_box_of_an_object(tmp_path):
     assert liver["volume_ml"] == pytest.approx(20 * 0.25 * 7.5 / 1000, abs=0.05)
     assert [one["mask"]["area"] for one in liver["boxes"]] == [20, 20, 20]
     assert {one["mask"]["length_unit"] for one in liver["boxes"]} == {"mm"}
-    number, longest, _ = answer.regions[0].longest
-    assert number == 1 and longest.length == pytest.approx(3, abs=0.1) and f"{longest.length:.1f} mm" in answer.text
+    number, measures = answer.regions[0].longest
+    assert number == 1 and measures.longest.length == pytest.approx(3, abs=0.1)
+    lengths = {"longest": measures.longest.length, "perpendicular": measures.perpendicular.length}
+    rounded = {name: round(value, 1) for name, value in lengths.items()}
+    assert liver["longest_diameter"] == {"slice": 1, "unit": "mm"} | rounded
+    assert f"diameter {rounded['longest']} mm, {rounded['perpendicular']} mm across it, in slice 1." in answer.text
     with raises_code(UsageError, "task.no_masks"):
         locate_in_volume(SlicesEngine(), open_volume(tmp_path / "ct"), Segment(["liver"]), Language.EN)

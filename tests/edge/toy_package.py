@@ -15,9 +15,8 @@ import numpy as np
 from medrega_edge.inference.tokenizer import Tokenizer
 from medrega_edge.package.manifest import (
     MANIFEST,
-    MASK_DECODER,
-    MASK_ENCODER,
-    MASK_ROLES,
+    MASK_HEAD,
+    MASK_HEAD_FILE,
     REGION_HEAD,
     REGION_HEAD_FILE,
     REGION_SCHEMA_VERSION,
@@ -51,7 +50,7 @@ REGIONS = RegionSpec(
     overlap=0.5,
 )
 
-MASKS = MaskSpec("pixel_values", "mask_embedding", "box", "mask_logits", "mask_quality", SIDE)
+MASKS = MaskSpec("pixel_values", "mask_logits", SIDE, SIDE, 0.25)
 
 
 def _array(values):
@@ -156,24 +155,16 @@ def head(colours, bins=BINS, hidden=HIDDEN, query="query", channels=3):
     return graph(nodes, constants, inputs, outputs)
 
 
-def mask_encoder():
-    """The pixels as they are."""
-    nodes = [node("Identity", "pixel_values", "mask_embedding")]
-    return graph(nodes, {}, [value("pixel_values", 1, 3, SIDE, SIDE)], [value("mask_embedding", 1, 3, SIDE, SIDE)])
-
-
-def mask_decoder():
-    """Inside is what is not black; the quality is 0.8."""
-    constants = {"channel": _axes(1), "place": _axes(1), "half": _array(-0.5), "zero": _array(0.0), "good": _array(0.8)}
+def mask_head():
+    """Inside is what is not black, for sure."""
+    constants = {"channel": _axes(1), "half": _array(-0.5), "sure": _array(100.0)}
     nodes = [
-        node("ReduceMax", "mask_embedding channel", "bright", keepdims=0),
-        node("Add", "bright half", "mask_logits"),
-        node("ReduceSum", "box place", "sum", keepdims=1),
-        node("Mul", "sum zero", "nothing"),
-        node("Add", "nothing good", "mask_quality"),
+        node("ReduceMax", "pixel_values channel", "bright", keepdims=0),
+        node("Add", "bright half", "signed"),
+        node("Mul", "signed sure", "mask_logits"),
     ]
-    inputs = [value("mask_embedding", 1, 3, SIDE, SIDE), value("box", 1, 4)]
-    return graph(nodes, constants, inputs, [value("mask_logits", 1, SIDE, SIDE), value("mask_quality", 1, 1)])
+    inputs, outputs = [value("pixel_values", "batch", 3, SIDE, SIDE)], [value("mask_logits", "batch", SIDE, SIDE)]
+    return graph(nodes, constants, inputs, outputs)
 
 
 def _weights(shipped):
@@ -219,7 +210,7 @@ def build(
     vision_graph=vision,
     with_head=True,
     masks=None,
-    mask_graphs=(mask_encoder, mask_decoder),
+    mask_graph=mask_head,
     **regions,
 ):
     """Write the package into a new folder. `regions` change numbers and names of its RegionSpec.
@@ -240,8 +231,7 @@ def build(
     if with_head:
         written[REGION_HEAD], names[REGION_HEAD] = head_graph(colours), REGION_HEAD_FILE
     if masks:
-        names |= MASK_ROLES
-        written |= {role: make() for role, make in zip((MASK_ENCODER, MASK_DECODER), mask_graphs, strict=True)}
+        written[MASK_HEAD], names[MASK_HEAD] = mask_graph(), MASK_HEAD_FILE
     for role, name in names.items():
         if role == "embeddings":
             np.save(folder / name, embeddings)

@@ -24,7 +24,7 @@ def train(
 ) -> None:
     """Train a full-precision checkpoint from images and records.
 
-    With --preset masks the decoder of the mask head of --start is tuned on true masks, with the default package's encoder.
+    With --preset masks a mask head is trained on true masks; it starts from the vision tower of the checkpoint --start.
 
     medrega train --data ../shared/data --out runs/lite --minutes 9
     """
@@ -37,7 +37,7 @@ def train(
     if minutes is not None and minutes <= 0:
         raise UsageError("train.no_minutes")
     if preset == "masks":
-        _tune_masks(data, masks, start, out, minutes)
+        _train_masks(data, masks, start, out, minutes)
         return
     if preset not in PRESETS:
         raise UsageError("train.no_preset", preset=preset, presets=[*PRESETS, "masks"])
@@ -47,21 +47,21 @@ def train(
     print_result(Message("train.finished", folder=checkpoint) if checkpoint else Message("train.slice_ended", folder=out))
 
 
-def _tune_masks(data: Path, masks: Path | None, start: Path | None, out: Path, minutes: float | None) -> None:
-    """Tune the decoder of a mask head; raises UsageError where masks or a start are missing."""
+def _train_masks(data: Path, masks: Path | None, start: Path | None, out: Path, minutes: float | None) -> None:
+    """Train a mask head; raises UsageError where masks or a start are missing."""
     from medrega_edge.cli.console import print_result
     from medrega_edge.errors import UsageError
     from medrega_edge.i18n.message import Message
-    from medrega_edge.package.registry import find_package
-    from medrega_train.mask_tuning import TuningOptions, tune
+    from medrega_train.mask_training import TrainingOptions
+    from medrega_train.mask_training import train as train_masks
 
     if masks is None or start is None:
         raise UsageError("train.masks_and_start")
-    written = tune(TuningOptions(data, masks, start, find_package(None), out, minutes or _MINUTES))
+    written = train_masks(TrainingOptions(data, masks, start, out, minutes or _MINUTES))
     print_result(Message("train.finished", folder=written))
 
 
-_MINUTES = 40.0
+_MINUTES = 60.0
 
 
 def mount(app: typer.Typer) -> None:

@@ -87,11 +87,14 @@ class ConvNorm(nn.Module):
         self.even = before * 2 == total
         self.before, self.after = before, total - before
 
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the convolution with the norm in it."""
+        scale = self.gain * torch.rsqrt(self.variance + _NORM_EPSILON)
+        return self.weight * scale[:, None, None, None], self.bias - self.mean * scale
+
     def forward(self, x: Tensor) -> Tensor:
         """`[B, inputs, H, W]` -> `[B, outputs, H / stride, W / stride]`."""
-        scale = self.gain * torch.rsqrt(self.variance + _NORM_EPSILON)
-        weight = self.weight * scale[:, None, None, None]
-        bias = self.bias - self.mean * scale
+        weight, bias = self.folded()
         if self.even:
             return F.conv2d(x, weight, bias, self.stride, self.before, 1, self.groups)
         padded = F.pad(x, (self.before, self.after, self.before, self.after))

@@ -19,15 +19,11 @@ if TYPE_CHECKING:
 MasksOption = Annotated[
     Path | None, typer.Option(help="Folder with masks.jsonl and its PNGs; without it diameters have no interval.")
 ]
-PerSetOption = Annotated[
-    int | None, typer.Option(min=1, help="Make masks of at most this many images of each data set; boxes are of all.")
-]
 
 
 def calibrate(
     data: DataOption,
     masks: MasksOption = None,
-    per_set: PerSetOption = None,
     split: SplitOption = "val",
     batch: BatchOption = None,
     model: ModelOption = None,
@@ -49,7 +45,7 @@ def calibrate(
     from medrega_edge.package.registry import find_package
 
     package = find_package(model)
-    found = _cases(package, data, masks, per_set, split, batch, answers)
+    found = _cases(package, data, masks, split, batch, answers)
     overlapping = [case for case in found if case.overlaps]
     if len(overlapping) < FEWEST:
         raise UsageError("bench.few_boxes", count=len(overlapping), least=FEWEST)
@@ -72,7 +68,6 @@ def coverage(
     data: DataOption,
     out: ResultOption,
     masks: MasksOption = None,
-    per_set: PerSetOption = None,
     split: SplitOption = "test",
     batch: BatchOption = None,
     model: ModelOption = None,
@@ -97,7 +92,7 @@ def coverage(
     intervals = find(package)
     if intervals is None:
         raise UsageError("bench.no_intervals")
-    found = _cases(package, data, masks, per_set, split, batch, answers)
+    found = _cases(package, data, masks, split, batch, answers)
     result = CoverageResult(
         command=command(),
         split=split,
@@ -126,7 +121,6 @@ def _cases(
     package: Package,
     data: Path,
     masks: Path | None,
-    per_set: int | None,
     split: str,
     batch: int | None,
     answers: Path | None,
@@ -137,7 +131,7 @@ def _cases(
     from medrega_bench.evaluation import answer_cache
     from medrega_bench.evaluation.intervals import MaskMeasures, cases, items_of
     from medrega_edge.evaluation.records import read_records
-    from medrega_edge.evaluation.true_masks import read_mask_lines, spread_over_sets
+    from medrega_edge.evaluation.true_masks import read_mask_lines
     from medrega_edge.inference.devices import available_threads
     from medrega_edge.inference.mask_head import MaskHead
 
@@ -151,8 +145,7 @@ def _cases(
     rows = answer_cache.answers(package, items, None, with_progress, folder=answers, plain=True)
     measures = None
     if masks is not None and package.manifest.masks is not None:
-        masked = spread_over_sets([record for record in records if record.id in lines], per_set)
-        measures = MaskMeasures(MaskHead(package, available_threads(), "cpu"), masks, lines, masked)
+        measures = MaskMeasures(MaskHead(package, available_threads(), "cpu"), masks, lines, records)
     return list(cases(with_progress(iter(rows), len(rows)), measures))
 
 

@@ -23,7 +23,7 @@ def masks(
 ) -> None:
     """Measure masks against true ones: Dice from the name alone, and given the true box.
 
-    It also fits the numbers that make the predicted IoU of a mask an expected one; take those of val.
+    It also fits the numbers that make the promised IoU of a mask an expected one; take those of val.
 
     medrega bench masks --data DATA --masks MASKS --split val --out masks-val.json
     """
@@ -51,12 +51,11 @@ def masks(
         split=split,
         environment=environment(),
         package=engine.package.sha256,
-        images=len(measurement.encode_ms),
+        images=measurement.images,
         figures=tuple(figures(rows)),
         calibration=fit_scores(rows),
         score_error=score_error(rows, spec.calibration if spec else ()),
-        encode_ms=Spread.of(measurement.encode_ms),
-        decode_ms=Spread.of(measurement.decode_ms),
+        mask_ms=Spread.of(measurement.mask_ms),
     )
     result_files.write(out, result)
     for one in result.figures:
@@ -64,5 +63,8 @@ def masks(
         by_name = "-" if one.by_name is None else f"{one.by_name.value:.3f}"
         count = one.by_box.n
         print_result(Message("bench.masks", name=name, n=count, named=by_name, boxed=one.by_box.value, leaves=one.leaves))
+        if one.box_iou and one.mended_iou:
+            boxes = {"iou": one.box_iou.value, "mended": one.mended_iou.value, "n": one.box_iou.n}
+            print_result(Message("bench.mask_boxes", name=name, **boxes))
     slope, offset = result.calibration
     print_result(Message("bench.mask_scores", slope=slope, offset=offset, error=result.score_error))

@@ -23,15 +23,19 @@ from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.evaluation.bootstrap import mean_interval
 from medrega_edge.evaluation.records import Record
 from medrega_edge.evaluation.true_masks import MaskLine, true_masks
+from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.images.reader import read_image
-from medrega_edge.inference.mask_head import MaskFeatures, MaskHead
-from medrega_edge.masks import Inside
-from medrega_edge.measures import diameters
+from medrega_edge.inference.mask_head import MaskHead
+from medrega_edge.masks import Inside, Mask
+from medrega_edge.measures import Diameter, diameters
 from medrega_edge.package.intervals import (
     ALL,
+    BOX_LENGTHS,
     CONFIDENCES,
+    DIAMETERS,
     LENGTHS,
     LEVEL,
+    MASK_LENGTHS,
     BoxMargins,
     Intervals,
     LengthFactors,
@@ -41,12 +45,18 @@ from medrega_edge.package.intervals import (
 
 FEWEST = 60  # objects of a kind of image and confidence; with fewer they have no numbers of their own
 
+_OF_BOX, _OF_MASK = ("outer", "inner"), ("mask_outer", "mask_inner")
+MEASURES = (*_OF_BOX, *_OF_MASK, *LENGTHS)
+
 Pair = tuple[float, float]  # a length and the true one
 
 
 @dataclass(frozen=True)
 class Case:
-    """A box with the true one, and lengths with the true ones, by name. `kind` is the modality that the answer states."""
+    """A box with the true one, and lengths with the true ones, by name. `kind` is the modality that the answer states.
+
+    `mask_box` is the box around its mask; None where none was made.
+    """
 
     image: str
     kind: Modality | None
@@ -54,6 +64,7 @@ class Case:
     true_box: PixelBox
     confidence: float
     lengths: Mapping[str, Pair]
+    mask_box: PixelBox | None = None
 
     @property
     def overlaps(self) -> bool:
@@ -65,7 +76,7 @@ class Case:
 class Coverage:
     """How often intervals held the truth: of objects whose box overlaps the true one, and of all that got a box.
 
-    `kind` is a modality, `confidence` the name of one, each "" for all; `measure` is "outer", "inner" or a length. `size` is
+    `kind` is a modality, `confidence` the name of one, each "" for all; `measure` is one of `MEASURES`. `size` is
     the median of the interval's size: of an outer or inner box, its area relative to the box; of a length, its upper end
     divided by its lower one.
     """
@@ -100,6 +111,14 @@ def items_of(records: Sequence[Record]) -> Iterator[EvaluationItem]:
                 yield EvaluationItem(question, record.dataset, (record.width, record.height))
 
 
+@dataclass(frozen=True)
+class MaskCase:
+    """The box around the mask in a box of an answer, and its diameters with the true ones, by name."""
+
+    box: PixelBox
+    diameters: Mapping[str, Pair]
+
+
 class MaskMeasures:
     """Measures true masks and those of a package, in pixels."""
 
@@ -107,50 +126,54 @@ class MaskMeasures:
         """`folder` and `lines` are those of the true masks."""
         self._head, self._folder = head, folder
         self._records = {str(record.image): (record, lines[record.id]) for record in records if record.id in lines}
-        self._last: tuple[str, MaskFeatures] | None = None  # rows of one image follow each other
+        self._last: tuple[str, MedicalImage] | None = None  # rows of one image follow each other
 
-    def __call__(self, row: AnswerRow) -> list[dict[str, Pair]]:
-        """Return the diameters of the mask in each box of an answer, with the true ones; none for several true objects."""
-        found: list[dict[str, Pair]] = [{} for _ in row.boxes]
+    def __call__(self, row: AnswerRow) -> list[MaskCase | None]:
+        """Return what is measured of the mask in each box of an answer; no diameters for several true objects."""
+        if row.object in self._head.spec.wrong:
+            return [None for _ in row.boxes]
         known = self._records.get(row.image)
-        if known is None or row.object in self._head.spec.wrong or len(row.true_boxes) != 1:
-            return found
-        truth = self._truth(*known, str(row.object))
-        if truth is None:
-            return found
+        truth = None if known is None or len(row.true_boxes) != 1 else self._truth(*known, str(row.object))
+        true = None if truth is None else diameters(truth, (1.0, 1.0))
         if self._last is None or self._last[0] != row.image:
-            self._last = row.image, self._head.encode(read_image(row.image))
-        features = self._last[1]
-        for lengths, box in zip(found, row.boxes, strict=True):
-            mask = self._head.segment(features, PixelBox(*box))
-            if mask is not None:
-                pairs = zip(diameters(mask.inside(), (1.0, 1.0)), diameters(truth, (1.0, 1.0)), strict=True)
-                for name, (one, true) in zip(LENGTHS[2:], pairs, strict=True):
-                    lengths[name] = one.length, true.length
-        return found
+            self._last = row.image, read_image(row.image)
+        masks = self._head.segment(self._last[1], [PixelBox(*box) for box in row.boxes])
+        return [None if mask is None else _mask_case(mask, true) for mask in masks]
 
     def _truth(self, record: Record, line: MaskLine, label: str) -> Inside | None:
         masks = (inside for region, inside in true_masks(self._folder, line, record) if region.label_en == label)
         return next(masks, None)
 
 
-def cases(rows: Iterable[AnswerRow], measures: Callable[[AnswerRow], list[dict[str, Pair]]] | None) -> Iterator[Case]:
+def _mask_case(mask: Mask, true: tuple[Diameter, Diameter] | None) -> MaskCase:
+    if true is None:
+        return MaskCase(mask.box, {})
+    mine = diameters(mask.inside(), (1.0, 1.0))
+    return MaskCase(
+        mask.box, {name: (one.length, other.length) for name, one, other in zip(DIAMETERS, mine, true, strict=True)}
+    )
+
+
+def cases(rows: Iterable[AnswerRow], measures: Callable[[AnswerRow], list[MaskCase | None]] | None) -> Iterator[Case]:
     """Compare each box of each answer with the true box that it overlaps most, or that is nearest."""
     for row in rows:
         true_boxes = [PixelBox(*box) for box in row.true_boxes]
-        of_masks = measures(row) if measures and row.boxes else [{} for _ in row.boxes]
+        of_masks: list[MaskCase | None] = measures(row) if measures and row.boxes else [None for _ in row.boxes]
         boxes = (PixelBox(*corners) for corners in row.boxes)
-        for box, confidence, lengths in zip(boxes, row.confidences, of_masks, strict=True):
+        for box, confidence, masked in zip(boxes, row.confidences, of_masks, strict=True):
             if confidence is None:  # a package without scores
                 continue
             true = max(true_boxes, key=lambda other: (iou(box, other), -math.dist(_middle(box), _middle(other))))
-            sides = {
-                "width": (box.x2 - box.x1, true.x2 - true.x1),
-                "height": (box.y2 - box.y1, true.y2 - true.y1),
-            }
-            yield Case(
-                row.image, Modality(row.recognised) if row.recognised else None, box, true, confidence, sides | lengths
-            )
+            lengths = dict(zip(BOX_LENGTHS, _sides(box, true), strict=True))
+            if masked is not None:
+                lengths |= dict(zip(MASK_LENGTHS, _sides(masked.box, true), strict=True))
+                lengths |= masked.diameters
+            kind = Modality(row.recognised) if row.recognised else None
+            yield Case(row.image, kind, box, true, confidence, lengths, masked.box if masked else None)
+
+
+def _sides(box: PixelBox, true: PixelBox) -> tuple[Pair, Pair]:
+    return (box.x2 - box.x1, true.x2 - true.x1), (box.y2 - box.y1, true.y2 - true.y1)
 
 
 def _middle(box: PixelBox) -> tuple[float, float]:
@@ -172,12 +195,14 @@ def fit(found: Sequence[Case], weights: str, data: str) -> Intervals:
         group = [case for case in overlapping if name_of_confidence(case.confidence) == level]
         own = [kinds.get(case.kind or ALL, {}).get(level, Margins()) for case in group]
         box = _box([case for case, has in zip(group, own, strict=True) if has.box is None]) or _box(group)
+        others = [case for case, has in zip(group, own, strict=True) if has.mask_box is None]
+        around = _box(others, True) or _box(group, True)
         lengths = {}
         for name in LENGTHS:
             others = [case for case, has in zip(group, own, strict=True) if name not in has.lengths]
             if (factors := _factors(others, name) or _factors(group, name)) is not None:
                 lengths[name] = factors
-        of_all[level] = Margins(box, lengths)
+        of_all[level] = Margins(box, around, lengths)
     return Intervals(weights, LEVEL, data, {ALL: of_all, **kinds})
 
 
@@ -192,15 +217,16 @@ def _groups(found: Sequence[Case]) -> Iterator[tuple[str, str, list[Case]]]:
 
 def _margins(group: Sequence[Case]) -> Margins:
     found = {name: factors for name in LENGTHS if (factors := _factors(group, name)) is not None}
-    return Margins(_box(group), found)
+    return Margins(_box(group), _box(group, True), found)
 
 
-def _box(group: Sequence[Case]) -> BoxMargins | None:
-    """Fit the margins of boxes; None for too few."""
-    if len(group) < FEWEST:
+def _box(group: Sequence[Case], of_mask: bool = False) -> BoxMargins | None:
+    """Fit the margins of boxes, or of those around masks; None for too few."""
+    pairs = [(box, case.true_box) for case in group if (box := case.mask_box if of_mask else case.box) is not None]
+    if len(pairs) < FEWEST:
         return None
-    outer, inner = (highest([score(case) for case in group], LEVEL) for score in (_outside, _inside))
-    return BoxMargins(len(group), _up(outer), _up(inner))
+    outer, inner = (highest([score(*pair) for pair in pairs], LEVEL) for score in (_outside, _inside))
+    return BoxMargins(len(pairs), _up(outer), _up(inner))
 
 
 def _factors(group: Sequence[Case], name: str) -> LengthFactors | None:
@@ -226,16 +252,16 @@ def _up(value: float) -> float:
     return math.ceil(value * 1e4) / 1e4
 
 
-def _outside(case: Case) -> float:
+def _outside(box: PixelBox, true: PixelBox) -> float:
     """Return the share of its sides by which a box has to grow to hold the true one."""
-    (x1, y1, x2, y2), true = case.box, case.true_box
+    x1, y1, x2, y2 = box
     width, height = x2 - x1, y2 - y1
     return max((x1 - true.x1) / width, (true.x2 - x2) / width, (y1 - true.y1) / height, (true.y2 - y2) / height)
 
 
-def _inside(case: Case) -> float:
+def _inside(box: PixelBox, true: PixelBox) -> float:
     """Return the share of its sides by which a box has to shrink on each side to lie in the true one."""
-    (x1, y1, x2, y2), true = case.box, case.true_box
+    x1, y1, x2, y2 = box
     width, height = x2 - x1, y2 - y1
     return max((true.x1 - x1) / width, (x2 - true.x2) / width, (true.y1 - y1) / height, (y2 - true.y2) / height)
 
@@ -243,7 +269,7 @@ def _inside(case: Case) -> float:
 def coverage(found: Sequence[Case], intervals: Intervals) -> Iterator[Coverage]:
     """Measure how often intervals hold the truth, over all images, for each kind of them and each confidence."""
     for kind, level, group in _groups(found):
-        for measure in ("outer", "inner", *LENGTHS):
+        for measure in MEASURES:
             held = [(case, result) for case in group if (result := _held(case, measure, intervals)) is not None]
             mine = [(case, result) for case, result in held if case.overlaps]
             if mine and ALL in (kind, level):
@@ -253,14 +279,15 @@ def coverage(found: Sequence[Case], intervals: Intervals) -> Iterator[Coverage]:
 
 def _held(case: Case, measure: str, intervals: Intervals) -> tuple[bool, float] | None:
     """Return whether the interval holds the truth, and how large it is; None where there is none."""
-    if measure in ("outer", "inner"):
-        around = intervals.around(case.box, case.kind, case.confidence)
-        if around is None:
+    if measure in (*_OF_BOX, *_OF_MASK):
+        box = case.mask_box if measure in _OF_MASK else case.box
+        around = None if box is None else intervals.around(box, case.kind, case.confidence, of_mask=measure in _OF_MASK)
+        if around is None or box is None:
             return None
         inner, outer = around
-        if measure == "outer":
-            return outer.contains(case.true_box), outer.area / case.box.area
-        return (True, 0.0) if inner is None else (case.true_box.contains(inner), inner.area / case.box.area)
+        if measure.endswith("outer"):
+            return outer.contains(case.true_box), outer.area / box.area
+        return (True, 0.0) if inner is None else (case.true_box.contains(inner), inner.area / box.area)
     if measure not in case.lengths:
         return None
     length, true = case.lengths[measure]

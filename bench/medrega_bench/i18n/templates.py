@@ -66,6 +66,7 @@ TEMPLATES: dict[str, str] = {
     "bench.few_familiar": "Split '{split}' has too few images of each kind for a limit; name another one with --held-out.",
     "bench.few_boxes": "Only {count} boxes overlap a true one, and intervals need {least}; take more images.",
     "bench.masks": "{name}: {n} objects, Dice {named} by name, {boxed:.3f} by true box; {leaves:.0%} leave the box",
+    "bench.mask_boxes": "{name}: {n} boxes, IoU {iou:.3f}; {mended:.3f} of the boxes of their masks",
     "bench.mask_scores": "scores: slope {slope:.3f}, offset {offset:.3f}; the package's are {error:.3f} off on average",
     "bench.no_place": "This system has no folder for your files; give --into-package.",
     "bench.no_masks_in_split": "No image of the split '{split}' has a mask; choose another split.",

@@ -1,6 +1,7 @@
-"""The mask head of a checkpoint, LiteMedSAM: the file of its weights, its sizes, and the names and shapes of its weights.
+"""The mask head of a checkpoint: the file of its weights, its sizes, and the names and shapes of its weights.
 
-It reads the image itself, so it goes with every tower. Its sizes are those of the published weights.
+It reads boxes of the image itself, so it goes with every vision tower of a model. It is an EfficientNet-Lite tower, whose
+maps at five strides are joined from the coarsest to the finest. Batch norm is folded into the convolutions.
 """
 
 from __future__ import annotations
@@ -9,37 +10,18 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from medrega_export.checkpoint.efficientnet_lite import EfficientNetLite
+
 FILE = "mask_head.safetensors"
-# Keys of its metadata, all JSON: slope and offset of the predicted IoU, labels whose masks are wrong, and the number of
-# images on whose masks the decoder was tuned.
-CALIBRATION, WRONG, TUNED_ON = "calibration", "wrong", "tuned_on"
-SIDE = 256  # pixels of the square, and places of a mask
-GRID = 64  # places a side of the encoder's result
-WIDTH = 256  # its channels
-STEM = 64  # channels of the first stage
-STEM_BLOCKS = 2
-EXPANSION = 4
-HEAD_WIDTH = 32  # channels of an attention head of the encoder
-TOKENS = 5  # of the decoder: quality, four masks
-LAYERS, HEADS, MLP = 2, 8, 2048  # of the decoder
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage of transformer blocks; `window` is a side in places, `side` one of its maps."""
-
-    width: int
-    blocks: int
-    window: int
-    side: int
-
-    @property
-    def heads(self) -> int:
-        """Attention heads of a block."""
-        return self.width // HEAD_WIDTH
-
-
-STAGES = (Stage(128, 2, 7, 128), Stage(160, 6, 14, 64), Stage(320, 2, 7, 64))
+# Keys of its metadata, all JSON: slope and offset of the promised IoU, labels whose masks are wrong, and the number of
+# images on whose masks it was trained.
+CALIBRATION, WRONG, TRAINED_ON = "calibration", "wrong", "trained_on"
+SIDE = 160  # pixels of the square
+PLACES = SIDE // 2  # a side of the mask
+MARGIN = 0.25  # of the sides of a box, on each side
+TOWER = EfficientNetLite("lite2", SIDE, 1)
+WIDTHS = (128, 96, 64, 48, 32)  # channels of the joined maps, the coarsest first
+KERNEL = 3
 
 
 @dataclass(frozen=True)
@@ -48,7 +30,7 @@ class MaskFacts:
 
     calibration: tuple[float, ...] = ()
     wrong: tuple[str, ...] = ()
-    tuned_on: int = 0
+    trained_on: int = 0
 
 
 def read_facts(path: Path) -> MaskFacts:
@@ -58,67 +40,30 @@ def read_facts(path: Path) -> MaskFacts:
     with safe_open(path, framework="pt") as file:
         stated = file.metadata() or {}
     calibration, wrong = (json.loads(stated.get(key, "[]")) for key in (CALIBRATION, WRONG))
-    return MaskFacts(tuple(map(float, calibration)), tuple(map(str, wrong)), int(stated.get(TUNED_ON, "0")))
+    return MaskFacts(tuple(map(float, calibration)), tuple(map(str, wrong)), int(stated.get(TRAINED_ON, "0")))
+
+
+def level_widths() -> tuple[int, ...]:
+    """Return the channels of the tower's last map at each stride, the finest first: 2, 4, 8, 16, 32."""
+    widths, width = [], TOWER.stem.outputs
+    for block in TOWER.blocks:
+        if block.filter.stride == 2:
+            widths.append(width)
+        width = block.project.outputs
+    return (*widths, width)
 
 
 def weight_shapes() -> dict[str, tuple[int, ...]]:
     """Shapes of the weights by name."""
-    return _encoder_shapes() | _decoder_shapes()
-
-
-def _encoder_shapes() -> dict[str, tuple[int, ...]]:
-    half, inner = STEM // 2, STEM * EXPANSION
-    convolutions = {"stem.0": (half, 3, 1, 1), "stem.1": (STEM, half, 1, 1)}
-    linears: dict[str, tuple[int, int]] = {}
-    norms: dict[str, int] = {"neck.1": WIDTH, "neck.3": WIDTH}
+    weights: dict[str, tuple[int, ...]] = {}
+    for conv in (TOWER.stem, *(conv for block in TOWER.blocks for conv in block.convolutions)):
+        weights[f"tower.{conv.name}"] = (conv.outputs, conv.inputs // conv.groups, conv.kernel, conv.kernel)
+    for number, (inputs, width) in enumerate(zip(reversed(level_widths()), WIDTHS, strict=True)):
+        weights |= {f"side.{number}": (width, inputs, 1, 1), f"mix.{number}": (width, width, KERNEL, KERNEL)}
+    for number, (inputs, width) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False)):
+        weights[f"down.{number}"] = (width, inputs, 1, 1)
+    weights |= {"pool": (WIDTHS[0], WIDTHS[0], 1, 1), "out": (1, WIDTHS[-1], KERNEL, KERNEL)}
     shapes: dict[str, tuple[int, ...]] = {}
-    for block in range(STEM_BLOCKS):
-        name = f"stages.0.{block}"
-        convolutions |= {f"{name}.expand": (inner, STEM, 1, 1), f"{name}.filter": (inner, 1, 3, 3)}
-        convolutions[f"{name}.project"] = (STEM, inner, 1, 1)
-    before = STEM
-    for number, stage in enumerate(STAGES):
-        name, width = f"merges.{number}", stage.width
-        convolutions |= {f"{name}.expand": (width, before, 1, 1), f"{name}.filter": (width, 1, 3, 3)}
-        convolutions[f"{name}.project"] = (width, width, 1, 1)
-        for block in range(stage.blocks):
-            name = f"stages.{number + 1}.{block}"
-            norms |= {f"{name}.attention.norm": width, f"{name}.norm": width}
-            linears |= {f"{name}.attention.qkv": (3 * width, width), f"{name}.attention.project": (width, width)}
-            linears |= {f"{name}.widen": (EXPANSION * width, width), f"{name}.narrow": (width, EXPANSION * width)}
-            convolutions[f"{name}.filter"] = (width, 1, 3, 3)
-            shapes[f"encoder.{name}.attention.biases"] = (stage.heads, stage.window**2)
-        before = width
-    shapes |= {"encoder.neck.0.weight": (WIDTH, before, 1, 1), "encoder.neck.2.weight": (WIDTH, WIDTH, 3, 3)}
-    return shapes | _with_biases("encoder", {**convolutions, **linears}, norms)
-
-
-def _decoder_shapes() -> dict[str, tuple[int, ...]]:
-    linears: dict[str, tuple[int, ...]] = {}
-    norms = {"last_norm": WIDTH, "doubled_norm": WIDTH // 4}
-    attentions = {"last": WIDTH // 2}
-    for name in (f"layers.{i}" for i in range(LAYERS)):
-        attentions |= {f"{name}.among": WIDTH, f"{name}.to_image": WIDTH // 2, f"{name}.to_tokens": WIDTH // 2}
-        norms |= {f"{name}.norms.{i}": WIDTH for i in range(4)}
-        linears |= {f"{name}.widen": (MLP, WIDTH), f"{name}.narrow": (WIDTH, MLP)}
-    for name, inner in attentions.items():
-        linears |= {f"{name}.{part}": (inner, WIDTH) for part in ("query", "key", "value")}
-        linears[f"{name}.out"] = (WIDTH, inner)
-    for name, last in (("direction", WIDTH // 8), ("quality", 1)):
-        linears |= {f"{name}.0": (WIDTH, WIDTH), f"{name}.1": (WIDTH, WIDTH), f"{name}.2": (last, WIDTH)}
-    shapes = _with_biases("decoder", linears, norms)
-    for name, (before, after) in {"doubled": (WIDTH, WIDTH // 4), "redoubled": (WIDTH // 4, WIDTH // 8)}.items():
-        shapes |= {f"decoder.{name}.weight": (before, after, 2, 2), f"decoder.{name}.bias": (after,)}
-    return shapes | {
-        "decoder.frequencies": (2, WIDTH // 2),
-        "decoder.corners": (2, WIDTH),
-        "decoder.no_mask": (WIDTH,),
-        "decoder.tokens": (TOKENS, WIDTH),
-    }
-
-
-def _with_biases(part: str, weights: dict[str, tuple[int, ...]], norms: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in {**weights, **{name: (width,) for name, width in norms.items()}}.items():
-        shapes |= {f"{part}.{name}.weight": shape, f"{part}.{name}.bias": shape[:1]}
+    for name, shape in weights.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     return shapes

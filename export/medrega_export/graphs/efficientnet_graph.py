@@ -69,7 +69,7 @@ def write_efficientnet_graph(
     size = stage.tower.size
     outputs = [float_info(name, "batch", *shape) for name, shape in stage.outputs.items()]
     with model_file(path, ACCURACY_LEVEL, [float_info(INPUT, "batch", 3, size, size)], outputs) as graph:
-        writer = _Writer(graph, read, recipe)
+        writer = TowerWriter(graph, read, recipe)
         maps = writer.maps(stage.tower)
         writer.end(writer.projector(writer.shuffle(writer.grid(stage.tower, maps), *_shuffled(stage))))
         if stage.region_head:
@@ -81,7 +81,7 @@ def _shuffled(stage: EfficientNetStage) -> tuple[int, int, int]:
     return stage.tower.token_grid, stage.tower.width, stage.factor
 
 
-class _Writer(StageWriter):
+class TowerWriter(StageWriter):
     """Writes the tower and the joined grid."""
 
     def maps(self, tower: EfficientNetLite) -> list[str]:
@@ -95,15 +95,19 @@ class _Writer(StageWriter):
         return maps
 
     def block(self, block: Block, source: str) -> str:
+        """Widen, filter, narrow; the source is added where the shape allows it."""
         inner = source if block.expand is None else self.active(block.expand, source)
         narrow = self.folded(block.project, self.active(block.filter, inner))
         return self.node("Add", [source, narrow], f"{narrow}.sum") if block.has_residual else narrow
 
     def active(self, conv: Convolution, source: str) -> str:
         """A convolution with ReLU6 behind it."""
-        name = self.folded(conv, source)
-        bounds = [self.constant(f"{name}.{bound}", np.array(value)) for bound, value in (("least", 0.0), ("most", 6.0))]
-        return self.node("Clip", [name, *bounds], f"{name}.active")
+        return self.relu6(self.folded(conv, source))
+
+    def relu6(self, source: str) -> str:
+        """Bound values to 0..6."""
+        bounds = [self.constant(f"{source}.{bound}", np.array(value)) for bound, value in (("least", 0.0), ("most", 6.0))]
+        return self.node("Clip", [source, *bounds], f"{source}.active")
 
     def folded(self, conv: Convolution, source: str) -> str:
         """A convolution with its batch norm folded in."""

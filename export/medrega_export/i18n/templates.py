@@ -74,7 +74,7 @@ TEMPLATES: dict[str, str] = {
     "export.no_template": "prompts.json has no template for '{task}' in '{language}', which training.json names; correct "
     "either.",
     "export.no_tokenizer": "The checkpoint '{checkpoint}' has no tokenizer.json and no tokenizer.model; get it again.",
-    "export.mask_head_does_not_fit": "{file} of the checkpoint is no mask head of LiteMedSAM: {mismatch}; write it again "
+    "export.mask_head_does_not_fit": "{file} of the checkpoint is no mask head: {mismatch}; write it again "
     "with python -m tools.mask_head.",
     "export.no_weights": "The checkpoint '{checkpoint}' has none of these files: {files}; other weight files are not read, "
     "so get these.",

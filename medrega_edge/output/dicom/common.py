@@ -1,4 +1,4 @@
-"""What all three DICOM objects share: identity, references to the scan, boxes as polylines."""
+"""What all DICOM objects share: identity, references to the scan, boxes as polylines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pydicom.uid import generate_uid
 
 from medrega_edge.answer import Answer, Region
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import NOTICE
 
 MANUFACTURER = "medrega-edge"
@@ -37,9 +38,9 @@ def frame_numbers(answer: Answer) -> list[int] | None:
     return None if answer.image.frame is None else [answer.image.frame + 1]
 
 
-def polyline(region: Region) -> npt.NDArray[np.float32]:
+def polyline(box: PixelBox) -> npt.NDArray[np.float32]:
     """The box as a closed line `[5, 2]`: in DICOM too the top left corner of the first pixel is (0, 0)."""
-    x1, y1, x2, y2 = region.box
+    x1, y1, x2, y2 = box
     return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)], np.float32)
 
 

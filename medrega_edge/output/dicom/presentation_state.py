@@ -32,7 +32,7 @@ def presentation_state(answer: Answer, source: Dataset, series_number: int) -> D
     """Build a grayscale or colour softcopy presentation state about the scan `source`."""
     frames = frame_numbers(answer)
     layer = pr.GraphicLayer(LAYER, order=1, description=NOTICE)
-    boxes = [pr.GraphicObject("POLYLINE", polyline(region), "PIXEL") for region in answer.regions]
+    boxes = [pr.GraphicObject("POLYLINE", polyline(region.box), "PIXEL") for region in answer.regions]
     lines = [pr.GraphicObject("POLYLINE", line, "PIXEL") for region in answer.regions for line in diameter_lines(region)]
     names = [
         pr.TextObject(region_name(region, answer.is_best_guess(region)), "PIXEL", anchor_point=tuple(region.box)[:2])

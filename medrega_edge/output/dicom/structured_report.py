@@ -1,9 +1,12 @@
-"""Structured report after TID 1500: each region with its name, its score and the algorithm, and each name without one."""
+"""Structured report after TID 1500: each region with its name, its score and the algorithm, and each name without one.
+
+It is about one image, or about the objects of a whole series.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from highdicom import sr
@@ -11,12 +14,16 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from medrega_edge.answer import Answer, ModelFacts, Region
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import NOTICE
+from medrega_edge.measures import Measures
 from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity, new_uid, polyline
 from medrega_edge.vocabulary.terminology import term_of
+from medrega_edge.volumes.answer import VolumeAnswer, VolumeRegion
 
 _SQUARE = {"mm": Code("mm2", "UCUM", "square millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
 _LENGTH = {"mm": Code("mm", "UCUM", "millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
+_MILLILITRE = Code("ml", "UCUM", "millilitre")
 _VALUE = {"HU": Code("[hnsf'U]", "UCUM", "Hounsfield unit")}
 SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
 _CERTAINTY = Code("certainty", SCHEME, "Certainty")
@@ -29,34 +36,84 @@ _NO_REGION = Code("none", SCHEME, "No region found")
 def structured_report(answer: Answer, source: Dataset, series_number: int) -> Dataset:
     """Build a Comprehensive SR about the scan `source`."""
     frames = frame_numbers(answer)
-    device = sr.DeviceObserverIdentifyingAttributes(uid=new_uid(), name=MANUFACTURER, model_name=answer.model.name)
-    observer = sr.ObserverContext(Code("121007", "DCM", "Device"), device)
+    seen = sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID, frames)
     groups = [_region(region, answer, source, frames) for region in answer.regions]
-    groups += [_without_region(name, _NOT_FOUND, answer.model, source, frames) for name in answer.not_found]
-    groups = groups or [_without_region(None, _NO_REGION, answer.model, source, frames)]
+    groups += [_without_region(name, _NOT_FOUND, answer.model, [seen]) for name in answer.not_found]
+    groups = groups or [_without_region(None, _NO_REGION, answer.model, [seen])]
+    return _report(groups, [source], answer.model, series_number)
+
+
+def structured_report_of_series(
+    answer: VolumeAnswer, sources: Mapping[int, tuple[Dataset, int | None]], series_number: int
+) -> Dataset:
+    """Build a Comprehensive SR about a series: each object with its box in each slice, its volume and its diameters.
+
+    `sources` are the scans of all slices with a box, and one at least, each with its frame, by the number of the slice.
+    """
+    groups = [_object(region, answer.model, sources) for region in answer.regions]
+    groups += [_without_region(name, _NOT_FOUND, answer.model, None) for name in answer.absent]
+    groups = groups or [_without_region(None, _NO_REGION, answer.model, None)]
+    evidence = {str(scan.SOPInstanceUID): scan for scan, _ in sources.values()}
+    return _report(groups, [*evidence.values()], answer.model, series_number)
+
+
+def _report(groups: Sequence[Any], evidence: Sequence[Dataset], model: ModelFacts, series_number: int) -> Dataset:
+    device = sr.DeviceObserverIdentifyingAttributes(uid=new_uid(), name=MANUFACTURER, model_name=model.name)
+    observer = sr.ObserverContext(Code("121007", "DCM", "Device"), device)
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=Code("363679005", "SCT", "Imaging procedure"),
         imaging_measurements=groups,
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
-    return sr.ComprehensiveSR(evidence=[source], content=report, is_complete=True, **identity(series_number))
+    return sr.ComprehensiveSR(evidence=list(evidence), content=report, is_complete=True, **identity(series_number))
 
 
 def _region(region: Region, answer: Answer, source: Dataset, frames: list[int] | None) -> Any:
     """TID 1410, a planar region: the box is a closed line in the image's own pixels."""
-    image = sr.SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID, frames)
-    score = Code("score", SCHEME, "Score of the model")
-    no_unit = Code("1", "UCUM", "no units")
-    scores = [] if region.confidence is None else [sr.Measurement(score, round(region.confidence, 4), no_unit)]
+    scores = [] if region.confidence is None else [_score(region.confidence)]
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=region.label[:64]),
-        referenced_region=sr.ImageRegion("POLYLINE", polyline(region), image),
+        referenced_region=_image_region(region.box, source, frames),
         finding_type=finding(region.label),
         algorithm_id=_algorithm(answer.model),
         measurements=[*scores, *_measurements(region, answer)],
-        qualitative_evaluations=[sr.QualitativeEvaluation(_CERTAINTY, _BEST_GUESS)] if answer.is_best_guess(region) else [],
+        qualitative_evaluations=_certainty(answer.is_best_guess(region)),
     )
+
+
+def _object(region: VolumeRegion, model: ModelFacts, sources: Mapping[int, tuple[Dataset, int | None]]) -> Any:
+    """TID 1411, a region of several slices: the box in each is a closed line in the pixels of its image."""
+    places = []
+    for one in region.boxes:
+        source, frame = sources[one.slice]
+        places.append(_image_region(one.box, source, None if frame is None else [frame + 1]))
+    measurements = [_score(region.confidence)]
+    if region.millilitres is not None:
+        measurements.append(sr.Measurement(Code("118565006", "SCT", "Volume"), round(region.millilitres, 2), _MILLILITRE))
+    if region.longest is not None:
+        measurements += _diameters(region.longest[1])
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=region.label[:64]),
+        referenced_regions=places,
+        finding_type=finding(region.label),
+        algorithm_id=_algorithm(model),
+        measurements=measurements,
+        qualitative_evaluations=_certainty(region.is_best_guess),
+    )
+
+
+def _image_region(box: PixelBox, source: Dataset, frames: list[int] | None) -> Any:
+    image = sr.SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID, frames)
+    return sr.ImageRegion("POLYLINE", polyline(box), image)
+
+
+def _score(confidence: float) -> Any:
+    return sr.Measurement(Code("score", SCHEME, "Score of the model"), round(confidence, 4), Code("1", "UCUM", "no units"))
+
+
+def _certainty(is_best_guess: bool) -> list[Any]:
+    return [sr.QualitativeEvaluation(_CERTAINTY, _BEST_GUESS)] if is_best_guess else []
 
 
 def _measurements(region: Region, answer: Answer) -> Iterator[Any]:
@@ -67,19 +124,23 @@ def _measurements(region: Region, answer: Answer) -> Iterator[Any]:
     square = answer.image.in_square_millimetres(mask)
     area, unit = (mask.area, "px") if square is None else (round(square, 2), "mm")
     yield sr.Measurement(Code("42798000", "SCT", "Area"), area, _SQUARE[unit])
-    long, short = Code("103339001", "SCT", "Long Axis"), Code("103340004", "SCT", "Short Axis")
-    for name, diameter in ((long, measures.longest), (short, measures.perpendicular)):
-        yield sr.Measurement(name, round(diameter.length, 2), _LENGTH[measures.unit])
+    yield from _diameters(measures)
     if measures.mean is not None and measures.mean_unit is not None:
         attenuation, mean = Code("112031", "DCM", "Attenuation Coefficient"), Code("373098007", "SCT", "Mean")
         yield sr.Measurement(attenuation, round(measures.mean, 2), _VALUE[measures.mean_unit], derivation=mean)
 
 
-def _without_region(name: str | None, value: Code, model: ModelFacts, source: Dataset, frames: list[int] | None) -> Any:
-    """What was searched for and not found; without a name that nothing was found."""
+def _diameters(measures: Measures) -> Iterator[Any]:
+    long, short = Code("103339001", "SCT", "Long Axis"), Code("103340004", "SCT", "Short Axis")
+    for name, diameter in ((long, measures.longest), (short, measures.perpendicular)):
+        yield sr.Measurement(name, round(diameter.length, 2), _LENGTH[measures.unit])
+
+
+def _without_region(name: str | None, value: Code, model: ModelFacts, images: Sequence[Any] | None) -> Any:
+    """What was searched for in the images, None for all of the series, and not found; without a name that nothing was."""
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=(name or "no region")[:64]),
-        source_images=[sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID, frames)],
+        source_images=images,
         algorithm_id=_algorithm(model),
         finding_type=None if name is None else finding(name),
         qualitative_evaluations=[sr.QualitativeEvaluation(_FINDING, value)],

@@ -15,6 +15,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 # By whether the scan has several frames.
 _STANDING_IN = (SecondaryCaptureImageStorage, MultiFrameGrayscaleByteSecondaryCaptureImageStorage)
 KINDS = ("sr", "gsps", "sc", "seg")
+VOLUME_KINDS = ("sr", "seg")  # that there are of a whole series
 FIRST_SERIES_NUMBER = 7000
 
 
@@ -90,9 +92,7 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
         with as_image_error(Message("output.scan_incomplete")):
             complete(source)
             stated = source.SOPClassUID
-            if stated.is_private:  # highdicom refuses the class of a maker
-                several = int(source.get("NumberOfFrames") or 1) > 1
-                source.SOPClassUID = _STANDING_IN[several]
+            _stand_in(source)
             objects = {
                 kind: _encode(_build(kind, answer, source, FIRST_SERIES_NUMBER + number, picture), stated)
                 for number, kind in enumerate(paths)
@@ -102,30 +102,47 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
             file.write(objects[kind])
 
 
-def write_volume_segmentation(answer: VolumeAnswer, files: Sequence[tuple[Path, int | None]], path: Path) -> None:
-    """Write a segmentation object of a whole series, of whose slices `files` are the files and frames.
+def write_volume_objects(answer: VolumeAnswer, files: Sequence[tuple[Path, int | None]], paths: dict[str, Path]) -> None:
+    """Write an object for each kind in `paths` about a whole series, of whose slices `files` are the files and frames.
 
-    Raises as `write_objects`.
+    The kinds are those of `VOLUME_KINDS`. Raises as `write_objects`.
     """
-    check_output_path(path, *(file for file, _ in files))
+    for path in paths.values():
+        check_output_path(path, *(file for file, _ in files))
     _check_highdicom()
     from medrega_edge.output.dicom.segmentation import segmentation_of_series
+    from medrega_edge.output.dicom.structured_report import structured_report_of_series
 
     logging.getLogger("highdicom").setLevel(logging.ERROR)
-    numbers = sorted({one.slice for r in answer.regions for one, mask in zip(r.boxes, r.masks, strict=False) if mask})
+    masked = {one.slice for r in answer.regions for one, mask in zip(r.boxes, r.masks, strict=False) if mask}
+    numbers = sorted({one.slice for region in answer.regions for one in region.boxes}) or [len(files) // 2]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sources = {number: read_header(files[number][0].read_bytes(), Message("image.given")) for number in numbers}
+        read = cache(lambda path: read_header(path.read_bytes(), Message("image.given")))  # one file may hold all slices
+        sources = {number: read(files[number][0]) for number in numbers}
         with as_image_error(Message("output.scan_incomplete")):
+            stated = next(str(source.SOPClassUID) for source in sources.values())
             for source in sources.values():
                 complete(source)
-            stated = next((str(source.SOPClassUID) for source in sources.values()), "")
-            for source in sources.values():
-                if source.SOPClassUID.is_private:  # highdicom refuses the class of a maker
-                    source.SOPClassUID = _STANDING_IN[0]
-            data = _encode(segmentation_of_series(answer, sources, FIRST_SERIES_NUMBER), stated)
-    with atomic_write(path) as file:
-        file.write(data)
+                _stand_in(source)
+            objects: dict[str, bytes] = {}
+            for number, kind in enumerate(paths):
+                if kind == "sr":
+                    framed = {place: (source, files[place][1]) for place, source in sources.items()}
+                    made = structured_report_of_series(answer, framed, FIRST_SERIES_NUMBER + number)
+                else:
+                    own = {place: source for place, source in sources.items() if place in masked}
+                    made = segmentation_of_series(answer, own, FIRST_SERIES_NUMBER + number)
+                objects[kind] = _encode(made, stated)
+    for kind, path in paths.items():
+        with atomic_write(path) as file:
+            file.write(objects[kind])
+
+
+def _stand_in(source: Dataset) -> None:
+    """Give a scan of a maker's own class, which highdicom refuses, a public one."""
+    if source.SOPClassUID.is_private:
+        source.SOPClassUID = _STANDING_IN[int(source.get("NumberOfFrames") or 1) > 1]
 
 
 def _check_scan(data: bytes) -> None:

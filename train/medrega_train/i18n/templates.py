@@ -3,8 +3,9 @@
 TEMPLATES: dict[str, str] = {
     "train.diverged": "Training of '{stage}' diverged at step {step}; the last checkpoint is whole.",
     "train.finished": "checkpoint: {folder}",
-    "train.masks_and_start": "Tuning a mask head needs true masks and a checkpoint; name them with --masks and --start.",
-    "train.no_mask_head": "The checkpoint named with --start has no mask head: no file '{file}'.",
+    "train.masks_and_start": "Training a mask head needs true masks and a checkpoint; name them with --masks and --start.",
+    "train.no_lite2_tower": "The checkpoint named with --start has no tower EfficientNet-Lite2 in {names}; a mask head "
+    "starts from one.",
     "train.step": "step {step} of {steps}: loss {loss:.4f}",
     "train.no_checkpoint": "There is no checkpoint with a tokenizer in '{folder}'; name its folder with --start.",
     "train.no_images": "Training needs images in the split train, and regions of one box in the split val.",
