@@ -46,7 +46,7 @@ from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
 from medrega_edge.masks import Mask
 from medrega_edge.measures import measure
 from medrega_edge.package import certificate, intervals
-from medrega_edge.package.intervals import BOX_LENGTHS, DIAMETERS, MASK_LENGTHS, Intervals
+from medrega_edge.package.intervals import BOX_LENGTHS, DIAMETERS, MASK_LENGTHS, Group, Intervals
 from medrega_edge.package.manifest import FAMILIAR_QUESTIONS
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
@@ -67,6 +67,7 @@ from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_edge.vocabulary.familiar_questions import FamiliarQuestions
 from medrega_edge.vocabulary.label_sets import modality_name
 from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.wording import is_finding
 
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
 
@@ -233,7 +234,7 @@ class Engine:
         if task.wants_masks:
             regions, without = self.with_masks(image, regions)
         if self._intervals is not None:
-            regions = tuple(_with_intervals(region, self._intervals, modality, image) for region in regions)
+            regions = tuple(self._bounded(region, self._intervals, modality, image) for region in regions)
         facts = _image_facts(image.image, modality, confidence)
         sizes = [impossible_size(region, self._english(region.label), facts) for region in regions]
         notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
@@ -515,6 +516,13 @@ class Engine:
         shifts = manifest.calibration_shifts.get(self.modality(image) or "", {})
         return calibrated(score, manifest.calibration, shifts.get(english, shifts.get("", 0.0)) - doubt)
 
+    def _bounded(self, region: Region, found: Intervals, modality: Modality | None, image: EncodedImage) -> Region:
+        """Add intervals to a region; one whose box is the user's has none."""
+        if region.confidence is None:
+            return region
+        group = Group(modality, region.confidence, is_finding(self._english(region.label) or ""))
+        return _with_intervals(region, found, group, image)
+
     def with_masks(self, image: EncodedImage, regions: Sequence[Region]) -> tuple[tuple[Region, ...], list[str]]:
         """Add a mask to each region, and take the box around it.
 
@@ -537,28 +545,17 @@ class Engine:
         return tuple(r if r.label in without else _masked(r, next(masks), image) for r in regions), without
 
 
-def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:
-    """Add a mask and its measures. A box of the model becomes the one around its mask, which is nearer to the truth."""
-    if mask is None:
-        return region
-    box = region.box if region.confidence is None else mask.box
-    return replace(region, box=box, mask=mask, measures=measure(mask.inside(), mask.box, image.image))
-
-
-def _with_intervals(region: Region, found: Intervals, modality: Modality | None, image: EncodedImage) -> Region:
-    """Add intervals to a box of the model, or to that around its mask, and to diameters; none is larger than the image."""
-    if region.confidence is None:
-        return region
-    of_length = partial(found.of_length, modality=modality, confidence=region.confidence)
-    around = found.around(region.box, modality, region.confidence, of_mask=region.mask is not None)
+def _with_intervals(region: Region, found: Intervals, group: Group, image: EncodedImage) -> Region:
+    """Add intervals to a box of the model, or the one around its mask, and to diameters; none is larger than the image."""
+    of_length = partial(found.of_length, group=group)
+    around = found.around(region.box, group, of_mask=region.mask is not None)
     sides = region.box.x2 - region.box.x1, region.box.y2 - region.box.y1
     width, height = map(of_length, sides, MASK_LENGTHS if region.mask else BOX_LENGTHS)
-    if around is None or width is None or height is None:
-        return region
-    inner, outer = around
     geometry = image.geometry
-    width, height = (width[0], min(width[1], geometry.width)), (height[0], min(height[1], geometry.height))
-    region = replace(region, interval=BoxInterval(found.level, inner, geometry.within(outer), width, height))
+    if around is not None and width is not None and height is not None:
+        inner, outer = around
+        width, height = (width[0], min(width[1], geometry.width)), (height[0], min(height[1], geometry.height))
+        region = replace(region, interval=BoxInterval(found.level, inner, geometry.within(outer), width, height))
     if (measures := region.measures) is None:
         return region
     across, down = (measures.unit == "mm" and image.image.spacing_mm) or (1.0, 1.0)
@@ -570,6 +567,14 @@ def _with_intervals(region: Region, found: Intervals, modality: Modality | None,
         for diameter, name in zip((measures.longest, measures.perpendicular), DIAMETERS, strict=True)
     )
     return replace(region, measures=replace(measures, longest=longest, perpendicular=perpendicular))
+
+
+def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:
+    """Add a mask and its measures. A box of the model becomes the one around its mask, which is nearer to the truth."""
+    if mask is None:
+        return region
+    box = region.box if region.confidence is None else mask.box
+    return replace(region, box=box, mask=mask, measures=measure(mask.inside(), mask.box, image.image))
 
 
 def _image_facts(image: MedicalImage, modality: Modality | None, confidence: float | None) -> ImageFacts:

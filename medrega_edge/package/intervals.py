@@ -30,8 +30,25 @@ ALL = ""  # name of all kinds of images together, and of all confidences
 # Names of confidences, with the least one: chosen on val, where the lengths of sure boxes were within a sixth of the true
 # ones, those of likely boxes within a half.
 CONFIDENCES = {"sure": 0.85, "likely": 0.5, "unsure": 0.0}
+# Findings and structures err in other ways, so each has levels of its own: "sure finding".
+OWN_LEVELS = tuple(f"{name} {what}" for name in CONFIDENCES for what in ("finding", "structure"))
 
 Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Group:
+    """What the interval of a box depends on: the modality that the answer states, its confidence, and what it shows."""
+
+    modality: Modality | None
+    confidence: float
+    is_finding: bool
+
+    @property
+    def levels(self) -> tuple[str, str]:
+        """Its level, one of `OWN_LEVELS`, and that of findings and structures together."""
+        name = next(name for name, least in CONFIDENCES.items() if self.confidence >= least)
+        return f"{name} {'finding' if self.is_finding else 'structure'}", name
 
 
 @dataclass(frozen=True)
@@ -69,17 +86,17 @@ class Margins:
     __pydantic_config__ = STRICT
 
     box: BoxMargins | None = None
-    mask_box: BoxMargins | None = None
     lengths: Mapping[str, LengthFactors] = field(default_factory=dict)
+    mask_box: BoxMargins | None = None
 
 
 @dataclass(frozen=True)
 class Intervals:
     """What a file of intervals holds. `weights` is `Manifest.weights` of the package whose boxes were measured.
 
-    `kinds` are by the modality that an answer states, then by the name of the confidence. Missing numbers are those of `ALL`
-    kinds with this confidence, fitted on the kinds without numbers of their own, then those of all confidences. `data` says
-    what they were fitted on.
+    `kinds` are by the modality that an answer states, then by the level, one of `OWN_LEVELS`. Missing numbers are those of
+    `ALL` kinds of this level, fitted on the kinds without numbers of their own, then those of the confidence, of findings
+    and structures together, then those of all confidences. `data` says what they were fitted on.
     """
 
     __pydantic_config__ = STRICT
@@ -93,37 +110,30 @@ class Intervals:
         """Serialise as the file."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=1) + "\n"
 
-    def around(
-        self, box: PixelBox, modality: Modality | None, confidence: float, of_mask: bool = False
-    ) -> tuple[PixelBox | None, PixelBox] | None:
+    def around(self, box: PixelBox, group: Group, of_mask: bool = False) -> tuple[PixelBox | None, PixelBox] | None:
         """Return the box that lies in the true one, None where none is sure to, and the box that holds the true one.
 
         `of_mask`: the box is that around a mask. None where nothing was fitted.
         """
-        found = (each.mask_box if of_mask else each.box for each in self._found(modality, confidence))
+        found = (each.mask_box if of_mask else each.box for each in self._found(group))
         margins = next(filter(None, found), None)
         if margins is None:
             return None
         inner = box.grown(-margins.inner) if margins.inner < 0.5 else None
         return inner, box.grown(margins.outer)
 
-    def of_length(self, length: float, name: str, modality: Modality | None, confidence: float) -> Range | None:
+    def of_length(self, length: float, name: str, group: Group) -> Range | None:
         """Return the interval of a length, one of `LENGTHS`, of such a box; None where nothing was fitted."""
-        found = (margins.lengths.get(name) for margins in self._found(modality, confidence))
+        found = (margins.lengths.get(name) for margins in self._found(group))
         factors = next(filter(None, found), None)
         return None if factors is None else (length * factors.low, length * factors.high)
 
-    def _found(self, modality: Modality | None, confidence: float) -> Iterator[Margins]:
-        band = name_of_confidence(confidence)
-        for kind, level in ((modality or ALL, band), (ALL, band), (ALL, ALL)):
+    def _found(self, group: Group) -> Iterator[Margins]:
+        own, of_both = group.levels
+        for kind, level in ((group.modality or ALL, own), (ALL, own), (ALL, of_both), (ALL, ALL)):
             margins = self.kinds.get(kind, {}).get(level)
             if margins is not None:
                 yield margins
-
-
-def name_of_confidence(confidence: float) -> str:
-    """Return the name of a confidence."""
-    return next(name for name, least in CONFIDENCES.items() if confidence >= least)
 
 
 def site_file(weights: str) -> Path | None:
@@ -150,7 +160,7 @@ def find(package: Package) -> Intervals | None:
         except JsonFault as fault:
             raise fault.package_error(name) from None
         levels = {level for kind in intervals.kinds.values() for level in kind}
-        if not {*intervals.kinds} <= {ALL, *Modality} or not levels <= {ALL, *CONFIDENCES}:
+        if not {*intervals.kinds} <= {ALL, *Modality} or not levels <= {ALL, *CONFIDENCES, *OWN_LEVELS}:
             raise PackageError("package.wrong_value", file=name, key="kinds")
         if intervals.weights == weights:
             return intervals

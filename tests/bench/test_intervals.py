@@ -14,6 +14,7 @@ from medrega_bench.evaluation.intervals import FEWEST, Case, coverage, fit, high
 from medrega_edge import load
 from medrega_edge.boxes import PixelBox
 from medrega_edge.package import intervals
+from medrega_edge.package.intervals import Group
 from medrega_edge.package.package import Package
 from tests.edge.toy_package import MASKS, build, picture
 
@@ -69,8 +70,8 @@ def test_few_objects_of_a_kind_get_the_numbers_of_all():
     random = np.random.default_rng(5)
     fitted = fit([*made(random, 200, "ct", 0.1), *made(random, FEWEST - 1, "oct", 0.2)], "w", "made")
     assert set(fitted.kinds) == {"", "ct"} and fitted.kinds[""][""].box.n == 200 + FEWEST - 1
-    box = PixelBox(0, 0, 10, 10)
-    assert fitted.around(box, "oct", 0.9) == fitted.around(box, None, 0.9) != fitted.around(box, "ct", 0.9)
+    oct, unknown, ct = (fitted.around(PixelBox(0, 0, 10, 10), Group(kind, 0.9, False)) for kind in ("oct", None, "ct"))
+    assert oct == unknown != ct
 
 
 def test_boxes_beside_the_object_count_among_all_only():
@@ -136,7 +137,7 @@ def test_the_commands_fit_and_measure(data):
     assert run.exit_code == 0, run.output
     result = json.loads((data / "coverage.json").read_text("utf-8"))
     assert {(one["measure"], one["overlapping"]["value"]) for one in result["coverage"]} == {
-        (measure, 1.0) for measure in ("outer", "inner", *intervals.LENGTHS)
+        (measure, 1.0) for measure in home.MEASURES
     }
     engine = load(package)
     interval = engine.detect(engine.open(data / "images" / "a.png"), "liver").regions[0].interval

@@ -9,7 +9,7 @@ from medrega_edge import load
 from medrega_edge.boxes import PixelBox
 from medrega_edge.errors import PackageError
 from medrega_edge.package import intervals
-from medrega_edge.package.intervals import BoxMargins, Intervals, LengthFactors, Margins
+from medrega_edge.package.intervals import BoxMargins, Group, Intervals, LengthFactors, Margins
 from medrega_edge.package.manifest import INTERVALS, INTERVALS_FILE, MANIFEST, Manifest, file_entry
 from medrega_edge.package.package import Package
 from tests.codes import raises_code
@@ -18,8 +18,8 @@ from tests.edge.toy_package import MASKS, build, picture
 
 LENGTHS = {name: LengthFactors(60, 0.5, 2.0) for name in intervals.LENGTHS}
 KINDS = {
-    "": {"": Margins(BoxMargins(60, 0.25, 0.125), LENGTHS)},
-    "ct": dict.fromkeys(intervals.CONFIDENCES, Margins(BoxMargins(60, 0.5, 0.6))),
+    "": {"": Margins(BoxMargins(60, 0.25, 0.125), LENGTHS, BoxMargins(60, 0.125, 0.0625))},
+    "ct": dict.fromkeys(intervals.OWN_LEVELS, Margins(BoxMargins(60, 0.5, 0.6))),
 }
 
 
@@ -87,24 +87,26 @@ def test_numbers_are_those_of_kind_and_confidence_then_of_the_confidence_then_of
         return Margins(BoxMargins(60, outer, 0.1))
 
     kinds = {
-        "": {"": margins(0.1), "sure": margins(0.2), "likely": margins(0.3)},
-        "ct": {"": margins(0.4), "sure": margins(0.5)},
+        "": {"": margins(0.1), "sure": margins(0.2), "sure structure": margins(0.25), "likely": margins(0.3)},
+        "ct": {"sure structure": margins(0.5)},
     }
     found = Intervals("w", 0.9, "made", kinds)
 
-    def outer(modality, confidence):
-        return found.around(PixelBox(0, 0, 10, 10), modality, confidence)[1].x2 / 10 - 1
+    def outer(modality, confidence, is_finding=False):
+        return found.around(PixelBox(0, 0, 10, 10), Group(modality, confidence, is_finding))[1].x2 / 10 - 1
 
     assert outer("ct", 0.9) == pytest.approx(0.5) and outer("ct", 0.6) == pytest.approx(0.3)
     assert outer("ct", 0.1) == outer("mri", 0.1) == pytest.approx(0.1)
-    assert outer(None, 0.85) == pytest.approx(0.2)
-    assert found.of_length(10, "width", "ct", 0.9) is None
+    assert outer(None, 0.85) == pytest.approx(0.25) and outer("ct", 0.85, True) == pytest.approx(0.2)
+    assert found.of_length(10, "width", Group("ct", 0.9, False)) is None
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_size_and_a_diameter_are_said_with_their_intervals(toy, language):
     image = scan(toy, spacing_mm=(0.5, 0.5))
     answer = toy.segment(image, "liver", language)
+    box, interval = answer.regions[0].box, answer.regions[0].interval
+    assert interval.outer.x1 == pytest.approx(box.x1 - (box.x2 - box.x1) / 8) and box == answer.regions[0].mask.box
     longest = answer.regions[0].measures.longest
     assert longest.interval == (longest.length / 2, longest.length * 2)
     assert f"{longest.interval[0]:.1f}" in answer.text and f"{longest.interval[1]:.1f}" in answer.text

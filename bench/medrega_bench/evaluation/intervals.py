@@ -36,14 +36,16 @@ from medrega_edge.package.intervals import (
     LENGTHS,
     LEVEL,
     MASK_LENGTHS,
+    OWN_LEVELS,
     BoxMargins,
+    Group,
     Intervals,
     LengthFactors,
     Margins,
-    name_of_confidence,
 )
+from medrega_edge.vocabulary.wording import is_finding
 
-FEWEST = 60  # objects of a kind of image and confidence; with fewer they have no numbers of their own
+FEWEST = 40  # objects of a kind of image and confidence; with fewer they have no numbers of their own
 
 _OF_BOX, _OF_MASK = ("outer", "inner"), ("mask_outer", "mask_inner")
 MEASURES = (*_OF_BOX, *_OF_MASK, *LENGTHS)
@@ -55,7 +57,7 @@ Pair = tuple[float, float]  # a length and the true one
 class Case:
     """A box with the true one, and lengths with the true ones, by name. `kind` is the modality that the answer states.
 
-    `mask_box` is the box around its mask; None where none was made.
+    `mask_box` is the box around its mask; None where none was made. `is_finding` tells a finding from a structure.
     """
 
     image: str
@@ -65,6 +67,12 @@ class Case:
     confidence: float
     lengths: Mapping[str, Pair]
     mask_box: PixelBox | None = None
+    is_finding: bool = False
+
+    @property
+    def group(self) -> Group:
+        """What its interval depends on."""
+        return Group(self.kind, self.confidence, self.is_finding)
 
     @property
     def overlaps(self) -> bool:
@@ -169,7 +177,8 @@ def cases(rows: Iterable[AnswerRow], measures: Callable[[AnswerRow], list[MaskCa
                 lengths |= dict(zip(MASK_LENGTHS, _sides(masked.box, true), strict=True))
                 lengths |= masked.diameters
             kind = Modality(row.recognised) if row.recognised else None
-            yield Case(row.image, kind, box, true, confidence, lengths, masked.box if masked else None)
+            around = masked.box if masked else None
+            yield Case(row.image, kind, box, true, confidence, lengths, around, is_finding(str(row.object)))
 
 
 def _sides(box: PixelBox, true: PixelBox) -> tuple[Pair, Pair]:
@@ -188,11 +197,13 @@ def fit(found: Sequence[Case], weights: str, data: str) -> Intervals:
     overlapping = [case for case in found if case.overlaps]
     kinds: dict[str, dict[str, Margins]] = {}
     for kind, level, group in _groups(overlapping):
-        if ALL not in (kind, level) and (margins := _margins(group)) != Margins():
+        if kind != ALL and level in OWN_LEVELS and (margins := _margins(group)) != Margins():
             kinds.setdefault(kind, {})[level] = margins
     of_all = {ALL: _margins(overlapping)}
     for level in CONFIDENCES:
-        group = [case for case in overlapping if name_of_confidence(case.confidence) == level]
+        of_all[level] = _margins([case for case in overlapping if level in case.group.levels])
+    for level in OWN_LEVELS:
+        group = [case for case in overlapping if level in case.group.levels]
         own = [kinds.get(case.kind or ALL, {}).get(level, Margins()) for case in group]
         box = _box([case for case, has in zip(group, own, strict=True) if has.box is None]) or _box(group)
         others = [case for case, has in zip(group, own, strict=True) if has.mask_box is None]
@@ -202,22 +213,23 @@ def fit(found: Sequence[Case], weights: str, data: str) -> Intervals:
             others = [case for case, has in zip(group, own, strict=True) if name not in has.lengths]
             if (factors := _factors(others, name) or _factors(group, name)) is not None:
                 lengths[name] = factors
-        of_all[level] = Margins(box, around, lengths)
+        if (margins := Margins(box, lengths, around)) != Margins():
+            of_all[level] = margins
     return Intervals(weights, LEVEL, data, {ALL: of_all, **kinds})
 
 
 def _groups(found: Sequence[Case]) -> Iterator[tuple[str, str, list[Case]]]:
-    """Yield all objects, then those of each kind of image, each also by confidence."""
+    """Yield all objects, then those of each kind of image, each also by level."""
     for kind in (ALL, *sorted({case.kind for case in found if case.kind})):
         of_kind = [case for case in found if kind in (ALL, case.kind)]
         yield kind, ALL, of_kind
-        for level in CONFIDENCES:
-            yield kind, level, [case for case in of_kind if name_of_confidence(case.confidence) == level]
+        for level in (*CONFIDENCES, *OWN_LEVELS):
+            yield kind, level, [case for case in of_kind if level in case.group.levels]
 
 
 def _margins(group: Sequence[Case]) -> Margins:
     found = {name: factors for name in LENGTHS if (factors := _factors(group, name)) is not None}
-    return Margins(_box(group), _box(group, True), found)
+    return Margins(_box(group), found, _box(group, True))
 
 
 def _box(group: Sequence[Case], of_mask: bool = False) -> BoxMargins | None:
@@ -281,7 +293,7 @@ def _held(case: Case, measure: str, intervals: Intervals) -> tuple[bool, float] 
     """Return whether the interval holds the truth, and how large it is; None where there is none."""
     if measure in (*_OF_BOX, *_OF_MASK):
         box = case.mask_box if measure in _OF_MASK else case.box
-        around = None if box is None else intervals.around(box, case.kind, case.confidence, of_mask=measure in _OF_MASK)
+        around = None if box is None else intervals.around(box, case.group, measure in _OF_MASK)
         if around is None or box is None:
             return None
         inner, outer = around
@@ -291,7 +303,7 @@ def _held(case: Case, measure: str, intervals: Intervals) -> tuple[bool, float] 
     if measure not in case.lengths:
         return None
     length, true = case.lengths[measure]
-    found = intervals.of_length(length, measure, case.kind, case.confidence)
+    found = intervals.of_length(length, measure, case.group)
     return None if found is None else (found[0] <= true <= found[1], found[1] / max(found[0], 1e-9))
 
 
