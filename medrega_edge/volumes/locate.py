@@ -223,7 +223,7 @@ def _text(regions: tuple[VolumeRegion, ...], absent: tuple[str, ...], language: 
             messages.append(Message("volume.millilitres", value=r.millilitres))
         if (longest := r.longest) is not None:
             number, measures = longest
-            lengths = {"longest": measures.longest.length, "perpendicular": measures.perpendicular.length}
-            messages.append(Message("volume.longest", **lengths, unit=measures.unit, slice=number))
+            long, short = measures.longest.length, measures.perpendicular.length
+            messages.append(Message("volume.longest", longest=long, perpendicular=short, unit=measures.unit, slice=number))
     messages += [Message("volume.not_found", name=name) for name in absent]
     return ("" if language is Language.ZH else " ").join(message.text(language) for message in messages)

@@ -64,7 +64,7 @@ def masks(
         count = one.by_box.n
         print_result(Message("bench.masks", name=name, n=count, named=by_name, boxed=one.by_box.value, leaves=one.leaves))
         if one.box_iou and one.mended_iou:
-            boxes = {"iou": one.box_iou.value, "mended": one.mended_iou.value, "n": one.box_iou.n}
-            print_result(Message("bench.mask_boxes", name=name, **boxes))
+            iou, mended = one.box_iou.value, one.mended_iou.value
+            print_result(Message("bench.mask_boxes", name=name, n=one.box_iou.n, iou=iou, mended=mended))
     slope, offset = result.calibration
     print_result(Message("bench.mask_scores", slope=slope, offset=offset, error=result.score_error))
