@@ -92,7 +92,7 @@ class EngineOptions:
 class EncodedImage:
     """An encoded image: keep it to ask again. `embeds` is float32 `[tokens, hidden]`; times are in milliseconds.
 
-    `maps` are what the package's region head reads, if it has one. `key` is the hash of the pixels that were encoded.
+    `maps` are what the package's region head reads, if it has one.
     """
 
     image: MedicalImage
@@ -101,7 +101,6 @@ class EncodedImage:
     image_ms: float
     vision_ms: float
     maps: RegionMaps | None = None
-    key: bytes = b""
 
 
 class Engine:
@@ -179,7 +178,7 @@ class Engine:
             self._feature_cache.popitem(last=False)
         done = time.perf_counter()
         times = (read_ms + (read - begun) * 1000, (done - read) * 1000)
-        return EncodedImage(image, geometry, features.embeds, *times, features.maps, key)
+        return EncodedImage(image, geometry, features.embeds, *times, features.maps)
 
     def run(
         self,
