@@ -56,7 +56,10 @@ class MaskHead:
                 (logits,) = self._graph.run([self.spec.logits], {self.spec.pixels: squares})
             except Exception:  # onnxruntime's exceptions share no base class
                 raise PackageError("inference.graph_not_as_in_manifest", role=MASK_HEAD) from None
-            for area, one in zip(chosen, logits, strict=True):
+            for area, square, one in zip(chosen, squares, logits, strict=True):
+                if not square.any():  # one value alone: nothing stands out, whatever the graph makes of it
+                    yield None
+                    continue
                 score = calibrated(expected_iou(one), self.spec.calibration)
                 yield Mask.of(placed(one, area, image.width, image.height), score)
 

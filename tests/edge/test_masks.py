@@ -136,6 +136,12 @@ def test_an_empty_mask_is_said(toy):
     assert "empty" in answer.text and "mask" not in answer.to_dict()["regions"][0]
 
 
+def test_a_box_of_one_grey_holds_nothing_whatever_the_graph_says():
+    engine = load()
+    grey = opened(engine, np.full((200, 300, 3), 90, np.uint8))
+    assert engine.segment(grey, PixelBox(100, 50, 200, 150)).regions[0].mask is None
+
+
 def test_a_label_whose_masks_are_wrong_gets_none_and_this_is_said(tmp_path):
     engine = load(build(tmp_path / "toy", masks=dataclasses.replace(MASKS, wrong=("spleen",))))
     image = opened(engine, picture(480, 240, liver=(80, 40, 240, 160), spleen=(280, 80, 440, 200)))
