@@ -130,7 +130,9 @@ class Intervals:
 
     def _found(self, group: Group) -> Iterator[Margins]:
         own, of_both = group.levels
-        for kind, level in ((group.modality or ALL, own), (ALL, own), (ALL, of_both), (ALL, ALL)):
+        own_kind = group.modality or ALL
+        # Files of before findings and structures had own levels have those of both under a kind, too.
+        for kind, level in ((own_kind, own), (own_kind, of_both), (ALL, own), (ALL, of_both), (ALL, ALL)):
             margins = self.kinds.get(kind, {}).get(level)
             if margins is not None:
                 yield margins

@@ -103,7 +103,7 @@ def asked_back(context: TaskContext, result: TaskResult) -> TaskResult:
             continue
         other, _, generation = name_in(context, each.box)
         generations.append(generation)
-        if other[0] not in (name, wider_label(name)):
+        if other[0] not in (name, wider_label(name)) and wider_label(other[0]) != name:
             detections[number] = replace(each, doubt=context.doubt)
             notes.append(Message("task.named_otherwise", name=each.label, other=other[place]))
     return replace(result, detections=tuple(detections), warnings=tuple(notes), generations=tuple(generations))

@@ -97,6 +97,8 @@ def test_numbers_are_those_of_kind_and_confidence_then_of_the_confidence_then_of
 
     assert outer("ct", 0.9) == pytest.approx(0.5) and outer("ct", 0.6) == pytest.approx(0.3)
     assert outer("ct", 0.1) == outer("mri", 0.1) == pytest.approx(0.1)
+    old = Intervals("w", 0.9, "made", {"": {"": margins(0.1), "sure": margins(0.2)}, "ct": {"sure": margins(0.5)}})
+    assert old.around(PixelBox(0, 0, 10, 10), Group("ct", 0.9, True))[1].x2 == pytest.approx(15)  # a file of before
     assert outer(None, 0.85) == pytest.approx(0.25) and outer("ct", 0.85, True) == pytest.approx(0.2)
     assert found.of_length(10, "width", Group("ct", 0.9, False)) is None
 
@@ -188,4 +190,4 @@ def test_weights_are_those_that_boxes_depend_on(tmp_path):
         return dataclasses.replace(manifest, files=files).weights
 
     assert changed("card") == changed("certificate") == changed(INTERVALS) == manifest.weights
-    assert manifest.weights not in (changed("vision"), changed("prompts"), changed("mask_decoder"))
+    assert manifest.weights not in (changed("vision"), changed("prompts"), changed("mask_head"))
