@@ -65,7 +65,7 @@ class MaskHead:
 
 
 def surroundings(box: PixelBox, margin: float, width: int, height: int) -> PixelBox:
-    """Return a box, as far as it lies in the image, grown by `margin` of its sides; it may reach beyond the image."""
+    """Return the part of a box that lies in the image, with `margin` of its sides around it, also beyond the image."""
     x1, y1, x2, y2 = box
     return PixelBox(max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)).grown(margin)
 

@@ -25,6 +25,7 @@ from tests.codes import raises_code  # noqa: E402
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 TRUE = np.array([[0.0, 0.0, 1.0, 1.0]])
+TOWER = "tower_and_head.safetensors"
 BOX = PixelBox(100, 80, 300, 180)
 
 
@@ -117,6 +118,14 @@ def test_a_run_starts_from_a_tower_and_writes_a_mask_head(folders, tmp_path, fil
         assert written.name == FILE and read.metadata()[TRAINED_ON] == "1"
     stem = tower["stem.weight"] / (tower["stem.variance"] + 1e-3).sqrt()[:, None, None, None]
     assert torch.allclose(load_file(written)["tower.stem.weight"].float(), stem, atol=1e-3)
+
+
+def test_a_run_without_any_mask_is_refused(folders, tmp_path):
+    data, masks = folders
+    (masks / "masks.jsonl").write_text("", "utf-8")
+    save_file({f"tower.{name}": value for name, value in EfficientNetLite("lite2").state_dict().items()}, tmp_path / TOWER)
+    with raises_code(UsageError, "train.masks_and_start"):
+        train(TrainingOptions(data, masks, tmp_path, tmp_path / "out", minutes=60))
 
 
 def test_a_checkpoint_without_such_a_tower_is_refused(tmp_path):

@@ -108,13 +108,15 @@ def train(options: TrainingOptions) -> Path:
     """Train a mask head for so many minutes; returns the file of its weights.
 
     The file has no calibration and no wrong labels: `medrega bench masks` measures them. Raises UsageError for a checkpoint
-    without such a tower.
+    without such a tower, and where no training image has a mask.
     """
     network = MaskNetwork()
     network.tower.load_state_dict(tower_weights(options.start, network))
     lines = read_mask_lines(options.masks)
     records = [record for record in split_of(read_records(options.data), "train") if record.id in lines]
     found = list(cuts(records, lines, options.masks))
+    if not found:
+        raise UsageError("train.masks_and_start")
     for step, value in Training(network, found, options.steps).run(options.minutes):
         print_status(Message("train.step", step=step, steps=options.steps, loss=value))
     return write_mask_head(options.out / FILE, network, len(records))
