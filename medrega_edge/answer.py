@@ -20,7 +20,14 @@ UNFAMILIAR = "task.unfamiliar_image"  # warning that the image is unlike all of 
 # Warnings that a class, however sure, is a guess.
 GUESSED_CLASSES = (UNFAMILIAR, "task.unfamiliar_class", "task.unproven_class")
 # Warnings that a box, however sure, does not prove its name. One without a name is about every box.
-_DOUBTS = (OTHER_CLASS, "task.where_not_whether", "task.unknown_in_kind", "task.unfamiliar_name", UNFAMILIAR)
+_DOUBTS = (
+    OTHER_CLASS,
+    "task.where_not_whether",
+    "task.unknown_in_kind",
+    "task.unfamiliar_name",
+    "task.named_otherwise",
+    UNFAMILIAR,
+)
 
 
 def is_doubt(warning: Message) -> bool:
@@ -296,11 +303,12 @@ def mask_data(mask: Mask | None, measures: Measures | None, image: ImageFacts) -
             "score": round(mask.score, 4),
         }
         | ({} if area is None else {"area_mm2": round(area, 2)})
-        | ({} if measures is None else _measures(measures))
+        | ({} if measures is None else measures_data(measures))
     }
 
 
-def _measures(measures: Measures) -> dict[str, Any]:
+def measures_data(measures: Measures) -> dict[str, Any]:
+    """Return what is measured of a mask in JSON: both diameters, and the mean of the values."""
     return {
         "longest_diameter": _diameter(measures.longest),
         "perpendicular_diameter": _diameter(measures.perpendicular),

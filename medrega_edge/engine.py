@@ -419,7 +419,7 @@ class Engine:
             partial(self._is_unfamiliar, image),
             partial(self._is_unfamiliar_name, image),
             image.image.patient_orientation,
-            regions.doubt if (regions := self.package.manifest.regions) else 0.0,
+            regions.doubt if (regions := self.package.manifest.regions) and self.package.manifest.calibration else 0.0,
         )
 
     def _least_sure(self, answer: str) -> float:

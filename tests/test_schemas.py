@@ -15,7 +15,10 @@ from medrega_edge.tasks.classification import Classify
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
+from medrega_edge.volumes.locate import locate_in_volume
+from medrega_edge.volumes.reader import open_volume
 from tests.edge.stub import medrega, put
 from tools import schemas
 
@@ -62,6 +65,15 @@ def test_none_is_stale():
 )
 def test_answers_of_the_default_package_fit(engine, scan, task, language):
     check("answer", json.loads(json.dumps(engine.run(scan, task, language).to_dict(include_identifiers=True))))
+
+
+def test_the_answer_about_a_volume_fits(tmp_path):
+    from tests.edge.test_volumes import MasksEngine, series
+
+    answer = locate_in_volume(MasksEngine(), open_volume(series(tmp_path / "ct")), Segment(["liver"]), Language.EN)
+    document = json.loads(json.dumps(answer.to_dict()))
+    assert document["regions"][0]["longest"] and document["regions"][0]["boxes"][0]["mask"]
+    check("volume_answer", document)
 
 
 def test_rows_of_a_batch_fit(monkeypatch, tmp_path):

@@ -228,6 +228,64 @@ class FailedRow(TypedDict):
     image: NotRequired[PlaceDocument]
 
 
+class LongestDocument(TypedDict):
+    """The slice of the longest diameter of an object, and what was measured of its mask there, as in a mask."""
+
+    slice: FromZero
+    longest_diameter: DiameterDocument
+    perpendicular_diameter: DiameterDocument
+    length_unit: Literal["mm", "px"]
+    mean_value: float | None
+    value_unit: Literal["HU"] | None
+
+
+class SliceDocument(TypedDict):
+    """The box of an object in one slice, in pixels, and its mask."""
+
+    slice: FromZero
+    box: Box
+    confidence: Share
+    mask: NotRequired[MaskDocument]
+
+
+class ObjectDocument(TypedDict):
+    """One object of a volume. `box` is around its boxes in all slices; `slices` are the first and the last.
+
+    `size_mm` is width, height and depth; `volume_ml` the volume of its masks. Slices are counted from 0.
+    """
+
+    label: str
+    slices: tuple[FromZero, FromZero]
+    key_slice: FromZero
+    box: Box
+    size_mm: tuple[float, float, float] | None
+    confidence: Share
+    best_guess: bool
+    volume_ml: float | None
+    longest: LongestDocument | None
+    boxes: list[SliceDocument]
+
+
+class VolumeAnswerDocument(TypedDict):
+    """The answer to a question about a whole volume; docs/answer.md says what the keys mean."""
+
+    schema_version: Literal[1]
+    text: str
+    task: Literal["detect_volume"]
+    language: Language
+    slices: Annotated[int, Field(ge=1)]
+    slice_step_mm: float | None
+    regions: list[ObjectDocument]
+    absent: Annotated[list[str], Field(description="names that no object was found for")]
+    image: ImageDocument
+    model: ModelDocument
+    device: str
+    seconds: Annotated[float, Field(ge=0)]
+    warnings: list[str]
+    warning_details: list[MessageDocument]
+    notice: Literal[NOTICE]  # type: ignore[valid-type]
+
+
 DOCUMENTS: dict[str, Any] = {
     "answer": AnswerDocument,
     "batch_line": BatchLine,
@@ -236,6 +294,7 @@ DOCUMENTS: dict[str, Any] = {
     "prompts": PromptBook,
     "question": Question,
     "record": Record,
+    "volume_answer": VolumeAnswerDocument,
 }
 
 

@@ -352,7 +352,7 @@ def _answer_volume(
         with progress(volume.count, done) as advance:
             answer = locate_in_volume(engine, volume, asked, language, advance, keep)
         if save is not None:
-            overlay.save_png(montage(slices_of_objects(volume, answer), language), save)
+            overlay.save_png(montage(slices_of_objects(volume, answer), answer), save)
     if masks is not None and grid is not None:
         write_volume_masks(answer, grid, masks)
     if "seg" in objects and not any(any(region.masks) for region in answer.regions):

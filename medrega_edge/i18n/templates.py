@@ -32,6 +32,10 @@ TEMPLATES: dict[str, str] = {
     "answer.larger_if_right": "If these boxes are right, {larger} is larger than {smaller}: {ratio:.1f} times the area.",
     "answer.left": "left",
     "answer.mask": "Mask of {name}: {area:.1f} cm² ({pixels} pixels).",
+    "answer.masks_of_many": "Masks of {name}: {count}, from {smallest:.2f} to {largest:.2f} cm², {middle:.2f} cm² in the "
+    "median.",
+    "answer.masks_of_many_in_pixels": "Masks of {name}: {count}, from {smallest:.0f} to {largest:.0f} pixels, {middle:.0f} "
+    "in the median.",
     "answer.mask_in_pixels": "Mask of {name}: {pixels} pixels.",
     "answer.mean": "Mean {value:.0f} {unit}.",
     "answer.middle": "middle",
@@ -721,4 +725,5 @@ TEMPLATES: dict[str, str] = {
     "output.size_3d": "size (mm)",
     "output.box_px": "box (pixels)",
     "output.slice_number": "Slice {number}",
+    "output.slice_range": "slices {first} to {last} (the volume has {count}, from 0)",
 }

@@ -52,12 +52,13 @@ class MaskHead:
         for start in range(0, len(areas), _AT_ONCE):
             chosen = areas[start : start + _AT_ONCE]
             squares = np.stack([spread(cut_out(pixels, area, self.spec.side)) for area in chosen])
+            plain = [_is_plain(pixels, area) for area in chosen]
             try:
                 (logits,) = self._graph.run([self.spec.logits], {self.spec.pixels: squares})
             except Exception:  # onnxruntime's exceptions share no base class
                 raise PackageError("inference.graph_not_as_in_manifest", role=MASK_HEAD) from None
-            for area, square, one in zip(chosen, squares, logits, strict=True):
-                if not square.any():  # one value alone: nothing stands out, whatever the graph makes of it
+            for area, nothing_stands_out, one in zip(chosen, plain, logits, strict=True):
+                if nothing_stands_out:  # whatever the graph makes of it
                     yield None
                     continue
                 score = calibrated(expected_iou(one), self.spec.calibration)
@@ -68,6 +69,12 @@ def surroundings(box: PixelBox, margin: float, width: int, height: int) -> Pixel
     """Return the part of a box that lies in the image, with `margin` of its sides around it, also beyond the image."""
     x1, y1, x2, y2 = box
     return PixelBox(max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)).grown(margin)
+
+
+def _is_plain(pixels: Pixels, area: PixelBox) -> bool:
+    """Whether the part of an area that lies in the image has one value alone."""
+    inside = pixels[max(0, math.floor(area.y1)) : math.ceil(area.y2), max(0, math.floor(area.x1)) : math.ceil(area.x2)]
+    return inside.size == 0 or bool((inside == inside[0, 0]).all())
 
 
 def cut_out(pixels: Pixels, area: PixelBox, side: int) -> Pixels:

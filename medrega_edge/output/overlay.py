@@ -7,6 +7,7 @@ safe for colour-blind eyes) and by number, boxes by dash pattern too: no informa
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from medrega_edge.measures import Measures
 FONT = Path(__file__).parents[1] / "fonts" / "labels.ttf"
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")  # Okabe-Ito
 DASHES: tuple[tuple[int, int], ...] = ((1, 0), (12, 5), (4, 4), (18, 4), (8, 8))  # on, off, in line widths
+MOST_NAMED = 8  # regions of one label: of more, the first has the name and their count, the others no name
 MIN_PICTURE = 640  # pixels of the longer side: a smaller scan is enlarged, so that names are legible
 
 Rectangle = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the canvas
@@ -58,19 +60,25 @@ def draw_regions(
     draw = ImageDraw.Draw(canvas)
     line_width = max(2, round(max(size) / 320))
     _draw_orientation(draw, font, image, size)
+    counts = Counter(region.label for _, region in numbered)
     for number, region in numbered:
         colour = COLOURS[number % len(COLOURS)]
         if region.mask is not None:
             _draw_contour(canvas, region.mask, size, colour, line_width)
-            if region.measures is not None:
+            if region.measures is not None and counts[region.label] <= MOST_NAMED:
                 _draw_diameters(draw, region.measures, scale, colour, line_width)
             continue
         box = tuple(value * scale for value in region.box)
         _draw_box(draw, box, "black", line_width + 2, (1, 0))
         _draw_box(draw, box, colour, line_width, DASHES[number % len(DASHES)])
     occupied: list[Rectangle] = []
+    named: set[str] = set()
     for number, region in numbered:
         name = region_name(region, number in guesses)
+        if counts[region.label] > MOST_NAMED:
+            unnamed = "?" if number in guesses else ""
+            name = unnamed if region.label in named else f"{name} ×{counts[region.label]}"
+            named.add(region.label)
         occupied.append(_draw_name(draw, font, number, name, region.box, scale, (canvas_width, size[1]), occupied))
     draw.text((font_size // 2, size[1] + font_size // 3), notice, fill="white", font=font)
     return canvas
@@ -156,7 +164,7 @@ def _draw_name(
     occupied: list[Rectangle],
 ) -> Rectangle:
     """Write a region's number and name beside its box, off the `occupied` rectangles if possible; return its rectangle."""
-    text = f"{number + 1} {printable(name)}"
+    text = f"{number + 1} {printable(name)}".rstrip()
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 6, bottom - top + 6
     x1, y1, _, y2 = (value * scale for value in box)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medrega_edge.domain import NOTICES, Language
+from medrega_edge.domain import NOTICES
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import printable
 from medrega_edge.output.overlay import COLOURS, FONT, draw_regions
@@ -19,6 +19,7 @@ from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer, VolumeRegion
 TILE = 480  # pixels of the longer side of a slice in a montage
 _FONT_SIZE = 18
 _MOST_COLUMNS = 4
+_STRIP = 24  # pixels of an object's name above its strip, and of the strip
 WIDEST = 200  # columns of a table: a narrower terminal wraps its lines, no cell is cut
 _HEADINGS = (
     Message("output.region"),
@@ -66,8 +67,12 @@ def _cells(answer: VolumeAnswer, region: VolumeRegion) -> list[str]:
     ]
 
 
-def montage(slices: Sequence[ShownSlice], language: Language) -> Image.Image:
-    """Draw slices with their boxes side by side, each under its number; RGB."""
+def montage(slices: Sequence[ShownSlice], answer: VolumeAnswer) -> Image.Image:
+    """Draw slices with their boxes side by side, each under its number; RGB.
+
+    Below stands a strip for each object: a bar over all slices, filled in those that show it, higher where it is surer.
+    """
+    language = answer.language
     columns = min(_MOST_COLUMNS, len(slices)) or 1
     font = ImageFont.truetype(str(FONT), _FONT_SIZE)
     tiles = []
@@ -77,11 +82,37 @@ def montage(slices: Sequence[ShownSlice], language: Language) -> Image.Image:
         tiles.append(tile)
     width = max((tile.width for tile in tiles), default=TILE)
     height = max((tile.height for tile in tiles), default=0) + 2 * _FONT_SIZE
-    sheet = Image.new("RGB", (columns * width, max(1, math.ceil(len(tiles) / columns)) * height), "black")
+    rows = max(1, math.ceil(len(tiles) / columns)) * height
+    sheet = Image.new("RGB", (columns * width, rows + 2 * _STRIP * len(answer.regions)), "black")
     draw = ImageDraw.Draw(sheet)
     for place, (tile, one) in enumerate(zip(tiles, slices, strict=True)):
         x, y = place % columns * width, place // columns * height
         text = Message("output.slice_number", number=one.number).text(language)
         draw.text((x + _FONT_SIZE // 2, y + _FONT_SIZE // 3), text, fill="white", font=font)
         sheet.paste(tile, (x, y + 2 * _FONT_SIZE))
+    for number, region in enumerate(answer.regions):
+        _draw_strip(draw, font, number, region, answer, rows + 2 * _STRIP * number, sheet.width)
     return sheet
+
+
+def _draw_strip(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont,
+    number: int,
+    region: VolumeRegion,
+    answer: VolumeAnswer,
+    top: int,
+    width: int,
+) -> None:
+    """Draw the strip of an object under its name, from the first slice of the volume to the last."""
+    slices = Message("output.slice_range", first=region.first, last=region.last, count=answer.count).text(answer.language)
+    name = f"{number + 1} {printable(region.label)} {region.confidence:.2f}, {slices}"
+    draw.text((_FONT_SIZE // 2, top), name, fill="white", font=font)
+    bottom = top + 2 * _STRIP - 4
+    left, right = _FONT_SIZE // 2, width - _FONT_SIZE // 2
+    draw.line([(left, bottom), (right, bottom)], fill="grey")
+    across = (right - left) / answer.count
+    for one in region.boxes:
+        x = left + one.slice * across
+        box = (x, bottom - max(2, round(one.confidence * (_STRIP - 4))), max(x + 1, x + across - 1), bottom)
+        draw.rectangle(box, fill=COLOURS[number % len(COLOURS)])

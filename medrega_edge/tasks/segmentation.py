@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 from medrega_edge.answer import Answer, Region
@@ -23,6 +24,7 @@ from medrega_edge.vocabulary.wording import is_of_many, wider_label
 _OF_BOX = Message("answer.in_the_box")  # label of a region whose box is the user's
 WRONG_MASK = "task.wrong_mask"  # warning that masks of a label are not given
 _NOT_ASKED = 0.95  # confidence of a box from which on it is not asked about: of such boxes 98 % are right
+_MOST_TOLD = 8  # masks of one label that the text tells one by one
 _SQUARE_CENTIMETRE = 100.0  # in square millimetres
 
 
@@ -78,9 +80,16 @@ class Segment(TaskRequest):
         sentences = [answer.text] if answer.text else []
         wrong = {warning.params["name"] for warning in answer.warnings if warning.code == WRONG_MASK}
         reasons, why = why_pixels((each.mask.box for each in answer.regions if each.measures and each.mask), answer.image)
-        messages = [message for each in answer.regions if each.label not in wrong for message in _sentences(each, answer)]
+        groups: dict[str, list[Region]] = {}
+        for each in answer.regions:
+            if each.label not in wrong:
+                groups.setdefault(each.label, []).append(each)
+        crowds = [group for group in groups.values() if len(group) > _MOST_TOLD]
+        told = [each for group in groups.values() if group not in crowds for each in group]
+        messages = [message for each in told for message in _sentences(each, answer)]
+        messages += [message for group in crowds for message in _of_many(group, answer)]
         sentences += [message.text(answer.language) for message in [*messages, *reasons]]
-        if any(each.measures and each.measures.longest.interval for each in answer.regions):
+        if any(each.measures and each.measures.longest.interval for each in told):
             sentences.append(Message("answer.if_on_object").text(answer.language))
         text = ("" if answer.language is Language.ZH else " ").join(sentences)
         facts: dict[str, Any] = {"masks": sum(region.mask is not None for region in answer.regions)}
@@ -107,6 +116,20 @@ def asked_back(context: TaskContext, result: TaskResult) -> TaskResult:
             detections[number] = replace(each, doubt=context.doubt)
             notes.append(Message("task.named_otherwise", name=each.label, other=other[place]))
     return replace(result, detections=tuple(detections), warnings=tuple(notes), generations=tuple(generations))
+
+
+def _of_many(regions: Sequence[Region], answer: Answer) -> Iterator[Message]:
+    """Say how large the masks of many regions of one label are."""
+    masks = [region.mask for region in regions if region.mask is not None]
+    if not masks:
+        yield Message("answer.no_mask", name=regions[0].label)
+        return
+    squares = [square for mask in masks if (square := answer.image.in_square_millimetres(mask)) is not None]
+    is_known = len(squares) == len(masks)
+    sizes = [square / _SQUARE_CENTIMETRE for square in squares] if is_known else [float(mask.area) for mask in masks]
+    code = "answer.masks_of_many" if is_known else "answer.masks_of_many_in_pixels"
+    smallest, middle, largest = min(sizes), median(sizes), max(sizes)
+    yield Message(code, name=regions[0].label, count=len(masks), smallest=smallest, largest=largest, middle=middle)
 
 
 def _sentences(region: Region, answer: Answer) -> Iterator[Message]:

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import Any
 
-from medrega_edge.answer import ImageFacts, ModelFacts, Region, mask_data
+from medrega_edge.answer import ImageFacts, ModelFacts, Region, mask_data, measures_data
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import NOTICE, Language
 from medrega_edge.i18n.message import Message
@@ -132,7 +132,7 @@ class VolumeAnswer:
             "confidence": round(region.confidence, 4),
             "best_guess": region.is_best_guess,
             "volume_ml": None if region.millilitres is None else round(region.millilitres, 1),
-            "longest_diameter": None if region.longest is None else _diameters(*region.longest),
+            "longest": None if region.longest is None else _longest(*region.longest),
             "boxes": [
                 {"slice": one.slice, "box": [round(v, 2) for v in one.box], "confidence": round(one.confidence, 4)}
                 | mask_data(mask, measures, self.image)
@@ -141,9 +141,9 @@ class VolumeAnswer:
         }
 
 
-def _diameters(number: int, measures: Measures) -> dict[str, Any]:
-    lengths = {"longest": measures.longest.length, "perpendicular": measures.perpendicular.length}
-    return {"slice": number} | {name: round(value, 1) for name, value in lengths.items()} | {"unit": measures.unit}
+def _longest(number: int, measures: Measures) -> dict[str, Any]:
+    """The slice of the longest diameter, and what was measured there, in the shape that a mask has it."""
+    return {"slice": number} | measures_data(measures)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,22 @@ def best_chain(boxes: Sequence[SliceBox]) -> list[SliceBox]:
     return likely if FEW * len(sure) < len(likely) else sure
 
 
+def chains(boxes: Sequence[SliceBox], are_several: bool) -> list[list[SliceBox]]:
+    """Return the objects of a name, each as `best_chain` does, the most probable first; one at most if not `are_several`.
+
+    A further object has boxes that lie beside those of the objects before it.
+    """
+    found: list[list[SliceBox]] = []
+    left = list(boxes)
+    while chain := best_chain(left):
+        found.append(chain)
+        taken = {one.slice: one.box for one in chain}
+        left = [one for one in left if one.slice not in taken or iou(one.box, taken[one.slice]) < LEAST_OVERLAP]
+        if not are_several:
+            break
+    return found
+
+
 def _chain(boxes: Sequence[SliceBox], present: float) -> list[SliceBox]:
     """The best chain of boxes that speak for it from the confidence `present` on."""
     ordered = sorted(boxes, key=lambda one: one.slice)

@@ -23,11 +23,12 @@ from medrega_edge.tasks.derived import Asked
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.several import Several
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
+from medrega_edge.vocabulary.wording import is_finding, is_of_many
 from medrega_edge.volumes.answer import ShownSlice, VolumeAnswer, VolumeRegion
-from medrega_edge.volumes.linking import SliceBox, best_chain
+from medrega_edge.volumes.linking import SliceBox, chains
 from medrega_edge.volumes.reader import Volume
 
-ROWS = 2  # the form of the rows that an interrupted run leaves; another form is not taken up
+ROWS = 3  # the form of the rows that an interrupted run leaves; another form is not taken up
 _ANSWERED = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE, Kind.MEASURE, Kind.ORGANS)
 MOST_SHOWN = 4  # slices of a montage for each object
 
@@ -72,7 +73,9 @@ def locate_in_volume(
             names[label] = None
             boxes.setdefault(label, []).append(SliceBox(index, PixelBox(*corners), confidence, is_guess))
         on_slice(index + 1)
-    regions = tuple(_region(label, chain, volume) for label in boxes if (chain := best_chain(boxes[label])))
+    regions = tuple(
+        _region(label, chain, volume) for label in boxes for chain in chains(boxes[label], _may_be_several(engine, label))
+    )
     wrong: list[str] = []
     if request.wants_masks:
         regions, wrong = _with_masks(engine, volume, regions, middle.image, keep)
@@ -138,6 +141,11 @@ def _region(label: str, chain: list[SliceBox], volume: Volume) -> VolumeRegion:
     return VolumeRegion(label, tuple(chain), volume.thickness_mm(chain[0].slice, chain[-1].slice))
 
 
+def _may_be_several(engine: Engine, label: str) -> bool:
+    """Whether a body may have several objects of a label: findings, and what images show many of."""
+    return any(is_finding(english) or is_of_many(english) for english, _ in engine.terminology.find(label))
+
+
 def _not_answered(request: TaskRequest, language: Language) -> list[Message]:
     """Say which kind of question a volume does not answer: its answer tells where an object is, and how large."""
     asked = request.questions if isinstance(request, Several) else (request,)
@@ -150,28 +158,32 @@ def _with_masks(
     engine: Engine, volume: Volume, regions: tuple[VolumeRegion, ...], facts: ImageFacts, keep: Keep
 ) -> tuple[tuple[VolumeRegion, ...], list[str]]:
     """Add the masks of all boxes, and the millilitres that they hold; also returns the labels that get none."""
-    masks: dict[str, list[Mask | None]] = {region.label: [] for region in regions}
-    measures: dict[str, list[Measures | None]] = {region.label: [] for region in regions}
+    masks: list[list[Mask | None]] = [[] for _ in regions]
+    measures: list[list[Measures | None]] = [[] for _ in regions]
     for number in sorted({one.slice for region in regions for one in region.boxes}):
-        here = [Region(region.label, one.box, None) for region in regions for one in region.boxes if one.slice == number]
-        row = keep(partial(_mask_row, engine, volume, number, here))
-        for label, mask, measured in row["masks"]:
-            masks[label].append(None if mask is None else _mask(mask))
-            measures[label].append(None if measured is None else _measures(measured))
-    unmasked = {region.label for region in regions if not any(masks[region.label])}
+        here = [
+            (place, Region(region.label, one.box, None))
+            for place, region in enumerate(regions)
+            for one in region.boxes
+            if one.slice == number
+        ]
+        row = keep(partial(_mask_row, engine, volume, number, [region for _, region in here]))
+        for (place, _), (mask, measured) in zip(here, row["masks"], strict=True):
+            masks[place].append(None if mask is None else _mask(mask))
+            measures[place].append(None if measured is None else _measures(measured))
     measured = tuple(
-        region
-        if region.label in unmasked
-        else replace(
+        replace(
             region,
-            boxes=_around(region.boxes, masks[region.label]),
-            masks=tuple(masks[region.label]),
-            measures=tuple(measures[region.label]),
-            millilitres=millilitres(region.boxes, masks[region.label], volume, facts.spacing_mm),
+            boxes=_around(region.boxes, own),
+            masks=tuple(own),
+            measures=tuple(lengths),
+            millilitres=millilitres(region.boxes, own, volume, facts.spacing_mm),
         )
-        for region in regions
+        if any(own)
+        else region
+        for region, own, lengths in zip(regions, masks, measures, strict=True)
     )
-    return measured, sorted(unmasked)
+    return measured, sorted({region.label for region in measured if not region.masks})
 
 
 def _around(boxes: Sequence[SliceBox], masks: Sequence[Mask | None]) -> tuple[SliceBox, ...]:
@@ -181,7 +193,7 @@ def _around(boxes: Sequence[SliceBox], masks: Sequence[Mask | None]) -> tuple[Sl
 
 def _mask_row(engine: Engine, volume: Volume, number: int, regions: Sequence[Region]) -> Row:
     masked, _ = engine.with_masks(engine.encode(volume.read(number)), regions)
-    return {"masks": [(each.label, *(value and asdict(value) for value in (each.mask, each.measures))) for each in masked]}
+    return {"masks": [tuple(value and asdict(value) for value in (each.mask, each.measures)) for each in masked]}
 
 
 def _mask(row: Row) -> Mask:

@@ -28,9 +28,47 @@ def test_a_further_score_is_below_with_the_probability_that_is_claimed():
         shares = []
         for _ in range(20):
             scores = list(random.permutation(np.round(random.exponential(size=n + 1), 1)))  # with ties
-            shares += [scores[k] <= highest(scores[:k] + scores[k + 1 :], 0.9) for k in range(n + 1)]
+            shares += [scores[k] <= highest(scores[:k] + scores[k + 1 :], range(n), 0.9) for k in range(n + 1)]
         assert 0.9 <= np.mean(shares) < 0.9 + 0.07
-    assert highest(range(99), 0.9) == math.ceil(100 * 0.9) - 1
+    assert highest(range(99), range(99), 0.9) == math.ceil(100 * 0.9) - 1
+
+
+def test_objects_of_a_further_patient_are_below_with_the_probability_that_is_claimed():
+    """Objects of one patient are alike: as if each were another patient, the claim would be too large."""
+    random = np.random.default_rng(3)
+    patients, each, held, naive = 12, 15, [], []
+    for _ in range(400):
+        scores = random.exponential(size=(patients + 1, 1)) * random.uniform(0.8, 1.2, (patients + 1, each))
+        known, further = scores[:-1].ravel().tolist(), scores[-1]
+        held.append(np.mean(further <= highest(known, np.repeat(range(patients), each), 0.9)))
+        naive.append(np.mean(further <= highest(known, range(len(known)), 0.9)))
+    assert np.mean(naive) < 0.89 < np.mean(held)
+    few = home.FEWEST_PATIENTS
+    assert highest([1.0] * 90, list(range(few)) * 10, 0.9) == 1.0
+    assert highest([1.0] * 90, [number % (few - 1) for number in range(90)], 0.9) is None
+
+
+def test_the_numbers_are_those_of_a_second_program():
+    """MAPIE's split conformal regression, with one object of each patient, and a predictor that is given."""
+    from mapie.regression import SplitConformalRegressor
+    from sklearn.base import BaseEstimator, RegressorMixin
+
+    class Given(RegressorMixin, BaseEstimator):
+        is_fitted = True
+
+        def fit(self, features, truth):
+            return self
+
+        def predict(self, features):
+            return features[:, 0]
+
+    random = np.random.default_rng(7)
+    for count in (60, 151):
+        lengths = random.uniform(1, 9, (count, 1))
+        true = lengths[:, 0] + random.standard_t(3, count)
+        theirs = SplitConformalRegressor(Given(), confidence_level=0.9, prefit=True).conformalize(lengths, true)
+        _, ends = theirs.predict_interval(np.zeros((1, 1)))
+        assert ends[0, 1, 0] == pytest.approx(highest(np.abs(true - lengths[:, 0]), range(count), 0.9))
 
 
 def made(random, count, kind, noise, confidence=0.9):
@@ -96,7 +134,6 @@ def data(tmp_path, monkeypatch):
     monkeypatch.setattr(intervals, "user_folders", lambda: [tmp_path / "own" / "packages"])
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    Image.fromarray(picture(480, 240, liver=(80, 40, 240, 160))).save(tmp_path / "images" / "a.png")
     values = np.zeros((240, 480), np.uint8)
     values[48:160, 80:240] = 2
     Image.fromarray(values).save(tmp_path / "masks" / "a.png")
@@ -104,9 +141,11 @@ def data(tmp_path, monkeypatch):
     records, lines = [], []
     for split in ("val", "test"):
         for number in range(FEW):
-            record = {"id": f"{split}{number}", "dataset": "toy", "image": "images/a.png", "modality": "mri", "split": split}
-            records.append(record | {"width": 480, "height": 240, "regions": [region]})
-            lines.append({"id": f"{split}{number}", "mask": "masks/a.png", "values": {"liver": 2}})
+            name = f"{split}{number}"
+            Image.fromarray(picture(480, 240, liver=(80, 40, 240, 160))).save(tmp_path / "images" / f"{name}.png")
+            record = {"id": name, "dataset": "toy", "image": f"images/{name}.png", "modality": "mri", "split": split}
+            records.append(record | {"width": 480, "height": 240, "regions": [region], "patient": f"p{number // 2}"})
+            lines.append({"id": name, "mask": "masks/a.png", "values": {"liver": 2}})
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records), "utf-8")
     (tmp_path / "masks" / "masks.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines), "utf-8")
     return tmp_path
@@ -140,7 +179,7 @@ def test_the_commands_fit_and_measure(data):
         (measure, 1.0) for measure in home.MEASURES
     }
     engine = load(package)
-    interval = engine.detect(engine.open(data / "images" / "a.png"), "liver").regions[0].interval
+    interval = engine.detect(engine.open(data / "images" / "val0.png"), "liver").regions[0].interval
     assert interval.height[0] <= 112 <= interval.height[1] + 1e-6
 
 

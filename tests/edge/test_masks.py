@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from medrega_edge import load
+from medrega_edge.answer import Answer, ImageFacts, ModelFacts, Region, Timings
 from medrega_edge.boxes import PixelBox
+from medrega_edge.domain import Language, Task
 from medrega_edge.errors import PackageError, ResourceError, UsageError
 from medrega_edge.inference import memory
 from medrega_edge.inference.mask_head import cut_out, expected_iou, placed, spread, surroundings
@@ -118,6 +120,23 @@ def test_the_area_is_in_square_millimetres_where_a_pixel_has_a_size(toy):
     answer = toy.segment(sized, "liver")
     assert answer.to_dict()["regions"][0]["mask"]["area_mm2"] == AREA / 8
     assert "24.0 cm²" in answer.text
+
+
+@pytest.mark.parametrize("spacing", [None, (10.0, 10.0)])
+def test_of_many_masks_the_text_tells_the_range(spacing):
+    inside = np.zeros((9, 9), bool)
+    regions = []
+    for count in (4, 1, 9, 2, 3, 5, 7, 6, 8):
+        inside.flat[:9], inside.flat[:count] = False, True
+        regions.append(Region("cell nucleus", PixelBox(0, 0, 9, 9), 0.9, Mask.of(inside, 0.9)))
+    image = ImageFacts(None, 9, 9, None, None, None, "0", spacing)
+    model = ModelFacts("m", "1", "0", "p")
+    timings = Timings()
+    answer = Answer("", "", Task.DETECT, Language.EN, tuple(regions), (), image, model, "cpu", "stop", 1, 1, timings)
+    told = Segment(["cell nucleus"]).finish(answer).text
+    unit = "pixels, 5 in the median." if spacing is None else "cm², 5.00 cm² in the median."
+    ends = "1 to 9" if spacing is None else "1.00 to 9.00"
+    assert f"Masks of cell nucleus: 9, from {ends} {unit}" in told and told.count("Mask") == 1
 
 
 def test_a_box_by_hand(toy, image):

@@ -13,6 +13,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MedicalImage
 from medrega_edge.io.safe_text import printable
+from medrega_edge.output import overlay
 from medrega_edge.output.overlay import COLOURS, draw_answer, save_png
 from medrega_edge.output.terminal import print_answer
 from tests.codes import raises_code
@@ -75,6 +76,23 @@ def test_many_names_do_not_cover_each_other():
     picture = np.asarray(draw_answer(IMAGE, answer(*regions)))
     for colour in COLOURS[:5]:
         assert near(picture, colour).sum() > 50
+
+
+def test_of_a_crowd_the_first_has_the_name_and_the_others_their_number(monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        overlay, "_draw_name", lambda draw, font, number, name, *_: written.append((number, name)) or (0,) * 4
+    )
+    crowd = [Region("cell", PixelBox(i, 0.0, i + 1.0, 4.0), 0.9) for i in range(overlay.MOST_NAMED)]
+    crowd.append(Region("cell", PixelBox(50.0, 0.0, 51.0, 4.0), 0.2))
+    draw_answer(IMAGE, answer(*crowd, Region("liver", PixelBox(20.0, 10.0, 60.0, 40.0), 0.5)))
+    count = len(crowd)
+    assert written == [
+        (0, f"cell 0.90 ×{count}"),
+        *((n, "") for n in range(1, count - 1)),
+        (count - 1, "?"),
+        (count, "liver 0.50"),
+    ]
 
 
 def test_chinese_names_have_glyphs():

@@ -163,6 +163,22 @@ def test_a_report_of_a_series_has_each_box_and_what_is_measured(tmp_path):
     assert absent.finding_type.meaning == "spleen" and "not-found" in str(pydicom.dcmread(tmp_path / "sr.dcm"))
 
 
+def test_a_report_of_a_series_of_two_classes_names_that_of_each_slice(tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    folder = scan_of(tmp_path / "ct")
+    classes = {"1.2.3.2": "1.2.840.10008.5.1.4.1.1.4", "1.2.3.3": "1.2.752.24.5.9.7"}  # MR, and one of a maker
+    for number in (1, 2):
+        scan = pydicom.dcmread(folder / f"{number}.dcm")
+        scan.SOPClassUID = scan.file_meta.MediaStorageSOPClassUID = classes[scan.SOPInstanceUID]
+        scan.save_as(folder / f"{number}.dcm")
+    volume, inside = open_volume(folder), np.ones((16, 16), bool)
+    write_volume_objects(answer_about(volume, dict.fromkeys((0, 1, 2), inside)), volume.files, {"sr": tmp_path / "sr.dcm"})
+    (group,) = highdicom.sr.srread(tmp_path / "sr.dcm").content.get_volumetric_roi_measurement_groups()
+    named = [place.ContentSequence[0].ReferencedSOPSequence[0] for place in group.roi]
+    ct = {"1.2.3.1": "1.2.840.10008.5.1.4.1.1.2"}
+    assert {str(each.ReferencedSOPInstanceUID): str(each.ReferencedSOPClassUID) for each in named} == ct | classes
+
+
 def test_a_report_of_a_file_with_frames_names_the_frame(tmp_path):
     highdicom = pytest.importorskip("highdicom")
     scan = pydicom.dcmread(scan_of(tmp_path / "ct", 1) / "0.dcm")

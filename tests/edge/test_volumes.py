@@ -13,11 +13,12 @@ from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.masks import Mask
 from medrega_edge.measures import measure
+from medrega_edge.output.overlay import COLOURS
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.volumes.answer import VolumeRegion
-from medrega_edge.volumes.linking import SliceBox, best_chain
+from medrega_edge.volumes.linking import SliceBox, best_chain, chains
 from medrega_edge.volumes.locate import locate_in_volume, millilitres, slices_of_objects
 from medrega_edge.volumes.reader import Volume, open_volume
 from tests.codes import raises_code
@@ -46,6 +47,20 @@ def test_a_chain_has_one_box_a_slice():
         SliceBox(0, THERE, 0.95),
         SliceBox(1, THERE, 0.95),
     ]
+
+
+def test_objects_of_a_name_that_lie_beside_each_other_are_several():
+    boxes = [SliceBox(number, place, 0.95) for number in range(3) for place in (HERE, THERE)]
+    boxes += [SliceBox(number, THERE, 0.9) for number in (6, 7, 8)]  # three slices further on
+    near = [SliceBox(1, PixelBox(12.0, 12.0, 52.0, 52.0), 0.9)]  # the same object again
+    found = chains(boxes + near, are_several=True)
+    assert sorted((one[0].box == HERE, [each.slice for each in one]) for one in found) == [
+        (False, [0, 1, 2]),
+        (False, [6, 7, 8]),
+        (True, [0, 1, 2]),
+    ]
+    assert chains(boxes, are_several=False) == found[:1]
+    assert chains([], are_several=True) == []
 
 
 def test_what_no_slice_is_sure_of_is_an_object_only_if_it_is_likely():
@@ -129,6 +144,34 @@ class SlicesEngine(StubEngine):
         return replace(answer, regions=(Region(*found),) if found else (), image=facts)
 
 
+class LesionsEngine(SlicesEngine):
+    """Sees two lesions of one name in each slice, and two livers."""
+
+    class terminology:  # noqa: N801
+        @staticmethod
+        def find(text):
+            return [name for name in (("liver", "肝脏"), ("lung tumor", "肺肿瘤")) if name[0] in text]
+
+        @staticmethod
+        def name(english, language):
+            return english
+
+    def run(self, image, task, language=Language.EN, **_):
+        from medrega_edge.answer import Region
+
+        answer = super().run(image, task, language)
+        boxes = [Region(name, place, 0.97) for name in ("liver", "lung tumor") for place in (HERE, THERE)]
+        return replace(answer, regions=tuple(boxes))
+
+
+def test_a_volume_has_several_lesions_but_one_liver(tmp_path):
+    volume = open_volume(series(tmp_path / "ct"))
+    answer = locate_in_volume(LesionsEngine(), volume, Detect(["liver", "lung tumor"]), Language.EN)
+    assert [region.label for region in answer.regions] == ["liver", "lung tumor", "lung tumor"]
+    assert {region.box for region in answer.regions[1:]} == {HERE, THERE}
+    assert answer.text.count("Lung tumor:") == 2
+
+
 def test_an_answer_about_a_volume_has_box_slices_and_millimetres(tmp_path):
     volume = open_volume(series(tmp_path / "ct"))
     request, done = Detect(["liver", "spleen"]), []
@@ -164,7 +207,11 @@ def test_the_command_prints_objects_and_writes_a_montage(tmp_path, monkeypatch, 
     folder, sheet = series(tmp_path / "ct"), tmp_path / "sheet.png"
     assert medrega("locate", str(folder), "liver", "--volume", "--json", "--save", str(sheet)) == 0
     assert json.loads(capsys.readouterr().out)["regions"][0]["slices"] == [1, 3]
-    assert read_image(sheet).width > 1000
+    picture = read_image(sheet).pixels
+    assert picture.shape[1] > 1000
+    colour = [int(COLOURS[0][place : place + 2], 16) for place in (1, 3, 5)]
+    strip = (picture[-8] == colour).all(axis=1).nonzero()[0] / picture.shape[1]  # slices 1 to 3 of 0 to 4
+    assert (strip.min(), strip.max()) == (pytest.approx(0.2, abs=0.02), pytest.approx(0.8, abs=0.02))
     with raises_code(UsageError, "volume.one_option"):
         medrega("locate", folder, "liver", "--volume", "--slice", "1")
     with raises_code(UsageError, "volume.one_option"):
@@ -287,9 +334,9 @@ def test_a_mask_is_made_in_each_box_of_an_object(tmp_path):
     assert {one["mask"]["length_unit"] for one in liver["boxes"]} == {"mm"}
     number, measures = answer.regions[0].longest
     assert number == 1 and measures.longest.length == pytest.approx(3, abs=0.1)
-    lengths = {"longest": measures.longest.length, "perpendicular": measures.perpendicular.length}
-    rounded = {name: round(value, 1) for name, value in lengths.items()}
-    assert liver["longest_diameter"] == {"slice": 1, "unit": "mm"} | rounded
-    assert f"diameter {rounded['longest']} mm, {rounded['perpendicular']} mm across it, in slice 1." in answer.text
+    in_slice = liver["boxes"][0]["mask"]
+    assert liver["longest"] == {"slice": 1} | {key: in_slice[key] for key in liver["longest"] if key != "slice"}
+    told = f"{measures.longest.length:.1f} mm, {measures.perpendicular.length:.1f} mm across it, in slice 1."
+    assert f"diameter {told}" in answer.text
     with raises_code(UsageError, "task.no_masks"):
         locate_in_volume(SlicesEngine(), open_volume(tmp_path / "ct"), Segment(["liver"]), Language.EN)

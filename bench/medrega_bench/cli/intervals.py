@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from medrega_edge.package.package import Package
 
 MasksOption = Annotated[
-    Path | None, typer.Option(help="Folder with masks.jsonl and its PNGs; without it diameters have no interval.")
+    Path | None,
+    typer.Option(
+        help="Folder with masks.jsonl and its PNGs; without it, masks, their boxes and diameters have no interval."
+    ),
 ]
 
 
@@ -34,23 +37,26 @@ def calibrate(
 ) -> None:
     """Fit intervals of boxes and lengths, on a site's own images for example.
 
-    An interval holds the truth for 90 % of the objects whose box overlaps the true one. Kinds of images with fewer than 60
-    objects of a confidence are fitted together. Answers of these weights show the intervals from now on.
+    An interval holds the truth for 90 % of the objects whose box overlaps the true one. Kinds of images with fewer than 40
+    objects of a confidence are fitted together, and so are those with fewer than 9 patients. Answers of these weights show
+    the intervals from now on.
 
     medrega bench calibrate --data DATA --split val --masks MASKS
     """
-    from medrega_bench.evaluation.intervals import FEWEST, fit
+    from medrega_bench.evaluation.intervals import FEWEST, FEWEST_PATIENTS, fit
     from medrega_edge.io.atomic import make_folder, write_text
     from medrega_edge.package.intervals import ALL, site_file
     from medrega_edge.package.registry import find_package
 
     package = find_package(model)
     found = _cases(package, data, masks, split, batch, answers)
-    overlapping = [case for case in found if case.overlaps]
-    if len(overlapping) < FEWEST:
-        raise UsageError("bench.few_boxes", count=len(overlapping), least=FEWEST)
-    images = len({case.image for case in found})
-    intervals = fit(found, package.manifest.weights, f"{len(overlapping)} boxes of {images} images ({split})")
+    overlapping = [case for case in found if case.overlaps and not case.of_mask]
+    patients = len({case.patient for case in overlapping})
+    if len(overlapping) < FEWEST or patients < FEWEST_PATIENTS:
+        raise UsageError(
+            "bench.few_boxes", count=len(overlapping), patients=patients, least=FEWEST, least_patients=FEWEST_PATIENTS
+        )
+    intervals = fit(found, package.manifest.weights, f"{len(overlapping)} boxes of {patients} patients ({split})")
     if into_package:
         written = _add_to(package, intervals.to_json())
     else:
@@ -61,7 +67,7 @@ def calibrate(
         write_text(own, intervals.to_json())
         written = own
     kinds = [kind for kind in intervals.kinds if kind != ALL]
-    print_result(Message("bench.calibrated", count=len(overlapping), images=images, kinds=kinds or ["-"], file=written))
+    print_result(Message("bench.calibrated", count=len(overlapping), patients=patients, kinds=kinds or ["-"], file=written))
 
 
 def coverage(
@@ -129,11 +135,10 @@ def _cases(
     from medrega_bench.datasets.dataset_selection import empty_split
     from medrega_bench.datasets.evaluation_set import by_image
     from medrega_bench.evaluation import answer_cache
-    from medrega_bench.evaluation.intervals import MaskMeasures, cases, items_of
+    from medrega_bench.evaluation.intervals import Masked, cases, items_of, patients_of
+    from medrega_edge.engine import Engine, EngineOptions
     from medrega_edge.evaluation.records import read_records
     from medrega_edge.evaluation.true_masks import read_mask_lines
-    from medrega_edge.inference.devices import available_threads
-    from medrega_edge.inference.mask_head import MaskHead
 
     if answers is not None and not answers.is_dir():
         raise UsageError("bench.no_answers_folder")
@@ -143,10 +148,10 @@ def _cases(
     if not items:
         raise empty_split(split)
     rows = answer_cache.answers(package, items, None, with_progress, folder=answers, plain=True)
-    measures = None
+    masked = None
     if masks is not None and package.manifest.masks is not None:
-        measures = MaskMeasures(MaskHead(package, available_threads(), "cpu"), masks, lines, records)
-    return list(cases(with_progress(iter(rows), len(rows)), measures))
+        masked = Masked(Engine(package, EngineOptions()), masks, lines, records)
+    return list(cases(with_progress(iter(rows), len(rows)), patients_of(records), masked))
 
 
 def _add_to(package: Package, text: str) -> Path:

@@ -2,12 +2,15 @@
 
 Each box that a package gives for a name that is in the image is compared with the true box of that name that it overlaps
 most. Lengths are widths, heights, and the diameters of masks beside true masks.
+
+Images of one patient err alike, so that many of them tell little about the next patient. What counts is therefore the number
+of patients, as in conformal prediction for data in groups (Lee, Barber and Willett, 2023).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +21,14 @@ from medrega_bench.datasets.questions import LeftOut, questions_about
 from medrega_bench.evaluation.results import AnswerRow
 from medrega_bench.performance.environment import Environment
 from medrega_bench.result_files import Estimate
+from medrega_edge.answer import Region
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Modality, Task
+from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.evaluation.bootstrap import mean_interval
 from medrega_edge.evaluation.records import Record
 from medrega_edge.evaluation.true_masks import MaskLine, true_masks
-from medrega_edge.images.medical_image import MedicalImage
-from medrega_edge.images.reader import read_image
-from medrega_edge.inference.mask_head import MaskHead
-from medrega_edge.masks import Inside, Mask
+from medrega_edge.masks import Inside
 from medrega_edge.measures import Diameter, diameters
 from medrega_edge.package.intervals import (
     ALL,
@@ -43,9 +45,11 @@ from medrega_edge.package.intervals import (
     LengthFactors,
     Margins,
 )
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.vocabulary.wording import is_finding
 
 FEWEST = 40  # objects of a kind of image and confidence; with fewer they have no numbers of their own
+FEWEST_PATIENTS = math.ceil(LEVEL / (1 - LEVEL) - 1e-9)  # with fewer, not even the largest error holds for the next one
 
 _OF_BOX, _OF_MASK = ("outer", "inner"), ("mask_outer", "mask_inner")
 MEASURES = (*_OF_BOX, *_OF_MASK, *LENGTHS)
@@ -57,17 +61,18 @@ Pair = tuple[float, float]  # a length and the true one
 class Case:
     """A box with the true one, and lengths with the true ones, by name. `kind` is the modality that the answer states.
 
-    `mask_box` is the box around its mask; None where none was made. `is_finding` tells a finding from a structure.
+    `is_finding` tells a finding from a structure. A box around a mask is a case of its own (`of_mask`), because `segment`
+    may be less confident of it than `locate` is of the box that the mask was made in.
     """
 
-    image: str
+    patient: str
     kind: Modality | None
     box: PixelBox
     true_box: PixelBox
     confidence: float
     lengths: Mapping[str, Pair]
-    mask_box: PixelBox | None = None
     is_finding: bool = False
+    of_mask: bool = False
 
     @property
     def group(self) -> Group:
@@ -119,66 +124,67 @@ def items_of(records: Sequence[Record]) -> Iterator[EvaluationItem]:
                 yield EvaluationItem(question, record.dataset, (record.width, record.height))
 
 
-@dataclass(frozen=True)
-class MaskCase:
-    """The box around the mask in a box of an answer, and its diameters with the true ones, by name."""
+class Masked:
+    """Segments what a question asks for, as a user does, and measures masks and true masks in pixels."""
 
-    box: PixelBox
-    diameters: Mapping[str, Pair]
-
-
-class MaskMeasures:
-    """Measures true masks and those of a package, in pixels."""
-
-    def __init__(self, head: MaskHead, folder: Path, lines: Mapping[str, MaskLine], records: Sequence[Record]) -> None:
+    def __init__(self, engine: Engine, folder: Path, lines: Mapping[str, MaskLine], records: Sequence[Record]) -> None:
         """`folder` and `lines` are those of the true masks."""
-        self._head, self._folder = head, folder
+        self._engine, self._folder = engine, folder
         self._records = {str(record.image): (record, lines[record.id]) for record in records if record.id in lines}
-        self._last: tuple[str, MedicalImage] | None = None  # rows of one image follow each other
+        self._last: tuple[str, EncodedImage] | None = None  # rows of one image follow each other
 
-    def __call__(self, row: AnswerRow) -> list[MaskCase | None]:
-        """Return what is measured of the mask in each box of an answer; no diameters for several true objects."""
-        if row.object in self._head.spec.wrong:
-            return [None for _ in row.boxes]
+    def __call__(self, row: AnswerRow) -> Iterator[tuple[Region, Mapping[str, Pair]]]:
+        """Yield each region that has a mask, and its diameters with the true ones; no diameters for several true objects."""
+        if self._last is None or self._last[0] != row.image:
+            self._last = row.image, self._engine.open(row.image)
         known = self._records.get(row.image)
         truth = None if known is None or len(row.true_boxes) != 1 else self._truth(*known, str(row.object))
         true = None if truth is None else diameters(truth, (1.0, 1.0))
-        if self._last is None or self._last[0] != row.image:
-            self._last = row.image, read_image(row.image)
-        masks = self._head.segment(self._last[1], [PixelBox(*box) for box in row.boxes])
-        return [None if mask is None else _mask_case(mask, true) for mask in masks]
+        for region in self._engine.run(self._last[1], Segment((str(row.object),)), Language.EN).regions:
+            if region.mask is not None:
+                yield region, {} if true is None else dict(_pairs(diameters(region.mask.inside(), (1.0, 1.0)), true))
 
     def _truth(self, record: Record, line: MaskLine, label: str) -> Inside | None:
         masks = (inside for region, inside in true_masks(self._folder, line, record) if region.label_en == label)
         return next(masks, None)
 
 
-def _mask_case(mask: Mask, true: tuple[Diameter, Diameter] | None) -> MaskCase:
-    if true is None:
-        return MaskCase(mask.box, {})
-    mine = diameters(mask.inside(), (1.0, 1.0))
-    return MaskCase(
-        mask.box, {name: (one.length, other.length) for name, one, other in zip(DIAMETERS, mine, true, strict=True)}
-    )
+def _pairs(mine: tuple[Diameter, Diameter], true: tuple[Diameter, Diameter]) -> Iterator[tuple[str, Pair]]:
+    for name, one, other in zip(DIAMETERS, mine, true, strict=True):
+        yield name, (one.length, other.length)
 
 
-def cases(rows: Iterable[AnswerRow], measures: Callable[[AnswerRow], list[MaskCase | None]] | None) -> Iterator[Case]:
-    """Compare each box of each answer with the true box that it overlaps most, or that is nearest."""
+def patients_of(records: Iterable[Record]) -> dict[str, str]:
+    """Return the patient of each image, by its path; where a record names none, the image is one of its own."""
+    return {str(record.image): f"{record.dataset} {record.patient or record.id}" for record in records}
+
+
+def cases(rows: Iterable[AnswerRow], patients: Mapping[str, str], masked: Masked | None) -> Iterator[Case]:
+    """Compare each box of each answer, and each box around a mask, with the true box that it overlaps most, or the nearest.
+
+    `patients` are those of the images, by path. A package without scores has no cases, and its boxes no intervals.
+    """
     for row in rows:
         true_boxes = [PixelBox(*box) for box in row.true_boxes]
-        of_masks: list[MaskCase | None] = measures(row) if measures and row.boxes else [None for _ in row.boxes]
-        boxes = (PixelBox(*corners) for corners in row.boxes)
-        for box, confidence, masked in zip(boxes, row.confidences, of_masks, strict=True):
-            if confidence is None:  # a package without scores
-                continue
-            true = max(true_boxes, key=lambda other: (iou(box, other), -math.dist(_middle(box), _middle(other))))
-            lengths = dict(zip(BOX_LENGTHS, _sides(box, true), strict=True))
-            if masked is not None:
-                lengths |= dict(zip(MASK_LENGTHS, _sides(masked.box, true), strict=True))
-                lengths |= masked.diameters
-            kind = Modality(row.recognised) if row.recognised else None
-            around = masked.box if masked else None
-            yield Case(row.image, kind, box, true, confidence, lengths, around, is_finding(str(row.object)))
+        kind = Modality(row.recognised) if row.recognised else None
+        patient = patients[row.image]
+        what = is_finding(str(row.object))
+        for corners, confidence in zip(row.boxes, row.confidences, strict=True):
+            if confidence is not None:
+                box = PixelBox(*corners)
+                true = _nearest(box, true_boxes)
+                lengths = dict(zip(BOX_LENGTHS, _sides(box, true), strict=True))
+                yield Case(patient, kind, box, true, confidence, lengths, what)
+        for region, of_mask in masked(row) if masked and row.boxes else ():
+            if region.confidence is not None:
+                true = _nearest(region.box, true_boxes)
+                lengths = dict(zip(MASK_LENGTHS, _sides(region.box, true), strict=True)) | of_mask
+                yield Case(patient, kind, region.box, true, region.confidence, lengths, what, of_mask=True)
+
+
+def _nearest(box: PixelBox, true_boxes: Iterable[PixelBox]) -> PixelBox:
+    """Return the true box that overlaps a box most, of those that do not the one whose middle is nearest."""
+    return max(true_boxes, key=lambda other: (iou(box, other), -math.dist(_middle(box), _middle(other))))
 
 
 def _sides(box: PixelBox, true: PixelBox) -> tuple[Pair, Pair]:
@@ -207,7 +213,7 @@ def fit(found: Sequence[Case], weights: str, data: str) -> Intervals:
         own = [kinds.get(case.kind or ALL, {}).get(level, Margins()) for case in group]
         box = _box([case for case, has in zip(group, own, strict=True) if has.box is None]) or _box(group)
         others = [case for case, has in zip(group, own, strict=True) if has.mask_box is None]
-        around = _box(others, True) or _box(group, True)
+        around = _box(others, of_mask=True) or _box(group, of_mask=True)
         lengths = {}
         for name in LENGTHS:
             others = [case for case, has in zip(group, own, strict=True) if name not in has.lengths]
@@ -229,35 +235,42 @@ def _groups(found: Sequence[Case]) -> Iterator[tuple[str, str, list[Case]]]:
 
 def _margins(group: Sequence[Case]) -> Margins:
     found = {name: factors for name in LENGTHS if (factors := _factors(group, name)) is not None}
-    return Margins(_box(group), found, _box(group, True))
+    return Margins(_box(group), found, _box(group, of_mask=True))
 
 
 def _box(group: Sequence[Case], of_mask: bool = False) -> BoxMargins | None:
     """Fit the margins of boxes, or of those around masks; None for too few."""
-    pairs = [(box, case.true_box) for case in group if (box := case.mask_box if of_mask else case.box) is not None]
-    if len(pairs) < FEWEST:
-        return None
-    outer, inner = (highest([score(*pair) for pair in pairs], LEVEL) for score in (_outside, _inside))
-    return BoxMargins(len(pairs), _up(outer), _up(inner))
+    mine = [case for case in group if case.of_mask == of_mask]
+    outer, inner = (_highest(mine, [score(case.box, case.true_box) for case in mine]) for score in (_outside, _inside))
+    return None if outer is None or inner is None else BoxMargins(len(mine), _up(outer), _up(inner))
 
 
 def _factors(group: Sequence[Case], name: str) -> LengthFactors | None:
-    """Fit the factors of a length; None for too few."""
-    ratios = [true / length for length, true in (case.lengths[name] for case in group if name in case.lengths)]
-    if len(ratios) < FEWEST:
+    """Fit the factors of a length, as far from the usual error one way as the other; None for too few."""
+    mine = [case for case in group if name in case.lengths]
+    if not mine:
         return None
-    tail = (1 - LEVEL) / 2
-    low = -highest([-ratio for ratio in ratios], 1 - tail)
-    return LengthFactors(len(ratios), -_up(-low), _up(highest(ratios, 1 - tail)))
+    errors = np.log([true / length for length, true in (case.lengths[name] for case in mine)])
+    usual = float(np.median(errors))
+    around = _highest(mine, np.abs(errors - usual).tolist())
+    if around is None:
+        return None
+    return LengthFactors(len(mine), -_up(-math.exp(usual - around)), _up(math.exp(usual + around)))
 
 
-def highest(scores: Sequence[float], level: float) -> float:
-    """Return the score that a further one stays below, or at, with the probability `level`.
+def _highest(group: Sequence[Case], scores: Sequence[float]) -> float | None:
+    return None if len(scores) < FEWEST else highest(scores, [case.patient for case in group], LEVEL)
 
-    Of n scores it is the one at place ceil((n + 1) level): this holds for any distribution, if the further one might as well
-    have been any of them.
+
+def highest(scores: Sequence[float], patients: Sequence[str], level: float) -> float | None:
+    """Return the score that an object of a further patient stays below, or at, with the probability `level`.
+
+    `patients` are those of the scores. Where each has one object, it is the score at place ceil((n + 1) level) of n: this
+    holds for any distribution, if the further patient might as well have been any of them. None for too few patients.
     """
-    return sorted(scores)[math.ceil((len(scores) + 1) * level) - 1]
+    count = len(set(patients))
+    place = math.ceil(len(scores) * level * (count + 1) / max(count, 1) - 1e-9)
+    return sorted(scores)[place - 1] if 0 < place <= len(scores) else None
 
 
 def _up(value: float) -> float:
@@ -292,14 +305,15 @@ def coverage(found: Sequence[Case], intervals: Intervals) -> Iterator[Coverage]:
 def _held(case: Case, measure: str, intervals: Intervals) -> tuple[bool, float] | None:
     """Return whether the interval holds the truth, and how large it is; None where there is none."""
     if measure in (*_OF_BOX, *_OF_MASK):
-        box = case.mask_box if measure in _OF_MASK else case.box
-        around = None if box is None else intervals.around(box, case.group, measure in _OF_MASK)
-        if around is None or box is None:
+        if case.of_mask != (measure in _OF_MASK):
+            return None
+        around = intervals.around(case.box, case.group, case.of_mask)
+        if around is None:
             return None
         inner, outer = around
         if measure.endswith("outer"):
-            return outer.contains(case.true_box), outer.area / box.area
-        return (True, 0.0) if inner is None else (case.true_box.contains(inner), inner.area / box.area)
+            return outer.contains(case.true_box), outer.area / case.box.area
+        return None if inner is None else (case.true_box.contains(inner), inner.area / case.box.area)
     if measure not in case.lengths:
         return None
     length, true = case.lengths[measure]
@@ -309,4 +323,4 @@ def _held(case: Case, measure: str, intervals: Intervals) -> tuple[bool, float] 
 
 def _estimate(held: Sequence[tuple[Case, tuple[bool, float]]]) -> Estimate:
     values = np.array([is_held for _, (is_held, _) in held], float)
-    return Estimate(len(values), float(values.mean()), mean_interval(values, [case.image for case, _ in held]))
+    return Estimate(len(values), float(values.mean()), mean_interval(values, [case.patient for case, _ in held]))

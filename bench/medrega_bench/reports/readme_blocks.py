@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medrega_bench.evaluation.intervals import CoverageResult
 from medrega_bench.evaluation.measure import results_in
 from medrega_bench.evaluation.results import TasksResult, read_tasks
 from medrega_bench.performance import results as performance
-from medrega_bench.reports import fast_table, render
+from medrega_bench.reports import coverage_table, fast_table, render
 from medrega_bench.reports.charts import reliability
 from medrega_bench.reports.history import history_table
 from medrega_bench.reports.model import Drawn
@@ -25,6 +27,7 @@ from medrega_bench.reports.task_tables import (
     report_table,
     summary_table,
 )
+from medrega_bench.result_files import parse
 from medrega_bench.sweep import result as sweep_result
 from medrega_bench.sweep import sweep_report
 from medrega_bench.sweep.result import SweepResult
@@ -69,6 +72,7 @@ RENDERERS: dict[str, Callable[..., str]] = {
     "peers": fast_table.peers_table,
     "tower": fast_table.tower_table,
     **TASK_TABLES,
+    "coverage": coverage_table.table,
     "sweep": sweep_report.block,
     "sweep-size": lambda _: "The same points, loss against size.",
     "history": history_table,
@@ -86,6 +90,7 @@ READERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     **dict.fromkeys(("fast", "fast-summary", "peers", "tower"), performance.read),
     **dict.fromkeys(("sweep", "sweep-size"), sweep_result.read),
     **dict.fromkeys(TASK_TABLES, read_tasks),
+    "coverage": partial(parse, CoverageResult),
 }
 
 

@@ -13,14 +13,16 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
 )
@@ -91,8 +93,7 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
         source = read_header(data, Message("image.given"))
         with as_image_error(Message("output.scan_incomplete")):
             complete(source)
-            stated = source.SOPClassUID
-            _stand_in(source)
+            stated = _stand_in([source])
             objects = {
                 kind: _encode(_build(kind, answer, source, FIRST_SERIES_NUMBER + number, picture), stated)
                 for number, kind in enumerate(paths)
@@ -121,10 +122,9 @@ def write_volume_objects(answer: VolumeAnswer, files: Sequence[tuple[Path, int |
         read = cache(lambda path: read_header(path.read_bytes(), Message("image.given")))  # one file may hold all slices
         sources = {number: read(files[number][0]) for number in numbers}
         with as_image_error(Message("output.scan_incomplete")):
-            stated = next(str(source.SOPClassUID) for source in sources.values())
             for source in sources.values():
                 complete(source)
-                _stand_in(source)
+            stated = _stand_in(sources.values())
             objects: dict[str, bytes] = {}
             for number, kind in enumerate(paths):
                 if kind == "sr":
@@ -139,10 +139,14 @@ def write_volume_objects(answer: VolumeAnswer, files: Sequence[tuple[Path, int |
             file.write(objects[kind])
 
 
-def _stand_in(source: Dataset) -> None:
-    """Give a scan of a maker's own class, which highdicom refuses, a public one."""
-    if source.SOPClassUID.is_private:
-        source.SOPClassUID = _STANDING_IN[int(source.get("NumberOfFrames") or 1) > 1]
+def _stand_in(sources: Iterable[Dataset]) -> dict[str, UID]:
+    """Give scans of a maker's own class, which highdicom refuses, a public one; returns their own, by SOP Instance UID."""
+    stated = {}
+    for source in sources:
+        stated.setdefault(str(source.SOPInstanceUID), source.SOPClassUID)  # all slices may come from one file
+        if source.SOPClassUID.is_private:
+            source.SOPClassUID = _STANDING_IN[int(source.get("NumberOfFrames") or 1) > 1]
+    return stated
 
 
 def _check_scan(data: bytes) -> None:
@@ -175,11 +179,14 @@ def _build(kind: str, answer: Answer, source: Dataset, series_number: int, pictu
     return made
 
 
-def _encode(made: Dataset, scan_class: str) -> bytes:
-    """The bytes of an object that refers to a scan of this class."""
-    for element in made.iterall():
+def _encode(made: Dataset, classes: Mapping[str, UID]) -> bytes:
+    """The bytes of an object that refers to scans of these classes, by SOP Instance UID."""
+
+    def refer(item: Dataset, element: DataElement) -> None:
         if element.keyword == "ReferencedSOPClassUID":
-            element.value = scan_class
+            element.value = classes.get(str(item.get("ReferencedSOPInstanceUID")), element.value)
+
+    made.walk(refer)
     remove_escapes(made)
     buffer = io.BytesIO()
     made.save_as(buffer, enforce_file_format=True)
