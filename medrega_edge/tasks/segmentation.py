@@ -127,9 +127,13 @@ def _of_many(regions: Sequence[Region], answer: Answer) -> Iterator[Message]:
     squares = [square for mask in masks if (square := answer.image.in_square_millimetres(mask)) is not None]
     is_known = len(squares) == len(masks)
     sizes = [square / _SQUARE_CENTIMETRE for square in squares] if is_known else [float(mask.area) for mask in masks]
-    code = "answer.masks_of_many" if is_known else "answer.masks_of_many_in_pixels"
-    smallest, middle, largest = min(sizes), median(sizes), max(sizes)
-    yield Message(code, name=regions[0].label, count=len(masks), smallest=smallest, largest=largest, middle=middle)
+    name, count, smallest, largest, middle = regions[0].label, len(masks), min(sizes), max(sizes), median(sizes)
+    if is_known:
+        yield Message("answer.masks_of_many", name=name, count=count, smallest=smallest, largest=largest, middle=middle)
+    else:
+        yield Message(
+            "answer.masks_of_many_in_pixels", name=name, count=count, smallest=smallest, largest=largest, middle=middle
+        )
 
 
 def _sentences(region: Region, answer: Answer) -> Iterator[Message]:

@@ -178,7 +178,7 @@ def cases(rows: Iterable[AnswerRow], patients: Mapping[str, str], masked: Masked
         for region, of_mask in masked(row) if masked and row.boxes else ():
             if region.confidence is not None:
                 true = _nearest(region.box, true_boxes)
-                lengths = dict(zip(MASK_LENGTHS, _sides(region.box, true), strict=True)) | of_mask
+                lengths = dict(zip(MASK_LENGTHS, _sides(region.box, true), strict=True)) | dict(of_mask)
                 yield Case(patient, kind, region.box, true, region.confidence, lengths, what, of_mask=True)
 
 

@@ -141,7 +141,7 @@ def write_volume_objects(answer: VolumeAnswer, files: Sequence[tuple[Path, int |
 
 def _stand_in(sources: Iterable[Dataset]) -> dict[str, UID]:
     """Give scans of a maker's own class, which highdicom refuses, a public one; returns their own, by SOP Instance UID."""
-    stated = {}
+    stated: dict[str, UID] = {}
     for source in sources:
         stated.setdefault(str(source.SOPInstanceUID), source.SOPClassUID)  # all slices may come from one file
         if source.SOPClassUID.is_private:
