@@ -56,7 +56,7 @@ from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.follow_up import follow_up, names_in, pointing_back
+from medrega_edge.tasks.follow_up import Memory, follow_up, names_in, pointing_back
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
@@ -369,6 +369,11 @@ class Engine:
     def guess_task(self, text: str, box: PixelBox | None = None, labels: Sequence[str] | str = ()) -> Task:
         """Tell which task is meant where none is named; raises UsageError where this package has none that fits."""
         return guess_task(text, self.tasks, self.terminology, box, labels)
+
+    def next_request(self, image: EncodedImage, text: str, memory: Memory) -> TaskRequest:
+        """Return the request of a question in a conversation about an image; raises UsageError as `request`."""
+        following = memory.last and self.follow_up(text, memory.last, memory.answer, image=image, earlier=memory.earlier)
+        return following or self.request(image, text)
 
     def follow_up(
         self,

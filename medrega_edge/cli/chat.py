@@ -163,12 +163,8 @@ class _Conversation:
         save_picture(self._image, self._answer, path, quiet=self._shared.output.as_json)
 
     def _ask(self, question: str) -> None:
-        memory = self._memory
-        following = memory.last and self._engine.follow_up(
-            question, memory.last, memory.answer, image=self._image, earlier=memory.earlier
-        )
-        request = following or self._engine.request(self._image, question)
-        memory.remember(request, self._show(request, language_of(question)))
+        request = self._engine.next_request(self._image, question, self._memory)
+        self._memory.remember(request, self._show(request, language_of(question)))
 
     def _show(self, request: TaskRequest, language: Language) -> Answer | None:
         """Answer a request; at a terminal, Ctrl-C ends the answer and not the chat."""

@@ -670,6 +670,71 @@ TEMPLATES: dict[str, str] = {
     "right; what is called a guess or perhaps is unsure whatever its score.",
     "chat.no_score": "The last answer has no score of its own; ask whether one of its findings is there.",
     "chat.stopped": "stopped",
+    # ---- mcp (mcp.*) ---------------------------------------------------------------------------------------------------
+    #
+    "mcp.argument_box": "x1, y1, x2, y2 in pixels of the original image; origin top left.",
+    "mcp.argument_box_or_names": "Instead of names: outline what lies in this box, x1, y1, x2, y2 in pixels of the image.",
+    "mcp.argument_frame": "Frame of a file with several, from 0 (--frame in messages).",
+    "mcp.argument_grounded": "Locate what the report names.",
+    "mcp.argument_guess": "Give the best guess where the model is not sure; it is often wrong.",
+    "mcp.argument_image": "Path of a PNG, JPEG, TIFF, DICOM or NIfTI file or of a folder of DICOM files, absolute or "
+    "relative to an allowed folder; or sample:abdomen-mri.",
+    "mcp.argument_image_of_labels": "List only what such an image can show; a path as in the other tools.",
+    "mcp.argument_language": "Language of the answer. Default: that of the question, else that of the server.",
+    "mcp.argument_names": "Structures or lesions, English or Chinese; the tool labels lists the names.",
+    "mcp.argument_names_or_box": "Structures or lesions, English or Chinese; either these or a box.",
+    "mcp.argument_picture": "Also return the image with the regions drawn, as PNG.",
+    "mcp.argument_plane": "Plane of a NIfTI volume (--plane in messages).",
+    "mcp.argument_question": "One question about the image, English or Chinese, for example: how big is the spleen?",
+    "mcp.argument_series": "Series in a folder of DICOM files, from 0 (--series in messages).",
+    "mcp.argument_slice": "Slice of a volume or series, from 0 (--slice in messages).",
+    "mcp.argument_window": "CT window: lung, soft, brain, bone, liver or mediastinum; or centre,width (--window in "
+    "messages).",
+    "mcp.argument_word": "A name or a part of one, English or Chinese. Default: all names, of an image those that "
+    "such images usually show.",
+    "mcp.best_guess": "best guess, rather wrong than right",
+    "mcp.box": "box {box} (x1, y1, x2, y2 in pixels)",
+    "mcp.confidence": "confidence {value:.2f}",
+    "mcp.expected_box": "four numbers: x1, y1, x2, y2 in pixels",
+    "mcp.expected_names": "a list of 1 to {limit} texts",
+    "mcp.expected_text": "a text of 1 to {limit} characters",
+    "mcp.expected_yes_or_no": "true or false",
+    "mcp.folder_not_allowed": "The image does not lie in a folder that this server may read; the user can allow its "
+    "folder: medrega mcp --folder FOLDER.",
+    "mcp.instructions": "Tools that locate, outline, measure and name structures and lesions in one medical image, on "
+    "this computer. Each answer has boxes in pixels of the original image, a calibrated confidence from 0 to 1, and "
+    "warnings: pass on the warnings, and call a best guess a guess. A name that is not found is not ruled out. Where an "
+    "error names an option such as --frame, give the argument of that name. The answers are for research only, not for "
+    "diagnosis.",
+    "mcp.line_too_long": "The line has more than {limit} bytes; send a shorter request.",
+    "mcp.missing_argument": "The tool '{tool}' needs the argument '{name}': {expected}.",
+    "mcp.names_or_box": "The tool 'segment' needs either names or a box, one of the two.",
+    "mcp.no_folder_allowed": "This server may read no folder; the user can allow one: medrega mcp --folder FOLDER. The "
+    "samples can be read, for example sample:abdomen-mri.",
+    "mcp.no_such_folder": "A folder given with --folder is not there; check its path.",
+    "mcp.no_such_method": "This server has no such method; it has tools only.",
+    "mcp.no_such_tool": "There is no such tool; choose one of: {names}.",
+    "mcp.no_such_version": "This server does not speak this version of the protocol.",
+    "mcp.not_a_request": "The line is no JSON-RPC request; send an object with jsonrpc, id and method.",
+    "mcp.not_json": "The line is no JSON in UTF-8; send one JSON object a line.",
+    "mcp.region": "[{number}] {label}: {facts}",
+    "mcp.size": "{width:.0f} x {height:.0f} mm",
+    "mcp.started": "MCP server on standard input and output; folders that it may read: {count}. Ctrl-D ends it.",
+    "mcp.tool_ask": "Answer one question about a medical image in words and boxes: where, how many, how big, which side, "
+    "how far apart, what kind of image, is there a lesion. What an image cannot tell (age, stage, treatment) is refused.",
+    "mcp.tool_identify": "Name the structure or lesion in a box of a medical image.",
+    "mcp.tool_labels": "List the names of structures and lesions that can be located, English and Chinese, with their "
+    "SNOMED CT codes and the kinds of image that can show them.",
+    "mcp.tool_locate": "Locate structures and lesions by name in a medical image: boxes in pixels with a calibrated "
+    "confidence.",
+    "mcp.tool_report": "Describe a medical image. It names only findings that the model was trained on, and it is often "
+    "incomplete.",
+    "mcp.tool_segment": "Outline structures and lesions in a medical image, by name or in a box: masks as COCO run "
+    "lengths with area and diameters.",
+    "mcp.unknown_argument": "The tool '{tool}' was given an argument that it does not have; it has: {names}.",
+    "mcp.wrong_argument": "The argument '{name}' of the tool '{tool}' cannot be used; it takes {expected}.",
+    "mcp.wrong_params": "The parameters of the request cannot be used; give an object, and to a tool its name and "
+    "arguments.",
     # ---- doctor and settings (doctor.*, settings.*) --------------------------------------------------------------------
     #
     "doctor.answered": "answer about the sample {sample}: {milliseconds:.0f} ms",
@@ -726,4 +791,43 @@ TEMPLATES: dict[str, str] = {
     "output.box_px": "box (pixels)",
     "output.slice_number": "Slice {number}",
     "output.slice_range": "slices {first} to {last} (the volume has {count}, from 0)",
+    "server.ready": "The server is ready at {url}; Ctrl-C stops it.",
+    "server.view": "The viewer is at {url}; Ctrl-C ends it.",
+    "server.needs_guards": "To listen on {host}, where other machines may ask, the server needs a token of its own "
+    "({variable} or --token-file), --tls-cert and --tls-key.",
+    "server.cert_and_key": "A certificate needs its key and a key its certificate; give both --tls-cert and --tls-key.",
+    "server.cannot_listen": "The server cannot listen on port {port}: {reason}; choose another one with --port.",
+    "server.bad_certificate": "The certificate or its key cannot be used; give a PEM file of each that belong together.",
+    "server.no_token_file": "The file of the token cannot be read; name one with --token-file.",
+    "server.weak_token": "A token has {least} visible ASCII characters at least, and no space; make a longer one.",
+    "server.worker_ended": "The process that was to answer ended; try again.",
+    "server.stopping": "The server is stopping; try again later.",
+    "server.busy": "The server is busy: {waiting} requests are waiting; try again later.",
+    "server.too_late": "No answer within {seconds:.0f} seconds; try again, or raise the server's --deadline.",
+    "server.too_slow": "The request did not arrive within {seconds:.0f} seconds; send it faster.",
+    "server.too_large": "The request is too large: {limit} megabytes are the limit.",
+    "server.wrong_host": "The server is not known by this name; start it with --name HOST to allow it.",
+    "server.wrong_origin": "Pages of another site may not ask here; start the server with --allow-origin URL to allow one.",
+    "server.wrong_token": "The request lacks the server's token; send it as 'Authorization: Bearer TOKEN'.",
+    "server.no_such_path": "There is nothing at this path; /openapi.json lists what there is.",
+    "server.no_such_method": "This path has no such method; /openapi.json lists what there is.",
+    "server.no_such_model": "There is no such model here; ask for {model}.",
+    "server.no_such_image": "The server does not hold this image, or not any more; send it again.",
+    "server.choose_picture": "The image holds {count} pictures; choose one with index, from 0 to {last}.",
+    "server.empty": "The request has no image; send the bytes of a file.",
+    "server.no_image": "The request has no image; send one, or name one by its id.",
+    "server.no_question": "The request has no question; say what to answer.",
+    "server.no_box": "This task needs a box; send box: [x1, y1, x2, y2] in pixels.",
+    "server.no_data_uri": "An image is sent as a data URI, data:image/png;base64,...; the server fetches no address.",
+    "server.bad_base64": "The image is no base64; encode the bytes of the file.",
+    "server.bad_json": "The request cannot be read at '{key}'; /openapi.json says what is expected.",
+    "server.bad_form": "The form cannot be read; send the file as its part 'image'.",
+    "server.unsupported": "This server has no '{name}'; leave it out.",
+    "server.client_left": "The client left before the answer.",
+    "server.bad_answers": "The file does not hold answers; give the JSONL that `medrega batch` wrote.",
+    "audit.in_use": "Another server writes this audit log; name another file.",
+    "audit.not_written": "The audit log cannot be written, so no answer is given; make room on the disk.",
+    "audit.unreadable": "The audit log cannot be read; name the file that --audit wrote.",
+    "audit.broken": "The audit log is broken at line {line}: it was changed, or a line before it is missing.",
+    "audit.whole": "{count} lines, none changed, removed or put in; last hash {last}",
 }

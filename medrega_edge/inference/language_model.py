@@ -92,6 +92,7 @@ class LanguageModel:
             raise PackageError("inference.tokenizer_not_as_in_manifest")
         self.vocabulary = RegionTokens.of(self._tokenizer, manifest.tokens.end)
         self.jump_forward = True
+        self.before_pass: Callable[[], None] = lambda: None  # may raise, which ends a generation: a server's client has left
         self._answers: dict[tuple[str, ...], tuple[AnswerTree, list[list[int]]]] = {}
         self._image_tokens = manifest.vision.tokens
         self._cached_image: ImageEmbeddings | None = None  # whose prefix is in the cache,
@@ -279,7 +280,7 @@ class LanguageModel:
             self._cached_image = None  # until the new prefix is whole: a user may interrupt
             self._cached_prefix = (prompt.before, prompt.after)
             self._load_prefix(image, before, after)
-        return self._decoder.extend(self._embed_question(ids, image))
+        return self._forward(self._embed_question(ids, image))
 
     def _embed_question(self, ids: list[int], image: ImageEmbeddings) -> npt.NDArray[np.float32]:
         """Embed a question; a box in it brings what the tower sees there, where the package has a region head."""
@@ -292,14 +293,18 @@ class LanguageModel:
     def _load_prefix(self, image: ImageEmbeddings, before: list[int], after: list[int]) -> None:
         self._decoder.rewind(0)
         prefix = np.concatenate([self._embed(before), image.embeds, self._embed(after)])
-        self._decoder.extend(prefix)
+        self._forward(prefix)
         self._cached_image, self._prefix_length = image, len(prefix)
 
     def _embed(self, ids: list[int]) -> npt.NDArray[np.float32]:
         return self._embeddings[np.asarray(ids, np.int64)].astype(np.float32)
 
     def _extend(self, ids: list[int]) -> npt.NDArray[np.float32]:
-        return self._decoder.extend(self._embed(ids))
+        return self._forward(self._embed(ids))
+
+    def _forward(self, embeds: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        self.before_pass()
+        return self._decoder.extend(embeds)
 
 
 class _BoxPlacer:

@@ -82,10 +82,22 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
     """
     data = scan.read_bytes()
     _check_scan(data)
-    if hashlib.sha256(data).hexdigest() != answer.image.sha256:
-        raise UsageError("output.scan_changed")
     for path in paths.values():
         check_output_path(path, scan)
+    objects = made_objects(answer, data, picture, tuple(paths))
+    for kind, path in paths.items():
+        with atomic_write(path) as file:
+            file.write(objects[kind])
+
+
+def made_objects(answer: Answer, data: bytes, picture: Image.Image, kinds: Sequence[str]) -> dict[str, bytes]:
+    """Return the bytes of an object of each kind about an answer to a DICOM scan, whose file has the bytes `data`.
+
+    `picture` has the regions drawn. Raises as `write_objects`.
+    """
+    _check_scan(data)
+    if hashlib.sha256(data).hexdigest() != answer.image.sha256:
+        raise UsageError("output.scan_changed")
     _check_highdicom()
     logging.getLogger("highdicom").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -94,13 +106,10 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
         with as_image_error(Message("output.scan_incomplete")):
             complete(source)
             stated = _stand_in([source])
-            objects = {
+            return {
                 kind: _encode(_build(kind, answer, source, FIRST_SERIES_NUMBER + number, picture), stated)
-                for number, kind in enumerate(paths)
+                for number, kind in enumerate(kinds)
             }
-    for kind, path in paths.items():
-        with atomic_write(path) as file:
-            file.write(objects[kind])
 
 
 def write_volume_objects(answer: VolumeAnswer, files: Sequence[tuple[Path, int | None]], paths: dict[str, Path]) -> None:

@@ -1,0 +1,410 @@
+"""The application: paths, and what is done at each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Annotated, Any, TypeVar
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from pydantic import Field
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from medrega_edge import __version__
+from medrega_edge.domain import NOTICE, NOTICE_ZH
+from medrega_edge.errors import InternalError, MedregaError
+from medrega_edge.images.medical_image import MAX_BYTES
+from medrega_edge.io.safe_text import json_text
+from medrega_edge.io.strict_json import STRICT, Count, JsonFault, parse_json
+from medrega_edge.server import chat
+from medrega_edge.server.audit import AuditLog
+from medrega_edge.server.errors import HttpError, error_data, error_response
+from medrega_edge.server.guard import Guard, GuardOptions
+from medrega_edge.server.jobs import Ask, Describe, Draw, Job, MakeObject, ObjectKind, Picture, Question, Render
+from medrega_edge.server.openapi import description
+from medrega_edge.server.pool import OnPiece, Pool
+from medrega_edge.server.store import ImageStore
+from medrega_edge.vocabulary.label_sets import LABEL_SETS
+
+WINDOWS = ("lung", "soft", "brain", "bone", "liver", "mediastinum")
+_PAGE_TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "css": "text/css", "json": "application/json"}
+_DICOM, _PNG = "application/dicom", "image/png"
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """Which picture a request is about: an image that was sent before by its `id`, or its bytes in base64 as `data`."""
+
+    __pydantic_config__ = STRICT
+
+    id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    data: str | None = None
+    index: Count | None = None
+    window: Annotated[str, Field(max_length=40)] | None = None
+    plane: Annotated[str, Field(max_length=10)] | None = None
+
+
+@dataclass(frozen=True)
+class RegionsRequest(Question):
+    """The body of `/v1/regions` and its kin: a question, and its image. `kind` is that of a DICOM object."""
+
+    image: ImagePart = field(default_factory=ImagePart)
+    kind: ObjectKind = "sr"
+
+    def as_question(self) -> Question:
+        """Return the question alone."""
+        names = Question.__dataclass_fields__
+        return Question(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What `medrega view` was started with: images, and saved answers whose image is one of them by its hash, if any."""
+
+    images: Sequence[str] = ()
+    answers: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Limits and guards of a server."""
+
+    guard: GuardOptions
+    store_bytes: int
+    opened: Opened = field(default_factory=Opened)
+
+
+class Server:
+    """The application of one server process, with its workers and the images that clients have sent."""
+
+    def __init__(self, pool: Pool, options: ServerOptions, audit: AuditLog | None = None) -> None:
+        """The pool is started with the application."""
+        self.pool, self._options, self._audit = pool, options, audit
+        self.store = ImageStore(options.store_bytes)
+        self._registry = CollectorRegistry()
+        self._gauges()
+        routes = [
+            Route("/", self._page),
+            Route("/viewer/{name}", self._page),
+            Route("/healthz", self._health),
+            Route("/metrics", self._metrics),
+            Route("/openapi.json", self._openapi),
+            Route("/v1/info", self._info),
+            Route("/v1/models", self._models),
+            Route("/v1/models/{name}", self._models),
+            Route("/v1/opened", self._opened),
+            Route("/v1/images", self._send_image, methods=["POST"]),
+            Route("/v1/images/{id}", self._image, methods=["GET", "DELETE"]),
+            Route("/v1/images/{id}/picture.png", self._picture),
+            Route("/v1/regions", self._regions, methods=["POST"]),
+            Route("/v1/picture", self._drawn, methods=["POST"]),
+            Route("/v1/objects", self._object, methods=["POST"]),
+            Route("/v1/chat/completions", self._chat, methods=["POST"]),
+        ]
+        handlers: Any = {HTTPException: _not_there, MedregaError: _failed, Exception: _fault}
+        inner = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+        self.app = Guard(inner, options.guard, self._registry)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await self.pool.stop()
+            if self._audit is not None:
+                self._audit.close()
+
+    def _gauges(self) -> None:
+        state = self.pool.state
+        for name, text, value in (
+            ("medrega_waiting", "Requests in the queue.", lambda: state.waiting),
+            ("medrega_running", "Requests that a worker answers.", lambda: state.running),
+            ("medrega_workers", "Workers that are there.", lambda: state.workers),
+            ("medrega_worker_restarts", "Workers that ended and were replaced.", lambda: state.restarts),
+            ("medrega_image_bytes", "Bytes of images in memory.", lambda: self.store.size),
+            ("medrega_images", "Images in memory.", lambda: len(self.store)),
+        ):
+            Gauge(name, text, registry=self._registry).set_function(value)
+
+    async def _page(self, request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        file = files("medrega_edge.server") / "viewer" / name
+        kind = _PAGE_TYPES.get(name.rpartition(".")[2])
+        if kind is None or "/" in name or "\\" in name or name.startswith(".") or not file.is_file():
+            raise HttpError(404, "server.no_such_path")
+        return Response(file.read_bytes(), media_type=kind)
+
+    async def _health(self, _: Request) -> Response:
+        is_well = self.pool.state.workers > 0
+        return JSONResponse({"status": "ok" if is_well else "no worker"}, 200 if is_well else 503)
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _openapi(self, _: Request) -> Response:
+        return JSONResponse(description())
+
+    async def _info(self, _: Request) -> Response:
+        return JSONResponse(
+            {
+                "version": __version__,
+                "notice": NOTICE,
+                "notice_zh": NOTICE_ZH,
+                **self.pool.facts,
+                "dicom_objects": _has_highdicom(),
+                "max_upload_bytes": self._options.guard.most_bytes,
+                "label_sets": {name: [list(label) for label in one.labels] for name, one in LABEL_SETS.items()},
+                "windows": list(WINDOWS),
+            }
+        )
+
+    async def _models(self, request: Request) -> Response:
+        model = {"id": self._model, "object": "model", "created": 0, "owned_by": "medrega-edge"}
+        if (name := request.path_params.get("name")) is None:
+            return JSONResponse({"object": "list", "data": [model]})
+        if name != self._model:
+            raise HttpError(404, "server.no_such_model", param="model", model=self._model)
+        return JSONResponse(model)
+
+    @property
+    def _model(self) -> str:
+        return str(self.pool.facts["model"]["name"])
+
+    async def _opened(self, request: Request) -> Response:
+        images = [await self._do(request, Describe(Picture(image))) for image in self._options.opened.images]
+        by_hash = {image["id"]: image for image in images}
+        answers = [
+            answer | {"image": by_hash.get(answer["answer"]["image"]["sha256"])} for answer in self._options.opened.answers
+        ]
+        return JSONResponse({"images": images, "answers": answers})
+
+    async def _send_image(self, request: Request) -> Response:
+        data = await request.body()
+        if not data:
+            raise HttpError(400, "server.empty")
+        known = await self._do(request, Describe(Picture(self.store.put(data))))
+        return JSONResponse(known, 201)
+
+    async def _image(self, request: Request) -> Response:
+        picture = _picture_of(request)
+        if request.method == "DELETE":
+            self.store.remove(picture.image)
+            return Response(status_code=204)
+        return JSONResponse(await self._do(request, Describe(picture)))
+
+    async def _picture(self, request: Request) -> Response:
+        return Response(await self._do(request, Render(_picture_of(request))), media_type=_PNG)
+
+    async def _regions(self, request: Request) -> Response:
+        picture, body = await self._question(request)
+        answer = await self._answer(request, picture, body.as_question())
+        return Response(json_text(answer) + "\n", media_type="application/json")
+
+    async def _drawn(self, request: Request) -> Response:
+        picture, body = await self._question(request)
+        return Response(await self._do(request, Draw(picture, body.as_question())), media_type=_PNG)
+
+    async def _object(self, request: Request) -> Response:
+        picture, body = await self._question(request)
+        made = await self._do(request, MakeObject(picture, body.as_question(), body.kind))
+        return Response(made, media_type=_DICOM)
+
+    async def _chat(self, request: Request) -> Response:
+        body = await _parsed(chat.ChatRequest, request)
+        if body.model not in ("", self._model, "medrega"):
+            raise HttpError(404, "server.no_such_model", param="model", model=self._model)
+        asked = chat.asked(body)
+        pictures = [asked.picture(self.store.put(image)) for image in asked.images]
+        if body.stream:
+            usage = body.stream_options is not None and body.stream_options.include_usage
+            return await self._streamed(request, pictures, asked, usage)
+        answers = [await self._answer(request, picture, asked.question) for picture in pictures]
+        return JSONResponse(chat.completion(answers, self._model, asked.extension.markup))
+
+    async def _streamed(self, request: Request, pictures: Sequence[Picture], asked: chat.Asked, usage: bool) -> Response:
+        """Stream the answers. What fails before the first piece has a status of its own, as without a stream."""
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+        async def answer() -> list[dict[str, Any]]:
+            try:
+                answers = []
+                for number, picture in enumerate(pictures, 1):
+                    if len(pictures) > 1:
+                        pieces.put_nowait(f"[{number}] " if number == 1 else f"\n\n[{number}] ")
+                    given = await self._answer(request, picture, asked.question, pieces.put_nowait)
+                    markup = chat.markup(given) if asked.extension.markup else ""
+                    if markup:
+                        pieces.put_nowait(f"\n\n{markup}")
+                    answers.append(given)
+                return answers
+            finally:
+                pieces.put_nowait(None)
+
+        answering = asyncio.ensure_future(answer())
+        first = await pieces.get()
+        if first is None:  # nothing was written: it failed, or the answer has no text
+            await answering
+
+        async def events() -> AsyncIterator[bytes]:
+            chunks, is_first, piece = chat.Chunks(self._model), True, first
+            try:
+                while piece is not None:
+                    yield _event(chunks.piece(piece, is_first))
+                    is_first, piece = False, await pieces.get()
+                try:
+                    answers = await answering
+                except MedregaError as error:
+                    yield _event(error_data(error))
+                    return
+                yield _event(chunks.last(answers))
+                if usage:
+                    yield _event(chunks.usage(answers))
+                yield b"data: [DONE]\n\n"
+            finally:
+                answering.cancel()  # the client has left, or all is said
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    async def _answer(
+        self, request: Request, picture: Picture, question: Question, on_piece: OnPiece | None = None
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._do(request, Ask(picture, question, on_piece is not None), on_piece)
+        if self._audit is not None:
+            what = {name: getattr(question, name) for name in question.__dataclass_fields__}
+            await asyncio.to_thread(self._audit.add, answer["model"]["sha256"], picture.image, what, answer)
+        return answer
+
+    async def _question(self, request: Request) -> tuple[Picture, RegionsRequest]:
+        """Read a question and its image from JSON, or from a form whose part `image` is a file."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            body, data = await _form(request)
+        else:
+            body, data = await _parsed(RegionsRequest, request), None
+        part = body.image
+        if part.data is not None:
+            try:
+                data = base64.b64decode(part.data, validate=True)
+            except (binascii.Error, ValueError):
+                raise HttpError(400, "server.bad_base64", param="image.data") from None
+        image = self.store.put(data) if data else part.id
+        if image is None:
+            raise HttpError(400, "server.no_image", param="image")
+        return Picture(image, part.index, part.window, part.plane), body
+
+    async def _do(self, request: Request, job: Job, on_piece: OnPiece | None = None) -> Any:
+        """Do a job; it is given up when the client leaves."""
+        data = self.store.get(job.picture.image)  # now: it may have left the store when a worker asks for it
+        return await _unless_left(request, self.pool.do(job, lambda _: data, on_piece))
+
+
+async def _unless_left(request: Request, doing: Awaitable[_R]) -> _R:
+    """Wait for a result; raises HttpError where the client leaves before."""
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, watching = asyncio.ensure_future(doing), asyncio.ensure_future(left())
+    try:
+        await asyncio.wait([task, watching], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            raise HttpError(499, "server.client_left")
+        return task.result()
+    finally:
+        watching.cancel()
+        task.cancel()
+        with suppress(asyncio.CancelledError, MedregaError):
+            await watching
+
+
+class _InMemory(MultiPartParser):
+    """Leaves no file of a patient on the disk, whose parts the parser would write there from a megabyte on."""
+
+    spool_max_size = MAX_BYTES + 1
+
+
+async def _form(request: Request) -> tuple[RegionsRequest, bytes | None]:
+    """Read a form: the file `image`, and either `request`, the JSON of the rest, or its texts as fields."""
+    try:
+        form = await _InMemory(request.headers, request.stream(), max_files=1, max_fields=20).parse()
+    except (MultiPartException, ValueError):
+        raise HttpError(400, "server.bad_form") from None
+    uploaded = form.get("image")
+    data = await uploaded.read() if isinstance(uploaded, UploadFile) else None
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    if "request" in fields:
+        return _from_json(RegionsRequest, fields["request"]), data
+    plain = {name: value for name, value in fields.items() if name in ("question", "task", "language", "label_set")}
+    picture = {name: value for name, value in fields.items() if name in ("window", "plane")}
+    if unknown := fields.keys() - plain.keys() - picture.keys():
+        raise HttpError(400, "server.bad_json", param=min(unknown)[:40], key=min(unknown)[:40])
+    return _from_json(RegionsRequest, json.dumps({**plain, "image": picture})), data
+
+
+async def _parsed(kind: type[_T], request: Request) -> _T:
+    """Read a JSON body; raises HttpError."""
+    try:
+        text = (await request.body()).decode("utf-8")
+    except UnicodeDecodeError:
+        raise HttpError(400, "server.bad_json", key="-") from None
+    return _from_json(kind, text)
+
+
+def _from_json(kind: type[_T], text: str) -> _T:
+    try:
+        return parse_json(kind, text)
+    except JsonFault as fault:
+        raise HttpError(400, "server.bad_json", param=fault.key or None, key=fault.key or "-") from None
+
+
+def _picture_of(request: Request) -> Picture:
+    """Read which picture a path and its query name; raises HttpError."""
+    query = request.query_params
+    index = query.get("index")
+    if index is not None and not (index.isascii() and index.isdigit() and len(index) < 8):
+        raise HttpError(400, "server.bad_json", param="index", key="index")
+    chosen = None if index is None else int(index)
+    return Picture(request.path_params["id"], chosen, query.get("window") or None, query.get("plane") or None)
+
+
+def _has_highdicom() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("highdicom") is not None
+
+
+def _event(data: Any) -> bytes:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+async def _not_there(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return error_response(HttpError(status, "server.no_such_method" if status == 405 else "server.no_such_path"))
+
+
+async def _fault(_: Request, error: Exception) -> Response:
+    return error_response(InternalError(error))
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, MedregaError)
+    return error_response(error)

@@ -1,0 +1,224 @@
+"""Opens the listener and runs the application until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import secrets
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.images.medical_image import MAX_BYTES
+from medrega_edge.inference import memory
+from medrega_edge.inference.devices import available_threads
+from medrega_edge.package.package import Package
+from medrega_edge.package.registry import find_package
+from medrega_edge.server.app import Opened, Server, ServerOptions
+from medrega_edge.server.audit import AuditLog
+from medrega_edge.server.guard import GuardOptions
+from medrega_edge.server.pool import Pool, PoolOptions
+from medrega_edge.server.worker import WorkerOptions
+
+TOKEN_VARIABLE = "MEDREGA_TOKEN"
+LEAST_TOKEN = 16  # characters
+LARGE = 100_000_000  # bytes of a package from which one process runs it: it waits for memory, not for a core
+MOST_CONNECTIONS = 512
+HEADER_SECONDS = 10.0  # for the headers of a request, from the beginning of a connection
+STOP_SECONDS = 20  # for the answers under way, when the server is told to stop
+
+
+@dataclass(frozen=True)
+class ListenOptions:
+    """Where to listen. Another address than this machine's own needs a token, a certificate and its key.
+
+    `names` are further names by which clients call this server, with a port if it is not the listener's.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8484
+    token: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    names: Sequence[str] = ()
+    origins: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Which package answers, and how much at a time. `deadline` is in seconds; `processes` None for what pays off."""
+
+    model: str | None = None
+    threads: int | None = None
+    device: str = "cpu"
+    processes: int | None = None
+    queue: int = 64
+    deadline: float = 120.0
+    most_bytes: int = MAX_BYTES
+    store_bytes: int = 1 << 30
+    audit: Path | None = None
+    logs: bool = True
+    files: Sequence[bytes] = ()
+    opened: Opened = field(default_factory=Opened)
+
+
+class _Protocol(H11Protocol):
+    """Closes a connection whose request does not begin in time: else a few slow clients would take all of them."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock."""
+        super().connection_made(transport)
+        self._clock = self.loop.call_later(HEADER_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._clock.cancel()
+        super().connection_lost(exc)
+
+
+def read_token(file: Path | None) -> str | None:
+    """Return the token of a file, or of the environment; None without one. Raises UsageError for one that is too short."""
+    if file is not None:
+        try:
+            token = file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise UsageError("server.no_token_file") from None
+    else:
+        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        if not token:
+            return None
+    if len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError("server.weak_token", least=LEAST_TOKEN)
+    return token
+
+
+def new_token() -> str:
+    """Return a token that nobody can guess."""
+    return secrets.token_urlsafe(24)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def listener(options: ListenOptions) -> socket.socket:
+    """Open the socket; raises UsageError where guards are missing, ResourceError where the address cannot be used."""
+    if not is_loopback(options.host) and not (options.token and options.tls_cert and options.tls_key):
+        raise UsageError("server.needs_guards", host=options.host, variable=TOKEN_VARIABLE)
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise UsageError("server.cert_and_key")
+    if options.tls_cert is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls_cert, options.tls_key, _no_password)
+        except (OSError, ValueError):  # SSLError is an OSError
+            raise UsageError("server.bad_certificate") from None
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # there it would let a second server listen at the same time
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((options.host.strip("[]"), options.port))
+        opened.listen(128)
+    except OSError as error:
+        opened.close()
+        raise ResourceError("server.cannot_listen", port=options.port, reason=error.strerror or "-") from None
+    return opened
+
+
+def _no_password() -> str:
+    """Refuse a key that has a password: nobody is there to type it."""
+    raise ValueError
+
+
+def address(options: ListenOptions, opened: socket.socket) -> str:
+    """Return the URL of the server."""
+    scheme = "https" if options.tls_cert else "http"
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return f"{scheme}://{host}:{opened.getsockname()[1]}"
+
+
+def guard_of(options: ListenOptions, run: RunOptions, port: int) -> GuardOptions:
+    """Return the guards: the names by which this server may be called, and the pages that may call it."""
+    own = {options.host, "localhost", "127.0.0.1", "[::1]"} if is_loopback(options.host) else {options.host}
+    names = {f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name for name in {*own, *options.names}}
+    scheme = "https" if options.tls_cert else "http"
+    usual = {"http": 80, "https": 443}[scheme]
+    hosts = {name.lower() if _has_port(name) else f"{name}:{port}".lower() for name in names}
+    hosts |= {name.lower() for name in names if port == usual or _has_port(name)}
+    origins = {f"{scheme}://{host}" for host in hosts} | {origin.lower() for origin in options.origins}
+    return GuardOptions(hosts, origins, options.token, run.most_bytes, run.logs)
+
+
+def _has_port(name: str) -> bool:
+    return name.rpartition(":")[2].isdigit() and not name.endswith("]")
+
+
+def worker_count(package: Package, options: RunOptions) -> int:
+    """Return how many processes pay off: one a core for a small package, one for a large one or a GPU."""
+    if options.processes is not None:
+        return options.processes
+    if options.device != "cpu" or package.total_bytes >= LARGE:
+        return 1
+    wanted = options.threads or available_threads()
+    free = memory.free()
+    return max(1, wanted if free is None else min(wanted, free // memory.peak(package.manifest)))
+
+
+async def serve(opened: socket.socket, listen: ListenOptions, run: RunOptions, on_ready: Callable[[str], None]) -> None:
+    """Run the server until it gets SIGINT or SIGTERM: it takes no more requests, and ends when its answers are sent.
+
+    `on_ready` is called with the URL when the first worker is there. Raises PackageError or ResourceError where the package
+    cannot be used.
+    """
+    package = find_package(run.model)
+    count = worker_count(package, run)
+    threads = max(1, (run.threads or available_threads()) // count)
+    worker = WorkerOptions(run.model, threads, run.device, secrets.token_bytes(16))
+    audit = None if run.audit is None else AuditLog(run.audit)
+    pool = Pool(PoolOptions(count, run.queue, run.deadline, worker))
+    guard = guard_of(listen, run, opened.getsockname()[1])
+    server = Server(pool, ServerOptions(guard, run.store_bytes, run.opened), audit)
+    for data in run.files:
+        server.store.put(data)
+    try:
+        await pool.start()
+        config = uvicorn.Config(
+            server.app,
+            http=_Protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            ssl_certfile=listen.tls_cert,
+            ssl_keyfile=listen.tls_key,
+        )
+        on_ready(address(listen, opened))
+        await uvicorn.Server(config).serve(sockets=[opened])
+    finally:
+        await pool.stop()
+        if audit is not None:
+            audit.close()

@@ -1,0 +1,46 @@
+"""Images that clients have sent, by the hash of their bytes. They stay in memory, and the oldest leave when it is full."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+
+from medrega_edge.errors import ImageError
+
+
+class ImageStore:
+    """Bytes of files, `limit` in all."""
+
+    def __init__(self, limit: int) -> None:
+        """Start empty."""
+        self._limit, self._files = limit, OrderedDict[str, bytes]()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(map(len, self._files.values()))
+
+    def __len__(self) -> int:
+        """Number of files."""
+        return len(self._files)
+
+    def put(self, data: bytes) -> str:
+        """Take in a file; returns its hash."""
+        image = hashlib.sha256(data).hexdigest()
+        self._files.pop(image, None)
+        self._files[image] = data
+        while len(self._files) > 1 and self.size > self._limit:
+            self._files.popitem(last=False)
+        return image
+
+    def get(self, image: str) -> bytes:
+        """Return a file; raises ImageError for one that is not there, or not any more."""
+        try:
+            self._files.move_to_end(image)
+        except KeyError:
+            raise ImageError("server.no_such_image") from None
+        return self._files[image]
+
+    def remove(self, image: str) -> None:
+        """Remove a file, if it is there."""
+        self._files.pop(image, None)

@@ -1,0 +1,98 @@
+// The box for questions, its history and its completion of names, and the buttons of the tasks.
+
+import { getRegions } from "/viewer/api.js";
+import { addAnswer } from "/viewer/answers.js";
+import { completeNames } from "/viewer/completion.js";
+import { byId } from "/viewer/dom.js";
+import { upright } from "/viewer/drawing.js";
+import { state } from "/viewer/state.js";
+import { language, sentence, t } from "/viewer/texts.js";
+
+const MOST_EARLIER = 8; // questions that a request brings along
+const CHINESE = /[\u3400-\u9fff]/;
+const SEPARATORS = /\s*(?:[,，、;；]|\band\b|和|与|及)\s*/;
+const WISH = /^\s*(?:please\s+)?(?:locate|find|outline|segment|请?(?:定位|勾画|分割))\s*(?:the\s+)?/i;
+
+const asked = []; // texts, the newest last
+let recalled = 0; // how far back arrow up has gone
+
+/** Let a person ask. */
+export function acceptQuestions() {
+  const box = byId("question");
+  const completion = completeNames(box, byId("names"));
+  byId("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const question = box.value.trim();
+    if (question) ask(question, { question }, question);
+  });
+  box.addEventListener("keydown", (event) => {
+    if (completion.handle(event) || !["ArrowUp", "ArrowDown"].includes(event.key)) return;
+    event.preventDefault();
+    recall(event.key === "ArrowUp" ? 1 : -1);
+  });
+  for (const button of byId("tasks").querySelectorAll("button")) button.addEventListener("click", () => askTask(button.dataset.task));
+}
+
+/** Ask what is in the box that the person drew, or for its outline. */
+export function askAboutBox(task) {
+  const box = upright(state.active.box).map((value) => Math.round(value * 100) / 100);
+  return ask(t(`box_${task}`), { task, box });
+}
+
+function askTask(task) {
+  if (task === "identify") return state.active.hasBox ? askAboutBox(task) : ask(t("words_identify"), { question: t("words_identify") });
+  if (task === "report" || task === "grounded_report") return ask(t(`task_${task}`), { task });
+  const names = byId("question").value.replace(WISH, "").split(SEPARATORS).map((name) => name.replace(/^the\s+/i, "").trim()).filter(Boolean);
+  if (!names.length) return beginWith(t(`words_${task}`, { names: "" }));
+  const words = t(`words_${task}`, { names: names.join(t("comma")) });
+  return ask(words, { task, names }, words);
+}
+
+function beginWith(words) {
+  byId("question").value = words;
+  byId("question").focus();
+}
+
+/** Send a question about the picture of the active pane; `words` is what a later question may go on from. */
+async function ask(question, wish, words = null) {
+  const pane = state.active;
+  if (!pane.facts) return say(t("ask_no_image"));
+  const image = pane.place.image;
+  const answerIn = CHINESE.test(question) ? "zh" : language(); // who asks in Chinese reads Chinese
+  const request = { image: pane.request, ...wish, language: answerIn, history: earlier(pane.key) };
+  say(t("asking"));
+  byId("ask").setAttribute("aria-busy", "true");
+  try {
+    const answer = await getRegions(request);
+    addAnswer({ question, words, request, image, answer });
+    if (words) remember(words);
+    pane.box = null;
+    pane.update();
+    say("");
+  } catch (error) {
+    say(sentence(error), true);
+  }
+  byId("ask").removeAttribute("aria-busy");
+}
+
+/** Earlier questions about the same picture, the oldest first: "how big is it?" means what they named. */
+function earlier(key) {
+  const words = state.answers.filter((answer) => answer.key === key && answer.words).map((answer) => answer.words);
+  return words.slice(0, MOST_EARLIER).reverse();
+}
+
+function remember(words) {
+  if (asked.at(-1) !== words) asked.push(words);
+  recalled = 0;
+  byId("question").value = "";
+}
+
+function recall(step) {
+  recalled = Math.min(Math.max(recalled + step, 0), asked.length);
+  byId("question").value = recalled ? asked.at(-recalled) : "";
+}
+
+function say(text, isError = false) {
+  byId("ask-status").textContent = text;
+  byId("ask-status").classList.toggle("error", isError);
+}
