@@ -18,7 +18,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Hashable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,7 +198,7 @@ class Worker:
         if not question.question.strip():
             raise UsageError("server.no_question")
         request = self._engine.next_request(image, question.question, memory)
-        return Segment(request.names) if question.masks and isinstance(request, Detect) else request
+        return _with_masks(request) if question.masks else request
 
     def _memory(self, picture: Picture, history: tuple[str, ...]) -> Memory:
         """Return what earlier questions about a picture leave for the next one: each is answered again, if it has to be."""
@@ -262,6 +262,17 @@ class Worker:
                 if self._connection.recv() is None:
                     raise Cancelled
             raise Cancelled  # the parent has gone
+
+
+def _with_masks(request: TaskRequest) -> TaskRequest:
+    """Return the request that asks for masks of what this one locates; others stay as they are."""
+    from medrega_edge.tasks.derived import Asked
+    from medrega_edge.tasks.detection import Detect
+    from medrega_edge.tasks.segmentation import Segment
+
+    if isinstance(request, Detect):
+        return Segment(request.names)
+    return replace(request, request=_with_masks(request.request)) if isinstance(request, Asked) else request
 
 
 def _inflated(data: bytes, image: str) -> bytes:
