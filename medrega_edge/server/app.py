@@ -146,7 +146,7 @@ class Server:
         file = files("medrega_edge.server") / "viewer" / name
         kind = _PAGE_TYPES.get(name.rpartition(".")[2])
         if kind is None or "/" in name or "\\" in name or name.startswith(".") or not file.is_file():
-            raise HttpError(404, "server.no_such_path")
+            raise HttpError("server.no_such_path")
         return Response(file.read_bytes(), media_type=kind)
 
     async def _health(self, _: Request) -> Response:
@@ -178,7 +178,7 @@ class Server:
         if (name := request.path_params.get("name")) is None:
             return JSONResponse({"object": "list", "data": [model]})
         if name != self._model:
-            raise HttpError(404, "server.no_such_model", param="model", model=self._model)
+            raise HttpError("server.no_such_model", model=self._model)
         return JSONResponse(model)
 
     @property
@@ -196,7 +196,7 @@ class Server:
     async def _send_image(self, request: Request) -> Response:
         data = await request.body()
         if not data:
-            raise HttpError(400, "server.empty")
+            raise HttpError("server.empty")
         known = await self._do(request, Describe(Picture(self.store.put(data))))
         return JSONResponse(known, 201)
 
@@ -227,7 +227,7 @@ class Server:
     async def _chat(self, request: Request) -> Response:
         body = await _parsed(chat.ChatRequest, request)
         if body.model not in ("", self._model, "medrega"):
-            raise HttpError(404, "server.no_such_model", param="model", model=self._model)
+            raise HttpError("server.no_such_model", model=self._model)
         asked = chat.asked(body)
         pictures = [asked.picture(self.store.put(image)) for image in asked.images]
         if body.stream:
@@ -301,10 +301,10 @@ class Server:
             try:
                 data = base64.b64decode(part.data, validate=True)
             except (binascii.Error, ValueError):
-                raise HttpError(400, "server.bad_base64", param="image.data") from None
+                raise HttpError("server.bad_base64") from None
         image = self.store.put(data) if data else part.id
         if image is None:
-            raise HttpError(400, "server.no_image", param="image")
+            raise HttpError("server.no_image")
         return Picture(image, part.index, part.window, part.plane), body
 
     async def _do(self, request: Request, job: Job, on_piece: OnPiece | None = None) -> Any:
@@ -327,7 +327,7 @@ async def _unless_left(request: Request, doing: Awaitable[_R]) -> _R:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            raise HttpError(499, "server.client_left")
+            raise HttpError("server.client_left")
         return task.result()
     finally:
         watching.cancel()
@@ -347,7 +347,7 @@ async def _form(request: Request) -> tuple[RegionsRequest, bytes | None]:
     try:
         form = await _InMemory(request.headers, request.stream(), max_files=1, max_fields=20).parse()
     except (MultiPartException, ValueError):
-        raise HttpError(400, "server.bad_form") from None
+        raise HttpError("server.bad_form") from None
     uploaded = form.get("image")
     data = await uploaded.read() if isinstance(uploaded, UploadFile) else None
     fields = {name: value for name, value in form.items() if isinstance(value, str)}
@@ -356,7 +356,7 @@ async def _form(request: Request) -> tuple[RegionsRequest, bytes | None]:
     plain = {name: value for name, value in fields.items() if name in ("question", "task", "language", "label_set")}
     picture = {name: value for name, value in fields.items() if name in ("window", "plane")}
     if unknown := fields.keys() - plain.keys() - picture.keys():
-        raise HttpError(400, "server.bad_json", param=min(unknown)[:40], key=min(unknown)[:40])
+        raise HttpError("server.bad_json", key=min(unknown)[:40])
     return _from_json(RegionsRequest, json.dumps({**plain, "image": picture})), data
 
 
@@ -365,7 +365,7 @@ async def _parsed(kind: type[_T], request: Request) -> _T:
     try:
         text = (await request.body()).decode("utf-8")
     except UnicodeDecodeError:
-        raise HttpError(400, "server.bad_json", key="-") from None
+        raise HttpError("server.bad_json", key="-") from None
     return _from_json(kind, text)
 
 
@@ -373,7 +373,7 @@ def _from_json(kind: type[_T], text: str) -> _T:
     try:
         return parse_json(kind, text)
     except JsonFault as fault:
-        raise HttpError(400, "server.bad_json", param=fault.key or None, key=fault.key or "-") from None
+        raise HttpError("server.bad_json", key=fault.key or "-") from None
 
 
 def _picture_of(request: Request) -> Picture:
@@ -381,7 +381,7 @@ def _picture_of(request: Request) -> Picture:
     query = request.query_params
     index = query.get("index")
     if index is not None and not (index.isascii() and index.isdigit() and len(index) < 8):
-        raise HttpError(400, "server.bad_json", param="index", key="index")
+        raise HttpError("server.bad_json", key="index")
     chosen = None if index is None else int(index)
     return Picture(request.path_params["id"], chosen, query.get("window") or None, query.get("plane") or None)
 
@@ -398,7 +398,9 @@ def _event(data: Any) -> bytes:
 
 async def _not_there(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return error_response(HttpError(status, "server.no_such_method" if status == 405 else "server.no_such_path"))
+    if status == 405:
+        return error_response(HttpError("server.no_such_method"))
+    return error_response(HttpError("server.no_such_path"))
 
 
 async def _fault(_: Request, error: Exception) -> Response:

@@ -132,18 +132,18 @@ def asked(request: ChatRequest) -> Asked:
     """
     for name in _UNSUPPORTED:
         if getattr(request, name) not in (None, False, [], ()):
-            raise HttpError(400, "server.unsupported", param=name, name=name)
+            raise HttpError("server.unsupported", name=name)
     if request.n not in (None, 1):
-        raise HttpError(400, "server.unsupported", param="n", name="n")
+        raise HttpError("server.unsupported", name="n")
     users = [message for message in request.messages if message.role == "user"]
     pictured = [place for place, message in enumerate(users) if any(_urls(message))]
     if not pictured:
-        raise HttpError(400, "server.no_image", param="messages")
+        raise HttpError("server.no_image")
     images = tuple(_decoded(url) for url in _urls(users[pictured[-1]]))
     *history, last = [_words(message) for message in users[pictured[-1] :]]
     extension = request.medrega
     if not last and extension.task == "ask" and extension.box is None:
-        raise HttpError(400, "server.no_question", param="messages")
+        raise HttpError("server.no_question")
     question = Question(
         question=last,
         task=extension.task,
@@ -178,11 +178,11 @@ def _decoded(url: str) -> bytes:
     """Return the bytes of a data URI; raises HttpError for any other URL: none is ever fetched."""
     beginning = _DATA_URI.match(url[:200])
     if beginning is None:
-        raise HttpError(400, "server.no_data_uri", param="messages")
+        raise HttpError("server.no_data_uri")
     try:
         return base64.b64decode(url[beginning.end() :], validate=True)
     except (binascii.Error, ValueError):
-        raise HttpError(400, "server.bad_base64", param="messages") from None
+        raise HttpError("server.bad_base64") from None
 
 
 def content(answers: Sequence[dict[str, Any]], with_markup: bool) -> str:

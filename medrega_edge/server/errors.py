@@ -7,50 +7,53 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from medrega_edge.domain import Language
-from medrega_edge.errors import ImageError, InternalError, MedregaError, PackageError, ResourceError, UsageError
+from medrega_edge.errors import ImageError, MedregaError, ResourceError, UsageError
 from medrega_edge.server.pool import Busy, TooLate
 
 RETRY_SECONDS = 2  # until a client may try again where the queue was full or a worker ended
 
 
+# Of errors of this folder; another HttpError has 400.
+_STATUS = {
+    "server.wrong_token": 401,
+    "server.wrong_origin": 403,
+    "server.no_such_path": 404,
+    "server.no_such_model": 404,
+    "server.no_such_image": 404,
+    "server.no_such_method": 405,
+    "server.too_slow": 408,
+    "server.too_large": 413,
+    "server.wrong_host": 421,
+    "server.busy": 429,
+    "server.client_left": 499,
+}
+
+
 class HttpError(MedregaError):
-    """A request that is refused before it is a question; `status` is that of HTTP, `param` the key at fault."""
+    """A request that is refused before it is a question."""
 
     kind = "request"
-
-    def __init__(self, status: int, code: str, /, *, param: str | None = None, **params: Any) -> None:
-        """Take the status, and the code and parameters of the message."""
-        super().__init__(code, **params)
-        self.status, self.param = status, param
 
 
 def status_of(error: MedregaError) -> int:
     """Return the status of HTTP that an error has."""
+    if error.code in _STATUS:
+        return _STATUS[error.code]
     match error:
-        case HttpError():
-            return error.status
-        case Busy() if error.code == "server.busy":
-            return 429
-        case Busy():
-            return 503
-        case TooLate():
-            return 504
-        case ImageError() if error.code == "server.no_such_image":
-            return 404
-        case UsageError():
+        case HttpError() | UsageError():
             return 400
         case ImageError():
             return 422
-        case ResourceError():
+        case Busy() | ResourceError():
             return 503
-        case PackageError() | InternalError():
-            return 500
+        case TooLate():
+            return 504
     return 500
 
 
 def error_data(error: MedregaError) -> dict[str, Any]:
     """Return the body: OpenAI's keys, and the sentence in Chinese."""
-    status = status_of(error)
+    status, params = status_of(error), error.message.params
     kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {
@@ -58,7 +61,7 @@ def error_data(error: MedregaError) -> dict[str, Any]:
             "message": str(error),
             "message_zh": error.message.text(Language.ZH),
             "type": kind,
-            "param": error.param if isinstance(error, HttpError) else None,
+            "param": (params.get("key") or params.get("name")) if isinstance(error, HttpError) else None,
             "code": error.code,
         }
     }

@@ -105,21 +105,21 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._options.hosts:
-            raise HttpError(421, "server.wrong_host")
+            raise HttpError("server.wrong_host")
         for origin in headers.getlist("origin"):
             if origin.lower() not in self._options.origins:
-                raise HttpError(403, "server.wrong_origin")
+                raise HttpError("server.wrong_origin")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and "origin" not in headers:
-            raise HttpError(403, "server.wrong_origin")
+            raise HttpError("server.wrong_origin")
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length[:20]) > self._options.most_bytes:
-            raise HttpError(413, "server.too_large", limit=self._options.most_bytes >> 20)
+            raise HttpError("server.too_large", limit=self._options.most_bytes >> 20)
         path = scope["path"]
         if self._options.token is not None and path not in OPEN_PATHS and not path.startswith(VIEWER_PATH):
             given = headers.get("authorization", "")
             expected = f"Bearer {self._options.token}"
             if not hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
-                raise HttpError(401, "server.wrong_token")
+                raise HttpError("server.wrong_token")
 
     def _log(self, line: str) -> None:
         if self._options.logs:
@@ -141,10 +141,10 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), max(left, 0.001))
         except TimeoutError:
-            raise HttpError(408, "server.too_slow", seconds=LONGEST_BODY_SECONDS) from None
+            raise HttpError("server.too_slow", seconds=LONGEST_BODY_SECONDS) from None
         self._bytes += len(message.get("body", b""))
         if self._bytes > self._most_bytes:
-            raise HttpError(413, "server.too_large", limit=self._most_bytes >> 20)
+            raise HttpError("server.too_large", limit=self._most_bytes >> 20)
         self._is_whole = not message.get("more_body", False)
         return message
 

@@ -37,5 +37,6 @@ def test_no_dangerous_calls_in_the_runtime():
     root = Path(__file__).parents[2] / "medrega_edge"
     for path in root.rglob("*.py"):
         text = path.read_text(encoding="utf-8").replace("error.show()", "")  # click's, which prints; Pillow's runs a viewer
+        listens = path == root / "server" / "run.py"  # the only module that opens a socket
         for word in ("pickle.", "eval(", "exec(", "shell=True", "trust_remote_code", ".show()", "import socket"):
-            assert word not in text, f"{word} in {path.name}"
+            assert word not in text or (listens and word == "import socket"), f"{word} in {path.name}"
