@@ -201,9 +201,8 @@ def test_two_thousand_hostile_requests(record_property):
         said = "".join(server.lines)
         metrics = server.request("/metrics")[2].decode()
         server.send()
-    faults = [
-        (name, answer[:300]) for (name, _), answer in zip(made, answers, strict=True) if re.match(rb"HTTP/1.1 5\d\d", answer)
-    ]
+    named = [(name, answer) for (name, _), answer in zip(made, answers, strict=True)]
+    faults = [(name, answer[:300]) for name, answer in named if re.match(rb"HTTP/1.1 5\d\d", answer)]
     record_property("status", {code: sum(answer[9:12] == code for answer in answers) for code in {a[9:12] for a in answers}})
     assert not faults, faults[:5]
     assert "Traceback" not in said and SECRET not in said and "internal" not in said.lower()
