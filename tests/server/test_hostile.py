@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -173,7 +174,7 @@ def sent(host, text):
     return received
 
 
-def test_two_thousand_hostile_requests(record_property):
+def test_two_thousand_hostile_requests():
     with running("--processes", "2", "--max-upload", "64", "--queue", "200") as server:
         host, image = server.url.removeprefix("http://"), server.send()
         question = {"image": {"id": image}, "question": "locate the liver"}
@@ -203,7 +204,7 @@ def test_two_thousand_hostile_requests(record_property):
         server.send()
     named = [(name, answer) for (name, _), answer in zip(made, answers, strict=True)]
     faults = [(name, answer[:300]) for name, answer in named if re.match(rb"HTTP/1.1 5\d\d", answer)]
-    record_property("status", {code: sum(answer[9:12] == code for answer in answers) for code in {a[9:12] for a in answers}})
+    print(Counter(answer[9:12].decode() or "closed" for answer in answers))
     assert not faults, faults[:5]
     assert "Traceback" not in said and SECRET not in said and "internal" not in said.lower()
     assert "medrega_workers 2.0" in metrics and "medrega_worker_restarts 0.0" in metrics
