@@ -1,0 +1,322 @@
+"""The viewer in a browser, on the server that `medrega serve` starts: what a person sees is what the engine answered."""
+
+import io
+import json
+import re
+from importlib.resources import files
+
+import pytest
+from PIL import Image
+
+from medrega_edge import PixelBox
+from tests.server.browser import SHOWN, Viewer, browsing, need_browser, slices
+from tests.server.running import SCAN, running
+
+pytestmark = pytest.mark.slow
+VIEWER = files("medrega_edge.server") / "viewer"
+SIZE = (484, 300)  # of the scan, in pixels
+LIVER = [54, 85, 167, 194]
+
+
+@pytest.fixture(scope="module")
+def server():
+    need_browser()
+    with running("--processes", "1", "--quiet") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(server):
+    with browsing() as opened:
+        yield opened
+
+
+@pytest.fixture
+def viewer(browser, server):
+    opened = Viewer(browser, server.url).ready()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def scan_shown(viewer):
+    viewer.choose({"scan.dcm": SCAN.read_bytes()})
+    return viewer
+
+
+def rounded(box):
+    return [round(value, 2) for value in box]
+
+
+def near(first, second):
+    return first == pytest.approx(second, abs=1.5)  # pixels of the screen: half a line
+
+
+def test_boxes_of_a_dropped_scan_are_those_of_the_engine_in_both_languages(viewer, engine, scan):
+    viewer.drop(SCAN.read_bytes())
+    viewer.shown()
+    region = engine.detect(scan, ["liver"]).regions[0]
+    for question, label in (("locate the liver", "liver"), ("请定位肝脏", "肝脏")):
+        answer = viewer.ask(question)["answer"]
+        assert viewer.regions() == [(label, rounded(region.box))]
+        assert answer["regions"][0]["confidence"] == round(region.confidence, 4)
+        assert label in viewer.page.locator(".answer.selected [data-testid=answer-text]").inner_text()
+        assert f"{label} {region.confidence:.2f}" in viewer.page.locator(".overlay .name").text_content()
+
+
+def test_boxes_lie_on_their_place_at_each_zoom_and_after_panning(scan_shown):
+    viewer = scan_shown
+    viewer.ask("locate the liver")
+    ((_, box),) = viewer.regions()
+    assert near(viewer.places()[0], viewer.on_screen(box, SIZE))
+    before = viewer.state["panes"][0]["scale"]
+    x1, y1, x2, y2 = viewer.places()[0]
+    viewer.page.mouse.move((x1 + x2) / 2, (y1 + y2) / 2)
+    viewer.page.keyboard.down("Control")
+    viewer.page.mouse.wheel(0, -700)
+    viewer.page.keyboard.up("Control")
+    viewer.page.wait_for_selector("[data-testid=picture][style*=pixelated]")
+    assert viewer.state["panes"][0]["scale"] > 2 * before
+    assert near(viewer.places()[0], viewer.on_screen(box, SIZE))
+    place = viewer.places()[0]
+    viewer.drag((600, 400), (640, 370))
+    assert near(viewer.places()[0], [place[0] + 40, place[1] - 30, place[2] + 40, place[3] - 30])
+    assert near(viewer.places()[0], viewer.on_screen(box, SIZE))
+
+
+def test_a_dragged_box_gets_the_name_that_the_engine_gives_it(scan_shown, engine, scan):
+    viewer = scan_shown
+    viewer.page.click("#tool-box")
+    x1, y1, x2, y2 = viewer.on_screen(LIVER, SIZE)
+    viewer.drag((x1, y1), (x2, y2))
+    asked = viewer.answering(lambda: viewer.page.click("[data-box-task=identify]"))
+    assert asked["request"]["box"] == pytest.approx(LIVER, abs=1)
+    expected = engine.identify(scan, PixelBox(*asked["request"]["box"]))
+    assert viewer.page.locator(".answer.selected [data-testid=answer-text]").inner_text() == expected.text
+    viewer.drag((x1, y1), (x2, y2))
+    outlined = viewer.answering(lambda: viewer.page.click("[data-box-task=segment]"))
+    assert outlined["answer"]["regions"][0]["mask"]["area"] > 0
+    assert viewer.page.locator(".region path.mask").count() == 1
+
+
+def test_the_contour_encloses_the_area_of_the_mask(scan_shown, engine, scan):
+    viewer = scan_shown
+    viewer.ask("outline the liver")
+    mask = engine.segment(scan, ["liver"]).regions[0].mask
+    path = viewer.page.locator(".region path.mask").get_attribute("d")
+    loops = [[tuple(map(float, point.split())) for point in loop.split("L")] for loop in re.findall(r"M([^Z]+)Z", path)]
+    area = sum(x1 * y2 - x2 * y1 for loop in loops for (x1, y1), (x2, y2) in zip(loop, loop[1:] + loop[:1], strict=True)) / 2
+    assert area == pytest.approx(mask.area, rel=0.01)  # it cuts the corners of pixels
+    assert " mm" in viewer.page.locator(".overlay .name").text_content()
+
+
+def test_slices_are_in_the_order_of_the_patient_and_remember_their_answers(viewer):
+    made = slices(5)
+    viewer.choose({name: made[name] for name in sorted(made, key=lambda name: name[::-1], reverse=True)})
+    (stack,) = viewer.state["stacks"]
+    assert [image["number"] for image in stack["images"]] == [1, 2, 3, 4, 5]
+    stage = viewer.page.locator("[data-testid=stage]")
+    stage.focus()
+    viewer.page.keyboard.press("Home")
+    viewer.shows(1)
+    viewer.ask("locate the liver")
+    first = viewer.regions()
+    stage.hover()
+    viewer.page.mouse.wheel(0, 100)
+    viewer.shows(2)
+    assert viewer.regions() == []
+    viewer.page.locator("[data-testid=slider]").fill("4")
+    viewer.shows(5)
+    viewer.ask("locate the liver")
+    assert viewer.regions()[0][1][0] > first[0][1][0] + 20  # the slices move to the side
+    viewer.page.locator("[data-testid=answer] .question").last.click()
+    viewer.shows(1)
+    assert viewer.regions() == first
+
+
+def test_saves_an_answer_without_a_name_of_the_file_or_the_patient(scan_shown):
+    viewer = scan_shown
+    answer = viewer.ask("outline the liver")["answer"]
+    name, data = viewer.save("json")
+    assert (name, json.loads(data)) == ("medrega-answer.json", answer)
+    name, data = viewer.save("png")
+    assert name == "medrega-answer.png"
+    assert Image.open(io.BytesIO(data)).width >= SIZE[0]
+
+
+def test_saves_dicom_objects(scan_shown):
+    pytest.importorskip("highdicom", reason="highdicom is not installed")
+    scan_shown.ask("outline the liver")
+    for kind in ("sr", "seg", "gsps"):
+        name, data = scan_shown.save(kind)
+        assert (name, data[128:132]) == (f"medrega-answer-{kind}.dcm", b"DICM")
+
+
+def test_switches_all_texts_to_chinese_and_back(scan_shown):
+    page = scan_shown.page
+    notice = page.locator("#notice")
+    assert notice.inner_text() == "Research use only - not a medical device"
+    page.click("#language-zh")
+    assert notice.inner_text() == "仅供研究使用 - 非医疗器械"
+    assert page.locator("#ask-send").inner_text() == "提问"
+    assert page.locator("html").get_attribute("lang") == "zh-CN"
+    answer = scan_shown.answering(lambda: page.click("[data-task=report]"))
+    assert answer["answer"]["language"] == "zh"
+    page.click("#language-en")
+    assert page.locator("#ask-send").inner_text() == "Ask"
+
+
+def test_sentences_and_switches_choose_what_is_drawn(scan_shown):
+    viewer = scan_shown
+    viewer.answering(lambda: viewer.page.click("[data-task=grounded_report]"))
+    count = len(viewer.regions())
+    assert count > 2
+    viewer.page.locator("button.sentence").first.click()
+    assert viewer.page.locator(".region.highlighted").count() > 0
+    viewer.page.locator("[data-testid=region-switch]").first.click()
+    assert len(viewer.regions()) == count - 1
+    viewer.page.locator("[data-testid=stage]").focus()
+    viewer.page.keyboard.press("o")
+    assert viewer.regions() == []
+    viewer.page.keyboard.press("o")
+    assert len(viewer.regions()) == count - 1
+
+
+def test_a_later_question_goes_on_from_the_one_before(scan_shown):
+    scan_shown.ask("locate the liver")
+    later = scan_shown.ask("how big is it?")
+    assert later["request"]["history"] == ["locate the liver"]
+    assert later["answer"]["facts"]["sizes"][0]["name"] == "liver"
+
+
+def test_the_ruler_measures_millimetres(scan_shown):
+    viewer = scan_shown
+    viewer.page.click("#tool-ruler")
+    x1, y1, x2, _ = viewer.on_screen([100, 150, 200, 150], SIZE)
+    viewer.drag((x1, y1), (x2, y1))
+    ruler = viewer.page.locator("[data-testid=ruler]")
+    assert ruler.get_attribute("data-unit") == "mm"
+    assert float(ruler.get_attribute("data-length")) == pytest.approx(100 * 0.72314, abs=1)
+    viewer.page.click("[data-testid=ruler-remove]")
+    assert ruler.count() == 0
+    picture = io.BytesIO()
+    Image.open(VIEWER / "../../../docs/images/sample.png").convert("L").save(picture, "PNG")
+    viewer.choose({"picture.png": picture.getvalue()})
+    viewer.page.wait_for_selector(f"{SHOWN} .corner.sw:has-text('640')")
+    viewer.drag((x1, y1), (x2, y1))
+    assert viewer.page.locator("[data-testid=ruler]").get_attribute("data-unit") == "px"
+
+
+def test_windows_and_resets(scan_shown):
+    viewer = scan_shown
+    viewer.drag((600, 400), (700, 450), button="right")
+    viewer.page.wait_for_selector(f"{SHOWN}[data-window]:not([data-window='450,790'])")
+    centre, width = viewer.state["panes"][0]["facts"]["window"]
+    assert centre > 450
+    assert width > 790
+    viewer.page.click("#reset")
+    viewer.page.wait_for_selector(f"{SHOWN}[data-window='450,790']")
+
+
+def test_two_pictures_scroll_together_unless_unlinked(viewer):
+    viewer.choose(slices(3))
+    stages = viewer.page.locator("[data-testid=stage]")
+    stages.focus()
+    viewer.page.keyboard.press("Home")
+    viewer.page.keyboard.press("c")
+    stages.nth(1).focus()
+    viewer.page.keyboard.press("ArrowDown")
+    assert [pane["number"] for pane in viewer.state["panes"]] == [1, 1]
+    viewer.page.keyboard.press("l")
+    viewer.page.keyboard.press("ArrowDown")
+    assert [pane["number"] for pane in viewer.state["panes"]] == [1, 2]
+
+
+def test_an_error_stands_beside_its_file_and_a_name_is_never_code(viewer):
+    name = "<img src=x onerror=alert(1)>.txt"
+    viewer.choose({name: b"no image", "scan.dcm": SCAN.read_bytes()})
+    assert name in viewer.page.locator("[data-testid=upload-error]").inner_text()
+    assert len(viewer.state["stacks"]) == 1
+    assert viewer.page.locator("img").count() == 0
+
+
+def test_completes_a_name_with_keys_alone(scan_shown):
+    page = scan_shown.page
+    page.locator("[data-testid=stage]").focus()
+    page.keyboard.press("/")
+    page.keyboard.type("locate the sple")
+    page.wait_for_selector("#names [role=option]")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.locator("#question").input_value() == "locate the spleen"
+    scan_shown.answering(lambda: page.keyboard.press("Enter"))
+    page.keyboard.press("ArrowUp")
+    assert page.locator("#question").input_value() == "locate the spleen"
+
+
+def test_two_fingers_zoom_on_a_tablet(browser, server):
+    viewer = Viewer(browser, server.url, viewport={"width": 820, "height": 1180}, has_touch=True).ready()
+    viewer.choose({"scan.dcm": SCAN.read_bytes()})
+    before = viewer.state["panes"][0]["scale"]
+    fingers = viewer.context.new_cdp_session(viewer.page)
+    for kind, reach in (("touchStart", 50), ("touchMove", 75), ("touchMove", 100), ("touchEnd", None)):
+        points = [] if reach is None else [{"x": 400 + side * reach, "y": 450, "id": side + 1} for side in (-1, 1)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert viewer.state["panes"][0]["scale"] == pytest.approx(2 * before, rel=0.05)
+    viewer.close()
+
+
+def test_each_control_has_a_name_and_is_large_enough(scan_shown):
+    scan_shown.ask("outline the liver")
+    controls = scan_shown.page.locator("button:visible, input:visible, select:visible")
+    listed = controls.evaluate_all(
+        """all => all.map(one => [
+          one.getAttribute("aria-label") || one.innerText || one.labels?.[0]?.innerText || "",
+          one.getBoundingClientRect().height, one.getBoundingClientRect().width, one.className])"""
+    )
+    assert [row for row in listed if not row[0]] == []
+    assert [row for row in listed if min(row[1:3]) < 24 and "sentence" not in row[3]] == []  # a sentence is part of a text
+
+
+def test_view_opens_images_and_saved_answers_with_the_token_of_the_address(browser, engine, scan, tmp_path):
+    saved = [engine.detect(scan, ["liver"]), engine.segment(scan, ["left kidney"])]
+    (tmp_path / "answers.jsonl").write_text("\n".join(json.dumps(answer.to_dict()) for answer in saved))
+    with running("--no-browser", SCAN, tmp_path / "answers.jsonl", command="view") as started:
+        page = re.search(r"https?://\S+#token=[\w-]+", "".join(started.lines))[0]
+        viewer = Viewer(browser, page).ready()
+        viewer.shown()
+        assert "#" not in viewer.page.url
+        assert viewer.regions() == [("liver", rounded(saved[0].regions[0].box))]
+        viewer.page.locator("[data-testid=answer] .question").last.click()
+        assert viewer.regions() == [("left kidney", rounded(saved[1].regions[0].box))]
+        assert viewer.save("png")[0] == "medrega-answer.png"
+        viewer.close()
+
+
+def test_asks_for_a_token_that_the_address_lacks(browser):
+    token = "a-token-of-a-test"
+    with running("--processes", "1", environment={"MEDREGA_TOKEN": token}.items()) as started:
+        viewer = Viewer(browser, started.url)
+        viewer.page.fill("#token", token)
+        viewer.page.keyboard.press("Enter")
+        viewer.ready().close()
+
+
+def test_both_languages_have_all_texts():
+    texts = json.loads((VIEWER / "texts.json").read_text("utf-8"))
+    assert texts["en"].keys() == texts["zh"].keys()
+    page = (VIEWER / "index.html").read_text("utf-8")
+    assert set(re.findall(r'data-(?:text|aria|hint|placeholder)="(\w+)"', page)) <= texts["en"].keys()
+    for name in ("en", "zh"):
+        for key, text in texts[name].items():
+            assert text, key
+            assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", texts["en"][key])), key
+
+
+def test_no_module_makes_elements_of_text():
+    for file in VIEWER.iterdir():
+        if file.name.endswith(".js"):
+            text = file.read_text("utf-8")
+            assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", text), (
+                file.name
+            )
