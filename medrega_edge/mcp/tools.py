@@ -159,11 +159,12 @@ class Toolbox:
         """Return each tool with its description, the JSON Schema of its arguments, and the promise that it only reads."""
         described = [(tool.name, tool.description, tool.arguments) for tool in TOOLS]
         described.append((_LABELS, Message("mcp.tool_labels"), _LABEL_ARGUMENTS))
+        notice = {Language.EN: f" {NOTICES[Language.EN]}.", Language.ZH: f"{NOTICES[Language.ZH]}。"}[self._language]
         hints = {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
         return [
             {
                 "name": name,
-                "description": f"{description.text(self._language)} {NOTICES[self._language]}",
+                "description": description.text(self._language) + notice,
                 "inputSchema": schema_of(arguments, self._language),
                 "annotations": hints,
             }
@@ -265,7 +266,7 @@ def _lines(answer: Answer) -> Iterator[str]:
 
 
 def _facts(answer: Answer, region: Region) -> Iterator[Message]:
-    yield Message("mcp.box", box=[f"{value:.0f}" for value in region.box])
+    yield Message("mcp.box", box=", ".join(f"{value:.0f}" for value in region.box))
     if (millimetres := answer.image.in_millimetres(region.box)) is not None:
         x1, y1, x2, y2 = millimetres
         yield Message("mcp.size", width=x2 - x1, height=y2 - y1)

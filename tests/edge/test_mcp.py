@@ -215,7 +215,7 @@ def test_the_list_of_tools_is_made_of_json_schemas(server):
     jsonschema = pytest.importorskip("jsonschema")
     for tool in tools.values():
         jsonschema.Draft202012Validator.check_schema(tool["inputSchema"])
-        assert tool["description"].endswith(NOTICE)
+        assert tool["description"].endswith(f"{NOTICE}.")
         assert tool["annotations"]["readOnlyHint"] is True
         assert all(each["description"] for each in tool["inputSchema"]["properties"].values())
     jsonschema.validate({"image": "a.png", "names": ["liver"], "frame": 0}, tools["locate"]["inputSchema"])

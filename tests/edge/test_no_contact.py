@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -110,6 +111,40 @@ def test_watching_the_same(tmp_path):
     arguments = ["watch", "in", "--question", LOCATE, "--out", "answers", "--settle", "0.1"]
     check(tmp_path / "here", arguments, 130, ["answers*"], before=[sys.executable, "-c", INTERRUPTED_AFTER_TWO_ANSWERS])
     assert len(list((tmp_path / "here" / "answers").glob("*.jsonl"))) == 2
+
+
+# Starts a server, asks it over its listener, stops it, and ends with its exit code.
+ASKED_AND_STOPPED = """
+import json, signal, subprocess, sys, urllib.request
+process = subprocess.Popen(sys.argv[1:], stderr=subprocess.PIPE, text=True)
+line = next(line for line in process.stderr if "http://" in line)
+url = line[line.index("http://"):].split(";")[0]
+scan = open({scan!r}, "rb").read()
+image = json.load(urllib.request.urlopen(url + "/v1/images", scan))["id"]
+body = json.dumps({{"image": {{"id": image}}, "question": "outline the liver", "kind": "sr"}}).encode()
+for path in ("regions", "picture", "objects"):
+    assert urllib.request.urlopen(url + "/v1/" + path, body).read()
+assert urllib.request.urlopen(url + "/").status == 200
+process.send_signal(signal.SIGTERM)
+process.stderr.read()
+sys.exit(process.wait())
+"""
+
+
+@pytest.mark.slow
+def test_a_server_listens_on_loopback_and_does_nothing_else(tmp_path):
+    """Connections of the asking program are to the listener; the server itself connects to nothing and writes nothing."""
+    pytest.importorskip("starlette")
+    folder = prepared(tmp_path / "here")
+    there = set(folder.iterdir())
+    asking = [sys.executable, "-c", ASKED_AND_STOPPED.format(scan=str(SCAN))]
+    run, sockets, written = traced(folder, "serve", "--port", "0", before=asking)
+    assert run.returncode == 0, run.stderr.decode()
+    addresses = {address for call in sockets for address in re.findall(r'inet_addr\("([^"]*)"\)', call)}
+    assert addresses == {"127.0.0.1"} and not any("AF_INET6" in call and "connect" in call for call in sockets)
+    bound = [call for call in sockets if call.startswith("bind(")]
+    assert len(bound) == 1 and "127.0.0.1" in bound[0]
+    assert written == set() and set(folder.iterdir()) == there
 
 
 @pytest.mark.parametrize("form", ["DICOM", "NIfTI"])

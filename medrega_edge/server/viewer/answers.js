@@ -13,29 +13,28 @@ const OBJECTS = { sr: "SR", seg: "SEG", gsps: "GSPS" };
 const cards = new Map(); // answer -> its card
 let nextId = 1;
 
-/** List an answer and show it. `words` is what a later question goes on from; `request` is what was asked. */
+/** List an answer; return it. `words` is what a later question goes on from; `request` is what was asked. */
 export function addAnswer({ question, words = null, request, image, answer }) {
   const index = request?.image.index ?? null;
   const made = {
     id: nextId++,
     ...{ question, words, request, image, answer, index },
     plane: request?.image.plane ?? null,
-    key: image && placeKey(image.id, index, request.image.plane),
+    key: request && placeKey(image.id, index, request.image.plane),
     hidden: new Set(),
     highlighted: null,
     focused: null,
   };
   state.answers.unshift(made);
-  goTo(made);
   return made;
 }
 
 /** Go back to an answer: its image, its slice and its regions. */
 export function goTo(answer) {
   state.selected = answer;
-  const stack = answer.image && stackOf(answer.image.id);
+  const stack = answer.request && stackOf(answer.image.id);
   if (stack) {
-    const pane = state.panes.find((one) => one.stack === stack && one.key === answer.key) ?? paneFor(stack);
+    const pane = paneFor(stack, answer.key);
     if (pane.key !== answer.key) showPlace(pane, stack, answer);
     pane.setAnswer(answer);
     pane.activate();
@@ -53,8 +52,10 @@ export function showAnswers() {
   });
 }
 
-function paneFor(stack) {
-  return state.panes.find((pane) => pane.stack === stack) ?? state.active;
+/** The pane that shows a slice, else one that shows its stack, else the active one. */
+function paneFor(stack, key) {
+  const panes = [state.active, ...state.panes];
+  return panes.find((pane) => pane.key === key) ?? panes.find((pane) => pane.stack === stack) ?? state.active;
 }
 
 function showPlace(pane, stack, { image, index, plane, request }) {
@@ -89,13 +90,21 @@ function cardOf(answer) {
   return element(
     "li",
     { class: "answer", "data-testid": "answer", "data-id": answer.id },
-    element("button", { type: "button", class: "question", title: t("go_back"), onclick: () => goTo(answer) }, answer.question),
+    element(
+      "button",
+      { type: "button", class: "question", title: t("go_back"), onclick: () => goTo(answer) },
+      answer.question,
+    ),
     element("p", { class: "text", "data-testid": "answer-text" }, ...sentencesOf(answer)),
     guess ? element("p", { class: "note" }, t("guess", { guess })) : null,
     confidence === null ? null : element("p", { class: "note" }, t("confidence", { value: confidence.toFixed(2) })),
     labels.length ? element("ul", { class: "classes" }, ...labels.map((label) => element("li", {}, nameOf(label)))) : null,
     element("ul", { class: "regions" }, ...answer.answer.regions.map((region, number) => chipOf(answer, region, number))),
-    element("ul", { class: "warnings" }, ...warnings.map((text, number) => element("li", {}, sentence(details?.[number] ?? { message: text })))),
+    element(
+      "ul",
+      { class: "warnings" },
+      ...warnings.map((text, number) => element("li", {}, sentence(details?.[number] ?? { message: text }))),
+    ),
     savesOf(answer),
   );
 }
@@ -140,16 +149,22 @@ function redraw(answer, changes) {
 
 /** Split an answer into sentences; one that names regions is a button that highlights them. */
 function sentencesOf(answer) {
-  return answer.answer.text.match(/(?:[^.!?。！？\n]|[.!?](?!\s|$))+[.!?。！？\n]*\s*/g)?.map((text) => {
-    const numbers = regionsIn(text, answer.answer.regions);
-    if (!numbers.length) return element("span", {}, text);
-    const highlight = () => {
-      const isOn = String([...(answer.highlighted ?? [])]) === String(numbers);
-      goTo(answer);
-      redraw(answer, { highlighted: isOn ? null : new Set(numbers) });
-    };
-    return element("button", { type: "button", class: "sentence", title: t("highlight"), "data-regions": String(numbers), onclick: highlight }, text);
-  }) ?? [];
+  return (
+    answer.answer.text.match(/(?:[^.!?。！？\n]|[.!?](?!\s|$))+[.!?。！？\n]*\s*/g)?.map((text) => {
+      const numbers = regionsIn(text, answer.answer.regions);
+      if (!numbers.length) return element("span", {}, text);
+      const highlight = () => {
+        const isOn = String([...(answer.highlighted ?? [])]) === String(numbers);
+        goTo(answer);
+        redraw(answer, { highlighted: isOn ? null : new Set(numbers) });
+      };
+      return element(
+        "button",
+        { type: "button", class: "sentence", title: t("highlight"), "data-regions": String(numbers), onclick: highlight },
+        text,
+      );
+    }) ?? []
+  );
 }
 
 /** Numbers of the regions whose label a sentence contains; "kidney" is not found in "left kidney" if that is a label too. */

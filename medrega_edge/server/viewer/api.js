@@ -51,7 +51,8 @@ export function sendImage(file, onProgress) {
     if (token) call.setRequestHeader("Authorization", `Bearer ${token}`);
     call.upload.onprogress = (event) => onProgress(event.loaded / (event.total || 1));
     call.onerror = () => reject(unreachable());
-    call.onload = () => (call.status < 300 ? resolve(JSON.parse(call.responseText)) : reject(failure(call.status, call.responseText)));
+    call.onload = () =>
+      call.status < 300 ? resolve(JSON.parse(call.responseText)) : reject(failure(call.status, call.responseText));
     call.send(file);
   });
 }
@@ -90,10 +91,16 @@ function failure(status, body) {
   try {
     return new ApiError(status, JSON.parse(body).error);
   } catch {
-    return new ApiError(status, { message: `The server answered with status ${status}.`, message_zh: `服务器返回状态 ${status}。` });
+    return new ApiError(status, {
+      message: `The server answered with status ${status}.`,
+      message_zh: `服务器返回状态 ${status}。`,
+    });
   }
 }
 
 function unreachable() {
-  return new ApiError(0, { message: "The server cannot be reached: is it still running?", message_zh: "无法连接服务器：它还在运行吗？" });
+  return new ApiError(0, {
+    message: "The server cannot be reached: is it still running?",
+    message_zh: "无法连接服务器：它还在运行吗？",
+  });
 }

@@ -1,7 +1,7 @@
 // The box for questions, its history and its completion of names, and the buttons of the tasks.
 
 import { getRegions } from "/viewer/api.js";
-import { addAnswer } from "/viewer/answers.js";
+import { addAnswer, goTo } from "/viewer/answers.js";
 import { completeNames } from "/viewer/completion.js";
 import { byId } from "/viewer/dom.js";
 import { upright } from "/viewer/drawing.js";
@@ -30,19 +30,28 @@ export function acceptQuestions() {
     event.preventDefault();
     recall(event.key === "ArrowUp" ? 1 : -1);
   });
-  for (const button of byId("tasks").querySelectorAll("button")) button.addEventListener("click", () => askTask(button.dataset.task));
+  for (const button of byId("tasks").querySelectorAll("button"))
+    button.addEventListener("click", () => askTask(button.dataset.task));
 }
 
 /** Ask what is in the box that the person drew, or for its outline. */
-export function askAboutBox(task) {
-  const box = upright(state.active.box).map((value) => Math.round(value * 100) / 100);
-  return ask(t(`box_${task}`), { task, box });
+export async function askAboutBox(task) {
+  const pane = state.active;
+  const drawn = pane.box;
+  const box = upright(drawn).map((value) => Math.round(value * 100) / 100);
+  const isAnswered = await ask(t(`box_${task}`), { task, box });
+  if (isAnswered && pane.box === drawn) pane.removeCurrent(); // the answer has the box now
 }
 
 function askTask(task) {
-  if (task === "identify") return state.active.hasBox ? askAboutBox(task) : ask(t("words_identify"), { question: t("words_identify") });
+  if (task === "identify")
+    return state.active.hasBox ? askAboutBox(task) : ask(t("words_identify"), { question: t("words_identify") });
   if (task === "report" || task === "grounded_report") return ask(t(`task_${task}`), { task });
-  const names = byId("question").value.replace(WISH, "").split(SEPARATORS).map((name) => name.replace(/^the\s+/i, "").trim()).filter(Boolean);
+  const names = byId("question")
+    .value.replace(WISH, "")
+    .split(SEPARATORS)
+    .map((name) => name.replace(/^the\s+/i, "").trim())
+    .filter(Boolean);
   if (!names.length) return beginWith(t(`words_${task}`, { names: "" }));
   const words = t(`words_${task}`, { names: names.join(t("comma")) });
   return ask(words, { task, names }, words);
@@ -53,10 +62,13 @@ function beginWith(words) {
   byId("question").focus();
 }
 
-/** Send a question about the picture of the active pane; `words` is what a later question may go on from. */
+/** Ask about the picture of the active pane; `words` is what a later question may go on from. Return whether it was answered. */
 async function ask(question, wish, words = null) {
   const pane = state.active;
-  if (!pane.facts) return say(t("ask_no_image"));
+  if (!pane.facts) {
+    say(t("ask_no_image"), true);
+    return false;
+  }
   const image = pane.place.image;
   const answerIn = CHINESE.test(question) ? "zh" : language(); // who asks in Chinese reads Chinese
   const request = { image: pane.request, ...wish, language: answerIn, history: earlier(pane.key) };
@@ -64,15 +76,16 @@ async function ask(question, wish, words = null) {
   byId("ask").setAttribute("aria-busy", "true");
   try {
     const answer = await getRegions(request);
-    addAnswer({ question, words, request, image, answer });
+    goTo(addAnswer({ question, words, request, image, answer }));
     if (words) remember(words);
-    pane.box = null;
-    pane.update();
     say("");
+    return true;
   } catch (error) {
     say(sentence(error), true);
+    return false;
+  } finally {
+    byId("ask").removeAttribute("aria-busy");
   }
-  byId("ask").removeAttribute("aria-busy");
 }
 
 /** Earlier questions about the same picture, the oldest first: "how big is it?" means what they named. */

@@ -56,7 +56,7 @@ export function completeNames(box, list) {
       if (event.key === "Escape") close();
       else if (event.key === "Enter" && chosen >= 0) accept(chosen);
       else if (event.key === "ArrowDown") chosen = (chosen + 1) % found.length;
-      else if (event.key === "ArrowUp") chosen = (chosen + found.length) % (found.length + 1) - (chosen === 0 ? 1 : 0);
+      else if (event.key === "ArrowUp") chosen = ((chosen + found.length) % (found.length + 1)) - (chosen === 0 ? 1 : 0);
       else return false;
       event.preventDefault();
       show();
@@ -65,16 +65,24 @@ export function completeNames(box, list) {
   };
 }
 
-/** Names that begin with the end of the text: its last words, or its last Chinese characters; the longest end first. */
+/** Names that fit the end of the text: its last words, or its last Chinese characters; the longest end first. */
 function matches(text) {
   const isChinese = CHINESE.test(text);
   const names = state.info.labels.filter(fits).map((label) => label[isChinese ? "zh" : "en"]);
   for (const end of isChinese ? endsOfChinese(text) : endsOfEnglish(text)) {
-    const found = names.filter((name) => name.toLowerCase().startsWith(end.toLowerCase()));
-    if (found.length === 1 && found[0].toLowerCase() === end.toLowerCase()) return [];
-    if (found.length) return found.slice(0, MOST).map((name) => ({ name, length: end.length }));
+    const typed = end.toLowerCase();
+    const beginning = names.filter((name) => name.toLowerCase().startsWith(typed));
+    if (!beginning.length) continue;
+    const others = names.filter((name) => !beginning.includes(name) && holds(name.toLowerCase(), typed, isChinese));
+    const found = [...beginning, ...others].slice(0, MOST);
+    return found.length === 1 && found[0].toLowerCase() === typed ? [] : found.map((name) => ({ name, length: end.length }));
   }
   return [];
+}
+
+/** Whether a name has what was typed further behind: "kid" of "left kidney". */
+function holds(name, typed, isChinese) {
+  return name.includes(isChinese ? typed : ` ${typed}`);
 }
 
 /** Whether an image such as that of the active pane can show a name. */
@@ -85,7 +93,10 @@ function fits({ modalities }) {
 
 function endsOfEnglish(text) {
   const words = text.split(/(?<=\s)/);
-  return words.map((_, number) => words.slice(number).join("")).slice(-MOST_WORDS).filter((end) => end.trim().length >= LEAST_LETTERS);
+  return words
+    .map((_, number) => words.slice(number).join(""))
+    .slice(-MOST_WORDS)
+    .filter((end) => end.trim().length >= LEAST_LETTERS);
 }
 
 function endsOfChinese(text) {

@@ -8,70 +8,79 @@ import { t } from "/viewer/texts.js";
 const PAN = 40; // screen pixels
 const ZOOM = 1.2;
 const SHIFT = 0.05; // of the window's width
+const PRESETS = 6; // windows of CT that have a key
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 const pane = () => state.active;
 
-/** Keys of one character: a person can switch them off, because speech input types characters. */
+/** Keys of one character, what they are for and what they do: a person can switch them off, as speech input types characters. */
 function singleKeys(actions) {
-  return {
-    v: ["tool_pan", () => actions.setTool("pan")],
-    w: ["tool_window", () => actions.setTool("window")],
-    m: ["tool_ruler", () => actions.setTool("ruler")],
-    b: ["tool_box", () => actions.setTool("box")],
-    o: ["overlays_hint", actions.toggleOverlays],
-    r: ["reset_hint", () => pane().reset()],
-    c: ["compare_hint", actions.toggleCompare],
-    l: ["link_hint", actions.toggleLink],
-    x: ["key_other_pane", actions.otherPane],
-    "+": ["key_zoom_in", () => pane().zoom(ZOOM)],
-    "-": ["key_zoom_out", () => pane().zoom(1 / ZOOM)],
-    "[": ["key_darker", () => pane().shiftWindow(SHIFT, 1)],
-    "]": ["key_brighter", () => pane().shiftWindow(-SHIFT, 1)],
-    "{": ["key_less_contrast", () => pane().shiftWindow(0, 1 + SHIFT * 2)],
-    "}": ["key_more_contrast", () => pane().shiftWindow(0, 1 / (1 + SHIFT * 2))],
-    0: ["key_file_window", () => actions.setPreset(null)],
-    "1-6": ["key_presets"],
-    "/": ["key_question", () => byId("question").focus()],
-    "?": ["help", actions.showHelp],
-  };
+  return [
+    ["v", "tool_pan_hint", () => actions.setTool("pan")],
+    ["w", "tool_window_hint", () => actions.setTool("window")],
+    ["m", "tool_ruler_hint", () => actions.setTool("ruler")],
+    ["b", "tool_box_hint", () => actions.setTool("box")],
+    ["o", "overlays_hint", actions.toggleOverlays],
+    ["r", "reset_hint", () => pane().reset()],
+    ["+", "key_zoom_in", () => pane().zoom(ZOOM)],
+    ["-", "key_zoom_out", () => pane().zoom(1 / ZOOM)],
+    ["[", "key_darker", () => pane().shiftWindow(SHIFT, 1)],
+    ["]", "key_brighter", () => pane().shiftWindow(-SHIFT, 1)],
+    ["{", "key_less_contrast", () => pane().shiftWindow(0, 1 + SHIFT * 2)],
+    ["}", "key_more_contrast", () => pane().shiftWindow(0, 1 / (1 + SHIFT * 2))],
+    ["0", "key_file_window", () => actions.setPreset(null)],
+    ...Array.from({ length: PRESETS }, (_, number) => [
+      String(number + 1),
+      null,
+      () => actions.setPreset(state.info.windows[number]),
+    ]),
+    ["c", "compare_hint", actions.toggleCompare],
+    ["l", "link_hint", actions.toggleLink],
+    ["x", "key_other_pane", actions.otherPane],
+    ["/", "key_question", () => byId("question").focus()],
+    ["?", "help", actions.showHelp],
+  ];
 }
 
-/** Keys on the picture, described only: `onStage` does them. */
-const STAGE_KEYS = {
-  "↑ ↓ ← →": "key_slices",
-  "Page ↑ ↓": "key_ten_slices",
-  "Home, End": "key_ends",
-  "Shift + ↑ ↓ ← →": "key_pan",
-  "Space": "key_space",
-  "Enter": "key_draw",
-  "Delete, Esc": "key_delete",
-};
+/** Keys on the picture, which `onStage` reads, and those that need one line for several. */
+const MORE_KEYS = [
+  [`1-${PRESETS}`, "key_presets"],
+  ["↑ ↓ ← →", "key_slices"],
+  ["Page ↑ ↓", "key_ten_slices"],
+  ["Home, End", "key_ends"],
+  ["Shift + ↑ ↓ ← →", "key_pan"],
+  ["Space", "key_space"],
+  ["Enter", "key_draw"],
+  ["Delete, Esc", "key_delete"],
+];
 
 /** Listen for keys. */
 export function acceptKeys(actions) {
-  const keys = singleKeys(actions);
+  const keys = new Map(singleKeys(actions).map(([key, , action]) => [key, action]));
   document.addEventListener("keydown", (event) => {
     if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
     const isOnPicture = event.target === document.body || event.target.closest?.(".stage");
     const isOnButton = event.target.closest?.("button");
-    const isDone = (isOnPicture && !isOnButton && onStage(event)) || (byId("single-keys").checked && onSingleKey(event, keys, actions));
+    const isDone =
+      (isOnPicture && !isOnButton && onStage(event)) || (byId("single-keys").checked && onSingleKey(event, keys));
     if (isDone) event.preventDefault();
   });
   document.addEventListener("keyup", ({ key }) => {
     if (key === " ") state.isSpaceDown = false;
   });
+  window.addEventListener("blur", () => (state.isSpaceDown = false)); // its keyup goes elsewhere
 }
 
 /** List all keys in the help. */
 export function listKeys(list) {
-  const rows = [...Object.entries(singleKeys({})).map(([key, [text]]) => [key, text]), ...Object.entries(STAGE_KEYS)];
-  list.replaceChildren(...rows.flatMap(([key, text]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, t(text))]));
+  const rows = [...singleKeys({}).filter(([, text]) => text), ...MORE_KEYS];
+  list.replaceChildren(
+    ...rows.map(([key, text]) => element("div", {}, element("dt", {}, element("kbd", {}, key)), element("dd", {}, t(text)))),
+  );
 }
 
-function onSingleKey({ key }, keys, actions) {
-  if (/^[1-6]$/.test(key)) return actions.setPreset(state.info.windows[key - 1]) ?? true;
-  const action = (keys[key === "=" ? "+" : key.toLowerCase()] ?? [])[1];
+function onSingleKey({ key }, keys) {
+  const action = keys.get(key === "=" ? "+" : key.toLowerCase());
   action?.();
   return action !== undefined;
 }

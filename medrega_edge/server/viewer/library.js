@@ -69,7 +69,12 @@ function rowOf(stack) {
   const thumbnail = element("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
   const name = element("span", { class: "name" });
   const details = element("span", { class: "details" });
-  const show = element("button", { type: "button", class: "show", "data-testid": "stack", onclick: () => state.active.show(stack) });
+  const show = element("button", {
+    type: "button",
+    class: "show",
+    "data-testid": "stack",
+    onclick: () => state.active.show(stack),
+  });
   show.append(thumbnail, element("span", { class: "words" }, name, details));
   const remove = element("button", { type: "button", class: "remove", onclick: () => removeStack(stack) }, icon("close"));
   painting = painting.then(() => paint(stack, thumbnail));
@@ -83,7 +88,9 @@ function describe(stack, { show, remove, name, details }) {
   name.textContent = stack.name ?? t("image_number", { number });
   name.title = name.textContent;
   const kind = first.modality_name?.[language()] ?? "";
-  details.textContent = [kind, count > 1 ? t(first.index_name === "frame" ? "frames" : "slices", { count }) : ""].filter(Boolean).join(" · ");
+  details.textContent = [kind, count > 1 ? t(first.index_name === "frame" ? "frames" : "slices", { count }) : ""]
+    .filter(Boolean)
+    .join(" · ");
   show.setAttribute("aria-current", String(state.panes.some((pane) => pane.stack === stack)));
   remove.setAttribute("aria-label", t("remove", { name: name.textContent }));
   remove.title = t("remove_hint");

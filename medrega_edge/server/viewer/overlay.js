@@ -22,13 +22,28 @@ export class Overlay {
     this.drawn = [];
   }
 
-  /** Take the regions of an answer; `hidden` and `highlighted` are sets of their numbers, the second may be null. */
-  setRegions(regions, { hidden, highlighted, focused }) {
+  /** Take the regions of an answer; `hidden` is a set of their numbers. */
+  setRegions(regions, hidden) {
     const names = namesOf(regions);
-    this.drawn = regions.map((region, number) => ({ region, number, name: names[number] })).filter(({ number }) => !hidden.has(number));
-    this.shapes.replaceChildren(...this.drawn.map((one) => shape(one, highlighted, focused)));
-    this.labels = this.drawn.map(({ name, number }) => (name === null ? null : nameplate(`${number + 1} ${name}`.trim(), number)));
+    this.drawn = regions
+      .map((region, number) => ({ region, number, name: names[number] }))
+      .filter(({ number }) => !hidden.has(number));
+    this.groups = this.drawn.map(shape);
+    this.shapes.replaceChildren(...this.groups);
+    this.labels = this.drawn.map(({ name, number }) =>
+      name === null ? null : nameplate(`${number + 1} ${name}`.trim(), number),
+    );
     this.names.replaceChildren(...this.labels.filter(Boolean).map(({ node }) => node));
+  }
+
+  /** Emphasise the `highlighted` ones, a set of numbers or null, over the others, and show the interval of the `focused` one. */
+  emphasise(highlighted, focused) {
+    this.drawn.forEach(({ number }, at) => {
+      const { classList } = this.groups[at];
+      classList.toggle("highlighted", highlighted?.has(number) ?? false);
+      classList.toggle("dimmed", highlighted !== null && !highlighted.has(number));
+      classList.toggle("focused", number === focused);
+    });
   }
 
   /** Put everything where the viewport has it. */
@@ -51,7 +66,9 @@ export function nameOf({ label, confidence, best_guess: isGuess }) {
 /** Both diameters of a mask in words, null without a mask. */
 export function diametersOf({ mask }) {
   if (!mask?.longest_diameter) return null;
-  const lengths = [mask.longest_diameter, mask.perpendicular_diameter].map(({ length }) => Math.round(length * 10) / 10);
+  const lengths = [mask.longest_diameter, mask.perpendicular_diameter].map(({ length }) =>
+    (Math.round(length * 10) / 10).toFixed(1),
+  );
   return `${lengths.join(" × ")} ${mask.length_unit}`;
 }
 
@@ -69,16 +86,16 @@ function namesOf(regions) {
 }
 
 /** Draw a region in pixels of the image: a black line below the coloured one keeps it in sight on bright and on dark. */
-function shape({ region, number }, highlighted, focused) {
+function shape({ region, number }) {
   const colour = COLOURS[number % COLOURS.length];
   const [x1, y1, x2, y2] = region.box;
   const box = { x: x1, y: y1, width: x2 - x1, height: y2 - y1 };
-  const state = [highlighted?.has(number) && "highlighted", highlighted && !highlighted.has(number) && "dimmed"];
+  const name = [number + 1, nameOf(region), diametersOf(region)].filter(Boolean).join(" ");
   const group = svg("g", {
-    class: ["region", ...state].filter(Boolean).join(" "),
+    class: "region",
     role: "img",
     tabindex: 0,
-    "aria-label": [number + 1, nameOf(region), diametersOf(region)].filter(Boolean).join(" "),
+    "aria-label": name,
     "data-testid": "region",
     "data-number": number + 1,
     "data-label": region.label,
@@ -86,7 +103,8 @@ function shape({ region, number }, highlighted, focused) {
     "data-guess": region.best_guess,
     "data-box": region.box.join(","),
   });
-  if (focused === number && region.interval) group.append(...intervalOf(region.interval, colour));
+  group.append(svg("title", {}, [name, intervalText(region)].filter(Boolean).join("\n")));
+  if (region.interval) group.append(...intervalOf(region.interval, colour));
   if (region.mask) {
     const path = contour(region.mask);
     group.append(svg("path", { d: path, class: "halo" }), svg("path", { d: path, class: "line mask", stroke: colour }));
@@ -95,7 +113,13 @@ function shape({ region, number }, highlighted, focused) {
   } else {
     group.append(svg("rect", { ...box, class: "halo" }));
     group.append(
-      svg("rect", { ...box, class: "line", stroke: colour, "stroke-dasharray": DASHES[number % DASHES.length], "data-testid": "box" }),
+      svg("rect", {
+        ...box,
+        class: "line",
+        stroke: colour,
+        "stroke-dasharray": DASHES[number % DASHES.length],
+        "data-testid": "box",
+      }),
     );
   }
   return group;
@@ -103,9 +127,11 @@ function shape({ region, number }, highlighted, focused) {
 
 /** Where the true box lies: around the inner and within the outer of two thin boxes. */
 function intervalOf({ outer, inner }, colour) {
-  return [outer, inner].filter(Boolean).map(([x1, y1, x2, y2]) =>
-    svg("rect", { x: x1, y: y1, width: x2 - x1, height: y2 - y1, class: "interval", stroke: colour }),
-  );
+  return [outer, inner]
+    .filter(Boolean)
+    .map(([x1, y1, x2, y2]) =>
+      svg("rect", { x: x1, y: y1, width: x2 - x1, height: y2 - y1, class: "interval", stroke: colour }),
+    );
 }
 
 function diameterLines(mask, colour) {
@@ -122,7 +148,10 @@ function nameplate(text, number) {
   ruler.font = FONT;
   const width = Math.ceil(ruler.measureText(text).width) + 12;
   const plate = svg("rect", { width, height: NAME_HEIGHT, rx: 3, stroke: COLOURS[number % COLOURS.length] });
-  return { width, node: svg("g", { class: "name", "data-number": number + 1 }, plate, svg("text", { x: 6, y: 14.5 }, text)) };
+  return {
+    width,
+    node: svg("g", { class: "name", "data-number": number + 1 }, plate, svg("text", { x: 6, y: 14.5 }, text)),
+  };
 }
 
 /** Put a name beside its box, off the names that are there; return its rectangle. A box out of sight has no name. */
@@ -133,15 +162,21 @@ function placeName({ node, width }, [x1, y1, x2, y2], viewport, occupied) {
   const isInSight = right > 0 && bottom > 0 && left < stage.width && top < stage.height;
   node.toggleAttribute("hidden", !isInSight);
   if (!isInSight) return [0, 0, 0, 0];
-  const x = within(left, 0, stage.width - width);
-  const tops = [top - NAME_HEIGHT - 2, bottom + 2, top + 2, ...Array.from({ length: 10 }, (_, step) => bottom + (step + 1) * NAME_HEIGHT)];
-  const rectangles = tops.map((wanted) => {
-    const y = within(wanted, 0, stage.height - NAME_HEIGHT);
+  const rectangles = spotsBeside([left, top, right, bottom], width).map(([wantedX, wantedY]) => {
+    const x = within(wantedX, 0, stage.width - width);
+    const y = within(wantedY, 0, stage.height - NAME_HEIGHT);
     return [x, y, x + width, y + NAME_HEIGHT];
   });
   const free = rectangles.find((one) => !occupied.some((other) => overlap(one, other))) ?? rectangles[0];
   node.setAttribute("transform", `translate(${free[0]} ${free[1]})`);
   return free;
+}
+
+/** Left upper corners for a name of a box: above and below it, within it, and at last further and further below. */
+function spotsBeside([left, top, right, bottom], width) {
+  const rows = [top - NAME_HEIGHT - 2, bottom + 2, top + 2, bottom - NAME_HEIGHT - 2];
+  const further = Array.from({ length: 10 }, (_, step) => [left, bottom + (step + 1) * NAME_HEIGHT]);
+  return [...rows.map((y) => [left, y]), ...rows.map((y) => [right - width, y]), ...further];
 }
 
 /** Describe the interval of a region in words, null where it has none. */

@@ -1,15 +1,14 @@
-// A pane: one picture with its overlays, through which one scrolls, zooms, pans and windows.
+// A pane: one picture with its overlays, through which one scrolls, zooms, pans and windows. Its screen draws it.
 
 import { byId } from "/viewer/dom.js";
-import { drawn, upright } from "/viewer/drawing.js";
-import { Overlay } from "/viewer/overlay.js";
+import { upright } from "/viewer/drawing.js";
 import { pictureOf } from "/viewer/pictures.js";
+import { Screen } from "/viewer/screen.js";
 import { placeKey } from "/viewer/stack.js";
 import { changed, state } from "/viewer/state.js";
-import { language, sentence, t, translate } from "/viewer/texts.js";
+import { sentence, t } from "/viewer/texts.js";
 import { Viewport } from "/viewer/viewport.js";
 
-const SMOOTH_BELOW = 4; // from this zoom on the pixels of the file show as they are
 const SMALLEST_BOX = 3; // pixels of the image
 
 export class Pane {
@@ -22,25 +21,19 @@ export class Pane {
   answer = null; // the one whose regions are drawn
   box = null; // drawn by the person, to ask about
   chosen = null; // the ruler that keys move
+  isDrawing = false; // while the pointer is down for one of both
+  isLoading = false;
+  dragged = null; // centre and width that a window under way will have
   viewport = new Viewport();
 
   constructor() {
-    this.node = byId("pane-template").content.firstElementChild.cloneNode(true);
-    const part = (selector) => this.node.querySelector(selector);
-    this.stage = part(".stage");
-    this.canvas = part(".picture");
-    this.overlay = new Overlay(part(".overlay"));
-    this.drawing = part(".overlay").appendChild(document.createElementNS("http://www.w3.org/2000/svg", "g"));
-    this.slider = part(".slider");
-    this.menu = part(".box-menu");
-    this.sides = ["left", "top", "right", "bottom"].map((side) => part(`.side.${side}`));
-    this.corners = Object.fromEntries(["nw", "ne", "sw"].map((corner) => [corner, part(`.corner.${corner}`)]));
-    this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
-    this.node.addEventListener("pointerdown", () => this.activate(), true);
-    this.node.addEventListener("focusin", () => this.activate());
+    this.screen = new Screen(byId("pane-template").content.firstElementChild.cloneNode(true));
+    const { node, stage, slider } = this.screen;
+    slider.addEventListener("input", () => this.go(Number(slider.value)));
+    node.addEventListener("pointerdown", () => this.activate(), true);
+    node.addEventListener("focusin", () => this.activate());
     this.resizing = new ResizeObserver(() => this.resize());
-    this.resizing.observe(this.stage);
-    translate(this.node);
+    this.resizing.observe(stage);
     this.update();
   }
 
@@ -52,9 +45,10 @@ export class Pane {
 
   /** Show a stack, from the place that it names or another one. */
   show(stack, number = null, plane = stack?.first.plane ?? null, window = null) {
-    Object.assign(this, { stack, plane, window, answer: null, box: null, chosen: null });
+    Object.assign(this, { stack, plane, window, box: null, chosen: null });
     this.viewport.isFitted = true;
     this.number = stack ? (number ?? stack.firstPlace(plane)) : 0;
+    if (!stack) Object.assign(this, { facts: null, shown: null, loaded: null, answer: null });
     this.load();
   }
 
@@ -118,9 +112,9 @@ export class Pane {
     this.isLoading = true;
     while (this.place && this.loaded !== this.wanted) await this.fetch(this.wanted);
     this.isLoading = false;
-    this.node.toggleAttribute("data-loading", false);
-    Object.assign(this.node.dataset, { shown: this.shown ?? "", window: this.facts?.window ?? "" });
-    this.fetchNeighbours();
+    this.screen.setLoading(false);
+    Object.assign(this.screen.node.dataset, { shown: this.shown ?? "", window: this.facts?.window ?? "" });
+    if (this.neighboursOf !== this.key) this.fetchNeighbours();
   }
 
   get wanted() {
@@ -128,17 +122,17 @@ export class Pane {
   }
 
   async fetch(wanted) {
-    this.node.toggleAttribute("data-loading", true);
+    this.screen.setLoading(true);
     const { image, index } = this.place;
-    const failed = this.node.querySelector(".failed");
     try {
       const { facts, bitmap } = await pictureOf(image, { index, window: this.window, plane: this.plane });
-      failed.textContent = "";
+      this.screen.setError("");
       this.shown = JSON.parse(wanted)[0];
+      this.findAnswer();
       this.paint(bitmap, facts);
     } catch (error) {
       this.facts = this.shown = null; // the picture of another slice must not pass for this one
-      failed.textContent = sentence(error);
+      this.screen.setError(sentence(error));
       this.update();
     }
     this.loaded = wanted;
@@ -147,15 +141,16 @@ export class Pane {
 
   /** The slices beside this one come next. */
   fetchNeighbours() {
+    this.neighboursOf = this.key;
     for (const step of [1, -1]) {
       const next = this.places[this.number + step];
-      if (next) pictureOf(next.image, { index: next.index, window: this.window, plane: this.plane }).catch(() => {}); // it is shown when asked for
+      const view = next && { index: next.index, window: this.window, plane: this.plane };
+      if (next) pictureOf(next.image, view).catch(() => {}); // an error shows when somebody scrolls there
     }
   }
 
   paint(bitmap, facts) {
-    Object.assign(this.canvas, { width: bitmap.width, height: bitmap.height });
-    this.canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    this.screen.paint(bitmap);
     this.facts = facts;
     this.viewport.setImage(facts);
     this.update();
@@ -163,7 +158,7 @@ export class Pane {
   }
 
   resize() {
-    const { clientWidth: width, clientHeight: height } = this.stage;
+    const { clientWidth: width, clientHeight: height } = this.screen.stage;
     if (!width || !height) return;
     this.viewport.setStage(width, height);
     this.update();
@@ -179,81 +174,42 @@ export class Pane {
     this.update();
   }
 
+  /** A slice that was asked about shows the chosen answer about it, else the latest. */
+  findAnswer() {
+    if (this.answer?.key === this.shown) return;
+    const latest = state.answers.find(({ key }) => key === this.shown);
+    if (!latest) return;
+    this.answer = latest;
+    if (state.active === this) state.selected = latest;
+    changed("answers");
+  }
+
   /** Draw the regions of an answer from now on, wherever its slice is in sight. */
   setAnswer(answer) {
     this.answer = answer;
     this.update();
   }
 
-  /** Bring the page in line with this pane. */
+  /** Bring the screen in line with this pane. */
   update() {
-    const isEmpty = !this.stack;
-    this.node.classList.toggle("is-empty", isEmpty);
-    this.node.classList.toggle("active", state.panes.length > 1 && state.active === this);
-    this.placePicture();
-    this.writeCorners();
-    this.updateSlider();
-    this.drawRegions();
-    this.drawOwn();
+    this.screen.show(this);
   }
 
-  placePicture() {
-    const { image, scales, x, y } = this.viewport;
-    const style = this.canvas.style;
-    style.width = `${image.width * scales[0]}px`;
-    style.height = `${image.height * scales[1]}px`;
-    style.transform = `translate(${x}px, ${y}px)`;
-    style.imageRendering = this.viewport.scale >= SMOOTH_BELOW ? "pixelated" : "auto";
-    this.canvas.hidden = !this.facts || !this.stack;
+  /** Where in the stack the picture on the screen is, and how long the stack is, in words; empty for a single picture. */
+  get sliceText() {
+    const keys = this.places.map(({ image, index }) => placeKey(image.id, index, this.plane));
+    const text = this.stack?.first.index_name === "frame" ? "frame_of" : "slice_of";
+    return keys.length > 1 ? t(text, { number: keys.indexOf(this.shown) + 1, count: keys.length }) : "";
   }
 
-  writeCorners() {
-    const facts = this.stack && this.facts;
-    const { nw, ne, sw } = this.corners;
-    const kind = facts?.modality_name?.[language()] ?? "";
-    nw.textContent = facts ? [kind, this.plane && t(`plane_${this.plane}`), this.sliceText()].filter(Boolean).join("\n") : "";
-    ne.textContent = facts?.window ? `${t("level")} ${short(facts.window[0])}\n${t("width")} ${short(facts.window[1])}${facts.window_unit ? ` ${facts.window_unit}` : ""}` : "";
-    sw.textContent = facts ? `${Math.round(this.viewport.scale * 100)} %\n${facts.width} × ${facts.height}` : "";
-    this.sides.forEach((side, number) => (side.textContent = facts?.sides?.[number] ?? ""));
-    this.stage.setAttribute("aria-label", facts ? [t("picture"), kind, this.sliceText()].filter(Boolean).join(", ") : t("picture_none"));
+  /** The answer whose regions belong on the screen now, null for none. */
+  get drawnAnswer() {
+    return state.overlays && this.answer?.key === this.shown ? this.answer : null;
   }
 
-  sliceText() {
-    const count = this.places.length;
-    return count > 1 ? t("slice_of", { number: this.number + 1, count }) : "";
-  }
-
-  updateSlider() {
-    const count = this.places.length;
-    this.node.querySelector(".slices").hidden = count < 2;
-    Object.assign(this.slider, { max: Math.max(0, count - 1), value: this.number });
-    this.slider.setAttribute("aria-label", t("slice"));
-    this.slider.setAttribute("aria-valuetext", this.sliceText());
-    this.node.querySelector(".slice-number").textContent = `${this.number + 1} / ${count}`;
-  }
-
-  /** Regions are made anew only when they change, so that one that has the focus keeps it while the picture moves. */
-  drawRegions() {
-    const isHere = state.overlays && this.answer && this.answer.key === this.shown;
-    const { hidden = new Set(), highlighted = null, focused = null } = this.answer ?? {};
-    const looks = JSON.stringify([isHere && this.answer.id, [...hidden], highlighted && [...highlighted], focused]);
-    if (looks !== this.looks) this.overlay.setRegions(isHere ? this.answer.answer.regions : [], { hidden, highlighted, focused });
-    this.looks = looks;
-    this.overlay.place(this.viewport);
-  }
-
-  /** Draw rulers and the box of the person, and the questions that one can ask about the box. */
-  drawOwn() {
-    const rulers = (this.facts && state.overlays && state.rulers.get(this.shown)) || [];
-    const { box, chosen, facts, viewport } = this;
-    this.drawing.replaceChildren(...drawn({ rulers, box, chosen, facts, viewport }));
-    this.menu.hidden = !this.hasBox || this.isDrawing;
-    if (this.menu.hidden) return;
-    const [x1, , , y2] = upright(box);
-    const [left, bottom] = viewport.toStage([x1, y2]);
-    const { width, height } = viewport.stage;
-    this.menu.style.left = `${Math.max(4, Math.min(left, width - this.menu.offsetWidth - 4))}px`;
-    this.menu.style.top = `${Math.max(4, Math.min(bottom + 6, height - this.menu.offsetHeight - 4))}px`;
+  /** The rulers that belong on the screen now. */
+  get rulers() {
+    return (this.facts && state.overlays && state.rulers.get(this.shown)) || [];
   }
 
   get hasBox() {
@@ -271,25 +227,31 @@ export class Pane {
     this.update();
   }
 
+  /** Choose a ruler by its number, to move or to remove it. */
+  chooseRuler(number) {
+    this.chosen = state.rulers.get(this.shown)[number];
+    this.update();
+  }
+
   /** The ruler or the box that is being drawn, four numbers to be changed in place. */
   get current() {
     return state.tool === "box" ? this.box : state.tool === "ruler" ? this.chosen : null;
   }
 
-  /** Remove the chosen ruler, or the box. */
+  /** Remove the box, or without one the chosen ruler. */
   removeCurrent() {
     const rulers = state.rulers.get(this.shown) ?? [];
-    state.rulers.set(this.shown, rulers.filter((line) => line !== this.chosen));
-    Object.assign(this, { box: null, chosen: null });
+    if (!this.box)
+      state.rulers.set(
+        this.shown,
+        rulers.filter((line) => line !== this.chosen),
+      );
+    Object.assign(this, this.box ? { box: null } : { chosen: null });
     this.update();
   }
 
   close() {
     this.resizing.disconnect();
-    this.node.remove();
+    this.screen.node.remove();
   }
-}
-
-function short(value) {
-  return Math.abs(value) >= 100 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));
 }

@@ -13,7 +13,7 @@ const RIGHT = 2;
 
 /** Let a person handle the picture of a pane. */
 export function handlePointers(pane) {
-  const { stage } = pane;
+  const { stage } = pane.screen;
   const pointers = new Map(); // id -> place on the stage
   let action = null;
   let travelled = 0;
@@ -25,6 +25,8 @@ export function handlePointers(pane) {
 
   stage.addEventListener("pointerdown", (event) => {
     if (event.target.closest("button") || !pane.facts) return;
+    const ruler = event.target.closest(".ruler");
+    if (ruler && event.button === LEFT) return pane.chooseRuler(Number(ruler.dataset.number));
     if (event.button === MIDDLE) event.preventDefault(); // or the browser scrolls by itself
     stage.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, placeOf(event));

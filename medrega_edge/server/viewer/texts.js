@@ -31,10 +31,16 @@ export function sentence({ message, message_zh: chinese }) {
   return current === "zh" && chinese ? chinese : message;
 }
 
+/** What stands in a box beside an element that is pointed at, with its key. */
+function hint(one) {
+  const key = one.getAttribute("aria-keyshortcuts");
+  return key ? `${t(one.dataset.hint)} (${key})` : t(one.dataset.hint);
+}
+
 /** Fill in the texts below an element. */
 export function translate(root) {
   for (const one of root.querySelectorAll("[data-text]")) one.textContent = t(one.dataset.text);
   for (const one of root.querySelectorAll("[data-aria]")) one.setAttribute("aria-label", t(one.dataset.aria));
-  for (const one of root.querySelectorAll("[data-hint]")) one.title = t(one.dataset.hint);
+  for (const one of root.querySelectorAll("[data-hint]")) one.title = hint(one);
   for (const one of root.querySelectorAll("[data-placeholder]")) one.placeholder = t(one.dataset.placeholder);
 }

@@ -8,11 +8,15 @@ import { sentence, t } from "/viewer/texts.js";
 
 const waiting = [];
 let sent = 0; // files of this run
+let hasShown = false; // whether one of them is on the screen
 let isSending = false;
 
 /** Listen for files anywhere on the page, and at both buttons. */
 export function acceptFiles() {
-  for (const [button, input] of [["open-files", "files"], ["open-folder", "folder"]]) {
+  for (const [button, input] of [
+    ["open-files", "files"],
+    ["open-folder", "folder"],
+  ]) {
     byId(button).addEventListener("click", () => byId(input).click());
     byId(input).addEventListener("change", ({ target }) => {
       send([...target.files]);
@@ -23,7 +27,10 @@ export function acceptFiles() {
     event.preventDefault();
     byId("drop").hidden = !event.dataTransfer.types.includes("Files");
   });
-  document.addEventListener("dragleave", ({ relatedTarget }) => (byId("drop").hidden = relatedTarget === null || byId("drop").hidden));
+  document.addEventListener(
+    "dragleave",
+    ({ relatedTarget }) => (byId("drop").hidden = relatedTarget === null || byId("drop").hidden),
+  );
   document.addEventListener("drop", async (event) => {
     event.preventDefault();
     byId("drop").hidden = true;
@@ -42,7 +49,7 @@ async function filesBelow(entry) {
   if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
   const reader = entry.createReader();
   const found = [];
-  for (let some; (some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length; ) {
+  for (let some; (some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length;) {
     found.push(...some); // a reader gives a hundred at a time
   }
   return (await Promise.all(found.map(filesBelow))).flat();
@@ -51,7 +58,7 @@ async function filesBelow(entry) {
 async function send(files) {
   waiting.push(...files.filter(({ name }) => !name.startsWith("."))); // hidden files of a folder are not images
   if (isSending) return;
-  isSending = true;
+  [isSending, hasShown] = [true, false];
   byId("upload").hidden = false;
   for (sent = 0; waiting.length; sent++) await sendOne(waiting.shift());
   byId("upload").hidden = true;
@@ -67,8 +74,8 @@ async function sendOne(file) {
   if (file.size > limit) return showError(file, { message: t("too_large", { limit: Math.floor(limit / 2 ** 20) }) });
   try {
     const stack = addImage(await sendImage(file, progress), file.name);
-    const isFirst = sent === 0 || !state.active.stack;
-    if (isFirst) state.active.show(stack);
+    if (!hasShown) state.active.show(stack);
+    hasShown = true;
   } catch (error) {
     showError(file, error);
   }
@@ -77,7 +84,11 @@ async function sendOne(file) {
 /** Show the error of a file beside its name, until the person has read it. */
 function showError({ name }, error) {
   const row = element("li", { "data-testid": "upload-error" });
-  const dismiss = element("button", { type: "button", "aria-label": t("dismiss"), onclick: () => row.remove() }, icon("close"));
+  const dismiss = element(
+    "button",
+    { type: "button", "aria-label": t("dismiss"), onclick: () => row.remove() },
+    icon("close"),
+  );
   row.append(element("p", {}, element("strong", {}, name), ` ${sentence(error)}`), dismiss);
   byId("upload-errors").prepend(row);
 }

@@ -1,13 +1,14 @@
 // The page of `medrega serve`: opens its parts, and does what its buttons and keys say.
 
 import { getInfo, getOpened, setToken, takeToken } from "/viewer/api.js";
-import { addAnswer, showAnswers } from "/viewer/answers.js";
+import { addAnswer, goTo, showAnswers } from "/viewer/answers.js";
 import { acceptQuestions, askAboutBox } from "/viewer/ask.js";
 import { byId, element } from "/viewer/dom.js";
 import { acceptKeys, listKeys } from "/viewer/keys.js";
 import { addImage, showLibrary, stackOf } from "/viewer/library.js";
 import { Pane } from "/viewer/pane.js";
 import { handlePointers } from "/viewer/pointer.js";
+import { savedAnswer } from "/viewer/saved.js";
 import { changed, on, state } from "/viewer/state.js";
 import { language, loadTexts, sentence, setLanguage, t } from "/viewer/texts.js";
 import { acceptFiles } from "/viewer/upload.js";
@@ -86,43 +87,40 @@ async function showOpened() {
   const { images, answers } = await getOpened();
   for (const image of images) addImage(image, null);
   if (images.length) state.active.show(stackOf(images[0].id));
-  for (const { question, answer, image } of answers) {
-    if (image && !stackOf(image.id)) addImage(image, null);
-    addAnswer({ question, words: question, request: image && requestOf(question, answer, image), image, answer });
-  }
-}
-
-/** The request that gives a saved answer again. */
-function requestOf(question, answer, image) {
-  const isOneOfSeveral = image.count > 1 || image.planes.length > 0;
-  const index = isOneOfSeveral ? (answer.image.frame ?? answer.image.slice ?? image.index) : null;
-  return { image: { id: image.id, index, window: null, plane: image.plane }, question, language: answer.language };
+  for (const { image } of answers) if (image && !stackOf(image.id)) addImage(image, null);
+  const listed = answers.reverse().map((saved) => addAnswer(savedAnswer(saved)));
+  if (listed.length) goTo(listed.at(-1));
 }
 
 function addPane() {
   const pane = new Pane();
   state.panes.push(pane);
-  byId("panes").append(pane.node);
+  byId("panes").append(pane.screen.node);
   handlePointers(pane);
-  for (const button of pane.menu.querySelectorAll("button")) button.addEventListener("click", () => onBoxMenu(pane, button.dataset.boxTask));
+  for (const button of pane.screen.menu.querySelectorAll("button"))
+    button.addEventListener("click", () => onBoxMenu(pane, button.dataset.boxTask));
+  pane.screen.remove.addEventListener("click", () => onBoxMenu(pane, "cancel"));
   pane.activate();
 }
 
 function onBoxMenu(pane, task) {
-  pane.stage.focus();
+  pane.screen.stage.focus();
   if (task === "cancel") pane.removeCurrent();
   else askAboutBox(task);
 }
 
 function acceptButtons() {
-  for (const button of byId("tools").querySelectorAll("button")) button.addEventListener("click", () => setTool(button.dataset.tool));
+  for (const button of byId("tools").querySelectorAll("button"))
+    button.addEventListener("click", () => setTool(button.dataset.tool));
   byId("overlays").addEventListener("click", toggleOverlays);
   byId("reset").addEventListener("click", () => state.active.reset());
   byId("compare").addEventListener("click", toggleCompare);
   byId("link").addEventListener("click", toggleLink);
   byId("preset").addEventListener("change", ({ target }) => setPreset(target.value || null));
   byId("plane").addEventListener("change", ({ target }) => state.active.setPlane(target.value));
-  byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  byId("theme").addEventListener("click", () =>
+    setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+  );
   byId("help-open").addEventListener("click", showHelp);
   for (const wanted of ["en", "zh"]) byId(`language-${wanted}`).addEventListener("click", () => chooseLanguage(wanted));
 }
@@ -144,13 +142,16 @@ function updateLanguage() {
 
 function updateControls() {
   const { active, panes, tool } = state;
-  for (const button of byId("tools").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+  for (const button of byId("tools").querySelectorAll("button"))
+    button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
   byId("panes").dataset.tool = tool;
   byId("overlays").setAttribute("aria-pressed", String(state.overlays));
   byId("compare").setAttribute("aria-pressed", String(panes.length > 1));
   byId("link").setAttribute("aria-pressed", String(state.linked));
   byId("link").hidden = panes.length < 2;
-  for (const pane of panes) pane.node.classList.toggle("active", panes.length > 1 && pane === active);
+  for (const pane of panes) pane.screen.node.classList.toggle("active", panes.length > 1 && pane === active);
+  byId("status").textContent = (active.facts?.warnings ?? []).map(sentence).join(" · ");
+  byId("status").title = byId("status").textContent;
   updatePresets(active);
   updatePlanes(active);
 }
@@ -167,12 +168,17 @@ function updatePresets({ facts, window }) {
 function updatePlanes({ stack, plane }) {
   const planes = stack?.first.planes ?? [];
   byId("plane-label").hidden = planes.length === 0;
-  fill(byId("plane"), planes.map((name) => [name, t(`plane_${name}`)]), plane);
+  fill(
+    byId("plane"),
+    planes.map((name) => [name, t(`plane_${name}`)]),
+    plane,
+  );
 }
 
 function fill(select, options, value) {
   const looks = JSON.stringify(options);
-  if (select.dataset.looks !== looks) select.replaceChildren(...options.map(([name, text]) => element("option", { value: name }, text)));
+  if (select.dataset.looks !== looks)
+    select.replaceChildren(...options.map(([name, text]) => element("option", { value: name }, text)));
   select.dataset.looks = looks; // a list that stays the same stays open
   select.value = value;
 }
@@ -217,7 +223,7 @@ function toggleLink() {
 function otherPane() {
   const other = state.panes.find((pane) => pane !== state.active);
   other?.activate();
-  other?.stage.focus();
+  other?.screen.stage.focus();
 }
 
 function showHelp() {
