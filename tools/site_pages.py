@@ -15,6 +15,7 @@ PAGES = {  # file of the repository -> page of the site
     "README.md": "readme.md",
     "SECURITY.md": "security.md",
     "CONTRIBUTING.md": "contributing.md",
+    "AGENTS.md": "agents.md",
     "CHANGELOG.md": "changelog.md",
     "examples/README.md": "examples.md",
     "medrega_edge/default_package/README.md": "model_card.md",

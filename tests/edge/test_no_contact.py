@@ -38,6 +38,7 @@ LONG = {
     "identify": (["identify", SCAN, "--box", "54,72,182,194"], 0, []),
     "classify": (["classify", SCAN, "--labels", "a,b"], (0, 2), []),
     "report": (["report", SCAN, "--grounded"], (0, 2), []),
+    "mcp": (["mcp"], 0, []),
     "chat": (["chat", SCAN], 0, []),
     "batch of lines": (["batch", "q.jsonl", "--out", "a.jsonl"], 0, ["a.jsonl*"]),
     "model list": (["model", "list"], 0, []),

@@ -95,6 +95,13 @@ class Viewer:
         """Type a question; return its answer as the page has it."""
         return self.answering(lambda: (self.page.fill("#question", question), self.page.press("#question", "Enter")))
 
+    def ask_in_vain(self, question):
+        """Type a question that gets no answer; return the sentence that says why."""
+        self.page.fill("#question", question)
+        self.page.press("#question", "Enter")
+        self.page.wait_for_selector("#ask-status.error")
+        return self.page.locator("#ask-status").inner_text()
+
     def answering(self, act):
         """Do something that asks; return the new answer as the page has it."""
         count = self.page.locator("[data-testid=answer]").count()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from medrega_edge import PixelBox
+from medrega_edge.images.samples import sample_path
 from tests.server.browser import SHOWN, Viewer, browsing, need_browser, slices
 from tests.server.running import SCAN, running
 
@@ -240,6 +241,18 @@ def test_an_error_stands_beside_its_file_and_a_name_is_never_code(viewer):
     assert viewer.page.locator("img").count() == 0
 
 
+def test_a_removed_image_leaves_the_page_and_the_server(viewer, server):
+    viewer.choose({"frames.dcm": sample_path("heart-ultrasound").read_bytes()})
+    image = viewer.state["stacks"][0]["images"][0]["id"]
+    assert viewer.page.locator(".corner.nw").inner_text().endswith("Frame 16 of 30")
+    assert server.request(f"/v1/images/{image}")[0] == 200
+    with viewer.page.expect_response(lambda response: response.request.method == "DELETE"):
+        viewer.page.click("#stacks .remove")
+    viewer.page.wait_for_selector(".pane.is-empty .empty")
+    assert server.request(f"/v1/images/{image}")[0] == 404
+    viewer.ask_in_vain("locate the liver")
+
+
 def test_completes_a_name_with_keys_alone(scan_shown):
     page = scan_shown.page
     page.locator("[data-testid=stage]").focus()
@@ -280,16 +293,23 @@ def test_each_control_has_a_name_and_is_large_enough(scan_shown):
 
 def test_view_opens_images_and_saved_answers_with_the_token_of_the_address(browser, engine, scan, tmp_path):
     saved = [engine.detect(scan, ["liver"]), engine.segment(scan, ["left kidney"])]
-    (tmp_path / "answers.jsonl").write_text("\n".join(json.dumps(answer.to_dict()) for answer in saved))
+    rows = [answer.to_dict() for answer in saved]
+    crowd = rows[0] | {"regions": rows[0]["regions"] * 9}
+    (tmp_path / "answers.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows, crowd]))
     with running("--no-browser", SCAN, tmp_path / "answers.jsonl", command="view") as started:
         page = re.search(r"https?://\S+#token=[\w-]+", "".join(started.lines))[0]
         viewer = Viewer(browser, page).ready()
         viewer.shown()
         assert "#" not in viewer.page.url
         assert viewer.regions() == [("liver", rounded(saved[0].regions[0].box))]
-        viewer.page.locator("[data-testid=answer] .question").last.click()
+        questions = viewer.page.locator("[data-testid=answer] .question")
+        questions.nth(1).click()
         assert viewer.regions() == [("left kidney", rounded(saved[1].regions[0].box))]
         assert viewer.save("png")[0] == "medrega-answer.png"
+        questions.nth(2).click()
+        assert len(viewer.regions()) == 9
+        (name,) = viewer.page.locator(".overlay .name").all_text_contents()  # of many of one label only the first has it
+        assert name.endswith("×9")
         viewer.close()
 
 
