@@ -115,7 +115,16 @@ def view(
 
     files, opened = _opened(images or [])
     listen = ListenOptions(port=port, token=new_token())
-    run = RunOptions(model=model.model, threads=model.threads, device=model.device, logs=False, files=files, opened=opened)
+    room = max(RunOptions.store_bytes, 2 * sum(map(len, files)))  # what was opened does not leave
+    run = RunOptions(
+        model=model.model,
+        threads=model.threads,
+        device=model.device,
+        logs=False,
+        store_bytes=room,
+        files=files,
+        opened=opened,
+    )
 
     def show(url: str) -> None:
         page = f"{url}/#token={listen.token}"

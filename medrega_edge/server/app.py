@@ -185,13 +185,25 @@ class Server:
     def _model(self) -> str:
         return str(self.pool.facts["model"]["name"])
 
-    async def _opened(self, request: Request) -> Response:
-        images = [await self._do(request, Describe(Picture(image))) for image in self._options.opened.images]
+    async def _opened(self, _: Request) -> Response:
+        few = asyncio.Semaphore(2 * max(1, self.pool.state.workers))  # at a time: a folder must not fill the queue
+
+        async def described(image: str) -> dict[str, Any] | MedregaError:
+            async with few:
+                try:
+                    known: dict[str, Any] = await self.pool.do(Describe(Picture(image)), self.store.get)
+                    return known
+                except MedregaError as error:  # one file of a folder
+                    return error
+
+        found = await asyncio.gather(*map(described, self._options.opened.images))
+        images = [one for one in found if not isinstance(one, MedregaError)]
+        errors = [error_data(one)["error"] for one in found if isinstance(one, MedregaError)]
         by_hash = {image["id"]: image for image in images}
         answers = [
             answer | {"image": by_hash.get(answer["answer"]["image"]["sha256"])} for answer in self._options.opened.answers
         ]
-        return JSONResponse({"images": images, "answers": answers})
+        return JSONResponse({"images": images, "answers": answers, "errors": errors})
 
     async def _send_image(self, request: Request) -> Response:
         data = await request.body()
