@@ -162,11 +162,15 @@ class TimingsDocument(TypedDict):
 
 
 class MessageDocument(TypedDict):
-    """A message. `code` and `params` are for programs, `message` is the English sentence for people."""
+    """A message. `code` and `params` are for programs, `message` is the English sentence for people.
+
+    A warning of a Chinese answer has the Chinese sentence as `message_zh`.
+    """
 
     code: str
     message: str
     params: dict[str, Any]
+    message_zh: NotRequired[str]
 
 
 class _AnswerKeys(TypedDict):

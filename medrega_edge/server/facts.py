@@ -21,6 +21,7 @@ from medrega_edge.images.signatures import is_dicom, is_nifti
 from medrega_edge.server.jobs import Picture
 from medrega_edge.vocabulary.label_sets import modality_name
 
+_COUNTING = (-1, -1, 1)  # DICOM's axes run to the left, the back and the head
 _PLACE = ("StudyInstanceUID", "SeriesInstanceUID", "ImageOrientationPatient", "ImagePositionPatient", "InstanceNumber")
 
 
@@ -128,8 +129,11 @@ def _place(data: bytes, salt: bytes) -> dict[str, Any]:
 
 
 def _position(header: Dataset, axes: Any) -> float | None:
+    """Return the place along the normal, growing towards the head, the front or the right, as slices are counted."""
     place = vector(header.get("ImagePositionPatient"), 3)
     if axes is None or place is None:
         return None
     normal = np.cross(np.asarray(axes[:3], float), np.asarray(axes[3:], float))
-    return round(float(np.dot(normal, np.asarray(place, float))), 3)
+    axis = int(np.argmax(np.abs(normal)))
+    towards = _COUNTING[axis] * np.sign(normal[axis])
+    return round(float(towards * np.dot(normal, np.asarray(place, float))), 3)

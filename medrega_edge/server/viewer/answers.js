@@ -40,6 +40,7 @@ export function goTo(answer) {
     pane.activate();
   }
   changed("answers");
+  cards.get(answer).scrollIntoView({ block: "nearest" });
 }
 
 /** Keep the list in line with the state. */

@@ -82,7 +82,7 @@ async function sendOne(file) {
 }
 
 /** Show the error of a file beside its name, until the person has read it. */
-function showError({ name }, error) {
+export function showError({ name }, error) {
   const row = element("li", { "data-testid": "upload-error" });
   const dismiss = element(
     "button",

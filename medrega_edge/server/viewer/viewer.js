@@ -11,7 +11,7 @@ import { handlePointers } from "/viewer/pointer.js";
 import { savedAnswer } from "/viewer/saved.js";
 import { changed, on, state } from "/viewer/state.js";
 import { language, loadTexts, sentence, setLanguage, t } from "/viewer/texts.js";
-import { acceptFiles } from "/viewer/upload.js";
+import { acceptFiles, showError } from "/viewer/upload.js";
 
 const UNAUTHORISED = 401;
 
@@ -84,7 +84,8 @@ function askForToken(error) {
 
 /** Show what the server was started with. */
 async function showOpened() {
-  const { images, answers } = await getOpened();
+  const { images, answers, errors } = await getOpened();
+  for (const error of errors) showError({ name: "" }, error);
   for (const image of images) addImage(image, null);
   if (images.length) state.active.show(stackOf(images[0].id));
   for (const { image } of answers) if (image && !stackOf(image.id)) addImage(image, null);
