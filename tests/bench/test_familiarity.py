@@ -94,6 +94,7 @@ def test_it_is_added_to_a_package_and_leaves_its_weights(folder):
     assert UNFAMILIAR in codes(answer) and answer.best_guesses == ["liver"]
 
 
+@pytest.mark.slow
 def test_the_command_adds_both_to_a_package(folder, tmp_path):
     """Squares are what it saw, so the sample scan is unlike all of it."""
     rng = np.random.default_rng(0)

@@ -9,11 +9,18 @@ from medrega_edge.errors import PackageError
 from medrega_edge.package.manifest import MANIFEST, Manifest
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder, find_package, list_packages
+from tests.edge.linked_package import check_original, linked_copy, own
 
 
 @pytest.fixture
 def copy(tmp_path):
-    return shutil.copytree(default_folder(), tmp_path / "模型")
+    return linked_copy(tmp_path / "模型")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def untouched():
+    yield
+    check_original()
 
 
 def refused(call):
@@ -44,7 +51,7 @@ def test_one_flipped_bit_is_found_before_any_graph_is_loaded(copy, role, monkeyp
     import medrega_edge.inference.devices
 
     monkeypatch.setattr(medrega_edge.inference.devices, "load_onnxruntime", lambda: pytest.fail("a graph was loaded"))
-    path = copy / Package.open(copy).manifest.files[role].path
+    path = own(copy / Package.open(copy).manifest.files[role].path)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -56,7 +63,7 @@ def test_one_flipped_bit_is_found_before_any_graph_is_loaded(copy, role, monkeyp
 
 @pytest.mark.parametrize("role", roles())
 def test_a_missing_or_cut_file_is_found(copy, role):
-    path = copy / Package.open(copy).manifest.files[role].path
+    path = own(copy / Package.open(copy).manifest.files[role].path)
     path.write_bytes(path.read_bytes()[:-1])
     assert refused(Package.open(copy).verify) == "package.file_changed"
     path.unlink()

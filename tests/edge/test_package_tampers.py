@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 
 import pytest
 
@@ -11,7 +10,8 @@ from medrega_edge.engine import load
 from medrega_edge.errors import PackageError
 from medrega_edge.package.manifest import MANIFEST
 from medrega_edge.package.package import Package
-from medrega_edge.package.registry import default_folder, find_package
+from medrega_edge.package.registry import find_package
+from tests.edge.linked_package import check_original, linked_copy, own
 
 FILES = {role: entry.path for role, entry in find_package().manifest.files.items()}
 
@@ -27,7 +27,7 @@ def flip(place):
 
 def swap(path, folder):
     names = sorted(FILES.values())
-    other = folder / names[(names.index(path.name) + 1) % len(names)]
+    other = own(folder / names[(names.index(path.name) + 1) % len(names)])
     one, two = path.read_bytes(), other.read_bytes()
     path.write_bytes(two)
     other.write_bytes(one)
@@ -69,13 +69,19 @@ CHANGES = {
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     monkeypatch.setattr(medrega_edge.inference.devices, "load_onnxruntime", lambda: pytest.fail("onnxruntime was loaded"))
-    return shutil.copytree(default_folder(), tmp_path / "package")
+    return linked_copy(tmp_path / "package")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def untouched():
+    yield
+    check_original()
 
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("role", FILES)
 def test_an_altered_file_is_refused(copy, role, change):
-    CHANGES[change](copy / FILES[role], copy)
+    CHANGES[change](own(copy / FILES[role]), copy)
     with pytest.raises(PackageError):
         load(copy)
 

@@ -222,7 +222,7 @@ def test_an_answer_that_is_given_up_leaves_no_trace_in_the_next():
     expected = engine.report(image, "en", grounded=True).to_dict()["regions"]
     passes = engine.language_model.forward_passes
     engine.report(image, "en", grounded=True)
-    for stop in range(1, engine.language_model.forward_passes - passes, 3):
+    for stop in range(1, engine.language_model.forward_passes - passes, 9):
         left = [stop]
 
         def leave(left=left):
