@@ -16,7 +16,7 @@ import typer
 
 from medrega_edge.cli.console import print_result, print_status, user_language
 from medrega_edge.cli.help import App
-from medrega_edge.cli.options import ModelOptions, with_shared_options
+from medrega_edge.cli.options import ModelOptions, OwnLanguageOption, with_shared_options
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import ImageError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message
@@ -63,6 +63,7 @@ def serve(
         Path | None, typer.Option(metavar="FILE.jsonl", help="Write a line for each answer: hashes, chained; no words.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line for each request on standard error.")] = False,
+    language: OwnLanguageOption = None,
     *,
     model: ModelOptions,
 ) -> None:
@@ -70,7 +71,7 @@ def serve(
 
     medrega serve
 
-    medrega serve --host 0.0.0.0 --token-file token --tls-cert cert.pem --tls-key key.pem --audit answers.jsonl
+    medrega serve --host 0.0.0.0 --name scans.example.org --token-file token --tls-cert cert.pem --tls-key key.pem
 
     It listens on this machine only, unless told otherwise, fetches nothing, and keeps images in memory.
     """
@@ -101,6 +102,8 @@ def view(
     ] = None,
     port: PortOption = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open no browser.")] = False,
+    sample: Annotated[str | None, typer.Option(metavar="NAME", help="A scan that ships with the program.")] = None,
+    language: OwnLanguageOption = None,
     *,
     model: ModelOptions,
 ) -> None:
@@ -108,11 +111,17 @@ def view(
 
     medrega view scan.dcm
 
-    medrega view answers.jsonl
+    medrega view --sample abdomen-mri
+
+    medrega view answers.jsonl FOLDER
     """
     check_extra("view")
     from medrega_edge.server.run import ListenOptions, RunOptions, new_token
 
+    if sample is not None:
+        from medrega_edge.images.samples import sample_path
+
+        images = [*(images or ()), sample_path(sample)]
     files, opened = _opened(images or [])
     listen = ListenOptions(port=port, token=new_token())
     room = max(RunOptions.store_bytes, 2 * sum(map(len, files)))  # what was opened does not leave
@@ -124,21 +133,24 @@ def view(
         store_bytes=room,
         files=files,
         opened=opened,
+        code=new_token(),
     )
 
     def show(url: str) -> None:
-        page = f"{url}/#token={listen.token}"
-        print_status(Message("server.view", url=page))
+        print_status(Message("server.view", url=f"{url}/#token={listen.token}"))
         if not no_browser:
             import webbrowser
 
-            webbrowser.open(page)
+            webbrowser.open(f"{url}/#code={run.code}")  # others may read the arguments of a program
 
     _run(listen, run, show)
 
 
 @audit_app.command()
-def verify(file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Audit log of `medrega serve`.")]) -> None:
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Audit log of `medrega serve`.")],
+    language: OwnLanguageOption = None,
+) -> None:
     """Check that no line of an audit log was changed, removed or put in.
 
     medrega audit verify answers.jsonl
@@ -213,7 +225,9 @@ def _answers(path: Path) -> tuple[list[dict[str, Any]], list[Path]]:
             answer = json.loads(line)
             if "error" in answer:
                 continue
-            name = answer["image"]["path"]
+            name = answer["image"]["path"] or ""
+            if name.replace("\\", "/").startswith("//"):  # of another machine, which must not be called
+                name = ""
             answers.append({"id": answer.get("id", number), "question": answer.get("question"), "answer": answer})
             for folder in (path.parent, Path()) if name else ():
                 if (folder / name).is_file():

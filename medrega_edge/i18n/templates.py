@@ -796,7 +796,8 @@ TEMPLATES: dict[str, str] = {
     "server.needs_guards": "To listen on {host}, where other machines may ask, the server needs a token of its own "
     "({variable} or --token-file), --tls-cert and --tls-key.",
     "server.cert_and_key": "A certificate needs its key and a key its certificate; give both --tls-cert and --tls-key.",
-    "server.cannot_listen": "The server cannot listen on port {port}: {reason}; choose another one with --port.",
+    "server.cannot_listen": "The server cannot listen on {host}, port {port}: {reason}; choose others with --host "
+    "or --port.",
     "server.bad_certificate": "The certificate or its key cannot be used; give a PEM file of each that belong together.",
     "server.no_token_file": "The file of the token cannot be read; name one with --token-file.",
     "server.weak_token": "A token has {least} visible ASCII characters at least, and no space; make a longer one.",
@@ -808,7 +809,7 @@ TEMPLATES: dict[str, str] = {
     "server.too_large": "The request is too large: {limit} megabytes are the limit.",
     "server.wrong_host": "The server is not known by this name; start it with --name HOST to allow it.",
     "server.wrong_origin": "Pages of another site may not ask here; start the server with --allow-origin URL to allow one.",
-    "server.wrong_token": "The request lacks the server's token; send it as 'Authorization: Bearer TOKEN'.",
+    "server.wrong_token": "The request lacks the server's token, or has another; send it as 'Authorization: Bearer TOKEN'.",
     "server.no_such_path": "There is nothing at this path; /openapi.json lists what there is.",
     "server.no_such_method": "This path has no such method; /openapi.json lists what there is.",
     "server.no_such_model": "There is no such model here; ask for {model}.",
@@ -828,6 +829,15 @@ TEMPLATES: dict[str, str] = {
     "audit.in_use": "Another server writes this audit log; name another file.",
     "audit.not_written": "The audit log cannot be written, so no answer is given; make room on the disk.",
     "audit.unreadable": "The audit log cannot be read; name the file that --audit wrote.",
-    "audit.broken": "The audit log is broken at line {line}: it was changed, or a line before it is missing.",
+    "audit.broken": "The audit log is broken at line {line}: it was changed or cut off, or a line before it is "
+    "missing; keep the file, and begin another one.",
     "audit.whole": "{count} lines, none changed, removed or put in; last hash {last}",
+    "server.no_json": "The request is no JSON; send a JSON object, or a form with the file as 'image'.",
+    "server.too_many_values": "The request has too many values: {limit} are the limit.",
+    "server.too_many_images": "The message has too many images: {limit} are the limit.",
+    "server.full": "The server holds too many requests at this moment; try again later.",
+    "server.bad_origin": "'{origin}' is no origin of a page; give --allow-origin as https://host or https://host:port.",
+    "server.no_such_picture": "The image has no picture {number}; choose an index from 0 to {last}.",
+    "server.one_picture": "The image has one picture; leave index and plane out.",
+    "server.task_and_question": "The task '{task}' takes no question; leave one of both out.",
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable, Sequence
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -14,32 +16,34 @@ from typing import Annotated, Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from pydantic import Field
+from python_multipart.multipart import parse_options_header
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from medrega_edge import __version__
 from medrega_edge.domain import NOTICE, NOTICE_ZH
-from medrega_edge.errors import InternalError, MedregaError
-from medrega_edge.images.medical_image import MAX_BYTES
+from medrega_edge.errors import InternalError, MedregaError, UsageError
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.io.strict_json import STRICT, Count, JsonFault, parse_json
 from medrega_edge.server import chat
 from medrega_edge.server.audit import AuditLog
 from medrega_edge.server.errors import HttpError, error_data, error_response
-from medrega_edge.server.guard import Guard, GuardOptions
+from medrega_edge.server.guard import TOKEN_PATH, Guard, GuardOptions
 from medrega_edge.server.jobs import Ask, Describe, Draw, Job, MakeObject, ObjectKind, Picture, Question, Render
 from medrega_edge.server.openapi import description
-from medrega_edge.server.pool import OnPiece, Pool
+from medrega_edge.server.pool import OnPiece, Pool, TooLate
 from medrega_edge.server.store import ImageStore
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
 
+MOST_VALUES = 20_000  # of a JSON body: lists, objects and what follows a comma
 WINDOWS = ("lung", "soft", "brain", "bone", "liver", "mediastinum")
 _PAGE_TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "css": "text/css", "json": "application/json"}
+_EVENTS = "text/event-stream"
 _DICOM, _PNG = "application/dicom", "image/png"
 
 _T = TypeVar("_T")
@@ -86,6 +90,7 @@ class ServerOptions:
 
     guard: GuardOptions
     store_bytes: int
+    code: str | None = None  # that opens the token once
     opened: Opened = field(default_factory=Opened)
 
 
@@ -96,11 +101,16 @@ class Server:
         """The pool is started with the application."""
         self.pool, self._options, self._audit = pool, options, audit
         self.store = ImageStore(options.store_bytes)
+        self._code = options.code
+        viewer = files("medrega_edge.server") / "viewer"
+        pages = [file for file in viewer.iterdir() if file.name.rpartition(".")[2] in _PAGE_TYPES]
+        self._pages = {page.name: page.read_bytes() for page in pages}
         self._registry = CollectorRegistry()
         self._gauges()
         routes = [
             Route("/", self._page),
             Route("/viewer/{name}", self._page),
+            Route(TOKEN_PATH, self._token, methods=["POST"]),
             Route("/healthz", self._health),
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
@@ -116,7 +126,7 @@ class Server:
             Route("/v1/objects", self._object, methods=["POST"]),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
         ]
-        handlers: Any = {HTTPException: _not_there, MedregaError: _failed, Exception: _fault}
+        handlers: Any = {HTTPException: _not_there, ClientDisconnect: _left, MedregaError: _failed, Exception: _fault}
         inner = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         self.app = Guard(inner, options.guard, self._registry)
 
@@ -143,15 +153,21 @@ class Server:
 
     async def _page(self, request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
-        file = files("medrega_edge.server") / "viewer" / name
-        kind = _PAGE_TYPES.get(name.rpartition(".")[2])
-        if kind is None or "/" in name or "\\" in name or name.startswith(".") or not file.is_file():
+        if name not in self._pages:
             raise HttpError("server.no_such_path")
-        return Response(file.read_bytes(), media_type=kind)
+        return Response(self._pages[name], media_type=_PAGE_TYPES[name.rpartition(".")[2]])
 
     async def _health(self, _: Request) -> Response:
-        is_well = self.pool.state.workers > 0
+        is_well = self.pool.is_well
         return JSONResponse({"status": "ok" if is_well else "no worker"}, 200 if is_well else 503)
+
+    async def _token(self, request: Request) -> Response:
+        """Give the token to who knows the code, which opens once: a browser's address can be read by others."""
+        given = (await request.body())[:200]
+        code, self._code = self._code, None  # a wrong one closes it, too
+        if code is None or not hmac.compare_digest(given, code.encode()):
+            raise HttpError("server.wrong_token")
+        return JSONResponse({"token": self._options.guard.token})
 
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -191,7 +207,7 @@ class Server:
         async def described(image: str) -> dict[str, Any] | MedregaError:
             async with few:
                 try:
-                    known: dict[str, Any] = await self.pool.do(Describe(Picture(image)), self.store.get)
+                    known: dict[str, Any] = await self.pool.do(Describe(Picture(image)), self.store.get(image))
                     return known
                 except MedregaError as error:  # one file of a folder
                     return error
@@ -206,10 +222,11 @@ class Server:
         return JSONResponse({"images": images, "answers": answers, "errors": errors})
 
     async def _send_image(self, request: Request) -> Response:
-        data = await request.body()
+        data = (await _form(request))[1] if _is_form(request) else await request.body()
         if not data:
             raise HttpError("server.empty")
-        known = await self._do(request, Describe(Picture(self.store.put(data))))
+        image = await asyncio.to_thread(self.store.put, data)
+        known = await self._do(request, Describe(Picture(image)), data)
         return JSONResponse(known, 201)
 
     async def _image(self, request: Request) -> Response:
@@ -229,48 +246,77 @@ class Server:
 
     async def _drawn(self, request: Request) -> Response:
         picture, body = await self._question(request)
-        return Response(await self._do(request, Draw(picture, body.as_question())), media_type=_PNG)
+        return await self._made(request, Draw(picture, body.as_question()), _PNG)
 
     async def _object(self, request: Request) -> Response:
         picture, body = await self._question(request)
-        made = await self._do(request, MakeObject(picture, body.as_question(), body.kind))
-        return Response(made, media_type=_DICOM)
+        return await self._made(request, MakeObject(picture, body.as_question(), body.kind), _DICOM)
+
+    async def _made(self, request: Request, job: Draw | MakeObject, kind: str) -> Response:
+        answer, made = await self._do(request, job)
+        await self._note(job.picture, job.question, answer)
+        return Response(made, media_type=kind)
 
     async def _chat(self, request: Request) -> Response:
         body = await _parsed(chat.ChatRequest, request)
         if body.model not in ("", self._model, "medrega"):
             raise HttpError("server.no_such_model", model=self._model)
         asked = chat.asked(body)
-        pictures = [asked.picture(self.store.put(image)) for image in asked.images]
         if body.stream:
             usage = body.stream_options is not None and body.stream_options.include_usage
-            return await self._streamed(request, pictures, asked, usage)
-        answers = [await self._answer(request, picture, asked.question) for picture in pictures]
+            return await self._streamed(request, asked, usage)
+        try:
+            answers = await self._answers(request, asked)
+        except UsageError as refusal:  # of the question: that is an answer, too
+            return JSONResponse(chat.refusal(error_data(refusal)["error"], self._model, asked.question))
         return JSONResponse(chat.completion(answers, self._model, asked.extension.markup))
 
-    async def _streamed(self, request: Request, pictures: Sequence[Picture], asked: chat.Asked, usage: bool) -> Response:
+    async def _answers(self, request: Request, asked: chat.Asked, on_piece: OnPiece | None = None) -> list[dict[str, Any]]:
+        """Answer about each image of a conversation, within the deadline of one request; raises TooLate."""
+        seconds = self.pool.options.deadline
+        try:
+            async with asyncio.timeout(seconds):
+                return [await self._answer_in_chat(request, asked, number, on_piece) for number in range(len(asked.images))]
+        except TimeoutError:
+            raise TooLate("server.too_late", seconds=seconds) from None
+
+    async def _answer_in_chat(
+        self, request: Request, asked: chat.Asked, number: int, on_piece: OnPiece | None
+    ) -> dict[str, Any]:
+        beginning = chat.beginning(number, len(asked.images))
+
+        def write(text: str) -> None:
+            nonlocal beginning
+            if on_piece is not None:
+                on_piece(beginning + text)
+                beginning = ""
+
+        # With an audit log no word leaves before its line is written.
+        streams = on_piece is not None and self._audit is None
+        image = asked.images[number]
+        picture = asked.picture(await asyncio.to_thread(self.store.put, image))
+        answer = await self._answer(request, picture, asked.question, write if streams else None, image)
+        if not streams:
+            write(answer["text"])
+        write(chat.after_text(answer, asked.extension.markup))
+        return answer
+
+    async def _streamed(self, request: Request, asked: chat.Asked, usage: bool) -> Response:
         """Stream the answers. What fails before the first piece has a status of its own, as without a stream."""
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
 
-        async def answer() -> list[dict[str, Any]]:
-            try:
-                answers = []
-                for number, picture in enumerate(pictures, 1):
-                    if len(pictures) > 1:
-                        pieces.put_nowait(f"[{number}] " if number == 1 else f"\n\n[{number}] ")
-                    given = await self._answer(request, picture, asked.question, pieces.put_nowait)
-                    markup = chat.markup(given) if asked.extension.markup else ""
-                    if markup:
-                        pieces.put_nowait(f"\n\n{markup}")
-                    answers.append(given)
-                return answers
-            finally:
-                pieces.put_nowait(None)
-
-        answering = asyncio.ensure_future(answer())
-        first = await pieces.get()
-        if first is None:  # nothing was written: it failed, or the answer has no text
-            await answering
+        answering = asyncio.ensure_future(self._answers(request, asked, pieces.put_nowait))
+        answering.add_done_callback(lambda _: pieces.put_nowait(None))
+        answering.add_done_callback(lambda task: task.cancelled() or task.exception())  # retrieved, whoever waits for it
+        try:
+            first = await pieces.get()
+            if first is None:  # nothing was written: it failed
+                await answering
+        except UsageError as refusal:
+            return StreamingResponse(_refused(error_data(refusal)["error"], asked, self._model), media_type=_EVENTS)
+        except BaseException:
+            answering.cancel()
+            raise
 
         async def events() -> AsyncIterator[bytes]:
             chunks, is_first, piece = chat.Chunks(self._model), True, first
@@ -290,22 +336,33 @@ class Server:
             finally:
                 answering.cancel()  # the client has left, or all is said
 
-        return StreamingResponse(events(), media_type="text/event-stream")
+        return StreamingResponse(events(), media_type=_EVENTS)
 
     async def _answer(
-        self, request: Request, picture: Picture, question: Question, on_piece: OnPiece | None = None
+        self,
+        request: Request,
+        picture: Picture,
+        question: Question,
+        on_piece: OnPiece | None = None,
+        data: bytes | None = None,
     ) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._do(request, Ask(picture, question, on_piece is not None), on_piece)
+        job = Ask(picture, question, on_piece is not None)
+        answer: dict[str, Any] = await self._do(request, job, data, on_piece)
+        await self._note(picture, question, answer)
+        return answer
+
+    async def _note(self, picture: Picture, question: Question, answer: dict[str, Any]) -> None:
+        """Write the line of an answer into the audit log, if there is one."""
         if self._audit is not None:
             what = {name: getattr(question, name) for name in question.__dataclass_fields__}
             await asyncio.to_thread(self._audit.add, answer["model"]["sha256"], picture.image, what, answer)
-        return answer
 
     async def _question(self, request: Request) -> tuple[Picture, RegionsRequest]:
         """Read a question and its image from JSON, or from a form whose part `image` is a file."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "multipart/form-data":
+        if _is_form(request):
             body, data = await _form(request)
+            if data == b"":
+                raise HttpError("server.empty")
         else:
             body, data = await _parsed(RegionsRequest, request), None
         part = body.image
@@ -314,15 +371,25 @@ class Server:
                 data = base64.b64decode(part.data, validate=True)
             except (binascii.Error, ValueError):
                 raise HttpError("server.bad_base64") from None
-        image = self.store.put(data) if data else part.id
+        image = await asyncio.to_thread(self.store.put, data) if data else part.id
         if image is None:
             raise HttpError("server.no_image")
         return Picture(image, part.index, part.window, part.plane), body
 
-    async def _do(self, request: Request, job: Job, on_piece: OnPiece | None = None) -> Any:
-        """Do a job; it is given up when the client leaves."""
-        data = self.store.get(job.picture.image)  # now: it may have left the store when a worker asks for it
-        return await _unless_left(request, self.pool.do(job, lambda _: data, on_piece))
+    async def _do(self, request: Request, job: Job, data: bytes | None = None, on_piece: OnPiece | None = None) -> Any:
+        """Do a job; it is given up when the client leaves. `data` are the bytes of its image, else those in the store."""
+        if data is None:
+            data = self.store.get(job.picture.image)
+        return await _unless_left(request, self.pool.do(job, data, on_piece))
+
+
+async def _refused(error: dict[str, Any], asked: chat.Asked, model: str) -> AsyncIterator[bytes]:
+    """Stream a refusal."""
+    chunks, done = chat.Chunks(model), chat.refusal(error, model, asked.question)
+    message = done["choices"][0]["message"]
+    yield _event(chunks.piece(message["content"], True))
+    yield _event(chunks.end({"medrega": message["medrega"]}, "stop"))
+    yield b"data: [DONE]\n\n"
 
 
 async def _unless_left(request: Request, doing: Awaitable[_R]) -> _R:
@@ -351,25 +418,51 @@ async def _unless_left(request: Request, doing: Awaitable[_R]) -> _R:
 class _InMemory(MultiPartParser):
     """Leaves no file of a patient on the disk, whose parts the parser would write there from a megabyte on."""
 
-    spool_max_size = MAX_BYTES + 1
+    spool_max_size = sys.maxsize
 
 
 async def _form(request: Request) -> tuple[RegionsRequest, bytes | None]:
     """Read a form: the file `image`, and either `request`, the JSON of the rest, or its texts as fields."""
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":  # some codecs take minutes
+        raise HttpError("server.bad_form")
     try:
         form = await _InMemory(request.headers, request.stream(), max_files=1, max_fields=20).parse()
     except (MultiPartException, ValueError):
         raise HttpError("server.bad_form") from None
     uploaded = form.get("image")
     data = await uploaded.read() if isinstance(uploaded, UploadFile) else None
-    fields = {name: value for name, value in form.items() if isinstance(value, str)}
-    if "request" in fields:
-        return _from_json(RegionsRequest, fields["request"]), data
-    plain = {name: value for name, value in fields.items() if name in ("question", "task", "language", "label_set")}
-    picture = {name: value for name, value in fields.items() if name in ("window", "plane")}
-    if unknown := fields.keys() - plain.keys() - picture.keys():
-        raise HttpError("server.bad_json", key=min(unknown)[:40])
-    return _from_json(RegionsRequest, json.dumps({**plain, "image": picture})), data
+    fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    if (whole := form.get("request")) is not None and isinstance(whole, str):
+        return _from_json(RegionsRequest, whole), data
+    body: dict[str, Any] = {"image": {}}
+    for name, text in fields:
+        target = body["image"] if name in ("index", "window", "plane") else body
+        try:
+            value = _FIELDS.get(name, str)(text)
+        except ValueError:
+            raise HttpError("server.bad_json", key=name[:40]) from None
+        target[name] = [*target.get(name, ()), value] if name in _REPEATED else value
+    return _from_json(RegionsRequest, json.dumps(body)), data
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError
+    return text.lower() == "true"
+
+
+# How the text of a form's field becomes a value; others are texts. Those that are lists come once for each member.
+_FIELDS: dict[str, Callable[[str], Any]] = {
+    "box": lambda text: [float(value) for value in text.split(",")],
+    **dict.fromkeys(("index", "max_tokens"), int),
+    **dict.fromkeys(("several", "masks", "guess"), _truth),
+}
+_REPEATED = ("names", "labels", "history")
 
 
 async def _parsed(kind: type[_T], request: Request) -> _T:
@@ -377,15 +470,19 @@ async def _parsed(kind: type[_T], request: Request) -> _T:
     try:
         text = (await request.body()).decode("utf-8")
     except UnicodeDecodeError:
-        raise HttpError("server.bad_json", key="-") from None
-    return _from_json(kind, text)
+        raise HttpError("server.no_json") from None
+    return await asyncio.to_thread(_from_json, kind, text)
 
 
 def _from_json(kind: type[_T], text: str) -> _T:
+    if sum(map(text.count, "[{,")) > MOST_VALUES:  # before they become objects, which take fifty times the memory
+        raise HttpError("server.too_many_values", limit=MOST_VALUES)
     try:
         return parse_json(kind, text)
     except JsonFault as fault:
-        raise HttpError("server.bad_json", key=fault.key or "-") from None
+        if not fault.key:
+            raise HttpError("server.no_json") from None
+        raise HttpError("server.bad_json", key=fault.key) from None
 
 
 def _picture_of(request: Request) -> Picture:
@@ -413,6 +510,10 @@ async def _not_there(_: Request, error: Exception) -> Response:
     if status == 405:
         return error_response(HttpError("server.no_such_method"))
     return error_response(HttpError("server.no_such_path"))
+
+
+async def _left(_: Request, __: Exception) -> Response:
+    return error_response(HttpError("server.client_left"))
 
 
 async def _fault(_: Request, error: Exception) -> Response:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,15 +42,19 @@ class AuditLog:
         if file is None:
             raise ResourceError("audit.in_use")
         self._file = file
+        self._lock = threading.Lock()  # answers come from several workers
         try:
-            self._previous = verify(path)[1]
+            self._previous = _verified(file.read())[1]  # by this handle: where locks are mandatory, another one may not read
         except MedregaError:
             file.close()
             raise
-        file.seek(0, os.SEEK_END)
 
     def add(self, package: str, image: str, question: Any, answer: Any) -> None:
         """Write the line of an answer, and wait until it is on the disk; raises ResourceError."""
+        with self._lock:
+            self._add(package, image, question, answer)
+
+    def _add(self, package: str, image: str, question: Any, answer: Any) -> None:
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "package": package,
@@ -59,26 +65,39 @@ class AuditLog:
         }
         digest = hash_of(line)
         text = (json.dumps(line | {"hash": digest}) + "\n").encode()
+        size = self._file.tell()
         try:
             written = self._file.write(text)
             os.fsync(self._file.fileno())
+            is_whole = written == len(text)
         except OSError:
-            raise ResourceError("audit.not_written") from None
-        if written != len(text):
+            is_whole = False
+        if not is_whole:
+            with suppress(OSError):
+                self._file.truncate(size)  # half a line would break the chain for good
+                self._file.seek(size)
             raise ResourceError("audit.not_written")
         self._previous = digest
 
     def close(self) -> None:
         """Close the file, and let others write it."""
-        self._file.close()
+        with self._lock:
+            self._file.close()
 
 
 def verify(path: Path) -> tuple[int, str]:
     """Check a log; returns the number of its lines and the last hash. Raises GateError for the first line that is wrong."""
+    try:
+        return _verified(path.read_bytes())
+    except OSError:
+        raise UsageError("audit.unreadable") from None
+
+
+def _verified(data: bytes) -> tuple[int, str]:
     previous, count = _START, 0
     try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
         raise UsageError("audit.unreadable") from None
     for count, line in enumerate(text.split("\n")[:-1], 1):
         try:

@@ -1,8 +1,8 @@
 """OpenAI's chat completions: messages with images as data URIs -> questions, and answers -> completions.
 
 The model answers about one picture. Of several images in the last message with images, each gets an answer of its own. Our
-answers stand beside the text under the key `medrega`; the text holds the regions once more in the model's own protocol,
-`<ref>name</ref><box>[[x1, y1, x2, y2]]</box>` in thousandths of the picture, for programs that parse that.
+answers stand beside the text under the key `medrega`. The text holds their warnings, the notice, and the regions in the
+model's own protocol, `<ref>name</ref><box>[[x1, y1, x2, y2]]</box>` in thousandths of the picture.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from medrega_edge.boxes import Geometry, GridBox, PixelBox
-from medrega_edge.domain import Language
-from medrega_edge.io.strict_json import Count
+from medrega_edge.domain import NOTICES, Language, language_of
+from medrega_edge.io.strict_json import STRICT, Count
 from medrega_edge.prompts.region_markup import RegionText, format_region
 from medrega_edge.server.errors import HttpError
 from medrega_edge.server.jobs import LONGEST_TEXT, Corners, Picture, Question, TaskName, Texts
 
+MOST_IMAGES, MOST_PARTS = 16, 64  # of one message
 LENIENT: Any = {"extra": "ignore", "strict": True, "allow_inf_nan": False}  # other clients send more than we use
 _DATA_URI = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASCII)
 _UNSUPPORTED = ("tools", "functions", "audio", "prediction", "logprobs", "web_search_options")
@@ -57,7 +58,9 @@ class ChatMessage:
     __pydantic_config__ = LENIENT
 
     role: str
-    content: Annotated[str, Field(max_length=LONGEST_TEXT)] | tuple[Part, ...] | None = None
+    content: (
+        Annotated[str, Field(max_length=LONGEST_TEXT)] | Annotated[tuple[Part, ...], Field(max_length=MOST_PARTS)] | None
+    ) = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class StreamOptions:
 class Extension:
     """What OpenAI's API has no place for: how to read the picture, and how to ask."""
 
-    __pydantic_config__ = LENIENT
+    __pydantic_config__ = STRICT
 
     index: Count | None = None
     window: str | None = None
@@ -139,13 +142,17 @@ def asked(request: ChatRequest) -> Asked:
     pictured = [place for place, message in enumerate(users) if any(_urls(message))]
     if not pictured:
         raise HttpError("server.no_image")
-    images = tuple(_decoded(url) for url in _urls(users[pictured[-1]]))
+    urls = list(_urls(users[pictured[-1]]))
+    if len(urls) > MOST_IMAGES:
+        raise HttpError("server.too_many_images", limit=MOST_IMAGES)
+    images = tuple(map(_decoded, urls))
     *history, last = [_words(message) for message in users[pictured[-1] :]]
     extension = request.medrega
     if not last and extension.task == "ask" and extension.box is None:
         raise HttpError("server.no_question")
+    takes_words = extension.task in ("ask", "vqa", "identify")
     question = Question(
-        question=last,
+        question=last if takes_words else "",
         task=extension.task,
         names=extension.names,
         box=extension.box,
@@ -153,7 +160,7 @@ def asked(request: ChatRequest) -> Asked:
         label_set=extension.label_set,
         several=extension.several,
         history=tuple(filter(None, history)),
-        language=extension.language,
+        language=extension.language or (None if takes_words or not last else language_of(last)),
         masks=extension.masks,
         guess=extension.guess,
         max_tokens=request.max_completion_tokens or request.max_tokens,
@@ -188,11 +195,34 @@ def _decoded(url: str) -> bytes:
 def content(answers: Sequence[dict[str, Any]], with_markup: bool) -> str:
     """Return the text of a completion: of several images each answer under its number, and the regions as markup."""
     texts = []
-    for number, answer in enumerate(answers, 1):
-        regions = markup(answer) if with_markup else ""
-        text = "\n\n".join(filter(None, (answer["text"], regions)))
-        texts.append(text if len(answers) == 1 else f"[{number}] {text}")
-    return "\n\n".join(texts)
+    for number, answer in enumerate(answers):
+        texts.append(beginning(number, len(answers)) + answer["text"] + after_text(answer, with_markup))
+    return "".join(texts)
+
+
+def after_text(answer: dict[str, Any], with_markup: bool) -> str:
+    """Return what follows the text of an answer, for a client that shows nothing else: warnings, regions, the notice."""
+    is_chinese = answer["language"] == Language.ZH
+    warnings = [warning.get("message_zh", warning["message"]) for warning in answer["warning_details"]]
+    notice = NOTICES[Language.ZH if is_chinese else Language.EN]
+    parts = ["\n".join(f"- {warning}" for warning in warnings), markup(answer) if with_markup else "", notice]
+    return "".join(f"\n\n{part}" for part in parts if part)
+
+
+def refusal(error: dict[str, Any], model: str, question: Question) -> dict[str, Any]:
+    """Return a completion that says why a question has no answer; the error stands under `medrega`."""
+    is_chinese = (question.language or language_of(question.question)) is Language.ZH
+    text = f"{error['message_zh' if is_chinese else 'message']}\n\n{NOTICES[Language.ZH if is_chinese else Language.EN]}"
+    message = {"role": "assistant", "content": text, "refusal": None, "medrega": {"answers": [], "error": error}}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    return {**_head("chat.completion", model), "choices": [choice], "usage": usage([])}
+
+
+def beginning(number: int, count: int) -> str:
+    """Return what stands before the text of an answer, which is counted from 0: its number, if there are several."""
+    if count == 1:
+        return ""
+    return f"\n\n[{number + 1}] " if number else "[1] "
 
 
 def markup(answer: dict[str, Any]) -> str:
@@ -245,7 +275,11 @@ class Chunks:
     def last(self, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return the piece that ends the text, with the answers."""
         medrega = {"answers": list(answers), "notice": answers[0]["notice"]}
-        return self._chunk({"medrega": medrega}, _finish(answers))
+        return self.end({"medrega": medrega}, _finish(answers))
+
+    def end(self, delta: dict[str, Any], finish: str) -> dict[str, Any]:
+        """Return the piece that ends the text, for a reason."""
+        return self._chunk(delta, finish)
 
     def usage(self, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return the piece with the numbers of tokens."""

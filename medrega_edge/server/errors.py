@@ -26,6 +26,7 @@ _STATUS = {
     "server.wrong_host": 421,
     "server.busy": 429,
     "server.client_left": 499,
+    "server.full": 503,
 }
 
 
@@ -40,6 +41,8 @@ def status_of(error: MedregaError) -> int:
     if error.code in _STATUS:
         return _STATUS[error.code]
     match error:
+        case ResourceError() if ".needs_" in error.code:  # a part that is not installed: to try again is no use
+            return 501
         case HttpError() | UsageError():
             return 400
         case ImageError():

@@ -10,21 +10,24 @@ import asyncio
 import multiprocessing
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain, repeat
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from medrega_edge.errors import MedregaError, ResourceError
 from medrega_edge.server.jobs import Job
 from medrega_edge.server.worker import WorkerOptions, run_worker
 
+START_SECONDS = 300.0  # for a process to load its engine
+STUCK_SECONDS = 1.0  # from when a job is given up to when its process is killed
 MOST_SKIPPED = 4  # times that a later request may be served first because its worker has its image
 RESTART_PAUSES = (0.0, 0.5, 2.0, 10.0)  # seconds before a worker that does not start is started again
 
 OnPiece = Callable[[str], None]
-GetData = Callable[[str], bytes]  # the bytes of an image, by its hash
 
 
 class Busy(MedregaError):
@@ -46,14 +49,19 @@ class WorkerEnded(Exception):
 
 
 class _Worker:
-    """One process, its pipe, and the thread that waits at it."""
+    """One process, its pipes, and the thread that waits at them.
+
+    Images have a pipe of their own, as bytes: what a client sends is never unpickled.
+    """
 
     def __init__(self, number: int, options: WorkerOptions) -> None:
         self.number, self._options = number, options
-        self._sending = threading.Lock()  # a cancellation may come while the thread sends the bytes of an image
+        self._sending = threading.Lock()  # a cancellation may come while the thread sends a job
+        self._state = threading.Lock()  # of the process: it may be stopped while it starts
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"worker-{number}")
+        self._process: BaseProcess | None = None
+        self._has_ended = self._is_stopped = self._is_cancelled = False
         self.facts: dict[str, Any] = {}
-        self._has_ended = False
 
     async def start(self) -> None:
         """Start the process, and wait until its engine is loaded; raises as `load` does, and WorkerEnded."""
@@ -61,79 +69,94 @@ class _Worker:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=run_worker, args=(theirs, self._options), daemon=True)
-        self._process.start()
-        theirs.close()  # so that the end of the process ends the pipe
-        with _pipe_errors():
-            kind, value = self._pipe.recv()
+        self._jobs, their_jobs = context.Pipe()
+        their_images, self._images = context.Pipe(duplex=False)
+        process = context.Process(target=run_worker, args=(their_jobs, their_images, self._options), daemon=True)
+        with self._state:
+            if self._is_stopped:
+                raise WorkerEnded
+            process.start()
+            self._process = process
+        for theirs in (their_jobs, their_images):
+            theirs.close()  # so that the end of the process ends the pipe
+        with self._killed_on_failure():
+            if not self._jobs.poll(START_SECONDS):
+                raise WorkerEnded
+            kind, value = self._jobs.recv()
         if kind == "error":
             raise value
         self.facts = value
 
-    async def do(self, job: Job, data: GetData, on_piece: OnPiece | None) -> Any:
+    async def do(self, job: Job, data: bytes, on_piece: OnPiece | None) -> Any:
         """Do a job; raises what it raises, and WorkerEnded. A job that was cancelled returns None."""
-        try:
-            return await self._in_thread(self._do, job, data, on_piece, asyncio.get_running_loop())
-        except WorkerEnded:
-            self._has_ended = True  # the system may take a moment to say so
-            raise
+        self._is_cancelled = False
+        return await self._in_thread(self._do, job, data, on_piece, asyncio.get_running_loop())
 
-    def _do(self, job: Job, data: GetData, on_piece: OnPiece | None, loop: asyncio.AbstractEventLoop) -> Any:
-        self._send(job)
-        while True:
-            with _pipe_errors():
-                kind, *values = self._pipe.recv()
-            if kind == "need":
-                self._send(data(job.picture.image))
-            elif kind == "piece":
-                if on_piece is not None:
-                    loop.call_soon_threadsafe(on_piece, values[0])
-            elif kind == "done":
-                return values[0]
-            elif kind == "error":
-                raise values[0]
-            else:
-                return None
+    def _do(self, job: Job, data: bytes, on_piece: OnPiece | None, loop: asyncio.AbstractEventLoop) -> Any:
+        with self._killed_on_failure():
+            with self._sending:
+                if self._is_cancelled:
+                    return None
+                self._jobs.send(job)
+            while True:
+                kind, *values = self._jobs.recv()
+                if kind == "need":
+                    self._images.send_bytes(data)
+                elif kind == "piece":
+                    if on_piece is not None:
+                        loop.call_soon_threadsafe(on_piece, values[0])
+                else:
+                    break
+        if kind == "error":
+            raise values[0]
+        return values[0] if kind == "done" else None
 
     @property
     def is_alive(self) -> bool:
         """Whether the process runs."""
-        return not self._has_ended and self._process.is_alive()
+        return not self._has_ended and self._process is not None and self._process.is_alive()
 
     def cancel(self) -> None:
-        """Tell the worker that nobody waits any more."""
-        with suppress(WorkerEnded):
-            self._send(None)
-
-    def _send(self, value: Any) -> None:
-        with self._sending, _pipe_errors():
-            self._pipe.send(value)
+        """Tell the worker that nobody waits any more; one that does not take what it is sent is killed."""
+        self._is_cancelled = True
+        if not self._sending.acquire(blocking=False):
+            self.kill()
+            return
+        try:
+            with self._killed_on_failure():
+                self._jobs.send(None)
+        except WorkerEnded:
+            pass
+        finally:
+            self._sending.release()
 
     def kill(self) -> None:
         """End the process at once."""
-        with suppress(AttributeError):  # it was never started
-            self._process.kill()
+        self._has_ended = True  # the system may take a moment to say so
+        if self._process is not None:
+            with suppress(ValueError):  # closed
+                self._process.kill()
 
     async def stop(self) -> None:
-        """End the process, and wait for it."""
+        """End the process, and wait for it; one that is being started does not start."""
+        with self._state:
+            self._is_stopped = True
         self.kill()
-        with suppress(AttributeError):
+        if self._process is not None:
             await asyncio.to_thread(self._process.join)
-            self._pipe.close()
         self._thread.shutdown(wait=False)
+
+    @contextmanager
+    def _killed_on_failure(self) -> Iterator[None]:
+        """Turn whatever fails at a pipe into WorkerEnded: who has read half a message must not read on."""
+        try:
+            yield
+        except Exception:
+            self.kill()
+            raise WorkerEnded from None
 
     async def _in_thread(self, function: Callable[..., Any], *values: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
-
-
-@contextmanager
-def _pipe_errors() -> Iterator[None]:
-    """Turn what a closed pipe raises into WorkerEnded."""
-    try:
-        yield
-    except (EOFError, OSError):
-        raise WorkerEnded from None
 
 
 @dataclass(eq=False)
@@ -168,18 +191,18 @@ class Pool:
 
     def __init__(self, options: PoolOptions) -> None:
         """`start` starts the processes."""
-        self._options = options
+        self.options = options
         self._idle: list[_Worker] = []
         self._workers: dict[int, _Worker] = {}
         self._waiting: deque[_Waiting] = deque()
-        self._starting: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
+        self._tasks: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks weakly
         self._stopping = False
         self.state = PoolState()
         self.facts: dict[str, Any] = {}
 
     async def start(self) -> None:
         """Start all workers; raises PackageError or ResourceError where a package cannot be used."""
-        first, *others = [_Worker(number, self._options.worker) for number in range(self._options.workers)]
+        first, *others = [_Worker(number, self.options.worker) for number in range(self.options.workers)]
         self._workers[first.number] = first
         try:
             await first.start()
@@ -189,59 +212,62 @@ class Pool:
         self.state.workers += 1
         self._free(first)
         for worker in others:  # they start beside the first answers
-            self._start_later(worker)
+            self._spawn(self._started(worker))
 
     async def stop(self) -> None:
         """End all workers; whoever waits gets Busy."""
         self._stopping = True
-        for task in self._starting:
-            task.cancel()
         for waiting in self._waiting:
             if not waiting.ready.done():
                 waiting.ready.set_exception(Busy("server.stopping"))
-        for worker in list(self._workers.values()):
-            await worker.stop()
+        await asyncio.gather(*(worker.stop() for worker in self._workers.values()), return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def do(self, job: Job, data: GetData, on_piece: OnPiece | None = None) -> Any:
-        """Do a job on a worker. `data` returns the bytes of its image, where the worker lacks them.
+    @property
+    def is_well(self) -> bool:
+        """Whether a worker is there."""
+        return any(worker.is_alive for worker in self._workers.values())
+
+    async def do(self, job: Job, data: bytes, on_piece: OnPiece | None = None) -> Any:
+        """Do a job on a worker. `data` are the bytes of its image, which a worker may have already.
 
         Raises what the job raises; Busy where too many wait or the worker ended, TooLate after the deadline. If the caller
         is cancelled, the job is given up.
         """
         try:
-            async with asyncio.timeout(self._options.deadline), self._worker(job) as worker:
-                return await self._done_by(worker, job, data, on_piece)
+            async with asyncio.timeout(self.options.deadline):
+                worker = await self._next(int(job.picture.image[:8], 16) % self.options.workers)
+                exchange = self._spawn(self._exchange(worker, job, data, on_piece))
+                try:
+                    return await asyncio.shield(exchange)
+                except asyncio.CancelledError:
+                    worker.cancel()
+                    self._spawn(self._killed_if_stuck(worker, exchange))
+                    raise
         except TimeoutError:
-            raise TooLate("server.too_late", seconds=self._options.deadline) from None
+            raise TooLate("server.too_late", seconds=self.options.deadline) from None
         except WorkerEnded:
             raise Busy("server.worker_ended") from None
 
-    async def _done_by(self, worker: _Worker, job: Job, data: GetData, on_piece: OnPiece | None) -> Any:
-        """Do a job; a cancelled one ends at the model's next step, and one that is not at a step with its process."""
-        doing = asyncio.ensure_future(worker.do(job, data, on_piece))
-        try:
-            return await asyncio.shield(doing)
-        except asyncio.CancelledError:
-            worker.cancel()
-            await asyncio.wait([doing], timeout=1.0)
-            if not doing.done():
-                worker.kill()
-                await asyncio.wait([doing])
-            doing.exception()  # WorkerEnded, or nothing: retrieved, so that it is not logged
-            raise
-
-    @asynccontextmanager
-    async def _worker(self, job: Job) -> AsyncIterator[_Worker]:
-        worker = await self._next(int(job.picture.image[:8], 16) % self._options.workers)
+    async def _exchange(self, worker: _Worker, job: Job, data: bytes, on_piece: OnPiece | None) -> Any:
+        """Do a job, and give the worker on when it has ended, whoever still waits for it."""
         self.state.running += 1
         try:
-            yield worker
+            return await worker.do(job, data, on_piece)
         finally:
             self.state.running -= 1
             if worker.is_alive:
                 self._free(worker)
             else:
                 self._replace(worker)
+
+    async def _killed_if_stuck(self, worker: _Worker, exchange: asyncio.Task[Any]) -> None:
+        """Kill a worker that does not end a job which was given up: it is not at a step of the model."""
+        await asyncio.wait([exchange], timeout=STUCK_SECONDS)
+        if not exchange.done():
+            worker.kill()
 
     async def _next(self, preferred: int) -> _Worker:
         """Return a worker that is free, the preferred one if it is; raises Busy."""
@@ -254,7 +280,9 @@ class Pool:
             worker = next((each for each in self._idle if each.number == preferred), self._idle[0])
             self._idle.remove(worker)
             return worker
-        if len(self._waiting) >= self._options.queue:
+        if not self.state.workers:
+            raise Busy("server.worker_ended")
+        if len(self._waiting) >= self.options.queue:
             raise Busy("server.busy", waiting=len(self._waiting))
         waiting = _Waiting(preferred, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
@@ -290,21 +318,35 @@ class Pool:
         if not self._stopping:
             self.state.workers -= 1
             self.state.restarts += 1
-            self._start_later(_Worker(worker.number, self._options.worker))
+            self._spawn(self._ended(worker))
+            self._spawn(self._started(_Worker(worker.number, self.options.worker)))
 
-    def _start_later(self, worker: _Worker) -> None:
-        task = asyncio.ensure_future(self._started(worker))
-        self._starting.add(task)
-        task.add_done_callback(self._starting.discard)
+    async def _ended(self, worker: _Worker) -> None:
+        await worker.stop()
 
     async def _started(self, worker: _Worker) -> None:
-        self._workers[worker.number] = worker
-        for pause in RESTART_PAUSES:
+        """Start a process in a place of the pool, however often that takes."""
+        for pause in chain(RESTART_PAUSES, repeat(RESTART_PAUSES[-1])):
             await asyncio.sleep(pause)
+            self._workers[worker.number] = worker
             try:
                 await worker.start()
-            except (WorkerEnded, MedregaError):
+            except Exception:  # no process, no memory, no file: each may be there again in a while
+                await worker.stop()
+                worker = _Worker(worker.number, self.options.worker)
                 continue
             self.state.workers += 1
             self._free(worker)
             return
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start a task of the pool, whose failure is that of whoever waits for it."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved, so that it is not logged

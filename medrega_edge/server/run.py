@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import platform
+import re
 import secrets
 import socket
 import ssl
@@ -32,7 +34,11 @@ TOKEN_VARIABLE = "MEDREGA_TOKEN"
 LEAST_TOKEN = 16  # characters
 LARGE = 100_000_000  # bytes of a package from which one process runs it: it waits for memory, not for a core
 MOST_CONNECTIONS = 512
-HEADER_SECONDS = 10.0  # for the headers of a request, from the beginning of a connection
+HEADER_SECONDS = 10.0  # for the headers of the first request of a connection
+IDLE_SECONDS = 30.0  # from an answer to the headers of the next request, whatever bytes come in between
+TICK_SECONDS = 1.0
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
+_ORIGIN = re.compile(r"https?://[\w.\-\[\]:]+")
 STOP_SECONDS = 20  # for the answers under way, when the server is told to stop
 
 
@@ -66,6 +72,7 @@ class RunOptions:
     store_bytes: int = 1 << 30
     audit: Path | None = None
     logs: bool = True
+    code: str | None = None
     files: Sequence[bytes] = ()
     opened: Opened = field(default_factory=Opened)
 
@@ -76,11 +83,16 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
         super().connection_made(transport)
-        self._clock = self.loop.call_later(HEADER_SECONDS, self._close_if_silent)
+        self._quiet_since = self.loop.time()
+        self._tick()
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
+    def _tick(self) -> None:
+        now = self.loop.time()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._quiet_since = now
+        elif now - self._quiet_since > (HEADER_SECONDS if self.cycle is None else IDLE_SECONDS):
+            self.transport.abort()
+        self._clock = self.loop.call_later(TICK_SECONDS, self._tick)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -96,9 +108,9 @@ def read_token(file: Path | None) -> str | None:
         except (OSError, UnicodeDecodeError):
             raise UsageError("server.no_token_file") from None
     else:
-        token = os.environ.get(TOKEN_VARIABLE, "").strip()
-        if not token:
+        if TOKEN_VARIABLE not in os.environ:
             return None
+        token = os.environ[TOKEN_VARIABLE].strip()  # an empty one is a mistake, and no wish to have none
     if len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError("server.weak_token", least=LEAST_TOKEN)
     return token
@@ -139,7 +151,8 @@ def listener(options: ListenOptions) -> socket.socket:
         opened.listen(128)
     except OSError as error:
         opened.close()
-        raise ResourceError("server.cannot_listen", port=options.port, reason=error.strerror or "-") from None
+        reason = error.strerror or "-"
+        raise ResourceError("server.cannot_listen", host=options.host, port=options.port, reason=reason) from None
     return opened
 
 
@@ -151,20 +164,34 @@ def _no_password() -> str:
 def address(options: ListenOptions, opened: socket.socket) -> str:
     """Return the URL of the server."""
     scheme = "https" if options.tls_cert else "http"
-    host = f"[{options.host}]" if ":" in options.host else options.host
+    host = platform.node() if options.host in _EVERYWHERE else options.host
+    host = f"[{host}]" if ":" in host else host
     return f"{scheme}://{host}:{opened.getsockname()[1]}"
 
 
 def guard_of(options: ListenOptions, run: RunOptions, port: int) -> GuardOptions:
     """Return the guards: the names by which this server may be called, and the pages that may call it."""
-    own = {options.host, "localhost", "127.0.0.1", "[::1]"} if is_loopback(options.host) else {options.host}
+    is_local = is_loopback(options.host)
+    own = {options.host, "localhost", "127.0.0.1", "[::1]"} | (set() if is_local else {platform.node()})
+    if wrong := [origin for origin in options.origins if not _ORIGIN.fullmatch(origin)]:
+        raise UsageError("server.bad_origin", origin=wrong[0][:80])
     names = {f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name for name in {*own, *options.names}}
     scheme = "https" if options.tls_cert else "http"
     usual = {"http": 80, "https": 443}[scheme]
     hosts = {name.lower() if _has_port(name) else f"{name}:{port}".lower() for name in names}
     hosts |= {name.lower() for name in names if port == usual or _has_port(name)}
-    origins = {f"{scheme}://{host}" for host in hosts} | {origin.lower() for origin in options.origins}
-    return GuardOptions(hosts, origins, options.token, run.most_bytes, run.logs)
+    foreign = {origin.lower() for origin in options.origins}
+    origins = {f"{scheme}://{host}" for host in hosts} | foreign
+    return GuardOptions(
+        hosts=hosts,
+        origins=origins,
+        token=options.token,
+        most_bytes=run.most_bytes,
+        most_in_all=2 * run.store_bytes,
+        any_address=None if is_local else port,
+        foreign=foreign,
+        logs=run.logs,
+    )
 
 
 def _has_port(name: str) -> bool:
@@ -195,7 +222,7 @@ async def serve(opened: socket.socket, listen: ListenOptions, run: RunOptions, o
     audit = None if run.audit is None else AuditLog(run.audit)
     pool = Pool(PoolOptions(count, run.queue, run.deadline, worker))
     guard = guard_of(listen, run, opened.getsockname()[1])
-    server = Server(pool, ServerOptions(guard, run.store_bytes, run.opened), audit)
+    server = Server(pool, ServerOptions(guard, run.store_bytes, run.code, run.opened), audit)
     for data in run.files:
         server.store.put(data)
     try:
@@ -211,7 +238,7 @@ async def serve(opened: socket.socket, listen: ListenOptions, run: RunOptions, o
             date_header=False,
             proxy_headers=False,
             limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=30,
+            timeout_keep_alive=int(IDLE_SECONDS),
             timeout_graceful_shutdown=STOP_SECONDS,
             ssl_certfile=listen.tls_cert,
             ssl_keyfile=listen.tls_key,

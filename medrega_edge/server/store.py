@@ -7,18 +7,15 @@ from collections import OrderedDict
 
 from medrega_edge.errors import ImageError
 
+ENTRY_BYTES = 1000  # what a file takes beside its bytes, so that tiny ones reach the limit, too
+
 
 class ImageStore:
-    """Bytes of files, `limit` in all."""
+    """Bytes of files, `limit` in all; `size` is what they take."""
 
     def __init__(self, limit: int) -> None:
         """Start empty."""
-        self._limit, self._files = limit, OrderedDict[str, bytes]()
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(map(len, self._files.values()))
+        self._limit, self._files, self.size = limit, OrderedDict[str, bytes](), 0
 
     def __len__(self) -> int:
         """Number of files."""
@@ -27,10 +24,11 @@ class ImageStore:
     def put(self, data: bytes) -> str:
         """Take in a file; returns its hash."""
         image = hashlib.sha256(data).hexdigest()
-        self._files.pop(image, None)
+        self.remove(image)
         self._files[image] = data
+        self.size += len(data) + ENTRY_BYTES
         while len(self._files) > 1 and self.size > self._limit:
-            self._files.popitem(last=False)
+            self.remove(next(iter(self._files)))
         return image
 
     def get(self, image: str) -> bytes:
@@ -43,4 +41,5 @@ class ImageStore:
 
     def remove(self, image: str) -> None:
         """Remove a file, if it is there."""
-        self._files.pop(image, None)
+        if (data := self._files.pop(image, None)) is not None:
+            self.size -= len(data) + ENTRY_BYTES

@@ -2,8 +2,11 @@
 
 Images come from outside, and a decoder may fail or hang on one: so they are read here, where only one request is lost.
 
-    parent -> worker   a job; then the bytes of its image, where the worker asks for them; None for "cancel"
+    parent -> worker   a job; None for "cancel"; and by a pipe of its own the bytes of an image that the worker asks for
     worker -> parent   ("need",), ("piece", text), and at last ("done", result), ("error", error) or ("cancelled",)
+
+What comes from a client is read as bytes and never unpickled. A worker that fails while it reads from a pipe ends: the rest
+of a message must not be taken for the next one.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import signal
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -33,8 +36,8 @@ if TYPE_CHECKING:
     from medrega_edge.tasks.base import TaskRequest
     from medrega_edge.tasks.follow_up import Memory
 
-MOST_IMAGES = 16  # encoded, of a worker; a small model's take 2 MB each
-MOST_BYTES = 256 * 1024 * 1024  # of files that a worker holds, so that they are not sent again
+MOST_IMAGES = 16  # encoded, of a worker
+MOST_BYTES = 256 * 1024 * 1024  # of files that a worker holds, so that they are not sent again; and of pixels
 MOST_MEMORIES = 64  # of conversations
 FASTEST = 1  # compression of PNGs: 5 ms for a large picture, a sixth of the time of the usual one
 
@@ -56,20 +59,21 @@ class Cancelled(Exception):
     """The client has left: nobody waits for the answer."""
 
 
-def run_worker(connection: Connection, options: WorkerOptions) -> None:
+def run_worker(connection: Connection, images: Connection, options: WorkerOptions) -> None:
     """Do jobs until the pipe is closed; the first message is ("ready", facts about the package) or ("error", error)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and closes the pipe
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent gets it, too, and ends its workers when they have answered
+        signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # libraries would quote header values
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        worker = Worker(connection, options)
+        worker = Worker(connection, images, options)
     except MedregaError as error:
         connection.send(("error", error))
         return
     connection.send(("ready", worker.facts))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            job = connection.recv()
+            job = _received(connection.recv)
             if job is not None:  # else a client left after its answer was sent
                 connection.send(worker.outcome(job))
 
@@ -84,11 +88,11 @@ def _end_with_parent() -> None:
 class Worker:
     """An engine, and what it has seen."""
 
-    def __init__(self, connection: Connection, options: WorkerOptions) -> None:
+    def __init__(self, connection: Connection, images: Connection, options: WorkerOptions) -> None:
         """Load the engine; raises PackageError or ResourceError."""
         from medrega_edge.engine import load
 
-        self._connection, self._salt = connection, options.salt
+        self._connection, self._images_pipe, self._salt = connection, images, options.salt
         self._engine: Engine = load(options.model, threads=options.threads, device=options.device)
         self._engine.language_model.before_pass = self._check_cancelled
         self._files: OrderedDict[str, bytes] = OrderedDict()
@@ -125,7 +129,7 @@ class Worker:
             last = several.count - 1
             return "error", ImageError("server.choose_picture", count=several.count, last=last)
         except MedregaError as error:
-            return "error", error
+            return "error", _for_clients(error)
         except MemoryError:
             return "error", ResourceError("cli.no_memory")
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -149,7 +153,8 @@ class Worker:
             case Ask():
                 return self._answer(picture, job.question, job.streams).to_dict()
             case Draw():
-                return _png(self._drawn(picture, job.question)[1])
+                answer, drawn = self._drawn(picture, job.question)
+                return answer.to_dict(), _png(drawn)
             case MakeObject():
                 return self._object(job)
 
@@ -177,6 +182,8 @@ class Worker:
         from medrega_edge.tasks.segmentation import Segment
         from medrega_edge.tasks.vqa import AnswerQuestion
 
+        if question.question and question.task not in ("ask", "vqa", "identify"):
+            raise UsageError("server.task_and_question", task=question.task)
         box = None if question.box is None else PixelBox(*question.box)
         match question.task:
             case "segment":
@@ -229,6 +236,8 @@ class Worker:
         if image is None:
             image = self._engine.encode(read(self._data(picture.image), picture.image, *key))
         _put(self._images, key, image, MOST_IMAGES)
+        while len(self._images) > 1 and sum(map(_pixel_bytes, self._images.values())) > MOST_BYTES:
+            self._images.popitem(last=False)
         return image
 
     def _drawn(self, picture: Picture, question: Question) -> tuple[Answer, Image.Image]:
@@ -237,20 +246,20 @@ class Worker:
         answer = self._answer(picture, question)
         return answer, draw_answer(self._encoded(picture, question.question).image, answer)
 
-    def _object(self, job: MakeObject) -> bytes:
+    def _object(self, job: MakeObject) -> tuple[dict[str, Any], bytes]:
         from medrega_edge.output.dicom.writer import made_objects
 
         answer, drawn = self._drawn(job.picture, job.question)
-        return made_objects(answer, self._data(job.picture.image), drawn, (job.kind,))[job.kind]
+        made = made_objects(answer, self._data(job.picture.image), drawn, (job.kind,))
+        return answer.to_dict(), made[job.kind]
 
     def _data(self, image: str) -> bytes:
         """Return the bytes of a file, inflated if it is a compressed volume: each slice would inflate it again."""
         data = _taken(self._files, image)
         if data is None:
             self._connection.send(("need",))
-            while (data := self._connection.recv()) is None:
-                pass
-            data = _inflated(data, image)
+            data = _inflated(_received(self._images_pipe.recv_bytes), image)
+            self._check_cancelled()
         self._files[image] = data
         while len(self._files) > 1 and sum(map(len, self._files.values())) > MOST_BYTES:
             self._files.popitem(last=False)
@@ -258,10 +267,33 @@ class Worker:
 
     def _check_cancelled(self) -> None:
         if self._connection.poll():
-            with suppress(EOFError):
-                if self._connection.recv() is None:
-                    raise Cancelled
-            raise Cancelled  # the parent has gone
+            _received(self._connection.recv)  # None, or the end of a parent that has gone
+            raise Cancelled
+
+
+def _for_clients(error: MedregaError) -> MedregaError:
+    """Return an error in words of the API, where its own names options of the command line."""
+    params = error.message.params
+    if error.code == "image.no_such_picture":
+        return ImageError("server.no_such_picture", number=params["number"], last=params["last"])
+    if error.code in ("image.single_picture", "image.not_a_volume"):
+        return ImageError("server.one_picture")
+    return error
+
+
+def _received(receive: Callable[[], _Value]) -> _Value:
+    """Receive from a pipe; whatever fails but its end ends the process."""
+    try:
+        return receive()
+    except (EOFError, ConnectionResetError):
+        raise
+    except BaseException:
+        os._exit(1)
+
+
+def _pixel_bytes(image: EncodedImage) -> int:
+    values = image.image.values
+    return image.image.pixels.nbytes + (0 if values is None else values.nbytes)
 
 
 def _with_masks(request: TaskRequest) -> TaskRequest:

@@ -26,6 +26,8 @@ class Running:
 
     def request(self, path, body=None, headers=(), method=None, context=None):
         """Status, headers and body of a response; `body` is bytes or what becomes JSON."""
+        if isinstance(body, tuple):  # a form
+            (body,), headers = body, {**dict(headers), "Content-Type": "multipart/form-data; boundary=x7"}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         asked = urllib.request.Request(self.url + path, data, dict(headers), method=method)
         try:

@@ -1,12 +1,14 @@
 """Clients that people have: the official `openai` package, curl, and simonw's `llm`, against a server of its own."""
 
 import base64
+import io
 import json
 import shutil
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("starlette")
 
@@ -47,8 +49,8 @@ def test_the_openai_package_gets_text_regions_and_usage(client):
     expected = engine.ask(engine.open(SCAN), "locate the liver")
     (answer,) = done.choices[0].message.medrega["answers"]
     assert answer["regions"] == expected.to_dict()["regions"]
-    text, markup = done.choices[0].message.content.split("\n\n")
-    assert text == expected.text
+    text, markup, notice = done.choices[0].message.content.split("\n\n")
+    assert (text, notice) == (expected.text, "Research use only - not a medical device")
     (region,) = parse(markup).regions
     grid = [value * side / 999 for value, side in zip(region.boxes[0].as_list(), (484, 300) * 2, strict=True)]
     assert grid == pytest.approx(list(expected.regions[0].box), abs=0.5)
@@ -94,6 +96,29 @@ def test_masks_and_windows_by_the_extension(client):
     assert ask(language="zh")["language"] == "zh"
 
 
+def test_a_refusal_is_an_answer_in_the_language_of_the_question(client):
+    for question, words in (("how old is the patient?", "age"), ("患者多大年纪？", "年龄")):
+        for stream in (False, True):
+            done = client.chat.completions.create(model="medrega", messages=[message(URI, question)], stream=stream)
+            if stream:
+                chunks = list(done)
+                text, medrega = chunks[0].choices[0].delta.content, chunks[-1].choices[0].delta.medrega
+            else:
+                text, medrega = done.choices[0].message.content, done.choices[0].message.medrega
+            assert words in text and medrega["answers"] == [] and medrega["error"]["code"]
+            assert text.endswith("非医疗器械" if "年龄" in words else "not a medical device")
+
+
+def test_what_a_client_shows_has_the_warnings(client):
+    png = io.BytesIO()
+    Image.new("RGB", (300, 200), (90, 90, 90)).save(png, format="PNG")
+    plain = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+    talk = [{"role": "user", "content": [image(plain), {"type": "text", "text": "请定位肝脏"}]}]
+    done = client.chat.completions.create(model="medrega", messages=talk)
+    warnings = done.choices[0].message.medrega["answers"][0]["warning_details"]
+    assert warnings and all(f"- {warning['message_zh']}" in done.choices[0].message.content for warning in warnings)
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code"),
     [
@@ -104,6 +129,8 @@ def test_masks_and_windows_by_the_extension(client):
         ({"messages": [message(URI)]}, 400, "server.no_question"),
         ({"model": "gpt-4o"}, 404, "server.no_such_model"),
         ({"n": 2}, 400, "server.unsupported"),
+        ({"messages": [message(*[URI] * 17, "x")]}, 400, "server.too_many_images"),
+        ({"extra_body": {"medrega": {"windw": "300,200"}}}, 400, "server.bad_json"),
         ({"tools": [{"type": "function", "function": {"name": "x", "parameters": {}}}]}, 400, "server.unsupported"),
     ],
 )
@@ -127,8 +154,6 @@ def test_curl(server):
 
 def test_llm(server, tmp_path):
     pytest.importorskip("llm")
-    from PIL import Image
-
     from medrega_edge.images.reader import read_image
 
     Image.fromarray(read_image(SCAN).pixels).save(tmp_path / "scan.png")

@@ -231,7 +231,7 @@ def test_slow_clients_do_not_take_all_connections(monkeypatch):
         await asyncio.sleep(60)
 
     with pytest.raises(HttpError) as error:
-        asyncio.run(guard._Body(stalls, 100)())
+        asyncio.run(guard._Body(stalls, 100, lambda _: None)())
     assert (status_of(error.value), error.value.code) == (408, "server.too_slow")
     with running("--processes", "1") as server:
         name, port = server.url.removeprefix("http://").split(":")

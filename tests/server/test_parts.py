@@ -24,7 +24,7 @@ from medrega_edge.server.facts import describe
 from medrega_edge.server.guard import Guard, GuardOptions
 from medrega_edge.server.jobs import Picture
 from medrega_edge.server.pool import Busy, TooLate
-from medrega_edge.server.store import ImageStore
+from medrega_edge.server.store import ENTRY_BYTES, ImageStore
 from tests.codes import raises_code
 
 SCAN = sample_path("abdomen-mri")
@@ -79,9 +79,16 @@ def test_regions_are_written_in_the_model_s_own_protocol():
         "text": "Here.",
         "regions": [region, region | {"box": [50, 25, 100, 50]}],
         "image": {"width": 100, "height": 50},
+        "language": "en",
+        "warning_details": [{"message": "perhaps"}],
     }
-    assert chat.content([answer], True) == "Here.\n\n<ref>liver</ref><box>[[0, 0, 999, 999], [500, 500, 999, 999]]</box>"
-    assert chat.content([answer, answer], False) == "[1] Here.\n\n[2] Here."
+    boxes, notice = (
+        "<ref>liver</ref><box>[[0, 0, 999, 999], [500, 500, 999, 999]]</box>",
+        "Research use only - not a medical device",
+    )
+    assert chat.content([answer], True) == f"Here.\n\n- perhaps\n\n{boxes}\n\n{notice}"
+    once = f"Here.\n\n- perhaps\n\n{notice}"
+    assert chat.content([answer, answer], False) == f"[1] {once}\n\n[2] {once}"
 
 
 @pytest.mark.parametrize(
@@ -160,15 +167,18 @@ def test_each_error_has_its_status():
 
 
 def test_images_in_memory_have_a_limit():
-    store = ImageStore(100)
+    store = ImageStore(100 + 2 * ENTRY_BYTES)
     first, second = store.put(b"a" * 60), store.put(b"b" * 30)
-    assert store.get(first) == b"a" * 60 and store.size == 90
+    assert store.get(first) == b"a" * 60 and store.size == 90 + 2 * ENTRY_BYTES
     third = store.put(b"c" * 50)  # the second was asked for longer ago
     with raises_code(ImageError, "server.no_such_image"):
         store.get(second)
     assert len(store) == 1 and store.get(third) == b"c" * 50
-    store.put(b"d" * 500)  # one alone may be larger
+    store.put(b"d" * 5000)  # one alone may be larger
     assert len(store) == 1
+    for number in range(50):
+        store.put(str(number).encode())  # tiny ones reach the limit, too
+    assert len(store) == 2 and store.size <= 100 + 2 * ENTRY_BYTES
 
 
 def test_what_a_file_holds_names_nobody():

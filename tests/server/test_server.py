@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from PIL import Image
 pytest.importorskip("starlette")
 
 from medrega_edge import load
+from medrega_edge.server.audit import verify
 from tests.server.running import SCAN, running
 
 pytestmark = pytest.mark.slow
@@ -82,8 +85,36 @@ def test_ways_to_send_an_image(server):
     ]
     form = b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
     by_form = server.json("/v1/regions", form, headers={"Content-Type": "multipart/form-data; boundary=x7"})
+    for fields in ({"task": "locate", "names": "liver"}, {"request": '{"task": "locate", "names": ["liver"]}'}):
+        found = server.json("/v1/regions", form_of(data, **fields))
+        assert found["regions"] == by_id["regions"]
+    boxed = server.json("/v1/regions", form_of(data, task="segment", box="54,85,167,194", language="zh"))
+    assert boxed["regions"][0]["mask"]
+    assert server.json("/v1/images", form_of(data), status=201)["id"] == by_id["image"]["sha256"]
+    assert server.json("/v1/regions", form_of(data, wrong="1"), status=400)["error"]["param"] == "wrong"
+    assert server.json("/v1/regions", form_of(data, masks="perhaps"), status=400)["error"]["param"] == "masks"
+    assert server.json("/v1/regions", form_of(b"", question="x"), status=400)["error"]["code"] == "server.empty"
+    odd = {"Content-Type": "multipart/form-data; boundary=x7; charset=punycode"}
+    assert server.json("/v1/regions", form, headers=odd, status=400)["error"]["code"] == "server.bad_form"
     expected = without_times(by_id)
     assert without_times(server.json("/v1/regions", in_base64)) == expected == without_times(by_form)
+
+
+def form_of(data, **fields):
+    """A form as the body of `json`."""
+    parts = [b'Content-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + data]
+    parts += [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
+    body = b"".join(b"--x7\r\n" + part + b"\r\n" for part in parts) + b"--x7--\r\n"
+    return Form(body)
+
+
+class Form(tuple):
+    """A body that brings its header."""
+
+    __slots__ = ()
+
+    def __new__(cls, body):
+        return super().__new__(cls, (body,))
 
 
 def png(width=64, height=64, value=90):
@@ -95,9 +126,11 @@ def png(width=64, height=64, value=90):
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        (b"{", 400, "server.bad_json"),
-        (b"\xff", 400, "server.bad_json"),
-        (b"[" * 100_000, 400, "server.bad_json"),
+        (b"{", 400, "server.no_json"),
+        (b"\xff", 400, "server.no_json"),
+        (b"[" * 10_000, 400, "server.no_json"),
+        (b'{"names": [' + b'"a",' * 30_000 + b'"a"]}', 400, "server.too_many_values"),
+        ({"image": "SCAN", "task": "locate", "names": ["liver"], "question": "x"}, 400, "server.task_and_question"),
         ({"question": "locate the liver"}, 400, "server.no_image"),
         ({"image": {"id": "0" * 64}, "question": "locate the liver"}, 404, "server.no_such_image"),
         ({"image": {"id": "/etc/passwd"}, "question": "x"}, 400, "server.bad_json"),
@@ -331,6 +364,7 @@ def test_a_token_is_needed_where_there_is_one(tmp_path):
     with running(environment={"MEDREGA_TOKEN": secret}) as server:
         assert server.json("/healthz") == {"status": "ok"}
         assert server.request("/")[0] == 200
+        assert server.json("/openapi.json")["openapi"]
         for given in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Basic {secret}"}):
             error = server.json("/v1/info", status=401, headers=given)["error"]
             assert error["code"] == "server.wrong_token" and error["type"] == "authentication_error"
@@ -351,7 +385,8 @@ def test_another_address_needs_token_and_tls(tmp_path):
     code, said = refused("--host", "0.0.0.0")
     assert code == 2 and "MEDREGA_TOKEN" in said and "--tls-cert" in said
     assert refused("--host", "0.0.0.0", environment={"MEDREGA_TOKEN": "t" * 20})[0] == 2
-    assert refused(environment={"MEDREGA_TOKEN": "short"})[0] == 2
+    assert refused(environment={"MEDREGA_TOKEN": "short"})[0] == refused(environment={"MEDREGA_TOKEN": ""})[0] == 2
+    assert refused("--allow-origin", "foo")[0] == 2
     assert refused("--token-file", tmp_path / "none")[0] == 2
     assert refused("--model", tmp_path)[0] == 4
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
@@ -365,7 +400,10 @@ def test_another_address_needs_token_and_tls(tmp_path):
     (tmp_path / "token").write_text("t" * 20 + "\n")
     options = ("--host", "0.0.0.0", "--token-file", tmp_path / "token", "--tls-cert", cert, "--tls-key", key)
     with running(*options, "--name", "localhost") as server:
-        server.url = server.url.replace("0.0.0.0", "localhost")
+        port = server.url.rpartition(":")[2]
+        server.url = f"https://127.0.0.1:{port}"  # an address needs no name
+        assert server.json("/healthz", context=ssl.create_default_context(cafile=str(cert))) == {"status": "ok"}
+        server.url = f"https://localhost:{port}"
         context = ssl.create_default_context(cafile=str(cert))
         headers = {"Authorization": f"Bearer {'t' * 20}"}
         assert server.json("/v1/info", headers=headers, context=context)["masks"]
@@ -396,18 +434,47 @@ def test_an_audit_log_is_a_chain(tmp_path):
                 assert code == 6 and "audit log" in said
     lines = log.read_text().splitlines()
     assert len(lines) == 4 and json.loads(lines[0])["image"] == image
+    assert all(json.loads(line)["previous"] == json.loads(before)["hash"] for before, line in itertools.pairwise(lines))
     assert "liver" not in log.read_text() and answers[0]["model"]["sha256"] == json.loads(lines[0])["package"]
 
-    def verify():
+    def verified():
         words = [sys.executable, "-m", "medrega_edge", "audit", "verify", str(log)]
         run = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"LANG": "C.UTF-8"})
         return run.returncode, run.stdout + run.stderr
 
-    assert verify()[0] == 0 and json.loads(lines[-1])["hash"] in verify()[1]
+    assert verified()[0] == 0 and json.loads(lines[-1])["hash"] in verified()[1]
     for wrong in (lines[:1] + lines[2:], lines[1:], [lines[0].replace(image, "0" * 64), *lines[1:]], [lines[1], lines[0]]):
         log.write_text("".join(line + "\n" for line in wrong))
-        assert verify()[0] == 5
+        assert verified()[0] == 5
         assert refused("--audit", log)[0] == 5
+
+
+def test_many_answers_at_once_are_one_chain_and_pictures_have_lines_too(tmp_path):
+    log = tmp_path / "audit.jsonl"
+    with running("--audit", log, "--processes", "2") as server:
+        body = {"image": {"id": server.send()}, "question": "outline the liver"}
+        with ThreadPoolExecutor(6) as pool:
+            paths = ["/v1/regions", "/v1/picture", "/v1/objects"] * 6
+            assert all(status == 200 for status, *_ in pool.map(lambda path: server.request(path, body), paths))
+        talk = [{"type": "image_url", "image_url": {"url": f"data:;base64,{base64.b64encode(SCAN.read_bytes()).decode()}"}}]
+        talk.append({"type": "text", "text": "describe this image"})
+        streamed = {"messages": [{"role": "user", "content": talk}], "stream": True}
+        assert server.request("/v1/chat/completions", streamed)[2].endswith(b"data: [DONE]\n\n")
+    assert verify(log) == (19, json.loads(log.read_text().splitlines()[-1])["hash"])
+
+
+def test_a_page_of_another_site_may_ask_where_it_was_allowed():
+    with running(
+        "--allow-origin", "https://viewer.example", "--processes", "1", environment={"MEDREGA_TOKEN": "t" * 20}
+    ) as server:
+        asks = {"Origin": "https://viewer.example", "Access-Control-Request-Method": "POST"}
+        status, headers, _ = server.request("/v1/regions", method="OPTIONS", headers=asks)
+        assert (status, headers["Access-Control-Allow-Origin"]) == (204, "https://viewer.example")
+        assert "Authorization" in headers["Access-Control-Allow-Headers"]
+        status, headers, _ = server.request("/v1/info", headers=asks | {"Authorization": f"Bearer {'t' * 20}"})
+        assert (status, headers["Access-Control-Allow-Origin"]) == (200, "https://viewer.example")
+        assert server.request("/v1/info", headers=asks)[0] == 401
+        assert server.request("/v1/info", method="OPTIONS", headers=asks | {"Origin": "https://evil.example"})[0] == 403
 
 
 def test_a_stop_waits_for_the_answers_under_way():
@@ -418,7 +485,8 @@ def test_a_stop_waits_for_the_answers_under_way():
             thread.start()
         while "medrega_waiting 4.0" not in server.request("/metrics")[2].decode() and not found:
             time.sleep(0.002)
-        server.process.send_signal(signal.SIGTERM)
+        for pid in (server.process.pid, *server.workers()):  # as systemd does
+            os.kill(pid, signal.SIGTERM)
         for thread in threads:
             thread.join()
         assert server.process.wait(timeout=30) == 0
@@ -429,10 +497,13 @@ def test_view_shows_images_and_saved_answers(tmp_path):
     words = ["batch", SCAN.parent, "--question", "locate the liver", "--out", tmp_path / "a.jsonl"]
     run = subprocess.run([sys.executable, "-m", "medrega_edge", *map(str, words)], capture_output=True, text=True)
     assert (tmp_path / "a.jsonl").is_file(), run.stderr
-    with running(str(SCAN), str(tmp_path / "a.jsonl"), "--no-browser", command="view") as server:
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "notes.txt").write_text("no image")
+    files = (SCAN, tmp_path / "a.jsonl", tmp_path / "junk")
+    with running(*files, "--no-browser", command="view") as server:
         token = next(line for line in server.lines if "token=" in line).split("token=")[1].split(";")[0].strip()
         headers = {"Authorization": f"Bearer {token}"}
         opened = server.json("/v1/opened", headers=headers)
         assert server.request("/v1/opened")[0] == 401
-        assert opened["images"][0]["width"] == 484
+        assert opened["images"][0]["width"] == 484 and opened["errors"][0]["code"] == "image.unknown_format"
         assert opened["answers"][0]["answer"]["regions"] is not None
