@@ -26,6 +26,7 @@ _DOUBTS = (
     "task.unknown_in_kind",
     "task.unfamiliar_name",
     "task.named_otherwise",
+    "dicom.left_on_the_left",  # the weights have learned the convention, and take the spleen for the liver
     UNFAMILIAR,
 )
 

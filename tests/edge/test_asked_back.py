@@ -2,10 +2,13 @@
 
 from types import SimpleNamespace
 
+import pydicom
 import pytest
 
+from medrega_edge import load
 from medrega_edge.boxes import GridBox
 from medrega_edge.domain import Language, Task
+from medrega_edge.images.samples import sample_path
 from medrega_edge.inference.confidence import calibrated
 from medrega_edge.package.registry import find_package
 from medrega_edge.tasks import segmentation
@@ -77,3 +80,15 @@ def test_the_default_package_has_a_doubt():
     doubt, score = manifest.regions.doubt, 0.5
     assert 0 < doubt < 2
     assert calibrated(score, manifest.calibration, -doubt) < calibrated(score, manifest.calibration)
+
+
+def test_boxes_of_a_mirrored_picture_are_best_guesses(tmp_path):
+    """The weights have learned from pictures whose left is the patient's right."""
+    scan = pydicom.dcmread(sample_path("abdomen-mri"))
+    scan.PixelData = scan.pixel_array[:, ::-1].tobytes()
+    scan.ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
+    scan.save_as(tmp_path / "mirrored.dcm")
+    engine = load()
+    answer = engine.ask(engine.open(tmp_path / "mirrored.dcm"), "locate the liver")
+    assert answer.best_guesses == ["liver"] and "The liver is here" not in answer.text
+    assert engine.ask(engine.open(sample_path("abdomen-mri")), "locate the liver").best_guesses == []

@@ -507,3 +507,21 @@ def test_view_shows_images_and_saved_answers(tmp_path):
         assert server.request("/v1/opened")[0] == 401
         assert opened["images"][0]["width"] == 484 and opened["errors"][0]["code"] == "image.unknown_format"
         assert opened["answers"][0]["answer"]["regions"] is not None
+
+
+def test_the_token_is_not_in_the_arguments_of_the_browser(tmp_path):
+    """Who reads them gets a code that opens once, for the page."""
+    browser, seen = tmp_path / "browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {seen}.part && mv {seen}.part {seen}\n')
+    browser.chmod(0o755)
+    with running(SCAN, command="view", environment={"BROWSER": str(browser)}) as server:
+        while not seen.exists():
+            time.sleep(0.02)
+        url, _, code = seen.read_text().partition("/#code=")
+        token = next(line for line in server.lines if "token=" in line).split("token=")[1].split(";")[0].strip()
+        assert url == server.url and code and token not in seen.read_text()
+        assert server.json("/v1/token", code.encode()) == {"token": token}
+        assert server.json("/v1/token", code.encode(), status=401)["error"]["code"] == "server.wrong_token"
+    with running(SCAN, command="view", environment={"BROWSER": str(browser)}) as server:
+        assert server.json("/v1/token", b"guess", status=401)["error"]
+        assert server.json("/v1/token", code.encode(), status=401)["error"]  # a guess has closed it

@@ -4,6 +4,7 @@ import { getMarkedPicture, getObject } from "/viewer/api.js";
 import { byId, element } from "/viewer/dom.js";
 import { stackOf } from "/viewer/library.js";
 import { COLOURS, diametersOf, intervalText, nameOf } from "/viewer/overlay.js";
+import { nameOfStack, sliceText, telling, windowTexts } from "/viewer/places.js";
 import { placeKey } from "/viewer/stack.js";
 import { changed, on, state } from "/viewer/state.js";
 import { sentence, t } from "/viewer/texts.js";
@@ -13,14 +14,15 @@ const OBJECTS = { sr: "SR", seg: "SEG", gsps: "GSPS" };
 const cards = new Map(); // answer -> its card
 let nextId = 1;
 
-/** List an answer; return it. `words` is what a later question goes on from; `request` is what was asked. */
-export function addAnswer({ question, words = null, request, image, answer }) {
-  const index = request?.image.index ?? null;
+/**
+ * List an answer; return it. `words` is what a later question goes on from; `request` is what was asked, `view` about which
+ * picture of the image. Each is null where it is not known.
+ */
+export function addAnswer({ question, words, request, view, image, answer }) {
   const made = {
     id: nextId++,
-    ...{ question, words, request, image, answer, index },
-    plane: request?.image.plane ?? null,
-    key: request && placeKey(image.id, index, request.image.plane),
+    ...{ question, words, request, view, image, answer },
+    key: view && placeKey(image.id, view.index, view.plane),
     hidden: new Set(),
     highlighted: null,
     focused: null,
@@ -29,14 +31,15 @@ export function addAnswer({ question, words = null, request, image, answer }) {
   return made;
 }
 
-/** Go back to an answer: its image, its slice and its regions. */
+/** Go back to an answer: its image, its slice, its window and its regions, in each pane that shows its picture. */
 export function goTo(answer) {
   state.selected = answer;
-  const stack = answer.request && stackOf(answer.image.id);
+  const stack = stackFor(answer);
   if (stack) {
     const pane = paneFor(stack, answer.key);
     if (pane.key !== answer.key) showPlace(pane, stack, answer);
-    pane.setAnswer(answer);
+    else if (pane.window !== answer.view.window) pane.setWindow(answer.view.window);
+    for (const one of state.panes) if (one.key === answer.key) one.setAnswer(answer);
     pane.activate();
   }
   changed("answers");
@@ -46,6 +49,8 @@ export function goTo(answer) {
 /** Keep the list in line with the state. */
 export function showAnswers() {
   on("answers", update);
+  on("panes", mark);
+  on("stacks", update); // a slice gets another number when one before it comes
   on("language", () => {
     cards.clear();
     byId("answers").replaceChildren();
@@ -59,35 +64,70 @@ function paneFor(stack, key) {
   return panes.find((pane) => pane.key === key) ?? panes.find((pane) => pane.stack === stack) ?? state.active;
 }
 
-function showPlace(pane, stack, { image, index, plane, request }) {
-  const number = stack.places(plane).findIndex((place) => place.image.id === image.id && place.index === index);
-  pane.show(stack, number, plane, request.image.window);
+function showPlace(pane, stack, { view: { id, index, plane, window } }) {
+  const number = stack.places(plane).findIndex((place) => place.image.id === id && place.index === index);
+  pane.show(stack, number, plane, window);
+}
+
+/** The stack that has the picture of an answer, null where it is not known or was removed. */
+function stackFor({ view }) {
+  return view && stackOf(view.id);
 }
 
 function update() {
   for (const answer of [...state.answers].reverse()) {
     if (!cards.has(answer)) cards.set(answer, cardOf(answer));
     if (!cards.get(answer).isConnected) byId("answers").prepend(cards.get(answer));
+    locate(answer, cards.get(answer));
     describe(answer, cards.get(answer));
   }
   byId("answers-none").hidden = state.answers.length > 0;
 }
 
+function mark() {
+  for (const [answer, card] of cards) describe(answer, card);
+}
+
+/** Say where the picture of an answer is; what needs an image that has gone cannot be saved. */
+function locate(answer, card) {
+  card.querySelector(".where").textContent = whereOf(answer);
+  const isGone = stackFor(answer) === null;
+  for (const button of card.querySelectorAll("[data-from-image]")) {
+    button.disabled = isGone;
+    button.title = isGone ? t("where_removed") : button.dataset.file;
+  }
+}
+
+function whereOf(answer) {
+  const { view, key, image } = answer;
+  const stack = stackFor(answer);
+  if (!stack) return t(!image ? "where_not_open" : view ? "where_removed" : "where_unknown");
+  const window = windowTexts(answer.answer.image.window, image.window_unit).join(" ");
+  const plane = view.plane && t(`plane_${view.plane}`);
+  return [nameOfStack(stack), plane, sliceText(stack, view.plane, key), window].filter(Boolean).join(" · ");
+}
+
+/** Whether an answer is the chosen one and its picture, where there is one, is on the screen. */
+function isInSight(answer) {
+  return answer === state.selected && (!stackFor(answer) || state.panes.some(({ shown }) => shown === answer.key));
+}
+
 /** Regions of the picture and of the list look alike: switched off, highlighted. */
 function describe(answer, card) {
-  const isSelected = answer === state.selected;
+  const isSelected = isInSight(answer);
   card.classList.toggle("selected", isSelected);
   card.querySelector(".question").setAttribute("aria-current", String(isSelected));
   for (const one of card.querySelectorAll("[data-region]")) {
     one.setAttribute("aria-pressed", String(!answer.hidden.has(Number(one.dataset.region))));
   }
+  card.querySelector(".saves-all").hidden = answer.hidden.size === 0;
   for (const one of card.querySelectorAll("button.sentence")) {
     one.setAttribute("aria-pressed", String(one.dataset.regions === String([...(answer.highlighted ?? [])])));
   }
 }
 
 function cardOf(answer) {
-  const { confidence, guess, warnings, warning_details: details, labels } = answer.answer;
+  const { confidence, guess, labels } = answer.answer;
   return element(
     "li",
     { class: "answer", "data-testid": "answer", "data-id": answer.id },
@@ -96,18 +136,27 @@ function cardOf(answer) {
       { type: "button", class: "question", title: t("go_back"), onclick: () => goTo(answer) },
       answer.question,
     ),
+    element("p", { class: "note where", "data-testid": "answer-where" }),
     element("p", { class: "text", "data-testid": "answer-text" }, ...sentencesOf(answer)),
+    kindOf(answer),
     guess ? element("p", { class: "note" }, t("guess", { guess })) : null,
     confidence === null ? null : element("p", { class: "note" }, t("confidence", { value: confidence.toFixed(2) })),
     labels.length ? element("ul", { class: "classes" }, ...labels.map((label) => element("li", {}, nameOf(label)))) : null,
     element("ul", { class: "regions" }, ...answer.answer.regions.map((region, number) => chipOf(answer, region, number))),
-    element(
-      "ul",
-      { class: "warnings" },
-      ...warnings.map((text, number) => element("li", {}, sentence(details?.[number] ?? { message: text }))),
-    ),
+    element("ul", { class: "warnings" }, ...warningsOf(answer).map((text) => element("li", {}, text))),
     savesOf(answer),
   );
+}
+
+/** What the model took the image for, where the file does not say what it is. */
+function kindOf({ answer: { image } }) {
+  if (typeof image.modality_confidence !== "number") return null;
+  const text = t("taken_for", { kind: t(`modality_${image.modality}`), value: image.modality_confidence.toFixed(2) });
+  return element("p", { class: "note", "data-testid": "taken-for" }, text);
+}
+
+function warningsOf({ answer: { warnings, warning_details: details } }) {
+  return telling(warnings.map((message, number) => details?.[number] ?? { message })).map(sentence);
 }
 
 /** A region in the list: its number and name; a switch for it. Its interval shows while it is pointed at. */
@@ -186,7 +235,8 @@ function savesOf(answer) {
   const add = (name, file, make) => {
     const save = async () => saveAs(await make(), file);
     const onclick = () => save().catch((error) => (byId("status").textContent = sentence(error)));
-    row.append(element("button", { type: "button", "data-save": name.toLowerCase(), title: file, onclick }, name));
+    const facing = { "data-save": name.toLowerCase(), "data-from-image": name !== "JSON", "data-file": file };
+    row.append(element("button", { type: "button", title: file, ...facing, onclick }, name));
   };
   add("JSON", "medrega-answer.json", () => new Blob([JSON.stringify(answer.answer, null, 2)], { type: "application/json" }));
   if (!answer.request) return row;

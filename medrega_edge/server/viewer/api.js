@@ -1,7 +1,10 @@
-// Requests to the server that sent this page. The token lives in a variable of this module and nowhere else.
+// Requests to the server that sent this page. The token lives in this module, and in the memory of this tab only, so that
+// a reload finds it.
 
 const TRIES = 3; // of a request that the server is too busy for
 const LONGEST_WAIT = 20; // seconds
+const UNAUTHORISED = 401;
+const KEPT = "medrega-token"; // in the session storage, which ends with the tab
 
 let token = null;
 
@@ -11,17 +14,30 @@ export class ApiError extends Error {
     super(message);
     Object.assign(this, { status, message_zh: chinese, code });
   }
+
+  /** Whether the server wants another token. */
+  get isUnauthorised() {
+    return this.status === UNAUTHORISED;
+  }
 }
 
-/** Take the token out of the address, so that it is in no history, bookmark or picture of the screen. */
-export function takeToken() {
-  token = new URLSearchParams(location.hash.slice(1)).get("token");
+/**
+ * Take the token, or the code that is good for it once, out of the address, so that neither is in a history, a bookmark or
+ * a picture of the screen. Without them, or with a code that was used before, the token of this tab goes on.
+ */
+export async function takeToken() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
   if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+  const [given, code] = [fragment.get("token"), fragment.get("code")];
+  const found = given ?? (code && (await tokenFor(code)));
+  if (found) setToken(found);
+  else token = stored((storage) => storage.getItem(KEPT));
 }
 
-/** Use a token that a person has typed. */
-export function setToken(typed) {
-  token = typed;
+/** Use a token from now on. */
+export function setToken(wanted) {
+  token = wanted;
+  stored((storage) => storage.setItem(KEPT, wanted));
 }
 
 export const getInfo = () => json("/v1/info");
@@ -57,6 +73,21 @@ export function sendImage(file, onProgress) {
   });
 }
 
+/** Return the token for a code; null for one that is wrong or used, or without an answer: the next request tells why. */
+async function tokenFor(code) {
+  const response = await fetch("/v1/token", { method: "POST", body: code }).catch(() => null);
+  return response?.ok ? (await response.json()).token : null;
+}
+
+/** Use the storage of this tab where the browser allows it; else the token holds until the page is left. */
+function stored(use) {
+  try {
+    return use(sessionStorage);
+  } catch {
+    return null;
+  }
+}
+
 /** Return the values of a view as a query; what is null is left to the file. */
 function query(view) {
   return new URLSearchParams(Object.entries(view).filter(([, value]) => value !== null));
@@ -88,6 +119,7 @@ async function request(path, options = {}) {
 }
 
 function failure(status, body) {
+  if (status === UNAUTHORISED) stored((storage) => storage.removeItem(KEPT));
   try {
     return new ApiError(status, JSON.parse(body).error);
   } catch {

@@ -5,7 +5,7 @@ import { addAnswer, goTo } from "/viewer/answers.js";
 import { completeNames } from "/viewer/completion.js";
 import { byId } from "/viewer/dom.js";
 import { upright } from "/viewer/drawing.js";
-import { state } from "/viewer/state.js";
+import { setOverlays, state } from "/viewer/state.js";
 import { language, sentence, t } from "/viewer/texts.js";
 
 const MOST_EARLIER = 8; // questions that a request brings along
@@ -15,6 +15,8 @@ const WISH = /^\s*(?:please\s+)?(?:locate|find|outline|segment|请?(?:定位|勾
 
 const asked = []; // texts, the newest last
 let recalled = 0; // how far back arrow up has gone
+let pending = 0; // questions under way
+let fault = ""; // why the last one that failed did
 
 /** Let a person ask. */
 export function acceptQuestions() {
@@ -38,6 +40,8 @@ export function acceptQuestions() {
 export async function askAboutBox(task) {
   const pane = state.active;
   const drawn = pane.box;
+  await pane.loading;
+  if (pane.box !== drawn) return; // it went with its slice
   const box = upright(drawn).map((value) => Math.round(value * 100) / 100);
   const isAnswered = await ask(t(`box_${task}`), { task, box });
   if (isAnswered && pane.box === drawn) pane.removeCurrent(); // the answer has the box now
@@ -65,27 +69,33 @@ function beginWith(words) {
 /** Ask about the picture of the active pane; `words` is what a later question may go on from. Return whether it was answered. */
 async function ask(question, wish, words = null) {
   const pane = state.active;
-  if (!pane.facts) {
-    say(t("ask_no_image"), true);
+  const typed = byId("question").value;
+  [pending, fault] = [pending + 1, ""];
+  say();
+  try {
+    await pane.loading; // the question is about what the person will see
+    if (!pane.facts) throw new Error(t(pane.stack ? "ask_no_picture" : "ask_no_image"));
+    await answered(pane, question, wish, words);
+    if (words) remember(words, typed);
+    return true;
+  } catch (error) {
+    fault = sentence(error);
     return false;
+  } finally {
+    pending -= 1;
+    say();
   }
+}
+
+/** Send a question about what a pane shows, and show its answer. */
+async function answered(pane, question, wish, words) {
   const image = pane.place.image;
   const answerIn = CHINESE.test(question) ? "zh" : language(); // who asks in Chinese reads Chinese
   const request = { image: pane.request, ...wish, language: answerIn, history: earlier(pane.key) };
-  say(t("asking"));
-  byId("ask").setAttribute("aria-busy", "true");
-  try {
-    const answer = await getRegions(request);
-    goTo(addAnswer({ question, words, request, image, answer }));
-    if (words) remember(words);
-    say("");
-    return true;
-  } catch (error) {
-    say(sentence(error), true);
-    return false;
-  } finally {
-    byId("ask").removeAttribute("aria-busy");
-  }
+  pane.isChosen = true;
+  const answer = await getRegions(request);
+  setOverlays(true);
+  goTo(addAnswer({ question, words, request, view: request.image, image, answer }));
 }
 
 /** Earlier questions about the same picture, the oldest first: "how big is it?" means what they named. */
@@ -94,10 +104,11 @@ function earlier(key) {
   return words.slice(0, MOST_EARLIER).reverse();
 }
 
-function remember(words) {
+/** Keep what was asked for arrow up. What the person has typed since stays in the box. */
+function remember(words, typed) {
   if (asked.at(-1) !== words) asked.push(words);
   recalled = 0;
-  byId("question").value = "";
+  if (byId("question").value === typed) byId("question").value = "";
 }
 
 function recall(step) {
@@ -105,7 +116,9 @@ function recall(step) {
   byId("question").value = recalled ? asked.at(-recalled) : "";
 }
 
-function say(text, isError = false) {
-  byId("ask-status").textContent = text;
-  byId("ask-status").classList.toggle("error", isError);
+/** Say what failed, and whether an answer is under way. */
+function say() {
+  byId("ask-status").textContent = [fault, pending ? t("asking") : ""].filter(Boolean).join(" · ");
+  byId("ask-status").classList.toggle("error", fault !== "");
+  byId("ask").setAttribute("aria-busy", String(pending > 0));
 }

@@ -4,7 +4,11 @@ import { svg } from "/viewer/dom.js";
 import { measured, written } from "/viewer/measure.js";
 import { t } from "/viewer/texts.js";
 
-const TEXT_WIDTH = 160; // screen pixels that a length and its reason take
+const FONT = "13px system-ui, sans-serif"; // as in viewer.css
+const GAP = 10; // screen pixels between a ruler and its number
+const TEXT_HEIGHT = 16;
+
+const paper = document.createElement("canvas").getContext("2d"); // measures the width of numbers
 
 /** Draw rulers with their lengths, and the box that is being drawn, where the viewport has them. */
 export function drawn({ rulers, box, chosen, facts, viewport }) {
@@ -25,10 +29,7 @@ function rulerShape(line, number, facts, viewport, isChosen) {
   const across = acrossOf(x2 - x1, y2 - y1);
   const bar = ([x, y]) => `M${x - across[0]} ${y - across[1]}L${x + across[0]} ${y + across[1]}`;
   const path = `M${x1} ${y1}L${x2} ${y2}${bar([x1, y1])}${bar([x2, y2])}`;
-  const hasRoom = Math.max(x1, x2) < viewport.stage.width - TEXT_WIDTH; // at the right; else the text stands at the left
-  const place = hasRoom
-    ? { x: Math.max(x1, x2) + 10, "text-anchor": "start" }
-    : { x: Math.min(x1, x2) - 10, "text-anchor": "end" };
+  const seen = inSight(line, viewport);
   const facing = {
     "data-testid": "ruler",
     "data-number": number,
@@ -41,8 +42,42 @@ function rulerShape(line, number, facts, viewport, isChosen) {
     { class: `ruler${isChosen ? " chosen" : ""}`, ...facing },
     svg("path", { d: path, class: "halo" }),
     svg("path", { d: path, class: "line" }),
-    svg("text", { ...place, y: (y1 + y2) / 2 + 4 }, text),
+    ...(seen ? [svg("text", placeOfText(seen, text, viewport.stage), text)] : []),
   );
+}
+
+/** The part of a line that is in sight, in screen pixels of the stage; null where none is. */
+export function inSight(line, viewport) {
+  const [x1, y1] = viewport.toStage(line.slice(0, 2));
+  const [x2, y2] = viewport.toStage(line.slice(2));
+  const { width, height } = viewport.stage;
+  let [from, to] = [0, 1]; // shares of the line
+  for (const [start, length, limit] of [
+    [x1, x2 - x1, width],
+    [y1, y2 - y1, height],
+  ]) {
+    if (length === 0 && (start < 0 || start > limit)) return null;
+    if (length === 0) continue;
+    const ends = [-start / length, (limit - start) / length];
+    [from, to] = [Math.max(from, Math.min(...ends)), Math.min(to, Math.max(...ends))];
+  }
+  const at = (share) => [x1 + share * (x2 - x1), y1 + share * (y2 - y1)];
+  return from < to ? [...at(from), ...at(to)] : null;
+}
+
+/** Put a text beside the middle of a line: as near as it does not cross it, at the right or above where there is room. */
+function placeOfText([x1, y1, x2, y2], text, stage) {
+  paper.font = FONT;
+  const width = paper.measureText(text).width;
+  const length = Math.hypot(x2 - x1, y2 - y1);
+  const [across, down] = [(y2 - y1) / length, (x1 - x2) / length]; // at right angles to the line
+  const side = across > 0.01 || (Math.abs(across) <= 0.01 && down < 0) ? 1 : -1;
+  const away = (Math.abs(across) * width + Math.abs(down) * TEXT_HEIGHT) / 2 + GAP;
+  const middle = (way) => [(x1 + x2) / 2 + way * across * away, (y1 + y2) / 2 + way * down * away];
+  const hasRoom = ([x, y]) =>
+    x >= width / 2 && x <= stage.width - width / 2 && y >= TEXT_HEIGHT / 2 && y <= stage.height - TEXT_HEIGHT / 2;
+  const [x, y] = [side, -side].map(middle).find(hasRoom) ?? middle(side);
+  return { x, y: y + 4, "text-anchor": "middle" };
 }
 
 function boxShape(box, viewport) {

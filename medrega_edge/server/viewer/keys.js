@@ -113,7 +113,7 @@ function onArrow(now, [dx, dy], shiftKey) {
 
 /** Enter begins a ruler or a box in the middle of what is in sight; at a box it asks what is in it. */
 function onEnter(now) {
-  if (!now.facts || !["ruler", "box"].includes(state.tool)) return false;
+  if (!now.facts || now.isBehind || !["ruler", "box"].includes(state.tool)) return false;
   if (state.tool === "box" && now.hasBox) return askAboutBox("identify") && true;
   const [x1, y1, x2, y2] = now.viewport.inSight;
   const [dx, dy] = [(x2 - x1) / 4, state.tool === "box" ? (y2 - y1) / 4 : 0];
@@ -122,6 +122,7 @@ function onEnter(now) {
   return true;
 }
 
+/** A slider and a list of choices keep their own keys, but take no text. */
 function isTyping(target) {
-  return target.matches?.("input, select, textarea") || document.querySelector("dialog[open]") !== null;
+  return target.matches?.("input:not([type=range]), textarea") || document.querySelector("dialog[open]") !== null;
 }

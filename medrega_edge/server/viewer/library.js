@@ -3,6 +3,7 @@
 import { removeImage } from "/viewer/api.js";
 import { byId, element, icon } from "/viewer/dom.js";
 import { forget, pictureOf } from "/viewer/pictures.js";
+import { nameOfStack } from "/viewer/places.js";
 import { Stack, stackKey } from "/viewer/stack.js";
 import { changed, on, state } from "/viewer/state.js";
 import { language, t } from "/viewer/texts.js";
@@ -10,12 +11,14 @@ import { language, t } from "/viewer/texts.js";
 const THUMBNAIL = 112; // pixels of its canvas, for a screen of two pixels to a point
 
 const rows = new Map(); // stack -> its row; rows stay, so that one with the focus keeps it
+const unpainted = new Set(); // stacks whose small picture could not be fetched
 let painting = Promise.resolve(); // small pictures are fetched one after the other
+let nextNumber = 1; // of a stack: it stays when another one leaves
 
 /** List an image in its stack; return the stack. Panes that show it stay at their slice. */
 export function addImage(image, name) {
   const known = state.stacks.find(({ key }) => key === stackKey(image));
-  const stack = known ?? new Stack(image, name);
+  const stack = known ?? new Stack(image, name, nextNumber++);
   if (known) keepPlaces(known, () => known.add(image));
   else state.stacks.push(stack);
   changed("stacks");
@@ -47,7 +50,7 @@ function keepPlaces(stack, change) {
   const before = state.panes.filter((pane) => pane.stack === stack).map((pane) => [pane, pane.place]);
   change();
   for (const [pane, { image, index }] of before) {
-    pane.number = pane.places.findIndex((place) => place.image === image && place.index === index);
+    pane.number = pane.unbounded = pane.places.findIndex((place) => place.image === image && place.index === index);
     pane.update();
   }
 }
@@ -73,7 +76,10 @@ function rowOf(stack) {
     type: "button",
     class: "show",
     "data-testid": "stack",
-    onclick: () => state.active.show(stack),
+    onclick: () => {
+      state.active.show(stack);
+      if (unpainted.has(stack)) painting = painting.then(() => paint(stack, thumbnail));
+    },
   });
   show.append(thumbnail, element("span", { class: "words" }, name, details));
   const remove = element("button", { type: "button", class: "remove", onclick: () => removeStack(stack) }, icon("close"));
@@ -84,8 +90,7 @@ function rowOf(stack) {
 function describe(stack, { show, remove, name, details }) {
   const { first } = stack;
   const count = stack.images.length > 1 ? stack.images.length : first.count;
-  const number = state.stacks.indexOf(stack) + 1;
-  name.textContent = stack.name ?? t("image_number", { number });
+  name.textContent = nameOfStack(stack);
   name.title = name.textContent;
   const kind = first.modality_name?.[language()] ?? "";
   details.textContent = [kind, count > 1 ? t(first.index_name === "frame" ? "frames" : "slices", { count }) : ""]
@@ -100,7 +105,8 @@ async function paint(stack, canvas) {
   const { image, index } = stack.places(stack.first.plane)[stack.firstPlace(stack.first.plane)];
   const view = { index, window: null, plane: stack.first.plane };
   const { bitmap } = await pictureOf(image, view).catch(() => ({ bitmap: null })); // the pane says why there is no picture
-  if (!bitmap) return;
+  if (!bitmap) return unpainted.add(stack);
+  unpainted.delete(stack);
   const scale = THUMBNAIL / Math.max(bitmap.width, bitmap.height);
   const [width, height] = [bitmap.width * scale, bitmap.height * scale];
   canvas.getContext("2d").drawImage(bitmap, (THUMBNAIL - width) / 2, (THUMBNAIL - height) / 2, width, height);

@@ -3,10 +3,11 @@
 import { byId } from "/viewer/dom.js";
 import { upright } from "/viewer/drawing.js";
 import { pictureOf } from "/viewer/pictures.js";
+import { sliceText } from "/viewer/places.js";
 import { Screen } from "/viewer/screen.js";
-import { placeKey } from "/viewer/stack.js";
-import { changed, state } from "/viewer/state.js";
-import { sentence, t } from "/viewer/texts.js";
+import { axesOf, placeKey } from "/viewer/stack.js";
+import { changed, setOverlays, state } from "/viewer/state.js";
+import { sentence } from "/viewer/texts.js";
 import { Viewport } from "/viewer/viewport.js";
 
 const SMALLEST_BOX = 3; // pixels of the image
@@ -16,13 +17,16 @@ export class Pane {
   plane = null; // of a volume
   window = null; // "centre,width" or a preset's name; null as in the file
   number = 0; // of the place in the stack
+  unbounded = 0; // number that a linked pane would be at if its stack had no ends
+  axes = null; // of the patient, across and down the picture
+  isChosen = false; // whether somebody has chosen the place, or done something there
   facts = null; // Image of the view on the screen
   shown = null; // key of the place on the screen, which lags behind the wanted one while its picture is under way
   answer = null; // the one whose regions are drawn
   box = null; // drawn by the person, to ask about
   chosen = null; // the ruler that keys move
   isDrawing = false; // while the pointer is down for one of both
-  isLoading = false;
+  loading = null; // promise of the picture under way
   dragged = null; // centre and width that a window under way will have
   viewport = new Viewport();
 
@@ -47,9 +51,18 @@ export class Pane {
   show(stack, number = null, plane = stack?.first.plane ?? null, window = null) {
     Object.assign(this, { stack, plane, window, box: null, chosen: null });
     this.viewport.isFitted = true;
-    this.number = stack ? (number ?? stack.firstPlace(plane)) : 0;
-    if (!stack) Object.assign(this, { facts: null, shown: null, loaded: null, answer: null });
-    this.load();
+    this.number = this.unbounded = stack ? (number ?? stack.firstPlace(plane)) : 0;
+    this.isChosen = number !== null;
+    if (!stack) Object.assign(this, { facts: null, shown: null, answer: null });
+    if (!stack) this.screen.setError("");
+    this.loadAgain();
+  }
+
+  /** A stack that has grown shows its middle, unless somebody is at work in it. */
+  settle() {
+    if (!this.stack || this.isChosen) return;
+    this.moveTo(this.stack.firstPlace(this.plane));
+    this.isChosen = false;
   }
 
   get places() {
@@ -70,15 +83,34 @@ export class Pane {
     return { id: image.id, index, window: this.window, plane: this.plane };
   }
 
-  /** Go to a place of the stack; another pane goes along where both are linked. */
-  go(number, isLeading = true) {
-    const wanted = Math.min(Math.max(number, 0), this.places.length - 1);
-    const step = wanted - this.number;
-    if (!this.stack || !step) return;
-    Object.assign(this, { number: wanted, box: null, chosen: null });
+  /** Go to a place of the stack; linked panes of the same plane go along. What is being drawn belongs to its slice. */
+  go(number) {
+    const wanted = this.within(number);
+    if (!this.stack || this.isDrawing || wanted === this.number) return;
+    const step = wanted - this.unbounded;
+    this.moveTo(wanted);
+    if (!state.linked) return;
+    for (const other of state.panes) if (other !== this && other.axes === this.axes) other.follow(step);
+  }
+
+  /** Go along with another pane. At an end of the stack it waits, so that their distance is the same on the way back. */
+  follow(step) {
+    if (!this.stack) return;
+    const wanted = this.unbounded + step;
+    this.moveTo(this.within(wanted));
+    this.unbounded = wanted;
+  }
+
+  moveTo(number) {
+    this.isChosen = true;
+    this.unbounded = number;
+    if (number === this.number) return;
+    Object.assign(this, { number, box: null, chosen: null });
     this.load();
-    if (!isLeading || !state.linked) return;
-    for (const other of state.panes) if (other !== this) other.go(other.number + step, false);
+  }
+
+  within(number) {
+    return Math.min(Math.max(number, 0), this.places.length - 1);
   }
 
   setPlane(plane) {
@@ -102,16 +134,25 @@ export class Pane {
   reset() {
     Object.assign(this, { window: null, dragged: null, box: null });
     this.viewport.fit();
+    this.loadAgain();
+  }
+
+  /** Load, and once more what could not be loaded before. */
+  loadAgain() {
+    if (!this.facts) this.loaded = null;
     this.load();
   }
 
   /** Fetch what is wanted. While one picture is under way only the last wish of those that follow counts. */
-  async load() {
+  load() {
     this.update();
-    if (this.isLoading) return;
-    this.isLoading = true;
+    this.loading ??= this.fetchWanted();
+  }
+
+  async fetchWanted() {
+    await null; // whoever began this has its promise before it ends
     while (this.place && this.loaded !== this.wanted) await this.fetch(this.wanted);
-    this.isLoading = false;
+    this.loading = null;
     this.screen.setLoading(false);
     Object.assign(this.screen.node.dataset, { shown: this.shown ?? "", window: this.facts?.window ?? "" });
     if (this.neighboursOf !== this.key) this.fetchNeighbours();
@@ -134,6 +175,7 @@ export class Pane {
       this.facts = this.shown = null; // the picture of another slice must not pass for this one
       this.screen.setError(sentence(error));
       this.update();
+      changed("panes");
     }
     this.loaded = wanted;
     if (wanted === this.wanted) this.dragged = null;
@@ -152,6 +194,7 @@ export class Pane {
   paint(bitmap, facts) {
     this.screen.paint(bitmap);
     this.facts = facts;
+    this.axes = axesOf(facts.sides);
     this.viewport.setImage(facts);
     this.update();
     changed("panes");
@@ -176,11 +219,10 @@ export class Pane {
 
   /** A slice that was asked about shows the chosen answer about it, else the latest. */
   findAnswer() {
-    if (this.answer?.key === this.shown) return;
-    const latest = state.answers.find(({ key }) => key === this.shown);
-    if (!latest) return;
-    this.answer = latest;
-    if (state.active === this) state.selected = latest;
+    const found = [state.selected, this.answer, ...state.answers].find((answer) => answer?.key === this.shown);
+    if (!found) return;
+    this.answer = found;
+    if (state.active === this) state.selected = found;
     changed("answers");
   }
 
@@ -197,9 +239,18 @@ export class Pane {
 
   /** Where in the stack the picture on the screen is, and how long the stack is, in words; empty for a single picture. */
   get sliceText() {
-    const keys = this.places.map(({ image, index }) => placeKey(image.id, index, this.plane));
-    const text = this.stack?.first.index_name === "frame" ? "frame_of" : "slice_of";
-    return keys.length > 1 ? t(text, { number: keys.indexOf(this.shown) + 1, count: keys.length }) : "";
+    return this.stack ? sliceText(this.stack, this.plane, this.shown) : "";
+  }
+
+  /** Whether the picture on the screen is not yet the one that was wished for: nothing is drawn on it. */
+  get isBehind() {
+    return this.shown !== this.key;
+  }
+
+  /** Whether the windows of CT may fit: where nothing states the kind, DICOM does not take them, NIfTI does. */
+  get hasPresets() {
+    const { modality, has_windows: hasWindows, is_dicom: isDicom } = this.facts ?? {};
+    return Boolean(hasWindows) && (modality === "ct" || (modality === null && !isDicom));
   }
 
   /** The answer whose regions belong on the screen now, null for none. */
@@ -220,9 +271,11 @@ export class Pane {
 
   /** Begin a ruler or a box, by hand or with keys. */
   begin(tool, line) {
+    this.isChosen = true;
     if (tool === "box") this.box = line;
     if (tool !== "ruler") return this.update();
     this.chosen = line;
+    setOverlays(true);
     state.rulers.set(this.shown, [...(state.rulers.get(this.shown) ?? []), line]);
     this.update();
   }

@@ -32,7 +32,7 @@ export function handlePointers(pane) {
     pointers.set(event.pointerId, placeOf(event));
     if (pointers.size === 2) endDrawing(pane, true);
     action = pointers.size > 1 ? "pinch" : actionOf(event);
-    if (action === "ruler" || action === "box") beginDrawing(pane, action, placeOf(event));
+    if ((action === "ruler" || action === "box") && !pane.isBehind) beginDrawing(pane, action, placeOf(event));
   });
 
   stage.addEventListener("pointermove", (event) => {
@@ -101,6 +101,7 @@ function draw(pane, place) {
 function endDrawing(pane, isCancelled) {
   if (!pane.isDrawing) return;
   pane.isDrawing = false;
+  if (!pane.current) return pane.update(); // a key has taken it away, or the tool
   const [x1, y1, x2, y2] = pane.current;
   const length = Math.hypot(x2 - x1, y2 - y1) * pane.viewport.scale;
   if (isCancelled || length < CLICK) pane.removeCurrent();

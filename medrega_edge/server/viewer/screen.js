@@ -1,8 +1,9 @@
 // The part of the page that belongs to a pane: the picture, what is written and drawn over it, and the slider below it.
 
-import { drawn, upright } from "/viewer/drawing.js";
+import { drawn, inSight, upright } from "/viewer/drawing.js";
 import { svg } from "/viewer/dom.js";
 import { Overlay } from "/viewer/overlay.js";
+import { windowTexts } from "/viewer/places.js";
 import { state } from "/viewer/state.js";
 import { language, t, translate } from "/viewer/texts.js";
 
@@ -64,7 +65,7 @@ export class Screen {
     const { nw, ne, sw } = this.corners;
     const kind = facts?.modality_name[language()] ?? "";
     nw.textContent = facts ? lines(kind, plane && t(`plane_${plane}`), sliceText) : "";
-    ne.textContent = facts?.window ? windowText(facts) : "";
+    ne.textContent = lines(...windowTexts(facts?.window, facts?.window_unit));
     sw.textContent = facts ? lines(`${Math.round(viewport.scale * 100)} %`, `${facts.width} × ${facts.height}`) : "";
     this.sides.forEach((side, number) => (side.textContent = facts?.sides?.[number] ?? ""));
     const name = [t("picture"), kind, sliceText].filter(Boolean).join(", ");
@@ -93,29 +94,19 @@ export class Screen {
   drawOwn({ rulers, box, hasBox, chosen, facts, viewport, isDrawing }) {
     this.drawing.replaceChildren(...drawn({ rulers, box, chosen, facts, viewport }));
     this.menu.hidden = !hasBox || isDrawing;
-    this.remove.hidden = !rulers.includes(chosen) || isDrawing;
-    if (!this.menu.hidden) putBelow(this.menu, viewport, [upright(box)[0], upright(box)[3]]);
-    if (!this.remove.hidden) putBelow(this.remove, viewport, chosen.slice(2));
+    const line = rulers.includes(chosen) && !isDrawing ? inSight(chosen, viewport) : null;
+    this.remove.hidden = line === null;
+    if (!this.menu.hidden) putBelow(this.menu, viewport.stage, viewport.toStage([upright(box)[0], upright(box)[3]]));
+    if (line) putBelow(this.remove, viewport.stage, line.slice(2));
   }
 }
 
-/** Put buttons a little below a point of the image, within the stage. */
-function putBelow(node, viewport, point) {
-  const [x, y] = viewport.toStage(point);
-  const { width, height } = viewport.stage;
+/** Put buttons a little below a point, within the stage. */
+function putBelow(node, { width, height }, [x, y]) {
   node.style.left = `${Math.max(4, Math.min(x, width - node.offsetWidth - 4))}px`;
   node.style.top = `${Math.max(4, Math.min(y + 6, height - node.offsetHeight - 4))}px`;
 }
 
-/** Centre and width of the window, as radiologists call them. */
-function windowText({ window: [centre, width], window_unit: unit }) {
-  return lines(`${t("level")} ${short(centre)}`, `${t("width")} ${short(width)}${unit ? ` ${unit}` : ""}`);
-}
-
 function lines(...texts) {
   return texts.filter(Boolean).join("\n");
-}
-
-function short(value) {
-  return Math.abs(value) >= 100 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));
 }

@@ -1,10 +1,11 @@
 // A stack: pictures that one scrolls through. The slices of a DICOM series, the frames of a file, or a volume's planes.
 
 export class Stack {
-  /** `name` is a file's, for the person at the screen only. */
-  constructor(image, name) {
+  /** `name` is a file's, for the person at the screen only; `number` stands for a name that is not known. */
+  constructor(image, name, number) {
     this.key = stackKey(image);
     this.name = name;
+    this.number = number;
     this.images = [image];
   }
 
@@ -39,6 +40,13 @@ export class Stack {
 /** Images with the same key belong to one stack. A file with several pictures is a stack of its own. */
 export function stackKey(image) {
   return image.series && image.count === 1 ? `series ${image.series}` : image.id;
+}
+
+const AXES = { R: "x", L: "x", A: "y", P: "y", H: "z", F: "z" };
+
+/** Name the plane of a picture by the axes of the patient that run across and down it; null where these are unknown. */
+export function axesOf(sides) {
+  return sides && sides.slice(0, 2).map((side) => AXES[side[0]]).sort().join("");
 }
 
 /** Name a place, so that answers and rulers find their way back. */

@@ -14,9 +14,16 @@ export const state = {
 
 const listeners = {};
 
-/** Call `listener` whenever `name` ("stacks", "panes", "answers", "tool", "language") changes. */
+/** Call `listener` whenever `name` ("stacks", "panes", "answers", "tool", "overlays", "language") changes. */
 export function on(name, listener) {
   (listeners[name] ??= []).push(listener);
+}
+
+/** Show or hide what is drawn over the pictures. */
+export function setOverlays(isOn) {
+  if (state.overlays === isOn) return;
+  state.overlays = isOn;
+  changed("overlays");
 }
 
 /** Tell all listeners of `name`. */

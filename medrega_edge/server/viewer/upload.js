@@ -61,6 +61,7 @@ async function send(files) {
   [isSending, hasShown] = [true, false];
   byId("upload").hidden = false;
   for (sent = 0; waiting.length; sent++) await sendOne(waiting.shift());
+  for (const pane of state.panes) pane.settle();
   byId("upload").hidden = true;
   isSending = false;
 }

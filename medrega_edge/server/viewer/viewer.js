@@ -7,13 +7,12 @@ import { byId, element } from "/viewer/dom.js";
 import { acceptKeys, listKeys } from "/viewer/keys.js";
 import { addImage, showLibrary, stackOf } from "/viewer/library.js";
 import { Pane } from "/viewer/pane.js";
+import { telling } from "/viewer/places.js";
 import { handlePointers } from "/viewer/pointer.js";
 import { savedAnswer } from "/viewer/saved.js";
-import { changed, on, state } from "/viewer/state.js";
+import { changed, on, setOverlays, state } from "/viewer/state.js";
 import { language, loadTexts, sentence, setLanguage, t } from "/viewer/texts.js";
 import { acceptFiles, showError } from "/viewer/upload.js";
-
-const UNAUTHORISED = 401;
 
 const actions = { setTool, setPreset, toggleOverlays, toggleCompare, toggleLink, otherPane, showHelp };
 
@@ -37,7 +36,7 @@ window.medrega = Object.freeze({
 await start();
 
 async function start() {
-  takeToken();
+  await takeToken();
   await loadTexts();
   setTheme(remembered("theme") ?? "dark");
   addPane();
@@ -46,6 +45,7 @@ async function start() {
   showAnswers();
   on("panes", updateControls);
   on("tool", updateControls);
+  on("overlays", updateOverlays);
   on("language", updateLanguage);
   changed("language");
   state.info = await withToken(getInfo);
@@ -64,7 +64,7 @@ async function withToken(get) {
     try {
       return await get();
     } catch (error) {
-      if (error.status !== UNAUTHORISED) {
+      if (!error.isUnauthorised) {
         byId("status").textContent = sentence(error);
         throw error;
       }
@@ -86,6 +86,8 @@ function askForToken(error) {
 async function showOpened() {
   const { images, answers, errors } = await getOpened();
   for (const error of errors) showError({ name: "" }, error);
+  const count = answers.filter(({ image }) => !image).length;
+  if (count) showError({ name: "" }, { message: t("opened_without_image", { count }) });
   for (const image of images) addImage(image, null);
   if (images.length) state.active.show(stackOf(images[0].id));
   for (const { image } of answers) if (image && !stackOf(image.id)) addImage(image, null);
@@ -151,15 +153,16 @@ function updateControls() {
   byId("link").setAttribute("aria-pressed", String(state.linked));
   byId("link").hidden = panes.length < 2;
   for (const pane of panes) pane.screen.node.classList.toggle("active", panes.length > 1 && pane === active);
-  byId("status").textContent = (active.facts?.warnings ?? []).map(sentence).join(" · ");
+  byId("status").textContent = telling(active.facts?.warnings ?? [])
+    .map(sentence)
+    .join(" · ");
   byId("status").title = byId("status").textContent;
   updatePresets(active);
   updatePlanes(active);
 }
 
-function updatePresets({ facts, window }) {
-  const isCt = facts?.modality === "ct";
-  const presets = isCt ? (state.info?.windows ?? []) : [];
+function updatePresets({ facts, window, hasPresets }) {
+  const presets = hasPresets ? (state.info?.windows ?? []) : [];
   const options = [["", t("window_file")], ...presets.map((name, number) => [name, `${number + 1} ${t(`window_${name}`)}`])];
   if (window && !presets.includes(window)) options.push([window, t("window_own")]);
   fill(byId("preset"), options, window ?? "");
@@ -191,13 +194,15 @@ function setTool(tool) {
 
 /** Choose a window of CT by its name, or the file's own. */
 function setPreset(preset) {
-  const { facts } = state.active;
-  if (!facts?.has_windows || (preset && facts.modality !== "ct" && preset !== state.active.window)) return;
-  state.active.setWindow(preset);
+  const { facts, window, hasPresets } = state.active;
+  if (facts?.has_windows && (!preset || hasPresets || preset === window)) state.active.setWindow(preset);
 }
 
 function toggleOverlays() {
-  state.overlays = !state.overlays;
+  setOverlays(!state.overlays);
+}
+
+function updateOverlays() {
   for (const pane of state.panes) pane.update();
   updateControls();
 }
@@ -218,6 +223,7 @@ function toggleCompare() {
 
 function toggleLink() {
   state.linked = !state.linked;
+  for (const pane of state.panes) pane.unbounded = pane.number; // the distance from now on
   updateControls();
 }
 
