@@ -12,7 +12,6 @@ name it.
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import numpy as np
 import numpy.typing as npt
 
-from medrega_edge.answer import Answer, BoxInterval, Certified, ImageFacts, Label, ModelFacts, Region, Timings
+from medrega_edge.answer import Answer, Certified, ImageFacts, Label, ModelFacts, Region, Timings
 from medrega_edge.boxes import Geometry, PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
@@ -40,19 +39,16 @@ from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.devices import available_threads, choose_device, decoder_threads
 from medrega_edge.inference.familiar_images import ASKED, FamiliarImages
 from medrega_edge.inference.language_model import LanguageModel
-from medrega_edge.inference.mask_head import MaskHead
 from medrega_edge.inference.region_head import RegionHead, RegionMaps
 from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
-from medrega_edge.masks import Mask
-from medrega_edge.measures import measure
-from medrega_edge.package import certificate, intervals
-from medrega_edge.package.intervals import BOX_LENGTHS, DIAMETERS, MASK_LENGTHS, Group, Intervals
+from medrega_edge.package import certificate
 from medrega_edge.package.manifest import FAMILIAR_QUESTIONS
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import understand
 from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
-from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TaskResult, TextStream, parse_language
+from medrega_edge.regions import RegionMaker
+from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TextStream, parse_language
 from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
@@ -67,7 +63,6 @@ from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_edge.vocabulary.familiar_questions import FamiliarQuestions
 from medrega_edge.vocabulary.label_sets import modality_name
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import is_finding
 
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
 
@@ -121,16 +116,16 @@ class Engine:
         with ThreadPoolExecutor(max_workers=3) as pool:  # sessions are built outside the interpreter's lock
             # In a thread its stack is new. On a deep one CPython may map and unmap memory at each call: 0.1 s longer.
             reader = pool.submit(import_module, "medrega_edge.images.dicom.reader")
-            self._vision_threads = options.threads or available_threads()
-            vision = pool.submit(VisionEncoder, contents, self._vision_threads, self.device, options.mapped)
+            vision_threads = options.threads or available_threads()
+            vision = pool.submit(VisionEncoder, contents, vision_threads, self.device, options.mapped)
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
             head = pool.submit(RegionHead, contents, self.threads, self.device) if manifest.regions else None
             self._prompts = PromptBook.from_json(contents.text("prompts"))
             self._certificate = certificate.read(contents.text("certificate"))
-            self._intervals = intervals.find(package)
             self._familiar_images = FamiliarImages.read(contents)
             self._asked = contents.text(FAMILIAR_QUESTIONS) if manifest.familiarity else ""  # indexed when it is needed
             self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
+            self._region_maker = RegionMaker(package, self._prompts.labels, vision_threads, self.device)
             understand("", self.terminology)  # what the first question waits for: the tables of phrases
             reader.result()  # and pydicom
             self.language_model = LanguageModel(contents, decoder.result(), head.result() if head else None)
@@ -139,7 +134,6 @@ class Engine:
         self._preprocessing = Preprocessing(vision_spec.image_size, vision_spec.mean, vision_spec.std, vision_spec.fit)
         self._image_cache_size = options.image_cache
         self._feature_cache: OrderedDict[bytes, VisualFeatures] = OrderedDict()  # by the hash of the pixels
-        self._mask_head: MaskHead | None = None  # loaded when a mask is first asked for
         self._modalities: WeakKeyDictionary[EncodedImage, RecognisedModality | None] = WeakKeyDictionary()
         self._parts: WeakKeyDictionary[EncodedImage, str | None] = WeakKeyDictionary()
         self._answered: WeakSet[EncodedImage] = WeakSet()  # whose time of reading and encoding an answer has counted
@@ -228,14 +222,12 @@ class Engine:
         )
         if is_guess:
             unsure.append(Message("task.guessed") if guess else Message("task.unsure_answer"))
-        regions = self._regions(image, result)
-        without: list[str] = []
+        made, without = self._region_maker.regions(result.detections, image.geometry, modality), list[str]()
         if task.wants_masks:
-            regions, without = self.with_masks(image, regions)
-        if self._intervals is not None:
-            regions = tuple(self._bounded(region, self._intervals, modality, image) for region in regions)
+            made, without = self.with_masks(image, made)
+        regions = self._region_maker.with_intervals(made, modality, image.image, image.geometry)
         facts = _image_facts(image.image, modality, confidence)
-        sizes = [impossible_size(region, self._english(region.label), facts) for region in regions]
+        sizes = [impossible_size(region, self._region_maker.english(region.label), facts) for region in regions]
         notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
         notes += [Message("task.wrong_mask", name=label) for label in without]
         notes += [Message("task.unfamiliar_image")] if self._is_unfamiliar(image) else []
@@ -420,7 +412,7 @@ class Engine:
             on_text,
             partial(self._certain_modalities, image),
             partial(self._certain_part, image),
-            partial(self._confidence, image),
+            lambda english, score: self._region_maker.confidence(self.modality(image), english, score),
             partial(self._is_unfamiliar, image),
             partial(self._is_unfamiliar_name, image),
             image.image.patient_orientation,
@@ -495,90 +487,15 @@ class Engine:
     def _certified(self, answer: Answer) -> Certified | None:
         """Return the accuracy that was measured for such answers; for boxes only where all have one label."""
         labels = {region.label for region in answer.regions} if answer.task is Task.DETECT else set()
-        label = self._english(labels.pop()) if len(labels) == 1 else None
+        label = self._region_maker.english(labels.pop()) if len(labels) == 1 else None
         return certificate.certified(self._certificate, answer.task, answer.language, answer.image.modality, label)
 
-    def _english(self, shown: str) -> str | None:
-        """Return the English name of a label of the package; None for another name."""
-        return next((english for english, chinese in self._prompts.labels if shown in (english, chinese)), None)
-
-    def _regions(self, image: EncodedImage, result: TaskResult) -> tuple[Region, ...]:
-        """Map detections to pixels of the original image, and their scores to probabilities."""
-        regions = []
-        for each in result.detections:
-            name, score = self._english(each.label) or "", each.score
-            confidence = None if score is None else self._confidence(image, name, score, each.doubt)
-            regions.append(Region(each.label, image.geometry.to_pixels(each.box), confidence))
-        return tuple(regions)
-
-    def _confidence(self, image: EncodedImage, english: str, score: float, doubt: float = 0.0) -> float:
-        """Return the probability that a box of this name with this raw score is right in such an image.
-
-        `doubt` is that of a `Detection`.
-        """
-        manifest = self.package.manifest
-        shifts = manifest.calibration_shifts.get(self.modality(image) or "", {})
-        return calibrated(score, manifest.calibration, shifts.get(english, shifts.get("", 0.0)) - doubt)
-
-    def _bounded(self, region: Region, found: Intervals, modality: Modality | None, image: EncodedImage) -> Region:
-        """Add intervals to a region; one whose box is the user's has none."""
-        if region.confidence is None:
-            return region
-        group = Group(modality, region.confidence, is_finding(self._english(region.label) or ""))
-        return _with_intervals(region, found, group, image)
-
     def with_masks(self, image: EncodedImage, regions: Sequence[Region]) -> tuple[tuple[Region, ...], list[str]]:
-        """Add a mask to each region, and take the box around it.
+        """Add a mask to each region, and take the box around it; also returns the labels whose masks are wrong.
 
-        Returns the regions, and the labels that get no mask because theirs are wrong.
-
-        The mask head is loaded once. Raises UsageError for a package without one, ResourceError where too little memory is
-        free for it.
+        Raises UsageError for a package without a mask head, ResourceError where too little memory is free for it.
         """
-        spec = self.package.manifest.masks
-        if spec is None:
-            raise UsageError("task.no_masks")
-        labels = dict.fromkeys(region.label for region in regions)
-        without = [label for label in labels if self._english(label) in spec.wrong]
-        if all(label in without for label in labels):
-            return tuple(regions), without
-        if self._mask_head is None:
-            memory.check_masks()
-            self._mask_head = MaskHead(self.package, self._vision_threads, self.device)
-        masks = self._mask_head.segment(image.image, [region.box for region in regions if region.label not in without])
-        return tuple(r if r.label in without else _masked(r, next(masks), image) for r in regions), without
-
-
-def _with_intervals(region: Region, found: Intervals, group: Group, image: EncodedImage) -> Region:
-    """Add intervals to a box of the model, or the one around its mask, and to diameters; none is larger than the image."""
-    of_length = partial(found.of_length, group=group)
-    around = found.around(region.box, group, of_mask=region.mask is not None)
-    sides = region.box.x2 - region.box.x1, region.box.y2 - region.box.y1
-    width, height = map(of_length, sides, MASK_LENGTHS if region.mask else BOX_LENGTHS)
-    geometry = image.geometry
-    if around is not None and width is not None and height is not None:
-        inner, outer = around
-        width, height = (width[0], min(width[1], geometry.width)), (height[0], min(height[1], geometry.height))
-        region = replace(region, interval=BoxInterval(found.level, inner, geometry.within(outer), width, height))
-    if (measures := region.measures) is None:
-        return region
-    across, down = (measures.unit == "mm" and image.image.spacing_mm) or (1.0, 1.0)
-    diagonal = math.hypot(geometry.width * across, geometry.height * down)
-    longest, perpendicular = (
-        replace(diameter, interval=(limits[0], min(limits[1], diagonal)))
-        if (limits := of_length(diameter.length, name))
-        else diameter
-        for diameter, name in zip((measures.longest, measures.perpendicular), DIAMETERS, strict=True)
-    )
-    return replace(region, measures=replace(measures, longest=longest, perpendicular=perpendicular))
-
-
-def _masked(region: Region, mask: Mask | None, image: EncodedImage) -> Region:
-    """Add a mask and its measures. A box of the model becomes the one around its mask, which is nearer to the truth."""
-    if mask is None:
-        return region
-    box = region.box if region.confidence is None else mask.box
-    return replace(region, box=box, mask=mask, measures=measure(mask.inside(), mask.box, image.image))
+        return self._region_maker.with_masks(image.image, regions)
 
 
 def _image_facts(image: MedicalImage, modality: Modality | None, confidence: float | None) -> ImageFacts:

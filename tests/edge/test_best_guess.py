@@ -46,7 +46,7 @@ def test_a_confidence_is_that_of_the_label_in_such_images(engine, scan, monkeypa
     ):
         manifest = replace(engine.package.manifest, calibration_shifts=shifts)
         assert Manifest.from_json(manifest.to_json()) == manifest
-        monkeypatch.setattr(engine, "package", SimpleNamespace(manifest=manifest, sha256="0"))
+        monkeypatch.setattr(engine._region_maker, "_package", SimpleNamespace(manifest=manifest))
         found[name] = engine.detect(scan, ["肝脏"]).regions[0].confidence
     assert found["label"] == found["kind"] < found["none"] == found["other"]
 

@@ -189,16 +189,17 @@ def test_the_mask_head_loads_when_it_is_needed(tmp_path):
     engine = load(build(tmp_path / "toy", masks=MASKS))
     image = opened(engine, picture(480, 240, liver=(80, 40, 240, 160)))
     engine.detect(image, "liver")
-    assert engine._mask_head is None
-    first, head = engine.segment(image, "liver"), engine._mask_head
-    assert engine.segment(image, "liver").regions == first.regions and engine._mask_head is head
+    maker = engine._region_maker
+    assert maker._mask_head is None
+    first, head = engine.segment(image, "liver"), maker._mask_head
+    assert engine.segment(image, "liver").regions == first.regions and maker._mask_head is head
 
 
 def test_many_boxes_at_once_get_the_masks_of_each_alone(toy, image):
     boxes = [PixelBox(80, 40, 240 - 4 * number, 160) for number in range(11)]
     toy.segment(image, "liver")
-    together = list(toy._mask_head.segment(image.image, boxes))
-    assert together == [next(toy._mask_head.segment(image.image, [box])) for box in boxes]
+    together = list(toy._region_maker._mask_head.segment(image.image, boxes))
+    assert together == [next(toy._region_maker._mask_head.segment(image.image, [box])) for box in boxes]
 
 
 def test_a_first_mask_needs_memory(tmp_path, monkeypatch):

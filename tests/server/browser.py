@@ -45,10 +45,12 @@ def browsing():
 class Viewer:
     """The page at a URL, in a window with a fresh profile.
 
-    `faults` are the errors of its console and scripts; requests that fail on purpose are not.
+    `faults` are the errors of its console and scripts; requests that fail on purpose are not. `held` are the requests that
+    `hold` keeps from the server.
     """
 
     def __init__(self, browser, url, **options):
+        self.held = []
         self.context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 800}} | options)
         self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
@@ -60,7 +62,7 @@ class Viewer:
     def close(self):
         """Close the window; no script had an error, and nothing asked for what the policy of the page forbids."""
         self.context.close()
-        assert self.faults == []
+        assert self.faults == [], self.faults
 
     def ready(self):
         """Wait until the page has begun."""
@@ -109,6 +111,17 @@ class Viewer:
         self.page.locator("[data-testid=answer]").nth(count).wait_for()
         return self.state["answers"][0]
 
+    @contextmanager
+    def hold(self, path):
+        """Keep requests from the server until the end of the block."""
+        self.page.route(path, self.held.append)
+        try:
+            yield
+        finally:
+            self.page.unroute(path)
+            while self.held:
+                self.held.pop(0).continue_()
+
     def regions(self):
         """Label and box of each region that is drawn, in pixels of the image."""
         drawn = self.page.locator("[data-testid=region]").evaluate_all("all => all.map(one => ({...one.dataset}))")
@@ -145,6 +158,14 @@ class Viewer:
         with self.page.expect_download() as waiting:
             self.page.click(f".answer.selected [data-save={name}]")
         return waiting.value.suggested_filename, waiting.value.path().read_bytes()
+
+
+def volume():
+    """The bytes of a NIfTI volume of 40 by 60 by 50 millimetres whose values look like those of CT."""
+    nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed")
+    x, y, z = np.mgrid[:40, :60, :50]
+    body = (x - 20) ** 2 / 300 + (y - 30) ** 2 / 700 + (z - 25) ** 2 / 500 < 1
+    return nibabel.Nifti1Image(np.where(body, 40 + x, -1000).astype(np.int16), np.eye(4)).to_bytes()
 
 
 def slices(count):

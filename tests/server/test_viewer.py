@@ -1,5 +1,6 @@
 """The viewer in a browser, on the server that `medrega serve` starts: what a person sees is what the engine answered."""
 
+import hashlib
 import io
 import json
 import re
@@ -10,7 +11,8 @@ from PIL import Image
 
 from medrega_edge import PixelBox
 from medrega_edge.images.samples import sample_path
-from tests.server.browser import SHOWN, Viewer, browsing, need_browser, slices
+from medrega_edge.vocabulary.label_sets import MODALITY_NAMES
+from tests.server.browser import SHOWN, Viewer, browsing, need_browser, slices, volume
 from tests.server.running import SCAN, running
 
 pytestmark = pytest.mark.slow
@@ -43,6 +45,11 @@ def viewer(browser, server):
 def scan_shown(viewer):
     viewer.choose({"scan.dcm": SCAN.read_bytes()})
     return viewer
+
+
+def address(started):
+    """The page of `medrega view`, with what lets it in."""
+    return re.search(r"https?://\S+#(?:code|token)=[\w-]+", "".join(started.lines))[0]
 
 
 def rounded(box):
@@ -297,8 +304,7 @@ def test_view_opens_images_and_saved_answers_with_the_token_of_the_address(brows
     crowd = rows[0] | {"regions": rows[0]["regions"] * 9}
     (tmp_path / "answers.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows, crowd]))
     with running("--no-browser", SCAN, tmp_path / "answers.jsonl", command="view") as started:
-        page = re.search(r"https?://\S+#token=[\w-]+", "".join(started.lines))[0]
-        viewer = Viewer(browser, page).ready()
+        viewer = Viewer(browser, address(started)).ready()
         viewer.shown()
         assert "#" not in viewer.page.url
         assert viewer.regions() == [("liver", rounded(saved[0].regions[0].box))]
@@ -320,6 +326,283 @@ def test_asks_for_a_token_that_the_address_lacks(browser):
         viewer.page.fill("#token", token)
         viewer.page.keyboard.press("Enter")
         viewer.ready().close()
+
+
+def test_a_code_is_good_for_one_tab_and_a_reload_keeps_its_token(browser):
+    with running("--no-browser", SCAN, command="view") as started:
+        viewer = Viewer(browser, address(started)).ready()
+        assert "#" not in viewer.page.url
+        viewer.page.reload()
+        viewer.ready().shown()
+        viewer.close()
+        late = Viewer(browser, address(started))
+        late.page.wait_for_selector("#token-dialog[open]")
+        late.close()
+
+
+def test_forgets_a_token_that_the_server_does_not_take(browser):
+    token = "a-token-of-a-test"
+    with running("--processes", "1", environment={"MEDREGA_TOKEN": token}.items()) as started:
+        viewer = Viewer(browser, f"{started.url}/#token={token}").ready()
+        kept = "sessionStorage.getItem('medrega-token')"
+        assert viewer.page.evaluate(kept) == token
+        viewer.page.evaluate("sessionStorage.setItem('medrega-token', 'another-token-of-a-test')")
+        viewer.page.reload()
+        viewer.page.wait_for_selector("#token-dialog[open]")
+        assert viewer.page.evaluate(kept) is None
+        viewer.close()
+
+
+def test_saved_answers_lie_in_the_plane_and_slice_that_they_are_about(browser, engine, scan, tmp_path):
+    data = volume()
+    (tmp_path / "volume.nii").write_bytes(data)
+    made = engine.detect(scan, ["liver"]).to_dict()
+    made["warning_details"] = [{"code": "image.slice_of_volume", "message": "slice 7 of 60", "params": {}}]
+    made["warnings"] = ["slice 7 of 60"]
+
+    def row(**image):
+        sha = hashlib.sha256(data).hexdigest()
+        return made | {"image": made["image"] | {"sha256": sha, "slice": 7, "frame": None} | image}
+
+    unknown, coronal = row(sides=None), row(sides=["R", "H", "L", "F"], window=[50.0, 350.0])
+    taken = row(sides=["R", "A", "L", "P"], modality="ct", modality_confidence=0.49)
+    other = made | {"image": made["image"] | {"sha256": "0" * 64}}
+    (tmp_path / "answers.jsonl").write_text("\n".join(json.dumps(one) for one in (coronal, unknown, taken, other)))
+    with running("--no-browser", tmp_path / "volume.nii", tmp_path / "answers.jsonl", command="view") as started:
+        viewer = Viewer(browser, address(started)).ready()
+        answers, where = viewer.page.locator("[data-testid=answer]"), viewer.page.locator("[data-testid=answer-where]")
+        assert where.all_text_contents() == [
+            "Image 1 · Coronal · Slice 8 of 60 · L 50 W 350 HU",
+            "picture not known",
+            "Image 1 · Axial · Slice 8 of 50" + where.nth(2).text_content()[31:],
+            "image not open",
+        ]
+        assert "Answers without their image: 1" in viewer.page.locator("[data-testid=upload-error]").inner_text()
+        answers.nth(0).locator(".question").click()
+        viewer.page.wait_for_selector(f"{SHOWN} .corner.nw:has-text('Coronal\nSlice 8 of 60')")
+        assert len(viewer.regions()) == 1
+        assert answers.nth(0).locator(".warnings li").count() == 0
+        viewer.page.keyboard.press("Home")
+        answers.nth(1).locator(".question").click()
+        assert viewer.regions() == []
+        assert answers.nth(1).locator("[data-save]").all_inner_texts() == ["JSON"]
+        assert answers.nth(2).locator("[data-testid=taken-for]").text_content() == "taken for: CT scan (0.49)"
+        viewer.close()
+
+
+def test_nothing_is_asked_or_drawn_about_a_picture_that_is_not_there_yet(viewer):
+    viewer.choose(slices(6))
+    page = viewer.page
+    page.locator("[data-testid=stage]").focus()
+    page.keyboard.press("Home")
+    viewer.shows(1)
+    viewer.page.click("#tool-box")
+    with viewer.hold("**/picture.png*"):
+        page.locator("[data-testid=stage]").focus()
+        with page.expect_request("**/picture.png*"):
+            page.keyboard.press("End")
+        viewer.drag((600, 300), (700, 400))
+        assert page.locator("[data-testid=asked-box]").count() == 0
+        page.fill("#question", "locate the liver")
+        page.press("#question", "Enter")
+        page.wait_for_selector("#ask-status:has-text('Asking')")
+    page.wait_for_selector("[data-testid=answer]")
+    viewer.shows(6)
+    (answer,) = viewer.state["answers"]
+    assert answer["request"]["image"]["id"] == viewer.state["stacks"][0]["images"][5]["id"]
+    viewer.drag((600, 300), (700, 400))
+    assert page.locator("[data-testid=asked-box]").count() == 1
+
+
+def test_a_card_says_where_its_picture_is_and_is_chosen_while_it_is_seen(viewer):
+    viewer.choose(slices(3))
+    viewer.ask("locate the liver")
+    card = viewer.page.locator("[data-testid=answer]")
+    assert card.locator("[data-testid=answer-where]").inner_text() == "slice1.dcm · Slice 2 of 3 · L 450 W 790"
+    viewer.page.wait_for_selector(".answer.selected")
+    viewer.page.locator("[data-testid=stage]").focus()
+    viewer.page.keyboard.press("ArrowDown")
+    viewer.shows(3)
+    viewer.page.wait_for_selector(".answer:not(.selected)")
+    viewer.page.keyboard.press("]")
+    viewer.page.wait_for_selector(f"{SHOWN}[data-window]:not([data-window='450,790'])")
+    card.locator(".question").click()
+    viewer.shows(2)
+    viewer.page.wait_for_selector(f"{SHOWN}[data-window='450,790']")
+    viewer.page.locator("[data-testid=stage]").focus()
+    viewer.page.keyboard.press("]")
+    viewer.page.wait_for_selector(f"{SHOWN}[data-window]:not([data-window='450,790'])")
+    card.locator(".question").click()
+    viewer.page.wait_for_selector(f"{SHOWN}[data-window='450,790']")
+    viewer.page.click("#stacks .remove")
+    viewer.page.wait_for_selector("[data-testid=answer-where]:has-text('image removed')")
+    png = card.locator("[data-save=png]")
+    assert (png.is_disabled(), png.get_attribute("title")) == (True, "image removed")
+    assert card.locator("[data-save=json]").is_enabled()
+
+
+def test_saving_says_that_regions_switched_off_are_saved_too(scan_shown):
+    scan_shown.ask("locate the liver and the spleen")
+    assert scan_shown.page.locator("[data-testid=saves-all]").is_hidden()
+    scan_shown.page.locator("[data-testid=region-switch]").first.click()
+    assert scan_shown.page.locator("[data-testid=saves-all]").inner_text() == "saves all regions"
+
+
+def test_linked_pictures_keep_their_distance_at_an_end(viewer):
+    viewer.choose(slices(5))
+    stages = viewer.page.locator("[data-testid=stage]")
+    stages.focus()
+    viewer.page.keyboard.press("Home")
+    for key in ("c", "l"):
+        viewer.page.keyboard.press(key)
+    stages.nth(1).focus()
+    viewer.page.keyboard.press("ArrowDown")
+    viewer.page.keyboard.press("ArrowDown")
+    viewer.page.keyboard.press("l")
+    stages.nth(0).focus()
+    viewer.page.keyboard.press("End")
+    assert [pane["number"] for pane in viewer.state["panes"]] == [4, 4]
+    viewer.page.keyboard.press("Home")
+    assert [pane["number"] for pane in viewer.state["panes"]] == [0, 2]
+
+
+def test_pictures_of_different_planes_are_not_linked_and_take_windows_of_ct(viewer):
+    viewer.choose({"volume.nii": volume()})
+    page = viewer.page
+    page.locator("[data-testid=stage]").focus()
+    page.keyboard.press("1")
+    page.wait_for_selector(f"{SHOWN}[data-window='-600,1500']")
+    assert page.locator("#status").text_content().count("slice") == 0
+    page.keyboard.press("c")
+    page.select_option("#plane", "coronal")
+    page.wait_for_selector("[data-testid=pane]:nth-child(2):not([data-loading]) .corner.nw:has-text('Coronal')")
+    before = [pane["number"] for pane in viewer.state["panes"]]
+    page.locator("[data-testid=stage]").nth(1).focus()
+    page.keyboard.press("ArrowDown")
+    assert [pane["number"] for pane in viewer.state["panes"]] == [before[0], before[1] + 1]
+
+
+def test_an_answer_shows_in_each_pane_with_its_picture(scan_shown):
+    scan_shown.page.click("#compare")
+    scan_shown.page.wait_for_selector("[data-testid=pane]:nth-child(2)[data-shown]:not([data-loading])")
+    scan_shown.ask("locate the liver")
+    assert [label for label, _ in scan_shown.regions()] == ["liver", "liver"]
+
+
+def test_what_is_typed_meanwhile_stays_and_is_asked_next(scan_shown):
+    page = scan_shown.page
+    with scan_shown.hold("**/v1/regions"):
+        page.fill("#question", "locate the liver")
+        page.press("#question", "Enter")
+        page.fill("#question", "locate the spleen")
+        page.press("#question", "Enter")
+        page.fill("#question", "locate the")
+        assert page.locator("#ask-status").inner_text() == "Asking…"
+    page.locator("[data-testid=answer]").nth(1).wait_for()
+    page.wait_for_selector("#ask-status:empty", state="attached")
+    assert page.locator("#question").input_value() == "locate the"
+    assert {answer["question"] for answer in scan_shown.state["answers"]} == {"locate the liver", "locate the spleen"}
+
+
+def test_a_picture_that_failed_is_fetched_again(viewer):
+    viewer.page.route("**/picture.png*", lambda route: route.fulfill(status=400, body="{}"))
+    viewer.page.set_input_files(
+        "#files", [{"name": "scan.dcm", "mimeType": "application/octet-stream", "buffer": SCAN.read_bytes()}]
+    )
+    viewer.page.wait_for_selector(".failed:has-text('status 400')")
+    for again in ("#reset", "[data-testid=stack]"):
+        with viewer.page.expect_response("**/picture.png*"):
+            viewer.page.click(again)
+    viewer.page.wait_for_selector(SHOWN)
+    assert viewer.ask_in_vain("locate the liver") == "There is no picture to ask about."
+    viewer.page.unroute("**/picture.png*")
+    viewer.page.click("#reset")
+    viewer.page.wait_for_selector(f"{SHOWN}[data-window='450,790'] .failed:empty", state="attached")
+
+
+def test_single_keys_work_on_a_slider_and_a_list_of_choices(viewer):
+    viewer.choose(slices(3))
+    for place, tool in (("[data-testid=slider]", "m"), ("#preset", "b")):
+        viewer.page.locator(place).focus()
+        viewer.page.keyboard.press(tool)
+    assert viewer.state["tool"] == "box"
+    viewer.page.locator("[data-testid=slider]").press("Home")
+    viewer.shows(1)
+
+
+def test_nothing_scrolls_while_a_ruler_is_drawn(viewer):
+    viewer.choose(slices(3))
+    viewer.page.click("#tool-ruler")
+    mouse = viewer.page.mouse
+    mouse.move(600, 300)
+    mouse.down()
+    mouse.move(650, 300)
+    mouse.wheel(0, 100)
+    viewer.page.keyboard.press("PageDown")
+    mouse.move(700, 300)
+    mouse.up()
+    viewer.shows(2)
+    assert viewer.page.locator("[data-testid=ruler]").count() == 1
+
+
+def test_a_new_answer_or_ruler_shows_overlays(scan_shown):
+    page = scan_shown.page
+    off = "#overlays[aria-pressed=false]"
+    page.click("#overlays")
+    page.wait_for_selector(off)
+    scan_shown.ask("locate the liver")
+    assert len(scan_shown.regions()) == 1
+    page.click("#overlays")
+    page.wait_for_selector(off)
+    page.click("#tool-ruler")
+    scan_shown.drag((600, 300), (700, 300))
+    assert page.locator("[data-testid=ruler]").count() == 1
+    assert page.locator(off).count() == 0
+
+
+def test_an_image_without_a_name_keeps_its_number(browser, tmp_path):
+    paths = []
+    for number, (name, data) in enumerate([("scan.dcm", SCAN.read_bytes()), ("volume.nii", volume())]):
+        paths.append(tmp_path / f"{number}-{name}")
+        paths[-1].write_bytes(data)
+    with running("--no-browser", *paths, command="view") as started:
+        viewer = Viewer(browser, address(started)).ready()
+        viewer.page.locator("#stacks .remove").first.click()
+        assert viewer.page.locator("#stacks .name").all_text_contents() == ["Image 2"]
+        viewer.close()
+
+
+def test_a_length_stands_at_its_line_and_its_button_leaves_with_it(scan_shown):
+    viewer = scan_shown
+    viewer.page.click("#tool-ruler")
+    viewer.drag((500, 500), (700, 250))
+    text = viewer.page.locator("[data-testid=ruler] text").bounding_box()
+    assert abs(text["x"] + text["width"] / 2 - 600) + abs(text["y"] + text["height"] / 2 - 375) < 90
+    remove = viewer.page.locator("[data-testid=ruler-remove]")
+    assert remove.is_visible()
+    viewer.page.keyboard.press("Escape")
+    viewer.drag((520, 300), (560, 300))
+    viewer.page.mouse.move(800, 600)
+    viewer.page.keyboard.down("Control")
+    viewer.page.mouse.wheel(0, -1500)
+    viewer.page.keyboard.up("Control")
+    viewer.page.wait_for_selector("[data-testid=picture][style*=pixelated]")
+    assert remove.is_hidden()
+
+
+def test_a_series_that_nobody_has_scrolled_shows_its_middle(viewer):
+    viewer.choose(slices(5))
+    viewer.shows(3)
+    viewer.page.locator("[data-testid=stage]").focus()
+    viewer.page.keyboard.press("Home")
+    viewer.choose(slices(7))
+    viewer.shows(1)
+
+
+def test_kinds_have_the_names_of_the_program():
+    texts = json.loads((VIEWER / "texts.json").read_text("utf-8"))
+    for kind, (english, chinese) in MODALITY_NAMES.items():
+        assert (texts["en"][f"modality_{kind}"], texts["zh"][f"modality_{kind}"]) == (english, chinese)
 
 
 def test_both_languages_have_all_texts():

@@ -231,7 +231,8 @@ function regionsIn(text, regions) {
 
 /** Buttons that save an answer. The names of the files say nothing about the patient. */
 function savesOf(answer) {
-  const row = element("p", { class: "saves", role: "group", "aria-label": t("save") }, element("span", {}, t("save")));
+  const all = element("span", { class: "saves-all", "data-testid": "saves-all", hidden: true }, t("saves_all"));
+  const row = element("p", { class: "saves", role: "group", "aria-label": t("save") }, element("span", {}, t("save")), all);
   const add = (name, file, make) => {
     const save = async () => saveAs(await make(), file);
     const onclick = () => save().catch((error) => (byId("status").textContent = sentence(error)));

@@ -69,7 +69,7 @@ export function inSight(line, viewport) {
 function placeOfText([x1, y1, x2, y2], text, stage) {
   paper.font = FONT;
   const width = paper.measureText(text).width;
-  const length = Math.hypot(x2 - x1, y2 - y1);
+  const length = Math.hypot(x2 - x1, y2 - y1) || 1; // it has just been begun
   const [across, down] = [(y2 - y1) / length, (x1 - x2) / length]; // at right angles to the line
   const side = across > 0.01 || (Math.abs(across) <= 0.01 && down < 0) ? 1 : -1;
   const away = (Math.abs(across) * width + Math.abs(down) * TEXT_HEIGHT) / 2 + GAP;
