@@ -114,13 +114,13 @@ class Viewer:
     @contextmanager
     def hold(self, path):
         """Keep requests from the server until the end of the block."""
-        self.page.route(path, self.held.append)
+        self.page.route(path, lambda route: self.held.append(route))  # a list.append cannot be wrapped
         try:
             yield
         finally:
-            self.page.unroute(path)
             while self.held:
                 self.held.pop(0).continue_()
+            self.page.unroute(path)
 
     def regions(self):
         """Label and box of each region that is drawn, in pixels of the image."""

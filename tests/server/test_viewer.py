@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 from importlib.resources import files
 
@@ -48,8 +49,8 @@ def scan_shown(viewer):
 
 
 def address(started):
-    """The page of `medrega view`, with what lets it in."""
-    return re.search(r"https?://\S+#(?:code|token)=[\w-]+", "".join(started.lines))[0]
+    """The page of `medrega view`, with its token."""
+    return re.search(r"https?://\S+#token=[\w-]+", "".join(started.lines))[0]
 
 
 def rounded(box):
@@ -260,6 +261,30 @@ def test_a_removed_image_leaves_the_page_and_the_server(viewer, server):
     viewer.ask_in_vain("locate the liver")
 
 
+def test_an_image_removed_while_its_picture_comes_leaves_nothing(viewer):
+    viewer.choose(slices(6))
+    viewer.page.locator("[data-testid=stage]").press("Home")
+    viewer.shows(1)
+    with viewer.hold("**/picture.png*"):
+        with viewer.page.expect_request("**/picture.png*"):
+            viewer.page.locator("[data-testid=stage]").press("End")
+        viewer.page.click("#stacks .remove")
+    viewer.page.wait_for_selector(f"{SHOWN}.is-empty[data-shown='']")
+    assert viewer.page.locator(".corner.nw").text_content() == ""
+    assert viewer.state["panes"][0]["facts"] is None
+
+
+def test_an_answer_that_comes_keeps_the_window_of_the_person(scan_shown):
+    with scan_shown.hold("**/v1/regions"):
+        scan_shown.page.fill("#question", "locate the liver")
+        with scan_shown.page.expect_request("**/v1/regions"):
+            scan_shown.page.press("#question", "Enter")
+        scan_shown.page.locator("[data-testid=stage]").press("]")
+        scan_shown.page.wait_for_selector(f"{SHOWN}[data-window]:not([data-window='450,790'])")
+    scan_shown.page.wait_for_selector("[data-testid=region]")
+    assert scan_shown.state["panes"][0]["window"] is not None
+
+
 def test_completes_a_name_with_keys_alone(scan_shown):
     page = scan_shown.page
     page.locator("[data-testid=stage]").focus()
@@ -328,14 +353,20 @@ def test_asks_for_a_token_that_the_address_lacks(browser):
         viewer.ready().close()
 
 
-def test_a_code_is_good_for_one_tab_and_a_reload_keeps_its_token(browser):
-    with running("--no-browser", SCAN, command="view") as started:
-        viewer = Viewer(browser, address(started)).ready()
+def test_a_code_is_good_for_one_tab_and_a_reload_keeps_its_token(browser, tmp_path):
+    os.mkfifo(tmp_path / "address")
+    opener = tmp_path / "opener"  # stands for the browser that `medrega view` opens
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/address\n')
+    opener.chmod(0o755)
+    with running(SCAN, command="view", environment={"BROWSER": str(opener)}.items()) as started:
+        page = (tmp_path / "address").read_text()
+        assert page.startswith(f"{started.url}/#code=")
+        viewer = Viewer(browser, page).ready()
         assert "#" not in viewer.page.url
         viewer.page.reload()
         viewer.ready().shown()
         viewer.close()
-        late = Viewer(browser, address(started))
+        late = Viewer(browser, page)
         late.page.wait_for_selector("#token-dialog[open]")
         late.close()
 
@@ -372,17 +403,18 @@ def test_saved_answers_lie_in_the_plane_and_slice_that_they_are_about(browser, e
         viewer = Viewer(browser, address(started)).ready()
         answers, where = viewer.page.locator("[data-testid=answer]"), viewer.page.locator("[data-testid=answer-where]")
         assert where.all_text_contents() == [
-            "Image 1 · Coronal · Slice 8 of 60 · L 50 W 350 HU",
+            "Image 1 · Coronal · Slice 8 of 60 · L 50 W 350",
             "picture not known",
             "Image 1 · Axial · Slice 8 of 50" + where.nth(2).text_content()[31:],
             "image not open",
         ]
         assert "Answers without their image: 1" in viewer.page.locator("[data-testid=upload-error]").inner_text()
         answers.nth(0).locator(".question").click()
-        viewer.page.wait_for_selector(f"{SHOWN} .corner.nw:has-text('Coronal\nSlice 8 of 60')")
+        viewer.page.wait_for_selector(f"{SHOWN} .corner.nw:has-text('Slice 8 of 60')")
         assert len(viewer.regions()) == 1
         assert answers.nth(0).locator(".warnings li").count() == 0
-        viewer.page.keyboard.press("Home")
+        viewer.page.locator("[data-testid=stage]").press("Home")
+        viewer.shows(1)
         answers.nth(1).locator(".question").click()
         assert viewer.regions() == []
         assert answers.nth(1).locator("[data-save]").all_inner_texts() == ["JSON"]
@@ -582,6 +614,7 @@ def test_a_length_stands_at_its_line_and_its_button_leaves_with_it(scan_shown):
     assert remove.is_visible()
     viewer.page.keyboard.press("Escape")
     viewer.drag((520, 300), (560, 300))
+    assert remove.is_visible()
     viewer.page.mouse.move(800, 600)
     viewer.page.keyboard.down("Control")
     viewer.page.mouse.wheel(0, -1500)

@@ -31,14 +31,17 @@ export function addAnswer({ question, words, request, view, image, answer }) {
   return made;
 }
 
-/** Go back to an answer: its image, its slice, its window and its regions, in each pane that shows its picture. */
-export function goTo(answer) {
+/**
+ * Go back to an answer: its image, its slice, its window and its regions, in each pane that shows its picture. Where that
+ * is on the screen, a new answer and a sentence keep the window that the person has chosen meanwhile.
+ */
+export function goTo(answer, { keepsWindow = false } = {}) {
   state.selected = answer;
   const stack = stackFor(answer);
   if (stack) {
     const pane = paneFor(stack, answer.key);
     if (pane.key !== answer.key) showPlace(pane, stack, answer);
-    else if (pane.window !== answer.view.window) pane.setWindow(answer.view.window);
+    else if (!keepsWindow && pane.window !== answer.view.window) pane.setWindow(answer.view.window);
     for (const one of state.panes) if (one.key === answer.key) one.setAnswer(answer);
     pane.activate();
   }
@@ -90,7 +93,7 @@ function mark() {
 
 /** Say where the picture of an answer is; what needs an image that has gone cannot be saved. */
 function locate(answer, card) {
-  card.querySelector(".where").textContent = whereOf(answer);
+  card.querySelector(".where").replaceChildren(...whereOf(answer));
   const isGone = stackFor(answer) === null;
   for (const button of card.querySelectorAll("[data-from-image]")) {
     button.disabled = isGone;
@@ -98,13 +101,15 @@ function locate(answer, card) {
   }
 }
 
+/** The image, the plane, the slice and the window of an answer; a line breaks between them, not within one. */
 function whereOf(answer) {
   const { view, key, image } = answer;
   const stack = stackFor(answer);
-  if (!stack) return t(!image ? "where_not_open" : view ? "where_removed" : "where_unknown");
+  if (!stack) return [t(!image ? "where_not_open" : view ? "where_removed" : "where_unknown")];
   const window = windowTexts(answer.answer.image.window, image.window_unit).join(" ");
   const plane = view.plane && t(`plane_${view.plane}`);
-  return [nameOfStack(stack), plane, sliceText(stack, view.plane, key), window].filter(Boolean).join(" · ");
+  const parts = [plane, sliceText(stack, view.plane, key), window].filter(Boolean);
+  return [nameOfStack(stack), ...parts.flatMap((part) => [" · ", element("span", {}, part)])];
 }
 
 /** Whether an answer is the chosen one and its picture, where there is one, is on the screen. */
@@ -205,7 +210,7 @@ function sentencesOf(answer) {
       if (!numbers.length) return element("span", {}, text);
       const highlight = () => {
         const isOn = String([...(answer.highlighted ?? [])]) === String(numbers);
-        goTo(answer);
+        goTo(answer, { keepsWindow: true });
         redraw(answer, { highlighted: isOn ? null : new Set(numbers) });
       };
       return element(

@@ -95,7 +95,7 @@ async function answered(pane, question, wish, words) {
   pane.isChosen = true;
   const answer = await getRegions(request);
   setOverlays(true);
-  goTo(addAnswer({ question, words, request, view: request.image, image, answer }));
+  goTo(addAnswer({ question, words, request, view: request.image, image, answer }), { keepsWindow: true });
 }
 
 /** Earlier questions about the same picture, the oldest first: "how big is it?" means what they named. */

@@ -11,7 +11,7 @@ import { language, t } from "/viewer/texts.js";
 const THUMBNAIL = 112; // pixels of its canvas, for a screen of two pixels to a point
 
 const rows = new Map(); // stack -> its row; rows stay, so that one with the focus keeps it
-const unpainted = new Set(); // stacks whose small picture could not be fetched
+const unpainted = new WeakSet(); // stacks whose small picture could not be fetched
 let painting = Promise.resolve(); // small pictures are fetched one after the other
 let nextNumber = 1; // of a stack: it stays when another one leaves
 

@@ -167,11 +167,13 @@ export class Pane {
     const { image, index } = this.place;
     try {
       const { facts, bitmap } = await pictureOf(image, { index, window: this.window, plane: this.plane });
+      if (!this.place) return; // the image was removed meanwhile
       this.screen.setError("");
       this.shown = JSON.parse(wanted)[0];
       this.findAnswer();
       this.paint(bitmap, facts);
     } catch (error) {
+      if (!this.place) return;
       this.facts = this.shown = null; // the picture of another slice must not pass for this one
       this.screen.setError(sentence(error));
       this.update();

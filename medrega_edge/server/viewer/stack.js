@@ -1,5 +1,7 @@
 // A stack: pictures that one scrolls through. The slices of a DICOM series, the frames of a file, or a volume's planes.
 
+const AXES = { R: "x", L: "x", A: "y", P: "y", H: "z", F: "z" }; // of the patient, by the directions at a picture's sides
+
 export class Stack {
   /** `name` is a file's, for the person at the screen only; `number` stands for a name that is not known. */
   constructor(image, name, number) {
@@ -42,11 +44,10 @@ export function stackKey(image) {
   return image.series && image.count === 1 ? `series ${image.series}` : image.id;
 }
 
-const AXES = { R: "x", L: "x", A: "y", P: "y", H: "z", F: "z" };
-
 /** Name the plane of a picture by the axes of the patient that run across and down it; null where these are unknown. */
 export function axesOf(sides) {
-  return sides && sides.slice(0, 2).map((side) => AXES[side[0]]).sort().join("");
+  const axes = sides?.slice(0, 2).map((side) => AXES[side[0]]);
+  return axes ? axes.sort().join("") : null;
 }
 
 /** Name a place, so that answers and rulers find their way back. */

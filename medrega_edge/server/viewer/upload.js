@@ -75,7 +75,7 @@ async function sendOne(file) {
   if (file.size > limit) return showError(file, { message: t("too_large", { limit: Math.floor(limit / 2 ** 20) }) });
   try {
     const stack = addImage(await sendImage(file, progress), file.name);
-    if (!hasShown) state.active.show(stack);
+    if (!hasShown && state.active.stack !== stack) state.active.show(stack);
     hasShown = true;
   } catch (error) {
     showError(file, error);
