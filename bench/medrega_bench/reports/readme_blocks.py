@@ -13,7 +13,7 @@ from medrega_bench.evaluation.intervals import CoverageResult
 from medrega_bench.evaluation.measure import results_in
 from medrega_bench.evaluation.results import TasksResult, read_tasks
 from medrega_bench.performance import results as performance
-from medrega_bench.reports import coverage_table, fast_table, render
+from medrega_bench.reports import coverage_table, fast_table, load_table, render
 from medrega_bench.reports.charts import reliability
 from medrega_bench.reports.history import history_table
 from medrega_bench.reports.model import Drawn
@@ -73,6 +73,7 @@ RENDERERS: dict[str, Callable[..., str]] = {
     "tower": fast_table.tower_table,
     **TASK_TABLES,
     "coverage": coverage_table.table,
+    "load": load_table.table,
     "sweep": sweep_report.block,
     "sweep-size": lambda _: "The same points, loss against size.",
     "history": history_table,
@@ -91,6 +92,7 @@ READERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     **dict.fromkeys(("sweep", "sweep-size"), sweep_result.read),
     **dict.fromkeys(TASK_TABLES, read_tasks),
     "coverage": partial(parse, CoverageResult),
+    "load": partial(parse, load_table.LoadResult),
 }
 
 
