@@ -67,6 +67,7 @@ def table(result: LoadResult) -> str:
         "",
         f"{killed}{result.images} images, {result.questions} questions. Server and workers took "
         f"{memory.after_a_minute:.0f} MB after a minute, {memory.before_the_kill:.0f} MB before the kill and "
-        f"{memory.at_the_end:.0f} MB at the end. The clients ran on the same machine: {machine.processor}, {machine.threads} threads.",
+        f"{memory.at_the_end:.0f} MB at the end. The clients ran on the same machine: "
+        f"{machine.processor}, {machine.threads} threads.",
     ]
     return "\n".join(lines)
