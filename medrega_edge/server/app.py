@@ -40,6 +40,7 @@ from medrega_edge.server.pool import OnPiece, Pool, TooLate
 from medrega_edge.server.store import ImageStore
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
 
+LONGEST_CODE = 200  # bytes; who has no token may send no more
 MOST_VALUES = 20_000  # of a JSON body: lists, objects and what follows a comma
 WINDOWS = ("lung", "soft", "brain", "bone", "liver", "mediastinum")
 _PAGE_TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "css": "text/css", "json": "application/json"}
@@ -163,7 +164,11 @@ class Server:
 
     async def _token(self, request: Request) -> Response:
         """Give the token to who knows the code, which opens once: a browser's address can be read by others."""
-        given = (await request.body())[:200]
+        given = b""
+        async for chunk in request.stream():
+            given += chunk
+            if len(given) > LONGEST_CODE:
+                break
         code, self._code = self._code, None  # a wrong one closes it, too
         if code is None or not hmac.compare_digest(given, code.encode()):
             raise HttpError("server.wrong_token")
