@@ -477,8 +477,6 @@ def test_an_image_is_found_by_its_path_in_an_allowed_folder(place):
         ("../out/a.png", "mcp.folder_not_allowed"),
         ("folder/a.png", "mcp.folder_not_allowed"),
         ("link.png", "mcp.folder_not_allowed"),
-        ("loop/../folder/a.png", "image.cannot_open"),
-        ("loop/../loop/../link.png", "image.cannot_open"),
         ("/etc/passwd", "mcp.folder_not_allowed"),
         ("/proc/self/environ", "mcp.folder_not_allowed"),
         ("~/a.png", "image.no_file"),
@@ -495,6 +493,12 @@ def test_an_image_is_found_by_its_path_in_an_allowed_folder(place):
 )
 def test_what_lies_elsewhere_is_refused(place, image, code):
     assert refused(Folders([place / "in"]), image.format(place=place)) == code
+
+
+@pytest.mark.parametrize("image", ["loop/../folder/a.png", "loop/../loop/../link.png"])
+def test_a_way_through_a_loop_of_links_is_refused(place, image):
+    """Versions of Python differ in where they give up: at the loop, or outside the folder that it leads to."""
+    assert refused(Folders([place / "in"]), image) in ("image.cannot_open", "mcp.folder_not_allowed")
 
 
 def test_without_a_folder_only_samples_are_read(place):
