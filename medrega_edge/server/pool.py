@@ -23,6 +23,7 @@ from medrega_edge.server.jobs import Job
 from medrega_edge.server.worker import WorkerOptions, run_worker
 
 START_SECONDS = 300.0  # for a process to load its engine
+SEND_SECONDS = 0.05  # for a job to go into its pipe
 STUCK_SECONDS = 1.0  # from when a job is given up to when its process is killed
 MOST_SKIPPED = 4  # times that a later request may be served first because its worker has its image
 RESTART_PAUSES = (0.0, 0.5, 2.0, 10.0)  # seconds before a worker that does not start is started again
@@ -119,7 +120,7 @@ class _Worker:
     def cancel(self) -> None:
         """Tell the worker that nobody waits any more; one that does not take what it is sent is killed."""
         self._is_cancelled = True
-        if not self._sending.acquire(blocking=False):
+        if not self._sending.acquire(timeout=SEND_SECONDS):  # short, because the event loop waits
             self.kill()
             return
         try:
