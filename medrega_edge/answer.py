@@ -259,14 +259,9 @@ class Answer:
             "tokens": {"prompt": self.prompt_tokens, "generated": self.generated_tokens},
             "timings_ms": {name: round(value, 2) for name, value in asdict(self.timings).items()},
             "warnings": [str(warning) for warning in self.warnings],
-            "warning_details": [self._warning(warning) for warning in self.warnings],
+            "warning_details": [warning_data(warning, self.language) for warning in self.warnings],
             "notice": NOTICE,
         }
-
-    def _warning(self, warning: Message) -> dict[str, Any]:
-        """Return a warning, of a Chinese answer in Chinese, too."""
-        in_chinese = {"message_zh": warning.text(Language.ZH)} if self.language is Language.ZH else {}
-        return warning.to_dict() | in_chinese
 
     def _in_millimetres(self, region: Region) -> dict[str, list[float]]:
         """Return the key `box_mm` where the pixel size is known."""
@@ -288,6 +283,11 @@ class Answer:
             values["width_mm"] = _numbers([value * scale[0] for value in interval.width])
             values["height_mm"] = _numbers([value * scale[1] for value in interval.height])
         return {"interval": values}
+
+
+def warning_data(warning: Message, language: Language) -> dict[str, Any]:
+    """Return a warning in JSON, of a Chinese answer in Chinese, too."""
+    return warning.to_dict() | ({"message_zh": warning.text(Language.ZH)} if language is Language.ZH else {})
 
 
 def _numbers(values: Sequence[float]) -> list[float]:

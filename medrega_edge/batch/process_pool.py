@@ -52,13 +52,16 @@ class Job(Protocol):
 
 def process_count(package: Package, threads: int | None, device: str, items: int) -> int:
     """Number of processes for `items`, with so many threads in all (None: all that are available)."""
+    return max(1, min(most_processes(package, threads, device), items // ITEMS_WORTH_A_PROCESS))
+
+
+def most_processes(package: Package, threads: int | None, device: str) -> int:
+    """Number of processes that pay off for any number of items: one a core for a small package, as memory allows."""
     if device != "cpu" or package.total_bytes >= LARGE:
         return 1
-    wanted = min(threads or available_threads(), items // ITEMS_WORTH_A_PROCESS)
+    wanted = threads or available_threads()
     free = memory.free()
-    if free is not None:
-        wanted = min(wanted, free // memory.peak(package.manifest))
-    return max(1, wanted)
+    return max(1, wanted if free is None else min(wanted, free // memory.peak(package.manifest)))
 
 
 def answers(
@@ -120,7 +123,7 @@ def _initialise(job: Job, model: str | None, threads: int) -> None:
     global _job, _engine_options
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends them
     warnings.simplefilter("ignore")  # as in the parent: libraries would quote header values
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     _job, _engine_options = job, (model, threads)
 
 
@@ -134,7 +137,8 @@ def _answer(start: Position, stop: int) -> list[tuple[Position, Row]]:
     return list(_job.answers(_engine(*_engine_options), start, stop))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the end of the parent, however it comes, and end this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -39,7 +39,7 @@ PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for one
 def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Another than this machine's own needs a token and TLS.")
-    ] = ("127.0.0.1"),
+    ] = "127.0.0.1",
     port: PortOption = 8484,
     token_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with the token that clients need; default: MEDREGA_TOKEN.")

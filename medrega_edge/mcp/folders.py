@@ -22,7 +22,7 @@ SAMPLE = "sample:"  # before the name of a sample scan
 class Place:
     """A file or a folder of DICOM files that may be read.
 
-    `stamp` changes when what lies there is changed. `frame` is the one to show where none is asked for.
+    `stamp` differs after the file, or one in the folder, was changed. `frame` is the default frame.
     """
 
     path: Path

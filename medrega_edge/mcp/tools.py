@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-MAX_IMAGES = 4  # encoded images that are kept; each holds its pixels
+MAX_IMAGES = 4  # encoded images in the cache; each holds its pixels
 MAX_SIDE = 1568  # pixels of a picture in an answer: models that see take no more
 
 _IMAGE = Argument("image", text(MAX_PATH), Message("mcp.argument_image"), is_required=True)

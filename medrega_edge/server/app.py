@@ -28,6 +28,7 @@ from starlette.routing import Route
 from medrega_edge import __version__
 from medrega_edge.domain import NOTICE, NOTICE_ZH
 from medrega_edge.errors import InternalError, MedregaError, UsageError
+from medrega_edge.images.windowing import PRESETS
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.io.strict_json import STRICT, Count, JsonFault, parse_json
 from medrega_edge.server import chat
@@ -42,7 +43,6 @@ from medrega_edge.vocabulary.label_sets import LABEL_SETS
 
 LONGEST_CODE = 200  # bytes; who has no token may send no more
 MOST_VALUES = 20_000  # of a JSON body: lists, objects and what follows a comma
-WINDOWS = ("lung", "soft", "brain", "bone", "liver", "mediastinum")
 _PAGE_TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "css": "text/css", "json": "application/json"}
 _EVENTS = "text/event-stream"
 _DICOM, _PNG = "application/dicom", "image/png"
@@ -143,9 +143,9 @@ class Server:
     def _gauges(self) -> None:
         state = self.pool.state
         for name, text, value in (
-            ("medrega_waiting", "Requests in the queue.", lambda: state.waiting),
+            ("medrega_waiting", "Requests in the queue.", lambda: self.pool.waiting),
             ("medrega_running", "Requests that a worker answers.", lambda: state.running),
-            ("medrega_workers", "Workers that are there.", lambda: state.workers),
+            ("medrega_workers", "Workers that are there.", lambda: self.pool.workers),
             ("medrega_worker_restarts", "Workers that ended and were replaced.", lambda: state.restarts),
             ("medrega_image_bytes", "Bytes of images in memory.", lambda: self.store.size),
             ("medrega_images", "Images in memory.", lambda: len(self.store)),
@@ -159,7 +159,7 @@ class Server:
         return Response(self._pages[name], media_type=_PAGE_TYPES[name.rpartition(".")[2]])
 
     async def _health(self, _: Request) -> Response:
-        is_well = self.pool.is_well
+        is_well = self.pool.workers > 0
         return JSONResponse({"status": "ok" if is_well else "no worker"}, 200 if is_well else 503)
 
     async def _token(self, request: Request) -> Response:
@@ -190,7 +190,7 @@ class Server:
                 "dicom_objects": _has_highdicom(),
                 "max_upload_bytes": self._options.guard.most_bytes,
                 "label_sets": {name: [list(label) for label in one.labels] for name, one in LABEL_SETS.items()},
-                "windows": list(WINDOWS),
+                "windows": list(PRESETS),
             }
         )
 
@@ -207,7 +207,7 @@ class Server:
         return str(self.pool.facts["model"]["name"])
 
     async def _opened(self, _: Request) -> Response:
-        few = asyncio.Semaphore(2 * max(1, self.pool.state.workers))  # at a time: a folder must not fill the queue
+        few = asyncio.Semaphore(2 * max(1, self.pool.workers))  # at a time: a folder must not fill the queue
 
         async def described(image: str) -> dict[str, Any] | MedregaError:
             async with few:

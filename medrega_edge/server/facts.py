@@ -6,14 +6,12 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from pydicom.dataset import Dataset
-
 from medrega_edge.domain import Language, Modality
 from medrega_edge.errors import ChoiceError, ResourceError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.header import read_header
 from medrega_edge.images.dicom.numbers import vector
+from medrega_edge.images.dicom.series import counting_normal, place_along
 from medrega_edge.images.medical_image import MedicalImage, Source, View
 from medrega_edge.images.nifti import PLANES, slices_of
 from medrega_edge.images.reader import read_image
@@ -21,7 +19,6 @@ from medrega_edge.images.signatures import is_dicom, is_nifti
 from medrega_edge.server.jobs import Picture
 from medrega_edge.vocabulary.label_sets import modality_name
 
-_COUNTING = (-1, -1, 1)  # DICOM's axes run to the left, the back and the head
 _PLACE = ("StudyInstanceUID", "SeriesInstanceUID", "ImageOrientationPatient", "ImagePositionPatient", "InstanceNumber")
 
 
@@ -48,11 +45,17 @@ def describe(data: bytes, sha256: str, picture: Picture, salt: bytes) -> dict[st
 
     Of several pictures the one in the middle is read, if none is chosen. `salt` makes the key of a series opaque.
     """
-    count = _count(data, sha256, picture)
-    if count > 1 and picture.index is None:
-        picture = replace(picture, index=count // 2)
-    image = read(data, sha256, picture)
     counts = _counts(data, sha256)
+    count = counts.get(picture.plane or "axial", 1)
+    try:
+        image = read(data, sha256, picture)
+    except ChoiceError as several:
+        count = several.count
+        picture = replace(picture, index=count // 2)
+        image = read(data, sha256, picture)
+    else:
+        if not counts and image.frame is not None:  # one of several, by its number
+            count = _frames(data, sha256, picture)
     index_name = None if count == 1 else "slice" if counts else "frame"
     return {
         "id": sha256,
@@ -90,8 +93,8 @@ def _names(modality: Modality | None) -> dict[str, str]:
     return {language.value: modality_name(modality, language) for language in Language}
 
 
-def _count(data: bytes, sha256: str, picture: Picture) -> int:
-    """Return how many pictures a file has, of a volume in the plane of `picture`."""
+def _frames(data: bytes, sha256: str, picture: Picture) -> int:
+    """Return how many frames a file has, which its reader says where none is chosen, before it reads one."""
     try:
         read(data, sha256, replace(picture, index=None))
     except ChoiceError as several:
@@ -118,7 +121,9 @@ def _place(data: bytes, salt: bytes) -> dict[str, Any]:
         axes = vector(header.get("ImageOrientationPatient"), 6)
         number = header.get("InstanceNumber")
         number = None if number is None else int(number)
-        position = _position(header, axes)
+        place = vector(header.get("ImagePositionPatient"), 3)
+        normal = None if axes is None else counting_normal(axes)
+        position = None if normal is None or place is None else round(place_along(normal, place), 3)
     except (ResourceError, MemoryError):
         raise
     except Exception:  # whatever is wrong with a header that a picture was read from, the picture can be shown
@@ -126,14 +131,3 @@ def _place(data: bytes, salt: bytes) -> dict[str, Any]:
     direction = None if axes is None else [round(float(value), 2) for value in axes]
     key = hashlib.blake2b(repr((series, direction)).encode(), key=salt, digest_size=12).hexdigest() if series[1] else None
     return {"series": key, "position": position, "number": number}
-
-
-def _position(header: Dataset, axes: Any) -> float | None:
-    """Return the place along the normal, growing towards the head, the front or the right, as slices are counted."""
-    place = vector(header.get("ImagePositionPatient"), 3)
-    if axes is None or place is None:
-        return None
-    normal = np.cross(np.asarray(axes[:3], float), np.asarray(axes[3:], float))
-    axis = int(np.argmax(np.abs(normal)))
-    towards = _COUNTING[axis] * np.sign(normal[axis])
-    return round(float(towards * np.dot(normal, np.asarray(place, float))), 3)

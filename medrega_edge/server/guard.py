@@ -39,6 +39,7 @@ TOKEN_PATH = "/v1/token"  # where the viewer's page gets the token for a code
 OPEN_PATHS = ("/", "/healthz", "/openapi.json", TOKEN_PATH)  # without a token, and so are the files of the page
 VIEWER_PATH = "/viewer/"
 LONGEST_BODY_SECONDS = 60.0  # from the first byte of a body to its last
+CLIENT_LEFT = 499  # status in the log and the metrics; nobody receives it
 LONGEST_SEND_SECONDS = 60.0  # for a client to take a piece of its answer
 
 
@@ -102,6 +103,8 @@ class Guard:
             if has_begun or not isinstance(error, MedregaError):
                 raise
             await error_response(error)(scope, receive, send_safely)
+        except TimeoutError:  # the client does not take its answer
+            status = CLIENT_LEFT
         except Exception as error:  # a fault of the program: where, and not what
             fault = InternalError(error)
             self._log(f"{fault}")

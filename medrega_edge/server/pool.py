@@ -171,9 +171,7 @@ class _Waiting:
 class PoolState:
     """Numbers for the metrics."""
 
-    waiting: int = 0
     running: int = 0
-    workers: int = 0
     restarts: int = 0
 
 
@@ -210,7 +208,6 @@ class Pool:
         except WorkerEnded:
             raise ResourceError("server.worker_ended") from None
         self.facts = first.facts
-        self.state.workers += 1
         self._free(first)
         for worker in others:  # they start beside the first answers
             self._spawn(self._started(worker))
@@ -227,9 +224,14 @@ class Pool:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
-    def is_well(self) -> bool:
-        """Whether a worker is there."""
-        return any(worker.is_alive for worker in self._workers.values())
+    def waiting(self) -> int:
+        """Number of requests in the queue."""
+        return len(self._waiting)
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that are there, with their engine loaded."""
+        return sum(worker.is_alive and bool(worker.facts) for worker in self._workers.values())
 
     async def do(self, job: Job, data: bytes, on_piece: OnPiece | None = None) -> Any:
         """Do a job on a worker. `data` are the bytes of its image, which a worker may have already.
@@ -281,13 +283,12 @@ class Pool:
             worker = next((each for each in self._idle if each.number == preferred), self._idle[0])
             self._idle.remove(worker)
             return worker
-        if not self.state.workers:
+        if not self.workers:
             raise Busy("server.worker_ended")
         if len(self._waiting) >= self.options.queue:
             raise Busy("server.busy", waiting=len(self._waiting))
         waiting = _Waiting(preferred, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        self.state.waiting = len(self._waiting)
         try:
             return await waiting.ready
         except asyncio.CancelledError:
@@ -297,7 +298,6 @@ class Pool:
         finally:
             with suppress(ValueError):
                 self._waiting.remove(waiting)
-            self.state.waiting = len(self._waiting)
 
     def _free(self, worker: _Worker) -> None:
         """Give a worker to the next request: the first that wants it, unless the first of all was passed over often."""
@@ -317,13 +317,9 @@ class Pool:
     def _replace(self, worker: _Worker) -> None:
         """Start another process in the place of one that has ended."""
         if not self._stopping:
-            self.state.workers -= 1
             self.state.restarts += 1
-            self._spawn(self._ended(worker))
+            self._spawn(worker.stop())
             self._spawn(self._started(_Worker(worker.number, self.options.worker)))
-
-    async def _ended(self, worker: _Worker) -> None:
-        await worker.stop()
 
     async def _started(self, worker: _Worker) -> None:
         """Start a process in a place of the pool, however often that takes."""
@@ -336,7 +332,6 @@ class Pool:
                 await worker.stop()
                 worker = _Worker(worker.number, self.options.worker)
                 continue
-            self.state.workers += 1
             self._free(worker)
             return
 

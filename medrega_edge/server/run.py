@@ -1,4 +1,4 @@
-"""Opens the listener and runs the application until it is told to stop."""
+"""Opens the listener, and runs the application until a signal stops it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from medrega_edge.batch.process_pool import most_processes
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.images.medical_image import MAX_BYTES
-from medrega_edge.inference import memory
 from medrega_edge.inference.devices import available_threads
-from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.server.app import Opened, Server, ServerOptions
 from medrega_edge.server.audit import AuditLog
@@ -32,14 +31,13 @@ from medrega_edge.server.worker import WorkerOptions
 
 TOKEN_VARIABLE = "MEDREGA_TOKEN"
 LEAST_TOKEN = 16  # characters
-LARGE = 100_000_000  # bytes of a package from which one process runs it: it waits for memory, not for a core
 MOST_CONNECTIONS = 512
 HEADER_SECONDS = 10.0  # for the headers of the first request of a connection
 IDLE_SECONDS = 30.0  # from an answer to the headers of the next request, whatever bytes come in between
 TICK_SECONDS = 1.0
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
 _ORIGIN = re.compile(r"https?://[\w.\-\[\]:]+")
-STOP_SECONDS = 20  # for the answers under way, when the server is told to stop
+STOP_SECONDS = 20  # for the answers under way, after the signal to stop
 
 
 @dataclass(frozen=True)
@@ -198,17 +196,6 @@ def _has_port(name: str) -> bool:
     return name.rpartition(":")[2].isdigit() and not name.endswith("]")
 
 
-def worker_count(package: Package, options: RunOptions) -> int:
-    """Return how many processes pay off: one a core for a small package, one for a large one or a GPU."""
-    if options.processes is not None:
-        return options.processes
-    if options.device != "cpu" or package.total_bytes >= LARGE:
-        return 1
-    wanted = options.threads or available_threads()
-    free = memory.free()
-    return max(1, wanted if free is None else min(wanted, free // memory.peak(package.manifest)))
-
-
 async def serve(opened: socket.socket, listen: ListenOptions, run: RunOptions, on_ready: Callable[[str], None]) -> None:
     """Run the server until it gets SIGINT or SIGTERM: it takes no more requests, and ends when its answers are sent.
 
@@ -216,7 +203,7 @@ async def serve(opened: socket.socket, listen: ListenOptions, run: RunOptions, o
     cannot be used.
     """
     package = find_package(run.model)
-    count = worker_count(package, run)
+    count = run.processes or most_processes(package, run.threads, run.device)
     threads = max(1, (run.threads or available_threads()) // count)
     worker = WorkerOptions(run.model, threads, run.device, secrets.token_bytes(16))
     audit = None if run.audit is None else AuditLog(run.audit)

@@ -11,9 +11,7 @@ of a message must not be taken for the next one.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import multiprocessing
 import os
 import signal
 import threading
@@ -22,9 +20,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from medrega_edge.batch.process_pool import end_with_parent
 from medrega_edge.errors import ChoiceError, ImageError, InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.server.jobs import Ask, Describe, Draw, Job, MakeObject, Picture, Question, Render
 
@@ -64,7 +63,7 @@ def run_worker(connection: Connection, images: Connection, options: WorkerOption
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent gets it, too, and ends its workers when they have answered
         signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # libraries would quote header values
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         worker = Worker(connection, images, options)
     except MedregaError as error:
@@ -76,13 +75,6 @@ def run_worker(connection: Connection, images: Connection, options: WorkerOption
             job = _received(connection.recv)
             if job is not None:  # else a client left after its answer was sent
                 connection.send(worker.outcome(job))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 class Worker:
@@ -258,7 +250,7 @@ class Worker:
         data = _taken(self._files, image)
         if data is None:
             self._connection.send(("need",))
-            data = _inflated(_received(self._images_pipe.recv_bytes), image)
+            data = _inflated(_received(self._images_pipe.recv_bytes))
             self._check_cancelled()
         self._files[image] = data
         while len(self._files) > 1 and sum(map(len, self._files.values())) > MOST_BYTES:
@@ -307,14 +299,12 @@ def _with_masks(request: TaskRequest) -> TaskRequest:
     return replace(request, request=_with_masks(request.request)) if isinstance(request, Asked) else request
 
 
-def _inflated(data: bytes, image: str) -> bytes:
+def _inflated(data: bytes) -> bytes:
     from medrega_edge.i18n.message import Message
     from medrega_edge.images.inflating import GzipReader, compression_errors
     from medrega_edge.images.medical_image import MAX_BYTES
     from medrega_edge.images.signatures import GZIP_MAGIC, is_nifti
 
-    if hashlib.sha256(data).hexdigest() != image:
-        raise ImageError("server.no_such_image")
     if not data.startswith(GZIP_MAGIC) or not is_nifti(data):
         return data
     name = Message("image.given")

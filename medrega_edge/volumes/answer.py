@@ -7,7 +7,7 @@ from itertools import zip_longest
 from statistics import fmean
 from typing import Any
 
-from medrega_edge.answer import ImageFacts, ModelFacts, Region, mask_data, measures_data
+from medrega_edge.answer import ImageFacts, ModelFacts, Region, mask_data, measures_data, warning_data
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import NOTICE, Language
 from medrega_edge.i18n.message import Message
@@ -110,7 +110,7 @@ class VolumeAnswer:
             "device": self.device,
             "seconds": round(self.seconds, 3),
             "warnings": [str(warning) for warning in self.warnings],
-            "warning_details": [warning.to_dict() for warning in self.warnings],
+            "warning_details": [warning_data(warning, self.language) for warning in self.warnings],
             "notice": NOTICE,
         }
 

@@ -22,8 +22,8 @@ from medrega_edge.server import audit, chat, run
 from medrega_edge.server.errors import HttpError, error_response, status_of
 from medrega_edge.server.facts import describe
 from medrega_edge.server.guard import Guard, GuardOptions
-from medrega_edge.server.jobs import Picture
-from medrega_edge.server.pool import Busy, TooLate
+from medrega_edge.server.jobs import Describe, Picture
+from medrega_edge.server.pool import Busy, Pool, PoolOptions, TooLate
 from medrega_edge.server.store import ENTRY_BYTES, ImageStore
 from tests.codes import raises_code
 
@@ -245,6 +245,78 @@ def test_an_answer_that_is_given_up_leaves_no_trace_in_the_next():
             engine.report(image, "en", grounded=True)
         engine.language_model.before_pass = lambda: None
         assert engine.report(image, "en", grounded=True).to_dict()["regions"] == expected
+
+
+class FullDisk:
+    """A file whose disk is full: it takes half of a line, or refuses to flush it."""
+
+    def __init__(self, file, takes_half):
+        self.file, self.takes_half = file, takes_half
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def write(self, data):
+        return self.file.write(data[: len(data) // 2] if self.takes_half else data)
+
+    def fileno(self):
+        if self.takes_half:
+            return self.file.fileno()
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("takes_half", [True, False])
+def test_a_line_that_cannot_be_written_leaves_the_chain_whole(tmp_path, takes_half):
+    log = tmp_path / "log.jsonl"
+    opened = audit.AuditLog(log)
+    opened.add("p", "i", "first", "answer")
+    whole = opened._file
+    opened._file = FullDisk(whole, takes_half)
+    with raises_code(ResourceError, "audit.not_written"):
+        opened.add("p", "i", "second", "answer")
+    opened._file = whole
+    opened.add("p", "i", "third", "answer")
+    opened.close()
+    assert audit.verify(log)[0] == 2
+
+
+def test_bodies_of_all_requests_have_a_limit_together():
+    options = GuardOptions({"a:1"}, (), None, 100, most_in_all=60, logs=False)
+    status, _, body = answered(options, {"host": "a:1"}, b"x" * 61)
+    assert status == 503 and b"server.full" in body
+    assert answered(options, {"host": "a:1"}, b"x" * 60)[0] == 200
+
+
+def test_a_client_that_takes_nothing_is_no_fault_of_the_program(monkeypatch, capsys):
+    async def takes_nothing(_):
+        await asyncio.sleep(60)
+
+    async def answers(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    monkeypatch.setattr("medrega_edge.server.guard.LONGEST_SEND_SECONDS", 0.02)
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"a:1")]}
+    registry = CollectorRegistry()
+    asyncio.run(Guard(answers, GuardOptions({"a:1"}, (), None, 50), registry)(scope, None, takes_nothing))
+    assert "499" in capsys.readouterr().err
+    assert registry.get_sample_value("medrega_requests_total", {"path": "-", "status": "499"}) == 1
+
+
+def test_who_waits_when_the_server_stops_is_told(monkeypatch):
+    async def waits():
+        pool = Pool(PoolOptions(1, 5, 30.0, None))
+        monkeypatch.setattr(Pool, "workers", 1)  # there, and busy
+        waiting = asyncio.ensure_future(pool.do(Describe(Picture("0" * 64)), b""))
+        await asyncio.sleep(0)
+        assert pool.waiting == 1
+        await pool.stop()
+        with raises_code(Busy, "server.stopping"):
+            await waiting
+        with raises_code(Busy, "server.stopping"):
+            await pool.do(Describe(Picture("0" * 64)), b"")
+        assert pool.waiting == 0
+
+    asyncio.run(waits())
 
 
 def test_texts_of_the_viewer_are_in_both_languages():

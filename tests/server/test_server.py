@@ -339,8 +339,33 @@ def test_a_killed_worker_costs_one_answer_and_comes_back():
     assert "Traceback" not in "".join(server.lines)
 
 
-def test_a_full_queue_says_so_and_a_late_answer_too():
-    with running("--processes", "1", "--queue", "1", "--deadline", "30") as server:
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_worker_that_hangs_is_given_up_and_replaced(leaves):
+    """Stopped by a signal, it reads nothing: it is killed after the deadline, and where the client leaves."""
+    with running("--processes", "1", "--deadline", "60" if leaves else "1") as server:
+        body = {"image": {"id": server.send()}, "question": "locate the liver"}
+        expected = without_times(server.json("/v1/regions", body))
+        os.kill(server.workers()[0], signal.SIGSTOP)
+        if leaves:
+            host, text = server.url.removeprefix("http://"), json.dumps(body).encode()
+            name, port = host.split(":")
+            with socket.create_connection((name, int(port))) as connection:
+                head = f"POST /v1/regions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(text)}\r\n\r\n"
+                connection.sendall(head.encode() + text)
+                while not under_way(server):
+                    time.sleep(0.01)
+        else:
+            assert server.json("/v1/regions", body, status=504)["error"]["code"] == "server.too_late"
+        while "medrega_worker_restarts 1.0" not in server.request("/metrics")[2].decode():
+            time.sleep(0.01)
+        while server.request("/healthz")[0] != 200:
+            time.sleep(0.01)
+        assert without_times(server.json("/v1/regions", body)) == expected
+    assert "Traceback" not in "".join(server.lines)
+
+
+def test_a_full_queue_says_so():
+    with running("--processes", "1", "--queue", "1") as server:
         body = {"image": {"id": server.send()}, "task": "grounded_report"}
         found = []
 

@@ -435,15 +435,31 @@ def _description(headers: list[_Header], plane: Message | None, count: int) -> M
 
 def _positions(pictures: list[_Placed]) -> tuple[Message, list[float]] | None:
     """The plane's name and the position of each picture along its normal in millimetres; None if it has no normal."""
-    cosines = pictures[0].place.cosines
+    normal = counting_normal(pictures[0].place.cosines)
+    if normal is None:
+        return None
+    axis = max(range(3), key=lambda k: abs(normal[k]))
+    plane = _PLANES[axis] if abs(normal[axis]) > _MIN_ALIGNMENT else Message("dicom.oblique")
+    return plane, [place_along(normal, one.place.position) for one in pictures]
+
+
+def counting_normal(cosines: Sequence[float]) -> tuple[float, ...] | None:
+    """Return the normal of a picture, by its Image Orientation, in the direction in which slices are counted.
+
+    None where its two directions are not at a right angle.
+    """
     across, down = cosines[:3], cosines[3:]
     normal = [across[k - 2] * down[k - 1] - across[k - 1] * down[k - 2] for k in range(3)]  # the cross product
     axis = max(range(3), key=lambda k: abs(normal[k]))
     if abs(normal[axis]) < 0.5:
-        return None  # the two directions are not at a right angle
+        return None
     sign = math.copysign(1.0, normal[axis]) * _COUNTING[axis]
-    plane = _PLANES[axis] if abs(normal[axis]) > _MIN_ALIGNMENT else Message("dicom.oblique")
-    return plane, [sign * sum(a * b for a, b in zip(normal, one.place.position, strict=True)) for one in pictures]
+    return tuple(sign * value for value in normal)
+
+
+def place_along(normal: Sequence[float], position: Sequence[float]) -> float:
+    """Return where a picture lies along a normal, in millimetres, by its Image Position."""
+    return sum(a * b for a, b in zip(normal, position, strict=True))
 
 
 def _is_parallel(cosines: tuple[float, ...], others: tuple[float, ...]) -> bool:
