@@ -7,20 +7,15 @@ import base64
 import binascii
 import hmac
 import json
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from pydantic import Field
-from python_multipart.multipart import parse_options_header
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -30,51 +25,23 @@ from medrega_edge.domain import NOTICE, NOTICE_ZH
 from medrega_edge.errors import InternalError, MedregaError, UsageError
 from medrega_edge.images.windowing import PRESETS
 from medrega_edge.io.safe_text import json_text
-from medrega_edge.io.strict_json import STRICT, Count, JsonFault, parse_json
 from medrega_edge.server import chat
 from medrega_edge.server.audit import AuditLog
+from medrega_edge.server.bodies import RegionsRequest, is_form, picture_of, read_form, read_json
 from medrega_edge.server.errors import HttpError, error_data, error_response
 from medrega_edge.server.guard import TOKEN_PATH, Guard, GuardOptions
-from medrega_edge.server.jobs import Ask, Describe, Draw, Job, MakeObject, ObjectKind, Picture, Question, Render
+from medrega_edge.server.jobs import Ask, Describe, Draw, Job, MakeObject, Picture, Question, Render
 from medrega_edge.server.openapi import description
 from medrega_edge.server.pool import OnPiece, Pool, TooLate
 from medrega_edge.server.store import ImageStore
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
 
 LONGEST_CODE = 200  # bytes; who has no token may send no more
-MOST_VALUES = 20_000  # of a JSON body: lists, objects and what follows a comma
 _PAGE_TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "css": "text/css", "json": "application/json"}
 _EVENTS = "text/event-stream"
 _DICOM, _PNG = "application/dicom", "image/png"
 
-_T = TypeVar("_T")
 _R = TypeVar("_R")
-
-
-@dataclass(frozen=True)
-class ImagePart:
-    """Which picture a request is about: an image that was sent before by its `id`, or its bytes in base64 as `data`."""
-
-    __pydantic_config__ = STRICT
-
-    id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    data: str | None = None
-    index: Count | None = None
-    window: Annotated[str, Field(max_length=40)] | None = None
-    plane: Annotated[str, Field(max_length=10)] | None = None
-
-
-@dataclass(frozen=True)
-class RegionsRequest(Question):
-    """The body of `/v1/regions` and its kin: a question, and its image. `kind` is that of a DICOM object."""
-
-    image: ImagePart = field(default_factory=ImagePart)
-    kind: ObjectKind = "sr"
-
-    def as_question(self) -> Question:
-        """Return the question alone."""
-        names = Question.__dataclass_fields__
-        return Question(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -227,7 +194,7 @@ class Server:
         return JSONResponse({"images": images, "answers": answers, "errors": errors})
 
     async def _send_image(self, request: Request) -> Response:
-        data = (await _form(request))[1] if _is_form(request) else await request.body()
+        data = (await read_form(request))[1] if is_form(request) else await request.body()
         if not data:
             raise HttpError("server.empty")
         image = await asyncio.to_thread(self.store.put, data)
@@ -235,14 +202,14 @@ class Server:
         return JSONResponse(known, 201)
 
     async def _image(self, request: Request) -> Response:
-        picture = _picture_of(request)
+        picture = picture_of(request)
         if request.method == "DELETE":
             self.store.remove(picture.image)
             return Response(status_code=204)
         return JSONResponse(await self._do(request, Describe(picture)))
 
     async def _picture(self, request: Request) -> Response:
-        return Response(await self._do(request, Render(_picture_of(request))), media_type=_PNG)
+        return Response(await self._do(request, Render(picture_of(request))), media_type=_PNG)
 
     async def _regions(self, request: Request) -> Response:
         picture, body = await self._question(request)
@@ -263,7 +230,7 @@ class Server:
         return Response(made, media_type=kind)
 
     async def _chat(self, request: Request) -> Response:
-        body = await _parsed(chat.ChatRequest, request)
+        body = await read_json(chat.ChatRequest, request)
         if body.model not in ("", self._model, "medrega"):
             raise HttpError("server.no_such_model", model=self._model)
         asked = chat.asked(body)
@@ -364,12 +331,12 @@ class Server:
 
     async def _question(self, request: Request) -> tuple[Picture, RegionsRequest]:
         """Read a question and its image from JSON, or from a form whose part `image` is a file."""
-        if _is_form(request):
-            body, data = await _form(request)
+        if is_form(request):
+            body, data = await read_form(request)
             if data == b"":
                 raise HttpError("server.empty")
         else:
-            body, data = await _parsed(RegionsRequest, request), None
+            body, data = await read_json(RegionsRequest, request), None
         part = body.image
         if part.data is not None:
             try:
@@ -418,86 +385,6 @@ async def _unless_left(request: Request, doing: Awaitable[_R]) -> _R:
         task.cancel()
         with suppress(asyncio.CancelledError, MedregaError):
             await watching
-
-
-class _InMemory(MultiPartParser):
-    """Leaves no file of a patient on the disk, whose parts the parser would write there from a megabyte on."""
-
-    spool_max_size = sys.maxsize
-
-
-async def _form(request: Request) -> tuple[RegionsRequest, bytes | None]:
-    """Read a form: the file `image`, and either `request`, the JSON of the rest, or its texts as fields."""
-    _, options = parse_options_header(request.headers.get("content-type", ""))
-    if options.get(b"charset", b"utf-8").lower() != b"utf-8":  # some codecs take minutes
-        raise HttpError("server.bad_form")
-    try:
-        form = await _InMemory(request.headers, request.stream(), max_files=1, max_fields=20).parse()
-    except (MultiPartException, ValueError):
-        raise HttpError("server.bad_form") from None
-    uploaded = form.get("image")
-    data = await uploaded.read() if isinstance(uploaded, UploadFile) else None
-    fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
-    if (whole := form.get("request")) is not None and isinstance(whole, str):
-        return _from_json(RegionsRequest, whole), data
-    body: dict[str, Any] = {"image": {}}
-    for name, text in fields:
-        target = body["image"] if name in ("index", "window", "plane") else body
-        try:
-            value = _FIELDS.get(name, str)(text)
-        except ValueError:
-            raise HttpError("server.bad_json", key=name[:40]) from None
-        target[name] = [*target.get(name, ()), value] if name in _REPEATED else value
-    return _from_json(RegionsRequest, json.dumps(body)), data
-
-
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data"
-
-
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError
-    return text.lower() == "true"
-
-
-# How the text of a form's field becomes a value; others are texts. Those that are lists come once for each member.
-_FIELDS: dict[str, Callable[[str], Any]] = {
-    "box": lambda text: [float(value) for value in text.split(",")],
-    **dict.fromkeys(("index", "max_tokens"), int),
-    **dict.fromkeys(("several", "masks", "guess"), _truth),
-}
-_REPEATED = ("names", "labels", "history")
-
-
-async def _parsed(kind: type[_T], request: Request) -> _T:
-    """Read a JSON body; raises HttpError."""
-    try:
-        text = (await request.body()).decode("utf-8")
-    except UnicodeDecodeError:
-        raise HttpError("server.no_json") from None
-    return await asyncio.to_thread(_from_json, kind, text)
-
-
-def _from_json(kind: type[_T], text: str) -> _T:
-    if sum(map(text.count, "[{,")) > MOST_VALUES:  # before they become objects, which take fifty times the memory
-        raise HttpError("server.too_many_values", limit=MOST_VALUES)
-    try:
-        return parse_json(kind, text)
-    except JsonFault as fault:
-        if not fault.key:
-            raise HttpError("server.no_json") from None
-        raise HttpError("server.bad_json", key=fault.key) from None
-
-
-def _picture_of(request: Request) -> Picture:
-    """Read which picture a path and its query name; raises HttpError."""
-    query = request.query_params
-    index = query.get("index")
-    if index is not None and not (index.isascii() and index.isdigit() and len(index) < 8):
-        raise HttpError("server.bad_json", key="index")
-    chosen = None if index is None else int(index)
-    return Picture(request.path_params["id"], chosen, query.get("window") or None, query.get("plane") or None)
 
 
 def _has_highdicom() -> bool:

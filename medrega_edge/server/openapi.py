@@ -27,7 +27,7 @@ def _of(kind: str, text: str) -> dict[str, Any]:
 @cache
 def description() -> dict[str, Any]:
     """Return the description of all paths."""
-    from medrega_edge.server.app import RegionsRequest
+    from medrega_edge.server.bodies import RegionsRequest
     from medrega_edge.server.chat import ChatRequest
 
     schemas: dict[str, Any] = {}
@@ -48,10 +48,9 @@ def description() -> dict[str, Any]:
     plain = {"description": "JSON.", "content": {"application/json": {"schema": {"type": "object"}}}}
     file = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
     question, chat = body("RegionsRequest"), body("ChatRequest")
-    form = {
-        "type": "object",
-        "properties": {"image": {"type": "string", "format": "binary"}, "question": {"type": "string"}},
-    }
+    fields = {**schemas["RegionsRequest"]["properties"], "image": {"type": "string", "format": "binary"}}
+    fields |= {name: {"type": "string"} for name in ("index", "window", "plane")}
+    form = {"type": "object", "properties": fields, "required": ["image"]}
     question["content"]["multipart/form-data"] = {"schema": form}
     paths = {
         "/v1/chat/completions": path("post", "Ask as OpenAI's clients do.", plain, chat),

@@ -234,6 +234,8 @@ def test_metrics_models_and_description(server):
     description = server.json("/openapi.json")
     assert description["openapi"] == "3.1.0" and "/v1/chat/completions" in description["paths"]
     assert "RegionsRequest" in description["components"]["schemas"]
+    form = description["paths"]["/v1/regions"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert {"image", "question", "names", "box", "index"} <= form["properties"].keys()
     assert server.json("/v1/info")["labels"][0].keys() == {"en", "zh", "modalities"}
 
 
