@@ -191,6 +191,23 @@ class Engine:
         it is generated. With `guess` the text holds the best guess where it would say "Not sure." Raises UsageError for a
         request that this package or this image does not allow.
         """
+        language = parse_language(language) if language else language_of(task.words)
+        stream = TextStream(on_text) if on_text else None
+        on_piece = stream.push if stream else None
+        answer = task.answered(lambda request: self._run(image, request, language, max_tokens, on_piece, guess))
+        if stream:
+            stream.finish(answer.text)
+        return answer
+
+    def _run(
+        self,
+        image: EncodedImage,
+        task: TaskRequest,
+        language: Language,
+        max_tokens: int | None,
+        on_text: OnText,
+        guess: bool,
+    ) -> Answer:
         begun = time.perf_counter()
         if not is_trained(task.task, self.tasks):
             raise UsageError("prompt.untrained_task", task=task.task.value, tasks=list(self.tasks))
@@ -198,9 +215,7 @@ class Engine:
             raise UsageError("task.no_masks")
         if max_tokens is not None and max_tokens < 1:
             raise UsageError("task.no_tokens", max_tokens=max_tokens)
-        language = parse_language(language) if language else language_of(task.words)
-        stream = TextStream(on_text) if on_text else None
-        result = task.run(self.context(image, language, max_tokens, stream.push if stream else None))
+        result = task.run(self.context(image, language, max_tokens, on_text))
         modality, confidence, modality_warnings = self._modality(image, language)
         is_medical = modality is not None or confidence is None
         certifiable = result.certifiable
@@ -262,10 +277,7 @@ class Engine:
         )
         if certifiable and not is_guess and is_known and not answer.best_guesses:
             answer = replace(answer, model=replace(answer.model, certified=self._certified(answer)))
-        answer = task.finish(answer)
-        if stream:
-            stream.finish(answer.text)
-        return answer
+        return task.finish(answer)
 
     def ask(
         self,

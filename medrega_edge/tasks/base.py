@@ -188,6 +188,10 @@ class TaskRequest(ABC):
     def run(self, context: TaskContext) -> TaskResult:
         """Answer the request; raises UsageError where this package or this image does not allow it."""
 
+    def answered(self, run: Callable[[TaskRequest], Answer]) -> Answer:
+        """Answer by `run`, which runs one request; a text of several questions takes one for each."""
+        return run(self)
+
     def finish(self, answer: Answer) -> Answer:
         """Return the answer with what follows from its boxes in pixels; raises UsageError where the image does not tell."""
         return answer

@@ -23,6 +23,7 @@ from medrega_edge.tasks.classes import CERTAIN_CLASS
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.left_out import is_outside_choice
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
+from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sides import Told, located_on_side, of_picture, of_side, on_side
 from medrega_edge.tasks.sizes import why_pixels
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
@@ -82,6 +83,23 @@ class Asked(TaskRequest):
             *self._not_answered(context.language),
         )
         return replace(result, warnings=(*unknown, *result.warnings))
+
+    def with_masks(self) -> Asked:
+        """Return the question with masks of what it locates."""
+        request = self.request
+        if isinstance(request, FromBoxes):
+            return replace(self, request=replace(request, masks=True))
+        return replace(self, request=Segment(request.names)) if isinstance(request, Detect) else self
+
+    def about_found(self, before: Answer) -> Asked:
+        """Return the question about those of its names that the answer before found, where it searched for all of them."""
+        column = before.language is Language.ZH
+        names = tuple(name for name in self.intent.names if before.best_confidence(name[column]) > 0)
+        is_about_them = all(name[column] in before.searched for name in self.intent.names)
+        if not is_about_them or not names or not isinstance(self.request, FromBoxes | Detect | Segment):
+            return self
+        request = replace(self.request, names=names if isinstance(self.request, FromBoxes) else [each for each, _ in names])
+        return replace(self, intent=replace(self.intent, names=names), request=request)
 
     def _not_answered(self, language: Language) -> list[Message]:
         """Say what else the text asks: one answer is of one kind."""
@@ -166,6 +184,7 @@ class FromBoxes(TaskRequest):
 
     What is there is said without a yes unless it `says_yes`: a question may ask whether it is missing, or for one kind.
     With `sides_of_image` a side is that of the picture, not the patient's. A number of `others` than those known says so.
+    With `masks` each box is that around a mask.
     """
 
     kind: Kind
@@ -173,11 +192,17 @@ class FromBoxes(TaskRequest):
     says_yes: bool = True
     sides_of_image: bool = False
     others: bool = False
+    masks: bool = False
 
     @property
     def task(self) -> Task:
         """Kind of task."""
         return Task.DETECT
+
+    @property
+    def wants_masks(self) -> bool:
+        """Whether the engine adds masks."""
+        return self.masks
 
     @property
     def words(self) -> str:

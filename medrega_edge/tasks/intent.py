@@ -134,6 +134,9 @@ def parse_intent(
     elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
         if intent.unknown and not intent.names:
             raise unknown_name(text, intent, terminology, modality, body_part)
+        if intent.kind is Kind.COMPARE:  # "does the left kidney look normal?" is not about the right one
+            said = terminology.find(simplified(text))
+            intent = replace(intent, kind=Kind.REPORT, names=tuple(name for name in intent.names if name in said))
         names = () if intent.generic else intent.names  # "is the brain normal?" asks for the whole image
         column = language_of(text) is Language.ZH
         parts_of_organs = ("、" if column else ", ").join(name[column] for name in names if is_part(name[0]))
@@ -187,6 +190,9 @@ def _with_names_meant(
             raise unknown_name(text, intent, terminology, modality, body_part)
     if intent.generic and intent.names:
         are_findings = all(is_finding(english) for english, _ in intent.names)
+        part = body_part() if are_findings else None
+        if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
+            return replace(intent, kind=Kind.REPORT, names=(), generic=())  # what else is not as usual, a report tells
         names = _in_body_part(text, intent, body_part()) if are_findings else intent.names
         intent = replace(intent, names=tuple(name for name in names if not is_unfamiliar(name[0])) or names)
     if intent.kind is Kind.SIDE and not _names_finding(intent):  # "which side of the brain is the infarct on?"
@@ -207,12 +213,13 @@ def _with_names_meant(
     return intent
 
 
+_ABNORMAL = re.compile(r"\babnormal|异常", re.IGNORECASE)
 _TOOTH = re.compile(r"\b(?:tooth|teeth) (?:number |no\.? ?|#)?\d{1,2}\b|\d{1,2}号牙|牙位?\d{2}\b", re.IGNORECASE)
 _OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
 _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[ds]\b")
 _WHICH_OF_PAIR = re.compile(
     r"\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
-    r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)\b"
+    r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand(?!-? side)|foot|knee|hip|shoulder)\b"
     r"|^\W*(?:is (?:this|it) )?(?:the |a )?(?:left|right) (breast|eye|arm|leg|hand|foot|knee|hip|shoulder)"
     r" or (?:the )?(?:left|right)(?: \1)?\W*$"
     r"|哪一?[侧边只个]的?(?:乳腺|乳房|眼睛?|手|腿|脚|肩膀?|膝盖?)\W*$|左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)\w*还是右"
@@ -226,24 +233,24 @@ _ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image 
     r"\b(?:it|this)\b|^\W*how (?:big|large|wide|long|many [cm]m(?: across)?)\W*$"
     r"|^\W*(?:what(?: ?'?s| is) )?(?:the )?size(?: in [cm]m)?\W*$"
     r"|^\W*(?:它|这个)?(?:有|大小)?多[大少长宽](?:一个)?\W*$"
+    r"|^\W*(?:on )?(?:which|what) side\W*$|^\W*(?:it )?(?:on the )?left or (?:on the )?right\W*$"
+    r"|^\W*(?:位置)?(?:是|在|位于|处于)*(?:哪一?[侧边]|左[侧边]?还是右[侧边]?)\W*$"
     r"|它|[几多少][个]?(?:毫米|厘米|公分|mm|cm)大?"
 )
 
 
 def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskRequest]) -> Several | None:
-    """Return a request of all questions that boxes answer, and say of each other one to ask it alone; None without any."""
+    """Return a request of all questions that have an answer, and say why others have none; None where none has."""
     asked: list[Asked] = []
     refused: list[Message] = []
-    for number, question in enumerate(questions, 1):
+    for question in questions:
         try:
             request = parse(question)
         except UsageError as error:
             refused.append(error.message)
-            continue
-        if isinstance(request, Asked) and request.task is Task.DETECT:
-            asked.append(request)
         else:
-            refused.append(Message("task.ask_alone", part=number))
+            assert isinstance(request, Asked)
+            asked.append(request)
     return Several(text, tuple(asked), tuple(refused)) if asked else None
 
 
@@ -270,6 +277,10 @@ def _in_body_part(text: str, intent: Intent, part: str | None) -> tuple[Bilingua
             "task.known_elsewhere", word=", ".join(intent.generic), names=[name[column] for name in intent.names]
         )
     return names
+
+
+def _can_hold_any(part: str, intent: Intent) -> bool:
+    return any(can_hold(part, english) for english, _ in intent.names)
 
 
 def _asked_freely(text: str, intent: Intent, tasks: Sequence[str]) -> TaskRequest:

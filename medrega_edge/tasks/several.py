@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from medrega_edge.answer import Answer
 from medrega_edge.domain import Language, Task
+from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.prompts.templates import sentence_of_regions
-from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine, not_found
+from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.derived import Asked
+
+_ENDS = tuple(".?!。？！")
+_BETWEEN_SENTENCES = re.compile(r"(?<=[.?!]) |(?<=[。？！])")
 
 
 @dataclass(frozen=True)
 class Several(TaskRequest):
-    """The questions of a text, all about boxes, in its order. `refused` says why others have no answer."""
+    """The questions of a text, in its order. `refused` says why others have no answer."""
 
     text: str
     questions: tuple[Asked, ...]
@@ -22,8 +27,9 @@ class Several(TaskRequest):
 
     @property
     def task(self) -> Task:
-        """Kind of task."""
-        return Task.DETECT
+        """Kind of task: that of the boxes, where one of the questions asks for some."""
+        tasks = [question.task for question in self.questions]
+        return Task.DETECT if Task.DETECT in tasks else tasks[0]
 
     @property
     def words(self) -> str:
@@ -36,42 +42,62 @@ class Several(TaskRequest):
         return any(question.wants_masks for question in self.questions)
 
     def run(self, context: TaskContext) -> TaskResult:
-        """Answer them one by one; an object that several ask for is located once."""
-        results = []
-        seen: set[str] = set()
-        for question in self.questions:
-            result = question.run(context)
-            new = tuple(each for each in result.detections if each.label not in seen)
-            seen |= {each.label for each in result.detections}
-            results.append(replace(result, detections=new))
-        searched = tuple(dict.fromkeys(name for result in results for name in result.searched))
-        combined = combine(results, "")
-        return replace(combined, searched=searched, certifiable=False, warnings=(*self.refused, *combined.warnings))
+        """Is never called: each question has a run of its own."""
+        raise TypeError("several questions have no result in common")
 
-    def finish(self, answer: Answer) -> Answer:
-        """Put the answers in words, each from the boxes of its names; `facts.parts` has the facts of each."""
-        finished = [self._answered(question, answer) for question in self.questions]
-        shown = {region for part in finished for region in part.regions}
-        said = list(dict.fromkeys(part.text for part in finished))
-        texts = [text for text in said if not any(other != text and other.startswith(text) for other in said)]
+    def answered(self, run: Callable[[TaskRequest], Answer]) -> Answer:
+        """Answer one by one; `facts.parts` has the facts of each. Raises UsageError where none has an answer.
+
+        A question about names of the one before is about those of them that were found. Where one asks for outlines, all boxes
+        are those around masks, so that one object has one box.
+        """
+        answers: list[Answer] = []
+        refused = list(self.refused)
+        for question in self.questions:
+            asked = question.with_masks() if self.wants_masks else question
+            try:
+                answers.append(run(asked.about_found(answers[-1]) if answers else asked))
+            except UsageError as error:
+                refused.append(error.message)
+        if not answers:
+            raise UsageError(refused[0].code, **refused[0].params)
+        return self._joined(answers, refused)
+
+    def _joined(self, answers: Sequence[Answer], refused: Sequence[Message]) -> Answer:
+        first, timings = answers[0], [answer.timings for answer in answers]
+        regions = {(region.label, region.box): region for answer in reversed(answers) for region in reversed(answer.regions)}
+        confidences = [answer.confidence for answer in answers if answer.confidence is not None]
         return replace(
-            answer,
-            text=("" if answer.language is Language.ZH else " ").join(texts),
-            regions=tuple(region for region in answer.regions if region in shown),
-            intent=finished[0].intent,
-            facts={"parts": [{"intent": part.intent, **part.facts} for part in finished]},
-            reading=" + ".join(part.reading for part in finished),
-            warnings=tuple(dict.fromkeys(warning for part in finished for warning in part.warnings)),
+            first,
+            text=_text(answers),
+            raw_text="\n".join(answer.raw_text for answer in answers if answer.raw_text),
+            task=self.task,
+            regions=tuple(reversed(regions.values())),
+            labels=tuple(dict.fromkeys(label for answer in answers for label in answer.labels)),
+            model=replace(first.model, certified=None),
+            finish="length" if any(answer.finish == "length" for answer in answers) else "stop",
+            prompt_tokens=sum(answer.prompt_tokens for answer in answers),
+            generated_tokens=sum(answer.generated_tokens for answer in answers),
+            timings=replace(
+                timings[0],
+                prefill=sum(each.prefill for each in timings),
+                decode=sum(each.decode for each in timings),
+                total=sum(each.total for each in timings),
+            ),
+            warnings=tuple(dict.fromkeys([*refused, *(warning for answer in answers for warning in answer.warnings)])),
+            confidence=min(confidences, default=None),
+            facts={"parts": [{"intent": answer.intent, **answer.facts} for answer in answers]},
+            reading=" + ".join(answer.reading for answer in answers),
+            guess=next((answer.guess for answer in answers if answer.guess is not None), None),
+            searched=tuple(dict.fromkeys(name for answer in answers for name in answer.searched)),
         )
 
-    @staticmethod
-    def _answered(question: Asked, answer: Answer) -> Answer:
-        column = answer.language is Language.ZH
-        names = [name[column] for name in question.intent.names]
-        regions = tuple(region for region in answer.regions if region.label in names)
-        present = list(dict.fromkeys(region.label for region in regions))
-        missing = [name for name in question.intent.names if name[column] not in present]
-        absent = not_found(missing, answer.language, answer.warnings)
-        sentences = [sentence_of_regions(present, answer.language)] if present else []
-        sentences += [absent] if absent else []
-        return question.finish(replace(answer, text=("" if column else " ").join(sentences), regions=regions))
+
+def _text(answers: Sequence[Answer]) -> str:
+    """Join the texts; no sentence is said twice, and a word alone becomes a sentence."""
+    is_chinese = answers[0].language is Language.ZH
+    said: dict[str, None] = {}
+    for answer in answers:
+        text = answer.text if answer.text.endswith(_ENDS) else f"{answer.text}{'。' if is_chinese else '.'}"
+        said |= dict.fromkeys(_BETWEEN_SENTENCES.split(text[:1].upper() + text[1:]))
+    return ("" if is_chinese else " ").join(filter(None, said))

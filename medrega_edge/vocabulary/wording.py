@@ -35,7 +35,8 @@ def _table() -> dict[str, Any]:
 
 def simplified(text: str) -> str:
     """Return a text in full-width-free lower case and simplified characters, as far as the terms need them."""
-    return unicodedata.normalize("NFKC", text).casefold().translate(_table()["traditional"])
+    plain = unicodedata.normalize("NFKC", text).casefold().translate(_table()["traditional"])
+    return plain.replace("啥", "什么")
 
 
 def corrected(text: str, known: Collection[str], right: Collection[str] = ()) -> tuple[str, dict[str, str]]:

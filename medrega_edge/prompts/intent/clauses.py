@@ -17,7 +17,8 @@ _PRONOUN = re.compile(r"\b(?:it|them|that one)\b|它|[把将给]其")
 _SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
 
 _LEFT_OUT = re.compile(
-    r"\b(?:don'?t|do not|not) (?:show|mark|locate|segment|box|highlight|draw|include)\b|不要|别[标圈框画]"
+    r"\b(?:don'?t|do not|not) (?:show|mark|locate|segment|box|highlight|draw|include)\b"
+    r"|\bbut not\b|不要|别[标圈框画]"
 )
 
 

@@ -42,7 +42,7 @@ _LINKED = re.compile(
 )
 _NO_WORD = re.compile(rf"[^\w{MARK}]+")
 _NEGATION = re.compile(
-    r"(?:\b(?:(?:not|don ?['’]?t)(?: (?:show|mark|locate|segment|box|highlight|draw|include))?|ignor(?:e|ing)"
+    r"(?:\b(?:(?:but )?(?:not|don ?['’]?t)(?: (?:show|mark|locate|segment|box|highlight|draw|include))?|ignor(?:e|ing)"
     r"|exclud(?:e|ing)|except(?: for)?|without|minus|leav(?:e|ing) out|skip|apart from|other than|besides"
     r"|rather than|instead of"
     r"|(?<=all )but|(?<=thing )but|(?<=organs )but|(?<=others )but)"
@@ -55,7 +55,7 @@ _ALL = re.compile(r"\b(?:all|every|everything|anything|others?|organs)\b|所有|
 _PLACES = (
     "behind|besides?|next to|in front of|below|beneath|underneath|under|above|over|near(?:by| to)?|adjacent to|deep to"
     "|superficial to|lateral to|medial to|anterior to|posterior to|superior to|inferior to|cranial to|caudal to"
-    "|alongside|around|surrounding|right of|left of|close by"
+    "|alongside|around|surrounding|(?<!or )right of|(?<!or )left of|close by"
 )
 _OWN = "(?:the|a|an|his|her|my|this|that|both|these|two|left|right) "
 _BESIDE = re.compile(rf"(?:\b(?:{_PLACES}) |\bbetween |\b(?:tell|distinguish|differentiate|separate)\b.* from )(?:{_OWN})*$")

@@ -14,24 +14,31 @@ from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, si
 _BOUNDARY = re.compile(
     r"[?？。;；,，]|然后|并且?(?!列)|以及|同时"
     r"|\b(?:and|then|also)(?= (?:please |then |also )?(?:how|what|which|in which|on which|where|whether|is|are|was|were"
-    r"|has|have|can|should|do|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe)\b)"
+    r"|has|have|can|should|do|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe|if (?:so|yes|there))\b)"
 )
-_ASKING = ("locate", "measure", "count", "side", "presence_strong")
-_NAMELESS = ("report_strong", "all_well", "kind_of_image", "classify")  # what asks without a name
-_OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE)
+_ASKING = ("locate", "outline", "measure", "count", "side", "presence_strong")
+_NAMELESS = ("report_strong", "all_well", "kind_of_image", "body_part", "organs", "classify")  # what asks without a name
+_OF_IMAGE = (Kind.REPORT, Kind.BODY_PART, Kind.MODALITY, Kind.ORGANS, Kind.IDENTIFY, Kind.CLASSIFY)
+_TOLD_TOGETHER = {Kind.MODALITY, Kind.BODY_PART}  # by one answer
 # What stands for the names of the part before.
 _INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
-_PRONOUN = re.compile(r"\b(?:it|them|they)\b|它们?")
+_PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\bboth(?: of them)?$|它们?")
+# "if so, how big is it?": the answer itself tells whether there is one.
+_IF_SO = re.compile(r"^(?:and |but )?if (?:so|yes|any|there (?:is|are)(?: one| any)?)\b|^(?:如果|要是|若)(?:是|有|存在)(?:的话)?|^有的话")
 _MOST = 3
 # A question that only goes on from the part before: "how big", "how many", "哪一侧".
 _GOES_ON = re.compile(
-    r"^(?:please |then |also |and )?(?:how (?:big|large|wide|long|many)"
-    r"|(?:on |in )?(?:which|what) (?:side|lobe|segment|zone|quadrant|part|level)|what size)$"
-    r"|^(?:有|分别)?(?:多[大少长宽]|几[个处颗枚]|多少个|大小|大小多少|(?:在)?哪一?[侧边]|(?:在)?哪一?个?(?:脑叶|肺叶|肝段|象限|节段))[呢?？]?$"
+    r"^(?:please |then |also |and )?(?:how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?|where"
+    r"|(?:on |in )?(?:which|what) (?:side|lobe|segment|zone|quadrant|part|level|finger|toe|bone)|what size"
+    r"|(?:box|mark|circle|outline|segment|show)"
+    r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)(?: one)?)$"
+    r"|^(?:请|帮我)?(?:把)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
+    r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少|(?:在)?哪一?[侧边]|(?:在)?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
+    r"|(?:其中)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
 )
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
-    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|是否|是不是|有没有|有无|怎么|为什么|什么|多[大少长宽厚远重]|几[个处颗枚级]"
+    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|是否|是不是|有没有|有无|怎么|为什么|什么|多[大少长宽厚远重]|几[个处颗枚级]"
 )
 _TAG = re.compile(
     r"^(?:is|are|isn'?t|aren'?t|does|do|doesn'?t|don'?t|has|have|can|could)(?:n'?t)? (?:there|it|they|he|she|you)$"
@@ -61,42 +68,48 @@ def parts(text: str, terminology: Terminology, modality: Modality | None) -> lis
         intent = understand(filled, terminology, modality)
         whole.append(filled)
         intents.append(intent)
-        before = _said_names(piece, intent, terminology) or before
-    are_alike = len({intent.kind for intent in intents}) == 1 and all(intent.names for intent in intents)
-    return [] if are_alike or not any(map(is_of_boxes, intents)) else whole
-
-
-def is_of_boxes(intent: Intent) -> bool:
-    """Whether boxes of names answer a question, or would if the names were known."""
-    return intent.kind in _OF_BOXES and bool(intent.names or intent.unknown)
+        before = _said_names(piece, intent, terminology, modality) or before
+    kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
+    are_alike = len(kinds) == 1 and len(have_names) == 1
+    return [] if are_alike or kinds == _TOLD_TOGETHER else whole
 
 
 def _pieces(text: str) -> list[str]:
-    pieces = [piece.strip(" .!！") for piece in _BOUNDARY.split(simplified(text).casefold())]
+    pieces = [_IF_SO.sub("", piece.strip(" .!！")).strip() for piece in _BOUNDARY.split(simplified(text).casefold())]
     return [piece for piece in pieces if re.search(r"\w", piece)]
 
 
 def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bool:
     """Whether a part names something, or points back, and asks; "is there?" behind a statement does not."""
+    if _GOES_ON.search(piece):
+        return True
     masked = named(piece, terminology, modality).masked
-    points = MARK in masked or _INSIDE.search(piece) or _PRONOUN.search(piece) or _GOES_ON.search(piece)
+    points = MARK in masked or _INSIDE.search(piece) or _PRONOUN.search(piece)
     is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
     said = words_of(masked)
     asks = is_question or any(has(kind, said) for kind in _ASKING)
     is_nameless = any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
-    return (bool(points) and asks) or is_nameless or understand(piece, terminology, modality).reason is not None
+    intent = understand(piece, terminology, modality)
+    is_of_image = is_question and intent.kind in _OF_IMAGE
+    return (bool(points) and asks) or is_nameless or is_of_image or intent.reason is not None
 
 
-def _said_names(piece: str, intent: Intent, terminology: Terminology) -> BilingualName | None:
+def _said_names(
+    piece: str, intent: Intent, terminology: Terminology, modality: Modality | None
+) -> BilingualName | None:
     """Return the names of a part as one enumeration in each language; of generic words, the words: "the tumour".
 
     Of a finding in a structure, "a mass in the liver", it is the finding.
     """
-    if intent.generic and intent.names and all(is_finding(name[0]) for name in intent.names):
-        return " and ".join(name[0] for name in intent.names), "和".join(name[1] for name in intent.names)
-    if names := terminology.find(piece):
-        return " and ".join(name[0] for name in names), "和".join(name[1] for name in names)
-    return (" and ".join(intent.generic), "和".join(intent.generic)) if intent.generic else None
+    meant = {name for word in intent.generic for name in understand(word, terminology, modality).names}
+    if intent.generic and 0 < len(intent.names) < len(meant) and all(is_finding(name[0]) for name in intent.names):
+        named_here, words = list(intent.names), ()
+    else:
+        named_here = terminology.find(piece)
+        words = intent.generic if not named_here or set(named_here) < set(intent.names) else ()
+    if not (named_here or words):
+        return None
+    return tuple(and_.join([*(name[zh] for name in named_here), *words]) for zh, and_ in enumerate((" and ", "和")))
 
 
 def with_names(piece: str, names: BilingualName) -> str:

@@ -271,7 +271,7 @@ def _asks_which_is_ill(facts: Facts) -> bool:
 
 _POSITION = (
     r"inside|within|touch\w*|overlap\w*|behind|in front of|above|below|underneath|beside|next to|left of|right of"
-    r"|higher than|lower than|anterior to|posterior to|medial to|lateral to"
+    r"|higher than|lower than|anterior to|posterior to|medial to|lateral to|to the (?:left|right) of|(?:left|right) or (?:left|right) of"
 )
 _RATIO = re.compile("cup to disc ratio|杯盘比")  # the only ratio that two boxes tell
 # The kind of image does not tell sequence, phase or contrast medium.
@@ -302,6 +302,9 @@ _RELATION = re.compile(
     rf"^(?:is|are|does|do) (?:the |this |a )*{MARK} (?:lie |lies |sit |located |lying )?(?:{_POSITION}) .*{MARK}"
     rf"|^(?:is|are|does|do) .*{MARK}.* (?:upper|lower|left|right|top|bottom) (?:half|third|part|corner|quadrant)"
     rf"|^which (?:of .*|.*{MARK}) is (?:lower|higher)"
+    rf"|^(?:is|are) (?:the |this |a )*{MARK} (?:on |to )?(?:the )?(?:left|right) or (?:(?:on |to )?the )?(?:left|right) of (?:the )?{MARK}"
+    r"|\b(?:above|below|beneath|underneath|beside|next to|adjacent to) (?:it|them|that one)\b"
+    r"|它们?的?(?:上|下|前|后|旁)[面方边]"
     rf"|{MARK}(?:是不是|是否)?在{MARK}(?:的)?(?:里面|上面|下面|前面|后面|上方|下方|前方|后方|旁边)"
 )
 
@@ -322,6 +325,7 @@ _IN_WHICH_PART = re.compile(
 )
 
 
+_IN_CORNER = re.compile(r"\b(?:left|right|upper|lower|top|bottom)(?: hand)? corner\b|[左右][上下]角")
 _NEXT_TO_IT = re.compile(r"^what .* (?:it|them|this|that)\W*$|^它")
 
 
@@ -333,7 +337,8 @@ def _asks_for_relation(facts: Facts) -> bool:
         "presence_strong"
     )  # of a structure: "is the liver on the left of the image?"
     return (
-        (in_picture and facts.has_name and not is_side)
+        _IN_CORNER.search(facts.said) is not None
+        or (in_picture and facts.has_name and not is_side)
         or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
         or ((facts.has_name or _NEXT_TO_IT.search(facts.whole)) and _IN_WHICH_PART.search(facts.whole) is not None)
         or (facts.is_explicit and _RELATION.search(facts.said) is not None)

@@ -22,6 +22,7 @@ from medrega_edge.vocabulary.wording import (
 _LATIN = re.compile(r"(?<![a-z0-9])[a-z]+(?: [a-z]+)*(?![a-z0-9])")
 _MAX_SYLLABLES = 6
 _SIDE_LETTER = re.compile(r"(?<![a-z0-9])([lr])t?\.?(?![a-z0-9]|-? ?\d|/o)")
+_ARE = re.compile(r"\b(where|what|who|how|which|many|much|big|large|long|wide|far|these|those|they|we|you) r\b")
 _SHORTEST_TYPED = 4  # letters
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _SIDE_ZH = re.compile("[左右]")
@@ -30,6 +31,7 @@ _SIDE_ZH = re.compile("[左右]")
 def plain_text(text: str, terminology: Terminology) -> tuple[str, dict[str, str]]:
     """Return a question in one script and one spelling, and its typos with what replaced them."""
     plain = simplified(text).replace("'", " ").replace("\u2019", " ")
+    plain = _ARE.sub(r"\1 are", plain)
     plain = _SIDE_LETTER.sub(lambda match: {"l": "left", "r": "right"}[match.group(1)], plain)
     return corrected(plain, terminology.words | cue_words(), _words_of_unknown_names())
 
