@@ -48,11 +48,12 @@ from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import understand
 from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
 from medrega_edge.regions import RegionMaker
+from medrega_edge.tasks.abstention import finished
 from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TextStream, parse_language
 from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.follow_up import Memory, follow_up, names_in, pointing_back
+from medrega_edge.tasks.follow_up import Memory, completed, follow_up, names_in, pointing_back
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
@@ -183,18 +184,22 @@ class Engine:
         max_tokens: int | None = None,
         on_text: OnText = None,
         guess: bool = False,
+        min_confidence: float = 0.0,
     ) -> Answer:
         """Answer a request about an image.
 
         `language` is that of the answer; default: that of the request's words. `max_tokens` limits each generation; default:
         256, or 2048 for boxes that come from a region head. `on_text` receives the answer's text in pieces, free text while
-        it is generated. With `guess` the text holds the best guess where it would say "Not sure." Raises UsageError for a
-        request that this package or this image does not allow.
+        it is generated. With `guess` the text holds the best guess where it would say "Not sure." Boxes, classes and words
+        below `min_confidence`, 0..1, are not stated. Raises UsageError for a request that this package or this image does not
+        allow.
         """
         language = parse_language(language) if language else language_of(task.words)
         stream = TextStream(on_text) if on_text else None
         on_piece = stream.push if stream else None
-        answer = task.answered(lambda request: self._run(image, request, language, max_tokens, on_piece, guess))
+        answer = task.answered(
+            lambda request: self._run(image, request, language, max_tokens, on_piece, guess, min_confidence)
+        )
         if stream:
             stream.finish(answer.text)
         return answer
@@ -207,6 +212,7 @@ class Engine:
         max_tokens: int | None,
         on_text: OnText,
         guess: bool,
+        least: float,
     ) -> Answer:
         begun = time.perf_counter()
         if not is_trained(task.task, self.tasks):
@@ -233,7 +239,7 @@ class Engine:
         elif is_asked_in_words and self._is_rarely_asked(task.words):
             unsure, certifiable, is_known = [Message("task.unfamiliar_question")], False, False
         is_guess = right is not None and (
-            result.is_unsure or not is_known or (is_from_words and right < self._least_sure(result.text))
+            result.is_unsure or not is_known or right < least or (is_from_words and right < self._least_sure(result.text))
         )
         if is_guess:
             unsure.append(Message("task.guessed") if guess else Message("task.unsure_answer"))
@@ -277,7 +283,7 @@ class Engine:
         )
         if certifiable and not is_guess and is_known and not answer.best_guesses:
             answer = replace(answer, model=replace(answer.model, certified=self._certified(answer)))
-        return task.finish(answer)
+        return finished(task, answer, least)
 
     def ask(
         self,
@@ -288,11 +294,14 @@ class Engine:
         max_tokens: int | None = None,
         on_text: OnText = None,
         guess: bool = False,
+        min_confidence: float = 0.0,
     ) -> Answer:
-        """Answer a free question, whose words tell the task; `guess` as in `run`. Raises UsageError as `run`."""
+        """Answer a free question, whose words tell the task; the rest as in `run`. Raises UsageError as `run`."""
         request = self.request(image, text)
         language = language or language_of(text)
-        return self.run(image, request, language, max_tokens=max_tokens, on_text=on_text, guess=guess)
+        return self.run(
+            image, request, language, max_tokens=max_tokens, on_text=on_text, guess=guess, min_confidence=min_confidence
+        )
 
     def detect(self, image: EncodedImage, names: Sequence[str], language: Language | str | None = None) -> Answer:
         """Locate structures and lesions by name; raises UsageError as `run`."""
@@ -376,7 +385,9 @@ class Engine:
 
     def next_request(self, image: EncodedImage, text: str, memory: Memory) -> TaskRequest:
         """Return the request of a question in a conversation about an image; raises UsageError as `request`."""
-        following = memory.last and self.follow_up(text, memory.last, memory.answer, image=image, earlier=memory.earlier)
+        following = memory.last and self.follow_up(
+            text, memory.last, memory.answer, image=image, earlier=memory.earlier, listed=memory.listed
+        )
         return following or self.request(image, text)
 
     def follow_up(
@@ -387,20 +398,24 @@ class Engine:
         *,
         image: EncodedImage | None = None,
         earlier: TaskRequest | None = None,
+        listed: Sequence[str] = (),
     ) -> TaskRequest | None:
         """Return the request of a question that goes on from the `last` one and its answer; None for one of its own.
 
         "Which is larger?" compares what the last two questions were about, where `earlier` is the one before the last.
+        "The second one" is one of the labels that an answer `listed`.
 
         Of an `image`, "any lesion in it?" asks for the lesions of what was found; then raises UsageError as `request`.
         """
         found = names_in(answer, self.terminology) if answer else ()
-        filled = pointing_back(text, last, self.terminology, found)
-        if image is not None and filled != text:
+        whole = completed(text, last, self.terminology, listed)
+        filled = pointing_back(whole, last, self.terminology, found)
+        if image is not None and filled != whole:
             return self.request(image, filled)
         modality = self.modality(image) if image else None
         order = (answer.facts.get("order") if answer else None) or ()
-        return follow_up(text, last, self.terminology, found, earlier, modality, self.has_masks, order)
+        request = follow_up(whole, last, self.terminology, found, earlier, modality, self.has_masks, order)
+        return self.request(image, whole) if request is None and image is not None and whole != text else request
 
     def modality(self, image: EncodedImage) -> Modality | None:
         """Return the modality that the file states, else the recognised one; None for no medical image."""

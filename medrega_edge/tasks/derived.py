@@ -44,7 +44,8 @@ class Asked(TaskRequest):
     `unknown_parts` are the numbers, from 1, of the parts of an enumeration that name nothing. `place` is a part of a
     structure that it speaks of and no name has: "upper jaw". `kind_word` is a word for one kind of a finding, "flat",
     and the finding, "polyp": boxes do not tell kinds. `classes_unknown` are
-    those that it names beside the ones that the weights tell apart.
+    those that it names beside the ones that the weights tell apart. `measure` is one that boxes do
+    not give: "head circumference".
     """
 
     text: str
@@ -54,6 +55,7 @@ class Asked(TaskRequest):
     place: str = ""
     kind_word: tuple[str, str] | None = None
     classes_unknown: tuple[str, ...] = ()
+    measure: str = ""
 
     @property
     def task(self) -> Task:
@@ -80,6 +82,7 @@ class Asked(TaskRequest):
             *([Message("task.place_left_out", place=self.place)] if self.place else []),
             *([Message("task.kind_left_out", word=self.kind_word[0], name=self.kind_word[1])] if self.kind_word else []),
             *(Message("task.class_unknown", name=name) for name in self.classes_unknown),
+            *([Message("task.measure_left_out", measure=self.measure)] if self.measure else []),
             *self._not_answered(context.language),
         )
         return replace(result, warnings=(*unknown, *result.warnings))

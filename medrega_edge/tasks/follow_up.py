@@ -65,8 +65,45 @@ _BARE_PLACE = re.compile(
 )
 _BARE_SIDE = re.compile(
     r"^\W*(?:(?:on |in )?(?:which|what) side|left or right|right or left)(?: is (?:it|that) on| is it)?\W*$"
-    r"|^\W*(?:它)?(?:在|是)?(?:哪一?[侧边]|左[边侧]?还是右[边侧]?)[呢]?\W*$",
+    r"|^\W*(?:它)?(?:的)?(?:位置)?(?:是|在|位于|处于)*(?:哪一?[侧边]|左[边侧]?还是右[边侧]?)[呢]?\W*$",
     re.IGNORECASE,
+)
+_EITHER_SIDE = re.compile(
+    r"\b(?:left or (?:the )?right|right or (?:the )?left)\b|左[边侧]?还是右|右[边侧]?还是左", re.IGNORECASE
+)
+# How a correction or a request begins and ends: "no, I meant the other one", "the right one please", "右边的也标一下".
+_OPENING = re.compile(
+    r"^\W*(?:no|nope|sorry|not that(?: one)?)\b(?:(?: *[,.;-])+ *(?:i (?:meant|mean|said))?| i (?:meant|mean|said))\W*(?=\w)"
+    r"|^\W*(?:不对|不是|错了|不)(?:[，, 。]+(?:我?[说指要问]的?是)?|我[说指要问]的是)(?=\w)",
+    re.IGNORECASE,
+)
+_ENDING = re.compile(r"[ ,]+please\W*$|(?<=[的侧边])(?:也|再|还)?(?:要|请)?[标圈框画](?:一下|出来|上)?\W*$", re.IGNORECASE)
+_HOW_MUCH = re.compile(
+    r"^\W*(?:and )?(?:by )?how much(?: (?:bigger|larger|smaller|longer)(?: is it)?)?\W*$"
+    r"|^\W*[大小差]了?(?:多少|几倍|多大)\W*$",
+    re.IGNORECASE,
+)
+_BESIDE_IT = re.compile(
+    r"\b(?:above|below|beneath|underneath|behind|beside|next to|adjacent to) (?:it|them|that)\b"
+    r"|它们?的?[上下前后旁][面方边]",
+    re.IGNORECASE,
+)
+_RATIO = re.compile(r"\bratio\b|比值|比例", re.IGNORECASE)
+_TYPE = re.compile(
+    r"^\W*(?:and )?(?:what|which) (?:type|kind|sort)(?: (?:is it|of (?:tumou?r|lesion)(?: is it)?|exactly))?\W*$"
+    r"|^\W*(?:它)?(?:是|属于)?(?:什么|哪[一种]?)(?:类型|种类|类|种)的?\W*$",
+    re.IGNORECASE,
+)
+_TYPE_OF_LESION = "what type of lesion is it", "这是什么类型的病变"
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
+_ORDINALS_ZH = "一二三四五"
+_ORDINAL = re.compile(
+    rf"\bthe ({'|'.join(_ORDINALS)}|last)(?: (?:one|organ|structure|finding))?\b(?! \w+ (?:vertebra|ventricle|molar))"
+    rf"|第([{_ORDINALS_ZH}])个(?:器官|结构|病变)?|最后一?个",
+    re.IGNORECASE,
+)
+_HEADLESS = re.compile(
+    r"^\W*(?:and|what about|how about) (?:the )?([a-z]+)(?: ones?)?\W*$|^\W*(?:那)?(.{1,2}?)的?呢\W*$", re.IGNORECASE
 )
 _SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}
 _OPPOSITE = {"left": "right", "right": "left"}
@@ -77,11 +114,15 @@ _OF_BOXES = (Kind.COUNT, Kind.MEASURE, Kind.SIDE, *_OF_TWO)
 
 @dataclass
 class Memory:
-    """What later questions about an image may mean: the last answer with names, and the request before it with others."""
+    """What later questions about an image may mean: the last answer with names, and the request before it with others.
+
+    `listed` are the labels of the last answer that has several, in its order.
+    """
 
     last: TaskRequest | None = None
     answer: Answer | None = None
     earlier: TaskRequest | None = None
+    listed: Sequence[str] = ()
 
     def remember(self, request: TaskRequest, answer: Answer | None) -> None:
         """Take in a question and its answer. One that is neither about boxes nor a report changes nothing."""
@@ -90,6 +131,8 @@ class Memory:
         if self.last is not None and _names_of(self.last) != _names_of(request):
             self.earlier = self.last
         self.last, self.answer = request, answer
+        labels = list(dict.fromkeys(region.label for region in answer.regions)) if answer else []
+        self.listed = labels if len(labels) > 1 else self.listed
 
 
 def _names_of(request: TaskRequest) -> set[str]:
@@ -109,6 +152,29 @@ def names_in(answer: Answer, terminology: Terminology) -> set[str]:
     return labels & set(told[topic]) if topic else set()
 
 
+def completed(text: str, last: TaskRequest, terminology: Terminology, listed: Sequence[str] = ()) -> str:
+    """Return a question without what only opens or ends it, and with the names that it leaves out.
+
+    "The second one" is one of the names that an answer `listed`. "And red?" after white blood cells means the red ones,
+    "what type?" after a finding its class.
+    """
+    text = _ENDING.sub("", _OPENING.sub("and " if text.isascii() else "那", text))
+    if (match := _ORDINAL.search(text)) and len(listed) > 1:
+        said = (match[1] or "").casefold()
+        place = _ORDINALS.index(said) if said in _ORDINALS else _ORDINALS_ZH.index(match[2]) if match[2] else len(listed) - 1
+        if place < len(listed):
+            return text[: match.start()] + f"{'the ' if match[1] else ''}{listed[place]}" + text[match.end() :]
+    before = _names_before(last, terminology)
+    if _TYPE.search(text) and before and all(is_finding(english) for english, _ in before):
+        return _TYPE_OF_LESION[not text.isascii()]
+    if (match := _HEADLESS.search(text)) and before and not terminology.find(text):
+        word, (english, chinese) = (match[1] or match[2]).casefold(), before[0]
+        whole = f"{word} {english.partition(' ')[2]}" if match[1] else f"{word}{chinese[1:]}"
+        if terminology.find(whole):
+            return f"and {whole}?" if match[1] else f"{whole}呢"
+    return text
+
+
 def follow_up(
     text: str,
     last: TaskRequest,
@@ -126,17 +192,21 @@ def follow_up(
     `modality` tells what a generic word stands for. Where the package `has_masks`, a question for an outline gets one.
     `order` are the English names that the last answer compared, the largest first: "outline the smaller one".
     """
+    side = last.intent.side if isinstance(last, Asked) else None
     last = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
     before = _names_before(last, terminology, found)
-    if not before:
+    if not before or _BESIDE_IT.search(text):
         return None
     intent, names = understand(text, terminology, modality), terminology.find(text)
     wants_outline = intent.asks_for_outline or AREA.search(text) is not None
     place = Kind.SEGMENT if has_masks and wants_outline else Kind.LOCATE
     if _BARE_PLACE.search(text):
-        return _request(text, place, before, last)
-    if _BARE_SIDE.search(text):
+        return _request(text, place, before, last, side)
+    if _BARE_SIDE.search(text) or (_EITHER_SIDE.search(text) and not names):
         return _request(text, Kind.SIDE, before, last)
+    if (_HOW_MUCH.search(text) or _RATIO.search(text)) and not names:
+        both = before if len(before) > 1 else [*(_names_before(earlier, terminology) if earlier else []), *before]
+        return _request(text, Kind.COMPARE, both, last)
     if asks_if_normal(text):
         is_structure = not names and bool(_SAME_NAMES.search(text)) and not any(is_finding(name[0]) for name in before)
         return Asked(text, replace(intent, names=tuple(before)), IsNormal(text, tuple(before))) if is_structure else None
@@ -149,9 +219,11 @@ def follow_up(
     names = names or (list(intent.names) if _OTHER_NAMES.search(text) else [])  # a generic word: "and the cup?"
     names = _meant_of_pairs(text, names, before)
     last_kind = last.kind if isinstance(last, FromBoxes) else Kind.LOCATE
-    is_same, side = bool(_SAME_NAMES.search(text)), [] if names else _of_side(text, before, terminology)
+    is_same, of_side = bool(_SAME_NAMES.search(text)), [] if names else _of_side(text, before, terminology)
     if _ON_SIDE.search(text.strip()):
         return _request(text, Kind.SIDE, before, last)
+    if is_same and not names and "距离" in text:
+        intent = replace(intent, kind=Kind.DISTANCE)
     if not names and intent.kind in _OF_TWO:  # "which one is larger?", "how far apart are they?"
         both = [*(_names_before(earlier, terminology) if earlier and len(before) == 1 else []), *before]
         if len(both) > 1:
@@ -161,13 +233,13 @@ def follow_up(
         is_with_last = is_same or (
             _OTHER_NAMES.search(text) is not None and len(names) == 1
         )  # "and the spleen, which is larger?"
-        return _request(text, intent.kind, [before[0], *(names or side)], last) if is_with_last else None
-    if others := side or (names if _OTHER_NAMES.search(text) else []):
+        return _request(text, intent.kind, [before[0], *(names or of_side)], last) if is_with_last else None
+    if others := of_side or (names if _OTHER_NAMES.search(text) else []):
         if last.task is not Task.DETECT:
             return None
         asks_anew = intent.kind in _OF_BOXES and (names or last_kind in _OF_TWO or _ASKS_ANEW.search(text))
         kind = intent.kind if asks_anew and not is_other_one else last_kind
-        kind = Kind.LOCATE if side and kind in _OF_TWO else kind
+        kind = Kind.LOCATE if of_side and kind in _OF_TWO else kind
         if intent.kind is Kind.PRESENCE and _ASKS_FOR_PRESENCE.search(text):
             kind = Kind.PRESENCE
         return _request(text, kind, [before[0], *others] if kind in _OF_TWO else others, last)
@@ -178,7 +250,7 @@ def follow_up(
     asks_for_boxes = intent.kind in (*_OF_BOXES, Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)
     is_nameless = not (intent.names or unknown_word(text)) and intent.kind in _OF_BOXES  # "how many are there?"
     if (is_nameless or (not names and is_same)) and asks_for_boxes:
-        return _request(text, place if intent.kind is Kind.LOCATE else intent.kind, before, last)
+        return _request(text, place if intent.kind is Kind.LOCATE else intent.kind, before, last, side)
     return None
 
 
@@ -234,7 +306,7 @@ def _on_one_side(text: str, before: Sequence[BilingualName]) -> Asked | None:
 def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found: Collection[str] = ()) -> str:
     """Return a question for something in or near what the last one was about, "any lesion in it?", with its names."""
     intent = understand(text, terminology)
-    if not (intent.generic or intent.unknown or intent.names) or not _SAME_NAMES.search(text):
+    if _BESIDE_IT.search(text) or not (intent.generic or intent.unknown or intent.names) or not _SAME_NAMES.search(text):
         return text
     before = _names_before(last, terminology, found)
     names = " and ".join(name[0] for name in before), "和".join(name[1] for name in before)
@@ -265,13 +337,16 @@ def _of_side(text: str, before: Sequence[BilingualName], terminology: Terminolog
     return list(dict.fromkeys(found))
 
 
-def _request(text: str, kind: Kind, names: Sequence[BilingualName], last: TaskRequest) -> TaskRequest | None:
-    count = len(dict.fromkeys(names))
+def _request(
+    text: str, kind: Kind, names: Sequence[BilingualName], last: TaskRequest, side: str | None = None
+) -> TaskRequest | None:
+    """Return the request of a kind about names; of those on one `side` alone, where the last question asked for them."""
+    names = tuple(dict.fromkeys(names))
+    count, labels = len(names), [english for english, _ in names]
     if (kind is Kind.DISTANCE and count != 2) or (kind is Kind.COMPARE and count < 2):
         return None
-    if request := going_on(text, kind, tuple(dict.fromkeys(names))):
-        return request
-    names, labels = tuple(dict.fromkeys(names)), [english for english, _ in names]
+    if request := going_on(text, kind, names):
+        return replace(request, intent=replace(request.intent, side=side))
     if last.wants_masks or kind is Kind.SEGMENT:
-        return Asked(text, Intent(Kind.SEGMENT, names), Segment(labels))
-    return Asked(text, Intent(Kind.LOCATE, names), Detect(labels))
+        return Asked(text, Intent(Kind.SEGMENT, names, side=side), Segment(labels))
+    return Asked(text, Intent(Kind.LOCATE, names, side=side), Detect(labels))

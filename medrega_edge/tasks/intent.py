@@ -22,7 +22,7 @@ from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
-from medrega_edge.tasks.left_out import classes_unknown, place_left_out
+from medrega_edge.tasks.left_out import classes_unknown, measure_left_out, place_left_out
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.refusals import impossible, unknown_name
@@ -131,12 +131,12 @@ def parse_intent(
         raise UsageError("task.impossible")  # "which ones are missing?"
     elif _WHICH_OF_PAIR.search(simplified(text)):
         raise UsageError("task.which_of_pair")
-    elif _asks_if_normal(text, intent) and Task.REPORT in tasks:
+    elif (_asks_if_normal(text, intent) or _asks_for_unlearned(text, intent, modality)) and Task.REPORT in tasks:
         if intent.unknown and not intent.names:
             raise unknown_name(text, intent, terminology, modality, body_part)
-        if intent.kind is Kind.COMPARE:  # "does the left kidney look normal?" is not about the right one
-            said = terminology.find(simplified(text))
-            intent = replace(intent, kind=Kind.REPORT, names=tuple(name for name in intent.names if name in said))
+        if intent.kind is Kind.COMPARE or _names_finding(intent):  # the structures themselves, not what may be in them
+            said = tuple(name for name in terminology.find(simplified(text)) if not is_finding(name[0]))
+            intent = replace(intent, kind=Kind.REPORT, names=said, generic=())
         names = () if intent.generic else intent.names  # "is the brain normal?" asks for the whole image
         column = language_of(text) is Language.ZH
         parts_of_organs = ("、" if column else ", ").join(name[column] for name in names if is_part(name[0]))
@@ -149,6 +149,8 @@ def parse_intent(
         raise UsageError("task.which_of_pair")
     elif intent.names and not _names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
         raise UsageError("task.state_unknown", word=word)
+    if intent.kind is Kind.MEASURE and _WALL.search(simplified(text)):
+        raise UsageError("task.impossible_outline")
     is_outline = (intent.kind is Kind.LOCATE and intent.asks_for_outline) or (
         intent.kind is Kind.MEASURE and AREA.search(text) is not None
     )
@@ -168,7 +170,8 @@ def parse_intent(
         column = language_of(text) is Language.ZH
         shown = next(name[column] for name in intent.names if name[0] == kind[1])
         return Asked(text, intent, request, unknown, place, (kind[0], shown))
-    return Asked(text, intent, request, unknown, place)
+    measure = measure_left_out(text) if intent.kind is Kind.MEASURE else ""
+    return Asked(text, intent, request, unknown, place, measure=measure)
 
 
 def _with_names_meant(
@@ -188,7 +191,7 @@ def _with_names_meant(
         intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
         if not intent.names:
             raise unknown_name(text, intent, terminology, modality, body_part)
-    if intent.generic and intent.names:
+    if intent.generic and intent.names and intent.kind not in (Kind.REPORT, Kind.GROUNDED_REPORT):
         are_findings = all(is_finding(english) for english, _ in intent.names)
         part = body_part() if are_findings else None
         if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
@@ -201,6 +204,8 @@ def _with_names_meant(
         if words and not (findings and all(modality and is_known(modality, english) for english, _ in findings)):
             raise unknown_name(text, replace(intent, generic=words), terminology, modality, body_part)
         intent = replace(intent, names=tuple(dict.fromkeys(findings)), generic=words) if words else intent
+    if intent.kind in (Kind.COMPARE, Kind.PRESENCE) and len(intent.names) > 1 and _BY_NUMBER.search(simplified(text)):
+        intent = replace(intent, kind=Kind.COUNT)
     if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
         intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
     if intent.kind is Kind.CLASSIFY and (
@@ -214,6 +219,10 @@ def _with_names_meant(
 
 
 _ABNORMAL = re.compile(r"\babnormal|异常", re.IGNORECASE)
+_WALL = re.compile(
+    r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|cortex|retina)\b|\b(?:wall|myocardial|cortical|retinal) thickness\b"
+    r"|(?:壁|心肌|皮质|视网膜).{0,4}厚"
+)
 _TOOTH = re.compile(r"\b(?:tooth|teeth) (?:number |no\.? ?|#)?\d{1,2}\b|\d{1,2}号牙|牙位?\d{2}\b", re.IGNORECASE)
 _OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
 _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[ds]\b")
@@ -262,6 +271,12 @@ def _asks_if_normal(text: str, intent: Intent) -> bool:
     """Whether a question asks if the image, or structures in it, are normal."""
     is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT, Kind.PRESENCE, Kind.BODY_PART, Kind.COMPARE)
     return is_of_state and not _names_finding(intent) and asks_if_normal(text)
+
+
+def _asks_for_unlearned(text: str, intent: Intent, modality: Modality | None) -> bool:
+    """Whether a question asks for anything abnormal in structures, and such images had no label for it."""
+    is_abnormal = intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) is not None
+    return is_abnormal and _names_finding(intent) and bool(intent.generic) and not _is_shown(intent, modality)
 
 
 def _names_finding(intent: Intent) -> bool:
@@ -371,10 +386,10 @@ _GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺�
 _LISTED = re.compile(r"\b(?:and|or)\b|[,，、和或及与]")
 _BY_NUMBER = re.compile(
     r"比[^，。？?大小长宽厚粗]*(?:多|(?<!多)少)[吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?多"
-    r"|\b(?:is|are) there more [a-z ]+ than\b|\boutnumber"
+    r"|\b(?:more|fewer|less) [a-z ]+ than\b|\boutnumber|\bmore numerous\b"
 )
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
-_TISSUE = re.compile(r"\btissues?\b|\bhistolog|组织(?!液)|病理类型")
+_TISSUE = re.compile(r"\btissues?\b|\bhistolog|\bpathological diagnosis|组织(?!液)|病理(?:类型|诊断)|什么癌")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
 
 # "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
@@ -476,8 +491,6 @@ def _of_names(
     if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
-    if intent.kind is Kind.COMPARE and _BY_NUMBER.search(text.casefold()):
-        raise UsageError("task.impossible")
     several = len(intent.names)
     is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and several < 2 and intent.unknown
     if is_one_unknown:

@@ -14,7 +14,8 @@ from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_part,
 _PART_OF_STRUCTURE = re.compile(
     r"\b(upper|lower|middle|mid|inner|outer|front|back|anterior|posterior|medial|lateral|proximal|distal)"
     r"[- ](?:lobe|jaw|zone|pole|quadrant|half|third|part|segment|row|teeth|molar|incisor|rib|limb|end)s?\b"
-    r"|\baortic (arch|root)\b|主动脉(弓|根部)"
+    r"|\baortic (arch|root)\b|主动脉(弓|根部)|(?:胰[头体尾颈][、和与]?)+"
+    r"|\b(?:head|neck|body|tail) of the pancreas\b|\bpancreatic (?:head|neck|body|tail)\b"
     r"|([上中下])叶|([上下])[颌颚牙极]|(?:[内外][上下])象限|近端|远端|[前后]段"
 )
 
@@ -26,7 +27,7 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
         return ""
     column = language_of(text) is Language.ZH
     structures = [name[column] for name in terminology.find(simplified(text)) if is_part(name[0])]
-    structures += [word for word in intent.generic if not any(map(is_finding, generic_labels(word)))]
+    structures += [word for word in intent.generic if word != "cell" and not any(map(is_finding, generic_labels(word)))]
     return ("、" if column else ", ").join(structures)
 
 
@@ -38,6 +39,17 @@ def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     word = next((group for group in match.groups() if group), match.group())
     is_named = all(word in english or word in chinese for english, chinese in intent.names)
     return "" if is_named else match.group()
+
+
+_OTHER_MEASURE = re.compile(
+    r"\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|\bbpd\b|头围|腹围|周长|双顶径", re.IGNORECASE
+)
+
+
+def measure_left_out(text: str) -> str:
+    """Return the measure that a question for a size names and a box does not give; empty without one."""
+    match = _OTHER_MEASURE.search(simplified(text))
+    return match.group() if match else ""
 
 
 def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str, ...]:

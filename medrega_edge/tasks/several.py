@@ -48,8 +48,8 @@ class Several(TaskRequest):
     def answered(self, run: Callable[[TaskRequest], Answer]) -> Answer:
         """Answer one by one; `facts.parts` has the facts of each. Raises UsageError where none has an answer.
 
-        A question about names of the one before is about those of them that were found. Where one asks for outlines, all boxes
-        are those around masks, so that one object has one box.
+        A question about names of the one before is about those of them that were found. Where one asks for outlines, all
+        boxes are those around masks, so that one object has one box.
         """
         answers: list[Answer] = []
         refused = list(self.refused)

@@ -35,8 +35,7 @@ def _table() -> dict[str, Any]:
 
 def simplified(text: str) -> str:
     """Return a text in full-width-free lower case and simplified characters, as far as the terms need them."""
-    plain = unicodedata.normalize("NFKC", text).casefold().translate(_table()["traditional"])
-    return plain.replace("啥", "什么")
+    return unicodedata.normalize("NFKC", text).casefold().translate(_table()["traditional"])
 
 
 def corrected(text: str, known: Collection[str], right: Collection[str] = ()) -> tuple[str, dict[str, str]]:
@@ -192,7 +191,7 @@ def without_homonyms(text: str) -> str:
 
 def asks_if_normal(text: str) -> bool:
     """Whether a question asks if something is normal, by yes or no or by a choice of both."""
-    words, plain = _table()["normal_words"], f" {simplified(text).casefold()} "
+    words, plain = _table()["normal_words"], f" {simplified(text).casefold()} ".replace("啥", "什么")
     is_said = any(re.search(rf"(?<![a-z]){word}(?![a-z])", plain) for word in words["en"]) or any(
         word in plain for word in words["zh"]
     )

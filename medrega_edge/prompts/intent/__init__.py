@@ -43,6 +43,7 @@ from medrega_edge.vocabulary.wording import (
     homonym,
     is_finding,
     is_finding_word,
+    is_of_many,
     may_be_finding,
     ordinary_words,
     simplified,
@@ -108,10 +109,10 @@ _RIGHT = re.compile(  # "all right", "there is a stone, right?" and "right now" 
 
 
 def _side_of_findings(text: str, names: Sequence[BilingualName]) -> str | None:
-    """The side that a question for findings without a side of their own names: "a stone in the left kidney"."""
+    """The side that a question for findings, or for some of many, names: "a stone in the left kidney", "the left molars"."""
     plain = simplified(text).casefold()
     is_left, is_right = bool(_LEFT.search(plain)), bool(_RIGHT.search(plain))
-    are_findings = bool(names) and all(is_finding(name[0]) for name in names)
+    are_findings = bool(names) and all(is_finding(name[0]) or is_of_many(name[0]) for name in names)
     return ("left" if is_left else "right") if are_findings and is_left is not is_right else None
 
 

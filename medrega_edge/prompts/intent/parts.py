@@ -14,7 +14,8 @@ from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, si
 _BOUNDARY = re.compile(
     r"[?？。;；,，]|然后|并且?(?!列)|以及|同时"
     r"|\b(?:and|then|also)(?= (?:please |then |also )?(?:how|what|which|in which|on which|where|whether|is|are|was|were"
-    r"|has|have|can|should|do|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe|if (?:so|yes|there))\b)"
+    r"|has|have|can|should|do|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe"
+    r"|if (?:so|yes|there))\b)"
 )
 _ASKING = ("locate", "outline", "measure", "count", "side", "presence_strong")
 _NAMELESS = ("report_strong", "all_well", "kind_of_image", "body_part", "organs", "classify")  # what asks without a name
@@ -24,16 +25,20 @@ _TOLD_TOGETHER = {Kind.MODALITY, Kind.BODY_PART}  # by one answer
 _INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
 _PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\bboth(?: of them)?$|它们?")
 # "if so, how big is it?": the answer itself tells whether there is one.
-_IF_SO = re.compile(r"^(?:and |but )?if (?:so|yes|any|there (?:is|are)(?: one| any)?)\b|^(?:如果|要是|若)(?:是|有|存在)(?:的话)?|^有的话")
+_IF_SO = re.compile(
+    r"^(?:and |but )?if (?:so|yes|any|there (?:is|are)(?: one| any)?)\b|^(?:如果|要是|若)(?:是|有|存在)(?:的话)?|^有的话"
+)
 _MOST = 3
 # A question that only goes on from the part before: "how big", "how many", "哪一侧".
 _GOES_ON = re.compile(
-    r"^(?:please |then |also |and )?(?:how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?|where"
-    r"|(?:on |in )?(?:which|what) (?:side|lobe|segment|zone|quadrant|part|level|finger|toe|bone)|what size"
-    r"|(?:box|mark|circle|outline|segment|show)"
-    r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)(?: one)?)$"
+    r"^(?:please |then |also |and )?(?:where|box|mark|circle|outline|segment|show|what size"
+    r"|how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?"
+    r"|(?:on |in )?(?:which|what) (?:side|lobe|segment|zone|quadrant|part|level|finger|toe|bone)"
+    r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
+    r"(?: one)?)$"
     r"|^(?:请|帮我)?(?:把)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
-    r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少|(?:在)?哪一?[侧边]|(?:在)?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
+    r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
+    r"|在?哪一?[侧边]|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
     r"|(?:其中)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
 )
 _QUESTION = re.compile(
@@ -94,9 +99,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bo
     return (bool(points) and asks) or is_nameless or is_of_image or intent.reason is not None
 
 
-def _said_names(
-    piece: str, intent: Intent, terminology: Terminology, modality: Modality | None
-) -> BilingualName | None:
+def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> BilingualName | None:
     """Return the names of a part as one enumeration in each language; of generic words, the words: "the tumour".
 
     Of a finding in a structure, "a mass in the liver", it is the finding.

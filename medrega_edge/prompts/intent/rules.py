@@ -68,6 +68,11 @@ class Facts:
         return bool(self.names) and not (bounded and len(self.names) == 1)
 
     @property
+    def asks_if_enlarged(self) -> bool:
+        """Whether it asks if something is larger than usual; "脾大吗" does, and gives no length."""
+        return self.has_whole("enlarged") or _IS_LARGE_ZH.match(self.said) is not None
+
+    @property
     def is_one_word(self) -> bool:
         """Whether it is one word, which can only be a name."""
         return bool(re.fullmatch(r"[a-z][a-z-]{3,}|[\u3400-\u9fff]{2,4}", self.whole))
@@ -111,6 +116,7 @@ class Facts:
         return is_bare and (self.is_explicit or self.is_clause) and all(is_finding(name[0]) for name in self.names)
 
 
+_IS_LARGE_ZH = re.compile(rf"^{MARK}大吗\W*$")
 # Logarithms: how sure the classifier must be of a kind, and by how much surer than of the kind that no image can tell, that
 # the phrases tell, and that they fall back on.
 _SURE, _SURER_THAN_IMPOSSIBLE, _SURER, _SURER_THAN_FALLBACK = -1.0, 3.0, 1.0, 0.3
@@ -129,7 +135,7 @@ def decide(facts: Facts) -> tuple[Kind, str | None]:
         return kind, None
     if (
         facts.is_no_more_than_structures
-        or (kind is Kind.ANSWER and facts.has_whole("enlarged"))
+        or (kind is Kind.ANSWER and facts.asks_if_enlarged)
         or facts.has_box
         or not facts.whole
         or (kind in _OF_REGIONS and _PRONOUN.search(facts.said) and not facts.names)
@@ -157,6 +163,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.HELP, None, math.inf
     if facts.whole in table()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
         return Kind.HELP, None, _SURER_THAN_IMPOSSIBLE
+    if _SIZE_OF_EACH.search(facts.whole) and facts.has_name:
+        return Kind.MEASURE, None, math.inf
     for reason in table()["impossible"]:
         is_context = reason in ("care", "score", "identity") and facts.is_explicit and facts.has("locate")  # "my doctor"
         is_context |= reason in ("identity", "lab") and facts.has_box  # "the name of what is in it", "the arrow"
@@ -271,8 +279,10 @@ def _asks_which_is_ill(facts: Facts) -> bool:
 
 _POSITION = (
     r"inside|within|touch\w*|overlap\w*|behind|in front of|above|below|underneath|beside|next to|left of|right of"
-    r"|higher than|lower than|anterior to|posterior to|medial to|lateral to|to the (?:left|right) of|(?:left|right) or (?:left|right) of"
+    r"|higher than|lower than|anterior to|posterior to|medial to|lateral to|to the (?:left|right) of"
+    r"|(?:left|right) or (?:left|right) of"
 )
+_SIZE_OF_EACH = re.compile("分别[^，。？]{0,4}(?:面积|多大|大小|多长|多宽)|(?:面积|大小)分别")
 _RATIO = re.compile("cup to disc ratio|杯盘比")  # the only ratio that two boxes tell
 # The kind of image does not tell sequence, phase or contrast medium.
 _WEIGHTING = re.compile(
@@ -302,9 +312,8 @@ _RELATION = re.compile(
     rf"^(?:is|are|does|do) (?:the |this |a )*{MARK} (?:lie |lies |sit |located |lying )?(?:{_POSITION}) .*{MARK}"
     rf"|^(?:is|are|does|do) .*{MARK}.* (?:upper|lower|left|right|top|bottom) (?:half|third|part|corner|quadrant)"
     rf"|^which (?:of .*|.*{MARK}) is (?:lower|higher)"
-    rf"|^(?:is|are) (?:the |this |a )*{MARK} (?:on |to )?(?:the )?(?:left|right) or (?:(?:on |to )?the )?(?:left|right) of (?:the )?{MARK}"
-    r"|\b(?:above|below|beneath|underneath|beside|next to|adjacent to) (?:it|them|that one)\b"
-    r"|它们?的?(?:上|下|前|后|旁)[面方边]"
+    rf"|^(?:is|are) (?:the |this |a )*{MARK} (?:on |to )?(?:the )?(?:left|right) or (?:(?:on |to )?the )?(?:left|right)"
+    rf" of (?:the )?{MARK}"
     rf"|{MARK}(?:是不是|是否)?在{MARK}(?:的)?(?:里面|上面|下面|前面|后面|上方|下方|前方|后方|旁边)"
 )
 
@@ -325,7 +334,11 @@ _IN_WHICH_PART = re.compile(
 )
 
 
-_IN_CORNER = re.compile(r"\b(?:left|right|upper|lower|top|bottom)(?: hand)? corner\b|[左右][上下]角")
+_IN_CORNER = re.compile(r"\b(?:any|some|no)thing\b.* corner\b|[左右][上下]角有")
+_BESIDE_IT = re.compile(
+    r"^(?!what )[^.,;-]{0,40}\b(?:above|below|beneath|underneath|beside|next to|adjacent to) (?:it|them|that one)\W*$"
+    r"|^它们?的?(?:上|下|前|后|旁)[面方边]"
+)
 _NEXT_TO_IT = re.compile(r"^what .* (?:it|them|this|that)\W*$|^它")
 
 
@@ -338,6 +351,7 @@ def _asks_for_relation(facts: Facts) -> bool:
     )  # of a structure: "is the liver on the left of the image?"
     return (
         _IN_CORNER.search(facts.said) is not None
+        or _BESIDE_IT.search(facts.whole) is not None
         or (in_picture and facts.has_name and not is_side)
         or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
         or ((facts.has_name or _NEXT_TO_IT.search(facts.whole)) and _IN_WHICH_PART.search(facts.whole) is not None)
@@ -392,7 +406,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.REPORT, lambda f: f.has_whole("report") and not f.is_explicit),
     (Kind.IDENTIFY, lambda f: f.has("identify") and not f.has_name),
     # That an organ is there does not tell that it is enlarged.
-    (Kind.ANSWER, lambda f: f.has_whole("enlarged") and not all(is_finding(name[0]) for name in f.names)),
+    (Kind.ANSWER, lambda f: f.asks_if_enlarged and not all(is_finding(name[0]) for name in f.names)),
     (Kind.ANSWER, _asks_for_property),
     (
         Kind.PRESENCE,

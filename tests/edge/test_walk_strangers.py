@@ -1,0 +1,189 @@
+"""What strangers typed on a walk and the program misread: questions of several parts, lines of a chat, names, refusals."""
+
+import pytest
+
+from medrega_edge.domain import Modality, Task, language_of
+from medrega_edge.errors import UsageError
+from medrega_edge.images.samples import sample_path
+from medrega_edge.prompts.intent import Kind, understand
+from medrega_edge.tasks.derived import FromBoxes
+from medrega_edge.tasks.follow_up import Memory
+from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.normality import IsNormal
+from medrega_edge.tasks.several import Several
+
+KIDNEYS = ["left kidney", "right kidney"]
+
+
+@pytest.fixture(scope="module")
+def image(engine):
+    return engine.open(sample_path("abdomen-mri"))
+
+
+@pytest.mark.parametrize(
+    ("text", "intents", "labels"),
+    [
+        ("outline liver and spleen, and which one is bigger", ["segment", "compare"], ["liver", "spleen"]),
+        ("把肝和脾勾画出来，哪个大？", ["segment", "compare"], ["肝脏", "脾脏"]),
+        ("which is bigger, liver or spleen, and outline both", ["compare", "segment"], ["liver", "spleen"]),
+        ("what part is this, and where is the liver?", ["body_part", "locate"], ["liver"]),
+        ("这是哪个部位？肝在哪？", ["body_part", "locate"], ["肝脏"]),
+        ("is there a kidney and if so how long is it", ["presence", "measure"], KIDNEYS),
+        ("有没有肝？有的话请框出来", ["presence", "locate"], ["肝脏"]),
+        ("Which kidney is larger, and what's its size in cm?", ["compare", "measure"], KIDNEYS),
+        (
+            "locate both kidneys, tell me which is bigger and how far apart they are",
+            ["locate", "compare", "distance"],
+            KIDNEYS,
+        ),
+        ("这是什么检查？肝脏正常吗？", ["kind_of_image", "answer"], []),
+    ],
+)
+def test_every_part_of_a_question_is_answered(engine, image, text, intents, labels):
+    answer = engine.ask(image, text)
+    assert [part["intent"] for part in answer.facts["parts"]] == intents
+    assert [region.label for region in answer.regions] == labels
+    assert not answer.warnings
+
+
+def test_an_object_has_one_box_where_one_part_asks_for_its_outline(engine, image):
+    answer = engine.ask(image, "how wide is the liver? outline it")
+    (liver,) = answer.regions
+    assert liver.mask is not None
+    assert answer.facts["parts"][0]["sizes"][0]["width_mm"] == round(
+        (liver.box.x2 - liver.box.x1) * answer.image.spacing_mm[0], 1
+    )
+
+
+def test_no_sentence_is_said_twice(engine, image):
+    text = engine.ask(image, "outline the spleen, how big is it?").text
+    assert text.count("Best guess, which may be wrong: spleen.") == 1
+
+
+def test_a_part_is_about_what_the_part_before_found(engine, image):
+    answer = engine.ask(image, "locate the liver and the heart, and how big are they?")
+    assert [size["name"] for size in answer.facts["parts"][1]["sizes"]] == ["liver"]
+    assert answer.text.count("heart") == 1
+
+
+def test_a_text_without_one_answer_is_refused(engine, image):
+    with pytest.raises(UsageError):
+        engine.ask(image, "is there a lump here, how wide is it?")
+
+
+def test_several_questions_have_no_common_run(engine, image):
+    asked = engine.request(image, "where is the liver and how big is it?")
+    assert isinstance(asked, Several)
+    with pytest.raises(TypeError):
+        asked.run(engine.context(image, "en"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind", "names"),
+    [
+        (["which is bigger, the liver or the spleen", "how much bigger?"], Kind.COMPARE, ["liver", "spleen"]),
+        (["which is bigger, the liver or the spleen", "by how much?"], Kind.COMPARE, ["liver", "spleen"]),
+        (["box the right kidney", "now the left one", "the right one please"], Kind.LOCATE, ["right kidney"]),
+        (["box the right kidney", "no, i meant the liver"], Kind.LOCATE, ["liver"]),
+        (["定位右肾", "不对，我说的是肝"], Kind.LOCATE, ["liver"]),
+        (["能看到哪些器官？", "第一个有多大", "第二个呢"], Kind.MEASURE, ["right kidney"]),
+        (["what organs are visible?", "how big is the second one?"], Kind.MEASURE, ["right kidney"]),
+        (["左肾标一下", "右边的也标一下", "它们之间距离多少"], Kind.DISTANCE, KIDNEYS),
+        (["where is the left kidney", "is it on the left or right?"], Kind.SIDE, ["left kidney"]),
+        (["肝在哪", "位置在左侧还是右侧"], Kind.SIDE, ["liver"]),
+    ],
+)
+def test_a_line_of_a_chat_goes_on_from_those_before(engine, image, lines, kind, names):
+    memory = Memory()
+    for line in lines:
+        request = engine.next_request(image, line, memory)
+        memory.remember(request, engine.run(image, request, language_of(line)))
+    assert request.intent.kind is kind
+    assert [english for english, _ in request.intent.names] == names
+
+
+def test_what_lies_beside_something_is_refused_in_a_chat(engine, image):
+    memory = Memory()
+    request = engine.next_request(image, "where is L5", memory)
+    memory.remember(request, engine.run(image, request))
+    for line in ("the disc above it?", "它上面的椎间盘呢"):
+        with pytest.raises(UsageError) as error:
+            engine.next_request(image, line, memory)
+        assert error.value.code == "task.impossible_relation"
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "kind", "names"),
+    [
+        ("where r the kidneys", "mri", Kind.LOCATE, KIDNEYS),
+        (
+            "find the liver, pancreas and both kidneys but not the spleen",
+            "ct",
+            Kind.LOCATE,
+            ["liver", "pancreas", *KIDNEYS],
+        ),
+        (
+            "Is the blood intraventricular, subdural or epidural?",
+            "ct",
+            Kind.PRESENCE,
+            ["intraventricular hemorrhage", "subdural hematoma", "epidural hematoma"],
+        ),
+        ("从上到下把椎间盘标出来", "mri", Kind.LOCATE, ["intervertebral disc"]),
+        ("is the liver on the left or right hand side of the picture", "ct", Kind.SIDE, ["liver"]),
+        (
+            "list every line and tube you can see",
+            "xray",
+            Kind.LOCATE,
+            ["endotracheal tube", "nasogastric tube", "central venous line"],
+        ),
+        ("左肺和右肺的面积分别是多少", "xray", Kind.MEASURE, ["left lung", "right lung"]),
+        ("thanks, you're brilliant!", "ct", Kind.HELP, []),
+        ("脾大吗", "ct", Kind.ANSWER, ["spleen"]),
+    ],
+)
+def test_words_of_strangers_are_understood(engine, text, modality, kind, names):
+    found = understand(text, engine.terminology, Modality(modality))
+    assert (found.kind, [english for english, _ in found.names]) == (kind, names)
+
+
+@pytest.mark.parametrize("text", ["标出左边的磨牙", "左侧有几颗磨牙", "mark the molars on the left"])
+def test_a_side_of_many_is_heard(engine, text):
+    assert understand(text, engine.terminology, Modality.XRAY).side == "left"
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "code"),
+    [
+        ("is the pancreas left or right of the liver?", "ct", "task.impossible_relation"),
+        ("Is there anything in the lower right corner?", "endoscopy", "task.impossible_relation"),
+        ("how thick is the myocardium?", "mri", "task.impossible_outline"),
+        ("心肌有多厚？", "mri", "task.impossible_outline"),
+    ],
+)
+def test_what_boxes_do_not_tell_is_refused_with_its_reason(engine, text, modality, code):
+    with pytest.raises(UsageError) as error:
+        parse_intent(text, list(Task), engine.terminology, Modality(modality))
+    assert error.value.code == code
+
+
+@pytest.mark.parametrize("text", ["WBC跟RBC哪个多", "fewer platelets than red cells?"])
+def test_which_are_more_is_answered_by_both_numbers(engine, text):
+    request = parse_intent(text, list(Task), engine.terminology, Modality.PATHOLOGY).request
+    assert isinstance(request, FromBoxes)
+    assert request.kind is Kind.COUNT
+
+
+@pytest.mark.parametrize("text", ["肺部有没有异常", "any abnormality in the lungs?"])
+def test_something_abnormal_without_a_label_is_sought_among_all_findings(engine, text):
+    request = parse_intent(text, list(Task), engine.terminology, Modality.XRAY).request
+    assert isinstance(request, IsNormal)
+    assert [english for english, _ in request.structures] == ["left lung", "right lung"]
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "code"),
+    [("胰头和胰尾在哪里", "ct", "task.place_left_out"), ("头围多少", "ultrasound", "task.measure_left_out")],
+)
+def test_what_the_answer_leaves_out_is_said(engine, image, text, modality, code):
+    asked = parse_intent(text, list(Task), engine.terminology, Modality(modality))
+    assert code in [warning.code for warning in engine.run(image, asked).warnings]
