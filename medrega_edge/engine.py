@@ -57,6 +57,7 @@ from medrega_edge.tasks.follow_up import Memory, completed, follow_up, names_in,
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sizes import impossible_size
 from medrega_edge.tasks.vqa import AnswerQuestion
@@ -191,8 +192,8 @@ class Engine:
         `language` is that of the answer; default: that of the request's words. `max_tokens` limits each generation; default:
         256, or 2048 for boxes that come from a region head. `on_text` receives the answer's text in pieces, free text while
         it is generated. With `guess` the text holds the best guess where it would say "Not sure." Boxes, classes and words
-        below `min_confidence`, 0..1, are not stated. Raises UsageError for a request that this package or this image does not
-        allow.
+        below `min_confidence`, 0..1, are not stated. Raises UsageError for a request that this package or this image does
+        not allow.
         """
         language = parse_language(language) if language else language_of(task.words)
         stream = TextStream(on_text) if on_text else None
@@ -359,8 +360,7 @@ class Engine:
         Raises UsageError for what an image cannot tell, for unknown names, and as `build_request`.
         """
         if task is None and box is None and not labels:
-            request = parse_intent(
-                text,
+            scene = Scene(
                 self.tasks,
                 self.terminology,
                 self.modality(image),
@@ -369,6 +369,7 @@ class Engine:
                 partial(self._certain_part, image),
                 partial(self._is_unfamiliar_name, image),
             )
+            request = parse_intent(text, scene)
             return with_regions_first(request) if regional_chain_of_thought else request
         return build_request(
             task or self.guess_task(text, box, labels),

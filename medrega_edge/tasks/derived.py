@@ -99,9 +99,13 @@ class Asked(TaskRequest):
         column = before.language is Language.ZH
         names = tuple(name for name in self.intent.names if before.best_confidence(name[column]) > 0)
         is_about_them = all(name[column] in before.searched for name in self.intent.names)
-        if not is_about_them or not names or not isinstance(self.request, FromBoxes | Detect | Segment):
+        if not is_about_them or not names:
             return self
-        request = replace(self.request, names=names if isinstance(self.request, FromBoxes) else [each for each, _ in names])
+        request = self.request
+        if isinstance(request, FromBoxes):
+            request = replace(request, names=names)
+        elif isinstance(request, Detect | Segment):
+            request = replace(request, names=[english for english, _ in names])
         return replace(self, intent=replace(self.intent, names=names), request=request)
 
     def _not_answered(self, language: Language) -> list[Message]:

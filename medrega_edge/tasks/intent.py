@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from medrega_edge.boxes import PixelBox
@@ -14,35 +14,34 @@ from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts
 from medrega_edge.prompts.intent.naming import excluded
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.prompts.intent.phrases import has
-from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
 from medrega_edge.tasks.about_image import BodyPart, KindOfImage
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.body_part import deciding_parts
+from medrega_edge.tasks.class_choice import classification
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.left_out import classes_unknown, measure_left_out, place_left_out
+from medrega_edge.tasks.names_meant import asks_for_unlearned, is_shown, names_finding, with_names_meant
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.refusals import impossible, unknown_name
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.several import Several
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_negated
-from medrega_edge.vocabulary.body_parts import can_hold, holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import (
     LABEL_SETS,
-    answers_whether_benign,
-    candidate_sets,
     label_set_of,
     modality_name,
     named_set,
     names_class,
 )
 from medrega_edge.vocabulary.presence import is_known
-from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import (
     AREA,
     asks_if_normal,
@@ -54,7 +53,6 @@ from medrega_edge.vocabulary.wording import (
     may_be_finding,
     names_cancer,
     simplified,
-    superlative,
 )
 
 _TASKS = {  # of kinds of question that name no place
@@ -94,60 +92,44 @@ def is_trained(task: Task, tasks: Sequence[str]) -> bool:
     return task in tasks or (task is Task.GROUNDED_REPORT and Task.REPORT in tasks)
 
 
-def parse_intent(
-    text: str,
-    tasks: Sequence[str],
-    terminology: Terminology,
-    modality: Modality | None = None,
-    prompts: PromptBook = DEFAULT_PROMPTS,
-    has_masks: bool = False,
-    body_part: Callable[[], str | None] = lambda: None,
-    is_unfamiliar: Callable[[str], bool] = lambda english: False,
-) -> TaskRequest:
-    """Turn a free question about an image of a kind into a request.
+def parse_intent(text: str, scene: Scene) -> TaskRequest:
+    """Turn a free question about an image into a request.
 
-    Where the package `has_masks`, a question for an outline gets one; else it gets a box. `body_part` is that of the image,
-    where it is certain: a generic word, as "tumor", stands for the findings that it can show, and that images like this one
-    had in the training data (`is_unfamiliar` tells of an English name whether none had).
     Weights without a terminology get the question as it is typed. Raises UsageError for what no image or this package
     cannot tell, and for a name that the package does not know.
     """
     check_text(text)
     check_words(text)
-    if terminology.labels and (questions := parts(text, terminology, modality)):
-
-        def parse(question: str) -> TaskRequest:
-            return parse_intent(question, tasks, terminology, modality, prompts, has_masks, body_part, is_unfamiliar)
-
-        if several := _several(text, questions, parse):
+    if scene.terminology.labels and (questions := parts(text, scene.terminology, scene.modality)):
+        if several := _several(text, questions, scene):
             return several
-    intent = understand(text, terminology, modality)
-    if not terminology.labels:
-        return _asked_freely(text, intent, tasks)
-    intent = _with_names_meant(text, intent, terminology, modality, body_part, is_unfamiliar)
-    if deciding_parts(text, terminology):
+    intent = understand(text, scene.terminology, scene.modality)
+    if not scene.terminology.labels:
+        return _asked_freely(text, intent, scene.tasks)
+    intent = with_names_meant(text, intent, scene)
+    if deciding_parts(text, scene.terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
     elif intent.kind is Kind.HELP and _GONE.search(text.casefold()):
         raise UsageError("task.impossible")  # "which ones are missing?"
     elif _WHICH_OF_PAIR.search(simplified(text)):
         raise UsageError("task.which_of_pair")
-    elif (_asks_if_normal(text, intent) or _asks_for_unlearned(text, intent, modality)) and Task.REPORT in tasks:
+    elif (_asks_if_normal(text, intent) or asks_for_unlearned(text, intent, scene)) and Task.REPORT in scene.tasks:
         if intent.unknown and not intent.names:
-            raise unknown_name(text, intent, terminology, modality, body_part)
-        if intent.kind is Kind.COMPARE or _names_finding(intent):  # the structures themselves, not what may be in them
-            said = tuple(name for name in terminology.find(simplified(text)) if not is_finding(name[0]))
+            raise unknown_name(text, intent, scene)
+        if intent.kind is Kind.COMPARE or names_finding(intent):  # the structures themselves, not what may be in them
+            said = tuple(name for name in scene.terminology.find(simplified(text)) if not is_finding(name[0]))
             intent = replace(intent, kind=Kind.REPORT, names=said, generic=())
         names = () if intent.generic else intent.names  # "is the brain normal?" asks for the whole image
         column = language_of(text) is Language.ZH
         parts_of_organs = ("、" if column else ", ").join(name[column] for name in names if is_part(name[0]))
         return Asked(text, intent, IsNormal(text, names), place=parts_of_organs)
     elif (
-        modality in (Modality.FUNDUS, Modality.OCT)
+        scene.modality in (Modality.FUNDUS, Modality.OCT)
         and {english.split()[-1] for english, _ in intent.names} == {"eye"}
         and _SIDES_OR_WHICH.search(simplified(text))
     ):
         raise UsageError("task.which_of_pair")
-    elif intent.names and not _names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
+    elif intent.names and not names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
         raise UsageError("task.state_unknown", word=word)
     if intent.kind is Kind.MEASURE and _WALL.search(simplified(text)):
         raise UsageError("task.impossible_outline")
@@ -155,13 +137,13 @@ def parse_intent(
         intent.kind is Kind.MEASURE and AREA.search(text) is not None
     )
     if tooth := _TOOTH.search(text):
-        raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), terminology, modality, body_part)
-    if has_masks and is_outline:
+        raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), scene)
+    if scene.has_masks and is_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
-    request = _request(text, intent, tasks, terminology, modality, prompts, body_part, is_unfamiliar)
+    request = _request(text, intent, scene)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
-    place = place_left_out(text, intent, terminology) if request.task is Task.DETECT else ""
-    unknown = tuple(unknown_parts(text, terminology)) if is_plain else ()
+    place = place_left_out(text, intent, scene.terminology) if request.task is Task.DETECT else ""
+    unknown = tuple(unknown_parts(text, scene.terminology)) if is_plain else ()
     kind = kind_left_out(text, [english for english, _ in intent.names]) if intent.kind is Kind.PRESENCE else None
     if isinstance(request, Classify) and request.labels in LABEL_SETS:
         return Asked(text, intent, request, classes_unknown=classes_unknown(text, intent, LABEL_SETS[str(request.labels)]))
@@ -174,57 +156,11 @@ def parse_intent(
     return Asked(text, intent, request, unknown, place, measure=measure)
 
 
-def _with_names_meant(
-    text: str,
-    intent: Intent,
-    terminology: Terminology,
-    modality: Modality | None,
-    body_part: Callable[[], str | None],
-    is_unfamiliar: Callable[[str], bool],
-) -> Intent:
-    """Return the intent with the names that "it", generic words and exceptions mean; raises UsageError for none."""
-    if not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION and _ONE_LESION.search(simplified(text)):
-        lesion = understand("lesion", terminology, modality)
-        intent = replace(intent, names=lesion.names, generic=lesion.generic)
-    if intent.generic and intent.names and _OTHER_THAN.search(simplified(text)):
-        others = excluded(simplified(text), terminology) or terminology.find(simplified(text))
-        intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
-        if not intent.names:
-            raise unknown_name(text, intent, terminology, modality, body_part)
-    if intent.generic and intent.names and intent.kind not in (Kind.REPORT, Kind.GROUNDED_REPORT):
-        are_findings = all(is_finding(english) for english, _ in intent.names)
-        part = body_part() if are_findings else None
-        if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
-            return replace(intent, kind=Kind.REPORT, names=(), generic=())  # what else is not as usual, a report tells
-        names = _in_body_part(text, intent, body_part()) if are_findings else intent.names
-        intent = replace(intent, names=tuple(name for name in names if not is_unfamiliar(name[0])) or names)
-    if intent.kind is Kind.SIDE and not _names_finding(intent):  # "which side of the brain is the infarct on?"
-        words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
-        findings = [name for word in words for name in understand(word, terminology, modality).names]
-        if words and not (findings and all(modality and is_known(modality, english) for english, _ in findings)):
-            raise unknown_name(text, replace(intent, generic=words), terminology, modality, body_part)
-        intent = replace(intent, names=tuple(dict.fromkeys(findings)), generic=words) if words else intent
-    if intent.kind in (Kind.COMPARE, Kind.PRESENCE) and len(intent.names) > 1 and _BY_NUMBER.search(simplified(text)):
-        intent = replace(intent, kind=Kind.COUNT)
-    if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
-        intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
-    if intent.kind is Kind.CLASSIFY and (
-        _chooses_findings(text, intent, modality) or _asks_for_known_cancer(text, intent, modality)
-    ):
-        intent = replace(intent, kind=Kind.PRESENCE)
-    if {english for english, _ in intent.names} == _HEART_VENTRICLES and body_part() == "head":
-        of_brain = tuple(label for label in terminology.labels if label[0] in _BRAIN_VENTRICLES)
-        intent = replace(intent, names=of_brain or intent.names)
-    return intent
-
-
-_ABNORMAL = re.compile(r"\babnormal|异常", re.IGNORECASE)
 _WALL = re.compile(
     r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|cortex|retina)\b|\b(?:wall|myocardial|cortical|retinal) thickness\b"
     r"|(?:壁|心肌|皮质|视网膜).{0,4}厚"
 )
 _TOOTH = re.compile(r"\b(?:tooth|teeth) (?:number |no\.? ?|#)?\d{1,2}\b|\d{1,2}号牙|牙位?\d{2}\b", re.IGNORECASE)
-_OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
 _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[ds]\b")
 _WHICH_OF_PAIR = re.compile(
     r"\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
@@ -237,24 +173,15 @@ _OF_IMAGE = re.compile(
     r"\b(?:side|left|right|half) of (?:the|this) (?:image|picture|screen|photo|film|frame)\b"
     r"|(?:图像|图片|图|画面|照片)(?:里|中|上)?的?(?:左|右|哪一?[侧边])"
 )
-_OF_A_LESION = (Kind.MEASURE, Kind.SIDE)
-_ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image is all that was shown
-    r"\b(?:it|this)\b|^\W*how (?:big|large|wide|long|many [cm]m(?: across)?)\W*$"
-    r"|^\W*(?:what(?: ?'?s| is) )?(?:the )?size(?: in [cm]m)?\W*$"
-    r"|^\W*(?:它|这个)?(?:有|大小)?多[大少长宽](?:一个)?\W*$"
-    r"|^\W*(?:on )?(?:which|what) side\W*$|^\W*(?:it )?(?:on the )?left or (?:on the )?right\W*$"
-    r"|^\W*(?:位置)?(?:是|在|位于|处于)*(?:哪一?[侧边]|左[侧边]?还是右[侧边]?)\W*$"
-    r"|它|[几多少][个]?(?:毫米|厘米|公分|mm|cm)大?"
-)
 
 
-def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskRequest]) -> Several | None:
+def _several(text: str, questions: Sequence[str], scene: Scene) -> Several | None:
     """Return a request of all questions that have an answer, and say why others have none; None where none has."""
     asked: list[Asked] = []
     refused: list[Message] = []
     for question in questions:
         try:
-            request = parse(question)
+            request = parse_intent(question, scene)
         except UsageError as error:
             refused.append(error.message)
         else:
@@ -263,39 +190,10 @@ def _several(text: str, questions: Sequence[str], parse: Callable[[str], TaskReq
     return Several(text, tuple(asked), tuple(refused)) if asked else None
 
 
-_HEART_VENTRICLES = {"left ventricle", "right ventricle"}  # in an image of the head, "the ventricles" are those of the brain
-_BRAIN_VENTRICLES = {"left lateral ventricle", "right lateral ventricle", "third ventricle", "fourth ventricle"}
-
-
 def _asks_if_normal(text: str, intent: Intent) -> bool:
     """Whether a question asks if the image, or structures in it, are normal."""
     is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT, Kind.PRESENCE, Kind.BODY_PART, Kind.COMPARE)
-    return is_of_state and not _names_finding(intent) and asks_if_normal(text)
-
-
-def _asks_for_unlearned(text: str, intent: Intent, modality: Modality | None) -> bool:
-    """Whether a question asks for anything abnormal in structures, and such images had no label for it."""
-    is_abnormal = intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) is not None
-    return is_abnormal and _names_finding(intent) and bool(intent.generic) and not _is_shown(intent, modality)
-
-
-def _names_finding(intent: Intent) -> bool:
-    return any(is_finding(english) for english, _ in intent.names)
-
-
-def _in_body_part(text: str, intent: Intent, part: str | None) -> tuple[BilingualName, ...]:
-    """Return the findings that an image of a body part can show; raises UsageError where it can show none of them."""
-    names = tuple(name for name in intent.names if part is None or can_hold(part, name[0]))
-    if not names:
-        column = language_of(text) is Language.ZH
-        raise UsageError(
-            "task.known_elsewhere", word=", ".join(intent.generic), names=[name[column] for name in intent.names]
-        )
-    return names
-
-
-def _can_hold_any(part: str, intent: Intent) -> bool:
-    return any(can_hold(part, english) for english, _ in intent.names)
+    return is_of_state and not names_finding(intent) and asks_if_normal(text)
 
 
 def _asked_freely(text: str, intent: Intent, tasks: Sequence[str]) -> TaskRequest:
@@ -308,16 +206,7 @@ def _asked_freely(text: str, intent: Intent, tasks: Sequence[str]) -> TaskReques
     raise UsageError("task.unclear_question", tasks=list(tasks))
 
 
-def _request(
-    text: str,
-    intent: Intent,
-    tasks: Sequence[str],
-    terminology: Terminology,
-    modality: Modality | None,
-    prompts: PromptBook,
-    body_part: Callable[[], str | None],
-    is_unfamiliar: Callable[[str], bool],
-) -> TaskRequest:
+def _request(text: str, intent: Intent, scene: Scene) -> TaskRequest:
     match intent.kind:
         case _ if not intent.is_language:
             raise UsageError("task.no_language")
@@ -326,54 +215,62 @@ def _request(
         case Kind.IMPOSSIBLE:
             raise impossible(intent.reason)
         case Kind.IDENTIFY if numbers := _PIXELS.search(text):
-            return _identify(text, numbers, tasks)
-        case Kind.REPORT | Kind.IDENTIFY if Task.REPORT in tasks:  # without a box, the whole image is named
+            return _identify(text, numbers, scene.tasks)
+        case Kind.REPORT | Kind.IDENTIFY if Task.REPORT in scene.tasks:  # without a box, the whole image is named
             return Report()
-        case Kind.GROUNDED_REPORT if is_trained(Task.GROUNDED_REPORT, tasks):
+        case Kind.GROUNDED_REPORT if is_trained(Task.GROUNDED_REPORT, scene.tasks):
             return Report(grounded=True)
-        case Kind.MODALITY if has("body_part", simplified(text).casefold()) and prompts.modalities and Task.REPORT in tasks:
+        case Kind.MODALITY if (
+            has("body_part", simplified(text).casefold()) and scene.prompts.modalities and Task.REPORT in scene.tasks
+        ):
             return BodyPart(tells_kind=True)
-        case Kind.MODALITY if prompts.modalities or modality:
+        case Kind.MODALITY if scene.prompts.modalities or scene.modality:
             return KindOfImage()
         case Kind.BODY_PART | Kind.ORGANS if intent.unknown:
-            raise unknown_name(text, intent, terminology, modality, body_part)
-        case Kind.BODY_PART if prompts.modalities and Task.REPORT in tasks:
+            raise unknown_name(text, intent, scene)
+        case Kind.BODY_PART if scene.prompts.modalities and Task.REPORT in scene.tasks:
             return BodyPart(tells_kind=has("kind_of_image", simplified(text).casefold()))
         case Kind.ORGANS if _PLACE.search(text.casefold()):
             raise UsageError("task.impossible_relation")
-        case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in tasks:
+        case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in scene.tasks:
             return AnswerQuestion(text)  # boxes do not tell which system an organ belongs to
-        case Kind.ORGANS if Task.DETECT in tasks:
-            others = excluded(simplified(text), terminology)
+        case Kind.ORGANS if Task.DETECT in scene.tasks:
+            others = excluded(simplified(text), scene.terminology)
             if not others and _UNSEEN.search(text.casefold()):
                 raise UsageError("task.impossible")
             return VisibleOrgans(tuple(english for english, _ in others))
-        case Kind.CLASSIFY if intent.unknown and not names_class(text, modality):  # "glaucoma?": no set has it
-            raise unknown_name(text, intent, terminology, modality, body_part)
-        case Kind.CLASSIFY if _VIEW.search(text.casefold()) and modality is not Modality.ULTRASOUND and Task.VQA in tasks:
+        case Kind.CLASSIFY if intent.unknown and not names_class(text, scene.modality):  # "glaucoma?": no set has it
+            raise unknown_name(text, intent, scene)
+        case Kind.CLASSIFY if (
+            _VIEW.search(text.casefold()) and scene.modality is not Modality.ULTRASOUND and Task.VQA in scene.tasks
+        ):
             return AnswerQuestion(text)  # views are classes of echocardiograms alone
-        case Kind.CLASSIFY if Task.CLASSIFY in tasks:
-            return _classification(text, modality, body_part, is_unfamiliar)
-        case Kind.PRESENCE if modality is Modality.DERMOSCOPY and _MOLE.search(text.casefold()) and Task.CLASSIFY in tasks:
-            return _classification(
-                text, modality, body_part, is_unfamiliar
-            )  # the box of a lesion does not tell that it is a mole
-        case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in tasks:
-            return _classification(text, modality, body_part, is_unfamiliar)
+        case Kind.CLASSIFY if Task.CLASSIFY in scene.tasks:
+            return classification(text, scene)
         case Kind.PRESENCE if (
-            not _is_shown(intent, modality)
-            and (label_set := named_set(text, modality) or (names_cancer(text) and label_set_of(text, modality)) or "")
-            and Task.CLASSIFY in tasks
+            scene.modality is Modality.DERMOSCOPY and _MOLE.search(text.casefold()) and Task.CLASSIFY in scene.tasks
+        ):
+            return classification(text, scene)  # the box of a lesion does not tell that it is a mole
+        case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in scene.tasks:
+            return classification(text, scene)
+        case Kind.PRESENCE if (
+            not is_shown(intent, scene)
+            and (
+                label_set := named_set(text, scene.modality)
+                or (names_cancer(text) and label_set_of(text, scene.modality))
+                or ""
+            )
+            and Task.CLASSIFY in scene.tasks
         ):
             return Classify(label_set, question=text)  # "any sign of TB?"
         case (
             Kind.LOCATE | Kind.SEGMENT | Kind.PRESENCE | Kind.COUNT | Kind.MEASURE | Kind.SIDE | Kind.COMPARE | Kind.DISTANCE
-        ) if Task.DETECT in tasks:
-            return _of_names(text, intent, terminology, modality, body_part)
-    if Task.VQA in tasks:
+        ) if Task.DETECT in scene.tasks:
+            return _of_names(text, intent, scene)
+    if Task.VQA in scene.tasks:
         structures = tuple(name for name in intent.names if not is_finding(name[0]) and not intent.generic)
         return AnswerQuestion(text, about=structures)
-    raise UsageError("task.unclear_question", tasks=list(tasks))
+    raise UsageError("task.unclear_question", tasks=list(scene.tasks))
 
 
 _PLACE = re.compile(r"\b(?:left|right|top|bottom|upper|lower|leftmost|rightmost|between)\b|[左右]侧|[左右]边|[上下]方")
@@ -384,12 +281,7 @@ _UNSEEN = re.compile(
 _SYSTEM = re.compile(r"\bsystem\b|系统")
 _GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|(?<!多)少了|掉了|缺几|缺牙|缺齿")
 _LISTED = re.compile(r"\b(?:and|or)\b|[,，、和或及与]")
-_BY_NUMBER = re.compile(
-    r"比[^，。？?大小长宽厚粗]*(?:多|(?<!多)少)[吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?多"
-    r"|\b(?:more|fewer|less) [a-z ]+ than\b|\boutnumber|\bmore numerous\b"
-)
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
-_TISSUE = re.compile(r"\btissues?\b|\bhistolog|\bpathological diagnosis|组织(?!液)|病理(?:类型|诊断)|什么癌")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
 
 # "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
@@ -410,72 +302,21 @@ def _identify(text: str, numbers: re.Match[str], tasks: Sequence[str]) -> TaskRe
     return Identify(PixelBox(*corners), text)
 
 
-def _classification(
-    text: str, modality: Modality | None, body_part: Callable[[], str | None], is_unfamiliar: Callable[[str], bool]
-) -> TaskRequest:
-    if (label_set := label_set_of(text, modality)) and answers_whether_benign(text, label_set):
-        parts = LABEL_SETS[label_set].parts
-        if parts and (part := body_part()) and not holds_any(part, parts):
-            raise UsageError("task.set_of_other_part", name=label_set, part=shown_part(part, language_of(text)))
-        return Classify(label_set, question=text)
-
-    def is_familiar(name: str) -> bool:  # no "lung tissue" of a blood smear
-        return not all(is_unfamiliar(english) for english, _ in LABEL_SETS[name].labels)
-
-    if candidates := tuple(filter(is_familiar, candidate_sets(text, modality))):
-        return ClassifyByPart(candidates, text)
-    part = body_part()
-    fitting = [
-        each.name
-        for each in LABEL_SETS.values()
-        if (modality is None or modality in each.modalities) and (not each.parts or not part or holds_any(part, each.parts))
-        if is_familiar(each.name)
-    ]
-    if len(fitting) == 1 and _TISSUE.search(text.casefold()):  # the class itself tells whether it fits
-        return Classify(fitting[0], question=text)
-    raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")
-
-
-def _chooses_findings(text: str, intent: Intent, modality: Modality | None) -> bool:
-    """Whether a question lets choose among findings that boxes tell and no set of classes: "pneumonia or atelectasis?"."""
-    are_findings = len(intent.names) > 1 and all(is_finding(name[0]) for name in intent.names) and not intent.generic
-    are_known = modality is not None and all(is_known(modality, name[0]) for name in intent.names)
-    return are_findings and are_known and not names_class(text, modality)
-
-
-def _asks_for_known_cancer(text: str, intent: Intent, modality: Modality | None) -> bool:
-    """Whether a question asks if it is cancer, in a kind of image in which boxes of cancers tell it and no classes do."""
-    are_known = bool(intent.generic) and all(is_finding(english) for english, _ in intent.names)
-    are_known = are_known and bool(intent.names) and _is_shown(intent, modality)
-    return names_cancer(text) and are_known and not candidate_sets(text, modality) and not label_set_of(text, modality)
-
-
-def _is_shown(intent: Intent, modality: Modality | None) -> bool:
-    """Whether such images show one of the names, as far as the training data tell."""
-    return any(modality is None or is_known(modality, english) for english, _ in intent.names)
-
-
 def _asks_for_cancer(text: str, intent: Intent) -> bool:
     """Whether a question asks if something is cancer, and no name of a cancer could answer: a lesion's box does not tell."""
     return names_cancer(text) and bool(intent.names) and not any(names_cancer(english) for english, _ in intent.names)
 
 
-def _of_names(
-    text: str,
-    intent: Intent,
-    terminology: Terminology,
-    modality: Modality | None,
-    body_part: Callable[[], str | None],
-) -> TaskRequest:
+def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
-        raise unknown_name(text, intent, terminology, modality, body_part)
-    if modality and intent.kind in (Kind.PRESENCE, Kind.COUNT):
-        elsewhere = [name for name in intent.names if _is_known_elsewhere(name[0], modality, terminology)]
+        raise unknown_name(text, intent, scene)
+    if scene.modality and intent.kind in (Kind.PRESENCE, Kind.COUNT):
+        elsewhere = [name for name in intent.names if _is_known_elsewhere(name[0], scene.modality, scene.terminology)]
         if elsewhere == [*intent.names]:  # that there is none would be said of what the weights never saw
             column = language_of(text) is Language.ZH
             shown = [name[column] for name in elsewhere]
-            raise UsageError("task.unlearned_in_kind", names=shown, kind=modality_name(modality, language_of(text)))
+            raise UsageError("task.unlearned_in_kind", names=shown, kind=modality_name(scene.modality, language_of(text)))
     if (
         intent.kind is Kind.PRESENCE
         and intent.unknown
@@ -483,7 +324,7 @@ def _of_names(
         and not any(is_finding(english) for english, _ in intent.names)
         and not _LISTED.search(text.casefold())
     ):
-        raise unknown_name(text, replace(intent, generic=()), terminology, modality, body_part)  # "a hernia at L4?"
+        raise unknown_name(text, replace(intent, generic=()), scene)  # "a hernia at L4?"
     is_of_many = {"tooth", "vertebra"} & {english.split()[-1] for english, _ in intent.names}
     may_be_gone = intent.kind is Kind.COUNT or (intent.kind in (Kind.PRESENCE, Kind.LOCATE) and is_of_many)
     if may_be_gone and _GONE.search(text.casefold()):
@@ -494,7 +335,7 @@ def _of_names(
     several = len(intent.names)
     is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and several < 2 and intent.unknown
     if is_one_unknown:
-        raise unknown_name(text, intent, terminology, modality, body_part)
+        raise unknown_name(text, intent, scene)
     if (intent.kind is Kind.COMPARE and several < 2) or (intent.kind is Kind.DISTANCE and several != 2):
         raise UsageError("task.two_names")
     others = {label for word in intent.generic if not names_cancer(word) for label in generic_labels(word)}

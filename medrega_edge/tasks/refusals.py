@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from medrega_edge.domain import Language, Modality, language_of
+from medrega_edge.domain import Language, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, unknown_word
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.label_sets import modality_name
-from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.usual_labels import usual
 from medrega_edge.vocabulary.wording import nearest
 
 _OFFERED = 12  # names in a refusal
 
 
-def unknown_name(
-    text: str,
-    intent: Intent,
-    terminology: Terminology,
-    modality: Modality | None,
-    body_part: Callable[[], str | None],
-) -> UsageError:
+def unknown_name(text: str, intent: Intent, scene: Scene) -> UsageError:
     """Return the refusal of a question whose names are unknown: the word, the nearest names, and what is offered."""
     language = language_of(text)
     column = language is Language.ZH
     separator = "、" if column else ", "
     word = separator.join(dict.fromkeys((*intent.generic, *intent.unknown))) or unknown_word(text)
     is_of_field = intent.generic or intent.unknown  # "uterus" is no slip of "gluteus"
-    near = nearest(word, [label[column] for label in terminology.labels]) if word and not is_of_field else []
+    near = nearest(word, [label[column] for label in scene.terminology.labels]) if word and not is_of_field else []
     if not word:
         return UsageError("task.no_known_name")
     if near:
         return UsageError("task.unknown_name", word=word, near=near)
-    if modality is None:
+    if scene.modality is None:
         return UsageError("task.unknown_name_only", word=word)
-    kind = modality_name(modality, language)
-    offered = [label[column] for label in usual(terminology.labels, modality, body_part())]
-    return UsageError("task.unknown_name_here", word=word, kind=kind, offered=offered[:_OFFERED])
+    kind = modality_name(scene.modality, language)
+    usually = usual(scene.terminology.labels, scene.modality, scene.body_part())
+    alike = [label for label in usually if not scene.is_unfamiliar(label[0])] or usually
+    offered = [label[column] for label in alike[:_OFFERED]]
+    return UsageError("task.unknown_name_here", word=word, kind=kind, offered=offered)
 
 
 def impossible(reason: str | None) -> UsageError:

@@ -8,6 +8,7 @@ from medrega_edge.domain import Language, Modality
 from medrega_edge.errors import UsageError
 from medrega_edge.tasks.classification import Classify
 from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.body_parts import holds_any
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, candidate_sets, label_set_of
 from tests.codes import raises_code
@@ -31,7 +32,7 @@ def test_a_set_is_not_meant_because_it_is_the_only_one(question, modality, name)
 
 
 def asked(engine, question, modality, part):
-    return parse_intent(question, engine.tasks, engine.terminology, modality, engine._prompts, body_part=lambda: part)
+    return parse_intent(question, Scene(engine.tasks, engine.terminology, modality, engine._prompts, body_part=lambda: part))
 
 
 def test_classes_of_another_body_part_are_refused(engine):
@@ -63,7 +64,7 @@ def test_parts_of_a_set():
 @pytest.mark.parametrize("question", ["glaucoma?", "is there age-related macular degeneration?", "有没有青光眼"])
 def test_a_disease_that_no_set_holds_is_refused(engine, question):
     with raises_code(UsageError, "task.unknown_name_here"):
-        parse_intent(question, ["classify", "detect", "vqa"], engine.terminology, Modality.FUNDUS)
+        parse_intent(question, Scene(["classify", "detect", "vqa"], engine.terminology, Modality.FUNDUS))
 
 
 @pytest.mark.parametrize("question", ["是囊性还是实性", "is it cystic or solid"])

@@ -12,6 +12,7 @@ from medrega_edge.prompts.intent import Kind, kinds, understand, unknown_parts
 from medrega_edge.prompts.intent.kinds import log_likelihoods
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import corrected, is_finding, nearest, simplified
 from tests.codes import raises_code
@@ -138,11 +139,11 @@ def test_only_parts_that_name_something_are_unknown(text, parts):
 )
 def test_a_question_that_boxes_cannot_answer_is_refused(text, code):
     with raises_code(UsageError, code):
-        parse_intent(text, list(Task), TERMS)
+        parse_intent(text, Scene(list(Task), TERMS))
 
 
 def test_a_box_in_the_words_is_the_box_asked_about():
-    asked_for = parse_intent("what is inside [30, 40, 90, 120]?", list(Task), TERMS)
+    asked_for = parse_intent("what is inside [30, 40, 90, 120]?", Scene(list(Task), TERMS))
     assert asked_for.request == Identify(PixelBox(30, 40, 90, 120), "what is inside [30, 40, 90, 120]?")
 
 
@@ -390,9 +391,9 @@ def test_two_words_may_be_shared():
 def test_a_generic_word_stands_for_the_findings_of_the_body_part():
     terminology = Terminology((("glioma", "胶质瘤"), ("kidney tumor", "肾肿瘤"), ("liver tumor", "肝肿瘤")))
     tasks = ("detect", "vqa", "classify")
-    asked = parse_intent("any tumours?", tasks, terminology, Modality.CT, body_part=lambda: "abdomen")
+    asked = parse_intent("any tumours?", Scene(tasks, terminology, Modality.CT, body_part=lambda: "abdomen"))
     assert {english for english, _ in asked.intent.names} == {"kidney tumor", "liver tumor"}
     with raises_code(UsageError, "task.known_elsewhere"):
-        parse_intent("any tumours?", tasks, terminology, Modality.MRI, body_part=lambda: "abdomen")
-    asked = parse_intent("any tumours?", tasks, terminology, Modality.MRI)  # of a body part that is not certain
+        parse_intent("any tumours?", Scene(tasks, terminology, Modality.MRI, body_part=lambda: "abdomen"))
+    asked = parse_intent("any tumours?", Scene(tasks, terminology, Modality.MRI))  # of a body part that is not certain
     assert [english for english, _ in asked.intent.names] == ["glioma"]

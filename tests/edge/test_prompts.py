@@ -7,6 +7,7 @@ from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, LABELS_SLOT, Prompt, PromptBook, sentence_of_regions
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.intent import guess_task, parse_intent
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.terminology import Terminology
 from tests.codes import raises_code
 
@@ -119,7 +120,7 @@ def test_language_of_a_question(question, language):
 @pytest.mark.parametrize("question", ["locate the liver", "Where is the spleen?", "请定位肝脏", "肝脏在哪里？", "框出左肾"])
 def test_detection_is_recognised(question):
     assert guess_task(question, ("detect", "identify"), Terminology(())) is Task.DETECT
-    assert parse_intent(question, ("detect", "identify"), Terminology(())) == Detect(question)
+    assert parse_intent(question, Scene(("detect", "identify"), Terminology(()))) == Detect(question)
 
 
 @pytest.mark.parametrize(

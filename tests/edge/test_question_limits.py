@@ -8,6 +8,7 @@ from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.prompts.templates import PromptBook
 from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.answers import closed_and_open
 from medrega_edge.vocabulary.body_parts import fits_report
 from medrega_edge.vocabulary.terminology import Terminology
@@ -62,7 +63,7 @@ def test_limits_are_understood(terminology, text, kind, names):
 )
 def test_what_no_box_tells_is_refused(terminology, text, code):
     with pytest.raises(UsageError) as refused:
-        parse_intent(text, TASKS, terminology, Modality.MRI)
+        parse_intent(text, Scene(TASKS, terminology, Modality.MRI))
     assert refused.value.message.code == code
 
 
@@ -87,11 +88,11 @@ def test_slips_among_names_are_corrected_and_said(engine, scan):
 
 
 def test_a_mole_is_a_class_not_the_box_of_a_lesion(terminology):
-    assert parse_intent("Is it a nevus?", TASKS, terminology, Modality.DERMOSCOPY).task is Task.CLASSIFY
+    assert parse_intent("Is it a nevus?", Scene(TASKS, terminology, Modality.DERMOSCOPY)).task is Task.CLASSIFY
 
 
 def test_ventricles_in_a_head_are_those_of_the_brain(terminology):
-    found = parse_intent("where are the ventricles?", TASKS, terminology, Modality.CT, body_part=lambda: "head")
+    found = parse_intent("where are the ventricles?", Scene(TASKS, terminology, Modality.CT, body_part=lambda: "head"))
     assert "left lateral ventricle" in found.request.names
     assert "left ventricle" not in found.request.names
 

@@ -18,6 +18,7 @@ from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, parse_intent
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
@@ -103,7 +104,7 @@ def test_options_become_a_request(arguments, made):
 )
 def test_words_become_a_request(text, made):
     terminology = Terminology((("liver", "肝脏"), ("spleen", "脾脏")))
-    assert parse_intent(text, ("detect", "vqa", "report"), terminology).request == made
+    assert parse_intent(text, Scene(("detect", "vqa", "report"), terminology)).request == made
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_words_become_a_request(text, made):
     ],
 )
 def test_weights_without_a_terminology_get_the_question_as_typed(text, made):
-    assert parse_intent(text, ("detect", "vqa", "report"), Terminology(())) == made
+    assert parse_intent(text, Scene(("detect", "vqa", "report"), Terminology(()))) == made
 
 
 def test_a_short_name_asks_the_same(engine, scan):
@@ -155,7 +156,7 @@ def test_the_words_tell_the_language(engine, scan):
 )
 def test_a_question_of_classes_takes_the_set_of_the_kind_of_image(text, modality, label_set):
     terminology = Terminology((("skin lesion", "皮肤病变"), ("breast lesion", "乳腺病变"), ("glioma", "胶质瘤")))
-    assert parse_intent(text, ("detect", "vqa", "classify"), terminology, modality).request.labels == label_set
+    assert parse_intent(text, Scene(("detect", "vqa", "classify"), terminology, modality)).request.labels == label_set
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_a_question_of_classes_takes_the_set_of_the_kind_of_image(text, modality
 )
 def test_benign_or_malignant_means_the_sets_that_tell_it(text, modality, sets):
     terminology = Terminology((("liver", "肝脏"),))
-    found = parse_intent(text, ("detect", "vqa", "classify"), terminology, modality)
+    found = parse_intent(text, Scene(("detect", "vqa", "classify"), terminology, modality))
     assert found.request == ClassifyByPart(sets, text)
 
 
@@ -203,14 +204,14 @@ def test_a_list_of_names_begins_with_the_most_used_and_has_none_of_other_images(
 def test_an_area_is_that_of_an_outline(text, is_area):
     terminology = Terminology([("liver", "肝脏")])
     for has_masks in (True, False):
-        request = parse_intent(text, ("detect",), terminology, Modality.CT, has_masks=has_masks).request
+        request = parse_intent(text, Scene(("detect",), terminology, Modality.CT, has_masks=has_masks)).request
         assert isinstance(request, Segment) is (is_area and has_masks)
 
 
 def test_a_refusal_offers_what_such_images_usually_show():
     terminology = Terminology([(name, name) for name in ("liver", "glioma")])
     with raises_code(UsageError, "task.unknown_name_here") as error:
-        parse_intent("locate the flux capacitor", ("detect",), terminology, Modality.MRI, body_part=lambda: "head")
+        parse_intent("locate the flux capacitor", Scene(("detect",), terminology, Modality.MRI, body_part=lambda: "head"))
     offered = error.value.message.params["offered"]
     assert "liver" not in offered
     assert "glioma" in offered
@@ -237,7 +238,8 @@ def test_what_cannot_be_answered_is_refused_with_its_reason(text, code):
     terminology = Terminology((("liver", "肝脏"), ("spleen", "脾脏")))
     with raises_code(UsageError, f"task.{code}"):
         parse_intent(
-            text, ("detect", "vqa", "classify", "report"), terminology, Modality.CT if "性" not in text else Modality.XRAY
+            text,
+            Scene(("detect", "vqa", "classify", "report"), terminology, Modality.CT if "性" not in text else Modality.XRAY),
         )
 
 

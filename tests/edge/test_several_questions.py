@@ -12,6 +12,7 @@ from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.tasks.organs import VisibleOrgans
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
 
 TASKS = list(Task)
@@ -34,7 +35,7 @@ def terminology(engine):
     ],
 )
 def test_each_part_gets_its_own_request(terminology, text, kinds, names):
-    request = parse_intent(text, TASKS, terminology, Modality.MRI)
+    request = parse_intent(text, Scene(TASKS, terminology, Modality.MRI))
     assert isinstance(request, Several)
     assert [question.intent.kind for question in request.questions] == [Kind(kind) for kind in kinds]
     assert [name[0] for question in request.questions for name in question.intent.names] == names
@@ -57,7 +58,7 @@ def test_one_question_stays_one(terminology, text):
 
 
 def test_a_part_points_back_to_a_generic_word(terminology):
-    request = parse_intent("ring the tumour, and which side is it on?", TASKS, terminology, Modality.MRI)
+    request = parse_intent("ring the tumour, and which side is it on?", Scene(TASKS, terminology, Modality.MRI))
     assert isinstance(request, Several)
     assert not request.refused
     assert [question.intent.kind for question in request.questions] == [Kind.LOCATE, Kind.SIDE]
@@ -65,7 +66,7 @@ def test_a_part_points_back_to_a_generic_word(terminology):
 
 
 def test_a_part_without_an_answer_is_said(terminology):
-    request = parse_intent("is there a cyst in the liver, and where is the spleen?", TASKS, terminology, Modality.MRI)
+    request = parse_intent("is there a cyst in the liver, and where is the spleen?", Scene(TASKS, terminology, Modality.MRI))
     assert isinstance(request, Several)
     assert [name[0] for question in request.questions for name in question.intent.names] == ["spleen"]
     assert [message.code for message in request.refused] == ["task.unknown_name_here"]
@@ -74,7 +75,7 @@ def test_a_part_without_an_answer_is_said(terminology):
 @pytest.mark.parametrize("text", ["save the liver to a file", "delete the left kidney", "保存肝脏的结果", "删除左肾"])
 def test_a_command_to_the_program_gets_no_box(terminology, text):
     with pytest.raises(UsageError) as error:
-        parse_intent(text, TASKS, terminology, Modality.MRI)
+        parse_intent(text, Scene(TASKS, terminology, Modality.MRI))
     assert error.value.code == "task.help"
 
 
@@ -84,18 +85,18 @@ def test_a_command_to_the_program_gets_no_box(terminology, text):
 )
 def test_a_part_of_the_picture_is_no_place_to_look_in(terminology, text):
     with pytest.raises(UsageError) as error:
-        parse_intent(text, TASKS, terminology, Modality.MRI)
+        parse_intent(text, Scene(TASKS, terminology, Modality.MRI))
     assert error.value.code == "task.impossible_relation"
 
 
 @pytest.mark.parametrize("text", ["which kidney is affected?", "which lung has the problem?", "哪个肺有问题？"])
 def test_which_is_ill_is_a_question_for_findings(terminology, text):
-    assert parse_intent(text, TASKS, terminology, Modality.XRAY).task is Task.REPORT
+    assert parse_intent(text, Scene(TASKS, terminology, Modality.XRAY)).task is Task.REPORT
 
 
 @pytest.mark.parametrize("text", ["超过两个息肉吗", "息肉超过两个吗"])
 def test_two_is_heard_as_a_number(terminology, text):
-    assert parse_intent(text, TASKS, terminology, Modality.ENDOSCOPY).intent.kind is Kind.COUNT
+    assert parse_intent(text, Scene(TASKS, terminology, Modality.ENDOSCOPY)).intent.kind is Kind.COUNT
 
 
 def test_the_answer_holds_the_regions_and_words_of_all_parts(engine):
@@ -122,7 +123,7 @@ def test_the_answer_holds_the_regions_and_words_of_all_parts(engine):
     ],
 )
 def test_what_is_left_out_of_all_organs_stays_out(terminology, text, excluded):
-    assert parse_intent(text, TASKS, terminology, Modality.CT).request == VisibleOrgans(excluded)
+    assert parse_intent(text, Scene(TASKS, terminology, Modality.CT)).request == VisibleOrgans(excluded)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_what_is_left_out_of_all_organs_stays_out(terminology, text, excluded):
 )
 def test_what_boxes_do_not_tell_is_refused(terminology, text, modality, code):
     with pytest.raises(UsageError) as error:
-        parse_intent(text, TASKS, terminology, modality)
+        parse_intent(text, Scene(TASKS, terminology, modality))
     assert error.value.code == code
 
 
@@ -158,12 +159,12 @@ def test_what_boxes_do_not_tell_is_refused(terminology, text, modality, code):
     ],
 )
 def test_a_place_that_the_answer_does_not_regard_is_said(terminology, text, modality, place):
-    assert parse_intent(text, TASKS, terminology, modality).place == place
+    assert parse_intent(text, Scene(TASKS, terminology, modality)).place == place
 
 
 @pytest.mark.parametrize("text", ["is the lesion bigger than 2 cm?", "病灶大于2厘米吗"])
 def test_a_length_asks_for_a_measure(terminology, text):
-    assert parse_intent(text, TASKS, terminology, Modality.ULTRASOUND).intent.kind is Kind.MEASURE
+    assert parse_intent(text, Scene(TASKS, terminology, Modality.ULTRASOUND)).intent.kind is Kind.MEASURE
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_a_length_asks_for_a_measure(terminology, text):
     ],
 )
 def test_no_more_is_refused_than_boxes_cannot_tell(terminology, text, modality, kind):
-    assert parse_intent(text, TASKS, terminology, modality).intent.kind is kind
+    assert parse_intent(text, Scene(TASKS, terminology, modality)).intent.kind is kind
 
 
 def test_what_a_part_leaves_out_is_said(engine, scan):
@@ -195,12 +196,12 @@ def test_what_a_part_leaves_out_is_said(engine, scan):
 
 @pytest.mark.parametrize("text", ["侧脑室扩不扩", "椎管狭不狭窄"])
 def test_a_word_and_its_denial_ask_what_a_structure_is_like(terminology, text):
-    assert parse_intent(text, TASKS, terminology, Modality.MRI).intent.kind is Kind.ANSWER
+    assert parse_intent(text, Scene(TASKS, terminology, Modality.MRI)).intent.kind is Kind.ANSWER
 
 
 @pytest.mark.parametrize(("probability", "shown"), [(0.79, "Perhaps: melanoma."), (0.81, "melanoma")])
 def test_a_class_that_is_hardly_likely_is_perhaps(terminology, engine, scan, probability, shown):
-    asked = parse_intent("is it melanoma or a nevus?", TASKS, terminology, Modality.DERMOSCOPY)
+    asked = parse_intent("is it melanoma or a nevus?", Scene(TASKS, terminology, Modality.DERMOSCOPY))
     answer = engine.run(scan, engine.request(scan, "where is the liver?"))
     classified = replace(answer, task=Task.CLASSIFY, text="melanoma", labels=(Label("melanoma", probability),), regions=())
     assert asked.finish(classified).text == shown

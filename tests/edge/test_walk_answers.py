@@ -22,6 +22,7 @@ from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.tasks.left_out import is_outside_choice
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.reporting import Report
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
 from medrega_edge.tasks.sides import located_on_side
 from medrega_edge.tasks.vqa import AnswerQuestion
@@ -44,7 +45,7 @@ def parse():
     terminology = Terminology(book.labels, book.label_modalities)
 
     def parsed(text, modality, part=None):
-        return parse_intent(text, TASKS, terminology, Modality(modality), book, True, lambda: part)
+        return parse_intent(text, Scene(TASKS, terminology, Modality(modality), book, True, lambda: part))
 
     return parsed
 
@@ -385,7 +386,9 @@ def test_a_generic_word_stands_for_what_such_images_had(engine):
     book = engine._prompts
 
     def names(is_unfamiliar):
-        asked = parse_intent("any tumor?", TASKS, engine.terminology, Modality.MRI, book, True, lambda: None, is_unfamiliar)
+        asked = parse_intent(
+            "any tumor?", Scene(TASKS, engine.terminology, Modality.MRI, book, True, lambda: None, is_unfamiliar)
+        )
         return {english for english, _ in asked.intent.names}
 
     assert names(lambda english: english != "prostate cancer") == {"prostate cancer"}
@@ -480,7 +483,9 @@ def test_a_comparison_does_not_drop_the_question_beside_it(parse):
 def test_classes_of_other_tissue_are_not_offered(engine, text):
     book = engine._prompts
     with raises_code(UsageError, "task.no_set"):
-        parse_intent(text, TASKS, engine.terminology, Modality.PATHOLOGY, book, True, lambda: None, lambda english: True)
+        parse_intent(
+            text, Scene(TASKS, engine.terminology, Modality.PATHOLOGY, book, True, lambda: None, lambda english: True)
+        )
 
 
 def test_the_biggest_of_many_is_located(parse):

@@ -10,6 +10,7 @@ from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.follow_up import Memory
 from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.tasks.normality import IsNormal
+from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
 
 KIDNEYS = ["left kidney", "right kidney"]
@@ -162,20 +163,20 @@ def test_a_side_of_many_is_heard(engine, text):
 )
 def test_what_boxes_do_not_tell_is_refused_with_its_reason(engine, text, modality, code):
     with pytest.raises(UsageError) as error:
-        parse_intent(text, list(Task), engine.terminology, Modality(modality))
+        parse_intent(text, Scene(list(Task), engine.terminology, Modality(modality)))
     assert error.value.code == code
 
 
 @pytest.mark.parametrize("text", ["WBC跟RBC哪个多", "fewer platelets than red cells?"])
 def test_which_are_more_is_answered_by_both_numbers(engine, text):
-    request = parse_intent(text, list(Task), engine.terminology, Modality.PATHOLOGY).request
+    request = parse_intent(text, Scene(list(Task), engine.terminology, Modality.PATHOLOGY)).request
     assert isinstance(request, FromBoxes)
     assert request.kind is Kind.COUNT
 
 
 @pytest.mark.parametrize("text", ["肺部有没有异常", "any abnormality in the lungs?"])
 def test_something_abnormal_without_a_label_is_sought_among_all_findings(engine, text):
-    request = parse_intent(text, list(Task), engine.terminology, Modality.XRAY).request
+    request = parse_intent(text, Scene(list(Task), engine.terminology, Modality.XRAY)).request
     assert isinstance(request, IsNormal)
     assert [english for english, _ in request.structures] == ["left lung", "right lung"]
 
@@ -185,5 +186,5 @@ def test_something_abnormal_without_a_label_is_sought_among_all_findings(engine,
     [("胰头和胰尾在哪里", "ct", "task.place_left_out"), ("头围多少", "ultrasound", "task.measure_left_out")],
 )
 def test_what_the_answer_leaves_out_is_said(engine, image, text, modality, code):
-    asked = parse_intent(text, list(Task), engine.terminology, Modality(modality))
+    asked = parse_intent(text, Scene(list(Task), engine.terminology, Modality(modality)))
     assert code in [warning.code for warning in engine.run(image, asked).warnings]

@@ -106,13 +106,14 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
     """
     meant = {name for word in intent.generic for name in understand(word, terminology, modality).names}
     if intent.generic and 0 < len(intent.names) < len(meant) and all(is_finding(name[0]) for name in intent.names):
-        named_here, words = list(intent.names), ()
+        named_here, words = list(intent.names), tuple[str, ...]()
     else:
         named_here = terminology.find(piece)
         words = intent.generic if not named_here or set(named_here) < set(intent.names) else ()
     if not (named_here or words):
         return None
-    return tuple(and_.join([*(name[zh] for name in named_here), *words]) for zh, and_ in enumerate((" and ", "和")))
+    english, chinese = ([name[column] for name in named_here] for column in (0, 1))
+    return " and ".join([*english, *words]), "和".join([*chinese, *words])
 
 
 def with_names(piece: str, names: BilingualName) -> str:

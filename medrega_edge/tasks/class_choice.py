@@ -1,0 +1,41 @@
+"""Which set of classes a question means."""
+
+from __future__ import annotations
+
+import re
+
+from medrega_edge.domain import language_of
+from medrega_edge.errors import UsageError
+from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.tasks.classification import Classify, ClassifyByPart
+from medrega_edge.tasks.scene import Scene
+from medrega_edge.vocabulary.body_parts import holds_any, shown_part
+from medrega_edge.vocabulary.label_sets import LABEL_SETS, answers_whether_benign, candidate_sets, label_set_of
+
+_TISSUE = re.compile(r"\btissues?\b|\bhistolog|\bpathological diagnosis|组织(?!液)|病理(?:类型|诊断)|什么癌")
+
+
+def classification(text: str, scene: Scene) -> TaskRequest:
+    """Return the request to choose a class of the set that a question means; raises UsageError where none fits."""
+    if (label_set := label_set_of(text, scene.modality)) and answers_whether_benign(text, label_set):
+        parts = LABEL_SETS[label_set].parts
+        if parts and (part := scene.body_part()) and not holds_any(part, parts):
+            raise UsageError("task.set_of_other_part", name=label_set, part=shown_part(part, language_of(text)))
+        return Classify(label_set, question=text)
+
+    def is_familiar(name: str) -> bool:  # no "lung tissue" of a blood smear
+        return not all(scene.is_unfamiliar(english) for english, _ in LABEL_SETS[name].labels)
+
+    if candidates := tuple(filter(is_familiar, candidate_sets(text, scene.modality))):
+        return ClassifyByPart(candidates, text)
+    part = scene.body_part()
+    fitting = [
+        each.name
+        for each in LABEL_SETS.values()
+        if (scene.modality is None or scene.modality in each.modalities)
+        and (not each.parts or not part or holds_any(part, each.parts))
+        if is_familiar(each.name)
+    ]
+    if len(fitting) == 1 and _TISSUE.search(text.casefold()):  # the class itself tells whether it fits
+        return Classify(fitting[0], question=text)
+    raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")

@@ -1,0 +1,123 @@
+"""The names that a question means and does not say: by "it", by generic words, by exceptions, in this image."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from medrega_edge.domain import Language, language_of
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.intent import Intent, Kind, understand
+from medrega_edge.prompts.intent.naming import excluded
+from medrega_edge.tasks.refusals import unknown_name
+from medrega_edge.tasks.scene import Scene
+from medrega_edge.vocabulary.body_parts import can_hold
+from medrega_edge.vocabulary.label_sets import candidate_sets, label_set_of, names_class
+from medrega_edge.vocabulary.presence import is_known
+from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import generic_labels, is_finding, names_cancer, simplified, superlative
+
+_ABNORMAL = re.compile(r"\babnormal|异常", re.IGNORECASE)
+_OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
+_OF_A_LESION = (Kind.MEASURE, Kind.SIDE)
+_ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image is all that was shown
+    r"\b(?:it|this)\b|^\W*how (?:big|large|wide|long|many [cm]m(?: across)?)\W*$"
+    r"|^\W*(?:what(?: ?'?s| is) )?(?:the )?size(?: in [cm]m)?\W*$"
+    r"|^\W*(?:它|这个)?(?:有|大小)?多[大少长宽](?:一个)?\W*$"
+    r"|^\W*(?:on )?(?:which|what) side\W*$|^\W*(?:it )?(?:on the )?left or (?:on the )?right\W*$"
+    r"|^\W*(?:位置)?(?:是|在|位于|处于)*(?:哪一?[侧边]|左[侧边]?还是右[侧边]?)\W*$"
+    r"|它|[几多少][个]?(?:毫米|厘米|公分|mm|cm)大?"
+)
+_BY_NUMBER = re.compile(
+    r"比[^，。？?大小长宽厚粗]*(?:多|(?<!多)少)[吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?多"
+    r"|\b(?:more|fewer|less) [a-z ]+ than\b|\boutnumber|\bmore numerous\b"
+)
+_HEART_VENTRICLES = {"left ventricle", "right ventricle"}  # in an image of the head, "the ventricles" are those of the brain
+_BRAIN_VENTRICLES = {"left lateral ventricle", "right lateral ventricle", "third ventricle", "fourth ventricle"}
+
+
+def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
+    """Return the intent with the names that "it", generic words and exceptions mean; raises UsageError for none."""
+    if not (intent.names or intent.unknown) and intent.kind in _OF_A_LESION and _ONE_LESION.search(simplified(text)):
+        lesion = understand("lesion", scene.terminology, scene.modality)
+        intent = replace(intent, names=lesion.names, generic=lesion.generic)
+    if intent.generic and intent.names and _OTHER_THAN.search(simplified(text)):
+        others = excluded(simplified(text), scene.terminology) or scene.terminology.find(simplified(text))
+        intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
+        if not intent.names:
+            raise unknown_name(text, intent, scene)
+    if intent.generic and intent.names and intent.kind not in (Kind.REPORT, Kind.GROUNDED_REPORT):
+        are_findings = all(is_finding(english) for english, _ in intent.names)
+        part = scene.body_part() if are_findings else None
+        if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
+            return replace(intent, kind=Kind.REPORT, names=(), generic=())  # what else is not as usual, a report tells
+        names = _in_body_part(text, intent, scene.body_part()) if are_findings else intent.names
+        intent = replace(intent, names=tuple(name for name in names if not scene.is_unfamiliar(name[0])) or names)
+    if intent.kind is Kind.SIDE and not names_finding(intent):  # "which side of the brain is the infarct on?"
+        words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
+        findings = [name for word in words for name in understand(word, scene.terminology, scene.modality).names]
+        if words and not (findings and all(scene.modality and is_known(scene.modality, english) for english, _ in findings)):
+            raise unknown_name(text, replace(intent, generic=words), scene)
+        intent = replace(intent, names=tuple(dict.fromkeys(findings)), generic=words) if words else intent
+    if intent.kind in (Kind.COMPARE, Kind.PRESENCE) and len(intent.names) > 1 and _BY_NUMBER.search(simplified(text)):
+        intent = replace(intent, kind=Kind.COUNT)
+    if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
+        intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
+    if intent.kind is Kind.CLASSIFY and (
+        _chooses_findings(text, intent, scene) or _asks_for_known_cancer(text, intent, scene)
+    ):
+        intent = replace(intent, kind=Kind.PRESENCE)
+    if {english for english, _ in intent.names} == _HEART_VENTRICLES and scene.body_part() == "head":
+        of_brain = tuple(label for label in scene.terminology.labels if label[0] in _BRAIN_VENTRICLES)
+        intent = replace(intent, names=of_brain or intent.names)
+    return intent
+
+
+def names_finding(intent: Intent) -> bool:
+    """Whether one of the names is a finding."""
+    return any(is_finding(english) for english, _ in intent.names)
+
+
+def _can_hold_any(part: str, intent: Intent) -> bool:
+    return any(can_hold(part, english) for english, _ in intent.names)
+
+
+def _in_body_part(text: str, intent: Intent, part: str | None) -> tuple[BilingualName, ...]:
+    """Return the findings that an image of a body part can show; raises UsageError where it can show none of them."""
+    names = tuple(name for name in intent.names if part is None or can_hold(part, name[0]))
+    if not names:
+        column = language_of(text) is Language.ZH
+        raise UsageError(
+            "task.known_elsewhere", word=", ".join(intent.generic), names=[name[column] for name in intent.names]
+        )
+    return names
+
+
+def _chooses_findings(text: str, intent: Intent, scene: Scene) -> bool:
+    """Whether a question lets choose among findings that boxes tell and no set of classes: "pneumonia or atelectasis?"."""
+    are_findings = len(intent.names) > 1 and all(is_finding(name[0]) for name in intent.names) and not intent.generic
+    are_known = scene.modality is not None and all(is_known(scene.modality, name[0]) for name in intent.names)
+    return are_findings and are_known and not names_class(text, scene.modality)
+
+
+def _asks_for_known_cancer(text: str, intent: Intent, scene: Scene) -> bool:
+    """Whether a question asks if it is cancer, in a kind of image in which boxes of cancers tell it and no classes do."""
+    are_known = bool(intent.generic) and all(is_finding(english) for english, _ in intent.names)
+    are_known = are_known and bool(intent.names) and is_shown(intent, scene)
+    return (
+        names_cancer(text)
+        and are_known
+        and not candidate_sets(text, scene.modality)
+        and not label_set_of(text, scene.modality)
+    )
+
+
+def is_shown(intent: Intent, scene: Scene) -> bool:
+    """Whether such images show one of the names, as far as the training data tell."""
+    return any(scene.modality is None or is_known(scene.modality, english) for english, _ in intent.names)
+
+
+def asks_for_unlearned(text: str, intent: Intent, scene: Scene) -> bool:
+    """Whether a question asks for anything abnormal in structures, and such images had no label for it."""
+    is_abnormal = intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) is not None
+    return is_abnormal and names_finding(intent) and bool(intent.generic) and not is_shown(intent, scene)
