@@ -22,7 +22,7 @@ from medrega_edge.cli.ask import (
     parse_box,
     save_picture,
 )
-from medrega_edge.cli.console import console, print_json, print_status, user_language
+from medrega_edge.cli.console import console, print_json, print_status, problem_line, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import GuessOption, ImageOptions, with_shared_options
 from medrega_edge.cli.settings import in_folder
@@ -133,7 +133,7 @@ class _Conversation:
             if self._shared.output.as_json:
                 print_json({"error": error.to_dict()})
             else:
-                print_status(Message("cli.error", problem=error.message).text(language_of(line)))
+                print_status(problem_line(error.message).text(language_of(line)))
         return True
 
     def _follow(self, name: str, value: str) -> None:

@@ -53,6 +53,11 @@ def print_status(text: str | Message) -> None:
     _print(text, to_stderr=True)
 
 
+def problem_line(problem: Message) -> Message:
+    """Return the line that tells a problem; the answer to a greeting or "what can you do?" is none."""
+    return problem if problem.code == "task.help" else Message("cli.error", problem=problem)
+
+
 def _print(text: str | Message, to_stderr: bool) -> None:
     shown = text.text(user_language()) if isinstance(text, Message) else text
     typer.echo(printable(shown), err=to_stderr)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from medrega_edge.cli import ask, batch, bundle, chat, doctor, inspect, labels, mcp, model, serve
-from medrega_edge.cli.console import print_result, print_status, set_user_language, user_language
+from medrega_edge.cli.console import print_result, print_status, problem_line, set_user_language, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.plugins import CommandGroup
 from medrega_edge.cli.settings import settings
@@ -103,7 +103,7 @@ def main() -> None:
         else:
             no_memory = isinstance(error, MemoryError)
             problem = problem or (ResourceError("cli.no_memory") if no_memory else InternalError(error))
-            print_status(Message("cli.error", problem=problem.message))
+            print_status(problem_line(problem.message))
             code = problem.exit_code
     interruption.finish(code or 0)
     is_plugin = getattr(command, "loaded_plugin", None) is not None

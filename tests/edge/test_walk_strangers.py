@@ -188,3 +188,17 @@ def test_something_abnormal_without_a_label_is_sought_among_all_findings(engine,
 def test_what_the_answer_leaves_out_is_said(engine, image, text, modality, code):
     asked = parse_intent(text, Scene(list(Task), engine.terminology, Modality(modality)))
     assert code in [warning.code for warning in engine.run(image, asked).warnings]
+
+
+@pytest.mark.parametrize("text", ["hello", "thanks!", "你好", "谢谢"])
+def test_an_answer_to_a_greeting_is_no_error(medrega, text):
+    ended = medrega("ask", "--sample", "abdomen-mri", text)
+    assert ended.code == 2
+    assert not ended.err.startswith(("error", "错误"))
+
+
+def test_names_are_offered_that_images_like_this_one_had(engine):
+    scene = Scene(list(Task), engine.terminology, Modality.MRI, is_unfamiliar=lambda english: "vertebra" not in english)
+    with pytest.raises(UsageError) as error:
+        parse_intent("is there a disc herniation", scene)
+    assert all("vertebra" in name for name in error.value.message.params["offered"])
