@@ -19,7 +19,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -172,6 +172,7 @@ class Worker:
         from medrega_edge.tasks.identification import Identify
         from medrega_edge.tasks.reporting import Report
         from medrega_edge.tasks.segmentation import Segment
+        from medrega_edge.tasks.several import with_masks
         from medrega_edge.tasks.vqa import AnswerQuestion
 
         if question.question and question.task not in ("ask", "vqa", "identify"):
@@ -197,7 +198,7 @@ class Worker:
         if not question.question.strip():
             raise UsageError("server.no_question")
         request = self._engine.next_request(image, question.question, memory)
-        return _with_masks(request) if question.masks else request
+        return with_masks(request) if question.masks else request
 
     def _memory(self, picture: Picture, history: tuple[str, ...]) -> Memory:
         """Return what earlier questions about a picture leave for the next one: each is answered again, if it has to be."""
@@ -286,17 +287,6 @@ def _received(receive: Callable[[], _Value]) -> _Value:
 def _pixel_bytes(image: EncodedImage) -> int:
     values = image.image.values
     return image.image.pixels.nbytes + (0 if values is None else values.nbytes)
-
-
-def _with_masks(request: TaskRequest) -> TaskRequest:
-    """Return the request that asks for masks of what this one locates; others stay as they are."""
-    from medrega_edge.tasks.derived import Asked
-    from medrega_edge.tasks.detection import Detect
-    from medrega_edge.tasks.segmentation import Segment
-
-    if isinstance(request, Detect):
-        return Segment(request.names)
-    return replace(request, request=_with_masks(request.request)) if isinstance(request, Asked) else request
 
 
 def _inflated(data: bytes) -> bytes:

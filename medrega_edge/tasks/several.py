@@ -12,9 +12,20 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.derived import Asked
+from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.segmentation import Segment
 
 _ENDS = tuple(".?!。？！")
 _BETWEEN_SENTENCES = re.compile(r"(?<=[.?!]) |(?<=[。？！])")
+
+
+def with_masks(request: TaskRequest) -> TaskRequest:
+    """Return the request with masks of what it locates; others stay as they are."""
+    if isinstance(request, Several):
+        return replace(request, questions=tuple(question.with_masks() for question in request.questions))
+    if isinstance(request, Asked):
+        return request.with_masks()
+    return Segment(request.names) if isinstance(request, Detect) else request
 
 
 @dataclass(frozen=True)
