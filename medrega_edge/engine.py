@@ -53,13 +53,14 @@ from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TextStream
 from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.follow_up import Memory, completed, follow_up, names_in, pointing_back
+from medrega_edge.tasks.follow_up import Memory, follow_up, names_in, pointing_back
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sizes import impossible_size
+from medrega_edge.tasks.unsaid import completed
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_edge.vocabulary.familiar_questions import FamiliarQuestions

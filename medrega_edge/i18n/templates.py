@@ -77,6 +77,7 @@ TEMPLATES: dict[str, str] = {
     "answer.size_of_box": "A size is the width and height of the box.",
     "answer.too_uncertain": "Not found with enough confidence: {names}.",
     "answer.typo": "'{typed}' read as '{meant}'",
+    "answer.withheld": "Not stated, because it is less sure than {least:.4g} %: {names}.",
     "answer.unclear": "Unclear, neither shown nor ruled out: {names}.",
     "answer.unknown_kind": "This is no kind of medical image that the model knows.",
     "answer.visible": "Visible: {names}.",
@@ -133,18 +134,20 @@ TEMPLATES: dict[str, str] = {
     "picture; ask it to locate each structure, or for the distance of two.",
     "task.impossible_brightness": "The program compares sizes, not brightness; `medrega segment --json` gives the mean "
     "value of each region.",
-    "task.impossible_outline": "One image does not tell a volume, and the program measures no circumferences and no other "
-    "ratio than cup to disc; ask it to segment a structure for its area.",
+    "task.impossible_outline": "One image does not tell a volume, and the program measures no circumferences, no thickness "
+    "of a wall and no other ratio than cup to disc; ask it to segment a structure for its area.",
     "task.impossible_patient": "An image tells neither who the patient is nor age, sex or date, and the program reads no "
     "text in it.",
-    "task.impossible_score": "The model was not trained to give scores, stages, depths or angles; it gives boxes and "
-    "their sizes.",
+    "task.impossible_score": "The model was not trained to give scores, stages, depths, angles, Hounsfield units or the "
+    "week of a pregnancy; it gives boxes and their sizes.",
     "task.impossible_time": "A change over time needs an earlier image, and only this one is given.",
+    "task.label_not_offered": "none of these labels fits best: of all that the model knows for such an image it is '{name}'",
     "task.labels_of_other_part": "these labels are for another body part than this image shows ({part})",
     "task.labels_of_other_modality": "these labels are for {modalities}, and this image is {modality}",
     "task.labels_of_other_task": "Labels go with the task 'classify', not with '{task}'.",
     "task.may_be_more": "there may be more than are marked: {names}",
     "task.names_or_box": "A mask is that of names or of what lies in one box: give either names or --box x1,y1,x2,y2.",
+    "task.measure_left_out": "'{measure}' is not measured; the answer gives width and height of the box",
     "task.no_answer": "the model gave no answer",
     "task.no_body_part": "The body part is not known: the model did not recognise the kind of image.",
     "task.no_box": "The task 'identify' needs a box: which region is meant? Give --box x1,y1,x2,y2.",
@@ -164,7 +167,6 @@ TEMPLATES: dict[str, str] = {
     "task.below_floor": "'{name}': the best box has a score of only {score:.2f}, so it counts as not found",
     "task.impossible_in_part": "{label}: the image was taken for one of another body part ({part}), which cannot show it, "
     "so the model was not asked",
-    "task.ask_alone": "part {part} of the question has no answer here; ask it on its own",
     "task.unfamiliar_question": "the training data hardly had a question like this one, so its answer would be a guess",
     "task.unfamiliar_image": "this image is unlike those of its kind that the model knows, so its answers are guesses",
     "task.unfamiliar_class": "{names}: no image like this one was of such a class in the training data, so it is a guess",
@@ -194,7 +196,7 @@ TEMPLATES: dict[str, str] = {
     '"which is larger, the liver or the spleen?".',
     "task.class_unknown": "'{name}' is none of the classes that the model tells apart here",
     "task.kind_left_out": "the answer does not regard '{word}': the model does not know kinds of '{name}'",
-    "task.place_left_out": "the answer does not regard '{place}': the model does not know the parts of such a structure",
+    "task.place_left_out": "'{place}' is left out of the answer: the model does not know the parts of such a structure",
     "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "
     '({tasks}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.',
     "task.undecodable_question": "The question cannot be read in the encoding of this locale; set LANG to that of the "
@@ -225,6 +227,7 @@ TEMPLATES: dict[str, str] = {
     "task.untrained_question": "this model has not learned to answer free questions about images of this kind ({modality}); "
     "do not rely on the answer",
     "task.untrained_modality": "this model cannot locate structures in images of this kind ({modality})",
+    "task.withheld": "{names}: less sure than asked for, so left out",
     "task.wrong_mask": "No mask of {name} is given: measured on other images, its masks were wrong even in the right box",
     # ---- images (image.*) ----------------------------------------------------------------------------------------------
     #

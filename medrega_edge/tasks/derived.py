@@ -147,9 +147,21 @@ class Asked(TaskRequest):
         reading = self._reading(answer.language)
         return replace(answer, intent=self.intent.kind, facts=facts | dict(answer.facts), reading=reading)
 
+    def _two_of(self, answer: Answer) -> Answer:
+        """Finish a distance to what a generic word stands for: the label with the most certain box counts."""
+        meant = {label for word in self.intent.generic for label in generic_labels(word)}
+        column = answer.language is Language.ZH
+        named = [name for name in self.intent.names if name[0] not in meant]
+        generic = [name for name in self.intent.names if name[0] in meant]
+        nearest = max(generic, key=lambda name: answer.best_confidence(name[column]))
+        assert isinstance(self.request, FromBoxes)
+        return replace(self.request, names=(*named, nearest)).finish(answer)
+
     def _finished(self, answer: Answer) -> Answer:
         """Finish the request; of the labels of a generic word, each place has one, and only labels that are there count."""
         request, kind = self.request, self.intent.kind
+        if kind is Kind.DISTANCE and len(self.intent.names) > 2 and answer.task is Task.DETECT:
+            return self._two_of(answer)
         is_generic = self.intent.generic and len(self.intent.names) > 1 and kind not in (Kind.COMPARE, Kind.DISTANCE)
         if not is_generic or answer.task is not Task.DETECT:
             return request.finish(answer)
@@ -177,7 +189,7 @@ class Asked(TaskRequest):
         names = [name[language is Language.ZH] for name in intent.names] if self.task is Task.DETECT else []
         parts = [Message("output.labelled", label=kind, value=names).text(language) if names else kind]
         asked = {english for english, _ in intent.names}
-        meant = [word for word in intent.generic if names and asked & generic_labels(word)]
+        meant = [word for word in intent.generic if names and len(asked & generic_labels(word)) > 1]
         parts += [Message("answer.generic", word=word).text(language) for word in meant]
         parts += [Message("answer.typo", typed=old, meant=new).text(language) for old, new in intent.typos.items()]
         if intent.kind is Kind.IDENTIFY and self.task is Task.REPORT:

@@ -22,6 +22,7 @@ from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
+from medrega_edge.tasks.unsaid import REPORTS, TYPE_OF_LESION, names_before
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import AREA, asks_if_normal, is_finding, is_of_many, superlative
 
@@ -59,7 +60,7 @@ _BARE_PLACE = re.compile(
     r"(?: it| them| that| again| please| on the (?:picture|image))*\W*$"
     r"|^\W*(?:show|draw|mark) (?:it|them|that|me)(?: to me| again| please| where)*\W*$"
     r"|^\W*(?:那么?|请|帮我|给我|能不能)*(?:它们?)?(?:在|位于|是在)?"
-    r"(?:哪里?|哪儿|哪个?(?:位置|地方|部位)|什么(?:位置|地方|部位)|位置|何处)[呢啊呀]?\W*$"
+    r"(?:具体)?(?:在)?(?:哪里?|哪儿|哪个?(?:位置|地方|部位)|什么(?:位置|地方|部位)|位置|何处)[呢啊呀]?\W*$"
     r"|^\W*(?:那么?|请|再|帮我|给我|把它们?|将其)*(?:[圈框标画勾描][出示注画]?|分割)(?:一下|一圈|一次|出来|给我|看看|看|下|来|起来)*[吧呢]?\W*$",
     re.IGNORECASE,
 )
@@ -71,43 +72,35 @@ _BARE_SIDE = re.compile(
 _EITHER_SIDE = re.compile(
     r"\b(?:left or (?:the )?right|right or (?:the )?left)\b|左[边侧]?还是右|右[边侧]?还是左", re.IGNORECASE
 )
-# How a correction or a request begins and ends: "no, I meant the other one", "the right one please", "右边的也标一下".
-_OPENING = re.compile(
-    r"^\W*(?:no|nope|sorry|not that(?: one)?)\b(?:(?: *[,.;-])+ *(?:i (?:meant|mean|said))?| i (?:meant|mean|said))\W*(?=\w)"
-    r"|^\W*(?:不对|不是|错了|不)(?:[，, 。]+(?:我?[说指要问]的?是)?|我[说指要问]的是)(?=\w)",
-    re.IGNORECASE,
-)
-_ENDING = re.compile(r"[ ,]+please\W*$|(?<=[的侧边])(?:也|再|还)?(?:要|请)?[标圈框画](?:一下|出来|上)?\W*$", re.IGNORECASE)
 _HOW_MUCH = re.compile(
     r"^\W*(?:and )?(?:by )?how much(?: (?:bigger|larger|smaller|longer)(?: is it)?)?\W*$"
     r"|^\W*[大小差]了?(?:多少|几倍|多大)\W*$",
     re.IGNORECASE,
 )
 _BESIDE_IT = re.compile(
-    r"\b(?:above|below|beneath|underneath|behind|beside|next to|adjacent to) (?:it|them|that)\b"
+    r"\b(?:above|below|beneath|underneath|behind|beside|next to|adjacent to|between) (?:it|them|that|these)\b"
+    r"|^\W*(?:only |just )?the (?:upper|lower|top|bottom) ones?\W*$|哪一?个更?靠[左右上下前后]"
     r"|它们?的?[上下前后旁][面方边]",
     re.IGNORECASE,
 )
+_WHICH_HOLDS = re.compile(  # "which kidney is it in?" after a mass
+    r"^\W*(?:so |and )?(?:in )?which [a-z]+ (?:is|are) (?:it|they) (?:in|on)\b"
+    r"|^\W*(?:in|on) which [a-z]+(?: is (?:it|that))?\W*$"
+    r"|^\W*它?们?(?:是)?(?:长|位|处)?(?:在|于)哪一?[个侧边只]\w{1,2}\W*$",
+    re.IGNORECASE,
+)
+_HOW_MANY_IN_ALL = re.compile(
+    r"^\W*(?:how many )?(?:in (?:all|total)|altogether|total)\W*$|^\W*(?:which|what) (?:are|is) there (?:more|most) of\W*$"
+    r"|^\W*[总一]共(?:有)?(?:多少|几)个?\W*$|^\W*[哪谁]一?个?(?:更|比较)?多\W*$",
+    re.IGNORECASE,
+)
+_NORMAL = re.compile(
+    r"^\W*(?:and |so )?(?:is (?:it|that|this) )?normal\W*$|^\W*(?:那|它|这)?正常[吗么嘛不]\W*$", re.IGNORECASE
+)
 _RATIO = re.compile(r"\bratio\b|比值|比例", re.IGNORECASE)
-_TYPE = re.compile(
-    r"^\W*(?:and )?(?:what|which) (?:type|kind|sort)(?: (?:is it|of (?:tumou?r|lesion)(?: is it)?|exactly))?\W*$"
-    r"|^\W*(?:它)?(?:是|属于)?(?:什么|哪[一种]?)(?:类型|种类|类|种)的?\W*$",
-    re.IGNORECASE,
-)
-_TYPE_OF_LESION = "what type of lesion is it", "这是什么类型的病变"
-_ORDINALS = ("first", "second", "third", "fourth", "fifth")
-_ORDINALS_ZH = "一二三四五"
-_ORDINAL = re.compile(
-    rf"\bthe ({'|'.join(_ORDINALS)}|last)(?: (?:one|organ|structure|finding))?\b(?! \w+ (?:vertebra|ventricle|molar))"
-    rf"|第([{_ORDINALS_ZH}])个(?:器官|结构|病变)?|最后一?个",
-    re.IGNORECASE,
-)
-_HEADLESS = re.compile(
-    r"^\W*(?:and|what about|how about) (?:the )?([a-z]+)(?: ones?)?\W*$|^\W*(?:那)?(.{1,2}?)的?呢\W*$", re.IGNORECASE
-)
+_OUTLINE = re.compile(r"\b(?:segment|outline|contour|delineate|trace)\b|分割|勾[画勒]|描边|轮廓", re.IGNORECASE)
 _SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}
 _OPPOSITE = {"left": "right", "right": "left"}
-_REPORTS = (Task.REPORT, Task.GROUNDED_REPORT)
 _OF_TWO = (Kind.COMPARE, Kind.DISTANCE)
 _OF_BOXES = (Kind.COUNT, Kind.MEASURE, Kind.SIDE, *_OF_TWO)
 
@@ -126,13 +119,20 @@ class Memory:
 
     def remember(self, request: TaskRequest, answer: Answer | None) -> None:
         """Take in a question and its answer. One that is neither about boxes nor a report changes nothing."""
-        if request.task is not Task.DETECT and request.task not in _REPORTS:
+        if request.task is not Task.DETECT and request.task not in REPORTS:
             return
         if self.last is not None and _names_of(self.last) != _names_of(request):
             self.earlier = self.last
         self.last, self.answer = request, answer
-        labels = list(dict.fromkeys(region.label for region in answer.regions)) if answer else []
+        labels = _listed(answer) if answer else []
         self.listed = labels if len(labels) > 1 else self.listed
+
+
+def _listed(answer: Answer) -> list[str]:
+    """Return the labels of an answer in its order: those of its regions, or that a report names."""
+    if answer.regions or answer.task not in REPORTS:
+        return list(dict.fromkeys(region.label for region in answer.regions))
+    return [name for names in dict(report_sentences.names_in(answer.text, answer.language)).values() for name in names]
 
 
 def _names_of(request: TaskRequest) -> set[str]:
@@ -144,35 +144,12 @@ def _names_of(request: TaskRequest) -> set[str]:
 
 def names_in(answer: Answer, terminology: Terminology) -> set[str]:
     """Return the labels that an answer shows: of its regions; of a report, the findings, else what may be, or is seen."""
-    if answer.regions or answer.task not in _REPORTS:
+    if answer.regions or answer.task not in REPORTS:
         return {region.label for region in answer.regions}
     told = dict(report_sentences.names_in(answer.text, answer.language))
     topic = next((each for each in (Sentence.ABNORMAL, Sentence.PERHAPS, Sentence.SEEN) if each in told), None)
     labels = {label for name in terminology.labels for label in name}
     return labels & set(told[topic]) if topic else set()
-
-
-def completed(text: str, last: TaskRequest, terminology: Terminology, listed: Sequence[str] = ()) -> str:
-    """Return a question without what only opens or ends it, and with the names that it leaves out.
-
-    "The second one" is one of the names that an answer `listed`. "And red?" after white blood cells means the red ones,
-    "what type?" after a finding its class.
-    """
-    text = _ENDING.sub("", _OPENING.sub("and " if text.isascii() else "那", text))
-    if (match := _ORDINAL.search(text)) and len(listed) > 1:
-        said = (match[1] or "").casefold()
-        place = _ORDINALS.index(said) if said in _ORDINALS else _ORDINALS_ZH.index(match[2]) if match[2] else len(listed) - 1
-        if place < len(listed):
-            return text[: match.start()] + f"{'the ' if match[1] else ''}{listed[place]}" + text[match.end() :]
-    before = _names_before(last, terminology)
-    if _TYPE.search(text) and before and all(is_finding(english) for english, _ in before):
-        return _TYPE_OF_LESION[not text.isascii()]
-    if (match := _HEADLESS.search(text)) and before and not terminology.find(text):
-        word, (english, chinese) = (match[1] or match[2]).casefold(), before[0]
-        whole = f"{word} {english.partition(' ')[2]}" if match[1] else f"{word}{chinese[1:]}"
-        if terminology.find(whole):
-            return f"and {whole}?" if match[1] else f"{whole}呢"
-    return text
 
 
 def follow_up(
@@ -194,18 +171,26 @@ def follow_up(
     """
     side = last.intent.side if isinstance(last, Asked) else None
     last = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
-    before = _names_before(last, terminology, found)
+    before = names_before(last, terminology, found)
     if not before or _BESIDE_IT.search(text):
         return None
     intent, names = understand(text, terminology, modality), terminology.find(text)
-    wants_outline = intent.asks_for_outline or AREA.search(text) is not None
+    if intent.unknown and not intent.names:
+        names = []  # no eye is in "青光眼"
+    wants_outline = intent.asks_for_outline or AREA.search(text) is not None or _OUTLINE.search(text) is not None
     place = Kind.SEGMENT if has_masks and wants_outline else Kind.LOCATE
     if _BARE_PLACE.search(text):
         return _request(text, place, before, last, side)
     if _BARE_SIDE.search(text) or (_EITHER_SIDE.search(text) and not names):
         return _request(text, Kind.SIDE, before, last)
+    if _WHICH_HOLDS.search(text) and all(is_finding(name[0]) for name in before):
+        return _request(text, Kind.SIDE, before, last)
+    if _HOW_MANY_IN_ALL.search(text) and not names:
+        return _request(text, Kind.COUNT, [*(names_before(earlier, terminology) if earlier else []), *before], last)
+    if _NORMAL.search(text) and not any(is_finding(name[0]) for name in before):
+        return Asked(text, replace(intent, names=tuple(before)), IsNormal(text, tuple(before)))
     if (_HOW_MUCH.search(text) or _RATIO.search(text)) and not names:
-        both = before if len(before) > 1 else [*(_names_before(earlier, terminology) if earlier else []), *before]
+        both = before if len(before) > 1 else [*(names_before(earlier, terminology) if earlier else []), *before]
         return _request(text, Kind.COMPARE, both, last)
     if asks_if_normal(text):
         is_structure = not names and bool(_SAME_NAMES.search(text)) and not any(is_finding(name[0]) for name in before)
@@ -225,7 +210,7 @@ def follow_up(
     if is_same and not names and "距离" in text:
         intent = replace(intent, kind=Kind.DISTANCE)
     if not names and intent.kind in _OF_TWO:  # "which one is larger?", "how far apart are they?"
-        both = [*(_names_before(earlier, terminology) if earlier and len(before) == 1 else []), *before]
+        both = [*(names_before(earlier, terminology) if earlier and len(before) == 1 else []), *before]
         if len(both) > 1:
             return _request(text, intent.kind, both, last)
     is_other_one = bool(_OTHER_ONE.search(text)) and not (is_same or set(names) & set(before))  # "and the other kidney?"
@@ -306,18 +291,16 @@ def _on_one_side(text: str, before: Sequence[BilingualName]) -> Asked | None:
 def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found: Collection[str] = ()) -> str:
     """Return a question for something in or near what the last one was about, "any lesion in it?", with its names."""
     intent = understand(text, terminology)
-    if _BESIDE_IT.search(text) or not (intent.generic or intent.unknown or intent.names) or not _SAME_NAMES.search(text):
+    if (
+        _BESIDE_IT.search(text)
+        or text in TYPE_OF_LESION
+        or not (intent.generic or intent.unknown or intent.names)
+        or not _SAME_NAMES.search(text)
+    ):
         return text
-    before = _names_before(last, terminology, found)
+    before = names_before(last, terminology, found)
     names = " and ".join(name[0] for name in before), "和".join(name[1] for name in before)
     return with_names(text, names) if before and not terminology.find(text) else text
-
-
-def _names_before(last: TaskRequest, terminology: Terminology, found: Collection[str] = ()) -> list[BilingualName]:
-    """Return the names of the last question, or of a report: those that were found, where there are some."""
-    last = last.request if isinstance(last, Asked) else last
-    names = list(terminology.labels) if last.task in _REPORTS else terminology.find(last.words)
-    return [name for name in names if set(name) & set(found)] or ([] if last.task in _REPORTS else names)
 
 
 def _of_side(text: str, before: Sequence[BilingualName], terminology: Terminology) -> list[BilingualName]:

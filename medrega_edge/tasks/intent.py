@@ -12,7 +12,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts
 from medrega_edge.prompts.intent.naming import excluded
-from medrega_edge.prompts.intent.parts import parts
+from medrega_edge.prompts.intent.parts import parts, without_how_sure
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.tasks.about_image import BodyPart, KindOfImage
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
@@ -100,6 +100,7 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     """
     check_text(text)
     check_words(text)
+    text = without_how_sure(text)
     if scene.terminology.labels and (questions := parts(text, scene.terminology, scene.modality)):
         if several := _several(text, questions, scene):
             return several
@@ -143,7 +144,7 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     request = _request(text, intent, scene)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     place = place_left_out(text, intent, scene.terminology) if request.task is Task.DETECT else ""
-    unknown = tuple(unknown_parts(text, scene.terminology)) if is_plain else ()
+    unknown = tuple(unknown_parts(text, scene.terminology)) if is_plain and not intent.unknown else ()
     kind = kind_left_out(text, [english for english, _ in intent.names]) if intent.kind is Kind.PRESENCE else None
     if isinstance(request, Classify) and request.labels in LABEL_SETS:
         return Asked(text, intent, request, classes_unknown=classes_unknown(text, intent, LABEL_SETS[str(request.labels)]))
@@ -163,7 +164,8 @@ _WALL = re.compile(
 _TOOTH = re.compile(r"\b(?:tooth|teeth) (?:number |no\.? ?|#)?\d{1,2}\b|\d{1,2}号牙|牙位?\d{2}\b", re.IGNORECASE)
 _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[ds]\b")
 _WHICH_OF_PAIR = re.compile(
-    r"\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
+    r"\bo\.?d\.? or o\.?s\b"
+    r"|\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
     r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand(?!-? side)|foot|knee|hip|shoulder)\b"
     r"|^\W*(?:is (?:this|it) )?(?:the |a )?(?:left|right) (breast|eye|arm|leg|hand|foot|knee|hip|shoulder)"
     r" or (?:the )?(?:left|right)(?: \1)?\W*$"
@@ -336,7 +338,9 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
     is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and several < 2 and intent.unknown
     if is_one_unknown:
         raise unknown_name(text, intent, scene)
-    if (intent.kind is Kind.COMPARE and several < 2) or (intent.kind is Kind.DISTANCE and several != 2):
+    if (intent.kind is Kind.COMPARE and several < 2) or (
+        intent.kind is Kind.DISTANCE and several != 2 and not _is_one_and_generic(intent)
+    ):
         raise UsageError("task.two_names")
     others = {label for word in intent.generic if not names_cancer(word) for label in generic_labels(word)}
     # A polyp is no answer to "any cancer?", but to "any polyps? any cancer?".
@@ -344,6 +348,12 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
     asks_for_cancer = intent.kind is Kind.PRESENCE and names_cancer(text)
     names_asked = cancers if asks_for_cancer and cancers else intent.names
     return FromBoxes(intent.kind, names_asked, not is_negated(text), bool(_OF_IMAGE.search(simplified(text))))
+
+
+def _is_one_and_generic(intent: Intent) -> bool:
+    """Whether the names are one, and those that a generic word stands for: "how far is the tumour from the aorta?"."""
+    meant = {label for word in intent.generic for label in generic_labels(word)}
+    return sum(english not in meant for english, _ in intent.names) == 1 and len(intent.names) > 2
 
 
 def _is_known_elsewhere(label: str, modality: Modality, terminology: Terminology) -> bool:

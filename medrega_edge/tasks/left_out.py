@@ -55,6 +55,7 @@ def measure_left_out(text: str) -> str:
 def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str, ...]:
     """Return the findings and kinds of findings that a question names beside the classes of a set, as it calls them."""
     told = [each.casefold() for pair in label_set.labels for each in pair] + [*set_words(label_set.name)]
+    edema = _MACULAR_EDEMA.search(simplified(text))  # a class of its own, whose words name the fluid, too
     kind = kind_left_out(text, [name[0] for name in intent.names])
     if kind:
         is_told = kind[0] in BENIGN_OR_NOT and answers_whether_benign(text, label_set.name)
@@ -65,7 +66,10 @@ def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str
         named = []
     else:
         column = language_of(text) is Language.ZH
-        named = [name[column] for name in intent.names if name[0] not in told]
+        named = [
+            name[column] for name in intent.names if name[0] not in told and not (edema and name[0] == "intraretinal fluid")
+        ]
+        named += [edema.group()] if edema else []
     return tuple(word for word in dict.fromkeys((*intent.unknown, *named)) if not any(word in each for each in told))
 
 
@@ -80,4 +84,5 @@ def is_outside_choice(text: str, classes: Sequence[str]) -> bool:
     return not (words & said or any(pair in plain for pair in pairs))
 
 
+_MACULAR_EDEMA = re.compile(r"\bmacular o?edema\b|黄斑水肿")
 _CHOICE = re.compile(r"\bor\b(?! not\b)|还是")

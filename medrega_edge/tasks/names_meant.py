@@ -28,9 +28,10 @@ _ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image 
     r"|^\W*(?:位置)?(?:是|在|位于|处于)*(?:哪一?[侧边]|左[侧边]?还是右[侧边]?)\W*$"
     r"|它|[几多少][个]?(?:毫米|厘米|公分|mm|cm)大?"
 )
+_GRADE = re.compile(r"\bwhat grade\b|\bgrade of\b|瘤[^，。]{0,4}几级|几级[^，。]{0,3}瘤")
 _BY_NUMBER = re.compile(
     r"比[^，。？?大小长宽厚粗]*(?:多|(?<!多)少)[吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?多"
-    r"|\b(?:more|fewer|less) [a-z ]+ than\b|\boutnumber|\bmore numerous\b"
+    r"|\b(?:more|fewer|less) [a-z ]+ than\b|\boutnumber|\bmore numerous\b|\bthere more\b|\bratio of\b.*\bcells?\b"
 )
 _HEART_VENTRICLES = {"left ventricle", "right ventricle"}  # in an image of the head, "the ventricles" are those of the brain
 _BRAIN_VENTRICLES = {"left lateral ventricle", "right lateral ventricle", "third ventricle", "fourth ventricle"}
@@ -52,7 +53,9 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
             return replace(intent, kind=Kind.REPORT, names=(), generic=())  # what else is not as usual, a report tells
         names = _in_body_part(text, intent, scene.body_part()) if are_findings else intent.names
-        intent = replace(intent, names=tuple(name for name in names if not scene.is_unfamiliar(name[0])) or names)
+        meant = {label for word in intent.generic for label in generic_labels(word)}
+        familiar = tuple(name for name in names if name[0] not in meant or not scene.is_unfamiliar(name[0]))
+        intent = replace(intent, names=familiar if meant & {english for english, _ in familiar} else names)
     if intent.kind is Kind.SIDE and not names_finding(intent):  # "which side of the brain is the infarct on?"
         words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
         findings = [name for word in words for name in understand(word, scene.terminology, scene.modality).names]
@@ -63,6 +66,8 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         intent = replace(intent, kind=Kind.COUNT)
     if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
         intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
+    if intent.kind is Kind.CLASSIFY and _GRADE.search(simplified(text)) and names_finding(intent):
+        raise UsageError("task.impossible_score")
     if intent.kind is Kind.CLASSIFY and (
         _chooses_findings(text, intent, scene) or _asks_for_known_cancer(text, intent, scene)
     ):

@@ -127,6 +127,10 @@ class Terminology:
         """Return a text in lower case without the names of the table that no label has: "right upper lobe" may hold one."""
         return self._unknown.sub(" ", text)
 
+    def names_without_label(self, text: str) -> list[str]:
+        """Return the names of the table in a text that no label has: "rectum"."""
+        return [match.group().strip() for match in self._unknown.finditer(text)]
+
     def with_shared_words(self, text: str) -> str:
         """Repeat a word that names of an enumeration share: "large and small bowel", "iliac arteries and veins"."""
         text = _SHARED_PAIR.sub(self._each_side, text)

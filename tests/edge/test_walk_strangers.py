@@ -1,12 +1,14 @@
 """What strangers typed on a walk and the program misread: questions of several parts, lines of a chat, names, refusals."""
 
+from dataclasses import replace
+
 import pytest
 
 from medrega_edge.domain import Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.images.samples import sample_path
-from medrega_edge.prompts.intent import Kind, understand
-from medrega_edge.tasks.derived import FromBoxes
+from medrega_edge.prompts.intent import Intent, Kind, understand
+from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.follow_up import Memory
 from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.tasks.normality import IsNormal
@@ -92,6 +94,14 @@ def test_several_questions_have_no_common_run(engine, image):
         (["左肾标一下", "右边的也标一下", "它们之间距离多少"], Kind.DISTANCE, KIDNEYS),
         (["where is the left kidney", "is it on the left or right?"], Kind.SIDE, ["left kidney"]),
         (["肝在哪", "位置在左侧还是右侧"], Kind.SIDE, ["liver"]),
+        (["肝在哪", "那脾呢", "它俩哪个大"], Kind.COMPARE, ["liver", "spleen"]),
+        (["where is the liver", "segment it"], Kind.SEGMENT, ["liver"]),
+        (["how many kidneys?", "and livers?", "how many in total"], Kind.COUNT, ["left kidney", "right kidney", "liver"]),
+        (["show L4", "and the one below"], Kind.LOCATE, ["L5 vertebra"]),
+        (["L3在哪里", "下一节呢", "再上一节"], Kind.LOCATE, ["L3 vertebra"]),
+        (["T12在哪里", "下一节呢"], Kind.LOCATE, ["L1 vertebra"]),
+        (["标出右肾", "具体在哪"], Kind.LOCATE, ["right kidney"]),
+        (["能看到什么", "第一个在哪"], Kind.LOCATE, ["left kidney"]),
     ],
 )
 def test_a_line_of_a_chat_goes_on_from_those_before(engine, image, lines, kind, names):
@@ -107,7 +117,7 @@ def test_what_lies_beside_something_is_refused_in_a_chat(engine, image):
     memory = Memory()
     request = engine.next_request(image, "where is L5", memory)
     memory.remember(request, engine.run(image, request))
-    for line in ("the disc above it?", "它上面的椎间盘呢"):
+    for line in ("the disc above it?", "它上面的椎间盘呢", "and the disc between them", "哪个更靠上"):
         with pytest.raises(UsageError) as error:
             engine.next_request(image, line, memory)
         assert error.value.code == "task.impossible_relation"
@@ -140,6 +150,17 @@ def test_what_lies_beside_something_is_refused_in_a_chat(engine, image):
         ("左肺和右肺的面积分别是多少", "xray", Kind.MEASURE, ["left lung", "right lung"]),
         ("thanks, you're brilliant!", "ct", Kind.HELP, []),
         ("脾大吗", "ct", Kind.ANSWER, ["spleen"]),
+        ("which hemisphere is the oedema in?", "mri", Kind.SIDE, ["brain edema"]),
+        ("白质病灶有多少处？", "mri", Kind.COUNT, ["multiple sclerosis lesion"]),
+        ("急性脑梗死的核心区在哪", "ct", Kind.LOCATE, ["ischemic stroke core"]),
+        ("水肿区和增强区哪个更大", "mri", Kind.COMPARE, ["brain edema", "brain enhancing tumor"]),
+        ("这是几腔心切面", "ultrasound", Kind.CLASSIFY, ["heart"]),
+        (
+            "how far are the haemorrhages from the disc?",
+            "fundus",
+            Kind.DISTANCE,
+            ["retinal hemorrhage or microaneurysm", "optic disc"],
+        ),
     ],
 )
 def test_words_of_strangers_are_understood(engine, text, modality, kind, names):
@@ -159,6 +180,12 @@ def test_a_side_of_many_is_heard(engine, text):
         ("Is there anything in the lower right corner?", "endoscopy", "task.impossible_relation"),
         ("how thick is the myocardium?", "mri", "task.impossible_outline"),
         ("心肌有多厚？", "mri", "task.impossible_outline"),
+        ("Should this polyp be removed?", "endoscopy", "task.impossible_care"),
+        ("What grade is this glioma?", "mri", "task.impossible_score"),
+        ("食道在脊髓的前面还是后面", "ct", "task.impossible_relation"),
+        ("胃和脾，哪个在片子的左边？", "ct", "task.impossible_relation"),
+        ("肝占了整个图的百分之多少", "ct", "task.impossible_relation"),
+        ("OD or OS?", "fundus", "task.which_of_pair"),
     ],
 )
 def test_what_boxes_do_not_tell_is_refused_with_its_reason(engine, text, modality, code):
@@ -202,3 +229,29 @@ def test_names_are_offered_that_images_like_this_one_had(engine):
     with pytest.raises(UsageError) as error:
         parse_intent("is there a disc herniation", scene)
     assert all("vertebra" in name for name in error.value.message.params["offered"])
+
+
+def test_a_name_of_the_field_is_not_dropped_beside_a_known_one(engine):
+    asked = parse_intent("where are the bladder and the rectum?", Scene(list(Task), engine.terminology, Modality.CT))
+    assert asked.intent.unknown == ("rectum",)
+
+
+def test_names_of_both_halves_are_counted(engine):
+    asked = parse_intent("how many discs, and how many vertebrae?", Scene(list(Task), engine.terminology, Modality.MRI))
+    assert [question.intent.names[0][0] for question in asked.questions] == ["intervertebral disc", "vertebra"]
+
+
+@pytest.mark.parametrize("text", ["where is the liver, and how sure are you?", "肝在哪，有多大把握？"])
+def test_how_sure_it_is_every_answer_says(engine, image, text):
+    answer = engine.ask(image, text)
+    assert (answer.intent, len(answer.regions)) == (Kind.LOCATE, 1)
+
+
+def test_a_distance_to_a_generic_word_is_that_to_its_most_certain_box(engine, image):
+    located = engine.ask(image, "locate the liver, the left kidney and the right kidney")
+    shown = {"liver": "aorta", "left kidney": "kidney tumor", "right kidney": "liver tumor"}
+    located = replace(located, regions=tuple(replace(region, label=shown[region.label]) for region in located.regions))
+    names = tuple(name for name in engine.terminology.labels if name[0] in shown.values())
+    intent = Intent(Kind.DISTANCE, names, generic=("tumor",))
+    answer = Asked("how far is the tumor from the aorta?", intent, FromBoxes(Kind.DISTANCE, names)).finish(located)
+    assert {region.label for region in answer.regions} == {"aorta", "liver tumor"}  # 0.98, and the other has 0.91

@@ -216,7 +216,7 @@ class _Reading:
         names = [by_english.get(each, name) for name in names for each in homonym(name[0], modality) or (name[0],)]
         labels = of_named_part(plain, [label for one in generic for label in one.labels])
         meant = [by_english[label] for label in labels if label in by_english]
-        if not CONJOINED.search(said):
+        if not (CONJOINED.search(said) or has("distance", said)):
             meant = [label for label in meant if is_finding(label[0])] or meant
         joined = CONJOINED if any(is_finding(name[0]) for name in names) else ENUMERATED
         is_enumerated = bool(joined.search(said)) and (

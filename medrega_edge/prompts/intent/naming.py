@@ -61,7 +61,9 @@ _OWN = "(?:the|a|an|his|her|my|this|that|both|these|two|left|right) "
 _BESIDE = re.compile(rf"(?:\b(?:{_PLACES}) |\bbetween |\b(?:tell|distinguish|differentiate|separate)\b.* from )(?:{_OWN})*$")
 _BETWEEN = re.compile(rf"\bbetween (?:{_OWN})*$")
 _AND = re.compile(rf" and (?:{_OWN})*")
-_BESIDE_ZH = re.compile("的?(?:[后前下上旁]面|[后前下上]方|[后前下上旁]边|旁|周围|四周|附近|之间|中间|外侧|内侧|深面|隔壁)")
+_BESIDE_ZH = re.compile(
+    "的?(?:[后前下上旁]面|[后前下上]方|[后前下上旁]边|旁|周围|四周|附近|之间|中间|外侧|内侧|深面|隔壁)(?!还是|[吗么])"
+)
 _PART_OF = re.compile(rf"{MARK} (?:of|in|within|inside) (?:{_OWN})*{MARK}")
 _BOTH = re.compile(r"\b(?:both|bilateral|two|each)\b|双|两|各")
 _SIDES = {"left": "right", "right": "left"}
@@ -90,7 +92,9 @@ class Named:
 
 def named(plain: str, terminology: Terminology, modality: Modality | None) -> Named:
     """Find the names in a plain text; a generic word needs the modality."""
+    without_label = terminology.names_without_label(plain)
     plain, unknown = without_unknown_names(terminology.without_unknown(plain), terminology.spans)
+    unknown += [name for name in without_label if not (may_be_finding(name) or has("enlarged", name))]
     plain = _without_described(plain, terminology)
     text_of_names, wholes = generic_words(plain, modality, terminology.spans)
     names = terminology.find(text_of_names)

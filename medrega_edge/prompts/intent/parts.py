@@ -28,6 +28,12 @@ _PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\bboth(?: of them)?$|它�
 _IF_SO = re.compile(
     r"^(?:and |but )?if (?:so|yes|any|there (?:is|are)(?: one| any)?)\b|^(?:如果|要是|若)(?:是|有|存在)(?:的话)?|^有的话"
 )
+_HOW_SURE = re.compile(  # the answer says so itself
+    r"(?<=\w)[,;.?]* *(?:and )?how (?:sure|certain|confident) (?:are you|is (?:that|it|this))"
+    r"(?: about (?:it|that|this))?\W*$"
+    r"|(?<=\w)[，,。？? ]*(?:你)?(?:有)?(?:多大|多少|几成)的?(?:把握|可信度|置信度)\W*$",
+    re.IGNORECASE,
+)
 _MOST = 3
 # A question that only goes on from the part before: "how big", "how many", "哪一侧".
 _GOES_ON = re.compile(
@@ -36,6 +42,7 @@ _GOES_ON = re.compile(
     r"|(?:on |in )?(?:which|what) (?:side|lobe|segment|zone|quadrant|part|level|finger|toe|bone)"
     r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
     r"(?: one)?)$"
+    r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?多[大少长宽]$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
     r"|^(?:请|帮我)?(?:把)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
     r"|在?哪一?[侧边]|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
@@ -43,11 +50,16 @@ _GOES_ON = re.compile(
 )
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
-    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|是否|是不是|有没有|有无|怎么|为什么|什么|多[大少长宽厚远重]|几[个处颗枚级]"
+    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|是否|是不是|有没有|有无|怎么|为什么|什么|多[大少长宽厚远重]|几[个处颗枚级腔期]"
 )
 _TAG = re.compile(
     r"^(?:is|are|isn'?t|aren'?t|does|do|doesn'?t|don'?t|has|have|can|could)(?:n'?t)? (?:there|it|they|he|she|you)$"
 )
+
+
+def without_how_sure(text: str) -> str:
+    """Return a text without the question how sure the answer is: each answer has its confidence."""
+    return _HOW_SURE.sub("", text)
 
 
 def parts(text: str, terminology: Terminology, modality: Modality | None) -> list[str]:
@@ -75,7 +87,8 @@ def parts(text: str, terminology: Terminology, modality: Modality | None) -> lis
         intents.append(intent)
         before = _said_names(piece, intent, terminology, modality) or before
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
-    are_alike = len(kinds) == 1 and len(have_names) == 1
+    together = set(understand(text, terminology, modality).names)
+    are_alike = len(kinds) == 1 and len(have_names) == 1 and all(set(intent.names) <= together for intent in intents)
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
 
 
@@ -108,7 +121,8 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
     if intent.generic and 0 < len(intent.names) < len(meant) and all(is_finding(name[0]) for name in intent.names):
         named_here, words = list(intent.names), tuple[str, ...]()
     else:
-        named_here = terminology.find(piece)
+        is_of_two = intent.kind in (Kind.COMPARE, Kind.DISTANCE)  # the other side is added to those
+        named_here = terminology.find(piece) if intent.generic or is_of_two else list(intent.names)
         words = intent.generic if not named_here or set(named_here) < set(intent.names) else ()
     if not (named_here or words):
         return None

@@ -157,6 +157,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
     """The kind, why it is impossible, and by how much surer the classifier must be of another one."""
     if facts.has_whole("graded"):
         return Kind.CLASSIFY, None, _SURER
+    if _IN_WHICH_SIDE.search(facts.whole) and facts.has_name:
+        return Kind.SIDE, None, math.inf
     if _KIND_OF_IT.search(facts.whole):
         return Kind.CLASSIFY, None, math.inf
     if facts.has("help", "command"):  # "save the liver to a file": options of the program do that
@@ -294,9 +296,13 @@ _WEIGHTING = re.compile(
 _WHAT_IS = re.compile(
     r"^what (?:is|are|s|re) (?:the|that|this|these|those) (?:[a-z]+ ){0,2}" + MARK + r"\W*$"
 )  # "what are the white spots"
+_IN_WHICH_SIDE = re.compile(
+    r"\b(?:in|on) the (?:left(?: [a-z]+){0,3} or (?:the )?right|right(?: [a-z]+){0,3} or (?:the )?left)\b"
+    r"|\b(?:in |on )?which hemisphere\b"
+)
 _KIND_OF_IT = re.compile(
     r"^(?:what|which) (?:kind|type|sort) (?:is it|are they|of lesion is it)\W*$"
-    r"|^它们?(?:是|属于)(?:什么|哪种)(?:类型|种类)\W*$"
+    r"|^它们?(?:是|属于)(?:什么|哪种)(?:类型|种类)\W*$|几腔心?(?:切面|$)"
 )
 _DESCRIBE = re.compile(
     r"^(?:please |can you |could you |how would you |would you )*describe (?:the |this |that )*" + MARK + r"\W*$"
@@ -325,7 +331,7 @@ _IN_STRUCTURE = re.compile(
 _IN_WHICH_PART = re.compile(
     r"\bwhich (?:[a-z]+ )?(?:lobe|segment|zone|quadrant|vertebra|rib|bone|joint|chamber|wall|level)s? "
     r"(?!(?:is|are) (?:this|that|it|they|shown|seen|visible)\b)"
-    r"|\bwhich hemisphere is (?:it|the [a-z]+) in\b|\b(?:closer|nearer|closest|nearest) to\b"
+    r"|\b(?:closer|nearer|closest|nearest) to\b"
     r"|^what (?:is|lies|organ is) between\b"
     r"|^what(?: is| s|s| lies| sits| organ is) (?:right |just )?"
     r"(?:above|below|beneath|under|behind|in front of|beside|next to)\b"
@@ -335,8 +341,13 @@ _IN_WHICH_PART = re.compile(
 
 
 _IN_CORNER = re.compile(r"\b(?:any|some|no)thing\b.* corner\b|[左右][上下]角有")
+_WHICH_LIES = re.compile(
+    r"哪一?个(?:更|比较|最)?(?:在|靠)(?:[^？?，,]{0,4}的?)?[左右上下前后]|在[^，,？?]{1,8}的?[前后上下]面还是[前后上下]面"
+    r"|占[^，,？?]{0,4}(?:图|画面|片子)|百分之多少|\bper ?cent(?:age)? of the (?:image|picture|scan)"
+)
 _BESIDE_IT = re.compile(
     r"^(?!what )[^.,;-]{0,40}\b(?:above|below|beneath|underneath|beside|next to|adjacent to) (?:it|them|that one)\W*$"
+    r"|^(?:and )?(?:the )?[a-z]+ between (?:it|them)\W*$"
     r"|^它们?的?(?:上|下|前|后|旁)[面方边]"
 )
 _NEXT_TO_IT = re.compile(r"^what .* (?:it|them|this|that)\W*$|^它")
@@ -351,6 +362,7 @@ def _asks_for_relation(facts: Facts) -> bool:
     )  # of a structure: "is the liver on the left of the image?"
     return (
         _IN_CORNER.search(facts.said) is not None
+        or _WHICH_LIES.search(facts.whole) is not None
         or _BESIDE_IT.search(facts.whole) is not None
         or (in_picture and facts.has_name and not is_side)
         or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
