@@ -287,7 +287,7 @@ _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
 
 # "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
-_PIXELS = re.compile(r"(\d{1,5})\D{1,6}?(\d{1,5})(?:\D{1,6}?(\d{1,5})\D{1,6}?(\d{1,5}))?(?!\d)")
+_PIXELS = re.compile(r"(?<![a-z\d])(\d{1,5})\D{1,6}?(\d{1,5})(?:\D{1,6}?(\d{1,5})\D{1,6}?(\d{1,5}))?(?!\d)")
 
 _AROUND = 20  # pixels, of the box that is proposed around a point
 

@@ -255,3 +255,13 @@ def test_a_distance_to_a_generic_word_is_that_to_its_most_certain_box(engine, im
     intent = Intent(Kind.DISTANCE, names, generic=("tumor",))
     answer = Asked("how far is the tumor from the aorta?", intent, FromBoxes(Kind.DISTANCE, names)).finish(located)
     assert {region.label for region in answer.regions} == {"aorta", "liver tumor"}  # 0.98, and the other has 0.91
+
+
+@pytest.mark.parametrize("name", ["red rectangle", "liver"])
+def test_letters_for_coordinates_are_no_box(engine, image, name):
+    text = f"Where is the {name}? Answer with its bounding box as [x1, y1, x2, y2] only."
+    if name == "liver":
+        assert engine.ask(image, text).intent == Kind.LOCATE
+    else:
+        with pytest.raises(UsageError):
+            engine.ask(image, text)

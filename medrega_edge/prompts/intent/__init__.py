@@ -168,7 +168,8 @@ def _read(text: str, terminology: Terminology, modality: Modality | None, has_bo
 
 # Pixels or shares: "240, 250", "x=240 y=250", a box "[0.2, 0.3, 0.5, 0.6]".
 _PLACE = re.compile(
-    r"(?<![\d.])\d{2,4} ?[,/\u3001] ?\d{2,4}(?![\d.])|\bx ?[=:]? ?\d{1,4}\W+y ?[=:]? ?\d"
+    r"(?<![\d.])\d{2,4} ?[,/\u3001] ?\d{2,4}(?![\d.])|\bx(?: ?[=:] ?| )\d{1,4}\W+y(?: ?[=:] ?| )\d"
+    r"|\bx\d{2,4}\W+y\d{2,4}"  # no place: "answer as [x1, y1, x2, y2]"
     r"|(?<![\d.])\d+(?:\.\d+)?(?:(?: ?[,/\u3001] ?| )\d+(?:\.\d+)?){3}(?![\d.])"
 )
 _AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?([\u3400-\u9fff]{{2,6}})")
