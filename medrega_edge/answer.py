@@ -17,6 +17,7 @@ LIKELY = 0.5  # confidence from which on a region is said to be there; below, it
 SURE = 0.75  # and from which on no "probably" stands beside it
 OTHER_CLASS = "task.other_class"  # warning that a name is located in an image that the model takes for another class
 UNFAMILIAR = "task.unfamiliar_image"  # warning that the image is unlike all of its kind that the weights were trained on
+WITHHELD = "task.withheld"  # warning that boxes of these names are less sure than the user wants, and are left out
 # Warnings that a class, however sure, is a guess.
 GUESSED_CLASSES = (UNFAMILIAR, "task.unfamiliar_class", "task.unproven_class")
 # Warnings that a box, however sure, does not prove its name. One without a name is about every box.
@@ -222,8 +223,10 @@ class Answer:
 
     @property
     def not_found(self) -> list[str]:
-        """The names that were searched for and have no region."""
-        return [name for name in self.searched if all(region.label != name for region in self.regions)]
+        """The names that were searched for and have no region; one whose boxes were left out was found."""
+        left_out = [name for warning in self.warnings if warning.code == WITHHELD for name in warning.params["names"]]
+        known = {*left_out, *(region.label for region in self.regions)}
+        return [name for name in self.searched if name not in known]
 
     def to_dict(self, include_identifiers: bool = False) -> dict[str, Any]:
         """Return the answer as JSON data of schema 1.

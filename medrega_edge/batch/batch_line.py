@@ -69,8 +69,8 @@ class BatchLine:
             default_preset=window_preset_for(self.question),
         )
 
-    def ask(self, engine: Engine, image: EncodedImage) -> Answer:
-        """Put the question to an engine; raises UsageError for one that makes no sense."""
+    def ask(self, engine: Engine, image: EncodedImage, min_confidence: float = 0.0) -> Answer:
+        """Put the question to an engine; `min_confidence` is that of `Engine.run`. Raises UsageError as it."""
         box = None if self.box is None else PixelBox(*self.box)
         request = engine.request(
             image,
@@ -81,7 +81,8 @@ class BatchLine:
             multiple=self.several,
             regional_chain_of_thought=self.regions_first,
         )
-        return engine.run(image, request, self.language or language_of(self.question))
+        language = self.language or language_of(self.question)
+        return engine.run(image, request, language, min_confidence=min_confidence)
 
 
 def _usage_error(fault: JsonFault, number: int) -> UsageError:

@@ -43,11 +43,12 @@ class RowOptions:
 
     Without `de_identified` it names its file as `image.path`: relative to the folder, or as the line of questions has it.
     `save_picture` writes the marked picture under the name it gets, without an ending, and returns the name with it, which
-    is the row's `picture`. It can be sent to another process.
+    is the row's `picture`. It can be sent to another process. `min_confidence` is that of `Engine.run`.
     """
 
     de_identified: bool = False
     save_picture: SavePicture | None = None
+    min_confidence: float = 0.0
 
     def path(self, name: str) -> str | None:
         """The `image.path` of a row about this file."""
@@ -63,10 +64,11 @@ class BatchQuestion:
     language: str | None = None
     view: View = View()
 
-    def ask(self, engine: Engine, image: EncodedImage) -> Answer:
-        """Put the question to an engine; raises UsageError for one that makes no sense."""
+    def ask(self, engine: Engine, image: EncodedImage, min_confidence: float = 0.0) -> Answer:
+        """Put the question to an engine; `min_confidence` is that of `Engine.run`. Raises UsageError as it."""
         request = engine.request(image, self.question, task=self.task)
-        return engine.run(image, request, self.language or language_of(self.question))
+        language = self.language or language_of(self.question)
+        return engine.run(image, request, language, min_confidence=min_confidence)
 
 
 class QuestionFile:
@@ -113,7 +115,7 @@ class QuestionFile:
             key = (str(self._folder / question.image), question.view)
             if last is None or last[0] != key:
                 last = (key, engine.open(*key))
-            return last[1], question.ask(engine, last[1])
+            return last[1], question.ask(engine, last[1], self._options.min_confidence)
 
         for item, (number, line) in enumerate(self._lines[start.item : stop], start.item):
             try:
@@ -218,7 +220,7 @@ def answer_file(
 
         def ask(view: View = view) -> tuple[EncodedImage, Answer]:
             image = engine.open(path, view)
-            return image, question.ask(engine, image)
+            return image, question.ask(engine, image, options.min_confidence)
 
         row_id = f"{digest}-{picture}" if option else digest
         stem = f"{picture_name}.{option}{picture}" if picture_name and option else picture_name or str(row_id)

@@ -21,6 +21,7 @@ from medrega_edge.cli.options import (
     FileOptions,
     GuessOption,
     ImageOptions,
+    MinConfidenceOption,
     ModelOptions,
     TaskOption,
     image_option,
@@ -73,6 +74,7 @@ def ask(
     ] = None,
     regional_chain_of_thought: ChainOfThought = False,
     guess: GuessOption = False,
+    min_confidence: MinConfidenceOption = 0.0,
     volume: WholeVolume = False,
     *,
     shared: AnswerOptions,
@@ -97,15 +99,17 @@ def ask(
 
     if volume:
         named = (("--box", box is not None), ("--cot", regional_chain_of_thought), ("--guess", guess))
-        _answer_volume(image, text, request, shared, [option for option, given in named if given])
+        refused = [*(option for option, given in named if given), *_unless_none(min_confidence)]
+        _answer_volume(image, text, request, shared, refused)
         return
-    _answer_one(image, text, request, shared, (text,), guess)
+    _answer_one(image, text, request, shared, (text,), guess, min_confidence)
 
 
 @with_shared_options
 def locate(
     image_or_name: ImageArgument = None,
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="What to locate: one name or several.")] = None,
+    min_confidence: MinConfidenceOption = 0.0,
     volume: WholeVolume = False,
     *,
     shared: AnswerOptions,
@@ -121,9 +125,9 @@ def locate(
         raise UsageError("cli.no_name")
     request = Detect(given)
     if volume:
-        _answer_volume(image, request.words, lambda *_: request, shared)
+        _answer_volume(image, request.words, lambda *_: request, shared, _unless_none(min_confidence))
         return
-    _answer_one(image, request.words, lambda *_: request, shared, given)
+    _answer_one(image, request.words, lambda *_: request, shared, given, least=min_confidence)
 
 
 @with_shared_options
@@ -134,6 +138,7 @@ def segment(
         str | None,
         question_option(metavar="X1,Y1,X2,Y2", help="Instead of names: segment what lies in this box, in pixels."),
     ] = None,
+    min_confidence: MinConfidenceOption = 0.0,
     volume: WholeVolume = False,
     *,
     shared: AnswerOptions,
@@ -153,9 +158,10 @@ def segment(
         raise UsageError("cli.no_name")
     request = Segment(given, None if box is None else parse_box(box))
     if volume:
-        _answer_volume(image, request.words, lambda *_: request, shared, [] if box is None else ["--box"])
+        refused = [*([] if box is None else ["--box"]), *_unless_none(min_confidence)]
+        _answer_volume(image, request.words, lambda *_: request, shared, refused)
         return
-    _answer_one(image, request.words, lambda *_: request, shared, given)
+    _answer_one(image, request.words, lambda *_: request, shared, given, least=min_confidence)
 
 
 @with_shared_options
@@ -190,6 +196,8 @@ def classify(
     ] = None,
     multiple: Annotated[bool, question_option("--several", help="More than one label may apply.")] = False,
     regional_chain_of_thought: ChainOfThought = False,
+    guess: GuessOption = False,
+    min_confidence: MinConfidenceOption = 0.0,
     *,
     shared: AnswerOptions,
 ) -> None:
@@ -206,7 +214,7 @@ def classify(
     words = labels or ""
     candidates = label_set if label_set is not None else [part.strip() for part in re.split("[,，;；]", words)]
     request = Classify(candidates, multiple, regional_chain_of_thought, words)
-    _answer_one(image, words, lambda *_: request, shared)
+    _answer_one(image, words, lambda *_: request, shared, guess=guess, least=min_confidence)
 
 
 @with_shared_options
@@ -251,6 +259,11 @@ def image_path(image: str | None, sample: str | None, asked: Sequence[str] = ())
     return str(sample_path(sample))
 
 
+def _unless_none(min_confidence: float) -> list[str]:
+    """The option that a volume does not take, if it was given."""
+    return ["--min-confidence"] if min_confidence else []
+
+
 def _answer_one(
     image: str | None,
     words: str,
@@ -258,10 +271,11 @@ def _answer_one(
     shared: AnswerOptions,
     asked: Sequence[str] = (),
     guess: bool = False,
+    least: float = 0.0,
 ) -> None:
     """Encode one image, answer one request, show the answer; `words` are the user's, and may be empty.
 
-    `asked` are the arguments behind the image. `guess` is that of `Engine.run`.
+    `asked` are the arguments behind the image. `guess` is that of `Engine.run`, `least` its `min_confidence`.
     """
     path = image_path(image, shared.picture.sample, asked)
     files = shared.output
@@ -304,7 +318,7 @@ def _answer_one(
             for path_written in () if files.as_json else objects.values():
                 print_status(Message("cli.written", path=path_written))
 
-    answer = answer_and_show(engine, encoded, asked_for, language, shared, guess, write)
+    answer = answer_and_show(engine, encoded, asked_for, language, shared, guess, write, least)
     if shared.output.strict and (answer.warnings or answer.best_guesses):
         raise typer.Exit(5)
 
@@ -433,21 +447,26 @@ def answer_and_show(
     shared: ImageOptions,
     guess: bool = False,
     write: Callable[[Answer], None] = lambda _: None,
+    least: float = 0.0,
 ) -> Answer:
     """Answer a request and print the answer; on a terminal, free text appears while it is generated.
 
-    `guess` is that of `Engine.run`. `write` writes the files of the answer: before it is printed into a pipe, whose reader
-    may close it at the first line.
+    `guess` is that of `Engine.run`, `least` its `min_confidence`. `write` writes the files of the answer: before it is
+    printed into a pipe, whose reader may close it at the first line.
     """
     streams = request.task in FREE_TEXT and not shared.output.as_json and sys.stdout.isatty()
     if not streams:
-        answer = engine.run(image, request, language, guess=guess)
+        answer = engine.run(image, request, language, guess=guess, min_confidence=least)
         show = partial(_show, shared=shared)
         is_piped = not sys.stdout.isatty()
         for step in (write, show) if is_piped else (show, write):
             step(answer)
         return answer
-    answer = engine.run(image, request, language, on_text=lambda text: typer.echo(printable(text), nl=False), guess=guess)
+
+    def stream(text: str) -> None:
+        typer.echo(printable(text), nl=False)
+
+    answer = engine.run(image, request, language, on_text=stream, guess=guess, min_confidence=least)
     print_result("")
     _show(answer, shared, with_text=False)
     write(answer)

@@ -80,7 +80,7 @@ def batch(
     pictures = None
     if shared.save_dir is not None or gallery is not None:
         pictures = PictureFolder((shared.save_dir or Path(f"{gallery}.part")).absolute())
-    options = RowOptions(shared.de_identified, pictures)
+    options = RowOptions(shared.de_identified, pictures, shared.min_confidence)
     job: ImageFolder | QuestionFile
     if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
         check_outside(source, *outputs, *([pictures.folder] if pictures else ()))
@@ -207,7 +207,7 @@ def watch(
 
     batch_question, package = _batch_question(question, shared), find_package(shared.model.model)
     pictures = None if shared.save_dir is None else PictureFolder(shared.save_dir.absolute())
-    options = RowOptions(shared.de_identified, pictures)
+    options = RowOptions(shared.de_identified, pictures, shared.min_confidence)
     job = fingerprint(__version__, package.sha256, shared.model.device, repr(batch_question), repr(options))
     check_folder(folder, out)
     if pictures is not None:

@@ -139,6 +139,16 @@ class PictureOptions(ReadingOptions):
 GuessOption = Annotated[
     bool, question_option("--guess", help="Give the best guess where the model is not sure; it is often wrong.")
 ]
+MinConfidenceOption = Annotated[
+    float,
+    question_option(
+        "--min-confidence",
+        min=0.0,
+        max=1.0,
+        metavar="SHARE",
+        help="State nothing that is less sure, 0 to 1; the answer says what it leaves out.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -198,6 +208,7 @@ class ManyImagesOptions:
 
     task: TaskOption = None
     language: LanguageOption = None
+    min_confidence: MinConfidenceOption = 0.0
     reading: ReadingOptions = ReadingOptions()
     de_identified: Annotated[
         bool, output_option("--de-identified", help="Name files by hash only: file names may name patients.")

@@ -28,6 +28,8 @@ TEMPLATES: dict[str, str] = {
     "answer.if_on_object": "An interval holds only if the box is on the object.",
     "answer.in_the_box": "object in the box",
     "answer.kind": "Kind of image: {kind}.",
+    "answer.largest_box": "The largest of {count} boxes of {name}: {box}.",
+    "answer.smallest_box": "The smallest of {count} boxes of {name}: {box}.",
     "answer.larger": "{larger!c} is larger than {smaller}: its box has {ratio:.1f} times the area.",
     "answer.larger_if_right": "If these boxes are right, {larger} is larger than {smaller}: {ratio:.1f} times the area.",
     "answer.left": "left",

@@ -95,6 +95,7 @@ def _truth(text: str) -> bool:
 # How the text of a form's field becomes a value; others are texts. Those that are lists come once for each member.
 _FIELDS: dict[str, Callable[[str], Any]] = {
     "box": lambda text: [float(value) for value in text.split(",")],
+    "min_confidence": float,
     **dict.fromkeys(("index", "max_tokens"), int),
     **dict.fromkeys(("several", "masks", "guess"), _truth),
 }

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from medrega_edge.boxes import Geometry, GridBox, PixelBox
 from medrega_edge.domain import NOTICES, Language, language_of
-from medrega_edge.io.strict_json import STRICT, Count
+from medrega_edge.io.strict_json import STRICT, Count, Share
 from medrega_edge.prompts.region_markup import RegionText, format_region
 from medrega_edge.server.errors import HttpError
 from medrega_edge.server.jobs import LONGEST_TEXT, Corners, Picture, Question, TaskName, Texts
@@ -90,6 +90,7 @@ class Extension:
     language: Annotated[Language, Field(strict=False)] | None = None
     masks: bool = False
     guess: bool = False
+    min_confidence: Share = 0.0
     markup: bool = True
 
 
@@ -163,6 +164,7 @@ def asked(request: ChatRequest) -> Asked:
         language=extension.language or (None if takes_words or not last else language_of(last)),
         masks=extension.masks,
         guess=extension.guess,
+        min_confidence=extension.min_confidence,
         max_tokens=request.max_completion_tokens or request.max_tokens,
     )
     return Asked(images, question, extension)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from medrega_edge.domain import Language
-from medrega_edge.io.strict_json import STRICT, Count, Number
+from medrega_edge.io.strict_json import STRICT, Count, Number, Share
 
 LONGEST_TEXT = 10_000  # characters of a question: more than any prompt has room for
 MOST_NAMES = 200  # of one request
@@ -38,7 +38,7 @@ class Question:
     """What to ask about a picture, in words, or by task with names, a box or labels.
 
     `history` are earlier questions about the same picture, whose names a question like "how big is it?" means. With `masks`
-    what is located gets masks, too. `guess` and `max_tokens` are those of `Engine.run`.
+    what is located gets masks, too. `guess`, `min_confidence` and `max_tokens` are those of `Engine.run`.
     """
 
     __pydantic_config__ = STRICT
@@ -54,6 +54,7 @@ class Question:
     language: Annotated[Language, Field(strict=False)] | None = None
     masks: bool = False
     guess: bool = False
+    min_confidence: Share = 0.0
     max_tokens: Annotated[Count, Field(ge=1, le=100_000)] | None = None
 
 

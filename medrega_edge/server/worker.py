@@ -160,7 +160,13 @@ class Worker:
         language = question.language or (language_of(words) if words else Language.EN)
         on_text = (lambda text: self._connection.send(("piece", text))) if streams else None
         return self._engine.run(
-            image, request, language, max_tokens=question.max_tokens, guess=question.guess, on_text=on_text
+            image,
+            request,
+            language,
+            max_tokens=question.max_tokens,
+            guess=question.guess,
+            min_confidence=question.min_confidence,
+            on_text=on_text,
         )
 
     def _request(self, image: EncodedImage, question: Question, memory: Memory) -> TaskRequest:

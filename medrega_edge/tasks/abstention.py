@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from medrega_edge.answer import WITHHELD, Answer
+from medrega_edge.answer import Answer
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.templates import UNSURE_ANSWER, sentence_of_regions
@@ -26,7 +26,7 @@ def finished(task: TaskRequest, answer: Answer, least: float) -> Answer:
         return _without_unsure_class(task.finish(answer), least)
     text = Message("answer.withheld", names=list(names), least=100 * least).text(answer.language)
     gap = "" if answer.language is Language.ZH else " "
-    short = replace(answer, text="", regions=kept, warnings=(*answer.warnings, Message(WITHHELD, names=list(names))))
+    short = replace(answer, text="", regions=kept, warnings=(*answer.warnings, Message("task.withheld", names=list(names))))
     whole = sentence_of_regions(list(dict.fromkeys(each.label for each in answer.regions)), answer.language)
     asked = task.request if isinstance(task, Asked) else task
     if not isinstance(asked, (Detect, Segment)) or not answer.text.startswith(whole):

@@ -60,6 +60,8 @@ class Classify(TaskRequest):
             decision = decide(context, label_set)
             chosen, probability, generation = decision
             unproven = unproven_classes(context, label_set, decision) if probability >= CERTAIN_CLASS else []
+        elif (whole := self._set_of_some(context, labels)) is not None:
+            return _choose_of_some(context, whole, labels)
         else:
             multiple = self.multiple or (isinstance(self.labels, str) and LABEL_SETS[self.labels].multiple)
             prompt = classification_prompt(context.prompts, labels, context.language, multiple, first.detections)
@@ -104,6 +106,21 @@ class Classify(TaskRequest):
             None,
         )
 
+    def _set_of_some(self, context: TaskContext, labels: Sequence[str]) -> tuple[LabelSet, Language] | None:
+        """Return the set that the labels are some of, if the weights know it for such an image, and the labels' language."""
+        if not context.terminology.labels or self.multiple or self.regional_chain_of_thought:
+            return None
+        modality = context.image_modality()
+        return next(
+            (
+                (each, one)
+                for each in LABEL_SETS.values()
+                for one in Language
+                if not each.multiple and modality in each.modalities and set(labels) < set(each.names(one))
+            ),
+            None,
+        )
+
     def _candidates(self, context: TaskContext) -> tuple[tuple[str, ...], tuple[Modality, ...] | None]:
         """Return the labels, and the modalities that they are for: empty where unknown, None where never trained."""
         if isinstance(self.labels, str):
@@ -114,6 +131,29 @@ class Classify(TaskRequest):
             if any(set(labels) <= set(label_set.names(language)) for language in Language):
                 return labels, label_set.modalities
         return labels, None if context.terminology.labels else ()  # weights without a terminology: their labels are unknown
+
+
+def _choose_of_some(context: TaskContext, whole: tuple[LabelSet, Language], labels: Sequence[str]) -> TaskResult:
+    """Choose among some labels of a set, by the whole of it: where one fits best that is not offered, none is stated."""
+    label_set, language = whole
+    chosen, probability, generation = decide(context, label_set)
+    best = label_set.names(language)[chosen[0]]
+    warnings = generation_warnings(generation)
+    if best in labels:
+        return TaskResult(best, labels=((best, probability),), warnings=warnings, generations=(generation,))
+    prompt = classification_prompt(context.prompts, labels, language)
+    guessed, (first, *_), among = context.choose(prompt, labels)
+    least = min(among, 1 - probability)
+    left_out = Message("task.label_not_offered", name=label_set.names(context.language)[chosen[0]])
+    return TaskResult(
+        labels[first],
+        labels=((labels[first], least),),
+        warnings=(*warnings, left_out),
+        generations=(generation, guessed),
+        certifiable=False,
+        confidence=least,
+        is_unsure=True,
+    )
 
 
 @dataclass(frozen=True)

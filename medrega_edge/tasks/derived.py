@@ -7,6 +7,7 @@ boxes that may be wrong says so; from a box that is hardly ever right nothing fo
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -44,8 +45,7 @@ class Asked(TaskRequest):
     `unknown_parts` are the numbers, from 1, of the parts of an enumeration that name nothing. `place` is a part of a
     structure that it speaks of and no name has: "upper jaw". `kind_word` is a word for one kind of a finding, "flat",
     and the finding, "polyp": boxes do not tell kinds. `classes_unknown` are
-    those that it names beside the ones that the weights tell apart. `measure` is one that boxes do
-    not give: "head circumference".
+    those that it names beside the ones that the weights tell apart. `notes` are further warnings.
     """
 
     text: str
@@ -55,7 +55,7 @@ class Asked(TaskRequest):
     place: str = ""
     kind_word: tuple[str, str] | None = None
     classes_unknown: tuple[str, ...] = ()
-    measure: str = ""
+    notes: tuple[Message, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -82,7 +82,7 @@ class Asked(TaskRequest):
             *([Message("task.place_left_out", place=self.place)] if self.place else []),
             *([Message("task.kind_left_out", word=self.kind_word[0], name=self.kind_word[1])] if self.kind_word else []),
             *(Message("task.class_unknown", name=name) for name in self.classes_unknown),
-            *([Message("task.measure_left_out", measure=self.measure)] if self.measure else []),
+            *self.notes,
             *self._not_answered(context.language),
         )
         return replace(result, warnings=(*unknown, *result.warnings))
@@ -115,7 +115,9 @@ class Asked(TaskRequest):
 
     def finish(self, answer: Answer) -> Answer:
         """Add the intent, what had to be guessed, and the line that says so."""
-        if self.intent.kind in _ONE_OF_MANY and (is_largest := superlative(self.text)) is not None:
+        is_largest = superlative(self.text) if self.intent.kind in _ONE_OF_MANY else None
+        of_many = answer
+        if is_largest is not None:
             answer = _extreme(answer, is_largest)
         if self.intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT) and answer.task is Task.DETECT:
             is_number = self.intent.kind is Kind.COUNT
@@ -125,6 +127,10 @@ class Asked(TaskRequest):
         elif self.intent.side and isinstance(self.request, Detect):
             answer = located_on_side(answer, self.intent.side, self.intent.names)
         answer = self._finished(answer)
+        if is_largest is not None and self.intent.kind is not Kind.MEASURE:
+            answer = replace(
+                answer, text=joined([*filter(None, [answer.text]), *_told_extremes(of_many, answer, is_largest)], answer)
+            )
         classes = [label.label for label in answer.labels]
         is_doubted = (
             bool(self.classes_unknown)
@@ -446,6 +452,19 @@ def _extreme(answer: Answer, is_largest: bool) -> Answer:
             is_larger = _area(region.box, answer.image) > _area(other.box, answer.image)
             chosen[region.label] = region if is_larger is is_largest else other
     return replace(answer, regions=tuple(region for region in answer.regions if region in chosen.values()))
+
+
+def _told_extremes(of_many: Answer, answer: Answer, is_largest: bool) -> list[Message]:
+    """Say which of several boxes of a label the largest, or smallest, is."""
+    counts = Counter(region.label for region in of_many.regions)
+    messages = []
+    for region in answer.regions:
+        count, box = counts[region.label], ", ".join(f"{edge:.0f}" for edge in region.box)
+        if count > 1 and is_largest:
+            messages.append(Message("answer.largest_box", name=region.label, count=count, box=box))
+        elif count > 1:
+            messages.append(Message("answer.smallest_box", name=region.label, count=count, box=box))
+    return messages
 
 
 def going_on(text: str, kind: Kind, names: Sequence[BilingualName]) -> Asked | None:

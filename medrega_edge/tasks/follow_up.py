@@ -13,7 +13,7 @@ from medrega_edge.answer import Answer
 from medrega_edge.domain import Modality, Task
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
 from medrega_edge.prompts.intent.naming import of_one_side, without_side
-from medrega_edge.prompts.intent.parts import with_names
+from medrega_edge.prompts.intent.parts import TYPE_OF_LESION, with_names
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
@@ -22,7 +22,7 @@ from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
-from medrega_edge.tasks.unsaid import REPORTS, TYPE_OF_LESION, names_before
+from medrega_edge.tasks.unsaid import REPORTS, names_before
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import AREA, asks_if_normal, is_finding, is_of_many, superlative
 
@@ -31,7 +31,7 @@ _SAME_NAMES = re.compile(r"\b(?:it|its|they|them|their|these|those)\b|它", re.I
 _ASKS_FOR_PRESENCE = re.compile(r"\b(?:is|are|any|has|have|does|do)\b|有没有|有无|是否|[吗么]\W*$", re.IGNORECASE)
 _SIDE = re.compile(
     r"\b(left|right|other|opposite|contralateral)(?: ones?| side| hand side)?\W*$"
-    r"|(左|右|另一?|对)[边侧面](?:的|那个|一个)?呢?\W*$",
+    r"|(左|右|另一?|对)[边侧面](?:的|那个|一个)?(?:(?:勾|描|分割)\w{0,4}|呢)?\W*$",
     re.IGNORECASE,
 )
 _ASKS_ANEW = re.compile(r"\bhow\b|\bsize\b|\bwhich side\b|多[大少长宽]|几[个颗处枚]|哪[一]?侧|大小", re.IGNORECASE)
@@ -48,6 +48,7 @@ _BARE_OTHERS = re.compile(
 )
 _SMALLER = re.compile(r"\b(?:smaller|smallest|shorter)\b|小的?那|最小|[较更]小", re.IGNORECASE)
 _LARGER = re.compile(r"\b(?:larger|bigger|largest|biggest|longer)\b|大的?那|最大|[较更]大", re.IGNORECASE)
+_FROM_IT = re.compile(r"^\W*(?:and |so )?how (?:far|close)(?: away)? (?:from|to)\b|^\W*[离距]", re.IGNORECASE)
 _ON_SIDE = re.compile(
     r"^(?:so |and )?(?:is|are) (?:it|they|that|this) (?:on |in |at )?(?:the |his |her )?(?:patient'?s )?(?:left|right)\b"
     r"|^(?:那)?它?(?:们)?(?:是)?在?[左右][边侧](?:的)?[吗么？?]",
@@ -172,8 +173,13 @@ def follow_up(
     side = last.intent.side if isinstance(last, Asked) else None
     last = last.request if isinstance(last, Asked) and last.task is Task.DETECT else last
     before = names_before(last, terminology, found)
-    if not before or _BESIDE_IT.search(text):
+    if not before:
         return None
+    if _BESIDE_IT.search(text):
+        beside = terminology.find(text)
+        if not beside or any(is_of_many(english) for english, _ in beside):
+            return None  # which of them is not told
+        text = _BESIDE_IT.sub("", text)
     intent, names = understand(text, terminology, modality), terminology.find(text)
     if intent.unknown and not intent.names:
         names = []  # no eye is in "青光眼"
@@ -215,8 +221,9 @@ def follow_up(
             return _request(text, intent.kind, both, last)
     is_other_one = bool(_OTHER_ONE.search(text)) and not (is_same or set(names) & set(before))  # "and the other kidney?"
     if intent.kind in _OF_TWO and (is_same or names) and not is_other_one:
-        is_with_last = is_same or (
-            _OTHER_NAMES.search(text) is not None and len(names) == 1
+        is_from_it = _FROM_IT.search(text) is not None
+        is_with_last = (
+            is_same or is_from_it or (_OTHER_NAMES.search(text) is not None and len(names) == 1)
         )  # "and the spleen, which is larger?"
         return _request(text, intent.kind, [before[0], *(names or of_side)], last) if is_with_last else None
     if others := of_side or (names if _OTHER_NAMES.search(text) else []):

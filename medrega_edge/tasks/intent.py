@@ -22,7 +22,7 @@ from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
-from medrega_edge.tasks.left_out import classes_unknown, measure_left_out, place_left_out
+from medrega_edge.tasks.left_out import OF_ONE_SIDE, classes_unknown, notes_of, place_left_out
 from medrega_edge.tasks.names_meant import asks_for_unlearned, is_shown, names_finding, with_names_meant
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
@@ -153,8 +153,9 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
         column = language_of(text) is Language.ZH
         shown = next(name[column] for name in intent.names if name[0] == kind[1])
         return Asked(text, intent, request, unknown, place, (kind[0], shown))
-    measure = measure_left_out(text) if intent.kind is Kind.MEASURE else ""
-    return Asked(text, intent, request, unknown, place, measure=measure)
+    notes = notes_of(text, intent, scene.modality)
+    intent = replace(intent, side=None) if scene.modality in OF_ONE_SIDE else intent
+    return Asked(text, intent, request, unknown, place, notes=notes)
 
 
 _WALL = re.compile(
@@ -194,7 +195,15 @@ def _several(text: str, questions: Sequence[str], scene: Scene) -> Several | Non
 
 def _asks_if_normal(text: str, intent: Intent) -> bool:
     """Whether a question asks if the image, or structures in it, are normal."""
-    is_of_state = intent.kind in (Kind.ANSWER, Kind.CLASSIFY, Kind.REPORT, Kind.PRESENCE, Kind.BODY_PART, Kind.COMPARE)
+    is_of_state = intent.kind in (
+        Kind.ANSWER,
+        Kind.CLASSIFY,
+        Kind.REPORT,
+        Kind.PRESENCE,
+        Kind.BODY_PART,
+        Kind.COMPARE,
+        Kind.COUNT,
+    )
     return is_of_state and not names_finding(intent) and asks_if_normal(text)
 
 
@@ -256,7 +265,7 @@ def _request(text: str, intent: Intent, scene: Scene) -> TaskRequest:
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in scene.tasks:
             return classification(text, scene)
         case Kind.PRESENCE if (
-            not is_shown(intent, scene)
+            (not is_shown(intent, scene) or all(scene.is_unfamiliar(english) for english, _ in intent.names))
             and (
                 label_set := named_set(text, scene.modality)
                 or (names_cancer(text) and label_set_of(text, scene.modality))
@@ -312,7 +321,8 @@ def _asks_for_cancer(text: str, intent: Intent) -> bool:
 def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
     """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
     if not intent.names:
-        raise unknown_name(text, intent, scene)
+        is_of_two = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and not (intent.unknown or intent.generic)
+        raise UsageError("task.two_names") if is_of_two else unknown_name(text, intent, scene)
     if scene.modality and intent.kind in (Kind.PRESENCE, Kind.COUNT):
         elsewhere = [name for name in intent.names if _is_known_elsewhere(name[0], scene.modality, scene.terminology)]
         if elsewhere == [*intent.names]:  # that there is none would be said of what the weights never saw

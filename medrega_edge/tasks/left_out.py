@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from medrega_edge.domain import Language, language_of
+from medrega_edge.domain import Language, Modality, language_of
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
 from medrega_edge.vocabulary.terminology import Terminology
@@ -41,15 +42,21 @@ def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     return "" if is_named else match.group()
 
 
+# Kinds of images that show one of a pair, a breast or an eye: no side of the picture is the patient's.
+OF_ONE_SIDE = (Modality.MAMMOGRAPHY, Modality.FUNDUS, Modality.OCT)
 _OTHER_MEASURE = re.compile(
     r"\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|\bbpd\b|头围|腹围|周长|双顶径", re.IGNORECASE
 )
 
 
-def measure_left_out(text: str) -> str:
-    """Return the measure that a question for a size names and a box does not give; empty without one."""
-    match = _OTHER_MEASURE.search(simplified(text))
-    return match.group() if match else ""
+def notes_of(text: str, intent: Intent, modality: Modality | None) -> tuple[Message, ...]:
+    """Return what else a question asks and its answer leaves out: a measure that no box gives, the side of a breast."""
+    notes = []
+    if intent.kind is Kind.MEASURE and (measure := _OTHER_MEASURE.search(simplified(text))):
+        notes.append(Message("task.measure_left_out", measure=measure.group()))
+    if intent.side and modality in OF_ONE_SIDE:
+        notes.append(Message("task.which_of_pair"))
+    return tuple(notes)
 
 
 def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str, ...]:

@@ -110,5 +110,8 @@ def _text(answers: Sequence[Answer]) -> str:
     said: dict[str, None] = {}
     for answer in answers:
         text = answer.text if answer.text.endswith(_ENDS) else f"{answer.text}{'。' if is_chinese else '.'}"
-        said |= dict.fromkeys(_BETWEEN_SENTENCES.split(text[:1].upper() + text[1:]))
+        perhaps = Message("answer.perhaps", names=answer.best_guesses).text(answer.language)  # says the same of a presence
+        guess = Message("answer.best_guess", names=answer.best_guesses).text(answer.language)
+        known = {guess} if perhaps in said else set()
+        said |= dict.fromkeys(each for each in _BETWEEN_SENTENCES.split(text[:1].upper() + text[1:]) if each not in known)
     return ("" if is_chinese else " ").join(filter(None, said))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from medrega_edge.domain import Task
+from medrega_edge.prompts.intent.parts import TYPE_OF_LESION
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
@@ -18,13 +19,16 @@ _OPENING = re.compile(
     r"|^\W*(?:不对|不是|错了|不)(?:[，, 。]+(?:我?[说指要问]的?是)?|我[说指要问]的是)(?=\w)",
     re.IGNORECASE,
 )
-_ENDING = re.compile(r"[ ,]+please\W*$|(?<=[的侧边])(?:也|再|还)?(?:要|请)?[标圈框画](?:一下|出来|上)?\W*$", re.IGNORECASE)
+_ENDING = re.compile(
+    r"[ ,]+please\W*$|(?:并且?|再|然后)?保存(?:一下|下来)?\W*$"
+    r"|(?<=[的侧边])(?:也|再|还)?(?:要|请)?[标圈框画](?:一下|出来|上)?\W*$",
+    re.IGNORECASE,
+)
 _TYPE = re.compile(
     r"^\W*(?:and )?(?:what|which) (?:type|kind|sort)(?: (?:is it|of (?:tumou?r|lesion)(?: is it)?|exactly))?\W*$"
     r"|^\W*(?:它)?(?:是|属于)?(?:什么|哪[一种]?)(?:类型|种类|类|种)的?\W*$",
     re.IGNORECASE,
 )
-TYPE_OF_LESION = "what type of lesion is it", "这是什么类型的病变"
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _ORDINALS_ZH = "一二三四五"
 _ORDINAL = re.compile(

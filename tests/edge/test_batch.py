@@ -228,11 +228,11 @@ def test_an_interrupted_replacement_goes_on_without_force(stub, tmp_path, monkey
     out.write_text("earlier")
     answer, done = stub.run, []
 
-    def interrupt(*arguments):
+    def interrupt(*arguments, **named):
         if done:
             raise KeyboardInterrupt
         done.append(1)
-        return answer(*arguments)
+        return answer(*arguments, **named)
 
     monkeypatch.setattr(stub, "run", interrupt)
     assert ask_folder(tmp_path / "in", out, "--force") == 130
@@ -375,10 +375,10 @@ def test_how_far_it_is_without_a_terminal(stub, series, tmp_path, monkeypatch, c
 def test_a_fault_of_ours_costs_one_row_and_names_nobody(stub, series, tmp_path, monkeypatch):
     answer = stub.run
 
-    def sometimes(image, *rest):
+    def sometimes(image, *rest, **named):
         if image.image.pixels.mean() == 4:
             raise KeyError("DOE^JANE")
-        return answer(image, *rest)
+        return answer(image, *rest, **named)
 
     monkeypatch.setattr(stub, "run", sometimes)
     out = tmp_path / "a.jsonl"

@@ -16,7 +16,7 @@ from tests.edge.stub import medrega as run
         (["juggle"], "cli.no_command", {"name": "juggle", "command": "medrega"}),
         (["DOE^JANE.dcm"], "cli.no_command", {"name": "...", "command": "medrega"}),
         (["model", "juggle"], "cli.no_command", {"name": "juggle", "command": "medrega model"}),
-        (["ask", "--nonsense"], "cli.no_option", {"name": "--nonsense", "command": "medrega ask"}),
+        (["ask", "--juggle"], "cli.no_option", {"name": "--juggle", "command": "medrega ask"}),
         (["ask", "--DOE^JANE"], "cli.no_option", {"name": "...", "command": "medrega ask"}),
         (["ask", "--windows", "lung"], "cli.no_option_similar", {"name": "--windows", "similar": ("--window",)}),
         (["ask"], "cli.no_question", {}),

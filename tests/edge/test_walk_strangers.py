@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.images.samples import sample_path
@@ -102,6 +103,10 @@ def test_several_questions_have_no_common_run(engine, image):
         (["T12在哪里", "下一节呢"], Kind.LOCATE, ["L1 vertebra"]),
         (["标出右肾", "具体在哪"], Kind.LOCATE, ["right kidney"]),
         (["能看到什么", "第一个在哪"], Kind.LOCATE, ["left kidney"]),
+        (["双肾标一下", "左边那个勾个轮廓"], Kind.SEGMENT, ["left kidney"]),
+        (["右肾在哪", "离肝脏多远？"], Kind.DISTANCE, ["right kidney", "liver"]),
+        (["where is the right kidney", "how far from the liver?"], Kind.DISTANCE, ["right kidney", "liver"]),
+        (["看到肝没", "框出来并保存"], Kind.LOCATE, ["liver"]),
     ],
 )
 def test_a_line_of_a_chat_goes_on_from_those_before(engine, image, lines, kind, names):
@@ -154,6 +159,17 @@ def test_what_lies_beside_something_is_refused_in_a_chat(engine, image):
         ("白质病灶有多少处？", "mri", Kind.COUNT, ["multiple sclerosis lesion"]),
         ("急性脑梗死的核心区在哪", "ct", Kind.LOCATE, ["ischemic stroke core"]),
         ("水肿区和增强区哪个更大", "mri", Kind.COMPARE, ["brain edema", "brain enhancing tumor"]),
+        ("哪边肾有结石", "ct", Kind.SIDE, ["kidney stone"]),
+        ("渗出多吗？", "fundus", Kind.COUNT, ["hard exudates"]),
+        ("Are the kidneys enhancing symmetrically?", "ct", Kind.ANSWER, KIDNEYS),
+        ("What is the diagnosis?", "mri", Kind.REPORT, []),
+        (
+            "How large is the oedema compared with the enhancing tumour?",
+            "mri",
+            Kind.COMPARE,
+            ["brain enhancing tumor", "brain edema"],
+        ),
+        ("把强化的肿瘤和周围水肿勾出来", "mri", Kind.LOCATE, ["brain enhancing tumor", "brain edema"]),
         ("这是几腔心切面", "ultrasound", Kind.CLASSIFY, ["heart"]),
         (
             "how far are the haemorrhages from the disc?",
@@ -184,8 +200,14 @@ def test_a_side_of_many_is_heard(engine, text):
         ("What grade is this glioma?", "mri", "task.impossible_score"),
         ("食道在脊髓的前面还是后面", "ct", "task.impossible_relation"),
         ("胃和脾，哪个在片子的左边？", "ct", "task.impossible_relation"),
-        ("肝占了整个图的百分之多少", "ct", "task.impossible_relation"),
+        ("肝占了整个图的百分之多少", "ct", "task.impossible_outline"),
         ("OD or OS?", "fundus", "task.which_of_pair"),
+        ("息肉需要切除吗", "endoscopy", "task.impossible_care"),
+        ("有没有血小板聚集？", "pathology", "task.state_unknown"),
+        ("出血量大约多少毫升？", "ct", "task.impossible_outline"),
+        ("How many Hounsfield units is the liver?", "ct", "task.impossible_score"),
+        ("Which metacarpal is fractured?", "xray", "task.impossible_relation"),
+        ("how far apart are they?", "ct", "task.two_names"),
     ],
 )
 def test_what_boxes_do_not_tell_is_refused_with_its_reason(engine, text, modality, code):
@@ -265,3 +287,30 @@ def test_letters_for_coordinates_are_no_box(engine, image, name):
     else:
         with pytest.raises(UsageError):
             engine.ask(image, text)
+
+
+def test_a_film_of_one_breast_has_no_other_side(engine, image):
+    asked = parse_intent("右乳有没有肿块", Scene(list(Task), engine.terminology, Modality.MAMMOGRAPHY))
+    assert asked.intent.side is None
+    assert [note.code for note in asked.notes] == ["task.which_of_pair"]
+
+
+def test_what_it_most_likely_is_asks_for_the_class(engine):
+    scene = Scene(list(Task), engine.terminology, Modality.MRI, engine._prompts, True, lambda: "head")
+    for text in ("Where is the mass and what is it most likely?", "肿瘤多大，考虑什么类型？"):
+        assert [question.intent.kind for question in parse_intent(text, scene).questions][1] is Kind.CLASSIFY
+
+
+def test_the_largest_of_several_boxes_is_told(engine, image):
+    asked = parse_intent("which gland is largest?", Scene(list(Task), engine.terminology, Modality.PATHOLOGY))
+    answer = engine.ask(image, "locate the liver")
+    small = replace(answer.regions[0], label="gland", box=PixelBox(10, 10, 20, 20))
+    large = replace(small, box=PixelBox(30, 30, 60, 70))
+    told = asked.finish(replace(answer, regions=(small, large)))
+    assert told.text.endswith("The largest of 2 boxes of gland: 30, 30, 60, 70.")
+    assert [region.box for region in told.regions] == [large.box]
+
+
+def test_a_guess_is_not_told_twice(engine, image):
+    text = engine.ask(image, "is there a spleen, and where is it?").text
+    assert text == "Perhaps: spleen."

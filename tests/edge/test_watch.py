@@ -124,10 +124,10 @@ def test_a_file_that_changes_while_it_is_read_is_not_answered_yet(inbox, tmp_pat
     engine = StubEngine()
     answer = engine.run
 
-    def disturbed(*rest):
+    def disturbed(*rest, **named):
         if engine.asked == 0:
             Image.new("L", (40, 40), 2).save(inbox / "a.png")
-        return answer(*rest)
+        return answer(*rest, **named)
 
     engine.run = disturbed
     _, rows = next(watch(engine, inbox, tmp_path / "out", ASKING, "job", settle=0.02))

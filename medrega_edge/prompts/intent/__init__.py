@@ -91,7 +91,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         kind,
         names,
         generic,
-        {typed: meant for typed, meant in reading.typos.items() if typed.casefold() != meant.casefold()},
+        {typed: meant for typed, meant in reading.typos.items() if typed.casefold().replace("-", "") != meant.casefold()},
         reason,
         reading.facts.has("outline"),
         unknown,

@@ -43,10 +43,17 @@ _GOES_ON = re.compile(
     r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
     r"(?: one)?)$"
     r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?多[大少长宽]$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
-    r"|^(?:请|帮我)?(?:把)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
+    r"|^(?:位置)在哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
+    r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
     r"|在?哪一?[侧边]|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
     r"|(?:其中)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
+)
+TYPE_OF_LESION = "what type of lesion is it", "这是什么类型的病变"
+_WHAT_IS_IT = re.compile(  # after a finding was named
+    r"^(?:and )?what (?:is|could|might) it (?:be )?(?:most likely|probably)?$"
+    r"|^(?:and )?what (?:is|are) (?:it|they) most likely$"
+    r"|^(?:它)?(?:最?可能|大概|考虑)是?(?:什么|哪种)(?:病变|肿瘤|类型|性质)?的?$"
 )
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
@@ -135,6 +142,8 @@ def with_names(piece: str, names: BilingualName) -> str:
     english, chinese = names
     if not english:
         return piece
+    if _WHAT_IS_IT.search(piece):
+        return TYPE_OF_LESION[not piece.isascii()]
     if _GOES_ON.search(piece):
         return f"{piece}: the {english}" if piece.isascii() else f"{chinese}{piece}"
     piece = _INSIDE.sub(lambda match: f"in the {english}" if match.group().isascii() else f"{chinese}里", piece, count=1)

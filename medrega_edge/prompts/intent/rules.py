@@ -14,7 +14,7 @@ from medrega_edge.prompts.intent import kinds
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.phrases import has, pattern, table, without_fillers
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import MARK, is_finding, may_be_finding, superlative
+from medrega_edge.vocabulary.wording import MARK, is_finding, is_of_many, may_be_finding, superlative
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,14 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.CLASSIFY, None, _SURER
     if _IN_WHICH_SIDE.search(facts.whole) and facts.has_name:
         return Kind.SIDE, None, math.inf
+    if _MANY_ZH.search(facts.said):
+        return Kind.COUNT, None, math.inf
+    if _SIZE_COMPARED.search(facts.said):
+        return Kind.COMPARE, None, math.inf
+    if _DIAGNOSIS.search(facts.whole) and not facts.has_name:
+        return Kind.REPORT, None, math.inf
+    if facts.names and (_ENHANCES.search(facts.said) or _PRESSES.search(facts.said)):
+        return Kind.ANSWER, None, math.inf
     if _KIND_OF_IT.search(facts.whole):
         return Kind.CLASSIFY, None, math.inf
     if facts.has("help", "command"):  # "save the liver to a file": options of the program do that
@@ -177,7 +185,11 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= facts.has("report_strong") and facts.has("with_boxes")  # "a report whose findings are marked"
         is_context |= reason == "brightness" and facts.has("why")
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
-            is_certain = reason in ("brightness", "lab", "age") or (reason == "care" and not facts.has_name)
+            is_certain = (
+                reason in ("brightness", "lab", "age")
+                or _NO_BOX_TELLS.search(facts.whole) is not None
+                or (reason == "care" and not facts.has_name)
+            )
             return Kind.IMPOSSIBLE, reason, math.inf if is_certain else _SURER_THAN_IMPOSSIBLE
     if _RATIO.search(facts.whole) and len(facts.names) > 1:
         return Kind.COMPARE, None, math.inf
@@ -191,6 +203,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.IDENTIFY, None, math.inf
     if _asks_which_is_ill(facts):
         return Kind.REPORT, None, math.inf
+    if _SHARE.search(facts.whole) and facts.has_name:
+        return Kind.IMPOSSIBLE, "outline", math.inf
     if _asks_for_relation(facts):
         return Kind.IMPOSSIBLE, "relation", math.inf
     if _asks_for_class_finding(facts):
@@ -296,9 +310,15 @@ _WEIGHTING = re.compile(
 _WHAT_IS = re.compile(
     r"^what (?:is|are|s|re) (?:the|that|this|these|those) (?:[a-z]+ ){0,2}" + MARK + r"\W*$"
 )  # "what are the white spots"
+_NO_BOX_TELLS = re.compile(r"hounsfield|\b(?:resect|remov|excis)|切除|出血量")  # what is impossible for certain
+_SIZE_COMPARED = re.compile(rf"how (?:large|big|long|wide) .*{MARK}.*\bcompared (?:with|to)\b.*{MARK}")
+_DIAGNOSIS = re.compile(r"^(?:so )?what(?: is| s|s)? (?:the |your )?(?:most likely |likely )?diagnosis\W*$")
+_ENHANCES = re.compile(r"\b(?:enhanc(?:e|es|ing(?! and))|light(?:s|ing)? up)\b")  # in the words beside the names
+_PRESSES = re.compile(r"\b(?:compress|invad|displac|infiltrat|erod)\w*|压迫|侵犯(?!到哪)|推移")
+_MANY_ZH = re.compile(rf"{MARK}(?:数量)?多(?:不多|[吗么])\W*$")
 _IN_WHICH_SIDE = re.compile(
     r"\b(?:in|on) the (?:left(?: [a-z]+){0,3} or (?:the )?right|right(?: [a-z]+){0,3} or (?:the )?left)\b"
-    r"|\b(?:in |on )?which hemisphere\b"
+    r"|\b(?:in |on )?which hemisphere\b|哪[边侧]的?[肾肺](?:[里上]?[有长]|$)"
 )
 _KIND_OF_IT = re.compile(
     r"^(?:what|which) (?:kind|type|sort) (?:is it|are they|of lesion is it)\W*$"
@@ -329,7 +349,8 @@ _IN_STRUCTURE = re.compile(
     rf"in (?:the |his |her )*(?:left |right )*{MARK}|^(?:它|{MARK})(?:是不是|是否)?(?:在|位于){MARK}[里内上中]?[吗么？?]"
 )
 _IN_WHICH_PART = re.compile(
-    r"\bwhich (?:[a-z]+ )?(?:lobe|segment|zone|quadrant|vertebra|rib|bone|joint|chamber|wall|level)s? "
+    r"\bwhich (?:[a-z]+ )?(?:lobe|segment|zone|quadrant|vertebra|rib|bone|joint|chamber|wall|level"
+    r"|metacarpal|metatarsal|phalanx|carpal|finger|toe)s? "
     r"(?!(?:is|are) (?:this|that|it|they|shown|seen|visible)\b)"
     r"|\b(?:closer|nearer|closest|nearest) to\b"
     r"|^what (?:is|lies|organ is) between\b"
@@ -343,8 +364,8 @@ _IN_WHICH_PART = re.compile(
 _IN_CORNER = re.compile(r"\b(?:any|some|no)thing\b.* corner\b|[左右][上下]角有")
 _WHICH_LIES = re.compile(
     r"哪一?个(?:更|比较|最)?(?:在|靠)(?:[^？?，,]{0,4}的?)?[左右上下前后]|在[^，,？?]{1,8}的?[前后上下]面还是[前后上下]面"
-    r"|占[^，,？?]{0,4}(?:图|画面|片子)|百分之多少|\bper ?cent(?:age)? of the (?:image|picture|scan)"
 )
+_SHARE = re.compile(r"[占佔][^，,？?]{0,4}(?:图|画面|片子)|百分之[多几]|\bper ?cent(?:age)? of\b")
 _BESIDE_IT = re.compile(
     r"^(?!what )[^.,;-]{0,40}\b(?:above|below|beneath|underneath|beside|next to|adjacent to) (?:it|them|that one)\W*$"
     r"|^(?:and )?(?:the )?[a-z]+ between (?:it|them)\W*$"
@@ -363,7 +384,10 @@ def _asks_for_relation(facts: Facts) -> bool:
     return (
         _IN_CORNER.search(facts.said) is not None
         or _WHICH_LIES.search(facts.whole) is not None
-        or _BESIDE_IT.search(facts.whole) is not None
+        or (
+            _BESIDE_IT.search(facts.whole) is not None
+            and (not facts.names or any(is_of_many(name[0]) for name in facts.names))
+        )
         or (in_picture and facts.has_name and not is_side)
         or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
         or ((facts.has_name or _NEXT_TO_IT.search(facts.whole)) and _IN_WHICH_PART.search(facts.whole) is not None)
