@@ -64,14 +64,16 @@ class Several(TaskRequest):
         """
         answers: list[Answer] = []
         refused = list(self.refused)
+        errors: list[UsageError] = []
         for question in self.questions:
             asked = question.with_masks() if self.wants_masks else question
             try:
                 answers.append(run(asked.about_found(answers[-1]) if answers else asked))
             except UsageError as error:
+                errors.append(error)
                 refused.append(error.message)
         if not answers:
-            raise UsageError(refused[0].code, **refused[0].params)
+            raise errors[0]
         return self._joined(answers, refused)
 
     def _joined(self, answers: Sequence[Answer], refused: Sequence[Message]) -> Answer:

@@ -55,7 +55,6 @@ def speed(gain=2.0, swing=0.0, rate=5.0):
         questions_per_second=spread(rate),
         ratios={"jump_forward_gain": spread(gain, swing)},
         peak_mib=100.0,
-        joules=None,
         seconds=1.0,
         **stages,
         **{name: spread(1.0) for name in passes},

@@ -89,7 +89,7 @@ def results():
         **HEADER,
     )
     stage = filled(
-        StageTimes, threads=2, device="cpu", peak_mib=1.0, joules=None, seconds=1.0,
+        StageTimes, threads=2, device="cpu", peak_mib=1.0, seconds=1.0, throughput=None, card=None,
         ratios={"jump_forward_gain": Spread.of([1.3]), "jump_forward_fewer_passes": Spread.of([1.64])},
         next_start_share=Spread.of([0.05]),
     )  # fmt: skip

@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 
 from medrega_bench.evaluation.paired import compared
-from medrega_bench.evaluation.results import ConfidenceBin
 from medrega_bench.reports import render
-from medrega_bench.reports.charts import FrontierPoint, frontier, reliability
 from medrega_bench.reports.document import comparison, document, figures_of
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 
@@ -29,7 +27,7 @@ def made(language=Language.EN, rows=None, **more):
 
 def test_the_page_needs_nothing_else():
     text = render.html(made())
-    assert not re.search(r"(src|href)=\"(?!data:)|https?:|@import|url\(|<script", text)
+    assert not re.search(r"(src|href)=\"(?!data:|#)|https?:|@import|url\(|<script", text)
     assert "default-src 'none'" in text
 
 
@@ -46,7 +44,7 @@ def test_every_format_carries_the_notice_and_speaks_the_language(language, notic
 
 def test_figures_stand_in_markdown_and_csv():
     text = render.markdown(made())
-    assert r"| detect | en | mean\_iou | 20 | 100.0 | 50.0 | 50.0 (50.0 to 50.0) | yes | 0.0 | 100.0 |" in text
+    assert r"| detect | English | mean\_iou | 20 | 100.0 | 50.0 | 50.0 (50.0 to 50.0) | yes | 0.0 | 100.0 |" in text
     assert "20 / 20" not in text
     one = result(package(many(HALF)), package(many(), "reference", "fp32"))
     rows = list(csv.DictReader(io.StringIO(render.as_csv(figures_of(one)))))
@@ -87,20 +85,6 @@ def test_two_results_beside_each_other():
     assert NOTICE in render.markdown(one)
 
 
-def test_marks_lie_where_their_values_are():
-    points = [FrontierPoint(x, (x, x), y, (y, y), "p") for x, y in ((0.0, 0.0), (10.0, 0.5))]
-    low, high = frontier(points).marks
-    assert low.x < high.x
-    assert low.y > high.y  # up is less in SVG
-    assert frontier([]) is None
-    assert reliability([]) is None
-    mark = reliability([ConfidenceBin(4, 1.0, 1.0)]).marks[0]
-    assert (mark.x, mark.y) == (620, 16)
-    assert [tick.text for tick in reliability([ConfidenceBin(4, 1.0, 1.0)]).up] == [
-        "0.0", "0.2", "0.4", "0.6", "0.8", "1.0",
-    ]  # fmt: skip
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to open the page with")
 def test_a_browser_reads_the_figures(tmp_path):
@@ -118,6 +102,6 @@ def test_a_browser_reads_the_figures(tmp_path):
     dom = run.stdout.decode()
     assert NOTICE in dom
     assert "<td>50.0 (50.0 to 50.0)</td><td>yes</td>" in dom
-    assert dom.count('<g class="mark">') >= 3  # two points of the frontier, bins of the reliability
+    assert dom.count('class="mark"') >= 3  # two points of the frontier, bins of the reliability
     assert dom.count("<figure>") == 1
     assert BOX not in dom

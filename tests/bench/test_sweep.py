@@ -118,7 +118,8 @@ def test_a_report_shows_both_frontiers_each_task_and_what_was_refused(made, lang
     text = render.html(sweep_report.report(made, language))
     assert text.count('<svg class="chart"') == 2
     assert text.count('<g class="mark">') == 6
-    assert "+50.0 (+50.0 to +50.0) *" in text
+    to = "至" if language is Language.ZH else "to"
+    assert f"+50.0 (+50.0 {to} +50.0) *" in text
     assert "It is too coarse." in text
     assert "<td>worse</td><td>8.0</td>" in text
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrega_bench.cli.console import show_flips, show_losses, with_progress
+from medrega_bench.cli.machines import is_of_machines, show_machines
 from medrega_bench.cli.options import AnyDataOption, LangOption, LimitOption, SplitOption
 from medrega_edge.cli.console import print_result, print_status, user_language
 from medrega_edge.domain import NOTICE, Language
@@ -19,19 +20,26 @@ if TYPE_CHECKING:
 
 
 def compare(
-    before: Annotated[str, typer.Argument(help="A result of `medrega bench run`, or a package.")],
-    after: Annotated[str, typer.Argument(help="Another one; packages are measured on the same questions.")],
+    results: Annotated[
+        list[str], typer.Argument(help="Results of `medrega bench run` or `submit`; or two packages, which are measured.")
+    ],
+    machines: Annotated[
+        bool, typer.Option("--machines", help="Put machines beside each other, as for more than two results.")
+    ] = False,
     data: AnyDataOption = None,
     split: SplitOption = "test",
     limit: LimitOption = None,
     out: Annotated[Path | None, typer.Option(help="File to write: .json, .md or .html.")] = None,
     lang: LangOption = None,
 ) -> None:
-    """Compare two results or two packages.
+    """Compare two results, two packages, or many machines.
 
-    Shows what each task lost, whether that is significant, and which answers flipped.
+    Of two, it shows what each task lost, whether that is significant, and which answers flipped. Of more, or of files of
+    `submit`, it shows the speed, energy and accuracy of each machine; --out as .json merges them into one file.
 
     medrega bench compare old/result.json new/result.json
+
+    medrega bench compare laptop.json desktop.json server.json --out machines.html
 
     medrega bench compare package-a package-b --out difference.html
     """
@@ -46,10 +54,15 @@ def compare(
         check_output_path(out)
         if out.suffix not in (".json", ".md", ".html"):
             raise UsageError("bench.difference_format")
+    if machines or len(results) > 2 or any(is_of_machines(Path(each)) for each in results):
+        show_machines(results, out, lang)
+        return
+    if len(results) < 2:
+        raise UsageError("bench.one_result")
     packages: list[PackageResult] = []
     with TemporaryDirectory() as drawn:
         plan: measure.Plan | None = None
-        for given in (before, after):
+        for given in results:
             path = Path(given)
             if path.suffix == ".json" or (path.is_dir() and not (path / "manifest.json").exists()):
                 package = measure.read_result(path).packages[0]

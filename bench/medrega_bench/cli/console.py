@@ -10,6 +10,7 @@ from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
     from medrega_bench.evaluation.results import Flip, PackageResult, RowComparison
+    from medrega_bench.result_files import DataIdentity
 
 T = TypeVar("T")
 
@@ -32,14 +33,13 @@ def show_report(folder: str) -> None:
     print_result(NOTICES[user_language()])
 
 
-def show_package(package: PackageResult) -> None:
-    """Print the overall figure and the speed of a package, and what it lost."""
-    from medrega_bench.reports.percentages import percent
+def show_package(package: PackageResult, data: DataIdentity) -> None:
+    """Print the headline and the speed of a package, and what it lost."""
+    from medrega_bench.reports import headlines
     from medrega_bench.reports.phrases import words
 
-    model, say = package.model, words(user_language())
-    overall = percent(package.overall, say["to"], say["none"])
-    print_result(f"{say[package.role]} {model.name} {model.precision}: {say['overall']} {overall}")
+    say = words(user_language())
+    print_result(f"{say[package.role]} {package.model.name} {package.model.precision}: {headlines.line(package, data, say)}")
     for stage in package.speed:
         rate = stage.questions_per_second.median
         print_result(Message("bench.package_speed", rate=rate, device=stage.device, threads=stage.threads))

@@ -10,7 +10,12 @@ import typer
 from medrega_edge.cli.console import print_result
 from medrega_edge.i18n.message import Message
 
-DOCUMENTS = tuple(map(Path, ("README.md", "docs/accuracy.md", "docs/speed.md", "docs/server.md", "docs/default_package.md")))
+DOCUMENTS = tuple(
+    map(
+        Path,
+        ("README.md", "docs/accuracy.md", "docs/speed.md", "docs/server.md", "docs/default_package.md", "docs/benchmark.md"),
+    )
+)
 
 
 def docs(

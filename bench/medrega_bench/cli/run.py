@@ -95,5 +95,5 @@ def run(
     if keep is not None:
         write_text(keep / measure.history_name(result), texts[0])
     for package_result in result.packages:
-        show_package(package_result)
+        show_package(package_result, result.data)
     show_report(out.name)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medrega_edge.evaluation.bootstrap import FloatArray, Interval, groups_of, multiplicities, percentiles
+from medrega_bench.result_files import Estimate
+from medrega_edge.evaluation.bootstrap import FloatArray, Interval, groups_of, mean_interval, multiplicities, percentiles
 from medrega_edge.i18n.message import Message
 
 
@@ -96,3 +97,8 @@ def ratios(rows: Sequence[Mapping[str, tuple[float, float]]], empty: float | Non
         return {name: float(above / below) if below else None for name, above, below in pairs}
 
     return Measured(counts, figures, empty)
+
+
+def estimate(values: Sequence[float], images: Sequence[str]) -> Estimate:
+    """Return the mean of values with its 95 % interval over images; `images` names the image of each."""
+    return Estimate(len(values), float(np.mean(values)), mean_interval(np.array(values, float), images))

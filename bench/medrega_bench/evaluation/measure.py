@@ -14,6 +14,7 @@ from typing import Any, Literal
 from medrega_bench.datasets.evaluation_set import EvaluationItem
 from medrega_bench.evaluation import answer_cache, paired
 from medrega_bench.evaluation.answer_cache import Progress
+from medrega_bench.evaluation.headline import headlines
 from medrega_bench.evaluation.question_only_baseline import QuestionOnlyBaseline
 from medrega_bench.evaluation.results import RUN, AnswerRow, Corners, PackageResult, RunResult, read_run
 from medrega_bench.evaluation.tables import tables
@@ -135,7 +136,7 @@ def result_of(measured: Sequence[PackageResult], data_name: str, split: str | No
     )
     rows = packages[0].rows
     truths = "\n".join(f"{row.id} {row.image} {row.question} {row.truth}" for row in rows)
-    return RunResult(
+    result = RunResult(
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=commit(),
         command=command(),
@@ -144,6 +145,7 @@ def result_of(measured: Sequence[PackageResult], data_name: str, split: str | No
         data=DataIdentity(data_name, split, len(rows), len({row.image for row in rows}), _short(truths.encode())),
         packages=packages,
     )
+    return replace(result, headline=headlines(result.package)[0])
 
 
 def commit() -> str | None:

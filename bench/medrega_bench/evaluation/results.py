@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from medrega_bench.evaluation.figures import Change
+from medrega_bench.evaluation.headline import Headline
 from medrega_bench.evaluation.older_results import modern_run, modern_tasks
 from medrega_bench.performance.environment import Environment, ModelIdentity
 from medrega_bench.performance.latency import StageTimes
@@ -307,6 +308,7 @@ class PackageResult:
 class RunResult:
     """The result of `medrega bench run`. `commit` is that of medrega-edge, None outside a checkout.
 
+    `headline` is that of `package` on the first device; older results lack it.
     No path is in it. Names of users' files may name a patient, so ids of their questions are hashed unless asked for.
     """
 
@@ -319,6 +321,7 @@ class RunResult:
     environment: Environment
     read_bandwidth_gb_per_second: float | None
     data: DataIdentity
+    headline: Headline | None = optional()
     packages: tuple[PackageResult, ...]
 
     @property

@@ -152,6 +152,15 @@ TEMPLATES: dict[str, str] = {
     "bench.no_result_of_block": "'{file}' names the result '{result}', which is not there; commit or correct it.",
     "bench.stale": "'{file}' is stale: run `medrega bench docs` and commit what it writes.",
     "bench.unknown_block": "'{file}' names an unknown block '{block}'; choose one of: {blocks}.",
+    # ---- robustness --------------------------------------------------------------------------------------------------
+    #
+    "bench.robust_all": "all",
+    "bench.robust_clean": "images themselves: accuracy {accuracy:.1%}, IoU {iou:.3f}; {objects} objects in {images} images",
+    "bench.robust_cost": "loss against full precision, {where}: {loss:+.1f} points ({low:+.1f} to {high:+.1f})",
+    "bench.robust_mean": "{kind}: mean drop {drop:+.1f} points ({low:+.1f} to {high:+.1f})",
+    "bench.robust_perturbed": "perturbed images",
+    "bench.robust_themselves": "images themselves",
+    "bench.robust_row": "  {name:<15}drop {one:+6.1f} {two:+6.1f} {three:+6.1f} points, unfamiliar {unfamiliar:.0%}",
     # ---- cli ---------------------------------------------------------------------------------------------------------
     #
     "bench.baseline_chosen": "{language}: {unit} 1 to {longest}, C {c}: {right:.3f} right on val",
@@ -205,4 +214,100 @@ TEMPLATES: dict[str, str] = {
     "bench.threads_unreadable": "'{threads}' is no list of thread numbers; write for example 1,2.",
     "bench.variant": "{name:<26}{seconds:8.3f} s  {gain:5.2f} times  error {error:.4f}",
     "bench.warning": "warning: {problem}",
+    # ---- honesty, figures of the field -------------------------------------------------------------------------------
+    #
+    "bench.asking_split": "{split}: asking about {images} images",
+    "bench.field_measured": "{images} images; figures in {file}",
+    "bench.honesty_cycle": "boxes, named and located again",
+    "bench.honesty_free": "free questions, with and without their images",
+    "bench.honesty_hidden": "options without the right one",
+    "bench.honesty_measured": "{refused:.1f} % of the questions without an image were refused; figures in {file}",
+    "bench.honesty_no_image": "questions without an image",
+    "bench.honesty_part": "asking: {part}",
+    "bench.honesty_rewordings": "questions in other words",
+    "bench.split_unreadable": "'{file}' is no split; it needs a source, and the names of the images of its test part.",
+    # ---- hardware, energy, machines ----------------------------------------------------------------------------------
+    #
+    "bench.not_of_a_machine": "'{file}' is no result of `medrega bench run` or `submit`; name another.",
+    "bench.no_speed_to_draw": "No machine of the file has a speed to draw; measure without --no-speed.",
+    "bench.one_result": "There is one result; name another to compare it with, or add --machines.",
+    "bench.other_questions": "Accuracy is of different packages or questions, marked by letters: compare within a letter "
+    "only.",
+    "bench.submission_written": "{file} holds what stands above and nothing else; nothing was sent",
+    # ---- box fidelity of a server ------------------------------------------------------------------------------------
+    #
+    "bench.boxes_at_most": "Images with a side above {side} pixels are made smaller, and the coordinates are pixels of the "
+    "smaller image.",
+    "bench.boxes_blind": "The boxes do not follow the things in the pictures closely, however they are read (mean IoU "
+    "{iou:.2f}): nothing systematic shows.",
+    "bench.boxes_coarse": "The numbers are multiples of {step:g}, up to {share:.1f} % of a side: no box is truer than that.",
+    "bench.boxes_cropped": "The coordinates are those of the square in the middle of the image, {side} wide.",
+    "bench.boxes_dialect": "dialect {dialect}; {question}",
+    "bench.boxes_evidence": "Read so, the boxes lie {nearer:.3g} times nearer to the truth (95 % {low:.3g} to {high:.3g}): "
+    "mean IoU {before:.2f} -> {after:.2f}.",
+    "bench.boxes_exchanged": "The coordinates are scaled with width and height of the image taken for each other.",
+    "bench.boxes_key_missing": "The environment variable named with --api-key-env is not set; set it to the key.",
+    "bench.boxes_letterboxed": "The coordinates are those of the image in a square of {side}, padded on both sides.",
+    "bench.boxes_longest": "The coordinates are those of the image resized to a longest side of {side}, or padded to such "
+    "a square at the right or bottom.",
+    "bench.boxes_mirrored_across": "Left and right are mirrored in {share:.0%} of the answers.",
+    "bench.boxes_mirrored_down": "Top and bottom are mirrored in {share:.0%} of the answers.",
+    "bench.boxes_order": "The four numbers are {order}, not {said}, in {share:.0%} of the answers.",
+    "bench.boxes_padded": "The coordinates are relative to a square to which the image is padded at the right or bottom, "
+    "not to the image.",
+    "bench.boxes_pixels": "The coordinates are pixels of the original image, which is not what the dialect says.",
+    "bench.boxes_range": "The coordinates count from 0 to {side} along each side, which is not what the dialect says.",
+    "bench.boxes_report_name": "The report is written as .html or .md; name the file so.",
+    "bench.boxes_scaled": "The boxes are scaled by {across:.3f} across and {down:.3f} down.",
+    "bench.boxes_scattered": "The boxes scatter: mean IoU {iou:.2f}, a side is {error:.1f} pixels off (median). The model "
+    "sees badly.",
+    "bench.boxes_shifted_by_pixels": "The boxes are shifted by {x:+.1f} pixels across and {y:+.1f} down on images of every "
+    "size.",
+    "bench.boxes_shifted_by_share": "The boxes are shifted by {x:+.1f} % of the width and {y:+.1f} % of the height, which "
+    "grows with the image.",
+    "bench.boxes_shortest": "The coordinates are those of the image resized to a shortest side of {side}.",
+    "bench.boxes_size": "{width} x {height}: {parsed} of {asked} with a box, mean IoU {iou:.2f}, {right:.0%} at 0.5",
+    "bench.boxes_size_wrong": "'{size}' is no size of an image, as 640x480 with sides from {least} to {most}.",
+    "bench.boxes_smart": "The coordinates are pixels of the image resized to sides that are multiples of {factor}, and to "
+    "{limit} pixels at most.",
+    "bench.boxes_sound": "No systematic error shows: shift {x:+.2f} +- {x_by:.2f} % across and {y:+.2f} +- {y_by:.2f} % "
+    "down, scale {across:.3f} +- {across_by:.3f} and {down:.3f} +- {down_by:.3f}; mean IoU {iou:.2f}.",
+    "bench.boxes_stretched": "The coordinates are those of the image resized to {side} x {side}.",
+    "bench.boxes_swapped": "x and y are swapped in {share:.0%} of the answers.",
+    "bench.boxes_too_few": "Nothing systematic can be said of fewer than {least} boxes.",
+    "bench.boxes_turned": "The boxes are turned by 180 degrees in {share:.0%} of the answers.",
+    "bench.boxes_unread": "{parsed} of {asked} answers hold a box as {dialect} writes it; {malformed} cannot be read, "
+    "{refused} refuse, {no_box} find nothing, {failed} failed.",
+    "bench.no_http": "What is at the address of --server does not speak HTTP ({reason}); check address and port.",
+    "bench.no_server": "No server answers at the address of --server ({reason}); start it, or check address and port.",
+    "bench.server_busy": "The server put the question off {tries} times ({status}: {words}); try again when it has less to "
+    "do.",
+    "bench.server_certificate": "The certificate of the server cannot be trusted ({reason}); give it one that this machine "
+    "trusts.",
+    "bench.server_error": "The server failed ({status}: {words}); see its log.",
+    "bench.server_key": "The server asks for a key ({status}); name the environment variable that holds it with "
+    "--api-key-env.",
+    "bench.server_no_completion": "The answer of the server is no chat completion; name the address of OpenAI's API, as "
+    "http://127.0.0.1:8080/v1.",
+    "bench.server_no_images": "The server takes no images for this model ({words}); load a model that sees, with its "
+    "projector.",
+    "bench.server_no_model": "The server has no model '{model}', or no chat completions at this address ({words}); check "
+    "both.",
+    "bench.server_not_json": "The server answers something other than JSON ({status}); name the address of OpenAI's API.",
+    "bench.server_redirects": "The server names another address ({status}), which is not followed; name that one with "
+    "--server.",
+    "bench.server_slow": "The server gave no answer within {seconds:g} s; give it longer with --timeout.",
+    "bench.server_tls": "The server and this program find no common TLS ({reason}); check https and the port.",
+    "bench.server_too_much": "The server sent more than {megabytes} MB as one answer; it is not read.",
+    "bench.server_url": "--server needs an address as http://127.0.0.1:8080, without a user's name or a query.",
+    # ---- suite -------------------------------------------------------------------------------------------------------
+    #
+    "bench.own_server_ended": "The server of the package ended before it was ready; `medrega serve` says why.",
+    "bench.suite_begins": "{steps} measurements, {left} of them to do",
+    "bench.suite_done": "all measured in {minutes:.0f} min",
+    "bench.suite_failed": "failed: {steps}; what each wrote stands above, and the same command tries them again",
+    "bench.suite_of_other": "'{folder}' holds results of another package or of other data; name another folder with --out.",
+    "bench.suite_result": "{step}: {file}, {minutes:.1f} min",
+    "bench.suite_step": "measuring: {step}",
+    "bench.suite_step_done": "{step}: done in {minutes:.1f} min",
 }

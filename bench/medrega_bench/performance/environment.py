@@ -20,8 +20,8 @@ from medrega_edge.inference.devices import available_threads
 if TYPE_CHECKING:
     from medrega_edge.package.package import Package
 
-_DISTRIBUTIONS = ("medrega-edge", "onnxruntime", "numpy", "pillow", "tokenizers")
-_INT8_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")  # on which the speed of INT8 products depends
+DISTRIBUTIONS = ("medrega-edge", "onnxruntime", "numpy", "pillow", "tokenizers")
+INT8_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")  # on which the speed of INT8 products depends
 _BLOCK_BYTES = 256 * 1024 * 1024  # of each thread: far beyond every cache
 
 
@@ -65,7 +65,7 @@ def environment() -> Environment:
         memory_gib=_memory_gib(),
         system=platform.system(),
         python=platform.python_version(),
-        versions={name: _version(name) for name in _DISTRIBUTIONS},
+        versions={name: _version(name) for name in DISTRIBUTIONS} | _onnxruntime_for_gpu(),
         int8_flags=int8_flags(),
     )
 
@@ -90,7 +90,7 @@ def _processor() -> str:
 def int8_flags() -> tuple[str, ...]:
     """Return the processor's instruction sets that matter for INT8; empty if the system does not list them."""
     present = next((line for line in _cpuinfo() if line.startswith("flags")), "").split()
-    return tuple(flag for flag in _INT8_FLAGS if flag in present)
+    return tuple(flag for flag in INT8_FLAGS if flag in present)
 
 
 def _cpuinfo() -> list[str]:
@@ -110,6 +110,12 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _onnxruntime_for_gpu() -> dict[str, str | None]:
+    """Its version under the name of what it stands in for (docs/gpu.md); nothing where it is not installed."""
+    found = _version("onnxruntime-gpu")
+    return {"onnxruntime": found} if found and _version("onnxruntime") is None else {}
 
 
 class MemoryReader:

@@ -11,12 +11,14 @@ import resource
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from medrega_bench.performance import energy, throughput
 from medrega_bench.performance.spread import Spread, quotients
+from medrega_bench.performance.throughput import Throughput
+from medrega_bench.result_files import optional
 from medrega_edge.engine import EncodedImage, Engine, EngineOptions
 from medrega_edge.errors import MedregaError, ResourceError
 from medrega_edge.i18n.message import Message
@@ -29,7 +31,6 @@ NAMES = ("liver", "spleen", "left kidney", "right kidney")
 QUESTIONS = tuple(f"locate the {name}" for name in NAMES)
 WARM_UP_ROUNDS = 2
 PAIRS = 7  # questions with and without jump-forward in a round
-RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")  # energy that the processor has used, in microjoules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +38,8 @@ class StageTimes:
     """Stages of an answer with one number of threads. "First" is a question about a new image, "next" one about the same.
 
     A prefill is all that comes before the first token: of an image's first question the recognition of its modality, too.
-    `ratios` are those that the gate compares; `joules` and `seconds` are of the whole measurement. Results of earlier
-    versions lack the stages that are None.
+    `ratios` are those that the gate compares; `seconds` is the time of all rounds, `card` the model of the graphics card.
+    Results of earlier versions lack the stages that are None.
     """
 
     threads: int
@@ -61,8 +62,9 @@ class StageTimes:
     without_jump_forward_ms: Spread
     ratios: Mapping[str, Spread]
     peak_mib: float
-    joules: float | None
     seconds: float
+    throughput: Throughput | None = optional()
+    card: str | None = optional()
 
 
 def measure(package: Package, threads: int, device: str, repeats: int) -> StageTimes:
@@ -96,9 +98,9 @@ def _measured(package: Package, threads: int, device: str, repeats: int) -> Stag
     options = EngineOptions(threads, device, image_cache=0)  # every image is encoded anew
     loads = [Engine(package, options).load_ms for _ in range(repeats)]
     engine = Engine(package, options)
-    energy, begun = _energy_microjoules(), time.perf_counter()
+    begun = time.perf_counter()
     rounds = [_round(engine) for _ in range(WARM_UP_ROUNDS + repeats)][WARM_UP_ROUNDS:]
-    used, seconds = _energy_microjoules(), time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
     values = {name: [measured[name] for measured in rounds] for name in rounds[0]}
     values["next_start_share"] = quotients(values["next_prefill_ms"], values["first_start_ms"])
     ratios = {
@@ -114,8 +116,9 @@ def _measured(package: Package, threads: int, device: str, repeats: int) -> Stag
         ratios={name: Spread.of(measured) for name, measured in ratios.items()},
         **{name: Spread.of(measured) for name, measured in values.items()},
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        joules=None if energy is None or used is None else (used - energy) / 1e6,
         seconds=seconds,
+        throughput=throughput.measure(lambda: _questions_about_a_new_image(engine), device),
+        card=energy.card_name() if device == "cuda" else None,
     )
 
 
@@ -171,8 +174,9 @@ def _with_and_without_jump_forward(engine: Engine, image: EncodedImage) -> Itera
     return (_Cost(float(np.median(milliseconds[enabled])), passes[enabled]) for enabled in passes)
 
 
-def _energy_microjoules() -> int | None:
-    try:
-        return int(RAPL.read_text())
-    except (OSError, ValueError):
-        return None
+def _questions_about_a_new_image(engine: Engine) -> int:
+    """Encode the sample scan anew and ask every question about it."""
+    image = engine.open(sample_path(SAMPLE))
+    for name in NAMES:
+        engine.detect(image, [name])
+    return len(NAMES)

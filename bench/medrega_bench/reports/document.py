@@ -19,6 +19,7 @@ from medrega_bench.evaluation.results import (
 from medrega_bench.performance.environment import Environment
 from medrega_bench.performance.latency import StageTimes
 from medrega_bench.performance.spread import Spread
+from medrega_bench.reports import headlines
 from medrega_bench.reports.charts import FrontierPoint, frontier, reliability
 from medrega_bench.reports.model import Document, Drawn, Section, Table
 from medrega_bench.reports.percentages import percent, share
@@ -61,7 +62,8 @@ def document(result: RunResult, language: Language, pictures: Mapping[str, Path]
         *_speed(result, say),
         *worst(result, say, pictures or {}),
     )
-    return Document(language, say["title"], NOTICES[language], tuple(facts(result, say)), parts)
+    headline = (say["headline"], headlines.line(result.package, result.data, say))
+    return Document(language, say["title"], NOTICES[language], (headline, *facts(result, say)), parts)
 
 
 def comparison(compared: RowComparison, language: Language, names: tuple[str, str]) -> Document:
@@ -183,7 +185,7 @@ def _compared(compared: RowComparison, say: Mapping[str, str], key: str, title: 
     rows = tuple(
         (
             entry.task,
-            entry.language,
+            say.get(entry.language, entry.language),
             name,
             str(entry.n),
             share(figure.reference),
@@ -215,7 +217,7 @@ def _accuracy(result: RunResult, say: Mapping[str, str]) -> Iterator[Section]:
             names = SHOWN[setting]
             rows = []
             for kind, group, figures in table.groups():
-                label = say["all"] if kind == "all" else group
+                label = say["all"] if kind == "all" else say.get(group, group)
                 shown = tuple(percent(_where_enough(figures, name), say["to"], say["none"]) for name in names)
                 rows.append((label, str(figures.n), str(figures.images), *shown))
             heads = (say["group"], say["questions"], say["images"], *names)
@@ -252,7 +254,8 @@ def _reliance(result: RunResult, say: Mapping[str, str]) -> Iterator[Section]:
                 for name in SHOWN[setting]:
                     shown = ["" if made is None else share(made.figures[name].value, say["none"]) for made in versions]
                     with_image = percent(figures.figures[name], say["to"], say["none"])
-                    rows.append((package.title, f"{setting}, {language}: {name}", str(figures.n), with_image, *shown))
+                    figure = f"{setting}, {say.get(language, language)}: {name}"
+                    rows.append((package.title, figure, str(figures.n), with_image, *shown))
     if rows:
         heads = (say["package"], say["figure"], say["questions"], say["with_image"], *(say[name] for name in VERSIONS))
         yield Section("reliance", say["reliance"], say["reliance_note"], (Table(heads, tuple(rows)),))
@@ -271,24 +274,21 @@ def _reliability(result: RunResult, say: Mapping[str, str]) -> Iterator[Section]
 
 
 def _speed(result: RunResult, say: Mapping[str, str]) -> Iterator[Section]:
-    heads = tuple(say[key] for key in ("package", "device", "threads", "stage", "median", "p90", "min", "max"))
-    rows = tuple(
-        (
-            package.title,
-            stage.device,
-            str(stage.threads),
-            name,
-            f"{spread.median:.4g}",
-            f"{spread.p90:.4g}",
-            f"{spread.min:.4g}",
-            f"{spread.max:.4g}",
+    heads = tuple(say[key] for key in ("stage", "median", "p90", "min", "max"))
+    tables = tuple(
+        Table(
+            heads,
+            tuple(
+                (say.get(name, name), *(f"{value:.4g}" for value in (spread.median, spread.p90, spread.min, spread.max)))
+                for name, spread in stages(stage)
+            ),
+            title=f"{package.title}, {stage.device}, {stage.threads} {say['threads']}",
         )
         for package in result.packages
         for stage in package.speed
-        for name, spread in stages(stage)
     )
-    if rows:
-        yield Section("speed", say["speed"], say["speed_note"], (Table(heads, rows),))
+    if tables:
+        yield Section("speed", say["speed"], say["speed_note"], tables)
 
 
 def stages(times: StageTimes) -> Iterator[tuple[str, Spread]]:
@@ -298,7 +298,12 @@ def stages(times: StageTimes) -> Iterator[tuple[str, Spread]]:
         if isinstance(value, Spread):
             yield each.name, value
     yield from times.ratios.items()
-    for name, value in (("peak_mib", times.peak_mib), ("joules", times.joules)):  # of a whole measuring process
+    once: dict[str, float | None] = {"peak_mib": times.peak_mib}
+    if times.throughput:
+        once |= {
+            name: getattr(times.throughput, name) for name in ("questions_per_minute", "joules_per_question", "idle_watts")
+        }
+    for name, value in once.items():
         if value is not None:
             yield name, Spread(value, value, value, value, 1)
 

@@ -35,7 +35,7 @@ def share(value: float | None, missing: str = "") -> str:
     return missing if value is None else f"{100 * value:.1f}"
 
 
-def signed(value: float, interval: Interval) -> str:
+def signed(value: float, interval: Interval, to: str = "to") -> str:
     """A difference in points of per cent with its interval."""
     low, high = interval
-    return f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * value:+.1f} ({100 * low:+.1f} {to} {100 * high:+.1f})"

@@ -9,11 +9,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medrega_bench.box_fidelity import report as box_report
+from medrega_bench.box_fidelity.result import BoxesResult
+from medrega_bench.evaluation.field_result import FieldResult
+from medrega_bench.evaluation.honesty import HonestyResult
 from medrega_bench.evaluation.intervals import CoverageResult
 from medrega_bench.evaluation.measure import results_in
 from medrega_bench.evaluation.results import TasksResult, read_tasks
+from medrega_bench.evaluation.suite import SuiteResult
+from medrega_bench.evaluation.robustness_result import RobustResult
+from medrega_bench.evaluation.submission import Machines
 from medrega_bench.performance import results as performance
-from medrega_bench.reports import coverage_table, fast_table, load_table, render
+from medrega_bench.reports import (
+    coverage_table,
+    drawing,
+    fast_table,
+    field_tables,
+    headlines,
+    honesty_tables,
+    load_table,
+    robust_report,
+    suite_table,
+)
 from medrega_bench.reports.charts import reliability
 from medrega_bench.reports.history import history_table
 from medrega_bench.reports.model import Drawn
@@ -30,30 +47,19 @@ from medrega_bench.reports.task_tables import (
 from medrega_bench.result_files import parse
 from medrega_bench.sweep import result as sweep_result
 from medrega_bench.sweep import sweep_report
-from medrega_bench.sweep.result import SweepResult
 from medrega_edge.domain import Language
 from medrega_edge.errors import GateError, UsageError
 
 BLOCK = re.compile(r"(<!-- bench:(?P<name>[\w-]+) (?P<file>[^ ]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
-def reliability_picture(result: TasksResult) -> str:
-    """The reliability of box confidences as a picture of its own; raises UsageError for a result without any."""
+def reliability_chart(result: TasksResult) -> Drawn:
+    """The reliability of box confidences; raises UsageError for a result without any."""
     confidence, say = result.tables.confidence, words(Language.EN)
     chart = reliability(confidence.bins if confidence else ())
     if chart is None:
         raise UsageError("bench.no_confidence")
-    return render.picture(Drawn(chart, say["x_sure"], say["y_right"]))
-
-
-def sweep_picture(result: SweepResult) -> str:
-    """The frontier of a sweep, loss against speed, as a picture of its own."""
-    return render.picture(sweep_report.speed_chart(result, words(Language.EN)))
-
-
-def size_picture(result: SweepResult) -> str:
-    """The same, loss against size."""
-    return render.picture(sweep_report.size_chart(result, words(Language.EN)))
+    return Drawn(chart, say["x_sure"], say["y_right"])
 
 
 TASK_TABLES = {
@@ -65,6 +71,26 @@ TASK_TABLES = {
     "reports": report_table,
     "reliability": reliability_words,
 }
+FIELD_TABLES: dict[str, Callable[..., str]] = {
+    "field-boxes": field_tables.boxes_table,
+    "field-questions": field_tables.questions_table,
+    "field-images": field_tables.images_sentence,
+    "field-sides": field_tables.sides_table,
+    "selective": field_tables.selective_table,
+}
+HONESTY_TABLES: dict[str, Callable[..., str]] = {
+    "honesty-mirage": honesty_tables.mirage_table,
+    "honesty-clean": honesty_tables.clean_table,
+    "honesty-no-image": honesty_tables.no_image_table,
+    "honesty-hidden": honesty_tables.hidden_table,
+    "honesty-rewordings": honesty_tables.consistency_table,
+    "honesty-cycle": honesty_tables.cycle_table,
+}
+ROBUST_TABLES: dict[str, Callable[..., str]] = {
+    "robust": robust_report.kinds_block,
+    "robust-perturbations": robust_report.perturbations_block,
+    "robust-costs": robust_report.costs_block,
+}
 # Each takes the results that its block names, parted by commas; a folder stands for all results of runs in it.
 RENDERERS: dict[str, Callable[..., str]] = {
     "fast": fast_table.table,
@@ -72,17 +98,26 @@ RENDERERS: dict[str, Callable[..., str]] = {
     "peers": fast_table.peers_table,
     "tower": fast_table.tower_table,
     **TASK_TABLES,
+    **FIELD_TABLES,
+    **HONESTY_TABLES,
+    **ROBUST_TABLES,
     "coverage": coverage_table.table,
     "load": load_table.table,
+    "suite": suite_table.table,
+    "boxes": box_report.table,
+    "machines": headlines.block,
     "sweep": sweep_report.block,
     "sweep-size": lambda _: "The same points, loss against size.",
     "history": history_table,
 }
 # Blocks that begin with a picture, drawn beside the result.
-PICTURES: dict[str, Callable[..., str]] = {
-    "reliability": reliability_picture,
-    "sweep": sweep_picture,
-    "sweep-size": size_picture,
+PICTURES: dict[str, Callable[..., Drawn]] = {
+    "reliability": reliability_chart,
+    "selective": field_tables.selective_chart,
+    "machines": headlines.block_chart,
+    "robust": robust_report.chart,
+    "sweep": partial(sweep_report.speed_chart, say=words(Language.EN)),
+    "sweep-size": partial(sweep_report.size_chart, say=words(Language.EN)),
 }
 
 
@@ -91,8 +126,14 @@ READERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     **dict.fromkeys(("fast", "fast-summary", "peers", "tower"), performance.read),
     **dict.fromkeys(("sweep", "sweep-size"), sweep_result.read),
     **dict.fromkeys(TASK_TABLES, read_tasks),
+    **dict.fromkeys(FIELD_TABLES, partial(parse, FieldResult)),
+    **dict.fromkeys(HONESTY_TABLES, partial(parse, HonestyResult)),
+    **dict.fromkeys(ROBUST_TABLES, partial(parse, RobustResult)),
     "coverage": partial(parse, CoverageResult),
     "load": partial(parse, load_table.LoadResult),
+    "suite": partial(parse, SuiteResult),
+    "boxes": partial(parse, BoxesResult),
+    "machines": partial(parse, Machines),
 }
 
 
@@ -112,7 +153,7 @@ def update_blocks(document: Path, check: bool) -> bool:
         text = document.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise UsageError("bench.no_document", file=document.name) from None
-    files: dict[Path, str] = {}
+    pictures: dict[Path, Drawn] = {}
     measured: set[str] = set()  # with what a result was measured stands once in a document
 
     def made(match: re.Match[str]) -> str:
@@ -127,7 +168,7 @@ def update_blocks(document: Path, check: bool) -> bool:
         shown = ""
         if name in PICTURES:
             picture = paths[0].with_name(f"{paths[0].stem}-{name}.svg")
-            files[picture] = PICTURES[name](*results)
+            pictures[picture] = PICTURES[name](*results)
             shown = f"![{name}]({picture.relative_to(document.parent).as_posix()})\n\n"
         body, gap, last = RENDERERS[name](*results).rpartition("\n\n")
         if not gap or last not in measured:
@@ -135,10 +176,16 @@ def update_blocks(document: Path, check: bool) -> bool:
             measured.add(last)
         return f"{match[1]}{shown}{body}\n{match[4]}"
 
-    files[document] = BLOCK.sub(made, text)
-    stale = [path for path, fresh in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != fresh]
+    fresh = BLOCK.sub(made, text)
+    stale = {path: drawing.svg(drawn, alone=True) for path, drawn in pictures.items() if not _shows(path, drawn)}
+    stale |= {document: fresh} if fresh != text else {}
     if stale and check:
-        raise GateError("bench.stale", file=stale[0].name)
-    for path in stale:
-        path.write_text(files[path], encoding="utf-8")
+        raise GateError("bench.stale", file=next(iter(stale)).name)
+    for path, content in stale.items():
+        path.write_text(content, encoding="utf-8")
     return bool(stale)
+
+
+def _shows(path: Path, drawn: Drawn) -> bool:
+    """Whether a picture shows this chart; its bytes depend on the version of matplotlib that drew it."""
+    return path.is_file() and drawing.fingerprint_in(path.read_text(encoding="utf-8")) == drawing.fingerprint(drawn)

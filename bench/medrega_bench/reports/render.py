@@ -13,8 +13,10 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
 
-from medrega_bench.reports.model import Document, Drawn, Table
+from medrega_bench.reports.drawing import svg
+from medrega_bench.reports.model import Document, Table
 from medrega_edge.io.safe_text import printable
 from medrega_edge.output.csv_table import safe_cell
 from medrega_edge.output.overlay import COLOURS
@@ -45,13 +47,11 @@ def _plain(text: str) -> str:
 
 def html(document: Document) -> str:
     """Write one page with its styles, charts and pictures in it."""
-    return _environment().get_template("page.html.j2").render(document=document, colours=COLOURS)
-
-
-def picture(drawn: Drawn) -> str:
-    """Write a chart as an SVG file of its own, readable on light and dark paper."""
-    template = '{% from "chart.svg.j2" import chart_of with context %}{{ chart_of(drawn, alone=true) }}'
-    return _environment().from_string(template).render(drawn=drawn, colours=COLOURS).strip() + "\n"
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(document=document, colours=COLOURS, chart=lambda drawn: Markup(svg(drawn)))
+    )
 
 
 def _environment() -> Environment:

@@ -71,6 +71,7 @@ GOALS_BESIDE: tuple[tuple[str, str, str, str], ...] = (
 # Rows of the goals that the short table shows, under its own names.
 SUMMARY = {
     "detection, one object, one region: accuracy at 0.5": "locate an object: IoU >= 0.5",
+    "detection, SLAKE boxes alone: accuracy at 0.5": "the same, SLAKE's boxes alone",
     "region to text, structures": "name a structure in a box",
     "region to text, lesions": "name a lesion in a box",
     "single-label classification, macro F1, mean over data sets": "choose a class: macro F1",

@@ -29,7 +29,7 @@ def _sections(result: SweepResult, say: Mapping[str, str]) -> Iterator[Section]:
     tables = (Table(tuple(say[head] for head in HEADS), rows),)
     yield Section("speed", say["sweep_speed"], say["sweep_note"], tables, speed_chart(result, say))
     yield Section("size", say["sweep_size"], drawn=size_chart(result, say))
-    losses = tuple(_task_rows(result.points))
+    losses = tuple(_task_rows(result.points, say))
     if losses:
         names = (point.precision for point in result.points[1:])
         heads = (say["task"], say["language"], say["figure"], say["questions"], *names)
@@ -46,7 +46,7 @@ def _cells(number: int, point: Point, say: Mapping[str, str]) -> tuple[str, ...]
         point.precision,
         f"{point.mib:.1f}",
         percent(point.overall, say["to"], say["none"]),
-        signed(point.loss.overall.value, point.loss.overall.interval) if point.loss else "",
+        signed(point.loss.overall.value, point.loss.overall.interval, say["to"]) if point.loss else "",
         f"{rate.median:.1f} ({rate.min:.1f} {say['to']} {rate.max:.1f})",
         ", ".join(map(str, point.dominated_by)),
     )
@@ -74,17 +74,17 @@ def _chart(result: SweepResult, across: Sequence[Rate], name: str, say: Mapping[
     return Drawn(chart, name, say["y_loss"])
 
 
-def _task_rows(points: Sequence[Point]) -> Iterator[tuple[str, ...]]:
+def _task_rows(points: Sequence[Point], say: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     """A row for each figure of a task: the loss of each point but the first, which is full precision."""
     rest = [point.loss.accuracy for point in points[1:] if point.loss]
     for place, entry in enumerate(rest[0] if rest else ()):
         for name in entry.means:
-            losses = [_loss(accuracy[place].means[name]) for accuracy in rest]
-            yield entry.task, entry.language, name, str(entry.n), *losses
+            losses = [_loss(accuracy[place].means[name], say["to"]) for accuracy in rest]
+            yield entry.task, say.get(entry.language, entry.language), name, str(entry.n), *losses
 
 
-def _loss(figure: Difference) -> str:
-    return signed(figure.loss, figure.interval) + (" *" if figure.significant else "")
+def _loss(figure: Difference, to: str) -> str:
+    return signed(figure.loss, figure.interval, to) + (" *" if figure.significant else "")
 
 
 def block(result: SweepResult) -> str:

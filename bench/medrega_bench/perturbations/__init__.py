@@ -1,0 +1,1 @@
+"""Perturbations of images: what happens to pictures in a clinic, at three severities, with boxes moved along."""
