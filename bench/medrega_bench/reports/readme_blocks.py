@@ -16,9 +16,9 @@ from medrega_bench.evaluation.honesty import HonestyResult
 from medrega_bench.evaluation.intervals import CoverageResult
 from medrega_bench.evaluation.measure import results_in
 from medrega_bench.evaluation.results import TasksResult, read_tasks
-from medrega_bench.evaluation.suite import SuiteResult
 from medrega_bench.evaluation.robustness_result import RobustResult
 from medrega_bench.evaluation.submission import Machines
+from medrega_bench.evaluation.suite import SuiteResult
 from medrega_bench.performance import results as performance
 from medrega_bench.reports import (
     coverage_table,
