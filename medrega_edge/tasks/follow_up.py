@@ -185,65 +185,169 @@ def follow_up(
         names = []  # no eye is in "青光眼"
     wants_outline = intent.asks_for_outline or AREA.search(text) is not None or _OUTLINE.search(text) is not None
     place = Kind.SEGMENT if has_masks and wants_outline else Kind.LOCATE
-    if _BARE_PLACE.search(text):
-        return _request(text, place, before, last, side)
-    if _BARE_SIDE.search(text) or (_EITHER_SIDE.search(text) and not names):
-        return _request(text, Kind.SIDE, before, last)
-    if _WHICH_HOLDS.search(text) and all(is_finding(name[0]) for name in before):
-        return _request(text, Kind.SIDE, before, last)
-    if _HOW_MANY_IN_ALL.search(text) and not names:
-        return _request(text, Kind.COUNT, [*(names_before(earlier, terminology) if earlier else []), *before], last)
-    if _NORMAL.search(text) and not any(is_finding(name[0]) for name in before):
-        return Asked(text, replace(intent, names=tuple(before)), IsNormal(text, tuple(before)))
-    if (_HOW_MUCH.search(text) or _RATIO.search(text)) and not names:
-        both = before if len(before) > 1 else [*(names_before(earlier, terminology) if earlier else []), *before]
-        return _request(text, Kind.COMPARE, both, last)
-    if asks_if_normal(text):
-        is_structure = not names and bool(_SAME_NAMES.search(text)) and not any(is_finding(name[0]) for name in before)
-        return Asked(text, replace(intent, names=tuple(before)), IsNormal(text, tuple(before))) if is_structure else None
-    if rest := _any_others(text, intent, before):
-        return rest
-    if not names and order and (of_order := _of_order(text, order, terminology)):
-        return _request(text, intent.kind if intent.kind in _OF_BOXES[:3] else place, of_order, last)
-    if not names and place is Kind.SEGMENT:
-        return _request(text, place, _of_side(text, before, terminology) or before, last)
-    names = names or (list(intent.names) if _OTHER_NAMES.search(text) else [])  # a generic word: "and the cup?"
-    names = _meant_of_pairs(text, names, before)
-    last_kind = last.kind if isinstance(last, FromBoxes) else Kind.LOCATE
-    is_same, of_side = bool(_SAME_NAMES.search(text)), [] if names else _of_side(text, before, terminology)
-    if _ON_SIDE.search(text.strip()):
-        return _request(text, Kind.SIDE, before, last)
-    if is_same and not names and "距离" in text:
-        intent = replace(intent, kind=Kind.DISTANCE)
-    if not names and intent.kind in _OF_TWO:  # "which one is larger?", "how far apart are they?"
-        both = [*(names_before(earlier, terminology) if earlier and len(before) == 1 else []), *before]
-        if len(both) > 1:
-            return _request(text, intent.kind, both, last)
-    is_other_one = bool(_OTHER_ONE.search(text)) and not (is_same or set(names) & set(before))  # "and the other kidney?"
-    if intent.kind in _OF_TWO and (is_same or names) and not is_other_one:
-        is_from_it = _FROM_IT.search(text) is not None
-        is_with_last = (
-            is_same or is_from_it or (_OTHER_NAMES.search(text) is not None and len(names) == 1)
-        )  # "and the spleen, which is larger?"
-        return _request(text, intent.kind, [before[0], *(names or of_side)], last) if is_with_last else None
-    if others := of_side or (names if _OTHER_NAMES.search(text) else []):
-        if last.task is not Task.DETECT:
-            return None
-        asks_anew = intent.kind in _OF_BOXES and (names or last_kind in _OF_TWO or _ASKS_ANEW.search(text))
-        kind = intent.kind if asks_anew and not is_other_one else last_kind
-        kind = Kind.LOCATE if of_side and kind in _OF_TWO else kind
-        if intent.kind is Kind.PRESENCE and _ASKS_FOR_PRESENCE.search(text):
-            kind = Kind.PRESENCE
-        return _request(text, kind, [before[0], *others] if kind in _OF_TWO else others, last)
-    if not names and (one_side := _on_one_side(text, before)):
-        return one_side
-    if not (names or intent.unknown or intent.generic) and superlative(text) is not None:
-        return _request(text, Kind.LOCATE, before, last)  # "the biggest one?", "最大的那个是哪个？"
-    asks_for_boxes = intent.kind in (*_OF_BOXES, Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)
-    is_nameless = not (intent.names or unknown_word(text)) and intent.kind in _OF_BOXES  # "how many are there?"
-    if (is_nameless or (not names and is_same)) and asks_for_boxes:
-        return _request(text, place if intent.kind is Kind.LOCATE else intent.kind, before, last, side)
+    those_before = names_before(earlier, terminology) if earlier else []
+    line = _Line(text, last, before, those_before, intent, names, place, side, tuple(order), terminology)
+    try:
+        return next((request for rule in _RULES if (request := rule(line))), None)
+    except _OwnQuestion:
+        return None
+
+
+class _OwnQuestion(Exception):
+    """A line has names or words that make it a question of its own."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line of a chat beside the question `last` asked, which was about the names `before`.
+
+    `earlier` are the names of the question before that, `names` those that the line says. `place` is the kind of a question
+    for a place: with outlines, where the line asks for some. `side` is the one that the last question was about.
+    """
+
+    text: str
+    last: TaskRequest
+    before: Sequence[BilingualName]
+    earlier: Sequence[BilingualName]
+    intent: Intent
+    names: Sequence[BilingualName]
+    place: Kind
+    side: str | None
+    order: tuple[str, ...]
+    terminology: Terminology
+
+    @property
+    def is_same(self) -> bool:
+        """Whether it points back: "how big is it?"."""
+        return _SAME_NAMES.search(self.text) is not None
+
+    @property
+    def are_findings(self) -> bool:
+        """Whether the question before was about findings alone."""
+        return all(is_finding(english) for english, _ in self.before)
+
+    @property
+    def other_names(self) -> list[BilingualName]:
+        """The names of the line; a generic word counts where it opens the line: "and the cup?"."""
+        names = list(self.names) or (list(self.intent.names) if _OTHER_NAMES.search(self.text) else [])
+        return _meant_of_pairs(self.text, names, self.before)
+
+    @property
+    def of_side(self) -> list[BilingualName]:
+        """The names before on the side that the line names alone."""
+        return [] if self.other_names else _of_side(self.text, self.before, self.terminology)
+
+    @property
+    def is_other_one(self) -> bool:
+        """Whether it asks for the other one of a pair: "and the other kidney?"."""
+        is_known = self.is_same or bool(set(self.other_names) & set(self.before))
+        return _OTHER_ONE.search(self.text) is not None and not is_known
+
+    def about(self, kind: Kind, names: Sequence[BilingualName], with_side: bool = False) -> TaskRequest | None:
+        """Return the request of a kind about names, `with_side` about those on the side of the question before."""
+        return _request(self.text, kind, names, self.last, self.side if with_side else None)
+
+
+def _place_or_side(line: _Line) -> TaskRequest | None:
+    """Ask for place or side: "where?", "segment it", "left or right?", "which kidney is it in?"."""
+    if _BARE_PLACE.search(line.text):
+        return line.about(line.place, line.before, with_side=True)
+    is_side = _BARE_SIDE.search(line.text) or (_EITHER_SIDE.search(line.text) and not line.names)
+    if is_side or (_WHICH_HOLDS.search(line.text) and line.are_findings):
+        return line.about(Kind.SIDE, line.before)
     return None
+
+
+def _of_both(line: _Line) -> TaskRequest | None:
+    """Sum or compare what the last two questions were about: "how many in all?", "by how much?"."""
+    if line.names:
+        return None
+    if _HOW_MANY_IN_ALL.search(line.text):
+        return line.about(Kind.COUNT, [*line.earlier, *line.before])
+    if _HOW_MUCH.search(line.text) or _RATIO.search(line.text):
+        return line.about(Kind.COMPARE, line.before if len(line.before) > 1 else [*line.earlier, *line.before])
+    return None
+
+
+def _state(line: _Line) -> TaskRequest | None:
+    """Ask if structures are normal: "normal?", "is it normal?"; a finding is not asked so."""
+    is_bare = _NORMAL.search(line.text) is not None
+    are_structures = not any(is_finding(english) for english, _ in line.before)
+    if are_structures and (is_bare or (asks_if_normal(line.text) and line.is_same and not line.names)):
+        return Asked(line.text, replace(line.intent, names=tuple(line.before)), IsNormal(line.text, tuple(line.before)))
+    if asks_if_normal(line.text):
+        raise _OwnQuestion
+    return None
+
+
+def _others(line: _Line) -> TaskRequest | None:
+    return _any_others(line.text, line.intent, line.before)
+
+
+def _of_comparison(line: _Line) -> TaskRequest | None:
+    """Ask for one of a comparison, "the smaller one", or for outlines of all."""
+    if line.names:
+        return None
+    if line.order and (chosen := _of_order(line.text, line.order, line.terminology)):
+        return line.about(line.intent.kind if line.intent.kind in _OF_BOXES[:3] else line.place, chosen)
+    if line.place is Kind.SEGMENT:
+        return line.about(line.place, line.of_side or line.before)
+    return None
+
+
+def _of_two(line: _Line) -> TaskRequest | None:
+    """Compare two, or ask how far they are apart: "which one is larger?", "how far from the liver?"."""
+    if _ON_SIDE.search(line.text.strip()):
+        return line.about(Kind.SIDE, line.before)
+    names, kind = line.other_names, line.intent.kind
+    if line.is_same and not names and "距离" in line.text:
+        kind = Kind.DISTANCE
+    if kind not in _OF_TWO:
+        return None
+    both = [*(line.earlier if len(line.before) == 1 else []), *line.before]
+    if not names and len(both) > 1:
+        return line.about(kind, both)
+    if (line.is_same or names) and not line.is_other_one:
+        is_second = _OTHER_NAMES.search(line.text) is not None and len(names) == 1
+        if not (line.is_same or is_second or _FROM_IT.search(line.text)):
+            raise _OwnQuestion
+        return line.about(kind, [line.before[0], *(names or line.of_side)])
+    return None
+
+
+def _of_other_names(line: _Line) -> TaskRequest | None:
+    """Ask the last kind of question, or a new one, about other names: "and the spleen?", "the right one"."""
+    names = line.other_names
+    others = line.of_side or (names if _OTHER_NAMES.search(line.text) else [])
+    if not others:
+        return None
+    if line.last.task is not Task.DETECT:
+        raise _OwnQuestion
+    last_kind, kind = line.last.kind if isinstance(line.last, FromBoxes) else Kind.LOCATE, line.intent.kind
+    asks_anew = kind in _OF_BOXES and (names or last_kind in _OF_TWO or _ASKS_ANEW.search(line.text))
+    asked = kind if asks_anew and not line.is_other_one else last_kind
+    asked = Kind.LOCATE if line.of_side and asked in _OF_TWO else asked
+    if kind is Kind.PRESENCE and _ASKS_FOR_PRESENCE.search(line.text):
+        asked = Kind.PRESENCE
+    return line.about(asked, [line.before[0], *others] if asked in _OF_TWO else others)
+
+
+def _of_same_names(line: _Line) -> TaskRequest | None:
+    """Ask about the same names: "how big is it?", "only the left ones", "the biggest one?"."""
+    names, intent = line.other_names, line.intent
+    if not names and (one_side := _on_one_side(line.text, line.before)):
+        return one_side
+    if not (names or intent.unknown or intent.generic) and superlative(line.text) is not None:
+        return line.about(Kind.LOCATE, line.before)  # "最大的那个是哪个？"
+    asks_for_boxes = intent.kind in (*_OF_BOXES, Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)
+    is_nameless = not (intent.names or unknown_word(line.text)) and intent.kind in _OF_BOXES  # "how many are there?"
+    if (is_nameless or (not names and line.is_same)) and asks_for_boxes:
+        return line.about(line.place if intent.kind is Kind.LOCATE else intent.kind, line.before, with_side=True)
+    return None
+
+
+# Each returns the request of a line that it knows, or None; the first one counts.
+_RULES = (_place_or_side, _of_both, _state, _others, _of_comparison, _of_two, _of_other_names, _of_same_names)
 
 
 def _any_others(text: str, intent: Intent, before: Sequence[BilingualName]) -> Asked | None:
