@@ -12,7 +12,9 @@ from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.body_parts import holds_any, shown_part
 from medrega_edge.vocabulary.label_sets import LABEL_SETS, answers_whether_benign, candidate_sets, label_set_of
 
-_TISSUE = re.compile(r"\btissues?\b|\bhistolog|\bpathological diagnosis|组织(?!液)|病理(?:类型|诊断)|什么癌")
+_TISSUE = re.compile(
+    r"\btissues?\b|\bhistolog|\bpathological diagnosis|\btype of cancer\b|组织(?!液)|病理(?:类型|诊断)|什么癌"
+)
 
 
 def classification(text: str, scene: Scene) -> TaskRequest:

@@ -290,7 +290,7 @@ def _of_comparison(line: _Line) -> TaskRequest | None:
         return None
     if line.order and (chosen := _of_order(line.text, line.order, line.terminology)):
         return line.about(line.intent.kind if line.intent.kind in _OF_BOXES[:3] else line.place, chosen)
-    if line.place is Kind.SEGMENT:
+    if line.place is Kind.SEGMENT and line.intent.kind not in _OF_TWO:
         return line.about(line.place, line.of_side or line.before)
     return None
 

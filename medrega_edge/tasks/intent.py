@@ -159,13 +159,13 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
 
 
 _WALL = re.compile(
-    r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|cortex|retina)\b|\b(?:wall|myocardial|cortical|retinal) thickness\b"
+    r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|muscle|cortex|retina)\b|\b(?:wall|myocardial|cortical|retinal) thickness\b"
     r"|(?:壁|心肌|皮质|视网膜).{0,4}厚"
 )
 _TOOTH = re.compile(r"\b(?:tooth|teeth) (?:number |no\.? ?|#)?\d{1,2}\b|\d{1,2}号牙|牙位?\d{2}\b", re.IGNORECASE)
 _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[ds]\b")
 _WHICH_OF_PAIR = re.compile(
-    r"\bo\.?d\.? or o\.?s\b"
+    r"\bo\.?d\.? or o\.?s\b|\bwhich side is (?:this|the) (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)\b"
     r"|\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
     r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand(?!-? side)|foot|knee|hip|shoulder)\b"
     r"|^\W*(?:is (?:this|it) )?(?:the |a )?(?:left|right) (breast|eye|arm|leg|hand|foot|knee|hip|shoulder)"
@@ -345,7 +345,7 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
     several = len(intent.names)
-    is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and several < 2 and intent.unknown
+    is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and intent.unknown and (several < 2 or intent.generic)
     if is_one_unknown:
         raise unknown_name(text, intent, scene)
     if (intent.kind is Kind.COMPARE and several < 2) or (

@@ -54,7 +54,10 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
             return replace(intent, kind=Kind.REPORT, names=(), generic=())  # what else is not as usual, a report tells
         names = _in_body_part(text, intent, scene.body_part()) if are_findings else intent.names
         meant = {label for word in intent.generic for label in generic_labels(word)}
-        familiar = tuple(name for name in names if name[0] not in meant or not scene.is_unfamiliar(name[0]))
+        are_both_asked = intent.kind in (Kind.COMPARE, Kind.DISTANCE)
+        familiar = tuple(
+            name for name in names if are_both_asked or name[0] not in meant or not scene.is_unfamiliar(name[0])
+        )
         intent = replace(intent, names=familiar if meant & {english for english, _ in familiar} else names)
     if intent.kind is Kind.SIDE and not names_finding(intent):  # "which side of the brain is the infarct on?"
         words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
@@ -66,6 +69,9 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         intent = replace(intent, kind=Kind.COUNT)
     if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
         intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
+    if intent.kind is Kind.ORGANS and intent.generic:  # "which tubes are there?"
+        listed = [name for word in intent.generic for name in understand(word, scene.terminology, scene.modality).names]
+        intent = replace(intent, kind=Kind.LOCATE, names=tuple(dict.fromkeys(listed))) if listed else intent
     if intent.kind is Kind.CLASSIFY and _GRADE.search(simplified(text)) and names_finding(intent):
         raise UsageError("task.impossible_score")
     if intent.kind is Kind.CLASSIFY and (

@@ -19,6 +19,7 @@ _OPENING = re.compile(
     r"|^\W*(?:不对|不是|错了|不)(?:[，, 。]+(?:我?[说指要问]的?是)?|我[说指要问]的是)(?=\w)",
     re.IGNORECASE,
 )
+_ROUGHLY = re.compile(r"\b(?:roughly|approximately)\b ?|大概|大约|差不多", re.IGNORECASE)
 _ENDING = re.compile(
     r"[ ,]+please\W*$|(?:并且?|再|然后)?保存(?:一下|下来)?\W*$"
     r"|(?<=[的侧边])(?:也|再|还)?(?:要|请)?[标圈框画](?:一下|出来|上)?\W*$",
@@ -55,6 +56,7 @@ def completed(text: str, last: TaskRequest, terminology: Terminology, listed: Se
     "The second one" is one of the names that an answer `listed`. "And red?" after white blood cells means the red ones,
     "what type?" after a finding its class.
     """
+    text = _ROUGHLY.sub("", text)
     text = _ENDING.sub("", _OPENING.sub("and " if text.isascii() else "那", text))
     if (match := _ORDINAL.search(text)) and len(listed) > 1:
         said = (match[1] or "").casefold()
@@ -69,7 +71,8 @@ def completed(text: str, last: TaskRequest, terminology: Terminology, listed: Se
     if (match := _HEADLESS.search(text)) and before and not terminology.find(text):
         word, (english, chinese) = (match[1] or match[2]).casefold(), before[0]
         whole = f"{word} {english.partition(' ')[2]}" if match[1] else f"{word}{chinese[1:]}"
-        if terminology.find(whole):
+        found = terminology.find(whole)
+        if found and found[0] not in before:
             return f"and {whole}?" if match[1] else f"{whole}呢"
     return text
 

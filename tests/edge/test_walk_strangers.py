@@ -10,11 +10,13 @@ from medrega_edge.errors import UsageError
 from medrega_edge.images.samples import sample_path
 from medrega_edge.prompts.intent import Intent, Kind, understand
 from medrega_edge.tasks.derived import Asked, FromBoxes
+from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.follow_up import Memory
 from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
+from medrega_edge.tasks.unsaid import completed
 
 KIDNEYS = ["left kidney", "right kidney"]
 
@@ -314,3 +316,48 @@ def test_the_largest_of_several_boxes_is_told(engine, image):
 def test_a_guess_is_not_told_twice(engine, image):
     text = engine.ask(image, "is there a spleen, and where is it?").text
     assert text == "Perhaps: spleen."
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("小肠跟结肠分别标出来，别标胃", ["small bowel", "colon"]),
+        ("胃不用标，标小肠", ["small bowel"]),
+        ("标肝脏，不要标脾脏", ["liver"]),
+        ("mark the liver, don't mark the spleen", ["liver"]),
+    ],
+)
+def test_what_is_left_out_is_not_marked(engine, text, names):
+    asked = parse_intent(text, Scene(list(Task), engine.terminology, Modality.CT))
+    assert [english for english, _ in asked.intent.names] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "kind"),
+    [
+        ("is this mole asymmetric?", Modality.DERMOSCOPY, Kind.ANSWER),
+        ("胸大肌拍全了吗", Modality.MAMMOGRAPHY, Kind.ANSWER),
+        ("片子里有哪些管子", Modality.XRAY, Kind.LOCATE),
+        ("what's the cup to disc ratio?", Modality.FUNDUS, Kind.COMPARE),
+    ],
+)
+def test_a_question_is_not_taken_for_one_about_presence_or_organs(engine, text, modality, kind):
+    assert parse_intent(text, Scene(list(Task), engine.terminology, modality)).intent.kind is kind
+
+
+@pytest.mark.parametrize("text", ["should I remove this polyp?", "does this polyp need to be removed?"])
+def test_what_to_do_no_image_tells(engine, text):
+    with pytest.raises(UsageError) as error:
+        parse_intent(text, Scene(list(Task), engine.terminology, Modality.ULTRASOUND))
+    assert error.value.code == "task.impossible_care"
+
+
+def test_an_unfamiliar_name_of_a_comparison_stays(engine):
+    scene = Scene(list(Task), engine.terminology, Modality.FUNDUS, is_unfamiliar=lambda english: english == "optic cup")
+    names = parse_intent("what's the cup to disc ratio?", scene).intent.names
+    assert {english for english, _ in names} == {"optic cup", "optic disc"}
+
+
+def test_a_word_of_a_chat_does_not_mean_the_name_before(engine, image):
+    last = Asked("where is the liver", Intent(Kind.LOCATE, ()), Detect(["hard exudates"]))
+    assert completed("and the haemorrhages", last, engine.terminology) == "and the haemorrhages"

@@ -18,7 +18,7 @@ _SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
 
 _LEFT_OUT = re.compile(
     r"\b(?:don'?t|do not|not) (?:show|mark|locate|segment|box|highlight|draw|include)\b"
-    r"|\bbut not\b|不要|别[标圈框画]"
+    r"|\bbut not\b|不要|不用[标圈框画勾]|别[标圈框画勾]"
 )
 
 

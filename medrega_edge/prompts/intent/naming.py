@@ -209,8 +209,9 @@ def without_context(text: str, terminology: Terminology) -> str:
         is_beside = bool(_BESIDE.search(before)) and not is_first or bool(len(spans) > 1 and _BESIDE_ZH.match(after))
         is_second = bool(removed) and removed[-1][1] == spans[place - 1][1] and _is_second_between(text, removed[-1], start)
         negation = _NEGATION.search(before)
+        is_left_out = _LEFT_OUT_ZH.match(after) is not None
         is_all_but = negation is not None and _ALL.search(f"{before} {after}") is not None
-        if (left > 1 or is_all_but) and (negation or (not is_measured and (is_beside or is_second))):
+        if (left > 1 or is_all_but) and (negation or is_left_out or (not is_measured and (is_beside or is_second))):
             removed.append((negation.start() if negation else start, end))
             left -= 1
     for start, end in reversed(removed):
@@ -218,6 +219,7 @@ def without_context(text: str, terminology: Terminology) -> str:
     return text
 
 
+_LEFT_OUT_ZH = re.compile("(?:就)?(?:不用|不要|不必|别)(?:再)?[标圈框画勾]")
 _OUTSIDE_ZH = re.compile("^(?:以外|之外|外)(?:的|，|,)?")
 
 

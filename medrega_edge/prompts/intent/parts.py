@@ -34,16 +34,18 @@ _HOW_SURE = re.compile(  # the answer says so itself
     r"|(?<=\w)[，,。？? ]*(?:你)?(?:有)?(?:多大|多少|几成)的?(?:把握|可信度|置信度)\W*$",
     re.IGNORECASE,
 )
+_LEFT_OUT = re.compile(r"\b(?:don'?t|do not|not the|without|except)\b|(?:不要|不用|不必|别)(?:再)?[标圈框画勾]|不含|不包括")
 _MOST = 3
 # A question that only goes on from the part before: "how big", "how many", "哪一侧".
 _GOES_ON = re.compile(
     r"^(?:please |then |also |and )?(?:where|box|mark|circle|outline|segment|show|what size"
     r"|how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?"
-    r"|(?:on |in )?(?:which|what) (?:side|lobe|segment|zone|quadrant|part|level|finger|toe|bone)"
+    r"|(?:on |in )?(?:which|what) (?:side|hemisphere|lobe|segment|zone|quadrant|part|level|finger|toe|bone)"
     r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
     r"(?: one)?)$"
     r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?多[大少长宽]$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
-    r"|^(?:位置)在哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
+    r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量]$"
+    r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置)在哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
     r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
     r"|在?哪一?[侧边]|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
@@ -82,6 +84,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None) -> lis
         else:
             said.append(piece)
     is_one = not 2 <= len(said) <= _MOST or not _asks(said[0], terminology, modality)
+    is_one = is_one or any(_LEFT_OUT.search(piece) for piece in said)
     if is_one or understand(text, terminology, modality).kind is Kind.GROUNDED_REPORT:
         return []
     whole: list[str] = []

@@ -165,6 +165,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.COMPARE, None, math.inf
     if _DIAGNOSIS.search(facts.whole) and not facts.has_name:
         return Kind.REPORT, None, math.inf
+    if facts.has_name and (_HOW_IT_IS.search(facts.said) or _WHOLE_ZH.search(facts.said)):
+        return Kind.ANSWER, None, math.inf
     if facts.names and (_ENHANCES.search(facts.said) or _PRESSES.search(facts.said)):
         return Kind.ANSWER, None, math.inf
     if _KIND_OF_IT.search(facts.whole):
@@ -313,6 +315,13 @@ _WHAT_IS = re.compile(
 _NO_BOX_TELLS = re.compile(r"hounsfield|\b(?:resect|remov|excis)|切除|出血量")  # what is impossible for certain
 _SIZE_COMPARED = re.compile(rf"how (?:large|big|long|wide) .*{MARK}.*\bcompared (?:with|to)\b.*{MARK}")
 _DIAGNOSIS = re.compile(r"^(?:so )?what(?: is| s|s)? (?:the |your )?(?:most likely |likely )?diagnosis\W*$")
+_HOW_IT_IS = re.compile(
+    r"^how (?:asymmetric|symmetric|irregular|regular|dense|round|smooth|sharp"
+    r"|bright|dark|deep|raised|pigmented)\w* (?:is|are)\b"
+    rf"|^(?:is|are) (?:this |the |that )?{MARK} (?:irregular|round|raised|pigmented)"
+    rf"|^is (?:this |the |that )?{MARK} a?symmetric"
+)
+_WHOLE_ZH = re.compile("[拍照扫显](?:示)?得?(?:全|完整)")
 _ENHANCES = re.compile(r"\b(?:enhanc(?:e|es|ing(?! and))|light(?:s|ing)? up)\b")  # in the words beside the names
 _PRESSES = re.compile(r"\b(?:compress|invad|displac|infiltrat|erod)\w*|压迫|侵犯(?!到哪)|推移")
 _MANY_ZH = re.compile(rf"{MARK}(?:数量)?多(?:不多|[吗么])\W*$")
@@ -357,7 +366,8 @@ _IN_WHICH_PART = re.compile(
     r"|^what(?: is| s|s| lies| sits| organ is) (?:right |just )?"
     r"(?:above|below|beneath|under|behind|in front of|beside|next to)\b"
     r"|它的?(?:上面|下面|上方|下方|后面|前面|旁边|后方|前方)的?(?:是|有)什么"
-    r"|哪一?[个各根块节段叶处](?:肺叶|脑叶|肝段|椎体|椎骨|肋骨|骨头|象限)|离.{1,6}[更较最]近"
+    r"|哪一?[个各根块节段叶处](?:肺叶|脑叶|肝段|椎体|椎骨|肋骨|骨头|象限)"
+    r"|第几(?:根|节|个)?(?:掌骨|跖骨|指骨|肋骨?|手?指|脚?趾)|离.{1,6}[更较最]近"
 )
 
 
