@@ -30,7 +30,8 @@ def finished(task: TaskRequest, answer: Answer, least: float) -> Answer:
     whole = sentence_of_regions(list(dict.fromkeys(each.label for each in answer.regions)), answer.language)
     asked = task.request if isinstance(task, Asked) else task
     if not isinstance(asked, (Detect, Segment)) or not answer.text.startswith(whole):
-        return replace(short, text=text)
+        unstated = replace(short, text=text)
+        return task.understood(unstated) if isinstance(task, Asked) else unstated
     here = list(dict.fromkeys(each.label for each in kept))
     said = [sentence_of_regions(here, answer.language) if here else "", answer.text.removeprefix(whole).strip()]
     short = task.finish(replace(short, text=gap.join(filter(None, said))))

@@ -142,7 +142,10 @@ class Asked(TaskRequest):
             answer = replace(answer, text=Message("answer.perhaps_class", names=classes).text(answer.language))
         labels = {region.label for region in answer.regions}
         told = (each for each in answer.warnings if not is_doubt(each) or each.params.get("name") in (None, *labels))
-        answer = replace(answer, warnings=tuple(told))  # of the names of a generic word, only those that are there
+        return self.understood(replace(answer, warnings=tuple(told)))  # of generic words, only what is there
+
+    def understood(self, answer: Answer) -> Answer:
+        """Return an answer with how the question was understood."""
         facts: dict[str, Any] = {}
         if self.intent.names and answer.task is Task.DETECT:
             facts["names"] = [english for english, _ in self.intent.names]

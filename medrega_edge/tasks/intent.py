@@ -121,6 +121,8 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
             said = tuple(name for name in scene.terminology.find(simplified(text)) if not is_finding(name[0]))
             intent = replace(intent, kind=Kind.REPORT, names=said, generic=())
         names = () if intent.generic else intent.names  # "is the brain normal?" asks for the whole image
+        if intent.kind in (Kind.CLASSIFY, Kind.COUNT, Kind.BODY_PART):
+            intent = replace(intent, kind=Kind.REPORT)
         column = language_of(text) is Language.ZH
         parts_of_organs = ("、" if column else ", ").join(name[column] for name in names if is_part(name[0]))
         return Asked(text, intent, IsNormal(text, names), place=parts_of_organs)

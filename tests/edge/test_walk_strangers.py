@@ -361,3 +361,10 @@ def test_an_unfamiliar_name_of_a_comparison_stays(engine):
 def test_a_word_of_a_chat_does_not_mean_the_name_before(engine, image):
     last = Asked("where is the liver", Intent(Kind.LOCATE, ()), Detect(["hard exudates"]))
     assert completed("and the haemorrhages", last, engine.terminology) == "and the haemorrhages"
+
+
+def test_what_is_not_stated_says_how_it_was_understood(engine, image):
+    request = engine.request(image, "where is the liver and how big is it?")
+    answer = engine.run(image, request, min_confidence=0.999)
+    assert [part["intent"] for part in answer.facts["parts"]] == ["locate", "measure"]
+    assert answer.reading == "locate: liver + measure: liver"

@@ -108,8 +108,14 @@ def _show(result: RobustResult) -> None:
 
     package = result.package
     whole = package.clean[0]
-    counted = {"objects": whole.objects, "images": whole.images}
-    print_result(Message("bench.robust_clean", accuracy=whole.accuracy.value, iou=whole.iou.value, **counted))
+    clean = Message(
+        "bench.robust_clean",
+        accuracy=whole.accuracy.value,
+        iou=whole.iou.value,
+        objects=whole.objects,
+        images=whole.images,
+    )
+    print_result(clean)
     for mean in package.means:
         if mean.severity == 0:
             low, high = (100 * end for end in mean.drop.interval)
@@ -122,7 +128,8 @@ def _show(result: RobustResult) -> None:
         print_result(Message("bench.robust_row", name=name, one=one, two=two, three=three, unfamiliar=unfamiliar))
     for cost in result.costs or ():
         if not cost.severity:
-            where = Message("bench.robust_perturbed" if cost.perturbation == ALL else "bench.robust_themselves")
+            is_perturbed = cost.perturbation == ALL
+            where = Message("bench.robust_perturbed") if is_perturbed else Message("bench.robust_themselves")
             low, high = (100 * end for end in cost.loss.interval)
             print_result(Message("bench.robust_cost", where=where, loss=100 * cost.loss.value, low=low, high=high))
     print_result(NOTICES[user_language()])
