@@ -46,6 +46,7 @@ from medrega_edge.package.manifest import FAMILIAR_QUESTIONS
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import understand
+from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
 from medrega_edge.regions import RegionMaker
 from medrega_edge.tasks.abstention import finished
@@ -60,12 +61,12 @@ from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sizes import impossible_size
-from medrega_edge.tasks.unsaid import completed
+from medrega_edge.tasks.unsaid import completed, enumerated, names_before
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_edge.vocabulary.familiar_questions import FamiliarQuestions
 from medrega_edge.vocabulary.label_sets import modality_name
-from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
 
@@ -361,16 +362,7 @@ class Engine:
         Raises UsageError for what an image cannot tell, for unknown names, and as `build_request`.
         """
         if task is None and box is None and not labels:
-            scene = Scene(
-                self.tasks,
-                self.terminology,
-                self.modality(image),
-                self._prompts,
-                self.has_masks,
-                partial(self._certain_part, image),
-                partial(self._is_unfamiliar_name, image),
-            )
-            request = parse_intent(text, scene)
+            request = parse_intent(text, self._scene(image))
             return with_regions_first(request) if regional_chain_of_thought else request
         return build_request(
             task or self.guess_task(text, box, labels),
@@ -387,10 +379,27 @@ class Engine:
 
     def next_request(self, image: EncodedImage, text: str, memory: Memory) -> TaskRequest:
         """Return the request of a question in a conversation about an image; raises UsageError as `request`."""
+        if memory.last:
+            found = names_in(memory.answer, self.terminology) if memory.answer else ()
+            before = enumerated(names_before(memory.last, self.terminology, found))
+            if len(parts(text, self.terminology, self.modality(image), before)) > 1:
+                return parse_intent(text, self._scene(image, before))
         following = memory.last and self.follow_up(
             text, memory.last, memory.answer, image=image, earlier=memory.earlier, listed=memory.listed
         )
         return following or self.request(image, text)
+
+    def _scene(self, image: EncodedImage, before: BilingualName = ("", "")) -> Scene:
+        return Scene(
+            self.tasks,
+            self.terminology,
+            self.modality(image),
+            self._prompts,
+            self.has_masks,
+            partial(self._certain_part, image),
+            partial(self._is_unfamiliar_name, image),
+            before,
+        )
 
     def follow_up(
         self,

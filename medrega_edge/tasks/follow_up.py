@@ -22,7 +22,7 @@ from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
-from medrega_edge.tasks.unsaid import REPORTS, names_before
+from medrega_edge.tasks.unsaid import REPORTS, enumerated, names_before
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import AREA, asks_if_normal, is_finding, is_of_many, superlative
 
@@ -410,8 +410,7 @@ def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found:
     ):
         return text
     before = names_before(last, terminology, found)
-    names = " and ".join(name[0] for name in before), "和".join(name[1] for name in before)
-    return with_names(text, names) if before and not terminology.find(text) else text
+    return with_names(text, enumerated(before)) if before and not terminology.find(text) else text
 
 
 def _of_side(text: str, before: Sequence[BilingualName], terminology: Terminology) -> list[BilingualName]:

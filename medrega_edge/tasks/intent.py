@@ -101,7 +101,7 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     check_text(text)
     check_words(text)
     text = without_how_sure(text)
-    if scene.terminology.labels and (questions := parts(text, scene.terminology, scene.modality)):
+    if scene.terminology.labels and (questions := parts(text, scene.terminology, scene.modality, scene.before)):
         if several := _several(text, questions, scene):
             return several
     intent = understand(text, scene.terminology, scene.modality)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.templates import DEFAULT_PROMPTS, PromptBook
-from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Scene:
 
     Where the package `has_masks`, a question for an outline gets one; else it gets a box. `body_part` is that of the image,
     where it is certain: a generic word, as "tumor", stands for the findings that it can show, and that images like this one
-    had in the training data (`is_unfamiliar` tells of an English name whether none had).
+    had in the training data (`is_unfamiliar` tells of an English name whether none had). `before` are the names of the last
+    question of a chat, as one enumeration in each language: parts of a text may point back to them.
     """
 
     tasks: Sequence[str]
@@ -26,3 +27,4 @@ class Scene:
     has_masks: bool = False
     body_part: Callable[[], str | None] = lambda: None
     is_unfamiliar: Callable[[str], bool] = lambda english: False
+    before: BilingualName = ("", "")

@@ -368,3 +368,20 @@ def test_what_is_not_stated_says_how_it_was_understood(engine, image):
     answer = engine.run(image, request, min_confidence=0.999)
     assert [part["intent"] for part in answer.facts["parts"]] == ["locate", "measure"]
     assert answer.reading == "locate: liver + measure: liver"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "intents"),
+    [
+        ("where is the right kidney", "which side is it on, and how far from the liver?", ["side", "distance"]),
+        ("右肾在哪", "在哪一侧，离肝脏多远", ["side", "distance"]),
+        ("where is the liver", "how big is it? outline it", ["measure", "segment"]),
+    ],
+)
+def test_a_line_of_a_chat_may_ask_several_questions(engine, image, first, second, intents):
+    memory = Memory()
+    request = engine.next_request(image, first, memory)
+    memory.remember(request, engine.run(image, request, language_of(first)))
+    request = engine.next_request(image, second, memory)
+    answer = engine.run(image, request, language_of(second))
+    assert [part["intent"] for part in answer.facts["parts"]] == intents

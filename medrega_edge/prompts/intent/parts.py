@@ -52,6 +52,7 @@ _GOES_ON = re.compile(
     r"|在?哪一?[侧边]|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
     r"|(?:其中)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
 )
+_FROM = re.compile(r"^(?:and )?how (?:far|close)(?: away)? (?:from|to)\b|^(?=[离距])")
 TYPE_OF_LESION = "what type of lesion is it", "这是什么类型的病变"
 _WHAT_IS_IT = re.compile(  # after a finding was named
     r"^(?:and )?what (?:is|could|might) it (?:be )?(?:most likely|probably)?$"
@@ -72,11 +73,11 @@ def without_how_sure(text: str) -> str:
     return _HOW_SURE.sub("", text)
 
 
-def parts(text: str, terminology: Terminology, modality: Modality | None) -> list[str]:
+def parts(text: str, terminology: Terminology, modality: Modality | None, before: BilingualName = ("", "")) -> list[str]:
     """Return the questions of a text, each with names of its own; fewer than two where it is one question.
 
     Each part has to ask by itself. They ask in different ways, or one has a name that is unknown: one answer would drop it.
-    A part that points back to the names of the part before gets them.
+    A part that points back to the names of the part before gets them; the first one those of the question `before`.
     """
     said: list[str] = []
     for piece in _pieces(text):
@@ -90,7 +91,6 @@ def parts(text: str, terminology: Terminology, modality: Modality | None) -> lis
         return []
     whole: list[str] = []
     intents: list[Intent] = []
-    before = ("", "")
     for piece in said:
         filled = with_names(piece, before)
         intent = understand(filled, terminology, modality)
@@ -146,6 +146,8 @@ def with_names(piece: str, names: BilingualName) -> str:
     english, chinese = names
     if not english:
         return piece
+    if _FROM.search(piece):
+        return _FROM.sub(f"how far is the {english} from", piece) if piece.isascii() else f"{chinese}{piece}"
     if _WHAT_IS_IT.search(piece):
         return TYPE_OF_LESION[not piece.isascii()]
     if _GOES_ON.search(piece):
