@@ -194,8 +194,8 @@ class Engine:
         `language` is that of the answer; default: that of the request's words. `max_tokens` limits each generation; default:
         256, or 2048 for boxes that come from a region head. `on_text` receives the answer's text in pieces, free text while
         it is generated. With `guess` the text holds the best guess where it would say "Not sure." Boxes, classes and words
-        below `min_confidence`, 0..1, are not stated. Raises UsageError for a request that this package or this image does
-        not allow.
+        below `min_confidence`, 0..1, are not stated, also with `guess`. Raises UsageError for a request that this package or
+        this image does not allow.
         """
         language = parse_language(language) if language else language_of(task.words)
         stream = TextStream(on_text) if on_text else None
@@ -241,11 +241,13 @@ class Engine:
             unsure, certifiable, is_known = [Message("task.unasked_image")], False, False
         elif is_asked_in_words and self._is_rarely_asked(task.words):
             unsure, certifiable, is_known = [Message("task.unfamiliar_question")], False, False
+        is_below = right is not None and right < least
         is_guess = right is not None and (
-            result.is_unsure or not is_known or right < least or (is_from_words and right < self._least_sure(result.text))
+            result.is_unsure or not is_known or is_below or (is_from_words and right < self._least_sure(result.text))
         )
+        is_withheld = is_guess and (is_below or not guess)
         if is_guess:
-            unsure.append(Message("task.guessed") if guess else Message("task.unsure_answer"))
+            unsure.append(Message("task.unsure_answer") if is_withheld else Message("task.guessed"))
         made, without = self._region_maker.regions(result.detections, image.geometry, modality), list[str]()
         if task.wants_masks:
             made, without = self.with_masks(image, made)
@@ -259,7 +261,7 @@ class Engine:
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
         answer = Answer(
-            text=UNSURE_ANSWER[language] if is_guess and not guess else result.text,
+            text=UNSURE_ANSWER[language] if is_withheld else result.text,
             raw_text="\n".join(generation.raw_text for generation in generations),
             task=task.task,
             language=language,

@@ -22,7 +22,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
     Raises UsageError if the place cannot be written, ResourceError on a full disk.
     """
-    check_output_path(path)
+    _check_place(path)
     temporary = None
     try:
         handle, name = tempfile.mkstemp(prefix=".medrega-", suffix=".tmp", dir=path.parent)
@@ -51,7 +51,24 @@ def move_files(source: Path, target: Path, last: str) -> None:
 
 
 def check_output_path(path: Path, *inputs: Path) -> None:
-    """Raise UsageError if `path` cannot or must not be written: a link, a device, a folder, or one of the `inputs`."""
+    """Raise UsageError if `path` cannot or must not be written: a link, a device, a folder, or one of the `inputs`.
+
+    Nothing is left beside it. Raises ResourceError on a full disk.
+    """
+    _check_place(path, *inputs)
+    check_writable(path.parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UsageError if no file can be made in a folder, ResourceError on a full disk; nothing is left there."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".medrega-", suffix=".tmp", dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable(error) from None
+
+
+def _check_place(path: Path, *inputs: Path) -> None:
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise UsageError("io.not_a_plain_file")

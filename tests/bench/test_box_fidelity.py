@@ -18,7 +18,7 @@ from PIL import Image, ImageChops
 from medrega_bench import result_files
 from medrega_bench.box_fidelity import measure, report
 from medrega_bench.box_fidelity.choice import pixel_box, probes
-from medrega_bench.box_fidelity.client import TRIES, Server, _seconds
+from medrega_bench.box_fidelity.client import MOST_FAILED, TRIES, Server, _seconds
 from medrega_bench.box_fidelity.diagnosis import diagnose
 from medrega_bench.box_fidelity.dialects import DIALECTS, Reply, Status
 from medrega_bench.box_fidelity.frames import Frame, Kind, Order, axes_of, mirrored, smart_size
@@ -437,9 +437,17 @@ def test_lines_and_steps_by_hand():
 
 
 def refused(answer, **options):
-    """The error of asking a server once."""
-    with serving(answer) as url, pytest.raises(MedregaError) as caught:
-        Server(url, "fake", **{"key": None, "timeout": 10, **options}).ask(PHANTOMS[0], "?")
+    """The error of asking a server as often as a fault of its own is borne."""
+    with serving(answer) as url:
+        return given_up(url, **options)
+
+
+def given_up(url, **options):
+    server = Server(url, "fake", **{"key": None, "timeout": 10, **options})
+    with pytest.raises(MedregaError) as caught:
+        for number in range(MOST_FAILED):
+            assert server.ask(PHANTOMS[number], "?").failure
+    assert isinstance(caught.value, UsageError) or number == MOST_FAILED - 1
     return caught.value
 
 
@@ -476,7 +484,7 @@ def test_a_server_that_is_busy_is_asked_again_after_the_time_it_names():
         reply = Server(url, "fake", None, 10, sleep=waits.append).ask(PHANTOMS[0], "?")
     assert reply.text == "[1, 2, 3, 4]" and waits == [2.0, 2.0]
     error = refused(status(503, "loading", Retry_After="9999"), sleep=waits.append)
-    assert error.code == "bench.server_busy" and waits[2:] == [30.0] * (TRIES - 1)
+    assert error.code == "bench.server_busy" and waits[2:] == [30.0] * (TRIES - 1) * MOST_FAILED
     assert _seconds("Wed, 21 Oct 2015 07:28:00 GMT", 5) == 0 and _seconds("soon", 5) == 5
 
 
@@ -487,9 +495,7 @@ def test_a_slow_server_and_none_at_all():
     assert error.code == "bench.server_slow"
     with serving(lambda *_: completion("")) as url:
         pass
-    with pytest.raises(ResourceError) as caught:
-        Server(url, "fake", None, 5).ask(PHANTOMS[0], "?")
-    assert caught.value.code == "bench.no_server"
+    assert given_up(url).code == "bench.no_server"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")
@@ -500,15 +506,15 @@ def test_a_certificate_that_nobody_trusts_is_refused(tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     asked = []
-    with serving(lambda *request: asked.append(request), context) as url, pytest.raises(ResourceError) as caught:
-        Server(url.replace("http:", "https:"), "fake", "s3cret", 5).ask(PHANTOMS[0], "?")
-    assert caught.value.code == "bench.server_certificate" and asked == []
+    with serving(lambda *request: asked.append(request), context) as url:
+        error = given_up(url.replace("http:", "https:"), key="s3cret")
+    assert error.code == "bench.server_certificate" and asked == []
 
 
 def test_https_is_not_spoken_to_a_server_without_it():
-    with serving(lambda *_: completion("")) as url, pytest.raises(ResourceError) as caught:
-        Server(url.replace("http:", "https:"), "fake", None, 0.5).ask(PHANTOMS[0], "?")
-    assert caught.value.code in ("bench.server_tls", "bench.no_server")
+    with serving(lambda *_: completion("")) as url:
+        error = given_up(url.replace("http:", "https:"), timeout=0.5)
+    assert error.code in ("bench.server_tls", "bench.no_server")
 
 
 @pytest.mark.parametrize(
@@ -534,6 +540,27 @@ def test_one_image_that_fails_does_not_end_the_measurement():
     result = measure.result_of(asked, DIALECTS["list-1000"], True, ServerIdentity("fake", "", ""), "shapes", 5, "")
     assert [one.failed for one in result.sizes] == [0, 0, 5, 0, 0]
     assert codes(result) == ["unread", "sound"]
+
+
+@pytest.mark.parametrize("late", [1, 4, 24])
+def test_an_answer_that_comes_too_late_is_counted_and_the_next_question_asked(late):
+    asked, gate = [], threading.Event()
+
+    def answer(handler, body):
+        asked.append(body)
+        if len(asked) == late:
+            gate.wait(5)
+            return None
+        size, shares, _ = seen(body)
+        return completion(str(written(shares, size)))
+
+    with serving(answer) as url:
+        client = Server(url, "fake", None, 0.5)
+        replies = list(measure.asked_all(client.ask, DIALECTS["list-1000"], PHANTOMS))
+        gate.set()
+    result = measure.result_of(replies, DIALECTS["list-1000"], True, ServerIdentity("fake", "", ""), "shapes", 5, "")
+    assert (result.overall.failed, result.overall.parsed) == (1, len(PHANTOMS) - 1) and codes(result) == ["unread", "sound"]
+    assert "127.0.0.1" not in json.dumps(result_files.to_json_values(result))
 
 
 # ---- the command ----

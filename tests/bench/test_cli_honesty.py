@@ -25,9 +25,9 @@ def bench(*words):
 @pytest.fixture
 def data(tmp_path):
     """Three splits of one scan each: free questions, boxes, a class; two data sets, as the figures ask for."""
-    folder = tmp_path / "DOE^JANE"
-    folder.mkdir()
-    shutil.copy(sample_path("abdomen-mri"), folder / "scan.dcm")
+    folder = tmp_path / "DOE^JANE" / "data"
+    folder.mkdir(parents=True)
+    shutil.copy(sample_path("abdomen-mri"), folder / "DOE^JANE.dcm")
     regions = [{"label_en": name, "label_zh": NAMES[name], "kind": "organ", "boxes": [box]} for name, box in BOXES.items()]
     asked = [
         {"lang": "en", "question": "Does the picture contain liver?", "answer": "Yes", "type": "closed"},
@@ -38,7 +38,8 @@ def data(tmp_path):
         {
             "id": f"{dataset}_{split}",
             "dataset": dataset,
-            "image": "scan.dcm",
+            "image": "DOE^JANE.dcm",
+            "patient": "DOE^JANE",
             "modality": "mri",
             "width": 256,
             "height": 256,
@@ -51,31 +52,36 @@ def data(tmp_path):
         for dataset in ("slake", "vqa_rad", "ckd")
     ]
     (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    (folder / "split.json").write_text(json.dumps({"source": "they", "images": {"test": ["scan", "gone"]}}))
+    (folder / "split.json").write_text(json.dumps({"source": "they", "images": {"test": ["DOE^JANE", "gone"]}}))
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The parameter 'token_pattern'")
-def test_both_commands_write_a_result_without_a_name_and_resume(data, tmp_path):
+def test_both_commands_write_a_result_without_a_name_and_resume(data, tmp_path, monkeypatch):
     pytest.importorskip("starlette")
     (tmp_path / "kept").mkdir()
     kept = ("--data", data, "--answers", tmp_path / "kept")
-    run = bench("field", *kept, "--vqa-rad-split", data / "split.json", "--out", tmp_path / "field.json")
+    words = ("field", *kept, "--vqa-rad-split", data / "split.json", "--out", tmp_path / "field.json")
+    monkeypatch.setattr("sys.argv", ["medrega", "bench", *map(str, words)])  # what stands in the result
+    run = bench(*words)
     assert run.exit_code == 0, run.output
-    field = parse(FieldResult, json.loads((tmp_path / "field.json").read_text("utf-8")), "field.json")
+    written = (tmp_path / "field.json").read_text("utf-8")
+    field = parse(FieldResult, json.loads(written), "field.json")
     assert field.slake_boxes.iou.n == 3 and field.sides[0].asked == 2  # one image, though it stands in three data sets
     assert (field.vqa_rad_images.test, field.vqa_rad_images.missing) == (1, 1)
-    assert [one.kind for one in field.selective] == ["boxes", "free"]
+    assert {one.kind for one in field.selective} == {"boxes", "free"}
     run = bench("honesty", *kept, "--most", "2", "--out", tmp_path / "honesty.json")
     assert run.exit_code == 0, run.output
     text = (tmp_path / "honesty.json").read_text("utf-8")
     honesty = parse(HonestyResult, json.loads(text), "honesty.json")
     assert [one.door for one in honesty.no_image] == ["ask", "library", "batch", "chat"]
     assert all(one.refused.value == 1.0 for one in honesty.no_image)
-    assert {one.kind for one in honesty.consistency} == {"", *rewordings.wordings()}
-    assert "DOE" not in text.replace('"name": "DOE^JANE"', "") and str(tmp_path) not in text
+    assert {one.kind for one in honesty.consistency} == {*rewordings.wordings()}
+    assert field.command.startswith("medrega bench field --data data --answers kept --vqa-rad-split split.json")
     lines = next((tmp_path / "kept").glob("*-asked.jsonl")).read_text("utf-8")
+    for result in (written, text, lines):
+        assert "DOE" not in result and str(tmp_path) not in result
     assert bench("honesty", *kept, "--most", "2", "--out", tmp_path / "again.json").exit_code == 0
     assert next((tmp_path / "kept").glob("*-asked.jsonl")).read_text("utf-8") == lines
     again = json.loads((tmp_path / "again.json").read_text("utf-8"))
@@ -83,6 +89,8 @@ def test_both_commands_write_a_result_without_a_name_and_resume(data, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["field", "honesty"])
-def test_a_folder_of_answers_that_is_not_there_is_refused_at_once(command, tmp_path):
-    run = bench(command, "--data", tmp_path, "--out", tmp_path / "x.json", "--answers", tmp_path / "gone")
-    assert isinstance(run.exception, UsageError) and run.exception.code == "bench.no_answers_folder"
+def test_a_folder_of_answers_that_is_none_is_refused_at_once(command, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for name in ("gone", "file"):
+        run = bench(command, "--data", tmp_path, "--out", tmp_path / "x.json", "--answers", tmp_path / name)
+        assert isinstance(run.exception, UsageError) and run.exception.code == "bench.no_answers_folder"

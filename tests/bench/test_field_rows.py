@@ -8,9 +8,9 @@ import pytest
 
 from medrega_bench import result_files
 from medrega_bench.evaluation import field_rows
+from medrega_bench.evaluation.blind_answers import FreeAnswer
 from medrega_bench.evaluation.field_result import FieldResult, ImageSplit, published
 from medrega_bench.evaluation.field_rows import LocatedRegion
-from medrega_bench.evaluation.figures import estimate
 from medrega_bench.metrics import sides
 from medrega_bench.metrics.selective import Case, aurc, curve, least_sure
 from medrega_bench.performance.environment import Environment, ModelIdentity
@@ -28,7 +28,9 @@ PAIR = {"left lung": [LEFT], "right lung": [RIGHT], "heart": [PixelBox(40, 40, 7
 
 
 def cases(*pairs):
-    return [Case(confidence, right, f"image{number}") for number, (confidence, right) in enumerate(pairs)]
+    return [
+        Case(sure, right, f"image{number}", f"patient{number}", *told) for number, (sure, right, *told) in enumerate(pairs)
+    ]
 
 
 def record(number=0, dataset="slake", name=None, split="test"):
@@ -78,7 +80,7 @@ def test_the_rate_over_images_counts_found_boxes_only():
         region("right lung", [(RIGHT, 0.9)], number=1),
     ]
     overall, *by_name = field_rows.side_figures(rows)
-    assert (overall.label, overall.asked, overall.swapped.n) == ("", 4, 3)
+    assert (overall.label, overall.images, overall.patients, overall.asked, overall.swapped.n) == ("", 2, 2, 4, 3)
     assert overall.swapped.value == pytest.approx(1 / 3)
     assert {one.label: one.swapped.value for one in by_name} == {"left lung": 1.0, "right lung": 0.0}
 
@@ -114,14 +116,31 @@ def test_a_question_without_an_answer_is_never_answered_at_any_threshold():
 def test_the_threshold_is_of_val_and_the_figures_of_test():
     val = cases((0.9, True), (0.6, True), (0.5, False), (0.4, False))
     test = cases((0.95, True), (0.7, False), (0.3, True), (0.2, False))
-    twenty, ten = field_rows.selective("boxes", val, test).points
+    _, twenty, ten = field_rows.selective("boxes", "", val, test).points
     assert (twenty.threshold, twenty.coverage.value, twenty.realised.value) == (0.6, 0.5, 0.5)  # worse than on val
     assert ten.threshold == 0.6
 
 
 def test_a_threshold_that_no_answer_of_test_reaches():
-    (point, _) = field_rows.selective("boxes", cases((0.9, True)), cases((0.5, True))).points
+    (_, point, _) = field_rows.selective("boxes", "", cases((0.9, True)), cases((0.5, True))).points
     assert point.coverage.value == 0.0 and point.realised is None
+
+
+def test_an_answer_that_the_program_does_not_state_is_none_at_any_threshold():
+    # Surest of all and right, but given as "Not sure.": the curve has it, the thresholds and their figures do not.
+    given = cases((0.9, True, False), (0.8, True), (0.7, False), (0.0, False))
+    made = field_rows.selective("free", "slake", given, given)
+    as_it_is, twenty, _ = made.points
+    assert made.curve[0] == (0.25, 0.0)
+    assert (as_it_is.error, as_it_is.coverage.value, as_it_is.realised.value) == (None, 0.5, 0.5)
+    assert (twenty.threshold, twenty.coverage.value, twenty.realised.value) == (0.8, 0.25, 0.0)
+
+
+def test_a_program_that_states_nothing_has_no_threshold():
+    given = cases((0.9, True, False), (0.8, True, False))
+    as_it_is, twenty, ten = field_rows.selective("free", "", given, given).points
+    assert as_it_is.coverage.value == 0.0 and as_it_is.realised is None
+    assert twenty.threshold is ten.threshold is None
 
 
 def test_boxes_of_slake_a_missing_one_counts_zero():
@@ -155,7 +174,11 @@ def test_a_file_that_is_no_split_is_refused(tmp_path, text):
 def result(**more):
     regions = [region("left lung", [(RIGHT, 0.9)], LEFT), region("right lung", [(RIGHT, 0.9)])]
     boxes = cases((0.9, True), (0.8, True), (0.7, False), (0.2, False))
-    free = [row(number, "vqa_en", "yes", "yes", boxes=[], true_boxes=[], confidences=[]) for number in range(3)]
+    truths = ("yes", "yes", "lung")
+    rows = [
+        row(number, "vqa_en", "yes", truth, boxes=[], true_boxes=[], confidences=[]) for number, truth in enumerate(truths)
+    ]
+    free = [FreeAnswer(each, each.image, 0.9, {"seen": True}) for each in rows]
     made = FieldResult(
         date="2026-11-30",
         command="medrega bench field",
@@ -165,9 +188,8 @@ def result(**more):
         slake_boxes=field_rows.box_figures(regions),
         slake_all_boxes=field_rows.all_box_figures(regions),
         slake=dict.fromkeys(("vqa_en", "vqa_zh"), field_rows.free_figures(free)),
-        slake_en_right=estimate([1.0], ["a"]),
         sides=tuple(field_rows.side_figures(regions)),
-        selective=(field_rows.selective("boxes", boxes, boxes),),
+        selective=(field_rows.selective("boxes", "", boxes, boxes),),
     )
     return replace(made, **more)
 
@@ -183,14 +205,16 @@ def test_our_rows_stand_beside_published_ones_with_their_source():
     table = field_tables.boxes_table(result())
     assert "| 50.0 (50.0 to 50.0) |" in table and "| 19.1 |" in table and "arXiv 2604.27720 (abstract)" in table
     questions = field_tables.questions_table(result())
+    assert "yes or no: 3 images of our test split | this package | 2 | 100.0" in questions  # of three one is open
+    assert "SLAKE, English, open: 3 images of our test split | this package | 1 | 0.0" in questions
     assert "SLAKE, Chinese" in questions and "VQA-RAD" not in questions  # nothing of ours, so nothing beside it
-    assert "| **all** | 2 | 2 | 50.0 (50.0 to 50.0) |" in field_tables.sides_table(result())
+    assert "| **all** | 1 | 1 | 2 | 2 | 50.0 (50.0 to 50.0) |" in field_tables.sides_table(result())
 
 
 def test_images_that_the_weights_have_seen_are_said():
     images = ImageSplit("they", 75, 11, 12, 5)
     unseen = result().slake["vqa_en"]
-    made = result(vqa_rad_images=images, vqa_rad_unseen=unseen, vqa_rad_unseen_right=estimate([1.0, 0.0], ["a", "b"]))
+    made = result(vqa_rad_images=images, vqa_rad_unseen=unseen)
     assert "Of the 103 test images of that split, 75 are in our train split" in field_tables.images_sentence(made)
     assert "the 3 of its test images in our test split" in field_tables.questions_table(made)
 
@@ -200,6 +224,7 @@ def test_the_chart_and_the_table_of_what_can_be_answered():
     assert [(mark.x, mark.y) for mark in marks][4:] == [
         (50.0, 0.0), (60.0, pytest.approx(33.33)), (70.0, pytest.approx(33.33)), (80.0, 50.0), (90.0, 50.0), (100.0, 50.0)
     ]  # fmt: skip
+    assert "| as it is | none | 100.0 " in field_tables.selective_table(result())
     assert "| 20.0 | 0.80 | 50.0 " in field_tables.selective_table(result())
 
 

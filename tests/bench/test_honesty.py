@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from medrega_bench import result_files
+from medrega_bench.datasets.evaluation_set import EvaluationItem
 from medrega_bench.evaluation import blind_answers, box_cycle, hidden_option, no_image, rewordings
 from medrega_bench.evaluation.asker import Asked, Asker, Given
 from medrega_bench.evaluation.blind_answers import FreeAnswer
@@ -20,8 +21,10 @@ from medrega_bench.result_files import DataIdentity
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.errors import ImageError, UsageError
+from medrega_edge.evaluation.questions import Question, Truth
 from medrega_edge.evaluation.records import AnnotatedRegion, Record
 from tests.bench.handmade import row
+from tests.codes import raises_code
 
 EN, ZH = Language.EN, Language.ZH
 BOX, MOVED = (0.0, 0.0, 100.0, 100.0), (0.0, 0.0, 100.0, 80.0)  # IoU 0.8
@@ -30,7 +33,7 @@ BOX, MOVED = (0.0, 0.0, 100.0, 100.0), (0.0, 0.0, 100.0, 80.0)  # IoU 0.8
 def free(number, truth, answer, setting="vqa_en", **versions):
     blind = {"blank": "", "other": "", "question_only": "", "question_trained": ""} | versions
     made = row(number, setting, answer, truth, boxes=[], true_boxes=[], confidences=[], language=setting[-2:])
-    return replace(made, **blind)
+    return FreeAnswer(replace(made, **blind), f"patient{number}", 0.9, {"seen": True})
 
 
 def record(number=0, labels=(), modality=Modality.MRI, regions=(), dataset="set"):
@@ -112,10 +115,41 @@ def test_where_everything_is_answered_blind_nothing_is_left():
 
 
 def test_how_often_an_answer_is_stated_without_the_image():
-    answers = [FreeAnswer(free(1, "yes", "yes"), 0.9, {"seen": True, "blank": False}) for _ in range(3)]
-    answers.append(FreeAnswer(free(2, "yes", "yes"), 0.9, {"seen": True, "blank": True}))
+    answers = [replace(free(1, "yes", "yes"), stated={"seen": True, "blank": False}) for _ in range(3)]
+    answers.append(replace(free(2, "yes", "yes"), stated={"seen": True, "blank": True}))
     (stated,) = blind_answers.stated_figures(answers)
     assert (stated.stated["seen"].value, stated.stated["blank"].value) == (1.0, 0.25)
+
+
+def test_a_figure_has_the_number_of_its_own_questions():
+    rows = [free(1, "yes", "yes"), free(2, "no", "yes"), free(3, "left lung", "left lung")]
+    numbers = {one.figure: one.n for one in blind_answers.mirage_scores(rows)}
+    assert numbers == {"closedQuestionsAccuracy": 2, "openQuestionsRecall": 1}
+
+
+def test_many_images_of_one_patient_tell_less_than_those_of_many():
+    many = [free(number, "yes", "yes" if number < 10 else "no") for number in range(20)]
+    one = [replace(each, patient="the same") for each in many]
+    (wide,), (none,) = (tuple(blind_answers.clean_figures(each)) for each in (many, one))
+    assert wide.all.interval[0] < 0.5 < wide.all.interval[1] and none.all.interval == (0.5, 0.5)
+
+
+def test_the_other_image_is_of_the_same_kind_and_of_another_patient_where_there_is_one():
+    given = [("a", "ct", "p"), ("b", "ct", "p"), ("c", "mri", "q"), ("d", "ct", "r"), ("e", "xray", "p")]
+    asked = [
+        EvaluationItem(
+            Question(name, Path(name), "q", Task.VQA, Truth(""), language=EN, modality=Modality(kind)), "set", (9, 9)
+        )
+        for name, kind, _ in given
+    ]
+    others = blind_answers.images_of_others(asked, {name: patient for name, _, patient in given})
+    assert {image.name: other.name for image, other in others.items()} == {
+        "a": "d",  # b is of the same patient
+        "b": "d",
+        "c": "d",  # no other MRI: the next image of another patient
+        "d": "a",
+        "e": "c",
+    }
 
 
 # ---- no image at all ------------------------------------------------------------------------------------------------------
@@ -227,16 +261,28 @@ def test_a_refusal_of_one_wording_is_no_agreement_and_is_counted():
     row = agree(
         "modality", [Given(facts={"modality": "mri"})] * 4 + [Given(refusal="task.x")], [Given(facts={"modality": "mri"})]
     )
-    assert row.agree == {"en": False, "zh": True, "both": False} and not row.is_answered
+    assert row.agree == {"en": False, "zh": True, "both": False} and not row.is_answered and row.answers_agree
 
 
-def test_shares_over_all_kinds_and_by_kind():
+def test_the_same_refusal_everywhere_agrees_but_is_no_answer_that_agrees():
+    refused = agree("presence", [Given(refusal="task.x")] * 5, [Given(refusal="task.x")] * 5)
+    one_left = agree("presence", [Given(words="a")] + [Given(refusal="task.x")] * 4, [Given(refusal="task.x")] * 5)
+    differ = agree("presence", [Given(words="a")] + [Given(refusal="task.x")] * 4, [Given(words="b")] * 5)
+    assert refused.agree["both"] and not refused.is_answered
+    assert (refused.answers_agree, one_left.answers_agree, differ.answers_agree) == (None, None, False)
+    (figures,) = rewordings.consistency_figures([refused, one_left, differ])
+    assert (figures.n, figures.answers.n, figures.answers.value) == (3, 1, 0.0)
+    (nothing,) = rewordings.consistency_figures([refused])
+    assert nothing.answers is None
+
+
+def test_shares_by_kind():
     one, other = (
         agree("modality", [Given(words="a")], [Given(words="a")]),
         agree("class", [Given(words="a")], [Given(words="b")]),
     )
-    overall, modality, classes = rewordings.consistency_figures([one, other])
-    assert (overall.kind, overall.n, overall.both.value) == ("", 2, 0.5)
+    modality, classes = rewordings.consistency_figures([one, other])
+    assert (modality.kind, modality.n, modality.answered.value) == ("modality", 1, 1.0)
     assert (modality.both.value, classes.both.value, classes.en.value) == (1.0, 0.0, 1.0)
 
 
@@ -284,6 +330,11 @@ def test_a_box_that_is_named_and_then_located_elsewhere_does_not_return():
 
 
 def test_a_wrong_name_may_return_and_another_name_for_the_box_that_was_found_does_not():
+    two = Given("", "", boxes=(("liver", BOX, 0.4), ("liver", (120.0, 120.0, 190.0, 190.0), 0.9)))
+    names = iter(["liver", "liver"])
+    says = Says(lambda asked: two if asked.task is Task.DETECT else Given(words=next(names)))
+    (nearest,) = box_cycle.cycle_rows(says, [LIVER])
+    assert not nearest.box_returns  # the surest box counts, not the one nearest to the truth
     consistent = cycle(name="spleen", again="spleen")
     assert consistent.returns and not consistent.name_right
     assert not cycle(again="spleen").returns
@@ -297,7 +348,7 @@ def test_a_wrong_name_may_return_and_another_name_for_the_box_that_was_found_doe
 
 def test_the_result_is_written_read_and_shown(tmp_path):
     rows = [free(1, "yes", "yes", blank="yes"), free(2, "no", "no", blank="yes")]
-    said = [FreeAnswer(each, 0.9, {"seen": True, "blank": False, "other": True}) for each in rows]
+    said = [replace(each, stated={"seen": True, "blank": False, "other": True}) for each in rows]
     hidden = list(hidden_option.hidden_rows(Says(lambda _: Given(refusal="x")), [record(labels=("meningioma",))]))
     made = HonestyResult(
         date="2026-11-30",
@@ -373,6 +424,27 @@ def test_answers_are_asked_once_also_by_a_later_run_and_a_cut_line_is_asked_agai
     second = Asker(engine, tmp_path)
     assert second.ask(refused) == first.ask(refused) and engine.runs == 1
     assert second.ask(asked) == first.ask(asked) and engine.runs == 2
+
+
+@pytest.mark.parametrize(
+    "line", ["5", "{}", "[]", '{"key": "a"}', '{"key": "a", "given": 5}', '{"key": "a", "given": {"words": 5}}', "\xe8\x82"]
+)
+def test_a_line_that_is_no_answer_is_left_out(tmp_path, line):
+    image = tmp_path / "a.png"
+    image.write_bytes(b"pixels")
+    asked = Asked(image, "normal?", EN)
+    engine = Engine()
+    kept = tmp_path / f"{engine.package.sha256[:16]}-asked.jsonl"
+    kept.write_bytes(line.encode("latin-1"))  # the last one is cut inside a Chinese character
+    said = Asker(engine, tmp_path).ask(asked)
+    assert Asker(engine, tmp_path).ask(asked) == said and engine.runs == 1  # a cut line does not swallow the next one
+
+
+def test_answers_that_cannot_be_kept_are_refused_at_once(tmp_path):
+    engine = Engine()
+    (tmp_path / f"{engine.package.sha256[:16]}-asked.jsonl").mkdir()
+    with raises_code(UsageError, "io.unwritable", reason="Is a directory"):
+        Asker(engine, tmp_path)
 
 
 def test_a_question_is_known_by_the_content_of_its_image_and_by_all_that_is_asked(tmp_path):

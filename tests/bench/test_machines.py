@@ -104,7 +104,7 @@ def test_older_results_are_read_and_what_they_lack_stays_empty(path):
 
 
 KEEP = {
-    "schema_version", "kind", "role", "device", "setting", "task", "language", "processor", "versions", "measured", "part",
+    "schema_version", "kind", "role", "device", "setting", "task", "language", "versions", "measured", "part",
     "sha256", "missing", "parts", "accuracy_is",
 }  # fmt: skip
 
@@ -121,7 +121,8 @@ def planted(value, evil, path=()):
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_a_submission_holds_no_name_path_host_or_patient(evil, tmp_path):
-    made = planted(run(), evil)
+    made = planted(run(timed(card="NVIDIA X")), evil)
+    assert made.environment.processor == made.package.speed[0].card == evil
     versions = {"numpy": "2.2.6+jane.ward7", "janes-own": "1.0", "pillow": evil}
     made = replace(made, environment=replace(made.environment, versions=versions, int8_flags=("avx2", evil)))
     (tmp_path / "jane.json").write_text(measure.to_json(made), encoding="utf-8")
@@ -132,7 +133,8 @@ def test_a_submission_holds_no_name_path_host_or_patient(evil, tmp_path):
     assert not re.search(r"jane|doe|home|scans|ward|hospital|4711|0815|liver|locate|image1|q1", sent, re.IGNORECASE)
     kept = json.loads(sent)
     assert (kept["package"]["name"], kept["package"]["version"], kept["questions"]["data"]) == ("other", None, "own")
-    assert (kept["machine"]["processor"], kept["machine"]["system"], kept["commit"]) == ("cpu", "other", None)
+    assert (kept["machine"]["processor"], kept["machine"]["system"], kept["commit"]) == ("other", "other", None)
+    assert kept["headlines"][0]["card"] == "other"
     assert kept["machine"]["versions"] == {"numpy": "2.2.6", "pillow": None}
     assert kept["machine"]["int8_flags"] == ["avx2"]
     assert kept["headlines"][0]["joules_per_question"] == 0.5
@@ -151,8 +153,39 @@ def test_what_a_stranger_needs_stays(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "model",
+    [
+        "Intel(R) Xeon(R) Platinum 8480C", "Intel(R) Core(TM) i7-8650U CPU @ 1.90GHz", "AMD EPYC 7763 64-Core Processor",
+        "12th Gen Intel(R) Core(TM) i7-1260P", "Apple M2 Pro", "Intel Xeon Processor (Skylake, IBRS)", "Neoverse-N1",
+        "Intel64 Family 6 Model 142 Stepping 10, GenuineIntel", "ARMv8 Processor rev 1 (v8l)", "x86_64", "aarch64", "arm64",
+        "QEMU Virtual CPU version 2.5+", "NVIDIA H200", "NVIDIA GeForce RTX 4090 Laptop GPU", "Tesla V100-SXM2-16GB",
+        "Quadro RTX 6000/8000", "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD",
+    ],
+)  # fmt: skip
+def test_models_of_processors_and_cards_stay(model):
+    made = run(timed(card=model))
+    sent = submission.submission(replace(made, environment=replace(made.environment, processor=model)))
+    assert sent.machine.processor == sent.headlines[0].card == model
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Intel CPU of ward7.hospital.example", "jane@ward7 CPU", "CPU 10.0.0.1", "/opt/intel/cpu", "Intel \u5f20\u4f1f", ""],
+)
+def test_what_names_a_person_or_a_host_beside_a_model_goes(text):
+    made = run()
+    sent = submission.submission(replace(made, environment=replace(made.environment, processor=text)))
+    assert sent.machine.processor == "other"
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
-    [("measured", "2026-11-30T10:00:00 ward7"), ("commit", "jane"), ("machine", {"processor": "/home/jane"})],
+    [
+        ("measured", "2026-11-30T10:00:00 ward7"),
+        ("commit", "jane"),
+        ("machine", {"processor": "/home/jane"}),
+        ("machine", {"processor": "ward7.hospital.example"}),
+    ],
 )
 def test_a_file_with_other_text_than_a_submission_has_is_refused(field, value, tmp_path):
     content = to_json_values(submission.submission(run()))
@@ -194,6 +227,10 @@ def test_accuracy_of_other_questions_or_packages_is_marked(tmp_path):
     assert reports.letters([submission.submission(each) for each in (same, run(timed(NO_WATTS)))]) == ["", ""]
     kinds = [submission.submission(each) for each in (same, other, same)]
     assert reports.letters(kinds) == ["A", "B", "A"]
+    packages = [replace(kinds[0].package, sha256=f"{number:08x}") for number in range(703)]
+    many_kinds = reports.letters([replace(kinds[0], package=package) for package in packages])
+    assert [many_kinds[place] for place in (25, 26, 51, 52, 701, 702)] == ["Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+    assert len(set(many_kinds)) == 703
     say = words(Language.EN)
     column = reports.HEADS.index("accuracy_of")
     assert [cells[column][:3] for cells in reports.rows_of(kinds, say)] == ["A: ", "B: ", "A: "]

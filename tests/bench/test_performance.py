@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from medrega_bench.performance import cold_start, determinism, latency, random_packages, vision_precision
 from medrega_bench.performance.cold_start import ColdStart
 from medrega_bench.performance.determinism import Run
-from medrega_bench.performance.environment import MemoryReader, command, environment, int8_flags
+from medrega_bench.performance.environment import MemoryReader, command, environment, int8_flags, without_folder
 from medrega_bench.performance.spread import Spread, quotients
 from medrega_edge.errors import ResourceError
 from medrega_edge.images.samples import sample_path
@@ -34,8 +35,28 @@ def test_a_machine_is_described_without_its_name(monkeypatch):
     machine = environment()
     assert machine.threads >= 1 and machine.versions["onnxruntime"] is not None
     assert set(int8_flags()) <= {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8"}
+    assert machine.commit is None or re.fullmatch(r"[0-9a-f]{9,}\+?", machine.commit)
     monkeypatch.setattr("sys.argv", ["medrega", "bench", "speed", "--model", "/home/jane/model", "../out.json"])
     assert command() == "medrega bench speed --model model out.json"
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("--data=/home/jane/patients/data", "--data=data"),
+        ("models/jane/m.gguf", "m.gguf"),
+        ("~/pkg/", "pkg"),
+        (r"C:\Users\jane\m.gguf", "m.gguf"),
+        (r"--out=..\jane\out.json", "--out=out.json"),
+        ("http://ward7.hospital.example:8080/v1", "URL"),
+        ("--server=http://jane/?a=b", "--server=URL"),
+        ("qwen2.5vl:7b", "qwen2.5vl:7b"),
+        ("--limit=5", "--limit=5"),
+        ("/", "/"),
+    ],
+)
+def test_folders_and_addresses_are_left_out(typed, kept):
+    assert without_folder(typed) == kept
 
 
 def test_memory_is_read(monkeypatch):

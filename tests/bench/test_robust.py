@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,11 +13,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from medrega_bench import result_files
 from medrega_bench.cli.main import bench_app
 from medrega_bench.datasets.evaluation_set import items_of
 from medrega_bench.evaluation import robustness
 from medrega_bench.evaluation.robustness import ImageAnswers, View
 from medrega_bench.evaluation.robustness_figures import costs, measured
+from medrega_bench.evaluation.robustness_result import RobustResult
 from medrega_bench.evaluation.severity_fit import Picture, fit, strength_for
 from medrega_bench.metrics.similarity import ssim, viewed
 from medrega_bench.performance.environment import ModelIdentity
@@ -29,10 +33,12 @@ from medrega_bench.reports.render import html
 from medrega_bench.reports.robust_report import chart, costs_block, document, kinds_block, perturbations_block
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Modality
+from medrega_edge.errors import UsageError
 from medrega_edge.evaluation.records import AnnotatedRegion, Record
 from medrega_edge.images.reader import read_image
 from tests.edge.toy_package import build, picture
 
+PROC = Path("/proc")  # where not even root writes a file
 BOX = PixelBox(20, 20, 60, 70)
 GENERAL = [each for each in PERTURBATIONS.values() if each.is_general]
 
@@ -294,6 +300,28 @@ def test_answers_are_kept(lesions, tmp_path):
     assert list(robustness.answers(engine, lesions, severities(), journal)) == again
 
 
+def test_what_cannot_be_read_of_a_journal_is_asked_again(lesions, tmp_path):
+    journal, engine = tmp_path / "answers.jsonl", FakeEngine(dark_box)
+    first = list(robustness.answers(engine, lesions, severities(), journal))
+    whole, asked = journal.read_bytes(), engine.asked
+    older = json.dumps({"asked": "0" * 16, "views": []}).encode()
+    torn = '{"asked": "病'.encode()[:-1]
+    journal.write_bytes(b"\n".join((older, b"[1]", torn, b"\xff\xfe", whole)))
+    assert list(robustness.answers(engine, lesions, severities(), journal)) == first and engine.asked == asked
+    journal.write_bytes(torn)
+    assert [image.views for image in robustness.answers(engine, lesions, severities(), journal)] == [
+        image.views for image in first
+    ]
+    assert journal.read_bytes().startswith(torn + b"\n{")
+
+
+def test_a_journal_that_cannot_be_opened_is_told(lesions, tmp_path):
+    for journal in (tmp_path, tmp_path / "none" / "answers.jsonl"):
+        with pytest.raises(UsageError) as error:
+            list(robustness.answers(FakeEngine(dark_box), lesions[:1], severities(), journal))
+        assert error.value.code == "io.unwritable"
+
+
 def test_images_are_spread_over_kinds(tmp_path):
     def record(number, kind, dataset):
         regions = (AnnotatedRegion("liver", "肝脏", (PixelBox(1, 1, 9, 9),)),)
@@ -314,8 +342,8 @@ def test_images_are_spread_over_kinds(tmp_path):
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
-def view(name, severity, overlaps, confidences, unfamiliar=False):
-    return View(name, severity, tuple(overlaps), tuple(confidences), True, unfamiliar, ())
+def view(name, severity, overlaps, confidences, unfamiliar=False, classes=()):
+    return View(name, severity, tuple(overlaps), tuple(confidences), True, unfamiliar, tuple(classes))
 
 
 def image(number, *views):
@@ -338,6 +366,24 @@ def test_drops_by_hand():
     assert (crop.objects, crop.left) == (3, 1) and crop.drop.value == pytest.approx(1 / 3, abs=1e-4)
     mean = next(each for each in result.means if each.kind == "" and each.severity == 0)
     assert mean.drop.value == pytest.approx((0.75 + 1 / 3) / 2, abs=1e-4)  # each perturbation counts the same
+
+
+def test_classes_have_their_number():
+    clean = view("", 0, (0.8,), (0.9,), classes=(True, False))
+    blur = view("blur", 1, (0.8,), (0.9,), classes=(False, False))
+    result, cells = cells_of(
+        [ImageAnswers("1", "patient1", "ct", 1.0, (clean, blur)), image(2, view("blur", 1, (0.8,), (0.9,)))]
+    )
+    assert (result.clean[0].classes, result.clean[0].classes_asked) == (0.5, 2)
+    assert (cells["blur", 1].classes, cells["blur", 1].classes_asked) == (0.0, 2)
+
+
+def test_the_committed_table_says_of_how_many_classes():
+    path = Path(__file__).parents[2] / "bench" / "results" / "robust.json"
+    rows = perturbations_block(result_files.parse(RobustResult, json.loads(path.read_text("utf-8")), path.name)).splitlines()
+    whole = [line for line in rows if line.startswith(("| images themselves", "| blur"))]
+    assert len(whole) == 2 and all(re.search(r"\d \(n = \d+\) \|$", line) for line in whole)
+    assert "(n = 0)" not in "".join(rows)
 
 
 def test_an_answerer_whose_confidence_stays_high_has_a_gap():
@@ -406,12 +452,22 @@ def test_the_command_measures_two_packages_and_writes_a_page(data, tmp_path):
 def test_what_is_wrong_is_named(data):
     assert bench(data, "--split", "val").exception.code == "bench.empty_split"
     assert bench(data, "--answers", data / "none").exception.code == "bench.no_answers_folder"
+    if PROC.is_dir():
+        assert bench(data, "--answers", PROC).exception.code == "io.unwritable"
+        assert bench(data, "--report", PROC / "page.html").exception.code == "io.unwritable"
+
+
+def test_every_command_tells_of_a_folder_of_answers_that_is_none(tmp_path):
+    masks = ("--masks", tmp_path)
+    for name, *more in (("tasks",), ("robust",), ("coverage", *masks)):
+        words = [name, "--data", tmp_path, "--out", tmp_path / "x.json", *more, "--answers"]
+        for folder, code in ((tmp_path / "gone", "bench.no_answers_folder"), *([(PROC, "io.unwritable")] * PROC.is_dir())):
+            error = CliRunner().invoke(bench_app, [str(word) for word in (*words, folder)]).exception
+            assert isinstance(error, UsageError) and error.code == code, name
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_becomes_tables_and_curves(data, tmp_path):
-    from medrega_bench import result_files
-    from medrega_bench.evaluation.robustness_result import RobustResult
-
     assert bench(data, "--model", build(tmp_path / "toy")).exit_code == 0
     result = result_files.parse(RobustResult, json.loads((data / "result.json").read_text("utf-8")), "result.json")
     assert "| all | 5 | 5 |" in kinds_block(result)

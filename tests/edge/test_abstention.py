@@ -73,6 +73,14 @@ def test_words_below_are_not_stated(engine, scan, language, unsure):
     assert made.text == unsure and made.guess
 
 
+def test_a_guess_below_is_not_stated_either(engine, scan):
+    question = "What is the largest organ?"
+    made = engine.ask(scan, question, guess=True, min_confidence=0.999)
+    assert made.text == "Not sure." and made.guess == engine.ask(scan, question, guess=True).words
+    codes = {warning.code for warning in made.warnings}
+    assert "task.unsure_answer" in codes and "task.guessed" not in codes
+
+
 def test_labels_without_the_best_one_are_not_chosen_from(engine):
     """The weights weigh the whole set: offered only wrong labels, they do not state one."""
     image = engine.open(sample_path("abdomen-mri"))

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from PIL import Image
 
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.images.samples import sample_path
-from medrega_edge.io.atomic import atomic_write
+from medrega_edge.io.atomic import atomic_write, check_output_path, check_writable
 
 many_processes = pytest.mark.slow
 
@@ -94,6 +95,21 @@ def test_a_reader_that_goes_away_ends_it_quietly():
     )
     assert b"Traceback" not in run.stderr
     assert b"Exception" not in run.stderr
+
+
+def test_a_place_that_takes_no_file_is_told_before_any_work(tmp_path):
+    for path in (Path("/proc/x.json"), Path("/proc/version")):
+        if path.parent.is_dir():
+            with pytest.raises(UsageError) as error:
+                check_output_path(path)
+            assert error.value.code == "io.unwritable"
+    old = tmp_path / "old.json"
+    old.write_text("{}")
+    made = old.stat().st_mtime_ns
+    check_output_path(old)
+    check_output_path(tmp_path / "new.json", old)
+    check_writable(tmp_path)
+    assert [*tmp_path.iterdir()] == [old] and (old.read_text(), old.stat().st_mtime_ns) == ("{}", made)
 
 
 def test_a_read_only_folder(tmp_path, images, medrega):

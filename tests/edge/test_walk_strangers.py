@@ -165,6 +165,8 @@ def test_what_lies_beside_something_is_refused_in_a_chat(engine, image):
         ("渗出多吗？", "fundus", Kind.COUNT, ["hard exudates"]),
         ("Are the kidneys enhancing symmetrically?", "ct", Kind.ANSWER, KIDNEYS),
         ("What is the diagnosis?", "mri", Kind.REPORT, []),
+        ("What is the biggest organ shown?", "ct", Kind.ANSWER, []),
+        ("请说出图中最大的器官", "ct", Kind.ANSWER, []),
         (
             "How large is the oedema compared with the enhancing tumour?",
             "mri",

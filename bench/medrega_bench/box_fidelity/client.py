@@ -27,6 +27,7 @@ from medrega_edge.io.safe_text import printable
 MOST_BYTES = 8 * 1024 * 1024  # of a response
 MOST_TOKENS = 1024  # of an answer; a box needs fifty
 TRIES, LONGEST_WAIT = 5, 30.0  # of a request that the server puts off, and seconds between two
+MOST_FAILED = 3  # questions without an answer, after which a server that has never answered is given up
 LONGEST_CONNECT = 10.0  # seconds until there is a connection
 _LONGEST_WORDS = 300  # characters of a server's own error
 _ABOUT_IMAGES = re.compile(r"image|multi-?modal|mmproj|vision|content (?:part|type)", re.IGNORECASE)
@@ -93,15 +94,25 @@ class Server:
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
         self._has_answered = False
+        self._failed = 0
         self.software = ""
         self.package: str | None = None
         self.answered_as = ""
 
     def ask(self, phantom: Phantom, question: str) -> Reply:
-        """Ask about a phantom. An image that the server cannot answer about gives a reply with a failure.
+        """Ask about a phantom. A question that the server does not answer, or not in time, gives a reply with a failure.
 
-        Raises UsageError or ResourceError for what would be so with every image.
+        Raises UsageError for what would be so with every image, ResourceError when the first `MOST_FAILED` questions fail.
         """
+        try:
+            return self._answer(phantom, question)
+        except ResourceError as error:
+            self._failed += 1
+            if not self._has_answered and self._failed >= MOST_FAILED:
+                raise
+            return Reply("", failure=str(error))
+
+    def _answer(self, phantom: Phantom, question: str) -> Reply:
         picture = f"data:{phantom.mime};base64,{base64.b64encode(phantom.data).decode()}"
         content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": question}]
         body = {

@@ -82,7 +82,7 @@ def boxes(
     from medrega_bench.box_fidelity.client import Server
     from medrega_bench.box_fidelity.phantoms import SIZES, drawn
     from medrega_bench.box_fidelity.result import ServerIdentity
-    from medrega_bench.performance.environment import command
+    from medrega_bench.performance.environment import command, without_folder
     from medrega_edge.io.atomic import check_output_path, write_text
 
     for path in filter(None, (out, report)):
@@ -97,9 +97,9 @@ def boxes(
     named = None if dialect is DialectName.AUTO else dialect.value
     chosen = measure.choose_question(ask, named, pictures)
     asked = list(with_progress(measure.asked_all(ask, chosen, pictures), len(pictures)))
-    identity = ServerIdentity(_without_folder(model), _without_folder(client.answered_as), client.software, client.package)
-    typed = command().replace(server, "URL")  # an address is its owner's
-    result = measure.result_of(asked, chosen, named is not None, identity, phantoms.value, each, typed)
+    # llama.cpp calls models by their files.
+    identity = ServerIdentity(without_folder(model), without_folder(client.answered_as), client.software, client.package)
+    result = measure.result_of(asked, chosen, named is not None, identity, phantoms.value, each, command())
     if out is not None:
         result_files.write(out, result)
     if report is not None:
@@ -123,11 +123,6 @@ def boxes(
         )
     for finding in result.verdict:
         print_result(finding.as_message())
-
-
-def _without_folder(model: str) -> str:
-    """The name of a model, whose folder may be a user's: llama.cpp calls models by their files."""
-    return Path(model).name if Path(model).is_absolute() else model
 
 
 def _key(name: str | None) -> str | None:

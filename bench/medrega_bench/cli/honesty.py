@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medrega_bench.cli.console import with_progress
-from medrega_bench.cli.options import AnswersOption, DataOption, ModelOption, ResultOption, ThreadsOption
+from medrega_bench.cli.options import (
+    AnswersOption,
+    DataOption,
+    ModelOption,
+    ResultOption,
+    ThreadsOption,
+    check_answers_folder,
+)
 from medrega_edge.cli.console import print_result, print_status
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -60,7 +67,7 @@ def field(
     slake = [region for region in regions if region.record.dataset == "slake"]
     if not slake:
         raise UsageError("bench.no_question_of_kind", data=data.name)
-    unseen = field_rows.free_rows(free, "vqa_en", "vqa_rad", split.images["test"]) if split else []
+    unseen = field_rows.free_of(free, "vqa_en", "vqa_rad", split.images["test"]) if split else []
     result = FieldResult(
         date=date.today().isoformat(),
         command=command(),
@@ -70,15 +77,12 @@ def field(
         slake_boxes=field_rows.box_figures(slake),
         slake_all_boxes=field_rows.all_box_figures(slake),
         slake={
-            setting: field_rows.free_figures(field_rows.free_rows(free, setting, "slake"))
-            for setting in ("vqa_en", "vqa_zh")
+            setting: field_rows.free_figures(field_rows.free_of(free, setting, "slake")) for setting in ("vqa_en", "vqa_zh")
         },
-        slake_en_right=field_rows.share_right(field_rows.free_rows(free, "vqa_en", "slake")),
         vqa_rad_images=field_rows.image_split(split, list(read_records(data))) if split else None,
         vqa_rad_unseen=field_rows.free_figures(unseen) if unseen else None,
-        vqa_rad_unseen_right=field_rows.share_right(unseen) if unseen else None,
         sides=tuple(field_rows.side_figures(regions)),
-        selective=tuple(field_rows.selective(kind, val[kind], test[kind]) for kind in test if val[kind] and test[kind]),
+        selective=tuple(field_rows.selective(*of, val[of], test[of]) for of in test if val.get(of) and test[of]),
     )
     result_files.write(out, result)
     print_result(Message("bench.field_measured", file=out.name, images=result.data.images))
@@ -106,6 +110,7 @@ def honesty(
     from medrega_bench.datasets.evaluation_set import items_of
     from medrega_bench.evaluation import blind_answers, box_cycle, hidden_option, no_image, rewordings
     from medrega_bench.evaluation.honesty import HonestyResult
+    from medrega_bench.evaluation.intervals import patients_of
     from medrega_bench.evaluation.question_only_baseline import QuestionOnlyBaseline
     from medrega_bench.performance.environment import ModelIdentity, command, environment
     from medrega_edge.domain import Task
@@ -117,8 +122,7 @@ def honesty(
     items = [item for item in items_of(records) if item.question.task is Task.VQA]
     baseline = QuestionOnlyBaseline(read_records(data, "train"))
     print_status(Message("bench.honesty_part", part=Message("bench.honesty_free")))
-    free = list(with_progress(blind_answers.free_answers(asker, items, baseline), len(items)))
-    rows = [each.row for each in free]
+    free = list(with_progress(blind_answers.free_answers(asker, items, patients_of(records), baseline), len(items)))
     print_status(Message("bench.honesty_part", part=Message("bench.honesty_no_image")))
     questions = [item.question.question for item in spread(items, NO_IMAGE_QUESTIONS)]
     with no_image.chat(model) as chat:
@@ -142,8 +146,8 @@ def honesty(
         model=ModelIdentity.of(asker.engine.package),
         data=_identity(data, "test", records),
         most=most,
-        mirage=tuple(blind_answers.mirage_scores(rows)),
-        clean=tuple(blind_answers.clean_figures(rows)),
+        mirage=tuple(blind_answers.mirage_scores(free)),
+        clean=tuple(blind_answers.clean_figures(free)),
         stated=tuple(blind_answers.stated_figures(free)),
         no_image=refused,
         hidden=tuple(hidden_option.hidden_figures(hidden)),
@@ -161,8 +165,7 @@ def _asker(out: Path, model: str | None, threads: int | None, answers: Path | No
     from medrega_edge.io.atomic import check_output_path
 
     check_output_path(out)
-    if answers is not None and not answers.is_dir():
-        raise UsageError("bench.no_answers_folder")
+    check_answers_folder(answers)
     return Asker(load(model, threads=threads), answers)
 
 

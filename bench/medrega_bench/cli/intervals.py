@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_bench.cli.options import AnswersOption, BatchOption, DataOption, ModelOption, ResultOption, SplitOption
+from medrega_bench.cli.options import (
+    AnswersOption,
+    BatchOption,
+    DataOption,
+    ModelOption,
+    ResultOption,
+    SplitOption,
+    check_answers_folder,
+)
 from medrega_edge.cli.console import print_result
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -140,8 +148,7 @@ def _cases(
     from medrega_edge.evaluation.records import read_records
     from medrega_edge.evaluation.true_masks import read_mask_lines
 
-    if answers is not None and not answers.is_dir():
-        raise UsageError("bench.no_answers_folder")
+    check_answers_folder(answers)
     records = [record for record in read_records(data, split) if batch in (None, record.batch or 1)]
     lines = read_mask_lines(masks) if masks else {}
     items = by_image(list(items_of(records)))

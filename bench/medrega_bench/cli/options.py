@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from medrega_edge.domain import Language
+from medrega_edge.errors import UsageError
 
 
 class Device(StrEnum):
@@ -60,3 +61,14 @@ AnswersOption = Annotated[
 ]
 LangOption = Annotated[Language | None, typer.Option(help="Language of the report; default: the locale's.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")]
+
+
+def check_answers_folder(folder: Path | None) -> None:
+    """Raise UsageError if the folder of `AnswersOption` is not there, or no file can be written there."""
+    from medrega_edge.io.atomic import check_writable
+
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise UsageError("bench.no_answers_folder")
+    check_writable(folder)

@@ -16,10 +16,10 @@ from medrega_bench.cli.options import (
     ResultOption,
     SplitOption,
     ThreadsOption,
+    check_answers_folder,
 )
 from medrega_edge.cli.console import print_result, user_language
 from medrega_edge.domain import NOTICES
-from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def robust(
 
     for path in filter(None, (out, report)):
         check_output_path(path)
-    if answers is not None and not answers.is_dir():
-        raise UsageError("bench.no_answers_folder")
+    check_answers_folder(answers)
     records = list(read_records(data, split))
     chosen = robustness.subjects(records, list(items_of(records)), limit)
     if not chosen:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from medrega_bench.cli.options import DataOption, ModelOption, ReferenceOption, ThreadsOption
-from medrega_edge.cli.console import print_result, print_status
+from medrega_edge.cli.console import print_result, print_status, problem_line
+from medrega_edge.errors import MedregaError
 from medrega_edge.i18n.message import Message
 
 
@@ -31,6 +32,7 @@ def suite(
 
     medrega bench suite --data DATA --masks MASKS --out suite
     """
+    from dataclasses import replace
     from datetime import date
 
     from medrega_bench.evaluation import suite as home
@@ -45,22 +47,28 @@ def suite(
         raise unwritable(error) from None
     inputs = home.Inputs(data, out, masks, vqa_rad_split, reference, model, threads)
     records = home.data_hash(data)
-    taken = home.read_state(inputs, package.sha256, records)
-    state = home.SuiteResult(date.today().isoformat(), environment(), package.sha256, records, taken)
+    found = home.read_state(inputs, package.sha256, records)
+    today, machine = date.today().isoformat(), environment()
+    if found is None:
+        state = home.SuiteResult(today, machine, package.sha256, records, ())
+    else:
+        state = replace(found, date=today, environment=machine)
     planned = list(home.steps(inputs, package.manifest.name))
-    left = sum(not home.is_done(step, inputs, taken) for step in planned)
+    left = sum(not home.is_done(step, inputs, state.steps) for step in planned)
     print_status(Message("bench.suite_begins", steps=len(planned), left=left))
 
-    def told(step: home.Step, one: home.StepTaken | None) -> None:
+    def told(step: home.Step, one: home.StepTaken | MedregaError | None) -> None:
         if one is None:
             print_status(Message("bench.suite_step", step=step.name))
+        elif isinstance(one, MedregaError):
+            print_status(problem_line(one.message))
         else:
             print_status(Message("bench.suite_step_done", step=step.name, minutes=one.seconds / 60))
 
     state, failed = home.run(inputs, state, planned, told)
-    for each in state.steps:
+    for each in state.ordered:
         print_result(Message("bench.suite_result", step=each.name, file=each.result, minutes=each.seconds / 60))
-    print_result(Message("bench.suite_done", minutes=state.seconds / 60))
     if failed:
         print_status(Message("bench.suite_failed", steps=[step.name for step in failed]))
         raise typer.Exit(1)
+    print_result(Message("bench.suite_done", minutes=state.seconds / 60))

@@ -15,9 +15,9 @@ from medrega_bench.cli.options import (
     ReferenceOption,
     ResultOption,
     SplitOption,
+    check_answers_folder,
 )
 from medrega_edge.cli.console import print_result
-from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 
 
@@ -50,8 +50,7 @@ def tasks(
     from medrega_edge.package.registry import find_package
 
     check_output_path(out)
-    if answers is not None and not answers.is_dir():
-        raise UsageError("bench.no_answers_folder")
+    check_answers_folder(answers)
     items, baseline = choose(data, split, limit, data, batch)
     package = find_package(model)
     rows = answer_cache.answers(package, items, baseline, with_progress, folder=answers)

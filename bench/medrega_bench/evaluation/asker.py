@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Task
 from medrega_edge.engine import EncodedImage, Engine
 from medrega_edge.errors import UsageError
+from medrega_edge.io.atomic import unwritable
 from medrega_edge.io.safe_text import json_text
 
 _FACTS = ("modality", "body_part", "present")  # the values of an answer that are measured
@@ -71,17 +72,14 @@ class Asker:
     """Asks a package, once only where a folder keeps the answers."""
 
     def __init__(self, engine: Engine, folder: Path | None = None) -> None:
-        """Read the answers that an earlier run with this package left in the folder; a line that was cut is left out."""
+        """Read the answers that an earlier run with this package left in the folder.
+
+        A line that was cut or altered is left out, so its question is asked again. Raises UsageError for a folder that
+        cannot be written.
+        """
         self._engine = engine
         self._path = folder / f"{engine.package.sha256[:16]}-asked.jsonl" if folder else None
-        self._kept: dict[str, Given] = {}
-        if self._path is not None and self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                try:
-                    kept = json.loads(line)
-                except ValueError:
-                    continue
-                self._kept[kept["key"]] = parse(Given, kept["given"], self._path.name)
+        self._kept = dict(self._read(self._path)) if self._path else {}
         self._opened: tuple[tuple[Path, tuple[int, int] | None], EncodedImage] | None = None
 
     @property
@@ -95,9 +93,31 @@ class Asker:
         if key not in self._kept:
             self._kept[key] = given = self._said(asked)
             if self._path is not None:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json_text({"key": key, "given": to_json_values(asdict(given))}) + "\n")
+                self._append(self._path, json_text({"key": key, "given": to_json_values(asdict(given))}) + "\n")
         return self._kept[key]
+
+    def _read(self, path: Path) -> Iterator[tuple[str, Given]]:
+        """Yield the answers of a file, which afterwards is there and ends with a whole line."""
+        self._append(path, "")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise unwritable(error) from None
+        if content and not content.endswith(b"\n"):
+            self._append(path, "\n")
+        for line in content.split(b"\n"):
+            try:
+                kept = json.loads(line)
+                yield str(kept["key"]), parse(Given, kept["given"], path.name)
+            except (ValueError, KeyError, TypeError, UsageError):
+                continue
+
+    def _append(self, path: Path, text: str) -> None:
+        try:
+            with path.open("ab") as file:
+                file.write(text.encode())
+        except OSError as error:
+            raise unwritable(error) from None
 
     def _said(self, asked: Asked) -> Given:
         image = self._open(asked)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from medrega_bench.datasets.questions import IDENTIFY_WORDING
 from medrega_bench.evaluation.asker import Asked, Asker
 from medrega_bench.evaluation.figures import estimate
+from medrega_bench.evaluation.intervals import patient_of
 from medrega_bench.result_files import Estimate
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Task
@@ -19,9 +20,13 @@ from medrega_edge.prompts.templates import DETECT_QUESTION
 
 @dataclass(frozen=True)
 class CycleRow:
-    """One annotated box: whether its name is right, and whether what was named is located there and named so again."""
+    """One annotated box: whether its name is right, and whether what was named is located there and named so again.
+
+    Where several boxes are located, the surest counts.
+    """
 
     image: str
+    patient: str
     name_right: bool
     box_returns: bool
     name_returns: bool
@@ -56,10 +61,10 @@ def cycle_rows(asker: Asker, records: Sequence[Record], most: int | None = None)
         back = asker.ask(
             Asked(record.image, DETECT_QUESTION[Language.EN].format(x=name), Language.EN, Task.DETECT)
         ).boxes_of(name)
-        near = max((each for each, _ in back), key=lambda each: iou(each, box), default=None)
-        box_returns = near is not None and iou(near, box) >= HIT
-        again = _named(asker, record, near) if near is not None and box_returns else ""
-        yield CycleRow(str(record.image), name == truth, box_returns, again == name)
+        surest = back[0][0] if back else None
+        box_returns = surest is not None and iou(surest, box) >= HIT
+        again = _named(asker, record, surest) if surest is not None and box_returns else ""
+        yield CycleRow(str(record.image), patient_of(record), name == truth, box_returns, again == name)
 
 
 def _named(asker: Asker, record: Record, box: PixelBox) -> str:
@@ -67,10 +72,10 @@ def _named(asker: Asker, record: Record, box: PixelBox) -> str:
 
 
 def cycle_figures(rows: Sequence[CycleRow]) -> CycleFigures:
-    """Return the shares with their intervals over images."""
+    """Return the shares with their intervals over patients."""
 
     def share(mine: Sequence[CycleRow], name: str) -> Estimate:
-        return estimate([float(getattr(row, name)) for row in mine], [row.image for row in mine])
+        return estimate([float(getattr(row, name)) for row in mine], [row.patient for row in mine])
 
     right, wrong = ([row for row in rows if row.name_right is want] for want in (True, False))
     return CycleFigures(

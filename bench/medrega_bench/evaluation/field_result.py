@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
-from medrega_bench.evaluation.results import FigureSet
 from medrega_bench.performance.environment import Environment, ModelIdentity
 from medrega_bench.result_files import DataIdentity, Estimate, parse
 
 BOXES, FREE, CLASSES = "boxes", "free", "classes"
+RIGHT = "right"  # a figure: the share of right answers, open and closed questions together
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,18 @@ class BoxFigures:
     """Mean IoU and the share from an IoU of 0.5 on; a name without a box counts 0."""
 
     images: int
+    patients: int
     iou: Estimate
     acc50: Estimate
+
+
+@dataclass(frozen=True)
+class QuestionFigures:
+    """Figures of free questions by name, each with the number of questions that it is of; one is called `RIGHT`."""
+
+    images: int
+    patients: int
+    figures: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -59,10 +69,11 @@ class ImageSplit:
 class OperatingPoint:
     """A threshold chosen on val so that at most `error` of the answers there is wrong, and what it gives on test.
 
-    None where no threshold on val holds.
+    An answer that the program gives as "Not sure." counts as none. `error` is None for what it gives without a threshold,
+    `threshold` where none on val holds.
     """
 
-    error: float
+    error: float | None
     threshold: float | None
     coverage: Estimate | None
     realised: Estimate | None
@@ -70,11 +81,17 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Selective:
-    """Answers of one kind by confidence: the risk-coverage curve of test, the area under it, and operating points."""
+    """Answers of one kind by confidence: the risk-coverage curve of test, the area under it, and operating points.
+
+    `dataset` is "" for all of them. `error`, `aurc` and `curve` take every answer by its confidence alone, also one that the
+    program gives as "Not sure."; `points` take what it gives.
+    """
 
     kind: str
+    dataset: str
     n: int
     images: int
+    patients: int
     error: Estimate
     aurc: float
     curve: tuple[tuple[float, float], ...]
@@ -86,6 +103,8 @@ class SideFigures:
     """Structures of a pair by name, "" for all: how many have a box, and the share of these that lies on the other side."""
 
     label: str
+    images: int
+    patients: int
     asked: int
     swapped: Estimate | None
 
@@ -102,11 +121,9 @@ class FieldResult:
     data: DataIdentity
     slake_boxes: BoxFigures
     slake_all_boxes: BoxFigures
-    slake: Mapping[str, FigureSet]
-    slake_en_right: Estimate
+    slake: Mapping[str, QuestionFigures]
     vqa_rad_images: ImageSplit | None = None
-    vqa_rad_unseen: FigureSet | None = None
-    vqa_rad_unseen_right: Estimate | None = None
+    vqa_rad_unseen: QuestionFigures | None = None
     sides: tuple[SideFigures, ...]
     selective: tuple[Selective, ...]
 

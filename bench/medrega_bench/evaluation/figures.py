@@ -49,6 +49,11 @@ class Measured:
             name: self.empty if value is None else value for name, value in self.figures(self.counts.sum(axis=0)).items()
         }
 
+    def numbers(self) -> dict[str, int]:
+        """Return how many items each figure is of: a figure of yes or no questions is not of the open ones."""
+        each = [self.figures(row) for row in self.counts]
+        return {name: sum(one[name] is not None for one in each) for name in each[0]}
+
     def intervals(self, images: Sequence[str]) -> dict[str, Interval | None]:
         """Return the 95 % interval of each figure; `images` names the image of each item."""
         groups = groups_of(images)

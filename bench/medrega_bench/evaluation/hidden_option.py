@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from medrega_bench.datasets.questions import classify_question
 from medrega_bench.evaluation.asker import Asked, Asker, Given
 from medrega_bench.evaluation.figures import estimate
+from medrega_bench.evaluation.intervals import patient_of
 from medrega_bench.result_files import Estimate
 from medrega_edge.answer import LIKELY
 from medrega_edge.domain import Language, Modality, Task
@@ -31,6 +32,7 @@ class HiddenRow:
 
     way: str
     image: str
+    patient: str
     outcome: str
     usual: str | None = None
 
@@ -72,14 +74,15 @@ def hidden_rows(asker: Asker, records: Sequence[Record], most: int | None = None
     for record, names, true in spread(classes, most):
         wrong = tuple(name for name in names if name != true)
         usual = _classified(asker, record, names)
-        yield HiddenRow(LABELS, str(record.image), outcome(_classified(asker, record, wrong), wrong), outcome(usual, names))
+        given = outcome(_classified(asker, record, wrong), wrong)
+        yield HiddenRow(LABELS, str(record.image), patient_of(record), given, outcome(usual, names))
         asked = Asked(record.image, f"Is it {wrong[0]} or {wrong[1]}?", Language.EN)
-        yield HiddenRow(CLASSES, str(record.image), outcome(asker.ask(asked), wrong[:2]))
+        yield HiddenRow(CLASSES, str(record.image), patient_of(record), outcome(asker.ask(asked), wrong[:2]))
     for record in spread(usable, most):
         kinds = tuple(kind for kind in (Modality.CT, Modality.XRAY, Modality.ULTRASOUND) if kind != record.modality)[:2]
         first, second = (MODALITY_NAMES[kind][0] for kind in kinds)
         asked = Asked(record.image, f"Is this a {first} or a {second}?", Language.EN)
-        yield HiddenRow(KINDS, str(record.image), outcome(asker.ask(asked), (*kinds, first, second)))
+        yield HiddenRow(KINDS, str(record.image), patient_of(record), outcome(asker.ask(asked), (*kinds, first, second)))
 
 
 def _classified(asker: Asker, record: Record, labels: Sequence[str]) -> Given:
@@ -91,13 +94,13 @@ def hidden_figures(rows: Sequence[HiddenRow]) -> Iterator[HiddenFigures]:
     """Yield the share of each outcome, by the way of offering."""
     for way in dict.fromkeys(row.way for row in rows):
         mine = [row for row in rows if row.way == way]
-        images = [row.image for row in mine]
+        images, patients = {row.image for row in mine}, [row.patient for row in mine]
         shares = {
-            name: estimate([float(row.outcome == name) for row in mine], images)
+            name: estimate([float(row.outcome == name) for row in mine], patients)
             for name in (STATED, GUESSED, ANOTHER, NOTHING)
         }
         known = [row for row in mine if row.usual is not None]
         usual = [float(row.usual == STATED) for row in known]
         yield HiddenFigures(
-            way, len(mine), len(set(images)), shares, estimate(usual, [row.image for row in known]) if known else None
+            way, len(mine), len(images), shares, estimate(usual, [row.patient for row in known]) if known else None
         )

@@ -156,7 +156,12 @@ def _pairs(mine: tuple[Diameter, Diameter], true: tuple[Diameter, Diameter]) -> 
 
 def patients_of(records: Iterable[Record]) -> dict[str, str]:
     """Return the patient of each image, by its path; where a record names none, the image is one of its own."""
-    return {str(record.image): f"{record.dataset} {record.patient or record.id}" for record in records}
+    return {str(record.image): patient_of(record) for record in records}
+
+
+def patient_of(record: Record) -> str:
+    """Name the patient of a record among those of all data sets; an image without one is of its own."""
+    return f"{record.dataset} {record.patient or record.id}"
 
 
 def cases(rows: Iterable[AnswerRow], patients: Mapping[str, str], masked: Masked | None) -> Iterator[Case]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -136,31 +135,17 @@ def result_of(measured: Sequence[PackageResult], data_name: str, split: str | No
     )
     rows = packages[0].rows
     truths = "\n".join(f"{row.id} {row.image} {row.question} {row.truth}" for row in rows)
+    machine = environment()
     result = RunResult(
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=commit(),
+        commit=machine.commit,
         command=command(),
-        environment=environment(),
+        environment=machine,
         read_bandwidth_gb_per_second=bandwidth,
         data=DataIdentity(data_name, split, len(rows), len({row.image for row in rows}), _short(truths.encode())),
         packages=packages,
     )
     return replace(result, headline=headlines(result.package)[0])
-
-
-def commit() -> str | None:
-    """The commit of medrega-edge that measures, "+" behind it where files were altered; None outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout
-
-    try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # installed into somebody else's repository, it is not ours
-        altered = git("status", "--porcelain", "--untracked-files=no", "--", str(here.parents[2]))
-        return git("rev-parse", "--short=9", "HEAD").strip() + ("+" if altered else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def history_name(result: RunResult) -> str:

@@ -30,4 +30,8 @@ def own_server(model: str | None) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.communicate(timeout=_ENDS_WITHIN)
+        try:
+            process.communicate(timeout=_ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()

@@ -15,6 +15,7 @@ from typing import Any
 from medrega_bench.datasets.evaluation_set import NOT_IN_SCANS, NOT_ON_SURFACES, SURFACES
 from medrega_bench.evaluation.asker import Asked, Asker, Given
 from medrega_bench.evaluation.figures import estimate
+from medrega_bench.evaluation.intervals import patient_of
 from medrega_bench.evaluation.tables import SAME_BOX
 from medrega_bench.result_files import Estimate
 from medrega_edge.boxes import PixelBox, iou
@@ -40,17 +41,25 @@ class Reworded:
 
 @dataclass(frozen=True)
 class ConsistencyRow:
-    """Whether the answers to one question agree: in each language, and over both. `is_answered`: none was refused."""
+    """Whether the answers to one question agree: in each language, and over both. `is_answered`: none was refused.
+
+    `answers_agree` is of the answers that are no refusals, in both languages; None where fewer than two are left.
+    """
 
     kind: str
     image: str
+    patient: str
     agree: Mapping[str, bool]
     is_answered: bool
+    answers_agree: bool | None
 
 
 @dataclass(frozen=True)
 class ConsistencyFigures:
-    """Shares of the questions of one kind, "" for all: all wordings agree in English, in Chinese, in both; all answered."""
+    """Shares of the questions of one kind: all wordings agree in English, in Chinese, in both; all answered.
+
+    `answers` is the share whose answers agree without the refusals, None where none has two answers.
+    """
 
     kind: str
     n: int
@@ -59,6 +68,7 @@ class ConsistencyFigures:
     zh: Estimate
     both: Estimate
     answered: Estimate
+    answers: Estimate | None
 
 
 def wordings() -> dict[str, dict[Language, list[str]]]:
@@ -125,7 +135,14 @@ def row_of(one: Reworded, said: Mapping[Language, Sequence[Given]], english: Cal
     agree = {language.value: _agree(answers) for language, answers in meant.items()}
     agree["both"] = _agree([each for answers in meant.values() for each in answers])
     answered = all(each.refusal is None for answers in said.values() for each in answers)
-    return ConsistencyRow(one.kind, str(one.record.image), agree, answered)
+    real = [each for spoken, answers in said.items() for each in _answers(answers, meant[spoken])]
+    answers_agree = _agree(real) if len(real) > 1 else None
+    return ConsistencyRow(one.kind, str(one.record.image), patient_of(one.record), agree, answered, answers_agree)
+
+
+def _answers(said: Sequence[Given], meant: Sequence[Any]) -> list[Any]:
+    """What answers mean, without the refusals."""
+    return [meaning for each, meaning in zip(said, meant, strict=True) if each.refusal is None]
 
 
 def meaning(one: Reworded, said: Given, language: Language, english: Callable[[str], str]) -> Any:
@@ -165,10 +182,12 @@ def _english_class(name: str) -> str:
 
 
 def consistency_figures(rows: Sequence[ConsistencyRow]) -> Iterator[ConsistencyFigures]:
-    """Yield the shares of all questions, then of each kind."""
-    for kind in ("", *dict.fromkeys(row.kind for row in rows)):
-        mine = [row for row in rows if kind in ("", row.kind)]
-        images = [row.image for row in mine]
-        en, zh, both = (estimate([float(row.agree[part]) for row in mine], images) for part in ("en", "zh", "both"))
-        answered = estimate([float(row.is_answered) for row in mine], images)
-        yield ConsistencyFigures(kind, len(mine), len(set(images)), en, zh, both, answered)
+    """Yield the shares of each kind, with their intervals over patients."""
+    for kind in dict.fromkeys(row.kind for row in rows):
+        mine = [row for row in rows if row.kind == kind]
+        images, patients = {row.image for row in mine}, [row.patient for row in mine]
+        en, zh, both = (estimate([float(row.agree[part]) for row in mine], patients) for part in ("en", "zh", "both"))
+        answered = estimate([float(row.is_answered) for row in mine], patients)
+        known = [(float(row.answers_agree), row.patient) for row in mine if row.answers_agree is not None]
+        answers = estimate(*map(list, zip(*known, strict=True))) if known else None
+        yield ConsistencyFigures(kind, len(mine), len(images), en, zh, both, answered, answers)

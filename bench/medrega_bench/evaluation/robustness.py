@@ -21,6 +21,7 @@ from medrega_edge.answer import Answer
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Modality
 from medrega_edge.engine import EncodedImage, Engine
+from medrega_edge.errors import UsageError
 from medrega_edge.evaluation import grading
 from medrega_edge.evaluation.bootstrap import SEED
 from medrega_edge.evaluation.matching import HIT
@@ -28,6 +29,7 @@ from medrega_edge.evaluation.questions import ONE_LABEL, Question
 from medrega_edge.evaluation.records import Record
 from medrega_edge.evaluation.runner import ask, words
 from medrega_edge.images.reader import read_image
+from medrega_edge.io.atomic import unwritable
 from medrega_edge.io.jsonl import jsonl_line
 
 ONE_PLACE = "single_object_single_region"
@@ -121,7 +123,8 @@ def answers(
 ) -> Iterator[ImageAnswers]:
     """Ask about each image and its perturbed versions.
 
-    `journal` is a file of answers: what it holds is not asked again, and each image is added when it is done.
+    `journal` is a file of answers: what it holds is not asked again, and each image is added when it is done. Raises
+    UsageError or ResourceError where it cannot be read or written.
     """
     known = _read(journal) if journal else {}
     for subject in chosen:
@@ -134,12 +137,16 @@ def answers(
 
 
 def _read(journal: Path) -> dict[str, ImageAnswers]:
-    """Read the lines of a journal; the last one may be torn."""
+    """Read the lines of a journal, without those that are torn or of another version."""
     found: dict[str, ImageAnswers] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else ():
+    try:
+        lines = journal.read_bytes().splitlines() if journal.is_file() else []
+    except OSError as error:
+        raise unwritable(error) from None
+    for line in lines:
         try:
             one = parse(ImageAnswers, json.loads(line), journal.name)
-        except ValueError:
+        except (ValueError, UsageError):
             continue
         found[one.asked] = one
     return found
@@ -147,11 +154,14 @@ def _read(journal: Path) -> dict[str, ImageAnswers]:
 
 def _append(journal: Path, line: bytes) -> None:
     """Add a line, on a line of its own where the last one is torn."""
-    with journal.open("a+b") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else b"\n" + line
-        file.write(line)
+    try:
+        with journal.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line)
+    except OSError as error:
+        raise unwritable(error) from None
 
 
 def _key(subject: Subject, strengths: Severities) -> str:

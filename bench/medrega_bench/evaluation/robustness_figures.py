@@ -159,6 +159,7 @@ def _shares(views: Sequence[View]) -> dict[str, Any]:
         "unfamiliar": _rounded(np.mean([view.is_unfamiliar for view in views])),
         "known_kind": _rounded(np.mean([view.is_known_kind for view in views])),
         "classes": _rounded(np.mean(classes)) if classes else None,
+        "classes_asked": len(classes),
     }
 
 

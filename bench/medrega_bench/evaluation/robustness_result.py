@@ -19,7 +19,7 @@ class Cell:
     images themselves. A hit has an IoU of at least 0.5. `drop` and `iou_drop` are clean minus perturbed. `confidence` is the
     mean of the boxes, `gap` is it minus their share of hits, `ece` their calibration error; None where no box was found.
     `without_box`, `unfamiliar`, `known_kind` are shares of objects or of pictures; `classes` is the share of classes right,
-    None where no image has one.
+    None where no image has one, of `classes_asked`, which older results lack.
     """
 
     perturbation: str
@@ -41,6 +41,7 @@ class Cell:
     unfamiliar: float
     known_kind: float
     classes: float | None
+    classes_asked: int | None = optional()
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Clean:
     unfamiliar: float
     known_kind: float
     classes: float | None
+    classes_asked: int | None = optional()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """A result of a run without anything that names a person or a host: fit to be shown to strangers, and merged with others.
 
-Of texts only these are copied: what the system calls its processor and its graphics card, versions, a precision, and the
-name of a package of ours. Any other is written as "other" or left out. Ids, questions, answers, the command, names of
-folders and times of day are never taken over.
+Of texts only these are copied: what the system calls its processor and its graphics card where it looks like a model of
+one, versions, a precision, and the name of a package of ours. Any other is written as "other" or left out. Ids, questions,
+answers, the command, names of folders and times of day are never taken over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from packaging.version import InvalidVersion, Version
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 from medrega_bench.datasets import quick_set
 from medrega_bench.evaluation.headline import Headline, headlines
@@ -31,12 +31,28 @@ from medrega_edge.io.safe_text import json_text
 PACKAGES = ("medrega-edge-nano", "medrega-edge-lite", "random-tiny", "random-0.5b", "random-1b")
 OTHER = "other"
 _SYSTEMS = ("Linux", "Darwin", "Windows")
-_HARDWARE = r"^[\w()@.,+ -]{1,80}$"  # without a slash: no path is one
+_HARDWARE = re.compile(r"(?:[A-Za-z0-9_()@.,+ -]|(?<=\d)/(?=\d)){1,80}")  # a slash in "6000/8000" only: no path is one
+# Some word of each model is one of these; a virtual machine's owner may have typed any other.
+_HARDWARE_WORDS = re.compile(
+    r"(?:\b|_)(?:intel(?:64)?|amd(?:64)?|apple|arm(?:v\d+|64)?|aarch64|x86|i?[36]86|ppc64(?:le)?|power\d*|riscv(?:64)?|s390x|"
+    r"neoverse|cortex|ampere|graviton\d?|kunpeng|phytium|loongson|hygon|zhaoxin|qualcomm|snapdragon|cpu|processor|gpu|nvidia|"
+    r"tesla|quadro|geforce|radeon|xeon|epyc|ryzen|core)(?:\b|_)",
+    re.IGNORECASE | re.ASCII,
+)
+_PERSON_OR_HOST = re.compile(r"\S@|@\S|\.[A-Za-z]|\d\.\d+\.")  # jane@x, x.example, 10.0.0.1
 _PRECISION = re.compile(r"(?:gptq|awq|rtn|int|fp|bf|float|g|head|vision|static|dynamic)?\d*", re.ASCII)  # each word of one
 
 VersionText = Annotated[str, StringConstraints(pattern=r"^[0-9][0-9a-z.!]{0,20}$")]
 Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8,64}$")]
-Hardware = Annotated[str, StringConstraints(pattern=_HARDWARE)]
+
+
+def _check_hardware(text: str) -> str:
+    if text != OTHER and text != _hardware(text):
+        raise ValueError
+    return text
+
+
+Hardware = Annotated[str, AfterValidator(_check_hardware)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +197,9 @@ def _questions(data: DataIdentity, rows: tuple[AnswerRow, ...]) -> Questions:
 
 
 def _hardware(text: str) -> str:
-    return text if re.fullmatch(_HARDWARE, text) else OTHER
+    """The text if it looks like a model of a processor or of a graphics card, else "other"."""
+    looks_so = _HARDWARE.fullmatch(text) and _HARDWARE_WORDS.search(text) and not _PERSON_OR_HOST.search(text)
+    return text if looks_so else OTHER
 
 
 def _version(text: str) -> str | None:

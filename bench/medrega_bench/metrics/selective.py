@@ -7,17 +7,27 @@ JMLR 11, 2010). AURC is the mean risk over all coverages (Geifman, Uziel and El-
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question: how sure its answer is, 0..1, whether it is right, and the image. No answer is 0 sure and wrong."""
+    """One question: how sure its answer is, 0..1, whether it is right, the image and its patient.
+
+    No answer is 0 sure and wrong. One that is not stated is said to be "Not sure.", however sure it is.
+    """
 
     confidence: float
     right: bool
     image: str
+    patient: str
+    is_stated: bool = True
+
+    @property
+    def as_told(self) -> Case:
+        """The case as a user sees it: an answer that is not stated is none, at any threshold."""
+        return self if self.is_stated else replace(self, confidence=0.0)
 
 
 def curve(cases: Sequence[Case]) -> list[tuple[float, float]]:

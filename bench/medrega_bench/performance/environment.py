@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from medrega_bench.result_files import optional
 from medrega_edge.inference.devices import available_threads
 
 if TYPE_CHECKING:
@@ -29,7 +32,8 @@ _BLOCK_BYTES = 256 * 1024 * 1024  # of each thread: far beyond every cache
 class Environment:
     """Hardware and versions; `versions` has None for a package that is not installed.
 
-    `int8_flags` are the instruction sets on which the speed of INT8 depends; older results lack them.
+    `int8_flags` are the instruction sets on which the speed of INT8 depends, `commit` is that of medrega-edge, None outside
+    a checkout; older results lack both.
     """
 
     processor: str
@@ -39,6 +43,7 @@ class Environment:
     python: str
     versions: Mapping[str, str | None]
     int8_flags: tuple[str, ...] | None = None
+    commit: str | None = optional()
 
 
 @dataclass(frozen=True)
@@ -60,27 +65,46 @@ class ModelIdentity:
 def environment() -> Environment:
     """Describe this machine and what is installed on it."""
     return Environment(
-        processor=_processor(),
+        processor=processor(),
         threads=available_threads(),
         memory_gib=_memory_gib(),
         system=platform.system(),
         python=platform.python_version(),
         versions={name: _version(name) for name in DISTRIBUTIONS} | _onnxruntime_for_gpu(),
         int8_flags=int8_flags(),
+        commit=commit(),
     )
 
 
+def commit() -> str | None:
+    """The commit of medrega-edge that measures, "+" behind it where files were altered; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # installed into somebody else's repository, it is not ours
+        altered = git("status", "--porcelain", "--untracked-files=no", "--", str(here.parents[2]))
+        return git("rev-parse", "--short=9", "HEAD").strip() + ("+" if altered else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def command() -> str:
-    """Return the command line as it was typed, without folders, whose names may be a user's or a patient's."""
-    return shlex.join(["medrega", *map(_without_folder, sys.argv[1:])])
+    """Return the command line as it was typed, without folders and addresses, whose names may be a user's or a patient's."""
+    return shlex.join(["medrega", *map(without_folder, sys.argv[1:])])
 
 
-def _without_folder(argument: str) -> str:
-    path = Path(argument)
-    return path.name if path.is_absolute() or ".." in path.parts else argument
+def without_folder(text: str) -> str:
+    """Return the last part of a path of any system, alone or behind "="; an address becomes "URL"."""
+    if "://" in text:
+        return re.sub(r"[\w+.-]+://.*", "URL", text, flags=re.DOTALL)
+    return "=".join(re.split(r"[\\/]+", part.rstrip("\\/"))[-1] or part for part in text.split("="))
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return what the system calls its processor."""
     for line in _cpuinfo():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()

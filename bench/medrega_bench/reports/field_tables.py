@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from medrega_bench.evaluation.field_result import BOXES, CLASSES, FREE, FieldResult, Published, published
-from medrega_bench.evaluation.results import FigureSet
+from medrega_bench.evaluation.field_result import (
+    BOXES,
+    CLASSES,
+    FREE,
+    RIGHT,
+    FieldResult,
+    Published,
+    QuestionFigures,
+    Selective,
+    published,
+)
 from medrega_bench.performance.environment import Environment, ModelIdentity
 from medrega_bench.reports.charts import Chart, Mark
 from medrega_bench.reports.model import Drawn
 from medrega_bench.reports.percentages import percent, share
+from medrega_bench.reports.task_tables import WORDS
 from medrega_bench.result_files import DataIdentity
 
-KINDS = {BOXES: "boxes of named structures", FREE: "free questions", CLASSES: "one class of several"}
-CURVES = {BOXES: "boxes", FREE: "free questions", CLASSES: "classes"}
+KINDS = {BOXES: "boxes of structures that are there once", FREE: "free questions", CLASSES: "one class of several"}
+CURVES = {BOXES: "boxes", FREE: "questions", CLASSES: "classes"}
 STEPS = tuple(number / 10 for number in range(1, 11))  # coverages that the chart shows
 OURS = "this package"
-RIGHT = "accuracy: closed ones, and open ones from a recall of 0.75"
+RIGHT_ONES = "accuracy: closed ones, and open ones from a recall of 0.75"
 
 
 class Measured(Protocol):
@@ -85,11 +95,11 @@ def questions_table(result: FieldResult) -> str:
     return table(heads, _questions(result), result)
 
 
-# Rows of published figures -> what they are called, the setting of ours, its figure ("" for right ones), the measure.
+# Rows of published figures -> what they are called, the setting of ours, its figure, the measure.
 _QUESTIONS = (
     ("slake_en_closed", "SLAKE, English, yes or no", "vqa_en", "closedQuestionsAccuracy", "closed accuracy"),
     ("slake_en_open", "SLAKE, English, open", "vqa_en", "openQuestionsRecall", "open recall"),
-    ("slake_en_all", "SLAKE, English, all", "vqa_en", "", RIGHT),
+    ("slake_en_all", "SLAKE, English, all", "vqa_en", RIGHT, RIGHT_ONES),
     ("slake_zh", "SLAKE, Chinese", "vqa_zh", "openQuestionsAccuracy", "accuracy by recall >= 0.75"),
 )
 
@@ -98,22 +108,20 @@ def _questions(result: FieldResult) -> Iterator[tuple[str, ...]]:
     theirs = published()
     for row, name, setting, figure, measure in _QUESTIONS:
         ours = result.slake[setting]
-        data = f"{name}: {ours.images} images of our test split"
-        value = percent(ours.figures[figure] if figure else result.slake_en_right)
-        yield data, OURS, str(ours.n), value, measure, "SLAKE's train part, among other data", ""
+        data, mine = f"{name}: {ours.images} images of our test split", ours.figures.get(figure)
+        number = str(mine.n if mine else 0)
+        yield data, OURS, number, percent(mine), measure, "SLAKE's train part, among other data", ""
         yield from (_published(one, name) for one in theirs if one.row == row)
-    unseen, right = result.vqa_rad_unseen, result.vqa_rad_unseen_right
-    if unseen is not None and right is not None:
-        yield from _unshared(unseen, percent(right))
+    if result.vqa_rad_unseen is not None:
+        yield from _unshared(result.vqa_rad_unseen)
         yield from (_published(one, "VQA-RAD") for one in theirs if one.row == "vqa_rad_unshared")
 
 
-def _unshared(unseen: FigureSet, right: str) -> Iterator[tuple[str, ...]]:
+def _unshared(unseen: QuestionFigures) -> Iterator[tuple[str, ...]]:
     data = f"VQA-RAD, split without shared images: the {unseen.images} of its test images in our test split"
-    closed = percent(unseen.figures["closedQuestionsAccuracy"])
-    trained = "other images of VQA-RAD, among other data"
-    yield data, OURS, str(unseen.n), right, RIGHT, trained, ""
-    yield data, OURS, "its yes or no", closed, "closed accuracy", trained, ""
+    for figure, measure in ((RIGHT, RIGHT_ONES), ("closedQuestionsAccuracy", "closed accuracy")):
+        if mine := unseen.figures.get(figure):
+            yield data, OURS, str(mine.n), percent(mine), measure, "other images of VQA-RAD, among other data", ""
 
 
 def _published(one: Published, name: str) -> tuple[str, ...]:
@@ -136,16 +144,20 @@ def images_sentence(result: FieldResult) -> str:
 
 def sides_table(result: FieldResult) -> str:
     """Boxes of paired structures that lie on the other side."""
-    heads = ("structure of a pair", "asked", "with a box", "on the other side, % (95 %)")
+    heads = ("structure of a pair", "images", "patients", "asked", "with a box", "on the other side, % (95 %)")
     rows = (
-        (one.label or "**all**", str(one.asked), str(one.swapped.n if one.swapped else 0), percent(one.swapped))
+        (
+            one.label or "**all**",
+            *map(str, (one.images, one.patients, one.asked, one.swapped.n if one.swapped else 0)),
+            percent(one.swapped),
+        )
         for one in result.sides
     )
     return table(heads, rows, result)
 
 
 def selective_table(result: FieldResult) -> str:
-    """What can be answered at 20 and 10 % error by thresholds of val, and the area under the risk-coverage curve."""
+    """What the program answers without a threshold and at those of val for 20 and 10 % error, and the AURC."""
     heads = (
         "answers",
         "questions",
@@ -153,7 +165,7 @@ def selective_table(result: FieldResult) -> str:
         "AURC, %",
         "wanted error, %",
         "threshold, of val",
-        "answered on test, % (95 %)",
+        "stated on test, % (95 %)",
         "wrong of these, % (95 %)",
     )
     return table(heads, _selective(result), result)
@@ -161,10 +173,16 @@ def selective_table(result: FieldResult) -> str:
 
 def _selective(result: FieldResult) -> Iterator[tuple[str, ...]]:
     for one in result.selective:
-        for number, point in enumerate(one.points):
-            kind = (KINDS[one.kind], str(one.n), percent(one.error), share(one.aurc)) if number == 0 else ("", "", "", "")
+        for point in one.points:
+            first = point.error is None
+            kind = (_name(one, KINDS), str(one.n), percent(one.error), share(one.aurc)) if first else ("", "", "", "")
             threshold = "none holds" if point.threshold is None else f"{point.threshold:.2f}"
-            yield *kind, share(point.error), threshold, percent(point.coverage), percent(point.realised)
+            wanted = ("as it is", "none") if first else (share(point.error), threshold)
+            yield *kind, *wanted, percent(point.coverage), percent(point.realised)
+
+
+def _name(one: Selective, names: Mapping[str, str]) -> str:
+    return names[one.kind] + (f", {WORDS.get(one.dataset, one.dataset)}" if one.dataset else "")
 
 
 def selective_chart(result: FieldResult) -> Drawn:
@@ -176,6 +194,6 @@ def selective_chart(result: FieldResult) -> Drawn:
             if not reached:
                 continue
             x, y = 100 * step, 100 * reached[0]
-            name = CURVES[one.kind]
+            name = _name(one, CURVES)
             marks.append(Mark(x, y, (x, x), (y, y), f"{name}: {y:.1f} % wrong of {x:.0f} %", series=name))
-    return Drawn(Chart("curves", tuple(marks)), "answered, the surest first, %", "wrong of these, %")
+    return Drawn(Chart("curves", tuple(marks)), "answered by confidence alone, the surest first, %", "wrong of these, %")

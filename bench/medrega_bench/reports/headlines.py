@@ -51,7 +51,13 @@ def letters(results: Sequence[Submission]) -> list[str]:
     """Return a letter for each result, the same for the same package and questions; all are empty if all are the same."""
     kinds = [(one.package.sha256, one.questions.sha256, one.headlines[0].accuracy_is) for one in results]
     known = list(dict.fromkeys(kinds))
-    return [chr(ord("A") + known.index(kind) % 26) if len(known) > 1 else "" for kind in kinds]
+    return [_letter(known.index(kind)) if len(known) > 1 else "" for kind in kinds]
+
+
+def _letter(place: int) -> str:
+    """A to Z, then AA to AZ and so on, as columns of a spreadsheet."""
+    before, last = divmod(place, 26)
+    return (_letter(before - 1) if before else "") + chr(ord("A") + last)
 
 
 def rows_of(results: Sequence[Submission], say: Mapping[str, str]) -> list[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from medrega_bench.reports.task_tables import WORDS
 
 VERSIONS = {
     "blank": "blank picture",
-    "other": "another patient's",
+    "other": "another image",
     "question_only": "text alone: lookup",
     "question_trained": "text alone: trained",
 }
@@ -33,7 +33,6 @@ OUTCOMES = {
     "nothing": "not sure, or refuses",
 }
 WORDINGS = {
-    "": "**all**",
     "locate": "where is X",
     "presence": "is there X",
     "modality": "kind of image",
@@ -71,7 +70,7 @@ def clean_table(result: HonestyResult) -> str:
         "right of these, %",
         "stated as sure, %",
         "of a blank picture, %",
-        "of another patient's, %",
+        "of another image, %",
     )
     return table(heads, _clean(result), result)
 
@@ -110,9 +109,24 @@ def _hidden(result: HonestyResult) -> Iterator[tuple[str, ...]]:
 
 def consistency_table(result: HonestyResult) -> str:
     """Shares of questions whose answers agree in all wordings."""
-    heads = ("question", "number", "all 5 English agree, %", "all 5 Chinese agree, %", "all 10 agree, %", "none refused, %")
+    heads = (
+        "question",
+        "number",
+        "all 5 English agree, %",
+        "all 5 Chinese agree, %",
+        "all 10 agree, %",
+        "none refused, %",
+        "with two answers or more",
+        "these answers agree, %",
+    )
     rows = (
-        (WORDINGS[one.kind], str(one.n), *(percent(each) for each in (one.en, one.zh, one.both, one.answered)))
+        (
+            WORDINGS[one.kind],
+            str(one.n),
+            *(percent(each) for each in (one.en, one.zh, one.both, one.answered)),
+            str(one.answers.n if one.answers else 0),
+            percent(one.answers),
+        )
         for one in result.consistency
     )
     return table(heads, rows, result)

@@ -44,24 +44,29 @@ def perturbations_table(result: RobustResult, say: Say) -> Table:
         *("robust_iou_drop", "robust_left", "robust_gap", "robust_unfamiliar", "robust_known_kind", "robust_classes"),
     )
     whole = next(clean for clean in result.package.clean if clean.kind == ALL)
-    first = (say["robust_themselves"], str(whole.objects), share(whole.accuracy.value), *[""] * 5, *_trust(whole))
-    return Table(tuple(say[head] for head in heads), (first, *_perturbation_rows(result.package.cells, say)))
+    asked = result.data.questions - whole.objects  # the other questions are about classes
+    figures = _trust(whole, asked)
+    first = (say["robust_themselves"], str(whole.objects), share(whole.accuracy.value), *[""] * 5, *figures)
+    known = {whole.images: asked}
+    return Table(tuple(say[head] for head in heads), (first, *_perturbation_rows(result.package.cells, known, say)))
 
 
-def _perturbation_rows(cells: Sequence[Cell], say: Say) -> Iterator[tuple[str, ...]]:
+def _perturbation_rows(cells: Sequence[Cell], known: Mapping[int, int], say: Say) -> Iterator[tuple[str, ...]]:
     for name in PERTURBATIONS:
         mine = [cell for cell in cells if cell.perturbation == name and cell.kind == ALL]
         if mine:
             worst = mine[-1]
             drops = (*(points(cell.drop) for cell in mine), points(worst.iou_drop))
             asked = (say[f"perturbation_{name}"], str(worst.objects), share(worst.clean_accuracy))
-            yield (*asked, *drops, str(worst.left), *_trust(worst))
+            yield (*asked, *drops, str(worst.left), *_trust(worst, known.get(worst.images)))
 
 
-def _trust(figures: Cell | Clean) -> tuple[str, ...]:
-    """Tell confidence minus accuracy, images called unfamiliar, kinds and classes that are right."""
+def _trust(figures: Cell | Clean, known: int | None) -> tuple[str, ...]:
+    """Tell confidence minus accuracy, images called unfamiliar, kinds and classes right; `known` is n of classes."""
     gap = "" if figures.gap is None else f"{100 * figures.gap:+.1f}"
-    return gap, share(figures.unfamiliar), share(figures.known_kind), share(figures.classes)
+    asked = known if figures.classes_asked is None else figures.classes_asked
+    classes = share(figures.classes) + (f" (n = {asked})" if asked and figures.classes is not None else "")
+    return gap, share(figures.unfamiliar), share(figures.known_kind), classes
 
 
 def costs_table(costs: Sequence[Cost], say: Say) -> Table:

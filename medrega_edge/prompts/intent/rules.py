@@ -163,6 +163,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.COUNT, None, math.inf
     if _SIZE_COMPARED.search(facts.said):
         return Kind.COMPARE, None, math.inf
+    if _LARGEST_ORGAN.search(facts.whole) and not facts.names:
+        return Kind.ANSWER, None, math.inf
     if _DIAGNOSIS.search(facts.whole) and not facts.has_name:
         return Kind.REPORT, None, math.inf
     if facts.has_name and (_HOW_IT_IS.search(facts.said) or _WHOLE_ZH.search(facts.said)):
@@ -314,6 +316,7 @@ _WHAT_IS = re.compile(
 )  # "what are the white spots"
 _NO_BOX_TELLS = re.compile(r"hounsfield|\b(?:resect|remov|excis)|切除|出血量")  # what is impossible for certain
 _SIZE_COMPARED = re.compile(rf"how (?:large|big|long|wide) .*{MARK}.*\bcompared (?:with|to)\b.*{MARK}")
+_LARGEST_ORGAN = re.compile(r"\b(?:biggest|largest|smallest) organ\b|最[大小]的?器官")
 _DIAGNOSIS = re.compile(r"^(?:so )?what(?: is| s|s)? (?:the |your )?(?:most likely |likely )?diagnosis\W*$")
 _HOW_IT_IS = re.compile(
     r"^how (?:asymmetric|symmetric|irregular|regular|dense|round|smooth|sharp"
