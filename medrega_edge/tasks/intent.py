@@ -100,7 +100,7 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     """
     check_text(text)
     check_words(text)
-    text = without_how_sure(text)
+    text = without_how_sure(text) if scene.terminology.labels else text
     if scene.terminology.labels and (questions := parts(text, scene.terminology, scene.modality, scene.before)):
         if several := _several(text, questions, scene):
             return several
