@@ -7,14 +7,18 @@ from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, unknown_word
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.label_sets import modality_name
+from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.usual_labels import usual
-from medrega_edge.vocabulary.wording import nearest
+from medrega_edge.vocabulary.wording import findings_at, may_be_finding, nearest
 
 _OFFERED = 12  # names in a refusal
 
 
 def unknown_name(text: str, intent: Intent, scene: Scene) -> UsageError:
-    """Return the refusal of a question whose names are unknown: the word, the nearest names, and what is offered."""
+    """Return the refusal of a question whose names are unknown: the word, the nearest names, and what is offered.
+
+    Of a finding in a structure, "liver mets", the findings there are offered first.
+    """
     language = language_of(text)
     column = language is Language.ZH
     separator = "、" if column else ", "
@@ -30,7 +34,10 @@ def unknown_name(text: str, intent: Intent, scene: Scene) -> UsageError:
     kind = modality_name(scene.modality, language)
     usually = usual(scene.terminology.labels, scene.modality, scene.body_part())
     alike = [label for label in usually if not scene.is_unfamiliar(label[0])] or usually
-    offered = [label[column] for label in alike[:_OFFERED]]
+    of_field = may_be_finding(word)
+    here = findings_at([english for english, _ in scene.terminology.find(text)]) if of_field else set()
+    nearer = [label for label in scene.terminology.labels if label[0] in here and is_known(scene.modality, label[0])]
+    offered = [label[column] for label in dict.fromkeys((*nearer, *alike))][:_OFFERED]
     return UsageError("task.unknown_name_here", word=word, kind=kind, offered=offered)
 
 

@@ -387,3 +387,9 @@ def test_a_line_of_a_chat_may_ask_several_questions(engine, image, first, second
     request = engine.next_request(image, second, memory)
     answer = engine.run(image, request, language_of(second))
     assert [part["intent"] for part in answer.facts["parts"]] == intents
+
+
+def test_findings_of_the_structure_are_offered_first(engine):
+    with pytest.raises(UsageError) as error:
+        parse_intent("are there any liver mets?", Scene(list(Task), engine.terminology, Modality.CT))
+    assert {"liver cancer", "liver tumor"} <= set(error.value.message.params["offered"][:4])
