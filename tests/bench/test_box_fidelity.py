@@ -31,6 +31,8 @@ from medrega_bench.reports.readme_blocks import update_blocks
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import MedregaError, ResourceError, UsageError
 
+pytestmark = pytest.mark.slow  # seconds: the fast tests have a minute
+
 SIZES = ((224, 224), (320, 240), (640, 160), (160, 640), (480, 360))
 PHANTOMS = list(drawn("shapes", SIZES, 5))
 THOUSAND = Frame(Kind.STRETCHED, 1000)

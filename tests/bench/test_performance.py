@@ -18,6 +18,8 @@ from medrega_edge.images.samples import sample_path
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder
 
+pytestmark = pytest.mark.slow  # seconds: the fast tests have a minute
+
 
 @pytest.fixture(scope="module")
 def package():

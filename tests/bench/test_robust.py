@@ -38,6 +38,8 @@ from medrega_edge.evaluation.records import AnnotatedRegion, Record
 from medrega_edge.images.reader import read_image
 from tests.edge.toy_package import build, picture
 
+pytestmark = pytest.mark.slow  # seconds: the fast tests have a minute
+
 PROC = Path("/proc")  # where not even root writes a file
 BOX = PixelBox(20, 20, 60, 70)
 GENERAL = [each for each in PERTURBATIONS.values() if each.is_general]

@@ -25,6 +25,8 @@ from tests.edge.dicoms import dicom
 from tests.edge.stub import StubEngine, medrega
 from tools.traced import available, traced
 
+pytestmark = pytest.mark.slow  # seconds: the fast tests have a minute
+
 STATELESS = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 
 

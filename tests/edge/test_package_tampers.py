@@ -13,6 +13,8 @@ from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from tests.edge.linked_package import check_original, linked_copy, own
 
+pytestmark = pytest.mark.slow  # seconds: the fast tests have a minute
+
 FILES = {role: entry.path for role, entry in find_package().manifest.files.items()}
 
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow  # seconds: the fast tests have a minute
+
 pytest.importorskip("nibabel")
 from tools.picture_sweep import sweep
 
