@@ -197,7 +197,7 @@ TEMPLATES: dict[str, str] = {
     "task.two_names": "A comparison or a distance needs two names that the model knows, for example "
     '"which is larger, the liver or the spleen?".',
     "task.class_unknown": "'{name}' is none of the classes that the model tells apart here",
-    "task.kind_left_out": "the answer does not regard '{word}': the model does not know kinds of '{name}'",
+    "task.kind_left_out": "'{word}' is left out of the answer: the model does not know kinds of '{name}'",
     "task.place_left_out": "'{place}' is left out of the answer: the model does not know the parts of such a structure",
     "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "
     '({tasks}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.',

@@ -393,3 +393,16 @@ def test_findings_of_the_structure_are_offered_first(engine):
     with pytest.raises(UsageError) as error:
         parse_intent("are there any liver mets?", Scene(list(Task), engine.terminology, Modality.CT))
     assert {"liver cancer", "liver tumor"} <= set(error.value.message.params["offered"][:4])
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "label"),
+    [
+        ("is the ovarian mass a simple cyst?", Modality.ULTRASOUND, "ovarian tumor"),
+        ("is the kidney tumor a cyst?", Modality.CT, "kidney tumor"),
+    ],
+)
+def test_a_kind_of_mass_gets_no_yes(engine, text, modality, label):
+    asked = parse_intent(text, Scene(list(Task), engine.terminology, modality))
+    assert asked.kind_word == ("cyst", label)
+    assert not asked.request.says_yes
