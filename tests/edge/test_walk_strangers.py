@@ -34,6 +34,10 @@ def image(engine):
         ("which is bigger, liver or spleen, and outline both", ["compare", "segment"], ["liver", "spleen"]),
         ("what part is this, and where is the liver?", ["body_part", "locate"], ["liver"]),
         ("这是哪个部位？肝在哪？", ["body_part", "locate"], ["肝脏"]),
+        ("这是哪个部位？肝和脾哪个大？", ["body_part", "compare"], ["肝脏", "脾脏"]),
+        ("what part is this? how far is the liver from the spleen?", ["body_part", "distance"], ["liver", "spleen"]),
+        ("which is larger, the liver or the left kidney? and which kidney is larger?", ["compare", "compare"], None),
+        ("这是什么检查？左肾离肝脏多远", ["kind_of_image", "distance"], ["左肾", "肝脏"]),
         ("is there a kidney and if so how long is it", ["presence", "measure"], KIDNEYS),
         ("有没有肝？有的话请框出来", ["presence", "locate"], ["肝脏"]),
         ("Which kidney is larger, and what's its size in cm?", ["compare", "measure"], KIDNEYS),
@@ -48,7 +52,7 @@ def image(engine):
 def test_every_part_of_a_question_is_answered(engine, image, text, intents, labels):
     answer = engine.ask(image, text)
     assert [part["intent"] for part in answer.facts["parts"]] == intents
-    assert [region.label for region in answer.regions] == labels
+    assert labels is None or [region.label for region in answer.regions] == labels
     assert not answer.warnings
 
 

@@ -120,6 +120,7 @@ _PART = re.compile(
     r"[?？。;；,，]|并且?|以及"
     r"|\band (?=(?:how|what|which|in which|on which|where|is|are|tell|whether|measure|count)\b)"
 )
+_BY_HOW_MUCH = re.compile(r"(?:and )?by how much\b|[大小差]了?多少")  # each comparison says so
 # An answer of a kind -> what it tells as well.
 _TOLD_WITH = {Kind.COMPARE: (Kind.SIDE,), Kind.BODY_PART: (Kind.MODALITY,), Kind.ORGANS: (Kind.COUNT,)}
 _EXTRA = ("measure", "count", "side", "compare", "distance", "classify", "kind_of_image", "body_part")
@@ -130,6 +131,7 @@ def _also_asked(text: str, kind: Kind, terminology: Terminology, modality: Modal
     if kind in (Kind.HELP, Kind.IMPOSSIBLE, Kind.IDENTIFY, Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER):
         return ()
     parts = [part for part in _PART.split(simplified(text).casefold()) if re.search(r"\w", part)]
+    parts = [part for part in parts if not (kind is Kind.COMPARE and _BY_HOW_MUCH.match(part.strip()))]
     if len(parts) < 2:
         return ()
     asked: dict[Kind, None] = {}

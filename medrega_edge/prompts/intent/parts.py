@@ -17,9 +17,10 @@ _BOUNDARY = re.compile(
     r"|has|have|can|should|do|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe"
     r"|if (?:so|yes|there))\b)"
 )
-_ASKING = ("locate", "outline", "measure", "count", "side", "presence_strong")
+_ASKING = ("locate", "outline", "measure", "count", "side", "compare", "distance", "presence_strong")
 _NAMELESS = ("report_strong", "all_well", "kind_of_image", "body_part", "organs", "classify")  # what asks without a name
 _OF_IMAGE = (Kind.REPORT, Kind.BODY_PART, Kind.MODALITY, Kind.ORGANS, Kind.IDENTIFY, Kind.CLASSIFY)
+_OF_TWO = {Kind.COMPARE, Kind.DISTANCE}
 _TOLD_TOGETHER = {Kind.MODALITY, Kind.BODY_PART}  # by one answer
 # What stands for the names of the part before.
 _INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
@@ -61,7 +62,7 @@ _WHAT_IS_IT = re.compile(  # after a finding was named
 )
 _QUESTION = re.compile(
     r"^(?:please |then |also |and )?(?:(?:tell|show) me |say |see |check )?(?:is|are|was|were|does|do|did|has|have|how|what"
-    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|是否|是不是|有没有|有无|怎么|为什么|什么|多[大少长宽厚远重]|几[个处颗枚级腔期]"
+    r"|which|why|should|can|could|whether|if|any)\b|[吗么嘛]$|没有?$|是否|是不是|有没有|有无|怎么|为什么|什么|哪[个些种侧边里儿]|多[大少长宽厚远重]|几[个处颗枚级腔期]"
 )
 _TAG = re.compile(
     r"^(?:is|are|isn'?t|aren'?t|does|do|doesn'?t|don'?t|has|have|can|could)(?:n'?t)? (?:there|it|they|he|she|you)$"
@@ -100,6 +101,8 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
     together = set(understand(text, terminology, modality).names)
     are_alike = len(kinds) == 1 and len(have_names) == 1 and all(set(intent.names) <= together for intent in intents)
+    if kinds <= _OF_TWO and len({frozenset(intent.names) for intent in intents}) > 1:
+        return whole  # two comparisons are not one of four
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
 
 
