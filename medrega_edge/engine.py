@@ -46,7 +46,7 @@ from medrega_edge.package.manifest import FAMILIAR_QUESTIONS
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 from medrega_edge.prompts.intent import understand
-from medrega_edge.prompts.intent.parts import parts
+from medrega_edge.prompts.intent.parts import enumerated, parts
 from medrega_edge.prompts.templates import UNSURE_ANSWER, PromptBook
 from medrega_edge.regions import RegionMaker
 from medrega_edge.tasks.abstention import finished
@@ -61,7 +61,7 @@ from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sizes import impossible_size
-from medrega_edge.tasks.unsaid import completed, enumerated, names_before
+from medrega_edge.tasks.unsaid import completed, names_before
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_edge.vocabulary.familiar_questions import FamiliarQuestions

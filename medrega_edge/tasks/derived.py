@@ -44,8 +44,8 @@ class Asked(TaskRequest):
 
     `unknown_parts` are the numbers, from 1, of the parts of an enumeration that name nothing. `place` is a part of a
     structure that it speaks of and no name has: "upper jaw". `kind_word` is a word for one kind of a finding, "flat",
-    and the finding, "polyp": boxes do not tell kinds. `classes_unknown` are
-    those that it names beside the ones that the weights tell apart. `notes` are further warnings.
+    and the finding, "polyp": boxes do not tell kinds. `classes_unknown` are those that it names beside the ones that the
+    weights tell apart. `notes` are further warnings.
     """
 
     text: str
@@ -158,8 +158,7 @@ class Asked(TaskRequest):
 
     def _two_of(self, answer: Answer) -> Answer:
         """Finish a distance to what a generic word stands for: the label with the most certain box counts."""
-        meant = {label for word in self.intent.generic for label in generic_labels(word)}
-        column = answer.language is Language.ZH
+        meant, column = self.intent.meant, answer.language is Language.ZH
         named = [name for name in self.intent.names if name[0] not in meant]
         generic = [name for name in self.intent.names if name[0] in meant]
         nearest = max(generic, key=lambda name: answer.best_confidence(name[column]))

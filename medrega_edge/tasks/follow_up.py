@@ -13,7 +13,7 @@ from medrega_edge.answer import Answer
 from medrega_edge.domain import Modality, Task
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
 from medrega_edge.prompts.intent.naming import of_one_side, without_side
-from medrega_edge.prompts.intent.parts import TYPE_OF_LESION, with_names
+from medrega_edge.prompts.intent.parts import TYPE_OF_LESION, enumerated, with_names
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
@@ -22,7 +22,7 @@ from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
-from medrega_edge.tasks.unsaid import REPORTS, enumerated, names_before
+from medrega_edge.tasks.unsaid import REPORTS, names_before
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import AREA, asks_if_normal, is_finding, is_of_many, superlative
 
@@ -281,7 +281,21 @@ def _state(line: _Line) -> TaskRequest | None:
 
 
 def _others(line: _Line) -> TaskRequest | None:
-    return _any_others(line.text, line.intent, line.before)
+    """Ask "any other lesions?" after some were found: their number tells whether there are others.
+
+    After structures "any others?" asks for the other structures that are visible.
+    """
+    text, intent, before = line.text, line.intent, tuple(line.before)
+    if intent.kind is Kind.ORGANS and _ANY_OTHERS.search(text):
+        return Asked(text, intent, VisibleOrgans(tuple(english for english, _ in before)))
+    if _BARE_OTHERS.search(text):
+        if line.are_findings:
+            return Asked(text, Intent(Kind.COUNT, before), FromBoxes(Kind.COUNT, before, others=True))
+        return Asked(text, Intent(Kind.ORGANS), VisibleOrgans(tuple(english for english, _ in before)))
+    is_asked = intent.kind in (Kind.PRESENCE, Kind.COUNT, Kind.LOCATE) and _ANY_OTHERS.search(text)
+    if not is_asked or not set(intent.names) & set(before) or not all(is_finding(name[0]) for name in intent.names):
+        return None
+    return Asked(text, replace(intent, kind=Kind.COUNT), FromBoxes(Kind.COUNT, intent.names, others=True))
 
 
 def _of_comparison(line: _Line) -> TaskRequest | None:
@@ -348,24 +362,6 @@ def _of_same_names(line: _Line) -> TaskRequest | None:
 
 # Each returns the request of a line that it knows, or None; the first one counts.
 _RULES = (_place_or_side, _of_both, _state, _others, _of_comparison, _of_two, _of_other_names, _of_same_names)
-
-
-def _any_others(text: str, intent: Intent, before: Sequence[BilingualName]) -> Asked | None:
-    """Return the request of "any other lesions?" after some were found: their number tells whether there are others.
-
-    After structures "any others?" asks for the other structures that are visible.
-    """
-    are_findings = all(is_finding(name[0]) for name in before)
-    if intent.kind is Kind.ORGANS and _ANY_OTHERS.search(text):
-        return Asked(text, intent, VisibleOrgans(tuple(english for english, _ in before)))
-    if _BARE_OTHERS.search(text):
-        if are_findings:
-            return Asked(text, Intent(Kind.COUNT, tuple(before)), FromBoxes(Kind.COUNT, tuple(before), others=True))
-        return Asked(text, Intent(Kind.ORGANS), VisibleOrgans(tuple(english for english, _ in before)))
-    is_asked = intent.kind in (Kind.PRESENCE, Kind.COUNT, Kind.LOCATE) and _ANY_OTHERS.search(text)
-    if not is_asked or not set(intent.names) & set(before) or not all(is_finding(name[0]) for name in intent.names):
-        return None
-    return Asked(text, replace(intent, kind=Kind.COUNT), FromBoxes(Kind.COUNT, intent.names, others=True))
 
 
 def _of_order(text: str, order: Sequence[str], terminology: Terminology) -> list[BilingualName]:

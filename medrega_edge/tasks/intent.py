@@ -364,8 +364,7 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
 
 def _is_one_and_generic(intent: Intent) -> bool:
     """Whether the names are one, and those that a generic word stands for: "how far is the tumour from the aorta?"."""
-    meant = {label for word in intent.generic for label in generic_labels(word)}
-    return sum(english not in meant for english, _ in intent.names) == 1 and len(intent.names) > 2
+    return sum(english not in intent.meant for english, _ in intent.names) == 1 and len(intent.names) > 2
 
 
 def _is_known_elsewhere(label: str, modality: Modality, terminology: Terminology) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from medrega_edge.domain import Language, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.intent import Intent, Kind, understand
+from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
 from medrega_edge.prompts.intent.naming import excluded
 from medrega_edge.tasks.refusals import unknown_name
 from medrega_edge.tasks.scene import Scene
@@ -53,7 +53,7 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
             return replace(intent, kind=Kind.REPORT, names=(), generic=())  # what else is not as usual, a report tells
         names = _in_body_part(text, intent, scene.body_part()) if are_findings else intent.names
-        meant = {label for word in intent.generic for label in generic_labels(word)}
+        meant = intent.meant
         are_both_asked = intent.kind in (Kind.COMPARE, Kind.DISTANCE)
         familiar = tuple(
             name for name in names if are_both_asked or name[0] not in meant or not scene.is_unfamiliar(name[0])
@@ -61,17 +61,17 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         intent = replace(intent, names=familiar if meant & {english for english, _ in familiar} else names)
     if intent.kind is Kind.SIDE and not names_finding(intent):  # "which side of the brain is the infarct on?"
         words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
-        findings = [name for word in words for name in understand(word, scene.terminology, scene.modality).names]
+        findings = names_of_words(words, scene.terminology, scene.modality)
         if words and not (findings and all(scene.modality and is_known(scene.modality, english) for english, _ in findings)):
             raise unknown_name(text, replace(intent, generic=words), scene)
-        intent = replace(intent, names=tuple(dict.fromkeys(findings)), generic=words) if words else intent
+        intent = replace(intent, names=findings, generic=words) if words else intent
     if intent.kind in (Kind.COMPARE, Kind.PRESENCE) and len(intent.names) > 1 and _BY_NUMBER.search(simplified(text)):
         intent = replace(intent, kind=Kind.COUNT)
     if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
         intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"
     if intent.kind is Kind.ORGANS and intent.generic:  # "which tubes are there?"
-        listed = [name for word in intent.generic for name in understand(word, scene.terminology, scene.modality).names]
-        intent = replace(intent, kind=Kind.LOCATE, names=tuple(dict.fromkeys(listed))) if listed else intent
+        listed = names_of_words(intent.generic, scene.terminology, scene.modality)
+        intent = replace(intent, kind=Kind.LOCATE, names=listed) if listed else intent
     if intent.kind is Kind.CLASSIFY and _GRADE.search(simplified(text)) and names_finding(intent):
         raise UsageError("task.impossible_score")
     if intent.kind is Kind.CLASSIFY and (

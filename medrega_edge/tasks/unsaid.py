@@ -50,11 +50,6 @@ _NEXT_VERTEBRA = re.compile(
 _LAST_VERTEBRA = {"C": 7, "T": 12, "L": 5}
 
 
-def enumerated(names: Sequence[BilingualName]) -> BilingualName:
-    """Return names as one enumeration in each language."""
-    return " and ".join(english for english, _ in names), "和".join(chinese for _, chinese in names)
-
-
 def completed(text: str, last: TaskRequest, terminology: Terminology, listed: Sequence[str] = ()) -> str:
     """Return a question without what only opens or ends it, and with the names that it leaves out.
 

@@ -37,6 +37,7 @@ def image(engine):
         ("这是哪个部位？肝和脾哪个大？", ["body_part", "compare"], ["肝脏", "脾脏"]),
         ("what part is this? how far is the liver from the spleen?", ["body_part", "distance"], ["liver", "spleen"]),
         ("which is larger, the liver or the left kidney? and which kidney is larger?", ["compare", "compare"], None),
+        ("肝和左肾分别多大，离得多远", ["measure", "distance"], ["肝脏", "左肾"]),
         ("这是什么检查？左肾离肝脏多远", ["kind_of_image", "distance"], ["左肾", "肝脏"]),
         ("is there a kidney and if so how long is it", ["presence", "measure"], KIDNEYS),
         ("有没有肝？有的话请框出来", ["presence", "locate"], ["肝脏"]),

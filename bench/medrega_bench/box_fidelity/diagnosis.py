@@ -12,7 +12,7 @@ from medrega_bench.box_fidelity.frames import FloatArray, Frame, Order
 from medrega_bench.box_fidelity.hypotheses import Answers, Hypothesis, discrete, line, refined
 from medrega_edge.evaluation.bootstrap import Interval, draws, mean_interval
 
-FEWEST = 12  # boxes of which anything systematic can be said
+FEWEST = 12  # boxes; fewer show nothing systematic
 # Rank correlation of answered and true centres, on both axes, from which boxes follow the things: this much, and more than
 # that many standard errors, because a hundred ways of reading few boxes are tried.
 FOLLOWS, FOLLOWS_ERRORS = 0.5, 2.5

@@ -150,7 +150,7 @@ def _pairs(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 def steps(numbers: FloatArray) -> float:
-    """Return the step to which numbers are rounded: the largest of which nearly all are multiples, 0 if there is none."""
+    """Return the step to which numbers are rounded: the largest that divides nearly all of them, 0 if none does."""
     values = np.abs(numbers.ravel())
     values = values[values > 0]
     for step in (*range(64, 0, -1), 0.1, 0.01, 0.001):

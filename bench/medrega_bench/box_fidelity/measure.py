@@ -21,7 +21,7 @@ from medrega_edge.evaluation.bootstrap import SEED, mean_interval
 from medrega_edge.evaluation.matching import HIT
 
 _LONGEST_ANSWER = 2000  # characters of an answer that a result keeps
-_FEWEST = 3  # boxes of a size of which it says more than their IoU
+_FEWEST = 3  # boxes of one image size; for fewer only their IoU is told
 Asked = Sequence[tuple[Phantom, Reply]]
 
 
@@ -82,7 +82,7 @@ def result_of(
     each: int,
     command: str,
 ) -> BoxesResult:
-    """Make the result; with `is_named` the dialect is kept, else one that shares its question may replace it."""
+    """Make the result. Unless the user named the dialect (`is_named`), another one with the same question may replace it."""
     if is_named:
         diagnosis, answers = diagnosis_of(dialect, asked)
     else:

@@ -119,7 +119,7 @@ def _finding(number: int, place: PixelBox, width: int, height: int) -> tuple[str
     return name, canvas.picture(), PixelBox(*box_of(mask))
 
 
-# How one is drawn, and its file format: findings carry noise, of which a PNG of 2048 x 2048 would have 12 MB.
+# How one is drawn, and its file format: findings carry noise, so a PNG of 2048 x 2048 would take 12 MB.
 SETS = {"shapes": (_shape, "PNG"), "medical": (_finding, "JPEG")}
 
 

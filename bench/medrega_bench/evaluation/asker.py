@@ -1,4 +1,4 @@
-"""Questions put to a package, and what it said. Answers are kept line by line, so that an ended measurement goes on."""
+"""Questions put to a package, and what it said. Each answer is written at once, so that an interrupted run goes on."""
 
 from __future__ import annotations
 

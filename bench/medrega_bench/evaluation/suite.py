@@ -89,8 +89,8 @@ class SuiteResult:
 
     @property
     def ordered(self) -> list[StepTaken]:
-        """The steps in the order of the plan."""
-        return sorted(self.steps, key=lambda step: ORDER.index(step.name))
+        """The steps in the order of the plan, those of a newer version last."""
+        return sorted(self.steps, key=lambda step: ORDER.index(step.name) if step.name in ORDER else len(ORDER))
 
     @property
     def seconds(self) -> float:

@@ -40,6 +40,7 @@ from medrega_edge.vocabulary.wording import (
     MARK,
     UNKNOWN,
     Generic,
+    generic_labels,
     homonym,
     is_finding,
     is_finding_word,
@@ -50,7 +51,7 @@ from medrega_edge.vocabulary.wording import (
     without_homonyms,
 )
 
-__all__ = ["Intent", "Kind", "understand", "unknown_word"]
+__all__ = ["Intent", "Kind", "names_of_words", "understand", "unknown_word"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,16 @@ class Intent:
     is_language: bool = True
     side: str | None = None
     also_asked: tuple[Kind, ...] = ()
+
+    @property
+    def meant(self) -> frozenset[str]:
+        """The English labels that its generic words may stand for, in any kind of image."""
+        return frozenset(label for word in self.generic for label in generic_labels(word))
+
+
+def names_of_words(words: Sequence[str], terminology: Terminology, modality: Modality | None) -> tuple[BilingualName, ...]:
+    """Return the names that generic words stand for in a kind of image, each once."""
+    return tuple(dict.fromkeys(name for word in words for name in understand(word, terminology, modality).names))
 
 
 def understand(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> Intent:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from medrega_edge.domain import Modality
-from medrega_edge.prompts.intent import Intent, Kind, understand
+from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
 from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
@@ -47,7 +48,7 @@ _GOES_ON = re.compile(
     r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?多[大少长宽]$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
     r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量]$"
     r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置)在哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
-    r"|^面积(?:分别)?(?:是|有)?多[少大]$"
+    r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
     r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
     r"|在?哪一?[侧边]|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
@@ -88,7 +89,8 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
             said.append(piece)
     is_one = not 2 <= len(said) <= _MOST or not _asks(said[0], terminology, modality)
     is_one = is_one or any(_LEFT_OUT.search(piece) for piece in said)
-    if is_one or understand(text, terminology, modality).kind is Kind.GROUNDED_REPORT:
+    whole_text = None if is_one else understand(text, terminology, modality)
+    if whole_text is None or whole_text.kind is Kind.GROUNDED_REPORT:
         return []
     whole: list[str] = []
     intents: list[Intent] = []
@@ -99,8 +101,8 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
         intents.append(intent)
         before = _said_names(piece, intent, terminology, modality) or before
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
-    together = set(understand(text, terminology, modality).names)
-    are_alike = len(kinds) == 1 and len(have_names) == 1 and all(set(intent.names) <= together for intent in intents)
+    are_told = all(set(intent.names) <= set(whole_text.names) for intent in intents)
+    are_alike = len(kinds) == 1 and len(have_names) == 1 and are_told
     if kinds <= _OF_TWO and len({frozenset(intent.names) for intent in intents}) > 1:
         return whole  # two comparisons are not one of four
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
@@ -131,7 +133,7 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
 
     Of a finding in a structure, "a mass in the liver", it is the finding.
     """
-    meant = {name for word in intent.generic for name in understand(word, terminology, modality).names}
+    meant = names_of_words(intent.generic, terminology, modality)
     if intent.generic and 0 < len(intent.names) < len(meant) and all(is_finding(name[0]) for name in intent.names):
         named_here, words = list(intent.names), tuple[str, ...]()
     else:
@@ -140,8 +142,12 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
         words = intent.generic if not named_here or set(named_here) < set(intent.names) else ()
     if not (named_here or words):
         return None
-    english, chinese = ([name[column] for name in named_here] for column in (0, 1))
-    return " and ".join([*english, *words]), "和".join([*chinese, *words])
+    return enumerated([*named_here, *((word, word) for word in words)])
+
+
+def enumerated(names: Sequence[BilingualName]) -> BilingualName:
+    """Return names as one enumeration in each language."""
+    return " and ".join(english for english, _ in names), "和".join(chinese for _, chinese in names)
 
 
 def with_names(piece: str, names: BilingualName) -> str:
