@@ -16,7 +16,7 @@ from itertools import product
 from types import MappingProxyType
 
 from medrega_edge.domain import Language, Modality
-from medrega_edge.vocabulary.phrase_index import PhraseIndex
+from medrega_edge.vocabulary.phrase_index import PhraseIndex, index_of_names
 
 BilingualName = tuple[str, str]  # English, Chinese
 
@@ -262,7 +262,7 @@ class Terminology:
     @cached_property
     def _index(self) -> PhraseIndex:
         """All phrases, the longest first."""
-        return PhraseIndex((phrase, phrase.split()) for phrase in sorted(self._phrases, key=len, reverse=True))
+        return index_of_names(self._phrases)
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from medrega_edge.vocabulary.answers import asks_yes_or_no
-from medrega_edge.vocabulary.phrase_index import PhraseIndex
+from medrega_edge.vocabulary.phrase_index import PhraseIndex, index_of_names
 
 _WORD = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 MARK = "\0"  # in the place of a name
@@ -57,7 +57,8 @@ def corrected(text: str, known: Collection[str], right: Collection[str] = ()) ->
         candidates = (*known, *table["plurals"], *table["spellings"])
         near = sorted((distance, one) for one in candidates if (distance := _slips(word, one)) is not None)
         nearest = [one for distance, one in near if distance == near[0][0]]
-        meant = sorted({str(table["plurals"].get(one) or table["spellings"].get(one) or one) for one in nearest}, key=len)
+        stems = {str(table["plurals"].get(one) or table["spellings"].get(one) or one) for one in nearest}
+        meant = sorted(stems, key=lambda stem: (len(stem), stem))  # a set has another order in each process
         if not meant or (len(word) < _LONG and not all(one.startswith(meant[0]) for one in meant)):
             return word  # it may be either of two
         typos[word] = meant[-1] if len(word) > len(meant[0]) else meant[0]
@@ -114,11 +115,12 @@ def _lookalikes() -> dict[str, set[str]]:
 class Hearing:
     """Chinese phrases, to be found behind slips of an input method: what sounds like one, or looks like one."""
 
-    def __init__(self, exact: re.Pattern[str], phrases: Sequence[str]) -> None:
-        """Take the phrases, of two characters or more; what `exact` matches stays."""
-        self._exact = exact
+    def __init__(self, written: Collection[str], phrases: Sequence[str]) -> None:
+        """Take the phrases, of two characters or more, the most important last; what is `written` right stays."""
+        self._written = frozenset(written)
+        self._longest_written = max(map(len, written), default=0)
         self._by_sound = {sound(phrase): phrase for phrase in phrases}
-        self._by_gap = {(phrase[:i], phrase[i + 1 :]): phrase for phrase in phrases for i in range(len(phrase))}
+        self._ranks = {phrase: rank for rank, phrase in enumerate(phrases)}
         self._longest = max(map(len, phrases), default=0)
 
     def corrected(self, text: str) -> str:
@@ -128,8 +130,8 @@ class Hearing:
     def _run(self, run: str) -> str:
         place, pieces = 0, ""
         while place < len(run):
-            if kept := self._exact.match(run, place):
-                pieces, place = pieces + kept.group(), kept.end()
+            if end := self._end_of_written(run, place):
+                pieces, place = pieces + run[place:end], end
                 continue
             for length in range(min(self._longest, len(run) - place), 1, -1):
                 phrase = self._meant(run[place : place + length])
@@ -142,16 +144,27 @@ class Hearing:
 
     def _cuts_a_word(self, run: str, start: int, end: int) -> bool:
         """Whether a phrase that is well written begins inside and ends behind."""
-        return any(kept.end() > end for at in range(start + 1, end) if (kept := self._exact.match(run, at)))
+        return any(self._end_of_written(run, at) > end for at in range(start + 1, end))
+
+    def _end_of_written(self, run: str, place: int) -> int:
+        """Where the longest phrase ends that is well written at a place; 0 if there is none."""
+        longest = min(place + self._longest_written, len(run))
+        return next((end for end in range(longest, place + 1, -1) if run[place:end] in self._written), 0)
 
     def _meant(self, typed: str) -> str | None:
         phrase = self._by_sound.get(sound(typed))
         if phrase and _is_slip(typed, phrase):
             return phrase
         for place, character in enumerate(typed):
-            meant = self._by_gap.get((typed[:place], typed[place + 1 :]))
-            if meant and meant[place] in _lookalikes().get(character, ()):
-                return meant
+            before, after = typed[:place], typed[place + 1 :]
+            if any(f"{before}{alike}{after}" in self._ranks for alike in _lookalikes().get(character, ())):
+                # Of all phrases that differ there only, one that is more important is meant, or none.
+                fitting = [
+                    p for p in self._ranks if len(p) == len(typed) and p[:place] == before and p[place + 1 :] == after
+                ]
+                meant = max(fitting, key=self._ranks.__getitem__)
+                if meant[place] in _lookalikes()[character]:
+                    return meant
         return None
 
 
@@ -393,7 +406,7 @@ def _unknown_pattern(text: str) -> re.Pattern[str]:
 @cache
 def _unknown_index() -> PhraseIndex:
     """The names of the field that no label may have, the longest first."""
-    return PhraseIndex((name, name.split()) for name in sorted(unknown_names(), key=len, reverse=True))
+    return index_of_names(unknown_names())
 
 
 def _any(texts: Sequence[str]) -> str:

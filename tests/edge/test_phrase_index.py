@@ -3,16 +3,29 @@
 import random
 
 from medrega_edge.prompts.intent.phrases import _as_pattern, _compiled, _index, has, table
-from medrega_edge.vocabulary.phrase_index import PhraseIndex
+from medrega_edge.vocabulary.phrase_index import START, PhraseIndex, index_of_names
 
 
 def test_phrases_come_in_their_order_and_only_where_all_that_they_need_is_there():
-    index = PhraseIndex(
-        [("left kidney", ["left", "kidney"]), ("kidney", ["kidney"]), ("any *", []), ("k", ["k"]), ("肝", ["肝"])]
-    )
+    needed = {"left kidney": ["left", "kidney"], "kidney": ["kidney"], "any *": [], "肝 left": ["肝", "left"], "k": ["k"]}
+    index = PhraseIndex(needed, lambda phrase: needed[phrase][0][:START] if needed[phrase] else "", needed.__getitem__)
     assert index.within("the kidney at the left") == ("left kidney", "kidney", "any *", "k")
-    assert index.within("肝 on the left") == ("any *", "肝")
+    assert index.within("肝 on the left") == ("any *", "肝 left")
     assert index.within("") == ("any *",)
+
+
+def test_an_english_text_reads_no_chinese_phrase():
+    read = []
+    index = PhraseIndex(["liver", "肝"], lambda phrase: read.append(phrase) or phrase[:START], str.split)
+    assert index.within("the liver") == ("liver",)
+    assert read == ["liver"]
+    assert index.within("肝") == ("肝",)
+
+
+def test_names_are_found_whatever_spaces_the_text_has():
+    index = index_of_names(["left kidney", "kidney", "a b"])
+    assert index.within("left  kidney") == ("left kidney", "kidney")
+    assert index.within("a\u3000b") == ("a b",)
 
 
 def test_every_phrase_is_as_if_all_were_tried():

@@ -12,11 +12,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from medrega_edge.vocabulary.phrase_index import PhraseIndex
+from medrega_edge.vocabulary.phrase_index import START, PhraseIndex
 from medrega_edge.vocabulary.wording import MARK
 
 _CLASS = re.compile(r"<(\w+)>")
 _SIGNS = str.maketrans("*#^$", "    ")
+_FIRST = re.compile(rf"[*#^$ ]*([^*#^$ <]{{0,{START}}})")
 
 
 @cache
@@ -32,7 +33,13 @@ def table() -> dict[str, Any]:
 def _index(kind: str, part: str) -> PhraseIndex:
     frames = table()[kind]
     phrases: list[str] = frames[part] if part else frames
-    return PhraseIndex((phrase, _literals(phrase)) for phrase in sorted(phrases, key=len, reverse=True))
+    return PhraseIndex(sorted(phrases, key=len, reverse=True), _first_letters, _literals)
+
+
+def _first_letters(phrase: str) -> str:
+    """The first letters that a phrase holds, up to a gap, a class or a mark; none where it starts with a class."""
+    found = _FIRST.match(phrase)
+    return found[1] if found else ""
 
 
 def _literals(phrase: str) -> list[str]:

@@ -63,9 +63,8 @@ def _hearing(terminology: Terminology) -> Hearing:
         *site_words(),
     )
     written = [text for text in texts if _HAN.fullmatch(text) and len(text) > 1]
-    exact = re.compile("|".join(sorted(map(re.escape, written), key=len, reverse=True)))
     spoken = [text for text in (*terminology.chinese_phrases, *misspelt, *generic_texts()) if _HAN.fullmatch(text)]
-    return Hearing(exact, [text for text in reversed(spoken) if len(text) > 1 and not _SIDE_ZH.search(text)])
+    return Hearing(written, [text for text in reversed(spoken) if len(text) > 1 and not _SIDE_ZH.search(text)])
 
 
 @lru_cache(maxsize=2)
