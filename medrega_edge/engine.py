@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -54,19 +54,20 @@ from medrega_edge.tasks.base import OnText, TaskContext, TaskRequest, TextStream
 from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.follow_up import Memory, follow_up, names_in, pointing_back
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sizes import impossible_size
-from medrega_edge.tasks.unsaid import completed, names_before
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.answers import is_yes_or_no
 from medrega_edge.vocabulary.familiar_questions import FamiliarQuestions
 from medrega_edge.vocabulary.label_sets import modality_name
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+
+if TYPE_CHECKING:
+    from medrega_edge.tasks.follow_up import Memory
 
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
 
@@ -118,8 +119,6 @@ class Engine:
         memory.check(package, options.mapped)
         contents = package.read_all()  # every hash before any graph is loaded
         with ThreadPoolExecutor(max_workers=3) as pool:  # sessions are built outside the interpreter's lock
-            # In a thread its stack is new. On a deep one CPython may map and unmap memory at each call: 0.1 s longer.
-            reader = pool.submit(import_module, "medrega_edge.images.dicom.reader")
             vision_threads = options.threads or available_threads()
             vision = pool.submit(VisionEncoder, contents, vision_threads, self.device, options.mapped)
             decoder = pool.submit(Decoder, contents, self.threads, self.device, options.mapped)
@@ -130,8 +129,7 @@ class Engine:
             self._asked = contents.text(FAMILIAR_QUESTIONS) if manifest.familiarity else ""  # indexed when it is needed
             self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
             self._region_maker = RegionMaker(package, self._prompts.labels, vision_threads, self.device)
-            understand("", self.terminology)  # what the first question waits for: the tables of phrases
-            reader.result()  # and pydicom
+            understand("", self.terminology)  # the tables of phrases, for which the first question would wait
             self.language_model = LanguageModel(contents, decoder.result(), head.result() if head else None)
             self._vision = vision.result()
         vision_spec = manifest.vision
@@ -382,6 +380,9 @@ class Engine:
     def next_request(self, image: EncodedImage, text: str, memory: Memory) -> TaskRequest:
         """Return the request of a question in a conversation about an image; raises UsageError as `request`."""
         if memory.last:
+            from medrega_edge.tasks.follow_up import names_in
+            from medrega_edge.tasks.unsaid import names_before
+
             found = names_in(memory.answer, self.terminology) if memory.answer else ()
             before = enumerated(names_before(memory.last, self.terminology, found))
             if len(parts(text, self.terminology, self.modality(image), before)) > 1:
@@ -420,6 +421,9 @@ class Engine:
 
         Of an `image`, "any lesion in it?" asks for the lesions of what was found; then raises UsageError as `request`.
         """
+        from medrega_edge.tasks.follow_up import follow_up, names_in, pointing_back  # only a conversation needs them
+        from medrega_edge.tasks.unsaid import completed
+
         found = names_in(answer, self.terminology) if answer else ()
         whole = completed(text, last, self.terminology, listed)
         filled = pointing_back(whole, last, self.terminology, found)

@@ -290,8 +290,7 @@ def _answer_one(
 
         check_mask_path(masks, Path(path))
     objects = _object_paths(files, Path(path))
-    engine = shared.model.load_engine()
-    encoded = engine.open(path, shared.picture.view(words))
+    engine, encoded = shared.model.open_image(path, shared.picture.view(words))
     language = shared.language or (language_of(words) if words else user_language())
     asked_for = request(engine, encoded)
     if (masks is not None or "seg" in objects) and not asked_for.wants_masks:

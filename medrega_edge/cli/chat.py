@@ -71,9 +71,9 @@ def chat(
 
     medrega chat scan.png
     """
-    engine = shared.model.load_engine()
     path = image_path(image, shared.picture.sample)
-    conversation = _Conversation(engine, engine.open(path, shared.picture.view()), Path(path), shared, guess)
+    engine, encoded = shared.model.open_image(path, shared.picture.view())
+    conversation = _Conversation(engine, encoded, Path(path), shared, guess)
     if _at_terminal():
         conversation.greet()
         lines = _typed_lines(conversation.kind)

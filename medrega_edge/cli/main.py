@@ -5,6 +5,7 @@ Heavy imports wait inside the commands, so `--help` and `--version` load neither
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -73,6 +74,7 @@ def main() -> None:
 
     It ends with SystemExit: for a command of this package with `NothingLeft`.
     """
+    gc.set_threshold(50_000)  # a start makes half a million objects, and none of them is garbage
     _prepare_streams()
     warnings.simplefilter("ignore")  # libraries would quote header values, and they may be a patient's
     interruption, command = Interruption(), None
@@ -115,6 +117,8 @@ def _only_named_command(whole: App) -> App:
     named = [each for each in whole.registered_commands if each.callback and [each.callback.__name__] == sys.argv[1:2]]
     if not named or "_MEDREGA_COMPLETE" in os.environ:
         return whole
+    # onnxruntime makes the products of these commands: threads of numpy's BLAS would only be started and wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     chosen = copy(whole)
     chosen.registered_commands, chosen.registered_groups = named, []
     return chosen

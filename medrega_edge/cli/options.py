@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
@@ -25,8 +26,8 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.images.samples import SAMPLES, sample_frame
 
 if TYPE_CHECKING:
-    from medrega_edge.engine import Engine
-    from medrega_edge.images.medical_image import View
+    from medrega_edge.engine import EncodedImage, Engine
+    from medrega_edge.images.medical_image import MedicalImage, View
 
 QUESTION, IMAGE, OUTPUT, MODEL = "Question", "Image", "Output", "Model"  # groups of the help
 WINDOWS = ("lung", "soft", "brain", "bone", "liver", "mediastinum")  # images/windowing.py, which loads numpy
@@ -89,6 +90,25 @@ class ModelOptions:
         if self.device == "auto":
             print_status(Message("cli.device", device=engine.device, reason=engine.device_reason))
         return engine
+
+    def open_image(self, path: str, view: View) -> tuple[Engine, EncodedImage]:
+        """Load the package while a thread reads the image, and encode it; raises as `load_engine` and `Engine.open`."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            reading = pool.submit(_read, path, view)
+            engine = self.load_engine()
+            image, milliseconds = reading.result()
+        return engine, engine.encode(image, milliseconds)
+
+
+def _read(path: str, view: View) -> tuple[MedicalImage, float]:
+    """Read an image; also returns how many milliseconds it took, its decoder imported."""
+    from medrega_edge.images.reader import import_decoder, read_image
+
+    import_decoder(path)
+    begun = time.perf_counter()
+    return read_image(path, view), (time.perf_counter() - begun) * 1000
 
 
 @dataclass(frozen=True)

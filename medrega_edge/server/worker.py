@@ -83,6 +83,7 @@ class Worker:
     def __init__(self, connection: Connection, images: Connection, options: WorkerOptions) -> None:
         """Load the engine; raises PackageError or ResourceError."""
         from medrega_edge.engine import load
+        from medrega_edge.images.dicom import reader  # noqa: F401 - it takes 0.1 s, which the first request would wait
 
         self._connection, self._images_pipe, self._salt = connection, images, options.salt
         self._engine: Engine = load(options.model, threads=options.threads, device=options.device)

@@ -24,7 +24,10 @@ class StubEngine:
     asked = 0
 
     def open(self, path, view=View()):
-        return SimpleNamespace(image=read_image(path, view))
+        return self.encode(read_image(path, view))
+
+    def encode(self, image, read_ms=0.0):
+        return SimpleNamespace(image=image)
 
     def modality(self, image):
         return None
