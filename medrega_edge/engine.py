@@ -31,7 +31,7 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import MedicalImage, View
-from medrega_edge.images.preprocess import Preprocessing, fit_image, normalise
+from medrega_edge.images.preprocess import Pixels, Preprocessing, fit_image, normalise
 from medrega_edge.images.reader import read_image
 from medrega_edge.inference import memory
 from medrega_edge.inference.confidence import calibrated
@@ -39,6 +39,7 @@ from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.devices import available_threads, choose_device, decoder_threads
 from medrega_edge.inference.familiar_images import ASKED, FamiliarImages
 from medrega_edge.inference.language_model import LanguageModel
+from medrega_edge.inference.prefix_cache import CACHE_BYTES, PrefixCache
 from medrega_edge.inference.region_head import RegionHead, RegionMaps
 from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
 from medrega_edge.package import certificate
@@ -79,13 +80,18 @@ class EngineOptions:
     """How a package is run. No answer depends on it, except that `mapped` changes the order of float sums.
 
     `threads`: None for all that pay off. `device`: cpu, cuda or auto. `mapped` leaves weights with a file of their own on
-    the disk: for float32 they are larger than the memory. `image_cache`: number of encoded images in the cache.
+    the disk: for float32 they are larger than the memory. `image_cache`: number of encoded images in the memory.
+
+    `cache` is a folder of the user's own that keeps what the package makes of an image for other processes, on the CPU only;
+    `cache_bytes` is the size that it may reach. Features may reveal the image. Without a folder nothing is written.
     """
 
     threads: int | None = None
     device: str = "cpu"
     mapped: bool = False
     image_cache: int = 8
+    cache: Path | None = None
+    cache_bytes: int = CACHE_BYTES
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +113,7 @@ class Engine:
     """A loaded package. It has one key/value cache, so it is not thread-safe."""
 
     def __init__(self, package: Package, options: EngineOptions) -> None:
-        """Check and load every file; raises PackageError or ResourceError.
+        """Check and load every file; raises PackageError or ResourceError, and UsageError for a `cache` that cannot be used.
 
         `terminology` holds the names that the package can locate.
         """
@@ -116,6 +122,7 @@ class Engine:
         self.device, self.device_reason = choose_device(options.device)
         manifest = package.manifest
         self.threads = options.threads or decoder_threads(manifest, available_threads())  # of decoder and head
+        self._disk_cache = self._opened_cache(options)
         memory.check(package, options.mapped)
         contents = package.read_all()  # every hash before any graph is loaded
         with ThreadPoolExecutor(max_workers=3) as pool:  # sessions are built outside the interpreter's lock
@@ -130,7 +137,8 @@ class Engine:
             self.terminology = Terminology(self._prompts.labels, self._prompts.label_modalities)
             self._region_maker = RegionMaker(package, self._prompts.labels, vision_threads, self.device)
             understand("", self.terminology)  # the tables of phrases, for which the first question would wait
-            self.language_model = LanguageModel(contents, decoder.result(), head.result() if head else None)
+            head_or_none = head.result() if head else None
+            self.language_model = LanguageModel(contents, decoder.result(), head_or_none, self._disk_cache)
             self._vision = vision.result()
         vision_spec = manifest.vision
         self._preprocessing = Preprocessing(vision_spec.image_size, vision_spec.mean, vision_spec.std, vision_spec.fit)
@@ -140,6 +148,13 @@ class Engine:
         self._parts: WeakKeyDictionary[EncodedImage, str | None] = WeakKeyDictionary()
         self._answered: WeakSet[EncodedImage] = WeakSet()  # whose time of reading and encoding an answer has counted
         self.load_ms = (time.perf_counter() - begun) * 1000
+
+    def _opened_cache(self, options: EngineOptions) -> PrefixCache | None:
+        if options.cache is None:
+            return None
+        if self.device != "cpu":  # nobody has shown that another device computes the same bytes twice
+            raise UsageError("cache.cpu_only", device=self.device)
+        return PrefixCache(options.cache, options.cache_bytes, self.package, options.mapped)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -168,13 +183,17 @@ class Engine:
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         features = self._feature_cache.pop(key, None)
         if features is None:
-            features = self._vision.encode(normalise(pixels, self._preprocessing)[None])
+            encode = partial(self._features, pixels)
+            features = self._disk_cache.features(key, encode) if self._disk_cache else encode()
         self._feature_cache[key] = features
         while len(self._feature_cache) > self._image_cache_size:
             self._feature_cache.popitem(last=False)
         done = time.perf_counter()
         times = (read_ms + (read - begun) * 1000, (done - read) * 1000)
         return EncodedImage(image, geometry, features.embeds, *times, features.maps)
+
+    def _features(self, pixels: Pixels) -> VisualFeatures:
+        return self._vision.encode(normalise(pixels, self._preprocessing)[None])
 
     def run(
         self,
@@ -255,6 +274,7 @@ class Engine:
         notes = [*image.image.warnings, *result.warnings, *unsure, *modality_warnings, *filter(None, sizes)]
         notes += [Message("task.wrong_mask", name=label) for label in without]
         notes += [Message("task.unfamiliar_image")] if self._is_unfamiliar(image) else []
+        notes += self._disk_cache.take_problems() if self._disk_cache else []
         first_ms = 0.0 if image in self._answered else image.image_ms + image.vision_ms
         self._answered.add(image)
         manifest, generations = self.package.manifest, result.generations
@@ -561,9 +581,18 @@ def _image_facts(image: MedicalImage, modality: Modality | None, confidence: flo
     )
 
 
-def load(model: str | Path | None = None, *, threads: int | None = None, device: str = "cpu") -> Engine:
+def load(
+    model: str | Path | None = None,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    cache: str | Path | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> Engine:
     """Load a model package: a folder, the name of an installed one, or the one that ships with this program.
 
-    Raises PackageError or ResourceError.
+    `cache` and `cache_bytes` are those of `EngineOptions`. Raises PackageError or ResourceError, and UsageError for a `cache`
+    that cannot be used.
     """
-    return Engine(find_package(model), EngineOptions(threads, device))
+    folder = None if cache is None else Path(cache)
+    return Engine(find_package(model), EngineOptions(threads, device, cache=folder, cache_bytes=cache_bytes))

@@ -47,12 +47,15 @@ def medrega(engine, monkeypatch, capfd):
     from medrega_edge import engine as home
     from medrega_edge.cli import console, settings
     from medrega_edge.cli import main as cli
+    from medrega_edge.inference.prefix_cache import CACHE_BYTES
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     load = home.load
 
-    def shared(model=None, *, threads=None, device="cpu"):
-        return engine if model is None and device == "cpu" else load(model, threads=threads, device=device)
+    def shared(model=None, *, threads=None, device="cpu", cache=None, cache_bytes=CACHE_BYTES):
+        if model is None and device == "cpu" and cache is None:
+            return engine
+        return load(model, threads=threads, device=device, cache=cache, cache_bytes=cache_bytes)
 
     def command(*arguments, stdin=""):
         monkeypatch.setattr(sys, "argv", ["medrega", *map(str, arguments)])
@@ -66,7 +69,8 @@ def medrega(engine, monkeypatch, capfd):
     monkeypatch.setattr(console, "_language", None)  # restored afterwards
     monkeypatch.setattr(settings, "settings_path", lambda: Path(os.devnull))
     settings.settings.cache_clear()
-    monkeypatch.delenv("MEDREGA_MODEL", raising=False)
+    for variable in ("MEDREGA_MODEL", "MEDREGA_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     yield command
     for number, handler in before.items():

@@ -21,14 +21,17 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, Protocol
 
 from medrega_edge.batch.journal import Position
-from medrega_edge.engine import Engine, load
+from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference import memory
 from medrega_edge.inference.devices import available_threads
+from medrega_edge.inference.prefix_cache import CACHE_BYTES
 from medrega_edge.package.package import Package
+from medrega_edge.package.registry import find_package
 
 ITEMS_WORTH_A_PROCESS = 16  # a small model answers this many while a process starts
 LARGE = 100_000_000  # bytes of a package from which one process runs it
@@ -65,13 +68,20 @@ def most_processes(package: Package, threads: int | None, device: str) -> int:
 
 
 def answers(
-    job: Job, start: Position, processes: int, model: str | None, threads: int | None
+    job: Job,
+    start: Position,
+    processes: int,
+    model: str | None,
+    threads: int | None,
+    cache: Path | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> Iterator[tuple[Position, Row]]:
-    """Answer from `start` on by `processes` that share `threads`, in order; raises as one engine does."""
+    """Answer from `start` on by `processes` that share `threads` and a cache, in order; raises as one engine does."""
     waiting: deque[Future[list[tuple[Position, Row]]]] = deque()
     # Spawned, not forked: a fork would keep the lock of the work file when its parent is killed.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _initialise, (job, model, (threads or available_threads()) // processes))
+    options = EngineOptions((threads or available_threads()) // processes, cache=cache, cache_bytes=cache_bytes)
+    pool = ProcessPoolExecutor(processes, context, _initialise, (job, model, options))
     try:
         for chunk in job.chunks(start):
             with _sigint_blocked():
@@ -115,22 +125,22 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 _job: Job
-_engine_options: tuple[str | None, int]
+_engine_options: tuple[str | None, EngineOptions]
 
 
-def _initialise(job: Job, model: str | None, threads: int) -> None:
+def _initialise(job: Job, model: str | None, options: EngineOptions) -> None:
     """Prepare a process; nothing in here can fail, which would print a traceback."""
     global _job, _engine_options
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends them
     warnings.simplefilter("ignore")  # as in the parent: libraries would quote header values
     threading.Thread(target=end_with_parent, daemon=True).start()
-    _job, _engine_options = job, (model, threads)
+    _job, _engine_options = job, (model, options)
 
 
 @cache
-def _engine(model: str | None, threads: int) -> Engine:
+def _engine(model: str | None, options: EngineOptions) -> Engine:
     """Load the engine with the first chunk, so that its errors reach the parent."""
-    return load(model, threads=threads)
+    return Engine(find_package(model), options)
 
 
 def _answer(start: Position, stop: int) -> list[tuple[Position, Row]]:

@@ -132,7 +132,8 @@ def _answers(
     if processes == 1:
         yield from job.answers(options.load_engine(), start)
     else:
-        yield from process_pool.answers(job, start, processes, options.model, options.threads)
+        cache = options.cache_folder, options.cache_bytes
+        yield from process_pool.answers(job, start, processes, options.model, options.threads, *cache)
 
 
 def _batch_question(question: str | None, shared: ManyImagesOptions, series: int | None = None) -> BatchQuestion:

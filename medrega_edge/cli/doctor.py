@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import typer
 
 from medrega_edge.cli.console import print_result, user_language
 from medrega_edge.cli.help import App
-from medrega_edge.cli.options import ModelOption, ModelOptions, OwnLanguageOption
+from medrega_edge.cli.options import CacheOption, ModelOption, ModelOptions, OwnLanguageOption
 from medrega_edge.errors import MedregaError
 from medrega_edge.i18n.message import Message, has_chinese
 
@@ -18,13 +21,13 @@ EXTRAS = ("dicom", "codecs", "nifti")
 SAMPLE, QUESTION = "abdomen-mri", "locate the liver"
 
 
-def doctor(model: ModelOption = None, language: OwnLanguageOption = None) -> None:
-    """Check this installation: program, model package, memory, devices, extras, and one answer.
+def doctor(model: ModelOption = None, cache: CacheOption = None, language: OwnLanguageOption = None) -> None:
+    """Check this installation: program, model package, memory, devices, extras, cache, and one answer.
 
     medrega doctor
     """
     fault = 0
-    for check in (_program, _settings, _package, _processor, _extras, _answer):
+    for check in (_program, _settings, _package, _processor, _extras, partial(_cache, cache), _answer):
         try:
             for finding in check(model):
                 print_result(finding)
@@ -86,6 +89,16 @@ def _extras(model: str | None) -> Iterator[Message]:
             yield Message("doctor.no_extra", extra=extra, install=f"pip install 'medrega-edge[{extra}]'")
         else:
             yield Message("doctor.extra", extra=extra)
+
+
+def _cache(folder: Path | None, model: str | None) -> Iterator[Message]:
+    from medrega_edge.inference.prefix_cache import own_folder, usage
+
+    if folder is None or not os.path.exists(folder):  # a check makes no folder
+        yield Message("doctor.no_cache")
+        return
+    count, size = usage(own_folder(folder))
+    yield Message("doctor.cache", path=folder, count=count, size=size / 1e6)
 
 
 def _answer(model: str | None) -> Iterator[Message]:

@@ -19,7 +19,7 @@ from medrega_edge.cli import ask, batch, bundle, chat, doctor, inspect, labels, 
 from medrega_edge.cli.console import print_result, print_status, problem_line, set_user_language, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.plugins import CommandGroup
-from medrega_edge.cli.settings import settings
+from medrega_edge.cli.settings import CACHE_VARIABLE, settings
 from medrega_edge.cli.signals import Interruption, forbid_core_dumps
 from medrega_edge.cli.usage import usage_error
 from medrega_edge.domain import Language
@@ -87,6 +87,8 @@ def main() -> None:
             from medrega_edge.package.registry import MODEL_VARIABLE
 
             os.environ.setdefault(MODEL_VARIABLE, own.model)
+        if own.cache is not None:
+            os.environ.setdefault(CACHE_VARIABLE, str(own.cache))
         command = typer.main.get_command(_only_named_command(app))
         if user_language() is Language.ZH and not has_chinese():
             print_status(Message("cli.no_chinese"))

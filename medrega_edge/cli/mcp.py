@@ -27,7 +27,7 @@ def mcp(
     medrega mcp --folder FOLDER
 
     A client starts this command and ends it. Its tools are locate, segment, identify, ask, report and labels. They read
-    images below the folders named here and the samples ("sample:abdomen-mri"), and write nothing.
+    images below the folders named here and the samples ("sample:abdomen-mri"), and write nothing but a --cache.
     """
     from medrega_edge import __version__
     from medrega_edge.mcp.folders import Folders

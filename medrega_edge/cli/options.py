@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from medrega_edge.cli.console import print_status
+from medrega_edge.cli.settings import CACHE_VARIABLE
 from medrega_edge.domain import Language, Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.samples import SAMPLES, sample_frame
@@ -72,6 +73,16 @@ ThreadsOption = Annotated[
 ]
 
 
+CacheOption = Annotated[
+    Path | None,
+    model_option(
+        metavar="FOLDER",
+        help="Keep features of images here, so that a later process starts at the question. They may reveal the image.",
+        envvar=CACHE_VARIABLE,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """Which package answers, and on what."""
@@ -81,12 +92,27 @@ class ModelOptions:
     device: Annotated[
         Literal["cpu", "cuda", "auto"], model_option(help="Where the model runs; cpu and cuda never fall back.")
     ] = "cpu"
+    cache: CacheOption = None
+    cache_size: Annotated[
+        int, model_option(min=0, metavar="MEGABYTES", help="Largest size of that folder's cache; 0: no cache.")
+    ] = 2048
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Folder of the cache; None for no cache."""
+        return self.cache if self.cache_size else None
+
+    @property
+    def cache_bytes(self) -> int:
+        """Largest size of the cache."""
+        return self.cache_size << 20
 
     def load_engine(self) -> Engine:
-        """Load the package; raises PackageError or ResourceError."""
+        """Load the package; raises PackageError or ResourceError, and UsageError for a cache that cannot be used."""
         from medrega_edge.engine import load
 
-        engine = load(self.model, threads=self.threads, device=self.device)
+        folder, size = self.cache_folder, self.cache_bytes
+        engine = load(self.model, threads=self.threads, device=self.device, cache=folder, cache_bytes=size)
         if self.device == "auto":
             print_status(Message("cli.device", device=engine.device, reason=engine.device_reason))
         return engine

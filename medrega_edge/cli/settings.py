@@ -3,6 +3,7 @@
 model = "my-package"        # a package folder or name; --model and $MEDREGA_MODEL come first
 language = "zh"             # where neither --lang nor a question tells
 folder = "~/Pictures/scans" # for marked pictures that are named without a folder
+cache = "~/.cache/medrega"  # keeps features of images; --cache and $MEDREGA_CACHE come first
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass, fields
-from functools import cache
+import functools
 from pathlib import Path
 
 from medrega_edge.domain import Language
 from medrega_edge.errors import UsageError
+
+CACHE_VARIABLE = "MEDREGA_CACHE"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Settings:
     model: str | None = None
     language: Language | None = None
     folder: Path | None = None
+    cache: Path | None = None
 
 
 def settings_path() -> Path:
@@ -33,7 +37,7 @@ def settings_path() -> Path:
     return user_config_path("medrega", appauthor=False) / "config.toml"
 
 
-@cache
+@functools.cache
 def settings() -> Settings:
     """What the file says; raises UsageError for a key or value that cannot be used."""
     path = settings_path()
@@ -55,7 +59,10 @@ def settings() -> Settings:
     place = None if folder is None else Path(os.path.expanduser(folder))
     if place is not None and not (place.is_absolute() and place.is_dir()):
         raise UsageError("settings.no_folder", path=path)
-    return Settings(found.get("model"), Language(language) if language else None, place)
+    cache = None if "cache" not in found else Path(os.path.expanduser(found["cache"]))
+    if cache is not None and not cache.is_absolute():
+        raise UsageError("settings.relative_cache", path=path)
+    return Settings(found.get("model"), Language(language) if language else None, place, cache)
 
 
 def in_folder(path: Path) -> Path:

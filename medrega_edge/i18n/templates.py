@@ -542,8 +542,18 @@ TEMPLATES: dict[str, str] = {
     "output.unknown_object": "There is no DICOM object '{name}'; choose from: {names}.",
     "output.warning": "warning: {warning}",
     "output.window": "window (centre, width)",
-    # ---- inference and resources (inference.*, resource.*) -------------------------------------------------------------
+    # ---- inference and resources (inference.*, cache.*, resource.*) ----------------------------------------------------
     #
+    "cache.cpu_only": "The cache serves the CPU only, not the device '{device}'; use --device cpu, or --cache-size 0 for no "
+    "cache.",
+    "cache.not_written": "What the model made of this image was not written into the cache ({reason}); the answer does not "
+    "depend on it.",
+    "cache.of_another_user": "The folder of the cache, or a link to it, belongs to another user; name a folder of your own.",
+    "cache.others_may_write": "Other users may write into the folder of the cache, and could change answers; name a folder of "
+    "your own, or take that right away (chmod go-w).",
+    "cache.too_small": "What the model made of this image needs {needed:.0f} MB and the cache holds {size:.0f} MB, so it was "
+    "not written; the answer does not depend on it.",
+    "cache.unusable": "The folder of the cache cannot be used ({reason}); name another one.",
     "inference.ambiguous_node": "it has a node that is ambiguous",
     "inference.ambiguous_tensor": "it has a tensor that is ambiguous",
     "inference.embeddings_not_as_in_manifest": "The embeddings of the model package differ from its manifest; get the "
@@ -743,10 +753,12 @@ TEMPLATES: dict[str, str] = {
     # ---- doctor and settings (doctor.*, settings.*) --------------------------------------------------------------------
     #
     "doctor.answered": "answer about the sample {sample}: {milliseconds:.0f} ms",
+    "doctor.cache": "cache: {path}, {count} entries, {size:.1f} MB",
     "doctor.extra": "extra {extra}: installed",
     "doctor.fault": "FAULT: {problem}",
     "doctor.language": "language: {language}",
     "doctor.memory": "memory: {needed:.0f} MB needed, {free:.0f} MB free",
+    "doctor.no_cache": "cache: none",
     "doctor.no_extra": "extra {extra}: not installed; {install}",
     "doctor.no_settings": "settings: none ({path})",
     "doctor.program": "medrega-edge {version}, Python {python}, {system}",
@@ -754,6 +766,7 @@ TEMPLATES: dict[str, str] = {
     "doctor.threads": "processors: {count}",
     "settings.no_folder": "'folder' in {path} is not a folder; give one that is there, from / or ~ on.",
     "settings.not_a_text": "'{key}' in {path} needs a text in quotes.",
+    "settings.relative_cache": "'cache' in {path} needs a path from / or ~ on.",
     "settings.unknown_key": "'{key}' in {path} is unknown; choose from: {keys}.",
     "settings.unknown_language": "'language' in {path} is unknown; choose from: {languages}.",
     "settings.unreadable": "{path} cannot be read as TOML; correct or remove it.",

@@ -43,10 +43,14 @@ class Decoder:
         self._binding = self._session.io_binding()
         self._value = load_onnxruntime().OrtValue.ortvalue_from_numpy
         self._bound_values = []  # the binding holds no reference to its buffers
+        self._cache: list[Floats] = []  # keys and values, layer by layer; on the CPU they are the buffers themselves
         shape = (1, spec.kv_heads, spec.context, spec.head_dim)
         for layer in layers:
             for past, present in ((spec.past_key, spec.present_key), (spec.past_value, spec.present_value)):
-                value = self._value(np.zeros(shape, np.float32), device, 0)
+                buffer = np.zeros(shape, np.float32)
+                value = self._value(buffer, device, 0)
+                if device == "cpu":
+                    self._cache.append(buffer)
                 self._bound_values.append(value)
                 self._binding.bind_ortvalue_input(past.format(layer), value)
                 self._binding.bind_ortvalue_output(present.format(layer), value)
@@ -103,4 +107,19 @@ class Decoder:
         """Keep the first `length` positions of the cache; raises ValueError for more than there are."""
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot rewind to {length} of {self.length} positions")
+        self.length = length
+
+    def prefix_shape(self, length: int) -> tuple[int, int, int, int]:
+        """Return the shape of `length` positions of the cache: `[2 * layers, kv_heads, length, head_dim]`."""
+        return 2 * self.spec.layers, self.spec.kv_heads, length, self.spec.head_dim
+
+    def prefix(self) -> Floats:
+        """Return a copy of keys and values in the cache, of the shape `prefix_shape(self.length)`; on the CPU only."""
+        return np.concatenate([buffer[:, :, : self.length] for buffer in self._cache])
+
+    def restore(self, prefix: Floats) -> None:
+        """Put keys and values that `prefix` returned in place of the cache, with as many positions; on the CPU only."""
+        length = prefix.shape[2]
+        for buffer, values in zip(self._cache, prefix, strict=True):
+            buffer[0, :, :length] = values
         self.length = length

@@ -23,6 +23,7 @@ from medrega_edge.inference.answer_search import AnswerTree
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.decoding import Grammar, Step, generate_tokens
 from medrega_edge.inference.grammars import NamedRegion, RegionGrammar
+from medrega_edge.inference.prefix_cache import PrefixCache
 from medrega_edge.inference.region_head import RegionHead, RegionMaps, boxes_of
 from medrega_edge.inference.region_tokens import RegionTokens
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
@@ -78,14 +79,22 @@ class LanguageModel:
 
     It has one key/value cache, so it is not thread-safe. `vocabulary` holds the token ids that grammars need.
     `forward_passes` counts the passes of the decoder so far. With `jump_forward` off, tokens that the grammar leaves no
-    choice about cost a pass each; the text is the same. With a region head, no digit of a box is asked of the model.
+    choice about cost a pass each; the text is the same. With a region head, no digit of a box is asked of the model. With
+    `prefixes`, the image's prefix comes from the disk if it is there.
     """
 
-    def __init__(self, contents: PackageContents, decoder: Decoder, region_head: RegionHead | None = None) -> None:
+    def __init__(
+        self,
+        contents: PackageContents,
+        decoder: Decoder,
+        region_head: RegionHead | None = None,
+        prefixes: PrefixCache | None = None,
+    ) -> None:
         """Read tokenizer and embeddings; raises PackageError where they do not fit the manifest."""
         manifest = contents.package.manifest
         self._decoder = decoder
         self._region_head = region_head
+        self._prefixes = prefixes
         self._tokenizer = Tokenizer(contents.text("tokenizer"))
         self._embeddings = _embeddings(contents)
         if self._tokenizer.id_of(IMAGE_TOKEN) != manifest.tokens.image or self._tokenizer.size > len(self._embeddings):
@@ -293,7 +302,10 @@ class LanguageModel:
     def _load_prefix(self, image: ImageEmbeddings, before: list[int], after: list[int]) -> None:
         self._decoder.rewind(0)
         prefix = np.concatenate([self._embed(before), image.embeds, self._embed(after)])
-        self._forward(prefix)
+        if self._prefixes:
+            self._prefixes.load_prefix(self._decoder, prefix, lambda: self._forward(prefix))
+        else:
+            self._forward(prefix)
         self._cached_image, self._prefix_length = image, len(prefix)
 
     def _embed(self, ids: list[int]) -> npt.NDArray[np.float32]:

@@ -63,6 +63,8 @@ class RunOptions:
     model: str | None = None
     threads: int | None = None
     device: str = "cpu"
+    cache: Path | None = None
+    cache_bytes: int = 0
     processes: int | None = None
     queue: int = 64
     deadline: float = 120.0
@@ -205,7 +207,8 @@ async def serve(opened: socket.socket, listen: ListenOptions, run: RunOptions, o
     package = find_package(run.model)
     count = run.processes or most_processes(package, run.threads, run.device)
     threads = max(1, (run.threads or available_threads()) // count)
-    worker = WorkerOptions(run.model, threads, run.device, secrets.token_bytes(16))
+    salt = secrets.token_bytes(16)
+    worker = WorkerOptions(run.model, threads, run.device, salt, run.cache, run.cache_bytes)
     audit = None if run.audit is None else AuditLog(run.audit)
     pool = Pool(PoolOptions(count, run.queue, run.deadline, worker))
     guard = guard_of(listen, run, opened.getsockname()[1])

@@ -21,6 +21,7 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from medrega_edge.batch.process_pool import end_with_parent
@@ -46,12 +47,17 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Which package a worker runs, and on what; `salt` is that of the keys of series, the same in all workers."""
+    """Which package a worker runs, and on what; `salt` is that of the keys of series, the same in all workers.
+
+    `cache` and `cache_bytes` are those of `EngineOptions`.
+    """
 
     model: str | None
     threads: int | None
     device: str
     salt: bytes
+    cache: Path | None = None
+    cache_bytes: int = 0
 
 
 class Cancelled(Exception):
@@ -81,12 +87,15 @@ class Worker:
     """An engine, and what it has seen."""
 
     def __init__(self, connection: Connection, images: Connection, options: WorkerOptions) -> None:
-        """Load the engine; raises PackageError or ResourceError."""
+        """Load the engine; raises PackageError or ResourceError, and UsageError for a cache that cannot be used."""
         from medrega_edge.engine import load
         from medrega_edge.images.dicom import reader  # noqa: F401 - it takes 0.1 s, which the first request would wait
 
         self._connection, self._images_pipe, self._salt = connection, images, options.salt
-        self._engine: Engine = load(options.model, threads=options.threads, device=options.device)
+        cache, cache_bytes = options.cache, options.cache_bytes
+        self._engine: Engine = load(
+            options.model, threads=options.threads, device=options.device, cache=cache, cache_bytes=cache_bytes
+        )
         self._engine.language_model.before_pass = self._check_cancelled
         self._files: OrderedDict[str, bytes] = OrderedDict()
         self._images: OrderedDict[Picture | tuple[Picture, str], EncodedImage] = OrderedDict()
