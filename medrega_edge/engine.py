@@ -591,8 +591,8 @@ def load(
 ) -> Engine:
     """Load a model package: a folder, the name of an installed one, or the one that ships with this program.
 
-    `cache` and `cache_bytes` are those of `EngineOptions`. Raises PackageError or ResourceError, and UsageError for a `cache`
-    that cannot be used.
+    `cache` and `cache_bytes` are those of `EngineOptions`. Raises PackageError or ResourceError, and UsageError for a
+    `cache` that cannot be used.
     """
     folder = None if cache is None else Path(cache)
     return Engine(find_package(model), EngineOptions(threads, device, cache=folder, cache_bytes=cache_bytes))

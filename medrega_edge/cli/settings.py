@@ -8,10 +8,10 @@ cache = "~/.cache/medrega"  # keeps features of images; --cache and $MEDREGA_CAC
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from dataclasses import dataclass, fields
-import functools
 from pathlib import Path
 
 from medrega_edge.domain import Language

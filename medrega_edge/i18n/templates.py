@@ -549,10 +549,10 @@ TEMPLATES: dict[str, str] = {
     "cache.not_written": "What the model made of this image was not written into the cache ({reason}); the answer does not "
     "depend on it.",
     "cache.of_another_user": "The folder of the cache, or a link to it, belongs to another user; name a folder of your own.",
-    "cache.others_may_write": "Other users may write into the folder of the cache, and could change answers; name a folder of "
-    "your own, or take that right away (chmod go-w).",
-    "cache.too_small": "What the model made of this image needs {needed:.0f} MB and the cache holds {size:.0f} MB, so it was "
-    "not written; the answer does not depend on it.",
+    "cache.others_may_write": "Other users may write into the folder of the cache, and could change answers; name a folder "
+    "of your own, or take that right away (chmod go-w).",
+    "cache.too_small": "What the model made of this image needs {needed:.0f} MB and the cache holds {size:.0f} MB, so it "
+    "was not written; the answer does not depend on it.",
     "cache.unusable": "The folder of the cache cannot be used ({reason}); name another one.",
     "inference.ambiguous_node": "it has a node that is ambiguous",
     "inference.ambiguous_tensor": "it has a tensor that is ambiguous",

@@ -1,9 +1,9 @@
-"""What a package makes of an image, on the disk between processes: a second process about the same pixels starts at the question.
+"""What a package makes of an image, on the disk between processes, so that a later process starts at the question.
 
-There are two kinds of entries: the features of the vision tower, by the pixels that enter it, and the decoder's keys and values
-of an image's prefix, by the embeddings that enter it. Each is a file whose name is a SHA-256 of that input and of all that its
-numbers depend on: the package, this program, onnxruntime and the processor. It holds numbers, their shapes and hashes, nothing
-of a file's name or header; features may still reveal the image. Nothing is written unless a folder is named.
+There are two kinds of entries: the features of the vision tower, by the pixels that enter it, and the decoder's keys and
+values of an image's prefix, by the embeddings that enter it. Each is a file whose name is a SHA-256 of that input and of all
+that its numbers depend on: the package, this program, onnxruntime and the processor. It holds numbers, their shapes and
+hashes, nothing of a file's name or header; features may still reveal the image. Nothing is written unless a folder is named.
 
     16 bytes  MAGIC
     32 bytes  SHA-256 of the rest
@@ -11,8 +11,8 @@ of a file's name or header; features may still reveal the image. Nothing is writ
     header    JSON: {"entry": the file's name, "shapes": [[...], ...]}, spaces up to a multiple of 64 bytes of the file
     numbers   float32, little-endian, array after array
 
-An entry that is cut, changed, renamed, of another user or of another version counts as missing, and is written anew. Hashes find
-accidents. Who may write into the folder can forge an entry with its hash: so the folder must be the user's own.
+An entry that is cut, changed, renamed, of another user or of another version counts as missing, and is written anew. Hashes
+find accidents. Who may write into the folder can forge an entry with its hash: so the folder must be the user's own.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class PrefixCache:
     """The entries of one package in a folder; several processes may use the folder at once.
 
     `most_bytes` is the size of all entries that is kept, of whatever package; the ones used longest ago are deleted. While a
-    process writes there may be one entry more. No fault of an entry or of the disk is raised: what cannot be read is computed,
-    and `take_problems` tells what could not be written.
+    process writes there may be one entry more. No fault of an entry or of the disk is raised: what cannot be read is
+    computed, and `take_problems` tells what could not be written.
     """
 
     def __init__(self, folder: Path, most_bytes: int, package: Package, mapped: bool) -> None:
@@ -92,7 +92,7 @@ class PrefixCache:
         return features
 
     def load_prefix(self, decoder: Decoder, embeds: Floats, compute: Callable[[], object]) -> None:
-        """Put the prefix `[length, hidden]` into the decoder's empty cache; one that is not there is computed and written."""
+        """Put the prefix `[length, hidden]` into the decoder's cache; one that is not there is computed and written."""
         name = self._name("prefix", hashlib.sha256(repr(embeds.shape).encode() + embeds.tobytes()).digest())
         shapes = [decoder.prefix_shape(len(embeds))]
         if (found := self._read(name, lambda given: given == shapes)) is not None:
@@ -265,7 +265,8 @@ def _arrays(data: Any, name: str, fits: Callable[[Shapes], bool]) -> list[Floats
 @cache
 def processor() -> str:
     """The processor's model and instruction sets, by which onnxruntime chooses its routines."""
-    wanted = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags", "CPU implementer", "CPU part", "Features")
+    x86 = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")
+    wanted = (*x86, "CPU implementer", "CPU part", "Features")
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # another system

@@ -1,6 +1,7 @@
 """What is kept of images on the disk: the same bytes with and without it, whatever has happened to the folder."""
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -15,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medrega_edge import load
 from medrega_edge import engine as home
+from medrega_edge import load
 from medrega_edge.cli import settings
 from medrega_edge.engine import Engine, EngineOptions
 from medrega_edge.errors import ResourceError, UsageError
@@ -194,8 +195,6 @@ def test_an_entry_cut_anywhere_or_with_any_byte_changed_is_not_used(bare, tmp_pa
 
 def forged(name, header, numbers=b""):
     """An entry whose hash is right."""
-    import hashlib
-
     text = header.encode()
     text += b" " * (-(len(MAGIC) + DIGEST + 4 + len(text)) % ALIGNMENT)
     rest = len(text).to_bytes(4, "little") + text + numbers
@@ -207,7 +206,7 @@ def forged(name, header, numbers=b""):
     [
         "[]", "null", "{", "[" * 3000, "{}", '{"entry": 1, "shapes": 1}', '{"entry": NAME}', '{"entry": NAME, "shapes": []}',
         '{"entry": NAME, "shapes": [[]]}', '{"entry": NAME, "shapes": [[4]]}', '{"entry": NAME, "shapes": [[-1, -1]]}',
-        '{"entry": NAME, "shapes": [[1e999]]}', '{"entry": NAME, "shapes": [["x"]]}', '{"entry": NAME, "shapes": [[99999999]]}',
+        '{"entry": NAME, "shapes": [[1e999]]}', '{"entry": NAME, "shapes": [["x"]]}', '{"entry": NAME, "shapes": [[999999]]}',
         '{"entry": "other", "shapes": [[TOKENS, HIDDEN]]}', '{"entry": NAME, "shapes": [[HIDDEN, TOKENS]]}',
         '{"entry": NAME, "shapes": [[TOKENS, HIDDEN], [1]]}',
     ],
@@ -408,7 +407,7 @@ def test_two_engines_write_the_same_entries_and_read_each_others(toy, tmp_path):
 @pytest.mark.slow
 def test_processes_at_once_share_a_folder_that_is_too_small_for_them(tmp_path):
     command = [sys.executable, "-m", "medrega_edge", "ask", "--sample", "abdomen-mri", "--json"]
-    questions = ["locate the liver", "locate the spleen", "what kind of image is this?", "请定位肝脏"]
+    questions = ["locate the liver", "what kind of image is this?", "请定位肝脏"]
     environment = {name: value for name, value in os.environ.items() if name != "MEDREGA_CACHE"}
 
     def run(*options):
@@ -424,7 +423,7 @@ def test_processes_at_once_share_a_folder_that_is_too_small_for_them(tmp_path):
 
     plain = run()
     for size in ("64", "2"):
-        for _ in range(3):
+        for _ in range(2):
             assert run("--cache", str(tmp_path), "--cache-size", size) == plain
             assert usage(tmp_path)[1] <= int(size) << 20
 
@@ -442,7 +441,7 @@ def test_a_batch_in_two_processes_has_the_rows_of_one_without_a_cache(tmp_path):
         subprocess.run([*command, "--out", str(tmp_path / name), *options], check=True, capture_output=True)
         found = [json.loads(line) for line in (tmp_path / name).read_text("utf-8").splitlines()]
         for row in found:
-            del row["timings_ms"]
+            row.pop("timings_ms", None)
         return found
 
     plain = rows("plain.jsonl")
@@ -452,22 +451,21 @@ def test_a_batch_in_two_processes_has_the_rows_of_one_without_a_cache(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_package_of_a_large_models_layout_answers_the_same(tmp_path, threads):
+def test_a_package_of_a_large_models_layout_answers_the_same(tmp_path):
     pytest.importorskip("onnx")
     from medrega_bench.performance import random_packages
 
     package = random_packages.write_package(random_packages.named("tiny"), tmp_path / "package").folder
     folder, source = tmp_path / "cache", sample_path("abdomen-mri")
-    question = "locate the liver, the spleen and both kidneys"
-    plain = answered(load(package, threads=threads), source, question)
-    for _ in range(2):
+    question = "locate the liver"
+    plain = answered(load(package, threads=1), source, question)
+    for threads in (1, 2, 1):
         assert answered(load(package, threads=threads, cache=folder), source, question) == plain
     for name, data in entries(folder).items():
         (folder / name).write_bytes(data[: len(data) // 2] + b"\1" + data[len(data) // 2 + 1 :])
-    assert answered(load(package, threads=3 - threads, cache=folder), source, question) == plain
+    assert answered(load(package, threads=2, cache=folder), source, question) == plain
     (folder / min(entries(folder))).unlink()
-    assert answered(load(package, threads=threads, cache=folder), source, question) == plain
+    assert answered(load(package, threads=1, cache=folder), source, question) == plain
 
 
 def test_a_read_error_counts_as_missing(bare, tmp_path, monkeypatch):

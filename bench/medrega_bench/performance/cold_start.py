@@ -6,16 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from medrega_bench.performance import random_packages
 from medrega_bench.performance.latency import QUESTIONS, SAMPLE
-from medrega_bench.performance.spread import Spread
+from medrega_bench.performance.spread import Spread, quotients
 from medrega_edge.errors import ResourceError
 from medrega_edge.i18n.message import Message
 from medrega_edge.inference import memory
+from medrega_edge.inference.prefix_cache import usage
 from medrega_edge.package.package import Package
 
 # A process inherits the peak memory of its parent until it runs its own program. So a small one starts the measured one.
@@ -53,18 +56,58 @@ class PeakMemory:
     prediction_off: float
 
 
+@dataclass(frozen=True)
+class SecondProcess:
+    """A process that asks about an image, without a cache, with one that another process has filled, and while it fills one.
+
+    The three run in turn. `time` is that from the cache divided by that without one, turn by turn.
+    """
+
+    package: str
+    without_ms: Spread
+    filling_ms: Spread
+    cached_ms: Spread
+    time: Spread
+    cache_mib: float
+
+
 def measure(package: Package, repeats: int) -> ColdStart:
     """Run `repeats` processes; raises ResourceError when one fails.
 
     A process before them compiles the program's modules, as the installation of a wheel does.
     """
-    command = [sys.executable, "-m", "medrega_edge", "ask", "--sample", SAMPLE, QUESTIONS[0]]
-    command += ["--model", str(package.folder), "--json"]
+    with _compiled() as environment:
+        measured = [_launch(_command(package), environment) for _ in range(1 + repeats)][1:]
+    return ColdStart(Spread.of([time for time, _ in measured]), Spread.of([peak for _, peak in measured]))
+
+
+def measure_second(package: Package, repeats: int) -> SecondProcess:
+    """Run three processes `repeats` times, after a turn that is not counted; raises ResourceError when one fails."""
+    turns = []
+    with _compiled() as environment:
+        for _ in range(1 + repeats):
+            with TemporaryDirectory() as folder:
+                kept = _command(package, folder)
+                turns.append([_launch(command, environment)[0] for command in (_command(package), kept, kept)])
+                size = usage(Path(folder))[1]
+    without, filling, cached = map(list, zip(*turns[1:], strict=True))
+    spreads = Spread.of(without), Spread.of(filling), Spread.of(cached), Spread.of(quotients(cached, without))
+    return SecondProcess(package.manifest.name, *spreads, size / 2**20)
+
+
+def _command(package: Package, cache: str | None = None) -> list[str]:
+    """The command that asks, without a cache that a user's settings name."""
+    command = [sys.executable, "-m", "medrega_edge", "ask", "--sample", SAMPLE, QUESTIONS[0], "--json"]
+    return [*command, "--model", str(package.folder), *(("--cache", cache) if cache else ("--cache-size", "0"))]
+
+
+@contextmanager
+def _compiled() -> Iterator[dict[str, str]]:
+    """The environment of processes that share compiled modules."""
     with TemporaryDirectory() as compiled:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        measured = [_launch(command, environment) for _ in range(1 + repeats)][1:]
-    return ColdStart(Spread.of([time for time, _ in measured]), Spread.of([peak for _, peak in measured]))
+        yield environment
 
 
 def _launch(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
@@ -84,3 +127,10 @@ def measure_shape(name: str, repeats: int = 1) -> PeakMemory:
         cold = measure(package, repeats)
         size, predicted, peak = package.total_bytes / 2**20, memory.peak(package.manifest) / 2**20, cold.peak_mib.max
         return PeakMemory(name, size, predicted, cold.wall_ms, cold.peak_mib, peak / size, abs(predicted - peak) / peak)
+
+
+def measure_second_at(name: str, repeats: int) -> SecondProcess:
+    """Write a package of random weights of a named shape and measure it; needs the extra [export]."""
+    with TemporaryDirectory() as folder:
+        package = random_packages.write_package(random_packages.named(name), Path(folder) / "package", f"random-{name}")
+        return measure_second(package, repeats)
