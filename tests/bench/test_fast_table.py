@@ -101,6 +101,7 @@ def results():
         memory=(PeakMemory("1b", 100.0, 100.0, ONE, ONE, 1.2, 0.02),),
         read_bandwidth_gb_per_second=1.0,
         repeatability=Determinism(200, (Run(1, "cold", 0), Run(2, "warm", 0)), 0),
+        second=tuple(SecondProcess(name, ONE, ONE, ONE, Spread.of([0.7]), 7.0) for name in ("lite", "random-1b")),
         **HEADER,
     )
     return peers, tower, speed
@@ -109,9 +110,10 @@ def results():
 def test_every_goal_has_a_line_and_a_miss_is_bold():
     lines = fast_table.table(*results()).splitlines()
     goals = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
-    assert len(goals) == 19
+    assert len(goals) == 20
     missed = {what for what, line in goals.items() if "**no**" in line}
     assert missed == {
+        "process with its image in the cache, 1b shape, against one without a cache: time",
         "decode, 0.5 B shape, groups of 32, share of what the memory allows",
         "decode, 0.5 B shape, groups of 128 (default), share of what the memory allows",
         "prefill, 0.5 B shape, groups of 32, against llama.cpp Q4_0",

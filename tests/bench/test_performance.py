@@ -102,6 +102,14 @@ def test_a_cold_start_is_measured(package):
     assert cold.wall_ms.median > 100 and cold.peak_mib.median > 50
 
 
+def test_a_second_process_finds_its_image_in_the_cache(package, monkeypatch):
+    monkeypatch.setenv("MEDREGA_CACHE", "/nowhere/to/write")  # a user's own cache takes no part
+    second = cold_start.measure_second(package, 1)
+    assert min(second.without_ms.median, second.filling_ms.median, second.cached_ms.median) > 100
+    assert second.time.median == pytest.approx(second.cached_ms.median / second.without_ms.median)
+    assert second.cache_mib > 0.1
+
+
 def test_a_cold_start_that_fails_says_with_which_code(tmp_path):
     with pytest.raises(ResourceError) as error:
         cold_start.measure(SimpleNamespace(folder=tmp_path), 1)

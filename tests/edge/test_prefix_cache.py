@@ -206,7 +206,7 @@ def forged(name, header, numbers=b""):
     [
         "[]", "null", "{", "[" * 3000, "{}", '{"entry": 1, "shapes": 1}', '{"entry": NAME}', '{"entry": NAME, "shapes": []}',
         '{"entry": NAME, "shapes": [[]]}', '{"entry": NAME, "shapes": [[4]]}', '{"entry": NAME, "shapes": [[-1, -1]]}',
-        '{"entry": NAME, "shapes": [[1e999]]}', '{"entry": NAME, "shapes": [["x"]]}', '{"entry": NAME, "shapes": [[999999]]}',
+        '{"entry": NAME, "shapes": [[1e999]]}', '{"entry": NAME, "shapes": ["x"]}', '{"entry": NAME, "shapes": [[999999]]}',
         '{"entry": "other", "shapes": [[TOKENS, HIDDEN]]}', '{"entry": NAME, "shapes": [[HIDDEN, TOKENS]]}',
         '{"entry": NAME, "shapes": [[TOKENS, HIDDEN], [1]]}',
     ],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +14,10 @@ from medrega_bench.cli.options import Device, ModelOption, PeerName, PeerShape, 
 from medrega_edge.cli.console import print_result, print_status
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
+
+if TYPE_CHECKING:
+    from medrega_bench.performance.cold_start import SecondProcess
+    from medrega_edge.package.package import Package
 
 TOKENS = {"tiny": 128, "0.5b": 32}  # so that a turn lasts long enough to be timed, and not much longer
 HEADS = {"tiny": (4,), "0.5b": (4, 8)}  # shape: bits of the output head; 4 is what peers have, 8 what export writes
@@ -29,6 +34,12 @@ def speed(
     ] = 0,
     memory: Annotated[
         list[ShapeName] | None, typer.Option(help="Measure peak memory at this shape too; may repeat; needs [export].")
+    ] = None,
+    cached: Annotated[
+        list[ShapeName] | None,
+        typer.Option(
+            help="Measure a second process, with the image in the cache, at this shape too; may repeat; needs [export]."
+        ),
     ] = None,
 ) -> None:
     """Time every stage of an answer; measure its memory.
@@ -48,7 +59,7 @@ def speed(
 
     check_output_path(out)
     counts = _thread_counts(threads) if threads else sorted({1, available_threads()})
-    if memory:
+    if memory or cached:
         require_export("write_decoder")
     package = find_package(model)
     package.verify()
@@ -63,6 +74,7 @@ def speed(
         memory=tuple(map(cold_start.measure_shape, memory or ())),
         read_bandwidth_gb_per_second=MemoryReader(1).gigabytes_per_second(),
         repeatability=determinism.measure(package, counts, repeatability) if repeatability else None,
+        second=_second_processes(package, cached, repeats) if cached else None,
     )
     result_files.write(out, result)
     for stage in result.stages:
@@ -82,6 +94,24 @@ def speed(
         print_result(Message("bench.peak_memory", shape=peak.shape, times=peak.over_package))
     if result.repeatability:
         print_result(Message("bench.different_answers", count=result.repeatability.different))
+    for second in result.second or ():
+        print_result(
+            Message(
+                "bench.second_process",
+                package=second.package,
+                without=second.without_ms.median,
+                filling=second.filling_ms.median,
+                cached=second.cached_ms.median,
+                size=second.cache_mib,
+            )
+        )
+
+
+def _second_processes(package: Package, shapes: Sequence[ShapeName], repeats: int) -> tuple[SecondProcess, ...]:
+    from medrega_bench.performance import cold_start
+
+    of_package = cold_start.measure_second(package, repeats)
+    return (of_package, *(cold_start.measure_second_at(shape, repeats) for shape in shapes))
 
 
 def _thread_counts(text: str) -> list[int]:

@@ -205,6 +205,8 @@ TEMPLATES: dict[str, str] = {
     "bench.priors_written": "label priors of {count} label sets written to {file}; export it again",
     "bench.report_written": "report in {folder}",
     "bench.scored": "{setting}: {items} items of {images} images",
+    "bench.second_process": "{package}: a process took {without:.0f} ms without a cache, {filling:.0f} ms to fill one of "
+    "{size:.1f} MiB, {cached:.0f} ms with its image in it",
     "bench.setting_count": "{count:>8}  {setting}",
     "bench.significant": "significant",
     "bench.stage_times": "{threads} threads: vision {vision:.1f} ms, first token {first:.1f} ms after the first "

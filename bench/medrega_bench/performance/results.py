@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medrega_bench.performance.cold_start import ColdStart, PeakMemory
+from medrega_bench.performance.cold_start import ColdStart, PeakMemory, SecondProcess
 from medrega_bench.performance.determinism import Determinism
 from medrega_bench.performance.environment import Environment, ModelIdentity
 from medrega_bench.performance.latency import StageTimes
@@ -14,12 +14,12 @@ from medrega_bench.performance.peer_comparison import ShapeComparison
 from medrega_bench.performance.profiler import Profile
 from medrega_bench.performance.random_packages import TowerShape
 from medrega_bench.performance.vision_precision import Variant
-from medrega_bench.result_files import parse
+from medrega_bench.result_files import optional, parse
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedResult:
-    """What `speed` measures of one package. `repeatability` is None if it was not asked for."""
+    """What `speed` measures of one package. `repeatability` and `second` are None if they were not asked for."""
 
     schema_version: int = 1
     date: str
@@ -32,6 +32,7 @@ class SpeedResult:
     memory: tuple[PeakMemory, ...]
     read_bandwidth_gb_per_second: float
     repeatability: Determinism | None
+    second: tuple[SecondProcess, ...] | None = optional()
 
 
 @dataclass(frozen=True)
