@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from medrega_bench.performance.cold_start import ColdStart, PeakMemory
+from medrega_bench.performance.cold_start import ColdStart, PeakMemory, SecondProcess
 from medrega_bench.performance.determinism import Determinism, Run
 from medrega_bench.performance.environment import Environment, ModelIdentity
 from medrega_bench.performance.jump_forward import JumpForwardGain
