@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
 from typer.testing import CliRunner
@@ -15,10 +16,13 @@ from medrega_bench.performance import (
     environment,
     latency,
     peer_comparison,
+    quietness,
     random_packages,
     results,
     vision_precision,
 )
+from medrega_bench.performance.quietness import Disturbance, Quietness
+from medrega_bench.performance.spread import Spread
 from medrega_edge.errors import ResourceError, UsageError
 
 from .test_fast_table import results as made
@@ -30,10 +34,25 @@ def bench(*words):
     return CliRunner().invoke(bench_app, [str(word) for word in words])
 
 
+WATCHES = []
+BUSY = Quietness(0.0, Spread.of([30.0]), Spread.of([9.0]), Spread.of([0.4]), Spread.of([0.0]), (Disturbance.OTHERS,))
+
+
+class Unmeasured:
+    """A watch that finds the machine busy without looking."""
+
+    def stretch(self):
+        return nullcontext()
+
+    def quietness(self):
+        return BUSY
+
+
 @pytest.fixture
 def out(tmp_path, monkeypatch):
     """The result to write; the extra [export] counts as installed, whether it is or not."""
     monkeypatch.setattr(extras, "require_export", lambda name: None)
+    monkeypatch.setattr(quietness, "Watch", lambda *given: WATCHES.append(given) or Unmeasured())
     return tmp_path / "result.json"
 
 
@@ -55,6 +74,7 @@ def test_speed_measures_every_number_of_threads_and_what_else_is_asked_for(out, 
     result = written(out)
     assert result.stages == SPEED.stages * 2 and result.cold == SPEED.cold and result.memory == SPEED.memory
     assert result.read_bandwidth_gb_per_second == 20.0 and result.repeatability == SPEED.repeatability
+    assert result.quietness == BUSY and "disturbed: other processes used up to 40% of the processors" in run.output
     assert "cold: 700 ms, 310 MiB" in run.output and "1b: 1.20 times the package at its peak" in run.output
 
 
@@ -81,9 +101,10 @@ def test_without_the_extra_nothing_is_measured(tmp_path, monkeypatch):
 def test_tower_writes_every_variant(out, monkeypatch):
     compared = vision_precision.VariantComparison(TOWER.variants, TOWER.profiles)
     monkeypatch.setattr(vision_precision, "measure", lambda *given: compared)
-    run = bench("tower", "--shape", "1b", "--threads", 2, "--out", out)
+    run = bench("tower", "--shape", "1b", "--threads", 2, "--wait", "0.5", "--out", out)
     assert run.exit_code == 0, run.output
     result = written(out)
+    assert WATCHES[-1][0] == 30 and WATCHES[-1][2] == 2 and result.quietness == BUSY
     assert (result.shape, result.threads, result.variants) == ("1b", 2, TOWER.variants)
     assert result.sizes == random_packages.VIT_300M
     assert "int8: attention 25%, rest 75%" in run.output
@@ -92,7 +113,8 @@ def test_tower_writes_every_variant(out, monkeypatch):
 def test_peers_are_measured_at_every_shape_with_its_heads(out, monkeypatch):
     asked = []
 
-    def measure(name, bits, plan, folder, tell, peers):
+    def measure(name, bits, plan, folder, tell, watch, peers):
+        assert isinstance(watch, Unmeasured)
         asked.append((name, bits, plan.tokens, [peer.name for peer in peers]))
         return PEERS.shapes[0]
 

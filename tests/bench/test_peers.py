@@ -14,6 +14,8 @@ from medrega_bench.performance.peer_comparison import OURS, OURS_REGROUPED, Miss
 from medrega_bench.performance.peers import Loaded, Peer, PeerError, Turn
 from medrega_edge.errors import MedregaError, ResourceError
 
+from .test_quietness import quiet_watch
+
 PLAN = peer_comparison.Plan(threads=1, rounds=6, prompt=100, tokens=10)
 
 
@@ -31,19 +33,8 @@ class Fake:
         return Turn(prefill_seconds=self.seconds, decode_seconds=self.seconds / 2, peak_mib=1.0)
 
 
-class Steady:
-    """A memory that is read at 20 GB/s."""
-
-    def __init__(self, threads: int):
-        assert threads == PLAN.threads
-
-    def gigabytes_per_second(self):
-        return 20.0
-
-
 @pytest.fixture
-def steady_memory(monkeypatch):
-    monkeypatch.setattr(peer_comparison, "MemoryReader", Steady)
+def without_pauses(monkeypatch):
     monkeypatch.setattr(peer_comparison, "PAUSE_SECONDS", 0)
 
 
@@ -53,11 +44,11 @@ def run(*others: tuple[str, float, int], until: int = 99):
     running |= {name: Fake(name, turns, seconds, last) for name, seconds, last in others}
     missing: list[MissingPeer] = []
     messages = []
-    rounds = list(peer_comparison.run_rounds(running, missing, PLAN, messages.append))
+    rounds = list(peer_comparison.run_rounds(running, missing, PLAN, messages.append, quiet_watch()))
     return rounds, missing, turns, messages
 
 
-@pytest.mark.usefixtures("steady_memory")
+@pytest.mark.usefixtures("without_pauses")
 def test_everyone_has_a_turn_in_each_round_and_another_is_first():
     rounds, missing, turns, _ = run(("a", 1.0, 99), ("b", 2.0, 99))
     assert not missing and len(rounds) == PLAN.rounds
@@ -66,7 +57,7 @@ def test_everyone_has_a_turn_in_each_round_and_another_is_first():
     assert {names[0] for names in by_round} == {OURS, "a", "b"}
 
 
-@pytest.mark.usefixtures("steady_memory")
+@pytest.mark.usefixtures("without_pauses")
 def test_ratios_say_how_many_times_as_fast_we_are():
     rounds, *_ = run(("a", 1.0, 99))
     theirs, ours = (
@@ -81,7 +72,7 @@ def test_ratios_say_how_many_times_as_fast_we_are():
     assert theirs.share_of_limit is None
 
 
-@pytest.mark.usefixtures("steady_memory")
+@pytest.mark.usefixtures("without_pauses")
 def test_a_peer_that_fails_is_named_with_its_reason_and_does_not_stop_the_others():
     rounds, missing, _, messages = run(("a", 1.0, 2), ("b", 1.0, 99))
     assert missing == [MissingPeer("a", "ended with code 1: out of breath")]
@@ -89,7 +80,7 @@ def test_a_peer_that_fails_is_named_with_its_reason_and_does_not_stop_the_others
     assert "a" not in rounds[-1].turns and "b" in rounds[-1].turns
 
 
-@pytest.mark.usefixtures("steady_memory")
+@pytest.mark.usefixtures("without_pauses")
 def test_without_ours_there_is_no_measurement():
     with pytest.raises(ResourceError) as error:
         run(("a", 1.0, 99), until=2)

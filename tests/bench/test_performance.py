@@ -18,6 +18,8 @@ from medrega_edge.images.samples import sample_path
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder
 
+from .test_quietness import quiet_watch
+
 pytestmark = pytest.mark.slow  # seconds: the fast tests have a minute
 
 
@@ -156,7 +158,7 @@ def test_vision_towers_are_measured_in_turn(package, monkeypatch):
     names = (vision_precision.FULL, vision_precision.SHIPPED)
     monkeypatch.setattr(vision_precision, "write_variants", lambda *_: ((name, path) for name in names))
     messages = []
-    result = vision_precision.measure(tower, 1, 1, 5, messages.append)
+    result = vision_precision.measure(tower, 1, 1, 5, messages.append, quiet_watch())
     assert [variant.name for variant in result.variants if variant.shipped] == [vision_precision.SHIPPED]
     assert all(variant.seconds.n == variant.gain.n == 5 and variant.relative_error == 0 for variant in result.variants)
     assert result.profiles.keys() == set(names)
@@ -166,7 +168,7 @@ def test_vision_towers_are_measured_in_turn(package, monkeypatch):
 @pytest.mark.export
 def test_every_precision_of_a_tower_is_written_and_runs():
     pytest.importorskip("onnx")
-    result = vision_precision.measure(random_packages.SMALLEST_TOWER, 64, 1, 5, lambda message: None)
+    result = vision_precision.measure(random_packages.SMALLEST_TOWER, 64, 1, 5, lambda message: None, quiet_watch())
     assert len(result.variants) == 5
     assert all(0 < variant.relative_error < 0.2 for variant in result.variants if variant.name != vision_precision.FULL)
 

@@ -176,7 +176,7 @@ def test_what_the_export_refuses_is_left_out_and_named_but_full_precision_has_to
     monkeypatch.setattr(sweep.measure, "result_of", lambda *_: {})
     monkeypatch.setattr(sweep, "MemoryReader", lambda _: SimpleNamespace(gigabytes_per_second=lambda: 1.0))
     messages = []
-    measured = sweep.run(place, None, ("quick", None), messages.append, None)
+    measured = sweep.run(place, sweep.measure.Plan([]), ("quick", None), messages.append, None)
     reason = "The result does not pass; what it misses is listed."
     assert measured.refused == (RefusedPrecision("gptq-int4-g32 + vision-int8", reason),)
     assert [message.code for message in messages] == ["bench.not_built"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from medrega_edge.cli.console import print_result, progress, user_language
+from medrega_edge.cli.console import print_result, print_status, progress, user_language
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
     from medrega_bench.evaluation.results import Flip, PackageResult, RowComparison
+    from medrega_bench.performance.quietness import Quietness
     from medrega_bench.result_files import DataIdentity
 
 T = TypeVar("T")
@@ -45,6 +46,14 @@ def show_package(package: PackageResult, data: DataIdentity) -> None:
         print_result(Message("bench.package_speed", rate=rate, device=stage.device, threads=stage.threads))
     if package.loss:
         show_losses(package.loss)
+
+
+def show_quietness(quietness: Quietness | None) -> None:
+    """Tell that a result is disturbed, and by what; nothing for a quiet machine, or where no speed was measured."""
+    from medrega_bench.performance.quietness import told
+
+    if (disturbed := told(quietness)) is not None:
+        print_status(disturbed)
 
 
 def show_losses(compared: RowComparison) -> None:

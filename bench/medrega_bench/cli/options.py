@@ -62,6 +62,11 @@ AnswersOption = Annotated[
 LangOption = Annotated[Language | None, typer.Option(help="Language of the report; default: the locale's.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")]
 
+WaitOption = Annotated[
+    float, typer.Option(min=0, help="Minutes to wait for a quiet machine, in the whole run; 0: measure at once.")
+]
+WAIT_MINUTES = 3.0
+
 
 def check_answers_folder(folder: Path | None) -> None:
     """Raise UsageError if the folder of `AnswersOption` is not there, or no file can be written there."""

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from medrega_bench.cli.console import show_package, show_report, with_progress
+from medrega_bench.cli.console import show_package, show_quietness, show_report, with_progress
 from medrega_bench.cli.options import (
+    WAIT_MINUTES,
     AnyDataOption,
     Device,
     LangOption,
@@ -16,8 +17,9 @@ from medrega_bench.cli.options import (
     ReferenceOption,
     SplitOption,
     ThreadsOption,
+    WaitOption,
 )
-from medrega_edge.cli.console import user_language
+from medrega_edge.cli.console import print_status, user_language
 from medrega_edge.errors import UsageError
 
 
@@ -44,6 +46,7 @@ def run(
     keep: Annotated[
         Path | None, typer.Option(help="Folder that gets a copy of the result, named by date and commit.")
     ] = None,
+    wait: WaitOption = WAIT_MINUTES,
 ) -> None:
     """Measure accuracy and speed, and write reports.
 
@@ -60,6 +63,7 @@ def run(
     from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import measure
     from medrega_bench.performance.environment import MemoryReader
+    from medrega_bench.performance.quietness import Watch
     from medrega_bench.reports import render
     from medrega_bench.reports.document import document, figures_of
     from medrega_edge.io.atomic import check_output_path, unwritable, write_text
@@ -80,12 +84,13 @@ def run(
         items, baseline = choose(data, split, limit, Path(drawn))
         devices = tuple(map(str, device or [Device.CPU]))
         bare_ids = data is None or include_identifiers
-        plan = measure.Plan(items, baseline, threads, devices, repeats, not no_speed, bare_ids)
+        watch = None if no_speed else Watch(60 * wait, print_status)
+        plan = measure.Plan(items, baseline, threads, devices, repeats, not no_speed, bare_ids, watch=watch)
         measured = [measure.measure(package, "package", plan, with_progress) for package in packages]
         measured += [measure.measure(full, "reference", plan, with_progress)] if full else []
         bandwidth = MemoryReader(1).gigabytes_per_second() if plan.with_speed else None
         name = data.name if data is not None else quick_set.NAME
-        result = measure.result_of(measured, name, split if data is not None else None, bandwidth)
+        result = measure.result_of(measured, name, split if data is not None else None, bandwidth, measure.watched(plan))
         shown = data is None if pictures is None else pictures
         images = {measure.image_key(path): path for path in {item.question.image for item in items}} if shown else None
         report = document(result, lang or user_language(), images)
@@ -96,4 +101,5 @@ def run(
         write_text(keep / measure.history_name(result), texts[0])
     for package_result in result.packages:
         show_package(package_result, result.data)
+    show_quietness(result.quietness)
     show_report(out.name)

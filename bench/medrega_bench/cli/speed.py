@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medrega_bench.cli.options import Device, ModelOption, PeerName, PeerShape, ResultOption, ShapeName, ThreadsOption
+from medrega_bench.cli.console import show_quietness
+from medrega_bench.cli.options import (
+    WAIT_MINUTES,
+    Device,
+    ModelOption,
+    PeerName,
+    PeerShape,
+    ResultOption,
+    ShapeName,
+    ThreadsOption,
+    WaitOption,
+)
 from medrega_edge.cli.console import print_result, print_status
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
@@ -41,10 +52,12 @@ def speed(
             help="Measure a second process, with the image in the cache, at this shape too; may repeat; needs [export]."
         ),
     ] = None,
+    wait: WaitOption = WAIT_MINUTES,
 ) -> None:
     """Time every stage of an answer; measure its memory.
 
-    The sample scan is asked about, cold and warm. The machine's memory bandwidth is measured in the same run.
+    The sample scan is asked about, cold and warm. The machine's memory bandwidth is measured in the same run. If other
+    programs ran meanwhile, the result says that it was disturbed.
 
     medrega bench speed --threads 1,2 --repeatability 200 --memory 0.5b --memory 1b --out speed.json
     """
@@ -52,6 +65,7 @@ def speed(
     from medrega_bench.extras import require_export
     from medrega_bench.performance import cold_start, determinism, latency
     from medrega_bench.performance.environment import MemoryReader, ModelIdentity, command, environment
+    from medrega_bench.performance.quietness import Watch
     from medrega_bench.performance.results import SpeedResult
     from medrega_edge.inference.devices import available_threads
     from medrega_edge.io.atomic import check_output_path
@@ -63,18 +77,30 @@ def speed(
         require_export("write_decoder")
     package = find_package(model)
     package.verify()
+    watch = Watch(60 * wait, print_status)
+    stages = []
+    for count in counts:
+        with watch.stretch():
+            stages.append(latency.measure(package, count, str(device), repeats))
+    with watch.stretch():
+        cold = cold_start.measure(package, repeats)
+    second = None
+    if cached:
+        with watch.stretch():
+            second = _second_processes(package, cached, repeats)
     result = SpeedResult(
         date=date.today().isoformat(),
         command=command(),
         environment=environment(),
         model=ModelIdentity.of(package),
         package_mib=package.total_bytes / 2**20,
-        stages=tuple(latency.measure(package, count, str(device), repeats) for count in counts),
-        cold=cold_start.measure(package, repeats),
+        stages=tuple(stages),
+        cold=cold,
         memory=tuple(map(cold_start.measure_shape, memory or ())),
         read_bandwidth_gb_per_second=MemoryReader(1).gigabytes_per_second(),
         repeatability=determinism.measure(package, counts, repeatability) if repeatability else None,
-        second=_second_processes(package, cached, repeats) if cached else None,
+        second=second,
+        quietness=watch.quietness(),
     )
     result_files.write(out, result)
     for stage in result.stages:
@@ -105,6 +131,7 @@ def speed(
                 size=second.cache_mib,
             )
         )
+    show_quietness(result.quietness)
 
 
 def _second_processes(package: Package, shapes: Sequence[ShapeName], repeats: int) -> tuple[SecondProcess, ...]:
@@ -129,6 +156,7 @@ def tower(
     shape: Annotated[ShapeName, typer.Option(help="Shape of the model whose tower is measured.")] = ShapeName.HALF_BILLION,
     threads: ThreadsOption = None,
     rounds: Annotated[int, typer.Option(min=5, help="Measured rounds; every precision has a turn in each.")] = 5,
+    wait: WaitOption = WAIT_MINUTES,
 ) -> None:
     """Time the vision tower in several precisions.
 
@@ -140,6 +168,7 @@ def tower(
     from medrega_bench.extras import require_export
     from medrega_bench.performance import random_packages, vision_precision
     from medrega_bench.performance.environment import command, environment, int8_flags
+    from medrega_bench.performance.quietness import Watch
     from medrega_bench.performance.results import TowerResult
     from medrega_edge.inference.devices import available_threads
     from medrega_edge.io.atomic import check_output_path
@@ -147,7 +176,8 @@ def tower(
     check_output_path(out)
     require_export("write_vision_graph")
     sizes, count = random_packages.named(shape), threads or available_threads()
-    compared = vision_precision.measure(sizes.tower, sizes.text.hidden, count, rounds, print_status)
+    watch = Watch(60 * wait, print_status, count)
+    compared = vision_precision.measure(sizes.tower, sizes.text.hidden, count, rounds, print_status, watch)
     result = TowerResult(
         date=date.today().isoformat(),
         command=command(),
@@ -158,6 +188,7 @@ def tower(
         processor_flags=int8_flags(),
         variants=compared.variants,
         profiles=compared.profiles,
+        quietness=watch.quietness(),
     )
     result_files.write(out, result)
     for variant in result.variants:
@@ -165,6 +196,7 @@ def tower(
         print_result(Message("bench.variant", name=variant.name, seconds=seconds, gain=gain, error=variant.relative_error))
     for name, profile in result.profiles.items():
         print_result(f"{name}: " + ", ".join(f"{group} {share:.0%}" for group, share in profile.groups.items()))
+    show_quietness(result.quietness)
 
 
 def peers(
@@ -176,6 +208,7 @@ def peers(
         Path | None, typer.Option(help="Folder that keeps the programs' environments; default: deleted after the run.")
     ] = None,
     peer: Annotated[list[PeerName] | None, typer.Option(help="Measure this program only; may repeat.")] = None,
+    wait: WaitOption = WAIT_MINUTES,
 ) -> None:
     """Compare decoding with other runtimes.
 
@@ -189,6 +222,7 @@ def peers(
     from medrega_bench.performance import peer_comparison
     from medrega_bench.performance import peers as programs
     from medrega_bench.performance.environment import command, environment
+    from medrega_bench.performance.quietness import Watch
     from medrega_bench.performance.results import PeersPlan, PeersResult
     from medrega_edge.inference.devices import available_threads
     from medrega_edge.io.atomic import check_output_path
@@ -197,9 +231,10 @@ def peers(
     require_export("write_decoder")
     chosen = [program for program in programs.PEERS if not peer or program.name in peer]
     plan = peer_comparison.Plan(threads or available_threads(), rounds)
+    watch = Watch(60 * wait, print_status, plan.threads)
     with programs.environments_in(environments) as folder:
         compared = tuple(
-            peer_comparison.measure(name, bits, replace(plan, tokens=TOKENS[name]), folder, print_status, chosen)
+            peer_comparison.measure(name, bits, replace(plan, tokens=TOKENS[name]), folder, print_status, watch, chosen)
             for name in map(str, shape or PeerShape)
             for bits in HEADS[name]
         )
@@ -209,6 +244,7 @@ def peers(
         environment=environment(),
         plan=PeersPlan(plan.threads, plan.rounds, plan.prompt),
         shapes=compared,
+        quietness=watch.quietness(),
     )
     result_files.write(out, result)
     for at_shape in result.shapes:
@@ -225,6 +261,7 @@ def peers(
                     prefill_ratio=figures.prefill_ratio.median,
                 )
             )
+    show_quietness(result.quietness)
 
 
 def shape(

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medrega_bench.cli.console import show_report, with_progress
-from medrega_bench.cli.options import AnyDataOption, Device, LangOption, LimitOption, SplitOption, ThreadsOption
+from medrega_bench.cli.console import show_quietness, show_report, with_progress
+from medrega_bench.cli.options import (
+    WAIT_MINUTES,
+    AnyDataOption,
+    Device,
+    LangOption,
+    LimitOption,
+    SplitOption,
+    ThreadsOption,
+    WaitOption,
+)
 from medrega_edge.cli.console import print_result, print_status, user_language
 from medrega_edge.i18n.message import Message
 
@@ -35,6 +44,7 @@ def sweep(
     keep: Annotated[
         Path | None, typer.Option(help="Folder that gets a copy of the result, named after the checkpoint.")
     ] = None,
+    wait: WaitOption = WAIT_MINUTES,
 ) -> None:
     """Compare a checkpoint at many precisions.
 
@@ -51,6 +61,7 @@ def sweep(
     from medrega_bench.datasets import quick_set
     from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import measure
+    from medrega_bench.performance.quietness import Watch
     from medrega_bench.reports import render
     from medrega_bench.sweep import sweep as work
     from medrega_bench.sweep import sweep_report
@@ -71,6 +82,7 @@ def sweep(
         plan = measure.Plan(
             items, baseline, threads, (str(device),), repeats,
             with_speed=False, bare_ids=True, answers=out / "answers", plain=True,
+            watch=Watch(60 * wait, print_status),
         )  # fmt: skip
         name = (data.name, split) if data is not None else (quick_set.NAME, None)
         result = work.summary(work.run(builder, plan, name, print_status, with_progress))
@@ -81,6 +93,7 @@ def sweep(
     write_text(out / "report.html", render.html(report))
     for number, point in enumerate(result.points, 1):
         _show(number, point)
+    show_quietness(result.quietness)
     show_report(out.name)
 
 

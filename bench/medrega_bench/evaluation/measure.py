@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from medrega_bench.evaluation.tables import tables
 from medrega_bench.performance import latency
 from medrega_bench.performance.environment import ModelIdentity, command, environment
 from medrega_bench.performance.latency import StageTimes
+from medrega_bench.performance.quietness import Quietness, Watch
 from medrega_bench.result_files import DataIdentity, Estimate, to_json_values
 from medrega_edge.domain import Task
 from medrega_edge.engine import EngineOptions
@@ -36,7 +38,8 @@ SCHEMA_VERSION = 1
 @dataclass(frozen=True)
 class Plan:
     """What is measured how: `items` on the first device, speed on every one; `bare_ids` keeps the questions' own ids;
-    `answers` is a folder that keeps answers from run to run; `plain` asks each question once.
+    `answers` is a folder that keeps answers from run to run; `plain` asks each question once. `watch` tells whether the
+    machine was quiet while speed was measured.
     """
 
     items: Sequence[EvaluationItem]
@@ -48,6 +51,7 @@ class Plan:
     bare_ids: bool = False
     answers: Path | None = None
     plain: bool = False
+    watch: Watch | None = None
 
 
 def measure(package: Package, role: Literal["package", "reference"], plan: Plan, progress: Progress) -> PackageResult:
@@ -123,10 +127,22 @@ def overall(rows: Sequence[AnswerRow]) -> Estimate | None:
 def speeds(package: Package, plan: Plan) -> tuple[StageTimes, ...]:
     """How fast a package is on every device; raises ResourceError when that cannot be measured."""
     threads = plan.threads or available_threads()
-    return tuple(latency.measure(package, threads, device, plan.repeats) for device in plan.devices)
+    with plan.watch.stretch() if plan.watch else nullcontext():
+        return tuple(latency.measure(package, threads, device, plan.repeats) for device in plan.devices)
 
 
-def result_of(measured: Sequence[PackageResult], data_name: str, split: str | None, bandwidth: float | None) -> RunResult:
+def watched(plan: Plan) -> Quietness | None:
+    """Whether the machine was quiet while `speeds` measured; None if nobody watched."""
+    return plan.watch.quietness() if plan.watch else None
+
+
+def result_of(
+    measured: Sequence[PackageResult],
+    data_name: str,
+    split: str | None,
+    bandwidth: float | None,
+    quietness: Quietness | None = None,
+) -> RunResult:
     """Put a run's packages together, each beside its loss against the reference."""
     reference = next((one for one in measured if one.role == "reference"), None)
     packages = tuple(
@@ -142,6 +158,7 @@ def result_of(measured: Sequence[PackageResult], data_name: str, split: str | No
         command=command(),
         environment=machine,
         read_bandwidth_gb_per_second=bandwidth,
+        quietness=quietness,
         data=DataIdentity(data_name, split, len(rows), len({row.image for row in rows}), _short(truths.encode())),
         packages=packages,
     )

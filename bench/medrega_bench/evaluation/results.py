@@ -14,6 +14,7 @@ from medrega_bench.evaluation.headline import Headline
 from medrega_bench.evaluation.older_results import modern_run, modern_tasks
 from medrega_bench.performance.environment import Environment, ModelIdentity
 from medrega_bench.performance.latency import StageTimes
+from medrega_bench.performance.quietness import Quietness
 from medrega_bench.result_files import DataIdentity, Estimate, optional, parse
 from medrega_edge.domain import NOTICE
 from medrega_edge.evaluation.bootstrap import Interval
@@ -308,7 +309,8 @@ class PackageResult:
 class RunResult:
     """The result of `medrega bench run`. `commit` is that of medrega-edge, None outside a checkout.
 
-    `headline` is that of `package` on the first device; older results lack it.
+    `headline` is that of `package` on the first device, `quietness` of the time in which speed was measured; older results
+    lack both.
     No path is in it. Names of users' files may name a patient, so ids of their questions are hashed unless asked for.
     """
 
@@ -320,6 +322,7 @@ class RunResult:
     command: str
     environment: Environment
     read_bandwidth_gb_per_second: float | None
+    quietness: Quietness | None = optional()
     data: DataIdentity
     headline: Headline | None = optional()
     packages: tuple[PackageResult, ...]

@@ -1,8 +1,8 @@
 """Our decoding loop beside other programs: models of one shape with random weights, measured in turn in one run.
 
 Each program runs in a process of its own, loaded once. It idles while another has its turn, so in each round all of them
-see the same state of the machine. The memory's read bandwidth is measured in every round too. A program that cannot be
-installed or run is listed with the reason.
+see the same state of the machine. The memory's read bandwidth is measured in every round too, and whether the machine is
+quiet. A program that cannot be installed or run is listed with the reason.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Protocol
 
 from medrega_bench.performance import jump_forward, random_packages
-from medrega_bench.performance.environment import MemoryReader
 from medrega_bench.performance.genai_export import write_genai
 from medrega_bench.performance.jump_forward import JumpForwardGain
 from medrega_bench.performance.peers import PEERS, Loaded, Peer, PeerError, PeerProcess, Turn, install
 from medrega_bench.performance.profiler import DecoderProfile, profile_decoder
+from medrega_bench.performance.quietness import Watch
 from medrega_bench.performance.random_packages import TextShape
 from medrega_bench.performance.spread import Spread, quotients
 from medrega_edge.errors import ResourceError
@@ -111,9 +111,13 @@ def measure(
     plan: Plan,
     environments: Path,
     announce: Callable[[Message], None],
+    watch: Watch,
     peers: Sequence[Peer] = PEERS,
 ) -> ShapeComparison:
-    """Measure all programs at a named shape; raises ResourceError when ours fails. Needs the extra [export]."""
+    """Measure all programs at a named shape; raises ResourceError when ours fails. Needs the extra [export].
+
+    Each round is a stretch of `watch`.
+    """
     shape = random_packages.named(name)
     text_shape = replace(shape, tower=random_packages.SMALLEST_TOWER, head_bits=head_bits)
     with tempfile.TemporaryDirectory() as scratch_name, ExitStack() as stack:
@@ -151,7 +155,7 @@ def measure(
             stack.callback(process.close)
             running[peer.name] = process
         announce(Message("bench.measuring_shape", shape=name))
-        rounds = list(run_rounds(running, missing, plan, announce))
+        rounds = list(run_rounds(running, missing, plan, announce, watch))
         return ShapeComparison(
             shape=name,
             head_bits=head_bits,
@@ -180,22 +184,26 @@ def _missing(name: str, error: PeerError, announce: Callable[[Message], None]) -
 
 
 def run_rounds(
-    running: Mapping[str, Running], missing: list[MissingPeer], plan: Plan, announce: Callable[[Message], None]
+    running: Mapping[str, Running],
+    missing: list[MissingPeer],
+    plan: Plan,
+    announce: Callable[[Message], None],
+    watch: Watch,
 ) -> Iterator[Round]:
     """Give each program its turn, another one first in each round; one that fails is added to `missing`."""
-    reader, names = MemoryReader(plan.threads), list(running)
+    names = list(running)
     for number in range(plan.rounds):
-        time.sleep(PAUSE_SECONDS)
-        bandwidth = reader.gigabytes_per_second()
         turns: dict[str, Turn] = {}
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            if name in {peer.name for peer in missing}:
-                continue
-            time.sleep(PAUSE_SECONDS)
-            try:
-                turns[name] = running[name].turn()
-            except PeerError as error:
-                missing.append(_missing(name, error, announce))
+        with watch.stretch():
+            bandwidth = watch.last_reading.gigabytes_per_second
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                if name in {peer.name for peer in missing}:
+                    continue
+                time.sleep(PAUSE_SECONDS)
+                try:
+                    turns[name] = running[name].turn()
+                except PeerError as error:
+                    missing.append(_missing(name, error, announce))
         yield Round(bandwidth, turns)
 
 

@@ -1,4 +1,7 @@
-"""The result files of `medrega bench speed`, `peers` and `tower`: written as JSON, and read again for tables."""
+"""The result files of `medrega bench speed`, `peers` and `tower`: written as JSON, and read again for tables.
+
+Older results have no `quietness`: nobody looked whether the machine was quiet.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from medrega_bench.performance.environment import Environment, ModelIdentity
 from medrega_bench.performance.latency import StageTimes
 from medrega_bench.performance.peer_comparison import ShapeComparison
 from medrega_bench.performance.profiler import Profile
+from medrega_bench.performance.quietness import Quietness
 from medrega_bench.performance.random_packages import TowerShape
 from medrega_bench.performance.vision_precision import Variant
 from medrega_bench.result_files import optional, parse
@@ -33,6 +37,7 @@ class SpeedResult:
     read_bandwidth_gb_per_second: float
     repeatability: Determinism | None
     second: tuple[SecondProcess, ...] | None = optional()
+    quietness: Quietness | None = optional()
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class PeersResult:
     environment: Environment
     plan: PeersPlan
     shapes: tuple[ShapeComparison, ...]
+    quietness: Quietness | None = optional()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +76,7 @@ class TowerResult:
     processor_flags: tuple[str, ...]
     variants: tuple[Variant, ...]
     profiles: Mapping[str, Profile]
+    quietness: Quietness | None = optional()
 
 
 PerformanceResult = SpeedResult | PeersResult | TowerResult

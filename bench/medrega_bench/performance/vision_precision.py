@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from medrega_bench.performance import profiler, random_packages
 from medrega_bench.performance.profiler import Profile
+from medrega_bench.performance.quietness import Watch
 from medrega_bench.performance.spread import Spread, quotients
 from medrega_edge.evaluation.bootstrap import SEED
 from medrega_edge.i18n.message import Message
@@ -49,9 +50,17 @@ class VariantComparison:
 
 
 def measure(
-    tower: random_packages.TowerShape, hidden: int, threads: int, rounds: int, announce: Callable[[Message], None]
+    tower: random_packages.TowerShape,
+    hidden: int,
+    threads: int,
+    rounds: int,
+    announce: Callable[[Message], None],
+    watch: Watch,
 ) -> VariantComparison:
-    """Measure all variants of a tower that ends in embeddings of width `hidden`. Needs the extra [export]."""
+    """Measure all variants of a tower that ends in embeddings of width `hidden`. Needs the extra [export].
+
+    Each round is a stretch of `watch`.
+    """
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
         announce(Message("bench.writing_variants"))
@@ -66,8 +75,9 @@ def measure(
         names = list(sessions)
         for number in range(rounds):
             first = number % len(names)
-            for name in names[first:] + names[:first]:
-                seconds[name].append(_seconds(sessions[name], pixels))
+            with watch.stretch():
+                for name in names[first:] + names[:first]:
+                    seconds[name].append(_seconds(sessions[name], pixels))
         announce(Message("bench.profiling"))
         return VariantComparison(
             tuple(

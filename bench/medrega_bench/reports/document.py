@@ -18,6 +18,7 @@ from medrega_bench.evaluation.results import (
 )
 from medrega_bench.performance.environment import Environment
 from medrega_bench.performance.latency import StageTimes
+from medrega_bench.performance.quietness import Quietness, told
 from medrega_bench.performance.spread import Spread
 from medrega_bench.reports import headlines
 from medrega_bench.reports.charts import FrontierPoint, frontier, reliability
@@ -63,7 +64,7 @@ def document(result: RunResult, language: Language, pictures: Mapping[str, Path]
         *worst(result, say, pictures or {}),
     )
     headline = (say["headline"], headlines.line(result.package, result.data, say))
-    return Document(language, say["title"], NOTICES[language], (headline, *facts(result, say)), parts)
+    return Document(language, say["title"], NOTICES[language], (headline, *facts(result, language)), parts)
 
 
 def comparison(compared: RowComparison, language: Language, names: tuple[str, str]) -> Document:
@@ -101,10 +102,14 @@ class MeasuredResult(Protocol):
     def read_bandwidth_gb_per_second(self) -> float | None:
         """That of the memory, None where no speed was measured."""
 
+    @property
+    def quietness(self) -> Quietness | None:
+        """Whether the machine was quiet meanwhile; None in older results, too."""
 
-def facts(result: MeasuredResult, say: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+
+def facts(result: MeasuredResult, language: Language) -> Iterator[tuple[str, str]]:
     """What was measured when, with what, on what."""
-    data, machine = result.data, result.environment
+    data, machine, say = result.data, result.environment, words(language)
     where = f"{data.name}, {data.split}" if data.split else say["quick"]
     yield say["data"], f"{where} ({data.questions} {say['questions']}, {data.images} {say['images']})"
     yield say["measured"], f"{result.measured}, {say['commit']} {result.commit or '-'}"
@@ -114,6 +119,9 @@ def facts(result: MeasuredResult, say: Mapping[str, str]) -> Iterator[tuple[str,
     yield say["on"], f"{machine.processor}, {machine.threads} {say['threads']}{memory}; {versions}"
     if result.read_bandwidth_gb_per_second is not None:
         yield say["bandwidth"], f"{result.read_bandwidth_gb_per_second:.1f}"
+    if result.quietness is not None:
+        disturbed = told(result.quietness)
+        yield say["machine_state"], disturbed.text(language) if disturbed else say["quiet"]
 
 
 def _packages(result: RunResult, say: Mapping[str, str]) -> Section:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from medrega_bench.performance.peer_comparison import OURS, PeerFigures, ShapeComparison
 from medrega_bench.performance.profiler import Profile
+from medrega_bench.performance.quietness import told
 from medrega_bench.performance.random_packages import named
 from medrega_bench.performance.results import PeersResult, PerformanceResult, SpeedResult, TowerResult
 from medrega_bench.performance.spread import Spread, quotients
 from medrega_edge.errors import UsageError
 
+_Part = TypeVar("_Part")  # of a result, or the whole
+
 LLAMA = "llama.cpp"
+DISTURBED = ", disturbed"  # behind a figure that was measured while something else ran
 EQUAL_HEAD, OWN_HEAD = 4, 8  # bits of the output head: as peers have it, and as export writes it
 
 RANDOM = "random-"  # begins the names of packages of random weights
@@ -20,13 +25,18 @@ RANDOM = "random-"  # begins the names of packages of random weights
 
 @dataclass(frozen=True)
 class Goal:
-    """One line of the table: a figure and the value that its median has to reach, or with `at_least` off not to exceed."""
+    """One line of the table: a figure and the value that its median has to reach, or with `at_least` off not to exceed.
+
+    A `disturbed` figure was measured on a machine that was not quiet; one that is not `of_time` cares little.
+    """
 
     what: str
     goal: float
     at_least: bool
     figure: Spread
     form: str = "{:.2f}"
+    of_time: bool = True
+    disturbed: bool = False
 
     @property
     def line(self) -> str:
@@ -34,6 +44,7 @@ class Goal:
         figure = self.form.format(self.figure.median)
         if self.figure.min != self.figure.max:
             figure += f" ({self.form.format(self.figure.min)} to {self.form.format(self.figure.max)})"
+        figure += DISTURBED if self.disturbed else ""
         reached = self.figure.median >= self.goal if self.at_least else self.figure.median <= self.goal
         sign = ">=" if self.at_least else "<="
         return f"| {self.what} | {sign} {self.form.format(self.goal)} | {figure} | {'yes' if reached else '**no**'} |"
@@ -43,12 +54,12 @@ def table(*results: PerformanceResult) -> str:
     """Write goals beside figures. Results come in any order; of a shape measured twice the last counts."""
     shapes, speeds = _shapes(results), [result for result in results if isinstance(result, SpeedResult)]
     goals = [
-        *_decoding_goals(shapes),
-        *_tower_goals([result for result in results if isinstance(result, TowerResult)]),
-        *_answer_goals(speeds),
-        *_jump_forward_goals(shapes),
-        *_memory_goals(speeds),
-        *_cache_goals(speeds),
+        *_marked(shapes, _decoding_goals),
+        *_marked([(one, one) for one in results if isinstance(one, TowerResult)], _tower_goals),
+        *_marked([(one, one) for one in speeds], _answer_goals),
+        *_marked(shapes, _jump_forward_goals),
+        *_memory_goals(speeds),  # bytes are the same on a busy machine
+        *_marked([(one, one) for one in speeds], _cache_goals),
     ]
     lines = ["| | goal | median (smallest to largest) | held |", "|---|---|---|---|", *(goal.line for goal in goals)]
     return "\n".join([*lines, "", *map(_measured_with, results)])
@@ -58,21 +69,35 @@ def summary(*results: PerformanceResult) -> str:
     """Write the times that a user waits for, and how decoding compares with llama.cpp."""
     lines = ["| | median (smallest to largest) |", "|---|---|"]
     for speed in (result for result in results if isinstance(result, SpeedResult)):
-        warm = max(speed.stages, key=lambda stage: stage.threads)
+        warm, mark = max(speed.stages, key=lambda stage: stage.threads), _mark(speed)
         lines += [
-            _summary_line("first answer of a new process, ms", speed.cold.wall_ms, "{:.0f}"),
+            _summary_line("first answer of a new process, ms", speed.cold.wall_ms, "{:.0f}", mark),
             _summary_line("peak memory of that process, MiB", speed.cold.peak_mib, "{:.0f}"),
-            _summary_line("first answer about an image, package loaded, ms", _given(warm.first_answer_ms), "{:.0f}"),
-            _summary_line("next answer about the same image, ms", warm.with_jump_forward_ms, "{:.1f}"),
+            _summary_line("first answer about an image, package loaded, ms", _given(warm.first_answer_ms), "{:.0f}", mark),
+            _summary_line("next answer about the same image, ms", warm.with_jump_forward_ms, "{:.1f}", mark),
         ]
-    for goal in _decoding_goals(_shapes(results)):
+    for goal in _marked(_shapes(results), _decoding_goals):
         if "(default)" in goal.what and "llama.cpp" in goal.what:
-            lines.append(_summary_line(f"{goal.what}: times as fast", goal.figure, "{:.2f}"))
+            mark = DISTURBED if goal.disturbed else ""
+            lines.append(_summary_line(f"{goal.what}: times as fast", goal.figure, "{:.2f}", mark))
     return "\n".join([*lines, "", *map(_measured_with, results)])
 
 
-def _summary_line(what: str, figure: Spread, form: str) -> str:
-    return f"| {what} | {form.format(figure.median)} ({form.format(figure.min)} to {form.format(figure.max)}) |"
+def _summary_line(what: str, figure: Spread, form: str, mark: str = "") -> str:
+    return f"| {what} | {form.format(figure.median)} ({form.format(figure.min)} to {form.format(figure.max)}){mark} |"
+
+
+def _mark(result: PerformanceResult) -> str:
+    return DISTURBED if told(result.quietness) else ""
+
+
+def _marked(
+    parts: Sequence[tuple[_Part, PerformanceResult]], goals: Callable[[Sequence[_Part]], Iterator[Goal]]
+) -> Iterator[Goal]:
+    """The goals of each part of a result, marked if that result is disturbed."""
+    for part, result in parts:
+        for goal in goals([part]):
+            yield replace(goal, disturbed=goal.of_time and bool(_mark(result)))
 
 
 def _given(figure: Spread | None) -> Spread:
@@ -82,9 +107,10 @@ def _given(figure: Spread | None) -> Spread:
     return figure
 
 
-def _shapes(results: Sequence[PerformanceResult]) -> list[ShapeComparison]:
-    compared = (shape for result in results if isinstance(result, PeersResult) for shape in result.shapes)
-    return list({(shape.shape, shape.head_bits): shape for shape in compared}.values())
+def _shapes(results: Sequence[PerformanceResult]) -> list[tuple[ShapeComparison, PeersResult]]:
+    """Each shape with the result that it is of; of one measured twice the last."""
+    peers = [result for result in results if isinstance(result, PeersResult)]
+    return list({(shape.shape, shape.head_bits): (shape, result) for result in peers for shape in result.shapes}.values())
 
 
 def _decoding_goals(shapes: Sequence[ShapeComparison]) -> Iterator[Goal]:
@@ -141,11 +167,11 @@ def _answer_goals(results: Sequence[SpeedResult]) -> Iterator[Goal]:
         warm, cold = max(speed.stages, key=lambda stage: stage.threads), speed.cold
         what = "one-box question, default package, against the same loop without jump-forward"
         yield Goal(f"{what}: time", 1.6, True, warm.ratios["jump_forward_gain"])
-        yield Goal(f"{what}: passes", 1.6, True, warm.ratios["jump_forward_fewer_passes"])
+        yield Goal(f"{what}: passes", 1.6, True, warm.ratios["jump_forward_fewer_passes"], of_time=False)
         what = "second question on an image, to the first token, against the first"
         yield Goal(what, 0.1, False, _given(warm.next_start_share), "{:.0%}")
         yield Goal("cold process to answer, ms", 800, False, cold.wall_ms, "{:.0f}")
-        yield Goal("cold process to answer, peak MiB", 300, False, cold.peak_mib, "{:.0f}")
+        yield Goal("cold process to answer, peak MiB", 300, False, cold.peak_mib, "{:.0f}", of_time=False)
 
 
 def _memory_goals(results: Sequence[SpeedResult]) -> Iterator[Goal]:
@@ -176,7 +202,8 @@ def peers_table(*results: PeersResult) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     profiles: list[str] = []
-    for shape in _shapes(results):
+    for shape, result in _shapes(results):
+        mark = _mark(result)
         name = f"{shape.shape}, head of {shape.head_bits} bits"
         for peer in shape.peers:
             compared = [f"{ratio.median:.2f} times as fast" for ratio in (peer.decode_ratio, peer.prefill_ratio)]
@@ -184,8 +211,8 @@ def peers_table(*results: PeersResult) -> str:
                 compared = [f"at {peer.share_of_limit.median:.0%} of what the memory allows", ""]
             lines.append(
                 f"| {name} | {peer.name} {peer.version}, {peer.precision} "
-                f"| {peer.decode_tokens_per_second.median:.1f} | {compared[0]} "
-                f"| {peer.prefill_tokens_per_second.median:.0f} | {compared[1]} | {peer.peak_mib:.0f} MiB |"
+                f"| {peer.decode_tokens_per_second.median:.1f}{mark} | {compared[0]} "
+                f"| {peer.prefill_tokens_per_second.median:.0f}{mark} | {compared[1]} | {peer.peak_mib:.0f} MiB |"
             )
         for ours, profile in shape.profiles.items():
             for stage, shares in (("prefill", profile.prefill), ("decode", profile.decode)):
@@ -205,8 +232,8 @@ def tower_table(result: TowerResult) -> str:
     for variant in result.variants:
         name = f"**{variant.name}**, shipped" if variant.shipped else variant.name
         lines.append(
-            f"| {name} | {variant.seconds.median:.2f} | {variant.gain.median:.2f} | {variant.relative_error:.4f} "
-            f"| {variant.bytes / 2**20:.0f} |"
+            f"| {name} | {variant.seconds.median:.2f}{_mark(result)} | {variant.gain.median:.2f} "
+            f"| {variant.relative_error:.4f} | {variant.bytes / 2**20:.0f} |"
         )
     lines.append("")
     lines += [f"Profile of {name}: {_shares(profile)}." for name, profile in result.profiles.items()]
@@ -223,4 +250,6 @@ def _measured_with(result: PerformanceResult) -> str:
     machine = result.environment
     version = machine.versions["onnxruntime"]
     flags = f" ({', '.join(machine.int8_flags)})" if machine.int8_flags else ""
-    return f"Measured {result.date} with `{result.command}` on {machine.processor}{flags}, onnxruntime {version}."
+    measured = f"Measured {result.date} with `{result.command}` on {machine.processor}{flags}, onnxruntime {version}."
+    disturbed = told(result.quietness)
+    return f"{measured} **The machine was {disturbed}.**" if disturbed else measured

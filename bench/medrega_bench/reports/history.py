@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from medrega_bench.evaluation import paired
 from medrega_bench.evaluation.results import PackageResult, RunResult
+from medrega_bench.performance.quietness import told
 from medrega_bench.reports.percentages import percent, signed
 
 
@@ -27,7 +28,7 @@ def history_table(*results: RunResult) -> str:
             f"{package.title}, {package.model.sha256[:8]}",
             percent(package.overall),
             change,
-            _rates(package),
+            _rates(package) + (", disturbed" if told(result.quietness) else ""),
             "" if limit is None else f"{limit:.1f}",
         )
         made.append(f"| {' | '.join(cells)} |")

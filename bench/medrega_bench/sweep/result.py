@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from medrega_bench.performance.environment import Environment
-from medrega_bench.result_files import DataIdentity, Estimate, parse
+from medrega_bench.performance.quietness import Quietness
+from medrega_bench.result_files import DataIdentity, Estimate, optional, parse
 from medrega_edge.evaluation.comparison import TaskComparison
 from medrega_export import Recipe
 
@@ -71,6 +72,7 @@ class SweepResult:
     command: str
     environment: Environment
     read_bandwidth_gb_per_second: float | None
+    quietness: Quietness | None = optional()
     data: DataIdentity
     checkpoint: str
     refused: tuple[RefusedPrecision, ...]

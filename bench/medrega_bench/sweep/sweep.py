@@ -130,7 +130,7 @@ def run(
     for package_result, (recipe, package) in zip(measured, built, strict=True):
         announce(Message("bench.timing", precision=recipe.name))
         timed.append(replace(package_result, speed=measure.speeds(package, plan)))
-    result = measure.result_of(timed, *data, MemoryReader(1).gigabytes_per_second())
+    result = measure.result_of(timed, *data, MemoryReader(1).gigabytes_per_second(), measure.watched(plan))
     recipes = tuple(recipe for recipe, _ in built)
     return Measured(result, recipes, tuple(refused), builder.checkpoint.resolve().name)
 
@@ -158,6 +158,7 @@ def summary(measured: Measured) -> SweepResult:
         command=result.command,
         environment=result.environment,
         read_bandwidth_gb_per_second=result.read_bandwidth_gb_per_second,
+        quietness=result.quietness,
         data=result.data,
         checkpoint=measured.checkpoint,
         refused=measured.refused,

@@ -21,7 +21,7 @@ def report(result: SweepResult, language: Language) -> Document:
     """Make the report in one language."""
     say = words(language)
     sections = tuple(_sections(result, say))
-    return Document(language, say["sweep"], NOTICES[language], tuple(facts(result, say)), sections)
+    return Document(language, say["sweep"], NOTICES[language], tuple(facts(result, language)), sections)
 
 
 def _sections(result: SweepResult, say: Mapping[str, str]) -> Iterator[Section]:
