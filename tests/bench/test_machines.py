@@ -18,6 +18,7 @@ from medrega_bench.performance.throughput import Throughput
 from medrega_bench.reports import headlines as reports
 from medrega_bench.reports import render
 from medrega_bench.reports.document import document
+from medrega_bench.reports.history import history_table
 from medrega_bench.reports.phrases import words
 from medrega_bench.reports.readme_blocks import update_blocks
 from medrega_bench.result_files import parse, to_json_values
@@ -25,6 +26,7 @@ from medrega_edge.domain import NOTICE, Language
 from medrega_edge.errors import UsageError
 
 from .handmade import HALF, many, package, result, row, speed, spread
+from .test_cli_speed import BUSY
 
 COMMITTED = Path(__file__).parents[2] / "bench" / "results"
 WATTS = PartEnergy(Part.PROCESSOR, 60.0, 10.0)
@@ -80,6 +82,17 @@ def test_the_headline_stands_in_the_result_and_in_one_line_of_every_report():
     assert line in render.html(shown)
     assert "questions a minute" in render.markdown(shown)
     assert "每分钟 240 个问题" in render.html(document(made, Language.ZH))
+
+
+def test_a_speed_that_was_disturbed_is_marked_in_report_history_and_table():
+    made = measure.result_of(run().packages, "quick", None, 10.0, BUSY)
+    shown = render.markdown(document(made, Language.EN))
+    assert "disturbed: other processes used up to 40% of the processors" in shown
+    assert "questions/s" in (told := history_table(made)) and "threads), disturbed |" in told
+    (row,) = reports.rows_of([submission.submission(made)], words(Language.EN))
+    assert "240, disturbed" in row
+    quiet = measure.result_of(run().packages, "quick", None, 10.0, replace(BUSY, disturbed=()))
+    assert "quiet" in render.markdown(document(quiet, Language.EN)) and "disturbed" not in history_table(quiet)
 
 
 def test_energy_that_was_not_read_is_said_in_words_and_is_no_zero():

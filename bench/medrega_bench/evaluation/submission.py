@@ -23,7 +23,8 @@ from medrega_bench.evaluation.headline import Headline, headlines
 from medrega_bench.evaluation.measure import read_result
 from medrega_bench.evaluation.results import RUN, AnswerRow, PackageResult, RunResult
 from medrega_bench.performance.environment import DISTRIBUTIONS, INT8_FLAGS, Environment
-from medrega_bench.result_files import DataIdentity, parse, to_json_values
+from medrega_bench.performance.quietness import Quietness
+from medrega_bench.result_files import DataIdentity, optional, parse, to_json_values
 from medrega_edge.domain import NOTICE
 from medrega_edge.errors import UsageError
 from medrega_edge.io.safe_text import json_text
@@ -101,6 +102,7 @@ class Submission:
     commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}\+?$")] | None
     machine: Machine
     read_bandwidth_gb_per_second: float | None
+    quietness: Quietness | None = optional()
     package: Model
     questions: Questions
     headlines: tuple[Headline, ...]
@@ -123,6 +125,7 @@ def submission(result: RunResult) -> Submission:
         commit=result.commit if re.fullmatch(r"[0-9a-f]{7,40}\+?", result.commit or "") else None,
         machine=_machine(result.environment),
         read_bandwidth_gb_per_second=result.read_bandwidth_gb_per_second,
+        quietness=result.quietness,
         package=_model(result.package),
         questions=_questions(result.data, result.package.rows),
         headlines=tuple(replace(one, card=one.card and _hardware(one.card)) for one in headlines(result.package)),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from medrega_bench.evaluation.headline import Headline, headlines
 from medrega_bench.evaluation.results import PackageResult
 from medrega_bench.evaluation.submission import Machines, Submission
+from medrega_bench.performance.quietness import told
 from medrega_bench.reports.charts import bars
 from medrega_bench.reports.model import Document, Drawn, Section, Table
 from medrega_bench.reports.percentages import percent
@@ -74,15 +75,15 @@ def _cells(result: Submission, one: Headline, letter: str, say: Mapping[str, str
         letter = f"{letter}: " if letter else ""
         accuracy = f"{letter}{percent(one.accuracy, say['to'])} ({say[one.accuracy_is]}, {of}, n = {one.accuracy.n})"
     device = " ".join(text for text in (one.device, one.card) if text)
-    package = result.package
+    package, mark = result.package, say["disturbed"] if told(result.quietness) else ""
     known = result.machine.versions
     versions = [f"{name} {known[name]}" for name in ("medrega-edge", "onnxruntime") if known.get(name)]
     return (
         result.machine.processor,
         device,
         str(one.threads or ""),
-        _number(one.questions_per_minute, ".0f"),
-        _number(one.first_answer_ms, ".1f"),
+        _number(one.questions_per_minute, ".0f", mark),
+        _number(one.first_answer_ms, ".1f", mark),
         "; ".join([*_joules(one, say), *_reasons(one, say)]),
         accuracy,
         f"{package.name} {package.version or ''}, {package.precision}, {package.sha256[:8]}",
@@ -91,8 +92,8 @@ def _cells(result: Submission, one: Headline, letter: str, say: Mapping[str, str
     )
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def _number(value: float | None, form: str, mark: str) -> str:
+    return "" if value is None else format(value, form) + mark
 
 
 def document(results: Sequence[Submission], language: Language) -> Document:
