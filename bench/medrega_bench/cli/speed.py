@@ -84,10 +84,10 @@ def speed(
             stages.append(latency.measure(package, count, str(device), repeats))
     with watch.stretch():
         cold = cold_start.measure(package, repeats)
-    second = None
+    in_cache = None
     if cached:
         with watch.stretch():
-            second = _second_processes(package, cached, repeats)
+            in_cache = _second_processes(package, cached, repeats)
     result = SpeedResult(
         date=date.today().isoformat(),
         command=command(),
@@ -99,7 +99,7 @@ def speed(
         memory=tuple(map(cold_start.measure_shape, memory or ())),
         read_bandwidth_gb_per_second=MemoryReader(1).gigabytes_per_second(),
         repeatability=determinism.measure(package, counts, repeatability) if repeatability else None,
-        second=second,
+        second=in_cache,
         quietness=watch.quietness(),
     )
     result_files.write(out, result)
