@@ -289,9 +289,15 @@ def with_shared_options(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of a group's options, read once for all commands that take the group."""
+    return get_type_hints(kind, include_extras=True)
+
+
 def _options(kind: Any) -> Iterator[tuple[str, Any, Any]]:
     """Name, annotation and default of each option of a group, those of the groups that it holds among them."""
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     for one in fields(kind):
         if is_dataclass(hints[one.name]):
             yield from _options(hints[one.name])
@@ -301,7 +307,7 @@ def _options(kind: Any) -> Iterator[tuple[str, Any, Any]]:
 
 def _built(kind: Any, given: dict[str, Any]) -> Any:
     """Build a group from the options that it takes out of `given`."""
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     return kind(
         **{f.name: _built(hints[f.name], given) if is_dataclass(hints[f.name]) else given.pop(f.name) for f in fields(kind)}
     )
