@@ -136,8 +136,10 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     """
     english, label = name[0], name[context.language is Language.ZH]
     located = _locate(context, english, label)
-    wider = next((each for each in context.terminology.labels if each[0] == wider_label(english)), None)
-    if located.detections or wider is None:
+    if located.detections or (shared := wider_label(english)) is None:
+        return located
+    wider = next((each for each in context.terminology.labels if each[0] == shared), None)
+    if wider is None:
         return located
     around = _locate(context, wider[0], label)
     if not around.detections:

@@ -24,7 +24,7 @@ def find_labels(
         return usual(terminology.labels, modality, part)
     labels = [label for label in terminology.labels if terminology.can_show(modality, label[0])]
     named = understand(word, terminology, modality).names
-    plain, _ = corrected(simplified(word).strip(), terminology.words)
+    plain, _ = corrected(simplified(word).strip(), frozenset(terminology.words))
     found = [label for label in labels if label in named or any(plain in name.casefold() for name in label)]
     if not found:
         column = language_of(word) is Language.ZH

@@ -38,15 +38,22 @@ class PhraseIndex:
 
     def _within(self, text: str) -> tuple[str, ...]:
         """Return the phrases whose needed texts are all in `text`."""
-        starts = {"", *(text[place : place + size] for size in range(1, START + 1) for place in range(len(text)))}
-        found = [
-            (rank, phrase)
-            for table in map(self._table, (True,) if text.isascii() else (True, False))
-            for start in starts & table.keys()
-            for rank, phrase in table[start]
-            if all(each in text for each in self._needed(phrase))
-        ]
+        found: list[tuple[int, str]] = []
+        for table in map(self._table, (True,) if text.isascii() else (True, False)):
+            for start in _starts(text) & table.keys():
+                for ranked in table[start]:
+                    for each in self._needed(ranked[1]):
+                        if each not in text:
+                            break
+                    else:
+                        found.append(ranked)
         return tuple(phrase for _, phrase in sorted(found))
+
+
+@lru_cache(maxsize=64)  # a question goes through dozens of indices
+def _starts(text: str) -> frozenset[str]:
+    """Return all pieces of a text that are as long as the first letters of a phrase may be."""
+    return frozenset(("", *(text[place : place + size] for size in range(1, START + 1) for place in range(len(text)))))
 
 
 def index_of_names(names: Iterable[str]) -> PhraseIndex:

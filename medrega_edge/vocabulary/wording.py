@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -38,7 +38,7 @@ def simplified(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold().translate(_table()["traditional"])
 
 
-def corrected(text: str, known: Collection[str], right: Collection[str] = ()) -> tuple[str, dict[str, str]]:
+def corrected(text: str, known: frozenset[str], right: Collection[str] = ()) -> tuple[str, dict[str, str]]:
     """Replace spellings, irregular plurals and typos of English words by `known` words; those that are `right` stay.
 
     Returns the text and the typos, with what replaced them.
@@ -54,7 +54,7 @@ def corrected(text: str, known: Collection[str], right: Collection[str] = ()) ->
         word = word if word in known else table["plurals"].get(word, word)
         if word in known or word != match.group() or word in right or word in table["no_typos"]:
             return word
-        candidates = (*known, *table["plurals"], *table["spellings"])
+        candidates = _by_first_letter(known).get(word[0], ())
         near = sorted((distance, one) for one in candidates if (distance := _slips(word, one)) is not None)
         nearest = [one for distance, one in near if distance == near[0][0]]
         stems = {str(table["plurals"].get(one) or table["spellings"].get(one) or one) for one in nearest}
@@ -67,6 +67,15 @@ def corrected(text: str, known: Collection[str], right: Collection[str] = ()) ->
     return _WORD.sub(replace, text), typos
 
 
+@lru_cache(maxsize=4)
+def _by_first_letter(known: frozenset[str]) -> dict[str, list[str]]:
+    """The words that a typed one may stand for: the first letter is seldom wrong."""
+    words: dict[str, list[str]] = {}
+    for one in (*known, *_table()["plurals"], *_table()["spellings"]):
+        words.setdefault(one[0], []).append(one)
+    return words
+
+
 @cache
 def _edit_distance() -> Callable[..., int]:
     from rapidfuzz.distance import OSA  # 10 ms, and only for a word that is unknown
@@ -75,10 +84,10 @@ def _edit_distance() -> Callable[..., int]:
 
 
 def _slips(word: str, other: str) -> int | None:
-    """Number of slips between a typed word and a known one; None where they are too many for one word's typo."""
+    """Number of slips between a typed word and a known one of that first letter; None: too many for one word's typo."""
     length = len(word)
-    if length < _SHORTEST_TYPO or abs(length - len(other)) > 1 + (length >= _LONG) or word[0] != other[0]:
-        return None  # the first letter is seldom wrong
+    if length < _SHORTEST_TYPO or abs(length - len(other)) > 1 + (length >= _LONG):
+        return None
     distance = _edit_distance()(word, other, score_cutoff=2)
     if distance > (2 if length >= _LONG else 1):
         return None
@@ -195,11 +204,16 @@ def as_nouns(text: str) -> str:
 
 def without_homonyms(text: str) -> str:
     """Remove Chinese words that hold the name of another organ, as "fundus" holds "eye"; write out what context decides."""
-    for short, full in _table()["in_context"].items():
-        text = re.sub(short, full, text)
-    for word in _table()["not_names"]:
-        text = re.sub(word, " ", text)
+    for pattern, full in _homonym_patterns():
+        text = pattern.sub(full, text)
     return text
+
+
+@cache
+def _homonym_patterns() -> list[tuple[re.Pattern[str], str]]:
+    """Patterns, and what takes the place of what they match, in the order in which they are tried."""
+    replaced = (*_table()["in_context"].items(), *((word, " ") for word in _table()["not_names"]))
+    return [(re.compile(short), full) for short, full in replaced]
 
 
 def asks_if_normal(text: str) -> bool:
@@ -323,17 +337,16 @@ def generic_words(
     inside a name.
     """
     found: list[Generic] = []
-    for word, key, labels in _generic_entries():
-        if word not in text or (spans and not ("any" in labels or " " in word)):
+    for word, key, labels in _generic_entries_in(text):
+        if word not in text or (spans and not ("any" in labels or " " in word)):  # a longer one may have held it
             continue
-        end = _table()["not_before"].get(word, "")  # a section, "断面", is no break
-        pattern = rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" if word.isascii() else re.escape(word) + end
-        match = re.search(pattern, text)
+        pattern = _generic_pattern(word)
+        match = pattern.search(text)
         if match is None or not _may_stand_alone(text[: match.start()], word):
             continue
         if spans and any(start <= match.start() and match.end() <= end for start, end in spans(text)):
             continue
-        text = re.sub(pattern, MARK, text)
+        text = pattern.sub(MARK, text)
         found.append(Generic(word, key, tuple(labels.get("any") or labels.get(modality or "", ()))))
     return text, found
 
@@ -344,6 +357,17 @@ def _generic_entries() -> list[tuple[str, str, Mapping[str, Sequence[str]]]]:
     generic = _table()["generic"].items()
     entries = [(word, key, entry["labels"]) for key, entry in generic for word in entry["words"]]
     return sorted(entries, key=lambda entry: -len(entry[0]))
+
+
+@lru_cache(maxsize=64)  # each step of a question asks about the same words
+def _generic_entries_in(text: str) -> list[tuple[str, str, Mapping[str, Sequence[str]]]]:
+    return [entry for entry in _generic_entries() if entry[0] in text]
+
+
+@cache
+def _generic_pattern(word: str) -> re.Pattern[str]:
+    end = _table()["not_before"].get(word, "")  # a section, "断面", is no break
+    return re.compile(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z0-9])" if word.isascii() else re.escape(word) + end)
 
 
 def is_finding_word(key: str) -> bool:
@@ -390,7 +414,7 @@ def _may_stand_alone(before: str, word: str) -> bool:
 def _unknown_pattern(text: str) -> re.Pattern[str]:
     """A pattern of what a text holds of names that no label has, and of generic words with a site that no label has."""
     names = _unknown_index().within(text)
-    generic = [word for word in sorted(generic_texts(), key=len, reverse=True) if word in text]
+    generic = [word for word in _longest_generic_first() if word in text]
     sites = [site for site in _table()["unknown_sites"] if site in text]
     english, chinese = ([word for word in generic if word.isascii() is ascii] for ascii in (True, False))
     sites_en, sites_zh = ([site for site in sites if site.isascii() is ascii] for ascii in (True, False))
@@ -401,6 +425,11 @@ def _unknown_pattern(text: str) -> re.Pattern[str]:
         _any([name for name in names if not name.isascii()]),
     ]
     return re.compile("|".join(patterns))
+
+
+@cache
+def _longest_generic_first() -> list[str]:
+    return sorted(generic_texts(), key=len, reverse=True)
 
 
 @cache
@@ -433,7 +462,12 @@ def without_unknown_names(text: str, spans: Callable[[str], Sequence[tuple[int, 
 
 def may_be_finding(name: str) -> bool:
     """Whether a name that no label has sounds like a finding, not a structure."""
-    return any(re.search(stem, name) for stem in _table()["unknown_findings"])
+    return _finding_stems().search(name) is not None
+
+
+@cache
+def _finding_stems() -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{stem})" for stem in _table()["unknown_findings"]))
 
 
 def site_labels(key: str, structures: Collection[str], text: str) -> list[str]:

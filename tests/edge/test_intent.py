@@ -247,7 +247,7 @@ def test_there_is_nothing_to_hear_between_there_is_and_right():
 
 @pytest.mark.parametrize("word", ["lies", "node", "live", "hear"])
 def test_another_word_is_no_typo(word):
-    assert corrected(word, {"lien", "nodule", "liver", "heart"}) == (word, {})
+    assert corrected(word, frozenset({"lien", "nodule", "liver", "heart"})) == (word, {})
 
 
 def test_a_typo_is_told():

@@ -2,8 +2,12 @@
 
 import random
 
+from medrega_edge.domain import Modality
+from medrega_edge.prompts.intent import understand
 from medrega_edge.prompts.intent.phrases import _as_pattern, _compiled, _index, has, table
 from medrega_edge.vocabulary.phrase_index import START, PhraseIndex, index_of_names
+from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.wording import corrected
 
 
 def test_phrases_come_in_their_order_and_only_where_all_that_they_need_is_there():
@@ -41,3 +45,15 @@ def test_every_phrase_is_as_if_all_were_tried():
             tried = any(_compiled(phrase).search(text) for phrase in frames[kind])
             assert has(kind, text) == tried, (kind, text)
             assert all(_as_pattern(phrase) for phrase in _index(kind, "").within(text))
+
+
+def test_a_question_is_understood_once_and_apart_for_each_kind_of_image():
+    terminology = Terminology([("glioma", "胶质瘤"), ("kidney tumor", "肾肿瘤")])
+    first = understand("where is the tumor?", terminology, Modality.MRI)
+    assert understand("where is the tumor?", terminology, Modality.MRI) is first
+    assert understand("where is the tumor?", terminology, Modality.CT) != first
+
+
+def test_of_slips_that_fit_as_well_the_same_is_meant_in_each_process():
+    known = frozenset(f"separat{letter}d" for letter in "eiauo")
+    assert corrected("separatly", known) == ("separatad", {"separatly": "separatad"})  # a set has a chance order

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import kinds
@@ -32,7 +33,7 @@ from medrega_edge.prompts.intent.naming import (
 )
 from medrega_edge.prompts.intent.phrases import cue_words, has, pattern
 from medrega_edge.prompts.intent.rules import Facts, by_phrases, decide
-from medrega_edge.prompts.intent.spelling import plain_text, without_slips
+from medrega_edge.prompts.intent.spelling import known_words, plain_text, without_slips
 from medrega_edge.vocabulary.body_parts import of_named_part
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
 from medrega_edge.vocabulary.wording import (
@@ -86,6 +87,7 @@ def names_of_words(words: Sequence[str], terminology: Terminology, modality: Mod
     return tuple(dict.fromkeys(name for word in words for name in understand(word, terminology, modality).names))
 
 
+@lru_cache(maxsize=256)  # a batch asks the same of each image, and one question's parts are looked at more than once
 def understand(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> Intent:
     """Tell what a question asks for. `modality` is that of the image, if it is known; generic words need it."""
     reading = _read(text, terminology, modality, has_box)
@@ -159,9 +161,9 @@ def _also_asked(text: str, kind: Kind, terminology: Terminology, modality: Modal
 def _is_language(reading: _Reading, terminology: Terminology) -> bool:
     """Whether one word at least is known, of several in Latin letters."""
     words = re.findall(r"[a-z]{3,}", reading.plain)
-    known = terminology.words | cue_words() | ordinary_words()
     is_latin = reading.plain.isascii() and len(words) > 1
-    return not is_latin or reading.facts.has_name or any(word in known for word in words)
+    known = known_words(terminology), ordinary_words()
+    return not is_latin or reading.facts.has_name or any(word in some for word in words for some in known)
 
 
 def features(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> list[int]:

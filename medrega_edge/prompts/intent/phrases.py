@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -49,13 +49,21 @@ def _literals(phrase: str) -> list[str]:
 
 def has(kind: str, text: str, part: str = "", start: int | None = None) -> bool:
     """Whether a phrase of a kind is in a text, or with `start` begins there."""
-    patterns = map(_compiled, _index(kind, part).within(text))
-    return any(one.search(text) if start is None else one.match(text, start) for one in patterns)
+    for phrase in _index(kind, part).within(text):
+        one = _compiled(phrase)
+        if (one.search(text) if start is None else one.match(text, start)) is not None:
+            return True
+    return False
 
 
 def pattern(kind: str, text: str) -> re.Pattern[str]:
     """A pattern of the phrases of a kind that can be in a text, the longest first."""
-    return re.compile("|".join(map(_as_pattern, _index(kind, "").within(text))) or r"(?!)")
+    return _compiled_together(_index(kind, "").within(text))
+
+
+@lru_cache(maxsize=1024)
+def _compiled_together(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(_as_pattern, phrases)) or r"(?!)")
 
 
 @cache

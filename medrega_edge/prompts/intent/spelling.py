@@ -33,7 +33,13 @@ def plain_text(text: str, terminology: Terminology) -> tuple[str, dict[str, str]
     plain = simplified(text).replace("'", " ").replace("\u2019", " ")
     plain = _ARE.sub(r"\1 are", plain)
     plain = _SIDE_LETTER.sub(lambda match: {"l": "left", "r": "right"}[match.group(1)], plain)
-    return corrected(plain, terminology.words | cue_words(), _words_of_unknown_names())
+    return corrected(plain, known_words(terminology), _words_of_unknown_names())
+
+
+@lru_cache(maxsize=2)
+def known_words(terminology: Terminology) -> frozenset[str]:
+    """The English words of names and phrases."""
+    return frozenset(terminology.words | cue_words())
 
 
 @cache
@@ -77,7 +83,7 @@ def _typed(terminology: Terminology) -> dict[str, str]:
 
 def _from_syllables(text: str, terminology: Terminology) -> str:
     """Replace Chinese words in Latin letters, "gan zang" or "ganzang", by what they sound like."""
-    known = terminology.words | cue_words()
+    known = known_words(terminology)
 
     def replace(match: re.Match[str]) -> str:
         words, place = match.group().split(" "), 0
