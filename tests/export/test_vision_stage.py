@@ -18,6 +18,7 @@ from medrega_export.checkpoint import checkpoint
 from medrega_export.graphs import (
     graph,
     reference_decoder,
+    stage_writer,
     vision,
 )
 from medrega_export.quantisation.recipe import FULL, FULL_BITS, PROJECTOR_UNITS, TOWER_UNITS, Override, Recipe
@@ -97,6 +98,54 @@ def test_int8_is_what_the_quantiser_of_onnxruntime_makes(checkpoint_folder: Path
     pixels = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
     ours, theirs = (vision.run_graph(tmp_path / f"{name}.onnx", pixels) for name in ("ours", "theirs"))
     assert vision.relative_error(ours, theirs) < 1e-6
+
+
+def test_query_key_and_value_are_one_product_with_the_same_numbers(
+    checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scales belong to outputs, so the joined int8 layers make the bytes that separate ones make."""
+    import onnx
+
+    loaded = checkpoint.load(checkpoint_folder)
+    layers = vision.shape_of(loaded.config, "v2").layers
+    pixels = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
+
+    def products(name: str) -> int:
+        vision.write(loaded, tmp_path / name, Recipe())
+        operators = [node.op_type for node in onnx.load(tmp_path / name).graph.node]
+        return operators.count("MatMulInteger")
+
+    assert products("joined.onnx") == 4 * layers + 2
+    monkeypatch.setattr(
+        stage_writer.StageWriter,
+        "joined",
+        lambda self, names, unit, weights, source: [
+            self.linear(name, unit, layer, source) for name, layer in zip(names, weights, strict=True)
+        ],
+    )
+    assert products("apart.onnx") == 6 * layers + 2
+    joined, apart = (vision.run_graph(tmp_path / name, pixels) for name in ("joined.onnx", "apart.onnx"))
+    assert np.array_equal(joined, apart)
+
+
+@pytest.mark.parametrize("biased", [(), (0, 1, 2), (0, 2)])
+def test_joined_layers_keep_their_biases(biased: tuple[int, ...], tmp_path: Path) -> None:
+    """None of the layers, all of them, or some have a bias."""
+    generator = np.random.default_rng(0)
+    weights = {f"{i}.weight": generator.standard_normal((4, 5), np.float32) for i in range(3)}
+    weights |= {f"{i}.bias": generator.standard_normal(4, np.float32) for i in biased}
+    source = stage_writer.float_info(stage_writer.INPUT, 1, 5)
+    outputs = [stage_writer.float_info(name, 1, 4) for name in "qkv"]
+    with graph.model_file(tmp_path / "joined.onnx", graph.ACCURACY_LEVEL, [source], outputs) as nodes:
+        writer = stage_writer.StageWriter(nodes, weights.__getitem__, FULL)
+        joined = writer.joined("qkv", "unit", "012", stage_writer.INPUT)
+        for name, result in zip("qkv", joined, strict=True):
+            if result != name:  # a layer without a bias is its product
+                writer.node("Identity", [result], name)
+    values = generator.standard_normal((1, 5), np.float32)
+    results = reference_decoder.session(tmp_path / "joined.onnx").run(None, {stage_writer.INPUT: values})
+    for i, result in enumerate(results):
+        assert np.allclose(result, values @ weights[f"{i}.weight"].T + weights.get(f"{i}.bias", 0), atol=1e-5)
 
 
 def test_pixel_shuffle_v1_transposes_the_grid(checkpoint_folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -72,6 +74,21 @@ class StageWriter(LayerWriter):
         weight, bias = self.read(f"{weights}.weight"), self.read_bias(f"{weights}.bias")
         if scale is not None:
             weight, bias = weight * scale[:, None], None if bias is None else bias * scale
+        return self.product(name, unit, weight, bias, source)
+
+    def joined(self, names: Sequence[str], unit: str, weights: Sequence[str], source: str) -> list[str]:
+        """Add linear layers of equal size that read one `source`, as one product with a result for each name."""
+        shifts = [self.read_bias(f"{layer}.bias") for layer in weights]
+        present = [shift for shift in shifts if shift is not None]
+        if present and len(present) < len(shifts):  # a product either has a bias or has none
+            return [self.linear(name, unit, layer, source) for name, layer in zip(names, weights, strict=True)]
+        weight = np.concatenate([self.read(f"{layer}.weight") for layer in weights])
+        both = self.product(unit, unit, weight, np.concatenate(present) if present else None, source)
+        self.graph.node("Split", [both], names, axis=-1, num_outputs=len(names))
+        return list(names)
+
+    def product(self, name: str, unit: str, weight: Floats, bias: Floats | None, source: str) -> str:
+        """Add `source @ weight.T + bias` in the precision of the unit."""
         if self.recipe.tower == "int8" and unit not in self.recipe.exact_units:
             product = self.int8_product(name, weight, source)
         else:

@@ -112,12 +112,11 @@ class _Writer(StageWriter):
         return self.node("Add", [result, hidden], f"{unit}.hidden")
 
     def attention(self, unit: str, name: str, normed: str) -> str:
-        parts = []
-        for part in "qkv":
-            value = self.linear(f"{unit}.{part}", f"{unit}.qkv", f"{name}.attention.{part}_proj", normed)
-            if self.shape.qk_norm and part != "v":
-                value = self.rms_norm(f"{unit}.{part}_norm", f"{name}.attention.{part}_norm", value, QK_EPSILON)
-            parts.append(value)
+        names, weights = [f"{unit}.{part}" for part in "qkv"], [f"{name}.attention.{part}_proj" for part in "qkv"]
+        parts = self.joined(names, f"{unit}.qkv", weights, normed)
+        if self.shape.qk_norm:
+            for i, part in enumerate("qk"):
+                parts[i] = self.rms_norm(f"{unit}.{part}_norm", f"{name}.attention.{part}_norm", parts[i], QK_EPSILON)
         mixed = self.node("MultiHeadAttention", parts, f"{unit}.mixed", ORT_DOMAIN, num_heads=self.shape.heads)
         scale = self.read(f"{name}.lambda_1")
         return self.linear(f"{unit}.output", f"{unit}.output", f"{name}.attention.projection_layer", mixed, scale)
