@@ -77,19 +77,24 @@ class StageWriter(LayerWriter):
         return self.product(name, unit, weight, bias, source)
 
     def joined(self, names: Sequence[str], unit: str, weights: Sequence[str], source: str) -> list[str]:
-        """Add linear layers of equal size that read one `source`, as one product with a result for each name."""
+        """Add linear layers of equal size that read one `source`; in int8 they are one product and a Split."""
         shifts = [self.read_bias(f"{layer}.bias") for layer in weights]
         present = [shift for shift in shifts if shift is not None]
-        if present and len(present) < len(shifts):  # a product either has a bias or has none
+        # A product either has a bias or has none. Joined float16 layers would round otherwise than separate ones.
+        if not self.is_int8(unit) or 0 < len(present) < len(shifts):
             return [self.linear(name, unit, layer, source) for name, layer in zip(names, weights, strict=True)]
         weight = np.concatenate([self.read(f"{layer}.weight") for layer in weights])
         both = self.product(unit, unit, weight, np.concatenate(present) if present else None, source)
         self.graph.node("Split", [both], names, axis=-1, num_outputs=len(names))
         return list(names)
 
+    def is_int8(self, unit: str) -> bool:
+        """Whether the unit's weights are int8."""
+        return self.recipe.tower == "int8" and unit not in self.recipe.exact_units
+
     def product(self, name: str, unit: str, weight: Floats, bias: Floats | None, source: str) -> str:
         """Add `source @ weight.T + bias` in the precision of the unit."""
-        if self.recipe.tower == "int8" and unit not in self.recipe.exact_units:
+        if self.is_int8(unit):
             product = self.int8_product(name, weight, source)
         else:
             product = self.node("MatMul", [source, self.constant(f"{name}.weight", weight.T)], f"{name}.product")
