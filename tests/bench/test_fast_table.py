@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from medrega_bench.performance.batch_scale import BatchScale
 from medrega_bench.performance.cold_start import ColdStart, PeakMemory, SecondProcess
 from medrega_bench.performance.determinism import Determinism, Run
 from medrega_bench.performance.environment import Environment, ModelIdentity
@@ -97,7 +98,8 @@ def results():
         model=ModelIdentity("m", "1", "int4", "0"),
         package_mib=1.0,
         stages=(stage,),
-        cold=ColdStart(Spread.of([700.0]), Spread.of([310.0])),
+        cold=ColdStart(Spread.of([700.0]), Spread.of([310.0]), Spread.of([390.0]), Spread.of([160.0])),
+        batch=BatchScale(2, 256, ONE, ONE, Spread.of([1.8])),
         memory=(PeakMemory("1b", 100.0, 100.0, ONE, ONE, 1.2, 0.02),),
         read_bandwidth_gb_per_second=1.0,
         repeatability=Determinism(200, (Run(1, "cold", 0), Run(2, "warm", 0)), 0),
@@ -110,7 +112,7 @@ def results():
 def test_every_goal_has_a_line_and_a_miss_is_bold():
     lines = fast_table.table(*results()).splitlines()
     goals = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
-    assert len(goals) == 20
+    assert len(goals) == 24
     missed = {what for what, line in goals.items() if "**no**" in line}
     assert missed == {
         "process with its image in the cache, 1b shape, against one without a cache: time",
@@ -121,6 +123,10 @@ def test_every_goal_has_a_line_and_a_miss_is_bold():
         "one-box question, 0.5 B shape, against the same loop without jump-forward: time of decoding",
         "one-box question, 0.5 B shape, against the same loop without jump-forward: time with the question",
         "cold process to answer, peak MiB",
+        "cold process to answer, DICOM file, ms",
+        "process that shows the help, ms",
+        "images a second of a batch, 2 cores against one",
+        "vision tower INT8 against float32, 300 M shape",
     }
     line = goals["decode, 0.5 B shape, groups of 32, against llama.cpp Q4_0"]
     assert ">= 1.30 | 1.57 (1.50 to 1.65) | yes" in line

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medrega_bench.performance import cold_start, determinism, latency, random_packages, vision_precision
+from medrega_bench.performance import batch_scale, cold_start, determinism, latency, random_packages, vision_precision
 from medrega_bench.performance.cold_start import ColdStart
 from medrega_bench.performance.determinism import Run
 from medrega_bench.performance.environment import MemoryReader, command, environment, int8_flags, without_folder
@@ -102,6 +102,18 @@ def test_a_measuring_process_that_is_killed_says_so(package, monkeypatch):
 def test_a_cold_start_is_measured(package):
     cold = cold_start.measure(package, 1)
     assert cold.wall_ms.median > 100 and cold.peak_mib.median > 50
+    assert cold.help_ms.median < cold.png_ms.median  # whose process answers, too
+
+
+@pytest.mark.slow
+def test_a_batch_is_timed_on_one_core_and_on_all(package, monkeypatch):
+    monkeypatch.setattr(batch_scale, "FEW", 2)
+    monkeypatch.setattr(batch_scale, "MANY", 6)
+    scale = batch_scale.measure(package, rounds=1)
+    if scale is None:
+        pytest.skip("needs two cores and a system that holds a process to one")
+    assert scale.cores >= 2 and scale.images == 6
+    assert scale.ratio.median == pytest.approx(scale.all_cores.median / scale.one_core.median)
 
 
 def test_a_second_process_finds_its_image_in_the_cache(package, monkeypatch):

@@ -185,7 +185,7 @@ def test_reports_mark_every_time_of_a_disturbed_result_and_no_other():
     assert "disturbed" not in undisturbed and undisturbed == fast_table.table(peers, tower, speed)
     lines = fast_table.table(peers, tower, replace(speed, quietness=busy)).splitlines()
     marked = [line for line in lines if line.startswith("|") and ", disturbed |" in line]
-    assert len(marked) == 4  # with and without jump-forward, second question, cold process, cache
+    assert len(marked) == 8  # jump-forward, second question, tower, three cold processes, batch, cache
     assert sum("other processes used up to 50% of the processors" in line for line in lines) == 1
     assert fast_table.summary(replace(speed, quietness=busy)).count(", disturbed |") == 3
     assert "1.57 (1.50 to 1.65), disturbed" in fast_table.table(replace(peers, quietness=busy))

@@ -63,7 +63,7 @@ def speed(
     """
     from medrega_bench import result_files
     from medrega_bench.extras import require_export
-    from medrega_bench.performance import cold_start, determinism, latency
+    from medrega_bench.performance import batch_scale, cold_start, determinism, latency
     from medrega_bench.performance.environment import MemoryReader, ModelIdentity, command, environment
     from medrega_bench.performance.quietness import Watch
     from medrega_bench.performance.results import SpeedResult
@@ -84,6 +84,8 @@ def speed(
             stages.append(latency.measure(package, count, str(device), repeats))
     with watch.stretch():
         cold = cold_start.measure(package, repeats)
+    with watch.stretch():
+        batch = batch_scale.measure(package)
     in_cache = None
     if cached:
         with watch.stretch():
@@ -100,6 +102,7 @@ def speed(
         read_bandwidth_gb_per_second=MemoryReader(1).gigabytes_per_second(),
         repeatability=determinism.measure(package, counts, repeatability) if repeatability else None,
         second=in_cache,
+        batch=batch,
         quietness=watch.quietness(),
     )
     result_files.write(out, result)

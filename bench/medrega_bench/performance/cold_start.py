@@ -12,15 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from PIL import Image
+
 from medrega_bench.performance import random_packages
 from medrega_bench.performance.latency import QUESTIONS, SAMPLE
 from medrega_bench.performance.spread import Spread, quotients
+from medrega_bench.result_files import optional
 from medrega_edge.errors import ResourceError
 from medrega_edge.i18n.message import Message
+from medrega_edge.images.reader import read_image
+from medrega_edge.images.samples import sample_path
 from medrega_edge.inference import memory
 from medrega_edge.inference.prefix_cache import usage
 from medrega_edge.package.package import Package
 
+_PROGRAM = (sys.executable, "-m", "medrega_edge")
 # A process inherits the peak memory of its parent until it runs its own program. So a small one starts the measured one.
 _LAUNCHER = """
 import json, os, subprocess, sys, time
@@ -34,10 +40,15 @@ print(json.dumps([milliseconds, usage.ru_maxrss / 1024, os.waitstatus_to_exitcod
 
 @dataclass(frozen=True)
 class ColdStart:
-    """From the start of the process to its end."""
+    """From the start of the process to its end: of a question about the sample scan, a DICOM file.
+
+    `png_ms` is the same scan as PNG, `help_ms` a process that shows the help. Results of earlier versions lack both.
+    """
 
     wall_ms: Spread
     peak_mib: Spread
+    png_ms: Spread | None = optional()
+    help_ms: Spread | None = optional()
 
 
 @dataclass(frozen=True)
@@ -72,19 +83,28 @@ class SecondProcess:
 
 
 def measure(package: Package, repeats: int) -> ColdStart:
-    """Run `repeats` processes; raises ResourceError when one fails.
+    """Run processes of each kind in turn, `repeats` times; raises ResourceError when one fails.
 
-    A process before them compiles the program's modules, as the installation of a wheel does.
+    A turn before them compiles the program's modules, as the installation of a wheel does.
     """
-    with _compiled() as environment:
-        measured = [_launch(_command(package), environment) for _ in range(1 + repeats)][1:]
-    return ColdStart(Spread.of([time for time, _ in measured]), Spread.of([peak for _, peak in measured]))
+    with TemporaryDirectory() as folder, compiled_modules() as environment:
+        picture = Path(folder) / "sample.png"
+        Image.fromarray(read_image(sample_path(SAMPLE)).pixels).save(picture)
+        commands = (_command(package), _command(package, image=str(picture)), [*_PROGRAM, "--help"])
+        turns = [[_launch(command, environment) for command in commands] for _ in range(1 + repeats)][1:]
+    scan, png, helped = ([turn[number] for turn in turns] for number in range(3))
+    return ColdStart(
+        Spread.of([time for time, _ in scan]),
+        Spread.of([peak for _, peak in scan]),
+        Spread.of([time for time, _ in png]),
+        Spread.of([time for time, _ in helped]),
+    )
 
 
 def measure_second(package: Package, repeats: int) -> SecondProcess:
     """Run three processes `repeats` times, after a turn that is not counted; raises ResourceError when one fails."""
     turns = []
-    with _compiled() as environment:
+    with compiled_modules() as environment:
         for _ in range(1 + repeats):
             with TemporaryDirectory() as folder:
                 kept = _command(package, folder)
@@ -95,14 +115,14 @@ def measure_second(package: Package, repeats: int) -> SecondProcess:
     return SecondProcess(package.manifest.name, *spreads, size / 2**20)
 
 
-def _command(package: Package, cache: str | None = None) -> list[str]:
-    """The command that asks, without a cache that a user's settings name."""
-    command = [sys.executable, "-m", "medrega_edge", "ask", "--sample", SAMPLE, QUESTIONS[0], "--json"]
+def _command(package: Package, cache: str | None = None, image: str | None = None) -> list[str]:
+    """The command that asks about the sample scan or another `image`, without a cache that a user's settings name."""
+    command = [*_PROGRAM, "ask", *((image,) if image else ("--sample", SAMPLE)), QUESTIONS[0], "--json"]
     return [*command, "--model", str(package.folder), *(("--cache", cache) if cache else ("--cache-size", "0"))]
 
 
 @contextmanager
-def _compiled() -> Iterator[dict[str, str]]:
+def compiled_modules() -> Iterator[dict[str, str]]:
     """The environment of processes that share compiled modules."""
     with TemporaryDirectory() as compiled:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medrega_bench.performance.batch_scale import BatchScale
 from medrega_bench.performance.cold_start import ColdStart, PeakMemory, SecondProcess
 from medrega_bench.performance.determinism import Determinism
 from medrega_bench.performance.environment import Environment, ModelIdentity
@@ -37,6 +38,7 @@ class SpeedResult:
     read_bandwidth_gb_per_second: float
     repeatability: Determinism | None
     second: tuple[SecondProcess, ...] | None = optional()
+    batch: BatchScale | None = optional()
     quietness: Quietness | None = optional()
 
 
