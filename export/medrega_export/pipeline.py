@@ -110,7 +110,9 @@ class _Job:
     @cached_property
     def shape(self) -> DecoderShape:
         shape = text_model.shape_of(self.checkpoint.config.text_config, self.options.context)
-        return replace(shape, gives_hidden=self.checkpoint.region_head is not None)
+        has_regions = self.checkpoint.region_head is not None
+        # Boxes of a region head leave little text, and the decoder of such a model fits into the processor's cache.
+        return replace(shape, gives_hidden=has_regions, several_logits=not has_regions)
 
     @cached_property
     def material(self) -> calibration.CalibrationData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,21 @@ from medrega_edge.package.package import PackageContents
 Floats = npt.NDArray[np.float32]
 
 
+class _Rows(NamedTuple):
+    """Buffers for so many positions of a pass: the positions from its end, and its outputs by name."""
+
+    positions: npt.NDArray[np.int64]
+    arrays: dict[str, Floats]
+    values: dict[str, Any]
+
+
 class Decoder:
     """The language model's graph with one preallocated cache: `extend` appends to it in place, `rewind` shortens it.
 
     `length` counts the positions in the cache, `forward_passes` the passes so far. Nothing is copied from token to token:
     past and present of the graph share memory, and on the CPU the buffers of a pass of one token are bound once.
     `hidden_state` `[1, hidden]` is that of the last position of the last pass, if the package's graph gives it.
+    `gives_rows` tells whether the graph gives the logits of several positions of a pass.
     """
 
     def __init__(self, contents: PackageContents, threads: int, device: str, mapped: bool = False) -> None:
@@ -32,14 +41,20 @@ class Decoder:
         spec, layers = self.spec, range(self.spec.layers)
         pasts = {name.format(i) for i in layers for name in (spec.past_key, spec.past_value)}
         presents = {name.format(i) for i in layers for name in (spec.present_key, spec.present_value)}
+        self.gives_rows = bool(spec.wanted_positions)
         inputs = {spec.embeds, spec.last_position, spec.total_length} | pasts
+        if self.gives_rows:
+            inputs.add(spec.wanted_positions)
         states = {spec.hidden_state} if spec.hidden_state else set()
         self.length = 0
         self.forward_passes = 0
         outputs = {spec.logits} | presents | states
         self._session = open_session(contents, "decoder", threads, device, inputs, outputs, mapped)
+        rows = 2 if self.gives_rows else 1  # which a graph with room for any number may have, too
         for name in states:
-            check_shape(self._session, "decoder", name, (1, spec.hidden))
+            check_shape(self._session, "decoder", name, (rows, spec.hidden))
+        if self.gives_rows:
+            check_shape(self._session, "decoder", spec.logits, (rows, spec.vocabulary))
         self._binding = self._session.io_binding()
         self._value = load_onnxruntime().OrtValue.ortvalue_from_numpy
         self._bound_values = []  # the binding holds no reference to its buffers
@@ -57,20 +72,41 @@ class Decoder:
         self._last = np.zeros(1, np.int32)
         self._total = np.zeros((), np.int32)
         self._single = np.zeros((1, 1, spec.hidden), np.float32)
-        self._logits: Floats = np.zeros((1, spec.vocabulary), np.float32)
         self._single_value = self._value(self._single)
         self._bound_embeds: Any = None
-        self.hidden_state: Floats = np.zeros((1, spec.hidden), np.float32)
-        for name in (spec.logits, *states):
-            value = self._value(self._logits if name == spec.logits else self.hidden_state)
-            self._bound_values.append(value)
-            self._binding.bind_ortvalue_output(name, value)
+        self._rows: dict[int, _Rows] = {}  # by their number
+        self._bound_rows = 0
+        self._bind_rows(1)
         self._in_place = device == "cpu"  # other devices copy a buffer each time it is bound
         self._bind_lengths()
 
     def _bind_lengths(self) -> None:
         self._binding.bind_cpu_input(self.spec.last_position, self._last)
         self._binding.bind_cpu_input(self.spec.total_length, self._total)
+
+    def _bind_rows(self, count: int) -> _Rows:
+        """Bind buffers for the logits of the last `count` positions."""
+        spec = self.spec
+        if count not in self._rows:
+            arrays = {spec.logits: np.zeros((count, spec.vocabulary), np.float32)}
+            if spec.hidden_state:
+                arrays[spec.hidden_state] = np.zeros((count, spec.hidden), np.float32)
+            values = {name: self._value(array) for name, array in arrays.items()}
+            self._rows[count] = _Rows(np.arange(-count, 0), arrays, values)
+        rows = self._rows[count]
+        if self._bound_rows != count:
+            self._bound_rows = 0  # until all are bound: a user may interrupt
+            for name, value in rows.values.items():
+                self._binding.bind_ortvalue_output(name, value)
+            if self.gives_rows:
+                self._binding.bind_cpu_input(spec.wanted_positions, rows.positions)
+            self._bound_rows = count
+        return rows
+
+    @property
+    def hidden_state(self) -> Floats:
+        """What the output head read at the last position of the last pass, `[1, hidden]`."""
+        return self._rows[self._bound_rows].arrays[self.spec.hidden_state][-1:]
 
     @property
     def remaining_context(self) -> int:
@@ -81,6 +117,13 @@ class Decoder:
         """Append float32 `[S, hidden]` to the cache and return the logits `[vocabulary]` of the last position.
 
         The next pass overwrites the logits and the hidden state. Raises ResourceError when the context is full.
+        """
+        return cast(Floats, self.extend_rows(embeds, 1)[0])
+
+    def extend_rows(self, embeds: Floats, count: int) -> Floats:
+        """Append float32 `[S, hidden]`, and return the logits `[count, vocabulary]` of the last positions.
+
+        More than one need a graph that `gives_rows`. The next pass with this `count` overwrites them. Raises as `extend`.
         """
         if len(embeds) > self.remaining_context:
             raise ResourceError("resource.context_full", positions=self.spec.context)
@@ -98,10 +141,24 @@ class Decoder:
             self._bound_embeds = value
         if not self._in_place:
             self._bind_lengths()
+        rows = self._bind_rows(count)
         self._session.run_with_iobinding(self._binding)
         self.length = total
         self.forward_passes += 1
-        return cast(Floats, self._logits[0])
+        return rows.arrays[self.spec.logits]
+
+    def gives_equal_rows(self, embeds: Floats) -> bool:
+        """Whether logits are the same to the bit in a pass of all of `embeds` (an even number) and in two shorter ones.
+
+        The cache is as long as before. Raises ResourceError when it has no room for them.
+        """
+        length = self.length
+        passes = []
+        for parts in ((embeds,), (embeds[:2], embeds[2:])):
+            passes.append(np.concatenate([self.extend_rows(part, len(part)).copy() for part in parts]))
+            self.rewind(length)
+        whole, pieces = passes
+        return np.array_equal(whole, pieces)
 
     def rewind(self, length: int) -> None:
         """Keep the first `length` positions of the cache; raises ValueError for more than there are."""

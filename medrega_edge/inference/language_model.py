@@ -22,8 +22,9 @@ from medrega_edge.errors import PackageError, UsageError
 from medrega_edge.inference.answer_search import AnswerTree
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.decoding import Grammar, Step, generate_tokens
-from medrega_edge.inference.grammars import NamedRegion, RegionGrammar
+from medrega_edge.inference.grammars import NamedRegion, Prose, RegionGrammar
 from medrega_edge.inference.prefix_cache import PrefixCache
+from medrega_edge.inference.prompt_lookup import MOST_TOKENS, LookupReader, TextMemory
 from medrega_edge.inference.region_head import RegionHead, RegionMaps, boxes_of
 from medrega_edge.inference.region_tokens import RegionTokens
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
@@ -80,6 +81,7 @@ class LanguageModel:
     It has one key/value cache, so it is not thread-safe. `vocabulary` holds the token ids that grammars need.
     `forward_passes` counts the passes of the decoder so far. With `jump_forward` off, tokens that the grammar leaves no
     choice about cost a pass each; the text is the same. With a region head, no digit of a box is asked of the model. With
+    `prompt_lookup`, free text is read several tokens at once where the package allows it; see `prompt_lookup.py`. With
     `prefixes`, the image's prefix comes from the disk if it is there.
     """
 
@@ -101,6 +103,9 @@ class LanguageModel:
             raise PackageError("inference.tokenizer_not_as_in_manifest")
         self.vocabulary = RegionTokens.of(self._tokenizer, manifest.tokens.end)
         self.jump_forward = True
+        self.prompt_lookup = True
+        self._memory = TextMemory()
+        self._rows_are_equal: bool | None = None  # until it was tried
         self.before_pass: Callable[[], None] = lambda: None  # may raise, which ends a generation: a server's client has left
         self._answers: dict[tuple[str, ...], tuple[AnswerTree, list[list[int]]]] = {}
         self._image_tokens = manifest.vision.tokens
@@ -152,7 +157,10 @@ class LanguageModel:
         is_fed = placer is None or not isinstance(grammar, NamedRegion) or not self.jump_forward
         limit = min(max_tokens, self._decoder.remaining_context) if is_fed else max_tokens
         end = self.vocabulary.end
-        for step in generate_tokens(logits, self._extend, grammar, end, limit, self.jump_forward, placer):
+        reader = self._lookup_reader(prompt, grammar)
+        extend = reader.extend if reader else self._extend
+        limit = min(limit, self._decoder.remaining_context - 1) if reader else limit
+        for step in generate_tokens(logits, extend, grammar, end, limit, self.jump_forward, placer):
             steps.append(step)
             if stream:
                 stream.push(step.token)
@@ -171,6 +179,22 @@ class LanguageModel:
             decode_ms=(done - prefilled) * 1000,
             box_scores=tuple(placer.scores) if placer else (),
         )
+
+    def _lookup_reader(self, prompt: Prompt, grammar: Grammar) -> LookupReader | None:
+        """Return what feeds the answer to a prompt that was just read; None where tokens go through as they are.
+
+        A grammar that leaves little choice needs no guesses: it knows the tokens itself.
+        """
+        is_free = isinstance(grammar, Prose | RegionGrammar) and not isinstance(grammar, NamedRegion)
+        decoder, ids = self._decoder, self._tokenizer.encode(prompt.question)
+        if not (self.prompt_lookup and is_free and decoder.gives_rows and ids) or decoder.remaining_context <= MOST_TOKENS:
+            return None
+        if self._rows_are_equal is None:
+            self._rows_are_equal = decoder.gives_equal_rows(self._embed((ids * MOST_TOKENS)[:MOST_TOKENS]))
+        if not self._rows_are_equal:
+            return None
+        self._memory.add(ids)
+        return LookupReader(decoder, self._pass_embeds, self._memory, self.vocabulary.end)
 
     def _without_open_region(self, steps: list[Step]) -> list[Step]:
         """Remove a region at the end whose list of boxes is not closed."""
@@ -310,6 +334,10 @@ class LanguageModel:
 
     def _embed(self, ids: list[int]) -> npt.NDArray[np.float32]:
         return self._embeddings[np.asarray(ids, np.int64)].astype(np.float32)
+
+    def _pass_embeds(self, ids: list[int]) -> npt.NDArray[np.float32]:
+        self.before_pass()
+        return self._embed(ids)
 
     def _extend(self, ids: list[int]) -> npt.NDArray[np.float32]:
         return self._forward(self._embed(ids))

@@ -79,6 +79,9 @@ class DecoderSpec:
     per layer i `past_key.format(i)` and `past_value.format(i)` float32 `[1, kv_heads, context, head_dim]`, returned as
     `present_key` and `present_value` in the same memory; `logits` float32 `[1, vocabulary]` of the last position;
     `hidden_state`, if it is not empty, float32 `[1, hidden]`: what the output head reads at the last position.
+
+    `wanted_positions`, if it is not empty, int64 `[P]`: positions within the pass, counted from its end if negative. Then
+    `logits` and `hidden_state` have a row for each of them instead of one for the last.
     """
 
     __pydantic_config__ = STRICT
@@ -99,6 +102,7 @@ class DecoderSpec:
     vocabulary: Count
     context: Count
     hidden_state: str = ""
+    wanted_positions: str = ""
 
 
 @dataclass(frozen=True)
@@ -236,6 +240,8 @@ class Manifest:
             del data["vision"]["fit"]
         if not self.decoder.hidden_state:
             del data["decoder"]["hidden_state"]
+        if not self.decoder.wanted_positions:
+            del data["decoder"]["wanted_positions"]
         for key in ("regions", "masks"):
             if data[key] is None:
                 del data[key]

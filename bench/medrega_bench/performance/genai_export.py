@@ -42,7 +42,10 @@ def write_genai(package: Package, folder: Path, threads: int) -> None:
     for node in nodes:  # one sequence, its last position: [1, vocabulary] becomes [1, 1, vocabulary]
         node.output[:] = ["genai.flat" if name == spec.logits else name for name in node.output]
     nodes.append(helper.make_node("Unsqueeze", ["genai.flat", "genai.axis"], [spec.logits]))
-    caches = [value for value in graph.input if value.name not in (spec.embeds, spec.last_position, spec.total_length)]
+    if spec.wanted_positions:
+        graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), spec.wanted_positions))
+    own = (spec.embeds, spec.last_position, spec.total_length, spec.wanted_positions)
+    caches = [value for value in graph.input if value.name not in own]
     inputs = [
         helper.make_tensor_value_info("input_ids", TensorProto.INT64, [1, "length"]),
         helper.make_tensor_value_info("attention_mask", TensorProto.INT64, [1, "total"]),

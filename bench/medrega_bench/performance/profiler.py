@@ -95,6 +95,8 @@ def profile_decoder(package: Package, threads: int, prompt: int, tokens: int, fo
         for (past, present), value in zip(names, values[2 * layer :], strict=False):
             binding.bind_ortvalue_input(past.format(layer), value)
             binding.bind_ortvalue_output(present.format(layer), value)
+    if spec.wanted_positions:
+        binding.bind_cpu_input(spec.wanted_positions, np.array([-1], np.int64))
     binding.bind_output(spec.logits)
     generator, total = np.random.default_rng(0), 0
     for length in (prompt, prompt, *[1] * tokens):  # the first warms up

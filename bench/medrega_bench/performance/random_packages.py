@@ -179,9 +179,8 @@ def decoder_shape(text: TextShape) -> DecoderShape:
     """Return the sizes as export's writer takes them."""
     from medrega_export import DecoderShape
 
-    return DecoderShape(
-        text.layers, text.heads, text.kv_heads, text.head_dim, text.hidden, text.vocabulary, CONTEXT, EPSILON, THETA
-    )
+    sizes = (text.layers, text.heads, text.kv_heads, text.head_dim, text.hidden, text.vocabulary)
+    return DecoderShape(*sizes, CONTEXT, EPSILON, THETA, several_logits=True)
 
 
 def embeddings(text: TextShape) -> npt.NDArray[np.float16]:

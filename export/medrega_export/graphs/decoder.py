@@ -24,7 +24,8 @@ from medrega_export.graphs.linear_layers import Floats, Linear
 class DecoderShape:
     """Sizes of a decoder. `theta` and `rope_factor` belong to the rotary embedding.
 
-    `gives_hidden` asks for a further output: what the output head reads at the last position.
+    `gives_hidden` asks for a further output: what the output head reads at the last position. `several_logits` asks for a
+    further input: the positions of a pass whose logits are wanted, instead of the last one.
     """
 
     layers: int
@@ -38,6 +39,7 @@ class DecoderShape:
     theta: float
     rope_factor: float = 1.0  # above 1: positions are divided by it ("linear" scaling)
     gives_hidden: bool = False
+    several_logits: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def specification(shape: DecoderShape) -> DecoderSpec:
         vocabulary=shape.vocabulary,
         context=shape.context,
         hidden_state="hidden_state" if shape.gives_hidden else "",
+        wanted_positions="wanted_positions" if shape.several_logits else "",
     )
 
 
@@ -109,7 +112,8 @@ def write_decoder(
 def _decoder(graph: Graph, shape: DecoderShape, spec: DecoderSpec, weights: DecoderWeights) -> None:
     cosines, sines = rotary(shape)
     shared = [graph.constant("rotary.cos", cosines), graph.constant("rotary.sin", sines)]
-    last = graph.constant("last_index", np.array([-1], np.int64))
+    rows = -1 if spec.wanted_positions else 1
+    wanted = spec.wanted_positions or graph.constant("last_index", np.array([-1], np.int64))
     # `hidden` is the sum that residual connections carry; `update` what the last block adds to it.
     hidden, update = spec.embeds, ""
     for i, layer in enumerate(weights.layers):
@@ -117,17 +121,17 @@ def _decoder(graph: Graph, shape: DecoderShape, spec: DecoderSpec, weights: Deco
         hidden, normed = _norm(graph, f"{name}.input_norm", hidden, update, layer.input_norm, shape.epsilon)
         update = layer.output.write(graph, f"{name}.output", _attention(graph, i, normed, layer, shape, spec, shared))
         if i == shape.layers - 1:
-            # Only the logits of the last position are needed, and after this attention no position reads another.
-            hidden = graph.node("Gather", [hidden, last], ["last.hidden"], axis=1)
-            update = graph.node("Gather", [update, last], ["last.update"], axis=1)
+            # Only the logits of the wanted positions are needed, and after this attention no position reads another.
+            hidden = graph.node("Gather", [hidden, wanted], ["last.hidden"], axis=1)
+            update = graph.node("Gather", [update, wanted], ["last.update"], axis=1)
         hidden, normed = _norm(graph, f"{name}.post_norm", hidden, update, layer.post_norm, shape.epsilon)
         update = _gated(graph, name, normed, layer)
     _, normed = _norm(graph, "final_norm", hidden, update, weights.final_norm, shape.epsilon)
     scores = weights.head.write(graph, "head", normed)
-    flat = graph.constant("logits_shape", np.array([1, shape.vocabulary], np.int64))
+    flat = graph.constant("logits_shape", np.array([rows, shape.vocabulary], np.int64))
     graph.node("Reshape", [scores, flat], [spec.logits])
     if spec.hidden_state:
-        row = graph.constant("hidden_shape", np.array([1, shape.hidden], np.int64))
+        row = graph.constant("hidden_shape", np.array([rows, shape.hidden], np.int64))
         graph.node("Reshape", [normed, row], [spec.hidden_state])
 
 
@@ -187,9 +191,13 @@ def _borders(shape: DecoderShape, spec: DecoderSpec) -> tuple[list[onnx.ValueInf
         helper.make_tensor_value_info(spec.last_position, TensorProto.INT32, [1]),
         helper.make_tensor_value_info(spec.total_length, TensorProto.INT32, []),
     ]
-    outputs = [helper.make_tensor_value_info(spec.logits, TensorProto.FLOAT, [1, shape.vocabulary])]
+    rows: str | int = 1
+    if spec.wanted_positions:
+        rows = "rows"
+        inputs.append(helper.make_tensor_value_info(spec.wanted_positions, TensorProto.INT64, [rows]))
+    outputs = [helper.make_tensor_value_info(spec.logits, TensorProto.FLOAT, [rows, shape.vocabulary])]
     if spec.hidden_state:
-        outputs.append(helper.make_tensor_value_info(spec.hidden_state, TensorProto.FLOAT, [1, shape.hidden]))
+        outputs.append(helper.make_tensor_value_info(spec.hidden_state, TensorProto.FLOAT, [rows, shape.hidden]))
     for i in range(shape.layers):
         for past, present in ((spec.past_key, spec.present_key), (spec.past_value, spec.present_value)):
             inputs.append(helper.make_tensor_value_info(past.format(i), TensorProto.FLOAT, cache))

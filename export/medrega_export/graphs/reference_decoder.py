@@ -14,6 +14,8 @@ import numpy.typing as npt
 from medrega_edge.inference.devices import DISABLE_PREPACKING, load_onnxruntime
 from medrega_edge.package.manifest import DecoderSpec
 
+LAST_ALONE = np.array([-1], np.int64)
+
 
 def session(path: Path, threads: int = 0, mapped: bool = False) -> Any:
     """Open a graph on the processor; 0 threads leaves the number to onnxruntime, `mapped` the weights on the disk."""
@@ -59,6 +61,8 @@ class DecoderRun:
             ):
                 binding.bind_ortvalue_input(past.format(i), memory)
                 binding.bind_ortvalue_output(present.format(i), memory)
+        if spec.wanted_positions:
+            binding.bind_cpu_input(spec.wanted_positions, LAST_ALONE)
         binding.bind_output(spec.logits)
         self._session.run_with_iobinding(binding)
         return np.asarray(binding.get_outputs()[-1].numpy()[0])
