@@ -127,6 +127,10 @@ class LanguageModel:
         """Return a user's text without anything that spells a special token."""
         return self._tokenizer.strip_special_tokens(text)
 
+    def forget(self) -> None:
+        """Forget the texts from which `prompt_lookup` guesses. No answer depends on them."""
+        self._memory = TextMemory()
+
     def encode_continuation(self, text: str, before: str) -> list[int]:
         """Return the ids of `text` as it follows `before`."""
         return self._tokenizer.encode_continuation(text, before)

@@ -11,7 +11,7 @@ import pytest
 
 from medrega_bench.cli import speed
 from medrega_bench.cli.options import PeerShape, ShapeName
-from medrega_bench.performance import jump_forward, random_packages
+from medrega_bench.performance import jump_forward, lookup_gain, random_packages
 from medrega_edge.errors import UsageError
 
 SMALL = random_packages.PackageShape(
@@ -64,8 +64,10 @@ def test_every_weight_of_a_tower_has_its_shape_and_is_the_same_twice():
 
 @pytest.mark.export
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_package_is_whole_and_runs(tmp_path, bits):
+def test_a_package_is_whole_and_runs(tmp_path, monkeypatch, bits):
     pytest.importorskip("onnx")
+    monkeypatch.setattr(lookup_gain, "REPORTS", 3)
+    monkeypatch.setattr(lookup_gain, "ROUNDS", 2)
     from medrega_bench.performance.genai_export import write_genai
     from medrega_edge.engine import Engine, EngineOptions
     from medrega_edge.images.samples import sample_path
@@ -79,6 +81,9 @@ def test_a_package_is_whole_and_runs(tmp_path, bits):
     measured = jump_forward.measure(package, 1, 16)
     assert measured.answer_tokens <= measured.passes_without and measured.passes <= 14
     assert measured.decode_gain.n == jump_forward.ROUNDS
+    for saved in lookup_gain.measure(package, 1, 16):
+        assert saved.passes < saved.passes_without and saved.answer_tokens <= saved.passes_without
+        assert saved.tokens_per_pass == saved.answer_tokens / saved.passes and saved.gain.n == lookup_gain.ROUNDS
     with pytest.raises(UsageError) as error:
         random_packages.write_package(SMALL, tmp_path / "package")
     assert error.value.code == "bench.folder_exists"

@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from medrega_bench.performance import jump_forward, random_packages
+from medrega_bench.performance import jump_forward, lookup_gain, random_packages
 from medrega_bench.performance.genai_export import write_genai
 from medrega_bench.performance.jump_forward import JumpForwardGain
+from medrega_bench.performance.lookup_gain import LookupGain
 from medrega_bench.performance.peers import PEERS, Loaded, Peer, PeerError, PeerProcess, Turn, install
 from medrega_bench.performance.profiler import DecoderProfile, profile_decoder
 from medrega_bench.performance.quietness import Watch
@@ -77,7 +78,10 @@ class MissingPeer:
 
 @dataclass(frozen=True)
 class ShapeComparison:
-    """All programs at one shape. `profiles` and `one_box` (what jump-forward saves) are of ours, by name."""
+    """All programs at one shape. `profiles` and `one_box` (what jump-forward saves) are of ours, by name.
+
+    `lookup` is what jump-forward and prompt lookup save in reports, of ours with the default groups.
+    """
 
     shape: str
     head_bits: int
@@ -88,6 +92,7 @@ class ShapeComparison:
     missing: tuple[MissingPeer, ...]
     profiles: Mapping[str, DecoderProfile]
     one_box: Mapping[str, JumpForwardGain] | None = None
+    lookup: tuple[LookupGain, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,7 @@ def measure(
                 which: profile_decoder(mine, plan.threads, plan.prompt, plan.tokens, scratch) for which, mine in ours.items()
             },
             one_box={which: jump_forward.measure(mine, plan.threads, shape.tower.tokens) for which, mine in ours.items()},
+            lookup=lookup_gain.measure(package, plan.threads, shape.tower.tokens),
         )
 
 

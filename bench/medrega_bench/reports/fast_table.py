@@ -58,6 +58,7 @@ def table(*results: PerformanceResult) -> str:
         *_marked([(one, one) for one in results if isinstance(one, TowerResult)], _tower_goals),
         *_marked([(one, one) for one in speeds], _answer_goals),
         *_marked(shapes, _jump_forward_goals),
+        *_marked(shapes, _lookup_goals),
         *_memory_goals(speeds),  # bytes are the same on a busy machine
         *_marked([(one, one) for one in speeds], _cache_goals),
     ]
@@ -154,6 +155,20 @@ def _jump_forward_goals(shapes: Sequence[ShapeComparison]) -> Iterator[Goal]:
             what = "one-box question, 0.5 B shape, against the same loop without jump-forward"
             yield Goal(f"{what}: time of decoding", 1.6, True, gain.decode_gain)
             yield Goal(f"{what}: time with the question", 1.6, True, gain.whole_gain)
+
+
+def _lookup_goals(shapes: Sequence[ShapeComparison]) -> Iterator[Goal]:
+    """Our own gain times what decoding is ahead by: both are ratios within rounds, measured in one run."""
+    for shape in shapes:
+        by_name = {peer.name: peer for peer in shape.peers}
+        if shape.head_bits != EQUAL_HEAD or not {LLAMA, OURS} <= by_name.keys():
+            continue
+        ahead, _ = _times_as_fast(by_name[LLAMA], by_name[OURS])
+        for kind in shape.lookup:
+            what = f"{kind.texts} in our own sentences, {shape.shape} shape, jump-forward and prompt lookup"
+            yield Goal(
+                f"{what}, against llama.cpp Q4_0 token by token", 1.6, True, Spread.of([ahead.median * kind.gain.median])
+            )
 
 
 def _tower_goals(results: Sequence[TowerResult]) -> Iterator[Goal]:
