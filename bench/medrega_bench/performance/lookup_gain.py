@@ -37,9 +37,9 @@ CERTAIN = np.float32(1e4)  # a logit
 
 @dataclass(frozen=True)
 class LookupGain:
-    """`texts` are reports of one kind, in as many rounds as `gain` has values. A gain of 1.6 means 1.6 times as fast as token by token.
+    """`texts` are reports of one kind, in as many rounds as `gain` has values. A gain of 1.6 means 1.6 times as fast.
 
-    "Token by token" is the same loop without jump-forward and lookup.
+    It is over token by token: the same loop without jump-forward and lookup.
     """
 
     texts: str
