@@ -190,6 +190,8 @@ class LanguageModel:
         A grammar that leaves little choice needs no guesses: it knows the tokens itself.
         """
         is_free = isinstance(grammar, Prose | RegionGrammar) and not isinstance(grammar, NamedRegion)
+        if self._region_head is not None and isinstance(grammar, RegionGrammar):
+            return None  # the head reads the state of the last position, which would be that of a guess
         decoder, ids = self._decoder, self._tokenizer.encode(prompt.question)
         if not (self.prompt_lookup and is_free and decoder.gives_rows and ids) or decoder.remaining_context <= MOST_TOKENS:
             return None

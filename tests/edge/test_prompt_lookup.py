@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medrega_edge import load
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference.decoding import generate_tokens
-from medrega_edge.inference.grammars import Prose, RegionGrammar
+from medrega_edge.inference.grammars import Choice, NamedRegion, Prose, RegionGrammar
 from medrega_edge.inference.prompt_lookup import MEMORY, MOST_TOKENS, LookupReader, TextMemory
+from medrega_edge.prompts.templates import Prompt
 from tests.edge.toy import ID, TOKENS, vocabulary
 
 V = vocabulary(True)
@@ -150,3 +152,43 @@ def test_the_reader_of_another_answer_knows_the_earlier_ones():
     model, _ = started(3, [ID["a"]])
     LookupReader(model, lambda ids: ids, memory, V.end).extend([7])
     assert list(model.cache[1 : model.length]) == [7, 8, 9, 10]
+
+
+@pytest.fixture
+def language_model(monkeypatch):
+    """The default package's, as if its graph gave the logits of several positions; it has a region head."""
+    model = load().language_model
+    monkeypatch.setattr(model._decoder, "gives_rows", True)
+    return model
+
+
+QUESTION = Prompt("", "", "Write a report.")
+
+
+def test_only_free_text_is_read_with_guesses(language_model, monkeypatch):
+    monkeypatch.setattr(language_model._decoder, "gives_equal_rows", lambda embeds: True)
+    vocabulary, read = language_model.vocabulary, language_model._lookup_reader
+    assert read(QUESTION, Prose(vocabulary)) is not None
+    assert read(QUESTION, Choice([[300]], vocabulary.end)) is None
+    assert read(QUESTION, RegionGrammar(vocabulary)) is None  # the region head needs the state of the last position
+    monkeypatch.setattr(language_model, "_region_head", None)
+    assert read(QUESTION, RegionGrammar(vocabulary)) is not None
+    assert read(QUESTION, NamedRegion(vocabulary, [300], 301)) is None
+    monkeypatch.setattr(language_model, "prompt_lookup", False)
+    assert read(QUESTION, Prose(vocabulary)) is None
+
+
+def test_a_machine_whose_rows_differ_gets_no_guesses(language_model, monkeypatch):
+    tried = []
+    monkeypatch.setattr(language_model._decoder, "gives_equal_rows", lambda embeds: bool(tried.append(embeds)))
+    for _ in range(3):
+        assert language_model._lookup_reader(QUESTION, Prose(language_model.vocabulary)) is None
+    assert len(tried) == 1 and len(tried[0]) == MOST_TOKENS
+
+
+def test_forgetting_empties_the_memory(language_model, monkeypatch):
+    monkeypatch.setattr(language_model._decoder, "gives_equal_rows", lambda embeds: True)
+    language_model._lookup_reader(QUESTION, Prose(language_model.vocabulary))
+    assert language_model._memory._tokens
+    language_model.forget()
+    assert not language_model._memory._tokens
