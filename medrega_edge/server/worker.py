@@ -138,6 +138,8 @@ class Worker:
             raise
         except Exception as error:
             return "error", InternalError(error)
+        finally:
+            self._engine.language_model.forget()  # or a client's time would tell of another client's words
 
     def _do(self, job: Job) -> Any:
         picture = job.picture

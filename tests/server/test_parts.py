@@ -25,6 +25,7 @@ from medrega_edge.server.guard import Guard, GuardOptions
 from medrega_edge.server.jobs import Describe, Picture
 from medrega_edge.server.pool import Busy, Pool, PoolOptions, TooLate
 from medrega_edge.server.store import ENTRY_BYTES, ImageStore
+from medrega_edge.server.worker import Worker
 from tests.codes import raises_code
 
 SCAN = sample_path("abdomen-mri")
@@ -332,3 +333,17 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
     with raises_code(ResourceError, "cli.missing_extra") as error:
         serve.check_extra("view")
     assert "medrega-edge[serve]" in str(error.value)
+
+
+@pytest.mark.parametrize("error", [None, ImageError("server.no_image"), ValueError()])
+def test_a_worker_forgets_what_was_written_after_each_job(monkeypatch, error):
+    def do(self, job):
+        self._engine.language_model._memory.add([1, 2, 3])
+        if error:
+            raise error
+
+    monkeypatch.setattr(Worker, "_do", do)
+    worker = Worker.__new__(Worker)  # without its pipes
+    worker._engine = load()
+    worker.outcome(Describe(Picture("0")))
+    assert worker._engine.language_model._memory.guess(1) == [] and not worker._engine.language_model._memory._tokens
