@@ -28,7 +28,7 @@ from medrega_edge.prompts.templates import REPORT_QUESTION, Prompt, PromptBook
 from medrega_edge.tasks.report_sentences import Sentence, write
 from medrega_edge.vocabulary.label_sets import BODY_PARTS
 
-REPORTS, ROUNDS = 12, 3
+REPORTS, ROUNDS = 8, 3
 NAMES = (3, 6)  # of a report, at least and at most
 MAX_TOKENS = 512
 PAUSE_SECONDS = 0.1  # threads that have just worked wait by spinning for a while
