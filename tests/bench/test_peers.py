@@ -44,7 +44,7 @@ def run(*others: tuple[str, float, int], until: int = 99):
     running |= {name: Fake(name, turns, seconds, last) for name, seconds, last in others}
     missing: list[MissingPeer] = []
     messages = []
-    rounds = list(peer_comparison.run_rounds(running, missing, PLAN, messages.append, quiet_watch()))
+    rounds = list(peer_comparison.run_rounds(running, missing, PLAN.rounds, messages.append, quiet_watch()))
     return rounds, missing, turns, messages
 
 
@@ -116,6 +116,33 @@ def test_an_environment_is_filled_once(monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess, "run", noted)
     assert peers.install(peers.PEERS[0], tmp_path) == peers.install(peers.PEERS[0], tmp_path)
     assert len(commands) == 2  # the environment, and what goes into it
+
+
+def test_llama_cpp_is_built_anew_without_tiles_where_the_processor_has_them(monkeypatch, tmp_path):
+    commands = []
+
+    def noted(command, env, **_):
+        commands.append((command, env.get("CMAKE_ARGS", "")))
+        (tmp_path / "llama.cpp").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(subprocess, "run", noted)
+    monkeypatch.delenv("CMAKE_ARGS", raising=False)
+    for tiles in (False, True, True):
+        monkeypatch.setattr(peers, "has_tiles", lambda tiles=tiles: tiles)
+        peers.install(peers.PEERS[0], tmp_path)
+    installs = [(command, settings) for command, settings in commands if "install" in command]
+    assert [bool(settings) for _, settings in installs] == [False, True]
+    assert ["--no-cache-dir" in command for command, _ in installs] == [False, True]
+    assert "-mno-amx-tile" in installs[1][1]
+
+
+def test_a_script_that_fails_in_a_peers_environment_says_why(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import json, sys\nraise SystemExit(json.loads(sys.argv[1])['why'])", encoding="utf-8")
+    with pytest.raises(PeerError) as error:
+        peers.run_script(Path(sys.executable), str(script), {"why": "no room"})
+    assert error.value.message.params == {"exit_code": 1, "problem": "no room"}
+    peers.run_script(Path(sys.executable), str(script), {"why": 0})
 
 
 def test_environments_are_deleted_unless_their_folder_is_named(tmp_path):

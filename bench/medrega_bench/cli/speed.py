@@ -28,6 +28,7 @@ from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
     from medrega_bench.performance.cold_start import SecondProcess
+    from medrega_bench.performance.peers import Peer
     from medrega_edge.package.package import Package
 
 TOKENS = {"tiny": 128, "0.5b": 32}  # so that a turn lasts long enough to be timed, and not much longer
@@ -212,8 +213,9 @@ def peers(
     ] = None,
     peer: Annotated[list[PeerName] | None, typer.Option(help="Measure this program only; may repeat.")] = None,
     wait: WaitOption = WAIT_MINUTES,
+    question: Annotated[bool, typer.Option("--question", help="Measure whole questions about images, at 0.5b.")] = False,
 ) -> None:
-    """Compare decoding with other runtimes.
+    """Compare decoding with other runtimes, or whole questions.
 
     All of them run random weights of one shape, in turn. Needs the extra [export]. Each program is installed with pip,
     from its registry, into an environment of its own; llama.cpp is built from source, which takes minutes.
@@ -233,6 +235,12 @@ def peers(
     check_output_path(out)
     require_export("write_decoder")
     chosen = [program for program in programs.PEERS if not peer or program.name in peer]
+    if question:
+        require_export("write_vision_graph")
+        _questions(
+            out, shape or [PeerShape.HALF_BILLION], threads or available_threads(), rounds, environments, chosen, wait
+        )
+        return
     plan = peer_comparison.Plan(threads or available_threads(), rounds)
     watch = Watch(60 * wait, print_status, plan.threads)
     with programs.environments_in(environments) as folder:
@@ -262,6 +270,60 @@ def peers(
                     decode_ratio=figures.decode_ratio.median,
                     prefill=figures.prefill_tokens_per_second.median,
                     prefill_ratio=figures.prefill_ratio.median,
+                )
+            )
+    show_quietness(result.quietness)
+
+
+def _questions(
+    out: Path,
+    shapes: list[PeerShape],
+    threads: int,
+    rounds: int,
+    environments: Path | None,
+    chosen: list[Peer],
+    wait: float,
+) -> None:
+    """Measure whole questions beside other programs; write and print them."""
+    from medrega_bench import result_files
+    from medrega_bench.performance import peers as programs
+    from medrega_bench.performance import question_comparison, random_packages
+    from medrega_bench.performance.environment import command, environment
+    from medrega_bench.performance.quietness import Watch
+    from medrega_bench.performance.results import QuestionsResult
+
+    plan = question_comparison.QuestionPlan(threads, rounds)
+    watch = Watch(60 * wait, print_status, threads)
+    with programs.environments_in(environments) as folder:
+        compared = tuple(
+            question_comparison.measure(name, random_packages.named(name), plan, folder, print_status, watch, chosen)
+            for name in map(str, shapes)
+        )
+    result = QuestionsResult(
+        date=date.today().isoformat(),
+        command=command(),
+        environment=environment(),
+        plan=plan,
+        questions=compared,
+        quietness=watch.quietness(),
+    )
+    result_files.write(out, result)
+    for at_shape in result.questions:
+        for figures in at_shape.programs:
+            seconds, ratios = figures.seconds, figures.ratios
+            print_result(
+                Message(
+                    "bench.peer_questions",
+                    name=figures.name,
+                    cold=seconds["cold"].median,
+                    cold_ratio=ratios["cold"].median,
+                    first=seconds["first"].median,
+                    first_ratio=ratios["first"].median,
+                    second=seconds["second"].median,
+                    second_ratio=ratios["second"].median,
+                    batch=seconds["batch"].median,
+                    batch_ratio=ratios["batch"].median,
+                    memory=figures.cold_peak_mib,
                 )
             )
     show_quietness(result.quietness)

@@ -206,6 +206,8 @@ TEMPLATES: dict[str, str] = {
     "bench.peak_memory": "{shape}: {times:.2f} times the package at its peak",
     "bench.peer": "  {name:<22}decode {decode:7.1f} tokens/s (we are {decode_ratio:.2f} times as fast), prefill "
     "{prefill:7.0f} ({prefill_ratio:.2f})",
+    "bench.peer_questions": "  {name:<24}cold {cold:6.2f} s ({cold_ratio:.2f}), first {first:6.2f} ({first_ratio:.2f}), "
+    "second {second:6.2f} ({second_ratio:.2f}), batch {batch:6.2f} ({batch_ratio:.2f} times as fast), {memory:.0f} MiB",
     "bench.peers_at_shape": "{shape}, head of {bits} bits, memory read at {bandwidth:.0f} GB/s",
     "bench.point": "{number} {precision}: {size:.1f} MiB, {loss}, {rate:.1f} answers/s",
     "bench.priors_useless": "nothing was written: it does not help",

@@ -117,6 +117,11 @@ def int8_flags() -> tuple[str, ...]:
     return tuple(flag for flag in INT8_FLAGS if flag in present)
 
 
+def has_tiles() -> bool:
+    """Whether the processor multiplies in tiles (Intel's AMX)."""
+    return any("amx_tile" in line.split() for line in _cpuinfo() if line.startswith("flags"))
+
+
 def _cpuinfo() -> list[str]:
     path = Path("/proc/cpuinfo")
     return path.read_text(errors="replace").splitlines() if path.is_file() else []

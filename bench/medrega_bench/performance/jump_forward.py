@@ -59,7 +59,9 @@ class OneBox(NamedRegion):
 
 
 @dataclass(frozen=True, eq=False)
-class _RandomImage:
+class EmbeddedImage:
+    """An image as the language model gets it, from a tower or drawn at random."""
+
     embeds: Floats  # [tokens, hidden]
     maps: None = None
     geometry: Geometry = Geometry(1, 1)
@@ -74,7 +76,7 @@ def measure(package: Package, threads: int, image_tokens: int) -> JumpForwardGai
     prompt = book.prompt(Task.DETECT, Language.EN, DETECT_QUESTION[Language.EN].format(x=OBJECT))
     encode = language_model.encode_continuation
     absent = encode(ABSENT_ANSWER[Language.EN].format(name=OBJECT), prompt.question)[0]
-    image = _RandomImage(np.random.default_rng(0).standard_normal((image_tokens, spec.hidden), np.float32))
+    image = EmbeddedImage(np.random.default_rng(0).standard_normal((image_tokens, spec.hidden), np.float32))
 
     def ask(jump_forward: bool) -> tuple[Generation, int]:
         grammar = OneBox(language_model.vocabulary, encode(OBJECT, REF_OPEN), absent)

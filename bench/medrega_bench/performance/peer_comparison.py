@@ -15,23 +15,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from medrega_bench.performance import jump_forward, lookup_gain, random_packages
 from medrega_bench.performance.genai_export import write_genai
 from medrega_bench.performance.jump_forward import JumpForwardGain
 from medrega_bench.performance.lookup_gain import LookupGain
-from medrega_bench.performance.peers import PEERS, Loaded, Peer, PeerError, PeerProcess, Turn, install
+from medrega_bench.performance.peers import (
+    GGUF_WRITER,
+    PEERS,
+    Loaded,
+    Peer,
+    PeerError,
+    PeerProcess,
+    Turn,
+    install,
+    run_script,
+)
 from medrega_bench.performance.profiler import DecoderProfile, profile_decoder
 from medrega_bench.performance.quietness import Watch
 from medrega_bench.performance.random_packages import TextShape
 from medrega_bench.performance.spread import Spread, quotients
+from medrega_bench.result_files import optional
 from medrega_edge.errors import ResourceError
 from medrega_edge.i18n.message import Message
 from medrega_edge.package.package import Package
 
 OURS, OURS_REGROUPED = "medrega", "medrega, other groups"  # with the groups that export takes at this size, and others
 GROUPS = (32, 128)
+T_co = TypeVar("T_co", covariant=True)
 PAUSE_SECONDS = 0.3  # before each turn: threads that have just worked wait by spinning for a while
 
 
@@ -92,21 +104,21 @@ class ShapeComparison:
     missing: tuple[MissingPeer, ...]
     profiles: Mapping[str, DecoderProfile]
     one_box: Mapping[str, JumpForwardGain] | None = None
-    lookup: tuple[LookupGain, ...] = ()
+    lookup: tuple[LookupGain, ...] | None = optional()
 
 
 @dataclass(frozen=True)
-class Round:
+class Round(Generic[T_co]):
     """The read bandwidth, and the turn of each program that still runs."""
 
     gigabytes_per_second: float
-    turns: Mapping[str, Turn]
+    turns: Mapping[str, T_co]
 
 
-class Running(Protocol):
+class Running(Protocol[T_co]):
     """A program that takes turns; `turn` raises PeerError."""
 
-    def turn(self) -> Turn:
+    def turn(self) -> T_co:
         """Take one turn."""
 
 
@@ -153,14 +165,16 @@ def measure(
             folder = {"package": str(ours[peer.name].folder)} if peer.name in ours else {}
             try:
                 python = install(peer, environments) if peer.environment else Path(sys.executable)
+                if peer.reads_gguf:
+                    run_script(python, GGUF_WRITER, order)
                 process = PeerProcess(python, order | {"peer": peer.name} | folder)
             except PeerError as error:
-                missing.append(_missing(peer.name, error, announce))
+                missing.append(missing_peer(peer.name, error, announce))
                 continue
             stack.callback(process.close)
             running[peer.name] = process
         announce(Message("bench.measuring_shape", shape=name))
-        rounds = list(run_rounds(running, missing, plan, announce, watch))
+        rounds = list(run_rounds(running, missing, plan.rounds, announce, watch))
         return ShapeComparison(
             shape=name,
             head_bits=head_bits,
@@ -181,7 +195,7 @@ def measure(
         )
 
 
-def _missing(name: str, error: PeerError, announce: Callable[[Message], None]) -> MissingPeer:
+def missing_peer(name: str, error: PeerError, announce: Callable[[Message], None]) -> MissingPeer:
     """Report a program that failed; raises ResourceError if it is ours."""
     if name == OURS:
         raise ResourceError("bench.measurement_failed", problem=error.message) from None
@@ -190,16 +204,16 @@ def _missing(name: str, error: PeerError, announce: Callable[[Message], None]) -
 
 
 def run_rounds(
-    running: Mapping[str, Running],
+    running: Mapping[str, Running[T_co]],
     missing: list[MissingPeer],
-    plan: Plan,
+    rounds: int,
     announce: Callable[[Message], None],
     watch: Watch,
-) -> Iterator[Round]:
+) -> Iterator[Round[T_co]]:
     """Give each program its turn, another one first in each round; one that fails is added to `missing`."""
     names = list(running)
-    for number in range(plan.rounds):
-        turns: dict[str, Turn] = {}
+    for number in range(rounds):
+        turns: dict[str, T_co] = {}
         with watch.stretch():
             bandwidth = watch.last_reading.gigabytes_per_second
             for name in names[number % len(names) :] + names[: number % len(names)]:
@@ -209,11 +223,13 @@ def run_rounds(
                 try:
                     turns[name] = running[name].turn()
                 except PeerError as error:
-                    missing.append(_missing(name, error, announce))
+                    missing.append(missing_peer(name, error, announce))
         yield Round(bandwidth, turns)
 
 
-def figures(peer: Peer, loaded: Loaded, rounds: Sequence[Round], plan: Plan, bytes_per_token: int | None) -> PeerFigures:
+def figures(
+    peer: Peer, loaded: Loaded, rounds: Sequence[Round[Turn]], plan: Plan, bytes_per_token: int | None
+) -> PeerFigures:
     """Sum up the turns of one program; `bytes_per_token` is None for others than ours."""
     turns, ours = [measured.turns[peer.name] for measured in rounds], [measured.turns[OURS] for measured in rounds]
     summed_up = PeerFigures(

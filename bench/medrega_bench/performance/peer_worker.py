@@ -26,8 +26,6 @@ Turn = Callable[[list[int], list[int]], tuple[float, float]]  # prompt, further 
 
 CONTEXT = 2048
 UBATCH = 512
-Q4_0, Q8_0 = (18, "Q4_0"), (34, "Q8_0")  # bytes of a block of 32 weights; a float16 scale stands before the codes
-BLOCK = 32
 
 
 def medrega(order: Order) -> Turn:
@@ -78,10 +76,9 @@ def llama_cpp(order: Order) -> Turn:
 
     import llama_cpp as ll
 
-    path = _gguf(order)
     ll.llama_log_set(ll.llama_log_callback(_silent), ctypes.c_void_p())
     ll.llama_backend_init()
-    model = ll.llama_model_load_from_file(str(path).encode(), ll.llama_model_default_params())
+    model = ll.llama_model_load_from_file(order["gguf"].encode(), ll.llama_model_default_params())
     if not model:
         raise RuntimeError("llama.cpp could not load the model")
     parameters = ll.llama_context_default_params()
@@ -108,7 +105,7 @@ def openvino(order: Order) -> Turn:
     import openvino_genai
     from openvino import Core, opset13
 
-    path = _gguf(order)
+    path = Path(order["gguf"])
     graph = path.with_name("openvino_model.xml")
     if not graph.exists():
         # The pipeline saves the model and then fails to compile it (2026.4); the saved file compiles.
@@ -204,67 +201,6 @@ def _timed(feed: Callable[[list[int]], object], prompt: list[int], more: list[in
 
 def _silent(level: int, text: bytes, data: object) -> None:
     pass
-
-
-def _gguf(order: Order) -> Path:
-    """Write a Qwen2 of this shape with random weights unless it exists; all matrices are Q4_0, the head may be Q8_0."""
-    import gguf
-    import numpy as np
-
-    path = Path(order["gguf"])
-    if path.exists():
-        return path
-    shape, generator = order["shape"], np.random.default_rng(0)
-    partial = path.with_suffix(".part")
-    writer = gguf.GGUFWriter(str(partial), "qwen2")
-    writer.add_context_length(CONTEXT)
-    writer.add_embedding_length(shape["hidden"])
-    writer.add_block_count(shape["layers"])
-    writer.add_feed_forward_length(shape["mlp"])
-    writer.add_head_count(shape["heads"])
-    writer.add_head_count_kv(shape["kv_heads"])
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_rope_freq_base(1e6)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list([f"<{number}>" for number in range(shape["vocabulary"])])
-    writer.add_token_types([gguf.TokenType.NORMAL] * shape["vocabulary"])
-    writer.add_token_merges(["< 0"])
-    writer.add_eos_token_id(0)
-
-    def matrix(name: str, rows: int, columns: int, kind: tuple[int, str] = Q4_0) -> None:
-        width, precision = kind
-        blocks = generator.integers(0, 256, (rows, columns // BLOCK, width), np.uint8)
-        deviation = 4.61 if kind is Q4_0 else 73.9  # of the codes, drawn uniformly
-        blocks[:, :, :2] = np.array([1 / (deviation * columns**0.5)], np.float16).view(np.uint8)
-        writer.add_tensor(name, blocks.reshape(rows, -1), raw_dtype=gguf.GGMLQuantizationType[precision])
-
-    def vector(name: str, size: int, value: float) -> None:
-        writer.add_tensor(name, np.full(size, value, np.float32))
-
-    hidden, queries, keys = shape["hidden"], shape["heads"] * shape["head_dim"], shape["kv_heads"] * shape["head_dim"]
-    head = Q8_0 if order["head_bits"] == 8 else Q4_0
-    matrix("token_embd.weight", shape["vocabulary"], hidden)
-    matrix("output.weight", shape["vocabulary"], hidden, head)
-    vector("output_norm.weight", hidden, 1.0)
-    for layer in range(shape["layers"]):
-        name = f"blk.{layer}"
-        vector(f"{name}.attn_norm.weight", hidden, 1.0)
-        vector(f"{name}.ffn_norm.weight", hidden, 1.0)
-        for part, rows in (("q", queries), ("k", keys), ("v", keys)):
-            matrix(f"{name}.attn_{part}.weight", rows, hidden)
-            vector(f"{name}.attn_{part}.bias", rows, 0.1)
-        matrix(f"{name}.attn_output.weight", hidden, queries)
-        matrix(f"{name}.ffn_gate.weight", shape["mlp"], hidden)
-        matrix(f"{name}.ffn_up.weight", shape["mlp"], hidden)
-        matrix(f"{name}.ffn_down.weight", hidden, shape["mlp"])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    partial.rename(path)
-    return path
 
 
 PEERS: dict[str, tuple[Callable[[Order], Turn], str]] = {  # name: how to load it, the distribution whose version counts

@@ -1,4 +1,4 @@
-"""The result files of `medrega bench speed`, `peers` and `tower`: written as JSON, and read again for tables.
+"""The result files of `medrega bench speed`, `peers`, its `--question`, and `tower`: JSON, read again for tables.
 
 Older results have no `quietness`: nobody looked whether the machine was quiet.
 """
@@ -16,6 +16,7 @@ from medrega_bench.performance.environment import Environment, ModelIdentity
 from medrega_bench.performance.latency import StageTimes
 from medrega_bench.performance.peer_comparison import ShapeComparison
 from medrega_bench.performance.profiler import Profile
+from medrega_bench.performance.question_comparison import QuestionComparison, QuestionPlan
 from medrega_bench.performance.quietness import Quietness
 from medrega_bench.performance.random_packages import TowerShape
 from medrega_bench.performance.vision_precision import Variant
@@ -65,6 +66,19 @@ class PeersResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuestionsResult:
+    """What `peers --question` measures: whole questions beside other programs."""
+
+    schema_version: int = 1
+    date: str
+    command: str
+    environment: Environment
+    plan: QuestionPlan
+    questions: tuple[QuestionComparison, ...]
+    quietness: Quietness | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
 class TowerResult:
     """What `tower` measures: the vision tower in several precisions."""
 
@@ -81,11 +95,13 @@ class TowerResult:
     quietness: Quietness | None = optional()
 
 
-PerformanceResult = SpeedResult | PeersResult | TowerResult
+PerformanceResult = SpeedResult | PeersResult | QuestionsResult | TowerResult
 
 
 def read(data: Mapping[str, Any], name: str) -> PerformanceResult:
-    """Read the content of a result file of one of the three kinds; raises UsageError with the file's `name`."""
+    """Read the content of a result file of one of the four kinds; raises UsageError with the file's `name`."""
     if "stages" in data:
         return parse(SpeedResult, data, name)
+    if "questions" in data:
+        return parse(QuestionsResult, data, name)
     return parse(PeersResult, data, name) if "shapes" in data else parse(TowerResult, data, name)

@@ -3,57 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from medrega_bench.performance.peer_comparison import OURS, PeerFigures, ShapeComparison
 from medrega_bench.performance.profiler import Profile
 from medrega_bench.performance.quietness import told
 from medrega_bench.performance.random_packages import named
-from medrega_bench.performance.results import PeersResult, PerformanceResult, SpeedResult, TowerResult
+from medrega_bench.performance.results import PeersResult, PerformanceResult, QuestionsResult, SpeedResult, TowerResult
 from medrega_bench.performance.spread import Spread, quotients
+from medrega_bench.reports import question_table
+from medrega_bench.reports.speed_goal import DISTURBED, Goal
 from medrega_edge.errors import UsageError
 
 _Part = TypeVar("_Part")  # of a result, or the whole
 
 LLAMA = "llama.cpp"
-DISTURBED = ", disturbed"  # behind a figure that was measured while something else ran
 EQUAL_HEAD, OWN_HEAD = 4, 8  # bits of the output head: as peers have it, and as export writes it
 
 RANDOM = "random-"  # begins the names of packages of random weights
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One line of the table: a figure and the value that its median has to reach, or with `at_least` off not to exceed.
-
-    A `disturbed` figure was measured on a machine that was not quiet; one that is not `of_time` cares little.
-    """
-
-    what: str
-    goal: float
-    at_least: bool
-    figure: Spread
-    form: str = "{:.2f}"
-    of_time: bool = True
-    disturbed: bool = False
-
-    @property
-    def line(self) -> str:
-        """The row of the table; the range stands behind the median if there is one."""
-        figure = self.form.format(self.figure.median)
-        if self.figure.min != self.figure.max:
-            figure += f" ({self.form.format(self.figure.min)} to {self.form.format(self.figure.max)})"
-        figure += DISTURBED if self.disturbed else ""
-        reached = self.figure.median >= self.goal if self.at_least else self.figure.median <= self.goal
-        sign = ">=" if self.at_least else "<="
-        return f"| {self.what} | {sign} {self.form.format(self.goal)} | {figure} | {'yes' if reached else '**no**'} |"
 
 
 def table(*results: PerformanceResult) -> str:
     """Write goals beside figures. Results come in any order; of a shape measured twice the last counts."""
     shapes, speeds = _shapes(results), [result for result in results if isinstance(result, SpeedResult)]
     goals = [
+        *_marked([(one, one) for one in _questions(results)], question_table.goals),
         *_marked(shapes, _decoding_goals),
         *_marked([(one, one) for one in results if isinstance(one, TowerResult)], _tower_goals),
         *_marked([(one, one) for one in speeds], _answer_goals),
@@ -77,6 +52,10 @@ def summary(*results: PerformanceResult) -> str:
             _summary_line("first answer about an image, package loaded, ms", _given(warm.first_answer_ms), "{:.0f}", mark),
             _summary_line("next answer about the same image, ms", warm.with_jump_forward_ms, "{:.1f}", mark),
         ]
+    for goal in _marked([(one, one) for one in _questions(results)], question_table.goals):
+        if question_table.OUR_ANSWER in goal.what:
+            mark = DISTURBED if goal.disturbed else ""
+            lines.append(_summary_line(f"{goal.what}: times as fast", goal.figure, "{:.2f}", mark))
     for goal in _marked(_shapes(results), _decoding_goals):
         if "(default)" in goal.what and "llama.cpp" in goal.what:
             mark = DISTURBED if goal.disturbed else ""
@@ -112,6 +91,10 @@ def _shapes(results: Sequence[PerformanceResult]) -> list[tuple[ShapeComparison,
     """Each shape with the result that it is of; of one measured twice the last."""
     peers = [result for result in results if isinstance(result, PeersResult)]
     return list({(shape.shape, shape.head_bits): (shape, result) for result in peers for shape in result.shapes}.values())
+
+
+def _questions(results: Sequence[PerformanceResult]) -> list[QuestionsResult]:
+    return [result for result in results if isinstance(result, QuestionsResult)]
 
 
 def _decoding_goals(shapes: Sequence[ShapeComparison]) -> Iterator[Goal]:
@@ -164,7 +147,7 @@ def _lookup_goals(shapes: Sequence[ShapeComparison]) -> Iterator[Goal]:
         if shape.head_bits != EQUAL_HEAD or not {LLAMA, OURS} <= by_name.keys():
             continue
         ahead, _ = _times_as_fast(by_name[LLAMA], by_name[OURS])
-        for kind in shape.lookup:
+        for kind in shape.lookup or ():
             what = f"{kind.texts} in our own sentences, {shape.shape} shape, jump-forward and prompt lookup"
             yield Goal(
                 f"{what}, against llama.cpp Q4_0 token by token", 1.6, True, Spread.of([ahead.median * kind.gain.median])
@@ -261,6 +244,11 @@ def tower_table(result: TowerResult) -> str:
     flags = ", ".join(result.processor_flags)
     lines.append(f"{result.threads} threads, processor with {flags}. {_measured_with(result)}")
     return "\n".join(lines)
+
+
+def questions_table(*results: QuestionsResult) -> str:
+    """Write a row for each program: whole questions, and how many times as fast ours is."""
+    return "\n".join([*question_table.lines(results), "", *map(_measured_with, results)])
 
 
 def _shares(profile: Profile) -> str:

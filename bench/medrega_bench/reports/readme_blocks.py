@@ -96,6 +96,7 @@ RENDERERS: dict[str, Callable[..., str]] = {
     "fast": fast_table.table,
     "fast-summary": fast_table.summary,
     "peers": fast_table.peers_table,
+    "peers-questions": fast_table.questions_table,
     "tower": fast_table.tower_table,
     **TASK_TABLES,
     **FIELD_TABLES,
@@ -123,7 +124,7 @@ PICTURES: dict[str, Callable[..., Drawn]] = {
 
 # What turns the JSON of a block's result into a dataclass.
 READERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
-    **dict.fromkeys(("fast", "fast-summary", "peers", "tower"), performance.read),
+    **dict.fromkeys(("fast", "fast-summary", "peers", "peers-questions", "tower"), performance.read),
     **dict.fromkeys(("sweep", "sweep-size"), sweep_result.read),
     **dict.fromkeys(TASK_TABLES, read_tasks),
     **dict.fromkeys(FIELD_TABLES, partial(parse, FieldResult)),
