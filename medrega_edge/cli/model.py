@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from medrega_edge.errors import MedregaError
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
+    from medrega_edge.inference.foretelling import Foretold
     from medrega_edge.package.package import Package
 
 model_app = App(help="List, inspect or verify model packages.")
@@ -50,12 +52,17 @@ def model_info(
     labels: Annotated[
         bool, typer.Option("--labels", help="List the structures that it can locate and the label sets instead.")
     ] = False,
+    with_speed: Annotated[
+        bool, typer.Option("--speed", help="Measure this machine for a second and foretell how fast the package is on it.")
+    ] = False,
 ) -> None:
     """Show what a package is and how accurate it was measured to be.
 
     medrega model info
 
     medrega model info --labels
+
+    medrega model info --speed
     """
     from medrega_edge.inference import memory
     from medrega_edge.inference.devices import available_threads, decoder_threads
@@ -73,7 +80,7 @@ def model_info(
     manifest, peak = package.manifest, memory.peak(package.manifest)
     if as_json:
         both = {"manifest": json.loads(manifest.to_json()), "certificate": json.loads(text), "peak_memory_bytes": peak}
-        print_json(both)
+        print_json(both | ({"foretold": asdict(_foretold(package)[0])} if with_speed else {}))
         return
     available = available_threads()
     threads = decoder_threads(manifest, available)
@@ -86,6 +93,8 @@ def model_info(
     print_result(Message("package.info_modalities", modalities=manifest.modalities))
     print_result(Message("package.info_size", megabytes=package.total_bytes / 1e6))
     print_result(Message("package.info_memory", megabytes=peak / 1e6))
+    if with_speed:
+        _print_foretold(package, threads)
     if manifest.regions:
         print_result(Message("package.info_regions", bins=manifest.regions.bins))
     if manifest.masks:
@@ -99,6 +108,36 @@ def model_info(
     for line in certificate_lines(certificate, language, whole):
         print_result(line)
     print_result(NOTICE_ZH if language is Language.ZH else NOTICE)
+
+
+def _foretold(package: Package) -> tuple[Foretold, float | None]:
+    """Measure memory, products and, where the package does not fit into memory, the disk; return what they promise.
+
+    The second value is what the disk reads, in bytes a second; None where it was not measured.
+    """
+    from medrega_edge.inference import foretelling, memory
+    from medrega_edge.inference.devices import available_threads, decoder_threads
+    from medrega_edge.inference.machine_speed import disk_bytes, machine_speed
+
+    manifest, free, threads = package.manifest, memory.free(), available_threads()
+    work = foretelling.Work.of(manifest, foretelling.layers_with_attention(package.read("vision")))
+    role = "decoder_data" if "decoder_data" in manifest.files else "decoder"
+    disk = disk_bytes(package.path(role)) if foretelling.larger_than(work, free) else None
+    speed = machine_speed(threads, decoder_threads(manifest, threads), foretelling.decoder_group(manifest))
+    return foretelling.foretell(work, speed, free, disk), disk
+
+
+def _print_foretold(package: Package, threads: int) -> None:
+    told, disk = _foretold(package)
+    print_result(Message("package.info_rate", rate=told.tokens_per_second, threads=threads))
+    if told.first_answer_seconds is None:
+        print_result(Message("package.info_no_first"))
+    else:
+        print_result(Message("package.info_answers", first=told.first_answer_seconds, following=told.next_answer_seconds))
+    if told.mapped:
+        print_result(Message("package.info_mapped", megabytes=told.peak_bytes / 1e6))
+    if told.from_disk and disk is not None:
+        print_result(Message("package.info_from_disk", rate=disk / 1e9))
 
 
 def _list_labels(package: Package) -> None:

@@ -13,7 +13,6 @@ from medrega_bench.cli.main import bench_app
 from medrega_bench.performance import (
     cold_start,
     determinism,
-    environment,
     latency,
     peer_comparison,
     quietness,
@@ -24,6 +23,7 @@ from medrega_bench.performance import (
 from medrega_bench.performance.quietness import Disturbance, Quietness
 from medrega_bench.performance.spread import Spread
 from medrega_edge.errors import ResourceError, UsageError
+from medrega_edge.inference import machine_speed
 
 from .test_fast_table import results as made
 
@@ -66,8 +66,8 @@ def test_speed_measures_every_number_of_threads_and_what_else_is_asked_for(out, 
     monkeypatch.setattr(cold_start, "measure", lambda package, repeats: SPEED.cold)
     monkeypatch.setattr(cold_start, "measure_shape", lambda shape: asked.append(shape) or SPEED.memory[0])
     monkeypatch.setattr(determinism, "measure", lambda *given: asked.append(given[1:]) or SPEED.repeatability)
-    monkeypatch.setattr(environment.MemoryReader, "gigabytes_per_second", lambda self: 20.0)
-    monkeypatch.setattr(environment, "_BLOCK_BYTES", 8)
+    monkeypatch.setattr(machine_speed.MemoryReader, "gigabytes_per_second", lambda self: 20.0)
+    monkeypatch.setattr(machine_speed, "_BLOCK_BYTES", 8)
     run = bench("speed", "--threads", "1,2", "--memory", "1b", "--repeatability", 9, "--out", out)
     assert run.exit_code == 0, run.output
     assert asked == [(1, "cpu", 7), (2, "cpu", 7), "1b", ([1, 2], 9)]

@@ -11,10 +11,11 @@ import pytest
 from medrega_bench.performance import batch_scale, cold_start, determinism, latency, random_packages, vision_precision
 from medrega_bench.performance.cold_start import ColdStart
 from medrega_bench.performance.determinism import Run
-from medrega_bench.performance.environment import MemoryReader, command, environment, int8_flags, without_folder
+from medrega_bench.performance.environment import command, environment, int8_flags, without_folder
 from medrega_bench.performance.spread import Spread, quotients
 from medrega_edge.errors import ResourceError
 from medrega_edge.images.samples import sample_path
+from medrega_edge.inference.machine_speed import MemoryReader
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import default_folder
 

@@ -26,7 +26,8 @@ def test_parameters_of_a_known_model():
 
 
 def test_groups_are_those_that_export_would_choose():
-    assert {name: shape.group for name, shape in random_packages.SHAPES.items()} == {"tiny": 32, "0.5b": 128, "1b": 128}
+    groups = {name: shape.group for name, shape in random_packages.SHAPES.items()}
+    assert groups.pop("tiny") == 32 and set(groups.values()) == {128}
     assert dataclasses.replace(random_packages.named("0.5b"), group=32).group == 32
 
 
@@ -37,7 +38,7 @@ def test_the_command_line_has_every_shape():
 
 def test_an_unknown_shape_is_refused():
     with pytest.raises(UsageError) as error:
-        random_packages.named("7b")
+        random_packages.named("70b")
     assert error.value.code == "bench.no_shape"
     assert "tiny" in error.value.message.params["shapes"]
 

@@ -7,6 +7,7 @@ from medrega_bench.cli.boxes import boxes
 from medrega_bench.cli.compare import compare, gate
 from medrega_bench.cli.docs import docs
 from medrega_bench.cli.familiarity import familiarity
+from medrega_bench.cli.foretell import foretell
 from medrega_bench.cli.honesty import field, honesty
 from medrega_bench.cli.intervals import calibrate, coverage
 from medrega_bench.cli.label_priors import label_priors
@@ -40,7 +41,7 @@ GROUPS = {
         score,
     ),
     "Comparison and honesty": (field, honesty),
-    "Speed": (speed, peers, tower, shape),
+    "Speed": (speed, peers, tower, foretell, shape),
     "Reports": (suite, run, sweep, compare, submit, gate, docs),
 }
 

@@ -25,6 +25,8 @@ class ShapeName(StrEnum):
     TINY = "tiny"
     HALF_BILLION = "0.5b"
     BILLION = "1b"
+    THREE_BILLION = "3b"
+    SEVEN_BILLION = "7b"
 
 
 class PeerShape(StrEnum):

@@ -62,10 +62,10 @@ def run(
     from medrega_bench.datasets import quick_set
     from medrega_bench.datasets.dataset_selection import choose
     from medrega_bench.evaluation import measure
-    from medrega_bench.performance.environment import MemoryReader
     from medrega_bench.performance.quietness import Watch
     from medrega_bench.reports import render
     from medrega_bench.reports.document import document, figures_of
+    from medrega_edge.inference.machine_speed import MemoryReader
     from medrega_edge.io.atomic import check_output_path, unwritable, write_text
     from medrega_edge.package.registry import find_package
 

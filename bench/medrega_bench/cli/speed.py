@@ -64,10 +64,11 @@ def speed(
     from medrega_bench import result_files
     from medrega_bench.extras import require_export
     from medrega_bench.performance import batch_scale, cold_start, determinism, latency
-    from medrega_bench.performance.environment import MemoryReader, ModelIdentity, command, environment
+    from medrega_bench.performance.environment import ModelIdentity, command, environment
     from medrega_bench.performance.quietness import Watch
     from medrega_bench.performance.results import SpeedResult
     from medrega_edge.inference.devices import available_threads
+    from medrega_edge.inference.machine_speed import MemoryReader
     from medrega_edge.io.atomic import check_output_path
     from medrega_edge.package.registry import find_package
 

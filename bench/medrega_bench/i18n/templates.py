@@ -178,6 +178,8 @@ TEMPLATES: dict[str, str] = {
     "bench.documents_current": "up to date",
     "bench.documents_updated": "updated {documents}",
     "bench.dominated": "{point}, dominated by {others}",
+    "bench.foretold": "{shape}: foretold {memory:+.0%} memory, {tokens:+.0%} tokens/s, {first:+.0%} time to the first "
+    "answer, against what came",
     "bench.gate_missed": "The result does not pass; what it misses is listed.",
     "bench.gate_passed": "passes",
     "bench.grammar_hole": "Random weights wrote what cannot be read, so the grammar has a hole; report it with the results.",

@@ -101,6 +101,12 @@ def measure(package: Package, repeats: int) -> ColdStart:
     )
 
 
+def peak_bytes(package: Package) -> int:
+    """Run one process that answers a question; return its peak memory. Raises ResourceError when it fails."""
+    with compiled_modules() as environment:
+        return round(_launch(_command(package), environment)[1] * 2**20)
+
+
 def measure_second(package: Package, repeats: int) -> SecondProcess:
     """Run three processes `repeats` times, after a turn that is not counted; raises ResourceError when one fails."""
     turns = []

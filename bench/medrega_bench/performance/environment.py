@@ -7,15 +7,11 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-
-import numpy as np
 
 from medrega_bench.result_files import optional
 from medrega_edge.inference.devices import available_threads
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
 
 DISTRIBUTIONS = ("medrega-edge", "onnxruntime", "numpy", "pillow", "tokenizers")
 INT8_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")  # on which the speed of INT8 products depends
-_BLOCK_BYTES = 256 * 1024 * 1024  # of each thread: far beyond every cache
 
 
 @dataclass(frozen=True)
@@ -140,25 +135,3 @@ def _onnxruntime_for_gpu() -> dict[str, str | None]:
     """Its version under the name of what it stands in for (docs/gpu.md); nothing where it is not installed."""
     found = _version("onnxruntime-gpu")
     return {"onnxruntime": found} if found and _version("onnxruntime") is None else {}
-
-
-class MemoryReader:
-    """Measures read bandwidth, the limit of decoding: every token reads every weight.
-
-    Each thread sums a block of its own. The blocks stay allocated, so that a measurement takes milliseconds.
-    """
-
-    def __init__(self, threads: int) -> None:
-        """Allocate a block for each thread."""
-        self._blocks = [np.ones(_BLOCK_BYTES // 8) for _ in range(threads)]
-
-    def gigabytes_per_second(self, repeats: int = 5) -> float:
-        """Read all blocks at once, `repeats` times; return the best, because other programs may read at the same time."""
-        with ThreadPoolExecutor(len(self._blocks)) as pool:
-            seconds = min(self._seconds(pool) for _ in range(repeats))
-        return _BLOCK_BYTES * len(self._blocks) / seconds / 1e9
-
-    def _seconds(self, pool: ThreadPoolExecutor) -> float:
-        begun = time.perf_counter()
-        list(pool.map(np.sum, self._blocks))  # numpy releases the interpreter's lock while it sums
-        return time.perf_counter() - begun

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medrega_bench.performance.environment import MemoryReader
+from medrega_edge.inference.machine_speed import MemoryReader
 
 PROC = Path("/proc")
 _PRODUCT = 1024  # rows and columns: 7 ms on two cores, longer than a thread takes to wake

@@ -115,6 +115,12 @@ SHAPES = {
         ),
         VIT_300M,
     ),
+    "3b": PackageShape(  # Qwen2.5-3B
+        TextShape(layers=36, hidden=2048, heads=16, kv_heads=2, head_dim=128, mlp=11008, vocabulary=151936), VIT_300M
+    ),
+    "7b": PackageShape(  # Qwen2.5-7B
+        TextShape(layers=28, hidden=3584, heads=28, kv_heads=4, head_dim=128, mlp=18944, vocabulary=152064), VIT_300M
+    ),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from medrega_bench.performance.batch_scale import BatchScale
 from medrega_bench.performance.cold_start import ColdStart, PeakMemory, SecondProcess
 from medrega_bench.performance.determinism import Determinism
 from medrega_bench.performance.environment import Environment, ModelIdentity
+from medrega_bench.performance.foretold import ForetoldShape
 from medrega_bench.performance.latency import StageTimes
 from medrega_bench.performance.peer_comparison import ShapeComparison
 from medrega_bench.performance.profiler import Profile
@@ -78,6 +79,19 @@ class TowerResult:
     processor_flags: tuple[str, ...]
     variants: tuple[Variant, ...]
     profiles: Mapping[str, Profile]
+    quietness: Quietness | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForetellResult:
+    """What `foretell` measures: what was said of each shape beforehand, and what came."""
+
+    schema_version: int = 1
+    date: str
+    command: str
+    environment: Environment
+    threads: int
+    foretold: tuple[ForetoldShape, ...]
     quietness: Quietness | None = optional()
 
 

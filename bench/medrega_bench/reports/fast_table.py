@@ -10,7 +10,7 @@ from medrega_bench.performance.peer_comparison import OURS, PeerFigures, ShapeCo
 from medrega_bench.performance.profiler import Profile
 from medrega_bench.performance.quietness import told
 from medrega_bench.performance.random_packages import named
-from medrega_bench.performance.results import PeersResult, PerformanceResult, SpeedResult, TowerResult
+from medrega_bench.performance.results import ForetellResult, PeersResult, PerformanceResult, SpeedResult, TowerResult
 from medrega_bench.performance.spread import Spread, quotients
 from medrega_edge.errors import UsageError
 
@@ -63,7 +63,7 @@ def table(*results: PerformanceResult) -> str:
         *_marked([(one, one) for one in speeds], _cache_goals),
     ]
     lines = ["| | goal | median (smallest to largest) | held |", "|---|---|---|---|", *(goal.line for goal in goals)]
-    return "\n".join([*lines, "", *map(_measured_with, results)])
+    return "\n".join([*lines, "", *map(measured_with, results)])
 
 
 def summary(*results: PerformanceResult) -> str:
@@ -81,7 +81,7 @@ def summary(*results: PerformanceResult) -> str:
         if "(default)" in goal.what and "llama.cpp" in goal.what:
             mark = DISTURBED if goal.disturbed else ""
             lines.append(_summary_line(f"{goal.what}: times as fast", goal.figure, "{:.2f}", mark))
-    return "\n".join([*lines, "", *map(_measured_with, results)])
+    return "\n".join([*lines, "", *map(measured_with, results)])
 
 
 def _summary_line(what: str, figure: Spread, form: str, mark: str = "") -> str:
@@ -243,7 +243,7 @@ def peers_table(*results: PeersResult) -> str:
     for result in results:
         plan = result.plan
         how = f"{plan.rounds} rounds in turn, {plan.threads} threads, prompts of {plan.prompt} tokens."
-        lines.append(f"{how} {_measured_with(result)}")
+        lines.append(f"{how} {measured_with(result)}")
     return "\n".join([*lines, "", "Profiles of ours:", "", *profiles])
 
 
@@ -259,7 +259,7 @@ def tower_table(result: TowerResult) -> str:
     lines.append("")
     lines += [f"Profile of {name}: {_shares(profile)}." for name, profile in result.profiles.items()]
     flags = ", ".join(result.processor_flags)
-    lines.append(f"{result.threads} threads, processor with {flags}. {_measured_with(result)}")
+    lines.append(f"{result.threads} threads, processor with {flags}. {measured_with(result)}")
     return "\n".join(lines)
 
 
@@ -267,7 +267,8 @@ def _shares(profile: Profile) -> str:
     return ", ".join(f"{group} {share:.0%}" for group, share in profile.groups.items())
 
 
-def _measured_with(result: PerformanceResult) -> str:
+def measured_with(result: PerformanceResult | ForetellResult) -> str:
+    """Say when and how a result was measured, on what machine, and whether that was quiet."""
     machine = result.environment
     version = machine.versions["onnxruntime"]
     flags = f" ({', '.join(machine.int8_flags)})" if machine.int8_flags else ""

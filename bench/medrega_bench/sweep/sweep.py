@@ -18,12 +18,12 @@ from medrega_bench.evaluation import measure, paired
 from medrega_bench.evaluation.answer_cache import Progress
 from medrega_bench.evaluation.results import AnswerRow, PackageResult, RunResult
 from medrega_bench.extras import require_export
-from medrega_bench.performance.environment import MemoryReader
 from medrega_bench.sweep.result import Loss, Point, Rate, RefusedPrecision, SweepResult
 from medrega_edge.errors import GateError, UsageError
 from medrega_edge.evaluation.bootstrap import Interval, mean_interval
 from medrega_edge.evaluation.comparison import whole_tasks
 from medrega_edge.i18n.message import Message
+from medrega_edge.inference.machine_speed import MemoryReader
 from medrega_edge.io.atomic import write_text
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.package.package import Package
