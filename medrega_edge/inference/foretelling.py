@@ -41,7 +41,8 @@ SECONDS_PER_LAYER = 40e-6  # of a pass: threads meet after each operator
 class Work:
     """What a package asks of a machine. `weights` are those of the layers of the language model, each for every token.
 
-    `token_bytes` are read for each token, the output head's included, and `cache_bytes` for each position before it. At one
+    `token_bytes` are read for each token, the output head's included, and `cache_bytes` for each position before it. Of
+    these, `narrow_bytes` are weights as wide as the layers', 4 bits in most packages; a head of 8 bits is not. At one
     position, `values` are layers times width, `attended_values` layers times the width of attention. The operations of the
     tower, with weights of 8 bits and in float32, are those of one image, an addition counting as one; None for a tower of
     convolutions, whose manifest does not tell them.
@@ -50,6 +51,7 @@ class Work:
     layers: int
     weights: int
     token_bytes: int
+    narrow_bytes: int
     cache_bytes: int
     values: int
     attended_values: int
@@ -81,6 +83,7 @@ class Work:
             layers=spec.layers,
             weights=round(layers_bytes * 8 / bits),
             token_bytes=stored["decoder"],
+            narrow_bytes=stored["decoder"] if head_bits == bits else round(layers_bytes),
             cache_bytes=_cache_bytes(spec),
             values=spec.layers * spec.hidden,
             attended_values=spec.layers * spec.heads * spec.head_dim,
@@ -135,7 +138,8 @@ def foretell(
     token_read, tower_read = work.token_bytes / second_bytes, work.tower_bytes / second_bytes
     read = work.token_bytes + work.cache_bytes * (asked + answer_tokens / 2)
     overhead = work.layers * SECONDS_PER_LAYER
-    one = max(token_read, overhead + read / (OF_READING * min(speed.read_bytes, speed.row_bytes)))
+    narrow = work.narrow_bytes / min(speed.read_bytes, speed.row_bytes)
+    one = max(token_read, overhead + (narrow + (read - work.narrow_bytes) / speed.read_bytes) / OF_READING)
 
     def many(tokens: int) -> float:
         floats = _float_operations(work.values, work.attended_values, tokens, asked) / (OF_FLOAT * speed.float_operations)

@@ -32,7 +32,21 @@ SPEED = MachineSpeed(
     int8_operations=1e12,
     float_operations=3e11,
 )
-WORK = Work(24, 360_000_000, 330_000_000, 24_576, 21_504, 21_504, 256, 310_000_000, 6e11, 1.4e11, 1090 * 2**20, 10**8)
+WORK = Work(
+    layers=24,
+    weights=360_000_000,
+    token_bytes=330_000_000,
+    narrow_bytes=190_000_000,
+    cache_bytes=24_576,
+    values=21_504,
+    attended_values=21_504,
+    image_tokens=256,
+    tower_bytes=310_000_000,
+    tower_operations=6e11,
+    tower_float_operations=1.4e11,
+    peak_bytes=1090 * 2**20,
+    mapped_peak_bytes=10**8,
+)
 TOLD = foretell(WORK, SPEED)
 SHAPE = ForetoldShape(
     "0.5b",
