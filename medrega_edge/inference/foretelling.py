@@ -25,14 +25,16 @@ ATTENTION = b"\x22\x12MultiHeadAttention"  # in a graph's bytes: field 4 of a no
 LAYER_SQUARES = 12  # weights of a tower's layer in squares of its width: four of attention, eight of a network of 4 widths
 
 # How much of the speed of memory and fixed products a model reaches, and what has no product.
-OF_READING, OF_INT4 = 1.0, 1.0
-# 0.62 T operations of the 300 M tower in INT8 took 367 ms with AMX (profile of 2026-11-30, docs/default_package.md).
+OF_READING, OF_INT4 = 1.0, 1.0  # not fitted yet
+# The profile of the 300 M tower in INT8 with AMX, 2026-11-30: 0.62 T operations with weights of 8 bits took 367 ms, 1.7 T a
+# second, beside 2.8 T of the fixed product at its best.
 OF_INT8 = 0.6
-# The same profile: attention of a layer, softmax included, made 262 GFLOP/s beside 277 to 316 of products in float32.
-OF_FLOAT = 0.85
+# The same profile: 103 G operations of attention, softmax included, took 476 ms, 217 G a second, beside 275 to 315 G of
+# products in float32.
+OF_FLOAT = 0.73
 # The same profile: norms, Gelu, sums and rounding took 136 ms for 25 M values (1025 positions x 1024 x 24 layers), 5.4 ns
-# each, in which the products in float32 above do so many operations. In a prompt of the 0.5 B shape (8 % of it) 4.5 ns.
-OPERATIONS_PER_VALUE = 1500
+# each, in which attention does 1170 operations. In a prompt of the 0.5 B shape, 8 % of it, 4.5 ns.
+OPERATIONS_PER_VALUE = 1150
 # A token of the 0.5 B shape took 7.7 ms, 0.9 more than reading its weights (`bench peers` of 2026-11-28), in 24 layers.
 SECONDS_PER_LAYER = 40e-6  # of a pass: threads meet after each operator
 
