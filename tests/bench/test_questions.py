@@ -1,238 +1,139 @@
-"""Whole questions beside other programs: rounds of faked ones, their figures, goals and table, and ours at a tiny shape."""
-
-from __future__ import annotations
-
-import importlib
 import json
-import subprocess
-import sys
-from dataclasses import replace
+import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
-from medrega_bench import extras, result_files
-from medrega_bench.cli.main import bench_app
-from medrega_bench.performance import peer_comparison, question_comparison, question_worker, results
-from medrega_bench.performance.environment import Environment
-from medrega_bench.performance.peer_comparison import OURS
-from medrega_bench.performance.peers import PEERS, PeerError
-from medrega_bench.performance.question_comparison import ONE_BY_ONE, QuestionPlan
-from medrega_bench.performance.question_worker import LLAMA, LLAMA_SMALL
-from medrega_bench.performance.random_packages import PackageShape, TextShape, TowerShape, named
-from medrega_bench.performance.results import QuestionsResult
-from medrega_bench.reports import fast_table
-from medrega_edge.errors import ResourceError
-from medrega_edge.package.package import Package
-from medrega_edge.package.registry import default_folder
+from medrega_bench.datasets.dataset_selection import choose
+from medrega_bench.datasets.questions import LeftOut, questions_of
+from medrega_edge.domain import Language, Task
+from medrega_edge.evaluation.questions import Question
+from medrega_edge.evaluation.records import read_records
+from medrega_edge.prompts.region_markup import parse
 
-from .test_quietness import quiet_watch
-
-PLAN = QuestionPlan(threads=1, rounds=3, cold_rounds=2, tokens=25, images=4)
-SECONDS = {  # of a first question
-    OURS: 1.0,
-    ONE_BY_ONE: 1.5,
-    LLAMA: 4.0,
-    LLAMA_SMALL: 5.0,
-    "OpenVINO": 3.0,
-    "torch bf16": 9.0,
-}
+DATA = Path(os.environ.get("MEDREGA_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
-class FakeWorker:
-    """A worker whose questions take so many seconds; onnxruntime-genai never starts, torch fp32 fails when it is asked."""
-
-    started_with: list[tuple[str, bool]] = []
-
-    def __init__(self, python, script, order):
-        self.name = order["peer"]
-        self.started_with.append((self.name, order["cold"]))
-        if self.name == "onnxruntime-genai":
-            raise PeerError("bench.peer_ended", exit_code=1, problem="unsupported")
-        self.started = {"version": "9", "peak_mib": 100 * SECONDS.get(self.name, 1)}
-
-    def ask(self):
-        if self.name == "torch fp32":
-            raise PeerError("bench.peer_ended", exit_code=1, problem="out of breath")
-        first = SECONDS[self.name]
-        seconds = {"first": first, "second": first / 10, "batch": 4 * first}
-        parts = {"tower": 0.6, "reading": 0.2, "answering": 0.2} if self.name == OURS else None
-        return {"seconds": seconds, "tokens": 25.0, "peak_mib": 200.0, "parts": parts}
-
-    def close(self):
-        pass
-
-
-@pytest.fixture
-def faked(monkeypatch, tmp_path):
-    """All workers are fakes; the package is the default one. Yields the scripts that were run, and with which order."""
-    scripts = []
-    monkeypatch.setattr(FakeWorker, "started_with", [])
-    for name, value in {
-        "write_package": lambda shape, folder: Package.open(default_folder()),
-        "install": lambda peer, folder: tmp_path / peer.environment,
-        "run_script": lambda python, script, order: scripts.append((order["peer"], Path(script).stem, order)),
-        "WorkerProcess": FakeWorker,
-    }.items():
-        monkeypatch.setattr(question_comparison, name, value)
-    monkeypatch.setattr(peer_comparison, "PAUSE_SECONDS", 0)
-    return scripts
-
-
-def compared(messages=None):
-    tell = (messages if messages is not None else []).append
-    return question_comparison.measure("0.5b", named("0.5b"), PLAN, Path("environments"), tell, quiet_watch(), PEERS)
-
-
-def result():
-    environment = Environment("P", 2, 8.0, "Linux", "3.11", {"onnxruntime": "1"})
-    return QuestionsResult(date="d", command="c", environment=environment, plan=PLAN, questions=(compared(),))
-
-
-@pytest.mark.usefixtures("faked")
-def test_every_program_starts_cold_in_each_round_and_once_to_stay():
-    programs = {program.name: program for program in compared().programs}
-    assert list(programs) == [OURS, ONE_BY_ONE, LLAMA, LLAMA_SMALL, "OpenVINO", "torch bf16"]
-    for name in programs:
-        assert FakeWorker.started_with.count((name, True)) == 1 + PLAN.cold_rounds  # one fills the page cache
-        assert FakeWorker.started_with.count((name, False)) == 1
-    theirs = programs["OpenVINO"]
-    assert theirs.seconds["first"].median == 3.0 and theirs.seconds["first"].n == PLAN.rounds
-    assert {stage: ratio.median for stage, ratio in theirs.ratios.items() if stage != "cold"} == {
-        "first": 3.0, "second": pytest.approx(3.0), "batch": 3.0,
+def record(**changes):
+    row = {
+        "id": "r1", "dataset": "set", "image": "images/肝.png", "width": 200, "height": 100, "modality": "ct",
+        "split": "test", "dup_of_eval": False, "labels": [], "qa": [],
+        "regions": [
+            {"label_en": "liver", "label_zh": "肝脏", "kind": "organ", "boxes": [[20, 10, 100, 50]]},
+            {"label_en": "vertebra", "label_zh": "椎骨", "kind": "organ", "boxes": [[9, 50, 20, 90], [0, 0, 9, 9]]},
+            {"label_en": "retinal blood vessels", "label_zh": "血管", "kind": "structure", "boxes": [[0, 0, 200, 100]]},
+        ],
     }  # fmt: skip
-    assert theirs.parts is None and programs[OURS].parts["tower"].median == 0.6
-    assert (theirs.cold_peak_mib, theirs.peak_mib) == (300.0, 200.0)
+    return row | changes
 
 
-def test_all_get_the_same_tokens_and_their_files_are_written_first(faked):
-    comparison = compared()
-    assert [(peer, script) for peer, script, _ in faked] == [
-        (LLAMA, "gguf_files"), (LLAMA_SMALL, "gguf_files"), ("OpenVINO", "gguf_files"), ("OpenVINO", "openvino_files"),
-    ]  # fmt: skip
-    assert [order.get("tower_type") for _, _, order in faked] == ["F16", "Q8_0", None, None]
-    assert len({order["mmproj"] for _, _, order in faked if "mmproj" in order}) == 2
-    for _, _, order in faked:
-        assert (order["before"], order["after"], order["question"]) == comparison.prompt
-        assert (order["tokens"], order["images"], order["head_bits"]) == (25, 4, 8)
-        json.dumps(order)
+def write(folder, *rows):
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    (folder / "records.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
 
 
-@pytest.mark.usefixtures("faked")
-def test_a_program_that_does_not_start_or_fails_later_is_named_with_its_reason():
-    messages = []
-    missing = compared(messages).missing
-    assert [(peer.name, peer.reason) for peer in missing] == [
-        ("onnxruntime-genai", "ended with code 1: unsupported"), ("torch fp32", "ended with code 1: out of breath"),
-    ]  # fmt: skip
-    assert [message.params["peer"] for message in messages if message.code == "bench.peer_missing"] == [
-        "onnxruntime-genai", "torch fp32",
-    ]  # fmt: skip
+def asked(folder, split="test"):
+    made = list(questions_of(read_records(folder, split)))
+    return [one for one in made if isinstance(one, Question)], [str(one.reason) for one in made if isinstance(one, LeftOut)]
 
 
-@pytest.mark.usefixtures("faked")
-def test_without_ours_there_is_no_measurement(monkeypatch):
-    def dead(self):
-        raise PeerError("bench.peer_ended", exit_code=1, problem="dead")
-
-    monkeypatch.setattr(FakeWorker, "ask", dead)
-    with pytest.raises(ResourceError) as error:
-        compared()
-    assert error.value.code == "bench.measurement_failed"
-
-
-@pytest.mark.usefixtures("faked")
-def test_goals_are_against_the_best_other_program_and_a_miss_is_bold():
-    made = result()
-    lines = fast_table.table(made).splitlines()
-    goals = {line.split("|")[1].strip(): line for line in lines[2:] if line.startswith("|")}
-    assert len(goals) == 7
-    first = goals["first question about an image, 1 B shape, box by the grammar, against OpenVINO"]
-    assert first.endswith(">= 1.50 | 3.00 | yes |")
-    assert goals["second question about it, 1 B shape, token by token, against OpenVINO"].endswith("| 2.00 | **no** |")
-    assert "questions about 4 images, 1 B shape, token by token, against OpenVINO" in goals
-    memory = goals["peak memory of a process with one answer, 1 B shape, OpenVINO over ours"]
-    assert memory.endswith(">= 1.00 | 3.00 | yes |")
-    short = fast_table.summary(made)
-    assert "| second question about it, 1 B shape, box by the grammar, against OpenVINO: times as fast | 3.00" in short
-    assert "token by token" not in short
+def test_one_question_an_object_and_language_and_the_truth_is_readable(tmp_path):
+    made, _ = asked(write(tmp_path, record()))
+    rows = [one.to_dict() for one in made if one.object == "liver"]
+    assert [row["question"] for row in rows] == ["locate the liver", "What is this?", "请定位肝脏", "这是什么？"]
+    assert [row["truth"]["text"] for row in rows[1::2]] == ["liver", "肝脏"]
+    assert [row["box"] for row in rows[1::2]] == [[20, 10, 100, 50]] * 2
+    for row in rows[::2]:
+        assert Path(row["image"]).is_absolute()
+        assert row["setting"] == "single_object_single_region"
+        parsed = parse(row["truth"]["text"])
+        assert parsed.problems == ()
+        assert parsed.regions[0].boxes[0].as_list() == [100, 100, 500, 500]
+        assert row["truth"]["regions"][0]["boxes"] == [[20, 10, 100, 50]]
 
 
-@pytest.mark.usefixtures("faked")
-def test_another_shape_has_a_table_and_no_goals():
-    made = result()
-    made = replace(made, questions=(replace(made.questions[0], shape="tiny"),))
-    assert "against" not in fast_table.table(made)
-    assert "| OpenVINO 9, int4-g128, head int8, tower int8 |" in fast_table.questions_table(made)
+def test_several_regions_are_asked_for_at_once_top_to_bottom(tmp_path):
+    made, _ = asked(write(tmp_path, record()))
+    (english, chinese) = [one for one in made if one.object == "vertebra"]
+    assert english.setting == chinese.setting == "single_object_multi_region"
+    assert english.truth.text == "<ref>vertebra</ref><box>[[0, 0, 45, 90], [45, 500, 100, 899]]</box>"
+    assert chinese.truth.regions[0].label == "椎骨"
 
 
-@pytest.mark.usefixtures("faked")
-def test_the_table_has_every_program_and_where_our_time_goes():
-    text = fast_table.questions_table(result())
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({row.count("|") for row in rows}) == 1  # every row has all cells
-    assert "| onnxruntime-genai | not measured: ended with code 1: unsupported |" in text
-    assert "First question of medrega, answer of 25 tokens: tower 0.60 s (60%)" in text
-    assert "answers of 25 tokens" in text and "Measured d with `c`" in text
+def test_questions_and_classes_of_the_image(tmp_path):
+    qa = [
+        {"lang": "zh", "question": "肝脏健康吗？", "answer": "健康"},
+        {"lang": "en", "question": "Is it CT?", "answer": "Yes"},
+    ]
+    skin = record(regions=[], qa=qa, labels=["melanoma"], modality="dermoscopy")
+    hand = record(regions=[], id="r2", labels=["hand", "oblique"], modality="xray")
+    made, _ = asked(write(tmp_path, skin, hand))
+    assert [(one.setting, one.question, one.truth.text) for one in made[:2]] == [
+        ("vqa_zh", "肝脏健康吗？", "健康"),
+        ("vqa_en", "Is it CT?", "Yes"),
+    ]
+    by_setting = {one.setting: one for one in made if one.task is Task.CLASSIFY and one.language is Language.EN}
+    assert by_setting["classification_single"].truth.labels == ("melanoma",)
+    several = by_setting["classification_multi"].to_dict()
+    assert several["truth"] == {"text": "hand; oblique", "regions": [], "labels": ["hand", "oblique"]}
+    assert several["labels"][:2] == ["hand", "leg"]
+    assert several["several"]
+    assert several["question"].startswith("Which fit, one or more: hand; leg; ")
 
 
-@pytest.mark.usefixtures("faked")
-def test_what_is_written_is_read_again(tmp_path):
-    made = result()
-    result_files.write(tmp_path / "result.json", made)
-    assert results.read(json.loads((tmp_path / "result.json").read_text("utf-8")), "result.json") == made
+def test_classes_of_another_modality_give_no_question(tmp_path):
+    made, _ = asked(write(tmp_path, record(regions=[], labels=["melanoma", "normal"])))  # of a CT scan
+    assert made == []
 
 
-@pytest.mark.usefixtures("faked")
-def test_the_command_measures_whole_questions_at_the_shape_with_the_large_tower(monkeypatch, tmp_path):
-    asked = []
-
-    def measure(name, shape, plan, folder, tell, watch, peers):
-        asked.append((name, shape.tower.image_size, plan.threads, plan.rounds, [peer.name for peer in peers]))
-        with watch.stretch():
-            return whole
-
-    whole = compared()
-    monkeypatch.setattr(question_comparison, "measure", measure)
-    monkeypatch.setattr(extras, "require_export", lambda name: None)
-    words = "peers --question --threads 1 --rounds 5 --wait 0 --peer OpenVINO --out".split()
-    run = CliRunner().invoke(bench_app, [*words, str(tmp_path / "result.json")])
-    assert run.exit_code == 0, run.output
-    assert asked == [("0.5b", 448, 1, 5, ["OpenVINO"])]
-    assert "OpenVINO" in run.output and "first   3.00 (3.00)" in run.output
-    assert results.read(json.loads((tmp_path / "result.json").read_text("utf-8")), "r").questions == (whole,)
+def test_what_gives_no_question_is_said(tmp_path):
+    many = {"label_en": "cell", "label_zh": "细胞", "boxes": [[i, 0, i + 1, 1] for i in range(7)]}
+    folder = write(tmp_path, record(split="train"), record(dup_of_eval=True), record(regions=[record()["regions"][2], many]))
+    made, left_out = asked(folder)
+    assert made == []
+    assert left_out == [
+        "an image that almost equals one of another split",
+        "retinal blood vessels fill the whole image",
+        "an object with more than 6 boxes",
+    ]
 
 
-def test_every_program_has_a_way_to_answer_and_its_worker_imports_nothing_of_ours():
-    assert set(question_worker.PROGRAMS) == {OURS, ONE_BY_ONE, LLAMA_SMALL, *(peer.name for peer in PEERS)}
-    code = "import sys, runpy; runpy.run_path(sys.argv[1]); print([n for n in sys.modules if n.startswith('medrega')])"
-    done = subprocess.run([sys.executable, "-c", code, question_worker.__file__], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_ids_differ(tmp_path):
+    made, _ = asked(write(tmp_path, record(labels=["tuberculosis", "fracture"], modality="xray"), record(id="r2")))
+    assert len({one.id for one in made}) == len(made)
 
 
-def test_each_letter_of_a_question_is_one_token_of_the_peers(monkeypatch):
-    kinds = SimpleNamespace(NORMAL=1, CONTROL=3)
-    monkeypatch.setitem(sys.modules, "gguf", SimpleNamespace(TokenType=kinds, GGUFWriter=None))
-    monkeypatch.delitem(sys.modules, "medrega_bench.performance.gguf_files", raising=False)
-    gguf_files = importlib.import_module("medrega_bench.performance.gguf_files")
-    tokens, types = gguf_files.vocabulary(1000)
-    assert len(tokens) == len(types) == len(set(tokens)) == 1000
-    text = question_worker.letters(500)
-    assert [tokens.index(letter) for letter in text] == [ord(letter) for letter in text]
-    assert {tokens[index] for index in range(1000)[gguf_files.PRINTABLE]} == set(map(chr, range(33, 127)))
+@pytest.mark.data
+@pytest.mark.skipif(not (DATA / "records.jsonl").is_file(), reason="the shared images are not on this machine")
+def test_the_real_data_gives_the_questions_that_the_results_count():
+    first_batch = (record for record in read_records(DATA, "test") if record.batch == 1)
+    made = [one for one in questions_of(first_batch) if isinstance(one, Question)]
+    assert len({one.id for one in made}) == len(made)
+    assert {one.setting for one in made} >= {
+        "single_object_single_region",
+        "region_to_text",
+        "single_object_multi_region",
+        "vqa_en",
+        "vqa_zh",
+        "classification_single",
+    }
+    for one in made[:: max(1, len(made) // 50)]:
+        assert one.image.is_file()
+    result = Path(__file__).parents[2] / "bench" / "results" / "lite-test-tasks.json"
+    counted = json.loads(result.read_text("utf-8"))["tables"]["settings"]
+    for setting in ("single_object_single_region", "region_to_text", "vqa_en", "vqa_zh"):
+        assert counted[setting]["all"]["n"] == sum(one.setting == setting for one in made), setting
 
 
-@pytest.mark.slow
-def test_ours_answers_at_a_small_shape():
-    pytest.importorskip("onnx")
-    shape = PackageShape(TextShape(2, 128, 4, 2, 32, 256, 8192), TowerShape(2, 128, 256, 64, 16))
-    plan = QuestionPlan(threads=1, rounds=1, cold_rounds=1, tokens=25, images=2)
-    comparison = question_comparison.measure("small", shape, plan, Path("nowhere"), lambda message: None, quiet_watch(), ())
-    box, plain = comparison.programs
-    assert (box.name, plain.name, plain.tokens) == (OURS, ONE_BY_ONE, 25)
-    assert 20 <= box.tokens <= 30  # the digits of a box differ
-    assert set(box.seconds) == set(question_comparison.STAGES) and set(box.parts) == {"tower", "reading", "answering"}
-    assert box.ratios["first"].median == 1 and all(spread.min > 0 for spread in plain.seconds.values())
-    assert 0 < box.cold_peak_mib <= 1000
+def test_a_delivery_of_the_data_is_asked_alone(tmp_path):
+    rows = [record(id="a"), record(id="b", batch=1), record(id="c", batch=2)]
+    rows += [record(id="t", split="train", qa=[{"question": "Is it?", "answer": "Yes", "lang": "en"}])]
+    folder = write(tmp_path, *rows)
+
+    def images(batch):
+        items, _ = choose(folder, "test", None, folder, batch)
+        return {item.question.id.split("/")[0] for item in items}
+
+    assert images(None) == {"a", "b", "c"}
+    assert (images(1), images(2)) == ({"a", "b"}, {"c"})
