@@ -15,7 +15,7 @@ except SystemExit as end:
     assert not end.code, end.code
 print(*[name for name in {names!r} if name in sys.modules], file=sys.stderr)
 """
-_HEAVY = ("pydicom", "requests", "tqdm", "rich", "prompt_toolkit", "rapidfuzz", "medrega_edge.tasks.follow_up")
+_HEAVY = ("pydicom", "requests", "rich", "prompt_toolkit", "rapidfuzz", "medrega_edge.tasks.follow_up")
 
 
 def _imported_for(path):

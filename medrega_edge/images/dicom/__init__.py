@@ -1,17 +1,16 @@
 """DICOM files: checks before decoding, the picture of a frame, the series of a folder.
 
-Importing this package imports pydicom. To download test files it would import `requests`, which opens a socket, and `tqdm`,
-which takes 10 ms; it does without where they cannot be imported. Import this package before nibabel and highdicom, which
-import pydicom too.
+Importing this package imports pydicom. pydicom would import `requests`, which opens a socket, to download test files; it
+does without where `requests` cannot be imported. Import this package before nibabel and highdicom, which import pydicom too.
 """
 
 import sys
 
-_hidden = [name for name in ("requests", "tqdm") if name not in sys.modules]
-for _name in _hidden:
-    sys.modules[_name] = None  # type: ignore[assignment]  # importing it fails
+_hide_requests = "requests" not in sys.modules
+if _hide_requests:
+    sys.modules["requests"] = None  # type: ignore[assignment]  # importing it fails
 try:
     import pydicom  # noqa: F401
 finally:
-    for _name in _hidden:
-        del sys.modules[_name]
+    if _hide_requests:
+        del sys.modules["requests"]
