@@ -29,8 +29,9 @@ def share_engine():
     """Load the model once for all commands that are to come."""
     load, loaded = engine.load, engine.load(threads=1)
 
-    def shared(model=None, *, threads=None, device="cpu"):
-        return loaded if model is None and device == "cpu" else load(model, threads=threads, device=device)
+    def shared(model=None, *, threads=None, device="cpu", cache=None, **options):
+        is_plain = model is None and device == "cpu" and cache is None
+        return loaded if is_plain else load(model, threads=threads, device=device, cache=cache, **options)
 
     engine.load = shared
 

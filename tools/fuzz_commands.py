@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import resource
 import signal
 import sys
@@ -61,7 +62,8 @@ def _judged(ended, codes, unchanged, new_files=frozenset()):
     if "Traceback" in ended.err + ended.out:
         why.append("a traceback")
     is_help = "Usage: " in ended.err + ended.out and not errors  # of a line without a command
-    if ended.code in codes - {0, 1, 5, 130, 143} and len(errors) != 1 and not is_help:
+    has_findings = re.search(r"^(?:FAULT: |故障：)", ended.out, re.MULTILINE)  # of `doctor`, which goes on after one
+    if ended.code in codes - {0, 1, 5, 130, 143} and len(errors) != 1 and not is_help and not has_findings:
         why.append(f"{len(errors)} error messages")
     if not unchanged:
         why.append("an input was changed")

@@ -173,7 +173,7 @@ POINTS = (
     "medrega_edge.images.dicom.reader.check_pixel_data",
     "medrega_edge.images.dicom.rendering.pixel_array",
     "medrega_edge.images.dicom.rendering.apply_window",
-    "medrega_edge.engine.read_image",
+    "medrega_edge.images.reader.read_bytes",
     "medrega_edge.engine.fit_image",
     "medrega_edge.engine.Engine._modality",
     "medrega_edge.tasks.detection.Detect.run",
