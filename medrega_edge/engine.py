@@ -39,7 +39,6 @@ from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.devices import available_threads, choose_device, decoder_threads
 from medrega_edge.inference.familiar_images import ASKED, FamiliarImages
 from medrega_edge.inference.language_model import LanguageModel
-from medrega_edge.inference.prefix_cache import CACHE_BYTES, PrefixCache
 from medrega_edge.inference.region_head import RegionHead, RegionMaps
 from medrega_edge.inference.vision_encoder import VisionEncoder, VisualFeatures
 from medrega_edge.package import certificate
@@ -68,8 +67,10 @@ from medrega_edge.vocabulary.label_sets import modality_name
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 
 if TYPE_CHECKING:
+    from medrega_edge.inference.prefix_cache import PrefixCache
     from medrega_edge.tasks.follow_up import Memory
 
+CACHE_BYTES = 2 << 30  # of all entries of a folder, if nothing else is said
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
 
 UNSURE = 0.5  # below this confidence words are more likely wrong than right: where a package has no threshold of its own
@@ -154,6 +155,8 @@ class Engine:
             return None
         if self.device != "cpu":  # nobody has shown that another device computes the same bytes twice
             raise UsageError("cache.cpu_only", device=self.device)
+        from medrega_edge.inference.prefix_cache import PrefixCache  # only who asks for a cache needs it
+
         return PrefixCache(options.cache, options.cache_bytes, self.package, options.mapped)
 
     @property

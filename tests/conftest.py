@@ -47,7 +47,7 @@ def medrega(engine, monkeypatch, capfd):
     from medrega_edge import engine as home
     from medrega_edge.cli import console, settings
     from medrega_edge.cli import main as cli
-    from medrega_edge.inference.prefix_cache import CACHE_BYTES
+    from medrega_edge.engine import CACHE_BYTES
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     load = home.load

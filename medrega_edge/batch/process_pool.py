@@ -25,11 +25,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medrega_edge.batch.journal import Position
-from medrega_edge.engine import Engine, EngineOptions
+from medrega_edge.engine import CACHE_BYTES, Engine, EngineOptions
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference import memory
 from medrega_edge.inference.devices import available_threads
-from medrega_edge.inference.prefix_cache import CACHE_BYTES
 from medrega_edge.package.package import Package
 from medrega_edge.package.registry import find_package
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +23,15 @@ from medrega_edge.inference.answer_search import AnswerTree
 from medrega_edge.inference.decoder import Decoder
 from medrega_edge.inference.decoding import Grammar, Step, generate_tokens
 from medrega_edge.inference.grammars import NamedRegion, Prose, RegionGrammar
-from medrega_edge.inference.prefix_cache import PrefixCache
 from medrega_edge.inference.prompt_lookup import MOST_TOKENS, LookupReader, TextMemory
 from medrega_edge.inference.region_head import RegionHead, RegionMaps, boxes_of
 from medrega_edge.inference.region_tokens import RegionTokens
 from medrega_edge.inference.tokenizer import StreamDecoder, Tokenizer
 from medrega_edge.package.package import PackageContents
 from medrega_edge.prompts.templates import IMAGE_TOKEN, Prompt
+
+if TYPE_CHECKING:
+    from medrega_edge.inference.prefix_cache import PrefixCache
 
 NPY_HEADER = 4096  # bytes; ours take 128
 MOST_TREES = 8  # of known answers: all or those for yes and no, in two languages, and some choices
@@ -189,11 +191,15 @@ class LanguageModel:
 
         A grammar that leaves little choice needs no guesses: it knows the tokens itself.
         """
-        is_free = isinstance(grammar, Prose | RegionGrammar) and not isinstance(grammar, NamedRegion)
+        decoder = self._decoder
+        if not (self.prompt_lookup and decoder.gives_rows) or decoder.remaining_context <= MOST_TOKENS:
+            return None
+        if isinstance(grammar, NamedRegion) or not isinstance(grammar, Prose | RegionGrammar):
+            return None
         if self._region_head is not None and isinstance(grammar, RegionGrammar):
             return None  # the head reads the state of the last position, which would be that of a guess
-        decoder, ids = self._decoder, self._tokenizer.encode(prompt.question)
-        if not (self.prompt_lookup and is_free and decoder.gives_rows and ids) or decoder.remaining_context <= MOST_TOKENS:
+        ids = self._tokenizer.encode(prompt.question)
+        if not ids:
             return None
         if self._rows_are_equal is None:
             self._rows_are_equal = decoder.gives_equal_rows(self._embed((ids * MOST_TOKENS)[:MOST_TOKENS]))

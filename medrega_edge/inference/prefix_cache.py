@@ -46,7 +46,6 @@ from medrega_edge.package.package import Package
 
 MAGIC = b"medrega-cache-1\n"
 DIGEST = hashlib.sha256().digest_size
-CACHE_BYTES = 2 << 30  # of all entries of a folder, if nothing else is said
 ALIGNMENT = 64
 MOST_HEADER = 4096
 NUMBERS = np.dtype("<f4")
@@ -62,7 +61,7 @@ Shapes = Sequence[tuple[int, ...]]
 class PrefixCache:
     """The entries of one package in a folder; several processes may use the folder at once.
 
-    `most_bytes` is the size of all entries that is kept, of whatever package; the ones used longest ago are deleted. While a
+    All entries together, of whatever package, take at most `most_bytes`: the ones used longest ago are deleted. While a
     process writes there may be one entry more. No fault of an entry or of the disk is raised: what cannot be read is
     computed, and `take_problems` tells what could not be written.
     """

@@ -1,4 +1,4 @@
-"""What is kept of images on the disk: the same bytes with and without it, whatever has happened to the folder."""
+"""The cache of images on the disk: the same bytes with and without it, whatever has happened to the folder."""
 
 import errno
 import hashlib

@@ -15,7 +15,15 @@ except SystemExit as end:
     assert not end.code, end.code
 print(*[name for name in {names!r} if name in sys.modules], file=sys.stderr)
 """
-_HEAVY = ("pydicom", "requests", "rich", "prompt_toolkit", "rapidfuzz", "medrega_edge.tasks.follow_up")
+_HEAVY = (
+    "pydicom",
+    "requests",
+    "rich",
+    "prompt_toolkit",
+    "rapidfuzz",
+    "medrega_edge.tasks.follow_up",
+    "medrega_edge.inference.prefix_cache",
+)
 
 
 def _imported_for(path):
@@ -45,3 +53,10 @@ def test_a_file_that_is_no_image_says_so_while_the_package_loads(tmp_path):
     assert run.returncode == 3
     assert len(run.stderr.strip().splitlines()) == 1
     assert "Traceback" not in run.stderr
+
+
+def test_the_option_and_the_engine_agree_on_the_size_of_a_cache():
+    from medrega_edge.cli.options import ModelOptions
+    from medrega_edge.engine import CACHE_BYTES
+
+    assert ModelOptions().cache_bytes == CACHE_BYTES

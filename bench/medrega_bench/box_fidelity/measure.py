@@ -21,7 +21,7 @@ from medrega_edge.evaluation.bootstrap import SEED, mean_interval
 from medrega_edge.evaluation.matching import HIT
 
 _LONGEST_ANSWER = 2000  # characters of an answer that a result keeps
-_FEWEST = 3  # boxes of one image size; for fewer only their IoU is told
+_FEWEST = 3  # boxes of one image size; of fewer only the IoU is reported
 Asked = Sequence[tuple[Phantom, Reply]]
 
 

@@ -118,7 +118,7 @@ TEMPLATES: dict[str, str] = {
     "bench.truth_not_regions": "{place} needs <ref>name</ref><box>[[x1, y1, x2, y2]]</box> as truth.",
     # ---- performance -------------------------------------------------------------------------------------------------
     #
-    "bench.cold_start_failed": "the process of a cold start ended with code {exit_code}",
+    "bench.cold_start_failed": "the measured process ended with code {exit_code}",
     "bench.disturbed": "disturbed: {reasons}",
     "bench.disturbed_memory": "memory was read at {least:.1f} to {most:.1f} GB/s",
     "bench.disturbed_others": "other processes used up to {share:.0%} of the processors",

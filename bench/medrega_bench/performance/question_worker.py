@@ -251,7 +251,7 @@ def onnxruntime_genai(order: Order) -> Program:
 
 
 class Transformers:
-    """Transformers' InternVL; the cache up to the image is kept for the second question."""
+    """Transformers' InternVL; the second question reuses the cache up to the image."""
 
     def __init__(self, order: Order, precision: str) -> None:
         """Make the model with random weights of this precision."""
@@ -344,9 +344,8 @@ class Transformers:
         return float(found.shape[1] - ids.shape[1])
 
 
-PROGRAMS: dict[
-    str, tuple[Callable[[Order], Program], str]
-] = {  # name: how to load it, the distribution whose version counts
+Loader = Callable[[Order], Program]
+PROGRAMS: dict[str, tuple[Loader, str]] = {  # name: how to load it, the distribution whose version counts
     "medrega": (lambda order: Medrega(order, region=True), "onnxruntime"),
     "medrega, token by token": (lambda order: Medrega(order, region=False), "onnxruntime"),
     LLAMA: (LlamaCpp, "llama-cpp-python"),

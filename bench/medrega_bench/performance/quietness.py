@@ -1,8 +1,8 @@
 """Whether the machine was quiet while it was measured: waits for a quiet stretch, watches, and says what was not quiet.
 
-A figure is worth something only if nothing else ran. So before, between and after the rounds the machine is looked at: the
-processor time of others, the time that the hypervisor took, a read of memory and a fixed product. A neighbour on the same
-hardware shows only as a reading that is slower than the best of the run.
+A figure is worth something only if nothing else ran. So a `Watch` measures before, between and after the rounds: the
+processor time of other processes, the time that the hypervisor took, a read of memory and a fixed product. A neighbour on
+the same hardware shows only as a reading that is slower than the best of the run.
 """
 
 from __future__ import annotations

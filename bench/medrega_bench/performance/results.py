@@ -24,13 +24,19 @@ from medrega_bench.result_files import optional, parse
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeedResult:
-    """What `speed` measures of one package. `repeatability` and `second` are None if they were not asked for."""
+class _Measured:
+    """When, how and where something was measured."""
 
     schema_version: int = 1
     date: str
     command: str
     environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedResult(_Measured):
+    """What `speed` measures of one package. `repeatability` and `second` are None if they were not asked for."""
+
     model: ModelIdentity
     package_mib: float
     stages: tuple[StageTimes, ...]
@@ -53,39 +59,27 @@ class PeersPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeersResult:
+class PeersResult(_Measured):
     """What `peers` measures: our decoding loop beside other programs."""
 
-    schema_version: int = 1
-    date: str
-    command: str
-    environment: Environment
     plan: PeersPlan
     shapes: tuple[ShapeComparison, ...]
     quietness: Quietness | None = optional()
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionsResult:
+class QuestionsResult(_Measured):
     """What `peers --question` measures: whole questions beside other programs."""
 
-    schema_version: int = 1
-    date: str
-    command: str
-    environment: Environment
     plan: QuestionPlan
     questions: tuple[QuestionComparison, ...]
     quietness: Quietness | None = optional()
 
 
 @dataclass(frozen=True, kw_only=True)
-class TowerResult:
+class TowerResult(_Measured):
     """What `tower` measures: the vision tower in several precisions."""
 
-    schema_version: int = 1
-    date: str
-    command: str
-    environment: Environment
     shape: str
     sizes: TowerShape
     threads: int

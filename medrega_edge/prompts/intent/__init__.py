@@ -87,7 +87,7 @@ def names_of_words(words: Sequence[str], terminology: Terminology, modality: Mod
     return tuple(dict.fromkeys(name for word in words for name in understand(word, terminology, modality).names))
 
 
-@lru_cache(maxsize=256)  # a batch asks the same of each image, and one question's parts are looked at more than once
+@lru_cache(maxsize=256)  # a batch asks the same of each image, and one question's parts are read several times
 def understand(text: str, terminology: Terminology, modality: Modality | None = None, has_box: bool = False) -> Intent:
     """Tell what a question asks for. `modality` is that of the image, if it is known; generic words need it."""
     reading = _read(text, terminology, modality, has_box)
