@@ -22,7 +22,7 @@ from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
-from medrega_edge.tasks.left_out import OF_ONE_SIDE, classes_unknown, notes_of, place_left_out
+from medrega_edge.tasks.left_out import OF_ONE_SIDE, classes_unknown, notes_of, place_left_out, questions_left_out
 from medrega_edge.tasks.names_meant import asks_for_unlearned, is_shown, names_finding, with_names_meant
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
@@ -98,6 +98,20 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     Weights without a terminology get the question as it is typed. Raises UsageError for what no image or this package
     cannot tell, and for a name that the package does not know.
     """
+    request = _parsed(text, scene)
+    if isinstance(request, Several) and not request.refused:
+        names = [name for question in request.questions for name in question.intent.names]
+        return replace(request, refused=questions_left_out(text, names, scene.terminology))
+    if isinstance(request, Asked) and request.intent.kind not in _OF_WHOLE_TEXT:
+        notes = questions_left_out(text, request.intent.names, scene.terminology)
+        return replace(request, notes=(*request.notes, *notes))
+    return request
+
+
+_OF_WHOLE_TEXT = (Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER, Kind.ORGANS)  # their answers regard all of it
+
+
+def _parsed(text: str, scene: Scene) -> TaskRequest:
     check_text(text)
     check_words(text)
     text = without_how_sure(text) if scene.terminology.labels else text

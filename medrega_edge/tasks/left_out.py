@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
+from medrega_edge.prompts.intent.naming import without_side
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
-from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_part, kind_left_out, simplified
 
 _PART_OF_STRUCTURE = re.compile(
@@ -40,6 +41,22 @@ def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     word = next((group for group in match.groups() if group), match.group())
     is_named = all(word in english or word in chinese for english, chinese in intent.names)
     return "" if is_named else match.group()
+
+
+_SENTENCE = re.compile(r"[^?？。;；!！\n]*[?？]")
+
+
+def questions_left_out(text: str, names: Sequence[BilingualName], terminology: Terminology) -> tuple[Message, ...]:
+    """Say which questions of a text name something, and nothing that is among the `names` of its answer."""
+    asked = [sentence.strip() for sentence in _SENTENCE.findall(text)]
+    if len(asked) + bool(re.search(r"\w", _SENTENCE.sub("", text))) < 2:
+        return ()
+    said = [(sentence, terminology.find(simplified(sentence))) for sentence in asked]
+    return tuple(
+        Message("task.question_left_out", question=sentence)
+        for sentence, found in said
+        if found and not {without_side(name[0]) for name in found} & {without_side(name[0]) for name in names}
+    )
 
 
 # Kinds of images that show one of a pair, a breast or an eye: no side of the picture is the patient's.
