@@ -115,8 +115,9 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     check_text(text)
     check_words(text)
     text = without_how_sure(text) if scene.terminology.labels else text
-    if scene.terminology.labels and (questions := parts(text, scene.terminology, scene.modality, scene.before)):
-        if several := _several(text, questions, scene):
+    if scene.terminology.labels:
+        questions = parts(text, scene.terminology, scene.modality, scene.before)
+        if several := _several(text, questions or _classes_of_two_sets(text, scene.modality), scene):
             return several
     intent = understand(text, scene.terminology, scene.modality)
     if not scene.terminology.labels:
@@ -124,8 +125,8 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     intent = with_names_meant(text, intent, scene)
     if deciding_parts(text, scene.terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
-    elif intent.kind is Kind.HELP and _GONE.search(text.casefold()):
-        raise UsageError("task.impossible")  # "which ones are missing?"
+    elif _GONE.search(text.casefold()) and (intent.kind is Kind.HELP or (intent.kind is Kind.REPORT and not intent.names)):
+        raise UsageError("task.impossible")  # "which ones are missing?", "is anything missing?"
     elif _WHICH_OF_PAIR.search(simplified(text)):
         raise UsageError("task.which_of_pair")
     elif (_asks_if_normal(text, intent) or asks_for_unlearned(text, intent, scene)) and Task.REPORT in scene.tasks:
@@ -192,6 +193,16 @@ _OF_IMAGE = re.compile(
     r"\b(?:side|left|right|half) of (?:the|this) (?:image|picture|screen|photo|film|frame)\b"
     r"|(?:图像|图片|图|画面|照片)(?:里|中|上)?的?(?:左|右|哪一?[侧边])"
 )
+
+
+_OR = re.compile(r"\bor\b|还是|或者?")
+
+
+def _classes_of_two_sets(text: str, modality: Modality | None) -> list[str]:
+    """Return a question for each alternative that only a set of its own tells: "DR or macular oedema?"; else none."""
+    alternatives = [each.strip(" ?？") for each in _OR.split(simplified(text).casefold())]
+    sets = [named_set(each, modality) for each in alternatives]
+    return [f"{each}?" for each in alternatives] if len(sets) == 2 and all(sets) and sets[0] != sets[1] else []
 
 
 def _several(text: str, questions: Sequence[str], scene: Scene) -> Several | None:
@@ -307,7 +318,7 @@ _UNSEEN = re.compile(
 )
 _SYSTEM = re.compile(r"\bsystem\b|系统")
 _GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|(?<!多)少了|掉了|缺几|缺牙|缺齿")
-_LISTED = re.compile(r"\b(?:and|or)\b|[,，、和或及与]")
+_LISTED = re.compile(r"\b(?:and|or)\b|[,，、和或及与]|[?？](?=.*\w)")
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
 

@@ -160,7 +160,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "nevus": ("atypical", "dysplastic", "非典型"),
     "breast": ("breast", "乳腺", "乳房"),
     "liver-mass": ("liver", "hepatic", "肝"),
-    "retinopathy": ("retinopathy", "diabetic", "grade", "糖网", "糖尿病", "分级", "几级"),
+    "retinopathy": ("retinopathy", "diabetic", "dr", "npdr", "pdr", "grade", "糖网", "糖尿病", "分级", "几级"),
     "macular-edema": ("macular edema", "macular oedema", "dme", "黄斑水肿"),
     "lung-tissue": ("lung", "pulmon", "adenocarcinoma", "squamous", "肺", "腺癌", "鳞癌"),
     "brain-tumor": ("brain", "tumor", "tumour", "脑", "瘤"),
@@ -210,8 +210,17 @@ def _scores(text: str, modality: Modality | None) -> dict[str, int]:
     for each in LABEL_SETS.values():
         if modality is None or modality in each.modalities:
             labels = sum(any(name.casefold() in text for name in pair) for pair in each.labels)
-            scores[each.name] = 2 * labels + any(word in text for word in _SET_WORDS[each.name])
+            scores[each.name] = 2 * labels + any(_is_in(text, word) for word in _SET_WORDS[each.name])
     return scores
+
+
+_ABBREVIATION = 4  # letters of the longest; longer words may be the beginning of others, "pulmon"
+
+
+def _is_in(text: str, word: str) -> bool:
+    if word.isascii() and len(word) <= _ABBREVIATION:
+        return re.search(rf"\b{word}s?\b", text) is not None
+    return word in text
 
 
 BENIGN_OR_NOT = ("benign", "malignant", "良性", "恶性")

@@ -11,6 +11,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.left_out import questions_left_out
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
@@ -32,6 +33,10 @@ def terminology(engine):
         ("locate the liver, spleen and measure the left kidney", ["locate", "measure"], ["liver", "spleen", "left kidney"]),
         ("where is the liver and how big is it?", ["locate", "measure"], ["liver", "liver"]),
         ("找到肝脏，并测量它", ["locate", "measure"], ["liver", "liver"]),
+        ("show me where the liver sits, and is the spleen in there too?", ["locate", "presence"], ["liver", "spleen"]),
+        ("肝在哪，脾也在里面吗", ["locate", "presence"], ["liver", "spleen"]),
+        ("is the spleen normal? label the liver", ["answer", "locate"], ["spleen", "liver"]),
+        ("肾有几个？最大的在哪", ["count", "locate"], ["left kidney", "right kidney"] * 2),
     ],
 )
 def test_each_part_gets_its_own_request(terminology, text, kinds, names):
@@ -205,3 +210,51 @@ def test_a_class_that_is_hardly_likely_is_perhaps(terminology, engine, scan, pro
     answer = engine.run(scan, engine.request(scan, "where is the liver?"))
     classified = replace(answer, task=Task.CLASSIFY, text="melanoma", labels=(Label("melanoma", probability),), regions=())
     assert asked.finish(classified).text == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "names"),
+    [
+        ("心影大不大？两肺在哪", Modality.XRAY, [["cardiomegaly"], ["left lung", "right lung"]]),
+        ("手部侧位片，有骨折吗？心脏在哪", Modality.XRAY, [["fracture"], ["heart"]]),
+    ],
+)
+def test_no_part_is_dropped_for_its_form(terminology, text, modality, names):
+    request = parse_intent(text, Scene(TASKS, terminology, modality))
+    assert [[name[0] for name in question.intent.names] for question in request.questions] == names
+
+
+def test_two_classes_of_two_sets_are_two_questions(terminology):
+    request = parse_intent("DR or macular oedema?", Scene(TASKS, terminology, Modality.FUNDUS))
+    assert [question.request.labels for question in request.questions] == ["retinopathy", "macular-edema"]
+
+
+def test_a_class_of_the_image_is_not_one_of_the_part_before(terminology):
+    request = parse_intent("where is the disc? is it glaucoma?", Scene(TASKS, terminology, Modality.FUNDUS))
+    assert "'glaucoma'" in str(request.refused[0])
+
+
+def test_that_something_is_missing_is_refused(terminology):
+    with pytest.raises(UsageError) as error:
+        parse_intent("is anything missing?", Scene(TASKS, terminology, Modality.MRI))
+    assert error.value.code == "task.impossible"
+
+
+@pytest.mark.parametrize("text", ["心大吗？肺呢？", "is the heart enlarged? and the lungs?"])
+def test_structures_after_a_finding_are_asked_for_on_their_own(terminology, text):
+    request = parse_intent(text, Scene(TASKS, terminology, Modality.XRAY))
+    said = [[name[0] for name in question.intent.names] for question in request.questions]
+    assert said == [["cardiomegaly"], ["left lung", "right lung"]]
+
+
+def test_a_question_that_its_answer_does_not_regard_is_said(terminology):
+    left_out = questions_left_out("Stones in the gallbladder? Where is the liver?", [("liver", "肝脏")], terminology)
+    assert [str(note) for note in left_out] == [
+        "this question is left out of the answer; ask it on its own: Stones in the gallbladder?"
+    ]
+    assert questions_left_out("The spleen is large. Where is the liver?", [("liver", "肝脏")], terminology) == ()
+
+
+def test_a_finding_of_another_question_does_not_refuse_the_first(terminology):
+    request = parse_intent("any platelets? malaria?", Scene(TASKS, terminology, Modality.PATHOLOGY))
+    assert [name[0] for name in request.intent.names] == ["platelet"] and request.intent.unknown == ("malaria",)

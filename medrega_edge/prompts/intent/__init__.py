@@ -190,7 +190,7 @@ _PLACE = re.compile(
 _AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?([\u3400-\u9fff]{{2,6}})")
 _ILLNESS_ZH = re.compile(rf"{MARK}(?:[里内上]?(?:有没有|有无|是否有|有|得了?))?(病)(?![灶变例人房理情史毒症])")
 _COMMA_BETWEEN = re.compile(rf"{MARK} *[,\uff0c\u3001/] *(?:any |a |an |the )?{MARK}")
-_LISTED = re.compile(rf"{MARK} ?[,\uff0c\u3001;/]|{CONJOINED.pattern}")
+_LISTED = re.compile(rf"{MARK} ?(?:[,\uff0c\u3001;/]|[?\uff1f] *{MARK})|{CONJOINED.pattern}")
 _FINDING_IN_STRUCTURE = re.compile(  # "stones in the gallbladder"
     rf"(?:{MARK}|{UNKNOWN}) (?:in|inside|within) (?:the |this |that |my |his |her |left |right )*{MARK}"
 )
@@ -299,13 +299,14 @@ def unknown_parts(text: str, terminology: Terminology) -> list[int]:
             rest = pattern(kind, rest).sub(" ", rest)
         rest = AREA.sub(" ", rest)
         is_name = not all(word in known for word in re.findall(r"[a-z]+", rest)) or re.search(r"[\u3400-\u9fff]{2}", rest)
-        if MARK not in part and is_name and may_be_name(part):
+        if MARK not in part and is_name and may_be_name(part) and not _DESCRIBES_IMAGE_ZH.search(rest):
             numbers.append(number)
     return numbers
 
 
 _ASKING = ("locate", "measure", "count", "side", "compare", "distance", "presence")
 _TELL_ZH = re.compile("(?:再|然后|顺便|接着)?(?:告诉|说说|讲讲)我?|然后|顺便|接着|^ ?再")
+_DESCRIBES_IMAGE_ZH = re.compile(r"[^位]位[片像]|(?:平|增强)扫|片子?\W*$")  # "手部侧位片"
 _MAX_UNKNOWN = 4  # words of a name
 _COUNTER_ZH = re.compile("^[个颗处块枚张](?=[\u3400-\u9fff])")  # what is left of "这个囊肿"
 

@@ -40,12 +40,13 @@ _LEFT_OUT = re.compile(r"\b(?:don'?t|do not|not the|without|except)\b|(?:不要|
 _MOST = 3
 # A question that only goes on from the part before: "how big", "how many", "哪一侧".
 _GOES_ON = re.compile(
-    r"^(?:please |then |also |and )?(?:where|box|mark|circle|outline|segment|show|what size"
+    r"^(?:please |then |also |and )?(?:where(?: is the (?:largest|biggest|smallest)(?: one)?)?"
+    r"|box|mark|circle|outline|segment|show|what size"
     r"|how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?"
     r"|(?:on |in )?(?:which|what) (?:side|hemisphere|lobe|segment|zone|quadrant|part|level|finger|toe|bone)"
     r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
     r"(?: one)?)$"
-    r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?多[大少长宽]$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
+    r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
     r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量]$"
     r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置)在哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
     r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
@@ -82,20 +83,23 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     A part that points back to the names of the part before gets them; the first one those of the question `before`.
     """
     said: list[str] = []
+    history = ""  # "hand x-ray, any fracture?"
     for piece in _pieces(text):
-        if said and not _asks(piece, terminology, modality):
+        if _asks(piece, terminology, modality) or (said and _asks_anew(piece, said[-1], terminology, modality)):
+            said.append(f"{history}{piece}")
+            history = ""
+        elif said:
             said[-1] += f", {piece}"
         else:
-            said.append(piece)
-    is_one = not 2 <= len(said) <= _MOST or not _asks(said[0], terminology, modality)
-    is_one = is_one or any(_LEFT_OUT.search(piece) for piece in said)
+            history += f"{piece}, "
+    is_one = not 2 <= len(said) <= _MOST or any(_LEFT_OUT.search(piece) for piece in (history, *said))
     whole_text = None if is_one else understand(text, terminology, modality)
     if whole_text is None or whole_text.kind is Kind.GROUNDED_REPORT:
         return []
     whole: list[str] = []
     intents: list[Intent] = []
     for piece in said:
-        filled = with_names(piece, before)
+        filled = _with_names_before(piece, before, terminology)
         intent = understand(filled, terminology, modality)
         whole.append(filled)
         intents.append(intent)
@@ -106,6 +110,24 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     if kinds <= _OF_TWO and len({frozenset(intent.names) for intent in intents}) > 1:
         return whole  # two comparisons are not one of four
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
+
+
+_IN_PICTURE = re.compile(r"\b(?:in|inside|on) there\b|里[面头]")
+_IS_IT = re.compile(r"^(?:and |or |but )?(?:is|was|could|might|may) (?:it|this|that) (?:be )?(?:an? )?[a-z]+\??$")
+
+
+def _with_names_before(piece: str, before: BilingualName, terminology: Terminology) -> str:
+    """Put the names of the part before where a part points back to them, and not to the picture or to a class of it.
+
+    "Is the spleen in there?" asks for the picture, "is a lesion in there?" for the structure before; "is it glaucoma?" asks
+    for a class.
+    """
+    found = terminology.find(piece)
+    if any(not is_finding(name[0]) for name in found) and _IN_PICTURE.search(piece):
+        return _IN_PICTURE.sub(lambda match: "in the picture" if match.group().isascii() else "图里", piece)
+    if _IS_IT.search(piece) and (not found or all(is_finding(name[0]) for name in found)):
+        return piece
+    return with_names(piece, before)
 
 
 def _pieces(text: str) -> list[str]:
@@ -126,6 +148,18 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bo
     intent = understand(piece, terminology, modality)
     is_of_image = is_question and intent.kind in _OF_IMAGE
     return (bool(points) and asks) or is_nameless or is_of_image or intent.reason is not None
+
+
+_BARE = re.compile(rf"^(?:and|or|but|what about|how about|那么?|还有)?(?: *the)?(?: *{MARK})+ *(?:呢|too|as well)?$")
+
+
+def _asks_anew(piece: str, before: str, terminology: Terminology, modality: Modality | None) -> bool:
+    """Whether a part that is no more than structures cannot go on with the question before: "enlarged heart? the lungs?"."""
+    found = named(piece, terminology, modality)
+    if not _BARE.search(found.masked) or not found.names or any(is_finding(name[0]) for name in found.names):
+        return False
+    intent = understand(before, terminology, modality)
+    return intent.kind in (Kind.PRESENCE, Kind.ANSWER) and all(is_finding(name[0]) for name in intent.names)
 
 
 def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: Modality | None) -> BilingualName | None:
