@@ -268,8 +268,10 @@ def _request(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             raise unknown_name(text, intent, scene)
         case Kind.BODY_PART if scene.prompts.modalities and Task.REPORT in scene.tasks:
             return BodyPart(tells_kind=has("kind_of_image", simplified(text).casefold()))
-        case Kind.ORGANS if _PLACE.search(text.casefold()):
+        case Kind.ORGANS if _PLACE.search(text.casefold()) or _TOUCHES.search(text.casefold()):
             raise UsageError("task.impossible_relation")
+        case Kind.ORGANS if disease_word(text) or has("enlarged", simplified(text).casefold()):
+            raise UsageError("task.impossible")  # that an organ is there does not tell that it is enlarged
         case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in scene.tasks:
             return AnswerQuestion(text)  # boxes do not tell which system an organ belongs to
         case Kind.ORGANS if Task.DETECT in scene.tasks:
@@ -312,6 +314,7 @@ def _request(text: str, intent: Intent, scene: Scene) -> TaskRequest:
 
 
 _PLACE = re.compile(r"\b(?:left|right|top|bottom|upper|lower|leftmost|rightmost|between)\b|[左右]侧|[左右]边|[上下]方")
+_TOUCHES = re.compile(r"\b(?:touch\w*|adjacent|next to|near|beside|behind|border\w*|surround\w*)\b|相邻|挨着|紧邻|毗邻")
 _UNSEEN = re.compile(
     r"\b(?:can(?:no|'?)t|not (?:be|visible|seen|shown|present|here|in)|isn'?t|aren'?t|missing|absent|invisible|unseen)\b"
     r"|看不到|看不见|不可见|没有显示|缺"

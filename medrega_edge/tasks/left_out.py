@@ -71,6 +71,8 @@ def notes_of(text: str, intent: Intent, modality: Modality | None) -> tuple[Mess
     notes = []
     if intent.kind is Kind.MEASURE and (measure := _OTHER_MEASURE.search(simplified(text))):
         notes.append(Message("task.measure_left_out", measure=measure.group()))
+    if intent.unread:
+        notes.append(Message("task.words_left_out", words=list(intent.unread)))
     if intent.side and modality in OF_ONE_SIDE:
         notes.append(Message("task.which_of_pair"))
     return tuple(notes)

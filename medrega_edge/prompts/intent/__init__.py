@@ -31,9 +31,10 @@ from medrega_edge.prompts.intent.naming import (
     without_wider,
     words_of,
 )
-from medrega_edge.prompts.intent.phrases import cue_words, has, pattern
+from medrega_edge.prompts.intent.phrases import cue_words, has, pattern, without_fillers
 from medrega_edge.prompts.intent.rules import Facts, by_phrases, decide
 from medrega_edge.prompts.intent.spelling import known_words, plain_text, without_slips
+from medrega_edge.prompts.intent.unread import unread_beside_names
 from medrega_edge.vocabulary.body_parts import of_named_part
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
 from medrega_edge.vocabulary.wording import (
@@ -62,7 +63,8 @@ class Intent:
     `generic` are words that stand for `names` in this modality, `typos` are corrected words. `reason` tells why a question
     is impossible: a key of `frames.json`. `asks_for_outline` tells whether the words ask for more than a box. `unknown` are
     names of the field that no label has; `is_language` is false where no word is known at all. `side`, "left" or "right", is
-    where a finding is asked for; `also_asked` are other kinds of question in the same text, which have no answer.
+    where a finding is asked for; `also_asked` are other kinds of question in the same text, which have no answer. `unread` are
+    words beside a name that the layer does not know.
     """
 
     kind: Kind
@@ -75,6 +77,7 @@ class Intent:
     is_language: bool = True
     side: str | None = None
     also_asked: tuple[Kind, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def meant(self) -> frozenset[str]:
@@ -98,8 +101,11 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         kind in (Kind.LOCATE, Kind.SEGMENT)
         and (reading.facts.ends_in_question_mark or _FINDING_IN_STRUCTURE.search(words_of(reading.masked)))
     )
-    if asks_for_it and (nameless := reading.findings_without_name()):
-        generic, names, unknown = (), (), nameless
+    unread = unread_beside_names(reading.facts.said, terminology) if names else ()
+    is_bare = bool(unread) and not without_fillers(_without(unread, reading.facts.said))  # "liver transplant?"
+    nameless = reading.findings_without_name(unread if kind is Kind.PRESENCE or is_bare else ())
+    if nameless and (asks_for_it or (is_bare and kind in _OF_BOXES)):
+        generic, names, unknown, unread = (), (), nameless, ()
     return Intent(
         kind,
         names,
@@ -111,14 +117,22 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         _is_language(reading, terminology),
         _side_of_findings(text, names) if kind in _OF_ONE_SIDE else None,
         _also_asked(text, kind, terminology, modality),
+        tuple(text.replace(MARK, "").strip() for text in unread) if kind in _OF_BOXES else (),
     )
 
 
+_OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.COUNT, Kind.PRESENCE)
 _OF_ONE_SIDE = (Kind.LOCATE, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE)
 _LEFT = re.compile(r"\bleft(?! over| out| behind)\b|左(?!右)")
 _RIGHT = re.compile(  # "all right", "there is a stone, right?" and "right now" are no sides
     r"(?<![,.;] )(?<!all )\bright\b(?! now| away| there| here|\W*$)|\b(?:the|on|his|her|their) right\b|(?<!左)右"
 )
+
+
+def _without(unread: Sequence[str], said: str) -> str:
+    for text in unread:
+        said = said.replace(text.replace(MARK, "").strip(), " ")
+    return said
 
 
 def _side_of_findings(text: str, names: Sequence[BilingualName]) -> str | None:
@@ -187,7 +201,7 @@ _PLACE = re.compile(
     r"|\bx\d{2,4}\W+y\d{2,4}"  # no place: "answer as [x1, y1, x2, y2]"
     r"|(?<![\d.])\d+(?:\.\d+)?(?:(?: ?[,/\u3001] ?| )\d+(?:\.\d+)?){3}(?![\d.])"
 )
-_AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?([\u3400-\u9fff]{{2,6}})")
+_AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?((?!没有|有没|有无)[\u3400-\u9fff]{{2,6}})")
 _ILLNESS_ZH = re.compile(rf"{MARK}(?:[里内上]?(?:有没有|有无|是否有|有|得了?))?(病)(?![灶变例人房理情史毒症])")
 _COMMA_BETWEEN = re.compile(rf"{MARK} *[,\uff0c\u3001/] *(?:any |a |an |the )?{MARK}")
 _LISTED = re.compile(rf"{MARK} ?(?:[,\uff0c\u3001;/]|[?\uff1f] *{MARK})|{CONJOINED.pattern}")
@@ -258,18 +272,24 @@ class _Reading:
         )
         return cls(plain, masked, typos, facts, names, meant, generic, found.unknown, by_english)
 
-    def findings_without_name(self) -> tuple[str, ...]:
-        """The findings of a structure that no label has, "stones in the gallbladder": the structure's box does not tell."""
-        if not self.names or any(is_finding(name[0]) for name in self.names) or _LISTED.search(self.masked):
+    def findings_without_name(self, unread: Sequence[str]) -> tuple[str, ...]:
+        """The findings of a structure that no label has, "stones in the gallbladder": the structure's box does not tell.
+
+        So are `unread` words beside its name.
+        """
+        names = self.names or (self.meant if unread else [])
+        if not names or any(is_finding(name[0]) for name in names) or _LISTED.search(self.masked):
             return ()
         if self.facts.has_unknown_finding:
             return self.unknown
         words = [word for word in re.findall("[a-z]+", self.facts.said) if may_be_finding(word)]
-        structure = without_side(self.names[0][0]), self.names[0][1].lstrip("左右").removeprefix("侧")
+        structure = without_side(names[0][0]), names[0][1].lstrip("左右").removeprefix("侧")
         words += [word for word in _AFTER_NAME.findall(self.facts.said) if may_be_finding(word)]
         words += _ILLNESS_ZH.findall(self.facts.said)
         words += [one.word for one in self.generic if is_finding_word(one.key)]
-        return tuple(f"{structure[0]} {word}" if word.isascii() else f"{structure[1]}{word}" for word in words)
+        texts = [f"{MARK} {word}" if word.isascii() else f"{MARK}{word}" for word in words]
+        texts += [text for text in unread if not any(word in text for word in words)]
+        return tuple(text.replace(MARK, structure[not text.replace(MARK, "").isascii()]) for text in dict.fromkeys(texts))
 
     def chosen(self, kind: Kind) -> tuple[BilingualName, ...]:
         """The names that a question of a kind is about."""

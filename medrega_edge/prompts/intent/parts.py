@@ -13,10 +13,10 @@ from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, simplified
 
 _BOUNDARY = re.compile(
-    r"[?？。;；,，]|然后|并且?(?!列)|以及|同时"
-    r"|\b(?:and|then|also)(?= (?:please |then |also )?(?:how|what|which|in which|on which|where|whether|is|are|was|were"
+    r"[?？。;；,，\n]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)|然后|并且?(?!列)|以及|同时|顺便|最后|(?:^|(?<=\s))\d[.)、](?!\d)"
+    r"|(?:\b(?:and|then|also|plus)|&)(?= (?:please |then |also )?(?:how|what|which|in which|on which|where|whether|is|are|was|were"
     r"|has|have|can|should|do|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe"
-    r"|if (?:so|yes|there))\b)"
+    r"|classify|grade|stage|diagnose|name|identify|label|compare|write|estimate|compute|if (?:so|yes|there))\b)"
 )
 _ASKING = ("locate", "outline", "measure", "count", "side", "compare", "distance", "presence_strong")
 _NAMELESS = ("report_strong", "all_well", "kind_of_image", "body_part", "organs", "classify")  # what asks without a name
@@ -37,7 +37,7 @@ _HOW_SURE = re.compile(  # the answer says so itself
     re.IGNORECASE,
 )
 _LEFT_OUT = re.compile(r"\b(?:don'?t|do not|not the|without|except)\b|(?:不要|不用|不必|别)(?:再)?[标圈框画勾]|不含|不包括")
-_MOST = 3
+_MOST = 6
 # A question that only goes on from the part before: "how big", "how many", "哪一侧".
 _GOES_ON = re.compile(
     r"^(?:please |then |also |and )?(?:where(?: is the (?:largest|biggest|smallest)(?: one)?)?"

@@ -207,6 +207,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.IDENTIFY, None, math.inf
     if _asks_which_is_ill(facts):
         return Kind.REPORT, None, math.inf
+    if _WHERE_TO_TREAT.search(facts.whole):
+        return Kind.IMPOSSIBLE, "care", math.inf
     if _SHARE.search(facts.whole) and facts.has_name:
         return Kind.IMPOSSIBLE, "outline", math.inf
     if _asks_for_relation(facts):
@@ -360,6 +362,10 @@ _IN_STRUCTURE = re.compile(
     rf"^(?:is|are) (?:it|they|(?:the |this |that )*{MARK}) (?:(?:located|situated|lying|sitting) )?"
     rf"in (?:the |his |her )*(?:left |right )*{MARK}|^(?:它|{MARK})(?:是不是|是否)?(?:在|位于){MARK}[里内上中]?[吗么？?]"
 )
+_NEAR_IT = re.compile(
+    r"\b(?:structures?|organs?|something|anything|thing|vessels?)\b.* (?:next to|close to|near|around|beside|behind|above|below|under"
+    rf"|(?:adjacent|medial|lateral|anterior|posterior|superior|inferior) to) (?:the )?{MARK}$"
+)
 _IN_WHICH_PART = re.compile(
     r"\bwhich (?:[a-z]+ )?(?:lobe|segment|zone|quadrant|vertebra|rib|bone|joint|chamber|wall|level"
     r"|metacarpal|metatarsal|phalanx|carpal|finger|toe)s? "
@@ -379,6 +385,10 @@ _WHICH_LIES = re.compile(
     r"哪一?个(?:更|比较|最)?(?:在|靠)(?:[^？?，,]{0,4}的?)?[左右上下前后]|在[^，,？?]{1,8}的?[前后上下]面还是[前后上下]面"
 )
 _SHARE = re.compile(r"[占佔][^，,？?]{0,4}(?:图|画面|片子)|百分之[多几]|\bper ?cent(?:age)? of\b")
+_WHERE_TO_TREAT = re.compile(
+    r"\bwhere (?:should|would|do|can|could|must) (?:i|we|you|they|one) (?:biopsy|cut|inject|puncture|insert|place|drain|operate|incise)"
+    r"|(?:从|在)?哪[里儿](?:穿刺|活检|进针|下刀|切开|引流)|针(?:应该|要)?从哪"
+)
 _BESIDE_IT = re.compile(
     r"^(?!what )[^.,;-]{0,40}\b(?:above|below|beneath|underneath|beside|next to|adjacent to) (?:it|them|that one)\W*$"
     r"|^(?:and )?(?:the )?[a-z]+ between (?:it|them)\W*$"
@@ -396,6 +406,7 @@ def _asks_for_relation(facts: Facts) -> bool:
     )  # of a structure: "is the liver on the left of the image?"
     return (
         _IN_CORNER.search(facts.said) is not None
+        or (_NEAR_IT.search(facts.said) is not None and not facts.has("locate"))
         or _WHICH_LIES.search(facts.whole) is not None
         or (
             _BESIDE_IT.search(facts.whole) is not None
