@@ -99,12 +99,13 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     cannot tell, and for a name that the package does not know.
     """
     request = _parsed(text, scene)
-    if isinstance(request, Several) and not request.refused:
-        names = [name for question in request.questions for name in question.intent.names]
-        return replace(request, refused=questions_left_out(text, names, scene.terminology))
+    if isinstance(request, Several):
+        intents = [question.intent for question in request.questions]
+        left = questions_left_out(text, intents, scene.terminology, scene.modality)
+        return replace(request, refused=(*request.refused, *left))
     if isinstance(request, Asked) and request.intent.kind not in _OF_WHOLE_TEXT:
-        notes = questions_left_out(text, request.intent.names, scene.terminology)
-        return replace(request, notes=(*request.notes, *notes))
+        left = questions_left_out(text, [request.intent], scene.terminology, scene.modality)
+        return replace(request, notes=(*request.notes, *left))
     return request
 
 
@@ -195,7 +196,7 @@ _OF_IMAGE = re.compile(
 )
 
 
-_OR = re.compile(r"\bor\b|还是|或者?")
+_OR = re.compile(r"\bor\b|还是|或者?|[?？](?=.*\w)")
 
 
 def _classes_of_two_sets(text: str, modality: Modality | None) -> list[str]:

@@ -203,7 +203,7 @@ _PLACE = re.compile(
 )
 _AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?((?!没有|有没|有无)[\u3400-\u9fff]{{2,6}})")
 _ILLNESS_ZH = re.compile(rf"{MARK}(?:[里内上]?(?:有没有|有无|是否有|有|得了?))?(病)(?![灶变例人房理情史毒症])")
-_COMMA_BETWEEN = re.compile(rf"{MARK} *[,\uff0c\u3001/] *(?:any |a |an |the )?{MARK}")
+_COMMA_BETWEEN = re.compile(rf"{MARK} *(?:[,\uff0c\u3001/?\uff1f;+&] *)+(?:and |or )?(?:any |a |an |the )?{MARK}")
 _LISTED = re.compile(rf"{MARK} ?(?:[,\uff0c\u3001;/]|[?\uff1f] *{MARK})|{CONJOINED.pattern}")
 _FINDING_IN_STRUCTURE = re.compile(  # "stones in the gallbladder"
     rf"(?:{MARK}|{UNKNOWN}) (?:in|inside|within) (?:the |this |that |my |his |her |left |right )*{MARK}"
@@ -254,8 +254,10 @@ class _Reading:
         )  # "胆囊有没有结石" is not
         is_enumerated = is_enumerated or bool(_COMMA_BETWEEN.search(masked))
         is_compound = f"{MARK} {MARK}" in masked  # "heart disease"
-        if names and meant and is_enumerated and not is_compound and not set(names) & set(meant):
-            names = [*names, *(label for label in meant if label not in names)]
+        if names and meant and is_enumerated and not is_compound:
+            told = {name[0] for name in names}  # a word that stands for one of these adds nothing
+            added = {label for one in generic if not told & set(one.labels) for label in one.labels}
+            names = [*names, *(label for label in meant if label[0] in added)]
         names = without_wider(names) if has("distance", said) else without_wider(without_sites(names, said, masked))
         facts = Facts(
             said,

@@ -130,6 +130,25 @@ def _with_names_before(piece: str, before: BilingualName, terminology: Terminolo
     return with_names(piece, before)
 
 
+def clauses(text: str) -> list[tuple[str, bool]]:
+    """Return the clauses of a text, in plain script, each with whether a question mark ends it."""
+    pieces, start = [], 0
+    plain = simplified(text).casefold()
+    for match in (*_BOUNDARY.finditer(plain), None):
+        end = match.start() if match else len(plain)
+        clause = plain[start:end].strip(" .!！")
+        if re.search(r"\w", clause):
+            is_asked = match is not None and match.group() in "?？" and not plain[:end].endswith(" ")  # "pain ?fracture"
+            pieces.append((clause, is_asked))
+        start = match.end() if match else end
+    return pieces
+
+
+def asks_for_something(clause: str) -> bool:
+    """Whether a clause is a question by its form, or says what to do with the image."""
+    return bool(_QUESTION.search(clause)) or any(has(kind, clause) for kind in (*_ASKING, *_NAMELESS) if kind != "locate")
+
+
 def _pieces(text: str) -> list[str]:
     pieces = [_IF_SO.sub("", piece.strip(" .!！")).strip() for piece in _BOUNDARY.split(simplified(text).casefold())]
     return [piece for piece in pieces if re.search(r"\w", piece)]
