@@ -211,6 +211,7 @@ TEMPLATES: dict[str, str] = {
     "example: {offered}; `medrega labels` lists all.",
     "task.unknown_name_only": "'{word}' is no name that this model can locate; `medrega labels` lists all.",
     "task.words_left_out": "the program does not know these words, so the answer leaves them out: {words}",
+    "task.only_left_out": "The text only names what to leave out; name what to locate.",
     "task.question_left_out": "this question is left out of the answer; ask it on its own: {question}",
     "task.also_asked": "the question also asks this, which has no answer here; ask it on its own: {kinds}",
     "task.not_located_here": "the box may hold nothing that the model knows: it does not find '{name}' there itself",

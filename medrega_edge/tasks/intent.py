@@ -11,7 +11,7 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts
-from medrega_edge.prompts.intent.naming import excluded
+from medrega_edge.prompts.intent.naming import excluded, only_leaves_out
 from medrega_edge.prompts.intent.parts import parts, without_how_sure
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.tasks.about_image import BodyPart, KindOfImage
@@ -46,6 +46,7 @@ from medrega_edge.vocabulary.wording import (
     AREA,
     asks_if_normal,
     disease_word,
+    generic_key,
     generic_labels,
     is_finding,
     is_part,
@@ -99,12 +100,8 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     cannot tell, and for a name that the package does not know.
     """
     request = _parsed(text, scene)
-    if isinstance(request, Several):
-        intents = [question.intent for question in request.questions]
-        left = questions_left_out(text, intents, scene.terminology, scene.modality)
-        return replace(request, refused=(*request.refused, *left))
     if isinstance(request, Asked) and request.intent.kind not in _OF_WHOLE_TEXT:
-        left = questions_left_out(text, [request.intent], scene.terminology, scene.modality)
+        left = questions_left_out(text, request.intent, scene.terminology, scene.modality)
         return replace(request, notes=(*request.notes, *left))
     return request
 
@@ -123,6 +120,15 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     intent = understand(text, scene.terminology, scene.modality)
     if not scene.terminology.labels:
         return _asked_freely(text, intent, scene.tasks)
+    if only_leaves_out(simplified(text), scene.terminology):
+        raise UsageError("task.only_left_out")
+    boxes = _BOX.findall(text) if Task.IDENTIFY in scene.tasks else []
+    if len(boxes) > (0 if intent.names else 1):  # "is it the liver at [8, 68, 58, 156]?"
+        notes = tuple(Message("task.question_left_out", question=", ".join(box)) for box in boxes[1:])
+        identify = Identify(PixelBox(*map(float, boxes[0])), text)
+        return Asked(text, replace(intent, kind=Kind.IDENTIFY, names=()), identify, notes=notes)
+    if _asks_for_any_finding(text, intent, scene) and Task.REPORT in scene.tasks:
+        return Asked(text, replace(intent, kind=Kind.REPORT, names=(), generic=()), IsNormal(text))
     intent = with_names_meant(text, intent, scene)
     if deciding_parts(text, scene.terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
@@ -235,6 +241,18 @@ def _asks_if_normal(text: str, intent: Intent) -> bool:
     return is_of_state and not names_finding(intent) and asks_if_normal(text)
 
 
+_ANY_FINDING = re.compile(r"\b(?:abnormal\w*|lesions?|patholog\w+|anomal\w+)\b|异常|病变|病灶|毛病|问题")
+_OF_MANY_ORGANS = (Modality.CT, Modality.MRI, Modality.XRAY)  # where the word alone tells no finding
+
+
+def _asks_for_any_finding(text: str, intent: Intent, scene: Scene) -> bool:
+    """Whether a question asks for whatever is not as usual, in a kind of image of many organs: "有没有异常"."""
+    plain = simplified(text).casefold()
+    is_any = bool(intent.generic) and not intent.unknown and intent.side is None and _ANY_FINDING.search(plain) is not None
+    is_any = is_any and {*map(generic_key, intent.generic)} == {"lesion"} and not scene.terminology.find(plain)
+    return is_any and intent.kind is Kind.PRESENCE and scene.modality in _OF_MANY_ORGANS and not has("where", plain)
+
+
 def _asked_freely(text: str, intent: Intent, tasks: Sequence[str]) -> TaskRequest:
     if intent.kind is Kind.LOCATE and Task.DETECT in tasks:
         return Detect((text,))
@@ -329,6 +347,7 @@ _VIEW = re.compile(r"\bviews?\b|切面|体位")
 # "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
 _PIXELS = re.compile(r"(?<![a-z\d])(\d{1,5})\D{1,6}?(\d{1,5})(?:\D{1,6}?(\d{1,5})\D{1,6}?(\d{1,5}))?(?!\d)")
 
+_BOX = re.compile(r"(?<![a-z\d])" + r"\D{1,6}?".join([r"(\d{1,5})"] * 4) + r"(?!\d)")
 _AROUND = 20  # pixels, of the box that is proposed around a point
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.i18n.message import Message
@@ -12,10 +12,12 @@ from medrega_edge.prompts.intent.naming import named, without_side, words_of
 from medrega_edge.prompts.intent.parts import asks_for_something, clauses
 from medrega_edge.prompts.intent.phrases import has, without_fillers
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
-from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import MARK, generic_labels, is_finding, is_part, kind_left_out, simplified
+from medrega_edge.vocabulary.terminology import Terminology
+from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_part, kind_left_out, simplified
 
 _PART_OF_STRUCTURE = re.compile(
+    r"\b(left|right|caudate|quadrate) lobes?\b(?= of the liver|\W*$)|\b(segments?) (?:[ivx]+|\d+[ab]?)\b"
+    r"|\b(tip|dome|hilum|hilar|apex|cortex|medulla)\b|([左右尾][状]?)叶|(尖端|第一肝门|[肝脾肾肺]门|皮质|髓质|膈顶)|"
     r"\b(upper|lower|middle|mid|inner|outer|front|back|anterior|posterior|medial|lateral|proximal|distal)"
     r"[- ](?:lobe|jaw|zone|pole|quadrant|half|third|part|segment|row|teeth|molar|incisor|rib|limb|end)s?\b"
     r"|\baortic (arch|root)\b|主动脉(弓|根部)|(?:胰[头体尾颈][、和与]?)+"
@@ -49,38 +51,30 @@ _COURTESY = (Kind.HELP, Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)  # kinds of a 
 
 
 def questions_left_out(
-    text: str, intents: Sequence[Intent], terminology: Terminology, modality: Modality | None
+    text: str, intent: Intent, terminology: Terminology, modality: Modality | None
 ) -> tuple[Message, ...]:
-    """Say which clauses of a text ask for something that no answer to these intents regards."""
+    """Say which clauses of a text ask for something that the answer to its intent does not regard."""
     said = clauses(text)
     if len(said) < 2:
         return ()
-    kinds = {intent.kind for intent in intents} | {kind for intent in intents for kind in intent.also_asked}
-    told = {without_side(name[0]) for intent in intents for name in intent.names}
-    unknown = " ".join(word for intent in intents for word in intent.unknown)
-    left = [clause for clause, is_asked in said if _is_left(clause, is_asked, kinds, told, unknown, terminology, modality)]
+    left = [clause for clause, is_asked in said if _is_left(clause, is_asked, intent, terminology, modality)]
     return tuple(Message("task.question_left_out", question=clause) for clause in left)
 
 
-def _is_left(
-    clause: str,
-    is_asked: bool,
-    kinds: Collection[Kind],
-    told: Collection[str],
-    unknown: str,
-    terminology: Terminology,
-    modality: Modality | None,
-) -> bool:
+def _is_left(clause: str, is_asked: bool, answered: Intent, terminology: Terminology, modality: Modality | None) -> bool:
+    kinds = {answered.kind, *answered.also_asked}
+    told = {without_side(name[0]) for name in answered.names}
+    unknown = " ".join(answered.unknown)
     intent = understand(clause, terminology, modality)
     labels = {without_side(name[0]) for name in intent.names} | {without_side(label) for label in intent.meant}
     said = words_of(named(clause, terminology, modality).masked)
     if labels:
         is_bare = not without_fillers(_LINK.sub("", said))
-        return not labels & {*told} and (is_asked or is_bare or has("locate", said) or has("presence_strong", said))
+        return not labels & told and (is_asked or is_bare or has("locate", said) or has("presence_strong", said))
     if intent.unknown or intent.reason or _GOES_WITH.search(clause):
         return is_asked and bool(intent.unknown) and not any(word in unknown for word in intent.unknown)
     if _WHICH_ONE.search(clause):
-        return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & {*kinds}
+        return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & kinds
     asks = is_asked or has("question", said) or asks_for_something(clause)
     return asks and intent.kind not in kinds and intent.kind not in _COURTESY
 
@@ -89,13 +83,14 @@ _LINK = re.compile(r"^(?:and |then |also |next |finally |the |same |for |plus )*
 _WHICH_ONE = re.compile(r"\bwhich (?:one|of (?:them|these|those|the two))\b|哪一?个")
 # A clause that only goes on with the one before: "left or right?", "do you see it too?", "还是别的病？".
 _GOES_WITH = re.compile(
-    r"^(?:(?:the )?(?:left|right|both|l|r|or|v|vs|either|against|side|one)\W*)+$|\b(?:see|seen|visible|anyone|there|look)\b"
+    r"^(?:(?:the )?(?:left|right|both|l|r|or|v|vs|either|against|side|one)\W*)+$"
+    r"|\b(?:see|seen|visible|anyone|there|look)\b"
     r"|^(?:is|are|does|do|did|was|were|has|have|can) (?:it|they|he|she|that|this)(?: too| there)?$"
     r"|^[左右双两侧边或]+$|^还是|^(?:看|能看|判断|是不是|是吗|对吗|有吗|可有)"
 )
 
 
-# Kinds of images that show one of a pair# Kinds of images that show one of a pair, a breast or an eye: no side of the picture is the patient's.
+# Kinds of images that show one of a pair, a breast or an eye: no side of the picture is the patient's.
 OF_ONE_SIDE = (Modality.MAMMOGRAPHY, Modality.FUNDUS, Modality.OCT)
 _OTHER_MEASURE = re.compile(
     r"\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|\bbpd\b|头围|腹围|周长|双顶径", re.IGNORECASE

@@ -381,6 +381,11 @@ def generic_labels(word: str) -> frozenset[str]:
     return frozenset(label for labels in entries for each in labels.values() for label in each)
 
 
+def generic_key(word: str) -> str:
+    """Return the key of a generic word, the first of its entry; the word itself where it has none."""
+    return next((key for key, entry in _table()["generic"].items() if word in entry["words"]), word)
+
+
 def generic_texts() -> list[str]:
     """All generic words."""
     return [word for entry in _table()["generic"].values() for word in entry["words"]]

@@ -11,7 +11,6 @@ from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.tasks.intent import parse_intent
-from medrega_edge.tasks.left_out import questions_left_out
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
@@ -247,14 +246,66 @@ def test_structures_after_a_finding_are_asked_for_on_their_own(terminology, text
     assert said == [["cardiomegaly"], ["left lung", "right lung"]]
 
 
-def test_a_question_that_its_answer_does_not_regard_is_said(terminology):
-    left_out = questions_left_out("Stones in the gallbladder? Where is the liver?", [("liver", "肝脏")], terminology)
-    assert [str(note) for note in left_out] == [
-        "this question is left out of the answer; ask it on its own: Stones in the gallbladder?"
-    ]
-    assert questions_left_out("The spleen is large. Where is the liver?", [("liver", "肝脏")], terminology) == ()
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Mark the heart. PA or AP?", ["pa or ap"]),
+        ("Where is the heart? Same for the aorta.", ["same for the aorta"]),
+        ("Locate the heart and the aorta, which one is on the left?", ["which one is on the left"]),
+        ("Pneumonia? Effusion? Lungs?", ["lungs"]),
+        ("The spleen is large, my doctor says. Where is the liver?", []),
+        ("my GP said my heart might be enlarged. where is the heart?", []),
+    ],
+)
+def test_a_clause_that_the_answer_does_not_regard_is_said(terminology, text, left):
+    request = parse_intent(text, Scene(TASKS, terminology, Modality.XRAY))
+    asked = request.questions if isinstance(request, Several) else [request]
+    notes = [note for question in asked for note in question.notes if note.code == "task.question_left_out"]
+    assert [note.params["question"] for note in notes] == left
 
 
 def test_a_finding_of_another_question_does_not_refuse_the_first(terminology):
     request = parse_intent("any platelets? malaria?", Scene(TASKS, terminology, Modality.PATHOLOGY))
     assert [name[0] for name in request.intent.names] == ["platelet"] and request.intent.unknown == ("malaria",)
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("is there a splenic laceration?", "spleen laceration"),
+        ("accessory spleen?", "accessory spleen"),
+        ("liver transplant?", "liver transplant"),
+        ("Is there fat stranding around the pancreas?", "stranding around the pancreas"),
+        ("有没有马蹄肾", "马蹄肾"),
+        ("肝里有没有虫子", "肝脏虫子"),
+    ],
+)
+def test_an_unknown_word_beside_a_structure_is_no_question_for_the_structure(terminology, text, unknown):
+    with pytest.raises(UsageError) as error:
+        parse_intent(text, Scene(TASKS, terminology, Modality.CT))
+    assert unknown in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["别标肝脏", "don't show the liver", "请不要定位肝脏"])
+def test_what_is_only_left_out_is_not_located(terminology, text):
+    with pytest.raises(UsageError) as error:
+        parse_intent(text, Scene(TASKS, terminology, Modality.CT))
+    assert error.value.code == "task.only_left_out"
+
+
+@pytest.mark.parametrize(
+    ("text", "names"), [("不看肝，看脾", ["spleen"]), ("neither the spleen nor the liver but the aorta", ["aorta"])]
+)
+def test_names_that_are_left_out_are_not_located(terminology, text, names):
+    request = parse_intent(text, Scene(TASKS, terminology, Modality.CT))
+    assert [name[0] for name in request.intent.names] == names
+
+
+def test_a_box_in_a_question_is_what_it_is_about(terminology):
+    request = parse_intent("Is it the liver at [217, 89, 248, 175]?", Scene(TASKS, terminology, Modality.CT))
+    assert request.intent.kind is Kind.IDENTIFY and request.request.box == PixelBox(217, 89, 248, 175)
+
+
+@pytest.mark.parametrize("text", ["有没有异常", "any lesion?", "is there any abnormality?"])
+def test_whatever_is_not_as_usual_is_what_a_report_would_say(terminology, text):
+    assert parse_intent(text, Scene(TASKS, terminology, Modality.CT)).task is Task.REPORT

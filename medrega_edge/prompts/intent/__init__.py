@@ -63,8 +63,8 @@ class Intent:
     `generic` are words that stand for `names` in this modality, `typos` are corrected words. `reason` tells why a question
     is impossible: a key of `frames.json`. `asks_for_outline` tells whether the words ask for more than a box. `unknown` are
     names of the field that no label has; `is_language` is false where no word is known at all. `side`, "left" or "right", is
-    where a finding is asked for; `also_asked` are other kinds of question in the same text, which have no answer. `unread` are
-    words beside a name that the layer does not know.
+    where a finding is asked for; `also_asked` are other kinds of question in the same text, which have no answer. `unread`
+    are words beside a name that the layer does not know.
     """
 
     kind: Kind
@@ -101,7 +101,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         kind in (Kind.LOCATE, Kind.SEGMENT)
         and (reading.facts.ends_in_question_mark or _FINDING_IN_STRUCTURE.search(words_of(reading.masked)))
     )
-    unread = unread_beside_names(reading.facts.said, terminology) if names else ()
+    unread = unread_beside_names(reading.masked, terminology) if names else ()
     is_bare = bool(unread) and not without_fillers(_without(unread, reading.facts.said))  # "liver transplant?"
     nameless = reading.findings_without_name(unread if kind is Kind.PRESENCE or is_bare else ())
     if nameless and (asks_for_it or (is_bare and kind in _OF_BOXES)):
@@ -201,7 +201,9 @@ _PLACE = re.compile(
     r"|\bx\d{2,4}\W+y\d{2,4}"  # no place: "answer as [x1, y1, x2, y2]"
     r"|(?<![\d.])\d+(?:\.\d+)?(?:(?: ?[,/\u3001] ?| )\d+(?:\.\d+)?){3}(?![\d.])"
 )
-_AFTER_NAME = re.compile(rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?((?!没有|有没|有无)[\u3400-\u9fff]{{2,6}})")
+_AFTER_NAME = re.compile(
+    rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?((?!没有|有没|有无)[\u3400-\u9fff]{{2,6}})"
+)
 _ILLNESS_ZH = re.compile(rf"{MARK}(?:[里内上]?(?:有没有|有无|是否有|有|得了?))?(病)(?![灶变例人房理情史毒症])")
 _COMMA_BETWEEN = re.compile(rf"{MARK} *(?:[,\uff0c\u3001/?\uff1f;+&] *)+(?:and |or )?(?:any |a |an |the )?{MARK}")
 _LISTED = re.compile(rf"{MARK} ?(?:[,\uff0c\u3001;/]|[?\uff1f] *{MARK})|{CONJOINED.pattern}")
@@ -289,8 +291,8 @@ class _Reading:
         words += [word for word in _AFTER_NAME.findall(self.facts.said) if may_be_finding(word)]
         words += _ILLNESS_ZH.findall(self.facts.said)
         words += [one.word for one in self.generic if is_finding_word(one.key)]
-        texts = [f"{MARK} {word}" if word.isascii() else f"{MARK}{word}" for word in words]
-        texts += [text for text in unread if not any(word in text for word in words)]
+        words = [word for word in words if not any(word in text for text in unread)]
+        texts = [*unread, *(f"{MARK} {word}" if word.isascii() else f"{MARK}{word}" for word in words)]
         return tuple(text.replace(MARK, structure[not text.replace(MARK, "").isascii()]) for text in dict.fromkeys(texts))
 
     def chosen(self, kind: Kind) -> tuple[BilingualName, ...]:

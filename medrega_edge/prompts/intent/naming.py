@@ -47,7 +47,8 @@ _NEGATION = re.compile(
     r"|rather than|instead of"
     r"|(?<=all )but|(?<=thing )but|(?<=organs )but|(?<=others )but)"
     r"(?: the| a| any| all)?"
-    r"|不要(?:定位|标|框|画|显示|分割|圈)?|不是|不找|而非|别[标圈框]|不用标|除[了开去]?|不含|不包括|不算)\s*$"
+    r"|\b(?:remove|hide|neither|nor)(?: the)?"
+    r"|不要(?:定位|标|框|画|显示|分割|圈)?|(?:别|不用|不必|不想)[看管要]|不[看管](?!清|见|到|出)|去掉|移除|不是|不找|而非|别[标圈框]|不用标|除[了开去]?|不含|不包括|不算)\s*$"
 )
 
 _ALL = re.compile(r"\b(?:all|every|everything|anything|others?|organs)\b|所有|全部|其他|其它|别的|什么|器官|脏器|结构")
@@ -219,8 +220,21 @@ def without_context(text: str, terminology: Terminology) -> str:
     return text
 
 
-_LEFT_OUT_ZH = re.compile("(?:就)?(?:不用|不要|不必|别)(?:再)?[标圈框画勾]")
+_LEFT_OUT_ZH = re.compile("(?:就)?(?:不用|不要|不必|别)(?:再)?[标圈框画勾看管]|除外|不要(?=[，,。；;]|$)")
 _OUTSIDE_ZH = re.compile("^(?:以外|之外|外)(?:的|，|,)?")
+
+
+_ONLY_LEFT_OUT = re.compile(
+    r"^\W*(?:please |pls )?(?:don ?['’]?t|do not|remove|hide|exclude|skip|ignore)"
+    rf"(?: (?:show|mark|locate|segment|box|draw))?(?: me)?(?: the| a| any| my)? ?{MARK}\W*$"
+    rf"|^\W*(?:请|麻烦)?(?:别|不要|不用|不必|去掉|移除|我?不想(?:知道|看)?)(?:再)?"
+    rf"(?:定位|标出?|框出?|画出?|显示|分割|圈出?|看|管|找)?{MARK}(?:在哪[里儿]?)?\W*$"
+)
+
+
+def only_leaves_out(text: str, terminology: Terminology) -> bool:
+    """Whether a text only names what is not wanted: "don't mark the liver", "去掉肝脏"."""
+    return _ONLY_LEFT_OUT.search(terminology.mask(text.casefold())) is not None
 
 
 def excluded(text: str, terminology: Terminology) -> list[BilingualName]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
@@ -13,9 +13,11 @@ from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, simplified
 
 _BOUNDARY = re.compile(
-    r"[?？。;；,，\n]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)|然后|并且?(?!列)|以及|同时|顺便|最后|(?:^|(?<=\s))\d[.)、](?!\d)"
-    r"|(?:\b(?:and|then|also|plus)|&)(?= (?:please |then |also )?(?:how|what|which|in which|on which|where|whether|is|are|was|were"
-    r"|has|have|can|should|do|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe"
+    r"[?？。;；\n]|[,，](?! ?\d)|(?<!\d)[,，]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)"
+    r"|然后|并且?(?!列)|以及|同时|顺便|最后|(?:^|(?<=\s))\d[.)、](?!\d)"
+    r"|(?:\b(?:and|then|also|plus)|&)(?= (?:please |then |also )?"
+    r"(?:how|what|which|in which|on which|where|whether|is|are|was|were|has|have|can|should|do"
+    r"|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe"
     r"|classify|grade|stage|diagnose|name|identify|label|compare|write|estimate|compute|if (?:so|yes|there))\b)"
 )
 _ASKING = ("locate", "outline", "measure", "count", "side", "compare", "distance", "presence_strong")
@@ -84,8 +86,9 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     """
     said: list[str] = []
     history = ""  # "hand x-ray, any fracture?"
-    for piece in _pieces(text):
-        if _asks(piece, terminology, modality) or (said and _asks_anew(piece, said[-1], terminology, modality)):
+    for piece, is_stated in _pieces(text):
+        asks = _asks(piece, terminology, modality) and not (is_stated and _TELLS.search(piece))
+        if asks or (said and _asks_anew(piece, said[-1], terminology, modality)):
             said.append(f"{history}{piece}")
             history = ""
         elif said:
@@ -112,6 +115,12 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
 
 
+# A sentence that tells a history: it does not begin with what it asks for.
+_TELLS = re.compile(
+    r"^(?!(?:please |pls |now |first |then |also |and |can you |could you |would you )*"
+    r"(?:show|mark|locate|find|outline|segment|box|circle|highlight|draw|count|measure|compare|classify|describe|report|give|tell|say|check|look|identify|name|label|write|trace"
+    r"|contour|where|what|which|how|is|are|does|do|did|has|have|can|could|should|any|who|when|why|whether)\b)[a-z0-9]"
+)
 _IN_PICTURE = re.compile(r"\b(?:in|inside|on) there\b|里[面头]")
 _IS_IT = re.compile(r"^(?:and |or |but )?(?:is|was|could|might|may) (?:it|this|that) (?:be )?(?:an? )?[a-z]+\??$")
 
@@ -149,9 +158,14 @@ def asks_for_something(clause: str) -> bool:
     return bool(_QUESTION.search(clause)) or any(has(kind, clause) for kind in (*_ASKING, *_NAMELESS) if kind != "locate")
 
 
-def _pieces(text: str) -> list[str]:
-    pieces = [_IF_SO.sub("", piece.strip(" .!！")).strip() for piece in _BOUNDARY.split(simplified(text).casefold())]
-    return [piece for piece in pieces if re.search(r"\w", piece)]
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the pieces of a text, each with whether a full stop ends it."""
+    start, plain = 0, simplified(text).casefold()
+    for match in (*_BOUNDARY.finditer(plain), None):
+        piece = _IF_SO.sub("", plain[start : match.start() if match else len(plain)].strip(" .!！")).strip()
+        if re.search(r"\w", piece):
+            yield piece, match is not None and match.group() in ".!！"
+        start = match.end() if match else len(plain)
 
 
 def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bool:
@@ -166,7 +180,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bo
     is_nameless = any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
     intent = understand(piece, terminology, modality)
     is_of_image = is_question and intent.kind in _OF_IMAGE
-    return (bool(points) and asks) or is_nameless or is_of_image or intent.reason is not None
+    return (bool(points) and asks) or is_nameless or is_of_image or (intent.reason is not None and (is_question or asks))
 
 
 _BARE = re.compile(rf"^(?:and|or|but|what about|how about|那么?|还有)?(?: *the)?(?: *{MARK})+ *(?:呢|too|as well)?$")

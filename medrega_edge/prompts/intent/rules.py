@@ -363,7 +363,8 @@ _IN_STRUCTURE = re.compile(
     rf"in (?:the |his |her )*(?:left |right )*{MARK}|^(?:它|{MARK})(?:是不是|是否)?(?:在|位于){MARK}[里内上中]?[吗么？?]"
 )
 _NEAR_IT = re.compile(
-    r"\b(?:structures?|organs?|something|anything|thing|vessels?)\b.* (?:next to|close to|near|around|beside|behind|above|below|under"
+    r"\b(?:structures?|organs?|something|anything|thing|vessels?)\b.* "
+    r"(?:next to|close to|near|around|beside|behind|above|below|under"
     rf"|(?:adjacent|medial|lateral|anterior|posterior|superior|inferior) to) (?:the )?{MARK}$"
 )
 _IN_WHICH_PART = re.compile(
@@ -386,7 +387,8 @@ _WHICH_LIES = re.compile(
 )
 _SHARE = re.compile(r"[占佔][^，,？?]{0,4}(?:图|画面|片子)|百分之[多几]|\bper ?cent(?:age)? of\b")
 _WHERE_TO_TREAT = re.compile(
-    r"\bwhere (?:should|would|do|can|could|must) (?:i|we|you|they|one) (?:biopsy|cut|inject|puncture|insert|place|drain|operate|incise)"
+    r"\bwhere (?:should|would|do|can|could|must) (?:i|we|you|they|one) "
+    r"(?:biopsy|cut|inject|puncture|insert|place|drain|operate|incise)"
     r"|(?:从|在)?哪[里儿](?:穿刺|活检|进针|下刀|切开|引流)|针(?:应该|要)?从哪"
 )
 _BESIDE_IT = re.compile(
