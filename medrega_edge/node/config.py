@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,8 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.strict_json import STRICT, Count, JsonFault, Problem, Share, parse_json
 
-OUTPUTS = ("sr", "gsps", "sc", "seg", "pdf")
+Output = Literal["sr", "gsps", "sc", "seg", "pdf"]
+LOCAL_URLS = (("http", "localhost"), ("http", "127.0.0.1"), ("http", "[::1]"))  # the others need TLS
 
 
 def _as_tuple(value: Any) -> Any:
@@ -29,12 +30,13 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-AeTitle = Annotated[str, Field(pattern=r"^(?! )[ -\[\]-~]{1,16}(?<! )$")]  # DICOM PS3.5, AE: no backslash, no space around
+_AE = r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"  # DICOM PS3.5: no backslash, no space around, at most 16
+AeTitle = Annotated[str, Field(pattern=_AE)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]  # names of peers and rules stand in logs and file names
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-Outputs = Annotated[tuple[Literal["sr", "gsps", "sc", "seg", "pdf"], ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Outputs = Annotated[tuple[Output, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(gt=0, lt=2**40)]
 Seconds = Annotated[float, Field(gt=0, lt=1e9)]
@@ -165,7 +167,7 @@ class _File:
     node: _Node = _Node()
     peer: tuple[Peer, ...] = ()
     rule: tuple[Rule, ...] = ()
-    retention: Retention = field(default_factory=Retention)
+    retention: Retention = Retention()
 
 
 def read_config(path: Path) -> NodeConfig:
@@ -250,10 +252,9 @@ def _check_peers(peers: Sequence[Peer]) -> None:
             raise _wrong(f"peer.{number}.stow", Message("node.config_url"))
 
 
-LOCAL_URLS = (("http", "localhost"), ("http", "127.0.0.1"), ("http", "[::1]"))
-
-
 def _check_rules(rules: Sequence[Rule], peers: Sequence[Peer]) -> None:
+    from medrega_edge.output.dicom.writer import VOLUME_KINDS
+
     if not rules:
         raise UsageError("node.config_no_rule")
     by_name = {peer.name: peer for peer in peers}
@@ -263,6 +264,10 @@ def _check_rules(rules: Sequence[Rule], peers: Sequence[Peer]) -> None:
             raise _wrong(f"{place}.name", Message("node.config_twice"))
         if bool(rule.question.strip()) == bool(rule.segment):
             raise _wrong(place, Message("node.config_question_or_segment"))
+        if rule.volume and not set(rule.outputs) <= set(VOLUME_KINDS):
+            raise _wrong(f"{place}.outputs", Message("node.config_volume_outputs", names=VOLUME_KINDS))
+        if "seg" in rule.outputs and not rule.segment:
+            raise _wrong(f"{place}.outputs", Message("node.config_seg_without_segment"))
         try:
             re.compile(rule.description)
         except re.error:

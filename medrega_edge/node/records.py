@@ -33,20 +33,26 @@ class Instance:
     sha256: str
     path: Path
     peer: str
+    id: int = 0  # in the queue
 
 
 @dataclass(frozen=True)
 class Round:
-    """What came of a study until it was complete. Instances that come later make a further round, counted from 1."""
+    """What came of a study until it was complete. Instances that come later make a further round, counted from 1.
+
+    `earlier` are those of the same series that earlier rounds had. The file of one may have been deleted by rule; then
+    its SOP Instance UID is "".
+    """
 
     study_uid: str
     number: int
     instances: tuple[Instance, ...]
+    earlier: tuple[Instance, ...] = ()
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """Instances that the rule named `rule` answers as one."""
+    """Instances that the rule named `rule` answers as one: of a round, and, of a volume, of the rounds before it."""
 
     rule: str
     instances: tuple[Instance, ...]

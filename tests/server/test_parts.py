@@ -17,8 +17,9 @@ from prometheus_client import CollectorRegistry
 from medrega_edge import load
 from medrega_edge.errors import GateError, ImageError, ResourceError, UsageError
 from medrega_edge.images.samples import sample_path
+from medrega_edge.io import audit
 from medrega_edge.io.strict_json import JsonFault, parse_json
-from medrega_edge.server import audit, chat, run
+from medrega_edge.server import chat, run
 from medrega_edge.server.errors import HttpError, error_response, status_of
 from medrega_edge.server.facts import describe
 from medrega_edge.server.guard import Guard, GuardOptions
@@ -331,7 +332,7 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
 
     monkeypatch.setattr(plugins, "missing_requirements", lambda *_: ["starlette"])
     with raises_code(ResourceError, "cli.missing_extra") as error:
-        serve.check_extra("view")
+        plugins.check_extra("view", serve.EXTRA)
     assert "medrega-edge[serve]" in str(error.value)
 
 
