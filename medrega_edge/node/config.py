@@ -182,6 +182,9 @@ def read_config(path: Path) -> NodeConfig:
     base = path.absolute().parent
     folder = base / node.folder.expanduser()
     tls = None if node.tls is None else _tls_below(node.tls, base)
+    for number, peer in enumerate(read.peer):
+        if peer.token_file is not None and not (base / peer.token_file).is_file():
+            raise _wrong(f"peer.{number}.token_file", Message("node.config_no_file"))
     package = node.package
     if package is not None and (base / package).is_dir():  # else it is a name, which the registry finds
         package = str(base / package)
@@ -266,8 +269,8 @@ def _check_rules(rules: Sequence[Rule], peers: Sequence[Peer]) -> None:
             raise _wrong(place, Message("node.config_question_or_segment"))
         if rule.volume and not set(rule.outputs) <= set(VOLUME_KINDS):
             raise _wrong(f"{place}.outputs", Message("node.config_volume_outputs", names=VOLUME_KINDS))
-        if "seg" in rule.outputs and not rule.segment:
-            raise _wrong(f"{place}.outputs", Message("node.config_seg_without_segment"))
+        if rule.volume and rule.min_confidence:
+            raise _wrong(f"{place}.min_confidence", Message("node.config_volume_confidence"))
         try:
             re.compile(rule.description)
         except re.error:

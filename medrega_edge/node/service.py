@@ -17,7 +17,7 @@ from medrega_edge.errors import MedregaError
 from medrega_edge.io.audit import AuditLog
 from medrega_edge.node.config import NodeConfig
 from medrega_edge.node.store import Store
-from medrega_edge.node.workers import LONGEST_PAUSE, Answers, Bench, Deliveries, Parts, Stopped, Studies
+from medrega_edge.node.workers import LONGEST_PAUSE, Answers, Bench, Deliveries, Listener, Parts, Stopped, Studies
 
 AUDIT = "audit.jsonl"
 TICK = 1.0  # seconds after which a thread looks at the queue again, whether it was woken or not
@@ -28,26 +28,30 @@ def own_parts(threads: int | None = None) -> Parts:
     """The parts of the program itself; the engine takes so many threads, or all that pay off."""
     from medrega_edge.engine import load
     from medrega_edge.node.answering import answered
+    from medrega_edge.node.commitment import commit
     from medrega_edge.node.receiver import Receiver
     from medrega_edge.node.rules import plan_of
-    from medrega_edge.node.sender import commit, deliver
+    from medrega_edge.node.sender import deliver
 
     return Parts(lambda config: load(config.package, threads=threads), Receiver, plan_of, answered, deliver, commit)
 
 
-def run(config: NodeConfig, on_ready: Callable[[int], None], parts: Parts) -> None:
+def run(
+    config: NodeConfig, on_ready: Callable[[int], None], parts: Parts, stopping: threading.Event | None = None
+) -> None:
     """Run a node until a signal raises KeyboardInterrupt or SystemExit, which goes on when all is tidied up.
 
-    `on_ready` is called with the port. Raises PackageError, ResourceError or UsageError where the node cannot start.
+    `on_ready` is called with the port. `stopping`, when it is set, ends the run too. Raises PackageError, ResourceError or UsageError where the node cannot start.
     """
     with Store(config.folder, config.limits) as store:
         audit = AuditLog(config.folder / AUDIT, mends=True)
         try:
-            bench = Bench(config, store, audit, parts)
-            answers = Answers(bench, parts.load_engine(config))
-            steps = {"study": Studies(bench).step, "answer": answers.step, "delivery": Deliveries(bench).step}
+            bench = Bench(config, store, audit, parts, stopping or threading.Event())
+            receiver = parts.receiver(config, store, bench.on_received)
+            answers, deliveries = Answers(bench, parts.load_engine(config)), Deliveries(bench, receiver.reports)
+            steps = {"study": Studies(bench).step, "answer": answers.step, "delivery": deliveries.step}
             try:
-                _run(bench, steps, on_ready)
+                _run(bench, receiver, steps, on_ready)
             finally:
                 if answers.job is not None:
                     with suppress(MedregaError):
@@ -56,14 +60,10 @@ def run(config: NodeConfig, on_ready: Callable[[int], None], parts: Parts) -> No
             audit.close()
 
 
-def _run(bench: Bench, steps: Mapping[str, Callable[[], bool]], on_ready: Callable[[int], None]) -> None:
+def _run(
+    bench: Bench, receiver: Listener, steps: Mapping[str, Callable[[], bool]], on_ready: Callable[[int], None]
+) -> None:
     """Start the threads and the receiver, wait, and stop them."""
-
-    def on_event(event: str, /, **fields: str | int | float) -> None:
-        bench.parts.on_event(event, **fields)
-        bench.news["study"].set()
-
-    receiver = bench.parts.receiver(bench.config, bench.store, on_event)
     threads = [
         threading.Thread(target=_repeat, args=(bench, name, step), name=f"medrega-{name}", daemon=True)
         for name, step in steps.items()
@@ -77,6 +77,7 @@ def _run(bench: Bench, steps: Mapping[str, Callable[[], bool]], on_ready: Callab
             while not bench.stopping.wait(LONGEST_PAUSE):
                 pass
         finally:
+            bench.stopping.set()
             receiver.stop()
     finally:
         _stop(bench, threads)

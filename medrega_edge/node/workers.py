@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from medrega_edge.errors import InternalError, MedregaError, ResourceError
 from medrega_edge.i18n.message import Message
@@ -34,7 +34,9 @@ NO_RULE = "-"  # no configuration can have a rule of this name
 
 
 class Listener(Protocol):
-    """What receives: `receiver.Receiver`, or a stand-in."""
+    """What receives: `receiver.Receiver`, or a stand-in. `reports` takes what peers confirm to have stored."""
+
+    reports: Any
 
     def start(self) -> int:
         """Listen; returns the port."""
@@ -45,16 +47,19 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What the node is put together from; tests put stand-ins in. `commit` asks a peer to confirm what it got."""
+    """What the node is put together from; tests put stand-ins in.
+
+    `commit` asks a peer to confirm what it got, and gets the `reports` of what receives. `first_wait` is in seconds.
+    """
 
     load_engine: Callable[[NodeConfig], Engine]
     receiver: Callable[[NodeConfig, Store, OnEvent], Listener]
     plan_of: Callable[[Sequence[Instance], Sequence[Rule], Sequence[Instance]], Plan]
     answered: Callable[[Engine, Sequence[Instance], Rule, str], list[MadeObject]]
     deliver: Callable[[Sequence[MadeObject], Peer, NodeConfig], None]
-    commit: Callable[[Sequence[MadeObject], Peer, NodeConfig], None]
+    commit: Callable[[Sequence[MadeObject], Peer, NodeConfig, Any], None]
     on_event: OnEvent = print_event
-    first_wait: float = FIRST_WAIT  # seconds
+    first_wait: float = FIRST_WAIT
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Bench:
     store: Store
     audit: AuditLog
     parts: Parts
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: threading.Event
     news: dict[str, threading.Event] = field(
         default_factory=lambda: {name: threading.Event() for name in ("study", "answer", "delivery")}
     )
@@ -86,6 +91,11 @@ class Bench:
                 if self.stopping.wait(self.wait_seconds(failures, LONGEST_PAUSE)):
                     raise Stopped from None
                 failures += 1
+
+    def on_received(self, event: str, /, **fields: str | int | float) -> None:
+        """Tell an event of the receiver, and look whether a study has become complete."""
+        self.parts.on_event(event, **fields)
+        self.news["study"].set()
 
     def tell_failure(self, part: str, error: Exception) -> None:
         """Tell that a part of the node could not do its work."""
@@ -195,9 +205,9 @@ class Answers:
 class Deliveries:
     """Sends results, one delivery at a time."""
 
-    def __init__(self, bench: Bench) -> None:
-        """Take what the threads share."""
-        self._bench = bench
+    def __init__(self, bench: Bench, reports: Any) -> None:
+        """Take what the threads share, and where peers' confirmations arrive."""
+        self._bench, self._reports = bench, reports
 
     def step(self) -> bool:
         """Send the results of one job to one peer; returns whether there were any."""
@@ -212,7 +222,7 @@ class Deliveries:
         try:
             bench.parts.deliver(delivery.objects, peer, bench.config)
             if peer.commitment:
-                bench.parts.commit(delivery.objects, peer, bench.config)
+                bench.parts.commit(delivery.objects, peer, bench.config, self._reports)
         except MedregaError as error:
             is_permanent = getattr(error, "is_permanent", False)
             (self._reject if is_permanent else self._postpone)(delivery, error.message)
