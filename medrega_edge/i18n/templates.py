@@ -834,6 +834,48 @@ TEMPLATES: dict[str, str] = {
     "evaluation.no_question": "'{file}' holds no question; give it one JSON object a line.",
     "evaluation.no_records": "There is no records.jsonl in '{folder}'; name the data folder with --data.",
     "evaluation.not_a_gate": "'{text}' is no gate; write for example iou_drop<=0.01 (known: {gates}).",
+    # ---- node: who may send, and what is taken (receive.*) -------------------------------------------------------------
+    #
+    # Those about an instance go to the peer as Error Comment, which has 64 characters.
+    "receive.bad_certificate": "A certificate, its key or the authority of [node.tls] cannot be used; give PEM files that belong together, "
+    "the key without a password.",
+    "receive.bad_uid": "A UID of the instance is not made as UIDs are.",
+    "receive.cannot_listen": "The node cannot listen on {host}, port {port} ({reason}); name another port or address.",
+    "receive.connection_failed": "A connection failed.",
+    "receive.endless_message": "A message has no end.",
+    "receive.full": "The node is full; send it again later.",
+    "receive.lacks_uid": "The data set lacks a UID of instance, class, study or series.",
+    "receive.large_instance": "The instance is larger than the node takes.",
+    "receive.large_pdu": "A PDU is larger than agreed.",
+    "receive.many_connections": "More connections than the node takes at a time.",
+    "receive.many_messages": "The peer does not wait for answers.",
+    "receive.memory_full": "The node receives too much at this moment; send it again later.",
+    "receive.no_handshake": "A connection did not begin with TLS as this node wants it.",
+    "receive.not_understood": "The peer sent what is no DICOM.",
+    "receive.other_instance": "Another data set was received with this SOP Instance UID.",
+    "receive.other_uid": "The data set and the command differ in their SOP UIDs.",
+    "receive.rejected": "An association was rejected.",
+    "receive.slow_pdu": "A PDU did not come to its end in time.",
+    "receive.unknown_address": "No peer of the configuration sends from this address.",
+    "receive.unknown_title": "No peer of this AE title sends from this address.",
+    "receive.unreadable": "The data set cannot be read.",
+    "receive.wrong_pdu": "A PDU is of no known type.",
+    # ---- node: what peers do not take (deliver.*) ----------------------------------------------------------------------
+    #
+    "deliver.http_status": "The archive '{peer}' answers with HTTP status {status}.",
+    "deliver.kind_refused": "The peer '{peer}' does not take objects of this kind.",
+    "deliver.no_answer": "The peer '{peer}' ended the association without an answer.",
+    "deliver.no_commitment": "The peer '{peer}' does not take requests for storage commitment; switch `commitment` off or ask its "
+    "administrator.",
+    "deliver.no_report": "The peer '{peer}' has not reported what it stored.",
+    "deliver.no_token": "The token_file of '{peer}' cannot be read, or holds no token; write the token into it.",
+    "deliver.not_all_stored": "The archive '{peer}' did not store all objects.",
+    "deliver.not_committed": "The peer '{peer}' does not keep all objects that it got.",
+    "deliver.not_reported": "The peer '{peer}' did not take the report of storage commitment that it asked for.",
+    "deliver.peer_away": "The peer '{peer}' cannot be reached, or its certificate is not trusted.",
+    "deliver.peer_refuses": "The peer '{peer}' refuses with DICOM status {status}.",
+    "deliver.peer_rejects": "The peer '{peer}' rejects the association; tell its administrator the AE title and address of this node.",
+    "deliver.redirected": "The archive '{peer}' answers with a redirect, which is not followed; configure the URL to which it leads.",
     # ---- internal (internal.*) -----------------------------------------------------------------------------------------
     #
     "internal.fault": "The program itself failed ({type} at {place}); that is a fault of ours: report it.",
