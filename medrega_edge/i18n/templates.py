@@ -794,8 +794,8 @@ TEMPLATES: dict[str, str] = {
     "node.config_token_without_stow": "a token goes with stow",
     "node.config_twice": "it stands there twice",
     "node.config_type": "it is of another type, or outside of its limits",
-    "node.config_unknown_key": "The configuration of the node has the unknown key '{key}' (numbers count from 0); correct or "
-    "remove it.",
+    "node.config_unknown_key": "The configuration of the node has the unknown key '{key}' (numbers count from 0); correct "
+    "or remove it.",
     "node.config_unreadable": "The configuration of the node cannot be read; name a TOML file in UTF-8.",
     "node.config_url": "an address that begins with https:// is expected, without user, password and query",
     "node.config_volume_confidence": "a volume is answered without a least confidence",
