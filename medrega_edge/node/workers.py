@@ -179,7 +179,8 @@ class Answers:
         package = self._engine.package.sha256
         # The line comes first: a kill in between leaves a line too many, and never an answer without one.
         bench.until_written(lambda: bench.audit.add(package, images, asked, objects), "audit")
-        bench.until_written(lambda: bench.store.finish(job, made, rule.send_to), "answer")
+        send_to = rule.send_to if made else ()  # an outline alone, and nothing to outline
+        bench.until_written(lambda: bench.store.finish(job, made, send_to), "answer")
         seconds = round(time.monotonic() - begun, 3)
         self._tell("answered", job, rule=rule.name, objects=len(made), seconds=seconds)
         bench.news["delivery"].set()
