@@ -93,9 +93,10 @@ class Bench:
                 failures += 1
 
     def on_received(self, event: str, /, **fields: str | int | float) -> None:
-        """Tell an event of the receiver, and look whether a study has become complete."""
+        """Tell an event of the receiver, and look whether a study has become complete by its number of instances."""
         self.parts.on_event(event, **fields)
-        self.news["study"].set()
+        if self.config.instances:
+            self.news["study"].set()
 
     def tell_failure(self, part: str, error: Exception) -> None:
         """Tell that a part of the node could not do its work."""
