@@ -355,6 +355,7 @@ TEMPLATES: dict[str, str] = {
     "dicom.left_out_damaged": "damaged or of an unknown kind ({count})",
     "dicom.left_out_no_dicom": "no DICOM ({count})",
     "dicom.left_out_no_picture": "DICOM objects without a picture ({count})",
+    "dicom.left_out_own": "results of this program ({count})",
     "dicom.middle_slice": "it is the middle slice, because --slice names none",
     "dicom.missing_slices": "slices seem to be missing: {count}, between slices {gaps}",
     "dicom.mosaic": "the picture is a mosaic of many slices: boxes and sizes are those of the mosaic",
@@ -376,6 +377,7 @@ TEMPLATES: dict[str, str] = {
     "centre,width.",
     "dicom.other_kind": "the file says that it is of a kind ({kind}) that this program does not know; do not "
     "rely on the answer",
+    "dicom.own_result": "the picture is a result of this program, with its own marks: ask about its original",
     "dicom.program": "the file begins like a program: it was read as an image, but do not run it",
     "dicom.set_aside": "set aside, because they lie in another direction: series {series}",
     "dicom.several_directions": "slices are in the order of their numbers, because they lie in several directions",
@@ -522,6 +524,7 @@ TEMPLATES: dict[str, str] = {
     "output.mask_score": "mask score",
     "output.needs_highdicom": "DICOM objects need highdicom; install it with: pip install 'medrega-edge[dicom]'.",
     "output.needs_nibabel": "A mask as NIfTI needs nibabel; install it with: pip install 'medrega-edge[nifti]'.",
+    "output.needs_reportlab": "A PDF needs reportlab; install it with: pip install 'medrega-edge[pacs]'.",
     "output.no_mask_for_seg": "The answer has no mask, and a DICOM segmentation needs one; ask to segment.",
     "output.not_a_mask_file": "Masks are written as PNG or NIfTI; name the file with .png, .nii or .nii.gz at the end.",
     "output.not_png": "The marked picture is a PNG; name it with .png at the end.",
@@ -794,8 +797,8 @@ TEMPLATES: dict[str, str] = {
     "node.config_token_without_stow": "a token goes with stow",
     "node.config_twice": "it stands there twice",
     "node.config_type": "it is of another type, or outside of its limits",
-    "node.config_unknown_key": "The configuration of the node has the unknown key '{key}' (numbers count from 0); correct or "
-    "remove it.",
+    "node.config_unknown_key": "The configuration of the node has the unknown key '{key}' (numbers count from 0); correct "
+    "or remove it.",
     "node.config_unreadable": "The configuration of the node cannot be read; name a TOML file in UTF-8.",
     "node.config_url": "an address that begins with https:// is expected, without user, password and query",
     "node.config_volume_confidence": "a volume is answered without a least confidence",
@@ -954,4 +957,23 @@ TEMPLATES: dict[str, str] = {
     "server.no_such_picture": "The image has no picture {number}; choose an index from 0 to {last}.",
     "server.one_picture": "The image has one picture; leave index and plane out.",
     "server.task_and_question": "The task '{task}' takes no question; leave one of both out.",
+    # ---- results of the node, and the page of an answer -----------------------------------------------------------------
+    #
+    "node.frames_with_region": "all {asked} frames of the file were asked; results are about the {shown} with a region",
+    "node.no_frame_with_region": "all {asked} frames of the file were asked, and none has a region; this is the middle one",
+    "node.no_seg_of_frames": "a DICOM segmentation is made of scans of one frame, and this one has several: there is none",
+    "node.slices_gone": "{count} slices of the series are no longer kept, so it is not answered as a volume; send it again.",
+    "node.volume_min_confidence": "A rule with volume = true takes no min_confidence; leave it out.",
+    "page.answer": "answer",
+    "page.best_guess": "?: best guess, which may be wrong",
+    "page.frame": "frame {number}, counted from 1",
+    "page.image": "image",
+    "page.made": "made {time} by {program}",
+    "page.missing_glyphs": "[U+...]: the number of a character that the fonts of this page lack",
+    "page.more_regions": "{count} more regions are not on this page; the structured report has them",
+    "page.package": "package {name} {version} ({precision}), SHA-256 of its manifest {sha256}",
+    "page.patient": "patient",
+    "page.patient_id": "patient ID",
+    "page.question": "question",
+    "page.title": "answer of a model about one image",
 }

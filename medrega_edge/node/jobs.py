@@ -69,7 +69,8 @@ class Jobs(DeadLetters):
     def _reject_job(self, job: int, reason: Message) -> None:
         with self._transaction() as database:
             database.execute(
-                "UPDATE job SET state = 'rejected', reason = ?, changed = ?, is_filed = 0 WHERE id = ? AND state = 'waiting'",
+                "UPDATE job SET state = 'rejected', reason = ?, changed = ?, is_filed = 0 "
+                "WHERE id = ? AND state = 'waiting'",
                 (as_text(reason), self._clock(), job),
             )
         self._file_dead_letters()

@@ -25,6 +25,7 @@ from medrega_edge.node.files import sync_folder
 DATABASE = "queue.sqlite"
 LOCK = "lock"
 VERSION = 1  # of the tables
+LOCK_ATTEMPTS, LOCK_SECONDS = 3, 0.05  # `node status` holds the lock for a moment to see whether it is free
 BUSY_SECONDS = 30  # for which a transaction of another process is waited for
 
 TABLES = """
@@ -147,14 +148,16 @@ class Queue:
 
     def _locked(self) -> Any:
         make_folder(self.folder)
-        try:
-            self.folder.chmod(0o700)
-            file = open_locked(self.folder / LOCK)
-        except OSError as error:
-            raise unwritable(error) from None
-        if file is None:
-            raise ResourceError("node.in_use")
-        return file
+        for attempt in range(LOCK_ATTEMPTS):
+            try:
+                self.folder.chmod(0o700)
+                file = open_locked(self.folder / LOCK)
+            except OSError as error:
+                raise unwritable(error) from None
+            if file is not None:
+                return file
+            time.sleep(LOCK_SECONDS * (attempt + 1 < LOCK_ATTEMPTS))
+        raise ResourceError("node.in_use")
 
     def _opened(self) -> sqlite3.Connection:
         path = self.folder / DATABASE

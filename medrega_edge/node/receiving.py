@@ -127,7 +127,7 @@ class Receiving(Queue):
         return Instance(**texts, sha256=row["sha256"], path=path, peer=row["peer"], id=row["id"])
 
     def holds(self, sop_uids: Sequence[str]) -> set[str]:
-        """Those of the SOP Instance UIDs that were received, also where the image was deleted after its results were sent."""
+        """Those of the SOP Instance UIDs that were received, also where the image was deleted by rule."""
         found = {uid: self._row("SELECT 1 FROM instance WHERE uid_hash = ?", hash_of(uid)) for uid in sop_uids}
         return {uid for uid, row in found.items() if row is not None}
 

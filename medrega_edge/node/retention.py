@@ -104,7 +104,9 @@ class Retiring(Deliveries):
                 remove_folder(folder)
         letters = set()
         for kind in ("job", "delivery"):
-            letters |= {self._letter(kind, row["id"]) for row in self._rows(f"SELECT id FROM {kind} WHERE state = 'rejected'")}
+            letters |= {
+                self._letter(kind, row["id"]) for row in self._rows(f"SELECT id FROM {kind} WHERE state = 'rejected'")
+            }
             with self._transaction() as database:
                 database.execute(f"UPDATE {kind} SET is_filed = 0 WHERE state = 'rejected'")
         for folder in (self.folder / "rejected").iterdir():

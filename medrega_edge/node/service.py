@@ -36,12 +36,11 @@ def own_parts(threads: int | None = None) -> Parts:
     return Parts(lambda config: load(config.package, threads=threads), Receiver, plan_of, answered, deliver, commit)
 
 
-def run(
-    config: NodeConfig, on_ready: Callable[[int], None], parts: Parts, stopping: threading.Event | None = None
-) -> None:
+def run(config: NodeConfig, on_ready: Callable[[int], None], parts: Parts, stopping: threading.Event | None = None) -> None:
     """Run a node until a signal raises KeyboardInterrupt or SystemExit, which goes on when all is tidied up.
 
-    `on_ready` is called with the port. `stopping`, when it is set, ends the run too. Raises PackageError, ResourceError or UsageError where the node cannot start.
+    `on_ready` is called with the port. `stopping`, when it is set, ends the run too. Raises PackageError, ResourceError or
+    UsageError where the node cannot start.
     """
     with Store(config.folder, config.limits) as store:
         audit = AuditLog(config.folder / AUDIT, mends=True)
@@ -60,9 +59,7 @@ def run(
             audit.close()
 
 
-def _run(
-    bench: Bench, receiver: Listener, steps: Mapping[str, Callable[[], bool]], on_ready: Callable[[int], None]
-) -> None:
+def _run(bench: Bench, receiver: Listener, steps: Mapping[str, Callable[[], bool]], on_ready: Callable[[int], None]) -> None:
     """Start the threads and the receiver, wait, and stop them."""
     threads = [
         threading.Thread(target=_repeat, args=(bench, name, step), name=f"medrega-{name}", daemon=True)

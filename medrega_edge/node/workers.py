@@ -93,9 +93,10 @@ class Bench:
                 failures += 1
 
     def on_received(self, event: str, /, **fields: str | int | float) -> None:
-        """Tell an event of the receiver, and look whether a study has become complete."""
+        """Tell an event of the receiver, and look whether a study has become complete by its number of instances."""
         self.parts.on_event(event, **fields)
-        self.news["study"].set()
+        if self.config.instances:
+            self.news["study"].set()
 
     def tell_failure(self, part: str, error: Exception) -> None:
         """Tell that a part of the node could not do its work."""
@@ -179,10 +180,10 @@ class Answers:
         package = self._engine.package.sha256
         # The line comes first: a kill in between leaves a line too many, and never an answer without one.
         bench.until_written(lambda: bench.audit.add(package, images, asked, objects), "audit")
-        bench.until_written(lambda: bench.store.finish(job, made, rule.send_to), "answer")
+        send_to = rule.send_to if made else ()  # an outline alone, and nothing to outline
+        bench.until_written(lambda: bench.store.finish(job, made, send_to), "answer")
         seconds = round(time.monotonic() - begun, 3)
-        facts = {"job": job.id, "rule": rule.name, "objects": len(made), "seconds": seconds}
-        bench.parts.on_event("answered", study=short_hash(job.study_uid), **facts)
+        self._tell("answered", job, rule=rule.name, objects=len(made), seconds=seconds)
         bench.news["delivery"].set()
         return None
 
@@ -192,14 +193,16 @@ class Answers:
             return self._reject(job, reason)
         until = time.time() + bench.wait_seconds(job.attempts - 1)
         bench.until_written(lambda: bench.store.postpone_job(job, reason, until), "answer")
-        bench.parts.on_event("postponed", study=short_hash(job.study_uid), job=job.id, code=reason.code)
+        self._tell("postponed", job, code=reason.code)
         return None
 
     def _reject(self, job: Job, reason: Message) -> None:
         bench = self._bench
         bench.until_written(lambda: bench.store.reject(job, reason), "answer")
-        facts = {"job": job.id, "code": reason.code, "message": str(reason)}
-        bench.parts.on_event("rejected", study=short_hash(job.study_uid), **facts)
+        self._tell("rejected", job, code=reason.code, message=str(reason))
+
+    def _tell(self, event: str, job: Job, **fields: str | int | float) -> None:
+        self._bench.parts.on_event(event, study=short_hash(job.study_uid), job=job.id, **fields)
 
 
 class Deliveries:
@@ -247,5 +250,5 @@ class Deliveries:
         self._tell("rejected", delivery, code=reason.code, message=str(reason))
 
     def _tell(self, event: str, delivery: Delivery, **fields: str | int | float) -> None:
-        place = {"study": short_hash(delivery.study_uid), "job": delivery.job, "peer": delivery.peer}
-        self._bench.parts.on_event(event, **place, **fields)
+        study = short_hash(delivery.study_uid)
+        self._bench.parts.on_event(event, study=study, job=delivery.job, peer=delivery.peer, **fields)

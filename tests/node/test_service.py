@@ -144,6 +144,16 @@ def test_a_study_is_answered_and_delivered_once(settings):
     assert node.sent == []
 
 
+def test_an_answer_without_an_object_is_delivered_to_nobody(settings):
+    with Running(settings) as node:
+        node.answered = lambda *_: []
+        node.listener.send(1)
+        assert node.wait_for("answered")["objects"] == 0
+    with Store(settings.folder, Limits()) as store:
+        assert (store.counts().answered, store.counts().deliveries_waiting) == (1, 0)
+    assert node.sent == []
+
+
 def test_a_peer_confirms_where_it_is_asked_to(settings):
     peers = (PEERS[0], replace(PEERS[1], commitment=True))
     with Running(replace(settings, peers=peers)) as node:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sqlite3
+import stat
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -364,7 +365,24 @@ def test_dead_letters_go_when_their_time_is_over(opened, clock):
     assert store.counts().dropped == 2
 
 
-# ---- a full disk
+# ---- a full disk and the order of things
+
+
+def test_an_instance_is_acknowledged_when_its_file_its_name_and_its_row_are_on_the_disk(opened, monkeypatch):
+    store, order = opened(), []
+    with monkeypatch.context() as patch:
+        sync, move = os.fsync, os.replace
+        patch.setattr(os, "fsync", lambda handle: order.append("folder" if is_folder(handle) else "file") or sync(handle))
+        patch.setattr(os, "replace", lambda *names: order.append("name") or move(*names))
+        store._database.set_trace_callback(lambda sql: order.append(sql.split()[0]))
+        store.receive(data(1), header(1), "ct")
+    written = [word for word in order if word != "SELECT"]
+    assert written == ["folder", "file", "name", "folder", "BEGIN", "INSERT", "INSERT", "INSERT", "COMMIT"]
+    assert store._number("PRAGMA synchronous") == 2  # FULL: a commit is on the disk
+
+
+def is_folder(handle):
+    return stat.S_ISDIR(os.fstat(handle).st_mode)
 
 
 def fail(*_):
@@ -513,10 +531,9 @@ def check_whole(store, step):
     return counts
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("step", "before", "expected"), STEPS, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_kill_at_any_moment_loses_nothing_and_repeats_nothing(tmp_path, step, before, expected):
-    """The step is killed at its first change of the disk, then at its second, and so on; each time another process ends it."""
+    """The step is killed at its first change of the disk, at its second, and so on; each time another process ends it."""
     for kill_at in range(1, MOST_KILLS):
         folder = tmp_path / str(kill_at)
         with Store(folder, Limits(), clock=lambda: 1000.0) as store:

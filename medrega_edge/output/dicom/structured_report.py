@@ -1,6 +1,7 @@
 """Structured report after TID 1500: each region with its name, its score and the algorithm, and each name without one.
 
-It is about one image, or about the objects of a whole series.
+It is about one image, or about the objects of a whole series. Beside the regions stand the question, the answer in words
+and the warnings: an answer without a region is these words alone.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pydicom.sr.coding import Code
 
 from medrega_edge.answer import Answer, ModelFacts, Region
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import NOTICE
+from medrega_edge.domain import MANUFACTURER, NOTICE
 from medrega_edge.measures import Measures
-from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity, new_uid, polyline
+from medrega_edge.output.dicom.common import device_uid, frame_numbers, identity, new_uid, polyline
+from medrega_edge.output.dicom.tracking import Tracking
 from medrega_edge.vocabulary.terminology import term_of
 from medrega_edge.volumes.answer import VolumeAnswer, VolumeRegion
 
@@ -31,34 +33,50 @@ _BEST_GUESS = Code("best-guess", SCHEME, "Best guess, which may be wrong")
 _FINDING = Code("121071", "DCM", "Finding")
 _NOT_FOUND = Code("not-found", SCHEME, "Not found by the model")
 _NO_REGION = Code("none", SCHEME, "No region found")
+_IN_WORDS = Code("C0034375", "UMLS", "Qualitative Evaluations")  # container of TID 1500, row 16
+_QUESTION = Code("question", SCHEME, "Question")
+_ANSWER = Code("answer", SCHEME, "Answer of the model")
+_WARNING = Code("warning", SCHEME, "Warning")
 
 
-def structured_report(answer: Answer, source: Dataset, series_number: int) -> Dataset:
-    """Build a Comprehensive SR about the scan `source`."""
+def structured_report(
+    answer: Answer, source: Dataset, series_number: int, tracked: Sequence[Tracking], question: str = ""
+) -> Dataset:
+    """Build a Comprehensive SR about the scan `source`; `tracked` names each region, `question` is the user's, or empty."""
     frames = frame_numbers(answer)
     seen = sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID, frames)
-    groups = [_region(region, answer, source, frames) for region in answer.regions]
+    groups = [_region(*pair, answer, source, frames) for pair in zip(answer.regions, tracked, strict=True)]
     groups += [_without_region(name, _NOT_FOUND, answer.model, [seen]) for name in answer.not_found]
     groups = groups or [_without_region(None, _NO_REGION, answer.model, [seen])]
-    return _report(groups, [source], answer.model, series_number)
+    return _report(groups, [source], answer, series_number, question)
 
 
 def structured_report_of_series(
-    answer: VolumeAnswer, sources: Mapping[int, tuple[Dataset, int | None]], series_number: int
+    answer: VolumeAnswer,
+    sources: Mapping[int, tuple[Dataset, int | None]],
+    series_number: int,
+    tracked: Sequence[Tracking],
+    evidence: Sequence[Dataset],
+    question: str = "",
 ) -> Dataset:
     """Build a Comprehensive SR about a series: each object with its box in each slice, its volume and its diameters.
 
     `sources` are the scans of all slices with a box, and one at least, each with its frame, by the number of the slice.
+    `evidence` are the scans of all slices, of which those without a box may be no more than their UIDs.
     """
-    groups = [_object(region, answer.model, sources) for region in answer.regions]
+    groups = [_object(*pair, answer.model, sources) for pair in zip(answer.regions, tracked, strict=True)]
     groups += [_without_region(name, _NOT_FOUND, answer.model, None) for name in answer.absent]
     groups = groups or [_without_region(None, _NO_REGION, answer.model, None)]
-    evidence = {str(scan.SOPInstanceUID): scan for scan, _ in sources.values()}
-    return _report(groups, [*evidence.values()], answer.model, series_number)
+    return _report(groups, evidence, answer, series_number, question)
 
 
-def _report(groups: Sequence[Any], evidence: Sequence[Dataset], model: ModelFacts, series_number: int) -> Dataset:
-    device = sr.DeviceObserverIdentifyingAttributes(uid=new_uid(), name=MANUFACTURER, model_name=model.name)
+def _report(
+    groups: Sequence[Any], evidence: Sequence[Dataset], answer: Answer | VolumeAnswer, series_number: int, question: str
+) -> Dataset:
+    model = answer.model
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=device_uid(model), name=MANUFACTURER, manufacturer_name=MANUFACTURER, model_name=model.name
+    )
     observer = sr.ObserverContext(Code("121007", "DCM", "Device"), device)
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
@@ -66,14 +84,26 @@ def _report(groups: Sequence[Any], evidence: Sequence[Dataset], model: ModelFact
         imaging_measurements=groups,
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
-    return sr.ComprehensiveSR(evidence=list(evidence), content=report, is_complete=True, **identity(series_number))
+    report[0].ContentSequence.extend(_in_words(answer, question))
+    own = identity(series_number, "AI report (SR)", model)
+    return sr.ComprehensiveSR(evidence=list(evidence), content=report, is_complete=True, **own)
 
 
-def _region(region: Region, answer: Answer, source: Dataset, frames: list[int] | None) -> Any:
+def _in_words(answer: Answer | VolumeAnswer, question: str) -> list[Any]:
+    """What was asked, the answer, and what the user is warned of, as text: a report of boxes alone would lose it."""
+    words = [(_QUESTION, question), (_ANSWER, answer.text)]
+    words += [(_WARNING, warning.text(answer.language)) for warning in answer.warnings]
+    items = [sr.TextContentItem(name, text, relationship_type="CONTAINS") for name, text in words if text.strip()]
+    container = sr.ContainerContentItem(_IN_WORDS, relationship_type="CONTAINS")
+    container.ContentSequence = sr.ContentSequence(items)
+    return [container] if items else []
+
+
+def _region(region: Region, tracking: Tracking, answer: Answer, source: Dataset, frames: list[int] | None) -> Any:
     """TID 1410, a planar region: the box is a closed line in the image's own pixels."""
     scores = [] if region.confidence is None else [_score(region.confidence)]
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=region.label[:64]),
+        tracking_identifier=sr.TrackingIdentifier(tracking.uid, tracking.identifier),
         referenced_region=_image_region(region.box, source, frames),
         finding_type=finding(region.label),
         algorithm_id=_algorithm(answer.model),
@@ -82,7 +112,9 @@ def _region(region: Region, answer: Answer, source: Dataset, frames: list[int] |
     )
 
 
-def _object(region: VolumeRegion, model: ModelFacts, sources: Mapping[int, tuple[Dataset, int | None]]) -> Any:
+def _object(
+    region: VolumeRegion, tracking: Tracking, model: ModelFacts, sources: Mapping[int, tuple[Dataset, int | None]]
+) -> Any:
     """TID 1411, a region of several slices: the box in each is a closed line in the pixels of its image."""
     places = []
     for one in region.boxes:
@@ -94,7 +126,7 @@ def _object(region: VolumeRegion, model: ModelFacts, sources: Mapping[int, tuple
     if region.longest is not None:
         measurements += _diameters(region.longest[1])
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=region.label[:64]),
+        tracking_identifier=sr.TrackingIdentifier(tracking.uid, tracking.identifier),
         referenced_regions=places,
         finding_type=finding(region.label),
         algorithm_id=_algorithm(model),
