@@ -6,6 +6,7 @@ import functools
 import logging
 import ssl
 import warnings
+from pathlib import Path
 from typing import TypeVar
 
 from pydicom.pixels import get_decoder
@@ -91,12 +92,27 @@ def calling_tls(tls: Tls | None) -> ssl.SSLContext:
     return context
 
 
+def public_tls(tls: Tls | None) -> ssl.SSLContext:
+    """How an archive is called over HTTPS: its certificate is of one that this system trusts, or of the authority."""
+    context = ssl.create_default_context()
+    if tls is not None and tls.authority is not None:
+        _trust(context, tls.authority)
+    return context
+
+
 def _load(context: ssl.SSLContext, tls: Tls) -> None:
     try:
         context.load_cert_chain(tls.certificate, tls.key, _no_password)
-        if tls.authority is not None:
-            context.load_verify_locations(tls.authority)
     except (OSError, ValueError):  # SSLError is an OSError
+        raise UsageError("receive.bad_certificate") from None
+    if tls.authority is not None:
+        _trust(context, tls.authority)
+
+
+def _trust(context: ssl.SSLContext, authority: Path) -> None:
+    try:
+        context.load_verify_locations(authority)
+    except OSError:
         raise UsageError("receive.bad_certificate") from None
 
 
