@@ -35,7 +35,8 @@ from medrega_edge.errors import UsageError
 from medrega_edge.node.config import NodeConfig, Tls
 
 Entity = TypeVar("Entity", bound=AE)
-_PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+# In this order a syntax is chosen of those that a peer proposes.
+PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 _COMPRESSED = (
     *(JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless),
     *(JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K, RLELossless),
@@ -65,7 +66,7 @@ def application_entity(config: NodeConfig, kind: type[Entity] = AE) -> Entity:
 @functools.cache
 def readable_syntaxes() -> tuple[UID, ...]:
     """The transfer syntaxes whose images the program reads: without compression, or with one whose decoder is there."""
-    return (*_PLAIN, *(syntax for syntax in _COMPRESSED if get_decoder(syntax).is_available))
+    return (*PLAIN, *(syntax for syntax in _COMPRESSED if get_decoder(syntax).is_available))
 
 
 def listening_tls(tls: Tls | None) -> ssl.SSLContext | None:

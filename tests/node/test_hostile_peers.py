@@ -1,5 +1,6 @@
 """Peers that no library would make: each is bounded and told, and the node answers the next one."""
 
+import gc
 import socket
 import threading
 import tracemalloc
@@ -131,7 +132,7 @@ def test_a_pdu_at_the_wrong_time(kind):
 
 def test_an_association_request_of_garbage():
     with running() as node:
-        for body in (b"", b"\0" * 4, np.random.default_rng(0).bytes(500), association_request()[6:200]):
+        for body in (b"", bytes(4), np.random.default_rng(0).bytes(500)):
             with RawPeer(node.port) as peer:
                 peer.send(pdu(1, body))
                 assert peer.is_ended()
@@ -434,6 +435,16 @@ def test_what_was_not_kept_is_never_success(fault, status):
 
 
 # ---- the end
+
+
+def test_no_association_is_kept_in_memory():
+    with running() as node:
+        for _ in range(5):
+            assert_answers(node)
+            with RawPeer(node.port).associate() as peer:
+                peer.send(fragment(command(), COMMAND | LAST)).send(fragment(b"x" * 1000, 0))
+        wait_until(lambda: not node.associations(), "they stay")
+        wait_until(lambda: gc.collect() >= 0 and not node.receiver._sockets, "they are kept")
 
 
 def test_a_node_stops_in_the_midst_of_everything():
