@@ -7,6 +7,7 @@ and encoded again. Whatever a peer does ends in a status, a closed connection, a
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from medrega_edge.node.store import Store
 
 _REJECTED, _BY_USER, _UNKNOWN_CALLER = 1, 1, 3  # permanent; calling AE title not recognised (PS3.8, 9.3.4)
+_ABORT_SECONDS = 1.0  # for the peers to be told
 _STOP_SECONDS = 10  # for an instance that is being written when the node stops
 _REFUSED = {
     Outcome.FULL: (OUT_OF_RESOURCES, Message("receive.full")),
@@ -137,13 +139,21 @@ class Receiver:
         for association in active:
             if association.is_established:
                 with suppress(Exception):  # it may end by itself meanwhile
-                    association.abort()
-            elif (bounded := self._sockets.get(association)) is not None:
-                bounded.hang_up()
+                    association.abort(block=False)
+            else:
+                self._hang_up(association)
+        until = time.monotonic() + _ABORT_SECONDS
+        for association in active:
+            association.join(max(0.0, until - time.monotonic()))
+            self._hang_up(association)  # one that waits for the rest of a PDU has not seen the abort
         for association in active:
             association.join(_STOP_SECONDS)
         self._answering.stop()
         self._server = self._thread = None
+
+    def _hang_up(self, association: Association) -> None:
+        if (bounded := self._sockets.get(association)) is not None:
+            bounded.hang_up()
 
     # ---- connections
 

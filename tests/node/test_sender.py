@@ -5,7 +5,7 @@ import json
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -136,16 +136,22 @@ def test_nobody_there():
             assert raised.value.code == "deliver.peer_away" and not raised.value.is_permanent
 
 
-@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x03\0\0\0\0\4\0\1"])
+NONSENSE = [
+    *(b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x03\0\0\0\0\4\0\1"),  # the last two bytes are missing
+    *(b"\x02\0\0\0\1\0abc", b"\x02\0\xff\xff\xff\xff", b"\x02\0\0\0\0\x08garbage!", b"\4\0\0\0\0\x06\0\0\0\2\1\3"),
+]
+
+
+@pytest.mark.parametrize("says", NONSENSE, ids=range(len(NONSENSE)))
 def test_a_peer_that_answers_nothing_or_nonsense(says):
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer():
             connection, _ = server.accept()
-            connection.sendall(says)
-            connection.recv(100_000)
-            threading.Event().wait(0.6)
-            connection.close()
+            with connection, suppress(OSError):
+                connection.sendall(says)
+                while connection.recv(100_000):  # until the node hangs up
+                    pass
 
         thread = threading.Thread(target=answer)
         thread.start()
