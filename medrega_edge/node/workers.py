@@ -17,6 +17,7 @@ from medrega_edge.errors import InternalError, MedregaError, ResourceError
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.audit import AuditLog, hash_of
 from medrega_edge.node.config import NodeConfig, Peer, Rule
+from medrega_edge.node.delivery_error import RefusedError
 from medrega_edge.node.events import OnEvent, print_event, short_hash
 from medrega_edge.node.made import MadeObject
 from medrega_edge.node.records import Delivery, Instance, Job, NewJob, Round
@@ -226,9 +227,10 @@ class Deliveries:
             bench.parts.deliver(delivery.objects, peer, bench.config)
             if peer.commitment:
                 bench.parts.commit(delivery.objects, peer, bench.config, self._reports)
+        except RefusedError as error:
+            self._reject(delivery, error.message)
         except MedregaError as error:
-            is_permanent = getattr(error, "is_permanent", False)
-            (self._reject if is_permanent else self._postpone)(delivery, error.message)
+            self._postpone(delivery, error.message)
         except Exception as error:
             self._postpone(delivery, InternalError(error).message)
         else:

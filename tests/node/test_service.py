@@ -17,6 +17,7 @@ from medrega_edge.errors import ImageError, ResourceError
 from medrega_edge.io.audit import verify
 from medrega_edge.node import service, workers
 from medrega_edge.node.config import Limits, Retention
+from medrega_edge.node.delivery_error import DeliveryError, RefusedError
 from medrega_edge.node.events import print_event, short_hash
 from medrega_edge.node.records import NewJob
 from medrega_edge.node.store import Store
@@ -25,16 +26,6 @@ from tests.codes import raises_code
 from tests.node.nodes import PEERS, RULE, config, data, header, made
 
 DEADLINE = 20.0  # seconds: a test that waits so long has failed
-
-
-class TellingError(ResourceError):
-    """An error of a delivery, as the sender raises it."""
-
-    is_permanent = False
-
-
-class FinalError(ResourceError):
-    is_permanent = True
 
 
 class Listener:
@@ -185,7 +176,7 @@ def test_a_peer_that_is_away_gets_the_same_objects_later(settings):
     def deliver(objects, peer, settings):
         tries.append([one.sop_uid for one in objects])
         if len(tries) < 4:
-            raise TellingError("node.results_unreadable", reason="away")
+            raise DeliveryError("deliver.peer_away", peer="archive")
 
     with Running(settings) as node:
         node.deliver = deliver
@@ -195,7 +186,7 @@ def test_a_peer_that_is_away_gets_the_same_objects_later(settings):
     assert len(node.told("postponed")) == 3 and node.told("failed") == []
 
 
-@pytest.mark.parametrize("error", [ValueError("a fault of ours"), FinalError("node.results_gone")])
+@pytest.mark.parametrize("error", [ValueError("a fault of ours"), RefusedError("deliver.kind_refused", peer="archive")])
 def test_what_a_peer_refuses_for_good_is_a_dead_letter_and_a_fault_of_ours_is_tried_again(settings, error):
     faults = [error]
 
@@ -210,7 +201,7 @@ def test_what_a_peer_refuses_for_good_is_a_dead_letter_and_a_fault_of_ours_is_tr
             assert node.wait_for("postponed")["code"] == "internal.fault"
             node.wait_for("delivered")
         else:
-            assert node.wait_for("rejected")["code"] == "node.results_gone"
+            assert node.wait_for("rejected")["code"] == "deliver.kind_refused"
             assert [path.name for path in (settings.folder / "rejected").iterdir()] == ["delivery-1"]
 
 
