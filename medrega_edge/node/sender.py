@@ -134,7 +134,8 @@ def association_with(
         if not association.is_established:
             if association.is_rejected:
                 raise DeliveryError("deliver.peer_rejects", peer=peer.name)
-            if association.rejected_contexts:  # it agreed to an association, and to no context of it
+            agreed = association.acceptor.primitive
+            if agreed is not None and agreed.presentation_context_definition_results_list:  # to no context of it
                 raise RefusedError("deliver.kind_refused", peer=peer.name)
             raise DeliveryError("deliver.peer_away", peer=peer.name)
         yield association
