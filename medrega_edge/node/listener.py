@@ -89,7 +89,13 @@ class Listener(ThreadedAssociationServer):  # type: ignore[misc]
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether this address may connect, and there is room for it."""
-        if not self._senders.knows(client_address[0]):
+        try:
+            return self._admits(client_address[0])
+        except Exception:  # it would end the thread that listens
+            return False
+
+    def _admits(self, address: str) -> bool:
+        if not self._senders.knows(address):
             self._refusals.add(Message("receive.unknown_address"))
         elif self._beginning + len(self.ae.active_associations) >= self._most:
             self._refusals.add(Message("receive.many_connections"))

@@ -83,6 +83,16 @@ def test_another_address_is_closed_before_it_is_read():
         assert not node.associations()
 
 
+def test_a_fault_of_ours_lets_nobody_in_and_ends_no_listener():
+    with running() as node:
+        knows = node.receiver._senders.knows
+        node.receiver._senders.knows = lambda address: 1 // 0
+        with RawPeer(node.port) as peer:
+            assert peer.receive() == (None, b"")
+        node.receiver._senders.knows = knows
+        assert_answers(node)
+
+
 def test_a_refusal_is_told_again_after_an_hour():
     told, now = [], [0.0]
     refusals = Refusals(lambda _, **fields: told.append(fields["count"]), lambda: now[0])
