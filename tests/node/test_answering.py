@@ -234,3 +234,20 @@ def test_every_object_that_comes_back_is_left_alone(tmp_path):
         except ImageError:
             continue
         assert "dicom.own_result" in [warning.code for warning in image.warnings], dataset.Modality
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_default_package_answers_the_sample(engine, tmp_path, language):
+    pytest.importorskip("reportlab", reason="a PDF needs the extra [pacs]")
+    from medrega_edge.images.samples import sample_path
+
+    data = sample_path("abdomen-mri").read_bytes()
+    rule = dataclasses.replace(LIVER, question="", segment=("liver", "spleen"), outputs=("sr", "gsps", "sc", "seg", "pdf"))
+    made = answered(engine, [stored(tmp_path, data)], rule, language)
+    assert [one.kind for one in made] == list(rule.outputs)
+    report, state, _, masks, page = read(made)
+    reported = [uid for uid in find(report, "UID") if uid.startswith("2.25.")]
+    for numbers in (find(masks, "TrackingUID"), find(state, "TrackingUID")):
+        assert numbers and set(numbers) <= set(reported)
+    assert page.EncapsulatedDocument.startswith(b"%PDF-")
+    assert {"en": "liver", "zh": "肝脏"}[language] in find(report, "TextValue")

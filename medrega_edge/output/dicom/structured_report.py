@@ -20,6 +20,7 @@ from medrega_edge.domain import MANUFACTURER, NOTICE
 from medrega_edge.measures import Measures
 from medrega_edge.output.dicom.common import device_uid, frame_numbers, identity, new_uid, polyline
 from medrega_edge.output.dicom.tracking import Tracking
+from medrega_edge.output.region_rows import figures_of_all
 from medrega_edge.vocabulary.terminology import term_of
 from medrega_edge.volumes.answer import VolumeAnswer, VolumeRegion
 
@@ -36,6 +37,7 @@ _NO_REGION = Code("none", SCHEME, "No region found")
 _IN_WORDS = Code("C0034375", "UMLS", "Qualitative Evaluations")  # container of TID 1500, row 16
 _QUESTION = Code("question", SCHEME, "Question")
 _ANSWER = Code("answer", SCHEME, "Answer of the model")
+_FIGURE = Code("figure", SCHEME, "Figure of the answer")
 _WARNING = Code("warning", SCHEME, "Warning")
 
 
@@ -90,8 +92,10 @@ def _report(
 
 
 def _in_words(answer: Answer | VolumeAnswer, question: str) -> list[Any]:
-    """What was asked, the answer, and what the user is warned of, as text: a report of boxes alone would lose it."""
+    """What was asked, the answer, its figures, and what the user is warned of: a report of boxes alone would lose it."""
     words = [(_QUESTION, question), (_ANSWER, answer.text)]
+    if isinstance(answer, Answer):
+        words += [(_FIGURE, figure.text(answer.language)) for figure in figures_of_all(answer)]
     words += [(_WARNING, warning.text(answer.language)) for warning in answer.warnings]
     items = [sr.TextContentItem(name, text, relationship_type="CONTAINS") for name, text in words if text.strip()]
     container = sr.ContainerContentItem(_IN_WORDS, relationship_type="CONTAINS")
