@@ -58,7 +58,7 @@ def _about_file(engine: Engine, path: Path, rule: Rule, language: Language) -> l
         image = engine.open(data, view)
     except ChoiceError as several:
         return _about_frames(engine, data, [replace(view, frame=number) for number in range(several.count)], rule, language)
-    return _objects(_asked(engine, image, rule, language), data, image.image, rule)
+    return _objects(engine, _asked(engine, image, rule, language), data, image.image, rule)
 
 
 def _about_frames(engine: Engine, data: bytes, views: list[View], rule: Rule, language: Language) -> list[MadeObject]:
@@ -85,7 +85,7 @@ def _about_frames(engine: Engine, data: bytes, views: list[View], rule: Rule, la
     for number, (view, answer) in enumerate(shown, 1):
         told = replace(answer, warnings=(*answer.warnings, *notes))
         image = read_image(data, view)  # not encoded again: it is drawn only
-        made += _objects(told, data, image, replace(rule, outputs=tuple(kinds)), series, number)
+        made += _objects(engine, told, data, image, replace(rule, outputs=tuple(kinds)), series, number)
     return made
 
 
@@ -99,7 +99,13 @@ def _new_series(kinds: Iterable[str]) -> dict[str, str]:
 
 
 def _objects(
-    answer: Answer, data: bytes, image: MedicalImage, rule: Rule, series: dict[str, str] | None = None, number: int = 1
+    engine: Engine,
+    answer: Answer,
+    data: bytes,
+    image: MedicalImage,
+    rule: Rule,
+    series: dict[str, str] | None = None,
+    number: int = 1,
 ) -> list[MadeObject]:
     """Make the objects about one picture; with `series` those of a kind stand in one series, this one as its `number`."""
     from medrega_edge.output.dicom.writer import Place, made_objects
@@ -109,7 +115,7 @@ def _objects(
     kinds = [kind for kind in rule.outputs if kind != "seg" or has_mask]
     picture = draw_answer(image, answer)
     places = {kind: Place(uid, number) for kind, uid in (series or {}).items()}
-    return _made(made_objects(answer, data, picture, kinds, _words(rule), places))
+    return _made(made_objects(answer, data, picture, kinds, _words(rule), places, engine.terminology.english))
 
 
 def _about_volume(engine: Engine, instances: Sequence[Instance], rule: Rule, language: Language) -> list[MadeObject]:
@@ -132,7 +138,7 @@ def _about_volume(engine: Engine, instances: Sequence[Instance], rule: Rule, lan
     if not any(any(region.masks) for region in answer.regions):
         kinds = [kind for kind in kinds if kind != "seg"]
     told = replace(answer, warnings=(*answer.warnings, *notes))
-    return _made(made_volume_objects(told, volume.files, kinds, _words(rule)))
+    return _made(made_volume_objects(told, volume.files, kinds, _words(rule), engine.terminology.english))
 
 
 def _kinds_of_volume(volume: Volume, rule: Rule) -> tuple[list[str], list[Message]]:

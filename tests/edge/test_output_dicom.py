@@ -216,6 +216,34 @@ def test_a_finding_has_one_number_and_one_name_in_every_object(tmp_path):
     assert names == [*reported, (None, None)]
 
 
+def test_names_in_chinese_have_the_codes_of_their_english(engine):
+    """A report in Chinese says by code what one in English says, and a lesion is no part of the anatomy in either."""
+    names = (("liver", "10200004"), ("liver lesion", None), ("spleen", "78961009"))
+    chinese = dict(engine.terminology.labels)
+    inside = np.zeros((80, 100), bool)
+    inside[10:30, 5:60] = True
+    mask, image = Mask.of(inside, 0.75), read_image(SCANS["grey"])
+    facts = ImageFacts(None, image.width, image.height, "mri", None, image.window, image.sha256)
+    model, found = ModelFacts("nano", "1.0", "ab" * 32, "int4"), {}
+    for language in ("en", "zh"):
+        labels = [name if language == "en" else chinese[name] for name, _ in names]
+        regions = tuple(Region(label, PixelBox(5.0, 10.0, 60.0, 30.0), 0.9, mask) for label in labels[:2])
+        answer = Answer("text", "raw", "detect", language, regions, (), facts, model, "cpu", "stop", 1, 1, Timings())
+        answer = dataclasses.replace(answer, searched=tuple(labels))
+        picture, english = draw_answer(image, answer), engine.terminology.english
+        objects = made_objects(answer, SCANS["grey"], picture, ("sr", "seg"), english=english)
+        report, masks = (pydicom.dcmread(io.BytesIO(objects[kind])) for kind in ("sr", "seg"))
+        findings = [item for item in report.iterall() if item.keyword == "ConceptCodeSequence"]
+        codes = [item.value[0].CodeValue for item in findings]
+        kinds = [each.SegmentedPropertyCategoryCodeSequence[0].CodeValue for each in masks.SegmentSequence]
+        types = [each.SegmentedPropertyTypeCodeSequence[0].CodeValue for each in masks.SegmentSequence]
+        found[language] = ([code for code in codes if code in {*types, "78961009"}], kinds, types)
+    assert found["zh"] == found["en"]
+    codes, kinds, types = found["zh"]
+    assert codes == [*types, "78961009"] and types[0] == "10200004"
+    assert kinds == ["123037004", "49755003"]  # anatomical structure, morphologically abnormal structure
+
+
 @pytest.mark.parametrize("kind", ["sr", "gsps", "sc"])
 def test_every_object_says_what_made_it_and_what_it_is(tmp_path, kind):
     _, _, made = written(tmp_path, "grey")

@@ -21,6 +21,7 @@ from medrega_edge.node import rules
 from medrega_edge.node.answering import answered
 from medrega_edge.node.config import Rule
 from medrega_edge.node.records import Instance
+from medrega_edge.vocabulary.terminology import Terminology
 from tests.codes import raises_code
 from tests.edge.dicoms import dicom
 from tests.edge.stub import StubEngine
@@ -53,11 +54,7 @@ class Seeing(StubEngine):
         inside[5:9, 4:12] = True
         return tuple(dataclasses.replace(region, mask=Mask.of(inside, 0.9)) for region in regions), []
 
-    @property
-    def terminology(self):
-        from medrega_edge.vocabulary.terminology import Terminology
-
-        return Terminology((("liver", "肝脏"),), {})
+    terminology = Terminology((("liver", "肝脏"),), {})
 
 
 def shown(values, sees=True):

@@ -18,6 +18,7 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import MANUFACTURER, NOTICE
 
 _PROCESSING = Code("109102", "DCM", "Processing Equipment")
+SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
 
 
 def new_uid() -> str:
