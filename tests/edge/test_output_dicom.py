@@ -597,3 +597,11 @@ def test_what_a_deidentified_scan_lacks_is_written_empty(tmp_path):
             assert all(not one.get(word) for word in lacking), lacking
     if shutil.which("dciodvfy"):
         assert faults(tmp_path) == []
+
+
+def test_a_date_from_before_dicom_is_written_as_one_of_today(tmp_path):
+    path = tmp_path / "scan.dcm"
+    path.write_bytes(dicom(noise[0], bits=12, **STUDY | written_as(StudyDate=("DA", "1997.04.24"))))
+    _, _, made = written_about(path, tmp_path, REGIONS)
+    for one in made.values():
+        assert one.get_item("StudyDate").value in (b"19970424", "19970424")
