@@ -61,7 +61,7 @@ SOP_CLASSES = {  # of the objects that there are, by the kind that names them
 }
 KINDS = tuple(SOP_CLASSES)
 VOLUME_KINDS = ("sr", "seg")  # that there are of a whole series
-FIRST_SERIES_NUMBER = 7000
+SERIES_NUMBERS = {kind: 7000 + place for place, kind in enumerate(KINDS)}
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -158,7 +158,7 @@ def made_objects(
             stated = _stand_in([source])
             tracked = track(answer, english)
             subject = _Subject(answer, source, picture, question, tracked)
-            built = {kind: _build(kind, subject, FIRST_SERIES_NUMBER + number) for number, kind in enumerate(kinds)}
+            built = {kind: _build(kind, subject) for kind in kinds}
             for kind, place in (places or {}).items():
                 if kind in built:
                     built[kind].SeriesInstanceUID, built[kind].InstanceNumber = place
@@ -206,14 +206,14 @@ def made_volume_objects(
             complete(source)
         stated = _stand_in([*sources.values(), *others])
         objects: dict[str, bytes] = {}
-        for number, kind in enumerate(kinds):
+        for kind in kinds:
             if kind == "sr":
                 framed = {place: (source, files[place][1]) for place, source in sources.items()}
                 evidence = [*sources.values(), *others]
-                made = structured_report_of_series(answer, framed, FIRST_SERIES_NUMBER + number, tracked, evidence, question)
+                made = structured_report_of_series(answer, framed, SERIES_NUMBERS[kind], tracked, evidence, question)
             else:
                 own = {place: source for place, source in sources.items() if place in masked}
-                made = segmentation_of_series(answer, own, FIRST_SERIES_NUMBER + number, tracked.regions)
+                made = segmentation_of_series(answer, own, SERIES_NUMBERS[kind], tracked.regions)
             objects[kind] = _encode(made, stated, answer.model)
     return objects
 
@@ -266,13 +266,14 @@ def check_libraries(kinds: Sequence[str]) -> None:
             raise ResourceError("output.needs_reportlab") from None
 
 
-def _build(kind: str, subject: _Subject, series_number: int) -> Dataset:
+def _build(kind: str, subject: _Subject) -> Dataset:
     from medrega_edge.output.dicom.presentation_state import presentation_state
     from medrega_edge.output.dicom.secondary_capture import secondary_capture
     from medrega_edge.output.dicom.segmentation import segmentation
     from medrega_edge.output.dicom.structured_report import structured_report
 
     answer, source, tracked = subject.answer, subject.source, subject.tracked
+    series_number = SERIES_NUMBERS[kind]
     if kind == "sr":
         return structured_report(answer, source, series_number, tracked, subject.question)
     if kind == "seg":
