@@ -947,7 +947,7 @@ TEMPLATES: dict[str, str] = {
     "server.bad_answers": "The file does not hold answers; give the JSONL that `medrega batch` wrote.",
     "audit.in_use": "Another process writes this audit log; name another file.",
     "audit.not_written": "The audit log cannot be written, so no answer is given; make room on the disk.",
-    "audit.unreadable": "The audit log cannot be read; name the file that --audit wrote.",
+    "audit.unreadable": "The audit log cannot be read; name the file that --audit or the node wrote.",
     "audit.broken": "The audit log is broken at line {line}: it was changed or cut off, or a line before it is "
     "missing; keep the file, and begin another one.",
     "audit.whole": "{count} lines, none changed, removed or put in; last hash {last}",
