@@ -155,7 +155,7 @@ class ImageFolder:
         others = scan.left_out[LeftOut.NO_DICOM] if wanted is None else ()
         images = [name for name in others if is_image_file(folder / name)]
         damaged = scan.left_out[LeftOut.DAMAGED] if wanted is None else ()
-        notes += scan.notes(LeftOut.NO_PICTURE, LeftOut.COPY)
+        notes += scan.notes(LeftOut.NO_PICTURE, LeftOut.OWN, LeftOut.COPY)
         if len(images) < len(others):
             notes.append(Message("batch.not_images", count=len(others) - len(images)))
         self.notes = tuple(notes)
