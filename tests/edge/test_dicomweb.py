@@ -1,8 +1,12 @@
 """An archive as the source of a batch: the rows of a folder of its files, and nothing from anywhere else."""
 
 import json
+import os
 import pickle
+import re
 import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -21,8 +25,11 @@ from tests.edge.archive import Archive as HeldFiles
 from tests.edge.dicoms import dicom
 from tests.edge.stub import medrega, put
 from tests.edge.test_batch import rows_of
+from tests.edge.test_no_contact import is_named
 from tests.edge.test_series import slice_file
+from tools.traced import available, traced
 
+CONNECTED = re.compile(r'connect\(.*htons\((\d+)\).*inet_addr\("([^"]*)"\)')  # as strace writes it
 ASKING = BatchQuestion("locate the liver")
 PLACES = [(0, 0, 30), (0, 0, 10), (0, 0, 20)]  # of slices 1, 2, 3: in the body their order is 2, 3, 1
 
@@ -299,3 +306,59 @@ def test_a_job_can_be_sent_to_another_process(archive):
     assert len(job) == 8
     data = job._file(job._names[0])
     assert json.loads(json.dumps(job.job_key())) and data in [one for one, _ in archive.files.values()]
+
+
+@pytest.mark.slow
+def test_killed_it_ends_the_same_and_leaves_no_image_on_the_disk(tmp_path):
+    """The shipped model in as many processes as there are cores; every answer takes its image from the archive."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "a.jsonl"
+    journal = tmp_path / "a.jsonl.part"
+    files = [slice_file(number, (0, 0, number), SOPInstanceUID=f"1.2.3.{number}") for number in range(1, 61)]
+    with serving(HeldFiles(files)) as archive:
+
+        def run(out):
+            words = [
+                sys.executable,
+                "-m",
+                "medrega_edge",
+                "batch",
+                archive.url,
+                "--question",
+                "locate the liver",
+                "--out",
+                out,
+            ]
+            environment = os.environ | {"TMPDIR": str(temporary)}
+            return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+        with run(whole) as process:
+            assert process.wait() == 0, process.stderr.read()
+        for least in (3, 30):  # rows
+            with run(out) as process:
+                while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") <= least):
+                    time.sleep(0.001)
+                process.kill()
+        assert journal.exists() and not out.exists()
+        with run(out) as process:
+            assert process.wait() == 0, process.stderr.read()
+    assert out.read_bytes() == whole.read_bytes() and len(rows_of(out)) == 60
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not available(), reason="needs strace, and leave to trace")
+def test_no_other_address_is_called_and_nothing_else_is_written(tmp_path):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with serving(HeldFiles(study())) as archive:
+        arguments = ["batch", archive.url, "--question", "locate the liver", "--out", "a.jsonl", "--threads", "1"]
+        elsewhere = {"http_proxy": "http://192.0.2.1:3128", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        run, sockets, written = traced(folder, *arguments, **elsewhere)
+    assert run.returncode == 0, run.stderr.decode()
+    assert {(found.group(2), int(found.group(1))) for call in sockets if (found := CONNECTED.match(call))} == {
+        ("127.0.0.1", int(archive.url.split(":")[2].partition("/")[0]))
+    }
+    assert {path for path in written if not is_named(path, folder, ["a.jsonl*"])} == set()
+    assert [path.name for path in folder.iterdir()] == ["a.jsonl"]

@@ -30,7 +30,7 @@ pytestmark = [
 
 SCAN = sample_path("abdomen-mri")
 TESTS = SCAN.parent
-SECONDS = 180  # for a study to go round
+SECONDS = 60  # for a study to go round
 # modality of a result -> its SOP class
 RESULTS = {
     "SR": "1.2.840.10008.5.1.4.1.1.88.33",  # Comprehensive SR; 3D SR and Enhanced SR end otherwise
@@ -181,7 +181,7 @@ def test_a_study_is_forwarded_answered_and_comes_back_as_new_series(tmp_path, wa
     with orthanc.running(port, orthanc.FORWARD if way == "C-STORE" else "") as archive:
         back = f"port = {archive.dicom}" if way == "C-STORE" else f'stow = "{archive.web}/dicom-web"'
         with node(tmp_path, NODE.format(port=port, back=back)) as events:
-            until(lambda: any("ready" in line for line in events), lambda: "".join(events))
+            until(lambda: any(f"port {port}" in line for line in events), lambda: "".join(events))
             archive.send(SCAN)
             (study,) = archive.get("/studies")
             if way == "STOW-RS":
