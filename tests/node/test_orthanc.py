@@ -135,7 +135,7 @@ send_to = ["archive"]
 def node(folder, text):
     """Run a node by a configuration; yields the list of its events, which grows."""
     (folder / "node.toml").write_text(text, encoding="utf-8")
-    words = [sys.executable, "-m", "medrega_edge", "node", "run", str(folder / "node.toml")]
+    words = [sys.executable, "-m", "medrega_edge", "node", "run", str(folder / "node.toml"), "--threads", "1"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     events = []
 
@@ -175,7 +175,7 @@ def status(folder):
 
 
 @pytest.mark.parametrize("way", ["C-STORE", "STOW-RS"])
-def test_a_study_is_forwarded_answered_and_comes_back_as_new_series(tmp_path, way):
+def test_a_study_is_forwarded_answered_and_comes_back_as_new_series(stub, tmp_path, way):
     pytest.importorskip("medrega_edge.node.service", reason="needs the node")
     port = orthanc.free_port()
     with orthanc.running(port, orthanc.FORWARD if way == "C-STORE" else "") as archive:
@@ -198,6 +198,9 @@ def test_a_study_is_forwarded_answered_and_comes_back_as_new_series(tmp_path, wa
             time.sleep(3)  # longer than the quiet time and the age of a stable series
             check(archive, study)
             assert len(archive.get("/studies")) == 1
+            assert status(tmp_path)["known"] >= 1
+            assert ask(archive.dicomweb, tmp_path / "a.jsonl") == 0
+            assert len(rows_of(tmp_path / "a.jsonl")) == 1  # our own results are not asked about
             assert not list((tmp_path / "state" / "rejected").rglob("*.dcm"))
             assert SCAN.name not in "".join(events) and not identifiers() & set("".join(events).split('"'))
 
