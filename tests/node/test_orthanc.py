@@ -179,7 +179,7 @@ def test_a_study_is_forwarded_answered_and_comes_back_as_new_series(stub, tmp_pa
     pytest.importorskip("medrega_edge.node.service", reason="needs the node")
     port = orthanc.free_port()
     with orthanc.running(port, orthanc.FORWARD if way == "C-STORE" else "") as archive:
-        back = f"port = {archive.dicom}" if way == "C-STORE" else f'stow = "{archive.web}/dicom-web"'
+        back = f"port = {archive.dicom}\ncommitment = true" if way == "C-STORE" else f'stow = "{archive.web}/dicom-web"'
         with node(tmp_path, NODE.format(port=port, back=back)) as events:
             until(lambda: any(f"port {port}" in line for line in events), lambda: "".join(events))
             archive.send(SCAN)
@@ -192,6 +192,9 @@ def test_a_study_is_forwarded_answered_and_comes_back_as_new_series(stub, tmp_pa
 
             until(lambda: len(series_of(archive, study)) == 6, told)
             check(archive, study)
+            until(lambda: status(tmp_path)["delivered"] == 1, told)  # with commitment: when the archive has confirmed it
+            if way == "C-STORE":
+                check_commitment(archive)
             # The same study again is known, and makes no second results.
             archive.post("/modalities/medrega/store", study)
             until(lambda: sum('"received"' in line for line in events) >= 2, told)
@@ -222,6 +225,16 @@ def check(archive, study):
             run = subprocess.run(["pdftotext", "-", "-"], input=made.EncapsulatedDocument, capture_output=True, check=True)
             text = run.stdout.decode()
             assert "liver" in text.lower() and "Research use only" in text
+
+
+def check_commitment(archive):
+    """The archive asks the node whether it has the scan, and is told so for it alone."""
+    scan = pydicom.dcmread(SCAN, stop_before_pixels=True)
+    for uid, wanted in ((scan.SOPInstanceUID, "Success"), ("1.2.3.4", "Failure")):
+        asked = {"DicomInstances": [{"SOPClassUID": scan.SOPClassUID, "SOPInstanceUID": uid}]}
+        request = archive.post("/modalities/medrega/storage-commitment", asked)["ID"]
+        until(lambda request=request: archive.get(f"/storage-commitment/{request}")["Status"] != "Pending", archive.log)
+        assert archive.get(f"/storage-commitment/{request}")["Status"] == wanted
 
 
 def identifiers():
