@@ -228,6 +228,8 @@ def _tried(ask: Callable[[], Result]) -> Result:
             raise ResourceError("dicomweb.unreadable") from None
         except requests.RequestException:
             problem = ResourceError("dicomweb.no_answer")
+        except OSError:  # the file of authorities is not there; a RequestException is an OSError, too
+            raise ResourceError("dicomweb.certificate", variable=CERTIFICATES) from None
         if wait is not None:
             time.sleep(wait)
     raise problem

@@ -161,7 +161,9 @@ def _archive_images(
         from medrega_edge.batch.dicomweb import Archive, ArchiveImages
     except ImportError:
         raise ResourceError("dicomweb.needs_pacs") from None
-    return ArchiveImages(Archive.at(address, token_file, plain), question, options)
+    archive = Archive.at(address, token_file, plain)
+    print_status(Message("dicomweb.searching"))  # which takes minutes in a large one
+    return ArchiveImages(archive, question, options)
 
 
 def _batch_question(question: str | None, shared: ManyImagesOptions, series: int | None = None) -> BatchQuestion:

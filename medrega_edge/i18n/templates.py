@@ -513,6 +513,7 @@ TEMPLATES: dict[str, str] = {
     "dicomweb.plain": "HTTP without encryption would show the images to the network; use dicomwebs://, or allow it with "
     "--plain.",
     "dicomweb.redirected": "The archive redirects to another address, and is not followed; give that address.",
+    "dicomweb.searching": "searching the archive",
     "dicomweb.status": "The archive refused (HTTP status {status}); check its address, the filters and --token-file.",
     "dicomweb.token_file": "The file of the token cannot be read, or does not hold one token in a line; name another with "
     "--token-file.",

@@ -86,7 +86,7 @@ def test_the_rows_are_those_of_a_folder_of_the_same_files(stub, archive, tmp_pat
     assert rows == wanted
     found = Message("dicomweb.found", count=8, series=4, studies=2)
     told = capsys.readouterr().err.splitlines()
-    assert told[:-1] == [str(found), *said[:-1]] and told[-1].startswith("wrote")
+    assert told[:-1] == [str(Message("dicomweb.searching")), str(found), *said[:-1]] and told[-1].startswith("wrote")
 
 
 def test_a_de_identified_row_has_no_uid_in_it(stub, archive, tmp_path, capsys):
@@ -236,6 +236,11 @@ def test_a_certificate_is_verified(stub, tmp_path, monkeypatch):
         with raises_code(ResourceError, "dicomweb.certificate"):
             ask(archive.url, tmp_path / "a.jsonl")
         assert archive.asked == []
+        monkeypatch.setenv(dicomweb.CERTIFICATES, str(tmp_path / "none.pem"))
+        dicomweb._session.cache_clear()
+        dicomweb._client.cache_clear()
+        with raises_code(ResourceError, "dicomweb.certificate"):
+            ask(archive.url, tmp_path / "a.jsonl")
         monkeypatch.setenv(dicomweb.CERTIFICATES, str(cert))
         dicomweb._session.cache_clear()
         dicomweb._client.cache_clear()
