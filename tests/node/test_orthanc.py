@@ -243,6 +243,53 @@ def identifiers():
     return {str(scan[word].value) for word in words if scan.get(word)}
 
 
+TLS = """
+[node.tls]
+certificate = "node.pem"
+key = "node.key"
+authority = "authority.pem"
+"""
+
+
+def certificates(folder):
+    """PEM files below a folder: an authority, certificates of node and scanner that it signed, and a stranger's."""
+
+    def openssl(*words):
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    for name in ("authority", "stranger"):
+        new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+        openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}")
+    for name in ("node", "scanner"):
+        openssl(
+            "req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
+        )
+        sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "authority.pem", "-CAkey", "authority.key", "-CAcreateserial"]
+        openssl(*sign, "-out", f"{name}.pem", "-days", "2")
+
+
+def test_dcmtk_sends_over_tls_with_a_certificate_of_the_authority_alone(tmp_path):
+    pytest.importorskip("medrega_edge.node.service", reason="needs the node")
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not there")
+    certificates(tmp_path)
+    port = orthanc.free_port()
+    text = NODE.format(port=port, back="port = 4343").replace("ORTHANC", "SCANNER").replace("\n[[peer]]", f"{TLS}\n[[peer]]")
+    words = [orthanc.STORESCU, "-aet", "SCANNER", "-aec", "MEDREGA", "127.0.0.1", str(port), str(SCAN)]
+
+    def sent(*options):
+        run = subprocess.run([*words, *options], cwd=tmp_path, capture_output=True, check=False)
+        return run.returncode == 0
+
+    with node(tmp_path, text) as events:
+        until(lambda: any(f"port {port}" in line for line in events), lambda: "".join(events))
+        trusted = ("+cf", "authority.pem")
+        assert not sent() and not sent("+tls", "stranger.key", "stranger.pem", *trusted)
+        assert status(tmp_path)["received"] == 0
+        assert sent("+tls", "scanner.key", "scanner.pem", *trusted)
+        assert status(tmp_path)["received"] == 1
+
+
 def test_the_page_leads_to_a_report_in_the_archive(tmp_path):
     """docs/node.md, as it stands, but for what installs and for the ports; the whole walk is `python -m tools.walk_node`."""
     pytest.importorskip("medrega_edge.node.service", reason="needs the node")
