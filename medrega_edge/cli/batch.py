@@ -22,21 +22,30 @@ from medrega_edge.cli.options import (
     question_option,
     with_shared_options,
 )
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
-    from medrega_edge.batch.jobs import BatchQuestion, ImageFolder, QuestionFile
+    from medrega_edge.batch.jobs import BatchQuestion, ImageFiles, QuestionFile, RowOptions
     from medrega_edge.batch.journal import Position
 
 
 @with_shared_options
 def batch(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="JSONL file of questions, or a folder of images.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="JSONL file of questions, a folder of images, or an archive: dicomweb://HOST:PORT/PATH."
+        ),
+    ],
     question: Annotated[str | None, question_option(help="What to ask about every image of a folder.")] = None,
     *,
     shared: ManyImagesOptions,
     series: Annotated[int | None, image_option(min=0, help="Series in a folder of DICOM files, from 0.")] = None,
+    token_file: Annotated[
+        Path | None, image_option(metavar="FILE", help="File of the token that the archive wants.")
+    ] = None,
+    plain: Annotated[bool, image_option("--plain", help="Allow an archive elsewhere without encryption.")] = False,
     out: Annotated[Path, output_option(metavar="FILE.jsonl", help="JSONL file of answers, in the order of the questions.")],
     csv: Annotated[
         Path | None, output_option(metavar="FILE.csv", help="Write the answers as CSV as well, one line a region.")
@@ -54,15 +63,19 @@ def batch(
 
     medrega batch FOLDER --question "locate the liver" --out answers.jsonl --gallery answers.html
 
+    medrega batch "dicomweb://localhost:8042/dicom-web?Modality=CT" --question "locate the liver" --out answers.jsonl
+
     A line of the file holds id, image and question, and may hold task, language, box and labels. Image paths are relative
     to the file. A folder is read with its subfolders: DICOM files series by series in the order of their slices, a file of
     several frames or slices picture by picture. Files that are not images are counted and skipped.
+
+    An archive is searched by QIDO-RS, with the filters after the question mark, and gives its images one by one.
 
     A question that fails gets an error in place of its answer, and the exit code is 1. After an interruption the same
     command resumes the work. Files of earlier answers are replaced only with --force.
     """
     from medrega_edge import __version__
-    from medrega_edge.batch.jobs import ImageFolder, QuestionFile, RowOptions, check_outside, fingerprint
+    from medrega_edge.batch.jobs import ImageFiles, ImageFolder, QuestionFile, RowOptions, check_outside, fingerprint
     from medrega_edge.batch.journal import Journal
     from medrega_edge.io.atomic import check_output_path
     from medrega_edge.output.csv_table import write_csv
@@ -70,27 +83,32 @@ def batch(
     from medrega_edge.output.pictures import PictureFolder
     from medrega_edge.package.registry import find_package
 
-    if not os.path.exists(source):
+    is_archive = source.startswith(("dicomweb://", "dicomwebs://"))
+    if not is_archive and not os.path.exists(source):
         raise UsageError("cli.no_such_file", path=source)
     outputs = [one for one in (out, csv, gallery) if one is not None]
     if len({one.absolute() for one in outputs}) < len(outputs):
         raise UsageError("batch.one_output")
     for output in outputs:
-        check_output_path(output, source)
+        check_output_path(output, *([] if is_archive else [Path(source)]))
     pictures = None
     if shared.save_dir is not None or gallery is not None:
         pictures = PictureFolder((shared.save_dir or Path(f"{gallery}.part")).absolute())
     options = RowOptions(shared.de_identified, pictures, shared.min_confidence)
-    job: ImageFolder | QuestionFile
-    if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
-        check_outside(source, *outputs, *([pictures.folder] if pictures else ()))
-        job = ImageFolder(source, _batch_question(question, shared, series), options)
-        for note in job.notes:
-            print_status(note)
+    job: ImageFiles | QuestionFile
+    if is_archive:
+        job = _archive_images(source, token_file, plain, _batch_question(question, shared, series), options)
+    elif token_file is not None or plain:
+        raise UsageError("dicomweb.option_without_archive")
+    elif os.path.isdir(source):  # Path.is_dir raises for a name that is too long
+        check_outside(Path(source), *outputs, *([pictures.folder] if pictures else ()))
+        job = ImageFolder(Path(source), _batch_question(question, shared, series), options)
     elif any(given is not None for given in (question, series, shared.task, shared.language, *astuple(shared.reading))):
         raise UsageError("batch.question_and_file")
     else:
-        job = QuestionFile(source, options)
+        job = QuestionFile(Path(source), options)
+    for note in job.notes if isinstance(job, ImageFiles) else ():
+        print_status(note)
     key = fingerprint(__version__, find_package(shared.model.model).sha256, shared.model.device, job.job_key())
     with Journal(out, key) as journal:
         if journal.position.item or journal.position.picture:
@@ -121,7 +139,7 @@ def batch(
 
 
 def _answers(
-    job: ImageFolder | QuestionFile, start: Position, options: ModelOptions
+    job: ImageFiles | QuestionFile, start: Position, options: ModelOptions
 ) -> Generator[tuple[Position, dict[str, Any]], None, None]:
     """Answer in this process, or in several if that is faster: the rows are the same."""
     from medrega_edge.batch import process_pool
@@ -134,6 +152,18 @@ def _answers(
     else:
         cache = options.cache_folder, options.cache_bytes
         yield from process_pool.answers(job, start, processes, options.model, options.threads, *cache)
+
+
+def _archive_images(
+    address: str, token_file: Path | None, plain: bool, question: BatchQuestion, options: RowOptions
+) -> ImageFiles:
+    try:
+        from medrega_edge.batch.dicomweb import Archive, ArchiveImages
+    except ImportError:
+        raise ResourceError("dicomweb.needs_pacs") from None
+    archive = Archive.at(address, token_file, plain)
+    print_status(Message("dicomweb.searching"))  # which takes minutes in a large one
+    return ArchiveImages(archive, question, options)
 
 
 def _batch_question(question: str | None, shared: ManyImagesOptions, series: int | None = None) -> BatchQuestion:
