@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
@@ -18,6 +19,7 @@ from medrega_edge.cli.options import (
     ManyImagesOptions,
     ModelOptions,
     image_option,
+    model_option,
     output_option,
     question_option,
     with_shared_options,
@@ -26,13 +28,18 @@ from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
-    from medrega_edge.batch.jobs import BatchQuestion, ImageFolder, QuestionFile
+    from medrega_edge.batch.jobs import BatchQuestion, ImageFolder
     from medrega_edge.batch.journal import Position
+    from medrega_edge.batch.questions import Questions
+    from medrega_edge.batch.rows import RowOptions
+    from medrega_edge.package.package import Package
 
 
 @with_shared_options
 def batch(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="JSONL file of questions, or a folder of images.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Questions as JSONL, Parquet or shards (tar), or a folder of images.")
+    ],
     question: Annotated[str | None, question_option(help="What to ask about every image of a folder.")] = None,
     *,
     shared: ManyImagesOptions,
@@ -41,10 +48,17 @@ def batch(
     csv: Annotated[
         Path | None, output_option(metavar="FILE.csv", help="Write the answers as CSV as well, one line a region.")
     ] = None,
+    parquet: Annotated[
+        Path | None, output_option(metavar="FILE.parquet", help="Write the answers as Parquet as well, nested as in JSON.")
+    ] = None,
     gallery: Annotated[
         Path | None, output_option(metavar="FILE.html", help="Write a page of all marked images and answers, in one file.")
     ] = None,
     force: Annotated[bool, output_option("--force", help="Replace files of earlier answers.")] = False,
+    engine: Annotated[
+        str | None,
+        model_option(metavar="ray[:ADDRESS]", help="Answer on a Ray cluster; without an address, on one of this machine."),
+    ] = None,
 ) -> None:
     """Answer questions from a file, or one question about a folder of images.
 
@@ -54,25 +68,35 @@ def batch(
 
     medrega batch FOLDER --question "locate the liver" --out answers.jsonl --gallery answers.html
 
+    medrega batch shards --out answers.jsonl --parquet answers.parquet --engine ray
+
     A line of the file holds id, image and question, and may hold task, language, box and labels. Image paths are relative
-    to the file. A folder is read with its subfolders: DICOM files series by series in the order of their slices, a file of
+    to the file. Parquet files have these as columns, shards as JSON beside each image; a folder of either is one job.
+
+    A folder of images is read with its subfolders: DICOM files series by series in the order of their slices, a file of
     several frames or slices picture by picture. Files that are not images are counted and skipped.
 
     A question that fails gets an error in place of its answer, and the exit code is 1. After an interruption the same
     command resumes the work. Files of earlier answers are replaced only with --force.
     """
     from medrega_edge import __version__
-    from medrega_edge.batch.jobs import ImageFolder, QuestionFile, RowOptions, check_outside, fingerprint
+    from medrega_edge.batch.extra import require
+    from medrega_edge.batch.jobs import check_outside, fingerprint
     from medrega_edge.batch.journal import Journal
+    from medrega_edge.batch.rows import RowOptions
     from medrega_edge.io.atomic import check_output_path
     from medrega_edge.output.csv_table import write_csv
     from medrega_edge.output.gallery import write_gallery
+    from medrega_edge.output.parquet_table import write_parquet
     from medrega_edge.output.pictures import PictureFolder
     from medrega_edge.package.registry import find_package
 
+    address = _address(engine, shared.model)
+    if parquet is not None:
+        require("pyarrow")
     if not os.path.exists(source):
         raise UsageError("cli.no_such_file", path=source)
-    outputs = [one for one in (out, csv, gallery) if one is not None]
+    outputs = [one for one in (out, csv, parquet, gallery) if one is not None]
     if len({one.absolute() for one in outputs}) < len(outputs):
         raise UsageError("batch.one_output")
     for output in outputs:
@@ -81,24 +105,17 @@ def batch(
     if shared.save_dir is not None or gallery is not None:
         pictures = PictureFolder((shared.save_dir or Path(f"{gallery}.part")).absolute())
     options = RowOptions(shared.de_identified, pictures, shared.min_confidence)
-    job: ImageFolder | QuestionFile
     if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
         check_outside(source, *outputs, *([pictures.folder] if pictures else ()))
-        job = ImageFolder(source, _batch_question(question, shared, series), options)
-        for note in job.notes:
-            print_status(note)
-    elif any(given is not None for given in (question, series, shared.task, shared.language, *astuple(shared.reading))):
-        raise UsageError("batch.question_and_file")
-    else:
-        job = QuestionFile(source, options)
+    job = _job(source, question, shared, series, options)
     key = fingerprint(__version__, find_package(shared.model.model).sha256, shared.model.device, job.job_key())
     with Journal(out, key) as journal:
         if journal.position.item or journal.position.picture:
             print_status(Message("batch.resumed", done=journal.position.item, total=len(job)))
         elif not force and (existing := [path for path in outputs if path.exists()]):
-            options_of = {out: "--out", csv: "--csv", gallery: "--gallery"}
+            options_of = {out: "--out", csv: "--csv", parquet: "--parquet", gallery: "--gallery"}
             raise UsageError("batch.output_exists", options=[options_of[path] for path in existing])
-        rows = _answers(job, journal.position, shared.model)
+        rows = _answers(job, journal.position, shared.model, address)
         with progress(len(job), journal.position.item) as advance, closing(rows):
             for position, row in rows:
                 journal.add(position, row)
@@ -106,6 +123,8 @@ def batch(
         journal.publish()
         if csv is not None:
             write_csv(journal.rows(), csv, user_language())
+        if parquet is not None:
+            write_parquet(journal.rows(), parquet)
         if gallery is not None and pictures is not None:
             named = ((job.name_of(row), row) for row in journal.rows())
             write_gallery(named, pictures.folder, gallery, question or "", user_language())
@@ -120,20 +139,71 @@ def batch(
         raise typer.Exit(1)
 
 
+def _job(
+    source: Path, question: str | None, shared: ManyImagesOptions, series: int | None, options: RowOptions
+) -> ImageFolder | Questions:
+    """What a source asks; raises UsageError where a question goes with questions, or none with a folder of images."""
+    from medrega_edge.batch.jobs import ImageFolder
+    from medrega_edge.batch.sources import open_questions
+
+    questions = open_questions(source, options)
+    if questions is None:
+        folder = ImageFolder(source, _batch_question(question, shared, series), options)
+        for note in folder.notes:
+            print_status(note)
+        return folder
+    if any(given is not None for given in (question, series, shared.task, shared.language, *astuple(shared.reading))):
+        raise UsageError("batch.question_and_file")
+    return questions
+
+
+def _address(engine: str | None, options: ModelOptions) -> str | None:
+    """The address of a Ray cluster, "" to start one, None for no Ray; raises UsageError, ResourceError without the extra."""
+    from medrega_edge.batch.extra import require
+
+    if engine is None:
+        return None
+    name, colon, address = engine.partition(":")
+    if name != "ray" or (colon and not re.fullmatch(r"auto|[\w.\[\]:-]+:\d+", address)):
+        raise UsageError("batch.engine")
+    if options.device != "cpu":
+        raise UsageError("batch.ray_cpu_only")
+    require("ray", "pyarrow")
+    return address
+
+
 def _answers(
-    job: ImageFolder | QuestionFile, start: Position, options: ModelOptions
+    job: ImageFolder | Questions, start: Position, options: ModelOptions, address: str | None
 ) -> Generator[tuple[Position, dict[str, Any]], None, None]:
-    """Answer in this process, or in several if that is faster: the rows are the same."""
+    """Answer in this process, in several if that is faster, or on a cluster: the rows are the same."""
     from medrega_edge.batch import process_pool
     from medrega_edge.package.registry import find_package
 
     package = find_package(options.model)
+    if address is not None:
+        yield from _on_ray(job, start, options, package, address)
+        return
     processes = process_pool.process_count(package, options.threads, options.device, len(job) - start.item)
     if processes == 1:
         yield from job.answers(options.load_engine(), start)
     else:
         cache = options.cache_folder, options.cache_bytes
         yield from process_pool.answers(job, start, processes, options.model, options.threads, *cache)
+
+
+def _on_ray(
+    job: ImageFolder | Questions, start: Position, options: ModelOptions, package: Package, address: str
+) -> Iterator[tuple[Position, dict[str, Any]]]:
+    from medrega_edge.batch import ray_engine
+    from medrega_edge.engine import EngineOptions
+    from medrega_edge.package.registry import MODEL_VARIABLE
+
+    cache = None if options.cache_folder is None else options.cache_folder.absolute()
+    engine = EngineOptions(cache=cache, cache_bytes=options.cache_bytes)
+    cluster = ray_engine.RayOptions(
+        address or None, options.threads, lambda shown: print_status(Message("batch.dashboard", address=shown))
+    )
+    return ray_engine.answers(job, start, package, options.model or os.environ.get(MODEL_VARIABLE), engine, cluster)
 
 
 def _batch_question(question: str | None, shared: ManyImagesOptions, series: int | None = None) -> BatchQuestion:
@@ -199,7 +269,8 @@ def watch(
     Files that are not images are skipped.
     """
     from medrega_edge import __version__
-    from medrega_edge.batch.jobs import RowOptions, check_outside, file_row_name, fingerprint
+    from medrega_edge.batch.jobs import check_outside, file_row_name, fingerprint
+    from medrega_edge.batch.rows import RowOptions
     from medrega_edge.batch.watch import check_folder
     from medrega_edge.batch.watch import watch as watching
     from medrega_edge.output.pictures import PictureFolder
