@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import astuple, dataclass, replace
 from itertools import islice
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from medrega_edge.batch.journal import Position
 from medrega_edge.batch.parts import Part, Row
-from medrega_edge.batch.rows import RowOptions, answered_row
+from medrega_edge.batch.rows import RowOptions, answered_row, failed_row
 from medrega_edge.domain import language_of
-from medrega_edge.errors import ChoiceError, UsageError
+from medrega_edge.errors import ChoiceError, ImageError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.signatures import FIRST_BYTES, is_meant_as_image
@@ -27,7 +27,7 @@ from medrega_edge.io.atomic import image_names, natural_sort_key
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
     from medrega_edge.engine import EncodedImage, Engine
-    from medrega_edge.images.dicom.series import FilePlaces
+    from medrega_edge.images.dicom.series import FilePlaces, FolderScan
 
 ID_LENGTH = 16  # hexadecimal digits of a file's SHA-256
 
@@ -48,20 +48,19 @@ class BatchQuestion:
         return engine.run(image, request, language, min_confidence=min_confidence)
 
 
-class ImageFolder:
-    """The pictures of a folder and its subfolders: DICOM series by series, then the other files.
+class ImageFiles:
+    """Files that get one question about each picture: DICOM series by series, then other files. A subclass has the files.
 
     `notes` are messages about the series and about files that are left out, for the user.
     """
 
     _first = 0  # the item of the first name: a part has one of all
 
-    def __init__(self, folder: Path, question: BatchQuestion, options: RowOptions = RowOptions()) -> None:
-        """List the files; raises UsageError if there are none, ImageError for a series that is not there."""
-        from medrega_edge.images.dicom.series import LeftOut, scan_folder, select_series
+    def __init__(self, scan: FolderScan, others: Sequence[str], question: BatchQuestion, options: RowOptions) -> None:
+        """Take the series of a scan, and the names of the others; raises ImageError for a series that is not there."""
+        from medrega_edge.images.dicom.series import LeftOut, select_series
 
-        self._folder, self._question, self._options = folder.absolute(), question, options
-        scan = scan_folder(folder, image_names(folder))
+        self._question, self._options = question, options
         wanted = question.view.series
         numbers = range(len(scan.series)) if wanted is None else (select_series(scan, wanted),)
         self._series: dict[str, dict[int, FilePlaces]] = {}  # those that the pictures of a file belong to, by number
@@ -72,17 +71,8 @@ class ImageFolder:
                 self._series.setdefault(name, {})[number] = series.places_of(name)
             if len(series.files) > 1 or series.notes:
                 notes += [Message("batch.series", number=number, note=note) for note in (series.description, *series.notes)]
-        # Images that cannot be read stay in the job; their rows give the reason.
-        others = scan.left_out[LeftOut.NO_DICOM] if wanted is None else ()
-        images = [name for name in others if is_image_file(folder / name)]
-        damaged = scan.left_out[LeftOut.DAMAGED] if wanted is None else ()
-        notes += scan.notes(LeftOut.NO_PICTURE, LeftOut.COPY)
-        if len(images) < len(others):
-            notes.append(Message("batch.not_images", count=len(others) - len(images)))
-        self.notes = tuple(notes)
-        self._names = [*self._series, *sorted([*images, *damaged], key=natural_sort_key)]
-        if not self._names:
-            raise UsageError("batch.no_image")
+        self.notes = (*notes, *scan.notes(LeftOut.NO_PICTURE, LeftOut.COPY))
+        self._names = [*self._series, *others]
         # "a.png" is the name of its own marked picture, unless "a" is an image, too.
         self._own_names = {name for name in self._names if name.endswith(".png")} - {f"{name}.png" for name in self._names}
 
@@ -92,7 +82,15 @@ class ImageFolder:
 
     def job_key(self) -> list[object]:
         """What tells this job from others."""
-        return [self._names, str(self._folder), astuple(self._question), repr(self._options)]
+        return [self._names, self._place(), astuple(self._question), repr(self._options)]
+
+    def _place(self) -> str:
+        """Where the files are, for the key of the job."""
+        raise NotImplementedError
+
+    def _file(self, name: str) -> Path | bytes:
+        """The path of a file, or its bytes; raises MedregaError for one that cannot be had."""
+        raise NotImplementedError
 
     @staticmethod
     def name_of(row: Row) -> str | None:
@@ -115,7 +113,12 @@ class ImageFolder:
             first = start.picture if item == start.item else 0
             picture = name.removesuffix(".png") if name in self._own_names else name
             stem = None if self._options.de_identified else picture
-            for position, row in answer_file(engine, self._folder, name, self._question, self._options, first, stem):
+            try:
+                file = self._file(name)
+            except ImageError as error:
+                yield Position(item, first), failed_row(None, error, self._options.path(name))
+                continue
+            for position, row in _answer_pictures(engine, file, name, self._question, self._options, first, stem):
                 for number, series in self._series.get(name, {}).items():
                     if (at := series.index_of(position.picture)) is not None:
                         place = {"series": number, "slice": at if series.count > 1 else None}
@@ -123,29 +126,64 @@ class ImageFolder:
                 yield position._replace(item=item), row
 
 
+class ImageFolder(ImageFiles):
+    """The pictures of a folder and its subfolders: DICOM series by series, then the other files."""
+
+    def __init__(self, folder: Path, question: BatchQuestion, options: RowOptions = RowOptions()) -> None:
+        """List the files; raises UsageError if there are none, ImageError for a series that is not there."""
+        from medrega_edge.images.dicom.series import LeftOut, scan_folder
+
+        self._folder = folder.absolute()
+        scan = scan_folder(folder, image_names(folder))
+        # Images that cannot be read stay in the job; their rows give the reason.
+        others = scan.left_out[LeftOut.NO_DICOM] if question.view.series is None else ()
+        images = [name for name in others if is_image_file(folder / name)]
+        damaged = scan.left_out[LeftOut.DAMAGED] if question.view.series is None else ()
+        super().__init__(scan, sorted([*images, *damaged], key=natural_sort_key), question, options)
+        if len(images) < len(others):
+            self.notes += (Message("batch.not_images", count=len(others) - len(images)),)
+        if not self._names:
+            raise UsageError("batch.no_image")
+
+    def _place(self) -> str:
+        return str(self._folder)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / name
+
+
 def answer_file(
+    engine: Engine, folder: Path, name: str, question: BatchQuestion, options: RowOptions = RowOptions()
+) -> Iterator[tuple[Position, Row]]:
+    """Ask about every picture of a file; positions are those in the file.
+
+    The id of a row is the beginning of the file's SHA-256, with the picture's number if there are several. It identifies
+    the file and, unlike a file name, no patient. Marked pictures are named after the id.
+    """
+    return _answer_pictures(engine, folder / name, name, question, options)
+
+
+def _answer_pictures(
     engine: Engine,
-    folder: Path,
+    file: Path | bytes,
     name: str,
     question: BatchQuestion,
-    options: RowOptions = RowOptions(),
+    options: RowOptions,
     first: int = 0,
     picture_name: str | None = None,
 ) -> Iterator[tuple[Position, Row]]:
-    """Ask about every picture of a file, from the `first` on; positions are those in the file.
+    """Ask about every picture of a file from the `first` on, as `answer_file`.
 
-    The id of a row is the beginning of the file's SHA-256, with the picture's number if there are several. It identifies
-    the file and, unlike a file name, no patient. Marked pictures are named after `picture_name`, else after the id.
+    Marked pictures are named after `picture_name`, else after the id.
     """
-    path = folder / name
-    digest = digest_of(path)
+    digest = digest_of(file)
     option, picture, count = "", first, 1
     while True:
         picked: dict[str, Any] = {option: picture} if option else {}
         view = replace(question.view, series=None, **picked)
 
         def ask(view: View = view) -> tuple[EncodedImage, Answer]:
-            image = engine.open(path, view)
+            image = engine.open(file, view)
             return image, question.ask(engine, image, options.min_confidence)
 
         row_id = f"{digest}-{picture}" if option else digest
@@ -176,10 +214,12 @@ def is_image_file(path: Path) -> bool:
         return True
 
 
-def digest_of(path: Path) -> str | None:
-    """The first hexadecimal digits of a file's SHA-256; None if it cannot be read."""
+def digest_of(data: Path | bytes) -> str | None:
+    """The first hexadecimal digits of the SHA-256 of a file, or of its bytes; None if it cannot be read."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()[:ID_LENGTH]
     try:
-        with path.open("rb") as file:
+        with data.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:ID_LENGTH]
     except OSError:
         return None

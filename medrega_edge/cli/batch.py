@@ -24,11 +24,11 @@ from medrega_edge.cli.options import (
     question_option,
     with_shared_options,
 )
-from medrega_edge.errors import UsageError
+from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
-    from medrega_edge.batch.jobs import BatchQuestion, ImageFolder
+    from medrega_edge.batch.jobs import BatchQuestion, ImageFiles
     from medrega_edge.batch.journal import Position
     from medrega_edge.batch.questions import Questions
     from medrega_edge.batch.rows import RowOptions
@@ -38,12 +38,20 @@ if TYPE_CHECKING:
 @with_shared_options
 def batch(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Questions as JSONL, Parquet or shards (tar), or a folder of images.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Questions as JSONL, Parquet or shards (tar), a folder of images, or an archive: dicomweb://HOST:PORT/PATH.",
+        ),
     ],
     question: Annotated[str | None, question_option(help="What to ask about every image of a folder.")] = None,
     *,
     shared: ManyImagesOptions,
     series: Annotated[int | None, image_option(min=0, help="Series in a folder of DICOM files, from 0.")] = None,
+    token_file: Annotated[
+        Path | None, image_option(metavar="FILE", help="File of the token that the archive wants.")
+    ] = None,
+    plain: Annotated[bool, image_option("--plain", help="Allow an archive elsewhere without encryption.")] = False,
     out: Annotated[Path, output_option(metavar="FILE.jsonl", help="JSONL file of answers, in the order of the questions.")],
     csv: Annotated[
         Path | None, output_option(metavar="FILE.csv", help="Write the answers as CSV as well, one line a region.")
@@ -70,18 +78,22 @@ def batch(
 
     medrega batch shards --out answers.jsonl --parquet answers.parquet --engine ray
 
+    medrega batch "dicomweb://localhost:8042/dicom-web?Modality=CT" --question "locate the liver" --out answers.jsonl
+
     A line of the file holds id, image and question, and may hold task, language, box and labels. Image paths are relative
     to the file. Parquet files have these as columns, shards as JSON beside each image; a folder of either is one job.
 
     A folder of images is read with its subfolders: DICOM files series by series in the order of their slices, a file of
     several frames or slices picture by picture. Files that are not images are counted and skipped.
 
+    An archive is searched by QIDO-RS, with the filters after the question mark, and gives its images one by one.
+
     A question that fails gets an error in place of its answer, and the exit code is 1. After an interruption the same
     command resumes the work. Files of earlier answers are replaced only with --force.
     """
     from medrega_edge import __version__
     from medrega_edge.batch.extra import require
-    from medrega_edge.batch.jobs import check_outside, fingerprint
+    from medrega_edge.batch.jobs import ImageFiles, check_outside, fingerprint
     from medrega_edge.batch.journal import Journal
     from medrega_edge.batch.rows import RowOptions
     from medrega_edge.io.atomic import check_output_path
@@ -94,20 +106,29 @@ def batch(
     address = _address(engine, shared.model)
     if parquet is not None:
         require("pyarrow")
-    if not os.path.exists(source):
+    is_archive = source.startswith(("dicomweb://", "dicomwebs://"))
+    if not is_archive and not os.path.exists(source):
         raise UsageError("cli.no_such_file", path=source)
     outputs = [one for one in (out, csv, parquet, gallery) if one is not None]
     if len({one.absolute() for one in outputs}) < len(outputs):
         raise UsageError("batch.one_output")
     for output in outputs:
-        check_output_path(output, source)
+        check_output_path(output, *([] if is_archive else [Path(source)]))
     pictures = None
     if shared.save_dir is not None or gallery is not None:
         pictures = PictureFolder((shared.save_dir or Path(f"{gallery}.part")).absolute())
     options = RowOptions(shared.de_identified, pictures, shared.min_confidence)
-    if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
-        check_outside(source, *outputs, *([pictures.folder] if pictures else ()))
-    job = _job(source, question, shared, series, options)
+    job: ImageFiles | Questions
+    if is_archive:
+        job = _archive_images(source, token_file, plain, _batch_question(question, shared, series), options)
+    elif token_file is not None or plain:
+        raise UsageError("dicomweb.option_without_archive")
+    else:
+        if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
+            check_outside(Path(source), *outputs, *([pictures.folder] if pictures else ()))
+        job = _job(Path(source), question, shared, series, options)
+    for note in job.notes if isinstance(job, ImageFiles) else ():
+        print_status(note)
     key = fingerprint(__version__, find_package(shared.model.model).sha256, shared.model.device, job.job_key())
     with Journal(out, key) as journal:
         if journal.position.item or journal.position.picture:
@@ -141,17 +162,14 @@ def batch(
 
 def _job(
     source: Path, question: str | None, shared: ManyImagesOptions, series: int | None, options: RowOptions
-) -> ImageFolder | Questions:
+) -> ImageFiles | Questions:
     """What a source asks; raises UsageError where a question goes with questions, or none with a folder of images."""
     from medrega_edge.batch.jobs import ImageFolder
     from medrega_edge.batch.sources import open_questions
 
     questions = open_questions(source, options)
     if questions is None:
-        folder = ImageFolder(source, _batch_question(question, shared, series), options)
-        for note in folder.notes:
-            print_status(note)
-        return folder
+        return ImageFolder(source, _batch_question(question, shared, series), options)
     if any(given is not None for given in (question, series, shared.task, shared.language, *astuple(shared.reading))):
         raise UsageError("batch.question_and_file")
     return questions
@@ -173,7 +191,7 @@ def _address(engine: str | None, options: ModelOptions) -> str | None:
 
 
 def _answers(
-    job: ImageFolder | Questions, start: Position, options: ModelOptions, address: str | None
+    job: ImageFiles | Questions, start: Position, options: ModelOptions, address: str | None
 ) -> Generator[tuple[Position, dict[str, Any]], None, None]:
     """Answer in this process, in several if that is faster, or on a cluster: the rows are the same."""
     from medrega_edge.batch import process_pool
@@ -192,7 +210,7 @@ def _answers(
 
 
 def _on_ray(
-    job: ImageFolder | Questions, start: Position, options: ModelOptions, package: Package, address: str
+    job: ImageFiles | Questions, start: Position, options: ModelOptions, package: Package, address: str
 ) -> Iterator[tuple[Position, dict[str, Any]]]:
     from medrega_edge.batch import ray_engine
     from medrega_edge.engine import EngineOptions
@@ -204,6 +222,18 @@ def _on_ray(
         address or None, options.threads, lambda shown: print_status(Message("batch.dashboard", address=shown))
     )
     return ray_engine.answers(job, start, package, options.model or os.environ.get(MODEL_VARIABLE), engine, cluster)
+
+
+def _archive_images(
+    address: str, token_file: Path | None, plain: bool, question: BatchQuestion, options: RowOptions
+) -> ImageFiles:
+    try:
+        from medrega_edge.batch.dicomweb import Archive, ArchiveImages
+    except ImportError:
+        raise ResourceError("dicomweb.needs_pacs") from None
+    archive = Archive.at(address, token_file, plain)
+    print_status(Message("dicomweb.searching"))  # which takes minutes in a large one
+    return ArchiveImages(archive, question, options)
 
 
 def _batch_question(question: str | None, shared: ManyImagesOptions, series: int | None = None) -> BatchQuestion:

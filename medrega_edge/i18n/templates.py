@@ -518,6 +518,32 @@ TEMPLATES: dict[str, str] = {
     "batch.worker_lost": "{count} processes that answered this ended by themselves, most likely for want of memory; "
     "downscale the image.",
     "output.not_our_parquet": "The file is no Parquet file of answers; name one that `medrega batch --parquet` wrote.",
+    # ---- batch, an archive as source (dicomweb.*) ----------------------------------------------------------------------
+    #
+    "dicomweb.address": "The address of the archive cannot be read; write dicomweb://HOST:PORT/PATH?Keyword=value, or "
+    "dicomwebs:// for HTTPS.",
+    "dicomweb.broken_answer": "The archive answered with something else than one whole file; look into its log.",
+    "dicomweb.certificate": "The certificate of the archive cannot be verified; name the PEM file of its authority in the "
+    "environment variable {variable}.",
+    "dicomweb.empty_filter": "The filter '{keyword}' has no value; give one, or leave it out.",
+    "dicomweb.filter": "'{keyword}' is no filter, or stands twice; filters are: {known}.",
+    "dicomweb.filter_ignored": "The archive gave images that do not fit the filter '{keyword}': it ignores it, or matches "
+    "otherwise; leave it out, or add * to its value.",
+    "dicomweb.found": "in the archive: {count} instances to ask about, in {series} series of {studies} studies",
+    "dicomweb.needs_pacs": "An archive as source needs dicomweb-client; install it with: pip install 'medrega-edge[pacs]'.",
+    "dicomweb.no_answer": "The archive does not answer; check its address, or wait, and give the same command again.",
+    "dicomweb.not_given": "The archive does not give this instance (HTTP status {status}); look into its log.",
+    "dicomweb.nothing_found": "The archive has no images that fit; check the filters.",
+    "dicomweb.option_without_archive": "--token-file and --plain go with an archive: dicomweb://HOST:PORT/PATH.",
+    "dicomweb.other_instance": "The archive gave another file than the instance it was asked for; look into its log.",
+    "dicomweb.plain": "HTTP without encryption would show the images to the network; use dicomwebs://, or allow it with "
+    "--plain.",
+    "dicomweb.redirected": "The archive redirects to another address, and is not followed; give that address.",
+    "dicomweb.searching": "searching the archive",
+    "dicomweb.status": "The archive refused (HTTP status {status}); check its address, the filters and --token-file.",
+    "dicomweb.token_file": "The file of the token cannot be read, or does not hold one token in a line; name another with "
+    "--token-file.",
+    "dicomweb.unreadable": "The archive answered a search with what is no DICOM JSON; check its address.",
     # ---- output (output.*) ---------------------------------------------------------------------------------------------
     #
     "output.all_modalities": "all",

@@ -11,10 +11,10 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from medrega_edge.images.medical_image import MAX_BYTES, View, select_index
 from medrega_edge.images.signatures import FIRST_BYTES, is_dicom
 from medrega_edge.io.atomic import image_names
 
-_KEYWORDS = (
+HEADER_KEYWORDS = (  # all that is read of a header
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber", "InstanceNumber", "Modality"),
     *("Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient", "ImageType"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -286,6 +286,29 @@ def scan_folder(folder: Path, names: Sequence[str]) -> FolderScan:
         shared_uids += bool(others)
         others.append(header)
         groups.setdefault((header.study, header.series), []).append(header)
+    return _sorted(groups, left_out, shared_uids)
+
+
+def scan_headers(headers: Iterable[tuple[str, Dataset]]) -> FolderScan:
+    """Sort instances of an archive into series by their names and headers, which hold the elements HEADER_KEYWORDS.
+
+    An archive holds one instance of a SOP Instance UID, so none is a copy of another.
+    """
+    left_out: dict[LeftOut, list[str]] = {reason: [] for reason in LeftOut}
+    groups: dict[tuple[str, str], list[_Header]] = {}
+    for name, dataset in headers:
+        header = _or_damaged(partial(_header, name, dataset))
+        if isinstance(header, LeftOut):
+            left_out[header].append(name)
+        else:
+            groups.setdefault((header.study, header.series), []).append(header)
+    return _sorted(groups, left_out)
+
+
+def _sorted(
+    groups: dict[tuple[str, str], list[_Header]], left_out: dict[LeftOut, list[str]], shared_uids: int = 0
+) -> FolderScan:
+    """The series of headers that are grouped by study and series."""
     ordered = sorted(groups.items(), key=lambda group: (group[0][0], min(h.series_number for h in group[1]), group[0][1]))
     series = [one for _, headers in ordered for one in _series(headers)]
     return FolderScan(
@@ -328,21 +351,26 @@ def _read_header(folder: Path, name: str) -> _Header | LeftOut:
 
 
 def _parse(name: str, data: bytes, is_whole: bool) -> _Header | LeftOut:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's would quote header values, and they may be a patient's
-        try:
-            header = _header(name, read_header(data, Message("dicom.chosen_picture"), _KEYWORDS))
-        except MemoryError:
-            raise
-        except Exception:  # whatever pydicom raises on damage
-            return LeftOut.DAMAGED
+    header = _or_damaged(lambda: _header(name, read_header(data, Message("dicom.chosen_picture"), HEADER_KEYWORDS)))
     is_cut = not is_whole and isinstance(header, _Header) and header.has_groups and header.places is None
     return LeftOut.DAMAGED if is_cut else header
 
 
+def _or_damaged(read: Callable[[], _Header | LeftOut]) -> _Header | LeftOut:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's would quote header values, and they may be a patient's
+        try:
+            return read()
+        except MemoryError:
+            raise
+        except Exception:  # whatever pydicom raises on damage
+            return LeftOut.DAMAGED
+
+
 def _header(name: str, dataset: Dataset) -> _Header | LeftOut:
     modality = str(dataset.get("Modality", ""))
-    is_directory = dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+    meta = getattr(dataset, "file_meta", {})  # an archive tells none
+    is_directory = meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
     if modality in _NO_PICTURES or is_directory:
         return LeftOut.NO_PICTURE
     if "Rows" not in dataset or "Columns" not in dataset:
