@@ -11,19 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from medrega_edge.batch import process_pool
 from medrega_edge.batch.jobs import BatchQuestion, ImageFolder
 from medrega_edge.batch.journal import Position
 from medrega_edge.batch.parts import Part
 from medrega_edge.batch.ray_worker import WORKERS_LOST, Block, Ledger, Setup, Worker
+from medrega_edge.batch.sources import open_questions
 from medrega_edge.engine import EngineOptions
 from medrega_edge.errors import PackageError, ResourceError
+from medrega_edge.output.parquet_table import read_parquet
 from medrega_edge.package.registry import find_package
 from tests.codes import raises_code
 from tests.edge.archives import jsonl, questions, shards, table
 
 PACKAGE = find_package()
 QUESTION = "locate the liver"
+pytestmark = pytest.mark.filterwarnings("ignore")  # as the command does; Ray warns of its own settings
 
 
 # ---- without Ray: blocks, places, the ledger, the worker
@@ -133,8 +135,9 @@ def test_another_package_or_program_is_refused(worker):
 @contextmanager
 def cluster(*cores):
     """A cluster of one node for each number of cores, on this machine; yields it."""
+    # As the engine sets them, before the import: everything stays on loopback.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     pytest.importorskip("ray", reason="needs the extra 'ray'")
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # loopback, as the engine sets it
     import ray
     from ray.cluster_utils import Cluster
 
@@ -172,39 +175,34 @@ def batch(source, out, *options):
 
 
 def done(command):
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert run.returncode == 0, run.stderr
     return run
 
 
 @pytest.mark.slow
-def test_the_bytes_are_those_of_one_process_for_every_source(tmp_path, two_nodes):
-    lines = [line | {"id": f"{line['id']}-{n}"} for line in questions(12) for n in range(2)]
-    folder = images(tmp_path / "in", 12)
-    sources = [
-        folder,
-        jsonl(tmp_path / "jsonl", lines),
-        table(tmp_path / "paths" / "q.parquet", lines),
-        table(tmp_path / "bytes" / "q.parquet", lines, "struct"),
-        shards(tmp_path / "shards", questions(12)),
-    ]
-    for source in sources:
-        one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
-        done(batch(source, one, "--threads", 1, "--force"))
-        run = done(batch(source, two, "--engine", f"ray:{two_nodes}", "--force", "--parquet", tmp_path / "two.parquet"))
-        assert two.read_bytes() == one.read_bytes(), source
-        assert "Traceback" not in run.stderr
-        assert len(run.stderr.splitlines()) < 6, run.stderr  # ours, and nothing of Ray's
-    from medrega_edge.output.parquet_table import read_parquet
-
-    assert list(read_parquet(tmp_path / "two.parquet")) == [json.loads(line) for line in two.read_text().splitlines()]
+@pytest.mark.parametrize("source", ["folder", "jsonl", "paths", "struct", "shards"])
+def test_the_rows_are_those_of_one_engine_for_every_source(tmp_path, two_nodes, engine, source):
+    lines = [line | {"id": f"{line['id']}-{n}"} for line in questions(6) for n in range(2)]
+    if source == "folder":
+        job = ImageFolder(images(tmp_path / "in", 12), BatchQuestion(QUESTION))
+    elif source == "jsonl":
+        job = open_questions(jsonl(tmp_path / "jsonl", lines))
+    elif source == "shards":
+        job = open_questions(shards(tmp_path / "shards", questions(12)))
+    else:
+        job = open_questions(table(tmp_path / "table" / "q.parquet", lines, source.removesuffix("s")))
+    one = list(job.answers(engine, Position(0)))
+    assert len(one) == 12
+    assert json.dumps(list(on_ray(job, two_nodes))) == json.dumps(one)
+    assert all("error" not in row for _, row in one)
 
 
 @pytest.mark.slow
-def test_a_node_that_is_killed_costs_nothing():
+def test_a_node_that_is_killed_costs_nothing(engine):
     with cluster(1, 1) as made, make_folder(80) as folder:
         job = ImageFolder(folder, BatchQuestion(QUESTION))
-        one = list(process_pool.answers(job, Position(0), 1, None, 1))
+        one = list(job.answers(engine, Position(0)))
         rows = on_ray(job, made.address)
         found = [next(rows)]
         made.remove_node(made.others[0], allow_graceful=False)
@@ -241,9 +239,9 @@ class Trap:
 
 
 @pytest.mark.slow
-def test_a_file_that_kills_its_worker_costs_its_row(tmp_path, two_nodes):
+def test_a_file_that_kills_its_worker_costs_its_row(tmp_path, two_nodes, engine):
     folder = images(tmp_path / "in", 40)
-    one = list(process_pool.answers(ImageFolder(folder, BatchQuestion(QUESTION)), Position(0), 1, None, 1))
+    one = list(ImageFolder(folder, BatchQuestion(QUESTION)).answers(engine, Position(0)))
     rows = list(on_ray(Killing(folder, BatchQuestion(QUESTION)), two_nodes))
     assert rows[5][1]["error"]["code"] == "batch.worker_lost"
     assert rows[5][1]["id"] == one[5][1]["id"]
@@ -286,7 +284,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_stopped(tmp_path, kill):
     begun = below(process.pid)
     listening = {address for pid in begun for address in listeners(pid)}
     os.kill(process.pid, kill)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=120)[1]
     assert "Traceback" not in said
     assert len(begun) > 3
     assert listening
@@ -295,8 +293,10 @@ def test_a_driver_that_is_killed_goes_on_where_it_stopped(tmp_path, kill):
     while (left := [pid for pid in begun if is_running(pid)]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left == []
-    run = done(command)
+    run = done([*command, "--parquet", str(tmp_path / "a.parquet")])
     assert "already done" in run.stderr
+    assert len(run.stderr.splitlines()) == 4, run.stderr  # ours, and nothing of Ray's
+    assert list(read_parquet(tmp_path / "a.parquet")) == [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert out.read_bytes() == whole.read_bytes()
 
 
