@@ -27,7 +27,8 @@ from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter  # noqa: TID251
 
 from medrega_edge.batch.dicomweb_filters import LEVELS, check_fits, tag_of
-from medrega_edge.batch.jobs import BatchQuestion, ImageFiles, RowOptions
+from medrega_edge.batch.jobs import BatchQuestion, ImageFiles
+from medrega_edge.batch.rows import RowOptions
 from medrega_edge.errors import ImageError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.header import read_header

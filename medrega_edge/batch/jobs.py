@@ -1,58 +1,35 @@
-"""Jobs of many questions: the lines of a file, or one question about every picture of a folder.
+"""Jobs of one question about every picture of many files; `questions` has those of questions that name their images.
 
-A row is an answer without its timings, or an error. The same job gives the same bytes, so an interrupted and resumed batch
-cannot be told from an undisturbed one. One failed row does not stop the others.
+The same job gives the same bytes, so an interrupted and resumed batch cannot be told from an undisturbed one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import astuple, dataclass, replace
-from functools import partial
-from itertools import groupby
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrega_edge.batch.batch_line import BatchLine
 from medrega_edge.batch.journal import Position
+from medrega_edge.batch.parts import Part, Row
+from medrega_edge.batch.rows import RowOptions, answered_row, failed_row
 from medrega_edge.domain import language_of
-from medrega_edge.errors import ChoiceError, ImageError, InternalError, MedregaError, ResourceError, UsageError
+from medrega_edge.errors import ChoiceError, ImageError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.signatures import FIRST_BYTES, is_meant_as_image
 from medrega_edge.io.atomic import image_names, natural_sort_key
-from medrega_edge.io.jsonl import read_lines, read_object
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
     from medrega_edge.engine import EncodedImage, Engine
-    from medrega_edge.images.dicom.series import FolderScan, Series
+    from medrega_edge.images.dicom.series import FilePlaces, FolderScan
 
-CHUNK_SIZE = 16  # lines that one process answers at a time
 ID_LENGTH = 16  # hexadecimal digits of a file's SHA-256
-
-Row = dict[str, Any]
-SavePicture = Callable[["EncodedImage", "Answer", str], str]
-
-
-@dataclass(frozen=True)
-class RowOptions:
-    """What a row holds beside the answer.
-
-    Without `de_identified` it names its file as `image.path`: relative to the folder, or as the line of questions has it.
-    `save_picture` writes the marked picture under the name it gets, without an ending, and returns the name with it, which
-    is the row's `picture`. It can be sent to another process. `min_confidence` is that of `Engine.run`.
-    """
-
-    de_identified: bool = False
-    save_picture: SavePicture | None = None
-    min_confidence: float = 0.0
-
-    def path(self, name: str) -> str | None:
-        """The `image.path` of a row about this file."""
-        return None if self.de_identified else name
 
 
 @dataclass(frozen=True)
@@ -71,69 +48,13 @@ class BatchQuestion:
         return engine.run(image, request, language, min_confidence=min_confidence)
 
 
-class QuestionFile:
-    """The lines of a file of questions; image paths are relative to its folder."""
-
-    def __init__(self, path: Path, options: RowOptions = RowOptions()) -> None:
-        """Read the lines, not yet what is in them; raises UsageError."""
-        self._lines, self._folder = read_lines(path, Message("batch.questions")), path.parent
-        self._options = options
-
-    def __len__(self) -> int:
-        """Number of lines."""
-        return len(self._lines)
-
-    def job_key(self) -> list[object]:
-        """What tells this job from others."""
-        return [self._lines, str(self._folder.absolute()), repr(self._options)]
-
-    @staticmethod
-    def name_of(row: Row) -> str | None:
-        """What a row is about, for a person: the id of its line."""
-        return None if row["id"] is None else str(row["id"])
-
-    def chunks(self, start: Position) -> Iterator[tuple[Position, int]]:
-        """Split the lines from `start` on: (start, item after the end). A chunk is about one image, and short."""
-        for _, group in groupby(range(start.item, len(self._lines)), key=lambda item: repr(self._image(item))):
-            items = list(group)
-            for first in items[::CHUNK_SIZE]:
-                yield Position(first), min(first + CHUNK_SIZE, items[-1] + 1)
-
-    def _image(self, item: int) -> object:
-        try:
-            return read_object(self._lines[item][1], 0).get("image")
-        except UsageError:
-            return None
-
-    def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
-        """Answer line by line. The last image stays encoded, so lines ordered by image are fast."""
-        last: tuple[tuple[str, View], EncodedImage] | None = None
-
-        def ask(line: str, number: int) -> tuple[EncodedImage, Answer]:
-            nonlocal last
-            question = BatchLine.from_json(line, number)
-            key = (str(self._folder / question.image), question.view)
-            if last is None or last[0] != key:
-                last = (key, engine.open(*key))
-            return last[1], question.ask(engine, last[1], self._options.min_confidence)
-
-        for item, (number, line) in enumerate(self._lines[start.item : stop], start.item):
-            try:
-                keys = read_object(line, number)
-            except UsageError as error:
-                yield Position(item), _failure(None, error)
-                continue
-            image = keys.get("image")
-            path = self._options.path(image) if isinstance(image, str) else None
-            row = _row(keys.get("id"), partial(ask, line, number), path, f"line-{number}", self._options)
-            yield Position(item), row
-
-
 class ImageFiles:
     """Files that get one question about each picture: DICOM series by series, then other files. A subclass has the files.
 
     `notes` are messages about the series and about files that are left out, for the user.
     """
+
+    _first = 0  # the item of the first name: a part has one of all
 
     def __init__(self, scan: FolderScan, others: Sequence[str], question: BatchQuestion, options: RowOptions) -> None:
         """Take the series of a scan, and the names of the others; raises ImageError for a series that is not there."""
@@ -142,12 +63,12 @@ class ImageFiles:
         self._question, self._options = question, options
         wanted = question.view.series
         numbers = range(len(scan.series)) if wanted is None else (select_series(scan, wanted),)
-        self._series: dict[str, dict[int, Series]] = {}  # those that the pictures of a file belong to, by number
+        self._series: dict[str, dict[int, FilePlaces]] = {}  # those that the pictures of a file belong to, by number
         notes = []
         for number in numbers:
             series = scan.series[number]
             for name, _ in series.files:
-                self._series.setdefault(name, {})[number] = series
+                self._series.setdefault(name, {})[number] = series.places_of(name)
             if len(series.files) > 1 or series.notes:
                 notes += [Message("batch.series", number=number, note=note) for note in (series.description, *series.notes)]
         self.notes = (*notes, *scan.notes(LeftOut.NO_PICTURE, LeftOut.OWN, LeftOut.COPY))
@@ -176,25 +97,30 @@ class ImageFiles:
         """What a row is about, for a person: its file, with the number of the picture if there are several."""
         return file_row_name(row)
 
-    def chunks(self, start: Position) -> Iterator[tuple[Position, int]]:
-        """Split the files from `start` on: one file a chunk."""
-        for item in range(start.item, len(self._names)):
-            yield (start if item == start.item else Position(item)), item + 1
+    def parts(self, start: Position) -> Iterator[Part]:
+        """Split the files from `start` on: one file a part."""
+        for item, name in enumerate(self._names[start.item :], start.item):
+            one = copy(self)
+            one._first, one._names, one.notes = item, [name], ()
+            one._series = {name: self._series[name]} if name in self._series else {}
+            one._own_names = self._own_names.intersection([name])
+            yield Part(start if item == start.item else Position(item), item + 1, one)
 
     def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
         """Answer picture by picture."""
-        for item, name in enumerate(self._names[start.item : stop], start.item):
+        names = islice(self._names, start.item - self._first, None if stop is None else stop - self._first)
+        for item, name in enumerate(names, start.item):
             first = start.picture if item == start.item else 0
             picture = name.removesuffix(".png") if name in self._own_names else name
             stem = None if self._options.de_identified else picture
             try:
                 file = self._file(name)
             except ImageError as error:
-                yield Position(item, first), _failure(None, error, self._options.path(name))
+                yield Position(item, first), failed_row(None, error, self._options.path(name))
                 continue
             for position, row in _answer_pictures(engine, file, name, self._question, self._options, first, stem):
                 for number, series in self._series.get(name, {}).items():
-                    if (at := series.index_of(name, position.picture)) is not None:
+                    if (at := series.index_of(position.picture)) is not None:
                         place = {"series": number, "slice": at if series.count > 1 else None}
                         row["image"] = row.get("image", {}) | place
                 yield position._replace(item=item), row
@@ -207,7 +133,7 @@ class ImageFolder(ImageFiles):
         """List the files; raises UsageError if there are none, ImageError for a series that is not there."""
         from medrega_edge.images.dicom.series import LeftOut, scan_folder
 
-        self._folder = folder
+        self._folder = folder.absolute()
         scan = scan_folder(folder, image_names(folder))
         # Images that cannot be read stay in the job; their rows give the reason.
         others = scan.left_out[LeftOut.NO_DICOM] if question.view.series is None else ()
@@ -220,7 +146,7 @@ class ImageFolder(ImageFiles):
             raise UsageError("batch.no_image")
 
     def _place(self) -> str:
-        return str(self._folder.absolute())
+        return str(self._folder)
 
     def _file(self, name: str) -> Path:
         return self._folder / name
@@ -263,7 +189,7 @@ def _answer_pictures(
         row_id = f"{digest}-{picture}" if option else digest
         stem = f"{picture_name}.{option}{picture}" if picture_name and option else picture_name or str(row_id)
         try:
-            row = _row(row_id, ask, options.path(name), stem, options, raise_choice=not option)
+            row = answered_row(row_id, ask, options.path(name), stem, options, raise_choice=not option)
         except ChoiceError as choice:  # several pictures: each in turn
             option, count = choice.option.removeprefix("--"), choice.count
             continue
@@ -286,38 +212,6 @@ def is_image_file(path: Path) -> bool:
             return is_meant_as_image(path.name, file.read(FIRST_BYTES))
     except OSError:
         return True
-
-
-def _row(
-    row_id: object,
-    ask: Callable[[], tuple[EncodedImage, Answer]],
-    path: str | None,
-    picture_name: str,
-    options: RowOptions,
-    raise_choice: bool = False,
-) -> Row:
-    """The answer that `ask` returns, or its error; a ChoiceError is raised on request."""
-    try:
-        image, answer = ask()
-        row = answer.to_dict()
-        if options.save_picture is not None:
-            row["picture"] = options.save_picture(image, answer, picture_name)
-    except MedregaError as error:
-        if (raise_choice and isinstance(error, ChoiceError)) or error.code == "io.no_space":
-            raise
-        return _failure(row_id, error, path)
-    except MemoryError:
-        return _failure(row_id, ResourceError("batch.image_memory"), path)
-    except Exception as error:  # a fault in one row costs that row, not the whole job
-        return _failure(row_id, InternalError(error), path)
-    row["image"]["path"] = path
-    del row["timings_ms"]
-    return {"id": row_id} | row
-
-
-def _failure(row_id: object, error: MedregaError, path: str | None = None) -> Row:
-    place = {} if path is None else {"image": {"path": path}}
-    return {"id": row_id, "error": error.to_dict()} | place
 
 
 def digest_of(data: Path | bytes) -> str | None:

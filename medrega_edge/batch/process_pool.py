@@ -1,4 +1,4 @@
-"""A batch over several processes: chunks of a job go out, rows come back in order.
+"""A batch over several processes: parts of a job go out, rows come back in order.
 
 For a small model one process and engine a core is faster than one process with threads: 100 images took 0.66 and 0.74 of
 the time of one process, start included (two cores, default package, 2026-11-23). A large model waits for memory, so more
@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, Protocol
 
 from medrega_edge.batch.journal import Position
+from medrega_edge.batch.parts import Job, Part, Row
 from medrega_edge.engine import CACHE_BYTES, Engine, EngineOptions
 from medrega_edge.errors import ResourceError
 from medrega_edge.inference import memory
@@ -34,22 +34,7 @@ from medrega_edge.package.registry import find_package
 
 ITEMS_WORTH_A_PROCESS = 16  # a small model answers this many while a process starts
 LARGE = 100_000_000  # bytes of a package from which one process runs it
-CHUNKS_AHEAD = 4  # for each process: chunks that it has or that wait to be written
-
-Row = dict[str, Any]
-
-
-class Job(Protocol):
-    """Questions to answer, and how they may be split; it can be sent to another process."""
-
-    def __len__(self) -> int:
-        """Number of items."""
-
-    def chunks(self, start: Position) -> Iterator[tuple[Position, int]]:
-        """Split the items from `start` on: (start, item after the end)."""
-
-    def answers(self, engine: Engine, start: Position, stop: int | None = None) -> Iterator[tuple[Position, Row]]:
-        """Answer from `start` on, up to the item `stop`."""
+PARTS_AHEAD = 4  # for each process: parts that it has or that wait to be written
 
 
 def process_count(package: Package, threads: int | None, device: str, items: int) -> int:
@@ -80,18 +65,18 @@ def answers(
     # Spawned, not forked: a fork would keep the lock of the work file when its parent is killed.
     context = multiprocessing.get_context("spawn")
     options = EngineOptions((threads or available_threads()) // processes, cache=cache, cache_bytes=cache_bytes)
-    pool = ProcessPoolExecutor(processes, context, _initialise, (job, model, options))
+    pool = ProcessPoolExecutor(processes, context, _initialise, (model, options))
     try:
-        for chunk in job.chunks(start):
+        for part in job.parts(start):
             with _sigint_blocked():
-                waiting.append(pool.submit(_answer, *chunk))
-            if len(waiting) >= CHUNKS_AHEAD * processes:
+                waiting.append(pool.submit(_answer, part))
+            if len(waiting) >= PARTS_AHEAD * processes:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     except BrokenProcessPool:
         raise ResourceError("batch.process_ended") from None
-    except BaseException:  # an interruption does not wait for the chunks under way; they are answered again
+    except BaseException:  # an interruption does not wait for the parts under way; they are answered again
         for process in multiprocessing.active_children():
             process.terminate()
         raise
@@ -123,27 +108,26 @@ def _sigint_blocked() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-_job: Job
 _engine_options: tuple[str | None, EngineOptions]
 
 
-def _initialise(job: Job, model: str | None, options: EngineOptions) -> None:
+def _initialise(model: str | None, options: EngineOptions) -> None:
     """Prepare a process; nothing in here can fail, which would print a traceback."""
-    global _job, _engine_options
+    global _engine_options
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends them
     warnings.simplefilter("ignore")  # as in the parent: libraries would quote header values
     threading.Thread(target=end_with_parent, daemon=True).start()
-    _job, _engine_options = job, (model, options)
+    _engine_options = model, options
 
 
 @cache
 def _engine(model: str | None, options: EngineOptions) -> Engine:
-    """Load the engine with the first chunk, so that its errors reach the parent."""
+    """Load the engine with the first part, so that its errors reach the parent."""
     return Engine(find_package(model), options)
 
 
-def _answer(start: Position, stop: int) -> list[tuple[Position, Row]]:
-    return list(_job.answers(_engine(*_engine_options), start, stop))
+def _answer(part: Part) -> list[tuple[Position, Row]]:
+    return list(part.answers(_engine(*_engine_options)))
 
 
 def end_with_parent() -> None:

@@ -15,15 +15,9 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from medrega_edge.batch.jobs import (
-    BatchQuestion,
-    Row,
-    RowOptions,
-    answer_file,
-    check_outside,
-    digest_of,
-    is_image_file,
-)
+from medrega_edge.batch.jobs import BatchQuestion, answer_file, check_outside, digest_of, is_image_file
+from medrega_edge.batch.parts import Row
+from medrega_edge.batch.rows import RowOptions
 from medrega_edge.errors import UsageError
 from medrega_edge.io.atomic import image_names, unwritable
 from medrega_edge.io.jsonl import write_lines

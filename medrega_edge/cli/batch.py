@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
@@ -18,6 +19,7 @@ from medrega_edge.cli.options import (
     ManyImagesOptions,
     ModelOptions,
     image_option,
+    model_option,
     output_option,
     question_option,
     with_shared_options,
@@ -26,8 +28,11 @@ from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
-    from medrega_edge.batch.jobs import BatchQuestion, ImageFiles, QuestionFile, RowOptions
+    from medrega_edge.batch.jobs import BatchQuestion, ImageFiles
     from medrega_edge.batch.journal import Position
+    from medrega_edge.batch.questions import Questions
+    from medrega_edge.batch.rows import RowOptions
+    from medrega_edge.package.package import Package
 
 
 @with_shared_options
@@ -35,7 +40,8 @@ def batch(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="JSONL file of questions, a folder of images, or an archive: dicomweb://HOST:PORT/PATH."
+            metavar="SOURCE",
+            help="Questions as JSONL, Parquet or shards (tar), a folder of images, or an archive: dicomweb://HOST:PORT/PATH.",
         ),
     ],
     question: Annotated[str | None, question_option(help="What to ask about every image of a folder.")] = None,
@@ -50,10 +56,17 @@ def batch(
     csv: Annotated[
         Path | None, output_option(metavar="FILE.csv", help="Write the answers as CSV as well, one line a region.")
     ] = None,
+    parquet: Annotated[
+        Path | None, output_option(metavar="FILE.parquet", help="Write the answers as Parquet as well, nested as in JSON.")
+    ] = None,
     gallery: Annotated[
         Path | None, output_option(metavar="FILE.html", help="Write a page of all marked images and answers, in one file.")
     ] = None,
     force: Annotated[bool, output_option("--force", help="Replace files of earlier answers.")] = False,
+    engine: Annotated[
+        str | None,
+        model_option(metavar="ray[:ADDRESS]", help="Answer on a Ray cluster; without an address, on one of this machine."),
+    ] = None,
 ) -> None:
     """Answer questions from a file, or one question about a folder of images.
 
@@ -63,10 +76,14 @@ def batch(
 
     medrega batch FOLDER --question "locate the liver" --out answers.jsonl --gallery answers.html
 
+    medrega batch shards --out answers.jsonl --parquet answers.parquet --engine ray
+
     medrega batch "dicomweb://localhost:8042/dicom-web?Modality=CT" --question "locate the liver" --out answers.jsonl
 
     A line of the file holds id, image and question, and may hold task, language, box and labels. Image paths are relative
-    to the file. A folder is read with its subfolders: DICOM files series by series in the order of their slices, a file of
+    to the file. Parquet files have these as columns, shards as JSON beside each image; a folder of either is one job.
+
+    A folder of images is read with its subfolders: DICOM files series by series in the order of their slices, a file of
     several frames or slices picture by picture. Files that are not images are counted and skipped.
 
     An archive is searched by QIDO-RS, with the filters after the question mark, and gives its images one by one.
@@ -75,18 +92,24 @@ def batch(
     command resumes the work. Files of earlier answers are replaced only with --force.
     """
     from medrega_edge import __version__
-    from medrega_edge.batch.jobs import ImageFiles, ImageFolder, QuestionFile, RowOptions, check_outside, fingerprint
+    from medrega_edge.batch.extra import require
+    from medrega_edge.batch.jobs import ImageFiles, check_outside, fingerprint
     from medrega_edge.batch.journal import Journal
+    from medrega_edge.batch.rows import RowOptions
     from medrega_edge.io.atomic import check_output_path
     from medrega_edge.output.csv_table import write_csv
     from medrega_edge.output.gallery import write_gallery
+    from medrega_edge.output.parquet_table import write_parquet
     from medrega_edge.output.pictures import PictureFolder
     from medrega_edge.package.registry import find_package
 
+    address = _address(engine, shared.model)
+    if parquet is not None:
+        require("pyarrow")
     is_archive = source.startswith(("dicomweb://", "dicomwebs://"))
     if not is_archive and not os.path.exists(source):
         raise UsageError("cli.no_such_file", path=source)
-    outputs = [one for one in (out, csv, gallery) if one is not None]
+    outputs = [one for one in (out, csv, parquet, gallery) if one is not None]
     if len({one.absolute() for one in outputs}) < len(outputs):
         raise UsageError("batch.one_output")
     for output in outputs:
@@ -95,18 +118,15 @@ def batch(
     if shared.save_dir is not None or gallery is not None:
         pictures = PictureFolder((shared.save_dir or Path(f"{gallery}.part")).absolute())
     options = RowOptions(shared.de_identified, pictures, shared.min_confidence)
-    job: ImageFiles | QuestionFile
+    job: ImageFiles | Questions
     if is_archive:
         job = _archive_images(source, token_file, plain, _batch_question(question, shared, series), options)
     elif token_file is not None or plain:
         raise UsageError("dicomweb.option_without_archive")
-    elif os.path.isdir(source):  # Path.is_dir raises for a name that is too long
-        check_outside(Path(source), *outputs, *([pictures.folder] if pictures else ()))
-        job = ImageFolder(Path(source), _batch_question(question, shared, series), options)
-    elif any(given is not None for given in (question, series, shared.task, shared.language, *astuple(shared.reading))):
-        raise UsageError("batch.question_and_file")
     else:
-        job = QuestionFile(Path(source), options)
+        if os.path.isdir(source):  # Path.is_dir raises for a name that is too long
+            check_outside(Path(source), *outputs, *([pictures.folder] if pictures else ()))
+        job = _job(Path(source), question, shared, series, options)
     for note in job.notes if isinstance(job, ImageFiles) else ():
         print_status(note)
     key = fingerprint(__version__, find_package(shared.model.model).sha256, shared.model.device, job.job_key())
@@ -114,9 +134,9 @@ def batch(
         if journal.position.item or journal.position.picture:
             print_status(Message("batch.resumed", done=journal.position.item, total=len(job)))
         elif not force and (existing := [path for path in outputs if path.exists()]):
-            options_of = {out: "--out", csv: "--csv", gallery: "--gallery"}
+            options_of = {out: "--out", csv: "--csv", parquet: "--parquet", gallery: "--gallery"}
             raise UsageError("batch.output_exists", options=[options_of[path] for path in existing])
-        rows = _answers(job, journal.position, shared.model)
+        rows = _answers(job, journal.position, shared.model, address)
         with progress(len(job), journal.position.item) as advance, closing(rows):
             for position, row in rows:
                 journal.add(position, row)
@@ -124,6 +144,8 @@ def batch(
         journal.publish()
         if csv is not None:
             write_csv(journal.rows(), csv, user_language())
+        if parquet is not None:
+            write_parquet(journal.rows(), parquet)
         if gallery is not None and pictures is not None:
             named = ((job.name_of(row), row) for row in journal.rows())
             write_gallery(named, pictures.folder, gallery, question or "", user_language())
@@ -138,20 +160,68 @@ def batch(
         raise typer.Exit(1)
 
 
+def _job(
+    source: Path, question: str | None, shared: ManyImagesOptions, series: int | None, options: RowOptions
+) -> ImageFiles | Questions:
+    """What a source asks; raises UsageError where a question goes with questions, or none with a folder of images."""
+    from medrega_edge.batch.jobs import ImageFolder
+    from medrega_edge.batch.sources import open_questions
+
+    questions = open_questions(source, options)
+    if questions is None:
+        return ImageFolder(source, _batch_question(question, shared, series), options)
+    if any(given is not None for given in (question, series, shared.task, shared.language, *astuple(shared.reading))):
+        raise UsageError("batch.question_and_file")
+    return questions
+
+
+def _address(engine: str | None, options: ModelOptions) -> str | None:
+    """The address of a Ray cluster, "" to start one, None for no Ray; raises UsageError, ResourceError without the extra."""
+    from medrega_edge.batch.extra import require
+
+    if engine is None:
+        return None
+    name, colon, address = engine.partition(":")
+    if name != "ray" or (colon and not re.fullmatch(r"auto|[\w.\[\]:-]+:\d+", address)):
+        raise UsageError("batch.engine")
+    if options.device != "cpu":
+        raise UsageError("batch.ray_cpu_only")
+    require("ray", "pyarrow")
+    return address
+
+
 def _answers(
-    job: ImageFiles | QuestionFile, start: Position, options: ModelOptions
+    job: ImageFiles | Questions, start: Position, options: ModelOptions, address: str | None
 ) -> Generator[tuple[Position, dict[str, Any]], None, None]:
-    """Answer in this process, or in several if that is faster: the rows are the same."""
+    """Answer in this process, in several if that is faster, or on a cluster: the rows are the same."""
     from medrega_edge.batch import process_pool
     from medrega_edge.package.registry import find_package
 
     package = find_package(options.model)
+    if address is not None:
+        yield from _on_ray(job, start, options, package, address)
+        return
     processes = process_pool.process_count(package, options.threads, options.device, len(job) - start.item)
     if processes == 1:
         yield from job.answers(options.load_engine(), start)
     else:
         cache = options.cache_folder, options.cache_bytes
         yield from process_pool.answers(job, start, processes, options.model, options.threads, *cache)
+
+
+def _on_ray(
+    job: ImageFiles | Questions, start: Position, options: ModelOptions, package: Package, address: str
+) -> Iterator[tuple[Position, dict[str, Any]]]:
+    from medrega_edge.batch import ray_engine
+    from medrega_edge.engine import EngineOptions
+    from medrega_edge.package.registry import MODEL_VARIABLE
+
+    cache = None if options.cache_folder is None else options.cache_folder.absolute()
+    engine = EngineOptions(cache=cache, cache_bytes=options.cache_bytes)
+    cluster = ray_engine.RayOptions(
+        address or None, options.threads, lambda shown: print_status(Message("batch.dashboard", address=shown))
+    )
+    return ray_engine.answers(job, start, package, options.model or os.environ.get(MODEL_VARIABLE), engine, cluster)
 
 
 def _archive_images(
@@ -229,7 +299,8 @@ def watch(
     Files that are not images are skipped.
     """
     from medrega_edge import __version__
-    from medrega_edge.batch.jobs import RowOptions, check_outside, file_row_name, fingerprint
+    from medrega_edge.batch.jobs import check_outside, file_row_name, fingerprint
+    from medrega_edge.batch.rows import RowOptions
     from medrega_edge.batch.watch import check_folder
     from medrega_edge.batch.watch import watch as watching
     from medrega_edge.output.pictures import PictureFolder

@@ -20,12 +20,13 @@ from medrega_edge.cli.console import print_result, print_status, problem_line, s
 from medrega_edge.cli.help import App
 from medrega_edge.cli.plugins import CommandGroup
 from medrega_edge.cli.settings import CACHE_VARIABLE, settings
-from medrega_edge.cli.signals import Interruption, forbid_core_dumps
+from medrega_edge.cli.signals import Interruption
 from medrega_edge.cli.usage import usage_error
 from medrega_edge.domain import Language
 from medrega_edge.errors import InternalError, MedregaError, ResourceError
 from medrega_edge.i18n.message import Message, has_chinese
 from medrega_edge.i18n.user_language import users_language
+from medrega_edge.io.core_dumps import forbid_core_dumps
 
 app = App(cls=CommandGroup)
 

@@ -1,4 +1,4 @@
-"""How the process ends early: interrupts as exceptions, no core dump."""
+"""How the process ends early: interrupts as exceptions."""
 
 from __future__ import annotations
 
@@ -48,11 +48,3 @@ class Interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) == self._stop:
                 signal.signal(number, lambda *_: os._exit(exit_code))
-
-
-def forbid_core_dumps() -> None:
-    """A crash must not write an image to a disk."""
-    with suppress(ImportError):  # a system without this module writes no core files
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

@@ -484,7 +484,7 @@ TEMPLATES: dict[str, str] = {
     "batch.no_watch_folder": "The folder to watch is not there; make it, or name another.",
     "batch.not_an_image": "skipped: {name} is not an image",
     "batch.not_images": "files that are not images, skipped: {count}",
-    "batch.one_output": "--out, --csv and --gallery cannot be one file; name different files.",
+    "batch.one_output": "--out, --csv, --parquet and --gallery cannot be one file; name different files.",
     "batch.other_answers": "The folder of answers holds those to another question or model; name another --out.",
     "batch.other_job": "The .part file beside the file to write is from other questions, images or options; delete it, or "
     "name another file to write.",
@@ -497,6 +497,32 @@ TEMPLATES: dict[str, str] = {
     "batch.resumed": "resuming: {done} of {total} already done",
     "batch.series": "series {number}: {note}",
     "batch.watching": "watching {folder} (Ctrl-C to stop)",
+    # ---- batch on a cluster, tables and shards (batch.*, output.*) -----------------------------------------------------
+    #
+    "batch.changed_source": "The file that holds this image has changed while the batch ran; ask again.",
+    "batch.dashboard": "dashboard of Ray: {address}",
+    "batch.engine": "An engine is `ray`, which starts a cluster on this machine, or one that runs: `ray:HOST:PORT` or "
+    "`ray:auto`.",
+    "batch.no_row": "The Parquet files hold no rows; name files with one row a question.",
+    "batch.no_sample": "The shards hold neither images nor JSON; name tar files with both for each question.",
+    "batch.other_package": "A node of the cluster has other software than this computer ({found} instead of {wanted}: "
+    "version, and SHA-256 of the package); install the same on all.",
+    "batch.ray_cpu_only": "A batch on Ray runs on processors only; leave out --device.",
+    "batch.ray_failed": "The Ray cluster failed ({type}); the same command goes on where it stopped, if every node has "
+    "medrega-edge, the package and the files.",
+    "batch.ray_no_room": "No node of the cluster has a core and {needed:.0f} MB of memory for an engine; add one, or use a "
+    "smaller package.",
+    "batch.ray_unreachable": "The Ray cluster cannot be used ({type}); start one at that address, with the same versions of "
+    "Ray and Python as here.",
+    "batch.shard_sample": "Sample {line} of the shards needs one image and one .json.",
+    "batch.shard_unreadable": "Shard {number} cannot be read as tar: it is damaged, cut off or was changed; write it again.",
+    "batch.table_missing_column": "Parquet file {number} lacks the column '{column}'.",
+    "batch.table_unknown_column": "Parquet file {number} has the column '{column}', which no question has; rename or "
+    "drop it.",
+    "batch.table_unreadable": "Parquet file {number} cannot be read: it is damaged, or no Parquet file.",
+    "batch.worker_lost": "{count} processes that answered this ended by themselves, most likely for want of memory; "
+    "downscale the image.",
+    "output.not_our_parquet": "The file is no Parquet file of answers; name one that `medrega batch --parquet` wrote.",
     # ---- batch, an archive as source (dicomweb.*) ----------------------------------------------------------------------
     #
     "dicomweb.address": "The address of the archive cannot be read; write dicomweb://HOST:PORT/PATH?Keyword=value, or "

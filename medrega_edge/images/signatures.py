@@ -11,7 +11,7 @@ FILE_META_GROUP, IDENTIFYING_GROUP = 0x0002, 0x0008  # one of these is the first
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are those of BigTIFF
 _RASTERS = (b"\x89PNG", b"\xff\xd8\xff", *TIFF_MAGIC)  # PNG, JPEG, TIFF
-_ENDINGS = (  # of images that are read, and of those that people take for readable
+IMAGE_ENDINGS = (  # of images that are read, and of those that people take for readable
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".ima", ".nii", ".nii.gz"),
     *(".gif", ".bmp", ".webp", ".jp2", ".heic", ".nrrd", ".mha", ".mhd", ".svs"),
 )
@@ -72,7 +72,7 @@ def _inflated_beginning(data: bytes) -> bytes:
 
 def is_meant_as_image(name: str, data: bytes) -> bool:
     """Whether a file is an image by its first FIRST_BYTES, or named as one, as a damaged image still is."""
-    return data.startswith(_RASTERS) or is_dicom(data) or is_nifti(data) or name.lower().endswith(_ENDINGS)
+    return data.startswith(_RASTERS) or is_dicom(data) or is_nifti(data) or name.lower().endswith(IMAGE_ENDINGS)
 
 
 def is_program(data: bytes) -> bool:

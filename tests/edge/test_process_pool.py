@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,11 +14,14 @@ import pytest
 from PIL import Image
 
 from medrega_edge.batch import process_pool
-from medrega_edge.batch.jobs import CHUNK_SIZE, BatchQuestion, ImageFolder, QuestionFile
+from medrega_edge.batch.jobs import BatchQuestion, ImageFolder
 from medrega_edge.batch.journal import Position
+from medrega_edge.batch.questions import CHUNK_SIZE, QuestionFile
 from medrega_edge.errors import PackageError
 from medrega_edge.inference import memory
 from medrega_edge.package.registry import find_package
+from tests.edge.dicoms import dicom
+from tests.edge.stub import StubEngine
 
 PACKAGE = find_package()
 
@@ -31,6 +35,18 @@ def questions(folder, images):
     return QuestionFile(path)
 
 
+def series(folder, count):
+    """A folder with one DICOM series, its frames in two files of three and the other slices in files of their own."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    uids = {"Modality": "MR", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.1"}
+    for number in range(count):
+        values = rng.integers(0, 255, (3, 64, 64) if number < 2 else (64, 64), dtype=np.uint8)
+        named = uids | {"SOPInstanceUID": f"1.2.1.{number}", "InstanceNumber": str(number)}
+        (folder / f"{count - number}.dcm").write_bytes(dicom(values, **named))
+    return folder
+
+
 def pictures(folder, count):
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
@@ -41,15 +57,28 @@ def pictures(folder, count):
 
 def test_lines_about_one_image_stay_together_and_no_piece_is_long(tmp_path):
     work = questions(tmp_path, ["a"] * 3 + ["b"] + [None] * 2 + ["a"] * (CHUNK_SIZE + 2))
-    parts = [(place.item, stop) for place, stop in work.chunks(Position(0))]
+    parts = [(part.start.item, part.stop) for part in work.parts(Position(0))]
     assert parts == [(0, 3), (3, 4), (4, 6), (6, 6 + CHUNK_SIZE), (6 + CHUNK_SIZE, 8 + CHUNK_SIZE)]
-    assert [(place.item, stop) for place, stop in work.chunks(Position(2))][0] == (2, 3)
+    assert [(part.start.item, part.stop) for part in work.parts(Position(2))][0] == (2, 3)
 
 
 def test_files_go_one_by_one_and_a_begun_one_goes_on_where_it_stopped(tmp_path):
     work = ImageFolder(pictures(tmp_path / "in", 3), BatchQuestion("locate the liver"))
-    assert list(work.chunks(Position(0))) == [(Position(0), 1), (Position(1), 2), (Position(2), 3)]
-    assert list(work.chunks(Position(1, 2, 5))) == [(Position(1, 2, 5), 2), (Position(2), 3)]
+    assert [part[:2] for part in work.parts(Position(0))] == [(Position(0), 1), (Position(1), 2), (Position(2), 3)]
+    assert [part[:2] for part in work.parts(Position(1, 2, 5))] == [(Position(1, 2, 5), 2), (Position(2), 3)]
+
+
+def test_a_part_of_a_series_is_small_and_gives_its_rows_elsewhere(tmp_path, monkeypatch):
+    (series(tmp_path / "in", 60) / "letter.png").write_text("no image")
+    monkeypatch.chdir(tmp_path)
+    work = ImageFolder(Path("in"), BatchQuestion("locate the liver"))
+    whole = list(work.answers(StubEngine(), Position(0)))
+    assert [row["image"]["slice"] for _, row in whole[:-1]] == list(range(64))
+    parts = [pickle.dumps(part) for part in work.parts(Position(1))]
+    assert max(map(len, parts)) < 1500
+    monkeypatch.chdir("/")
+    found = [row for part in parts for row in pickle.loads(part).answers(StubEngine())]
+    assert found == [row for row in whole if row[0].item]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,15 @@ from medrega_edge.i18n.message import Message
 DOCUMENTS = tuple(
     map(
         Path,
-        ("README.md", "docs/accuracy.md", "docs/speed.md", "docs/server.md", "docs/default_package.md", "docs/benchmark.md"),
+        (
+            "README.md",
+            "docs/accuracy.md",
+            "docs/speed.md",
+            "docs/server.md",
+            "docs/default_package.md",
+            "docs/benchmark.md",
+            "docs/archive.md",
+        ),
     )
 )
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from medrega_bench.evaluation.figures import estimate
 from medrega_bench.evaluation.own_server import own_server
 from medrega_bench.result_files import Estimate
-from medrega_edge.batch.jobs import QuestionFile
 from medrega_edge.batch.journal import Position
+from medrega_edge.batch.questions import QuestionFile
 from medrega_edge.engine import Engine
 from medrega_edge.errors import MedregaError
 

@@ -47,7 +47,7 @@ def measure(package: Package, rounds: int = ROUNDS) -> BatchScale | None:
     if len(cores) < 2:
         return None
     with tempfile.TemporaryDirectory() as name, compiled_modules() as environment:
-        folders = {count: _images(Path(name) / str(count), count) for count in (FEW, MANY)}
+        folders = {count: noisy_images(Path(name) / str(count), count) for count in (FEW, MANY)}
         one: list[float] = []
         every: list[float] = []
         for turn in range(1 + rounds):
@@ -58,7 +58,7 @@ def measure(package: Package, rounds: int = ROUNDS) -> BatchScale | None:
     return BatchScale(len(cores), MANY, Spread.of(one), Spread.of(every), Spread.of(quotients(every, one)))
 
 
-def _images(folder: Path, count: int) -> Path:
+def noisy_images(folder: Path, count: int) -> Path:
     """Write the sample scan `count` times, each with other pixels, so that no image is encoded only once."""
     pixels = read_image(sample_path(SAMPLE)).pixels
     noise = np.random.default_rng(count)

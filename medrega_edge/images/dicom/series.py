@@ -11,11 +11,11 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property, partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,6 +86,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class FilePlaces:
+    """Where the pictures of a file stand in a series of `count`: `indices` by their frames, or from `start` on."""
+
+    count: int
+    indices: Mapping[int, int]
+    start: int | None
+
+    def index_of(self, frame: int) -> int | None:
+        """Where a frame, 0 of a file with one picture, stands; None if it is not in the series."""
+        return self.indices.get(frame) if self.start is None else self.start + frame
+
+
+@dataclass(frozen=True)
 class Series:
     """The pictures of one series that lie in one direction, in anatomical order.
 
@@ -101,7 +114,7 @@ class Series:
     is_aside: bool = False
     positions: tuple[float, ...] = ()
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of pictures."""
         return len(self.order) or sum(frames for _, frames in self.files)
@@ -116,20 +129,23 @@ class Series:
             index -= frames
         raise IndexError
 
-    def index_of(self, name: str, frame: int) -> int | None:
-        """Where a frame of a file, 0 of a file with one picture, stands in the series; None if it is not there."""
+    def places_of(self, name: str) -> FilePlaces:
+        """Where the pictures of one file stand in the series."""
         if self.order:
-            return self._indices.get((name, frame))
-        start = 0
-        for file, frames in self.files:
-            if file == name:
-                return start + frame
-            start += frames
-        return None
+            return FilePlaces(self.count, dict(self._indices.get(name, ())), None)
+        return FilePlaces(self.count, {}, self._starts.get(name))
 
     @cached_property
-    def _indices(self) -> dict[tuple[str, int], int]:
-        return {(picture.name, picture.frame or 0): index for index, picture in enumerate(self.order)}
+    def _indices(self) -> dict[str, list[tuple[int, int]]]:
+        found: dict[str, list[tuple[int, int]]] = {}
+        for index, picture in enumerate(self.order):
+            found.setdefault(picture.name, []).append((picture.frame or 0, index))
+        return found
+
+    @cached_property
+    def _starts(self) -> dict[str, int]:
+        before = accumulate((frames for _, frames in self.files), initial=0)
+        return {name: start for (name, _), start in zip(self.files, before, strict=False)}
 
 
 @dataclass(frozen=True)
