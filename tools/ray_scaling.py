@@ -74,17 +74,15 @@ def rates(folders, place, rounds):
     """Time every engine in turn, so that each meets the same machine; also return the rows of the last batch."""
     few, many = sorted(folders)
     rate, start = {name: [] for name in ENGINES}, {name: [] for name in ENGINES}
-    wanted = None
-    for turn in range(1 + rounds):  # the first warms the disk
+    out = place / "a.jsonl"
+    batch(folders[many], out, *ENGINES["one process"])  # warms the disk
+    wanted = out.read_bytes()
+    for turn in range(rounds):
         for name, options in ENGINES.items():
-            out = place / "a.jsonl"
             short, long = (batch(folders[count], out, *options) for count in (few, many))
-            if wanted is None:
-                wanted = out.read_bytes()
             assert out.read_bytes() == wanted, name
-            if turn:
-                rate[name].append((many - few) / (long - short))
-                start[name].append(short - few / rate[name][-1])
+            rate[name].append((many - few) / (long - short))
+            start[name].append(short - few / rate[name][-1])
             sys.stderr.write(f"{turn} {name}: {short:.1f} s, {long:.1f} s\n")
     rows = [json.loads(line) for line in wanted.splitlines()]
     return [EngineRate(name, Spread.of(rate[name]), Spread.of(start[name])) for name in ENGINES], rows
