@@ -8,14 +8,17 @@ RATES = {"one process": 10, "two processes": 19, "Ray, one actor": 10, "Ray, two
 
 
 def result(block_ms=16.0, row_ms=1.0):
-    spread = {name: Spread.of([rate]) for name, rate in RATES.items()}
+    engines = [
+        EngineRate(name, Spread.of([rate]), Spread.of([100.0 if "Ray" in name else 80.0]), Spread.of([3.0]))
+        for name, rate in RATES.items()
+    ]
     return RayResult(
         date="2026-11-30",
         command="python -m tools.ray_scaling",
         environment=Environment("cpu", 2, 4.0, "Linux", "3.11", {"ray": "2.60.0"}),
         model=ModelIdentity("m", "1", "p", "0" * 64),
         images=256,
-        engines=tuple(EngineRate(name, each, Spread.of([3.0])) for name, each in spread.items()),
+        engines=tuple(engines),
         driver=Driver(16, block_ms, row_ms, item_bytes=500, row_bytes=2000, parquet_row_bytes=100),
         load_average=((1.0, 1.0, 1.0), (2.0, 2.0, 2.0)),
     )
@@ -23,9 +26,9 @@ def result(block_ms=16.0, row_ms=1.0):
 
 def test_engines_are_put_beside_each_other():
     text = table(result())
-    assert "| Ray, two actors | 18.0 (18.0 to 18.0) | 3.0 |" in text
-    assert "Two actors answer 1.80 times as many images as one; two processes 1.90 times as many." in text
-    assert "load of the machine 1.0 before and 2.0 after" in text
+    assert "| Ray, two actors | 18.0 (18.0 to 18.0) | 100 | 3.0 |" in text
+    assert "An image takes 1.25 times the processor time on Ray" in text
+    assert "Load of the machine: 1.0 before, 2.0 after" in text
 
 
 def test_the_archive_takes_what_cores_and_driver_need():
