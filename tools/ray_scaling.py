@@ -25,7 +25,6 @@ import numpy as np
 
 from medrega_bench.performance.batch_scale import noisy_images
 from medrega_bench.performance.environment import ModelIdentity, command, environment
-from medrega_bench.performance.machine_load import cpu_times
 from medrega_bench.performance.spread import Spread
 from medrega_bench.reports.ray_table import Driver, EngineRate, RayResult
 from medrega_bench.result_files import write
@@ -67,6 +66,19 @@ class Nothing:
             yield Position(item), {"id": item, "text": "x" * self.row_bytes}
 
 
+def processor_ms(root):
+    """Processor milliseconds of a process and of each that it started, directly or not, by their numbers."""
+    parents, spent = {}, {}
+    for name in os.listdir("/proc"):
+        with suppress(OSError, ValueError):  # no process, or one that has ended
+            columns = Path(f"/proc/{int(name)}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            parents[int(name)], spent[int(name)] = int(columns[1]), sum(map(int, columns[11:13]))
+    found = [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return {pid: 1000 * spent[pid] / os.sysconf("SC_CLK_TCK") for pid in found if pid in spent}
+
+
 def batch(folder, out, few, many, *options):
     """Run one batch; return images a second and processor ms an image from `few` on, and the seconds beside them."""
     words = [sys.executable, "-m", "medrega_edge", "batch", str(folder), "--question", QUESTION, "--force"]
@@ -76,14 +88,15 @@ def batch(folder, out, few, many, *options):
     while process.poll() is None:
         with suppress(FileNotFoundError):  # before the first row and after the last
             rows = part.read_bytes().count(b"\n") - 1
-            if rows >= few and (not seen or rows > seen[-1][1]):
-                seen.append((time.perf_counter(), cpu_times(root=process.pid).own, rows))
+            if rows >= few and (not seen or rows > seen[-1][-1]):
+                seen.append((time.perf_counter(), processor_ms(process.pid), rows))
         time.sleep(0.1)
     seconds = time.perf_counter() - begun
     assert process.returncode == 0
     (early, cpu_before, first), (late, cpu_after, last) = seen[0], seen[-1]
     rate = (last - first) / (late - early)
-    return rate, 1000 * (cpu_after - cpu_before) / (last - first), seconds - many / rate
+    spent = sum(cpu_after[pid] - cpu_before.get(pid, 0) for pid in cpu_after)  # what ended between the two had nothing to do
+    return rate, spent / (last - first), seconds - many / rate
 
 
 def rates(folder, place, few, many, rounds):
