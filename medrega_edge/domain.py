@@ -1,4 +1,4 @@
-"""Tasks, languages and modalities as closed sets, and the notice on every output."""
+"""Tasks, languages and modalities as closed sets; the notice on every output, and who made it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from enum import StrEnum
 
 NOTICE = "Research use only - not a medical device"
 NOTICE_ZH = "仅供研究使用 - 非医疗器械"
+MANUFACTURER = "medrega-edge"  # of every DICOM object that this program makes, by which it tells its own
 
 
 class Task(StrEnum):

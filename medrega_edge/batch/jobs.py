@@ -71,7 +71,7 @@ class ImageFiles:
                 self._series.setdefault(name, {})[number] = series.places_of(name)
             if len(series.files) > 1 or series.notes:
                 notes += [Message("batch.series", number=number, note=note) for note in (series.description, *series.notes)]
-        self.notes = (*notes, *scan.notes(LeftOut.NO_PICTURE, LeftOut.COPY))
+        self.notes = (*notes, *scan.notes(LeftOut.NO_PICTURE, LeftOut.OWN, LeftOut.COPY))
         self._names = [*self._series, *others]
         # "a.png" is the name of its own marked picture, unless "a" is an image, too.
         self._own_names = {name for name in self._names if name.endswith(".png")} - {f"{name}.png" for name in self._names}

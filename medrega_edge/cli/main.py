@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from medrega_edge.cli import ask, batch, bundle, chat, doctor, inspect, labels, mcp, model, serve
+from medrega_edge.cli import ask, batch, bundle, chat, doctor, inspect, labels, mcp, model, node, serve
 from medrega_edge.cli.console import print_result, print_status, problem_line, set_user_language, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.plugins import CommandGroup
@@ -59,6 +59,7 @@ batch.mount(app)
 labels.mount(app)
 mcp.mount(app)
 serve.mount(app)
+node.mount(app)
 app.add_typer(model.model_app, name="model", rich_help_panel="Model packages")
 app.add_typer(bundle.bundle_app, name="bundle", rich_help_panel="Model packages")
 doctor.mount(app)

@@ -224,7 +224,7 @@ class FileOptions(PrintOptions):
         output_option(metavar="FILE.png|.nii.gz", help="Write the masks: value i is region i, 0 the rest."),
     ] = None
     dicom: Annotated[
-        str | None, output_option(metavar="KINDS", help="Write DICOM objects: any of sr,gsps,sc,seg; needs --dicom-to.")
+        str | None, output_option(metavar="KINDS", help="Write DICOM objects: any of sr,gsps,sc,seg,pdf; needs --dicom-to.")
     ] = None
     dicom_to: Annotated[
         Path | None, output_option(metavar="FOLDER", help="Folder for the DICOM objects; it is made if missing.")

@@ -82,15 +82,35 @@ def load(entry: EntryPoint) -> Any:
     return typer.main.get_group(app).commands[entry.name]
 
 
+def check_extra(command: str, extra: str) -> None:
+    """Raise ResourceError where what a command of the runtime needs from an extra is not installed."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        own = distribution("medrega-edge")
+    except PackageNotFoundError:  # run from its source
+        return
+    if missing := missing_requirements(own, extra):
+        install = _install(own, extra)
+        raise ResourceError("cli.missing_extra", command=command, extra=extra, missing=missing, install=install)
+
+
 def missing_requirements(installed: Distribution, extra: str) -> list[str]:
-    """Names of the distributions that an extra of `installed` requires and that are not installed."""
+    """Names of the distributions that an extra of `installed` requires and that are not installed.
+
+    What the extra takes from other extras of the same distribution counts too.
+    """
     from importlib.metadata import PackageNotFoundError, distribution
 
     from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
 
     missing = []
     for requirement in map(Requirement, installed.requires or ()):
         if requirement.marker is not None and requirement.marker.evaluate({"extra": extra}):
+            if canonicalize_name(requirement.name) == canonicalize_name(installed.name):
+                missing += [name for other in sorted(requirement.extras) for name in missing_requirements(installed, other)]
+                continue
             try:
                 distribution(requirement.name)
             except PackageNotFoundError:

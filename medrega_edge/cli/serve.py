@@ -17,8 +17,9 @@ import typer
 from medrega_edge.cli.console import print_result, print_status, user_language
 from medrega_edge.cli.help import App
 from medrega_edge.cli.options import ModelOptions, OwnLanguageOption, with_shared_options
+from medrega_edge.cli.plugins import check_extra
 from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
-from medrega_edge.errors import ImageError, ResourceError, UsageError
+from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def serve(
 
     It listens on this machine only, unless told otherwise, fetches nothing, and keeps images in memory.
     """
-    check_extra("serve")
+    check_extra("serve", EXTRA)
     from medrega_edge.server.run import ListenOptions, RunOptions, read_token
 
     listen = ListenOptions(host, port, read_token(token_file), tls_cert, tls_key, name or (), allow_origin or ())
@@ -117,7 +118,7 @@ def view(
 
     medrega view answers.jsonl FOLDER
     """
-    check_extra("view")
+    check_extra("view", EXTRA)
     from medrega_edge.server.run import ListenOptions, RunOptions, new_token
 
     if sample is not None:
@@ -159,7 +160,7 @@ def verify(
 
     medrega audit verify answers.jsonl
     """
-    from medrega_edge.server.audit import verify as verified
+    from medrega_edge.io.audit import verify as verified
 
     count, last = verified(file)
     print_result(Message("audit.whole", count=count, last=last))
@@ -168,21 +169,6 @@ def verify(
 @audit_app.callback()
 def _audit() -> None:
     """Check the log that `medrega serve --audit` writes."""
-
-
-def check_extra(command: str) -> None:
-    """Raise ResourceError where what the server needs is not installed."""
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    from medrega_edge.cli.plugins import missing_requirements
-
-    try:
-        own = distribution("medrega-edge")
-    except PackageNotFoundError:  # run from its source
-        return
-    if missing := missing_requirements(own, EXTRA):
-        install = f"pip install 'medrega-edge[{EXTRA}]'"
-        raise ResourceError("cli.missing_extra", command=command, extra=EXTRA, missing=missing, install=install)
 
 
 def _run(listen: ListenOptions, run: RunOptions, on_ready: Callable[[str], None]) -> None:

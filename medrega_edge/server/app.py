@@ -24,9 +24,9 @@ from medrega_edge import __version__
 from medrega_edge.domain import NOTICE, NOTICE_ZH
 from medrega_edge.errors import InternalError, MedregaError, UsageError
 from medrega_edge.images.windowing import PRESETS
+from medrega_edge.io.audit import AuditLog
 from medrega_edge.io.safe_text import json_text
 from medrega_edge.server import chat
-from medrega_edge.server.audit import AuditLog
 from medrega_edge.server.bodies import RegionsRequest, is_form, picture_of, read_form, read_json
 from medrega_edge.server.errors import HttpError, error_data, error_response
 from medrega_edge.server.guard import TOKEN_PATH, Guard, GuardOptions

@@ -22,9 +22,9 @@ from medrega_edge.batch.process_pool import most_processes
 from medrega_edge.errors import ResourceError, UsageError
 from medrega_edge.images.medical_image import MAX_BYTES
 from medrega_edge.inference.devices import available_threads
+from medrega_edge.io.audit import AuditLog
 from medrega_edge.package.registry import find_package
 from medrega_edge.server.app import Opened, Server, ServerOptions
-from medrega_edge.server.audit import AuditLog
 from medrega_edge.server.guard import GuardOptions
 from medrega_edge.server.pool import Pool, PoolOptions
 from medrega_edge.server.worker import WorkerOptions

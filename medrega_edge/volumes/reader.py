@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -67,16 +67,17 @@ def open_volume(source: str | Path, view: View = View()) -> Volume:
     if view.slice is not None:
         raise ImageError("volume.slice_given")
     if os.path.isdir(path):
-        return _of_series(path, image_names(path), view)
+        return open_series(path, image_names(path), view)
     data = read_file(path)
     if is_nifti(data):
         return _of_nifti(data, str(path), view)
     if is_dicom(data):
-        return _of_series(path.parent, [path.name], view)
+        return open_series(path.parent, [path.name], view)
     raise ImageError("volume.no_volume")
 
 
-def _of_series(folder: Path, names: list[str], view: View) -> Volume:
+def open_series(folder: Path, names: Sequence[str], view: View = View()) -> Volume:
+    """Open the series that the files `names` below a folder hold; raises as `open_volume`."""
     from medrega_edge.images.dicom.series import MIN_STEP, LeftOut, scan_folder, select_series
 
     if view.frame is not None or view.plane is not None:

@@ -94,3 +94,10 @@ def test_a_command_of_the_runtime_imports_no_plugin():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8")
     loaded = {name.partition(".")[0] for name in json.loads(run.stderr)}
     assert loaded == {"medrega_edge"}
+
+
+def test_an_extra_needs_what_another_extra_that_it_takes_needs(tmp_path):
+    info = tmp_path / "toy-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(METADATA.format(needed="Toy[other]"))
+    assert plugins.missing_requirements(PathDistribution(info), "juggle") == ["unicorns"]

@@ -17,8 +17,9 @@ from prometheus_client import CollectorRegistry
 from medrega_edge import load
 from medrega_edge.errors import GateError, ImageError, ResourceError, UsageError
 from medrega_edge.images.samples import sample_path
+from medrega_edge.io import audit
 from medrega_edge.io.strict_json import JsonFault, parse_json
-from medrega_edge.server import audit, chat, run
+from medrega_edge.server import chat, run
 from medrega_edge.server.errors import HttpError, error_response, status_of
 from medrega_edge.server.facts import describe
 from medrega_edge.server.guard import Guard, GuardOptions
@@ -227,6 +228,26 @@ def test_an_audit_log_that_was_changed_is_found(tmp_path):
         audit.verify(tmp_path / "none")
 
 
+def test_a_line_that_a_kill_cut_off_is_removed_where_the_log_may_be_mended(tmp_path):
+    log = tmp_path / "log.jsonl"
+    opened = audit.AuditLog(log)
+    for number in range(3):
+        opened.add("p", "i", number, "answer")
+    opened.close()
+    lines = log.read_bytes().splitlines(keepends=True)
+    for end in (lines[2][:-1], lines[2][:20], bytes(50)):
+        log.write_bytes(b"".join(lines[:2]) + end)
+        with raises_code(GateError, "audit.broken"):
+            audit.AuditLog(log)
+        opened = audit.AuditLog(log, mends=True)
+        opened.add("p", "i", "again", "answer")
+        opened.close()
+        assert audit.verify(log)[0] == 3 and log.read_bytes().startswith(lines[0] + lines[1])
+    log.write_bytes(lines[0] + lines[2])
+    with raises_code(GateError, "audit.broken"):
+        audit.AuditLog(log, mends=True)
+
+
 def test_an_answer_that_is_given_up_leaves_no_trace_in_the_next():
     engine = load()
     image = engine.open(SCAN)
@@ -331,7 +352,7 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
 
     monkeypatch.setattr(plugins, "missing_requirements", lambda *_: ["starlette"])
     with raises_code(ResourceError, "cli.missing_extra") as error:
-        serve.check_extra("view")
+        plugins.check_extra("view", serve.EXTRA)
     assert "medrega-edge[serve]" in str(error.value)
 
 

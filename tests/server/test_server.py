@@ -21,7 +21,7 @@ from PIL import Image
 pytest.importorskip("starlette")
 
 from medrega_edge import load
-from medrega_edge.server.audit import verify
+from medrega_edge.io.audit import verify
 from tests.server.running import SCAN, running
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
-from medrega_edge.domain import Modality
+from medrega_edge.domain import MANUFACTURER, Modality
 from medrega_edge.errors import ImageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.functional_groups import functional_group
@@ -69,6 +69,8 @@ def read_dicom(source: Source, view: View) -> MedicalImage:
     notes = list(rendering.warnings)
     if stated in _OTHER_KINDS:
         notes.append(Message("dicom.other_kind", kind=stated))
+    if str(dataset.get("Manufacturer", "")) == MANUFACTURER:
+        notes.append(Message("dicom.own_result"))
     if is_program(source.data):
         notes.append(Message("dicom.program"))
     if is_bare_dataset(source.data):

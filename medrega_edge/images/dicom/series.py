@@ -22,6 +22,7 @@ from typing import NamedTuple
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from medrega_edge.domain import MANUFACTURER
 from medrega_edge.errors import ChoiceError, ImageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.functional_groups import frame_value
@@ -33,7 +34,7 @@ from medrega_edge.io.atomic import image_names
 
 HEADER_KEYWORDS = (  # all that is read of a header
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SeriesNumber", "InstanceNumber", "Modality"),
-    *("Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient", "ImageType"),
+    *("Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "Manufacturer"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 _SHOWN_MODALITIES = ("CT", "MR", "CR", "DX", "RF", "XA", "MG", "US", "OP", "OPT", "ES", "SM", "GM", "PT", "NM", "OT")
@@ -60,6 +61,7 @@ class LeftOut(Enum):
     NO_DICOM = "no_dicom"
     DAMAGED = "damaged"
     NO_PICTURE = "no_picture"
+    OWN = "own"  # a result of this program, which is no image of its study
     COPY = "copy"
 
     def count(self, files: int) -> Message:
@@ -70,6 +72,8 @@ class LeftOut(Enum):
             return Message("dicom.left_out_damaged", count=files)
         if self is LeftOut.NO_PICTURE:
             return Message("dicom.left_out_no_picture", count=files)
+        if self is LeftOut.OWN:
+            return Message("dicom.left_out_own", count=files)
         return Message("dicom.left_out_copies", count=files)
 
 
@@ -319,6 +323,12 @@ def _sorted(
     )
 
 
+def why_left_out(path: Path) -> LeftOut | None:
+    """Return why a file would belong to no series, None for one with a picture; a copy is told beside the others only."""
+    header = _read_header(path.parent, path.name)
+    return header if isinstance(header, LeftOut) else None
+
+
 def _is_copy(folder: Path, one: _Header, other: _Header) -> bool:
     """Whether two files with one SOP Instance UID hold the same picture in the same place; broken exports share UIDs."""
     return one.places == other.places and one.frames == other.frames and _tail(folder, one) == _tail(folder, other)
@@ -368,6 +378,8 @@ def _or_damaged(read: Callable[[], _Header | LeftOut]) -> _Header | LeftOut:
 
 
 def _header(name: str, dataset: Dataset) -> _Header | LeftOut:
+    if str(dataset.get("Manufacturer", "")) == MANUFACTURER:
+        return LeftOut.OWN
     modality = str(dataset.get("Modality", ""))
     meta = getattr(dataset, "file_meta", {})  # an archive tells none
     is_directory = meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage

@@ -1,18 +1,24 @@
-"""What all DICOM objects share: identity, references to the scan, boxes as polylines."""
+"""What all DICOM objects share: identity, what made them, references to the scan, boxes as polylines."""
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from highdicom.sr import CodedConcept
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from medrega_edge.answer import Answer, Region
+from medrega_edge import __version__
+from medrega_edge.answer import Answer, ModelFacts, Region
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import NOTICE
+from medrega_edge.domain import MANUFACTURER, NOTICE
 
-MANUFACTURER = "medrega-edge"
+_PROCESSING = Code("109102", "DCM", "Processing Equipment")
+SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
 
 
 def new_uid() -> str:
@@ -20,17 +26,46 @@ def new_uid() -> str:
     return str(generate_uid(prefix=None))
 
 
-def identity(series_number: int) -> dict[str, Any]:
-    """Arguments of highdicom's constructors that make an object the only one of a new series."""
+def same_uid(*parts: str) -> str:
+    """A UID of the kind 2.25 that is always the same for the same texts, and another one for others."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, repr(parts)).int}"
+
+
+def device_uid(model: ModelFacts) -> str:
+    """The UID of a package as a device: always the same for the same weights, another one for others."""
+    return same_uid(model.sha256)
+
+
+def identity(series_number: int, content: str, model: ModelFacts) -> dict[str, Any]:
+    """Arguments of highdicom's constructors that make an object the only one of a new series, which `content` describes.
+
+    `content` has 22 characters at most, so that the notice has room beside it.
+    """
     return {
         "series_instance_uid": new_uid(),
         "series_number": series_number,
         "sop_instance_uid": new_uid(),
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
-        "series_description": NOTICE,
+        "manufacturer_model_name": model.name[:64],
+        "software_versions": __version__,
+        "device_serial_number": model.sha256[:64],
+        "series_description": f"{content}. {NOTICE}",
         "specific_character_set": "ISO_IR 192",
     }
+
+
+def add_equipment(made: Dataset, model: ModelFacts) -> None:
+    """Say in an object which algorithm made its content (IHE AIR, RAD TF-3 6.5.3.1), before what else took part in it."""
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(_PROCESSING)]
+    item.Manufacturer = MANUFACTURER
+    item.ManufacturerModelName = model.name[:64]
+    item.DeviceSerialNumber = model.sha256[:64]
+    item.SoftwareVersions = model.version[:64]
+    item.DeviceUID = device_uid(model)
+    item.ContributionDescription = NOTICE
+    made.ContributingEquipmentSequence = [item, *(made.get("ContributingEquipmentSequence") or ())]
 
 
 def frame_numbers(answer: Answer) -> list[int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ from PIL import ImageCms
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 
-from medrega_edge import __version__
 from medrega_edge.answer import Answer
 from medrega_edge.domain import NOTICE, Modality
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.geometry import pixel_aspect_ratio
 from medrega_edge.images.dicom.rendering import FrameRenderer
 from medrega_edge.output.dicom.common import diameter_lines, frame_numbers, identity, polyline
+from medrega_edge.output.dicom.tracking import Tracking
 from medrega_edge.output.overlay import region_name
 
 LAYER = "MEDREGA"
@@ -28,29 +29,29 @@ _REPLACED = (
 )
 
 
-def presentation_state(answer: Answer, source: Dataset, series_number: int) -> Dataset:
-    """Build a grayscale or colour softcopy presentation state about the scan `source`."""
+def presentation_state(answer: Answer, source: Dataset, series_number: int, tracked: Sequence[Tracking]) -> Dataset:
+    """Build a grayscale or colour softcopy presentation state about the scan `source`; `tracked` names each region."""
     frames = frame_numbers(answer)
     layer = pr.GraphicLayer(LAYER, order=1, description=NOTICE)
-    boxes = [pr.GraphicObject("POLYLINE", polyline(region.box), "PIXEL") for region in answer.regions]
-    lines = [pr.GraphicObject("POLYLINE", line, "PIXEL") for region in answer.regions for line in diameter_lines(region)]
-    names = [
-        pr.TextObject(region_name(region, answer.is_best_guess(region)), "PIXEL", anchor_point=tuple(region.box)[:2])
-        for region in answer.regions
-    ]
+    lines: list[tuple[npt.NDArray[np.float32], Tracking]] = []
+    names = []
+    for region, tracking in zip(answer.regions, tracked, strict=True):
+        lines.append((polyline(region.box), tracking))
+        name, corner = region_name(region, answer.is_best_guess(region)), tuple(region.box)[:2]
+        names.append(pr.TextObject(name, "PIXEL", anchor_point=corner, **_named(tracking)))
+    for region, tracking in zip(answer.regions, tracked, strict=True):
+        lines += [(line, tracking) for line in diameter_lines(region)]
+    drawn = [pr.GraphicObject("POLYLINE", line, "PIXEL", **_named(tracking)) for line, tracking in lines]
     notice = pr.TextObject(NOTICE, "DISPLAY", bounding_box=(0.0, 0.95, 1.0, 1.0))
     scan = _for_highdicom(source)
-    annotation = pr.GraphicAnnotation([scan], layer, graphic_objects=[*boxes, *lines], text_objects=[*names, notice])
+    annotation = pr.GraphicAnnotation([scan], layer, graphic_objects=drawn, text_objects=[*names, notice])
     options: dict[str, Any] = {
         "referenced_images": [scan],
-        "manufacturer_model_name": answer.model.name[:64],
-        "software_versions": __version__,
-        "device_serial_number": answer.model.sha256[:12],
         "content_label": "MEDREGA",
         "content_description": NOTICE,
         "graphic_annotations": [annotation],
         "graphic_layers": [layer],
-        **identity(series_number),
+        **identity(series_number, "AI regions (GSPS)", answer.model),
     }
     if scan.SamplesPerPixel == 1:
         made = pr.GrayscaleSoftcopyPresentationState(**options)
@@ -64,6 +65,10 @@ def presentation_state(answer: Answer, source: Dataset, series_number: int) -> D
         for item in (made.GraphicAnnotationSequence[0], made.ReferencedSeriesSequence[0]):
             item.ReferencedImageSequence[0].ReferencedFrameNumber = frames
     return made
+
+
+def _named(tracking: Tracking) -> dict[str, str]:
+    return {"tracking_uid": tracking.uid, "tracking_id": tracking.identifier}
 
 
 def _for_highdicom(source: Dataset) -> Dataset:

@@ -13,9 +13,9 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from medrega_edge import __version__
 from medrega_edge.answer import Answer
-from medrega_edge.domain import NOTICE
+from medrega_edge.domain import MANUFACTURER, NOTICE
 from medrega_edge.images.dicom.geometry import pixel_aspect_ratio
-from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity
+from medrega_edge.output.dicom.common import frame_numbers, identity
 
 # highdicom leaves these out; an archive may tell patients apart by the issuer.
 _OF_PATIENT_AND_STUDY = ("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "StudyDescription")
@@ -33,7 +33,7 @@ def secondary_capture(answer: Answer, source: Dataset, series_number: int, pictu
         coordinate_system="PATIENT",
         patient_orientation=("L", "P"),
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        **identity(series_number),
+        **identity(series_number, "AI picture (SC)", answer.model),
     )
     orientation = answer.image.sides
     made.PatientOrientation = [orientation[2], orientation[3]] if orientation else None

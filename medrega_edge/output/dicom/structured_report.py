@@ -1,11 +1,11 @@
 """Structured report after TID 1500: each region with its name, its score and the algorithm, and each name without one.
 
-It is about one image, or about the objects of a whole series.
+It is about one image, or about the objects of a whole series. Beside the regions stand the question, the answer in words
+and the warnings: an answer without a region is these words alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,50 +15,65 @@ from pydicom.sr.coding import Code
 
 from medrega_edge.answer import Answer, ModelFacts, Region
 from medrega_edge.boxes import PixelBox
-from medrega_edge.domain import NOTICE
+from medrega_edge.domain import MANUFACTURER, NOTICE
 from medrega_edge.measures import Measures
-from medrega_edge.output.dicom.common import MANUFACTURER, frame_numbers, identity, new_uid, polyline
-from medrega_edge.vocabulary.terminology import term_of
+from medrega_edge.output.dicom.common import SCHEME, device_uid, frame_numbers, identity, new_uid, polyline
+from medrega_edge.output.dicom.tracking import Tracked, Tracking
+from medrega_edge.output.region_rows import figures_of_all
 from medrega_edge.volumes.answer import VolumeAnswer, VolumeRegion
 
 _SQUARE = {"mm": Code("mm2", "UCUM", "square millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
 _LENGTH = {"mm": Code("mm", "UCUM", "millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
 _MILLILITRE = Code("ml", "UCUM", "millilitre")
 _VALUE = {"HU": Code("[hnsf'U]", "UCUM", "Hounsfield unit")}
-SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
 _CERTAINTY = Code("certainty", SCHEME, "Certainty")
 _BEST_GUESS = Code("best-guess", SCHEME, "Best guess, which may be wrong")
 _FINDING = Code("121071", "DCM", "Finding")
 _NOT_FOUND = Code("not-found", SCHEME, "Not found by the model")
 _NO_REGION = Code("none", SCHEME, "No region found")
+_IN_WORDS = Code("C0034375", "UMLS", "Qualitative Evaluations")  # container of TID 1500, row 16
+_QUESTION = Code("question", SCHEME, "Question")
+_ANSWER = Code("answer", SCHEME, "Answer of the model")
+_FIGURE = Code("figure", SCHEME, "Figure of the answer")
+_WARNING = Code("warning", SCHEME, "Warning")
 
 
-def structured_report(answer: Answer, source: Dataset, series_number: int) -> Dataset:
-    """Build a Comprehensive SR about the scan `source`."""
+def structured_report(answer: Answer, source: Dataset, series_number: int, tracked: Tracked, question: str = "") -> Dataset:
+    """Build a Comprehensive SR about the scan `source`; `tracked` names its findings, `question` is the user's, or empty."""
     frames = frame_numbers(answer)
     seen = sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID, frames)
-    groups = [_region(region, answer, source, frames) for region in answer.regions]
-    groups += [_without_region(name, _NOT_FOUND, answer.model, [seen]) for name in answer.not_found]
+    groups = [_region(*pair, answer, source, frames) for pair in zip(answer.regions, tracked.regions, strict=True)]
+    groups += [_without_region(tracking, _NOT_FOUND, answer.model, [seen]) for tracking in tracked.absent]
     groups = groups or [_without_region(None, _NO_REGION, answer.model, [seen])]
-    return _report(groups, [source], answer.model, series_number)
+    return _report(groups, [source], answer, series_number, question)
 
 
 def structured_report_of_series(
-    answer: VolumeAnswer, sources: Mapping[int, tuple[Dataset, int | None]], series_number: int
+    answer: VolumeAnswer,
+    sources: Mapping[int, tuple[Dataset, int | None]],
+    series_number: int,
+    tracked: Tracked,
+    evidence: Sequence[Dataset],
+    question: str = "",
 ) -> Dataset:
     """Build a Comprehensive SR about a series: each object with its box in each slice, its volume and its diameters.
 
     `sources` are the scans of all slices with a box, and one at least, each with its frame, by the number of the slice.
+    `evidence` are the scans of all slices, of which those without a box may be no more than their UIDs.
     """
-    groups = [_object(region, answer.model, sources) for region in answer.regions]
-    groups += [_without_region(name, _NOT_FOUND, answer.model, None) for name in answer.absent]
+    groups = [_object(*pair, answer.model, sources) for pair in zip(answer.regions, tracked.regions, strict=True)]
+    groups += [_without_region(tracking, _NOT_FOUND, answer.model, None) for tracking in tracked.absent]
     groups = groups or [_without_region(None, _NO_REGION, answer.model, None)]
-    evidence = {str(scan.SOPInstanceUID): scan for scan, _ in sources.values()}
-    return _report(groups, [*evidence.values()], answer.model, series_number)
+    return _report(groups, evidence, answer, series_number, question)
 
 
-def _report(groups: Sequence[Any], evidence: Sequence[Dataset], model: ModelFacts, series_number: int) -> Dataset:
-    device = sr.DeviceObserverIdentifyingAttributes(uid=new_uid(), name=MANUFACTURER, model_name=model.name)
+def _report(
+    groups: Sequence[Any], evidence: Sequence[Dataset], answer: Answer | VolumeAnswer, series_number: int, question: str
+) -> Dataset:
+    model = answer.model
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=device_uid(model), name=MANUFACTURER, manufacturer_name=MANUFACTURER, model_name=model.name
+    )
     observer = sr.ObserverContext(Code("121007", "DCM", "Device"), device)
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
@@ -66,23 +81,39 @@ def _report(groups: Sequence[Any], evidence: Sequence[Dataset], model: ModelFact
         imaging_measurements=groups,
         title=Code("126000", "DCM", "Imaging Measurement Report"),
     )
-    return sr.ComprehensiveSR(evidence=list(evidence), content=report, is_complete=True, **identity(series_number))
+    report[0].ContentSequence.extend(_in_words(answer, question))
+    own = identity(series_number, "AI report (SR)", model)
+    return sr.ComprehensiveSR(evidence=list(evidence), content=report, is_complete=True, **own)
 
 
-def _region(region: Region, answer: Answer, source: Dataset, frames: list[int] | None) -> Any:
+def _in_words(answer: Answer | VolumeAnswer, question: str) -> list[Any]:
+    """What was asked, the answer, its figures, and what the user is warned of: a report of boxes alone would lose it."""
+    words = [(_QUESTION, question), (_ANSWER, answer.text)]
+    if isinstance(answer, Answer):
+        words += [(_FIGURE, figure.text(answer.language)) for figure in figures_of_all(answer)]
+    words += [(_WARNING, warning.text(answer.language)) for warning in answer.warnings]
+    items = [sr.TextContentItem(name, text, relationship_type="CONTAINS") for name, text in words if text.strip()]
+    container = sr.ContainerContentItem(_IN_WORDS, relationship_type="CONTAINS")
+    container.ContentSequence = sr.ContentSequence(items)
+    return [container] if items else []
+
+
+def _region(region: Region, tracking: Tracking, answer: Answer, source: Dataset, frames: list[int] | None) -> Any:
     """TID 1410, a planar region: the box is a closed line in the image's own pixels."""
     scores = [] if region.confidence is None else [_score(region.confidence)]
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=region.label[:64]),
+        tracking_identifier=sr.TrackingIdentifier(tracking.uid, tracking.identifier),
         referenced_region=_image_region(region.box, source, frames),
-        finding_type=finding(region.label),
+        finding_type=tracking.code,
         algorithm_id=_algorithm(answer.model),
         measurements=[*scores, *_measurements(region, answer)],
         qualitative_evaluations=_certainty(answer.is_best_guess(region)),
     )
 
 
-def _object(region: VolumeRegion, model: ModelFacts, sources: Mapping[int, tuple[Dataset, int | None]]) -> Any:
+def _object(
+    region: VolumeRegion, tracking: Tracking, model: ModelFacts, sources: Mapping[int, tuple[Dataset, int | None]]
+) -> Any:
     """TID 1411, a region of several slices: the box in each is a closed line in the pixels of its image."""
     places = []
     for one in region.boxes:
@@ -94,9 +125,9 @@ def _object(region: VolumeRegion, model: ModelFacts, sources: Mapping[int, tuple
     if region.longest is not None:
         measurements += _diameters(region.longest[1])
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=region.label[:64]),
+        tracking_identifier=sr.TrackingIdentifier(tracking.uid, tracking.identifier),
         referenced_regions=places,
-        finding_type=finding(region.label),
+        finding_type=tracking.code,
         algorithm_id=_algorithm(model),
         measurements=measurements,
         qualitative_evaluations=_certainty(region.is_best_guess),
@@ -136,13 +167,14 @@ def _diameters(measures: Measures) -> Iterator[Any]:
         yield sr.Measurement(name, round(diameter.length, 2), _LENGTH[measures.unit])
 
 
-def _without_region(name: str | None, value: Code, model: ModelFacts, images: Sequence[Any] | None) -> Any:
+def _without_region(tracking: Tracking | None, value: Code, model: ModelFacts, images: Sequence[Any] | None) -> Any:
     """What was searched for in the images, None for all of the series, and not found; without a name that nothing was."""
+    uid, identifier = (new_uid(), "no region") if tracking is None else (tracking.uid, tracking.identifier)
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=(name or "no region")[:64]),
+        tracking_identifier=sr.TrackingIdentifier(uid, identifier),
         source_images=images,
         algorithm_id=_algorithm(model),
-        finding_type=None if name is None else finding(name),
+        finding_type=None if tracking is None else tracking.code,
         qualitative_evaluations=[sr.QualitativeEvaluation(_FINDING, value)],
     )
 
@@ -150,11 +182,3 @@ def _without_region(name: str | None, value: Code, model: ModelFacts, images: Se
 def _algorithm(model: ModelFacts) -> Any:
     parameters = [NOTICE, f"package {model.sha256}", f"precision {model.precision}"]
     return sr.AlgorithmIdentification(model.name, model.version, parameters, manufacturer=MANUFACTURER)
-
-
-def finding(label: str) -> Any:
-    """Return the label's SNOMED CT code where the terminology has one, else a code of our own whose meaning is the label."""
-    term = term_of(label)
-    if term is None or term.snomed is None:
-        return Code(hashlib.sha256(label.encode()).hexdigest()[:16], SCHEME, label[:64])
-    return Code(term.snomed, "SCT", term.en)

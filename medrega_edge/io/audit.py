@@ -14,7 +14,7 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from medrega_edge.errors import GateError, MedregaError, ResourceError, UsageError
 from medrega_edge.io.atomic import unwritable
@@ -31,10 +31,13 @@ def hash_of(value: Any) -> str:
 
 
 class AuditLog:
-    """A file that grows by a line for each answer; one server writes it at a time."""
+    """A file that grows by a line for each answer; one process writes it at a time."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a log, and go on after its last line; raises UsageError, ResourceError, and GateError for a broken chain."""
+    def __init__(self, path: Path, *, mends: bool = False) -> None:
+        """Open a log, and go on after its last line; raises UsageError, ResourceError, and GateError for a broken chain.
+
+        With `mends` a line that a kill cut off at the end is removed: nothing was given out after it.
+        """
         try:
             file = open_locked(path)
         except OSError as error:
@@ -44,10 +47,17 @@ class AuditLog:
         self._file = file
         self._lock = threading.Lock()  # answers come from several workers
         try:
-            self._previous = _verified(file.read())[1]  # by this handle: where locks are mandatory, another one may not read
+            # By this handle: where locks are mandatory, another one may not read.
+            with os.fdopen(os.dup(file.fileno()), "rb") as written:
+                _, self._previous, whole = _verified(written, mends=mends)
+            file.truncate(whole)
+            file.seek(whole)
         except MedregaError:
             file.close()
             raise
+        except OSError as error:
+            file.close()
+            raise unwritable(error) from None
 
     def add(self, package: str, image: str, question: Any, answer: Any) -> None:
         """Write the line of an answer, and wait until it is on the disk; raises ResourceError."""
@@ -88,28 +98,34 @@ class AuditLog:
 def verify(path: Path) -> tuple[int, str]:
     """Check a log; returns the number of its lines and the last hash. Raises GateError for the first line that is wrong."""
     try:
-        return _verified(path.read_bytes())
+        with path.open("rb") as file:
+            return _verified(file)[:2]
     except OSError:
         raise UsageError("audit.unreadable") from None
 
 
-def _verified(data: bytes) -> tuple[int, str]:
-    previous, count = _START, 0
+def _verified(file: IO[bytes], *, mends: bool = False) -> tuple[int, str, int]:
+    """Check a log line by line; returns the number of lines, the last hash, and the bytes of what is whole."""
+    previous, count, whole = _START, 0, 0
+    for count, raw in enumerate(file, 1):
+        if mends and not raw.endswith(b"\n"):  # only the last one can be such
+            return count - 1, previous, whole
+        previous = _next_hash(raw, previous, count)
+        whole += len(raw)
+    return count, previous, whole
+
+
+def _next_hash(raw: bytes, previous: str, number: int) -> str:
+    """The hash that a line ends with; raises GateError if the line is not whole or does not follow `previous`."""
     try:
-        text = data.decode("utf-8")
+        entry = load_json(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise UsageError("audit.unreadable") from None
-    for count, line in enumerate(text.split("\n")[:-1], 1):
-        try:
-            entry = load_json(line)
-        except JsonFault:
-            raise GateError("audit.broken", line=count) from None
-        if not isinstance(entry, dict) or set(entry) != {*_KEYS, "hash"}:
-            raise GateError("audit.broken", line=count)
-        digest = entry.pop("hash")
-        if entry["previous"] != previous or hash_of(entry) != digest:
-            raise GateError("audit.broken", line=count)
-        previous = digest
-    if text and not text.endswith("\n"):
-        raise GateError("audit.broken", line=count + 1)
-    return count, previous
+    except JsonFault:
+        raise GateError("audit.broken", line=number) from None
+    if not isinstance(entry, dict) or set(entry) != {*_KEYS, "hash"} or not raw.endswith(b"\n"):
+        raise GateError("audit.broken", line=number)
+    digest = entry.pop("hash")
+    if entry["previous"] != previous or hash_of(entry) != digest:
+        raise GateError("audit.broken", line=number)
+    return str(digest)
