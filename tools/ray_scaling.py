@@ -2,8 +2,9 @@
 
     python -m tools.ray_scaling --out bench/results/ray-DATE.json
 
-A short and a long batch of the sample scan with noise are timed for each engine; the images between them count. Then blocks
-of items that take no time go through Ray, which leaves its own cost, and rows through the journal, the work of the driver.
+A batch about the sample scan with noise is timed for each engine: images a second once all are at work, and the seconds
+beside them. Then blocks of items that take no time go through Ray, which leaves its own cost, and rows through the journal,
+the work of the driver.
 """
 
 import argparse
@@ -14,10 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+
+import numpy as np
 
 from medrega_bench.performance.batch_scale import noisy_images
 from medrega_bench.performance.environment import ModelIdentity, command, environment
@@ -41,7 +45,7 @@ ENGINES = {
     "Ray, two actors": ["--threads", "2", "--engine", "ray"],
 }
 ROWS = 2000  # through the journal
-BLOCKS = 1000  # of nothing, through Ray
+BLOCKS = 300  # of nothing, through Ray
 
 
 class Nothing:
@@ -62,36 +66,56 @@ class Nothing:
             yield Position(item), {"id": item, "text": "x" * self.row_bytes}
 
 
-def batch(folder, out, *options):
-    """Run one batch; return its seconds."""
+def processor_ms(root):
+    """Processor milliseconds of a process and of each that it started, directly or not, by their numbers."""
+    parents, spent = {}, {}
+    for name in os.listdir("/proc"):
+        with suppress(OSError, ValueError):  # no process, or one that has ended
+            columns = Path(f"/proc/{int(name)}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            parents[int(name)], spent[int(name)] = int(columns[1]), sum(map(int, columns[11:13]))
+    found = [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return {pid: 1000 * spent[pid] / os.sysconf("SC_CLK_TCK") for pid in found if pid in spent}
+
+
+def batch(folder, out, few, many, *options):
+    """Run one batch; return images a second and processor ms an image from `few` on, and the seconds beside them."""
     words = [sys.executable, "-m", "medrega_edge", "batch", str(folder), "--question", QUESTION, "--force"]
+    part, seen = out.with_name(f"{out.name}.part"), []
     begun = time.perf_counter()
-    subprocess.run([*words, "--out", str(out), "--cache-size", "0", *options], check=True, capture_output=True)
-    return time.perf_counter() - begun
+    process = subprocess.Popen([*words, "--out", str(out), "--cache-size", "0", *options], stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        with suppress(FileNotFoundError):  # before the first row and after the last
+            rows = part.read_bytes().count(b"\n") - 1
+            if rows >= few and (not seen or rows > seen[-1][-1]):
+                seen.append((time.perf_counter(), processor_ms(process.pid), rows))
+        time.sleep(0.1)
+    seconds = time.perf_counter() - begun
+    assert process.returncode == 0
+    (early, cpu_before, first), (late, cpu_after, last) = seen[0], seen[-1]
+    rate = (last - first) / (late - early)
+    spent = sum(cpu_after[pid] - cpu_before.get(pid, 0) for pid in cpu_after)  # what ended between the two had nothing to do
+    return rate, spent / (last - first), seconds - many / rate
 
 
-def rates(folders, place, rounds):
-    """Time every engine in turn, so that each meets the same machine; also return the rows of the last batch."""
-    few, many = sorted(folders)
-    rate, start = {name: [] for name in ENGINES}, {name: [] for name in ENGINES}
-    wanted = None
-    for turn in range(1 + rounds):  # the first warms the disk
+def rates(folder, place, few, many, rounds):
+    """Time every engine in turn, so that each meets the same machine; also return the rows."""
+    found, wanted = {name: [] for name in ENGINES}, None
+    for turn in range(rounds):
         for name, options in ENGINES.items():
             out = place / "a.jsonl"
-            short, long = (batch(folders[count], out, *options) for count in (few, many))
-            if wanted is None:
-                wanted = out.read_bytes()
+            found[name].append(batch(folder, out, few, many, *options))
+            wanted = wanted or out.read_bytes()
             assert out.read_bytes() == wanted, name
-            if turn:
-                rate[name].append((many - few) / (long - short))
-                start[name].append(short - few / rate[name][-1])
-            sys.stderr.write(f"{turn} {name}: {short:.1f} s, {long:.1f} s\n")
+            shown = ", ".join(f"{value:.1f}" for value in found[name][-1])
+            sys.stderr.write(f"{turn} {name}: {shown}; load {os.getloadavg()[0]:.1f}\n")
     rows = [json.loads(line) for line in wanted.splitlines()]
-    return [EngineRate(name, Spread.of(rate[name]), Spread.of(start[name])) for name in ENGINES], rows
+    return [EngineRate(name, *map(Spread.of, zip(*found[name], strict=True))) for name in ENGINES], rows
 
 
 def block_seconds(row_bytes, package):
-    """Seconds that Ray takes for a block of items that take none, beside the first ones, which wait for the actors."""
+    """Processor seconds of the driver for a block of items that take none, once the actors are there."""
     from tools.ray_scaling import Nothing as Importable  # not `__main__`, which is another program on a worker
 
     job = Importable(row_bytes, BLOCKS * ray_engine.BLOCK_ITEMS)
@@ -99,19 +123,20 @@ def block_seconds(row_bytes, package):
     begun, first = 0.0, 2 * ray_engine.BLOCKS_AHEAD * ray_engine.BLOCK_ITEMS
     for number, _ in enumerate(ray_engine.answers(job, Position(0), package, None, EngineOptions(), options)):
         if number == first:
-            begun = time.perf_counter()
-    return (time.perf_counter() - begun) / (BLOCKS - first // ray_engine.BLOCK_ITEMS)
+            begun = time.process_time()
+    return (time.process_time() - begun) / (BLOCKS - first // ray_engine.BLOCK_ITEMS)
 
 
 def row_seconds(row, place):
-    """Seconds that the driver takes to write a row to the disk."""
+    """Seconds that the driver takes to write a row to the disk, in the median."""
+    seconds = []
     with Journal(place / "rows.jsonl", "measured") as journal:
-        begun = time.perf_counter()
         for item in range(ROWS):
+            begun = time.perf_counter()
             journal.add(Position(item), row)
-        seconds = (time.perf_counter() - begun) / ROWS
+            seconds.append(time.perf_counter() - begun)
         journal.remove()
-    return seconds
+    return float(np.median(seconds))
 
 
 def main():
@@ -125,9 +150,9 @@ def main():
     package, load, machine = find_package(), os.getloadavg(), environment()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        folders = {count: noisy_images(place / str(count), count) for count in (given.few, given.many)}
-        engines, rows = rates(folders, place, given.rounds)
-        parts = list(ImageFolder(folders[given.few], BatchQuestion(QUESTION)).parts(Position(0)))
+        folder = noisy_images(place / "in", given.many)
+        engines, rows = rates(folder, place, given.few, given.many, given.rounds)
+        parts = list(ImageFolder(folder, BatchQuestion(QUESTION)).parts(Position(0)))
         block = Block(parts[: ray_engine.BLOCK_ITEMS])
         write_parquet(rows, place / "a.parquet")
         row_bytes = sum(len(json.dumps(row, ensure_ascii=False).encode()) + 1 for row in rows) // len(rows)

@@ -192,6 +192,8 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
     os.environ.update(QUIET)  # before the import; processes that are started here inherit it
     if _is_loopback(options.address):  # else Ray would put the address of this machine in the network in its place
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if options.address is not None:  # attempts of ten seconds to reach it; else Ray makes twenty
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "3")
     if options.address is None:  # else Ray writes a token into the home, which every user of this machine may read
         os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     import ray
@@ -212,7 +214,7 @@ def _cluster(options: RayOptions) -> Iterator[Any]:
         try:
             with _own_signals(), _silent():
                 context = ray.init(**own, log_to_driver=False, logging_level="CRITICAL")
-        except (OSError, RuntimeError, ValueError) as error:  # nobody there, or another version of Ray or Python
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # nobody there, or another version
             raise ResourceError("batch.ray_unreachable", type=type(error).__name__) from None
         try:
             _configure(ray)

@@ -13,21 +13,22 @@ CORES = (16, 64, 256, 1024)
 # What nobody measured here, and everybody can put in place of it.
 IMAGE_MEGABYTES = 0.5  # a slice of CT or MR
 CORE_HOUR = 0.04  # of a rented core, in any currency
-RAY_ONE, RAY_TWO, POOL_ONE, POOL_TWO = "Ray, one actor", "Ray, two actors", "one process", "two processes"
+RAY_ONE, POOL_ONE = "Ray, one actor", "one process"
 
 
 @dataclass(frozen=True)
 class EngineRate:
-    """Images a second in the steady state, and the seconds that a batch takes beside them."""
+    """Images a second once all are at work, processor time of all processes for one, and the seconds beside them."""
 
     name: str
     per_second: Spread
+    cpu_ms: Spread
     start_seconds: Spread
 
 
 @dataclass(frozen=True)
 class Driver:
-    """What one machine does for all: milliseconds for a block of `block_items`, through Ray, and for a row, to the disk.
+    """What one machine does for all: processor milliseconds for a block of `block_items`, and milliseconds to write a row.
 
     `item_bytes` are sent for an item. A row takes `row_bytes` in JSONL and `parquet_row_bytes` in Parquet.
     """
@@ -59,37 +60,41 @@ class RayResult:
     load_average: tuple[tuple[float, float, float], tuple[float, float, float]]
     schema_version: int = 1
 
-    def rate(self, name: str) -> float:
-        """Images a second of an engine."""
-        return next(each.per_second.median for each in self.engines if each.name == name)
+    def engine(self, name: str) -> EngineRate:
+        """What was measured of an engine."""
+        return next(each for each in self.engines if each.name == name)
 
 
 def table(result: RayResult) -> str:
     """Every engine's images a second and start, and what a block costs."""
-    lines = ["| engine | images a second, median (range) | start and end, s |", "|---|---|---|"]
+    lines = [
+        "| engine | images a second, median (range) | processor, ms an image | start and end, s |",
+        "|---|---|---|---|",
+    ]
     for each in result.engines:
-        rate, start = each.per_second, each.start_seconds
-        lines.append(f"| {each.name} | {rate.median:.1f} ({rate.min:.1f} to {rate.max:.1f}) | {start.median:.1f} |")
+        rate = each.per_second
+        columns = f"{rate.median:.1f} ({rate.min:.1f} to {rate.max:.1f}) | {each.cpu_ms.median:.0f}"
+        lines.append(f"| {each.name} | {columns} | {each.start_seconds.median:.1f} |")
     driver, machine = result.driver, result.environment
+    one, two = (result.engine(name).cpu_ms.median for name in (POOL_ONE, RAY_ONE))
     before, after = (load[0] for load in result.load_average)
     lines += [
         "",
-        f"Two actors answer {result.rate(RAY_TWO) / result.rate(RAY_ONE):.2f} times as many images as one; two processes "
-        f"{result.rate(POOL_TWO) / result.rate(POOL_ONE):.2f} times as many. Two actors are "
-        f"{result.rate(RAY_TWO) / result.rate(POOL_TWO):.2f} times as fast as two processes. Of a block of "
-        f"{driver.block_items} items that take no time, Ray takes {driver.block_ms:.1f} ms; the driver takes "
-        f"{driver.row_ms:.2f} ms to write a row to the disk.",
+        f"An image takes {two / one:.2f} times the processor time on Ray, its services and the driver among it, as in one "
+        f"process. Of a block of {driver.block_items} items that take no time, the driver takes {driver.block_ms:.1f} ms, "
+        f"and {driver.row_ms:.2f} ms to write a row to the disk.",
         "",
         f"Measured {result.date} with `{result.command}` on {machine.processor}, {machine.threads} threads, Ray "
-        f"{machine.versions.get('ray')}; load of the machine {before:.1f} before and {after:.1f} after; package "
-        f"{result.model.name} {result.model.version} ({result.model.precision}), {result.images} images.",
+        f"{machine.versions.get('ray')}; package {result.model.name} {result.model.version} ({result.model.precision}), "
+        f"{result.images} images. Load of the machine: {before:.1f} before, {after:.1f} after; where it is more than the "
+        "threads, others were at work, and images a second and start depend on them.",
     ]
     return "\n".join(lines)
 
 
 def archive(result: RayResult) -> str:
     """The calculation for an archive, each line with its formula."""
-    driver, rate = result.driver, result.rate(RAY_ONE)
+    driver, rate = result.driver, 1000 / result.engine(RAY_ONE).cpu_ms.median
     core_hours = IMAGES / rate / 3600
     driver_hours = IMAGES * driver.image_ms / 1000 / 3600
     lines = [
@@ -97,7 +102,7 @@ def archive(result: RayResult) -> str:
         "",
         "| quantity | formula | value |",
         "|---|---|---|",
-        f"| r, images a second of a core | measured: one actor | {rate:.1f} |",
+        f"| r, images a second of a core | measured: 1000 / processor ms of one actor | {rate:.1f} |",
         f"| d, ms of the driver for an image | measured: block / {driver.block_items} + row | {driver.image_ms:.2f} |",
         f"| core hours | N / r / 3600 | {core_hours:.0f} |",
         f"| hours of the driver | N d / 3.6e6 | {driver_hours:.1f} |",
