@@ -17,7 +17,7 @@ from medrega_edge.cli.options import CacheOption, ModelOption, ModelOptions, Own
 from medrega_edge.errors import MedregaError
 from medrega_edge.i18n.message import Message, has_chinese
 
-EXTRAS = ("dicom", "codecs", "nifti")
+EXTRAS = ("dicom", "codecs", "nifti", "serve", "pacs", "ray")
 SAMPLE, QUESTION = "abdomen-mri", "locate the liver"
 
 
