@@ -3,7 +3,8 @@
 Starts `medrega node run` as a process on loopback, an archive, and scanners that send an instance until it is acknowledged
 or refused for good. Meanwhile the node is killed at random moments and started again, connections are cut, the archive has
 no room, and the disk of the node is full. At the end each acknowledged instance must have been answered exactly once, and
-nothing else; see tools/soak/checks.py. Writes the figures, and exits with 1 where something is wrong.
+nothing else; see tools/soak/checks.py. Writes the figures, and those that SECURITY.md and docs/clinic.md show where no
+other file is named; exits with 1 where something is wrong.
 """
 
 import argparse
@@ -16,11 +17,10 @@ from pathlib import Path
 
 from medrega_bench.performance.environment import environment
 from medrega_bench.result_files import to_json_values
+from tools.soak import pages
 from tools.soak.checks import problems
 from tools.soak.figures import figures, growth
 from tools.soak.run import Plan, Soak
-
-RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 
 def soak(plan, folder):
@@ -52,8 +52,10 @@ def main():
         "environment": to_json_values(environment()),
         **found,
     }
-    out = given.out or RESULTS / f"node-soak-{today}.json"
+    out = given.out or pages.RESULTS / f"node-soak-{today}.json"
     out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    if given.out is None:
+        pages.renew(json.loads(out.read_text("utf-8")))
     sys.stdout.write(json.dumps({key: found[key] for key in ("instances", "seconds", "kills", "problems")}, indent=1) + "\n")
     return 1 if found["problems"] else 0
 

@@ -148,4 +148,3 @@ def small_disk(folder, megabytes):
     finally:
         if is_mounted:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
-

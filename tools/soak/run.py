@@ -59,7 +59,7 @@ DROPPED_AFTER = {"sender": 3_000_000, "archive": 30_000}  # bytes at most
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is sent, and how often what happens. Kills come in the first half: the second half is one life of the node."""
+    """How much is sent, and how often what happens. Kills come in the first half; the second is one life of the node."""
 
     instances: int
     kills: int
