@@ -189,8 +189,8 @@ class _Expected:
 def commit(objects: Sequence[MadeObject], peer: Peer, config: NodeConfig, reports: Reports) -> None:
     """Ask a peer whether it keeps the objects, and wait for its report up to the idle time.
 
-    The report may come by the association that asks, or by the receiver whose `reports` these are. Raises DeliveryError,
-    never a permanent one: the objects are sent and asked for again.
+    The report may come by the association that asks, or by the receiver whose `reports` these are. Raises DeliveryError:
+    the objects are to be sent and asked for again; RefusedError for a peer that knows no storage commitment.
     """
     transaction, expected = reports.expect(peer.name)
     request = Dataset()
@@ -204,17 +204,24 @@ def commit(objects: Sequence[MadeObject], peer: Peer, config: NodeConfig, report
     handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
     try:
         with association_with(peer, config, contexts, handlers=handlers) as association:
-            instance = StorageCommitmentPushModelInstance
-            try:
-                status, _ = association.send_n_action(request, _REQUEST, StorageCommitmentPushModel, instance)
-            except (RuntimeError, ValueError):
-                raise DeliveryError("deliver.no_commitment", peer=peer.name) from None
-            if status.get("Status") != SUCCESS:
-                raise DeliveryError("deliver.no_commitment", peer=peer.name)
+            _ask(association, request, peer)
             expected.is_there.wait(config.limits.idle_seconds)
+    except RefusedError:
+        raise RefusedError("deliver.no_commitment", peer=peer.name) from None
     finally:
         reports.forget(transaction)
     if not expected.is_there.is_set():
         raise DeliveryError("deliver.no_report", peer=peer.name)
     if {each.sop_uid for each in objects} - expected.held:
         raise DeliveryError("deliver.not_committed", peer=peer.name)
+
+
+def _ask(association: Association, request: Dataset, peer: Peer) -> None:
+    try:
+        status, _ = association.send_n_action(
+            request, _REQUEST, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+    except (RuntimeError, ValueError):  # the association has ended
+        raise DeliveryError("deliver.no_commitment", peer=peer.name) from None
+    if status.get("Status") != SUCCESS:
+        raise DeliveryError("deliver.no_commitment", peer=peer.name)

@@ -6,6 +6,7 @@ import functools
 import logging
 import ssl
 import warnings
+from pathlib import Path
 from typing import TypeVar
 
 from pydicom.pixels import get_decoder
@@ -34,7 +35,8 @@ from medrega_edge.errors import UsageError
 from medrega_edge.node.config import NodeConfig, Tls
 
 Entity = TypeVar("Entity", bound=AE)
-_PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+# In this order a syntax is chosen of those that a peer proposes.
+PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 _COMPRESSED = (
     *(JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless),
     *(JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K, RLELossless),
@@ -64,7 +66,7 @@ def application_entity(config: NodeConfig, kind: type[Entity] = AE) -> Entity:
 @functools.cache
 def readable_syntaxes() -> tuple[UID, ...]:
     """The transfer syntaxes whose images the program reads: without compression, or with one whose decoder is there."""
-    return (*_PLAIN, *(syntax for syntax in _COMPRESSED if get_decoder(syntax).is_available))
+    return (*PLAIN, *(syntax for syntax in _COMPRESSED if get_decoder(syntax).is_available))
 
 
 def listening_tls(tls: Tls | None) -> ssl.SSLContext | None:
@@ -91,12 +93,27 @@ def calling_tls(tls: Tls | None) -> ssl.SSLContext:
     return context
 
 
+def public_tls(tls: Tls | None) -> ssl.SSLContext:
+    """How an archive is called over HTTPS: its certificate is of one that this system trusts, or of the authority."""
+    context = ssl.create_default_context()
+    if tls is not None and tls.authority is not None:
+        _trust(context, tls.authority)
+    return context
+
+
 def _load(context: ssl.SSLContext, tls: Tls) -> None:
     try:
         context.load_cert_chain(tls.certificate, tls.key, _no_password)
-        if tls.authority is not None:
-            context.load_verify_locations(tls.authority)
     except (OSError, ValueError):  # SSLError is an OSError
+        raise UsageError("receive.bad_certificate") from None
+    if tls.authority is not None:
+        _trust(context, tls.authority)
+
+
+def _trust(context: ssl.SSLContext, authority: Path) -> None:
+    try:
+        context.load_verify_locations(authority)
+    except OSError:
         raise UsageError("receive.bad_certificate") from None
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -26,23 +28,31 @@ from medrega_edge.node.receiving import MEGABYTE
 WAITING = 16  # connections beyond the associations, so that a peer too many is told so in DICOM
 POLL_SECONDS = 0.1
 COLLECT_TURNS = 600
+TELL_SECONDS = 3600.0
 
 
 class Refusals:
-    """Tells of refused connections: the 1st, 2nd, 4th, 8th of a kind and so on, for a peer could fill a disk with them."""
+    """Tells of refused connections: the 1st, 2nd, 4th, 8th of a kind and so on, for a peer could fill a disk with them.
 
-    def __init__(self, on_event: OnEvent) -> None:
+    After an hour without a line the next one is told again.
+    """
+
+    def __init__(self, on_event: OnEvent, clock: Callable[[], float] = time.monotonic) -> None:
         """Take what is told."""
-        self._on_event = on_event
+        self._on_event, self._clock = on_event, clock
         self._counts: Counter[str] = Counter()
+        self._told: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def add(self, message: Message) -> None:
         """Count a refusal, and tell of it."""
         with self._lock:
             self._counts[message.code] += 1
-            count = self._counts[message.code]
-        if count & (count - 1) == 0:
+            count, now = self._counts[message.code], self._clock()
+            is_due = count & (count - 1) == 0 or now - self._told[message.code] >= TELL_SECONDS
+            if is_due:
+                self._told[message.code] = now
+        if is_due:
             self._on_event("refused", code=message.code, count=count)
 
     def count(self, code: str) -> int:
@@ -79,7 +89,13 @@ class Listener(ThreadedAssociationServer):  # type: ignore[misc]
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether this address may connect, and there is room for it."""
-        if not self._senders.knows(client_address[0]):
+        try:
+            return self._admits(client_address[0])
+        except Exception:  # it would end the thread that listens
+            return False
+
+    def _admits(self, address: str) -> bool:
+        if not self._senders.knows(address):
             self._refusals.add(Message("receive.unknown_address"))
         elif self._beginning + len(self.ae.active_associations) >= self._most:
             self._refusals.add(Message("receive.many_connections"))

@@ -7,14 +7,18 @@ and encoded again. Whatever a peer does ends in a status, a closed connection, a
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from medrega_edge.errors import InternalError, MedregaError, ResourceError, UsageError
@@ -22,7 +26,7 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.node.commitment import Answering, Reports
 from medrega_edge.node.config import NodeConfig
 from medrega_edge.node.connection import PlainSocket, TlsSocket
-from medrega_edge.node.entity import application_entity, listening_tls, readable_syntaxes
+from medrega_edge.node.entity import PLAIN, application_entity, listening_tls, readable_syntaxes
 from medrega_edge.node.events import OnEvent, short_hash
 from medrega_edge.node.incoming import (
     DUPLICATE,
@@ -48,11 +52,31 @@ if TYPE_CHECKING:
     from medrega_edge.node.store import Store
 
 _REJECTED, _BY_USER, _UNKNOWN_CALLER = 1, 1, 3  # permanent; calling AE title not recognised (PS3.8, 9.3.4)
+_ABORT_SECONDS = 1.0  # for the peers to be told
 _STOP_SECONDS = 10  # for an instance that is being written when the node stops
 _REFUSED = {
     Outcome.FULL: (OUT_OF_RESOURCES, Message("receive.full")),
     Outcome.CONFLICT: (DUPLICATE, Message("receive.other_instance")),
 }
+
+
+class _Context(PresentationContext):  # type: ignore[misc]
+    """One that all associations share: pynetdicom would copy what the node supports for each, which is half a megabyte."""
+
+    def __init__(self, sop_class: str, syntaxes: Sequence[str], is_for_both_roles: bool = False) -> None:
+        super().__init__()
+        self.abstract_syntax, self.transfer_syntax = UID(sop_class), list(syntaxes)
+        if is_for_both_roles:
+            self.scu_role = self.scp_role = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Context:
+        return self
+
+
+def _contexts() -> list[_Context]:
+    stored = [_Context(each.abstract_syntax, readable_syntaxes()) for each in AllStoragePresentationContexts]
+    # Reports of commitment may come on an association that the archive opens, where it is the provider.
+    return [*stored, _Context(Verification, PLAIN), _Context(StorageCommitmentPushModel, PLAIN, is_for_both_roles=True)]
 
 
 class Receiver:
@@ -65,10 +89,6 @@ class Receiver:
         self._refusals = Refusals(on_event)
         self._tls = listening_context(listening_tls(config.tls))
         self._entity: AE = application_entity(config)
-        for context in AllStoragePresentationContexts:
-            self._entity.add_supported_context(context.abstract_syntax, list(readable_syntaxes()))
-        self._entity.add_supported_context(Verification)
-        self._entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
         self._sockets: WeakKeyDictionary[Association, PlainSocket | TlsSocket] = WeakKeyDictionary()
         self._answering = Answering(config, store, on_event)
         self.reports = Reports()
@@ -90,6 +110,7 @@ class Receiver:
         try:
             self._server = self._entity.make_server(
                 (self._config.host, self._config.port),
+                contexts=_contexts(),
                 ssl_context=self._tls,
                 evt_handlers=handlers,
                 server_class=Listener,
@@ -118,13 +139,21 @@ class Receiver:
         for association in active:
             if association.is_established:
                 with suppress(Exception):  # it may end by itself meanwhile
-                    association.abort()
-            elif (bounded := self._sockets.get(association)) is not None:
-                bounded.hang_up()
+                    association.abort(block=False)
+            else:
+                self._hang_up(association)
+        until = time.monotonic() + _ABORT_SECONDS
+        for association in active:
+            association.join(max(0.0, until - time.monotonic()))
+            self._hang_up(association)  # one that waits for the rest of a PDU has not seen the abort
         for association in active:
             association.join(_STOP_SECONDS)
         self._answering.stop()
         self._server = self._thread = None
+
+    def _hang_up(self, association: Association) -> None:
+        if (bounded := self._sockets.get(association)) is not None:
+            bounded.hang_up()
 
     # ---- connections
 
@@ -133,7 +162,8 @@ class Receiver:
         bounded = association.dul.socket.socket
         self._sockets[association] = bounded
         # Without it a peer that only connects would keep its place until the time for its request is over.
-        bounded.traffic.on_early_end = lambda: association.dul.to_user_queue.put(None)
+        queue = association.dul.to_user_queue  # alone: a socket that knew its association would keep it for ever
+        bounded.traffic.on_early_end = lambda: queue.put(None)
         bound(association, bounded.traffic, self._config.limits.instance_megabytes * MEGABYTE)
 
     def _on_requested(self, event: Any) -> None:

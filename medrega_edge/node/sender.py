@@ -9,7 +9,7 @@ from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE, build_context
+from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification
 
@@ -116,6 +116,10 @@ def association_with(
     address = address_of(peer)
     entity = application_entity(config, _Caller)
     entity.limits = config.limits
+
+    def on_open(event: Any) -> None:  # pynetdicom takes the time limit of the socket away when it is connected
+        event.assoc.dul.socket.socket.settimeout(config.limits.idle_seconds)
+
     association = entity.associate(
         address,
         peer.port,
@@ -124,13 +128,14 @@ def association_with(
         max_pdu=config.limits.pdu_bytes,
         ext_neg=list(roles),
         tls_args=(calling_tls(config.tls), address) if peer.tls else None,
-        evt_handlers=list(handlers),
+        evt_handlers=[(evt.EVT_CONN_OPEN, on_open), *handlers],
     )
     try:
         if not association.is_established:
             if association.is_rejected:
                 raise DeliveryError("deliver.peer_rejects", peer=peer.name)
-            if association.acceptor.primitive is not None:  # it agreed to an association, and to no context of it
+            agreed = association.acceptor.primitive
+            if agreed is not None and agreed.presentation_context_definition_results_list:  # to no context of it
                 raise RefusedError("deliver.kind_refused", peer=peer.name)
             raise DeliveryError("deliver.peer_away", peer=peer.name)
         yield association

@@ -17,9 +17,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
 
-from medrega_edge.node.config import NodeConfig, Peer
+from medrega_edge.node.config import NodeConfig, Peer, Tls
 from medrega_edge.node.delivery_error import DeliveryError, RefusedError
-from medrega_edge.node.entity import silence
+from medrega_edge.node.entity import public_tls, silence
 from medrega_edge.node.made import MadeObject
 
 _PERMANENT = (400, 405, 406, 409, 410, 411, 413, 414, 415, 422, 501)  # about the object; others another attempt can change
@@ -29,11 +29,14 @@ _TRANSIENT_REASONS = range(0xA700, 0xA800)  # of a failed instance: out of resou
 
 
 class _Adapter(HTTPAdapter):  # type: ignore[misc]
-    """Waits only so many seconds for the archive."""
+    """Waits only so many seconds for the archive, whose certificate may be of the authority of the configuration too."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, tls: Tls | None) -> None:
+        self._seconds, self._tls = seconds, tls
         super().__init__(max_retries=0)
-        self._seconds = seconds
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options, ssl_context=public_tls(self._tls))
 
     def send(self, request: Any, **options: Any) -> requests.Response:
         return super().send(request, **options | {"timeout": (self._seconds, self._seconds)})
@@ -46,9 +49,7 @@ def session_with(peer: Peer, config: NodeConfig) -> requests.Session:
     session.trust_env = False  # no proxies, no .netrc
     session.max_redirects = 0
     session.adapters.clear()
-    session.mount(f"{base_url(peer)}/", _Adapter(config.limits.idle_seconds))
-    if config.tls is not None and config.tls.authority is not None:
-        session.verify = str(config.tls.authority)
+    session.mount(f"{base_url(peer)}/", _Adapter(config.limits.idle_seconds, config.tls))
     if config.tls is not None and peer.tls:
         session.cert = (str(config.tls.certificate), str(config.tls.key))
     if peer.token_file is not None:

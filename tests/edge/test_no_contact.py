@@ -148,6 +148,64 @@ def test_a_server_listens_on_loopback_and_does_nothing_else(tmp_path):
     assert written == set() and set(folder.iterdir()) == there
 
 
+NODE = """
+peer = [
+  {{ name = "scanner", ae_title = "SCANNER", address = "127.0.0.1" }},
+  {{ name = "archive", ae_title = "ARCHIVE", address = "127.0.0.1", port = {port} }},
+  {{ name = "other", ae_title = "OTHER", address = "127.0.0.1", port = 1 }},
+]
+rule = [{{ name = "liver", question = "locate the liver", outputs = ["sr"], send_to = "archive" }}]
+[node]
+port = 0
+quiet_seconds = 0.2
+"""
+
+# Starts a node, sends it a scan as a scanner would, stops it when its result was delivered, and ends with its exit code.
+SENT_AND_STOPPED = """
+import signal, subprocess, sys
+from pydicom import dcmread
+from pynetdicom import AE
+process = subprocess.Popen(sys.argv[1:], stderr=subprocess.PIPE, text=True)
+port = next(int(line.split(" port ")[1].split(";")[0]) for line in process.stderr if " port " in line)
+scan = dcmread({scan!r})
+scanner = AE("SCANNER")
+scanner.add_requested_context(scan.SOPClassUID, scan.file_meta.TransferSyntaxUID)
+association = scanner.associate("127.0.0.1", port, ae_title="MEDREGA")
+assert association.send_c_store(scan).Status == 0
+association.release()
+print(port, next(line for line in process.stderr if "delivered" in line))
+process.send_signal(signal.SIGTERM)
+process.stderr.read()
+sys.exit(process.wait())
+"""
+
+
+@pytest.mark.slow
+def test_a_node_calls_the_peer_that_gets_its_results_and_nobody_else(tmp_path):
+    """Besides the scanner's call to the listener there is one to the archive; only its folder is written."""
+    pytest.importorskip("pynetdicom", reason="needs the extra 'pacs'")
+    from pynetdicom import AE, StoragePresentationContexts, evt
+
+    archive = AE("ARCHIVE")
+    archive.supported_contexts = StoragePresentationContexts
+    server = archive.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)])
+    folder = prepared(tmp_path / "here")
+    port = server.server_address[1]
+    (folder / "node.toml").write_text(NODE.format(port=port))
+    sending = [sys.executable, "-c", SENT_AND_STOPPED.format(scan=str(SCAN))]
+    run, sockets, written = traced(folder, "node", "run", "node.toml", before=sending)
+    server.shutdown()
+    assert run.returncode == 143, run.stderr.decode()
+    own = int(run.stdout.split()[0])
+    # Calls to port 0 are the C library's, which compares addresses so and sends nothing.
+    connected = [call for call in sockets if call.startswith("connect(") and "htons(0)" not in call]
+    assert {int(number) for call in connected for number in re.findall(r"htons\((\d+)\)", call)} == {own, port}
+    assert all('inet_addr("127.0.0.1")' in call for call in connected), connected
+    bound = [call for call in sockets if call.startswith("bind(") and "htons(0)" not in call]
+    assert bound == [] or all(f"htons({own})" in call for call in bound)
+    assert {path for path in written if not os.path.relpath(folder / path, folder).startswith("state")} == set()
+
+
 @pytest.mark.parametrize("form", ["DICOM", "NIfTI"])
 def test_what_pydicom_would_import_stays_out_and_can_be_imported_later(tmp_path, form):
     """`requests` binds a socket when it is imported, and pydicom, which nibabel imports too, imports it if installed."""

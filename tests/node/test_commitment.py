@@ -12,9 +12,10 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel as PUSH
 from pynetdicom.sop_class import StorageCommitmentPushModelInstance as INSTANCE
 
-from medrega_edge.node.commitment import MOST_WAITING, commit
+from medrega_edge.node import commitment
+from medrega_edge.node.commitment import commit
 from medrega_edge.node.made import MadeObject
-from medrega_edge.node.sender import DeliveryError
+from medrega_edge.node.sender import DeliveryError, RefusedError
 from tests.node.standins import NODE, SCANNER, Queue, configuration, running, scanner, wait_until
 
 HELD, GONE = "1.2.3.1", "1.2.3.2"
@@ -120,13 +121,14 @@ def test_another_action():
         opened.release()
 
 
-def test_more_requests_than_can_wait():
+def test_more_requests_than_can_wait(monkeypatch):
+    monkeypatch.setattr(commitment, "MOST_WAITING", 3)
     with running(configuration(idle_seconds=5), queue_with(HELD)) as node, Asking() as peer:
         is_over = threading.Event()
         node.queue.holds = lambda uids: is_over.wait(10) and set(uids)
         opened, status = peer.ask(node.port, request(HELD))
         statuses = [status]
-        while len(statuses) < MOST_WAITING + 3 and statuses[-1] == 0:
+        while len(statuses) < 6 and statuses[-1] == 0:
             statuses.append(opened.send_n_action(request(HELD), 1, PUSH, INSTANCE)[0].Status)
         assert statuses[-1] == 0x0213
         opened.abort()
@@ -223,6 +225,13 @@ def test_an_archive_never_reports():
 
 def test_an_archive_that_does_not_commit():
     with Archive("never", status=0x0110) as archive, pytest.raises(DeliveryError) as raised:
+        asked_of(archive)
+    assert raised.value.code == "deliver.no_commitment"
+
+
+def test_an_archive_that_knows_no_commitment():
+    with Archive("never") as archive, pytest.raises(RefusedError) as raised:
+        archive.server.contexts.clear()
         asked_of(archive)
     assert raised.value.code == "deliver.no_commitment"
 

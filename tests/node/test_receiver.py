@@ -5,6 +5,7 @@ import socket
 import ssl
 import subprocess
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,8 @@ from medrega_edge.node.entity import readable_syntaxes
 from medrega_edge.node.events import short_hash
 from medrega_edge.node.peer import Senders
 from medrega_edge.node.receiver import Receiver
+from medrega_edge.node.sender import echo
+from medrega_edge.node.store import Store
 from tests.node.raw_peer import RawPeer, association_request
 from tests.node.standins import NODE, SCANNER, certificates, configuration, dcmtk, instance, running, scanner
 
@@ -46,10 +49,10 @@ SAMPLE = sample_path("abdomen-mri")
 VERIFICATION = "1.2.840.10008.1.1"
 
 
-def association(port, *contexts, title=SCANNER, called=NODE, tls=None):
+def association(port, *contexts, title=SCANNER, called=NODE, tls=None, address="127.0.0.1"):
     entity = AE(ae_title=title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
-    return entity.associate("127.0.0.1", port, contexts=list(contexts), ae_title=called, tls_args=tls)
+    return entity.associate(address, port, contexts=list(contexts), ae_title=called, tls_args=tls)
 
 
 def send(port, *datasets, **other):
@@ -185,6 +188,33 @@ def test_eight_scanners_at_once():
         for statuses in pool.map(lambda study: send(node.port, *study), studies):
             assert statuses == [0] * 10
         assert len(node.queue.files) == 80
+
+
+def test_the_queue_on_the_disk(tmp_path):
+    """The store itself: the same again, another with its UID, a study at its limit, and all of it after a restart."""
+    first, second, third = (as_dataset(instance(SOPInstanceUID=f"1.2.{n}")) for n in range(3))
+    other = as_dataset(instance(np.ones((16, 16), "u2"), SOPInstanceUID="1.2.0"))
+    config = configuration(folder=tmp_path, study_instances=2)
+    with Store(tmp_path, config.limits) as store, running(config, store) as node:
+        assert send(node.port, first, second, first, other, third) == [0, 0, 0, 0x0111, 0xA700]
+        assert node.told("received") == ["added", "added", "known"]
+    with Store(tmp_path, config.limits) as store, running(config, store) as node:
+        assert send(node.port, first, other) == [0, 0x0111]
+        assert store.holds(["1.2.0", "1.2.1", "1.2.2"]) == {"1.2.0", "1.2.1"}
+        files = list((tmp_path / "received").rglob("*.dcm"))
+    assert {path.read_bytes()[-512:] for path in files} == {first.PixelData} and len(files) == 2
+
+
+def test_ipv6():
+    config = replace(configuration([scanner(address="::1")]), host="::1")
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with running(config) as node:
+        assert send(node.port, dcmread(SAMPLE), address="::1") == [0x0000]
+        echo(scanner(name="node", ae_title=NODE, address="::1", port=node.port), replace(config, ae_title=SCANNER))
 
 
 def test_who_may_send():

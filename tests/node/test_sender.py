@@ -5,7 +5,7 @@ import json
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("pynetdicom", reason="needs the extra 'pacs'")
 pytest.importorskip("dicomweb_client", reason="needs the extra 'pacs'")
 
+import numpy as np
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from pynetdicom import AE, evt
@@ -135,16 +136,22 @@ def test_nobody_there():
             assert raised.value.code == "deliver.peer_away" and not raised.value.is_permanent
 
 
-@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x03\0\0\0\0\4\0\1"])
+NONSENSE = [
+    *(b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x03\0\0\0\0\4\0\1"),  # the last two bytes are missing
+    *(b"\x02\0\0\0\1\0abc", b"\x02\0\xff\xff\xff\xff", b"\x02\0\0\0\0\x08garbage!", b"\4\0\0\0\0\x06\0\0\0\2\1\3"),
+]
+
+
+@pytest.mark.parametrize("says", NONSENSE, ids=range(len(NONSENSE)))
 def test_a_peer_that_answers_nothing_or_nonsense(says):
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer():
             connection, _ = server.accept()
-            connection.sendall(says)
-            connection.recv(100_000)
-            threading.Event().wait(0.6)
-            connection.close()
+            with connection, suppress(OSError):
+                connection.sendall(says)
+                while connection.recv(100_000):  # until the node hangs up
+                    pass
 
         thread = threading.Thread(target=answer)
         thread.start()
@@ -234,7 +241,7 @@ def test_storescp_of_dcmtk(tmp_path):
 
 
 @contextmanager
-def web(answer):
+def web(answer, tls=None):
     """An archive over HTTP: `answer(request)` gives (status, headers, body). Gives (its URL, the requests that it got)."""
     got = []
 
@@ -262,10 +269,12 @@ def web(answer):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/dicom-web", got
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}/dicom-web", got
     finally:
         server.shutdown()
         server.server_close()
@@ -378,6 +387,30 @@ def test_the_environment_has_no_say(monkeypatch, tmp_path):
         monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
         deliver([made_object()], scanner(name="pacs", stow=url), configuration())
         assert elsewhere == [] and "Authorization" not in got[0][2]
+
+
+def test_a_large_object_goes_in_pieces():
+    large = MadeObject("seg", CTImageStorage, "1.2.3", instance(np.zeros((1200, 1200), "u2"), SOPInstanceUID="1.2.3"))
+    with web(stored) as (url, got):
+        deliver([large], scanner(name="pacs", stow=url), configuration())
+    assert len(got[0][3]) > len(large.data) > 2_000_000
+
+
+def test_an_archive_over_https(made):
+    """Its certificate is of the authority, and it gets the node's; a stranger's archive gets nothing."""
+    config = configuration(tls=Tls(*made["node"], made["authority"][0]))
+    with web(stored, server_side(made)) as (url, got):
+        deliver([made_object()], scanner(name="pacs", stow=url, tls=True), config)
+        assert len(got) == 1
+        for peer in (
+            scanner(name="pacs", stow=url),
+            scanner(name="pacs", stow=url.replace("127.0.0.1", "localhost"), tls=True),
+        ):
+            with pytest.raises(DeliveryError):  # without a certificate, and by another name than the archive's
+                deliver([made_object()], peer, config)
+    with web(stored, server_side(made, "stranger")) as (url, other), pytest.raises(DeliveryError) as raised:
+        deliver([made_object()], scanner(name="pacs", stow=url, tls=True), config)
+    assert raised.value.code == "deliver.peer_away" and len(got) == 1 and other == []
 
 
 def test_a_session_reaches_no_other_place():
