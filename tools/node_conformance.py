@@ -1,14 +1,19 @@
-"""Write the tables of docs/node_conformance.md that the program knows itself: `python -m tools.node_conformance`."""
+"""The tables of docs/node_conformance.md that the program knows itself.
+
+python -m tools.node_conformance            write them into the page
+python -m tools.node_conformance classes    print the storage classes that are accepted, each with its UID
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 from pydicom.uid import UID
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, AllStoragePresentationContexts
+from pynetdicom import AllStoragePresentationContexts
 
 from medrega_edge.node import incoming
 from medrega_edge.node.config import Limits
@@ -39,17 +44,15 @@ _STATUSES = {
 
 def page() -> str:
     """The page with its tables as the program has them now."""
-    made = {"storage": _storage, "results": _results, "association": _association, "statuses": _statuses}
+    made = {"results": _results, "association": _association, "statuses": _statuses}
     return _BLOCK.sub(lambda found: found[1] + "\n".join(made[found[2]]()) + "\n" + found[3], PAGE.read_text("utf-8"))
 
 
-def _storage() -> Iterator[str]:
-    classes = sorted(UID(context.abstract_syntax).name for context in AllStoragePresentationContexts)
-    images = [name for name in classes if "Image Storage" in name]
-    others = [name for name in classes if "Image Storage" not in name]
-    for what, names in (("Images", images), ("Others, stored and not answered", others)):
-        plain = [name.removesuffix(" Storage").replace(" Image Storage", "").removesuffix(" Image") for name in names]
-        yield f"- {what} ({len(names)}): {', '.join(plain)}."
+def classes() -> Iterator[str]:
+    """The storage classes that the node accepts."""
+    known = [UID(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    for uid in sorted(known, key=lambda uid: uid.name):
+        yield f"{uid}  {uid.name}"
 
 
 def _results() -> Iterator[str]:
@@ -68,14 +71,18 @@ def _association() -> Iterator[str]:
         yield f"| {_LIMITS[limit.name]} (`{limit.name}`) | {limit.default} |"
     yield "| associations at a time, that the node opens | one for deliveries, one for reports of storage commitment |"
     yield "| outstanding asynchronous transactions | 1 |"
-    # Its version name changes with every release of the library.
-    yield f"| Implementation Class UID | {PYNETDICOM_IMPLEMENTATION_UID}, with the version name of pynetdicom |"
+    yield "| Implementation Class UID and version name | those of pynetdicom, which name its version |"
 
 
 def _statuses() -> Iterator[str]:
+    yield "| the node answers a C-STORE | status |"
+    yield "|---|---|"
     for name, meaning in _STATUSES.items():
         yield f"| {meaning} | {getattr(incoming, name):04X} |"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
+    if sys.argv[1:] == ["classes"]:
+        sys.stdout.writelines(f"{line}\n" for line in classes())
+    else:
+        PAGE.write_text(page(), "utf-8")

@@ -313,7 +313,7 @@ def _answer_one(
             from medrega_edge.output.overlay import draw_answer
 
             scan = Path(encoded.image.path or path)  # of a folder, the file that was read
-            write_objects(answer, scan, draw_answer(encoded.image, answer), objects, words)
+            write_objects(answer, scan, draw_answer(encoded.image, answer), objects, words, engine.terminology.english)
             for path_written in () if files.as_json else objects.values():
                 print_status(Message("cli.written", path=path_written))
 
@@ -372,7 +372,7 @@ def _answer_volume(
         del objects["seg"]
         print_status(Message("cli.no_mask_for_seg"))
     if objects:
-        write_volume_objects(answer, volume.files, objects, words)
+        write_volume_objects(answer, volume.files, objects, words, engine.terminology.english)
     if files.as_json:
         print_json(answer.to_dict(files.include_identifiers))
     else:

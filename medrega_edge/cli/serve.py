@@ -153,7 +153,7 @@ def view(
 
 @audit_app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Audit log of `medrega serve`.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Audit log of `medrega serve` or `medrega node`.")],
     language: OwnLanguageOption = None,
 ) -> None:
     """Check that no line of an audit log was changed, removed or put in.
@@ -168,7 +168,7 @@ def verify(
 
 @audit_app.callback()
 def _audit() -> None:
-    """Check the log that `medrega serve --audit` writes."""
+    """Check the log that `medrega serve --audit` or `medrega node` writes."""
 
 
 def _run(listen: ListenOptions, run: RunOptions, on_ready: Callable[[str], None]) -> None:

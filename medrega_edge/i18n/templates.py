@@ -840,8 +840,8 @@ TEMPLATES: dict[str, str] = {
     # ---- node: who may send, and what is taken (receive.*) -------------------------------------------------------------
     #
     # Those about an instance go to the peer as Error Comment, which has 64 characters.
-    "receive.bad_certificate": "A certificate, its key or the authority of [node.tls] cannot be used; give PEM files that belong together, "
-    "the key without a password.",
+    "receive.bad_certificate": "A certificate, its key or the authority of [node.tls] cannot be used; give PEM files that "
+    "belong together, the key without a password.",
     "receive.bad_uid": "A UID of the instance is not made as UIDs are.",
     "receive.cannot_listen": "The node cannot listen on {host}, port {port} ({reason}); name another port or address.",
     "receive.connection_failed": "A connection failed.",
@@ -868,8 +868,8 @@ TEMPLATES: dict[str, str] = {
     "deliver.http_status": "The archive '{peer}' answers with HTTP status {status}.",
     "deliver.kind_refused": "The peer '{peer}' does not take objects of this kind.",
     "deliver.no_answer": "The peer '{peer}' ended the association without an answer.",
-    "deliver.no_commitment": "The peer '{peer}' does not take requests for storage commitment; switch `commitment` off or ask its "
-    "administrator.",
+    "deliver.no_commitment": "The peer '{peer}' does not take requests for storage commitment; switch `commitment` off or "
+    "ask its administrator.",
     "deliver.no_report": "The peer '{peer}' has not reported what it stored.",
     "deliver.no_token": "The token_file of '{peer}' cannot be read, or holds no token; write the token into it.",
     "deliver.not_all_stored": "The archive '{peer}' did not store all objects.",
@@ -877,8 +877,10 @@ TEMPLATES: dict[str, str] = {
     "deliver.not_reported": "The peer '{peer}' did not take the report of storage commitment that it asked for.",
     "deliver.peer_away": "The peer '{peer}' cannot be reached, or its certificate is not trusted.",
     "deliver.peer_refuses": "The peer '{peer}' refuses with DICOM status {status}.",
-    "deliver.peer_rejects": "The peer '{peer}' rejects the association; tell its administrator the AE title and address of this node.",
-    "deliver.redirected": "The archive '{peer}' answers with a redirect, which is not followed; configure the URL to which it leads.",
+    "deliver.peer_rejects": "The peer '{peer}' rejects the association; tell its administrator the AE title and "
+    "address of this node.",
+    "deliver.redirected": "The archive '{peer}' answers with a redirect, which is not followed; configure the URL to "
+    "which it leads.",
     # ---- internal (internal.*) -----------------------------------------------------------------------------------------
     #
     "internal.fault": "The program itself failed ({type} at {place}); that is a fault of ours: report it.",
@@ -945,7 +947,7 @@ TEMPLATES: dict[str, str] = {
     "server.bad_answers": "The file does not hold answers; give the JSONL that `medrega batch` wrote.",
     "audit.in_use": "Another process writes this audit log; name another file.",
     "audit.not_written": "The audit log cannot be written, so no answer is given; make room on the disk.",
-    "audit.unreadable": "The audit log cannot be read; name the file that --audit wrote.",
+    "audit.unreadable": "The audit log cannot be read; name the file that --audit or the node wrote.",
     "audit.broken": "The audit log is broken at line {line}: it was changed or cut off, or a line before it is "
     "missing; keep the file, and begin another one.",
     "audit.whole": "{count} lines, none changed, removed or put in; last hash {last}",

@@ -7,15 +7,17 @@ where none has any, so that an archive sees that the file was looked at. The obj
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medrega_edge import __version__
 from medrega_edge.domain import Language
 from medrega_edge.errors import ChoiceError, ImageError, InternalError, MedregaError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.images.dicom.header import read_header
+from medrega_edge.images.dicom.numbers import number_or_infinity
 from medrega_edge.images.medical_image import MedicalImage, View
 from medrega_edge.images.reader import read_file, read_image
 from medrega_edge.node.config import Rule
@@ -27,18 +29,26 @@ from medrega_edge.tasks.segmentation import Segment
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer
     from medrega_edge.engine import EncodedImage, Engine
+    from medrega_edge.output.dicom.writer import Place
     from medrega_edge.tasks.base import TaskRequest
     from medrega_edge.volumes.reader import Volume
+
+_LARGEST_NUMBER = 200_000  # of an instance, so that with its frame it is a number of DICOM
+_MOST_FRAMES = 10_000
 
 
 def answered(engine: Engine, instances: Sequence[Instance], rule: Rule, language: str) -> list[MadeObject]:
     """Ask what a rule asks about one instance, or about a series as volume, and return the objects that it names.
 
-    Raises ImageError for files that cannot be used, UsageError for a rule that such files do not allow, ResourceError where
-    memory or a library is missing, InternalError for a fault of the program. A segmentation is left out where nothing was
-    found; so the list is empty only for a rule that asks for that alone.
+    Objects of a kind about the pictures of one series are one series too. Raises ImageError for files that cannot be used,
+    UsageError for a rule that such files do not allow, ResourceError where memory or a library is missing, InternalError for
+    a fault of the program. A segmentation is left out where nothing was found; so the list is empty only for a rule that
+    asks for that alone.
     """
+    from medrega_edge.output.dicom.writer import check_libraries
+
     try:
+        check_libraries(rule.outputs)
         if rule.volume:
             return _about_volume(engine, instances, rule, Language(language))
         (instance,) = instances
@@ -58,7 +68,7 @@ def _about_file(engine: Engine, path: Path, rule: Rule, language: Language) -> l
         image = engine.open(data, view)
     except ChoiceError as several:
         return _about_frames(engine, data, [replace(view, frame=number) for number in range(several.count)], rule, language)
-    return _objects(_asked(engine, image, rule, language), data, image.image, rule)
+    return _objects(engine, _asked(engine, image, rule, language), data, image.image, rule)
 
 
 def _about_frames(engine: Engine, data: bytes, views: list[View], rule: Rule, language: Language) -> list[MadeObject]:
@@ -79,37 +89,43 @@ def _about_frames(engine: Engine, data: bytes, views: list[View], rule: Rule, la
         assert about_middle is not None
         shown, note = [(middle, about_middle)], Message("node.no_frame_with_region", asked=len(views))
     notes = [note, *([Message("node.no_seg_of_frames")] if "seg" in rule.outputs else [])]
-    kinds = [kind for kind in rule.outputs if kind != "seg"]
-    series = _new_series(kinds)  # one of each kind, not one a frame
     made = []
-    for number, (view, answer) in enumerate(shown, 1):
+    for view, answer in shown:
         told = replace(answer, warnings=(*answer.warnings, *notes))
-        image = read_image(data, view)  # not encoded again: it is drawn only
-        made += _objects(told, data, image, replace(rule, outputs=tuple(kinds)), series, number)
+        made += _objects(engine, told, data, read_image(data, view), rule)  # not encoded again: it is drawn only
     return made
 
 
-def _new_series(kinds: Iterable[str]) -> dict[str, str]:
-    from medrega_edge.output.dicom.writer import check_libraries
-
-    check_libraries(())
-    from medrega_edge.output.dicom.common import new_uid
-
-    return {kind: new_uid() for kind in kinds}
-
-
-def _objects(
-    answer: Answer, data: bytes, image: MedicalImage, rule: Rule, series: dict[str, str] | None = None, number: int = 1
-) -> list[MadeObject]:
-    """Make the objects about one picture; with `series` those of a kind stand in one series, this one as its `number`."""
-    from medrega_edge.output.dicom.writer import Place, made_objects
+def _objects(engine: Engine, answer: Answer, data: bytes, image: MedicalImage, rule: Rule) -> list[MadeObject]:
+    """Make the objects about one picture."""
+    from medrega_edge.output.dicom.writer import made_objects
     from medrega_edge.output.overlay import draw_answer
 
-    has_mask = any(region.mask is not None for region in answer.regions)
-    kinds = [kind for kind in rule.outputs if kind != "seg" or has_mask]
-    picture = draw_answer(image, answer)
-    places = {kind: Place(uid, number) for kind, uid in (series or {}).items()}
-    return _made(made_objects(answer, data, picture, kinds, _words(rule), places))
+    can_have_masks = image.frame is None and any(region.mask is not None for region in answer.regions)
+    kinds = [kind for kind in rule.outputs if kind != "seg" or can_have_masks]
+    picture, places = draw_answer(image, answer), _places(answer, data, rule)
+    return _made(made_objects(answer, data, picture, kinds, _words(rule), places, engine.terminology.english))
+
+
+def _places(answer: Answer, data: bytes, rule: Rule) -> dict[str, Place]:
+    """Where the objects of each kind stand: beside those about the other pictures of the series that one rule is asked of.
+
+    Else an archive would hold a series for each object about each slice. The number is that of the instance; of a file with
+    frames it is followed by the frame, in four digits.
+    """
+    from medrega_edge.output.dicom.common import same_uid
+    from medrega_edge.output.dicom.writer import Place
+
+    header = read_header(data, Message("image.given"), ("StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber"))
+    place = [str(header.get(keyword)) for keyword in ("StudyInstanceUID", "SeriesInstanceUID")]
+    asked = [rule.name, _words(rule), str(rule.min_confidence), answer.language, answer.model.sha256, __version__]
+    try:
+        number = number_or_infinity(header.get("InstanceNumber"))
+    except (TypeError, ValueError, OverflowError):  # pydicom reads no whole number in it
+        number = 0
+    of_file = int(number) if 0 < number < _LARGEST_NUMBER else 0
+    of_object = of_file if answer.image.frame is None else of_file * _MOST_FRAMES + answer.image.frame + 1
+    return {kind: Place(same_uid(*place, *asked, kind), max(of_object, 1)) for kind in rule.outputs}
 
 
 def _about_volume(engine: Engine, instances: Sequence[Instance], rule: Rule, language: Language) -> list[MadeObject]:
@@ -132,7 +148,7 @@ def _about_volume(engine: Engine, instances: Sequence[Instance], rule: Rule, lan
     if not any(any(region.masks) for region in answer.regions):
         kinds = [kind for kind in kinds if kind != "seg"]
     told = replace(answer, warnings=(*answer.warnings, *notes))
-    return _made(made_volume_objects(told, volume.files, kinds, _words(rule)))
+    return _made(made_volume_objects(told, volume.files, kinds, _words(rule), engine.terminology.english))
 
 
 def _kinds_of_volume(volume: Volume, rule: Rule) -> tuple[list[str], list[Message]]:

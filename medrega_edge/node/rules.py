@@ -14,6 +14,7 @@ from enum import Enum
 
 from pydicom.uid import UID
 
+from medrega_edge.domain import NOTICE
 from medrega_edge.images.dicom import series
 from medrega_edge.node.config import Rule
 from medrega_edge.node.records import Instance, NewJob
@@ -77,6 +78,8 @@ def _rule_of(instance: Instance, rules: Sequence[Rule]) -> tuple[LeftOut | None,
 
 def _no_picture(instance: Instance) -> LeftOut | None:
     """Why an instance is no picture to ask about. A damaged image is one: its job tells what is wrong with it."""
+    if NOTICE in instance.description:  # an archive may have put its own maker in
+        return LeftOut.OWN
     reason = series.why_left_out(instance.path)
     if reason is series.LeftOut.OWN:
         return LeftOut.OWN

@@ -3,7 +3,7 @@
     store = Store(folder, limits)
     store.receive(data, header, "ct")          # threads of associations
     for study in store.complete(now, config):  # the main thread
-        store.add_jobs(study, jobs_of(study.instances, config.rules))
+        store.add_jobs(study, plan_of(study.instances, config.rules, study.earlier).jobs)
     job = store.next_job()                     # the answering thread
     store.finish(job, made, ("archive",))
     delivery = store.next_delivery(now)        # the delivering thread

@@ -26,7 +26,7 @@ from medrega_edge.domain import MANUFACTURER, NOTICES, Language, language_of
 from medrega_edge.i18n.message import Message
 from medrega_edge.output.overlay import COLOURS
 from medrega_edge.output.pdf_fonts import FONT_NAME, markup, missing_characters
-from medrega_edge.output.region_rows import RegionRow, certified_accuracy, region_rows
+from medrega_edge.output.region_rows import RegionRow, figures_of_all, region_rows
 from medrega_edge.vocabulary.kind_names import KIND_NAMES
 from medrega_edge.vocabulary.label_sets import modality_name
 
@@ -45,7 +45,8 @@ class PageFacts:
     """What the page says of the scan, empty where it is unknown, and when it was made.
 
     `patient` and `patient_id` are those of the scan's header: the page belongs to the patient's study. `study_date` is as a
-    person writes it, `instance` the SOP Instance UID of the image.
+    person writes it, `instance` the SOP Instance UID of the image. `aspect` is the height of its pixels and their width, in
+    any unit.
     """
 
     patient: str
@@ -53,6 +54,7 @@ class PageFacts:
     study_date: str
     instance: str
     made: datetime
+    aspect: tuple[float, float] = (1, 1)
 
 
 def answer_page(answer: Answer, question: str, picture: Image.Image, facts: PageFacts) -> bytes:
@@ -72,7 +74,7 @@ def answer_page(answer: Answer, question: str, picture: Image.Image, facts: Page
     if text.lacks_glyphs:
         below.append(text.paragraph(Message("page.missing_glyphs").text(language), _SMALL))
     room = _HEIGHT - _FOOT - sum(map(_height, [*above, *below])) - 4 * mm
-    shown = _picture(picture, min(max(room, _SMALLEST_PICTURE), _LARGEST_PICTURE))
+    shown = _picture(picture, facts.aspect, min(max(room, _SMALLEST_PICTURE), _LARGEST_PICTURE))
     _draw(canvas, [*above, shown, Spacer(0, 2 * mm), *below], _MARGIN + _FOOT, _HEIGHT - _FOOT)
     canvas.showPage()
     canvas.save()
@@ -135,8 +137,8 @@ def _below(answer: Answer, text: _Text) -> Iterator[Flowable]:
         yield text.paragraph(Message("page.more_regions", count=len(rows) - MOST_ROWS).text(language), _CELL)
     if any(row.is_best_guess for row in rows[:MOST_ROWS]):
         yield text.paragraph(Message("page.best_guess").text(language), _CELL)
-    if (certified := certified_accuracy(answer)) is not None:
-        yield text.paragraph(certified.text(language), _CELL)
+    for figure in figures_of_all(answer):
+        yield text.paragraph(figure.text(language), _CELL)
     for warning in answer.warnings:
         yield text.paragraph(Message("output.warning", warning=warning).text(language), _CELL)
 
@@ -171,14 +173,16 @@ def _foot(answer: Answer, facts: PageFacts) -> Iterator[str]:
     yield Message("page.made", time=time, program=f"{MANUFACTURER} {__version__}").text(language)
 
 
-def _picture(picture: Image.Image, height: float) -> Picture:
+def _picture(picture: Image.Image, aspect: tuple[float, float], height: float) -> Picture:
+    """The picture as large as the page's width and a height allow; pixels of it that are not square keep their shape."""
     reduced = picture.convert("RGB")
     reduced.thumbnail((_MOST_PIXELS, _MOST_PIXELS), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     reduced.save(file, format="JPEG", quality=_QUALITY, subsampling=0)  # thin coloured lines stay sharp
     file.seek(0)
-    scale = min(_WIDTH / reduced.width, height / reduced.height)
-    return Picture(file, reduced.width * scale, reduced.height * scale)
+    across, down = reduced.width * aspect[1], reduced.height * aspect[0]
+    scale = min(_WIDTH / across, height / down)
+    return Picture(file, across * scale, down * scale)
 
 
 def _height(part: Flowable) -> float:

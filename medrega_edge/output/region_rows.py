@@ -1,11 +1,11 @@
-"""What is told of each region of an answer, in words: for a terminal and for a page."""
+"""What is told of an answer beside its text, in words, for a terminal and for a page: a row a region, and figures of all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from medrega_edge.answer import Answer
+from medrega_edge.answer import Answer, Certified
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import printable
 from medrega_edge.measures import Measures
@@ -13,6 +13,7 @@ from medrega_edge.vocabulary.label_sets import modality_name
 
 SCORE, MASK_SCORE = Message("output.score"), Message("output.mask_score")
 _BOX, _SIZE, _DIAMETERS = Message("output.box"), Message("output.size"), Message("output.diameters")
+_WINDOW = Message("output.window")
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,19 @@ def region_rows(answer: Answer) -> Iterator[RegionRow]:
         yield RegionRow(number, printable(region.label), tuple(figures), answer.is_best_guess(region))
 
 
-def certified_accuracy(answer: Answer) -> Message | None:
-    """Say what accuracy was measured for such answers when the package was certified; None where none was."""
-    certified = answer.model.certified
-    if certified is None:
-        return None
+def figures_of_all(answer: Answer) -> Iterator[Message]:
+    """Yield the score of classes or words that the answer states, the accuracy that was certified, and the window."""
+    score = answer.labels[0].confidence if answer.labels else answer.confidence  # of all labels together
+    if score is not None and answer.text == answer.words:
+        yield Message("output.labelled", label=SCORE, value=f"{score:.2f}")
+    if (certified := answer.model.certified) is not None:
+        yield _certified(certified, answer)
+    if answer.image.window:
+        centre, width = answer.image.window
+        yield Message("output.labelled", label=_WINDOW, value=f"{centre:g}, {width:g}")
+
+
+def _certified(certified: Certified, answer: Answer) -> Message:
     right, answers = certified.right, certified.answers
     modality = modality_name(certified.modality, answer.language)
     if certified.label is None:

@@ -13,11 +13,11 @@ from medrega_edge.domain import NOTICES, Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.io.safe_text import printable
 from medrega_edge.output.overlay import COLOURS
-from medrega_edge.output.region_rows import MASK_SCORE, SCORE, RegionRow, certified_accuracy, region_rows
+from medrega_edge.output.region_rows import MASK_SCORE, SCORE, RegionRow, figures_of_all, region_rows
 
 MAX_COLUMNS = 1000  # to measure how wide a table would be without a limit
 
-_REGION, _WINDOW = Message("output.region"), Message("output.window")
+_REGION = Message("output.region")
 
 
 def print_answer(answer: Answer, console: Console, with_text: bool = True) -> None:
@@ -36,14 +36,8 @@ def print_answer(answer: Answer, console: Console, with_text: bool = True) -> No
         table = _table(answer, language)
         narrow = console.measure(table, options=console.options.update(width=MAX_COLUMNS)).maximum > console.width
         console.print(Text("\n").join(_lines(answer, language)) if narrow else table, soft_wrap=narrow)
-    confidence = answer.labels[0].confidence if answer.labels else answer.confidence  # of all labels together
-    if confidence is not None and answer.text == answer.words:
-        line(Message("output.labelled", label=SCORE, value=f"{confidence:.2f}"))
-    if (certified := certified_accuracy(answer)) is not None:
-        line(certified)
-    if answer.image.window:
-        centre, width = answer.image.window
-        line(Message("output.labelled", label=_WINDOW, value=f"{centre:g}, {width:g}"))
+    for message in figures_of_all(answer):
+        line(message)
     for warning in answer.warnings:
         line(Message("output.warning", warning=warning), "yellow")
     console.print(Text(NOTICES[language], style="dim"), soft_wrap=True)

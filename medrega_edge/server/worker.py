@@ -261,7 +261,8 @@ class Worker:
         from medrega_edge.output.dicom.writer import made_objects
 
         answer, drawn = self._drawn(job.picture, job.question)
-        made = made_objects(answer, self._data(job.picture.image), drawn, (job.kind,))
+        data, english = self._data(job.picture.image), self._engine.terminology.english
+        made = made_objects(answer, data, drawn, (job.kind,), job.question.question, english=english)
         return answer.to_dict(), made[job.kind]
 
     def _data(self, image: str) -> bytes:

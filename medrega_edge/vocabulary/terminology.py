@@ -211,6 +211,11 @@ class Terminology:
         parts = parts_of(self.mask(text))
         return [number for number, part in enumerate(parts, 1) if "\0" not in part and may_be_name(part)]
 
+    @cached_property
+    def english(self) -> dict[str, str]:
+        """The English name of each label, by its Chinese name."""
+        return {chinese: english for english, chinese in reversed(self.labels)}
+
     def name(self, label_en: str, language: Language) -> str:
         """Return the name of a label in a language; the English name for an unknown label."""
         return self._chinese.get(label_en, label_en) if language is Language.ZH else label_en

@@ -18,10 +18,12 @@ from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.intent import build_request
+from medrega_edge.vocabulary.terminology import Terminology
 
 
 class StubEngine:
     asked = 0
+    terminology = Terminology(())
 
     def open(self, path, view=View()):
         return self.encode(read_image(path, view))

@@ -242,3 +242,25 @@ def test_without_reportlab_it_is_told_before_any_work(tmp_path, monkeypatch):
     with raises_code(ResourceError, "output.needs_reportlab"):
         object_paths(tmp_path, ("sr", "pdf"), scan)
     assert sorted(object_paths(tmp_path, KINDS[:4], scan)) == ["gsps", "sc", "seg", "sr"]
+
+
+@needs_poppler
+def test_pixels_that_are_not_square_keep_their_shape(tmp_path):
+    (tmp_path / "page.pdf").write_bytes(page_of(made(dicom(noise[0], bits=12, **STUDY | {"PixelSpacing": ["0.5", "0.25"]}))))
+    run = subprocess.run(["pdfimages", "-list", tmp_path / "page.pdf"], capture_output=True, text=True, check=True)
+    columns = dict(
+        zip(*(line.split() for line in run.stdout.replace("-" * 87, "").split("\n") if line.strip("- ")), strict=False)
+    )
+    assert int(columns["x-ppi"]) / int(columns["y-ppi"]) == pytest.approx(2, abs=0.05)
+
+
+@needs_poppler
+def test_an_answer_in_words_has_its_score(tmp_path):
+    data = dicom(noise[0], bits=12, **STUDY)
+    answer, picture = answer_about(data, count=0)
+    facts = PageFacts("Doe Jane", "1", "2026-01-01", "2.25.9", datetime.now())
+    text = words(answer_page(dataclasses.replace(answer, text="Yes.", confidence=0.83), "Is it?", picture, facts), tmp_path)
+    assert "answer: Yes." in text and "score: 0.83" in text
+    unsure = dataclasses.replace(answer, text="Not sure.", guess="Yes.", confidence=0.3)
+    text = words(answer_page(unsure, "Is it?", picture, facts), tmp_path)
+    assert "answer: Not sure." in text and "0.30" not in text

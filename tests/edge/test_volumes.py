@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -121,6 +122,8 @@ class SlicesEngine(StubEngine):
     has_masks = False
 
     class terminology:  # noqa: N801
+        english: ClassVar = {}
+
         @staticmethod
         def find(text):
             return [name for name in (("liver", "肝脏"), ("spleen", "脾脏")) if name[0] in text]
@@ -148,6 +151,8 @@ class LesionsEngine(SlicesEngine):
     """Sees two lesions of one name in each slice, and two livers."""
 
     class terminology:  # noqa: N801
+        english: ClassVar = {}
+
         @staticmethod
         def find(text):
             return [name for name in (("liver", "肝脏"), ("lung tumor", "肺肿瘤")) if name[0] in text]

@@ -21,6 +21,7 @@ from medrega_edge.node import rules
 from medrega_edge.node.answering import answered
 from medrega_edge.node.config import Rule
 from medrega_edge.node.records import Instance
+from medrega_edge.vocabulary.terminology import Terminology
 from tests.codes import raises_code
 from tests.edge.dicoms import dicom
 from tests.edge.stub import StubEngine
@@ -53,11 +54,7 @@ class Seeing(StubEngine):
         inside[5:9, 4:12] = True
         return tuple(dataclasses.replace(region, mask=Mask.of(inside, 0.9)) for region in regions), []
 
-    @property
-    def terminology(self):
-        from medrega_edge.vocabulary.terminology import Terminology
-
-        return Terminology((("liver", "肝脏"),), {})
+    terminology = Terminology((("liver", "肝脏"),), {})
 
 
 def shown(values, sees=True):
@@ -135,9 +132,9 @@ def test_every_frame_is_asked_and_those_with_a_region_get_objects(tmp_path):
     assert engine.asked == 6
     assert [one.Modality for one in made] == ["SR", "PR", "OT"] * 2
     assert [set(find(one, "ReferencedFrameNumber")) for one in made] == [{2}] * 3 + [{5}] * 3
-    # The objects of a kind are one series, whose instances are counted.
+    # The objects of a kind are one series.
     assert len({one.SeriesInstanceUID for one in made}) == 3
-    assert [one.InstanceNumber for one in made] == [1, 1, 1, 2, 2, 2]
+    assert [one.InstanceNumber for one in made] == [10_002] * 3 + [10_005] * 3  # instance 1, frames 2 and 5
     assert "all 6 frames of the file were asked; results are about the 2 with a region" in warnings_of(made[0])
 
 
@@ -234,3 +231,45 @@ def test_every_object_that_comes_back_is_left_alone(tmp_path):
         except ImageError:
             continue
         assert "dicom.own_result" in [warning.code for warning in image.warnings], dataset.Modality
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_default_package_answers_the_sample(engine, tmp_path, language):
+    pytest.importorskip("reportlab", reason="a PDF needs the extra [pacs]")
+    from medrega_edge.images.samples import sample_path
+
+    data = sample_path("abdomen-mri").read_bytes()
+    rule = dataclasses.replace(LIVER, question="", segment=("liver", "spleen"), outputs=("sr", "gsps", "sc", "seg", "pdf"))
+    made = answered(engine, [stored(tmp_path, data)], rule, language)
+    assert [one.kind for one in made] == list(rule.outputs)
+    report, state, _, masks, page = read(made)
+    reported = [uid for uid in find(report, "UID") if uid.startswith("2.25.")]
+    for numbers in (find(masks, "TrackingUID"), find(state, "TrackingUID")):
+        assert numbers and set(numbers) <= set(reported)
+    assert page.EncapsulatedDocument.startswith(b"%PDF-")
+    assert {"en": "liver", "zh": "肝脏"}[language] in find(report, "TextValue")
+
+
+def test_objects_about_the_slices_of_a_series_stand_in_one_series(tmp_path):
+    def made(number, rule=LIVER, language="en", **tags):
+        names = {"InstanceNumber": str(number), "SOPInstanceUID": f"2.25.55{number}"}
+        instance = stored(tmp_path, dicom(shown(pixels[0]), kind=MR, **STUDY | names | tags), number)
+        return read(answered(Seeing(), [instance], rule, language))
+
+    first, second = made(3), made(8)
+    assert [one.SeriesInstanceUID for one in first] == [one.SeriesInstanceUID for one in second]
+    assert len({one.SeriesInstanceUID for one in first}) == 3
+    assert [one.SeriesNumber for one in first] == [one.SeriesNumber for one in second] == [7000, 7001, 7002]
+    assert [(one.InstanceNumber, other.InstanceNumber) for one, other in zip(first, second, strict=True)] == [(3, 8)] * 3
+    assert len({one.SOPInstanceUID for one in (*first, *second, *made(3))}) == 9
+    others = [
+        made(3, SeriesInstanceUID="2.25.77"),
+        made(3, StudyInstanceUID="2.25.78"),
+        made(3, dataclasses.replace(LIVER, name="again")),
+        made(3, dataclasses.replace(LIVER, question="locate the spleen")),
+        made(3, language="zh"),
+    ]
+    assert len({objects[0].SeriesInstanceUID for objects in (first, *others)}) == 6
+    (report,) = made(3, dataclasses.replace(LIVER, outputs=("sr",)))  # other outputs beside it change nothing
+    assert report.SeriesInstanceUID == first[0].SeriesInstanceUID
+    assert made(4, InstanceNumber="")[0].InstanceNumber == 1

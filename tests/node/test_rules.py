@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medrega_edge.domain import MANUFACTURER
+from medrega_edge.domain import MANUFACTURER, NOTICE
 from medrega_edge.node.config import Rule
 from medrega_edge.node.records import Instance
 from medrega_edge.node.rules import LeftOut, jobs_of, plan_of
@@ -119,4 +119,6 @@ def test_own_results_are_never_asked_again(study):
     ]
     any_modality = dataclasses.replace(LIVER, modality=())
     assert asked(instances, any_modality) == [("liver", [3])]
-    assert counts(instances, any_modality) == {LeftOut.OWN.value: 3, "no_image": 0, "no_rule": 0}
+    instances += [study.instance("OT", description=f"AI picture (SC). {NOTICE}", Manufacturer="Archive")]
+    assert asked(instances, any_modality) == [("liver", [3])]
+    assert counts(instances, any_modality) == {LeftOut.OWN.value: 4, "no_image": 0, "no_rule": 0}

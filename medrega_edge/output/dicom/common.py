@@ -18,6 +18,7 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import MANUFACTURER, NOTICE
 
 _PROCESSING = Code("109102", "DCM", "Processing Equipment")
+SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
 
 
 def new_uid() -> str:
@@ -25,9 +26,14 @@ def new_uid() -> str:
     return str(generate_uid(prefix=None))
 
 
+def same_uid(*parts: str) -> str:
+    """A UID of the kind 2.25 that is always the same for the same texts, and another one for others."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, repr(parts)).int}"
+
+
 def device_uid(model: ModelFacts) -> str:
     """The UID of a package as a device: always the same for the same weights, another one for others."""
-    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, model.sha256).int}"
+    return same_uid(model.sha256)
 
 
 def identity(series_number: int, content: str, model: ModelFacts) -> dict[str, Any]:

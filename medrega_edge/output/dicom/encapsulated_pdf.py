@@ -13,6 +13,7 @@ from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from medrega_edge.answer import Answer
 from medrega_edge.domain import NOTICE
+from medrega_edge.images.dicom.geometry import pixel_aspect_ratio
 from medrega_edge.output.dicom.common import identity
 from medrega_edge.output.dicom.patient_and_study import remove_escapes
 from medrega_edge.output.pdf_page import PageFacts, answer_page
@@ -51,18 +52,19 @@ def encapsulated_pdf(answer: Answer, source: Dataset, series_number: int, pictur
     made.ConceptNameCodeSequence = [CodedConcept.from_code(_TITLE)]
     made.VerificationFlag = "UNVERIFIED"
     made.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    page = answer_page(answer, question, picture, _facts(made, source, now))
+    page = answer_page(answer, question, picture, _facts(made, source, answer.image.frame, now))
     made.EncapsulatedDocument = page + b"\0" * (len(page) % 2)
     made.EncapsulatedDocumentLength = len(page)
     return made
 
 
-def _facts(made: Dataset, source: Dataset, now: datetime) -> PageFacts:
+def _facts(made: Dataset, source: Dataset, frame: int | None, now: datetime) -> PageFacts:
     names = str(made.get("PatientName") or "").split("=")[:2]  # in letters, and in characters
     name = " / ".join(filter(None, (" ".join(part.replace("^", " ").split()) for part in names)))
     date = str(made.get("StudyDate") or "")
     date = f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else date
-    return PageFacts(name, str(made.get("PatientID") or ""), date, str(source.SOPInstanceUID), now)
+    down, across = pixel_aspect_ratio(source, frame)
+    return PageFacts(name, str(made.get("PatientID") or ""), date, str(source.SOPInstanceUID), now, (down, across))
 
 
 def _reference(source: Dataset) -> Dataset:

@@ -19,6 +19,7 @@ _MAY_BE_EMPTY = (  # type 2: they have to be there
 )
 _TEXTS = ("PatientName", "PatientID", "ReferringPhysicianName", "AccessionNumber", "StudyID", "StudyDescription")
 _SEXES = ("", "M", "F", "O")
+_OLD_DATE = re.compile(r"(\d{4})\.(\d\d)\.(\d\d)")  # of ACR-NEMA, which files from before DICOM have, and pydicom reads
 _EXTENSIONS = [name for name in python_encoding if name.startswith("ISO 2022 IR ")]
 _ESCAPE = re.compile(r"\x1b[ -/]*[0-~]")  # a sequence of ISO 2022
 
@@ -34,6 +35,8 @@ def complete(scan: Dataset) -> None:
             raise ImageError("output.scan_lacks", keyword=keyword)
     _set_character_sets(scan)
     for keyword in _MAY_BE_EMPTY:
+        if keyword.endswith("Date") and (old := _OLD_DATE.fullmatch(str(scan.get(keyword)))):
+            setattr(scan, keyword, "".join(old.groups()))
         if not scan.get(keyword) or not _is_allowed(keyword, scan.get(keyword)):
             setattr(scan, keyword, "")
 

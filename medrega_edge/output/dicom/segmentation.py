@@ -15,10 +15,7 @@ from medrega_edge.answer import Answer, ImageFacts, ModelFacts
 from medrega_edge.domain import MANUFACTURER, NOTICE
 from medrega_edge.errors import UsageError
 from medrega_edge.output.dicom.common import identity
-from medrega_edge.output.dicom.structured_report import finding
 from medrega_edge.output.dicom.tracking import Tracking
-from medrega_edge.vocabulary.terminology import term_of
-from medrega_edge.vocabulary.wording import is_finding
 from medrega_edge.volumes.answer import VolumeAnswer
 
 MOST_PIXELS = 400_000_000  # of all segments, a byte each while the object is made
@@ -37,7 +34,7 @@ def segmentation(answer: Answer, source: Dataset, series_number: int, tracked: S
     for segment, (region, _) in enumerate(masked):
         if region.mask is not None:
             inside[0, ..., segment] = region.mask.inside()
-    named = [(region.label, region.mask.score, tracking) for region, tracking in masked if region.mask]
+    named = [(region.mask.score, tracking) for region, tracking in masked if region.mask]
     return _made([source], inside, named, answer.model, series_number)
 
 
@@ -55,7 +52,7 @@ def segmentation_of_series(
         for one, mask in zip(region.boxes, region.masks, strict=True):
             if mask is not None:
                 inside[places[one.slice], ..., segment] = mask.inside()
-    named = [(region.label, fmean(mask.score for mask in region.masks if mask), tracking) for region, tracking in masked]
+    named = [(fmean(mask.score for mask in region.masks if mask), tracking) for region, tracking in masked]
     return _made([*sources.values()], inside, named, answer.model, series_number)
 
 
@@ -74,11 +71,11 @@ def _empty(sources: Collection[Dataset], image: ImageFacts, segments: int) -> np
 def _made(
     sources: list[Dataset],
     inside: npt.NDArray[np.uint8],
-    named: Sequence[tuple[str, float, Tracking]],
+    named: Sequence[tuple[float, Tracking]],
     model: ModelFacts,
     series_number: int,
 ) -> Dataset:
-    """Make the object of `inside` `[sources, height, width, segments]`, each with label, score of the mask, and tracking."""
+    """Make the object of `inside` `[sources, height, width, segments]`, each with the score of its mask and its tracking."""
     made: Dataset = seg.Segmentation(
         source_images=sources,
         pixel_array=inside,
@@ -91,15 +88,14 @@ def _made(
     return made
 
 
-def _description(number: int, label: str, score: float, tracking: Tracking, model: ModelFacts) -> seg.SegmentDescription:
+def _description(number: int, score: float, tracking: Tracking, model: ModelFacts) -> seg.SegmentDescription:
     """One segment: its name, its code, and what made it."""
-    term = term_of(label)
     parameters = {"notice": NOTICE, "package": model.sha256, "precision": model.precision, "mask score": f"{score:.4f}"}
     return seg.SegmentDescription(
         segment_number=number,
-        segment_label=label[:64],
-        segmented_property_category=_ABNORMAL if term is not None and is_finding(term.en) else _ANATOMY,
-        segmented_property_type=finding(label),
+        segment_label=tracking.label[:64],
+        segmented_property_category=_ABNORMAL if tracking.is_abnormal else _ANATOMY,
+        segmented_property_type=tracking.code,
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             model.name, _NEURAL_NETWORK, model.version, MANUFACTURER, parameters

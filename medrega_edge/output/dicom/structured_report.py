@@ -6,7 +6,6 @@ and the warnings: an answer without a region is these words alone.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,16 +17,15 @@ from medrega_edge.answer import Answer, ModelFacts, Region
 from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import MANUFACTURER, NOTICE
 from medrega_edge.measures import Measures
-from medrega_edge.output.dicom.common import device_uid, frame_numbers, identity, new_uid, polyline
-from medrega_edge.output.dicom.tracking import Tracking
-from medrega_edge.vocabulary.terminology import term_of
+from medrega_edge.output.dicom.common import SCHEME, device_uid, frame_numbers, identity, new_uid, polyline
+from medrega_edge.output.dicom.tracking import Tracked, Tracking
+from medrega_edge.output.region_rows import figures_of_all
 from medrega_edge.volumes.answer import VolumeAnswer, VolumeRegion
 
 _SQUARE = {"mm": Code("mm2", "UCUM", "square millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
 _LENGTH = {"mm": Code("mm", "UCUM", "millimetre"), "px": Code("{pixels}", "UCUM", "pixels")}
 _MILLILITRE = Code("ml", "UCUM", "millilitre")
 _VALUE = {"HU": Code("[hnsf'U]", "UCUM", "Hounsfield unit")}
-SCHEME = "99MEDREGA"  # designator of our own codes, for what no public scheme has
 _CERTAINTY = Code("certainty", SCHEME, "Certainty")
 _BEST_GUESS = Code("best-guess", SCHEME, "Best guess, which may be wrong")
 _FINDING = Code("121071", "DCM", "Finding")
@@ -36,17 +34,16 @@ _NO_REGION = Code("none", SCHEME, "No region found")
 _IN_WORDS = Code("C0034375", "UMLS", "Qualitative Evaluations")  # container of TID 1500, row 16
 _QUESTION = Code("question", SCHEME, "Question")
 _ANSWER = Code("answer", SCHEME, "Answer of the model")
+_FIGURE = Code("figure", SCHEME, "Figure of the answer")
 _WARNING = Code("warning", SCHEME, "Warning")
 
 
-def structured_report(
-    answer: Answer, source: Dataset, series_number: int, tracked: Sequence[Tracking], question: str = ""
-) -> Dataset:
-    """Build a Comprehensive SR about the scan `source`; `tracked` names each region, `question` is the user's, or empty."""
+def structured_report(answer: Answer, source: Dataset, series_number: int, tracked: Tracked, question: str = "") -> Dataset:
+    """Build a Comprehensive SR about the scan `source`; `tracked` names its findings, `question` is the user's, or empty."""
     frames = frame_numbers(answer)
     seen = sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID, frames)
-    groups = [_region(*pair, answer, source, frames) for pair in zip(answer.regions, tracked, strict=True)]
-    groups += [_without_region(name, _NOT_FOUND, answer.model, [seen]) for name in answer.not_found]
+    groups = [_region(*pair, answer, source, frames) for pair in zip(answer.regions, tracked.regions, strict=True)]
+    groups += [_without_region(tracking, _NOT_FOUND, answer.model, [seen]) for tracking in tracked.absent]
     groups = groups or [_without_region(None, _NO_REGION, answer.model, [seen])]
     return _report(groups, [source], answer, series_number, question)
 
@@ -55,7 +52,7 @@ def structured_report_of_series(
     answer: VolumeAnswer,
     sources: Mapping[int, tuple[Dataset, int | None]],
     series_number: int,
-    tracked: Sequence[Tracking],
+    tracked: Tracked,
     evidence: Sequence[Dataset],
     question: str = "",
 ) -> Dataset:
@@ -64,8 +61,8 @@ def structured_report_of_series(
     `sources` are the scans of all slices with a box, and one at least, each with its frame, by the number of the slice.
     `evidence` are the scans of all slices, of which those without a box may be no more than their UIDs.
     """
-    groups = [_object(*pair, answer.model, sources) for pair in zip(answer.regions, tracked, strict=True)]
-    groups += [_without_region(name, _NOT_FOUND, answer.model, None) for name in answer.absent]
+    groups = [_object(*pair, answer.model, sources) for pair in zip(answer.regions, tracked.regions, strict=True)]
+    groups += [_without_region(tracking, _NOT_FOUND, answer.model, None) for tracking in tracked.absent]
     groups = groups or [_without_region(None, _NO_REGION, answer.model, None)]
     return _report(groups, evidence, answer, series_number, question)
 
@@ -90,8 +87,10 @@ def _report(
 
 
 def _in_words(answer: Answer | VolumeAnswer, question: str) -> list[Any]:
-    """What was asked, the answer, and what the user is warned of, as text: a report of boxes alone would lose it."""
+    """What was asked, the answer, its figures, and what the user is warned of: a report of boxes alone would lose it."""
     words = [(_QUESTION, question), (_ANSWER, answer.text)]
+    if isinstance(answer, Answer):
+        words += [(_FIGURE, figure.text(answer.language)) for figure in figures_of_all(answer)]
     words += [(_WARNING, warning.text(answer.language)) for warning in answer.warnings]
     items = [sr.TextContentItem(name, text, relationship_type="CONTAINS") for name, text in words if text.strip()]
     container = sr.ContainerContentItem(_IN_WORDS, relationship_type="CONTAINS")
@@ -105,7 +104,7 @@ def _region(region: Region, tracking: Tracking, answer: Answer, source: Dataset,
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(tracking.uid, tracking.identifier),
         referenced_region=_image_region(region.box, source, frames),
-        finding_type=finding(region.label),
+        finding_type=tracking.code,
         algorithm_id=_algorithm(answer.model),
         measurements=[*scores, *_measurements(region, answer)],
         qualitative_evaluations=_certainty(answer.is_best_guess(region)),
@@ -128,7 +127,7 @@ def _object(
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(tracking.uid, tracking.identifier),
         referenced_regions=places,
-        finding_type=finding(region.label),
+        finding_type=tracking.code,
         algorithm_id=_algorithm(model),
         measurements=measurements,
         qualitative_evaluations=_certainty(region.is_best_guess),
@@ -168,13 +167,14 @@ def _diameters(measures: Measures) -> Iterator[Any]:
         yield sr.Measurement(name, round(diameter.length, 2), _LENGTH[measures.unit])
 
 
-def _without_region(name: str | None, value: Code, model: ModelFacts, images: Sequence[Any] | None) -> Any:
+def _without_region(tracking: Tracking | None, value: Code, model: ModelFacts, images: Sequence[Any] | None) -> Any:
     """What was searched for in the images, None for all of the series, and not found; without a name that nothing was."""
+    uid, identifier = (new_uid(), "no region") if tracking is None else (tracking.uid, tracking.identifier)
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=new_uid(), identifier=(name or "no region")[:64]),
+        tracking_identifier=sr.TrackingIdentifier(uid, identifier),
         source_images=images,
         algorithm_id=_algorithm(model),
-        finding_type=None if name is None else finding(name),
+        finding_type=None if tracking is None else tracking.code,
         qualitative_evaluations=[sr.QualitativeEvaluation(_FINDING, value)],
     )
 
@@ -182,11 +182,3 @@ def _without_region(name: str | None, value: Code, model: ModelFacts, images: Se
 def _algorithm(model: ModelFacts) -> Any:
     parameters = [NOTICE, f"package {model.sha256}", f"precision {model.precision}"]
     return sr.AlgorithmIdentification(model.name, model.version, parameters, manufacturer=MANUFACTURER)
-
-
-def finding(label: str) -> Any:
-    """Return the label's SNOMED CT code where the terminology has one, else a code of our own whose meaning is the label."""
-    term = term_of(label)
-    if term is None or term.snomed is None:
-        return Code(hashlib.sha256(label.encode()).hexdigest()[:16], SCHEME, label[:64])
-    return Code(term.snomed, "SCT", term.en)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydicom.dataelem import DataElement
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from medrega_edge.answer import Answer, ModelFacts
-    from medrega_edge.output.dicom.tracking import Tracking
+    from medrega_edge.output.dicom.tracking import Tracked
     from medrega_edge.volumes.answer import VolumeAnswer
 
 # By whether the scan has several frames.
@@ -60,7 +61,8 @@ SOP_CLASSES = {  # of the objects that there are, by the kind that names them
 }
 KINDS = tuple(SOP_CLASSES)
 VOLUME_KINDS = ("sr", "seg")  # that there are of a whole series
-FIRST_SERIES_NUMBER = 7000
+SERIES_NUMBERS = {kind: 7000 + place for place, kind in enumerate(KINDS)}
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 class Place(NamedTuple):
@@ -78,7 +80,7 @@ class _Subject:
     source: Dataset
     picture: Image.Image
     question: str
-    tracked: tuple[Tracking, ...]
+    tracked: Tracked
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
@@ -107,7 +109,14 @@ def object_paths(folder: Path, kinds: Sequence[str], image: Path) -> dict[str, P
     return paths
 
 
-def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[str, Path], question: str = "") -> None:
+def write_objects(
+    answer: Answer,
+    scan: Path,
+    picture: Image.Image,
+    paths: dict[str, Path],
+    question: str = "",
+    english: Mapping[str, str] = NO_NAMES,
+) -> None:
     """Write an object for each kind in `paths` about an answer to a DICOM scan; `picture` has the regions drawn.
 
     Raises UsageError if the scan is no DICOM file or has changed since, and as `segmentation` does; ImageError if it lacks
@@ -117,7 +126,7 @@ def write_objects(answer: Answer, scan: Path, picture: Image.Image, paths: dict[
     _check_scan(data)
     for path in paths.values():
         check_output_path(path, scan)
-    _write(made_objects(answer, data, picture, tuple(paths), question), paths)
+    _write(made_objects(answer, data, picture, tuple(paths), question, english=english), paths)
 
 
 def made_objects(
@@ -127,27 +136,29 @@ def made_objects(
     kinds: Sequence[str],
     question: str = "",
     places: Mapping[str, Place] | None = None,
+    english: Mapping[str, str] = NO_NAMES,
 ) -> dict[str, bytes]:
     """Return the bytes of an object of each kind about an answer to a DICOM scan, whose file has the bytes `data`.
 
     `picture` has the regions drawn. `question` is the user's; without one the report leaves it out, and the page of a PDF
-    says how it was understood. An object whose kind is in `places` stands there, another one in a new series. Raises as
+    says how it was understood. An object whose kind is in `places` stands there, another one in a new series. `english` has
+    the English names of labels that are in Chinese, as `Terminology.english`: codes are found by them. Raises as
     `write_objects`.
     """
     _check_scan(data)
     if hashlib.sha256(data).hexdigest() != answer.image.sha256:
         raise UsageError("output.scan_changed")
     check_libraries(kinds)
-    from medrega_edge.output.dicom.tracking import tracking_of
+    from medrega_edge.output.dicom.tracking import track
 
     with _quiet():
         source = read_header(data, Message("image.given"))
         with as_image_error(Message("output.scan_incomplete")):
             complete(source)
             stated = _stand_in([source])
-            tracked = tracking_of([region.label for region in answer.regions])
+            tracked = track(answer, english)
             subject = _Subject(answer, source, picture, question, tracked)
-            built = {kind: _build(kind, subject, FIRST_SERIES_NUMBER + number) for number, kind in enumerate(kinds)}
+            built = {kind: _build(kind, subject) for kind in kinds}
             for kind, place in (places or {}).items():
                 if kind in built:
                     built[kind].SeriesInstanceUID, built[kind].InstanceNumber = place
@@ -155,7 +166,11 @@ def made_objects(
 
 
 def write_volume_objects(
-    answer: VolumeAnswer, files: Sequence[tuple[Path, int | None]], paths: dict[str, Path], question: str = ""
+    answer: VolumeAnswer,
+    files: Sequence[tuple[Path, int | None]],
+    paths: dict[str, Path],
+    question: str = "",
+    english: Mapping[str, str] = NO_NAMES,
 ) -> None:
     """Write an object for each kind in `paths` about a whole series, of whose slices `files` are the files and frames.
 
@@ -163,21 +178,25 @@ def write_volume_objects(
     """
     for path in paths.values():
         check_output_path(path, *(file for file, _ in files))
-    _write(made_volume_objects(answer, files, tuple(paths), question), paths)
+    _write(made_volume_objects(answer, files, tuple(paths), question, english), paths)
 
 
 def made_volume_objects(
-    answer: VolumeAnswer, files: Sequence[tuple[Path, int | None]], kinds: Sequence[str], question: str = ""
+    answer: VolumeAnswer,
+    files: Sequence[tuple[Path, int | None]],
+    kinds: Sequence[str],
+    question: str = "",
+    english: Mapping[str, str] = NO_NAMES,
 ) -> dict[str, bytes]:
     """Return the bytes of an object of each kind about a whole series; the rest as in `write_volume_objects`."""
     check_libraries(kinds)
     from medrega_edge.output.dicom.segmentation import segmentation_of_series
     from medrega_edge.output.dicom.structured_report import structured_report_of_series
-    from medrega_edge.output.dicom.tracking import tracking_of
+    from medrega_edge.output.dicom.tracking import track
 
     masked = {one.slice for r in answer.regions for one, mask in zip(r.boxes, r.masks, strict=False) if mask}
     numbers = sorted({one.slice for region in answer.regions for one in region.boxes}) or [len(files) // 2]
-    tracked = tracking_of([region.label for region in answer.regions])
+    tracked = track(answer, english)
     with _quiet(), as_image_error(Message("output.scan_incomplete")):
         read = cache(lambda path: read_header(path.read_bytes(), Message("image.given")))  # one file may hold all slices
         sources = {number: read(files[number][0]) for number in numbers}
@@ -187,14 +206,14 @@ def made_volume_objects(
             complete(source)
         stated = _stand_in([*sources.values(), *others])
         objects: dict[str, bytes] = {}
-        for number, kind in enumerate(kinds):
+        for kind in kinds:
             if kind == "sr":
                 framed = {place: (source, files[place][1]) for place, source in sources.items()}
                 evidence = [*sources.values(), *others]
-                made = structured_report_of_series(answer, framed, FIRST_SERIES_NUMBER + number, tracked, evidence, question)
+                made = structured_report_of_series(answer, framed, SERIES_NUMBERS[kind], tracked, evidence, question)
             else:
                 own = {place: source for place, source in sources.items() if place in masked}
-                made = segmentation_of_series(answer, own, FIRST_SERIES_NUMBER + number, tracked)
+                made = segmentation_of_series(answer, own, SERIES_NUMBERS[kind], tracked.regions)
             objects[kind] = _encode(made, stated, answer.model)
     return objects
 
@@ -247,23 +266,24 @@ def check_libraries(kinds: Sequence[str]) -> None:
             raise ResourceError("output.needs_reportlab") from None
 
 
-def _build(kind: str, subject: _Subject, series_number: int) -> Dataset:
+def _build(kind: str, subject: _Subject) -> Dataset:
     from medrega_edge.output.dicom.presentation_state import presentation_state
     from medrega_edge.output.dicom.secondary_capture import secondary_capture
     from medrega_edge.output.dicom.segmentation import segmentation
     from medrega_edge.output.dicom.structured_report import structured_report
 
     answer, source, tracked = subject.answer, subject.source, subject.tracked
+    series_number = SERIES_NUMBERS[kind]
     if kind == "sr":
         return structured_report(answer, source, series_number, tracked, subject.question)
     if kind == "seg":
-        return segmentation(answer, source, series_number, tracked)
+        return segmentation(answer, source, series_number, tracked.regions)
     if kind == "pdf":
         from medrega_edge.output.dicom.encapsulated_pdf import encapsulated_pdf  # only here: it needs reportlab
 
         return encapsulated_pdf(answer, source, series_number, subject.picture, subject.question)
     if kind == "gsps":
-        made = presentation_state(answer, source, series_number, tracked)
+        made = presentation_state(answer, source, series_number, tracked.regions)
     else:
         made = secondary_capture(answer, source, series_number, subject.picture)
     made.Laterality = None  # has to be there, and only a person knows it
