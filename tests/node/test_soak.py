@@ -180,7 +180,7 @@ def test_what_lies_about_is_seen(tmp_path):
 
 def test_a_name_in_the_queue_is_seen(tmp_path):
     seen = right()
-    (tmp_path / "queue.sqlite").write_bytes(b"\0" + seen.sources[0].study_uid.encode() + b"\0")
+    (tmp_path / "queue.sqlite").write_bytes(b"\0" + seen.sources[0].study_uid.encode() + b"1.2.840")
     (tmp_path / "audit.jsonl").write_bytes(b"{}")
     assert list(checks._forgotten(seen, tmp_path)) == ["queue.sqlite names 1 UIDs of what was deleted"]
 

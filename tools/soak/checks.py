@@ -6,13 +6,14 @@ import re
 from collections import Counter
 
 from pydicom import dcmread
+from pydicom.uid import PYDICOM_ROOT_UID
 
 from medrega_edge.errors import MedregaError
 from medrega_edge.io.audit import verify
 from tools.soak.instances import KINDS, PATIENT, Fate
 
 STAYS = {"queue.sqlite", "lock", "audit.jsonl", "received", "results", "rejected"}  # in the folder of a stopped node
-UID = re.compile(rb"[0-9]+(?:\.[0-9]+){4,}")
+ROOT = PYDICOM_ROOT_UID.encode()  # of all UIDs that the soak makes
 
 
 def problems(seen, state):
@@ -118,9 +119,17 @@ def _forgotten(seen, state):
     sent = {uid for source in seen.sources for uid in (source.sop_uid, source.study_uid, source.series_uid)}
     for name in ("queue.sqlite", "audit.jsonl"):
         data = (state / name).read_bytes()
-        named = {uid.decode() for uid in UID.findall(data)} & (sent - kept)
+        named = set(_uids_in(data, sent - kept))
         if named or PATIENT.encode() in data:
             yield f"{name} names {len(named)} UIDs of what was deleted"
+
+
+def _uids_in(data, uids):
+    """Those of the UIDs that stand anywhere in the data; texts follow each other in a database without a mark."""
+    lengths = {len(uid) for uid in uids}
+    for found in re.finditer(re.escape(ROOT), data):
+        begun = found.start()
+        yield from uids & {data[begun : begun + length].decode("latin-1") for length in lengths}
 
 
 def _audit(seen, state):
