@@ -188,7 +188,7 @@ def test_a_name_in_the_queue_is_seen(tmp_path):
 # --- figures ---
 
 
-def samples(slope, lives=(100, 900), threads=8):
+def samples(slope, lives=(100, 1400), threads=8):
     """Memory of lives of the node, one sample for each instance, with some noise."""
     made, answered = [], 0
     for life, length in enumerate(lives, 1):
@@ -202,8 +202,8 @@ def samples(slope, lives=(100, 900), threads=8):
 def test_the_slope_of_the_longest_life():
     found = figures.memory(samples(20.0))
     life = found["longest_life"]
-    assert life["instances"] == 899 and abs(life["slope_mb_per_1000"] - 20) < 1
-    assert {at: point["life"] for at, point in found["at_instances"].items()} == {500: 2, 1000: 2}
+    assert life["instances"] == 1399 and abs(life["slope_mb_per_1000"] - 20) < 1
+    assert {at: point["life"] for at, point in found["at_instances"].items()} == {500: 2, 1000: 2, 1500: 2}
     assert len(list(figures.growth({"memory": found}))) == 1
     assert list(figures.growth({"memory": figures.memory(samples(0.0))})) == []
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 import numpy as np
 
-WARM = 100  # instances that a life of the node has answered before its memory is held to be that of its work
+WARM = 300  # instances that a life of the node has answered before its memory is held to be that of its work
+CURVE_EVERY = 50  # instances
 FLAT_MB = 10.0  # of growth for 1,000 instances; see `memory`
 FLAT_MOST = {"threads": 3, "files": 6}  # by which the upper quartile may be higher at the end of a life than at its begin
 MILESTONES = range(500, 100_001, 500)
@@ -90,6 +91,10 @@ def memory(samples):
             "files": _ends(warm, "files"),
         },
     }
+    curve = {(s.answered - longest[0].answered) // CURVE_EVERY: s for s in reversed(longest)}
+    found["longest_life"]["curve_mb"] = {
+        s.answered - longest[0].answered: round(s.rss_mb, 1) for s in sorted(curve.values(), key=lambda s: s.answered)
+    }
     answered = np.array([s.answered for s in warm], float)
     if len(warm) >= 10 and np.ptp(answered):
         rss = np.array([s.rss_mb for s in warm])
@@ -117,7 +122,7 @@ def _ends(samples, name):
 def growth(found):
     """Sentences about what grew in the longest life; none for a life that is too short to tell."""
     life = found["memory"].get("longest_life", {})
-    if life.get("instances", 0) < 5 * WARM:
+    if life.get("instances", 0) < 3 * WARM:
         return
     if life["slope_mb_per_1000"] > FLAT_MB:
         yield f"memory grows by {life['slope_mb_per_1000']} MB for 1,000 instances"
