@@ -5,10 +5,10 @@ from collections import Counter
 
 import numpy as np
 
-WARM = 300  # instances that a life of the node has answered before its memory is held to be that of its work
+JUDGED = 600  # instances that a life of the node has to have for its memory to be judged, by its second half
 CURVE_EVERY = 50  # instances
-FLAT_MB = 10.0  # of growth for 1,000 instances; see `memory`
-FLAT_MOST = {"threads": 3, "files": 6}  # by which the upper quartile may be higher at the end of a life than at its begin
+FLAT_MB = 5.0  # of growth for 1,000 instances; see `memory`
+FLAT_MOST = {"threads": 3, "files": 6}  # by which the upper quartile may be higher at the end of that half than at its begin
 MILESTONES = range(500, 100_001, 500)
 
 
@@ -62,9 +62,10 @@ def _spread(values):
 def memory(samples):
     """How memory, threads and files went, over all lives of the node and in the longest one.
 
-    Flat is a slope of resident memory of at most FLAT_MB for 1,000 instances in the longest life, after its first WARM:
-    what an instance leaves behind must be less than a thirtieth of its own size, or some image, answer or association is
-    kept. `slope_error_mb` is one standard error, from the scatter of the samples about the line.
+    Flat is a slope of resident memory of at most FLAT_MB for 1,000 instances over the second half of the longest life:
+    what an instance leaves behind is less than a fortieth of its own size, so no image, answer or association is kept. In
+    the first half the allocator, the threads and the database's cache come to their size; `curve_mb` shows both.
+    `slope_error_mb` is one standard error, from the scatter of the samples about the line.
     """
     milestones = {}
     for sample in samples:
@@ -75,25 +76,26 @@ def memory(samples):
         return {"samples": 0}
     lives = {life: [s for s in samples if s.life == life] for life in {s.life for s in samples}}
     longest = max(lives.values(), key=lambda life: life[-1].answered - life[0].answered)
-    warm = [s for s in longest if s.answered - longest[0].answered >= WARM] or longest
+    first, last = longest[0].answered, longest[-1].answered
+    warm = [s for s in longest if 2 * s.answered >= first + last]
     found = {
         "samples": len(samples),
         "lives": len(lives),
         "at_instances": milestones,
         "most_mb": round(max(s.rss_mb for s in samples), 1),
         "longest_life": {
-            "instances": longest[-1].answered - longest[0].answered,
+            "instances": last - first,
             "samples": len(longest),
-            "first_warm_mb": round(warm[0].rss_mb, 1),
+            "half_way_mb": round(warm[0].rss_mb, 1),
             "last_mb": round(warm[-1].rss_mb, 1),
             "most_mb": round(max(s.rss_mb for s in longest), 1),
             "threads": _ends(warm, "threads"),
             "files": _ends(warm, "files"),
         },
     }
-    curve = {(s.answered - longest[0].answered) // CURVE_EVERY: s for s in reversed(longest)}
+    curve = {(s.answered - first) // CURVE_EVERY: s for s in reversed(longest)}
     found["longest_life"]["curve_mb"] = {
-        s.answered - longest[0].answered: round(s.rss_mb, 1) for s in sorted(curve.values(), key=lambda s: s.answered)
+        s.answered - first: round(s.rss_mb, 1) for s in sorted(curve.values(), key=lambda s: s.answered)
     }
     answered = np.array([s.answered for s in warm], float)
     if len(warm) >= 10 and np.ptp(answered):
@@ -122,7 +124,7 @@ def _ends(samples, name):
 def growth(found):
     """Sentences about what grew in the longest life; none for a life that is too short to tell."""
     life = found["memory"].get("longest_life", {})
-    if life.get("instances", 0) < 3 * WARM:
+    if life.get("instances", 0) < JUDGED:
         return
     if life["slope_mb_per_1000"] > FLAT_MB:
         yield f"memory grows by {life['slope_mb_per_1000']} MB for 1,000 instances"

@@ -43,9 +43,12 @@ def table(result):
         ("seconds from a kill until the node listens", _spread(recovery["until_it_listens"])),
         ("seconds from a kill until it acknowledges the next instance", _spread(recovery["until_it_acknowledges"])),
         ("seconds from a kill until the archive has the next result", _spread(recovery["until_it_has_answered"])),
-        ("resident memory in one life of the node, MB", _memory(result)),
-        ("its slope for 1,000 instances, MB", f"{life['slope_mb_per_1000']:.1f} ± {life['slope_error_mb']:.1f}"),
-        ("threads, files open: at the begin and at the end of that life", _ends(life)),
+        ("resident memory in one life of the node, MB, each 500 answers", _memory(result)),
+        (
+            "its slope over the second half of that life, MB for 1,000 instances",
+            f"{life['slope_mb_per_1000']:.1f} ± {life['slope_error_mb']:.1f}",
+        ),
+        ("threads; open files: at the begin and at the end of that half", _ends(life)),
         ("**lost, doubled, or answered otherwise than they should**", f"**{len(result['problems'])}**"),
     ]
     head = f"Measured {result['measured']}: {machine['processor']}, {machine['threads']} threads; {result['seconds']:.0f} s."
@@ -62,8 +65,8 @@ def sentence(result):
         f"died {result['kills']} times by SIGKILL, the network broke {_cuts(result)} times and the disk was full "
         f"{result['happened'].get('disk full', 0)} times: {'none' if not wrong else wrong} lost or answered twice. "
         f"After a kill the archive had the next result in {until['median']:.1f} s (median; {until['most']:.1f} s at most). "
-        f"Memory stayed between {life['first_warm_mb']:.0f} and {life['most_mb']:.0f} MB over the "
-        f"{life['instances']:,} instances of the longest life."
+        f"In the longest life, of {life['instances']:,} answers, memory was {life['half_way_mb']:.0f} MB half way and "
+        f"{life['last_mb']:.0f} MB at the end."
     )
 
 
@@ -85,13 +88,13 @@ def _spread(found):
 
 def _memory(result):
     life = result["memory"]["longest_life"]
-    points = ", ".join(f"{at['mb']:.0f} at {count}" for count, at in result["memory"]["at_instances"].items())
-    return f"{life['first_warm_mb']:.0f} to {life['last_mb']:.0f} over {life['instances']:,} instances; {points}"
+    points = [at for count, at in life["curve_mb"].items() if int(count) % 500 < 50 and int(count) >= 500]
+    return f"{', '.join(f'{each:.0f}' for each in points)}; {life['last_mb']:.0f} after {life['instances']:,}"
 
 
 def _ends(life):
     (threads, files) = life["threads"], life["files"]
-    return f"{threads['first']:.0f} and {threads['last']:.0f}, {files['first']:.0f} and {files['last']:.0f}"
+    return f"{threads['first']:.0f} and {threads['last']:.0f}; {files['first']:.0f} and {files['last']:.0f}"
 
 
 PAGES = {"SECURITY.md": table, "docs/clinic.md": sentence}

@@ -51,6 +51,7 @@ results_hours = 0
 """
 DISK_MEGABYTES = 256
 MOST_OPEN = 60  # instances that are acknowledged and not answered: what waits in the queue
+KILLED = 1 / 3  # of the instances: kills come until so many are done
 STALLED_SECONDS = 180.0
 SAMPLE_SECONDS = 1.0
 OUTAGE = (2.0, 6.0)  # seconds for which something fails
@@ -59,7 +60,7 @@ DROPPED_AFTER = {"sender": 3_000_000, "archive": 30_000}  # bytes at most
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is sent, and how often what happens. Kills come in the first half; the second is one life of the node."""
+    """How much is sent, and how often what happens. Kills come in the first third; the rest is one life of the node."""
 
     instances: int
     kills: int
@@ -72,7 +73,9 @@ class Plan:
     def schedule(self):
         """Return what happens after which share of the instances is done, in order."""
         dice = random.Random(self.seed)
-        kills = [(dice.uniform(0.01, 0.5), "kill at start" if number % 5 == 4 else "kill") for number in range(self.kills)]
+        kills = [
+            (dice.uniform(0.01, KILLED), "kill at start" if number % 5 == 4 else "kill") for number in range(self.kills)
+        ]
         others = {
             "cut sender": self.cuts,
             "cut archive": self.cuts,
@@ -209,12 +212,12 @@ class Soak:
         self.seen.recoveries.append(times)
 
     def _fill_disk(self, seconds):
-        """Leave no room for a while; every second time the node is killed meanwhile, and started on the full disk."""
+        """Leave no room for a while; where kills still come, the node is killed meanwhile, and started on the full disk."""
         node = self.seen.node
         self._disk.fill(node.process.pid)
         time.sleep(seconds / 2)
         starts = None
-        if self._disk.is_mounted and self._dice.random() < 0.5 and not self._is_second_half():
+        if self._disk.is_mounted and self.seen.sender.done < KILLED * self._plan.instances:
             node.kill()
             self.seen.happened.append((round(time.monotonic() - self._begun, 1), "killed on a full disk"))
             starts = threading.Thread(target=node.start)
@@ -223,9 +226,6 @@ class Soak:
         self._disk.free(node.process.pid)
         if starts is not None:
             starts.join()
-
-    def _is_second_half(self):
-        return self.seen.sender.done > self._plan.instances / 2
 
     @property
     def state(self):
