@@ -804,6 +804,7 @@ TEMPLATES: dict[str, str] = {
     "node.config_volume_confidence": "a volume is answered without a least confidence",
     "node.config_volume_outputs": "of a volume there are {names} only",
     "node.config_wrong_value": "'{key}' in the configuration of the node cannot be used (numbers count from 0): {reason}.",
+    "node.foreign_folder": "The folder of state holds other files, and no queue of a node; name an empty one.",
     "node.in_use": "Another node is using the folder of state; stop it, or name another folder.",
     "node.job_ends_process": "The program ended {count} times while it answered this, so it was given up.",
     "node.newer_queue": "The folder of state was written by a newer version of this program; install that, or name another "

@@ -41,7 +41,7 @@ CREATE TABLE job (
   changed REAL NOT NULL,                 -- when it came into its state
   has_results INTEGER NOT NULL DEFAULT 0,
   is_filed INTEGER NOT NULL DEFAULT 0    -- whether its dead letter is written
-) STRICT;
+);
 CREATE INDEX job_state ON job (state, id);
 CREATE TABLE instance (
   id INTEGER PRIMARY KEY,
@@ -63,7 +63,7 @@ CREATE TABLE instance (
   round INTEGER,                         -- NULL until its study is complete
   completed REAL,                        -- when it was
   is_held INTEGER NOT NULL DEFAULT 1     -- whether its file is there
-) STRICT;
+);
 CREATE INDEX instance_open ON instance (study_hash, received) WHERE round IS NULL;
 CREATE INDEX instance_study ON instance (study_hash, is_held, round);
 CREATE INDEX instance_done ON instance (completed) WHERE is_held = 1 AND round IS NOT NULL;
@@ -71,7 +71,7 @@ CREATE TABLE job_instance (
   job INTEGER NOT NULL REFERENCES job (id),
   instance INTEGER NOT NULL REFERENCES instance (id),
   PRIMARY KEY (job, instance)
-) STRICT, WITHOUT ROWID;
+) WITHOUT ROWID;
 CREATE INDEX job_of_instance ON job_instance (instance);
 CREATE TABLE object (
   job INTEGER NOT NULL REFERENCES job (id),
@@ -81,7 +81,7 @@ CREATE TABLE object (
   sop_uid TEXT NOT NULL,
   bytes INTEGER NOT NULL,
   PRIMARY KEY (job, number)
-) STRICT;
+);
 CREATE TABLE delivery (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   job INTEGER NOT NULL REFERENCES job (id),
@@ -93,14 +93,14 @@ CREATE TABLE delivery (
   changed REAL NOT NULL,
   is_filed INTEGER NOT NULL DEFAULT 0,
   UNIQUE (job, peer)
-) STRICT;
+);
 CREATE INDEX delivery_state ON delivery (state, attempts, id);
 CREATE TABLE peer (
   name TEXT PRIMARY KEY,
   failures INTEGER NOT NULL DEFAULT 0,   -- since the last success
   not_before REAL NOT NULL DEFAULT 0
-) STRICT;
-CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+);
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 
 
@@ -114,10 +114,12 @@ class Queue:
         self.folder, self._limits, self._clock = folder, limits, clock
         self._mutex = threading.RLock()
         self._writing: dict[str, int] = {}  # studies whose folder a thread is writing to, and how many do
+        if not (folder / DATABASE).is_file():
+            if is_beside:
+                raise UsageError("node.no_state")
+            _check_empty(folder)
         self._lock_file = None if is_beside else self._locked()
         try:
-            if is_beside and not (folder / DATABASE).is_file():
-                raise UsageError("node.no_state")
             self._database = self._opened()
             if not is_beside:
                 self._prepare()
@@ -229,6 +231,16 @@ class Queue:
 
     def _counter(self, name: str) -> int:
         return self._number("SELECT value FROM counter WHERE name = ?", name)
+
+
+def _check_empty(folder: Path) -> None:
+    """Raise UsageError for a folder with files of others: it would be tidied up."""
+    try:
+        is_foreign = folder.exists() and any(path.name != LOCK for path in folder.iterdir())
+    except OSError as error:
+        raise unwritable(error) from None
+    if is_foreign:
+        raise UsageError("node.foreign_folder")
 
 
 def count(database: sqlite3.Connection, name: str, by: int = 1) -> None:

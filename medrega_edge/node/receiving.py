@@ -19,7 +19,7 @@ from medrega_edge.node.records import Instance, NewJob, Outcome, Round
 
 ROUNDS_AT_A_TIME = 4  # each may hold thousands of instances
 LANES = 64
-MEGABYTE = 1 << 20
+MEGABYTE = 1_000_000
 LONGEST_UID = 64
 LONGEST_TEXT = 64  # characters of a text of the header: DICOM's own limit for LO
 COLUMNS = {

@@ -10,10 +10,9 @@ from medrega_edge.i18n.message import Message
 from medrega_edge.io.lock import open_locked
 from medrega_edge.node.config import NodeConfig
 from medrega_edge.node.queue import LOCK
+from medrega_edge.node.receiving import MEGABYTE
 from medrega_edge.node.records import Counts
 from medrega_edge.node.store import Store
-
-MEGABYTE = 1e6
 
 
 def is_running(folder: Path) -> bool:

@@ -131,6 +131,17 @@ def test_two_nodes_cannot_have_one_folder(opened, tmp_path):
         assert beside.counts().received == 0
 
 
+def test_a_folder_of_other_things_is_left_alone(tmp_path):
+    kept = tmp_path / "results" / "of a year" / "work.txt"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    tmp_path.chmod(0o755)
+    with raises_code(UsageError, "node.foreign_folder"):
+        Store(tmp_path, Limits())
+    assert kept.read_text() == "mine" and tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
 def test_a_folder_that_no_node_had_is_named(tmp_path):
     with raises_code(UsageError, "node.no_state"):
         Store(tmp_path / "state", Limits(), is_beside=True)
