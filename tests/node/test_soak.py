@@ -1,6 +1,7 @@
 """The soak itself: its short form, that its checks see what is wrong, and that the pages show the newest result."""
 
 import json
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ pytest.importorskip("pynetdicom", reason="needs the extra 'pacs'")
 
 from tools.soak import checks, figures, pages
 from tools.soak.archive import Result
+from tools.soak.failing import Proxy
 from tools.soak.instances import KINDS, Fate, sources_of, studies_of
 from tools.soak.process import Sample
 from tools.soak.run import Plan
@@ -76,6 +78,47 @@ def test_an_instance_is_the_same_each_time_it_is_made(kind):
     assert once == again
     assert changed != once or kind == "photograph"  # of a single colour
     assert changed.SOPInstanceUID == once.SOPInstanceUID == source.sop_uid
+
+
+# --- a network that fails ---
+
+
+def test_a_proxy_passes_cuts_and_ends_connections_in_their_midst():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy = Proxy(lambda: server.getsockname()[1])
+        try:
+            with connected(proxy) as near, server.accept()[0] as far:
+                near.sendall(b"there")
+                assert far.recv(9) == b"there"
+                far.sendall(b"back")
+                assert near.recv(9) == b"back"
+                proxy.cut()
+                assert ends(near) and ends(far)
+            with connected(proxy) as near:
+                assert ends(near)
+            proxy.mend()
+            proxy.drops = lambda: 3
+            with connected(proxy) as near, server.accept()[0] as far:
+                near.sendall(b"there")
+                assert ends(far) and ends(near)
+            assert proxy.dropped == 2
+        finally:
+            proxy.close()
+
+
+def connected(proxy):
+    return socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+
+
+def ends(connection):
+    """Whether a connection comes to its end, whatever arrives before."""
+    connection.settimeout(10)
+    try:
+        while connection.recv(99):
+            pass
+    except ConnectionError:
+        pass
+    return True
 
 
 # --- what is checked ---
