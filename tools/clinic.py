@@ -200,8 +200,13 @@ def _sentence(found):
 
 def renewed(text, result):
     """SECURITY.md with the table of a result in its place."""
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table(result)}\n{END}{rest.partition(END)[2]}"
+    return replaced(text, BEGIN, END, table(result))
+
+
+def replaced(text, begin, end, body):
+    """A document with `body` between the two marks."""
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{body}\n{end}{rest.partition(end)[2]}"
 
 
 def main():

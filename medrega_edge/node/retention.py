@@ -9,10 +9,12 @@ from pathlib import Path
 from medrega_edge.node.config import Retention
 from medrega_edge.node.deliveries import Deliveries
 from medrega_edge.node.files import remove_file, remove_folder
-from medrega_edge.node.queue import count
+from medrega_edge.node.queue import count, queue_error
 
 AT_A_TIME = 500  # rows of one transaction
 HOUR = 3600.0
+WIPE_SECONDS = 24 * HOUR
+WIPED_IN_MEMORY = 256 << 20  # bytes of a database; a larger one passes through a nameless file of the temporary folder
 # Images that no job needs any more: each of their jobs is answered, and its results are with every peer or dead letters.
 DONE_IMAGES = """
 SELECT * FROM instance WHERE is_held = 1 AND round IS NOT NULL AND completed <= :before AND NOT EXISTS (
@@ -35,6 +37,8 @@ BLANK = ", ".join(f"{name} = ''" for name in ("sop_uid", "study_uid", "series_ui
 
 class Retiring(Deliveries):
     """`retire` of the store."""
+
+    _wiped: float | None = None  # when this process wrote the database anew
 
     def retire(self, now: float, retention: Retention) -> None:
         """Delete what the configuration no longer keeps, at the time `now`. Of an instance the hash of its UID stays.
@@ -59,6 +63,24 @@ class Retiring(Deliveries):
             with self._transaction() as database:
                 for row in rows:
                     _forget_job(database, row["id"])
+        self._wipe(now)
+
+    def _wipe(self, now: float) -> None:
+        """Write the database anew at the first call, and then once a day.
+
+        What was blanked is overwritten; but SQLite also moves rows from page to page, and leaves their old bytes behind.
+        """
+        if self._wiped is not None and 0 <= now - self._wiped < WIPE_SECONDS:
+            return
+        with self._mutex:
+            size = self._number("PRAGMA page_count") * self._number("PRAGMA page_size")
+            try:
+                self._database.execute(f"PRAGMA temp_store = {'MEMORY' if size <= WIPED_IN_MEMORY else 'FILE'}")
+                self._database.execute("VACUUM")
+                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                raise queue_error(error) from None
+        self._wiped = now
 
     def _drop_images(self, rows: list[sqlite3.Row]) -> None:
         """Delete the files, then blank the rows: after a kill in between the same files are deleted again."""

@@ -18,6 +18,7 @@ from medrega_edge.errors import ImageError, ResourceError, UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.node.config import Limits, Retention
 from medrega_edge.node.records import NewJob, Outcome
+from medrega_edge.node.retention import WIPE_SECONDS
 from medrega_edge.node.store import Store
 from tests.codes import raises_code
 from tests.node.nodes import RULE, config, data, header, made
@@ -345,6 +346,35 @@ def test_what_is_done_goes_by_rule(opened, clock):
     left = [tuple(row) for row in store._rows("SELECT * FROM instance")]
     assert not [value for row in left for value in row if isinstance(value, str) and "1.2.3" in value]
     assert [len(store._rows(f"SELECT * FROM {table}")) for table in ("job", "delivery", "object", "job_instance")] == [0] * 4
+
+
+def test_no_byte_of_a_moved_row_stays_behind(opened, clock):
+    """SQLite leaves them in free places of its pages; here a connection does that leaves whatever it deletes."""
+    store, private = opened(), b"1.2.826.7.7.7.7"
+    path = store.folder / "queue.sqlite"
+
+    def leave_behind():
+        with sqlite3.connect(path) as careless:
+            careless.execute("PRAGMA secure_delete = OFF")
+            careless.execute("INSERT INTO counter VALUES (?, 0)", (private.decode(),))
+            careless.execute("DELETE FROM counter WHERE name = ?", (private.decode(),))
+            careless.commit()
+            careless.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        careless.close()
+        assert private in path.read_bytes()
+
+    leave_behind()
+    store.retire(clock.now, Retention())
+    assert private not in path.read_bytes()
+    leave_behind()
+    store.retire(clock.now + WIPE_SECONDS - 1, Retention())
+    assert private in path.read_bytes()  # once a day
+    store.retire(clock.now + WIPE_SECONDS, Retention())
+    assert private not in path.read_bytes()
+    leave_behind()
+    store = opened()
+    store.retire(clock.now, Retention())
+    assert private not in path.read_bytes()  # and after each start
 
 
 def test_what_no_rule_fits_goes_too(opened, clock):
