@@ -138,7 +138,8 @@ class _Training:
         self.average = Average([p for p in self.raw.parameters() if p.requires_grad], stage.plan.ema_decay)
         self.step = 0
         if (folder / STATE).is_file():
-            state = torch.load(folder / STATE, map_location=accelerator.device, weights_only=True)
+            # Two processes on processors have the device "cpu:0", where nothing can be loaded.
+            state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
             self.raw.load_state_dict(state["module"])
             self.optimizer.load_state_dict(state["optimizer"])
             for shadow, stored in zip(self.average.shadow, state["average"], strict=True):
