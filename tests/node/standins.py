@@ -158,5 +158,7 @@ def certificates(folder):
             authority, key = made["authority"]
             command += ["-CA", authority, "-CAkey", key, "-addext", "subjectAltName=IP:127.0.0.1"]
             command += ["-addext", "basicConstraints=critical,CA:FALSE"]
+        else:  # Python 3.13 asks authorities for it, as RFC 5280 does
+            command += ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
         subprocess.run(command, check=True, capture_output=True)
     return made
