@@ -9,7 +9,7 @@ from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand
 from medrega_edge.prompts.intent.naming import named, without_side, words_of
-from medrega_edge.prompts.intent.parts import asks_for_something, clauses
+from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses
 from medrega_edge.prompts.intent.phrases import has, without_fillers
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
 from medrega_edge.vocabulary.terminology import Terminology
@@ -57,25 +57,26 @@ def questions_left_out(
     said = clauses(text)
     if len(said) < 2:
         return ()
-    left = [clause for clause, is_asked in said if _is_left(clause, is_asked, intent, terminology, modality)]
+    left = [clause.text for clause in said if _is_left(clause, intent, terminology, modality)]
     return tuple(Message("task.question_left_out", question=clause) for clause in left)
 
 
-def _is_left(clause: str, is_asked: bool, answered: Intent, terminology: Terminology, modality: Modality | None) -> bool:
+def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modality: Modality | None) -> bool:
+    text, is_asked = clause.text, clause.is_asked
     kinds = {answered.kind, *answered.also_asked}
     told = {without_side(name[0]) for name in answered.names}
     unknown = " ".join(answered.unknown)
-    intent = understand(clause, terminology, modality)
+    intent = understand(text, terminology, modality)
     labels = {without_side(name[0]) for name in intent.names} | {without_side(label) for label in intent.meant}
-    said = words_of(named(clause, terminology, modality).masked)
+    said = words_of(named(text, terminology, modality).masked)
     if labels:
         is_bare = not without_fillers(_LINK.sub("", said))
         return not labels & told and (is_asked or is_bare or has("locate", said) or has("presence_strong", said))
-    if intent.unknown or intent.reason or _GOES_WITH.search(clause):
+    if intent.unknown or intent.reason or _GOES_WITH.search(text):
         return is_asked and bool(intent.unknown) and not any(word in unknown for word in intent.unknown)
-    if _WHICH_ONE.search(clause):
+    if _WHICH_ONE.search(text):
         return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & kinds
-    asks = is_asked or has("question", said) or asks_for_something(clause)
+    asks = is_asked or has("question", said) or asks_for_something(text)
     return asks and intent.kind not in kinds and intent.kind not in _COURTESY
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
@@ -86,8 +87,11 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     """
     said: list[str] = []
     history = ""  # "hand x-ray, any fracture?"
-    for piece, is_stated in _pieces(text):
-        asks = _asks(piece, terminology, modality) and not (is_stated and _TELLS.search(piece))
+    for clause in clauses(text):
+        piece = _IF_SO.sub("", clause.text).strip()
+        if not piece:
+            continue
+        asks = _asks(piece, terminology, modality) and not (clause.is_stated and _TELLS.search(piece))
         if asks or (said and _asks_anew(piece, said[-1], terminology, modality)):
             said.append(f"{history}{piece}")
             history = ""
@@ -118,8 +122,8 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
 # A sentence that tells a history: it does not begin with what it asks for.
 _TELLS = re.compile(
     r"^(?!(?:please |pls |now |first |then |also |and |can you |could you |would you )*"
-    r"(?:show|mark|locate|find|outline|segment|box|circle|highlight|draw|count|measure|compare|classify|describe|report|give|tell|say|check|look|identify|name|label|write|trace"
-    r"|contour|where|what|which|how|is|are|does|do|did|has|have|can|could|should|any|who|when|why|whether)\b)[a-z0-9]"
+    r"(?:show|mark|locate|find|outline|segment|box|circle|highlight|draw|count|measure|compare|classify|describe|report"
+    r"|give|tell|say|check|look|identify|name|label|write|trace|contour|where|what|which|how|is|are|does|do|did|has|have|can|could|should|any|who|when|why|whether)\b)[a-z0-9]"
 )
 _IN_PICTURE = re.compile(r"\b(?:in|inside|on) there\b|里[面头]")
 _IS_IT = re.compile(r"^(?:and |or |but )?(?:is|was|could|might|may) (?:it|this|that) (?:be )?(?:an? )?[a-z]+\??$")
@@ -139,33 +143,30 @@ def _with_names_before(piece: str, before: BilingualName, terminology: Terminolo
     return with_names(piece, before)
 
 
-def clauses(text: str) -> list[tuple[str, bool]]:
-    """Return the clauses of a text, in plain script, each with whether a question mark ends it."""
-    pieces, start = [], 0
-    plain = simplified(text).casefold()
+class Clause(NamedTuple):
+    """A clause of a text, in plain script. `is_asked` and `is_stated`: a question mark, or a full stop, ends it."""
+
+    text: str
+    is_asked: bool
+    is_stated: bool
+
+
+def clauses(text: str) -> list[Clause]:
+    """Return the clauses of a text in their order."""
+    found, start, plain = list[Clause](), 0, simplified(text).casefold()
     for match in (*_BOUNDARY.finditer(plain), None):
-        end = match.start() if match else len(plain)
+        end, mark = (match.start(), match.group()) if match else (len(plain), ",")
         clause = plain[start:end].strip(" .!！")
         if re.search(r"\w", clause):
-            is_asked = match is not None and match.group() in "?？" and not plain[:end].endswith(" ")  # "pain ?fracture"
-            pieces.append((clause, is_asked))
+            is_asked = mark in "?？" and not plain[:end].endswith(" ")  # "pain ?fracture"
+            found.append(Clause(clause, is_asked, mark in ".!！"))
         start = match.end() if match else end
-    return pieces
+    return found
 
 
 def asks_for_something(clause: str) -> bool:
     """Whether a clause is a question by its form, or says what to do with the image."""
     return bool(_QUESTION.search(clause)) or any(has(kind, clause) for kind in (*_ASKING, *_NAMELESS) if kind != "locate")
-
-
-def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the pieces of a text, each with whether a full stop ends it."""
-    start, plain = 0, simplified(text).casefold()
-    for match in (*_BOUNDARY.finditer(plain), None):
-        piece = _IF_SO.sub("", plain[start : match.start() if match else len(plain)].strip(" .!！")).strip()
-        if re.search(r"\w", piece):
-            yield piece, match is not None and match.group() in ".!！"
-        start = match.end() if match else len(plain)
 
 
 def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bool:
