@@ -18,6 +18,8 @@ from medrega_edge.node.made import MadeObject
 from medrega_edge.node.sender import DeliveryError, RefusedError
 from tests.node.standins import NODE, SCANNER, Queue, configuration, running, scanner, wait_until
 
+pytestmark = pytest.mark.slow  # half a second each: they wait for a peer to give up
+
 HELD, GONE = "1.2.3.1", "1.2.3.2"
 
 

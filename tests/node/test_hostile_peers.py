@@ -33,6 +33,8 @@ from tests.node.raw_peer import (
 )
 from tests.node.standins import SCANNER, Queue, configuration, instance, running, scanner, wait_until
 
+pytestmark = pytest.mark.slow  # half a second each: they wait for a peer to give up
+
 UID = "1.2.3.4.5"
 VERIFICATION = "1.2.840.10008.1.1"
 
