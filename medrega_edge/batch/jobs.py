@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import astuple, dataclass, replace
@@ -48,7 +49,7 @@ class BatchQuestion:
         return engine.run(image, request, language, min_confidence=min_confidence)
 
 
-class ImageFiles:
+class ImageFiles(ABC):
     """Files that get one question about each picture: DICOM series by series, then other files. A subclass has the files.
 
     `notes` are messages about the series and about files that are left out, for the user.
@@ -84,13 +85,13 @@ class ImageFiles:
         """What tells this job from others."""
         return [self._names, self._place(), astuple(self._question), repr(self._options)]
 
+    @abstractmethod
     def _place(self) -> str:
         """Where the files are, for the key of the job."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _file(self, name: str) -> Path | bytes:
         """The path of a file, or its bytes; raises MedregaError for one that cannot be had."""
-        raise NotImplementedError
 
     @staticmethod
     def name_of(row: Row) -> str | None:

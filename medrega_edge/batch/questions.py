@@ -75,7 +75,7 @@ class Line(Protocol):
 
 
 class TextLine(NamedTuple):
-    """A question whose JSON is at hand."""
+    """A question whose JSON was read already."""
 
     number: int
     json: str
@@ -158,7 +158,7 @@ def _image_key(line: Line) -> object:
 
 
 class Lines(Questions):
-    """Lines at hand, the first of which is item `first` of the job that they are from."""
+    """Lines that were read already. The first is item `first` of its job."""
 
     def __init__(self, lines: Sequence[Line], first: int, folder: Path, options: RowOptions) -> None:
         """Take them."""

@@ -1,7 +1,7 @@
 """One job -> the objects that go back: an instance, every frame of it, or a series as volume.
 
-Of a file with several frames every frame is asked, and objects are made about those with a region; about the middle one
-where none has any, so that an archive sees that the file was looked at. The objects say so.
+The model is asked about every frame of a file. Frames with a region get objects. Where no frame has one, the middle frame
+gets objects, so that an archive sees that the file was answered. The objects say so.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Storage commitment (PS3.4, J): the node says which instances it has on its disk, and asks archives the same.
 
-Either side asks by N-ACTION and is told by N-EVENT-REPORT, on the same association or on a new one.
+Either side asks by N-ACTION. The other side answers by N-EVENT-REPORT, on the same association or on a new one.
 """
 
 from __future__ import annotations

@@ -290,7 +290,7 @@ def _wrong(key: str, reason: Message) -> UsageError:
 
 
 def _tls_below(tls: Tls, base: Path) -> Tls:
-    """The certificates by absolute paths, all of which are there."""
+    """The certificates by absolute paths. Every file exists."""
     found = Tls(base / tls.certificate, base / tls.key, _below(base, tls.authority))
     for key, path in (("certificate", found.certificate), ("key", found.key), ("authority", found.authority)):
         if path is not None and not path.is_file():

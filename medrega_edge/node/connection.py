@@ -59,7 +59,7 @@ class Budget:
 
 
 class Traffic:
-    """What a peer sends on one connection. A broken bound is told to `on_refused`."""
+    """What a peer sends on one connection. `on_refused` gets the message of a bound that the peer breaks."""
 
     def __init__(self, pdu_bytes: int, idle_seconds: float, budget: Budget, on_refused: Callable[[Message], None]) -> None:
         """Take the largest PDU of data in bytes, and the seconds for which a begun PDU is waited for."""

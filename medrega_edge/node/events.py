@@ -20,7 +20,7 @@ def short_hash(uid: str) -> str:
 
 
 class OnEvent(Protocol):
-    """What is told of an event: `on_event("received", peer="ct", instance=short_hash(uid))`. It never raises."""
+    """Takes the events: `on_event("received", peer="ct", instance=short_hash(uid))`. It never raises."""
 
     def __call__(self, event: str, /, **fields: str | int | float) -> None:
         """Take the name of the event and its fields, which name no patient."""

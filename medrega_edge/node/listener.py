@@ -25,7 +25,7 @@ from medrega_edge.node.events import OnEvent
 from medrega_edge.node.peer import Senders
 from medrega_edge.node.receiving import MEGABYTE
 
-WAITING = 16  # connections beyond the associations, so that a peer too many is told so in DICOM
+WAITING = 16  # connections beyond the associations, so that DICOM refuses a peer too many
 POLL_SECONDS = 0.1
 COLLECT_TURNS = 600
 TELL_SECONDS = 3600.0
@@ -34,11 +34,11 @@ TELL_SECONDS = 3600.0
 class Refusals:
     """Tells of refused connections: the 1st, 2nd, 4th, 8th of a kind and so on, for a peer could fill a disk with them.
 
-    After an hour without a line the next one is told again.
+    After an hour without a line the next refusal gets one.
     """
 
     def __init__(self, on_event: OnEvent, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take what is told."""
+        """`on_event` gets the lines."""
         self._on_event, self._clock = on_event, clock
         self._counts: Counter[str] = Counter()
         self._told: dict[str, float] = {}

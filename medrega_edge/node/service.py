@@ -1,4 +1,4 @@
-"""The running node: receives, completes studies, answers, delivers and deletes until it is told to stop.
+"""The running node: receives, completes studies, answers, delivers and deletes until a signal stops it.
 
     run(read_config(path), on_ready, own_parts())
 

@@ -106,7 +106,7 @@ class Bench:
 
 
 class Stopped(Exception):
-    """The node was told to stop while something waited to be written; the next start does it again."""
+    """A signal stopped the node while something waited to be written. The next start does it again."""
 
 
 class Studies:

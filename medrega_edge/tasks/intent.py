@@ -208,8 +208,10 @@ _OR = re.compile(r"\bor\b|还是|或者?|[?？](?=.*\w)")
 def _classes_of_two_sets(text: str, modality: Modality | None) -> list[str]:
     """Return a question for each alternative that only a set of its own tells: "DR or macular oedema?"; else none."""
     alternatives = [each.strip(" ?？") for each in _OR.split(simplified(text).casefold())]
-    sets = [named_set(each, modality) for each in alternatives]
-    return [f"{each}?" for each in alternatives] if len(sets) == 2 and all(sets) and sets[0] != sets[1] else []
+    if len(alternatives) != 2:
+        return []
+    first, second = (named_set(each, modality) for each in alternatives)
+    return [f"{each}?" for each in alternatives] if first and second and first != second else []
 
 
 def _several(text: str, questions: Sequence[str], scene: Scene) -> Several | None:

@@ -309,3 +309,24 @@ def test_a_box_in_a_question_is_what_it_is_about(terminology):
 @pytest.mark.parametrize("text", ["有没有异常", "any lesion?", "is there any abnormality?"])
 def test_whatever_is_not_as_usual_is_what_a_report_would_say(terminology, text):
     assert parse_intent(text, Scene(TASKS, terminology, Modality.CT)).task is Task.REPORT
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Is there any structure medial to the spleen?", "task.impossible_relation"),
+        ("which organs touch the liver?", "task.impossible_relation"),
+        ("which organs are enlarged?", "task.impossible"),
+        ("Where should I biopsy the liver?", "task.impossible_care"),
+        ("从哪里穿刺肝脏", "task.impossible_care"),
+    ],
+)
+def test_what_no_box_tells_about_a_structure_is_refused(terminology, text, code):
+    with pytest.raises(UsageError) as error:
+        parse_intent(text, Scene(TASKS, terminology, Modality.CT))
+    assert error.value.code == code
+
+
+@pytest.mark.parametrize(("text", "place"), [("Locate the left lobe of the liver", "left lobe"), ("肝右叶在哪", "右叶")])
+def test_a_lobe_that_no_label_has_is_said(terminology, text, place):
+    assert parse_intent(text, Scene(TASKS, terminology, Modality.CT)).place == place

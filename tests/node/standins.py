@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from medrega_edge.node.config import Limits, NodeConfig, Peer, Retention
+from medrega_edge.node.config import Limits, Peer
 from medrega_edge.node.receiving import MEGABYTE
 from medrega_edge.node.records import Outcome
 from tests.edge.dicoms import dicom
+from tests.node.nodes import config
 
 NODE, SCANNER = "NODE", "CT1"
 IDLE = 0.4  # seconds for which the tests let a peer be silent
@@ -46,23 +47,9 @@ class Queue:
 def configuration(peers=None, tls=None, folder=None, **limits):
     """A configuration of a node on loopback that one scanner may send to."""
     limits = {"idle_seconds": IDLE, "instance_megabytes": 1} | limits
-    return NodeConfig(
-        ae_title=NODE,
-        host="127.0.0.1",
-        port=0,
-        plain=False,
-        folder=folder,
-        package=None,
-        language="en",
-        quiet_seconds=1.0,
-        instances=0,
-        longest_seconds=10.0,
-        tls=tls,
-        limits=Limits(**limits),
-        peers=tuple(peers or [scanner()]),
-        rules=(),
-        retention=Retention(),
-    )
+    timing = {"quiet_seconds": 1.0, "longest_seconds": 10.0}
+    peers = tuple(peers or [scanner()])
+    return config(folder, ae_title=NODE, tls=tls, limits=Limits(**limits), peers=peers, rules=(), **timing)
 
 
 def scanner(**other):

@@ -1,4 +1,4 @@
-"""A network and a disk that fail when they are told to: a proxy between two programs, and a small disk for the node."""
+"""A network and a disk that fail on command: a proxy between two programs, and a small disk for the node."""
 
 import asyncio
 import os

@@ -324,7 +324,7 @@ def _sorted(
 
 
 def why_left_out(path: Path) -> LeftOut | None:
-    """Return why a file would belong to no series, None for one with a picture; a copy is told beside the others only."""
+    """Return why a file would belong to no series; None for one with a picture. A copy shows beside other files only."""
     header = _read_header(path.parent, path.name)
     return header if isinstance(header, LeftOut) else None
 

@@ -101,10 +101,10 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         kind in (Kind.LOCATE, Kind.SEGMENT)
         and (reading.facts.ends_in_question_mark or _FINDING_IN_STRUCTURE.search(words_of(reading.masked)))
     )
-    unread = unread_beside_names(reading.masked, terminology) if names else ()
+    unread = unread_beside_names(reading.masked, terminology) if names and kind in _OF_BOXES else ()
     is_bare = bool(unread) and not without_fillers(_without(unread, reading.facts.said))  # "liver transplant?"
     nameless = reading.findings_without_name(unread if kind is Kind.PRESENCE or is_bare else ())
-    if nameless and (asks_for_it or (is_bare and kind in _OF_BOXES)):
+    if nameless and (asks_for_it or is_bare):
         generic, names, unknown, unread = (), (), nameless, ()
     return Intent(
         kind,
@@ -117,7 +117,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         _is_language(reading, terminology),
         _side_of_findings(text, names) if kind in _OF_ONE_SIDE else None,
         _also_asked(text, kind, terminology, modality),
-        tuple(text.replace(MARK, "").strip() for text in unread) if kind in _OF_BOXES else (),
+        tuple(text.replace(MARK, "").strip() for text in unread),
     )
 
 

@@ -13,13 +13,17 @@ from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, simplified
 
+# How a part begins that asks, or says what to do.
+_BEGINS = (
+    "how|what|which|in which|on which|where|whether|is|are|was|were|has|have|can|should|do|does|any|tell|say|see|check|show"
+    "|find|locate|mark|outline|segment|measure|count|give|report|describe|classify|grade|stage|diagnose|name|identify|label|compare"
+    "|write|estimate|compute"
+)
 _BOUNDARY = re.compile(
     r"[?？。;；\n]|[,，](?! ?\d)|(?<!\d)[,，]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)"
     r"|然后|并且?(?!列)|以及|同时|顺便|最后|(?:^|(?<=\s))\d[.)、](?!\d)"
     r"|(?:\b(?:and|then|also|plus)|&)(?= (?:please |then |also )?"
-    r"(?:how|what|which|in which|on which|where|whether|is|are|was|were|has|have|can|should|do"
-    r"|does|any|tell|say|see|check|show|find|locate|mark|outline|segment|measure|count|give|report|describe"
-    r"|classify|grade|stage|diagnose|name|identify|label|compare|write|estimate|compute|if (?:so|yes|there))\b)"
+    rf"(?:{_BEGINS}|if (?:so|yes|there))\b)"
 )
 _ASKING = ("locate", "outline", "measure", "count", "side", "compare", "distance", "presence_strong")
 _NAMELESS = ("report_strong", "all_well", "kind_of_image", "body_part", "organs", "classify")  # what asks without a name
@@ -122,8 +126,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
 # A sentence that tells a history: it does not begin with what it asks for.
 _TELLS = re.compile(
     r"^(?!(?:please |pls |now |first |then |also |and |can you |could you |would you )*"
-    r"(?:show|mark|locate|find|outline|segment|box|circle|highlight|draw|count|measure|compare|classify|describe|report"
-    r"|give|tell|say|check|look|identify|name|label|write|trace|contour|where|what|which|how|is|are|does|do|did|has|have|can|could|should|any|who|when|why|whether)\b)[a-z0-9]"
+    rf"(?:{_BEGINS}|box|circle|highlight|draw|look|trace|contour|did|could|who|when|why)\b)[a-z0-9]"
 )
 _IN_PICTURE = re.compile(r"\b(?:in|inside|on) there\b|里[面头]")
 _IS_IT = re.compile(r"^(?:and |or |but )?(?:is|was|could|might|may) (?:it|this|that) (?:be )?(?:an? )?[a-z]+\??$")
