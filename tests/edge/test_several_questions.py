@@ -253,6 +253,7 @@ def test_structures_after_a_finding_are_asked_for_on_their_own(terminology, text
         ("Where is the heart? Same for the aorta.", ["same for the aorta"]),
         ("Locate the heart and the aorta, which one is on the left?", ["which one is on the left"]),
         ("Pneumonia? Effusion? Lungs?", ["lungs"]),
+        ("Show the lungs. Any pneumothorax? PA or AP?", ["pa or ap"]),
         ("The spleen is large, my doctor says. Where is the liver?", []),
         ("my GP said my heart might be enlarged. where is the heart?", []),
     ],
@@ -330,3 +331,22 @@ def test_what_no_box_tells_about_a_structure_is_refused(terminology, text, code)
 @pytest.mark.parametrize(("text", "place"), [("Locate the left lobe of the liver", "left lobe"), ("肝右叶在哪", "右叶")])
 def test_a_lobe_that_no_label_has_is_said(terminology, text, place):
     assert parse_intent(text, Scene(TASKS, terminology, Modality.CT)).place == place
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "questions"),
+    [
+        (
+            "Good evening. Point out both kidneys. Is the liver bigger than the spleen?",
+            Modality.CT,
+            ["good evening, point out both kidneys", "is the liver bigger than the spleen"],
+        ),
+        (
+            "图里有没有息肉？有的话圈出来，再量一下多大。有没有穿孔",
+            Modality.ENDOSCOPY,
+            ["图里有没有息肉", "息肉圈出来", "息肉再量一下多大", "有没有穿孔"],
+        ),
+    ],
+)
+def test_a_greeting_and_an_unknown_finding_join_no_other_part(terminology, text, modality, questions):
+    assert parts(text, terminology, modality) == questions

@@ -54,7 +54,7 @@ _GOES_ON = re.compile(
     r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
     r"(?: one)?)$"
     r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
-    r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量]$"
+    r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量](?:有)?(?:多[大长宽])?$"
     r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置)在哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
     r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
     r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
@@ -95,12 +95,13 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
         piece = _IF_SO.sub("", clause.text).strip()
         if not piece:
             continue
-        asks = _asks(piece, terminology, modality) and not (clause.is_stated and _TELLS.search(piece))
+        is_told = clause.is_stated and _TELLS.search(piece) and not any(has(kind, piece, start=0) for kind in _ASKING)
+        asks = _asks(piece, terminology, modality) and not is_told
         if asks or (said and _asks_anew(piece, said[-1], terminology, modality)):
             said.append(f"{history}{piece}")
             history = ""
         elif said:
-            said[-1] += f", {piece}"
+            said[-1] += f", {piece}{'?' if clause.is_asked else ''}"  # else nobody sees that it asked
         else:
             history += f"{piece}, "
     is_one = not 2 <= len(said) <= _MOST or any(_LEFT_OUT.search(piece) for piece in (history, *said))
@@ -174,7 +175,7 @@ def asks_for_something(clause: str) -> bool:
 
 def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bool:
     """Whether a part names something, or points back, and asks; "is there?" behind a statement does not."""
-    if _GOES_ON.search(piece):
+    if _GOES_ON.search(piece) or _ASKS_FOR_FINDING.search(piece):
         return True
     masked = named(piece, terminology, modality).masked
     points = MARK in masked or _INSIDE.search(piece) or _PRONOUN.search(piece)
@@ -187,6 +188,9 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bo
     return (bool(points) and asks) or is_nameless or is_of_image or (intent.reason is not None and (is_question or asks))
 
 
+_ASKS_FOR_FINDING = re.compile(
+    r"^(?:有没有|有无|是否有)(?!哪|什么|.*(?:大|萎缩|扩张)$)[\u3400-\u9fff]{2,5}$"
+)  # also one that nobody knows
 _BARE = re.compile(rf"^(?:and|or|but|what about|how about|那么?|还有)?(?: *the)?(?: *{MARK})+ *(?:呢|too|as well)?$")
 
 
