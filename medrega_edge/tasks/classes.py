@@ -26,7 +26,21 @@ CERTAIN_CLASS = 0.8
 
 
 def decide(context: TaskContext, label_set: LabelSet) -> Decision:
-    """Choose among the labels of a set.
+    """Choose among the labels of a set; a label is at most as likely as the one of a wider set that holds it.
+
+    Raises UsageError where the weights were not trained for it.
+    """
+    decision = _chosen(context, label_set)
+    if not label_set.wider:
+        return decision
+    whole = _chosen(context, wider := LABEL_SETS[label_set.wider])
+    best = wider.names(Language.EN)[whole.chosen[0]]
+    is_held = all(label_set.wider_labels[index] == best for index in decision.chosen)
+    return decision._replace(probability=min(decision.probability, whole.probability if is_held else 1 - whole.probability))
+
+
+def _chosen(context: TaskContext, label_set: LabelSet) -> Decision:
+    """Choose among the labels of one set.
 
     Both languages choose together where their log-priors are known, else the English question does. Raises UsageError where
     the weights were not trained for it.

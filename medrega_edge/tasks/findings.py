@@ -70,14 +70,14 @@ class Findings:
         """The classes that say that something is abnormal, and are certain."""
         if self.is_unfamiliar:
             return []
-        return [one.name for one in self._ill if one.is_certain]
+        return list(dict.fromkeys(one.name for one in self._ill if one.is_certain))  # two sets may hold it
 
     @property
     def perhaps_classes(self) -> list[BilingualName]:
         """The classes that say so, and are rather right than wrong, or proposed."""
         stated = self.abnormal_classes
         likely = [one for one in self._ill if one.probability >= _POSSIBLE_CLASS or self._proposes(one)]
-        return [one.name for one in likely if one.name not in stated]
+        return list(dict.fromkeys(one.name for one in likely if one.name not in stated))
 
     @property
     def normal_class(self) -> ImageClass | None:

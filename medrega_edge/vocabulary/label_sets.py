@@ -17,7 +17,8 @@ from medrega_edge.vocabulary.answers import offers_choice
 class LabelSet:
     """Candidate labels for a whole image, and the modalities that they are for.
 
-    With `multiple`, more than one may be right. `parts` are the body parts of its images, as reports name them.
+    With `multiple`, more than one may be right. `parts` are the body parts of its images, as reports name them. `wider` is
+    the name of a set for more images of that kind, `wider_labels` the label of it that holds each of these labels.
     """
 
     name: str
@@ -25,6 +26,8 @@ class LabelSet:
     labels: tuple[tuple[str, str], ...]  # (English, Chinese)
     multiple: bool = False
     parts: tuple[str, ...] = ()
+    wider: str = ""
+    wider_labels: tuple[str, ...] = ()
 
     def right(self, labels: Collection[str], modality: Modality) -> list[tuple[str, str]]:
         """Return the candidates that an image's English labels name; none for an image of another modality.
@@ -51,6 +54,8 @@ LABEL_SETS = {
             "nevus",
             (Modality.DERMOSCOPY,),
             (("common nevus", "普通痣"), ("atypical nevus", "非典型痣"), ("melanoma", "黑色素瘤")),
+            wider="skin",
+            wider_labels=("benign nevus", "benign nevus", "melanoma"),
         ),
         LabelSet(
             "breast",
