@@ -197,7 +197,7 @@ TEMPLATES: dict[str, str] = {
     "task.two_names": "A comparison or a distance needs two names that the model knows, for example "
     '"which is larger, the liver or the spleen?".',
     "task.class_unknown": "'{name}' is none of the classes that the model tells apart here",
-    "task.kind_left_out": "'{word}' is left out of the answer: the model does not know kinds of '{name}'",
+    "task.kind_left_out": "'{word}' is left out of the answer: the model knows only '{name}'",
     "task.place_left_out": "'{place}' is left out of the answer: the model does not know the parts of such a structure",
     "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "
     '({tasks}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.',
@@ -210,7 +210,7 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_name_here": "The model has not learned '{word}' in images of this kind ({kind}); it can locate for "
     "example: {offered}; `medrega labels` lists all.",
     "task.unknown_name_only": "'{word}' is no name that this model can locate; `medrega labels` lists all.",
-    "task.words_left_out": "the program does not know these words, so the answer leaves them out: {words}",
+    "task.words_left_out": "the answer leaves these words out: {words}",
     "task.only_left_out": "The text only names what to leave out; name what to locate.",
     "task.question_left_out": "this question is left out of the answer; ask it on its own: {question}",
     "task.also_asked": "the question also asks this, which has no answer here; ask it on its own: {kinds}",

@@ -181,16 +181,28 @@ class Asked(TaskRequest):
             answer, more = _one_label_a_place(answer, findings)
             others += more
         present = tuple(name for name in self.intent.names if of_name(answer, name))
+        absent = self._absent_beside(present) if present else ()
         if isinstance(request, FromBoxes):
-            answer = replace(request, names=present or request.names).finish(answer)
+            answer = replace(request, names=(*present, *absent) or request.names).finish(answer)
         elif present:
             labels = list(dict.fromkeys(region.label for region in answer.regions))
             answer = request.finish(replace(answer, text=sentence_of_regions(labels, answer.language)))
+            answer = replace(answer, text=joined([answer.text, *absence(dict.fromkeys(absent, []), answer)], answer))
         else:
             answer = replace(answer, text=joined(absence(dict.fromkeys(self.intent.names, []), answer), answer))
         if not (others and answer.regions):
             return answer
         return replace(answer, text=joined([answer.text, Message("answer.could_be", names=others)], answer))
+
+    def _absent_beside(self, present: Sequence[BilingualName]) -> tuple[BilingualName, ...]:
+        """Return what is asked for beside what is there: the names that no generic word means, and generic words."""
+        there = {name[0] for name in present}
+        named = (name for name in self.intent.names if name[0] not in self.intent.meant | there)
+        searched = {name[0] for name in self.intent.names}
+        words = (
+            word for word in self.intent.generic if searched & generic_labels(word) and not there & generic_labels(word)
+        )
+        return (*named, *((word, word) for word in words))
 
     def _reading(self, language: Language) -> str:
         kind, intent = KIND_NAMES[self.intent.kind].text(language), self.intent

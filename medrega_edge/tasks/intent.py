@@ -22,7 +22,14 @@ from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
-from medrega_edge.tasks.left_out import OF_ONE_SIDE, classes_unknown, notes_of, place_left_out, questions_left_out
+from medrega_edge.tasks.left_out import (
+    OF_ONE_SIDE,
+    classes_unknown,
+    narrowing_words,
+    notes_of,
+    place_left_out,
+    questions_left_out,
+)
 from medrega_edge.tasks.names_meant import asks_for_unlearned, is_shown, names_finding, with_names_meant
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
@@ -172,12 +179,14 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     kind = kind_left_out(text, [english for english, _ in intent.names]) if intent.kind is Kind.PRESENCE else None
     if isinstance(request, Classify) and request.labels in LABEL_SETS:
         return Asked(text, intent, request, classes_unknown=classes_unknown(text, intent, LABEL_SETS[str(request.labels)]))
+    if intent.kind is Kind.PRESENCE and intent.names and not kind and (narrowing := narrowing_words(intent, place)):
+        kind = " ".join(narrowing) if language_of(text) is Language.EN else "、".join(narrowing), intent.names[0][0]
     if isinstance(request, FromBoxes) and kind:
         request = replace(request, says_yes=False)
         column = language_of(text) is Language.ZH
         shown = next(name[column] for name in intent.names if name[0] == kind[1])
         return Asked(text, intent, request, unknown, place, (kind[0], shown))
-    notes = notes_of(text, intent, scene.modality)
+    notes = notes_of(text, intent, scene.modality, place)
     intent = replace(intent, side=None) if scene.modality in OF_ONE_SIDE else intent
     return Asked(text, intent, request, unknown, place, notes=notes)
 

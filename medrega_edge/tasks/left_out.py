@@ -8,15 +8,24 @@ from collections.abc import Sequence
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand
-from medrega_edge.prompts.intent.naming import named, without_side, words_of
-from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses
+from medrega_edge.prompts.intent.naming import named, near_another, without_side, words_of
+from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses, tells_to_say
 from medrega_edge.prompts.intent.phrases import has, without_fillers
+from medrega_edge.prompts.intent.unread import has_content
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import generic_labels, is_finding, is_part, kind_left_out, simplified
+from medrega_edge.vocabulary.wording import (
+    as_nouns,
+    generic_labels,
+    is_finding,
+    is_part,
+    kind_left_out,
+    qualifiers,
+    simplified,
+)
 
 _PART_OF_STRUCTURE = re.compile(
-    r"\b(left|right|caudate|quadrate) lobes?\b(?= of the liver|\W*$)|\b(segments?) (?:[ivx]+|\d+[ab]?)\b"
+    r"\b(left|right|caudate|quadrate) lobes?\b(?= of (?:the )?liver|\W*$)|\b(segments?) (?:[ivx]+|\d+[ab]?)\b"
     r"|\b(tip|dome|hilum|hilar|apex|cortex|medulla)\b|([左右尾][状]?)叶|(尖端|第一肝门|[肝脾肾肺]门|皮质|髓质|膈顶)|"
     r"\b(upper|lower|middle|mid|inner|outer|front|back|anterior|posterior|medial|lateral|proximal|distal)"
     r"[- ](?:lobe|jaw|zone|pole|quadrant|half|third|part|segment|row|teeth|molar|incisor|rib|limb|end)s?\b"
@@ -32,22 +41,36 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
     if not asked or not all(map(is_finding, asked)):
         return ""
     column = language_of(text) is Language.ZH
-    structures = [name[column] for name in terminology.find(simplified(text)) if is_part(name[0])]
+    structures = [name[column] for name in terminology.find(as_nouns(simplified(text))) if is_part(name[0])]
     structures += [word for word in intent.generic if word != "cell" and not any(map(is_finding, generic_labels(word)))]
     return ("、" if column else ", ").join(structures)
 
 
 def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     """Return the part of a structure that a question speaks of and none of its names has; empty without one."""
-    match = _PART_OF_STRUCTURE.search(simplified(text).casefold())
+    plain = simplified(text).casefold()
+    match = _PART_OF_STRUCTURE.search(plain)
     if match is None or not intent.names:
-        return _structure_left_out(text, intent, terminology)
+        is_located = intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT, Kind.MEASURE)
+        near = near_another(plain, intent.names, terminology) if is_located else ""
+        return near or _structure_left_out(text, intent, terminology)
     word = next((group for group in match.groups() if group), match.group())
     is_named = all(word in english or word in chinese for english, chinese in intent.names)
     return "" if is_named else match.group()
 
 
-_COURTESY = (Kind.HELP, Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)  # kinds of a clause without a name that asks nothing more
+_OF_ANYTHING = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)  # what a clause without a name is taken for
+_TOLD_BY_WORDS = {
+    Kind.MEASURE,
+    Kind.COUNT,
+    Kind.SIDE,
+    Kind.COMPARE,
+    Kind.DISTANCE,
+    Kind.LOCATE,
+    Kind.CLASSIFY,
+    Kind.BODY_PART,
+}
+_OF_STATE = (Kind.ANSWER, Kind.CLASSIFY, Kind.IMPOSSIBLE)  # kinds that ask of a name what its box does not tell
 
 
 def questions_left_out(
@@ -69,15 +92,25 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     intent = understand(text, terminology, modality)
     labels = {without_side(name[0]) for name in intent.names} | {without_side(label) for label in intent.meant}
     said = words_of(named(text, terminology, modality).masked)
+    asks = is_asked or has("question", said) or asks_for_something(text)
+    if labels & told:
+        return asks and intent.kind in _OF_STATE and intent.kind not in kinds
     if labels:
         is_bare = not without_fillers(_LINK.sub("", said))
-        return not labels & told and (is_asked or is_bare or has("locate", said) or has("presence_strong", said))
+        return is_asked or is_bare or has("locate", said) or has("presence_strong", said)
     if intent.unknown or intent.reason or _GOES_WITH.search(text):
         return is_asked and bool(intent.unknown) and not any(word in unknown for word in intent.unknown)
     if _WHICH_ONE.search(text):
         return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & kinds
-    asks = is_asked or has("question", said) or asks_for_something(text)
-    return asks and intent.kind not in kinds and intent.kind not in _COURTESY
+    is_said = has_content(said)
+    named_kinds = {kind for kind in _TOLD_BY_WORDS if has(kind, said)}
+    if not is_said and (named_kinds & kinds or not named_kinds):  # "and a length, please", "which is it?"
+        return False
+    if intent.kind in _OF_ANYTHING:
+        is_question = (is_asked or has("question", said)) and not (has("locate", said) or has("outline", said))
+        return is_question and is_said  # "is there posterior shadowing?"
+    is_told = intent.kind in (*kinds, Kind.HELP) or (intent.kind is Kind.REPORT and Kind.PRESENCE in kinds)
+    return asks and not is_told and (is_asked or is_said or not tells_to_say(text))
 
 
 _LINK = re.compile(r"^(?:and |then |also |next |finally |the |same |for |plus )*|^(?:然后|还有|另外|再|也|同样|最后)*")
@@ -85,7 +118,7 @@ _WHICH_ONE = re.compile(r"\bwhich (?:one|of (?:them|these|those|the two))\b|哪�
 # A clause that only goes on with the one before: "left or right?", "do you see it too?", "还是别的病？".
 _GOES_WITH = re.compile(
     r"^(?:(?:the )?(?:left|right|both|l|r|or|v|vs|either|against|side|one)\W*)+$"
-    r"|\b(?:see|seen|visible|anyone|there|look)\b"
+    r"|\b(?:see|seen|visible|anyone|look)\b|\bthere\W*$"
     r"|^(?:is|are|does|do|did|was|were|has|have|can) (?:it|they|he|she|that|this)(?: too| there)?$"
     r"|^[左右双两侧边或]+$|^还是|^(?:看|能看|判断|是不是|是吗|对吗|有吗|可有)"
 )
@@ -93,19 +126,25 @@ _GOES_WITH = re.compile(
 
 # Kinds of images that show one of a pair, a breast or an eye: no side of the picture is the patient's.
 OF_ONE_SIDE = (Modality.MAMMOGRAPHY, Modality.FUNDUS, Modality.OCT)
+_OF_BREAST = re.compile("breast lesion")
 _OTHER_MEASURE = re.compile(
     r"\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|\bbpd\b|头围|腹围|周长|双顶径", re.IGNORECASE
 )
 
 
-def notes_of(text: str, intent: Intent, modality: Modality | None) -> tuple[Message, ...]:
+def narrowing_words(intent: Intent, place: str) -> list[str]:
+    """Return the words beside the names of an intent that no label holds, without those of a place that is left out."""
+    return [word for word in (*intent.unread, *intent.narrowing) if word not in place]
+
+
+def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -> tuple[Message, ...]:
     """Return what else a question asks and its answer leaves out: a measure that no box gives, the side of a breast."""
     notes = []
     if intent.kind is Kind.MEASURE and (measure := _OTHER_MEASURE.search(simplified(text))):
         notes.append(Message("task.measure_left_out", measure=measure.group()))
-    if intent.unread:
-        notes.append(Message("task.words_left_out", words=list(intent.unread)))
-    if intent.side and modality in OF_ONE_SIDE:
+    if words := narrowing_words(intent, place):
+        notes.append(Message("task.words_left_out", words=words))
+    if intent.side and (modality in OF_ONE_SIDE or any(_OF_BREAST.match(name[0]) for name in intent.names)):
         notes.append(Message("task.which_of_pair"))
     return tuple(notes)
 
@@ -128,6 +167,8 @@ def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str
             name[column] for name in intent.names if name[0] not in told and not (edema and name[0] == "intraretinal fluid")
         ]
         named += [edema.group()] if edema else []
+    if not kind:
+        named += [word for word in qualifiers(text) if word not in BENIGN_OR_NOT and not any(word in each for each in told)]
     return tuple(word for word in dict.fromkeys((*intent.unknown, *named)) if not any(word in each for each in told))
 
 

@@ -53,12 +53,8 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
             return replace(intent, kind=Kind.REPORT, names=(), generic=())  # what else is not as usual, a report tells
         names = _in_body_part(text, intent, scene.body_part()) if are_findings else intent.names
-        meant = intent.meant
         are_both_asked = intent.kind in (Kind.COMPARE, Kind.DISTANCE)
-        familiar = tuple(
-            name for name in names if are_both_asked or name[0] not in meant or not scene.is_unfamiliar(name[0])
-        )
-        intent = replace(intent, names=familiar if meant & {english for english, _ in familiar} else names)
+        intent = replace(intent, names=names if are_both_asked else _familiar(names, intent.generic, scene))
     if intent.kind is Kind.SIDE and not names_finding(intent):  # "which side of the brain is the infarct on?"
         words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
         findings = names_of_words(words, scene.terminology, scene.modality)
@@ -82,6 +78,15 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         of_brain = tuple(label for label in scene.terminology.labels if label[0] in _BRAIN_VENTRICLES)
         intent = replace(intent, names=of_brain or intent.names)
     return intent
+
+
+def _familiar(names: tuple[BilingualName, ...], words: tuple[str, ...], scene: Scene) -> tuple[BilingualName, ...]:
+    """Leave out what such images never showed, where a generic word means something else, too; each word means something."""
+    for word in words:
+        meant = {name[0] for name in names} & generic_labels(word)
+        if familiar := {label for label in meant if not scene.is_unfamiliar(label)}:
+            names = tuple(name for name in names if name[0] not in meant - familiar)
+    return names
 
 
 def names_finding(intent: Intent) -> bool:

@@ -38,6 +38,15 @@ def simplified(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold().translate(_table()["traditional"])
 
 
+_LIST_SIGN = re.compile(r"(?:^|(?<=[\s\u3400-\u9fff,;?.]))([a-h1-9])[.、)](?= ?[a-z\u3400-\u9fff])")
+
+
+def without_list_signs(text: str) -> str:
+    """Return a plain text with commas in the place of the signs of a list: "a. effusion b. nodule", "1)肝 2)脾"."""
+    signs = _LIST_SIGN.findall(text)
+    return _LIST_SIGN.sub(", ", text).lstrip(", ") if len(signs) > 1 and signs[0] in "a1" else text
+
+
 def corrected(text: str, known: frozenset[str], right: Collection[str] = ()) -> tuple[str, dict[str, str]]:
     """Replace spellings, irregular plurals and typos of English words by `known` words; those that are `right` stay.
 
@@ -267,9 +276,15 @@ def kind_left_out(text: str, labels: Collection[str]) -> tuple[str, str] | None:
         if kind := next((word for word in table["narrower"].get(label, ()) if holds(word)), None):
             return kind, label
     findings = [label for label in labels if is_finding(label)]
-    words = (*table["qualifiers"]["en"], *table["qualifiers"]["zh"])
-    qualifier = next((word for word in words if holds(word) and not any(word in label for label in findings)), None)
+    qualifier = next((word for word in qualifiers(text) if not any(word in label for label in findings)), None)
     return (qualifier, findings[0]) if findings and qualifier else None
+
+
+def qualifiers(text: str) -> list[str]:
+    """Return the words of a text for one kind of any finding: "displaced", "陈旧"."""
+    plain = simplified(text)
+    words, said = _table()["qualifiers"], {*re.findall(r"[a-z0-9]+", plain)}
+    return [word for word in words["en"] if word in said] + [word for word in words["zh"] if word in plain]
 
 
 def names_cancer(text: str) -> bool:

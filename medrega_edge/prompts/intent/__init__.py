@@ -34,7 +34,7 @@ from medrega_edge.prompts.intent.naming import (
 from medrega_edge.prompts.intent.phrases import cue_words, has, pattern, without_fillers
 from medrega_edge.prompts.intent.rules import Facts, by_phrases, decide
 from medrega_edge.prompts.intent.spelling import known_words, plain_text, without_slips
-from medrega_edge.prompts.intent.unread import unread_beside_names
+from medrega_edge.prompts.intent.unread import Beside, beside_names
 from medrega_edge.vocabulary.body_parts import of_named_part
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
 from medrega_edge.vocabulary.wording import (
@@ -42,6 +42,7 @@ from medrega_edge.vocabulary.wording import (
     MARK,
     UNKNOWN,
     Generic,
+    disease_word,
     generic_labels,
     homonym,
     is_finding,
@@ -64,7 +65,7 @@ class Intent:
     is impossible: a key of `frames.json`. `asks_for_outline` tells whether the words ask for more than a box. `unknown` are
     names of the field that no label has; `is_language` is false where no word is known at all. `side`, "left" or "right", is
     where a finding is asked for; `also_asked` are other kinds of question in the same text, which have no answer. `unread`
-    are words beside a name that the layer does not know.
+    are words beside a name that the layer does not know, `narrowing` those that no label holds: "open" of a fracture.
     """
 
     kind: Kind
@@ -78,6 +79,7 @@ class Intent:
     side: str | None = None
     also_asked: tuple[Kind, ...] = ()
     unread: tuple[str, ...] = ()
+    narrowing: tuple[str, ...] = ()
 
     @property
     def meant(self) -> frozenset[str]:
@@ -101,11 +103,16 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         kind in (Kind.LOCATE, Kind.SEGMENT)
         and (reading.facts.ends_in_question_mark or _FINDING_IN_STRUCTURE.search(words_of(reading.masked)))
     )
-    unread = unread_beside_names(reading.masked, terminology) if names and kind in _OF_BOXES else ()
+    unread, narrowing = beside_names(reading.masked, terminology) if names and kind in _OF_REGIONS else Beside()
+    unread = unread if kind in _OF_BOXES else ()
+    if kind is Kind.PRESENCE and not any(is_finding(name[0]) for name in names):  # "brain death" is no brain
+        said = words_of(reading.masked)
+        ends = (text for text in narrowing if text.startswith(MARK) and said.endswith(text))
+        unread = (*unread, *(text for text in ends if disease_word(text) is None))
     is_bare = bool(unread) and not without_fillers(_without(unread, reading.facts.said))  # "liver transplant?"
     nameless = reading.findings_without_name(unread if kind is Kind.PRESENCE or is_bare else ())
     if nameless and (asks_for_it or is_bare):
-        generic, names, unknown, unread = (), (), nameless, ()
+        generic, names, unknown, unread, narrowing = (), (), nameless, (), ()
     return Intent(
         kind,
         names,
@@ -118,9 +125,20 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         _side_of_findings(text, names) if kind in _OF_ONE_SIDE else None,
         _also_asked(text, kind, terminology, modality),
         tuple(text.replace(MARK, "").strip() for text in unread),
+        tuple(text.replace(MARK, "").strip() for text in narrowing if text not in unread),
     )
 
 
+_OF_REGIONS = (
+    Kind.LOCATE,
+    Kind.SEGMENT,
+    Kind.MEASURE,
+    Kind.COUNT,
+    Kind.PRESENCE,
+    Kind.SIDE,
+    Kind.COMPARE,
+    Kind.DISTANCE,
+)
 _OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.COUNT, Kind.PRESENCE)
 _OF_ONE_SIDE = (Kind.LOCATE, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE)
 _LEFT = re.compile(r"\bleft(?! over| out| behind)\b|左(?!右)")
@@ -205,12 +223,20 @@ _AFTER_NAME = re.compile(
     rf"{MARK}(?:里|内|上|中)?(?:有没有|有无|是否有|有|长了?)?((?!没有|有没|有无)[\u3400-\u9fff]{{2,6}})"
 )
 _ILLNESS_ZH = re.compile(rf"{MARK}(?:[里内上]?(?:有没有|有无|是否有|有|得了?))?(病)(?![灶变例人房理情史毒症])")
+_LISTED_ANEW = re.compile(
+    rf"(?:有无|有没有|是否有|\b(?:any|is there|are there)(?: an?| any| the)?) ?{MARK}"
+)  # "有无气胸 有无积液"
 _COMMA_BETWEEN = re.compile(rf"{MARK} *(?:[,\uff0c\u3001/?\uff1f;+&] *)+(?:and |or )?(?:any |a |an |the )?{MARK}")
 _LISTED = re.compile(rf"{MARK} ?(?:[,\uff0c\u3001;/]|[?\uff1f] *{MARK})|{CONJOINED.pattern}")
 _FINDING_IN_STRUCTURE = re.compile(  # "stones in the gallbladder"
     rf"(?:{MARK}|{UNKNOWN}) (?:in|inside|within) (?:the |this |that |my |his |her |left |right )*{MARK}"
 )
 _ASKED_FIRST = re.compile(rf"\? ?{MARK}")
+
+
+def _not_shown(generic: Sequence[Generic]) -> tuple[str, ...]:
+    """Return the words for findings that stand for nothing in a kind of image."""
+    return tuple(one.word for one in generic if not one.labels and is_finding_word(one.key))
 
 
 @dataclass(frozen=True)
@@ -242,7 +268,8 @@ class _Reading:
         masked, names, generic = found.masked, found.names, without_wholes(found.generic, found.names)
         by_english = {label[0]: label for label in terminology.labels}
         said = words_of(masked)
-        names = composed(names, generic, plain, said, by_english, modality)
+        structures, names = names, composed(names, generic, plain, said, by_english, modality)
+        is_site = structures != names  # of a finding: the label of both is meant
         if {english for english, _ in names} == {"heart"} and has("enlarged", plain):
             names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
         names = [by_english.get(each, name) for name in names for each in homonym(name[0], modality) or (name[0],)]
@@ -256,11 +283,13 @@ class _Reading:
         )  # "胆囊有没有结石" is not
         is_enumerated = is_enumerated or bool(_COMMA_BETWEEN.search(masked))
         is_compound = f"{MARK} {MARK}" in masked  # "heart disease"
+        is_enumerated = is_enumerated or len(_LISTED_ANEW.findall(masked)) > 1
         if names and meant and is_enumerated and not is_compound:
             told = {name[0] for name in names}  # a word that stands for one of these adds nothing
             added = {label for one in generic if not told & set(one.labels) for label in one.labels}
             names = [*names, *(label for label in meant if label[0] in added)]
         names = without_wider(names) if has("distance", said) else without_wider(without_sites(names, said, masked))
+        nowhere = () if is_site or not (names or meant) or not modality else _not_shown(generic)
         facts = Facts(
             said,
             whole,
@@ -274,7 +303,7 @@ class _Reading:
             bool(_PLACE.search(plain)),
             bool(_ASKED_FIRST.search(masked)),
         )
-        return cls(plain, masked, typos, facts, names, meant, generic, found.unknown, by_english)
+        return cls(plain, masked, typos, facts, names, meant, generic, (*found.unknown, *nowhere), by_english)
 
     def findings_without_name(self, unread: Sequence[str]) -> tuple[str, ...]:
         """The findings of a structure that no label has, "stones in the gallbladder": the structure's box does not tell.

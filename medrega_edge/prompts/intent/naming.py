@@ -220,6 +220,18 @@ def without_context(text: str, terminology: Terminology) -> str:
     return text
 
 
+def near_another(text: str, names: Sequence[BilingualName], terminology: Terminology) -> str:
+    """Return where a plain text says that its names are, near another one: "below the L5 vertebra". Empty without one."""
+    for start, end in terminology.spans(text):
+        if any(name in names for name in terminology.find(text[start:end])):
+            continue
+        if before := _BESIDE.search(text[:start]):
+            return text[before.start() : end].strip()
+        if after := _BESIDE_ZH.match(text[end:]):
+            return text[start : end + after.end()].strip()
+    return ""
+
+
 _LEFT_OUT_ZH = re.compile("(?:就)?(?:不用|不要|不必|别)(?:再)?[标圈框画勾看管]|除外|不要(?=[，,。；;]|$)")
 _OUTSIDE_ZH = re.compile("^(?:以外|之外|外)(?:的|，|,)?")
 

@@ -11,7 +11,7 @@ from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
 from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, simplified
+from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, simplified, without_list_signs
 
 # How a part begins that asks, or says what to do.
 _BEGINS = (
@@ -20,8 +20,10 @@ _BEGINS = (
     "|write|estimate|compute"
 )
 _BOUNDARY = re.compile(
-    r"[?？。;；\n]|[,，](?! ?\d)|(?<!\d)[,，]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)"
-    r"|然后|并且?(?!列)|以及|同时|顺便|最后|(?:^|(?<=\s))\d[.)、](?!\d)"
+    r"[?？。;；\n]"
+    r"|(?:(?<=位置)|(?<=大小)|(?<=多大)|(?<=在哪)|(?<=哪里)|(?<=哪儿)|(?<=数量)|(?<=个数))[、/]"
+    r"|[,，](?! ?\d)|(?<!\d)[,，]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)"
+    r"|然后|并且?(?!列)|以及|同时|顺便|最后"
     r"|(?:\b(?:and|then|also|plus)|&)(?= (?:please |then |also )?"
     rf"(?:{_BEGINS}|if (?:so|yes|there))\b)"
 )
@@ -33,6 +35,7 @@ _TOLD_TOGETHER = {Kind.MODALITY, Kind.BODY_PART}  # by one answer
 # What stands for the names of the part before.
 _INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
 _PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\bboth(?: of them)?$|它们?")
+_OF_SIDE = re.compile(r"\bthe (left|right) one(?=\W*$)")  # of the pair before: "where is the right one?"
 # "if so, how big is it?": the answer itself tells whether there is one.
 _IF_SO = re.compile(
     r"^(?:and |but )?if (?:so|yes|any|there (?:is|are)(?: one| any)?)\b|^(?:如果|要是|若)(?:是|有|存在)(?:的话)?|^有的话"
@@ -49,6 +52,7 @@ _MOST = 6
 _GOES_ON = re.compile(
     r"^(?:please |then |also |and )?(?:where(?: is the (?:largest|biggest|smallest)(?: one)?)?"
     r"|box|mark|circle|outline|segment|show|what size"
+    r"|(?:its )?(?:size|number|count|location|position|side|laterality|type|malignancy)"
     r"|how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?"
     r"|(?:on |in )?(?:which|what) (?:side|hemisphere|lobe|segment|zone|quadrant|part|level|finger|toe|bone)"
     r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
@@ -96,7 +100,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
         if not piece:
             continue
         is_told = clause.is_stated and _TELLS.search(piece) and not any(has(kind, piece, start=0) for kind in _ASKING)
-        asks = _asks(piece, terminology, modality) and not is_told
+        asks = _asks(piece, terminology, modality, clause.is_asked) and not is_told
         if asks or (said and _asks_anew(piece, said[-1], terminology, modality)):
             said.append(f"{history}{piece}")
             history = ""
@@ -111,14 +115,16 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     whole: list[str] = []
     intents: list[Intent] = []
     for piece in said:
-        filled = _with_names_before(piece, before, terminology)
+        filled = _with_finding_before(piece, intents[-1:], terminology, modality) or _with_names_before(
+            piece, before, terminology
+        )
         intent = understand(filled, terminology, modality)
         whole.append(filled)
         intents.append(intent)
         before = _said_names(piece, intent, terminology, modality) or before
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
     are_told = all(set(intent.names) <= set(whole_text.names) for intent in intents)
-    are_alike = len(kinds) == 1 and len(have_names) == 1 and are_told
+    are_alike = len(kinds) == 1 and len(have_names) == 1 and are_told and len({intent.side for intent in intents}) == 1
     if kinds <= _OF_TWO and len({frozenset(intent.names) for intent in intents}) > 1:
         return whole  # two comparisons are not one of four
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
@@ -147,6 +153,21 @@ def _with_names_before(piece: str, before: BilingualName, terminology: Terminolo
     return with_names(piece, before)
 
 
+def _with_finding_before(
+    piece: str, before: Sequence[Intent], terminology: Terminology, modality: Modality | None
+) -> str | None:
+    """Ask for the finding before in a structure that is all of a part: "pneumonia in the left lung? And in the right?"."""
+    found = named(piece, terminology, modality)
+    is_bare = _BARE.search(found.masked.strip(" ?？")) and found.names and not found.generic
+    if not (is_bare and before and before[0].kind is Kind.PRESENCE and before[0].side and before[0].names):
+        return None
+    if any(is_finding(name[0]) for name in found.names) or not all(is_finding(name[0]) for name in before[0].names):
+        return None
+    english, chinese = enumerated(before[0].names)
+    structures = enumerated(found.names)
+    return f"is there {english} in the {structures[0]}?" if piece.isascii() else f"{structures[1]}有没有{chinese}？"
+
+
 class Clause(NamedTuple):
     """A clause of a text, in plain script. `is_asked` and `is_stated`: a question mark, or a full stop, ends it."""
 
@@ -157,7 +178,7 @@ class Clause(NamedTuple):
 
 def clauses(text: str) -> list[Clause]:
     """Return the clauses of a text in their order."""
-    found, start, plain = list[Clause](), 0, simplified(text).casefold()
+    found, start, plain = list[Clause](), 0, without_list_signs(simplified(text).casefold())
     for match in (*_BOUNDARY.finditer(plain), None):
         end, mark = (match.start(), match.group()) if match else (len(plain), ",")
         clause = plain[start:end].strip(" .!！")
@@ -170,22 +191,37 @@ def clauses(text: str) -> list[Clause]:
 
 def asks_for_something(clause: str) -> bool:
     """Whether a clause is a question by its form, or says what to do with the image."""
-    return bool(_QUESTION.search(clause)) or any(has(kind, clause) for kind in (*_ASKING, *_NAMELESS) if kind != "locate")
+    if _QUESTION.search(clause) or tells_to_say(clause):
+        return True
+    return any(has(kind, clause) for kind in (*_ASKING, *_NAMELESS) if kind != "locate")
 
 
-def _asks(piece: str, terminology: Terminology, modality: Modality | None) -> bool:
+def tells_to_say(clause: str) -> bool:
+    """Whether a clause begins with a word for saying something: "name the layers"."""
+    return _TELL_ME.search(clause) is not None
+
+
+_TELL_ME = re.compile(
+    r"^(?:please |pls |then |also |and )*(?:name|list|tell|say|give|grade|stage|describe|explain|identify|classify|diagnose"
+    r"|compute|calculate|estimate|write)\b"
+)
+
+
+def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_asked: bool) -> bool:
     """Whether a part names something, or points back, and asks; "is there?" behind a statement does not."""
     if _GOES_ON.search(piece) or _ASKS_FOR_FINDING.search(piece):
         return True
     masked = named(piece, terminology, modality).masked
-    points = MARK in masked or _INSIDE.search(piece) or _PRONOUN.search(piece)
+    points = MARK in masked or any(each.search(piece) for each in (_INSIDE, _PRONOUN, _OF_SIDE))
     is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
     said = words_of(masked)
     asks = is_question or any(has(kind, said) for kind in _ASKING)
     is_nameless = any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
     intent = understand(piece, terminology, modality)
     is_of_image = is_question and intent.kind in _OF_IMAGE
-    return (bool(points) and asks) or is_nameless or is_of_image or (intent.reason is not None and (is_question or asks))
+    is_of_image |= is_asked and is_question and intent.kind is Kind.ANSWER and has("answer", said)  # "what colour is it?"
+    is_refused = intent.reason is not None and (is_question or asks or intent.reason == "score")  # "Bosniak class"
+    return (bool(points) and asks) or is_nameless or is_of_image or is_refused
 
 
 _ASKS_FOR_FINDING = re.compile(
@@ -230,6 +266,9 @@ def with_names(piece: str, names: BilingualName) -> str:
     english, chinese = names
     if not english:
         return piece
+    if side := _OF_SIDE.search(piece):
+        one_side = [name for name in english.split(" and ") if name.startswith(side[1])]
+        return _OF_SIDE.sub(f"the {' and '.join(one_side) or f'{side[1]} {english}'}", piece)
     if _FROM.search(piece):
         return _FROM.sub(f"how far is the {english} from", piece) if piece.isascii() else f"{chinese}{piece}"
     if _WHAT_IS_IT.search(piece):

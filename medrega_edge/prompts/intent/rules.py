@@ -68,6 +68,11 @@ class Facts:
         return bool(self.names) and not (bounded and len(self.names) == 1)
 
     @property
+    def are_paired(self) -> bool:
+        """Whether its names have a side, or are findings: what lies on a side of them is not meant."""
+        return all(is_finding(name[0]) or name[0].startswith(("left ", "right ")) for name in self.names)
+
+    @property
     def asks_if_enlarged(self) -> bool:
         """Whether it asks if something is larger than usual; "脾大吗" does, and gives no length."""
         return self.has_whole("enlarged") or _IS_LARGE_ZH.match(self.said) is not None
@@ -163,7 +168,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.COUNT, None, math.inf
     if _SIZE_COMPARED.search(facts.said):
         return Kind.COMPARE, None, math.inf
-    if _LARGEST_ORGAN.search(facts.whole) and not facts.names:
+    if (_LARGEST_ORGAN.search(facts.whole) or _QUALITY.search(facts.whole)) and not facts.names:
         return Kind.ANSWER, None, math.inf
     if _DIAGNOSIS.search(facts.whole) and not facts.has_name:
         return Kind.REPORT, None, math.inf
@@ -173,6 +178,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.ANSWER, None, math.inf
     if _KIND_OF_IT.search(facts.whole):
         return Kind.CLASSIFY, None, math.inf
+    if facts.has_name and _PROBABILITY.search(facts.whole) and not _COURSE.search(facts.whole):
+        return Kind.PRESENCE, None, math.inf
     if facts.has("help", "command"):  # "save the liver to a file": options of the program do that
         return Kind.HELP, None, math.inf
     if facts.whole in table()["help"]["whole"] or (facts.has("help", "any") and not facts.has_name):
@@ -192,7 +199,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
             is_certain = (
                 reason in ("brightness", "lab", "age")
                 or _NO_BOX_TELLS.search(facts.whole) is not None
-                or (reason == "care" and not facts.has_name)
+                or (reason == "care" and (not facts.has_name or _IS_NEEDED.search(facts.whole) is not None))
             )
             return Kind.IMPOSSIBLE, reason, math.inf if is_certain else _SURER_THAN_IMPOSSIBLE
     if _RATIO.search(facts.whole) and len(facts.names) > 1:
@@ -304,6 +311,16 @@ _POSITION = (
     r"|higher than|lower than|anterior to|posterior to|medial to|lateral to|to the (?:left|right) of"
     r"|(?:left|right) or (?:left|right) of"
 )
+_REACHES = (
+    "(?:extend|spread|reach|invad|involv|cross|abut|encas|infiltrat|compress|displac|push|erod|enter)(?:e?s|e|ed|ing)?"
+)
+_PROBABILITY = re.compile(
+    r"\b(?:probability|likelihood|chances?|odds) (?:of|that)\b|\bhow (?:likely|probable) is\b|的?(?:概率|几率)"
+)
+_COURSE = re.compile(
+    r"surviv|recur|relaps|spread|progress|grow|heal|cure|复发|生存|存活|治愈|转移|恶化|扩散|进展|变成|遗传|再"
+)
+_IS_NEEDED = re.compile("需要|需不需|该不该|要不要(?:[拔切插打吃治住]|手术|开刀|穿刺)|\\b(?:needs?|requires?)\\b")
 _SIZE_OF_EACH = re.compile("分别[^，。？]{0,4}(?:面积|多大|大小|多长|多宽)|(?:面积|大小)分别")
 _RATIO = re.compile("cup to disc ratio|杯盘比")  # the only ratio that two boxes tell
 # The kind of image does not tell sequence, phase or contrast medium.
@@ -319,6 +336,9 @@ _WHAT_IS = re.compile(
 _NO_BOX_TELLS = re.compile(r"hounsfield|\b(?:resect|remov|excis)|切除|出血量")  # what is impossible for certain
 _SIZE_COMPARED = re.compile(rf"how (?:large|big|long|wide) .*{MARK}.*\bcompared (?:with|to)\b.*{MARK}")
 _LARGEST_ORGAN = re.compile(r"\b(?:biggest|largest|smallest) organ\b|最[大小]的?器官")
+_QUALITY = re.compile(
+    r"\b(?:image|picture|film|scan|technical|diagnostic) quality\b|(?:片子?|图像?|图片|影像|照片|成像|拍摄)的?质量"
+)
 _DIAGNOSIS = re.compile(r"^(?:so )?what(?: is| s|s)? (?:the |your )?(?:most likely |likely )?diagnosis\W*$")
 _HOW_IT_IS = re.compile(
     r"^how (?:asymmetric|symmetric|irregular|regular|dense|round|smooth|sharp"
@@ -362,13 +382,18 @@ _IN_STRUCTURE = re.compile(
     rf"^(?:is|are) (?:it|they|(?:the |this |that )*{MARK}) (?:(?:located|situated|lying|sitting) )?"
     rf"in (?:the |his |her )*(?:left |right )*{MARK}|^(?:它|{MARK})(?:是不是|是否)?(?:在|位于){MARK}[里内上中]?[吗么？?]"
 )
+_REACHES_IT = re.compile(
+    rf"^(?:is|are|does|do|did|has|have) .*{MARK}.*\b(?:{_REACHES})\b.*{MARK}"
+    rf"|{MARK}(?:是不是|是否|有没有|有无)?(?:侵犯|侵及|累及|延伸|突破|压迫|推移|包绕|破入)(?:到|至|了)?{MARK}"
+)
+_ON_SIDE_OF = re.compile(rf"在{MARK}的?哪一?[边侧面]|\b(?:which|what) side of the {MARK}")
 _NEAR_IT = re.compile(
     r"\b(?:structures?|organs?|something|anything|thing|vessels?)\b.* "
     r"(?:next to|close to|near|around|beside|behind|above|below|under"
     rf"|(?:adjacent|medial|lateral|anterior|posterior|superior|inferior) to) (?:the )?{MARK}$"
 )
 _IN_WHICH_PART = re.compile(
-    r"\bwhich (?:[a-z]+ )?(?:lobe|segment|zone|quadrant|vertebra|rib|bone|joint|chamber|wall|level"
+    r"\b(?:which|what) (?:[a-z]+ )?(?:lobe|segment|zone|quadrant|vertebra|rib|bone|joint|chamber|wall|level"
     r"|metacarpal|metatarsal|phalanx|carpal|finger|toe)s? "
     r"(?!(?:is|are) (?:this|that|it|they|shown|seen|visible)\b)"
     r"|\b(?:closer|nearer|closest|nearest) to\b"
@@ -415,6 +440,8 @@ def _asks_for_relation(facts: Facts) -> bool:
             and (not facts.names or any(is_of_many(name[0]) for name in facts.names))
         )
         or (in_picture and facts.has_name and not is_side)
+        or (_ON_SIDE_OF.search(facts.said) is not None and facts.is_explicit and not facts.are_paired)
+        or (_REACHES_IT.search(facts.said) is not None and facts.has_name and not are_findings)
         or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
         or ((facts.has_name or _NEXT_TO_IT.search(facts.whole)) and _IN_WHICH_PART.search(facts.whole) is not None)
         or (facts.is_explicit and _RELATION.search(facts.said) is not None)

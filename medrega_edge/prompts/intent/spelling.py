@@ -17,6 +17,7 @@ from medrega_edge.vocabulary.wording import (
     sound,
     typed_sound,
     unknown_names,
+    without_list_signs,
 )
 
 _LATIN = re.compile(r"(?<![a-z0-9])[a-z]+(?: [a-z]+)*(?![a-z0-9])")
@@ -30,7 +31,7 @@ _SIDE_ZH = re.compile("[左右]")
 
 def plain_text(text: str, terminology: Terminology) -> tuple[str, dict[str, str]]:
     """Return a question in one script and one spelling, and its typos with what replaced them."""
-    plain = simplified(text).replace("'", " ").replace("\u2019", " ")
+    plain = without_list_signs(simplified(text)).replace("'", " ").replace("\u2019", " ")
     plain = _ARE.sub(r"\1 are", plain)
     plain = _SIDE_LETTER.sub(lambda match: {"l": "left", "r": "right"}[match.group(1)], plain)
     return corrected(plain, known_words(terminology), _words_of_unknown_names())

@@ -1,14 +1,19 @@
-"""Words beside a structure's name that the layer does not know: "splenic laceration", "肺里有没有虫子".
+"""Words beside a name that its label does not hold: "splenic laceration", "an open fracture", "肺里有没有虫子".
 
-What they name is nothing that a box of the structure tells, so that the structure is there is no answer.
+Some are unknown: what they name is nothing that a box of the structure tells, so that the structure is there is no answer.
+The others narrow a name, to some such findings or to a part of a structure. `beside_names.json` has the words that do not.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import NamedTuple
 
-from medrega_edge.prompts.intent.phrases import pattern
+from medrega_edge.prompts.intent.phrases import pattern, table, texts_of
 from medrega_edge.prompts.intent.spelling import known_words
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import MARK, common_words, disease_word, may_be_finding, ordinary_words
@@ -24,29 +29,117 @@ _EMPTY_ZH = re.compile("毛病|问题|异常|[的个了些这那张片子图像�
 _NEAR = "in|of|on|at|from|within|inside|around|near|along|beside|behind|next to|adjacent to|(?:medi|later)al to"
 _BESIDE = re.compile(
     rf"(?P<before>{MARK}) (?:(?:wall|border|margin|surface|edge|capsule) )?(?P<after>[a-z]{{4,}})(?= |$)"
-    rf"|(?:^| )(?P<word>[a-z]{{4,}})(?: (?:{_NEAR}) (?:the |this |his |her |my )?)? ?(?P<name>{MARK})"
+    rf"|(?:^| )(?P<word>[a-z]{{4,}})(?: (?:{_NEAR}) (?:the |this |his |her )?)? ?(?P<name>{MARK})"
 )
 _APART = re.compile(rf"[^\w\s{MARK}'-]+")
 _KINDS = ("fillers", "presence", "presence_strong", "locate", "outline", "or_not", "kind_of_image", "question", "is_there")
+_ASKING = (
+    *_KINDS,
+    "locate_weak",
+    "with_boxes",
+    "where",
+    "measure",
+    "count",
+    "side",
+    "compare",
+    "distance",
+    "is_it",
+    "organs",
+)
+_NARROWED = re.compile(
+    rf"(?P<before>(?:\b[a-z][a-z0-9-]* )+)(?={MARK})|(?<={MARK}) (?P<after>(?:[a-z][a-z0-9-]*(?= |$) ?)+)"
+)
+_NARROWED_ZH = re.compile(rf"(?P<before>{_HAN}+)(?={MARK})|(?<={MARK})(?P<after>{_HAN}+)")
+_LONGEST_ZH = 8  # characters of an idle word
+_MOST, _MOST_ZH = 3, 4  # words, and characters, that narrow a name
 
 
-def unread_beside_names(masked: str, terminology: Terminology) -> tuple[str, ...]:
-    """Return the unknown words right beside a name, and a mark in its place, of a question with names as marks."""
+class Beside(NamedTuple):
+    """The words beside names, each with a mark in the place of the name: `unknown` ones, and those that narrow it."""
+
+    unknown: tuple[str, ...] = ()
+    narrowing: tuple[str, ...] = ()
+
+
+def beside_names(masked: str, terminology: Terminology) -> Beside:
+    """Return the words right beside the names, which are marks, that no label of them holds."""
     if MARK not in masked:
-        return ()
+        return Beside()
     said = " ".join(_APART.sub(" , ", masked).split())
-    known, found = _known(terminology), []
+    unknown = tuple(dict.fromkeys(_unknown(said, terminology)))
+    words = (word for word in dict.fromkeys(_narrowing(said)) if not any(_bare(word) in one for one in unknown))
+    return Beside(unknown, tuple(words))
+
+
+def _bare(word: str) -> str:
+    return word.replace(MARK, "").strip()
+
+
+def has_content(said: str) -> bool:
+    """Whether a text with names as marks says more than words that may stand beside any name."""
+    idle, idle_zh = _idle_words()
+    if any(word.strip("-") not in idle for word in re.findall("[a-z][a-z0-9-]*", said)):
+        return True
+    return any(_without_idle(run, frozenset(idle_zh)) > 1 for run in re.findall(f"{_HAN}+", said))
+
+
+def _without_idle(run: str, idle: frozenset[str]) -> int:
+    """Number of characters of a Chinese text that belong to no idle word, the longest at each place."""
+    place = left = 0
+    while place < len(run):
+        end = next((end for end in range(min(len(run), place + _LONGEST_ZH), place, -1) if run[place:end] in idle), None)
+        left, place = (left, end) if end else (left + 1, place + 1)
+    return left
+
+
+def _unknown(said: str, terminology: Terminology) -> Iterator[str]:
+    known = _known(terminology)
     places = (_BESIDE.match(said, place) for place in range(len(said)))  # two words may share a name
     for match in filter(None, places):
         word, is_after = match["after"] or match["word"], match["after"] is not None
         if word not in known and disease_word(word) is None:
-            found.append(f"{MARK} {word}" if is_after else match[0].strip())
+            yield f"{MARK} {word}" if is_after else match[0].strip()
     for match in _BESIDE_ZH.finditer(said):
         after, before, behind = match.groups()
-        found += [f"{MARK}{after}"] if after and _is_unread_zh(after) else []
-        found += [f"{before}{MARK}"] if before and _is_unread_zh(before) else []
-        found += [f"{MARK}{behind}"] if behind and _is_unread_zh(behind) else []
-    return tuple(dict.fromkeys(found))
+        if after and _is_unread_zh(after):
+            yield f"{MARK}{after}"
+        if before and _is_unread_zh(before):
+            yield f"{before}{MARK}"
+        if behind and _is_unread_zh(behind):
+            yield f"{MARK}{behind}"
+
+
+def _narrowing(said: str) -> Iterator[str]:
+    idle, idle_zh = _idle_words()
+    for match in _NARROWED.finditer(said):
+        words = (match["before"] or match["after"]).split()
+        near = list(reversed(words)) if match["before"] else words
+        count = next((place for place, word in enumerate(near) if word.strip("-") in idle), len(near))
+        if 0 < count <= _MOST:
+            yield f"{' '.join(words[-count:])} {MARK}" if match["before"] else f"{MARK} {' '.join(words[:count])}"
+    for match in _NARROWED_ZH.finditer(said):
+        run = match["before"] or match["after"]
+        is_idle = run.endswith if match["before"] else run.startswith
+        if is_idle(idle_zh):
+            continue
+        if match["before"]:
+            count = next((left for left in range(1, len(run)) if run[:-left].endswith(idle_zh)), len(run))
+            word = f"{run[-count:]}{MARK}"
+        else:
+            count = next((left for left in range(1, len(run)) if run[left:].startswith(idle_zh)), len(run))
+            word = f"{MARK}{run[:count]}"
+        if count <= _MOST_ZH:
+            yield word
+
+
+@cache
+def _idle_words() -> tuple[frozenset[str], tuple[str, ...]]:
+    """The English and the Chinese words that may stand beside a name and say nothing of it."""
+    listed = json.loads(files("medrega_edge.prompts.intent").joinpath("beside_names.json").read_text(encoding="utf-8"))
+    texts = [text for kind in _ASKING for text in texts_of(table()[kind])]
+    english = {word for text in texts for word in re.findall(r"[a-z][a-z0-9-]*", text)} - {*listed["narrowing"]}
+    chinese = {run for text in (*texts, *common_words()) for run in re.findall(f"{_HAN}+", text)} - {*listed["narrowing"]}
+    return frozenset(english | {*listed["en"]}), tuple(chinese | {*listed["zh"]})
 
 
 def _is_unread_zh(text: str) -> bool:
