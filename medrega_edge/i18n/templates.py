@@ -198,7 +198,7 @@ TEMPLATES: dict[str, str] = {
     '"which is larger, the liver or the spleen?".',
     "task.class_unknown": "'{name}' is none of the classes that the model tells apart here",
     "task.kind_left_out": "'{word}' is left out of the answer: the model knows only '{name}'",
-    "task.place_left_out": "'{place}' is left out of the answer: the model does not know the parts of such a structure",
+    "task.place_left_out": "'{place}' is left out of the answer: the labels of this model do not tell it apart",
     "task.unclear_question": "The question does not say what is wanted in a way this model package was trained for "
     '({tasks}); ask for example "locate the liver" or "请定位肝脏", or name the task with --task.',
     "task.undecodable_question": "The question cannot be read in the encoding of this locale; set LANG to that of the "

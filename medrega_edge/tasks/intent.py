@@ -261,7 +261,8 @@ def _asks_for_any_finding(text: str, intent: Intent, scene: Scene) -> bool:
     plain = simplified(text).casefold()
     is_any = bool(intent.generic) and not intent.unknown and intent.side is None and _ANY_FINDING.search(plain) is not None
     is_any = is_any and {*map(generic_key, intent.generic)} == {"lesion"} and not scene.terminology.find(plain)
-    return is_any and intent.kind is Kind.PRESENCE and scene.modality in _OF_MANY_ORGANS and not has("where", plain)
+    is_any = is_any and intent.kind is Kind.PRESENCE and not has("where", plain)
+    return is_any and (scene.modality in _OF_MANY_ORGANS or all(scene.is_unfamiliar(name[0]) for name in intent.names))
 
 
 def _asked_freely(text: str, intent: Intent, tasks: Sequence[str]) -> TaskRequest:
@@ -427,9 +428,10 @@ def _is_one_and_generic(intent: Intent) -> bool:
 
 
 def _is_known_elsewhere(label: str, modality: Modality, terminology: Terminology) -> bool:
-    """Whether an image of a kind may show a finding, but only other kinds had it in the training data."""
+    """Whether an image of a kind may show a finding, and none had it in the training data."""
     is_possible = is_finding(label) and terminology.can_show(modality, label)
-    return is_possible and not is_known(modality, label) and any(is_known(other, label) for other in Modality)
+    is_learned = any(is_known(modality, english) for english, _ in terminology.labels)  # by this package
+    return is_possible and is_learned and not is_known(modality, label)
 
 
 def with_regions_first(request: TaskRequest) -> TaskRequest:

@@ -16,6 +16,7 @@ from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import (
     as_nouns,
+    findings_at,
     generic_labels,
     is_finding,
     is_part,
@@ -41,7 +42,10 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
     if not asked or not all(map(is_finding, asked)):
         return ""
     column = language_of(text) is Language.ZH
-    structures = [name[column] for name in terminology.find(as_nouns(simplified(text))) if is_part(name[0])]
+    named = terminology.find(as_nouns(simplified(text)))
+    sites = {name[0]: findings_at([name[0]]) & asked for name in named if not is_finding(name[0])}
+    is_of_some = bool(intent.generic) and any(sites.values())  # of the liver, but not of the pancreas
+    structures = [name[column] for name in named if is_part(name[0]) or (is_of_some and not sites.get(name[0], asked))]
     structures += [word for word in intent.generic if word != "cell" and not any(map(is_finding, generic_labels(word)))]
     return ("、" if column else ", ").join(structures)
 

@@ -52,7 +52,9 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         part = scene.body_part() if are_findings else None
         if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
             return replace(intent, kind=Kind.REPORT, names=(), generic=())  # what else is not as usual, a report tells
-        names = _in_body_part(text, intent, scene.body_part()) if are_findings else intent.names
+        names = (
+            _had_by_such(intent, scene) or _in_body_part(text, intent, scene.body_part()) if are_findings else intent.names
+        )
         are_both_asked = intent.kind in (Kind.COMPARE, Kind.DISTANCE)
         intent = replace(intent, names=names if are_both_asked else _familiar(names, intent.generic, scene))
     if intent.kind is Kind.SIDE and not names_finding(intent):  # "which side of the brain is the infarct on?"
@@ -78,6 +80,17 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         of_brain = tuple(label for label in scene.terminology.labels if label[0] in _BRAIN_VENTRICLES)
         intent = replace(intent, names=of_brain or intent.names)
     return intent
+
+
+def _had_by_such(intent: Intent, scene: Scene) -> tuple[BilingualName, ...]:
+    """Return what a word for any finding means where no such image had what it means elsewhere: a bleed, in a head CT."""
+    english = {name[0] for name in intent.names}
+    if not english <= intent.meant or scene.modality is None or not all(map(scene.is_unfamiliar, english)):
+        return ()
+    part = scene.body_part()
+    others = (name for name in scene.terminology.labels if name[0] in intent.meant - english)
+    shown = (name for name in others if is_known(scene.modality, name[0]) and (part is None or can_hold(part, name[0])))
+    return tuple(name for name in shown if not scene.is_unfamiliar(name[0]))
 
 
 def _familiar(names: tuple[BilingualName, ...], words: tuple[str, ...], scene: Scene) -> tuple[BilingualName, ...]:

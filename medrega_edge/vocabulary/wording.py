@@ -392,8 +392,9 @@ def is_finding_word(key: str) -> bool:
 
 def generic_labels(word: str) -> frozenset[str]:
     """Return the English labels that a generic word may stand for, in any kind of image."""
-    entries = [entry["labels"] for entry in _table()["generic"].values() if word in entry["words"]]
-    return frozenset(label for labels in entries for each in labels.values() for label in each)
+    entries = [entry for entry in _table()["generic"].values() if word in entry["words"]]
+    tables = [labels for entry in entries for labels in (entry["labels"], entry.get("also", {}))]
+    return frozenset(label for labels in tables for each in labels.values() for label in each)
 
 
 def generic_key(word: str) -> str:

@@ -26,8 +26,8 @@ def terminology(engine):
 @pytest.mark.parametrize(
     ("text", "kinds", "names"),
     [
-        ("Locate the liver and tell me if there is a lesion in it", ["locate", "presence"], ["liver", "liver lesion"]),
-        ("找出肝脏并告诉我里面有没有病变", ["locate", "presence"], ["liver", "liver lesion"]),
+        ("Locate the liver and tell me if there is a lesion in it", ["locate", "presence"], ["liver", "liver tumor"]),
+        ("找出肝脏并告诉我里面有没有病变", ["locate", "presence"], ["liver", "liver tumor"]),
         ("where is the spleen? how many kidneys are there?", ["locate", "count"], ["spleen", "left kidney", "right kidney"]),
         ("locate the liver, spleen and measure the left kidney", ["locate", "measure"], ["liver", "spleen", "left kidney"]),
         ("where is the liver and how big is it?", ["locate", "measure"], ["liver", "liver"]),
@@ -39,7 +39,7 @@ def terminology(engine):
     ],
 )
 def test_each_part_gets_its_own_request(terminology, text, kinds, names):
-    request = parse_intent(text, Scene(TASKS, terminology, Modality.MRI))
+    request = parse_intent(text, Scene(TASKS, terminology, Modality.CT))
     assert isinstance(request, Several)
     assert [question.intent.kind for question in request.questions] == [Kind(kind) for kind in kinds]
     assert [name[0] for question in request.questions for name in question.intent.names] == names

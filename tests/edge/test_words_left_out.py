@@ -10,6 +10,7 @@ from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.tasks import classes
 from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
@@ -122,6 +123,9 @@ def test_each_of_a_list_is_asked_for(terminology, text, names):
         ("polyp size, number, location", Modality.ENDOSCOPY, ["polyp size", "number: the polyp", "location: the polyp"]),
         ("肝脏在哪里/脾脏多大/图像类型", Modality.CT, ["肝脏在哪里", "脾脏多大", "图像类型"]),
         ("肝脏在哪？颜色是什么？", Modality.CT, ["肝脏在哪", "颜色是什么"]),
+        ("肝脏在哪 左肾多大 有没有结石", Modality.CT, ["肝脏在哪", "左肾多大", "有没有结石"]),
+        ("数一数病灶有多少个，然后圈最大的那个", Modality.MRI, ["数一数病灶有多少个", "病灶圈最大的那个"]),
+        ("哪个器官最大？它在左边吗", Modality.CT, ["哪个器官最大", "最大的器官在左边吗"]),
     ],
 )
 def test_parts_that_go_on_are_questions_of_their_own(terminology, text, modality, questions):
@@ -140,11 +144,60 @@ def test_parts_that_go_on_are_questions_of_their_own(terminology, text, modality
         ("左肺和右肺哪个更健康？", Modality.XRAY, Kind.REPORT, None),
         ("这张片子质量怎么样？", Modality.XRAY, Kind.ANSWER, None),
         ("乳腺癌的概率", Modality.ULTRASOUND, Kind.PRESENCE, None),
+        ("肺是不是烂了", Modality.XRAY, Kind.ANSWER, None),
+        ("心脏是不是变大了", Modality.XRAY, Kind.PRESENCE, None),
+        ("CVC位置对不对", Modality.XRAY, Kind.ANSWER, None),
+        ("骨折端对位对线好不好", Modality.XRAY, Kind.ANSWER, None),
+        ("哪个肾更靠上", Modality.CT, Kind.IMPOSSIBLE, "relation"),
+        ("肝脏和胰腺哪个离脊柱近", Modality.CT, Kind.IMPOSSIBLE, "relation"),
+        ("肿瘤在肾的哪一极", Modality.CT, Kind.IMPOSSIBLE, "relation"),
+        ("没有出血的话能不能溶栓", Modality.CT, Kind.IMPOSSIBLE, "care"),
+        ("这是哪一年拍的？", Modality.CT, Kind.IMPOSSIBLE, "identity"),
+        ("is this a lung window or a mediastinal window?", Modality.CT, Kind.ANSWER, None),
     ],
 )
 def test_another_question_is_not_answered_instead(terminology, text, modality, kind, reason):
     intent = understand(text, terminology, modality)
     assert (intent.kind, intent.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize("text", ["是胃息肉还是肠息肉？", "is it a gastric polyp or a colonic polyp?"])
+def test_a_choice_whose_alternatives_have_one_label_gets_no_yes(parse, text):
+    asked = parse(text, Modality.ENDOSCOPY)
+    assert not asked.request.says_yes and asked.kind_word[0] in text.casefold()
+
+
+def scene(terminology, modality, part, had):
+    is_unfamiliar = lambda english: english not in had  # noqa: E731
+    return Scene(list(Task), terminology, modality, body_part=lambda: part, is_unfamiliar=is_unfamiliar)
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "part", "had"),
+    [
+        ("where is the lesion?", Modality.CT, "head", ["subdural hematoma", "ischemic stroke"]),
+        ("请标出病灶", Modality.CT, "head", ["subdural hematoma", "ischemic stroke"]),
+        ("mark any lesion", Modality.XRAY, "teeth", ["dental caries"]),
+        ("show the lesion", Modality.CT, "abdomen", ["liver tumor"]),
+    ],
+)
+def test_a_word_for_any_finding_means_what_such_images_had(terminology, text, modality, part, had):
+    asked = parse_intent(text, scene(terminology, modality, part, had))
+    assert {name[0] for name in asked.intent.names} == set(had)
+
+
+def test_where_such_images_had_no_finding_a_report_tells(terminology):
+    assert isinstance(parse_intent("有没有异常", scene(terminology, Modality.ULTRASOUND, "chest", [])).request, IsNormal)
+
+
+def test_a_finding_that_no_such_image_had_is_not_denied(terminology):
+    with pytest.raises(UsageError) as raised:
+        parse_intent("肝上有没有长东西", Scene(list(Task), terminology, Modality.MRI))
+    assert raised.value.code == "task.unlearned_in_kind"
+
+
+def test_a_structure_whose_findings_are_unknown_is_said(parse):
+    assert parse("肝脏、胆囊和胰腺有没有肿瘤", Modality.CT).place == "胆囊、胰腺"
 
 
 def test_where_another_structure_lies_is_said_to_be_left_out(parse):

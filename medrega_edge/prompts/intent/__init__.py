@@ -125,8 +125,23 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         _side_of_findings(text, names) if kind in _OF_ONE_SIDE else None,
         _also_asked(text, kind, terminology, modality),
         tuple(text.replace(MARK, "").strip() for text in unread),
-        tuple(text.replace(MARK, "").strip() for text in narrowing if text not in unread),
+        (*(text.replace(MARK, "").strip() for text in narrowing if text not in unread), *_choice_of_one(text, kind, names)),
     )
+
+
+_CHOICE = re.compile(r"([^,.;?，。；？]*?(?:还是|\bor\b)[^,.;?，。；？]*)")
+
+
+def _choice_of_one(text: str, kind: Kind, names: Sequence[BilingualName]) -> tuple[str, ...]:
+    """Return a choice whose alternatives have one label: "a gastric or a colonic polyp"."""
+    choice = _CHOICE.search(simplified(text)) if kind is Kind.PRESENCE and len(names) == 1 else None
+    halves = re.split(r"还是|\bor\b", choice[1]) if choice else []
+    is_of_one = (
+        len(halves) == 2
+        and not re.search("没|无|\\bno\\b", halves[1])
+        and all(any(name.casefold() in half for name in names[0]) for half in halves)
+    )
+    return (choice[1].strip(),) if choice and is_of_one else ()
 
 
 _OF_REGIONS = (

@@ -52,6 +52,7 @@ _MOST = 6
 _GOES_ON = re.compile(
     r"^(?:please |then |also |and )?(?:where(?: is the (?:largest|biggest|smallest)(?: one)?)?"
     r"|box|mark|circle|outline|segment|show|what size"
+    r"|(?:box|mark|circle|outline|segment|show|measure) (?:only )?the (?:largest|biggest|smallest)(?: one)?"
     r"|(?:its )?(?:size|number|count|location|position|side|laterality|type|malignancy)"
     r"|how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?"
     r"|(?:on |in )?(?:which|what) (?:side|hemisphere|lobe|segment|zone|quadrant|part|level|finger|toe|bone)"
@@ -60,6 +61,7 @@ _GOES_ON = re.compile(
     r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
     r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量](?:有)?(?:多[大长宽])?$"
     r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置)在哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
+    r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
     r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
     r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
@@ -121,7 +123,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
         intent = understand(filled, terminology, modality)
         whole.append(filled)
         intents.append(intent)
-        before = _said_names(piece, intent, terminology, modality) or before
+        before = _said_names(piece, intent, terminology, modality) or _largest_organ(piece) or before
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
     are_told = all(set(intent.names) <= set(whole_text.names) for intent in intents)
     are_alike = len(kinds) == 1 and len(have_names) == 1 and are_told and len({intent.side for intent in intents}) == 1
@@ -176,9 +178,17 @@ class Clause(NamedTuple):
     is_stated: bool
 
 
+_SHORT_ZH = re.compile(  # "肝脏在哪 左肾多大 有没有结石"
+    r"^[\u3400-\u9fff]{1,8}(?:在哪[里儿]?|多[大长宽少]|几个|什么部位|什么类型|哪一?[侧边]|[吗没]|没有)[?？]?$"
+    r"|^(?:有没有|有无)[\u3400-\u9fff]{1,6}[?？]?$|^(?:什么|哪个)部位[?？]?$"
+)
+
+
 def clauses(text: str) -> list[Clause]:
     """Return the clauses of a text in their order."""
     found, start, plain = list[Clause](), 0, without_list_signs(simplified(text).casefold())
+    if all(map(_SHORT_ZH.search, pieces := plain.split())) and len(pieces) > 1:
+        plain = "？".join(pieces)
     for match in (*_BOUNDARY.finditer(plain), None):
         end, mark = (match.start(), match.group()) if match else (len(plain), ",")
         clause = plain[start:end].strip(" .!！")
@@ -204,6 +214,7 @@ def tells_to_say(clause: str) -> bool:
 _TELL_ME = re.compile(
     r"^(?:please |pls |then |also |and )*(?:name|list|tell|say|give|grade|stage|describe|explain|identify|classify|diagnose"
     r"|compute|calculate|estimate|write)\b"
+    r"|^(?:请|再|并|也|麻烦)*(?:告诉我|说说|列出|给出|写出|描述|解释|判断|诊断|分析|评估|计算|估计)"
 )
 
 
@@ -254,6 +265,15 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
     if not (named_here or words):
         return None
     return enumerated([*named_here, *((word, word) for word in words)])
+
+
+_LARGEST_ORGAN = re.compile(r"\b((?:largest|biggest|smallest) organ)\b|(最[大小]的?器官)|哪一?个器官最?([大小])")
+
+
+def _largest_organ(piece: str) -> BilingualName | None:
+    """Return what "it" means behind a question for the largest organ, which has no answer."""
+    found = _LARGEST_ORGAN.search(piece)
+    return ("largest organ", "最大的器官") if found else None
 
 
 def enumerated(names: Sequence[BilingualName]) -> BilingualName:

@@ -168,11 +168,15 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.COUNT, None, math.inf
     if _SIZE_COMPARED.search(facts.said):
         return Kind.COMPARE, None, math.inf
+    if _WINDOW.search(facts.whole):
+        return Kind.ANSWER, None, math.inf
     if (_LARGEST_ORGAN.search(facts.whole) or _QUALITY.search(facts.whole)) and not facts.names:
         return Kind.ANSWER, None, math.inf
     if _DIAGNOSIS.search(facts.whole) and not facts.has_name:
         return Kind.REPORT, None, math.inf
     if facts.has_name and (_HOW_IT_IS.search(facts.said) or _WHOLE_ZH.search(facts.said)):
+        return Kind.ANSWER, None, math.inf
+    if facts.has_name and _WELL_PLACED.search(facts.whole):
         return Kind.ANSWER, None, math.inf
     if facts.names and (_ENHANCES.search(facts.said) or _PRESSES.search(facts.said)):
         return Kind.ANSWER, None, math.inf
@@ -259,20 +263,23 @@ def _asks_for_state(facts: Facts) -> bool:
 
 # "气管居中吗", "is the fracture displaced": what stands between a name and the end is no word for being there.
 _PROPERTY_ZH = re.compile(rf"{MARK}[^\u3400-\u9fff]*(?:的(?!地方|区域))?([\u3400-\u9fff]{{1,7}}?)了?[吗么嘛]\W*$")
-_IS_THERE_ZH = re.compile("[有在见看存得长切断破插拍到没]")
+_IS_IT_SO_ZH = re.compile(rf"{MARK}(?:是不是|是否|会不会)([\u3400-\u9fff]{{1,4}}?)了?[吗呢啊]?\W*$")  # "肺是不是烂了"
+_IS_THERE_ZH = re.compile("[有在见看存得长切断破插拔拍到没]")
 _PROPERTY = re.compile(
     rf"^(?:is|are|was|were) (?:[a-z]+ )*?(?:{MARK}[ ,]*(?:(?:and|or) )?(?:the )?)+([a-z-]+)(?: or [a-z-]+)?\W*$"
 )
 
 
-_A_NOT_A = re.compile(rf"{MARK}[\u3400-\u9fff]{{0,3}}?([\u3400-\u9fff])不\1")  # "侧脑室扩不扩"
+_A_NOT_A = re.compile(
+    rf"{MARK}(?:[\u3400-\u9fff]{{0,3}}?([\u3400-\u9fff])不\1|[\u3400-\u9fff]{{1,8}}([好对正直齐稳])不\2)"
+)  # "侧脑室扩不扩"
 _IS_THERE_OR_SIZE_ZH = re.compile("[有在见看存是能可会大小长左右多]")
 
 
 def _asks_either_or(facts: Facts) -> bool:
     """Whether a Chinese question asks what a structure is like by a word and its denial: "侧脑室扩不扩"."""
     either = _A_NOT_A.search(facts.said)
-    return either is not None and not _IS_THERE_OR_SIZE_ZH.match(either[1])
+    return either is not None and not _IS_THERE_OR_SIZE_ZH.match(either[1] or either[2])
 
 
 def _asks_for_property(facts: Facts) -> bool:
@@ -281,8 +288,8 @@ def _asks_for_property(facts: Facts) -> bool:
         return False
     if _asks_either_or(facts):
         return True
-    if chinese := _PROPERTY_ZH.search(facts.said):
-        return not _IS_THERE_ZH.search(chinese[1]) and bool(without_fillers(chinese[1]))
+    if chinese := _PROPERTY_ZH.search(facts.said) or _IS_IT_SO_ZH.search(facts.said):
+        return not _IS_THERE_ZH.search(chinese[1]) and bool(without_fillers(chinese[1])) and "大" not in chinese[1]
     english = _PROPERTY.match(facts.said)
     return english is not None and not has("is_there", english[1]) and bool(without_fillers(english[1]))
 
@@ -320,7 +327,9 @@ _PROBABILITY = re.compile(
 _COURSE = re.compile(
     r"surviv|recur|relaps|spread|progress|grow|heal|cure|复发|生存|存活|治愈|转移|恶化|扩散|进展|变成|遗传|再"
 )
-_IS_NEEDED = re.compile("需要|需不需|该不该|要不要(?:[拔切插打吃治住]|手术|开刀|穿刺)|\\b(?:needs?|requires?)\\b")
+_IS_NEEDED = re.compile(
+    "(?:能不能|可不可以|能否|可否)(?=溶栓|手术|治|切|吃|打)|需要|需不需|该不该|要不要(?:[拔切插打吃治住]|手术|开刀|穿刺)|\\b(?:needs?|requires?)\\b"
+)
 _SIZE_OF_EACH = re.compile("分别[^，。？]{0,4}(?:面积|多大|大小|多长|多宽)|(?:面积|大小)分别")
 _RATIO = re.compile("cup to disc ratio|杯盘比")  # the only ratio that two boxes tell
 # The kind of image does not tell sequence, phase or contrast medium.
@@ -336,6 +345,7 @@ _WHAT_IS = re.compile(
 _NO_BOX_TELLS = re.compile(r"hounsfield|\b(?:resect|remov|excis)|切除|出血量")  # what is impossible for certain
 _SIZE_COMPARED = re.compile(rf"how (?:large|big|long|wide) .*{MARK}.*\bcompared (?:with|to)\b.*{MARK}")
 _LARGEST_ORGAN = re.compile(r"\b(?:biggest|largest|smallest) organ\b|最[大小]的?器官")
+_WINDOW = re.compile(r"\bor\b[^.,]*\bwindow\b|\b(?:which|what) window\b|窗还是|还是.{0,3}窗|[什哪]么?个?窗")
 _QUALITY = re.compile(
     r"\b(?:image|picture|film|scan|technical|diagnostic) quality\b|(?:片子?|图像?|图片|影像|照片|成像|拍摄)的?质量"
 )
@@ -348,6 +358,9 @@ _HOW_IT_IS = re.compile(
 )
 _WHOLE_ZH = re.compile("[拍照扫显](?:示)?得?(?:全|完整)")
 _ENHANCES = re.compile(r"\b(?:enhanc(?:e|es|ing(?! and))|light(?:s|ing)? up)\b")  # in the words beside the names
+_WELL_PLACED = re.compile(
+    "(?:位置|深度)(?:对不对|对吗|正不正确|正确吗|合不合适|合适吗|好不好|好吗|正常吗|到位)|到位[吗了没]"
+)
 _PRESSES = re.compile(r"\b(?:compress|invad|displac|infiltrat|erod)\w*|压迫|侵犯(?!到哪)|推移")
 _MANY_ZH = re.compile(rf"{MARK}(?:数量)?多(?:不多|[吗么])\W*$")
 _IN_WHICH_SIDE = re.compile(
@@ -402,13 +415,13 @@ _IN_WHICH_PART = re.compile(
     r"(?:above|below|beneath|under|behind|in front of|beside|next to)\b"
     r"|它的?(?:上面|下面|上方|下方|后面|前面|旁边|后方|前方)的?(?:是|有)什么"
     r"|哪一?[个各根块节段叶处](?:肺叶|脑叶|肝段|椎体|椎骨|肋骨|骨头|象限)"
-    r"|第几(?:根|节|个)?(?:掌骨|跖骨|指骨|肋骨?|手?指|脚?趾)|离.{1,6}[更较最]近"
+    r"|第几(?:根|节|个)?(?:掌骨|跖骨|指骨|肋骨?|手?指|脚?趾)|离.{1,6}[更较最]近|[哪谁].{0,3}离.{1,6}[近远]|哪一?极"
 )
 
 
 _IN_CORNER = re.compile(r"\b(?:any|some|no)thing\b.* corner\b|[左右][上下]角有")
 _WHICH_LIES = re.compile(
-    r"哪一?个(?:更|比较|最)?(?:在|靠)(?:[^？?，,]{0,4}的?)?[左右上下前后]|在[^，,？?]{1,8}的?[前后上下]面还是[前后上下]面"
+    r"哪一?个[^，。？]{0,4}?(?:更|比较|最)?(?:在|靠)(?:[^？?，,]{0,4}的?)?[左右上下前后]|哪一?个[^，。？]{0,4}更[高低]|在[^，,？?]{1,8}的?[前后上下]面还是[前后上下]面"
 )
 _SHARE = re.compile(r"[占佔][^，,？?]{0,4}(?:图|画面|片子)|百分之[多几]|\bper ?cent(?:age)? of\b")
 _WHERE_TO_TREAT = re.compile(
