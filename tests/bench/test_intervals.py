@@ -130,7 +130,6 @@ def test_boxes_beside_the_object_count_among_all_only():
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     """Enough images of one scan whose liver is annotated a little too small, with its mask."""
-    monkeypatch.setattr(home, "FEWEST", FEW)
     monkeypatch.setattr(intervals, "user_folders", lambda: [tmp_path / "own" / "packages"])
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()

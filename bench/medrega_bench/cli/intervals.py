@@ -45,13 +45,12 @@ def calibrate(
 ) -> None:
     """Fit intervals of boxes and lengths, on a site's own images for example.
 
-    An interval holds the truth for 90 % of the objects whose box overlaps the true one. Kinds of images with fewer than 40
-    objects of a confidence are fitted together, and so are those with fewer than 9 patients. Answers of these weights show
-    the intervals from now on.
+    An interval holds the truth for 90 % of the objects whose box overlaps the true one. Kinds of images with fewer than 9
+    patients of a confidence are fitted together. Answers of these weights show the intervals from now on.
 
     medrega bench calibrate --data DATA --split val --masks MASKS
     """
-    from medrega_bench.evaluation.intervals import FEWEST, FEWEST_PATIENTS, fit
+    from medrega_bench.evaluation.intervals import FEWEST_PATIENTS, fit
     from medrega_edge.io.atomic import make_folder, write_text
     from medrega_edge.package.intervals import ALL, site_file
     from medrega_edge.package.registry import find_package
@@ -60,10 +59,8 @@ def calibrate(
     found = _cases(package, data, masks, split, batch, answers)
     overlapping = [case for case in found if case.overlaps and not case.of_mask]
     patients = len({case.patient for case in overlapping})
-    if len(overlapping) < FEWEST or patients < FEWEST_PATIENTS:
-        raise UsageError(
-            "bench.few_boxes", count=len(overlapping), patients=patients, least=FEWEST, least_patients=FEWEST_PATIENTS
-        )
+    if patients < FEWEST_PATIENTS:
+        raise UsageError("bench.few_boxes", patients=patients, least=FEWEST_PATIENTS)
     intervals = fit(found, package.manifest.weights, f"{len(overlapping)} boxes of {patients} patients ({split})")
     if into_package:
         written = _add_to(package, intervals.to_json())

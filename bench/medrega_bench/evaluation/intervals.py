@@ -51,8 +51,9 @@ from medrega_edge.package.intervals import (
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.vocabulary.wording import is_finding
 
-FEWEST = 40  # objects of a kind of image and confidence; with fewer they have no numbers of their own
-FEWEST_PATIENTS = math.ceil(LEVEL / (1 - LEVEL) - 1e-9)  # with fewer, not even the largest error holds for the next one
+# With fewer patients not even the largest error holds for the next one. A group with as many has numbers of its own: with
+# patients of val left out in turn, kinds of image then deviated least from 90 % (2.2 points in mean; 2.5 from 40 objects on).
+FEWEST_PATIENTS = math.ceil(LEVEL / (1 - LEVEL) - 1e-9)
 
 _OF_BOX, _OF_MASK = ("outer", "inner"), ("mask_outer", "mask_inner")
 MEASURES = (*_OF_BOX, *_OF_MASK, *LENGTHS)
@@ -267,7 +268,7 @@ def _factors(group: Sequence[Case], name: str) -> LengthFactors | None:
 
 
 def _highest(group: Sequence[Case], scores: Sequence[float]) -> float | None:
-    return None if len(scores) < FEWEST else highest(scores, [case.patient for case in group], LEVEL)
+    return highest(scores, [case.patient for case in group], LEVEL)
 
 
 def highest(scores: Sequence[float], patients: Sequence[str], level: float) -> float | None:
