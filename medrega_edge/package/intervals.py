@@ -94,9 +94,10 @@ class Margins:
 class Intervals:
     """What a file of intervals holds. `weights` is `Manifest.weights` of the package whose boxes were measured.
 
-    `kinds` are by the modality that an answer states, then by the level, one of `OWN_LEVELS`. Missing numbers are those of
-    `ALL` kinds of this level, fitted on the kinds without numbers of their own, then those of the confidence, of findings
-    and structures together, then those of all confidences. `data` says what they were fitted on.
+    `kinds` are by the modality that an answer states, then by the level, one of `OWN_LEVELS` or `ALL`. Missing numbers are
+    those of `ALL` kinds of this level, fitted on the kinds without numbers of their own, then those of the confidence, of
+    findings and structures together, then those of all confidences. A kind that has no number of a measure at the level
+    `ALL` was not measured, so it has no interval. `data` says what they were fitted on.
     """
 
     __pydantic_config__ = STRICT
@@ -116,7 +117,9 @@ class Intervals:
         `of_mask`: the box is that around a mask. None where nothing was fitted.
         """
         found = (each.mask_box if of_mask else each.box for each in self._found(group))
-        margins = next(filter(None, found), None)
+        of_kind = self._of_kind(group)
+        is_measured = of_kind is None or (of_kind.mask_box if of_mask else of_kind.box) is not None
+        margins = next(filter(None, found), None) if is_measured else None
         if margins is None:
             return None
         inner = box.grown(-margins.inner) if margins.inner < 0.5 else None
@@ -125,8 +128,20 @@ class Intervals:
     def of_length(self, length: float, name: str, group: Group) -> Range | None:
         """Return the interval of a length, one of `LENGTHS`, of such a box; None where nothing was fitted."""
         found = (margins.lengths.get(name) for margins in self._found(group))
-        factors = next(filter(None, found), None)
+        of_kind = self._of_kind(group)
+        is_measured = of_kind is None or name in of_kind.lengths
+        factors = next(filter(None, found), None) if is_measured else None
         return None if factors is None else (length * factors.low, length * factors.high)
+
+    def _of_kind(self, group: Group) -> Margins | None:
+        """The numbers of a kind of image over all confidences; None for an image of no known kind.
+
+        Files of before kinds had such numbers are taken to hold for every kind.
+        """
+        have_whole = any(kind != ALL and ALL in levels for kind, levels in self.kinds.items())
+        if group.modality is None or not have_whole:
+            return None
+        return self.kinds.get(group.modality, {}).get(ALL, Margins())
 
     def _found(self, group: Group) -> Iterator[Margins]:
         own, of_both = group.levels

@@ -1,5 +1,6 @@
 """`medrega bench calibrate` and `coverage`: split conformal quantiles against simulation, and both commands."""
 
+import dataclasses
 import json
 import math
 
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from medrega_bench.cli.main import bench_app
 from medrega_bench.evaluation import intervals as home
-from medrega_bench.evaluation.intervals import FEWEST, Case, coverage, fit, highest
+from medrega_bench.evaluation.intervals import FEWEST_PATIENTS, Case, coverage, fit, highest
 from medrega_edge import load
 from medrega_edge.boxes import PixelBox
 from medrega_edge.package import intervals
@@ -104,12 +105,27 @@ def test_sure_boxes_have_narrower_intervals():
     assert all(one.overlapping.value == pytest.approx(0.9, abs=0.02) for one in found.values())
 
 
-def test_few_objects_of_a_kind_get_the_numbers_of_all():
+def around(fitted, kind, confidence=0.9):
+    return fitted.around(PixelBox(0, 0, 10, 10), Group(kind, confidence, False))
+
+
+def test_a_kind_that_few_patients_measured_has_no_interval():
     random = np.random.default_rng(5)
-    fitted = fit([*made(random, 200, "ct", 0.1), *made(random, FEWEST - 1, "oct", 0.2)], "w", "made")
-    assert set(fitted.kinds) == {"", "ct"} and fitted.kinds[""][""].box.n == 200 + FEWEST - 1
-    oct, unknown, ct = (fitted.around(PixelBox(0, 0, 10, 10), Group(kind, 0.9, False)) for kind in ("oct", None, "ct"))
-    assert oct == unknown != ct
+    few = FEWEST_PATIENTS - 1
+    fitted = fit([*made(random, 200, "ct", 0.1), *made(random, few, "oct", 0.2)], "w", "made")
+    assert set(fitted.kinds) == {"", "ct"} and fitted.kinds[""][""].box.n == 200 + few
+    assert around(fitted, "oct") is None and fitted.of_length(60, "width", Group("oct", 0.9, False)) is None
+    assert around(fitted, None) != around(fitted, "ct")
+    assert around(fitted, "ct") is not None and fitted.of_length(60, "height", Group("ct", 0.9, False)) is None
+
+
+def test_few_objects_of_a_confidence_get_the_numbers_of_other_kinds():
+    random = np.random.default_rng(5)
+    few = FEWEST_PATIENTS - 1
+    sure, unsure = made(random, few, "oct", 0.2), made(random, few, "oct", 0.2, 0.2)
+    renamed = (dataclasses.replace(case, patient=f"other {case.patient}") for case in unsure)
+    fitted = fit([*made(random, 200, "ct", 0.1), *sure, *renamed], "w", "made")
+    assert set(fitted.kinds["oct"]) == {""} and around(fitted, "oct") == around(fitted, None) != around(fitted, "ct")
 
 
 def test_boxes_beside_the_object_count_among_all_only():
@@ -182,8 +198,8 @@ def test_the_commands_fit_and_measure(data):
     assert interval.height[0] <= 112 <= interval.height[1] + 1e-6
 
 
-def test_too_few_boxes_are_refused(data):
+def test_too_few_patients_are_refused(data):
     lines = (data / "records.jsonl").read_text("utf-8").splitlines(keepends=True)
-    (data / "records.jsonl").write_text("".join(lines[1:]), "utf-8")
+    (data / "records.jsonl").write_text("".join(lines[: 2 * (FEWEST_PATIENTS - 1)]), "utf-8")  # two images of each
     run = bench("calibrate", data, "--model", build(data / "toy", masks=MASKS), "--split", "val")
     assert run.exception.code == "bench.few_boxes"

@@ -207,12 +207,13 @@ def _middle(box: PixelBox) -> tuple[float, float]:
 def fit(found: Sequence[Case], weights: str, data: str) -> Intervals:
     """Fit the numbers of each kind of image and confidence with enough objects, and those of the others together.
 
-    Each object belongs to one group of a measure, so that the claim holds in each group.
+    Each object belongs to one group of a measure, so that the claim holds in each group. The numbers of a kind over all
+    confidences tell which measures it has: what other kinds of image err by says nothing of a kind that was not measured.
     """
     overlapping = [case for case in found if case.overlaps]
     kinds: dict[str, dict[str, Margins]] = {}
     for kind, level, group in _groups(overlapping):
-        if kind != ALL and level in OWN_LEVELS and (margins := _margins(group)) != Margins():
+        if kind != ALL and level in (ALL, *OWN_LEVELS) and (margins := _margins(group)) != Margins():
             kinds.setdefault(kind, {})[level] = margins
     of_all = {ALL: _margins(overlapping)}
     for level in CONFIDENCES:
