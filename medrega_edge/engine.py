@@ -309,7 +309,10 @@ class Engine:
         )
         if certifiable and not is_guess and is_known and not answer.best_guesses:
             answer = replace(answer, model=replace(answer.model, certified=self._certified(answer)))
-        return finished(task, answer, least)
+        answer = finished(task, answer, least)
+        of_label = answer.model.certified is not None and answer.model.certified.label is not None
+        is_shown = answer.regions or not of_label  # a box on the other side than asked for is left out
+        return answer if is_shown else replace(answer, model=replace(answer.model, certified=None))
 
     def ask(
         self,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from rich.cells import cell_len
 
-from medrega_edge.domain import Language
+from medrega_edge import engine as home
+from medrega_edge.answer import Certified
+from medrega_edge.domain import Language, Modality
 from medrega_edge.errors import PackageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.output.certificate_text import certificate_lines
@@ -109,3 +112,11 @@ def test_in_short_it_is_the_figures_over_all_kinds_of_image() -> None:
     assert "0.500  0.480" in text and "layers.0.qkv" in text
     for words in ("classify", "lost most", "at most", "efef"):
         assert words not in text, words
+
+
+def test_an_answer_whose_only_box_is_left_out_has_no_accuracy(engine, scan, monkeypatch):
+    measured = Certified(0.9, 34, "liver", Modality.MRI)
+    monkeypatch.setattr(home.Engine, "_certified", lambda self, answer: measured)
+    assert engine.detect(scan, "liver").model.certified == measured
+    monkeypatch.setattr(home, "finished", lambda task, answer, least: dataclasses.replace(answer, regions=()))
+    assert engine.detect(scan, "liver").model.certified is None
