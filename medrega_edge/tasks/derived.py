@@ -170,13 +170,13 @@ class Asked(TaskRequest):
         request, kind = self.request, self.intent.kind
         if kind is Kind.DISTANCE and len(self.intent.names) > 2 and answer.task is Task.DETECT:
             return self._two_of(answer)
-        is_generic = self.intent.generic and len(self.intent.names) > 1 and kind not in (Kind.COMPARE, Kind.DISTANCE)
+        words = [*map(generic_labels, self.intent.generic), *([frozenset(self.intent.alike)] if self.intent.alike else [])]
+        is_generic = words and len(self.intent.names) > 1 and kind not in (Kind.COMPARE, Kind.DISTANCE)
         if not is_generic or answer.task is not Task.DETECT:
             return request.finish(answer)
         column = answer.language is Language.ZH
         others: list[str] = []
-        for word in self.intent.generic:  # one by one: a tumor is no answer to "any stones?"
-            meant = generic_labels(word)
+        for meant in words:  # one by one: a tumor is no answer to "any stones?"
             findings = {name[column] for name in self.intent.names if is_finding(name[0]) and name[0] in meant}
             answer, more = _one_label_a_place(answer, findings)
             others += more

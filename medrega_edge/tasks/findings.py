@@ -121,7 +121,8 @@ def _classes(context: TaskContext, modality: Modality, part: str | None, propose
         names = label_set.names(Language.EN)
         normal = [name for name in names if name not in FINDINGS]
         is_proposed = any(name in proposed for name in names if name not in located)
-        if modality not in label_set.modalities or not (is_proposed or (normal and _is_for(label_set, part))):
+        is_tissue = modality is Modality.PATHOLOGY and not context.is_unfamiliar_name(names[0])  # has no body part
+        if modality not in label_set.modalities or not (is_proposed or (normal and (is_tissue or _is_for(label_set, part)))):
             continue
         decision = decide(context, label_set)
         is_stated = is_certain(context, label_set, decision)

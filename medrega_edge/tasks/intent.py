@@ -10,7 +10,7 @@ from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
-from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_parts
+from medrega_edge.prompts.intent import Intent, Kind, asked_text, understand, unknown_parts
 from medrega_edge.prompts.intent.naming import excluded, only_leaves_out
 from medrega_edge.prompts.intent.parts import parts, without_how_sure
 from medrega_edge.prompts.intent.phrases import has
@@ -30,7 +30,7 @@ from medrega_edge.tasks.left_out import (
     place_left_out,
     questions_left_out,
 )
-from medrega_edge.tasks.names_meant import asks_for_unlearned, is_shown, names_finding, with_names_meant
+from medrega_edge.tasks.names_meant import affected_side, asks_for_unlearned, is_shown, names_finding, with_names_meant
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.refusals import impossible, unknown_name
@@ -61,6 +61,7 @@ from medrega_edge.vocabulary.wording import (
     may_be_finding,
     names_cancer,
     simplified,
+    superlative,
 )
 
 _TASKS = {  # of kinds of question that name no place
@@ -127,6 +128,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     intent = understand(text, scene.terminology, scene.modality)
     if not scene.terminology.labels:
         return _asked_freely(text, intent, scene.tasks)
+    said = asked_text(text, scene.terminology, scene.modality)  # words of a history are no part of what is asked
     if only_leaves_out(simplified(text), scene.terminology):
         raise UsageError("task.only_left_out")
     boxes = _BOX.findall(text) if Task.IDENTIFY in scene.tasks else []
@@ -134,22 +136,23 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         notes = tuple(Message("task.question_left_out", question=", ".join(box)) for box in boxes[1:])
         identify = Identify(PixelBox(*map(float, boxes[0])), text)
         return Asked(text, replace(intent, kind=Kind.IDENTIFY, names=()), identify, notes=notes)
-    if _asks_for_any_finding(text, intent, scene) and Task.REPORT in scene.tasks:
+    if _asks_for_any_finding(said, intent, scene) and Task.REPORT in scene.tasks:
         return Asked(text, replace(intent, kind=Kind.REPORT, names=(), generic=()), IsNormal(text))
-    intent = with_names_meant(text, intent, scene)
-    if deciding_parts(text, scene.terminology):
+    intent = affected_side(said, with_names_meant(said, intent, scene), scene)
+    if deciding_parts(said, scene.terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
-    elif _GONE.search(text.casefold()) and (intent.kind is Kind.HELP or (intent.kind is Kind.REPORT and not intent.names)):
+    elif _GONE.search(said.casefold()) and (intent.kind is Kind.HELP or (intent.kind is Kind.REPORT and not intent.names)):
         raise UsageError("task.impossible")  # "which ones are missing?", "is anything missing?"
-    elif _WHICH_OF_PAIR.search(simplified(text)):
+    elif _WHICH_OF_PAIR.search(simplified(said)):
         raise UsageError("task.which_of_pair")
-    elif (_asks_if_normal(text, intent) or asks_for_unlearned(text, intent, scene)) and Task.REPORT in scene.tasks:
+    elif (_asks_if_normal(said, intent) or asks_for_unlearned(said, intent, scene)) and Task.REPORT in scene.tasks:
         if intent.unknown and not intent.names:
             raise unknown_name(text, intent, scene)
         if intent.kind is Kind.COMPARE or names_finding(intent):  # the structures themselves, not what may be in them
-            said = tuple(name for name in scene.terminology.find(simplified(text)) if not is_finding(name[0]))
-            intent = replace(intent, kind=Kind.REPORT, names=said, generic=())
-        names = () if intent.generic else intent.names  # "is the brain normal?" asks for the whole image
+            structures = tuple(name for name in scene.terminology.find(simplified(said)) if not is_finding(name[0]))
+            intent = replace(intent, kind=Kind.REPORT, names=structures, generic=())
+        is_whole = bool(intent.generic) or scene.modality is Modality.PATHOLOGY  # "is the brain normal?" asks for all of it
+        names = () if is_whole else intent.names
         if intent.kind in (Kind.CLASSIFY, Kind.COUNT, Kind.BODY_PART):
             intent = replace(intent, kind=Kind.REPORT)
         column = language_of(text) is Language.ZH
@@ -158,35 +161,40 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     elif (
         scene.modality in (Modality.FUNDUS, Modality.OCT)
         and {english.split()[-1] for english, _ in intent.names} == {"eye"}
-        and _SIDES_OR_WHICH.search(simplified(text))
+        and _SIDES_OR_WHICH.search(simplified(said))
     ):
         raise UsageError("task.which_of_pair")
-    elif intent.names and not names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(text)):
+    elif intent.names and not names_finding(intent) and intent.kind is Kind.PRESENCE and (word := disease_word(said)):
         raise UsageError("task.state_unknown", word=word)
-    if intent.kind is Kind.MEASURE and _WALL.search(simplified(text)):
+    if intent.kind is Kind.MEASURE and _WALL.search(simplified(said)):
         raise UsageError("task.impossible_outline")
     is_outline = (intent.kind is Kind.LOCATE and intent.asks_for_outline) or (
-        intent.kind is Kind.MEASURE and AREA.search(text) is not None
+        intent.kind is Kind.MEASURE and AREA.search(said) is not None
     )
-    if tooth := _TOOTH.search(text):
+    if superlative(said) is not None and _ORDINAL.search(simplified(said).casefold()):
+        raise UsageError("task.only_extreme")
+    if tooth := _TOOTH.search(said):
         raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), scene)
     if scene.has_masks and is_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
-    request = _request(text, intent, scene)
+    request = _request(said, intent, scene)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
-    place = place_left_out(text, intent, scene.terminology) if request.task is Task.DETECT else ""
-    unknown = tuple(unknown_parts(text, scene.terminology)) if is_plain and not intent.unknown else ()
-    kind = kind_left_out(text, [english for english, _ in intent.names]) if intent.kind is Kind.PRESENCE else None
-    if isinstance(request, Classify) and request.labels in LABEL_SETS:
-        return Asked(text, intent, request, classes_unknown=classes_unknown(text, intent, LABEL_SETS[str(request.labels)]))
+    place = place_left_out(said, intent, scene.terminology) if request.task is Task.DETECT else ""
+    unknown = tuple(unknown_parts(said, scene.terminology)) if is_plain and not intent.unknown else ()
+    kind = kind_left_out(said, [english for english, _ in intent.names]) if intent.kind is Kind.PRESENCE else None
+    names_of_sets = request.sets if isinstance(request, ClassifyByPart) else [getattr(request, "labels", None)]
+    if label_sets := [LABEL_SETS[str(name)] for name in names_of_sets if isinstance(name, str) and name in LABEL_SETS]:
+        return Asked(text, intent, request, classes_unknown=classes_unknown(said, intent, label_sets))
     if intent.kind is Kind.PRESENCE and intent.names and not kind and (narrowing := narrowing_words(intent, place)):
         kind = " ".join(narrowing) if language_of(text) is Language.EN else "、".join(narrowing), intent.names[0][0]
+    if isinstance(request, FromBoxes) and intent.kind is Kind.PRESENCE and place:
+        request = replace(request, says_yes=False)
     if isinstance(request, FromBoxes) and kind:
         request = replace(request, says_yes=False)
         column = language_of(text) is Language.ZH
         shown = next(name[column] for name in intent.names if name[0] == kind[1])
         return Asked(text, intent, request, unknown, place, (kind[0], shown))
-    notes = notes_of(text, intent, scene.modality, place)
+    notes = notes_of(said, intent, scene.modality, place)
     intent = replace(intent, side=None) if scene.modality in OF_ONE_SIDE else intent
     return Asked(text, intent, request, unknown, place, notes=notes)
 
@@ -194,6 +202,12 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
 _WALL = re.compile(
     r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|muscle|cortex|retina)\b|\b(?:wall|myocardial|cortical|retinal) thickness\b"
     r"|(?:壁|心肌|皮质|视网膜).{0,4}厚"
+)
+_ORDINAL = re.compile(  # "second largest", "the two biggest", "largest to smallest"
+    r"\b(?:second|third|fourth|2nd|3rd|4th|two|three|four|five|\d+|last)[ -](?:\w+ )?"
+    r"(?:largest|biggest|longest|smallest|tiniest)\b"
+    r"|\b(?:largest|biggest|smallest)\b.{0,12}\b(?:and|to|or)\b.{0,8}\b(?:largest|biggest|smallest)\b"
+    r"|第[二三四2-9]大|第[二三四2-9]小|最大的?[两三几二2-9]个|最[大小]的?.{0,2}[和与跟到].{0,2}最[大小]"
 )
 _TOOTH = re.compile(r"\b(?:tooth|teeth) (?:number |no\.? ?|#)?\d{1,2}\b|\d{1,2}号牙|牙位?\d{2}\b", re.IGNORECASE)
 _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[ds]\b")
@@ -322,6 +336,12 @@ def _request(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             scene.modality is Modality.DERMOSCOPY and _MOLE.search(text.casefold()) and Task.CLASSIFY in scene.tasks
         ):
             return classification(text, scene)  # the box of a lesion does not tell that it is a mole
+        case Kind.PRESENCE | Kind.ANSWER | Kind.LOCATE if (
+            scene.modality in (Modality.FUNDUS, Modality.OCT)
+            and _DIABETIC.search(text.casefold())
+            and Task.CLASSIFY in scene.tasks
+        ):
+            return Classify("macular-edema", question=text)  # the class, and not the fluid
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in scene.tasks:
             return classification(text, scene)
         case Kind.PRESENCE if (
@@ -353,13 +373,14 @@ _UNSEEN = re.compile(
 _SYSTEM = re.compile(r"\bsystem\b|系统")
 _GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|(?<!多)少了|掉了|缺几|缺牙|缺齿")
 _LISTED = re.compile(r"\b(?:and|or)\b|[,，、和或及与]|[?？](?=.*\w)")
+_DIABETIC = re.compile(r"\bdiabetic macular\b|(?<![a-z])dme(?![a-z])|糖尿病性?黄斑")
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
 _VIEW = re.compile(r"\bviews?\b|切面|体位")
 
 # "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
 _PIXELS = re.compile(r"(?<![a-z\d])(\d{1,5})\D{1,6}?(\d{1,5})(?:\D{1,6}?(\d{1,5})\D{1,6}?(\d{1,5}))?(?!\d)")
 
-_BOX = re.compile(r"(?<![a-z\d])" + r"\D{1,6}?".join([r"(\d{1,5})"] * 4) + r"(?!\d)")
+_BOX = re.compile(r"(?<![a-z\d])" + r"[^\da-wz/%]{1,6}?".join([r"(\d{1,5})"] * 4) + r"(?![\d/])")
 _AROUND = 20  # pixels, of the box that is proposed around a point
 
 

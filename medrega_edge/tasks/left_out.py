@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand
+from medrega_edge.prompts.intent.clauses import tells_history
 from medrega_edge.prompts.intent.naming import named, near_another, without_side, words_of
 from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses, tells_to_say
-from medrega_edge.prompts.intent.phrases import has, without_fillers
+from medrega_edge.prompts.intent.phrases import has, pattern, without_fillers
 from medrega_edge.prompts.intent.unread import has_content
 from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
 from medrega_edge.vocabulary.terminology import Terminology
@@ -21,18 +22,9 @@ from medrega_edge.vocabulary.wording import (
     is_finding,
     is_part,
     kind_left_out,
+    place_in,
     qualifiers,
     simplified,
-)
-
-_PART_OF_STRUCTURE = re.compile(
-    r"\b(left|right|caudate|quadrate) lobes?\b(?= of (?:the )?liver|\W*$)|\b(segments?) (?:[ivx]+|\d+[ab]?)\b"
-    r"|\b(tip|dome|hilum|hilar|apex|cortex|medulla)\b|([左右尾][状]?)叶|(尖端|第一肝门|[肝脾肾肺]门|皮质|髓质|膈顶)|"
-    r"\b(upper|lower|middle|mid|inner|outer|front|back|anterior|posterior|medial|lateral|proximal|distal)"
-    r"[- ](?:lobe|jaw|zone|pole|quadrant|half|third|part|segment|row|teeth|molar|incisor|rib|limb|end)s?\b"
-    r"|\baortic (arch|root)\b|主动脉(弓|根部)|(?:胰[头体尾颈][、和与]?)+"
-    r"|\b(?:head|neck|body|tail) of the pancreas\b|\bpancreatic (?:head|neck|body|tail)\b"
-    r"|([上中下])叶|([上下])[颌颚牙极]|(?:[内外][上下])象限|近端|远端|[前后]段"
 )
 
 
@@ -53,14 +45,18 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
 def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
     """Return the part of a structure that a question speaks of and none of its names has; empty without one."""
     plain = simplified(text).casefold()
-    match = _PART_OF_STRUCTURE.search(plain)
+    match = place_in(plain)
     if match is None or not intent.names:
         is_located = intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT, Kind.MEASURE)
         near = near_another(plain, intent.names, terminology) if is_located else ""
         return near or _structure_left_out(text, intent, terminology)
     word = next((group for group in match.groups() if group), match.group())
-    is_named = all(word in english or word in chinese for english, chinese in intent.names)
-    return "" if is_named else match.group()
+    is_named = all(word in english.casefold() or word in chinese for english, chinese in intent.names)
+    is_outline = intent.asks_for_outline and _EDGE.match(match.group())
+    return "" if is_named or is_outline else match.group()
+
+
+_EDGE = re.compile("edge|border|margin|rim")
 
 
 _OF_ANYTHING = (Kind.LOCATE, Kind.SEGMENT, Kind.PRESENCE)  # what a clause without a name is taken for
@@ -90,6 +86,8 @@ def questions_left_out(
 
 def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modality: Modality | None) -> bool:
     text, is_asked = clause.text, clause.is_asked
+    if (not is_asked and tells_history(text)) or _LEAVES_OUT.search(text):
+        return False
     kinds = {answered.kind, *answered.also_asked}
     told = {without_side(name[0]) for name in answered.names}
     unknown = " ".join(answered.unknown)
@@ -104,6 +102,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
         return is_asked or is_bare or has("locate", said) or has("presence_strong", said)
     if intent.unknown or intent.reason or _GOES_WITH.search(text):
         return is_asked and bool(intent.unknown) and not any(word in unknown for word in intent.unknown)
+    if not _without_classes(said):
+        return False  # "a melanoma or a keratosis" of a choice
     if _WHICH_ONE.search(text):
         return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & kinds
     is_said = has_content(said)
@@ -117,6 +117,16 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     return asks and not is_told and (is_asked or is_said or not tells_to_say(text))
 
 
+def _without_classes(said: str) -> str:
+    for kind in ("class_words", "choice", "is_it"):
+        said = pattern(kind, said).sub(" ", said)
+    return without_fillers(" ".join(said.split()))
+
+
+_LEAVES_OUT = re.compile(
+    r"^(?:and |but |just )*(?:not|no|without|ignor(?:e|ing)|exclud(?:e|ing)|except|skip|leave out|leaving out)\b"
+    r"|^(?:不要|不用|不必|别|不看|除了?|去掉)"
+)
 _LINK = re.compile(r"^(?:and |then |also |next |finally |the |same |for |plus )*|^(?:然后|还有|另外|再|也|同样|最后)*")
 _WHICH_ONE = re.compile(r"\bwhich (?:one|of (?:them|these|those|the two))\b|哪一?个")
 # A clause that only goes on with the one before: "left or right?", "do you see it too?", "还是别的病？".
@@ -130,9 +140,19 @@ _GOES_WITH = re.compile(
 
 # Kinds of images that show one of a pair, a breast or an eye: no side of the picture is the patient's.
 OF_ONE_SIDE = (Modality.MAMMOGRAPHY, Modality.FUNDUS, Modality.OCT)
+_BOTH = re.compile(
+    r"\b(?:in |on |of )?(?:both (?:lungs|sides|kidneys|eyes|hemispheres|breasts|lobes)"
+    r"|all (?:three|four|five|six)\b(?: \w+)?)"
+    r"|(?:双|两)(?:肺|肾|侧|眼|乳|边|叶).{0,2}(?:都|均)"
+)
+_IN_ORDER = re.compile(
+    r"\b(?:by|in order of|order(?:ed)? by|sorted by) size\b|\b(?:largest|biggest|smallest) (?:first|to)\b"
+    r"|从大到小|从小到大|按大小|大小排|大小顺序"
+)
 _OF_BREAST = re.compile("breast lesion")
 _OTHER_MEASURE = re.compile(
-    r"\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|\bbpd\b|头围|腹围|周长|双顶径", re.IGNORECASE
+    r"\b(?:head |abdominal )?circumference\b|\bbi-?parietal(?: diameter)?\b|(?<![a-z])bpd(?![a-z])|头围|腹围|周长|双顶径",
+    re.IGNORECASE,
 )
 
 
@@ -146,6 +166,11 @@ def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -
     notes = []
     if intent.kind is Kind.MEASURE and (measure := _OTHER_MEASURE.search(simplified(text))):
         notes.append(Message("task.measure_left_out", measure=measure.group()))
+    if intent.kind is Kind.ORGANS and _IN_ORDER.search(simplified(text).casefold()):
+        notes.append(Message("task.in_order"))
+    are_findings = bool(intent.names) and all(is_finding(name[0]) for name in intent.names)
+    if intent.kind is Kind.PRESENCE and are_findings and (both := _BOTH.search(simplified(text).casefold())):
+        notes.append(Message("task.words_left_out", words=[both.group()]))
     if words := narrowing_words(intent, place):
         notes.append(Message("task.words_left_out", words=words))
     if intent.side and (modality in OF_ONE_SIDE or any(_OF_BREAST.match(name[0]) for name in intent.names)):
@@ -153,15 +178,17 @@ def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -
     return tuple(notes)
 
 
-def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str, ...]:
-    """Return the findings and kinds of findings that a question names beside the classes of a set, as it calls them."""
-    told = [each.casefold() for pair in label_set.labels for each in pair] + [*set_words(label_set.name)]
-    edema = _MACULAR_EDEMA.search(simplified(text))  # a class of its own, whose words name the fluid, too
+def classes_unknown(text: str, intent: Intent, label_sets: Sequence[LabelSet]) -> tuple[str, ...]:
+    """Return the findings and kinds of findings that a question names beside the classes of sets, as it calls them."""
+    told = [each.casefold() for label_set in label_sets for pair in label_set.labels for each in pair]
+    told += [word for label_set in label_sets for word in set_words(label_set.name)]
+    plain = simplified(text).casefold()
+    edema = _MACULAR_EDEMA.search(plain)  # a class of its own, whose words name the fluid, too
     kind = kind_left_out(text, [name[0] for name in intent.names])
     if kind:
-        is_told = kind[0] in BENIGN_OR_NOT and answers_whether_benign(text, label_set.name)
+        is_told = kind[0] in BENIGN_OR_NOT and any(answers_whether_benign(text, each.name) for each in label_sets)
         named = [] if is_told else [kind[0]]
-    elif not _CHOICE.search(simplified(text).casefold()) and intent.kind is Kind.CLASSIFY:
+    elif not _CHOICE.search(plain) and intent.kind is Kind.CLASSIFY:
         named = []  # "what kind of skin lesion is this" offers no class
     elif intent.generic or not all(is_finding(name[0]) for name in intent.names):
         named = []
@@ -171,9 +198,33 @@ def classes_unknown(text: str, intent: Intent, label_set: LabelSet) -> tuple[str
             name[column] for name in intent.names if name[0] not in told and not (edema and name[0] == "intraretinal fluid")
         ]
         named += [edema.group()] if edema else []
+    if intent.kind is Kind.CLASSIFY or not intent.names:
+        classes = (match.group() for match in pattern("class_words", plain).finditer(plain))
+        named += [word for word in classes if word not in _ANY_CLASS and not _is_word_of(word, told)]
     if not kind:
-        named += [word for word in qualifiers(text) if word not in BENIGN_OR_NOT and not any(word in each for each in told)]
+        named += [word for word in qualifiers(text) if word not in BENIGN_OR_NOT and not _is_word_of(word, told)]
     return tuple(word for word in dict.fromkeys((*intent.unknown, *named)) if not any(word in each for each in told))
+
+
+_ANY_CLASS = (
+    *BENIGN_OR_NOT,
+    "normal",
+    "abnormal",
+    "healthy",
+    "cancerous",
+    "tumor",
+    "tumour",
+    "cancer",
+    "正常",
+    "异常",
+    "肿瘤",
+    "癌",
+    "良恶性",
+)
+
+
+def _is_word_of(word: str, texts: Sequence[str]) -> bool:
+    return any(word in each or each in word for each in texts)
 
 
 def is_outside_choice(text: str, classes: Sequence[str]) -> bool:

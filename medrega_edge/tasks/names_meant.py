@@ -15,7 +15,14 @@ from medrega_edge.vocabulary.body_parts import can_hold
 from medrega_edge.vocabulary.label_sets import candidate_sets, label_set_of, names_class
 from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName
-from medrega_edge.vocabulary.wording import generic_labels, is_finding, names_cancer, simplified, superlative
+from medrega_edge.vocabulary.wording import (
+    findings_at,
+    generic_labels,
+    is_finding,
+    names_cancer,
+    simplified,
+    superlative,
+)
 
 _ABNORMAL = re.compile(r"\babnormal|异常", re.IGNORECASE)
 _OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
@@ -47,7 +54,7 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         intent = replace(intent, names=tuple(name for name in intent.names if name not in others))
         if not intent.names:
             raise unknown_name(text, intent, scene)
-    if intent.generic and intent.names and intent.kind not in (Kind.REPORT, Kind.GROUNDED_REPORT):
+    if intent.meant and intent.names and intent.kind not in (Kind.REPORT, Kind.GROUNDED_REPORT):
         are_findings = all(is_finding(english) for english, _ in intent.names)
         part = scene.body_part() if are_findings else None
         if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
@@ -56,7 +63,7 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
             _had_by_such(intent, scene) or _in_body_part(text, intent, scene.body_part()) if are_findings else intent.names
         )
         are_both_asked = intent.kind in (Kind.COMPARE, Kind.DISTANCE)
-        intent = replace(intent, names=names if are_both_asked else _familiar(names, intent.generic, scene))
+        intent = replace(intent, names=names if are_both_asked else _familiar(names, intent, scene))
     if intent.kind is Kind.SIDE and not names_finding(intent):  # "which side of the brain is the infarct on?"
         words = tuple(word for word in intent.generic if any(map(is_finding, generic_labels(word))))
         findings = names_of_words(words, scene.terminology, scene.modality)
@@ -93,13 +100,39 @@ def _had_by_such(intent: Intent, scene: Scene) -> tuple[BilingualName, ...]:
     return tuple(name for name in shown if not scene.is_unfamiliar(name[0]))
 
 
-def _familiar(names: tuple[BilingualName, ...], words: tuple[str, ...], scene: Scene) -> tuple[BilingualName, ...]:
+def _familiar(names: tuple[BilingualName, ...], intent: Intent, scene: Scene) -> tuple[BilingualName, ...]:
     """Leave out what such images never showed, where a generic word means something else, too; each word means something."""
-    for word in words:
-        meant = {name[0] for name in names} & generic_labels(word)
+    for labels in (*map(generic_labels, intent.generic), frozenset(intent.alike)):
+        meant = {name[0] for name in names} & labels
         if familiar := {label for label in meant if not scene.is_unfamiliar(label)}:
             names = tuple(name for name in names if name[0] not in meant - familiar)
     return names
+
+
+_WHICH_IS_ILL = re.compile(
+    r"\bwhich (?:side|lung|kidney|eye|breast|hemisphere|half|part|side of the \w+)\b.*"
+    r"\b(?:affected|abnormal|worse|diseased|involved|sick|ill|bad)\b"
+    r"|哪一?[侧边个](?:肺|肾|大?脑|半球)?.{0,4}(?:有问题|异常|不正常|严重|受累|有病)"
+)
+
+
+def affected_side(text: str, intent: Intent, scene: Scene) -> Intent:
+    """Return the question for the side of the findings of structures, where it asks which of them is affected."""
+    if intent.kind not in (Kind.REPORT, Kind.SIDE, Kind.COMPARE) or not _WHICH_IS_ILL.search(simplified(text).casefold()):
+        return intent
+    if names_finding(intent) or scene.modality is None:
+        return intent
+    here = findings_at([english for english, _ in intent.names])
+    had = [
+        name
+        for name in scene.terminology.labels
+        if name[0] in here and is_known(scene.modality, name[0]) and not scene.is_unfamiliar(name[0])
+    ]
+    return (
+        replace(intent, kind=Kind.SIDE, names=tuple(had), generic=(), alike=tuple(name[0] for name in had))
+        if had
+        else intent
+    )
 
 
 def names_finding(intent: Intent) -> bool:

@@ -83,6 +83,8 @@ class IsNormal(TaskRequest):
             return [Message("answer.normal_class", label=normal.name[column])]
         if findings.searched:
             return [Message("answer.no_known_finding", names=_shown(_names(findings.searched), column))]
+        if likely := [one.name for one in findings.classes if one.is_normal]:
+            return [Message("answer.perhaps_class", names=_shown(likely, column))]
         return [Message("answer.knows_no_finding")]
 
 

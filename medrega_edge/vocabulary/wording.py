@@ -280,11 +280,24 @@ def kind_left_out(text: str, labels: Collection[str]) -> tuple[str, str] | None:
     return (qualifier, findings[0]) if findings and qualifier else None
 
 
+def place_in(plain: str) -> re.Match[str] | None:
+    """Find what a plain text says of a place within a structure or a picture, "upper pole", "2 o'clock", "第三节".
+
+    A group of the match, where it has one, is the word that tells it.
+    """
+    return _places().search(plain)
+
+
+@cache
+def _places() -> re.Pattern[str]:
+    return re.compile("|".join(_table()["places"]))
+
+
 def qualifiers(text: str) -> list[str]:
     """Return the words of a text for one kind of any finding: "displaced", "陈旧"."""
-    plain = simplified(text)
-    words, said = _table()["qualifiers"], {*re.findall(r"[a-z0-9]+", plain)}
-    return [word for word in words["en"] if word in said] + [word for word in words["zh"] if word in plain]
+    plain, words = simplified(text), _table()["qualifiers"]
+    said = f" {' '.join(re.findall(r'[a-z0-9]+', plain))} "
+    return [word for word in words["en"] if f" {word} " in said] + [word for word in words["zh"] if word in plain]
 
 
 def names_cancer(text: str) -> bool:

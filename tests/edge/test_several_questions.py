@@ -93,7 +93,7 @@ def test_a_part_of_the_picture_is_no_place_to_look_in(terminology, text):
     assert error.value.code == "task.impossible_relation"
 
 
-@pytest.mark.parametrize("text", ["which kidney is affected?", "which lung has the problem?", "哪个肺有问题？"])
+@pytest.mark.parametrize("text", ["which kidney is affected?", "which lung has the problem?", "哪个肾有问题？"])
 def test_which_is_ill_is_a_question_for_findings(terminology, text):
     assert parse_intent(text, Scene(TASKS, terminology, Modality.XRAY)).task is Task.REPORT
 

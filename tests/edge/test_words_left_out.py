@@ -47,7 +47,7 @@ def test_a_word_that_narrows_a_finding_gets_no_yes(parse, text, modality, word):
     [
         "is there a polyp in this picture?",
         "any polyps seen here?",
-        "do you see one small polyp?",
+        "do you see one polyp?",
         "图里有没有息肉",
         "能看到一个息肉吗",
     ],

@@ -65,7 +65,8 @@ TEMPLATES: dict[str, str] = {
     "bench.coverage": "{kind} {measure}: {held:.1%} of {n} whose box overlaps, {of_all:.1%} of all {all}; size {size:.2f}",
     "bench.familiarity": "{images} images, {questions} questions; kinds of images with a limit: {kinds}; added to {model}",
     "bench.few_familiar": "Split '{split}' has too few images of each kind for a limit; name another one with --held-out.",
-    "bench.few_boxes": "Boxes of only {patients} patients overlap a true one, and intervals need {least} patients; take more images.",
+    "bench.few_boxes": "Boxes of only {patients} patients overlap a true one, and intervals need {least} patients; "
+    "take more images.",
     "bench.masks": "{name}: {n} objects, Dice {named} by name, {boxed:.3f} by true box; {leaves:.0%} leave the box",
     "bench.mask_boxes": "{name}: {n} boxes, IoU {iou:.3f}; {mended:.3f} of the boxes of their masks",
     "bench.mask_scores": "scores: slope {slope:.3f}, offset {offset:.3f}; the package's are {error:.3f} off on average",

@@ -54,7 +54,7 @@ from medrega_edge.vocabulary.wording import (
     without_homonyms,
 )
 
-__all__ = ["Intent", "Kind", "names_of_words", "understand", "unknown_word"]
+__all__ = ["Intent", "Kind", "asked_text", "names_of_words", "understand", "unknown_word"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Intent:
     names of the field that no label has; `is_language` is false where no word is known at all. `side`, "left" or "right", is
     where a finding is asked for; `also_asked` are other kinds of question in the same text, which have no answer. `unread`
     are words beside a name that the layer does not know, `narrowing` those that no label holds: "open" of a fracture.
+    `alike` are the English labels of one name that stands for several here: a suspicious lesion.
     """
 
     kind: Kind
@@ -80,11 +81,12 @@ class Intent:
     also_asked: tuple[Kind, ...] = ()
     unread: tuple[str, ...] = ()
     narrowing: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
 
     @property
     def meant(self) -> frozenset[str]:
-        """The English labels that its generic words may stand for, in any kind of image."""
-        return frozenset(label for word in self.generic for label in generic_labels(word))
+        """The English labels that its generic words may stand for, in any kind of image, and those that are `alike`."""
+        return frozenset(self.alike).union(*map(generic_labels, self.generic))
 
 
 def names_of_words(words: Sequence[str], terminology: Terminology, modality: Modality | None) -> tuple[BilingualName, ...]:
@@ -126,6 +128,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         _also_asked(text, kind, terminology, modality),
         tuple(text.replace(MARK, "").strip() for text in unread),
         (*(text.replace(MARK, "").strip() for text in narrowing if text not in unread), *_choice_of_one(text, kind, names)),
+        reading.alike,
     )
 
 
@@ -219,11 +222,22 @@ def features(text: str, terminology: Terminology, modality: Modality | None = No
     return kinds.buckets(facts.said, facts.whole, facts.flags)
 
 
-def _read(text: str, terminology: Terminology, modality: Modality | None, has_box: bool) -> _Reading:
+def asked_text(text: str, terminology: Terminology, modality: Modality | None) -> str:
+    """Return the clause of a text that asks, in plain words, where the others tell a history; else the text as it is."""
+    plain = _plain(text, terminology)[0]
+    asked = asking_clause(plain, terminology, modality)
+    return text if asked == plain else asked
+
+
+def _plain(text: str, terminology: Terminology) -> tuple[str, dict[str, str]]:
     plain, typos = plain_text(text, terminology)
     plain = terminology.with_shared_words(without_slips(without_homonyms(plain), terminology))
     plain = plain if has("distance", plain) else terminology.with_ranges(plain)
-    plain = without_context(plain, terminology)
+    return without_context(plain, terminology), typos
+
+
+def _read(text: str, terminology: Terminology, modality: Modality | None, has_box: bool) -> _Reading:
+    plain, typos = _plain(text, terminology)
     asked = asking_clause(plain, terminology, modality)
     return _Reading.of(asked, typos, terminology, modality, has_box, asked != plain)
 
@@ -267,6 +281,7 @@ class _Reading:
     generic: list[Generic]
     unknown: tuple[str, ...]
     by_english: Mapping[str, BilingualName]
+    alike: tuple[str, ...]
 
     @classmethod
     def of(
@@ -287,7 +302,9 @@ class _Reading:
         is_site = structures != names  # of a finding: the label of both is meant
         if {english for english, _ in names} == {"heart"} and has("enlarged", plain):
             names = [by_english["cardiomegaly"]] if "cardiomegaly" in by_english else names
-        names = [by_english.get(each, name) for name in names for each in homonym(name[0], modality) or (name[0],)]
+        stand_for = {name[0]: homonym(name[0], modality) or [name[0]] for name in names}
+        names = [by_english.get(each, name) for name in names for each in stand_for[name[0]]]
+        alike = [each for several in stand_for.values() if len(several) > 1 for each in several]
         labels = of_named_part(plain, [label for one in generic for label in one.labels])
         meant = [by_english[label] for label in labels if label in by_english]
         if not (CONJOINED.search(said) or has("distance", said)):
@@ -318,7 +335,7 @@ class _Reading:
             bool(_PLACE.search(plain)),
             bool(_ASKED_FIRST.search(masked)),
         )
-        return cls(plain, masked, typos, facts, names, meant, generic, (*found.unknown, *nowhere), by_english)
+        return cls(plain, masked, typos, facts, names, meant, generic, (*found.unknown, *nowhere), by_english, tuple(alike))
 
     def findings_without_name(self, unread: Sequence[str]) -> tuple[str, ...]:
         """The findings of a structure that no label has, "stones in the gallbladder": the structure's box does not tell.

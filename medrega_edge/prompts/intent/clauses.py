@@ -9,7 +9,7 @@ from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has, without_fillers
 from medrega_edge.vocabulary.terminology import Terminology
-from medrega_edge.vocabulary.wording import MARK, is_finding, is_finding_word
+from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, is_finding_word
 
 _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<=\S)-|-(?=\S))+[^\w\0\s]?")
 
@@ -53,9 +53,29 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     ):
         return plain
     asks_anew = one.has_finding and not one.asks_strongly  # "any effusion?", unlike "show me those spots"
-    if not one.is_explicit and any(other.is_named and not (asks_anew and other.has_finding) for other in others):
+    named = (other for other in others if other.is_named and not tells_history(other.text))
+    if not one.is_explicit and any(not (asks_anew and other.has_finding) for other in named):
         return plain
-    return " ".join(clause.text for clause in read if clause is one or not without_fillers(clause.said))
+    told = {place + 1 for place, clause in enumerate(read) if _HISTORY_FOLLOWS.match(clause.text)}
+    asked = (
+        clause
+        for place, clause in enumerate(read)
+        if clause is one or not (without_fillers(clause.said) or place in told or _HISTORY.search(clause.text))
+    )
+    return " ".join(clause.text for clause in asked)
+
+
+_HISTORY_FOLLOWS = re.compile(
+    r"^\W*(?:hx|pmhx?|dx|history|known|background|past medical history|病史|既往史?|主诉|诊断)\W*$"
+)
+_HISTORY = re.compile(
+    r"\b(?:hx|pmhx?|history|known|previous(?:ly)?|prior|patients?|pt|with|had|died|post|s/p)\b|病史|既往|患者|病人|术后|确诊"
+)
+
+
+def tells_history(clause: str) -> bool:
+    """Whether a clause has a word for what was before, or for a patient: "known TB"."""
+    return _HISTORY.search(clause) is not None
 
 
 @dataclass(frozen=True)
@@ -89,7 +109,9 @@ class _Clause:
     @property
     def asks(self) -> bool:
         is_question = has("question", self.said) or self.text.rstrip()[-1:] in "?\uff1f"
-        return self.asks_strongly or has("presence_strong", self.said) or (is_question and has("presence", self.said))
+        is_of_state = self.is_named and has("state", self.said) and (is_question or asks_if_normal(self.text))
+        asks_for_it = has("presence_strong", self.said) or (is_question and has("presence", self.said))
+        return self.asks_strongly or asks_for_it or is_of_state
 
     @property
     def adds(self) -> bool:

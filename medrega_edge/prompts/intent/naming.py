@@ -20,6 +20,7 @@ from medrega_edge.vocabulary.wording import (
     is_finding,
     may_be_finding,
     site_labels,
+    without_homonyms,
     without_unknown_names,
 )
 
@@ -201,6 +202,8 @@ def without_context(text: str, terminology: Terminology) -> str:
     One name or generic word at least stays.
     """
     spans = terminology.spans(text)
+    text = _without_excluded_words(text, terminology)
+    spans = terminology.spans(text)
     left = len(spans) + len(generic_words(terminology.mask(text), None)[1])
     is_measured = has("distance", terminology.mask(text)) or has("compare", terminology.mask(text))
     removed: list[tuple[int, int]] = []
@@ -220,12 +223,29 @@ def without_context(text: str, terminology: Terminology) -> str:
     return text
 
 
+_AROUND = re.compile(rf"\b(?:box|circle|ring|line|rectangle|contour|outline|mask|draw|frame|square) around (?:{_OWN})*$")
+
+
+def _without_excluded_words(text: str, terminology: Terminology) -> str:
+    """Remove the generic words that a text leaves out, "but not the tumour", where another name or word stays."""
+    words = [one.word for one in generic_words(terminology.mask(text), None)[1]]
+    for word in words:
+        for match in re.finditer(rf"(?<![a-z]){re.escape(word)}(?![a-z])" if word.isascii() else re.escape(word), text):
+            negation = _NEGATION.search(text[: match.start()])
+            rest = f"{text[: negation.start()] if negation else ''} {text[match.end() :]}"
+            is_asked = text[: match.start()].rstrip().endswith(("是不是", "不是不"))
+            if negation and not is_asked and (terminology.spans(rest) or generic_words(rest, None)[1]):
+                text = rest
+                break
+    return text
+
+
 def near_another(text: str, names: Sequence[BilingualName], terminology: Terminology) -> str:
     """Return where a plain text says that its names are, near another one: "below the L5 vertebra". Empty without one."""
     for start, end in terminology.spans(text):
         if any(name in names for name in terminology.find(text[start:end])):
             continue
-        if before := _BESIDE.search(text[:start]):
+        if (before := _BESIDE.search(text[:start])) and not _AROUND.search(text[:start]):
             return text[before.start() : end].strip()
         if after := _BESIDE_ZH.match(text[end:]):
             return text[start : end + after.end()].strip()
@@ -237,8 +257,10 @@ _OUTSIDE_ZH = re.compile("^(?:以外|之外|外)(?:的|，|,)?")
 
 
 _ONLY_LEFT_OUT = re.compile(
-    r"^\W*(?:please |pls )?(?:don ?['’]?t|do not|remove|hide|exclude|skip|ignore)"
-    rf"(?: (?:show|mark|locate|segment|box|draw))?(?: me)?(?: the| a| any| my)? ?{MARK}\W*$"
+    r"^\W*(?:please |pls |and |but |just |show (?:it|them) )*"
+    r"(?:don ?['’]?t|do not|remove|hide|exclud(?:e|ing)|skip|ignor(?:e|ing)|not|without|except(?: for)?)"
+    rf"(?: (?:show|mark|locate|segment|box|draw))?(?: me)?(?: the| a| any| my)?(?: ?(?:and |, ?)?(?:the )?{MARK})+\W*$"
+    rf"|^\W*(?:除了?|不包括|不包含|不含|不算|不是)(?:[、和与及]?{MARK})+(?:以外|之外|外)?的?\W*$"
     rf"|^\W*(?:请|麻烦)?(?:别|不要|不用|不必|去掉|移除|我?不想(?:知道|看)?)(?:再)?"
     rf"(?:定位|标出?|框出?|画出?|显示|分割|圈出?|看|管|找)?{MARK}(?:在哪[里儿]?)?\W*$"
 )
@@ -251,7 +273,7 @@ def only_leaves_out(text: str, terminology: Terminology) -> bool:
 
 def excluded(text: str, terminology: Terminology) -> list[BilingualName]:
     """Return the names that a text leaves out of all: "everything except the liver"."""
-    plain = text.casefold()
+    plain = without_homonyms(text.casefold())
     left = terminology.find(without_context(plain, terminology))
     return [name for name in terminology.find(plain) if name not in left]
 

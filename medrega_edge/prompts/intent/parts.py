@@ -10,6 +10,7 @@ from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
 from medrega_edge.prompts.intent.naming import named, words_of
 from medrega_edge.prompts.intent.phrases import has
+from medrega_edge.vocabulary.label_sets import named_set
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, simplified, without_list_signs
 
@@ -35,7 +36,10 @@ _TOLD_TOGETHER = {Kind.MODALITY, Kind.BODY_PART}  # by one answer
 # What stands for the names of the part before.
 _INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
 _PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\bboth(?: of them)?$|它们?")
-_OF_SIDE = re.compile(r"\bthe (left|right) one(?=\W*$)")  # of the pair before: "where is the right one?"
+_OF_SIDE = re.compile(
+    r"\bthe (left|right) one(?=\W*$)|^(?:and |what about |how about )+(?:the )?(left|right)(?: side)?(?=\W*$)"
+)  # of the pair before: "where is the right one?"
+_AND_ONE = re.compile(r"^(?:and |what about |how about )*the (?:left|right) one\W*$")
 # "if so, how big is it?": the answer itself tells whether there is one.
 _IF_SO = re.compile(
     r"^(?:and |but )?if (?:so|yes|any|there (?:is|are)(?: one| any)?)\b|^(?:如果|要是|若)(?:是|有|存在)(?:的话)?|^有的话"
@@ -55,7 +59,8 @@ _GOES_ON = re.compile(
     r"|(?:box|mark|circle|outline|segment|show|measure) (?:only )?the (?:largest|biggest|smallest)(?: one)?"
     r"|(?:its )?(?:size|number|count|location|position|side|laterality|type|malignancy)"
     r"|how (?:big|large|wide|long|many)(?: is the (?:largest|biggest|smallest)(?: one)?)?"
-    r"|(?:on |in )?(?:which|what) (?:side|hemisphere|lobe|segment|zone|quadrant|part|level|finger|toe|bone)"
+    r"|(?:on |in )?(?:which|what) (?:side|hemisphere|lobe|segment|zone|quadrant|part|level|finger|toe|bone"
+    r"|lung|kidney|breast|eye|hand|leg|half)"
     r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
     r"(?: one)?)$"
     r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
@@ -220,7 +225,7 @@ _TELL_ME = re.compile(
 
 def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_asked: bool) -> bool:
     """Whether a part names something, or points back, and asks; "is there?" behind a statement does not."""
-    if _GOES_ON.search(piece) or _ASKS_FOR_FINDING.search(piece):
+    if _GOES_ON.search(piece) or _ASKS_FOR_FINDING.search(piece) or _AND_ONE.match(piece) or _OF_SIDE.match(piece):
         return True
     masked = named(piece, terminology, modality).masked
     points = MARK in masked or any(each.search(piece) for each in (_INSIDE, _PRONOUN, _OF_SIDE))
@@ -232,6 +237,8 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     is_of_image = is_question and intent.kind in _OF_IMAGE
     is_of_image |= is_asked and is_question and intent.kind is Kind.ANSWER and has("answer", said)  # "what colour is it?"
     is_refused = intent.reason is not None and (is_question or asks or intent.reason == "score")  # "Bosniak class"
+    if is_asked and named_set(piece, modality):
+        return True
     return (bool(points) and asks) or is_nameless or is_of_image or is_refused
 
 
@@ -244,6 +251,8 @@ _BARE = re.compile(rf"^(?:and|or|but|what about|how about|那么?|还有)?(?: *t
 def _asks_anew(piece: str, before: str, terminology: Terminology, modality: Modality | None) -> bool:
     """Whether a part that is no more than structures cannot go on with the question before: "enlarged heart? the lungs?"."""
     found = named(piece, terminology, modality)
+    if MARK in found.masked and named_set(before, modality) and not named(before, terminology, modality).names:
+        return True  # "TB? effusion?"
     if not _BARE.search(found.masked) or not found.names or any(is_finding(name[0]) for name in found.names):
         return False
     intent = understand(before, terminology, modality)
@@ -286,9 +295,12 @@ def with_names(piece: str, names: BilingualName) -> str:
     english, chinese = names
     if not english:
         return piece
-    if side := _OF_SIDE.search(piece):
-        one_side = [name for name in english.split(" and ") if name.startswith(side[1])]
-        return _OF_SIDE.sub(f"the {' and '.join(one_side) or f'{side[1]} {english}'}", piece)
+    if match := _OF_SIDE.search(piece):
+        side, names_before = match[1] or match[2], english.split(" and ")
+        one_side = [name for name in names_before if name.startswith(side)]
+        other_side = [f"{side} {name.split(' ', 1)[1]}" for name in names_before if name.startswith(("left ", "right "))]
+        meant = " and ".join(one_side or other_side or [f"{side} {english}"])
+        return _OF_SIDE.sub(f"where is the {meant}" if match[2] or _AND_ONE.match(piece) else f"the {meant}", piece)
     if _FROM.search(piece):
         return _FROM.sub(f"how far is the {english} from", piece) if piece.isascii() else f"{chinese}{piece}"
     if _WHAT_IS_IT.search(piece):

@@ -75,7 +75,7 @@ class Facts:
     @property
     def asks_if_enlarged(self) -> bool:
         """Whether it asks if something is larger than usual; "脾大吗" does, and gives no length."""
-        return self.has_whole("enlarged") or _IS_LARGE_ZH.match(self.said) is not None
+        return self.has_whole("enlarged") or _IS_LARGE_ZH.search(self.said) is not None
 
     @property
     def is_one_word(self) -> bool:
@@ -121,7 +121,7 @@ class Facts:
         return is_bare and (self.is_explicit or self.is_clause) and all(is_finding(name[0]) for name in self.names)
 
 
-_IS_LARGE_ZH = re.compile(rf"^{MARK}大吗\W*$")
+_IS_LARGE_ZH = re.compile(rf"^(?:[\u3400-\u9fff]{{0,6}}的)?{MARK}(?:大吗|(?:是不是|是否)(?:很|太|有点|偏|比较)?大了?)\W*$")
 # Logarithms: how sure the classifier must be of a kind, and by how much surer than of the kind that no image can tell, that
 # the phrases tell, and that they fall back on.
 _SURE, _SURER_THAN_IMPOSSIBLE, _SURER, _SURER_THAN_FALLBACK = -1.0, 3.0, 1.0, 0.3
@@ -164,6 +164,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.CLASSIFY, None, _SURER
     if _IN_WHICH_SIDE.search(facts.whole) and facts.has_name:
         return Kind.SIDE, None, math.inf
+    if facts.has_whole("measures_itself") and not _AROUND_IT.search(facts.whole):
+        return Kind.MEASURE, None, math.inf
     if _MANY_ZH.search(facts.said):
         return Kind.COUNT, None, math.inf
     if _SIZE_COMPARED.search(facts.said):
@@ -174,8 +176,18 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.ANSWER, None, math.inf
     if _DIAGNOSIS.search(facts.whole) and not facts.has_name:
         return Kind.REPORT, None, math.inf
-    if facts.has_name and (_HOW_IT_IS.search(facts.said) or _WHOLE_ZH.search(facts.said)):
+    if facts.has_name and (_HOW_IT_IS.search(facts.said) or _CLEAR.search(facts.said) or _WHOLE_ZH.search(facts.said)):
         return Kind.ANSWER, None, math.inf
+    if facts.has_name and (_ABILITY_ZH.search(facts.said) or _GROWN.search(facts.said)):
+        return Kind.ANSWER, None, math.inf
+    if facts.has_name and _MORE_THAN.search(facts.said):
+        return Kind.COUNT, None, math.inf
+    if facts.has_name and _RATIO_ZH.search(facts.said) and any(is_of_many(name[0]) for name in facts.names):
+        return Kind.IMPOSSIBLE, "outline", math.inf
+    if facts.names and _LARGE_FINDING.search(facts.said) and all(is_finding(name[0]) for name in facts.names):
+        return Kind.MEASURE, None, math.inf
+    if _ONE_VERTEBRA.search(facts.said) and facts.names and not any(is_finding(name[0]) for name in facts.names):
+        return Kind.LOCATE, None, math.inf
     if facts.has_name and _WELL_PLACED.search(facts.whole):
         return Kind.ANSWER, None, math.inf
     if facts.names and (_ENHANCES.search(facts.said) or _PRESSES.search(facts.said)):
@@ -258,12 +270,13 @@ def _asks_for_class_finding(facts: Facts) -> bool:
 
 def _asks_for_state(facts: Facts) -> bool:
     """Whether a question asks how a structure is, not whether it is there: "is the liver normal?"."""
-    return bool(facts.names) and not any(is_finding(name[0]) for name in facts.names) and facts.has("state")
+    return facts.has_name and not any(is_finding(name[0]) for name in facts.names) and facts.has("state")
 
 
 # "气管居中吗", "is the fracture displaced": what stands between a name and the end is no word for being there.
 _PROPERTY_ZH = re.compile(rf"{MARK}[^\u3400-\u9fff]*(?:的(?!地方|区域))?([\u3400-\u9fff]{{1,7}}?)了?[吗么嘛]\W*$")
 _IS_IT_SO_ZH = re.compile(rf"{MARK}(?:是不是|是否|会不会)([\u3400-\u9fff]{{1,4}}?)了?[吗呢啊]?\W*$")  # "肺是不是烂了"
+_IS_THERE_SO_ZH = re.compile("[有在见看存得长插拔拍到没]")
 _IS_THERE_ZH = re.compile("[有在见看存得长切断破插拔拍到没]")
 _PROPERTY = re.compile(
     rf"^(?:is|are|was|were) (?:[a-z]+ )*?(?:{MARK}[ ,]*(?:(?:and|or) )?(?:the )?)+([a-z-]+)(?: or [a-z-]+)?\W*$"
@@ -289,7 +302,9 @@ def _asks_for_property(facts: Facts) -> bool:
     if _asks_either_or(facts):
         return True
     if chinese := _PROPERTY_ZH.search(facts.said) or _IS_IT_SO_ZH.search(facts.said):
-        return not _IS_THERE_ZH.search(chinese[1]) and bool(without_fillers(chinese[1])) and "大" not in chinese[1]
+        is_so = _IS_IT_SO_ZH.search(facts.said) is not None
+        is_there = (_IS_THERE_SO_ZH if is_so else _IS_THERE_ZH).search(chinese[1]) is not None
+        return not is_there and bool(without_fillers(chinese[1])) and "大" not in chinese[1]
     english = _PROPERTY.match(facts.said)
     return english is not None and not has("is_there", english[1]) and bool(without_fillers(english[1]))
 
@@ -356,8 +371,21 @@ _HOW_IT_IS = re.compile(
     rf"|^(?:is|are) (?:this |the |that )?{MARK} (?:irregular|round|raised|pigmented)"
     rf"|^is (?:this |the |that )?{MARK} a?symmetric"
 )
+_CLEAR = re.compile(rf"^(?:are |is )?(?:the |both |my |his |her )?{MARK} (?:clear|ok|okay|fine)\W*$|^clear {MARK}\W*$")
 _WHOLE_ZH = re.compile("[拍照扫显](?:示)?得?(?:全|完整)")
 _ENHANCES = re.compile(r"\b(?:enhanc(?:e|es|ing(?! and))|light(?:s|ing)? up)\b")  # in the words beside the names
+_AROUND_IT = re.compile("circumference|围")
+_ABILITY_ZH = re.compile(
+    rf"{MARK}(?:能不能|可不可以|能否|可否|会不会|能|会)(?!看|见|找|定|标|圈|框|画|勾|描|测|量|数|确|认|查|显|是|有|指|给|分|帮|告|说|不|提|检|辨|排|显|见)"
+    rf"[\u3400-\u9fff]{{1,8}}[吗么？?]?\W*$|{MARK}[^，。？]{{0,3}}(?<![看见找扫拍切得])到(?:了)?{MARK}里?了?[吗没]"
+)
+_GROWN = re.compile("怎么(?:长|来|得|形成|回事)|\\bin line with\\b|\\balign(?:ed|ment)\\b")
+_MORE_THAN = re.compile(
+    rf"\b(?:more|fewer|less) (?:of )?(?:the )?{MARK} than\b|{MARK}\W* (?:are|is) more numerous|more numerous\W.*{MARK}"
+)
+_RATIO_ZH = re.compile(rf"{MARK}.{{0,6}}的?比例|\bratio of\b.*{MARK}")
+_LARGE_FINDING = re.compile(rf"{MARK}(?:是不是|是否)?(?:很|特别|有点|比较|太|非常)?大(?:不大|吗|么|嘛)?\W*$")
+_ONE_VERTEBRA = re.compile(rf"^which (?:{MARK}|structure|organ|muscle|one|part) is (?:the )?{MARK}\W*$")
 _WELL_PLACED = re.compile(
     "(?:位置|深度)(?:对不对|对吗|正不正确|正确吗|合不合适|合适吗|好不好|好吗|正常吗|到位)|到位[吗了没]"
 )
@@ -400,8 +428,12 @@ _REACHES_IT = re.compile(
     rf"|{MARK}(?:是不是|是否|有没有|有无)?(?:侵犯|侵及|累及|延伸|突破|压迫|推移|包绕|破入)(?:到|至|了)?{MARK}"
 )
 _ON_SIDE_OF = re.compile(rf"在{MARK}的?哪一?[边侧面]|\b(?:which|what) side of the {MARK}")
+_IN_RELATION = re.compile(r"\b(?:in relation to|relative to|relationship)\b|关系|[近远][吗么不]")
 _NEAR_IT = re.compile(
-    r"\b(?:structures?|organs?|something|anything|thing|vessels?)\b.* "
+    rf"\b(?:in relation to|relationship (?:of|between|to))\b.*{MARK}|^where .*\brelative to\b.*{MARK}"
+    rf"|{MARK}.*(?:与|和|跟|同).*{MARK}的?(?:位置)?关系"
+    rf"|^[^{MARK}]*{MARK}(?:离|距离?)(?!{MARK})[^{MARK}，。？]{{1,6}}[近远][吗么不]"
+    r"|\b(?:structures?|organs?|something|anything|thing|vessels?)\b.* "
     r"(?:next to|close to|near|around|beside|behind|above|below|under"
     rf"|(?:adjacent|medial|lateral|anterior|posterior|superior|inferior) to) (?:the )?{MARK}$"
 )
@@ -446,7 +478,10 @@ def _asks_for_relation(facts: Facts) -> bool:
     )  # of a structure: "is the liver on the left of the image?"
     return (
         _IN_CORNER.search(facts.said) is not None
-        or (_NEAR_IT.search(facts.said) is not None and not facts.has("locate"))
+        or (
+            _NEAR_IT.search(facts.said) is not None
+            and (not facts.has("locate") or _IN_RELATION.search(facts.said) is not None)
+        )
         or _WHICH_LIES.search(facts.whole) is not None
         or (
             _BESIDE_IT.search(facts.whole) is not None
@@ -502,7 +537,7 @@ _RULES: Sequence[tuple[Kind, _Rule]] = (
     (Kind.ANSWER, lambda f: f.has("answer") or _asks_for_state(f)),
     (Kind.MODALITY, _asks_for_modality),
     (Kind.ORGANS, lambda f: f.has("organs") and not f.has_name),
-    (Kind.MEASURE, lambda f: f.has("measure") or f.has_whole("measures_itself")),
+    (Kind.MEASURE, lambda f: f.has("measure")),
     (Kind.COUNT, _asks_for_number),
     (Kind.COUNT, lambda f: f.has("count") and "哪几" not in f.said),  # "which of them", no number
     (Kind.REPORT, lambda f: f.has_whole("report") and not f.is_explicit),

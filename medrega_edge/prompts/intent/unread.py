@@ -24,8 +24,10 @@ _END_ZH = "(?:吗|么|没有|没|呢|啊|吧)?(?= |$)"
 _BESIDE_ZH = re.compile(
     rf"{MARK}(?:{_HAN}{{0,3}}?){_HAS_ZH}({_HAN}{{1,6}}?){_END_ZH}|{_HAS_ZH}({_HAN}{{0,3}}){MARK}({_HAN}{{0,5}}?){_END_ZH}"
 )
-_IS_THERE_ZH = re.compile("^[扫拍切显露见看照被包出存拔掉摘割插在到进能可会还都也左右双两不没别长显发形]")
-_EMPTY_ZH = re.compile("毛病|问题|异常|[的个了些这那张片子图像层面里上中内影处块位啥什么一下点过我问请是哇冇]")
+_IS_THERE_ZH = re.compile("^包[括含]|^[扫拍切显露见看照被出存拔掉摘割插在到进能可会还都也左右双两不没别长显发形]")
+_EMPTY_ZH = re.compile(
+    "多[大少长宽高厚远]?|几[个颗处枚根节粒条块片张只]?|毛病|问题|异常|[的个了些这那张片子图像层面里上中内影处块位啥什么一下点过我问请是哇冇]"
+)
 _NEAR = "in|of|on|at|from|within|inside|around|near|along|beside|behind|next to|adjacent to|(?:medi|later)al to"
 _BESIDE = re.compile(
     rf"(?P<before>{MARK}) (?:(?:wall|border|margin|surface|edge|capsule) )?(?P<after>[a-z]{{4,}})(?= |$)"
@@ -50,6 +52,11 @@ _NARROWED = re.compile(
     rf"(?P<before>(?:\b[a-z][a-z0-9-]* )+)(?={MARK})|(?<={MARK}) (?P<after>(?:[a-z][a-z0-9-]*(?= |$) ?)+)"
 )
 _NARROWED_ZH = re.compile(rf"(?P<before>{_HAN}+)(?={MARK})|(?<={MARK})(?P<after>{_HAN}+)")
+_OF_ZH = re.compile("的(?:那|这)?(?:个|些|块|颗|处|种)?$")
+_SIZED_ZH = re.compile("(?<![最多更比较哪谁])(巨大|较大|偏大|很大|微小|细小|较小|[大小])(?:的(?:那|这)?个?)?$")
+_MOST_OF_ZH = re.compile("最(?:大|小|长|近)$")
+_OWNERS_ZH = tuple("我他她你您人家者边侧中里内上下面部间张个些那这有到拍扫")
+_SEEN_ZH = re.compile("回声|密度|信号")  # of a lesion: no words of every day
 _LONGEST_ZH = 8  # characters of an idle word
 _MOST, _MOST_ZH = 3, 4  # words, and characters, that narrow a name
 
@@ -118,18 +125,37 @@ def _narrowing(said: str) -> Iterator[str]:
         if 0 < count <= _MOST:
             yield f"{' '.join(words[-count:])} {MARK}" if match["before"] else f"{MARK} {' '.join(words[:count])}"
     for match in _NARROWED_ZH.finditer(said):
-        run = match["before"] or match["after"]
-        is_idle = run.endswith if match["before"] else run.startswith
-        if is_idle(idle_zh):
-            continue
         if match["before"]:
-            count = next((left for left in range(1, len(run)) if run[:-left].endswith(idle_zh)), len(run))
-            word = f"{run[-count:]}{MARK}"
+            word = _before_zh(match["before"])
+            yield from [f"{word}{MARK}"] if word else []
         else:
-            count = next((left for left in range(1, len(run)) if run[left:].startswith(idle_zh)), len(run))
-            word = f"{MARK}{run[:count]}"
-        if count <= _MOST_ZH:
-            yield word
+            word = _after_zh(match["after"])
+            yield from [f"{MARK}{word}"] if word else []
+
+
+def _before_zh(run: str) -> str:
+    """Return what narrows a name at the end of a Chinese text before it: "带蒂" of "我有带蒂的"."""
+    _, idle = _idle_words()
+    if sized := _SIZED_ZH.search(run):
+        return sized[1]
+    described = _OF_ZH.sub("", run)
+    if _MOST_OF_ZH.search(described):  # the answer picks that one
+        return ""
+    if described != run:  # what stands before 的 describes, single characters but for a few do not end there
+        idle = tuple(word for word in idle if len(word) > 1) + _OWNERS_ZH
+    if not described or described.endswith(idle):
+        return ""
+    count = next((left for left in range(1, len(described)) if described[:-left].endswith(idle)), len(described))
+    return described[-count:] if count <= _MOST_ZH else ""
+
+
+def _after_zh(run: str) -> str:
+    """Return what narrows a name at the start of a Chinese text behind it."""
+    _, idle = _idle_words()
+    if run.startswith(idle):
+        return ""
+    count = next((left for left in range(1, len(run)) if run[left:].startswith(idle)), len(run))
+    return run[:count] if count <= _MOST_ZH else ""
 
 
 @cache
@@ -138,7 +164,8 @@ def _idle_words() -> tuple[frozenset[str], tuple[str, ...]]:
     listed = json.loads(files("medrega_edge.prompts.intent").joinpath("beside_names.json").read_text(encoding="utf-8"))
     texts = [text for kind in _ASKING for text in texts_of(table()[kind])]
     english = {word for text in texts for word in re.findall(r"[a-z][a-z0-9-]*", text)} - {*listed["narrowing"]}
-    chinese = {run for text in (*texts, *common_words()) for run in re.findall(f"{_HAN}+", text)} - {*listed["narrowing"]}
+    chinese = {run for text in (*texts, *common_words()) for run in re.findall(f"{_HAN}+", text) if not _SEEN_ZH.search(run)}
+    chinese -= {*listed["narrowing"]}
     return frozenset(english | {*listed["en"]}), tuple(chinese | {*listed["zh"]})
 
 
