@@ -211,6 +211,7 @@ TEMPLATES: dict[str, str] = {
     "example: {offered}; `medrega labels` lists all.",
     "task.unknown_name_only": "'{word}' is no name that this model can locate; `medrega labels` lists all.",
     "task.words_left_out": "the answer leaves these words out: {words}",
+    "task.unlearned_beside": "the model has not learned {names} in images of this kind, so the answer leaves them out",
     "task.only_extreme": "The program picks only the largest or the smallest; ask for the size of each, or for all of them.",
     "task.in_order": "the names stand in no order of size; ask to compare the sizes of those that you name",
     "task.only_left_out": "The text only names what to leave out; name what to locate.",

@@ -29,6 +29,7 @@ from medrega_edge.tasks.left_out import (
     notes_of,
     place_left_out,
     questions_left_out,
+    side_left_out,
 )
 from medrega_edge.tasks.names_meant import affected_side, asks_for_unlearned, is_shown, names_finding, with_names_meant
 from medrega_edge.tasks.normality import IsNormal
@@ -60,6 +61,7 @@ from medrega_edge.vocabulary.wording import (
     kind_left_out,
     may_be_finding,
     names_cancer,
+    place_in,
     simplified,
     superlative,
 )
@@ -137,7 +139,9 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         identify = Identify(PixelBox(*map(float, boxes[0])), text)
         return Asked(text, replace(intent, kind=Kind.IDENTIFY, names=()), identify, notes=notes)
     if _asks_for_any_finding(said, intent, scene) and Task.REPORT in scene.tasks:
-        return Asked(text, replace(intent, kind=Kind.REPORT, names=(), generic=()), IsNormal(text))
+        place = match.group() if (match := place_in(simplified(said).casefold())) else ""
+        notes = notes_of(said, intent, scene.modality, place)
+        return Asked(text, replace(intent, kind=Kind.REPORT, names=(), generic=()), IsNormal(text), place=place, notes=notes)
     intent = affected_side(said, with_names_meant(said, intent, scene), scene)
     if deciding_parts(said, scene.terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
@@ -157,7 +161,10 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
             intent = replace(intent, kind=Kind.REPORT)
         column = language_of(text) is Language.ZH
         parts_of_organs = ("、" if column else ", ").join(name[column] for name in names if is_part(name[0]))
-        return Asked(text, intent, IsNormal(text, names), place=parts_of_organs)
+        place = match.group() if (match := place_in(simplified(said).casefold())) else parts_of_organs
+        others = tuple(name for name in excluded(simplified(said), scene.terminology))
+        notes = notes_of(said, intent, scene.modality, place)
+        return Asked(text, intent, IsNormal(text, names, others), place=place, notes=notes)
     elif (
         scene.modality in (Modality.FUNDUS, Modality.OCT)
         and {english.split()[-1] for english, _ in intent.names} == {"eye"}
@@ -177,6 +184,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), scene)
     if scene.has_masks and is_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
+    intent, unlearned = _without_unlearned(text, intent, scene)
     request = _request(said, intent, scene)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     place = place_left_out(said, intent, scene.terminology) if request.task is Task.DETECT else ""
@@ -184,7 +192,9 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     kind = kind_left_out(said, [english for english, _ in intent.names]) if intent.kind is Kind.PRESENCE else None
     names_of_sets = request.sets if isinstance(request, ClassifyByPart) else [getattr(request, "labels", None)]
     if label_sets := [LABEL_SETS[str(name)] for name in names_of_sets if isinstance(name, str) and name in LABEL_SETS]:
-        return Asked(text, intent, request, classes_unknown=classes_unknown(said, intent, label_sets))
+        unknown_classes = classes_unknown(said, intent, label_sets)
+        side = side_left_out(said)
+        return Asked(text, intent, request, classes_unknown=unknown_classes, notes=(side,) if side else ())
     if intent.kind is Kind.PRESENCE and intent.names and not kind and (narrowing := narrowing_words(intent, place)):
         kind = " ".join(narrowing) if language_of(text) is Language.EN else "、".join(narrowing), intent.names[0][0]
     if isinstance(request, FromBoxes) and intent.kind is Kind.PRESENCE and place:
@@ -193,8 +203,8 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         request = replace(request, says_yes=False)
         column = language_of(text) is Language.ZH
         shown = next(name[column] for name in intent.names if name[0] == kind[1])
-        return Asked(text, intent, request, unknown, place, (kind[0], shown))
-    notes = notes_of(said, intent, scene.modality, place)
+        return Asked(text, intent, request, unknown, place, (kind[0], shown), notes=unlearned)
+    notes = (*unlearned, *notes_of(said, intent, scene.modality, place))
     intent = replace(intent, side=None) if scene.modality in OF_ONE_SIDE else intent
     return Asked(text, intent, request, unknown, place, notes=notes)
 
@@ -345,7 +355,11 @@ def _request(text: str, intent: Intent, scene: Scene) -> TaskRequest:
         case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in scene.tasks:
             return classification(text, scene)
         case Kind.PRESENCE if (
-            (not is_shown(intent, scene) or all(scene.is_unfamiliar(english) for english, _ in intent.names))
+            (
+                not is_shown(intent, scene)
+                or not names_finding(intent)
+                or all(scene.is_unfamiliar(english) for english, _ in intent.names)
+            )
             and (
                 label_set := named_set(text, scene.modality)
                 or (names_cancer(text) and label_set_of(text, scene.modality))
@@ -371,7 +385,10 @@ _UNSEEN = re.compile(
     r"|看不到|看不见|不可见|没有显示|缺"
 )
 _SYSTEM = re.compile(r"\bsystem\b|系统")
-_GONE = re.compile(r"\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|(?<!多)少了|掉了|缺几|缺牙|缺齿")
+_GONE = re.compile(
+    r"\ball (?:of )?(?:my|his|her|the|their) (?:own )?teeth\b|牙.{0,3}(?:齐|全)[吗不了]"
+    r"|\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|(?<!多)少了|掉了|缺几|缺牙|缺齿"
+)
 _LISTED = re.compile(r"\b(?:and|or)\b|[,，、和或及与]|[?？](?=.*\w)")
 _DIABETIC = re.compile(r"\bdiabetic macular\b|(?<![a-z])dme(?![a-z])|糖尿病性?黄斑")
 _MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
@@ -446,6 +463,19 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
 def _is_one_and_generic(intent: Intent) -> bool:
     """Whether the names are one, and those that a generic word stands for: "how far is the tumour from the aorta?"."""
     return sum(english not in intent.meant for english, _ in intent.names) == 1 and len(intent.names) > 2
+
+
+def _without_unlearned(text: str, intent: Intent, scene: Scene) -> tuple[Intent, tuple[Message, ...]]:
+    """Leave out the findings that no such image had, where others are asked for, and say so."""
+    if intent.kind not in (Kind.PRESENCE, Kind.COUNT) or scene.modality is None:
+        return intent, ()
+    named = (name for name in intent.names if name[0] not in intent.meant)
+    elsewhere = [name for name in named if _is_known_elsewhere(name[0], scene.modality, scene.terminology)]
+    if not elsewhere or len(elsewhere) == len(intent.names):
+        return intent, ()
+    names = tuple(name for name in intent.names if name not in elsewhere)
+    column = language_of(text) is Language.ZH
+    return replace(intent, names=names), (Message("task.unlearned_beside", names=[name[column] for name in elsewhere]),)
 
 
 def _is_known_elsewhere(label: str, modality: Modality, terminology: Terminology) -> bool:

@@ -178,6 +178,17 @@ def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -
     return tuple(notes)
 
 
+def side_left_out(text: str) -> Message | None:
+    """Say that a class of the whole image tells no side, where a question names one."""
+    side = _ONE_SIDE.search(simplified(text).casefold())
+    return Message("task.words_left_out", words=[side.group().strip()]) if side else None
+
+
+_ONE_SIDE = re.compile(
+    r"\b(?:left|right)(?:[- ]sided)? (?=lung|kidney|breast|eye|side|hand|leg|upper|lower)|[左右](?:侧|边|肺|肾|眼|乳)"
+)
+
+
 def classes_unknown(text: str, intent: Intent, label_sets: Sequence[LabelSet]) -> tuple[str, ...]:
     """Return the findings and kinds of findings that a question names beside the classes of sets, as it calls them."""
     told = [each.casefold() for label_set in label_sets for pair in label_set.labels for each in pair]

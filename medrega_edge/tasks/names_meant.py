@@ -83,9 +83,10 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         _chooses_findings(text, intent, scene) or _asks_for_known_cancer(text, intent, scene)
     ):
         intent = replace(intent, kind=Kind.PRESENCE)
-    if {english for english, _ in intent.names} == _HEART_VENTRICLES and scene.body_part() == "head":
+    if {english for english, _ in intent.names} >= _HEART_VENTRICLES and scene.body_part() == "head":
         of_brain = tuple(label for label in scene.terminology.labels if label[0] in _BRAIN_VENTRICLES)
-        intent = replace(intent, names=of_brain or intent.names)
+        not_of_heart = tuple(name for name in intent.names if name[0] not in _HEART_VENTRICLES)
+        intent = replace(intent, names=(*not_of_heart, *of_brain) if of_brain else intent.names)
     return intent
 
 

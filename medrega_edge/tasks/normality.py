@@ -21,10 +21,11 @@ from medrega_edge.vocabulary.wording import findings_at
 
 @dataclass(frozen=True)
 class IsNormal(TaskRequest):
-    """Tell whether an image, or the `structures` in it, are normal."""
+    """Tell whether an image, or the `structures` in it, are normal; `others` are structures that are left out."""
 
     text: str
     structures: tuple[BilingualName, ...] = ()
+    others: tuple[BilingualName, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -51,6 +52,9 @@ class IsNormal(TaskRequest):
                 if one.name[0] in here
             ]
             findings = replace(findings, searched=there, classes=())
+        if self.others:
+            left_out = findings_at([english for english, _ in self.others])
+            findings = replace(findings, searched=[one for one in findings.searched if one.name[0] not in left_out])
         text = ("" if context.language is Language.ZH else " ").join(
             message.text(context.language) for message in self._messages(findings, context.language)
         )
@@ -82,7 +86,10 @@ class IsNormal(TaskRequest):
         if normal:
             return [Message("answer.normal_class", label=normal.name[column])]
         if findings.searched:
-            return [Message("answer.no_known_finding", names=_shown(_names(findings.searched), column))]
+            unclear = _shown([one.name for one in findings.searched if one.is_perhaps], column)
+            absent = [name for name in _shown(_names(findings.searched), column) if name not in unclear]
+            told = [Message("answer.no_known_finding", names=absent)] if absent else []
+            return [*told, *([Message("answer.unclear", names=unclear)] if unclear else [])]
         if likely := [one.name for one in findings.classes if one.is_normal]:
             return [Message("answer.perhaps_class", names=_shown(likely, column))]
         return [Message("answer.knows_no_finding")]

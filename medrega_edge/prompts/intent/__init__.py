@@ -185,7 +185,7 @@ _PART = re.compile(
 )
 _BY_HOW_MUCH = re.compile(r"(?:and )?by how much\b|[大小差]了?多少")  # each comparison says so
 # An answer of a kind -> what it tells as well.
-_TOLD_WITH = {Kind.COMPARE: (Kind.SIDE,), Kind.BODY_PART: (Kind.MODALITY,), Kind.ORGANS: (Kind.COUNT,)}
+_TOLD_WITH = {Kind.COMPARE: (Kind.SIDE, Kind.MEASURE), Kind.BODY_PART: (Kind.MODALITY,), Kind.ORGANS: (Kind.COUNT,)}
 _EXTRA = ("measure", "count", "side", "compare", "distance", "classify", "kind_of_image", "body_part")
 
 

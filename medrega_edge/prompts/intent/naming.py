@@ -132,6 +132,9 @@ def _without_described(text: str, terminology: Terminology) -> str:
     return rest if len(described) < len(spans) or generic_words(rest, None)[1] else text
 
 
+_AGAINST = re.compile(rf"{MARK}.*\bcompared (?:with|to)\b.*{MARK}|{MARK}[和与跟]{MARK}哪")
+
+
 def composed(
     names: list[BilingualName],
     generic: Sequence[Generic],
@@ -144,7 +147,8 @@ def composed(
 
     Of several labels those count that such images had in the training data.
     """
-    if not generic or has("distance", said) or (len(names) < 2 and CONJOINED.search(said)):
+    is_of_two = has("distance", said) or _AGAINST.search(said) is not None
+    if not generic or is_of_two or (len(names) < 2 and CONJOINED.search(said)):
         return names
     structures = [without_side(name[0]) for name in names if not is_finding(name[0])]
     if len(structures) < len(names):

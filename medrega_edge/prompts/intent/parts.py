@@ -22,7 +22,7 @@ _BEGINS = (
 )
 _BOUNDARY = re.compile(
     r"[?？。;；\n]"
-    r"|(?:(?<=位置)|(?<=大小)|(?<=多大)|(?<=在哪)|(?<=哪里)|(?<=哪儿)|(?<=数量)|(?<=个数))[、/]"
+    r"|(?:(?<=位置)|(?<=大小)|(?<=多大)|(?<=在哪)|(?<=哪里)|(?<=哪儿)|(?<=数量)|(?<=个数))[、/]|(?<=位置)[及和与](?=大小|数量|形态|范围)"
     r"|[,，](?! ?\d)|(?<!\d)[,，]|(?<=[a-z\u3400-\u9fff][a-z\u3400-\u9fff])[.!！](?=\s)"
     r"|然后|并且?(?!列)|以及|同时|顺便|最后"
     r"|(?:\b(?:and|then|also|plus)|&)(?= (?:please |then |also )?"
@@ -39,6 +39,9 @@ _PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\bboth(?: of them)?$|它�
 _OF_SIDE = re.compile(
     r"\bthe (left|right) one(?=\W*$)|^(?:and |what about |how about )+(?:the )?(left|right)(?: side)?(?=\W*$)"
 )  # of the pair before: "where is the right one?"
+_SIDED_ZH = re.compile("^那?([左右])[边侧](?:也)?(?:有没有|有吗|有|呢)[吗么呢]?$")
+_BOTH_SIDES = re.compile("^(?:是)?(?:双侧|两侧|两边)(?:都)?(?:有)?[吗么]$")
+_WHERE = re.compile(r"^(?:and )?where(?: is it| are they)?$|^(?:位置在|位于|在)哪[里儿]?$")
 _AND_ONE = re.compile(r"^(?:and |what about |how about )*the (?:left|right) one\W*$")
 # "if so, how big is it?": the answer itself tells whether there is one.
 _IF_SO = re.compile(
@@ -65,13 +68,13 @@ _GOES_ON = re.compile(
     r"(?: one)?)$"
     r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
     r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量](?:有)?(?:多[大长宽])?$"
-    r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置)在哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
+    r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
     r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
     r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
     r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
     r"|在?哪一?[侧边]|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
-    r"|(?:其中)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
+    r"|(?:告诉我|说说|看看)?(?:其中|它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
 )
 _FROM = re.compile(r"^(?:and )?how (?:far|close)(?: away)? (?:from|to)\b|^(?=[离距])")
 TYPE_OF_LESION = "what type of lesion is it", "这是什么类型的病变"
@@ -100,6 +103,8 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     Each part has to ask by itself. They ask in different ways, or one has a name that is unknown: one answer would drop it.
     A part that points back to the names of the part before gets them; the first one those of the question `before`.
     """
+    if _RANKED.match(simplified(text).casefold()):
+        return []  # "rank the liver, the pancreas and the kidneys by size"
     said: list[str] = []
     history = ""  # "hand x-ray, any fracture?"
     for clause in clauses(text):
@@ -121,12 +126,18 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
         return []
     whole: list[str] = []
     intents: list[Intent] = []
+    all_names: list[BilingualName] = []
     for piece in said:
+        if _WHERE.match(piece) and intents and intents[-1].kind is Kind.REPORT and not intents[-1].names:
+            before = ("abnormality", "异常")
+        if _LARGER_OF_ALL.search(piece) and len(all_names) > 1:
+            before = enumerated(list(dict.fromkeys(all_names)))
         filled = _with_finding_before(piece, intents[-1:], terminology, modality) or _with_names_before(
             piece, before, terminology
         )
         intent = understand(filled, terminology, modality)
         whole.append(filled)
+        all_names += intent.names
         intents.append(intent)
         before = _said_names(piece, intent, terminology, modality) or _largest_organ(piece) or before
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
@@ -137,6 +148,10 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
 
 
+_LARGER_OF_ALL = re.compile(
+    r"^(?:告诉我|说说|看看)?(?:它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小]|\bwhich (?:one )?is (?:the )?(?:larg|bigg|small)"
+)
+_RANKED = re.compile(r"^(?:please )?(?:rank|order|sort)\b[^.?;]*$")
 # A sentence that tells a history: it does not begin with what it asks for.
 _TELLS = re.compile(
     r"^(?!(?:please |pls |now |first |then |also |and |can you |could you |would you )*"
@@ -223,10 +238,16 @@ _TELL_ME = re.compile(
 )
 
 
+_ARE_THERE = re.compile(r"(?<=\w) (?:is|are) there\W*$")
+
+
 def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_asked: bool) -> bool:
     """Whether a part names something, or points back, and asks; "is there?" behind a statement does not."""
     if _GOES_ON.search(piece) or _ASKS_FOR_FINDING.search(piece) or _AND_ONE.match(piece) or _OF_SIDE.match(piece):
         return True
+    if _SIDED_ZH.match(piece) or _BOTH_SIDES.match(piece):
+        return True
+    piece = _ARE_THERE.sub("", piece)  # "how many incisors, canines and molars are there?"
     masked = named(piece, terminology, modality).masked
     points = MARK in masked or any(each.search(piece) for each in (_INSIDE, _PRONOUN, _OF_SIDE))
     is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
@@ -301,6 +322,10 @@ def with_names(piece: str, names: BilingualName) -> str:
         other_side = [f"{side} {name.split(' ', 1)[1]}" for name in names_before if name.startswith(("left ", "right "))]
         meant = " and ".join(one_side or other_side or [f"{side} {english}"])
         return _OF_SIDE.sub(f"where is the {meant}" if match[2] or _AND_ONE.match(piece) else f"the {meant}", piece)
+    if sided := _SIDED_ZH.match(piece):
+        return f"{sided[1]}边有没有{chinese}"
+    if _BOTH_SIDES.match(piece):
+        return f"{chinese}在哪一侧"
     if _FROM.search(piece):
         return _FROM.sub(f"how far is the {english} from", piece) if piece.isascii() else f"{chinese}{piece}"
     if _WHAT_IS_IT.search(piece):

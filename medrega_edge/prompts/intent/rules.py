@@ -178,6 +178,20 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.REPORT, None, math.inf
     if facts.has_name and (_HOW_IT_IS.search(facts.said) or _CLEAR.search(facts.said) or _WHOLE_ZH.search(facts.said)):
         return Kind.ANSWER, None, math.inf
+    if facts.has_name and _OTHER_RATIO.search(facts.whole):
+        return Kind.IMPOSSIBLE, "outline", math.inf
+    if facts.has_name and _CATEGORY_ZH.search(facts.said):
+        return Kind.IMPOSSIBLE, "score", math.inf
+    if facts.has_name and _UP_OR_DOWN.search(facts.whole) and not facts.has("outline"):
+        return Kind.IMPOSSIBLE, "relation", math.inf
+    if _LARGEST_OF_ALL.search(facts.said) or _FUNCTION.search(facts.whole):
+        return Kind.ANSWER, None, math.inf
+    if _ORGAN_AT.search(facts.whole) and not facts.has_name:
+        return Kind.IMPOSSIBLE, "relation", math.inf
+    if _UNKNOWN_WHERE_ZH.match(facts.whole) and not facts.has_name:
+        return Kind.LOCATE, None, math.inf
+    if facts.names and _ON_ONE_SIDE.search(facts.said) and all(is_finding(name[0]) for name in facts.names):
+        return Kind.SIDE, None, math.inf
     if facts.has_name and (_ABILITY_ZH.search(facts.said) or _GROWN.search(facts.said)):
         return Kind.ANSWER, None, math.inf
     if facts.has_name and _MORE_THAN.search(facts.said):
@@ -310,7 +324,9 @@ def _asks_for_property(facts: Facts) -> bool:
 
 
 _NUMBER = re.compile(
-    rf"\b(?:(?:more|fewer|less) than|at (?:least|most)|exactly|only|just|over) (?:\d+|one|two|three|four|five|six|ten)\b"
+    rf"\ball (?:two|three|four|five|six|\d+) (?:[a-z]+ )?{MARK}"
+    rf"|^are there (?:two|three|four|five|six|\d+) (?:[a-z]+ ){{1,3}}{MARK}"
+    rf"|\b(?:(?:more|fewer|less) than|at (?:least|most)|exactly|only|just|over) (?:\d+|one|two|three|four|five|six|ten)\b"
     rf"|^(?:(?:are|is) there )?(?:two|three|four|five|six|\d+) {MARK}"
     r"|(?:超过|不止|至少|最多|多于|少于|只有|仅有|正好)[\d一两二三四五六十]+[个颗枚处块根]"
 )
@@ -366,6 +382,7 @@ _QUALITY = re.compile(
 )
 _DIAGNOSIS = re.compile(r"^(?:so )?what(?: is| s|s)? (?:the |your )?(?:most likely |likely )?diagnosis\W*$")
 _HOW_IT_IS = re.compile(
+    r"\bany of (?:them|these|those) (?:ab)?normal\b|"
     r"^how (?:asymmetric|symmetric|irregular|regular|dense|round|smooth|sharp"
     r"|bright|dark|deep|raised|pigmented)\w* (?:is|are)\b"
     rf"|^(?:is|are) (?:this |the |that )?{MARK} (?:irregular|round|raised|pigmented)"
@@ -373,7 +390,23 @@ _HOW_IT_IS = re.compile(
 )
 _CLEAR = re.compile(rf"^(?:are |is )?(?:the |both |my |his |her )?{MARK} (?:clear|ok|okay|fine)\W*$|^clear {MARK}\W*$")
 _WHOLE_ZH = re.compile("[拍照扫显](?:示)?得?(?:全|完整)")
-_ENHANCES = re.compile(r"\b(?:enhanc(?:e|es|ing(?! and))|light(?:s|ing)? up)\b")  # in the words beside the names
+_ENHANCES = re.compile(
+    r"有没有(?:明显)?强化|强化[吗么不了]|\b(?:enhanc(?:e|es|ing(?! and))|light(?:s|ing)? up)\b"
+)  # in the words beside the names
+_OTHER_RATIO = re.compile(r"\bheart[- ]to[- ]chest\b|\bcardio ?-?thoracic (?:ratio|index)\b")
+_UP_OR_DOWN = re.compile(r"(?:在|位于|靠)[左右]?[上下](?:角|方|面)?还是[左右]?[上下](?:角|方|面)?\W*$")
+_CATEGORY_ZH = re.compile(rf"{MARK}(?:是|属于|算)?[几哪]类")
+_LARGEST_OF_ALL = re.compile(rf"^(?:is|are) (?:the |this )?{MARK} the (?:largest|biggest|smallest)\b")
+_FUNCTION = re.compile(r"器官的?(?:功能|作用)|\bfunction of (?:this|the) (?:organ|structure)\b|\bwhat does this organ do\b")
+_ORGAN_AT = re.compile(
+    r"(?:最[左右上下][边面侧]?|[左右上下][边面侧])(?:的|那个)(?:器官|结构|东西)(?:是|叫)"
+    r"|\b(?:leftmost|rightmost|topmost|lowest|uppermost) (?:organ|structure|thing)\b"
+    r"|\bwhat (?:organ|structure) is (?:on|at) the (?:left|right|top|bottom)\b"
+)
+_UNKNOWN_WHERE_ZH = re.compile("^(?!.*[这那图拍照扫部位身体说用])[\\u3400-\\u9fff]{1,4}在哪[里儿]?\\W*$")
+_ON_ONE_SIDE = re.compile(
+    rf"^(?:is|are) (?!there)(?:both )?.*{MARK}.* on (?:the |his |her |their )?(?:same side|left|right)(?: side)?\W*$"
+)
 _AROUND_IT = re.compile("circumference|围")
 _ABILITY_ZH = re.compile(
     rf"{MARK}(?:能不能|可不可以|能否|可否|会不会|能|会)(?!看|见|找|定|标|圈|框|画|勾|描|测|量|数|确|认|查|显|是|有|指|给|分|帮|告|说|不|提|检|辨|排|显|见)"
@@ -425,6 +458,7 @@ _IN_STRUCTURE = re.compile(
 )
 _REACHES_IT = re.compile(
     rf"^(?:is|are|does|do|did|has|have) .*{MARK}.*\b(?:{_REACHES})\b.*{MARK}"
+    rf"|\b(?:extend|spread|reach|invad|break)\w* (?:outside|beyond|through|past|out of)\b.*{MARK}"
     rf"|{MARK}(?:是不是|是否|有没有|有无)?(?:侵犯|侵及|累及|延伸|突破|压迫|推移|包绕|破入)(?:到|至|了)?{MARK}"
 )
 _ON_SIDE_OF = re.compile(rf"在{MARK}的?哪一?[边侧面]|\b(?:which|what) side of the {MARK}")
@@ -446,6 +480,7 @@ _IN_WHICH_PART = re.compile(
     r"|^what(?: is| s|s| lies| sits| organ is) (?:right |just )?"
     r"(?:above|below|beneath|under|behind|in front of|beside|next to)\b"
     r"|它的?(?:上面|下面|上方|下方|后面|前面|旁边|后方|前方)的?(?:是|有)什么"
+    r"|\b(?:which|what) (?:vascular )?territory\b|在第几个?[腰胸颈骶]?椎的?(?:水平|高度)|的哪一?个?叶(?!子)"
     r"|哪一?[个各根块节段叶处](?:肺叶|脑叶|肝段|椎体|椎骨|肋骨|骨头|象限)"
     r"|第几(?:根|节|个)?(?:掌骨|跖骨|指骨|肋骨?|手?指|脚?趾)|离.{1,6}[更较最]近|[哪谁].{0,3}离.{1,6}[近远]|哪一?极"
 )
@@ -459,7 +494,7 @@ _SHARE = re.compile(r"[占佔][^，,？?]{0,4}(?:图|画面|片子)|百分之[�
 _WHERE_TO_TREAT = re.compile(
     r"\bwhere (?:should|would|do|can|could|must) (?:i|we|you|they|one) "
     r"(?:biopsy|cut|inject|puncture|insert|place|drain|operate|incise)"
-    r"|(?:从|在)?哪[里儿](?:穿刺|活检|进针|下刀|切开|引流)|针(?:应该|要)?从哪"
+    r"|(?:阻滞|针|药)[^，。]{0,3}(?:打|注射)(?:到|在)?哪|(?:从|在)?哪[里儿](?:穿刺|活检|进针|下刀|切开|引流)|针(?:应该|要)?从哪"
 )
 _BESIDE_IT = re.compile(
     r"^(?!what )[^.,;-]{0,40}\b(?:above|below|beneath|underneath|beside|next to|adjacent to) (?:it|them|that one)\W*$"
