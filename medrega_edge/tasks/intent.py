@@ -63,7 +63,6 @@ from medrega_edge.vocabulary.wording import (
     names_cancer,
     place_in,
     simplified,
-    superlative,
 )
 
 _TASKS = {  # of kinds of question that name no place
@@ -178,7 +177,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     is_outline = (intent.kind is Kind.LOCATE and intent.asks_for_outline) or (
         intent.kind is Kind.MEASURE and AREA.search(said) is not None
     )
-    if superlative(said) is not None and _ORDINAL.search(simplified(said).casefold()):
+    if _ORDINAL.search(simplified(said).casefold()):
         raise UsageError("task.only_extreme")
     if tooth := _TOOTH.search(said):
         raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), scene)
@@ -217,7 +216,7 @@ _ORDINAL = re.compile(  # "second largest", "the two biggest", "largest to small
     r"\b(?:second|third|fourth|2nd|3rd|4th|two|three|four|five|\d+|last)[ -](?:\w+ )?"
     r"(?:largest|biggest|longest|smallest|tiniest)\b"
     r"|\b(?:largest|biggest|smallest)\b.{0,12}\b(?:and|to|or)\b.{0,8}\b(?:largest|biggest|smallest)\b"
-    r"|第[二三四2-9]大|第[二三四2-9]小|最大的?[两三几二2-9]个|最[大小]的?.{0,2}[和与跟到].{0,2}最[大小]"
+    r"|第[二三四2-9]大(?!臼)|第[二三四2-9]小|最大的?[两三几二2-9]个|最[大小]的?.{0,2}[和与跟到].{0,2}最[大小]"
 )
 _TOOTH = re.compile(r"\b(?:tooth|teeth) (?:number |no\.? ?|#)?\d{1,2}\b|\d{1,2}号牙|牙位?\d{2}\b", re.IGNORECASE)
 _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[ds]\b")

@@ -1,0 +1,208 @@
+"""What two walks of strangers on 2026-11-30 found: restrictions, history, exclusions and order in a question."""
+
+import pytest
+
+from medrega_edge.domain import Modality, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.intent import asked_text, understand
+from medrega_edge.prompts.intent.kinds import Kind
+from medrega_edge.prompts.intent.parts import parts
+from medrega_edge.tasks.classification import Classify
+from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.normality import IsNormal
+from medrega_edge.tasks.organs import VisibleOrgans
+from medrega_edge.tasks.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def terminology(engine):
+    return engine.terminology
+
+
+@pytest.fixture
+def parse(terminology):
+    return lambda text, modality: parse_intent(text, Scene(list(Task), terminology, modality))
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "asked"),
+    [
+        ("Hx: breast cancer. Any pleural effusion?", Modality.XRAY, "any pleural effusion?"),
+        ("PMH lung cancer 2019, now cough. Any pneumonia?", Modality.XRAY, "any pneumonia?"),
+        ("Patient with lung cancer. Is there a pneumothorax?", Modality.XRAY, "is there a pneumothorax?"),
+        ("Known TB, on treatment. Is there an effusion?", Modality.XRAY, "is there an effusion?"),
+        ("nodules: any in the lungs?", Modality.XRAY, None),
+        ("liver, where?", Modality.CT, None),
+    ],
+)
+def test_a_history_is_no_part_of_what_is_asked(terminology, text, modality, asked):
+    assert asked_text(text, terminology, modality).strip() == (asked or text)
+
+
+@pytest.mark.parametrize(
+    ("text", "modality"),
+    [
+        ("Hx: breast cancer. Any pleural effusion?", Modality.XRAY),
+        ("Known TB, on treatment. Is there an effusion?", Modality.XRAY),
+        ("75M. BP 190/110, HR 88. Any haemorrhage?", Modality.CT),
+        ("GCS 13, on warfarin, any bleed?", Modality.CT),
+        ("麻烦帮我看一下这张CT，肝脏和脾脏在什么位置，谢谢", Modality.CT),
+    ],
+)
+def test_a_history_adds_no_name_no_warning_and_no_refusal(parse, text, modality):
+    asked = parse(text, modality)
+    assert asked.request.task is Task.DETECT and not asked.notes and not asked.unknown_parts
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "place"),
+    [
+        ("Is the lesion at 2 o'clock?", Modality.ULTRASOUND, "2 o'clock"),
+        ("Is the cancer in the peripheral zone?", Modality.MRI, "peripheral zone"),
+        ("Is the polyp in the centre of the image?", Modality.ENDOSCOPY, "in the centre of the image"),
+        ("Where is the darkest part of the lesion?", Modality.DERMOSCOPY, "darkest part of the lesion"),
+        ("外周带有没有癌灶", Modality.MRI, "外周带"),
+        ("第三节椎骨在哪", Modality.XRAY, "第三节"),
+        ("最上面的椎骨在哪里", Modality.XRAY, "最上面"),
+        ("L4/5椎间盘在哪", Modality.MRI, "l4/5"),
+        ("右下肺有没有实变", Modality.XRAY, "右下肺"),
+        ("trace the border of the mole", Modality.DERMOSCOPY, ""),
+        ("S1 - where on this sagittal?", Modality.MRI, ""),
+    ],
+)
+def test_a_place_within_a_structure_or_a_picture_is_said(parse, text, modality, place):
+    asked = parse(text, modality)
+    assert asked.place == place
+    assert not (place and asked.intent.kind is Kind.PRESENCE and getattr(asked.request, "says_yes", False))
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "words"),
+    [
+        ("带蒂的息肉在哪", Modality.ENDOSCOPY, ("带蒂",)),
+        ("大的出血在哪里", Modality.CT, ("大",)),
+        ("低回声结节在哪里", Modality.ULTRASOUND, ("低回声",)),
+        ("恶性的肝肿瘤在哪", Modality.CT, ("恶性",)),
+        ("Can you show me the small polyp?", Modality.ENDOSCOPY, ("small",)),
+        ("最大的结节在哪", Modality.XRAY, ()),
+        ("我的肝在哪", Modality.CT, ()),
+        ("肝脏有多大", Modality.CT, ()),
+        ("有几个息肉", Modality.ENDOSCOPY, ()),
+    ],
+)
+def test_adjectives_are_said_to_be_left_out(terminology, text, modality, words):
+    intent = understand(text, terminology, modality)
+    assert (*intent.unread, *intent.narrowing) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "names"),
+    [
+        ("Show the edema but not the tumour", Modality.MRI, {"brain edema"}),
+        ("Just the liver, not the tumors", Modality.CT, {"liver"}),
+        ("只要肝脏，不要肿瘤", Modality.CT, {"liver"}),
+        ("not the left kidney but the right one", Modality.CT, {"right kidney"}),
+        ("Locate the left ventricle and the right one", Modality.MRI, {"left ventricle", "right ventricle"}),
+        ("体检发现肾有东西,到底是不是瘤,图上有吗", Modality.CT, {"kidney tumor"}),
+    ],
+)
+def test_what_is_left_out_is_not_located(terminology, text, modality, names):
+    assert {name[0] for name in understand(text, terminology, modality).names} == names
+
+
+@pytest.mark.parametrize("text", ["without the liver", "not the spleen", "不包括脾脏", "除了肝脏"])
+def test_a_text_that_only_leaves_out_is_refused(parse, text):
+    with pytest.raises(UsageError) as raised:
+        parse(text, Modality.MRI)
+    assert raised.value.code == "task.only_left_out"
+
+
+@pytest.mark.parametrize("text", ["除了肝脏的都标出来", "all except the liver", "show everything, no liver"])
+def test_all_but_one_leaves_that_one_out(parse, text):
+    assert parse(text, Modality.MRI).request == VisibleOrgans(("liver",))
+
+
+@pytest.mark.parametrize("text", ["the second largest nucleus", "the two largest nuclei", "第二大的细胞核"])
+def test_only_the_largest_and_the_smallest_are_picked(parse, text):
+    with pytest.raises(UsageError) as raised:
+        parse(text, Modality.PATHOLOGY)
+    assert raised.value.code == "task.only_extreme"
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "kind", "reason"),
+    [
+        ("脾脏是不是破了", Modality.CT, Kind.ANSWER, None),
+        ("息肉是不是很大", Modality.ENDOSCOPY, Kind.MEASURE, None),
+        ("结石能不能自己排出来", Modality.CT, Kind.ANSWER, None),
+        ("胃管到胃里了吗", Modality.XRAY, Kind.ANSWER, None),
+        ("息肉離鏡頭近嗎", Modality.ENDOSCOPY, Kind.IMPOSSIBLE, "relation"),
+        ("红细胞和血小板的比例", Modality.PATHOLOGY, Kind.IMPOSSIBLE, "outline"),
+        ("Are there more platelets than white cells?", Modality.PATHOLOGY, Kind.COUNT, None),
+        ("Are all four wisdom teeth there?", Modality.XRAY, Kind.COUNT, None),
+        ("Clear lungs?", Modality.XRAY, Kind.ANSWER, None),
+        ("lungs clear?", Modality.XRAY, Kind.ANSWER, None),
+        ("Which vertebra is L5?", Modality.MRI, Kind.LOCATE, None),
+        ("What is the BPD?", Modality.ULTRASOUND, Kind.MEASURE, None),
+        ("Where is the spleen in relation to the left kidney?", Modality.MRI, Kind.IMPOSSIBLE, "relation"),
+        ("Heart-to-chest ratio?", Modality.XRAY, Kind.IMPOSSIBLE, "outline"),
+        ("Is the liver the largest organ here?", Modality.CT, Kind.ANSWER, None),
+        ("Is the lesion on the left?", Modality.XRAY, Kind.SIDE, None),
+        ("最右边的器官是什么", Modality.MRI, Kind.IMPOSSIBLE, "relation"),
+        ("这个结节几类", Modality.ULTRASOUND, Kind.IMPOSSIBLE, "score"),
+        ("息内在哪里", Modality.ENDOSCOPY, Kind.LOCATE, None),
+    ],
+)
+def test_a_question_is_not_taken_for_another(terminology, text, modality, kind, reason):
+    intent = understand(text, terminology, modality)
+    assert (intent.kind, intent.reason) == (kind, reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "questions"),
+    [
+        (
+            "Where is the left kidney? And the right one?",
+            Modality.CT,
+            ["where is the left kidney", "and where is the right kidney"],
+        ),
+        ("左边有龋齿吗，右边有吗", Modality.XRAY, ["左边有龋齿吗", "右边有没有龋齿"]),
+        ("胸腔积液在哪个位置？双侧都有吗", Modality.XRAY, ["胸腔积液在哪个位置", "胸腔积液在哪一侧"]),
+        ("图片中有哪些异常，位于哪里？", Modality.XRAY, ["图片中有哪些异常", "异常位于哪里"]),
+        ("TB? effusion?", Modality.XRAY, ["tb", "effusion"]),
+        ("Rank the liver, pancreas and kidneys by size", Modality.CT, []),
+        ("How many incisors, canines, premolars and molars are there?", Modality.XRAY, []),
+    ],
+)
+def test_parts_of_a_text(terminology, text, modality, questions):
+    assert parts(text, terminology, modality) == questions
+
+
+def test_the_affected_side_is_that_of_findings(parse):
+    asked = parse("which lung is affected?", Modality.XRAY)
+    assert asked.intent.kind is Kind.SIDE and "pneumonia" in {name[0] for name in asked.intent.names}
+
+
+def test_structures_that_are_left_out_are_not_looked_at(parse):
+    request = parse("不看肾脏，其他器官正常吗", Modality.CT).request
+    assert isinstance(request, IsNormal) and {name[0] for name in request.others} == {"left kidney", "right kidney"}
+
+
+@pytest.mark.parametrize("text", ["Is there diabetic macular edema?", "Does this eye have DME?", "有没有糖尿病性黄斑水肿"])
+def test_diabetic_macular_edema_is_a_class(parse, text):
+    request = parse(text, Modality.OCT).request
+    assert isinstance(request, Classify) and request.labels == "macular-edema"
+
+
+def test_a_class_tells_no_side(parse):
+    assert [note.code for note in parse("左肺有没有结核", Modality.XRAY).notes] == ["task.words_left_out"]
+
+
+def test_classes_that_a_set_lacks_are_said(parse):
+    assert parse("Is it a cyst?", Modality.ULTRASOUND).classes_unknown == ("cyst",)
+
+
+def test_a_finding_that_such_images_never_had_is_said_beside_others(parse):
+    asked = parse("有没有出血、硬性渗出和黄斑水肿", Modality.FUNDUS)
+    assert "intraretinal fluid" not in {name[0] for name in asked.intent.names}
+    assert "task.unlearned_beside" in [note.code for note in asked.notes]
