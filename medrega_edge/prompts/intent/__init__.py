@@ -14,6 +14,7 @@ from functools import lru_cache
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import kinds
 from medrega_edge.prompts.intent.clauses import asking_clause
+from medrega_edge.prompts.intent.facts import Facts
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.naming import (
     CONJOINED,
@@ -32,7 +33,7 @@ from medrega_edge.prompts.intent.naming import (
     words_of,
 )
 from medrega_edge.prompts.intent.phrases import cue_words, has, pattern, without_fillers
-from medrega_edge.prompts.intent.rules import Facts, by_phrases, decide
+from medrega_edge.prompts.intent.rules import by_phrases, decide
 from medrega_edge.prompts.intent.spelling import known_words, plain_text, without_slips
 from medrega_edge.prompts.intent.unread import Beside, beside_names
 from medrega_edge.vocabulary.body_parts import of_named_part
