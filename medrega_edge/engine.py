@@ -55,7 +55,8 @@ from medrega_edge.tasks.body_part import certain_part
 from medrega_edge.tasks.classification import Classify, RecognisedModality, recognise_modality
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
-from medrega_edge.tasks.intent import build_request, guess_task, is_trained, parse_intent, with_regions_first
+from medrega_edge.tasks.intent import build_request, guess_task, parse_intent, with_regions_first
+from medrega_edge.tasks.of_intent import is_trained
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.segmentation import Segment

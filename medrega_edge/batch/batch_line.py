@@ -11,7 +11,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.io.jsonl import read_object
 from medrega_edge.io.strict_json import STRICT, JsonFault, Number, Problem, parse_json
-from medrega_edge.tasks.intent import window_preset_for
+from medrega_edge.tasks.window_words import window_preset_for
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer

@@ -240,7 +240,7 @@ def _batch_question(question: str | None, shared: ManyImagesOptions, series: int
     from medrega_edge.batch.jobs import BatchQuestion
     from medrega_edge.images.medical_image import View
     from medrega_edge.images.windowing import parse_window
-    from medrega_edge.tasks.intent import window_preset_for
+    from medrega_edge.tasks.window_words import window_preset_for
 
     if not (question or "").strip() and shared.task is None:
         raise UsageError("batch.no_question")

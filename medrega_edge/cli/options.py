@@ -167,7 +167,7 @@ class PictureOptions(ReadingOptions):
     def view(self, question: str = "") -> View:
         """How to read the image that `question` is about."""
         from medrega_edge.images.medical_image import View
-        from medrega_edge.tasks.intent import window_preset_for
+        from medrega_edge.tasks.window_words import window_preset_for
 
         frame = self.frame
         if frame is None and self.sample is not None:

@@ -218,7 +218,7 @@ class Toolbox:
 
     def _open(self, given: Json, words: str) -> EncodedImage:
         """Read and encode an image, unless it is one of the last and has not changed; raises ImageError."""
-        from medrega_edge.tasks.intent import window_preset_for
+        from medrega_edge.tasks.window_words import window_preset_for
 
         place = self._folders.find(given["image"])
         frame = given.get("frame", place.frame)

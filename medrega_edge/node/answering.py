@@ -23,8 +23,8 @@ from medrega_edge.images.reader import read_file, read_image
 from medrega_edge.node.config import Rule
 from medrega_edge.node.made import MadeObject
 from medrega_edge.node.records import Instance
-from medrega_edge.tasks.intent import window_preset_for
 from medrega_edge.tasks.segmentation import Segment
+from medrega_edge.tasks.window_words import window_preset_for
 
 if TYPE_CHECKING:
     from medrega_edge.answer import Answer

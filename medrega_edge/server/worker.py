@@ -240,7 +240,7 @@ class Worker:
     def _encoded(self, picture: Picture, words: str) -> EncodedImage:
         """Return the encoded picture that a question is about, read as the command line does."""
         from medrega_edge.server.facts import read
-        from medrega_edge.tasks.intent import window_preset_for
+        from medrega_edge.tasks.window_words import window_preset_for
 
         key = (picture, window_preset_for(words))
         image = _taken(self._images, key)

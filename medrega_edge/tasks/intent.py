@@ -1,4 +1,4 @@
-"""What a free question or a loose set of parameters asks for: the request, and the CT window to look in."""
+"""What a free question or a loose set of parameters asks for: the request."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from medrega_edge.prompts.intent import Intent, Kind, asked_text, understand, un
 from medrega_edge.prompts.intent.naming import excluded, only_leaves_out
 from medrega_edge.prompts.intent.parts import parts, without_how_sure
 from medrega_edge.prompts.intent.phrases import has
-from medrega_edge.tasks.about_image import BodyPart, KindOfImage
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.body_part import deciding_parts
-from medrega_edge.tasks.class_choice import classification
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
@@ -31,36 +29,27 @@ from medrega_edge.tasks.left_out import (
     questions_left_out,
     side_left_out,
 )
-from medrega_edge.tasks.names_meant import affected_side, asks_for_unlearned, is_shown, names_finding, with_names_meant
+from medrega_edge.tasks.names_meant import affected_side, asks_for_unlearned, names_finding, with_names_meant
 from medrega_edge.tasks.normality import IsNormal
-from medrega_edge.tasks.organs import VisibleOrgans
-from medrega_edge.tasks.refusals import impossible, unknown_name
+from medrega_edge.tasks.of_intent import BOX, GONE, is_trained, request_of, without_unlearned
+from medrega_edge.tasks.refusals import unknown_name
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.scene import Scene
-from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.several import Several
 from medrega_edge.tasks.vqa import AnswerQuestion
-from medrega_edge.vocabulary.answers import is_negated
 from medrega_edge.vocabulary.label_sets import (
     LABEL_SETS,
-    label_set_of,
-    modality_name,
     named_set,
-    names_class,
 )
-from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import (
     AREA,
     asks_if_normal,
     disease_word,
     generic_key,
-    generic_labels,
     is_finding,
     is_part,
     kind_left_out,
-    may_be_finding,
-    names_cancer,
     place_in,
     simplified,
 )
@@ -97,11 +86,6 @@ def guess_task(
     raise UsageError("task.unclear_question", tasks=list(tasks))
 
 
-def is_trained(task: Task, tasks: Sequence[str]) -> bool:
-    """Whether a package can do a task: one of its own, or a grounded report out of its reports."""
-    return task in tasks or (task is Task.GROUNDED_REPORT and Task.REPORT in tasks)
-
-
 def parse_intent(text: str, scene: Scene) -> TaskRequest:
     """Turn a free question about an image into a request.
 
@@ -132,7 +116,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     said = asked_text(text, scene.terminology, scene.modality)  # words of a history are no part of what is asked
     if only_leaves_out(simplified(text), scene.terminology):
         raise UsageError("task.only_left_out")
-    boxes = _BOX.findall(text) if Task.IDENTIFY in scene.tasks else []
+    boxes = BOX.findall(text) if Task.IDENTIFY in scene.tasks else []
     if len(boxes) > (0 if intent.names else 1):  # "is it the liver at [8, 68, 58, 156]?"
         notes = tuple(Message("task.question_left_out", question=", ".join(box)) for box in boxes[1:])
         identify = Identify(PixelBox(*map(float, boxes[0])), text)
@@ -144,7 +128,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     intent = affected_side(said, with_names_meant(said, intent, scene), scene)
     if deciding_parts(said, scene.terminology):
         intent = replace(intent, kind=Kind.ANSWER, names=())
-    elif _GONE.search(said.casefold()) and (intent.kind is Kind.HELP or (intent.kind is Kind.REPORT and not intent.names)):
+    elif GONE.search(said.casefold()) and (intent.kind is Kind.HELP or (intent.kind is Kind.REPORT and not intent.names)):
         raise UsageError("task.impossible")  # "which ones are missing?", "is anything missing?"
     elif _WHICH_OF_PAIR.search(simplified(said)):
         raise UsageError("task.which_of_pair")
@@ -183,8 +167,8 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         raise unknown_name(text, replace(intent, generic=(), unknown=(tooth.group(),)), scene)
     if scene.has_masks and is_outline:
         intent = replace(intent, kind=Kind.SEGMENT)
-    intent, unlearned = _without_unlearned(text, intent, scene)
-    request = _request(said, intent, scene)
+    intent, unlearned = without_unlearned(text, intent, scene)
+    request = request_of(said, intent, scene)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     place = place_left_out(said, intent, scene.terminology) if request.task is Task.DETECT else ""
     unknown = tuple(unknown_parts(said, scene.terminology)) if is_plain and not intent.unknown else ()
@@ -227,10 +211,6 @@ _WHICH_OF_PAIR = re.compile(
     r"|^\W*(?:is (?:this|it) )?(?:the |a )?(?:left|right) (breast|eye|arm|leg|hand|foot|knee|hip|shoulder)"
     r" or (?:the )?(?:left|right)(?: \1)?\W*$"
     r"|哪一?[侧边只个]的?(?:乳腺|乳房|眼睛?|手|腿|脚|肩膀?|膝盖?)\W*$|左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)\w*还是右"
-)
-_OF_IMAGE = re.compile(
-    r"\b(?:side|left|right|half) of (?:the|this) (?:image|picture|screen|photo|film|frame)\b"
-    r"|(?:图像|图片|图|画面|照片)(?:里|中|上)?的?(?:左|右|哪一?[侧边])"
 )
 
 
@@ -298,192 +278,6 @@ def _asked_freely(text: str, intent: Intent, tasks: Sequence[str]) -> TaskReques
     raise UsageError("task.unclear_question", tasks=list(tasks))
 
 
-def _request(text: str, intent: Intent, scene: Scene) -> TaskRequest:
-    match intent.kind:
-        case _ if not intent.is_language:
-            raise UsageError("task.no_language")
-        case Kind.HELP:
-            raise UsageError("task.help")
-        case Kind.IMPOSSIBLE:
-            raise impossible(intent.reason)
-        case Kind.IDENTIFY if numbers := _PIXELS.search(text):
-            return _identify(text, numbers, scene.tasks)
-        case Kind.REPORT | Kind.IDENTIFY if Task.REPORT in scene.tasks:  # without a box, the whole image is named
-            return Report()
-        case Kind.GROUNDED_REPORT if is_trained(Task.GROUNDED_REPORT, scene.tasks):
-            return Report(grounded=True)
-        case Kind.MODALITY if (
-            has("body_part", simplified(text).casefold()) and scene.prompts.modalities and Task.REPORT in scene.tasks
-        ):
-            return BodyPart(tells_kind=True)
-        case Kind.MODALITY if scene.prompts.modalities or scene.modality:
-            return KindOfImage()
-        case Kind.BODY_PART | Kind.ORGANS if intent.unknown:
-            raise unknown_name(text, intent, scene)
-        case Kind.BODY_PART if scene.prompts.modalities and Task.REPORT in scene.tasks:
-            return BodyPart(tells_kind=has("kind_of_image", simplified(text).casefold()))
-        case Kind.ORGANS if _PLACE.search(text.casefold()) or _TOUCHES.search(text.casefold()):
-            raise UsageError("task.impossible_relation")
-        case Kind.ORGANS if disease_word(text) or has("enlarged", simplified(text).casefold()):
-            raise UsageError("task.impossible")  # that an organ is there does not tell that it is enlarged
-        case Kind.ORGANS if _SYSTEM.search(text.casefold()) and Task.VQA in scene.tasks:
-            return AnswerQuestion(text)  # boxes do not tell which system an organ belongs to
-        case Kind.ORGANS if Task.DETECT in scene.tasks:
-            others = excluded(simplified(text), scene.terminology)
-            if not others and _UNSEEN.search(text.casefold()):
-                raise UsageError("task.impossible")
-            return VisibleOrgans(tuple(english for english, _ in others))
-        case Kind.CLASSIFY if intent.unknown and not names_class(text, scene.modality):  # "glaucoma?": no set has it
-            raise unknown_name(text, intent, scene)
-        case Kind.CLASSIFY if (
-            _VIEW.search(text.casefold()) and scene.modality is not Modality.ULTRASOUND and Task.VQA in scene.tasks
-        ):
-            return AnswerQuestion(text)  # views are classes of echocardiograms alone
-        case Kind.CLASSIFY if Task.CLASSIFY in scene.tasks:
-            return classification(text, scene)
-        case Kind.PRESENCE if (
-            scene.modality is Modality.DERMOSCOPY and _MOLE.search(text.casefold()) and Task.CLASSIFY in scene.tasks
-        ):
-            return classification(text, scene)  # the box of a lesion does not tell that it is a mole
-        case Kind.PRESENCE | Kind.ANSWER | Kind.LOCATE if (
-            scene.modality in (Modality.FUNDUS, Modality.OCT)
-            and _DIABETIC.search(text.casefold())
-            and Task.CLASSIFY in scene.tasks
-        ):
-            return Classify("macular-edema", question=text)  # the class, and not the fluid
-        case Kind.PRESENCE if _asks_for_cancer(text, intent) and Task.CLASSIFY in scene.tasks:
-            return classification(text, scene)
-        case Kind.PRESENCE if (
-            (
-                not is_shown(intent, scene)
-                or not names_finding(intent)
-                or all(scene.is_unfamiliar(english) for english, _ in intent.names)
-            )
-            and (
-                label_set := named_set(text, scene.modality)
-                or (names_cancer(text) and label_set_of(text, scene.modality))
-                or ""
-            )
-            and Task.CLASSIFY in scene.tasks
-        ):
-            return Classify(label_set, question=text)  # "any sign of TB?"
-        case (
-            Kind.LOCATE | Kind.SEGMENT | Kind.PRESENCE | Kind.COUNT | Kind.MEASURE | Kind.SIDE | Kind.COMPARE | Kind.DISTANCE
-        ) if Task.DETECT in scene.tasks:
-            return _of_names(text, intent, scene)
-    if Task.VQA in scene.tasks:
-        structures = tuple(name for name in intent.names if not is_finding(name[0]) and not intent.generic)
-        return AnswerQuestion(text, about=structures)
-    raise UsageError("task.unclear_question", tasks=list(scene.tasks))
-
-
-_PLACE = re.compile(r"\b(?:left|right|top|bottom|upper|lower|leftmost|rightmost|between)\b|[左右]侧|[左右]边|[上下]方")
-_TOUCHES = re.compile(r"\b(?:touch\w*|adjacent|next to|near|beside|behind|border\w*|surround\w*)\b|相邻|挨着|紧邻|毗邻")
-_UNSEEN = re.compile(
-    r"\b(?:can(?:no|'?)t|not (?:be|visible|seen|shown|present|here|in)|isn'?t|aren'?t|missing|absent|invisible|unseen)\b"
-    r"|看不到|看不见|不可见|没有显示|缺"
-)
-_SYSTEM = re.compile(r"\bsystem\b|系统")
-_GONE = re.compile(
-    r"\ball (?:of )?(?:my|his|her|the|their) (?:own )?teeth\b|牙.{0,3}(?:齐|全)[吗不了]"
-    r"|\b(?:missing|absent|lost|gone|lacking)\b|缺失|缺了|缺少|(?<!多)少了|掉了|缺几|缺牙|缺齿"
-)
-_LISTED = re.compile(r"\b(?:and|or)\b|[,，、和或及与]|[?？](?=.*\w)")
-_DIABETIC = re.compile(r"\bdiabetic macular\b|(?<![a-z])dme(?![a-z])|糖尿病性?黄斑")
-_MOLE = re.compile(r"\b(?:nevus|naevus|nevi|naevi|moles?)\b|痣")
-_VIEW = re.compile(r"\bviews?\b|切面|体位")
-
-# "[30, 40, 90, 120]", "(240, 250)": a box, or a point.
-_PIXELS = re.compile(r"(?<![a-z\d])(\d{1,5})\D{1,6}?(\d{1,5})(?:\D{1,6}?(\d{1,5})\D{1,6}?(\d{1,5}))?(?!\d)")
-
-_BOX = re.compile(r"(?<![a-z\d])" + r"[^\da-wz/%]{1,6}?".join([r"(\d{1,5})"] * 4) + r"(?![\d/])")
-_AROUND = 20  # pixels, of the box that is proposed around a point
-
-
-def _identify(text: str, numbers: re.Match[str], tasks: Sequence[str]) -> TaskRequest:
-    """Return the request to name what lies in the box that a question writes out; raises UsageError for a point."""
-    if Task.IDENTIFY not in tasks:
-        raise UsageError("task.unclear_question", tasks=list(tasks))
-    corners = [float(number) for number in numbers.groups() if number]
-    if len(corners) < 4:
-        x, y = corners
-        around = (max(x - _AROUND, 0), max(y - _AROUND, 0), x + _AROUND, y + _AROUND)
-        raise UsageError("task.point", box=",".join(f"{edge:.0f}" for edge in around))
-    return Identify(PixelBox(*corners), text)
-
-
-def _asks_for_cancer(text: str, intent: Intent) -> bool:
-    """Whether a question asks if something is cancer, and no name of a cancer could answer: a lesion's box does not tell."""
-    return names_cancer(text) and bool(intent.names) and not any(names_cancer(english) for english, _ in intent.names)
-
-
-def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
-    """Return a request about names; raises UsageError where the package knows none of them, or one is missing."""
-    if not intent.names:
-        is_of_two = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and not (intent.unknown or intent.generic)
-        raise UsageError("task.two_names") if is_of_two else unknown_name(text, intent, scene)
-    if scene.modality and intent.kind in (Kind.PRESENCE, Kind.COUNT):
-        elsewhere = [name for name in intent.names if _is_known_elsewhere(name[0], scene.modality, scene.terminology)]
-        if elsewhere == [*intent.names]:  # that there is none would be said of what the weights never saw
-            column = language_of(text) is Language.ZH
-            shown = [name[column] for name in elsewhere]
-            raise UsageError("task.unlearned_in_kind", names=shown, kind=modality_name(scene.modality, language_of(text)))
-    if (
-        intent.kind is Kind.PRESENCE
-        and intent.unknown
-        and any(map(may_be_finding, intent.unknown))
-        and not any(is_finding(english) for english, _ in intent.names)
-        and not _LISTED.search(text.casefold())
-    ):
-        raise unknown_name(text, replace(intent, generic=()), scene)  # "a hernia at L4?"
-    is_of_many = {"tooth", "vertebra"} & {english.split()[-1] for english, _ in intent.names}
-    may_be_gone = intent.kind is Kind.COUNT or (intent.kind in (Kind.PRESENCE, Kind.LOCATE) and is_of_many)
-    if may_be_gone and _GONE.search(text.casefold()):
-        raise UsageError("task.impossible")  # boxes tell how many are there
-    if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
-        names = [english for english, _ in intent.names]
-        return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
-    several = len(intent.names)
-    is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and intent.unknown and (several < 2 or intent.generic)
-    if is_one_unknown:
-        raise unknown_name(text, intent, scene)
-    if (intent.kind is Kind.COMPARE and several < 2) or (
-        intent.kind is Kind.DISTANCE and several != 2 and not _is_one_and_generic(intent)
-    ):
-        raise UsageError("task.two_names")
-    others = {label for word in intent.generic if not names_cancer(word) for label in generic_labels(word)}
-    # A polyp is no answer to "any cancer?", but to "any polyps? any cancer?".
-    cancers = tuple(name for name in intent.names if names_cancer(name[0]) or name[0] in others)
-    asks_for_cancer = intent.kind is Kind.PRESENCE and names_cancer(text)
-    names_asked = cancers if asks_for_cancer and cancers else intent.names
-    return FromBoxes(intent.kind, names_asked, not is_negated(text), bool(_OF_IMAGE.search(simplified(text))))
-
-
-def _is_one_and_generic(intent: Intent) -> bool:
-    """Whether the names are one, and those that a generic word stands for: "how far is the tumour from the aorta?"."""
-    return sum(english not in intent.meant for english, _ in intent.names) == 1 and len(intent.names) > 2
-
-
-def _without_unlearned(text: str, intent: Intent, scene: Scene) -> tuple[Intent, tuple[Message, ...]]:
-    """Leave out the findings that no such image had, where others are asked for, and say so."""
-    if intent.kind not in (Kind.PRESENCE, Kind.COUNT) or scene.modality is None:
-        return intent, ()
-    named = (name for name in intent.names if name[0] not in intent.meant)
-    elsewhere = [name for name in named if _is_known_elsewhere(name[0], scene.modality, scene.terminology)]
-    if not elsewhere or len(elsewhere) == len(intent.names):
-        return intent, ()
-    names = tuple(name for name in intent.names if name not in elsewhere)
-    column = language_of(text) is Language.ZH
-    return replace(intent, names=names), (Message("task.unlearned_beside", names=[name[column] for name in elsewhere]),)
-
-
-def _is_known_elsewhere(label: str, modality: Modality, terminology: Terminology) -> bool:
-    """Whether an image of a kind may show a finding, and none had it in the training data."""
-    is_possible = is_finding(label) and terminology.can_show(modality, label)
-    is_learned = any(is_known(modality, english) for english, _ in terminology.labels)  # by this package
-    return is_possible and is_learned and not is_known(modality, label)
-
-
 def with_regions_first(request: TaskRequest) -> TaskRequest:
     """Return a request that locates the relevant regions first, where words alone answer it; others stay as they are."""
     if isinstance(request, Asked):
@@ -530,18 +324,3 @@ def build_request(
             return AnswerQuestion(question, regional_chain_of_thought)
         case Task.REPORT | Task.GROUNDED_REPORT:
             return Report(task is Task.GROUNDED_REPORT)
-
-
-# What a question speaks of -> the window in which a radiologist would look for it; the first that fits.
-_WINDOW_WORDS = (
-    ("mediastinum", re.compile(r"mediastin|纵隔", re.IGNORECASE)),
-    ("lung", re.compile(r"\blungs?\b|pulmon|pneumo|bronch|肺|支气管", re.IGNORECASE)),
-    ("brain", re.compile(r"brain|cerebr|cerebell|ventricular system|intracranial|stroke|脑|颅内", re.IGNORECASE)),
-    ("bone", re.compile(r"\bbones?\b|fractur|vertebra|skull|\bribs?\b|femur|骨|椎", re.IGNORECASE)),
-    ("liver", re.compile(r"\bliver\b|hepat|肝", re.IGNORECASE)),
-)
-
-
-def window_preset_for(question: str) -> str:
-    """Name of the preset in which to look for what a question asks; soft tissue when it does not say."""
-    return next((name for name, words in _WINDOW_WORDS if words.search(question)), "soft")

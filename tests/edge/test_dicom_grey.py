@@ -9,7 +9,7 @@ import pytest
 from medrega_edge.errors import ImageError, UsageError
 from medrega_edge.images.medical_image import View
 from medrega_edge.images.reader import read_image
-from medrega_edge.tasks.intent import window_preset_for
+from medrega_edge.tasks.window_words import window_preset_for
 from tests.codes import raises_code
 from tests.edge.dicoms import colour, dataset, dicom, lut, row, window, written
 
