@@ -10,7 +10,14 @@ from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.body_parts import holds_any, shown_part
-from medrega_edge.vocabulary.label_sets import LABEL_SETS, answers_whether_benign, candidate_sets, label_set_of
+from medrega_edge.vocabulary.label_sets import (
+    BENIGN_OR_NOT,
+    LABEL_SETS,
+    answers_whether_benign,
+    candidate_sets,
+    label_set_of,
+)
+from medrega_edge.vocabulary.wording import names_cancer
 
 _TISSUE = re.compile(
     r"\btissues?\b|\bhistolog|\bpathological diagnosis|\btype of cancer\b|组织(?!液)|病理(?:类型|诊断)|什么癌"
@@ -28,7 +35,10 @@ def classification(text: str, scene: Scene) -> TaskRequest:
     def is_familiar(name: str) -> bool:  # no "lung tissue" of a blood smear
         return not all(scene.is_unfamiliar(english) for english, _ in LABEL_SETS[name].labels)
 
-    if candidates := tuple(filter(is_familiar, candidate_sets(text, scene.modality))):
+    candidates = tuple(filter(is_familiar, candidate_sets(text, scene.modality)))
+    if len(candidates) == 1 and not LABEL_SETS[candidates[0]].parts:
+        return Classify(candidates[0], question=text)
+    if candidates:
         return ClassifyByPart(candidates, text)
     part = scene.body_part()
     fitting = [
@@ -38,6 +48,9 @@ def classification(text: str, scene: Scene) -> TaskRequest:
         and (not each.parts or not part or holds_any(part, each.parts))
         if is_familiar(each.name)
     ]
-    if len(fitting) == 1 and _TISSUE.search(text.casefold()):  # the class itself tells whether it fits
+    is_of_tissue = (
+        _TISSUE.search(text.casefold()) or names_cancer(text) or any(word in text.casefold() for word in BENIGN_OR_NOT)
+    )
+    if len(fitting) == 1 and is_of_tissue:  # the class itself tells whether it fits
         return Classify(fitting[0], question=text)
     raise UsageError("task.no_fitting_set", sets=fitting) if fitting else UsageError("task.no_set")

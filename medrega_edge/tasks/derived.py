@@ -127,7 +127,7 @@ class Asked(TaskRequest):
         elif self.intent.side and isinstance(self.request, Detect):
             answer = located_on_side(answer, self.intent.side, self.intent.names)
         answer = self._finished(answer)
-        if is_largest is not None and self.intent.kind is not Kind.MEASURE:
+        if is_largest is not None and self.intent.kind not in (Kind.MEASURE, Kind.SIDE):
             answer = replace(
                 answer, text=joined([*filter(None, [answer.text]), *_told_extremes(of_many, answer, is_largest)], answer)
             )
@@ -452,7 +452,7 @@ _DERIVATIONS = {
 }
 
 
-_ONE_OF_MANY = (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE)
+_ONE_OF_MANY = (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.SIDE)
 
 
 def _extreme(answer: Answer, is_largest: bool) -> Answer:

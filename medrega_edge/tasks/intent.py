@@ -207,7 +207,8 @@ _SIDES_OR_WHICH = re.compile(r"\b(?:left|right|which|what side)\b|[左右哪]|o[
 _WHICH_OF_PAIR = re.compile(
     r"\bo\.?d\.? or o\.?s\b|\bwhich side is (?:this|the) (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder)\b"
     r"|\bwhich (?:breast|eye|arm|leg|hand|foot|knee|hip|shoulder) (?:is|are) (?:this|that|it|shown|imaged|seen)\b"
-    r"|\b(?:left or right|right or left) (?:breast|eye|arm|leg|hand(?!-? side)|foot|knee|hip|shoulder)\b"
+    r"|\b(?:left or (?:the |a )?right|right or (?:the |a )?left) "
+    r"(?:breast|eye|arm|leg|hand(?!-? side)|foot|knee|hip|shoulder)\b"
     r"|^\W*(?:is (?:this|it) )?(?:the |a )?(?:left|right) (breast|eye|arm|leg|hand|foot|knee|hip|shoulder)"
     r" or (?:the )?(?:left|right)(?: \1)?\W*$"
     r"|哪一?[侧边只个]的?(?:乳腺|乳房|眼睛?|手|腿|脚|肩膀?|膝盖?)\W*$|左(?:侧|边)?(?:乳|眼|手|腿|脚|肩)\w*还是右"

@@ -13,7 +13,7 @@ from medrega_edge.prompts.intent.naming import named, near_another, without_side
 from medrega_edge.prompts.intent.parts import Clause, asks_for_something, clauses, tells_to_say
 from medrega_edge.prompts.intent.phrases import has, pattern, without_fillers
 from medrega_edge.prompts.intent.unread import has_content
-from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LabelSet, answers_whether_benign, set_words
+from medrega_edge.vocabulary.label_sets import BENIGN_OR_NOT, LABEL_SETS, LabelSet, answers_whether_benign, set_words
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import (
     as_nouns,
@@ -92,6 +92,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     told = {without_side(name[0]) for name in answered.names}
     unknown = " ".join(answered.unknown)
     intent = understand(text, terminology, modality)
+    if intent.kind is Kind.CLASSIFY and not _without_classes(words_of(text)):
+        return False  # "a melanoma or a keratosis" of a choice
     labels = {without_side(name[0]) for name in intent.names} | {without_side(label) for label in intent.meant}
     said = words_of(named(text, terminology, modality).masked)
     asks = is_asked or has("question", said) or asks_for_something(text)
@@ -102,8 +104,6 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
         return is_asked or is_bare or has("locate", said) or has("presence_strong", said)
     if intent.unknown or intent.reason or _GOES_WITH.search(text):
         return is_asked and bool(intent.unknown) and not any(word in unknown for word in intent.unknown)
-    if not _without_classes(said):
-        return False  # "a melanoma or a keratosis" of a choice
     if _WHICH_ONE.search(text):
         return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & kinds
     is_said = has_content(said)
@@ -120,7 +120,10 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
 def _without_classes(said: str) -> str:
     for kind in ("class_words", "choice", "is_it"):
         said = pattern(kind, said).sub(" ", said)
-    return without_fillers(" ".join(said.split()))
+    return without_fillers(" ".join(word for word in said.split() if word not in _WORDS_OF_CLASSES))
+
+
+_WORDS_OF_CLASSES = {word for each in LABEL_SETS.values() for english, _ in each.labels for word in english.split()}
 
 
 _LEAVES_OUT = re.compile(

@@ -25,7 +25,9 @@ from medrega_edge.vocabulary.wording import (
 )
 
 _ABNORMAL = re.compile(r"\babnormal|异常", re.IGNORECASE)
-_OTHER_THAN = re.compile(r"\b(?:besides|other than|apart from|except)\b|除了?|以外|之外")
+_OTHER_THAN = re.compile(
+    r"\b(?:besides|other than|apart from|except|but not|without)\b|除了?|以外|之外|除外|不要|不含|不包括"
+)
 _OF_A_LESION = (Kind.MEASURE, Kind.SIDE)
 _ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image is all that was shown
     r"\b(?:it|this)\b|^\W*how (?:big|large|wide|long|many [cm]m(?: across)?)\W*$"

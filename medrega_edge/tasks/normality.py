@@ -18,6 +18,8 @@ from medrega_edge.tasks.sides import may_be_on
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import findings_at
 
+_OF_ALL = ("normal", "benign")  # healthy kidneys tell nothing of the other organs
+
 
 @dataclass(frozen=True)
 class IsNormal(TaskRequest):
@@ -90,7 +92,8 @@ class IsNormal(TaskRequest):
             absent = [name for name in _shown(_names(findings.searched), column) if name not in unclear]
             told = [Message("answer.no_known_finding", names=absent)] if absent else []
             return [*told, *([Message("answer.unclear", names=unclear)] if unclear else [])]
-        if likely := [one.name for one in findings.classes if one.is_normal]:
+        of_all = (one for one in findings.classes if one.is_normal and one.name[0].startswith(_OF_ALL))
+        if likely := [one.name for one in of_all]:
             return [Message("answer.perhaps_class", names=_shown(likely, column))]
         return [Message("answer.knows_no_finding")]
 

@@ -43,6 +43,7 @@ from medrega_edge.vocabulary.wording import (
     may_be_finding,
     names_cancer,
     simplified,
+    without_homonyms,
 )
 
 _OF_IMAGE = re.compile(
@@ -104,6 +105,10 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             scene.modality is Modality.DERMOSCOPY and _MOLE.search(text.casefold()) and Task.CLASSIFY in scene.tasks
         ):
             return classification(text, scene)  # the box of a lesion does not tell that it is a mole
+        case Kind.PRESENCE | Kind.CLASSIFY if (
+            scene.modality is Modality.PATHOLOGY and names_cancer(text) and not intent.names
+        ):
+            return classification(text, scene)
         case Kind.PRESENCE | Kind.ANSWER | Kind.LOCATE if (
             scene.modality in (Modality.FUNDUS, Modality.OCT)
             and _DIABETIC.search(text.casefold())
@@ -173,7 +178,8 @@ def _identify(text: str, numbers: re.Match[str], tasks: Sequence[str]) -> TaskRe
 
 def _asks_for_cancer(text: str, intent: Intent) -> bool:
     """Whether a question asks if something is cancer, and no name of a cancer could answer: a lesion's box does not tell."""
-    return names_cancer(text) and bool(intent.names) and not any(names_cancer(english) for english, _ in intent.names)
+    asked = without_homonyms(simplified(text))  # "edema around the tumour" asks for no tumour
+    return names_cancer(asked) and bool(intent.names) and not any(names_cancer(english) for english, _ in intent.names)
 
 
 def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:

@@ -206,3 +206,48 @@ def test_a_finding_that_such_images_never_had_is_said_beside_others(parse):
     asked = parse("有没有出血、硬性渗出和黄斑水肿", Modality.FUNDUS)
     assert "intraretinal fluid" not in {name[0] for name in asked.intent.names}
     assert "task.unlearned_beside" in [note.code for note in asked.notes]
+
+
+@pytest.mark.parametrize(
+    ("text", "modality", "kind", "reason"),
+    [
+        ("出血点在视盘的哪一侧？", Modality.FUNDUS, Kind.IMPOSSIBLE, "relation"),
+        ("神经在血管的左边还是右边？", Modality.ULTRASOUND, Kind.IMPOSSIBLE, "relation"),
+        ("脑水肿比肿瘤大吗？", Modality.MRI, Kind.COMPARE, None),
+        ("病变在大脑哪个叶？", Modality.MRI, Kind.IMPOSSIBLE, "relation"),
+        ("What's the central retinal thickness?", Modality.OCT, Kind.ANSWER, None),
+        ("Which organ is the biggest one in this picture?", Modality.MRI, Kind.ANSWER, None),
+    ],
+)
+def test_the_second_walk(terminology, text, modality, kind, reason):
+    intent = understand(text, terminology, modality)
+    assert (intent.kind, intent.reason) == (kind, reason)
+
+
+def test_edema_around_a_tumour_is_no_question_for_cancer(parse):
+    text = "where is the tumour and is there any edema around it?"
+    questions = parse(text, Modality.MRI).questions
+    assert [question.request.task for question in questions] == [Task.DETECT, Task.DETECT]
+    assert [name[0] for name in questions[1].intent.names] == ["brain edema"]
+
+
+@pytest.mark.parametrize("text", ["有没有磨玻璃影？在哪侧肺？", "有没有磨玻璃影，左肺还是右肺？"])
+def test_the_side_of_the_finding_before(parse, text):
+    second = parse(text, Modality.XRAY).questions[1]
+    assert second.intent.kind is Kind.SIDE and [name[0] for name in second.intent.names] == ["ground-glass opacity"]
+
+
+def test_all_cells_but_some(parse):
+    names = {name[0] for name in parse("标出所有细胞，红细胞除外", Modality.PATHOLOGY).intent.names}
+    assert names >= {"white blood cell", "platelet"} and "red blood cell" not in names
+
+
+@pytest.mark.parametrize("text", ["Is the tissue benign?", "What cancer is this?", "Is there any malignancy in this slide?"])
+def test_the_only_set_of_classes_answers(parse, text):
+    request = parse(text, Modality.PATHOLOGY).request
+    assert isinstance(request, Classify) and request.labels == "lung-tissue"
+
+
+def test_a_list_of_classes_is_one_question(parse):
+    asked = parse("Is this a common nevus, an atypical nevus or a melanoma?", Modality.DERMOSCOPY)
+    assert asked.request.labels == "nevus" and not asked.notes

@@ -18,7 +18,7 @@ _SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
 
 _LEFT_OUT = re.compile(
     r"\b(?:don'?t|do not|not) (?:show|mark|locate|segment|box|highlight|draw|include)\b"
-    r"|\bbut not\b|不要|不用[标圈框画勾]|别[标圈框画勾]"
+    r"|\bbut not\b|\bexcept\b|\bwithout\b|除外|除了|不含|不包括|不要|不用[标圈框画勾]|别[标圈框画勾]"
 )
 
 
@@ -37,7 +37,12 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     if points_back and any(clause.is_named for clause in read):
         return plain  # "the esophagus behind the trachea, mark it"
     asks_by_name = any(clause.is_named and clause.text.rstrip()[-1:] in "?\uff1f" for clause in read)
-    if not (asking or asks_by_name) and len(nameless) == 1 and not any(one.adds for one in read if one is not nameless[0]):
+    offers_classes = sum(has("class_words", clause.text) for clause in read) > 1  # "classify: nevus, melanoma"
+    if (
+        not (asking or asks_by_name or offers_classes)
+        and len(nameless) == 1
+        and not any(one.adds for one in read if one is not nameless[0])
+    ):
         return nameless[0].text
     if len(asking) != 1:
         return plain

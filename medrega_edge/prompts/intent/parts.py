@@ -34,11 +34,15 @@ _OF_IMAGE = (Kind.REPORT, Kind.BODY_PART, Kind.MODALITY, Kind.ORGANS, Kind.IDENT
 _OF_TWO = {Kind.COMPARE, Kind.DISTANCE}
 _TOLD_TOGETHER = {Kind.MODALITY, Kind.BODY_PART}  # by one answer
 # What stands for the names of the part before.
-_INSIDE = re.compile(r"\b(?:in|inside|within|on) (?:it|them|there)\b|(?:它们?|其)?(?:里面|里头|其中|上面|内部)")
+_INSIDE = re.compile(
+    r"\b(?:in|inside|within|on) (?:(?:one|any|either|both|each|all) of )?(?:it|them|there)\b"
+    r"|(?:它们?|其)?(?:里面|里头|其中|上面|内部)"
+)
 _PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\bboth(?: of them)?$|它们?")
 _OF_SIDE = re.compile(
     r"\bthe (left|right) one(?=\W*$)|^(?:and |what about |how about )+(?:the )?(left|right)(?: side)?(?=\W*$)"
 )  # of the pair before: "where is the right one?"
+_LEFT_OR_RIGHT_ZH = re.compile("^(?:是)?在?左([\\u3400-\\u9fff]{0,3})还是(?:在)?右\\1$")
 _SIDED_ZH = re.compile("^那?([左右])[边侧](?:也)?(?:有没有|有吗|有|呢)[吗么呢]?$")
 _BOTH_SIDES = re.compile("^(?:是)?(?:双侧|两侧|两边)(?:都)?(?:有)?[吗么]$")
 _WHERE = re.compile(r"^(?:and )?where(?: is it| are they)?$|^(?:位置在|位于|在)哪[里儿]?$")
@@ -73,7 +77,7 @@ _GOES_ON = re.compile(
     r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
     r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
-    r"|在?哪一?[侧边]|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
+    r"|在?哪一?[侧边](?:的?(?:肺|肾|乳房?|眼睛?|脑|卵巢))?|说明类型|在?哪一?个?(?:脑叶|肺叶|肝段|象限|节段)"
     r"|(?:告诉我|说说|看看)?(?:其中|它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小](?:一些|一点|些|点)?)[呢?？]?$"
 )
 _FROM = re.compile(r"^(?:and )?how (?:far|close)(?: away)? (?:from|to)\b|^(?=[离距])")
@@ -234,7 +238,7 @@ def tells_to_say(clause: str) -> bool:
 _TELL_ME = re.compile(
     r"^(?:please |pls |then |also |and )*(?:name|list|tell|say|give|grade|stage|describe|explain|identify|classify|diagnose"
     r"|compute|calculate|estimate|write)\b"
-    r"|^(?:请|再|并|也|麻烦)*(?:告诉我|说说|列出|给出|写出|描述|解释|判断|诊断|分析|评估|计算|估计)"
+    r"|^(?:请|再|并|也|麻烦)*(?:告诉我|说说|说明|列出|给出|写出|描述|解释|判断|诊断|分析|评估|计算|估计)"
 )
 
 
@@ -245,7 +249,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     """Whether a part names something, or points back, and asks; "is there?" behind a statement does not."""
     if _GOES_ON.search(piece) or _ASKS_FOR_FINDING.search(piece) or _AND_ONE.match(piece) or _OF_SIDE.match(piece):
         return True
-    if _SIDED_ZH.match(piece) or _BOTH_SIDES.match(piece):
+    if any(each.match(piece) for each in (_SIDED_ZH, _BOTH_SIDES, _LEFT_OR_RIGHT_ZH)):
         return True
     piece = _ARE_THERE.sub("", piece)  # "how many incisors, canines and molars are there?"
     masked = named(piece, terminology, modality).masked
@@ -324,7 +328,7 @@ def with_names(piece: str, names: BilingualName) -> str:
         return _OF_SIDE.sub(f"where is the {meant}" if match[2] or _AND_ONE.match(piece) else f"the {meant}", piece)
     if sided := _SIDED_ZH.match(piece):
         return f"{sided[1]}边有没有{chinese}"
-    if _BOTH_SIDES.match(piece):
+    if _BOTH_SIDES.match(piece) or _LEFT_OR_RIGHT_ZH.match(piece):
         return f"{chinese}在哪一侧"
     if _FROM.search(piece):
         return _FROM.sub(f"how far is the {english} from", piece) if piece.isascii() else f"{chinese}{piece}"

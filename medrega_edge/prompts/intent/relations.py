@@ -51,7 +51,7 @@ _IN_WHICH_PART = re.compile(
     r"|^what(?: is| s|s| lies| sits| organ is) (?:right |just )?"
     r"(?:above|below|beneath|under|behind|in front of|beside|next to)\b"
     r"|它的?(?:上面|下面|上方|下方|后面|前面|旁边|后方|前方)的?(?:是|有)什么"
-    r"|\b(?:which|what) (?:vascular )?territory\b|在第几个?[腰胸颈骶]?椎的?(?:水平|高度)|的哪一?个?叶(?!子)"
+    r"|\b(?:which|what) (?:vascular )?territory\b|在第几个?[腰胸颈骶]?椎的?(?:水平|高度)|(?:的|脑|肺|肝)哪一?个?叶(?!子)"
     r"|哪一?[个各根块节段叶处](?:肺叶|脑叶|肝段|椎体|椎骨|肋骨|骨头|象限)"
     r"|第几(?:根|节|个)?(?:掌骨|跖骨|指骨|肋骨?|手?指|脚?趾)|离.{1,6}[更较最]近|[哪谁].{0,3}离.{1,6}[近远]|哪一?极"
 )

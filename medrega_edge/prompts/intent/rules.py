@@ -87,7 +87,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return *certain, math.inf
     if _WHAT_IS.search(facts.said) and superlative(facts.whole) is not None:
         return Kind.LOCATE, None, math.inf  # "what is the biggest cell"
-    if _WHAT_IS.search(facts.said) and not facts.is_explicit and not any(map(facts.has, _OTHERWISE_ASKED)):
+    is_otherwise = any(map(facts.has, _OTHERWISE_ASKED)) or facts.has_whole("measure")
+    if _WHAT_IS.search(facts.said) and not facts.is_explicit and not is_otherwise:
         return Kind.IDENTIFY, None, math.inf
     if _asks_which_is_ill(facts):
         return Kind.REPORT, None, math.inf
@@ -195,7 +196,7 @@ _IS_NEEDED = re.compile(
 _SIZE_OF_EACH = re.compile("分别[^，。？]{0,4}(?:面积|多大|大小|多长|多宽)|(?:面积|大小)分别")
 # The kind of image does not tell sequence, phase or contrast medium.
 _WHAT_IS = re.compile(
-    r"^what (?:is|are|s|re) (?:the|that|this|these|those) (?:[a-z]+ ){0,2}" + MARK + r"\W*$"
+    r"^what (?:is|are|s|re) (?:the|that|this|these|those) (?:[a-z]+ ){0,2}" + MARK + r"(?: on (?:my|his|her|the) \w+)?\W*$"
 )  # "what are the white spots"
 _NO_BOX_TELLS = re.compile(r"hounsfield|\b(?:resect|remov|excis)|切除|出血量")  # what is impossible for certain
 _AROUND_IT = re.compile("circumference|围")
