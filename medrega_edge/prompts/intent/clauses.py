@@ -14,6 +14,7 @@ from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, is
 _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<=\S)-|-(?=\S))+[^\w\0\s]?")
 
 _PRONOUN = re.compile(r"\b(?:it|them|that one)\b|它|[把将给]其")
+_POINTS = re.compile(r"\b(?:it|this|that)\b|^\W*那?(?:是不是|是否|是)")
 _SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
 
 _LEFT_OUT = re.compile(
@@ -58,7 +59,9 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     ):
         return plain
     asks_anew = one.has_finding and not one.asks_strongly  # "any effusion?", unlike "show me those spots"
-    named = (other for other in others if other.is_named and not tells_history(other.text))
+    named = [other for other in others if other.is_named and not tells_history(other.text)]
+    if _POINTS.search(one.text) and not one.is_explicit and any(other.is_explicit and other.has_finding for other in named):
+        return plain  # "a lump on the kidney, is it cancer?"
     if not one.is_explicit and any(not (asks_anew and other.has_finding) for other in named):
         return plain
     told = {place + 1 for place, clause in enumerate(read) if _HISTORY_FOLLOWS.match(clause.text)}
