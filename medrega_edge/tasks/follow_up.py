@@ -10,19 +10,26 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from medrega_edge.answer import Answer
+from medrega_edge.boxes import PixelBox
 from medrega_edge.domain import Modality, Task
+from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
 from medrega_edge.prompts.intent.naming import of_one_side, without_side
 from medrega_edge.prompts.intent.parts import TYPE_OF_LESION, enumerated, with_names
-from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.tasks.changes import change
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.identification import Identify
+from medrega_edge.tasks.memory import Memory, names_in, names_without_box, recall
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
-from medrega_edge.tasks.report_sentences import Sentence
+from medrega_edge.tasks.references import Conversation, refer
 from medrega_edge.tasks.segmentation import Segment
-from medrega_edge.tasks.unsaid import REPORTS, names_before
+from medrega_edge.tasks.small_talk import reply, wants_picture, wants_repeat
+from medrega_edge.tasks.subject import in_place
+from medrega_edge.tasks.unsaid import names_before
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import AREA, asks_if_normal, is_finding, is_of_many, superlative
 
@@ -48,6 +55,7 @@ _BARE_OTHERS = re.compile(
 )
 _SMALLER = re.compile(r"\b(?:smaller|smallest|shorter)\b|小的?那|最小|[较更]小", re.IGNORECASE)
 _LARGER = re.compile(r"\b(?:larger|bigger|largest|biggest|longer)\b|大的?那|最大|[较更]大", re.IGNORECASE)
+_THAN = re.compile(r"^\W*它?(?:和|跟|与|比)")
 _FROM_IT = re.compile(r"^\W*(?:and |so )?how (?:far|close)(?: away)? (?:from|to)\b|^\W*[离距]", re.IGNORECASE)
 _ON_SIDE = re.compile(
     r"^(?:so |and )?(?:is|are) (?:it|they|that|this) (?:on |in |at )?(?:the |his |her )?(?:patient'?s )?(?:left|right)\b"
@@ -106,51 +114,57 @@ _OF_TWO = (Kind.COMPARE, Kind.DISTANCE)
 _OF_BOXES = (Kind.COUNT, Kind.MEASURE, Kind.SIDE, *_OF_TWO)
 
 
-@dataclass
-class Memory:
-    """What later questions about an image may mean: the last answer with names, and the request before it with others.
+def going_back(
+    text: str,
+    memory: Memory,
+    terminology: Terminology,
+    modality: Modality | None = None,
+    has_masks: bool = False,
+) -> TaskRequest | None:
+    """Return the request of a line that repeats, changes, or points to what was said; None for any other line.
 
-    `listed` are the labels of the last answer that has several, in its order.
+    Raises UsageError for small talk, whose message is the reply, and for what the conversation does not resolve.
     """
-
-    last: TaskRequest | None = None
-    answer: Answer | None = None
-    earlier: TaskRequest | None = None
-    listed: Sequence[str] = ()
-
-    def remember(self, request: TaskRequest, answer: Answer | None) -> None:
-        """Take in a question and its answer. One that is neither about boxes nor a report changes nothing."""
-        if request.task is not Task.DETECT and request.task not in REPORTS:
-            return
-        if self.last is not None and _names_of(self.last) != _names_of(request):
-            self.earlier = self.last
-        self.last, self.answer = request, answer
-        labels = _listed(answer) if answer else []
-        self.listed = labels if len(labels) > 1 else self.listed
+    if said := reply(text, memory.said.answer if memory.said else None):
+        raise UsageError(said.code, **said.params)
+    if wants_repeat(text):
+        if memory.said is None:
+            raise UsageError("follow.nothing_to_repeat")
+        is_seen = memory.said.answer is not None and bool(memory.said.answer.regions)
+        return memory.turns[-1].request if memory.turns and not is_seen and wants_picture(text) else memory.said.request
+    if not memory.turns:
+        return None
+    line = Conversation.of(text, memory, terminology, has_masks)
+    return change(line, modality) or in_place(line, modality) or refer(line)
 
 
-def _listed(answer: Answer) -> list[str]:
-    """Return the labels of an answer in its order: those of its regions, or that a report names."""
-    if answer.regions or answer.task not in REPORTS:
-        return list(dict.fromkeys(region.label for region in answer.regions))
-    return [name for names in dict(report_sentences.names_in(answer.text, answer.language)).values() for name in names]
+@dataclass(frozen=True)
+class IdentifyInChat(Identify):
+    """The name of what is in a box, in a conversation that searched for names in vain: `missing`."""
+
+    missing: tuple[BilingualName, ...] = ()
+
+    def finish(self, answer: Answer) -> Answer:
+        """Say that the name is only the best one, where it was not found before."""
+        in_vain = {label for name in self.missing for label in name}
+        told = tuple(Message("follow.box_contradicts", name=each.label) for each in answer.labels if each.label in in_vain)
+        return replace(answer, warnings=(*told, *answer.warnings))
 
 
-def _names_of(request: TaskRequest) -> set[str]:
-    """Return the English names that a request is about, as far as it has any."""
-    if isinstance(request, Asked):
-        return {english for english, _ in request.intent.names}
-    return set(request.names) if isinstance(request, Detect | Segment) else set()
+def about_box(box: PixelBox, memory: Memory, terminology: Terminology, question: str = "") -> Identify:
+    """Return the request of the name of what is in a box."""
+    missing = recall(memory.turns, terminology).missing
+    return IdentifyInChat(box, question, tuple(name for name in terminology.labels if name[0] in missing))
 
 
-def names_in(answer: Answer, terminology: Terminology) -> set[str]:
-    """Return the labels that an answer shows: of its regions; of a report, the findings, else what may be, or is seen."""
-    if answer.regions or answer.task not in REPORTS:
-        return {region.label for region in answer.regions}
-    told = dict(report_sentences.names_in(answer.text, answer.language))
-    topic = next((each for each in (Sentence.ABNORMAL, Sentence.PERHAPS, Sentence.SEEN) if each in told), None)
-    labels = {label for name in terminology.labels for label in name}
-    return labels & set(told[topic]) if topic else set()
+def with_left_out(request: TaskRequest, memory: Memory, terminology: Terminology) -> TaskRequest:
+    """Return a request that goes on from a report, with a note of what the report named and no box shows."""
+    if memory.answer is None or not isinstance(request, Asked) or not request.intent.names:
+        return request
+    left_out = names_without_box(memory.answer, terminology)
+    if not left_out or not {name for each in request.intent.names for name in each} & names_in(memory.answer, terminology):
+        return request
+    return replace(request, notes=(*request.notes, Message("follow.has_no_box", names=left_out)))
 
 
 def follow_up(
@@ -323,7 +337,7 @@ def _of_two(line: _Line) -> TaskRequest | None:
         return line.about(kind, both)
     if (line.is_same or names) and not line.is_other_one:
         is_second = _OTHER_NAMES.search(line.text) is not None and len(names) == 1
-        if not (line.is_same or is_second or _FROM_IT.search(line.text)):
+        if not (line.is_same or is_second or _FROM_IT.search(line.text) or _THAN.search(line.text)):
             raise _OwnQuestion
         return line.about(kind, [line.before[0], *(names or line.of_side)])
     return None

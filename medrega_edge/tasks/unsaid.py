@@ -77,6 +77,11 @@ def completed(text: str, last: TaskRequest, terminology: Terminology, listed: Se
     return text
 
 
+def is_correction(text: str) -> bool:
+    """Whether a line takes back what the one before named: "sorry, I meant the kidneys"."""
+    return _OPENING.search(text) is not None
+
+
 def _next_vertebra(match: re.Match[str], before: Sequence[BilingualName], terminology: Terminology) -> BilingualName | None:
     """Return the label of the vertebra below or above the last one, or None where there is none."""
     known = _VERTEBRA.fullmatch(before[0][0]) if len(before) == 1 else None

@@ -1,0 +1,73 @@
+"""Lines of a chat that take names away from what it is about, or add some: "without the spleen", 加上胰腺."""
+
+from __future__ import annotations
+
+import re
+
+from medrega_edge.domain import Modality
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.intent import Kind, understand
+from medrega_edge.tasks.memory import Chosen
+from medrega_edge.tasks.reference_words import plain_words, says_no_more
+from medrega_edge.tasks.references import Conversation
+from medrega_edge.tasks.unsaid import is_correction
+from medrega_edge.vocabulary.terminology import BilingualName
+
+_REMOVES = re.compile(
+    r"\b(?:without|remove|drop|hide|leave out|take away|delete|minus|exclude|excluding|except(?: for)?|but not|not|(?<=\w )no)\b"
+    r"|去掉|去除|除去|除掉|删掉|删除|移除|排除|不要|不包括|不包含|不含|除了?|别标"
+)
+_ADDS = re.compile(r"\b(?:add|include|plus)\b|加上|加入|添加|补上|算上|再加|(?<!增)加(?!重|大|强)")
+_AFTERWORDS = re.compile(
+    r"\b(?:back|everything|as well|again|to (?:it|them|that|these)|away|from (?:it|them|that|these)|mark(?:ed)?|rest|others?)\b"
+    r"|以外|之外|外|进[来去]|回[来去]|一起|其[他它余]的?|剩下的?|重新|再"
+)
+_OWN_QUESTION = re.compile(
+    r"还有|有没有|什么|有哪|\b(?:what|else|is|are|does|was)\b|所有器官|\b(?:organs?|everything|anything)\b|器官|怎么"
+)
+_IT = re.compile(r"\b(?:it|that|this|that one|this one)\b|[它这那]个?")
+
+
+def change(line: Conversation, modality: Modality | None = None) -> Chosen | None:
+    """Return the request of a line that only takes away or adds names; None for any other line.
+
+    Raises UsageError where nothing would be left, and for a name that the conversation is not about.
+    """
+    text = plain_words(line.text)
+    if is_correction(line.text):
+        return None
+    match = _REMOVES.search(text)
+    adds = None if match else _ADDS.search(text)
+    found = match or adds
+    if found is None or not line.recalled.names or _OWN_QUESTION.search(text):
+        return None
+    rest = f"{text[: found.start()]} {text[found.end() :]}"
+    names, unread = _names_in(rest, line, modality)
+    if not says_no_more(_AFTERWORDS.sub(" ", unread)):
+        return None
+    if not names and match and _IT.search(rest):
+        names = line.recalled.last
+    if not names:
+        return None
+    if adds:
+        return _about(line, tuple(dict.fromkeys([*line.recalled.names, *names])))
+    if not set(names) & set(line.recalled.names):
+        raise UsageError("follow.not_among", names=line.listed(names), known=line.listed(line.recalled.names))
+    left = tuple(name for name in line.recalled.names if name not in names)
+    if not left:
+        raise UsageError("follow.nothing_left", names=line.listed(names))
+    return _about(line, left)
+
+
+def _names_in(text: str, line: Conversation, modality: Modality | None) -> tuple[tuple[BilingualName, ...], str]:
+    """Return the names in a text, also those that a generic word stands for, and the text without them."""
+    intent = understand(text, line.terminology, modality)
+    unread = line.terminology.mask(text).replace("\0", " ")
+    for word in intent.generic:
+        unread = unread.replace(word, " ")
+    return tuple(line.terminology.find(text)) or intent.names, unread
+
+
+def _about(line: Conversation, names: tuple[BilingualName, ...]) -> Chosen:
+    kind = line.recalled.kind if line.recalled.kind in (Kind.MEASURE, Kind.COUNT) else None
+    return line.about(kind, names, among=names)

@@ -1,0 +1,269 @@
+"""What a conversation about one image leaves for the next question: its names, and the boxes of its answers, in their order.
+
+The memory holds turns: a line, its request and its answer. `recall` tells what they amount to: pure, so that a conversation
+can be told again from its lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from medrega_edge.answer import Answer, Region
+from medrega_edge.boxes import PixelBox, iou
+from medrega_edge.domain import Task
+from medrega_edge.prompts.intent import Kind
+from medrega_edge.tasks import report_sentences
+from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.tasks.derived import Asked, FromBoxes
+from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.organs import VisibleOrgans
+from medrega_edge.tasks.report_sentences import Sentence
+from medrega_edge.tasks.segmentation import Segment
+from medrega_edge.tasks.unsaid import REPORTS, is_correction, names_before
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.wording import is_finding, is_of_many, superlative
+
+_MOST_TURNS = 50
+
+
+@dataclass(frozen=True)
+class Chosen(Asked):
+    """A question about some of the boxes that an answer showed, `boxes`; all boxes of its names where there are none.
+
+    `among` are the names that the conversation is about from here on; None leaves them as they are.
+    """
+
+    boxes: tuple[PixelBox, ...] = ()
+    among: tuple[BilingualName, ...] | None = None
+
+    def finish(self, answer: Answer) -> Answer:
+        """Leave the boxes that are meant, then finish the question."""
+        if not self.boxes:
+            return super().finish(answer)
+        nearest = [max(answer.regions, key=lambda region: iou(region.box, box), default=None) for box in self.boxes]
+        answer = super().finish(replace(answer, regions=tuple(region for region in answer.regions if region in nearest)))
+        told = tuple(warning for warning in answer.warnings if warning.code != "task.may_be_more")
+        return replace(answer, warnings=told)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A line of a conversation with its request and its answer."""
+
+    request: TaskRequest
+    answer: Answer | None
+    text: str = ""
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether the answer shows some of the boxes alone: the largest, those of one side, the second."""
+        request = self.request
+        if isinstance(request, Chosen) and request.boxes:
+            return True
+        if not isinstance(request, Asked) or request.task is not Task.DETECT:
+            return False
+        is_extreme = superlative(request.text) is not None and request.intent.kind in (
+            Kind.LOCATE,
+            Kind.SEGMENT,
+            Kind.MEASURE,
+        )
+        return is_extreme or request.intent.side is not None
+
+
+@dataclass
+class Memory:
+    """What later questions about an image may mean: the last answer with names, and the request before it with others.
+
+    `listed` are the labels of the last answer that has several, in its order. `turns` are those about boxes, and reports.
+    `said` is the last turn of any kind, which "again" means.
+    """
+
+    last: TaskRequest | None = None
+    answer: Answer | None = None
+    earlier: TaskRequest | None = None
+    listed: Sequence[str] = ()
+    turns: tuple[Turn, ...] = ()
+    said: Turn | None = None
+
+    def remember(self, request: TaskRequest, answer: Answer | None, text: str = "") -> None:
+        """Take in a question and its answer. One that is neither about boxes nor a report is only what was said last."""
+        self.said = Turn(request, answer, text)
+        if request.task is Task.IDENTIFY and answer and answer.regions:  # the name of a box is what the next line speaks of
+            request = Detect([answer.regions[0].label])
+        if request.task is not Task.DETECT and request.task not in REPORTS:
+            return
+        if self.last is not None and _names_of(self.last) != _names_of(request):
+            self.earlier = self.last
+        self.last, self.answer = request, answer
+        self.turns = (*self.turns, Turn(request, answer, text))[-_MOST_TURNS:]
+        labels = _listed(answer) if answer else []
+        self.listed = labels if len(labels) > 1 else self.listed
+
+
+def _listed(answer: Answer) -> list[str]:
+    """Return the labels of an answer in its order: those of its regions, or that a report names."""
+    if answer.regions or answer.task not in REPORTS:
+        return list(dict.fromkeys(region.label for region in answer.regions))
+    return [name for names in dict(report_sentences.names_in(answer.text, answer.language)).values() for name in names]
+
+
+def _names_of(request: TaskRequest) -> set[str]:
+    """Return the English names that a request is about, as far as it has any."""
+    if isinstance(request, Asked):
+        return {english for english, _ in request.intent.names}
+    return set(request.names) if isinstance(request, Detect | Segment) else set()
+
+
+def names_in(answer: Answer, terminology: Terminology) -> set[str]:
+    """Return the labels that an answer shows: of its regions; of a report, the findings, else what may be, or is seen."""
+    if answer.regions or answer.task not in REPORTS:
+        return {region.label for region in answer.regions}
+    labels = {label for name in terminology.labels for label in name}
+    return labels & set(_topic_of(answer))
+
+
+def names_without_box(answer: Answer, terminology: Terminology) -> list[str]:
+    """Return what a report names that no box can show, beside what one can: a class."""
+    if answer.regions or answer.task not in REPORTS:
+        return []
+    labels = {label for name in terminology.labels for label in name}
+    return [name for name in _topic_of(answer) if name not in labels]
+
+
+def _topic_of(answer: Answer) -> Sequence[str]:
+    told = dict(report_sentences.names_in(answer.text, answer.language))
+    topic = next((each for each in (Sentence.ABNORMAL, Sentence.PERHAPS, Sentence.SEEN) if each in told), None)
+    return told[topic] if topic else ()
+
+
+@dataclass(frozen=True)
+class Thing:
+    """What a line may point to: a box of a name, or the name where `box` is None."""
+
+    name: BilingualName
+    box: PixelBox | None = None
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What the turns of a conversation amount to.
+
+    `names` are those that it is about, in the order of their first mention, `last` those of the last turn, and `recent` those
+    of each turn. `boxes` are the regions of a name in the last answer that showed them all, the best guesses behind the
+    others. `focus` are the boxes that the last answer chose, `things` what an ordinal counts. `missing` are English names
+    that were not found. `kind` is the last kind of question.
+    """
+
+    names: tuple[BilingualName, ...] = ()
+    last: tuple[BilingualName, ...] = ()
+    recent: tuple[tuple[BilingualName, ...], ...] = ()
+    boxes: Mapping[str, tuple[Region, ...]] = field(default_factory=dict)
+    guessed: frozenset[PixelBox] = frozenset()
+    focus: tuple[Thing, ...] = ()
+    things: tuple[Thing, ...] = ()
+    missing: frozenset[str] = frozenset()
+    kind: Kind = Kind.LOCATE
+
+    def regions(self, name: BilingualName) -> tuple[Region, ...]:
+        """Return the known regions of a name; of a structure that a body has once, the best."""
+        found = self.boxes.get(name[0], ())
+        return found if is_of_many(name[0]) or is_finding(name[0]) else found[:1]
+
+
+def recall(turns: Sequence[Turn], terminology: Terminology) -> Recalled:
+    """Return what the turns amount to, the last one last."""
+    recalled = Recalled()
+    by_label = {label: name for name in terminology.labels for label in name}
+    order = {name: place for place, name in enumerate(_mentioned(turns, terminology))}
+    for turn in turns:
+        recalled = _with_turn(recalled, turn, terminology, by_label, order)
+    return recalled
+
+
+def _mentioned(turns: Sequence[Turn], terminology: Terminology) -> list[BilingualName]:
+    return list(dict.fromkeys(name for turn in turns for name in _names_of_turn(turn, terminology)))
+
+
+def _names_of_turn(turn: Turn, terminology: Terminology) -> list[BilingualName]:
+    """Return the names that a turn is about: of a list or of generic words those that were found, else those asked for."""
+    found = names_in(turn.answer, terminology) if turn.answer else set()
+    names = names_before(turn.request, terminology)
+    is_listed = turn.request.task in REPORTS or _is_list(turn.request)
+    is_generic = isinstance(turn.request, Asked) and bool(turn.request.intent.generic)
+    there = [name for name in (terminology.labels if is_listed else names) if set(name) & found]
+    if is_listed and turn.answer:
+        places = {label: place for place, label in enumerate(_listed(turn.answer))}
+        there.sort(key=lambda name: min(places.get(label, len(places)) for label in name))
+    return there if is_listed or (is_generic and there) else names
+
+
+def _is_list(request: TaskRequest) -> bool:
+    return isinstance(request.request if isinstance(request, Asked) else request, VisibleOrgans)
+
+
+def _with_turn(
+    before: Recalled,
+    turn: Turn,
+    terminology: Terminology,
+    by_label: Mapping[str, BilingualName],
+    order: Mapping[BilingualName, int],
+) -> Recalled:
+    """Return what is recalled after one more turn."""
+    last, answer = tuple(_names_of_turn(turn, terminology)), turn.answer
+    if not last:
+        return before
+    names = before.names
+    if is_correction(turn.text):
+        names = tuple(name for name in names if name not in before.last)
+    is_list = _is_list(turn.request) or turn.request.task in REPORTS
+    names = last if is_list else tuple(sorted({*names, *last}, key=order.__getitem__))
+    if isinstance(turn.request, Chosen) and turn.request.among is not None:
+        names = turn.request.among
+    inner = turn.request.request if isinstance(turn.request, Asked) else turn.request
+    kind = inner.kind if isinstance(inner, FromBoxes) else Kind.LOCATE
+    boxes, guessed, missing = dict(before.boxes), before.guessed, before.missing
+    shown = [(by_label[region.label], region) for region in (answer.regions if answer else ()) if region.label in by_label]
+    if answer and not turn.is_narrowed:
+        guessed |= {region.box for region in answer.regions if answer.is_best_guess(region)}
+        for name in dict.fromkeys(name for name, _ in shown):
+            boxes[name[0]] = tuple(region for each, region in shown if each == name)
+        missing = missing - {name[0] for name, _ in shown} | {
+            by_label[each][0] for each in answer.not_found if each in by_label
+        }
+    now = replace(before, names=names, last=last, boxes=boxes, guessed=guessed, missing=missing, kind=kind)
+    if turn.is_narrowed:
+        return replace(now, focus=tuple(Thing(name, region.box) for name, region in shown))
+    recent = (*before.recent, last)
+    return replace(now, focus=(), recent=recent, things=_things(now, shown, before))
+
+
+def _things(now: Recalled, shown: Sequence[tuple[BilingualName, Region]], before: Recalled) -> tuple[Thing, ...]:
+    """Return what an ordinal counts after an answer: its names, where it has several; else the boxes of its name.
+
+    One structure after others is one of those that the conversation named.
+    """
+    if len(now.last) > 1:
+        return tuple(map(Thing, now.last))
+    name = now.last[0]
+    is_single = not (is_finding(name[0]) or is_of_many(name[0])) and len(shown) < 2
+    if is_single and any(thing.name == name and thing.box is None for thing in before.things):
+        return before.things
+    if is_single and len(now.names) > 1:
+        return tuple(map(Thing, now.names))
+    return tuple(Thing(name, region.box) for each, region in shown if each == name)
+
+
+def latest(recalled: Recalled, count: int) -> tuple[BilingualName, ...]:
+    """Return the last names of a conversation, as many as `count`; none where the turns do not tell which."""
+    if len(recalled.names) == count:
+        return recalled.names
+    if len(recalled.last) == count:
+        return recalled.last
+    collected: list[BilingualName] = []
+    for turn in reversed(recalled.recent):
+        new = [name for name in turn if name not in collected and name in recalled.names]
+        collected = [*new, *collected]
+        if len(collected) >= count:
+            break
+    return tuple(collected) if len(collected) == count else ()

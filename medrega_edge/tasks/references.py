@@ -1,0 +1,276 @@
+"""Lines of a chat that point to what was said: the boxes of the last answers, and the names of the last questions.
+
+What cannot be resolved is refused by a sentence that says what it would need. Nothing stands in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medrega_edge.answer import Region
+from medrega_edge.domain import Language, Task, language_of
+from medrega_edge.errors import UsageError
+from medrega_edge.prompts.intent import Intent, Kind
+from medrega_edge.prompts.intent.naming import without_side
+from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.tasks.derived import FromBoxes
+from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.memory import Chosen, Memory, Recalled, Thing, latest, recall
+from medrega_edge.tasks.reference_words import Points, Reference, plain_words, read_reference
+from medrega_edge.tasks.segmentation import Segment
+from medrega_edge.tasks.unsaid import REPORTS, names_before
+from medrega_edge.vocabulary.terminology import BilingualName, Terminology
+from medrega_edge.vocabulary.wording import is_finding, is_of_many, is_single
+
+_KEPT = (Kind.MEASURE, Kind.COUNT, Kind.SIDE)  # what "the second one?" asks again
+_FROM_BOXES = (Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A line of a conversation beside what is recalled of it."""
+
+    text: str
+    recalled: Recalled
+    terminology: Terminology
+    has_masks: bool = False
+    wants_masks: bool = False
+    is_after_report: bool = False
+    is_after_list: bool = False
+
+    @classmethod
+    def of(cls, text: str, memory: Memory, terminology: Terminology, has_masks: bool = False) -> Conversation:
+        """Take the line and what the memory holds."""
+        last = memory.last
+        recalled = recall(memory.turns, terminology)
+        is_report = last is not None and last.task in REPORTS
+        is_list = last is not None and last.task is Task.DETECT and not names_before(last, terminology)
+        return cls(text, recalled, terminology, has_masks, last is not None and last.wants_masks, is_report, is_list)
+
+    def about(
+        self,
+        kind: Kind | None,
+        names: Sequence[BilingualName],
+        things: Sequence[Thing] = (),
+        among: Sequence[BilingualName] | None = None,
+        side: str | None = None,
+    ) -> Chosen:
+        """Return the question of a kind about names, or about the boxes of `things`."""
+        names = tuple(dict.fromkeys([*names, *(thing.name for thing in things)]))
+        kind = kind or Kind.LOCATE
+        kind = Kind.LOCATE if kind is Kind.SEGMENT and not self.has_masks else kind
+        labels = [english for english, _ in names]
+        request: TaskRequest
+        if kind in _FROM_BOXES:
+            request = FromBoxes(kind, names)
+        elif kind is Kind.SEGMENT or self.wants_masks:
+            kind, request = Kind.SEGMENT, Segment(labels)
+        else:
+            kind, request = Kind.LOCATE, Detect(labels)
+        text = self.shown(names)
+        boxes = tuple(thing.box for thing in things if thing.box)
+        return Chosen(
+            text, Intent(kind, names, side=side), request, boxes=boxes, among=None if among is None else tuple(among)
+        )
+
+    def shown(self, names: Sequence[BilingualName]) -> str:
+        """The names in the language of the line."""
+        is_chinese = language_of(self.text) is Language.ZH
+        return ("、" if is_chinese else ", ").join(name[is_chinese] for name in names)
+
+    def listed(self, names: Sequence[BilingualName]) -> list[str]:
+        """The names in the language of the line, one by one."""
+        is_chinese = language_of(self.text) is Language.ZH
+        return [name[is_chinese] for name in names]
+
+
+def refer(line: Conversation) -> Chosen | None:
+    """Return the request of a line that only points to what was said; None for a line that says more.
+
+    Raises UsageError for what cannot be resolved.
+    """
+    reference = read_reference(_without_own_names(plain_words(line.text), line))
+    if reference is None or not line.recalled.last:
+        return None
+    if reference.wants_sum:
+        raise UsageError("follow.no_sum")
+    return _RULES[reference.points](reference, line)
+
+
+def _without_own_names(text: str, line: Conversation) -> str:
+    """Leave out a name that the last line was about: "the bigger vessel" after the vessels."""
+    names = line.terminology.find(text)
+    if len(names) != 1 or names[0] not in line.recalled.last or len(line.recalled.last) > 1:
+        return text
+    has_one = any(word in text.split() for word in ("other", "another", "bigger", "larger", "smaller"))
+    return line.terminology.mask(text).replace("\0", "one") if has_one else text
+
+
+def _group(reference: Reference, line: Conversation) -> Chosen | None:
+    """Ask about "both", "all three", 都: the names of the conversation, or the boxes of its only name."""
+    names = _names_of_group(reference.count, line)
+    if reference.kind is Kind.COMPARE and len(names) < 2:
+        raise UsageError("follow.too_few", count=2, names=line.listed(names))
+    kind = reference.kind or (line.recalled.kind if line.recalled.kind in _KEPT[:2] else None)
+    return line.about(kind if reference.kind or len(names) < 2 else None, names)
+
+
+def _names_of_group(count: int, line: Conversation) -> Sequence[BilingualName]:
+    recalled = line.recalled
+    if not count:
+        return recalled.names
+    if names := latest(recalled, count):
+        return names
+    if len(recalled.names) == 1 and len(recalled.boxes.get(recalled.names[0][0], ())) == count:
+        return recalled.names
+    code = "follow.too_few" if len(recalled.names) < count else "follow.too_many"
+    raise UsageError(code, count=count, names=line.listed(recalled.names))
+
+
+def _ordinal(reference: Reference, line: Conversation) -> Chosen | None:
+    """Ask about "the second one", "the last two": of the names of the last list, or of the boxes of its name."""
+    things = line.recalled.things
+    first = len(things) - reference.count if reference.is_last else reference.rank - 1
+    chosen = things[max(first, 0) : first + reference.count]
+    if first < 0 or len(chosen) < reference.count:
+        raise _only(line, len(things))
+    return _of_things(reference, line, chosen)
+
+
+def _of_things(reference: Reference, line: Conversation, things: Sequence[Thing]) -> Chosen:
+    last = line.recalled.kind
+    return line.about(reference.kind or (last if last in _KEPT else None), [], things)
+
+
+def _only(line: Conversation, count: int) -> UsageError:
+    """Return the refusal of one of more things than there are."""
+    things = line.recalled.things
+    names = line.listed(list(dict.fromkeys(thing.name for thing in things)) or line.recalled.last)
+    if any(thing.box is None for thing in things):
+        return UsageError("follow.only_names", names=names)
+    return UsageError("follow.only_so_many", count=count, name=names[0])
+
+
+def _other(reference: Reference, line: Conversation) -> Chosen | None:
+    """Ask about "the other one": of a pair of sides, of what was chosen, or of two names."""
+    recalled, last = line.recalled, line.recalled.last
+    if (
+        len(last) == 1
+        and (pair := _other_side(last[0], line.terminology))
+        and (not recalled.focus or pair in recalled.names)
+    ):
+        return _of_things(reference, line, [Thing(pair)])
+    if recalled.focus and all(thing.box for thing in recalled.things):
+        chosen = {thing.box for thing in recalled.focus}
+        others = [thing for thing in recalled.things if thing.box not in chosen]
+        if len(others) == 1 or (others and not reference.is_one):
+            return _of_things(reference, line, others)
+        raise UsageError("follow.which_box", count=len(others), name=line.shown(last[:1])) if others else _only(line, 1)
+    others_named = [name for name in recalled.names if name not in last]
+    boxes = recalled.boxes.get(last[0][0], ()) if len(last) == 1 else ()
+    if len(others_named) == 1 and not (last and is_finding(last[0][0]) and not is_finding(others_named[0][0])):
+        return _of_things(reference, line, [Thing(others_named[0])])
+    if len(last) == 1 and (is_finding(last[0][0]) or is_of_many(last[0][0])):
+        if len(boxes) > 1:
+            raise UsageError("follow.which_box", count=len(boxes), name=line.shown(last))
+        raise UsageError("follow.only_so_many", count=len(boxes), name=line.shown(last))
+    if others_named and not reference.is_one:
+        return line.about(reference.kind, others_named)
+    names = others_named or last
+    raise UsageError("follow.which_other" if len(names) > 1 else "follow.no_other", names=line.listed(names))
+
+
+def _other_side(name: BilingualName, terminology: Terminology) -> BilingualName | None:
+    if not is_single(name[0]) or name[0].partition(" ")[0] not in ("left", "right"):
+        return None
+    return next(
+        (each for each in terminology.labels if each != name and without_side(each[0]) == without_side(name[0])), None
+    )
+
+
+def _size(reference: Reference, line: Conversation) -> Chosen | None:
+    """Ask about the largest, the second largest or the smaller one; "which is larger?" compares names."""
+    recalled = line.recalled
+    names = _pool(reference, line)
+    if reference.kind is Kind.COMPARE:
+        compared = names if len(names) > 1 else latest(recalled, 2)
+        if len(compared) > 1 and not (len(names) == 1 and len(recalled.boxes.get(names[0][0], ())) > 1):
+            return line.about(Kind.COMPARE, compared)
+    regions = [(name, region) for name in names for region in recalled.regions(name)]
+    if not regions:
+        return None
+    is_certain = [pair for pair in regions if pair[1].box not in recalled.guessed]
+    ordered = sorted(is_certain, key=_area, reverse=reference.is_largest)
+    ordered += sorted((pair for pair in regions if pair not in is_certain), key=_area, reverse=reference.is_largest)
+    count = max(reference.count, 1)
+    chosen = ordered[reference.rank - 1 : reference.rank - 1 + count]
+    if len(chosen) < count or (reference.is_pair and len(ordered) < 2):
+        shown = [name for name, _ in ordered]
+        raise UsageError("follow.only_so_many", count=len(ordered), name=line.shown(tuple(dict.fromkeys(shown))))
+    kind = None if reference.kind is Kind.COMPARE else reference.kind
+    return line.about(kind, [], [Thing(name, region.box) for name, region in chosen])
+
+
+def _area(pair: tuple[BilingualName, Region]) -> float:
+    return pair[1].box.area
+
+
+def _pool(reference: Reference, line: Conversation) -> Sequence[BilingualName]:
+    """Return the names among which a size chooses."""
+    recalled = line.recalled
+    if reference.of_group:
+        return _names_of_group(reference.group, line)
+    of_names = [thing.name for thing in recalled.things if thing.box is None]
+    if recalled.focus and of_names:
+        return of_names
+    if len(recalled.last) > 1 or is_finding(recalled.last[0][0]) or is_of_many(recalled.last[0][0]):
+        return recalled.last
+    return of_names or recalled.last
+
+
+def _place(reference: Reference, line: Conversation) -> Chosen | None:
+    """Ask about the left one, the top one: of a pair of sides, or of the boxes of the last name."""
+    recalled, side = line.recalled, reference.side
+    kind = reference.kind or (recalled.kind if recalled.kind in (Kind.MEASURE, Kind.COUNT) else None)
+    if side in ("left", "right") and (of_side := _names_of_side(side, line)):
+        return line.about(kind, of_side)
+    name = recalled.last[0]
+    if side in ("top", "bottom") and is_single(name[0]):
+        return None  # "the one above" a vertebra
+    regions = recalled.boxes.get(name[0], ())
+    if len(recalled.last) > 1:
+        return None
+    if not regions or (len(regions) == 1 and side in ("top", "bottom")):
+        raise UsageError("follow.only_so_many", count=len(regions), name=line.shown([name]))
+    if len(regions) == 1:
+        return line.about(Kind.SIDE, [name])  # it may lie in the middle
+    if side in ("left", "right"):
+        return line.about(kind, [name], side=side)
+    heights = sorted(regions, key=lambda region: region.box.y1 + region.box.y2, reverse=side == "bottom")
+    return line.about(kind, [], [Thing(name, heights[0].box)])
+
+
+def _names_of_side(side: str, line: Conversation) -> list[BilingualName]:
+    bases = {without_side(name[0]) for name in line.recalled.last if name[0].startswith(("left ", "right "))}
+    return [name for name in line.terminology.labels if name[0].startswith(f"{side} ") and without_side(name[0]) in bases]
+
+
+def _bare(reference: Reference, line: Conversation) -> Chosen | None:
+    """Ask about what the last answer chose, or what the last question named: "how big?"."""
+    if reference.kind in (Kind.MEASURE, Kind.SIDE, Kind.LOCATE, Kind.SEGMENT) and line.recalled.focus:
+        if all(thing.box for thing in line.recalled.focus):
+            return line.about(reference.kind, [], line.recalled.focus)
+    if line.is_after_report or (reference.kind not in (Kind.MEASURE, Kind.COUNT) and not line.is_after_list):
+        return None
+    return line.about(reference.kind, line.recalled.last)
+
+
+_RULES = {
+    Points.GROUP: _group,
+    Points.ORDINAL: _ordinal,
+    Points.OTHER: _other,
+    Points.SIZE: _size,
+    Points.PLACE: _place,
+    Points.NOTHING: _bare,
+}
