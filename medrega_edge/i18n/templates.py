@@ -753,15 +753,20 @@ TEMPLATES: dict[str, str] = {
     "follow.bye": "Goodbye.",
     "follow.has_no_box": "The model gives no box for this, so it is left out: {names}.",
     "follow.no_other": "There is no other one: this conversation only names {names}.",
+    "follow.no_state": "The program does not tell which of several is normal; name the one that is meant.",
     "follow.no_sum": "The program does not add up sizes; ask how big each of them is.",
     "follow.not_among": "This conversation is about {known}, so there is no {names} to leave out.",
     "follow.nothing_left": "Without {names} nothing is left of what this conversation is about; name what to locate.",
     "follow.nothing_to_repeat": "There is no answer to repeat yet; ask a question first.",
     "follow.only_names": "There are no more than these to choose from: {names}.",
     "follow.only_so_many": "Boxes of {name} that were found: {count}. So there is no such one to choose.",
-    "follow.place": "The program does not tell how {subject} lies to {place}; ask it to locate both, or for their distance.",
+    "follow.place": "The program does not tell whether this lies in or beside {place}: {subject}. Ask it to locate both, or for "
+    "their distance.",
+    "follow.score": "A score tells how sure the model is, from 0 to 1: of a hundred answers with a score of 0.90 about ninety "
+    "are right.",
     "follow.too_few": "That takes {count}, but this conversation names only: {names}. Name those that are meant.",
-    "follow.too_many": "It is not clear which {count} are meant; this conversation names: {names}. Name those that are meant.",
+    "follow.too_many": "It is not clear which {count} are meant; this conversation names: {names}. Name those that "
+    "are meant.",
     "follow.unknown_place": "A distance needs two names that the model knows, and '{place}' is none.",
     "follow.which_box": "It is not clear which one is meant, as {count} boxes of {name} come into question; say for example "
     '"the second one" or "the largest".',

@@ -9,7 +9,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.memory import Chosen
 from medrega_edge.tasks.reference_words import plain_words, says_no_more
-from medrega_edge.tasks.references import Conversation
+from medrega_edge.tasks.references import Conversation, other_side
 from medrega_edge.tasks.unsaid import is_correction
 from medrega_edge.vocabulary.terminology import BilingualName
 
@@ -25,6 +25,7 @@ _AFTERWORDS = re.compile(
 _OWN_QUESTION = re.compile(
     r"还有|有没有|什么|有哪|\b(?:what|else|is|are|does|was)\b|所有器官|\b(?:organs?|everything|anything)\b|器官|怎么"
 )
+_NOT_THIS_SIDE = re.compile(r"\bnot (?:the )?(left|right) (?:one|(\w+)) but (?:the )?(?:left|right|other) (?:one|side)\b")
 _IT = re.compile(r"\b(?:it|that|this|that one|this one)\b|[它这那]个?")
 
 
@@ -39,9 +40,13 @@ def change(line: Conversation, modality: Modality | None = None) -> Chosen | Non
     match = _REMOVES.search(text)
     adds = None if match else _ADDS.search(text)
     found = match or adds
+    if sides := _NOT_THIS_SIDE.search(text):
+        return _other_side(line, *sides.groups())
     if found is None or not line.recalled.names or _OWN_QUESTION.search(text):
         return None
     rest = f"{text[: found.start()]} {text[found.end() :]}"
+    if match and all(line.terminology.find(part) for part in (text[: found.start()], text[found.end() :])):
+        return None  # "just the liver, not the tumors" says itself what to keep
     names, unread = _names_in(rest, line, modality)
     if not says_no_more(_AFTERWORDS.sub(" ", unread)):
         return None
@@ -50,13 +55,21 @@ def change(line: Conversation, modality: Modality | None = None) -> Chosen | Non
     if not names:
         return None
     if adds:
-        return _about(line, tuple(dict.fromkeys([*line.recalled.names, *names])))
+        together = {*line.recalled.names, *names}
+        return _about(line, tuple(name for name in dict.fromkeys([*line.recalled.mentioned, *names]) if name in together))
     if not set(names) & set(line.recalled.names):
         raise UsageError("follow.not_among", names=line.listed(names), known=line.listed(line.recalled.names))
     left = tuple(name for name in line.recalled.names if name not in names)
     if not left:
         raise UsageError("follow.nothing_left", names=line.listed(names))
     return _about(line, left)
+
+
+def _other_side(line: Conversation, said: str, name: str | None) -> Chosen | None:
+    """Ask for the other of a pair: "not the left kidney but the right one"."""
+    known = line.terminology.find(f"{said} {name}") if name else line.recalled.last
+    pairs = [other for each in known if (other := other_side(each, line.terminology))]
+    return line.about(None, pairs) if len(pairs) == 1 else None
 
 
 def _names_in(text: str, line: Conversation, modality: Modality | None) -> tuple[tuple[BilingualName, ...], str]:

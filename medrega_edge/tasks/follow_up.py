@@ -31,7 +31,7 @@ from medrega_edge.tasks.small_talk import reply, wants_picture, wants_repeat
 from medrega_edge.tasks.subject import in_place
 from medrega_edge.tasks.unsaid import names_before
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import AREA, asks_if_normal, is_finding, is_of_many, superlative
+from medrega_edge.vocabulary.wording import AREA, asks_if_normal, homonym, is_finding, is_of_many, superlative
 
 _OTHER_NAMES = re.compile(r"^\W*(?:and|or|what about|how about|now|then)\b|^\W*(?:那么?|还有)|呢\W*$", re.IGNORECASE)
 _SAME_NAMES = re.compile(r"\b(?:it|its|they|them|their|these|those)\b|它", re.IGNORECASE)
@@ -131,10 +131,13 @@ def going_back(
         if memory.said is None:
             raise UsageError("follow.nothing_to_repeat")
         is_seen = memory.said.answer is not None and bool(memory.said.answer.regions)
-        return memory.turns[-1].request if memory.turns and not is_seen and wants_picture(text) else memory.said.request
+        line = Conversation.of(text, memory, terminology, has_masks, modality)
+        if wants_picture(text) and not is_seen and line.recalled.last:
+            return line.about(Kind.LOCATE, line.recalled.last, line.recalled.focus)
+        return memory.said.request
     if not memory.turns:
         return None
-    line = Conversation.of(text, memory, terminology, has_masks)
+    line = Conversation.of(text, memory, terminology, has_masks, modality)
     return change(line, modality) or in_place(line, modality) or refer(line)
 
 
@@ -195,6 +198,9 @@ def follow_up(
             return None  # which of them is not told
         text = _BESIDE_IT.sub("", text)
     intent, names = understand(text, terminology, modality), terminology.find(text)
+    meant = {name[0]: homonym(name[0], modality) for name in names}
+    names = [name for name in names if not meant[name[0]]]
+    names += [label for label in terminology.labels if any(label[0] in each for each in meant.values())]
     if intent.unknown and not intent.names:
         names = []  # no eye is in "青光眼"
     wants_outline = intent.asks_for_outline or AREA.search(text) is not None or _OUTLINE.search(text) is not None

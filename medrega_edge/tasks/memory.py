@@ -6,12 +6,14 @@ can be told again from its lines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from medrega_edge.answer import Answer, Region
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Task
+from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskRequest
@@ -25,24 +27,50 @@ from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import is_finding, is_of_many, superlative
 
 _MOST_TURNS = 50
+_GOES_ON = re.compile(
+    r"^\W*(?:and|also|plus|now|then|what about|how about)\b|\b(?:too|as well|also)\b|还有|也|呢|再|加|另", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class BySize:
+    """Which of several boxes are meant: as many as `count` from the `rank` on, the largest first or the smallest."""
+
+    rank: int
+    count: int
+    is_largest: bool
+
+    def chosen(self, answer: Answer) -> list[Region]:
+        """Return them, best guesses behind the others; raises UsageError where there are fewer."""
+        sign = -1 if self.is_largest else 1
+        ordered = sorted(answer.regions, key=lambda region: (answer.is_best_guess(region), sign * region.box.area))
+        chosen = ordered[self.rank - 1 : self.rank - 1 + self.count]
+        if len(chosen) < self.count:
+            raise UsageError("follow.only_so_many", count=len(ordered), name=list(answer.searched))
+        return chosen
 
 
 @dataclass(frozen=True)
 class Chosen(Asked):
     """A question about some of the boxes that an answer showed, `boxes`; all boxes of its names where there are none.
 
-    `among` are the names that the conversation is about from here on; None leaves them as they are.
+    Where no answer showed them, they are chosen `by_size`. `among` are the names that the conversation is about from here
+    on; None leaves them as they are.
     """
 
     boxes: tuple[PixelBox, ...] = ()
+    by_size: BySize | None = None
     among: tuple[BilingualName, ...] | None = None
 
     def finish(self, answer: Answer) -> Answer:
         """Leave the boxes that are meant, then finish the question."""
-        if not self.boxes:
+        if self.by_size:
+            kept = self.by_size.chosen(answer)
+        elif self.boxes and answer.regions:
+            kept = [max(answer.regions, key=lambda region: iou(region.box, box)) for box in self.boxes]
+        else:
             return super().finish(answer)
-        nearest = [max(answer.regions, key=lambda region: iou(region.box, box), default=None) for box in self.boxes]
-        answer = super().finish(replace(answer, regions=tuple(region for region in answer.regions if region in nearest)))
+        answer = super().finish(replace(answer, regions=tuple(region for region in answer.regions if region in kept)))
         told = tuple(warning for warning in answer.warnings if warning.code != "task.may_be_more")
         return replace(answer, warnings=told)
 
@@ -59,7 +87,7 @@ class Turn:
     def is_narrowed(self) -> bool:
         """Whether the answer shows some of the boxes alone: the largest, those of one side, the second."""
         request = self.request
-        if isinstance(request, Chosen) and request.boxes:
+        if isinstance(request, Chosen) and (request.boxes or request.by_size):
             return True
         if not isinstance(request, Asked) or request.task is not Task.DETECT:
             return False
@@ -150,7 +178,7 @@ class Recalled:
     """What the turns of a conversation amount to.
 
     `names` are those that it is about, in the order of their first mention, `last` those of the last turn, and `recent` those
-    of each turn. `boxes` are the regions of a name in the last answer that showed them all, the best guesses behind the
+    of each turn; `mentioned` are all names, also those that it is no longer about. `boxes` are the regions of a name in the last answer that showed them all, the best guesses behind the
     others. `focus` are the boxes that the last answer chose, `things` what an ordinal counts. `missing` are English names
     that were not found. `kind` is the last kind of question.
     """
@@ -163,6 +191,7 @@ class Recalled:
     focus: tuple[Thing, ...] = ()
     things: tuple[Thing, ...] = ()
     missing: frozenset[str] = frozenset()
+    mentioned: tuple[BilingualName, ...] = ()
     kind: Kind = Kind.LOCATE
 
     def regions(self, name: BilingualName) -> tuple[Region, ...]:
@@ -173,9 +202,10 @@ class Recalled:
 
 def recall(turns: Sequence[Turn], terminology: Terminology) -> Recalled:
     """Return what the turns amount to, the last one last."""
-    recalled = Recalled()
+    mentioned = tuple(_mentioned(turns, terminology))
+    recalled = Recalled(mentioned=mentioned)
     by_label = {label: name for name in terminology.labels for label in name}
-    order = {name: place for place, name in enumerate(_mentioned(turns, terminology))}
+    order = {name: place for place, name in enumerate(mentioned)}
     for turn in turns:
         recalled = _with_turn(recalled, turn, terminology, by_label, order)
     return recalled
@@ -217,7 +247,9 @@ def _with_turn(
     if is_correction(turn.text):
         names = tuple(name for name in names if name not in before.last)
     is_list = _is_list(turn.request) or turn.request.task in REPORTS
-    names = last if is_list else tuple(sorted({*names, *last}, key=order.__getitem__))
+    is_new = len(last) > 1 and turn.text and not isinstance(turn.request, Chosen) and not _GOES_ON.search(turn.text)
+    is_new = is_new and not set(last) <= set(names) and not isinstance(turn.request, FromBoxes)
+    names = last if is_list or is_new else tuple(sorted({*names, *last}, key=order.__getitem__))
     if isinstance(turn.request, Chosen) and turn.request.among is not None:
         names = turn.request.among
     inner = turn.request.request if isinstance(turn.request, Asked) else turn.request

@@ -96,6 +96,7 @@ _GROUPS = re.compile(
     rf"|\b(?:of|among) (?:them|these|those|the (?P<of2>{_NUMBER})|all)(?: of (?:them|these))?\b|\bthe (?P<count2>{_NUMBER})(?: of them)?\b"
     rf"|[这那]?(?P<zh>[两二三四五六2-9])(?:{_UNIT}|种)(?:都|里面?|中|之中|一起|全)?|它们(?:里面?|当中|之中|中)|其中|[都全]部?|一起|一块儿?|所有的?"
 )
+_WHICH_MOST = re.compile(r"\b(?:which|what) (?:is|are) there (?:the )?most of\b|[哪谁]一?[个种]?(?:更|比较|最)多")
 _WHICH_SIDE = re.compile(
     rf"\b(?:which|what)(?: ones?)?(?: of (?:them|these|those))? (?:is|are|lies?) (?:on|at|to) the (?:left|right)\b"
     rf"|[哪谁]一?{_UNIT}?是?在[左右][边侧]?"
@@ -103,10 +104,13 @@ _WHICH_SIDE = re.compile(
 _ANY = re.compile(r"\b(?:is|are) there\b|\bany\b|还有|有没有|有.*吗")
 _EACH = re.compile(r"\beach(?: of (?:them|these))?\b|各自?|分别|每[一个]个?")
 _SIDES = (
-    ("left", r"\b(?:the |on )*(?:left(?:most)?)(?: (?:one|side))\b|[最左]?左[边侧]?的?(?:那?一?{u})|左[边侧](?:的|(?=有))"),
+    (
+        "left",
+        r"\b(?:the |on )*(?:left(?:most)?)(?: (?:one|side))\b|\bones? (?:on|at|to) the left\b|[最左]?左[边侧]?的?(?:那?一?{u})|左[边侧](?:的|(?=有))",
+    ),
     (
         "right",
-        r"\b(?:the |on )*(?:right(?:most)?)(?: (?:one|side))\b|[最右]?右[边侧]?的?(?:那?一?{u})|右[边侧](?:的|(?=有))",
+        r"\b(?:the |on )*(?:right(?:most)?)(?: (?:one|side))\b|\bones? (?:on|at|to) the right\b|[最右]?右[边侧]?的?(?:那?一?{u})|右[边侧](?:的|(?=有))",
     ),
     ("top", r"\bthe (?:top(?:most)?|upper(?:most)?|highest)(?: one)\b|最?上[面边方]?的?(?:那?一?{u})|最上[面边方]的?"),
     ("bottom", r"\bthe (?:bottom(?:most)?|lower(?:most)?|lowest)(?: one)\b|最?下[面边方]?的?(?:那?一?{u})|最下[面边方]的?"),
@@ -155,6 +159,8 @@ def read_reference(text: str) -> Reference | None:
         word = match["size"] or match["size2"]
         found, kind = Reference(Points.SIZE, is_largest=_is_large(word), is_pair=True), Kind.COMPARE
         rest = _without(rest, match)
+    if match := _WHICH_MOST.search(rest):
+        return Reference(Points.GROUP, Kind.COUNT) if not _content(_without(rest, match)) else None
     if match := _WHICH_SIDE.search(rest):
         return Reference(Points.GROUP, Kind.SIDE) if not _content(_without(rest, match)) else None
     is_each = _EACH.search(rest) is not None

@@ -5,25 +5,29 @@ What cannot be resolved is refused by a sentence that says what it would need. N
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from medrega_edge.answer import Region
-from medrega_edge.domain import Language, Task, language_of
+from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.intent import Intent, Kind
+from medrega_edge.prompts.intent import Intent, Kind, understand
 from medrega_edge.prompts.intent.naming import without_side
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.memory import Chosen, Memory, Recalled, Thing, latest, recall
+from medrega_edge.tasks.memory import BySize, Chosen, Memory, Recalled, Thing, latest, recall
 from medrega_edge.tasks.reference_words import Points, Reference, plain_words, read_reference
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.unsaid import REPORTS, names_before
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import is_finding, is_of_many, is_single
 
-_KEPT = (Kind.MEASURE, Kind.COUNT, Kind.SIDE)  # what "the second one?" asks again
+_KEPT = (Kind.MEASURE, Kind.SIDE)  # what "the second one?" asks again
+_CORNER = re.compile(
+    r"(?:and |only |just |what about |the |ones? )*(?:upper|lower|top|bottom)[ -]?(?:left|right)(?: ones?)?"
+    r"|[左右][上下](?:[边方角面])?的?(?:那?[个颗处根])?呢?"
+)
 _FROM_BOXES = (Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE)
 
 
@@ -38,15 +42,25 @@ class Conversation:
     wants_masks: bool = False
     is_after_report: bool = False
     is_after_list: bool = False
+    modality: Modality | None = None
 
     @classmethod
-    def of(cls, text: str, memory: Memory, terminology: Terminology, has_masks: bool = False) -> Conversation:
+    def of(
+        cls,
+        text: str,
+        memory: Memory,
+        terminology: Terminology,
+        has_masks: bool = False,
+        modality: Modality | None = None,
+    ) -> Conversation:
         """Take the line and what the memory holds."""
         last = memory.last
         recalled = recall(memory.turns, terminology)
         is_report = last is not None and last.task in REPORTS
         is_list = last is not None and last.task is Task.DETECT and not names_before(last, terminology)
-        return cls(text, recalled, terminology, has_masks, last is not None and last.wants_masks, is_report, is_list)
+        return cls(
+            text, recalled, terminology, has_masks, last is not None and last.wants_masks, is_report, is_list, modality
+        )
 
     def about(
         self,
@@ -85,17 +99,54 @@ class Conversation:
         return [name[is_chinese] for name in names]
 
 
+_HEADLESS = re.compile(r"\b(?:the )?(?P<word>[a-z]+) ones\b")
+_HEADLESS_ZH = re.compile(r"^(?:只要?|只看|仅|和|还有|除了?|去掉|不要|那)*(?P<word>\w)的(?:呢|都?标?出?来?)$")
+
+
+def with_heads(text: str, memory: Memory, terminology: Terminology) -> str:
+    """Return a line with the names that its bare adjectives mean: "only the white ones" after blood cells."""
+    plain = plain_words(text)
+    match = _HEADLESS.search(plain) or _HEADLESS_ZH.search(plain)
+    if match is None or not memory.turns or terminology.find(plain):
+        return text
+    for english, chinese in recall(memory.turns, terminology).names:
+        whole = f"{match['word']} {english.partition(' ')[2]}" if plain.isascii() else f"{match['word']}{chinese[1:]}"
+        if len(terminology.find(whole)) == 1 and terminology.mask(whole) == "\0":
+            old = match.group() if plain.isascii() else f"{match['word']}的"
+            return plain.replace(old, f"the {whole}" if plain.isascii() else whole)
+    return text
+
+
 def refer(line: Conversation) -> Chosen | None:
     """Return the request of a line that only points to what was said; None for a line that says more.
 
     Raises UsageError for what cannot be resolved.
     """
-    reference = read_reference(_without_own_names(plain_words(line.text), line))
-    if reference is None or not line.recalled.last:
+    if not line.recalled.last:
+        return None
+    text = plain_words(line.text)
+    if _CORNER.fullmatch(text):
+        raise UsageError("task.impossible_relation")
+    reference = read_reference(_without_own_names(text, line))
+    if reference is None and (meant := _meant_of_generic(text, line)):
+        word, names = meant
+        reference = read_reference(text.replace(word, "one"))
+        line = replace(line, recalled=replace(line.recalled, last=names, things=(), focus=()))
+        reference = reference if reference and reference.points is Points.SIZE else None
+    if reference is None:
         return None
     if reference.wants_sum:
         raise UsageError("follow.no_sum")
     return _RULES[reference.points](reference, line)
+
+
+def _meant_of_generic(text: str, line: Conversation) -> tuple[str, tuple[BilingualName, ...]] | None:
+    """Return a generic word of a line and the names of the conversation that it stands for: "the biggest cell"."""
+    intent = understand(text, line.terminology, line.modality)
+    if len(intent.generic) != 1 or line.terminology.find(text):
+        return None
+    names = tuple(name for name in line.recalled.names if name in intent.names)
+    return (intent.generic[0], names) if len(names) > 1 else None
 
 
 def _without_own_names(text: str, line: Conversation) -> str:
@@ -112,7 +163,7 @@ def _group(reference: Reference, line: Conversation) -> Chosen | None:
     names = _names_of_group(reference.count, line)
     if reference.kind is Kind.COMPARE and len(names) < 2:
         raise UsageError("follow.too_few", count=2, names=line.listed(names))
-    kind = reference.kind or (line.recalled.kind if line.recalled.kind in _KEPT[:2] else None)
+    kind = reference.kind or (line.recalled.kind if line.recalled.kind is Kind.MEASURE else None)
     return line.about(kind if reference.kind or len(names) < 2 else None, names)
 
 
@@ -155,11 +206,10 @@ def _only(line: Conversation, count: int) -> UsageError:
 def _other(reference: Reference, line: Conversation) -> Chosen | None:
     """Ask about "the other one": of a pair of sides, of what was chosen, or of two names."""
     recalled, last = line.recalled, line.recalled.last
-    if (
-        len(last) == 1
-        and (pair := _other_side(last[0], line.terminology))
-        and (not recalled.focus or pair in recalled.names)
-    ):
+    if reference.asks_if_any and all(is_finding(name[0]) for name in last):
+        asked = line.about(Kind.COUNT, last)
+        return replace(asked, request=FromBoxes(Kind.COUNT, asked.intent.names, others=True))
+    if len(last) == 1 and (pair := other_side(last[0], line.terminology)) and (not recalled.focus or pair in recalled.names):
         return _of_things(reference, line, [Thing(pair)])
     if recalled.focus and all(thing.box for thing in recalled.things):
         chosen = {thing.box for thing in recalled.focus}
@@ -181,7 +231,8 @@ def _other(reference: Reference, line: Conversation) -> Chosen | None:
     raise UsageError("follow.which_other" if len(names) > 1 else "follow.no_other", names=line.listed(names))
 
 
-def _other_side(name: BilingualName, terminology: Terminology) -> BilingualName | None:
+def other_side(name: BilingualName, terminology: Terminology) -> BilingualName | None:
+    """Return the label of the other side of a structure that a body has on both."""
     if not is_single(name[0]) or name[0].partition(" ")[0] not in ("left", "right"):
         return None
     return next(
@@ -199,10 +250,12 @@ def _size(reference: Reference, line: Conversation) -> Chosen | None:
             return line.about(Kind.COMPARE, compared)
     regions = [(name, region) for name in names for region in recalled.regions(name)]
     if not regions:
-        return None
-    is_certain = [pair for pair in regions if pair[1].box not in recalled.guessed]
-    ordered = sorted(is_certain, key=_area, reverse=reference.is_largest)
-    ordered += sorted((pair for pair in regions if pair not in is_certain), key=_area, reverse=reference.is_largest)
+        if reference.kind is Kind.COMPARE or set(line.recalled.missing) & {english for english, _ in names}:
+            return None
+        asked = line.about(reference.kind, names)
+        return replace(asked, by_size=BySize(reference.rank, max(reference.count, 1), reference.is_largest))
+    sign = -1 if reference.is_largest else 1
+    ordered = sorted(regions, key=lambda pair: (pair[1].box in recalled.guessed, sign * pair[1].box.area))
     count = max(reference.count, 1)
     chosen = ordered[reference.rank - 1 : reference.rank - 1 + count]
     if len(chosen) < count or (reference.is_pair and len(ordered) < 2):
@@ -210,10 +263,6 @@ def _size(reference: Reference, line: Conversation) -> Chosen | None:
         raise UsageError("follow.only_so_many", count=len(ordered), name=line.shown(tuple(dict.fromkeys(shown))))
     kind = None if reference.kind is Kind.COMPARE else reference.kind
     return line.about(kind, [], [Thing(name, region.box) for name, region in chosen])
-
-
-def _area(pair: tuple[BilingualName, Region]) -> float:
-    return pair[1].box.area
 
 
 def _pool(reference: Reference, line: Conversation) -> Sequence[BilingualName]:
@@ -232,7 +281,8 @@ def _pool(reference: Reference, line: Conversation) -> Sequence[BilingualName]:
 def _place(reference: Reference, line: Conversation) -> Chosen | None:
     """Ask about the left one, the top one: of a pair of sides, or of the boxes of the last name."""
     recalled, side = line.recalled, reference.side
-    kind = reference.kind or (recalled.kind if recalled.kind in (Kind.MEASURE, Kind.COUNT) else None)
+    kept = (Kind.MEASURE, Kind.COUNT) if side in ("left", "right") else (Kind.MEASURE,)
+    kind = reference.kind or (recalled.kind if recalled.kind in kept else None)
     if side in ("left", "right") and (of_side := _names_of_side(side, line)):
         return line.about(kind, of_side)
     name = recalled.last[0]
@@ -240,7 +290,8 @@ def _place(reference: Reference, line: Conversation) -> Chosen | None:
         return None  # "the one above" a vertebra
     regions = recalled.boxes.get(name[0], ())
     if len(recalled.last) > 1:
-        return None
+        is_told = side in ("left", "right") and all(is_finding(english) for english, _ in recalled.last)
+        return line.about(reference.kind, recalled.last, side=side) if is_told else None
     if not regions or (len(regions) == 1 and side in ("top", "bottom")):
         raise UsageError("follow.only_so_many", count=len(regions), name=line.shown([name]))
     if len(regions) == 1:

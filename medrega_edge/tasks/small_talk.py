@@ -12,7 +12,12 @@ from medrega_edge.tasks.reference_words import plain_words
 
 _ARE_YOU_SURE = re.compile(
     r"(?:so |and )?(?:are you|r u) (?:really |very |quite )?(?:sure|certain)(?: about (?:that|this|it))?"
-    r"|how (?:sure|certain|confident) are you|really|是吗|真的吗?|真的假的|你?(?:能|可以)?(?:确定|肯定)吗?"
+    r"|how (?:sure|certain|confident) are you"
+    r"|really|是吗|真的吗?|真的假的|你?(?:能|可以)?(?:确定|肯定)吗?"
+)
+_WHAT_IS_A_SCORE = re.compile(
+    r"what (?:do you mean by|did you mean by|does|is|are) (?:the |a |that )?(?:scores?|confidence)(?: mean)?"
+    r"|(?:什么是|什么叫)?(?:得分|置信度|分数)(?:是什么)?(?:意思)?"
 )
 _BYE = re.compile(
     r"(?:ok(?:ay)? |well |so |and |thanks? |thank you |good )*(?:good ?bye|bye(?: bye)?|see you(?: later)?|cheerio)"
@@ -54,6 +59,8 @@ def reply(text: str, answer: Answer | None) -> Message | None:
         return Message("follow.bye")
     if _THANKS.fullmatch(plain):
         return Message("chat.welcome")
+    if _WHAT_IS_A_SCORE.fullmatch(plain):
+        return Message("follow.score")
     return how_sure(answer) if answer is not None and _ARE_YOU_SURE.fullmatch(plain) else None
 
 

@@ -13,7 +13,7 @@ from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.memory import Chosen
 from medrega_edge.tasks.reference_words import plain_words
 from medrega_edge.tasks.references import Conversation
-from medrega_edge.vocabulary.wording import is_finding
+from medrega_edge.vocabulary.wording import is_finding, is_single
 
 _EITHER_SIDE = re.compile(
     r"^(?:so |and |is (?:it|that|this) |are they |(?:in|on|at) )*(?:the )?(?:left or (?:in |on )?(?:the )?right|right or (?:in |on )?(?:the )?left) \w+(?: \w+)?$"
@@ -28,6 +28,8 @@ _RELATIVE = re.compile(r"\b(?:relative|in relation|with respect|in comparison) t
 _FROM = re.compile(
     r"^(?:and |so )?how (?:far|close)(?: away)?(?: is (?:it|that|this))?(?: away)? (?:from|to)\b|^(?:那|它)*[离距]\w+(?:多远|多近|远)"
 )
+_ONE_BESIDE = re.compile(r"\bthe one (?:below|above|beside|behind|under|next to)\b")
+_NORMAL_ONE = re.compile(r"\bthe (?:normal|healthy|abnormal|diseased) one\b|(?:正常|健康|异常|有病)的那")
 _PRONOUN = re.compile(r"\b(?:it|they|that|this|them|each other)\b|它")
 
 
@@ -39,6 +41,10 @@ def in_place(line: Conversation, modality: Modality | None = None) -> Chosen | N
     text, before = plain_words(line.text), line.recalled.last
     if not before or set(line.terminology.find(text)) & set(before):
         return None
+    if _ONE_BESIDE.search(text) and not all(is_single(english) for english, _ in before):
+        raise UsageError("task.impossible_relation")
+    if _NORMAL_ONE.search(text):
+        raise UsageError("follow.no_state")
     intent = understand(text, line.terminology, modality)
     names = line.terminology.find(text) or list(intent.names)
     if any(is_finding(english) for english, _ in names):
