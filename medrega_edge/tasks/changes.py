@@ -12,6 +12,7 @@ from medrega_edge.tasks.reference_words import plain_words, says_no_more
 from medrega_edge.tasks.references import Conversation, other_side
 from medrega_edge.tasks.unsaid import is_correction
 from medrega_edge.vocabulary.terminology import BilingualName
+from medrega_edge.vocabulary.wording import simplified
 
 _REMOVES = re.compile(
     r"\b(?:without|remove|drop|hide|leave out|take away|delete|minus|exclude|excluding|except(?: for)?|but not|not|(?<=\w )no)\b"
@@ -25,6 +26,8 @@ _AFTERWORDS = re.compile(
 _OWN_QUESTION = re.compile(
     r"还有|有没有|什么|有哪|\b(?:what|else|is|are|does|was)\b|所有器官|\b(?:organs?|everything|anything)\b|器官|怎么"
 )
+_PARTS = re.compile(r"[,，;；]|\b(?:but|just|only|not|without)\b|不要|而是|只要")
+_ALL = re.compile(r"\ball\b(?! of)|所有|全部|都")
 _NOT_THIS_SIDE = re.compile(r"\bnot (?:the )?(left|right) (?:one|(\w+)) but (?:the )?(?:left|right|other) (?:one|side)\b")
 _IT = re.compile(r"\b(?:it|that|this|that one|this one)\b|[它这那]个?")
 
@@ -45,7 +48,7 @@ def change(line: Conversation, modality: Modality | None = None) -> Chosen | Non
     if found is None or not line.recalled.names or _OWN_QUESTION.search(text):
         return None
     rest = f"{text[: found.start()]} {text[found.end() :]}"
-    if match and all(line.terminology.find(part) for part in (text[: found.start()], text[found.end() :])):
+    if match and sum(bool(line.terminology.find(part)) for part in _PARTS.split(simplified(line.text))) > 1:
         return None  # "just the liver, not the tumors" says itself what to keep
     names, unread = _names_in(rest, line, modality)
     if not says_no_more(_AFTERWORDS.sub(" ", unread)):
@@ -57,6 +60,8 @@ def change(line: Conversation, modality: Modality | None = None) -> Chosen | Non
     if adds:
         together = {*line.recalled.names, *names}
         return _about(line, tuple(name for name in dict.fromkeys([*line.recalled.mentioned, *names]) if name in together))
+    if not set(names) & set(line.recalled.names) and _ALL.search(text):
+        return None  # all organs but these
     if not set(names) & set(line.recalled.names):
         raise UsageError("follow.not_among", names=line.listed(names), known=line.listed(line.recalled.names))
     left = tuple(name for name in line.recalled.names if name not in names)

@@ -14,6 +14,7 @@ from medrega_edge.answer import Answer, Region
 from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Task
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks import report_sentences
 from medrega_edge.tasks.base import TaskRequest
@@ -22,6 +23,7 @@ from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
+from medrega_edge.tasks.sides import outermost
 from medrega_edge.tasks.unsaid import REPORTS, is_correction, names_before
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import is_finding, is_of_many, superlative
@@ -54,25 +56,33 @@ class BySize:
 class Chosen(Asked):
     """A question about some of the boxes that an answer showed, `boxes`; all boxes of its names where there are none.
 
-    Where no answer showed them, they are chosen `by_size`. `among` are the names that the conversation is about from here
+    Where no answer showed them, they are chosen `by_size`, or as the one farthest on a side, `outermost`. `is_part` tells
+    that they are some of a list, which stays what an ordinal counts. `among` are the names that the conversation is about from here
     on; None leaves them as they are.
     """
 
     boxes: tuple[PixelBox, ...] = ()
     by_size: BySize | None = None
+    outermost: str = ""
+    is_part: bool = False
     among: tuple[BilingualName, ...] | None = None
 
     def finish(self, answer: Answer) -> Answer:
         """Leave the boxes that are meant, then finish the question."""
-        if self.by_size:
+        told: tuple[Message, ...] = ()
+        if self.outermost and answer.regions:
+            likely = [region for region in answer.regions if not answer.is_best_guess(region)]
+            one, whose = outermost(likely or answer.regions, self.outermost, answer.image)
+            kept, told = [one], (whose,)
+        elif self.by_size:
             kept = self.by_size.chosen(answer)
         elif self.boxes and answer.regions:
             kept = [max(answer.regions, key=lambda region: iou(region.box, box)) for box in self.boxes]
         else:
             return super().finish(answer)
         answer = super().finish(replace(answer, regions=tuple(region for region in answer.regions if region in kept)))
-        told = tuple(warning for warning in answer.warnings if warning.code != "task.may_be_more")
-        return replace(answer, warnings=told)
+        warnings = tuple(warning for warning in answer.warnings if warning.code != "task.may_be_more")
+        return replace(answer, warnings=(*warnings, *told))
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ class Turn:
     def is_narrowed(self) -> bool:
         """Whether the answer shows some of the boxes alone: the largest, those of one side, the second."""
         request = self.request
-        if isinstance(request, Chosen) and (request.boxes or request.by_size):
+        if isinstance(request, Chosen) and (request.boxes or request.by_size or request.outermost or request.is_part):
             return True
         if not isinstance(request, Asked) or request.task is not Task.DETECT:
             return False

@@ -228,7 +228,9 @@ def _main(text: str) -> tuple[Reference | None, str]:
         ), _without(text, match)
     for side, pattern in _PLACES:
         if match := pattern.search(text):
-            return Reference(Points.PLACE, side=side), _without(text, match)
+            is_many = re.search(r"ones?\b", match.group()) is None or "ones" in match.group()
+            is_one = not is_many or re.search(rf"{_UNIT}$", match.group()) is not None
+            return Reference(Points.PLACE, side=side, is_one=is_one), _without(text, match)
     return None, text
 
 

@@ -16,7 +16,7 @@ from medrega_edge.prompts.intent.naming import without_side
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import FromBoxes
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.memory import BySize, Chosen, Memory, Recalled, Thing, latest, recall
+from medrega_edge.tasks.memory import BySize, Chosen, Memory, Recalled, Thing, latest, names_in, recall
 from medrega_edge.tasks.reference_words import Points, Reference, plain_words, read_reference
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.unsaid import REPORTS, names_before
@@ -33,7 +33,7 @@ _FROM_BOXES = (Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE, Kind.COMPARE,
 
 @dataclass(frozen=True)
 class Conversation:
-    """A line of a conversation beside what is recalled of it."""
+    """A line of a conversation beside what is recalled of it; `shown` are the last names that the last answer found."""
 
     text: str
     recalled: Recalled
@@ -43,6 +43,7 @@ class Conversation:
     is_after_report: bool = False
     is_after_list: bool = False
     modality: Modality | None = None
+    shown: Sequence[BilingualName] = ()
 
     @classmethod
     def of(
@@ -57,6 +58,8 @@ class Conversation:
         last = memory.last
         recalled = recall(memory.turns, terminology)
         is_report = last is not None and last.task in REPORTS
+        there = names_in(memory.answer, terminology) if memory.answer else set()
+        shown = [name for name in recalled.last if set(name) & there]
         is_list = last is not None and last.task is Task.DETECT and not names_before(last, terminology)
         return cls(
             text, recalled, terminology, has_masks, last is not None and last.wants_masks, is_report, is_list, modality
@@ -82,13 +85,13 @@ class Conversation:
             kind, request = Kind.SEGMENT, Segment(labels)
         else:
             kind, request = Kind.LOCATE, Detect(labels)
-        text = self.shown(names)
+        text = self.joined(names)
         boxes = tuple(thing.box for thing in things if thing.box)
         return Chosen(
             text, Intent(kind, names, side=side), request, boxes=boxes, among=None if among is None else tuple(among)
         )
 
-    def shown(self, names: Sequence[BilingualName]) -> str:
+    def joined(self, names: Sequence[BilingualName]) -> str:
         """The names in the language of the line."""
         is_chinese = language_of(self.text) is Language.ZH
         return ("、" if is_chinese else ", ").join(name[is_chinese] for name in names)
@@ -160,6 +163,8 @@ def _without_own_names(text: str, line: Conversation) -> str:
 
 def _group(reference: Reference, line: Conversation) -> Chosen | None:
     """Ask about "both", "all three", 都: the names of the conversation, or the boxes of its only name."""
+    if reference.kind is Kind.COUNT and not reference.count and line.recalled.focus:
+        return line.about(Kind.COUNT, [], line.recalled.focus)
     names = _names_of_group(reference.count, line)
     if reference.kind is Kind.COMPARE and len(names) < 2:
         raise UsageError("follow.too_few", count=2, names=line.listed(names))
@@ -216,15 +221,15 @@ def _other(reference: Reference, line: Conversation) -> Chosen | None:
         others = [thing for thing in recalled.things if thing.box not in chosen]
         if len(others) == 1 or (others and not reference.is_one):
             return _of_things(reference, line, others)
-        raise UsageError("follow.which_box", count=len(others), name=line.shown(last[:1])) if others else _only(line, 1)
+        raise UsageError("follow.which_box", count=len(others), name=line.joined(last[:1])) if others else _only(line, 1)
     others_named = [name for name in recalled.names if name not in last]
     boxes = recalled.boxes.get(last[0][0], ()) if len(last) == 1 else ()
     if len(others_named) == 1 and not (last and is_finding(last[0][0]) and not is_finding(others_named[0][0])):
         return _of_things(reference, line, [Thing(others_named[0])])
     if len(last) == 1 and (is_finding(last[0][0]) or is_of_many(last[0][0])):
         if len(boxes) > 1:
-            raise UsageError("follow.which_box", count=len(boxes), name=line.shown(last))
-        raise UsageError("follow.only_so_many", count=len(boxes), name=line.shown(last))
+            raise UsageError("follow.which_box", count=len(boxes), name=line.joined(last))
+        raise UsageError("follow.only_so_many", count=len(boxes), name=line.joined(last))
     if others_named and not reference.is_one:
         return line.about(reference.kind, others_named)
     names = others_named or last
@@ -260,7 +265,7 @@ def _size(reference: Reference, line: Conversation) -> Chosen | None:
     chosen = ordered[reference.rank - 1 : reference.rank - 1 + count]
     if len(chosen) < count or (reference.is_pair and len(ordered) < 2):
         shown = [name for name, _ in ordered]
-        raise UsageError("follow.only_so_many", count=len(ordered), name=line.shown(tuple(dict.fromkeys(shown))))
+        raise UsageError("follow.only_so_many", count=len(ordered), name=line.joined(tuple(dict.fromkeys(shown))))
     kind = None if reference.kind is Kind.COMPARE else reference.kind
     return line.about(kind, [], [Thing(name, region.box) for name, region in chosen])
 
@@ -293,9 +298,11 @@ def _place(reference: Reference, line: Conversation) -> Chosen | None:
         is_told = side in ("left", "right") and all(is_finding(english) for english, _ in recalled.last)
         return line.about(reference.kind, recalled.last, side=side) if is_told else None
     if not regions or (len(regions) == 1 and side in ("top", "bottom")):
-        raise UsageError("follow.only_so_many", count=len(regions), name=line.shown([name]))
+        raise UsageError("follow.only_so_many", count=len(regions), name=line.joined([name]))
     if len(regions) == 1:
         return line.about(Kind.SIDE, [name])  # it may lie in the middle
+    if side in ("left", "right") and reference.is_one:
+        return replace(line.about(kind, [name]), outermost=side)
     if side in ("left", "right"):
         return line.about(kind, [name], side=side)
     heights = sorted(regions, key=lambda region: region.box.y1 + region.box.y2, reverse=side == "bottom")
@@ -314,7 +321,7 @@ def _bare(reference: Reference, line: Conversation) -> Chosen | None:
             return line.about(reference.kind, [], line.recalled.focus)
     if line.is_after_report or (reference.kind not in (Kind.MEASURE, Kind.COUNT) and not line.is_after_list):
         return None
-    return line.about(reference.kind, line.recalled.last)
+    return line.about(reference.kind, line.shown or line.recalled.last)
 
 
 _RULES = {
