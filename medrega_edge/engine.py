@@ -406,7 +406,7 @@ class Engine:
 
     def next_request(self, image: EncodedImage, text: str, memory: Memory) -> TaskRequest:
         """Return the request of a question in a conversation about an image; raises UsageError as `request`."""
-        from medrega_edge.tasks.follow_up import going_back, with_left_out
+        from medrega_edge.tasks.conversation import going_back, with_left_out
         from medrega_edge.tasks.references import with_heads
 
         text = with_heads(text, memory, self.terminology)

@@ -106,9 +106,14 @@ class _Conversation:
 
     @property
     def _language(self) -> Language:
-        """The language of the answer to the last line; of a command, that of the line before it."""
-        from medrega_edge.tasks.small_talk import language_in
+        """The language of the answer to the last line; of a command, that of the line before it. A wish counts most."""
+        from medrega_edge.tasks.base import parse_language
+        from medrega_edge.tasks.small_talk import language_in, last_wish
 
+        if wished := last_wish(self._lines):
+            return wished
+        if self._shared.language:
+            return parse_language(self._shared.language)
         return language_in(self._lines) if self._lines else user_language()
 
     def greet(self) -> None:
@@ -146,7 +151,7 @@ class _Conversation:
         return True
 
     def _follow(self, name: str, value: str) -> None:
-        from medrega_edge.tasks.follow_up import about_box
+        from medrega_edge.tasks.conversation import about_box
 
         if name == "/help":
             for usage, meaning in (("", Message("chat.help_question")), *_COMMANDS.values()):
@@ -176,15 +181,13 @@ class _Conversation:
         self._answer_and_remember(request, question)
 
     def _answer_and_remember(self, request: TaskRequest, line: str) -> None:
-        if answer := self._show(request, self._language):
-            self._memory.remember(request, answer, line)
+        self._memory.remember(request, self._show(request), line)
 
-    def _show(self, request: TaskRequest, language: Language) -> Answer | None:
+    def _show(self, request: TaskRequest) -> Answer | None:
         """Answer a request; at a terminal, Ctrl-C ends the answer and not the chat."""
         answer = None
         with interruptible() if _at_terminal() else nullcontext():
-            language = self._shared.language or language
-            answer = answer_and_show(self._engine, self._image, request, language, self._shared, self._guess)
+            answer = answer_and_show(self._engine, self._image, request, self._language, self._shared, self._guess)
         if answer is None:
             print_status("\n" + Message("chat.stopped").text(user_language()))
             return None

@@ -760,10 +760,11 @@ TEMPLATES: dict[str, str] = {
     "follow.nothing_to_repeat": "There is no answer to repeat yet; ask a question first.",
     "follow.only_names": "There are no more than these to choose from: {names}.",
     "follow.only_so_many": "Boxes of {name} that were found: {count}. So there is no such one to choose.",
-    "follow.place": "The program does not tell whether this lies in or beside {place}: {subject}. Ask it to locate both, or for "
-    "their distance.",
-    "follow.score": "A score tells how sure the model is, from 0 to 1: of a hundred answers with a score of 0.90 about ninety "
-    "are right.",
+    "follow.place": "The program does not tell whether this lies in or beside {place}: {subject}. Ask it to locate both, "
+    "or for their distance.",
+    "follow.score": "A score tells how sure the model is, from 0 to 1: of a hundred answers with a score of 0.90 about "
+    "ninety are right.",
+    "follow.small_talk": "{reply}",
     "follow.too_few": "That takes {count}, but this conversation names only: {names}. Name those that are meant.",
     "follow.too_many": "It is not clear which {count} are meant; this conversation names: {names}. Name those that "
     "are meant.",

@@ -187,8 +187,8 @@ class Worker:
         from medrega_edge.boxes import PixelBox
         from medrega_edge.domain import Task
         from medrega_edge.tasks.classification import Classify
+        from medrega_edge.tasks.conversation import about_box
         from medrega_edge.tasks.detection import Detect
-        from medrega_edge.tasks.follow_up import about_box
         from medrega_edge.tasks.identification import Identify
         from medrega_edge.tasks.reporting import Report
         from medrega_edge.tasks.segmentation import Segment

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from medrega_edge.domain import Modality
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.memory import Chosen
@@ -15,12 +14,14 @@ from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import simplified
 
 _REMOVES = re.compile(
-    r"\b(?:without|remove|drop|hide|leave out|take away|delete|minus|exclude|excluding|except(?: for)?|but not|not|(?<=\w )no)\b"
+    r"\b(?:without|remove|drop|hide|leave out|take away|delete|minus|exclude|excluding|except(?: for)?|but not|not"
+    r"|(?<=\w )no)\b"
     r"|去掉|去除|除去|除掉|删掉|删除|移除|排除|不要|不包括|不包含|不含|除了?|别标"
 )
 _ADDS = re.compile(r"\b(?:add|include|plus)\b|加上|加入|添加|补上|算上|再加|(?<!增)加(?!重|大|强)")
 _AFTERWORDS = re.compile(
-    r"\b(?:back|everything|as well|again|to (?:it|them|that|these)|away|from (?:it|them|that|these)|mark(?:ed)?|rest|others?)\b"
+    r"\b(?:back|everything|as well|again|to (?:it|them|that|these)|away|from (?:it|them|that|these)|mark(?:ed)?|rest"
+    r"|others?)\b"
     r"|以外|之外|外|进[来去]|回[来去]|一起|其[他它余]的?|剩下的?|重新|再"
 )
 _OWN_QUESTION = re.compile(
@@ -32,7 +33,7 @@ _NOT_THIS_SIDE = re.compile(r"\bnot (?:the )?(left|right) (?:one|(\w+)) but (?:t
 _IT = re.compile(r"\b(?:it|that|this|that one|this one)\b|[它这那]个?")
 
 
-def change(line: Conversation, modality: Modality | None = None) -> Chosen | None:
+def change(line: Conversation) -> Chosen | None:
     """Return the request of a line that only takes away or adds names; None for any other line.
 
     Raises UsageError where nothing would be left, and for a name that the conversation is not about.
@@ -50,7 +51,7 @@ def change(line: Conversation, modality: Modality | None = None) -> Chosen | Non
     rest = f"{text[: found.start()]} {text[found.end() :]}"
     if match and sum(bool(line.terminology.find(part)) for part in _PARTS.split(simplified(line.text))) > 1:
         return None  # "just the liver, not the tumors" says itself what to keep
-    names, unread = _names_in(rest, line, modality)
+    names, unread = _names_in(rest, line)
     if not says_no_more(_AFTERWORDS.sub(" ", unread)):
         return None
     if not names and match and _IT.search(rest):
@@ -77,9 +78,9 @@ def _other_side(line: Conversation, said: str, name: str | None) -> Chosen | Non
     return line.about(None, pairs) if len(pairs) == 1 else None
 
 
-def _names_in(text: str, line: Conversation, modality: Modality | None) -> tuple[tuple[BilingualName, ...], str]:
+def _names_in(text: str, line: Conversation) -> tuple[tuple[BilingualName, ...], str]:
     """Return the names in a text, also those that a generic word stands for, and the text without them."""
-    intent = understand(text, line.terminology, modality)
+    intent = understand(text, line.terminology, line.modality)
     unread = line.terminology.mask(text).replace("\0", " ")
     for word in intent.generic:
         unread = unread.replace(word, " ")

@@ -57,8 +57,8 @@ class Chosen(Asked):
     """A question about some of the boxes that an answer showed, `boxes`; all boxes of its names where there are none.
 
     Where no answer showed them, they are chosen `by_size`, or as the one farthest on a side, `outermost`. `is_part` tells
-    that they are some of a list, which stays what an ordinal counts. `among` are the names that the conversation is about from here
-    on; None leaves them as they are.
+    that they are some of a list, which stays what an ordinal counts. `among` are the names that the conversation is about
+    from here on; None leaves them as they are.
     """
 
     boxes: tuple[PixelBox, ...] = ()
@@ -187,10 +187,11 @@ class Thing:
 class Recalled:
     """What the turns of a conversation amount to.
 
-    `names` are those that it is about, in the order of their first mention, `last` those of the last turn, and `recent` those
-    of each turn; `mentioned` are all names, also those that it is no longer about. `boxes` are the regions of a name in the last answer that showed them all, the best guesses behind the
-    others. `focus` are the boxes that the last answer chose, `things` what an ordinal counts. `missing` are English names
-    that were not found. `kind` is the last kind of question.
+    `names` are those that it is about, in the order of their first mention, `last` those of the last turn, and `recent`
+    those of each turn; `mentioned` are all names, also those that it is no longer about. `boxes` are the regions of a name
+    in the last answer that showed them all, `guessed` the boxes that are best guesses. `focus` are the boxes that the last
+    answer chose, `things` what an ordinal counts. `missing` are English names that were not found. `kind` is the last kind
+    of question.
     """
 
     names: tuple[BilingualName, ...] = ()

@@ -1,7 +1,7 @@
 """The words by which a line of a chat points to what was said: "both", "the second one", "which of them", 都, 另一个.
 
-A line is such a reference only if nothing else is in it: a word that is no reference, no kind of question and no filler makes
-it a question of its own.
+A line is such a reference only if nothing else is in it: a word that is no reference, no kind of question and no filler
+makes it a question of its own.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ _WHICH_LARGER = re.compile(
 )
 _ORDINALS = (
     re.compile(
-        rf"\bthe (?:(?P<last>last)|(?P<rank>{_RANK}))(?: (?P<count>{_NUMBER}))?(?: ones?)?\b|^(?:and )?(?P<bare>{_RANK})(?: one)?$"
+        rf"\bthe (?:(?P<last>last)|(?P<rank>{_RANK}))(?: (?P<count>{_NUMBER}))?(?: ones?)?\b"
+        rf"|^(?:and )?(?P<bare>{_RANK})(?: one)?$"
     ),
     re.compile(
         rf"(?P<last>最后)(?:(?P<count>[两二三四五六2-9])|一)?{_UNIT}?|第(?P<rank>[一二三四五六1-9]){_UNIT}|前(?P<first>[两二三四五六2-9]){_UNIT}"
@@ -93,7 +94,8 @@ _ORDINALS = (
 _OTHERS = re.compile(rf"\b(?:the )?other(?:s| ones?)?\b|\banother(?: one)?\b|另外?一?{_UNIT}|另外?的?那{_UNIT}")
 _GROUPS = re.compile(
     rf"\b(?:both|all)(?: (?P<count>{_NUMBER}))?(?: of)?(?: (?:them|these|those|the (?P<of>{_NUMBER})))?\b"
-    rf"|\b(?:of|among) (?:them|these|those|the (?P<of2>{_NUMBER})|all)(?: of (?:them|these))?\b|\bthe (?P<count2>{_NUMBER})(?: of them)?\b"
+    rf"|\b(?:of|among) (?:them|these|those|the (?P<of2>{_NUMBER})|all)(?: of (?:them|these))?\b"
+    rf"|\bthe (?P<count2>{_NUMBER})(?: of them)?\b"
     rf"|[这那]?(?P<zh>[两二三四五六2-9])(?:{_UNIT}|种)(?:都|里面?|中|之中|一起|全)?|它们(?:里面?|当中|之中|中)|其中|[都全]部?|一起|一块儿?|所有的?"
 )
 _WHICH_MOST = re.compile(r"\b(?:which|what) (?:is|are) there (?:the )?most of\b|[哪谁]一?[个种]?(?:更|比较|最)多")
@@ -106,11 +108,14 @@ _EACH = re.compile(r"\beach(?: of (?:them|these))?\b|各自?|分别|每[一个]�
 _SIDES = (
     (
         "left",
-        r"\b(?:the |on )*(?:left(?:most)?)(?: (?:one|side))\b|\bones? (?:on|at|to) the left\b|[最左]?左[边侧]?的?(?:那?一?{u})|左[边侧](?:的|(?=有))",
+        r"\b(?:the |on )*(?:left(?:most)?)(?: (?:one|side))\b|\bones? (?:on|at|to) the left\b"
+        r"|[最左]?左[边侧]?的?(?:那?一?{u})"
+        r"|左[边侧](?:的|(?=有))",
     ),
     (
         "right",
-        r"\b(?:the |on )*(?:right(?:most)?)(?: (?:one|side))\b|\bones? (?:on|at|to) the right\b|[最右]?右[边侧]?的?(?:那?一?{u})|右[边侧](?:的|(?=有))",
+        r"\b(?:the |on )*(?:right(?:most)?)(?: (?:one|side))\b|\bones? (?:on|at|to) the right\b"
+        r"|[最右]?右[边侧]?的?(?:那?一?{u})|右[边侧](?:的|(?=有))",
     ),
     ("top", r"\bthe (?:top(?:most)?|upper(?:most)?|highest)(?: one)\b|最?上[面边方]?的?(?:那?一?{u})|最上[面边方]的?"),
     ("bottom", r"\bthe (?:bottom(?:most)?|lower(?:most)?|lowest)(?: one)\b|最?下[面边方]?的?(?:那?一?{u})|最下[面边方]的?"),
@@ -123,21 +128,27 @@ _KINDS = (
     ),
     (
         Kind.MEASURE,
-        r"\bhow (?:big|large|long|wide|tall)\b|\b(?:sizes?|measure(?:ments?)?|dimensions?|diameter)\b|多[大长宽高]|大小|尺寸|直径|[用以]?厘米(?:表示)?",
+        r"\bhow (?:big|large|long|wide|tall)\b|\b(?:sizes?|measure(?:ments?)?|dimensions?|diameter)\b"
+        r"|多[大长宽高]|大小|尺寸|直径"
+        r"|[用以]?厘米(?:表示)?",
     ),
     (Kind.SIDE, r"\b(?:which|what) side\b|哪一?[侧边]"),
     (
         Kind.LOCATE,
-        r"\bwhere\b|\b(?:show|locate|mark|find|display|draw|box|highlight|circle)\b|在?哪[里儿]?(?!{u}|种|一)|什么位置|位置|[标圈框画][出示注上记]?|找[出到]?|显示|定位",
+        r"\bwhere\b|\b(?:show|locate|mark|find|display|draw|box|highlight|circle)\b|在?哪[里儿]?(?!{u}|种|一)|什么位置|位置"
+        r"|[标圈框画][出示注上记]?|找[出到]?|显示|定位",
     ),
     (Kind.SEGMENT, r"\b(?:outline|segment|contour)\b|分割|勾画|轮廓"),
 )
 _KIND_WORDS = [(kind, re.compile(pattern.replace("{u}", _UNIT))) for kind, pattern in _KINDS]
 _SUM = re.compile(r"\b(?:sum|total|together how big)\b|总和|加起来|合计")
 _FILLERS = re.compile(
-    r"\b(?:please|pls|is|are|was|were|and|just|only|the|one|ones|in|on|a|an|picture|image|together|me|us|again|now|then|so|ok|okay|yes|"
-    r"no|not|well|what|about|how|with|for|do|does|did|you|can|could|it|its|that|this|them|they|these|those|their|of|organs?|structures?|"
-    r"objects?|exactly|too|also|i|want|need|to|see|give|but|same|at|once|mean|meant|let|s|be|here|there|which|instead|located|out)\b"
+    r"\b(?:please|pls|is|are|was|were|and|just|only|the|one|ones|in|on|a|an|picture|image|together|me|us|again|now"
+    r"|then|so|ok|okay|yes|"
+    r"no|not|well|what|about|how|with|for|do|does|did|you|can|could|it|its|that|this|them|they|these|those|their|of"
+    r"|organs?|structures?|"
+    r"objects?|exactly|too|also|i|want|need|to|see|give|but|same|at|once|mean|meant|let|s|be|here|there|which|instead"
+    r"|located|out)\b"
     rf"|请问?|帮[我忙]|给我?|把|它们?|[这那]{_UNIT}?|的|呢|吗|吧|啊|呀|是|有|也|再|还|要|一下|[出上]来?|来|看看|看|里面?|中|刚[才刚]?|图|我|想|就|只|了|下|{_UNIT}"
     rf"|哪[一种]?|什么|能|可以|么|谁|在|器官|结构|那么?|然后|次|遍|得|到|并|它|又|一|些"
 )

@@ -33,16 +33,17 @@ _FROM_BOXES = (Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE, Kind.COMPARE,
 
 @dataclass(frozen=True)
 class Conversation:
-    """A line of a conversation beside what is recalled of it; `shown` are the last names that the last answer found."""
+    """A line of a conversation beside what is recalled of it, and the `last` request.
+
+    `shown` are the last names that the last answer found. With `has_masks` the package draws outlines.
+    """
 
     text: str
     recalled: Recalled
     terminology: Terminology
-    has_masks: bool = False
-    wants_masks: bool = False
-    is_after_report: bool = False
-    is_after_list: bool = False
+    last: TaskRequest | None = None
     modality: Modality | None = None
+    has_masks: bool = False
     shown: Sequence[BilingualName] = ()
 
     @classmethod
@@ -51,19 +52,24 @@ class Conversation:
         text: str,
         memory: Memory,
         terminology: Terminology,
-        has_masks: bool = False,
         modality: Modality | None = None,
+        has_masks: bool = False,
     ) -> Conversation:
         """Take the line and what the memory holds."""
-        last = memory.last
         recalled = recall(memory.turns, terminology)
-        is_report = last is not None and last.task in REPORTS
         there = names_in(memory.answer, terminology) if memory.answer else set()
         shown = [name for name in recalled.last if set(name) & there]
-        is_list = last is not None and last.task is Task.DETECT and not names_before(last, terminology)
-        return cls(
-            text, recalled, terminology, has_masks, last is not None and last.wants_masks, is_report, is_list, modality
-        )
+        return cls(text, recalled, terminology, memory.last, modality, has_masks, shown)
+
+    @property
+    def is_after_report(self) -> bool:
+        """Whether the last answer is a report."""
+        return self.last is not None and self.last.task in REPORTS
+
+    @property
+    def is_after_list(self) -> bool:
+        """Whether the last answer lists what is visible, which the question did not name."""
+        return self.last is not None and self.last.task is Task.DETECT and not names_before(self.last, self.terminology)
 
     def about(
         self,
@@ -81,7 +87,7 @@ class Conversation:
         request: TaskRequest
         if kind in _FROM_BOXES:
             request = FromBoxes(kind, names)
-        elif kind is Kind.SEGMENT or self.wants_masks:
+        elif kind is Kind.SEGMENT or (self.last is not None and self.last.wants_masks):
             kind, request = Kind.SEGMENT, Segment(labels)
         else:
             kind, request = Kind.LOCATE, Detect(labels)
@@ -180,8 +186,9 @@ def _names_of_group(count: int, line: Conversation) -> Sequence[BilingualName]:
         return names
     if len(recalled.names) == 1 and len(recalled.boxes.get(recalled.names[0][0], ())) == count:
         return recalled.names
-    code = "follow.too_few" if len(recalled.names) < count else "follow.too_many"
-    raise UsageError(code, count=count, names=line.listed(recalled.names))
+    if len(recalled.names) < count:
+        raise UsageError("follow.too_few", count=count, names=line.listed(recalled.names))
+    raise UsageError("follow.too_many", count=count, names=line.listed(recalled.names))
 
 
 def _ordinal(reference: Reference, line: Conversation) -> Chosen | None:
@@ -233,7 +240,9 @@ def _other(reference: Reference, line: Conversation) -> Chosen | None:
     if others_named and not reference.is_one:
         return line.about(reference.kind, others_named)
     names = others_named or last
-    raise UsageError("follow.which_other" if len(names) > 1 else "follow.no_other", names=line.listed(names))
+    if len(names) > 1:
+        raise UsageError("follow.which_other", names=line.listed(names))
+    raise UsageError("follow.no_other", names=line.listed(names))
 
 
 def other_side(name: BilingualName, terminology: Terminology) -> BilingualName | None:

@@ -21,7 +21,8 @@ _WHAT_IS_A_SCORE = re.compile(
 )
 _BYE = re.compile(
     r"(?:ok(?:ay)? |well |so |and |thanks? |thank you |good )*(?:good ?bye|bye(?: bye)?|see you(?: later)?|cheerio)"
-    r"(?: (?:now|then|thanks|thank you))*|(?:好的?|嗯|那|谢谢|多谢|感谢|您|你|了|啦|大夫|医生|先| )*(?:再见|拜拜?|回见|下次见|88)[了啦吧啊]*"
+    r"(?: (?:now|then|thanks|thank you))*"
+    r"|(?:好的?|嗯|那|谢谢|多谢|感谢|您|你|了|啦|大夫|医生|先| )*(?:再见|拜拜?|回见|下次见|88)[了啦吧啊]*"
 )
 _THANKS = re.compile(
     r"(?:ok(?:ay)? |great |good |very |perfect |nice |many )*(?:thanks?(?: you)?(?: (?:very|so) much| a lot)?|thx|ty|cheers)"
@@ -33,8 +34,11 @@ _ENGLISH, _CHINESE = (
     r"(?:(?:simplified |traditional )?chinese|mandarin|中文|汉语|普通话|国语|华语)",
 )
 _BESIDE_LANGUAGE = (
-    r"(?:please|can you|could you|would you|now|and|ok|repeat|say|answer|tell me|give me|show|write|speak|it|that|this|the answer|"
-    r"again|same|use|switch to|reply|in|to|into|me|the|last|translate|from now on|请|能|可以|你|改|换|切|转|用|以|成|说|讲|回答|答案?|再|来|一[遍次下]|为|到|的|版|"
+    r"(?:please|can you|could you|would you|now|and|ok|repeat|say|answer|tell me|give me|show|write|speak|it|that|this"
+    r"|the answer|"
+    r"again|same|use|switch to|reply|in|to|into|me|the|last|translate|from now on"
+    r"|请|能|可以|你|改|换|切|转|用|以|成|说|讲|回答|答案?|再"
+    r"|来|一[遍次下]|为|到|的|版|"
     r"吧|吗|呢|翻译|译|告诉我|刚才|它|把|给我|一?个|显示| )*"
 )
 _WISHES = (
@@ -42,8 +46,10 @@ _WISHES = (
     (Language.ZH, re.compile(f"{_BESIDE_LANGUAGE}{_CHINESE}{_BESIDE_LANGUAGE}")),
 )
 _AGAIN = re.compile(
-    r"(?:please |sorry |can you |could you |what )*(?:(?:(?:say|repeat|show|tell|do|mark|draw|give)(?: me)?(?: (?:it|that|this|them|the (?:last )?answer))? )?"
-    r"(?:again|once more|one more time|once again)|repeat(?: (?:it|that|this|the (?:last )?answer))?|come again|pardon(?: me)?)(?: please)?"
+    r"(?:please |sorry |can you |could you |what )*(?:(?:(?:say|repeat|show|tell|do|mark|draw|give)(?: me)?(?: (?:it"
+    r"|that|this|them|the (?:last )?answer))? )?"
+    r"(?:again|once more|one more time|once again)|repeat(?: (?:it|that|this|the (?:last )?answer))?|come again"
+    r"|pardon(?: me)?)(?: please)?"
     r"|(?:请|麻烦|能|你)*(?:再|重新?)(?:说|讲|来|答|回答|显示|复|看|标)一?[遍次下回](?:吧|吗)?|(?:请)?重复(?:一[遍次下])?|再说|没有吗"
 )
 _SHOWS = re.compile(r"\b(?:show|mark|draw)\b|显示|看|标")
@@ -89,14 +95,13 @@ def wants_picture(text: str) -> bool:
     return _SHOWS.search(plain_words(text)) is not None
 
 
-def language_in(lines: Sequence[str]) -> Language:
-    """Return the language of the answer to the last of the lines of a conversation: a wish holds for all that follow it.
+def last_wish(lines: Sequence[str]) -> Language | None:
+    """Return the language that a conversation was last asked to be held in."""
+    return next((wished for line in reversed(lines) if (wished := language_wish(line))), None)
 
-    To "again" the answer has the language of the line before.
-    """
-    wish = next((wished for line in reversed(lines) if (wished := language_wish(line))), None)
-    if wish is not None:
-        return wish
-    if _IN_ENGLISH.search(lines[-1]):
-        return Language.EN
-    return language_of(lines[-1])
+
+def language_in(lines: Sequence[str]) -> Language:
+    """Return the language of the answer to the last of the lines of a conversation: a wish holds for all that follow it."""
+    if wished := last_wish(lines):
+        return wished
+    return Language.EN if _IN_ENGLISH.search(lines[-1]) else language_of(lines[-1])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 
-from medrega_edge.domain import Modality
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.memory import Chosen
@@ -16,24 +15,28 @@ from medrega_edge.tasks.references import Conversation
 from medrega_edge.vocabulary.wording import is_finding, is_single
 
 _EITHER_SIDE = re.compile(
-    r"^(?:so |and |is (?:it|that|this) |are they |(?:in|on|at) )*(?:the )?(?:left or (?:in |on )?(?:the )?right|right or (?:in |on )?(?:the )?left) \w+(?: \w+)?$"
+    r"^(?:so |and |is (?:it|that|this) |are they |(?:in|on|at) )*(?:the )?(?:left or (?:in |on )?(?:the )?right"
+    r"|right or (?:in |on )?(?:the )?left) \w+(?: \w+)?$"
     r"|^(?:它们?|那|是|位于|长|在)*左[边侧]?(?:的)?\w{0,4}还是(?:在)?右[边侧]?(?:的)?\w{0,4}$"
 )
 _PLACE_OF_IT = re.compile(
-    r"^(?:so |and |but |or )*(?:(?:is|are|was|does|lies?) (?:it|they|that|this|these|those|one)(?: (?:also|lie|located|really))? )?"
-    r"(?:to the |on the )?(?:in(?:side)?|within|left of|right of|above|below|under|behind|near|close to|next to|in front of|between|at) (?:the |her |his )?\w+(?: \w+){0,3}$"
+    r"^(?:so |and |but |or )*(?:(?:is|are|was|does|lies?) (?:it|they|that|this|these|those|one)(?: (?:also|lie|located"
+    r"|really))? )?"
+    r"(?:to the |on the )?(?:in(?:side)?|within|left of|right of|above|below|under|behind|near|close to|next to"
+    r"|in front of|between|at) (?:the |her |his )?\w+(?: \w+){0,3}$"
     r"|^(?:那|是不是|是否|会不会)*(?:它们?)?(?:是|也|就)?(?:不是)?(?:长|位)?[在于]\w{1,8}?(?:里面?|内|中|上|下|左|右|前|后|旁|附近|里头)[面边侧方]?(?:吗|么|呢|不)?$"
 )
 _RELATIVE = re.compile(r"\b(?:relative|in relation|with respect|in comparison) to\b|相对于?")
 _FROM = re.compile(
-    r"^(?:and |so )?how (?:far|close)(?: away)?(?: is (?:it|that|this))?(?: away)? (?:from|to)\b|^(?:那|它)*[离距]\w+(?:多远|多近|远)"
+    r"^(?:and |so )?how (?:far|close)(?: away)?(?: is (?:it|that|this))?(?: away)? (?:from|to)\b"
+    r"|^(?:那|它)*[离距]\w+(?:多远|多近|远)"
 )
 _ONE_BESIDE = re.compile(r"\bthe one (?:below|above|beside|behind|under|next to)\b")
 _NORMAL_ONE = re.compile(r"\bthe (?:normal|healthy|abnormal|diseased) one\b|(?:正常|健康|异常|有病)的那")
 _PRONOUN = re.compile(r"\b(?:it|they|that|this|them|each other)\b|它")
 
 
-def in_place(line: Conversation, modality: Modality | None = None) -> Chosen | None:
+def in_place(line: Conversation) -> Chosen | None:
     """Return the request of a line that names a place for what the last one was about; None for any other line.
 
     Raises UsageError for a relation, which the program does not tell.
@@ -45,7 +48,7 @@ def in_place(line: Conversation, modality: Modality | None = None) -> Chosen | N
         raise UsageError("task.impossible_relation")
     if _NORMAL_ONE.search(text):
         raise UsageError("follow.no_state")
-    intent = understand(text, line.terminology, modality)
+    intent = understand(text, line.terminology, line.modality)
     names = line.terminology.find(text) or list(intent.names)
     if any(is_finding(english) for english, _ in names):
         return None
