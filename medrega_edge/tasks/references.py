@@ -94,7 +94,12 @@ class Conversation:
         text = self.joined(names)
         boxes = tuple(thing.box for thing in things if thing.box)
         return Chosen(
-            text, Intent(kind, names, side=side), request, boxes=boxes, among=None if among is None else tuple(among)
+            text,
+            Intent(kind, names, side=side),
+            request,
+            boxes=boxes,
+            is_part=bool(things),
+            among=None if among is None else tuple(among),
         )
 
     def joined(self, names: Sequence[BilingualName]) -> str:
