@@ -407,7 +407,7 @@ class Engine:
     def next_request(self, image: EncodedImage, text: str, memory: Memory) -> TaskRequest:
         """Return the request of a question in a conversation about an image; raises UsageError as `request`."""
         from medrega_edge.tasks.conversation import going_back, with_left_out
-        from medrega_edge.tasks.references import with_heads
+        from medrega_edge.tasks.spoken import with_heads
 
         text = with_heads(text, memory, self.terminology)
         back = going_back(text, memory, self.terminology, self.modality(image), self.has_masks)

@@ -752,6 +752,7 @@ TEMPLATES: dict[str, str] = {
     "that the model knows for what lies in the box; that it is there does not follow.",
     "follow.bye": "Goodbye.",
     "follow.has_no_box": "The model gives no box for this, so it is left out: {names}.",
+    "follow.languages": "Answers are in English or Chinese.",
     "follow.no_other": "There is no other one: this conversation only names {names}.",
     "follow.no_state": "The program does not tell which of several is normal; name the one that is meant.",
     "follow.no_sum": "The program does not add up sizes; ask how big each of them is.",

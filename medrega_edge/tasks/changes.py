@@ -8,7 +8,8 @@ from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.memory import Chosen
 from medrega_edge.tasks.reference_words import plain_words, says_no_more
-from medrega_edge.tasks.references import Conversation, other_side
+from medrega_edge.tasks.references import other_side
+from medrega_edge.tasks.spoken import Conversation
 from medrega_edge.tasks.unsaid import is_correction
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import simplified
@@ -18,7 +19,9 @@ _REMOVES = re.compile(
     r"|(?<=\w )no)\b"
     r"|去掉|去除|除去|除掉|删掉|删除|移除|排除|不要|不包括|不包含|不含|除了?|别标"
 )
-_ADDS = re.compile(r"\b(?:add|include|plus)\b|加上|加入|添加|补上|算上|再加|(?<!增)加(?!重|大|强)")
+_ADDS = re.compile(
+    r"\b(?:add|include|plus|(?:put|bring)(?=.* back\b))\b|加上|加入|添加|补上|算上|再加|(?<!增)加(?!重|大|强)"
+)
 _AFTERWORDS = re.compile(
     r"\b(?:back|everything|as well|again|to (?:it|them|that|these)|away|from (?:it|them|that|these)|mark(?:ed)?|rest"
     r"|others?)\b"
@@ -30,7 +33,7 @@ _OWN_QUESTION = re.compile(
 _PARTS = re.compile(r"[,，;；]|\b(?:but|just|only|not|without)\b|不要|而是|只要")
 _ALL = re.compile(r"\ball\b(?! of)|所有|全部|都")
 _NOT_THIS_SIDE = re.compile(r"\bnot (?:the )?(left|right) (?:one|(\w+)) but (?:the )?(?:left|right|other) (?:one|side)\b")
-_IT = re.compile(r"\b(?:it|that|this|that one|this one)\b|[它这那]个?")
+_IT = re.compile(r"\b(?:it|that|this|that one|this one|them|these|those)\b|它们?|[这那]个?")
 
 
 def change(line: Conversation) -> Chosen | None:

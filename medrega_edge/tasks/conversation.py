@@ -15,8 +15,9 @@ from medrega_edge.tasks.changes import change
 from medrega_edge.tasks.derived import Asked
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.memory import Memory, names_in, names_without_box, recall
-from medrega_edge.tasks.references import Conversation, refer
+from medrega_edge.tasks.references import refer
 from medrega_edge.tasks.small_talk import reply, wants_picture, wants_repeat
+from medrega_edge.tasks.spoken import Conversation
 from medrega_edge.tasks.subject import in_place
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 

@@ -195,6 +195,8 @@ def _of_two(line: _Line) -> TaskRequest | None:
     names, kind = line.other_names, line.intent.kind
     if line.is_same and not names and "距离" in line.text:
         kind = Kind.DISTANCE
+    if "比" in line.text and words.THAN.search(line.text):
+        kind = Kind.COMPARE
     if kind not in _OF_TWO:
         return None
     both = [*(line.earlier if len(line.before) == 1 else []), *line.before]

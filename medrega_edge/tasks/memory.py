@@ -21,6 +21,7 @@ from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.organs import VisibleOrgans
+from medrega_edge.tasks.reference_words import asks_for_smaller
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sides import outermost
@@ -56,12 +57,13 @@ class BySize:
 class Chosen(Asked):
     """A question about some of the boxes that an answer showed, `boxes`; all boxes of its names where there are none.
 
-    Where no answer showed them, they are chosen `by_size`, or as the one farthest on a side, `outermost`. `is_part` tells
-    that they are some of a list, which stays what an ordinal counts. `among` are the names that the conversation is about
-    from here on; None leaves them as they are.
+    Of the names `beside`, all boxes count. Where no answer showed the boxes, they are chosen `by_size`, or as the one
+    farthest on a side, `outermost`. `is_part` tells that they are some of a list, which stays what an ordinal counts.
+    `among` are the names that the conversation is about from here on; None leaves them as they are.
     """
 
     boxes: tuple[PixelBox, ...] = ()
+    beside: tuple[BilingualName, ...] = ()
     by_size: BySize | None = None
     outermost: str = ""
     is_part: bool = False
@@ -77,7 +79,10 @@ class Chosen(Asked):
         elif self.by_size:
             kept = self.by_size.chosen(answer)
         elif self.boxes and answer.regions:
-            kept = [max(answer.regions, key=lambda region: iou(region.box, box)) for box in self.boxes]
+            whole = {label for name in self.beside for label in name}
+            ours = [region for region in answer.regions if region.label not in whole]
+            kept = [region for region in answer.regions if region.label in whole]
+            kept += [max(ours, key=lambda region: iou(region.box, box)) for box in self.boxes if ours]
         else:
             return super().finish(answer)
         answer = super().finish(replace(answer, regions=tuple(region for region in answer.regions if region in kept)))
@@ -252,7 +257,8 @@ def _with_turn(
 ) -> Recalled:
     """Return what is recalled after one more turn."""
     last, answer = tuple(_names_of_turn(turn, terminology)), turn.answer
-    if not last:
+    is_of_place = isinstance(turn.request, Chosen) and turn.request.intent.kind is Kind.DISTANCE
+    if not last or is_of_place:  # how far it is from a place: the place is no subject
         return before
     names = before.names
     if is_correction(turn.text):
@@ -278,7 +284,17 @@ def _with_turn(
     if turn.is_narrowed:
         return replace(now, focus=tuple(Thing(name, region.box) for name, region in shown))
     recent = (*before.recent, last)
-    return replace(now, focus=(), recent=recent, things=_things(now, shown, before))
+    return replace(now, focus=_compared(turn, shown), recent=recent, things=_things(now, shown, before))
+
+
+def _compared(turn: Turn, shown: Sequence[tuple[BilingualName, Region]]) -> tuple[Thing, ...]:
+    """Return the one of a comparison that its line asks for: "which is smaller?"."""
+    order = (turn.answer.facts.get("order") if turn.answer else None) or ()
+    is_smaller = asks_for_smaller(turn.text)
+    if len(order) < 2 or is_smaller is None:
+        return ()
+    wanted = order[-1 if is_smaller else 0]
+    return tuple(Thing(name, region.box) for name, region in shown if name[0] == wanted)[:1]
 
 
 def _things(now: Recalled, shown: Sequence[tuple[BilingualName, Region]], before: Recalled) -> tuple[Thing, ...]:

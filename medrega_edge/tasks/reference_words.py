@@ -45,6 +45,7 @@ class Reference:
     is_one: bool = True
     asks_if_any: bool = False
     wants_sum: bool = False
+    is_plural: bool = False
     side: str = ""
 
 
@@ -84,11 +85,14 @@ _WHICH_LARGER = re.compile(
 )
 _ORDINALS = (
     re.compile(
-        rf"\bthe (?:(?P<last>last)|(?P<rank>{_RANK}))(?: (?P<count>{_NUMBER}))?(?: ones?)?\b"
+        rf"\b(?:the|a) (?:(?P<last>last)(?: but (?P<but>one))?|(?P<rank>{_RANK})(?P<from_end> (?:to|from the) (?:last"
+        rf"|end))?)"
+        rf"(?: (?P<count>{_NUMBER}))?(?: ones?)?\b|\b(?:number|no|nr) (?P<digit>[1-9])\b"
         rf"|^(?:and )?(?P<bare>{_RANK})(?: one)?$"
     ),
     re.compile(
-        rf"(?P<last>最后)(?:(?P<count>[两二三四五六2-9])|一)?{_UNIT}?|第(?P<rank>[一二三四五六1-9]){_UNIT}|前(?P<first>[两二三四五六2-9]){_UNIT}"
+        rf"(?P<from_end>倒数)第(?P<back>[一二三四五六1-9]){_UNIT}"
+        rf"|(?P<last>最后)(?:(?P<count>[两二三四五六2-9])|一)?{_UNIT}?|第(?P<rank>[一二三四五六1-9]){_UNIT}|前(?P<first>[两二三四五六2-9]){_UNIT}"
     ),
 )
 _OTHERS = re.compile(rf"\b(?:the )?other(?:s| ones?)?\b|\banother(?: one)?\b|另外?一?{_UNIT}|另外?的?那{_UNIT}")
@@ -96,35 +100,50 @@ _GROUPS = re.compile(
     rf"\b(?:both|all)(?: (?P<count>{_NUMBER}))?(?: of)?(?: (?:them|these|those|the (?P<of>{_NUMBER})))?\b"
     rf"|\b(?:of|among) (?:them|these|those|the (?P<of2>{_NUMBER})|all)(?: of (?:them|these))?\b"
     rf"|\bthe (?P<count2>{_NUMBER})(?: of them)?\b"
-    rf"|[这那]?(?P<zh>[两二三四五六2-9])(?:{_UNIT}|种)(?:都|里面?|中|之中|一起|全)?|它们(?:里面?|当中|之中|中)|其中|[都全]部?|一起|一块儿?|所有的?"
+    rf"|[这那]?(?P<zh>[两二三四五六2-9])(?:{_UNIT}|种)(?:都|里面?|中|之中|一起|全)?|它们(?:里面?|当中|之中|中)|其中"
+    rf"|\bwhat (?:is|s) left\b"
+    rf"|还?剩下?(?:了|的|哪些|什么)+|[都全]部?|一起|一块儿?|所有的?"
 )
-_WHICH_MOST = re.compile(r"\b(?:which|what) (?:is|are) there (?:the )?most of\b|[哪谁]一?[个种]?(?:更|比较|最)多")
+_WHICH_MOST = re.compile(
+    r"\b(?:which|what) (?:is|are) (?:there )?(?:the )?mor?(?:st|e)(?: of)?\b|[哪谁]一?[个种]?(?:更|比较|最)多"
+)
 _WHICH_SIDE = re.compile(
-    rf"\b(?:which|what)(?: ones?)?(?: of (?:them|these|those))? (?:is|are|lies?) (?:on|at|to) the (?:left|right)\b"
+    rf"\b(?:which|what)(?: ones?)?(?: of (?:them|these|those|the two|the three))? (?:is|are|lies?) (?:on|at"
+    rf"|to) the (?:left|right)\b"
     rf"|[哪谁]一?{_UNIT}?是?在[左右][边侧]?"
 )
+_PLURAL = re.compile(r"\b(?:they|them|their|these|those)\b|它们")
 _ANY = re.compile(r"\b(?:is|are) there\b|\bany\b|还有|有没有|有.*吗")
 _EACH = re.compile(r"\beach(?: of (?:them|these))?\b|各自?|分别|每[一个]个?")
 _SIDES = (
     (
         "left",
-        r"\b(?:the |on )*(?:left(?:most)?)(?: (?:one|side))\b|\bones? (?:on|at|to) the left\b"
+        r"\b(?:the |on )*(?:left(?:most)? (?:one|side)|leftmost)\b|\bones? (?:on|at|to) the left\b"
         r"|[最左]?左[边侧]?的?(?:那?一?{u})"
         r"|左[边侧](?:的|(?=有))",
     ),
     (
         "right",
-        r"\b(?:the |on )*(?:right(?:most)?)(?: (?:one|side))\b|\bones? (?:on|at|to) the right\b"
+        r"\b(?:the |on )*(?:right(?:most)? (?:one|side)|rightmost)\b|\bones? (?:on|at|to) the right\b"
         r"|[最右]?右[边侧]?的?(?:那?一?{u})|右[边侧](?:的|(?=有))",
     ),
-    ("top", r"\bthe (?:top(?:most)?|upper(?:most)?|highest)(?: one)\b|最?上[面边方]?的?(?:那?一?{u})|最上[面边方]的?"),
-    ("bottom", r"\bthe (?:bottom(?:most)?|lower(?:most)?|lowest)(?: one)\b|最?下[面边方]?的?(?:那?一?{u})|最下[面边方]的?"),
+    (
+        "top",
+        r"\bthe (?:(?:top|upper) one|(?:topmost|uppermost|highest)(?: one)?)\b|\bone at the top\b"
+        r"|最?上[面边方]?的?(?:那?一?{u})|最上[面边方]的?",
+    ),
+    (
+        "bottom",
+        r"\bthe (?:(?:bottom|lower) one|(?:bottommost|lowermost|lowest)(?: one)?)\b|\bone at the bottom\b"
+        r"|最?下[面边方]?的?(?:那?一?{u})|最下[面边方]的?",
+    ),
 )
 _PLACES = [(side, re.compile(pattern.replace("{u}", _UNIT))) for side, pattern in _SIDES]
 _KINDS = (
     (
         Kind.COUNT,
-        r"\bhow many(?: (?:areas?|spots?|places?|sites?|pockets?|lesions?))?(?: are there)?\b|多少{u}|有?几{u}|只有一{u}",
+        r"\bhow many(?: (?:areas?|spots?|places?|sites?|pockets?|lesions?))?(?: are there)?\b|^are there (?:two|three"
+        r"|several|more than one)\b|多少{u}|有?几{u}|只有一{u}",
     ),
     (
         Kind.MEASURE,
@@ -132,10 +151,11 @@ _KINDS = (
         r"|多[大长宽高]|大小|尺寸|直径"
         r"|[用以]?厘米(?:表示)?",
     ),
-    (Kind.SIDE, r"\b(?:which|what) side\b|哪一?[侧边]"),
+    (Kind.SIDE, r"\b(?:which|what|its|their) sides?\b|哪一?[侧边]"),
     (
         Kind.LOCATE,
-        r"\bwhere\b|\b(?:show|locate|mark|find|display|draw|box|highlight|circle)\b|在?哪[里儿]?(?!{u}|种|一)|什么位置|位置"
+        r"\bwhere\b|\b(?:show|locate|mark|find|display|draw|box|highlight|circle|see|look at)\b"
+        r"|在?哪[里儿]?(?!{u}|种|一)|什么位置|位置"
         r"|[标圈框画][出示注上记]?|找[出到]?|显示|定位",
     ),
     (Kind.SEGMENT, r"\b(?:outline|segment|contour)\b|分割|勾画|轮廓"),
@@ -158,6 +178,12 @@ _PUNCTUATION = re.compile(r"[^\w]+|_")
 def plain_words(text: str) -> str:
     """Return a line in lower case and simplified characters, without punctuation."""
     return " ".join(_PUNCTUATION.sub(" ", simplified(text)).split())
+
+
+def asks_for_smaller(text: str) -> bool | None:
+    """Whether a line that compares asks for the smaller one; None where it asks for neither."""
+    match = _WHICH_LARGER.search(plain_words(text))
+    return None if match is None else not _is_large(match["size"] or match["size2"])
 
 
 def read_reference(text: str) -> Reference | None:
@@ -198,7 +224,8 @@ def read_reference(text: str) -> Reference | None:
     if group or is_each:
         whole = group or Reference(Points.GROUP)
         return Reference(Points.GROUP, kind, whole.count, wants_sum=wants_sum)
-    return Reference(Points.NOTHING, kind) if kind and not wants_sum else None
+    is_plural = _PLURAL.search(text) is not None
+    return Reference(Points.NOTHING, kind, is_plural=is_plural) if kind and not wants_sum else None
 
 
 def _content(text: str) -> str:
@@ -231,15 +258,17 @@ def _main(text: str) -> tuple[Reference | None, str]:
         if match := pattern.search(text):
             groups = match.groupdict()
             count = _number(groups.get("count") or groups.get("first") or "1")
-            rank = _rank(groups.get("rank") or groups.get("bare"))
-            return Reference(Points.ORDINAL, rank=rank, count=count, is_last=bool(groups.get("last"))), _without(text, match)
+            rank = _rank(groups.get("rank") or groups.get("bare") or groups.get("back") or groups.get("digit"))
+            rank = 2 if groups.get("but") else rank
+            is_last = bool(groups.get("last") or groups.get("from_end"))
+            return Reference(Points.ORDINAL, rank=rank, count=count, is_last=is_last), _without(text, match)
     if match := _OTHERS.search(text):
         return Reference(
             Points.OTHER, is_one=not match.group().endswith("s"), asks_if_any=_ANY.search(text) is not None
         ), _without(text, match)
     for side, pattern in _PLACES:
         if match := pattern.search(text):
-            is_many = re.search(r"ones?\b", match.group()) is None or "ones" in match.group()
+            is_many = re.search(r"one\b|most\b", match.group()) is None
             is_one = not is_many or re.search(rf"{_UNIT}$", match.group()) is not None
             return Reference(Points.PLACE, side=side, is_one=is_one), _without(text, match)
     return None, text

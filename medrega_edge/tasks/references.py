@@ -7,128 +7,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
-from medrega_edge.prompts.intent import Intent, Kind, understand
+from medrega_edge.prompts.intent import Kind
 from medrega_edge.prompts.intent.naming import without_side
-from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import FromBoxes
-from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.memory import BySize, Chosen, Memory, Recalled, Thing, latest, names_in, recall
+from medrega_edge.tasks.memory import BySize, Chosen, Thing, latest
 from medrega_edge.tasks.reference_words import Points, Reference, plain_words, read_reference
-from medrega_edge.tasks.segmentation import Segment
-from medrega_edge.tasks.unsaid import REPORTS, names_before
+from medrega_edge.tasks.spoken import Conversation, meant_of_generic, without_own_names
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import is_finding, is_of_many, is_single
 
 _KEPT = (Kind.MEASURE, Kind.SIDE)  # what "the second one?" asks again
+_ORGAN = re.compile(r"\borgans?\b|器官")
 _CORNER = re.compile(
     r"(?:and |only |just |what about |the |ones? )*(?:upper|lower|top|bottom)[ -]?(?:left|right)(?: ones?)?"
     r"|[左右][上下](?:[边方角面])?的?(?:那?[个颗处根])?呢?"
 )
-_FROM_BOXES = (Kind.PRESENCE, Kind.COUNT, Kind.MEASURE, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE)
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """A line of a conversation beside what is recalled of it, and the `last` request.
-
-    `shown` are the last names that the last answer found. With `has_masks` the package draws outlines.
-    """
-
-    text: str
-    recalled: Recalled
-    terminology: Terminology
-    last: TaskRequest | None = None
-    modality: Modality | None = None
-    has_masks: bool = False
-    shown: Sequence[BilingualName] = ()
-
-    @classmethod
-    def of(
-        cls,
-        text: str,
-        memory: Memory,
-        terminology: Terminology,
-        modality: Modality | None = None,
-        has_masks: bool = False,
-    ) -> Conversation:
-        """Take the line and what the memory holds."""
-        recalled = recall(memory.turns, terminology)
-        there = names_in(memory.answer, terminology) if memory.answer else set()
-        shown = [name for name in recalled.last if set(name) & there]
-        return cls(text, recalled, terminology, memory.last, modality, has_masks, shown)
-
-    @property
-    def is_after_report(self) -> bool:
-        """Whether the last answer is a report."""
-        return self.last is not None and self.last.task in REPORTS
-
-    @property
-    def is_after_list(self) -> bool:
-        """Whether the last answer lists what is visible, which the question did not name."""
-        return self.last is not None and self.last.task is Task.DETECT and not names_before(self.last, self.terminology)
-
-    def about(
-        self,
-        kind: Kind | None,
-        names: Sequence[BilingualName],
-        things: Sequence[Thing] = (),
-        among: Sequence[BilingualName] | None = None,
-        side: str | None = None,
-    ) -> Chosen:
-        """Return the question of a kind about names, or about the boxes of `things`."""
-        names = tuple(dict.fromkeys([*names, *(thing.name for thing in things)]))
-        kind = kind or Kind.LOCATE
-        kind = Kind.LOCATE if kind is Kind.SEGMENT and not self.has_masks else kind
-        labels = [english for english, _ in names]
-        request: TaskRequest
-        if kind in _FROM_BOXES:
-            request = FromBoxes(kind, names)
-        elif kind is Kind.SEGMENT or (self.last is not None and self.last.wants_masks):
-            kind, request = Kind.SEGMENT, Segment(labels)
-        else:
-            kind, request = Kind.LOCATE, Detect(labels)
-        text = self.joined(names)
-        boxes = tuple(thing.box for thing in things if thing.box)
-        return Chosen(
-            text,
-            Intent(kind, names, side=side),
-            request,
-            boxes=boxes,
-            is_part=bool(things),
-            among=None if among is None else tuple(among),
-        )
-
-    def joined(self, names: Sequence[BilingualName]) -> str:
-        """The names in the language of the line."""
-        is_chinese = language_of(self.text) is Language.ZH
-        return ("、" if is_chinese else ", ").join(name[is_chinese] for name in names)
-
-    def listed(self, names: Sequence[BilingualName]) -> list[str]:
-        """The names in the language of the line, one by one."""
-        is_chinese = language_of(self.text) is Language.ZH
-        return [name[is_chinese] for name in names]
-
-
-_HEADLESS = re.compile(r"\b(?:the )?(?P<word>[a-z]+) ones\b")
-_HEADLESS_ZH = re.compile(r"^(?:只要?|只看|仅|和|还有|除了?|去掉|不要|那)*(?P<word>\w)的(?:呢|都?标?出?来?)$")
-
-
-def with_heads(text: str, memory: Memory, terminology: Terminology) -> str:
-    """Return a line with the names that its bare adjectives mean: "only the white ones" after blood cells."""
-    plain = plain_words(text)
-    match = _HEADLESS.search(plain) or _HEADLESS_ZH.search(plain)
-    if match is None or not memory.turns or terminology.find(plain):
-        return text
-    for english, chinese in recall(memory.turns, terminology).names:
-        whole = f"{match['word']} {english.partition(' ')[2]}" if plain.isascii() else f"{match['word']}{chinese[1:]}"
-        if len(terminology.find(whole)) == 1 and terminology.mask(whole) == "\0":
-            old = match.group() if plain.isascii() else f"{match['word']}的"
-            return plain.replace(old, f"the {whole}" if plain.isascii() else whole)
-    return text
 
 
 def refer(line: Conversation) -> Chosen | None:
@@ -141,35 +37,17 @@ def refer(line: Conversation) -> Chosen | None:
     text = plain_words(line.text)
     if _CORNER.fullmatch(text):
         raise UsageError("task.impossible_relation")
-    reference = read_reference(_without_own_names(text, line))
-    if reference is None and (meant := _meant_of_generic(text, line)):
+    reference = read_reference(without_own_names(text, line))
+    if reference is None and (meant := meant_of_generic(text, line)):
         word, names = meant
         reference = read_reference(text.replace(word, "one"))
         line = replace(line, recalled=replace(line.recalled, last=names, things=(), focus=()))
         reference = reference if reference and reference.points is Points.SIZE else None
-    if reference is None:
+    if reference is None or (_ORGAN.search(text) and any(is_finding(english) for english, _ in line.recalled.last)):
         return None
     if reference.wants_sum:
         raise UsageError("follow.no_sum")
     return _RULES[reference.points](reference, line)
-
-
-def _meant_of_generic(text: str, line: Conversation) -> tuple[str, tuple[BilingualName, ...]] | None:
-    """Return a generic word of a line and the names of the conversation that it stands for: "the biggest cell"."""
-    intent = understand(text, line.terminology, line.modality)
-    if len(intent.generic) != 1 or line.terminology.find(text):
-        return None
-    names = tuple(name for name in line.recalled.names if name in intent.names)
-    return (intent.generic[0], names) if len(names) > 1 else None
-
-
-def _without_own_names(text: str, line: Conversation) -> str:
-    """Leave out a name that the last line was about: "the bigger vessel" after the vessels."""
-    names = line.terminology.find(text)
-    if len(names) != 1 or names[0] not in line.recalled.last or len(line.recalled.last) > 1:
-        return text
-    has_one = any(word in text.split() for word in ("other", "another", "bigger", "larger", "smaller"))
-    return line.terminology.mask(text).replace("\0", "one") if has_one else text
 
 
 def _group(reference: Reference, line: Conversation) -> Chosen | None:
@@ -179,8 +57,7 @@ def _group(reference: Reference, line: Conversation) -> Chosen | None:
     names = _names_of_group(reference.count, line)
     if reference.kind is Kind.COMPARE and len(names) < 2:
         raise UsageError("follow.too_few", count=2, names=line.listed(names))
-    kind = reference.kind or (line.recalled.kind if line.recalled.kind is Kind.MEASURE else None)
-    return line.about(kind if reference.kind or len(names) < 2 else None, names)
+    return line.about(reference.kind, names)
 
 
 def _names_of_group(count: int, line: Conversation) -> Sequence[BilingualName]:
@@ -199,7 +76,8 @@ def _names_of_group(count: int, line: Conversation) -> Sequence[BilingualName]:
 def _ordinal(reference: Reference, line: Conversation) -> Chosen | None:
     """Ask about "the second one", "the last two": of the names of the last list, or of the boxes of its name."""
     things = line.recalled.things
-    first = len(things) - reference.count if reference.is_last else reference.rank - 1
+    end = len(things) - reference.rank + 1
+    first = end - reference.count if reference.is_last else reference.rank - 1
     chosen = things[max(first, 0) : first + reference.count]
     if first < 0 or len(chosen) < reference.count:
         raise _only(line, len(things))
@@ -228,6 +106,9 @@ def _other(reference: Reference, line: Conversation) -> Chosen | None:
         return replace(asked, request=FromBoxes(Kind.COUNT, asked.intent.names, others=True))
     if len(last) == 1 and (pair := other_side(last[0], line.terminology)) and (not recalled.focus or pair in recalled.names):
         return _of_things(reference, line, [Thing(pair)])
+    named = {thing.name for thing in recalled.focus}
+    if named and len(last) == 2 and len(named) == 1:  # "which is smaller?" of two
+        return _of_things(reference, line, [Thing(name) for name in last if name not in named])
     if recalled.focus and all(thing.box for thing in recalled.things):
         chosen = {thing.box for thing in recalled.focus}
         others = [thing for thing in recalled.things if thing.box not in chosen]
@@ -331,7 +212,8 @@ def _names_of_side(side: str, line: Conversation) -> list[BilingualName]:
 def _bare(reference: Reference, line: Conversation) -> Chosen | None:
     """Ask about what the last answer chose, or what the last question named: "how big?"."""
     if reference.kind in (Kind.MEASURE, Kind.SIDE, Kind.LOCATE, Kind.SEGMENT) and line.recalled.focus:
-        if all(thing.box for thing in line.recalled.focus):
+        is_part = reference.is_plural and len(line.recalled.focus) == 1 < len(line.recalled.last)
+        if all(thing.box for thing in line.recalled.focus) and not is_part:
             return line.about(reference.kind, [], line.recalled.focus)
     if line.is_after_report or (reference.kind not in (Kind.MEASURE, Kind.COUNT) and not line.is_after_list):
         return None

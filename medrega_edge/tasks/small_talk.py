@@ -19,6 +19,12 @@ _WHAT_IS_A_SCORE = re.compile(
     r"what (?:do you mean by|did you mean by|does|is|are) (?:the |a |that )?(?:scores?|confidence)(?: mean)?"
     r"|(?:什么是|什么叫)?(?:得分|置信度|分数)(?:是什么)?(?:意思)?"
 )
+_OTHER_LANGUAGE = re.compile(
+    r"(?:please |say |answer |it |that |this |again |now |and )*(?:in|to) (?:french|german|spanish|italian|japanese"
+    r"|korean|russian|portuguese"
+    r"|arabic|hindi|dutch)(?: please)?"
+    r"|(?:请|用|换成|改成|说|讲)*(?:日|法|德|俄|韩|西班牙|葡萄牙|意大利|阿拉伯)[文语](?:回答|说|讲|吧)*"
+)
 _BYE = re.compile(
     r"(?:ok(?:ay)? |well |so |and |thanks? |thank you |good )*(?:good ?bye|bye(?: bye)?|see you(?: later)?|cheerio)"
     r"(?: (?:now|then|thanks|thank you))*"
@@ -65,6 +71,8 @@ def reply(text: str, answer: Answer | None) -> Message | None:
         return Message("follow.bye")
     if _THANKS.fullmatch(plain):
         return Message("chat.welcome")
+    if _OTHER_LANGUAGE.fullmatch(plain):
+        return Message("follow.languages")
     if _WHAT_IS_A_SCORE.fullmatch(plain):
         return Message("follow.score")
     return how_sure(answer) if answer is not None and _ARE_YOU_SURE.fullmatch(plain) else None

@@ -6,25 +6,28 @@ What the conversation is about stays the subject: the new name is a place, and n
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.memory import Chosen
 from medrega_edge.tasks.reference_words import plain_words
-from medrega_edge.tasks.references import Conversation
+from medrega_edge.tasks.spoken import Conversation
 from medrega_edge.vocabulary.wording import is_finding, is_single
 
 _EITHER_SIDE = re.compile(
     r"^(?:so |and |is (?:it|that|this) |are they |(?:in|on|at) )*(?:the )?(?:left or (?:in |on )?(?:the )?right"
     r"|right or (?:in |on )?(?:the )?left) \w+(?: \w+)?$"
+    r"|^(?:so |and |in )*(?:the )?(?:left|right) \w+ or (?:in )?(?:the )?(?:left|right)(?: \w+)?$"
     r"|^(?:它们?|那|是|位于|长|在)*左[边侧]?(?:的)?\w{0,4}还是(?:在)?右[边侧]?(?:的)?\w{0,4}$"
 )
 _PLACE_OF_IT = re.compile(
-    r"^(?:so |and |but |or )*(?:(?:is|are|was|does|lies?) (?:it|they|that|this|these|those|one)(?: (?:also|lie|located"
+    r"^(?:so |and |but |or )*(?:(?:is|are|was|does|lies?) (?:it|they|that|this|these|those|one(?: of (?:them|these))?"
+    r"|any(?: of (?:them|these))?|(?:both|all)(?: of them)?)(?: (?:also|lie|located"
     r"|really))? )?"
     r"(?:to the |on the )?(?:in(?:side)?|within|left of|right of|above|below|under|behind|near|close to|next to"
     r"|in front of|between|at) (?:the |her |his )?\w+(?: \w+){0,3}$"
-    r"|^(?:那|是不是|是否|会不会)*(?:它们?)?(?:是|也|就)?(?:不是)?(?:长|位)?[在于]\w{1,8}?(?:里面?|内|中|上|下|左|右|前|后|旁|附近|里头)[面边侧方]?(?:吗|么|呢|不)?$"
+    r"|^(?:那|是不是|是否|会不会)*(?:它们?)?(?:是|也|就)?(?:不是)?(?:长|位)?[在于]\w{1,8}?(?:里面?|内|中|上|下|左|右|前|后|旁|附近|里头|叶|段|区|部)[面边侧方]?(?:吗|么|呢|不)?$"
 )
 _RELATIVE = re.compile(r"\b(?:relative|in relation|with respect|in comparison) to\b|相对于?")
 _FROM = re.compile(
@@ -73,7 +76,9 @@ def _distance(line: Conversation, names: tuple[tuple[str, str], ...], text: str,
             if rest and not _PRONOUN.search(rest):
                 raise UsageError("follow.unknown_place", place=rest)
         return None
-    subject = line.recalled.last if len(line.recalled.last) == 1 else line.recalled.last[:1]
     if len(names) > 1:
         raise UsageError("follow.which_of", names=line.listed(names))
-    return line.about(Kind.DISTANCE, [*subject, *names])
+    asked = line.about(Kind.DISTANCE, [*line.recalled.last[:1], *names])
+    if len(line.recalled.focus) != 1 or line.recalled.focus[0].name != line.recalled.last[0]:
+        return asked
+    return replace(asked, boxes=tuple(thing.box for thing in line.recalled.focus if thing.box), beside=names)

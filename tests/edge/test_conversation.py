@@ -15,9 +15,9 @@ from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.memory import Chosen, Memory, recall
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reference_words import Points, plain_words, read_reference
-from medrega_edge.tasks.references import with_heads
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.small_talk import language_in, reply
+from medrega_edge.tasks.spoken import with_heads
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
 from tests.edge.test_derived import answer
@@ -119,6 +119,8 @@ def test_a_reference_means_the_names_of_the_last_questions(turns, line, kind, na
         ("第三個", [2]),
         ("the last two", [1, 2]),
         ("最后一个", [2]),
+        ("倒数第二个", [1]),
+        ("number 3", [2]),
         ("the second largest", [0]),
         ("最小的", [2]),
         ("the two largest", [1, 0]),
@@ -151,6 +153,28 @@ def test_a_superlative_with_a_size_gets_the_size(line, box):
     request = said(talk([NUCLEUS]), line)
     assert (request.intent.kind, request.boxes) == (Kind.MEASURE, (BOXES["cell nucleus"][box],))
     assert len(answered(request).facts["sizes"]) == 1
+
+
+@pytest.mark.parametrize(("line", "name"), [("which one is smaller?", "spleen"), ("哪个更大", "liver")])
+def test_after_a_comparison_it_is_the_one_that_was_asked_for(line, name):
+    memory = talk([LIVER], [SPLEEN])
+    said(memory, line)
+    assert names_of(going_back("how big is it?", memory, TERMS)) == [name]
+    assert names_of(going_back("how big are they?", memory, TERMS)) == ["liver", "spleen"]
+    assert names_of(going_back("the other one", memory, TERMS)) == ["liver" if name == "spleen" else "spleen"]
+
+
+def test_the_distance_of_a_chosen_box_is_that_of_the_box():
+    memory = talk([NUCLEUS], asked([NUCLEUS], text="the smallest nucleus"))
+    told = answered(going_back("how far is it from the liver?", memory, TERMS))
+    assert [region.box for region in told.regions] == [BOXES["cell nucleus"][2], *BOXES["liver"]]
+
+
+def test_a_place_does_not_become_the_subject():
+    memory = talk([CANCER])
+    said(memory, "how far is it from the heart?")
+    assert names_of(going_back("right lung or left lung?", memory, TERMS)) == ["lung cancer"]
+    assert names_of(going_back("how big is it?", memory, TERMS)) == ["lung cancer"]
 
 
 def test_the_rest_of_the_boxes_is_the_other_one():
@@ -333,6 +357,7 @@ def test_what_is_shown_again_are_boxes():
         ("谢谢医生", "chat.welcome"),
         ("ok thank you", "chat.welcome"),
         ("what did you mean by score?", "follow.score"),
+        ("in French please", "follow.languages"),
     ],
 )
 def test_small_talk_gets_a_friendly_line(line, code):
