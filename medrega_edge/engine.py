@@ -408,8 +408,9 @@ class Engine:
         """Return the request of a question in a conversation about an image; raises UsageError as `request`."""
         from medrega_edge.tasks.conversation import going_back, with_left_out
         from medrega_edge.tasks.spoken import with_heads
+        from medrega_edge.tasks.unsaid import corrected
 
-        text = with_heads(text, memory, self.terminology)
+        text = with_heads(corrected(text), memory, self.terminology)
         back = going_back(text, memory, self.terminology, self.modality(image), self.has_masks)
         if back is not None:
             return with_left_out(back, memory, self.terminology)

@@ -17,7 +17,7 @@ from medrega_edge.vocabulary.wording import simplified
 _REMOVES = re.compile(
     r"\b(?:without|remove|drop|hide|leave out|take away|delete|minus|exclude|excluding|except(?: for)?|but not|not"
     r"|(?<=\w )no)\b"
-    r"|去掉|去除|除去|除掉|删掉|删除|移除|排除|不要|不包括|不包含|不含|除了?|别标"
+    r"|去掉|去除|除去|除掉|删掉|删除|移除|不要|不包括|不包含|不含|除了?|别标"
 )
 _ADDS = re.compile(
     r"\b(?:add|include|plus|(?:put|bring)(?=.* back\b))\b|加上|加入|添加|补上|算上|再加|(?<!增)加(?!重|大|强)"
@@ -31,7 +31,7 @@ _OWN_QUESTION = re.compile(
     r"还有|有没有|什么|有哪|\b(?:what|else|is|are|does|was)\b|所有器官|\b(?:organs?|everything|anything)\b|器官|怎么"
 )
 _PARTS = re.compile(r"[,，;；]|\b(?:but|just|only|not|without)\b|不要|而是|只要")
-_ALL = re.compile(r"\ball\b(?! of)|所有|全部|都")
+_ALL = re.compile(r"\ball\b(?! of)|\bexclud|所有|全部|都")
 _NOT_THIS_SIDE = re.compile(r"\bnot (?:the )?(left|right) (?:one|(\w+)) but (?:the )?(?:left|right|other) (?:one|side)\b")
 _IT = re.compile(r"\b(?:it|that|this|that one|this one|them|these|those)\b|它们?|[这那]个?")
 
@@ -52,7 +52,7 @@ def change(line: Conversation) -> Chosen | None:
     if found is None or not line.recalled.names or _OWN_QUESTION.search(text):
         return None
     rest = f"{text[: found.start()]} {text[found.end() :]}"
-    if match and sum(bool(line.terminology.find(part)) for part in _PARTS.split(simplified(line.text))) > 1:
+    if match and sum(bool(_names_in(part, line)[0]) for part in _PARTS.split(simplified(line.text))) > 1:
         return None  # "just the liver, not the tumors" says itself what to keep
     names, unread = _names_in(rest, line)
     if not says_no_more(_AFTERWORDS.sub(" ", unread)):
@@ -65,7 +65,7 @@ def change(line: Conversation) -> Chosen | None:
         together = {*line.recalled.names, *names}
         return _about(line, tuple(name for name in dict.fromkeys([*line.recalled.mentioned, *names]) if name in together))
     if not set(names) & set(line.recalled.names) and _ALL.search(text):
-        return None  # all organs but these
+        return None  # all organs but these; or "exclude" in the sense of "rule out"
     if not set(names) & set(line.recalled.names):
         raise UsageError("follow.not_among", names=line.listed(names), known=line.listed(line.recalled.names))
     left = tuple(name for name in line.recalled.names if name not in names)

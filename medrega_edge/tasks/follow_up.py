@@ -284,6 +284,7 @@ def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found:
         or text in TYPE_OF_LESION
         or not (intent.generic or intent.unknown or intent.names)
         or not words.SAME_NAMES.search(text)
+        or (intent.unknown and not intent.generic and not words.IN_IT.search(text))  # "is it glaucoma?"
     ):
         return text
     before = names_before(last, terminology, found)

@@ -79,3 +79,7 @@ NORMAL = re.compile(
 )
 RATIO = re.compile(r"\bratio\b|比值|比例", re.IGNORECASE)
 OUTLINE = re.compile(r"\b(?:segment|outline|contour|delineate|trace)\b|分割|勾[画勒]|描边|轮廓", re.IGNORECASE)
+IN_IT = re.compile(
+    r"\b(?:in|inside|within|of|on|near|around|with|to|from|has|have|does|do) (?:it|they|them|that|these|those)\b|\bits\b|它",
+    re.IGNORECASE,
+)

@@ -196,7 +196,7 @@ class Recalled:
     those of each turn; `mentioned` are all names, also those that it is no longer about. `boxes` are the regions of a name
     in the last answer that showed them all, `guessed` the boxes that are best guesses. `focus` are the boxes that the last
     answer chose, `things` what an ordinal counts. `missing` are English names that were not found. `kind` is the last kind
-    of question.
+    of question. `has_list` tells that the names come from a list of what is visible.
     """
 
     names: tuple[BilingualName, ...] = ()
@@ -208,6 +208,7 @@ class Recalled:
     things: tuple[Thing, ...] = ()
     missing: frozenset[str] = frozenset()
     mentioned: tuple[BilingualName, ...] = ()
+    has_list: bool = False
     kind: Kind = Kind.LOCATE
 
     def regions(self, name: BilingualName) -> tuple[Region, ...]:
@@ -281,6 +282,7 @@ def _with_turn(
             by_label[each][0] for each in answer.not_found if each in by_label
         }
     now = replace(before, names=names, last=last, boxes=boxes, guessed=guessed, missing=missing, kind=kind)
+    now = replace(now, has_list=is_list or (before.has_list and not is_new))
     if turn.is_narrowed:
         return replace(now, focus=tuple(Thing(name, region.box) for name, region in shown))
     recent = (*before.recent, last)

@@ -13,7 +13,7 @@ from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.prompts.intent.naming import without_side
 from medrega_edge.tasks.derived import FromBoxes
-from medrega_edge.tasks.memory import BySize, Chosen, Thing, latest
+from medrega_edge.tasks.memory import BySize, Chosen, Recalled, Thing, latest
 from medrega_edge.tasks.reference_words import Points, Reference, plain_words, read_reference
 from medrega_edge.tasks.spoken import Conversation, meant_of_generic, without_own_names
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
@@ -21,6 +21,7 @@ from medrega_edge.vocabulary.wording import is_finding, is_of_many, is_single
 
 _KEPT = (Kind.MEASURE, Kind.SIDE)  # what "the second one?" asks again
 _ORGAN = re.compile(r"\borgans?\b|器官")
+_HERE = re.compile(r"\b(?:here|image|picture|scan)\b|图|这里")
 _CORNER = re.compile(
     r"(?:and |only |just |what about |the |ones? )*(?:upper|lower|top|bottom)[ -]?(?:left|right)(?: ones?)?"
     r"|[左右][上下](?:[边方角面])?的?(?:那?[个颗处根])?呢?"
@@ -43,11 +44,17 @@ def refer(line: Conversation) -> Chosen | None:
         reference = read_reference(text.replace(word, "one"))
         line = replace(line, recalled=replace(line.recalled, last=names, things=(), focus=()))
         reference = reference if reference and reference.points is Points.SIZE else None
-    if reference is None or (_ORGAN.search(text) and any(is_finding(english) for english, _ in line.recalled.last)):
+    if reference is None or (_ORGAN.search(text) and not _is_of_organs(text, reference, line.recalled)):
         return None
     if reference.wants_sum:
         raise UsageError("follow.no_sum")
     return _RULES[reference.points](reference, line)
+
+
+def _is_of_organs(text: str, reference: Reference, recalled: Recalled) -> bool:
+    """Whether "which organ is the largest?" means organs that the conversation named, not all of the image."""
+    are_organs = len(recalled.names) > 1 and not any(is_finding(english) for english, _ in recalled.names)
+    return recalled.has_list or reference.points is Points.GROUP or (are_organs and not _HERE.search(text))
 
 
 def _group(reference: Reference, line: Conversation) -> Chosen | None:
@@ -181,7 +188,7 @@ def _pool(reference: Reference, line: Conversation) -> Sequence[BilingualName]:
 def _place(reference: Reference, line: Conversation) -> Chosen | None:
     """Ask about the left one, the top one: of a pair of sides, or of the boxes of the last name."""
     recalled, side = line.recalled, reference.side
-    kept = (Kind.MEASURE, Kind.COUNT) if side in ("left", "right") else (Kind.MEASURE,)
+    kept = (Kind.MEASURE,) if reference.is_one or side in ("top", "bottom") else (Kind.MEASURE, Kind.COUNT)
     kind = reference.kind or (recalled.kind if recalled.kind in kept else None)
     if side in ("left", "right") and (of_side := _names_of_side(side, line)):
         return line.about(kind, of_side)

@@ -36,6 +36,7 @@ _FROM = re.compile(
 )
 _ONE_BESIDE = re.compile(r"\bthe one (?:below|above|beside|behind|under|next to)\b")
 _NORMAL_ONE = re.compile(r"\bthe (?:normal|healthy|abnormal|diseased) one\b|(?:正常|健康|异常|有病)的那")
+_PAIRED_PARTS = re.compile(r"\b(?:eye|breast|arm|leg|hand|foot|knee|hip|shoulder)\b|[眼乳手脚腿肩膝]")  # of the image itself
 _PRONOUN = re.compile(r"\b(?:it|they|that|this|them|each other)\b|它")
 
 
@@ -56,7 +57,7 @@ def in_place(line: Conversation) -> Chosen | None:
     if any(is_finding(english) for english, _ in names):
         return None
     are_findings = all(is_finding(english) for english, _ in before)
-    if _EITHER_SIDE.search(text) and names and are_findings:
+    if _EITHER_SIDE.search(text) and names and are_findings and not _PAIRED_PARTS.search(text):
         return line.about(Kind.SIDE, before, line.recalled.focus)
     if _FROM.search(text):
         return _distance(line, tuple(names), text, intent.unknown)

@@ -19,6 +19,13 @@ _OPENING = re.compile(
     r"|^\W*(?:不对|不是|错了|不)(?:[，, 。]+(?:我?[说指要问]的?是)?|我[说指要问]的是)(?=\w)",
     re.IGNORECASE,
 )
+_CORRECTS_ITSELF = re.compile(
+    r"^.*\b(?:where|show|locate|find)\b[^?.!]*[?.!,;] *(?:no|sorry|wait)\b"
+    r"(?: *[,.;]+ *(?:i (?:meant|mean|want) )?| +i (?:meant|mean|want) )(?P<said>(?:the )?[\w ]+?)[?.! ]*$"
+    r"|^.*(?:在哪|定位|找|标)[^？?。]*[？?。，] *(?:不对|错了|不是)[，, ]*"
+    r"我?(?:要|说的是|指的是|问的是|想要|是说)(?P<said_zh>\w+?)[。？! ]*$",
+    re.IGNORECASE,
+)
 _FORGET = re.compile(r"^\W*(?:forget (?:that|it)|never ?mind)\W+(?=\w)|^\W*算了[，, 。]+", re.IGNORECASE)
 _ROUGHLY = re.compile(r"\b(?:roughly|approximately)\b ?|大概|大约|差不多", re.IGNORECASE)
 _ENDING = re.compile(
@@ -76,6 +83,15 @@ def completed(text: str, last: TaskRequest, terminology: Terminology, listed: Se
         if found and found[0] not in before:
             return f"and {whole}?" if match[1] else f"{whole}呢"
     return text
+
+
+def corrected(text: str) -> str:
+    """Return what a line that corrects itself asks in the end: "where is the liver? no, the spleen"."""
+    match = _CORRECTS_ITSELF.match(text)
+    if match is None:
+        return text
+    said = (match["said"] or match["said_zh"]).strip()
+    return f"where is {said}?" if text.isascii() else f"{said}在哪里"
 
 
 def is_correction(text: str) -> bool:

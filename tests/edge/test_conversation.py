@@ -12,12 +12,14 @@ from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.tasks.conversation import about_box, going_back, with_left_out
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
+from medrega_edge.tasks.follow_up import pointing_back
 from medrega_edge.tasks.memory import Chosen, Memory, recall
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reference_words import Points, plain_words, read_reference
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.small_talk import language_in, reply
 from medrega_edge.tasks.spoken import with_heads
+from medrega_edge.tasks.unsaid import corrected
 from medrega_edge.tasks.vqa import AnswerQuestion
 from medrega_edge.vocabulary.terminology import Terminology
 from tests.edge.test_derived import answer
@@ -226,6 +228,7 @@ def test_what_cannot_be_resolved_is_refused(turns, line, code):
     "line",
     [
         "is that normal?",
+        "what is the smallest organ here?",
         "write a report",
         "what is between them?",
         "and the pancreas?",
@@ -274,7 +277,10 @@ def test_an_exclusion_that_leaves_nothing_is_refused(line, code):
     assert caught.value.message.code == code
 
 
-@pytest.mark.parametrize("line", ["just the liver, not the spleen", "no not the liver, the spleen", "除了肝脏还有什么"])
+@pytest.mark.parametrize(
+    "line",
+    ["just the liver, not the spleen", "no not the liver, the spleen", "除了肝脏还有什么", "all organs except the pancreas"],
+)
 def test_a_line_that_says_what_to_keep_is_its_own_question(line):
     assert going_back(line, talk([LIVER], [SPLEEN]), TERMS) is None
 
@@ -418,6 +424,24 @@ def test_a_correction_takes_back_what_the_line_before_named():
     request = asked([SPLEEN])
     memory.remember(request, answered(request), "sorry, I meant the spleen")
     assert names_of(going_back("both", memory, TERMS)) == ["liver", "spleen"]
+
+
+@pytest.mark.parametrize(
+    ("line", "whole"),
+    [
+        ("where is the liver? no, I meant the spleen", "where is the spleen?"),
+        ("肝脏在哪里？不对，我要脾脏", "脾脏在哪里"),
+        ("show everything, no liver", None),
+        ("where is the liver? no idea what this is, but is it normal?", None),
+    ],
+)
+def test_a_line_may_correct_itself(line, whole):
+    assert corrected(line) == (whole or line)
+
+
+@pytest.mark.parametrize(("line", "is_filled"), [("is it glaucoma?", False), ("any stenosis in it?", True)])
+def test_an_unknown_name_is_no_part_of_what_was_named(line, is_filled):
+    assert (pointing_back(line, Detect("liver"), TERMS) != line) is is_filled
 
 
 def test_a_new_list_begins_anew():
