@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Kind, understand
-from medrega_edge.tasks.memory import Chosen
+from medrega_edge.tasks.memory import Chosen, Thing
 from medrega_edge.tasks.reference_words import plain_words, says_no_more
-from medrega_edge.tasks.references import other_side
+from medrega_edge.tasks.references import other_side, refer
 from medrega_edge.tasks.spoken import Conversation
 from medrega_edge.tasks.unsaid import is_correction
 from medrega_edge.vocabulary.terminology import BilingualName
@@ -17,7 +19,7 @@ from medrega_edge.vocabulary.wording import simplified
 _REMOVES = re.compile(
     r"\b(?:without|remove|drop|hide|leave out|take away|delete|minus|exclude|excluding|except(?: for)?|but not|not"
     r"|(?<=\w )no)\b"
-    r"|去掉|去除|除去|除掉|删掉|删除|移除|不要|不包括|不包含|不含|除了?|别标"
+    r"|去掉|去除|除去|除掉|删掉|删除|移除|不要(?!紧)|不包括|不包含|不含|除了?|别标"
 )
 _ADDS = re.compile(
     r"\b(?:add|include|plus|(?:put|bring)(?=.* back\b))\b|加上|加入|添加|补上|算上|再加|(?<!增)加(?!重|大|强)"
@@ -30,6 +32,7 @@ _AFTERWORDS = re.compile(
 _OWN_QUESTION = re.compile(
     r"还有|有没有|什么|有哪|\b(?:what|else|is|are|does|was)\b|所有器官|\b(?:organs?|everything|anything)\b|器官|怎么"
 )
+_TAKES_AWAY = re.compile(r"^(?:and |but |please |now )*(?:without|remove|drop|hide|delete)\b|去掉|去除|删掉|删除|移除|^除了")
 _PARTS = re.compile(r"[,，;；]|\b(?:but|just|only|not|without)\b|不要|而是|只要")
 _ALL = re.compile(r"\ball\b(?! of)|\bexclud|所有|全部|都")
 _NOT_THIS_SIDE = re.compile(r"\bnot (?:the )?(left|right) (?:one|(\w+)) but (?:the )?(?:left|right|other) (?:one|side)\b")
@@ -55,6 +58,8 @@ def change(line: Conversation) -> Chosen | None:
     if match and sum(bool(_names_in(part, line)[0]) for part in _PARTS.split(simplified(line.text))) > 1:
         return None  # "just the liver, not the tumors" says itself what to keep
     names, unread = _names_in(rest, line)
+    if match and not names and not _IT.search(rest):
+        return _without_chosen(line, rest, is_clear=_TAKES_AWAY.search(text) is not None)
     if not says_no_more(_AFTERWORDS.sub(" ", unread)):
         return None
     if not names and match and _IT.search(rest):
@@ -72,6 +77,34 @@ def change(line: Conversation) -> Chosen | None:
     if not left:
         raise UsageError("follow.nothing_left", names=line.listed(names))
     return _about(line, left)
+
+
+def _without_chosen(line: Conversation, rest: str, is_clear: bool) -> Chosen | None:
+    """Take away what the rest of a line points to: "without the left one", 去掉最大的.
+
+    Raises UsageError where a line that is clear about taking away does not tell what.
+    """
+    chosen = refer(replace(line, text=_AFTERWORDS.sub(" ", rest)))
+    if chosen is None:
+        if is_clear:
+            raise UsageError("task.only_left_out")
+        return None
+    gone = set(chosen.boxes)
+    things = line.recalled.things
+    if gone and len(line.recalled.names) == 1 and all(thing.box for thing in things):
+        left = [thing for thing in things if thing.box not in gone]
+        if len(left) < len(things):
+            return _about_boxes(line, left, chosen)
+    names = tuple(name for name in line.recalled.names if name not in chosen.intent.names)
+    if not names:
+        raise UsageError("follow.nothing_left", names=line.listed(chosen.intent.names))
+    return _about(line, names)
+
+
+def _about_boxes(line: Conversation, left: Sequence[Thing], chosen: Chosen) -> Chosen:
+    if not left:
+        raise UsageError("follow.nothing_left", names=line.listed(chosen.intent.names))
+    return line.about(None, [], left)
 
 
 def _other_side(line: Conversation, said: str, name: str | None) -> Chosen | None:

@@ -92,7 +92,8 @@ _ORDINALS = (
     ),
     re.compile(
         rf"(?P<from_end>倒数)第(?P<back>[一二三四五六1-9]){_UNIT}"
-        rf"|(?P<last>最后)(?:(?P<count>[两二三四五六2-9])|一)?{_UNIT}?|第(?P<rank>[一二三四五六1-9]){_UNIT}|前(?P<first>[两二三四五六2-9]){_UNIT}"
+        rf"|(?P<last>最后|后(?=[两二三四五六2-9]))(?:(?P<count>[两二三四五六2-9])|一)?{_UNIT}?|第(?P<rank>[一二三四五六1-9]){_UNIT}"
+        rf"|前(?P<first>[两二三四五六2-9]){_UNIT}"
     ),
 )
 _OTHERS = re.compile(rf"\b(?:the )?other(?:s| ones?)?\b|\banother(?: one)?\b|另外?一?{_UNIT}|另外?的?那{_UNIT}")
@@ -110,7 +111,7 @@ _WHICH_MOST = re.compile(
 _WHICH_SIDE = re.compile(
     rf"\b(?:which|what)(?: ones?)?(?: of (?:them|these|those|the two|the three))? (?:is|are|lies?) (?:on|at"
     rf"|to) the (?:left|right)\b"
-    rf"|[哪谁]一?{_UNIT}?是?在[左右][边侧]?"
+    rf"|[哪谁]一?(?:{_UNIT}|些)?是?在[左右][边侧]?|[左右][边侧]?的是[哪谁]一?(?:{_UNIT}|些)?"
 )
 _PLURAL = re.compile(r"\b(?:they|them|their|these|those)\b|它们")
 _ANY = re.compile(r"\b(?:is|are) there\b|\bany\b|还有|有没有|有.*吗")
@@ -142,7 +143,8 @@ _PLACES = [(side, re.compile(pattern.replace("{u}", _UNIT))) for side, pattern i
 _KINDS = (
     (
         Kind.COUNT,
-        r"\bhow many(?: (?:areas?|spots?|places?|sites?|pockets?|lesions?))?(?: are there)?\b|^are there (?:two|three"
+        r"\bhow many(?: (?:areas?|spots?|places?|sites?|pockets?|lesions?))?(?: are there)?\b|^is there (?:only"
+        r"|just) one$|^are there (?:two|three"
         r"|several|more than one)\b|多少{u}|有?几{u}|只有一{u}",
     ),
     (

@@ -261,6 +261,19 @@ def test_names_are_taken_away_and_added(line, names):
     assert names_of(going_back(line, talk([LIVER], [SPLEEN]), TERMS)) == names
 
 
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [("without the left one", ["right kidney"]), ("去掉最大的", ["right kidney"]), ("除了第一个", ["right kidney"])],
+)
+def test_what_a_line_points_to_is_taken_away(line, names):
+    assert names_of(going_back(line, talk(KIDNEYS), TERMS)) == names
+
+
+@pytest.mark.parametrize(("line", "left"), [("without the largest", [0, 2]), ("去掉第一个", [1, 2])])
+def test_a_box_is_taken_away(line, left):
+    assert list(going_back(line, talk([NUCLEUS]), TERMS).boxes) == [BOXES["cell nucleus"][place] for place in left]
+
+
 def test_what_was_taken_away_comes_back_to_its_place():
     memory = talk([LIVER, SPLEEN, PANCREAS])
     assert names_of(said(memory, "remove the spleen", "all of them")) == ["liver", "pancreas"]
@@ -269,7 +282,12 @@ def test_what_was_taken_away_comes_back_to_its_place():
 
 @pytest.mark.parametrize(
     ("line", "code"),
-    [("without the liver", "follow.nothing_left"), ("去掉脾脏", "follow.not_among"), ("remove it", "follow.nothing_left")],
+    [
+        ("without the liver", "follow.nothing_left"),
+        ("去掉脾脏", "follow.not_among"),
+        ("remove it", "follow.nothing_left"),
+        ("去掉背景", "task.only_left_out"),
+    ],
 )
 def test_an_exclusion_that_leaves_nothing_is_refused(line, code):
     with pytest.raises(UsageError) as caught:
