@@ -96,7 +96,7 @@ _ORDINALS = (
         rf"|前(?P<first>[两二三四五六2-9]){_UNIT}"
     ),
 )
-_OTHERS = re.compile(rf"\b(?:the )?other(?:s| ones?)?\b|\banother(?: one)?\b|另外?一?{_UNIT}|另外?的?那{_UNIT}")
+_OTHERS = re.compile(rf"\b(?:the )?other(?:s| ones?)?\b|\banother(?: one)?\b|另外?(?:一|几)?{_UNIT}|另外?的?那{_UNIT}")
 _GROUPS = re.compile(
     rf"\b(?:both|all)(?: (?P<count>{_NUMBER}))?(?: of)?(?: (?:them|these|those|the (?P<of>{_NUMBER})))?\b"
     rf"|\b(?:of|among) (?:them|these|those|the (?P<of2>{_NUMBER})|all)(?: of (?:them|these))?\b"
@@ -153,13 +153,14 @@ _KINDS = (
         r"|多[大长宽高]|大小|尺寸|直径"
         r"|[用以]?厘米(?:表示)?",
     ),
-    (Kind.SIDE, r"\b(?:which|what|its|their) sides?\b|哪一?[侧边]"),
+    (Kind.SIDE, r"\b(?:which|what|its|their) sides?\b|\bleft or (?:on the )?right\b|哪一?[侧边]|左[边侧]?还是在?右[边侧]?"),
     (
         Kind.LOCATE,
         r"\bwhere\b|\b(?:show|locate|mark|find|display|draw|box|highlight|circle|see|look at)\b"
         r"|在?哪[里儿]?(?!{u}|种|一)|什么位置|位置"
         r"|[标圈框画][出示注上记]?|找[出到]?|显示|定位",
     ),
+    (Kind.COMPARE, r"\bcompare\b|比较|对比"),
     (Kind.SEGMENT, r"\b(?:outline|segment|contour)\b|分割|勾画|轮廓"),
 )
 _KIND_WORDS = [(kind, re.compile(pattern.replace("{u}", _UNIT))) for kind, pattern in _KINDS]
@@ -266,7 +267,9 @@ def _main(text: str) -> tuple[Reference | None, str]:
             return Reference(Points.ORDINAL, rank=rank, count=count, is_last=is_last), _without(text, match)
     if match := _OTHERS.search(text):
         return Reference(
-            Points.OTHER, is_one=not match.group().endswith("s"), asks_if_any=_ANY.search(text) is not None
+            Points.OTHER,
+            is_one=not match.group().endswith("s") and "几" not in match.group(),
+            asks_if_any=_ANY.search(text) is not None,
         ), _without(text, match)
     for side, pattern in _PLACES:
         if match := pattern.search(text):

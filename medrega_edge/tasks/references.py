@@ -114,8 +114,11 @@ def _other(reference: Reference, line: Conversation) -> Chosen | None:
     if len(last) == 1 and (pair := other_side(last[0], line.terminology)) and (not recalled.focus or pair in recalled.names):
         return _of_things(reference, line, [Thing(pair)])
     named = {thing.name for thing in recalled.focus}
-    if named and len(last) == 2 and len(named) == 1:  # "which is smaller?" of two
-        return _of_things(reference, line, [Thing(name) for name in last if name not in named])
+    unnamed = [thing for thing in recalled.things if thing.box is None and thing.name not in named]
+    if named and unnamed and not set(last) - {thing.name for thing in recalled.things}:
+        if len(unnamed) == 1 or not reference.is_one:
+            return _of_things(reference, line, unnamed)
+        raise UsageError("follow.which_other", names=line.listed([thing.name for thing in unnamed]))
     if recalled.focus and all(thing.box for thing in recalled.things):
         chosen = {thing.box for thing in recalled.focus}
         others = [thing for thing in recalled.things if thing.box not in chosen]
@@ -222,6 +225,9 @@ def _bare(reference: Reference, line: Conversation) -> Chosen | None:
         is_part = reference.is_plural and len(line.recalled.focus) == 1 < len(line.recalled.last)
         if all(thing.box for thing in line.recalled.focus) and not is_part:
             return line.about(reference.kind, [], line.recalled.focus)
+    if reference.kind is Kind.COMPARE:
+        compared = line.recalled.last if len(line.recalled.last) > 1 else latest(line.recalled, 2)
+        return line.about(Kind.COMPARE, compared) if compared else None
     if line.is_after_report or (reference.kind not in (Kind.MEASURE, Kind.COUNT) and not line.is_after_list):
         return None
     return line.about(reference.kind, line.shown or line.recalled.last)

@@ -27,7 +27,9 @@ _PLACE_OF_IT = re.compile(
     r"|really))? )?"
     r"(?:to the |on the )?(?:in(?:side)?|within|left of|right of|above|below|under|behind|near|close to|next to"
     r"|in front of|between|at) (?:the |her |his )?\w+(?: \w+){0,3}$"
-    r"|^(?:那|是不是|是否|会不会)*(?:它们?)?(?:是|也|就)?(?:不是)?(?:长|位)?[在于]\w{1,8}?(?:里面?|内|中|上|下|左|右|前|后|旁|附近|里头|叶|段|区|部)[面边侧方]?(?:吗|么|呢|不)?$"
+    r"|^(?:那|是不是|是否|会不会)*(?:它们?)?(?:是|也|就)?(?:不是)?(?:长|位)?[在于]\w{1,8}?(?:里面?|内|中|上|下|左|右|前|后|旁|附近|里头|叶|段|区"
+    r"|部)[面边侧方]?(?:吗|么|呢|不)?$"
+    r"|^(?:那|是不是|是否)*(?:它们?)?(?:是|长|位)*[在于]\w{1,8}[吗么嘛]$"
 )
 _RELATIVE = re.compile(r"\b(?:relative|in relation|with respect|in comparison) to\b|相对于?")
 _FROM = re.compile(

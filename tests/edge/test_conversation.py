@@ -104,6 +104,7 @@ THREE = ([LIVER], [SPLEEN], [KIDNEYS[0]])
         (([LIVER], [SPLEEN]), "另一个多大", Kind.MEASURE, ["liver"]),
         ((KIDNEYS,), "左边那个多大", Kind.MEASURE, ["left kidney"]),
         (([KIDNEYS[0]],), "另一个呢", Kind.LOCATE, ["right kidney"]),
+        (([LIVER], [SPLEEN]), "compare them", Kind.COMPARE, ["liver", "spleen"]),
         (([POLYP],), "is there another one?", Kind.COUNT, ["polyp"]),
         (([NUCLEUS],), "how many of them?", Kind.COUNT, ["cell nucleus"]),
         ((CELLS,), "which is there the most of?", Kind.COUNT, ["white blood cell", "red blood cell"]),
@@ -177,6 +178,20 @@ def test_a_place_does_not_become_the_subject():
     said(memory, "how far is it from the heart?")
     assert names_of(going_back("right lung or left lung?", memory, TERMS)) == ["lung cancer"]
     assert names_of(going_back("how big is it?", memory, TERMS)) == ["lung cancer"]
+
+
+def test_the_others_are_the_rest_of_the_names():
+    memory = talk([LIVER, SPLEEN, KIDNEYS[0]])
+    said(memory, "the biggest")
+    assert names_of(going_back("and the other ones?", memory, TERMS)) == ["spleen", "left kidney"]
+    with pytest.raises(UsageError):
+        going_back("the other one", memory, TERMS)
+
+
+@pytest.mark.parametrize("line", ["最大的在左边还是右边", "is the largest on the left or right"])
+def test_the_side_of_the_largest_is_that_of_one_box(line):
+    request = going_back(line, talk([NUCLEUS]), TERMS)
+    assert (request.intent.kind, request.boxes) == (Kind.SIDE, (BOXES["cell nucleus"][1],))
 
 
 def test_the_rest_of_the_boxes_is_the_other_one():
@@ -325,6 +340,7 @@ def test_the_distance_asked_for_is_that_of_the_finding(line):
         ("in the heart?", "follow.place"),
         ("is it in the left lung?", "follow.place"),
         ("在心脏里吗", "follow.place"),
+        ("在右肺吗", "follow.place"),
         ("它在心脏左边吗", "follow.place"),
         ("how far is it from the left lung and the right lung", "follow.which_of"),
         ("离中线多远", "follow.unknown_place"),
