@@ -30,11 +30,11 @@ _AFTERWORDS = re.compile(
     r"|以外|之外|外|进[来去]|回[来去]|一起|其[他它余]的?|剩下的?|重新|再"
 )
 _OWN_QUESTION = re.compile(
-    r"还有|有没有|什么|有哪|\b(?:what|else|is|are|does|was)\b|所有器官|\b(?:organs?|everything|anything)\b|器官|怎么"
+    r"还有|有没有|什么|有哪|\b(?:what|else|is|are|does|was)\b|所有器官|\b(?:organs?|anything)\b|器官|怎么"
 )
 _TAKES_AWAY = re.compile(r"^(?:and |but |please |now )*(?:without|remove|drop|hide|delete)\b|去掉|去除|删掉|删除|移除|^除了")
 _PARTS = re.compile(r"[,，;；]|\b(?:but|just|only|not|without)\b|不要|而是|只要")
-_ALL = re.compile(r"\ball\b(?! of)|\bexclud|所有|全部|都")
+_ALL = re.compile(r"\ball\b(?! of)|\beverything\b|\bexclud|所有|全部|都")
 _NOT_THIS_SIDE = re.compile(r"\bnot (?:the )?(left|right) (?:one|(\w+)) but (?:the )?(?:left|right|other) (?:one|side)\b")
 _IT = re.compile(r"\b(?:it|that|this|that one|this one|them|these|those)\b|它们?|[这那]个?")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.prompts.intent import Intent, Kind, understand
@@ -25,6 +25,7 @@ class Conversation:
     """A line of a conversation beside what is recalled of it, and the `last` request.
 
     `shown` are the last names that the last answer found. With `has_masks` the package draws outlines.
+    `sides` are those that the last answer told of its names.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Conversation:
     modality: Modality | None = None
     has_masks: bool = False
     shown: Sequence[BilingualName] = ()
+    sides: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -48,7 +50,8 @@ class Conversation:
         recalled = recall(memory.turns, terminology)
         there = names_in(memory.answer, terminology) if memory.answer else set()
         shown = [name for name in recalled.last if set(name) & there]
-        return cls(text, recalled, terminology, memory.last, modality, has_masks, shown)
+        sides = (memory.answer.facts.get("sides") if memory.answer else None) or {}
+        return cls(text, recalled, terminology, memory.last, modality, has_masks, shown, sides)
 
     @property
     def is_after_report(self) -> bool:

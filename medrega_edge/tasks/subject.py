@@ -37,6 +37,8 @@ _FROM = re.compile(
     r"|^(?:那|它)*[离距]\w+(?:多远|多近|远)"
 )
 _ONE_BESIDE = re.compile(r"\bthe one (?:below|above|beside|behind|under|next to)\b")
+_BESIDE_NAME = re.compile(r"^(?:那|还有)*[上下][面边方]的\w+?呢?$|^(?:and |what about )*the \w+ (?:below|above)$")
+_OTHER_SIDE = re.compile(r"^(?:and |what about |how about |on )*the other side$|^那?(?:对侧|另外?一?[边侧])(?:呢|有吗)?$")
 _NORMAL_ONE = re.compile(r"\bthe (?:normal|healthy|abnormal|diseased) one\b|(?:正常|健康|异常|有病)的那")
 _PAIRED_PARTS = re.compile(r"\b(?:eye|breast|arm|leg|hand|foot|knee|hip|shoulder)\b|[眼乳手脚腿肩膝]")  # of the image itself
 _PRONOUN = re.compile(r"\b(?:it|they|that|this|them|each other)\b|它")
@@ -50,6 +52,10 @@ def in_place(line: Conversation) -> Chosen | None:
     text, before = plain_words(line.text), line.recalled.last
     if not before or set(line.terminology.find(text)) & set(before):
         return None
+    if _BESIDE_NAME.search(text) and line.terminology.find(text):
+        raise UsageError("task.impossible_relation")
+    if _OTHER_SIDE.search(text) and (side := _side_left(line)):
+        return line.about(Kind.LOCATE, before, side=side)
     if _ONE_BESIDE.search(text) and not all(is_single(english) for english, _ in before):
         raise UsageError("task.impossible_relation")
     if _NORMAL_ONE.search(text):
@@ -69,6 +75,13 @@ def in_place(line: Conversation) -> Chosen | None:
     if names and is_of_it and _PLACE_OF_IT.search(text):
         raise UsageError("follow.place", subject=line.listed(before), place=line.listed(names[:3]))
     return None
+
+
+def _side_left(line: Conversation) -> str:
+    """Return the side on which the last answer saw none of its findings, if it told the sides; else an empty text."""
+    seen = {side for sides in line.sides.values() for side in sides}
+    is_finding_on_one = len(seen) == 1 and all(is_finding(english) for english, _ in line.recalled.last)
+    return {"left": "right", "right": "left"}.get(seen.pop(), "") if is_finding_on_one else ""
 
 
 def _distance(line: Conversation, names: tuple[tuple[str, str], ...], text: str, unknown: tuple[str, ...]) -> Chosen | None:

@@ -180,6 +180,14 @@ def test_a_place_does_not_become_the_subject():
     assert names_of(going_back("how big is it?", memory, TERMS)) == ["lung cancer"]
 
 
+@pytest.mark.parametrize("line", ["what about the other side?", "对侧呢"])
+def test_the_other_side_of_a_finding_is_looked_at(line):
+    memory = talk(asked([CANCER], Kind.SIDE))
+    (seen,) = memory.answer.facts["sides"]["lung cancer"]
+    request = going_back(line, memory, TERMS)
+    assert {request.intent.side, seen} == {"left", "right"}
+
+
 def test_the_others_are_the_rest_of_the_names():
     memory = talk([LIVER, SPLEEN, KIDNEYS[0]])
     said(memory, "the biggest")
@@ -268,6 +276,7 @@ def test_a_line_that_says_more_is_none(line):
         ("去掉肝脏，其他都标出来", ["spleen"]),
         ("都标出来，除了肝脏", ["spleen"]),
         ("remove it", ["liver"]),
+        ("everything without the liver", ["spleen"]),
         ("add the pancreas", ["liver", "spleen", "pancreas"]),
         ("加上胰腺", ["liver", "spleen", "pancreas"]),
     ],
