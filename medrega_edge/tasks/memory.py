@@ -21,6 +21,7 @@ from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.organs import VisibleOrgans
+from medrega_edge.tasks.presence import joined
 from medrega_edge.tasks.reference_words import asks_for_smaller
 from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
@@ -59,7 +60,8 @@ class Chosen(Asked):
 
     Of the names `beside`, all boxes count. Where no answer showed the boxes, they are chosen `by_size`, or as the one
     farthest on a side, `outermost`. `is_part` tells that they are some of a list, which stays what an ordinal counts.
-    `among` are the names that the conversation is about from here on; None leaves them as they are.
+    `added` are sentences of the answer. `among` are the names that the conversation is about from here
+    on; None leaves them as they are.
     """
 
     boxes: tuple[PixelBox, ...] = ()
@@ -67,6 +69,7 @@ class Chosen(Asked):
     by_size: BySize | None = None
     outermost: str = ""
     is_part: bool = False
+    added: tuple[Message, ...] = ()
     among: tuple[BilingualName, ...] | None = None
 
     def finish(self, answer: Answer) -> Answer:
@@ -87,7 +90,8 @@ class Chosen(Asked):
             return super().finish(answer)
         answer = super().finish(replace(answer, regions=tuple(region for region in answer.regions if region in kept)))
         warnings = tuple(warning for warning in answer.warnings if warning.code != "task.may_be_more")
-        return replace(answer, warnings=(*warnings, *told))
+        text = joined([answer.text, *self.added], answer) if self.added else answer.text
+        return replace(answer, text=text, warnings=(*warnings, *told))
 
 
 @dataclass(frozen=True)

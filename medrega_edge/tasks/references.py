@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from medrega_edge.errors import UsageError
+from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.prompts.intent.naming import without_side
 from medrega_edge.tasks.derived import FromBoxes
@@ -172,7 +173,14 @@ def _size(reference: Reference, line: Conversation) -> Chosen | None:
         shown = [name for name, _ in ordered]
         raise UsageError("follow.only_so_many", count=len(ordered), name=line.joined(tuple(dict.fromkeys(shown))))
     kind = None if reference.kind is Kind.COMPARE else reference.kind
-    return line.about(kind, [], [Thing(name, region.box) for name, region in chosen])
+    asked = line.about(kind, [], [Thing(name, region.box) for name, region in chosen])
+    if len(names) > 1 or asked.intent.kind is not Kind.LOCATE or (reference.rank, count) != (1, 1) or len(ordered) == 1:
+        return asked
+    box = ", ".join(f"{edge:.0f}" for edge in chosen[0][1].box)
+    name = line.joined(names)
+    if reference.is_largest:
+        return replace(asked, added=(Message("answer.largest_box", name=name, count=len(ordered), box=box),))
+    return replace(asked, added=(Message("answer.smallest_box", name=name, count=len(ordered), box=box),))
 
 
 def _pool(reference: Reference, line: Conversation) -> Sequence[BilingualName]:

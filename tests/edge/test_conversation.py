@@ -202,6 +202,10 @@ def test_the_side_of_the_largest_is_that_of_one_box(line):
     assert (request.intent.kind, request.boxes) == (Kind.SIDE, (BOXES["cell nucleus"][1],))
 
 
+def test_the_largest_is_said_to_be_one_of_many():
+    assert "largest of 3 boxes of cell nucleus: 0, 50, 30, 90" in answered(said(talk([NUCLEUS]), "only the largest")).text
+
+
 def test_the_rest_of_the_boxes_is_the_other_one():
     memory = talk(asked([CELLS[1]]))
     said(memory, "the largest")
