@@ -69,7 +69,7 @@ from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 
 if TYPE_CHECKING:
     from medrega_edge.inference.prefix_cache import PrefixCache
-    from medrega_edge.tasks.follow_up import Memory
+    from medrega_edge.tasks.memory import Memory
 
 CACHE_BYTES = 2 << 30  # of all entries of a folder, if nothing else is said
 CERTAIN_MODALITY = 0.9  # from this confidence on, a recognised modality counts: beside another one, and against names
@@ -406,8 +406,16 @@ class Engine:
 
     def next_request(self, image: EncodedImage, text: str, memory: Memory) -> TaskRequest:
         """Return the request of a question in a conversation about an image; raises UsageError as `request`."""
+        from medrega_edge.tasks.conversation import going_back, with_left_out
+        from medrega_edge.tasks.spoken import with_heads
+        from medrega_edge.tasks.unsaid import corrected
+
+        text = with_heads(corrected(text), memory, self.terminology)
+        back = going_back(text, memory, self.terminology, self.modality(image), self.has_masks)
+        if back is not None:
+            return with_left_out(back, memory, self.terminology)
         if memory.last:
-            from medrega_edge.tasks.follow_up import names_in
+            from medrega_edge.tasks.memory import names_in
             from medrega_edge.tasks.unsaid import names_before
 
             found = names_in(memory.answer, self.terminology) if memory.answer else ()
@@ -417,7 +425,7 @@ class Engine:
         following = memory.last and self.follow_up(
             text, memory.last, memory.answer, image=image, earlier=memory.earlier, listed=memory.listed
         )
-        return following or self.request(image, text)
+        return with_left_out(following, memory, self.terminology) if following else self.request(image, text)
 
     def _scene(self, image: EncodedImage, before: BilingualName = ("", "")) -> Scene:
         return Scene(
@@ -448,7 +456,8 @@ class Engine:
 
         Of an `image`, "any lesion in it?" asks for the lesions of what was found; then raises UsageError as `request`.
         """
-        from medrega_edge.tasks.follow_up import follow_up, names_in, pointing_back  # only a conversation needs them
+        from medrega_edge.tasks.follow_up import follow_up, pointing_back  # only a conversation needs them
+        from medrega_edge.tasks.memory import names_in
         from medrega_edge.tasks.unsaid import completed
 
         found = names_in(answer, self.terminology) if answer else ()

@@ -27,12 +27,12 @@ from medrega_edge.cli.help import App
 from medrega_edge.cli.options import GuessOption, ImageOptions, with_shared_options
 from medrega_edge.cli.settings import in_folder
 from medrega_edge.cli.signals import interruptible
-from medrega_edge.domain import NOTICE, NOTICE_ZH, Language, language_of
+from medrega_edge.domain import NOTICE, NOTICE_ZH, Language
 from medrega_edge.errors import MedregaError, UsageError
 from medrega_edge.i18n.message import Message
 
 if TYPE_CHECKING:
-    from medrega_edge.answer import Answer, Label, Region
+    from medrega_edge.answer import Answer
     from medrega_edge.engine import EncodedImage, Engine
     from medrega_edge.tasks.base import TaskRequest
 
@@ -90,18 +90,31 @@ class _Conversation:
     """What was asked and answered about one image so far. `warned`: an answer had warnings or best guesses."""
 
     def __init__(self, engine: Engine, image: EncodedImage, path: Path, shared: ImageOptions, guess: bool) -> None:
-        from medrega_edge.tasks.follow_up import Memory
+        from medrega_edge.tasks.memory import Memory
 
         self.warned = False
         self._guess = guess
         self._engine, self._image, self._path, self._shared = engine, image, path, shared
         self._answer: Answer | None = None
         self._memory = Memory()
+        self._lines: list[str] = []
 
     @property
     def kind(self) -> str:
         """The kind of image, for a person."""
         return kind_of_image(self._engine.modality(self._image), user_language())
+
+    @property
+    def _language(self) -> Language:
+        """The language of the answer to the last line; of a command, that of the line before it. A wish counts most."""
+        from medrega_edge.tasks.base import parse_language
+        from medrega_edge.tasks.small_talk import language_in, last_wish
+
+        if wished := last_wish(self._lines):
+            return wished
+        if self._shared.language:
+            return parse_language(self._shared.language)
+        return language_in(self._lines) if self._lines else user_language()
 
     def greet(self) -> None:
         """Say what the chat is about, and how to go on."""
@@ -116,11 +129,12 @@ class _Conversation:
         name, _, rest = line.partition(" ")
         if name == "/quit":
             return False
-        if self._answer is not None and _ARE_YOU_SURE.fullmatch(line):
-            print_status(how_sure(self._answer).text(self._answer.language))
-            return True
-        if _THANKS.fullmatch(line):
-            print_status(Message("chat.welcome").text(language_of(line)))
+        from medrega_edge.tasks.small_talk import reply
+
+        if not name.startswith("/"):
+            self._lines.append(line)
+        if said := reply(line, self._answer):
+            print_status(said.text(self._language))
             return True
         try:
             if _SAVE.fullmatch(line):
@@ -133,11 +147,11 @@ class _Conversation:
             if self._shared.output.as_json:
                 print_json({"error": error.to_dict()})
             else:
-                print_status(problem_line(error.message).text(language_of(line)))
+                print_status(problem_line(error.message).text(self._language))
         return True
 
     def _follow(self, name: str, value: str) -> None:
-        from medrega_edge.tasks.identification import Identify
+        from medrega_edge.tasks.conversation import about_box
 
         if name == "/help":
             for usage, meaning in (("", Message("chat.help_question")), *_COMMANDS.values()):
@@ -145,7 +159,7 @@ class _Conversation:
         elif name == "/box":
             if not value:
                 raise UsageError("chat.no_box")
-            self._show(Identify(parse_box(value)), user_language())
+            self._answer_and_remember(about_box(parse_box(value), self._memory, self._engine.terminology), "")
         elif name == "/save":
             self._save(value)
         else:
@@ -164,43 +178,22 @@ class _Conversation:
 
     def _ask(self, question: str) -> None:
         request = self._engine.next_request(self._image, question, self._memory)
-        self._memory.remember(request, self._show(request, language_of(question)))
+        self._answer_and_remember(request, question)
 
-    def _show(self, request: TaskRequest, language: Language) -> Answer | None:
+    def _answer_and_remember(self, request: TaskRequest, line: str) -> None:
+        self._memory.remember(request, self._show(request), line)
+
+    def _show(self, request: TaskRequest) -> Answer | None:
         """Answer a request; at a terminal, Ctrl-C ends the answer and not the chat."""
         answer = None
         with interruptible() if _at_terminal() else nullcontext():
-            language = self._shared.language or language
-            answer = answer_and_show(self._engine, self._image, request, language, self._shared, self._guess)
+            answer = answer_and_show(self._engine, self._image, request, self._language, self._shared, self._guess)
         if answer is None:
             print_status("\n" + Message("chat.stopped").text(user_language()))
             return None
         self._answer = answer
         self.warned = self.warned or bool(answer.warnings or answer.best_guesses)
         return answer
-
-
-_ARE_YOU_SURE = re.compile(
-    r"\W*(?:so |and )?(?:are you|r u) (?:really |very |quite )?(?:sure|certain)(?: about (?:that|this|it))?\W*"
-    r"|\W*how (?:sure|certain|confident) are you\W*|\W*(?:really|是吗|真的吗?|真的假的|你?(?:能|可以)?(?:确定|肯定)吗?)\W*",
-    re.IGNORECASE,
-)
-
-
-_THANKS = re.compile(
-    r"\W*(?:ok(?:ay)? |great |good |very )*(?:thanks?(?: you)?(?: (?:very|so) much| a lot)?|thx|ty|cheers)\W*"
-    r"|\W*(?:好的?，?)?(?:谢谢|多谢|感谢|謝謝)(?:你|您|了|啦|啊)*\W*",
-    re.IGNORECASE,
-)
-
-
-def how_sure(answer: Answer) -> Message:
-    """Say what the scores of an answer are, and what a score is."""
-    scored: list[Label | Region] = [*answer.labels, *answer.regions]
-    scores = [f"{one.label} {one.confidence:.2f}" for one in scored if one.confidence is not None]
-    if not scores and answer.confidence is not None:
-        scores = [f"{answer.confidence:.2f}"]
-    return Message("chat.how_sure", scores=scores) if scores else Message("chat.no_score")
 
 
 def _at_terminal() -> bool:

@@ -746,6 +746,34 @@ TEMPLATES: dict[str, str] = {
     "right; what is called a guess or perhaps is unsure whatever its score.",
     "chat.no_score": "The last answer has no score of its own; ask whether one of its findings is there.",
     "chat.stopped": "stopped",
+    # ---- follow-ups in a conversation (follow.*) -----------------------------------------------------------------------
+    #
+    "follow.box_contradicts": "In this conversation '{name}' was searched for and not found. The name is the best of those "
+    "that the model knows for what lies in the box; that it is there does not follow.",
+    "follow.bye": "Goodbye.",
+    "follow.has_no_box": "The model gives no box for this, so it is left out: {names}.",
+    "follow.languages": "Answers are in English or Chinese.",
+    "follow.no_other": "There is no other one: this conversation only names {names}.",
+    "follow.no_state": "The program does not tell which of several is normal; name the one that is meant.",
+    "follow.no_sum": "The program does not add up sizes; ask how big each of them is.",
+    "follow.not_among": "This conversation is about {known}, so there is no {names} to leave out.",
+    "follow.nothing_left": "Without {names} nothing is left of what this conversation is about; name what to locate.",
+    "follow.nothing_to_repeat": "There is no answer to repeat yet; ask a question first.",
+    "follow.only_names": "There are no more than these to choose from: {names}.",
+    "follow.only_so_many": "Boxes of {name} that were found: {count}. So there is no such one to choose.",
+    "follow.place": "The program does not tell whether this lies in or beside {place}: {subject}. Ask it to locate both, "
+    "or for their distance.",
+    "follow.score": "A score tells how sure the model is, from 0 to 1: of a hundred answers with a score of 0.90 about "
+    "ninety are right.",
+    "follow.small_talk": "{reply}",
+    "follow.too_few": "That takes {count}, but this conversation names only: {names}. Name those that are meant.",
+    "follow.too_many": "It is not clear which {count} are meant; this conversation names: {names}. Name those that "
+    "are meant.",
+    "follow.unknown_place": "A distance needs two names that the model knows, and '{place}' is none.",
+    "follow.which_box": "It is not clear which one is meant, as {count} boxes of {name} come into question; say for example "
+    '"the second one" or "the largest".',
+    "follow.which_of": "Name one of these, as a distance is that of two: {names}.",
+    "follow.which_other": "It is not clear which other one is meant; name one of these: {names}.",
     # ---- mcp (mcp.*) ---------------------------------------------------------------------------------------------------
     #
     "mcp.argument_box": "x1, y1, x2, y2 in pixels of the original image; origin top left.",

@@ -24,6 +24,7 @@ from medrega_edge.io.strict_json import STRICT, Count, Share
 from medrega_edge.prompts.region_markup import RegionText, format_region
 from medrega_edge.server.errors import HttpError
 from medrega_edge.server.jobs import LONGEST_TEXT, Corners, Picture, Question, TaskName, Texts
+from medrega_edge.tasks.small_talk import language_in
 
 MOST_IMAGES, MOST_PARTS = 16, 64  # of one message
 LENIENT: Any = {"extra": "ignore", "strict": True, "allow_inf_nan": False}  # other clients send more than we use
@@ -213,7 +214,7 @@ def after_text(answer: dict[str, Any], with_markup: bool) -> str:
 
 def refusal(error: dict[str, Any], model: str, question: Question) -> dict[str, Any]:
     """Return a completion that says why a question has no answer; the error stands under `medrega`."""
-    is_chinese = (question.language or language_of(question.question)) is Language.ZH
+    is_chinese = (question.language or language_in((*question.history, question.question))) is Language.ZH
     text = f"{error['message_zh' if is_chinese else 'message']}\n\n{NOTICES[Language.ZH if is_chinese else Language.EN]}"
     message = {"role": "assistant", "content": text, "refusal": None, "medrega": {"answers": [], "error": error}}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}

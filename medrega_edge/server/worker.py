@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from medrega_edge.answer import Answer
     from medrega_edge.engine import EncodedImage, Engine
     from medrega_edge.tasks.base import TaskRequest
-    from medrega_edge.tasks.follow_up import Memory
+    from medrega_edge.tasks.memory import Memory
 
 MOST_IMAGES = 16  # encoded, of a worker
 MOST_BYTES = 256 * 1024 * 1024  # of files that a worker holds, so that they are not sent again; and of pixels
@@ -163,13 +163,14 @@ class Worker:
                 return self._object(job)
 
     def _answer(self, picture: Picture, question: Question, streams: bool = False) -> Answer:
-        from medrega_edge.domain import Language, language_of
+        from medrega_edge.domain import Language
+        from medrega_edge.tasks.small_talk import language_in
 
         image = self._encoded(picture, question.question)
         memory = self._memory(picture, question.history)
         request = self._request(image, question, memory)
         words = question.question or ", ".join(question.names)
-        language = question.language or (language_of(words) if words else Language.EN)
+        language = question.language or (language_in((*question.history, words)) if words else Language.EN)
         on_text = (lambda text: self._connection.send(("piece", text))) if streams else None
         return self._engine.run(
             image,
@@ -186,6 +187,7 @@ class Worker:
         from medrega_edge.boxes import PixelBox
         from medrega_edge.domain import Task
         from medrega_edge.tasks.classification import Classify
+        from medrega_edge.tasks.conversation import about_box
         from medrega_edge.tasks.detection import Detect
         from medrega_edge.tasks.identification import Identify
         from medrega_edge.tasks.reporting import Report
@@ -211,6 +213,8 @@ class Worker:
                 return Report(question.task == "grounded_report")
             case "vqa":
                 return AnswerQuestion(question.question)
+        if box is not None and memory.turns:
+            return about_box(box, memory, self._engine.terminology, question.question)
         if box is not None:
             return self._engine.request(image, question.question, task=Task.IDENTIFY, box=box)
         if not question.question.strip():
@@ -222,8 +226,8 @@ class Worker:
         """Return what earlier questions about a picture leave for the next one: each is answered again, if it has to be."""
         from copy import copy
 
-        from medrega_edge.domain import language_of
-        from medrega_edge.tasks.follow_up import Memory
+        from medrega_edge.tasks.memory import Memory
+        from medrega_edge.tasks.small_talk import language_in
 
         known = _taken(self._memories, (picture, history))
         if known is None:
@@ -233,7 +237,7 @@ class Worker:
             image = self._encoded(picture, history[-1])
             with suppress(UsageError):  # a question that was refused leaves nothing
                 request = self._engine.next_request(image, history[-1], known)
-                known.remember(request, self._engine.run(image, request, language_of(history[-1])))
+                known.remember(request, self._engine.run(image, request, language_in(history)), history[-1])
         _put(self._memories, (picture, history), known, MOST_MEMORIES)
         return copy(known)
 

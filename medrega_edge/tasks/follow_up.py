@@ -5,152 +5,28 @@ What is remembered of the last question is its kind and its names, not its text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from medrega_edge.answer import Answer
 from medrega_edge.domain import Modality, Task
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
 from medrega_edge.prompts.intent.naming import of_one_side, without_side
 from medrega_edge.prompts.intent.parts import TYPE_OF_LESION, enumerated, with_names
-from medrega_edge.tasks import report_sentences
+from medrega_edge.tasks import follow_up_words as words
 from medrega_edge.tasks.base import TaskRequest
 from medrega_edge.tasks.derived import Asked, FromBoxes, going_on
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
-from medrega_edge.tasks.report_sentences import Sentence
 from medrega_edge.tasks.segmentation import Segment
-from medrega_edge.tasks.unsaid import REPORTS, names_before
+from medrega_edge.tasks.unsaid import names_before
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
-from medrega_edge.vocabulary.wording import AREA, asks_if_normal, is_finding, is_of_many, superlative
+from medrega_edge.vocabulary.wording import AREA, asks_if_normal, homonym, is_finding, is_of_many, superlative
 
-_OTHER_NAMES = re.compile(r"^\W*(?:and|or|what about|how about|now|then)\b|^\W*(?:那么?|还有)|呢\W*$", re.IGNORECASE)
-_SAME_NAMES = re.compile(r"\b(?:it|its|they|them|their|these|those)\b|它", re.IGNORECASE)
-_ASKS_FOR_PRESENCE = re.compile(r"\b(?:is|are|any|has|have|does|do)\b|有没有|有无|是否|[吗么]\W*$", re.IGNORECASE)
-_SIDE = re.compile(
-    r"\b(left|right|other|opposite|contralateral)(?: ones?| side| hand side)?\W*$"
-    r"|(左|右|另一?|对)[边侧面](?:的|那个|一个)?(?:(?:勾|描|分割)\w{0,4}|呢)?\W*$",
-    re.IGNORECASE,
-)
-_ASKS_ANEW = re.compile(r"\bhow\b|\bsize\b|\bwhich side\b|多[大少长宽]|几[个颗处枚]|哪[一]?侧|大小", re.IGNORECASE)
-_BOTH_SIDES = re.compile(r"\bboth\b|[两双][边侧个]", re.IGNORECASE)
-_OTHER_ONE = re.compile(r"\b(?:other|opposite|contralateral)\b|另一|对侧", re.IGNORECASE)
-_ANY_OTHERS = re.compile(
-    r"\b(?:other|others|another|more|else|additional)\b|别的|其[他它]|另外|另有|还有|更多", re.IGNORECASE
-)
-_BARE_OTHERS = re.compile(
-    r"^\W*(?:and |so |are there |is there |do you see |see |find )*(?:any(?:thing|where)? ?|some ?)?(?:others?|more|else)"
-    r"(?: ones?| lesions?| findings?)?(?: there| here| visible)?\W*$"
-    r"|^\W*(?:还有|有没有|有)(?:没有)?(?:别的|其[他它]的?|另外的?|更多的?)(?:地方|病灶|病变|异常|吗|么|没有?|呢)*\W*$",
-    re.IGNORECASE,
-)
-_SMALLER = re.compile(r"\b(?:smaller|smallest|shorter)\b|小的?那|最小|[较更]小", re.IGNORECASE)
-_LARGER = re.compile(r"\b(?:larger|bigger|largest|biggest|longer)\b|大的?那|最大|[较更]大", re.IGNORECASE)
-_FROM_IT = re.compile(r"^\W*(?:and |so )?how (?:far|close)(?: away)? (?:from|to)\b|^\W*[离距]", re.IGNORECASE)
-_ON_SIDE = re.compile(
-    r"^(?:so |and )?(?:is|are) (?:it|they|that|this) (?:on |in |at )?(?:the |his |her )?(?:patient'?s )?(?:left|right)\b"
-    r"|^(?:那)?它?(?:们)?(?:是)?在?[左右][边侧](?:的)?[吗么？?]",
-    re.IGNORECASE,
-)
-# A question for the place of what the last one was about: "where?", "show me", "在哪", "圈出来", "给我标一下看看".
-_BARE_PLACE = re.compile(
-    r"^\W*(?:so |and |ok |okay |please |can you |could you )*"
-    r"(?:where(?: exactly| is that| s that)?|show me|mark|box|circle|draw|outline|highlight|point out|point)"
-    r"(?: it| them| that| again| please| on the (?:picture|image))*\W*$"
-    r"|^\W*(?:show|draw|mark) (?:it|them|that|me)(?: to me| again| please| where)*\W*$"
-    r"|^\W*(?:那么?|请|帮我|给我|能不能)*(?:它们?)?(?:在|位于|是在)?"
-    r"(?:具体)?(?:在)?(?:哪里?|哪儿|哪个?(?:位置|地方|部位)|什么(?:位置|地方|部位)|位置|何处)[呢啊呀]?\W*$"
-    r"|^\W*(?:那么?|请|再|帮我|给我|把它们?|将其)*(?:[圈框标画勾描][出示注画]?|分割)(?:一下|一圈|一次|出来|给我|看看|看|下|来|起来)*[吧呢]?\W*$",
-    re.IGNORECASE,
-)
-_BARE_SIDE = re.compile(
-    r"^\W*(?:(?:on |in )?(?:which|what) side|left or right|right or left)(?: is (?:it|that) on| is it)?\W*$"
-    r"|^\W*(?:它)?(?:的)?(?:位置)?(?:是|在|位于|处于)*(?:哪一?[侧边]|左[边侧]?还是右[边侧]?)[呢]?\W*$",
-    re.IGNORECASE,
-)
-_EITHER_SIDE = re.compile(
-    r"\b(?:left or (?:the )?right|right or (?:the )?left)\b|左[边侧]?还是右|右[边侧]?还是左", re.IGNORECASE
-)
-_HOW_MUCH = re.compile(
-    r"^\W*(?:and )?(?:by )?how much(?: (?:bigger|larger|smaller|longer)(?: is it)?)?\W*$"
-    r"|^\W*[大小差]了?(?:多少|几倍|多大)\W*$",
-    re.IGNORECASE,
-)
-_BESIDE_IT = re.compile(
-    r"\b(?:above|below|beneath|underneath|behind|beside|next to|adjacent to|between) (?:it|them|that|these)\b"
-    r"|^\W*(?:only |just )?the (?:upper|lower|top|bottom) ones?\W*$|哪一?个更?靠[左右上下前后]"
-    r"|它们?的?[上下前后旁][面方边]",
-    re.IGNORECASE,
-)
-_WHICH_HOLDS = re.compile(  # "which kidney is it in?" after a mass
-    r"^\W*(?:so |and )?(?:in )?which [a-z]+ (?:is|are) (?:it|they) (?:in|on)\b"
-    r"|^\W*(?:in|on) which [a-z]+(?: is (?:it|that))?\W*$"
-    r"|^\W*它?们?(?:是)?(?:长|位|处)?(?:在|于)哪一?[个侧边只]\w{1,2}\W*$",
-    re.IGNORECASE,
-)
-_HOW_MANY_IN_ALL = re.compile(
-    r"^\W*(?:how many )?(?:in (?:all|total)|altogether|total)\W*$|^\W*(?:which|what) (?:are|is) there (?:more|most) of\W*$"
-    r"|^\W*[总一]共(?:有)?(?:多少|几)个?\W*$|^\W*[哪谁]一?个?(?:更|比较)?多\W*$",
-    re.IGNORECASE,
-)
-_NORMAL = re.compile(
-    r"^\W*(?:and |so )?(?:is (?:it|that|this) )?normal\W*$|^\W*(?:那|它|这)?正常[吗么嘛不]\W*$", re.IGNORECASE
-)
-_RATIO = re.compile(r"\bratio\b|比值|比例", re.IGNORECASE)
-_OUTLINE = re.compile(r"\b(?:segment|outline|contour|delineate|trace)\b|分割|勾[画勒]|描边|轮廓", re.IGNORECASE)
 _SIDES = {"left": "left", "right": "right", "左": "left", "右": "right"}
 _OPPOSITE = {"left": "right", "right": "left"}
 _OF_TWO = (Kind.COMPARE, Kind.DISTANCE)
 _OF_BOXES = (Kind.COUNT, Kind.MEASURE, Kind.SIDE, *_OF_TWO)
-
-
-@dataclass
-class Memory:
-    """What later questions about an image may mean: the last answer with names, and the request before it with others.
-
-    `listed` are the labels of the last answer that has several, in its order.
-    """
-
-    last: TaskRequest | None = None
-    answer: Answer | None = None
-    earlier: TaskRequest | None = None
-    listed: Sequence[str] = ()
-
-    def remember(self, request: TaskRequest, answer: Answer | None) -> None:
-        """Take in a question and its answer. One that is neither about boxes nor a report changes nothing."""
-        if request.task is not Task.DETECT and request.task not in REPORTS:
-            return
-        if self.last is not None and _names_of(self.last) != _names_of(request):
-            self.earlier = self.last
-        self.last, self.answer = request, answer
-        labels = _listed(answer) if answer else []
-        self.listed = labels if len(labels) > 1 else self.listed
-
-
-def _listed(answer: Answer) -> list[str]:
-    """Return the labels of an answer in its order: those of its regions, or that a report names."""
-    if answer.regions or answer.task not in REPORTS:
-        return list(dict.fromkeys(region.label for region in answer.regions))
-    return [name for names in dict(report_sentences.names_in(answer.text, answer.language)).values() for name in names]
-
-
-def _names_of(request: TaskRequest) -> set[str]:
-    """Return the English names that a request is about, as far as it has any."""
-    if isinstance(request, Asked):
-        return {english for english, _ in request.intent.names}
-    return set(request.names) if isinstance(request, Detect | Segment) else set()
-
-
-def names_in(answer: Answer, terminology: Terminology) -> set[str]:
-    """Return the labels that an answer shows: of its regions; of a report, the findings, else what may be, or is seen."""
-    if answer.regions or answer.task not in REPORTS:
-        return {region.label for region in answer.regions}
-    told = dict(report_sentences.names_in(answer.text, answer.language))
-    topic = next((each for each in (Sentence.ABNORMAL, Sentence.PERHAPS, Sentence.SEEN) if each in told), None)
-    labels = {label for name in terminology.labels for label in name}
-    return labels & set(told[topic]) if topic else set()
 
 
 def follow_up(
@@ -175,15 +51,18 @@ def follow_up(
     before = names_before(last, terminology, found)
     if not before:
         return None
-    if _BESIDE_IT.search(text):
+    if words.BESIDE_IT.search(text):
         beside = terminology.find(text)
         if not beside or any(is_of_many(english) for english, _ in beside):
             return None  # which of them is not told
-        text = _BESIDE_IT.sub("", text)
+        text = words.BESIDE_IT.sub("", text)
     intent, names = understand(text, terminology, modality), terminology.find(text)
+    meant = {name[0]: homonym(name[0], modality) for name in names}
+    names = [name for name in names if not meant[name[0]]]
+    names += [label for label in terminology.labels if any(label[0] in each for each in meant.values())]
     if intent.unknown and not intent.names:
         names = []  # no eye is in "青光眼"
-    wants_outline = intent.asks_for_outline or AREA.search(text) is not None or _OUTLINE.search(text) is not None
+    wants_outline = intent.asks_for_outline or AREA.search(text) is not None or words.OUTLINE.search(text) is not None
     place = Kind.SEGMENT if has_masks and wants_outline else Kind.LOCATE
     those_before = names_before(earlier, terminology) if earlier else []
     line = _Line(text, last, before, those_before, intent, names, place, side, tuple(order), terminology)
@@ -219,7 +98,7 @@ class _Line:
     @property
     def is_same(self) -> bool:
         """Whether it points back: "how big is it?"."""
-        return _SAME_NAMES.search(self.text) is not None
+        return words.SAME_NAMES.search(self.text) is not None
 
     @property
     def are_findings(self) -> bool:
@@ -229,7 +108,7 @@ class _Line:
     @property
     def other_names(self) -> list[BilingualName]:
         """The names of the line; a generic word counts where it opens the line: "and the cup?"."""
-        names = list(self.names) or (list(self.intent.names) if _OTHER_NAMES.search(self.text) else [])
+        names = list(self.names) or (list(self.intent.names) if words.OTHER_NAMES.search(self.text) else [])
         return _meant_of_pairs(self.text, names, self.before)
 
     @property
@@ -241,7 +120,7 @@ class _Line:
     def is_other_one(self) -> bool:
         """Whether it asks for the other one of a pair: "and the other kidney?"."""
         is_known = self.is_same or bool(set(self.other_names) & set(self.before))
-        return _OTHER_ONE.search(self.text) is not None and not is_known
+        return words.OTHER_ONE.search(self.text) is not None and not is_known
 
     def about(self, kind: Kind, names: Sequence[BilingualName], with_side: bool = False) -> TaskRequest | None:
         """Return the request of a kind about names, `with_side` about those on the side of the question before."""
@@ -250,10 +129,10 @@ class _Line:
 
 def _place_or_side(line: _Line) -> TaskRequest | None:
     """Ask for place or side: "where?", "segment it", "left or right?", "which kidney is it in?"."""
-    if _BARE_PLACE.search(line.text):
+    if words.BARE_PLACE.search(line.text):
         return line.about(line.place, line.before, with_side=True)
-    is_side = _BARE_SIDE.search(line.text) or (_EITHER_SIDE.search(line.text) and not line.names)
-    if is_side or (_WHICH_HOLDS.search(line.text) and line.are_findings):
+    is_side = words.BARE_SIDE.search(line.text) or (words.EITHER_SIDE.search(line.text) and not line.names)
+    if is_side or (words.WHICH_HOLDS.search(line.text) and line.are_findings):
         return line.about(Kind.SIDE, line.before)
     return None
 
@@ -262,16 +141,16 @@ def _of_both(line: _Line) -> TaskRequest | None:
     """Sum or compare what the last two questions were about: "how many in all?", "by how much?"."""
     if line.names:
         return None
-    if _HOW_MANY_IN_ALL.search(line.text):
+    if words.HOW_MANY_IN_ALL.search(line.text):
         return line.about(Kind.COUNT, [*line.earlier, *line.before])
-    if _HOW_MUCH.search(line.text) or _RATIO.search(line.text):
+    if words.HOW_MUCH.search(line.text) or words.RATIO.search(line.text):
         return line.about(Kind.COMPARE, line.before if len(line.before) > 1 else [*line.earlier, *line.before])
     return None
 
 
 def _state(line: _Line) -> TaskRequest | None:
     """Ask if structures are normal: "normal?", "is it normal?"; a finding is not asked so."""
-    is_bare = _NORMAL.search(line.text) is not None
+    is_bare = words.NORMAL.search(line.text) is not None
     are_structures = not any(is_finding(english) for english, _ in line.before)
     if are_structures and (is_bare or (asks_if_normal(line.text) and line.is_same and not line.names)):
         return Asked(line.text, replace(line.intent, names=tuple(line.before)), IsNormal(line.text, tuple(line.before)))
@@ -286,13 +165,13 @@ def _others(line: _Line) -> TaskRequest | None:
     After structures "any others?" asks for the other structures that are visible.
     """
     text, intent, before = line.text, line.intent, tuple(line.before)
-    if intent.kind is Kind.ORGANS and _ANY_OTHERS.search(text):
+    if intent.kind is Kind.ORGANS and words.ANY_OTHERS.search(text):
         return Asked(text, intent, VisibleOrgans(tuple(english for english, _ in before)))
-    if _BARE_OTHERS.search(text):
+    if words.BARE_OTHERS.search(text):
         if line.are_findings:
             return Asked(text, Intent(Kind.COUNT, before), FromBoxes(Kind.COUNT, before, others=True))
         return Asked(text, Intent(Kind.ORGANS), VisibleOrgans(tuple(english for english, _ in before)))
-    is_asked = intent.kind in (Kind.PRESENCE, Kind.COUNT, Kind.LOCATE) and _ANY_OTHERS.search(text)
+    is_asked = intent.kind in (Kind.PRESENCE, Kind.COUNT, Kind.LOCATE) and words.ANY_OTHERS.search(text)
     if not is_asked or not set(intent.names) & set(before) or not all(is_finding(name[0]) for name in intent.names):
         return None
     return Asked(text, replace(intent, kind=Kind.COUNT), FromBoxes(Kind.COUNT, intent.names, others=True))
@@ -311,19 +190,21 @@ def _of_comparison(line: _Line) -> TaskRequest | None:
 
 def _of_two(line: _Line) -> TaskRequest | None:
     """Compare two, or ask how far they are apart: "which one is larger?", "how far from the liver?"."""
-    if _ON_SIDE.search(line.text.strip()):
+    if words.ON_SIDE.search(line.text.strip()):
         return line.about(Kind.SIDE, line.before)
     names, kind = line.other_names, line.intent.kind
     if line.is_same and not names and "距离" in line.text:
         kind = Kind.DISTANCE
+    if "比" in line.text and words.THAN.search(line.text):
+        kind = Kind.COMPARE
     if kind not in _OF_TWO:
         return None
     both = [*(line.earlier if len(line.before) == 1 else []), *line.before]
     if not names and len(both) > 1:
         return line.about(kind, both)
     if (line.is_same or names) and not line.is_other_one:
-        is_second = _OTHER_NAMES.search(line.text) is not None and len(names) == 1
-        if not (line.is_same or is_second or _FROM_IT.search(line.text)):
+        is_second = words.OTHER_NAMES.search(line.text) is not None and len(names) == 1
+        if not (line.is_same or is_second or words.FROM_IT.search(line.text) or words.THAN.search(line.text)):
             raise _OwnQuestion
         return line.about(kind, [line.before[0], *(names or line.of_side)])
     return None
@@ -332,16 +213,16 @@ def _of_two(line: _Line) -> TaskRequest | None:
 def _of_other_names(line: _Line) -> TaskRequest | None:
     """Ask the last kind of question, or a new one, about other names: "and the spleen?", "the right one"."""
     names = line.other_names
-    others = line.of_side or (names if _OTHER_NAMES.search(line.text) else [])
+    others = line.of_side or (names if words.OTHER_NAMES.search(line.text) else [])
     if not others:
         return None
     if line.last.task is not Task.DETECT:
         raise _OwnQuestion
     last_kind, kind = line.last.kind if isinstance(line.last, FromBoxes) else Kind.LOCATE, line.intent.kind
-    asks_anew = kind in _OF_BOXES and (names or last_kind in _OF_TWO or _ASKS_ANEW.search(line.text))
+    asks_anew = kind in _OF_BOXES and (names or last_kind in _OF_TWO or words.ASKS_ANEW.search(line.text))
     asked = kind if asks_anew and not line.is_other_one else last_kind
     asked = Kind.LOCATE if line.of_side and asked in _OF_TWO else asked
-    if kind is Kind.PRESENCE and _ASKS_FOR_PRESENCE.search(line.text):
+    if kind is Kind.PRESENCE and words.ASKS_FOR_PRESENCE.search(line.text):
         asked = Kind.PRESENCE
     return line.about(asked, [line.before[0], *others] if asked in _OF_TWO else others)
 
@@ -366,8 +247,8 @@ _RULES = (_place_or_side, _of_both, _state, _others, _of_comparison, _of_two, _o
 
 def _of_order(text: str, order: Sequence[str], terminology: Terminology) -> list[BilingualName]:
     """Return the name that "the smaller one" means after a comparison."""
-    if _SMALLER.search(text) or _LARGER.search(text):
-        chosen = order[-1] if _SMALLER.search(text) else order[0]
+    if words.SMALLER.search(text) or words.LARGER.search(text):
+        chosen = order[-1] if words.SMALLER.search(text) else order[0]
         return [name for name in terminology.labels if name[0] == chosen]
     return []
 
@@ -376,7 +257,7 @@ def _meant_of_pairs(text: str, names: Sequence[BilingualName], before: Sequence[
     """Of the names of a question, those on the side that it names, and of "the other kidney" the one that is new."""
     rest = [name for name in names if name not in before]
     bases = {without_side(english) for english, _ in before}
-    if rest and _OTHER_ONE.search(text) and all(without_side(english) in bases for english, _ in names):
+    if rest and words.OTHER_ONE.search(text) and all(without_side(english) in bases for english, _ in names):
         return rest
     return list(of_one_side(names, text) or names)
 
@@ -386,7 +267,7 @@ def _on_one_side(text: str, before: Sequence[BilingualName]) -> Asked | None:
 
     "The other side?" of a finding is answered by the sides of all its boxes.
     """
-    match = _SIDE.search(text)
+    match = words.SIDE.search(text)
     if match is None or not all(is_finding(english) or is_of_many(english) for english, _ in before):
         return None
     side, names = _SIDES.get((match[1] or match[2]).casefold()), tuple(before)
@@ -399,10 +280,11 @@ def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found:
     """Return a question for something in or near what the last one was about, "any lesion in it?", with its names."""
     intent = understand(text, terminology)
     if (
-        _BESIDE_IT.search(text)
+        words.BESIDE_IT.search(text)
         or text in TYPE_OF_LESION
         or not (intent.generic or intent.unknown or intent.names)
-        or not _SAME_NAMES.search(text)
+        or not words.SAME_NAMES.search(text)
+        or (intent.unknown and not intent.generic and not words.IN_IT.search(text))  # "is it glaucoma?"
     ):
         return text
     before = names_before(last, terminology, found)
@@ -411,7 +293,7 @@ def pointing_back(text: str, last: TaskRequest, terminology: Terminology, found:
 
 def _of_side(text: str, before: Sequence[BilingualName], terminology: Terminology) -> list[BilingualName]:
     """Return the names of the last question on the side that a text names alone: "the right one", "右边呢"."""
-    is_both, match = bool(_BOTH_SIDES.search(text)), _SIDE.search(text)
+    is_both, match = bool(words.BOTH_SIDES.search(text)), words.SIDE.search(text)
     if not (is_both or match):
         return []
     said = _SIDES.get((match[1] or match[2]).casefold()) if match else None

@@ -90,6 +90,14 @@ def may_be_on(side: str, across: float, sides: Sequence[str] | None, modality: M
     return _side_at(across, left_edge) in (side, "middle")
 
 
+def outermost(regions: Sequence[Region], side: str, image: ImageFacts) -> tuple[Region, Message]:
+    """Return the region farthest on a side, and whose side that is; raises UsageError for a view from the side."""
+    left_edge, is_assumed = _left_edge(image.sides, image.modality)
+    is_low = (side == "left") is (left_edge == "L")
+    chosen = (min if is_low else max)(regions, key=lambda region: region.box.x1 + region.box.x2)
+    return chosen, _whose_side(image, is_assumed)
+
+
 def located_on_side(answer: Answer, side: str, names: Sequence[BilingualName]) -> Answer:
     """Leave out the boxes on the other side, and name those that stay."""
     there = on_side(answer, side)

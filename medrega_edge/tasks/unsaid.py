@@ -19,9 +19,17 @@ _OPENING = re.compile(
     r"|^\W*(?:不对|不是|错了|不)(?:[，, 。]+(?:我?[说指要问]的?是)?|我[说指要问]的是)(?=\w)",
     re.IGNORECASE,
 )
+_CORRECTS_ITSELF = re.compile(
+    r"^.*\b(?:where|show|locate|find)\b[^?.!]*[?.!,;] *(?:no|sorry|wait)\b"
+    r"(?: *[,.;]+ *(?:i (?:meant|mean|want) )?| +i (?:meant|mean|want) )(?P<said>(?:the )?[\w ]+?)[?.! ]*$"
+    r"|^.*(?:在哪|定位|找|标)[^？?。]*[？?。，] *(?:不对|错了|不是)[，, ]*"
+    r"我?(?:要|说的是|指的是|问的是|想要|是说)(?P<said_zh>\w+?)[。？! ]*$",
+    re.IGNORECASE,
+)
+_FORGET = re.compile(r"^\W*(?:forget (?:that|it)|never ?mind)\W+(?=\w)|^\W*算了[，, 。]+", re.IGNORECASE)
 _ROUGHLY = re.compile(r"\b(?:roughly|approximately)\b ?|大概|大约|差不多", re.IGNORECASE)
 _ENDING = re.compile(
-    r"[ ,]+please\W*$|(?:并且?|再|然后)?保存(?:一下|下来)?\W*$"
+    r"[ ,]+(?:please|instead)\W*$|(?:并且?|再|然后)?保存(?:一下|下来)?\W*$"
     r"|(?<=[的侧边])(?:也|再|还)?(?:要|请)?[标圈框画](?:一下|出来|上)?\W*$",
     re.IGNORECASE,
 )
@@ -43,7 +51,7 @@ _HEADLESS = re.compile(
 _VERTEBRA = re.compile(r"([CTL])(\d{1,2}) vertebra")
 _NEXT_VERTEBRA = re.compile(
     r"\b(?:the )?(?:one|vertebra|level) (below|above)(?: (?:it|that))?\W*$"
-    r"|\b(?:the )?next (?:one|vertebra|level)(?: (down|up))?\W*$"
+    r"|^\W*and (below|above)\W*$|\b(?:the )?next (?:one|vertebra|level)(?: (down|up))?\W*$"
     r"|(下|上)(?:面)?(?:那)?(?:一)?(?:节|个|块)(?:呢)?\W*$",
     re.IGNORECASE,
 )
@@ -56,7 +64,7 @@ def completed(text: str, last: TaskRequest, terminology: Terminology, listed: Se
     "The second one" is one of the names that an answer `listed`. "And red?" after white blood cells means the red ones,
     "what type?" after a finding its class.
     """
-    text = _ROUGHLY.sub("", text)
+    text = _ROUGHLY.sub("", _FORGET.sub("", text))
     text = _ENDING.sub("", _OPENING.sub("and " if text.isascii() else "那", text))
     if (match := _ORDINAL.search(text)) and len(listed) > 1:
         said = (match[1] or "").casefold()
@@ -75,6 +83,20 @@ def completed(text: str, last: TaskRequest, terminology: Terminology, listed: Se
         if found and found[0] not in before:
             return f"and {whole}?" if match[1] else f"{whole}呢"
     return text
+
+
+def corrected(text: str) -> str:
+    """Return what a line that corrects itself asks in the end: "where is the liver? no, the spleen"."""
+    match = _CORRECTS_ITSELF.match(text)
+    if match is None:
+        return text
+    said = (match["said"] or match["said_zh"]).strip()
+    return f"where is {said}?" if text.isascii() else f"{said}在哪里"
+
+
+def is_correction(text: str) -> bool:
+    """Whether a line takes back what the one before named: "sorry, I meant the kidneys"."""
+    return _OPENING.search(text) is not None or _FORGET.search(text) is not None
 
 
 def _next_vertebra(match: re.Match[str], before: Sequence[BilingualName], terminology: Terminology) -> BilingualName | None:

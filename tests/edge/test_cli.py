@@ -278,6 +278,15 @@ def test_a_question_of_a_chat_may_go_on_from_the_last(medrega):
     assert (spleen, liver, liver) == (same_spleen, liver_zh, same_liver_zh)
 
 
+def test_a_chat_stays_in_the_language_that_was_asked_for(medrega):
+    typed = ["locate the liver", "in Chinese please", "and the spleen?", "用英文回答", "再说一遍", "/box 0,0,200,200"]
+    ran = medrega("chat", SCAN, "--json", stdin="\n".join(typed))
+    answers = [json.loads(line) for line in ran.out.splitlines()]
+    assert [answer["language"] for answer in answers] == ["en", "zh", "zh", "en", "en", "en"]
+    liver, liver_zh, spleen_zh, spleen, again, _ = [[region["box"] for region in one["regions"]] for one in answers]
+    assert (liver, spleen_zh, spleen) == (liver_zh, spleen, again)
+
+
 def test_a_chat_says_how_sure_its_last_answer_is(medrega):
     ran = medrega("chat", SCAN, "--json", stdin="locate the liver\nare you sure?\n你确定吗？\n")
     (answer,) = [json.loads(line) for line in ran.out.splitlines()]

@@ -9,7 +9,8 @@ from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.prompts.intent import Kind
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.follow_up import Memory, follow_up, names_in
+from medrega_edge.tasks.follow_up import follow_up
+from medrega_edge.tasks.memory import Memory, names_in
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.reporting import Report

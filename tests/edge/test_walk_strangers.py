@@ -11,8 +11,8 @@ from medrega_edge.images.samples import sample_path
 from medrega_edge.prompts.intent import Intent, Kind, understand
 from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.follow_up import Memory
 from medrega_edge.tasks.intent import parse_intent
+from medrega_edge.tasks.memory import Memory
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.tasks.several import Several

@@ -187,6 +187,16 @@ def test_a_conversation_means_what_was_found(server):
     assert [region["label"] for region in answer["regions"]] == ["spleen"] and answer["regions"][0]["box"] == box
 
 
+def test_a_wish_for_a_language_holds_in_a_conversation(server):
+    image, history = {"id": server.send()}, ["locate the spleen", "in Chinese please"]
+    repeated = server.json("/v1/regions", {"image": image, "question": history[1], "history": history[:1]})
+    later = server.json("/v1/regions", {"image": image, "question": "and the liver?", "history": history})
+    assert [(each["language"], [region["label"] for region in each["regions"]]) for each in (repeated, later)] == [
+        ("zh", ["脾脏"]),
+        ("zh", ["肝脏"]),
+    ]
+
+
 def test_pictures_and_dicom_objects(server):
     import pydicom
 
