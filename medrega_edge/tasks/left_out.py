@@ -70,6 +70,7 @@ _TOLD_BY_WORDS = {
     Kind.CLASSIFY,
     Kind.BODY_PART,
 }
+_OF_BOXES = (Kind.MEASURE, Kind.COUNT, Kind.SIDE, Kind.COMPARE, Kind.DISTANCE)  # kinds that boxes tell, each by itself
 _OF_STATE = (Kind.ANSWER, Kind.CLASSIFY, Kind.IMPOSSIBLE)  # kinds that ask of a name what its box does not tell
 
 
@@ -98,11 +99,14 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     said = words_of(named(text, terminology, modality).masked)
     asks = is_asked or has("question", said) or asks_for_something(text)
     if labels & told:
-        return asks and intent.kind in _OF_STATE and intent.kind not in kinds
+        told_with = (Kind.MEASURE, Kind.SIDE, Kind.COMPARE) if kinds & {Kind.COMPARE, Kind.DISTANCE} else ()
+        return asks and intent.kind in (*_OF_STATE, *_OF_BOXES) and intent.kind not in (*kinds, *told_with)
     if labels:
         is_bare = not without_fillers(_LINK.sub("", said))
         return is_asked or is_bare or has("locate", said) or has("presence_strong", said)
-    if intent.unknown or intent.reason or _GOES_WITH.search(text):
+    if intent.reason:
+        return is_asked
+    if intent.unknown or _GOES_WITH.search(text):
         return is_asked and bool(intent.unknown) and not any(word in unknown for word in intent.unknown)
     if _WHICH_ONE.search(text):
         return not {Kind.SIDE, Kind.COMPARE, Kind.DISTANCE, Kind.CLASSIFY, Kind.ANSWER} & kinds
@@ -113,7 +117,11 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     if intent.kind in _OF_ANYTHING:
         is_question = (is_asked or has("question", said)) and not (has("locate", said) or has("outline", said))
         return is_question and is_said  # "is there posterior shadowing?"
-    is_told = intent.kind in (*kinds, Kind.HELP) or (intent.kind is Kind.REPORT and Kind.PRESENCE in kinds)
+    is_told = (
+        intent.kind in kinds
+        or (intent.kind is Kind.HELP and not (is_asked and is_said))
+        or (intent.kind is Kind.REPORT and Kind.PRESENCE in kinds)
+    )
     return asks and not is_told and (is_asked or is_said or not tells_to_say(text))
 
 

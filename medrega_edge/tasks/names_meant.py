@@ -17,6 +17,7 @@ from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import BilingualName
 from medrega_edge.vocabulary.wording import (
     findings_at,
+    generic_key,
     generic_labels,
     is_finding,
     names_cancer,
@@ -61,9 +62,9 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         part = scene.body_part() if are_findings else None
         if part and intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) and not _can_hold_any(part, intent):
             return replace(intent, kind=Kind.REPORT, names=(), generic=())  # what else is not as usual, a report tells
-        names = (
-            _had_by_such(intent, scene) or _in_body_part(text, intent, scene.body_part()) if are_findings else intent.names
-        )
+        names = intent.names
+        if are_findings:
+            names = _had_by_such(text, intent, scene) or _in_body_part(text, intent, scene.body_part())
         are_both_asked = intent.kind in (Kind.COMPARE, Kind.DISTANCE)
         intent = replace(intent, names=names if are_both_asked else _familiar(names, intent, scene))
     if intent.kind is Kind.SIDE and not names_finding(intent):  # "which side of the brain is the infarct on?"
@@ -92,8 +93,10 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
     return intent
 
 
-def _had_by_such(intent: Intent, scene: Scene) -> tuple[BilingualName, ...]:
+def _had_by_such(text: str, intent: Intent, scene: Scene) -> tuple[BilingualName, ...]:
     """Return what a word for any finding means where no such image had what it means elsewhere: a bleed, in a head CT."""
+    if {*map(generic_key, intent.generic)} != {"lesion"} or scene.terminology.find(simplified(text)):
+        return ()  # a tumor of the kidney stays one
     english = {name[0] for name in intent.names}
     if not english <= intent.meant or scene.modality is None or not all(map(scene.is_unfamiliar, english)):
         return ()

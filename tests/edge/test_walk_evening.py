@@ -251,3 +251,34 @@ def test_the_only_set_of_classes_answers(parse, text):
 def test_a_list_of_classes_is_one_question(parse):
     asked = parse("Is this a common nevus, an atypical nevus or a melanoma?", Modality.DERMOSCOPY)
     assert asked.request.labels == "nevus" and not asked.notes
+
+
+@pytest.mark.parametrize("text", ["everything except the liver and the spleen", "肝和脾以外还有什么器官"])
+def test_a_list_of_exclusions(parse, text):
+    assert parse(text, Modality.CT).request == VisibleOrgans(("liver", "spleen"))
+
+
+def test_the_kidney_that_a_tumour_lies_in(terminology):
+    intent = understand("Is the tumor in the left or right kidney?", terminology, Modality.CT)
+    assert intent.kind is Kind.SIDE and [name[0] for name in intent.names] == ["kidney tumor"]
+
+
+@pytest.mark.parametrize(
+    "text", ["Left kidney vs right kidney: which is higher in the image?", "左肾和右肾，哪个高？", "Which kidney is lower?"]
+)
+def test_height_is_no_size(terminology, text):
+    intent = understand(text, terminology, Modality.CT)
+    assert (intent.kind, intent.reason) == (Kind.IMPOSSIBLE, "relation")
+
+
+def test_two_generic_structures(parse):
+    names = {name[0] for name in parse("Point out the nerve and the artery for my block", Modality.ULTRASOUND).intent.names}
+    assert names == {"peripheral nerve", "blood vessel"}
+
+
+def test_a_question_that_nothing_regards_is_said_in_chinese(parse):
+    assert parse("结石多大？能自己排出来吗？", Modality.CT).notes
+
+
+def test_classes_that_are_offered_choose_their_set(parse):
+    assert parse("请分类：普通痣、不典型痣、黑色素瘤", Modality.DERMOSCOPY).request.labels == "nevus"

@@ -14,6 +14,7 @@ from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, is
 _CLAUSE = re.compile(r"(?:[^;:!?。；：！？，.,()（）\n-]|[.,:](?=\d)|(?<=\S)-|-(?=\S))+[^\w\0\s]?")
 
 _PRONOUN = re.compile(r"\b(?:it|them|that one)\b|它|[把将给]其")
+_WHICH_ONE = re.compile(r"which (?:one )?(?:is|lies|sits)\b|哪一?个")
 _POINTS = re.compile(r"\b(?:it|this|that)\b|^\W*那?(?:是不是|是否|是)")
 _SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
 
@@ -38,7 +39,9 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     if points_back and any(clause.is_named for clause in read):
         return plain  # "the esophagus behind the trachea, mark it"
     asks_by_name = any(clause.is_named and clause.text.rstrip()[-1:] in "?\uff1f" for clause in read)
-    offers_classes = sum(has("class_words", clause.text) for clause in read) > 1  # "classify: nevus, melanoma"
+    offers_classes = (
+        any(has("class_words", clause.text) for clause in read if clause is not nameless[0]) if nameless else False
+    )
     if (
         not (asking or asks_by_name or offers_classes)
         and len(nameless) == 1
@@ -64,6 +67,13 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
         return plain  # "a lump on the kidney, is it cancer?"
     if not one.is_explicit and any(not (asks_anew and other.has_finding) for other in named):
         return plain
+    if any(
+        not other.is_named
+        and other.text.rstrip()[-1:] in "?\uff1f"
+        and (has("compare", other.said) or _WHICH_ONE.match(other.text.strip()))
+        for other in others
+    ):
+        return plain  # "left kidney against right kidney: which is higher?"
     told = {place + 1 for place, clause in enumerate(read) if _HISTORY_FOLLOWS.match(clause.text)}
     asked = (
         clause

@@ -62,6 +62,7 @@ _PLACES = (
 _OWN = "(?:the|a|an|his|her|my|this|that|both|these|two|left|right) "
 _BESIDE = re.compile(rf"(?:\b(?:{_PLACES}) |\bbetween |\b(?:tell|distinguish|differentiate|separate)\b.* from )(?:{_OWN})*$")
 _BETWEEN = re.compile(rf"\bbetween (?:{_OWN})*$")
+_AND_LEFT_OUT = re.compile(rf" ?(?:,? ?(?:and|or|nor)?|[、和与及,，或]) ?(?:{_OWN})*")
 _AND = re.compile(rf" and (?:{_OWN})*")
 _BESIDE_ZH = re.compile(
     "的?(?:[后前下上旁]面|[后前下上]方|[后前下上旁]边|旁|周围|四周|附近|之间|中间|外侧|内侧|深面|隔壁)(?!还是|[吗么])"
@@ -211,17 +212,21 @@ def without_context(text: str, terminology: Terminology) -> str:
     left = len(spans) + len(generic_words(terminology.mask(text), None)[1])
     is_measured = has("distance", terminology.mask(text)) or has("compare", terminology.mask(text))
     removed: list[tuple[int, int]] = []
+    negated: int | None = None  # the end of the name before, if that is left out
     for place, (start, end) in enumerate(spans):
         before, after = text[:start], text[end:]
         is_first = place == 0 and not any(one.key != "effusion" for one in generic_words(before, None)[1])
         is_beside = bool(_BESIDE.search(before)) and not is_first or bool(len(spans) > 1 and _BESIDE_ZH.match(after))
         is_second = bool(removed) and removed[-1][1] == spans[place - 1][1] and _is_second_between(text, removed[-1], start)
         negation = _NEGATION.search(before)
+        if negation is None and negated is not None and _AND_LEFT_OUT.fullmatch(text[negated:start]):
+            negation = re.search("$", text[:start])  # "except the liver and the spleen"
         is_left_out = _LEFT_OUT_ZH.match(after) is not None
         is_all_but = negation is not None and _ALL.search(f"{before} {after}") is not None
         if (left > 1 or is_all_but) and (negation or is_left_out or (not is_measured and (is_beside or is_second))):
             removed.append((negation.start() if negation else start, end))
             left -= 1
+            negated = end if negation or is_left_out else None
     for start, end in reversed(removed):
         text = f"{text[:start]} {_OUTSIDE_ZH.sub('', text[end:])}"
     return text

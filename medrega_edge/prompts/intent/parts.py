@@ -217,7 +217,7 @@ def clauses(text: str) -> list[Clause]:
         end, mark = (match.start(), match.group()) if match else (len(plain), ",")
         clause = plain[start:end].strip(" .!！")
         if re.search(r"\w", clause):
-            is_asked = mark in "?？" and not plain[:end].endswith(" ")  # "pain ?fracture"
+            is_asked = clause.endswith("吗") or (mark in "?？" and not plain[:end].endswith(" "))  # "pain ?fracture"
             found.append(Clause(clause, is_asked, mark in ".!！"))
         start = match.end() if match else end
     return found
@@ -238,7 +238,7 @@ def tells_to_say(clause: str) -> bool:
 _TELL_ME = re.compile(
     r"^(?:please |pls |then |also |and )*(?:name|list|tell|say|give|grade|stage|describe|explain|identify|classify|diagnose"
     r"|compute|calculate|estimate|write)\b"
-    r"|^(?:请|再|并|也|麻烦)*(?:告诉我|说说|说明|列出|给出|写出|描述|解释|判断|诊断|分析|评估|计算|估计)"
+    r"|^(?:请|再|并|也|麻烦)*(?:告诉我|说说|说明|列出|给出|写出|描述|解释|判断|诊断|分析|评估|计算|算一?下|算出|估计)"
 )
 
 

@@ -46,6 +46,7 @@ _IN_WHICH_PART = re.compile(
     r"\b(?:which|what) (?:[a-z]+ )?(?:lobe|segment|zone|quadrant|vertebra|rib|bone|joint|chamber|wall|level"
     r"|metacarpal|metatarsal|phalanx|carpal|finger|toe)s? "
     r"(?!(?:is|are) (?:this|that|it|they|shown|seen|visible)\b)"
+    r"|\b(?:which|what) (?:lobe|segment|zone|quadrant|chamber) (?:is|are) (?:it|they)\b"
     r"|\b(?:closer|nearer|closest|nearest) to\b"
     r"|^what (?:is|lies|organ is) between\b"
     r"|^what(?: is| s|s| lies| sits| organ is) (?:right |just )?"
@@ -64,7 +65,7 @@ _BESIDE_IT = re.compile(
     r"|^(?:and )?(?:the )?[a-z]+ between (?:it|them)\W*$"
     r"|^它们?的?(?:上|下|前|后|旁)[面方边]"
 )
-_NEXT_TO_IT = re.compile(r"^what .* (?:it|them|this|that)\W*$|^它")
+_NEXT_TO_IT = re.compile(r"^(?:what|which) .* (?:it|them|this|that)(?: in| on| at)?\W*$|^它")
 _IN_PICTURE = re.compile(
     r"\b(?:left|right|upper|lower|top|bottom)(?:[- ]?hand)?(?:[- ](?:left|right))?"
     r"(?: (?:half|third|part|corner|quadrant|side|edge))?"

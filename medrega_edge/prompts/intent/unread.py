@@ -87,7 +87,8 @@ def has_content(said: str) -> bool:
     idle, idle_zh = _idle_words()
     if any(word.strip("-") not in idle for word in re.findall("[a-z][a-z0-9-]*", said)):
         return True
-    return any(_without_idle(run, frozenset(idle_zh)) > 1 for run in re.findall(f"{_HAN}+", said))
+    runs = re.findall(f"{_HAN}+", said)
+    return any(_without_idle(run, frozenset(idle_zh)) >= (1 if run.endswith("吗") else 2) for run in runs)
 
 
 def _without_idle(run: str, idle: frozenset[str]) -> int:
