@@ -15,7 +15,7 @@ from medrega_edge.prompts.templates import Prompt
 from medrega_edge.tasks.base import TaskContext
 from medrega_edge.tasks.presence import polar_answers
 from medrega_edge.tasks.reporting import choose_body_part
-from medrega_edge.vocabulary.body_parts import other_part, part_of, parts_with, question
+from medrega_edge.vocabulary.body_parts import group_of, other_part, part_of, parts_with, question
 from medrega_edge.vocabulary.terminology import Terminology
 
 _RELIABILITY = 0.95  # of the anatomy: an image of an abdomen may lack the kidneys
@@ -45,14 +45,18 @@ def answer_by_body_part(context: TaskContext, text: str, prompt: Prompt) -> tupl
 
 
 def certain_part(context: TaskContext) -> str | None:
-    """Return the body part of an image where it is recognised for certain: one that `can_hold` knows."""
+    """Return the body part of an image where it is recognised for certain: one that `can_hold` knows.
+
+    Where a report of the image names another one than the answers to questions, none is certain.
+    """
     if (reported := _reported_part(context)) is None:
         return None
     name, probability = reported
     if name and (part := other_part(name)):
         return part if probability >= _CERTAIN else None
     part, share = max((_share_of(context, name, probability) or {}).items(), key=itemgetter(1), default=("", 0.0))
-    return part if share >= _CERTAIN else None
+    is_agreed = name is None or group_of(name) in (part, None)
+    return part if share >= _CERTAIN and is_agreed else None
 
 
 def recognise_part(context: TaskContext) -> dict[str, float] | None:

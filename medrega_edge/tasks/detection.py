@@ -132,20 +132,28 @@ def locate(context: TaskContext, name: BilingualName) -> TaskResult:
     """Locate one structure whose name is known; the text is empty, or says that it is not found.
 
     A name is not found where such an image cannot show it, and where its best box is below the floor. A structure that is
-    known together with others, too, as the heart with the mediastinum, gets their box where it has none of its own.
+    known together with others, too, as the heart with the mediastinum, gets their box where it has none of its own, and
+    where only the wider name was learned from images of this kind.
     """
     english, label = name[0], name[context.language is Language.ZH]
-    located = _locate(context, english, label)
-    if located.detections or (shared := wider_label(english)) is None:
-        return located
+    shared = wider_label(english)
     wider = next((each for each in context.terminology.labels if each[0] == shared), None)
     if wider is None:
-        return located
-    around = _locate(context, wider[0], label)
-    if not around.detections:
-        return located
+        return _locate(context, english, label)
+    modality = context.image_modality()
+    learned_wider_only = modality is not None and is_known(modality, wider[0]) and not is_known(modality, english)
+    attempts: tuple[TaskResult, ...] = ()
+    for attempt in (wider[0], english) if learned_wider_only else (english, wider[0]):
+        located = _locate(context, attempt, label)
+        attempts = (*attempts, located)
+        if located.detections:
+            break
+    else:
+        return attempts[learned_wider_only]  # the name that was asked for is not found
+    generations = tuple(generation for each in attempts for generation in each.generations)
     told = Message("task.wider_box", name=label, wider=wider[context.language is Language.ZH])
-    return replace(around, warnings=(*around.warnings, told), generations=(*located.generations, *around.generations))
+    warnings = located.warnings if attempt == english else (*located.warnings, told)
+    return replace(located, warnings=warnings, generations=generations)
 
 
 def _locate(context: TaskContext, english: str, label: str) -> TaskResult:

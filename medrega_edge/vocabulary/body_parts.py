@@ -76,14 +76,14 @@ def other_part(reported: str) -> str | None:
     return next((part for part, words in _table()["other_parts"].items() if reported in words["reported_as"]), None)
 
 
-def _group_of(reported: str) -> str | None:
-    """The part, of these or of the five, that a body part of a report belongs to."""
+def group_of(reported: str) -> str | None:
+    """Return the part, one of the five or of the others, that a report's body part belongs to; None for an unknown one."""
     return other_part(reported) or part_of(reported, "reported_as") or part_of(reported, "organs")
 
 
 def holds_any(part: str, reported: Sequence[str]) -> bool:
     """Whether a part is that of one of some body parts of reports, or one of these is unknown."""
-    groups = [_group_of(name) for name in reported]
+    groups = [group_of(name) for name in reported]
     return not groups or None in groups or part in groups
 
 
@@ -114,7 +114,7 @@ def fits_report(reported: str, label: str, modality: Modality) -> bool:
         others = [word for organ, words in organs.items() if organ != reported for word in words]
         if any(word in label.casefold() for word in others):
             return False
-    groups = {_group_of(part) for part in (reported, *reported.split(" and "))} - {None}
+    groups = {group_of(part) for part in (reported, *reported.split(" and "))} - {None}
     return not groups or any(group in ("spine", "limb") or can_hold(group, label) for group in groups if group)
 
 
