@@ -33,6 +33,11 @@ class ImageClass:
     is_normal: bool
     is_certain: bool
 
+    @property
+    def is_denial(self) -> bool:
+        """Whether it denies one disease only: an eye without one may have another."""
+        return self.name[0].startswith("no ")
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -82,8 +87,13 @@ class Findings:
     @property
     def normal_class(self) -> ImageClass | None:
         """The class that says that the image is normal, where it is certain."""
-        certain = (one for one in self.classes if one.is_normal and one.is_certain)
+        certain = (one for one in self.classes if one.is_normal and one.is_certain and not one.is_denial)
         return None if self.is_unfamiliar else next(certain, None)
+
+    @property
+    def denials(self) -> list[ImageClass]:
+        """The classes that deny one disease each; none of an image unlike all that the weights know."""
+        return [] if self.is_unfamiliar else [one for one in self.classes if one.is_denial]
 
     @property
     def _ill(self) -> list[ImageClass]:
@@ -129,8 +139,7 @@ def _classes(context: TaskContext, modality: Modality, part: str | None, propose
         for index in decision.chosen:
             chosen = label_set.labels[index]
             if chosen[0] in normal:
-                if not chosen[0].startswith("no "):  # an eye without one disease may have another
-                    yield ImageClass(chosen, decision.probability, True, is_stated)
+                yield ImageClass(chosen, decision.probability, True, is_stated)
             elif chosen[0] not in located and (normal or chosen[0] in proposed):
                 yield ImageClass(chosen, decision.probability, False, is_stated)
     for name in proposed:

@@ -25,6 +25,7 @@ from medrega_edge.tasks.left_out import (
     classes_unknown,
     narrowing_words,
     notes_of,
+    other_findings_left_out,
     place_left_out,
     questions_left_out,
     side_left_out,
@@ -32,6 +33,7 @@ from medrega_edge.tasks.left_out import (
 from medrega_edge.tasks.names_meant import affected_side, asks_for_unlearned, names_finding, with_names_meant
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.of_intent import BOX, GONE, is_trained, request_of, without_unlearned
+from medrega_edge.tasks.organs import VisibleOrgans
 from medrega_edge.tasks.refusals import unknown_name
 from medrega_edge.tasks.reporting import Report
 from medrega_edge.tasks.scene import Scene
@@ -93,10 +95,18 @@ def parse_intent(text: str, scene: Scene) -> TaskRequest:
     cannot tell, and for a name that the package does not know.
     """
     request = _parsed(text, scene)
-    if isinstance(request, Asked) and request.intent.kind not in _OF_WHOLE_TEXT:
+    if not isinstance(request, Asked):
+        return request
+    left: tuple[Message, ...] = ()
+    if request.intent.kind not in _OF_WHOLE_TEXT:
         left = questions_left_out(text, request.intent, scene.terminology, scene.modality)
-        return replace(request, notes=(*request.notes, *left))
-    return request
+        left = left or other_findings_left_out(text)
+    elif isinstance(request.request, VisibleOrgans) and not _OF_STRUCTURES.search(text.casefold()):
+        left = (Message("task.structures_only"),)
+    return replace(request, notes=(*request.notes, *left))
+
+
+_OF_STRUCTURES = re.compile(r"organ|structure|anatom|bone|部位|器官|脏器|结构|解剖|骨")
 
 
 _OF_WHOLE_TEXT = (Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER, Kind.ORGANS)  # their answers regard all of it

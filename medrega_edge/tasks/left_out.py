@@ -85,6 +85,19 @@ def questions_left_out(
     return tuple(Message("task.question_left_out", question=clause) for clause in left)
 
 
+def other_findings_left_out(text: str) -> tuple[Message, ...]:
+    """Say that other diseases beside a named one are not looked for: "tuberculosis or any other disease?"."""
+    match = _OR_OTHERS.search(text.casefold())
+    return (Message("task.question_left_out", question=match.group(1) or match.group(2)),) if match else ()
+
+
+_OR_OTHERS = re.compile(
+    r"\b(?:or|and) ((?:(?:any|some) )?other (?:diseases?|findings?|abnormalit\w+|patholog\w+|problems?)"
+    r"|another (?:disease|finding|abnormality|problem)|(?:anything|something) else)\W*$"
+    r"|(?:或者?|还是|以及|和)((?:有没有|有无)?其[他它]的?(?:疾病|病变|异常|问题|病|发现))"
+)
+
+
 def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modality: Modality | None) -> bool:
     text, is_asked = clause.text, clause.is_asked
     if (not is_asked and tells_history(text)) or _LEAVES_OUT.search(text):
@@ -99,6 +112,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     said = words_of(named(text, terminology, modality).masked)
     asks = is_asked or has("question", said) or asks_for_something(text)
     if labels & told:
+        if _OFFERS.match(text) and len(told) > 1 and Kind.PRESENCE in kinds:
+            return False  # "what kind of bleed is this: epidural, subdural or intraparenchymal?"
         told_with = (Kind.MEASURE, Kind.SIDE, Kind.COMPARE) if kinds & {Kind.COMPARE, Kind.DISTANCE} else ()
         return asks and intent.kind in (*_OF_STATE, *_OF_BOXES) and intent.kind not in (*kinds, *told_with)
     if labels:
@@ -134,6 +149,7 @@ def _without_classes(said: str) -> str:
 _WORDS_OF_CLASSES = {word for each in LABEL_SETS.values() for english, _ in each.labels for word in english.split()}
 
 
+_OFFERS = re.compile(r"(?:which|what)\b[^:]*:")
 _LEAVES_OUT = re.compile(
     r"^(?:and |but |just )*(?:not|no|without|ignor(?:e|ing)|exclud(?:e|ing)|except|skip|leave out|leaving out)\b"
     r"|^(?:不要|不用|不必|别|不看|除了?|去掉)"

@@ -95,6 +95,8 @@ class IsNormal(TaskRequest):
         of_all = (one for one in findings.classes if one.is_normal and one.name[0].startswith(_OF_ALL))
         if likely := [one.name for one in of_all]:
             return [Message("answer.perhaps_class", names=_shown(likely, column))]
+        if findings.denials:
+            return [Message("answer.denials_only", names=_shown([one.name for one in findings.denials], column))]
         return [Message("answer.knows_no_finding")]
 
 

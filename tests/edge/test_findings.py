@@ -130,3 +130,9 @@ def test_classes_count_only_in_images_of_their_body_part(engine, scan):
     here = {each.name[0] for each in findings._classes(context, Modality.MRI, "abdomen", ())}
     assert here and here <= {"healthy kidneys", "chronic kidney disease"}
     assert list(findings._classes(context, Modality.MRI, "brain", ())) == []
+
+
+def test_a_class_that_denies_one_disease_proves_no_normal_image(told):
+    denial = ImageClass(("no diabetic retinopathy", "无糖尿病视网膜病变"), 0.99, True, True)
+    said = told(IsNormal("is it normal?"), [], [denial]).text
+    assert said.startswith("Not sure") and "no diabetic retinopathy" in said

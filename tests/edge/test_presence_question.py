@@ -9,7 +9,7 @@ from medrega_edge.answer import LIKELY
 from medrega_edge.boxes import GridBox, PixelBox
 from medrega_edge.domain import Language, Modality, Task
 from medrega_edge.prompts.templates import PromptBook
-from medrega_edge.tasks import detection, identification
+from medrega_edge.tasks import body_part, detection, identification
 from medrega_edge.tasks.base import Detection, TaskResult
 from medrega_edge.tasks.presence import answer_presence, asked_structure, look_for
 from medrega_edge.tasks.vqa import AnswerQuestion
@@ -127,6 +127,28 @@ def test_a_heart_without_a_box_of_its_own_gets_that_of_heart_and_mediastinum(sur
     assert asked == ["heart", "heart and mediastinum"]
     assert [each.label for each in located.detections] == ["heart"] * is_wider_found
     assert [warning.code for warning in located.warnings] == ["task.wider_box"] * is_wider_found
+
+
+def test_an_x_ray_gives_the_wider_name_that_its_kind_was_trained_on(surely, monkeypatch):
+    asked = []
+
+    def stub(context, english, label):
+        asked.append(english)
+        return TaskResult("", (Detection(label, GridBox(0, 0, 500, 500), 0.9),))
+
+    monkeypatch.setattr(detection, "_locate", stub)
+    xray = replace(surely(0.9), image_modality=lambda: Modality.XRAY)
+    located = detection.locate(xray, ("trachea", "气管"))
+    assert asked == ["trachea and main bronchi"]
+    assert [each.label for each in located.detections] == ["trachea"]
+    assert [warning.code for warning in located.warnings] == ["task.wider_box"]
+
+
+@pytest.mark.parametrize(("reported", "part"), [("pelvis", None), ("chest", "chest"), ("heart", "chest"), (None, "chest")])
+def test_a_body_part_is_certain_only_where_a_report_agrees(surely, monkeypatch, reported, part):
+    monkeypatch.setattr(body_part, "_reported_part", lambda _: (reported, 0.95))
+    monkeypatch.setattr(body_part, "_share_of", lambda *_: {"chest": 0.95, "pelvis": 0.01})
+    assert body_part.certain_part(surely(0.9)) == part
 
 
 def test_a_tube_is_no_more_than_perhaps_there():

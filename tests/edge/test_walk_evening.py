@@ -282,3 +282,31 @@ def test_a_question_that_nothing_regards_is_said_in_chinese(parse):
 
 def test_classes_that_are_offered_choose_their_set(parse):
     assert parse("请分类：普通痣、不典型痣、黑色素瘤", Modality.DERMOSCOPY).request.labels == "nevus"
+
+
+def codes(request):
+    return [note.code for note in request.notes]
+
+
+@pytest.mark.parametrize("text", ["Any signs of tuberculosis or other disease?", "有没有肺结核或者其他疾病"])
+def test_other_diseases_beside_a_class_are_said(parse, text):
+    assert codes(parse(text, Modality.XRAY)) == ["task.question_left_out"]
+
+
+@pytest.mark.parametrize(("text", "notes"), [("mark everything", ["task.structures_only"]), ("mark all organs", [])])
+def test_everything_is_said_to_be_structures(parse, text, notes):
+    request = parse(text, Modality.FUNDUS)
+    assert request.request == VisibleOrgans() and codes(request) == notes
+
+
+@pytest.mark.parametrize(
+    ("text", "modality"),
+    [("How large is the polyp relative to the image?", Modality.ENDOSCOPY), ("龋齿在上颌还是下颌", Modality.XRAY)],
+)
+def test_what_boxes_do_not_tell_is_refused(terminology, text, modality):
+    assert understand(text, terminology, modality).kind is Kind.IMPOSSIBLE
+
+
+def test_kinds_that_are_offered_are_one_question(parse):
+    text = "What kind of hemorrhage is this: epidural, subdural or intraparenchymal?"
+    assert codes(parse(text, Modality.CT)) == []
