@@ -18,6 +18,7 @@ from medrega_edge.boxes import PixelBox, iou
 from medrega_edge.domain import Language, Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
+from medrega_edge.prompts.intent.naming import without_side
 from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.classes import CERTAIN_CLASS
@@ -156,20 +157,29 @@ class Asked(TaskRequest):
         reading = self._reading(answer.language)
         return replace(answer, intent=self.intent.kind, facts=facts | dict(answer.facts), reading=reading)
 
-    def _two_of(self, answer: Answer) -> Answer:
-        """Finish a distance to what a generic word stands for: the label with the most certain box counts."""
-        meant, column = self.intent.meant, answer.language is Language.ZH
-        named = [name for name in self.intent.names if name[0] not in meant]
-        generic = [name for name in self.intent.names if name[0] in meant]
-        nearest = max(generic, key=lambda name: answer.best_confidence(name[column]))
+    def _of_one(self, answer: Answer) -> Answer:
+        """Finish a distance or a comparison in which a word stands for several names: one of them counts.
+
+        Of those that a generic word stands for it is the one with the most certain box, of a pair of organs the nearer one.
+        """
+        names, column = self.intent.names, answer.language is Language.ZH
+        meant = self.intent.meant or {name[0] for name in names if name[0] != without_side(name[0])}
+        named, many = ([name for name in names if (name[0] in meant) is is_meant] for is_meant in (False, True))
+        if self.intent.meant or not (boxes := [of_name(answer, name)[0].box for name in named if of_name(answer, name)]):
+            one = max(many, key=lambda name: answer.best_confidence(name[column]))
+        else:
+            there = [name for name in many if of_name(answer, name)] or many[:1]
+            one = min(there, key=lambda name: _between_centres(boxes[0], of_name(answer, name)))
         assert isinstance(self.request, FromBoxes)
-        return replace(self.request, names=(*named, nearest)).finish(answer)
+        return replace(self.request, names=(*named, one)).finish(answer)
 
     def _finished(self, answer: Answer) -> Answer:
         """Finish the request; of the labels of a generic word, each place has one, and only labels that are there count."""
         request, kind = self.request, self.intent.kind
-        if kind is Kind.DISTANCE and len(self.intent.names) > 2 and answer.task is Task.DETECT:
-            return self._two_of(answer)
+        is_compared = kind is Kind.COMPARE and any(name[0] not in self.intent.meant for name in self.intent.names)
+        has_many = len(self.intent.names) > 2 and (kind is Kind.DISTANCE or (is_compared and bool(self.intent.meant)))
+        if has_many and answer.task is Task.DETECT:
+            return self._of_one(answer)
         words = [*map(generic_labels, self.intent.generic), *([frozenset(self.intent.alike)] if self.intent.alike else [])]
         is_generic = words and len(self.intent.names) > 1 and kind not in (Kind.COMPARE, Kind.DISTANCE)
         if not is_generic or answer.task is not Task.DETECT:
@@ -433,6 +443,10 @@ def _distance(found: Found, answer: Answer) -> Told:
     reasons, why = why_pixels((region.box for region in best), answer.image)
     facts = {"distance_mm": None, f"distance_{unit}": round(centres, 1), f"gap_{unit}": round(gap, 1), "unit": unit}
     return [message, *reasons], facts | why
+
+
+def _between_centres(box: PixelBox, regions: Sequence[Region]) -> float:
+    return math.dist(_centre(box), _centre(regions[0].box)) if regions else math.inf
 
 
 def _centre(box: Sequence[float]) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from medrega_edge.domain import Modality, Task
 from medrega_edge.prompts.intent import Intent, Kind, understand, unknown_word
-from medrega_edge.prompts.intent.naming import of_one_side, without_side
+from medrega_edge.prompts.intent.naming import is_one_and_pair, of_one_side, without_side
 from medrega_edge.prompts.intent.parts import TYPE_OF_LESION, enumerated, with_names
 from medrega_edge.tasks import follow_up_words as words
 from medrega_edge.tasks.base import TaskRequest
@@ -206,7 +206,9 @@ def _of_two(line: _Line) -> TaskRequest | None:
         is_second = words.OTHER_NAMES.search(line.text) is not None and len(names) == 1
         if not (line.is_same or is_second or words.FROM_IT.search(line.text) or words.THAN.search(line.text)):
             raise _OwnQuestion
-        return line.about(kind, [line.before[0], *(names or line.of_side)])
+        others = names or line.of_side
+        is_of_all = words.OF_ALL.search(line.text) and (kind is Kind.COMPARE or is_one_and_pair([*line.before, *others]))
+        return line.about(kind, [*(line.before if is_of_all else line.before[:1]), *others])
     return None
 
 
@@ -314,7 +316,7 @@ def _request(
     """Return the request of a kind about names; of those on one `side` alone, where the last question asked for them."""
     names = tuple(dict.fromkeys(names))
     count, labels = len(names), [english for english, _ in names]
-    if (kind is Kind.DISTANCE and count != 2) or (kind is Kind.COMPARE and count < 2):
+    if (kind is Kind.DISTANCE and count != 2 and not is_one_and_pair(names)) or (kind is Kind.COMPARE and count < 2):
         return None
     if request := going_on(text, kind, names):
         return replace(request, intent=replace(request.intent, side=side))

@@ -26,6 +26,7 @@ BARE_OTHERS = re.compile(
 )
 SMALLER = re.compile(r"\b(?:smaller|smallest|shorter)\b|小的?那|最小|[较更]小", re.IGNORECASE)
 LARGER = re.compile(r"\b(?:larger|bigger|largest|biggest|longer)\b|大的?那|最大|[较更]大", re.IGNORECASE)
+OF_ALL = re.compile(r"\b(?:them|they|both|these|those)\b|[它他]们|这些|那些|[两俩]个?", re.IGNORECASE)
 THAN = re.compile(r"^\W*它?(?:和|跟|与|比)")
 FROM_IT = re.compile(r"^\W*(?:and |so )?how (?:far|close)(?: away)? (?:from|to)\b|^\W*[离距]", re.IGNORECASE)
 ON_SIDE = re.compile(

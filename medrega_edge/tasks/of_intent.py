@@ -11,7 +11,7 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
-from medrega_edge.prompts.intent.naming import excluded
+from medrega_edge.prompts.intent.naming import excluded, is_one_and_pair
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.tasks.about_image import BodyPart, KindOfImage
 from medrega_edge.tasks.base import TaskRequest
@@ -213,7 +213,7 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
     if is_one_unknown:
         raise unknown_name(text, intent, scene)
     if (intent.kind is Kind.COMPARE and several < 2) or (
-        intent.kind is Kind.DISTANCE and several != 2 and not _is_one_and_generic(intent)
+        intent.kind is Kind.DISTANCE and several != 2 and not (_is_one_and_generic(intent) or is_one_and_pair(intent.names))
     ):
         raise UsageError("task.two_names")
     others = {label for word in intent.generic if not names_cancer(word) for label in generic_labels(word)}

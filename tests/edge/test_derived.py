@@ -263,3 +263,13 @@ def test_labels_of_a_generic_word_on_two_places_are_two_objects():
 @pytest.mark.parametrize("kind", [Kind.LOCATE, Kind.PRESENCE])
 def test_no_label_of_a_generic_word_is_said_once(kind):
     assert generic(kind).text.count("glioma") == 1
+
+
+def test_of_a_pair_the_nearer_organ_counts_for_a_distance():
+    names = (LIVER, ("left kidney", "左肾"), ("right kidney", "右肾"))
+    question = Asked("how far?", Intent(Kind.DISTANCE, names=names), FromBoxes(Kind.DISTANCE, names))
+    far, near = PixelBox(180, 10, 190, 20), PixelBox(100, 10, 110, 20)
+    found = question.finish(answer(("liver", BIG, 0.9), ("left kidney", far, 0.9), ("right kidney", near, 0.8)))
+    assert found.text.startswith("Liver to right kidney: ")
+    only = question.finish(answer(("liver", BIG, 0.9), ("left kidney", far, 0.9)))
+    assert only.text.startswith("Liver to left kidney: ")

@@ -310,3 +310,34 @@ def test_what_boxes_do_not_tell_is_refused(terminology, text, modality):
 def test_kinds_that_are_offered_are_one_question(parse):
     text = "What kind of hemorrhage is this: epidural, subdural or intraparenchymal?"
     assert codes(parse(text, Modality.CT)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "modality"),
+    [
+        ("is the spleen left of the liver?", Modality.MRI),
+        ("is the heart between the lungs?", Modality.CT),
+        ("is the trachea in front of the spinal cord?", Modality.CT),
+        ("is it symmetric?", Modality.DERMOSCOPY),
+    ],
+)
+def test_where_one_lies_beside_another_is_no_presence(terminology, text, modality):
+    intent = understand(text, terminology, modality)
+    assert (intent.kind, intent.reason) == (Kind.IMPOSSIBLE, "relation")
+
+
+@pytest.mark.parametrize(
+    "text", ["is the tumor bigger than the kidney?", "肿瘤和肾哪个大", "which is larger, the tumor or the kidney?"]
+)
+def test_a_structure_that_a_finding_is_compared_with_is_compared(terminology, text):
+    intent = understand(text, terminology, Modality.CT)
+    assert intent.kind is Kind.COMPARE
+    assert {name[0] for name in intent.names} >= {"left kidney", "right kidney", "kidney tumor"}
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("where are the opacities?", "consolidation"), ("any lines?", "central venous line"), ("密度增高影在哪", "pneumonia")],
+)
+def test_opacities_and_lines_of_a_chest_x_ray(parse, text, label):
+    assert label in {name[0] for name in parse(text, Modality.XRAY).intent.names}

@@ -133,7 +133,10 @@ def _without_described(text: str, terminology: Terminology) -> str:
     return rest if len(described) < len(spans) or generic_words(rest, None)[1] else text
 
 
-_AGAINST = re.compile(rf"{MARK}.*\bcompared (?:with|to)\b.*{MARK}|{MARK}[和与跟]{MARK}哪")
+_AGAINST = re.compile(
+    rf"{MARK}.*\b(?:compared (?:with|to)|(?:larg|bigg|small|wid|long)er than)\b.*{MARK}"
+    rf"|\b(?:larger|bigger|smaller|wider|longer)\b.*{MARK},? or (?:the )?{MARK}|{MARK}[和与跟比]{MARK}(?:哪|[大小])"
+)
 
 
 def composed(
@@ -304,6 +307,12 @@ def of_one_side(names: Sequence[BilingualName], text: str) -> tuple[BilingualNam
 def without_side(label: str) -> str:
     """Return an English label without its side."""
     return label.removeprefix("left ").removeprefix("right ")
+
+
+def is_one_and_pair(names: Sequence[BilingualName]) -> bool:
+    """Whether the names are one, and both of a pair: "how far is the spleen from the kidney?"."""
+    sided = [english for english, _ in names if english != without_side(english)]
+    return len(names) == 3 and len(sided) == 2 and len(set(map(without_side, sided))) == 1
 
 
 def without_sides(names: Sequence[BilingualName]) -> tuple[BilingualName, ...]:
