@@ -157,15 +157,21 @@ class Asked(TaskRequest):
         reading = self._reading(answer.language)
         return replace(answer, intent=self.intent.kind, facts=facts | dict(answer.facts), reading=reading)
 
+    @property
+    def _generic_names(self) -> list[BilingualName]:
+        """Those of its names that a generic word stands for."""
+        return [name for name in self.intent.names if name[0] in self.intent.meant]
+
     def _of_one(self, answer: Answer) -> Answer:
         """Finish a distance or a comparison in which a word stands for several names: one of them counts.
 
         Of those that a generic word stands for it is the one with the most certain box, of a pair of organs the nearer one.
         """
-        names, column = self.intent.names, answer.language is Language.ZH
-        meant = self.intent.meant or {name[0] for name in names if name[0] != without_side(name[0])}
-        named, many = ([name for name in names if (name[0] in meant) is is_meant] for is_meant in (False, True))
-        if self.intent.meant or not (boxes := [of_name(answer, name)[0].box for name in named if of_name(answer, name)]):
+        column, is_generic = answer.language is Language.ZH, bool(self._generic_names)
+        many = self._generic_names or [name for name in self.intent.names if name[0] != without_side(name[0])]
+        named = [name for name in self.intent.names if name not in many]
+        boxes = [of_name(answer, name)[0].box for name in named if of_name(answer, name)]
+        if is_generic or not boxes:
             one = max(many, key=lambda name: answer.best_confidence(name[column]))
         else:
             there = [name for name in many if of_name(answer, name)] or many[:1]
@@ -176,8 +182,9 @@ class Asked(TaskRequest):
     def _finished(self, answer: Answer) -> Answer:
         """Finish the request; of the labels of a generic word, each place has one, and only labels that are there count."""
         request, kind = self.request, self.intent.kind
-        is_compared = kind is Kind.COMPARE and any(name[0] not in self.intent.meant for name in self.intent.names)
-        has_many = len(self.intent.names) > 2 and (kind is Kind.DISTANCE or (is_compared and bool(self.intent.meant)))
+        generic = len(self._generic_names)
+        is_compared = kind is Kind.COMPARE and 0 < generic < len(self.intent.names)
+        has_many = len(self.intent.names) > 2 and (is_compared or kind is Kind.DISTANCE)
         if has_many and answer.task is Task.DETECT:
             return self._of_one(answer)
         words = [*map(generic_labels, self.intent.generic), *([frozenset(self.intent.alike)] if self.intent.alike else [])]

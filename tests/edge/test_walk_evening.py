@@ -341,3 +341,8 @@ def test_a_structure_that_a_finding_is_compared_with_is_compared(terminology, te
 )
 def test_opacities_and_lines_of_a_chest_x_ray(parse, text, label):
     assert label in {name[0] for name in parse(text, Modality.XRAY).intent.names}
+
+
+def test_a_generic_word_without_names_here_is_no_crash(engine, scan):
+    answer = engine.ask(scan, "how far apart are the liver, the cells and the kidneys?")
+    assert answer.text
