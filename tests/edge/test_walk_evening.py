@@ -346,3 +346,27 @@ def test_opacities_and_lines_of_a_chest_x_ray(parse, text, label):
 def test_a_generic_word_without_names_here_is_no_crash(engine, scan):
     answer = engine.ask(scan, "how far apart are the liver, the cells and the kidneys?")
     assert answer.text
+
+
+@pytest.mark.parametrize("text", ["any opacity in the left lung?", "any shadow in the left lung?", "左肺有没有密度增高影"])
+def test_an_opacity_in_a_lung_is_no_question_for_the_lung(parse, text):
+    intent = parse(text, Modality.XRAY).intent
+    assert intent.side == "left" and "consolidation" in {name[0] for name in intent.names}
+
+
+def test_lines_of_the_lung_are_no_tubes(terminology):
+    assert not understand("are there Kerley B lines?", terminology, Modality.XRAY).names
+
+
+@pytest.mark.parametrize("text", ["is there something in the left lung?", "左肺有没有影子", "左肺里有东西吗"])
+def test_something_in_a_lung_is_no_question_for_the_lung(parse, text):
+    request = parse(text, Modality.XRAY).request
+    assert isinstance(request, IsNormal) and request.structures == (("left lung", "左肺"),)
+
+
+@pytest.mark.parametrize(
+    "text", ["any dots in the left lung?", "are there white patches in the lung?", "any veins in the left lung?"]
+)
+def test_things_in_a_structure_are_not_the_structure(parse, text):
+    with pytest.raises(UsageError):
+        parse(text, Modality.XRAY)

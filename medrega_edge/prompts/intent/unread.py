@@ -33,6 +33,11 @@ _BESIDE = re.compile(
     rf"(?P<before>{MARK}) (?:(?:wall|border|margin|surface|edge|capsule) )?(?P<after>[a-z]{{4,}})(?= |$)"
     rf"|(?:^| )(?P<word>[a-z]{{4,}})(?: (?:{_NEAR}) (?:the |this |his |her )?)? ?(?P<name>{MARK})"
 )
+_THING_IN = re.compile(  # idle words beside a name, but things where they lie in it
+    r"(?:^| )(?:dots?|patch(?:es)?|foci|focus|pockets?|bits|bodies|arter(?:y|ies)|veins?|muscles?|bones?|gaps?"
+    rf"|loops?|silhouettes?|spaces?|lines?|holes?) (?:in|inside|within|on|over) (?:the |this |his |her |my |both )?{MARK}"
+)
+_THING_OF_ZH = re.compile(rf"{MARK}[里上内中]?面?的(?:那[个些块片]|这[个些块片])?(?:影子|白影|东西|[白黑]点|[白黑]影)")
 _APART = re.compile(rf"[^\w\s{MARK}'-]+")
 _KINDS = ("fillers", "presence", "presence_strong", "locate", "outline", "or_not", "kind_of_image", "question", "is_there")
 _ASKING = (
@@ -107,6 +112,8 @@ def _unknown(said: str, terminology: Terminology) -> Iterator[str]:
         word, is_after = match["after"] or match["word"], match["after"] is not None
         if word not in known and disease_word(word) is None:
             yield f"{MARK} {word}" if is_after else match[0].strip()
+    for things in (_THING_IN, _THING_OF_ZH):
+        yield from (match[0].strip() for match in things.finditer(said))
     for match in _BESIDE_ZH.finditer(said):
         after, before, behind = match.groups()
         if after and _is_unread_zh(after):
