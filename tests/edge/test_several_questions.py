@@ -18,11 +18,6 @@ from medrega_edge.tasks.several import Several
 TASKS = list(Task)
 
 
-@pytest.fixture(scope="module")
-def terminology(engine):
-    return engine.terminology
-
-
 @pytest.mark.parametrize(
     ("text", "kinds", "names"),
     [

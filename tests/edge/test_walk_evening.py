@@ -8,20 +8,8 @@ from medrega_edge.prompts.intent import asked_text, understand
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.parts import parts
 from medrega_edge.tasks.classification import Classify
-from medrega_edge.tasks.intent import parse_intent
 from medrega_edge.tasks.normality import IsNormal
 from medrega_edge.tasks.organs import VisibleOrgans
-from medrega_edge.tasks.scene import Scene
-
-
-@pytest.fixture(scope="module")
-def terminology(engine):
-    return engine.terminology
-
-
-@pytest.fixture
-def parse(terminology):
-    return lambda text, modality: parse_intent(text, Scene(list(Task), terminology, modality))
 
 
 @pytest.mark.parametrize(
@@ -370,3 +358,8 @@ def test_something_in_a_lung_is_no_question_for_the_lung(parse, text):
 def test_things_in_a_structure_are_not_the_structure(parse, text):
     with pytest.raises(UsageError):
         parse(text, Modality.XRAY)
+
+
+@pytest.mark.parametrize("text", ["Which organ is the largest? How big is it?", "哪个器官最小？它在图的左边还是右边？"])
+def test_what_is_asked_of_an_organ_that_no_answer_names_stays_with_it(terminology, text):
+    assert parts(text, terminology, Modality.CT) == []

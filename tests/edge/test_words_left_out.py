@@ -16,16 +16,6 @@ from medrega_edge.tasks.several import Several
 from medrega_edge.vocabulary.label_sets import LABEL_SETS
 
 
-@pytest.fixture(scope="module")
-def terminology(engine):
-    return engine.terminology
-
-
-@pytest.fixture
-def parse(terminology):
-    return lambda text, modality: parse_intent(text, Scene(list(Task), terminology, modality))
-
-
 @pytest.mark.parametrize(
     ("text", "modality", "word"),
     [

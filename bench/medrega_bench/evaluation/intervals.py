@@ -207,8 +207,8 @@ def _middle(box: PixelBox) -> tuple[float, float]:
 def fit(found: Sequence[Case], weights: str, data: str) -> Intervals:
     """Fit the numbers of each kind of image and confidence with enough objects, and those of the others together.
 
-    Each object belongs to one group of a measure, so that the claim holds in each group. The numbers of a kind over all
-    confidences tell which measures it has: what other kinds of image err by says nothing of a kind that was not measured.
+    Each object belongs to one group of a measure, so that the claim holds in each group. A kind without numbers
+    over all confidences for a measure gets no interval of it, because the errors of other kinds do not hold for it.
     """
     overlapping = [case for case in found if case.overlaps]
     kinds: dict[str, dict[str, Margins]] = {}

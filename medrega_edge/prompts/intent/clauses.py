@@ -39,15 +39,10 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     if points_back and any(clause.is_named for clause in read):
         return plain  # "the esophagus behind the trachea, mark it"
     asks_by_name = any(clause.is_named and clause.text.rstrip()[-1:] in "?\uff1f" for clause in read)
-    offers_classes = (
-        any(has("class_words", clause.text) for clause in read if clause is not nameless[0]) if nameless else False
-    )
-    if (
-        not (asking or asks_by_name or offers_classes)
-        and len(nameless) == 1
-        and not any(one.adds for one in read if one is not nameless[0])
-    ):
-        return nameless[0].text
+    if not (asking or asks_by_name) and len(nameless) == 1:
+        rest = [clause for clause in read if clause is not nameless[0]]
+        if not any(clause.adds or has("class_words", clause.text) for clause in rest):  # "classify: nevus, melanoma"
+            return nameless[0].text
     if len(asking) != 1:
         return plain
     one = asking[0]

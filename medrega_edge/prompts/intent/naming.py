@@ -209,7 +209,6 @@ def without_context(text: str, terminology: Terminology) -> str:
 
     One name or generic word at least stays.
     """
-    spans = terminology.spans(text)
     text = _without_excluded_words(text, terminology)
     spans = terminology.spans(text)
     left = len(spans) + len(generic_words(terminology.mask(text), None)[1])

@@ -143,7 +143,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
         whole.append(filled)
         all_names += intent.names
         intents.append(intent)
-        before = _said_names(piece, intent, terminology, modality) or _largest_organ(piece) or before
+        before = _said_names(piece, intent, terminology, modality) or _extreme_organ(piece) or before
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
     are_told = all(set(intent.names) <= set(whole_text.names) for intent in intents)
     are_alike = len(kinds) == 1 and len(have_names) == 1 and are_told and len({intent.side for intent in intents}) == 1
@@ -301,13 +301,17 @@ def _said_names(piece: str, intent: Intent, terminology: Terminology, modality: 
     return enumerated([*named_here, *((word, word) for word in words)])
 
 
-_LARGEST_ORGAN = re.compile(r"\b((?:largest|biggest|smallest) organ)\b|(最[大小]的?器官)|哪一?个器官最?([大小])")
+_EXTREME_ORGAN = re.compile(
+    r"\b(?:largest|biggest|(smallest)) organ\b|\borgan is (?:the )?(?:largest|biggest|(smallest))\b"
+    r"|最(?:大|(小))的?器官|哪一?个器官最?(?:大|(小))"
+)
 
 
-def _largest_organ(piece: str) -> BilingualName | None:
-    """Return what "it" means behind a question for the largest organ, which has no answer."""
-    found = _LARGEST_ORGAN.search(piece)
-    return ("largest organ", "最大的器官") if found else None
+def _extreme_organ(piece: str) -> BilingualName | None:
+    """Return what "it" means behind a question for the largest or the smallest organ, which has no answer."""
+    if (found := _EXTREME_ORGAN.search(piece)) is None:
+        return None
+    return ("smallest organ", "最小的器官") if any(found.groups()) else ("largest organ", "最大的器官")
 
 
 def enumerated(names: Sequence[BilingualName]) -> BilingualName:
