@@ -8,6 +8,16 @@ of patients there. Put a new template into the section of the folder that uses i
 TEMPLATES: dict[str, str] = {
     # ---- usage, prompts, tasks, vocabulary -----------------------------------------------------------------------------
     #
+    "answer.as_many": "The same number of each was found: {most}, {least}.",
+    "answer.bound": "{name!c} {bound}: {verdict}.",
+    "answer.bound_at_least": "at least {limit}",
+    "answer.bound_if_right": "{verdict}, if the box is right",
+    "answer.bound_no": "no",
+    "answer.bound_open": "not sure",
+    "answer.bound_over": "over {limit}",
+    "answer.bound_under": "under {limit}",
+    "answer.bound_unknown": "not known, without the size of a pixel",
+    "answer.bound_yes": "yes",
     "answer.by_size": "From large to small, by the area of their boxes: {names}.",
     "answer.count": "Found: {count} x {name}.",
     "answer.count_all_guessed": "Perhaps: {count} x {name}.",
@@ -41,6 +51,8 @@ TEMPLATES: dict[str, str] = {
     "answer.mask_in_pixels": "Mask of {name}: {pixels} pixels.",
     "answer.mean": "Mean {value:.0f} {unit}.",
     "answer.middle": "middle",
+    "answer.more": "More of {most} than of {least} was found.",
+    "answer.more_if_right": "If all these boxes are right, there is more of {most} than of {least}.",
     "answer.nested": "The boxes of {names} lie in one another, so their sizes are not compared.",
     "answer.no_others": "No others were found.",
     "answer.no_comparison": "So there is nothing to compare.",
@@ -135,14 +147,16 @@ TEMPLATES: dict[str, str] = {
     "task.impossible_name": "{label}: an image of this kind ({modality}) cannot show it, so the model was not asked",
     "task.impossible_relation": "The program compares neither positions nor shapes, and does not look in one part of the "
     "picture; ask it to locate each structure, or for the distance of two.",
+    "task.impossible_part": "The model does not tell in which bone, joint, lobe, segment, zone or level a finding lies; ask "
+    "where it is for its box.",
     "task.impossible_brightness": "The program compares sizes, not brightness; `medrega segment --json` gives the mean "
     "value of each region.",
     "task.impossible_outline": "One image does not tell a volume, and the program measures no circumferences, no thickness "
     "of a wall and no other ratio than cup to disc; ask it to segment a structure for its area.",
     "task.impossible_patient": "An image tells neither who the patient is nor age, sex or date, and the program reads no "
     "text in it.",
-    "task.impossible_score": "The model was not trained to give scores, stages, depths, angles, Hounsfield units or the "
-    "week of a pregnancy; it gives boxes and their sizes.",
+    "task.impossible_score": "The model was not trained to give scores, stages, densities, depths, angles, Hounsfield "
+    "units or the week of a pregnancy; it gives boxes and their sizes.",
     "task.impossible_time": "A change over time needs an earlier image, and only this one is given.",
     "task.label_not_offered": "none of these labels fits best: of all that the model knows for such an image it is '{name}'",
     "task.labels_of_other_part": "these labels are for another body part than this image shows ({part})",

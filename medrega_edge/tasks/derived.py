@@ -21,6 +21,7 @@ from medrega_edge.prompts.intent import Intent, Kind
 from medrega_edge.prompts.intent.naming import without_side
 from medrega_edge.prompts.templates import sentence_of_regions
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
+from medrega_edge.tasks.bounds import Bound, compared_numbers
 from medrega_edge.tasks.classes import CERTAIN_CLASS
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.left_out import is_outside_choice
@@ -167,17 +168,17 @@ class Asked(TaskRequest):
 
         Of those that a generic word stands for it is the one with the most certain box, of a pair of organs the nearer one.
         """
-        column, is_generic = answer.language is Language.ZH, bool(self._generic_names)
-        many = self._generic_names or [name for name in self.intent.names if name[0] != without_side(name[0])]
-        named = [name for name in self.intent.names if name not in many]
-        boxes = [of_name(answer, name)[0].box for name in named if of_name(answer, name)]
-        if is_generic or not boxes:
-            one = max(many, key=lambda name: answer.best_confidence(name[column]))
-        else:
-            there = [name for name in many if of_name(answer, name)] or many[:1]
-            one = min(there, key=lambda name: _between_centres(boxes[0], of_name(answer, name)))
+        column, names = answer.language is Language.ZH, self.intent.names
+        if meant := self._generic_names:
+            names = _with_one_of(names, meant, max(meant, key=lambda name: answer.best_confidence(name[column])))
+        pair = [name for name in names if name[0] != without_side(name[0])]
+        if len(names) > 2 and pair:
+            boxes = [found[0].box for name in names if name not in pair and (found := of_name(answer, name))]
+            there = [name for name in pair if of_name(answer, name)] or pair[:1]
+            nearer = min(there, key=lambda name: _between_centres(boxes[0], of_name(answer, name))) if boxes else there[0]
+            names = _with_one_of(names, pair, nearer)
         assert isinstance(self.request, FromBoxes)
-        return replace(self.request, names=(*named, one)).finish(answer)
+        return replace(self.request, names=names).finish(answer)
 
     def _finished(self, answer: Answer) -> Answer:
         """Finish the request; of the labels of a generic word, each place has one, and only labels that are there count."""
@@ -240,7 +241,8 @@ class FromBoxes(TaskRequest):
 
     What is there is said without a yes unless it `says_yes`: a question may ask whether it is missing, or for one kind.
     With `sides_of_image` a side is that of the picture, not the patient's. A number of `others` than those known says so.
-    With `masks` each box is that around a mask.
+    With `masks` each box is that around a mask. `bound` is what sizes or numbers are held against; with
+    `compares_numbers` the numbers of two names are held against each other.
     """
 
     kind: Kind
@@ -249,6 +251,8 @@ class FromBoxes(TaskRequest):
     sides_of_image: bool = False
     others: bool = False
     masks: bool = False
+    bound: Bound | None = None
+    compares_numbers: bool = False
 
     @property
     def task(self) -> Task:
@@ -289,6 +293,7 @@ class FromBoxes(TaskRequest):
             messages, facts = of_picture(found, answer)
         else:
             messages, facts = _DERIVATIONS[self.kind](found, answer)
+        messages, facts = self._held_against((messages, facts), found, answer)
         guesses = answer.best_guesses
         if guesses and self.kind is not Kind.COUNT:
             messages.insert(0, Message("answer.best_guess", names=guesses))
@@ -296,6 +301,12 @@ class FromBoxes(TaskRequest):
             messages.append(Message("answer.no_others"))
         english = [name[0] for name in found if shown(name, answer) in guesses]
         return replace(answer, text=joined([*messages, *missing], answer), facts=facts | {"best_guesses": english})
+
+    def _held_against(self, told: Told, found: Found, answer: Answer) -> Told:
+        """Add whether sizes and numbers reach a bound, and of what there are more, before what they are."""
+        first = self.bound.verdicts(found, answer) if self.bound else ([], {})
+        more = compared_numbers(found, answer) if self.compares_numbers else ([], {})
+        return [*first[0], *more[0], *told[0]], told[1] | first[1] | more[1]
 
 
 def _telling(regions: Sequence[Region], answer: Answer, kind: Kind) -> list[Region]:
@@ -450,6 +461,12 @@ def _distance(found: Found, answer: Answer) -> Told:
     reasons, why = why_pixels((region.box for region in best), answer.image)
     facts = {"distance_mm": None, f"distance_{unit}": round(centres, 1), f"gap_{unit}": round(gap, 1), "unit": unit}
     return [message, *reasons], facts | why
+
+
+def _with_one_of(
+    names: Sequence[BilingualName], many: Collection[BilingualName], one: BilingualName
+) -> tuple[BilingualName, ...]:
+    return (*(name for name in names if name not in many), one)
 
 
 def _between_centres(box: PixelBox, regions: Sequence[Region]) -> float:

@@ -193,10 +193,12 @@ def _doubts(context: TaskContext, english: str, label: str, best: float) -> list
     if context.is_unfamiliar():
         return [Message("task.unfamiliar_image")]
     modality = context.image_modality()
-    if best < LIKELY or modality is None:
+    if modality is None:
         return []
     if not is_known(modality, english):
         return [Message("task.unknown_in_kind", name=label, modality=modality_name(modality, context.language))]
+    if best < LIKELY:
+        return []
     if context.is_unfamiliar_name(english):
         return [Message("task.unfamiliar_name", name=label)]
     return [Message("task.where_not_whether", name=label)] if best < certain_from(modality, english) else []

@@ -140,9 +140,11 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         intent = replace(intent, kind=Kind.ANSWER, names=())
     elif GONE.search(said.casefold()) and (intent.kind is Kind.HELP or (intent.kind is Kind.REPORT and not intent.names)):
         raise UsageError("task.impossible")  # "which ones are missing?", "is anything missing?"
-    elif _WHICH_OF_PAIR.search(simplified(said)):
+    elif _WHICH_OF_PAIR.search(simplified(said)) and not _shows_both(said, scene.modality):
         raise UsageError("task.which_of_pair")
-    elif (_asks_if_normal(said, intent) or asks_for_unlearned(said, intent, scene)) and Task.REPORT in scene.tasks:
+    elif (
+        _asks_if_normal(said, intent) or _asks_what_is_wrong(said, intent) or asks_for_unlearned(said, intent, scene)
+    ) and Task.REPORT in scene.tasks:
         if intent.unknown and not intent.names:
             raise unknown_name(text, intent, scene)
         if intent.kind is Kind.COMPARE or names_finding(intent):  # the structures themselves, not what may be in them
@@ -225,6 +227,11 @@ _WHICH_OF_PAIR = re.compile(
 )
 
 
+def _shows_both(text: str, modality: Modality | None) -> bool:
+    """Whether an image holds both of a pair: a slice shows both breasts."""
+    return modality in (Modality.CT, Modality.MRI) and re.search("breast|乳", text.casefold()) is not None
+
+
 _OR = re.compile(r"\bor\b|还是|或者?|[?？](?=.*\w)")
 
 
@@ -264,6 +271,22 @@ def _asks_if_normal(text: str, intent: Intent) -> bool:
         Kind.COUNT,
     )
     return is_of_state and not names_finding(intent) and asks_if_normal(text)
+
+
+_WHAT_IS_WRONG = re.compile(
+    r"\bwhat(?: ?'?s| is| are)? (?:the )?(?:wrong|matter|problems?|abnormal(?:ity|ities)?|issues?|trouble) (?:with|in|of)\b"
+    r"|有(?:了)?(?:什么|啥|哪些|何)(?:问题|异常|毛病|病变?|情况)"
+)
+
+
+def _asks_what_is_wrong(text: str, intent: Intent) -> bool:
+    """Whether a question asks what is wrong with structures that it names: a report would tell of the whole image."""
+    are_structures = bool(intent.names) and (bool(intent.generic) or not names_finding(intent))
+    return (
+        intent.kind in (Kind.ANSWER, Kind.REPORT)
+        and are_structures
+        and _WHAT_IS_WRONG.search(simplified(text).casefold()) is not None
+    )
 
 
 _ANY_FINDING = re.compile(r"\b(?:abnormal\w*|lesions?|patholog\w+|anomal\w+)\b|异常|病变|病灶|毛病|问题")

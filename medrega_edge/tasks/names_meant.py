@@ -9,6 +9,7 @@ from medrega_edge.domain import Language, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
 from medrega_edge.prompts.intent.naming import excluded
+from medrega_edge.tasks.bounds import compares_numbers
 from medrega_edge.tasks.refusals import unknown_name
 from medrega_edge.tasks.scene import Scene
 from medrega_edge.vocabulary.body_parts import can_hold
@@ -39,10 +40,6 @@ _ONE_LESION = re.compile(  # "how large is it?": of the lesion, where the image 
     r"|它|[几多少][个]?(?:毫米|厘米|公分|mm|cm)大?"
 )
 _GRADE = re.compile(r"\bwhat grade\b|\bgrade of\b|瘤[^，。]{0,4}几级|几级[^，。]{0,3}瘤")
-_BY_NUMBER = re.compile(
-    r"比[^，。？?大小长宽厚粗]*(?:多|(?<!多)少)[吗么嘛呢？?]*$|多还是|[哪谁].{0,2}更?多"
-    r"|\b(?:more|fewer|less) [a-z ]+ than\b|\boutnumber|\bmore numerous\b|\bthere more\b|\bratio of\b.*\bcells?\b"
-)
 _HEART_VENTRICLES = {"left ventricle", "right ventricle"}  # in an image of the head, "the ventricles" are those of the brain
 _BRAIN_VENTRICLES = {"left lateral ventricle", "right lateral ventricle", "third ventricle", "fourth ventricle"}
 
@@ -73,7 +70,7 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         if words and not (findings and all(scene.modality and is_known(scene.modality, english) for english, _ in findings)):
             raise unknown_name(text, replace(intent, generic=words), scene)
         intent = replace(intent, names=findings, generic=words) if words else intent
-    if intent.kind in (Kind.COMPARE, Kind.PRESENCE) and len(intent.names) > 1 and _BY_NUMBER.search(simplified(text)):
+    if intent.kind in (Kind.COMPARE, Kind.PRESENCE) and len(intent.names) > 1 and compares_numbers(text):
         intent = replace(intent, kind=Kind.COUNT)
     if intent.kind is Kind.COMPARE and len(intent.names) == 1 and superlative(text) is not None:
         intent = replace(intent, kind=Kind.LOCATE)  # "which is the largest gland?"

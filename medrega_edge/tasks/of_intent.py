@@ -11,10 +11,11 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind
-from medrega_edge.prompts.intent.naming import excluded, is_one_and_pair
+from medrega_edge.prompts.intent.naming import excluded, is_one_and_pair, without_side
 from medrega_edge.prompts.intent.phrases import has
 from medrega_edge.tasks.about_image import BodyPart, KindOfImage
 from medrega_edge.tasks.base import TaskRequest
+from medrega_edge.tasks.bounds import bound_in, compares_numbers
 from medrega_edge.tasks.class_choice import classification
 from medrega_edge.tasks.classification import Classify
 from medrega_edge.tasks.derived import FromBoxes
@@ -221,12 +222,21 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
     cancers = tuple(name for name in intent.names if names_cancer(name[0]) or name[0] in others)
     asks_for_cancer = intent.kind is Kind.PRESENCE and names_cancer(text)
     names_asked = cancers if asks_for_cancer and cancers else intent.names
-    return FromBoxes(intent.kind, names_asked, not is_negated(text), bool(_OF_IMAGE.search(simplified(text))))
+    bound = bound_in(text) if intent.kind in (Kind.MEASURE, Kind.COUNT) else None
+    return FromBoxes(
+        intent.kind,
+        names_asked,
+        not is_negated(text),
+        bool(_OF_IMAGE.search(simplified(text))),
+        bound=bound if bound and bool(bound.unit) is (intent.kind is Kind.MEASURE) else None,
+        compares_numbers=intent.kind is Kind.COUNT and compares_numbers(text),
+    )
 
 
 def _is_one_and_generic(intent: Intent) -> bool:
-    """Whether the names are one, and those that a generic word stands for: "how far is the tumour from the aorta?"."""
-    return sum(english not in intent.meant for english, _ in intent.names) == 1 and len(intent.names) > 2
+    """Whether the names are one, or a pair, and those of a generic word: "how far is the tumor from the kidney?"."""
+    named = {without_side(english) for english, _ in intent.names if english not in intent.meant}
+    return len(named) == 1 and len(intent.names) > 2
 
 
 def without_unlearned(text: str, intent: Intent, scene: Scene) -> tuple[Intent, tuple[Message, ...]]:

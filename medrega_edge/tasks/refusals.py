@@ -50,6 +50,8 @@ def impossible(reason: str | None) -> UsageError:
             return UsageError("task.impossible_function")
         case "outline":
             return UsageError("task.impossible_outline")
+        case "part":
+            return UsageError("task.impossible_part")
         case "relation":
             return UsageError("task.impossible_relation")
         case "brightness":

@@ -211,17 +211,21 @@ def as_nouns(text: str) -> str:
     return _WORD.sub(lambda match: adjectives.get(match.group(), match.group()), text)
 
 
-def without_homonyms(text: str) -> str:
-    """Remove Chinese words that hold the name of another organ, as "fundus" holds "eye"; write out what context decides."""
-    for pattern, full in _homonym_patterns():
+def without_homonyms(text: str, modality: str | None = None) -> str:
+    """Remove Chinese words that hold the name of another organ, as "fundus" holds "eye"; write out what context decides.
+
+    The kind of image is context, too: "the head" of an ultrasound image is that of the fetus.
+    """
+    for pattern, full in _homonym_patterns(modality or ""):
         text = pattern.sub(full, text)
     return text
 
 
 @cache
-def _homonym_patterns() -> list[tuple[re.Pattern[str], str]]:
+def _homonym_patterns(modality: str) -> list[tuple[re.Pattern[str], str]]:
     """Patterns, and what takes the place of what they match, in the order in which they are tried."""
-    replaced = (*_table()["in_context"].items(), *((word, " ") for word in _table()["not_names"]))
+    of_kind = _table()["in_modality"].get(modality, {})
+    replaced = (*of_kind.items(), *_table()["in_context"].items(), *((word, " ") for word in _table()["not_names"]))
     return [(re.compile(short), full) for short, full in replaced]
 
 

@@ -439,7 +439,7 @@ def test_a_cancer_is_told_by_boxes_where_no_class_tells_it(parse):
 @pytest.mark.parametrize(
     ("text", "modality", "codes"),
     [
-        ("肿瘤在哪一侧？哪个脑叶？", "mri", ["task.impossible_relation"]),
+        ("肿瘤在哪一侧？哪个脑叶？", "mri", ["task.impossible_part"]),
         ("how big is the polyp, and should I do EMR?", "endoscopy", ["task.impossible_care"]),
     ],
 )

@@ -202,7 +202,7 @@ def test_a_finding_that_such_images_never_had_is_said_beside_others(parse):
         ("出血点在视盘的哪一侧？", Modality.FUNDUS, Kind.IMPOSSIBLE, "relation"),
         ("神经在血管的左边还是右边？", Modality.ULTRASOUND, Kind.IMPOSSIBLE, "relation"),
         ("脑水肿比肿瘤大吗？", Modality.MRI, Kind.COMPARE, None),
-        ("病变在大脑哪个叶？", Modality.MRI, Kind.IMPOSSIBLE, "relation"),
+        ("病变在大脑哪个叶？", Modality.MRI, Kind.IMPOSSIBLE, "part"),
         ("What's the central retinal thickness?", Modality.OCT, Kind.ANSWER, None),
         ("Which organ is the biggest one in this picture?", Modality.MRI, Kind.ANSWER, None),
     ],

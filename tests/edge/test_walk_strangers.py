@@ -215,7 +215,7 @@ def test_a_side_of_many_is_heard(engine, text):
         ("有没有血小板聚集？", "pathology", "task.state_unknown"),
         ("出血量大约多少毫升？", "ct", "task.impossible_outline"),
         ("How many Hounsfield units is the liver?", "ct", "task.impossible_score"),
-        ("Which metacarpal is fractured?", "xray", "task.impossible_relation"),
+        ("Which metacarpal is fractured?", "xray", "task.impossible_part"),
         ("how far apart are they?", "ct", "task.two_names"),
     ],
 )

@@ -124,7 +124,7 @@ def test_parts_that_go_on_are_questions_of_their_own(terminology, text, modality
 @pytest.mark.parametrize(
     ("text", "modality", "kind", "reason"),
     [
-        ("What lobe is the lesion in", Modality.MRI, Kind.IMPOSSIBLE, "relation"),
+        ("What lobe is the lesion in", Modality.MRI, Kind.IMPOSSIBLE, "part"),
         ("does the tumor extend into the ventricles", Modality.MRI, Kind.IMPOSSIBLE, "relation"),
         ("has the haemorrhage extended into the ventricles?", Modality.CT, Kind.PRESENCE, None),
         ("肺的问题在心脏的哪一边", Modality.XRAY, Kind.IMPOSSIBLE, "relation"),
@@ -139,7 +139,7 @@ def test_parts_that_go_on_are_questions_of_their_own(terminology, text, modality
         ("骨折端对位对线好不好", Modality.XRAY, Kind.ANSWER, None),
         ("哪个肾更靠上", Modality.CT, Kind.IMPOSSIBLE, "relation"),
         ("肝脏和胰腺哪个离脊柱近", Modality.CT, Kind.IMPOSSIBLE, "relation"),
-        ("肿瘤在肾的哪一极", Modality.CT, Kind.IMPOSSIBLE, "relation"),
+        ("肿瘤在肾的哪一极", Modality.CT, Kind.IMPOSSIBLE, "part"),
         ("没有出血的话能不能溶栓", Modality.CT, Kind.IMPOSSIBLE, "care"),
         ("这是哪一年拍的？", Modality.CT, Kind.IMPOSSIBLE, "identity"),
         ("is this a lung window or a mediastinal window?", Modality.CT, Kind.ANSWER, None),

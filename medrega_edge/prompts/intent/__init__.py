@@ -225,20 +225,20 @@ def features(text: str, terminology: Terminology, modality: Modality | None = No
 
 def asked_text(text: str, terminology: Terminology, modality: Modality | None) -> str:
     """Return the clause of a text that asks, in plain words, where the others tell a history; else the text as it is."""
-    plain = _plain(text, terminology)[0]
+    plain = _plain(text, terminology, modality)[0]
     asked = asking_clause(plain, terminology, modality)
     return text if asked == plain else asked
 
 
-def _plain(text: str, terminology: Terminology) -> tuple[str, dict[str, str]]:
+def _plain(text: str, terminology: Terminology, modality: Modality | None) -> tuple[str, dict[str, str]]:
     plain, typos = plain_text(text, terminology)
-    plain = terminology.with_shared_words(without_slips(without_homonyms(plain), terminology))
+    plain = terminology.with_shared_words(without_slips(without_homonyms(plain, modality), terminology))
     plain = plain if has("distance", plain) else terminology.with_ranges(plain)
     return without_context(plain, terminology), typos
 
 
 def _read(text: str, terminology: Terminology, modality: Modality | None, has_box: bool) -> _Reading:
-    plain, typos = _plain(text, terminology)
+    plain, typos = _plain(text, terminology, modality)
     asked = asking_clause(plain, terminology, modality)
     return _Reading.of(asked, typos, terminology, modality, has_box, asked != plain)
 

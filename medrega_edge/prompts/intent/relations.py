@@ -47,14 +47,17 @@ _IN_WHICH_PART = re.compile(
     r"|metacarpal|metatarsal|phalanx|carpal|finger|toe)s? "
     r"(?!(?:is|are) (?:this|that|it|they|shown|seen|visible)\b)"
     r"|\b(?:which|what) (?:lobe|segment|zone|quadrant|chamber) (?:is|are) (?:it|they)\b"
-    r"|\b(?:closer|nearer|closest|nearest) to\b"
+    r"|\b(?:which|what) (?:vascular )?territory\b|在第几个?[腰胸颈骶]?椎的?(?:水平|高度)|(?:的|脑|肺|肝)哪一?个?叶(?!子)"
+    r"|哪一?[个各根块节段叶处](?:肺叶|脑叶|肝段|椎体|椎骨|肋骨|骨头|象限)"
+    r"|第几(?:根|节|个)?(?:掌骨|跖骨|指骨|肋骨?|手?指|脚?趾)|哪一?极"
+)
+_LIES_WHERE = re.compile(
+    r"\b(?:closer|nearer|closest|nearest) to\b"
     r"|^what (?:is|lies|organ is) between\b"
     r"|^what(?: is| s|s| lies| sits| organ is) (?:right |just )?"
     r"(?:above|below|beneath|under|behind|in front of|beside|next to)\b"
     r"|它的?(?:上面|下面|上方|下方|后面|前面|旁边|后方|前方)的?(?:是|有)什么"
-    r"|\b(?:which|what) (?:vascular )?territory\b|在第几个?[腰胸颈骶]?椎的?(?:水平|高度)|(?:的|脑|肺|肝)哪一?个?叶(?!子)"
-    r"|哪一?[个各根块节段叶处](?:肺叶|脑叶|肝段|椎体|椎骨|肋骨|骨头|象限)"
-    r"|第几(?:根|节|个)?(?:掌骨|跖骨|指骨|肋骨?|手?指|脚?趾)|离.{1,6}[更较最]近|[哪谁].{0,3}离.{1,6}[近远]|哪一?极"
+    r"|离.{1,6}[更较最]近|[哪谁].{0,3}离.{1,6}[近远]"
 )
 _IN_CORNER = re.compile(r"\b(?:any|some|no)thing\b.* corner\b|[左右][上下]角有")
 _WHICH_LIES = re.compile(
@@ -72,6 +75,12 @@ _IN_PICTURE = re.compile(
     r" of (?:the |this )?(?:picture|image|screen|photo|photograph|film|frame)\b"
     r"|(?:图像|图片|图中|画面|照片|影像)的?(?:左|右|上|下)[半侧边方部角上下]"
 )
+
+
+def asks_in_which_part(facts: Facts) -> bool:
+    """Whether a question asks in which bone, lobe or level something lies, "which bone is broken?": boxes have no names."""
+    has_subject = facts.has_name or _NEXT_TO_IT.search(facts.whole) is not None
+    return has_subject and _IN_WHICH_PART.search(facts.whole) is not None
 
 
 def asks_for_relation(facts: Facts) -> bool:
@@ -96,6 +105,6 @@ def asks_for_relation(facts: Facts) -> bool:
         or (_ON_SIDE_OF.search(facts.said) is not None and facts.is_explicit and not facts.are_paired)
         or (_REACHES_IT.search(facts.said) is not None and facts.has_name and not are_findings)
         or (_IN_STRUCTURE.search(facts.said) is not None and not are_findings)
-        or ((facts.has_name or _NEXT_TO_IT.search(facts.whole)) and _IN_WHICH_PART.search(facts.whole) is not None)
+        or ((facts.has_name or _NEXT_TO_IT.search(facts.whole)) and _LIES_WHERE.search(facts.whole) is not None)
         or (facts.is_explicit and _RELATION.search(facts.said) is not None)
     )

@@ -14,7 +14,7 @@ from medrega_edge.prompts.intent.certain import certain_kind
 from medrega_edge.prompts.intent.facts import Facts
 from medrega_edge.prompts.intent.kinds import Kind
 from medrega_edge.prompts.intent.phrases import has, pattern, table, without_fillers
-from medrega_edge.prompts.intent.relations import asks_for_relation
+from medrega_edge.prompts.intent.relations import asks_for_relation, asks_in_which_part
 from medrega_edge.vocabulary.wording import MARK, is_finding, may_be_finding, superlative
 
 # Logarithms: how sure the classifier must be of a kind, and by how much surer than of the kind that no image can tell, that
@@ -94,6 +94,8 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         return Kind.REPORT, None, math.inf
     if certain := certain_kind("last", facts):
         return *certain, math.inf
+    if asks_in_which_part(facts):
+        return Kind.IMPOSSIBLE, "part", math.inf
     if asks_for_relation(facts):
         return Kind.IMPOSSIBLE, "relation", math.inf
     if _asks_for_class_finding(facts):
@@ -207,8 +209,8 @@ _OTHERWISE_ASKED = ("locate", "where", "measure", "side", "count", "classify", "
 
 
 _LENGTH = re.compile(
-    r"\b(?:than|over|under|above|below|at least|exceeds?|exceeding)\b[^.?]*\d ?(?:mm|cm|millimet|centimet)"
-    r"|(?:[大小长宽高厚]于|超过|不到|达到|有没有|至少)[^。？?]{0,4}\d[^。？?]{0,3}(?:毫米|厘米|公分|mm|cm)"
+    r"\b(?:than|over|under|above|below|at least|exceeds?|exceeding)\b[^.?]*\d ?(?:mm|cm|millimet|centimet|px|pixel)"
+    r"|(?:[大小长宽高厚]于|超过|不到|达到|有没有|至少)[^。？?]{0,4}\d[^。？?]{0,3}(?:毫米|厘米|公分|像素|mm|cm|px)"
 )
 
 
