@@ -8,6 +8,7 @@ of patients there. Put a new template into the section of the folder that uses i
 TEMPLATES: dict[str, str] = {
     # ---- usage, prompts, tasks, vocabulary -----------------------------------------------------------------------------
     #
+    "answer.aside": "not regarded: {words}",
     "answer.as_many": "The same number of each was found: {most}, {least}.",
     "answer.bound": "{name!c} {bound}: {verdict}.",
     "answer.bound_at_least": "at least {limit}",
@@ -33,6 +34,8 @@ TEMPLATES: dict[str, str] = {
     "answer.abnormal": "Not normal; found: {names}.",
     "answer.best_guess": "Best guess, which may be wrong: {names}.",
     "answer.found": "Yes, found: {names}.",
+    "answer.found_likely": "Yes, probably: {names}.",
+    "answer.found_likely_plain": "Probably found: {names}.",
     "answer.found_plain": "Found: {names}.",
     "answer.generic": "'{word}' stands for these",
     "answer.if_on_object": "An interval holds only if the box is on the object.",
@@ -198,6 +201,7 @@ TEMPLATES: dict[str, str] = {
     "task.unknown_in_kind": "'{name}' is a guess: no image of this kind ({modality}) had it in the training data",
     "task.where_not_whether": "'{name}' is a guess: validation images do not show that such a score proves it, so the box "
     "tells where it would be, not whether it is there",
+    "task.outside_choice": "the answer is none of those that the question offers",
     "task.other_class": "'{name}' is a guess: the model takes this image for {classes}",
     "task.other_language": "the question seems to be neither English nor Chinese, the only languages of these weights",
     "task.other_modality": "the file says {declared}, the image looks like {recognised}",

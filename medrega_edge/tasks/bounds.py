@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from medrega_edge.answer import Answer, ImageFacts, Region
 from medrega_edge.i18n.message import Message
@@ -79,7 +79,9 @@ class Bound:
         limit = f"{self.value:g} {self.unit}".strip()
         if self.is_enough:
             return Message("answer.bound_at_least", limit=limit)
-        return Message("answer.bound_over" if self.is_over else "answer.bound_under", limit=limit)
+        if self.is_over:
+            return Message("answer.bound_over", limit=limit)
+        return Message("answer.bound_under", limit=limit)
 
     def _of_length(self, regions: list[Region], image: ImageFacts) -> _Verdict:
         spans = [_span(region, image if self.unit == "mm" else None, self.axis) for region in regions]
@@ -127,12 +129,12 @@ def compared_numbers(found: Found, answer: Answer) -> Told:
     if len(found) != 2:
         return [], {}
     (most, many), (least, few) = sorted(found.items(), key=lambda item: -len(item[1]))
-    names: dict[str, Any] = {"most": shown(most, answer), "least": shown(least, answer)}
+    more, fewer = shown(most, answer), shown(least, answer)
     if len(many) == len(few):
-        return [Message("answer.as_many", **names)], {"more": None}
-    certain = len(many) - sum(map(answer.is_best_guess, many))
-    code = "answer.more" if certain > len(few) else "answer.more_if_right"
-    return [Message(code, **names)], {"more": most[0]}
+        return [Message("answer.as_many", most=more, least=fewer)], {"more": None}
+    if len(many) - sum(map(answer.is_best_guess, many)) > len(few):
+        return [Message("answer.more", most=more, least=fewer)], {"more": most[0]}
+    return [Message("answer.more_if_right", most=more, least=fewer)], {"more": most[0]}
 
 
 def _axis(plain: str) -> Literal["width", "height", ""]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -44,16 +44,14 @@ _LEAST = 0.1  # confidence below which a box tells no side, size, number or dist
 class Asked(TaskRequest):
     """A question as it was understood: it is answered by `request`, and the answer carries its intent.
 
-    `unknown_parts` are the numbers, from 1, of the parts of an enumeration that name nothing. `place` is a part of a
-    structure that it speaks of and no name has: "upper jaw". `kind_word` is a word for one kind of a finding, "flat",
-    and the finding, "polyp": boxes do not tell kinds. `classes_unknown` are those that it names beside the ones that the
-    weights tell apart. `notes` are further warnings.
+    `place` is a part of a structure that it speaks of and no name has: "upper jaw". `kind_word` is a word for one kind of a
+    finding, "flat", and the finding, "polyp": boxes do not tell kinds. `classes_unknown` are those that it names beside the
+    ones that the weights tell apart. `notes` are further warnings.
     """
 
     text: str
     intent: Intent
     request: TaskRequest
-    unknown_parts: tuple[int, ...] = ()
     place: str = ""
     kind_word: tuple[str, str] | None = None
     classes_unknown: tuple[str, ...] = ()
@@ -80,7 +78,6 @@ class Asked(TaskRequest):
         names = self.intent.unknown if self.task is Task.DETECT else ()
         unknown = (
             *(Message("task.unknown_beside", name=name) for name in names),
-            *(Message("task.unknown_part", part=part) for part in self.unknown_parts),
             *([Message("task.place_left_out", place=self.place)] if self.place else []),
             *([Message("task.kind_left_out", word=self.kind_word[0], name=self.kind_word[1])] if self.kind_word else []),
             *(Message("task.class_unknown", name=name) for name in self.classes_unknown),
@@ -120,7 +117,7 @@ class Asked(TaskRequest):
         is_largest = superlative(self.text) if self.intent.kind in _ONE_OF_MANY else None
         of_many = answer
         if is_largest is not None:
-            answer = _extreme(answer, is_largest)
+            answer = _extreme(answer, is_largest, self._alike_labels(answer))
         if self.intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.COUNT) and answer.task is Task.DETECT:
             is_number = self.intent.kind is Kind.COUNT
             answer = _with_more(answer, [name for name in self.intent.names if is_number or is_of_many(name[0])])
@@ -131,13 +128,18 @@ class Asked(TaskRequest):
         answer = self._finished(answer)
         if is_largest is not None and self.intent.kind not in (Kind.MEASURE, Kind.SIDE):
             answer = replace(
-                answer, text=joined([*filter(None, [answer.text]), *_told_extremes(of_many, answer, is_largest)], answer)
+                answer,
+                text=joined(
+                    [*filter(None, [answer.text]), *_told_extremes(of_many, answer, is_largest, self._alike_labels(answer))],
+                    answer,
+                ),
             )
         classes = [label.label for label in answer.labels]
+        is_outside = answer.task is Task.CLASSIFY and bool(classes) and is_outside_choice(self.text, classes)
+        if is_outside and not self.classes_unknown:
+            answer = replace(answer, warnings=(*answer.warnings, Message("task.outside_choice")))
         is_doubted = (
-            bool(self.classes_unknown)
-            or is_outside_choice(self.text, classes)
-            or any(each.code in GUESSED_CLASSES for each in answer.warnings)
+            bool(self.classes_unknown) or is_outside or any(each.code in GUESSED_CLASSES for each in answer.warnings)
         )
         is_likely = not is_doubted and all((label.confidence or 1) >= CERTAIN_CLASS for label in answer.labels)
         if answer.task is Task.CLASSIFY and answer.labels and not is_likely:
@@ -155,8 +157,14 @@ class Asked(TaskRequest):
             facts["generic"] = list(self.intent.generic)
         if self.intent.typos:
             facts["typos"] = dict(self.intent.typos)
-        reading = self._reading(answer.language)
+        reading = self._reading(answer)
         return replace(answer, intent=self.intent.kind, facts=facts | dict(answer.facts), reading=reading)
+
+    def _alike_labels(self, answer: Answer) -> Mapping[str, str]:
+        """Labels -> the one word that all of them are asked for by: of "the largest cell" there is one."""
+        if len(self.intent.generic) != 1 or len(self._generic_names) < max(len(self.intent.names), 2):
+            return {}
+        return {shown(name, answer): self.intent.generic[0] for name in self.intent.names}
 
     @property
     def _generic_names(self) -> list[BilingualName]:
@@ -222,8 +230,9 @@ class Asked(TaskRequest):
         )
         return (*named, *((word, word) for word in words))
 
-    def _reading(self, language: Language) -> str:
-        kind, intent = KIND_NAMES[self.intent.kind].text(language), self.intent
+    def _reading(self, answer: Answer) -> str:
+        language, intent = answer.language, self.intent
+        kind = KIND_NAMES[intent.kind].text(language)
         names = [name[language is Language.ZH] for name in intent.names] if self.task is Task.DETECT else []
         parts = [Message("output.labelled", label=kind, value=names).text(language) if names else kind]
         asked = {english for english, _ in intent.names}
@@ -232,6 +241,9 @@ class Asked(TaskRequest):
         parts += [Message("answer.typo", typed=old, meant=new).text(language) for old, new in intent.typos.items()]
         if intent.kind is Kind.IDENTIFY and self.task is Task.REPORT:
             parts.append(Message("answer.whole_image").text(language))
+        warned = " ".join(warning.text(language) for warning in answer.warnings).casefold()
+        if aside := [word for word in intent.aside if word not in warned]:
+            parts.append(Message("answer.aside", words=aside).text(language))
         return " · ".join(parts)
 
 
@@ -493,29 +505,34 @@ _DERIVATIONS = {
 _ONE_OF_MANY = (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.SIDE)
 
 
-def _extreme(answer: Answer, is_largest: bool) -> Answer:
-    """Leave the largest, or smallest, region of each label; best guesses count where there is nothing better."""
+def _extreme(answer: Answer, is_largest: bool, words: Mapping[str, str]) -> Answer:
+    """Leave the largest, or smallest, region of each label, or of all labels of a word.
+
+    Best guesses count where there is nothing better.
+    """
     chosen: dict[str, Region] = {}
     for region in answer.regions:
-        other = chosen.get(region.label)
+        name = words.get(region.label, region.label)
+        other = chosen.get(name)
         if other is None or answer.is_best_guess(region) < answer.is_best_guess(other):
-            chosen[region.label] = region
+            chosen[name] = region
         elif answer.is_best_guess(region) == answer.is_best_guess(other):
             is_larger = _area(region.box, answer.image) > _area(other.box, answer.image)
-            chosen[region.label] = region if is_larger is is_largest else other
+            chosen[name] = region if is_larger is is_largest else other
     return replace(answer, regions=tuple(region for region in answer.regions if region in chosen.values()))
 
 
-def _told_extremes(of_many: Answer, answer: Answer, is_largest: bool) -> list[Message]:
-    """Say which of several boxes of a label the largest, or smallest, is."""
-    counts = Counter(region.label for region in of_many.regions)
+def _told_extremes(of_many: Answer, answer: Answer, is_largest: bool, words: Mapping[str, str]) -> list[Message]:
+    """Say which of several boxes of a label, or of a word for several, the largest, or smallest, is."""
+    counts = Counter(words.get(region.label, region.label) for region in of_many.regions)
     messages = []
     for region in answer.regions:
-        count, box = counts[region.label], ", ".join(f"{edge:.0f}" for edge in region.box)
+        name = words.get(region.label, region.label)
+        count, box = counts[name], ", ".join(f"{edge:.0f}" for edge in region.box)
         if count > 1 and is_largest:
-            messages.append(Message("answer.largest_box", name=region.label, count=count, box=box))
+            messages.append(Message("answer.largest_box", name=name, count=count, box=box))
         elif count > 1:
-            messages.append(Message("answer.smallest_box", name=region.label, count=count, box=box))
+            messages.append(Message("answer.smallest_box", name=name, count=count, box=box))
     return messages
 
 

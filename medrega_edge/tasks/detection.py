@@ -7,7 +7,7 @@ the answer, so a structure has the same box in both languages.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medrega_edge.answer import LIKELY, SURE, Answer
@@ -237,6 +237,6 @@ def _detect_freely(context: TaskContext, question: str) -> TaskResult:
     return result
 
 
-def _unknown_part_warnings(parts: Sequence[int]) -> list[Message]:
+def _unknown_part_warnings(parts: Iterable[int]) -> list[Message]:
     """Number the parts that name nothing, without their words, which may identify a patient."""
     return [Message("task.unknown_part", part=part) for part in parts]

@@ -11,9 +11,10 @@ from medrega_edge.domain import Language, Modality, Task, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Intent, Kind, asked_text, understand, unknown_parts
-from medrega_edge.prompts.intent.naming import excluded, only_leaves_out
+from medrega_edge.prompts.intent.naming import excluded, only_leaves_out, words_of
 from medrega_edge.prompts.intent.parts import parts, without_how_sure
-from medrega_edge.prompts.intent.phrases import has
+from medrega_edge.prompts.intent.phrases import has, pattern
+from medrega_edge.prompts.intent.unread import has_content
 from medrega_edge.tasks.base import TaskRequest, check_text, check_words, parse_task
 from medrega_edge.tasks.body_part import deciding_parts
 from medrega_edge.tasks.classification import Classify, ClassifyByPart
@@ -43,6 +44,7 @@ from medrega_edge.vocabulary.label_sets import (
     LABEL_SETS,
     named_set,
 )
+from medrega_edge.vocabulary.presence import is_known
 from medrega_edge.vocabulary.terminology import Terminology
 from medrega_edge.vocabulary.wording import (
     AREA,
@@ -52,6 +54,7 @@ from medrega_edge.vocabulary.wording import (
     is_finding,
     is_part,
     kind_left_out,
+    narrower_kind,
     place_in,
     simplified,
 )
@@ -118,7 +121,7 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     text = without_how_sure(text) if scene.terminology.labels else text
     if scene.terminology.labels:
         questions = parts(text, scene.terminology, scene.modality, scene.before)
-        if several := _several(text, questions or _classes_of_two_sets(text, scene.modality), scene):
+        if several := _several(text, questions or _alternatives_apart(text, scene), scene):
             return several
     intent = understand(text, scene.terminology, scene.modality)
     if not scene.terminology.labels:
@@ -183,8 +186,13 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     request = request_of(said, intent, scene)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     place = place_left_out(said, intent, scene.terminology) if request.task is Task.DETECT else ""
-    unknown = tuple(unknown_parts(said, scene.terminology)) if is_plain and not intent.unknown else ()
+    place = _SIDE_OF_PLACE.sub("", place).strip(" -") if intent.side and scene.modality not in OF_ONE_SIDE else place
+    is_list = intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.COUNT) and not re.search("[?？]", said)
+    parts_unknown = unknown_parts(said, scene.terminology).values() if is_plain and is_list and not intent.unknown else ()
+    unknown = tuple(part for part in parts_unknown if has_content(words_of(part)) and not _OF_ASKER.match(part))
     kind = kind_left_out(said, [english for english, _ in intent.names]) if intent.kind is Kind.PRESENCE else None
+    if request.task is Task.DETECT and kind is None and intent.kind is not Kind.PRESENCE:
+        kind = narrower_kind(said, [english for english, _ in intent.names])
     names_of_sets = request.sets if isinstance(request, ClassifyByPart) else [getattr(request, "labels", None)]
     if label_sets := [LABEL_SETS[str(name)] for name in names_of_sets if isinstance(name, str) and name in LABEL_SETS]:
         unknown_classes = classes_unknown(said, intent, label_sets)
@@ -194,16 +202,20 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         kind = " ".join(narrowing) if language_of(text) is Language.EN else "、".join(narrowing), intent.names[0][0]
     if isinstance(request, FromBoxes) and intent.kind is Kind.PRESENCE and place:
         request = replace(request, says_yes=False)
-    if isinstance(request, FromBoxes) and kind:
-        request = replace(request, says_yes=False)
+    notes = (*(Message("task.unknown_beside", name=part) for part in unknown), *unlearned)
+    if isinstance(request, FromBoxes | Detect) and kind:
         column = language_of(text) is Language.ZH
         shown = next(name[column] for name in intent.names if name[0] == kind[1])
-        return Asked(text, intent, request, unknown, place, (kind[0], shown), notes=unlearned)
-    notes = (*unlearned, *notes_of(said, intent, scene.modality, place))
+        if isinstance(request, FromBoxes):
+            request = replace(request, says_yes=False)
+        return Asked(text, intent, request, place, (kind[0], shown), notes=notes)
+    notes = (*notes, *notes_of(said, intent, scene.modality, place))
     intent = replace(intent, side=None) if scene.modality in OF_ONE_SIDE else intent
-    return Asked(text, intent, request, unknown, place, notes=notes)
+    return Asked(text, intent, request, place, notes=notes)
 
 
+_SIDE_OF_PLACE = re.compile(r"\b(?:left|right)\b|[左右]")  # "the upper left": the answer regards the side
+_OF_ASKER = re.compile(r"^(?:i|i'm|i am|my|we|he|she)\b|^[我他她俺]")
 _WALL = re.compile(
     r"\bthick(?:ness)?\b.*\b(?:wall|myocardium|muscle|cortex|retina)\b|\b(?:wall|myocardial|cortical|retinal) thickness\b"
     r"|(?:壁|心肌|皮质|视网膜).{0,4}厚"
@@ -232,16 +244,27 @@ def _shows_both(text: str, modality: Modality | None) -> bool:
     return modality in (Modality.CT, Modality.MRI) and re.search("breast|乳", text.casefold()) is not None
 
 
-_OR = re.compile(r"\bor\b|还是|或者?|[?？](?=.*\w)")
+_OR = re.compile(r"\b(?:or|and)\b|还是|或者?|[和与及、]|[?？](?=.*\w)")
 
 
-def _classes_of_two_sets(text: str, modality: Modality | None) -> list[str]:
-    """Return a question for each alternative that only a set of its own tells: "DR or macular oedema?"; else none."""
-    alternatives = [each.strip(" ?？") for each in _OR.split(simplified(text).casefold())]
-    if len(alternatives) != 2:
+def _alternatives_apart(text: str, scene: Scene) -> list[str]:
+    """Return a question for each of two findings that no one set of classes tells: "DR or macular oedema?"; else none."""
+    plain = simplified(text).casefold()
+    plain = pattern("or_not", plain).sub(" ", plain)
+    alternatives = [each.strip(" ?？") for each in _OR.split(plain)]
+    if len(alternatives) != 2 or not all(alternatives):
         return []
-    first, second = (named_set(each, modality) for each in alternatives)
-    return [f"{each}?" for each in alternatives] if first and second and first != second else []
+    sets = [named_set(each, scene.modality) for each in alternatives]
+    told = [label_set or _finding_of(each, scene) for label_set, each in zip(sets, alternatives, strict=True)]
+    return [f"{each}?" for each in alternatives] if any(sets) and all(told) and told[0] != told[1] else []
+
+
+def _finding_of(text: str, scene: Scene) -> str | None:
+    """Return the finding that a text names and such images had, where it names nothing else."""
+    intent = understand(text, scene.terminology, scene.modality)
+    if len(intent.names) != 1 or intent.unknown or intent.generic or not names_finding(intent):
+        return None
+    return intent.names[0][0] if scene.modality is None or is_known(scene.modality, intent.names[0][0]) else None
 
 
 def _several(text: str, questions: Sequence[str], scene: Scene) -> Several | None:
@@ -253,9 +276,9 @@ def _several(text: str, questions: Sequence[str], scene: Scene) -> Several | Non
             request = parse_intent(question, scene)
         except UsageError as error:
             refused.append(error.message)
-        else:
-            assert isinstance(request, Asked)
-            asked.append(request)
+        else:  # a part may ask several questions itself
+            asked += request.questions if isinstance(request, Several) else [request] if isinstance(request, Asked) else []
+            refused += request.refused if isinstance(request, Several) else ()
     return Several(text, tuple(asked), tuple(refused)) if asked else None
 
 

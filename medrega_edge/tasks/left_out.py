@@ -33,6 +33,8 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
     asked = {english for english, _ in intent.names}
     if not asked or not all(map(is_finding, asked)):
         return ""
+    if intent.kind is Kind.SIDE and _WHICH_SIDE.search(simplified(text).casefold()):
+        return ""  # "on which side of the brain"
     column = language_of(text) is Language.ZH
     named = terminology.find(as_nouns(simplified(text)))
     sites = {name[0]: findings_at([name[0]]) & asked for name in named if not is_finding(name[0])}
@@ -40,6 +42,9 @@ def _structure_left_out(text: str, intent: Intent, terminology: Terminology) -> 
     structures = [name[column] for name in named if is_part(name[0]) or (is_of_some and not sites.get(name[0], asked))]
     structures += [word for word in intent.generic if word != "cell" and not any(map(is_finding, generic_labels(word)))]
     return ("、" if column else ", ").join(structures)
+
+
+_WHICH_SIDE = re.compile(r"\b(?:which|what) (?:side|hemisphere|lung|kidney|half)\b|\bleft\b.*\bright\b|哪一?[侧边]|左.*右")
 
 
 def place_left_out(text: str, intent: Intent, terminology: Terminology) -> str:
@@ -111,6 +116,10 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     labels = {without_side(name[0]) for name in intent.names} | {without_side(label) for label in intent.meant}
     said = words_of(named(text, terminology, modality).masked)
     asks = is_asked or has("question", said) or asks_for_something(text)
+    if Kind.SIDE in kinds and _LEFT_AND_RIGHT.match(text):
+        return False  # "where is the nodule, left lung or right lung?"
+    if Kind.CLASSIFY in kinds and _STAGE.match(text):
+        return False  # the class of a retinopathy is its stage
     if labels & told:
         if _OFFERS.match(text) and len(told) > 1 and Kind.PRESENCE in kinds:
             return False  # "what kind of bleed is this: epidural, subdural or intraparenchymal?"
@@ -149,6 +158,8 @@ def _without_classes(said: str) -> str:
 _WORDS_OF_CLASSES = {word for each in LABEL_SETS.values() for english, _ in each.labels for word in english.split()}
 
 
+_LEFT_AND_RIGHT = re.compile(r"(?:in |on )?(?:the )?left (?:\w+ )?or (?:in |on )?(?:the )?right(?: \w+)?\W*$")
+_STAGE = re.compile("(?:第|是|属于)?(?:几|哪一?)[期级]")
 _OFFERS = re.compile(r"(?:which|what)\b[^:]*:")
 _LEAVES_OUT = re.compile(
     r"^(?:and |but |just )*(?:not|no|without|ignor(?:e|ing)|exclud(?:e|ing)|except|skip|leave out|leaving out)\b"

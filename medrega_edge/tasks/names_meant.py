@@ -80,7 +80,9 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
     if intent.kind is Kind.CLASSIFY and _GRADE.search(simplified(text)) and names_finding(intent):
         raise UsageError("task.impossible_score")
     if intent.kind is Kind.CLASSIFY and (
-        _chooses_findings(text, intent, scene) or _asks_for_known_cancer(text, intent, scene)
+        _chooses_findings(text, intent, scene)
+        or (intent.unknown and names_finding(intent) and not names_class(text, scene.modality))
+        or _asks_for_known_cancer(text, intent, scene)
     ):
         intent = replace(intent, kind=Kind.PRESENCE)
     if {english for english, _ in intent.names} >= _HEART_VENTRICLES and scene.body_part() == "head":
@@ -183,6 +185,14 @@ def is_shown(intent: Intent, scene: Scene) -> bool:
 
 
 def asks_for_unlearned(text: str, intent: Intent, scene: Scene) -> bool:
-    """Whether a question asks for anything abnormal in structures, and such images had no label for it."""
-    is_abnormal = intent.kind is Kind.PRESENCE and _ABNORMAL.search(simplified(text)) is not None
-    return is_abnormal and names_finding(intent) and bool(intent.generic) and not is_shown(intent, scene)
+    """Whether a question asks for anything abnormal in structures, and such images had no label for it.
+
+    For a lesion of a structure such images had other findings: "pathology in the lung".
+    """
+    if intent.kind is not Kind.PRESENCE or not (intent.generic and names_finding(intent)) or is_shown(intent, scene):
+        return False
+    if _ABNORMAL.search(simplified(text)):
+        return True
+    structures = [english for english, _ in scene.terminology.find(simplified(text))]
+    is_lesion = {*map(generic_key, intent.generic)} == {"lesion"}
+    return is_lesion and any(scene.modality and is_known(scene.modality, finding) for finding in findings_at(structures))

@@ -94,6 +94,8 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
             if not others and _UNSEEN.search(text.casefold()):
                 raise UsageError("task.impossible")
             return VisibleOrgans(tuple(english for english, _ in others))
+        case Kind.CLASSIFY if _TELL_APART.search(simplified(text).casefold()) and not names_class(text, scene.modality):
+            raise UsageError("task.impossible")  # arteries from veins
         case Kind.CLASSIFY if intent.unknown and not names_class(text, scene.modality):  # "glaucoma?": no set has it
             raise unknown_name(text, intent, scene)
         case Kind.CLASSIFY if (
@@ -142,6 +144,7 @@ def request_of(text: str, intent: Intent, scene: Scene) -> TaskRequest:
     raise UsageError("task.unclear_question", tasks=list(scene.tasks))
 
 
+_TELL_APART = re.compile(r"\b(?:differentiate|distinguish|discriminate)\b|\btell\b.*\b(?:apart|from)\b|区分|区别|分辨")
 _PLACE = re.compile(r"\b(?:left|right|top|bottom|upper|lower|leftmost|rightmost|between)\b|[左右]侧|[左右]边|[上下]方")
 _TOUCHES = re.compile(r"\b(?:touch\w*|adjacent|next to|near|beside|behind|border\w*|surround\w*)\b|相邻|挨着|紧邻|毗邻")
 _UNSEEN = re.compile(

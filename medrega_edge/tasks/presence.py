@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medrega_edge.answer import LIKELY, Answer, Region, is_doubt
+from medrega_edge.answer import LIKELY, SURE, Answer, Region, is_doubt
 from medrega_edge.domain import Language
 from medrega_edge.i18n.message import Message
 from medrega_edge.prompts.intent import Kind, understand
@@ -55,8 +55,13 @@ def presence(found: Found, answer: Answer, says_yes: bool = True) -> Derived:
     there = [shown(name, answer) for name, regions in found.items() if regions]
     sure = [name for name in there if name not in guesses]
     unsure = [name for name in there if name in guesses]
-    there_for_sure = Message("answer.found", names=sure) if says_yes else Message("answer.found_plain", names=sure)
-    messages = [there_for_sure] if sure else []
+    likely = [name for name in sure if answer.best_confidence(name) < SURE]
+    certain = [name for name in sure if name not in likely]
+    if says_yes:
+        said = Message("answer.found", names=certain), Message("answer.found_likely", names=likely)
+    else:
+        said = Message("answer.found_plain", names=certain), Message("answer.found_likely_plain", names=likely)
+    messages = [message for message, names in zip(said, (certain, likely), strict=True) if names]
     unclear = [name for name in unsure if answer.best_confidence(name) < _UNCLEAR]
     perhaps = [name for name in unsure if name not in unclear]
     messages += [Message("answer.perhaps", names=perhaps)] if perhaps else []

@@ -38,7 +38,7 @@ def simplified(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold().translate(_table()["traditional"])
 
 
-_LIST_SIGN = re.compile(r"(?:^|(?<=[\s\u3400-\u9fff,;?.]))([a-h1-9])[.、)](?= ?[a-z\u3400-\u9fff])")
+_LIST_SIGN = re.compile(r"(?:^|(?<=[\s\u3400-\u9fff,;:?.]))([a-h1-9])[.、)](?= ?[a-z\u3400-\u9fff])")
 
 
 def without_list_signs(text: str) -> str:
@@ -153,7 +153,7 @@ class Hearing:
                 continue
             for length in range(min(self._longest, len(run) - place), 1, -1):
                 phrase = self._meant(run[place : place + length])
-                if phrase and not self._cuts_a_word(run, place, place + length):
+                if phrase and not (self._cuts_a_word(run, place, place + length) or self._is_in_a_word(run, place)):
                     pieces, place = pieces + phrase, place + length
                     break
             else:
@@ -163,6 +163,11 @@ class Hearing:
     def _cuts_a_word(self, run: str, start: int, end: int) -> bool:
         """Whether a phrase that is well written begins inside and ends behind."""
         return any(self._end_of_written(run, at) > end for at in range(start + 1, end))
+
+    def _is_in_a_word(self, run: str, place: int) -> bool:
+        """Whether a phrase that is well written begins before a place and ends behind: "哪个" of "在哪个部位"."""
+        starts = range(max(0, place - self._longest_written + 1), place)
+        return any(run[start : place + 1 + more] in self._written for start in starts for more in (0, 1))
 
     def _end_of_written(self, run: str, place: int) -> int:
         """Where the longest phrase ends that is well written at a place; 0 if there is none."""
@@ -270,18 +275,22 @@ def kind_left_out(text: str, labels: Collection[str]) -> tuple[str, str] | None:
 
     That is the name of one kind of such findings, "glioblastoma" of a glioma, or a word for one, "flat" of a polyp.
     """
-    table, plain = _table(), simplified(text).replace("naev", "nev")
-    words_of_text = f" {' '.join(re.findall(r'[a-z0-9]+', plain))} "
-
-    def holds(word: str) -> bool:
-        return f" {word} " in words_of_text if word.isascii() else word in plain
-
-    for label in labels:
-        if kind := next((word for word in table["narrower"].get(label, ()) if holds(word)), None):
-            return kind, label
+    if kind := narrower_kind(text, labels):
+        return kind
     findings = [label for label in labels if is_finding(label)]
     qualifier = next((word for word in qualifiers(text) if not any(word in label for label in findings)), None)
     return (qualifier, findings[0]) if findings and qualifier else None
+
+
+def narrower_kind(text: str, labels: Collection[str]) -> tuple[str, str] | None:
+    """Return the name of one kind of what a label holds, "glioblastoma", and that English label; None without one."""
+    plain = simplified(text).replace("naev", "nev")
+    words_of_text = f" {' '.join(re.findall(r'[a-z0-9]+', plain))} "
+    for label in labels:
+        for word in _table()["narrower"].get(label, ()):
+            if f" {word} " in words_of_text if word.isascii() else word in plain:
+                return word, label
+    return None
 
 
 def place_in(plain: str) -> re.Match[str] | None:

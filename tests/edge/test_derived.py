@@ -232,7 +232,12 @@ def test_every_kind_of_question_has_a_name_in_both_languages():
 def test_only_a_region_of_some_confidence_is_stated(confidence, is_stated):
     said = derived(Kind.PRESENCE, ("liver", BIG, confidence), names=(LIVER,))
     assert said.facts == {"present": {"liver": True}, "best_guesses": [] if is_stated else ["liver"]}
-    assert (said.text == derived(Kind.PRESENCE, ("liver", BIG, 1.0), names=(LIVER,)).text) is is_stated
+    assert said.text.startswith("Yes") is is_stated
+
+
+@pytest.mark.parametrize(("confidence", "text"), [(0.74, "Yes, probably: liver."), (0.75, "Yes, found: liver.")])
+def test_what_is_likely_is_no_more_than_probable(confidence, text):
+    assert derived(Kind.PRESENCE, ("liver", BIG, confidence), names=(LIVER,)).text == text
 
 
 TUMOURS = (("glioma", "胶质瘤"), ("meningioma", "脑膜瘤"), ("pituitary tumor", "垂体瘤"))

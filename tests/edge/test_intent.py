@@ -125,7 +125,7 @@ def test_a_finding_that_only_a_class_tells_is_classified(text):
     ],
 )
 def test_only_parts_that_name_something_are_unknown(text, parts):
-    assert unknown_parts(text, TERMS) == parts
+    assert list(unknown_parts(text, TERMS)) == parts
 
 
 @pytest.mark.parametrize(

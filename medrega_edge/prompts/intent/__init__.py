@@ -35,7 +35,7 @@ from medrega_edge.prompts.intent.naming import (
 from medrega_edge.prompts.intent.phrases import cue_words, has, pattern, without_fillers
 from medrega_edge.prompts.intent.rules import by_phrases, decide
 from medrega_edge.prompts.intent.spelling import known_words, plain_text, without_slips
-from medrega_edge.prompts.intent.unread import Beside, beside_names
+from medrega_edge.prompts.intent.unread import Beside, beside_names, left_aside
 from medrega_edge.vocabulary.body_parts import of_named_part
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology, may_be_name, parts_of, without_request_words
 from medrega_edge.vocabulary.wording import (
@@ -67,7 +67,8 @@ class Intent:
     names of the field that no label has; `is_language` is false where no word is known at all. `side`, "left" or "right", is
     where a finding is asked for; `also_asked` are other kinds of question in the same text, which have no answer. `unread`
     are words beside a name that the layer does not know, `narrowing` those that no label holds: "open" of a fracture.
-    `alike` are the English labels of one name that stands for several here: a suspicious lesion.
+    `alike` are the English labels of one name that stands for several here: a suspicious lesion. `aside` are words that
+    neither a name nor a phrase of its kind holds: no answer regards them.
     """
 
     kind: Kind
@@ -83,6 +84,7 @@ class Intent:
     unread: tuple[str, ...] = ()
     narrowing: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
 
     @property
     def meant(self) -> frozenset[str]:
@@ -126,11 +128,31 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         unknown,
         _is_language(reading, terminology),
         _side_of_findings(text, names) if kind in _OF_ONE_SIDE else None,
-        _also_asked(text, kind, terminology, modality),
+        _also_asked(text, kind, names, terminology, modality),
         tuple(text.replace(MARK, "").strip() for text in unread),
         (*(text.replace(MARK, "").strip() for text in narrowing if text not in unread), *_choice_of_one(text, kind, names)),
         reading.alike,
+        left_aside(reading.masked, _PHRASES_OF[kind]) if kind in _PHRASES_OF else (),
     )
+
+
+_PHRASES_OF: Mapping[Kind, Sequence[str]] = {  # kinds whose answers regard no other words than names and these
+    Kind.LOCATE: (),
+    Kind.SEGMENT: (),
+    Kind.PRESENCE: ("enlarged", "class_findings"),
+    Kind.MEASURE: ("measure",),
+    Kind.COUNT: ("count", "compare"),
+    Kind.SIDE: ("side",),
+    Kind.COMPARE: ("compare", "measure"),
+    Kind.DISTANCE: ("distance", "measure"),
+    Kind.CLASSIFY: ("classify", "class_words", "choice", "class_findings", "graded", "classify_named"),
+    Kind.REPORT: ("report", "report_strong", "all_well", "with_boxes", "which_is_ill"),
+    Kind.GROUNDED_REPORT: ("report", "report_strong", "all_well", "with_boxes"),
+    Kind.IDENTIFY: ("identify", "identify_strong"),
+    Kind.MODALITY: ("kind_of_image", "classes", "body_part"),
+    Kind.BODY_PART: ("body_part", "parts", "classes", "kind_of_image"),
+    Kind.ORGANS: ("organs", "organs_strong"),
+}
 
 
 _CHOICE = re.compile(r"([^,.;?，。；？]*?(?:还是|\bor\b)[^,.;?，。；？]*)")
@@ -161,6 +183,11 @@ _OF_REGIONS = (
 _OF_BOXES = (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.COUNT, Kind.PRESENCE)
 _OF_ONE_SIDE = (Kind.LOCATE, Kind.PRESENCE, Kind.COUNT, Kind.MEASURE)
 _LEFT = re.compile(r"\bleft(?! over| out| behind)\b|左(?!右)")
+_OF_LIMB = re.compile(  # of a history: "left-sided weakness"
+    r"\b(?:left|right|[lr])[- ]?sided? (?:\w+ )?(?:weakness|pain|numbness|paralysis|hemiplegia|hemiparesis)"
+    r"|\b(?:left|right) (?:arm|leg|hand|face|facial|flank|sided) (?:weakness|pain|numbness|droop)"
+    r"|[左右](?:侧|边)?(?:肢体?|上肢|下肢|半身|偏瘫|面部|手臂?|脚|腿|胳膊|腰部?疼?)(?=.{0,4}(?:无力|麻|疼|痛|瘫|乏力))"
+)
 _RIGHT = re.compile(  # "all right", "there is a stone, right?" and "right now" are no sides
     r"(?<![,.;] )(?<!all )\bright\b(?! now| away| there| here|\W*$)|\b(?:the|on|his|her|their) right\b|(?<!左)右"
 )
@@ -174,7 +201,7 @@ def _without(unread: Sequence[str], said: str) -> str:
 
 def _side_of_findings(text: str, names: Sequence[BilingualName]) -> str | None:
     """The side that a question for findings, or for some of many, names: "a stone in the left kidney", "the left molars"."""
-    plain = simplified(text).casefold()
+    plain = _OF_LIMB.sub(" ", simplified(text).casefold())
     is_left, is_right = bool(_LEFT.search(plain)), bool(_RIGHT.search(plain))
     are_findings = bool(names) and all(is_finding(name[0]) or is_of_many(name[0]) for name in names)
     return ("left" if is_left else "right") if are_findings and is_left is not is_right else None
@@ -190,7 +217,9 @@ _TOLD_WITH = {Kind.COMPARE: (Kind.SIDE, Kind.MEASURE), Kind.BODY_PART: (Kind.MOD
 _EXTRA = ("measure", "count", "side", "compare", "distance", "classify", "kind_of_image", "body_part")
 
 
-def _also_asked(text: str, kind: Kind, terminology: Terminology, modality: Modality | None) -> tuple[Kind, ...]:
+def _also_asked(
+    text: str, kind: Kind, names: Sequence[BilingualName], terminology: Terminology, modality: Modality | None
+) -> tuple[Kind, ...]:
     """Return the kinds of question that parts of a text ask beside the one that is answered."""
     if kind in (Kind.HELP, Kind.IMPOSSIBLE, Kind.IDENTIFY, Kind.REPORT, Kind.GROUNDED_REPORT, Kind.ANSWER):
         return ()
@@ -206,6 +235,12 @@ def _also_asked(text: str, kind: Kind, terminology: Terminology, modality: Modal
             asked[other] = None
     if kind is Kind.LOCATE and has("outline", simplified(text).casefold()):
         asked.pop(Kind.MEASURE, None)  # a mask has its area and its diameters
+    if kind is Kind.LOCATE:
+        asked.pop(Kind.BODY_PART, None)  # "in which part is the bleed?"
+    if kind is Kind.CLASSIFY:
+        asked.pop(Kind.COMPARE, None)  # "melanoma vs nevus"
+    if names and all(name[0] != without_side(name[0]) for name in names):
+        asked.pop(Kind.SIDE, None)  # "the left lung and the right one"
     return tuple(asked)
 
 
@@ -321,7 +356,8 @@ class _Reading:
             told = {name[0] for name in names}  # a word that stands for one of these adds nothing
             added = {label for one in generic if not told & set(one.labels) for label in one.labels}
             names = [*names, *(label for label in meant if label[0] in added)]
-        names = without_wider(names) if has("distance", said) else without_wider(without_sites(names, said, masked))
+        names = names if has("distance", said) else without_sites(names, said, masked)
+        names = without_wider(names, plain, terminology)
         nowhere = () if is_site or not (names or meant) or not modality else _not_shown(generic)
         facts = Facts(
             said,
@@ -371,14 +407,14 @@ class _Reading:
         return of_one_side(self.facts.names, self.plain) or self.facts.names
 
 
-def unknown_parts(text: str, terminology: Terminology) -> list[int]:
-    """Return the numbers, from 1, of the parts of an enumeration that name something unknown even to the field.
+def unknown_parts(text: str, terminology: Terminology) -> dict[int, str]:
+    """Return the parts of an enumeration that name something unknown even to the field, with their numbers from 1.
 
     Words that ask are no names: "is there a polyp, and which side?".
     """
     found = named(without_slips(plain_text(text, terminology)[0], terminology), terminology, None)
     known = cue_words()
-    numbers = []
+    unknown = {}
     for number, part in enumerate(parts_of(found.masked), 1):
         rest = _TELL_ZH.sub(" ", part)
         for kind in ("fillers", "outline", *_ASKING):
@@ -386,8 +422,8 @@ def unknown_parts(text: str, terminology: Terminology) -> list[int]:
         rest = AREA.sub(" ", rest)
         is_name = not all(word in known for word in re.findall(r"[a-z]+", rest)) or re.search(r"[\u3400-\u9fff]{2}", rest)
         if MARK not in part and is_name and may_be_name(part) and not _DESCRIBES_IMAGE_ZH.search(rest):
-            numbers.append(number)
-    return numbers
+            unknown[number] = " ".join(without_request_words(part).split()).strip(" .?!。？！")
+    return unknown
 
 
 _ASKING = ("locate", "measure", "count", "side", "compare", "distance", "presence")

@@ -18,6 +18,9 @@ _WHICH_ONE = re.compile(r"which (?:one )?(?:is|lies|sits)\b|哪一?个")
 _POINTS = re.compile(r"\b(?:it|this|that)\b|^\W*那?(?:是不是|是否|是)")
 _SIDE = re.compile(r"\b(?:left|right)\b|[左右]")
 
+_REQUEST = re.compile(r"\b(?:please|pls|look|check)\b|请|看看|看一?下|麻烦")
+_GOES_ON = re.compile(rf"^(?:and |the |a |an )*{MARK}(?: (?:and|or|plus|&) |$|[和与及、])")
+
 _LEFT_OUT = re.compile(
     r"\b(?:don'?t|do not|not) (?:show|mark|locate|segment|box|highlight|draw|include)\b"
     r"|\bbut not\b|\bexcept\b|\bwithout\b|除外|除了|不含|不包括|不要|不用[标圈框画勾]|别[标圈框画勾]"
@@ -38,10 +41,11 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     points_back = any(_PRONOUN.search(clause.text) or has("with_boxes", clause.said) for clause in nameless)
     if points_back and any(clause.is_named for clause in read):
         return plain  # "the esophagus behind the trachea, mark it"
-    asks_by_name = any(clause.is_named and clause.text.rstrip()[-1:] in "?\uff1f" for clause in read)
+    asks_by_name = any(clause.is_named and clause.is_asked for clause in read)
     if not (asking or asks_by_name) and len(nameless) == 1:
         rest = [clause for clause in read if clause is not nameless[0]]
-        if not any(clause.adds or has("class_words", clause.text) for clause in rest):  # "classify: nevus, melanoma"
+        offers = any(has("class_words", clause.text) for clause in rest)  # "classify: nevus, melanoma"
+        if not (offers or any(clause.adds or clause.is_asked for clause in rest)):
             return nameless[0].text
     if len(asking) != 1:
         return plain
@@ -56,6 +60,8 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
         has("why", other.said) for other in others
     ):
         return plain
+    if any(other.is_named and (_REQUEST.search(other.text) or (other in later and other.goes_on)) for other in others):
+        return plain  # "where is the spleen, and have a look at the stomach"
     asks_anew = one.has_finding and not one.asks_strongly  # "any effusion?", unlike "show me those spots"
     named = [other for other in others if other.is_named and not tells_history(other.text)]
     if _POINTS.search(one.text) and not one.is_explicit and any(other.is_explicit and other.has_finding for other in named):
@@ -63,9 +69,7 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     if not one.is_explicit and any(not (asks_anew and other.has_finding) for other in named):
         return plain
     if any(
-        not other.is_named
-        and other.text.rstrip()[-1:] in "?\uff1f"
-        and (has("compare", other.said) or _WHICH_ONE.match(other.text.strip()))
+        not other.is_named and other.is_asked and (has("compare", other.said) or _WHICH_ONE.match(other.text.strip()))
         for other in others
     ):
         return plain  # "left kidney against right kidney: which is higher?"
@@ -82,7 +86,7 @@ _HISTORY_FOLLOWS = re.compile(
     r"^\W*(?:hx|pmhx?|dx|history|known|background|past medical history|病史|既往史?|主诉|诊断)\W*$"
 )
 _HISTORY = re.compile(
-    r"\b(?:hx|pmhx?|history|known|previous(?:ly)?|prior|patients?|pt|with|had|died|post|s/p)\b|病史|既往|患者|病人|术后|确诊"
+    r"\b(?:hx|pmhx?|history|known|previous(?:ly)?|prior|patients?|pt|with|had|died|post|s/p)\b|病史|既往|患者|病人|术后|确诊|报告[说上写]"
 )
 
 
@@ -107,13 +111,23 @@ class _Clause:
         return cls(text, said, MARK in found.masked, bool(found.names), findings)
 
     @property
+    def is_asked(self) -> bool:
+        """Whether it ends in a question mark."""
+        return self.text.rstrip()[-1:] in "?\uff1f"
+
+    @property
     def is_bare(self) -> bool:
         """Whether it is no more than names."""
         return self.is_named and not without_fillers(self.said)
 
     @property
     def is_bare_question(self) -> bool:
-        return self.is_bare and self.text.rstrip()[-1:] in "?\uff1f"
+        return self.is_bare and self.is_asked
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is one more of a list of names: "locate the pancreas, duodenum and the mesenteric artery"."""
+        return _GOES_ON.match(self.said) is not None and not tells_history(self.text)
 
     @property
     def asks_strongly(self) -> bool:
@@ -121,7 +135,7 @@ class _Clause:
 
     @property
     def asks(self) -> bool:
-        is_question = has("question", self.said) or self.text.rstrip()[-1:] in "?\uff1f"
+        is_question = has("question", self.said) or self.is_asked
         is_of_state = self.is_named and has("state", self.said) and (is_question or asks_if_normal(self.text))
         asks_for_it = has("presence_strong", self.said) or (is_question and has("presence", self.said))
         return self.asks_strongly or asks_for_it or is_of_state

@@ -32,6 +32,9 @@ SITE = re.compile(
     rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{MARK}"
     rf"|{MARK}(?:[里内上中的处部面区有]|是否|有没有|有无|没有|存在|可见|能?看到|发现|长了?|得了?|患了?)+{MARK}"
 )
+_WITH = re.compile(
+    rf"{MARK} (?:with|having|have|has|that (?:have|has)|show(?:ing)?) (?:an? |any |the )?{MARK}|{MARK}有{MARK}"
+)
 _COMPOUND = re.compile(rf"{MARK} {MARK}|{MARK}{MARK}")  # "rib fracture", "肋骨断了"
 _UNKNOWN_SITE = re.compile(
     rf"{MARK} (?:in|within|inside|of|on) (?:the |this |these |both |my |his |her )*{UNKNOWN}"
@@ -172,6 +175,8 @@ def without_sites(names: list[BilingualName], said: str, masked: str) -> list[Bi
     lobes = [name for name in names if "lobe" in name[0]]
     if findings and len(findings) < len(names) and _COMPOUND.search(said) and not CONJOINED.search(said):
         return findings
+    if findings and has("count", said) and _WITH.search(said):
+        return findings  # "how many teeth with caries"
     if not SITE.search(said):
         are_of_lungs = lobes and all(name in lobes or name[0] in _LUNGS for name in names)
         return lobes if are_of_lungs and not CONJOINED.search(said) else names
@@ -190,13 +195,22 @@ def without_wholes(generic: list[Generic], names: Sequence[BilingualName]) -> li
     return generic
 
 
+_LISTS = re.compile(r",? (?:and|or|plus|&) (?:of |the |any |all )*|、|[和与及跟](?:所有)?")
 # A label -> the end of the labels of its kinds.
 _KINDS_OF = {"vertebra": (" vertebra",), "tooth": (" tooth", "molar", "incisor")}
 
 
-def without_wider(names: list[BilingualName]) -> list[BilingualName]:
-    """Leave out "vertebra" beside "L3 vertebra", "tooth" beside "molar", and "trachea" beside "trachea and main bronchi"."""
+def without_wider(names: list[BilingualName], text: str, terminology: Terminology) -> list[BilingualName]:
+    """Leave out "vertebra" beside "L3 vertebra", "tooth" beside "molar", and "trachea" beside "trachea and main bronchi".
+
+    One of a list stays: "the teeth and the molars".
+    """
     labels = {english for english, _ in names}
+    if labels & _KINDS_OF.keys():
+        spans = terminology.spans(text)
+        for (start, end), (after, _) in zip(spans, spans[1:], strict=False):
+            if _LISTS.fullmatch(text[end:after]):
+                labels -= {name[0] for name in terminology.find(text[start:end])}
     wider = {
         one for one in labels & _KINDS_OF.keys() if any(each != one and each.endswith(_KINDS_OF[one]) for each in labels)
     }

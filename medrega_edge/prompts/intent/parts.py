@@ -38,11 +38,13 @@ _INSIDE = re.compile(
     r"\b(?:in|inside|within|on) (?:(?:one|any|either|both|each|all) of )?(?:it|them|there)\b"
     r"|(?:它们?|其)?(?:里面|里头|其中|上面|内部)"
 )
-_PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\bboth(?: of them)?$|它们?")
+_PRONOUN = re.compile(r"\b(?:it|its|them|they|their)\b|\b(?:both(?: of them)?|each(?: one| of them)?)$|它们?")
 _OF_SIDE = re.compile(
     r"\bthe (left|right) one(?=\W*$)|^(?:and |what about |how about )+(?:the )?(left|right)(?: side)?(?=\W*$)"
 )  # of the pair before: "where is the right one?"
-_LEFT_OR_RIGHT_ZH = re.compile("^(?:是)?在?左([\\u3400-\\u9fff]{0,3})还是(?:在)?右\\1$")
+_LEFT_OR_RIGHT_ZH = re.compile(
+    "^(?:是)?(?:位于|在)?((?:图像?|图片|画面|片子)(?:上|里|中)?的?)?左([\\u3400-\\u9fff]{0,3})还是(?:在)?右\\2$"
+)
 _SIDED_ZH = re.compile("^那?([左右])[边侧](?:也)?(?:有没有|有吗|有|呢)[吗么呢]?$")
 _BOTH_SIDES = re.compile("^(?:是)?(?:双侧|两侧|两边)(?:都)?(?:有)?[吗么]$")
 _WHERE = re.compile(r"^(?:and )?where(?: is it| are they)?$|^(?:位置在|位于|在)哪[里儿]?$")
@@ -70,10 +72,14 @@ _GOES_ON = re.compile(
     r"|lung|kidney|breast|eye|hand|leg|half)"
     r"|(?:tell me )?which (?:one |of them |of the two )?is (?:the )?(?:larger|bigger|smaller|largest|biggest|smallest)"
     r"(?: one)?)$"
-    r"|^(?:最大|最小)的(?:那个|一个)?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
+    r"|^(?:最大|最小)的(?:[那一][个处颗块枚])?(?:有)?(?:多[大少长宽]|在哪[里儿]?)$|^(?:告诉我|说下|说一下)?(?:个数|数量|总数)(?:是多少)?$"
     r"|^(?:它的?)?(?:边界|边缘|形态|形状|密度|信号|回声|质地)\w{1,6}$|^(?:再)?(?:测|量)量?一?[下量](?:有)?(?:多[大长宽])?$"
     r"|^(?:有)?(?:几|多少)(?:个)?(?:毫米|厘米|公分)$|^(?:位置在|位于)哪[里儿]?$|^(?:最大径|长径|大小|直径)(?:是|有)?多少$|^最[大小]的(?:那个)?是哪一?个$"
     r"|^(?:请|再|帮我)?(?:框|圈|标|勾|画|量)(?:一下|出)?最[大小]的?(?:那个|一个|那块)?(?:出来)?$"
+    r"|^(?:请|再|并|帮我)?(?:说明|给出|测出|写出|标明|注明|测量|测|量)(?:一下)?(?:其|它们?的?)?"
+    r"(?:大小|尺寸|位置|数量|个数|最?[大长]径|面积)$|^(?:请|再|帮我)?定位(?:一下)?$"
+    r"|^(?:在?(?:ct|mri|b超|x光|片子?|图像?|图片|这张图)?[上里中]?)?(?:能不能|能|可以|可)?"
+    r"(?:看到|看见|看得到|看得见|看出来)[吗么不]$"
     r"|^面积(?:分别)?(?:是|有)?多[少大]$|^(?:相距|相隔|离得?|隔)(?:有)?多远$"
     r"|^(?:请|帮我)?(?:把)?(?:都|全部?|全都)?(?:框|圈|标|勾|画|分割)(?:画|注|记|一下)?(?:出来)?$"
     r"|^(?:有|各有|分别|都|各)?(?:在哪[里儿]?|多[大少长宽高]|几[个处颗枚]|多少个|大小|大小多少"
@@ -253,8 +259,8 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
         return True
     piece = _ARE_THERE.sub("", piece)  # "how many incisors, canines and molars are there?"
     masked = named(piece, terminology, modality).masked
-    points = MARK in masked or any(each.search(piece) for each in (_INSIDE, _PRONOUN, _OF_SIDE))
-    is_question = bool(_QUESTION.search(piece)) and not _TAG.search(piece)
+    points = MARK in masked or any(each.search(piece) for each in (_INSIDE, _PRONOUN, _OF_SIDE, _FROM))
+    is_question = (bool(_QUESTION.search(piece)) or tells_to_say(piece)) and not _TAG.search(piece)
     said = words_of(masked)
     asks = is_question or any(has(kind, said) for kind in _ASKING)
     is_nameless = any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
@@ -332,8 +338,8 @@ def with_names(piece: str, names: BilingualName) -> str:
         return _OF_SIDE.sub(f"where is the {meant}" if match[2] or _AND_ONE.match(piece) else f"the {meant}", piece)
     if sided := _SIDED_ZH.match(piece):
         return f"{sided[1]}边有没有{chinese}"
-    if _BOTH_SIDES.match(piece) or _LEFT_OR_RIGHT_ZH.match(piece):
-        return f"{chinese}在哪一侧"
+    if (either := _LEFT_OR_RIGHT_ZH.match(piece)) or _BOTH_SIDES.match(piece):
+        return f"{chinese}在{(either[1] or '') if either else ''}哪一侧"
     if _FROM.search(piece):
         return _FROM.sub(f"how far is the {english} from", piece) if piece.isascii() else f"{chinese}{piece}"
     if _WHAT_IS_IT.search(piece):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -53,6 +53,7 @@ _ASKING = (
     "is_it",
     "organs",
 )
+_OF_EACH = (*_KINDS, "locate_weak", "with_boxes", "where", "is_it")  # what a question of any kind may hold
 _NARROWED = re.compile(
     rf"(?P<before>(?:\b[a-z][a-z0-9-]* )+)(?={MARK})|(?<={MARK}) (?P<after>(?:[a-z][a-z0-9-]*(?= |$) ?)+)"
 )
@@ -87,13 +88,46 @@ def _bare(word: str) -> str:
     return word.replace(MARK, "").strip()
 
 
+def left_aside(masked: str, kinds: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a text with names as marks that neither its names nor phrases of its kinds of question hold.
+
+    Runs of such words stay together. The answer regards none of them.
+    """
+    (english, chinese), (own, own_zh) = _idle_words(_OF_EACH), _words_of(tuple(kinds))
+    idle, idle_zh = english - _things() | own, chinese | own_zh
+    found, run = dict[str, None](), list[str]()
+    for token in re.findall(rf"[a-z][a-z0-9'-]*|{_HAN}+|[^\s]", masked):
+        if token.isascii() and token[0].isalpha():
+            if token.strip("-") not in idle and token.removesuffix("'s") not in idle:
+                run.append(token)
+                continue
+        elif token[0] >= "\u3400":
+            found |= dict.fromkeys(_unread_runs(token, idle_zh))
+        if run:
+            found[" ".join(run)] = None
+            run = []
+    return tuple(found | ({" ".join(run): None} if run else {}))
+
+
+def _unread_runs(run: str, idle: frozenset[str]) -> Iterator[str]:
+    """The pieces of a Chinese text, of two characters or more, that no idle word holds."""
+    place = start = 0
+    while place < len(run):
+        end = next((end for end in range(min(len(run), place + _LONGEST_ZH), place, -1) if run[place:end] in idle), None)
+        if end and place - start > 1:
+            yield run[start:place]
+        start, place = (end, end) if end else (start, place + 1)
+    if place - start > 1:
+        yield run[start:place]
+
+
 def has_content(said: str) -> bool:
     """Whether a text with names as marks says more than words that may stand beside any name."""
-    idle, idle_zh = _idle_words()
+    idle, idle_zh = _idle_words(_ASKING)
     if any(word.strip("-") not in idle for word in re.findall("[a-z][a-z0-9-]*", said)):
         return True
     runs = re.findall(f"{_HAN}+", said)
-    return any(_without_idle(run, frozenset(idle_zh)) >= (1 if run.endswith("吗") else 2) for run in runs)
+    return any(_without_idle(run, idle_zh) >= (1 if run.endswith("吗") else 2) for run in runs)
 
 
 def _without_idle(run: str, idle: frozenset[str]) -> int:
@@ -125,7 +159,7 @@ def _unknown(said: str, terminology: Terminology) -> Iterator[str]:
 
 
 def _narrowing(said: str) -> Iterator[str]:
-    idle, idle_zh = _idle_words()
+    idle, _ = _idle_words(_ASKING)
     for match in _NARROWED.finditer(said):
         words = (match["before"] or match["after"]).split()
         near = list(reversed(words)) if match["before"] else words
@@ -143,7 +177,7 @@ def _narrowing(said: str) -> Iterator[str]:
 
 def _before_zh(run: str) -> str:
     """Return what narrows a name at the end of a Chinese text before it: "带蒂" of "我有带蒂的"."""
-    _, idle = _idle_words()
+    idle = _idle_ends()
     if sized := _SIZED_ZH.search(run):
         return sized[1]
     described = _OF_ZH.sub("", run)
@@ -159,7 +193,7 @@ def _before_zh(run: str) -> str:
 
 def _after_zh(run: str) -> str:
     """Return what narrows a name at the start of a Chinese text behind it."""
-    _, idle = _idle_words()
+    idle = _idle_ends()
     if run.startswith(idle):
         return ""
     count = next((left for left in range(1, len(run)) if run[left:].startswith(idle)), len(run))
@@ -167,14 +201,39 @@ def _after_zh(run: str) -> str:
 
 
 @cache
-def _idle_words() -> tuple[frozenset[str], tuple[str, ...]]:
-    """The English and the Chinese words that may stand beside a name and say nothing of it."""
-    listed = json.loads(files("medrega_edge.prompts.intent").joinpath("beside_names.json").read_text(encoding="utf-8"))
-    texts = [text for kind in _ASKING for text in texts_of(table()[kind])]
-    english = {word for text in texts for word in re.findall(r"[a-z][a-z0-9-]*", text)} - {*listed["narrowing"]}
-    chinese = {run for text in (*texts, *common_words()) for run in re.findall(f"{_HAN}+", text) if not _SEEN_ZH.search(run)}
-    chinese -= {*listed["narrowing"]}
-    return frozenset(english | {*listed["en"]}), tuple(chinese | {*listed["zh"]})
+def _idle_words(kinds: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """The English and the Chinese words that may stand beside a name in questions of some kinds and say nothing of it."""
+    listed, (english, chinese) = _listed(), _words_of(kinds)
+    chinese |= {run for text in common_words() for run in re.findall(f"{_HAN}+", text) if not _SEEN_ZH.search(run)}
+    narrowing = {*listed["narrowing"]}
+    return english - narrowing | {*listed["en"]}, chinese - narrowing | {*listed["zh"]}
+
+
+@cache
+def _listed() -> Mapping[str, Sequence[str]]:
+    listed: Mapping[str, Sequence[str]] = json.loads(
+        files("medrega_edge.prompts.intent").joinpath("beside_names.json").read_text(encoding="utf-8")
+    )
+    return listed
+
+
+@cache
+def _things() -> frozenset[str]:
+    """Words that are idle right beside a name, "the iliac arteries", and things of their own elsewhere."""
+    return frozenset(_listed()["things"])
+
+
+@cache
+def _words_of(kinds: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """The English and the Chinese words of the phrases of some kinds."""
+    texts = [text for kind in kinds for text in texts_of(table()[kind])]
+    english = frozenset(word for text in texts for word in re.findall(r"[a-z][a-z0-9-]*", text))
+    return english, frozenset(run for text in texts for run in re.findall(f"{_HAN}+", text) if not _SEEN_ZH.search(run))
+
+
+@cache
+def _idle_ends() -> tuple[str, ...]:
+    return tuple(_idle_words(_ASKING)[1])
 
 
 def _is_unread_zh(text: str) -> bool:
