@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from medrega_edge.domain import Modality
+from medrega_edge.domain import Language, Modality, language_of
 from medrega_edge.prompts.intent import kinds
 from medrega_edge.prompts.intent.clauses import asking_clause
 from medrega_edge.prompts.intent.facts import Facts
@@ -132,7 +132,9 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         tuple(text.replace(MARK, "").strip() for text in unread),
         (*(text.replace(MARK, "").strip() for text in narrowing if text not in unread), *_choice_of_one(text, kind, names)),
         reading.alike,
-        left_aside(reading.masked, _PHRASES_OF[kind]) if kind in _PHRASES_OF else (),
+        (*_names_of_history(text, reading, terminology, modality), *left_aside(reading.masked, _PHRASES_OF[kind]))
+        if kind in _PHRASES_OF
+        else (),
     )
 
 
@@ -276,6 +278,15 @@ def _read(text: str, terminology: Terminology, modality: Modality | None, has_bo
     plain, typos = _plain(text, terminology, modality)
     asked = asking_clause(plain, terminology, modality)
     return _Reading.of(asked, typos, terminology, modality, has_box, asked != plain)
+
+
+def _names_of_history(text: str, reading: _Reading, terminology: Terminology, modality: Modality | None) -> tuple[str, ...]:
+    """Return the names of clauses that do not ask, as far as the question does not have them, in the text's language."""
+    if not reading.facts.is_clause:
+        return ()
+    column, said = language_of(text) is Language.ZH, terminology.find(reading.plain)
+    whole, _ = _plain(text, terminology, modality)
+    return tuple(name[column] for name in terminology.find(whole) if name not in (*said, *reading.facts.names))
 
 
 # Pixels or shares: "240, 250", "x=240 y=250", a box "[0.2, 0.3, 0.5, 0.6]".
