@@ -122,7 +122,7 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         kind,
         names,
         generic,
-        {typed: meant for typed, meant in reading.typos.items() if typed.casefold().replace("-", "") != meant.casefold()},
+        {typed: meant for typed, meant in reading.typos.items() if _is_typo(typed, meant) and meant in reading.plain},
         reason,
         reading.facts.has("outline"),
         unknown,
@@ -136,6 +136,10 @@ def understand(text: str, terminology: Terminology, modality: Modality | None = 
         if kind in _PHRASES_OF
         else (),
     )
+
+
+def _is_typo(typed: str, meant: str) -> bool:
+    return typed.casefold().replace("-", "") != meant.casefold()
 
 
 _PHRASES_OF: Mapping[Kind, Sequence[str]] = {  # kinds whose answers regard no other words than names and these
