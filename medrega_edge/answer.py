@@ -158,6 +158,12 @@ class Timings:
     total: float = 0.0
 
 
+def not_regarded(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the words of a question that its answer does not regard, from the facts of the answer or of its parts."""
+    parts = facts.get("parts", [facts])
+    return tuple(dict.fromkeys(word for part in parts for word in part.get("not_regarded", ())))
+
+
 @dataclass(frozen=True)
 class Answer:
     """The answer to one question about one image.
@@ -191,6 +197,11 @@ class Answer:
     reading: str = ""
     guess: str | None = None
     searched: tuple[str, ...] = ()
+
+    @property
+    def not_regarded(self) -> tuple[str, ...]:
+        """The words of the question that the answer does not regard."""
+        return not_regarded(self.facts)
 
     @property
     def words(self) -> str:

@@ -57,6 +57,7 @@ TEMPLATES: dict[str, str] = {
     "answer.more": "More of {most} than of {least} was found.",
     "answer.more_if_right": "If all these boxes are right, there is more of {most} than of {least}.",
     "answer.nested": "The boxes of {names} lie in one another, so their sizes are not compared.",
+    "answer.not_regarded": "Of the question not regarded: {words}.",
     "answer.no_others": "No others were found.",
     "answer.no_comparison": "So there is nothing to compare.",
     "answer.no_distance": "So no distance can be given.",

@@ -260,6 +260,8 @@ def _lines(answer: Answer) -> Iterator[str]:
     confidence = answer.labels[0].confidence if answer.labels else answer.confidence
     if confidence is not None and answer.text == answer.words:
         yield Message("mcp.confidence", value=confidence).text(language)
+    if aside := answer.not_regarded:
+        yield Message("answer.not_regarded", words=[*aside]).text(language)
     for warning in answer.warnings:
         yield Message("output.warning", warning=warning).text(language)
     yield NOTICES[language]

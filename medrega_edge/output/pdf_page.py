@@ -124,6 +124,8 @@ def _above(answer: Answer, question: str, facts: PageFacts, text: _Text) -> Iter
     asked = question or answer.reading or KIND_NAMES[answer.task].text(language)
     yield text.paragraph(_labelled(Message("page.question"), asked, language), _BODY)
     yield text.paragraph(_labelled(Message("page.answer"), answer.text, language), _BODY)
+    if question and (aside := answer.not_regarded):
+        yield text.paragraph(Message("answer.not_regarded", words=[*aside]).text(language), _BODY)
     yield Spacer(0, 2 * mm)
 
 

@@ -18,8 +18,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from medrega_edge.answer import not_regarded
 from medrega_edge.boxes import Geometry, GridBox, PixelBox
 from medrega_edge.domain import NOTICES, Language, language_of
+from medrega_edge.i18n.message import Message
 from medrega_edge.io.strict_json import STRICT, Count, Share
 from medrega_edge.prompts.region_markup import RegionText, format_region
 from medrega_edge.server.errors import HttpError
@@ -207,8 +209,10 @@ def after_text(answer: dict[str, Any], with_markup: bool) -> str:
     """Return what follows the text of an answer, for a client that shows nothing else: warnings, regions, the notice."""
     is_chinese = answer["language"] == Language.ZH
     warnings = [warning.get("message_zh", warning["message"]) for warning in answer["warning_details"]]
-    notice = NOTICES[Language.ZH if is_chinese else Language.EN]
-    parts = ["\n".join(f"- {warning}" for warning in warnings), markup(answer) if with_markup else "", notice]
+    language = Language.ZH if is_chinese else Language.EN
+    if aside := not_regarded(answer["facts"]):
+        warnings.insert(0, Message("answer.not_regarded", words=[*aside]).text(language))
+    parts = ["\n".join(f"- {warning}" for warning in warnings), markup(answer) if with_markup else "", NOTICES[language]]
     return "".join(f"\n\n{part}" for part in parts if part)
 
 

@@ -157,7 +157,10 @@ class Asked(TaskRequest):
             facts["generic"] = list(self.intent.generic)
         if self.intent.typos:
             facts["typos"] = dict(self.intent.typos)
-        reading = self._reading(answer)
+        warned = " ".join(warning.text(answer.language) for warning in answer.warnings).casefold()
+        if aside := [word for word in self.intent.aside if word not in warned]:
+            facts["not_regarded"] = aside
+        reading = self._reading(answer.language, aside)
         return replace(answer, intent=self.intent.kind, facts=facts | dict(answer.facts), reading=reading)
 
     def _alike_labels(self, answer: Answer) -> Mapping[str, str]:
@@ -230,9 +233,8 @@ class Asked(TaskRequest):
         )
         return (*named, *((word, word) for word in words))
 
-    def _reading(self, answer: Answer) -> str:
-        language, intent = answer.language, self.intent
-        kind = KIND_NAMES[intent.kind].text(language)
+    def _reading(self, language: Language, aside: Sequence[str]) -> str:
+        kind, intent = KIND_NAMES[self.intent.kind].text(language), self.intent
         names = [name[language is Language.ZH] for name in intent.names] if self.task is Task.DETECT else []
         parts = [Message("output.labelled", label=kind, value=names).text(language) if names else kind]
         asked = {english for english, _ in intent.names}
@@ -241,9 +243,8 @@ class Asked(TaskRequest):
         parts += [Message("answer.typo", typed=old, meant=new).text(language) for old, new in intent.typos.items()]
         if intent.kind is Kind.IDENTIFY and self.task is Task.REPORT:
             parts.append(Message("answer.whole_image").text(language))
-        warned = " ".join(warning.text(language) for warning in answer.warnings).casefold()
-        if aside := [word for word in intent.aside if word not in warned]:
-            parts.append(Message("answer.aside", words=aside).text(language))
+        if aside:
+            parts.append(Message("answer.aside", words=[*aside]).text(language))
         return " · ".join(parts)
 
 

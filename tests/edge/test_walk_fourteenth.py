@@ -4,6 +4,7 @@ import pytest
 
 from medrega_edge.domain import Modality
 from medrega_edge.errors import UsageError
+from medrega_edge.mcp.tools import _lines as mcp_lines
 from medrega_edge.prompts.intent import Kind, understand
 from medrega_edge.tasks.derived import Asked
 from medrega_edge.tasks.normality import IsNormal
@@ -149,3 +150,10 @@ def test_which_breast_is_a_side_where_both_are_shown(parse):
     assert parse("Which breast is it in?", "mri").intent.kind is Kind.SIDE
     with pytest.raises(UsageError):
         parse("which breast is this?", "mammography")
+
+
+def test_programs_and_other_clients_learn_what_was_not_regarded(engine, scan):
+    answer = engine.ask(scan, "where is the liver for hepatectomy, and how wide is the spleen for splenectomy?")
+    assert answer.not_regarded == ("hepatectomy", "splenectomy")
+    assert [part["not_regarded"] for part in answer.facts["parts"]] == [["hepatectomy"], ["splenectomy"]]
+    assert "Of the question not regarded: hepatectomy, splenectomy." in list(mcp_lines(answer))

@@ -82,14 +82,16 @@ def test_regions_are_written_in_the_model_s_own_protocol():
         "regions": [region, region | {"box": [50, 25, 100, 50]}],
         "image": {"width": 100, "height": 50},
         "language": "en",
+        "facts": {"not_regarded": ["apical"]},
         "warning_details": [{"message": "perhaps"}],
     }
+    aside = "- Of the question not regarded: apical.\n"
     boxes, notice = (
         "<ref>liver</ref><box>[[0, 0, 999, 999], [500, 500, 999, 999]]</box>",
         "Research use only - not a medical device",
     )
-    assert chat.content([answer], True) == f"Here.\n\n- perhaps\n\n{boxes}\n\n{notice}"
-    once = f"Here.\n\n- perhaps\n\n{notice}"
+    assert chat.content([answer], True) == f"Here.\n\n{aside}- perhaps\n\n{boxes}\n\n{notice}"
+    once = f"Here.\n\n{aside}- perhaps\n\n{notice}"
     assert chat.content([answer, answer], False) == f"[1] {once}\n\n[2] {once}"
 
 

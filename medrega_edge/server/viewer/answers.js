@@ -148,6 +148,7 @@ function cardOf(answer) {
     confidence === null ? null : element("p", { class: "note" }, t("confidence", { value: confidence.toFixed(2) })),
     labels.length ? element("ul", { class: "classes" }, ...labels.map((label) => element("li", {}, nameOf(label)))) : null,
     element("ul", { class: "regions" }, ...answer.answer.regions.map((region, number) => chipOf(answer, region, number))),
+    notRegarded(answer),
     element("ul", { class: "warnings" }, ...warningsOf(answer).map((text) => element("li", {}, text))),
     savesOf(answer),
   );
@@ -158,6 +159,14 @@ function kindOf({ answer: { image } }) {
   if (typeof image.modality_confidence !== "number") return null;
   const text = t("taken_for", { kind: t(`modality_${image.modality}`), value: image.modality_confidence.toFixed(2) });
   return element("p", { class: "note", "data-testid": "taken-for" }, text);
+}
+
+/** The words of the question that the answer does not regard. */
+function notRegarded({ answer: { facts } }) {
+  const words = (facts.parts ?? [facts]).flatMap((part) => part.not_regarded ?? []);
+  if (!words.length) return null;
+  const text = t("not_regarded", { words: [...new Set(words)].join(t("between_names")) });
+  return element("p", { class: "note", "data-testid": "not-regarded" }, text);
 }
 
 function warningsOf({ answer: { warnings, warning_details: details } }) {
