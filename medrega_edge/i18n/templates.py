@@ -22,6 +22,7 @@ TEMPLATES: dict[str, str] = {
     "answer.by_size": "From large to small, by the area of their boxes: {names}.",
     "answer.count": "Found: {count} x {name}.",
     "answer.count_all_guessed": "Perhaps: {count} x {name}.",
+    "answer.count_likely": "Probably: {count} x {name}.",
     "answer.count_guessed": "Found: {count} x {name}. Best guesses among them, which may be wrong: {guesses}.",
     "answer.contradiction": "Not sure: the model takes the image for '{label}', and still finds, perhaps: {names}.",
     "answer.could_be": "Could also be: {names}.",

@@ -24,7 +24,7 @@ from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult
 from medrega_edge.tasks.bounds import Bound, compared_numbers
 from medrega_edge.tasks.classes import CERTAIN_CLASS
 from medrega_edge.tasks.detection import Detect
-from medrega_edge.tasks.left_out import is_outside_choice
+from medrega_edge.tasks.left_out import is_of_class, is_outside_choice
 from medrega_edge.tasks.presence import Found, absence, joined, of_name, presence, shown
 from medrega_edge.tasks.segmentation import Segment
 from medrega_edge.tasks.sides import Told, located_on_side, of_picture, of_side, on_side
@@ -158,7 +158,9 @@ class Asked(TaskRequest):
         if self.intent.typos:
             facts["typos"] = dict(self.intent.typos)
         warned = " ".join(warning.text(answer.language) for warning in answer.warnings).casefold()
-        if aside := [word for word in self.intent.aside if word not in warned]:
+        is_class = answer.task is Task.CLASSIFY
+        aside = [word for word in self.intent.aside if word not in warned and not (is_class and is_of_class(word))]
+        if aside:
             facts["not_regarded"] = aside
         reading = self._reading(answer.language, aside)
         return replace(answer, intent=self.intent.kind, facts=facts | dict(answer.facts), reading=reading)
@@ -376,6 +378,8 @@ def _count(found: Found, answer: Answer) -> Told:
             messages.append(Message("answer.count_all_guessed", name=label, count=count))
         elif guesses:
             messages.append(Message("answer.count_guessed", name=label, count=count, guesses=guesses))
+        elif count and answer.best_confidence(label) < SURE:
+            messages.append(Message("answer.count_likely", name=label, count=count))
         elif count:
             messages.append(Message("answer.count", name=label, count=count))
     counts = {name[0]: len(regions) for name, regions in found.items()}

@@ -22,14 +22,15 @@ from medrega_edge.tasks.derived import Asked, FromBoxes
 from medrega_edge.tasks.detection import Detect
 from medrega_edge.tasks.identification import Identify
 from medrega_edge.tasks.left_out import (
-    OF_ONE_SIDE,
     classes_unknown,
     narrowing_words,
     notes_of,
     other_findings_left_out,
     place_left_out,
     questions_left_out,
+    shows_one_side,
     side_left_out,
+    structures_of_other_classes,
 )
 from medrega_edge.tasks.names_meant import affected_side, asks_for_unlearned, names_finding, with_names_meant
 from medrega_edge.tasks.normality import IsNormal
@@ -145,6 +146,9 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
         raise UsageError("task.impossible")  # "which ones are missing?", "is anything missing?"
     elif _WHICH_OF_PAIR.search(simplified(said)) and not _shows_both(said, scene.modality):
         raise UsageError("task.which_of_pair")
+    elif _OTHER_THAN.search(simplified(said).casefold()) and Task.REPORT in scene.tasks and not intent.unknown:
+        others = tuple(excluded(simplified(said), scene.terminology)) or intent.names
+        return Asked(text, replace(intent, kind=Kind.REPORT, names=(), generic=()), IsNormal(text, (), others))
     elif (
         _asks_if_normal(said, intent) or _asks_what_is_wrong(said, intent) or asks_for_unlearned(said, intent, scene)
     ) and Task.REPORT in scene.tasks:
@@ -186,7 +190,11 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     request = request_of(said, intent, scene)
     is_plain = request.task is Task.DETECT and intent.names and not intent.generic and not intent.typos
     place = place_left_out(said, intent, scene.terminology) if request.task is Task.DETECT else ""
-    place = _SIDE_OF_PLACE.sub("", place).strip(" -") if intent.side and scene.modality not in OF_ONE_SIDE else place
+    place = (
+        " ".join(_SIDE_OF_PLACE.sub("", place).strip(" -").split())
+        if intent.side and not shows_one_side(intent, scene.modality)
+        else place
+    )
     is_list = intent.kind in (Kind.LOCATE, Kind.SEGMENT, Kind.MEASURE, Kind.COUNT) and not re.search("[?？]", said)
     parts_unknown = unknown_parts(said, scene.terminology).values() if is_plain and is_list and not intent.unknown else ()
     unknown = tuple(part for part in parts_unknown if has_content(words_of(part)) and not _OF_ASKER.match(part))
@@ -197,9 +205,11 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
     if label_sets := [LABEL_SETS[str(name)] for name in names_of_sets if isinstance(name, str) and name in LABEL_SETS]:
         unknown_classes = classes_unknown(said, intent, label_sets)
         side = side_left_out(said)
-        return Asked(text, intent, request, classes_unknown=unknown_classes, notes=(side,) if side else ())
+        others_named = structures_of_other_classes(said, scene.terminology, label_sets)
+        place = ("、" if language_of(text) is Language.ZH else ", ").join(others_named)
+        return Asked(text, intent, request, place, classes_unknown=unknown_classes, notes=(side,) if side else ())
     if intent.kind is Kind.PRESENCE and intent.names and not kind and (narrowing := narrowing_words(intent, place)):
-        kind = " ".join(narrowing) if language_of(text) is Language.EN else "、".join(narrowing), intent.names[0][0]
+        kind = (", " if language_of(text) is Language.EN else "、").join(narrowing), intent.names[0][0]
     if isinstance(request, FromBoxes) and intent.kind is Kind.PRESENCE and place:
         request = replace(request, says_yes=False)
     notes = (*(Message("task.unknown_beside", name=part) for part in unknown), *unlearned)
@@ -210,10 +220,14 @@ def _parsed(text: str, scene: Scene) -> TaskRequest:
             request = replace(request, says_yes=False)
         return Asked(text, intent, request, place, (kind[0], shown), notes=notes)
     notes = (*notes, *notes_of(said, intent, scene.modality, place))
-    intent = replace(intent, side=None) if scene.modality in OF_ONE_SIDE else intent
+    intent = replace(intent, side=None) if shows_one_side(intent, scene.modality) else intent
     return Asked(text, intent, request, place, notes=notes)
 
 
+_OTHER_THAN = re.compile(  # "is there anything other than the lung tumor?"
+    r"\b(?:anything|something|any(?:thing)? (?:finding|abnormality|lesion|problem)s?)(?: abnormal| wrong| else)?"
+    r" (?:other than|besides|apart from|except)\b"
+)
 _SIDE_OF_PLACE = re.compile(r"\b(?:left|right)\b|[左右]")  # "the upper left": the answer regards the side
 _OF_ASKER = re.compile(r"^(?:i|i'm|i am|my|we|he|she)\b|^[我他她俺]")
 _WALL = re.compile(

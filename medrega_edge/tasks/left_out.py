@@ -116,6 +116,8 @@ def _is_left(clause: Clause, answered: Intent, terminology: Terminology, modalit
     labels = {without_side(name[0]) for name in intent.names} | {without_side(label) for label in intent.meant}
     said = words_of(named(text, terminology, modality).masked)
     asks = is_asked or has("question", said) or asks_for_something(text)
+    if not is_asked and _VIEW.match(text):
+        return False  # "short axis cine."
     if Kind.SIDE in kinds and _LEFT_AND_RIGHT.match(text):
         return False  # "where is the nodule, left lung or right lung?"
     if Kind.CLASSIFY in kinds and _STAGE.match(text):
@@ -155,11 +157,21 @@ def _without_classes(said: str) -> str:
     return without_fillers(" ".join(word for word in said.split() if word not in _WORDS_OF_CLASSES))
 
 
-_WORDS_OF_CLASSES = {word for each in LABEL_SETS.values() for english, _ in each.labels for word in english.split()}
+_WORDS_OF_CLASSES = {word for each in LABEL_SETS.values() for pair in each.labels for name in pair for word in name.split()}
 
 
 _LEFT_AND_RIGHT = re.compile(r"(?:in |on )?(?:the )?left (?:\w+ )?or (?:in |on )?(?:the )?right(?: \w+)?\W*$")
+_VIEW = re.compile(
+    r"(?:(?:short|long|apical|parasternal|axial|sagittal|coronal|[24][ -]?|two|four|cine|axis|view|chamber)\W*)+$"
+)
 _STAGE = re.compile("(?:第|是|属于)?(?:几|哪一?)[期级]")
+
+
+def is_of_class(text: str) -> bool:
+    """Whether each word of a text, but for a side, stands in the name of some class: "left lung", "nevus"."""
+    return all(word in _WORDS_OF_CLASSES for word in without_side(text).split())
+
+
 _OFFERS = re.compile(r"(?:which|what)\b[^:]*:")
 _LEAVES_OUT = re.compile(
     r"^(?:and |but |just )*(?:not|no|without|ignor(?:e|ing)|exclud(?:e|ing)|except|skip|leave out|leaving out)\b"
@@ -177,7 +189,7 @@ _GOES_WITH = re.compile(
 
 
 # Kinds of images that show one of a pair, a breast or an eye: no side of the picture is the patient's.
-OF_ONE_SIDE = (Modality.MAMMOGRAPHY, Modality.FUNDUS, Modality.OCT)
+_OF_ONE_SIDE = (Modality.MAMMOGRAPHY, Modality.FUNDUS, Modality.OCT)
 _BOTH = re.compile(
     r"\b(?:in |on |of )?(?:both (?:lungs|sides|kidneys|eyes|hemispheres|breasts|lobes)"
     r"|all (?:three|four|five|six)\b(?: \w+)?)"
@@ -211,9 +223,15 @@ def notes_of(text: str, intent: Intent, modality: Modality | None, place: str) -
         notes.append(Message("task.words_left_out", words=[both.group()]))
     if words := narrowing_words(intent, place):
         notes.append(Message("task.words_left_out", words=words))
-    if intent.side and (modality in OF_ONE_SIDE or any(_OF_BREAST.match(name[0]) for name in intent.names)):
+    if intent.side and shows_one_side(intent, modality):
         notes.append(Message("task.which_of_pair"))
     return tuple(notes)
+
+
+def shows_one_side(intent: Intent, modality: Modality | None) -> bool:
+    """Whether an image shows one of a pair: a breast, but for slices, or an eye."""
+    is_of_breast = any(_OF_BREAST.match(name[0]) for name in intent.names)
+    return modality in _OF_ONE_SIDE or (is_of_breast and modality not in (Modality.CT, Modality.MRI))
 
 
 def side_left_out(text: str) -> Message | None:
@@ -229,9 +247,10 @@ _ONE_SIDE = re.compile(
 
 def classes_unknown(text: str, intent: Intent, label_sets: Sequence[LabelSet]) -> tuple[str, ...]:
     """Return the findings and kinds of findings that a question names beside the classes of sets, as it calls them."""
+    text = _AGE.sub(" ", text)
     told = [each.casefold() for label_set in label_sets for pair in label_set.labels for each in pair]
     told += [word for label_set in label_sets for word in set_words(label_set.name)]
-    plain = simplified(text).casefold()
+    plain = simplified(text).casefold().replace("naev", "nev")
     edema = _MACULAR_EDEMA.search(plain)  # a class of its own, whose words name the fluid, too
     kind = kind_left_out(text, [name[0] for name in intent.names])
     if kind:
@@ -255,6 +274,7 @@ def classes_unknown(text: str, intent: Intent, label_sets: Sequence[LabelSet]) -
     return tuple(word for word in dict.fromkeys((*intent.unknown, *named)) if not any(word in each for each in told))
 
 
+_AGE = re.compile(r"\b\d+[- ]?(?:years?|months?|weeks?|days?)?[- ]?(?:old|yo)\b", re.IGNORECASE)
 _ANY_CLASS = (
     *BENIGN_OR_NOT,
     "normal",
@@ -276,6 +296,15 @@ def _is_word_of(word: str, texts: Sequence[str]) -> bool:
     return any(word in each or each in word for each in texts)
 
 
+def structures_of_other_classes(text: str, terminology: Terminology, label_sets: Sequence[LabelSet]) -> tuple[str, ...]:
+    """Return the structures that a text names and that classes of the sets are not about: the colon, of lung tissue."""
+    told = " ".join(name for label_set in label_sets for pair in label_set.labels for name in (label_set.name, *pair))
+    column = language_of(text) is Language.ZH
+    named = (name for name in terminology.find(as_nouns(simplified(text))) if not is_finding(name[0]))
+    others = (name for name in named if without_side(name[0]).split()[-1] not in told and without_side(name[1]) not in told)
+    return tuple(dict.fromkeys(name[column] for name in others))
+
+
 def is_outside_choice(text: str, classes: Sequence[str]) -> bool:
     """Whether a question offers a choice, "adenocarcinoma or normal mucosa?", and the classes share no word with it."""
     plain = simplified(text).casefold()
@@ -288,4 +317,4 @@ def is_outside_choice(text: str, classes: Sequence[str]) -> bool:
 
 
 _MACULAR_EDEMA = re.compile(r"\bmacular o?edema\b|黄斑水肿")
-_CHOICE = re.compile(r"\bor\b(?! not\b)|还是")
+_CHOICE = re.compile(r"\bor\b(?! (?:not|no|nah)\b)|还是")

@@ -9,6 +9,7 @@ from medrega_edge.domain import Language, language_of
 from medrega_edge.errors import UsageError
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
 from medrega_edge.prompts.intent.naming import excluded
+from medrega_edge.prompts.intent.phrases import pattern
 from medrega_edge.tasks.bounds import compares_numbers
 from medrega_edge.tasks.refusals import unknown_name
 from medrega_edge.tasks.scene import Scene
@@ -84,7 +85,9 @@ def with_names_meant(text: str, intent: Intent, scene: Scene) -> Intent:
         or (intent.unknown and names_finding(intent) and not names_class(text, scene.modality))
         or _asks_for_known_cancer(text, intent, scene)
     ):
-        intent = replace(intent, kind=Kind.PRESENCE)
+        said = {match.group() for match in pattern("class_words", simplified(text)).finditer(simplified(text))}
+        classes = sorted(word for word in said if not any(word in name for pair in intent.names for name in pair))
+        intent = replace(intent, kind=Kind.PRESENCE, narrowing=(*intent.narrowing, *classes))
     if {english for english, _ in intent.names} >= _HEART_VENTRICLES and scene.body_part() == "head":
         of_brain = tuple(label for label in scene.terminology.labels if label[0] in _BRAIN_VENTRICLES)
         not_of_heart = tuple(name for name in intent.names if name[0] not in _HEART_VENTRICLES)

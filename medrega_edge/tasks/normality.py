@@ -55,7 +55,8 @@ class IsNormal(TaskRequest):
             ]
             findings = replace(findings, searched=there, classes=())
         if self.others:
-            left_out = findings_at([english for english, _ in self.others])
+            left_out = {english for english, _ in self.others}
+            left_out |= findings_at(left_out)
             findings = replace(findings, searched=[one for one in findings.searched if one.name[0] not in left_out])
         text = ("" if context.language is Language.ZH else " ").join(
             message.text(context.language) for message in self._messages(findings, context.language)

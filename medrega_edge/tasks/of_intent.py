@@ -212,7 +212,8 @@ def _of_names(text: str, intent: Intent, scene: Scene) -> TaskRequest:
     if intent.kind in (Kind.LOCATE, Kind.SEGMENT):
         names = [english for english, _ in intent.names]
         return Segment(names) if intent.kind is Kind.SEGMENT else Detect(names)
-    several = len(intent.names)
+    is_one_word = len(intent.generic) == 1 and all(english in intent.meant for english, _ in intent.names)
+    several = 1 if is_one_word and intent.kind is Kind.DISTANCE else len(intent.names)
     is_one_unknown = intent.kind in (Kind.COMPARE, Kind.DISTANCE) and intent.unknown and (several < 2 or intent.generic)
     if is_one_unknown:
         raise unknown_name(text, intent, scene)

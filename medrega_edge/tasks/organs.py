@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from medrega_edge.answer import LIKELY, Answer, Region
+from medrega_edge.answer import LIKELY, SURE, Answer, Region
 from medrega_edge.domain import Task
 from medrega_edge.i18n.message import Message
 from medrega_edge.tasks.base import TaskContext, TaskRequest, TaskResult, combine
@@ -39,10 +39,14 @@ class VisibleOrgans(TaskRequest):
         for region in sorted(answer.regions, key=lambda region: -(region.confidence or 0)):
             best.setdefault(region.label, region)
         names, guesses = list(best), answer.best_guesses
-        sure = [name for name in names if name not in guesses]
-        message = Message("answer.visible", names=sure) if sure else Message("answer.nothing_visible")
-        text = joined([message, *([Message("answer.perhaps", names=guesses)] if guesses else [])], answer)
-        facts = {"visible": sure, "best_guesses": guesses}
+        found = [name for name in names if name not in guesses]
+        sure = [name for name in found if answer.best_confidence(name) >= SURE]
+        likely = [name for name in found if name not in sure]
+        messages = [Message("answer.visible", names=sure)] if sure else []
+        messages += [Message("answer.probably", names=likely)] if likely else []
+        messages = messages or [Message("answer.nothing_visible")]
+        text = joined([*messages, *([Message("answer.perhaps", names=guesses)] if guesses else [])], answer)
+        facts = {"visible": found, "best_guesses": guesses}
         return replace(answer, text=text, regions=tuple(best.values()), facts=facts)
 
 

@@ -22,7 +22,8 @@ def unknown_name(text: str, intent: Intent, scene: Scene) -> UsageError:
     language = language_of(text)
     column = language is Language.ZH
     separator = "、" if column else ", "
-    word = separator.join(dict.fromkeys((*intent.generic, *intent.unknown))) or unknown_word(text)
+    generic = () if intent.unknown and intent.names else intent.generic
+    word = separator.join(dict.fromkeys((*generic, *intent.unknown))) or unknown_word(text)
     is_of_field = intent.generic or intent.unknown  # "uterus" is no slip of "gluteus"
     near = nearest(word, [label[column] for label in scene.terminology.labels]) if word and not is_of_field else []
     if not word:

@@ -171,7 +171,7 @@ _SET_WORDS: dict[str, tuple[str, ...]] = {
     "brain-tumor": ("brain", "tumor", "tumour", "脑", "瘤"),
     "fracture": ("fracture", "broken", "骨折"),
     "limb": ("projection", "limb", "肢"),
-    "tuberculosis": ("tuberculosis", "tb", "结核"),
+    "tuberculosis": ("tuberculosis", "tb", "koch", "结核"),
     "kidney-disease": ("kidney", "肾"),
     "brain-hemorrhage": ("hemorrhage", "haemorrhage", "bleed", "出血"),
     "heart-view": ("apical", "chamber", "切面"),

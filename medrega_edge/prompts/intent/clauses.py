@@ -45,7 +45,8 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     if not (asking or asks_by_name) and len(nameless) == 1:
         rest = [clause for clause in read if clause is not nameless[0]]
         offers = any(has("class_words", clause.text) for clause in rest)  # "classify: nevus, melanoma"
-        if not (offers or any(clause.adds or clause.is_asked for clause in rest)):
+        says_more = any(without_fillers(clause.said) for clause in rest)
+        if says_more and not (offers or any(clause.adds or clause.is_asked for clause in rest)):
             return nameless[0].text
     if len(asking) != 1:
         return plain
@@ -74,12 +75,12 @@ def asking_clause(plain: str, terminology: Terminology, modality: Modality | Non
     ):
         return plain  # "left kidney against right kidney: which is higher?"
     told = {place + 1 for place, clause in enumerate(read) if _HISTORY_FOLLOWS.match(clause.text)}
-    asked = (
+    asked = [
         clause
         for place, clause in enumerate(read)
         if clause is one or not (without_fillers(clause.said) or place in told or _HISTORY.search(clause.text))
-    )
-    return " ".join(clause.text for clause in asked)
+    ]
+    return " ".join(clause.text for clause in asked) if len(asked) < len(read) else plain
 
 
 _HISTORY_FOLLOWS = re.compile(

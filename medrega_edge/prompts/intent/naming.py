@@ -107,12 +107,24 @@ def named(plain: str, terminology: Terminology, modality: Modality | None) -> Na
     masked = terminology.mask(text_of_names)
     nouns = as_nouns(masked)
     names += [name for name in terminology.find(nouns) if name not in names]
+    names = _each_of_joint(names, terminology, modality)
     sites = _sites_in_compounds(text_of_names, terminology)
     names = [name for name in names if name not in sites]
     masked, generic = generic_words(terminology.mask(nouns), modality)
     generic = [] if _UNKNOWN_SITE.search(masked) else [*wholes, *generic]
     is_finding_unknown = any(map(may_be_finding, unknown))
     return Named(masked.replace(UNKNOWN, MARK), names, generic, tuple(dict.fromkeys(unknown)), is_finding_unknown)
+
+
+def _each_of_joint(names: list[BilingualName], terminology: Terminology, modality: Modality | None) -> list[BilingualName]:
+    """Return both labels for one of two, "left ventricle and left atrium", where such images had each of them, too."""
+    by_english = {label[0]: label for label in terminology.labels}
+    each: dict[BilingualName, None] = {}
+    for name in names:
+        parts = [by_english[part] for part in name[0].split(" and ") if part in by_english]
+        is_of_two = len(parts) == 2 and (modality is None or all(is_known(modality, part) for part, _ in parts))
+        each |= dict.fromkeys(parts if is_of_two else [name])
+    return list(each)
 
 
 def _sites_in_compounds(text: str, terminology: Terminology) -> list[BilingualName]:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from medrega_edge.domain import Modality
 from medrega_edge.prompts.intent import Intent, Kind, names_of_words, understand
-from medrega_edge.prompts.intent.naming import named, words_of
+from medrega_edge.prompts.intent.naming import Named, named, words_of
 from medrega_edge.prompts.intent.phrases import has
+from medrega_edge.prompts.intent.spelling import plain_text
 from medrega_edge.vocabulary.label_sets import named_set
 from medrega_edge.vocabulary.terminology import BilingualName, Terminology
 from medrega_edge.vocabulary.wording import MARK, asks_if_normal, is_finding, simplified, without_list_signs
@@ -138,7 +139,7 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     intents: list[Intent] = []
     all_names: list[BilingualName] = []
     for piece in said:
-        if _WHERE.match(piece) and intents and intents[-1].kind is Kind.REPORT and not intents[-1].names:
+        if _WHERE.match(piece) and intents and intents[-1].kind in (Kind.REPORT, Kind.CLASSIFY) and not intents[-1].names:
             before = ("abnormality", "异常")
         if _LARGER_OF_ALL.search(piece) and len(all_names) > 1:
             before = enumerated(list(dict.fromkeys(all_names)))
@@ -150,6 +151,8 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
         all_names += intent.names
         intents.append(intent)
         before = _said_names(piece, intent, terminology, modality) or _extreme_organ(piece) or before
+        if intent.side and not _SIDE_SAID.search(before[0]):  # "a stone on the left? how big?"
+            before = f"{before[0]} on the {intent.side}", f"{_SIDES_ZH[intent.side]}{before[1]}"
     kinds, have_names = {intent.kind for intent in intents}, {bool(intent.names) for intent in intents}
     are_told = all(set(intent.names) <= set(whole_text.names) for intent in intents)
     are_alike = len(kinds) == 1 and len(have_names) == 1 and are_told and len({intent.side for intent in intents}) == 1
@@ -158,6 +161,9 @@ def parts(text: str, terminology: Terminology, modality: Modality | None, before
     return [] if are_alike or kinds == _TOLD_TOGETHER else whole
 
 
+_SIDE_SAID = re.compile(r"\b(?:left|right)\b|[左右]")
+_ON_SIDE = re.compile(r" on the (?:left|right)$|^[左右]侧(?!.*[和、])")
+_SIDES_ZH = {"left": "左侧", "right": "右侧"}
 _LARGER_OF_ALL = re.compile(
     r"^(?:告诉我|说说|看看)?(?:它们)?(?:哪一?个|谁)(?:更|比较|最)?[大小]|\bwhich (?:one )?is (?:the )?(?:larg|bigg|small)"
 )
@@ -189,7 +195,7 @@ def _with_finding_before(
     piece: str, before: Sequence[Intent], terminology: Terminology, modality: Modality | None
 ) -> str | None:
     """Ask for the finding before in a structure that is all of a part: "pneumonia in the left lung? And in the right?"."""
-    found = named(piece, terminology, modality)
+    found = _named(piece, terminology, modality)
     is_bare = _BARE.search(found.masked.strip(" ?？")) and found.names and not found.generic
     if not (is_bare and before and before[0].kind is Kind.PRESENCE and before[0].side and before[0].names):
         return None
@@ -198,6 +204,11 @@ def _with_finding_before(
     english, chinese = enumerated(before[0].names)
     structures = enumerated(found.names)
     return f"is there {english} in the {structures[0]}?" if piece.isascii() else f"{structures[1]}有没有{chinese}？"
+
+
+def _named(piece: str, terminology: Terminology, modality: Modality | None) -> Named:
+    """Find the names of a part, whatever its spelling: "oedema"."""
+    return named(plain_text(piece, terminology)[0], terminology, modality)
 
 
 class Clause(NamedTuple):
@@ -258,13 +269,16 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     if any(each.match(piece) for each in (_SIDED_ZH, _BOTH_SIDES, _LEFT_OR_RIGHT_ZH)):
         return True
     piece = _ARE_THERE.sub("", piece)  # "how many incisors, canines and molars are there?"
-    masked = named(piece, terminology, modality).masked
+    masked = _named(piece, terminology, modality).masked
     points = MARK in masked or any(each.search(piece) for each in (_INSIDE, _PRONOUN, _OF_SIDE, _FROM))
     is_question = (bool(_QUESTION.search(piece)) or tells_to_say(piece)) and not _TAG.search(piece)
     said = words_of(masked)
+    is_question |= has("or_not", said)  # "effusion y/n"
     asks = is_question or any(has(kind, said) for kind in _ASKING)
     is_nameless = any(has(kind, said) for kind in _NAMELESS) or asks_if_normal(piece)
     intent = understand(piece, terminology, modality)
+    if intent.kind is Kind.COMPARE and _RATIO.search(piece):
+        return True
     is_of_image = is_question and intent.kind in _OF_IMAGE
     is_of_image |= is_asked and is_question and intent.kind is Kind.ANSWER and has("answer", said)  # "what colour is it?"
     is_refused = intent.reason is not None and (is_question or asks or intent.reason == "score")  # "Bosniak class"
@@ -273,6 +287,7 @@ def _asks(piece: str, terminology: Terminology, modality: Modality | None, is_as
     return (bool(points) and asks) or is_nameless or is_of_image or is_refused
 
 
+_RATIO = re.compile(r"\bratio\b|杯盘比|\bc ?[/:] ?d\b|\bcdr\b")
 _ASKS_FOR_FINDING = re.compile(
     r"^(?:有没有|有无|是否有)(?!哪|什么|.*(?:大|萎缩|扩张)$)[\u3400-\u9fff]{2,5}$"
 )  # also one that nobody knows
@@ -281,8 +296,8 @@ _BARE = re.compile(rf"^(?:and|or|but|what about|how about|那么?|还有)?(?: *t
 
 def _asks_anew(piece: str, before: str, terminology: Terminology, modality: Modality | None) -> bool:
     """Whether a part that is no more than structures cannot go on with the question before: "enlarged heart? the lungs?"."""
-    found = named(piece, terminology, modality)
-    if MARK in found.masked and named_set(before, modality) and not named(before, terminology, modality).names:
+    found = _named(piece, terminology, modality)
+    if MARK in found.masked and named_set(before, modality) and not _named(before, terminology, modality).names:
         return True  # "TB? effusion?"
     if not _BARE.search(found.masked) or not found.names or any(is_finding(name[0]) for name in found.names):
         return False
@@ -330,6 +345,8 @@ def with_names(piece: str, names: BilingualName) -> str:
     english, chinese = names
     if not english:
         return piece
+    if _SIDE_SAID.search(piece):  # its own
+        english, chinese = _ON_SIDE.sub("", english), _ON_SIDE.sub("", chinese)
     if match := _OF_SIDE.search(piece):
         side, names_before = match[1] or match[2], english.split(" and ")
         one_side = [name for name in names_before if name.startswith(side)]

@@ -76,6 +76,7 @@ def by_phrases(facts: Facts) -> tuple[Kind, str | None, float]:
         is_context |= reason in ("identity", "age", "lab") and facts.is_explicit and facts.has("measure")  # "how tall is it"
         is_context |= facts.has("report_strong") and facts.has("with_boxes")  # "a report whose findings are marked"
         is_context |= reason == "brightness" and facts.has("why")
+        is_context |= reason == "time" and _IS_IT_MALIGNANT.search(facts.whole) is not None  # that it grew is its history
         if (facts.has_whole("impossible", reason) or facts.has("impossible", reason)) and not is_context:
             is_certain = (
                 reason in ("brightness", "lab", "age")
@@ -192,6 +193,10 @@ def _asks_which_is_ill(facts: Facts) -> bool:
     return is_asked and not any(is_finding(name[0]) for name in facts.names)
 
 
+_IS_IT_MALIGNANT = re.compile(
+    r"\b(?:(?:is|are) (?:it|this|they|that)|it is|they are) (?:[a-z]+ ){0,2}(?:benign|malignant|cancer\w*|melanoma)\b"
+    r"|(?:是不是|会不会是|是否为?)(?:恶性|良性|黑色素瘤|癌)|[良恶]性(?:吗|还是)"
+)
 _IS_NEEDED = re.compile(
     "(?:能不能|可不可以|能否|可否)(?=溶栓|手术|治|切|吃|打)|需要|需不需|该不该|要不要(?:[拔切插打吃治住]|手术|开刀|穿刺)|\\b(?:needs?|requires?)\\b"
 )
